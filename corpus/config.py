@@ -1,0 +1,149 @@
+"""Settings: defaults < TOML < environment < `--set`; unknown keys are refused before any work.
+
+A stage composes its config from small frozen `Section` classes that live beside the code they configure.
+Keys are dotted, stage first: `dedup.threshold`, `crawl.links.min_score`. In the environment the dots become
+double underscores: `WEBTEXT_DEDUP__THRESHOLD=0.8`. The parsing and its messages are pydantic's.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from corpus.errors import ConfigError
+
+ENV_PREFIX = "WEBTEXT_"
+STAGES = ("crawl", "clean", "dedup", "shards", "train", "refresh")
+"""The top-level sections one TOML file may hold; a door reads its own and passes over the others."""
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, no unknown keys; the line under a field is its help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load_config(
+    model: type[S],
+    stage: str,
+    *,
+    toml_path: str | None = None,
+    sets: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+) -> S:
+    """The resolved settings of `stage`.
+
+    Raises: ConfigError naming the key, the value and what is allowed.
+    """
+    settings: dict[str, Any] = {}
+    if toml_path is not None:
+        _merge(settings, _from_toml(toml_path, stage))
+    _merge(settings, _from_environment(model, stage, environ or {}))
+    for assignment in sets:
+        _merge(settings, _from_assignment(model, assignment, stage))
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, model, stage)) from error
+
+
+def describe(model: type[Section], prefix: str) -> Iterator[tuple[str, str, str]]:
+    """(dotted key, default, meaning) of every setting below `model`, for --help."""
+    for name, field in model.model_fields.items():
+        key = f"{prefix}.{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from describe(field.annotation, key)
+            continue
+        default = field.get_default(call_default_factory=True)
+        yield key, _toml_value(default), (field.description or "").replace("\n", " ")
+
+
+def _from_toml(path: str, stage: str) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror}; name an existing TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: not TOML ({error})") from error
+    for key in document:
+        if key not in STAGES:
+            raise ConfigError(f"--config {path}: unknown section [{key}]; allowed: {', '.join(STAGES)}")
+    section = document.get(stage, {})
+    if not isinstance(section, dict):
+        raise ConfigError(f"--config {path}: {stage} = {section!r}; expected a section [{stage}]")
+    return section
+
+
+def _from_environment(model: type[Section], stage: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    prefix = f"{ENV_PREFIX}{stage.upper()}__"
+    for variable in sorted(environ):
+        if variable.startswith(prefix):
+            keys = variable.removeprefix(prefix).lower().split("__")
+            _merge(settings, _nested(keys, _parse(environ[variable])))
+    return settings
+
+
+def _from_assignment(model: type[Section], assignment: str, stage: str) -> dict[str, Any]:
+    key, separator, value = assignment.partition("=")
+    if not separator:
+        raise ConfigError(f"--set {assignment}: expected section.key=value")
+    top, *keys = key.strip().split(".")
+    if top not in STAGES or not keys:
+        raise ConfigError(f"--set {assignment}: key {key!r} must begin with one of {', '.join(STAGES)}")
+    return _nested(keys, _parse(value)) if top == stage else {}
+
+
+def _parse(text: str) -> Any:
+    """A TOML value (`0.8`, `true`, `["a"]`, `{a = "b"}`); anything else is the string itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    result: dict[str, Any] = value
+    return result
+
+
+def _merge(target: dict[str, Any], update: Mapping[str, Any]) -> None:
+    for key, value in update.items():
+        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
+            _merge(target[key], value)
+        else:
+            target[key] = value
+
+
+def _explain(error: ValidationError, model: type[Section], stage: str) -> str:
+    """One line for the first problem: key, value, what is allowed."""
+    problem = error.errors()[0]
+    key = ".".join((stage, *(str(part) for part in problem["loc"])))
+    if problem["type"] == "extra_forbidden":
+        known = [name for name, _, _ in describe(model, stage)]
+        depth = [name for name in known if name.startswith(key.rpartition(".")[0] + ".")]
+        return f"unknown setting {key}; known: {', '.join(depth or known)}"
+    return f"{key} = {problem['input']!r}: {problem['msg']}"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
+    return str(value)

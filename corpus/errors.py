@@ -1,0 +1,52 @@
+"""Errors named by what the runner does next.
+
+A page that cannot be used is never one of these: it is a row with a reason.
+Messages are one line: the offending value, what was expected, and the next command.
+"""
+
+from __future__ import annotations
+
+
+class WebtextError(Exception):
+    """Anything this project raises on purpose; the doors print it as one line."""
+
+    exit_code = 1
+
+
+class FatalError(WebtextError):
+    """The run cannot go on (a full disk, an unwritable target). What is committed stays."""
+
+
+class InputError(FatalError):
+    """Wrong use or wrong input: nothing was done. Exit code 2."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A config key or value that is refused before any work."""
+
+
+class SchemaError(InputError):
+    """A table or file that is not what its reader expects."""
+
+
+class BusyError(InputError):
+    """Somebody else holds the lock."""
+
+
+class PartitionError(WebtextError):
+    """This partition fails; the rest goes on and the run ends with exit code 1."""
+
+
+class RetryableError(PartitionError):
+    """Something passing (a time-out, a lost connection): try the partition again."""
+
+
+class Interrupted(WebtextError):
+    """SIGINT or SIGTERM: what is done is kept. Exit code 130 or 143."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}")
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
