@@ -1,0 +1,130 @@
+"""What a batch of a table is: how it was made, from what, and what lies in it. Written last; this file is the commit.
+
+The fingerprint covers the config, the inputs' fingerprints and the step's revision: never time, host, worker count
+or engine. So two runs that should give the same bytes have the same fingerprint, and "already done" is one comparison.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from xxhash import xxh3_128_hexdigest
+
+from corpus.errors import InputError, SchemaError
+from corpus.layout import Store, manifest_path
+
+DOORS = {
+    "links": "crawl.run --only links",
+    "pages": "crawl.run",
+    "documents": "clean.run",
+    "documents_dropped": "clean.run",
+    "signatures": "dedup.run",
+    "verdicts": "dedup.run",
+    "bands": "dedup.run",
+    "tokens": "shards.run",
+    "spans": "shards.run",
+}
+"""Which door makes which table: what an error tells the user to run next."""
+
+
+class Record(BaseModel):
+    """A small immutable JSON record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Part(Record):
+    """One file of a table: name relative to the manifest's folder, rows, bytes, xxh3-128 of the bytes."""
+
+    file: str
+    rows: int
+    bytes: int
+    digest: str
+    metadata: dict[str, Any] = {}
+
+
+class Input(Record):
+    """What a batch was made from: a table and batch, or a named file outside the corpus."""
+
+    table: str
+    batch: str
+    fingerprint: str
+
+
+class Manifest(Record):
+    """The commit of one batch of one table."""
+
+    table: str
+    batch: str
+    stage: str
+    schema_version: int
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: list[Input]
+    num_parts: int
+    parts: list[Part]
+    counts: dict[str, int]
+    code_version: str
+    created: str
+    wall_s: float
+    sequence: int = 0
+    """Place in the order of commits of this table: batches are ordered by it."""
+    details: dict[str, Any] = {}
+
+    @property
+    def rows(self) -> int:
+        """Rows over all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes over all parts."""
+        return sum(part.bytes for part in self.parts)
+
+
+def fingerprint(*parts: Any) -> str:
+    """32 hex digits over the canonical JSON of `parts` (sorted keys, so order of insertion does not matter)."""
+    return xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode())
+
+
+def find_manifest(store: Store, table: str, batch: str) -> Manifest | None:
+    """The manifest, or None where the batch is not committed. Raises SchemaError for one we cannot read."""
+    path = manifest_path(table, batch)
+    try:
+        data = store.read_bytes(path)
+    except FileNotFoundError:
+        return None
+    return _parse(data, f"{store.root}/{path}")
+
+
+@lru_cache(maxsize=256)
+def _parse(data: bytes, where: str) -> Manifest:
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise SchemaError(
+            f"{where}: not a manifest of this version ({error.errors()[0]['msg']}); rebuild the batch"
+        ) from error
+
+
+def read_manifest(store: Store, table: str, batch: str) -> Manifest:
+    """The manifest of a committed batch.
+
+    Raises: InputError naming the door that makes the table.
+    """
+    manifest = find_manifest(store, table, batch)
+    if manifest is None:
+        door = DOORS.get(table, f"the door that makes {table}")
+        raise InputError(
+            f"{store.root}: table {table} has no committed batch {batch!r}; run `python -m {door} --corpus {store.root} --batch {batch}` first"
+        )
+    return manifest
+
+
+def batches(store: Store, table: str) -> list[Manifest]:
+    """The committed batches of `table`, in the order in which they were committed."""
+    found = [find_manifest(store, table, batch) for batch in store.folders(table)]
+    return sorted((m for m in found if m is not None), key=lambda m: (m.sequence, m.batch))
