@@ -20,6 +20,17 @@ class Table:
     name: str
     schema: pa.Schema
     version: int = 1
+    scratch: bool = False
+    """Lives below `work/<batch>/` and goes when its stage is done: candidate pairs, buckets."""
+
+    @property
+    def by_doc_id(self) -> bool:
+        """Whether parts are ranges of `doc_id` and rows ascend by it, each id once."""
+        return self.schema.names[0] == "doc_id"
+
+    def folder(self, batch: str) -> str:
+        """Where the parts and the manifest of one batch lie."""
+        return f"work/{batch}/{self.name}" if self.scratch else f"{self.name}/{batch}"
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -154,9 +165,12 @@ def tokens_schema(row_tokens: int, bytes_per_token: int) -> pa.Schema:
     return pa.schema([_required("tokens", pa.binary(row_tokens * bytes_per_token))])
 
 
+TOKENS = Table(name="tokens", schema=tokens_schema(1024, 2))
+"""The contract's default shape; a batch's own (`row_tokens`, bytes per token) is in its parts' metadata."""
+
 TABLES = {
     table.name: table
-    for table in (LINKS, PAGES, DOCUMENTS, DOCUMENTS_DROPPED, SIGNATURES, VERDICTS, BANDS, SPANS)
+    for table in (LINKS, PAGES, DOCUMENTS, DOCUMENTS_DROPPED, SIGNATURES, VERDICTS, BANDS, TOKENS, SPANS)
 }
 
 
