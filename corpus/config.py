@@ -24,7 +24,9 @@ STAGES = ("crawl", "clean", "dedup", "shards", "train", "refresh")
 class Section(BaseModel):
     """A group of settings: frozen, no unknown keys; the line under a field is its help."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+    )
 
 
 S = TypeVar("S", bound=Section)
