@@ -184,6 +184,12 @@ class Store:
         infos = self._fs.get_file_info(selector)
         return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
 
+    def sweep(self, folder: str) -> None:
+        """Remove what a killed run left below `folder` under temporary names. Call it under the lock."""
+        if self._local is not None:
+            for leftover in (self._local / folder).rglob(f"{TEMPORARY}*"):
+                leftover.unlink(missing_ok=True)
+
     def delete(self, path: str) -> None:
         """Remove the file at `path`; nothing there is fine."""
         try:
@@ -244,9 +250,9 @@ def table_dir(table: str, batch: str) -> str:
     return f"{table}/{batch}"
 
 
-def manifest_path(table: str, batch: str) -> str:
-    """The file whose presence is the commit."""
-    return f"{table}/{batch}/manifest.json"
+def manifest_path(folder: str) -> str:
+    """The file in a table's folder whose presence is the commit."""
+    return f"{folder}/manifest.json"
 
 
 def work_dir(batch: str) -> str:

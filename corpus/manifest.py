@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError, SchemaError
-from corpus.layout import Store, manifest_path
+from corpus.layout import Store, manifest_path, table_dir
 
 DOORS = {
     "links": "crawl.run --only links",
@@ -92,7 +92,12 @@ def fingerprint(*parts: Any) -> str:
 
 def find_manifest(store: Store, table: str, batch: str) -> Manifest | None:
     """The manifest, or None where the batch is not committed. Raises SchemaError for one we cannot read."""
-    path = manifest_path(table, batch)
+    return find_manifest_in(store, table_dir(table, batch))
+
+
+def find_manifest_in(store: Store, folder: str) -> Manifest | None:
+    """The manifest in a table's folder, or None."""
+    path = manifest_path(folder)
     try:
         data = store.read_bytes(path)
     except FileNotFoundError:

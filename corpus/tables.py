@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
 from corpus.errors import SchemaError
 from corpus.layout import Store, table_dir
 from corpus.manifest import Manifest, Part, read_manifest
+from corpus.schemas import Table, part_of_id
 
 ROW_GROUP_ROWS = 4096
 """Rows of a row group, and so of a batch that a map function sees: 4,096 documents of 5 KB are 20 MB."""
@@ -43,44 +46,104 @@ class DigestWriter(io.RawIOBase):
         return self._digest.hexdigest()
 
 
-def write_part(
-    store: Store, folder: str, file: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch | pa.Table]
-) -> Part:
-    """Write one part, atomically, in row groups of `ROW_GROUP_ROWS` whatever the sizes of `batches`.
+class PartWriter:
+    """One part on its way: rows come in any sizes and lie in row groups of `ROW_GROUP_ROWS`.
 
-    Raises: SchemaError when a batch has other columns than `schema`.
+    A table whose rows are found by `doc_id` is checked on the way: ids ascend, none comes twice, and all of them
+    belong to part `index` of `num_parts` where these are given.
+    Raises: SchemaError when a row breaks that or the schema.
     """
-    rows = 0
-    with store.open_output(f"{folder}/{file}") as stream:
-        digest = DigestWriter(stream)
-        with pq.ParquetWriter(
-            pa.PythonFile(digest, mode="w"), schema, compression="zstd", compression_level=3
-        ) as writer:
-            for table in _regroup(batches, schema):
-                writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-                rows += table.num_rows
-    return Part(file=file, rows=rows, bytes=digest.num_bytes, digest=digest.hexdigest())
 
+    def __init__(
+        self, stream: Any, file: str, table: Table, index: int | None = None, num_parts: int = 1
+    ) -> None:
+        self._digest = DigestWriter(stream)
+        self._parquet = pq.ParquetWriter(
+            pa.PythonFile(self._digest, mode="w"), table.schema, compression="zstd", compression_level=3
+        )
+        self._file = file
+        self._table = table
+        self._index = index
+        self._num_parts = num_parts
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+        self._last_id = ""
+        self.rows = 0
 
-def _regroup(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The same rows in tables of exactly `ROW_GROUP_ROWS`, the last one shorter."""
-    pending: list[pa.Table] = []
-    rows = 0
-    for batch in batches:
-        table = conform(batch, schema)
-        pending.append(table)
-        rows += table.num_rows
-        if rows < ROW_GROUP_ROWS:
-            continue
-        whole = pa.concat_tables(pending)
+    def write(self, batch: pa.RecordBatch | pa.Table) -> None:
+        """Append rows. Raises SchemaError."""
+        table = conform(batch, self._table.schema)
+        if table.num_rows == 0:
+            return
+        if self._table.by_doc_id:
+            self._check_ids(table["doc_id"])
+        self.rows += table.num_rows
+        self._pending.append(table)
+        self._pending_rows += table.num_rows
+        if self._pending_rows >= ROW_GROUP_ROWS:
+            self._flush(ROW_GROUP_ROWS)
+
+    def finish(self) -> Part:
+        """Write what is left; the part's record."""
+        self._flush(1)
+        self._parquet.close()
+        return Part(
+            file=self._file, rows=self.rows, bytes=self._digest.num_bytes, digest=self._digest.hexdigest()
+        )
+
+    def _flush(self, least: int) -> None:
+        if not self._pending:
+            return
+        whole = pa.concat_tables(self._pending)
         start = 0
-        while rows - start >= ROW_GROUP_ROWS:
-            yield whole.slice(start, ROW_GROUP_ROWS).combine_chunks()
-            start += ROW_GROUP_ROWS
-        pending = [whole.slice(start)]
-        rows -= start
-    if rows:
-        yield pa.concat_tables(pending).combine_chunks()
+        while whole.num_rows - start >= least and start < whole.num_rows:
+            group = whole.slice(start, ROW_GROUP_ROWS).combine_chunks()
+            self._parquet.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            start += group.num_rows
+        self._pending = [whole.slice(start)] if start < whole.num_rows else []
+        self._pending_rows = whole.num_rows - start
+
+    def _check_ids(self, ids: pa.ChunkedArray) -> None:
+        ids = ids.combine_chunks()
+        name = self._table.name
+        first, last = ids[0].as_py(), ids[len(ids) - 1].as_py()
+        ascending = len(ids) < 2 or pc.all(pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py()
+        if not ascending or first <= self._last_id:
+            raise SchemaError(
+                f"{name}: doc_id does not ascend near {first} (or comes twice); a step must keep the order of its rows"
+            )
+        if self._index is not None and not (
+            part_of_id(first, self._num_parts) == self._index == part_of_id(last, self._num_parts)
+        ):
+            raise SchemaError(
+                f"{name}: doc_id {first}..{last} does not belong to part {self._index} of {self._num_parts}"
+            )
+        self._last_id = last
+
+
+@contextmanager
+def open_part(
+    store: Store, folder: str, file: str, table: Table, index: int | None = None, num_parts: int = 1
+) -> Iterator[PartWriter]:
+    """A `PartWriter` whose file appears under its name on a clean exit; call `finish` inside."""
+    with store.open_output(f"{folder}/{file}") as stream:
+        yield PartWriter(stream, file, table, index, num_parts)
+
+
+def write_part(
+    store: Store,
+    folder: str,
+    file: str,
+    table: Table,
+    batches: Iterable[pa.RecordBatch | pa.Table],
+    index: int | None = None,
+    num_parts: int = 1,
+) -> Part:
+    """Write one part as a whole."""
+    with open_part(store, folder, file, table, index, num_parts) as writer:
+        for batch in batches:
+            writer.write(batch)
+        return writer.finish()
 
 
 def conform(batch: pa.RecordBatch | pa.Table, schema: pa.Schema) -> pa.Table:
@@ -146,8 +209,6 @@ def read_table(store: Store, table: str, batch: str, columns: Sequence[str] | No
 
 def find_row(store: Store, table: str, manifest: Manifest, doc_id: str) -> dict[str, Any] | None:
     """The row of `doc_id`, by statistics of the row groups: reads one group, not the part."""
-    from corpus.schemas import part_of_id
-
     part = manifest.parts[part_of_id(doc_id, manifest.num_parts)]
     with store.open_input(f"{table_dir(table, manifest.batch)}/{part.file}") as stream:
         file = pq.ParquetFile(stream)
@@ -156,7 +217,7 @@ def find_row(store: Store, table: str, manifest: Manifest, doc_id: str) -> dict[
             statistics = file.metadata.row_group(index).column(column).statistics
             if statistics is None or statistics.min <= doc_id <= statistics.max:
                 group = file.read_row_group(index)
-                hits = group.filter(pa.compute.equal(group["doc_id"], doc_id)).to_pylist()
+                hits = group.filter(pc.equal(group["doc_id"], doc_id)).to_pylist()
                 if hits:
                     row: dict[str, Any] = hits[0]
                     return row
