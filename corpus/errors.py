@@ -43,7 +43,7 @@ class RetryableError(PartitionError):
     """Something passing (a time-out, a lost connection): try the partition again."""
 
 
-class Interrupted(WebtextError):
+class Interrupted(WebtextError):  # noqa: N818 - an event, not a fault
     """SIGINT or SIGTERM: what is done is kept. Exit code 130 or 143."""
 
     def __init__(self, signal_number: int) -> None:

@@ -167,7 +167,7 @@ class Store:
             temporary.unlink(missing_ok=True)
         return True
 
-    def list(self, folder: str, *, recursive: bool = False) -> list[tuple[str, int]]:
+    def files(self, folder: str, *, recursive: bool = False) -> list[tuple[str, int]]:
         """(path, bytes) of the files below `folder`, by name; temporary names are left out."""
         selector = pafs.FileSelector(self._full(folder), allow_not_found=True, recursive=recursive)
         prefix = self._base.rstrip("/") + "/"
@@ -222,7 +222,7 @@ def open_corpus(root: str, *, create: bool = False) -> Store:
             raise InputError(
                 f"--corpus {root}: no corpus there (corpus.json is missing); begin with `python -m crawl.run`"
             ) from None
-        if store.list("") or store.folders(""):
+        if store.files("") or store.folders(""):
             raise InputError(
                 f"--corpus {root}: not a corpus (no corpus.json) and not empty; name an empty folder"
             ) from None

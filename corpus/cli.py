@@ -1,0 +1,238 @@
+"""The arguments, the opening and the ending that every door shares.
+
+A door's `main(argv)` returns its exit code: 0 done, 1 some parts failed, 2 bad usage, config or input, 130 or 143
+interrupted with the state kept. Errors are one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from corpus import report
+from corpus.config import Section, describe, load_config
+from corpus.errors import InputError, Interrupted, WebtextError
+from corpus.executor import Executor, open_executor
+from corpus.layout import Store, check_name, open_corpus, work_dir
+from corpus.lock import hold
+from corpus.manifest import read_manifest
+from corpus.runner import AnyStep, Run, StageResult, run_steps
+
+S = TypeVar("S", bound=Section)
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for wrong use, as for every other error."""
+
+    def error(self, message: str) -> Any:
+        raise InputError(f"{self.prog}: {message}; see --help")
+
+
+def parser(
+    prog: str, description: str, model: type[Section] | None = None, stage: str = "", *, batch: bool = True
+) -> argparse.ArgumentParser:
+    """A parser with the shared flags; --help lists every setting of `model` with its default."""
+    result = _Parser(
+        prog=f"python -m {prog}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_settings_help(model, stage) if model is not None else None,
+        allow_abbrev=False,
+    )
+    result.add_argument(
+        "--corpus",
+        required=True,
+        metavar="C",
+        help="the corpus: a folder or a URI such as s3://bucket/prefix",
+    )
+    if batch:
+        result.add_argument(
+            "--batch", required=True, metavar="B", help="the increment's name, such as 2024-01"
+        )
+    if model is not None:
+        result.add_argument("--config", metavar="FILE.toml", help="settings of all stages")
+        result.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="section.key=value",
+            dest="sets",
+            help="one setting; may be repeated",
+        )
+    result.add_argument(
+        "--workers", type=_positive, metavar="N", help="tasks at the same time (default: one per core)"
+    )
+    result.add_argument(
+        "--executor",
+        choices=("auto", "serial", "pool", "ray"),
+        default="auto",
+        help="where tasks run (default: auto: ray when RAY_ADDRESS is set, else pool, or serial with --workers 1)",
+    )
+    result.add_argument("--rebuild", action="store_true", help="replace what was made with other settings")
+    result.add_argument("--json", action="store_true", help="end with one line of JSON on stdout")
+    return result
+
+
+def door(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None, *, stage: str) -> int:
+    """Run a door's body; errors become one line and an exit code."""
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+        force=True,
+    )
+    command = shlex.join([f"python -m {stage}", *(sys.argv[1:] if argv is None else argv)]).replace(
+        f"'python -m {stage}'", f"python -m {stage}"
+    )
+    try:
+        return body(argv)
+    except Interrupted as error:
+        print(f"{error}; what is done is kept. Go on with: {command}", file=sys.stderr)
+        return error.exit_code
+    except WebtextError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An opened corpus, locked batch and running executor."""
+
+    store: Store
+    batch: str
+    executor: Executor
+
+
+@contextlib.contextmanager
+def work(
+    args: argparse.Namespace, what: str, *, create: bool = False, timeout_s: float | None = None
+) -> Iterator[Work]:
+    """Open the corpus, take the batch's lock, start the executor; signals become `Interrupted`.
+
+    Raises: InputError for a corpus or batch name that cannot be, BusyError when another run works on the batch.
+    """
+    batch = check_name("--batch", args.batch)
+    store = open_corpus(args.corpus, create=create)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(hold(store, f"{work_dir(batch)}/lock.json", what=what))
+        # The handlers come after the executor: ray.init() installs its own.
+        executor = stack.enter_context(open_executor(args.executor, args.workers, timeout_s=timeout_s))
+        stack.enter_context(interruptible())
+        yield Work(store, batch, executor)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM raise `Interrupted` in the main thread; a second one does not disturb the ending."""
+
+    def stop(number: int, frame: Any) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    try:
+        previous = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread (a test, a notebook): the host program owns its signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
+def config(model: type[S], stage: str, args: argparse.Namespace) -> S:
+    """The door's settings from file, environment and --set."""
+    return load_config(model, stage, toml_path=args.config, sets=args.sets, environ=os.environ)
+
+
+def finish(args: argparse.Namespace, store: Store, stage: str, result: StageResult) -> int:
+    """Print the funnel and, with --json, the counts as the last line."""
+    print(report.funnel(store, args.batch))
+    if result.up_to_date:
+        print(f"{stage}: up to date")
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "stage": stage,
+                    "corpus": args.corpus,
+                    "batch": args.batch,
+                    "up_to_date": result.up_to_date,
+                    "counts": result.counts,
+                },
+                sort_keys=True,
+            )
+        )
+    return 0
+
+
+def stage_door(
+    stage: str, model: type[Section], steps: Sequence[AnyStep], argv: Sequence[str] | None, description: str
+) -> int:
+    """The whole door of a stage that is nothing but steps over a batch's tables."""
+
+    def body(arguments: Sequence[str] | None) -> int:
+        args = parser(f"{stage}.run", description, model, stage).parse_args(arguments)
+        settings = config(model, stage, args)
+        with work(args, f"{stage}.run") as opened:
+            result = run_stage(opened, stage, settings, steps, rebuild=args.rebuild)
+            return finish(args, opened.store, stage, result)
+
+    return door(body, argv, stage=f"{stage}.run")
+
+
+def run_stage(
+    opened: Work,
+    stage: str,
+    settings: Section,
+    steps: Sequence[AnyStep],
+    *,
+    rebuild: bool,
+    files: tuple[str, ...] = (),
+    num_parts: int | None = None,
+) -> StageResult:
+    """`run_steps` on an opened batch, whose number of parts comes from its links."""
+    count = (
+        num_parts if num_parts is not None else read_manifest(opened.store, "links", opened.batch).num_parts
+    )
+    run = Run(
+        stage=stage,
+        config=settings,
+        store=opened.store,
+        batch=opened.batch,
+        executor=opened.executor,
+        num_parts=count,
+        files=files,
+        rebuild=rebuild,
+    )
+    return run_steps(run, steps)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def _settings_help(model: type[Section], stage: str) -> str:
+    lines = ["settings (TOML, WEBTEXT_SECTION__KEY in the environment, or --set; later ones win):"]
+    for key, default, meaning in describe(model, stage):
+        lines.append(f"  {key} = {default}")
+        lines.append(f"      {meaning}")
+    return "\n".join(lines)

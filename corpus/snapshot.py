@@ -1,0 +1,284 @@
+"""Which batches and token files a training run reads: an immutable list, written last.
+
+A snapshot names the tokenizer, the batches in the order of their commits, and for each split the token files with
+their digests. Files of earlier batches are referenced, never copied. Its digest covers all it lists and not its name,
+so a checkpoint made with one name resumes with another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from xxhash import xxh3_128
+
+from corpus.errors import InputError, SchemaError
+from corpus.layout import Store, check_name, table_dir
+from corpus.manifest import Manifest, Part, Record, batches, fingerprint, read_manifest
+
+SNAPSHOT_FORMAT = 1
+SPLITS: tuple[Split, ...] = ("train", "val")
+Split = Literal["train", "val"]
+
+
+class RowGroup(Record):
+    """One row group of a token file: where its bytes lie, what they hash to, where its tokens begin."""
+
+    offset: int
+    """First byte of the row group in the file."""
+    bytes: int
+    digest: str
+    """xxh3-128 of those bytes."""
+    rows: int
+    values_offset: int | None
+    """First byte of the tokens as one contiguous run; None where they are compressed."""
+
+
+class TokenFile(Record):
+    """One token file of a split."""
+
+    batch: str
+    path: str
+    """Relative to the corpus root."""
+    rows: int
+    num_tokens: int
+    """Without the padding of the last row."""
+    bytes: int
+    digest: str
+    row_tokens: int
+    dtype: Literal["uint16", "uint32"]
+    content: str
+    """xxh3-128 of the tokens with their padding, whatever the compression; also in the file's own metadata."""
+    row_groups: list[RowGroup]
+    spans_path: str
+    """Where each document lies in this file."""
+
+
+class Totals(Record):
+    """What a split, or a batch's share of it, amounts to."""
+
+    num_documents: int
+    num_tokens: int
+    num_bytes: int
+    """UTF-8 bytes of the documents' text as encoded, for bits per byte."""
+
+
+class SnapshotSplit(Totals):
+    """Totals and files of a split, in the order in which a stream reads them."""
+
+    files: list[TokenFile]
+
+
+class SnapshotBatch(Record):
+    """One batch of a snapshot."""
+
+    batch: str
+    fingerprint: str
+    """Of the `tokens` manifest."""
+    splits: dict[Split, Totals]
+
+
+class Snapshot(Record):
+    """An immutable list of token files."""
+
+    format: int
+    name: str
+    digest: str
+    tokenizer_fingerprint: str
+    vocab_size: int
+    end_of_text: int
+    batches: list[SnapshotBatch]
+    splits: dict[Split, SnapshotSplit]
+    parents: list[str]
+    """Snapshots that this one extends."""
+
+
+def snapshot_path(name: str) -> str:
+    """Where a snapshot lies."""
+    return f"snapshots/{name}.json"
+
+
+def read_snapshot(store: Store, name: str) -> Snapshot:
+    """The snapshot `name`.
+
+    Raises: InputError when there is none (naming those that are), SchemaError when it is not one of ours or was edited.
+    """
+    path = snapshot_path(check_name("--snapshot", name))
+    try:
+        data = store.read_bytes(path)
+    except FileNotFoundError:
+        names = ", ".join(snapshots(store)) or "none"
+        raise InputError(
+            f"{store.root}: no snapshot {name!r}; present: {names}; run `python -m shards.run --corpus {store.root} --batch B`"
+        ) from None
+    try:
+        snapshot = Snapshot.model_validate_json(data)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise SchemaError(
+            f"{store.root}/{path}: not a snapshot ({'.'.join(map(str, problem['loc']))}: {problem['msg']}); write it again under another name"
+        ) from error
+    if snapshot.format != SNAPSHOT_FORMAT:
+        raise SchemaError(
+            f"{store.root}/{path}: format {snapshot.format}, this version reads {SNAPSHOT_FORMAT}"
+        )
+    expected = _digest(snapshot)
+    if snapshot.digest != expected:
+        raise SchemaError(
+            f"{store.root}/{path}: digest {snapshot.digest}, its content gives {expected}; it was edited: write it again under another name"
+        )
+    return snapshot
+
+
+def snapshots(store: Store) -> list[str]:
+    """Names of the snapshots of a corpus, sorted."""
+    files = [path.rpartition("/")[2] for path, _ in store.files("snapshots")]
+    return [file.removesuffix(".json") for file in files if file.endswith(".json")]
+
+
+def batches_up_to(store: Store, batch: str) -> list[str]:
+    """The batches whose tokens were committed before `batch`, and `batch` itself, in that order."""
+    names = [manifest.batch for manifest in batches(store, "tokens")]
+    read_manifest(store, "tokens", batch)
+    return names[: names.index(batch) + 1]
+
+
+def write_snapshot(
+    store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
+) -> Snapshot:
+    """Write the snapshot `name` of these batches' tokens and return it; the same content again changes nothing.
+
+    Raises: InputError when the name is taken by other content, when a batch has no tokens or appears twice, or when
+    the batches were encoded by different tokenizers.
+    """
+    check_name("--snapshot", name)
+    if not batches or len(set(batches)) != len(batches):
+        raise InputError(f"snapshot {name}: batches {list(batches)}; name at least one and each of them once")
+    manifests = [read_manifest(store, "tokens", batch) for batch in batches]
+    tokenizer = _one_tokenizer(name, manifests)
+    snapshot = Snapshot(
+        format=SNAPSHOT_FORMAT,
+        name=name,
+        digest="",
+        tokenizer_fingerprint=tokenizer["fingerprint"],
+        vocab_size=tokenizer["vocab_size"],
+        end_of_text=tokenizer["end_of_text"],
+        batches=[_batch(manifest) for manifest in manifests],
+        splits={split: _split(split, manifests) for split in SPLITS},
+        parents=list(parents),
+    )
+    snapshot = snapshot.model_copy(update={"digest": _digest(snapshot)})
+    if store.create_exclusive(snapshot_path(name), snapshot.model_dump_json(indent=1).encode() + b"\n"):
+        return snapshot
+    present = read_snapshot(store, name)
+    if present.digest != snapshot.digest:
+        raise InputError(
+            f"{store.root}: snapshot {name!r} is there with batches {[b.batch for b in present.batches]}, digest {present.digest}; "
+            f"these batches {list(batches)} give {snapshot.digest}: a snapshot never changes, choose another --snapshot name"
+        )
+    return present
+
+
+def find_damage(store: Store, folder: str, part: Part) -> str | None:
+    """What is wrong with a part of any table, as one line naming file and (for tokens) row group; None when whole."""
+    groups = [RowGroup.model_validate(group) for group in part.metadata.get("row_groups", [])]
+    return find_file_damage(store, f"{folder}/{part.file}", part.bytes, part.digest, groups)
+
+
+def find_file_damage(
+    store: Store, path: str, num_bytes: int, digest: str, groups: Sequence[RowGroup] = ()
+) -> str | None:
+    """The same for a file of a snapshot. Reads the file once."""
+    try:
+        size = store.size(path)
+    except FileNotFoundError:
+        return f"{path}: missing"
+    if size != num_bytes:
+        return f"{path}: {size:,} bytes, expected {num_bytes:,}"
+    whole = xxh3_128()
+    with store.open_input(path) as stream:
+        for number, group in enumerate(groups):
+            for piece in _pieces(stream, group.offset - stream.tell()):
+                whole.update(piece)
+            own = xxh3_128()
+            for piece in _pieces(stream, group.bytes):
+                own.update(piece)
+                whole.update(piece)
+            if own.hexdigest() != group.digest:
+                return f"{path}: row group {number} of {len(groups)} has digest {own.hexdigest()}, expected {group.digest}"
+        for piece in _pieces(stream, size - stream.tell()):
+            whole.update(piece)
+    if whole.hexdigest() != digest:
+        where = " (outside its row groups)" if groups else ""
+        return f"{path}: digest {whole.hexdigest()}, expected {digest}{where}"
+    return None
+
+
+def _pieces(stream: Any, num_bytes: int) -> Iterator[bytes]:
+    """The next `num_bytes` of a stream, a few MB at a time."""
+    while num_bytes > 0:
+        piece = stream.read(min(num_bytes, 1 << 22))
+        if not piece:
+            return
+        num_bytes -= len(piece)
+        yield piece
+
+
+def _one_tokenizer(name: str, manifests: Sequence[Manifest]) -> dict[str, Any]:
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for manifest in manifests:
+        for part in manifest.parts:
+            tokenizer = part.metadata["tokenizer"]
+            found.setdefault(tokenizer["fingerprint"], (manifest.batch, tokenizer))
+    if len(found) != 1:
+        differing = "; ".join(f"{batch}: {print_}" for print_, (batch, _) in found.items())
+        raise InputError(
+            f"snapshot {name}: batches encoded by different tokenizers ({differing}); encode them again with one"
+        )
+    return next(iter(found.values()))[1]
+
+
+def _parts(manifest: Manifest, split: Split) -> list[Part]:
+    return [part for part in manifest.parts if part.file.startswith(f"{split}/")]
+
+
+def _batch(manifest: Manifest) -> SnapshotBatch:
+    return SnapshotBatch(
+        batch=manifest.batch,
+        fingerprint=manifest.fingerprint,
+        splits={split: Totals(**_totals(_parts(manifest, split))) for split in SPLITS},
+    )
+
+
+def _totals(parts: Sequence[Part]) -> dict[str, int]:
+    return {name: sum(part.metadata[name] for part in parts) for name in Totals.model_fields}
+
+
+def _split(split: Split, manifests: Sequence[Manifest]) -> SnapshotSplit:
+    parts = [(manifest.batch, part) for manifest in manifests for part in _parts(manifest, split)]
+    return SnapshotSplit(
+        **_totals([part for _, part in parts]),
+        files=[_file(batch, part) for batch, part in parts if part.metadata["num_tokens"]],
+    )
+
+
+def _file(batch: str, part: Part) -> TokenFile:
+    return TokenFile(
+        batch=batch,
+        path=f"{table_dir('tokens', batch)}/{part.file}",
+        rows=part.rows,
+        num_tokens=part.metadata["num_tokens"],
+        bytes=part.bytes,
+        digest=part.digest,
+        row_tokens=part.metadata["row_tokens"],
+        dtype=part.metadata["dtype"],
+        content=part.metadata["content"],
+        row_groups=part.metadata["row_groups"],
+        spans_path=f"{table_dir('spans', batch)}/{part.file}",
+    )
+
+
+def _digest(snapshot: Snapshot) -> str:
+    """Over all a snapshot holds but its own name and ancestry."""
+    return fingerprint(snapshot.model_dump(exclude={"name", "digest", "parents"}))

@@ -1,0 +1,321 @@
+"""The laws of the runner, on a toy stage that has all three shapes of work."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+from corpus.errors import BusyError, FatalError, InputError, PartitionError, SchemaError
+from corpus.executor import PoolExecutor, SerialExecutor, open_executor
+from corpus.layout import Store
+from corpus.lock import hold
+from corpus.manifest import find_manifest
+from corpus.runner import Run, StageResult, run_steps
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run_toy(store: Store, executor: Any = None, *, rebuild: bool = False, **config: Any) -> StageResult:
+    run = Run(
+        stage="toy",
+        config=toy.ToyConfig(**config),
+        store=store,
+        batch="b",
+        executor=executor or SerialExecutor(),
+        num_parts=5,
+        rebuild=rebuild,
+    )
+    return run_steps(run, toy.STEPS)
+
+
+def command(store: Store, *extra: str, executor: str = "pool") -> list[str]:
+    toy_file = str(Path(toy.__file__))
+    return [
+        sys.executable,
+        toy_file,
+        "--corpus",
+        store.root,
+        "--batch",
+        "b",
+        "--executor",
+        executor,
+        "--workers",
+        "2",
+        *extra,
+    ]
+
+
+def environment() -> dict[str, str]:
+    path = f"{REPOSITORY}{os.pathsep}{Path(toy.__file__).parent}"
+    return {**os.environ, "PYTHONPATH": path}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    store = toy.make_corpus(str(tmp_path_factory.mktemp("reference")))
+    run_toy(store)
+    return toy.committed_bytes(store)
+
+
+def test_counts_add_up_and_scratch_is_gone(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    result = run_toy(store)
+    assert result.counts["rows"]["kept"] + result.counts["rows"]["too_short"] == 500
+    assert result.counts["total"]["domains"] == 17
+    assert store.files("work", recursive=True) == []
+
+
+def test_second_run_does_nothing(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    run_toy(store)
+    before = {path: (tmp_path / path).stat().st_mtime_ns for path, _ in store.files("", recursive=True)}
+    assert run_toy(store).up_to_date
+    assert before == {
+        path: (tmp_path / path).stat().st_mtime_ns for path, _ in store.files("", recursive=True)
+    }
+
+
+def test_settings_outside_the_fingerprint_change_nothing(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    run_toy(store)
+    assert run_toy(store, slow_s=0.01).up_to_date
+
+
+def test_pool_of_two_gives_the_same_bytes(tmp_path: Path, reference: dict[str, bytes]) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    with open_executor("pool", 2) as executor:
+        run_toy(store, executor)
+    assert toy.committed_bytes(store) == reference
+
+
+def test_ray_of_two_gives_the_same_bytes_and_survives_a_killed_driver(
+    tmp_path: Path, reference: dict[str, bytes]
+) -> None:
+    store = toy.make_corpus(str(tmp_path / "c"))
+    (tmp_path / "log").mkdir()
+    arguments = ["--set", "clean.slow_s=1.0", "--set", f"clean.log_dir={tmp_path / 'log'}"]
+    driver = subprocess.Popen(
+        command(store, *arguments, executor="ray"), env=environment(), stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not receipts(store) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+    assert receipts(store), "no part was finished before the kill"
+    assert find_manifest(store, "rows", "b") is None
+    done = {name: stamps(tmp_path / "log", name) for name in receipts(store)}
+    finished = subprocess.run(
+        command(store, *arguments, executor="ray"),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert toy.committed_bytes(store) == reference
+    assert {name: stamps(tmp_path / "log", name) for name in done} == done, (
+        "a part with a receipt was made twice"
+    )
+
+
+def receipts(store: Store) -> list[int]:
+    """Indices of the finished parts of the toy's map step."""
+    return [int(path[-10:-5]) for path, _ in store.files("work/b", recursive=True) if "/map/" in path]
+
+
+def stamps(log: Path, part: int) -> int:
+    return sum(1 for name in os.listdir(log) if name.startswith(f"{part}-"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_a_random_moment_then_resumed_gives_the_same_bytes(
+    tmp_path: Path, reference: dict[str, bytes], seed: int
+) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    chance = random.Random(seed)
+    for _ in range(2):
+        driver = subprocess.Popen(
+            command(store, "--set", "clean.slow_s=0.15"), env=environment(), stderr=subprocess.DEVNULL
+        )
+        time.sleep(chance.uniform(0.5, 2.0))
+        driver.kill()
+        driver.wait()
+    finished = subprocess.run(command(store), env=environment(), capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert toy.committed_bytes(store) == reference
+    leftovers = [path.name for path in tmp_path.rglob(".tmp-*")]
+    assert leftovers == []
+
+
+def test_killed_worker_costs_its_own_attempt_only(tmp_path: Path, reference: dict[str, bytes]) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    executor = PoolExecutor(2)
+    killed = []
+    inner = executor.wait
+
+    def wait(timeout_s: float) -> Any:
+        outcomes = inner(0.05)
+        if not killed and executor._workers:
+            victim = executor._workers[0].process
+            victim.kill()
+            killed.append(victim.pid)
+        return outcomes
+
+    executor.wait = wait  # type: ignore[method-assign]
+    run_toy(store, executor, slow_s=0.1)
+    executor.close()
+    assert killed
+    assert toy.committed_bytes(store) == reference
+
+
+def test_always_crashing_part_is_quarantined_and_the_rest_is_kept(
+    tmp_path: Path, reference: dict[str, bytes]
+) -> None:
+    store = toy.make_corpus(str(tmp_path / "c"))
+    log = tmp_path / "log"
+    log.mkdir()
+    with open_executor("pool", 2) as executor:
+        with pytest.raises(
+            PartitionError, match=r"1 of 5 parts failed 3 times .*part 3: crash: .*exit code 7"
+        ):
+            run_toy(store, executor, crash_part=3, log_dir=str(log))
+        assert [stamps(log, part) for part in range(5)] == [1, 1, 1, 3, 1]
+        assert sorted(receipts(store)) == [0, 1, 2, 4]
+        assert find_manifest(store, "rows", "b") is None
+        run_toy(store, executor, log_dir=str(log))
+    assert [stamps(log, part) for part in range(5)] == [1, 1, 1, 4, 1], "finished parts were made again"
+    assert toy.committed_bytes(store) == reference
+
+
+def test_step_that_loses_a_row_fails_the_run(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    with pytest.raises(FatalError, match="may not lose or add rows"):
+        run_toy(store, lose_row=True)
+    assert find_manifest(store, "rows", "b") is None
+
+
+def test_other_config_is_refused_with_the_difference_and_rebuilt_on_demand(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    run_toy(store)
+    old = toy.committed_bytes(store)
+    with pytest.raises(InputError, match=r"toy.least is 22, there 20.*--rebuild"):
+        run_toy(store, least=22)
+    assert toy.committed_bytes(store) == old
+    result = run_toy(store, least=22, rebuild=True)
+    assert result.counts["rows"]["kept"] < 320
+    fresh = toy.make_corpus(str(tmp_path / "fresh"))
+    run_toy(fresh, least=22)
+    assert sorted(toy.committed_bytes(store).values()) == sorted(toy.committed_bytes(fresh).values()), (
+        "old files are gone, new ones equal"
+    )
+
+
+def test_missing_part_is_an_error_and_an_empty_batch_is_not(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path / "a"))
+    store.delete("links/b/part-00002.parquet")
+    with pytest.raises(
+        SchemaError, match=r"part-00002.parquet: the manifest names this part and it is missing"
+    ):
+        run_toy(store)
+    empty = toy.make_corpus(str(tmp_path / "e"), num_rows=0)
+    assert run_toy(empty).counts["rows"]["rows"] == 0
+    assert len(toy.committed_bytes(empty)) == 15
+
+
+def test_missing_input_names_the_door(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path), batch="other")
+    with pytest.raises(
+        InputError, match=r"table links has no committed batch 'b'; run `python -m crawl.run --only links"
+    ):
+        run_toy(store)
+
+
+def test_two_runs_on_a_batch_are_refused_and_a_dead_owner_is_not(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    with hold(store, "work/b/lock.json", what="first"):
+        second = subprocess.run(
+            command(store), env=environment(), capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 2
+        assert f"held by process {os.getpid()}" in second.stderr
+        with pytest.raises(BusyError), hold(store, "work/b/lock.json", what="third"):
+            pass
+    holder = subprocess.Popen(
+        command(store, "--set", "clean.slow_s=5"), env=environment(), stderr=subprocess.DEVNULL
+    )
+    while not store.exists("work/b/lock.json"):
+        time.sleep(0.02)
+    holder.kill()
+    holder.wait()
+    assert (
+        subprocess.run(command(store), env=environment(), stderr=subprocess.DEVNULL, check=False).returncode
+        == 0
+    )
+
+
+def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(
+    tmp_path: Path, reference: dict[str, bytes]
+) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    driver = subprocess.Popen(
+        command(store, "--set", "clean.slow_s=0.7"), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    while not receipts(store):
+        time.sleep(0.02)
+    stopped = time.monotonic()
+    driver.send_signal(signal.SIGINT)
+    _, errors = driver.communicate(timeout=30)
+    assert time.monotonic() - stopped < 5
+    assert driver.returncode == 130
+    assert "Go on with: python -m clean.run --corpus" in errors
+    assert not store.exists("work/b/lock.json")
+    assert (
+        subprocess.run(command(store), env=environment(), stderr=subprocess.DEVNULL, check=False).returncode
+        == 0
+    )
+    assert toy.committed_bytes(store) == reference
+
+
+def test_json_is_the_last_line(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    done = subprocess.run(
+        command(store, "--json", executor="serial"),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["counts"]["rows"]["kept"] == 320
+    assert last["up_to_date"] is False
+
+
+@settings(max_examples=15, deadline=None)
+@given(num_rows=st.integers(0, 60), num_parts=st.integers(1, 9))
+def test_any_partition_count_holds_the_same_rows(
+    tmp_path_factory: pytest.TempPathFactory, num_rows: int, num_parts: int
+) -> None:
+    store = toy.make_corpus(str(tmp_path_factory.mktemp("c")), num_rows=num_rows, num_parts=num_parts)
+    run = Run(
+        stage="toy",
+        config=toy.ToyConfig(),
+        store=store,
+        batch="b",
+        executor=SerialExecutor(),
+        num_parts=num_parts,
+    )
+    result = run_steps(run, toy.STEPS)
+    assert result.counts["rows"]["rows"] + result.counts["short"]["rows"] == num_rows
+    assert result.counts["total"]["domains"] == min(num_rows, 17)
