@@ -14,6 +14,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
+import secrets
 import signal
 import threading
 import time
@@ -328,6 +329,7 @@ class RayExecutor:
     name = "ray"
 
     def __init__(self, workers: int | None, *, timeout_s: float | None = None) -> None:
+        _prepare_ray_environment()
         import ray
 
         self._ray = ray
@@ -403,44 +405,46 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
 
 
-def _join_or_start_ray(workers: int | None) -> None:
-    """Join the cluster that RAY_ADDRESS names, else start a private one, closed as far as Ray can be.
+def _prepare_ray_environment() -> None:
+    """What Ray reads while it is imported: no usage statistics, token authentication wherever a token is known.
 
-    Only the dashboard honours a loopback address in Ray; for the ports that listen on all interfaces there is token
-    authentication, which is why it is asked for even on a private cluster.
+    A private cluster gets a token of its own, in the environment of its processes only. Of Ray's ports just the
+    dashboard honours a loopback address; the token is what closes the others.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if os.environ.get("RAY_ADDRESS"):
+        if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def _join_or_start_ray(workers: int | None) -> None:
+    """Join the cluster that RAY_ADDRESS names, else start a private one. The address is never left to Ray's guess.
+
+    Raises: ConfigError for a dashboard's address, InputError when no cluster answers.
     """
     import ray
 
+    quiet = {"log_to_driver": False, "configure_logging": False}
     address = os.environ.get("RAY_ADDRESS")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address:
-        if address.startswith(("http://", "https://")):
-            raise ConfigError(
-                f"RAY_ADDRESS={address}: that is a dashboard; set RAY_API_SERVER_ADDRESS to it for `ray job submit`, or RAY_ADDRESS=host:port"
-            )
-        if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-        try:
-            ray.init(address=address, log_to_driver=False, configure_logging=False)
-        except ConnectionError as error:
-            raise InputError(
-                f"RAY_ADDRESS={address}: no cluster answers ({_first_line(error)}); unset it to run here, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
-            ) from error
-        return
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    previous_mask = os.umask(0o077)  # Ray writes its token file with the umask
-    try:
+    if not address:
         ray.init(
-            address="local",
-            num_cpus=workers,
-            include_dashboard=False,
-            dashboard_host="127.0.0.1",
-            _node_ip_address="127.0.0.1",
-            log_to_driver=False,
-            configure_logging=False,
+            address="local", num_cpus=workers, include_dashboard=False, dashboard_host="127.0.0.1", **quiet
         )
-    finally:
-        os.umask(previous_mask)
+        return
+    if address.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"RAY_ADDRESS={address}: that is a dashboard; set RAY_API_SERVER_ADDRESS to it for `ray job submit`, or RAY_ADDRESS=host:port"
+        )
+    try:
+        ray.init(address=address, **quiet)
+    except ConnectionError as error:
+        raise InputError(
+            f"RAY_ADDRESS={address}: no cluster answers ({_first_line(error)}); unset it to run here, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+        ) from error
 
 
 def choose(kind: str, workers: int) -> str:
