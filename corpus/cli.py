@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from corpus import report
+from corpus import funnel
 from corpus.config import Section, describe, load_config
 from corpus.errors import InputError, Interrupted, WebtextError
 from corpus.executor import Executor, open_executor
@@ -50,7 +50,7 @@ def parser(
     )
     result.add_argument(
         "--corpus",
-        required=True,
+        required=corpus_required,
         metavar="C",
         help="the corpus: a folder or a URI such as s3://bucket/prefix",
     )
@@ -162,7 +162,7 @@ def config(model: type[S], stage: str, args: argparse.Namespace) -> S:
 
 def finish(args: argparse.Namespace, store: Store, stage: str, result: StageResult) -> int:
     """Print the funnel and, with --json, the counts as the last line."""
-    print(report.funnel(store, args.batch))
+    print(funnel.text(store, args.batch))
     if result.up_to_date:
         print(f"{stage}: up to date")
     if args.json:

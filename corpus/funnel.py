@@ -1,0 +1,37 @@
+"""What became of the rows: the funnel as text, from the manifests alone."""
+
+from __future__ import annotations
+
+from corpus.layout import Store
+from corpus.manifest import Manifest, find_manifest
+
+ORDER = ("links", "pages", "documents", "documents_dropped", "verdicts", "tokens", "spans")
+WIDTH = 28
+
+
+def text(store: Store, batch: str) -> str:
+    """A table of the batch: every table that is committed, its rows, and its counts by reason."""
+    lines = [f"{store.root}  batch {batch}"]
+    for name in ORDER:
+        manifest = find_manifest(store, name, batch)
+        if manifest is not None and name != "documents_dropped":
+            lines.extend(_section(manifest))
+    return "\n".join(lines)
+
+
+def _section(manifest: Manifest) -> list[str]:
+    read = int(manifest.details.get("rows_read", 0))
+    lines = [f"  {manifest.table:<{WIDTH - 2}}{manifest.rows:>12,} rows {_size(manifest.bytes):>10}"]
+    for reason, count in sorted(manifest.counts.items(), key=lambda item: (-item[1], item[0])):
+        share = f"{count / read:>8.1%}" if read and count <= read else ""
+        lines.append(f"    {reason:<{WIDTH - 4}}{count:>12,}{share}")
+    return lines
+
+
+def _size(num_bytes: int) -> str:
+    size = float(num_bytes)
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

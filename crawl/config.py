@@ -1,0 +1,28 @@
+"""The settings of the crawl: `[crawl.links]` and `[crawl.fetch]`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from corpus.config import Section
+from crawl.fetch_config import FetchConfig
+from crawl.links import LinksConfig
+
+
+class CrawlConfig(Section):
+    """What to link and how to fetch."""
+
+    links: LinksConfig = Field(default_factory=LinksConfig)
+    """Dumps to links."""
+    fetch: FetchConfig = Field(default_factory=FetchConfig)
+    """Links to pages."""
+
+    @property
+    def fetch_identity(self) -> dict[str, Any]:
+        """What of the fetch settings a batch's pages depend on.
+
+        Pace, time-outs and retries are left out: they may be changed in the middle of a crawl that goes on.
+        """
+        return {"shards": self.fetch.shards, "max_body_bytes": self.fetch.max_body_bytes}
