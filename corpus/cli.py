@@ -38,7 +38,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser(
-    prog: str, description: str, model: type[Section] | None = None, stage: str = "", *, batch: bool = True
+    prog: str,
+    description: str,
+    model: type[Section] | None = None,
+    stage: str = "",
+    *,
+    batch: bool = True,
+    corpus_required: bool = True,
 ) -> argparse.ArgumentParser:
     """A parser with the shared flags; --help lists every setting of `model` with its default."""
     result = _Parser(

@@ -11,11 +11,13 @@ opens (`s3://`, `gs://`, `file://`). Paths are relative to the corpus root and u
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,19 +110,17 @@ class Store:
                 os.fsync(stream.fileno())
             os.replace(temporary, final)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            _discard(temporary)
             raise FatalError(
                 f"cannot write {final}: {error.strerror or error}; free space or fix access, then run again"
             ) from error
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            _discard(temporary)
             raise
 
     @contextmanager
     def _upload(self, path: str) -> Iterator[Any]:
         """A single upload through a local spool: a failure in between leaves nothing at `path`."""
-        import tempfile
-
         with tempfile.TemporaryFile() as spool:
             yield spool
             spool.seek(0)
@@ -164,7 +164,7 @@ class Store:
         except OSError as error:
             raise FatalError(f"cannot write {final}: {error.strerror or error}") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            _discard(temporary)
         return True
 
     def files(self, folder: str, *, recursive: bool = False) -> list[tuple[str, int]]:
@@ -258,6 +258,11 @@ def manifest_path(folder: str) -> str:
 def work_dir(batch: str) -> str:
     """Receipts and scratch tables of an unfinished batch, and its lock."""
     return f"work/{batch}"
+
+
+def _discard(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        temporary.unlink()
 
 
 def _local_root(root: str) -> Path | None:

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 import toy
 from corpus.errors import BusyError, FatalError, InputError, PartitionError, SchemaError
 from corpus.executor import PoolExecutor, SerialExecutor, open_executor
@@ -20,8 +23,6 @@ from corpus.layout import Store
 from corpus.lock import hold
 from corpus.manifest import find_manifest
 from corpus.runner import Run, StageResult, run_steps
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 REPOSITORY = Path(__file__).parents[2]
 

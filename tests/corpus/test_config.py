@@ -1,0 +1,104 @@
+"""Precedence of settings, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from corpus.config import Section, describe, load_config
+from corpus.errors import ConfigError
+
+
+class Inner(Section):
+    size: int = Field(4, ge=1)
+    """Size, bytes."""
+    names: list[str] = []
+    """Names."""
+    table: dict[str, str] = {}
+    """Pairs."""
+
+
+class Outer(Section):
+    inner: Inner = Inner()
+    """Inner settings."""
+    rate: float = 0.5
+    """Rate, per second."""
+
+
+def load(**given: object) -> Outer:
+    return load_config(Outer, "dedup", **given)  # type: ignore[arg-type]
+
+
+@given(st.sets(st.sampled_from(["toml", "environment", "set"])))
+def test_later_sources_win(tmp_path_factory: pytest.TempPathFactory, sources: set[str]) -> None:
+    path = tmp_path_factory.mktemp("c") / "c.toml"
+    path.write_text("[dedup.inner]\nsize = 10\n[train]\nanything = 1\n")
+    config = load(
+        toml_path=str(path) if "toml" in sources else None,
+        environ={"WEBTEXT_DEDUP__INNER__SIZE": "20"} if "environment" in sources else {},
+        sets=["dedup.inner.size=30"] if "set" in sources else [],
+    )
+    expected = {"toml": 10, "environment": 20, "set": 30}
+    assert config.inner.size == max((expected[source] for source in sources), default=4)
+
+
+def test_values_are_toml_else_text() -> None:
+    config = load(
+        sets=[
+            'dedup.inner.names=["a", "b.c"]',
+            'dedup.inner.table={"*.test" = "127.0.0.1:80"}',
+            "dedup.rate=1e-3",
+        ]
+    )
+    assert config.inner.names == ["a", "b.c"]
+    assert config.inner.table == {"*.test": "127.0.0.1:80"}
+    assert config.rate == 1e-3
+
+
+def test_settings_of_other_stages_are_passed_over() -> None:
+    assert load(sets=["train.model.preset=tiny"]) == Outer()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sets": ["dedup.inner.sise=3"]}, r"unknown setting dedup.inner.sise; known: dedup.inner.size"),
+        ({"sets": ["dedup.inner.size=0"]}, r"dedup.inner.size = 0: .*greater than or equal to 1"),
+        ({"sets": ["dedup.inner.size=big"]}, r"dedup.inner.size = 'big': .*integer"),
+        ({"sets": ["dedupe.threshold=1"]}, r"must begin with one of crawl, clean, dedup"),
+        ({"sets": ["dedup.rate"]}, r"expected section.key=value"),
+        ({"environ": {"WEBTEXT_DEDUP__RATE": "fast"}}, r"dedup.rate = 'fast'"),
+        ({"toml_path": "/no/such.toml"}, r"/no/such.toml: No such file"),
+    ],
+)
+def test_refused_with_key_value_and_what_is_allowed(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(**given)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[dedupe]\nx = 1\n", r"unknown section \[dedupe\]"),
+        ("dedup = 3\n", "expected a section"),
+        ("a = [", "not TOML"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load(toml_path=str(path))
+
+
+def test_help_lists_every_setting_with_default_and_meaning() -> None:
+    assert list(describe(Outer, "dedup")) == [
+        ("dedup.inner.size", "4", "Size, bytes."),
+        ("dedup.inner.names", "[]", "Names."),
+        ("dedup.inner.table", "{}", "Pairs."),
+        ("dedup.rate", "0.5", "Rate, per second."),
+    ]
