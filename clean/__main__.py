@@ -1,0 +1,6 @@
+"""`python -m clean` is short for `python -m clean.run`."""
+
+from clean.run import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

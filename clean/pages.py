@@ -1,0 +1,161 @@
+"""Fetched pages to documents: reads their WARC records and has each worked on in the sandbox.
+
+Records are read in the order in which they lie in the files, whatever the order of the rows; results go out in the
+order of the rows. A record that cannot be read is a page dropped as `warc_broken`, never an error.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, date
+from functools import lru_cache, partial
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clean.config import CleanConfig
+from clean.document import Document, Dropped, Page, Result
+from clean.reasons import Reason
+from clean.sandbox import Failure, Sandbox
+from corpus.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES
+from corpus.step import Context, Joins, Map, MapFunction, Output
+from crawl import warc
+
+_LINK_COLUMNS = ("doc_id", "url", "domain", "score", "subreddit")
+_decode_result = msgspec.msgpack.Decoder(Result).decode
+ProcessFunction = Callable[[Page], Result]
+ReadFunction = Callable[[str, int, int], Any]
+"""(WARC file, offset, length) to a response with `headers` and `body`; raises WarcError."""
+
+
+def fetched(pages: pa.Table) -> pa.Table:
+    """The rows with a stored response."""
+    return pages.filter(pc.is_null(pages["reason"]))
+
+
+def load(config: CleanConfig, context: Context) -> MapFunction:
+    """The step's function: the sandbox is this process's own and outlives the task."""
+    sandbox = _sandbox(config.model_dump_json())
+    read = partial(warc.read_response, context.store)
+
+    def apply(pages: pa.Table, joins: Joins) -> Output:
+        return make_documents(pages, joins[LINKS.name], read, lambda page: process(page, sandbox))
+
+    return apply
+
+
+STEP = Map(
+    name="clean/documents",
+    reads=PAGES,
+    columns=(
+        "doc_id",
+        "url",
+        "final_url",
+        "reason",
+        "content_type",
+        "fetched_at",
+        "warc_file",
+        "warc_offset",
+        "warc_length",
+    ),
+    where=fetched,
+    joins={LINKS: _LINK_COLUMNS},
+    writes=(DOCUMENTS, DOCUMENTS_DROPPED),
+    conserves=(DOCUMENTS, DOCUMENTS_DROPPED),
+    sections=("extract", "normalize", "language", "wikipedia", "quality", "sandbox"),
+    load=load,
+)
+
+
+@lru_cache(maxsize=1)
+def _sandbox(config_json: str) -> Sandbox:
+    config = CleanConfig.model_validate_json(config_json)
+    return Sandbox("clean.document:program", config_json, config.sandbox)
+
+
+def process(page: Page, sandbox: Sandbox) -> Result:
+    """The page's document or reason; a page that the process died of has a reason too."""
+    answer = sandbox.ask(msgspec.msgpack.encode(page))
+    return Dropped(answer.reason, answer.detail) if isinstance(answer, Failure) else _decode_result(answer)
+
+
+def make_documents(pages: pa.Table, links: pa.Table, read: ReadFunction, document: ProcessFunction) -> Output:
+    """Documents and dropped pages, both in the order of the rows of `pages`.
+
+    `links` holds at least the rows of these pages. Counts: `kept`, one per reason, and the notes of every page.
+    """
+    rows = pages.to_pylist()
+    results: list[Result | None] = [None] * len(rows)
+    for index in sorted(range(len(rows)), key=lambda i: _place(rows[i])):
+        results[index] = _result(rows[index], read, document)
+    link_of = links.take(pc.index_in(pages["doc_id"], links["doc_id"])).to_pylist()
+    documents, dropped, counts = [], [], Counter[str]()
+    for row, link, result in zip(rows, link_of, results, strict=True):
+        assert result is not None
+        counts.update(result.notes)
+        if isinstance(result, Document):
+            counts["kept"] += 1
+            documents.append(_document_row(row, link, result))
+        else:
+            counts[result.reason] += 1
+            dropped.append(_dropped_row(row, result))
+    return Output(
+        {
+            DOCUMENTS.name: pa.Table.from_pylist(documents, DOCUMENTS.schema),
+            DOCUMENTS_DROPPED.name: pa.Table.from_pylist(dropped, DOCUMENTS_DROPPED.schema),
+        },
+        counts,
+    )
+
+
+def _place(row: dict[str, Any]) -> tuple[str, int]:
+    return row["warc_file"] or "", row["warc_offset"] or 0
+
+
+def _result(row: dict[str, Any], read: ReadFunction, document: ProcessFunction) -> Result:
+    try:
+        response = read(row["warc_file"], row["warc_offset"], row["warc_length"])
+    except warc.WarcError as error:
+        return Dropped(Reason.WARC_BROKEN, str(error)[:200])
+    headers = {name.lower(): value for name, value in response.headers}
+    at = row["fetched_at"]
+    return document(
+        Page(
+            url=row["url"],
+            final_url=row["final_url"] or row["url"],
+            content_type=headers.get("content-type", row["content_type"]),
+            latest_day=at.astimezone(UTC).date().toordinal() if at is not None else None,
+            body=response.body,
+        )
+    )
+
+
+def _document_row(row: dict[str, Any], link: dict[str, Any], result: Document) -> dict[str, Any]:
+    """`url` is the link's, whose hash is `doc_id`; where a redirect led stays in `pages`."""
+    return {
+        "doc_id": row["doc_id"],
+        "url": link["url"],
+        "domain": link["domain"],
+        "title": result.title,
+        "text": result.text,
+        "language": result.language,
+        "language_score": result.language_score,
+        "num_words": result.num_words,
+        "published": date.fromordinal(result.published_day) if result.published_day else None,
+        "extractor": result.extractor,
+        "score": link["score"],
+        "subreddit": link["subreddit"],
+        "fetched_at": row["fetched_at"],
+    }
+
+
+def _dropped_row(row: dict[str, Any], result: Dropped) -> dict[str, Any]:
+    return {
+        "doc_id": row["doc_id"],
+        "step": result.reason.step,
+        "reason": str(result.reason),
+        "detail": result.detail,
+    }

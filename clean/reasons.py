@@ -1,0 +1,66 @@
+"""Why a page does not become a document: a closed list. None keeps."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """One per dropped page, the first that applies; `STEP` tells where on the way that was."""
+
+    WARC_BROKEN = "warc_broken"
+    CONTENT_TYPE = "content_type"
+    BODY_EMPTY = "body_empty"
+    BODY_TOO_LARGE = "body_too_large"
+    EXTRACT_EMPTY = "extract_empty"
+    EXTRACT_TIMEOUT = "extract_timeout"
+    EXTRACT_MEMORY = "extract_memory"
+    EXTRACT_CRASHED = "extract_crashed"
+    BINARY = "binary"
+    SYMBOLS = "symbols"
+    LANGUAGE = "language"
+    LANGUAGE_UNSURE = "language_unsure"
+    WIKIPEDIA = "wikipedia"
+    WIKIPEDIA_MIRROR = "wikipedia_mirror"
+    TOO_SHORT = "too_short"
+    GOPHER_WORDS = "gopher_words"
+    GOPHER_WORD_LENGTH = "gopher_word_length"
+    GOPHER_SYMBOLS = "gopher_symbols"
+    GOPHER_BULLETS = "gopher_bullets"
+    GOPHER_ELLIPSES = "gopher_ellipses"
+    GOPHER_ALPHABETIC = "gopher_alphabetic"
+    GOPHER_STOP_WORDS = "gopher_stop_words"
+    GOPHER_REPEATED_LINES = "gopher_repeated_lines"
+    GOPHER_REPEATED_PARAGRAPHS = "gopher_repeated_paragraphs"
+    GOPHER_TOP_NGRAM = "gopher_top_ngram"
+    GOPHER_REPEATED_NGRAMS = "gopher_repeated_ngrams"
+    C4_LOREM_IPSUM = "c4_lorem_ipsum"
+    C4_CURLY_BRACE = "c4_curly_brace"
+    C4_SENTENCES = "c4_sentences"
+    FINEWEB_LINE_PUNCTUATION = "fineweb_line_punctuation"
+    FINEWEB_SHORT_LINES = "fineweb_short_lines"
+    FINEWEB_REPEATED_LINES = "fineweb_repeated_lines"
+    FINEWEB_NEWLINES = "fineweb_newlines"
+
+    @property
+    def step(self) -> str:
+        """The part of the way that drops for this reason."""
+        return _STEPS.get(self, "quality")
+
+
+_STEPS = {
+    Reason.WARC_BROKEN: "read",
+    Reason.CONTENT_TYPE: "read",
+    Reason.BODY_EMPTY: "read",
+    Reason.BODY_TOO_LARGE: "read",
+    Reason.EXTRACT_EMPTY: "extract",
+    Reason.EXTRACT_TIMEOUT: "extract",
+    Reason.EXTRACT_MEMORY: "extract",
+    Reason.EXTRACT_CRASHED: "extract",
+    Reason.BINARY: "normalize",
+    Reason.SYMBOLS: "normalize",
+    Reason.LANGUAGE: "language",
+    Reason.LANGUAGE_UNSURE: "language",
+    Reason.WIKIPEDIA: "wikipedia",
+    Reason.WIKIPEDIA_MIRROR: "wikipedia",
+}

@@ -1,0 +1,81 @@
+"""Pages of Wikipedia and of its mirrors, which stay out of the corpus.
+
+GPT-2 (section 2.1): "We removed all Wikipedia documents from WebText since it is a common data source for other
+datasets and could complicate analysis due to over-lapping training data with test evaluation tasks."
+A copy is known by its address (the domains below, or Wikipedia's address inside an archive's or proxy's) or by what it
+says about itself: the credit that the licence asks of whoever copies an article, or Wikipedia's own page furniture.
+A page that quotes or links Wikipedia is no mirror.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from clean.reasons import Reason
+from corpus.config import Section
+
+_MIRRORS = (
+    "wikiwand.com wikizero.com wikizero.org wiki2.org wikimili.com wikivisually.com thereaderwiki.com alchetron.com "
+    "infogalactic.com justapedia.org thefullwiki.org absoluteastronomy.com wordiq.com fact-archive.com "
+    "spiritus-temporis.com economicexpert.com knowledgerush.com sensagent.com en-academic.com enacademic.com "
+    "academic.ru deacademic.com kiddle.co dbpedia.org wikimonde.com worldheritage.org worldlibrary.org worldlibrary.net "
+    "gutenberg.us qwika.com artandpopularculture.com kidzsearch.com alegsaonline.com explained.today"
+)
+MIRRORS = frozenset(_MIRRORS.split())
+"""Domains that mainly republish Wikipedia's articles (or DBpedia's extracts of them)."""
+
+_ADDRESS = re.compile(r"[./]wikipedia\.org(?=[/:?#]|$)|-wikipedia-org\.translate\.goog(?=[/:?#]|$)", re.I)
+_OWN = re.compile(
+    r"<link\s[^<>]{0,200}?rel=[\"']?canonical[\"']?[^<>]{0,200}?href=[\"']?https?://[a-z-]{1,20}\.(?:m\.)?wikipedia\.org/"
+    r"|\"wgSiteName\"\s{0,3}:\s{0,3}\"Wikipedia\""
+    r"|<meta\s[^<>]{0,200}?og:site_name[^<>]{0,40}?content=[\"']Wikipedia[\"']"
+    r"|Wikipedia(?:®|&reg;|&#174;)\s{1,5}is\s{1,5}a\s{1,5}registered\s{1,5}trademark\s{1,5}of\s{1,5}the",
+    re.I,
+)
+_CREDIT = re.compile(
+    r"(?:uses|incorporates|contains|includes|reproduces)\s{1,5}(?:material|text|content|information)\s{1,5}from\s{1,5}"
+    r"(?:the\s{1,5})?(?:<[^<>]{0,300}>\s{0,5}|[\"“]){0,3}Wikipedia(?:</a>)?\s{1,5}(?:article|encyclop)"
+    r"|This\s{1,5}(?:article|page|entry)\s{1,5}(?:is|was)\s{1,5}(?:copied|imported|mirrored|based\s{1,5}on\s{1,5}an\s{1,5}article)"
+    r"\s{1,5}from\s{1,5}(?:the\s{1,5})?(?:<[^<>]{0,300}>\s{0,5}|[\"“]){0,3}(?:English\s{1,5})?Wikipedia"
+    r"|(?:licensed\s{1,5}under|available\s{1,5}under)\s{1,5}the\s{1,5}(?:<[^<>]{0,300}>\s{0,5}){0,2}"
+    r"(?:GNU\s{1,5}Free\s{1,5}Documentation\s{1,5}License|Creative\s{1,5}Commons[^<>]{0,60})[^<>]{0,40}(?:</a>)?"
+    r"[^<>]{0,60}(?:It|which)\s{1,5}uses\s{1,5}material\s{1,5}from",
+    re.I,
+)
+_TAGLINE = "from wikipedia, the free encyclopedia"
+TAGLINE_CHARS = 400
+"""How far from its start a text shows the line that stands below the title of each of Wikipedia's articles."""
+
+
+class WikipediaConfig(Section):
+    """Removal of Wikipedia and its mirrors."""
+
+    remove: bool = True
+    """Whether these pages are dropped. GPT-2 section 2.1."""
+    domains: tuple[str, ...] = ()
+    """Further registered domains that are dropped as mirrors."""
+
+
+def judge_address(urls: Iterable[str], config: WikipediaConfig) -> Reason | None:
+    """Whether one of a page's addresses (as linked, as reached) is Wikipedia's or a mirror's."""
+    if not config.remove:
+        return None
+    for url in urls:
+        if _ADDRESS.search(url):
+            return Reason.WIKIPEDIA
+        labels = (urlsplit(url).hostname or "").split(".")
+        domains = {".".join(labels[start:]) for start in range(len(labels))}
+        if not domains.isdisjoint(MIRRORS) or not domains.isdisjoint(config.domains):
+            return Reason.WIKIPEDIA_MIRROR
+    return None
+
+
+def judge_content(html: str, text: str, config: WikipediaConfig) -> Reason | None:
+    """Whether the page says of itself that it is a copy of an article."""
+    if not config.remove or "wikipedia" not in html.lower():
+        return None
+    if _OWN.search(html) or _CREDIT.search(html) or _TAGLINE in text[:TAGLINE_CHARS].lower():
+        return Reason.WIKIPEDIA_MIRROR
+    return None
