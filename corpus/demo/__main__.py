@@ -1,0 +1,170 @@
+"""`python -m corpus.demo`: the whole way on this machine, offline, in minutes.
+
+Builds a small web out of the documentation of the installed packages, serves it on loopback, writes a Reddit dump
+that links to it, and runs the ordinary doors with ordinary commands, printed as they run. At the end every planted
+case is checked against the tables; the exit code is 1 when one was handled wrongly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from corpus import cli, funnel
+from corpus.demo import checks, dump, web
+from corpus.demo.server import DemoServer
+from corpus.errors import FatalError, InputError
+from corpus.layout import Store
+from corpus.progress import duration
+
+log = logging.getLogger(__name__)
+
+MARKER = ".webtext-demo"
+BATCH, RUN = "demo", "tiny"
+SAMPLE_CHARACTERS = 600
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The door."""
+    return cli.door(_main, argv, stage="corpus.demo")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m corpus.demo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("demo"),
+        help="where everything goes; a demo that lies there is replaced (default: ./demo)",
+    )
+    parser.add_argument(
+        "--pages", type=int, default=web.NUM_PAGES, help="ordinary pages to serve (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of everything planted (default: %(default)s)"
+    )
+    parser.add_argument("--without-training", action="store_true", help="stop after the shards")
+    args = parser.parse_args(argv)
+    started = time.monotonic()
+    folder = _clear(args.folder)
+    print(f"Building a web of {args.pages:,} pages out of the installed documentation", flush=True)
+    demo = web.build(args.pages, args.seed)
+    print(
+        f"  {len(demo.hosts)} hosts, {demo.num_pages:,} pages, {demo.text_bytes / 1e6:.1f} MB of text ({duration(time.monotonic() - started)})",
+        flush=True,
+    )
+    dump_path = folder / "RS_demo.zst"
+    expected = dump.write_dump(demo, dump_path)
+    testset = demo.write_testset(folder / "testsets")
+    with DemoServer(demo.answers) as server:
+        config = _write_config(folder, server.port, testset)
+        for command in _commands(folder, dump_path, config, train=not args.without_training):
+            _run(command)
+    store = Store(str(folder / "corpus"))
+    print(f"\n{funnel.text(store, BATCH)}")
+    if not args.without_training:
+        _print_training(store)
+    result = checks.check(store, BATCH, demo, expected)
+    print(f"\nPlanted cases\n{result.table()}")
+    for failure in result.failures:
+        print(f"  wrong: {failure}", file=sys.stderr)
+    print(f"\nreport: {store.root}/reports/report.html")
+    print(
+        f"demo: {'every planted case was handled rightly' if not result.failures else f'{len(result.failures)} cases were handled wrongly'}, in {duration(time.monotonic() - started)}"
+    )
+    return 1 if result.failures else 0
+
+
+def _clear(folder: Path) -> Path:
+    """An empty folder for the demo. Raises InputError when something else lies there."""
+    folder = folder.absolute()
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise InputError(f"--folder {folder}: not empty and no earlier demo; name another folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+        (folder / MARKER).touch()
+    except OSError as error:
+        raise InputError(
+            f"--folder {folder}: cannot be made ({error.strerror}); name another folder"
+        ) from error
+    return folder
+
+
+def _write_config(folder: Path, port: int, testset: Path) -> Path:
+    """The tiny preset with the settings that make `.test` names reach the loopback server."""
+    preset = resources.files("corpus").joinpath("presets/tiny.toml").read_text("utf-8")
+    ours = f"""
+# ---- added by the demo ----
+[crawl.fetch.connect_to]
+"*.test" = "127.0.0.1:{port}"
+
+[dedup.overlap]
+testsets = [{json.dumps(str(testset))}]
+"""
+    fetch = f"""[crawl.fetch]
+allow_networks = ["127.0.0.0/8"]   # the guard refuses loopback unless told otherwise
+delay_s = 0.0                      # our own server: no need to be polite to it
+"""
+    path = folder / "demo.toml"
+    path.write_text(preset.replace("[crawl.fetch]\n", fetch) + ours, encoding="utf-8")
+    return path
+
+
+def _commands(folder: Path, dump_path: Path, config: Path, *, train: bool) -> list[list[str]]:
+    corpus = ["--corpus", str(folder / "corpus")]
+    batch = [*corpus, "--batch", BATCH, "--config", str(config)]
+    commands = [
+        ["crawl.run", *batch, "--dumps", str(dump_path)],
+        ["clean.run", *batch],
+        ["dedup.run", *batch],
+        ["shards.run", *batch, "--snapshot", BATCH],
+    ]
+    if train:
+        commands += [
+            ["train.run", *corpus, "--snapshot", BATCH, "--run", RUN, "--config", str(config)],
+            ["train.evaluate", *corpus, "--run", RUN],
+        ]
+    return [*commands, ["corpus.report", str(folder / "corpus")]]
+
+
+def _run(command: list[str]) -> None:
+    """Run one door as a person would, its output going where ours goes. Raises FatalError when it fails."""
+    print(f"\n$ python -m {shlex.join(command)}", flush=True)
+    started = time.monotonic()
+    code = subprocess.run([sys.executable, "-m", *command], check=False, env=os.environ).returncode
+    if code != 0:
+        raise FatalError(f"python -m {command[0]} ended with exit code {code}; its message is above")
+    print(f"  ({duration(time.monotonic() - started)})", flush=True)
+
+
+def _print_training(store: Store) -> None:
+    """By how much the validation loss fell, and a text sample."""
+    lines = [json.loads(line) for line in store.read_bytes(f"runs/{RUN}/metrics.jsonl").decode().splitlines()]
+    losses = [float(line["val_loss"]) for line in lines if "val_loss" in line]
+    print(f"\nValidation loss fell from {losses[0]:.3f} to {losses[-1]:.3f} nats per token")
+    if losses[-1] > losses[0] - 1.0:
+        raise FatalError(
+            f"the validation loss fell by only {losses[0] - losses[-1]:.3f}; expected at least 1.0"
+        )
+    samples = store.files(f"runs/{RUN}/samples")
+    text = store.read_bytes(samples[-1][0]).decode(errors="replace")
+    print(f"A sample:\n\n{text.strip()[:SAMPLE_CHARACTERS]}\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
