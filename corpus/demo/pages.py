@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from email.message import Message
-from functools import cache
+from functools import cache, cached_property
 from typing import cast
 
 from corpus.demo import markup
@@ -23,7 +23,7 @@ from corpus.demo.docstrings import Item, items_of_package
 PAGE_CHARS = 4_000
 """A page of docstrings ends once it has this many characters."""
 MIN_PAGE_CHARS = 1_300
-MAX_DESCRIPTION_CHARS = 30_000
+MAX_DESCRIPTION_CHARS = 20_000
 
 PACKAGE_SITES = {
     "stdlib": "docs.pythonlibrary.test",
@@ -95,7 +95,7 @@ DESCRIPTION_SITES = {
 _TITLE_CHARS = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Page:
     """One page before its site is drawn around it."""
 
@@ -110,7 +110,7 @@ class Page:
         """The page's address."""
         return f"http://{self.host}{self.path}"
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The main content with its markup taken off."""
         return markup.plain_text(self.body)
