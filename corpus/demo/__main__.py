@@ -116,7 +116,7 @@ def _write_config(folder: Path, port: int, testset: Path) -> Path:
 [dedup.overlap]
 testsets = [{json.dumps(str(testset))}]
 """
-    fetch = f"""[crawl.fetch]
+    fetch = """[crawl.fetch]
 allow_networks = ["127.0.0.0/8"]   # the guard refuses loopback unless told otherwise
 delay_s = 0.0                      # our own server: no need to be polite to it
 """
