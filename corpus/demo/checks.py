@@ -15,6 +15,7 @@ from corpus.demo.cases import Case, Expectation, Fate
 from corpus.demo.dump import DumpExpectation
 from corpus.demo.server import Request, address
 from corpus.demo.site import COOKIE_NOTICE, FOOTER_NOTICE
+from corpus.demo.web import DemoWeb
 from corpus.errors import InputError
 from corpus.layout import Store, table_dir
 from corpus.manifest import read_manifest
@@ -84,14 +85,12 @@ class Rows:
 def check(
     store: Store,
     batch: str,
-    expectations: Sequence[Expectation],
-    *,
+    web: DemoWeb,
     dump: DumpExpectation | None = None,
     requests: Sequence[Request] = (),
-    earlier: Sequence[str] = (),
-) -> list[str]:
-    """What was handled wrongly, one line each; empty when all is well."""
-    return review(store, batch, expectations, dump=dump, requests=requests, earlier=earlier).failures
+) -> Review:
+    """Judge the demo's first batch: every page that `web` planted, the rows of its dump, the server's log."""
+    return review(store, batch, web.expectations, dump=dump, requests=requests)
 
 
 def review(
@@ -349,7 +348,9 @@ def _by_id(store: Store, table: str, batch: str, columns: Sequence[str] | None) 
 def _spans(store: Store, batch: str) -> dict[str, int]:
     """Tokens by doc_id over both splits."""
     files = [
-        path for path, _ in store.list(table_dir("spans", batch), recursive=True) if path.endswith(".parquet")
+        path
+        for path, _ in store.files(table_dir("spans", batch), recursive=True)
+        if path.endswith(".parquet")
     ]
     if not files:
         raise InputError(f"{store.root}: batch {batch!r} has no spans; run `python -m shards.run`")

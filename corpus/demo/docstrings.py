@@ -25,9 +25,13 @@ MIN_DOCSTRING_CHARS = 80
 MIN_LETTER_FRAC = 0.62
 """Least share of letters and spaces in a docstring: below it are tables and code, not prose."""
 SKIPPED_FOLDERS = frozenset(
-    """tests test testing _vendor vendored __pycache__ site-packages dist-packages idlelib lib2to3
-    _vendored_packages thirdparty_files encodings""".split()
+    {
+        *("tests", "test", "testing", "__pycache__", "site-packages", "dist-packages"),
+        *("_vendor", "vendored", "_vendored_packages", "thirdparty_files"),
+        *("idlelib", "lib2to3", "encodings"),
+    }
 )
+"""Tests, copies of other packages, and folders of tables."""
 DOCUMENTING_CALLS = frozenset({"add_docstr", "add_newdoc", "_add_docstr"})
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef

@@ -32,8 +32,6 @@ RETRIEVAL_LAG_S = 20 * 86_400
 REPOSTED_FRAC = 0.15
 CROSSPOSTED_FRAC = 0.03
 DELETED_FRAC = 0.02
-BLOCKED_SUBREDDIT = "blockedsubreddit"
-"""Its rows count as `blocked_subreddit` where the settings block it, else they are kept links to nowhere."""
 SUBREDDITS = (
     "Python",
     "programming",
@@ -126,6 +124,8 @@ class _Writer:
         self.first_id = first_id
         self.start_s = start_s
         self.lines: list[Row | str] = []
+        self.crossposts: list[tuple[Row, Row]] = []
+        """Crossposts with the submission that each repeats."""
         self.counts: Counter[str] = Counter()
         self.expected = DumpExpectation()
 
@@ -162,8 +162,7 @@ class _Writer:
         row = self.add(
             "kept", url=html.unescape(parent["url"]), title=html.unescape(parent["title"]), score=score
         )
-        row["crosspost_parent"] = parent["id"]
-        row["crosspost_parent_list"] = [parent]
+        self.crossposts.append((row, parent))
 
     def post_noise(self, num_pages: int) -> None:
         """Rows that must not become links."""
@@ -223,13 +222,6 @@ class _Writer:
             self.add(
                 "no_score", url=f"http://nobodyreads.test/unscored/{number}", title="Just posted", score=None
             )
-            self.add(
-                "blocked_subreddit",
-                url=f"http://nobodyreads.test/blocked/{number}",
-                title="Not here",
-                score=5,
-                subreddit=BLOCKED_SUBREDDIT,
-            )
         for line in (
             '{"id":"7gx',
             "<html>502 Bad Gateway</html>",
@@ -262,11 +254,9 @@ class _Writer:
         for number, row in enumerate(line for line in self.lines if not isinstance(line, str)):
             created += self.rng.randint(1, 200)
             _stamp(row, _base36(self.first_id + 17 * number), created)
-        for row in self.lines:
-            if not isinstance(row, str) and "crosspost_parent" in row:
-                parent = row["crosspost_parent_list"][0]
-                row["crosspost_parent"] = f"t3_{parent['id']}"
-                row["crosspost_parent_list"] = [parent | {"num_crossposts": 1}]
+        for row, parent in self.crossposts:
+            row["crosspost_parent"] = f"t3_{parent['id']}"
+            row["crosspost_parent_list"] = [parent | {"num_crossposts": 1}]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(compressed(self.lines))
         self.expected.counts = dict(sorted(self.counts.items()))
