@@ -410,9 +410,14 @@ def _prepare_ray_environment() -> None:
 
     A private cluster gets a token of its own, in the environment of its processes only. Of Ray's ports just the
     dashboard honours a loopback address; the token is what closes the others.
+    Raises: ConfigError for a dashboard's address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if os.environ.get("RAY_ADDRESS"):
+    if address := os.environ.get("RAY_ADDRESS"):
+        if address.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"RAY_ADDRESS={address}: that is a dashboard; set RAY_API_SERVER_ADDRESS to it for `ray job submit`, or RAY_ADDRESS=host:port"
+            )
         if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         return
@@ -424,7 +429,7 @@ def _prepare_ray_environment() -> None:
 def _join_or_start_ray(workers: int | None) -> None:
     """Join the cluster that RAY_ADDRESS names, else start a private one. The address is never left to Ray's guess.
 
-    Raises: ConfigError for a dashboard's address, InputError when no cluster answers.
+    Raises: InputError when no cluster answers.
     """
     import ray
 
@@ -435,10 +440,6 @@ def _join_or_start_ray(workers: int | None) -> None:
             address="local", num_cpus=workers, include_dashboard=False, dashboard_host="127.0.0.1", **quiet
         )
         return
-    if address.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"RAY_ADDRESS={address}: that is a dashboard; set RAY_API_SERVER_ADDRESS to it for `ray job submit`, or RAY_ADDRESS=host:port"
-        )
     try:
         ray.init(address=address, **quiet)
     except ConnectionError as error:

@@ -34,6 +34,8 @@ class Context:
     """Parts of the batch: a property of the data, recorded at its first table."""
     files: tuple[str, ...] = ()
     """Files outside the corpus that the stage was given (dumps)."""
+    generation: str = ""
+    """Empty, or what names of parts carry in a rebuild (`part-00000.<generation>.parquet`)."""
     scratch: str = ""
     """Folder below the corpus root for this step's own durable state."""
     report: Callable[[int], None] = field(default=lambda rows: None, compare=False)

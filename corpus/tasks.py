@@ -60,6 +60,7 @@ class Task:
             batch=self.batch,
             num_parts=self.num_parts,
             files=self.files,
+            generation=self.generation,
             scratch=self.scratch,
             report=report,
         )

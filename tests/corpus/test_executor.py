@@ -1,0 +1,147 @@
+"""How attempts end, told apart: ok, error, crash, out of memory, time-out. In the pool and on Ray alike."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import toy_tasks
+from corpus.errors import ConfigError, InputError
+from corpus.executor import (
+    Executor,
+    Outcome,
+    PoolExecutor,
+    SerialExecutor,
+    Status,
+    choose,
+    open_executor,
+    resident_bytes,
+)
+
+
+def drain(executor: Executor, count: int) -> dict[int, Outcome]:
+    outcomes: dict[int, Outcome] = {}
+    deadline = time.monotonic() + 60
+    while len(outcomes) < count and time.monotonic() < deadline:
+        outcomes.update({outcome.key: outcome for outcome in executor.wait(0.5)})
+    assert len(outcomes) == count
+    return outcomes
+
+
+@pytest.fixture(scope="module", params=["pool", "ray"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    folder = os.path.dirname(toy_tasks.__file__)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), folder])
+    with open_executor(request.param, 2, timeout_s=6.0) as opened:
+        yield opened
+    os.environ.pop("PYTHONPATH")
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
+
+
+def test_every_end_is_told_apart_and_costs_nobody_else(executor: Executor) -> None:
+    tasks: list[Callable[..., Any]] = [
+        toy_tasks.double,
+        toy_tasks.fail,
+        toy_tasks.die,
+        toy_tasks.refuse,
+        toy_tasks.sleep,
+        toy_tasks.double,
+    ]
+    for key, function in enumerate(tasks):
+        executor.submit(key, function, 60 if function is toy_tasks.sleep else key)
+    outcomes = drain(executor, len(tasks))
+    assert {key: outcome.status for key, outcome in outcomes.items()} == {
+        0: Status.OK,
+        1: Status.ERROR,
+        2: Status.CRASH,
+        3: Status.ERROR,
+        4: Status.TIMEOUT,
+        5: Status.OK,
+    }
+    assert outcomes[5].value == 10
+    assert "ZeroDivisionError: division by zero (fail, toy_tasks.py:" in outcomes[1].error
+    assert isinstance(outcomes[3].exception, InputError)
+    assert "6 s" in outcomes[4].error
+
+
+def test_memory_error_is_out_of_memory(executor: Executor) -> None:
+    executor.submit(0, toy_tasks.exhaust, 0)
+    assert drain(executor, 1)[0].status is Status.OOM
+
+
+def test_pool_ends_a_task_that_outgrows_its_memory() -> None:
+    pool = PoolExecutor(1, memory_bytes=resident_bytes() + (200 << 20))
+    pool.submit(0, toy_tasks.grow, 600 << 20)
+    pool.submit(1, toy_tasks.double, 4)
+    outcomes = drain(pool, 2)
+    pool.close()
+    assert outcomes[0].status is Status.OOM
+    assert "resident" in outcomes[0].error
+    assert outcomes[1].value == 8
+
+
+def test_pool_counts_rows_that_tasks_report() -> None:
+    pool = PoolExecutor(2)
+    for key in range(4):
+        pool.submit(key, toy_tasks.report_rows, 10)
+    drain(pool, 4)
+    assert pool.progress() == 40
+    assert pool.progress() == 0
+    pool.close()
+
+
+def test_pool_workers_are_single_threaded() -> None:
+    pool = PoolExecutor(1)
+    pool.submit(0, toy_tasks.threads, None)
+    assert drain(pool, 1)[0].value == (1, "1", "1")
+    pool.close()
+    assert os.environ.get("RAYON_NUM_THREADS") != "1", "the driver's own environment is left alone"
+
+
+def test_serial_runs_in_this_process() -> None:
+    serial = SerialExecutor()
+    serial.submit(0, toy_tasks.process, None)
+    assert drain(serial, 1)[0].value == os.getpid()
+
+
+def test_a_driver_that_is_gone_takes_its_workers_along() -> None:
+    pool = PoolExecutor(1)
+    pool.submit(0, toy_tasks.orphan, None)
+    worker = drain(pool, 1)[0].value
+    pool.close()
+    for _ in range(50):
+        if not os.path.exists(f"/proc/{worker}"):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"worker {worker} outlived its driver")
+
+
+@pytest.mark.parametrize(
+    ("kind", "workers", "address", "expected"),
+    [
+        ("auto", 2, None, "pool"),
+        ("auto", 1, None, "serial"),
+        ("auto", 1, "head:6379", "ray"),
+        ("pool", 1, "head:6379", "pool"),
+        ("ray", 2, None, "ray"),
+    ],
+)
+def test_auto(
+    monkeypatch: pytest.MonkeyPatch, kind: str, workers: int, address: str | None, expected: str
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    assert choose(kind, workers) == expected
+
+
+def test_a_dashboards_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(ConfigError, match="RAY_API_SERVER_ADDRESS"), open_executor("ray", 1):
+        pass
