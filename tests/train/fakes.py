@@ -1,0 +1,99 @@
+"""Small stand-ins for what training reads: a stream of blocks over random tokens, and a job on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corpus.layout import Store
+from train.config import ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
+from train.loop import Job
+from train.shape import Shape
+
+VOCAB = 50
+BLOCK = 16
+END = 0
+
+
+@dataclass
+class Document:
+    doc_id: str
+
+
+class FakeStream:
+    """Blocks of a fixed random text in a fixed order; `on_index` is called before each batch."""
+
+    def __init__(self, seed: int = 0, num_blocks: int = 96, block_size: int = BLOCK) -> None:
+        generator = np.random.default_rng(seed)
+        # A text with structure: each token is likely to be followed by its successor.
+        steps = generator.choice([1, 2, 7], p=[0.8, 0.1, 0.1], size=num_blocks * block_size + 1)
+        self.tokens = np.cumsum(steps) % VOCAB
+        self.num_blocks = num_blocks
+        self.block_size = block_size
+        self.index = 0
+        self.on_index: Any = lambda index: None
+
+    def next_batch(self, global_batch: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
+        self.on_index(self.index)
+        share = global_batch // world_size
+        first = self.index + rank * share
+        starts = [(i % self.num_blocks) * self.block_size for i in range(first, first + share)]
+        self.index += global_batch
+        return np.stack([self.tokens[s : s + self.block_size + 1] for s in starts]).astype(np.int64)
+
+    def state_dict(self) -> dict[str, int | str]:
+        return {"index": self.index}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.index = int(state["index"])
+
+    def documents(self, index: int) -> list[Document]:
+        return [Document(f"{index:032x}")]
+
+
+def val_blocks() -> Iterator[np.ndarray]:
+    tokens = FakeStream(seed=1, num_blocks=6).tokens
+    for start in range(0, len(tokens) - 1, BLOCK):
+        yield tokens[start : start + BLOCK + 1].astype(np.int64)
+    yield tokens[:5].astype(np.int64)
+
+
+def config(**changes: Any) -> TrainConfig:
+    """Two layers of width 16, 12 steps of 8 sequences, an evaluation and checkpoint every 4."""
+    runtime = {"micro_batch_size": 2, "num_threads": 1, "log_interval": 2, **changes.pop("runtime", {})}
+    model = {
+        "preset": "tiny",
+        "n_layer": 2,
+        "n_head": 2,
+        "n_embd": 16,
+        "block_size": BLOCK,
+        **changes.pop("model", {}),
+    }
+    optimizer = {"learning_rate": 1e-2, **changes.pop("optimizer", {})}
+    settings: dict[str, Any] = {"batch_size": 8, "max_steps": 12, "eval_interval": 4, "num_samples": 0}
+    settings |= changes
+    return TrainConfig(
+        model=ModelConfig(**model),
+        optimizer=OptimizerConfig(**optimizer),
+        runtime=RuntimeConfig(**runtime),
+        **settings,
+    )
+
+
+def job(root: Path, settings: TrainConfig, *, run: str = "r", **changes: Any) -> Job:
+    values: dict[str, Any] = {
+        "store": Store(str(root)),
+        "run": run,
+        "config": settings,
+        "shape": Shape(2, 2, 16, BLOCK, VOCAB),
+        "end_of_text": END,
+        "stream": FakeStream(),
+        "val_blocks": val_blocks,
+        "val_bytes": 300,
+        "record": {"identity": {}},
+    }
+    return Job(**(values | changes))

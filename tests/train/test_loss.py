@@ -1,0 +1,80 @@
+"""Chunked cross-entropy against torch's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from train import loss as loss_module
+from train.loss import linear_cross_entropy
+
+
+def inputs(rows: int, width: int, vocab: int, seed: int, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    hidden = (torch.randn(rows, width, generator=generator) * scale).requires_grad_()
+    weight = torch.randn(vocab, width, generator=generator).requires_grad_()
+    return hidden, weight, torch.randint(0, vocab, (rows,), generator=generator)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    rows=st.integers(1, 40),
+    width=st.integers(1, 9),
+    vocab=st.integers(1, 30),
+    chunk=st.integers(1, 50),
+    scale=st.sampled_from([0.1, 1.0, 40.0]),
+)
+def test_loss_and_gradients_equal_the_plain_way(
+    rows: int, width: int, vocab: int, chunk: int, scale: float
+) -> None:
+    hidden, weight, targets = inputs(rows, width, vocab, rows, scale)
+    plain = F.cross_entropy(hidden @ weight.t(), targets, reduction="sum")
+    expected = torch.autograd.grad(plain * 0.5, (hidden, weight))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(loss_module.CHUNK_ROWS, "cpu", chunk)
+        ours = linear_cross_entropy(hidden, weight, targets)
+        gradients = torch.autograd.grad(ours * 0.5, (hidden, weight))
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-4)
+    for ours_grad, plain_grad in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours_grad, plain_grad, rtol=1e-4, atol=1e-4)
+
+
+class LargestTensor(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.numel = max(self.numel, result.numel())
+        return result
+
+
+def test_full_logits_never_lie_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(loss_module.CHUNK_ROWS, "cpu", 8)
+    hidden, weight, targets = inputs(256, 4, 100, 0)
+    with LargestTensor() as largest:
+        linear_cross_entropy(hidden, weight, targets).backward()
+    assert largest.numel <= max(8 * 100, 256 * 4)
+
+
+def test_lower_precision_under_autocast_stays_close() -> None:
+    hidden, weight, targets = inputs(64, 16, 50, 3)
+    plain = F.cross_entropy(hidden @ weight.t(), targets, reduction="sum")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = linear_cross_entropy(hidden, weight, targets)
+    ours.backward()
+    assert ours.dtype == torch.float32
+    assert weight.grad is not None
+    assert weight.grad.dtype == torch.float32
+    assert ours.item() == pytest.approx(plain.item(), rel=2e-2)

@@ -1,0 +1,65 @@
+"""Parameter groups and schedules."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.train.fakes import config
+from train.config import OptimizerConfig
+from train.model import GPT2
+from train.optimizer import build_optimizers, parameter_groups, schedule, set_learning_rate
+from train.shape import Shape
+
+SMALL = Shape(n_layer=2, n_head=2, n_embd=16, block_size=12, vocab_size=40)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_each_parameter_is_in_one_group_and_only_matrices_decay(name: str) -> None:
+    model = GPT2(SMALL)
+    optimizers = build_optimizers(model, config(optimizer={"name": name}), torch.device("cpu"))
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    members = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(members) == sorted(id(parameter) for parameter in model.parameters())
+    for group in groups:
+        assert all((parameter.ndim >= 2) == (group["weight_decay"] > 0) for parameter in group["params"])
+
+
+def test_hidden_matrices_are_those_of_the_blocks() -> None:
+    hidden, embeddings, vectors = parameter_groups(GPT2(SMALL))
+    assert len(hidden) == 2 * 4
+    assert [tuple(matrix.shape) for matrix in embeddings] == [(40, 16), (12, 16)]
+    assert all(vector.ndim == 1 for vector in vectors)
+
+
+@given(
+    num_steps=st.integers(1, 500),
+    warmup=st.floats(0, 1),
+    kind=st.sampled_from(["cosine", "wsd"]),
+    final=st.floats(0, 1),
+)
+def test_schedule_rises_to_the_peak_then_falls_to_its_end(
+    num_steps: int, warmup: float, kind: str, final: float
+) -> None:
+    settings = OptimizerConfig(schedule=kind, warmup_frac=warmup, final_frac=final)
+    fracs = [schedule(step, num_steps, settings) for step in range(num_steps)]
+    top = fracs.index(max(fracs))
+    assert all(0 <= frac <= 1 for frac in fracs)
+    assert all(a <= b + 1e-12 for a, b in zip(fracs[:top], fracs[1 : top + 1], strict=True))
+    assert all(a >= b - 1e-12 for a, b in zip(fracs[top:], fracs[top + 1 :], strict=False))
+    assert max(fracs) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "wsd"])
+def test_the_last_step_has_the_final_share(kind: str) -> None:
+    settings = OptimizerConfig(schedule=kind, final_frac=0.1)
+    assert schedule(999, 1000, settings) == pytest.approx(0.1)
+    assert schedule(500, 1000, settings) == pytest.approx(1.0 if kind == "wsd" else 0.559, abs=0.01)
+
+
+def test_learning_rate_is_a_share_of_each_groups_peak() -> None:
+    optimizers = build_optimizers(GPT2(SMALL), config(optimizer={"name": "muon"}), torch.device("cpu"))
+    set_learning_rate(optimizers, 0.5)
+    assert [group["lr"] for each in optimizers for group in each.param_groups] == [0.01, 0.005, 0.005]

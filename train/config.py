@@ -1,0 +1,193 @@
+"""Settings of a training run: the shape, the recipe, and how the machine is used.
+
+`Shape`s and learning rates of the presets stand here once. What decides the result (model, optimizer, data order) is
+compared when a run is resumed; what only decides how it is computed or kept (`RuntimeConfig`) is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from corpus.config import Section
+from corpus.errors import ConfigError
+from train.shape import Shape
+
+PresetName = Literal["tiny", "mini", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named shape with the recipe that suits it."""
+
+    n_layer: int
+    n_head: int
+    n_embd: int
+    block_size: int
+    learning_rate: float
+    """Peak of AdamW's schedule. GPT-2 sizes: Brown et al. 2020, table 2.1; tiny, mini: swept on 2 CPU cores."""
+    batch_size: int
+    """Sequences per optimizer step, all ranks together. GPT-2 sizes: 512, the paper's."""
+
+
+PRESETS: dict[str, Preset] = {
+    "tiny": Preset(4, 4, 128, 256, 4e-3, 8),
+    "mini": Preset(6, 6, 384, 512, 1e-3, 32),
+    "gpt2": Preset(12, 12, 768, 1024, 6e-4, 512),
+    "gpt2-medium": Preset(24, 16, 1024, 1024, 3e-4, 512),
+    "gpt2-large": Preset(36, 20, 1280, 1024, 2.5e-4, 512),
+    "gpt2-xl": Preset(48, 25, 1600, 1024, 2e-4, 512),
+}
+"""Layers, heads, widths of the four GPT-2 sizes: Radford et al. 2019, table 2 (heads from the released code)."""
+
+
+class ModelConfig(Section):
+    """Which GPT-2. A number given here overrides the preset's."""
+
+    preset: PresetName = "gpt2"
+    """Named shape and recipe: tiny, mini (CPUs), gpt2 (124M), gpt2-medium (355M), gpt2-large (774M), gpt2-xl (1.5B)."""
+    n_layer: int | None = Field(default=None, ge=1)
+    """Layers; none: the preset's."""
+    n_head: int | None = Field(default=None, ge=1)
+    """Attention heads, a divisor of n_embd; none: the preset's."""
+    n_embd: int | None = Field(default=None, ge=1)
+    """Channels of the residual stream; none: the preset's."""
+    block_size: int | None = Field(default=None, ge=2)
+    """Context in tokens; none: the preset's (1,024 for GPT-2 sizes)."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout fraction; 0 as in current practice: all GPT-2 models underfit their corpus (paper, section 3)."""
+    document_mask: bool = False
+    """Keep attention inside a document; GPT-2 attends across <|endoftext|>, hence false."""
+
+    @property
+    def recipe(self) -> Preset:
+        """The preset this config starts from."""
+        return PRESETS[self.preset]
+
+    def shape(self, vocab_size: int) -> Shape:
+        """The resolved shape for a vocabulary of `vocab_size` ids."""
+        recipe = self.recipe
+        shape = Shape(
+            n_layer=self.n_layer or recipe.n_layer,
+            n_head=self.n_head or recipe.n_head,
+            n_embd=self.n_embd or recipe.n_embd,
+            block_size=self.block_size or recipe.block_size,
+            vocab_size=vocab_size,
+        )
+        if shape.n_embd % shape.n_head:
+            raise ConfigError(
+                f"train.model.n_embd = {shape.n_embd}: not a multiple of n_head = {shape.n_head}"
+            )
+        return shape
+
+
+class OptimizerConfig(Section):
+    """The update rule and its learning-rate schedule."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    """adamw, or muon for the hidden matrices with AdamW for the rest."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Peak of AdamW's schedule; none: the preset's."""
+    muon_learning_rate: float = Field(default=0.02, gt=0)
+    """Peak for the hidden matrices under muon; from Jordan et al. 2024."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Decay of AdamW's first moment; GPT-3's."""
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    """Decay of AdamW's second moment; GPT-3's."""
+    eps: float = Field(default=1e-8, gt=0)
+    """AdamW's denominator floor; GPT-3's."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """Decoupled decay of matrices; biases and layer norms have none. GPT-3's."""
+    grad_clip: float = Field(default=1.0, ge=0)
+    """Largest gradient norm; 0: no clipping. GPT-3's."""
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    """After warm-up: cosine decay, or wsd (stable, then linear decay at the end)."""
+    warmup_frac: float = Field(default=0.02, ge=0, le=1)
+    """Share of the steps that warm up linearly; about llm.c's 700 of 18,865, less."""
+    decay_frac: float = Field(default=0.2, ge=0, le=1)
+    """wsd only: share of the steps that decay; from Hagele et al. 2024."""
+    final_frac: float = Field(default=0.1, ge=0, le=1)
+    """Learning rate of the last step as a share of the peak; GPT-3's."""
+
+
+class RuntimeConfig(Section):
+    """How the machine is used and what is kept. None of it decides what is learnt, up to rounding."""
+
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda, cuda:1."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the matrix products; auto: bfloat16 on GPUs that have it, else float32. Weights stay float32."""
+    micro_batch_size: int = Field(default=8, ge=1)
+    """Most sequences per forward pass and rank; the rest of batch_size is accumulated. Lower it when memory is short."""
+    compile: bool = False
+    """Compile the model with torch.compile; pays on GPUs after a minute."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more time."""
+    num_threads: int = Field(default=0, ge=0)
+    """CPU threads per process; 0: all cores (divided by the ranks of this host)."""
+    log_interval: int = Field(default=10, ge=1)
+    """Steps between lines of metrics.jsonl."""
+    progress_interval_s: float = Field(default=10.0, gt=0)
+    """Seconds between progress lines."""
+    keep_last: int = Field(default=2, ge=1)
+    """Newest checkpoints kept, besides the one with the lowest validation loss."""
+    checkpoint_interval: int | None = Field(default=None, ge=1)
+    """Steps between checkpoints; none: eval_interval. One is always written at the end and on a stop."""
+
+
+class TrainConfig(Section):
+    """Everything `train.run` can be told."""
+
+    model: ModelConfig = ModelConfig()
+    """Which GPT-2."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """The update rule and its schedule."""
+    runtime: RuntimeConfig = RuntimeConfig()
+    """How the machine is used."""
+    seed: int = Field(default=1337, ge=0)
+    """Seed of weights, sample order, dropout and samples."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Sequences per optimizer step over all ranks; none: the preset's (512 for GPT-2 sizes, the paper's)."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps; none: as many as `epochs` takes."""
+    epochs: float = Field(default=1.0, gt=0)
+    """Passes over the training split when max_steps is not given."""
+    eval_interval: int | None = Field(default=None, ge=1)
+    """Steps between evaluations of the whole validation split, with samples; none: 10 over the run."""
+    num_samples: int = Field(default=2, ge=0)
+    """Texts sampled at each evaluation."""
+    sample_tokens: int = Field(default=128, ge=1)
+    """Length of a sample in tokens."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.model.shape(vocab_size=1)
+        return self
+
+    @property
+    def resolved_batch_size(self) -> int:
+        """Sequences per optimizer step over all ranks."""
+        return self.batch_size or self.model.recipe.batch_size
+
+    @property
+    def resolved_learning_rate(self) -> float:
+        """Peak learning rate of AdamW."""
+        return self.optimizer.learning_rate or self.model.recipe.learning_rate
+
+    def steps(self, num_blocks: int) -> int:
+        """Optimizer steps of the run over a training split of `num_blocks` blocks, at least 1."""
+        if self.max_steps is not None:
+            return self.max_steps
+        return max(1, round(self.epochs * num_blocks / self.resolved_batch_size))
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide the result, defaults of the preset filled in: what a resumed run must share."""
+        settings: dict[str, Any] = self.model_dump(exclude={"runtime", "num_samples", "sample_tokens"})
+        shape = self.model.shape(vocab_size=1)
+        for name in ("n_layer", "n_head", "n_embd", "block_size"):
+            settings["model"][name] = getattr(shape, name)
+        settings["optimizer"]["learning_rate"] = self.resolved_learning_rate
+        settings["batch_size"] = self.resolved_batch_size
+        return settings

@@ -1,0 +1,170 @@
+"""Process group, rank, device and number type: every choice that depends on the machine is made here.
+
+Launchers (`torchrun`, Ray Train) tell a process its place through RANK, LOCAL_RANK, WORLD_SIZE and MASTER_ADDR;
+without them this is the only process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from corpus.errors import ConfigError, WebtextError
+from train.config import RuntimeConfig
+
+T = TypeVar("T")
+
+GROUP_TIMEOUT = timedelta(minutes=30)
+"""Longest wait for another rank: rank 0 may be uploading a checkpoint or sampling."""
+
+PEAK_FLOPS = {
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "A10G": 70e12,
+    "A10": 125e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
+}
+"""Dense bfloat16 operations a second by part of the device's name, first match; from the makers' data sheets."""
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all: rank in [0, size), its device, the type of its matrix products."""
+
+    rank: int
+    size: int
+    local_rank: int
+    device: torch.device
+    dtype: torch.dtype
+    owns_group: bool = False
+    """Whether this code made the process group (a launcher such as Ray Train may have)."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of forward passes: lower precision where the device has it."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """`values` added up over all ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's `value`, in rank order, on every rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def main_does(self, action: Callable[[], T]) -> T:
+        """What `action` gave on rank 0; what it raised there is raised everywhere, so that no rank waits for ever."""
+        value, error = self.gather(_attempt(action) if self.is_main else None)[0]
+        if error is not None:
+            raise error
+        result: T = value
+        return result
+
+
+def _attempt(action: Callable[[], T]) -> tuple[T | None, WebtextError | None]:
+    """What an action gave or what error of ours it raised."""
+    try:
+        return action(), None
+    except WebtextError as error:
+        return None, error
+
+
+def join_world(config: RuntimeConfig, environ: Mapping[str, str] = os.environ) -> World:
+    """Join the process group the environment names (unless a launcher did), and choose device and types.
+
+    Raises: ConfigError when the device is not there.
+    """
+    size = int(environ.get("WORLD_SIZE", "1"))
+    rank = int(environ.get("RANK", "0"))
+    local_rank = int(environ.get("LOCAL_RANK", "0"))
+    device = choose_device(config.device, local_rank, cuda_devices=torch.cuda.device_count())
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")
+    else:
+        torch.set_num_threads(num_threads(config, int(environ.get("LOCAL_WORLD_SIZE", "1"))))
+    owns_group = size > 1 and not dist.is_initialized()
+    if owns_group:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=GROUP_TIMEOUT)
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return World(rank, size, local_rank, device, choose_dtype(config.dtype, has_bf16=has_bf16), owns_group)
+
+
+def leave_world(world: World) -> None:
+    """Take down the process group that `join_world` made."""
+    if world.owns_group:
+        dist.destroy_process_group()
+
+
+def choose_device(wanted: str, local_rank: int, *, cuda_devices: int) -> torch.device:
+    """The device of a process: `auto` is the GPU of its local rank where there are GPUs, else the CPU.
+
+    Raises: ConfigError for a name that is no device or a GPU that is not there.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if cuda_devices else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"train.runtime.device = {wanted!r}: not a device; allowed: auto, cpu, cuda, cuda:N"
+        ) from error
+    if device.type != "cuda":
+        return device
+    index = local_rank if device.index is None else device.index
+    if index >= cuda_devices:
+        raise ConfigError(
+            f"train.runtime.device = {wanted!r}: GPU {index} of {cuda_devices}; use cpu, or start at most {cuda_devices} processes here"
+        )
+    return torch.device("cuda", index)
+
+
+def choose_dtype(wanted: str, *, has_bf16: bool) -> torch.dtype:
+    """bfloat16 where the device computes in it; float32 elsewhere (float16 would need loss scaling)."""
+    if wanted == "auto":
+        return torch.bfloat16 if has_bf16 else torch.float32
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def num_threads(config: RuntimeConfig, local_world_size: int) -> int:
+    """CPU threads of this process: its share of the cores it may use, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return config.num_threads or max(1, cores // max(1, local_world_size))
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """Dense bfloat16 operations a second of a known GPU; None where unknown (then no MFU is shown)."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)

@@ -1,0 +1,80 @@
+"""Cross-entropy over a large vocabulary without ever holding all logits.
+
+With 8 x 1,024 tokens and 50,257 words the float32 logits and their gradient take 3.3 GB, more than all the rest of a
+124M step. The loss of a row depends on that row's logits alone, so rows are taken in chunks: logits, loss and both
+gradients of a chunk are computed in the forward pass and only the gradients are kept. Same arithmetic cost as the
+plain way (three matrix products), since nothing is computed twice. The idea is known from Liger Kernel (Hsu et al. 2024).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK_ROWS = {"cpu": 512, "cuda": 2048}
+"""Rows of logits in memory at once: enough for full matrix speed, few enough for caches (measured on 2 CPU cores)."""
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Sum over rows of -log softmax(hidden @ weight.T)[target], float32 scalar in nats.
+
+    Shapes: hidden (N, C), weight (V, C), targets (N,) int64 in [0, V).
+    Under autocast the products run in the autocast type, sums and softmax in float32.
+    """
+    if torch.is_autocast_enabled(hidden.device.type):
+        hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+    result: Tensor = _apply(hidden, weight, targets)
+    return result
+
+
+@torch.compiler.disable
+def _apply(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    result: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets)
+    return result
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        """Loss, and with it the gradients that backward hands out."""
+        rows = CHUNK_ROWS.get(hidden.device.type, 1024)
+        need_hidden, need_weight, _ = ctx.needs_input_grad
+        grad_hidden = torch.empty_like(hidden) if need_hidden else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        with torch.autocast(hidden.device.type, enabled=False):
+            matrix = weight.detach().to(hidden.dtype)
+            for start in range(0, hidden.shape[0], rows):
+                part = slice(start, start + rows)
+                logits = (hidden[part] @ matrix.t()).float()  # (rows, V)
+                label = logits.gather(1, targets[part, None])
+                highest = logits.amax(dim=1)
+                grad = torch.softmax(logits, dim=1)
+                # The highest probability is 1 / sum(exp(logits - highest)): the log-sum comes without a second exp.
+                total += (highest - grad.amax(dim=1).log()).sum() - label.sum()
+                if grad_hidden is None and grad_weight is None:
+                    continue
+                grad.scatter_add_(1, targets[part, None], torch.full_like(label, -1.0))  # d loss / d logits
+                grad = grad.to(hidden.dtype)
+                if grad_hidden is not None:
+                    grad_hidden[part] = grad @ matrix
+                if grad_weight is not None and grad.dtype == torch.float32:
+                    grad_weight.addmm_(grad.t(), hidden[part])
+                elif grad_weight is not None:
+                    grad_weight += grad.t() @ hidden[part]
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.weight_dtype = weight.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """The kept gradients times the incoming one."""
+        grad_hidden, grad_weight = ctx.saved_tensors
+        scale = outputs[0]
+        return (
+            grad_hidden * scale.to(grad_hidden.dtype) if grad_hidden is not None else None,
+            (grad_weight * scale).to(ctx.weight_dtype) if grad_weight is not None else None,
+            None,
+        )

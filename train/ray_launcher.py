@@ -1,0 +1,98 @@
+"""Ray Train as a launcher: the same train function in the workers of a cluster.
+
+Ray places the workers, sets RANK and WORLD_SIZE, joins the process group, and starts anew after a failure; checkpoints
+and the position in the data are ours, in the corpus, so that a run may go on under any launcher. Ray Train's `report` is
+a barrier that every worker passes equally often: once per checkpoint. A plain torchrun starts some 35 s sooner.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import re
+import secrets
+import tempfile
+from typing import Any
+
+from corpus import cli
+from corpus.errors import ConfigError, FatalError, WebtextError
+from corpus.executor import open_executor
+from corpus.layout import open_corpus
+from train.job import Outcome, Request, claim, run_lock, train
+from train.record import RunFolder
+
+FAILURE = "failure.json"
+"""In the run's folder: why the workers stopped on purpose."""
+
+MAX_FAILURES = 3
+"""Starts after a lost worker or node before the run is given up; it goes on with the next start of the door."""
+
+
+def num_workers(text: str) -> int | tuple[int, int]:
+    """`4` as 4, `2:8` as (2, 8). Raises: ConfigError for anything else."""
+    match = re.fullmatch(r"([1-9]\d*)(?::([1-9]\d*))?", text)
+    if match is None or (match[2] is not None and int(match[2]) < int(match[1])):
+        raise ConfigError(f"--ray-workers {text}: expected N or MIN:MAX")
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
+def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:
+    """Train in `workers` processes of the cluster that RAY_ADDRESS names, or of one started here.
+
+    Raises: as `train.job.train`; FatalError when workers keep failing.
+    """
+    folder = RunFolder(open_corpus(request.corpus), request.run)
+    with run_lock(request):
+        done = claim(request)
+        if done is not None:
+            return Outcome(done, up_to_date=True)
+        folder.forget(FAILURE)
+        _fit(dataclasses.replace(request, rebuild=False), workers)
+        failure, summary = folder.read(FAILURE), folder.read("summary.json")
+    if failure is not None:
+        raise FatalError(failure["error"])
+    if summary is None:
+        raise FatalError(
+            f"run {request.run}: the workers ended without a summary; run the same command again"
+        )
+    return Outcome(summary, up_to_date=False)
+
+
+def _fit(request: Request, workers: int | tuple[int, int]) -> None:
+    """Run the workers to their end. The run's name at Ray is new each time: resuming is ours, not Ray's."""
+    with open_executor("ray", workers if isinstance(workers, int) else workers[1]), cli.interruptible():
+        import ray
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+        from ray.train.torch import TorchTrainer
+
+        use_gpu = request.config.runtime.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+        with tempfile.TemporaryDirectory(prefix="webtext-ray-") as scratch:
+            trainer = TorchTrainer(
+                _worker,
+                train_loop_config={"request": pickle.dumps(request)},
+                scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
+                run_config=RunConfig(
+                    name=f"{request.run}-{secrets.token_hex(4)}",
+                    storage_path=scratch,
+                    failure_config=FailureConfig(max_failures=MAX_FAILURES),
+                ),
+            )
+            try:
+                trainer.fit()
+            except TrainingFailedError as error:
+                last = str(error).strip().splitlines()[-1:]
+                raise FatalError(
+                    f"Ray Train gave up: {' '.join(last)}; run the same command to go on"
+                ) from error
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    """The train function of one worker. An error of ours is told through the run's folder: starting anew cannot mend it."""
+    import ray.train
+
+    request: Request = pickle.loads(settings["request"])
+    try:
+        train(request, locked=True, after_checkpoint=ray.train.report)
+    except WebtextError as error:
+        if ray.train.get_context().get_world_rank() == 0:
+            RunFolder(open_corpus(request.corpus), request.run).write(FAILURE, {"error": str(error)})

@@ -1,0 +1,117 @@
+"""The folder of a run: what it is, what it measured, how it ended.
+
+runs/<run>/config.json      what decides the result; a rerun must say the same
+runs/<run>/metrics.jsonl    one line per logged step and per evaluation, one curve over all interruptions
+runs/<run>/samples/         texts sampled at each evaluation
+runs/<run>/scores.json      train.evaluate
+runs/<run>/summary.json     written last: the run is done
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from corpus.errors import InputError
+from corpus.layout import Store, check_name
+
+
+class RunFolder:
+    """`runs/<run>/` of a corpus."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self.store = store
+        self.run = check_name("--run", run)
+        self.path = f"runs/{run}"
+        self._lines: list[str] = []
+        self._file: Path | None = None
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the folder; None when it is not there."""
+        try:
+            document: dict[str, Any] = self.store.read_json(f"{self.path}/{name}")
+        except FileNotFoundError:
+            return None
+        return document
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replace a JSON file of the folder."""
+        self.store.write_json(f"{self.path}/{name}", dict(value))
+
+    def forget(self, name: str) -> None:
+        """Remove a file of the folder; nothing there is fine."""
+        self.store.delete(f"{self.path}/{name}")
+
+    def claim(self, identity: Mapping[str, Any], described: Mapping[str, Any], *, rebuild: bool) -> None:
+        """Make the folder this run's: new, or begun with the same identity. `described` is kept beside it.
+
+        Raises: InputError when it was begun with another one, naming each difference with both values.
+        """
+        if rebuild:
+            self.clear()
+        previous = self.read("config.json")
+        if previous is not None:
+            found = list(differences(previous["identity"], identity))
+            if found:
+                raise InputError(
+                    f"{self.store.root}/{self.path}: begun otherwise: {'; '.join(found)}; "
+                    "choose another --run name, or --rebuild to begin it again"
+                )
+        self.write("config.json", {"identity": identity, **described})
+
+    def clear(self) -> None:
+        """Remove what the run wrote, the commit first; the lock stays."""
+        for name in ("summary.json", "scores.json", "config.json", "metrics.jsonl"):
+            self.forget(name)
+        for folder in ("checkpoints", "samples"):
+            self.store.delete_dir(f"{self.path}/{folder}")
+
+    def open_metrics(self, step: int) -> None:
+        """Continue metrics.jsonl after `step`: lines of later steps, which are about to be made again, go."""
+        path = f"{self.path}/metrics.jsonl"
+        try:
+            old = self.store.read_bytes(path).decode().splitlines()
+        except FileNotFoundError:
+            old = []
+        self._lines = [line for line in old if _step(line) is not None and (_step(line) or 0) <= step]
+        self.store.write_bytes(path, "".join(f"{line}\n" for line in self._lines).encode())
+        self._file = self.store.local_path(path)
+
+    def log(self, **values: Any) -> None:
+        """One line of metrics.jsonl; on an object store it appears at the next `flush`."""
+        line = json.dumps(values)
+        self._lines.append(line)
+        if self._file is not None:
+            with self._file.open("a") as stream:
+                stream.write(line + "\n")
+
+    def flush(self) -> None:
+        """Make all logged lines visible."""
+        if self._file is None:
+            text = "".join(f"{line}\n" for line in self._lines)
+            self.store.write_bytes(f"{self.path}/metrics.jsonl", text.encode())
+
+    def write_samples(self, step: int, texts: list[str]) -> None:
+        """Keep texts sampled after `step` steps."""
+        body = "\n\n=====\n\n".join(texts)
+        self.store.write_bytes(f"{self.path}/samples/step-{step:08}.txt", body.encode() + b"\n")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """`key: a there, b now` for every leaf in which two nested settings differ."""
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}: {old!r} there, {new!r} now"
+
+
+def _step(line: str) -> int | None:
+    """The step of a metrics line; None for one cut short by a kill."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,65 @@
+"""The door: `python -m train.run --corpus C --snapshot NAME --run R`.
+
+More processes: `torchrun --nproc-per-node N -m train.run ...` on one machine, or `--ray-workers N` on a Ray cluster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+from collections.abc import Sequence
+
+from corpus import cli
+from corpus.layout import check_name
+from train.config import TrainConfig
+from train.job import Outcome, Request, train
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train a run to its end, or say that it is up to date."""
+    return cli.door(_main, argv, stage="train.run")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    parser = cli.parser("train.run", "Train a GPT-2 on a snapshot.", TrainConfig, "train", batch=False)
+    parser.add_argument("--snapshot", required=True, metavar="NAME", help="which batches' tokens to train on")
+    parser.add_argument("--run", required=True, metavar="R", help="the run's name: runs/R/ in the corpus")
+    parser.add_argument(
+        "--ray-workers",
+        metavar="N|MIN:MAX",
+        help="train with Ray Train on N processes, or as many of MIN to MAX as there are",
+    )
+    args = parser.parse_args(argv)
+    check_name("--run", args.run)
+    config = cli.config(TrainConfig, "train", args)
+    request = Request(args.corpus, args.snapshot, args.run, config, args.rebuild)
+    if int(os.environ.get("RANK", "0")):
+        logging.getLogger("train").setLevel(logging.WARNING)  # rank 0 speaks for all
+    if args.ray_workers is not None:
+        from train.ray_launcher import num_workers, train_on_ray
+
+        outcome = train_on_ray(request, num_workers(args.ray_workers))
+    else:
+        outcome = train(request)
+    if not int(os.environ.get("RANK", "0")):
+        _print(args, outcome)
+    return 0
+
+
+def _print(args: argparse.Namespace, outcome: Outcome) -> None:
+    summary = outcome.summary
+    state = "up to date" if outcome.up_to_date else "done"
+    print(
+        f"train: {args.run} {state}: {summary['parameters']:,} parameters, {summary['steps']:,} steps, "
+        f"{summary['tokens']:,} tokens, validation loss {summary['val_loss']:.4f} nats/token, "
+        f"{summary['val_bits_per_byte']:.4f} bits/byte"
+    )
+    if args.json:
+        record = {"stage": "train", "corpus": args.corpus, "run": args.run, "up_to_date": outcome.up_to_date}
+        print(json.dumps({**record, "counts": summary}, sort_keys=True))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
