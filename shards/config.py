@@ -1,0 +1,16 @@
+"""Settings of the stage, composed from those that live beside the code they configure."""
+
+from __future__ import annotations
+
+from corpus.config import Section
+from shards.bpe import TokenizerConfig
+from shards.writer import WriterConfig
+
+
+class ShardsConfig(Section):
+    """All of `[shards]`."""
+
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """Where the tokenizer comes from."""
+    writer: WriterConfig = WriterConfig()
+    """How token files are laid out."""

@@ -1,0 +1,47 @@
+"""The door of this stage: documents and verdicts of a batch to tokens, spans and a snapshot."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from corpus import cli
+from corpus.layout import check_name
+from corpus.manifest import read_manifest
+from corpus.snapshot import batches_up_to, snapshots, write_snapshot
+from shards import writer
+from shards.bpe import ensure_tokenizer
+from shards.config import ShardsConfig
+
+log = logging.getLogger(__name__)
+
+STEPS = (writer.STEP,)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the batch's tokens, then the snapshot of all batches up to it."""
+    return cli.door(_body, argv, stage="shards.run")
+
+
+def _body(argv: Sequence[str] | None) -> int:
+    parser = cli.parser("shards.run", "Documents to token shards and a snapshot.", ShardsConfig, "shards")
+    parser.add_argument("--snapshot", metavar="NAME", help="name of the snapshot (default: the batch's)")
+    args = parser.parse_args(argv)
+    config = cli.config(ShardsConfig, "shards", args)
+    name = check_name("--snapshot", args.snapshot or args.batch)
+    with cli.work(args, "shards.run") as opened:
+        for table in ("documents", "verdicts"):
+            read_manifest(opened.store, table, opened.batch)
+        ensure_tokenizer(opened.store, config.tokenizer, opened.batch, config.writer.val_frac)
+        result = cli.run_stage(opened, "shards", config, STEPS, rebuild=args.rebuild)
+        batches = batches_up_to(opened.store, opened.batch)
+        parents = [batch for batch in batches[-2:-1] if batch in snapshots(opened.store)]
+        snapshot = write_snapshot(opened.store, name, batches, parents=parents)
+        code = cli.finish(args, opened.store, "shards", result)
+    totals = ", ".join(f"{split} {part.num_tokens:,} tokens" for split, part in snapshot.splits.items())
+    log.info("snapshot %s: %s (%s)", snapshot.name, totals, snapshot.digest)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
