@@ -1,0 +1,57 @@
+"""Conservation is checked at the commit: a table that lost or gained a row is not committed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import toy
+from corpus.errors import FatalError
+from corpus.layout import Store
+from corpus.manifest import find_manifest
+from corpus.runner import commit_table
+from corpus.schemas import DOCUMENTS_DROPPED, TABLES, Table
+from corpus.tables import write_part
+
+COUNTED = ("pages", "documents", "verdicts", "spans")
+
+
+def commit(store: Store, table: Table, rows: int, **counts: int) -> None:
+    """Commit a part that claims `rows`; the laws look at manifests."""
+    empty = write_part(store, table.folder("b"), "part-00000.parquet", table, [])
+    commit_table(store, table, "b", [empty.model_copy(update={"rows": rows})], counts=counts)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = toy.make_corpus(str(tmp_path), num_rows=10)
+    commit(store, DOCUMENTS_DROPPED, 3)
+    return store
+
+
+def commit_all(store: Store, wrong: str = "") -> None:
+    rows = {"pages": 10, "documents": 5, "verdicts": 5, "spans": 4}
+    counts = {"pages": {"fetched": 8}, "verdicts": {"kept": 4}}
+    for name in COUNTED:
+        commit(store, TABLES[name], rows[name] + (name == wrong), **counts.get(name, {}))
+
+
+def test_a_whole_corpus_passes(store: Store) -> None:
+    commit_all(store)
+    assert all(find_manifest(store, name, "b") for name in COUNTED)
+
+
+@pytest.mark.parametrize("wrong", COUNTED)
+def test_one_row_too_many_is_refused(store: Store, wrong: str) -> None:
+    with pytest.raises(FatalError, match="conservation broken"):
+        commit_all(store, wrong)
+    assert find_manifest(store, wrong, "b") is None
+
+
+def test_schemas_of_the_contract_write_and_read(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for table in TABLES.values():
+        assert write_part(store, "t", f"{table.name}.parquet", table, [table.schema.empty_table()]).rows == 0
+        assert isinstance(table.schema, pa.Schema)

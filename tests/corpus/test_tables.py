@@ -1,0 +1,133 @@
+"""Parts: the same rows give the same bytes, and rows that break the contract are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from xxhash import xxh3_128_hexdigest
+
+import toy
+from corpus.errors import InputError, SchemaError
+from corpus.layout import Store
+from corpus.manifest import batches, find_manifest, fingerprint, read_manifest
+from corpus.runner import commit_table, earlier_batches
+from corpus.schemas import LINKS, SPANS, part_of, part_of_id
+from corpus.tables import ROW_GROUP_ROWS, find_row, iter_tables, read_file, read_table, write_part
+
+SPAN_ROWS = st.lists(st.binary(min_size=16, max_size=16).map(bytes.hex), unique=True, max_size=40).map(sorted)
+
+
+def spans(ids: list[str]) -> pa.Table:
+    return pa.table(
+        {"doc_id": ids, "start": range(len(ids)), "num_tokens": [1] * len(ids)}, schema=SPANS.schema
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(ids=SPAN_ROWS, cut=st.integers(0, 40))
+def test_bytes_do_not_depend_on_how_rows_arrive(
+    tmp_path_factory: pytest.TempPathFactory, ids: list[str], cut: int
+) -> None:
+    store = Store(str(tmp_path_factory.mktemp("s")))
+    whole = write_part(store, "t", "a.parquet", SPANS, [spans(ids)])
+    table = spans(ids)
+    pieces = write_part(store, "t", "b.parquet", SPANS, [table.slice(0, cut), table.slice(cut)])
+    assert whole.digest == pieces.digest == xxh3_128_hexdigest(store.read_bytes("t/a.parquet"))
+    assert whole.bytes == store.size("t/a.parquet")
+    assert read_file(store, "t/a.parquet")["doc_id"].to_pylist() == ids
+
+
+def test_row_groups_are_full_but_the_last(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    ids = sorted(xxh3_128_hexdigest(str(i).encode()) for i in range(2 * ROW_GROUP_ROWS + 10))
+    table = spans(ids)
+    write_part(store, "t", "a.parquet", SPANS, [table.slice(i, 999) for i in range(0, len(ids), 999)])
+    metadata = pq.ParquetFile(tmp_path / "t" / "a.parquet").metadata
+    assert [metadata.row_group(i).num_rows for i in range(3)] == [ROW_GROUP_ROWS, ROW_GROUP_ROWS, 10]
+    assert sum(piece.num_rows for piece in iter_tables(store, "t/a.parquet", ["start"])) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["b" * 32, "a" * 32], "does not ascend"),
+        (["a" * 32, "a" * 32], "comes twice"),
+        (["0" * 32, "f" * 32], "does not belong to part 0 of 4"),
+    ],
+)
+def test_rows_out_of_order_or_place_are_refused(tmp_path: Path, ids: list[str], message: str) -> None:
+    store = Store(str(tmp_path))
+    with pytest.raises(SchemaError, match=message):
+        write_part(store, "t", "a.parquet", SPANS, [spans(ids)], 0, 4)
+    assert store.files("t") == []
+
+
+def test_other_columns_and_nulls_are_refused(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    with pytest.raises(SchemaError, match="columns"):
+        write_part(store, "t", "a.parquet", SPANS, [pa.table({"doc_id": ["a"]})])
+    nulls = pa.table(
+        {"doc_id": ["a"], "start": pa.array([None], pa.int64()), "num_tokens": pa.array([1], pa.int32())}
+    )
+    with pytest.raises(SchemaError, match="do not fit"):
+        write_part(store, "t", "a.parquet", SPANS, [nulls])
+
+
+@given(st.binary(min_size=16, max_size=16).map(bytes.hex), st.integers(1, 5000))
+def test_parts_are_ranges_of_ids(doc_id: str, num_parts: int) -> None:
+    part = part_of_id(doc_id, num_parts)
+    assert 0 <= part < num_parts
+    assert part_of(pa.array([doc_id]), num_parts).tolist() == [part]
+    assert part_of_id("0" * 32, num_parts) == 0
+    assert part_of_id("f" * 32, num_parts) == num_parts - 1
+
+
+def test_a_row_is_found_by_its_id(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    manifest = read_manifest(store, "links", "b")
+    table = read_table(store, "links", "b")
+    for index in (0, 17, table.num_rows - 1):
+        row = table.slice(index, 1).to_pylist()[0]
+        assert find_row(store, "links", manifest, row["doc_id"]) == row
+    assert find_row(store, "links", manifest, "0123456789abcdef" * 2) is None
+
+
+def test_damaged_part_and_manifest_are_named(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    store.write_bytes("links/b/part-00001.parquet", b"PAR1 not really")
+    with pytest.raises(SchemaError, match=r"part-00001.parquet: damaged Parquet"):
+        read_table(store, "links", "b")
+    store.write_bytes("links/b/manifest.json", b"{}")
+    with pytest.raises(SchemaError, match="not a manifest"):
+        find_manifest(store, "links", "b")
+
+
+def test_batches_are_ordered_by_commit(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path), batch="z", num_rows=10)
+    for batch in ("m", "a"):
+        parts = [
+            write_part(
+                store, LINKS.folder(batch), "part-00000.parquet", LINKS, [toy.links(3, seed=len(batch))]
+            )
+        ]
+        commit_table(store, LINKS, batch, parts)
+    assert [manifest.batch for manifest in batches(store, "links")] == ["z", "m", "a"]
+    assert earlier_batches(store, "m") == ["z"]
+    assert earlier_batches(store, "new") == ["z", "m", "a"]
+    again = commit_table(store, LINKS, "m", read_manifest(store, "links", "m").parts)
+    assert again.sequence == 2, "a rebuild keeps its place"
+
+
+def test_fingerprint_ignores_order_of_keys_only() -> None:
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint([1, 2]) != fingerprint([2, 1])
+
+
+def test_missing_table_names_its_door(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"python -m clean.run --corpus .* --batch b"):
+        read_manifest(Store(str(tmp_path)), "documents", "b")
