@@ -1,0 +1,444 @@
+"""Outbound links of a dump: which submissions link to a page, and one row per page.
+
+`read_dump` gives every row of a dump exactly one fate and passes the link submissions on in batches; `group` makes rows of
+`links` of all submissions of a set of pages. Between them lies an exchange by `doc_id`, so that no table of all pages is
+ever in memory.
+
+Two rules of karma. `webtext` (the GPT-2 paper): a submission counts when its own score reaches `min_score`, so it is
+dropped while reading. `openwebtext2`: a page counts when the scores of all its submissions add up to `min_score`, so all
+pass and the group decides. A crosspost stands for the submission it repeats: it takes its URL where it has none, and under
+`webtext` its score where that is higher.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Literal, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from corpus.config import Section
+from corpus.errors import InputError
+from corpus.schemas import LINKS
+from crawl import submissions
+from crawl.maturity import ImmatureScoresError, ScoreStatistics, immature
+from crawl.rules import Fate, Preset, Rules, read_hosts, read_subreddits
+from crawl.submissions import MAX_ROW_BYTES, Gate, Number, Parent, Submission, TruncatedDump, whole_number
+from crawl.urls import UrlProblem, page_identity, target
+
+log = logging.getLogger(__name__)
+
+BATCH_ROWS = 50_000
+"""Link submissions per batch: some 15 MB of Arrow."""
+
+LAG_SAMPLE = 64
+"""Every so manieth row tells its retrieval lag; a power of two."""
+
+MAX_SCORE = (1 << 31) - 1
+MAX_CREATED_S = 1 << 32
+
+SUBMISSIONS = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("url_key", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("score", pa.int32(), nullable=False),
+        pa.field("submission_id", pa.string(), nullable=False),
+        pa.field("subreddit", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("created", pa.timestamp("s", tz="UTC"), nullable=False),
+        pa.field("over_18", pa.bool_(), nullable=False),
+    ]
+)
+"""Link submissions: what travels from the dumps to their pages."""
+
+PASSING_REASONS = frozenset(
+    {"timeout", "dns_error", "connection_error", "server_error", "too_many_requests", "robots_unreachable"}
+)
+"""Reasons of `pages` that another day may not have."""
+
+
+class LinksConfig(Section):
+    """Which submissions become links."""
+
+    preset: Preset = Preset.WEBTEXT
+    """Hosts and file types to skip: webtext (the GPT-2 paper's), openwebtext or openwebtext2 (the clones' lists)."""
+    karma_rule: Literal["webtext", "openwebtext2"] = "webtext"
+    """webtext: each submission needs min_score; openwebtext2: the scores of a page's submissions are added up."""
+    min_score: int = Field(default=3, ge=0)
+    """Karma that admits a link; 3 in the GPT-2 paper."""
+    crosspost_score: Literal["max", "own"] = "max"
+    """Under the webtext rule a crosspost counts with the higher of its own and its parent's score, or its own."""
+    over_18: Literal["drop", "keep"] = "drop"
+    """Submissions marked not safe for work; WebText blocked such subreddits by a list that is not published."""
+    removed: Literal["keep", "drop"] = "keep"
+    """Submissions that were removed or deleted later; known since 2019-09 only, WebText could not tell."""
+    blocked_hosts_file: str = ""
+    """File of hosts to skip, one a line, each with all below it; none by default."""
+    blocked_subreddits_file: str = ""
+    """File of subreddits to skip, one a line; none by default."""
+    max_url_chars: int = Field(default=4096, ge=64)
+    """Longer URLs are no pages; dumps have some of 500,000 characters."""
+    allow_truncated: bool = False
+    """Go on with what was read of a dump that breaks off."""
+    allow_immature_scores: bool = False
+    """Go on where the scores of a dump were taken too early."""
+    retry_failed: bool = False
+    """Link pages again whose fetch failed in an earlier batch for a passing reason."""
+    num_parts: int = Field(default=0, ge=0)
+    """Parts of the batch's tables; 0: by the size of the dumps."""
+
+    def rules(self) -> Rules:
+        """The preset with the block lists, which are read here. Raises: ConfigError for a bad list."""
+        hosts = read_hosts(self.blocked_hosts_file) if self.blocked_hosts_file else ()
+        subreddits = read_subreddits(self.blocked_subreddits_file) if self.blocked_subreddits_file else ()
+        return Rules(self.preset, hosts, subreddits)
+
+
+class LinkSubmission(NamedTuple):
+    """A row of SUBMISSIONS; `created` in seconds since 1970, UTC."""
+
+    doc_id: str
+    url: str
+    url_key: str
+    domain: str
+    score: int
+    submission_id: str
+    subreddit: str
+    title: str
+    created: int
+    over_18: bool
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def read_dump(
+    raw: BinaryIO,
+    *,
+    name: str,
+    config: LinksConfig,
+    counts: Counter[str],
+    on_progress: Callable[[int], None] | None = None,
+    statistics: ScoreStatistics | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """The link submissions of a dump, in its order, in batches of about BATCH_ROWS (SUBMISSIONS).
+
+    Every row read adds one to exactly one Fate in `counts`, before the batch that holds it is given (so the caller may take
+    counts between batches); `statistics` collects the scores; `on_progress` is told the number of rows now and then.
+    Raises: TruncatedDump behind the last batch of a file that breaks off, unless `allow_truncated`;
+    ImmatureScoresError at the end, unless `allow_immature_scores`; InputError where the file is no dump.
+    """
+    judge = Judge(config)
+    statistics = ScoreStatistics() if statistics is None else statistics
+    reader = submissions.open_rows(raw)
+    pending: list[LinkSubmission] = []
+    fates: Counter[str] = Counter()
+    try:
+        for rows in reader.blocks():
+            judged = judge.rows(rows, reader.num_rows - len(rows), pending, statistics)
+            fates.update(judged)
+            counts.update(judged)
+            if on_progress is not None:
+                on_progress(len(rows))
+            if len(pending) >= BATCH_ROWS:
+                yield _batch(pending)
+                pending.clear()
+    except TruncatedDump as error:
+        if pending:
+            yield _batch(pending)
+        if not config.allow_truncated:
+            raise type(error)(error.byte_offset, error.row_number, f"{name}: {error.cause}") from error
+        log.warning("%s: kept the %d rows before byte %d: %s", name, *_break(error))
+    else:
+        if pending:
+            yield _batch(pending)
+    assert fates.total() == reader.num_rows, (name, fates, reader.num_rows)
+    _require_a_dump(name, fates)
+    verdict = immature(name, statistics)
+    if verdict is not None and not config.allow_immature_scores:
+        raise ImmatureScoresError(str(verdict))
+
+
+def _break(error: TruncatedDump) -> tuple[int, int, str]:
+    return error.row_number, error.byte_offset, error.cause
+
+
+def _require_a_dump(name: str, fates: Counter[str]) -> None:
+    """Refuse a file whose rows are mostly no JSON: a web page saved under a dump's name, a table of another kind."""
+    bad, total = fates[Fate.BAD_JSON], fates.total()
+    if total >= 100 and bad * 2 > total:
+        raise InputError(
+            f"{name}: {bad:,} of {total:,} rows are no JSON objects; expected a Reddit submission dump, one object a line"
+        )
+
+
+def _batch(rows: list[LinkSubmission]) -> pa.RecordBatch:
+    columns = [
+        pa.array(values, field.type)
+        for values, field in zip(zip(*rows, strict=True), SUBMISSIONS, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SUBMISSIONS)
+
+
+class Judge:
+    """Gives rows their fates under one config."""
+
+    def __init__(self, config: LinksConfig) -> None:
+        self.config = config
+        self._rules = config.rules()
+        self._per_submission = config.karma_rule == "webtext"
+        self._use_parents = self._per_submission and config.crosspost_score == "max"
+        # Two bytes behind `"score":` that tell a score too low, as long as it has one digit.
+        self._low = frozenset(
+            f"{score}{end}".encode()
+            for score in range(min(config.min_score, 10))
+            for end in ",}"
+            if self._per_submission
+        )
+
+    def rows(
+        self, rows: list[bytes], first: int, found: list[LinkSubmission], statistics: ScoreStatistics
+    ) -> Counter[str]:
+        """Fates of `rows`, the first of which is row number `first`; links are added to `found`."""
+        fates: Counter[Fate] = Counter()
+        for number, row in enumerate(rows, first):
+            sampled = number % LAG_SAMPLE == 0
+            fate = self._gate(row, statistics) if not sampled and self._likely_dropped(row) else None
+            if fate is None:
+                fate = self._whole(row, found, statistics, sampled)
+            fates[fate] += 1
+        return Counter({fate.value: number for fate, number in fates.items()})
+
+    def _likely_dropped(self, row: bytes) -> bool:
+        """A guess from bytes which decoder is cheaper. It decides no fate: nested objects may mislead it."""
+        if b'"is_self":true' in row or b'"is_self": true' in row:
+            return True
+        at = row.find(b'"score":') + 8
+        return row[at : at + 2] in self._low or row[at + 1 : at + 3] in self._low
+
+    def _gate(self, row: bytes, statistics: ScoreStatistics) -> Fate | None:
+        """The fate that a few fields decide, or None."""
+        if len(row) >= MAX_ROW_BYTES:
+            return Fate.ROW_TOO_LONG
+        gate = submissions.decode_gate(row)
+        if gate is None or gate.is_self is None:
+            return None
+        fate = self._early(gate)
+        if fate is not None:
+            _count_score(gate, fate, statistics)
+        return fate
+
+    def _whole(
+        self, row: bytes, found: list[LinkSubmission], statistics: ScoreStatistics, sampled: bool
+    ) -> Fate:
+        """The fate of a row, from all its fields; a link is added to `found`."""
+        if len(row) >= MAX_ROW_BYTES:
+            return Fate.ROW_TOO_LONG
+        submission = submissions.decode_submission(row)
+        if submission is None:
+            return Fate.BAD_JSON if row.strip() else Fate.BLANK
+        outcome = self.submission(submission)
+        fate = outcome if isinstance(outcome, Fate) else Fate.KEPT
+        _count_score(submission, fate, statistics)
+        if sampled and fate is not Fate.PROMOTED:
+            _count_lag(submission, statistics)
+        if not isinstance(outcome, Fate):
+            found.append(outcome)
+        return fate
+
+    def submission(self, submission: Submission) -> LinkSubmission | Fate:
+        """The link of a submission, or why it has none."""
+        fate = self._early(submission) or self._late(submission)
+        if fate is not None:
+            return fate
+        submission_id = submission.id or (submission.name or "").removeprefix("t3_")
+        created = whole_number(submission.created_utc)
+        if not submission_id or created is None or not 0 < created < MAX_CREATED_S:
+            return Fate.BAD_FIELDS
+        text = _posted_url(submission)
+        if not text:
+            # Galleries and videos of the months without URLs (2022-08 and -09) lie on Reddit.
+            return Fate.INTERNAL if submission.is_gallery or submission.is_video else Fate.NO_URL
+        return self._link(text, submission, submission_id, created)
+
+    def _early(self, row: Gate | Submission) -> Fate | None:
+        if row.promoted or row.is_created_from_ads_ui:
+            return Fate.PROMOTED
+        if row.is_self or (row.is_self is None and isinstance(row, Submission) and _is_self_domain(row)):
+            return Fate.SELF_POST
+        score = self._score(row)
+        if score is None:
+            return Fate.NO_SCORE
+        return Fate.LOW_KARMA if self._per_submission and score < self.config.min_score else None
+
+    def _late(self, submission: Submission) -> Fate | None:
+        if submission.over_18 and self.config.over_18 == "drop":
+            return Fate.OVER_18
+        blocked = self._rules.judge_subreddit(submission.subreddit or "")
+        if blocked is not None:
+            return blocked
+        return Fate.REMOVED if submission.removed_by_category and self.config.removed == "drop" else None
+
+    def _score(self, row: Gate | Submission) -> int | None:
+        score = whole_number(row.score)
+        if self._use_parents and row.crosspost_parent_list:
+            scores = [whole_number(parent.score) for parent in row.crosspost_parent_list]
+            return max((s for s in (score, *scores) if s is not None), default=None)
+        return score
+
+    def _link(
+        self, text: str, submission: Submission, submission_id: str, created: int
+    ) -> LinkSubmission | Fate:
+        if text.startswith("/") and not text.startswith("//"):
+            return Fate.INTERNAL
+        if len(text) > self.config.max_url_chars:
+            return Fate.URL_TOO_LONG
+        page = target(text)
+        if isinstance(page, UrlProblem):
+            return Fate(page.value)
+        fate = self._rules.judge_host(page.host) or self._rules.judge_path(page.path)
+        if fate is not None:
+            return fate
+        identity = page_identity(page)
+        score = self._score(submission) or 0
+        return LinkSubmission(
+            identity.doc_id,
+            page.url,
+            identity.url_key,
+            identity.domain,
+            max(-MAX_SCORE, min(score, MAX_SCORE)),
+            submission_id,
+            submission.subreddit or "",
+            unescaped(submission.title or ""),
+            created,
+            bool(submission.over_18),
+        )
+
+
+def _is_self_domain(submission: Submission) -> bool:
+    return (submission.domain or "").startswith("self.")
+
+
+def _posted_url(submission: Submission) -> str:
+    """The URL that was posted, or the one of the submission that a crosspost repeats; empty where there is none."""
+    sources: list[Submission | Parent] = [submission, *(submission.crosspost_parent_list or ())]
+    for source in sources:
+        for text in (source.url_overridden_by_dest, source.url):
+            if text and not text.isspace():
+                return unescaped(text.strip())
+    return ""
+
+
+_ESCAPES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}
+_ESCAPE = re.compile("|".join(_ESCAPES))
+
+
+def unescaped(text: str) -> str:
+    """`text` without the three escapes that Reddit's API writes.
+
+    Older dumps have them, newer ones don't; complete references with a semicolon mean the same in both. All else of HTML's
+    (`&copy`, `&section`) is a parameter: `?a=1&copy=2`.
+    """
+    return _ESCAPE.sub(lambda match: _ESCAPES[match.group()], text) if "&" in text else text
+
+
+def _count_score(row: Gate | Submission, fate: Fate, statistics: ScoreStatistics) -> None:
+    score = row.score if type(row.score) is int else whole_number(row.score)
+    if score is not None and fate is not Fate.PROMOTED:
+        statistics.add_score(score)
+
+
+def _count_lag(submission: Submission, statistics: ScoreStatistics) -> None:
+    later: tuple[Number, ...] = (
+        submission.meta.retrieved_2nd_on if submission.meta else None,
+        submission.retrieved_on,
+        submission.retrieved_utc,
+    )
+    created = whole_number(submission.created_utc)
+    retrieved = next((second for second in map(whole_number, later) if second is not None), None)
+    if created is not None and retrieved is not None and 0 < created <= retrieved < MAX_CREATED_S:
+        statistics.add_lag(created, retrieved)
+
+
+# --- grouping ------------------------------------------------------------------------------------------------------
+
+
+def group(table: pa.Table, config: LinksConfig) -> tuple[pa.Table, Counter[str]]:
+    """One row of LINKS per page, ascending by doc_id, of all link submissions of some pages (SUBMISSIONS).
+
+    The result depends on the set of submissions, not on their order. A submission that several dumps hold counts once, with
+    its highest score. The counters move submissions from `kept` to `repeated_submission` and, under the rule
+    `openwebtext2`, to `low_karma`: together with those of `read_dump` they still add up to the rows read.
+    """
+    counts: Counter[str] = Counter()
+    table = table.select(SUBMISSIONS.names).combine_chunks()
+    best = _first_of_each(table, ["doc_id"])
+    pages = _totals(table)
+    assert best["doc_id"].equals(pages["doc_id"])
+    repeated = table.num_rows - (pc.sum(pages["num_submissions"]).as_py() or 0)
+    _move(counts, "repeated_submission", repeated)
+    if config.karma_rule == "openwebtext2":
+        enough = pc.greater_equal(pages["score_sum"], config.min_score)
+        _move(
+            counts,
+            Fate.LOW_KARMA.value,
+            pc.sum(pages.filter(pc.invert(enough))["num_submissions"]).as_py() or 0,
+        )
+        best, pages = best.filter(enough), pages.filter(enough)
+    columns = {name: best[name] for name in SUBMISSIONS.names} | {
+        name: pages[name] for name in ("score_sum", "num_submissions", "over_18")
+    }
+    return pa.table(
+        [columns[field.name].cast(field.type) for field in LINKS.schema], schema=LINKS.schema
+    ), counts
+
+
+def _move(counts: Counter[str], fate: str, number: int) -> None:
+    if number:
+        counts[fate] += number
+        counts[Fate.KEPT.value] -= number
+
+
+def _first_of_each(table: pa.Table, key: list[str]) -> pa.Table:
+    """The best submission of each page: highest score, then earliest, then smallest id (base 36: shorter is smaller).
+
+    The remaining columns decide between copies of one submission, so that the order of the input never does.
+    """
+    keyed = table.append_column("id_length", pc.binary_length(table["submission_id"]))
+    order = [
+        *((name, "ascending") for name in key),
+        ("score", "descending"),
+        *(
+            (name, "ascending")
+            for name in ("created", "id_length", "submission_id", "url", "subreddit", "title")
+        ),
+    ]
+    ranked = table.take(pc.sort_indices(keyed, sort_keys=order))
+    ids = ranked["doc_id"].combine_chunks()
+    if len(ids) == 0:
+        return ranked
+    new = pc.not_equal(ids[1:], ids[:-1])
+    return ranked.filter(pa.concat_arrays([pa.array([True]), _flat(new)]))
+
+
+def _flat(values: Any) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
+def _totals(table: pa.Table) -> pa.Table:
+    """Per page, ascending by doc_id: score_sum and num_submissions over its distinct submissions, and any over_18."""
+    each = table.group_by(["doc_id", "submission_id"], use_threads=False).aggregate(
+        [("score", "max"), ("over_18", "max")]
+    )
+    pages = each.group_by(["doc_id"], use_threads=False).aggregate(
+        [("score_max", "sum"), ("submission_id", "count"), ("over_18_max", "max")]
+    )
+    pages = pages.select(["doc_id", "score_max_sum", "submission_id_count", "over_18_max_max"])
+    return pages.rename_columns(["doc_id", "score_sum", "num_submissions", "over_18"]).sort_by("doc_id")

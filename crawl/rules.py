@@ -1,0 +1,297 @@
+"""Which links are skipped, and why: one line per rule.
+
+A rule names a host (with all below it) or a file extension, the fate of what it meets, and the presets that hold it:
+
+- `webtext` what the GPT-2 paper and its model card say: Wikipedia, reddit's own, media that hold no text;
+- `openwebtext` the lists of jcpeterson's OpenWebText (2019);
+- `openwebtext2` the shorter lists of eukaryote31's scraper, which OpenWebText2 (2020) inherited.
+
+The two clones' lists drop github, ebay, xkcd and all of google, which stand near the top of the domains that OpenAI
+published for WebText; that is why `webtext` is the default. Extensions are looked up in the path alone: the clones
+test the end of the whole URL, so that their `.ai` drops `https://character.ai`.
+
+Every judge returns a Fate, or None where the link may stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import xxhash
+
+from corpus.errors import ConfigError
+from crawl.urls import HOST_CACHE_SIZE, host_identity
+
+
+class Fate(StrEnum):
+    """What became of one row of a dump; every row read has exactly one, the first that holds in this order."""
+
+    BLANK = "blank"
+    """An empty line."""
+    ROW_TOO_LONG = "row_too_long"
+    """Longer than any submission; the rest of the line was skipped."""
+    BAD_JSON = "bad_json"
+    """No JSON object."""
+    PROMOTED = "promoted"
+    """An advertisement."""
+    SELF_POST = "self_post"
+    """A text post: it links nowhere."""
+    NO_SCORE = "no_score"
+    """The score is absent, null or no number."""
+    LOW_KARMA = "low_karma"
+    """Below the minimum score."""
+    OVER_18 = "over_18"
+    """Marked as not safe for work."""
+    BLOCKED_SUBREDDIT = "blocked_subreddit"
+    """Posted in a subreddit of the block list."""
+    REMOVED = "removed"
+    """Removed or deleted on Reddit before the dump was made."""
+    BAD_FIELDS = "bad_fields"
+    """Without an id or a time of creation."""
+    NO_URL = "no_url"
+    """The URL is absent, null or empty."""
+    URL_TOO_LONG = "url_too_long"
+    """Longer than the limit."""
+    BAD_URL = "bad_url"
+    """A WHATWG parser refuses it."""
+    NOT_HTTP = "not_http"
+    """Another scheme than http or https."""
+    INTERNAL = "internal"
+    """Reddit's own pages, images and videos."""
+    WIKIPEDIA = "wikipedia"
+    """Left out as in WebText: too many test sets are made of it."""
+    MEDIA_HOST = "media_host"
+    """A site of images, videos or music."""
+    BLOCKED_HOST = "blocked_host"
+    """A host that the preset or the block list names."""
+    FILE_TYPE = "file_type"
+    """The path ends like a file that is no page."""
+    KEPT = "kept"
+    """A link submission."""
+
+
+class Preset(StrEnum):
+    """Whose rules."""
+
+    WEBTEXT = "webtext"
+    OPENWEBTEXT = "openwebtext"
+    OPENWEBTEXT2 = "openwebtext2"
+
+
+_ALL = frozenset(Preset)
+_PAPER = frozenset((Preset.WEBTEXT,))
+_CLONES = frozenset((Preset.OPENWEBTEXT, Preset.OPENWEBTEXT2))
+_FIRST = frozenset((Preset.OPENWEBTEXT,))
+_PAPER_AND_FIRST = frozenset((Preset.WEBTEXT, Preset.OPENWEBTEXT))
+
+
+class HostRule(NamedTuple):
+    """`host` and everything below it meet `fate` under `presets`."""
+
+    host: str
+    fate: Fate
+    why: str
+    presets: frozenset[Preset] = _ALL
+
+
+HOST_RULES = (
+    HostRule("reddit.com", Fate.INTERNAL, "reddit itself"),
+    HostRule("redd.it", Fate.INTERNAL, "reddit's short links, images and videos"),
+    HostRule("redditmedia.com", Fate.INTERNAL, "reddit's previews"),
+    HostRule("reddituploads.com", Fate.INTERNAL, "reddit's uploads of 2016"),
+    HostRule("redditstatic.com", Fate.INTERNAL, "reddit's own assets"),
+    HostRule("wikipedia.org", Fate.WIKIPEDIA, "left out by the GPT-2 paper"),
+    HostRule("imgur.com", Fate.MEDIA_HOST, "images"),
+    HostRule("flickr.com", Fate.MEDIA_HOST, "images"),
+    HostRule("gfycat.com", Fate.MEDIA_HOST, "animations"),
+    HostRule("giphy.com", Fate.MEDIA_HOST, "animations"),
+    HostRule("gyazo.com", Fate.MEDIA_HOST, "screenshots"),
+    HostRule("imgflip.com", Fate.MEDIA_HOST, "image jokes"),
+    HostRule("instagram.com", Fate.MEDIA_HOST, "images"),
+    HostRule("magaimg.net", Fate.MEDIA_HOST, "images"),
+    HostRule("sli.mg", Fate.MEDIA_HOST, "images"),
+    HostRule("twimg.com", Fate.MEDIA_HOST, "Twitter's images"),
+    HostRule("youtube.com", Fate.MEDIA_HOST, "videos"),
+    HostRule("youtu.be", Fate.MEDIA_HOST, "videos"),
+    HostRule("youtubedoubler.com", Fate.MEDIA_HOST, "videos"),
+    HostRule("vimeo.com", Fate.MEDIA_HOST, "videos"),
+    HostRule("streamable.com", Fate.MEDIA_HOST, "videos"),
+    HostRule("twitch.tv", Fate.MEDIA_HOST, "video streams"),
+    HostRule("soundcloud.com", Fate.MEDIA_HOST, "music"),
+    HostRule("spotify.com", Fate.MEDIA_HOST, "music"),
+    HostRule("bandcamp.com", Fate.MEDIA_HOST, "music"),
+    HostRule("itunes.apple.com", Fate.MEDIA_HOST, "music and applications"),
+    HostRule("flic.kr", Fate.MEDIA_HOST, "images", _PAPER_AND_FIRST),
+    HostRule("deviantart.com", Fate.MEDIA_HOST, "drawings", _PAPER_AND_FIRST),
+    HostRule("pinterest.com", Fate.MEDIA_HOST, "images", _FIRST),
+    HostRule("erome.com", Fate.MEDIA_HOST, "images", _PAPER_AND_FIRST),
+    HostRule("pornhub.com", Fate.MEDIA_HOST, "videos", _PAPER_AND_FIRST),
+    HostRule("video.google.com", Fate.MEDIA_HOST, "videos", _PAPER_AND_FIRST),
+    HostRule("photobucket.com", Fate.MEDIA_HOST, "images", _PAPER),
+    HostRule("tinypic.com", Fate.MEDIA_HOST, "images", _PAPER),
+    HostRule("imageshack.us", Fate.MEDIA_HOST, "images", _PAPER),
+    HostRule("postimg.cc", Fate.MEDIA_HOST, "images", _PAPER),
+    HostRule("postimg.org", Fate.MEDIA_HOST, "images", _PAPER),
+    HostRule("minus.com", Fate.MEDIA_HOST, "images", _PAPER),
+    HostRule("quickmeme.com", Fate.MEDIA_HOST, "image jokes", _PAPER),
+    HostRule("qkme.me", Fate.MEDIA_HOST, "image jokes", _PAPER),
+    HostRule("memegenerator.net", Fate.MEDIA_HOST, "image jokes", _PAPER),
+    HostRule("livememe.com", Fate.MEDIA_HOST, "image jokes", _PAPER),
+    HostRule("redgifs.com", Fate.MEDIA_HOST, "animations", _PAPER),
+    HostRule("tenor.com", Fate.MEDIA_HOST, "animations", _PAPER),
+    HostRule("vine.co", Fate.MEDIA_HOST, "videos", _PAPER),
+    HostRule("liveleak.com", Fate.MEDIA_HOST, "videos", _PAPER),
+    HostRule("dailymotion.com", Fate.MEDIA_HOST, "videos", _PAPER),
+    HostRule("tiktok.com", Fate.MEDIA_HOST, "videos", _PAPER),
+    HostRule("streamja.com", Fate.MEDIA_HOST, "videos", _PAPER),
+    HostRule("clyp.it", Fate.MEDIA_HOST, "sounds", _PAPER),
+    HostRule("mixcloud.com", Fate.MEDIA_HOST, "music", _PAPER),
+    HostRule("battleforthenet.com", Fate.BLOCKED_HOST, "one campaign, posted everywhere in 2017", _CLONES),
+    HostRule("discord.gg", Fate.BLOCKED_HOST, "invitations to chats", _CLONES),
+    HostRule("facebook.com", Fate.BLOCKED_HOST, "shows scrapers a log-in", _CLONES),
+    HostRule("twitter.com", Fate.BLOCKED_HOST, "shows scrapers no text", _CLONES),
+    HostRule("github.com", Fate.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
+    HostRule("google.com", Fate.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
+    HostRule("gunprime.com", Fate.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
+    HostRule("roanoke.com", Fate.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
+    HostRule("rollingstone.com", Fate.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
+    HostRule("spotrac.com", Fate.BLOCKED_HOST, "tables", _CLONES),
+    HostRule("strawpoll.me", Fate.BLOCKED_HOST, "polls", _CLONES),
+    HostRule("timeanddate.com", Fate.BLOCKED_HOST, "clocks", _CLONES),
+    HostRule("voyagefusion.com", Fate.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
+    HostRule("walmart.com", Fate.BLOCKED_HOST, "shop", _CLONES),
+    HostRule("xkcd.com", Fate.BLOCKED_HOST, "comics", _CLONES),
+    HostRule("ebay.com", Fate.BLOCKED_HOST, "shop", _FIRST),
+    HostRule("edealinfo.com", Fate.BLOCKED_HOST, "shop", _FIRST),
+    HostRule("hotdealstar.com", Fate.BLOCKED_HOST, "shop", _FIRST),
+    HostRule("aapks.com", Fate.BLOCKED_HOST, "software downloads", _FIRST),
+    HostRule("dlapkandroid.org", Fate.BLOCKED_HOST, "software downloads", _FIRST),
+)
+
+
+class ExtensionRule(NamedTuple):
+    """Paths that end in one of `extensions` are files under `presets`."""
+
+    extensions: str
+    why: str
+    presets: frozenset[Preset] = _ALL
+
+
+EXTENSION_RULES = (
+    ExtensionRule("png jpg jpeg gif gifv svg", "images"),
+    ExtensionRule("bmp tiff psd", "images", _PAPER_AND_FIRST),
+    ExtensionRule("webp avif tif ico heic", "images", _PAPER),
+    ExtensionRule("mp3 wav wma", "sound"),
+    ExtensionRule("aif mid midi ogg ram", "sound", _PAPER_AND_FIRST),
+    ExtensionRule("flac m4a aac oga opus pls m3u", "sound", _PAPER),
+    ExtensionRule("3gp avi mp4 ogv webm mov wmv", "video"),
+    ExtensionRule("mpg mpeg mkv qt swf", "video", _PAPER_AND_FIRST),
+    ExtensionRule("flv m4v", "video", _PAPER),
+    ExtensionRule("7z bz2 rar tar tgz xz zip gz", "archives"),
+    ExtensionRule("bin exe iso apk jar", "programs and disk images"),
+    ExtensionRule("deb dmg pkg", "programs and disk images", _PAPER_AND_FIRST),
+    ExtensionRule("msi rpm img torrent", "programs and disk images", _PAPER),
+    ExtensionRule("pdf doc docx ppt pps pptx", "documents that are no HTML"),
+    ExtensionRule("xls xlsx odt ods odp rtf epub mobi djvu ps", "documents that are no HTML", _PAPER),
+    ExtensionRule("csv dat", "data"),
+    ExtensionRule("sql", "data", _PAPER_AND_FIRST),
+    ExtensionRule("css ttf otf", "parts of pages", _PAPER_AND_FIRST),
+    ExtensionRule("woff woff2", "parts of pages", _PAPER),
+    ExtensionRule("app log xml", "files, in the clones' lists", _CLONES),
+    ExtensionRule("txt js py ai", "files, in the clones' list", _FIRST),
+)
+
+_EXTENSION = re.compile(r"\.([a-z0-9]{1,7})$")
+
+
+class Rules:
+    """The rules of one run: a preset plus the user's block lists, with the fates of hosts remembered."""
+
+    def __init__(self, preset: Preset, hosts: Iterable[str] = (), subreddits: Iterable[str] = ()) -> None:
+        self.hosts: dict[str, Fate] = {rule.host: rule.fate for rule in HOST_RULES if preset in rule.presets}
+        for host in hosts:
+            self.hosts.setdefault(host, Fate.BLOCKED_HOST)
+        self.extensions = frozenset(
+            extension
+            for rule in EXTENSION_RULES
+            if preset in rule.presets
+            for extension in rule.extensions.split()
+        )
+        self.subreddits = frozenset(name.lower() for name in subreddits)
+        self.judge_host = lru_cache(maxsize=HOST_CACHE_SIZE)(self._judge_host)
+
+    def _judge_host(self, host: str) -> Fate | None:
+        """The fate of the nearest rule at or above `host` (as the URL has it)."""
+        labels = host_identity(host).key
+        while labels:
+            fate = self.hosts.get(labels)
+            if fate is not None:
+                return fate
+            labels = labels.partition(".")[2]
+        return None
+
+    def judge_path(self, path: str) -> Fate | None:
+        """FILE_TYPE where the last segment of `path` ends in a file's extension."""
+        segment = path.rpartition("/")[2]
+        if "." not in segment and "%" not in segment:
+            return None
+        found = _EXTENSION.search(unquote(segment).partition(";")[0].lower())
+        return Fate.FILE_TYPE if found and found[1] in self.extensions else None
+
+    def judge_subreddit(self, subreddit: str) -> Fate | None:
+        """BLOCKED_SUBREDDIT where the user's list has it, in any case of letters."""
+        return Fate.BLOCKED_SUBREDDIT if subreddit.lower() in self.subreddits else None
+
+    def digest(self) -> str:
+        """xxh3-128 of everything that decides a fate: what a fingerprint needs beside the names of files."""
+        return _digest(self.hosts, sorted(self.extensions), sorted(self.subreddits))
+
+
+def _digest(hosts: Mapping[str, Fate], extensions: list[str], subreddits: list[str]) -> str:
+    lines = [f"{host} {hosts[host]}" for host in sorted(hosts)]
+    return xxhash.xxh3_128_hexdigest("\n".join([*lines, "", *extensions, "", *subreddits]).encode())
+
+
+def read_hosts(path: str) -> tuple[str, ...]:
+    """The hosts of a block list: one a line, `#` begins a comment; a host stands for all below it.
+
+    Raises: ConfigError naming file, line and value where a line is no host name.
+    """
+    hosts = []
+    for number, line in _lines(path):
+        host = line.lower().removeprefix("*.").strip(".")
+        if not re.fullmatch(r"[^\s/:@?#]+", host):
+            raise ConfigError(
+                f"{path}:{number}: {line!r} is no host name; write one per line, as example.com"
+            )
+        hosts.append(host_identity(host.encode("idna").decode() if not host.isascii() else host).key)
+    return tuple(sorted(set(hosts)))
+
+
+def read_subreddits(path: str) -> tuple[str, ...]:
+    """The subreddits of a block list: one a line, with or without `r/`, in any case; `#` begins a comment.
+
+    Raises: ConfigError naming file, line and value where a line is no subreddit's name.
+    """
+    names = []
+    for number, line in _lines(path):
+        name = line.lower().strip("/").removeprefix("r/")
+        if not re.fullmatch(r"[a-z0-9_:.-]+", name):
+            raise ConfigError(f"{path}:{number}: {line!r} is no subreddit; write one per line, as r/example")
+        names.append(name)
+    return tuple(sorted(set(names)))
+
+
+def _lines(path: str) -> list[tuple[int, str]]:
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"block list {path}: {error}; name a readable UTF-8 text file") from error
+    stripped = ((number, line.partition("#")[0].strip()) for number, line in enumerate(text.splitlines(), 1))
+    return [(number, line) for number, line in stripped if line]
