@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -67,7 +67,7 @@ class Expectation:
     """Where the redirects end."""
     status: int | None = None
     """Status that `pages` must show."""
-    reasons: frozenset[str] = field(default=frozenset())
+    reasons: tuple[str, ...] = ()
     """Reasons of which the row must show one; empty: any reason."""
     survivor: str | None = None
     """Address of the page that a duplicate must name."""

@@ -192,7 +192,7 @@ def _judge_reason(expectation: Expectation, reason: str | None) -> str | None:
     if reason is None:
         return "has no reason"
     if expectation.reasons and reason not in expectation.reasons:
-        return f"reason {reason}, expected {' or '.join(sorted(expectation.reasons))}"
+        return f"reason {reason}, expected {' or '.join(expectation.reasons)}"
     return None
 
 

@@ -145,7 +145,7 @@ def description_pages(site: str) -> Iterator[Page]:
         body = f"<p><strong>{summary}</strong></p>\n{render(_cut(text, MAX_DESCRIPTION_CHARS))}"
         yield Page(
             site,
-            f"/projects/{_TITLE_CHARS.sub('-', name)}",
+            f"/projects/{_TITLE_CHARS.sub('-', name)}/",
             f"{metadata['Name']}: {metadata.get('Summary') or 'a Python package'}",
             body,
         )

@@ -195,20 +195,26 @@ class _Builder:
         host, slash, path = url.removeprefix("http://").partition("/")
         self.web.answers[address(host, slash + path)] = answer
 
-    def put(self, page: Page, layout_host: str | None = None, **fields: float) -> Answer:
-        """Serve `page`; returns the answer."""
+    def put(self, page: Page, layout_host: str | None = None, delay_s: float = 0.0) -> None:
+        """Serve `page`."""
         body = site.render(page, self.siblings.get(page.host, ()), layout_host)
-        answer = Answer(body, **fields)  # type: ignore[arg-type]  # delay_s is the only field passed
-        self.answer(page.url, answer)
+        self.answer(page.url, Answer(body, delay_s=delay_s))
         self.web.text_bytes += len(page.text.encode())
-        return answer
 
     def serve(
-        self, page: Page, case: Case, fate: Fate, layout_host: str | None = None, **fields: str | None
+        self,
+        page: Page,
+        case: Case,
+        fate: Fate,
+        *,
+        layout_host: str | None = None,
+        survivor: str | None = None,
+        reasons: tuple[str, ...] = (),
     ) -> None:
         """Serve `page` and expect `fate` of it."""
         self.put(page, layout_host)
-        self.add(Expectation(page.url, case, fate, status=200, **fields), page.title)  # type: ignore[arg-type]
+        expected = Expectation(page.url, case, fate, status=200, survivor=survivor, reasons=reasons)
+        self.add(expected, page.title)
 
     def leaks(self, everything: Sequence[Page]) -> None:
         """The held-out test set, and pages that contain half of its entries."""
@@ -253,7 +259,7 @@ class _Builder:
                 Fate.DUPLICATE,
                 status=200,
                 survivor=base.url,
-                reasons=frozenset({"exact_duplicate"}),
+                reasons=("exact_duplicate",),
             )
             self.add(expected, f"[Mirror {number}] {base.title}")
         for edit, case, fate, host, wanted in (
@@ -265,7 +271,7 @@ class _Builder:
                 self.serve(base, Case.ORDINARY, Fate.KEPT)
                 copy = replace(base, host=host, path=f"/copy/{base.host}{base.path}", body=body)
                 survivor = base.url if fate is Fate.DUPLICATE else None
-                self.serve(copy, case, fate, base.host, survivor=survivor)
+                self.serve(copy, case, fate, layout_host=base.host, survivor=survivor)
 
     def next_base(self, bases: list[Page]) -> Page:
         if not bases:
@@ -348,7 +354,9 @@ class _Builder:
         """Other languages, images, Wikipedia, stubs, wrong charsets, queries."""
         for path, (title, text) in foreign.TEXTS.items():
             body = "\n".join(f"<p>{html.escape(block, quote=False)}</p>" for block in text.split("\n\n"))
-            self.serve(Page(FOREIGN_HOST, path, title, body), Case.FOREIGN, Fate.NOT_EXTRACTED)
+            self.serve(
+                Page(FOREIGN_HOST, path, title, body), Case.FOREIGN, Fate.NOT_EXTRACTED, reasons=("language",)
+            )
         image = Answer(png(64, 64), content_type="image/png")
         for number in range(self.count(8, 2)):
             linked, plain = f"http://{GALLERY}/plots/{number}.png", f"http://{GALLERY}/figure/{number}"
@@ -360,11 +368,9 @@ class _Builder:
             self.add(Expectation(url, Case.WIKIPEDIA, Fate.NO_DOCUMENT), "TIL about this")
         for number in range(self.count(14, 3)):
             body = f"<p>Chapter {number} is being written. Please come back next week.</p>"
-            self.serve(
-                Page(STUBS, f"/chapter/{number}", f"Chapter {number}", body),
-                Case.TOO_SHORT,
-                Fate.NOT_EXTRACTED,
-            )
+            stub = Page(STUBS, f"/chapter/{number}", f"Chapter {number}", body)
+            reasons = ("extract_empty", "too_short")
+            self.serve(stub, Case.TOO_SHORT, Fate.NOT_EXTRACTED, reasons=reasons)
         for number, page in enumerate(self.take(4)):
             self.wrong_charset(replace(page, host=LEGACY, path=f"/legacy/{number}.html"), number)
         for number, page in enumerate(self.take(self.count(6, 2))):
@@ -408,7 +414,7 @@ class _Builder:
                 Fate.DUPLICATE,
                 status=200,
                 survivor=base.url,
-                reasons=frozenset({"exact_duplicate"}),
+                reasons=("exact_duplicate",),
             )
         )
         self.web.titles[copy] = self.web.titles[base.url]
