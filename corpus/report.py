@@ -99,15 +99,11 @@ def _batch(store: Store, batch: str) -> str:
 def _bars(name: str, manifest: Manifest) -> Iterable[Bar]:
     counts = Counter(manifest.counts)
     if name == "links":
-        read = int(manifest.details.get("rows_read", 0))
         kept = counts.pop("kept", 0)
         again = [(reason, counts.pop(reason)) for reason in ("seen_before",) if counts.get(reason)]
         counts.pop("links", None)
-        if kept:
-            yield Bar("submissions read", kept + sum(counts.values()), _most(counts))
-            yield Bar("link submissions kept", kept, again)
-        elif read:
-            yield Bar("submissions read", read, _most(counts))
+        yield Bar("submissions read", int(manifest.details.get("rows_read", 0)), _most(counts))
+        yield Bar("link submissions kept", kept, again)
         yield Bar("distinct links", manifest.rows, [])
     elif name == "pages":
         fetched = counts.pop("fetched", 0)

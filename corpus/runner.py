@@ -2,7 +2,7 @@
 
 Nothing here knows what a step computes. A stage's outputs have fingerprints that follow from config and inputs
 alone, so "up to date", "made with another config" and "interrupted" are told apart before any work. A task that
-fails `ATTEMPTS` times is quarantined: the rest goes on, the batch stays uncommitted, the run ends with exit code 1.
+fails `ATTEMPTS` times, or says itself that it cannot succeed, is quarantined: the rest goes on, the batch stays uncommitted, the run ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from importlib import metadata
 from typing import Any
 
 from corpus import laws, progress
-from corpus.errors import FatalError, InputError, PartitionError
+from corpus.errors import FatalError, InputError, PartitionError, RetryableError
 from corpus.executor import Executor, Outcome, Status, TaskFunction
 from corpus.layout import Store, manifest_path
 from corpus.manifest import (
@@ -190,13 +190,18 @@ def run_tasks(
                     failures[outcome.key],
                     ATTEMPTS,
                 )
-                if failures[outcome.key] < ATTEMPTS:
+                if failures[outcome.key] < ATTEMPTS and not _is_final(outcome):
                     waiting.append((outcome.key, function, payload))
                 else:
                     failed[outcome.key] = outcome
             meter.rows_reported += executor.progress()
             display.update()
     return values, failed
+
+
+def _is_final(outcome: Outcome) -> bool:
+    """Whether trying again cannot help: the task itself said that its partition fails."""
+    return isinstance(outcome.exception, PartitionError) and not isinstance(outcome.exception, RetryableError)
 
 
 def code_version() -> str:
@@ -395,7 +400,7 @@ def _run_phase(
         first = min(failed)
         shown = ", ".join(str(index) for index in sorted(failed)[:8])
         raise PartitionError(
-            f"{label}: {len(failed)} of {len(indices)} parts failed {ATTEMPTS} times and are quarantined (part {shown}); "
+            f"{label}: {len(failed)} of {len(indices)} parts failed and are quarantined (part {shown}); "
             f"part {first}: {failed[first].status}: {failed[first].error}. What is done is kept; run the same command to try them again"
         )
     receipts.update(values)

@@ -127,6 +127,7 @@ class Exchange(Step):
     columns: tuple[str, ...] | None = None
     load_scatter: Callable[[Any, Context], ScatterFunction] | None = None
     load_file_scatter: Callable[[Any, Context], FileScatterFunction] | None = None
+    """For files: every row of a file counts once in `Scattered.counts`, whether it travels on or not."""
     scattered: pa.Schema
     """Columns that travel."""
     load_reduce: Callable[[Any, Context], ReduceFunction]

@@ -221,7 +221,7 @@ def _scattered(task: Task, step: Exchange, context: Context, tally: _Tally) -> I
     if step.load_file_scatter is not None:
         source = step.load_file_scatter(task.config, context)(task.files[task.index])
         for scattered in source:
-            tally.rows_read += scattered.table.num_rows
+            tally.rows_read += scattered.counts.total()  # every row of a file has exactly one fate
             tally.counts.update(scattered.counts)
             yield scattered
         return

@@ -189,7 +189,7 @@ def test_always_crashing_part_is_quarantined_and_the_rest_is_kept(
     log.mkdir()
     with open_executor("pool", 2) as executor:
         with pytest.raises(
-            PartitionError, match=r"1 of 5 parts failed 3 times .*part 3: crash: .*exit code 7"
+            PartitionError, match=r"1 of 5 parts failed and are quarantined .*part 3: crash: .*exit code 7"
         ):
             run_toy(store, executor, crash_part=3, log_dir=str(log))
         assert [stamps(log, part) for part in range(5)] == [1, 1, 1, 3, 1]

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from clean.decode import Source, codec, decode
+
+RUSSIAN = "Съешь же ещё этих мягких французских булок, да выпей чаю. " * 20
+CZECH = "Příliš žluťoučký kůň úpěl ďábelské ódy. " * 20
+
+
+@given(st.binary(max_size=2000), st.none() | st.text(max_size=40))
+@example(b"\xff\xfe\x00", "text/html; charset=utf-16")
+@example(b"<meta charset=base64>\xff", None)
+@example(b"<meta charset='idna'>\xff", "text/html; charset=punycode")
+def test_any_bytes_give_text(body: bytes, content_type: str | None) -> None:
+    decoded = decode(body, content_type)
+    assert isinstance(decoded.text, str)
+    assert body == b"" or len(decoded.text) <= len(body)
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=500))
+def test_utf8_comes_back(text: str) -> None:
+    if text.startswith(("\ufeff", "\x00")) or "\x00" in text:
+        return
+    assert decode(text.encode(), "text/html; charset=utf-8").text == text
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"), [("utf-8", b"\xef\xbb\xbf"), ("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")]
+)
+def test_the_mark_beats_every_label(name: str, mark: bytes) -> None:
+    decoded = decode(mark + RUSSIAN.encode(name), "text/html; charset=koi8-r")
+    assert decoded == (RUSSIAN, name, Source.BOM)
+
+
+def test_header_beats_meta_and_meta_beats_detector() -> None:
+    body = b'<meta charset="windows-1250">' + RUSSIAN.encode("koi8-r")
+    assert decode(body, "text/html; charset=koi8-r")[1:] == ("koi8-r", Source.HEADER)
+    assert decode(body, "text/html")[1:] == ("cp1250", Source.META)
+    assert decode(RUSSIAN.encode("koi8-r"))[1:] == ("koi8-r", Source.DETECTOR)
+
+
+def test_an_older_meta_and_an_xml_declaration_count_too() -> None:
+    older = b'<META content="text/html; charset=iso-8859-2" http-equiv=Content-Type>' + CZECH.encode(
+        "iso8859-2"
+    )
+    assert decode(older) == (older.decode("iso8859-2"), "iso8859-2", Source.META)
+    declared = b"<?xml version='1.0' encoding='windows-1251'?>" + RUSSIAN.encode("cp1251")
+    assert decode(declared).charset == "cp1251"
+
+
+def test_valid_utf8_overrules_a_single_byte_label() -> None:
+    decoded = decode(RUSSIAN.encode(), "text/html; charset=iso-8859-1")
+    assert decoded == (RUSSIAN, "utf-8", Source.DETECTOR)
+
+
+def test_a_label_that_the_bytes_contradict_is_passed_over() -> None:
+    decoded = decode(RUSSIAN.encode("cp1251"), "text/html; charset=utf-8")
+    assert decoded == (RUSSIAN, "cp1251", Source.DETECTOR)
+
+
+def test_a_few_broken_bytes_do_not_turn_a_page_into_another_charset() -> None:
+    decoded = decode(RUSSIAN.encode() + b"\xff" + RUSSIAN.encode(), "text/html; charset=utf-8")
+    assert decoded.text == RUSSIAN + "\ufffd" + RUSSIAN
+
+
+def test_a_page_cut_inside_a_character_keeps_its_charset() -> None:
+    assert decode(RUSSIAN.encode()[:301]).charset == "utf-8"
+
+
+def test_english_with_typographic_quotes_is_windows_1252() -> None:
+    text = (
+        "It\u2019s said that \u201cquotes\u201d are curly \u2014 and they are. "
+        + "Plain words follow here. " * 30
+    )
+    assert decode(text.encode("cp1252")).text == text
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("latin1", "cp1252"),
+        (" ISO-8859-1 ", "cp1252"),
+        ("gb2312", "gb18030"),
+        ("GBK", "gb18030"),
+        ("ks_c_5601-1987", "cp949"),
+        ("x-sjis", "cp932"),
+        ("utf8", "utf-8"),
+        ("utf-16", "utf-8"),
+        ("utf-7", None),
+        ("rot13", None),
+        ("zip", None),
+        ("no such thing", None),
+        ("unicode_escape", None),
+        ("a\0b", None),
+    ],
+)
+def test_labels_mean_what_browsers_take_them_for(label: str, name: str | None) -> None:
+    assert codec(label) == name

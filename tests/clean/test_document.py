@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from clean.config import CleanConfig
+from clean.document import PLAIN_TEXT, Document, Dropped, Page, Result, content_kind, document_function
+from clean.reasons import Reason
+
+BROKEN = Path(__file__).parents[1] / "fixtures" / "broken"
+EXPECTED = json.loads((BROKEN / "expected.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def document() -> Callable[[Page], Result]:
+    return document_function(CleanConfig())
+
+
+def page(body: bytes, content_type: str | None = "text/html", url: str = "https://a.example/") -> Page:
+    return Page(url=url, final_url=url, content_type=content_type, latest_day=None, body=body)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_museum(name: str, document: Callable[[Page], Result]) -> None:
+    expected = EXPECTED[name]
+    result = document(page((BROKEN / name).read_bytes(), expected["content_type"]))
+    if expected["reason"]:
+        assert isinstance(result, Dropped), result
+        assert result.reason == expected["reason"]
+    else:
+        assert isinstance(result, Document), result
+        assert expected["contains"] in result.text
+        assert result.language == "en"
+
+
+def test_the_museum_is_whole() -> None:
+    assert {path.name for path in BROKEN.iterdir()} == {*EXPECTED, "expected.json"}
+    assert len(EXPECTED) >= 30
+
+
+def test_a_document_has_its_columns(document: Callable[[Page], Result]) -> None:
+    prose = "".join(
+        f"<p>Sentence number {i} tells of the owl and the mouse in the old barn.</p>" for i in range(9)
+    )
+    html = f"<html><head><title>Owl | Barn</title><meta name=date content=2019-03-04></head><body><article>{prose}"
+    result = document(page(html.encode()))
+    assert isinstance(result, Document)
+    assert result.title == "Owl | Barn"
+    assert result.published_day == date(2019, 3, 4).toordinal()
+    assert result.num_words == len(result.text.split()) == 126
+    assert result.text.count("\n") == 8
+    assert result.extractor == "trafilatura-fast"
+    assert "charset_by_detector" in result.notes
+
+
+def test_plain_text_stays_as_it_is(document: Callable[[Page], Result]) -> None:
+    text = "\n\n".join(
+        ["    The poem is indented, and that is how\n    the poet wanted the lines to stand."] * 5
+    )
+    result = document(page(text.encode(), "text/plain"))
+    assert isinstance(result, Document)
+    assert result.text == text.strip()
+    assert (result.extractor, result.title) == (PLAIN_TEXT, None)
+
+
+def test_wikipedia_goes_by_either_address(document: Callable[[Page], Result]) -> None:
+    linked = Page("https://t.example/x", "https://en.wikipedia.org/wiki/Owl", "text/html", None, b"<p>x")
+    result = document(linked)
+    assert isinstance(result, Dropped)
+    assert result.reason is Reason.WIKIPEDIA
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "kind"),
+    [
+        ("text/html", b"x", "html"),
+        ("TEXT/HTML; charset=x", b"x", "html"),
+        ("application/xhtml+xml", b"x", "html"),
+        ("text/plain", b"x", "plain"),
+        ("text/plain", b"\xef\xbb\xbf <!DOCTYPE html>", "html"),
+        ("text/markdown", b"# x", "plain"),
+        (None, b"<div>x", "html"),
+        (None, b"\0\1<", None),
+        ("", b"words", None),
+        ("image/png", b"<html>", None),
+        ("application/json", b"{}", None),
+        ("text/css", b"p {}", None),
+    ],
+)
+def test_kinds(content_type: str | None, body: bytes, kind: str | None) -> None:
+    assert content_kind(content_type, body) == kind
+
+
+def test_a_page_gives_the_same_alone_and_in_company(document: Callable[[Page], Result]) -> None:
+    pages = [page((BROKEN / name).read_bytes(), EXPECTED[name]["content_type"]) for name in sorted(EXPECTED)]
+    forward = [document(each) for each in pages]
+    backward = [document(each) for each in reversed(pages)]
+    again = document_function(CleanConfig())
+    assert forward == list(reversed(backward))
+    assert [again(each) for each in pages] == forward
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.binary(max_size=3000), st.sampled_from(["text/html", "text/plain", None, "text/html; charset=utf-16"])
+)
+def test_random_bytes_never_crash(
+    document: Callable[[Page], Result], body: bytes, content_type: str | None
+) -> None:
+    assert isinstance(document(page(body, content_type)), Document | Dropped)
+
+
+SOURCE = (BROKEN / "no_content_type.html").read_bytes()
+CUTS = st.tuples(st.integers(0, len(SOURCE)), st.integers(0, 60), st.binary(max_size=12))
+TAGS = st.sampled_from(
+    [b"<table>", b"</p>", b"<p", b"<!--", b"]]>", b"&#", b"<script>", b"\x00", b"<svg><style>", b"'"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(CUTS | st.tuples(st.integers(0, len(SOURCE)), st.just(0), TAGS), max_size=12))
+@example([(0, 40, b"<?xml encoding='x'?>")])
+def test_mutated_pages_never_crash(
+    document: Callable[[Page], Result], edits: list[tuple[int, int, bytes]]
+) -> None:
+    body = SOURCE
+    for start, length, insert in edits:
+        body = body[:start] + insert + body[start + length :]
+    result = document(page(body))
+    assert isinstance(result, Document | Dropped)
+    if isinstance(result, Document):
+        result.text.encode("utf-8")
+        assert result.num_words >= 50

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clean.language import UNKNOWN, Language, LanguageConfig, detect, judge
+from clean.reasons import Reason
+
+SAMPLES = {
+    "en": "The house on the hill had been empty for years before anyone thought of buying it.",
+    "de": "Das Haus auf dem Hügel stand jahrelang leer, bevor jemand daran dachte, es zu kaufen.",
+    "fr": "La maison sur la colline était restée vide pendant des années avant d'être achetée.",
+    "es": "La casa de la colina llevaba años vacía antes de que alguien pensara en comprarla.",
+    "ru": "Дом на холме пустовал много лет, прежде чем кто-то решил его купить.",
+    "zh": "山上的房子空了很多年，后来才有人想把它买下来。",
+    "ja": "丘の上の家は、誰かが買おうと思うまで何年も空き家だった。",
+    "ar": "ظل البيت على التل خاليا سنوات قبل أن يفكر أحد في شرائه.",
+}
+
+
+@pytest.mark.parametrize("label", SAMPLES)
+def test_known_languages(label: str) -> None:
+    told = detect(SAMPLES[label])
+    assert told.label == label
+    assert told.score > 0.65
+
+
+def test_the_model_is_here_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    from clean import language
+
+    language._detector.cache_clear()
+    assert detect(SAMPLES["en"]).label == "en"
+
+
+def test_lines_capitals_and_length_do_not_matter() -> None:
+    assert detect("\n\n".join([SAMPLES["en"].upper()] * 500)).label == "en"
+    assert detect(SAMPLES["fr"].replace(" ", "\n")).label == "fr"
+
+
+@pytest.mark.parametrize("raw", ["", " \n", "12 + 34 = 46", "\ud800"])
+def test_no_letters_no_language(raw: str) -> None:
+    assert detect(raw) == (UNKNOWN, 0.0)
+
+
+@given(st.text(alphabet=st.characters(), max_size=200))
+def test_any_text_has_an_answer_and_always_the_same(text: str) -> None:
+    told = detect(text)
+    assert 0 <= told.score <= 1
+    assert detect(text) == told
+
+
+def test_judge() -> None:
+    config = LanguageConfig(languages=("en", "de"), min_score=0.5)
+    assert judge(Language("de", 0.9), config) is None
+    assert judge(Language("fr", 0.9), config) is Reason.LANGUAGE
+    assert judge(Language("en", 0.4), config) is Reason.LANGUAGE_UNSURE
+    assert judge(Language("xx", 0.0), LanguageConfig(languages=())) is None

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import time
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clean.metadata import head_marks, parse_date, published, title
+
+HTML = """<html><head><TITLE lang=en>An owl &amp; a
+ mouse | Site</TITLE><meta content='Owls &amp; mice' property="og:title">
+<meta name=date content="2014-05-06T07:08:09Z"></head><body><time datetime="2010-01-01">then</time>"""
+
+
+def test_the_page_names_itself() -> None:
+    marks = head_marks(HTML)
+    assert title(HTML, marks) == "Owls & mice"
+    assert title(HTML, {}) == "An owl & a mouse | Site"
+    assert title("<p>nothing</p>", {}) is None
+    assert title("<title> </title>", {}) is None
+    assert len(title("<title>" + "x" * 1900 + "</title>", {}) or "") == 500
+
+
+def test_the_date_is_bounded_by_the_day_of_the_fetch() -> None:
+    marks = head_marks(HTML)
+    assert published(HTML, marks, None) == date(2014, 5, 6)
+    assert published(HTML, marks, date(2014, 5, 6)) == date(2014, 5, 6)
+    assert published(HTML, marks, date(2012, 1, 1)) == date(2010, 1, 1)
+    assert published(HTML, marks, date(2009, 1, 1)) is None
+    assert published('{"datePublished": "2020-02-03"}', {}, None) == date(2020, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("raw", "day"),
+    [
+        ("2014-05-06", date(2014, 5, 6)),
+        ("2014-05-06T23:59:59+02:00", date(2014, 5, 6)),
+        ("20140506", date(2014, 5, 6)),
+        ("2014/05/06 10:00", date(2014, 5, 6)),
+        ("2014-13-06", None),
+        ("2014-02-30", None),
+        ("0000-01-01", None),
+        ("201405061", None),
+        ("May 6, 2014", None),
+        ("", None),
+    ],
+)
+def test_dates(raw: str, day: date | None) -> None:
+    assert parse_date(raw) == day
+
+
+@given(st.text(max_size=300))
+def test_any_text(raw: str) -> None:
+    html = "<title>" + raw + "<meta name=date content='" + raw + "'>"
+    marks = head_marks(html)
+    assert isinstance(title(html, marks), str | None)
+    assert isinstance(published(html, marks, None), date | None)
+
+
+@pytest.mark.parametrize(
+    "bait",
+    [
+        "<meta ",
+        "<meta name=" + "a" * 1900,
+        "<title",
+        '"datePublished":',
+        "<time ",
+        "<time datetime=",
+        "a=" * 500,
+    ],
+)
+def test_bait_takes_no_time(bait: str) -> None:
+    html = bait * (4_000_000 // len(bait))
+    started = time.process_time()
+    marks = head_marks(html)
+    title(html, marks)
+    published(html, marks, None)
+    assert time.process_time() - started < 1.5

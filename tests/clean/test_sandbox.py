@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clean import sandbox as sandbox_module
+from clean.config import CleanConfig
+from clean.document import Document, Dropped, Page
+from clean.pages import process
+from clean.reasons import Reason
+from clean.sandbox import Failure, Sandbox, SandboxConfig
+from corpus.errors import RetryableError
+
+HERE = Path(__file__).parent
+LIMITS = SandboxConfig(cpu_s=0.3, memory_mb=128)
+
+
+@pytest.fixture(scope="module")
+def misbehaving() -> Iterator[Sandbox]:
+    sys.path.insert(0, str(HERE))
+    try:
+        with Sandbox("misbehaving:program", "re:", LIMITS) as opened:
+            yield opened
+    finally:
+        sys.path.remove(str(HERE))
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=300_000))
+def test_any_message_comes_back(misbehaving: Sandbox, request_bytes: bytes) -> None:
+    message = b"0 " + request_bytes.hex().encode()
+    assert misbehaving.ask(message) == b"re:" + message
+
+
+@pytest.mark.parametrize(
+    ("request_text", "reason", "detail"),
+    [
+        ("spin", Reason.EXTRACT_TIMEOUT, "0.3 s of processor time"),
+        ("hog 4000", Reason.EXTRACT_MEMORY, "MemoryError"),
+        ("abort", Reason.EXTRACT_CRASHED, "SIGABRT"),
+        ("segfault", Reason.EXTRACT_CRASHED, "SIGSEGV"),
+        ("exit 3", Reason.EXTRACT_CRASHED, "exit code 3"),
+        ("raise no such luck", Reason.EXTRACT_CRASHED, "ValueError: no such luck"),
+        ("recurse", Reason.EXTRACT_CRASHED, "RecursionError"),
+    ],
+)
+def test_a_death_is_told_and_the_next_page_is_safe(
+    misbehaving: Sandbox, request_text: str, reason: Reason, detail: str
+) -> None:
+    assert misbehaving.ask(b"before") == b"re:before"
+    failure = misbehaving.ask(request_text.encode())
+    assert isinstance(failure, Failure)
+    assert failure.reason is reason
+    assert detail in failure.detail
+    assert misbehaving.ask(b"after") == b"re:after"
+
+
+def test_who_sleeps_is_ended_by_the_wall_clock(misbehaving: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox_module, "WALL_SLACK_S", -1.0)
+    failure = misbehaving.ask(b"sleep")
+    monkeypatch.undo()
+    assert isinstance(failure, Failure)
+    assert failure.reason is Reason.EXTRACT_TIMEOUT
+    assert misbehaving.ask(b"after") == b"re:after"
+
+
+def test_noise_does_not_reach_the_answers(misbehaving: Sandbox) -> None:
+    assert misbehaving.ask(b"print") == b"re:print"
+
+
+def test_a_crash_that_an_earlier_page_prepared_is_not_this_pages_fate(misbehaving: Sandbox) -> None:
+    misbehaving.ask(b"before")
+    assert misbehaving.ask(b"abort-if-not-first") == b"re:abort-if-not-first"
+
+
+def test_processes_are_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+    with Sandbox("misbehaving:program", "", LIMITS, pages_per_process=2) as opened:
+        assert [opened.ask(b"served") for _ in range(5)] == [b"1", b"2", b"1", b"2", b"1"]
+
+
+def test_a_program_that_does_not_start_is_an_error() -> None:
+    with (
+        Sandbox("no.such.module:program", "", LIMITS) as opened,
+        pytest.raises(RetryableError, match="does not start"),
+    ):
+        opened.ask(b"x")
+
+
+def test_the_process_ends_with_a_killed_parent() -> None:
+    code = (
+        f"import sys, time; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parents[1])!r}]; from clean.sandbox import *;"
+        "s = Sandbox('misbehaving:program', '', SandboxConfig()); s.ask(b'x'); print(s.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(100):
+        if not _alive(pid):
+            return
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    raise AssertionError("the process outlived its parent")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:4]
+    except FileNotFoundError:
+        return False
+
+
+GOOD = b"<html><body><article>" + b"".join(
+    b"<p>Paragraph %d of a good page, which nobody may lose because of its neighbours.</p>" % i
+    for i in range(9)
+)
+POISON = {
+    "nesting": b"<div>" * 1_000_000 + b"x",
+    "nested formatting": b"<p>" + b"<font><p>" * 100_000 + b"x",
+    "attribute": b"<p title='" + b"a" * 15_000_000 + b"'>x",
+    "many attributes": b"<p " + b" ".join(b"a%d=1" % i for i in range(400_000)) + b">x",
+    "wide cell": GOOD + b"<table><tr><td colspan=9007199254740991>x</table>",
+    "rows": b"<table>" + b"<tr><td>some cell</td><td>1</td></tr>" * 200_000,
+    "open tags": b"<" * 3_000_000,
+    "entities": b"<p>" + b"&#99999999999;" * 200_000,
+    "combining marks": ("<p>a" + "\u0315\u0300" * 500_000).encode(),
+    "comments": b"<!--" * 1_000_000,
+    "links": b"<a href=x>l</a> " * 300_000,
+    "mentions": b"wikipedia uses material from <a> " * 100_000,
+    "too large": b"a" * 20_000_001,
+}
+
+
+def test_poison_costs_no_neighbour() -> None:
+    config = CleanConfig.model_validate({"sandbox": {"cpu_s": 0.5, "memory_mb": 512}})
+    with Sandbox("clean.document:program", config.model_dump_json(), config.sandbox) as opened:
+        for name, body in POISON.items():
+            started = time.monotonic()
+            result = process(_page(body), opened)
+            assert time.monotonic() - started < 8, name
+            assert isinstance(result, Dropped) or name == "wide cell", name
+            neighbour = process(_page(GOOD), opened)
+            assert isinstance(neighbour, Document), name
+            assert neighbour.num_words > 100
+
+
+def test_too_little_memory_is_told_as_such() -> None:
+    config = CleanConfig.model_validate({"sandbox": {"cpu_s": 5, "memory_mb": 64}})
+    with Sandbox("clean.document:program", config.model_dump_json(), config.sandbox) as opened:
+        result = process(_page(b"<p>word</p>" * 300_000), opened)
+        assert isinstance(result, Dropped)
+        assert result.reason is Reason.EXTRACT_MEMORY
+
+
+def _page(body: bytes) -> Page:
+    return Page("https://a.example/", "https://a.example/", "text/html", None, body)
+
+
+def test_a_page_survives_the_journey() -> None:
+    page = _page(bytes(range(256)))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(page), type=Page) == page

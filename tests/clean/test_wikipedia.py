@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from clean.reasons import Reason
+from clean.wikipedia import WikipediaConfig, judge_address, judge_content
+
+CONFIG = WikipediaConfig()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://en.wikipedia.org/wiki/Owl", Reason.WIKIPEDIA),
+        ("http://wikipedia.org/", Reason.WIKIPEDIA),
+        ("https://de.m.wikipedia.org/wiki/Eulen", Reason.WIKIPEDIA),
+        ("https://web.archive.org/web/2015/http://en.wikipedia.org/wiki/Owl", Reason.WIKIPEDIA),
+        ("https://en-m-wikipedia-org.translate.goog/wiki/Owl", Reason.WIKIPEDIA),
+        ("https://www.wikiwand.com/en/Owl", Reason.WIKIPEDIA_MIRROR),
+        ("https://en.academic.ru/dic.nsf/enwiki/1", Reason.WIKIPEDIA_MIRROR),
+        ("https://mine.example/wiki/Owl", Reason.WIKIPEDIA_MIRROR),
+        ("https://notwikipedia.org/wiki/Owl", None),
+        ("https://wikipedia.org.example/wiki/Owl", None),
+        ("https://example.org/why-wikipedia.org-matters", None),
+        ("https://notwikiwand.com/en/Owl", None),
+        ("https://starwars.fandom.com/wiki/Owl", None),
+        ("not a url", None),
+    ],
+)
+def test_addresses(url: str, reason: Reason | None) -> None:
+    config = WikipediaConfig(domains=("mine.example",))
+    assert judge_address(["https://t.example/", url], config) == reason
+    assert judge_address([url], WikipediaConfig(remove=False)) is None
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<link rel="canonical" href="https://en.wikipedia.org/wiki/Owl">',
+        '<script>var c={"wgSiteName":"Wikipedia"}</script>',
+        "<p>Wikipedia® is a registered trademark of the Wikimedia Foundation</p>",
+        '<p>This article uses material from the Wikipedia article <a href="x">Owl</a></p>',
+        '<p>It uses material from the <a href="https://en.wikipedia.org/wiki/Owl">Wikipedia article "Owl"</a>.</p>',
+        "<p>This page was copied from Wikipedia on 1 May.</p>",
+        "<p>This article is licensed under the GNU Free Documentation License. It uses material from the Wikipedia</p>",
+    ],
+)
+def test_a_copy_says_so(html: str) -> None:
+    page = "<html>" + "<p>Owls are birds.</p>" * 50 + html
+    assert judge_content(page, "Owls are birds.", CONFIG) is Reason.WIKIPEDIA_MIRROR
+    assert judge_content(page, "Owls are birds.", WikipediaConfig(remove=False)) is None
+
+
+def test_the_tagline_counts_at_the_top_of_the_text_only() -> None:
+    tagline = "From Wikipedia, the free encyclopedia\n"
+    prose = "A long story about how the encyclopedia came to be. " * 20
+    assert judge_content("", "Owl\n" + tagline + prose, CONFIG) is Reason.WIKIPEDIA_MIRROR
+    assert judge_content("", prose + tagline, CONFIG) is None
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<p>See <a href="https://en.wikipedia.org/wiki/Owl">Wikipedia</a> for more on owls.</p>',
+        "<p>As Wikipedia says, owls are birds. I edit Wikipedia articles myself.</p>",
+        "<p>The Wikipedia article about us is wrong, and material from it was used by newspapers.</p>",
+        "<p>Available under the Creative Commons licence.</p>",
+    ],
+)
+def test_a_page_about_wikipedia_is_no_copy(html: str) -> None:
+    assert judge_content(html, "Some text.", CONFIG) is None
+
+
+@pytest.mark.parametrize(
+    "bait",
+    [
+        "uses material from <a> ",
+        "wikipedia uses material from ",
+        "<link " * 3,
+        "Wikipedia ",
+        "<meta og:site_name",
+    ],
+)
+def test_bait_takes_no_time(bait: str) -> None:
+    started = time.process_time()
+    judge_content("Wikipedia " + bait * 100_000, "", CONFIG)
+    assert time.process_time() - started < 1.0

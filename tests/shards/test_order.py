@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shards.order import Permutation
+
+
+@given(n=st.integers(1, 5000), key=st.tuples(st.integers(0, 2**63), st.integers(0, 9)))
+def test_every_index_comes_once(n: int, key: tuple[int, int]) -> None:
+    assert np.array_equal(np.sort(Permutation(n, *key)(np.arange(n))), np.arange(n))
+
+
+@given(n=st.integers(1, 2**40), index=st.integers(0, 2**40))
+def test_one_index_is_what_it_is_among_others(n: int, index: int) -> None:
+    permutation = Permutation(n, 7)
+    several = np.array([index % n, 0, n - 1])
+    assert permutation(several)[0] == permutation(several[:1])[0]
+    assert 0 <= permutation(several).min()
+    assert permutation(several).max() < n
+
+
+def test_keys_give_different_orders() -> None:
+    orders = {tuple(Permutation(64, *key)(np.arange(64))) for key in [(0, 0), (0, 1), (1, 0), (1, 1), (10,)]}
+    assert len(orders) == 5
+
+
+@pytest.mark.parametrize("n", [64, 1000, 4096, 100_000])
+def test_places_are_uniform_and_neighbours_unrelated(n: int) -> None:
+    # Over keys, the place of one index is uniform: chi-square of 16 cells, 15 degrees, 37.7 is the 0.999 quantile.
+    places = np.array([Permutation(n, key)(np.array([n // 3]))[0] for key in range(2000)])
+    counts = np.bincount(places * 16 // n, minlength=16)
+    expected = np.diff(np.ceil(np.arange(17) * n / 16)) / n * 2000
+    assert ((counts - expected) ** 2 / expected).sum() < 37.7
+    # Within one order, neighbours' places correlate as little as those of random permutations.
+    order = Permutation(n, 3)(np.arange(n))
+    assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 4 / np.sqrt(n)
