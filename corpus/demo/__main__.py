@@ -74,11 +74,12 @@ def _main(argv: Sequence[str] | None) -> int:
         config = _write_config(folder, server.port, testset)
         for command in _commands(folder, dump_path, config, train=not args.without_training):
             _run(command)
+        requests = list(server.log)
     store = Store(str(folder / "corpus"))
     print(f"\n{funnel.text(store, BATCH)}")
     if not args.without_training:
         _print_training(store)
-    result = checks.check(store, BATCH, demo, expected)
+    result = checks.check(store, BATCH, demo, expected, requests)
     print(f"\nPlanted cases\n{result.table()}")
     for failure in result.failures:
         print(f"  wrong: {failure}", file=sys.stderr)

@@ -1,0 +1,96 @@
+"""The door: `python -m crawl.run --corpus C --batch B --dumps RS_2024-01.zst ...`: dumps to links, links to pages."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+from corpus import cli
+from corpus.errors import InputError
+from corpus.manifest import find_manifest
+from corpus.runner import StageResult
+from crawl import dumps, fetch, plan
+from crawl.config import CrawlConfig
+
+log = logging.getLogger(__name__)
+
+LINK_STEPS = (dumps.STEP,)
+FETCH_STEPS = fetch.STEPS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; the exit code."""
+    return cli.door(_body, argv, stage="crawl.run")
+
+
+def _body(argv: Sequence[str] | None) -> int:
+    args = _parser().parse_args(argv)
+    args.sets += [
+        f"crawl.links.{name}=true"
+        for name in ("allow_truncated", "allow_immature_scores")
+        if getattr(args, name)
+    ]
+    config = cli.config(CrawlConfig, "crawl", args)
+    if args.only != "links" and not args.plan:
+        config.fetch.require_contact()
+    with cli.work(args, "crawl.run", create=bool(args.dumps)) as opened:
+        result = _links(opened, args, config)
+        if args.plan:
+            print(plan.of_batch(opened.store, opened.batch, config.fetch))
+        elif args.only != "links":
+            result = _pages(opened, args, config, result)
+        return cli.finish(args, opened.store, "crawl", result)
+
+
+def _links(opened: cli.Work, args: argparse.Namespace, config: CrawlConfig) -> StageResult:
+    """Bring `links` up to date; without --dumps, or with --only fetch, they must be there."""
+    if not args.dumps or args.only == "fetch":
+        if find_manifest(opened.store, "links", opened.batch) is None:
+            raise InputError(
+                f"{args.corpus}: batch {args.batch!r} has no links yet; name its dumps with --dumps FILE ..."
+            )
+        return StageResult(True)
+    num_parts = dumps.num_parts(opened.store, opened.batch, args.dumps, config)
+    return cli.run_stage(
+        opened,
+        "crawl",
+        config,
+        LINK_STEPS,
+        rebuild=args.rebuild,
+        files=tuple(args.dumps),
+        num_parts=num_parts,
+    )
+
+
+def _pages(
+    opened: cli.Work, args: argparse.Namespace, config: CrawlConfig, links: StageResult
+) -> StageResult:
+    pages = cli.run_stage(opened, "crawl", config, FETCH_STEPS, rebuild=args.rebuild)
+    return StageResult(links.up_to_date and pages.up_to_date, {**links.counts, **pages.counts})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser("crawl.run", __doc__ or "", CrawlConfig, "crawl")
+    parser.add_argument(
+        "--dumps",
+        nargs="+",
+        metavar="FILE",
+        default=[],
+        help="submission dumps: .zst, .xz, .bz2, .gz or plain lines; paths or URIs",
+    )
+    parser.add_argument("--only", choices=("links", "fetch"), help="one half of the stage")
+    parser.add_argument(
+        "--plan", action="store_true", help="after the links: what the crawl would take; nothing is fetched"
+    )
+    parser.add_argument(
+        "--allow-truncated", action="store_true", help="go on with what was read of a dump that breaks off"
+    )
+    parser.add_argument(
+        "--allow-immature-scores", action="store_true", help="go on where scores were captured too early"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
