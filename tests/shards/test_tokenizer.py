@@ -43,7 +43,7 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join), st.text(" a'\n1é", max_size=60))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(TEXTS)
 @example("don't we'll'd 'tis I'M  x \n\n y\n ")
 @example("a" * 5000)
@@ -94,9 +94,7 @@ def test_unicode_classes_are_the_library_s() -> None:
         if 0xD800 <= point < 0xE000:
             continue
         char = chr(point)
-        ends = [end for _, (_, end) in rule.pre_tokenize_str(f"a{char}1{char}!{char}z")]
-        found = [1, 4, 5, 6, 7] if classes[point] == kernel.NUMBER else ends
-        assert _class(rule, char) == classes[point], (hex(point), found)
+        assert _class(rule, char) == classes[point], hex(point)
 
 
 def _class(rule: Any, char: str) -> int:
