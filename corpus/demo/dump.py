@@ -250,6 +250,7 @@ class _Writer:
     def write(self, path: Path) -> DumpExpectation:
         """Write all rows, shuffled, with ids and times that ascend."""
         self.rng.shuffle(self.lines)
+        self._put_parents_first()
         created = self.start_s
         for number, row in enumerate(line for line in self.lines if not isinstance(line, str)):
             created += self.rng.randint(1, 200)
@@ -261,6 +262,14 @@ class _Writer:
         path.write_bytes(compressed(self.lines))
         self.expected.counts = dict(sorted(self.counts.items()))
         return self.expected
+
+    def _put_parents_first(self) -> None:
+        """Exchange places of crossposts that lie before the submission they repeat."""
+        places = {id(line): place for place, line in enumerate(self.lines)}
+        for row, parent in self.crossposts:
+            later, earlier = places[id(row)], places[id(parent)]
+            if later < earlier:
+                self.lines[later], self.lines[earlier] = parent, row
 
 
 def compressed(lines: Sequence[Row | str]) -> bytes:

@@ -95,7 +95,7 @@ def shared_words(
 ) -> dict[str, int]:
     """For each target (name to words), about how many words the other text most like it shares with it.
 
-    A text is not compared with the target of its own name. Every run of 13 shared words is found; the count is
+    A text is not compared with targets of its own name, nor of its name with a `#fragment`. Every run of 13 shared words is found; the count is
     that of shared grams times `GRAM_STEP`.
     """
     owners: dict[int, list[str]] = {}
@@ -108,7 +108,7 @@ def shared_words(
         for i in range(0, len(tokens) - GRAM_WORDS + 1, GRAM_STEP):
             hits.update(owners.get(hash(tuple(tokens[i : i + GRAM_WORDS])), ()))
         for target, count in hits.items():
-            if target != name:
+            if target.partition("#")[0] != name:
                 most[target] = max(most[target], count * GRAM_STEP)
     return most
 

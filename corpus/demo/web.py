@@ -130,6 +130,10 @@ class _Builder:
         self.reserve = [pool[index] for index in sorted(order[num_pages + num_news :])]
         self.siblings: dict[str, list[Page]] = {}
         self._words: dict[str, list[str]] = {}
+        self.lonely: set[str] = set()
+        """URLs of pages of prose that resemble no other page."""
+        self.passages: dict[str, str] = {}
+        """URL of a reserved page to a passage that only it has."""
 
     def count(self, full: int, least: int = 1) -> int:
         return scaled(full, self.num_pages, least)
@@ -137,7 +141,7 @@ class _Builder:
     def build(self) -> DemoWeb:
         everything = [*self.ordinary, *self.news, *self.reserve]
         self._words = {page.url: markup.words(page.text) for page in everything}
-        self.lonely = self.find_lonely(everything)
+        self.find_lonely(everything)
         bases = [page for page in self.ordinary if page.url in self.lonely]
         self.rng.shuffle(bases)
         self.spare = [page for page in self.reserve if page.url in self.lonely]
@@ -146,7 +150,7 @@ class _Builder:
         )
         for page in self.ordinary:
             self.siblings.setdefault(page.host, []).append(page)
-        self.leaks(everything)
+        self.leaks()
         self.copies(bases)
         self.redirects()
         self.robots()
@@ -161,11 +165,17 @@ class _Builder:
         self.web.expectations.sort(key=lambda expectation: expectation.url)
         return self.web
 
-    def find_lonely(self, everything: Sequence[Page]) -> set[str]:
-        """URLs of pages of prose that resemble no other page: what becomes of them is certain."""
+    def find_lonely(self, everything: Sequence[Page]) -> None:
+        """Find pages of prose that resemble no other page, and passages of which no other page has a part.
+
+        What becomes of the former is certain; the latter may be held out as a test set.
+        """
         fit = {page.url: self._words[page.url] for page in everything if self.is_copyable(page)}
-        shared = edits.shared_words(fit, self._words.items())
-        return {url for url, count in shared.items() if count < 0.1 * len(fit[url])}
+        passages = {page.url: text for page in self.reserve if (text := edits.passage(page.body)) is not None}
+        targets = fit | {f"{url}#passage": markup.words(text) for url, text in passages.items()}
+        shared = edits.shared_words(targets, self._words.items())
+        self.lonely = {url for url in fit if shared[url] < 0.1 * len(fit[url])}
+        self.passages = {url: text for url, text in passages.items() if shared[f"{url}#passage"] == 0}
 
     def is_copyable(self, page: Page) -> bool:
         if not MIN_COPYABLE_WORDS <= len(self._words[page.url]) <= MAX_COPYABLE_WORDS:
@@ -216,19 +226,16 @@ class _Builder:
         expected = Expectation(page.url, case, fate, status=200, survivor=survivor, reasons=reasons)
         self.add(expected, page.title)
 
-    def leaks(self, everything: Sequence[Page]) -> None:
+    def leaks(self) -> None:
         """The held-out test set, and pages that contain half of its entries."""
         per_case = self.count(8, 2)
         leaked, wanted = 3 * per_case, 6 * per_case
-        sources = {page.url: text for page in self.reserve if (text := edits.passage(page.body)) is not None}
-        tokens = {url: markup.words(text) for url, text in sources.items()}
-        shared = edits.shared_words(tokens, ((page.url, self._words[page.url]) for page in everything))
-        alone = [url for url in sources if shared[url] == 0][:wanted]
+        alone = list(self.passages)[:wanted]
         if len(alone) < wanted:
             raise InputError(
                 f"--pages {self.num_pages}: too few passages for the test set; ask for more pages"
             )
-        self.web.passages = [sources[url] for url in alone]
+        self.web.passages = [self.passages[url] for url in alone]
         held_out = set(alone)
         self.spare = [page for page in self.spare if page.url not in held_out]
         hosts = self.take(leaked)

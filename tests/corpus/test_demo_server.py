@@ -76,6 +76,8 @@ def test_head_has_the_length_and_no_body(server):
     response, body = get(server, "one.test", "/", "HEAD")
     assert response.headers["Content-Length"] == "12"
     assert body == b""
+    request = b"HEAD / HTTP/1.1\r\nHost: one.test\r\nConnection: close\r\n\r\n"
+    assert raw(server, request).endswith(b"\r\n\r\n")
 
 
 def test_keep_alive_serves_many_requests_on_one_connection(server):
