@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test check format bench soak gpu-check docs clean-demo
+.PHONY: setup lock demo test check format bench soak gpu-check docs
 
 setup: $(STAMP)
 
@@ -15,6 +15,15 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(STAMP)
+
+# A new lock file: what the newest versions within pyproject.toml's ranges resolve to, in a fresh environment.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet torch==2.13.0 setuptools wheel
+	build/lock/bin/python -m pip install --quiet --editable '.[all,dev]'
+	( echo '# Made by `make lock`. Exact versions of everything that `make setup` installs.'; \
+	  build/lock/bin/python -m pip list --format=freeze --exclude pip --exclude-editable | sed 's/+cpu//' ) > requirements.lock
+	rm -rf build/lock
 
 demo: setup
 	$(BIN)/python -m corpus.demo

@@ -227,7 +227,10 @@ def open_corpus(root: str, *, create: bool = False) -> Store:
                 f"--corpus {root}: not a corpus (no corpus.json) and not empty; name an empty folder"
             ) from None
         document = {"format": FORMAT}
-        store.write_json("corpus.json", document)
+        try:
+            store.write_json("corpus.json", document)
+        except FatalError as error:
+            raise InputError(f"--corpus {root}: {error}") from error
     found = document.get("format") if isinstance(document, dict) else document
     if found != FORMAT:
         raise InputError(

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from corpus.errors import BusyError
+from corpus.errors import BusyError, FatalError, InputError
 from corpus.layout import Store
 
 HEARTBEAT_S = 10.0
@@ -46,7 +46,11 @@ def hold(store: Store, path: str, *, what: str) -> Iterator[None]:
 
 
 def _acquire(store: Store, path: str, token: str, what: str) -> None:
-    if not store.create_exclusive(path, _record(token, what)):
+    try:
+        free = store.create_exclusive(path, _record(token, what))
+    except FatalError as error:
+        raise InputError(f"--corpus {store.root}: {error}; name a corpus that can be written") from error
+    if not free:
         owner = _read(store, path)
         if owner and not _is_stale(owner):
             age = time.time() - float(owner.get("started", time.time()))

@@ -35,7 +35,7 @@ def misbehaving() -> Iterator[Sandbox]:
         sys.path.remove(str(HERE))
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=300_000))
 def test_any_message_comes_back(misbehaving: Sandbox, request_bytes: bytes) -> None:
     message = b"0 " + request_bytes.hex().encode()

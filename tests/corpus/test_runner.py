@@ -320,3 +320,28 @@ def test_any_partition_count_holds_the_same_rows(
     result = run_steps(run, toy.STEPS)
     assert result.counts["rows"]["rows"] + result.counts["short"]["rows"] == num_rows
     assert result.counts["total"]["domains"] == min(num_rows, 17)
+
+
+def test_a_terminal_sees_a_live_bar(tmp_path: Path) -> None:
+    import pty
+
+    store = toy.make_corpus(str(tmp_path))
+    ours, theirs = pty.openpty()
+    environ = {**environment(), "TERM": "xterm", "COLUMNS": "160"}
+    driver = subprocess.Popen(
+        command(store, "--set", "clean.slow_s=0.3"), env=environ, stderr=theirs, stdout=subprocess.DEVNULL
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    except OSError:
+        pass  # the other end is closed: the run is over
+    os.close(ours)
+    assert driver.wait() == 0
+    assert b"toy/split" in seen
+    assert b"rows/s" in seen
+    assert b"kept" in seen
+    assert b"ETA" in seen
+    assert seen.count(b"toy/split") > 2, "the bar is redrawn while the step runs"

@@ -170,9 +170,21 @@ class _Writer:
             "url": f"http://www.example.org/other/{self.number}",
         }
         for index in range(era.filler):
-            row[f"{'awards flair media preview thumb'.split()[index % 5]}_{index}"] = rng.choice(
-                (None, False, [], {}, "text", "all_ads", [{"e": "text", "score": 9, "is_self": True}], 140)
+            row[f"{['awards', 'flair', 'media', 'preview', 'thumb'][index % 5]}_{index}"] = rng.choice(
+                (
+                    None,
+                    False,
+                    [],
+                    {},
+                    "text",
+                    "all_ads",
+                    [{"e": "text", "t": "flair"}],
+                    140,
+                    "https://b.thumbs.example/x.jpg",
+                )
             )
+        if rng.random() < 0.05:  # misleads whoever looks for bytes
+            row["a_preview"] = {"score": rng.randrange(9), "is_self": rng.random() < 0.5, "promoted": True}
         if era.named:
             row["name"] = "t3_" + row["id"]
         if era.retrieved:

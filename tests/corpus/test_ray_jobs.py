@@ -1,0 +1,231 @@
+"""`ray job submit --working-dir . -- python -m crawl.run ...` against a real head node on loopback.
+
+The head has token authentication, as docs/cluster.md asks for. Jobs are submitted by the SDK in a process of its own
+(the command line waits ten seconds for its log to close); one goes through the command line as users write it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpus.demo.dump import compressed, submission
+from corpus.demo.server import Answer, DemoServer, address
+from corpus.layout import Store
+from corpus.manifest import find_manifest
+from corpus.tables import read_table
+
+REPOSITORY = Path(__file__).parents[2]
+NUM_PAGES = 24
+
+CLIENT = """
+import json, sys, time
+from ray.job_submission import JobStatus, JobSubmissionClient
+client = JobSubmissionClient()
+action, job = sys.argv[1], json.loads(sys.argv[2])
+if action == "submit":
+    env = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "20"}, "working_dir": job["working_dir"]}
+    print(client.submit_job(entrypoint=job["entrypoint"], runtime_env=env))
+    sys.exit()
+if action == "stop":
+    client.stop_job(job["id"])
+deadline = time.monotonic() + 90
+while not (info := client.get_job_info(job["id"])).status.is_terminal():
+    assert time.monotonic() < deadline, info
+    time.sleep(0.2)
+print(json.dumps({"status": info.status, "code": info.driver_exit_code, "logs": client.get_job_logs(job["id"])}))
+"""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head node."""
+
+    environment: dict[str, str]
+
+    def client(self, action: str, **job: Any) -> str:
+        command = [sys.executable, "-c", CLIENT, action, json.dumps(job)]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip().splitlines()[-1]
+
+    def submit(self, entrypoint: str) -> str:
+        return self.client("submit", entrypoint=entrypoint, working_dir=str(REPOSITORY))
+
+    def wait(self, job: str) -> dict[str, Any]:
+        return json.loads(self.client("wait", id=job))  # type: ignore[no-any-return]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    ray = Path(sys.executable).parent / "ray"
+    folder = tmp_path_factory.mktemp("r")
+    dashboard = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    command = [
+        str(ray),
+        "start",
+        "--head",
+        "--block",
+        "--port",
+        str(free_port()),
+        "--dashboard-host",
+        "127.0.0.1",
+    ]
+    command += ["--dashboard-port", str(dashboard), "--ray-client-server-port", str(free_port())]
+    command += [
+        "--dashboard-agent-listen-port",
+        str(free_port()),
+        "--num-cpus",
+        "2",
+        "--disable-usage-stats",
+        "--temp-dir",
+        f"/tmp/rj{os.getpid()}",
+    ]
+    log = (folder / "head.log").open("wb")
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", dashboard)) == 0:
+                break
+        time.sleep(0.2)
+    yield Head(environment)
+    process.terminate()
+    try:
+        process.wait(40)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    log.close()
+
+
+def page(number: int) -> Answer:
+    text = " ".join(
+        f"Sentence {index} of page {number} says something plain about its subject." for index in range(60)
+    )
+    return Answer(f"<html><title>Page {number}</title><body><p>{text}</p></body></html>".encode())
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[DemoServer]:
+    answers = {address("slow.test", f"/p{number}"): page(number) for number in range(NUM_PAGES)}
+    answers[address("slow.test", "/robots.txt")] = Answer(b"", content_type="text/plain")
+    with DemoServer(answers) as running:
+        yield running
+
+
+@pytest.fixture
+def crawl(tmp_path: Path, server: DemoServer) -> str:
+    """The line that a user submits: a crawl of one host that takes some seconds, because it is polite."""
+    rows = [
+        submission(url=f"http://slow.test/p{n}", title=f"p{n}", score=9, subreddit="Python", author="a")
+        | {"id": f"a{n}", "created_utc": 1512086400 + n}
+        for n in range(NUM_PAGES)
+    ]
+    dump = tmp_path / "RS_2017-12.zst"
+    dump.write_bytes(compressed(rows))
+    settings = [
+        "crawl.links.num_parts=2",
+        "crawl.fetch.shards=2",
+        "crawl.fetch.delay_s=0.3",
+        "crawl.fetch.latency_factor=0",
+        'crawl.fetch.allow_networks=["127.0.0.0/8"]',
+        f'crawl.fetch.connect_to={{"*.test"="127.0.0.1:{server.port}"}}',
+        "crawl.links.allow_immature_scores=true",
+    ]
+    sets = " ".join(f"--set '{setting}'" for setting in settings)
+    return f"python -m crawl.run --corpus {tmp_path / 'corpus'} --batch b --dumps {dump} {sets}"
+
+
+def check_complete(corpus: Path) -> None:
+    store = Store(str(corpus))
+    pages = read_table(store, "pages", "b")
+    assert pages.num_rows == NUM_PAGES
+    assert pages["reason"].null_count == NUM_PAGES
+    assert len(set(pages["doc_id"].to_pylist())) == NUM_PAGES
+
+
+def wait_for_outcomes(corpus: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if any(corpus.rglob("*.warc.gz")) or any(
+            "part-" in path.name and ".tmp" in path.name for path in corpus.rglob("*warc*")
+        ):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the crawl did not begin to write")
+
+
+def test_the_line_users_write_succeeds_and_shows_the_funnel(head: Head, crawl: str, tmp_path: Path) -> None:
+    line = f"{Path(sys.executable).parent / 'ray'} job submit --working-dir . -- {crawl} --only links"
+    done = subprocess.run(
+        line, shell=True, cwd=REPOSITORY, env=head.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "links                                24 rows" in done.stdout
+    assert find_manifest(Store(str(tmp_path / "corpus")), "links", "b") is not None
+
+
+def test_a_failing_job_exits_non_zero_and_says_why(head: Head, tmp_path: Path) -> None:
+    ended = head.wait(
+        head.submit(
+            f"python -m crawl.run --corpus {tmp_path / 'c'} --batch b --dumps {tmp_path / 'missing.zst'} --only links"
+        )
+    )
+    assert (ended["status"], ended["code"]) == ("FAILED", 2)
+    assert "missing.zst: cannot be read" in ended["logs"]
+
+
+def test_a_stopped_job_keeps_its_state_and_the_same_line_goes_on(
+    head: Head, crawl: str, tmp_path: Path, server: DemoServer
+) -> None:
+    job = head.submit(crawl)
+    wait_for_outcomes(tmp_path / "corpus")
+    stopped = time.monotonic()
+    ended = json.loads(head.client("stop", id=job))
+    assert time.monotonic() - stopped < 20
+    assert ended["status"] == "STOPPED"
+    assert "Go on with: python -m crawl.run" in ended["logs"]
+    assert find_manifest(Store(str(tmp_path / "corpus")), "pages", "b") is None
+    fetched = sum(1 for request in server.log if request.target.startswith("/p"))
+    again = head.wait(head.submit(crawl))
+    assert again["code"] == 0, again["logs"]
+    check_complete(tmp_path / "corpus")
+    refetched = sum(1 for request in server.log if request.target.startswith("/p")) - NUM_PAGES
+    assert 0 < fetched < NUM_PAGES
+    assert refetched <= 2, "what a stopped job had fetched is not fetched again"
+
+
+def test_a_killed_driver_resumes(head: Head, crawl: str, tmp_path: Path) -> None:
+    job = head.submit(crawl)
+    wait_for_outcomes(tmp_path / "corpus")
+    owner = json.loads((tmp_path / "corpus" / "work" / "b" / "lock.json").read_text())
+    os.kill(owner["pid"], 9)
+    assert head.wait(job)["status"] == "FAILED"
+    again = head.wait(head.submit(crawl))
+    assert again["code"] == 0, again["logs"]
+    check_complete(tmp_path / "corpus")
