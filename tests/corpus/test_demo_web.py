@@ -5,12 +5,13 @@ import subprocess
 import sys
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 import zstandard
 
 from corpus.demo import edits, markup
 from corpus.demo.cases import Case, Fate
-from corpus.demo.checks import page_address
+from corpus.demo.checks import Rows, page_address, wrong_links
 from corpus.demo.dump import WINDOW_LOG, variants, write_dump, write_followup_dump
 from corpus.demo.web import CHARSET_PHRASE, build
 from corpus.errors import InputError
@@ -179,42 +180,19 @@ def test_the_dump_needs_a_long_window_and_has_the_rows_promised(dumped):
     assert len(read_lines(path)) == expected.num_rows
 
 
-def test_counts_equal_those_of_the_links_stage_rules(dumped):
-    """The rules' own code, applied row by row, meets every row where the dump says."""
-    rules = pytest.importorskip("crawl.rules")
-    urls = pytest.importorskip("crawl.urls")
-    path, expected = dumped
-    judge = rules.Rules(rules.Preset.WEBTEXT)
+@pytest.mark.parametrize("write", [write_dump, write_followup_dump])
+def test_the_links_stage_finds_exactly_what_was_written(web, tmp_path, write):
+    links = pytest.importorskip("crawl.links")
+    expected = write(web, tmp_path / "RS.zst")
     counts = Counter()
-    pages = {}
-    for line in read_lines(path):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        fate = "bad_json" if not isinstance(row, dict) else None
-        if fate is None:
-            target = urls.target(row["url"].replace("&amp;", "&"))
-            if row.get("promoted"):
-                fate = "promoted"
-            elif row["is_self"]:
-                fate = "self_post"
-            elif row["score"] is None:
-                fate = "no_score"
-            elif row["score"] < 3:
-                fate = "low_karma"
-            elif not row["url"]:
-                fate = "no_url"
-            elif isinstance(target, urls.UrlProblem):
-                fate = "internal" if row["url"].startswith("/r/") else str(target)
-            else:
-                fate = judge.judge_host(target.host) or judge.judge_path(target.path) or "kept"
-        counts[str(fate)] += 1
-        if fate == "kept":
-            pages.setdefault(urls.page_identity(target).doc_id, []).append(row["score"])
-    assert counts == expected.counts
-    found = {urls.doc_id(url): (link.score, link.num_submissions) for url, link in expected.links.items()}
-    assert found == {doc_id: (max(scores), len(scores)) for doc_id, scores in pages.items()}
+    with (tmp_path / "RS.zst").open("rb") as stream:
+        batches = list(links.read_dump(stream, name="RS.zst", config=links.LinksConfig(), counts=counts))
+    table, _ = links.group(pa.Table.from_batches(batches), links.LinksConfig())
+    assert {str(fate): count for fate, count in counts.items()} == expected.counts
+    rows = Rows(links={page_address(row["url"]): row for row in table.to_pylist()})
+    assert len(rows.links) == table.num_rows
+    assert wrong_links(rows, expected) == []
+    assert all(row["url"].startswith("http://") for row in rows.links.values())
 
 
 def test_rows_have_the_fields_of_december_2017(dumped, shared):
