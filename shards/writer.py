@@ -268,8 +268,8 @@ def load_writer(config: Any, context: Context) -> PartFunction:
                 counts["not_kept"] += piece.num_rows - len(doc_ids)
                 context.report(piece.num_rows)
             parts = {
-                TOKENS.name: [writers[split].tokens.finish() for split in SPLITS],
                 SPANS.name: [writers[split].spans.finish() for split in SPLITS],
+                TOKENS.name: [writers[split].tokens.finish() for split in SPLITS],
             }
         for split in SPLITS:
             counts[f"{split}_documents"] += writers[split].tokens.num_documents

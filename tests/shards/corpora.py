@@ -16,9 +16,31 @@ from corpus.schemas import DOCUMENTS, LINKS, VERDICTS, part_of_id
 from corpus.tables import write_part
 from shards import run
 
-WORDS = "the a of corpus token page crawl web text link model train don't it's 2019 42 , . ! naïve 東京 🙂 \n".split(
-    " "
-)
+WORDS = [
+    "the",
+    "a",
+    "of",
+    "corpus",
+    "token",
+    "page",
+    "crawl",
+    "web",
+    "text",
+    "link",
+    "model",
+    "train",
+    "don't",
+    "it's",
+    "2019",
+    "42",
+    ",",
+    ".",
+    "!",
+    "naïve",
+    "東京",
+    "🙂",
+    "\n",
+]
 
 
 @dataclass

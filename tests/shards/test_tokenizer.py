@@ -173,7 +173,7 @@ def test_bad_ids_and_text() -> None:
         gpt2().decode([50257])
     with pytest.raises(UnicodeEncodeError):
         gpt2().encode("\ud800")
-    assert gpt2().decode(gpt2().encode("é")[:1] + [50256]).endswith("<|endoftext|>")
+    assert gpt2().decode([*gpt2().encode("é")[:1], 50256]).endswith("<|endoftext|>")
 
 
 def test_missing_engine_and_missing_tokenizer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpus.errors import InputError
+from corpus.layout import Store, open_corpus
+from corpus.manifest import Part
+from corpus.runner import commit_table
+from corpus.schemas import TOKENS
+from corpus.snapshot import (
+    batches_up_to,
+    find_damage,
+    read_snapshot,
+    snapshot_path,
+    snapshots,
+    write_snapshot,
+)
+
+
+def part(file: str, tokens: int, **change: Any) -> Part:
+    """The record of a token file that nobody opens here."""
+    metadata = {
+        "num_tokens": tokens, "num_documents": 2, "num_bytes": 4 * tokens, "row_tokens": 8, "dtype": "uint16",
+        "content": f"c{tokens}", "row_groups": [],
+        "tokenizer": {"fingerprint": "f", "vocab_size": 300, "end_of_text": 299},
+    }  # fmt: skip
+    return Part(file=file, rows=1, bytes=9, digest=f"d{tokens}", metadata=metadata | change)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = open_corpus(str(tmp_path / "corpus"), create=True)
+    for number, batch in enumerate(("zeta", "alpha")):
+        parts = [part("train/part-00000.parquet", 100 + number), part("val/part-00000.parquet", 7 * number)]
+        commit_table(store, TOKENS, batch, parts)
+    return store
+
+
+def test_totals_order_and_reading_back(store: Store) -> None:
+    assert batches_up_to(store, "alpha") == ["zeta", "alpha"]
+    made = write_snapshot(store, "s", batches_up_to(store, "alpha"), parents=["r"])
+    assert made == read_snapshot(store, "s")
+    assert snapshots(store) == ["s"]
+    assert made.splits["train"].num_tokens == 201
+    assert made.splits["val"].num_documents == 4
+    assert [file.path for file in made.splits["val"].files] == ["tokens/alpha/val/part-00000.parquet"]
+    assert made.splits["train"].files[0].spans_path == "spans/zeta/train/part-00000.parquet"
+    assert [batch.splits["val"].num_tokens for batch in made.batches] == [0, 7]
+
+
+def test_a_snapshot_never_changes(store: Store) -> None:
+    first = write_snapshot(store, "s", ["zeta"])
+    assert write_snapshot(store, "s", ["zeta"]) == first
+    data = store.read_bytes(snapshot_path("s"))
+    with pytest.raises(InputError, match="never changes"):
+        write_snapshot(store, "s", ["zeta", "alpha"])
+    assert store.read_bytes(snapshot_path("s")) == data
+    assert write_snapshot(store, "t", ["zeta"]).digest == first.digest
+    assert (
+        write_snapshot(store, "u", ["alpha", "zeta"]).digest
+        != write_snapshot(store, "v", ["zeta", "alpha"]).digest
+    )
+
+
+def test_wrong_requests(store: Store) -> None:
+    for batches, message in [
+        ([], "at least one"),
+        (["zeta", "zeta"], "each of them once"),
+        (["none"], "no committed batch"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            write_snapshot(store, "s", batches)
+    other = {"fingerprint": "g", "vocab_size": 300, "end_of_text": 299}
+    commit_table(store, TOKENS, "other", [part("train/part-00000.parquet", 1, tokenizer=other)])
+    with pytest.raises(InputError, match="different tokenizers"):
+        write_snapshot(store, "s", ["zeta", "other"])
+    with pytest.raises(InputError, match="present: none"):
+        read_snapshot(store, "s")
+    with pytest.raises(InputError, match="--snapshot"):
+        read_snapshot(store, "../s")
+
+
+def test_edited_and_foreign_files_are_refused(store: Store) -> None:
+    write_snapshot(store, "s", ["zeta"])
+    document = store.read_json(snapshot_path("s"))
+    for change, message in [
+        ({"vocab_size": 301}, "was edited"),
+        ({"format": 2}, "format 2"),
+        ({"splits": {}}, "was edited"),
+        ({"batches": 3}, "not a snapshot"),
+    ]:
+        store.write_bytes(snapshot_path("s"), json.dumps({**document, **change}).encode())
+        with pytest.raises(InputError, match=message):
+            read_snapshot(store, "s")
+
+
+def test_damage_of_a_part(store: Store) -> None:
+    store.write_bytes("t/b/x", b"0123456789")
+    from xxhash import xxh3_128_hexdigest as digest
+
+    groups = [
+        {
+            "offset": at,
+            "bytes": 3,
+            "digest": digest(b"0123456789"[at : at + 3]),
+            "rows": 1,
+            "values_offset": None,
+        }
+        for at in (2, 5)
+    ]
+    whole = Part(file="x", rows=1, bytes=10, digest=digest(b"0123456789"), metadata={"row_groups": groups})
+    assert find_damage(store, "t/b", whole) is None
+    for data, message in [
+        (b"01x3456789", "row group 0 of 2"),
+        (b"01234567x9", "outside its row groups"),
+        (b"012345x789", "row group 1 of 2"),
+        (b"012", "3 bytes, expected 10"),
+    ]:
+        store.write_bytes("t/b/x", data)
+        assert message in str(find_damage(store, "t/b", whole))
+    store.delete("t/b/x")
+    assert find_damage(store, "t/b", whole) == "t/b/x: missing"

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from corpora import commit_batch, documents, make_shards
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpus.errors import InputError
+from corpus.layout import Store
+from corpus.snapshot import read_snapshot
+from corpus.tables import read_file
+from shards.reader import (
+    BlockStream,
+    MixtureStream,
+    TokenSplit,
+    document_numbers,
+    open_split,
+    sequential_blocks,
+)
+
+
+def plain_tokens(root: str, name: str, split: Any) -> np.ndarray:
+    """All tokens of a split by plain pyarrow: the stranger's reading."""
+    found = [np.zeros(0, np.uint16)]
+    for file in read_snapshot(Store(root), name).splits[split].files:
+        rows = pq.read_table(f"{root}/{file.path}")["tokens"].to_pylist()
+        found.append(np.frombuffer(b"".join(rows), "<u2")[: file.num_tokens])
+    return np.concatenate(found)
+
+
+@pytest.fixture(scope="module")
+def split(built: str) -> TokenSplit:
+    return open_split(built, "b2", "train")
+
+
+@pytest.fixture(scope="module")
+def tokens(built: str) -> np.ndarray:
+    return plain_tokens(built, "b2", "train")
+
+
+def test_any_slice_is_what_any_reader_sees(split: TokenSplit, tokens: np.ndarray) -> None:
+    assert split.num_tokens == len(tokens)
+    assert np.array_equal(split.slice(0, split.num_tokens), tokens)
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.tuples(st.integers(0, len(tokens)), st.integers(0, len(tokens))).map(sorted))
+    def check(ends: list[int]) -> None:
+        assert np.array_equal(split.slice(*ends), tokens[ends[0] : ends[1]])
+
+    check()
+    with pytest.raises(IndexError):
+        split.slice(0, len(tokens) + 1)
+
+
+@pytest.mark.parametrize("block_size", [1, 7, 64, 1000])
+def test_an_epoch_is_every_block_once(split: TokenSplit, tokens: np.ndarray, block_size: int) -> None:
+    stream = BlockStream(split, block_size=block_size, seed=3)
+    blocks = stream.next_batch(stream.num_blocks)
+    assert (stream.epoch, stream.index) == (1, 0)
+    assert blocks.dtype == np.int64
+    starts = np.arange(stream.num_blocks) * block_size
+    expected = np.stack([tokens[start : start + block_size + 1] for start in starts])
+    assert sorted(map(bytes, blocks)) == sorted(map(bytes, expected.astype(np.int64)))
+    assert not np.array_equal(blocks, expected)
+    assert not np.array_equal(blocks, stream.next_batch(stream.num_blocks))
+
+
+def test_four_then_two_then_eight_ranks_continue_one_order(split: TokenSplit) -> None:
+    def resumed(
+        state: dict[str, Any], rank: int, world_size: int, steps: int
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        stream = BlockStream(split, block_size=50, seed=0)
+        stream.load_state_dict(state)
+        batches = [stream.next_batch(24, rank, world_size) for _ in range(steps)]
+        return np.stack(batches), stream.state_dict()
+
+    whole = BlockStream(split, block_size=50, seed=9)
+    steps = 2 * whole.num_blocks // 24 // 3 + 1  # three legs run through two epochs and over
+    order = [whole.next_batch(24) for _ in range(3 * steps)]
+    state: dict[str, Any] = BlockStream(split, block_size=50, seed=9).state_dict()
+    seen = []
+    for world_size in (4, 2, 8):
+        shares = [resumed(state, rank, world_size, steps) for rank in range(world_size)]
+        assert len({tuple(after.items()) for _, after in shares}) == 1
+        state = shares[0][1]
+        seen += list(np.concatenate([batches for batches, _ in shares], axis=1))
+    assert np.array_equal(np.stack(order), np.stack(seen))
+    assert state == whole.state_dict()
+
+
+def test_a_batch_larger_than_the_epoch_crosses_several(split: TokenSplit) -> None:
+    stream = BlockStream(split, block_size=4000, seed=1)
+    batch = stream.next_batch(stream.num_blocks * 3 + 2)
+    again = BlockStream(split, block_size=4000, seed=1)
+    assert np.array_equal(batch, np.concatenate([again.next_batch(1) for _ in range(len(batch))]))
+    assert stream.epoch == 3
+    assert stream.index == 2
+
+
+def test_resume_is_instant(split: TokenSplit) -> None:
+    stream = BlockStream(split, block_size=2, seed=1)
+    state = {**stream.state_dict(), "epoch": 10**6, "index": stream.num_blocks - 1}
+    started = time.perf_counter()
+    stream.load_state_dict(state)
+    stream.next_batch(2)
+    assert time.perf_counter() - started < 0.05
+
+
+def test_validation_predicts_every_token_once(built: str) -> None:
+    split = open_split(built, "b2", "val")
+    blocks = list(sequential_blocks(split, 100))
+    assert np.array_equal(np.concatenate([block[1:] for block in blocks]), split.slice(1, split.num_tokens))
+    assert all(np.array_equal(a[-1:], b[:1]) for a, b in itertools.pairwise(blocks))
+
+
+def test_a_sample_leads_back_to_its_pages(built: str, split: TokenSplit) -> None:
+    stream = BlockStream(split, block_size=300, seed=5)
+    blocks = stream.next_batch(stream.num_blocks)
+    by_id = {
+        row["doc_id"]: row["text"]
+        for batch in ("b1", "b2")
+        for index in range(3)
+        for row in read_file(Store(built), f"documents/{batch}/part-{index:05}.parquet").to_pylist()
+    }
+    from shards.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(Store(built))
+    for index in range(stream.num_blocks):
+        found = BlockStream(split, block_size=300, seed=5).documents(index)
+        assert sum(part.stop - part.start for part in found) == 301
+        numbers = document_numbers(blocks[index : index + 1], split.end_of_text)[0]
+        assert numbers[-1] + 1 == len(found)
+        for number, part in enumerate(found):
+            inside = blocks[index][numbers == number]
+            assert len(inside) == part.stop - part.start
+            ids = [*tokenizer.encode(by_id[part.doc_id]), split.end_of_text]
+            assert " ".join(map(str, inside)) in " ".join(map(str, ids))
+
+
+def test_document_numbers() -> None:
+    blocks = np.array([[5, 0, 6, 7, 0, 0, 8], [1, 2, 3, 4, 5, 6, 0]])
+    assert document_numbers(blocks, 0).tolist() == [[0, 0, 1, 1, 1, 2, 3], [0, 0, 0, 0, 0, 0, 0]]
+
+
+def test_mixture_keeps_its_proportions_and_resumes(built: str) -> None:
+    splits = [open_split(built, "b2", "train", batches=[batch]) for batch in ("b1", "b2")]
+
+    def stream() -> MixtureStream:
+        return MixtureStream(splits, [3, 1], block_size=64, seed=2)
+
+    sources, positions = stream().sources(np.arange(3 * MixtureStream.PERIOD))
+    assert np.bincount(sources).tolist() == [9216, 3072]
+    for source in (0, 1):
+        assert np.array_equal(np.sort(positions[sources == source]), np.arange((sources == source).sum()))
+    whole = stream()
+    order = [whole.next_batch(8) for _ in range(20)]
+    later = stream()
+    for rank in (0, 1):
+        later.load_state_dict({**stream().state_dict(), "index": 80})
+        assert np.array_equal(later.next_batch(8, rank, 2), order[10][rank * 4 : rank * 4 + 4])
+    with pytest.raises(InputError, match="mixture weights"):
+        MixtureStream(splits, [1, 0], block_size=64, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"snapshot": "other"}, "snapshot 'other'"),
+        ({"block_size": 8}, "block_size 8"),
+        ({"split": "val"}, "split 'val'"),
+    ],
+)
+def test_foreign_states_are_refused(split: TokenSplit, change: dict[str, Any], message: str) -> None:
+    stream = BlockStream(split, block_size=64, seed=1)
+    with pytest.raises(InputError, match=message):
+        stream.load_state_dict({**stream.state_dict(), **change})
+    with pytest.raises(InputError, match="expected"):
+        stream.load_state_dict({"seed": 1})
+
+
+def test_wrong_use(split: TokenSplit, built: str) -> None:
+    stream = BlockStream(split, block_size=64, seed=1)
+    with pytest.raises(InputError, match="3 ranks do not divide"):
+        stream.next_batch(8, 0, 3)
+    with pytest.raises(InputError, match="rank 4"):
+        stream.next_batch(8, 4, 4)
+    with pytest.raises(InputError, match="holds .* tokens and a block needs 10,000,001"):
+        BlockStream(split, block_size=10_000_000, seed=1)
+    with pytest.raises(InputError, match="present: b1, b2"):
+        open_split(built, "none", "train")
+    with pytest.raises(InputError, match="no batch"):
+        open_split(built, "b1", "train", batches=["b2"])
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A corpus of its own, to be damaged."""
+    root = tmp_path / "corpus"
+    commit_batch(str(root), "b1", documents(60), num_parts=1)
+    make_shards(str(root), "b1")
+    return root
+
+
+def test_damage_is_found_before_training(small: Path) -> None:
+    file = small / "tokens/b1/train/part-00000.parquet"
+    whole = file.read_bytes()
+    group = read_snapshot(Store(str(small)), "b1").splits["train"].files[0].row_groups[1]
+    flipped = bytearray(whole)
+    flipped[group.offset + 500] ^= 1
+    file.write_bytes(flipped)
+    with pytest.raises(InputError, match="row group 1 of"):
+        open_split(str(small), "b1", "train").verify()
+    file.write_bytes(whole[:-100])
+    with pytest.raises(InputError, match="the snapshot says"):
+        open_split(str(small), "b1", "train")
+    flipped = bytearray(whole)
+    flipped[-6] ^= 0xFF  # the length of the footer
+    file.write_bytes(flipped)
+    with pytest.raises(InputError, match="damaged Parquet footer"):
+        open_split(str(small), "b1", "train")
+    file.write_bytes(whole.replace(b"uint16", b"uint32"))
+    with pytest.raises(InputError, match="dtype is uint32, the snapshot says uint16"):
+        open_split(str(small), "b1", "train")
+    file.unlink()
+    with pytest.raises(InputError, match="missing"):
+        open_split(str(small), "b1", "train")
+
+
+def test_file_of_another_tokenizer_is_refused(small: Path) -> None:
+    file = small / "tokens/b1/train/part-00000.parquet"
+    fingerprint = read_snapshot(Store(str(small)), "b1").tokenizer_fingerprint.encode()
+    file.write_bytes(file.read_bytes().replace(fingerprint, b"0" * 32))
+    with pytest.raises(InputError, match=r"webtext.tokenizer is 0{32}"):
+        open_split(str(small), "b1", "train")
+
+
+def test_compressed_files_give_the_same_stream_from_a_small_cache(small: Path, tmp_path: Path) -> None:
+    packed = str(tmp_path / "packed")
+    commit_batch(packed, "b1", documents(60), num_parts=1)
+    make_shards(packed, "b1", "--set", "shards.writer.compression=zstd")
+    ours, theirs = (
+        open_split(packed, "b1", "train", decoded_bytes=3000),
+        open_split(str(small), "b1", "train"),
+    )
+    assert sum(file.bytes for file in ours.files) < sum(file.bytes for file in theirs.files)
+    streams = [BlockStream(split, block_size=100, seed=4) for split in (ours, theirs)]
+    assert np.array_equal(*(stream.next_batch(2 * stream.num_blocks) for stream in streams))
+    ours.verify()
+
+
+def test_the_stream_reads_object_stores(s3_bucket: str) -> None:
+    root = f"{s3_bucket}/corpus"
+    commit_batch(root, "b1", documents(30), num_parts=2)
+    make_shards(root, "b1")
+    split = open_split(root, "b1", "train")
+    stream = BlockStream(split, block_size=100, seed=4)
+    blocks = stream.next_batch(stream.num_blocks)
+    assert len({bytes(block) for block in blocks}) == stream.num_blocks
+    split.verify()

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from corpora import Doc, arguments, commit_batch, documents, make_shards
+from xxhash import xxh3_128_hexdigest
+
+from corpus.errors import InputError
+from corpus.layout import Store
+from corpus.manifest import read_manifest
+from corpus.schemas import part_of_id
+from corpus.snapshot import read_snapshot
+from corpus.tables import read_table
+from shards import bpe, run, vocabulary
+from shards.reader import open_split
+from shards.split import is_validation
+from shards.tokenizer import load_tokenizer
+from shards.writer import cut_text
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """All bytes this stage made, by path; manifests apart (they tell the time)."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for folder in ("tokens", "spans", "snapshots", "tokenizer")
+        for path in sorted((root / folder).rglob("*"))
+        if path.is_file() and path.name != "manifest.json"
+    }
+
+
+def test_every_kept_document_is_in_its_split_word_for_word(tmp_path: Path) -> None:
+    docs = documents(80)
+    docs.append(Doc("", doc_id=xxh3_128_hexdigest(b"empty")))
+    docs.append(Doc("<|endoftext|> stays", doc_id=xxh3_128_hexdigest(b"special")))
+    docs.append(Doc("keep CUT keep 🙂 CUT", cuts=[(5, 9), (16, 19)], doc_id=xxh3_128_hexdigest(b"cut")))
+    root = str(tmp_path / "corpus")
+    store = commit_batch(root, "b1", docs)
+    make_shards(root, "b1")
+    tokenizer = load_tokenizer(store)
+    snapshot = read_snapshot(store, "b1")
+    kept = {doc.doc_id: cut_text(doc.text, list(doc.cuts)) for doc in docs if doc.kept}
+    assert kept[xxh3_128_hexdigest(b"cut")] == "keep keep 🙂 "
+    assert read_table(store, "spans", "b1").num_rows == len(kept)
+    seen = set()
+    for name in ("train", "val"):
+        split = open_split(root, "b1", name)  # type: ignore[arg-type]
+        for part in split.documents(0, split.num_tokens):
+            ids = split.slice(part.start, part.stop).tolist()
+            assert ids[-1] == tokenizer.end_of_text
+            assert tokenizer.decode(ids[:-1]) == kept[part.doc_id]
+            assert is_validation([part.doc_id], 0.2)[0] == (name == "val")
+            seen.add(part.doc_id)
+        assert snapshot.splits[name].num_tokens == split.num_tokens  # type: ignore[index]
+    assert seen == kept.keys()
+    assert sum(part.num_bytes for part in snapshot.splits.values()) == sum(
+        len(t.encode()) for t in kept.values()
+    )
+    assert sum(part.num_documents for part in snapshot.splits.values()) == len(kept)
+
+
+def test_a_file_holds_its_part_in_order_and_ends_padded(built: str) -> None:
+    import pyarrow.parquet as pq
+
+    manifest = read_manifest(Store(built), "tokens", "b1")
+    for part in manifest.parts:
+        path = f"{built}/tokens/b1/{part.file}"
+        file = pq.ParquetFile(path)
+        assert file.schema_arrow.field("tokens").type == pa.binary(128)
+        assert not file.schema_arrow.field("tokens").nullable
+        tokens = np.frombuffer(b"".join(file.read()["tokens"].to_pylist()), "<u2")
+        assert len(tokens) == part.rows * 64
+        assert (tokens[part.metadata["num_tokens"] :] == 50256).all()
+        spans = pq.read_table(f"{built}/spans/b1/{part.file}").to_pylist()
+        assert [row["doc_id"] for row in spans] == sorted(row["doc_id"] for row in spans)
+        assert {part_of_id(row["doc_id"], 3) for row in spans} <= {int(part.file[-13:-8])}
+        position = 0
+        for row in spans:
+            assert row["start"] == position
+            position += row["num_tokens"]
+        assert position == part.metadata["num_tokens"]
+
+
+def test_same_bytes_for_any_workers(tmp_path: Path) -> None:
+    sets = ["--set", "shards.tokenizer.source=train", "--set", "shards.tokenizer.vocab_size=300"]
+    made = []
+    for name, extra in (("one", []), ("two", ["--executor", "pool", "--workers", "2"])):
+        root = tmp_path / name
+        commit_batch(str(root), "b1", documents(60))
+        make_shards(str(root), "b1", *sets, *extra)
+        made.append(files(root))
+    assert made[0] == made[1]
+    assert len(made[0]) == 15
+
+
+def test_running_again_changes_nothing_and_rebuilding_keeps_the_old_snapshot(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    commit_batch(str(root), "b1", documents(60))
+    make_shards(str(root), "b1")
+    before = files(root)
+    make_shards(str(root), "b1")
+    assert files(root) == before
+    other = ["--set", "shards.writer.val_frac=0.5"]
+    assert run.main(arguments(str(root), "b1", *other)) == 2
+    assert run.main(arguments(str(root), "b1", *other, "--rebuild")) == 2  # the name b1 is taken
+    assert run.main(arguments(str(root), "b1", *other, "--snapshot", "half")) == 0
+    assert before.items() <= files(root).items()
+    counts = [open_split(str(root), name, "val").num_tokens for name in ("b1", "half")]
+    assert counts[0] < counts[1]
+    open_split(str(root), "b1", "train").verify()
+
+
+def test_second_batch_is_a_longer_snapshot_over_the_same_files(built: str) -> None:
+    store = Store(built)
+    first, second = read_snapshot(store, "b1"), read_snapshot(store, "b2")
+    assert second.parents == ["b1"]
+    assert second.splits["train"].files[: len(first.splits["train"].files)] == first.splits["train"].files
+    assert [batch.batch for batch in second.batches] == ["b1", "b2"]
+    for split in ("train", "val"):
+        of_batches = [batch.splits[split].num_tokens for batch in second.batches]  # type: ignore[index]
+        assert sum(of_batches) == second.splits[split].num_tokens  # type: ignore[index]
+
+
+def test_the_tokenizer_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = str(tmp_path / "corpus")
+    commit_batch(root, "b1", documents(60))
+    train = ["--set", "shards.tokenizer.source=train", "--set", "shards.tokenizer.vocab_size=300"]
+    make_shards(root, "b1", *train)
+    found = load_tokenizer(Store(root))
+    assert found.vocab_size == 300
+    assert found.end_of_text == 299
+    commit_batch(root, "b2", documents(60, seed=1))
+    for change in (["--set", "shards.tokenizer.source=gpt2"], [*train, "--set", "shards.tokenizer.seed=1"]):
+        assert run.main(arguments(root, "b2", *change)) == 2
+        assert "never changes" in capsys.readouterr().err
+    make_shards(root, "b2", *train)
+    assert load_tokenizer(Store(root)).fingerprint == found.fingerprint
+    record = Store(root).read_json(bpe.RECORD_PATH)
+    assert 0 < record["sampled_documents"] < 60
+    assert record["sampled_bytes"] > 0
+
+
+def test_sample_stays_below_its_limit(built: str) -> None:
+    store = Store(built)
+    for limit in (1, 2000, 10_000):
+        config = bpe.TokenizerConfig(source="train", sample_bytes=limit)
+        texts = list(bpe._sample(store, config, "b1", 0.2))
+        assert sum(len(text.encode()) for text in texts) <= limit
+    assert texts
+    other = list(bpe._sample(store, bpe.TokenizerConfig(sample_bytes=10_000, seed=1), "b1", 0.2))
+    assert texts != other
+
+
+def test_training_gives_a_vocabulary_that_spells_anything() -> None:
+    from shards.tokenizer import Tokenizer
+
+    found = bpe.train(["low lower lowest newer newest wide"] * 10, 270)
+    tokenizer = Tokenizer(found)
+    assert found.size == 270
+    assert len(tokenizer.encode("lower newest")) < 6
+    assert tokenizer.decode(tokenizer.encode("日本\x00 é")) == "日本\x00 é"
+    assert bpe.train(["aa"], 5000).size < 300
+
+
+def test_large_vocabularies_are_32_bits_wide(tmp_path: Path) -> None:
+    made = [(bytes([a]), bytes([b])) for a in range(256) for b in range(256)] + [(b"ab", b"cd")]
+    large = vocabulary.from_merges(made)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(large.to_json(), "utf-8")
+    root = str(tmp_path / "corpus")
+    docs = [Doc("abcd xyz", doc_id=xxh3_128_hexdigest(str(n).encode())) for n in range(20)]
+    commit_batch(root, "b1", docs)
+    make_shards(root, "b1", "--set", f"shards.tokenizer.source={path}")
+    split = open_split(root, "b1", "train")
+    assert split.dtype == np.uint32
+    assert split.slice(0, split.num_tokens).max() == large.size - 1 > 65535
+    decoded = load_tokenizer(Store(root)).decode(split.slice(0, split.num_tokens).tolist())
+    assert set(decoded.split("<|endoftext|>")) == {"abcd xyz", ""}
+
+
+def test_cuts_outside_the_text_are_refused() -> None:
+    for cuts in ([(0, 4)], [(2, 1)], [(1, 2), (0, 1)]):
+        with pytest.raises(InputError, match="not ascending ranges"):
+            cut_text("abc", cuts)
+
+
+def test_bad_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = str(tmp_path / "corpus")
+    commit_batch(root, "b1", documents(5))
+    for setting, message in [
+        ("writer.val_frac=1", "val_frac"),
+        ("writer.row_group_tokens=100", "multiple of row_tokens"),
+        ("writer.compression=lzma", "compression"),
+        ("tokenizer.vocab_size=256", "257"),
+        ("tokenizer.source=/none.json", "No such file"),
+    ]:
+        assert run.main(arguments(root, "b1", "--set", f"shards.{setting}")) == 2
+        assert message in capsys.readouterr().err
