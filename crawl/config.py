@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
-
 from corpus.config import Section
 from crawl.fetch_config import FetchConfig
 from crawl.links import LinksConfig
@@ -14,9 +12,9 @@ from crawl.links import LinksConfig
 class CrawlConfig(Section):
     """What to link and how to fetch."""
 
-    links: LinksConfig = Field(default_factory=LinksConfig)
+    links: LinksConfig = LinksConfig()
     """Dumps to links."""
-    fetch: FetchConfig = Field(default_factory=FetchConfig)
+    fetch: FetchConfig = FetchConfig()
     """Links to pages."""
 
     @property

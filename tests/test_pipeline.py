@@ -1,0 +1,204 @@
+"""The whole way on a small demo web: dump to loss, again for nothing, on S3, on other executors, month after month."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from corpus import refresh
+from corpus.demo import checks, dump, web
+from corpus.demo.__main__ import BATCH, RUN, _write_config
+from corpus.demo.server import DemoServer
+from corpus.layout import Store, open_corpus
+from corpus.manifest import read_manifest
+from corpus.snapshot import read_snapshot
+
+NUM_PAGES = 60
+STAGES = ("clean", "dedup", "shards")
+DERIVED = ("documents", "documents_dropped", "signatures", "verdicts", "bands", "tokens", "spans")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A finished demo."""
+
+    folder: Path
+    output: str
+
+    @property
+    def store(self) -> Store:
+        return Store(str(self.folder / "corpus"))
+
+    @property
+    def config(self) -> str:
+        return str(self.folder / "demo.toml")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    folder = tmp_path_factory.mktemp("whole") / "demo"
+    command = [sys.executable, "-m", "corpus.demo", "--folder", str(folder), "--pages", str(NUM_PAGES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return Demo(folder, done.stdout)
+
+
+def door(stage: str, corpus: str, config: str, *extra: str) -> None:
+    command = [sys.executable, "-m", stage, "--corpus", corpus, "--batch", BATCH, "--config", config, *extra]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def derived(store: Store, batch: str = BATCH) -> dict[str, bytes]:
+    """All bytes that clean, dedup and shards made, manifests aside (they hold the time)."""
+    return {
+        path: store.read_bytes(path)
+        for table in DERIVED
+        for path, _ in store.files(f"{table}/{batch}", recursive=True)
+        if path.endswith(".parquet")
+    }
+
+
+def fetched_only(demo: Demo, root: str) -> Store:
+    """A corpus that has the demo's links and pages and nothing later."""
+    store = open_corpus(root, create=True)
+    for table in ("links", "pages"):
+        for path, _ in demo.store.files(f"{table}/{BATCH}"):
+            store.write_bytes(path, demo.store.read_bytes(path))
+    return store
+
+
+def test_the_demo_shows_commands_funnel_loss_sample_and_report(demo: Demo) -> None:
+    for stage in ("crawl.run", *(f"{stage}.run" for stage in STAGES), "train.run", "train.evaluate"):
+        assert f"$ python -m {stage} --corpus" in demo.output
+    assert "every planted case was handled rightly" in demo.output
+    assert "Validation loss fell from" in demo.output
+    report = (demo.folder / "corpus" / "reports" / "report.html").read_text()
+    for part in ("submissions read", "Top domains", "<polyline", "<pre>"):
+        assert part in report
+    assert "http" not in report.split("</style>")[0], "the report loads nothing"
+
+
+def test_the_laws_hold_between_the_tables(demo: Demo) -> None:
+    rows = {table: read_manifest(demo.store, table, BATCH) for table in ("links", "pages", *DERIVED)}
+    assert rows["links"].rows == rows["pages"].rows
+    assert rows["pages"].counts["fetched"] == rows["documents"].rows + rows["documents_dropped"].rows
+    assert rows["documents"].rows == rows["verdicts"].rows
+    assert rows["verdicts"].counts["kept"] == rows["spans"].rows
+
+
+def test_every_door_again_is_up_to_date(demo: Demo) -> None:
+    before = derived(demo.store)
+    corpus = str(demo.folder / "corpus")
+    door("crawl.run", corpus, demo.config, "--dumps", str(demo.folder / "RS_demo.zst"))
+    for stage in STAGES:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                stage,
+                "--corpus",
+                corpus,
+                "--batch",
+                BATCH,
+                "--config",
+                demo.config,
+                "--json",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(done.stdout.splitlines()[-1])["up_to_date"] is True
+    again = [
+        sys.executable,
+        "-m",
+        "train",
+        "--corpus",
+        corpus,
+        "--snapshot",
+        BATCH,
+        "--run",
+        RUN,
+        "--config",
+        demo.config,
+    ]
+    assert "up to date" in subprocess.run(again, capture_output=True, text=True, check=True).stdout
+    assert derived(demo.store) == before
+
+
+def test_one_process_gives_the_same_bytes(demo: Demo, tmp_path: Path) -> None:
+    store = fetched_only(demo, str(tmp_path / "c"))
+    for stage in STAGES:
+        door(stage, store.root, demo.config, "--executor", "serial")
+    assert derived(store) == derived(demo.store)
+    assert read_snapshot(store, BATCH).digest == read_snapshot(demo.store, BATCH).digest
+
+
+def test_s3_gives_the_same_bytes(demo: Demo, s3_bucket: str) -> None:
+    store = fetched_only(demo, f"{s3_bucket}/corpora/demo")
+    for stage in STAGES:
+        door(stage, store.root, demo.config, "--workers", "2")
+    assert derived(store) == derived(demo.store)
+
+
+def test_ray_gives_the_same_bytes(demo: Demo, tmp_path: Path) -> None:
+    store = fetched_only(demo, str(tmp_path / "c"))
+    for stage in STAGES:
+        door(stage, store.root, demo.config, "--executor", "ray", "--workers", "2")
+    assert derived(store) == derived(demo.store)
+
+
+@pytest.fixture(scope="module")
+def months() -> Iterator[tuple[web.DemoWeb, DemoServer]]:
+    made = web.build(NUM_PAGES, seed=3)
+    with DemoServer(made.answers) as server:
+        yield made, server
+
+
+def test_refresh_makes_month_after_month_and_nothing_twice(
+    months: tuple[web.DemoWeb, DemoServer], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, server = months
+    (tmp_path / "dumps").mkdir()
+    config = _write_config(tmp_path, server.port, made.write_testset(tmp_path / "testsets"))
+    with config.open("a") as stream:
+        stream.write(
+            f'\n[refresh]\ncorpus = "{tmp_path / "corpus"}"\ndumps = "{tmp_path / "dumps"}/RS_*.zst"\n'
+        )
+    arguments = ["--config", str(config)]
+
+    first = dump.write_dump(made, tmp_path / "dumps" / "RS_2017-12.zst")
+    assert refresh.main(arguments) == 0
+    store = Store(str(tmp_path / "corpus"))
+    assert checks.check(store, "2017-12", made, first, server.log).failures == []
+
+    requests = len(server.log)
+    before = {path: store.read_bytes(path) for path, _ in store.files("", recursive=True)}
+    assert refresh.main(arguments) == 0
+    assert "up to date" in capsys.readouterr().out
+    assert len(server.log) == requests
+    assert {path: store.read_bytes(path) for path, _ in store.files("", recursive=True)} == before
+
+    second = dump.write_followup_dump(made, tmp_path / "dumps" / "RS_2018-01.zst")
+    assert refresh.main([*arguments, "--dry-run"]) == 0
+    assert "would make batch 2018-01" in capsys.readouterr().out
+    assert refresh.main(arguments) == 0
+    found = checks.review(store, "2018-01", made.followup, dump=second, earlier=["2017-12"])
+    assert found.failures == []
+    assert read_manifest(store, "links", "2018-01").counts["seen_before"] == len(second.seen)
+    asked = {web.address(request.host, request.target) for request in server.log[requests:]}
+    seen = {
+        web.address(
+            url.removeprefix("http://").partition("/")[0], "/" + url.removeprefix("http://").partition("/")[2]
+        )
+        for url in second.seen
+    }
+    assert not asked & seen, "a page that an earlier batch has is not fetched again"
+    assert read_snapshot(store, "2018-01").batches == ["2017-12", "2018-01"]
