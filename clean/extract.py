@@ -41,8 +41,11 @@ def extractor(config: ExtractConfig) -> ExtractFunction:
     The function never carries state that a later page could notice. It raises whatever the library raises; what that
     means for the page is decided where pages are isolated, in `clean.sandbox`.
     """
-    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # it logs every odd page as an error
-    logging.getLogger("htmldate").setLevel(logging.CRITICAL)
+    watch = _MemoryWatch(logging.ERROR)
+    logger = logging.getLogger(
+        "trafilatura"
+    )  # it logs every odd page as an error, and has no handler of its own
+    logger.handlers, logger.propagate = [watch], False
     fast = config.extractor == "trafilatura-fast"
     pages = 0
 
@@ -51,6 +54,7 @@ def extractor(config: ExtractConfig) -> ExtractFunction:
         pages += 1
         if pages % RESET_PAGES == 0:
             trafilatura.meta.reset_caches()
+        watch.exhausted = False
         text = trafilatura.extract(
             html,
             fast=fast,
@@ -58,6 +62,22 @@ def extractor(config: ExtractConfig) -> ExtractFunction:
             include_tables=config.include_tables,
             deduplicate=False,
         )
+        if watch.exhausted:
+            raise MemoryError
         return text or ""
 
     return extract
+
+
+class _MemoryWatch(logging.Handler):
+    """Notices that the library's parser ran out of memory: the library logs that and goes on as with an empty page.
+
+    lxml says so as a MemoryError, or as a syntax error that has no message of its own.
+    """
+
+    exhausted = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        if any(isinstance(each, MemoryError) or str(each).startswith("unknown error") for each in arguments):
+            self.exhausted = True

@@ -100,7 +100,7 @@ def make_documents(pages: pa.Table, links: pa.Table, read: ReadFunction, documen
             counts["kept"] += 1
             documents.append(_document_row(row, link, result))
         else:
-            counts[result.reason] += 1
+            counts[str(result.reason)] += 1
             dropped.append(_dropped_row(row, result))
     return Output(
         {

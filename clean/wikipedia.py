@@ -10,7 +10,7 @@ A page that quotes or links Wikipedia is no mirror.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from clean.reasons import Reason
@@ -44,9 +44,14 @@ _CREDIT = re.compile(
     r"[^<>]{0,60}(?:It|which)\s{1,5}uses\s{1,5}material\s{1,5}from",
     re.I,
 )
+_NAME = "ikipedia"
 _TAGLINE = "from wikipedia, the free encyclopedia"
 TAGLINE_CHARS = 400
 """How far from its start a text shows the line that stands below the title of each of Wikipedia's articles."""
+AROUND_CHARS = 600
+"""How much of the page around a mention of Wikipedia is looked at, on either side."""
+MAX_MENTIONS = 100
+"""Mentions that are looked at; a mirror names its source near the top or at the bottom of a page of ordinary length."""
 
 
 class WikipediaConfig(Section):
@@ -74,8 +79,20 @@ def judge_address(urls: Iterable[str], config: WikipediaConfig) -> Reason | None
 
 def judge_content(html: str, text: str, config: WikipediaConfig) -> Reason | None:
     """Whether the page says of itself that it is a copy of an article."""
-    if not config.remove or "wikipedia" not in html.lower():
+    if not config.remove:
         return None
-    if _OWN.search(html) or _CREDIT.search(html) or _TAGLINE in text[:TAGLINE_CHARS].lower():
+    if _TAGLINE in text[:TAGLINE_CHARS].lower() or any(
+        _OWN.search(around) or _CREDIT.search(around) for around in _mentions(html)
+    ):
         return Reason.WIKIPEDIA_MIRROR
     return None
+
+
+def _mentions(html: str) -> Iterator[str]:
+    """What stands around each place that names Wikipedia, up to `MAX_MENTIONS` of them."""
+    place = html.find(_NAME)
+    for _ in range(MAX_MENTIONS):
+        if place < 0:
+            return
+        yield html[max(0, place - AROUND_CHARS) : place + AROUND_CHARS]
+        place = html.find(_NAME, place + AROUND_CHARS // 2)
