@@ -16,6 +16,7 @@ import contextlib
 import logging
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,12 +270,22 @@ def load_optimizers(
 
 def _write_tensors(tensors: dict[str, Any], folder: Path, world: World) -> None:
     writer = dcp.FileSystemWriter(folder, single_file_per_rank=True)
-    dcp.save(tensors, storage_writer=writer, no_dist=world.size == 1)
+    with _without_group_warning():
+        dcp.save(tensors, storage_writer=writer, no_dist=world.size == 1)
 
 
 def _read_tensors(tensors: dict[str, Any], folder: Path, collective: World | None) -> None:
     reader = dcp.FileSystemReader(folder)
-    dcp.load(tensors, storage_reader=reader, no_dist=collective is None or collective.size == 1)
+    with _without_group_warning():
+        dcp.load(tensors, storage_reader=reader, no_dist=collective is None or collective.size == 1)
+
+
+@contextlib.contextmanager
+def _without_group_warning() -> Iterator[None]:
+    """torch warns that there is no process group even when told so by no_dist (2.13)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        yield
 
 
 def _is_mine(name: str, world: World) -> bool:

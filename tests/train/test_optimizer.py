@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -47,8 +49,8 @@ def test_schedule_rises_to_the_peak_then_falls_to_its_end(
     fracs = [schedule(step, num_steps, settings) for step in range(num_steps)]
     top = fracs.index(max(fracs))
     assert all(0 <= frac <= 1 for frac in fracs)
-    assert all(a <= b + 1e-12 for a, b in zip(fracs[:top], fracs[1 : top + 1], strict=True))
-    assert all(a >= b - 1e-12 for a, b in zip(fracs[top:], fracs[top + 1 :], strict=False))
+    assert all(a <= b + 1e-12 for a, b in pairwise(fracs[: top + 1]))
+    assert all(a >= b - 1e-12 for a, b in pairwise(fracs[top:]))
     assert max(fracs) == pytest.approx(1)
 
 
