@@ -16,6 +16,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 import pyarrow as pa
@@ -28,7 +29,16 @@ from corpus.schemas import LINKS
 from crawl import submissions
 from crawl.maturity import ImmatureScoresError, ScoreStatistics, immature
 from crawl.rules import Fate, Preset, Rules, read_hosts, read_subreddits
-from crawl.submissions import MAX_ROW_BYTES, Gate, Number, Parent, Submission, TruncatedDump, whole_number
+from crawl.submissions import (
+    DECODE_ERRORS,
+    MAX_ROW_BYTES,
+    FullSubmission,
+    Number,
+    Parent,
+    Submission,
+    TruncatedDump,
+    whole_number,
+)
 from crawl.urls import UrlProblem, page_identity, target
 
 log = logging.getLogger(__name__)
@@ -195,98 +205,74 @@ class Judge:
         self._rules = config.rules()
         self._per_submission = config.karma_rule == "webtext"
         self._use_parents = self._per_submission and config.crosspost_score == "max"
-        # Two bytes behind `"score":` that tell a score too low, as long as it has one digit.
-        self._low = frozenset(
-            f"{score}{end}".encode()
-            for score in range(min(config.min_score, 10))
-            for end in ",}"
-            if self._per_submission
-        )
 
     def rows(
         self, rows: list[bytes], first: int, found: list[LinkSubmission], statistics: ScoreStatistics
     ) -> Counter[str]:
         """Fates of `rows`, the first of which is row number `first`; links are added to `found`."""
-        fates: Counter[Fate] = Counter()
+        fates: list[Fate] = []
+        scores: list[Number] = []
         for number, row in enumerate(rows, first):
             sampled = number % LAG_SAMPLE == 0
-            fate = self._gate(row, statistics) if not sampled and self._likely_dropped(row) else None
-            if fate is None:
-                fate = self._whole(row, found, statistics, sampled)
-            fates[fate] += 1
-        return Counter({fate.value: number for fate, number in fates.items()})
+            seen = submissions.decode_fully(row) if sampled else _decoded(row)
+            if seen is None:
+                fates.append(_fate_of_no_object(row))
+                continue
+            outcome = self.judge(seen)
+            if outcome is None:
+                seen = submissions.decode_fully(row)
+                assert seen is not None
+                outcome = self.judge(seen)
+            if type(outcome) is LinkSubmission:
+                found.append(outcome)
+                outcome = Fate.KEPT
+            assert type(outcome) is Fate
+            fates.append(outcome)
+            if outcome is not Fate.PROMOTED:
+                scores.append(seen.score)
+                if sampled:
+                    _count_lag(seen, statistics)
+        statistics.add_scores(scores)
+        return Counter(map(_VALUE, fates))
 
-    def _likely_dropped(self, row: bytes) -> bool:
-        """A guess from bytes which decoder is cheaper. It decides no fate: nested objects may mislead it."""
-        if b'"is_self":true' in row or b'"is_self": true' in row:
-            return True
-        at = row.find(b'"score":') + 8
-        return row[at : at + 2] in self._low or row[at + 1 : at + 3] in self._low
-
-    def _gate(self, row: bytes, statistics: ScoreStatistics) -> Fate | None:
-        """The fate that a few fields decide, or None."""
-        if len(row) >= MAX_ROW_BYTES:
-            return Fate.ROW_TOO_LONG
-        gate = submissions.decode_gate(row)
-        if gate is None or gate.is_self is None:
-            return None
-        fate = self._early(gate)
-        if fate is not None:
-            _count_score(gate, fate, statistics)
-        return fate
-
-    def _whole(
-        self, row: bytes, found: list[LinkSubmission], statistics: ScoreStatistics, sampled: bool
-    ) -> Fate:
-        """The fate of a row, from all its fields; a link is added to `found`."""
-        if len(row) >= MAX_ROW_BYTES:
-            return Fate.ROW_TOO_LONG
-        submission = submissions.decode_submission(row)
-        if submission is None:
-            return Fate.BAD_JSON if row.strip() else Fate.BLANK
-        outcome = self.submission(submission)
-        fate = outcome if isinstance(outcome, Fate) else Fate.KEPT
-        _count_score(submission, fate, statistics)
-        if sampled and fate is not Fate.PROMOTED:
-            _count_lag(submission, statistics)
-        if not isinstance(outcome, Fate):
-            found.append(outcome)
-        return fate
-
-    def submission(self, submission: Submission) -> LinkSubmission | Fate:
-        """The link of a submission, or why it has none."""
-        fate = self._early(submission) or self._late(submission)
-        if fate is not None:
-            return fate
-        submission_id = submission.id or (submission.name or "").removeprefix("t3_")
-        created = whole_number(submission.created_utc)
-        if not submission_id or created is None or not 0 < created < MAX_CREATED_S:
-            return Fate.BAD_FIELDS
-        text = _posted_url(submission)
-        if not text:
-            # Galleries and videos of the months without URLs (2022-08 and -09) lie on Reddit.
-            return Fate.INTERNAL if submission.is_gallery or submission.is_video else Fate.NO_URL
-        return self._link(text, submission, submission_id, created)
-
-    def _early(self, row: Gate | Submission) -> Fate | None:
+    def judge(self, row: Submission) -> LinkSubmission | Fate | None:
+        """The link of a submission, or why it has none; None where only a FullSubmission can tell."""
         if row.promoted or row.is_created_from_ads_ui:
             return Fate.PROMOTED
-        if row.is_self or (row.is_self is None and isinstance(row, Submission) and _is_self_domain(row)):
+        if row.is_self:
             return Fate.SELF_POST
+        if row.is_self is None:
+            if not isinstance(row, FullSubmission):
+                return None
+            if (row.domain or "").startswith("self."):
+                return Fate.SELF_POST
         score = self._score(row)
         if score is None:
             return Fate.NO_SCORE
-        return Fate.LOW_KARMA if self._per_submission and score < self.config.min_score else None
-
-    def _late(self, submission: Submission) -> Fate | None:
-        if submission.over_18 and self.config.over_18 == "drop":
+        if self._per_submission and score < self.config.min_score:
+            return Fate.LOW_KARMA
+        if row.over_18 and self.config.over_18 == "drop":
             return Fate.OVER_18
-        blocked = self._rules.judge_subreddit(submission.subreddit or "")
-        if blocked is not None:
-            return blocked
-        return Fate.REMOVED if submission.removed_by_category and self.config.removed == "drop" else None
+        return self._rules.judge_subreddit(row.subreddit or "") or self._posted_link(row, score)
 
-    def _score(self, row: Gate | Submission) -> int | None:
+    def _posted_link(self, row: Submission, score: int) -> LinkSubmission | Fate | None:
+        submission_id, text = row.id, _posted_url(row)
+        if not submission_id or not text or self.config.removed == "drop":
+            if not isinstance(row, FullSubmission):
+                return None
+            if row.removed_by_category and self.config.removed == "drop":
+                return Fate.REMOVED
+            submission_id = submission_id or (row.name or "").removeprefix("t3_")
+        created = whole_number(row.created_utc)
+        if not submission_id or created is None or not 0 < created < MAX_CREATED_S:
+            return Fate.BAD_FIELDS
+        if not text:
+            assert isinstance(row, FullSubmission)
+            # Galleries and videos of the months without URLs (2022-08 and -09) lie on Reddit.
+            return Fate.INTERNAL if row.is_gallery or row.is_video else Fate.NO_URL
+        return self._link(text, row, submission_id, score, created)
+
+    def _score(self, row: Submission) -> int | None:
         score = whole_number(row.score)
         if self._use_parents and row.crosspost_parent_list:
             scores = [whole_number(parent.score) for parent in row.crosspost_parent_list]
@@ -294,7 +280,7 @@ class Judge:
         return score
 
     def _link(
-        self, text: str, submission: Submission, submission_id: str, created: int
+        self, text: str, row: Submission, submission_id: str, score: int, created: int
     ) -> LinkSubmission | Fate:
         if text.startswith("/") and not text.startswith("//"):
             return Fate.INTERNAL
@@ -307,7 +293,6 @@ class Judge:
         if fate is not None:
             return fate
         identity = page_identity(page)
-        score = self._score(submission) or 0
         return LinkSubmission(
             identity.doc_id,
             page.url,
@@ -315,20 +300,32 @@ class Judge:
             identity.domain,
             max(-MAX_SCORE, min(score, MAX_SCORE)),
             submission_id,
-            submission.subreddit or "",
-            unescaped(submission.title or ""),
+            row.subreddit or "",
+            unescaped(row.title or ""),
             created,
-            bool(submission.over_18),
+            bool(row.over_18),
         )
 
 
-def _is_self_domain(submission: Submission) -> bool:
-    return (submission.domain or "").startswith("self.")
+_VALUE = attrgetter("_value_")  # plain strings: the hash of an Enum member is computed in Python
 
 
-def _posted_url(submission: Submission) -> str:
+def _decoded(row: bytes) -> Submission | None:
+    try:
+        return submissions.decode_strictly(row)
+    except DECODE_ERRORS:
+        return submissions.decode_leniently(row)
+
+
+def _fate_of_no_object(row: bytes) -> Fate:
+    if len(row) >= MAX_ROW_BYTES:
+        return Fate.ROW_TOO_LONG
+    return Fate.BAD_JSON if row.strip() else Fate.BLANK
+
+
+def _posted_url(row: Submission) -> str:
     """The URL that was posted, or the one of the submission that a crosspost repeats; empty where there is none."""
-    sources: list[Submission | Parent] = [submission, *(submission.crosspost_parent_list or ())]
+    sources: list[Submission | Parent] = [row, *(row.crosspost_parent_list or ())]
     for source in sources:
         for text in (source.url_overridden_by_dest, source.url):
             if text and not text.isspace():
@@ -349,13 +346,8 @@ def unescaped(text: str) -> str:
     return _ESCAPE.sub(lambda match: _ESCAPES[match.group()], text) if "&" in text else text
 
 
-def _count_score(row: Gate | Submission, fate: Fate, statistics: ScoreStatistics) -> None:
-    score = row.score if type(row.score) is int else whole_number(row.score)
-    if score is not None and fate is not Fate.PROMOTED:
-        statistics.add_score(score)
-
-
 def _count_lag(submission: Submission, statistics: ScoreStatistics) -> None:
+    assert isinstance(submission, FullSubmission)
     later: tuple[Number, ...] = (
         submission.meta.retrieved_2nd_on if submission.meta else None,
         submission.retrieved_on,

@@ -9,10 +9,11 @@ archives have the same months with later scores: every dump is judged by its own
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from corpus.errors import InputError
+from crawl.submissions import Number, whole_number
 
 ADMITTED_SCORE = 3
 """WebText's threshold: the share of scores from here on is what immature dumps lack."""
@@ -44,9 +45,12 @@ class ScoreStatistics:
     lags: Counter[int] = field(default_factory=Counter)
     """Sampled submissions by whole hours between posting and the (last) retrieval, capped at a year."""
 
-    def add_score(self, score: int) -> None:
-        """Count one submission."""
-        self.scores[min(score, SCORE_CAP)] += 1
+    def add_scores(self, scores: Iterable[Number]) -> None:
+        """Count submissions by their `score` fields; those without a number don't count."""
+        for value, count in Counter(scores).items():
+            score = whole_number(value)
+            if score is not None:
+                self.scores[min(score, SCORE_CAP)] += count
 
     def add_lag(self, created_s: int, retrieved_s: int) -> None:
         """Count one sampled submission; both times in seconds since 1970."""
