@@ -1,0 +1,96 @@
+"""Weights to Hugging Face and back: the same logits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from corpus.errors import InputError
+from train.export import hf_config, hf_weights, model_from_hf, read_hf
+from train.model import GPT2
+from train.shape import Shape
+
+SHAPE = Shape(n_layer=2, n_head=4, n_embd=32, block_size=16, vocab_size=60)
+
+
+def model() -> GPT2:
+    torch.manual_seed(0)
+    net = GPT2(SHAPE)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)  # biases and norms too
+    return net.eval()
+
+
+def write(folder: Path, net: GPT2, **changes: Any) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(hf_config(SHAPE, 0) | changes))
+    save_file(hf_weights(net), folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.fixture(scope="module")
+def transformers() -> Any:
+    return pytest.importorskip("transformers")
+
+
+TOKENS = torch.randint(0, 60, (2, 16), generator=torch.Generator().manual_seed(3))
+
+
+def test_their_model_with_our_weights_gives_our_logits(tmp_path: Path, transformers: Any) -> None:
+    net = model()
+    write(tmp_path, net)
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(theirs(TOKENS).logits, net.logits(TOKENS), rtol=1e-4, atol=1e-4)
+
+
+def test_our_model_with_their_weights_gives_their_logits(tmp_path: Path, transformers: Any) -> None:
+    torch.manual_seed(1)
+    config = transformers.GPT2Config(
+        n_layer=2, n_head=4, n_embd=32, n_positions=16, vocab_size=60, bos_token_id=0, eos_token_id=0
+    )
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    theirs.save_pretrained(tmp_path)
+    ours = read_hf(tmp_path).eval()
+    torch.testing.assert_close(ours.logits(TOKENS), theirs(TOKENS).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_there_and_back_is_the_same(tmp_path: Path) -> None:
+    net = model()
+    write(tmp_path, net)
+    back = read_hf(tmp_path)
+    assert back.shape == SHAPE
+    assert all(torch.equal(a, b) for a, b in zip(back.parameters(), net.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"activation_function": "relu"}, "activation_function = 'relu', GPT-2 has 'gelu_new'"),
+        ({"n_embd": 64}, r"wte.weight is \[60, 32\], config.json says \[60, 64\]"),
+        ({"n_layer": 3}, "no tensor h.2.ln_1.weight"),
+        ({"vocab_size": None}, "expected the config of a GPT-2"),
+    ],
+)
+def test_another_architecture_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    write(tmp_path, model(), **changes)
+    with pytest.raises(InputError, match=message):
+        read_hf(tmp_path)
+
+
+def test_an_untied_head_is_refused() -> None:
+    weights = hf_weights(model()) | {"lm_head.weight": torch.zeros(60, 32)}
+    with pytest.raises(InputError, match="head is tied"):
+        model_from_hf(hf_config(SHAPE, 0), weights)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected a folder with config.json and model.safetensors"):
+        read_hf(tmp_path)

@@ -1,0 +1,282 @@
+"""The doors, on a real small corpus: train, stop, go on, score, sample, convert."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from corpus.layout import Store
+from tests.shards.corpora import commit_batch, documents, make_shards
+from train import evaluate, export, generate, run
+from train.checkpoint import Checkpoints
+
+REPO = Path(__file__).parents[2]
+SETTINGS = {
+    "model.preset": "tiny",
+    "model.n_layer": 1,
+    "model.n_head": 2,
+    "model.n_embd": 16,
+    "model.block_size": 16,
+    "batch_size": 8,
+    "max_steps": 8,
+    "eval_interval": 4,
+    "sample_tokens": 8,
+    "runtime.num_threads": 1,
+    "runtime.device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty documents, tokenized; do not write to it."""
+    root = tmp_path_factory.mktemp("corpus") / "c"
+    commit_batch(str(root), "b", documents(40))
+    tokenizer = [
+        "--set", "shards.tokenizer.source=train",
+        "--set", "shards.tokenizer.vocab_size=300",
+    ]  # fmt: skip
+    make_shards(str(root), "b", *tokenizer)
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus with the finished run `r`; do not write to it."""
+    root = tmp_path_factory.mktemp("trained") / "c"
+    shutil.copytree(corpus, root)
+    assert run.main(arguments(root)) == 0
+    return root
+
+
+@pytest.fixture
+def copy(corpus: Path, tmp_path: Path) -> Path:
+    shutil.copytree(corpus, tmp_path / "c")
+    return tmp_path / "c"
+
+
+def arguments(root: Path, *extra: str, **changes: Any) -> list[str]:
+    settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
+    sets = [part for key, value in settings.items() for part in ("--set", f"train.{key}={value}")]
+    return ["--corpus", str(root), "--snapshot", "b", "--run", "r", *sets, *extra]
+
+
+def weights(root: Path) -> dict[str, bytes]:
+    checkpoint = Checkpoints(Store(str(root)), "r").find("last")
+    return {file["file"]: file["digest"] for file in checkpoint.record["files"]}
+
+
+def last_json(text: str) -> Any:
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def test_a_run_leaves_all_it_should(trained: Path) -> None:
+    folder = trained / "runs/r"
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "metrics.jsonl", "samples", "checkpoints", "summary.json",
+    }  # fmt: skip
+    assert sorted(path.name for path in (folder / "samples").iterdir()) == [
+        "step-00000004.txt", "step-00000008.txt",
+    ]  # fmt: skip
+    identity = json.loads((folder / "config.json").read_text())["identity"]
+    snapshot = json.loads((trained / "snapshots/b.json").read_text())
+    assert identity["snapshot_digest"] == snapshot["digest"]
+    assert identity["shape"] == {
+        "n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "vocab_size": snapshot["vocab_size"],
+    }  # fmt: skip
+    record = Checkpoints(Store(str(trained)), "r").find("last").record
+    assert record["identity"] == identity
+    assert record["stream"]["snapshot"] == snapshot["digest"]
+
+
+def test_done_is_up_to_date(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (trained / "runs/r/checkpoints").rglob("*")}
+    assert run.main(arguments(trained, "--json")) == 0
+    printed = capsys.readouterr().out
+    assert "r up to date" in printed
+    assert last_json(printed)["up_to_date"] is True
+    assert last_json(printed)["counts"]["steps"] == 8
+    assert before == {path: path.stat().st_mtime_ns for path in (trained / "runs/r/checkpoints").rglob("*")}
+
+
+def test_another_config_is_refused_until_rebuilt(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "c"
+    shutil.copytree(trained, root)
+    assert run.main(arguments(root, max_steps=4, seed=7)) == 2
+    error = capsys.readouterr().err
+    assert "settings.max_steps: 8 there, 4 now" in error
+    assert "settings.seed: 1337 there, 7 now" in error
+    assert "--rebuild" in error
+    assert run.main(arguments(root, "--rebuild", max_steps=4, seed=7)) == 0
+    assert [found.step for found in Checkpoints(Store(str(root)), "r").all()] == [4]
+
+
+def test_another_snapshot_or_tokenizer_is_refused_with_both(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "c"
+    shutil.copytree(trained, root)
+    path = root / "runs/r/config.json"
+    config = json.loads(path.read_text())
+    digest = config["identity"]["snapshot_digest"]
+    config["identity"] |= {"snapshot_digest": "0" * 32, "tokenizer_fingerprint": "f" * 32}
+    path.write_text(json.dumps(config))
+    assert run.main(arguments(root)) == 2
+    error = capsys.readouterr().err
+    assert f"snapshot_digest: '{'0' * 32}' there, '{digest}' now" in error
+    assert "tokenizer_fingerprint: 'ffff" in error
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model__block_size": 100_000}, "block_size 100000: the train split holds"),
+        ({"runtime__device": "cuda:99"}, "train.runtime.device = 'cuda:99'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    copy: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
+) -> None:
+    assert run.main(arguments(copy, **changes)) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error.splitlines()[-1]
+
+
+def test_an_absent_snapshot_names_those_present(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main([*arguments(copy), "--snapshot", "x"]) == 2
+    assert "no snapshot 'x'; present: b" in capsys.readouterr().err
+
+
+def start(root: Path) -> subprocess.Popen[str]:
+    """The door in a process of its own, slow enough to be stopped in the middle."""
+    command = [sys.executable, "-m", "train.run", *arguments(root, max_steps=3000, eval_interval=500)]
+    env = {**os.environ, "WEBTEXT_TRAIN__RUNTIME__CHECKPOINT_INTERVAL": "40"}
+    return subprocess.Popen(command, cwd=REPO, env=env, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_checkpoint(root: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not Checkpoints(Store(str(root)), "r").all():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_killed_then_stopped_then_refused_while_busy(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    process = start(copy)
+    wait_for_checkpoint(copy, process)
+    process.kill()
+    process.communicate()
+    step = Checkpoints(Store(str(copy)), "r").find("last").step
+
+    process = start(copy)  # the lock of the dead is taken over
+    deadline = time.monotonic() + 60
+    while Checkpoints(Store(str(copy)), "r").find("last").step <= step:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    assert run.main(arguments(copy, max_steps=3000, eval_interval=500)) == 2
+    assert "held by process" in capsys.readouterr().err
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "continuing after step" in error
+    assert "what is done is kept. Go on with: python -m train.run" in error
+
+
+def test_scores_name_what_they_count(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passages = tmp_path / "lambada.jsonl"
+    passages.write_text('{"text": "a web page of the corpus"}\n{"text": "the link model"}\n')
+    schemas = tmp_path / "wsc.jsonl"
+    options = ["the page the link because the page", "the page the link because the link"]
+    schemas.write_text(json.dumps({"context_options": options, "continuation": "train .", "gold": 1}) + "\n")
+    command = ["--corpus", str(trained), "--run", "r", "--device", "cpu"]
+    files = ["--lambada", str(passages), "--wsc", str(schemas)]
+    assert evaluate.main([*command, *files, "--json"]) == 0
+    scores = last_json(capsys.readouterr().out)
+    assert scores == json.loads((trained / "runs/r/scores.json").read_text())
+    (trained / "runs/r/scores.json").unlink()
+    summary = json.loads((trained / "runs/r/summary.json").read_text())
+    assert scores["sets"]["validation"]["nats_per_token"] == pytest.approx(summary["val_loss"], rel=1e-6)
+    assert scores["sets"]["validation"]["bits_per_byte"] == pytest.approx(
+        summary["val_bits_per_byte"], rel=1e-6
+    )
+    assert set(scores["sets"]["lambada"]) == {
+        "passages", "word_greedy_accuracy", "word_stopword_accuracy", "last_token_accuracy", "word_perplexity",
+    }  # fmt: skip
+    assert scores["sets"]["wsc273"]["schemas"] == 1
+
+
+def test_text_from_prompt_file_and_stdin_is_the_same(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["--corpus", str(trained), "--run", "r", "--device", "cpu", "--num-tokens", "5"]
+    (tmp_path / "prompt").write_text("the corpus")
+    printed = []
+    for source in (
+        ["--prompt", "the corpus"],
+        ["--prompt-file", str(tmp_path / "prompt")],
+        ["--prompt-file", "-"],
+    ):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("the corpus"))
+        assert generate.main([*command, *source]) == 0
+        printed.append(capsys.readouterr().out)
+    assert len(set(printed)) == 1
+    assert printed[0].startswith("the corpus")
+    assert generate.main([*command, "--num-samples", "3", "--json"]) == 0
+    assert len(last_json(capsys.readouterr().out)["texts"]) == 3
+    assert generate.main([*command, "--top-p", "0"]) == 2
+    assert "--top-p 0.0 is out of range" in capsys.readouterr().err
+
+
+def test_exported_opens_elsewhere_and_comes_back(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path / "hf"
+    assert export.main(["--corpus", str(trained), "--run", "r", "--to", "hf", "--folder", str(folder)]) == 0
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    from shards.tokenizer import load_tokenizer
+    from train.config import RuntimeConfig
+    from train.distributed import join_world
+    from train.load import load_model
+
+    text = "the corpus of naïve 東京 🙂 pages, don't"
+    assert tokenizer(text)["input_ids"] == load_tokenizer(Store(str(trained))).encode(text)
+    world = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
+    ours = load_model(Store(str(trained)), "r", "last", world)
+    assert tokenizer.eos_token_id == ours.end_of_text
+    tokens = torch.tensor([ours.tokenizer.encode(text)[:16]])
+    torch.testing.assert_close(theirs(tokens).logits, ours.model.logits(tokens), rtol=1e-4, atol=1e-4)
+
+    root = tmp_path / "c"
+    shutil.copytree(trained, root)
+    back = ["--corpus", str(root), "--run", "back", "--from", "hf", "--folder", str(folder)]
+    assert export.main(back) == 0
+    assert export.main(back) == 2
+    assert "runs/back: exists" in capsys.readouterr().err
+    imported = load_model(Store(str(root)), "back", "last", world)
+    assert torch.equal(imported.model.logits(tokens), ours.model.logits(tokens))
+    assert evaluate.main(["--corpus", str(root), "--run", "back", "--snapshot", "b", "--device", "cpu"]) == 0
+
+
+def test_a_run_that_is_not_there_names_those_that_are(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate.main(["--corpus", str(trained), "--run", "x"]) == 2
+    assert "no run 'x'; there: r" in capsys.readouterr().err
