@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import logging
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trafilatura
+import zstandard
+
+from clean.decode import decode
+from clean.extract import ExtractConfig, extractor
+from clean.scores import scores
+
+NUM_PAGES = 15
+
+
+@pytest.fixture(scope="module")
+def news(shared: Path) -> list[tuple[str, str]]:
+    """(gold text, decoded HTML) of the first pages of the article-extraction-benchmark."""
+    with zstandard.open(shared / "extraction" / "gold_dev.jsonl.zst", "rt", encoding="utf-8") as lines:
+        gold = {row["id"]: row for row in map(json.loads, lines) if row["source"] == "aeb"}
+    chosen = sorted(gold)[:NUM_PAGES]
+    pages: dict[str, str] = {}
+    with (
+        zstandard.open(shared / "extraction" / "pages_dev.tar.zst") as stream,
+        tarfile.open(fileobj=stream, mode="r|") as archive,
+    ):
+        for member in archive:
+            name = Path(member.name).name.partition(".")[0]
+            if name in chosen:
+                handle: Any = archive.extractfile(member)
+                pages[name] = decode(handle.read()).text
+            if len(pages) == NUM_PAGES:
+                break
+    return [(gold[name]["text"], pages[name]) for name in chosen]
+
+
+def test_quality_on_real_pages(news: list[tuple[str, str]]) -> None:
+    extract = extractor(ExtractConfig())
+    assert scores((gold, extract(html)) for gold, html in news).f1 >= 0.95
+
+
+def test_both_give_exactly_what_the_library_gives(news: list[tuple[str, str]]) -> None:
+    for name, fast in (("trafilatura", False), ("trafilatura-fast", True)):
+        extract = extractor(ExtractConfig.model_validate({"extractor": name}))
+        for _, html in news[:5]:
+            assert extract(html) == trafilatura.extract(html, fast=fast, include_comments=False)
+
+
+def test_repeated_text_is_kept_on_every_page() -> None:
+    paragraph = (
+        "<p>" + "The same paragraph stands on every page of this site, and on this page twice. " * 3 + "</p>"
+    )
+    html = f"<html><body><article>{paragraph * 2}</article></body></html>"
+    extract = extractor(ExtractConfig())
+    first = extract(html)
+    assert first.count("The same paragraph") >= 3
+    assert {extract(html) for _ in range(10)} == {first}
+
+
+def test_comments_stay_out() -> None:
+    story = "".join(
+        f"<p>Part {i} of the story, told at length and with some care for detail.</p>" for i in range(5)
+    )
+    html = f'<html><body><article>{story}</article><div id="comments"><div class="comment"><p>First comment!</p></div></div>'
+    assert "First comment" not in extractor(ExtractConfig())(html)
+
+
+def test_the_library_keeps_quiet(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert extractor(ExtractConfig())("nothing of HTML in here") == ""
+    assert not [record for record in caplog.records if record.name.startswith("trafilatura")]
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clean import quality
+from clean.quality import C4Config, Preset, Profile, QualityConfig, Rule, judge
+from clean.reasons import Reason
+
+SENTENCES = [
+    "The keeper of the old lighthouse wrote to his sister every Sunday and never had an answer.",
+    "He told her about the weather, the ships that passed, and what he had been reading that week.",
+    "One winter the boat with the mail did not come, and so the letters lay in a box by the door.",
+    "When spring came at last he took them out, read them again, and found that he liked them.",
+    "They were not about ships at all, as it turned out, but about a house with a green gate.",
+    "His sister, who had lived in that house with him, would have known at once what they meant.",
+]
+PROSE = "\n\n".join(SENTENCES)
+
+
+def config(preset: Preset = "webtext", **settings: object) -> QualityConfig:
+    return QualityConfig.model_validate({"preset": preset, **settings})
+
+
+@pytest.mark.parametrize("preset", ["webtext", "openwebtext", "gopher", "c4", "fineweb"])
+def test_prose_passes_every_preset(preset: Preset) -> None:
+    verdict = judge(PROSE, config(preset))
+    assert verdict.reason is None
+    assert verdict.text.split() == PROSE.split()
+
+
+@pytest.mark.parametrize(
+    ("preset", "least"), [("webtext", 50), ("openwebtext", 96), ("gopher", 50), ("c4", 0)]
+)
+def test_least_length_comes_from_the_preset_unless_set(preset: Preset, least: int) -> None:
+    assert quality.min_words(config(preset)) == least
+    assert quality.min_words(config(preset, min_words=7)) == 7
+
+
+def test_the_least_length_is_allowed() -> None:
+    assert judge("word " * 50, config()).reason is None
+    assert judge("word " * 49, config()).reason is Reason.TOO_SHORT
+
+
+def test_webtext_trusts_its_readers() -> None:
+    assert judge("{ lorem ipsum } # # # ... \n" * 50, config("webtext")).reason is None
+
+
+CASES: list[tuple[Rule, str, Reason]] = [
+    (quality.gopher_words, "few words", Reason.GOPHER_WORDS),
+    (quality.gopher_words, "many " * 100_001, Reason.GOPHER_WORDS),
+    (quality.gopher_word_length, "a b c d e f g h", Reason.GOPHER_WORD_LENGTH),
+    (quality.gopher_word_length, "incomprehensibilities " * 5, Reason.GOPHER_WORD_LENGTH),
+    (quality.gopher_symbols, "# tag # tag # tag", Reason.GOPHER_SYMBOLS),
+    (quality.gopher_symbols, "wait... what… no...", Reason.GOPHER_SYMBOLS),
+    (quality.gopher_bullets, "• one\n- two\n* three", Reason.GOPHER_BULLETS),
+    (quality.gopher_ellipses, "Read on...\nAnd on…\nThe end.", Reason.GOPHER_ELLIPSES),
+    (quality.gopher_alphabetic, "12 34 56 78 words", Reason.GOPHER_ALPHABETIC),
+    (quality.gopher_stop_words, "the words alone make no sentence", Reason.GOPHER_STOP_WORDS),
+    (quality.gopher_repeated_lines, "same\nsame\nsame\nother", Reason.GOPHER_REPEATED_LINES),
+    (quality.gopher_repeated_paragraphs, "same\n\nsame\n\nother", Reason.GOPHER_REPEATED_PARAGRAPHS),
+    (quality.gopher_top_ngram, "buy now " * 9 + PROSE[:100], Reason.GOPHER_TOP_NGRAM),
+    (quality.gopher_repeated_ngrams, " ".join(SENTENCES[:2] * 2), Reason.GOPHER_REPEATED_NGRAMS),
+    (quality.c4_lorem_ipsum, "Lorem Ipsum dolor", Reason.C4_LOREM_IPSUM),
+    (quality.c4_curly_brace, "if (x) { y }", Reason.C4_CURLY_BRACE),
+    (quality.c4_sentences, "One. Two. Three. Four.", Reason.C4_SENTENCES),
+    (
+        quality.fineweb_line_punctuation,
+        "\n".join(["no end"] * 9 + ["An end."]),
+        Reason.FINEWEB_LINE_PUNCTUATION,
+    ),
+    (quality.fineweb_short_lines, "Home\nAbout\nContact\n" + SENTENCES[0], Reason.FINEWEB_SHORT_LINES),
+    (quality.fineweb_repeated_lines, "\n".join([*SENTENCES, SENTENCES[0]]), Reason.FINEWEB_REPEATED_LINES),
+    (quality.fineweb_newlines, "a b\nc d\ne f\ng h", Reason.FINEWEB_NEWLINES),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "reason"), CASES, ids=[f"{c[0].__name__}-{i}" for i, c in enumerate(CASES)]
+)
+def test_each_rule_drops_its_case_and_keeps_prose(rule: Rule, text: str, reason: Reason) -> None:
+    assert rule(Profile(text), config()) is reason
+    assert rule(Profile(PROSE), config()) is None
+
+
+def test_every_rule_and_every_quality_reason_has_a_case() -> None:
+    rules = {rule for preset in quality.RULES.values() for rule in preset}
+    assert rules == {case[0] for case in CASES}
+    named = {reason for reason in Reason if reason.step == "quality"}
+    assert named == {case[2] for case in CASES} | {Reason.TOO_SHORT}
+
+
+@given(st.text(alphabet=st.sampled_from("ab .\n{#…•"), max_size=300))
+def test_any_text_has_a_verdict_in_every_preset(text: str) -> None:
+    for preset in quality.RULES:
+        assert judge(text, config(preset)).reason is None or isinstance(
+            judge(text, config(preset)).reason, Reason
+        )
+
+
+def test_c4_takes_lines_out() -> None:
+    page = "\n".join(
+        [
+            SENTENCES[0],
+            "Too short.",
+            "This line has no end mark",
+            "Please enable javascript to see it.",
+            "We use cookies, see our privacy policy.",
+            "Cut off in the middle of it...",
+            "A claim with a source.[12][citation needed]",
+            "x" * 1001 + " and two more words.",
+        ]
+    )
+    kept = quality.c4_lines(page, C4Config(), punctuation=True).split("\n")
+    assert kept == [SENTENCES[0], "A claim with a source."]
+    loose = quality.c4_lines(page, C4Config(), punctuation=False).split("\n")
+    assert loose[1:3] == ["This line has no end mark", "Cut off in the middle of it..."]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("", 0),
+        ("One.", 1),
+        ("One. Two", 2),
+        ("“One?” Two! Three.", 3),
+        ("v1.2 is out.", 1),
+        ("What?! No.", 2),
+    ],
+)
+def test_sentences(text: str, count: int) -> None:
+    assert quality.num_sentences(text) == count
+
+
+WORDS = st.lists(st.sampled_from(["a", "bb", "ccc"]), max_size=40)
+
+
+@given(WORDS, st.integers(1, 5))
+def test_top_ngram_by_a_slow_count(words: list[str], n: int) -> None:
+    grams = [" ".join(words[i : i + n]) for i in range(len(words) - n + 1)]
+    expected = max((count for count in Counter(grams).values()), default=0)
+    chars = quality.top_ngram_chars(words, n)
+    assert chars in {expected * len(gram) for gram in grams} | {0}
+    assert (chars == 0) == (not grams)
+
+
+@given(WORDS, st.integers(1, 5))
+def test_duplicate_ngrams_never_count_a_word_twice(words: list[str], n: int) -> None:
+    chars = quality.duplicate_ngram_chars(words, n)
+    assert 0 <= chars <= sum(map(len, words))
+    assert quality.duplicate_ngram_chars(words + words, max(1, len(words))) >= (
+        sum(map(len, words)) if words else 0
+    )
