@@ -360,7 +360,7 @@ def _encode(
                     and cache[slot + 2] == third
                     and (lengths & np.uint64(0xFF)) == np.uint64(n)
                 ):
-                    known = np.int64(lengths >> np.uint64(8))
+                    known: Any = np.int64(lengths >> np.uint64(8))
                     for k in range(known):
                         pair = cache[slot + 4 + (k >> 1)]
                         out[used + k] = np.uint32(

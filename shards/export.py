@@ -1,0 +1,125 @@
+"""A snapshot in other projects' formats, so that their trainers read it, and what is written can be compared.
+
+nanogpt    train.bin, val.bin: the tokens as uint16, documents ended by end-of-text
+llmc       train_000000.bin ...: 256 int32 of header, then uint16; documents begun by end-of-text, as llm.c expects
+datasets   train-00000-of-00004.parquet ...: doc_id, text, input_ids, for Hugging Face `load_dataset("parquet")`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from corpus import cli
+from corpus.errors import InputError
+from corpus.layout import Store, open_corpus
+from corpus.snapshot import SPLITS
+from shards.reader import TokenSplit, open_split
+from shards.tokenizer import Tokenizer, load_tokenizer
+
+CHUNK_TOKENS = 1 << 22
+LLMC_MAGIC, LLMC_VERSION, LLMC_HEADER = 20240520, 1, 256
+LLMC_SHARD_TOKENS = 100_000_000
+"""llm.c reads its shards with 32-bit offsets: below 2 GB; 100 M is what its own scripts write."""
+ROWS_PER_GROUP = 1000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write a snapshot in another project's format."""
+    return cli.door(_body, argv, stage="shards.export")
+
+
+def _body(argv: Sequence[str] | None) -> int:
+    parser = cli.parser("shards.export", "A snapshot in another project's format.", batch=False)
+    parser.add_argument("--snapshot", required=True, metavar="NAME", help="which snapshot")
+    parser.add_argument("--to", required=True, choices=sorted(FORMATS), help="whose format")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where to write: a folder or a URI")
+    args = parser.parse_args(argv)
+    tokenizer = load_tokenizer(open_corpus(args.corpus))
+    target = Store(args.out)
+    for name in SPLITS:
+        for path in FORMATS[args.to](open_split(args.corpus, args.snapshot, name), tokenizer, target):
+            print(f"{args.out}/{path}  {target.size(path):,} bytes")
+    return 0
+
+
+def to_nanogpt(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Iterator[str]:
+    """One file; the path written. Raises InputError for a vocabulary wider than nanoGPT's uint16."""
+    _need_uint16(split, "nanoGPT")
+    path = f"{split.name}.bin"
+    with target.open_output(path) as stream:
+        for chunk in _chunks(split, 0, split.num_tokens):
+            stream.write(chunk.tobytes())
+    yield path
+
+
+def to_llmc(
+    split: TokenSplit, tokenizer: Tokenizer, target: Store, shard_tokens: int = LLMC_SHARD_TOKENS
+) -> Iterator[str]:
+    """Files of at most `shard_tokens`; their paths.
+
+    Moving the last end-of-text to the front turns "ended by" into "begun by" for every document at once.
+    """
+    _need_uint16(split, "llm.c")
+    for number, start in enumerate(range(0, split.num_tokens, shard_tokens)):
+        stop = min(start + shard_tokens, split.num_tokens)
+        header = np.zeros(LLMC_HEADER, "<i4")
+        header[:3] = LLMC_MAGIC, LLMC_VERSION, stop - start
+        path = f"{split.name}_{number:06}.bin"
+        with target.open_output(path) as stream:
+            stream.write(header.tobytes())
+            if start == 0:
+                stream.write(np.array([tokenizer.end_of_text], "<u2").tobytes())
+            for chunk in _chunks(split, max(0, start - 1), stop - 1):
+                stream.write(chunk.tobytes())
+        yield path
+
+
+def to_datasets(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Iterator[str]:
+    """One Parquet file per token file: a row per document; the paths."""
+    schema = pa.schema([("doc_id", pa.string()), ("text", pa.string()), ("input_ids", pa.list_(pa.int32()))])
+    start = 0
+    for number, file in enumerate(split.files):
+        stop = start + file.num_tokens
+        path = f"{split.name}-{number:05}-of-{len(split.files):05}.parquet"
+        with (
+            target.open_output(path) as stream,
+            pq.ParquetWriter(pa.PythonFile(stream, mode="w"), schema, compression="zstd") as writer,
+        ):
+            rows: list[dict[str, Any]] = []
+            for part in split.documents(start, stop):
+                ids = split.slice(part.start, part.stop - 1).tolist()
+                rows.append({"doc_id": part.doc_id, "text": tokenizer.decode(ids), "input_ids": ids})
+                if len(rows) == ROWS_PER_GROUP:
+                    writer.write_table(pa.Table.from_pylist(rows, schema))
+                    rows = []
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+        start = stop
+        yield path
+
+
+FORMATS: dict[str, Callable[[TokenSplit, Tokenizer, Store], Iterator[str]]] = {
+    "nanogpt": to_nanogpt,
+    "llmc": to_llmc,
+    "datasets": to_datasets,
+}
+
+
+def _chunks(split: TokenSplit, start: int, stop: int) -> Iterator[np.ndarray]:
+    for begin in range(start, stop, CHUNK_TOKENS):
+        yield split.slice(begin, min(begin + CHUNK_TOKENS, stop))
+
+
+def _need_uint16(split: TokenSplit, whose: str) -> None:
+    if split.dtype.itemsize != 2:
+        raise InputError(
+            f"vocabulary of {split.vocab_size:,} ids: {whose}'s files hold 16 bits per token; export with --to datasets"
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from corpus.layout import Store
+from corpus.tables import read_table
+from shards import export
+from shards.reader import open_split
+from shards.tokenizer import load_tokenizer
+
+
+def run(built: str, kind: str, out: Path) -> None:
+    assert export.main(["--corpus", built, "--snapshot", "b2", "--to", kind, "--out", str(out)]) == 0
+
+
+def test_nanogpt_maps_the_same_tokens(built: str, tmp_path: Path) -> None:
+    run(built, "nanogpt", tmp_path)
+    for name in ("train", "val"):
+        split = open_split(built, "b2", name)  # type: ignore[arg-type]
+        data = np.memmap(tmp_path / f"{name}.bin", dtype=np.uint16, mode="r")  # as nanoGPT's get_batch
+        assert np.array_equal(data, split.slice(0, split.num_tokens))
+
+
+def test_llmc_reads_its_header_and_documents_begun_by_end_of_text(built: str, tmp_path: Path) -> None:
+    split = open_split(built, "b2", "train")
+    paths = list(export.to_llmc(split, load_tokenizer(Store(built)), Store(str(tmp_path)), shard_tokens=7001))
+    assert len(paths) == -(-split.num_tokens // 7001)
+    found = []
+    for path in paths:  # as llm.c's dataloader: 256 int32, then as many uint16 as the third says
+        data = (tmp_path / path).read_bytes()
+        header = np.frombuffer(data[:1024], "<i4")
+        assert header[0] == 20240520
+        assert header[1] == 1
+        tokens = np.frombuffer(data[1024:], "<u2")
+        assert header[2] == len(tokens)
+        found.append(tokens)
+    tokens = np.concatenate(found)
+    ours = split.slice(0, split.num_tokens)
+    assert tokens[0] == split.end_of_text
+    assert np.array_equal(tokens[1:], ours[:-1])
+
+
+def test_datasets_rows_are_the_documents(built: str, tmp_path: Path) -> None:
+    run(built, "datasets", tmp_path)
+    texts = {
+        row["doc_id"]: row["text"]
+        for batch in ("b1", "b2")
+        for row in read_table(Store(built), "documents", batch, ["doc_id", "text"]).to_pylist()
+    }
+    rows = [row for path in sorted(tmp_path.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    spans = [row for batch in ("b1", "b2") for row in read_table(Store(built), "spans", batch).to_pylist()]
+    assert sorted(row["doc_id"] for row in rows) == sorted(row["doc_id"] for row in spans)
+    tokenizer = load_tokenizer(Store(built))
+    for row in rows:
+        assert row["text"] == texts[row["doc_id"]]
+        assert row["input_ids"] == tokenizer.encode(row["text"])
+
+
+def test_wide_vocabularies_do_not_fit_16_bits(built: str) -> None:
+    split = open_split(built, "b2", "train")
+    split.dtype = np.dtype(np.uint32)
+    with pytest.raises(export.InputError, match="export with --to datasets"):
+        next(export.to_nanogpt(split, load_tokenizer(Store(built)), Store(built)))
