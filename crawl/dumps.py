@@ -32,7 +32,7 @@ from corpus.step import (
     one_bucket_per_part,
 )
 from corpus.tables import read_file
-from crawl import links
+from crawl import links, retry
 from crawl.config import CrawlConfig
 
 EDGE_BYTES = 1 << 20
@@ -147,14 +147,20 @@ def _seen(context: Context, earlier: Sequence[str], index: int, retry_failed: bo
         for number, part in enumerate(manifest.parts):
             if (number + 1) / manifest.num_parts <= low or number / manifest.num_parts >= high:
                 continue
-            columns = ["doc_id", "reason"] if passing else ["doc_id"]
+            columns = ["doc_id", "reason", "status"] if passing else ["doc_id"]
             rows = read_file(context.store, f"{table}/{batch}/{part.file}", columns)
             if passing:
-                rows = rows.filter(
-                    pc.invert(pc.is_in(rows["reason"], pa.array(sorted(links.PASSING_REASONS), pa.string())))
-                )
+                rows = rows.filter(pc.invert(_may_pass(rows)))
             seen.append(rows["doc_id"])
     return pa.chunked_array(seen, pa.string()).combine_chunks() if seen else pa.array([], pa.string())
+
+
+def _may_pass(rows: pa.Table) -> pa.ChunkedArray:
+    """Which rows of pages another try may fetch."""
+    return pc.or_(
+        pc.is_in(rows["reason"], pa.array(sorted(retry.PASSING_REASONS), pa.string())),
+        pc.is_in(rows["status"], pa.array(sorted(retry.PASSING_STATUSES), pa.int16())),
+    )
 
 
 STEP = Exchange(

@@ -68,11 +68,6 @@ SUBMISSIONS = pa.schema(
 )
 """Link submissions: what travels from the dumps to their pages."""
 
-PASSING_REASONS = frozenset(
-    {"timeout", "dns_error", "connection_error", "server_error", "too_many_requests", "robots_unreachable"}
-)
-"""Reasons of `pages` that another day may not have."""
-
 
 class LinksConfig(Section):
     """Which submissions become links."""
