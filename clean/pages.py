@@ -7,9 +7,10 @@ order of the rows. A record that cannot be read is a page dropped as `warc_broke
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date
 from functools import lru_cache, partial
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -27,8 +28,8 @@ from crawl import warc
 _LINK_COLUMNS = ("doc_id", "url", "domain", "score", "subreddit")
 _decode_result = msgspec.msgpack.Decoder(Result).decode
 ProcessFunction = Callable[[Page], Result]
-ReadFunction = Callable[[str, int, int], Any]
-"""(WARC file, offset, length) to a response with `headers` and `body`; raises WarcError."""
+ReadFunction = Callable[[str, list[tuple[int, int]]], Iterator[warc.Response | warc.WarcError]]
+"""(WARC file, places in it by offset) to the responses there; raises WarcError when the file cannot be read at all."""
 
 
 def fetched(pages: pa.Table) -> pa.Table:
@@ -39,7 +40,7 @@ def fetched(pages: pa.Table) -> pa.Table:
 def load(config: CleanConfig, context: Context) -> MapFunction:
     """The step's function: the sandbox is this process's own and outlives the task."""
     sandbox = _sandbox(config.model_dump_json())
-    read = partial(warc.read_response, context.store)
+    read = partial(warc.read_responses, context.store)
 
     def apply(pages: pa.Table, joins: Joins) -> Output:
         return make_documents(pages, joins[LINKS.name], read, lambda page: process(page, sandbox))
@@ -89,8 +90,12 @@ def make_documents(pages: pa.Table, links: pa.Table, read: ReadFunction, documen
     """
     rows = pages.to_pylist()
     results: list[Result | None] = [None] * len(rows)
-    for index in sorted(range(len(rows)), key=lambda i: _place(rows[i])):
-        results[index] = _result(rows[index], read, document)
+    in_file_order = sorted(range(len(rows)), key=lambda index: _place(rows[index]))
+    for warc_file, group in groupby(in_file_order, key=lambda index: rows[index]["warc_file"]):
+        indices = list(group)
+        places = [_place(rows[index])[1:] for index in indices]
+        for index, response in zip(indices, _responses(read, warc_file, places), strict=True):
+            results[index] = _result(rows[index], response, document)
     link_of = links.take(pc.index_in(pages["doc_id"], links["doc_id"])).to_pylist()
     documents, dropped, counts = [], [], Counter[str]()
     for row, link, result in zip(rows, link_of, results, strict=True):
@@ -111,15 +116,31 @@ def make_documents(pages: pa.Table, links: pa.Table, read: ReadFunction, documen
     )
 
 
-def _place(row: dict[str, Any]) -> tuple[str, int]:
-    return row["warc_file"] or "", row["warc_offset"] or 0
+def _place(row: dict[str, Any]) -> tuple[str, int, int]:
+    return row["warc_file"] or "", row["warc_offset"] or 0, row["warc_length"] or 0
 
 
-def _result(row: dict[str, Any], read: ReadFunction, document: ProcessFunction) -> Result:
+def _responses(
+    read: ReadFunction, warc_file: str | None, places: Sequence[tuple[int, int]]
+) -> Iterator[warc.Response | warc.WarcError]:
+    """As many as places, whatever happens: behind an error of the file itself, that error for each that is left."""
+    given = 0
     try:
-        response = read(row["warc_file"], row["warc_offset"], row["warc_length"])
+        if not warc_file:
+            raise warc.WarcError("the page has no WARC file")
+        for response in read(warc_file, list(places)):
+            yield response
+            given += 1
     except warc.WarcError as error:
-        return Dropped(Reason.WARC_BROKEN, str(error)[:200])
+        for _ in range(len(places) - given):
+            yield error
+
+
+def _result(
+    row: dict[str, Any], response: warc.Response | warc.WarcError, document: ProcessFunction
+) -> Result:
+    if isinstance(response, warc.WarcError):
+        return Dropped(Reason.WARC_BROKEN, str(response)[:200])
     headers = {name.lower(): value for name, value in response.headers}
     at = row["fetched_at"]
     return document(

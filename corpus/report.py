@@ -101,7 +101,6 @@ def _bars(name: str, manifest: Manifest) -> Iterable[Bar]:
     if name == "links":
         kept = counts.pop("kept", 0)
         again = [(reason, counts.pop(reason)) for reason in ("seen_before",) if counts.get(reason)]
-        counts.pop("links", None)
         yield Bar("submissions read", int(manifest.details.get("rows_read", 0)), _most(counts))
         yield Bar("link submissions kept", kept, again)
         yield Bar("distinct links", manifest.rows, [])

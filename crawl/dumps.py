@@ -127,7 +127,6 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
         new = grouped.filter(pc.invert(pc.is_in(grouped["doc_id"], seen)))
         if grouped.num_rows > new.num_rows:
             counts["seen_before"] += grouped.num_rows - new.num_rows
-        counts["links"] += new.num_rows
         return Output({"links": new}, counts)
 
     return reduce

@@ -120,6 +120,8 @@ testsets = [{json.dumps(str(testset))}]
     fetch = """[crawl.fetch]
 allow_networks = ["127.0.0.0/8"]   # the guard refuses loopback unless told otherwise
 delay_s = 0.0                      # our own server: no need to be polite to it
+latency_factor = 0.0
+retry_delay_s = 0.2
 """
     path = folder / "demo.toml"
     path.write_text(preset.replace("[crawl.fetch]\n", fetch) + ours, encoding="utf-8")
