@@ -1,0 +1,631 @@
+"""From links to outcomes: which request is made next, and what its answer means.
+
+A link becomes a job. A job waits in the frontier; leased, it passes the gates in order (URL, host, address, robots.txt,
+IP limit) and becomes a request, or ends. What a request brought makes the job end, retry later, or go on at a
+redirect's target. robots.txt files are jobs as well: they are fetched under the pace of their own host, and the links
+that wait for one are parked until it is there.
+
+Redirects to other domains go the same way as all else: the target's robots.txt, guard and pace apply before the hop is
+requested, under a pace that this worker keeps for that domain. It is not handed to the shard that owns the domain:
+a link stays with one worker, so that it ends in exactly one outcome whatever is killed. The price: several workers
+may ask one redirect target at the same time, each at its own pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+import can_ada
+from scrapy.exceptions import IgnoreRequest
+
+from corpus.errors import FatalError
+from crawl import addresses, robots
+from crawl.breaker import Breaker
+from crawl.fetch_config import FetchConfig
+from crawl.frontier import Frontier, Lease, pace_key
+from crawl.ledger import Commit, Ledger
+from crawl.outcomes import Outcome, Reason
+from crawl.resolver import Resolver
+from crawl.retry import SLOWING_STATUSES, backoff_s, may_pass, retry_after_s
+from crawl.robots import Robots
+from crawl.spider import REDIRECTS, Exchange, Ticket
+from crawl.urls import host_identity
+
+log = logging.getLogger(__name__)
+
+YIELD_EVERY = 64
+"""Leases settled without a request after which the event loop gets its turn."""
+_GIVEN_UP_ADDRESS = frozenset({Reason.DNS_NOT_FOUND, Reason.ADDRESS_REFUSED})
+"""Answers about a host that hold for all its links."""
+
+
+class Link(NamedTuple):
+    """A row of the shard."""
+
+    doc_id: str
+    url: str
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """Where a URL lies: what gates and pace go by."""
+
+    host: str
+    port: int
+    origin: str
+    key: str
+
+
+@dataclass(slots=True)
+class Job:
+    """A link on its way, or a robots.txt (`robots_of` names the origin it is for)."""
+
+    link: Link | None
+    url: str
+    robots_of: str | None = None
+    redirects: tuple[str, ...] = ()
+    num_tries: int = 0
+    """Requests made for `url` that failed."""
+    attempts: int = 0
+
+
+Item = int | Job
+"""In the frontier: a row that has not begun, or a job."""
+
+
+class Resume(NamedTuple):
+    """What is known of a link that was tried before the worker was stopped."""
+
+    attempts: int
+    num_tries: int
+    not_before: float
+    """Monotonic seconds."""
+
+
+def locate(url: str) -> Place | None:
+    """Where `url` lies; None when it is no http(s) address."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        return None
+    host = parts.hostname
+    if parts.scheme not in ("http", "https") or not host:
+        return None
+    number = port if port is not None else 443 if parts.scheme == "https" else 80
+    bracketed = f"[{host}]" if ":" in host else host
+    return Place(
+        host,
+        number,
+        f"{parts.scheme}://{bracketed}:{number}",
+        pace_key(host_identity(bracketed).domain),
+    )
+
+
+class Dispatcher:
+    """The work of one shard. Everything but the commits runs in one event loop; nothing here blocks it."""
+
+    def __init__(
+        self,
+        config: FetchConfig,
+        resolver: Resolver,
+        ledger: Ledger,
+        links: Callable[[int], Link],
+        *,
+        total: int,
+    ) -> None:
+        """`links(row)` gives a link; `total` is the number of links that must end."""
+        self.config = config
+        self.resolver = resolver
+        self.frontier: Frontier[Item] = Frontier()
+        self.reasons: Counter[str] = Counter()
+        self.total = total
+        self.done = 0
+        self.in_flight = 0
+        self.num_bytes = 0
+        self.error: FatalError | None = None
+        self.stopping = False
+        self._closed = False
+        self._links = links
+        self._ledger = ledger
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._commits: set[asyncio.Future[None]] = set()
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._through: deque[Lease[Item]] = deque()
+        """Leases that waited for a name or an IP slot and go on now."""
+        self._robots: OrderedDict[str, tuple[float, Robots]] = OrderedDict()
+        self._parked: dict[str, list[tuple[str, Job]]] = {}
+        """Jobs by the origin whose robots.txt is being fetched, with their keys."""
+        self._host_ends: dict[str, Reason] = {}
+        self._breaker = Breaker(
+            failures=config.breaker_failures, open_s=config.breaker_open_s, openings=config.breaker_openings
+        )
+        self._crawl_delay: dict[str, float] = {}
+        self._slow: dict[str, float] = {}
+        """Seconds by key, while its server asks for a slower pace."""
+        self._on_ip: Counter[str] = Counter()
+        self._ip_of: dict[str, str] = {}
+        self._ip_queue: defaultdict[str, deque[Lease[Item]]] = defaultdict(deque)
+        self._retrying: dict[str, tuple[int, int, float]] = {}
+
+    # --- filling -------------------------------------------------------------------------------------------------
+
+    def add_rows(self, key: str, rows: Sequence[int], *, ready_at: float = 0.0) -> None:
+        """Rows of one pace key that have not begun, best first."""
+        self.frontier.add(key, rows, ready_at=ready_at)
+
+    def add_resumed(self, key: str, row: int, resume: Resume) -> None:
+        """A row that was tried before."""
+        link = self._links(row)
+        job = Job(link, link.url, attempts=resume.attempts, num_tries=resume.num_tries)
+        self._retrying[link.doc_id] = (resume.attempts, resume.num_tries, resume.not_before)
+        self.frontier.push(key, job, not_before=resume.not_before)
+
+    def set_pace(self, key: str, *, crawl_delay_s: float | None, ready_at: float | None) -> None:
+        """What is remembered of a key from before the worker was stopped."""
+        if crawl_delay_s is not None:
+            self._crawl_delay[key] = crawl_delay_s
+        if ready_at is not None:
+            self.frontier.postpone(key, ready_at)
+
+    def refuse(self, link: Link, reason: Reason) -> None:
+        """End a link before it began."""
+        self._end(Job(link, link.url), reason)
+
+    # --- the spider's side ---------------------------------------------------------------------------------------
+
+    async def next_ticket(self) -> Ticket | None:
+        """The next request, when it is due; None when all links have ended or the worker stops."""
+        settled = 0
+        while not self.stopping and self.done < self.total:
+            self._wake.clear()
+            now = time.monotonic()
+            lease = self._next_lease(now)
+            if lease is not None:
+                ticket = self._admit(lease, now)
+                if ticket is not None:
+                    return ticket
+                settled += 1
+                if settled % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+                continue
+            await self._rest(now)
+        return None
+
+    def finished(self, ticket: Ticket, failure: BaseException | None) -> None:
+        """Take back a request; the job ends, waits or goes on."""
+        if self._closed:
+            return  # too late to be kept: the link is left for the next run
+        job, exchange = ticket.subject, ticket.exchange
+        self.in_flight -= 1
+        self._leave_ip(job)
+        self._wake.set()
+        if failure is not None and exchange.problem is None:
+            exchange.problem = self._unforeseen(failure)
+        try:
+            self._take(ticket.key, job, exchange)
+        except FatalError as error:
+            self.fail(error)
+
+    def _unforeseen(self, failure: BaseException) -> Reason | None:
+        if isinstance(failure, IgnoreRequest):
+            return Reason.IGNORED
+        if not self.stopping:
+            log.error("fetch failed unexpectedly", exc_info=failure)
+        return Reason.INTERNAL_ERROR
+
+    # --- leasing and gates ---------------------------------------------------------------------------------------
+
+    def _next_lease(self, now: float) -> Lease[Item] | None:
+        if self.in_flight + len(self._tasks) >= self.config.concurrency:
+            return None
+        if self._through:
+            return self._through.popleft()
+        lease = self.frontier.lease(now)
+        if lease is not None and not isinstance(lease.item, Job):
+            link = self._links(lease.item)
+            return Lease(lease.key, Job(link, link.url))
+        return lease
+
+    async def _rest(self, now: float) -> None:
+        """Until something came back, or the next key is due."""
+        next_ready = self.frontier.next_ready()
+        wait_s = 1.0 if next_ready is None else min(1.0, max(0.0, next_ready - now))
+        if self.in_flight + len(self._tasks) >= self.config.concurrency:
+            wait_s = 1.0
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _admit(self, lease: Lease[Item], now: float) -> Ticket | None:
+        """The request that the lease permits; None when the job ended, waits or was parked."""
+        job = lease.item
+        assert isinstance(job, Job)
+        place = locate(job.url)
+        if place is None:
+            return self._settle(lease, Reason.BAD_URL)
+        refused = self._host_gate(place, now)
+        if isinstance(refused, Reason):
+            return self._settle(lease, refused)
+        if refused is not None:
+            self.frontier.push(lease.key, job, not_before=refused)
+            self.frontier.release(lease.key)
+            return None
+        answer = self.resolver.known(place.host)
+        if answer is None:
+            self._spawn(self._resolve(place.host, lease))
+            return None
+        if answer.reason is not None:
+            return self._unresolved(lease, place, answer.reason, now)
+        if job.robots_of is None:
+            known = self._robots.get(place.origin)
+            if known is None or known[0] < now:
+                return self._ask_robots(lease, place, now)
+            verdict = self._robots_gate(known[1], job.url)
+            if verdict is not None:
+                return self._settle(lease, verdict)
+        ip = answer.endpoints[0].ip
+        if self._on_ip[ip] >= self.config.max_in_flight_per_ip:
+            self._ip_queue[ip].append(lease)
+            return None
+        return self._request(lease, job, ip)
+
+    def _host_gate(self, place: Place, now: float) -> Reason | float | None:
+        """Why the host gets no request: a reason for good, a time until which, or None."""
+        if addresses.port_refusal(place.port, self.config.allow_ports) is not None:
+            return Reason.PORT_REFUSED
+        end = self._host_ends.get(place.host)
+        if end is not None:
+            return end
+        if self._breaker.gave_up(place.host):
+            return Reason.HOST_UNREACHABLE
+        return self._breaker.open_until(place.host, now)
+
+    @staticmethod
+    def _robots_gate(rules: Robots, url: str) -> Reason | None:
+        if rules.access is robots.Access.UNREACHABLE:
+            return Reason.ROBOTS_UNREACHABLE
+        return None if rules.allows(url) else Reason.ROBOTS_DISALLOWED
+
+    def _unresolved(self, lease: Lease[Item], place: Place, reason: Reason, now: float) -> None:
+        if reason in _GIVEN_UP_ADDRESS:
+            self._host_ends[place.host] = reason
+            return self._settle(lease, reason)
+        assert isinstance(lease.item, Job)
+        if not self._retry(lease.key, lease.item, now, 0.0):
+            return self._settle(lease, reason)
+        self.frontier.release(lease.key)
+        return None
+
+    def _ask_robots(self, lease: Lease[Item], place: Place, now: float) -> Ticket | None:
+        """Park the job and let the lease serve its robots.txt, unless that is on its way already."""
+        job = lease.item
+        assert isinstance(job, Job)
+        waiting = self._parked.get(place.origin)
+        if waiting is not None:
+            waiting.append((lease.key, job))
+            self.frontier.release(lease.key)
+            return None
+        self._parked[place.origin] = [(lease.key, job)]
+        scheme, _, authority = place.origin.partition("://")
+        default = ":443" if scheme == "https" else ":80"
+        errand = Job(None, f"{scheme}://{authority.removesuffix(default)}/robots.txt", robots_of=place.origin)
+        return self._admit(Lease(lease.key, errand), now)
+
+    def _request(self, lease: Lease[Item], job: Job, ip: str) -> Ticket:
+        job.attempts += 1
+        self.in_flight += 1
+        self._on_ip[ip] += 1
+        self._ip_of[job.url] = ip
+        max_bytes = robots.MAX_PARSED_BYTES if job.robots_of is not None else self.config.max_body_bytes
+        exchange = Exchange(job.url, max_body_bytes=max_bytes, page=job.robots_of is None)
+        return Ticket(exchange, lease.key, job)
+
+    def _leave_ip(self, job: Job) -> None:
+        ip = self._ip_of.pop(job.url)
+        self._on_ip[ip] -= 1
+        if self._on_ip[ip] <= 0:
+            del self._on_ip[ip]
+        waiting = self._ip_queue.get(ip)
+        if waiting:
+            self._through.append(waiting.popleft())
+            if not waiting:
+                del self._ip_queue[ip]
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _resolve(self, host: str, lease: Lease[Item]) -> None:
+        await self.resolver.lookup(host)
+        self._through.append(lease)
+        self._wake.set()
+
+    # --- what an exchange means ----------------------------------------------------------------------------------
+
+    def _take(self, key: str, job: Job, exchange: Exchange) -> None:
+        now = time.monotonic()
+        self.num_bytes += len(exchange.wire)
+        place = locate(job.url)
+        assert place is not None
+        if exchange.status is not None:
+            self._breaker.answered(place.host)
+        elif exchange.problem is Reason.CONNECT_FAILED:
+            self._breaker.failed(place.host, now)
+        self.frontier.release(key, self._rest_until(key, exchange, now))
+        if self.stopping and exchange.problem is not None:
+            return  # cut off by us; the link is left for the next run
+        wait_s = self._asked_wait_s(key, exchange, now)
+        if job.robots_of is not None:
+            self._take_robots(key, job, exchange, now, wait_s)
+        else:
+            self._take_page(key, job, exchange, now, wait_s)
+
+    def _rest_until(self, key: str, exchange: Exchange, now: float) -> float:
+        """When the key may be asked again. Counted from the answer: by then the request had reached the server."""
+        config = self.config
+        delay_s = max(config.delay_s, self._crawl_delay.get(key, 0.0), self._slow.get(key, 0.0))
+        delay_s *= 1 + random.random() * config.jitter_frac
+        answered_at = exchange.answered_at or exchange.ended_at or now
+        latency_s = answered_at - exchange.started_at if exchange.started_at else 0.0
+        if config.delay_s > 0:
+            delay_s = max(delay_s, min(config.latency_factor * latency_s, config.max_delay_s))
+        return answered_at + delay_s
+
+    def _asked_wait_s(self, key: str, exchange: Exchange, now: float) -> float:
+        """Slow down or recover; the seconds for which the server asks to be left alone."""
+        config = self.config
+        if exchange.status not in SLOWING_STATUSES:
+            slow_s = self._slow.pop(key, 0.0) / 2
+            if slow_s > config.delay_s:
+                self._slow[key] = slow_s
+            return 0.0
+        slow_s = 2 * max(self._slow.get(key, 0.0), config.delay_s)
+        self._slow[key] = min(slow_s, max(config.max_delay_s, config.delay_s))
+        asked_s = retry_after_s(exchange.header("retry-after"), datetime.now(UTC)) or 0.0
+        wait_s = min(asked_s, config.max_retry_after_s)
+        self.frontier.postpone(key, now + max(wait_s, self._slow[key]))
+        return wait_s
+
+    def _take_robots(self, key: str, job: Job, exchange: Exchange, now: float, wait_s: float) -> None:
+        origin = job.robots_of
+        assert origin is not None
+        location = exchange.header("location")
+        if exchange.status in REDIRECTS and exchange.problem is None and location is not None:
+            next_url = _redirect_target(job.url, location)
+            if next_url is not None and len(job.redirects) < robots.MAX_REDIRECTS:
+                self._follow(job, next_url)
+                return
+        problem = exchange.problem
+        if problem in (Reason.BAD_ENCODING, Reason.DECOMPRESSION_BOMB):
+            problem = None  # an answer, if one without rules
+        status = exchange.status if problem is None else None
+        rules = robots.decide(status, exchange.body, self.config.user_agent)
+        if rules.access is robots.Access.UNREACHABLE:
+            passing = may_pass(problem, status) or (status or 0) >= 500
+            if passing and self._retry(key, job, now, wait_s):
+                return
+        self._have_robots(origin, rules, now)
+
+    def _have_robots(self, origin: str, rules: Robots, now: float) -> None:
+        """Remember the rules and let the links that waited go on."""
+        self._robots[origin] = (now + self.config.robots_cache_s, rules)
+        self._robots.move_to_end(origin)
+        while len(self._robots) > self.config.robots_cache_size:
+            self._robots.popitem(last=False)
+        place = locate(origin)
+        if place is not None and rules.crawl_delay_s is not None:
+            delay_s = min(rules.crawl_delay_s, self.config.max_crawl_delay_s)
+            if delay_s > self._crawl_delay.get(place.key, self.config.delay_s):
+                self._crawl_delay[place.key] = delay_s
+                self.frontier.postpone(place.key, now + delay_s)
+        for key, job in self._parked.pop(origin, ()):
+            self.frontier.push(key, job)
+        self._wake.set()
+
+    def _take_page(self, key: str, job: Job, exchange: Exchange, now: float, wait_s: float) -> None:
+        problem, status = exchange.problem, exchange.status
+        if problem is None and status in REDIRECTS:
+            self._take_redirect(job, exchange)
+            return
+        failed = problem is not None or status not in (200, 203)
+        if failed and may_pass(problem, status if problem is None else None):
+            if self._retry(key, job, now, wait_s):
+                return
+            if problem is Reason.CONNECTION_LOST and status in (200, 203) and exchange.body:
+                exchange.truncated, problem = "disconnect", None  # the site never sends more of it
+        if problem is not None:
+            self._end(job, problem, exchange)
+        elif status not in (200, 203):
+            self._end(job, Reason.HTTP_STATUS, exchange)
+        elif not exchange.body:
+            self._end(job, Reason.EMPTY_BODY, exchange)
+        elif self._tagged(exchange):
+            self._end(job, Reason.ROBOTS_TAG, exchange)
+        else:
+            self._end(job, None, exchange)
+
+    def _tagged(self, exchange: Exchange) -> bool:
+        refused = {tag.lower() for tag in self.config.refuse_robots_tags}
+        if not refused:
+            return False
+        given = {
+            tag.rpartition(":")[2].strip().lower()
+            for value in exchange.header_values("x-robots-tag")
+            for tag in value.split(",")
+        }
+        return not refused.isdisjoint(given)
+
+    def _take_redirect(self, job: Job, exchange: Exchange) -> None:
+        next_url = _redirect_target(job.url, exchange.header("location") or "")
+        if next_url is None:
+            self._end(job, Reason.REDIRECT_INVALID, exchange)
+        elif next_url == job.url or next_url in job.redirects:
+            self._end(job, Reason.REDIRECT_LOOP, exchange)
+        elif len(job.redirects) >= self.config.max_redirects:
+            self._end(job, Reason.REDIRECT_LIMIT, exchange)
+        else:
+            self._ledger.store(exchange)
+            self._commit(self._ledger.due(time.monotonic()))
+            self._follow(job, next_url)
+
+    def _follow(self, job: Job, next_url: str) -> None:
+        """The same job at the next address, under the pace of the domain it is in."""
+        place = locate(next_url)
+        assert place is not None
+        hop = replace(job, url=next_url, redirects=(*job.redirects, job.url), num_tries=0)
+        self.frontier.push(place.key, hop)
+        self._wake.set()
+
+    def _retry(self, key: str, job: Job, now: float, wait_s: float) -> bool:
+        """Put the job back for later; False when it has had its tries."""
+        if job.num_tries >= self.config.retries:
+            return False
+        job.num_tries += 1
+        config = self.config
+        backoff = backoff_s(job.num_tries, config.retry_delay_s, config.max_retry_delay_s)
+        not_before = now + max(wait_s, backoff * (1 + random.random() * config.jitter_frac))
+        self.frontier.push(key, job, not_before=not_before)
+        if job.link is not None:
+            self._retrying[job.link.doc_id] = (job.attempts, job.num_tries, not_before)
+        return True
+
+    # --- ends ----------------------------------------------------------------------------------------------------
+
+    def _settle(self, lease: Lease[Item], reason: Reason) -> None:
+        """End a leased job without a request."""
+        job = lease.item
+        assert isinstance(job, Job)
+        self.frontier.release(lease.key)
+        if job.robots_of is None:
+            self._end(job, reason)
+            return
+        # A robots.txt that cannot be asked for. At the site itself, its links meet the same gate and get its reason;
+        # behind a redirect, nothing is known of the rules.
+        self._have_robots(job.robots_of, robots.UNREACHABLE, time.monotonic())
+
+    def _end(self, job: Job, reason: Reason | None, exchange: Exchange | None = None) -> None:
+        assert job.link is not None
+        outcome = Outcome(
+            doc_id=job.link.doc_id,
+            url=job.link.url,
+            final_url=job.url if job.attempts or job.redirects else None,
+            redirects=job.redirects,
+            reason=reason,
+            attempts=job.num_tries + 1 if job.attempts else 0,
+        )
+        if exchange is not None:
+            outcome.status = exchange.status
+            outcome.ip = exchange.ip
+            outcome.fetched_at = exchange.fetched_at
+            outcome.content_type = exchange.header("content-type")
+        self._retrying.pop(job.link.doc_id, None)
+        try:
+            if reason is None and exchange is not None:
+                outcome.body_bytes = len(exchange.body)
+                outcome.truncated = exchange.truncated is not None
+                self._ledger.add_page(outcome, exchange)
+            else:
+                self._ledger.add(outcome)
+        except FatalError as error:
+            self.fail(error)
+            return
+        self.done += 1
+        self.reasons[reason or "ok"] += 1
+        if self.done >= self.total:
+            self._wake.set()
+        self._commit(self._ledger.due(time.monotonic()))
+
+    # --- keeping -------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Make outcomes durable that have no record to wait for."""
+        self._commit(self._ledger.loose())
+        self._commit(self._ledger.due(time.monotonic()))
+
+    async def close(self) -> None:
+        """Make everything durable. Raises FatalError when that fails, now or earlier."""
+        self._closed = True
+        if self.error is None:
+            self._commit(self._ledger.rest())
+        if self._commits:
+            await asyncio.wait(self._commits)
+        self._committer.shutdown()
+        for task in self._tasks:
+            task.cancel()
+        if self.error is not None:
+            raise self.error
+
+    def stop(self) -> None:
+        """Lease nothing more."""
+        self.stopping = True
+        self._wake.set()
+
+    def fail(self, error: FatalError) -> None:
+        """The run cannot go on."""
+        self.error = self.error or error
+        self.stop()
+
+    def _commit(self, commit: Commit | None) -> None:
+        if commit is None:
+            return
+        future = asyncio.get_running_loop().run_in_executor(self._committer, self._ledger.carry_out, commit)
+        self._commits.add(future)
+        future.add_done_callback(self._committed)
+
+    def _committed(self, future: asyncio.Future[None]) -> None:
+        self._commits.discard(future)
+        error = future.exception()
+        if error is not None:
+            self.fail(error if isinstance(error, FatalError) else FatalError(f"cannot keep pages: {error!r}"))
+
+    def state(self, now: float, wall: float) -> dict[str, Any]:
+        """What a later run of this shard should know beside the outcomes, in wall-clock seconds."""
+        shift = wall - now
+        return {
+            "retrying": {
+                doc_id: [attempts, tries, not_before + shift]
+                for doc_id, (attempts, tries, not_before) in self._retrying.items()
+                if math.isfinite(not_before)
+            },
+            "crawl_delay_s": self._crawl_delay,
+            "postponed": {
+                key: until + shift
+                for key, until in self.frontier.postponed(now, 2 * self.config.delay_s).items()
+            },
+        }
+
+
+def _redirect_target(url: str, location: str) -> str | None:
+    """The absolute address a `Location` leads to, WHATWG-serialised, without fragment; None when it is none."""
+    text = location.strip()
+    if not text:
+        return None
+    with suppress(UnicodeError):
+        # Header bytes are latin-1 to HTTP and UTF-8 to most servers.
+        text = text.encode("latin-1").decode("utf-8")
+    try:
+        found = can_ada.parse(urljoin(url, text))
+    except (ValueError, TypeError):
+        return None
+    if found.protocol not in ("http:", "https:") or not found.hostname:
+        return None
+    found.hash = found.username = found.password = ""
+    href: str = found.href.rstrip("#")
+    return href if locate(href) is not None else None

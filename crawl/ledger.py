@@ -1,0 +1,135 @@
+"""What a worker has but not yet made durable: the open WARC segment and the outcomes that belong to it.
+
+A commit is cut off in the event loop and carried out in a thread: segment first, then its outcomes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpus.layout import Store
+from crawl.fetch_config import FetchConfig
+from crawl.outcomes import Outcome, segment_path, write_outcomes
+from crawl.spider import Exchange
+from crawl.warc import SegmentWriter, digest, http_block
+
+
+@dataclass(slots=True)
+class Commit:
+    """Something to make durable: outcomes, and the segment they point to, if any do."""
+
+    index: int
+    outcomes: list[Outcome]
+    segment: SegmentWriter | None
+
+
+class Ledger:
+    """Takes outcomes and responses, gives out commits. Times are monotonic seconds."""
+
+    def __init__(
+        self, store: Store, warc_prefix: str, out_dir: Path, config: FetchConfig, *, first_index: int
+    ) -> None:
+        self._store = store
+        self._warc_prefix = warc_prefix
+        self._out_dir = out_dir
+        self._config = config
+        self._next_index = first_index
+        self._segment: SegmentWriter | None = None
+        self._segment_index = -1
+        self._opened_at = 0.0
+        self._pointing: list[Outcome] = []
+        self._loose: list[Outcome] = []
+
+    def add(self, outcome: Outcome) -> None:
+        """Note an outcome without a stored page."""
+        self._loose.append(outcome)
+
+    def add_page(self, outcome: Outcome, exchange: Exchange) -> None:
+        """Store a page and note its outcome, which gets the record's place. Raises FatalError."""
+        outcome.payload_digest = digest(exchange.wire)
+        self.store(exchange, outcome.payload_digest, outcome)
+        self._pointing.append(outcome)
+
+    def store(
+        self, exchange: Exchange, payload_digest: str | None = None, outcome: Outcome | None = None
+    ) -> None:
+        """Write the record of a response into the open segment. Raises FatalError."""
+        assert exchange.fetched_at is not None
+        headers = exchange.headers
+        if not self._config.verify_tls and exchange.url.startswith("https:"):
+            headers = (*headers, (b"X-Crawler-TLS-Verified", b"false"))
+        segment = self._open()
+        place = segment.add_response(
+            exchange.url,
+            block=http_block(exchange.status_line, headers, exchange.wire),
+            payload_digest=payload_digest or digest(exchange.wire),
+            fetched_at=exchange.fetched_at,
+            ip=exchange.ip,
+            truncated=exchange.truncated,
+            request_block=exchange.request_block if self._config.store_requests else None,
+        )
+        if outcome is not None:
+            outcome.warc_file = segment.path
+            outcome.warc_offset = place.offset
+            outcome.warc_length = place.length
+
+    def due(self, now: float) -> Commit | None:
+        """The open segment with its outcomes, if it is full or old."""
+        if self._segment is None:
+            return None
+        full = self._segment.size >= self._config.segment_bytes
+        return self._cut() if full or now - self._opened_at >= self._config.segment_age_s else None
+
+    def loose(self) -> Commit | None:
+        """Outcomes that point to no record, as a commit of their own; the open segment stays open."""
+        if not self._loose:
+            return None
+        outcomes, self._loose = self._loose, []
+        return Commit(self._take_index(), outcomes, None)
+
+    def rest(self) -> Commit | None:
+        """All that is left."""
+        return self._cut() if self._segment is not None else self.loose()
+
+    def carry_out(self, commit: Commit) -> None:
+        """Make a commit durable, segment first. Blocks; for a thread. Raises FatalError."""
+        if commit.segment is not None:
+            commit.segment.commit()
+        write_outcomes(self._out_dir, commit.index, commit.outcomes)
+
+    def _open(self) -> SegmentWriter:
+        if self._segment is None:
+            self._segment_index = self._take_index()
+            self._opened_at = time.monotonic()
+            self._segment = SegmentWriter(
+                self._store,
+                segment_path(self._warc_prefix, self._segment_index),
+                info=segment_info(self._config),
+                gzip_level=self._config.gzip_level,
+            )
+        return self._segment
+
+    def _cut(self) -> Commit:
+        outcomes = [*self._pointing, *self._loose]
+        commit = Commit(self._segment_index, outcomes, self._segment)
+        self._segment, self._pointing, self._loose = None, [], []
+        return commit
+
+    def _take_index(self) -> int:
+        index = self._next_index
+        self._next_index += 1
+        return index
+
+
+def segment_info(config: FetchConfig) -> dict[str, str]:
+    """What the `warcinfo` record of a segment says."""
+    return {
+        "software": "webtext (Scrapy, aiohttp)",
+        "format": "WARC File Format 1.1",
+        "conformsTo": "http://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/",
+        "robots": "RFC 9309",
+        "http-header-user-agent": config.user_agent_header,
+        "tls-verified": str(config.verify_tls).lower(),
+    }

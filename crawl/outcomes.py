@@ -1,0 +1,164 @@
+"""What became of each link: a row of `pages`, written once its bytes are safe.
+
+A worker writes WARC segments; the outcomes of a segment are written after it, in one file with the same number. So
+an outcome that can be read points to a record that can be read, and resume is "links minus outcomes". A segment
+without its outcomes is what a kill left: it is removed, and its links are fetched again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from corpus.layout import TEMPORARY, Store
+from corpus.schemas import PAGES
+
+
+class Reason(StrEnum):
+    """Why a link has no stored page. The list is closed; `pages.reason` is null for a stored page."""
+
+    BAD_URL = "bad_url"
+    """No http(s) address."""
+    PORT_REFUSED = "port_refused"
+    ADDRESS_REFUSED = "address_refused"
+    """The guard: not a public address, and not in an allowed network."""
+    DOMAIN_CAP = "domain_cap"
+    """More links of one domain than the config admits."""
+    ROBOTS_DISALLOWED = "robots_disallowed"
+    ROBOTS_UNREACHABLE = "robots_unreachable"
+    """robots.txt could not be read (5xx, 429, network): nothing is allowed (RFC 9309)."""
+    ROBOTS_TAG = "robots_tag"
+    """An `X-Robots-Tag` that the config heeds."""
+    DNS_NOT_FOUND = "dns_not_found"
+    """The host does not exist: all its links end at once."""
+    DNS_FAILED = "dns_failed"
+    CONNECT_FAILED = "connect_failed"
+    HOST_UNREACHABLE = "host_unreachable"
+    """Given up after connect failures in a row."""
+    TLS_FAILED = "tls_failed"
+    TIMEOUT = "timeout"
+    CONNECTION_LOST = "connection_lost"
+    BAD_RESPONSE = "bad_response"
+    """Not HTTP, or headers beyond the limits."""
+    HTTP_STATUS = "http_status"
+    """An answer without a page; `status` says which."""
+    REDIRECT_LIMIT = "redirect_limit"
+    REDIRECT_LOOP = "redirect_loop"
+    REDIRECT_INVALID = "redirect_invalid"
+    WRONG_TYPE = "wrong_type"
+    """Neither HTML nor plain text."""
+    BAD_ENCODING = "bad_encoding"
+    """A content encoding that is unknown, broken, or one of too many."""
+    DECOMPRESSION_BOMB = "decompression_bomb"
+    EMPTY_BODY = "empty_body"
+    IGNORED = "ignored"
+    """Dropped by a Scrapy middleware of the operator's."""
+    DEFERRED = "deferred"
+    """Left when the batch was closed at its deadline."""
+    INTERNAL_ERROR = "internal_error"
+    """A fault of ours; the log has it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """One row of `pages`; the fields are its columns."""
+
+    doc_id: str
+    url: str
+    final_url: str | None = None
+    """The address of the last request."""
+    redirects: Sequence[str] = ()
+    """Addresses that answered with a redirect, in order; begins with `url`."""
+    status: int | None = None
+    reason: Reason | None = None
+    attempts: int = 0
+    """Tries, of which the last decided; 0 when no request was made."""
+    fetched_at: datetime | None = None
+    ip: str | None = None
+    content_type: str | None = None
+    body_bytes: int | None = None
+    """Decoded bytes."""
+    payload_digest: str | None = None
+    """`sha1:` and base32, over the payload as stored (still content-encoded)."""
+    warc_file: str | None = None
+    warc_offset: int | None = None
+    warc_length: int | None = None
+    truncated: bool = False
+
+
+def to_table(outcomes: Sequence[Outcome]) -> pa.Table:
+    """Rows of `pages`, in the given order."""
+    names = [field.name for field in fields(Outcome)]
+    columns = {name: [getattr(outcome, name) for outcome in outcomes] for name in names}
+    return pa.table(
+        [pa.array(columns[name], PAGES.schema.field(name).type) for name in PAGES.schema.names], PAGES.schema
+    )
+
+
+def outcome_path(out_dir: Path, index: int) -> Path:
+    """The file of commit `index` of a shard."""
+    return out_dir / f"outcomes-{index:05d}.parquet"
+
+
+def segment_path(warc_prefix: str, index: int) -> str:
+    """The WARC segment of commit `index`, relative to the corpus root."""
+    return f"{warc_prefix}-{index:05d}.warc.gz"
+
+
+def write_outcomes(out_dir: Path, index: int, outcomes: Sequence[Outcome]) -> None:
+    """Make the outcomes of commit `index` durable: all of them or none. Raises FatalError (disk)."""
+    path = outcome_path(out_dir, index)
+    with Store(str(out_dir)).open_output(path.name) as stream:
+        pq.write_table(to_table(outcomes), stream, compression="zstd")
+
+
+def outcome_files(out_dir: Path) -> list[Path]:
+    """Committed outcome files of a shard, oldest first."""
+    return sorted(out_dir.glob("outcomes-[0-9]*.parquet"))
+
+
+def read_outcomes(out_dir: Path) -> pa.Table:
+    """All committed outcomes of a shard, a link at most once. Schema: PAGES."""
+    tables = [pq.read_table(path, schema=PAGES.schema) for path in outcome_files(out_dir)]
+    return pa.concat_tables(tables) if tables else PAGES.schema.empty_table()
+
+
+def next_index(out_dir: Path, segments: Iterable[str]) -> int:
+    """The first commit number that neither outcomes nor a segment bears."""
+    names = [path.name for path in outcome_files(out_dir)] + list(segments)
+    used = [int(name.removesuffix(".parquet").removesuffix(".warc.gz").rpartition("-")[2]) for name in names]
+    return max(used, default=-1) + 1
+
+
+def remove_orphans(store: Store, warc_prefix: str, out_dir: Path) -> list[str]:
+    """Delete segments that no committed outcomes belong to; the paths of those that stay.
+
+    Outcomes of commit i are written after segment i, so a segment alone was cut off in between.
+    """
+    folder, _, stem = warc_prefix.rpartition("/")
+    committed = {int(path.stem.rpartition("-")[2]) for path in outcome_files(out_dir)}
+    for leftover in _unfinished(store, folder, stem):
+        leftover.unlink(missing_ok=True)
+    kept = []
+    for path, _ in store.files(folder):
+        name = path.rpartition("/")[2]
+        digits = name.removeprefix(stem + "-").removesuffix(".warc.gz")
+        if not name.startswith(stem + "-") or not name.endswith(".warc.gz") or not digits.isdigit():
+            continue
+        if int(digits) in committed:
+            kept.append(path)
+        else:
+            store.delete(path)
+    return kept
+
+
+def _unfinished(store: Store, folder: str, stem: str) -> list[Path]:
+    """Temporary files of this shard's segments that a killed worker left; a local corpus only."""
+    local = store.local_path(folder)
+    return sorted(local.glob(f"{TEMPORARY}{stem}-*")) if local is not None else []

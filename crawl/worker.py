@@ -1,0 +1,328 @@
+"""One shard of domains, fetched by one process: `python -m crawl.worker SPEC.json`.
+
+The spec (see `Spec`) names the shard's links, a local folder for its state, and where its WARC segments go. Run again
+with the same spec, the worker goes on where it was, whatever stopped it: what is left are the links without a committed
+outcome. Exit codes: 0 all links have outcomes; 3 stopped (deadline, SIGTERM, SIGINT) with links left; 1 or 2 an error,
+one line on stderr. On stdout a line of JSON each second says how far it is.
+
+A process of its own per shard: a crawl never inherits a loop, a reactor or memory from an earlier one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+from scrapy.crawler import AsyncCrawlerRunner
+
+from corpus.errors import FatalError, InputError, WebtextError
+from corpus.layout import Store
+from crawl.dispatch import Dispatcher, Link, Resume
+from crawl.fetch_config import FetchConfig
+from crawl.frontier import pace_key
+from crawl.ledger import Ledger
+from crawl.outcomes import Reason, next_index, read_outcomes, remove_orphans
+from crawl.resolver import Resolver
+from crawl.spider import LinkSpider, scrapy_settings
+
+log = logging.getLogger(__name__)
+
+EXIT_LEFT = 3
+"""Stopped with links left; run again to go on."""
+PROGRESS_S = 1.0
+STOP_GRACE_S = 1.0
+"""Given to requests in flight when the worker is told to stop; Ray kills a job after 3 s."""
+CLOSE_GRACE_S = 0.5
+TOP_DOMAINS = 5
+LINK_COLUMNS = ("doc_id", "url", "domain", "score")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a worker is started with; the keys of the JSON file."""
+
+    corpus: str
+    shard: int
+    links: Path
+    """Parquet with the columns of `LINK_COLUMNS`."""
+    out_dir: Path
+    """Local folder of the shard's own state: outcomes, retry times."""
+    warc_prefix: str
+    """Segments are `<warc_prefix>-00000.warc.gz` and so on, relative to the corpus root."""
+    config: FetchConfig
+    deadline: float | None = None
+    """Unix seconds after which nothing more is begun."""
+
+
+def read_spec(path: str) -> Spec:
+    """The spec at `path`. Raises InputError."""
+    try:
+        document = json.loads(Path(path).read_bytes())
+        return Spec(
+            corpus=document["corpus"],
+            shard=int(document["shard"]),
+            links=Path(document["links"]),
+            out_dir=Path(document["out_dir"]),
+            warc_prefix=document["warc_prefix"],
+            config=FetchConfig.model_validate(document["config"]),
+            deadline=document.get("deadline"),
+        )
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise InputError(f"{path}: no worker spec ({error!r})") from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fetch the shard that the spec names; the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    try:
+        if len(arguments) != 1:
+            raise InputError("usage: python -m crawl.worker SPEC.json")
+        return run(read_spec(arguments[0]))
+    except WebtextError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+
+
+def run(spec: Spec) -> int:
+    """Fetch what is left of a shard; 0 or `EXIT_LEFT`. Raises WebtextError."""
+    spec.config.require_contact()
+    spec.out_dir.mkdir(parents=True, exist_ok=True)
+    store = Store(spec.corpus)
+    links = _read_links(spec.links)
+    segments = remove_orphans(store, spec.warc_prefix, spec.out_dir)
+    done = pa.array(read_outcomes(spec.out_dir)["doc_id"].combine_chunks())
+    left = _left(links, done, spec.config.per_domain_cap)
+    if left.num_rows == 0:
+        _report({"done": links.num_rows, "total": links.num_rows, "ok": 0, "in_flight": 0, "bytes": 0})
+        return 0
+    _allow_many_files()
+    index = next_index(spec.out_dir, segments)
+    return asyncio.run(_Shard(spec, store, left, num_done=len(done), first_index=index).fetch())
+
+
+def _read_links(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=list(LINK_COLUMNS))
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise InputError(f"{path}: no links ({error})") from error
+
+
+def _left(links: pa.Table, done: pa.Array, cap: int) -> pa.Table:
+    """Links without an outcome, by pace key, best score first; `capped` marks those beyond the cap of their key."""
+    domains = links["domain"].combine_chunks().dictionary_encode()
+    keys = pa.array([pace_key(domain) for domain in domains.dictionary.to_pylist()], pa.string())
+    table = links.append_column("key", keys.take(domains.indices))
+    order = [("key", "ascending"), ("score", "descending"), ("doc_id", "ascending")]
+    table = table.sort_by(order).combine_chunks()
+    rank = np.zeros(table.num_rows, np.int64)
+    for _, start, stop in _runs(table):
+        rank[start:stop] = np.arange(stop - start)
+    table = table.append_column("capped", pa.array((rank >= cap) if cap else np.zeros(len(rank), bool)))
+    return table.filter(pc.invert(pc.is_in(table["doc_id"], value_set=done))).combine_chunks()
+
+
+def _runs(table: pa.Table) -> Iterator[tuple[str, int, int]]:
+    """(key, start, stop) of the rows of each pace key."""
+    keys = table["key"].combine_chunks()
+    if len(keys) == 0:
+        return
+    changed = pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)
+    for start, stop in pairwise([0, *(np.flatnonzero(changed) + 1).tolist(), len(keys)]):
+        yield keys[start].as_py(), start, stop
+
+
+def _allow_many_files() -> None:
+    """Idle connections of the last seconds stay open: more than the usual soft limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
+    if soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _report(state: dict[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(state) + "\n")
+        sys.stdout.flush()
+
+
+class _Shard:
+    """The crawl of one shard's remaining links."""
+
+    def __init__(self, spec: Spec, store: Store, links: pa.Table, *, num_done: int, first_index: int) -> None:
+        self._spec = spec
+        self._links = links
+        self._num_done = num_done
+        self._doc_ids = links["doc_id"].combine_chunks()
+        self._urls = links["url"].combine_chunks()
+        config = spec.config
+        self._resolver = Resolver(
+            connect_to=config.endpoints,
+            networks=config.networks,
+            public=not config.only_loopback,
+            timeout_s=config.dns_timeout_s,
+            cache_s=config.dns_cache_s,
+        )
+        self._ledger = Ledger(store, spec.warc_prefix, spec.out_dir, config, first_index=first_index)
+        self._dispatcher = Dispatcher(config, self._resolver, self._ledger, self._link, total=links.num_rows)
+        self._stopped = asyncio.Event()
+
+    async def fetch(self) -> int:
+        """Run to the end or to a stop; the exit code."""
+        self._fill()
+        runner = AsyncCrawlerRunner(settings=scrapy_settings(self._spec.config))
+        crawler = runner.create_crawler(LinkSpider)
+        watch = asyncio.create_task(self._watch())
+        self._listen()
+        crawl = asyncio.ensure_future(self._crawl(runner, crawler))
+        stop = asyncio.create_task(self._stopped.wait())
+        await asyncio.wait({crawl, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not crawl.done():
+            await asyncio.wait({crawl}, timeout=STOP_GRACE_S)
+        if not crawl.done():
+            # Requests in flight are given up; their links have no outcome and are fetched again.
+            crawl.cancel()
+            await asyncio.wait({crawl}, timeout=CLOSE_GRACE_S)
+        for task in (watch, stop):
+            task.cancel()
+        await self._dispatcher.close()
+        self._save_state()
+        await self._resolver.close()
+        self._progress()
+        if crawl.done() and not crawl.cancelled() and (error := crawl.exception()) is not None:
+            raise error
+        if self._dispatcher.done == self._dispatcher.total:
+            return 0
+        if not self._stopped.is_set():
+            raise FatalError(f"shard {self._spec.shard}: Scrapy ended with links left; its log says why")
+        return EXIT_LEFT
+
+    async def _crawl(self, runner: AsyncCrawlerRunner, crawler: Any) -> None:
+        await runner.crawl(crawler, source=self._dispatcher)
+
+    def _link(self, row: int) -> Link:
+        return Link(self._doc_ids[row].as_py(), self._urls[row].as_py())
+
+    def _fill(self) -> None:
+        """Give the links to the dispatcher, with what is remembered of an earlier run."""
+        state = self._read_state()
+        now, wall = time.monotonic(), time.time()
+        shift = now - wall
+        quiet_until = now + max(0.0, self._quiet_until() - wall)
+        retrying: dict[str, list[float]] = state.get("retrying", {})
+        capped = self._links["capped"].to_numpy()
+        for key, start, stop in _runs(self._links):
+            fresh = [*range(start, stop)]
+            if retrying or capped[start:stop].any():
+                fresh = [row for row in fresh if not self._begun(row, key, retrying, shift, capped)]
+            self._dispatcher.add_rows(
+                key, fresh if len(fresh) < stop - start else range(start, stop), ready_at=quiet_until
+            )
+        for key, delay_s in state.get("crawl_delay_s", {}).items():
+            self._dispatcher.set_pace(key, crawl_delay_s=delay_s, ready_at=quiet_until + delay_s)
+        for key, until in state.get("postponed", {}).items():
+            self._dispatcher.set_pace(key, crawl_delay_s=None, ready_at=until + shift)
+
+    def _begun(
+        self, row: int, key: str, retrying: dict[str, list[float]], shift: float, capped: np.ndarray
+    ) -> bool:
+        """Whether a row is not a fresh one: beyond its domain's cap, or waiting for a retry."""
+        if capped[row]:
+            self._dispatcher.refuse(self._link(row), Reason.DOMAIN_CAP)
+            return True
+        entry = retrying.get(self._doc_ids[row].as_py())
+        if entry is None:
+            return False
+        attempts, tries, not_before = entry
+        self._dispatcher.add_resumed(key, row, Resume(int(attempts), int(tries), not_before + shift))
+        return True
+
+    def _quiet_until(self) -> float:
+        """Unix seconds before which no domain is asked: an earlier worker may just have done so, and been killed."""
+        try:
+            alive_at = self._heartbeat.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+        return alive_at + PROGRESS_S + self._spec.config.delay_s * (1 + self._spec.config.jitter_frac)
+
+    @property
+    def _heartbeat(self) -> Path:
+        return self._spec.out_dir / "heartbeat"
+
+    @property
+    def _state_path(self) -> Path:
+        return self._spec.out_dir / "state.json"
+
+    def _read_state(self) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = json.loads(self._state_path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return state
+
+    def _save_state(self) -> None:
+        state = self._dispatcher.state(time.monotonic(), time.time())
+        Store(str(self._spec.out_dir)).write_bytes(self._state_path.name, json.dumps(state).encode())
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        if self._spec.deadline is not None:
+            loop.call_later(max(0.0, self._spec.deadline - time.time()), self._stop)
+
+    def _stop(self) -> None:
+        self._dispatcher.stop()
+        self._stopped.set()
+
+    async def _watch(self) -> None:
+        """Progress, heartbeat and saves, until cancelled."""
+        saved_at = time.monotonic()
+        while True:
+            self._heartbeat.touch()
+            self._progress()
+            if self._dispatcher.error is not None:
+                self._stopped.set()
+            if time.monotonic() - saved_at >= self._spec.config.flush_s:
+                saved_at = time.monotonic()
+                self._dispatcher.flush()
+                await asyncio.to_thread(self._save_state)
+            await asyncio.sleep(PROGRESS_S)
+
+    def _progress(self) -> None:
+        dispatcher = self._dispatcher
+        frontier = dispatcher.frontier
+        _report(
+            {
+                "done": self._num_done + dispatcher.done,
+                "total": self._num_done + dispatcher.total,
+                "ok": dispatcher.reasons["ok"],
+                "in_flight": dispatcher.in_flight,
+                "bytes": dispatcher.num_bytes,
+                "ready_hosts": frontier.num_ready,
+                "waiting_hosts": frontier.num_waiting,
+                "top": frontier.heaviest(TOP_DOMAINS),
+                "reasons": dict(dispatcher.reasons),
+            }
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
