@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from xxhash import xxh3_128_hexdigest
+
+from clean import run
+from clean.document import Document, Dropped, Page, Result
+from clean.pages import fetched, make_documents
+from clean.reasons import Reason
+from corpus.layout import Store, open_corpus
+from corpus.manifest import read_manifest
+from corpus.runner import commit_table
+from corpus.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, part_of_id
+from corpus.tables import read_table, write_part
+from crawl import warc
+
+NUM_PARTS = 3
+AT = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def link(url: str) -> dict[str, Any]:
+    return {
+        "doc_id": xxh3_128_hexdigest(url.encode()),
+        "url": url,
+        "url_key": url,
+        "domain": "example.org",
+        "score": len(url),
+        "score_sum": 7,
+        "num_submissions": 1,
+        "submission_id": "a1",
+        "subreddit": "owls",
+        "title": "A submission's title",
+        "created": AT,
+        "over_18": False,
+    }
+
+
+def page(url: str, place: tuple[str, int, int] | None, reason: str | None = None) -> dict[str, Any]:
+    warc_file, offset, length = place or (None, None, None)
+    return {
+        "doc_id": xxh3_128_hexdigest(url.encode()),
+        "url": url,
+        "final_url": url,
+        "redirects": [],
+        "status": 200,
+        "reason": reason,
+        "attempts": 1,
+        "fetched_at": AT,
+        "content_type": "text/html",
+        "warc_file": warc_file,
+        "warc_offset": offset,
+        "warc_length": length,
+        "truncated": False,
+    }
+
+
+def response(body: bytes, content_type: str = "text/html") -> warc.Response:
+    return warc.Response("u", 200, [("Content-Type", content_type)], body, AT)
+
+
+def tables(rows: list[dict[str, Any]]) -> tuple[pa.Table, pa.Table]:
+    links = sorted((link(row["url"]) for row in rows), key=lambda row: row["doc_id"])
+    rows = sorted(rows, key=lambda row: row["doc_id"])
+    return pa.Table.from_pylist(rows, PAGES.schema), pa.Table.from_pylist(links, LINKS.schema)
+
+
+PLACES = st.lists(
+    st.tuples(st.sampled_from(["a.warc.gz", "b.warc.gz", "gone.warc.gz", None]), st.integers(0, 9)),
+    max_size=30,
+)
+
+
+@settings(deadline=None)
+@given(PLACES)
+def test_every_page_is_in_one_table_and_files_are_read_forwards(places: list[tuple[str | None, int]]) -> None:
+    rows = [page(f"http://e.org/{i}", (file, at, 1) if file else None) for i, (file, at) in enumerate(places)]
+    asked: list[str] = []
+
+    def read(warc_file: str, wanted: list[tuple[int, int]]) -> Iterator[warc.Response | warc.WarcError]:
+        asked.append(warc_file)
+        assert wanted == sorted(wanted)
+        if warc_file.startswith("gone"):
+            raise warc.WarcError("missing")
+        for offset, _ in wanted:
+            yield warc.WarcError("damaged") if offset == 3 else response(b"%d" % offset)
+
+    def document(each: Page) -> Result:
+        if int(each.body) % 2:
+            return Dropped(Reason.TOO_SHORT, "odd", ["seen"])
+        return Document(f"{each.url} {each.body.decode()}", None, "en", 0.9, 2, None, "x", ["seen"])
+
+    pages, links = tables(rows)
+    output = make_documents(pages, links, read, document)
+    documents, dropped = (
+        output.tables["documents"].to_pylist(),
+        output.tables["documents_dropped"].to_pylist(),
+    )
+    assert len(asked) == len(set(asked))
+    assert sorted(row["doc_id"] for row in documents + dropped) == pages["doc_id"].to_pylist()
+    assert [row["doc_id"] for row in documents] == sorted(row["doc_id"] for row in documents)
+    by_url = dict(zip((row["url"] for row in rows), places, strict=True))
+    for row in documents:
+        assert row["text"] == f"{row['url']} {by_url[row['url']][1]}"
+        assert row["score"] == len(row["url"])
+    broken = sum(file in ("gone.warc.gz", None) or at == 3 for file, at in places)
+    assert output.counts["warc_broken"] == broken
+    assert output.counts["seen"] == len(places) - broken
+    assert output.counts["kept"] == len(documents)
+
+
+def test_only_fetched_pages_are_read() -> None:
+    pages, _ = tables([page("http://e.org/1", None, "robots"), page("http://e.org/2", ("a", 0, 1))])
+    assert fetched(pages)["url"].to_pylist() == ["http://e.org/2"]
+
+
+def test_the_header_that_was_stored_tells_the_kind_and_the_link_names_the_page() -> None:
+    row = page("http://e.org/1", ("a", 0, 1)) | {"final_url": "http://e.org/moved", "content_type": None}
+    seen: list[Page] = []
+
+    def document(each: Page) -> Result:
+        seen.append(each)
+        return Document("t", "Title", "en", 0.5, 1, 737122, "plain", [])
+
+    pages, links = tables([row])
+    output = make_documents(pages, links, lambda file, places: iter([response(b"x", "text/plain")]), document)
+    assert seen == [Page("http://e.org/1", "http://e.org/moved", "text/plain", AT.toordinal(), b"x")]
+    (made,) = output.tables["documents"].to_pylist()
+    assert (made["url"], made["domain"], made["subreddit"]) == ("http://e.org/1", "example.org", "owls")
+    assert str(made["published"]) == "2019-03-04"
+    assert made["fetched_at"] == AT
+
+
+PROSE = "".join(
+    f"<p>Line {i} of a story about an owl that lived in the tower of a church.</p>" for i in range(9)
+)
+BODIES = {
+    "good": (f"<html><body><article>{PROSE}</article></body></html>", None),
+    "plain": ("It was a dark and stormy night, and the rain fell in torrents on the roof. " * 9, None),
+    "short": (
+        "<html><body><p>Only this one sentence about the owl in its tower.</p></body></html>",
+        "too_short",
+    ),
+    "german": (
+        "<html><body><article>"
+        + "<p>Die Eule wohnte im Turm der Kirche und schlief den ganzen Tag lang.</p>" * 9,
+        "language",
+    ),
+    "empty": ("", "body_empty"),
+    "wide": ("<p " + " ".join(f"a{i}=1" for i in range(400_000)) + ">", "extract_timeout"),
+    "damaged": ("<html><body><p>never read</p>", "warc_broken"),
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = open_corpus(str(tmp_path / "one"), create=True)
+    urls = [f"http://e.org/{kind}/{i}" for kind in BODIES for i in range(1 if kind == "wide" else 3)]
+    random.Random(5).shuffle(urls)
+    writer = warc.SegmentWriter(store, "pages/b/part-00000-00000.warc.gz", info={}, gzip_level=1)
+    rows = []
+    for url in urls:
+        kind = url.split("/")[3]
+        payload = BODIES[kind][0].encode()
+        media = b"text/plain" if kind == "plain" else b"text/html"
+        block = warc.http_block("HTTP/1.1 200 OK", [(b"Content-Type", media)], payload)
+        place = writer.add_response(url, block=block, payload_digest="sha1:x", fetched_at=AT, ip=None)
+        shift = 5 if kind == "damaged" else 0
+        rows.append(page(url, (writer.path, place.offset + shift, place.length)))
+    writer.commit()
+    rows.append(page("http://e.org/forbidden", None, "robots"))
+    for table, made in zip((PAGES, LINKS), tables(rows), strict=True):
+        parts = []
+        for index in range(NUM_PARTS):
+            mine = [part_of_id(doc_id, NUM_PARTS) == index for doc_id in made["doc_id"].to_pylist()]
+            parts.append(
+                write_part(
+                    store,
+                    table.folder("b"),
+                    f"part-{index:05}.parquet",
+                    table,
+                    [made.filter(pa.array(mine))],
+                    index,
+                    NUM_PARTS,
+                )
+            )
+        commit_table(store, table, "b", parts, counts={"fetched": len(rows) - 1}, num_parts=NUM_PARTS)
+    return store
+
+
+def test_the_door(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    digests = []
+    for root, workers in ((tmp_path / "one", "1"), (tmp_path / "two", "2")):
+        argv = [
+            "--corpus",
+            str(root),
+            "--batch",
+            "b",
+            "--set",
+            "clean.sandbox.cpu_s=0.5",
+            "--workers",
+            workers,
+        ]
+        assert run.main(argv) == 0
+        copy = Store(str(root))
+        manifests = [read_manifest(copy, table.name, "b") for table in (DOCUMENTS, DOCUMENTS_DROPPED)]
+        digests.append([part.digest for manifest in manifests for part in manifest.parts])
+    assert digests[0] == digests[1]
+    for kind, (_, reason) in BODIES.items():
+        rows = read_table(store, "documents" if reason is None else "documents_dropped", "b").to_pylist()
+        found = [row for row in rows if row["doc_id"] in _ids(kind)]
+        assert len(found) == (1 if kind == "wide" else 3), kind
+        assert {row.get("reason") for row in found} == {reason}
+    counts = read_manifest(store, "documents", "b").counts
+    assert counts["kept"] == 6
+    assert sum(counts.get(reason, 0) for reason in Reason) == 13
+    capsys.readouterr()
+    assert run.main(["--corpus", store.root, "--batch", "b", "--set", "clean.sandbox.cpu_s=0.5"]) == 0
+    assert "up to date" in capsys.readouterr().out
+
+
+def _ids(kind: str) -> set[str]:
+    return {xxh3_128_hexdigest(f"http://e.org/{kind}/{i}".encode()) for i in range(3)}
