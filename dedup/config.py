@@ -1,0 +1,32 @@
+"""Settings of the stage, composed of those that live in its modules."""
+
+from __future__ import annotations
+
+from corpus.config import Section
+from dedup.lsh import LshConfig
+from dedup.minhash import MinhashConfig
+from dedup.overlap import OverlapConfig
+from dedup.words import Engine, ShinglesConfig
+
+
+class DedupConfig(Section):
+    """All of `[dedup]`."""
+
+    threshold: float = 0.75
+    """Exact Jaccard similarity from which a page is a near-duplicate; where the S-curve of the default bands is steep."""
+    shingles: ShinglesConfig = ShinglesConfig()
+    """What near-duplicates are compared by."""
+    minhash: MinhashConfig = MinhashConfig()
+    """How shingles become a signature."""
+    lsh: LshConfig = LshConfig()
+    """How signatures are cut into bands."""
+    testsets: tuple[str, ...] = ()
+    """Files or folders with evaluation sets (corpus/testsets.py) whose overlap is measured and removed; none: no overlap step."""
+    overlap: OverlapConfig = OverlapConfig()
+    """What counts as overlap with a test set, and what becomes of it."""
+    engine: Engine = "numba"
+    """Compiled kernels, or plain numpy: slower by 20 times and more, the same bytes."""
+
+    def model_post_init(self, context: object) -> None:
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold is {self.threshold}; allowed: above 0, up to 1")

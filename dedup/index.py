@@ -1,0 +1,89 @@
+"""What earlier batches kept, for the next batch to meet: the table `bands`, by key.
+
+A new batch reads of it only the rows whose keys it has itself. Keys mean something only together with the parameters
+that made them, which are in the manifest; another's index is refused with both values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from corpus.errors import InputError
+from corpus.layout import Store, table_dir
+from corpus.manifest import Input, Manifest, find_manifest
+from corpus.runner import earlier_batches
+from dedup import ids
+from dedup.config import DedupConfig
+
+SECTIONS = ("threshold", "shingles", "minhash", "lsh")
+"""Settings that all batches of a corpus must share."""
+
+
+def earlier_indexes(store: Store, batch: str, config: DedupConfig) -> list[Manifest]:
+    """The manifests of `bands` of the batches before this one, in order.
+
+    Raises: InputError for an earlier batch that is not deduplicated yet, or was with other parameters.
+    """
+    found = []
+    for name in earlier_batches(store, batch):
+        manifest = find_manifest(store, "bands", name)
+        if manifest is None or find_manifest(store, "verdicts", name) is None:
+            raise InputError(
+                f"{store.root}: batch {name!r} comes before {batch!r} and has no verdicts yet; "
+                f"run `python -m dedup.run --corpus {store.root} --batch {name}` first"
+            )
+        _check_parameters(store, manifest, config)
+        found.append(manifest)
+    return found
+
+
+def index_inputs(manifests: Sequence[Manifest]) -> list[Input]:
+    """What a step that meets these indexes depends on."""
+    return [Input(table="bands", batch=each.batch, fingerprint=each.fingerprint) for each in manifests]
+
+
+def key_range(index: int, num_parts: int) -> tuple[int, int]:
+    """Keys of part `index`, as a half-open range of their upper 32 bits."""
+    return -(-(index << 32) // num_parts), -(-((index + 1) << 32) // num_parts)
+
+
+def part_of_keys(keys: np.ndarray, num_parts: int) -> np.ndarray:
+    """The part of every key. Shapes (n,) uint64 to (n,) int64."""
+    return ((keys >> np.uint64(32)) * np.uint64(num_parts) >> np.uint64(32)).astype(np.int64)
+
+
+def read_matching(store: Store, manifest: Manifest, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(keys, ids) of the rows whose key is in `wanted` (ascending, distinct); reads ids only where a key matches."""
+    keys, docs = [np.zeros(0, np.uint64)], [np.zeros(0, "S16")]
+    if wanted.size:
+        first, last = part_of_keys(wanted[[0, -1]], manifest.num_parts).tolist()
+        for part in manifest.parts[first : last + 1]:
+            with store.open_input(f"{table_dir('bands', manifest.batch)}/{part.file}") as stream:
+                file = pq.ParquetFile(stream)
+                for group in range(file.num_row_groups):
+                    found = file.read_row_group(group, columns=["key"], use_threads=False)["key"].to_numpy()
+                    near = wanted[
+                        np.searchsorted(wanted, found[0]) : np.searchsorted(wanted, found[-1], "right")
+                    ]
+                    if near.size == 0 or not (hit := np.isin(found, near)).any():
+                        continue
+                    rows = file.read_row_group(group, columns=["doc_id"], use_threads=False)
+                    keys.append(found[hit])
+                    docs.append(ids.pack(rows["doc_id"].filter(hit)))
+    return np.concatenate(keys), np.concatenate(docs)
+
+
+def _check_parameters(store: Store, manifest: Manifest, config: DedupConfig) -> None:
+    for name in SECTIONS:
+        ours = getattr(config, name)
+        ours = ours.model_dump(mode="json") if hasattr(ours, "model_dump") else ours
+        theirs = manifest.config.get(name)
+        if ours != theirs:
+            raise InputError(
+                f"{store.root}: dedup.{name} is {ours!r} and batch {manifest.batch!r} was made with {theirs!r}; batches of a "
+                f"corpus must agree: use its setting, or rebuild it with "
+                f"`python -m dedup.run --corpus {store.root} --batch {manifest.batch} --rebuild` and this one"
+            )

@@ -1,0 +1,304 @@
+"""Compiled loops over whole batches: bytes to words, words to signatures, words to hits. No Python object per page.
+
+Each has a numpy twin beside its use (`words`, `minhash`, `overlap`) with equal results; tests hold them together.
+numba compiles at the first call and keeps the machine code on disk, so that a machine pays once; where it finds no
+folder that it may write to, it compiles in every process instead.
+
+Arithmetic is on uint64 and wraps, on purpose. numba widens mixed integers, hence the explicit casts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """`numba.njit` with its cache on disk where there is a place for one."""
+    try:
+        compiled_function: F = numba.njit(cache=True, nogil=True)(function)
+    except (
+        RuntimeError
+    ):  # numba: no locator available, neither beside the source nor in the user's cache folder
+        compiled_function = numba.njit(nogil=True)(function)
+    return compiled_function
+
+
+@compiled
+def _mix(value: Any) -> Any:
+    """MurmurHash3's 64-bit finalizer: a bijection that spreads every bit."""
+    value ^= value >> np.uint64(33)
+    value *= np.uint64(0xFF51AFD7ED558CCD)
+    value ^= value >> np.uint64(33)
+    value *= np.uint64(0xC4CEB9FE1A85EC53)
+    return value ^ (value >> np.uint64(33))
+
+
+@compiled
+def _step(state: Any, code: Any, multiplier: Any) -> Any:
+    state = (state ^ np.uint64(code)) * multiplier
+    return state ^ (state >> np.uint64(32))
+
+
+@compiled
+def _decode(data: Any, position: Any) -> Any:
+    """(code point, bytes) of the UTF-8 character at `position`; the text is valid, Arrow has checked it."""
+    first = np.int64(data[position])
+    if first < 0x80:
+        return first, 1
+    if first < 0xE0:
+        return (first & 0x1F) << 6 | (np.int64(data[position + 1]) & 0x3F), 2
+    if first < 0xF0:
+        return (
+            (first & 0x0F) << 12
+            | (np.int64(data[position + 1]) & 0x3F) << 6
+            | (np.int64(data[position + 2]) & 0x3F)
+        ), 3
+    return (
+        (first & 0x07) << 18
+        | (np.int64(data[position + 1]) & 0x3F) << 12
+        | (np.int64(data[position + 2]) & 0x3F) << 6
+        | (np.int64(data[position + 3]) & 0x3F)
+    ), 4
+
+
+@compiled
+def hash_words(
+    data: Any, offsets: Any, codes: Any, expansions: Any, seed: Any, multiplier: Any, hashes: Any, bounds: Any
+) -> int:
+    """Hash every word of every text into `hashes`; `bounds[i]..bounds[i + 1]` are those of text i. The number of words.
+
+    Shapes: data (bytes,) uint8; offsets (texts + 1,) int64; hashes with room for a word per byte; bounds (texts + 1,).
+    """
+    count = 0
+    alone = np.int32(1 << 24)
+    expansion = np.int32(1 << 28)
+    one = np.zeros(1, np.int32)
+    for text in range(offsets.size - 1):
+        bounds[text] = count
+        state = seed
+        inside = False
+        position = offsets[text]
+        end = offsets[text + 1]
+        while position < end:
+            byte = data[np.uint64(position)]
+            if byte < 0x80:
+                position += 1
+                code = codes[byte]
+                if code > 0:
+                    state = _step(state, code, multiplier)
+                    inside = True
+                elif inside and code == 0:
+                    hashes[np.uint64(count)] = _mix(state)
+                    count += 1
+                    state = seed
+                    inside = False
+                continue
+            point, length = _decode(data, position)
+            position += length
+            code = codes[point]
+            if code >= expansion:
+                offset = (code & ~expansion) >> 5
+                several = expansions[offset : offset + (code & 31)]
+            else:
+                one[0] = code
+                several = one
+            for each in several:
+                if each == -1:
+                    continue
+                if inside and (each == 0 or each >= alone):
+                    hashes[count] = _mix(state)
+                    count += 1
+                    state = seed
+                    inside = False
+                if each >= alone:
+                    hashes[count] = _mix(_step(seed, each - alone, multiplier))
+                    count += 1
+                elif each > 0:
+                    state = _step(state, each, multiplier)
+                    inside = True
+        if inside:
+            hashes[count] = _mix(state)
+            count += 1
+    bounds[offsets.size - 1] = count
+    return count
+
+
+@compiled
+def hash_ngrams(
+    words: Any, bounds: Any, n: Any, base: Any, length_salt: Any, hashes: Any, out_bounds: Any
+) -> int:
+    """Hash the n-grams of every text, or the one shorter gram of a text with fewer words. The number of grams."""
+    count = 0
+    top = np.uint64(1)
+    for _ in range(n - 1):
+        top *= base
+    for text in range(bounds.size - 1):
+        out_bounds[text] = count
+        first = bounds[text]
+        last = bounds[text + 1]
+        size = min(np.int64(n), last - first)
+        if size == 0:
+            continue
+        state = np.uint64(0)
+        for index in range(first, first + size):
+            state = state * base + words[index]
+        salt = np.uint64(size) * length_salt
+        hashes[count] = _mix(state ^ salt)
+        count += 1
+        for index in range(first + size, last):
+            state = (state - words[index - size] * top) * base + words[index]
+            hashes[count] = _mix(state ^ salt)
+            count += 1
+    out_bounds[bounds.size - 1] = count
+    return count
+
+
+@compiled
+def hash_contents(words: Any, bounds: Any, salt: Any, base: Any, length_salt: Any, out: Any) -> None:
+    """One 64-bit hash over the sequence of words of every text, in `out` (texts,)."""
+    for text in range(bounds.size - 1):
+        total = np.uint64(0)
+        place = np.uint64(0)
+        for index in range(bounds[text], bounds[text + 1]):
+            total += _mix((words[index] ^ salt) + place)
+            place += base
+        out[text] = _mix(total ^ (np.uint64(bounds[text + 1] - bounds[text]) * length_salt))
+
+
+@compiled
+def distinct(hashes: Any, bounds: Any, slots: Any, out: Any, out_bounds: Any) -> int:
+    """The distinct hashes of every text, in order of first appearance, through one small hash set that is reused.
+
+    `slots` (power of two, at least twice the hashes of the largest text) must be zero and is zero again afterwards;
+    the value zero has no slot of its own and is told apart by a flag.
+    """
+    count = 0
+    for text in range(bounds.size - 1):
+        out_bounds[text] = count
+        num = bounds[text + 1] - bounds[text]
+        size = np.int64(4)
+        while size < 2 * num:
+            size *= 2
+        mask = np.uint64(size - 1)
+        zero_seen = False
+        for index in range(bounds[text], bounds[text + 1]):
+            value = hashes[index]
+            if value == 0:
+                if not zero_seen:
+                    zero_seen = True
+                    out[count] = value
+                    count += 1
+                continue
+            slot = value & mask
+            while slots[slot] != 0 and slots[slot] != value:
+                slot = (slot + np.uint64(1)) & mask
+            if slots[slot] == 0:
+                slots[slot] = value
+                out[count] = value
+                count += 1
+        slots[:size] = 0
+    out_bounds[bounds.size - 1] = count
+    return count
+
+
+@compiled
+def minima(hashes: Any, bounds: Any, factors: Any, offsets: Any, signatures: Any) -> None:
+    """MinHash of every text: per permutation k the least of factors[k] * h + offsets[k] modulo 2**32.
+
+    Shapes: hashes (m,) uint32, mixed already; signatures (texts, num_perm) uint32, filled with the greatest value.
+    """
+    num_perm = factors.size
+    for text in range(bounds.size - 1):
+        row = signatures[text]
+        index = bounds[text]
+        end = bounds[text + 1]
+        while index + 4 <= end:  # four at a time: a third of the loads and stores
+            h0 = hashes[index]
+            h1 = hashes[index + 1]
+            h2 = hashes[index + 2]
+            h3 = hashes[index + 3]
+            for k in range(num_perm):
+                a = factors[k]
+                b = offsets[k]
+                v0 = np.uint32(a * h0 + b)
+                v1 = np.uint32(a * h1 + b)
+                v2 = np.uint32(a * h2 + b)
+                v3 = np.uint32(a * h3 + b)
+                row[k] = min(row[k], min(min(v0, v1), min(v2, v3)))
+            index += 4
+        while index < end:
+            h0 = hashes[index]
+            for k in range(num_perm):
+                row[k] = min(row[k], np.uint32(factors[k] * h0 + offsets[k]))
+            index += 1
+
+
+@compiled
+def find_grams(
+    words: Any,
+    bounds: Any,
+    lengths: Any,
+    base: Any,
+    length_salt: Any,
+    filter_bits: Any,
+    filter_bases: Any,
+    filter_shifts: Any,
+    starts: Any,
+    start_shift: Any,
+    keys: Any,
+    first_text: Any,
+    hit_text: Any,
+    hit_word: Any,
+    hit_key: Any,
+) -> Any:
+    """Look up every gram of every given length: (hits, next text). Stops before a text that might overflow the room.
+
+    `keys` ascend; `starts[p]` is where those with top bits p begin. A bit of `filter_bits` tells most others away: every
+    length has its own stretch, from bit filter_bases[i] on, so that those of the few short passages stay in the cache.
+    """
+    count = 0
+    room = hit_text.size
+    tops = np.ones(lengths.size, np.uint64)
+    for which in range(lengths.size):
+        for _ in range(lengths[which] - 1):
+            tops[which] *= base
+    text = first_text
+    while text < bounds.size - 1:
+        first = bounds[text]
+        last = bounds[text + 1]
+        if count + (last - first) * lengths.size > room:
+            break
+        for which in range(lengths.size):
+            size = lengths[which]
+            if last - first < size:
+                continue
+            top = tops[which]
+            filter_base = filter_bases[which]
+            filter_shift = filter_shifts[which]
+            salt = np.uint64(size) * length_salt
+            state = np.uint64(0)
+            for index in range(first, first + size - 1):
+                state = state * base + words[index]
+            for index in range(first + size - 1, last):
+                state = state * base + words[index]
+                value = _mix(state ^ salt)
+                state -= words[index - size + 1] * top
+                bit = filter_base + (value >> filter_shift)
+                if filter_bits[bit >> np.uint64(3)] & (np.uint8(1) << np.uint8(bit & np.uint64(7))) == 0:
+                    continue
+                prefix = value >> start_shift
+                for key in range(starts[prefix], starts[prefix + np.uint64(1)]):
+                    if keys[key] == value:
+                        hit_text[count] = text
+                        hit_word[count] = index - size + 1 - first
+                        hit_key[count] = key
+                        count += 1
+                        break
+        text += 1
+    return count, text

@@ -1,0 +1,255 @@
+"""The steps from documents to what overlap with test sets does to them.
+
+ngrams    (gather)  the test sets to their grams
+hits      (map)     pages to the grams they contain
+overlap   (gather)  all grams that were met, and how many pages have them
+overlaps  (map)     what becomes of each page that has some
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+
+from corpus.layout import Store
+from corpus.manifest import Input, batches, find_manifest, find_manifest_in
+from corpus.runner import earlier_batches
+from corpus.schemas import DOCUMENTS
+from corpus.step import Context, Gather, GatherFunction, Joins, Map, MapFunction, Output
+from corpus.tables import read_file, read_table
+from corpus.testsets import find_testsets, load_testsets
+from dedup import overlap
+from dedup.config import DedupConfig
+from dedup.overlap import NgramIndex
+from dedup.scratch import HITS, NGRAMS, OVERLAP, OVERLAPS, SEEN
+from dedup.words import slices, word_hashes, word_spans
+
+
+def load_ngrams(config: DedupConfig, context: Context) -> GatherFunction:
+    """The test sets' grams, from their files."""
+
+    def gather(tables: Mapping[str, Iterator[pa.Table]]) -> Output:
+        sets = load_testsets(config.testsets)
+        grams = overlap.ngrams_of(sets, config.overlap, config.engine)
+        names = pa.array([each.name for each in sets], pa.string())
+        table = pa.table(
+            {
+                "ngram": grams.ngram,
+                "n": grams.n,
+                "removes": grams.removes,
+                "testsets": pa.ListArray.from_arrays(
+                    pa.array(grams.testsets.bounds.astype(np.int32)),
+                    names.take(pa.array(grams.testsets.values)),
+                ),
+            }
+        )
+        return Output({NGRAMS.name: table})
+
+    return gather
+
+
+def load_hits(config: DedupConfig, context: Context) -> MapFunction:
+    """Pages to the grams of test sets that they contain."""
+    index, lengths, removes = _load_index(context)
+
+    def apply(documents: pa.Table, joins: Joins) -> Output:
+        texts = documents["text"].combine_chunks()
+        seen, rows = [], []
+        for first, after in slices(texts):
+            piece = texts.slice(first, after - first)
+            found = overlap.find(word_hashes(piece, config.engine), index, config.engine)
+            pairs = np.unique(found.text * max(1, index.keys.size) + found.key) % max(1, index.keys.size)
+            seen.append(pairs)
+            counted = removes[found.key]
+            for text in np.unique(found.text[counted]).tolist():
+                here = counted & (found.text == text)
+                row = _hit_row(piece[text].as_py(), found.word[here], found.key[here], index, lengths)
+                rows.append({"doc_id": documents["doc_id"][first + text].as_py(), **row})
+        keys, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *seen]), return_counts=True)
+        seen_table = pa.table(
+            {"ngram": index.keys[keys], "n": lengths[keys], "num_documents": counts.astype(np.int32)}
+        )
+        hits = pa.Table.from_pylist(rows, HITS.schema)
+        return Output({HITS.name: hits, SEEN.name: seen_table}, Counter(pages_with_hits=len(rows)))
+
+    return apply
+
+
+def load_overlap(config: DedupConfig, context: Context) -> GatherFunction:
+    """The grams of all runs together: the batch's row in the table of GPT-2, as counts per set."""
+
+    def gather(tables: Mapping[str, Iterator[pa.Table]]) -> Output:
+        table = _summed([SEEN.schema.empty_table(), *tables[SEEN.name]])
+        return Output({OVERLAP.name: table}, shares(read_ngrams(context.store, context.batch), table))
+
+    return gather
+
+
+def load_overlaps(config: DedupConfig, context: Context) -> MapFunction:
+    """Pages with hits to what becomes of them."""
+    common = _common(context, config.overlap.common_pages)
+    grams = read_ngrams(context.store, context.batch)
+    keys, testsets = grams["ngram"].to_numpy(), grams["testsets"]
+
+    def apply(hits: pa.Table, joins: Joins) -> Output:
+        rows = [_overlap_row(row, common, keys, testsets, config) for row in hits.to_pylist()]
+        made = [row for row in rows if row["overlap_ngrams"]]
+        return Output({OVERLAPS.name: pa.Table.from_pylist(made, OVERLAPS.schema)})
+
+    return apply
+
+
+def shares(grams: pa.Table, seen: pa.Table) -> Counter[str]:
+    """Per test set and n: `<set> <n>-grams` and `<set> <n>-grams found`, distinct ones. Exact."""
+    found = np.isin(grams["ngram"].to_numpy(), seen["ngram"].to_numpy())
+    lists = grams["testsets"].combine_chunks()
+    row = np.repeat(np.arange(grams.num_rows), lists.value_lengths().to_numpy())
+    names = lists.flatten().dictionary_encode()
+    lengths = grams["n"].to_numpy()
+    counts: Counter[str] = Counter()
+    place = names.indices.to_numpy()
+    for number, name in enumerate(names.dictionary.to_pylist()):
+        mine = row[place == number]
+        for n in np.unique(lengths[mine]).tolist():
+            those = mine[lengths[mine] == n]
+            counts[f"{name} {n}-grams"] = those.size
+            counts[f"{name} {n}-grams found"] = int(found[those].sum())
+    return counts
+
+
+def read_ngrams(store: Store, batch: str) -> pa.Table:
+    """The test sets' grams of the batch that is being worked on."""
+    manifest = find_manifest_in(store, NGRAMS.folder(batch))
+    assert manifest is not None, "the step before has committed them"
+    return read_file(store, f"{NGRAMS.folder(batch)}/{manifest.parts[0].file}")
+
+
+def depends_on_testsets(config: DedupConfig, context: Context) -> list[Input]:
+    """The test sets by digest. Raises InputError for a path that is not there."""
+    return [
+        Input(table="testset", batch=file.name, fingerprint=file.digest)
+        for file in find_testsets(config.testsets)
+    ]
+
+
+def depends_on_earlier(config: DedupConfig, context: Context) -> list[Input]:
+    """What earlier batches contain of test sets: common speech is counted over them too."""
+    return [
+        Input(table=OVERLAP.name, batch=name, fingerprint=manifest.fingerprint)
+        for name in earlier_batches(context.store, context.batch)
+        if (manifest := find_manifest(context.store, OVERLAP.name, name)) is not None
+    ]
+
+
+def _common(context: Context, most_pages: int) -> np.ndarray:
+    """Grams in more pages of this and earlier batches than are counted as overlap, ascending."""
+    if most_pages == 0:
+        return np.zeros(0, np.uint64)
+    before = set(earlier_batches(context.store, context.batch)) | {context.batch}
+    names = [manifest.batch for manifest in batches(context.store, OVERLAP.name) if manifest.batch in before]
+    table = _summed([read_table(context.store, OVERLAP.name, name) for name in names])
+    values: np.ndarray = table["ngram"].to_numpy()[table["num_documents"].to_numpy() > most_pages]
+    return values
+
+
+def _summed(tables: list[pa.Table]) -> pa.Table:
+    """One row per gram, ascending, with the pages of all rows together."""
+    whole = pa.concat_tables(tables)
+    ngram, first, place = np.unique(whole["ngram"].to_numpy(), return_index=True, return_inverse=True)
+    pages = np.bincount(place, whole["num_documents"].to_numpy(), ngram.size).astype(np.int32)
+    return pa.table(
+        {"ngram": ngram, "n": whole["n"].to_numpy()[first], "num_documents": pages}, OVERLAP.schema
+    )
+
+
+def _hit_row(
+    text: str, word: np.ndarray, key: np.ndarray, index: NgramIndex, lengths: np.ndarray
+) -> dict[str, object]:
+    starts, ends = word_spans(text)
+    return {
+        "num_chars": len(text),
+        "ngrams": index.keys[key],
+        "starts": starts[word],
+        "ends": ends[word + lengths[key] - 1],
+    }
+
+
+def _overlap_row(
+    row: dict[str, list[int]],
+    common: np.ndarray,
+    keys: np.ndarray,
+    testsets: pa.ChunkedArray,
+    config: DedupConfig,
+) -> dict[str, object]:
+    grams = np.array(row["ngrams"], np.uint64)
+    counted = ~np.isin(grams, common)
+    spans = [
+        span for span, kept in zip(zip(row["starts"], row["ends"], strict=True), counted, strict=True) if kept
+    ]
+    judgement = overlap.judge(spans, int(row["num_chars"]), config.overlap)  # type: ignore[call-overload]
+    places = np.searchsorted(keys, np.unique(grams[counted]))
+    return {
+        "doc_id": row["doc_id"],
+        "dropped": judgement.dropped,
+        "testsets": sorted({name for place in places for name in testsets[int(place)].as_py()}),
+        "overlap_ngrams": len(spans),
+        "cuts": [{"start": start, "end": end} for start, end in judgement.cuts],
+    }
+
+
+def _load_index(context: Context) -> tuple[NgramIndex, np.ndarray, np.ndarray]:
+    folder = NGRAMS.folder(context.batch)
+    manifest = find_manifest_in(context.store, folder)
+    assert manifest is not None, "the step before has committed them"
+    return _read_index(context.store.root, f"{folder}/{manifest.parts[0].file}", manifest.fingerprint)
+
+
+@lru_cache(maxsize=1)
+def _read_index(root: str, path: str, fingerprint: str) -> tuple[NgramIndex, np.ndarray, np.ndarray]:
+    """(index, n of every gram, whether it is removed): made once per process and kept for its next parts."""
+    table = read_file(Store(root), path, ["ngram", "n", "removes"])
+    ngram, n = table["ngram"].to_numpy(), table["n"].to_numpy()
+    return overlap.build_index(ngram, n), n, table["removes"].to_numpy()
+
+
+def steps() -> tuple[Gather | Map, ...]:
+    """The steps, in order."""
+    return (
+        Gather(
+            name="dedup/ngrams",
+            reads={},
+            writes=(NGRAMS,),
+            sections=("overlap",),
+            depends=depends_on_testsets,
+            load=load_ngrams,
+        ),
+        Map(
+            name="dedup/hits",
+            reads=DOCUMENTS,
+            columns=("doc_id", "text"),
+            writes=(HITS, SEEN),
+            sections=("overlap",),
+            depends=depends_on_testsets,
+            load=load_hits,
+        ),
+        Gather(
+            name="dedup/overlap",
+            reads={SEEN: tuple(SEEN.schema.names)},
+            writes=(OVERLAP,),
+            sections=("overlap",),
+            depends=depends_on_testsets,
+            load=load_overlap,
+        ),
+        Map(
+            name="dedup/overlaps",
+            reads=HITS,
+            writes=(OVERLAPS,),
+            sections=("overlap",),
+            depends=depends_on_earlier,
+            load=load_overlaps,
+        ),
+    )

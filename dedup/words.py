@@ -1,0 +1,264 @@
+"""Text to words to hashed n-grams: the one rule that near-duplicates and test-set overlap share.
+
+Which characters make words is said in `folding`. A word is hashed to 64 bits from its folded code points; an n-gram
+from its words' hashes, as a polynomial that can roll, mixed at the end together with n. A text with fewer than n
+words (but at least one) has one shorter gram instead of none. The seeds are fixed: the hashes are part of the index.
+
+Two engines give equal hashes: `numba` (compiled, `kernels`) and `numpy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from corpus.config import Section
+from dedup import folding
+
+Engine = Literal["numba", "numpy"]
+
+WORD_SEED = np.uint64(0x9E3779B97F4A7C15)
+WORD_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
+NGRAM_BASE = np.uint64(0x9FB21C651E98DF25)
+LENGTH_SALT = np.uint64(0xC2B2AE3D27D4EB4F)
+CONTENT_SALTS = (np.uint64(0x165667B19E3779F9), np.uint64(0x27D4EB2F165667C5))
+MOST_WORDS_PER_BYTE = 2
+"""Reached by squared Katakana abbreviations: three bytes that fold to six words."""
+SLICE_BYTES = 16 << 20
+"""Text that is worked on at a time: bounds the arrays of hashes, which take some 4 bytes per byte of text."""
+
+
+class ShinglesConfig(Section):
+    """What near-duplicates are compared by."""
+
+    normalizer: Literal["words-1"] = "words-1"
+    """Rule from text to words (`dedup/folding.py`); recorded so that another rule's index is refused."""
+    n: int = 5
+    """Words in a shingle; 5 as in OpenWebText, MassiveText and FineWeb. From 1 to 64."""
+
+    def model_post_init(self, context: object) -> None:
+        if not 1 <= self.n <= 64:
+            raise ValueError(f"n is {self.n}; allowed: 1 to 64 words")
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Rows of different lengths in one array: row i is values[bounds[i]:bounds[i + 1]]."""
+
+    values: np.ndarray
+    bounds: np.ndarray
+
+    def __len__(self) -> int:
+        return self.bounds.size - 1
+
+    def row(self, index: int) -> np.ndarray:
+        """Row `index`, a view."""
+        return self.values[self.bounds[index] : self.bounds[index + 1]]
+
+    def lengths(self) -> np.ndarray:
+        """(rows,) int64."""
+        return np.diff(self.bounds)
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+    """MurmurHash3's 64-bit finalizer, element by element: a bijection that spreads every bit."""
+    values = (values ^ (values >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    values = (values ^ (values >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+    return values ^ (values >> np.uint64(33))
+
+
+def slices(texts: pa.Array, slice_bytes: int = SLICE_BYTES) -> Iterator[tuple[int, int]]:
+    """(first row, row after the last) of runs of texts that together hold about `slice_bytes`; each at least one text."""
+    offsets, _ = text_buffers(texts)
+    first = 0
+    while first < len(texts):
+        after = int(np.searchsorted(offsets, offsets[first] + slice_bytes, "right")) - 1
+        after = min(max(after, first + 1), len(texts))
+        yield first, after
+        first = after
+
+
+def text_buffers(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """(offsets (n + 1,) int64, bytes uint8) behind an array of strings without nulls, uncopied."""
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    wide = pa.types.is_large_string(texts.type)
+    _, offset_buffer, data_buffer = texts.buffers()
+    if len(texts) == 0 or offset_buffer is None:
+        return np.zeros(1, np.int64), np.zeros(0, np.uint8)
+    offsets = np.frombuffer(offset_buffer, np.int64 if wide else np.int32)
+    offsets = offsets[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else np.zeros(0, np.uint8)
+    return offsets, data
+
+
+def word_hashes(texts: pa.Array | pa.ChunkedArray, engine: Engine = "numba") -> Ragged:
+    """The 64-bit hashes of the words of every text, in order."""
+    offsets, data = text_buffers(texts)
+    table = folding.load()
+    if engine == "numpy":
+        return _word_hashes_numpy(offsets, data, table)
+    from dedup import kernels
+
+    hashes = np.empty(MOST_WORDS_PER_BYTE * int(offsets[-1] - offsets[0]), np.uint64)
+    bounds = np.empty(offsets.size, np.int64)
+    count = kernels.hash_words(
+        data, offsets, table.codes, table.expansions, WORD_SEED, WORD_MULTIPLIER, hashes, bounds
+    )
+    return Ragged(hashes[:count].copy(), bounds)
+
+
+def ngram_hashes(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
+    """The 64-bit hashes of the n-grams of every row of `words`; one shorter gram for a row of fewer words, none for none."""
+    if engine == "numpy":
+        return _ngram_hashes_numpy(words, n)
+    from dedup import kernels
+
+    hashes = np.empty(words.values.size, np.uint64)
+    bounds = np.empty_like(words.bounds)
+    count = kernels.hash_ngrams(words.values, words.bounds, n, NGRAM_BASE, LENGTH_SALT, hashes, bounds)
+    return Ragged(hashes[:count], bounds)
+
+
+def shingle_set(text: str, n: int) -> np.ndarray:
+    """The distinct shingles of one text, ascending: what exact Jaccard is computed on. Shape (k,) uint64."""
+    return np.unique(ngram_hashes(word_hashes(pa.array([text]), "numpy"), n, "numpy").values)
+
+
+def jaccard(left: np.ndarray, right: np.ndarray) -> float:
+    """Exact Jaccard similarity of two ascending arrays of distinct values; two empty sets have 0."""
+    if left.size + right.size == 0:
+        return 0.0
+    shared = int(np.intersect1d(left, right, assume_unique=True).size)
+    return shared / (left.size + right.size - shared)
+
+
+def content_hashes(words: Ragged, engine: Engine = "numba") -> np.ndarray:
+    """128 bits over the sequence of words of every text. Shape (texts, 2) uint64; equal for equal normalised texts."""
+    if engine == "numpy":
+        return _content_hashes_numpy(words)
+    from dedup import kernels
+
+    lanes = [np.empty(len(words), np.uint64) for _ in CONTENT_SALTS]
+    for lane, salt in zip(lanes, CONTENT_SALTS, strict=True):
+        kernels.hash_contents(words.values, words.bounds, salt, NGRAM_BASE, LENGTH_SALT, lane)
+    return np.stack(lanes, axis=1)
+
+
+def _content_hashes_numpy(words: Ragged) -> np.ndarray:
+    place = np.arange(words.values.size, dtype=np.uint64) - np.repeat(
+        words.bounds[:-1].astype(np.uint64), words.lengths()
+    )
+    result = np.empty((len(words), 2), np.uint64)
+    for lane, salt in enumerate(CONTENT_SALTS):
+        placed = mix((words.values ^ salt) + place * NGRAM_BASE)
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(placed, dtype=np.uint64)])
+        total = sums[words.bounds[1:]] - sums[words.bounds[:-1]]
+        result[:, lane] = mix(total ^ words.lengths().astype(np.uint64) * LENGTH_SALT)
+    return result
+
+
+def word_spans(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where the words of one text stand: (starts, ends) in code points, half-open. Shapes (words,) int32."""
+    points = np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.int64)
+    codes, position = _expand(folding.load(), points, np.arange(points.size))
+    starts, ends, _, position = _cut(codes, np.zeros(codes.size, np.int64), position)
+    return position[starts].astype(np.int32), (position[ends - 1] + 1).astype(np.int32)
+
+
+def split_words(text: str) -> list[tuple[str, int, int]]:
+    """(folded word, start, end) of every word of one text, in code points: the rule, readable. For looking, not for bulk."""
+    table = folding.load()
+    found: list[tuple[str, int, int]] = []
+    word, start, end = "", 0, 0
+    for position, character in enumerate(text):
+        for code in table.of(ord(character)):
+            if word and (code == folding.BREAK or code >= folding.ALONE):
+                found.append((word, start, end))
+                word = ""
+            if code >= folding.ALONE:
+                found.append((chr(code - folding.ALONE), position, position + 1))
+            elif code != folding.BREAK:
+                start = start if word else position
+                word, end = word + chr(code), position + 1
+    if word:
+        found.append((word, start, end))
+    return found
+
+
+def _word_hashes_numpy(offsets: np.ndarray, data: np.ndarray, table: folding.Folding) -> Ragged:
+    """The same without compiled code: decode all, expand all, cut into words, hash them one character deep at a time."""
+    points, owner = _decode(offsets, data)
+    codes, owner = _expand(table, points, owner)
+    starts, ends, codes, owner = _cut(codes, owner, owner)
+    lengths = ends - starts
+    values = (codes & ~folding.ALONE).astype(np.uint64)
+    state = np.full(starts.size, WORD_SEED)
+    active = np.arange(starts.size)
+    depth = 0
+    while active.size:
+        step = (state[active] ^ values[starts[active] + depth]) * WORD_MULTIPLIER
+        state[active] = step ^ (step >> np.uint64(32))
+        depth += 1
+        active = active[lengths[active] > depth]
+    bounds = np.searchsorted(owner[starts], np.arange(offsets.size)).astype(np.int64)
+    return Ragged(mix(state), bounds)
+
+
+def _cut(
+    codes: np.ndarray, owner: np.ndarray, position: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(starts, ends) of the words among the codes that count for something, these codes, and their positions."""
+    keep = codes != folding.NOTHING
+    codes, owner, position = codes[keep], owner[keep], position[keep]
+    alone = codes >= folding.ALONE
+    letter = codes > 0
+    # A word begins at a letter that no letter of the same text and word precedes.
+    follows = np.zeros(codes.size, bool)
+    follows[1:] = letter[1:] & letter[:-1] & ~alone[1:] & ~alone[:-1] & (owner[1:] == owner[:-1])
+    starts = np.flatnonzero(letter & ~follows)
+    ends_before = np.flatnonzero(~follows)
+    after = np.searchsorted(ends_before, starts, "right")
+    ends = np.append(ends_before, codes.size)[after]
+    return starts, ends, codes, position
+
+
+def _decode(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(code points, the text that each belongs to) of UTF-8 texts."""
+    data = data[offsets[0] : offsets[-1]]
+    points = np.frombuffer(data.tobytes().decode().encode("utf-32-le"), np.uint32).astype(np.int64)
+    starts = np.flatnonzero((data & 0xC0) != 0x80)
+    owner = np.searchsorted(offsets - offsets[0], starts, "right") - 1
+    return points, owner
+
+
+def _expand(table: folding.Folding, points: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every character replaced by what it folds to."""
+    codes = table.codes[points]
+    several = codes >= folding.EXPANSION
+    lengths = np.where(several, codes & 31, 1)
+    first = np.cumsum(lengths) - lengths
+    result = np.repeat(codes, lengths)
+    within = np.arange(result.size) - np.repeat(first, lengths)
+    base = np.repeat(np.where(several, (codes & ~folding.EXPANSION) >> 5, 0), lengths)
+    spread = np.repeat(several, lengths)
+    result[spread] = table.expansions[(base + within)[spread]]
+    return result, np.repeat(owner, lengths)
+
+
+def _ngram_hashes_numpy(words: Ragged, n: int) -> Ragged:
+    sizes = np.minimum(words.lengths(), n)
+    counts = np.where(sizes > 0, words.lengths() - sizes + 1, 0)
+    bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    owner = np.repeat(np.arange(len(words)), counts)
+    start = np.arange(bounds[-1]) - bounds[owner] + words.bounds[owner]
+    size = sizes[owner]
+    state = np.zeros(owner.size, np.uint64)
+    for depth in range(n):
+        active = size > depth
+        state[active] = state[active] * NGRAM_BASE + words.values[start[active] + depth]
+    return Ragged(mix(state ^ size.astype(np.uint64) * LENGTH_SALT), bounds)
