@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import brotli
@@ -106,10 +107,8 @@ def decode_body(wire: bytes, encodings: Sequence[str], max_bytes: int) -> bytes:
         decoder = BodyDecoder(encodings, max_bytes=max_bytes)
     except EncodingError:
         return wire[:max_bytes]
-    try:
+    with suppress(EncodingError):
         decoder.feed(wire)
-    except EncodingError:
-        pass
     return decoder.body
 
 

@@ -258,10 +258,12 @@ class Dispatcher:
         assert isinstance(job, Job)
         place = locate(job.url)
         if place is None:
-            return self._settle(lease, Reason.BAD_URL)
+            self._settle(lease, Reason.BAD_URL)
+            return None
         refused = self._host_gate(place, now)
         if isinstance(refused, Reason):
-            return self._settle(lease, refused)
+            self._settle(lease, refused)
+            return None
         if refused is not None:
             self.frontier.push(lease.key, job, not_before=refused)
             self.frontier.release(lease.key)
@@ -271,14 +273,16 @@ class Dispatcher:
             self._spawn(self._resolve(place.host, lease))
             return None
         if answer.reason is not None:
-            return self._unresolved(lease, place, answer.reason, now)
+            self._unresolved(lease, place, answer.reason, now)
+            return None
         if job.robots_of is None:
             known = self._robots.get(place.origin)
             if known is None or known[0] < now:
                 return self._ask_robots(lease, place, now)
             verdict = self._robots_gate(known[1], job.url)
             if verdict is not None:
-                return self._settle(lease, verdict)
+                self._settle(lease, verdict)
+                return None
         ip = answer.endpoints[0].ip
         if self._on_ip[ip] >= self.config.max_in_flight_per_ip:
             self._ip_queue[ip].append(lease)
@@ -305,12 +309,11 @@ class Dispatcher:
     def _unresolved(self, lease: Lease[Item], place: Place, reason: Reason, now: float) -> None:
         if reason in _GIVEN_UP_ADDRESS:
             self._host_ends[place.host] = reason
-            return self._settle(lease, reason)
         assert isinstance(lease.item, Job)
-        if not self._retry(lease.key, lease.item, now, 0.0):
-            return self._settle(lease, reason)
-        self.frontier.release(lease.key)
-        return None
+        if reason in _GIVEN_UP_ADDRESS or not self._retry(lease.key, lease.item, now, 0.0):
+            self._settle(lease, reason)
+        else:
+            self.frontier.release(lease.key)
 
     def _ask_robots(self, lease: Lease[Item], place: Place, now: float) -> Ticket | None:
         """Park the job and let the lease serve its robots.txt, unless that is on its way already."""

@@ -261,7 +261,7 @@ class FetchHandler(BaseDownloadHandler):
         exchange.request_block = _request_block(url, headers)
         async with self._session.get(url, headers=headers, allow_redirects=False) as answer:
             exchange.answered_at = time.monotonic()
-            exchange.ip = answer.peer_ip
+            exchange.ip = answer.peer_ip if isinstance(answer, _Answer) else None
             exchange.status = answer.status
             version = answer.version
             number = f"{version.major}.{version.minor}" if version else "1.1"
@@ -350,6 +350,8 @@ def scrapy_settings(config: FetchConfig) -> dict[str, Any]:
         "EXTENSIONS_BASE": {},
         "LOG_FORMATTER": QuietLogFormatter,
         "STATS_DUMP": False,
+        # One task for what a callback yields (nothing) instead of a hundred: 3 ms of CPU per page.
+        "CONCURRENT_ITEMS": 1,
         "COOKIES_ENABLED": False,
         "REFERER_ENABLED": False,
         "METAREFRESH_ENABLED": False,

@@ -40,7 +40,7 @@ MAX_WINDOW_BYTES = 1 << 31
 """The window of the newest dumps (`zstd --long=31`); the decoder holds that much memory."""
 
 MAX_ROW_BYTES = 1 << 24
-"""Rows are cut here: the longest submissions known have some hundred KB."""
+"""Rows are cut here: the longest submissions known have some hundred KB. No chunk of a container is as long."""
 
 XZ_MEMORY_BYTES = 1 << 30
 """What an xz stream may ask for; `xz -9` asks for 65 MiB."""

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import json
 import logging
-import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trafilatura
-import zstandard
 
+from bench.documents import gold_pages
 from clean.decode import decode
 from clean.extract import ExtractConfig, extractor
 from clean.scores import scores
@@ -20,22 +17,7 @@ NUM_PAGES = 15
 @pytest.fixture(scope="module")
 def news(shared: Path) -> list[tuple[str, str]]:
     """(gold text, decoded HTML) of the first pages of the article-extraction-benchmark."""
-    with zstandard.open(shared / "extraction" / "gold_dev.jsonl.zst", "rt", encoding="utf-8") as lines:
-        gold = {row["id"]: row for row in map(json.loads, lines) if row["source"] == "aeb"}
-    chosen = sorted(gold)[:NUM_PAGES]
-    pages: dict[str, str] = {}
-    with (
-        zstandard.open(shared / "extraction" / "pages_dev.tar.zst") as stream,
-        tarfile.open(fileobj=stream, mode="r|") as archive,
-    ):
-        for member in archive:
-            name = Path(member.name).name.partition(".")[0]
-            if name in chosen:
-                handle: Any = archive.extractfile(member)
-                pages[name] = decode(handle.read()).text
-            if len(pages) == NUM_PAGES:
-                break
-    return [(gold[name]["text"], pages[name]) for name in chosen]
+    return [(page.gold, decode(page.body).text) for page in gold_pages(shared, "aeb", NUM_PAGES)]
 
 
 def test_quality_on_real_pages(news: list[tuple[str, str]]) -> None:

@@ -19,7 +19,6 @@ from corpus.executor import (
     Status,
     choose,
     open_executor,
-    resident_bytes,
 )
 
 
@@ -76,7 +75,7 @@ def test_memory_error_is_out_of_memory(executor: Executor) -> None:
 
 
 def test_pool_ends_a_task_that_outgrows_its_memory() -> None:
-    pool = PoolExecutor(1, memory_bytes=resident_bytes() + (200 << 20))
+    pool = PoolExecutor(1, memory_bytes=300 << 20)
     pool.submit(0, toy_tasks.grow, 600 << 20)
     pool.submit(1, toy_tasks.double, 4)
     outcomes = drain(pool, 2)
