@@ -29,6 +29,8 @@ from shards.order import Permutation
 
 DECODED_BYTES = 1 << 30
 """Row groups held decoded, for splits that cannot be mapped (compressed or remote)."""
+ORDER_WINDOW = 1 << 13
+"""Indices permuted at once: a call costs 0.1 ms for 8 and 2 ms for 8,192. A saving of time alone, no part of the state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +286,8 @@ class BlockStream:
                 f"block_size {block_size}: the {split.name} split holds {split.num_tokens:,} tokens and a block needs {block_size + 1:,}; choose a smaller block_size or a larger corpus"
             )
         self.epoch, self.index = epoch, index
+        self._window = np.zeros(0, np.int64)
+        self._window_key = (0, 0, -1)
         self._normalise()
 
     def next_batch(self, global_batch: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
@@ -301,13 +305,14 @@ class BlockStream:
 
     def block_numbers(self, indices: np.ndarray) -> np.ndarray:
         """Which block each sample is. `indices` count from the start of this epoch and may run into later ones."""
-        epochs, within = np.divmod(np.asarray(indices, np.int64), self.num_blocks)
-        if not epochs.size or epochs[0] == epochs[-1] == 0:
-            return self._permutation(self.epoch)(within)
+        indices = np.asarray(indices, np.int64)
+        if indices.size and 0 <= indices[0] and indices.max() < self.num_blocks:
+            return self._order(self.epoch, indices)
+        epochs, within = np.divmod(indices, self.num_blocks)
         blocks = np.empty_like(within)
         for offset in np.unique(epochs).tolist():
             here = epochs == offset
-            blocks[here] = self._permutation(self.epoch + offset)(within[here])
+            blocks[here] = self._order(self.epoch + offset, within[here])
         return blocks
 
     def documents(self, index: int) -> list[Document]:
@@ -335,8 +340,16 @@ class BlockStream:
         self.seed, self.epoch, self.index = (int(state[key]) for key in ("seed", "epoch", "index"))
         self._normalise()
 
-    def _permutation(self, epoch: int) -> Permutation:
-        return Permutation(self.num_blocks, self.seed, epoch)
+    def _order(self, epoch: int, indices: np.ndarray) -> np.ndarray:
+        """Blocks of samples of one epoch, through the window that was computed last where they lie in it."""
+        first = int(indices[0]) // ORDER_WINDOW * ORDER_WINDOW
+        if int(indices.min()) < first or int(indices.max()) >= first + ORDER_WINDOW:
+            return Permutation(self.num_blocks, self.seed, epoch)(indices)
+        if self._window_key != (self.seed, epoch, first):
+            last = min(first + ORDER_WINDOW, self.num_blocks)
+            self._window = Permutation(self.num_blocks, self.seed, epoch)(np.arange(first, last))
+            self._window_key = (self.seed, epoch, first)
+        return self._window[indices - first]
 
     def _normalise(self) -> None:
         further, self.index = divmod(self.index, self.num_blocks)

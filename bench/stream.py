@@ -1,0 +1,149 @@
+"""Training batches of 8 rows of 1,024 + 1 tokens: our stream, np.memmap on a .bin, nanoGPT's get_batch.
+
+Random: each contestant draws its own random rows of the same tokens. Sequential: one pass in order. Peers that are
+data set libraries run only where they are installed; they would disturb this environment.
+"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from bench.alternate import Contestant, Turn, arguments, prose, run, show
+from corpus.layout import open_corpus
+from corpus.runner import commit_table
+from corpus.schemas import TOKENS
+from corpus.snapshot import write_snapshot
+from shards import vocabulary
+from shards.reader import BlockStream, TokenSplit, open_split
+from shards.tokenizer import Tokenizer
+from shards.writer import TokenWriter, WriterConfig
+
+BLOCK, BATCH, STEPS = 1024, 8, 2000
+NUM_TOKENS = 48_000_000
+
+
+def main() -> None:
+    args = arguments(__doc__)
+    torch.set_num_threads(1)
+    texts, source = prose(40_000_000)
+    tokenizer = Tokenizer(vocabulary.gpt2())
+    ids = np.resize(
+        tokenizer.encode_array(pa.array(texts, pa.large_string()), end_of_text=True)[0], NUM_TOKENS
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.bin"
+        ids.astype(np.uint16).tofile(path)
+        plain = _split(folder, "plain", ids, tokenizer, WriterConfig())
+        packed = _split(folder, "packed", ids, tokenizer, WriterConfig(compression="zstd"))
+        ratio = round(sum(file.bytes for file in packed.files) / path.stat().st_size, 3)
+        contestants = [
+            Contestant("ours", "plain", _ours(plain)),
+            Contestant("np.memmap", np.__version__, _memmap(path)),
+            Contestant("nanogpt", "get_batch", _nanogpt(path)),
+            Contestant("ours-sequential", "plain", _sequential(plain)),
+            Contestant("ours-zstd-sequential", "zstd", _sequential(packed)),
+        ]
+        quality = {"ours-zstd-sequential": {"bytes_of_bin": ratio}, "ours": _exactness(plain)}
+        show(
+            run(
+                "stream",
+                f"{source}, repeated to {NUM_TOKENS:,} tokens",
+                "Mtok/s",
+                contestants,
+                args.repeats,
+                quality,
+            ),
+            as_json=args.json,
+        )
+
+
+def _split(folder: str, name: str, ids: np.ndarray, tokenizer: Tokenizer, config: WriterConfig) -> TokenSplit:
+    root = f"{folder}/{name}"
+    store = open_corpus(root, create=True)
+    with store.open_output(f"{TOKENS.folder('b')}/train/part-00000.parquet") as stream:
+        writer = TokenWriter(stream, "train/part-00000.parquet", "train", tokenizer, config)
+        writer.write(ids, 1, 1)
+        part = writer.finish()
+    commit_table(store, TOKENS, "b", [part])
+    write_snapshot(store, "s", ["b"])
+    return open_split(root, "s", "train")
+
+
+def _ours(split: TokenSplit) -> Turn:
+    stream = BlockStream(split, block_size=BLOCK, seed=1)
+
+    def turn() -> float:
+        for _ in range(STEPS):
+            stream.next_batch(BATCH)
+        return STEPS * BATCH * BLOCK / 1e6
+
+    return turn
+
+
+def _memmap(path: Path) -> Turn:
+    """The least that any trainer on a .bin does: map once, copy rows to int64."""
+    data = np.memmap(path, np.uint16, "r")
+    rng = np.random.default_rng(1)
+
+    def turn() -> float:
+        for _ in range(STEPS):
+            starts = rng.integers(0, len(data) - BLOCK, BATCH)
+            np.stack([data[start : start + BLOCK + 1].astype(np.int64) for start in starts])
+        return STEPS * BATCH * BLOCK / 1e6
+
+    return turn
+
+
+def _nanogpt(path: Path) -> Turn:
+    """nanoGPT's way: a new map per batch (against growth of memory), x and y each copied and stacked by torch."""
+
+    def turn() -> float:
+        for _ in range(STEPS // 4):
+            data = np.memmap(path, dtype=np.uint16, mode="r")
+            starts = torch.randint(len(data) - BLOCK, (BATCH,))
+            torch.stack([torch.from_numpy(data[i : i + BLOCK].astype(np.int64)) for i in starts])
+            torch.stack([torch.from_numpy(data[i + 1 : i + 1 + BLOCK].astype(np.int64)) for i in starts])
+        return STEPS // 4 * BATCH * BLOCK / 1e6
+
+    return turn
+
+
+def _sequential(split: TokenSplit) -> Turn:
+    out = np.empty((BATCH, BLOCK + 1), np.int64)
+
+    def turn() -> float:
+        step = BATCH * BLOCK
+        stops = range(0, split.num_tokens - step - 1, step)
+        for start in stops:
+            split.read_blocks(np.arange(start, start + step, BLOCK), BLOCK + 1, out)
+        return len(stops) * step / 1e6
+
+    return turn
+
+
+def _exactness(split: TokenSplit) -> dict[str, Any]:
+    """Resume at 90 % of an epoch in ms, growth of memory over three epochs in MB."""
+    stream = BlockStream(split, block_size=BLOCK, seed=1)
+    stream.next_batch(stream.num_blocks // BATCH * BATCH)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    while stream.epoch < 4:
+        stream.next_batch(BATCH)
+    growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    state = {**stream.state_dict(), "index": stream.num_blocks * 9 // 10}
+    started = time.perf_counter()
+    later = BlockStream(split, block_size=BLOCK, seed=1)
+    later.load_state_dict(state)
+    later.next_batch(BATCH)
+    return {"resume_ms": round((time.perf_counter() - started) * 1e3, 2), "growth_mb": round(growth, 1)}
+
+
+if __name__ == "__main__":
+    main()

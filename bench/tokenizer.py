@@ -1,0 +1,141 @@
+"""GPT-2's ids of real prose: our kernel, the whole stage on one core, and the libraries people use.
+
+`ours` is the encoder alone, fed the same list of texts as the others; `ours-stage` is the whole way from a documents
+table on disk to committed shards, in MB of text per second. Equality of ids is counted per document.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("RAYON_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import base64
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import pyarrow as pa
+from xxhash import xxh3_128_hexdigest
+
+from bench.alternate import Contestant, arguments, prose, run, show
+from corpus.layout import open_corpus
+from corpus.runner import commit_table
+from corpus.schemas import DOCUMENTS, LINKS, VERDICTS
+from corpus.tables import write_part
+from shards import run as stage
+from shards import vocabulary
+from shards.tokenizer import Tokenizer
+
+TIKTOKEN_RULE = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
+
+
+def main() -> None:
+    args = arguments(__doc__)
+    texts, source = prose(12_000_000)
+    megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    ours = Tokenizer(vocabulary.gpt2(), "kernel")
+    reference = Tokenizer(vocabulary.gpt2(), "tokenizers")._library
+    ids = ours.encode_batch(texts)
+    array = pa.array(texts, pa.large_string())
+    contestants = [Contestant("ours", "kernel", lambda: (ours.encode_array(array), megabytes)[1])]
+    theirs = [encoding.ids for encoding in reference.encode_batch(texts)]
+    quality = {"tokenizers": _equal(ids, theirs)}
+    contestants.append(
+        Contestant(
+            "tokenizers",
+            metadata.version("tokenizers"),
+            lambda: (reference.encode_batch(texts), megabytes)[1],
+        )
+    )
+    with contextlib.suppress(ImportError):
+        import tiktoken
+
+        ranks = {token: index for index, token in enumerate(ours.vocabulary.tokens[:-1])}
+        encoding = tiktoken.Encoding("gpt2", pat_str=TIKTOKEN_RULE, mergeable_ranks=ranks, special_tokens={})
+        quality["tiktoken"] = _equal(ids, [encoding.encode_ordinary(text) for text in texts])
+        contestants.append(
+            Contestant(
+                "tiktoken",
+                metadata.version("tiktoken"),
+                lambda: ([encoding.encode_ordinary(t) for t in texts], megabytes)[1],
+            )
+        )
+    with contextlib.suppress(ImportError):
+        contestants.append(_gigatoken(texts, megabytes, ours, ids, quality))
+    with tempfile.TemporaryDirectory() as folder:
+        contestants.append(Contestant("ours-stage", "kernel", _stage(folder, texts, megabytes)))
+        show(run("tokenizer", source, "MB/s", contestants, args.repeats, quality), as_json=args.json)
+
+
+def _equal(ours: list[list[int]], theirs: list[list[int]]) -> dict[str, int]:
+    return {"documents_that_differ": sum(a != b for a, b in zip(ours, theirs, strict=True))}
+
+
+def _gigatoken(
+    texts: list[str], megabytes: float, ours: Tokenizer, ids: list[list[int]], quality: dict[str, Any]
+) -> Contestant:
+    import gigatoken
+
+    with tempfile.NamedTemporaryFile("w", suffix=".tiktoken") as file:
+        for index, token in enumerate(ours.vocabulary.tokens[:-1]):
+            file.write(f"{base64.b64encode(token).decode()} {index}\n")
+        file.flush()
+        encoder = gigatoken.Tokenizer.from_tiktoken(file.name)
+    quality["gigatoken"] = _equal(ids, [list(found) for found in encoder.encode_batch(texts)])
+    return Contestant(
+        "gigatoken", metadata.version("gigatoken"), lambda: (encoder.encode_batch(texts), megabytes)[1]
+    )
+
+
+def _stage(folder: str, texts: list[str], megabytes: float) -> Callable[[], float]:
+    """The door over a batch of these documents, rebuilt at every turn with another share for validation."""
+    logging.disable(logging.INFO)
+    root = f"{folder}/corpus"
+    store = open_corpus(root, create=True)
+    by_id = sorted((xxh3_128_hexdigest(f"{n}".encode()), text) for n, text in enumerate(texts))
+    filled: dict[str, Any] = {
+        "url": "", "domain": "", "title": None, "language": "en", "language_score": 1.0, "num_words": 0,
+        "published": None, "extractor": "", "score": 3, "subreddit": "", "fetched_at": 0, "kept": True, "reason": None,
+        "duplicate_of": None, "similarity": None, "testsets": [], "overlap_ngrams": 0, "cuts": [],
+    }  # fmt: skip
+    rows = {
+        LINKS: [],
+        DOCUMENTS: [{**filled, "doc_id": doc_id, "text": text} for doc_id, text in by_id],
+        VERDICTS: [{**filled, "doc_id": doc_id} for doc_id, _ in by_id],
+    }
+    for table, content in rows.items():
+        found = pa.Table.from_pylist(content, table.schema)
+        part = write_part(store, table.folder("b"), "part-00000.parquet", table, [found], 0, 1)
+        commit_table(store, table, "b", [part], num_parts=1, counts={"kept": len(by_id)})
+    turns = iter(range(1, 1000))
+
+    def turn() -> float:
+        number = next(turns)
+        flags = [
+            "--corpus",
+            root,
+            "--batch",
+            "b",
+            "--executor",
+            "serial",
+            "--rebuild",
+            "--snapshot",
+            f"s{number}",
+        ]
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            code = stage.main([*flags, "--set", f"shards.writer.val_frac=0.00{number}"])
+        if code:
+            raise SystemExit(f"the stage ended with exit code {code}")
+        return megabytes
+
+    return turn
+
+
+if __name__ == "__main__":
+    main()
