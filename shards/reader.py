@@ -306,7 +306,7 @@ class BlockStream:
     def block_numbers(self, indices: np.ndarray) -> np.ndarray:
         """Which block each sample is. `indices` count from the start of this epoch and may run into later ones."""
         indices = np.asarray(indices, np.int64)
-        if indices.size and 0 <= indices[0] and indices.max() < self.num_blocks:
+        if indices.size and indices[0] >= 0 and indices.max() < self.num_blocks:
             return self._order(self.epoch, indices)
         epochs, within = np.divmod(indices, self.num_blocks)
         blocks = np.empty_like(within)
