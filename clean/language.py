@@ -6,7 +6,6 @@ package's ways to fetch a larger model are never taken: the detector is told `li
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,8 +15,8 @@ from pydantic import Field
 from clean.reasons import Reason
 from corpus.config import Section
 
-SAMPLE_CHARS = 2000
-"""Length of each of the samples that are judged; the model's score no longer moves with more."""
+SAMPLE_CHARS = 1000
+"""Characters of a text that the model sees."""
 UNKNOWN = "und"
 """ISO 639's code for a text of no determined language."""
 
@@ -44,7 +43,7 @@ def _detector() -> LangDetector:
 
 
 def detect(text: str) -> Language:
-    """The most probable language of `text`, judged by a sample from its beginning, or all of it where it is short."""
+    """The most probable language of `text`, judged by its first `SAMPLE_CHARS` characters."""
     sample = " ".join(text[:SAMPLE_CHARS].split())
     if not any(character.isalpha() for character in sample):
         return Language(UNKNOWN, 0.0)
@@ -61,6 +60,3 @@ def judge(language: Language, config: LanguageConfig) -> Reason | None:
     if language.label not in config.languages:
         return Reason.LANGUAGE
     return Reason.LANGUAGE_UNSURE if language.score < config.min_score else None
-
-
-Detect = Callable[[str], Language]

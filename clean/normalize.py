@@ -18,6 +18,8 @@ from pydantic import Field
 from clean.reasons import Reason
 from corpus.config import Section
 
+# A line that can hold mojibake: UTF-8's bytes above 0x7F come in twos at least, and the second may have become a space.
+_MAYBE_MOJIBAKE = re.compile("^.*?(?:[^\x00-\x7f]{2}|[\xc2-\xf4] |[\x80-\x9f]).*$", re.M)
 _LINE_ENDS = re.compile("\r\n?|[\u2028\u2029\u0085\v\f]")
 # Zero-width joiners stay between two letters or signs: Persian, the scripts of India and emoji are spelled with them.
 _INVISIBLE = re.compile(
@@ -55,7 +57,7 @@ def normalize(text: str, config: NormalizeConfig) -> Normalized:
     """The normal form of `text`. Normalising it again changes nothing."""
     changes = []
     if config.mojibake and not text.isascii():
-        repaired = fix_c1_controls(ftfy.fix_encoding(text))
+        repaired = _MAYBE_MOJIBAKE.sub(lambda line: fix_c1_controls(ftfy.fix_encoding(line[0])), text)
         if repaired != text:
             changes.append("mojibake")
         text = repaired
