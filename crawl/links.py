@@ -159,8 +159,10 @@ def read_dump(
         if pending:
             yield _batch(pending)
         if not config.allow_truncated:
-            raise type(error)(error.byte_offset, error.row_number, f"{name}: {error.cause}") from error
-        log.warning("%s: kept the %d rows before byte %d: %s", name, *_break(error))
+            raise TruncatedDump(error.byte_offset, error.row_number, f"{name}: {error.cause}") from error
+        log.warning(
+            "%s: kept the %d rows before byte %d: %s", name, error.row_number, error.byte_offset, error.cause
+        )
     else:
         if pending:
             yield _batch(pending)
@@ -169,10 +171,6 @@ def read_dump(
     verdict = immature(name, statistics)
     if verdict is not None and not config.allow_immature_scores:
         raise ImmatureScoresError(str(verdict))
-
-
-def _break(error: TruncatedDump) -> tuple[int, int, str]:
-    return error.row_number, error.byte_offset, error.cause
 
 
 def _require_a_dump(name: str, fates: Counter[str]) -> None:

@@ -239,6 +239,8 @@ class _Writer:
         row["selftext"] = 'They said "is_self":false, "score":7, and \\ more. ' * self.rng.randrange(1, 20)
         if self.rng.random() < 0.05:
             row["is_self"] = None
+        if self.era is IMMATURE:
+            row["score"] = 1
 
     def no_score(self, row: Row) -> None:
         row["score"] = self.rng.choice((None, "", "many", [3]))

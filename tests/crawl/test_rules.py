@@ -1,0 +1,126 @@
+"""Every rule does what its line says, and no more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from corpus.errors import ConfigError
+from crawl.rules import EXTENSION_RULES, HOST_RULES, Fate, Preset, Rules, read_hosts, read_subreddits
+
+
+@pytest.mark.parametrize("preset", Preset)
+def test_a_host_rule_holds_for_all_below_it_and_nothing_else(preset: Preset) -> None:
+    rules = Rules(preset)
+    for rule in HOST_RULES:
+        above = {
+            r.host: r.fate for r in HOST_RULES if preset in r.presets and rule.host.endswith("." + r.host)
+        }
+        around = next(iter(above.values()), None)  # google.com around video.google.com
+        expected = rule.fate if preset in rule.presets else around
+        for host in (rule.host, "www." + rule.host, "a.b." + rule.host, rule.host + "."):
+            assert rules.judge_host(host) == expected, host
+        assert rules.judge_host("not" + rule.host) == around
+        assert rules.judge_host(rule.host + ".example.org") is None
+
+
+def test_presets_are_the_published_lists(shared: Path) -> None:
+    lists = json.loads((shared / "reddit" / "url_exclusion_lists.json").read_text("utf-8"))
+    for preset, prefix in ((Preset.OPENWEBTEXT, ""), (Preset.OPENWEBTEXT2, "eukaryote31_")):
+        rules = Rules(preset)
+        assert set(rules.hosts) - {"redditstatic.com"} == set(lists[prefix + "exclude_domains"])
+        extensions = {extension.lstrip(".") for extension in lists[prefix + "exclude_extensions"]}
+        assert rules.extensions == extensions - {"tar.gz"}  # .gz has it
+
+
+def test_the_default_keeps_what_webtext_was_made_of() -> None:
+    rules = Rules(Preset.WEBTEXT)
+    for host in (
+        "www.google.com",
+        "docs.google.com",
+        "github.com",
+        "www.ebay.com",
+        "xkcd.com",
+        "www.nytimes.com",
+    ):
+        assert rules.judge_host(host) is None
+    for host, fate in (
+        ("en.wikipedia.org", Fate.WIKIPEDIA),
+        ("old.reddit.com", Fate.INTERNAL),
+        ("i.redd.it", Fate.INTERNAL),
+        ("i.imgur.com", Fate.MEDIA_HOST),
+        ("m.youtube.com", Fate.MEDIA_HOST),
+    ):
+        assert rules.judge_host(host) is fate
+
+
+def test_no_rule_is_written_twice() -> None:
+    for preset in Preset:
+        hosts = [rule.host for rule in HOST_RULES if preset in rule.presets]
+        extensions = [
+            e for rule in EXTENSION_RULES if preset in rule.presets for e in rule.extensions.split()
+        ]
+        assert len(hosts) == len(set(hosts))
+        assert len(extensions) == len(set(extensions))
+
+
+@pytest.mark.parametrize(
+    ("path", "is_file"),
+    [
+        ("/a.jpg", True), ("/a.JPG", True), ("/b/a.tar.gz", True), ("/a%2Epdf", True), ("/a.mp3;jsessionid=1", True),
+        ("/", False), ("/a", False), ("/a.html", False), ("/a.php", False), ("/jpg", False), ("/a.jpg/b", False),
+        ("/a.jpg/", False), ("/a.b.c", False), ("/2.0", False), ("/character.ai", False), ("/notes.txt", False),
+    ],
+)  # fmt: skip
+def test_file_types_are_told_by_the_last_segment(path: str, is_file: bool) -> None:
+    assert Rules(Preset.WEBTEXT).judge_path(path) is (Fate.FILE_TYPE if is_file else None)
+
+
+def test_block_lists_come_from_files(tmp_path: Path) -> None:
+    hosts, subreddits = tmp_path / "hosts.txt", tmp_path / "subreddits.txt"
+    hosts.write_text(
+        "# shops\nwww.Shop.example\n\n*.ads.example.org # all of them\nmünchen.example\nimgur.com\n", "utf-8"
+    )
+    subreddits.write_text("r/BadCompany\n/r/other/\nthird\n", "utf-8")
+    rules = Rules(Preset.WEBTEXT, read_hosts(str(hosts)), read_subreddits(str(subreddits)))
+    for host in (
+        "shop.example",
+        "a.shop.example",
+        "x.ads.example.org",
+        "ads.example.org",
+        "xn--mnchen-3ya.example",
+    ):
+        assert rules.judge_host(host) is Fate.BLOCKED_HOST
+    assert rules.judge_host("example.org") is None
+    assert rules.judge_host("imgur.com") is Fate.MEDIA_HOST  # the preset's reason is the better one
+    for name in ("badcompany", "BADCOMPANY", "Other", "third"):
+        assert rules.judge_subreddit(name) is Fate.BLOCKED_SUBREDDIT
+    assert rules.judge_subreddit("good") is None
+
+
+def test_the_digest_names_what_decides() -> None:
+    assert (
+        Rules(Preset.WEBTEXT, ("b.org", "a.org")).digest()
+        == Rules(Preset.WEBTEXT, ("a.org", "b.org")).digest()
+    )
+    digests = {
+        Rules(Preset.WEBTEXT).digest(),
+        Rules(Preset.OPENWEBTEXT).digest(),
+        Rules(Preset.WEBTEXT, ("a.org",)).digest(),
+        Rules(Preset.WEBTEXT, (), ("a",)).digest(),
+    }
+    assert len(digests) == 4
+
+
+def test_bad_block_lists_are_refused_with_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("good.example\nhttp://bad.example/\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"list\.txt:2: 'http://bad\.example/'"):
+        read_hosts(str(path))
+    path.write_text("r/two words\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"list\.txt:1: 'r/two words'"):
+        read_subreddits(str(path))
+    with pytest.raises(ConfigError, match="absent"):
+        read_hosts(str(tmp_path / "absent"))
