@@ -114,7 +114,7 @@ def _write_config(folder: Path, port: int, testset: Path) -> Path:
 [crawl.fetch.connect_to]
 "*.test" = "127.0.0.1:{port}"
 
-[dedup.overlap]
+[dedup]
 testsets = [{json.dumps(str(testset))}]
 """
     fetch = """[crawl.fetch]
