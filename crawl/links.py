@@ -246,7 +246,7 @@ class Judge:
             return Fate.LOW_KARMA
         if row.over_18 and self.config.over_18 == "drop":
             return Fate.OVER_18
-        return self._rules.judge_subreddit(row.subreddit or "") or self._posted_link(row, score)
+        return self._rules.judge_subreddit(row.subreddit) or self._posted_link(row, score)
 
     def _posted_link(self, row: Submission, score: int) -> LinkSubmission | Fate | None:
         submission_id, text = row.id, _posted_url(row)
@@ -318,12 +318,18 @@ def _fate_of_no_object(row: bytes) -> Fate:
 
 def _posted_url(row: Submission) -> str:
     """The URL that was posted, or the one of the submission that a crosspost repeats; empty where there is none."""
+    text = row.url_overridden_by_dest or row.url
+    if text is None or not (text := text.strip()):
+        text = next(_other_urls(row), "")
+    return unescaped(text)
+
+
+def _other_urls(row: Submission) -> Iterator[str]:
     sources: list[Submission | Parent] = [row, *(row.crosspost_parent_list or ())]
     for source in sources:
         for text in (source.url_overridden_by_dest, source.url):
             if text and not text.isspace():
-                return unescaped(text.strip())
-    return ""
+                yield text.strip()
 
 
 _ESCAPES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}

@@ -207,8 +207,6 @@ EXTENSION_RULES = (
     ExtensionRule("txt js py ai", "files, in the clones' list", _FIRST),
 )
 
-_EXTENSION = re.compile(r"\.([a-z0-9]{1,7})$")
-
 
 class Rules:
     """The rules of one run: a preset plus the user's block lists, with the fates of hosts remembered."""
@@ -239,14 +237,16 @@ class Rules:
     def judge_path(self, path: str) -> Fate | None:
         """FILE_TYPE where the last segment of `path` ends in a file's extension."""
         segment = path.rpartition("/")[2]
-        if "." not in segment and "%" not in segment:
-            return None
-        found = _EXTENSION.search(unquote(segment).partition(";")[0].lower())
-        return Fate.FILE_TYPE if found and found[1] in self.extensions else None
+        if "%" in segment:
+            segment = unquote(segment)
+        extension = segment.partition(";")[0].rpartition(".")[2].lower()
+        return Fate.FILE_TYPE if extension in self.extensions and "." in segment else None
 
-    def judge_subreddit(self, subreddit: str) -> Fate | None:
+    def judge_subreddit(self, subreddit: str | None) -> Fate | None:
         """BLOCKED_SUBREDDIT where the user's list has it, in any case of letters."""
-        return Fate.BLOCKED_SUBREDDIT if subreddit.lower() in self.subreddits else None
+        if self.subreddits and subreddit and subreddit.lower() in self.subreddits:
+            return Fate.BLOCKED_SUBREDDIT
+        return None
 
     def digest(self) -> str:
         """xxh3-128 of everything that decides a fate: what a fingerprint needs beside the names of files."""

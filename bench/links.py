@@ -1,0 +1,182 @@
+"""A dump to link submissions: ours, and the loops people write, on the same file: `python -m bench.links [--json]`.
+
+`ours` does all of it: every row judged and counted, URLs parsed, keyed and hashed, Arrow batches. The others read the rows
+and keep (id, url, score, subreddit, title, created_utc) of those that are no self posts, not over 18 and have a score of
+3: `ours-rows` with our reader and decoder, `json` and `orjson` with a loop over lines, `polars` with its NDJSON reader on
+one thread, which needs the whole file in memory. The file is made of all schema eras in equal parts, from a seed, without
+the broken rows, which polars does not survive; with --dump it is the one you name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from bench.measure import Contestant, Turn, Work, compare, show
+
+ROWS_PER_ERA = 10_000
+SEED = 7
+FIELDS = ("id", "url", "score", "subreddit", "title", "created_utc")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--rounds", type=int, default=3, help="turns per contestant (default: 3)")
+    parser.add_argument("--rows", type=int, default=ROWS_PER_ERA, help="rows per era (default: 10,000)")
+    parser.add_argument("--era", help="rows of one month only, such as 2017-12")
+    parser.add_argument("--dump", help="a .zst dump instead of a generated one")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path, description = (args.dump, args.dump) if args.dump else _generate(folder, args.rows, args.era)
+        rows, num_bytes = _size(path)
+        result = compare(
+            "links",
+            CONTESTANTS,
+            path,
+            description=f"{description}: {rows:,} rows, {num_bytes / 1e6:.0f} MB, {num_bytes / max(1, rows):.0f} bytes a row",
+            unit="rows/s",
+            rounds=args.rounds,
+        )
+    for row in result["contestants"]:
+        row["quality"]["mb_per_s"] = round(row["rate"] * num_bytes / max(1, rows) / 1e6, 1)
+    show(result, as_json=args.json)
+
+
+def _generate(folder: str, rows: int, month: str | None) -> tuple[str, str]:
+    from tests.crawl import eras
+
+    chosen = [era for era in eras.ERAS if month in (None, era.month)]
+    if not chosen:
+        raise SystemExit(f"--era {month}: expected one of {', '.join(era.month for era in eras.ERAS)}")
+    path = Path(folder) / "RS_bench.zst"
+    with path.open("wb") as stream, zstandard.ZstdCompressor(level=3).stream_writer(stream) as writer:
+        for era in chosen:
+            lines = eras.dump(era, SEED, rows).lines
+            writer.write(
+                b"".join(line + b"\n" for line in lines if line.endswith(b"}") and line.startswith(b"{"))
+            )
+    return str(path), f"generated rows of {', '.join(era.month for era in chosen)}, seed {SEED}"
+
+
+def _size(path: str) -> tuple[int, int]:
+    """Rows and bytes of a dump, unpacked."""
+    rows = num_bytes = 0
+    with _unpacked(path) as stream:
+        while chunk := stream.read(1 << 20):
+            rows += chunk.count(b"\n")
+            num_bytes += len(chunk)
+    return rows, num_bytes
+
+
+def _unpacked(path: str) -> Any:
+    """The dump as people open it."""
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+    return decompressor.stream_reader(open(path, "rb"), read_across_frames=True, closefd=True)
+
+
+def ours(path: str) -> Work:
+    from crawl.links import LinksConfig, read_dump
+
+    config = LinksConfig(allow_immature_scores=True)
+
+    def work() -> Turn:
+        counts: Counter[str] = Counter()
+        kept = 0
+        with open(path, "rb") as raw:
+            for batch in read_dump(raw, name=path, config=config, counts=counts):
+                kept += batch.num_rows
+        return Turn(counts.total(), {"kept": kept})
+
+    return work
+
+
+def ours_rows(path: str) -> Work:
+    from crawl.submissions import decode_leniently, decode_strictly, open_rows, whole_number
+
+    def work() -> Turn:
+        rows = 0
+        kept = []
+        with open(path, "rb") as raw:
+            for block in open_rows(raw).blocks():
+                for row in block:
+                    rows += 1
+                    try:
+                        s = decode_strictly(row)
+                    except ValueError:
+                        lenient = decode_leniently(row)
+                        if lenient is None:
+                            continue
+                        s = lenient
+                    if not s.is_self and not s.over_18 and (whole_number(s.score) or 0) >= 3:
+                        kept.append((s.id, s.url, s.score, s.subreddit, s.title, s.created_utc))
+        return Turn(rows, {"kept": len(kept)})
+
+    return work
+
+
+def _loop(path: str, loads: Callable[[bytes], Any]) -> Work:
+    def work() -> Turn:
+        rows = 0
+        kept = []
+        with _unpacked(path) as stream:
+            lines: Iterable[bytes] = io.BufferedReader(stream, 1 << 20)
+            for line in lines:
+                rows += 1
+                try:
+                    s = loads(line)
+                    if not s["is_self"] and not s["over_18"] and int(s["score"] or 0) >= 3:
+                        kept.append(tuple(s.get(name) for name in FIELDS))
+                except (ValueError, TypeError, KeyError):
+                    continue
+        return Turn(rows, {"kept": len(kept)})
+
+    return work
+
+
+def json_loop(path: str) -> Work:
+    return _loop(path, json.loads)
+
+
+def orjson_loop(path: str) -> Work:
+    import orjson
+
+    return _loop(path, orjson.loads)
+
+
+def polars_frame(path: str) -> Work:
+    os.environ["POLARS_MAX_THREADS"] = "1"
+    import polars as pl
+
+    text = pl.String()
+    schema = {"id": text, "url": text, "score": pl.Float64(), "subreddit": text, "title": text, "created_utc": text,
+              "is_self": pl.Boolean(), "over_18": pl.Boolean()}  # fmt: skip
+
+    def work() -> Turn:
+        with _unpacked(path) as stream:
+            frame = pl.read_ndjson(stream.read(), schema=schema, ignore_errors=True)
+        kept = frame.filter(~pl.col("is_self") & ~pl.col("over_18") & (pl.col("score") >= 3)).select(FIELDS)
+        return Turn(frame.height, {"kept": kept.height})
+
+    return work
+
+
+CONTESTANTS = (
+    Contestant("ours", ours, "webtext"),
+    Contestant("ours-rows", ours_rows, "msgspec"),
+    Contestant("json", json_loop),
+    Contestant("orjson", orjson_loop, "orjson"),
+    Contestant("polars", polars_frame, "polars"),
+)
+
+if __name__ == "__main__":
+    main()
