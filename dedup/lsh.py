@@ -113,8 +113,10 @@ def candidates(members: Members, this_batch: int) -> Candidates:
     Any order of rows gives the same pages (rows are named by index). Every pair lies in one direction only, but may
     come from several buckets.
     """
-    order = np.lexsort((members.doc, -members.score.astype(np.int64), members.batch, members.key))
-    order = order[_in_crowd(members.key[order])]
+    by_key = np.argsort(members.key)
+    rows = by_key[_in_crowd(members.key[by_key])]  # most keys have one page: only the others are put in order
+    score = -members.score[rows].astype(np.int64)
+    order = rows[np.lexsort((members.doc[rows], score, members.batch[rows], members.key[rows]))]
     copies, order = _take_copies(members, order, this_batch)
     order = order[_in_crowd(members.key[order])]
     key = members.key[order]

@@ -214,6 +214,41 @@ def gaps(cuts: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
     return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
 
 
+def without_prompts(words: Ragged, ordinal: np.ndarray) -> Ragged:
+    """The passages without the words at their beginning and end that at least half of those at the same place of their
+    entry share ("Question:", "Answer:"): a page may contain the question without them.
+
+    Shapes: ordinal (passages,) int, a passage's place in its entry.
+    """
+    starts, ends = words.bounds[:-1].copy(), words.bounds[1:].copy()
+    for place in np.unique(ordinal):
+        passages = np.flatnonzero(ordinal == place)
+        if passages.size >= BOILERPLATE_ENTRIES:
+            _strip(words.values, starts, ends, passages, backwards=False)
+            _strip(words.values, starts, ends, passages, backwards=True)
+    sizes = ends - starts
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return Ragged(words.values[np.arange(bounds[-1]) + np.repeat(starts - bounds[:-1], sizes)], bounds)
+
+
+def _strip(
+    values: np.ndarray, starts: np.ndarray, ends: np.ndarray, passages: np.ndarray, *, backwards: bool
+) -> None:
+    """Move the starts (or ends) of those passages that share their next word with half of all, while they do."""
+    following = passages
+    while (following := following[starts[following] < ends[following]]).size:
+        outer = values[ends[following] - 1] if backwards else values[starts[following]]
+        word, counts = np.unique(outer, return_counts=True)
+        most = counts.argmax()
+        if counts[most] < max(BOILERPLATE_ENTRIES, passages.size / 2):
+            break
+        following = following[outer == word[most]]
+        if backwards:
+            ends[following] -= 1
+        else:
+            starts[following] += 1
+
+
 def _set_ngrams(
     testset: TestSet, config: OverlapConfig, engine: Engine
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -228,6 +263,9 @@ def _set_ngrams(
         whole = np.repeat(sizes >= n, grams.lengths())
         found = np.unique(grams.values[whole])
         rows.append((found, np.full(found.size, n, np.int16), np.zeros(found.size, bool)))
+    ordinal = np.concatenate([np.zeros(0, np.int64), *(np.arange(len(entry)) for entry in testset.entries)])
+    words = without_prompts(words, ordinal)
+    sizes = words.lengths()
     grams = ngram_hashes(words, config.n, engine)
     counts = grams.lengths()
     usable = np.repeat(sizes >= min(config.min_passage_words, config.n), counts)

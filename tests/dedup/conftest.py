@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 from xxhash import xxh3_128_hexdigest
 
 from corpus.layout import Store, open_corpus
@@ -17,6 +18,9 @@ from corpus.runner import commit_table
 from corpus.schemas import DOCUMENTS, LINKS, part_of_id
 from corpus.tables import read_table, write_part
 from dedup import lsh, minhash, run, words
+
+settings.register_profile("dedup", deadline=None)  # the first call of a kernel compiles it
+settings.load_profile("dedup")
 
 
 @dataclass(frozen=True)
@@ -130,5 +134,3 @@ def naive_fates(
 def made_corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], MadeCorpus]:
     return lambda: MadeCorpus(tmp_path_factory.mktemp("corpus"))
 
-
-Fates = Mapping[tuple[int, str], tuple[Any, ...]]

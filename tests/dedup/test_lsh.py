@@ -1,0 +1,109 @@
+"""Candidates are exactly the pages that share a bucket; the S-curve is what happens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dedup import lsh
+from dedup.lsh import LshConfig, Members
+
+rows = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(3, 5), st.integers(0, 9), st.integers(0, 3)),
+    max_size=40,
+)
+
+
+def members(given_rows: list[tuple[int, int, int, int, int]]) -> Members:
+    """Rows (key, batch, score, page, content); a page has one score and one content, one row per key."""
+    made = {}
+    for key, batch, score, page, content in given_rows:
+        first = next((row for row in made.values() if row[1] == batch and row[3] == page), None)
+        made[key, batch, page] = (key, batch, first[2] if first else score, page, first[4] if first else content)
+    table = list(made.values())
+    return Members(
+        np.array([row[0] for row in table], np.uint64),
+        np.array([row[1] for row in table], np.int32),
+        np.array([row[2] for row in table], np.int32),
+        np.array([b"%016d" % row[3] for row in table], "S16"),
+        np.array([b"%016d" % row[4] if row[1] == 2 else b"" for row in table], "S16"),
+    )
+
+
+def order(given_members: Members, row: int) -> tuple[int, int, bytes]:
+    return (int(given_members.batch[row]), -int(given_members.score[row]), bytes(given_members.doc[row]))
+
+
+@given(rows)
+def test_small_buckets_bring_all_their_pages_together(given_rows: list[tuple[int, int, int, int, int]]) -> None:
+    made = members(given_rows)
+    found = lsh.candidates(made, 2)
+    copies = {(int(first), int(later)) for first, later in found.copies}
+    gone = {later for _, later in copies}
+    expected_pairs, expected_copies = set(), set()
+    for later in range(made.key.size):
+        for earlier in range(made.key.size):
+            if made.key[earlier] != made.key[later] or order(made, earlier) >= order(made, later):
+                continue
+            if made.batch[later] != 2:
+                continue
+            if made.batch[earlier] == 2 and made.content[earlier] == made.content[later] and earlier not in gone:
+                expected_copies.add((earlier, later))
+            elif earlier not in gone and later not in gone:
+                expected_pairs.add((earlier, later))
+    assert copies == expected_copies
+    assert {(int(a), int(b)) for a, b in found.pairs} == expected_pairs
+    assert found.large.size == 0
+
+
+def test_a_large_bucket_costs_its_size_not_the_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 100_000
+    made = Members(
+        np.zeros(size, np.uint64),
+        np.zeros(size, np.int32),
+        np.full(size, 3, np.int32),
+        np.array([b"%016d" % page for page in range(size)], "S16"),
+        np.array([b"%016d" % page for page in range(size)], "S16"),
+    )
+    found = lsh.candidates(made, 0)
+    assert len(found.pairs) == sum(size - lead - 1 for lead in range(lsh.LEADERS))
+    assert found.large.tolist() == list(range(size))
+
+
+def test_bands_do_not_meet_each_other() -> None:
+    config = LshConfig(num_bands=3, rows_per_band=2)
+    keys = lsh.band_keys(np.tile(np.array([7, 9], np.uint32), (2, 3)), config)
+    assert np.array_equal(keys[0], keys[1])
+    assert len(set(keys[0].tolist())) == 3
+
+
+def test_order_within_a_band_matters() -> None:
+    config = LshConfig(num_bands=1, rows_per_band=2)
+    keys = lsh.band_keys(np.array([[7, 9], [9, 7], [8, 8]], np.uint32), config)
+    assert len(set(keys[:, 0].tolist())) == 3
+
+
+def test_unrelated_pages_do_not_meet() -> None:
+    signatures = np.random.default_rng(1).integers(0, 2**22, (20_000, 112)).astype(np.uint32)
+    keys = lsh.band_keys(signatures, LshConfig()).ravel()
+    assert np.unique(keys).size == keys.size
+
+
+@pytest.mark.parametrize("jaccard", [0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0])
+def test_pages_meet_as_the_curve_says(jaccard: float) -> None:
+    config, pairs = LshConfig(), 4000
+    generator = np.random.default_rng(int(jaccard * 100))
+    left = generator.integers(0, 2**32, (pairs, config.num_perm), np.uint32)
+    other = generator.integers(0, 2**32, left.shape, np.uint32)
+    right = np.where(generator.random(left.shape) < jaccard, left, other)
+    met = (lsh.band_keys(left, config) == lsh.band_keys(right, config)).any(axis=1).mean()
+    expected = lsh.meet_probability(jaccard, config)
+    assert abs(met - expected) <= 4 * np.sqrt(max(expected * (1 - expected), 1e-9) / pairs) + 1e-12
+    assert f"{expected:.4f}" in lsh.curve(config) or jaccard in (1.0,)
+
+
+def test_bad_bands_are_refused() -> None:
+    with pytest.raises(ValueError, match="0 bands of 8 rows"):
+        LshConfig(num_bands=0)

@@ -1,0 +1,116 @@
+"""Words and n-grams: the compiled path, the numpy path and a plain reading of the rule agree."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dedup import words
+from dedup.words import Ragged
+
+MASK = (1 << 64) - 1
+texts = st.lists(
+    st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("ab .,'\n\u0301\u00adß㌖ﷺ東"))),
+    max_size=6,
+)
+
+
+def mix(value: int) -> int:
+    value = (value ^ value >> 33) * 0xFF51AFD7ED558CCD & MASK
+    value = (value ^ value >> 33) * 0xC4CEB9FE1A85EC53 & MASK
+    return value ^ value >> 33
+
+
+def word_hash(word: str) -> int:
+    state = int(words.WORD_SEED)
+    for character in word:
+        state = (state ^ ord(character)) * int(words.WORD_MULTIPLIER) & MASK
+        state ^= state >> 32
+    return mix(state)
+
+
+def gram_hash(gram: list[str]) -> int:
+    state = 0
+    for word in gram:
+        state = (state * int(words.NGRAM_BASE) + word_hash(word)) & MASK
+    return mix(state ^ len(gram) * int(words.LENGTH_SALT) & MASK)
+
+
+@pytest.mark.parametrize("engine", ["numba", "numpy"])
+@given(texts, st.integers(1, 6))
+def test_hashes_follow_the_rule(engine: words.Engine, given_texts: list[str], n: int) -> None:
+    found = words.word_hashes(pa.array(given_texts, pa.string()), engine)
+    grams = words.ngram_hashes(found, n, engine)
+    for index, text in enumerate(given_texts):
+        spelled = [word for word, _, _ in words.split_words(text)]
+        assert found.row(index).tolist() == [word_hash(word) for word in spelled]
+        size = min(n, len(spelled))
+        expected = [gram_hash(spelled[at : at + size]) for at in range(len(spelled) - size + 1)] if size else []
+        assert grams.row(index).tolist() == expected
+
+
+@given(texts)
+def test_content_hashes_agree_and_tell_apart(given_texts: list[str]) -> None:
+    found = words.word_hashes(pa.array(given_texts, pa.string()))
+    compiled, plain = words.content_hashes(found, "numba"), words.content_hashes(found, "numpy")
+    assert np.array_equal(compiled, plain)
+    spelled = [tuple(word for word, _, _ in words.split_words(text)) for text in given_texts]
+    assert len({tuple(row) for row in compiled.tolist()}) == len(set(spelled))
+
+
+@given(st.text(), st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
+def test_unicode_form_does_not_show(text: str, form: str) -> None:
+    changed = unicodedata.normalize(form, text)  # type: ignore[arg-type]
+    assert [word for word, _, _ in words.split_words(changed)] == [w for w, _, _ in words.split_words(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Don't  STOP—now!", ["don", "t", "stop", "now"]),
+        ("so\u00adft hy\u200bphen", ["soft", "hyphen"]),
+        ("naïve CAFÉ ﬁve", ["naive", "cafe", "five"]),
+        ("snake_case x²", ["snake", "case", "x2"]),
+        ("東京2024年", ["東", "京", "2024", "年"]),
+        ("", []),
+        ("— … !", []),
+    ],
+)
+def test_words_of_known_texts(text: str, expected: list[str]) -> None:
+    assert [word for word, _, _ in words.split_words(text)] == expected
+
+
+@given(st.text())
+def test_spans_agree_with_the_plain_reading(text: str) -> None:
+    starts, ends = words.word_spans(text)
+    assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == [(s, e) for _, s, e in words.split_words(text)]
+
+
+@given(texts, st.integers(0, 3), st.booleans())
+def test_sliced_and_wide_arrays_are_read_alike(given_texts: list[str], skip: int, wide: bool) -> None:
+    array = pa.array(given_texts, pa.large_string() if wide else pa.string())[skip:]
+    whole = words.word_hashes(pa.array(given_texts[skip:], pa.string()))
+    assert np.array_equal(words.word_hashes(array).values, whole.values)
+
+
+@given(texts, st.integers(1, 50))
+def test_slices_cover_all_texts_in_order(given_texts: list[str], size: int) -> None:
+    array = pa.array(given_texts, pa.string())
+    ranges = list(words.slices(array, size))
+    assert [index for first, after in ranges for index in range(first, after)] == list(range(len(array)))
+
+
+def test_jaccard_of_known_sets() -> None:
+    left, right = np.array([1, 2, 3], np.uint64), np.array([2, 3, 4, 5], np.uint64)
+    assert words.jaccard(left, right) == 2 / 5
+    assert words.jaccard(left[:0], right[:0]) == 0.0
+
+
+def test_ragged_rows() -> None:
+    ragged = Ragged(np.arange(5), np.array([0, 2, 2, 5]))
+    assert [ragged.row(index).tolist() for index in range(len(ragged))] == [[0, 1], [], [2, 3, 4]]
