@@ -33,7 +33,7 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "tiny": Preset(4, 4, 128, 256, 4e-3, 8),
+    "tiny": Preset(4, 4, 128, 256, 2e-3, 8),
     "mini": Preset(6, 6, 384, 512, 1e-3, 32),
     "gpt2": Preset(12, 12, 768, 1024, 6e-4, 512),
     "gpt2-medium": Preset(24, 16, 1024, 1024, 3e-4, 512),

@@ -225,10 +225,9 @@ class Trainer:
         )  # fmt: skip
         self.folder.log(
             step=self.step,
-            split="val",
-            loss=loss.nats_per_token,
-            bits_per_byte=loss.bits_per_byte,
-            tokens=loss.num_tokens,
+            val_loss=loss.nats_per_token,
+            val_bits_per_byte=loss.bits_per_byte,
+            val_tokens=loss.num_tokens,
         )
         if self.job.sampler is not None and self.step:
             self.folder.write_samples(self.step, self.job.sampler(self.model, self.step, self.world))
@@ -313,7 +312,6 @@ class Meter:
         mean = sum(self._losses) / len(self._losses)
         trainer.folder.log(
             step=trainer.step,
-            split="train",
             loss=mean,
             learning_rate=learning_rate,
             grad_norm=norm,
