@@ -20,6 +20,8 @@ import zstandard
 
 STEP_BYTES = 1 << 16
 """Decoded bytes per step of a decoder."""
+FEED_BYTES = 1 << 12
+"""Received bytes that are decoded before the ratio is looked at again."""
 RATIO_FREE_BYTES = 1 << 20
 """Decoded bytes before the ratio counts: small pages of repeated text compress well."""
 ZSTD_WINDOW_BYTES = 8 << 20
@@ -75,7 +77,14 @@ class BodyDecoder:
         return b"".join(self._pieces)
 
     def feed(self, data: bytes) -> None:
-        """Take received bytes."""
+        """Take received bytes; in small pieces where they are encoded, so that the ratio is that of the bytes used."""
+        step = FEED_BYTES if self._decoders else max(1, len(data))
+        for start in range(0, len(data), step):
+            if self.full:
+                return
+            self._feed(data[start : start + step])
+
+    def _feed(self, data: bytes) -> None:
         self.wire_bytes += len(data)
         for piece in self._through(data, 0):
             room = self._max_bytes - self.decoded_bytes
@@ -84,7 +93,11 @@ class BodyDecoder:
                 self.full = True
             self._pieces.append(piece)
             self.decoded_bytes += len(piece)
-            self._check_ratio()
+            if (
+                self.decoded_bytes > RATIO_FREE_BYTES
+                and self.decoded_bytes > self._max_ratio * self.wire_bytes
+            ):
+                raise BombError(f"{self.decoded_bytes} bytes out of {self.wire_bytes}")
             if self.full:
                 return
 
@@ -95,10 +108,6 @@ class BodyDecoder:
             return
         for piece in self._decoders[stage].feed(data):
             yield from self._through(piece, stage + 1)
-
-    def _check_ratio(self) -> None:
-        if self.decoded_bytes > RATIO_FREE_BYTES and self.decoded_bytes > self._max_ratio * self.wire_bytes:
-            raise BombError(f"{self.decoded_bytes} bytes out of {self.wire_bytes}")
 
 
 def decode_body(wire: bytes, encodings: Sequence[str], max_bytes: int) -> bytes:

@@ -371,6 +371,8 @@ class Dispatcher:
             self._breaker.answered(place.host)
         elif exchange.problem is Reason.CONNECT_FAILED:
             self._breaker.failed(place.host, now)
+        if exchange.problem is Reason.ADDRESS_REFUSED:
+            self._host_ends[place.host] = exchange.problem
         self.frontier.release(key, self._rest_until(key, exchange, now))
         if self.stopping and exchange.problem is not None:
             return  # cut off by us; the link is left for the next run

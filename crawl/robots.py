@@ -1,8 +1,8 @@
 """What a robots.txt allows: RFC 9309, as pure functions of its status and bytes.
 
 The parser is our own because the RFC's details decide cases: a group is chosen by the whole product token (Protego,
-Scrapy's parser, lets `User-agent: web` rule `webtext`), unknown records never end a group, `/index.html` does not
-imply `/`. tests/crawl/test_robots.py compares verdicts with Protego's on thousands of real files.
+Scrapy's parser, lets `User-agent: web` rule `webtext`), and `/index.html` does not imply `/`. On thousands of real
+files the verdicts are Protego's but for those two; tests/crawl/test_robots.py counts the differences.
 
 Sources: RFC 9309 (sections in the comments); `Crawl-delay` is a widespread extension.
 """
@@ -100,7 +100,10 @@ def parse(body: bytes, product_token: str) -> Robots:
             if rule is not None:
                 for group in current:
                     group.rules.append(rule)
-        elif key == "crawl-delay":  # another record: it does not end the run of user-agent lines (2.2.4)
+        elif (
+            key == "crawl-delay"
+        ):  # a record that we interpret is a member of its group: it ends the agents' run
+            naming = False
             for group in current:
                 group.crawl_delay_s = _delay(value, group.crawl_delay_s)
     group = ours if ours.named else everyones
@@ -161,7 +164,7 @@ def _records(text: str) -> Iterator[tuple[str, str]]:
 
 def _agent(value: str) -> str:
     """The product token of a user-agent line: `webtext/1.0 (x)` names `webtext`."""
-    if value.startswith("*"):
+    if value[:2].strip() == "*":  # `*Bot*` names nobody
         return "*"
     match = _AGENT.match(value)
     return match.group().lower() if match else ""

@@ -1,0 +1,196 @@
+"""A scripted web on loopback whose access log is the referee, and shards of links to crawl on it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crawl import worker
+from crawl.fetch_config import FetchConfig
+from crawl.outcomes import read_outcomes
+from crawl.urls import registered_domain
+
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Hit:
+    host: str
+    path: str
+    began: float
+    ended: float
+    header: str = ""
+
+
+@dataclass
+class Web:
+    """Answers by host and path; a page of its own for whatever is not scripted, 404 for robots.txt."""
+
+    port: int = 0
+    delay_s: float = 0.0
+    answers: dict[tuple[str, str], bytes | Script | Callable[[int], bytes]] = field(default_factory=dict)
+    hits: list[Hit] = field(default_factory=list)
+    num_connections: int = 0
+
+    def on(self, url: str, answer: bytes | Script | Callable[[int], bytes]) -> None:
+        host, slash, path = url.partition("/")
+        self.answers[host, slash + path] = answer
+
+    def of(self, host: str) -> list[Hit]:
+        return sorted((hit for hit in self.hits if hit.host == host), key=lambda hit: hit.began)
+
+    def paths(self, host: str) -> list[str]:
+        return [hit.path for hit in self.of(host)]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.num_connections += 1
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                began = time.monotonic()
+                path = head.split(" ", 2)[1]
+                host = head.lower().split("\r\nhost: ", 1)[1].split("\r\n", 1)[0].partition(":")[0]
+                earlier = sum(hit.path == path for hit in self.of(host))
+                try:
+                    await self.answer(host, path, earlier, reader, writer)
+                finally:
+                    self.hits.append(Hit(host, path, began, time.monotonic(), head))
+                if writer.is_closing():
+                    return
+        except (
+            asyncio.IncompleteReadError,
+            ConnectionError,
+            asyncio.LimitOverrunError,
+            asyncio.CancelledError,
+        ):
+            return
+        finally:
+            writer.close()
+
+    async def answer(
+        self, host: str, path: str, earlier: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        scripted = self.answers.get((host, path))
+        if scripted is None:
+            missing = path == "/robots.txt"
+            page = f"<html><title>{host}{path}</title><p>A page about {path} at {host}.</p></html>"
+            scripted = ok(b"", status="404 Not Found") if missing else ok(page.encode())
+        if isinstance(scripted, bytes):
+            writer.write(scripted)
+            await writer.drain()
+            if b"\r\nconnection: close" in scripted.lower():
+                writer.close()
+        elif asyncio.iscoroutinefunction(scripted):
+            await scripted(reader, writer)
+        else:
+            writer.write(scripted(earlier))  # type: ignore[arg-type, call-arg]
+            await writer.drain()
+
+
+def ok(body: bytes, *headers: str, status: str = "200 OK", kind: str = "text/html; charset=utf-8") -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def moved(location: str, status: int = 301) -> bytes:
+    return f"HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+@dataclass
+class Shard:
+    """Links and the spec of a worker; the config is that of a polite crawler with no patience."""
+
+    folder: Path
+    port: int
+    config: dict[str, Any] = field(default_factory=dict)
+    deadline: float | None = None
+
+    def links(self, urls: Sequence[str], scores: Sequence[int] | None = None) -> None:
+        rows = [(doc_id(url), url, registered_domain(url.split("/")[2].partition(":")[0])) for url in urls]
+        columns = dict(zip(("doc_id", "url", "domain"), map(list, zip(*rows, strict=True)), strict=True))
+        columns["score"] = pa.array(scores or [3] * len(urls), pa.int32())
+        pq.write_table(pa.table(columns), self.folder / "links.parquet")
+
+    @property
+    def spec_path(self) -> Path:
+        settings = {
+            "allow_networks": ["127.0.0.0/8"],
+            "connect_to": {"*.test": f"127.0.0.1:{self.port}"},
+            "delay_s": 0.0,
+            "retry_delay_s": 0.1,
+            "retries": 1,
+            "max_in_flight_per_ip": 64,
+            **self.config,
+        }
+        document = {
+            "corpus": str(self.folder / "corpus"),
+            "shard": 7,
+            "links": str(self.folder / "links.parquet"),
+            "out_dir": str(self.folder / "out"),
+            "warc_prefix": "pages/b/part-00007",
+            "config": FetchConfig.model_validate(settings).model_dump(mode="json"),
+            "deadline": self.deadline,
+        }
+        path = self.folder / "spec.json"
+        path.write_text(json.dumps(document))
+        return path
+
+    def run(self) -> int:
+        return worker.run(worker.read_spec(str(self.spec_path)))
+
+    def crawl(self, urls: Sequence[str], **config: Any) -> dict[str, dict[str, Any]]:
+        """Outcomes by URL; the law that each link has exactly one is checked here."""
+        self.config.update(config)
+        self.links(urls)
+        assert self.run() == 0
+        return self.outcomes(urls)
+
+    def outcomes(self, urls: Sequence[str]) -> dict[str, dict[str, Any]]:
+        rows = read_outcomes(self.folder / "out").to_pylist()
+        assert sorted(row["doc_id"] for row in rows) == sorted(doc_id(url) for url in urls)
+        return {row["url"]: row for row in rows}
+
+
+def doc_id(url: str) -> str:
+    return hashlib.md5(url.encode(), usedforsecurity=False).hexdigest()
+
+
+class serving:  # noqa: N801 - a context manager in the manner of contextlib's
+    """A web in a thread of its own."""
+
+    def __init__(self, web: Web) -> None:
+        self.web = web
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Web:
+        self.thread.start()
+        start = asyncio.start_server(self.web.serve, "127.0.0.1", 0)
+        self.server = asyncio.run_coroutine_threadsafe(start, self.loop).result()
+        self.web.port = self.server.sockets[0].getsockname()[1]
+        return self.web
+
+    def __exit__(self, *error: object) -> None:
+        async def close() -> None:
+            self.server.close()
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(close(), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()

@@ -1,0 +1,206 @@
+"""robots.txt: RFC 9309's cases, thousands of real files against Protego, and the matrix of answers on a real socket."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+from protego import Protego
+
+from crawl.outcomes import Reason
+from crawl.robots import MAX_PARSED_BYTES, Access, decide, parse
+from tests.crawl.loopback import Shard, Web, moved, ok
+
+
+def allows(text: str | bytes, path: str, token: str = "webtext") -> bool:
+    body = text.encode() if isinstance(text, str) else text
+    return parse(body, token).allows("http://a.test" + path)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "allowed"),
+    [
+        ("", "/x", True),
+        ("User-agent: *\nDisallow: /", "/x", False),
+        ("User-agent: *\nDisallow:", "/x", True),
+        ("User-agent: *\nDisallow: /", "/robots.txt", True),
+        ("user-AGENT: WebText\ndisALLOW: /a", "/a/b", False),
+        ("User-agent: *\nDisallow: /\nUser-agent: webtext\nAllow: /", "/x", True),
+        ("User-agent: webtext/2.0\nDisallow: /", "/x", False),
+        ("User-agent: web\nDisallow: /", "/x", True),
+        ("User-agent: webtexter\nDisallow: /", "/x", True),
+        ("User-agent: *bot*\nDisallow: /", "/x", True),
+        ("User-agent: a\nUser-agent: webtext\nUser-agent: b\nDisallow: /x", "/x", False),
+        (
+            "User-agent: webtext\nDisallow: /x\nUser-agent: b\nAllow: /\nUser-agent: webtext\nDisallow: /y",
+            "/y",
+            False,
+        ),
+        ("User-agent: *\nCrawl-delay: 5\nUser-agent: b\nDisallow: /", "/x", True),
+        ("User-agent: webtext\nSitemap: http://a/s\nDisallow: /x", "/x", False),
+        ("Disallow: /", "/x", True),
+        ("User-agent: *\nDisallow: /a\nAllow: /a/b", "/a/b/c", True),
+        ("User-agent: *\nAllow: /a\nDisallow: /a/b", "/a/b/c", False),
+        ("User-agent: *\nDisallow: /a\nAllow: /a", "/a", True),
+        ("User-agent: *\nDisallow: /*.php$", "/x/y.php", False),
+        ("User-agent: *\nDisallow: /*.php$", "/x/y.php?z", True),
+        ("User-agent: *\nDisallow: /a*b*c", "/axxbyyc", False),
+        ("User-agent: *\nDisallow: /a*b*c", "/axxcyyb", True),
+        ("User-agent: *\nDisallow: /a$", "/a", False),
+        ("User-agent: *\nDisallow: /a$", "/ab", True),
+        ("User-agent: *\nDisallow: *x", "/a/x", False),
+        ("User-agent: *\nDisallow: /caf\u00e9", "/caf%C3%A9/1", False),
+        ("User-agent: *\nDisallow: /caf%c3%a9", "/caf%C3%A9/1", False),
+        ("User-agent: *\nDisallow: /%7euser", "/~user/", False),
+        ("User-agent: *\nDisallow: /a%2Fb", "/a/b", True),
+        ("User-agent: *\nDisallow: /s?q=", "/s?q=1", False),
+        ("User-agent: *\nDisallow: /x # why\n", "/x", False),
+        ("User-agent: *\rDisallow: /x\r", "/x", False),
+        ("\ufeffUser-agent: *\nDisallow: /x", "/x", False),
+        ("User-agent *\nDisallow /x", "/x", False),
+        ("User-agent: *\nDissallow: /x", "/x", False),
+        ("User-agent: *\nDisallow: x", "/x", True),
+        ("<html>not found</html>", "/x", True),
+    ],
+)
+def test_rfc_9309(text: str, path: str, allowed: bool) -> None:
+    assert allows(text, path) is allowed
+
+
+@pytest.mark.parametrize(
+    ("status", "access"),
+    [
+        (200, Access.RULES),
+        (404, Access.UNAVAILABLE),
+        (401, Access.UNAVAILABLE),
+        (403, Access.UNAVAILABLE),
+        (301, Access.UNAVAILABLE),
+        (429, Access.UNREACHABLE),
+        (500, Access.UNREACHABLE),
+        (503, Access.UNREACHABLE),
+        (None, Access.UNREACHABLE),
+    ],
+)
+def test_what_a_status_means(status: int | None, access: Access) -> None:
+    robots = decide(status, b"User-agent: *\nDisallow: /x", "webtext")
+    assert robots.access is access
+    assert robots.allows("http://a.test/y") is (access is not Access.UNREACHABLE)
+
+
+def test_what_lies_behind_the_limit_is_not_read() -> None:
+    filler = b"#" * 99 + b"\n"
+    body = b"User-agent: *\n" + filler * (MAX_PARSED_BYTES // 100) + b"Disallow: /x\n"
+    assert len(body) > MAX_PARSED_BYTES
+    assert allows(body, "/x")
+    assert not allows(body[-200:].replace(filler, b"User-agent: *\n"), "/x")
+
+
+@pytest.mark.parametrize(
+    ("value", "delay"), [("5", 5.0), ("0.5", 0.5), ("x", None), ("-1", None), ("inf", None)]
+)
+def test_crawl_delay(value: str, delay: float | None) -> None:
+    assert parse(f"User-agent: *\nCrawl-delay: {value}".encode(), "webtext").crawl_delay_s == delay
+
+
+def test_a_hostile_pattern_costs_no_more_than_its_length() -> None:
+    pattern = "/" + "*a" * 2000 + "$"
+    assert allows(f"User-agent: *\nDisallow: {pattern}", "/" + "a" * 5000 + "b")
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_parse(body: bytes) -> None:
+    parse(b"User-agent: *\nDisallow: /" + body, "webtext").allows("http://a.test/x")
+
+
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.soak)])
+def test_real_files_agree_with_protego(shared: Path, every: int) -> None:
+    """Every verdict that differs is Protego's `Allow: .../index.html` implying the folder, which the RFC does not say."""
+    num_files = num_verdicts = 0
+    different = set()
+    for body in real_files(shared / "robots/robots.tar.zst")[::every]:
+        num_files += 1
+        ours = parse(body, "webtext")
+        text = body[:MAX_PARSED_BYTES].removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+        theirs = Protego.parse(text)
+        named = re.findall(r"(?im)^\s*(?:dis)?allow\s*:\s*(/[^\s#]*)", text)[:12]
+        paths = [
+            "/",
+            "/news/1.html",
+            "/search?q=a",
+            *(path.replace("*", "x").replace("$", "") for path in named),
+        ]
+        for path in paths:
+            num_verdicts += 1
+            url = "http://a.test" + path
+            if ours.allows(url) != theirs.can_fetch(url, "webtext"):
+                assert re.search(rf"(?im)^allow\s*:\s*{re.escape(path)}index\.html", text), (path, text[:500])
+                different.add(path)
+        assert ours.crawl_delay_s == theirs.crawl_delay("webtext")
+    assert num_files > 4000 // every
+    assert num_verdicts > 20_000 // every
+    assert len(different) <= 3
+
+
+def real_files(path: Path) -> list[bytes]:
+    with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
+        archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115
+        files = (archive.extractfile(member) for member in archive if member.isfile())
+        return [file.read() for file in files if file is not None]
+
+
+RULES = b"User-agent: webtext\nDisallow: /no\n"
+
+
+def test_the_matrix_of_answers(web: Web, shard: Shard) -> None:
+    """How a site answers for robots.txt decides what is asked of it: seen by the server, not by us."""
+    robots = {
+        "rules": ok(RULES, kind="application/octet-stream"),
+        "gone": ok(b"", status="410 Gone"),
+        "forbidden": ok(RULES, status="403 Forbidden"),
+        "broken": ok(RULES, status="503 No"),
+        "busy": ok(RULES, status="429 Slow", kind="text/plain"),
+        "passing": lambda earlier: ok(RULES) if earlier else ok(b"", status="500 Oops"),
+        "moved": moved("http://elsewhere.test/rules"),
+        "hops": moved("/r1"),
+        "endless": moved("/r0"),
+        "html": ok(b"<html>no such page</html>"),
+    }
+    web.on("elsewhere.test/rules", ok(RULES))
+    for hop in range(1, 5):
+        web.on(f"hops.test/r{hop}", moved(f"/r{hop + 1}"))
+    web.on("hops.test/r5", ok(RULES))
+    for hop in range(9):
+        web.on(f"endless.test/r{hop}", moved(f"/r{hop + 1}"))
+    for name, answer in robots.items():
+        web.on(f"{name}.test/robots.txt", answer)
+    urls = [f"http://{name}.test/{path}" for name in robots for path in ("no", "yes")]
+    outcomes = shard.crawl(urls, max_delay_s=0.0)
+    verdicts = {
+        name: tuple(outcomes[f"http://{name}.test/{path}"]["reason"] for path in ("no", "yes"))
+        for name in robots
+    }
+    obeyed = (Reason.ROBOTS_DISALLOWED, None)
+    shut = (Reason.ROBOTS_UNREACHABLE, Reason.ROBOTS_UNREACHABLE)
+    assert verdicts == {
+        "rules": obeyed,
+        "gone": (None, None),
+        "forbidden": (None, None),
+        "broken": shut,
+        "busy": shut,
+        "passing": obeyed,
+        "moved": obeyed,
+        "hops": obeyed,
+        "endless": (None, None),
+        "html": (None, None),
+    }
+    for name in robots:
+        paths = web.paths(f"{name}.test")
+        assert paths[0] == "/robots.txt"
+        assert paths.count("/robots.txt") == (2 if name in ("broken", "busy", "passing") else 1)
+        assert ("/no" in paths) == (verdicts[name][0] is None)
+        assert ("/yes" in paths) == (verdicts[name][1] is None)

@@ -1,0 +1,266 @@
+"""One crawl of a nasty web: every way a page can fail has its reason, and no way brings the worker down."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import resource
+import time
+import zlib
+
+import brotli
+import pytest
+import zstandard
+
+from corpus.layout import Store
+from crawl.fetch_config import FetchConfig
+from crawl.outcomes import Reason
+from crawl.spider import scrapy_settings
+from crawl.warc import read_response
+from tests.crawl.loopback import Script, Shard, Web, moved, ok
+
+PAGE = b"<html><p>The quick brown fox jumps over the lazy dog.</p></html>" * 40
+MIB = 1 << 20
+
+
+def zeros(kind: str, size: int) -> bytes:
+    """A bomb: `size` zeros under a content encoding."""
+    block = bytes(MIB)
+    if kind == "gzip":
+        deflater = zlib.compressobj(9, zlib.DEFLATED, 31)
+        return b"".join(deflater.compress(block) for _ in range(size // MIB)) + deflater.flush()
+    if kind == "br":
+        squeezer = brotli.Compressor(quality=5)
+        return b"".join(squeezer.process(block) for _ in range(size // MIB)) + squeezer.finish()
+    packer = zstandard.ZstdCompressor(level=3).compressobj()
+    return b"".join(packer.compress(block) for _ in range(size // MIB)) + packer.flush()
+
+
+def encoded(kind: str, body: bytes) -> bytes:
+    return ok(body, f"Content-Encoding: {kind}")
+
+
+def drip(head: bytes, drop: bytes, pause_s: float) -> Script:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        for _ in range(200):
+            writer.write(drop)
+            await writer.drain()
+            await asyncio.sleep(pause_s)
+        writer.close()
+
+    return script
+
+
+def cut_off(data: bytes, *, reset: bool = False) -> Script:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+        if reset:
+            writer.transport.abort()
+        else:
+            writer.close()
+
+    return script
+
+
+SCRIPTED: dict[str, tuple[bytes | Script, str | None]] = {
+    "plain": (ok(PAGE), None),
+    "gzip": (encoded("gzip", gzip.compress(PAGE)), None),
+    "x-gzip": (encoded("x-gzip", gzip.compress(PAGE)), None),
+    "deflate": (encoded("deflate", zlib.compress(PAGE)), None),
+    "raw-deflate": (encoded("deflate", zlib.compress(PAGE)[2:-4]), None),
+    "br": (encoded("br", brotli.compress(PAGE)), None),
+    "zstd": (encoded("zstd", zstandard.compress(PAGE)), None),
+    "two": (encoded("gzip, br", brotli.compress(gzip.compress(PAGE))), None),
+    "not-gzip": (encoded("gzip", PAGE), None),
+    "chunked": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"".join(
+            b"%x\r\n%s\r\n" % (len(PAGE[i : i + 99]), PAGE[i : i + 99]) for i in range(0, len(PAGE), 99)
+        )
+        + b"0\r\n\r\n",
+        None,
+    ),
+    "http-1.0": (cut_off(b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n" + PAGE), None),
+    "untyped": (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PAGE) + PAGE, None),
+    "too-little": (cut_off(ok(PAGE + PAGE)[: -len(PAGE)]), None),
+    "three": (
+        encoded("gzip, gzip, gzip", gzip.compress(gzip.compress(gzip.compress(PAGE)))),
+        Reason.BAD_ENCODING,
+    ),
+    "unknown": (encoded("rot13", PAGE), Reason.BAD_ENCODING),
+    "broken-br": (encoded("br", b"\xff" * 400), Reason.BAD_ENCODING),
+    "bomb-gzip": (encoded("gzip", zeros("gzip", 64 * MIB)), Reason.DECOMPRESSION_BOMB),
+    "bomb-br": (encoded("br", zeros("br", 64 * MIB)), Reason.DECOMPRESSION_BOMB),
+    "bomb-zstd": (encoded("zstd", zeros("zstd", 64 * MIB)), Reason.DECOMPRESSION_BOMB),
+    "image": (ok(b"GIF89a", kind="image/gif"), Reason.WRONG_TYPE),
+    "untyped-image": (b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nGIF89a\x01\x00", Reason.WRONG_TYPE),
+    "empty": (ok(b""), Reason.EMPTY_BODY),
+    "missing": (ok(b"no", status="404 Not Found"), Reason.HTTP_STATUS),
+    "down": (ok(b"no", status="500 Oops"), Reason.HTTP_STATUS),
+    "reset": (cut_off(b"", reset=True), Reason.CONNECTION_LOST),
+    "garbage": (cut_off(b"SSH-2.0-OpenSSH_9\r\n\r\n"), Reason.BAD_RESPONSE),
+    "big-header": (cut_off(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"), Reason.BAD_RESPONSE),
+    "endless-headers": (drip(b"HTTP/1.1 200 OK\r\n", b"X-Y: z\r\n" * 500, 0.002), Reason.BAD_RESPONSE),
+    "slow": (drip(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", b"x", 0.05), Reason.TIMEOUT),
+    "silent": (drip(b"", b"", 0.05), Reason.TIMEOUT),
+    "loop": (moved("http://loop.test/x"), Reason.REDIRECT_LOOP),
+    "nowhere": (moved("", 302), Reason.REDIRECT_INVALID),
+    "ftp": (moved("ftp://a.test/"), Reason.REDIRECT_INVALID),
+    "port": (moved("http://port.test:22/"), Reason.PORT_REFUSED),
+    "metadata": (moved("http://169.254.169.254/latest/"), Reason.ADDRESS_REFUSED),
+    "chain": (moved("http://chain.test/1"), Reason.REDIRECT_LIMIT),
+}
+
+
+def test_every_end_has_its_reason_and_nothing_is_lost(web: Web, shard: Shard) -> None:
+    urls = [f"http://{name}.test/x" for name in SCRIPTED]
+    for name, (answer, _) in SCRIPTED.items():
+        web.on(f"{name}.test/x", answer)
+    for hop in range(1, 9):
+        web.on(f"chain.test/{hop}", moved(f"/{hop + 1}"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    outcomes = shard.crawl(
+        [*urls, "http://10.0.0.1/x", "http://nx.invalid/x", "http://2130706433/x", "ftp://a.test/x"],
+        total_timeout_s=1.5,
+        read_timeout_s=1.0,
+        max_redirects=3,
+    )
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+    found = {name: outcomes[url]["reason"] for name, url in zip(SCRIPTED, urls, strict=True)}
+    assert found == {name: reason for name, (_, reason) in SCRIPTED.items()}
+    assert outcomes["http://10.0.0.1/x"]["reason"] == Reason.ADDRESS_REFUSED
+    assert outcomes["http://nx.invalid/x"]["reason"] in (Reason.DNS_NOT_FOUND, Reason.DNS_FAILED)
+    assert outcomes["ftp://a.test/x"]["reason"] == Reason.BAD_URL
+    assert outcomes["http://2130706433/x"]["reason"] is not None
+    assert outcomes["http://missing.test/x"]["status"] == 404
+    assert outcomes["http://down.test/x"]["attempts"] == 2
+    store = Store(str(shard.folder / "corpus"))
+    for name, (_, reason) in SCRIPTED.items():
+        row = outcomes[f"http://{name}.test/x"]
+        if reason is None:
+            page = read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"])
+            assert page.body == PAGE, name
+            assert row["body_bytes"] == len(PAGE)
+            assert row["ip"] == "127.0.0.1"
+            assert row["truncated"] == (name == "too-little")
+
+
+def test_a_slow_host_does_not_hold_up_the_others(web: Web, shard: Shard) -> None:
+    web.on("slow.test/x", drip(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", b"x", 0.05))
+    shard.crawl(
+        ["http://slow.test/x", *(f"http://h{i}.test/{j}" for i in range(20) for j in range(5))],
+        total_timeout_s=2.0,
+        retries=0,
+    )
+    others = [hit.ended for hit in web.hits if hit.host != "slow.test"]
+    assert max(others) - min(others) < 1.9
+
+
+def test_large_pages_are_cut_and_say_so(web: Web, shard: Shard) -> None:
+    text = b"<p>" + b"All work and no play. " * 10_000
+    web.on("a.test/plain", ok(text))
+    web.on("a.test/gzip", encoded("gzip", gzip.compress(text)))
+    outcomes = shard.crawl(["http://a.test/plain", "http://a.test/gzip"], max_body_bytes=50_000)
+    store = Store(str(shard.folder / "corpus"))
+    for row in outcomes.values():
+        page = read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"])
+        assert row["truncated"]
+        assert page.truncated == "length"
+        assert row["body_bytes"] == 50_000
+        assert page.body[:50_000] == text[:50_000]
+
+
+def test_redirects_are_followed_recorded_and_under_the_target_s_rules(web: Web, shard: Shard) -> None:
+    web.on("a.test/x", moved("https://b.test:80/nope", 302))
+    web.on("a.test/y", moved("/z?q=é#part"))
+    web.on("a.test/z?q=%C3%A9", moved("http://other.example.test/end", 308))
+    web.on("shut.test/robots.txt", ok(b"User-agent: *\nDisallow: /", kind="text/plain"))
+    web.on("a.test/w", moved("http://shut.test/secret"))
+    outcomes = shard.crawl([f"http://a.test/{path}" for path in "xyw"], retries=0, total_timeout_s=1.0)
+    row = outcomes["http://a.test/y"]
+    assert row["redirects"] == ["http://a.test/y", "http://a.test/z?q=%C3%A9"]
+    assert row["final_url"] == "http://other.example.test/end"
+    assert row["reason"] is None
+    assert "/robots.txt" in web.paths("other.example.test")
+    assert outcomes["http://a.test/w"]["reason"] == Reason.ROBOTS_DISALLOWED
+    assert web.paths("shut.test") == ["/robots.txt"]
+    assert outcomes["http://a.test/x"]["reason"] == Reason.ROBOTS_UNREACHABLE  # no TLS there
+
+
+def test_a_middleware_of_the_operator_s_is_used(
+    web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = shard.crawl(
+        ["http://a.test/keep", "http://a.test/drop"],
+        scrapy_settings={"DOWNLOADER_MIDDLEWARES": {_importable(shard, monkeypatch): 500}},
+    )
+    assert outcomes["http://a.test/keep"]["reason"] is None
+    assert outcomes["http://a.test/drop"]["reason"] == Reason.IGNORED
+    assert "x-extra: 1" in next(hit.header for hit in web.hits if hit.path == "/keep").lower()
+
+
+def _importable(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> str:
+    (shard.folder / "operators_own.py").write_text(
+        "from scrapy.exceptions import IgnoreRequest\n"
+        "class Refuse:\n"
+        "    def process_request(self, request):\n"
+        "        request.headers['X-Extra'] = '1'\n"
+        "        if request.url.endswith('drop'):\n"
+        "            raise IgnoreRequest\n"
+    )
+    monkeypatch.syspath_prepend(str(shard.folder))
+    return "operators_own.Refuse"
+
+
+def test_requests_name_the_crawler_and_carry_no_state(web: Web, shard: Shard) -> None:
+    web.on("a.test/1", ok(PAGE, "Set-Cookie: id=1"))
+    shard.crawl(["http://a.test/1", "http://a.test/2"], contact="https://example.org/bot")
+    for hit in web.of("a.test"):
+        header = hit.header.lower()
+        assert "user-agent: webtext (+https://example.org/bot)\r\n" in header
+        assert "cookie:" not in header
+        assert "referer:" not in header
+
+
+def test_robots_tags_are_heeded_when_asked(web: Web, shard: Shard) -> None:
+    web.on("a.test/x", ok(PAGE, "X-Robots-Tag: otherbot: noindex, NoAI"))
+    assert (
+        shard.crawl(["http://a.test/x"], refuse_robots_tags=["noai"])["http://a.test/x"]["reason"]
+        == "robots_tag"
+    )
+
+
+def test_scrapy_opens_no_door_of_its_own() -> None:
+    settings = scrapy_settings(FetchConfig(scrapy_settings={"DOWNLOAD_DELAY": 3}))
+    assert settings["DOWNLOAD_DELAY"] == 3
+    assert settings["EXTENSIONS_BASE"] == {}
+    assert settings["TELNETCONSOLE_ENABLED"] is settings["REMOTE_CONTROL_ENABLED"] is False
+    assert [name for name, handler in settings["DOWNLOAD_HANDLERS"].items() if handler] == ["http", "https"]
+    with pytest.raises(ValueError, match="SCHEDULER"):
+        FetchConfig(scrapy_settings={"SCHEDULER": "x"})
+
+
+def test_a_stored_config_is_the_config() -> None:
+    config = FetchConfig(connect_to={"*.test": "127.0.0.1:80"}, allow_networks=("127.0.0.0/8",))
+    assert FetchConfig.model_validate(json.loads(json.dumps(config.model_dump(mode="json")))) == config
+
+
+def test_nothing_is_fetched_after_a_deadline(web: Web, shard: Shard) -> None:
+    urls = [f"http://a.test/{i}" for i in range(50)]
+    shard.config.update(delay_s=0.3, jitter_frac=0.0, latency_factor=0.0)
+    shard.links(urls)
+    shard.deadline = time.time() + 1.2
+    began = time.monotonic()
+    assert shard.run() == 3
+    assert time.monotonic() - began < 3
+    fetched = len(web.hits)
+    assert 2 <= fetched <= 8
+    shard.deadline = None
+    shard.config.update(delay_s=0.0)
+    assert shard.run() == 0
+    assert all(row["reason"] is None for row in shard.outcomes(urls).values())
+    assert len({hit.path for hit in web.hits}) == 51
+    assert len(web.hits) <= 53, "robots.txt again, and at most what was in flight"

@@ -1,0 +1,239 @@
+"""WARC: what we write, strangers read; what is damaged, we survive."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import subprocess
+import sys
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from fastwarc.warc import ArchiveIterator, WarcRecordType
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from warcio.archiveiterator import ArchiveIterator as WarcioIterator
+
+from corpus.errors import FatalError
+from corpus.layout import Store
+from crawl.body import BodyDecoder, BombError, EncodingError, decode_body, is_page_type, looks_like_text
+from crawl.warc import (
+    Place,
+    SegmentWriter,
+    WarcError,
+    digest,
+    http_block,
+    iter_records,
+    iter_responses,
+    parse_response,
+    read_response,
+    read_responses,
+    record_bytes,
+)
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+PATH = "pages/b/part-00000-00000.warc.gz"
+
+
+def write(store: Store, bodies: list[bytes], *, request: bool = False) -> list[Place]:
+    writer = SegmentWriter(store, PATH, info={"software": "x\r\ny"}, gzip_level=4)
+    places = []
+    for number, body in enumerate(bodies):
+        headers = [(b"Content-Type", b"text/html"), (b"Transfer-Encoding", b"chunked"), (b"X-A", b"\xe9")]
+        places.append(
+            writer.add_response(
+                f"http://a.test/{number}",
+                block=http_block("HTTP/1.1 200 OK", headers, body),
+                payload_digest=digest(body),
+                fetched_at=AT,
+                ip="127.0.0.1",
+                truncated="length" if number == 1 else None,
+                request_block=b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n" if request else None,
+            )
+        )
+    writer.commit()
+    return places
+
+
+BODIES = [b"<p>one</p>", b"", b"three " * 5000, "d\u00e9j\u00e0\r\n\r\nvu".encode()]
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    places = write(store, BODIES, request=True)
+    for number, (place, body) in enumerate(zip(places, BODIES, strict=True)):
+        response = read_response(store, PATH, *place)
+        assert (response.url, response.status, response.body) == (f"http://a.test/{number}", 200, body)
+        assert response.fetched_at == AT
+        assert response.truncated == ("length" if number == 1 else None)
+        headers = dict(response.headers)
+        assert headers["X-Crawler-Transfer-Encoding"] == "chunked"
+        assert headers["Content-Length"] == str(len(body))
+        assert headers["X-A"] == "\u00e9"
+    assert [response.body for response in iter_responses(store, PATH)] == BODIES
+    kinds = [record.kind for record in iter_records(store, PATH)]
+    assert kinds == ["warcinfo", *["request", "response"] * len(BODIES)]
+    found = [
+        result.body for result in read_responses(store, PATH, places) if not isinstance(result, WarcError)
+    ]
+    assert found == BODIES
+
+
+def test_strangers_read_it_and_every_digest_is_right(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    write(store, BODIES, request=True)
+    path = tmp_path / PATH
+    with path.open("rb") as stream:
+        records = list(ArchiveIterator(stream, record_types=WarcRecordType.any_type, verify_digests=False))
+        assert len(records) == 1 + 2 * len(BODIES)
+    with path.open("rb") as stream:
+        for record in ArchiveIterator(stream, record_types=WarcRecordType.response, parse_http=False):
+            assert record.verify_block_digest()
+            record.parse_http()
+            assert record.verify_payload_digest()
+    with path.open("rb") as stream:
+        bodies = [r.content_stream().read() for r in WarcioIterator(stream) if r.rec_type == "response"]
+    assert bodies == BODIES
+    checked = subprocess.run(
+        [sys.executable, "-m", "warcio.cli", "check", "-v", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "digest pass" in checked.stdout
+    assert "fail" not in checked.stdout
+
+
+def test_a_segment_appears_on_commit_or_never(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    writer = SegmentWriter(store, PATH, info={}, gzip_level=1)
+    assert store.files("pages/b") == []
+    writer.abort()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    write(store, BODIES)
+    assert [path for path, _ in store.files("pages/b")] == [PATH]
+
+
+def test_a_full_disk_is_said_so(tmp_path: Path) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    writer = SegmentWriter(Store(str(tmp_path)), PATH, info={}, gzip_level=1)
+    writer._stream = Full()
+    with pytest.raises(FatalError, match="No space left"):
+        writer.add_response("http://a/", block=b"", payload_digest="x", fetched_at=AT, ip=None)
+    writer.abort()
+
+
+def test_damage_costs_the_damaged_record_only(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    places = write(store, BODIES)
+    data = bytearray((tmp_path / PATH).read_bytes())
+    middle = places[2]
+    data[middle.offset + 40 : middle.offset + 60] = b"\x00" * 20
+    (tmp_path / PATH).write_bytes(data)
+    with pytest.raises(WarcError):
+        read_response(store, PATH, *middle)
+    results = list(read_responses(store, PATH, places))
+    assert [isinstance(result, WarcError) for result in results] == [False, False, True, False]
+    assert [response.body for response in iter_responses(store, PATH)] == [BODIES[0], BODIES[1], BODIES[3]]
+    (tmp_path / PATH).write_bytes(data[: places[3].offset + 30])
+    assert len(list(iter_responses(store, PATH))) == 2
+    with pytest.raises(WarcError):
+        read_response(store, PATH, *places[3])
+    with pytest.raises(WarcError, match="missing"):
+        read_response(store, "pages/b/none.warc.gz", 0, 10)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"WARC/1.1\r\n\r\n",
+        b"WARC/1.1\r\nContent-Length: 99\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        record_bytes("request", [], b"GET / HTTP/1.1\r\n\r\n", "application/http"),
+        record_bytes("response", [], b"no http", "application/http"),
+        record_bytes("response", [], b"HTTP/1.1 xyz\r\n\r\n", "application/http"),
+    ],
+)
+def test_what_is_no_response_is_refused(record: bytes) -> None:
+    with pytest.raises(WarcError):
+        parse_response(gzip.compress(record))
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    for member in (data, gzip.compress(data), gzip.compress(b"WARC/1.1\r\n" + data)):
+        try:
+            parse_response(member)
+        except WarcError:
+            continue
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@given(st.lists(st.binary(max_size=60), min_size=1, max_size=5), st.floats(0, 1, exclude_max=True))
+def test_a_segment_with_a_flipped_byte_yields_only_what_was_written(
+    tmp_path: Path, bodies: list[bytes], position: float
+) -> None:
+    store = Store(str(tmp_path))
+    write(store, bodies)
+    raw = bytearray((tmp_path / PATH).read_bytes())
+    raw[int(position * len(raw))] ^= 0xFF
+    (tmp_path / PATH).write_bytes(raw)
+    found = [response.body for response in iter_responses(store, PATH)]
+    assert all(body in bodies for body in found)
+    assert len(found) >= len(bodies) - 1
+
+
+@given(st.binary(max_size=5000), st.integers(1, 700))
+def test_decoding_undoes_encoding_however_it_is_cut(body: bytes, step: int) -> None:
+    for encodings, wire in (([], body), (["gzip"], gzip.compress(body)), (["deflate"], zlib.compress(body))):
+        decoder = BodyDecoder(encodings, max_bytes=1 << 20)
+        for start in range(0, len(wire), step):
+            decoder.feed(wire[start : start + step])
+        assert decoder.body == body
+        assert decode_body(wire, encodings, 100) == body[:100]
+
+
+def test_limits_of_decoding() -> None:
+    with pytest.raises(EncodingError):
+        BodyDecoder(["gzip"] * 3, max_bytes=10, max_encodings=2)
+    with pytest.raises(EncodingError):
+        BodyDecoder(["rot13"], max_bytes=10)
+    bomb = gzip.compress(bytes(8 << 20))
+    decoder = BodyDecoder(["gzip"], max_bytes=64 << 20, max_ratio=100)
+    with pytest.raises(BombError):
+        decoder.feed(bomb)
+    assert decoder.decoded_bytes < 6 << 20
+    members = gzip.compress(b"one ") + gzip.compress(b"two") + b"\x00" * 9
+    assert decode_body(members, ["gzip"], 100) == b"one two"
+    assert decode_body(b"\xff\xff", ["br"], 100) == b""
+
+
+@pytest.mark.parametrize(
+    ("content_type", "verdict"),
+    [
+        ("text/html", True),
+        ("TEXT/HTML; charset=x", True),
+        ("application/xhtml+xml", True),
+        ("text/plain", True),
+        ("application/pdf", False),
+        ("image/png", False),
+        (None, None),
+        ("", None),
+        ("html", None),
+    ],
+)
+def test_types(content_type: str | None, verdict: bool | None) -> None:
+    assert is_page_type(content_type) is verdict
+
+
+def test_sniffing() -> None:
+    assert looks_like_text(b"<html>\r\n\t\x0c\x1b")
+    assert looks_like_text(b"\xff\xfe<\x00")
+    assert not looks_like_text(b"\x89PNG\r\n\x1a\n\x00")

@@ -1,0 +1,325 @@
+"""The worker as a process: politeness by the server's own log, kills at any moment, and what is left afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from corpus.errors import FatalError, InputError
+from corpus.layout import Store
+from crawl import worker
+from crawl.outcomes import Outcome, Reason, outcome_files, read_outcomes, to_table
+from crawl.warc import iter_responses, read_response
+from tests.crawl.loopback import Hit, Shard, Web, ok, serving
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(shard: Shard) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "crawl.worker", str(shard.spec_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_hits(web: Web, count: int, process: subprocess.Popen[str], timeout_s: float = 60.0) -> None:
+    until = time.monotonic() + timeout_s
+    while len(web.hits) < count and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(web.hits) >= count, process.communicate()[1] if process.poll() is not None else "too slow"
+
+
+def gaps(hits: list[Hit]) -> list[float]:
+    """Seconds between one request's arrival and the next one's."""
+    return [after.began - before.began for before, after in pairwise(hits)]
+
+
+def assert_polite(web: Web, delay_s: float, *, groups: dict[str, list[str]] | None = None) -> None:
+    hosts = {hit.host for hit in web.hits}
+    for members in (groups or {host: [host] for host in hosts}).values():
+        hits = sorted((hit for hit in web.hits if hit.host in members), key=lambda hit: hit.began)
+        for before, after in pairwise(hits):
+            assert after.began >= before.ended - 0.002, "two in flight"
+        assert all(gap >= delay_s - 0.005 for gap in gaps(hits)), (members, min(gaps(hits), default=None))
+
+
+def assert_complete(shard: Shard, urls: list[str]) -> dict[str, dict[str, Any]]:
+    """Each link has one outcome, each outcome its record, and no segment holds what no outcome points to."""
+    outcomes = shard.outcomes(urls)
+    store = Store(str(shard.folder / "corpus"))
+    for row in outcomes.values():
+        assert row["reason"] is None
+        assert (
+            read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"]).url == row["url"]
+        )
+    paths = [path for path, _ in store.files("pages/b")]
+    stored = [response.url for path in paths for response in iter_responses(store, path)]
+    assert sorted(stored) == sorted(urls)
+    return outcomes
+
+
+def test_one_at_a_time_and_the_delay_between(web: Web, shard: Shard) -> None:
+    """Hosts of one domain share its pace; the first answer's time counts, robots.txt is one of the requests."""
+    web.delay_s = 0.01
+    hosts = ["a.one.test", "b.one.test", "two.test", "three.test"]
+    shard.crawl([f"http://{host}/{i}" for host in hosts for i in range(4)], delay_s=0.1, latency_factor=0)
+    assert_polite(web, 0.1, groups={"one": hosts[:2], "two": ["two.test"], "three": ["three.test"]})
+    assert len(web.hits) == 20
+
+
+def test_a_slow_site_is_given_more_rest(web: Web, shard: Shard) -> None:
+    web.delay_s = 0.15
+    shard.crawl([f"http://a.test/{i}" for i in range(3)], delay_s=0.01, latency_factor=2.0)
+    hits = web.of("a.test")
+    assert all(after.began - before.ended >= 0.28 for before, after in pairwise(hits))
+
+
+def test_crawl_delay_is_honoured_up_to_its_limit(web: Web, shard: Shard) -> None:
+    web.on("a.test/robots.txt", ok(b"User-agent: *\nCrawl-delay: 0.3"))
+    web.on("b.test/robots.txt", ok(b"User-agent: *\nCrawl-delay: 3600"))
+    shard.crawl([f"http://{host}.test/{i}" for host in "ab" for i in range(3)], max_crawl_delay_s=0.4)
+    for host, delay_s in (("a", 0.3), ("b", 0.4)):
+        assert all(delay_s - 0.005 <= gap < delay_s + 0.5 for gap in gaps(web.of(f"{host}.test")))
+
+
+def test_retry_after_postpones_the_whole_host(web: Web, shard: Shard) -> None:
+    busy = ok(b"", "Retry-After: 1", status="503 Busy")
+    web.on("a.test/0", lambda earlier: ok(b"<p>late") if earlier else busy)
+    outcomes = shard.crawl(
+        [*(f"http://a.test/{i}" for i in range(4)), "http://b.test/0"], max_delay_s=0.0, retry_delay_s=0.0
+    )
+    hits = web.of("a.test")
+    asked = next(index for index, hit in enumerate(hits) if hit.path == "/0")
+    assert hits[asked + 1].began - hits[asked].ended >= 0.995
+    assert {row["reason"] for row in outcomes.values()} == {None}
+    assert outcomes["http://a.test/0"]["attempts"] == 2
+    assert web.of("b.test")[-1].ended < hits[asked + 1].began, "other hosts go on"
+
+
+def test_a_busy_server_is_asked_ever_more_slowly(web: Web, shard: Shard) -> None:
+    for i in range(3):
+        web.on(f"a.test/{i}", ok(b"", status="429 Slow down"))
+    shard.crawl(
+        [f"http://a.test/{i}" for i in range(3)], delay_s=0.05, max_delay_s=0.4, retries=0, latency_factor=0
+    )
+    slower = gaps(web.of("a.test"))
+    assert slower[1] >= 0.1 - 0.005
+    assert slower[2] >= 0.2 - 0.005
+
+
+def test_few_at_a_time_on_one_address(web: Web, shard: Shard) -> None:
+    web.delay_s = 0.05
+    shard.crawl([f"http://h{i}.test/x" for i in range(12)], max_in_flight_per_ip=2)
+    moments = sorted([(hit.began, 1) for hit in web.hits] + [(hit.ended, -1) for hit in web.hits])
+    level = highest = 0
+    for _, step in moments:
+        level += step
+        highest = max(highest, level)
+    assert highest <= 2
+
+
+def test_a_dead_host_ends_at_once(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    asked = []
+
+    def nobody(host: str) -> list[Any]:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "no such host")
+
+    monkeypatch.setattr("crawl.resolver._getaddrinfo", nobody)
+    outcomes = shard.crawl([f"http://dead.example/{i}" for i in range(300)], delay_s=1.0)
+    assert {row["reason"] for row in outcomes.values()} == {Reason.DNS_NOT_FOUND}
+    assert asked == ["dead.example"]
+
+
+def test_a_host_that_refuses_connections_is_given_up(shard: Shard) -> None:
+    """Nothing listens there; links are not tried one by one for ever."""
+    outcomes = shard.crawl([f"http://a.test/{i}" for i in range(50)], connect_to={"*": "127.0.0.1:1"})
+    assert {row["reason"] for row in outcomes.values()} <= {
+        Reason.ROBOTS_UNREACHABLE,
+        Reason.HOST_UNREACHABLE,
+    }
+
+
+def test_the_cap_keeps_the_best(web: Web, shard: Shard) -> None:
+    urls = [f"http://a.test/{i}" for i in range(5)]
+    shard.config["per_domain_cap"] = 2
+    shard.links(urls, [3, 9, 4, 8, 3])
+    assert shard.run() == 0
+    outcomes = shard.outcomes(urls)
+    assert [outcomes[url]["reason"] for url in urls] == ["domain_cap", None, "domain_cap", None, "domain_cap"]
+    assert web.paths("a.test") == ["/robots.txt", "/1", "/3"]
+
+
+def test_a_finished_shard_is_left_alone(web: Web, shard: Shard) -> None:
+    urls = [f"http://a.test/{i}" for i in range(3)]
+    shard.crawl(urls)
+    hits, before = len(web.hits), sorted(shard.folder.rglob("*.parquet"))
+    assert shard.run() == 0
+    assert len(web.hits) == hits
+    assert sorted(shard.folder.rglob("*.parquet")) == before
+
+
+def test_segments_roll_over_and_orphans_go(web: Web, shard: Shard) -> None:
+    urls = [f"http://h{i % 4}.test/{i}" for i in range(40)]
+    folder = shard.folder / "corpus/pages/b"
+    folder.mkdir(parents=True)
+    (folder / "part-00007-00003.warc.gz").write_bytes(b"left by a kill before its outcomes")
+    (folder / ".tmp-part-00007-00004.warc.gz-1-ab").write_bytes(b"left by a kill in the middle")
+    (folder / "part-00070-00000.warc.gz").write_bytes(b"another shard's")
+    shard.crawl(urls, segment_bytes=4096)
+    (folder / "part-00070-00000.warc.gz").unlink()
+    assert_complete(shard, urls)
+    assert len(list(folder.iterdir())) >= 3
+    assert {path.name for path in folder.iterdir()} == {
+        Path(row["warc_file"]).name for row in shard.outcomes(urls).values()
+    }
+
+
+def test_requests_are_stored_when_asked(web: Web, shard: Shard) -> None:
+    shard.crawl(["http://a.test/x?y=1"], store_requests=True)
+    data = next((shard.folder / "corpus/pages/b").iterdir()).read_bytes()
+    import gzip
+
+    text = gzip.decompress(data)
+    assert b"GET /x?y=1 HTTP/1.1\r\nHost: a.test\r\n" in text
+    assert b"WARC-Type: request" in text
+
+
+def test_a_full_disk_ends_the_run_and_keeps_its_state(
+    web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = [f"http://a.test/{i}" for i in range(30)]
+    real = os.replace
+
+    def full(source: Any, target: Any) -> None:
+        if str(target).endswith("00001.warc.gz"):
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    shard.config.update(segment_bytes=2048)
+    shard.links(urls)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(FatalError, match="No space left"):
+            shard.run()
+    kept = read_outcomes(shard.folder / "out").num_rows
+    assert 0 < kept < 30
+    assert shard.run() == 0
+    assert_complete(shard, urls)
+
+
+def test_what_is_no_spec_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text("{}")
+    assert worker.main([str(path)]) == 2
+    assert worker.main([]) == 2
+    assert "no worker spec" in capsys.readouterr().err
+    with pytest.raises(InputError):
+        worker.read_spec(str(tmp_path / "none.json"))
+
+
+def test_outcomes_have_the_schema_of_pages() -> None:
+    table = to_table([Outcome(doc_id="0" * 32, url="http://a/", reason=Reason.TIMEOUT)])
+    assert table.column("reason").to_pylist() == ["timeout"]
+    assert table.column("redirects").to_pylist() == [[]]
+
+
+def test_sigterm_keeps_what_is_done(web: Web, shard: Shard) -> None:
+    urls = [f"http://h{i % 5}.test/{i}" for i in range(100)]
+    shard.config.update(delay_s=0.1, latency_factor=0)
+    shard.links(urls)
+    with start(shard) as process:
+        wait_for_hits(web, 30, process)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        stdout, stderr = process.communicate(timeout=20)
+    assert time.monotonic() - began < 3.5
+    assert process.returncode == 3, stderr
+    assert stderr == ""
+    last = json.loads(stdout.splitlines()[-1])
+    kept = read_outcomes(shard.folder / "out").num_rows
+    assert last["done"] == kept >= 20
+    assert last["total"] == 100
+    shard.config.update(delay_s=0.0)
+    assert shard.run() == 0
+    assert_complete(shard, urls)
+    pages = [hit.path for hit in web.hits if hit.path != "/robots.txt"]
+    assert len(pages) <= 105, "at most what was in flight is fetched again"
+
+
+def kill_and_rerun(web: Web, shard: Shard, urls: list[str], draw: random.Random) -> None:
+    """Kill once at a random moment, then run to the end."""
+    before = len(web.hits)
+    with start(shard) as process:
+        wait_for_hits(web, before + draw.randint(1, 60), process)
+        time.sleep(draw.random() * 0.2)
+        process.kill()
+        process.communicate()
+
+
+def test_kill_nine_loses_nothing_and_stays_polite(web: Web, shard: Shard) -> None:
+    urls = [f"http://h{i % 10}.test/{i}" for i in range(200)]
+    shard.config.update(delay_s=0.05, latency_factor=0, segment_bytes=4096, flush_s=0.2)
+    shard.links(urls)
+    draw = random.Random(1)
+    for _ in range(2):
+        kill_and_rerun(web, shard, urls, draw)
+    assert shard.run() == 0
+    assert_complete(shard, urls)
+    assert_polite(web, 0.05)
+    numbers = [path.name for path in outcome_files(shard.folder / "out")]
+    assert len(numbers) == len(set(numbers)) > 1
+
+
+@pytest.mark.soak
+def test_twenty_five_kills(tmp_path: Path) -> None:
+    draw = random.Random(25)
+    with serving(Web()) as web:
+        shard = Shard(tmp_path, web.port)
+        urls = [f"http://h{i % 20}.test/{i}" for i in range(3000)]
+        shard.config.update(delay_s=0.05, latency_factor=0, segment_bytes=8192, flush_s=0.2)
+        shard.links(urls)
+        for _ in range(25):
+            kill_and_rerun(web, shard, urls, draw)
+        assert shard.run() == 0
+        assert_complete(shard, urls)
+        assert_polite(web, 0.05)
+
+
+def test_retries_wait_across_a_restart(web: Web, shard: Shard) -> None:
+    web.on("a.test/x", ok(b"", status="502 Later"))
+    shard.config.update(retries=3, retry_delay_s=60.0)
+    shard.links(["http://a.test/x"])
+    shard.deadline = time.time() + 0.7
+    assert shard.run() == 3
+    assert web.paths("a.test").count("/x") == 1
+    shard.deadline = time.time() + 0.7
+    assert shard.run() == 3
+    assert web.paths("a.test").count("/x") == 1, "its time has not come"
+    state = json.loads((shard.folder / "out/state.json").read_bytes())
+    ((attempts, tries, not_before),) = state["retrying"].values()
+    assert (attempts, tries) == (1, 1)
+    assert 50 < not_before - time.time() < 70
+
+
+def test_links_of_a_shard_may_be_none(shard: Shard) -> None:
+    shard.links(["http://a.test/x"])
+    table = pq.read_table(shard.folder / "links.parquet")
+    pq.write_table(table.slice(0, 0), shard.folder / "links.parquet")
+    assert shard.run() == 0
