@@ -83,7 +83,7 @@ def load_overlap(config: DedupConfig, context: Context) -> GatherFunction:
     """The grams of all runs together: the batch's row in the table of GPT-2, as counts per set."""
 
     def gather(tables: Mapping[str, Iterator[pa.Table]]) -> Output:
-        table = _summed([SEEN.schema.empty_table(), *tables[SEEN.name]])
+        table = merge([SEEN.schema.empty_table(), *tables[SEEN.name]])
         return Output({OVERLAP.name: table}, shares(read_ngrams(context.store, context.batch), table))
 
     return gather
@@ -151,13 +151,13 @@ def _common(context: Context, most_pages: int) -> np.ndarray:
         return np.zeros(0, np.uint64)
     before = set(earlier_batches(context.store, context.batch)) | {context.batch}
     names = [manifest.batch for manifest in batches(context.store, OVERLAP.name) if manifest.batch in before]
-    table = _summed([read_table(context.store, OVERLAP.name, name) for name in names])
+    table = merge([read_table(context.store, OVERLAP.name, name) for name in names])
     values: np.ndarray = table["ngram"].to_numpy()[table["num_documents"].to_numpy() > most_pages]
     return values
 
 
-def _summed(tables: list[pa.Table]) -> pa.Table:
-    """One row per gram, ascending, with the pages of all rows together."""
+def merge(tables: list[pa.Table]) -> pa.Table:
+    """Marks of parts or batches together: one row per gram, ascending, with the pages of all."""
     whole = pa.concat_tables(tables)
     ngram, first, place = np.unique(whole["ngram"].to_numpy(), return_index=True, return_inverse=True)
     pages = np.bincount(place, whole["num_documents"].to_numpy(), ngram.size).astype(np.int32)

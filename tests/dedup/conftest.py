@@ -1,136 +1,19 @@
-"""A corpus of made pages, deduplicated through the door, and the naive rule to hold it against."""
+"""A corpus of made pages for every test that asks for one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import settings
-from xxhash import xxh3_128_hexdigest
 
-from corpus.layout import Store, open_corpus
-from corpus.runner import commit_table
-from corpus.schemas import DOCUMENTS, LINKS, part_of_id
-from corpus.tables import read_table, write_part
-from dedup import lsh, minhash, run, words
+from tests.dedup.made import MadeCorpus
 
 settings.register_profile("dedup", deadline=None)  # the first call of a kernel compiles it
 settings.load_profile("dedup")
 
 
-@dataclass(frozen=True)
-class Page:
-    text: str
-    score: int = 3
-    doc_id: str = ""
-
-    @property
-    def id(self) -> str:
-        return self.doc_id or xxh3_128_hexdigest(f"{self.score} {self.text}".encode())
-
-
-@dataclass
-class MadeCorpus:
-    root: Path
-    store: Store = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.store = open_corpus(str(self.root), create=True)
-
-    def add(self, batch: str, pages: Sequence[Page], num_parts: int = 2) -> None:
-        rows = sorted({page.id: page for page in pages}.values(), key=lambda page: page.id)
-        self._write(LINKS, batch, [_link(page) for page in rows], num_parts)
-        self._write(DOCUMENTS, batch, [_document(page) for page in rows], num_parts)
-
-    def dedup(self, batch: str, *arguments: str, workers: str = "1") -> int:
-        return run.main(["--corpus", str(self.root), "--batch", batch, "--workers", workers, *arguments])
-
-    def verdicts(self, batch: str) -> dict[str, dict[str, Any]]:
-        return {row["doc_id"]: row for row in read_table(self.store, "verdicts", batch).to_pylist()}
-
-    def fates(self, batch: str) -> dict[str, tuple[Any, ...]]:
-        return {
-            name: (row["kept"], row["reason"], row["duplicate_of"], row["similarity"])
-            for name, row in self.verdicts(batch).items()
-        }
-
-    def _write(self, table: Any, batch: str, rows: list[dict[str, Any]], num_parts: int) -> None:
-        parts = []
-        for index in range(num_parts):
-            here = [row for row in rows if part_of_id(row["doc_id"], num_parts) == index]
-            data = pa.Table.from_pylist(here, table.schema)
-            name = f"part-{index:05}.parquet"
-            parts.append(write_part(self.store, table.folder(batch), name, table, [data], index, num_parts))
-        commit_table(self.store, table, batch, parts, num_parts=num_parts, stage="test")
-
-
-def _link(page: Page) -> dict[str, Any]:
-    return {
-        "doc_id": page.id,
-        "url": f"https://example.org/{page.id}",
-        "url_key": f"example.org/{page.id}",
-        "domain": "example.org",
-        "score": page.score,
-        "score_sum": page.score,
-        "num_submissions": 1,
-        "submission_id": "a",
-        "subreddit": "r",
-        "title": "t",
-        "created": 0,
-        "over_18": False,
-    }
-
-
-def _document(page: Page) -> dict[str, Any]:
-    return {
-        "doc_id": page.id,
-        "url": f"https://example.org/{page.id}",
-        "domain": "example.org",
-        "text": page.text,
-        "language": "en",
-        "language_score": 1.0,
-        "num_words": len(page.text.split()),
-        "extractor": "test",
-        "score": page.score,
-        "subreddit": "r",
-    }
-
-
-def naive_fates(
-    batches: Sequence[Sequence[Page]], threshold: float, n: int, config: lsh.LshConfig
-) -> dict[tuple[int, str], tuple[Any, ...]]:
-    """The rule as the issue says it, page by page, every kept page looked at in order."""
-    perms = minhash.permutations(config.num_perm, 1)
-    fates: dict[tuple[int, str], tuple[Any, ...]] = {}
-    kept: list[tuple[str, set[int], set[int], tuple[str, ...]]] = []
-    for place, pages in enumerate(batches):
-        for page in sorted({page.id: page for page in pages}.values(), key=lambda p: (-p.score, p.id)):
-            spelled = tuple(word for word, _, _ in words.split_words(page.text))
-            if not spelled:
-                fates[place, page.id] = (False, "no_words", None, None)
-                continue
-            shingles = set(words.shingle_set(page.text, n).tolist())
-            signed = minhash.sign(pa.array([page.text]), n, perms, "numpy")
-            keys = set(lsh.band_keys(signed.values, config)[0].tolist())
-            fate: tuple[Any, ...] = (True, None, None, None)
-            for other, their_shingles, their_keys, their_words in kept:
-                similarity = len(shingles & their_shingles) / len(shingles | their_shingles)
-                if keys & their_keys and similarity >= threshold:
-                    reason = "exact_duplicate" if spelled == their_words else "near_duplicate"
-                    fate = (False, reason, other, float(np.float32(similarity)))
-                    break
-            fates[place, page.id] = fate
-            if fate[0]:
-                kept.append((page.id, shingles, keys, spelled))
-    return fates
-
-
 @pytest.fixture
 def made_corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], MadeCorpus]:
+    """Makes empty corpora."""
     return lambda: MadeCorpus(tmp_path_factory.mktemp("corpus"))
-

@@ -21,7 +21,13 @@ def members(given_rows: list[tuple[int, int, int, int, int]]) -> Members:
     made = {}
     for key, batch, score, page, content in given_rows:
         first = next((row for row in made.values() if row[1] == batch and row[3] == page), None)
-        made[key, batch, page] = (key, batch, first[2] if first else score, page, first[4] if first else content)
+        made[key, batch, page] = (
+            key,
+            batch,
+            first[2] if first else score,
+            page,
+            first[4] if first else content,
+        )
     table = list(made.values())
     return Members(
         np.array([row[0] for row in table], np.uint64),
@@ -37,7 +43,9 @@ def order(given_members: Members, row: int) -> tuple[int, int, bytes]:
 
 
 @given(rows)
-def test_small_buckets_bring_all_their_pages_together(given_rows: list[tuple[int, int, int, int, int]]) -> None:
+def test_small_buckets_bring_all_their_pages_together(
+    given_rows: list[tuple[int, int, int, int, int]],
+) -> None:
     made = members(given_rows)
     found = lsh.candidates(made, 2)
     copies = {(int(first), int(later)) for first, later in found.copies}
@@ -49,7 +57,11 @@ def test_small_buckets_bring_all_their_pages_together(given_rows: list[tuple[int
                 continue
             if made.batch[later] != 2:
                 continue
-            if made.batch[earlier] == 2 and made.content[earlier] == made.content[later] and earlier not in gone:
+            if (
+                made.batch[earlier] == 2
+                and made.content[earlier] == made.content[later]
+                and earlier not in gone
+            ):
                 expected_copies.add((earlier, later))
             elif earlier not in gone and later not in gone:
                 expected_pairs.add((earlier, later))

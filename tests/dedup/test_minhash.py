@@ -60,7 +60,9 @@ def test_distinct_keeps_first_appearances(rows: list[list[int]]) -> None:
     repeated = [[*row, 0, *row] for row in rows]
     for engine in ("numba", "numpy"):
         found = minhash.distinct(ragged(repeated), engine)
-        assert [found.row(index).tolist() for index in range(len(found))] == [list(dict.fromkeys(r)) for r in repeated]
+        assert [found.row(index).tolist() for index in range(len(found))] == [
+            list(dict.fromkeys(r)) for r in repeated
+        ]
 
 
 def test_engines_sign_texts_alike() -> None:

@@ -19,13 +19,19 @@ def families(draw: st.DrawFn) -> tuple[int, int, dict[tuple[int, int], float], l
     """(pages, pages of earlier batches, similarities, buckets, leaders)."""
     num_pages = draw(st.integers(1, 14))
     num_old = draw(st.integers(0, num_pages))
-    buckets = draw(st.lists(st.sets(st.integers(0, num_pages - 1), min_size=2), max_size=4)) if num_pages > 1 else []
+    buckets = (
+        draw(st.lists(st.sets(st.integers(0, num_pages - 1), min_size=2), max_size=4))
+        if num_pages > 1
+        else []
+    )
     values = st.sampled_from([0.1, 0.4, 0.5, 0.8, 1.0])
     similarity = {(a, b): draw(values) for b in range(num_old, num_pages) for a in range(b)}
     return num_pages, num_old, similarity, buckets, draw(st.integers(0, 3))
 
 
-def naive(num_pages: int, num_old: int, similar: Mapping[tuple[int, int], float], buckets: list[set[int]]) -> list[int]:
+def naive(
+    num_pages: int, num_old: int, similar: Mapping[tuple[int, int], float], buckets: list[set[int]]
+) -> list[int]:
     fates = [KEPT] * num_pages
     for page in range(num_old, num_pages):
         for before in range(page):
@@ -65,7 +71,9 @@ def test_choice_in_large_buckets(
     for number, bucket in enumerate(buckets):
         for place, page in enumerate(sorted(bucket)):
             rows.append((number, page, place < leaders))
-            pairs.extend((page, later) for later in bucket if place < leaders and later > page and later >= num_old)
+            pairs.extend(
+                (page, later) for later in bucket if place < leaders and later > page and later >= num_old
+            )
     large = LargeBuckets(*(np.array([row[column] for row in rows]) for column in range(3)))
     if not rows:
         large = LargeBuckets(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool))
@@ -86,7 +94,9 @@ def test_choice_in_large_buckets(
 
 def test_near_copies_of_one_page_cost_one_comparison_each() -> None:
     size = 3000
-    edges = Edges(np.arange(1, size), np.zeros(size - 1, np.int64), np.full(size - 1, 0.9), np.zeros(size - 1, bool))
+    edges = Edges(
+        np.arange(1, size), np.zeros(size - 1, np.int64), np.full(size - 1, 0.9), np.zeros(size - 1, bool)
+    )
     large = LargeBuckets(np.zeros(size, np.int64), np.arange(size), np.arange(size) < 1)
     assert survivors.open_pages(size, 0, edges, large).size == 0
 

@@ -15,7 +15,9 @@ from dedup.words import Ragged
 
 MASK = (1 << 64) - 1
 texts = st.lists(
-    st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("ab .,'\n\u0301\u00adß㌖ﷺ東"))),
+    st.text(
+        st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("ab .,'\n\u0301\u00adß㌖ﷺ東"))
+    ),
     max_size=6,
 )
 
@@ -50,7 +52,9 @@ def test_hashes_follow_the_rule(engine: words.Engine, given_texts: list[str], n:
         spelled = [word for word, _, _ in words.split_words(text)]
         assert found.row(index).tolist() == [word_hash(word) for word in spelled]
         size = min(n, len(spelled))
-        expected = [gram_hash(spelled[at : at + size]) for at in range(len(spelled) - size + 1)] if size else []
+        expected = (
+            [gram_hash(spelled[at : at + size]) for at in range(len(spelled) - size + 1)] if size else []
+        )
         assert grams.row(index).tolist() == expected
 
 
@@ -88,7 +92,9 @@ def test_words_of_known_texts(text: str, expected: list[str]) -> None:
 @given(st.text())
 def test_spans_agree_with_the_plain_reading(text: str) -> None:
     starts, ends = words.word_spans(text)
-    assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == [(s, e) for _, s, e in words.split_words(text)]
+    assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == [
+        (s, e) for _, s, e in words.split_words(text)
+    ]
 
 
 @given(texts, st.integers(0, 3), st.booleans())

@@ -1,0 +1,141 @@
+"""Evaluation sets: every kind of file gives its entries, and the digest says when anything that counts changed."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from corpus.errors import InputError
+from corpus.testsets import find_testsets, load_testsets, load_train_split
+
+RECORDS = [
+    {"question": "Who?", "choices": ["a", "b"], "id": "x1", "gold": 1},
+    {"question": "Why?", "choices": []},
+]
+LINES = "\n".join(json.dumps(record) for record in RECORDS) + "\n"
+ENTRIES = (("Who?", "a", "b"), ("Why?",))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("set.jsonl", LINES.encode()),
+        ("set.ndjson", LINES.encode()),
+        ("set.jsonl.gz", gzip.compress(LINES.encode())),
+        ("set.jsonl.bz2", bz2.compress(LINES.encode())),
+        ("set.jsonl.zst", zstandard.compress(LINES.encode())),
+        ("set.json", json.dumps(RECORDS).encode()),
+    ],
+)
+def test_records_of_every_kind(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    (testset,) = load_testsets([str(tmp_path / name)])
+    assert testset.name == "set"
+    assert testset.entries == ENTRIES
+    assert testset.texts == ["Who?\na\nb", "Why?"]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["one", "two"], "label": [0, 1]}), tmp_path / "set.parquet")
+    assert load_testsets([str(tmp_path)])[0].entries == (("one",), ("two",))
+
+
+@pytest.mark.parametrize(
+    ("split", "entries"),
+    [
+        ("file", [("a b\nc\n\nd\n",)]),
+        ("lines", [("a b",), ("c",), ("d",)]),
+        ("paragraphs", [("a b\nc",), ("d\n",)]),
+    ],
+)
+def test_text_is_split_as_said(tmp_path: Path, split: str, entries: list[tuple[str, ...]]) -> None:
+    (tmp_path / "set.txt").write_text("a b\nc\n\nd\n")
+    (tmp_path / "testsets.toml").write_text(f'[set]\nsplit = "{split}"\n')
+    assert list(load_testsets([str(tmp_path)])[0].entries) == entries
+
+
+def test_folders_give_a_set_a_file_named_by_their_place(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "deep" / "b.tokens").write_text("y")
+    (tmp_path / "notes.pdf").write_text("passed over")
+    assert [file.name for file in find_testsets([str(tmp_path)])] == ["a", "deep/b"]
+
+
+def test_chosen_fields_count_and_show_in_the_digest(tmp_path: Path) -> None:
+    (tmp_path / "set.jsonl").write_text(LINES)
+    before = load_testsets([str(tmp_path)])[0]
+    (tmp_path / "testsets.toml").write_text('[set]\nfields = ["choices"]\n')
+    after = load_testsets([str(tmp_path)])[0]
+    assert after.entries == (("a", "b"),)
+    assert before.digest != after.digest
+    (tmp_path / "testsets.toml").unlink()
+    (tmp_path / "set.jsonl").write_text(LINES + '{"question": "What?"}\n')
+    assert load_testsets([str(tmp_path)])[0].digest not in (before.digest, after.digest)
+
+
+def test_digest_does_not_depend_on_where_the_file_lies(tmp_path: Path) -> None:
+    digests = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "set.jsonl").write_text(LINES)
+        digests.append(find_testsets([str(tmp_path / folder)])[0].digest)
+    assert digests[0] == digests[1]
+
+
+def test_training_split_is_no_set_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "ptb.test.txt").write_text("a test")
+    (tmp_path / "ptb.train.txt").write_text("a training text")
+    (tmp_path / "testsets.toml").write_text('["ptb.test"]\ntrain = "ptb.train.txt"\n')
+    (file,) = find_testsets([str(tmp_path)])
+    train = load_train_split(file)
+    assert train is not None
+    assert train.entries == (("a training text",),)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no file of a known kind"),
+        ({"set.jsonl": "{broken\n"}, "line 1"),
+        ({"set.jsonl": '{"unheard_of": "x"}\n'}, "unheard_of"),
+        ({"set.jsonl": "\n"}, "no entry"),
+        ({"set.jsonl": "3\n"}, "an entry is int"),
+        ({"set.jsonl.gz": "not gzip"}, "cannot be read"),
+        ({"set.parquet": "not parquet"}, "cannot be read"),
+        ({"set.txt": "x", "testsets.toml": "[other]\n"}, "names no file"),
+        ({"set.txt": "x", "testsets.toml": "[set\n"}, "not TOML"),
+        ({"set.txt": "x", "testsets.toml": '[set]\nfield = ["a"]\n'}, "field"),
+        ({"set.txt": "x", "testsets.toml": '[set]\nsplit = "pages"\n'}, "pages"),
+    ],
+)
+def test_bad_sets_are_refused_by_name(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_testsets([str(tmp_path)])
+
+
+def test_bad_paths_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        find_testsets([str(tmp_path / "nothing")])
+    (tmp_path / "set.docx").write_text("x")
+    with pytest.raises(InputError, match="unknown kind"):
+        find_testsets([str(tmp_path / "set.docx")])
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "set.txt").write_text("x")
+    with pytest.raises(InputError, match="both named 'set'"):
+        find_testsets([str(tmp_path / "one"), str(tmp_path / "two")])
+
+
+def test_real_sets(shared: Path) -> None:
+    (lambada,) = load_testsets([str(shared / "evalsets" / "lambada_openai")])
+    assert len(lambada.entries) == 5153

@@ -1,0 +1,219 @@
+"""The whole stage through its door: equal to the naive rule, in one batch or many, in any number of parts."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from corpus.manifest import read_manifest
+from corpus.tables import part_paths, read_table
+from dedup import lsh, words
+from dedup.lsh import LshConfig
+from tests.dedup import made
+from tests.dedup.made import MadeCorpus, Page
+
+CONFIG = LshConfig(num_bands=8, rows_per_band=1)
+SMALL = (
+    *("--set", "dedup.threshold=0.5", "--set", "dedup.shingles.n=2"),
+    *("--set", "dedup.lsh.num_bands=8", "--set", "dedup.lsh.rows_per_band=1"),
+)
+New = Callable[[], MadeCorpus]
+
+
+def pages_of_families(seed: int, count: int) -> list[Page]:
+    """Short pages, many of them edits of others, some empty of words."""
+    generator = random.Random(seed)
+    pages: list[Page] = []
+    for _ in range(count):
+        if pages and generator.random() < 0.8:
+            spelled = generator.choice(pages).text.split()
+        else:
+            spelled = [generator.choice("abcdefghij") for _ in range(generator.randrange(12))]
+        for _ in range(generator.randrange(3)):
+            if spelled:
+                spelled[generator.randrange(len(spelled))] = generator.choice("abcdefghij—")
+        pages.append(Page(" ".join(spelled), generator.randrange(3, 6), f"{generator.getrandbits(128):032x}"))
+    return pages
+
+
+def run_batches(
+    corpus: MadeCorpus, batches: Sequence[Sequence[Page]], num_parts: Sequence[int]
+) -> made.Naive:
+    fates = {}
+    for place, (pages, parts) in enumerate(zip(batches, num_parts, strict=True)):
+        corpus.add(f"b{place}", pages, parts)
+        assert corpus.dedup(f"b{place}", *SMALL) == 0
+        fates.update({(place, name): fate for name, fate in corpus.fates(f"b{place}").items()})
+    return fates
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("full_bucket", [24, 2])
+def test_batches_equal_the_naive_rule(
+    made_corpus: New, monkeypatch: pytest.MonkeyPatch, seed: int, full_bucket: int
+) -> None:
+    monkeypatch.setattr(lsh, "FULL_BUCKET", full_bucket)
+    monkeypatch.setattr(lsh, "LEADERS", 1)
+    generator = random.Random(seed)
+    pages = pages_of_families(seed, 60)
+    first, second = sorted(generator.choices(range(60), k=2))
+    batches = [pages[:first], pages[first:second], pages[second:]]
+    fates = run_batches(made_corpus(), batches, [generator.choice([1, 2, 7]) for _ in batches])
+    assert fates == made.naive_fates(batches, 0.5, 2, CONFIG)
+    assert sum(not fate[0] for fate in fates.values()) > 10
+
+
+def test_parts_do_not_show(made_corpus: New) -> None:
+    pages = pages_of_families(9, 80)
+    results = [run_batches(made_corpus(), [pages[:50], pages[50:]], [parts, parts]) for parts in (1, 2, 7)]
+    assert results[0] == results[1] == results[2]
+
+
+def test_pool_gives_the_same_bytes(made_corpus: New) -> None:
+    pages = pages_of_families(4, 50)
+    contents = []
+    for workers in ("1", "2"):
+        corpus = made_corpus()
+        corpus.add("b", pages, 3)
+        assert corpus.dedup("b", *SMALL, workers=workers) == 0
+        contents.append(
+            [
+                corpus.store.read_bytes(path)
+                for table in ("signatures", "verdicts", "bands")
+                for path in part_paths(corpus.store, table, "b")
+            ]
+        )
+    assert contents[0] == contents[1]
+
+
+def test_engines_give_the_same_bytes(made_corpus: New) -> None:
+    pages = pages_of_families(5, 40)
+    digests = []
+    for engine in ("numba", "numpy"):
+        corpus = made_corpus()
+        corpus.add("b", pages, 2)
+        assert corpus.dedup("b", *SMALL, "--set", f"dedup.engine={engine}") == 0
+        digests.append(
+            [
+                [p.digest for p in read_manifest(corpus.store, t, "b").parts]
+                for t in ("signatures", "verdicts", "bands")
+            ]
+        )
+    assert digests[0] == digests[1]
+
+
+def test_bands_hold_every_key_of_kept_pages_and_no_other(made_corpus: New) -> None:
+    corpus = made_corpus()
+    run_batches(corpus, [pages_of_families(6, 40)], [3])
+    bands = read_table(corpus.store, "bands", "b0")
+    kept = [name for name, fate in corpus.fates("b0").items() if fate[0]]
+    assert sorted(bands["doc_id"].to_pylist()) == sorted(kept * (CONFIG.num_bands + 1))
+    keys = bands["key"].to_numpy()
+    assert (keys[1:] >= keys[:-1]).all()
+
+
+def test_every_removal_names_a_kept_page_that_is_similar(made_corpus: New) -> None:
+    pages = pages_of_families(7, 70)
+    texts = {page.id: page.text for page in pages}
+    corpus = made_corpus()
+    run_batches(corpus, [pages], [2])
+    verdicts = corpus.verdicts("b0")
+    removed = [row for row in verdicts.values() if row["duplicate_of"]]
+    assert removed
+    for row in removed:
+        assert verdicts[row["duplicate_of"]]["kept"]
+        sets = [words.shingle_set(texts[name], 2) for name in (row["doc_id"], row["duplicate_of"])]
+        assert row["similarity"] == np.float32(words.jaccard(*sets)) >= 0.5
+    assert corpus.store.folders("work/b0") == []
+
+
+def test_planted_pairs_are_found_as_promised(made_corpus: New) -> None:
+    generator = random.Random(1)
+    vocabulary = [f"w{index}" for index in range(20_000)]
+    pages, planted = [], {}
+    for index in range(400):
+        original = generator.choices(vocabulary, k=300)
+        copy = list(original)
+        for at in generator.sample(range(300), generator.randrange(1, 13)):
+            copy[at] = generator.choice(vocabulary)
+        first, second = (
+            Page(" ".join(original), 9, f"{index:032x}"),
+            Page(" ".join(copy), 3, f"{index + 1000:032x}"),
+        )
+        planted[second.id] = words.jaccard(*(words.shingle_set(page.text, 5) for page in (first, second)))
+        pages.extend((first, second))
+    corpus = made_corpus()
+    corpus.add("b", pages, 2)
+    assert corpus.dedup("b") == 0
+    fates = corpus.fates("b")
+    near = [name for name, value in planted.items() if value >= 0.8]
+    assert len(near) > 150
+    assert np.mean([not fates[name][0] for name in near]) >= 0.92
+    assert all(fates[name][0] for name, value in planted.items() if value < 0.75)
+    assert all(fates[page.id][0] for page in pages if page.id not in planted)
+
+
+def test_an_empty_batch_and_pages_without_words(made_corpus: New) -> None:
+    corpus = made_corpus()
+    corpus.add("empty", [], 2)
+    assert corpus.dedup("empty") == 0
+    corpus.add("odd", [Page("— … !"), Page(""), Page("one word")], 2)
+    assert corpus.dedup("odd") == 0
+    assert sorted(str(fate[1]) for fate in corpus.fates("odd").values()) == ["None", "no_words", "no_words"]
+    assert corpus.dedup("odd") == 0  # up to date
+
+
+def test_a_batch_waits_for_those_before_it(made_corpus: New, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = made_corpus()
+    corpus.add("first", [Page("a b c d e f")])
+    corpus.add("second", [Page("a b c d e f g")])
+    assert corpus.dedup("second") == 2
+    assert "python -m dedup.run" in (message := capsys.readouterr().err.splitlines()[-1])
+    assert "--batch first" in message
+
+
+def test_another_index_is_refused_with_both_values(
+    made_corpus: New, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = made_corpus()
+    corpus.add("first", [Page("a b c d e f")])
+    assert corpus.dedup("first") == 0
+    corpus.add("second", [Page("a b c d e f g")])
+    assert corpus.dedup("second", "--set", "dedup.minhash.seed=7") == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "'seed': 7" in message
+    assert "'seed': 1" in message
+    assert corpus.dedup("first", "--set", "dedup.minhash.seed=7") == 2
+    assert "dedup.minhash.seed is 7, there 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("dedup.threshold=1.5", "threshold is 1.5"),
+        ("dedup.shingles.n=0", "n is 0"),
+        ("dedup.minhash.scheme=legacy", "affine32"),
+        ("dedup.overlap.policy=burn", "report"),
+        ("dedup.testsets=['/nowhere/at/all']", "/nowhere/at/all"),
+    ],
+)
+def test_bad_settings(
+    made_corpus: New, capsys: pytest.CaptureFixture[str], setting: str, message: str
+) -> None:
+    corpus = made_corpus()
+    corpus.add("b", [Page("a b c")])
+    assert corpus.dedup("b", "--set", setting) == 2
+    assert message in capsys.readouterr().err
+    assert not corpus.store.exists("verdicts/b/manifest.json")
+
+
+def test_json_counts(made_corpus: New, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = made_corpus()
+    corpus.add("b", [Page("a b c d e f", 5), Page("A, b! c d e f", 4)])
+    assert corpus.dedup("b", "--json") == 0
+    counts = json.loads(capsys.readouterr().out.splitlines()[-1])["counts"]["verdicts"]
+    assert (counts["kept"], counts["exact_duplicate"]) == (1, 1)
