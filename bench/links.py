@@ -101,7 +101,7 @@ def ours(path: str) -> Work:
 
 
 def ours_rows(path: str) -> Work:
-    from crawl.submissions import decode_leniently, decode_strictly, open_rows, whole_number
+    from crawl.submissions import DECODE_ERRORS, decode_leniently, decode_strictly, open_rows, whole_number
 
     def work() -> Turn:
         rows = 0
@@ -112,7 +112,7 @@ def ours_rows(path: str) -> Work:
                     rows += 1
                     try:
                         s = decode_strictly(row)
-                    except ValueError:
+                    except DECODE_ERRORS:
                         lenient = decode_leniently(row)
                         if lenient is None:
                             continue

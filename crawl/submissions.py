@@ -340,7 +340,6 @@ class GzipDecoder:
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(31)
-        self._full = False  # the last call met its limit: there may be more without more input
 
     @property
     def eof(self) -> bool:
@@ -350,7 +349,7 @@ class GzipDecoder:
     @property
     def needs_input(self) -> bool:
         """All input so far is unpacked."""
-        return not self._inner.unconsumed_tail and not self._full and not self.eof
+        return not self._inner.unconsumed_tail and not self.eof
 
     @property
     def unused_data(self) -> bytes:
@@ -359,9 +358,7 @@ class GzipDecoder:
 
     def decompress(self, data: bytes, max_length: int = 0) -> bytes:
         """At most `max_length` bytes of content."""
-        content = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
-        self._full = len(content) == max_length
-        return content
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
 def _xz_decoder() -> Decoder:
@@ -381,10 +378,11 @@ def _members(source: Source, new_decoder: Callable[[], Decoder]) -> Iterator[byt
     begun = False
     start = source.position
     while data := source.read_some():
-        while data or not decoder.needs_input:
+        full = False  # the last call met its limit: there may be more, though bz2 and zlib have no input left
+        while data or full or not decoder.needs_input:
             if decoder.eof:
                 data = decoder.unused_data + data
-                decoder, begun = new_decoder(), False
+                decoder, begun, full = new_decoder(), False, False
             if not begun:
                 data = data.lstrip(b"\x00")  # padding between members
                 if not data:
@@ -395,6 +393,7 @@ def _members(source: Source, new_decoder: Callable[[], Decoder]) -> Iterator[byt
             except DECODER_ERRORS as error:
                 raise BrokenStreamError(source.position, str(error), replay_from=start) from error
             data = b""
+            full = len(chunk) == CHUNK_BYTES
             if chunk:
                 yield chunk
         start = source.position
@@ -497,8 +496,8 @@ def _parent(fields: dict[str, Any]) -> Parent:
 
 
 def _integer(digits: str) -> int | float:
-    """Python refuses integers of more than 4,300 digits; none that matters has 20."""
-    return int(digits) if len(digits) <= 20 else float(digits)
+    """Python refuses integers of more than 4,300 digits."""
+    return int(digits) if len(digits) < 4_300 else float(digits)
 
 
 def _text(value: Any) -> str | None:

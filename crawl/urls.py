@@ -318,7 +318,7 @@ def _without_amp(path: str) -> str:
         return path[:-4] if any(char in "-.0123456789" for char in slug) else path
     for mark, extension in ((".amp", ""), (".amp.html", ".html"), (".amp.htm", ".htm")):
         stem = path[: -len(mark)]
-        if lower.endswith(mark) and not stem.endswith("/"):
+        if lower.endswith(mark) and not stem.endswith(("/", ".")):
             return stem + extension
     return path
 

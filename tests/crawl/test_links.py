@@ -383,7 +383,7 @@ LINK_ROWS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(LINK_ROWS, st.randoms(use_true_random=False), st.sampled_from([WEBTEXT, SUMMED]))
 def test_groups_are_those_of_a_naive_rule(
     rows: list[LinkSubmission], rng: random.Random, config: LinksConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawl import plan
@@ -19,6 +19,7 @@ def test_the_largest_domain_sets_the_time() -> None:
     assert plan.wall_time_s({}, 1.0) == 0
 
 
+@settings(deadline=None)
 @given(DOMAINS, st.floats(0.1, 30), st.integers(0, 100_000))
 def test_plans_add_up(domains: dict[str, int], delay_s: float, cap: int) -> None:
     found = plan.plan(domains, delay_s=delay_s, cap=cap)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawl.urls import (
@@ -216,17 +216,20 @@ HOSTS = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(scheme=st.sampled_from(["http://", "https://", "HTTP:/"]), host=HOSTS, rest=URL_PARTS)
 def test_identity_is_idempotent(scheme: str, host: str, rest: list[str]) -> None:
     _check_idempotent(scheme + host + "/" * (not host.endswith(("=", "?", "/"))) + "".join(rest))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_has_an_identity_or_a_problem(text: str) -> None:
     for url in (text, "http://" + text, "http://example.com/" + text, "https://www.google.com/url?q=" + text):
         _check_idempotent(url)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["a=1", "b=2", "a=0", "c", "utm_medium=x", "d=%20", "e=é"]), max_size=6).flatmap(
     lambda parameters: st.tuples(st.just(parameters), st.permutations(parameters))
 ))  # fmt: skip
