@@ -451,6 +451,24 @@ def test_a_submission_in_two_dumps_counts_once_with_the_later_score() -> None:
     assert moved == {"repeated_submission": 1, "kept": -1}
 
 
+def test_of_equals_the_earliest_then_the_smallest_id_speaks_for_the_page() -> None:
+    """Ids are numbers in base 36: `z` comes before `10`."""
+    for first, other in (
+        ({"id": "10"}, {"id": "z"}),
+        ({"id": "b"}, {"id": "a"}),
+        ({"id": "a"}, {"created_utc": 1}),
+    ):
+        lines = _line(first), _line({"id": "zz"} | other)
+        for content in (lines[0] + lines[1], lines[1] + lines[0]):
+            pages, _ = group(_read(content, WEBTEXT)[0], WEBTEXT)
+            expected = json.loads(lines[1])
+            row = pages.to_pylist()[0]
+            assert (row["submission_id"], row["created"].timestamp()) == (
+                expected["id"],
+                expected["created_utc"],
+            )
+
+
 def _table(rows: Iterable[LinkSubmission]) -> pa.Table:
     columns = list(zip(*rows, strict=True)) or [[] for _ in SUBMISSIONS]
     return pa.table(
