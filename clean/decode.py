@@ -136,13 +136,25 @@ def _decode_other(body: bytes, labels: list[tuple[str, Source]]) -> Decoded:
     """The text of bytes that are not strictly UTF-8."""
     for name, source in labels:
         text = body.decode(name, "replace")
-        if text.count("\ufffd") <= 1 + MAX_BAD_FRAC * len(text):
+        if _plausible(text, name):
             return Decoded(text, name, source)
     text = body.decode("utf-8", "replace")
-    if text.count("\ufffd") <= _foreign(text) // 20:
+    if _plausible(text, "utf-8"):
         return Decoded(text, "utf-8", Source.DETECTOR)
     name = detect(body)
     return Decoded(body.decode(name, "replace"), name, Source.DETECTOR)
+
+
+def _plausible(text: str, name: str) -> bool:
+    """Whether so few characters were undecodable that the label is believed.
+
+    UTF-8 is judged by its own multi-byte characters: bytes of windows-1252 among ASCII decode to nothing but U+FFFD,
+    however few they are. One bad character at the very end is a page that was cut.
+    """
+    bad = text.count("\ufffd")
+    if name == "utf-8":
+        return bad <= _foreign(text) // 20 or (bad == 1 and text.endswith("\ufffd"))
+    return bad <= 1 + MAX_BAD_FRAC * len(text)
 
 
 def _utf16_without_mark(sample: bytes) -> str | None:

@@ -99,3 +99,12 @@ def test_english_with_typographic_quotes_is_windows_1252() -> None:
 )
 def test_labels_mean_what_browsers_take_them_for(label: str, name: str | None) -> None:
     assert codec(label) == name
+
+
+def test_a_utf8_label_is_judged_by_utf8_characters() -> None:
+    """A few bytes of windows-1252 in a long English page are under any share of the whole, and still no UTF-8."""
+    page = '<meta charset="windows-1252"><p>' + "plain words " * 500 + "“déjà vu” – café"
+    decoded = decode(page.encode("cp1252"), "text/html; charset=UTF-8")
+    assert "“déjà vu” – café" in decoded.text
+    cut = ("plain words " * 50 + "é").encode()[:-1]
+    assert decode(cut, "text/html; charset=UTF-8").text == "plain words " * 50 + "\ufffd"
