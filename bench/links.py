@@ -68,6 +68,13 @@ def _generate(folder: str, rows: int, month: str | None) -> tuple[str, str]:
     return str(path), f"generated rows of {', '.join(era.month for era in chosen)}, seed {SEED}"
 
 
+def _is_whole(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
 def _size(path: str) -> tuple[int, int]:
     """Rows and bytes of a dump, unpacked."""
     rows = num_bytes = 0

@@ -174,11 +174,11 @@ def find(words: Ragged, index: NgramIndex, engine: Engine = "numba") -> Hits:
     return _find_numpy(words, index) if engine == "numpy" else _find_numba(words, index)
 
 
-def matched_spans(words: int, grams: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Which of a text's `words` words lie in a match that begins at `grams` and has `sizes` words. Shape (words,) bool."""
-    edges = np.zeros(words + 1, np.int64)
-    np.add.at(edges, grams, 1)
-    np.add.at(edges, grams + sizes, -1)
+def matched_words(num_words: int, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Which of a text's words lie in a gram that begins at `starts` and has `sizes` words. Shape (num_words,) bool."""
+    edges = np.zeros(num_words + 1, np.int64)
+    np.add.at(edges, starts, 1)
+    np.add.at(edges, starts + sizes, -1)
     return np.cumsum(edges[:-1]) > 0
 
 

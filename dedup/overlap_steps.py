@@ -84,7 +84,10 @@ def load_overlap(config: DedupConfig, context: Context) -> GatherFunction:
 
     def gather(tables: Mapping[str, Iterator[pa.Table]]) -> Output:
         table = merge([SEEN.schema.empty_table(), *tables[SEEN.name]])
-        return Output({OVERLAP.name: table}, shares(read_ngrams(context.store, context.batch), table))
+        grams = read_ngrams(context.store, context.batch)
+        at = np.searchsorted(grams["ngram"].to_numpy(), table["ngram"].to_numpy())
+        table = table.append_column(OVERLAP.schema.field("testsets"), grams["testsets"].take(pa.array(at)))
+        return Output({OVERLAP.name: table}, shares(grams, table))
 
     return gather
 
@@ -151,7 +154,7 @@ def _common(context: Context, most_pages: int) -> np.ndarray:
         return np.zeros(0, np.uint64)
     before = set(earlier_batches(context.store, context.batch)) | {context.batch}
     names = [manifest.batch for manifest in batches(context.store, OVERLAP.name) if manifest.batch in before]
-    table = merge([read_table(context.store, OVERLAP.name, name) for name in names])
+    table = merge([read_table(context.store, OVERLAP.name, name, SEEN.schema.names) for name in names])
     values: np.ndarray = table["ngram"].to_numpy()[table["num_documents"].to_numpy() > most_pages]
     return values
 
@@ -161,9 +164,7 @@ def merge(tables: list[pa.Table]) -> pa.Table:
     whole = pa.concat_tables(tables)
     ngram, first, place = np.unique(whole["ngram"].to_numpy(), return_index=True, return_inverse=True)
     pages = np.bincount(place, whole["num_documents"].to_numpy(), ngram.size).astype(np.int32)
-    return pa.table(
-        {"ngram": ngram, "n": whole["n"].to_numpy()[first], "num_documents": pages}, OVERLAP.schema
-    )
+    return pa.table({"ngram": ngram, "n": whole["n"].to_numpy()[first], "num_documents": pages}, SEEN.schema)
 
 
 def _hit_row(

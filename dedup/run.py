@@ -1,4 +1,7 @@
-"""The door: `python -m dedup.run --corpus C --batch B`, documents to verdicts."""
+"""The door: `python -m dedup.run --corpus C --batch B`, documents to verdicts.
+
+`--explain DOC_ID` shows a page of the batch beside the one that it duplicates; `--sample N` draws removals to judge.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import logging
 from collections.abc import Sequence
 
 from corpus import cli
+from corpus.layout import Store, check_name, open_corpus
 from corpus.runner import AnyStep
-from dedup import lsh, near_steps, overlap_steps
+from corpus.snapshot import read_snapshot, snapshots
+from dedup import look, lsh, near_steps, overlap_steps, report
 from dedup.config import DedupConfig
 
 log = logging.getLogger(__name__)
@@ -29,12 +34,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    args = cli.parser("dedup.run", __doc__ or "", DedupConfig, "dedup").parse_args(argv)
+    parser = cli.parser("dedup.run", __doc__ or "", DedupConfig, "dedup")
+    looks = parser.add_mutually_exclusive_group()
+    looks.add_argument(
+        "--explain", metavar="DOC_ID", help="show a page of the batch beside its survivor, and stop"
+    )
+    looks.add_argument(
+        "--sample", type=int, metavar="N", help="show N removed pages beside their survivors, and stop"
+    )
+    args = parser.parse_args(argv)
+    if args.explain is not None or args.sample is not None:
+        store = open_corpus(args.corpus)
+        batch = check_name("--batch", args.batch)
+        print(
+            look.explanation(store, batch, args.explain)
+            if args.explain
+            else look.sample(store, batch, args.sample)
+        )
+        return 0
     config = cli.config(DedupConfig, "dedup", args)
     with cli.work(args, "dedup.run") as opened:
         log.info("%s", lsh.curve(config.lsh))
         result = cli.run_stage(opened, "dedup", config, stage_steps(config), rebuild=args.rebuild)
+        if not result.up_to_date:
+            for path in report.write_reports(opened.store, args.batch, config.testsets):
+                log.info("report: %s/%s", opened.store.root, path)
+            for name in snapshots_of(opened.store, args.batch) if args.rebuild else ():
+                log.warning(
+                    "snapshot %s holds batch %s as it was before; write a new one with shards.run",
+                    name,
+                    args.batch,
+                )
         return cli.finish(args, opened.store, "dedup", result)
+
+
+def snapshots_of(store: Store, batch: str) -> list[str]:
+    """The snapshots that hold the batch: what new verdicts leave behind."""
+    return [
+        name
+        for name in snapshots(store)
+        if any(each.batch == batch for each in read_snapshot(store, name).batches)
+    ]
 
 
 if __name__ == "__main__":

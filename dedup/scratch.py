@@ -15,8 +15,11 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
 
 
-OVERLAP = Table(name="overlap", schema=_schema(ngram=pa.uint64(), n=pa.int16(), num_documents=pa.int32()))
-"""Grams of the test sets that the batch contains, ascending, and how many of its pages do. Batches merge by sum."""
+OVERLAP = Table(
+    name="overlap",
+    schema=_schema(ngram=pa.uint64(), n=pa.int16(), num_documents=pa.int32(), testsets=pa.list_(pa.string())),
+)
+"""Grams of the test sets that the batch contains, ascending, how many of its pages do, and the sets. Batches merge by sum."""
 
 NGRAMS = Table(
     name="test_ngrams",

@@ -13,7 +13,7 @@ import pytest
 
 from corpus import refresh
 from corpus.demo import checks, dump, web
-from corpus.demo.__main__ import BATCH, RUN, _write_config
+from corpus.demo.__main__ import BATCH, RUN, write_config
 from corpus.demo.server import DemoServer
 from corpus.layout import Store, open_corpus
 from corpus.manifest import read_manifest
@@ -167,7 +167,7 @@ def test_refresh_makes_month_after_month_and_nothing_twice(
 ) -> None:
     made, server = months
     (tmp_path / "dumps").mkdir()
-    config = _write_config(tmp_path, server.port, made.write_testset(tmp_path / "testsets"))
+    config = write_config(tmp_path, server.port, made.write_testset(tmp_path / "testsets"), NUM_PAGES)
     with config.open("a") as stream:
         stream.write(
             f'\n[refresh]\ncorpus = "{tmp_path / "corpus"}"\ndumps = "{tmp_path / "dumps"}/RS_*.zst"\n'

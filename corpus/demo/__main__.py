@@ -71,7 +71,7 @@ def _main(argv: Sequence[str] | None) -> int:
     expected = dump.write_dump(demo, dump_path)
     testset = demo.write_testset(folder / "testsets")
     with DemoServer(demo.answers) as server:
-        config = _write_config(folder, server.port, testset)
+        config = write_config(folder, server.port, testset, args.pages)
         for command in _commands(folder, dump_path, config, train=not args.without_training):
             _run(command)
         requests = list(server.log)
@@ -106,7 +106,7 @@ def _clear(folder: Path) -> Path:
     return folder
 
 
-def _write_config(folder: Path, port: int, testset: Path) -> Path:
+def write_config(folder: Path, port: int, testset: Path, num_pages: int) -> Path:
     """The tiny preset with the settings that make `.test` names reach the loopback server."""
     preset = resources.files("corpus").joinpath("presets/tiny.toml").read_text("utf-8")
     ours = f"""
@@ -123,6 +123,9 @@ delay_s = 0.0                      # our own server: no need to be polite to it
 latency_factor = 0.0
 retry_delay_s = 0.2
 """
+    # A web of a few pages needs a larger share to have a validation document at all.
+    val_frac = f"val_frac = {min(0.1, max(0.01, 30 / num_pages)):.3g}\n"
+    preset = preset.replace("val_frac = 0.01\n", val_frac)
     path = folder / "demo.toml"
     path.write_text(preset.replace("[crawl.fetch]\n", fetch) + ours, encoding="utf-8")
     return path

@@ -19,6 +19,17 @@ BLOCK = 16
 END = 0
 
 
+class RemoteStore(Store):
+    """A store that says it is no local folder, over one that is."""
+
+    @property
+    def is_local(self) -> bool:
+        return False
+
+    def local_path(self, path: str) -> Path | None:
+        return None
+
+
 @dataclass
 class Document:
     doc_id: str

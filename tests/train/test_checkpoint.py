@@ -11,6 +11,7 @@ import torch
 
 from corpus.errors import FatalError, InputError, SchemaError
 from corpus.layout import Store
+from tests.train.fakes import RemoteStore
 from train import checkpoint as checkpoint_module
 from train.checkpoint import Checkpoints, load_weights
 from train.config import RuntimeConfig
@@ -20,17 +21,6 @@ from train.shape import Shape
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
 SHAPE = Shape(1, 1, 4, 8, 10)
-
-
-class RemoteStore(Store):
-    """A store that says it is no local folder, over one that is."""
-
-    @property
-    def is_local(self) -> bool:
-        return False
-
-    def local_path(self, path: str) -> Path | None:
-        return None
 
 
 def model(seed: int = 0) -> GPT2:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from corpus.errors import ConfigError, FatalError, Interrupted
-from tests.train.fakes import FakeStream, config, job
+from tests.train.fakes import FakeStream, RemoteStore, config, job
 from train.checkpoint import state_tensors
 from train.config import RuntimeConfig, TrainConfig
 from train.data import micro_batch_size
@@ -74,6 +74,16 @@ def test_killed_and_resumed_equals_undisturbed_bit_for_bit(tmp_path: Path, chang
     assert any(name.startswith("optimizer.") for name in whole)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert metrics(root) == metrics(tmp_path / "whole")
+
+
+def test_a_store_that_is_no_folder_holds_the_same_run(tmp_path: Path) -> None:
+    local, remote = tmp_path / "local", tmp_path / "remote"
+    whole = trained(local, config())
+    with pytest.raises(KilledError):
+        trained(remote, config(), store=RemoteStore(str(remote)), stream=raising(8 * 9, KilledError()))
+    resumed = trained(remote, config(), store=RemoteStore(str(remote)))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert metrics(remote) == metrics(local)
 
 
 def test_training_learns(tmp_path: Path) -> None:

@@ -1,0 +1,181 @@
+"""What a batch's verdicts amount to: groups, similarities, domains, and GPT-2's table 6. Written as JSON under reports/.
+
+reports/dedup-<batch>.json      counts, largest groups, histogram of similarity, share removed per domain
+reports/overlap-<batch>.json    per test set and n the share of its n-grams that the corpus contains; worst entries and pages
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from corpus.layout import Store
+from corpus.manifest import Manifest, find_manifest, read_manifest
+from corpus.runner import earlier_batches
+from corpus.tables import iter_part, read_table
+from corpus.testsets import load_testsets
+from dedup import look, overlap
+from dedup.scratch import OVERLAP
+from dedup.words import word_hashes
+
+MOST_ROWS = 20
+GPT2_SHARES = {
+    "ptb": {"train": 0.0267, "webtext": 0.0088},
+    "wikitext2": {"train": 0.0066, "webtext": 0.0163},
+    "enwik8": {"train": 0.0750, "webtext": 0.0631},
+    "text8": {"train": 0.0234, "webtext": 0.0394},
+    "wikitext103": {"train": 0.0909, "webtext": 0.0242},
+    "one_billion_word": {"train": 0.1319, "webtext": 0.0375},
+}
+"""Table 6 of the GPT-2 paper: share of a test set's 8-grams in its own training split, and in WebText."""
+
+
+def write_reports(store: Store, batch: str, testsets: Sequence[str]) -> list[str]:
+    """Write the batch's reports; their paths."""
+    paths = [f"reports/dedup-{batch}.json"]
+    store.write_json(paths[0], duplicates(store, batch))
+    if testsets:
+        paths.append(f"reports/overlap-{batch}.json")
+        store.write_json(paths[1], overlaps(store, batch, testsets))
+    return paths
+
+
+def duplicates(store: Store, batch: str) -> dict[str, Any]:
+    """Counts, largest groups, histogram and domains of one batch."""
+    groups: Counter[str] = Counter()
+    removed: Counter[str] = Counter()
+    pages: Counter[str] = Counter()
+    similarity = []
+    verdicts = read_manifest(store, "verdicts", batch)
+    for index in range(len(verdicts.parts)):
+        gone: set[str] = set()
+        for rows in iter_part(
+            store, "verdicts", batch, index, ["doc_id", "kept", "duplicate_of", "similarity"]
+        ):
+            rows = rows.filter(pc.invert(rows["kept"]))
+            gone.update(rows["doc_id"].to_pylist())
+            groups.update(rows["duplicate_of"].drop_null().to_pylist())
+            similarity.append(rows["similarity"].drop_null().to_numpy(zero_copy_only=False))
+        for rows in iter_part(store, "documents", batch, index, ["doc_id", "domain"]):
+            for doc_id, domain in zip(rows["doc_id"].to_pylist(), rows["domain"].to_pylist(), strict=True):
+                pages[domain] += 1
+                removed[domain] += doc_id in gone
+    edges = np.round(np.linspace(0, 1, 21), 2)
+    histogram, _ = np.histogram(np.concatenate([np.zeros(0), *similarity]), edges)
+    names = [*earlier_batches(store, batch), batch]
+    largest = sorted(groups.items(), key=lambda item: (-item[1], item[0]))[:MOST_ROWS]
+    return {
+        "batch": batch,
+        "counts": verdicts.counts,
+        "removed_frac": 1 - verdicts.counts.get("kept", 0) / verdicts.rows if verdicts.rows else 0.0,
+        "similarity_histogram": {
+            f"{low:.2f}-{high:.2f}": int(count)
+            for low, high, count in zip(edges[:-1], edges[1:], histogram, strict=True)
+            if count
+        },
+        "largest_groups": [
+            {"survivor": name, "url": look.document(store, names, name)["url"], "removed": count}
+            for name, count in largest
+        ],
+        "domains": [
+            {
+                "domain": domain,
+                "pages": pages[domain],
+                "removed": count,
+                "removed_frac": count / pages[domain],
+            }
+            for domain, count in sorted(removed.items(), key=lambda item: (-item[1], item[0]))[:MOST_ROWS]
+            if count
+        ],
+    }
+
+
+def overlaps(store: Store, batch: str, testsets: Sequence[str]) -> dict[str, Any]:
+    """Table 6 for this batch and for the corpus up to it, with the worst entries and pages."""
+    manifest = read_manifest(store, OVERLAP.name, batch)
+    before = [find_manifest(store, OVERLAP.name, name) for name in earlier_batches(store, batch)]
+    return {
+        "batch": batch,
+        "table": _table(store, manifest, [each for each in before if each is not None]),
+        "worst_entries": _worst_entries(store, batch, testsets),
+        "worst_pages": _worst_pages(store, batch),
+    }
+
+
+def _table(store: Store, manifest: Manifest, before: list[Manifest]) -> list[dict[str, Any]]:
+    """One row per set and n. Earlier batches count for a set if they were filtered against the same file of it."""
+    digest = _digests(manifest)
+    met: dict[tuple[str, int], set[int]] = {}
+    for each in (manifest, *before):
+        same = {name for name, value in _digests(each).items() if digest.get(name) == value}
+        rows = read_table(store, OVERLAP.name, each.batch, ["ngram", "n", "testsets"]).to_pylist()
+        for row in rows:
+            for name in same.intersection(row["testsets"]):
+                met.setdefault((name, row["n"]), set()).add(row["ngram"])
+    table = []
+    measured = manifest.config["overlap"]["measure_n"]
+    for key, total in sorted(manifest.counts.items()):
+        name, _, grams = key.rpartition(" ")
+        if not grams.endswith("-grams") or int(grams.removesuffix("-grams")) not in measured:
+            continue
+        n = int(grams.removesuffix("-grams"))
+        found, so_far = manifest.counts.get(f"{key} found", 0), len(met.get((name, n), ()))
+        row = {"testset": name, "n": n, "ngrams": total, "found": found, "found_so_far": so_far}
+        row |= {
+            "share": found / total,
+            "share_so_far": so_far / total,
+            "gpt2": _gpt2(name) if n == 8 else None,
+        }
+        table.append(row)
+    return table
+
+
+def _digests(manifest: Manifest) -> dict[str, str]:
+    return {each.batch: each.fingerprint for each in manifest.inputs if each.table == "testset"}
+
+
+def _gpt2(name: str) -> dict[str, float] | None:
+    plain = name.lower().replace("-", "").replace("_", "")
+    return next((shares for known, shares in GPT2_SHARES.items() if known.replace("_", "") in plain), None)
+
+
+def _worst_entries(store: Store, batch: str, testsets: Sequence[str]) -> list[dict[str, Any]]:
+    """The entries of which the batch contains most, by share of their words."""
+    seen = read_table(store, OVERLAP.name, batch, ["ngram", "n"])
+    index = overlap.build_index(seen["ngram"].to_numpy(), seen["n"].to_numpy())
+    lengths = seen["n"].to_numpy()
+    rows = []
+    for testset in load_testsets(testsets):
+        texts = testset.texts
+        words = word_hashes(pa.array(texts, pa.large_string()))
+        hits = overlap.find(words, index)
+        for entry in np.unique(hits.text).tolist():
+            here = hits.text == entry
+            size = words.row(entry).size
+            covered = int(overlap.matched_words(size, hits.word[here], lengths[hits.key[here]]).sum())
+            rows.append({"testset": testset.name, "entry": entry, "words": size, "words_found": covered})
+            rows[-1]["text"] = texts[entry][: look.EXCERPT_CHARS]
+    rows.sort(
+        key=lambda row: (-row["words_found"] / row["words"], -row["words"], row["testset"], row["entry"])
+    )
+    return rows[:MOST_ROWS]
+
+
+def _worst_pages(store: Store, batch: str) -> list[dict[str, Any]]:
+    """The pages with most removable grams, with the matching passage."""
+    columns = ["doc_id", "kept", "reason", "testsets", "overlap_ngrams"]
+    rows: list[dict[str, Any]] = []
+    for index in range(len(read_manifest(store, "verdicts", batch).parts)):
+        for piece in iter_part(store, "verdicts", batch, index, columns):
+            rows.extend(piece.filter(pc.greater(piece["overlap_ngrams"], 0)).to_pylist())
+            rows = sorted(rows, key=lambda row: (-row["overlap_ngrams"], row["doc_id"]))[:MOST_ROWS]
+    for row in rows:
+        page = look.document(store, [batch], row["doc_id"])
+        found = look.passages(store, batch, page["text"])
+        row |= {"url": page["url"], "passage": found[0][: look.EXCERPT_CHARS] if found else ""}
+    return rows

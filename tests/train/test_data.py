@@ -1,0 +1,37 @@
+"""Batches on the device, and the stream as a torch dataset."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from corpus.errors import ConfigError
+from tests.train.fakes import FakeStream
+from train.data import TokenDataset, device_batch
+
+
+def test_targets_are_the_tokens_one_later() -> None:
+    rows = FakeStream().next_batch(4)
+    tokens, targets = device_batch(rows, torch.device("cpu"))
+    assert tokens.tolist() == rows[:, :-1].tolist()
+    assert targets.tolist() == rows[:, 1:].tolist()
+
+
+def test_a_dataset_continues_where_its_state_was_taken_on_any_number_of_ranks() -> None:
+    whole = [tokens for tokens, _ in islice(DataLoader(TokenDataset(FakeStream(), 4), batch_size=None), 6)]
+    first = TokenDataset(FakeStream(), 4)
+    begun = [tokens for tokens, _ in islice(first, 2)]
+    ranks = [TokenDataset(FakeStream(), 4, rank=rank, world_size=2) for rank in range(2)]
+    for dataset in ranks:
+        dataset.load_state_dict(first.state_dict())
+    rest = [torch.cat([tokens for tokens, _ in parts]) for parts in islice(zip(*ranks, strict=True), 4)]
+    assert all(torch.equal(a, b) for a, b in zip(whole, [*begun, *rest], strict=True))
+
+
+def test_loader_processes_are_refused() -> None:
+    loader = DataLoader(TokenDataset(FakeStream(), 4), batch_size=None, num_workers=1)
+    with pytest.raises(ConfigError, match="every loader process would yield the same samples"):
+        next(iter(loader))
