@@ -35,13 +35,19 @@ GPT2_SHARES = {
 """Table 6 of the GPT-2 paper: share of a test set's 8-grams in its own training split, and in WebText."""
 
 
+def are_written(store: Store, batch: str) -> bool:
+    """Whether the batch has its reports: a killed run may have left verdicts without them."""
+    return store.exists(f"reports/dedup-{batch}.json")
+
+
 def write_reports(store: Store, batch: str, testsets: Sequence[str]) -> list[str]:
     """Write the batch's reports; their paths."""
-    paths = [f"reports/dedup-{batch}.json"]
-    store.write_json(paths[0], duplicates(store, batch))
+    paths = []
     if testsets:
         paths.append(f"reports/overlap-{batch}.json")
-        store.write_json(paths[1], overlaps(store, batch, testsets))
+        store.write_json(paths[0], overlaps(store, batch, testsets))
+    paths.append(f"reports/dedup-{batch}.json")
+    store.write_json(paths[-1], duplicates(store, batch))
     return paths
 
 

@@ -56,7 +56,7 @@ def _run(argv: Sequence[str] | None) -> int:
     with cli.work(args, "dedup.run") as opened:
         log.info("%s", lsh.curve(config.lsh))
         result = cli.run_stage(opened, "dedup", config, stage_steps(config), rebuild=args.rebuild)
-        if not result.up_to_date:
+        if not result.up_to_date or not report.are_written(opened.store, args.batch):
             for path in report.write_reports(opened.store, args.batch, config.testsets):
                 log.info("report: %s/%s", opened.store.root, path)
             for name in snapshots_of(opened.store, args.batch) if args.rebuild else ():

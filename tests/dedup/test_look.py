@@ -1,0 +1,87 @@
+"""What a person is shown: the removed page beside its survivor, samples, reports."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dedup import look
+from tests.dedup.made import MadeCorpus, Page
+
+New = Callable[[], MadeCorpus]
+WORDS = [f"word{index}" for index in range(5000)]
+
+
+def test_marks_are_what_no_shared_shingle_covers() -> None:
+    text = "The quick, brown fox jumps over it and goes home."
+    other = "the quick brown fox jumps over — her and goes home"
+    assert look.marked(text, other, 3) == "The quick, brown fox jumps over ⟦it⟧ and goes home."
+    assert look.marked(text, text, 3) == text
+    assert look.marked("nothing here", other, 3) == "⟦nothing here⟧"
+    assert look.marked("— !", other, 3) == "— !"
+
+
+@pytest.fixture
+def two_batches(made_corpus: New, tmp_path: Path) -> tuple[MadeCorpus, Page, Page, Page]:
+    generator = random.Random(5)
+    body = generator.choices(WORDS, k=120)
+    entry = " ".join(generator.choices(WORDS, k=30))
+    kept = Page(" ".join(body), 9)
+    near = Page(" ".join([*body[:60], "another", *body[61:]]), 4)
+    leaked = Page(" ".join(generator.choices(WORDS, k=20)) + " " + entry, 5)
+    (tmp_path / "stories.jsonl").write_text(json.dumps({"text": entry}))
+    corpus = made_corpus()
+    setting = f'dedup.testsets=["{tmp_path}"]'
+    for batch, pages in (("one", [kept]), ("two", [near, leaked])):
+        corpus.add(batch, pages)
+        assert corpus.dedup(batch, "--set", setting) == 0
+    return corpus, kept, near, leaked
+
+
+def test_explain_and_sample(
+    two_batches: tuple[MadeCorpus, Page, Page, Page], capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus, kept, near, leaked = two_batches
+    capsys.readouterr()
+    assert corpus.dedup("two", "--explain", near.id) == 0
+    shown = capsys.readouterr().out
+    assert f"near_duplicate of {kept.id}, similarity 0.9" in shown
+    assert "⟦another⟧" in shown
+    assert corpus.dedup("two", "--explain", leaked.id) == 0
+    assert " ".join(leaked.text.split()[20:]) in capsys.readouterr().out
+    assert corpus.dedup("one", "--explain", kept.id) == 0
+    assert "kept" in capsys.readouterr().out
+    assert corpus.dedup("two", "--sample", "20") == 0
+    shown = capsys.readouterr().out
+    assert shown.count("removed:") == 2
+    assert shown.count("kept:") == 1
+    assert corpus.dedup("two", "--explain", "f" * 32) == 2
+    assert corpus.dedup("two", "--explain", "../x") == 2
+    assert "no verdict on" in capsys.readouterr().err
+
+
+def test_reports(two_batches: tuple[MadeCorpus, Page, Page, Page]) -> None:
+    corpus, kept, near, leaked = two_batches
+    report = corpus.store.read_json("reports/dedup-two.json")
+    assert report["largest_groups"] == [
+        {"survivor": kept.id, "url": f"https://example.org/{kept.id}", "removed": 1}
+    ]
+    assert sum(report["similarity_histogram"].values()) == 1
+    assert report["domains"] == [{"domain": "example.org", "pages": 2, "removed": 2, "removed_frac": 1.0}]
+    overlap = corpus.store.read_json("reports/overlap-two.json")
+    (row,) = overlap["table"]
+    assert (row["testset"], row["n"], row["ngrams"], row["found"], row["share_so_far"]) == (
+        "stories",
+        8,
+        23,
+        23,
+        1.0,
+    )
+    assert overlap["worst_pages"][0]["doc_id"] == leaked.id
+    assert overlap["worst_entries"][0]["words_found"] == 30
+    assert corpus.store.read_json("reports/overlap-one.json")["table"][0]["found"] == 0
+    assert near.id != leaked.id
