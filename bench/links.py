@@ -108,22 +108,17 @@ def ours(path: str) -> Work:
 
 
 def ours_rows(path: str) -> Work:
-    from crawl.submissions import DECODE_ERRORS, decode_leniently, decode_strictly, open_rows, whole_number
+    from crawl.submissions import decode_block, open_rows, whole_number
 
     def work() -> Turn:
         rows = 0
         kept = []
         with open(path, "rb") as raw:
             for block in open_rows(raw).blocks():
-                for row in block:
+                for s in decode_block(block):
                     rows += 1
-                    try:
-                        s = decode_strictly(row)
-                    except DECODE_ERRORS:
-                        lenient = decode_leniently(row)
-                        if lenient is None:
-                            continue
-                        s = lenient
+                    if s is None:
+                        continue
                     if not s.is_self and not s.over_18 and (whole_number(s.score) or 0) >= 3:
                         kept.append((s.id, s.url, s.score, s.subreddit, s.title, s.created_utc))
         return Turn(rows, {"kept": len(kept)})

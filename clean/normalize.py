@@ -12,7 +12,6 @@ import unicodedata
 from typing import NamedTuple
 
 import ftfy
-from ftfy.fixes import fix_c1_controls
 from pydantic import Field
 
 from clean.reasons import Reason
@@ -57,7 +56,7 @@ def normalize(text: str, config: NormalizeConfig) -> Normalized:
     """The normal form of `text`. Normalising it again changes nothing."""
     changes = []
     if config.mojibake and not text.isascii():
-        repaired = _MAYBE_MOJIBAKE.sub(lambda line: fix_c1_controls(ftfy.fix_encoding(line[0])), text)
+        repaired = _MAYBE_MOJIBAKE.sub(lambda line: ftfy.fix_encoding(line[0]), text)
         if repaired != text:
             changes.append("mojibake")
         text = repaired

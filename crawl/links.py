@@ -17,10 +17,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from operator import attrgetter
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import astuple
 from pydantic import Field
 
 from corpus.config import Section
@@ -30,8 +32,8 @@ from crawl import submissions
 from crawl.maturity import ImmatureScoresError, ScoreStatistics, immature
 from crawl.rules import Fate, Preset, Rules, read_hosts, read_subreddits
 from crawl.submissions import (
-    DECODE_ERRORS,
     MAX_ROW_BYTES,
+    Block,
     FullSubmission,
     Number,
     Parent,
@@ -46,8 +48,8 @@ log = logging.getLogger(__name__)
 BATCH_ROWS = 50_000
 """Link submissions per batch: some 15 MB of Arrow."""
 
-LAG_SAMPLE = 64
-"""Every so manieth row tells its retrieval lag; a power of two."""
+LAG_SAMPLE = 1024
+"""Every so manieth row tells its retrieval lag, and of the first ones every sixteenth."""
 
 MAX_SCORE = (1 << 31) - 1
 MAX_CREATED_S = 1 << 32
@@ -106,8 +108,11 @@ class LinksConfig(Section):
         return Rules(self.preset, hosts, subreddits)
 
 
-class LinkSubmission(NamedTuple):
-    """A row of SUBMISSIONS; `created` in seconds since 1970, UTC."""
+class LinkSubmission(msgspec.Struct, frozen=True, gc=False):
+    """A row of SUBMISSIONS; `created` in seconds since 1970, UTC.
+
+    No named tuple: tens of thousands wait for their batch, and the garbage collector would visit them again and again.
+    """
 
     doc_id: str
     url: str
@@ -146,12 +151,12 @@ def read_dump(
     pending: list[LinkSubmission] = []
     fates: Counter[str] = Counter()
     try:
-        for rows in reader.blocks():
-            judged = judge.rows(rows, reader.num_rows - len(rows), pending, statistics)
+        for block in reader.blocks():
+            judged = judge.block(block, reader.num_rows - block.num_rows, pending, statistics)
             fates.update(judged)
             counts.update(judged)
             if on_progress is not None:
-                on_progress(len(rows))
+                on_progress(block.num_rows)
             if len(pending) >= BATCH_ROWS:
                 yield _batch(pending)
                 pending.clear()
@@ -185,7 +190,7 @@ def _require_a_dump(name: str, fates: Counter[str]) -> None:
 def _batch(rows: list[LinkSubmission]) -> pa.RecordBatch:
     columns = [
         pa.array(values, field.type)
-        for values, field in zip(zip(*rows, strict=True), SUBMISSIONS, strict=True)
+        for values, field in zip(zip(*map(astuple, rows), strict=True), SUBMISSIONS, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SUBMISSIONS)
 
@@ -199,23 +204,21 @@ class Judge:
         self._per_submission = config.karma_rule == "webtext"
         self._use_parents = self._per_submission and config.crosspost_score == "max"
 
-    def rows(
-        self, rows: list[bytes], first: int, found: list[LinkSubmission], statistics: ScoreStatistics
+    def block(
+        self, block: Block, first: int, found: list[LinkSubmission], statistics: ScoreStatistics
     ) -> Counter[str]:
-        """Fates of `rows`, the first of which is row number `first`; links are added to `found`."""
+        """Fates of the rows of `block`, the first of which is row number `first`; links are added to `found`."""
         fates: list[Fate] = []
         scores: list[Number] = []
-        for number, row in enumerate(rows, first):
-            sampled = number % LAG_SAMPLE == 0
-            seen = submissions.decode_fully(row) if sampled else _decoded(row)
+        for index, seen in enumerate(submissions.decode_block(block)):
             if seen is None:
-                fates.append(_fate_of_no_object(row))
+                fates.append(_fate_of_no_object(block.row(index)))
                 continue
             outcome = self.judge(seen)
             if outcome is None:
-                seen = submissions.decode_fully(row)
-                assert seen is not None
-                outcome = self.judge(seen)
+                full = submissions.decode_fully(block.row(index))
+                assert full is not None
+                outcome = self.judge(full)
             if type(outcome) is LinkSubmission:
                 found.append(outcome)
                 outcome = Fate.KEPT
@@ -223,9 +226,10 @@ class Judge:
             fates.append(outcome)
             if outcome is not Fate.PROMOTED:
                 scores.append(seen.score)
-                if sampled:
-                    _count_lag(seen, statistics)
         statistics.add_scores(scores)
+        for index in _sample(first, block.num_rows):
+            if fates[index] is not Fate.PROMOTED:
+                _count_lag(submissions.decode_fully(block.row(index)), statistics)
         return Counter(map(_VALUE, fates))
 
     def judge(self, row: Submission) -> LinkSubmission | Fate | None:
@@ -303,13 +307,6 @@ class Judge:
 _VALUE = attrgetter("_value_")  # plain strings: the hash of an Enum member is computed in Python
 
 
-def _decoded(row: bytes) -> Submission | None:
-    try:
-        return submissions.decode_strictly(row)
-    except DECODE_ERRORS:
-        return submissions.decode_leniently(row)
-
-
 def _fate_of_no_object(row: bytes) -> Fate:
     if len(row) >= MAX_ROW_BYTES:
         return Fate.ROW_TOO_LONG
@@ -345,8 +342,17 @@ def unescaped(text: str) -> str:
     return _ESCAPE.sub(lambda match: _ESCAPES[match.group()], text) if "&" in text else text
 
 
-def _count_lag(submission: Submission, statistics: ScoreStatistics) -> None:
-    assert isinstance(submission, FullSubmission)
+def _sample(first: int, num_rows: int) -> Iterator[int]:
+    """Indices of the sampled ones of `num_rows` rows that begin with row number `first`: the same for any blocks."""
+    step = 16 if first < LAG_SAMPLE else LAG_SAMPLE
+    for number in range(-(-first // step) * step, first + num_rows, step):
+        if number < LAG_SAMPLE or number % LAG_SAMPLE == 0:
+            yield number - first
+
+
+def _count_lag(submission: FullSubmission | None, statistics: ScoreStatistics) -> None:
+    if submission is None:
+        return
     later: tuple[Number, ...] = (
         submission.meta.retrieved_2nd_on if submission.meta else None,
         submission.retrieved_on,

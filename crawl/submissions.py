@@ -9,10 +9,10 @@ byte and row. zstd is fed block by block, so that a damaged block takes none of 
 made, unpacks to more than 128 KiB at once. The other containers are bounded by their decoders' `max_length`; on damage the
 last chunk is gone through again byte by byte.
 
-Rows are decoded by msgspec, which checks all of a row's syntax but builds only the named fields: an eighth of the time of
-json.loads. A filter on bytes before it does not pay: a `bytes.find` over a row of 2 KB takes a third of the decoding, and
-what it finds may lie in a nested object or in a broken row. Rows that msgspec refuses (a lone surrogate, a number where a
-string belongs) get a second chance from the lenient `json` of the standard library.
+Rows are decoded by msgspec, a block in one call: it checks all of a row's syntax but builds only the named fields, and
+takes a fifth to an eighth of the time of json.loads. A filter on bytes before it does not pay: one `bytes.find` over a row
+takes a third of the decoding, and what it finds may lie in a nested object or in a broken row. Rows that msgspec refuses (a
+lone surrogate, a number where a string belongs) get a second chance from the lenient `json` of the standard library.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import json
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, Protocol
 
 import msgspec
+import numpy as np
 import zstandard
 
 from corpus.errors import InputError, PartitionError
@@ -75,7 +76,43 @@ class BrokenStreamError(Exception):
         self.replay_from = replay_from
 
 
+NEWLINE, OPEN, CLOSE = b"\n{}"
+
 # --- rows ----------------------------------------------------------------------------------------------------------
+
+
+class Block:
+    """Some whole rows: `data` without the newline behind the last."""
+
+    __slots__ = ("_ends", "data", "num_rows")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._ends = np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE)
+        self.num_rows = len(self._ends) + 1
+
+    def rows(self) -> list[bytes]:
+        """The rows, without newlines."""
+        return self.data.split(b"\n")
+
+    def row(self, index: int) -> bytes:
+        """Row `index`, 0..num_rows-1."""
+        start = int(self._ends[index - 1]) + 1 if index else 0
+        return self.data[start : int(self._ends[index]) if index < self.num_rows - 1 else None]
+
+    @property
+    def one_object_each(self) -> bool:
+        """Whether as many JSON values as rows mean one object per row.
+
+        So it is when every row begins with `{` and ends with `}`: no JSON value goes on over `}`, newline, `{` (a comma
+        would stand between, and no string holds a newline), so every newline lies between two values.
+        """
+        if not (self.data.startswith(b"{") and self.data.endswith(b"}")):
+            return False
+        characters = np.frombuffer(self.data, np.uint8)
+        return bool(
+            (characters[self._ends - 1] == CLOSE).all() and (characters[self._ends + 1] == OPEN).all()
+        )
 
 
 class RowReader:
@@ -92,11 +129,11 @@ class RowReader:
         self.bytes_read = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        for rows in self.blocks():
-            yield from rows
+        for block in self.blocks():
+            yield from block.rows()
 
-    def blocks(self) -> Iterator[list[bytes]]:
-        """The rows in lists of some hundred KB.
+    def blocks(self) -> Iterator[Block]:
+        """The rows in blocks of some hundred KB.
 
         Raises: TruncatedDump behind the last whole row; InputError where the file is no dump at all.
         """
@@ -104,22 +141,24 @@ class RowReader:
         cut = False  # the row in `tail` has reached the limit: skip to its end
         try:
             for chunk in self._chunks():
-                rows = chunk.split(b"\n")
-                if len(rows) == 1:
+                last = chunk.rfind(b"\n")
+                if last < 0:
                     if not cut:
                         tail += chunk
                     if len(tail) > MAX_ROW_BYTES:
                         tail, cut = tail[:MAX_ROW_BYTES], True
                     continue
-                rows[0] = tail if cut else (tail + rows[0])[:MAX_ROW_BYTES]
-                tail, cut = rows.pop(), False
-                self.num_rows += len(rows)
-                yield rows
+                first = chunk.find(b"\n")
+                row = tail if cut else (tail + chunk[:first])[:MAX_ROW_BYTES]
+                block = Block(row + chunk[first:last])
+                tail, cut = chunk[last + 1 :], False
+                self.num_rows += block.num_rows
+                yield block
         except BrokenStreamError as error:
             raise TruncatedDump(error.byte_offset, self.num_rows, error.cause) from error
         if tail:
             self.num_rows += 1
-            yield [tail]
+            yield Block(tail)
 
     def _chunks(self) -> Iterator[bytes]:
         start = self._raw.tell() if self._raw.seekable() else None
@@ -455,8 +494,32 @@ decode_strictly = msgspec.json.Decoder(Submission).decode
 """A row as a Submission; raises one of DECODE_ERRORS where it is not what a dump should hold."""
 
 decode_fully_strictly = msgspec.json.Decoder(FullSubmission).decode
+_decode_lines = msgspec.json.Decoder(Submission).decode_lines
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def decode_block(block: Block) -> Sequence[Submission | None]:
+    """The submission in every row of a block; None where a row is no JSON object.
+
+    All rows in one call where nothing is amiss: that saves the splitting and a call per row.
+    """
+    if block.one_object_each:
+        try:
+            found: list[Submission] = _decode_lines(block.data)
+        except DECODE_ERRORS:
+            found = []
+        if len(found) == block.num_rows:
+            return found
+    return [decode(row) for row in block.rows()]
+
+
+def decode(row: bytes) -> Submission | None:
+    """The submission in a row, or None where it is no JSON object."""
+    try:
+        return decode_strictly(row)
+    except DECODE_ERRORS:
+        return decode_leniently(row)
 
 
 def decode_fully(row: bytes) -> FullSubmission | None:

@@ -61,6 +61,19 @@ def test_a_label_that_the_bytes_contradict_is_passed_over() -> None:
     assert decoded == (RUSSIAN, "cp1251", Source.DETECTOR)
 
 
+@pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be"])
+def test_utf16_is_known_without_its_mark(name: str) -> None:
+    html = "<html><body><p>Ordinary text, caf\u00e9 included.</p></body></html>"
+    assert decode(html.encode(name), "text/html") == (html, name, Source.DETECTOR)
+
+
+def test_a_charset_that_looks_like_ascii_needs_its_label() -> None:
+    text = "\u65e5\u672c\u8a9e\u306e\u6587\u7ae0"
+    body = text.encode("iso2022_jp")
+    assert decode(body, "text/html; charset=iso-2022-jp") == (text, "iso2022_jp", Source.HEADER)
+    assert decode(body).charset == "utf-8"
+
+
 def test_a_few_broken_bytes_do_not_turn_a_page_into_another_charset() -> None:
     decoded = decode(RUSSIAN.encode() + b"\xff" + RUSSIAN.encode(), "text/html; charset=utf-8")
     assert decoded.text == RUSSIAN + "\ufffd" + RUSSIAN

@@ -23,6 +23,10 @@ def test_the_page_names_itself() -> None:
     assert len(title("<title>" + "x" * 1900 + "</title>", {}) or "") == 500
 
 
+def test_the_first_mark_of_a_name_stays() -> None:
+    assert head_marks("<meta name=Date content=1><meta property=date content=2>") == {"date": "1"}
+
+
 def test_the_date_is_bounded_by_the_day_of_the_fetch() -> None:
     marks = head_marks(HTML)
     assert published(HTML, marks, None) == date(2014, 5, 6)

@@ -44,6 +44,7 @@ def test_mojibake_is_repaired_and_told() -> None:
 
 def test_old_windows_quotes_become_quotes() -> None:
     assert text_of("It\x92s \x93fine\x94\x85") == "It’s “fine”…"
+    assert text_of("\u4e2d: it\x92s") == "\u4e2d: it’s"
 
 
 def test_style_stays_as_written() -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from corpus.errors import InputError, PartitionError
 from crawl import submissions
-from crawl.submissions import MAX_ROW_BYTES, FullSubmission, TruncatedDump, open_rows, whole_number
+from crawl.submissions import MAX_ROW_BYTES, Block, FullSubmission, TruncatedDump, open_rows, whole_number
 from tests.crawl import eras
 
 
@@ -292,6 +292,34 @@ def test_the_decoders_agree_on_mutated_rows(era: eras.Era, seed: int, data: st.D
         else:
             row[place:place] = row[place : place + data.draw(st.integers(1, 60))]
     _check_decoders(bytes(row))
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [b'{"id":"a"}', b'{"id":"b","media":{}}', b'{"id":"c"} {"id":"d"}', b'{"id":"e"}{"id":"f"}', b'{"id":"g",', b'"h":1}',
+         b"{", b"}", b"", b" ", b"[]", b'{"id":"i"}\r', b' {"id":"j"}', b'{"id":7}', b'{"x":[{}', b"{}]}", b"{}", b'{"x":"']
+    ),
+    min_size=1, max_size=6,
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=500)
+@given(LINES)
+@example([b'{"id":"c"} {"id":"d"}', b"", b"{}"])
+@example([b'{"id":"e"}{"id":"f"}', b'{"id":', b'"a"}'])
+def test_a_block_is_decoded_as_its_rows(lines: list[bytes]) -> None:
+    """Two values on a line and none on another: counting values is not enough to know whose they are."""
+    block = Block(b"\n".join(lines))
+    assert block.rows() == lines == [block.row(index) for index in range(block.num_rows)]
+    assert repr(submissions.decode_block(block)) == repr([submissions.decode(line) for line in lines])
+
+
+def test_whole_blocks_are_decoded_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line for line in eras.dump(eras.ERAS[7], 1, 300).lines if submissions.decode_fully(line)]
+    lines = [line for line in lines if line.startswith(b"{") and b'"score":[' not in line]
+    expected = [repr(submissions.decode(line)) for line in lines]
+    monkeypatch.setattr(submissions, "decode", None)
+    assert [repr(found) for found in submissions.decode_block(Block(b"\n".join(lines)))] == expected
 
 
 def _check_decoders(row: bytes) -> None:
