@@ -318,6 +318,15 @@ def test_retries_wait_across_a_restart(web: Web, shard: Shard) -> None:
     assert 50 < not_before - time.time() < 70
 
 
+def test_a_worker_killed_a_moment_ago_may_just_have_asked(web: Web, shard: Shard) -> None:
+    """Whatever request a killed worker made last, the next one keeps the delay to it."""
+    (shard.folder / "out").mkdir()
+    (shard.folder / "out/heartbeat").touch()
+    began = time.monotonic()
+    shard.crawl(["http://a.test/x"], delay_s=0.3)
+    assert web.of("a.test")[0].began - began >= 1.25
+
+
 def test_links_of_a_shard_may_be_none(shard: Shard) -> None:
     shard.links(["http://a.test/x"])
     table = pq.read_table(shard.folder / "links.parquet")
