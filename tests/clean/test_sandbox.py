@@ -136,8 +136,6 @@ POISON = {
     "entities": b"<p>" + b"&#99999999999;" * 200_000,
     "combining marks": ("<p>a" + "\u0315\u0300" * 200_000).encode(),
     "comments": b"<!--" * 1_000_000,
-    "links": b"<a href=x>l</a> " * 100_000,
-    "mentions": b"wikipedia uses material from <a> " * 100_000,
     "too large": b"a" * 20_000_001,
 }
 
