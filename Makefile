@@ -42,7 +42,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 bench: setup
-	for name in $$(ls bench | sed -n 's/^\([a-z]*\)\.py$$/\1/p' | grep -v measure); do $(BIN)/python -m bench.$$name; done
+	for name in $$(ls bench | sed -n 's/^\([a-z]*\)\.py$$/\1/p' | grep -vE "measure|alternate"); do $(BIN)/python -m bench.$$name; done
 
 soak: setup
 	$(BIN)/python -m pytest -m soak

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from corpus.errors import ConfigError, InputError, WebtextError
+from corpus.errors import ConfigError, InputError, Interrupted, WebtextError
 
 TaskFunction = Callable[[Any, Callable[[int], None]], Any]
 """A module-level function of (payload, report); `report(rows)` tells the progress display of rows done."""
@@ -350,7 +350,13 @@ class RayExecutor:
     def wait(self, timeout_s: float) -> list[Outcome]:
         if not self._open:
             return []
-        done, _ = self._ray.wait(list(self._open), num_returns=1, timeout=timeout_s)
+        try:
+            done, _ = self._ray.wait(list(self._open), num_returns=1, timeout=timeout_s)
+        except SystemError as error:
+            # A signal handler that raises inside ray.wait comes out of its compiled frame as a SystemError.
+            if isinstance(error.__cause__, Interrupted):
+                raise error.__cause__ from None
+            raise
         self._cancel_overdue()
         return [self._outcome(reference) for reference in done]
 

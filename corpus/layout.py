@@ -217,7 +217,7 @@ def open_corpus(root: str, *, create: bool = False) -> Store:
     store = Store(root)
     try:
         document = store.read_json("corpus.json")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if not create:
             raise InputError(
                 f"--corpus {root}: no corpus there (corpus.json is missing); begin with `python -m crawl.run`"
