@@ -82,8 +82,12 @@ def ours(folder: str, engine: Any = "numba") -> Work:
         members = lsh.Members(keys.ravel(), zero, zero, names[pages], content[pages])
         found = lsh.candidates(members, 0)
         met = np.unique(pages[found.pairs], axis=0)
-        sets = {int(page): words.shingle_set(texts[page], SHINGLE_WORDS) for page in np.unique(met)}
-        similarity = np.array([words.jaccard(sets[int(a)], sets[int(b)]) for a, b in met])
+        wanted = np.unique(met)
+        sets = words.shingle_sets(
+            words.word_hashes(column.take(pa.array(wanted)), engine), SHINGLE_WORDS, engine
+        )
+        rows = np.searchsorted(wanted, met)
+        similarity = np.array([words.jaccard(sets.row(a), sets.row(b), engine) for a, b in rows])
         near = similarity >= THRESHOLD
         edges = survivors.Edges(met[near, 1], met[near, 0], similarity[near], np.zeros(int(near.sum()), bool))
         copies = np.unique(pages[found.copies], axis=0)

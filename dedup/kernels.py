@@ -208,6 +208,21 @@ def distinct(hashes: Any, bounds: Any, slots: Any, out: Any, out_bounds: Any) ->
 
 
 @compiled
+def count_shared(left: Any, right: Any) -> int:
+    """How many values two ascending arrays of distinct values share. Without branches: a merge that never mispredicts."""
+    count = 0
+    i = np.uint64(0)
+    j = np.uint64(0)
+    while i < left.size and j < right.size:
+        a = left[i]
+        b = right[j]
+        count += a == b
+        i += np.uint64(a <= b)
+        j += np.uint64(b <= a)
+    return count
+
+
+@compiled
 def minima(hashes: Any, bounds: Any, factors: Any, offsets: Any, signatures: Any) -> None:
     """MinHash of every text: per permutation k the least of factors[k] * h + offsets[k] modulo 2**32.
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from corpus.layout import Store, table_dir
 from corpus.manifest import Manifest
-from dedup import ids
-from dedup.words import Engine, Ragged, content_hashes, ngram_hashes, slices, word_hashes
+from dedup import ids, words
+from dedup.words import Engine, Ragged
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,13 @@ def shingle_sets(
     for rows in rows_by_id(store, manifest, wanted, ("doc_id", "score", "text")):
         rows = rows.combine_chunks()
         texts = rows["text"].combine_chunks() if rows.num_rows else pa.array([], pa.string())
-        for first, after in slices(texts):
-            words = word_hashes(texts.slice(first, after - first), engine)
-            grams = ngram_hashes(words, n, engine)
-            sets = [np.unique(grams.row(index)) for index in range(len(grams))]
+        for first, after in words.slices(texts):
+            hashed = words.word_hashes(texts.slice(first, after - first), engine)
             yield ShingleSets(
                 ids.pack(rows["doc_id"].slice(first, after - first)),
                 rows["score"].slice(first, after - first).to_numpy().astype(np.int32),
-                ids.hashes_to_bytes(content_hashes(words, engine)),
-                Ragged(np.concatenate(sets), np.cumsum([0, *(each.size for each in sets)], dtype=np.int64)),
+                ids.hashes_to_bytes(words.content_hashes(hashed, engine)),
+                words.shingle_sets(hashed, n, engine),
             )
 
 

@@ -248,7 +248,7 @@ def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction
         for later, names in enumerate(zip(table["partner_batches"], table["partners"], strict=True)):
             for batch, doc in zip(names[0].as_py(), names[1].as_py(), strict=True):
                 earlier = row_of[batch, doc]
-                value = _similarity(sets[earlier], sets[later], config.threshold)
+                value = _similarity(sets[earlier], sets[later], config)
                 if value >= config.threshold:
                     rows.append((later, earlier, value))
         later_rows = np.array([row[0] for row in rows], np.int64)
@@ -483,11 +483,11 @@ def _rows(lists: pa.ChunkedArray) -> list[np.ndarray]:
     ]
 
 
-def _similarity(left: np.ndarray, right: np.ndarray, threshold: float) -> float:
+def _similarity(left: np.ndarray, right: np.ndarray, config: DedupConfig) -> float:
     """Exact Jaccard similarity, or 0 where the sizes alone rule the threshold out."""
-    if min(left.size, right.size) < threshold * max(left.size, right.size):
+    if min(left.size, right.size) < config.threshold * max(left.size, right.size):
         return 0.0
-    return jaccard(left, right)
+    return jaccard(left, right, config.engine)
 
 
 def _gathered(pieces: Iterator[pa.Table], schema: pa.Schema) -> pa.Table:
@@ -542,7 +542,7 @@ def _verifier(
 
     def verify(earlier: int, later: int) -> tuple[float, bool]:
         left, right = (stored[start[page] : start[page] + size[page]] for page in (earlier, later))
-        return _similarity(left, right, config.threshold), content[earlier] == content[later]
+        return _similarity(left, right, config), content[earlier] == content[later]
 
     return verify
 

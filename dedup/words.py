@@ -124,17 +124,31 @@ def ngram_hashes(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
     return Ragged(hashes[:count], bounds)
 
 
-def shingle_set(text: str, n: int) -> np.ndarray:
-    """The distinct shingles of one text, ascending: what exact Jaccard is computed on. Shape (k,) uint64."""
-    return np.unique(ngram_hashes(word_hashes(pa.array([text]), "numpy"), n, "numpy").values)
+def shingle_sets(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
+    """The distinct shingles of every row of `words`, ascending: what exact Jaccard is computed on."""
+    grams = ngram_hashes(words, n, engine)
+    sets = [_distinct(np.sort(grams.row(index))) for index in range(len(grams))]
+    bounds = np.cumsum([0, *(each.size for each in sets)], dtype=np.int64)
+    return Ragged(np.concatenate([np.zeros(0, np.uint64), *sets]), bounds)
 
 
-def jaccard(left: np.ndarray, right: np.ndarray) -> float:
+def jaccard(left: np.ndarray, right: np.ndarray, engine: Engine = "numba") -> float:
     """Exact Jaccard similarity of two ascending arrays of distinct values; two empty sets have 0."""
     if left.size + right.size == 0:
         return 0.0
-    shared = int(np.intersect1d(left, right, assume_unique=True).size)
+    if engine == "numpy":
+        shared = int(np.intersect1d(left, right, assume_unique=True).size)
+    else:
+        from dedup import kernels
+
+        shared = int(kernels.count_shared(left, right))
     return shared / (left.size + right.size - shared)
+
+
+def _distinct(ascending: np.ndarray) -> np.ndarray:
+    keep = np.ones(ascending.size, bool)
+    keep[1:] = ascending[1:] != ascending[:-1]
+    return ascending[keep]
 
 
 def content_hashes(words: Ragged, engine: Engine = "numba") -> np.ndarray:

@@ -98,6 +98,11 @@ def _document(page: Page) -> dict[str, Any]:
     }
 
 
+def shingle_set(text: str, n: int) -> np.ndarray:
+    """The distinct shingles of one text, ascending."""
+    return words.shingle_sets(words.word_hashes(pa.array([text]), "numpy"), n, "numpy").row(0)
+
+
 def naive_fates(batches: Sequence[Sequence[Page]], threshold: float, n: int, config: lsh.LshConfig) -> Naive:
     """The rule as the issue says it, page by page, every kept page looked at in order."""
     perms = minhash.permutations(config.num_perm, 1)
@@ -109,7 +114,7 @@ def naive_fates(batches: Sequence[Sequence[Page]], threshold: float, n: int, con
             if not spelled:
                 fates[place, page.id] = (False, "no_words", None, None)
                 continue
-            shingles = set(words.shingle_set(page.text, n).tolist())
+            shingles = set(shingle_set(page.text, n).tolist())
             signed = minhash.sign(pa.array([page.text]), n, perms, "numpy")
             keys = set(lsh.band_keys(signed.values, config)[0].tolist())
             fate: tuple[Any, ...] = (True, None, None, None)

@@ -126,7 +126,7 @@ def test_every_removal_names_a_kept_page_that_is_similar(made_corpus: New) -> No
     assert removed
     for row in removed:
         assert verdicts[row["duplicate_of"]]["kept"]
-        sets = [words.shingle_set(texts[name], 2) for name in (row["doc_id"], row["duplicate_of"])]
+        sets = [made.shingle_set(texts[name], 2) for name in (row["doc_id"], row["duplicate_of"])]
         assert row["similarity"] == np.float32(words.jaccard(*sets)) >= 0.5
     assert corpus.store.folders("work/b0") == []
 
@@ -144,7 +144,7 @@ def test_planted_pairs_are_found_as_promised(made_corpus: New) -> None:
             Page(" ".join(original), 9, f"{index:032x}"),
             Page(" ".join(copy), 3, f"{index + 1000:032x}"),
         )
-        planted[second.id] = words.jaccard(*(words.shingle_set(page.text, 5) for page in (first, second)))
+        planted[second.id] = words.jaccard(*(made.shingle_set(page.text, 5) for page in (first, second)))
         pages.extend((first, second))
     corpus = made_corpus()
     corpus.add("b", pages, 2)

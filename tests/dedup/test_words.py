@@ -111,10 +111,20 @@ def test_slices_cover_all_texts_in_order(given_texts: list[str], size: int) -> N
     assert [index for first, after in ranges for index in range(first, after)] == list(range(len(array)))
 
 
-def test_jaccard_of_known_sets() -> None:
-    left, right = np.array([1, 2, 3], np.uint64), np.array([2, 3, 4, 5], np.uint64)
-    assert words.jaccard(left, right) == 2 / 5
-    assert words.jaccard(left[:0], right[:0]) == 0.0
+@pytest.mark.parametrize("engine", ["numba", "numpy"])
+@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
+def test_jaccard_is_shared_over_all(engine: words.Engine, left: set[int], right: set[int]) -> None:
+    arrays = [np.array(sorted(each), np.uint64) for each in (left, right)]
+    assert words.jaccard(*arrays, engine) == (len(left & right) / len(left | right) if left | right else 0.0)
+
+
+@given(texts, st.integers(1, 4))
+def test_shingle_sets_are_the_distinct_grams(given_texts: list[str], n: int) -> None:
+    hashed = words.word_hashes(pa.array(given_texts, pa.string()))
+    grams, sets = words.ngram_hashes(hashed, n), words.shingle_sets(hashed, n)
+    assert [sets.row(i).tolist() for i in range(len(sets))] == [
+        sorted(set(grams.row(i).tolist())) for i in range(len(grams))
+    ]
 
 
 def test_ragged_rows() -> None:
