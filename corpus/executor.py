@@ -40,6 +40,10 @@ SINGLE_THREADED = {
 """A worker is one core: libraries that would start a thread per core are told so before they load."""
 
 
+CANCEL_GRACE_S = 6.0
+"""What a cancelled task on Ray has to save its state; a local worker's children see their input close instead."""
+
+
 class Status(StrEnum):
     """How an attempt ended."""
 
@@ -364,8 +368,13 @@ class RayExecutor:
         return 0  # a task on another machine reports when it ends
 
     def close(self, *, cancel: bool = False) -> None:
-        if cancel:
-            for reference in self._open:
+        if cancel and self._open:
+            # First softly: the task's `finally` runs, so that a child of it may save its state; then by force.
+            references = list(self._open)
+            for reference in references:
+                self._ray.cancel(reference)
+            _, left = self._ray.wait(references, num_returns=len(references), timeout=CANCEL_GRACE_S)
+            for reference in left:
                 self._ray.cancel(reference, force=True)
         self._open.clear()
         if self._owned:
