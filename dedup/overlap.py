@@ -249,6 +249,17 @@ def _strip(
             starts[following] += 1
 
 
+def distinct_ngrams(testset: TestSet, n: int, engine: Engine = "numba") -> np.ndarray:
+    """The distinct n-grams of a set's passages that have n words, ascending. Shape (k,) uint64."""
+    passages = [passage for entry in testset.entries for passage in entry]
+    return _whole_ngrams(word_hashes(pa.array(passages, pa.large_string()), engine), n, engine)
+
+
+def _whole_ngrams(words: Ragged, n: int, engine: Engine) -> np.ndarray:
+    grams = ngram_hashes(words, n, engine)
+    return np.unique(grams.values[np.repeat(words.lengths() >= n, grams.lengths())])
+
+
 def _set_ngrams(
     testset: TestSet, config: OverlapConfig, engine: Engine
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -259,9 +270,7 @@ def _set_ngrams(
     sizes = words.lengths()
     rows = [(np.zeros(0, np.uint64), np.zeros(0, np.int16), np.zeros(0, bool))]
     for n in sorted(set(config.measure_n)):
-        grams = ngram_hashes(words, n, engine)
-        whole = np.repeat(sizes >= n, grams.lengths())
-        found = np.unique(grams.values[whole])
+        found = _whole_ngrams(words, n, engine)
         rows.append((found, np.full(found.size, n, np.int16), np.zeros(found.size, bool)))
     ordinal = np.concatenate([np.zeros(0, np.int64), *(np.arange(len(entry)) for entry in testset.entries)])
     words = without_prompts(words, ordinal)

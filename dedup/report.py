@@ -18,7 +18,7 @@ from corpus.layout import Store
 from corpus.manifest import Manifest, find_manifest, read_manifest
 from corpus.runner import earlier_batches
 from corpus.tables import iter_part, read_table
-from corpus.testsets import load_testsets
+from corpus.testsets import find_testsets, load_testset, load_testsets, load_train_split
 from dedup import look, overlap
 from dedup.scratch import OVERLAP
 from dedup.words import word_hashes
@@ -105,12 +105,28 @@ def overlaps(store: Store, batch: str, testsets: Sequence[str]) -> dict[str, Any
     """Table 6 for this batch and for the corpus up to it, with the worst entries and pages."""
     manifest = read_manifest(store, OVERLAP.name, batch)
     before = [find_manifest(store, OVERLAP.name, name) for name in earlier_batches(store, batch)]
+    own = own_train_shares(testsets, tuple(manifest.config["overlap"]["measure_n"]))
+    table = _table(store, manifest, [each for each in before if each is not None])
     return {
         "batch": batch,
-        "table": _table(store, manifest, [each for each in before if each is not None]),
+        "table": [row | {"share_of_own_train": own.get((row["testset"], row["n"]))} for row in table],
         "worst_entries": _worst_entries(store, batch, testsets),
         "worst_pages": _worst_pages(store, batch),
     }
+
+
+def own_train_shares(testsets: Sequence[str], lengths: tuple[int, ...]) -> dict[tuple[str, int], float]:
+    """Per set that names its own training split, and n: the share of its n-grams in that split."""
+    shares = {}
+    for file in find_testsets(testsets):
+        train = load_train_split(file)
+        if train is None:
+            continue
+        test = load_testset(file)
+        for n in lengths:
+            mine, theirs = (overlap.distinct_ngrams(each, n) for each in (test, train))
+            shares[file.name, n] = float(np.isin(mine, theirs).mean()) if mine.size else 0.0
+    return shares
 
 
 def _table(store: Store, manifest: Manifest, before: list[Manifest]) -> list[dict[str, Any]]:

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 MARKER = ".webtext-demo"
 BATCH, RUN = "demo", "tiny"
 SAMPLE_CHARACTERS = 600
+MIN_STEPS = 40
+"""Training steps of the smallest demo: enough for a loss that has clearly fallen."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,6 +128,8 @@ retry_delay_s = 0.2
     # A web of a few pages needs a larger share to have a validation document at all.
     val_frac = f"val_frac = {min(0.1, max(0.01, 30 / num_pages)):.3g}\n"
     preset = preset.replace("val_frac = 0.01\n", val_frac)
+    max_steps = max(MIN_STEPS, min(350, 350 * num_pages // web.NUM_PAGES))
+    preset = preset.replace("max_steps = 350 ", f"max_steps = {max_steps} ")
     path = folder / "demo.toml"
     path.write_text(preset.replace("[crawl.fetch]\n", fetch) + ours, encoding="utf-8")
     return path

@@ -34,6 +34,8 @@ def two_batches(made_corpus: New, tmp_path: Path) -> tuple[MadeCorpus, Page, Pag
     near = Page(" ".join([*body[:60], "another", *body[61:]]), 4)
     leaked = Page(" ".join(generator.choices(WORDS, k=20)) + " " + entry, 5)
     (tmp_path / "stories.jsonl").write_text(json.dumps({"text": entry}))
+    (tmp_path / "train.jsonl").write_text(json.dumps({"text": " ".join(entry.split()[:15])}))
+    (tmp_path / "testsets.toml").write_text('[stories]\ntrain = "train.jsonl"\n')
     corpus = made_corpus()
     setting = f'dedup.testsets=["{tmp_path}"]'
     for batch, pages in (("one", [kept]), ("two", [near, leaked])):
@@ -81,6 +83,7 @@ def test_reports(two_batches: tuple[MadeCorpus, Page, Page, Page]) -> None:
         23,
         1.0,
     )
+    assert row["share_of_own_train"] == 8 / 23
     assert overlap["worst_pages"][0]["doc_id"] == leaked.id
     assert overlap["worst_entries"][0]["words_found"] == 30
     assert corpus.store.read_json("reports/overlap-one.json")["table"][0]["found"] == 0
