@@ -125,7 +125,7 @@ class Store:
             yield spool
             spool.seek(0)
             try:
-                with self._fs.open_output_stream(self._full(path)) as target:
+                with self._fs.open_output_stream(self._full(path), compression=None) as target:
                     shutil.copyfileobj(spool, target, 1 << 20)
             except OSError as error:
                 raise FatalError(

@@ -201,4 +201,4 @@ def test_refresh_makes_month_after_month_and_nothing_twice(
         for url in second.seen
     }
     assert not asked & seen, "a page that an earlier batch has is not fetched again"
-    assert read_snapshot(store, "2018-01").batches == ["2017-12", "2018-01"]
+    assert [each.batch for each in read_snapshot(store, "2018-01").batches] == ["2017-12", "2018-01"]

@@ -42,6 +42,14 @@ def test_write_read_list_delete(store: Store) -> None:
         store.read_bytes("a/y.bin")
 
 
+def test_names_do_not_change_bytes(store: Store) -> None:
+    """Arrow compresses by the ending of the name unless told not to: a WARC file was gzipped twice that way."""
+    for name in ("x.gz", "x.zst", "x.bz2", "x.warc.gz"):
+        store.write_bytes(name, b"plain")
+        assert store.read_bytes(name) == b"plain"
+        assert store.size(name) == 5
+
+
 def test_failed_write_leaves_the_old_bytes(store: Store) -> None:
     store.write_bytes("x", b"old")
     with pytest.raises(ZeroDivisionError), store.open_output("x") as stream:

@@ -15,10 +15,10 @@ from dedup import kernels
 def test_kernels_work_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     real = numba.njit
 
-    def read_only(*, cache: bool = False, **options: Any) -> Callable[..., Any]:
+    def read_only(*function: Any, cache: bool = False, **options: Any) -> Callable[..., Any]:
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return real(**options)  # type: ignore[no-any-return]
+        return real(*function, **options)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(kernels.numba, "njit", read_only)
     add = kernels.compiled(lambda left, right: left + right)
