@@ -31,6 +31,7 @@ import can_ada
 from scrapy.exceptions import IgnoreRequest
 
 from corpus.errors import FatalError
+from corpus.urls import host_identity
 from crawl import addresses, robots
 from crawl.breaker import Breaker
 from crawl.fetch_config import FetchConfig
@@ -41,7 +42,6 @@ from crawl.resolver import Resolver
 from crawl.retry import SLOWING_STATUSES, backoff_s, may_pass, retry_after_s
 from crawl.robots import Robots
 from crawl.spider import REDIRECTS, Exchange, Ticket
-from crawl.urls import host_identity
 
 log = logging.getLogger(__name__)
 

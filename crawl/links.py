@@ -28,6 +28,7 @@ from pydantic import Field
 from corpus.config import Section
 from corpus.errors import InputError
 from corpus.schemas import LINKS
+from corpus.urls import UrlProblem, page_identity, target
 from crawl import submissions
 from crawl.maturity import ImmatureScoresError, ScoreStatistics, immature
 from crawl.rules import Fate, Preset, Rules, read_hosts, read_subreddits
@@ -41,7 +42,6 @@ from crawl.submissions import (
     TruncatedDump,
     whole_number,
 )
-from crawl.urls import UrlProblem, page_identity, target
 
 log = logging.getLogger(__name__)
 

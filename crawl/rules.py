@@ -26,7 +26,7 @@ from urllib.parse import unquote
 import xxhash
 
 from corpus.errors import ConfigError
-from crawl.urls import HOST_CACHE_SIZE, host_identity
+from corpus.urls import HOST_CACHE_SIZE, host_identity
 
 
 class Fate(StrEnum):

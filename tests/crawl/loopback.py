@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus.urls import registered_domain
 from crawl import worker
 from crawl.fetch_config import FetchConfig
 from crawl.outcomes import read_outcomes
-from crawl.urls import registered_domain
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.urls import (
+from corpus.urls import (
     MAX_UNWRAPS,
     PageIdentity,
     Target,
