@@ -29,7 +29,7 @@ demo: setup
 	$(BIN)/python -m corpus.demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -42,7 +42,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 bench: setup
-	for name in $$(ls bench | sed -n 's/^\([a-z]*\)\.py$$/\1/p' | grep -vE "measure|alternate"); do $(BIN)/python -m bench.$$name; done
+	for name in $$(ls bench | sed -n 's/^\([a-z]*\)\.py$$/\1/p' | grep -vxE "measure|alternate"); do $(BIN)/python -m bench.$$name; done
 
 soak: setup
 	$(BIN)/python -m pytest -m soak
@@ -51,4 +51,4 @@ gpu-check: setup
 	$(BIN)/python -m train.gpu_check
 
 docs: setup
-	$(BIN)/python -m corpus.settings > docs/settings.md
+	$(BIN)/python -m docs.generate

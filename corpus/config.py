@@ -63,8 +63,10 @@ def describe(model: type[Section], prefix: str) -> Iterator[tuple[str, str, str]
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from describe(field.annotation, key)
             continue
-        default = field.get_default(call_default_factory=True)
-        yield key, _toml_value(default), (field.description or "").replace("\n", " ")
+        default = (
+            "required" if field.is_required() else _toml_value(field.get_default(call_default_factory=True))
+        )
+        yield key, default, (field.description or "").replace("\n", " ")
 
 
 def _from_toml(path: str, stage: str) -> dict[str, Any]:

@@ -9,6 +9,14 @@ from pathlib import Path
 
 import pytest
 
+LONG = ("test_pipeline.py", "test_ray_jobs.py", "test_runner.py", "test_bad_input.py", "test_executor.py")
+"""The modules that take longest, begun first: with two processes the short ones fill what is left."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long modules first, everything else in the order it was found."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -1,0 +1,61 @@
+"""The documentation agrees with the code: generated parts are fresh, links lead somewhere, doors and settings exist."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from corpus.config import STAGES, load_config
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PRESETS = sorted((ROOT / "corpus" / "presets").glob("*.toml"))
+
+
+def test_generated_parts_are_fresh() -> None:
+    command = [sys.executable, "-m", "docs.generate", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_doors_that_pages_name_exist(page: Path) -> None:
+    for name in set(
+        re.findall(r"python -m ((?:corpus|crawl|clean|dedup|shards|train|bench)[\w.]*\w)", page.read_text())
+    ):
+        assert importlib.util.find_spec(name) is not None, f"{page.name} names python -m {name}"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "settings.md"], ids=lambda page: page.name
+)
+def test_settings_that_pages_name_exist(page: Path) -> None:
+    known = re.findall(r"^\| `([\w.]+)` \|", (ROOT / "docs" / "settings.md").read_text(), flags=re.MULTILINE)
+    for name in set(
+        re.findall(r"--set '?((?:crawl|clean|dedup|shards|train|refresh)\.[\w.]+)=", page.read_text())
+    ):
+        assert name in known, f"{page.name} sets {name}"
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "refresh"])
+def test_presets_load(preset: Path, stage: str) -> None:
+    model = getattr(importlib.import_module(f"{stage}.config"), f"{stage.capitalize()}Config")
+    config = load_config(model, stage, toml_path=str(preset), environ={})
+    for key, value in tomllib.loads(preset.read_text()).get(stage, {}).items():
+        if not isinstance(value, dict):
+            assert getattr(config, key) == value
