@@ -6,6 +6,7 @@ The bytes of a part depend on its rows alone: fixed writer settings, fixed row g
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -208,9 +209,34 @@ def read_table(store: Store, table: str, batch: str, columns: Sequence[str] | No
 
 
 def find_row(store: Store, table: str, manifest: Manifest, doc_id: str) -> dict[str, Any] | None:
-    """The row of `doc_id`, by statistics of the row groups: reads one group, not the part."""
-    part = manifest.parts[part_of_id(doc_id, manifest.num_parts)]
-    with store.open_input(f"{table_dir(table, manifest.batch)}/{part.file}") as stream:
+    """The row of `doc_id`, or None."""
+    found = locate_row(store, table, manifest, doc_id)
+    return found[1] if found else None
+
+
+def locate_row(
+    store: Store, table: str, manifest: Manifest, doc_id: str
+) -> tuple[Part, dict[str, Any]] | None:
+    """The row of `doc_id` and the part it lies in, by statistics of the row groups: reads one group, not the part.
+
+    A table may have several files per part (`spans`: one per split); all of them are asked.
+    """
+    index = part_of_id(doc_id, manifest.num_parts)
+    for part in manifest.parts:
+        if _part_index(part.file) == index:
+            row = _row_in_file(store, f"{table_dir(table, manifest.batch)}/{part.file}", doc_id)
+            if row is not None:
+                return part, row
+    return None
+
+
+def _part_index(file: str) -> int | None:
+    found = re.search(r"(?:^|/)part-(\d+)\.", file)
+    return int(found[1]) if found else None
+
+
+def _row_in_file(store: Store, path: str, doc_id: str) -> dict[str, Any] | None:
+    with store.open_input(path) as stream:
         file = pq.ParquetFile(stream)
         column = file.schema_arrow.get_field_index("doc_id")
         for index in range(file.num_row_groups):

@@ -20,9 +20,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from corpus.digests import find_file_damage
 from corpus.errors import InputError, SchemaError
 from corpus.layout import Store, open_corpus
-from corpus.snapshot import SPLITS, Snapshot, Split, TokenFile, find_file_damage, read_snapshot
+from corpus.snapshot import SPLITS, Snapshot, Split, TokenFile, read_snapshot
 from corpus.tables import read_file
 from shards.layout import check_footer, decode_row_group
 from shards.order import Permutation

@@ -13,7 +13,6 @@ from corpus.runner import commit_table
 from corpus.schemas import TOKENS
 from corpus.snapshot import (
     batches_up_to,
-    find_damage,
     read_snapshot,
     snapshot_path,
     snapshots,
@@ -96,31 +95,3 @@ def test_edited_and_foreign_files_are_refused(store: Store) -> None:
         store.write_bytes(snapshot_path("s"), json.dumps({**document, **change}).encode())
         with pytest.raises(InputError, match=message):
             read_snapshot(store, "s")
-
-
-def test_damage_of_a_part(store: Store) -> None:
-    store.write_bytes("t/b/x", b"0123456789")
-    from xxhash import xxh3_128_hexdigest as digest
-
-    groups = [
-        {
-            "offset": at,
-            "bytes": 3,
-            "digest": digest(b"0123456789"[at : at + 3]),
-            "rows": 1,
-            "values_offset": None,
-        }
-        for at in (2, 5)
-    ]
-    whole = Part(file="x", rows=1, bytes=10, digest=digest(b"0123456789"), metadata={"row_groups": groups})
-    assert find_damage(store, "t/b", whole) is None
-    for data, message in [
-        (b"01x3456789", "row group 0 of 2"),
-        (b"01234567x9", "outside its row groups"),
-        (b"012345x789", "row group 1 of 2"),
-        (b"012", "3 bytes, expected 10"),
-    ]:
-        store.write_bytes("t/b/x", data)
-        assert message in str(find_damage(store, "t/b", whole))
-    store.delete("t/b/x")
-    assert find_damage(store, "t/b", whole) == "t/b/x: missing"

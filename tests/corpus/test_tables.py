@@ -17,7 +17,7 @@ from corpus.layout import Store
 from corpus.manifest import batches, find_manifest, fingerprint, read_manifest
 from corpus.runner import commit_table, earlier_batches
 from corpus.schemas import LINKS, SPANS, part_of, part_of_id
-from corpus.tables import ROW_GROUP_ROWS, find_row, iter_tables, read_file, read_table, write_part
+from corpus.tables import ROW_GROUP_ROWS, find_row, iter_tables, locate_row, read_file, read_table, write_part
 
 SPAN_ROWS = st.lists(st.binary(min_size=16, max_size=16).map(bytes.hex), unique=True, max_size=40).map(sorted)
 
@@ -95,6 +95,25 @@ def test_a_row_is_found_by_its_id(tmp_path: Path) -> None:
         row = table.slice(index, 1).to_pylist()[0]
         assert find_row(store, "links", manifest, row["doc_id"]) == row
     assert find_row(store, "links", manifest, "0123456789abcdef" * 2) is None
+
+
+def test_a_row_is_found_in_whichever_file_of_its_part_it_lies(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    ids = sorted(xxh3_128_hexdigest(str(i).encode()) for i in range(60))
+    sides = {"train": ids[::2], "val": ids[1::2]}
+    parts = []
+    for side, chosen in sides.items():
+        for index in range(3):
+            inside = [doc_id for doc_id in chosen if part_of_id(doc_id, 3) == index]
+            name = f"{side}/part-{index:05}.00ff.parquet"
+            parts.append(write_part(store, "spans/b", name, SPANS, [spans(inside)], index, 3))
+    manifest = commit_table(store, SPANS, "b", parts, num_parts=3)
+    for side, chosen in sides.items():
+        for doc_id in chosen:
+            part, row = locate_row(store, "spans", manifest, doc_id) or pytest.fail(doc_id)
+            assert part.file.startswith(f"{side}/")
+            assert row["doc_id"] == doc_id
+    assert locate_row(store, "spans", manifest, "0123456789abcdef" * 2) is None
 
 
 def test_damaged_part_and_manifest_are_named(tmp_path: Path) -> None:
