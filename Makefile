@@ -42,7 +42,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 bench: setup
-	for name in $$(ls bench | sed -n 's/^\([a-z]*\)\.py$$/\1/p' | grep -vxE "measure|alternate"); do $(BIN)/python -m bench.$$name; done
+	for name in $$(grep -l '__main__' bench/*.py | sed 's/^bench.//; s/\.py$$//'); do $(BIN)/python -m bench.$$name; done
 
 soak: setup
 	$(BIN)/python -m pytest -m soak

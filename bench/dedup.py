@@ -13,9 +13,7 @@ With --signatures: signatures alone, of the same texts cut into pages of 2 KB; t
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 import zstandard
 
-from bench.measure import Contestant, Turn, Work, compare, show
+from bench.material import shared
+from bench.measure import Contestant, Turn, Work, arguments, compare, show
 
 THRESHOLD = 0.75
 BANDS, ROWS, SHINGLE_WORDS = 14, 8, 5
@@ -35,16 +34,11 @@ SLOW_PAGES = 2_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--rounds", type=int, default=3, help="turns per contestant (default: 3)")
+    parser = arguments(__doc__)
     parser.add_argument("--signatures", action="store_true", help="signatures alone, of pages of 2 KB")
     parser.add_argument("--only", nargs="*", help="contestants to run (default: all that are installed)")
     args = parser.parse_args()
-    root = Path(os.environ.get("WEBTEXT_SHARED", Path(__file__).parents[2] / "shared")) / "data"
-    folder = root / "prose" / "neardup"
-    if not folder.is_dir():
-        raise SystemExit(f"no folder {folder}: set WEBTEXT_SHARED to the real test material")
+    folder = shared() / "prose" / "neardup"
     contestants = SIGNATURES if args.signatures else WHOLE
     chosen = [each for each in contestants if not args.only or each.name in args.only]
     texts, pairs = _material(str(folder))

@@ -7,12 +7,10 @@ extract. F1 is the article-extraction-benchmark's (clean/scores.py) on the text 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
-import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +18,8 @@ from typing import Any
 
 import zstandard
 
-from bench.alternate import Contestant, run, show
+from bench.material import shared
+from bench.measure import Contestant, Turn, alternate, arguments, show
 from clean.config import CleanConfig
 from clean.decode import decode
 from clean.document import Page, document_function
@@ -45,9 +44,7 @@ class GoldPage:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds counted (default: 3)")
+    parser = arguments(__doc__)
     parser.add_argument(
         "--pages", type=int, default=83, help="pages per source (default: 83, all news pages)"
     )
@@ -60,18 +57,24 @@ def main() -> None:
     config = CleanConfig()
     with Sandbox("clean.document:program", config.model_dump_json(), config.sandbox) as sandbox:
         document = document_function(config)
+
+        def contestant(name: str, version: str, like: str, work: Callable[[Page], object]) -> Contestant:
+            return Contestant(name, lambda _: lambda: _turn(pages, work, quality[like]), version=version)
+
+        version = extractors["ours"][0]
         contestants = [
-            Contestant("ours", extractors["ours"][0], lambda: _turn(pages, lambda p: document(p))),
-            Contestant(
-                "ours-sandbox", extractors["ours"][0], lambda: _turn(pages, lambda p: process(p, sandbox))
-            ),
+            contestant("ours", version, "ours", document),
+            contestant("ours-sandbox", version, "ours", lambda page: process(page, sandbox)),
             *(
-                Contestant(name, version, lambda extract=extract: _turn(pages, lambda p: extract(p.body)))
+                contestant(name, version, name, lambda page, extract=extract: extract(page.body))
                 for name, (version, extract) in libraries().items()
             ),
         ]
         source = f"{kinds} pages of extraction/dev, {size:.1f} MB"
-        show(run("documents", source, "pages/s", contestants, args.repeats, quality), as_json=args.json)
+        result = alternate(
+            "documents", contestants, None, description=source, unit="pages/s", rounds=args.rounds
+        )
+        show(result, as_json=args.json)
 
 
 def ours() -> tuple[str, ExtractBytes]:
@@ -105,16 +108,6 @@ def libraries() -> dict[str, tuple[str, ExtractBytes]]:
     return found
 
 
-def shared() -> Path:
-    """The folder of real material. Raises SystemExit saying what is missing."""
-    root = Path(os.environ.get("WEBTEXT_SHARED", Path(__file__).parents[2] / "shared")) / "data"
-    if not root.is_dir():
-        raise SystemExit(
-            f"no real pages: no folder {root}; set WEBTEXT_SHARED to the folder of real material"
-        )
-    return root
-
-
 def gold_pages(root: Path, source: str, limit: int) -> Iterator[GoldPage]:
     """Up to `limit` pages of a source that have a gold text, spread evenly over the order of their names."""
     with zstandard.open(root / "extraction" / "gold_dev.jsonl.zst", "rt", encoding="utf-8") as lines:
@@ -140,10 +133,10 @@ def gold_pages(root: Path, source: str, limit: int) -> Iterator[GoldPage]:
         yield GoldPage(name, source, rows[name]["url"], bodies[name], rows[name]["text"])
 
 
-def _turn(pages: list[GoldPage], work: Callable[[Any], object]) -> float:
+def _turn(pages: list[GoldPage], work: Callable[[Page], object], quality: Mapping[str, float]) -> Turn:
     for page in pages:
         work(Page(page.url, page.url, None, None, page.body))
-    return float(len(pages))
+    return Turn(len(pages), quality)
 
 
 def _quality(pages: list[GoldPage], extract: ExtractBytes) -> dict[str, float]:

@@ -9,7 +9,6 @@ the broken rows, which polars does not survive; with --dump it is the one you na
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -21,7 +20,7 @@ from typing import Any
 
 import zstandard
 
-from bench.measure import Contestant, Turn, Work, compare, show
+from bench.measure import Contestant, Turn, Work, arguments, compare, show
 
 ROWS_PER_ERA = 10_000
 SEED = 7
@@ -29,9 +28,7 @@ FIELDS = ("id", "url", "score", "subreddit", "title", "created_utc")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--rounds", type=int, default=3, help="turns per contestant (default: 3)")
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=ROWS_PER_ERA, help="rows per era (default: 10,000)")
     parser.add_argument("--era", help="rows of one month only, such as 2017-12")
     parser.add_argument("--dump", help="a .zst dump instead of a generated one")
@@ -173,7 +170,7 @@ def polars_frame(path: str) -> Work:
 
 
 CONTESTANTS = (
-    Contestant("ours", ours, "webtext"),
+    Contestant("ours", ours),
     Contestant("ours-rows", ours_rows, "msgspec"),
     Contestant("json", json_loop),
     Contestant("orjson", orjson_loop, "orjson"),

@@ -1,12 +1,16 @@
-"""Contestants on the same input, in turns, each turn in a process of its own: time, CPU time and peak memory are its own.
+"""Contestants on the same input, in turns: wall time, CPU time, peak memory and quality, as one object for all benches.
 
-A contestant is a factory at module level: it gets the input, imports what it needs, and returns the work, which is what is
-timed; the work returns a `Turn`. Rounds alternate between contestants, so that the machine's moods fall on all alike, and
-medians are shown. Where contestants share one process by nature, `bench.alternate` does the same inside it.
+A contestant is a factory: it gets the input, imports what it needs, and returns the work, which is what is timed; the work
+returns a `Turn`. Rounds alternate between contestants, so that the machine's moods fall on all alike, and medians are
+shown. `compare` runs each turn in a process of its own, so that memory and imports are a contestant's own too; its
+factories stand at module level. `alternate` runs them in this process, after a round that warms up, for contestants that share
+what is costly to set up; peak memory is then the whole process's. Processes that the work starts count with it.
 """
 
 from __future__ import annotations
 
+import argparse
+import gc
 import json
 import multiprocessing
 import os
@@ -36,11 +40,13 @@ Factory = Callable[[Any], Work]
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who runs. `distribution` is the package whose version is shown, and without which the contestant is left out."""
+    """Who runs. `distribution` is the package whose version is shown, and without which the contestant is left out;
+    `version` is shown instead where it is given. Those named `ours` show the version of this code."""
 
     name: str
     factory: Factory
     distribution: str | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,18 +74,27 @@ class Row:
     quality: Mapping[str, float]
 
 
+def arguments(description: str | None, rounds: int = 3) -> argparse.ArgumentParser:
+    """--json and --rounds; a bench may add its own."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help=f"turns per contestant (default: {rounds})"
+    )
+    return parser
+
+
 def compare(
     bench: str, contestants: Sequence[Contestant], source: Any, *, description: str, unit: str, rounds: int
 ) -> dict[str, Any]:
     """Let all contestants that are installed run `rounds` times in turns; the result as one JSON-ready object.
 
-    Ratios are those of rates per CPU second, first contestant against each other one: more than 1 is better for ours.
+    Each turn is a process of its own. Ratios are those of rates per CPU second, first contestant against each other one:
+    more than 1 is better for ours.
     """
-    versions = {each.name: version(each.distribution) for each in contestants}
-    present = [each for each in contestants if versions[each.name] is not None]
-    for each in contestants:
-        if each not in present:
-            print(f"{each.name}: left out, {each.distribution} is not installed", file=sys.stderr)
+    present = _installed(contestants)
     samples: dict[str, list[Sample]] = {each.name: [] for each in present}
     for number in range(rounds):
         for each in present:
@@ -89,20 +104,24 @@ def compare(
                 print(f"{each.name}: failed, see above", file=sys.stderr)
             else:
                 samples[each.name].append(sample)
-    rows = [_row(name, versions[name] or "", unit, seen) for name, seen in samples.items() if seen]
-    per_cpu_s = {row.name: row.rate * row.wall_s / max(row.cpu_s, 1e-9) for row in rows}
-    ours = rows[0].name
-    return {
-        "bench": bench,
-        "input": description,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "contestants": [asdict(row) for row in rows],
-        "ratios": {
-            f"{ours}/{name}": round(per_cpu_s[ours] / rate, 2)
-            for name, rate in per_cpu_s.items()
-            if name != ours
-        },
-    }
+    return _result(bench, present, samples, description, unit)
+
+
+def alternate(
+    bench: str, contestants: Sequence[Contestant], source: Any, *, description: str, unit: str, rounds: int
+) -> dict[str, Any]:
+    """`compare` in this process: one round that warms up and is not counted, then `rounds`."""
+    present = _installed(contestants)
+    works = {each.name: each.factory(source) for each in present}
+    samples: dict[str, list[Sample]] = {each.name: [] for each in present}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            print(f"round {number}/{rounds}: {name}", file=sys.stderr)
+            gc.collect()
+            sample = _timed(work)
+            if number:
+                samples[name].append(sample)
+    return _result(bench, present, samples, description, unit)
 
 
 def show(result: Mapping[str, Any], *, as_json: bool) -> None:
@@ -132,12 +151,58 @@ def version(distribution: str | None) -> str | None:
 
 
 def peak_rss_mb() -> float:
-    """The highest resident memory of this process in MiB; a parent's does not count, as it does in `ru_maxrss`."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    """The highest resident memory of this process in MiB, and of those it started: live ones and the largest that ended.
+
+    A parent's does not count, as it does in `ru_maxrss`; where there is no /proc, only this process counts.
+    """
+    if not Path("/proc/self/status").exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+            2**20 if sys.platform == "darwin" else 2**10
+        )
+    live = sum(_peak_kb(pid) for pid in ["self", *_descendants(os.getpid())])
+    return max(live, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
+
+
+def cpu_s() -> float:
+    """CPU seconds of this process, and of those it started: live ones and those that ended."""
+    times = os.times()
+    ticks = sum(_ticks(pid) for pid in _descendants(os.getpid()))
+    return (
+        time.process_time() + times.children_user + times.children_system + ticks / os.sysconf("SC_CLK_TCK")
+    )
+
+
+def _installed(contestants: Sequence[Contestant]) -> list[Contestant]:
+    present = [each for each in contestants if version(each.distribution) is not None]
+    for each in contestants:
+        if each not in present:
+            print(f"{each.name}: left out, {each.distribution} is not installed", file=sys.stderr)
+    return present
+
+
+def _result(
+    bench: str,
+    present: Sequence[Contestant],
+    samples: Mapping[str, Sequence[Sample]],
+    description: str,
+    unit: str,
+) -> dict[str, Any]:
+    rows = [_row(each, unit, samples[each.name]) for each in present if samples[each.name]]
+    if not rows:
+        raise SystemExit(f"{bench}: no contestant ended a turn, see above")
+    per_cpu_s = {row.name: row.rate * row.wall_s / max(row.cpu_s, 1e-9) for row in rows}
+    ours = rows[0].name
+    return {
+        "bench": bench,
+        "input": description,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "contestants": [asdict(row) for row in rows],
+        "ratios": {
+            f"{ours}/{name}": round(per_cpu_s[ours] / rate, 2)
+            for name, rate in per_cpu_s.items()
+            if name != ours
+        },
+    }
 
 
 def _in_own_process(factory: Factory, source: Any) -> Sample | None:
@@ -156,25 +221,61 @@ def _in_own_process(factory: Factory, source: Any) -> Sample | None:
 
 
 def _turn(factory: Factory, source: Any, sender: Any) -> None:
-    work = factory(source)
-    wall, cpu = time.perf_counter(), time.process_time()
-    turn = work()
-    wall_s, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
-    sender.send(Sample(turn.amount, wall_s, cpu_s, peak_rss_mb(), turn.quality))
+    sender.send(_timed(factory(source)))
     sender.close()
 
 
-def _row(name: str, version: str, unit: str, samples: Sequence[Sample]) -> Row:
+def _timed(work: Work) -> Sample:
+    wall, cpu = time.perf_counter(), cpu_s()
+    turn = work()
+    return Sample(turn.amount, time.perf_counter() - wall, cpu_s() - cpu, peak_rss_mb(), turn.quality)
+
+
+def _row(each: Contestant, unit: str, samples: Sequence[Sample]) -> Row:
     def median(values: Sequence[float]) -> float:
         return round(statistics.median(values), 4)
 
     return Row(
-        name=name,
-        version=version,
+        name=each.name,
+        version=each.version or _shown(each),
         rate=median([sample.amount / sample.wall_s for sample in samples]),
         unit=unit,
         cpu_s=median([sample.cpu_s for sample in samples]),
         wall_s=median([sample.wall_s for sample in samples]),
-        peak_rss_mb=median([sample.peak_rss_mb for sample in samples]),
+        peak_rss_mb=round(median([sample.peak_rss_mb for sample in samples]), 1),
         quality={key: median([sample.quality[key] for sample in samples]) for key in samples[0].quality},
     )
+
+
+def _shown(each: Contestant) -> str:
+    if each.name.startswith("ours"):
+        return version("webtext") or "source"
+    return version(each.distribution) or ""
+
+
+def _descendants(pid: int) -> list[int]:
+    """Live processes that this one started, theirs included."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, _read(task).split()):
+            found += [child, *_descendants(child)]
+    return found
+
+
+def _ticks(pid: int) -> int:
+    """CPU ticks of a process and of its ended children; 0 if it has just ended itself."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return sum(map(int, fields[11:15]))
+
+
+def _peak_kb(pid: int | str) -> int:
+    lines = _read(Path(f"/proc/{pid}/status")).splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def _read(path: Path) -> str:
+    """A file of /proc, empty where its process has ended."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

@@ -10,10 +10,8 @@ recall: share of planted pages that are flagged; precision: share of flagged pag
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
-import os
 import random
 import tempfile
 from collections.abc import Callable
@@ -25,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 import zstandard
 
-from bench.measure import Contestant, Turn, Work, compare, show
+from bench.material import shared
+from bench.measure import Contestant, Turn, Work, arguments, compare, show
 from corpus.testsets import load_testsets
 
 SETS = ("lambada_openai", "wikitext2", "ptb", "wsc273")
@@ -37,13 +36,8 @@ SEED = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--rounds", type=int, default=3, help="turns per contestant (default: 3)")
-    args = parser.parse_args()
-    root = Path(os.environ.get("WEBTEXT_SHARED", Path(__file__).parents[2] / "shared")) / "data"
-    if not root.is_dir():
-        raise SystemExit(f"no folder {root}: set WEBTEXT_SHARED to the real test material")
+    args = arguments(__doc__).parse_args()
+    root = shared()
     planted, prose = _pages(root)
     size = sum(len(page.encode()) for page in planted + prose)
     result = compare(

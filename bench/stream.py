@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from bench.alternate import Contestant, Turn, arguments, prose, run, show
+from bench.material import prose
+from bench.measure import Contestant, Turn, Work, alternate, arguments, show
 from corpus.layout import open_corpus
 from corpus.runner import commit_table
 from corpus.schemas import TOKENS
@@ -31,7 +32,7 @@ NUM_TOKENS = 48_000_000
 
 
 def main() -> None:
-    args = arguments(__doc__)
+    args = arguments(__doc__, rounds=5).parse_args()
     torch.set_num_threads(1)
     texts, source = prose(40_000_000)
     tokenizer = Tokenizer(vocabulary.gpt2())
@@ -44,25 +45,22 @@ def main() -> None:
         plain = _split(folder, "plain", ids, tokenizer, WriterConfig())
         packed = _split(folder, "packed", ids, tokenizer, WriterConfig(compression="zstd"))
         ratio = round(sum(file.bytes for file in packed.files) / path.stat().st_size, 3)
+        works = {
+            "ours": ("plain", _ours(plain)),
+            "np.memmap": (np.__version__, _memmap(path)),
+            "nanogpt": ("get_batch", _nanogpt(path)),
+            "ours-sequential": ("plain", _sequential(plain, {})),
+            "ours-zstd-sequential": ("zstd", _sequential(packed, {"bytes_of_bin": ratio})),
+        }
         contestants = [
-            Contestant("ours", "plain", _ours(plain)),
-            Contestant("np.memmap", np.__version__, _memmap(path)),
-            Contestant("nanogpt", "get_batch", _nanogpt(path)),
-            Contestant("ours-sequential", "plain", _sequential(plain)),
-            Contestant("ours-zstd-sequential", "zstd", _sequential(packed)),
+            Contestant(name, lambda _, work=work: work, version=version)
+            for name, (version, work) in works.items()
         ]
-        quality = {"ours-zstd-sequential": {"bytes_of_bin": ratio}, "ours": _exactness(plain)}
-        show(
-            run(
-                "stream",
-                f"{source}, repeated to {NUM_TOKENS:,} tokens",
-                "Mtok/s",
-                contestants,
-                args.repeats,
-                quality,
-            ),
-            as_json=args.json,
+        description = f"{source}, repeated to {NUM_TOKENS:,} tokens"
+        result = alternate(
+            "stream", contestants, None, description=description, unit="Mtok/s", rounds=args.rounds
         )
+        show(result, as_json=args.json)
 
 
 def _split(folder: str, name: str, ids: np.ndarray, tokenizer: Tokenizer, config: WriterConfig) -> TokenSplit:
@@ -77,54 +75,55 @@ def _split(folder: str, name: str, ids: np.ndarray, tokenizer: Tokenizer, config
     return open_split(root, "s", "train")
 
 
-def _ours(split: TokenSplit) -> Turn:
+def _ours(split: TokenSplit) -> Work:
+    quality = _exactness(split)
     stream = BlockStream(split, block_size=BLOCK, seed=1)
 
-    def turn() -> float:
+    def turn() -> Turn:
         for _ in range(STEPS):
             stream.next_batch(BATCH)
-        return STEPS * BATCH * BLOCK / 1e6
+        return Turn(STEPS * BATCH * BLOCK / 1e6, quality)
 
     return turn
 
 
-def _memmap(path: Path) -> Turn:
+def _memmap(path: Path) -> Work:
     """The least that any trainer on a .bin does: map once, copy rows to int64."""
     data = np.memmap(path, np.uint16, "r")
     rng = np.random.default_rng(1)
 
-    def turn() -> float:
+    def turn() -> Turn:
         for _ in range(STEPS):
             starts = rng.integers(0, len(data) - BLOCK, BATCH)
             np.stack([data[start : start + BLOCK + 1].astype(np.int64) for start in starts])
-        return STEPS * BATCH * BLOCK / 1e6
+        return Turn(STEPS * BATCH * BLOCK / 1e6)
 
     return turn
 
 
-def _nanogpt(path: Path) -> Turn:
+def _nanogpt(path: Path) -> Work:
     """nanoGPT's way: a new map per batch (against growth of memory), x and y each copied and stacked by torch."""
 
-    def turn() -> float:
+    def turn() -> Turn:
         for _ in range(STEPS // 4):
             data = np.memmap(path, dtype=np.uint16, mode="r")
             starts = torch.randint(len(data) - BLOCK, (BATCH,))
             torch.stack([torch.from_numpy(data[i : i + BLOCK].astype(np.int64)) for i in starts])
             torch.stack([torch.from_numpy(data[i + 1 : i + 1 + BLOCK].astype(np.int64)) for i in starts])
-        return STEPS // 4 * BATCH * BLOCK / 1e6
+        return Turn(STEPS // 4 * BATCH * BLOCK / 1e6)
 
     return turn
 
 
-def _sequential(split: TokenSplit) -> Turn:
+def _sequential(split: TokenSplit, quality: dict[str, float]) -> Work:
     out = np.empty((BATCH, BLOCK + 1), np.int64)
 
-    def turn() -> float:
+    def turn() -> Turn:
         step = BATCH * BLOCK
         stops = range(0, split.num_tokens - step - 1, step)
         for start in stops:
             split.read_blocks(np.arange(start, start + step, BLOCK), BLOCK + 1, out)
-        return len(stops) * step / 1e6
+        return Turn(len(stops) * step / 1e6, quality)
 
     return turn
 

@@ -16,14 +16,15 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any
 
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
-from bench.alternate import Contestant, arguments, prose, run, show
+from bench.material import prose
+from bench.measure import Contestant, Turn, Work, alternate, arguments, show
 from corpus.layout import open_corpus
 from corpus.runner import commit_table
 from corpus.schemas import DOCUMENTS, LINKS, VERDICTS
@@ -36,64 +37,76 @@ TIKTOKEN_RULE = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\
 
 
 def main() -> None:
-    args = arguments(__doc__)
+    args = arguments(__doc__, rounds=5).parse_args()
     texts, source = prose(12_000_000)
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
     ours = Tokenizer(vocabulary.gpt2(), "kernel")
     reference = Tokenizer(vocabulary.gpt2(), "tokenizers")._library
     ids = ours.encode_batch(texts)
     array = pa.array(texts, pa.large_string())
-    contestants = [Contestant("ours", "kernel", lambda: (ours.encode_array(array), megabytes)[1])]
+
+    def contestant(
+        name: str, version: str, encode: Callable[[], object], quality: Mapping[str, float]
+    ) -> Contestant:
+        def work() -> Turn:
+            encode()
+            return Turn(megabytes, quality)
+
+        return Contestant(name, lambda _: work, version=version)
+
     theirs = [encoding.ids for encoding in reference.encode_batch(texts)]
-    quality = {"tokenizers": _equal(ids, theirs)}
-    contestants.append(
-        Contestant(
+    contestants = [
+        contestant("ours", "kernel", lambda: ours.encode_array(array), {}),
+        contestant(
             "tokenizers",
             metadata.version("tokenizers"),
-            lambda: (reference.encode_batch(texts), megabytes)[1],
-        )
-    )
+            lambda: reference.encode_batch(texts),
+            _equal(ids, theirs),
+        ),
+    ]
     with contextlib.suppress(ImportError):
         import tiktoken
 
         ranks = {token: index for index, token in enumerate(ours.vocabulary.tokens[:-1])}
         encoding = tiktoken.Encoding("gpt2", pat_str=TIKTOKEN_RULE, mergeable_ranks=ranks, special_tokens={})
-        quality["tiktoken"] = _equal(ids, [encoding.encode_ordinary(text) for text in texts])
         contestants.append(
-            Contestant(
+            contestant(
                 "tiktoken",
                 metadata.version("tiktoken"),
-                lambda: ([encoding.encode_ordinary(t) for t in texts], megabytes)[1],
+                lambda: [encoding.encode_ordinary(text) for text in texts],
+                _equal(ids, [encoding.encode_ordinary(text) for text in texts]),
             )
         )
     with contextlib.suppress(ImportError):
-        contestants.append(_gigatoken(texts, megabytes, ours, ids, quality))
+        encoder = _gigatoken(ours)
+        equal = _equal(ids, [list(found) for found in encoder.encode_batch(texts)])
+        contestants.append(
+            contestant("gigatoken", metadata.version("gigatoken"), lambda: encoder.encode_batch(texts), equal)
+        )
     with tempfile.TemporaryDirectory() as folder:
-        contestants.append(Contestant("ours-stage", "kernel", _stage(folder, texts, megabytes)))
-        show(run("tokenizer", source, "MB/s", contestants, args.repeats, quality), as_json=args.json)
+        stage_work = _stage(folder, texts, megabytes)
+        contestants.append(Contestant("ours-stage", lambda _: stage_work, version="kernel"))
+        result = alternate(
+            "tokenizer", contestants, None, description=source, unit="MB/s", rounds=args.rounds
+        )
+        show(result, as_json=args.json)
 
 
-def _equal(ours: list[list[int]], theirs: list[list[int]]) -> dict[str, int]:
+def _equal(ours: list[list[int]], theirs: list[list[int]]) -> dict[str, float]:
     return {"documents_that_differ": sum(a != b for a, b in zip(ours, theirs, strict=True))}
 
 
-def _gigatoken(
-    texts: list[str], megabytes: float, ours: Tokenizer, ids: list[list[int]], quality: dict[str, Any]
-) -> Contestant:
+def _gigatoken(ours: Tokenizer) -> Any:
     import gigatoken
 
     with tempfile.NamedTemporaryFile("w", suffix=".tiktoken") as file:
         for index, token in enumerate(ours.vocabulary.tokens[:-1]):
             file.write(f"{base64.b64encode(token).decode()} {index}\n")
         file.flush()
-        encoder = gigatoken.Tokenizer.from_tiktoken(file.name)
-    quality["gigatoken"] = _equal(ids, [list(found) for found in encoder.encode_batch(texts)])
-    return Contestant(
-        "gigatoken", metadata.version("gigatoken"), lambda: (encoder.encode_batch(texts), megabytes)[1]
-    )
+        return gigatoken.Tokenizer.from_tiktoken(file.name)
 
 
-def _stage(folder: str, texts: list[str], megabytes: float) -> Callable[[], float]:
+def _stage(folder: str, texts: list[str], megabytes: float) -> Work:
     """The door over a batch of these documents, rebuilt at every turn with another share for validation."""
     logging.disable(logging.INFO)
     root = f"{folder}/corpus"
@@ -115,7 +128,7 @@ def _stage(folder: str, texts: list[str], megabytes: float) -> Callable[[], floa
         commit_table(store, table, "b", [part], num_parts=1, counts={"kept": len(by_id)})
     turns = iter(range(1, 1000))
 
-    def turn() -> float:
+    def turn() -> Turn:
         number = next(turns)
         flags = [
             "--corpus",
@@ -132,7 +145,7 @@ def _stage(folder: str, texts: list[str], megabytes: float) -> Callable[[], floa
             code = stage.main([*flags, "--set", f"shards.writer.val_frac=0.00{number}"])
         if code:
             raise SystemExit(f"the stage ended with exit code {code}")
-        return megabytes
+        return Turn(megabytes)
 
     return turn
 
