@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 MARKER = ".webtext-demo"
 BATCH, RUN = "demo", "tiny"
 SAMPLE_CHARACTERS = 600
-MIN_STEPS = 40
+MIN_STEPS = 20
 """Training steps of the smallest demo: enough for a loss that has clearly fallen."""
 
 
