@@ -35,6 +35,10 @@ class BusyError(InputError):
     """Somebody else holds the lock."""
 
 
+class LostLeaseError(FatalError):
+    """The lease went to another run: this one may not commit any more."""
+
+
 class PartitionError(WebtextError):
     """This partition fails; the rest goes on and the run ends with exit code 1."""
 

@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from corpus.conditional import create_local, open_conditional, replace_local, temporary_name
 from corpus.errors import FatalError, InputError
 
 FORMAT = 1
@@ -101,7 +101,7 @@ class Store:
                 yield stream
             return
         final = self._local / path
-        temporary = final.with_name(f"{TEMPORARY}{final.name}-{os.getpid()}-{secrets.token_hex(4)}")
+        temporary = temporary_name(final, TEMPORARY)
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as stream:
@@ -145,27 +145,34 @@ class Store:
     def create_exclusive(self, path: str, data: bytes) -> bool:
         """Write `path` only if nothing is there; False when something is.
 
-        Local: a link that fails on an existing name, so of two writers exactly one wins. Object store: a look and a
-        write, which leaves a window of one round trip; the lock narrows it by reading back what it wrote.
+        Of two writers exactly one wins; see `corpus.conditional` for stores that can't promise that.
         """
-        if self._local is None:
-            if self.exists(path):
-                return False
-            self.write_bytes(path, data)
-            return self.read_bytes(path) == data
-        final = self._local / path
-        temporary = final.with_name(f"{TEMPORARY}{final.name}-{os.getpid()}-{secrets.token_hex(4)}")
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-            os.link(temporary, final)
-        except FileExistsError:
+        if self._local is not None:
+            final = self._local / path
+            return create_local(final, temporary_name(final, TEMPORARY), data)
+        created = open_conditional(self.root).create(path, data)
+        if created is not None:
+            return created
+        if self.exists(path):
             return False
-        except OSError as error:
-            raise FatalError(f"cannot write {final}: {error.strerror or error}") from error
-        finally:
-            _discard(temporary)
-        return True
+        self.write_bytes(path, data)
+        return self.read_bytes(path) == data
+
+    def replace_exact(self, path: str, before: bytes, after: bytes) -> bool:
+        """Replace the file at `path` only while its bytes are `before`; whether that was so."""
+        if self._local is not None:
+            final = self._local / path
+            return replace_local(final, temporary_name(final, TEMPORARY), before, after)
+        replaced = open_conditional(self.root).replace(path, before, after)
+        if replaced is not None:
+            return replaced
+        try:
+            if self.read_bytes(path) != before:
+                return False
+        except FileNotFoundError:
+            return False
+        self.write_bytes(path, after)
+        return self.read_bytes(path) == after
 
     def files(self, folder: str, *, recursive: bool = False) -> list[tuple[str, int]]:
         """(path, bytes) of the files below `folder`, by name; temporary names are left out."""

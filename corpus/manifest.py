@@ -73,6 +73,8 @@ class Manifest(Record):
     sequence: int = 0
     """Place in the order of commits of this table: batches are ordered by it."""
     details: dict[str, Any] = {}
+    seal: str = ""
+    """xxh3-128 over all of the above, for `corpus.verify`; empty in manifests older than it."""
 
     @property
     def rows(self) -> int:
@@ -88,6 +90,16 @@ class Manifest(Record):
 def fingerprint(*parts: Any) -> str:
     """32 hex digits over the canonical JSON of `parts` (sorted keys, so order of insertion does not matter)."""
     return xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode())
+
+
+def sealed(manifest: Manifest) -> Manifest:
+    """The manifest with its seal."""
+    return manifest.model_copy(update={"seal": fingerprint(manifest.model_dump(exclude={"seal"}))})
+
+
+def serialized(manifest: Manifest) -> bytes:
+    """The bytes of the file."""
+    return manifest.model_dump_json(indent=1).encode() + b"\n"
 
 
 def find_manifest(store: Store, table: str, batch: str) -> Manifest | None:

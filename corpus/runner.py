@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from corpus import laws, progress
+from corpus import laws, lock, progress
 from corpus.errors import FatalError, InputError, PartitionError, RetryableError
 from corpus.executor import Executor, Outcome, Status, TaskFunction
 from corpus.layout import Store, manifest_path
@@ -29,6 +29,8 @@ from corpus.manifest import (
     find_manifest_in,
     fingerprint,
     read_manifest,
+    sealed,
+    serialized,
 )
 from corpus.schemas import Table
 from corpus.step import Context, Exchange, Gather, Map
@@ -143,10 +145,33 @@ def commit_table(
     )
     if not table.scratch:
         laws.check(store, {table.name: manifest}, batch)
-    store.write_bytes(manifest_path(folder), manifest.model_dump_json(indent=1).encode() + b"\n")
+    manifest = sealed(manifest)
+    _write_fenced(store, folder, previous, manifest)
     if previous is not None:
         _remove_replaced(store, folder, previous, manifest)
     return manifest
+
+
+def _write_fenced(store: Store, folder: str, previous: Manifest | None, manifest: Manifest) -> None:
+    """Write the manifest if the leases of this process still hold and nobody has committed since we looked.
+
+    Raises: LostLeaseError; FatalError when another run committed something else meanwhile.
+    """
+    path = manifest_path(folder)
+    data = serialized(manifest)
+    lock.confirm(store)
+    if previous is None:
+        written = store.create_exclusive(path, data)
+    else:
+        before = store.read_bytes(path)
+        written = find_manifest_in(store, folder) == previous and store.replace_exact(path, before, data)
+    if written:
+        return
+    present = find_manifest_in(store, folder)
+    if present is None or (present.fingerprint, present.parts) != (manifest.fingerprint, manifest.parts):
+        raise FatalError(
+            f"{store.root}/{path}: another run committed this table meanwhile; nothing was overwritten. Run the same command again"
+        )
 
 
 def run_tasks(

@@ -84,7 +84,7 @@ def train(
         leave_world(world)
 
 
-def run_lock(request: Request) -> contextlib.AbstractContextManager[None]:
+def run_lock(request: Request) -> contextlib.AbstractContextManager[object]:
     """The lock that keeps a second training of this run away. Raises: BusyError on entering."""
     store = open_corpus(request.corpus)
     return hold(store, f"{RunFolder(store, request.run).path}/lock.json", what="train.run")

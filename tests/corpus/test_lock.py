@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import toy
 from corpus import lock
-from corpus.errors import BusyError
+from corpus.errors import BusyError, LostLeaseError
 from corpus.layout import Store
+from corpus.runner import commit_table
+from corpus.schemas import LINKS
 
 
 def foreign(**fields: Any) -> bytes:
@@ -62,7 +68,8 @@ def test_a_living_owner_elsewhere_is_believed(tmp_path: Path) -> None:
     ],
     ids=["silent", "dead", "another process with its id", "garbled"],
 )
-def test_a_stale_lock_is_taken_over(tmp_path: Path, record: bytes) -> None:
+def test_a_stale_lock_is_taken_over(tmp_path: Path, record: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "WATCH_S", 0.05)
     store = Store(str(tmp_path))
     store.write_bytes("l", record)
     with lock.hold(store, "l", what="x"):
@@ -85,6 +92,117 @@ def test_a_lost_lock_is_not_released_for_the_new_owner(tmp_path: Path) -> None:
     with lock.hold(store, "l", what="x"):
         store.write_bytes("l", foreign())
     assert json.loads(store.read_bytes("l"))["host"] == "elsewhere"
+
+
+def test_a_silent_owner_whose_heart_beats_after_all_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock is behind ours by more than the expiry, and it lives."""
+    monkeypatch.setattr(lock, "WATCH_S", 5.0)
+    store = Store(str(tmp_path))
+    old = time.time() - lock.STALE_S - 60
+    store.write_bytes("l", foreign(heartbeat=old))
+    beat = threading.Timer(0.2, lambda: store.write_bytes("l", foreign(heartbeat=old + 10)))
+    beat.start()
+    with pytest.raises(BusyError, match="process 1 on elsewhere"), lock.hold(store, "l", what="x"):
+        pass
+    beat.join()
+
+
+def test_a_process_of_another_container_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
+    """Its id means nothing here, though the host's name is the same."""
+    store = Store(str(tmp_path))
+    store.write_bytes("l", foreign(host=socket.gethostname(), pid=2**22 + 1, processes="pid:[1]"))
+    with pytest.raises(BusyError), lock.hold(store, "l", what="x"):
+        pass
+
+
+@pytest.mark.parametrize("present", [foreign(), None], ids=["taken over", "removed"])
+def test_a_run_that_lost_its_lease_cannot_commit(tmp_path: Path, present: bytes | None) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    before = {path: store.read_bytes(path) for path, _ in store.files("links/b")}
+    with lock.hold(store, "work/b/lock.json", what="slow.run"):
+        lock.confirm(store)
+        if present is None:
+            store.delete("work/b/lock.json")
+        else:
+            store.write_bytes("work/b/lock.json", present)
+        with pytest.raises(LostLeaseError, match="slow.run"):
+            commit_table(store, LINKS, "b", [], num_parts=5)
+    assert {path: store.read_bytes(path) for path, _ in store.files("links/b")} == before
+    assert store.exists("work/b/lock.json") is (present is not None), "the new owner's lease stays"
+
+
+def test_a_renewal_never_undoes_a_takeover(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    with lock.hold(store, "l", what="x") as lease:
+        store.write_bytes("l", foreign())
+        with pytest.raises(LostLeaseError, match="taken over by process 1 on elsewhere"):
+            lease.confirm()
+        assert json.loads(store.read_bytes("l"))["host"] == "elsewhere"
+
+
+def test_a_run_whose_lease_goes_is_stopped(tmp_path: Path) -> None:
+    """The heartbeat finds it, the process ends as by SIGTERM, with a line that says why."""
+    program = f"""
+import sys, time
+from corpus import cli, lock
+from corpus.layout import Store
+lock.HEARTBEAT_S = 0.1
+def body(argv):
+    store = Store({str(tmp_path)!r})
+    with lock.hold(store, "l", what="slow.run"), cli.interruptible():
+        store.delete("l")
+        time.sleep(30)
+    return 0
+sys.exit(cli.door(body, [], stage="slow.run"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == 1
+    assert "error: " in done.stderr.splitlines()[-1]
+    assert "the lease of this run (slow.run) was removed; nothing more is committed" in done.stderr
+
+
+@pytest.mark.parametrize("where", ["local", "s3"])
+def test_of_many_who_see_a_stale_lease_one_takes_it(
+    where: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "WATCH_S", 0.0)
+    root = str(tmp_path) if where == "local" else request.getfixturevalue("s3_bucket")
+    Store(root).write_bytes("l", foreign(heartbeat=0))
+    taken, gate = [], threading.Barrier(6)
+
+    def contend(number: int) -> None:
+        lease = lock.Lease(Store(root), "l", f"contender {number}")
+        gate.wait()
+        try:
+            lease.acquire()
+        except BusyError:
+            return
+        taken.append(number)
+
+    threads = [threading.Thread(target=contend, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 1
+    assert json.loads(Store(root).read_bytes("l"))["what"] == f"contender {taken[0]}"
+
+
+@pytest.mark.parametrize("where", ["local", "s3"])
+def test_conditional_writes(where: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    root = str(tmp_path) if where == "local" else f"{request.getfixturevalue('s3_bucket')}/deep/root"
+    store = Store(root)
+    assert not store.replace_exact("a/l", b"", b"one"), "nothing there is not empty"
+    assert store.create_exclusive("a/l", b"one")
+    assert not store.create_exclusive("a/l", b"two")
+    assert not store.replace_exact("a/l", b"two", b"three")
+    assert store.replace_exact("a/l", b"one", b"three")
+    assert store.read_bytes("a/l") == b"three"
+    assert [path for path, _ in store.files("a")] == ["a/l"]
 
 
 def test_on_an_object_store(s3_bucket: str) -> None:

@@ -1,0 +1,231 @@
+"""Conditional writes: a file appears, or changes, only if nobody else was there first.
+
+Local: a hard link that fails on an existing name, and a comparison under a lock of the folder. S3, Google Cloud and
+Azure: conditional PUT (`If-None-Match: *`, `If-Match: <etag>`), which `pyarrow.fs` lacks and obstore has (one wheel,
+nothing else with it). A store that refuses these headers gets a look, a write and a look again, which leaves a window
+of one round trip; the log says so once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from configparser import ConfigParser
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from corpus.errors import FatalError
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 20
+MAX_RETRIES = 4
+RETRY_WITHIN_S = 60
+PUT_ATTEMPTS = 3
+"""On top of obstore's own: it does not repeat a conditional PUT whose answer was lost."""
+
+
+def create_local(final: Path, temporary: Path, data: bytes) -> bool:
+    """Write `data` to `final` only if nothing is there; False when something is. Raises FatalError."""
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _write_durably(temporary, data)
+        os.link(temporary, final)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise FatalError(f"cannot write {final}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    return True
+
+
+def replace_local(final: Path, temporary: Path, before: bytes, after: bytes) -> bool:
+    """Replace `final` only while its bytes are `before`. Raises FatalError."""
+    try:
+        with _locked(final.parent):
+            if not final.is_file() or final.read_bytes() != before:
+                return False
+            _write_durably(temporary, after)
+            os.replace(temporary, final)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise FatalError(f"cannot write {final}: {error.strerror or error}") from error
+    return True
+
+
+class ConditionalStore:
+    """Conditional PUTs below one URI. Raises: FatalError where the store stays unreachable."""
+
+    def __init__(self, root: str) -> None:
+        self._store = _open(root)
+        self._root = root
+
+    def create(self, path: str, data: bytes) -> bool | None:
+        """Whether `data` now lies at `path` and nothing did before; None where the store can't tell."""
+        return self._put(path, data, "create")
+
+    def replace(self, path: str, before: bytes, after: bytes) -> bool | None:
+        """Whether `after` took the place of exactly `before`; None where the store can't tell."""
+        import obstore
+
+        if self._store is None:
+            return None
+        try:
+            found = obstore.get(self._store, path)
+            if bytes(found.bytes()) != before:
+                return False
+        except FileNotFoundError:
+            return False
+        except Exception as error:
+            self._unable(path, error)
+            return None
+        return self._put(path, after, _version(found.meta))
+
+    def _put(self, path: str, data: bytes, mode: Any) -> bool | None:
+        """A PUT whose answer was lost is tried again and meets itself: the bytes that lie there decide."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        if self._store is None:
+            return None
+        for attempt in range(PUT_ATTEMPTS):
+            try:
+                obstore.put(self._store, path, data, mode=mode, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return self._bytes_at(path) == data
+            except Exception as error:
+                if attempt == PUT_ATTEMPTS - 1 or not _may_pass(error):
+                    self._unable(path, error)
+                    return None
+                log.warning("%s/%s: %s; trying again", self._root, path, _line(error))
+                if self._bytes_at(path) == data:
+                    return True
+            else:
+                return True
+        return False
+
+    def _bytes_at(self, path: str) -> bytes | None:
+        import obstore
+
+        try:
+            return bytes(obstore.get(self._store, path).bytes())
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise FatalError(f"{self._root}/{path}: cannot be read ({_line(error)}); run again") from error
+
+    def _unable(self, path: str, error: Exception) -> None:
+        """Return where the store refuses such requests; raise where it fails to answer."""
+        if _may_pass(error):
+            raise FatalError(
+                f"cannot write {self._root}/{path}: {_line(error)}; check the store, then run again"
+            ) from error
+        _say_once(self._root, _line(error))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the store failed to answer, rather than refused."""
+    from obstore import exceptions as refused
+
+    kinds = (refused.NotSupportedError, refused.PermissionDeniedError, refused.UnauthenticatedError)
+    return not isinstance(error, kinds) and "501" not in _line(error)
+
+
+def _version(meta: Any) -> dict[str, str]:
+    """What must still be there for the PUT to go through."""
+    return {name: meta[name] for name in ("e_tag", "version") if meta[name] is not None}
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]
+
+
+@lru_cache(maxsize=8)
+def open_conditional(root: str) -> ConditionalStore:
+    """The conditional writer of a URI; opened once per process."""
+    return ConditionalStore(root)
+
+
+def _open(root: str) -> Any:
+    try:
+        from obstore.store import from_url
+    except ImportError:
+        _say_once(root, "obstore is not installed; pip install webtext[s3]")
+        return None
+    parts = urlsplit(root)
+    query = dict(parse_qsl(parts.query))
+    names = {"endpoint_override": "endpoint", "region": "region"}
+    names |= {"access_key": "access_key_id", "secret_key": "secret_access_key"}
+    config = {ours: query[theirs] for theirs, ours in names.items() if theirs in query}
+    if "endpoint" in config and "://" not in config["endpoint"]:
+        config["endpoint"] = f"{query.get('scheme', 'https')}://{config['endpoint']}"
+    if (
+        parts.scheme == "s3"
+        and not ({"access_key_id"} & config.keys())
+        and "AWS_ACCESS_KEY_ID" not in os.environ
+    ):
+        config |= _profile()
+    plain = config.get("endpoint", os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://")
+    try:
+        return from_url(
+            f"{parts.scheme}://{parts.netloc}{parts.path}",
+            client_options={"allow_http": plain, "timeout": f"{TIMEOUT_S}s"},
+            retry_config={"max_retries": MAX_RETRIES, "retry_timeout": timedelta(seconds=RETRY_WITHIN_S)},
+            **config,
+        )
+    except Exception as error:
+        _say_once(root, _line(error))
+        return None
+
+
+def _profile() -> dict[str, str]:
+    """The keys of the shared credentials file, which obstore does not read and pyarrow does; {} without one."""
+    path = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", os.path.expanduser("~/.aws/credentials"))
+    profiles = ConfigParser()
+    profiles.read(path)
+    name = os.environ.get("AWS_PROFILE", "default")
+    if not profiles.has_section(name):
+        return {}
+    names = ("access_key_id", "secret_access_key", "session_token")
+    return {key: profiles[name][f"aws_{key}"] for key in names if f"aws_{key}" in profiles[name]}
+
+
+@lru_cache(maxsize=32)
+def _say_once(root: str, why: str) -> None:
+    log.warning(
+        "%s: no conditional writes (%s); two starts within one round trip may not see each other", root, why
+    )
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """An exclusive lock of a folder among the processes of this host; none on file systems without it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def temporary_name(final: Path, prefix: str) -> Path:
+    """A name beside `final` that no other process uses."""
+    return final.with_name(f"{prefix}{final.name}-{os.getpid()}-{secrets.token_hex(4)}")
