@@ -1,27 +1,19 @@
-"""The dumps of a batch, and the step that makes `links` of them.
-
-A dump is named by a path or by any URI that `pyarrow.fs` opens. Its identity, for fingerprints, is its name, its
-size and the hash of its first and last mebibyte: reading all of a 20 GB file to learn whether it was read would be
-the work itself.
-"""
+"""The dumps of a batch, and the step that makes `links` of them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
-from xxhash import xxh3_128
 
-from corpus.errors import InputError
 from corpus.layout import Store
 from corpus.manifest import Input, find_manifest
 from corpus.runner import earlier_batches
 from corpus.schemas import LINKS, part_of
+from corpus.sources import identity, open_source, total_bytes
 from corpus.step import (
     Context,
     Exchange,
@@ -35,32 +27,9 @@ from corpus.tables import read_file
 from crawl import links, retry
 from crawl.config import CrawlConfig
 
-EDGE_BYTES = 1 << 20
+OPTION = "--dumps"
 BYTES_PER_PART = 64 << 20
 """Compressed dump bytes behind one part of `links` when the config leaves the number open."""
-
-
-def open_dump(path: str) -> BinaryIO:
-    """The dump as a binary stream. Raises InputError when it cannot be opened."""
-    filesystem, name = _locate(path)
-    try:
-        stream: BinaryIO = filesystem.open_input_file(name)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"--dumps {path}: cannot be read ({error}); name an existing dump") from error
-    return stream
-
-
-def identity(path: str) -> Input:
-    """What the fingerprint of `links` covers of a dump. Raises InputError when it is missing or empty."""
-    with open_dump(path) as stream:
-        size = stream.seek(0, 2)
-        if size == 0:
-            raise InputError(f"--dumps {path}: the file is empty; download it again")
-        digest = xxh3_128(str(size).encode())
-        for start in (0, max(0, size - EDGE_BYTES)):
-            stream.seek(start)
-            digest.update(stream.read(EDGE_BYTES))
-    return Input(table="dump", batch=path.rpartition("/")[2], fingerprint=digest.hexdigest())
 
 
 def num_parts(store: Store, batch: str, dumps: Sequence[str], config: CrawlConfig) -> int:
@@ -70,21 +39,7 @@ def num_parts(store: Store, batch: str, dumps: Sequence[str], config: CrawlConfi
         return manifest.num_parts
     if config.links.num_parts:
         return config.links.num_parts
-    total = 0
-    for path in dumps:
-        filesystem, name = _locate(path)
-        total += filesystem.get_file_info(name).size or 0
-    return max(4, -(-total // BYTES_PER_PART))
-
-
-def _locate(path: str) -> tuple[Any, str]:
-    if "://" not in path:
-        return pafs.LocalFileSystem(), path
-    try:
-        filesystem, name = pafs.FileSystem.from_uri(path)
-    except (pa.ArrowInvalid, OSError, ValueError) as error:
-        raise InputError(f"--dumps {path}: not a path or URI that can be opened ({error})") from error
-    return filesystem, name
+    return max(4, -(-total_bytes(dumps, OPTION) // BYTES_PER_PART))
 
 
 def _depends(config: CrawlConfig, context: Context) -> list[Input]:
@@ -94,13 +49,13 @@ def _depends(config: CrawlConfig, context: Context) -> list[Input]:
         manifest = find_manifest(context.store, "links", batch)
         assert manifest is not None
         earlier.append(Input(table="links", batch=batch, fingerprint=manifest.fingerprint))
-    return [identity(path) for path in context.files] + earlier
+    return [identity(path, OPTION, "dump") for path in context.files] + earlier
 
 
 def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
     def scatter(path: str) -> Iterator[Scattered]:
         counts: Counter[str] = Counter()
-        with open_dump(path) as stream:
+        with open_source(path, OPTION) as stream:
             for batch in links.read_dump(
                 stream, name=path, config=config.links, counts=counts, on_progress=context.report
             ):
