@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from clean.archives import ArchivesConfig
 from clean.extract import ExtractConfig
 from clean.language import LanguageConfig
 from clean.normalize import NormalizeConfig
@@ -16,6 +17,7 @@ from corpus.config import Section
 class CleanConfig(Section):
     """WARC to documents."""
 
+    archives: ArchivesConfig = Field(default_factory=ArchivesConfig)
     extract: ExtractConfig = Field(default_factory=ExtractConfig)
     normalize: NormalizeConfig = Field(default_factory=NormalizeConfig)
     language: LanguageConfig = Field(default_factory=LanguageConfig)

@@ -15,12 +15,8 @@ from clean import language, metadata, normalize, quality, wikipedia
 from clean.config import CleanConfig
 from clean.decode import decode
 from clean.extract import extractor
+from clean.kind import PLAIN_TEXT, content_kind, media_type
 from clean.reasons import Reason
-
-PLAIN_TEXT = "plain"
-"""What the `extractor` column says of a page that was text already."""
-_HTML_TYPES = frozenset({"text/html", "application/xhtml+xml", "application/xml", "text/xml"})
-_SNIFF_BYTES = 1024
 
 
 class Page(msgspec.Struct, frozen=True, array_like=True):
@@ -127,30 +123,3 @@ def program(config_json: str) -> Callable[[bytes], bytes]:
 
 def _one_line(title: str | None, config: CleanConfig) -> str | None:
     return " ".join(normalize.normalize(title or "", config.normalize).text.split()) or None
-
-
-def media_type(content_type: str | None) -> str:
-    """The type and subtype of a Content-Type header, in lower case."""
-    return (content_type or "").partition(";")[0].strip().lower()
-
-
-def content_kind(content_type: str | None, body: bytes) -> str | None:
-    """`html`, `plain`, or None for what is neither. The server's word counts; without one the first bytes tell."""
-    kind = media_type(content_type)
-    if kind in _HTML_TYPES:
-        return "html"
-    start = body[:_SNIFF_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    looks_html = (
-        start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<!--")) or b"<html" in start
-    )
-    if kind == "text/plain":
-        return "html" if looks_html else PLAIN_TEXT
-    if kind in ("", "application/octet-stream", "unknown/unknown", "text/markdown", "text/x-markdown"):
-        if looks_html:
-            return "html"
-        return (
-            PLAIN_TEXT
-            if kind.startswith("text/")
-            else ("html" if b"<" in start and b"\0" not in start else None)
-        )
-    return None

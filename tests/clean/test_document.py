@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clean.config import CleanConfig
-from clean.document import PLAIN_TEXT, Document, Dropped, Page, Result, content_kind, document_function
+from clean.document import Document, Dropped, Page, Result, document_function
+from clean.kind import PLAIN_TEXT, content_kind
 from clean.reasons import Reason
 
 BROKEN = Path(__file__).parents[1] / "fixtures" / "broken"
