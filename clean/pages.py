@@ -50,6 +50,7 @@ def load(config: CleanConfig, context: Context) -> MapFunction:
 
 STEP = Map(
     name="clean/documents",
+    revision=2,
     reads=PAGES,
     columns=(
         "doc_id",
