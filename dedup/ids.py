@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
 BINARY = pa.binary(16)
+NOWHERE = -1
+"""The place of an id that is not there."""
 
 
 def pack(doc_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -56,3 +60,17 @@ def parts(packed: np.ndarray, num_parts: int) -> np.ndarray:
     """The part of every id in a batch of `num_parts` parts. Shape (n,) int64. As `corpus.schemas.part_of`."""
     prefix = np.frombuffer(np.ascontiguousarray(packed, "S16").tobytes(), ">u4")[::4].astype(np.uint64)
     return (prefix * np.uint64(num_parts) >> np.uint64(32)).astype(np.int64)
+
+
+def places(packed: np.ndarray, doc_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """The row of every id among ascending `doc_ids` (hex), or NOWHERE. Shapes (n,) S16 to (n,) int64."""
+    there = pack(doc_ids)
+    if there.size == 0:
+        return np.full(packed.size, NOWHERE)
+    at = np.minimum(np.searchsorted(there, packed), there.size - 1)
+    return np.where(there[at] == packed, at, NOWHERE)
+
+
+def join(packed: np.ndarray, table: pa.Table, column: str, missing: Any) -> np.ndarray:
+    """The value of every id in a table ascending by doc_id, or `missing`. Shape (n,)."""
+    return np.append(table[column].to_numpy(), missing)[places(packed, table["doc_id"])]

@@ -15,6 +15,7 @@ from corpus.errors import InputError
 from corpus.layout import Store, table_dir
 from corpus.manifest import Input, Manifest, find_manifest
 from corpus.runner import earlier_batches
+from corpus.step import Context
 from dedup import ids
 from dedup.config import DedupConfig
 
@@ -43,6 +44,11 @@ def earlier_indexes(store: Store, batch: str, config: DedupConfig) -> list[Manif
 def index_inputs(manifests: Sequence[Manifest]) -> list[Input]:
     """What a step that meets these indexes depends on."""
     return [Input(table="bands", batch=each.batch, fingerprint=each.fingerprint) for each in manifests]
+
+
+def depends(config: DedupConfig, context: Context) -> list[Input]:
+    """The indexes of the batches before this one, for a step that meets them. Raises InputError."""
+    return index_inputs(earlier_indexes(context.store, context.batch, config))
 
 
 def key_range(index: int, num_parts: int) -> tuple[int, int]:

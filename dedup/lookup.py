@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus.layout import Store, table_dir
-from corpus.manifest import Manifest
+from corpus.manifest import Manifest, read_manifest
+from corpus.runner import earlier_batches
+from corpus.schemas import DOCUMENTS
 from dedup import ids, words
 from dedup.words import Engine, Ragged
 
@@ -25,6 +27,11 @@ class ShingleSets:
     """S16: hash of the normalised text."""
     sets: Ragged
     """Distinct shingles, ascending."""
+
+
+def documents(store: Store, batch: str) -> list[Manifest]:
+    """The manifests of `documents` of the earlier batches and of this one, in order."""
+    return [read_manifest(store, DOCUMENTS.name, name) for name in [*earlier_batches(store, batch), batch]]
 
 
 def shingle_sets(

@@ -12,7 +12,7 @@ from corpus import cli
 from corpus.layout import Store, check_name, open_corpus
 from corpus.runner import AnyStep
 from corpus.snapshot import read_snapshot, snapshots
-from dedup import look, lsh, near_steps, overlap_steps, report
+from dedup import keys, look, lsh, overlap_steps, pairs, report, verdicts
 from dedup.config import DedupConfig
 
 log = logging.getLogger(__name__)
@@ -22,9 +22,13 @@ def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
     """The steps of the stage; those of overlap only where there are test sets."""
     with_overlap = bool(config.testsets)
     return (
-        near_steps.SIGN,
+        keys.SIGN,
         *(overlap_steps.steps() if with_overlap else ()),
-        *near_steps.steps(overlap=with_overlap),
+        keys.keys_step(overlap=with_overlap),
+        *pairs.STEPS,
+        verdicts.SURVIVORS,
+        verdicts.verdicts_step(overlap=with_overlap),
+        keys.INDEX,
     )
 
 

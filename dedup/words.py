@@ -145,6 +145,14 @@ def jaccard(left: np.ndarray, right: np.ndarray, engine: Engine = "numba") -> fl
     return shared / (left.size + right.size - shared)
 
 
+def similarity(left: np.ndarray, right: np.ndarray, threshold: float, engine: Engine = "numba") -> float:
+    """Exact Jaccard similarity, or 0 where the sizes alone rule the threshold out."""
+    # A quotient like the similarity's own: a product with the threshold would round differently at equality.
+    if min(left.size, right.size) / max(left.size, right.size, 1) < threshold:
+        return 0.0
+    return jaccard(left, right, engine)
+
+
 def _distinct(ascending: np.ndarray) -> np.ndarray:
     keep = np.ones(ascending.size, bool)
     keep[1:] = ascending[1:] != ascending[:-1]

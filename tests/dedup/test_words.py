@@ -118,6 +118,20 @@ def test_jaccard_is_shared_over_all(engine: words.Engine, left: set[int], right:
     assert words.jaccard(*arrays, engine) == (len(left & right) / len(left | right) if left | right else 0.0)
 
 
+@given(st.sets(st.integers(0, 120)), st.sets(st.integers(0, 120)), st.integers(1, 100))
+def test_sizes_rule_out_only_what_is_below_the_threshold(left: set[int], right: set[int], percent: int) -> None:
+    arrays = [np.array(sorted(each), np.uint64) for each in (left, right)]
+    exact, found = words.jaccard(*arrays), words.similarity(*arrays, percent / 100)
+    assert found in (exact, 0.0)
+    assert (found >= percent / 100) == (exact >= percent / 100)
+
+
+def test_sets_at_the_threshold_reach_it() -> None:
+    arrays = [np.arange(size, dtype=np.uint64) for size in (7, 100)]
+    assert 0.07 * 100 > 7  # what a product with the threshold would compare
+    assert words.similarity(*arrays, 0.07) == 0.07
+
+
 @given(texts, st.integers(1, 4))
 def test_shingle_sets_are_the_distinct_grams(given_texts: list[str], n: int) -> None:
     hashed = words.word_hashes(pa.array(given_texts, pa.string()))
