@@ -8,12 +8,15 @@ compiled code. datasketch and rensa keep a page unless the index of kept pages r
 recall: share of the pairs at or above .75 of which at least one page is removed; precision: share of removed pages that
 are at or above .75 with some other page.
 
-With --signatures: signatures alone, of the same texts cut into pages of 2 KB; the slow ones sign fewer of them.
+With --part signatures: signatures alone, of the same texts cut into pages of 2 KB; the slow ones sign fewer of them.
+With --part lsh: from signatures to who stays, without verification: a million made signatures, a quarter of them near others;
+the slow ones get fewer. datatrove reads them from its files, which are written before.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,27 +34,41 @@ BANDS, ROWS, SHINGLE_WORDS = 14, 8, 5
 PAGE_CHARS = 2_000
 SLOW_PAGES = 2_000
 """Pages that the slow contestants sign."""
+LSH_SLOW = 50_000
+"""Signatures that the slow contestants get."""
+LSH_RANGES = 16
+LSH_SLICE = 50_000
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--signatures", action="store_true", help="signatures alone, of pages of 2 KB")
+    parser.add_argument(
+        "--part",
+        choices=("whole", "signatures", "lsh"),
+        default="whole",
+        help="what is measured (default: whole)",
+    )
+    parser.add_argument("--pages", type=int, default=1_000_000, help="lsh: signatures (default: 1,000,000)")
     parser.add_argument("--only", nargs="*", help="contestants to run (default: all that are installed)")
     args = parser.parse_args()
-    folder = shared() / "prose" / "neardup"
-    contestants = SIGNATURES if args.signatures else WHOLE
+    contestants = {"whole": WHOLE, "signatures": SIGNATURES, "lsh": LSH}[args.part]
     chosen = [each for each in contestants if not args.only or each.name in args.only]
+    source, description = (
+        (args.pages, f"{args.pages:,} made signatures") if args.part == "lsh" else _chapters()
+    )
+    if args.part == "signatures":
+        description = f"pages of 2 KB of {description}"
+    result = compare("dedup", chosen, source, description=description, unit="docs/s", rounds=args.rounds)
+    show(result, as_json=args.json)
+
+
+def _chapters() -> tuple[str, str]:
+    folder = shared() / "prose" / "neardup"
     texts, pairs = _material(str(folder))
     size = sum(len(text.encode()) for text in texts)
-    result = compare(
-        "dedup",
-        chosen,
-        str(folder),
-        description=f"{'pages of 2 KB of ' if args.signatures else ''}{len(texts):,} chapters, {size / 1e6:.0f} MB, {len(pairs):,} pairs at or above {THRESHOLD}",
-        unit="docs/s",
-        rounds=args.rounds,
-    )
-    show(result, as_json=args.json)
+    return str(
+        folder
+    ), f"{len(texts):,} chapters, {size / 1e6:.0f} MB, {len(pairs):,} pairs at or above {THRESHOLD}"
 
 
 def ours(folder: str, engine: Any = "numba") -> Work:
@@ -248,6 +265,126 @@ def sign_datatrove(folder: str) -> Work:
     return work
 
 
+def lsh_ours(num_pages: int) -> Work:
+    """Bands, candidates and the greedy choice, a range of keys at a time as the stage does; estimates instead of verification."""
+    from dedup import index, lsh, survivors
+
+    config = lsh.LshConfig(num_bands=BANDS, rows_per_band=ROWS)
+    signatures = _signatures(num_pages)
+
+    def work() -> Turn:
+        content = signatures[:, :4].copy().view(np.uint64)
+        keys = np.empty((num_pages, BANDS + 1), np.uint64)
+        for first in range(0, num_pages, LSH_SLICE):
+            these = slice(first, first + LSH_SLICE)
+            keys[these, :BANDS] = lsh.band_keys(signatures[these], config)
+            keys[these, BANDS] = lsh.content_keys(content[these])
+        part = index.part_of_keys(keys.ravel(), LSH_RANGES).astype(np.uint8)
+        met = []
+        for number in range(LSH_RANGES):
+            rows = np.flatnonzero(part == number)
+            pages = rows // (BANDS + 1)
+            zero = np.zeros(rows.size, np.int32)
+            names = pages.astype(">u8").view("S8").astype("S16")
+            text = content[pages].view("S16").ravel()
+            found = lsh.candidates(lsh.Members(keys.ravel()[rows], zero, zero, names, text), 0)
+            met.append(pages[np.concatenate([found.pairs, found.copies])])
+        pairs = np.unique(np.concatenate(met), axis=0)
+        similarity = np.concatenate(
+            [
+                (signatures[pairs[at : at + LSH_SLICE, 0]] == signatures[pairs[at : at + LSH_SLICE, 1]]).mean(
+                    1
+                )
+                for at in range(0, len(pairs), LSH_SLICE)
+            ]
+        )
+        near = similarity >= THRESHOLD
+        edges = survivors.Edges(
+            pairs[near, 1], pairs[near, 0], similarity[near], np.zeros(int(near.sum()), bool)
+        )
+        choice = survivors.choose(num_pages, edges)
+        return Turn(num_pages, {"removed_frac": float((choice.duplicate_of >= 0).mean())})
+
+    return work
+
+
+def lsh_datasketch(num_pages: int) -> Work:
+    """`MinHashLSH`: a query and, where nothing is near, an insertion for every page."""
+    from datasketch import LeanMinHash, MinHashLSH
+
+    signatures = _signatures(min(num_pages, LSH_SLOW))
+    sketches = [LeanMinHash(seed=1, hashvalues=row, scheme="affine32") for row in signatures]
+
+    def work() -> Turn:
+        lsh = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
+        removed = 0
+        for page, sketch in enumerate(sketches):
+            if lsh.query(sketch):
+                removed += 1
+            else:
+                lsh.insert(page, sketch)
+        return Turn(len(sketches), {"removed_frac": removed / len(sketches)})
+
+    return work
+
+
+def lsh_rensa(num_pages: int) -> Work:
+    """`RMinHashLSH` in the same way; its sketches are made before, of a few tokens per page."""
+    from rensa import RMinHash, RMinHashLSH
+
+    signatures = _signatures(min(num_pages, LSH_SLOW))
+    sketches = []
+    for row in signatures[:, :20]:
+        sketch = RMinHash(num_perm=BANDS * ROWS, seed=1)
+        sketch.update([str(value) for value in row])
+        sketches.append(sketch)
+
+    def work() -> Turn:
+        lsh = RMinHashLSH(threshold=THRESHOLD, num_perm=BANDS * ROWS, num_bands=BANDS)
+        removed = 0
+        for page, sketch in enumerate(sketches):
+            if lsh.query(sketch):
+                removed += 1
+            else:
+                lsh.insert(page, sketch)
+        return Turn(len(sketches), {"removed_frac": removed / len(sketches)})
+
+    return work
+
+
+def lsh_datatrove(num_pages: int) -> Work:
+    """Its stages of buckets and clusters; clusters merge whatever shares a bucket."""
+    from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
+    from datatrove.utils.logging import logger
+
+    logger.remove()
+    signatures = _signatures(min(num_pages, LSH_SLOW))
+    config = MinhashConfig(n_grams=SHINGLE_WORDS, num_buckets=BANDS, hashes_per_bucket=ROWS)
+    place = tempfile.mkdtemp()
+    fields = [(f"field{number}", "<u8") for number in range(ROWS)]
+    for band in range(BANDS):
+        records = np.zeros(len(signatures), [*fields, ("page", "<u4")])
+        for number, (name, _) in enumerate(fields):
+            records[name] = signatures[:, band * ROWS + number]
+        records["page"] = np.arange(len(signatures))
+        file = Path(place) / "signatures" / f"bucket_{band:03d}" / "00000.minhash.sig"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(np.sort(records).tobytes())
+
+    def work() -> Turn:
+        for band in range(BANDS):
+            MinhashDedupBuckets(f"{place}/signatures", f"{place}/buckets", config=config).run(
+                None, band, BANDS
+            )
+        MinhashDedupCluster(f"{place}/buckets", f"{place}/removed", config=config).run(None, 0, 1)
+        removed = (Path(place) / "removed" / "000000.remove").stat().st_size / 4
+        shutil.rmtree(place)
+        return Turn(len(signatures), {"removed_frac": removed / len(signatures)})
+
+    return work
+
+
 WHOLE = (
     Contestant("ours", ours),
     Contestant("ours-numpy", ours_numpy),
@@ -262,6 +399,24 @@ SIGNATURES = (
     Contestant("rensa", sign_rensa, "rensa"),
     Contestant("datatrove", sign_datatrove, "datatrove"),
 )
+LSH = (
+    Contestant("ours", lsh_ours),
+    Contestant("datasketch", lsh_datasketch, "datasketch"),
+    Contestant("rensa", lsh_rensa, "rensa"),
+    Contestant("datatrove", lsh_datatrove, "datatrove"),
+)
+
+
+def _signatures(num_pages: int) -> np.ndarray:
+    """Made signatures: three quarters at random, the others each a copy of one with some values drawn anew."""
+    generator = np.random.default_rng(1)
+    whole = num_pages - num_pages // 4
+    made = generator.integers(0, 1 << 32, (num_pages, BANDS * ROWS), np.uint32)
+    for first in range(whole, num_pages, LSH_SLICE):
+        last = min(first + LSH_SLICE, num_pages)
+        keeps = generator.random((last - first, BANDS * ROWS)) < generator.uniform(0.7, 1, (last - first, 1))
+        made[first:last] = np.where(keeps, made[generator.integers(0, whole, last - first)], made[first:last])
+    return made
 
 
 def _pages(folder: str) -> list[str]:
