@@ -119,7 +119,9 @@ def test_jaccard_is_shared_over_all(engine: words.Engine, left: set[int], right:
 
 
 @given(st.sets(st.integers(0, 120)), st.sets(st.integers(0, 120)), st.integers(1, 100))
-def test_sizes_rule_out_only_what_is_below_the_threshold(left: set[int], right: set[int], percent: int) -> None:
+def test_sizes_rule_out_only_what_is_below_the_threshold(
+    left: set[int], right: set[int], percent: int
+) -> None:
     arrays = [np.array(sorted(each), np.uint64) for each in (left, right)]
     exact, found = words.jaccard(*arrays), words.similarity(*arrays, percent / 100)
     assert found in (exact, 0.0)
