@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import model_validator
+
 from corpus.config import Section
+from dedup import lsh
 from dedup.lsh import LshConfig
 from dedup.minhash import MinhashConfig
 from dedup.overlap import OverlapConfig
@@ -26,6 +31,18 @@ class DedupConfig(Section):
     """What counts as overlap with a test set, and what becomes of it."""
     engine: Engine = "numba"
     """Compiled kernels, or plain numpy: slower by 20 times and more, the same bytes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bands_by_threshold(cls, settings: Any) -> Any:
+        """Bands and rows that are not set follow the threshold."""
+        if not isinstance(settings, dict):
+            return settings
+        threshold = settings.get("threshold", cls.model_fields["threshold"].default)
+        given = settings.get("lsh", {})
+        if isinstance(threshold, int | float) and 0 < threshold <= 1 and isinstance(given, dict):
+            return {**settings, "lsh": {**lsh.bands_for(threshold).model_dump(), **given}}
+        return settings
 
     def model_post_init(self, context: object) -> None:
         if not 0 < self.threshold <= 1:

@@ -29,13 +29,22 @@ _BAND_SALT = np.uint64(0x9E3779B97F4A7C15)
 _CONTENT_SALT = np.uint64(0xA0761D6478BD642F)
 
 
+MOST_PERMUTATIONS = 128
+"""Of bands that are chosen by threshold."""
+MEETS = 0.92
+"""The probability with which pages a little above the threshold shall meet, of such bands."""
+MARGIN = 0.05
+"""How much above; at most half the way to 1."""
+
+
 class LshConfig(Section):
     """How signatures are cut into bands; together they set the similarity at which pages are likely to meet."""
 
     num_bands: int = 14
-    """Bands (`b` elsewhere). 14 x 8 as in FineWeb: pages of similarity .8 meet with probability .92."""
+    """Bands (`b` elsewhere). Not set: chosen by the threshold; 14 x 8, as in FineWeb, for .75: pages of similarity .8 meet with
+    probability .92."""
     rows_per_band: int = 8
-    """Positions of a band (`r` elsewhere)."""
+    """Positions of a band (`r` elsewhere). Not set: chosen by the threshold."""
 
     def model_post_init(self, context: object) -> None:
         if self.num_bands < 1 or self.rows_per_band < 1 or self.num_perm > 4096:
@@ -77,9 +86,28 @@ class Candidates:
     """(m,) int64: the rows of large buckets, whole buckets in order."""
 
 
+def bands_for(threshold: float) -> LshConfig:
+    """The steepest bands of at most MOST_PERMUTATIONS under which pages MARGIN above the threshold meet with probability MEETS.
+
+    Range: threshold above 0, up to 1; a band of one row suffices for any.
+    """
+    wanted = threshold + min(MARGIN, (1 - threshold) / 2)
+    bands, rows = next(
+        (bands, rows)
+        for rows in range(MOST_PERMUTATIONS, 0, -1)
+        for bands in range(1, MOST_PERMUTATIONS // rows + 1)
+        if _meets(wanted, bands, rows) >= MEETS
+    )
+    return LshConfig(num_bands=bands, rows_per_band=rows)
+
+
 def meet_probability(jaccard: float, config: LshConfig) -> float:
     """The S-curve: how probably two pages of this similarity share a band."""
-    return float(1.0 - (1.0 - jaccard**config.rows_per_band) ** config.num_bands)
+    return _meets(jaccard, config.num_bands, config.rows_per_band)
+
+
+def _meets(jaccard: float, bands: int, rows: int) -> float:
+    return float(1.0 - (1.0 - jaccard**rows) ** bands)
 
 
 def curve(config: LshConfig) -> str:

@@ -249,10 +249,27 @@ def _strip(
             starts[following] += 1
 
 
-def distinct_ngrams(testset: TestSet, n: int, engine: Engine = "numba") -> np.ndarray:
+def distinct_ngrams(testset: TestSet, n: int, config: OverlapConfig, engine: Engine = "numba") -> np.ndarray:
     """The distinct n-grams of a set's passages that have n words, ascending. Shape (k,) uint64."""
-    passages = [passage for entry in testset.entries for passage in entry]
-    return _whole_ngrams(word_hashes(pa.array(passages, pa.large_string()), engine), n, engine)
+    return _whole_ngrams(_passages(testset, config, engine)[0], n, engine)
+
+
+def _passages(
+    testset: TestSet, config: OverlapConfig, engine: Engine
+) -> tuple[Ragged, np.ndarray, np.ndarray]:
+    """(words of every passage, its entry, its place in the entry).
+
+    An entry of nothing but passages too short to count ("Who wrote Ulysses?", "Joyce") is taken as one passage.
+    """
+    texts = [passage for entry in testset.entries for passage in entry]
+    words = word_hashes(pa.array(texts, pa.large_string()), engine)
+    counts = np.array([len(entry) for entry in testset.entries], np.int64)
+    firsts = np.cumsum(counts) - counts
+    longest = np.maximum.reduceat(words.lengths(), firsts) if counts.size else counts
+    ordinal = np.arange(len(texts)) - np.repeat(firsts, counts)
+    stays = (ordinal == 0) | np.repeat(longest >= min(config.min_passage_words, config.n), counts)
+    bounds = np.append(words.bounds[:-1][stays], words.bounds[-1])
+    return Ragged(words.values, bounds), np.repeat(np.arange(counts.size), counts)[stays], ordinal[stays]
 
 
 def _whole_ngrams(words: Ragged, n: int, engine: Engine) -> np.ndarray:
@@ -264,15 +281,11 @@ def _set_ngrams(
     testset: TestSet, config: OverlapConfig, engine: Engine
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(grams, n, removes) of one set, distinct."""
-    passages = [passage for entry in testset.entries for passage in entry]
-    entry_of = np.repeat(np.arange(len(testset.entries)), [len(entry) for entry in testset.entries])
-    words = word_hashes(pa.array(passages, pa.large_string()), engine)
-    sizes = words.lengths()
+    words, entry_of, ordinal = _passages(testset, config, engine)
     rows = [(np.zeros(0, np.uint64), np.zeros(0, np.int16), np.zeros(0, bool))]
     for n in sorted(set(config.measure_n)):
         found = _whole_ngrams(words, n, engine)
         rows.append((found, np.full(found.size, n, np.int16), np.zeros(found.size, bool)))
-    ordinal = np.concatenate([np.zeros(0, np.int64), *(np.arange(len(entry)) for entry in testset.entries)])
     words = without_prompts(words, ordinal)
     sizes = words.lengths()
     grams = ngram_hashes(words, config.n, engine)

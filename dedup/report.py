@@ -24,6 +24,8 @@ from dedup.scratch import OVERLAP
 from dedup.words import word_hashes
 
 MOST_ROWS = 20
+WORST_SHOWN = 3
+LINE_CHARS = 100
 GPT2_SHARES = {
     "ptb": {"train": 0.0267, "webtext": 0.0088},
     "wikitext2": {"train": 0.0066, "webtext": 0.0163},
@@ -40,11 +42,16 @@ def are_written(store: Store, batch: str) -> bool:
     return store.exists(f"reports/dedup-{batch}.json")
 
 
+def overlap_path(batch: str) -> str:
+    """Where the batch's report of overlap lies."""
+    return f"reports/overlap-{batch}.json"
+
+
 def write_reports(store: Store, batch: str, testsets: Sequence[str]) -> list[str]:
     """Write the batch's reports; their paths."""
     paths = []
     if testsets:
-        paths.append(f"reports/overlap-{batch}.json")
+        paths.append(overlap_path(batch))
         store.write_json(paths[0], overlaps(store, batch, testsets))
     paths.append(f"reports/dedup-{batch}.json")
     store.write_json(paths[-1], duplicates(store, batch))
@@ -105,7 +112,7 @@ def overlaps(store: Store, batch: str, testsets: Sequence[str]) -> dict[str, Any
     """Table 6 for this batch and for the corpus up to it, with the worst entries and pages."""
     manifest = read_manifest(store, OVERLAP.name, batch)
     before = [find_manifest(store, OVERLAP.name, name) for name in earlier_batches(store, batch)]
-    own = own_train_shares(testsets, tuple(manifest.config["overlap"]["measure_n"]))
+    own = own_train_shares(testsets, overlap.OverlapConfig.model_validate(manifest.config["overlap"]))
     table = _table(store, manifest, [each for each in before if each is not None])
     return {
         "batch": batch,
@@ -115,7 +122,38 @@ def overlaps(store: Store, batch: str, testsets: Sequence[str]) -> dict[str, Any
     }
 
 
-def own_train_shares(testsets: Sequence[str], lengths: tuple[int, ...]) -> dict[tuple[str, int], float]:
+def text(report: dict[str, Any]) -> str:
+    """The report of overlap for people: the table beside the paper's, then the worst entries and pages."""
+    lines = [
+        "share of the test sets' n-grams that the corpus contains (GPT-2: what the paper saw, n = 8)",
+        f"{'test set':36}{'n':>3}{'n-grams':>12}{'this batch':>12}{'so far':>9}{'own train':>11}{'GPT-2:':>8}{'WebText':>9}{'own train':>11}",
+    ]
+    for row in report["table"]:
+        gpt2 = row["gpt2"] or {"webtext": None, "train": None}
+        lines.append(
+            f"{row['testset'][-35:]:36}{row['n']:3}{row['ngrams']:12,}{_percent(row['share']):>12}{_percent(row['share_so_far']):>9}"
+            f"{_percent(row['share_of_own_train']):>11}{'':8}{_percent(gpt2['webtext']):>9}{_percent(gpt2['train']):>11}"
+        )
+    for row in report["worst_entries"][:WORST_SHOWN]:
+        lines.append(
+            f"entry {row['entry']} of {row['testset']}: {row['words_found']} of {row['words']} words found: {_line(row['text'])}"
+        )
+    for row in report["worst_pages"][:WORST_SHOWN]:
+        lines.append(
+            f"page {row['doc_id']} {row['url']}: {row['overlap_ngrams']} n-grams: {_line(row['passage'])}"
+        )
+    return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2%}"
+
+
+def _line(passage: str) -> str:
+    return " ".join(passage.split())[:LINE_CHARS]
+
+
+def own_train_shares(testsets: Sequence[str], config: overlap.OverlapConfig) -> dict[tuple[str, int], float]:
     """Per set that names its own training split, and n: the share of its n-grams in that split."""
     shares = {}
     for file in find_testsets(testsets):
@@ -123,8 +161,8 @@ def own_train_shares(testsets: Sequence[str], lengths: tuple[int, ...]) -> dict[
         if train is None:
             continue
         test = load_testset(file)
-        for n in lengths:
-            mine, theirs = (overlap.distinct_ngrams(each, n) for each in (test, train))
+        for n in config.measure_n:
+            mine, theirs = (overlap.distinct_ngrams(each, n, config) for each in (test, train))
             shares[file.name, n] = float(np.isin(mine, theirs).mean()) if mine.size else 0.0
     return shares
 

@@ -69,6 +69,8 @@ def _run(argv: Sequence[str] | None) -> int:
                     name,
                     args.batch,
                 )
+        if config.testsets:
+            print(report.text(opened.store.read_json(report.overlap_path(args.batch))))
         return cli.finish(args, opened.store, "dedup", result)
 
 

@@ -88,3 +88,17 @@ def test_reports(two_batches: tuple[MadeCorpus, Page, Page, Page]) -> None:
     assert overlap["worst_entries"][0]["words_found"] == 30
     assert corpus.store.read_json("reports/overlap-one.json")["table"][0]["found"] == 0
     assert near.id != leaked.id
+
+
+def test_the_door_prints_the_table_beside_the_papers(
+    made_corpus: New, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = " ".join(random.Random(5).choices(WORDS, k=31))
+    (tmp_path / "wikitext2.txt").write_text(entry)
+    corpus = made_corpus()
+    corpus.add("b", [Page(" ".join(entry.split()[:14]))])
+    assert corpus.dedup("b", "--set", f'dedup.testsets=["{tmp_path}"]') == 0
+    shown = capsys.readouterr().out
+    assert "wikitext2 8 24 29.17% 29.17% - 1.63% 0.66%" in " ".join(shown.split())
+    assert "entry 0 of wikitext2: 14 of 31 words found: " + entry[:40] in shown
+    assert " 2 n-grams: " + entry[:40] in shown

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dedup import lsh
+from dedup.config import DedupConfig
 from dedup.lsh import LshConfig, Members
 
 rows = st.lists(
@@ -119,3 +120,22 @@ def test_pages_meet_as_the_curve_says(jaccard: float) -> None:
 def test_bad_bands_are_refused() -> None:
     with pytest.raises(ValueError, match="0 bands of 8 rows"):
         LshConfig(num_bands=0)
+
+
+def test_bands_follow_the_threshold() -> None:
+    assert DedupConfig().lsh == LshConfig(num_bands=14, rows_per_band=8) == LshConfig()
+    assert DedupConfig(threshold=0.5).lsh == LshConfig(num_bands=27, rows_per_band=4)
+    assert DedupConfig.model_validate({"threshold": 0.5, "lsh": {"num_bands": 9}}).lsh.num_bands == 9
+    given = LshConfig(num_bands=3, rows_per_band=2)
+    assert DedupConfig(threshold=0.5, lsh=given).lsh == given
+
+
+@given(st.floats(0.001, 1))
+def test_chosen_bands_keep_what_they_promise_and_no_steeper_ones_would(threshold: float) -> None:
+    config = lsh.bands_for(threshold)
+    above = threshold + min(lsh.MARGIN, (1 - threshold) / 2)
+    assert config.num_perm <= lsh.MOST_PERMUTATIONS
+    assert lsh.meet_probability(above, config) >= lsh.MEETS
+    steeper = config.rows_per_band + 1
+    most = max(1, lsh.MOST_PERMUTATIONS // steeper)
+    assert steeper > lsh.MOST_PERMUTATIONS or 1 - (1 - above**steeper) ** most < lsh.MEETS

@@ -125,6 +125,25 @@ def test_grams_of_many_entries_are_left_out() -> None:
     assert 0 in hits.text[ngrams.n[hits.key] == 8]  # measured all the same
 
 
+def test_an_entry_of_short_passages_only_is_one_passage() -> None:
+    """A question too short to count, with its answer, counts; a short choice beside a long question does not."""
+    short = ("Who wrote the novel Ulysses?", "James Joyce")
+    long = ("Which of the seven dwarfs in the film is the last to fall asleep?", "the old bearded one")
+    testset = TestSet("t", "0", (short, long))
+    ngrams = overlap.ngrams_of([testset], OverlapConfig())
+    page = words.word_hashes(
+        pa.array(
+            [
+                "so: who wrote the novel ULYSSES — James Joyce!",
+                "Who wrote the novel Ulysses?",
+                "the old bearded one",
+            ]
+        )
+    )
+    hits = overlap.find(page, index_of(ngrams))
+    assert hits.text[ngrams.removes[hits.key]].tolist() == [0]
+
+
 spans = st.lists(
     st.tuples(st.integers(0, 900), st.integers(1, 99)).map(lambda at: (at[0], at[0] + at[1])), max_size=6
 )
