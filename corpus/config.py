@@ -7,6 +7,7 @@ double underscores: `WEBTEXT_DEDUP__THRESHOLD=0.8`. The parsing and its messages
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from corpus.errors import ConfigError
 ENV_PREFIX = "WEBTEXT_"
 STAGES = ("crawl", "clean", "dedup", "shards", "train", "refresh")
 """The top-level sections one TOML file may hold; a door reads its own and passes over the others."""
+NEAREST = 3  # known settings named beside an unknown one
 
 
 class Section(BaseModel):
@@ -135,7 +137,12 @@ def _explain(error: ValidationError, model: type[Section], stage: str) -> str:
     if problem["type"] == "extra_forbidden":
         known = [name for name, _, _ in describe(model, stage)]
         depth = [name for name in known if name.startswith(key.rpartition(".")[0] + ".")]
-        return f"unknown setting {key}; known: {', '.join(depth or known)}"
+        near = difflib.get_close_matches(key, known, n=NEAREST)
+        return f"unknown setting {key}; known: {', '.join(near or depth[:NEAREST] or known[:NEAREST])} (all: --help)"
+    if problem["type"] == "missing":
+        return (
+            f"{key} is not set and has no default; put it into the file of --config, or add --set {key}=..."
+        )
     return f"{key} = {problem['input']!r}: {problem['msg']}"
 
 

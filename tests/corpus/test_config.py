@@ -29,6 +29,17 @@ class Outer(Section):
     """Rate, per second."""
 
 
+class Needs(Section):
+    where: str
+    """Where."""
+
+
+def test_a_setting_without_default_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match="dedup.where is not set .* add --set dedup.where="):
+        load_config(Needs, "dedup", environ={})
+    assert [default for _, default, _ in describe(Needs, "dedup")] == ["required"]
+
+
 def load(**given: object) -> Outer:
     return load_config(Outer, "dedup", **given)  # type: ignore[arg-type]
 
@@ -67,6 +78,10 @@ def test_settings_of_other_stages_are_passed_over() -> None:
     ("given", "message"),
     [
         ({"sets": ["dedup.inner.sise=3"]}, r"unknown setting dedup.inner.sise; known: dedup.inner.size"),
+        (
+            {"sets": ["dedup.inner.zzz=3"]},
+            r"unknown setting dedup.inner.zzz; known: dedup.inner.size, .*all: --help",
+        ),
         ({"sets": ["dedup.inner.size=0"]}, r"dedup.inner.size = 0: .*greater than or equal to 1"),
         ({"sets": ["dedup.inner.size=big"]}, r"dedup.inner.size = 'big': .*integer"),
         ({"sets": ["dedupe.threshold=1"]}, r"must begin with one of crawl, clean, dedup"),
