@@ -1,8 +1,9 @@
 """Evaluation sets with digests: dedup removes, and train scores, exactly the same files.
 
-A set is a file: JSON lines, a JSON array, Parquet, or plain text, the first and last also as .gz, .bz2 or .zst. One
-record is an entry, a text file is one entry. An entry is a few passages: the strings of those fields that count.
-Which fields these are says a `testsets.toml` beside the files, or the defaults below say it by name:
+Sets are named by file, by folder, or as `hf:<owner>/<name>` on the Hugging Face hub (`hub`). A set is a file: JSON lines,
+a JSON array, Parquet, or plain text, the first and last also as .gz, .bz2 or .zst. One record is an entry, a text file
+is one entry. An entry is a few passages: the strings of those fields that count. Which fields these are says
+a `testsets.toml` beside the files, or the defaults below say it by name:
 
     [boolq]                      # the set's name: the file's, without suffixes
     fields = ["query", "choices"]
@@ -31,6 +32,7 @@ import zstandard
 from pydantic import ValidationError
 from xxhash import xxh3_128
 
+from corpus import hub
 from corpus.config import Section
 from corpus.errors import InputError
 
@@ -117,13 +119,13 @@ class TestSet:
 
 
 def find_testsets(paths: Sequence[str]) -> list[TestSetFile]:
-    """The sets behind files and folders, by name.
+    """The sets behind files, folders and names on the hub, by name.
 
     Raises: InputError for a path that is not there, a folder without a set, two sets of one name, bad settings.
     """
     found: dict[str, TestSetFile] = {}
     for given in paths:
-        for each in _sets_of(Path(given).expanduser()):
+        for each in _sets_of(given):
             if each.name in found and found[each.name].path.resolve() != each.path.resolve():
                 raise InputError(
                     f"test sets {found[each.name].path} and {each.path} are both named {each.name!r}; rename one of the files"
@@ -162,7 +164,10 @@ def load_train_split(file: TestSetFile) -> TestSet | None:
     return load_testset(TestSetFile(file.name, path, file.settings))
 
 
-def _sets_of(root: Path) -> list[TestSetFile]:
+def _sets_of(given: str) -> list[TestSetFile]:
+    if given.startswith(hub.PREFIX):
+        return [TestSetFile(each.name, each.path, TestSetSettings()) for each in hub.fetch(given)]
+    root = Path(given).expanduser()
     if root.is_file():
         if _suffix(root) is None:
             raise InputError(
