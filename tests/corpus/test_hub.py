@@ -55,7 +55,8 @@ class Hub(BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def answer(self, body: bytes) -> None:
         self.send_response(200)
