@@ -11,7 +11,7 @@ import pytest
 
 from corpus.manifest import read_manifest
 from corpus.tables import part_paths, read_table
-from dedup import lsh, words
+from dedup import words
 from dedup.lsh import LshConfig
 from tests.dedup import made
 from tests.dedup.made import MadeCorpus, Page
@@ -49,22 +49,6 @@ def run_batches(
         assert corpus.dedup(f"b{place}", *SMALL) == 0
         fates.update({(place, name): fate for name, fate in corpus.fates(f"b{place}").items()})
     return fates
-
-
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("full_bucket", [24, 2])
-def test_batches_equal_the_naive_rule(
-    made_corpus: New, monkeypatch: pytest.MonkeyPatch, seed: int, full_bucket: int
-) -> None:
-    monkeypatch.setattr(lsh, "FULL_BUCKET", full_bucket)
-    monkeypatch.setattr(lsh, "LEADERS", 1)
-    generator = random.Random(seed)
-    pages = pages_of_families(seed, 60)
-    first, second = sorted(generator.choices(range(60), k=2))
-    batches = [pages[:first], pages[first:second], pages[second:]]
-    fates = run_batches(made_corpus(), batches, [generator.choice([1, 2, 7]) for _ in batches])
-    assert fates == made.naive_fates(batches, 0.5, 2, CONFIG)
-    assert sum(not fate[0] for fate in fates.values()) > 10
 
 
 def test_parts_do_not_show(made_corpus: New) -> None:
