@@ -11,11 +11,18 @@ are at or above .75 with some other page.
 With --part signatures: signatures alone, of the same texts cut into pages of 2 KB; the slow ones sign fewer of them.
 With --part lsh: from signatures to who stays, without verification: a million made signatures, a quarter of them near others;
 the slow ones get fewer. datatrove reads them from its files, which are written before.
+
+With --part stage: ours alone, tables on disk to committed verdicts through the door in this one process: real prose in pages of
+2 KB, a quarter of them near copies; `tenth_frac` is the CPU time of a second batch of a tenth as a share of the first's.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
+import random
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -26,8 +33,9 @@ import numpy as np
 import pyarrow as pa
 import zstandard
 
-from bench.material import shared
-from bench.measure import Contestant, Turn, Work, arguments, compare, show
+from bench.material import prose, shared
+from bench.measure import Contestant, Turn, Work, arguments, compare, cpu_s, show
+from corpus.manifest import read_manifest
 
 THRESHOLD = 0.75
 BANDS, ROWS, SHINGLE_WORDS = 14, 8, 5
@@ -37,6 +45,8 @@ SLOW_PAGES = 2_000
 LSH_SLOW = 50_000
 """Signatures that the slow contestants get."""
 LSH_RANGES = 16
+STAGE_PAGES = 50_000
+PART_PAGES = 8_000
 LSH_SLICE = 50_000
 
 
@@ -44,18 +54,23 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument(
         "--part",
-        choices=("whole", "signatures", "lsh"),
+        choices=("whole", "signatures", "lsh", "stage"),
         default="whole",
         help="what is measured (default: whole)",
     )
     parser.add_argument("--pages", type=int, default=1_000_000, help="lsh: signatures (default: 1,000,000)")
     parser.add_argument("--only", nargs="*", help="contestants to run (default: all that are installed)")
     args = parser.parse_args()
-    contestants = {"whole": WHOLE, "signatures": SIGNATURES, "lsh": LSH}[args.part]
+    contestants = {"whole": WHOLE, "signatures": SIGNATURES, "lsh": LSH, "stage": STAGE}[args.part]
     chosen = [each for each in contestants if not args.only or each.name in args.only]
     source, description = (
         (args.pages, f"{args.pages:,} made signatures") if args.part == "lsh" else _chapters()
     )
+    if args.part == "stage":
+        source, description = (
+            STAGE_PAGES,
+            f"{STAGE_PAGES:,} pages of 2 KB of prose/dev, a quarter near copies",
+        )
     if args.part == "signatures":
         description = f"pages of 2 KB of {description}"
     result = compare("dedup", chosen, source, description=description, unit="docs/s", rounds=args.rounds)
@@ -385,6 +400,88 @@ def lsh_datatrove(num_pages: int) -> Work:
     return work
 
 
+def stage_ours(num_pages: int) -> Work:
+    """The door over one batch, then over a second one of a tenth."""
+    from corpus.layout import open_corpus
+    from dedup import run
+
+    logging.disable(logging.INFO)
+    root = tempfile.mkdtemp()
+    store = open_corpus(f"{root}/corpus", create=True)
+    texts = _near_copies(num_pages + num_pages // 10)
+    _write_batch(store, "one", texts[:num_pages])
+
+    def seconds(batch: str) -> float:
+        started = cpu_s()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            code = run.main(["--corpus", f"{root}/corpus", "--batch", batch, "--executor", "serial"])
+        if code:
+            raise SystemExit(f"the stage ended with exit code {code}")
+        return cpu_s() - started
+
+    def work() -> Turn:
+        first_s = seconds("one")
+        _write_batch(store, "two", texts[num_pages:])
+        second_s = seconds("two")
+        counts = read_manifest(store, "verdicts", "one").counts
+        index_bytes = sum(part.bytes for part in read_manifest(store, "bands", "one").parts)
+        shutil.rmtree(root)
+        return Turn(
+            num_pages,
+            {
+                "first_cpu_s": first_s,
+                "tenth_frac": second_s / first_s,
+                "removed_frac": 1 - counts["kept"] / num_pages,
+                "index_bytes_per_page": index_bytes / counts["kept"],
+            },
+        )
+
+    return work
+
+
+def _write_batch(store: Any, batch: str, texts: list[str]) -> None:
+    """Links and documents of these texts, committed as the stages before would."""
+    from xxhash import xxh3_128_hexdigest
+
+    from corpus.runner import commit_table
+    from corpus.schemas import DOCUMENTS, LINKS, part_of_id
+    from corpus.tables import write_part
+
+    rows: list[list[dict[str, Any]]] = [[] for _ in range(max(1, len(texts) // PART_PAGES))]
+    for place, text in enumerate(texts):
+        name = xxh3_128_hexdigest(f"{batch} {place}".encode())
+        row = {
+            "doc_id": name, "url": "", "domain": "", "text": text, "language": "en", "language_score": 1.0,
+            "num_words": 0, "extractor": "", "score": 3 + place % 7, "subreddit": "",
+        }  # fmt: skip
+        rows[part_of_id(name, len(rows))].append(row)
+    parts = []
+    for number, here in enumerate(rows):
+        here.sort(key=lambda row: str(row["doc_id"]))
+        table = pa.Table.from_pylist(here, DOCUMENTS.schema)
+        name = f"part-{number:05}.parquet"
+        parts.append(write_part(store, DOCUMENTS.folder(batch), name, DOCUMENTS, [table], number, len(rows)))
+    commit_table(store, LINKS, batch, [], num_parts=len(rows))
+    commit_table(store, DOCUMENTS, batch, parts, num_parts=len(rows))
+
+
+def _near_copies(num_pages: int) -> list[str]:
+    """Pages of prose, every fourth a copy of one of the hundred before it with some words changed."""
+    generator = random.Random(1)
+    texts, _ = prose(2 * PAGE_CHARS * num_pages)
+    whole = [text[at : at + PAGE_CHARS] for text in texts for at in range(0, len(text), PAGE_CHARS)]
+    pages: list[str] = []
+    while len(pages) < num_pages:
+        if len(pages) % 4 == 3:
+            spelled = generator.choice(pages[-100:]).split()
+            for _ in range(generator.randrange(8)):
+                spelled[generator.randrange(len(spelled))] = "another"
+            pages.append(" ".join(spelled))
+        else:
+            pages.append(whole[len(pages) - len(pages) // 4])
+    return pages
+
+
 WHOLE = (
     Contestant("ours", ours),
     Contestant("ours-numpy", ours_numpy),
@@ -405,6 +502,7 @@ LSH = (
     Contestant("rensa", lsh_rensa, "rensa"),
     Contestant("datatrove", lsh_datatrove, "datatrove"),
 )
+STAGE = (Contestant("ours", stage_ours),)
 
 
 def _signatures(num_pages: int) -> np.ndarray:

@@ -74,8 +74,14 @@ def read_matching(store: Store, manifest: Manifest, wanted: np.ndarray) -> tuple
                     near = wanted[
                         np.searchsorted(wanted, found[0]) : np.searchsorted(wanted, found[-1], "right")
                     ]
-                    if near.size == 0 or not (hit := np.isin(found, near)).any():
+                    # Both ascend: two searches of the few among the many, not a sort of all.
+                    first_row, after_row = (np.searchsorted(found, near, side) for side in ("left", "right"))
+                    if not (after_row > first_row).any():
                         continue
+                    edges = np.zeros(found.size + 1, np.int64)
+                    np.add.at(edges, first_row, 1)
+                    np.add.at(edges, after_row, -1)
+                    hit = np.cumsum(edges[:-1]) > 0
                     rows = file.read_row_group(group, columns=["doc_id"], use_threads=False)
                     keys.append(found[hit])
                     docs.append(ids.pack(rows["doc_id"].filter(hit)))

@@ -19,7 +19,7 @@ from corpus.manifest import Manifest, find_manifest, read_manifest
 from corpus.runner import earlier_batches
 from corpus.tables import iter_part, read_table
 from corpus.testsets import find_testsets, load_testset, load_testsets, load_train_split
-from dedup import look, overlap
+from dedup import ids, look, lookup, overlap
 from dedup.scratch import OVERLAP
 from dedup.words import word_hashes
 
@@ -80,8 +80,8 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
                 removed[domain] += doc_id in gone
     edges = np.round(np.linspace(0, 1, 21), 2)
     histogram, _ = np.histogram(np.concatenate([np.zeros(0), *similarity]), edges)
-    names = [*earlier_batches(store, batch), batch]
     largest = sorted(groups.items(), key=lambda item: (-item[1], item[0]))[:MOST_ROWS]
+    urls = _urls(store, batch, [name for name, _ in largest])
     return {
         "batch": batch,
         "counts": verdicts.counts,
@@ -92,8 +92,7 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
             if count
         },
         "largest_groups": [
-            {"survivor": name, "url": look.document(store, names, name)["url"], "removed": count}
-            for name, count in largest
+            {"survivor": name, "url": urls[name], "removed": count} for name, count in largest
         ],
         "domains": [
             {
@@ -106,6 +105,16 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
             if count
         ],
     }
+
+
+def _urls(store: Store, batch: str, doc_ids: Sequence[str]) -> dict[str, str]:
+    """The addresses of pages of this batch or of those before it."""
+    wanted = np.sort(ids.pack(pa.array(doc_ids, pa.string())))
+    found: dict[str, str] = {}
+    for manifest in lookup.documents(store, batch):
+        for rows in lookup.rows_by_id(store, manifest, wanted, ("doc_id", "url")):
+            found.update(zip(rows["doc_id"].to_pylist(), rows["url"].to_pylist(), strict=True))
+    return found
 
 
 def overlaps(store: Store, batch: str, testsets: Sequence[str]) -> dict[str, Any]:
