@@ -5,10 +5,9 @@ IP limit) and becomes a request, or ends. What a request brought makes the job e
 redirect's target. robots.txt files are jobs as well: they are fetched under the pace of their own host, and the links
 that wait for one are parked until it is there.
 
-Redirects to other domains go the same way as all else: the target's robots.txt, guard and pace apply before the hop is
-requested, under a pace that this worker keeps for that domain. It is not handed to the shard that owns the domain:
-a link stays with one worker, so that it ends in exactly one outcome whatever is killed. The price: several workers
-may ask one redirect target at the same time, each at its own pace.
+Redirects go the same way as all else: the link rules are asked about the target, then its robots.txt, guard and pace
+apply. A target in a domain that another shard owns is not requested here: the link ends as `handed_over`, and
+`crawl.fetch` brings it to the owner, so that a domain is asked by one process at any time.
 """
 
 from __future__ import annotations
@@ -18,30 +17,28 @@ import logging
 import math
 import random
 import time
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
-from urllib.parse import urljoin, urlsplit
+from dataclasses import replace
+from typing import Any
 
-import can_ada
 from scrapy.exceptions import IgnoreRequest
 
 from corpus.errors import FatalError
-from corpus.urls import host_identity
 from crawl import addresses, robots
 from crawl.breaker import Breaker
+from crawl.exchange import REDIRECTS, Exchange, Ticket
 from crawl.fetch_config import FetchConfig
-from crawl.frontier import Frontier, Lease, pace_key
-from crawl.ledger import Commit, Ledger
+from crawl.frontier import Frontier, Lease
+from crawl.ip_slots import IpSlots
+from crawl.job import Item, Job, Link, Place, Resume, locate, redirect_target
+from crawl.ledger import Committer, Ledger
 from crawl.outcomes import Outcome, Reason
+from crawl.pace import Pace
 from crawl.resolver import Resolver
-from crawl.retry import SLOWING_STATUSES, backoff_s, may_pass, retry_after_s
+from crawl.retry import backoff_s, may_pass
 from crawl.robots import Robots
-from crawl.spider import REDIRECTS, Exchange, Ticket
+from crawl.robots_tag import is_tagged
 
 log = logging.getLogger(__name__)
 
@@ -49,69 +46,6 @@ YIELD_EVERY = 64
 """Leases settled without a request after which the event loop gets its turn."""
 _GIVEN_UP_ADDRESS = frozenset({Reason.DNS_NOT_FOUND, Reason.ADDRESS_REFUSED})
 """Answers about a host that hold for all its links."""
-
-
-class Link(NamedTuple):
-    """A row of the shard."""
-
-    doc_id: str
-    url: str
-
-
-@dataclass(slots=True, frozen=True)
-class Place:
-    """Where a URL lies: what gates and pace go by."""
-
-    host: str
-    port: int
-    origin: str
-    key: str
-
-
-@dataclass(slots=True)
-class Job:
-    """A link on its way, or a robots.txt (`robots_of` names the origin it is for)."""
-
-    link: Link | None
-    url: str
-    robots_of: str | None = None
-    redirects: tuple[str, ...] = ()
-    num_tries: int = 0
-    """Requests made for `url` that failed."""
-    attempts: int = 0
-
-
-Item = int | Job
-"""In the frontier: a row that has not begun, or a job."""
-
-
-class Resume(NamedTuple):
-    """What is known of a link that was tried before the worker was stopped."""
-
-    attempts: int
-    num_tries: int
-    not_before: float
-    """Monotonic seconds."""
-
-
-def locate(url: str) -> Place | None:
-    """Where `url` lies; None when it is no http(s) address."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        return None
-    host = parts.hostname
-    if parts.scheme not in ("http", "https") or not host:
-        return None
-    number = port if port is not None else 443 if parts.scheme == "https" else 80
-    bracketed = f"[{host}]" if ":" in host else host
-    return Place(
-        host,
-        number,
-        f"{parts.scheme}://{bracketed}:{number}",
-        pace_key(host_identity(bracketed).domain),
-    )
 
 
 class Dispatcher:
@@ -125,8 +59,14 @@ class Dispatcher:
         links: Callable[[int], Link],
         *,
         total: int,
+        owns: Callable[[str], bool] = lambda key: True,
+        excluded: Callable[[str], bool] = lambda url: False,
     ) -> None:
-        """`links(row)` gives a link; `total` is the number of links that must end."""
+        """`links(row)` gives a link; `total` is the number of links that must end.
+
+        `owns(key)`: whether this worker paces a key, or hands over what leads there. `excluded(url)`: whether the link
+        rules leave out the target of a redirect.
+        """
         self.config = config
         self.resolver = resolver
         self.frontier: Frontier[Item] = Frontier()
@@ -139,9 +79,10 @@ class Dispatcher:
         self.stopping = False
         self._closed = False
         self._links = links
+        self._owns = owns
+        self._excluded = excluded
         self._ledger = ledger
-        self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._commits: set[asyncio.Future[None]] = set()
+        self._committer = Committer(ledger, self.fail)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._through: deque[Lease[Item]] = deque()
@@ -153,12 +94,9 @@ class Dispatcher:
         self._breaker = Breaker(
             failures=config.breaker_failures, open_s=config.breaker_open_s, openings=config.breaker_openings
         )
-        self._crawl_delay: dict[str, float] = {}
-        self._slow: dict[str, float] = {}
-        """Seconds by key, while its server asks for a slower pace."""
-        self._on_ip: Counter[str] = Counter()
-        self._ip_of: dict[str, str] = {}
-        self._ip_queue: defaultdict[str, deque[Lease[Item]]] = defaultdict(deque)
+        self._pace = Pace(config)
+        self._refused_tags = frozenset(tag.lower() for tag in config.refuse_robots_tags)
+        self._ip_slots: IpSlots[Lease[Item]] = IpSlots(config.max_in_flight_per_ip)
         self._retrying: dict[str, tuple[int, int, float]] = {}
 
     # --- filling -------------------------------------------------------------------------------------------------
@@ -170,20 +108,21 @@ class Dispatcher:
     def add_resumed(self, key: str, row: int, resume: Resume) -> None:
         """A row that was tried before."""
         link = self._links(row)
-        job = Job(link, link.url, attempts=resume.attempts, num_tries=resume.num_tries)
+        job = link.job()
+        job.attempts, job.num_tries = resume.attempts, resume.num_tries
         self._retrying[link.doc_id] = (resume.attempts, resume.num_tries, resume.not_before)
         self.frontier.push(key, job, not_before=resume.not_before)
 
     def set_pace(self, key: str, *, crawl_delay_s: float | None, ready_at: float | None) -> None:
         """What is remembered of a key from before the worker was stopped."""
         if crawl_delay_s is not None:
-            self._crawl_delay[key] = crawl_delay_s
+            self._pace.crawl_delay_s[key] = crawl_delay_s
         if ready_at is not None:
             self.frontier.postpone(key, ready_at)
 
     def refuse(self, link: Link, reason: Reason) -> None:
         """End a link before it began."""
-        self._end(Job(link, link.url), reason)
+        self._end(link.job(), reason)
 
     # --- the spider's side ---------------------------------------------------------------------------------------
 
@@ -211,7 +150,8 @@ class Dispatcher:
             return  # too late to be kept: the link is left for the next run
         job, exchange = ticket.subject, ticket.exchange
         self.in_flight -= 1
-        self._leave_ip(job)
+        if (through := self._ip_slots.leave(job.url)) is not None:
+            self._through.append(through)
         self._wake.set()
         if failure is not None and exchange.problem is None:
             exchange.problem = self._unforeseen(failure)
@@ -220,7 +160,7 @@ class Dispatcher:
         except FatalError as error:
             self.fail(error)
 
-    def _unforeseen(self, failure: BaseException) -> Reason | None:
+    def _unforeseen(self, failure: BaseException) -> Reason:
         if isinstance(failure, IgnoreRequest):
             return Reason.IGNORED
         if not self.stopping:
@@ -236,8 +176,7 @@ class Dispatcher:
             return self._through.popleft()
         lease = self.frontier.lease(now)
         if lease is not None and not isinstance(lease.item, Job):
-            link = self._links(lease.item)
-            return Lease(lease.key, Job(link, link.url))
+            return Lease(lease.key, self._links(lease.item).job())
         return lease
 
     async def _rest(self, now: float) -> None:
@@ -284,8 +223,8 @@ class Dispatcher:
                 self._settle(lease, verdict)
                 return None
         ip = answer.endpoints[0].ip
-        if self._on_ip[ip] >= self.config.max_in_flight_per_ip:
-            self._ip_queue[ip].append(lease)
+        if not self._ip_slots.is_free(ip):
+            self._ip_slots.wait(ip, lease)
             return None
         return self._request(lease, job, ip)
 
@@ -333,22 +272,10 @@ class Dispatcher:
     def _request(self, lease: Lease[Item], job: Job, ip: str) -> Ticket:
         job.attempts += 1
         self.in_flight += 1
-        self._on_ip[ip] += 1
-        self._ip_of[job.url] = ip
+        self._ip_slots.take(ip, job.url)
         max_bytes = robots.MAX_PARSED_BYTES if job.robots_of is not None else self.config.max_body_bytes
         exchange = Exchange(job.url, max_body_bytes=max_bytes, page=job.robots_of is None)
         return Ticket(exchange, lease.key, job)
-
-    def _leave_ip(self, job: Job) -> None:
-        ip = self._ip_of.pop(job.url)
-        self._on_ip[ip] -= 1
-        if self._on_ip[ip] <= 0:
-            del self._on_ip[ip]
-        waiting = self._ip_queue.get(ip)
-        if waiting:
-            self._through.append(waiting.popleft())
-            if not waiting:
-                del self._ip_queue[ip]
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -373,47 +300,23 @@ class Dispatcher:
             self._breaker.failed(place.host, now)
         if exchange.problem is Reason.ADDRESS_REFUSED:
             self._host_ends[place.host] = exchange.problem
-        self.frontier.release(key, self._rest_until(key, exchange, now))
+        self.frontier.release(key, self._pace.rest_until(key, exchange, now))
         if self.stopping and exchange.problem is not None:
             return  # cut off by us; the link is left for the next run
-        wait_s = self._asked_wait_s(key, exchange, now)
+        wait_s, rest_s = self._pace.asked_wait_s(key, exchange)
+        if rest_s:
+            self.frontier.postpone(key, now + rest_s)
         if job.robots_of is not None:
             self._take_robots(key, job, exchange, now, wait_s)
         else:
             self._take_page(key, job, exchange, now, wait_s)
-
-    def _rest_until(self, key: str, exchange: Exchange, now: float) -> float:
-        """When the key may be asked again. Counted from the answer: by then the request had reached the server."""
-        config = self.config
-        delay_s = max(config.delay_s, self._crawl_delay.get(key, 0.0), self._slow.get(key, 0.0))
-        delay_s *= 1 + random.random() * config.jitter_frac
-        answered_at = exchange.answered_at or exchange.ended_at or now
-        latency_s = answered_at - exchange.started_at if exchange.started_at else 0.0
-        if config.delay_s > 0:
-            delay_s = max(delay_s, min(config.latency_factor * latency_s, config.max_delay_s))
-        return answered_at + delay_s
-
-    def _asked_wait_s(self, key: str, exchange: Exchange, now: float) -> float:
-        """Slow down or recover; the seconds for which the server asks to be left alone."""
-        config = self.config
-        if exchange.status not in SLOWING_STATUSES:
-            slow_s = self._slow.pop(key, 0.0) / 2
-            if slow_s > config.delay_s:
-                self._slow[key] = slow_s
-            return 0.0
-        slow_s = 2 * max(self._slow.get(key, 0.0), config.delay_s)
-        self._slow[key] = min(slow_s, max(config.max_delay_s, config.delay_s))
-        asked_s = retry_after_s(exchange.header("retry-after"), datetime.now(UTC)) or 0.0
-        wait_s = min(asked_s, config.max_retry_after_s)
-        self.frontier.postpone(key, now + max(wait_s, self._slow[key]))
-        return wait_s
 
     def _take_robots(self, key: str, job: Job, exchange: Exchange, now: float, wait_s: float) -> None:
         origin = job.robots_of
         assert origin is not None
         location = exchange.header("location")
         if exchange.status in REDIRECTS and exchange.problem is None and location is not None:
-            next_url = _redirect_target(job.url, location)
+            next_url = redirect_target(job.url, location)
             if next_url is not None and len(job.redirects) < robots.MAX_REDIRECTS:
                 self._follow(job, next_url)
                 return
@@ -435,11 +338,8 @@ class Dispatcher:
         while len(self._robots) > self.config.robots_cache_size:
             self._robots.popitem(last=False)
         place = locate(origin)
-        if place is not None and rules.crawl_delay_s is not None:
-            delay_s = min(rules.crawl_delay_s, self.config.max_crawl_delay_s)
-            if delay_s > self._crawl_delay.get(place.key, self.config.delay_s):
-                self._crawl_delay[place.key] = delay_s
-                self.frontier.postpone(place.key, now + delay_s)
+        if place is not None and (rest_s := self._pace.heed(place.key, rules.crawl_delay_s)):
+            self.frontier.postpone(place.key, now + rest_s)
         for key, job in self._parked.pop(origin, ()):
             self.frontier.push(key, job)
         self._wake.set()
@@ -461,40 +361,39 @@ class Dispatcher:
             self._end(job, Reason.HTTP_STATUS, exchange)
         elif not exchange.body:
             self._end(job, Reason.EMPTY_BODY, exchange)
-        elif self._tagged(exchange):
+        elif is_tagged(
+            exchange.header_values("x-robots-tag"), exchange.body, self._refused_tags, self.config.user_agent
+        ):
             self._end(job, Reason.ROBOTS_TAG, exchange)
         else:
             self._end(job, None, exchange)
 
-    def _tagged(self, exchange: Exchange) -> bool:
-        refused = {tag.lower() for tag in self.config.refuse_robots_tags}
-        if not refused:
-            return False
-        given = {
-            tag.rpartition(":")[2].strip().lower()
-            for value in exchange.header_values("x-robots-tag")
-            for tag in value.split(",")
-        }
-        return not refused.isdisjoint(given)
-
     def _take_redirect(self, job: Job, exchange: Exchange) -> None:
-        next_url = _redirect_target(job.url, exchange.header("location") or "")
+        next_url = redirect_target(job.url, exchange.header("location") or "")
         if next_url is None:
             self._end(job, Reason.REDIRECT_INVALID, exchange)
         elif next_url == job.url or next_url in job.redirects:
             self._end(job, Reason.REDIRECT_LOOP, exchange)
         elif len(job.redirects) >= self.config.max_redirects:
             self._end(job, Reason.REDIRECT_LIMIT, exchange)
+        elif self._excluded(next_url):
+            self._end(job, Reason.REDIRECT_EXCLUDED, exchange)
         else:
             self._ledger.store(exchange)
-            self._commit(self._ledger.due(time.monotonic()))
+            self._committer.start(self._ledger.due(time.monotonic()))
             self._follow(job, next_url)
 
     def _follow(self, job: Job, next_url: str) -> None:
-        """The same job at the next address, under the pace of the domain it is in."""
+        """The same job at the next address, under the pace of the domain it is in, with the worker that owns it.
+
+        Only a robots.txt is followed to whatever domain: one request for a site of ours, at the pace kept here.
+        """
         place = locate(next_url)
         assert place is not None
         hop = replace(job, url=next_url, redirects=(*job.redirects, job.url), num_tries=0)
+        if job.link is not None and not self._owns(place.key):
+            self._end(hop, Reason.HANDED_OVER)
+            return
         self.frontier.push(place.key, hop)
         self._wake.set()
 
@@ -555,23 +454,21 @@ class Dispatcher:
         self.reasons[reason or "ok"] += 1
         if self.done >= self.total:
             self._wake.set()
-        self._commit(self._ledger.due(time.monotonic()))
+        self._committer.start(self._ledger.due(time.monotonic()))
 
     # --- keeping -------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Make outcomes durable that have no record to wait for."""
-        self._commit(self._ledger.loose())
-        self._commit(self._ledger.due(time.monotonic()))
+        self._committer.start(self._ledger.loose())
+        self._committer.start(self._ledger.due(time.monotonic()))
 
     async def close(self) -> None:
         """Make everything durable. Raises FatalError when that fails, now or earlier."""
         self._closed = True
         if self.error is None:
-            self._commit(self._ledger.rest())
-        if self._commits:
-            await asyncio.wait(self._commits)
-        self._committer.shutdown()
+            self._committer.start(self._ledger.rest())
+        await self._committer.close()
         for task in self._tasks:
             task.cancel()
         if self.error is not None:
@@ -587,19 +484,6 @@ class Dispatcher:
         self.error = self.error or error
         self.stop()
 
-    def _commit(self, commit: Commit | None) -> None:
-        if commit is None:
-            return
-        future = asyncio.get_running_loop().run_in_executor(self._committer, self._ledger.carry_out, commit)
-        self._commits.add(future)
-        future.add_done_callback(self._committed)
-
-    def _committed(self, future: asyncio.Future[None]) -> None:
-        self._commits.discard(future)
-        error = future.exception()
-        if error is not None:
-            self.fail(error if isinstance(error, FatalError) else FatalError(f"cannot keep pages: {error!r}"))
-
     def state(self, now: float, wall: float) -> dict[str, Any]:
         """What a later run of this shard should know beside the outcomes, in wall-clock seconds."""
         shift = wall - now
@@ -609,28 +493,9 @@ class Dispatcher:
                 for doc_id, (attempts, tries, not_before) in self._retrying.items()
                 if math.isfinite(not_before)
             },
-            "crawl_delay_s": self._crawl_delay,
+            "crawl_delay_s": self._pace.crawl_delay_s,
             "postponed": {
                 key: until + shift
                 for key, until in self.frontier.postponed(now, 2 * self.config.delay_s).items()
             },
         }
-
-
-def _redirect_target(url: str, location: str) -> str | None:
-    """The absolute address a `Location` leads to, WHATWG-serialised, without fragment; None when it is none."""
-    text = location.strip()
-    if not text:
-        return None
-    with suppress(UnicodeError):
-        # Header bytes are latin-1 to HTTP and UTF-8 to most servers.
-        text = text.encode("latin-1").decode("utf-8")
-    try:
-        found = can_ada.parse(urljoin(url, text))
-    except (ValueError, TypeError):
-        return None
-    if found.protocol not in ("http:", "https:") or not found.hostname:
-        return None
-    found.hash = found.username = found.password = ""
-    href: str = found.href.rstrip("#")
-    return href if locate(href) is not None else None

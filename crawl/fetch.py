@@ -1,7 +1,11 @@
 """Links to pages: the links are spread over shards of domains, each shard is fetched by one process of its own.
 
-Two exchanges. The first regroups links by shard, so that a domain is paced by one process whatever the number of
-workers, and runs `crawl.worker` on each shard. The second brings the outcomes back into the order of `doc_id`.
+Exchanges. The first regroups links by shard, so that a domain is paced by one process whatever the number of workers,
+and runs `crawl.worker` on each shard. A link whose redirect leads to a domain of another shard comes back as handed
+over: the second exchange brings it to that shard, and the third lets one process end whatever was handed over again.
+The last brings the outcomes into the order of `doc_id`. Between two rounds nothing is under way, so a domain is asked
+by one process at any time, and `crawl.state` hands on what is known of its pace.
+
 A shard keeps its own durable state, so a kill costs at most its open segment; see `crawl.worker`.
 """
 
@@ -12,18 +16,21 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from xxhash import xxh3_64_intdigest
 
 from corpus.errors import FatalError, RetryableError
 from corpus.laws import FETCHED
-from corpus.layout import Store
+from corpus.layout import work_dir
 from corpus.schemas import LINKS, PAGES, Table, part_of
 from corpus.step import (
     Context,
@@ -35,43 +42,108 @@ from corpus.step import (
     one_bucket_per_part,
 )
 from crawl.config import CrawlConfig
-from crawl.frontier import pace_key
-from crawl.outcomes import read_outcomes
+from crawl.fetch_config import deadline_at
+from crawl.frontier import pace_key, shard_of
+from crawl.job import locate
+from crawl.outcomes import Outcome, Reason, read_outcomes, to_table
+from crawl.state import Mirror, bequeath, inherit
 
+EXIT_LEFT = 3
+"""Of the worker: stopped with links left; run again to go on."""
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
-OUTCOMES = Table(
-    name="outcomes",
-    schema=pa.schema([pa.field("shard", pa.int32(), nullable=False), *PAGES.schema]),
-    scratch=True,
-)
+_OUTCOME = pa.schema([pa.field("shard", pa.int32(), nullable=False), *PAGES.schema])
+OUTCOMES = Table(name="outcomes", schema=_OUTCOME, scratch=True)
 """Rows of `pages` in parts by shard of domains, before they are brought into the order of ids."""
+FOLLOWED = Table(name="outcomes_followed", schema=_OUTCOME, scratch=True)
+"""The same after links that were handed over have been fetched by the shards they led to."""
+SETTLED = Table(name="outcomes_settled", schema=_OUTCOME, scratch=True)
+"""The same without links that are handed over."""
 
 
-def shard_of(domain: str, num_shards: int) -> int:
-    """The shard of a registered domain: all that shares a pace shares a shard."""
-    return xxh3_64_intdigest(pace_key(domain).encode()) % num_shards
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One pass of the fetch. In the last one a single process goes on with whatever is left, and hands over nothing."""
+
+    number: int
+    reads: Table
+    writes: Table
+    last: bool = False
+
+
+ROUNDS = (Round(0, LINKS, OUTCOMES), Round(1, OUTCOMES, FOLLOWED), Round(2, FOLLOWED, SETTLED, last=True))
 
 
 def _load_spread(config: CrawlConfig, context: Context) -> ScatterFunction:
     def spread(links: pa.Table) -> Scattered:
-        domains = links["domain"].combine_chunks().dictionary_encode()
-        shards = np.array(
-            [shard_of(domain, config.fetch.shards) for domain in domains.dictionary.to_pylist()], np.int64
-        )
-        return Scattered(links, shards[domains.indices.to_numpy()] if len(links) else np.zeros(0, np.int64))
+        return Scattered(links, _owners(links["domain"], config.fetch.shards))
 
     return spread
 
 
+def _load_hand_over(config: CrawlConfig, context: Context, *, last: bool) -> ScatterFunction:
+    """Outcomes stay with their shard; links that were handed over go to the owner of the domain they led to."""
+
+    def spread(outcomes: pa.Table) -> Scattered:
+        shards = np.zeros(outcomes.num_rows, np.int64)
+        handed = _is_handed(outcomes).to_numpy(zero_copy_only=False)
+        if not last:
+            shards[:] = outcomes["shard"].to_numpy()
+            targets = outcomes["final_url"].filter(pa.array(handed)).to_pylist()
+            shards[handed] = _owners(
+                pa.chunked_array([[*map(_domain, targets)]], pa.string()), config.fetch.shards
+            )
+        return Scattered(outcomes, shards)
+
+    return spread
+
+
+def _owners(domains: pa.ChunkedArray, num_shards: int) -> np.ndarray:
+    encoded = domains.combine_chunks().dictionary_encode()
+    owners = [shard_of(pace_key(domain), num_shards) for domain in encoded.dictionary.to_pylist()]
+    return np.array(owners, np.int64)[encoded.indices.to_numpy()] if owners else np.zeros(0, np.int64)
+
+
+def _is_handed(outcomes: pa.Table) -> pa.Array:
+    return pc.fill_null(pc.equal(outcomes["reason"], Reason.HANDED_OVER.value), False).combine_chunks()
+
+
+def _domain(url: str) -> str:
+    place = locate(url)
+    assert place is not None, "a hop was judged before it was handed over"
+    return place.key
+
+
 def _load_fetch(config: CrawlConfig, context: Context) -> ReduceFunction:
     def fetch(shard: int, links: pa.Table) -> Output:
-        outcomes = (
-            _fetch_shard(config, context, shard, links) if links.num_rows else PAGES.schema.empty_table()
-        )
-        column = pa.array(np.full(outcomes.num_rows, shard, np.int32))
-        return Output({"outcomes": outcomes.add_column(0, OUTCOMES.schema.field(0), column)})
+        return _output(OUTCOMES, shard, _fetch_shard(config, context, ROUNDS[0], shard, links))
 
     return fetch
+
+
+def _load_follow(config: CrawlConfig, context: Context, *, of: Round) -> ReduceFunction:
+    def follow(shard: int, outcomes: pa.Table) -> Output:
+        handed = _is_handed(outcomes)
+        left = outcomes.filter(handed)
+        links = pa.table(
+            {
+                "doc_id": left["doc_id"],
+                "url": left["url"],
+                "domain": pa.array(map(_domain, left["final_url"].to_pylist()), pa.string()),
+                "score": pa.array(np.zeros(left.num_rows, np.int32)),
+                "target": left["final_url"],
+                "redirects": left["redirects"],
+            }
+        )
+        ended = outcomes.filter(pc.invert(handed)).drop_columns("shard")
+        fetched = _fetch_shard(config, context, of, shard, links)
+        return _output(of.writes, shard, pa.concat_tables([ended, fetched]))
+
+    return follow
+
+
+def _output(table: Table, shard: int, pages: pa.Table) -> Output:
+    column = pa.array(np.full(pages.num_rows, shard, np.int32))
+    return Output({table.name: pages.add_column(0, table.schema.field(0), column)})
 
 
 def _load_regroup(config: CrawlConfig, context: Context) -> ScatterFunction:
@@ -90,17 +162,23 @@ def _load_order(config: CrawlConfig, context: Context) -> ReduceFunction:
     return order
 
 
-def _fetch_shard(config: CrawlConfig, context: Context, shard: int, links: pa.Table) -> pa.Table:
+def _fetch_shard(config: CrawlConfig, context: Context, of: Round, shard: int, links: pa.Table) -> pa.Table:
     """Run the worker on one shard until every link has its outcome; the outcomes.
 
     Raises: RetryableError when the worker stopped with links left, FatalError when it says that none can succeed.
     """
+    if links.num_rows == 0:
+        return PAGES.schema.empty_table()
     durable = f"{context.scratch}/shard-{shard:05}"
+    deadline = deadline_at(config.fetch.deadline, 0.0)
     with tempfile.TemporaryDirectory(prefix="webtext-fetch-") as temporary:
         folder = context.store.local_path(durable) or Path(temporary) / "state"
         folder.mkdir(parents=True, exist_ok=True)
-        mirror = _Mirror(context.store, durable, folder)
+        mirror = Mirror(context.store, durable, folder)
         mirror.restore()
+        paces = f"{work_dir(context.batch)}/crawl.fetch-pace"
+        if of.number:
+            inherit(context.store, paces, folder)
         inputs = Path(temporary) / "links.parquet"
         pq.write_table(links, inputs)
         spec = Path(temporary) / "spec.json"
@@ -109,24 +187,45 @@ def _fetch_shard(config: CrawlConfig, context: Context, shard: int, links: pa.Ta
                 {
                     "corpus": context.store.root,
                     "shard": shard,
+                    "num_shards": 0 if of.last else config.fetch.shards,
                     "links": str(inputs),
                     "out_dir": str(folder),
-                    "warc_prefix": f"pages/{context.batch}/part-{shard:05}",
+                    "warc_prefix": f"pages/{context.batch}/part-{of.number * config.fetch.shards + shard:05}",
                     "config": config.fetch.model_dump(mode="json"),
-                    "deadline": None,
+                    "excluded": config.links.model_dump(mode="json"),
+                    "deadline": deadline,
                 }
             )
         )
         code, error = _run_worker(spec, context.report, mirror.save)
         mirror.save()
         outcomes = read_outcomes(folder)
+        bequeath(context.store, paces, shard, folder)
     if code == 2:
         raise FatalError(f"shard {shard} of {context.batch}: {error}")
+    if code == EXIT_LEFT and deadline is not None and time.time() >= deadline:
+        return pa.concat_tables([outcomes, _deferred(links, outcomes)])
     if code != 0 or outcomes.num_rows != links.num_rows:
         raise RetryableError(
             f"shard {shard}: the worker ended with exit code {code}, {outcomes.num_rows:,} of {links.num_rows:,} links done: {error}"
         )
     return outcomes
+
+
+def _deferred(links: pa.Table, outcomes: pa.Table) -> pa.Table:
+    """Outcomes of the links that have none when the batch is closed."""
+    left = links.filter(pc.invert(pc.is_in(links["doc_id"], value_set=outcomes["doc_id"].combine_chunks())))
+    return to_table(
+        [
+            Outcome(
+                doc_id=row["doc_id"],
+                url=row["url"],
+                redirects=row.get("redirects") or (),
+                reason=Reason.DEFERRED,
+            )
+            for row in left.to_pylist()
+        ]
+    )
 
 
 def _run_worker(
@@ -179,37 +278,25 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             stream.close()
 
 
-class _Mirror:
-    """Keeps a shard's local state on an object store too, so that losing the node loses no committed segment."""
-
-    def __init__(self, store: Store, durable: str, folder: Path) -> None:
-        self._store = store
-        self._durable = durable
-        self._folder = folder
-        self._saved: dict[str, int] = {}
-
-    def restore(self) -> None:
-        """Bring what an earlier attempt saved to this node."""
-        if self._store.is_local:
-            return
-        for path, _ in self._store.files(self._durable):
-            target = self._folder / path.rpartition("/")[2]
-            target.write_bytes(self._store.read_bytes(path))
-            self._saved[target.name] = target.stat().st_mtime_ns
-
-    def save(self) -> None:
-        """Save the files that changed since the last time."""
-        if self._store.is_local:
-            return
-        for path in sorted(self._folder.glob("*")):
-            changed = path.stat().st_mtime_ns
-            if path.is_file() and not path.name.startswith(".") and self._saved.get(path.name) != changed:
-                self._store.write_bytes(f"{self._durable}/{path.name}", path.read_bytes())
-                self._saved[path.name] = changed
-
-
 def _num_shards(config: CrawlConfig, context: Context) -> int:
     return config.fetch.shards
+
+
+def _one_bucket(config: CrawlConfig, context: Context) -> int:
+    return 1
+
+
+def _follow(of: Round) -> Exchange:
+    return Exchange(
+        name=f"crawl/{'settle' if of.last else 'follow'}",
+        reads=of.reads,
+        writes=(of.writes,),
+        sections=("fetch_identity",),
+        scattered=_OUTCOME,
+        load_scatter=partial(_load_hand_over, last=of.last),
+        load_reduce=partial(_load_follow, of=of),
+        num_buckets=_one_bucket if of.last else _num_shards,
+    )
 
 
 STEPS = (
@@ -224,10 +311,13 @@ STEPS = (
         load_reduce=_load_fetch,
         num_buckets=_num_shards,
     ),
+    _follow(ROUNDS[1]),
+    _follow(ROUNDS[2]),
     Exchange(
         name="crawl/pages",
-        reads=OUTCOMES,
+        reads=SETTLED,
         writes=(PAGES,),
+        sections=("fetch_identity",),
         scattered=PAGES.schema,
         load_scatter=_load_regroup,
         load_reduce=_load_order,

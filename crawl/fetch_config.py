@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -12,6 +13,7 @@ from corpus.config import Section
 from corpus.errors import ConfigError
 from crawl.addresses import Network
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])\Z")
 _PRODUCT = re.compile(r"[A-Za-z_-]{2,64}\Z")
 _CONTACT = re.compile(r"(https?://|mailto:)?[^\s()<>;]+\.[^\s()<>;]+\Z")
 _ENDPOINT = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>\d{1,5})\Z")
@@ -37,8 +39,10 @@ class FetchConfig(Section):
     """Product token: sent in `User-Agent` and looked up in robots.txt; letters, `_` and `-` (RFC 9309)."""
     contact: str = ""
     """URL or mail address of the operator, sent in `User-Agent`. Required unless only loopback is crawled."""
-    shards: int = Field(4096, ge=1, le=1 << 16)
-    """Shards of domains of a batch, each fetched by one process; a small number for a small batch."""
+    shards: int = Field(0, ge=0, le=1 << 16)
+    """Shards of domains of a batch, each fetched by one process; fixed at the first start. 0: one per worker, fewer for few links."""
+    deadline: str = ""
+    """When the batch is closed: 36h, 2d or 90m from its first start, or a time such as 2026-12-01T06:00; later links end as `deferred`."""
 
     delay_s: float = Field(1.0, ge=0, le=3600)
     """Seconds between an answer of a domain and the next request to it (StormCrawler's default)."""
@@ -98,7 +102,7 @@ class FetchConfig(Section):
     robots_cache_size: int = Field(20_000, ge=1)
     """robots.txt files a worker remembers."""
     refuse_robots_tags: tuple[str, ...] = ()
-    """`X-Robots-Tag` values that drop a page as `robots_tag`, such as "noai"; none by default."""
+    """Tags of `X-Robots-Tag` or `<meta name=robots>` that drop a page as `robots_tag`, such as "noai"; none by default."""
 
     allow_networks: tuple[str, ...] = ()
     """Networks (CIDR) that may be dialled beside public addresses. None: the guard is closed."""
@@ -107,7 +111,7 @@ class FetchConfig(Section):
     connect_to: dict[str, str] = Field(default_factory=dict)
     """Host pattern to `ip:port` that is dialled instead of resolving; the guard still judges the ip."""
     verify_tls: bool = True
-    """Verify certificates; when off, records of https pages say so."""
+    """Verify certificates; when off, WARC records of https pages bear `X-Crawler-TLS-Verified: false`."""
 
     segment_bytes: int = Field(1 << 29, ge=1 << 10)
     """Compressed bytes after which a WARC segment is closed (Common Crawl: 1 GB)."""
@@ -146,6 +150,12 @@ class FetchConfig(Section):
                 ipaddress.ip_network(network)
             except ValueError as error:
                 raise ValueError(f"{error}; expected a network such as 10.1.0.0/16") from error
+        return value
+
+    @field_validator("deadline")
+    @classmethod
+    def _check_deadline(cls, value: str) -> str:
+        deadline_at(value, 0.0)
         return value
 
     @field_validator("allow_ports")
@@ -201,6 +211,22 @@ class FetchConfig(Section):
                 "crawl.fetch.contact is empty: a crawl of real hosts names its operator; "
                 "add --set crawl.fetch.contact=https://your.site/about-this-crawler"
             )
+
+
+def deadline_at(text: str, started_at: float) -> float | None:
+    """Unix seconds of a deadline, `36h` from `started_at` or a time of its own (UTC unless it says otherwise); None: none.
+
+    Raises: ValueError.
+    """
+    if not text:
+        return None
+    if match := _DURATION.match(text):
+        return started_at + float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r}; expected 36h, 2d, 90m or a time such as 2026-12-01T06:00") from None
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 
 def parse_endpoint(text: str) -> tuple[str, int]:

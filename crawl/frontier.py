@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from xxhash import xxh3_64_intdigest
+
 T = TypeVar("T")
 
 
@@ -26,6 +28,11 @@ def pace_key(domain: str) -> str:
     Platforms need no list of their own: under ICANN suffixes all of blogspot.com is one registered domain.
     """
     return domain.lower().rstrip(".")
+
+
+def shard_of(key: str, num_shards: int) -> int:
+    """The shard that owns a pace key: all that shares a pace shares a shard."""
+    return xxh3_64_intdigest(key.encode()) % num_shards
 
 
 class Lease(NamedTuple, Generic[T]):

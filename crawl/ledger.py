@@ -1,19 +1,26 @@
 """What a worker has but not yet made durable: the open WARC segment and the outcomes that belong to it.
 
-A commit is cut off in the event loop and carried out in a thread: segment first, then its outcomes.
+A commit is cut off in the event loop and carried out in a thread, one after another: segment first, then its outcomes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from corpus.errors import FatalError
 from corpus.layout import Store
+from crawl.exchange import Exchange
 from crawl.fetch_config import FetchConfig
 from crawl.outcomes import Outcome, segment_path, write_outcomes
-from crawl.spider import Exchange
 from crawl.warc import SegmentWriter, digest, http_block
+
+TLS_UNVERIFIED = (("X-Crawler-TLS-Verified", "false"),)
+"""WARC field of a response whose server showed no valid certificate, or whose certificate was not looked at."""
 
 
 @dataclass(slots=True)
@@ -57,18 +64,17 @@ class Ledger:
     ) -> None:
         """Write the record of a response into the open segment. Raises FatalError."""
         assert exchange.fetched_at is not None
-        headers = exchange.headers
-        if not self._config.verify_tls and exchange.url.startswith("https:"):
-            headers = (*headers, (b"X-Crawler-TLS-Verified", b"false"))
+        unverified = not self._config.verify_tls and exchange.url.startswith("https:")
         segment = self._open()
         place = segment.add_response(
             exchange.url,
-            block=http_block(exchange.status_line, headers, exchange.wire),
+            block=http_block(exchange.status_line, exchange.headers, exchange.wire),
             payload_digest=payload_digest or digest(exchange.wire),
             fetched_at=exchange.fetched_at,
             ip=exchange.ip,
             truncated=exchange.truncated,
             request_block=exchange.request_block if self._config.store_requests else None,
+            fields=TLS_UNVERIFIED if unverified else (),
         )
         if outcome is not None:
             outcome.warc_file = segment.path
@@ -121,6 +127,39 @@ class Ledger:
         index = self._next_index
         self._next_index += 1
         return index
+
+
+class Committer:
+    """Carries out commits in a thread of its own, so that a slow disk holds up no request."""
+
+    def __init__(self, ledger: Ledger, failed: Callable[[FatalError], None]) -> None:
+        self._ledger = ledger
+        self._failed = failed
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._running: set[asyncio.Future[None]] = set()
+
+    def start(self, commit: Commit | None) -> None:
+        """Begin to carry out a commit, if there is one; what goes wrong is told to `failed`."""
+        if commit is None:
+            return
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._thread, self._ledger.carry_out, commit)
+        self._running.add(future)
+        future.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """Wait for all commits."""
+        if self._running:
+            await asyncio.wait(self._running)
+        self._thread.shutdown()
+
+    def _ended(self, future: asyncio.Future[None]) -> None:
+        self._running.discard(future)
+        error = future.exception()
+        if error is not None:
+            self._failed(
+                error if isinstance(error, FatalError) else FatalError(f"cannot keep pages: {error!r}")
+            )
 
 
 def segment_info(config: FetchConfig) -> dict[str, str]:

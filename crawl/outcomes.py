@@ -51,6 +51,8 @@ class Reason(StrEnum):
     REDIRECT_LIMIT = "redirect_limit"
     REDIRECT_LOOP = "redirect_loop"
     REDIRECT_INVALID = "redirect_invalid"
+    REDIRECT_EXCLUDED = "redirect_excluded"
+    """It led to what the link rules leave out: Wikipedia, Reddit itself, media, files."""
     WRONG_TYPE = "wrong_type"
     """Neither HTML nor plain text."""
     BAD_ENCODING = "bad_encoding"
@@ -61,6 +63,8 @@ class Reason(StrEnum):
     """Dropped by a Scrapy middleware of the operator's."""
     DEFERRED = "deferred"
     """Left when the batch was closed at its deadline."""
+    HANDED_OVER = "handed_over"
+    """It led to a domain of another shard, which goes on with it: never the last word in `pages`."""
     INTERNAL_ERROR = "internal_error"
     """A fault of ours; the log has it."""
 

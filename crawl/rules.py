@@ -21,7 +21,7 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import xxhash
 
@@ -241,6 +241,11 @@ class Rules:
             segment = unquote(segment)
         extension = segment.partition(";")[0].rpartition(".")[2].lower()
         return Fate.FILE_TYPE if extension in self.extensions and "." in segment else None
+
+    def judge_url(self, url: str) -> Fate | None:
+        """The fate of an http(s) address by its host and path; None also for what is no address."""
+        parts = urlsplit(url)
+        return self.judge_host(parts.hostname or "") or self.judge_path(parts.path)
 
     def judge_subreddit(self, subreddit: str | None) -> Fate | None:
         """BLOCKED_SUBREDDIT where the user's list has it, in any case of letters."""

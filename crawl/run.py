@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import time
 from collections.abc import Sequence
 
 from corpus import cli
 from corpus.errors import InputError
 from corpus.manifest import find_manifest
 from corpus.runner import StageResult
-from crawl import dumps, fetch, plan
+from crawl import dumps, fetch, plan, terms
 from crawl.config import CrawlConfig
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,14 @@ def _links(opened: cli.Work, args: argparse.Namespace, config: CrawlConfig) -> S
 def _pages(
     opened: cli.Work, args: argparse.Namespace, config: CrawlConfig, links: StageResult
 ) -> StageResult:
+    config = terms.settled(
+        config,
+        opened.store,
+        opened.batch,
+        slots=opened.executor.slots,
+        now=time.time(),
+        rebuild=args.rebuild,
+    )
     pages = cli.run_stage(opened, "crawl", config, FETCH_STEPS, rebuild=args.rebuild)
     return StageResult(links.up_to_date and pages.up_to_date, {**links.counts, **pages.counts})
 

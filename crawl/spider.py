@@ -1,130 +1,31 @@
-"""The Scrapy side: a spider that asks for work, a queue for it, and a download handler under our limits.
+"""The Scrapy side: a spider that asks for work, a queue for it, and the settings that keep our promises.
 
 Scrapy runs the requests, so its users' settings and middlewares apply. What decides which request goes when, whether
 it may, and what its answer means is not Scrapy's: `crawl.dispatch` hands out requests one by one (`LinkSpider.start`)
 and takes back their exchanges. Scrapy's own robots, retry, redirect, cookie, referer, telnet and remote control parts
-are left out, and so are its handlers for other schemes.
-
-The download handler is our own, on aiohttp's public interface: Scrapy's is private, has one time limit for all, and
-guards no addresses. What it saw of a request, and how far it got, is in the `Exchange` of the request's ticket, whether it succeeded
-or not.
+are left out, and so are its handlers for other schemes; `crawl.download` is the one for http and https.
 """
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import ssl
-import time
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
-import aiohttp
 from scrapy import Request, Spider
-from scrapy.core.downloader.handlers.base import BaseDownloadHandler
 from scrapy.core.scheduler import BaseScheduler
-from scrapy.crawler import Crawler
-from scrapy.exceptions import (
-    CannotResolveHostError,
-    DownloadConnectionRefusedError,
-    DownloadFailedError,
-    DownloadTimeoutError,
-)
-from scrapy.http import Headers, HtmlResponse, Response, TextResponse
+from scrapy.http import Response
 from scrapy.logformatter import LogFormatter
-from yarl import URL
 
-from crawl import addresses
-from crawl.body import (
-    BodyDecoder,
-    BombError,
-    EncodingError,
-    content_encodings,
-    is_page_type,
-    looks_like_text,
-)
+from crawl.download import FetchHandler
+from crawl.exchange import TICKET, Source, Ticket
 from crawl.fetch_config import OWNED_SETTINGS, FetchConfig
-from crawl.outcomes import Reason
-from crawl.resolver import Resolver
 
-TICKET = "ticket"
-"""Key of a request's `Ticket` in its meta."""
-ASIDE_BYTES = 16 << 10
-"""Bytes read of a body that is not a page's (redirects)."""
-LARGE_BYTES = 512 << 10
-"""Beyond this a body waits for one of `LARGE_BODIES` places, which bounds memory whatever servers send."""
-LARGE_BODIES = 4
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 REQUEST_HEADERS = {
     "Accept": "text/html,application/xhtml+xml,text/plain;q=0.9,*/*;q=0.1",
     "Accept-Language": "en,*;q=0.5",
     "Accept-Encoding": "gzip, deflate, br, zstd",
 }
-
-
-class AddressRefusedError(OSError):
-    """The guard's word at a dial."""
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request and what came of it. Times ending in `_at` are monotonic seconds."""
-
-    url: str
-    max_body_bytes: int
-    page: bool = True
-    """Whether a page is wanted: only its types are read. robots.txt is read whatever its type."""
-    started_at: float = 0.0
-    answered_at: float | None = None
-    """When the headers were there: the request had reached the server by then."""
-    ended_at: float = 0.0
-    fetched_at: datetime | None = None
-    ip: str | None = None
-    status: int | None = None
-    status_line: str = ""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    request_block: bytes = b""
-    wire: bytes = b""
-    """The body as received, without transfer coding."""
-    body: bytes = b""
-    """The body without content encodings."""
-    truncated: str | None = None
-    problem: Reason | None = None
-
-    def header(self, name: str) -> str | None:
-        """The first header of that name."""
-        values = self.header_values(name)
-        return values[0] if values else None
-
-    def header_values(self, name: str) -> list[str]:
-        """All headers of that name, in order."""
-        wanted = name.lower().encode()
-        return [value.decode("latin-1") for key, value in self.headers if key.lower() == wanted]
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """Leave to make one request: its exchange, the pace key it goes under, and what the source keeps with it."""
-
-    exchange: Exchange
-    key: str
-    subject: Any
-
-
-class Source(Protocol):
-    """Where a spider gets its requests and brings their exchanges: `crawl.dispatch.Dispatcher`."""
-
-    config: FetchConfig
-    resolver: Resolver
-
-    async def next_ticket(self) -> Ticket | None:
-        """The next request, when it is due; None when there is no more."""
-
-    def finished(self, ticket: Ticket, failure: BaseException | None) -> None:
-        """A request came to its end, well or not."""
 
 
 class LinkSpider(Spider):
@@ -190,157 +91,6 @@ class QuietLogFormatter(LogFormatter):
         return None
 
 
-class FetchHandler(BaseDownloadHandler):
-    """Downloads http and https with aiohttp: every dial judged, every quantity limited."""
-
-    lazy = False
-
-    def __init__(self, crawler: Crawler) -> None:
-        super().__init__(crawler)
-        assert isinstance(crawler.spider, LinkSpider)
-        source = crawler.spider.source
-        config = source.config
-        self._config = config
-        self._networks = config.networks
-        self._large = asyncio.Semaphore(LARGE_BODIES)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=source.resolver,
-                use_dns_cache=False,
-                socket_factory=self._socket,
-                ssl=_tls(config.verify_tls),
-                limit=0,
-                keepalive_timeout=config.keepalive_s or None,
-                force_close=not config.keepalive_s,
-            ),
-            timeout=aiohttp.ClientTimeout(
-                total=config.total_timeout_s,
-                sock_connect=config.connect_timeout_s,
-                sock_read=config.read_timeout_s,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,  # a proxy would dial in our place, past the guard
-            response_class=_Answer,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
-        )
-        # aiohttp would send a request again by itself, at once, when a kept connection turns out dead: a second
-        # request that no pace allowed. There is no public switch in 3.14.
-        self._session._retry_connection = False
-
-    async def download_request(self, request: Request) -> Response:
-        """The answer as Scrapy sees it: decoded. Raises Scrapy's download errors; the exchange has the reason."""
-        ticket = request.meta.get(TICKET)
-        if not isinstance(ticket, Ticket):
-            raise DownloadFailedError(f"{request.url}: not a request of the crawl's own")
-        exchange = ticket.exchange
-        exchange.started_at = time.monotonic()
-        exchange.fetched_at = datetime.now(UTC)
-        try:
-            await self._fetch(request, exchange)
-        except Exception as error:
-            translated = _translated(error, exchange)
-            if translated is error:
-                raise
-            raise translated from error
-        finally:
-            exchange.ended_at = time.monotonic()
-        return _scrapy_response(request, exchange)
-
-    async def close(self) -> None:
-        """Close all connections; requests in flight fail."""
-        await self._session.close()
-
-    async def _fetch(self, request: Request, exchange: Exchange) -> None:
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, values in request.headers.items()
-            for value in values
-        ]
-        url = URL(exchange.url, encoded=True)
-        exchange.request_block = _request_block(url, headers)
-        async with self._session.get(url, headers=headers, allow_redirects=False) as answer:
-            exchange.answered_at = time.monotonic()
-            exchange.ip = answer.peer_ip if isinstance(answer, _Answer) else None
-            exchange.status = answer.status
-            version = answer.version
-            number = f"{version.major}.{version.minor}" if version else "1.1"
-            exchange.status_line = f"HTTP/{number} {answer.status} {answer.reason or ''}"
-            exchange.headers = tuple(answer.raw_headers)
-            if not await self._read_body(answer, exchange):
-                answer.close()  # what is left of the body is not wanted
-
-    async def _read_body(self, answer: aiohttp.ClientResponse, exchange: Exchange) -> bool:
-        """Read what is wanted of the body; whether that was all of it."""
-        status = answer.status
-        if status in REDIRECTS:
-            return await self._read(answer, exchange, [], ASIDE_BYTES)
-        if status not in (200, 203):
-            return False
-        if exchange.page and is_page_type(exchange.header("content-type")) is False:
-            exchange.problem = Reason.WRONG_TYPE
-            return False
-        encodings = content_encodings(exchange.header_values("content-encoding"))
-        try:
-            return await self._read(answer, exchange, encodings, exchange.max_body_bytes)
-        except EncodingError:
-            exchange.problem = Reason.BAD_ENCODING
-        except BombError:
-            exchange.problem = Reason.DECOMPRESSION_BOMB
-        exchange.wire = exchange.body = b""
-        return False
-
-    async def _read(
-        self, answer: aiohttp.ClientResponse, exchange: Exchange, encodings: list[str], max_bytes: int
-    ) -> bool:
-        config = self._config
-        decoder = BodyDecoder(
-            encodings, max_bytes=max_bytes, max_ratio=config.max_ratio, max_encodings=config.max_encodings
-        )
-        wire: list[bytes] = []
-        large = sniffed = False
-        try:
-            async for chunk in answer.content.iter_any():
-                room = config.max_wire_bytes - decoder.wire_bytes
-                decoder.feed(chunk[:room])
-                wire.append(chunk[:room])
-                if exchange.page and not sniffed and decoder.decoded_bytes:
-                    sniffed = True
-                    if not self._is_page(exchange, decoder):
-                        exchange.problem = Reason.WRONG_TYPE
-                        wire.clear()
-                        return False
-                if decoder.full or len(chunk) > room:
-                    exchange.truncated = "length"
-                    return False
-                if not large and decoder.decoded_bytes + decoder.wire_bytes > LARGE_BYTES:
-                    large = True
-                    await self._large.acquire()
-            return True
-        finally:
-            if large:
-                self._large.release()
-            if wire:
-                # Of a plain body, what is stored ends where the decoder stopped.
-                received = b"".join(wire)
-                exchange.body = decoder.body
-                exchange.wire = received if encodings else exchange.body
-
-    @staticmethod
-    def _is_page(exchange: Exchange, decoder: BodyDecoder) -> bool:
-        return exchange.status in REDIRECTS or (
-            is_page_type(exchange.header("content-type")) is True or looks_like_text(decoder.body)
-        )
-
-    def _socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address, if the guard lets it be dialled. Raises AddressRefusedError."""
-        family, kind, protocol, _, address = info
-        why = addresses.refusal(str(address[0]), self._networks, public=not self._config.only_loopback)
-        if why is not None:
-            raise AddressRefusedError(None, why)
-        return socket.socket(family, kind, protocol)
-
-
 def scrapy_settings(config: FetchConfig) -> dict[str, Any]:
     """Settings of the crawl: ours, the operator's, and those of ours that carry promises."""
     ours: dict[str, Any] = {
@@ -377,92 +127,3 @@ def scrapy_settings(config: FetchConfig) -> dict[str, Any]:
     }
     assert promised.keys() == OWNED_SETTINGS
     return {**ours, **config.scrapy_settings, **promised}
-
-
-class _Answer(aiohttp.ClientResponse):
-    """Remembers the peer's address, which a finished response no longer has (aiohttp issue 2205)."""
-
-    peer_ip: str | None = None
-
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        peer = connection.transport.get_extra_info("peername") if connection.transport is not None else None
-        if peer:
-            self.peer_ip = str(peer[0])
-        return await super().start(connection)
-
-
-def _tls(verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _request_block(url: URL, headers: list[tuple[str, str]]) -> bytes:
-    """The request as it is sent, for a WARC request record."""
-    host = url.host_port_subcomponent or ""
-    lines = [f"GET {url.raw_path_qs} HTTP/1.1", f"Host: {host}"]
-    lines += [f"{name}: {value}" for name, value in headers if name.lower() != "host"]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
-
-
-def _translated(error: Exception, exchange: Exchange) -> Exception:
-    """The error in Scrapy's terms; its reason goes to the exchange."""
-    if isinstance(error, aiohttp.ClientError) and _refused(error):
-        exchange.problem = Reason.ADDRESS_REFUSED
-        return DownloadConnectionRefusedError(str(error))
-    for kind, reason, translated in _ERRORS:
-        if isinstance(error, kind):
-            exchange.problem = reason
-            return translated(f"{exchange.url}: {error!r}")
-    return error
-
-
-_ERRORS: tuple[tuple[type[BaseException], Reason, type[Exception]], ...] = (
-    (aiohttp.ConnectionTimeoutError, Reason.CONNECT_FAILED, DownloadTimeoutError),
-    (TimeoutError, Reason.TIMEOUT, DownloadTimeoutError),
-    (aiohttp.InvalidURL, Reason.BAD_URL, DownloadFailedError),
-    (aiohttp.ClientConnectorDNSError, Reason.DNS_FAILED, CannotResolveHostError),
-    (aiohttp.ClientConnectorCertificateError, Reason.TLS_FAILED, DownloadConnectionRefusedError),
-    (aiohttp.ClientSSLError, Reason.TLS_FAILED, DownloadConnectionRefusedError),
-    (aiohttp.ClientConnectorError, Reason.CONNECT_FAILED, DownloadConnectionRefusedError),
-    (aiohttp.ClientResponseError, Reason.BAD_RESPONSE, DownloadFailedError),
-    (aiohttp.ClientError, Reason.CONNECTION_LOST, DownloadFailedError),
-    (OSError, Reason.CONNECTION_LOST, DownloadFailedError),
-    (ValueError, Reason.BAD_URL, DownloadFailedError),
-)
-"""First match wins: what aiohttp raised, the reason recorded, what Scrapy's users see."""
-
-
-def _refused(error: BaseException | None) -> bool:
-    """Whether the guard's refusal is what ended a dial."""
-    seen = 0
-    while error is not None and seen < 8:
-        if isinstance(error, AddressRefusedError):
-            return True
-        if isinstance(error, aiohttp.ClientConnectorError) and isinstance(
-            error.os_error, AddressRefusedError
-        ):
-            return True
-        error, seen = error.__cause__ or error.__context__, seen + 1
-    return False
-
-
-def _scrapy_response(request: Request, exchange: Exchange) -> Response:
-    headers = Headers()
-    for name, value in exchange.headers:
-        if name.lower() not in (b"content-encoding", b"transfer-encoding"):
-            headers.appendlist(name, value)
-    kind: type[Response] = Response
-    if exchange.body:
-        html = b"html" in (headers.get(b"content-type") or b"html").lower()
-        kind = HtmlResponse if html else TextResponse
-    return kind(
-        request.url,
-        status=exchange.status or 0,
-        headers=headers,
-        body=exchange.body,
-        request=request,
-        ip_address=exchange.ip,
-    )

@@ -33,13 +33,16 @@ from scrapy.crawler import AsyncCrawlerRunner
 
 from corpus.errors import FatalError, InputError, WebtextError
 from corpus.layout import Store
-from crawl.dispatch import Dispatcher, Link, Resume
+from crawl.dispatch import Dispatcher
 from crawl.fetch_config import FetchConfig
-from crawl.frontier import pace_key
+from crawl.frontier import pace_key, shard_of
+from crawl.job import Link, Resume
 from crawl.ledger import Ledger
+from crawl.links import LinksConfig
 from crawl.outcomes import Reason, next_index, read_outcomes, remove_orphans
 from crawl.resolver import Resolver
 from crawl.spider import LinkSpider, scrapy_settings
+from crawl.state import HEARTBEAT, alive_at, read_state, write_state
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,7 @@ STOP_GRACE_S = 1.0
 CLOSE_GRACE_S = 0.5
 TOP_DOMAINS = 5
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
+HAND_OVER_COLUMNS = ("target", "redirects")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Spec:
     corpus: str
     shard: int
     links: Path
-    """Parquet with the columns of `LINK_COLUMNS`."""
+    """Parquet with the columns of `LINK_COLUMNS`; for links that were handed over, `HAND_OVER_COLUMNS` too."""
     out_dir: Path
     """Local folder of the shard's own state: outcomes, retry times."""
     warc_prefix: str
@@ -68,6 +72,10 @@ class Spec:
     config: FetchConfig
     deadline: float | None = None
     """Unix seconds after which nothing more is begun."""
+    num_shards: int = 0
+    """Shards of the batch: what leads to a domain of another one is handed over; 0: nothing is."""
+    excluded: LinksConfig | None = None
+    """Its rules leave out targets of redirects as they leave out links."""
 
 
 def read_spec(path: str) -> Spec:
@@ -82,6 +90,8 @@ def read_spec(path: str) -> Spec:
             warc_prefix=document["warc_prefix"],
             config=FetchConfig.model_validate(document["config"]),
             deadline=document.get("deadline"),
+            num_shards=int(document.get("num_shards", 0)),
+            excluded=LinksConfig.model_validate(document["excluded"]) if "excluded" in document else None,
         )
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{path}: no worker spec ({error!r})") from error
@@ -119,7 +129,9 @@ def run(spec: Spec) -> int:
 
 def _read_links(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, columns=list(LINK_COLUMNS))
+        present = pq.read_schema(path).names
+        columns = [*LINK_COLUMNS, *(name for name in HAND_OVER_COLUMNS if name in present)]
+        return pq.read_table(path, columns=columns)
     except (OSError, pa.ArrowException, KeyError) as error:
         raise InputError(f"{path}: no links ({error})") from error
 
@@ -172,6 +184,9 @@ class _Shard:
         self._num_done = num_done
         self._doc_ids = links["doc_id"].combine_chunks()
         self._urls = links["url"].combine_chunks()
+        handed = all(name in links.schema.names for name in HAND_OVER_COLUMNS)
+        self._targets = links["target"].combine_chunks() if handed else None
+        self._redirects = links["redirects"].combine_chunks() if handed else None
         config = spec.config
         self._resolver = Resolver(
             connect_to=config.endpoints,
@@ -181,7 +196,16 @@ class _Shard:
             cache_s=config.dns_cache_s,
         )
         self._ledger = Ledger(store, spec.warc_prefix, spec.out_dir, config, first_index=first_index)
-        self._dispatcher = Dispatcher(config, self._resolver, self._ledger, self._link, total=links.num_rows)
+        rules = spec.excluded.rules() if spec.excluded is not None else None
+        self._dispatcher = Dispatcher(
+            config,
+            self._resolver,
+            self._ledger,
+            self._link,
+            total=links.num_rows,
+            owns=lambda key: not spec.num_shards or shard_of(key, spec.num_shards) == spec.shard,
+            excluded=lambda url: rules is not None and rules.judge_url(url) is not None,
+        )
         self._stopped = asyncio.Event()
 
     async def fetch(self) -> int:
@@ -218,11 +242,14 @@ class _Shard:
         await runner.crawl(crawler, source=self._dispatcher)
 
     def _link(self, row: int) -> Link:
-        return Link(self._doc_ids[row].as_py(), self._urls[row].as_py())
+        doc_id, url = self._doc_ids[row].as_py(), self._urls[row].as_py()
+        if self._targets is None or self._redirects is None:
+            return Link(doc_id, url)
+        return Link(doc_id, url, self._targets[row].as_py(), tuple(self._redirects[row].as_py()))
 
     def _fill(self) -> None:
         """Give the links to the dispatcher, with what is remembered of an earlier run."""
-        state = self._read_state()
+        state = read_state(self._spec.out_dir)
         now, wall = time.monotonic(), time.time()
         shift = now - wall
         quiet_until = now + max(0.0, self._quiet_until() - wall)
@@ -256,30 +283,13 @@ class _Shard:
 
     def _quiet_until(self) -> float:
         """Unix seconds before which no domain is asked: an earlier worker may just have done so, and been killed."""
-        try:
-            alive_at = self._heartbeat.stat().st_mtime
-        except FileNotFoundError:
+        lived = alive_at(self._spec.out_dir)
+        if lived is None:
             return 0.0
-        return alive_at + PROGRESS_S + self._spec.config.delay_s * (1 + self._spec.config.jitter_frac)
-
-    @property
-    def _heartbeat(self) -> Path:
-        return self._spec.out_dir / "heartbeat"
-
-    @property
-    def _state_path(self) -> Path:
-        return self._spec.out_dir / "state.json"
-
-    def _read_state(self) -> dict[str, Any]:
-        try:
-            state: dict[str, Any] = json.loads(self._state_path.read_bytes())
-        except (FileNotFoundError, ValueError):
-            return {}
-        return state
+        return lived + PROGRESS_S + self._spec.config.delay_s * (1 + self._spec.config.jitter_frac)
 
     def _save_state(self) -> None:
-        state = self._dispatcher.state(time.monotonic(), time.time())
-        Store(str(self._spec.out_dir)).write_bytes(self._state_path.name, json.dumps(state).encode())
+        write_state(self._spec.out_dir, self._dispatcher.state(time.monotonic(), time.time()))
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -296,7 +306,7 @@ class _Shard:
         """Progress, heartbeat and saves, until cancelled."""
         saved_at = time.monotonic()
         while True:
-            self._heartbeat.touch()
+            (self._spec.out_dir / HEARTBEAT).touch()
             self._progress()
             if self._dispatcher.error is not None:
                 self._stopped.set()

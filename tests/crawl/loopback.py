@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus.layout import Store, open_corpus
+from corpus.runner import commit_table
+from corpus.schemas import LINKS
+from corpus.tables import read_table, write_part
 from corpus.urls import registered_domain
 from crawl import worker
 from crawl.fetch_config import FetchConfig
@@ -116,6 +125,7 @@ class Shard:
     port: int
     config: dict[str, Any] = field(default_factory=dict)
     deadline: float | None = None
+    excluded: dict[str, Any] | None = None
 
     def links(self, urls: Sequence[str], scores: Sequence[int] | None = None) -> None:
         rows = [(doc_id(url), url, registered_domain(url.split("/")[2].partition(":")[0])) for url in urls]
@@ -143,6 +153,8 @@ class Shard:
             "config": FetchConfig.model_validate(settings).model_dump(mode="json"),
             "deadline": self.deadline,
         }
+        if self.excluded is not None:
+            document["excluded"] = self.excluded
         path = self.folder / "spec.json"
         path.write_text(json.dumps(document))
         return path
@@ -163,28 +175,129 @@ class Shard:
         return {row["url"]: row for row in rows}
 
 
+@dataclass
+class Batch:
+    """A corpus whose links are committed, fetched through the door."""
+
+    folder: Path
+    root: str
+    port: int
+    config: dict[str, Any] = field(default_factory=dict)
+    num_parts: int = 2
+    name: str = "b"
+
+    def links(self, urls: Sequence[str]) -> None:
+        """Commit the links of the batch."""
+        store = open_corpus(self.root, create=True)
+        rows = sorted(map(_link_row, urls), key=lambda row: row["doc_id"])
+        parts = [
+            write_part(
+                store,
+                LINKS.folder(self.name),
+                f"part-{index:05}.parquet",
+                LINKS,
+                [
+                    pa.Table.from_pylist(
+                        [row for row in rows if int(row["doc_id"][:8], 16) * self.num_parts >> 32 == index],
+                        LINKS.schema,
+                    )
+                ],
+                index,
+                self.num_parts,
+            )
+            for index in range(self.num_parts)
+        ]
+        commit_table(store, LINKS, self.name, parts, num_parts=self.num_parts)
+
+    @property
+    def arguments(self) -> list[str]:
+        """For `crawl.run`."""
+        settings: dict[str, Any] = {
+            "allow_networks": ["127.0.0.0/8"],
+            "connect_to": {"*.test": f"127.0.0.1:{self.port}"},
+            "max_in_flight_per_ip": 64,
+            "retry_delay_s": 0.1,
+            **self.config,
+        }
+        tables = {name: value for name, value in settings.items() if isinstance(value, dict)}
+        lines = ["[crawl.fetch]"]
+        lines += [f"{name} = {json.dumps(value)}" for name, value in settings.items() if name not in tables]
+        for name, table in tables.items():
+            lines += [
+                f"[crawl.fetch.{name}]",
+                *(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in table.items()),
+            ]
+        path = self.folder / f"{self.name}.toml"
+        path.write_text("\n".join(lines))
+        return ["--corpus", self.root, "--batch", self.name, "--only", "fetch", "--config", str(path)]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The door as a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "crawl.run", *self.arguments, *arguments],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def crawl(self, *arguments: str) -> list[dict[str, Any]]:
+        """Run the door to its end; the rows of `pages`."""
+        process = self.start(*arguments)
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+        return self.pages()
+
+    def pages(self) -> list[dict[str, Any]]:
+        """The committed rows."""
+        rows: list[dict[str, Any]] = read_table(Store(self.root), "pages", self.name).to_pylist()
+        return rows
+
+
+def _link_row(url: str) -> dict[str, Any]:
+    return {
+        "doc_id": doc_id(url),
+        "url": url,
+        "url_key": url,
+        "domain": registered_domain(url.split("/")[2].partition(":")[0]),
+        "score": 3,
+        "score_sum": 3,
+        "num_submissions": 1,
+        "submission_id": "x",
+        "subreddit": "x",
+        "title": "",
+        "created": datetime(2024, 1, 1, tzinfo=UTC),
+        "over_18": False,
+    }
+
+
 def doc_id(url: str) -> str:
     return hashlib.md5(url.encode(), usedforsecurity=False).hexdigest()
 
 
 class serving:  # noqa: N801 - a context manager in the manner of contextlib's
-    """A web in a thread of its own."""
+    """A web in a thread of its own, at one port of 127.0.0.1 and, if more are wanted, of the addresses after it."""
 
-    def __init__(self, web: Web) -> None:
+    def __init__(self, web: Web, num_addresses: int = 1, tls: ssl.SSLContext | None = None) -> None:
         self.web = web
+        self.addresses = [f"127.0.0.{number}" for number in range(1, num_addresses + 1)]
+        self.tls = tls
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
 
     def __enter__(self) -> Web:
         self.thread.start()
-        start = asyncio.start_server(self.web.serve, "127.0.0.1", 0)
-        self.server = asyncio.run_coroutine_threadsafe(start, self.loop).result()
-        self.web.port = self.server.sockets[0].getsockname()[1]
+        self.servers: list[asyncio.Server] = []
+        for address in self.addresses:
+            start = asyncio.start_server(self.web.serve, address, self.web.port, ssl=self.tls)
+            self.servers.append(asyncio.run_coroutine_threadsafe(start, self.loop).result())
+            self.web.port = self.servers[0].sockets[0].getsockname()[1]
         return self.web
 
     def __exit__(self, *error: object) -> None:
         async def close() -> None:
-            self.server.close()
+            for server in self.servers:
+                server.close()
             tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in tasks:
                 task.cancel()
@@ -194,3 +307,17 @@ class serving:  # noqa: N801 - a context manager in the manner of contextlib's
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()
+
+
+def gaps(hits: list[Hit]) -> list[float]:
+    """Seconds between one request's arrival and the next one's."""
+    return [after.began - before.began for before, after in pairwise(hits)]
+
+
+def assert_polite(web: Web, delay_s: float, *, groups: dict[str, list[str]] | None = None) -> None:
+    hosts = {hit.host for hit in web.hits}
+    for members in (groups or {host: [host] for host in hosts}).values():
+        hits = sorted((hit for hit in web.hits if hit.host in members), key=lambda hit: hit.began)
+        for before, after in pairwise(hits):
+            assert after.began >= before.ended - 0.002, "two in flight"
+        assert all(gap >= delay_s - 0.005 for gap in gaps(hits)), (members, min(gaps(hits), default=None))

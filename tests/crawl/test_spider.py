@@ -226,11 +226,35 @@ def test_requests_name_the_crawler_and_carry_no_state(web: Web, shard: Shard) ->
 
 
 def test_robots_tags_are_heeded_when_asked(web: Web, shard: Shard) -> None:
-    web.on("a.test/x", ok(PAGE, "X-Robots-Tag: otherbot: noindex, NoAI"))
-    assert (
-        shard.crawl(["http://a.test/x"], refuse_robots_tags=["noai"])["http://a.test/x"]["reason"]
-        == "robots_tag"
+    web.on("a.test/header", ok(PAGE, "X-Robots-Tag: otherbot: noindex", "X-Robots-Tag: NoAI"))
+    web.on("a.test/meta", ok(b"<head><META content='noai, noindex' name=robots></head>" + PAGE))
+    web.on("a.test/theirs", ok(PAGE, "X-Robots-Tag: otherbot: noai"))
+    outcomes = shard.crawl(
+        [f"http://a.test/{name}" for name in ("header", "meta", "theirs")], refuse_robots_tags=["noai"]
     )
+    assert [row["reason"] for row in sorted(outcomes.values(), key=lambda row: row["url"])] == [
+        "robots_tag",
+        "robots_tag",
+        None,
+    ]
+
+
+def test_link_rules_hold_for_targets_of_redirects(web: Web, shard: Shard) -> None:
+    targets = {
+        "wiki": "https://en.wikipedia.org/wiki/X",
+        "reddit": "http://www.reddit.com/r/x",
+        "file": "/paper.pdf",
+        "blocked": "http://sub.blocked.test/",
+        "fine": "/page",
+    }
+    for name, target in targets.items():
+        web.on(f"a.test/{name}", moved(target))
+    (shard.folder / "hosts").write_text("blocked.test\n")
+    shard.excluded = {"blocked_hosts_file": str(shard.folder / "hosts")}
+    outcomes = shard.crawl([f"http://a.test/{name}" for name in targets])
+    found = {name: outcomes[f"http://a.test/{name}"]["reason"] for name in targets}
+    assert found == dict.fromkeys(targets, Reason.REDIRECT_EXCLUDED) | {"fine": None}
+    assert {hit.host for hit in web.hits} == {"a.test"}
 
 
 def test_scrapy_opens_no_door_of_its_own() -> None:

@@ -21,7 +21,7 @@ from corpus.layout import Store
 from crawl import worker
 from crawl.outcomes import Outcome, Reason, outcome_files, read_outcomes, to_table
 from crawl.warc import iter_responses, read_response
-from tests.crawl.loopback import Hit, Shard, Web, ok, serving
+from tests.crawl.loopback import Shard, Web, assert_polite, gaps, ok, serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,20 +41,6 @@ def wait_for_hits(web: Web, count: int, process: subprocess.Popen[str], timeout_
     while len(web.hits) < count and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
     assert len(web.hits) >= count, process.communicate()[1] if process.poll() is not None else "too slow"
-
-
-def gaps(hits: list[Hit]) -> list[float]:
-    """Seconds between one request's arrival and the next one's."""
-    return [after.began - before.began for before, after in pairwise(hits)]
-
-
-def assert_polite(web: Web, delay_s: float, *, groups: dict[str, list[str]] | None = None) -> None:
-    hosts = {hit.host for hit in web.hits}
-    for members in (groups or {host: [host] for host in hosts}).values():
-        hits = sorted((hit for hit in web.hits if hit.host in members), key=lambda hit: hit.began)
-        for before, after in pairwise(hits):
-            assert after.began >= before.ended - 0.002, "two in flight"
-        assert all(gap >= delay_s - 0.005 for gap in gaps(hits)), (members, min(gaps(hits), default=None))
 
 
 def assert_complete(shard: Shard, urls: list[str]) -> dict[str, dict[str, Any]]:
@@ -273,6 +259,7 @@ def kill_and_rerun(web: Web, shard: Shard, urls: list[str], draw: random.Random)
         process.communicate()
 
 
+@pytest.mark.soak
 def test_kill_nine_loses_nothing_and_stays_polite(web: Web, shard: Shard) -> None:
     urls = [f"http://h{i % 10}.test/{i}" for i in range(200)]
     shard.config.update(delay_s=0.05, latency_factor=0, segment_bytes=4096, flush_s=0.2)

@@ -1,0 +1,94 @@
+"""A shard's own state: a local folder that its worker writes, and what is kept of it elsewhere.
+
+The folder holds committed outcomes, `state.json` (retry times and paces, Unix seconds) and `heartbeat`, whose time says
+when a worker last lived. On an object store `Mirror` keeps a copy, so that losing the node loses no committed segment.
+Between the rounds of a fetch the paces are handed on to whoever asks the domains next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from corpus.layout import Store
+
+STATE = "state.json"
+HEARTBEAT = "heartbeat"
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """`state.json` of a shard's folder; empty where there is none, or none that can be read."""
+    try:
+        state: dict[str, Any] = json.loads((folder / STATE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return state
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Replace `state.json` as a whole. Raises FatalError (disk)."""
+    Store(str(folder)).write_bytes(STATE, json.dumps(state).encode())
+
+
+def alive_at(folder: Path) -> float | None:
+    """Unix seconds at which a worker of this folder last lived; None if none ever did."""
+    try:
+        return (folder / HEARTBEAT).stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def bequeath(store: Store, paces: str, shard: int, folder: Path) -> None:
+    """Put what is known of the paces of a shard's domains below `paces`."""
+    state = read_state(folder)
+    known = {name: state.get(name, {}) for name in ("crawl_delay_s", "postponed")}
+    store.write_bytes(
+        f"{paces}/{shard:05}.json", json.dumps({**known, "alive_at": alive_at(folder)}).encode()
+    )
+
+
+def inherit(store: Store, paces: str, folder: Path) -> None:
+    """Begin a folder that has no state yet with all paces known of earlier rounds."""
+    if (folder / STATE).exists():
+        return
+    known = [store.read_json(path) for path, _ in store.files(paces)]
+    state = {
+        name: {key: value for each in known for key, value in each[name].items()}
+        for name in ("crawl_delay_s", "postponed")
+    }
+    write_state(folder, state)
+    lived = max((each["alive_at"] or 0.0 for each in known), default=0.0)
+    if lived and alive_at(folder) is None:
+        (folder / HEARTBEAT).touch()
+        os.utime(folder / HEARTBEAT, (lived, lived))
+
+
+class Mirror:
+    """Keeps a shard's local state on an object store too, so that losing the node loses no committed segment."""
+
+    def __init__(self, store: Store, durable: str, folder: Path) -> None:
+        self._store = store
+        self._durable = durable
+        self._folder = folder
+        self._saved: dict[str, int] = {}
+
+    def restore(self) -> None:
+        """Bring what an earlier attempt saved to this node."""
+        if self._store.is_local:
+            return
+        for path, _ in self._store.files(self._durable):
+            target = self._folder / path.rpartition("/")[2]
+            target.write_bytes(self._store.read_bytes(path))
+            self._saved[target.name] = target.stat().st_mtime_ns
+
+    def save(self) -> None:
+        """Save the files that changed since the last time."""
+        if self._store.is_local:
+            return
+        for path in sorted(self._folder.glob("*")):
+            changed = path.stat().st_mtime_ns
+            if path.is_file() and not path.name.startswith(".") and self._saved.get(path.name) != changed:
+                self._store.write_bytes(f"{self._durable}/{path.name}", path.read_bytes())
+                self._saved[path.name] = changed

@@ -1,0 +1,201 @@
+"""The fetch of a whole batch through its door, several workers at a time, with the server's log as the referee."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpus.errors import InputError
+from corpus.layout import Store
+from corpus.urls import registered_domain
+from crawl import terms
+from crawl.config import CrawlConfig
+from crawl.fetch_config import FetchConfig, deadline_at
+from crawl.frontier import shard_of
+from crawl.outcomes import Reason
+from crawl.warc import iter_responses
+from tests.crawl.loopback import Batch, Web, assert_polite, moved, serving
+
+ADDRESSES = 64
+DELAY_S = 0.1
+
+
+@pytest.fixture
+def wide_web() -> Iterator[Web]:
+    with serving(Web(), ADDRESSES) as running:
+        yield running
+
+
+def domain(number: int) -> str:
+    return f"n{number}.test"
+
+
+def scripted(web: Web, num_domains: int, pages_each: int, *, far: bool = False) -> list[str]:
+    """Links of hosts on many addresses; every third page lies behind a redirect to the next domain, some behind two."""
+    urls = []
+    for number in range(num_domains):
+        for page in range(pages_each):
+            host = f"{'ab'[page % 2]}.{domain(number)}"
+            urls.append(f"http://{host}/{page}")
+            if page % 3 == 0:
+                web.on(
+                    f"{host}/{page}", moved(f"http://c.{domain((number + 1) % num_domains)}/{number}-{page}")
+                )
+            if far and page == 3:
+                hop = f"c.{domain((number + 1) % num_domains)}/{number}-3"
+                web.on(hop, moved(f"http://d.{domain((number + 2) % num_domains)}/{number}-far"))
+    return urls
+
+
+def batch(folder: Path, web: Web, num_domains: int, **config: Any) -> Batch:
+    places = {f"*.{domain(i)}": f"127.0.0.{i % ADDRESSES + 1}:{web.port}" for i in range(num_domains)}
+    settings = {
+        "connect_to": places,
+        "delay_s": DELAY_S,
+        "latency_factor": 0,
+        "flush_s": 0.2,
+        "segment_age_s": 0.5,
+    }
+    return Batch(folder, str(folder / "corpus"), web.port, {**settings, **config})
+
+
+def assert_law_abiding(web: Web, pages: list[dict[str, Any]], urls: list[str], root: str) -> None:
+    """Each link one row, each stored page one record that it points to, each domain at one pace whoever asks."""
+    assert sorted(row["url"] for row in pages) == sorted(urls)
+    assert {row["reason"] for row in pages} == {None}
+    groups = defaultdict(list)
+    for host in {hit.host for hit in web.hits}:
+        groups[registered_domain(host)].append(host)
+    assert_polite(web, DELAY_S, groups=groups)
+    store = Store(root)
+    stored = Counter(
+        (path, response.url, response.status)
+        for path, _ in store.files("pages/b")
+        if path.endswith(".warc.gz")
+        for response in iter_responses(store, path)
+    )
+    for row in pages:
+        assert stored[row["warc_file"], row["final_url"], 200] == 1
+    assert sum(count for (_, _, status), count in stored.items() if status == 200) == len(urls)
+
+
+def kill_one_worker(web: Web, after: int, process: Any) -> bool:
+    """kill -9 a fetching process of the run, once the web has had so many requests."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until and process.poll() is None:
+        if len(web.hits) >= after:
+            children = [pid for pid in descendants(process.pid) if b"crawl.worker" in command_line(pid)]
+            if children:
+                os.kill(random.choice(children), signal.SIGKILL)
+                return True
+        time.sleep(0.01)
+    return False
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for each in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = each.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(words[1]) == pid:
+            child = int(each.parent.name)
+            found += [child, *descendants(child)]
+    return found
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_two_workers_one_of_which_is_killed(wide_web: Web, tmp_path: Path) -> None:
+    """Redirects across shards, kill -9 in the middle: no domain ever has two requests, or one too early."""
+    urls = scripted(wide_web, 8, 5)
+    run = batch(tmp_path, wide_web, 8, shards=2)
+    run.links(urls)
+    process = run.start("--workers", "2")
+    assert kill_one_worker(wide_web, 15, process)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    pages = run.pages()
+    assert_law_abiding(wide_web, pages, urls, run.root)
+    by_url = {row["url"]: row for row in pages}
+    moved_on = by_url[f"http://b.{domain(0)}/3"]
+    assert moved_on["redirects"] == [f"http://b.{domain(0)}/3"]
+    assert moved_on["final_url"] == f"http://c.{domain(1)}/0-3"
+    owners = {shard_of(domain(i), 2) for i in range(8)}
+    assert owners == {0, 1}, "both shards have domains, or nothing was handed over"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("kills", [0, 3])
+def test_any_number_of_workers(tmp_path: Path, workers: int, kills: int) -> None:
+    with serving(Web(), ADDRESSES) as web:
+        urls = scripted(web, 64, 12, far=True)
+        run = batch(tmp_path, web, 64, shards=4)
+        run.links(urls)
+        process = run.start("--workers", str(workers))
+        for number in range(kills):
+            assert kill_one_worker(web, 100 * (number + 1), process)
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+        assert_law_abiding(web, run.pages(), urls, run.root)
+        far = next(row for row in run.pages() if row["url"] == f"http://b.{domain(0)}/3")
+        assert far["redirects"] == [f"http://b.{domain(0)}/3", f"http://c.{domain(1)}/0-3"]
+        assert far["final_url"] == f"http://d.{domain(2)}/0-far"
+
+
+def settle(
+    run: Batch, *, slots: int = 8, now: float = 1000.0, rebuild: bool = False, **fetch: Any
+) -> FetchConfig:
+    config = CrawlConfig(fetch=FetchConfig(**fetch))
+    return terms.settled(config, Store(run.root), run.name, slots=slots, now=now, rebuild=rebuild).fetch
+
+
+def test_shards_are_fixed_at_the_first_start(tmp_path: Path) -> None:
+    run = Batch(tmp_path, str(tmp_path / "corpus"), 80)
+    run.links([f"http://a.test/{i}" for i in range(1200)])
+    assert settle(run).shards == 3, "a process for few links is not worth its start"
+    assert settle(run, slots=1).shards == settle(run, slots=64, shards=3).shards == 3
+    with pytest.raises(InputError, match="shards is 5, but the fetch of batch 'b' was begun with 3"):
+        settle(run, shards=5)
+    with pytest.raises(InputError, match="max_body_bytes"):
+        settle(run, max_body_bytes=1 << 20)
+    assert settle(run, shards=5, rebuild=True).shards == 5
+    assert settle(run).shards == 5
+
+
+def test_a_deadline_counts_from_the_first_start(tmp_path: Path) -> None:
+    run = Batch(tmp_path, str(tmp_path / "corpus"), 80)
+    run.links(["http://a.test/"])
+    assert settle(run, now=1000.0).deadline == ""
+    assert settle(run, now=5000.0, deadline="1.5h").deadline == "1970-01-01T01:46:40+00:00"
+    assert deadline_at("1970-01-02T00:00", 5.0) == 86400.0
+    assert deadline_at("1970-01-02T01:00+01:00", 5.0) == 86400.0
+    with pytest.raises(ValueError, match="deadline"):
+        FetchConfig(deadline="soon")
+
+
+def test_a_batch_is_closed_at_its_deadline(web: Web, tmp_path: Path) -> None:
+    run = Batch(tmp_path, str(tmp_path / "corpus"), web.port, {"delay_s": 0.5, "deadline": "6s"})
+    urls = [f"http://a.test/{i}" for i in range(60)]
+    run.links(urls)
+    pages = run.crawl("--executor", "serial")
+    assert sorted(row["url"] for row in pages) == sorted(urls)
+    reasons = Counter(row["reason"] for row in pages)
+    assert reasons.keys() <= {None, Reason.DEFERRED}
+    assert reasons[Reason.DEFERRED] > 0
+    assert len(web.hits) <= reasons[None] + 2, "robots.txt, and at most one cut off"
