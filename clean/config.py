@@ -8,6 +8,7 @@ from clean.archives import ArchivesConfig
 from clean.extract import ExtractConfig
 from clean.language import LanguageConfig
 from clean.normalize import NormalizeConfig
+from clean.personal import PersonalConfig
 from clean.quality import QualityConfig
 from clean.sandbox import SandboxConfig
 from clean.wikipedia import WikipediaConfig
@@ -22,5 +23,6 @@ class CleanConfig(Section):
     normalize: NormalizeConfig = Field(default_factory=NormalizeConfig)
     language: LanguageConfig = Field(default_factory=LanguageConfig)
     wikipedia: WikipediaConfig = Field(default_factory=WikipediaConfig)
+    personal: PersonalConfig = Field(default_factory=PersonalConfig)
     quality: QualityConfig = Field(default_factory=QualityConfig)
     sandbox: SandboxConfig = Field(default_factory=SandboxConfig)

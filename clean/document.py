@@ -11,7 +11,7 @@ from datetime import date
 
 import msgspec
 
-from clean import language, metadata, normalize, quality, wikipedia
+from clean import language, metadata, normalize, personal, quality, wikipedia
 from clean.config import CleanConfig
 from clean.decode import decode
 from clean.extract import extractor
@@ -95,12 +95,17 @@ def document_function(config: CleanConfig) -> DocumentFunction:
         judged = quality.judge(normal.text, config.quality)
         if judged.reason is not None:
             return Dropped(judged.reason, f"{len(judged.text.split())} words", notes)
+        text, shown = judged.text, _one_line(title, config)
+        if config.personal.replace:
+            replaced = personal.replace(text)
+            text, shown = replaced.text, personal.replace(shown).text if shown else None
+            notes += ["email_replaced"] * replaced.num_emails + ["ip_replaced"] * replaced.num_ips
         return Document(
-            text=judged.text,
-            title=_one_line(title, config),
+            text=text,
+            title=shown,
             language=told.label,
             language_score=told.score,
-            num_words=len(judged.text.split()),
+            num_words=len(text.split()),
             published_day=published.toordinal() if published else None,
             extractor=PLAIN_TEXT if kind == PLAIN_TEXT else config.extract.extractor,
             notes=notes,

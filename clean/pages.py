@@ -67,7 +67,7 @@ STEP = Map(
     joins={LINKS: _LINK_COLUMNS},
     writes=(DOCUMENTS, DOCUMENTS_DROPPED),
     conserves=(DOCUMENTS, DOCUMENTS_DROPPED),
-    sections=("extract", "normalize", "language", "wikipedia", "quality", "sandbox"),
+    sections=("extract", "normalize", "language", "wikipedia", "quality", "personal", "sandbox"),
     load=load,
 )
 

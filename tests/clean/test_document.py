@@ -70,6 +70,19 @@ def test_plain_text_stays_as_it_is(document: Callable[[Page], Result]) -> None:
     assert (result.extractor, result.title) == (PLAIN_TEXT, None)
 
 
+def test_addresses_of_people_are_replaced_when_asked() -> None:
+    text = "Write to jane@firm.co.uk, or jane@firm.co.uk, from 8.8.8.8: she answers every letter. " * 9
+    config = CleanConfig.model_validate({"personal": {"replace": True}})
+    told = document_function(config)(page(text.encode(), "text/plain"))
+    assert isinstance(told, Document)
+    assert "firm" not in told.text
+    assert told.notes.count("email_replaced") == 18
+    assert told.notes.count("ip_replaced") == 9
+    untold = document_function(CleanConfig())(page(text.encode(), "text/plain"))
+    assert isinstance(untold, Document)
+    assert untold.text == text.strip()
+
+
 def test_wikipedia_goes_by_either_address(document: Callable[[Page], Result]) -> None:
     linked = Page("https://t.example/x", "https://en.wikipedia.org/wiki/Owl", "text/html", None, b"<p>x")
     result = document(linked)

@@ -20,6 +20,7 @@ from clean.pages import process
 from clean.reasons import Reason
 from clean.sandbox import Failure, Sandbox, SandboxConfig
 from corpus.errors import RetryableError
+from tests.clean.poison import GOOD, POISON
 
 HERE = Path(__file__).parent
 LIMITS = SandboxConfig(cpu_s=0.3, memory_mb=128)
@@ -119,25 +120,6 @@ def _alive(pid: int) -> bool:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:4]
     except FileNotFoundError:
         return False
-
-
-GOOD = b"<html><body><article>" + b"".join(
-    b"<p>Paragraph %d of a good page, which nobody may lose because of its neighbours.</p>" % i
-    for i in range(9)
-)
-POISON = {
-    "nesting": b"<div>" * 1_000_000 + b"x",
-    "nested formatting": b"<p>" + b"<font><p>" * 100_000 + b"x",
-    "attribute": b"<p title='" + b"a" * 15_000_000 + b"'>x",
-    "many attributes": b"<p " + b" ".join(b"a%d=1" % i for i in range(200_000)) + b">x",
-    "wide cell": GOOD + b"<table><tr><td colspan=9007199254740991>x</table>",
-    "rows": b"<table>" + b"<tr><td>some cell</td><td>1</td></tr>" * 200_000,
-    "open tags": b"<" * 3_000_000,
-    "entities": b"<p>" + b"&#99999999999;" * 200_000,
-    "combining marks": ("<p>a" + "\u0315\u0300" * 200_000).encode(),
-    "comments": b"<!--" * 1_000_000,
-    "too large": b"a" * 20_000_001,
-}
 
 
 def test_poison_costs_no_neighbour() -> None:
