@@ -102,7 +102,9 @@ def door(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None
     )
     try:
         return body(argv)
-    except Interrupted as error:
+    except (Interrupted, KeyboardInterrupt) as error:
+        if not isinstance(error, Interrupted):
+            error = Interrupted(signal.SIGINT)
         print(f"{error}; what is done is kept. Go on with: {command}", file=sys.stderr)
         return error.exit_code
     except WebtextError as error:

@@ -16,6 +16,7 @@ import os
 import pickle
 import secrets
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -41,7 +42,7 @@ SINGLE_THREADED = {
 
 
 CANCEL_GRACE_S = 6.0
-"""What a cancelled task on Ray has to save its state; a local worker's children see their input close instead."""
+"""What cancelled tasks have to save their state before they are ended by force."""
 
 
 class Status(StrEnum):
@@ -184,8 +185,9 @@ class PoolExecutor:
             if cancel or worker.key is not None:
                 worker.process.terminate()
             worker.pipe.close()
+        deadline = time.monotonic() + CANCEL_GRACE_S
         for worker in self._workers:
-            worker.process.join(5)
+            worker.process.join(max(0.0, deadline - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
@@ -293,7 +295,8 @@ def resident_bytes(pid: int | None = None) -> int:
 def _work(pipe: Any) -> None:
     """The life of a pool process: take a task, do it, tell, until the pipe closes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # A task that has a process of its own, as the fetch has, ends it on the way out.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     limit_threads()
     sending = threading.Lock()

@@ -13,6 +13,7 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from pathlib import Path
 from corpus import cli, funnel
 from corpus.demo import checks, dump, web
 from corpus.demo.server import DemoServer
-from corpus.errors import FatalError, InputError
+from corpus.errors import FatalError, InputError, Interrupted
 from corpus.layout import Store
 from corpus.progress import duration
 
@@ -72,7 +73,7 @@ def _main(argv: Sequence[str] | None) -> int:
     dump_path = folder / "RS_demo.zst"
     expected = dump.write_dump(demo, dump_path)
     testset = demo.write_testset(folder / "testsets")
-    with DemoServer(demo.answers) as server:
+    with cli.interruptible(), DemoServer(demo.answers) as server:
         config = write_config(folder, server.port, testset, args.pages)
         for command in _commands(folder, dump_path, config, train=not args.without_training):
             _run(command)
@@ -153,10 +154,21 @@ def _commands(folder: Path, dump_path: Path, config: Path, *, train: bool) -> li
 
 
 def _run(command: list[str]) -> None:
-    """Run one door as a person would, its output going where ours goes. Raises FatalError when it fails."""
+    """Run one door as a person would, its output going where ours goes.
+
+    Raises FatalError when it fails, Interrupted (after the door has ended in order) when we are asked to stop.
+    """
     print(f"\n$ python -m {shlex.join(command)}", flush=True)
     started = time.monotonic()
-    code = subprocess.run([sys.executable, "-m", *command], check=False, env=os.environ).returncode
+    process = subprocess.Popen([sys.executable, "-m", *command], env=os.environ)
+    try:
+        code = process.wait()
+    except Interrupted:
+        process.send_signal(
+            signal.SIGINT
+        )  # a second one, where the terminal sent it to both, changes nothing
+        process.wait()
+        raise
     if code != 0:
         raise FatalError(f"python -m {command[0]} ended with exit code {code}; its message is above")
     print(f"  ({duration(time.monotonic() - started)})", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,21 @@ def test_every_end_is_told_apart_and_costs_nobody_else(executor: Executor) -> No
     assert "ZeroDivisionError: division by zero (fail, toy_tasks.py:" in outcomes[1].error
     assert isinstance(outcomes[3].exception, InputError)
     assert "6 s" in outcomes[4].error
+
+
+def test_a_cancelled_task_leaves_in_order_before_the_executor_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), os.path.dirname(toy_tasks.__file__)]))
+    mark = tmp_path / "at work"
+    with open_executor("pool", 1) as executor:
+        executor.submit(0, toy_tasks.leave_in_order, str(mark))
+        deadline = time.monotonic() + 60
+        while not mark.exists():
+            executor.wait(0.1)
+            assert time.monotonic() < deadline
+        executor.close(cancel=True)
+        assert not mark.exists()
 
 
 def test_memory_error_is_out_of_memory(executor: Executor) -> None:

@@ -36,6 +36,16 @@ def sleep(payload: float, report: Report) -> None:
     time.sleep(payload)
 
 
+def leave_in_order(payload: str, report: Report) -> None:
+    with open(payload, "x"):
+        pass
+    try:
+        time.sleep(60)
+    finally:
+        time.sleep(0.3)
+        os.unlink(payload)
+
+
 def exhaust(payload: Any, report: Report) -> None:
     raise MemoryError("asked for the moon")
 
