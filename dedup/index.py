@@ -7,13 +7,14 @@ that made them, which are in the manifest; another's index is refused with both 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from corpus.errors import InputError
+from corpus.errors import InputError, PartitionError
 from corpus.layout import Store, table_dir
-from corpus.manifest import Input, Manifest, find_manifest
+from corpus.manifest import Input, Manifest, Part, find_manifest
 from corpus.runner import earlier_batches
 from corpus.step import Context
 from dedup import ids
@@ -67,7 +68,7 @@ def read_matching(store: Store, manifest: Manifest, wanted: np.ndarray) -> tuple
     if wanted.size:
         first, last = part_of_keys(wanted[[0, -1]], manifest.num_parts).tolist()
         for part in manifest.parts[first : last + 1]:
-            with store.open_input(f"{table_dir('bands', manifest.batch)}/{part.file}") as stream:
+            with _open_part(store, manifest, part) as stream:
                 file = pq.ParquetFile(stream)
                 for group in range(file.num_row_groups):
                     found = file.read_row_group(group, columns=["key"], use_threads=False)["key"].to_numpy()
@@ -86,6 +87,18 @@ def read_matching(store: Store, manifest: Manifest, wanted: np.ndarray) -> tuple
                     keys.append(found[hit])
                     docs.append(ids.pack(rows["doc_id"].filter(hit)))
     return np.concatenate(keys), np.concatenate(docs)
+
+
+def _open_part(store: Store, manifest: Manifest, part: Part) -> Any:
+    """Raises: PartitionError for a part that is gone: trying again would not bring it back."""
+    path = f"{table_dir('bands', manifest.batch)}/{part.file}"
+    try:
+        return store.open_input(path)
+    except FileNotFoundError as error:
+        raise PartitionError(
+            f"{store.root}: the index of batch {manifest.batch!r} lacks {path}; bring the file back, or make it again with "
+            f"`python -m dedup.run --corpus {store.root} --batch {manifest.batch} --rebuild`"
+        ) from error
 
 
 def _check_parameters(store: Store, manifest: Manifest, config: DedupConfig) -> None:

@@ -160,6 +160,21 @@ def test_a_batch_waits_for_those_before_it(made_corpus: New, capsys: pytest.Capt
     assert "--batch first" in message
 
 
+def test_a_lost_part_of_an_earlier_index_is_named(
+    made_corpus: New, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = made_corpus()
+    corpus.add("first", [Page("a b c d e f")], 1)
+    assert corpus.dedup("first") == 0
+    (corpus.root / "bands" / "first" / "part-00000.parquet").unlink()
+    corpus.add("second", [Page("a b c d e f g")], 1)
+    assert corpus.dedup("second") == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "lacks bands/first/part-00000.parquet" in message
+    assert "--batch first --rebuild" in message
+    assert not corpus.store.exists("verdicts/second/manifest.json")
+
+
 def test_another_index_is_refused_with_both_values(
     made_corpus: New, capsys: pytest.CaptureFixture[str]
 ) -> None:
