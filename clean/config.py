@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from clean.archives import ArchivesConfig
+from clean.boilerplate import BoilerplateConfig
 from clean.extract import ExtractConfig
 from clean.language import LanguageConfig
 from clean.normalize import NormalizeConfig
@@ -25,4 +26,7 @@ class CleanConfig(Section):
     wikipedia: WikipediaConfig = Field(default_factory=WikipediaConfig)
     personal: PersonalConfig = Field(default_factory=PersonalConfig)
     quality: QualityConfig = Field(default_factory=QualityConfig)
+    boilerplate: BoilerplateConfig = Field(default_factory=BoilerplateConfig)
     sandbox: SandboxConfig = Field(default_factory=SandboxConfig)
+    marks: bool = False
+    """Whether licences and opt-outs that pages name are kept as a table `marks` beside `documents`."""

@@ -8,6 +8,7 @@ any day; whoever fetched the page on some day can tell that a later date of publ
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date
 from html import unescape
 
@@ -43,6 +44,13 @@ _DATE_KEYS = (
 def head_marks(html: str) -> dict[str, str]:
     """The page's `<meta>` marks: lower-case name or property to content; the first of a name stays."""
     marks: dict[str, str] = {}
+    for key, content in metas(html):
+        marks.setdefault(key, content)
+    return marks
+
+
+def metas(html: str) -> Iterator[tuple[str, str]]:
+    """Lower-case name or property, and content, of the page's `<meta>` elements that have both."""
     for match in _META.finditer(html, 0, HEAD_CHARS):
         attributes = {
             found[1].lower(): found[2] or found[3] or found[4] or ""
@@ -51,8 +59,7 @@ def head_marks(html: str) -> dict[str, str]:
         key = attributes.get("property") or attributes.get("name") or attributes.get("itemprop")
         content = attributes.get("content")
         if key and content:
-            marks.setdefault(key.lower(), content)
-    return marks
+            yield key.lower(), content
 
 
 def title(html: str, marks: dict[str, str]) -> str | None:

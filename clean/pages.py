@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date
 from functools import lru_cache, partial
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -21,7 +21,7 @@ from clean.config import CleanConfig
 from clean.document import Document, Dropped, Page, Result
 from clean.reasons import Reason
 from clean.sandbox import Failure, Sandbox
-from corpus.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES
+from corpus.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, Table
 from corpus.step import Context, Joins, Map, MapFunction, Output
 from crawl import warc
 
@@ -38,12 +38,11 @@ def fetched(pages: pa.Table) -> pa.Table:
 
 
 def load(config: CleanConfig, context: Context) -> MapFunction:
-    """The step's function: the sandbox is this process's own and outlives the task."""
-    sandbox = _sandbox(config.model_dump_json())
-    read = partial(warc.read_responses, context.store)
+    """The step's function."""
+    made = load_made(config, context)
 
     def apply(pages: pa.Table, joins: Joins) -> Output:
-        return make_documents(pages, joins[LINKS.name], read, lambda page: process(page, sandbox))
+        return in_tables(made(pages, joins))
 
     return apply
 
@@ -84,11 +83,15 @@ def process(page: Page, sandbox: Sandbox) -> Result:
     return Dropped(answer.reason, answer.detail) if isinstance(answer, Failure) else _decode_result(answer)
 
 
-def make_documents(pages: pa.Table, links: pa.Table, read: ReadFunction, document: ProcessFunction) -> Output:
-    """Documents and dropped pages, both in the order of the rows of `pages`.
+class Made(NamedTuple):
+    """What became of a page, and its row of `documents` or of `documents_dropped`."""
 
-    `links` holds at least the rows of these pages. Counts: `kept`, one per reason, and the notes of every page.
-    """
+    result: Result
+    row: dict[str, Any]
+
+
+def make(pages: pa.Table, links: pa.Table, read: ReadFunction, document: ProcessFunction) -> list[Made]:
+    """What became of each page, in the order of the rows. `links` holds at least the rows of these pages."""
     rows = pages.to_pylist()
     results: list[Result | None] = [None] * len(rows)
     in_file_order = sorted(range(len(rows)), key=lambda index: _place(rows[index]))
@@ -98,23 +101,42 @@ def make_documents(pages: pa.Table, links: pa.Table, read: ReadFunction, documen
         for index, response in zip(indices, _responses(read, warc_file, places), strict=True):
             results[index] = _result(rows[index], response, document)
     link_of = links.take(pc.index_in(pages["doc_id"], links["doc_id"])).to_pylist()
-    documents, dropped, counts = [], [], Counter[str]()
+    made = []
     for row, link, result in zip(rows, link_of, results, strict=True):
         assert result is not None
+        if isinstance(result, Document):
+            made.append(Made(result, _document_row(row, link, result)))
+        else:
+            made.append(Made(result, _dropped_row(row, result)))
+    return made
+
+
+def in_tables(made: Sequence[Made]) -> Output:
+    """Documents and dropped pages, in the order given. Counts: `kept`, one per reason, and the notes of every page."""
+    counts = Counter[str]()
+    rows: dict[Table, list[dict[str, Any]]] = {DOCUMENTS: [], DOCUMENTS_DROPPED: []}
+    for result, row in made:
         counts.update(result.notes)
         if isinstance(result, Document):
             counts["kept"] += 1
-            documents.append(_document_row(row, link, result))
+            rows[DOCUMENTS].append(row)
         else:
             counts[str(result.reason)] += 1
-            dropped.append(_dropped_row(row, result))
+            rows[DOCUMENTS_DROPPED].append(row)
     return Output(
-        {
-            DOCUMENTS.name: pa.Table.from_pylist(documents, DOCUMENTS.schema),
-            DOCUMENTS_DROPPED.name: pa.Table.from_pylist(dropped, DOCUMENTS_DROPPED.schema),
-        },
-        counts,
+        {table.name: pa.Table.from_pylist(each, table.schema) for table, each in rows.items()}, counts
     )
+
+
+def load_made(config: CleanConfig, context: Context) -> Callable[[pa.Table, Joins], list[Made]]:
+    """Gives what became of pages; the sandbox is this process's own and outlives the task."""
+    sandbox = _sandbox(config.model_dump_json())
+    read = partial(warc.read_responses, context.store)
+
+    def made(pages: pa.Table, joins: Joins) -> list[Made]:
+        return make(pages, joins[LINKS.name], read, lambda page: process(page, sandbox))
+
+    return made
 
 
 def _place(row: dict[str, Any]) -> tuple[str, int, int]:

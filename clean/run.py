@@ -7,11 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clean import intake, pages
+from clean import boilerplate_steps, intake, marks, pages
 from clean.config import CleanConfig
 from corpus import cli
+from corpus.runner import AnyStep
 
-STEPS = (pages.STEP,)
+STEPS: tuple[AnyStep, ...] = (pages.STEP,)
+
+
+def steps(config: CleanConfig) -> tuple[AnyStep, ...]:
+    """The steps that the settings ask for."""
+    documents = boilerplate_steps.STEPS if config.boilerplate.remove else STEPS
+    return (*documents, marks.STEP) if config.marks else documents
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +40,7 @@ def _body(argv: Sequence[str] | None) -> int:
     with cli.work(args, "clean.run", create=bool(args.warc)) as opened:
         if args.warc:
             _take_in(opened, args.warc, config, rebuild=args.rebuild)
-        result = cli.run_stage(opened, "clean", config, STEPS, rebuild=args.rebuild)
+        result = cli.run_stage(opened, "clean", config, steps(config), rebuild=args.rebuild)
         return cli.finish(args, opened.store, "clean", result)
 
 

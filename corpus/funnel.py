@@ -5,7 +5,7 @@ from __future__ import annotations
 from corpus.layout import Store
 from corpus.manifest import Manifest, find_manifest
 
-ORDER = ("links", "pages", "documents", "documents_dropped", "verdicts", "tokens", "spans")
+ORDER = ("links", "pages", "documents", "documents_dropped", "marks", "verdicts", "tokens", "spans")
 WIDTH = 28
 
 

@@ -21,6 +21,7 @@ DOORS = {
     "pages": "crawl.run",
     "documents": "clean.run",
     "documents_dropped": "clean.run",
+    "marks": "clean.run --set clean.marks=true",
     "signatures": "dedup.run",
     "verdicts": "dedup.run",
     "bands": "dedup.run",

@@ -110,6 +110,18 @@ DOCUMENTS_DROPPED = Table(
         ]
     ),
 )
+MARKS = Table(
+    name="marks",
+    schema=pa.schema(
+        [
+            _required("doc_id", pa.string()),
+            _required("opt_outs", pa.list_(pa.string())),
+            _required("licenses", pa.list_(pa.string())),
+        ]
+    ),
+)
+"""One row per document where `clean.marks` asks for it: what the page says about its use."""
+
 SIGNATURES = Table(
     name="signatures",
     schema=pa.schema(
@@ -170,7 +182,18 @@ TOKENS = Table(name="tokens", schema=tokens_schema(1024, 2))
 
 TABLES = {
     table.name: table
-    for table in (LINKS, PAGES, DOCUMENTS, DOCUMENTS_DROPPED, SIGNATURES, VERDICTS, BANDS, TOKENS, SPANS)
+    for table in (
+        LINKS,
+        PAGES,
+        DOCUMENTS,
+        DOCUMENTS_DROPPED,
+        MARKS,
+        SIGNATURES,
+        VERDICTS,
+        BANDS,
+        TOKENS,
+        SPANS,
+    )
 }
 
 

@@ -15,7 +15,7 @@ from xxhash import xxh3_128_hexdigest
 
 from clean import run
 from clean.document import Document, Dropped, Page, Result
-from clean.pages import fetched, make_documents
+from clean.pages import fetched, in_tables, make
 from clean.reasons import Reason
 from corpus.layout import Store, open_corpus
 from corpus.manifest import read_manifest
@@ -100,7 +100,7 @@ def test_every_page_is_in_one_table_and_files_are_read_forwards(places: list[tup
         return Document(f"{each.url} {each.body.decode()}", None, "en", 0.9, 2, None, "x", ["seen"])
 
     pages, links = tables(rows)
-    output = make_documents(pages, links, read, document)
+    output = in_tables(make(pages, links, read, document))
     documents, dropped = (
         output.tables["documents"].to_pylist(),
         output.tables["documents_dropped"].to_pylist(),
@@ -132,7 +132,9 @@ def test_the_header_that_was_stored_tells_the_kind_and_the_link_names_the_page()
         return Document("t", "Title", "en", 0.5, 1, 737122, "plain", [])
 
     pages, links = tables([row])
-    output = make_documents(pages, links, lambda file, places: iter([response(b"x", "text/plain")]), document)
+    output = in_tables(
+        make(pages, links, lambda file, places: iter([response(b"x", "text/plain")]), document)
+    )
     assert seen == [Page("http://e.org/1", "http://e.org/moved", "text/plain", AT.toordinal(), b"x")]
     (made,) = output.tables["documents"].to_pylist()
     assert (made["url"], made["domain"], made["subreddit"]) == ("http://e.org/1", "example.org", "owls")

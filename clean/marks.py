@@ -1,0 +1,85 @@
+"""What pages say about their use: licences and opt-outs, kept as a table beside `documents` where asked for.
+
+A step of its own over the stored pages: asking for it later extracts nothing again. Nothing is dropped by it; what a
+mark means for a corpus is for whoever uses the corpus to decide.
+
+Opt-outs, by the words that sites use: robots directives (`noai`, `noimageai`, `noindex`, `none`, `noarchive`) in
+`<meta name=robots>`, in the meta of a named crawler or in `X-Robots-Tag`; the TDM reservation protocol (W3C community report, 2024).
+Licences: Creative Commons addresses that the page links, as `by-sa/4.0`; those marked rel=license alone where there are any.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clean.config import CleanConfig
+from clean.metadata import metas
+from clean.pages import fetched
+from corpus.schemas import DOCUMENTS, MARKS, PAGES
+from corpus.step import Context, Joins, Map, MapFunction, Output
+from crawl import warc
+
+DIRECTIVES = frozenset({"noai", "noimageai", "noindex", "none", "noarchive"})
+_ROBOTS_NAME = re.compile(r"robots|[\w-]{0,40}bot|google-extended")
+_DIRECTIVE = re.compile(r"[\w-]{2,40}")
+_LICENSE = re.compile(r"creativecommons\.org/(?:licenses|publicdomain)/([a-z][a-z+-]{1,20}/\d\.\d)", re.I)
+_TAG_WITH_LICENSE = re.compile(
+    r"<(?:a|link)\s[^<>]{0,600}?rel\s*=\s*[\"']?[^\"'<>]{0,60}\blicense\b[^<>]{0,600}>", re.I
+)
+
+
+def opt_outs(html: str, headers: warc.Headers) -> list[str]:
+    """What a page asks not to be used for: directives, `tdm-reservation` where that is 1; sorted, each once."""
+    said = [content for name, content in metas(html) if _ROBOTS_NAME.fullmatch(name)]
+    said += [value for name, value in headers if name.lower() == "x-robots-tag"]
+    found = {word for each in said for word in _DIRECTIVE.findall(each.lower())} & DIRECTIVES
+    fields = [*metas(html), *((name.lower(), value) for name, value in headers)]
+    if any(name == "tdm-reservation" and value.strip() == "1" for name, value in fields):
+        found.add("tdm-reservation")
+    return sorted(found)
+
+
+def licenses(html: str) -> list[str]:
+    """The Creative Commons licences that a page names, as `by-sa/4.0`; sorted, each once."""
+    if "creativecommons.org/" not in html.lower():
+        return []
+    marked = _licenses(match[0] for match in _TAG_WITH_LICENSE.finditer(html))
+    return sorted(marked or _licenses([html]))
+
+
+def _licenses(texts: Iterable[str]) -> set[str]:
+    return {match[1].lower() for text in texts for match in _LICENSE.finditer(text)}
+
+
+def _load(config: CleanConfig, context: Context) -> MapFunction:
+    def apply(pages: pa.Table, joins: Joins) -> Output:
+        kept = pages.filter(pc.is_in(pages["doc_id"], joins[DOCUMENTS.name]["doc_id"].combine_chunks()))
+        rows = []
+        counts: Counter[str] = Counter()
+        for row in kept.to_pylist():
+            response = warc.read_response(
+                context.store, row["warc_file"], row["warc_offset"], row["warc_length"]
+            )
+            html = response.body.decode("latin-1")  # every mark is ASCII
+            asked, licensed = opt_outs(html, response.headers), licenses(html)
+            counts.update([*(f"opt_out_{each}" for each in asked), *(f"license_{each}" for each in licensed)])
+            rows.append({"doc_id": row["doc_id"], "opt_outs": asked, "licenses": licensed})
+        return Output({MARKS.name: pa.Table.from_pylist(rows, MARKS.schema)}, counts)
+
+    return apply
+
+
+STEP = Map(
+    name="clean/marks",
+    reads=PAGES,
+    columns=("doc_id", "reason", "warc_file", "warc_offset", "warc_length"),
+    where=fetched,
+    joins={DOCUMENTS: ("doc_id",)},
+    writes=(MARKS,),
+    load=_load,
+)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clean import run
+from clean.marks import licenses, opt_outs
+from corpus.layout import open_corpus
+from corpus.manifest import read_manifest
+from corpus.tables import read_table
+from tests.clean.foreign import archive
+
+
+@pytest.mark.parametrize(
+    ("html", "headers", "found"),
+    [
+        ('<meta name="robots" content="noai, noimageai">', [], ["noai", "noimageai"]),
+        ("<META CONTENT='NoIndex,follow' NAME=ROBOTS>", [], ["noindex"]),
+        ("<meta name=robots content=index><meta name=ccbot content=noai>", [], ["noai"]),
+        ("", [("X-Robots-Tag", "otherbot: noai"), ("x-robots-tag", "noarchive")], ["noai", "noarchive"]),
+        ("<meta name=tdm-reservation content=1>", [], ["tdm-reservation"]),
+        ("", [("TDM-Reservation", "1")], ["tdm-reservation"]),
+        ("<meta name=tdm-reservation content=0>", [], []),
+        ("<meta name=robots content='index, follow, max-snippet:-1'>", [], []),
+        ("<meta name=description content='noai none'><p>noai", [], []),
+    ],
+)
+def test_opt_outs(html: str, headers: list[tuple[str, str]], found: list[str]) -> None:
+    assert opt_outs(html, headers) == found
+
+
+@pytest.mark.parametrize(
+    ("html", "found"),
+    [
+        ('<a rel="license" href="https://creativecommons.org/licenses/by-sa/4.0/">', ["by-sa/4.0"]),
+        ("<link rel='foaf license' href=http://creativecommons.org/publicdomain/zero/1.0/>", ["zero/1.0"]),
+        ("<a href='//CreativeCommons.org/licenses/by/3.0/us/'>CC</a>", ["by/3.0"]),
+        (
+            "<a href='//creativecommons.org/licenses/by/2.0'></a>"
+            "<a rel=license href='//creativecommons.org/licenses/by-nc/4.0'></a>",
+            ["by-nc/4.0"],
+        ),
+        ("<p>creativecommons.org/about is no licence", []),
+        ("", []),
+    ],
+)
+def test_licenses(html: str, found: list[str]) -> None:
+    assert licenses(html) == found
+
+
+def test_marks_are_kept_when_asked_and_extract_nothing_again(tmp_path: Path) -> None:
+    prose = b"".join(b"<p>Sentence %d tells of the owl in the tower of the church.</p>" % i for i in range(9))
+    asks = b"<html><head><meta name=robots content=noai></head><body><article>" + prose
+    gives = (
+        b"<html><body><article>"
+        + prose
+        + b"<a rel=license href=//creativecommons.org/licenses/by/4.0/>CC</a>"
+    )
+    answers = [
+        (f"http://e.example/{name}", "200 OK", body, {"Content-Type": "text/html"} | more)
+        for name, body, more in (
+            ("asks", asks, {}),
+            ("gives", gives, {"X-Robots-Tag": "noindex"}),
+            ("dropped", b"<p>short", {}),
+        )
+    ]
+    path = tmp_path / "x.warc"
+    path.write_bytes(archive(answers))
+    argv = ["--corpus", str(tmp_path / "c"), "--batch", "b", "--workers", "1"]
+    assert run.main([*argv, "--warc", str(path)]) == 0
+    store = open_corpus(str(tmp_path / "c"))
+    before = read_manifest(store, "documents", "b")
+    assert run.main([*argv, "--set", "clean.marks=true"]) == 0
+    assert read_manifest(store, "documents", "b") == before
+    urls = {row["doc_id"]: row["url"] for row in read_table(store, "documents", "b").to_pylist()}
+    marks = {urls[row.pop("doc_id")][-5:]: row for row in read_table(store, "marks", "b").to_pylist()}
+    assert marks == {
+        "/asks": {"opt_outs": ["noai"], "licenses": []},
+        "gives": {"opt_outs": ["noindex"], "licenses": ["by/4.0"]},
+    }
+    assert read_manifest(store, "marks", "b").counts == {
+        "license_by/4.0": 1,
+        "opt_out_noai": 1,
+        "opt_out_noindex": 1,
+    }
