@@ -70,7 +70,7 @@ def document_function(config: CleanConfig) -> DocumentFunction:
         if kind is None:
             return Dropped(Reason.CONTENT_TYPE, media_type(page.content_type) or "unknown")
         source = decode(page.body, page.content_type)
-        notes = [f"charset_by_{source.source}"]
+        notes = [f"charset:{source.source}"]
         if kind == PLAIN_TEXT:
             raw, title, published = source.text, None, None
         else:
@@ -84,7 +84,7 @@ def document_function(config: CleanConfig) -> DocumentFunction:
         if not raw.strip():
             return Dropped(Reason.EXTRACT_EMPTY, None, notes)
         normal = normalize.normalize(raw, config.normalize)
-        notes += [f"normalized_{change}" for change in normal.changes]
+        notes += [f"normalized:{change}" for change in normal.changes]
         if reason := normalize.judge(normal, config.normalize):
             return Dropped(reason, None, notes)
         if reason := wikipedia.judge_content(source.text, normal.text, config.wikipedia):

@@ -20,9 +20,12 @@ def text(store: Store, batch: str) -> str:
 
 
 def _section(manifest: Manifest) -> list[str]:
+    """Rows and bytes, then the reasons by size, then the notes (names with a colon), which add nothing up."""
     read = int(manifest.details.get("rows_read", 0))
     lines = [f"  {manifest.table:<{WIDTH - 2}}{manifest.rows:>12,} rows {_size(manifest.bytes):>10}"]
-    for reason, count in sorted(manifest.counts.items(), key=lambda item: (-item[1], item[0])):
+    for reason, count in sorted(
+        manifest.counts.items(), key=lambda item: (":" in item[0], -item[1], item[0])
+    ):
         share = f"{count / read:>8.1%}" if read and count <= read else ""
         lines.append(f"    {reason:<{WIDTH - 4}}{count:>12,}{share}")
     return lines

@@ -97,7 +97,7 @@ def _batch(store: Store, batch: str) -> str:
 
 
 def _bars(name: str, manifest: Manifest) -> Iterable[Bar]:
-    counts = Counter(manifest.counts)
+    counts = Counter({reason: count for reason, count in manifest.counts.items() if ":" not in reason})
     if name == "links":
         kept = counts.pop("kept", 0)
         again = [(reason, counts.pop(reason)) for reason in ("seen_before",) if counts.get(reason)]

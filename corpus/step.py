@@ -48,6 +48,7 @@ class Output:
 
     tables: dict[str, pa.Table]
     counts: Counter[str] = field(default_factory=Counter)
+    """By reason, and they add up to the rows read. A name with a colon (`charset:header`) is a note on such rows."""
 
 
 @dataclass(slots=True)

@@ -119,7 +119,7 @@ def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
         kept = verdicts["kept"].to_numpy()
         keys = joins[KEYS.name]["keys"].take(pa.array(ids.places(doc[kept], joins[KEYS.name]["doc_id"])))
         counts = Counter("kept" if row["kept"] else row["reason"] for row in rows)
-        counts["cut"] = sum(bool(row["cuts"]) for row in rows)
+        counts["cut:test_overlap"] = sum(bool(row["cuts"]) for row in rows)
         kept_keys = pa.table({"doc_id": documents["doc_id"].filter(kept), "keys": keys})
         return Output({VERDICTS.name: verdicts, KEPT_KEYS.name: kept_keys}, +counts)
 

@@ -273,7 +273,7 @@ def load_writer(config: Any, context: Context) -> PartFunction:
             }
         for split in SPLITS:
             counts[f"{split}_documents"] += writers[split].tokens.num_documents
-            counts[f"{split}_tokens"] += writers[split].tokens.num_tokens
+            counts[f"tokens:{split}"] += writers[split].tokens.num_tokens
         return Written(parts=parts, rows_read=rows_read, counts=counts)
 
     return write

@@ -98,5 +98,5 @@ def test_the_door_removes_a_site_s_lines_and_nothing_is_lost(warc_file: Path, tm
     assert [row["reason"] for row in dropped] == ["too_short"]
     counts = read_manifest(store, "documents", "b").counts
     assert (counts["boilerplate_lines"], counts["kept"], counts["too_short"]) == (13, 15, 1)
-    assert sum(count for name, count in counts.items() if name.startswith("charset_by")) == 16
+    assert sum(count for name, count in counts.items() if name.startswith("charset:")) == 16
     assert store.folders("work/b") == []

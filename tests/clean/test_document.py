@@ -57,7 +57,7 @@ def test_a_document_has_its_columns(document: Callable[[Page], Result]) -> None:
     assert result.num_words == len(result.text.split()) == 126
     assert result.text.count("\n") == 8
     assert result.extractor == "trafilatura-fast"
-    assert "charset_by_detector" in result.notes
+    assert "charset:detector" in result.notes
 
 
 def test_plain_text_stays_as_it_is(document: Callable[[Page], Result]) -> None:
