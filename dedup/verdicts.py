@@ -179,7 +179,12 @@ def _verifier(
                 position += values.size
     log.info("%s pages of large buckets are compared one by one", f"{asked.size:,}")
     spool.flush()
-    stored = np.memmap(spool, np.uint64, "r", shape=(position,)) if position else np.zeros(0, np.uint64)
+    # As a plain array: a slice of a memmap object costs ten times as much as one of its array.
+    stored = (
+        np.asarray(np.memmap(spool, np.uint64, "r", shape=(position,)))
+        if position
+        else np.zeros(0, np.uint64)
+    )
 
     def verify(earlier: int, later: int) -> tuple[float, bool]:
         left, right = (stored[start[page] : start[page] + size[page]] for page in (earlier, later))
