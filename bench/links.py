@@ -59,9 +59,7 @@ def _generate(folder: str, rows: int, month: str | None) -> tuple[str, str]:
     with path.open("wb") as stream, zstandard.ZstdCompressor(level=3).stream_writer(stream) as writer:
         for era in chosen:
             lines = eras.dump(era, SEED, rows).lines
-            writer.write(
-                b"".join(line + b"\n" for line in lines if line.endswith(b"}") and line.startswith(b"{"))
-            )
+            writer.write(b"".join(line + b"\n" for line in lines if _is_whole(line)))
     return str(path), f"generated rows of {', '.join(era.month for era in chosen)}, seed {SEED}"
 
 
@@ -105,7 +103,8 @@ def ours(path: str) -> Work:
 
 
 def ours_rows(path: str) -> Work:
-    from crawl.submissions import decode_block, open_rows, whole_number
+    from crawl.rows import open_rows
+    from crawl.submissions import decode_block, whole_number
 
     def work() -> Turn:
         rows = 0

@@ -1,4 +1,4 @@
-"""The settings of the crawl: `[crawl.links]` and `[crawl.fetch]`."""
+"""The settings of the crawl: `[crawl.links]`, `[crawl.reading]` and `[crawl.fetch]`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from corpus.config import Section
 from crawl.fetch_config import FetchConfig
 from crawl.links import LinksConfig
+from crawl.memory import ReadingConfig
 
 
 class CrawlConfig(Section):
@@ -14,6 +15,8 @@ class CrawlConfig(Section):
 
     links: LinksConfig = LinksConfig()
     """Dumps to links."""
+    reading: ReadingConfig = ReadingConfig()
+    """Memory of the readers."""
     fetch: FetchConfig = FetchConfig()
     """Links to pages."""
 

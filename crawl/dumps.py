@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from xxhash import xxh3_128_hexdigest
 
+from corpus.errors import InputError
 from corpus.layout import Store
 from corpus.manifest import Input, find_manifest
 from corpus.runner import earlier_batches
@@ -24,12 +26,23 @@ from corpus.step import (
     one_bucket_per_part,
 )
 from corpus.tables import read_file
-from crawl import links, retry
+from crawl import containers, grouping, links, memory, retry
 from crawl.config import CrawlConfig
+from crawl.maturity import ImmatureScoresError, ScoreStatistics, immature_among
+from crawl.outcomes import Reason
 
 OPTION = "--dumps"
 BYTES_PER_PART = 64 << 20
 """Compressed dump bytes behind one part of `links` when the config leaves the number open."""
+
+
+PASSING_BY_THE_NEXT_BATCH = retry.PASSING_REASONS | {
+    Reason.HOST_UNREACHABLE,
+    Reason.ROBOTS_UNREACHABLE,
+    Reason.DEFERRED,
+    Reason.INTERNAL_ERROR,
+}
+"""Reasons without a page that say nothing of next month: the network, a host that was down, a deadline, a fault of ours."""
 
 
 def num_parts(store: Store, batch: str, dumps: Sequence[str], config: CrawlConfig) -> int:
@@ -42,28 +55,76 @@ def num_parts(store: Store, batch: str, dumps: Sequence[str], config: CrawlConfi
     return max(4, -(-total_bytes(dumps, OPTION) // BYTES_PER_PART))
 
 
+def require_memory(paths: Sequence[str], limit_bytes: int) -> None:
+    """Refuse dumps that cannot be read under the limit. Raises: InputError naming dump, need and setting."""
+    for path in paths:
+        with open_source(path, OPTION) as stream:
+            needed = containers.memory_bytes(stream)
+        if needed > limit_bytes:
+            raise InputError(
+                f"--dumps {path}: reading it takes {needed >> 20:,} MiB of memory, the limit is {limit_bytes >> 20:,} MiB; "
+                f"raise it with --set crawl.reading.memory_bytes={needed}, or use a machine with more"
+            )
+
+
 def _depends(config: CrawlConfig, context: Context) -> list[Input]:
-    """The dumps, and the earlier batches whose pages are not linked again."""
-    earlier = []
-    for batch in earlier_batches(context.store, context.batch):
-        manifest = find_manifest(context.store, "links", batch)
-        assert manifest is not None
-        earlier.append(Input(table="links", batch=batch, fingerprint=manifest.fingerprint))
-    return [identity(path, OPTION, "dump") for path in context.files] + earlier
+    """The dumps, the content of the block lists, and the earlier batches whose pages are not linked again.
+
+    What a second try may fetch follows from those batches' `pages`, so with `retry_failed` they count as well.
+    """
+    tables = ("links", "pages") if config.links.retry_failed else ("links",)
+    found = [
+        (table, batch, find_manifest(context.store, table, batch))
+        for batch in earlier_batches(context.store, context.batch)
+        for table in tables
+    ]
+    earlier = [
+        Input(table=table, batch=batch, fingerprint=manifest.fingerprint)
+        for table, batch, manifest in found
+        if manifest is not None
+    ]
+    rules = Input(table="rules", batch=config.links.preset.value, fingerprint=config.links.rules().digest())
+    return [*(identity(path, OPTION, "dump") for path in context.files), rules, *earlier]
 
 
 def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
     def scatter(path: str) -> Iterator[Scattered]:
         counts: Counter[str] = Counter()
+        statistics = ScoreStatistics()
         with open_source(path, OPTION) as stream:
-            for batch in links.read_dump(
-                stream, name=path, config=config.links, counts=counts, on_progress=context.report
-            ):
-                table = pa.Table.from_batches([batch])
-                yield Scattered(table, part_of(table["doc_id"], context.num_parts), _take(counts))
+            needed = containers.memory_bytes(stream)
+            stream.seek(0)
+            with memory.reserved(needed, config.reading.limit_bytes()):
+                for batch in links.read_dump(
+                    stream,
+                    name=path,
+                    config=config.links,
+                    counts=counts,
+                    on_progress=context.report,
+                    statistics=statistics,
+                ):
+                    table = pa.Table.from_batches([batch])
+                    yield Scattered(table, part_of(table["doc_id"], context.num_parts), _take(counts))
+        context.store.write_bytes(_statistics_path(context, path), statistics.to_json())
         yield Scattered(links.SUBMISSIONS.empty_table(), np.zeros(0, np.int64), _take(counts))
 
     return scatter
+
+
+def _statistics_path(context: Context, dump: str) -> str:
+    return f"{context.scratch}/scores/{xxh3_128_hexdigest(dump.encode())}.json"
+
+
+def _compare_scores(context: Context) -> None:
+    """Judge the dumps' scores beside each other. Raises: ImmatureScoresError naming those taken too early."""
+    dumps = {
+        path: ScoreStatistics.from_json(context.store.read_bytes(_statistics_path(context, path)))
+        for path in context.files
+    }
+    found = immature_among(dumps)
+    if found:
+        others = f"; and so for {', '.join(each.name for each in found[1:])}" if len(found) > 1 else ""
+        raise ImmatureScoresError(f"{found[0]}{others}")
 
 
 def _take(counts: Counter[str]) -> Counter[str]:
@@ -77,7 +138,9 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
     earlier = earlier_batches(context.store, context.batch)
 
     def reduce(index: int, submissions: pa.Table) -> Output:
-        grouped, counts = links.group(submissions, config.links)
+        if index == 0 and not config.links.allow_immature_scores:
+            _compare_scores(context)  # once for the batch, before anything of it is committed
+        grouped, counts = grouping.group(submissions, config.links)
         seen = _seen(context, earlier, index, config.links.retry_failed)
         new = grouped.filter(pc.invert(pc.is_in(grouped["doc_id"], seen)))
         if grouped.num_rows > new.num_rows:
@@ -110,9 +173,9 @@ def _seen(context: Context, earlier: Sequence[str], index: int, retry_failed: bo
 
 
 def _may_pass(rows: pa.Table) -> pa.ChunkedArray:
-    """Which rows of pages another try may fetch."""
+    """Which rows of pages another try, weeks later, may fetch."""
     return pc.or_(
-        pc.is_in(rows["reason"], pa.array(sorted(retry.PASSING_REASONS), pa.string())),
+        pc.is_in(rows["reason"], pa.array(sorted(PASSING_BY_THE_NEXT_BATCH), pa.string())),
         pc.is_in(rows["status"], pa.array(sorted(retry.PASSING_STATUSES), pa.int16())),
     )
 

@@ -1,8 +1,8 @@
-"""Outbound links of a dump: which submissions link to a page, and one row per page.
+"""Outbound links of a dump: which submissions link to a page.
 
-`read_dump` gives every row of a dump exactly one fate and passes the link submissions on in batches; `group` makes rows of
-`links` of all submissions of a set of pages. Between them lies an exchange by `doc_id`, so that no table of all pages is
-ever in memory.
+`read_dump` gives every row of a dump exactly one fate and passes the link submissions on in batches; `grouping.group` makes
+rows of `links` of all submissions of a set of pages. Between them lies an exchange by `doc_id`, so that no table of all
+pages is ever in memory.
 
 Two rules of karma. `webtext` (the GPT-2 paper): a submission counts when its own score reaches `min_score`, so it is
 dropped while reading. `openwebtext2`: a page counts when the scores of all its submissions add up to `min_score`, so all
@@ -17,31 +17,20 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from operator import attrgetter
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 from msgspec.structs import astuple
 from pydantic import Field
 
 from corpus.config import Section
 from corpus.errors import InputError
-from corpus.schemas import LINKS
 from corpus.urls import UrlProblem, page_identity, target
-from crawl import submissions
+from crawl import rows, submissions
 from crawl.maturity import ImmatureScoresError, ScoreStatistics, immature
 from crawl.rules import Fate, Preset, Rules, read_hosts, read_subreddits
-from crawl.submissions import (
-    MAX_ROW_BYTES,
-    Block,
-    FullSubmission,
-    Number,
-    Parent,
-    Submission,
-    TruncatedDump,
-    whole_number,
-)
+from crawl.submissions import FullSubmission, Number, Parent, Submission, whole_number
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +136,7 @@ def read_dump(
     """
     judge = Judge(config)
     statistics = ScoreStatistics() if statistics is None else statistics
-    reader = submissions.open_rows(raw)
+    reader = rows.open_rows(raw)
     pending: list[LinkSubmission] = []
     fates: Counter[str] = Counter()
     try:
@@ -160,11 +149,11 @@ def read_dump(
             if len(pending) >= BATCH_ROWS:
                 yield _batch(pending)
                 pending.clear()
-    except TruncatedDump as error:
+    except rows.TruncatedDump as error:
         if pending:
             yield _batch(pending)
         if not config.allow_truncated:
-            raise TruncatedDump(error.byte_offset, error.row_number, f"{name}: {error.cause}") from error
+            raise rows.TruncatedDump(error.byte_offset, error.row_number, f"{name}: {error.cause}") from error
         log.warning(
             "%s: kept the %d rows before byte %d: %s", name, error.row_number, error.byte_offset, error.cause
         )
@@ -187,10 +176,10 @@ def _require_a_dump(name: str, fates: Counter[str]) -> None:
         )
 
 
-def _batch(rows: list[LinkSubmission]) -> pa.RecordBatch:
+def _batch(found: list[LinkSubmission]) -> pa.RecordBatch:
     columns = [
         pa.array(values, field.type)
-        for values, field in zip(zip(*map(astuple, rows), strict=True), SUBMISSIONS, strict=True)
+        for values, field in zip(zip(*map(astuple, found), strict=True), SUBMISSIONS, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SUBMISSIONS)
 
@@ -205,7 +194,7 @@ class Judge:
         self._use_parents = self._per_submission and config.crosspost_score == "max"
 
     def block(
-        self, block: Block, first: int, found: list[LinkSubmission], statistics: ScoreStatistics
+        self, block: rows.Block, first: int, found: list[LinkSubmission], statistics: ScoreStatistics
     ) -> Counter[str]:
         """Fates of the rows of `block`, the first of which is row number `first`; links are added to `found`."""
         fates: list[Fate] = []
@@ -308,7 +297,7 @@ _VALUE = attrgetter("_value_")  # plain strings: the hash of an Enum member is c
 
 
 def _fate_of_no_object(row: bytes) -> Fate:
-    if len(row) >= MAX_ROW_BYTES:
+    if len(row) >= rows.MAX_ROW_BYTES:
         return Fate.ROW_TOO_LONG
     return Fate.BAD_JSON if row.strip() else Fate.BLANK
 
@@ -362,80 +351,3 @@ def _count_lag(submission: FullSubmission | None, statistics: ScoreStatistics) -
     retrieved = next((second for second in map(whole_number, later) if second is not None), None)
     if created is not None and retrieved is not None and 0 < created <= retrieved < MAX_CREATED_S:
         statistics.add_lag(created, retrieved)
-
-
-# --- grouping ------------------------------------------------------------------------------------------------------
-
-
-def group(table: pa.Table, config: LinksConfig) -> tuple[pa.Table, Counter[str]]:
-    """One row of LINKS per page, ascending by doc_id, of all link submissions of some pages (SUBMISSIONS).
-
-    The result depends on the set of submissions, not on their order. A submission that several dumps hold counts once, with
-    its highest score. The counters move submissions from `kept` to `repeated_submission` and, under the rule
-    `openwebtext2`, to `low_karma`: together with those of `read_dump` they still add up to the rows read.
-    """
-    counts: Counter[str] = Counter()
-    table = table.select(SUBMISSIONS.names).combine_chunks()
-    best = _first_of_each(table, ["doc_id"])
-    pages = _totals(table)
-    assert best["doc_id"].equals(pages["doc_id"])
-    repeated = table.num_rows - (pc.sum(pages["num_submissions"]).as_py() or 0)
-    _move(counts, "repeated_submission", repeated)
-    if config.karma_rule == "openwebtext2":
-        enough = pc.greater_equal(pages["score_sum"], config.min_score)
-        _move(
-            counts,
-            Fate.LOW_KARMA.value,
-            pc.sum(pages.filter(pc.invert(enough))["num_submissions"]).as_py() or 0,
-        )
-        best, pages = best.filter(enough), pages.filter(enough)
-    columns = {name: best[name] for name in SUBMISSIONS.names} | {
-        name: pages[name] for name in ("score_sum", "num_submissions", "over_18")
-    }
-    return pa.table(
-        [columns[field.name].cast(field.type) for field in LINKS.schema], schema=LINKS.schema
-    ), counts
-
-
-def _move(counts: Counter[str], fate: str, number: int) -> None:
-    if number:
-        counts[fate] += number
-        counts[Fate.KEPT.value] -= number
-
-
-def _first_of_each(table: pa.Table, key: list[str]) -> pa.Table:
-    """The best submission of each page: highest score, then earliest, then smallest id (base 36: shorter is smaller).
-
-    The remaining columns decide between copies of one submission, so that the order of the input never does.
-    """
-    keyed = table.append_column("id_length", pc.binary_length(table["submission_id"]))
-    order = [
-        *((name, "ascending") for name in key),
-        ("score", "descending"),
-        *(
-            (name, "ascending")
-            for name in ("created", "id_length", "submission_id", "url", "subreddit", "title")
-        ),
-    ]
-    ranked = table.take(pc.sort_indices(keyed, sort_keys=order))
-    ids = ranked["doc_id"].combine_chunks()
-    if len(ids) == 0:
-        return ranked
-    new = pc.not_equal(ids[1:], ids[:-1])
-    return ranked.filter(pa.concat_arrays([pa.array([True]), _flat(new)]))
-
-
-def _flat(values: Any) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-
-
-def _totals(table: pa.Table) -> pa.Table:
-    """Per page, ascending by doc_id: score_sum and num_submissions over its distinct submissions, and any over_18."""
-    each = table.group_by(["doc_id", "submission_id"], use_threads=False).aggregate(
-        [("score", "max"), ("over_18", "max")]
-    )
-    pages = each.group_by(["doc_id"], use_threads=False).aggregate(
-        [("score_max", "sum"), ("submission_id", "count"), ("over_18_max", "max")]
-    )
-    pages = pages.select(["doc_id", "score_max_sum", "submission_id_count", "over_18_max_max"])
-    return pages.rename_columns(["doc_id", "score_sum", "num_submissions", "over_18"]).sort_by("doc_id")

@@ -8,6 +8,7 @@ archives have the same months with later scores: every dump is judged by its own
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ EARLY_SHARE = 0.12
 NEIGHBOUR_RATIO = 1 / 3
 """A share below this part of the other dumps' median share is immature, with a low median score or a short lag."""
 
+NUM_NEIGHBOURS = 3
+"""Dumps before and behind one, in the order of their names, that it is compared with: shares drift over the years."""
+
 
 @dataclass(slots=True)
 class ScoreStatistics:
@@ -55,6 +59,16 @@ class ScoreStatistics:
     def add_lag(self, created_s: int, retrieved_s: int) -> None:
         """Count one sampled submission; both times in seconds since 1970."""
         self.lags[max(0, min((retrieved_s - created_s) // 3600, LAG_CAP_HOURS))] += 1
+
+    def to_json(self) -> bytes:
+        """Both histograms, for another process."""
+        return json.dumps({"scores": sorted(self.scores.items()), "lags": sorted(self.lags.items())}).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> ScoreStatistics:
+        """What `to_json` wrote."""
+        histograms = json.loads(data)
+        return cls(Counter(dict(histograms["scores"])), Counter(dict(histograms["lags"])))
 
     @property
     def num_scores(self) -> int:
@@ -111,6 +125,18 @@ def immature(
     return Immature(
         name, statistics.admitted_share, statistics.median_score, statistics.median_lag_hours, why
     )
+
+
+def immature_among(dumps: Mapping[str, ScoreStatistics]) -> list[Immature]:
+    """Those of `dumps` (by name) whose scores are not to be trusted, each judged beside its neighbours in order of names."""
+    names = sorted(dumps)
+    found = []
+    for place, name in enumerate(names):
+        around = names[max(0, place - NUM_NEIGHBOURS) : place + NUM_NEIGHBOURS + 1]
+        verdict = immature(name, dumps[name], {other: dumps[other] for other in around})
+        if verdict is not None:
+            found.append(verdict)
+    return found
 
 
 def _own_reason(statistics: ScoreStatistics) -> str | None:

@@ -120,11 +120,17 @@ def text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def domains_of_batch(store: Store, batch: str) -> Counter[str]:
+    """Links by registered domain of a committed batch."""
+    parts = range(len(part_paths(store, "links", batch)))
+    return links_per_domain(
+        table for part in parts for table in iter_part(store, "links", batch, part, ["domain"])
+    )
+
+
 def of_batch(store: Store, batch: str, config: FetchConfig) -> str:
     """The plan of a committed batch of links, as text."""
-    parts = range(len(part_paths(store, "links", batch)))
-    tables = (table for part in parts for table in iter_part(store, "links", batch, part, ["domain"]))
-    return text(plan(links_per_domain(tables), delay_s=config.delay_s, cap=config.per_domain_cap))
+    return text(plan(domains_of_batch(store, batch), delay_s=config.delay_s, cap=config.per_domain_cap))
 
 
 def duration(seconds: float) -> str:

@@ -8,9 +8,9 @@ from email.utils import parsedate_to_datetime
 from crawl.outcomes import Reason
 
 PASSING_REASONS = frozenset(
-    {Reason.TIMEOUT, Reason.CONNECT_FAILED, Reason.CONNECTION_LOST, Reason.DNS_FAILED, Reason.DEFERRED}
+    {Reason.TIMEOUT, Reason.CONNECT_FAILED, Reason.CONNECTION_LOST, Reason.DNS_FAILED}
 )
-"""Failures of the network that may be gone in a minute; and what a deadline left, which a later batch may have."""
+"""Failures of the network that may be gone in a minute."""
 PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 """Answers that may differ in a minute; 501 and 505 will not."""
 SLOWING_STATUSES = frozenset({429, 503})

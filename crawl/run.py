@@ -11,7 +11,7 @@ from corpus import cli
 from corpus.errors import InputError
 from corpus.manifest import find_manifest
 from corpus.runner import StageResult
-from crawl import dumps, fetch, plan, terms
+from crawl import coverage, dumps, fetch, plan, terms
 from crawl.config import CrawlConfig
 
 log = logging.getLogger(__name__)
@@ -33,10 +33,14 @@ def _body(argv: Sequence[str] | None) -> int:
         if getattr(args, name)
     ]
     config = cli.config(CrawlConfig, "crawl", args)
+    listed = coverage.read_list(args.compare_domains) if args.compare_domains else {}
     if args.only != "links" and not args.plan:
         config.fetch.require_contact()
     with cli.work(args, "crawl.run", create=bool(args.dumps)) as opened:
         result = _links(opened, args, config)
+        if args.compare_domains:
+            domains = plan.domains_of_batch(opened.store, opened.batch)
+            print(coverage.text(coverage.coverage(domains, listed)))
         if args.plan:
             print(plan.of_batch(opened.store, opened.batch, config.fetch))
         elif args.only != "links":
@@ -52,6 +56,7 @@ def _links(opened: cli.Work, args: argparse.Namespace, config: CrawlConfig) -> S
                 f"{args.corpus}: batch {args.batch!r} has no links yet; name its dumps with --dumps FILE ..."
             )
         return StageResult(True)
+    dumps.require_memory(args.dumps, config.reading.limit_bytes())
     num_parts = dumps.num_parts(opened.store, opened.batch, args.dumps, config)
     return cli.run_stage(
         opened,
@@ -91,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", choices=("links", "fetch"), help="one half of the stage")
     parser.add_argument(
         "--plan", action="store_true", help="after the links: what the crawl would take; nothing is fetched"
+    )
+    parser.add_argument(
+        "--compare-domains",
+        metavar="FILE",
+        help="after the links: how their domains compare with a list, a name and at most one count a line",
     )
     parser.add_argument(
         "--allow-truncated", action="store_true", help="go on with what was read of a dump that breaks off"

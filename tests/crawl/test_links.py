@@ -24,10 +24,11 @@ from corpus.config import load_config
 from corpus.errors import ConfigError, InputError
 from corpus.schemas import LINKS
 from crawl import links, submissions
-from crawl.links import SUBMISSIONS, Judge, LinksConfig, LinkSubmission, group, read_dump, unescaped
+from crawl.grouping import group
+from crawl.links import SUBMISSIONS, Judge, LinksConfig, LinkSubmission, read_dump, unescaped
 from crawl.maturity import ImmatureScoresError, ScoreStatistics
+from crawl.rows import Block, TruncatedDump
 from crawl.rules import Fate
-from crawl.submissions import Block, TruncatedDump
 from tests.crawl import eras
 
 WEBTEXT = LinksConfig()
@@ -126,6 +127,23 @@ def test_the_fast_reader_agrees_with_a_slow_one(config: LinksConfig) -> None:
     assert fates.total() == len(mutated)
     assert fates["bad_json"] > 100
     assert fates["kept"] > 100
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("seed", range(20))
+def test_no_mutated_dump_crashes_the_reader_or_loses_a_row(seed: int, config: LinksConfig) -> None:
+    """Damaged rows of every era, in whole dumps: as many fates as lines."""
+    rng = random.Random(seed)
+    lines = [
+        _mutated(line, rng) for era in eras.ERAS for line in eras.dump(era, seed, 1_500).lines for _ in "12"
+    ]
+    rng.shuffle(lines)
+    allowed = config.model_copy(update={"allow_immature_scores": True})
+    table, counts = _read(zstandard.compress(b"\n".join([*lines, b"{}"])), allowed)
+    assert counts.total() == len(lines) + 1
+    assert counts["kept"] == table.num_rows > 1_000
+    assert counts["bad_json"] > 1_000
 
 
 def _slow_outcome(row: bytes, judge: Judge) -> LinkSubmission | Fate:
@@ -287,8 +305,7 @@ def test_bad_settings_are_refused() -> None:
 
 
 def test_a_row_beyond_the_limit_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submissions, "MAX_ROW_BYTES", 300_000)
-    monkeypatch.setattr(links, "MAX_ROW_BYTES", 300_000)
+    monkeypatch.setattr("crawl.rows.MAX_ROW_BYTES", 300_000)
     content = _line({}) + _line({"selftext": "x" * 400_000}) + _line({"id": "b"})
     for packed in (content, zstandard.compress(content)):
         assert _read(packed, WEBTEXT)[1] == {"kept": 2, "row_too_long": 1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crawl.maturity import LAG_CAP_HOURS, MIN_SCORES, SCORE_CAP, ScoreStatistics, immature
+from crawl.maturity import LAG_CAP_HOURS, MIN_SCORES, SCORE_CAP, ScoreStatistics, immature, immature_among
 
 
 def _statistics(
@@ -70,3 +70,19 @@ def test_statistics_are_integers_that_stay_small() -> None:
     assert dict(statistics.lags) == {LAG_CAP_HOURS: 1, 0: 1}
     assert statistics.median_lag_hours == 0
     assert ScoreStatistics().median_lag_hours is None
+
+
+def test_neighbours_are_the_nearest_by_name() -> None:
+    """Shares fall over the years: what is usual in 2020 is not held against 2005."""
+    dumps = {f"RS_{2005 + n // 4}-{n % 4:02}": _statistics(0.9 * 0.85**n) for n in range(14)}
+    assert immature("RS_2008-01", dumps["RS_2008-01"], dumps) is not None
+    assert immature_among(dumps) == []
+    dumps["RS_2006-02"] = _statistics(0.1)
+    assert [verdict.name for verdict in immature_among(dumps)] == ["RS_2006-02"]
+    assert immature_among(dict(reversed(dumps.items()))) == immature_among(dumps)
+
+
+def test_statistics_travel() -> None:
+    statistics = _statistics(0.3, 7, 100)
+    assert ScoreStatistics.from_json(statistics.to_json()) == statistics
+    assert ScoreStatistics.from_json(ScoreStatistics().to_json()) == ScoreStatistics()

@@ -1,0 +1,327 @@
+"""What a dump comes packed in: told by its first bytes, never by its name, and unpacked in bounded pieces.
+
+Containers are zstd (window up to 2^31, several frames), xz, bzip2, gzip (each also several members), or plain
+newline-delimited JSON. zstd is fed block by block, so that a damaged block takes none of its neighbours along and no input,
+however made, unpacks to more than 128 KiB at once. The other containers are bounded by their decoders' `max_length`; on
+damage the last chunk is gone through again byte by byte.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Protocol
+
+import zstandard
+
+from corpus.errors import InputError
+
+READ_BYTES = 1 << 18
+"""Compressed bytes read at once."""
+
+CHUNK_BYTES = 1 << 20
+"""Most bytes that one step of a decoder without blocks of its own gives out."""
+
+MAX_WINDOW_BYTES = 1 << 31
+"""The window of the newest dumps (`zstd --long=31`); the decoder holds that much memory."""
+
+XZ_MEMORY_BYTES = 1 << 30
+"""What an xz stream may ask for; `xz -9` asks for 65 MiB."""
+
+FIXED_MEMORY_BYTES = 1 << 28
+"""Memory of a reader beside the frame's window: buffers, a batch of rows, caches."""
+
+
+class BrokenStreamError(Exception):
+    """The container ends or fails at `byte_offset`; `replay_from` is where the decoder's last input began, if it hid rows."""
+
+    def __init__(self, byte_offset: int, cause: str, replay_from: int | None = None) -> None:
+        super().__init__(cause)
+        self.byte_offset = byte_offset
+        self.cause = cause
+        self.replay_from = replay_from
+
+
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+SKIPPABLE_MAGIC = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+HEAD_BYTES = 512
+"""Enough of the beginning to tell the container (a zstd frame header has at most 18 bytes)."""
+
+
+class Source:
+    """Bytes of a file with their position; the head that was read to tell the container comes first."""
+
+    def __init__(
+        self, raw: BinaryIO, head: bytes, read_bytes: int, *, bytewise_from: int | None = None
+    ) -> None:
+        self._raw = raw
+        self._buffer = head
+        self._read_bytes = read_bytes
+        self._bytewise_from = bytewise_from
+        self.position = 0
+        """Bytes given out so far."""
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes, or fewer at the end of the file.
+
+        Raises: BrokenStreamError where the file cannot be read on.
+        """
+        if len(self._buffer) < size:
+            parts, missing = [self._buffer], size - len(self._buffer)
+            while missing > 0:
+                part = self._more(max(missing, self._read_bytes))
+                if not part:
+                    break
+                parts.append(part)
+                missing -= len(part)
+            self._buffer = b"".join(parts)
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        self.position += len(taken)
+        return taken
+
+    def read_some(self) -> bytes:
+        """What is at hand, or the next READ_BYTES; empty at the end of the file.
+
+        From position `bytewise_from` on it is one byte at a time.
+        """
+        size = self._read_bytes
+        if self._bytewise_from is not None:
+            size = max(1, min(size, self._bytewise_from - self.position))
+        taken = self._buffer or self._more(size)
+        self._buffer = b""
+        self.position += len(taken)
+        return taken
+
+    def _more(self, size: int) -> bytes:
+        try:
+            return self._raw.read(size)
+        except OSError as error:
+            raise BrokenStreamError(self.position + len(self._buffer), f"cannot read on ({error})") from error
+
+
+def _read_exactly(raw: BinaryIO, size: int) -> bytes:
+    parts: list[bytes] = []
+    while size > 0:
+        part = raw.read(size)
+        if not part:
+            break
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _container(head: bytes) -> Callable[[Source], Iterator[bytes]]:
+    """The decompressor that the first bytes ask for.
+
+    Raises: InputError where they belong to no container that dumps come in.
+    """
+    if head.startswith(ZSTD_MAGIC) or SKIPPABLE_MAGIC.match(head):
+        return _zstd
+    if head.startswith(b"\xfd7zXZ\x00"):
+        return lambda source: _members(source, _xz_decoder)
+    if re.match(rb"BZh[1-9](1AY&SY|\x17\x72\x45\x38)", head):
+        return lambda source: _members(source, bz2.BZ2Decompressor)
+    if head.startswith(b"\x1f\x8b"):
+        return lambda source: _members(source, GzipDecoder)
+    if b"\x00" in head:
+        raise InputError(
+            f"not a dump: it begins with {head[:8].hex(' ')}; expected .zst, .xz, .bz2, .gz or newline-delimited JSON"
+        )
+    return _plain
+
+
+def _plain(source: Source) -> Iterator[bytes]:
+    chunk = source.read_some().removeprefix(b"\xef\xbb\xbf")
+    while chunk:
+        yield chunk
+        chunk = source.read_some()
+
+
+def _zstd(source: Source) -> Iterator[bytes]:
+    """The content of all frames, one block (at most 128 KiB of content) at a time."""
+    factory = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+    while magic := source.read(4):
+        if SKIPPABLE_MAGIC.fullmatch(magic):
+            _skip(source, int.from_bytes(_require(source, 4), "little"))
+        elif magic == ZSTD_MAGIC:
+            yield from _zstd_frame(source, factory.decompressobj())
+        elif ZSTD_MAGIC.startswith(magic):
+            raise BrokenStreamError(source.position, "the file ends inside a zstd frame")
+        else:
+            raise BrokenStreamError(
+                source.position - len(magic), f"expected a zstd frame, found {magic.hex(' ')}"
+            )
+
+
+def _zstd_frame(source: Source, decoder: Any) -> Iterator[bytes]:
+    """One frame, walked by the format's own lengths (RFC 8878, section 3.1.1)."""
+    descriptor = _require(source, 1)
+    flags = descriptor[0]
+    single_segment = flags >> 5 & 1
+    header_rest = (1 - single_segment) + (0, 1, 2, 4)[flags & 3] + (single_segment, 2, 4, 8)[flags >> 6]
+    _feed(decoder, ZSTD_MAGIC + descriptor + _require(source, header_rest), source)
+    last = False
+    while not last:
+        block = _require(source, 3)
+        header = int.from_bytes(block, "little")
+        last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
+        content = _require(source, 1 if kind == 1 else size)  # kind 1 repeats one byte `size` times
+        chunk = _feed(decoder, block + content, source)
+        if chunk:
+            yield chunk
+    if flags >> 2 & 1:
+        _feed(decoder, _require(source, 4), source)  # the frame's checksum
+
+
+def _feed(decoder: Any, data: bytes, source: Source) -> bytes:
+    try:
+        return decoder.decompress(data)
+    except zstandard.ZstdError as error:
+        raise BrokenStreamError(source.position - len(data), str(error)) from error
+
+
+def _require(source: Source, size: int) -> bytes:
+    data = source.read(size)
+    if len(data) < size:
+        raise BrokenStreamError(source.position, "the file ends inside a zstd frame")
+    return data
+
+
+def _skip(source: Source, size: int) -> None:
+    while size > 0:
+        size -= len(_require(source, min(size, READ_BYTES)))
+
+
+class Decoder(Protocol):
+    """What bz2 and lzma offer, and GzipDecoder adds: at most `max_length` bytes per call."""
+
+    @property
+    def eof(self) -> bool:
+        """The member is complete."""
+
+    @property
+    def needs_input(self) -> bool:
+        """All input so far is unpacked."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows the member."""
+
+    def decompress(self, data: bytes, max_length: int = ...) -> bytes:
+        """Feed `data`, get at most `max_length` bytes of content."""
+
+
+class GzipDecoder:
+    """zlib's decompressor with the manners of bz2's: it keeps what it has not yet unpacked."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(31)
+
+    @property
+    def eof(self) -> bool:
+        """The member is complete."""
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        """All input so far is unpacked."""
+        return not self._inner.unconsumed_tail and not self.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows the member."""
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int = 0) -> bytes:
+        """At most `max_length` bytes of content."""
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+
+
+def _xz_decoder() -> Decoder:
+    return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
+
+
+DECODER_ERRORS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+
+
+def _members(source: Source, new_decoder: Callable[[], Decoder]) -> Iterator[bytes]:
+    """The content of all members, at most CHUNK_BYTES at a time.
+
+    A decoder that fails takes the content of its last call along, and has no state to copy: the error says from where the
+    reader must go byte by byte.
+    """
+    decoder = new_decoder()
+    begun = False
+    start = source.position
+    while data := source.read_some():
+        full = False  # the last call met its limit: there may be more, though bz2 and zlib have no input left
+        while data or full or not decoder.needs_input:
+            if decoder.eof:
+                data = decoder.unused_data + data
+                decoder, begun, full = new_decoder(), False, False
+            if not begun:
+                data = data.lstrip(b"\x00")  # padding between members
+                if not data:
+                    break
+                begun = True
+            try:
+                chunk = decoder.decompress(data, CHUNK_BYTES)
+            except DECODER_ERRORS as error:
+                raise BrokenStreamError(source.position, str(error), replay_from=start) from error
+            data = b""
+            full = len(chunk) == CHUNK_BYTES
+            if chunk:
+                yield chunk
+        start = source.position
+    if begun and not decoder.eof:
+        raise BrokenStreamError(source.position, "the file ends inside a compressed stream")
+
+
+class Content:
+    """What a container holds, in chunks of some hundred KB. `bytes_read` counts bytes of the file."""
+
+    def __init__(self, raw: BinaryIO, read_bytes: int = READ_BYTES) -> None:
+        self._raw = raw
+        self._read_bytes = read_bytes
+        self.bytes_read = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Raises: BrokenStreamError behind the last byte that can be had; InputError where the file is no dump at all."""
+        start = self._raw.tell() if self._raw.seekable() else None
+        head = _read_exactly(self._raw, HEAD_BYTES)
+        unpacked = _container(head)
+        source = Source(self._raw, head, self._read_bytes)
+        given = 0
+        try:
+            for chunk in unpacked(source):
+                self.bytes_read = source.position
+                given += len(chunk)
+                yield chunk
+            self.bytes_read = source.position
+        except BrokenStreamError as error:
+            if error.replay_from is None or start is None:
+                raise
+            self._raw.seek(start)
+            source = Source(self._raw, b"", self._read_bytes, bytewise_from=error.replay_from)
+            yield from _behind(unpacked(source), given)
+
+
+def _behind(chunks: Iterator[bytes], skipped: int) -> Iterator[bytes]:
+    """`chunks` without their first `skipped` bytes."""
+    for chunk in chunks:
+        rest = chunk[skipped:]
+        skipped -= len(chunk) - len(rest)
+        if rest:
+            yield rest
+
+
+def memory_bytes(raw: BinaryIO) -> int:
+    """What reading `raw` may take: the window of its first frame and FIXED_MEMORY_BYTES. Moves the position of `raw`."""
+    head = _read_exactly(raw, HEAD_BYTES)
+    if head.startswith(ZSTD_MAGIC):
+        window = zstandard.get_frame_parameters(head).window_size
+        return min(window, MAX_WINDOW_BYTES) + FIXED_MEMORY_BYTES
+    return FIXED_MEMORY_BYTES

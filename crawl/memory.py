@@ -1,0 +1,84 @@
+"""Memory that the readers of dumps on one machine share: each takes what it needs before it reads, and waits for it.
+
+A dump compressed with `zstd --long=31` takes 2 GiB to read, so as many readers as cores may be more than the machine has.
+A reservation is a number of locked files in a folder of the machine, each standing for UNIT_BYTES; whose process ends,
+however it ends, has let go of them. So the limit holds for several runs at once, and on every node of a cluster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field
+
+from corpus.config import Section
+
+UNIT_BYTES = 1 << 28
+DEFAULT_FRAC = 0.75
+POLL_S = 0.1
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+class ReadingConfig(Section):
+    """How dumps are read; nothing here changes what is found in them."""
+
+    memory_bytes: int = Field(default=0, ge=0)
+    """Bytes that the readers of dumps on one machine may hold together; 0: three quarters of its memory."""
+
+    def limit_bytes(self) -> int:
+        """The limit on this machine."""
+        return self.memory_bytes or int(machine_bytes() * DEFAULT_FRAC)
+
+
+def machine_bytes() -> int:
+    """The memory of this machine, or of the container that it pretends to be."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        allowed = CGROUP_LIMIT.read_text().strip()
+    except OSError:
+        return physical
+    return min(physical, int(allowed)) if allowed.isdigit() else physical
+
+
+@contextlib.contextmanager
+def reserved(num_bytes: int, limit_bytes: int, folder: Path | None = None) -> Iterator[None]:
+    """Hold `num_bytes` of the machine's `limit_bytes` for the time of the block; waits until they are free.
+
+    Both are counted in UNIT_BYTES, the limit at least as what is asked for. Who waits is served before who comes later.
+    """
+    if folder is None:
+        folder = Path(tempfile.gettempdir()) / f"webtext-memory-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    needed = -(-num_bytes // UNIT_BYTES)
+    units = max(needed, limit_bytes // UNIT_BYTES)
+    with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as queue:
+            while not _lock(folder / "queue", queue):
+                time.sleep(POLL_S)
+            free = iter(range(units))
+            while needed:
+                unit = next(free, None)
+                if unit is None:
+                    time.sleep(POLL_S)
+                    free = iter(range(units))
+                elif _lock(folder / f"unit-{unit}", held):
+                    needed -= 1
+        yield
+
+
+def _lock(path: Path, stack: contextlib.ExitStack) -> bool:
+    """Whether the file is ours now, until `stack` closes."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    stack.callback(os.close, descriptor)
+    return True

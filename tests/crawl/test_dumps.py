@@ -1,0 +1,176 @@
+"""From the door: dumps to links with other dumps and earlier batches beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import zstandard
+
+from corpus.layout import Store
+from corpus.manifest import read_manifest
+from corpus.runner import commit_table
+from corpus.schemas import PAGES, part_of
+from corpus.tables import read_table, write_part
+from crawl import run
+from crawl.maturity import MIN_SCORES
+from crawl.outcomes import Reason
+
+PAGE: dict[str, Any] = {"status": 200, "reason": None}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "corpus"))
+
+
+def test_a_dump_is_compared_with_its_neighbours(
+    tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tenth at 3 or more would do for one dump alone; beside months with half it does not."""
+    dumps = [
+        _dump(tmp_path / f"RS_2023-0{month}", [9 if n % 10 < tenths else 1 for n in range(MIN_SCORES)])
+        for month, tenths in ((5, 5), (6, 5), (7, 1), (8, 6))
+    ]
+    assert _links(corpus, "alone", dumps[2:3]) == 0
+    assert _links(corpus, "all", dumps) == 2
+    error = capsys.readouterr().err
+    assert "RS_2023-07" in error
+    assert "the other dumps' median share is 50.0%" in error
+    assert not corpus.exists("links/all/manifest.json")
+    assert _links(corpus, "all", dumps, "--allow-immature-scores") == 0
+    assert not corpus.files("work/all", recursive=True)
+
+
+def test_the_content_of_a_block_list_counts_not_its_name(
+    tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked = tmp_path / "hosts.txt"
+    blocked.write_text("s0.test\n")
+    dump = _dump(tmp_path / "RS_x", [5] * 4)
+    setting = ("--set", f'crawl.links.blocked_hosts_file="{blocked}"')
+    assert _links(corpus, "b", [dump], *setting) == 0
+    blocked.write_text("# the same\nS0.test\n")
+    assert _links(corpus, "b", [dump], *setting) == 0
+    assert "up to date" in capsys.readouterr().out
+    blocked.write_text("s1.test\ns0.test\n")
+    assert _links(corpus, "b", [dump], *setting) == 2
+    assert "input rules webtext changed since" in capsys.readouterr().err
+    assert _links(corpus, "b", [dump], *setting, "--rebuild") == 0
+    assert read_manifest(corpus, "links", "b").counts == {"blocked_host": 2, "kept": 2}
+
+
+def test_a_page_is_linked_again_only_where_its_failure_may_pass_and_the_config_asks(
+    tmp_path: Path, corpus: Store
+) -> None:
+    outcomes: list[Mapping[str, Any]] = [
+        PAGE,
+        {"status": None, "reason": Reason.TIMEOUT},
+        {"status": 503, "reason": Reason.HTTP_STATUS},
+        {"status": 404, "reason": Reason.HTTP_STATUS},
+        {"status": None, "reason": Reason.ROBOTS_DISALLOWED},
+        {"status": None, "reason": Reason.DEFERRED},
+    ]
+    first = _dump(tmp_path / "RS_1", [5] * 6)
+    second = _dump(tmp_path / "RS_2", [5] * 8)
+    assert _links(corpus, "first", [first]) == 0
+    _fetched(corpus, "first", outcomes)
+    assert _links(corpus, "plain", [second]) == 0
+    assert _urls(corpus, "plain") == {_url(6), _url(7)}
+    assert read_manifest(corpus, "links", "plain").counts["seen_before"] == 6
+
+    other = Store(f"{corpus.root}-retry")
+    assert _links(other, "first", [first]) == 0
+    _fetched(other, "first", outcomes)
+    retry = ("--set", "crawl.links.retry_failed=true")
+    assert _links(other, "retry", [second], *retry) == 0
+    assert _urls(other, "retry") == {_url(1), _url(2), _url(5), _url(6), _url(7)}
+    assert read_manifest(other, "links", "retry").counts["seen_before"] == 3
+    _fetched(other, "retry", [PAGE] * 5)
+    assert _links(other, "third", [second], *retry) == 0
+    assert _urls(other, "third") == set()
+
+
+def test_the_plan_and_the_comparison_are_printed_whether_links_are_new_or_not(
+    tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dump = _dump(tmp_path / "RS_x", [5] * 4)
+    (tmp_path / "list.txt").write_text("30 s0\n10 elsewhere\n")
+    asked = ("--plan", "--compare-domains", str(tmp_path / "list.txt"))
+    printed = []
+    for dumps in ([dump], [dump], []):
+        assert _links(corpus, "b", dumps, *asked) == 0
+        out = capsys.readouterr().out
+        assert "4 links on 4 registered domains\nat least 1 s" in out
+        assert "1 of the 2 listed domains have links here; they carry 75.0% of the list's counts" in out
+        assert "largest without a link: elsewhere" in out
+        printed.append("up to date" in out)
+    assert printed == [False, True, True]
+    assert _links(corpus, "b", [], "--compare-domains", str(tmp_path / "none")) == 2
+
+
+def test_a_dump_beyond_the_memory_is_refused_before_work(
+    tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dump = _dump(tmp_path / "RS_x", [5] * 4, window_log=31)
+    assert _links(corpus, "b", [dump], "--set", f"crawl.reading.memory_bytes={1 << 31}") == 2
+    error = capsys.readouterr().err
+    assert "reading it takes 2,304 MiB of memory, the limit is 2,048 MiB" in error
+    assert f"crawl.reading.memory_bytes={(1 << 31) + (1 << 28)}" in error
+    assert _links(corpus, "b", [dump], "--set", f"crawl.reading.memory_bytes={9 << 28}") == 0
+    assert _links(corpus, "b", [dump], "--set", f"crawl.reading.memory_bytes={10 << 28}") == 0
+    assert "up to date" in capsys.readouterr().out, "the limit is no part of what was made"
+
+
+def _links(corpus: Store, batch: str, dumps: list[Path], *extra: str) -> int:
+    named = ["--dumps", *map(str, dumps)] if dumps else []
+    return run.main(
+        ["--corpus", corpus.root, "--batch", batch, *named, "--only", "links", "--executor", "serial", *extra]
+    )
+
+
+def _url(number: int) -> str:
+    return f"http://s{number}.test/page"
+
+
+def _dump(path: Path, scores: list[int], **parameters: Any) -> Path:
+    rows = [
+        {"id": f"a{n:x}", "url": _url(n), "score": score, "is_self": False, "over_18": False, "subreddit": "s",
+         "title": "t", "created_utc": 1_400_000_000}
+        for n, score in enumerate(scores)
+    ]  # fmt: skip
+    settings = zstandard.ZstdCompressionParameters.from_level(1, **parameters)
+    compressor = zstandard.ZstdCompressor(compression_params=settings).compressobj()
+    content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    path.write_bytes(compressor.compress(content) + compressor.flush())
+    return path
+
+
+def _urls(corpus: Store, batch: str) -> set[str]:
+    return set(read_table(corpus, "links", batch, ["url"])["url"].to_pylist())
+
+
+def _fetched(corpus: Store, batch: str, outcomes: list[Mapping[str, Any]]) -> None:
+    """Commit `pages` as a fetch of the batch would have left them: one outcome per link, in the order of URLs."""
+    links = read_table(corpus, "links", batch, ["doc_id", "url"]).sort_by("url")
+    gaps = {"redirects": [], "attempts": 1, "truncated": False}
+    rows = [
+        {name: ({**gaps, **link, **outcome}).get(name) for name in PAGES.schema.names}
+        for link, outcome in zip(links.to_pylist(), outcomes, strict=True)
+    ]
+    table = pa.Table.from_pylist(rows, PAGES.schema).sort_by("doc_id")
+    num_parts = read_manifest(corpus, "links", batch).num_parts
+    parts = part_of(table["doc_id"], num_parts)
+    written = [
+        write_part(
+            corpus, PAGES.folder(batch), f"part-{i:05}.parquet", PAGES, [table.filter(pa.array(parts == i))]
+        )
+        for i in range(num_parts)
+    ]
+    commit_table(
+        corpus, PAGES, batch, written, counts={"fetched": sum(o["reason"] is None for o in outcomes)}
+    )

@@ -1,0 +1,72 @@
+"""Readers of one machine never hold more memory than its limit, and a reader that is killed holds none."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import threading
+import time
+from pathlib import Path
+
+from crawl.memory import UNIT_BYTES, ReadingConfig, machine_bytes, reserved
+
+
+def test_readers_together_stay_under_the_limit_and_all_are_served(tmp_path: Path) -> None:
+    limit, rng = 4 * UNIT_BYTES, random.Random(1)
+    needs = [rng.choice((1, 1, 2, 3, 4)) * UNIT_BYTES for _ in range(24)]
+    held, most, done = 0, 0, 0
+    lock = threading.Lock()
+
+    def read(num_bytes: int) -> None:
+        nonlocal held, most, done
+        with reserved(num_bytes, limit, tmp_path):
+            with lock:
+                held += num_bytes
+                most = max(most, held)
+            time.sleep(0.01)
+            with lock:
+                held -= num_bytes
+                done += 1
+
+    threads = [threading.Thread(target=read, args=(need,)) for need in needs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert done == len(needs)
+    assert held == 0
+    assert UNIT_BYTES < most <= limit
+
+
+def test_a_reader_larger_than_the_limit_reads_alone(tmp_path: Path) -> None:
+    with reserved(3 * UNIT_BYTES, UNIT_BYTES, tmp_path):
+        waiting = threading.Thread(target=_hold, args=(UNIT_BYTES, UNIT_BYTES, tmp_path, 0.0))
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_the_memory_of_a_killed_reader_is_free(tmp_path: Path) -> None:
+    reader = multiprocessing.get_context("spawn").Process(
+        target=_hold, args=(2 * UNIT_BYTES, 2 * UNIT_BYTES, tmp_path, 600.0)
+    )
+    reader.start()
+    while not (tmp_path / "held").exists():
+        time.sleep(0.02)
+    reader.kill()
+    reader.join()
+    with reserved(2 * UNIT_BYTES, 2 * UNIT_BYTES, tmp_path):
+        pass
+
+
+def test_the_limit_is_the_setting_or_follows_the_machine() -> None:
+    assert ReadingConfig(memory_bytes=5).limit_bytes() == 5
+    assert 0 < ReadingConfig().limit_bytes() < machine_bytes()
+
+
+def _hold(num_bytes: int, limit_bytes: int, folder: Path, seconds: float) -> None:
+    with reserved(num_bytes, limit_bytes, folder):
+        (folder / "held").touch()
+        time.sleep(seconds)
