@@ -114,7 +114,7 @@ def test_unwritable_target(tmp_path: Path, dump: Path, capsys: pytest.CaptureFix
     [
         (
             ["--set", "crawl.links.min_karma=3"],
-            "unknown setting crawl.links.min_karma; known: crawl.links.preset",
+            "unknown setting crawl.links.min_karma; known: crawl.links.min_score",
         ),
         (["--set", "crawl.links.min_score=many"], "crawl.links.min_score = 'many'"),
         (["--set", "crawl.links.min_score=-1"], "crawl.links.min_score = -1"),
