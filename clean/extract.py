@@ -1,8 +1,9 @@
-"""HTML to main text: the one home of the extractor.
+"""HTML to main text: the one home of the extractors.
 
-`trafilatura` and `trafilatura-fast` give what the library gives for one page on its own, comments left out. Three of
-its habits are kept out because they carry something from one page to the next, or from one day to another:
-its deduplication (a process-wide cache of segments), threads (lxml crashes in them), and dates (bounded by "today").
+`learned` is ours (`clean.learned`). `trafilatura` and `trafilatura-fast` give what that library gives for one page on
+its own, comments left out. Three of the library's habits are kept out because they carry something from one page to the
+next, or from one day to another: its deduplication (a process-wide cache of segments), threads (lxml crashes in them),
+and dates (bounded by "today").
 """
 
 from __future__ import annotations
@@ -11,36 +12,45 @@ import logging
 from collections.abc import Callable
 from typing import Literal
 
-import trafilatura
-import trafilatura.meta
-
+from clean.learned import extraction
 from corpus.config import Section
 
-Extractor = Literal["trafilatura-fast", "trafilatura"]
+Extractor = Literal["learned", "trafilatura-fast", "trafilatura"]
 ExtractFunction = Callable[[str], str]
 """Decoded HTML to text; empty where the page has no main text."""
 
 RESET_PAGES = 1000
-"""Pages after which the extractor's caches (of pure functions) are emptied, so that memory stays flat."""
+"""Pages after which the library's caches (of pure functions) are emptied, so that memory stays flat."""
 
 
 class ExtractConfig(Section):
     """Main text out of HTML."""
 
     extractor: Extractor = "trafilatura-fast"
-    """`trafilatura` adds fallbacks to `trafilatura-fast`: a third slower, F1 .961 against .962 on 83 news pages (2026-11)."""
+    """`learned` is our own; `trafilatura` and `trafilatura-fast` are the library with and without its fallbacks."""
+    threshold: Literal["precision", "balanced", "recall"] = "balanced"
+    """What the `learned` extractor keeps when in doubt: less, what gives the best F1, or more."""
     include_tables: bool = True
-    """Whether the cells of tables are text. The library's default."""
+    """Whether the cells of tables are text, for `trafilatura` and `trafilatura-fast`; `learned` judges each cell."""
     max_html_bytes: int = 20_000_000
     """Larger pages are dropped as `body_too_large`, bytes; the limit that trafilatura sets itself."""
 
 
 def extractor(config: ExtractConfig) -> ExtractFunction:
-    """The configured extractor.
+    """The configured extractor, ready to work: models are read and loops compiled.
 
-    The function never carries state that a later page could notice. It raises whatever the library raises; what that
+    The function never carries state that a later page could notice. It raises whatever a library raises; what that
     means for the page is decided where pages are isolated, in `clean.sandbox`.
     """
+    if config.extractor == "learned":
+        return extraction.extractor(extraction.Use(config.threshold))
+    return _trafilatura(config)
+
+
+def _trafilatura(config: ExtractConfig) -> ExtractFunction:
+    import trafilatura  # half a second and 60 MB that the other extractor does without
+    import trafilatura.meta
+
     watch = _MemoryWatch(logging.ERROR)
     logger = logging.getLogger(
         "trafilatura"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _WORD = re.compile(r"\w+")
@@ -23,17 +23,29 @@ class Scores(NamedTuple):
     recall: float
 
 
+class PageScores(NamedTuple):
+    """Of one page; None where there is nothing to take a share of, and then the page does not count in the mean."""
+
+    precision: float | None
+    recall: float | None
+
+
 def scores(pairs: Iterable[tuple[str, str]], n: int = 4) -> Scores:
     """Scores of (gold text, extracted text) pairs."""
-    precisions, recalls = [], []
-    for gold, extracted in pairs:
-        wanted, got = shingles(gold, n), shingles(extracted, n)
-        shared = (wanted & got).total()
-        if got:
-            precisions.append(shared / got.total())
-        if wanted:
-            recalls.append(shared / wanted.total())
-    precision, recall = _mean(precisions), _mean(recalls)
+    return average([page_scores(gold, extracted, n) for gold, extracted in pairs])
+
+
+def page_scores(gold: str, extracted: str, n: int = 4) -> PageScores:
+    """Scores of one page."""
+    wanted, got = shingles(gold, n), shingles(extracted, n)
+    shared = (wanted & got).total()
+    return PageScores(shared / got.total() if got else None, shared / wanted.total() if wanted else None)
+
+
+def average(pages: Sequence[PageScores]) -> Scores:
+    """Scores over pages that are scored already."""
+    precision = _mean([page.precision for page in pages if page.precision is not None])
+    recall = _mean([page.recall for page in pages if page.recall is not None])
     f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
     return Scores(f1, precision, recall)
 

@@ -1,0 +1,1 @@
+"""Main text by a learned judge of blocks."""

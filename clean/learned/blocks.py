@@ -1,0 +1,263 @@
+"""HTML to text blocks in one compiled pass: no tree is built, and each byte is looked at once.
+
+A block is the text between two block-level boundaries: a paragraph, a heading, a cell, a list item's own words. With
+every block come counts of what its text is like, the element that it stands in, and how near above it stand the tags
+and hint words (`class`, `id`, `role`, ...) that tell content from decoration.
+
+Tags are read as browsers read them (the WHATWG HTML standard's tokenizer and the parts of its tree construction that
+move text): void elements, end tags that may be left out, end tags without a start, comments, raw text, paragraphs that
+a block ends, cells and rows without a table. Two simplifications: an element nested deeper than `MAX_DEPTH` replaces
+its parent, as in browsers (there at 512), and a formatting element that a block interrupts is not opened again, except
+that a link that stays open goes on.
+
+Time is linear in the bytes for any input: no search goes back, and every search of the open elements is bounded by
+`MAX_DEPTH`. Memory is bounded by the bytes and by `MAX_BLOCKS`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from clean.learned import markup
+from clean.learned.compiled import compiled
+from clean.learned.layout import (
+    AT_BLOCKS,
+    AT_BREAK,
+    AT_FIELDS,
+    AT_IMAGES,
+    AT_LEVEL,
+    AT_NUM_ELEMENTS,
+    AT_OUT,
+    AT_TAGS,
+    FOUND_CLOSED,
+    FOUND_KEY,
+    FOUND_VALUE,
+    FOUND_VALUE_END,
+    MAX_BLOCKS,
+    MAX_DEPTH,
+    MAX_TITLE_WORDS,
+    NOSCRIPT_NAME,
+    NUM_AT,
+    NUM_COUNTS,
+    NUM_OPEN,
+    NUM_PLACE,
+    OPEN_BLOCK_ELEMENT,
+    OPEN_ELEMENT,
+    OPEN_SKIP,
+    TAG_BODY,
+    TAG_BR,
+    TAG_HEAD,
+    TAG_HTML,
+    TAG_IMG,
+    TAG_LINK,
+    TAG_META,
+    TAG_NOSCRIPT,
+    TAG_P,
+    TAG_SVG,
+    TAG_TABLE,
+    TAG_TITLE,
+)
+from clean.learned.markup import NUM_CHANNELS
+from clean.learned.nesting import close, imply, pop_tag, push
+from clean.learned.tokens import (
+    clear,
+    end_of_comment,
+    end_of_raw,
+    find,
+    read_attributes,
+    read_hints,
+    read_name,
+)
+from clean.learned.words import flush, keep_title, read_text
+
+
+class Blocks(NamedTuple):
+    """A page's blocks, b of them, in the order of the page.
+
+    `text` holds the visible text, white space collapsed, entities as written; blocks lie in it at `place`'s start and
+    end. Elements (e of them, in the order of their start tags) have a parent, the element -1 is above all.
+    """
+
+    text: np.ndarray  # (bytes,) uint8, UTF-8
+    counts: np.ndarray  # (b, NUM_COUNTS) int32, see layout
+    place: np.ndarray  # (b, NUM_PLACE) int32, see layout
+    channels: (
+        np.ndarray
+    )  # (b, NUM_CHANNELS) uint8: 16 less the levels up to a hint, at least 1; 0 where there is none
+    hashes: np.ndarray  # (b,) uint64, of the block's words
+    parents: np.ndarray  # (e,) int32
+    element_tags: np.ndarray  # (e,) uint8, see markup.TAG
+    marks: np.ndarray  # (2,) uint64, bits of the hints in what the page says of itself
+    title: tuple[int, int]  # where the page's own <title> lies in its source
+    num_bytes: int
+
+
+def blocks(source: bytes) -> Blocks:
+    """The blocks of a page given as UTF-8. Any bytes are a page; reading never fails."""
+    data = np.frombuffer(source, np.uint8)
+    num_tags = int(np.count_nonzero(data == ord("<")))
+    room = min(MAX_BLOCKS, 2 * num_tags + 2)
+    text = np.empty(data.size + 16, np.uint8)
+    counts = np.empty((room, NUM_COUNTS), np.int32)
+    place = np.empty((room, NUM_PLACE), np.int32)
+    channels = np.empty((room, NUM_CHANNELS), np.uint8)
+    hashes = np.empty(room, np.uint64)
+    parents = np.empty(num_tags + 1, np.int32)
+    element_tags = np.empty(num_tags + 1, np.uint8)
+    marks = np.zeros(2, np.uint64)
+    count, size, elements, start, end = scan(
+        data, markup.tables(), text, counts, place, channels, hashes, parents, element_tags, marks
+    )
+    return Blocks(
+        text[:size],
+        counts[:count],
+        place[:count],
+        channels[:count],
+        hashes[:count],
+        parents[:elements],
+        element_tags[:elements],
+        marks,
+        (start, end),
+        data.size,
+    )
+
+
+@compiled
+def scan(
+    data: Any,
+    tables: Any,
+    text: Any,
+    counts: Any,
+    place: Any,
+    channels: Any,
+    hashes: Any,
+    parents: Any,
+    element_tags: Any,
+    marks: Any,
+) -> Any:
+    """(blocks, bytes of text, elements, start and end of the title) of a page; the arrays are filled."""
+    size = data.size
+    stack = np.zeros((MAX_DEPTH, NUM_OPEN), np.int32)
+    near = np.zeros((MAX_DEPTH, channels.shape[1]), np.int16)  # the level nearest above that has the channel
+    opened = np.zeros(256, np.int32)  # how many elements of a tag are open
+    reg = np.zeros(NUM_AT, np.int64)
+    now = np.zeros(counts.shape[1], np.int32)
+    block_hash = np.zeros(1, np.uint64)
+    title_words = np.zeros(MAX_TITLE_WORDS * 4, np.uint64)
+    mask = np.zeros(2, np.uint64)
+    attributes = np.zeros(6, np.int64)
+    stack[0, OPEN_ELEMENT] = -1
+    stack[0, OPEN_BLOCK_ELEMENT] = -1
+    title_start = -1
+    title_end = -1
+    position = 0
+    while position < size and reg[AT_BLOCKS] < place.shape[0]:
+        if data[position] != 60:
+            if stack[reg[AT_LEVEL], OPEN_SKIP]:
+                while position < size and data[position] != 60:
+                    position += 1
+            else:
+                position = read_text(
+                    data,
+                    position,
+                    stack,
+                    near,
+                    tables,
+                    title_words,
+                    text,
+                    reg,
+                    now,
+                    block_hash,
+                    place,
+                    channels,
+                )
+            continue
+        following = data[position + 1] if position + 1 < size else np.uint8(0)
+        closing = following == 47
+        first = data[position + 2] if closing and position + 2 < size else following
+        if not 97 <= (first | 32) <= 122:
+            if following == 33 or following == 63 or closing:
+                position = end_of_comment(data, position)
+            elif stack[reg[AT_LEVEL], OPEN_SKIP]:
+                position += 1
+            else:
+                position = read_text(
+                    data,
+                    position,
+                    stack,
+                    near,
+                    tables,
+                    title_words,
+                    text,
+                    reg,
+                    now,
+                    block_hash,
+                    place,
+                    channels,
+                )
+            continue
+        name, name_end = read_name(data, position + (2 if closing else 1))
+        tag = np.int64(find(tables.tag_keys, tables.tag_ids, name))
+        flags = np.int64(tables.tag_flags[tag])
+        mask[0] = 0
+        mask[1] = 0
+        clear(attributes)
+        tag_end, complete = read_attributes(data, name_end, tables, mask, attributes, not closing)
+        if not complete:  # browsers drop a tag that the end of the page cuts off
+            break
+        reg[AT_TAGS] += 1
+        if closing:
+            if flags & markup.BLOCK or tag == TAG_BR:
+                flush(reg, now, block_hash, text, counts, place, hashes, position)
+            if tag == TAG_BR or (tag == TAG_P and opened[TAG_P] == 0):
+                reg[AT_BREAK] += 1
+            else:
+                close(stack, opened, reg, tables, tag, flags)
+            position = tag_end
+            continue
+        foreign = opened[TAG_SVG] > 0
+        if foreign and flags & markup.BLOCK and tag != TAG_TITLE:
+            pop_tag(stack, opened, reg, TAG_SVG)
+            foreign = False
+        if opened[TAG_HEAD] and not foreign and not flags & markup.IN_HEAD:
+            pop_tag(stack, opened, reg, TAG_HEAD)
+        if flags & markup.BLOCK:
+            flush(reg, now, block_hash, text, counts, place, hashes, position)
+        elif tag == TAG_BR:
+            reg[AT_BREAK] += 1
+            if reg[AT_BREAK] > 1:
+                breaks = reg[AT_BREAK]
+                flush(reg, now, block_hash, text, counts, place, hashes, position)
+                reg[AT_BREAK] = breaks
+        if tag == TAG_IMG:
+            reg[AT_IMAGES] += 1
+        elif (tag in (TAG_META, TAG_LINK)) and attributes[FOUND_KEY]:
+            read_hints(data, attributes[FOUND_VALUE], attributes[FOUND_VALUE_END], tables, marks)
+        elif tag in (TAG_BODY, TAG_HTML):
+            marks[0] |= mask[0]
+            marks[1] |= mask[1]
+        if flags & markup.FIELD:
+            reg[AT_FIELDS] += 1
+        if not foreign:
+            imply(stack, opened, reg, tables, tag, flags)
+        raw = flags & markup.RAW and not foreign
+        if raw:
+            stop = NOSCRIPT_NAME if opened[TAG_NOSCRIPT] > 0 else name
+            content_end, tag_end_of_raw = end_of_raw(data, tag_end, name, stop)
+            if tag == TAG_TITLE and title_start < 0:
+                title_start = tag_end
+                title_end = content_end
+                keep_title(data, title_start, title_end, tables, title_words)
+            position = tag_end_of_raw
+            continue
+        position = tag_end
+        again = (tag in (TAG_BODY, TAG_HTML, TAG_HEAD)) and opened[tag] > 0
+        loose = flags & markup.TABLE_PART and tag != TAG_TABLE and opened[TAG_TABLE] == 0
+        if flags & markup.VOID or (foreign and attributes[FOUND_CLOSED]) or again or loose:
+            continue
+        push(stack, near, opened, reg, tables, tag, flags, mask, attributes, parents, element_tags)
+    if reg[AT_BLOCKS] < place.shape[0]:
+        flush(reg, now, block_hash, text, counts, place, hashes, size)
+    return reg[AT_BLOCKS], reg[AT_OUT], reg[AT_NUM_ELEMENTS], max(title_start, 0), max(title_end, 0)

@@ -1,0 +1,138 @@
+"""Main text by a learned judge of blocks: what GPT-2's own extractor (Dragnet) was, with more to go by.
+
+A page becomes blocks (`blocks`), each block a row of figures (`features`), each row a chance that the block's text
+belongs to the page's content (`trees`); a second look judges again, knowing the first one's chances of all the blocks
+around (`context`). Which chances suffice is a matter of the page: the blocks kept are those that make the expected F1
+of the page greatest (Lewis 1995; Nan et al. 2012: the best set is everything above a threshold, which is half the F1
+that it gives). A page that is easy is cut cleanly, one that is vague keeps more.
+
+Nothing is carried from one page to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import cache
+from html import unescape
+from importlib import resources
+from typing import Final
+
+import numpy as np
+
+from clean.learned import context as contexts
+from clean.learned import trees
+from clean.learned.blocks import Blocks, blocks, scan
+from clean.learned.compiled import forget_stale
+from clean.learned.context import context
+from clean.learned.features import NAMES, features
+from clean.learned.layout import CELL, END, IN_HEADING, ITEM, ROW, START, WORDS
+from clean.learned.trees import Model
+from corpus.errors import InputError
+
+MODEL_FILE: Final = "model.npz"
+
+
+class Use(StrEnum):
+    """What the text is for: how much a missing word weighs against a foreign one."""
+
+    PRECISION = "precision"
+    BALANCED = "balanced"
+    RECALL = "recall"
+
+
+BETA: Final = {Use.PRECISION: 0.5, Use.BALANCED: 1.0, Use.RECALL: 2.0}
+"""The weight of recall against precision in F-beta (van Rijsbergen 1979)."""
+LEAST_CHANCE: Final = 0.25
+"""A page whose best block has a smaller chance has no content."""
+
+
+def extractor(use: Use = Use.BALANCED) -> Callable[[str], str]:
+    """The extractor with the model of the package: decoded HTML to main text, empty where there is none.
+
+    Compiled code is ready when this returns: the first time on a machine that takes half a minute, later half a second.
+    """
+    forget_stale(scan)
+    judge = chances(model())
+
+    def extract(html: str) -> str:
+        page = blocks(html.encode("utf-8", "replace"))
+        return render(page, chosen(judge(page), page.counts[:, WORDS], BETA[use]))
+
+    extract("<title>A title</title><p>A first page, so that the loops are compiled.")
+    return extract
+
+
+@cache
+def model() -> Model:
+    """The model of the package.
+
+    Raises: InputError when its features are not those that this code computes.
+    """
+    found = trees.load(resources.files("clean.learned").joinpath(MODEL_FILE).read_bytes())
+    if found.names != NAMES + contexts.NAMES:
+        raise InputError("the model was made for other features; make it anew with `python -m clean.fit`")
+    return found
+
+
+def chances(found: Model) -> Callable[[Blocks], np.ndarray]:
+    """The function that gives the chance of every block to be content, (b,) float64 in 0..1."""
+    first, second = found.forests
+
+    def judge(page: Blocks) -> np.ndarray:
+        rows = features(page)
+        around = context(page, chance_of(trees.scores(first, rows)))
+        return chance_of(trees.scores(second, np.hstack([rows, around])))
+
+    return judge
+
+
+def chance_of(log_odds: np.ndarray) -> np.ndarray:
+    """Log-odds to chances by the logistic function, rounded.
+
+    exp() may differ in its last bit between machines; rounding far above that bit takes the difference away.
+    """
+    return np.round(1 / (1 + np.exp(-log_odds)), 6)
+
+
+def chosen(chance: np.ndarray, words: np.ndarray, beta: float) -> np.ndarray:
+    """Which blocks to keep, (b,) bool: those whose expected F-beta together is greatest."""
+    if chance.size == 0 or chance.max() < LEAST_CHANCE:
+        return np.zeros(chance.size, bool)
+    order = np.argsort(-chance, kind="stable")
+    sizes = words[order].astype(np.float64)
+    hits = np.cumsum(chance[order] * sizes)
+    kept = np.cumsum(sizes)
+    expected = (1 + beta**2) * hits / (kept + beta**2 * hits[-1])
+    least = chance[order[int(np.argmax(expected))]]
+    return chance >= least
+
+
+def render(page: Blocks, keep: np.ndarray) -> str:
+    """The text of the kept blocks: paragraphs and headings apart, items and rows on lines of their own.
+
+    List items begin with a hyphen, the cells of a row are parted by tabs, preformatted text keeps its lines.
+    """
+    pieces: list[str] = []
+    previous: list[int] | None = None
+    content = page.text.tobytes()
+    for place in page.place[keep].tolist():
+        text = content[place[START] : place[END]].decode("utf-8", "replace")
+        text = (unescape(text) if "&" in text else text).strip("\n\r ")
+        new_item = place[ITEM] and (previous is None or previous[ITEM] != place[ITEM])
+        if previous is not None:
+            pieces.append(_between(previous, place))
+        pieces.append("- " + text if new_item and not place[IN_HEADING] else text)
+        previous = place
+    return "".join(pieces)
+
+
+def _between(previous: list[int], place: list[int]) -> str:
+    """What parts two blocks that follow each other."""
+    if place[ROW] and previous[CELL] and place[CELL]:
+        if place[ROW] == previous[ROW]:
+            return "\t" if place[CELL] != previous[CELL] else "\n"
+        return "\n"
+    if place[ITEM] and previous[ITEM] and not place[IN_HEADING]:
+        return "\n"
+    return "\n\n"

@@ -1,0 +1,133 @@
+"""Where the compiled pass keeps what: columns, registers, and the numbers of the tags that it treats by name.
+
+Compiled loops take constants only as plain module-level numbers, hence no enums here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from clean.learned import markup
+
+MAX_DEPTH: Final = 256
+"""Elements nested deeper replace their parent."""
+MAX_BLOCKS: Final = 50_000
+"""Text after that many blocks is left out; the longest of 2,685 real pages has a fifth of them."""
+MAX_TITLE_WORDS: Final = 64
+NEAREST: Final = 16
+"""The value of a channel that the block's own element opens; one less for every level above, at least 1."""
+FIRST_TAG_CHANNEL: Final = len(markup.HINTS)
+
+# Columns of `Blocks.counts`: what a block's text is like. The groups of words (`markup.GROUPS`) follow.
+(
+    CHARS,
+    WORDS,
+    LINK_CHARS,
+    LINKS,
+    COMMAS,
+    ENDS,
+    UPPER,
+    DIGITS,
+    CAPITALS,
+    NUMBERS,
+    LONG_WORDS,
+    SYMBOLS,
+    BOLD_CHARS,
+    IMAGES,
+    FIELDS,
+    TAGS_SEEN,
+    BREAKS,
+    TITLE_WORDS,
+    FIRST_CLASS,
+    LAST_CLASS,
+    LINK_WORDS,
+    ANCHORS,
+    POSITION,
+) = range(23)
+GROUP: Final = POSITION + 1
+NUM_COUNTS: Final = GROUP + markup.NUM_GROUPS
+
+# Columns of `Blocks.place`: where the text lies in `Blocks.text`, and where the block stands in the page. An item, row
+# or cell is the number of its element plus one, 0 outside of any.
+START, END, TAG_OF, OUTER_TAG, ELEMENT, DEPTH, HIDDEN, PRE, ITEM, ROW, CELL, IN_HEADING = range(12)
+NUM_PLACE: Final = IN_HEADING + 1
+
+# What a level of the stack of open elements inherits from the level below.
+(
+    OPEN_TAG,
+    OPEN_ELEMENT,
+    OPEN_HIDDEN,
+    OPEN_PRE,
+    OPEN_ITEM,
+    OPEN_ROW,
+    OPEN_CELL,
+    OPEN_SKIP,
+    OPEN_LINK,
+    OPEN_BOLD,
+    OPEN_BLOCK_TAG,
+    OPEN_BLOCK_ELEMENT,
+    OPEN_HEADING,
+) = range(13)
+NUM_OPEN: Final = OPEN_HEADING + 1
+
+# What `tokens.read_attributes` finds.
+FOUND_HIDES, FOUND_ADDRESS, FOUND_KEY, FOUND_CLOSED, FOUND_VALUE, FOUND_VALUE_END = range(6)
+
+# Registers of the pass that its parts share.
+(
+    AT_LEVEL,
+    AT_OUT,
+    AT_BLOCKS,
+    AT_SPACE,
+    AT_BREAK,
+    AT_OPEN,
+    AT_NUM_ELEMENTS,
+    AT_OUT_START,
+    AT_IMAGES,
+    AT_FIELDS,
+    AT_TAGS,
+) = range(11)
+NUM_AT: Final = AT_TAGS + 1
+
+TAG_P: Final = markup.TAG["p"]
+TAG_LI: Final = markup.TAG["li"]
+TAG_UL: Final = markup.TAG["ul"]
+TAG_OL: Final = markup.TAG["ol"]
+TAG_DIV: Final = markup.TAG["div"]
+TAG_ADDRESS: Final = markup.TAG["address"]
+TAG_DD: Final = markup.TAG["dd"]
+TAG_DT: Final = markup.TAG["dt"]
+TAG_TABLE: Final = markup.TAG["table"]
+TAG_TR: Final = markup.TAG["tr"]
+TAG_TD: Final = markup.TAG["td"]
+TAG_TH: Final = markup.TAG["th"]
+TAG_TBODY: Final = markup.TAG["tbody"]
+TAG_THEAD: Final = markup.TAG["thead"]
+TAG_TFOOT: Final = markup.TAG["tfoot"]
+TAG_A: Final = markup.TAG["a"]
+TAG_BUTTON: Final = markup.TAG["button"]
+TAG_BR: Final = markup.TAG["br"]
+TAG_IMG: Final = markup.TAG["img"]
+TAG_PRE: Final = markup.TAG["pre"]
+TAG_TITLE: Final = markup.TAG["title"]
+TAG_HEAD: Final = markup.TAG["head"]
+TAG_BODY: Final = markup.TAG["body"]
+TAG_HTML: Final = markup.TAG["html"]
+TAG_SVG: Final = markup.TAG["svg"]
+TAG_NOSCRIPT: Final = markup.TAG["noscript"]
+NOSCRIPT_NAME: Final = np.uint64(markup.packed("noscript"))
+TAG_META: Final = markup.TAG["meta"]
+TAG_LINK: Final = markup.TAG["link"]
+SELF_KEYS: Final = np.array(
+    [markup.packed(n) for n in ("og:type", "og:url", "generator", "canonical")], np.uint64
+)
+"""Names under which a page's head tells what the page is."""
+
+FNV_OFFSET: Final = np.uint64(0xCBF29CE484222325)
+FNV_PRIME: Final = np.uint64(0x100000001B3)
+TEXT_PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
+
+# Classes of characters, in the order of `markup.CLASSES`.
+OTHER, SPACE, LETTER, CAPITAL, DIGIT, STOP, COMMA, QUOTE, SYMBOL = range(9)

@@ -1,0 +1,241 @@
+"""Tags, attributes, comments and raw text: the tokenizer's part of the compiled pass (WHATWG HTML, section 13.2.5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from clean.learned.compiled import compiled
+from clean.learned.layout import (
+    FOUND_ADDRESS,
+    FOUND_CLOSED,
+    FOUND_HIDES,
+    FOUND_KEY,
+    FOUND_VALUE,
+    FOUND_VALUE_END,
+    SELF_KEYS,
+)
+
+
+@compiled
+def clear(array: Any) -> None:
+    """Zero every place."""
+    for index in range(array.size):
+        array[index] = 0
+
+
+@compiled
+def find(keys: Any, values: Any, key: Any) -> Any:
+    """The value of a key in a hash table, 0 where it has none."""
+    last = np.uint64(keys.size - 1)
+    slot = (key ^ (key >> np.uint64(29))) & last
+    while keys[slot] != 0:
+        if keys[slot] == key:
+            return values[slot]
+        slot = (slot + np.uint64(1)) & last
+    return values.dtype.type(0)
+
+
+@compiled
+def read_name(data: Any, position: Any) -> Any:
+    """(a name of a tag or attribute as one number, where it ends); longer than twelve characters is 0."""
+    start = position
+    number = np.uint64(0)
+    while position < data.size:
+        byte = data[position]
+        if byte <= 32 or byte == 47 or byte == 62 or (byte == 61 and position > start):
+            break
+        number = number * np.uint64(38) + np.uint64(digit(byte))
+        position += 1
+    if position - start > 12:
+        number = np.uint64(0)
+    return number, position
+
+
+@compiled
+def read_attributes(data: Any, position: Any, tables: Any, mask: Any, found: Any, wanted: Any) -> Any:
+    """(end of the tag, whether it has one), with the hint bits in `mask`.
+
+    `found` is whether the element is hidden, has an address, tells what the page is, closes itself, and where its
+    address or content lies.
+    """
+    size = data.size
+    while position < size:
+        byte = data[position]
+        if byte == 62:
+            return position + 1, True
+        if byte <= 32:
+            position += 1
+            continue
+        if byte == 47:
+            position += 1
+            found[FOUND_CLOSED] = position < size and data[position] == 62
+            continue
+        name, position = read_name(data, position)
+        while position < size and data[position] <= 32:
+            position += 1
+        start = position
+        end = position
+        if position < size and data[position] == 61:
+            position += 1
+            while position < size and data[position] <= 32:
+                position += 1
+            if position < size and (data[position] == 34 or data[position] == 39):
+                quote = data[position]
+                position += 1
+                start = position
+                while position < size and data[position] != quote:
+                    position += 1
+                end = position
+                if position == size:
+                    return size, False
+                position += 1
+            else:
+                start = position
+                while position < size and data[position] > 32 and data[position] != 62:
+                    position += 1
+                end = position
+        if not wanted:
+            continue
+        kind = find(tables.attribute_keys, tables.attribute_kinds, name)
+        if kind == 1:
+            read_hints(data, start, end, tables, mask)
+        elif kind == 2:
+            found[FOUND_HIDES] |= hides(data, start, end)
+        elif kind == 3:
+            found[FOUND_HIDES] = 1
+        elif kind == 4:
+            found[FOUND_HIDES] |= end - start == 4 and data[start] == 116
+        elif kind == 5:
+            found[FOUND_ADDRESS] = 2 if end > start and data[start] == 35 else 1
+            found[FOUND_VALUE] = start
+            found[FOUND_VALUE_END] = end
+        elif 6 <= kind <= 8:
+            found[FOUND_KEY] = 0
+            for key in range(SELF_KEYS.size):
+                if packed(data, start, end) == SELF_KEYS[key]:
+                    found[FOUND_KEY] = 1
+        elif kind == 9:
+            found[FOUND_VALUE] = start
+            found[FOUND_VALUE_END] = end
+    return size, False
+
+
+@compiled
+def packed(data: Any, start: Any, end: Any) -> Any:
+    """A value as one number, as names are; longer than twelve characters is 0."""
+    number = np.uint64(0)
+    if end - start > 12:
+        return number
+    for index in range(start, end):
+        number = number * np.uint64(38) + np.uint64(digit(data[index]))
+    return number
+
+
+@compiled
+def digit(byte: Any) -> Any:
+    """A character of a name as 1 to 37."""
+    lower = byte | 32
+    if 97 <= lower <= 122:
+        return lower - 96
+    return byte - 21 if 48 <= byte <= 57 else 37
+
+
+@compiled
+def read_hints(data: Any, start: Any, end: Any, tables: Any, mask: Any) -> None:
+    """Set the bits of the hint words in a value; words end at what is no letter, and before a capital."""
+    state = 0
+    length = 0
+    previous_lower = False
+    for index in range(start, end + 1):
+        byte = data[index] if index < end else np.uint8(0)
+        lower = byte | 32
+        letter = 97 <= lower <= 122
+        if not letter or (previous_lower and byte < 97):
+            if length > 0 and tables.hint_depth[state] == length:
+                mask[0] |= tables.hint_whole[state, 0]
+                mask[1] |= tables.hint_whole[state, 1]
+            length = 0
+            if not letter or tables.hint_depth[state] == 0:
+                state = 0
+        previous_lower = bool(letter and byte >= 97)
+        if letter:
+            state = tables.hint_next[state, lower - 97]
+            length += 1
+            mask[0] |= tables.hint_inside[state, 0]
+            mask[1] |= tables.hint_inside[state, 1]
+
+
+@compiled
+def hides(data: Any, start: Any, end: Any) -> Any:
+    """Whether a style says `display: none` or `visibility: hidden`."""
+    for index in range(start, end - 3):
+        first = data[index] | 32
+        if first == 110 and (data[index + 1] | 32) == 111 and (data[index + 2] | 32) == 110:
+            before = index - 1
+            while before > start and data[before] == 32:
+                before -= 1
+            if before > start and data[before] == 58 and (data[before - 1] | 32) == 121:
+                return 1
+        if (
+            first == 104
+            and index >= start + 4
+            and data[index - 1] == 58
+            and (data[index - 2] | 32) == 121
+            and (data[index + 1] | 32) == 105
+        ):
+            return 1
+    return 0
+
+
+@compiled
+def end_of_comment(data: Any, position: Any) -> Any:
+    """Where a comment, or what browsers take for one, ends."""
+    size = data.size
+    if (
+        position + 3 < size
+        and data[position + 1] == 33
+        and data[position + 2] == 45
+        and data[position + 3] == 45
+    ):
+        if position + 4 < size and data[position + 4] == 62:
+            return position + 5
+        if position + 5 < size and data[position + 4] == 45 and data[position + 5] == 62:
+            return position + 6
+        index = position + 6
+        while index < size:
+            if data[index] == 62:
+                if data[index - 1] == 45 and data[index - 2] == 45:
+                    return index + 1
+                if data[index - 1] == 33 and data[index - 2] == 45 and data[index - 3] == 45:
+                    return index + 1
+            index += 1
+        return size
+    while position < size and data[position] != 62:
+        position += 1
+    return position + 1
+
+
+@compiled
+def end_of_raw(data: Any, position: Any, name: Any, stop: Any) -> Any:
+    """(end of the content, end of the end tag) of an element whose content is not markup.
+
+    The end tag of `stop` ends it too, and stays to be read: <noscript><iframe/></noscript> is common, and to a browser
+    that runs scripts all of it is text that it does not show.
+    """
+    size = data.size
+    while position < size:
+        if data[position] == 60 and position + 1 < size and data[position + 1] == 47:
+            found, end = read_name(data, position + 2)
+            if found == stop and stop != name:
+                return position, position
+            if found == name:
+                content_end = position
+                position = end
+                while position < size and data[position] != 62:
+                    position += 1
+                return content_end, min(position + 1, size)
+            position = max(position + 1, end - 1)
+        position += 1
+    return size, size

@@ -1,0 +1,385 @@
+"""Text to words and blocks: the innermost loop of the compiled pass, one look at each byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from clean.learned.compiled import compiled
+from clean.learned.layout import (
+    ANCHORS,
+    AT_BLOCKS,
+    AT_BREAK,
+    AT_FIELDS,
+    AT_IMAGES,
+    AT_LEVEL,
+    AT_OPEN,
+    AT_OUT,
+    AT_OUT_START,
+    AT_SPACE,
+    AT_TAGS,
+    BOLD_CHARS,
+    BREAKS,
+    CAPITAL,
+    CAPITALS,
+    CELL,
+    CHARS,
+    COMMA,
+    COMMAS,
+    DEPTH,
+    DIGIT,
+    DIGITS,
+    ELEMENT,
+    END,
+    ENDS,
+    FIELDS,
+    FIRST_CLASS,
+    FNV_OFFSET,
+    FNV_PRIME,
+    GROUP,
+    HIDDEN,
+    IMAGES,
+    IN_HEADING,
+    ITEM,
+    LAST_CLASS,
+    LETTER,
+    LINK_CHARS,
+    LINK_WORDS,
+    LINKS,
+    LONG_WORDS,
+    MAX_TITLE_WORDS,
+    NEAREST,
+    NUMBERS,
+    OPEN_BLOCK_ELEMENT,
+    OPEN_BLOCK_TAG,
+    OPEN_BOLD,
+    OPEN_CELL,
+    OPEN_HEADING,
+    OPEN_HIDDEN,
+    OPEN_ITEM,
+    OPEN_LINK,
+    OPEN_PRE,
+    OPEN_ROW,
+    OPEN_TAG,
+    OUTER_TAG,
+    POSITION,
+    PRE,
+    QUOTE,
+    ROW,
+    SPACE,
+    START,
+    STOP,
+    SYMBOL,
+    SYMBOLS,
+    TAG_OF,
+    TAGS_SEEN,
+    TEXT_PRIME,
+    TITLE_WORDS,
+    UPPER,
+    WORDS,
+)
+from clean.learned.tokens import clear, find
+
+
+@compiled
+def keep_title(data: Any, start: Any, end: Any, tables: Any, title_words: Any) -> None:
+    """Put the hashes of the title's words in a small hash table."""
+    state = FNV_OFFSET
+    length = 0
+    count = 0
+    last = np.uint64(title_words.size - 1)
+    for index in range(start, end + 1):
+        byte = data[index] if index < end else np.uint8(32)
+        kind = tables.char_class[byte]
+        if byte >= 128 or kind in (LETTER, CAPITAL, DIGIT):
+            state = (state ^ np.uint64(byte | 32 if kind == CAPITAL else byte)) * FNV_PRIME
+            length += 1
+            continue
+        if length > 1 and count < MAX_TITLE_WORDS:
+            slot = (state ^ (state >> np.uint64(29))) & last
+            while title_words[slot] != 0 and title_words[slot] != state:
+                slot = (slot + np.uint64(1)) & last
+            title_words[slot] = state
+            count += 1
+        state = FNV_OFFSET
+        length = 0
+
+
+@compiled
+def flush(
+    reg: Any, now: Any, block_hash: Any, text: Any, counts: Any, place: Any, hashes: Any, position: Any
+) -> None:
+    """End the block that is being read; one without a word is forgotten, and its text with it."""
+    reg[AT_SPACE] = 0
+    reg[AT_BREAK] = 0
+    if now[CHARS] == 0:
+        return
+    block = reg[AT_BLOCKS]
+    if now[WORDS] == 0 or block >= place.shape[0]:
+        reg[AT_OUT] = reg[AT_OUT_START]
+        clear(now)
+        block_hash[0] = 0
+        return
+    now[IMAGES] = reg[AT_IMAGES]
+    now[FIELDS] = reg[AT_FIELDS]
+    now[TAGS_SEEN] = reg[AT_TAGS]
+    reg[AT_IMAGES] = 0
+    reg[AT_FIELDS] = 0
+    reg[AT_TAGS] = 0
+    for column in range(now.size):
+        counts[block, column] = now[column]
+    hashes[block] = block_hash[0]
+    place[block, START] = reg[AT_OUT_START]
+    place[block, END] = reg[AT_OUT]
+    reg[AT_OUT_START] = reg[AT_OUT]
+    reg[AT_BLOCKS] += 1
+    clear(now)
+    block_hash[0] = 0
+
+
+@compiled
+def begin(stack: Any, near: Any, reg: Any, now: Any, place: Any, channels: Any, position: Any) -> None:
+    """The first character of a block: where it stands is where the block stands."""
+    level = reg[AT_LEVEL]
+    block = reg[AT_BLOCKS]
+    reg[AT_OUT_START] = reg[AT_OUT]
+    place[block, TAG_OF] = stack[level, OPEN_BLOCK_TAG]
+    place[block, OUTER_TAG] = stack[level, OPEN_TAG]
+    place[block, ELEMENT] = stack[level, OPEN_BLOCK_ELEMENT]
+    place[block, DEPTH] = level
+    place[block, HIDDEN] = stack[level, OPEN_HIDDEN]
+    place[block, PRE] = stack[level, OPEN_PRE]
+    place[block, ITEM] = stack[level, OPEN_ITEM]
+    place[block, ROW] = stack[level, OPEN_ROW]
+    place[block, CELL] = stack[level, OPEN_CELL]
+    place[block, IN_HEADING] = stack[level, OPEN_HEADING]
+    for channel in range(channels.shape[1]):
+        nearest = near[level, channel]
+        channels[block, channel] = max(1, NEAREST - (level - nearest)) if nearest > 0 else 0
+    now[POSITION] = position
+
+
+@compiled
+def end_word(
+    state: Any,
+    length: Any,
+    digits: Any,
+    capital: Any,
+    link: Any,
+    tables: Any,
+    title_words: Any,
+    now: Any,
+    block_hash: Any,
+) -> None:
+    """Count a word."""
+    now[WORDS] += 1
+    block_hash[0] = (block_hash[0] ^ state) * TEXT_PRIME
+    if link:
+        now[LINK_WORDS] += 1
+    if capital:
+        now[CAPITALS] += 1
+    if digits == length:
+        now[NUMBERS] += 1
+    elif length > 6:
+        now[LONG_WORDS] += 1
+    groups = np.int64(find(tables.word_keys, tables.word_groups, state))
+    group = GROUP
+    while groups:
+        now[group] += groups & 1
+        groups >>= 1
+        group += 1
+    if length > 1:
+        last = np.uint64(title_words.size - 1)
+        slot = (state ^ (state >> np.uint64(29))) & last
+        while title_words[slot] != 0:
+            if title_words[slot] == state:
+                now[TITLE_WORDS] += 1
+                break
+            slot = (slot + np.uint64(1)) & last
+
+
+@compiled
+def entity_end(data: Any, position: Any) -> Any:
+    """Where the character reference at `position` ends, or `position` if it is none that a semicolon ends."""
+    end = position + 1
+    while end < data.size and end < position + 12:
+        byte = data[end]
+        if byte == 59:
+            return end + 1 if end > position + 1 else position
+        if not (48 <= byte <= 57 or 97 <= (byte | 32) <= 122 or byte == 35):
+            return position
+        end += 1
+    return position
+
+
+@compiled
+def entity_class(data: Any, position: Any, end: Any) -> Any:
+    """The class of the character that a reference stands for, as far as it matters."""
+    first = data[position + 1]
+    if end - position < 4:
+        return LETTER
+    if first == 35:
+        number = 0
+        hexadecimal = (data[position + 2] | 32) == 120
+        for index in range(position + (3 if hexadecimal else 2), end - 1):
+            byte = data[index]
+            if hexadecimal:
+                number = number * 16 + (byte - 48 if byte < 58 else (byte | 32) - 87)
+            else:
+                number = number * 10 + (byte - 48)
+        if number == 160 or number <= 32 or 8192 <= number <= 8203 or number == 8239:
+            return SPACE
+        if number < 128:
+            return QUOTE
+        return QUOTE if 8208 <= number <= 8223 else SYMBOL if 8224 <= number < 12288 else LETTER
+    second = data[position + 2]
+    if end - position == 6 and first == 110 and second == 98 and data[position + 3] == 115:  # &nbsp;
+        return SPACE
+    if first == 113 or second == 115 or second == 100 or (second == 113 and first != 101):
+        return QUOTE  # quot lsquo rsquo ldquo rdquo
+    if end - position <= 6 and (first == 97 or first == 108 or first == 103):
+        return SYMBOL  # amp lt gt
+    if first == 110 or first == 109:
+        return QUOTE if data[position + 3] == 97 else SYMBOL  # ndash mdash middot
+    return LETTER
+
+
+@compiled
+def read_text(
+    data: Any,
+    position: Any,
+    stack: Any,
+    near: Any,
+    tables: Any,
+    title_words: Any,
+    text: Any,
+    reg: Any,
+    now: Any,
+    block_hash: Any,
+    place: Any,
+    channels: Any,
+) -> Any:
+    """Read text up to the next `<`, which is itself text when it comes first. Where reading stopped."""
+    size = data.size
+    level = reg[AT_LEVEL]
+    pre = stack[level, OPEN_PRE] != 0
+    link = stack[level, OPEN_LINK] != 0
+    bold = stack[level, OPEN_BOLD] != 0
+    out = reg[AT_OUT]
+    start = position
+    state = FNV_OFFSET
+    length = 0
+    digits = 0
+    capital = False
+    while position < size:
+        byte = data[position]
+        if byte == 60 and position > start:
+            break
+        width = 1
+        alone = False
+        if byte < 128:
+            kind = np.int64(tables.char_class[byte])
+            if byte == 38:
+                end = entity_end(data, position)
+                if end > position:
+                    width = end - position
+                    kind = np.int64(entity_class(data, position, end))
+        else:
+            kind = np.int64(LETTER)
+            if byte >= 0xF0:
+                width = 4
+                kind = np.int64(SYMBOL)
+            elif byte >= 0xE0:
+                width = 3
+                second = data[position + 1] if position + 1 < size else np.uint8(0)
+                third = data[position + 2] if position + 2 < size else np.uint8(0)
+                if byte == 0xE2:
+                    kind = np.int64(SYMBOL)
+                    if second == 0x80:
+                        if third <= 0x8B or third == 0xAF or third == 0xA8 or third == 0xA9:
+                            kind = np.int64(SPACE)
+                        elif third <= 0x9F:
+                            kind = np.int64(QUOTE)
+                        elif third == 0xA6:
+                            kind = np.int64(STOP)
+                elif byte == 0xE3 and second == 0x80:
+                    kind = np.int64(SPACE if third == 0x80 else STOP if third == 0x82 else COMMA)
+                elif byte == 0xEF and second == 0xBC:
+                    kind = np.int64(STOP if third == 0x81 or third == 0x9F else COMMA)
+                elif byte == 0xEF and second == 0xBB and third == 0xBF:
+                    kind = np.int64(SPACE)
+                elif 0xE3 <= byte <= 0xE9:
+                    alone = True
+            else:
+                width = 2
+                if byte == 0xC2:
+                    second = data[position + 1] if position + 1 < size else np.uint8(0)
+                    kind = np.int64(SPACE if second == 0xA0 else SYMBOL)
+            width = min(width, size - position)
+        in_word = kind in (LETTER, CAPITAL, DIGIT)
+        if length > 0 and (not in_word or alone):
+            end_word(state, length, digits, capital, link, tables, title_words, now, block_hash)
+            state = FNV_OFFSET
+            length = 0
+            digits = 0
+            capital = False
+        if kind == SPACE:
+            if pre and byte != 13:
+                if now[CHARS] > 0:
+                    text[out] = byte if byte < 33 and byte > 0 else 32
+                    out += 1
+            else:
+                reg[AT_SPACE] = 1
+            position += width
+            continue
+        if now[CHARS] == 0:
+            begin(stack, near, reg, now, place, channels, position)
+            now[FIRST_CLASS] = kind
+        elif reg[AT_BREAK] > 0:
+            text[out] = 10
+            out += 1
+            now[BREAKS] += 1
+        elif reg[AT_SPACE]:
+            text[out] = 32
+            out += 1
+        reg[AT_SPACE] = 0
+        reg[AT_BREAK] = 0
+        if link and reg[AT_OPEN]:
+            now[LINKS] += 1
+            if reg[AT_OPEN] == 2:
+                now[ANCHORS] += 1
+            reg[AT_OPEN] = 0
+        for index in range(position, position + width):
+            text[out] = data[index]
+            out += 1
+        now[CHARS] += 1
+        now[LAST_CLASS] = kind
+        if link:
+            now[LINK_CHARS] += 1
+        if bold:
+            now[BOLD_CHARS] += 1
+        if in_word:
+            if kind == CAPITAL:
+                now[UPPER] += 1
+                if length == 0:
+                    capital = True
+                state = (state ^ np.uint64(byte | 32)) * FNV_PRIME
+            else:
+                if kind == DIGIT:
+                    now[DIGITS] += 1
+                    digits += 1
+                for index in range(position, position + width):
+                    state = (state ^ np.uint64(data[index])) * FNV_PRIME
+            length += 1
+        elif kind == STOP:
+            now[ENDS] += 1
+        elif kind == COMMA:
+            now[COMMAS] += 1
+        elif kind == SYMBOL:
+            now[SYMBOLS] += 1
+        position += width
+    if length > 0:
+        end_word(state, length, digits, capital, link, tables, title_words, now, block_hash)
+    reg[AT_OUT] = out
+    return position

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.documents import gold_pages
+from clean.decode import decode
+from clean.learned import compiled, trees
+from clean.learned.blocks import blocks
+from clean.learned.extraction import BETA, MODEL_FILE, Use, chosen, extractor, model, render
+from clean.scores import scores
+
+STORY = [
+    "On Monday the council voted to rebuild the old bridge over the river, after three years of debate and delay.",
+    "The mayor said that the work would begin in spring, and that the road would be closed for about eight months.",
+    "Shopkeepers on both sides fear for their trade; some of them have asked for a ferry to run in the meantime.",
+    "An engineer who has studied the stones says that parts of them are older than the town's own records.",
+    "The cost, which is put at four million, will be shared by the county and by a fund for historic buildings.",
+]
+PAGE = """<!doctype html><html><head><title>Council votes for bridge - The Daily</title></head><body>
+<header><nav><ul><li><a href=/>Home</a><li><a href=/n>News</a><li><a href=/s>Sport</a></ul></nav></header>
+<main><article><h1>Council votes for bridge</h1><p>{}</p><h2>What is &amp; remains</h2><p>{}</p><p>{}</p>
+<ul><li>The first of the bids came from the north of the county.<li>The second was lower by a fifth, but came too late.</ul>
+<p>{}</p><p>{}</p></article>
+<section id="comments"><h3>2 Comments</h3><div class="comment"><span>Ann</span><p>First!</p><a href=#r>Reply</a></div>
+<div class="comment"><span>Bob</span><p>They should have done this years ago, really.</p><a href=#r>Reply</a></div></section></main>
+<div class="cookie-banner"><p>We use cookies to improve your experience. <button>Accept all</button></p></div>
+<footer><p>Copyright 2026 The Daily. All rights reserved. <a href=/p>Privacy</a></p></footer></body></html>""".format(
+    *STORY
+)
+
+
+@pytest.fixture(scope="module", params=list(Use))
+def use(request: pytest.FixtureRequest) -> Use:
+    return request.param
+
+
+def test_story_stays_and_decoration_goes(use: Use) -> None:
+    text = extractor(use)(PAGE)
+    lines = text.split("\n")
+    assert all(sentence in lines for sentence in STORY)
+    assert "What is & remains" in lines
+    assert "- The second was lower by a fifth, but came too late." in lines
+    for foreign in ("Home", "cookies", "Copyright", "Reply", "years ago"):
+        assert foreign not in text
+
+
+def test_pages_know_nothing_of_each_other() -> None:
+    extract = extractor()
+    first = extract(PAGE)
+    other = extract(PAGE.replace("bridge", "tower") * 3)
+    assert other != first
+    assert extractor()(PAGE) == extract(PAGE) == first
+
+
+def test_structure_survives() -> None:
+    page = blocks(
+        b"<h2>Head</h2><p>One<br>two</p><ul><li>a<li><p>b<p>c</ul><table><tr><td>1<td>x &lt; y<tr><th>2<td>z</table>"
+        b"<pre>def f():\n    return 1\n</pre>"
+    )
+    text = render(page, np.ones(len(page.counts), bool))
+    assert text == (
+        "Head\n\nOne\ntwo\n\n- a\n- b\nc\n\n1\tx < y\n2\tz\n\ndef f():\n    return 1"
+    )
+
+
+@given(st.lists(st.tuples(st.floats(0.3, 1), st.integers(1, 50)), min_size=1, max_size=8), st.sampled_from(list(Use)))
+def test_what_is_chosen_has_the_greatest_expected_measure(rows: list[tuple[float, int]], use: Use) -> None:
+    """Against every threshold there is: none gives a better expected F-beta."""
+    chance, words = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    beta = BETA[use]
+
+    def expected(keep: np.ndarray) -> float:
+        hits = float((chance * words)[keep].sum())
+        return (1 + beta**2) * hits / (float(words[keep].sum()) + beta**2 * float((chance * words).sum()))
+
+    best = max(expected(chance >= threshold) for threshold in chance)
+    assert expected(chosen(chance, words, beta)) == pytest.approx(best)
+
+
+def test_thresholds_are_nested() -> None:
+    draw = np.random.default_rng(5)
+    for _ in range(50):
+        chance, words = draw.random(30), draw.integers(1, 80, 30)
+        kept = [chosen(chance, words, BETA[use]) for use in (Use.PRECISION, Use.BALANCED, Use.RECALL)]
+        assert np.all(kept[0] <= kept[1])
+        assert np.all(kept[1] <= kept[2])
+    assert not chosen(np.array([0.1, 0.2]), np.array([5, 5]), 1.0).any()
+
+
+def test_the_model_is_small_and_as_it_was_saved() -> None:
+    file = Path(compiled.__file__).with_name(MODEL_FILE)
+    assert file.stat().st_size <= 2_000_000
+    assert trees.save(model()) == file.read_bytes()
+
+
+def test_better_than_nothing_was_learned_for(shared: Path) -> None:
+    """Real news pages of a source that the model never saw."""
+    extract = extractor()
+    pages = list(gold_pages(shared, "dragnet", 25))
+    assert scores((page.gold, extract(decode(page.body).text)) for page in pages).f1 > 0.85
+
+
+@given(st.text() | st.lists(st.sampled_from(["<p>", "<div class=x>", "word ", "</div>", "&", "<", "\ud800"])).map("".join))
+@settings(max_examples=100, deadline=None)
+def test_any_text_is_a_page(html: str) -> None:
+    text = extractor()(html)
+    assert isinstance(text, str)
+    assert text == extractor()(html)
+
+
+def test_machine_code_older_than_a_source_is_forgotten(tmp_path: Path) -> None:
+    class Function:
+        class stats:  # noqa: N801, as numba has it
+            cache_path = str(tmp_path)
+
+    old, new = tmp_path / "old.nbi", tmp_path / "new.nbi"
+    for path, age_s in ((old, 10 * 365 * 86_400), (new, -60)):
+        path.touch()
+        os.utime(path, (time.time() - age_s,) * 2)
+    compiled.forget_stale(Function)
+    assert not old.exists()
+    assert new.exists()
