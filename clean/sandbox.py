@@ -34,7 +34,7 @@ from clean.reasons import Reason
 from corpus.config import Section
 from corpus.errors import RetryableError
 
-START_S = 120.0
+START_S = 300.0
 """How long a process may take to import its libraries, seconds, on a machine under heavy load."""
 WALL_PER_CPU = 4
 """The wall clock allows this many times the processor time, and `WALL_SLACK_S` more, for loaded machines."""

@@ -20,6 +20,7 @@ HOMES = {
     "scrapy": {"crawl"},
     "aiohttp": {"crawl"},
     "trafilatura": {"clean/extract.py"},
+    "lightgbm": {"clean/fit.py"},
 }
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import fcntl
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,15 +26,22 @@ def compiled(function: F) -> F:
     return compiled_function
 
 
-def forget_stale(function: Any) -> None:
-    """Remove the kept machine code of this package that is older than one of its sources; call before the first run.
+@contextlib.contextmanager
+def first_run(function: Any) -> Iterator[None]:
+    """Around the first run of loops that end in `function`: one process compiles, those beside it wait and read.
 
-    numba itself looks only at the file that a function is in, and would go on with what it once compiled of another.
+    Kept machine code older than a source of this package is removed before: numba itself looks only at the file that a
+    function is in, and would go on with what it once compiled of another.
     """
-    folder = function.stats.cache_path
-    if folder is None or not Path(folder).is_dir():
+    folder = Path(function.stats.cache_path or "")
+    if not folder.is_absolute():
+        yield
         return
-    newest = max(source.stat().st_mtime for source in Path(__file__).parent.glob("*.py"))
-    for index in Path(folder).glob("*.nbi"):
-        if index.stat().st_mtime < newest:
-            index.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "learned.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        newest = max(source.stat().st_mtime for source in Path(__file__).parent.glob("*.py"))
+        for index in folder.glob("*.nbi"):
+            if index.stat().st_mtime < newest:
+                index.unlink(missing_ok=True)
+        yield

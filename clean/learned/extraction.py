@@ -23,7 +23,7 @@ import numpy as np
 from clean.learned import context as contexts
 from clean.learned import trees
 from clean.learned.blocks import Blocks, blocks, scan
-from clean.learned.compiled import forget_stale
+from clean.learned.compiled import first_run
 from clean.learned.context import context
 from clean.learned.features import NAMES, features
 from clean.learned.layout import CELL, END, IN_HEADING, ITEM, ROW, START, WORDS
@@ -52,14 +52,14 @@ def extractor(use: Use = Use.BALANCED) -> Callable[[str], str]:
 
     Compiled code is ready when this returns: the first time on a machine that takes half a minute, later half a second.
     """
-    forget_stale(scan)
     judge = chances(model())
 
     def extract(html: str) -> str:
         page = blocks(html.encode("utf-8", "replace"))
         return render(page, chosen(judge(page), page.counts[:, WORDS], BETA[use]))
 
-    extract("<title>A title</title><p>A first page, so that the loops are compiled.")
+    with first_run(scan):
+        extract("<title>A title</title><p>A first page, so that the loops are compiled.")
     return extract
 
 
