@@ -35,7 +35,7 @@ from corpus.config import Section
 from corpus.errors import RetryableError
 
 START_S = 300.0
-"""How long a process may take to import its libraries, seconds, on a machine under heavy load."""
+"""How long a process may take to import its libraries and, once on a machine, to compile loops, seconds, under heavy load."""
 WALL_PER_CPU = 4
 """The wall clock allows this many times the processor time, and `WALL_SLACK_S` more, for loaded machines."""
 WALL_SLACK_S = 10.0
