@@ -223,16 +223,19 @@ def locate_row(
     """
     index = part_of_id(doc_id, manifest.num_parts)
     for part in manifest.parts:
-        if _part_index(part.file) == index:
+        if part_index(part.file) == index:
             row = _row_in_file(store, f"{table_dir(table, manifest.batch)}/{part.file}", doc_id)
             if row is not None:
                 return part, row
     return None
 
 
-def _part_index(file: str) -> int | None:
+def part_index(file: str) -> int:
+    """The number in a part's name, whatever folder and generation it carries. Raises SchemaError for other names."""
     found = re.search(r"(?:^|/)part-(\d+)\.", file)
-    return int(found[1]) if found else None
+    if found is None:
+        raise SchemaError(f"{file}: not the name of a part (part-00000.parquet)")
+    return int(found[1])
 
 
 def _row_in_file(store: Store, path: str, doc_id: str) -> dict[str, Any] | None:

@@ -7,11 +7,13 @@ the values of a row group as one contiguous run of little-endian integers after 
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import SchemaError
 from corpus.layout import Store
@@ -49,8 +51,8 @@ def values_offset(column: Any, rows: int, width: int) -> int | None:
     return int(column.data_page_offset + header) if 0 < header < 256 else None
 
 
-def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> None:
-    """Compare a file's size and footer with the snapshot. Raises SchemaError with both values."""
+def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> Any:
+    """Compare a file's size and footer with the snapshot; the footer (`pq.FileMetaData`). Raises SchemaError with both values."""
     where = f"{store.root}/{file.path}"
     again = (
         "restore the file, or build the batch again with `python -m shards.run --rebuild` and a new snapshot"
@@ -63,9 +65,10 @@ def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> N
         raise SchemaError(f"{where}: {size:,} bytes, the snapshot says {file.bytes:,}; {again}")
     try:
         with store.open_input(file.path) as stream:
-            found = pq.read_metadata(stream).metadata or {}
+            footer = pq.read_metadata(stream)
     except pa.ArrowInvalid as error:
         raise SchemaError(f"{where}: damaged Parquet footer ({error}); {again}") from error
+    found = footer.metadata or {}
     expected = {
         "webtext.format": FORMAT,
         "webtext.dtype": file.dtype,
@@ -78,19 +81,30 @@ def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> N
         present = found.get(key.encode(), b"nothing").decode()
         if present != value:
             raise SchemaError(f"{where}: {key} is {present}, the snapshot says {value}; {again}")
+    return footer
 
 
-def decode_row_group(store: Store, file: TokenFile, row_group: int) -> np.ndarray:
-    """The tokens of one row group, padding included, through the Parquet reader. Shape (rows * row_tokens,)."""
-    with store.open_input(file.path) as stream:
-        reader = pq.ParquetFile(stream, pre_buffer=True)
-        try:
-            column = reader.read_row_group(row_group, columns=["tokens"], use_threads=False)["tokens"]
-        except (pa.ArrowInvalid, OSError) as error:
-            raise SchemaError(
-                f"{store.root}/{file.path}: row group {row_group} cannot be read ({error})"
-            ) from error
+def read_row_group(store: Store, file: TokenFile, number: int, footer: Any) -> np.ndarray:
+    """The tokens of one row group, padding included, fetched as one range. Shape (rows * row_tokens,).
+
+    Raises: SchemaError naming file and row group when its bytes are not those the snapshot lists.
+    """
+    group = file.row_groups[number]
+    where = f"{store.root}/{file.path}: row group {number} of {len(file.row_groups)}"
+    try:
+        with store.open_input(file.path) as stream:
+            data = stream.read_at(group.bytes, group.offset)
+    except OSError as error:
+        raise SchemaError(f"{where} cannot be read ({error})") from error
+    found = xxh3_128_hexdigest(data)
+    if found != group.digest:
+        raise SchemaError(f"{where} has digest {found}, the snapshot says {group.digest}; restore the file")
     dtype = np.dtype(file.dtype).newbyteorder("<")
+    count = group.rows * file.row_tokens
+    if group.values_offset is not None:
+        return np.frombuffer(data, dtype, count, group.values_offset - group.offset)
+    window = pa.PythonFile(_Window(data, group.offset, file.bytes), mode="r")
+    column = pq.ParquetFile(window, metadata=footer).read_row_group(number, use_threads=False)["tokens"]
     chunks = [
         np.frombuffer(
             chunk.buffers()[1],
@@ -101,3 +115,29 @@ def decode_row_group(store: Store, file: TokenFile, row_group: int) -> np.ndarra
         for chunk in column.chunks
     ]
     return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+
+class _Window(io.RawIOBase):
+    """A file of which only the bytes from `offset` are here: all that its Parquet reader asks for."""
+
+    def __init__(self, data: bytes, offset: int, size: int) -> None:
+        self._data, self._offset, self._size, self._position = data, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._position = offset + (0, self._position, self._size)[whence]
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        begin = self._position - self._offset
+        piece = self._data[begin : begin + size]
+        self._position += len(piece)
+        return piece

@@ -43,6 +43,38 @@ class Permutation:
         return (left << self._half_bits) | right
 
 
+class WindowedPermutation:
+    """A permutation of 0..n-1 that wanders through windows: for data of which not all can be at hand at once.
+
+    The indices are cut into runs of `run` neighbours. The runs are permuted, and each `window` of them that follow one
+    another are permuted index by index: so at any time all comes from `window` runs, which lie anywhere. What is left
+    after the last whole run stays at the end, within the last window. One index costs the same as in `Permutation`.
+    """
+
+    def __init__(self, n: int, run: int, window: int, *key: int) -> None:
+        self.n, self.run = n, run
+        self._num_runs = n // run
+        self._size = window * run
+        self._last = max(0, -(-self._num_runs // window) - 1)
+        self._runs = Permutation(max(1, self._num_runs), *key, 1)
+        self._key = key
+
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        """Where each index goes. Shapes: (k,) integers in 0..n-1 to (k,) int64 in the same range."""
+        indices = np.asarray(indices, np.int64)
+        windows = np.minimum(indices // self._size, self._last)
+        places = np.empty_like(indices)
+        for window in np.unique(windows).tolist():
+            here = windows == window
+            first = window * self._size
+            size = self._size if window < self._last else self.n - first
+            places[here] = first + Permutation(size, *self._key, 2, window)(indices[here] - first)
+        runs, within = np.divmod(places, self.run)
+        whole = runs < self._num_runs
+        places[whole] = self._runs(runs[whole]) * self.run + within[whole]
+        return places
+
+
 def _mix(values: np.ndarray) -> np.ndarray:
     """The finaliser of splitmix64; products wrap modulo 2**64, on purpose."""
     values = (values ^ (values >> np.uint64(30))) * _MULTIPLY[0]

@@ -28,7 +28,7 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server on loopback that speaks S3; the environment points the clients of this and of child processes to it."""
     from moto.server import ThreadedMotoServer
 
@@ -42,6 +42,7 @@ def s3_endpoint() -> Iterator[str]:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),  # what is fetched from buckets is kept there
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)

@@ -12,9 +12,12 @@ from xxhash import xxh3_128_hexdigest
 
 from corpus.layout import Store, open_corpus
 from corpus.runner import commit_table
-from corpus.schemas import DOCUMENTS, LINKS, VERDICTS, part_of_id
+from corpus.schemas import DOCUMENTS, LINKS, TOKENS, VERDICTS, part_of_id
+from corpus.snapshot import write_snapshot
 from corpus.tables import write_part
-from shards import run
+from shards import run, vocabulary
+from shards.tokenizer import Tokenizer
+from shards.writer import TokenWriter, WriterConfig
 
 WORDS = [
     "the",
@@ -51,6 +54,7 @@ class Doc:
     kept: bool = True
     cuts: Sequence[tuple[int, int]] = ()
     doc_id: str = field(default="")
+    domain: str = "example.org"
 
 
 def documents(count: int, seed: int = 0) -> list[Doc]:
@@ -102,6 +106,20 @@ def make_shards(root: str, batch: str, *extra: str) -> None:
     assert run.main(arguments(root, batch, *extra)) == 0
 
 
+def token_corpus(root: str, ids: np.ndarray, batch: str = "b", **settings: Any) -> None:
+    """A corpus of nothing but a train file of these tokens (GPT-2's), and a snapshot named as its batch."""
+    store = open_corpus(root, create=True)
+    name = "train/part-00000.parquet"
+    with store.open_output(f"{TOKENS.folder(batch)}/{name}") as stream:
+        writer = TokenWriter(
+            stream, name, "train", Tokenizer(vocabulary.gpt2(), "kernel"), WriterConfig(**settings)
+        )
+        writer.write(ids, 1, 1)
+        part = writer.finish()
+    commit_table(store, TOKENS, batch, [part])
+    write_snapshot(store, batch, [batch])
+
+
 def arguments(root: str, batch: str, *extra: str) -> list[str]:
     """The door's command line."""
     small = ["row_tokens=64", "row_group_tokens=1024", "val_frac=0.2"]
@@ -113,7 +131,7 @@ def _document(doc: Doc) -> dict[str, Any]:
     return {
         "doc_id": doc.doc_id,
         "url": f"https://example.org/{doc.doc_id}",
-        "domain": "example.org",
+        "domain": doc.domain,
         "title": None,
         "text": doc.text,
         "language": "en",

@@ -2,17 +2,31 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.order import Permutation
+from shards.order import Permutation, WindowedPermutation
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 5000), key=st.tuples(st.integers(0, 2**63), st.integers(0, 9)))
 def test_every_index_comes_once(n: int, key: tuple[int, int]) -> None:
     assert np.array_equal(np.sort(Permutation(n, *key)(np.arange(n))), np.arange(n))
 
 
+@settings(max_examples=50, deadline=None)
+@given(n=st.integers(1, 500), run=st.integers(1, 99), window=st.integers(1, 9), key=st.integers(0, 9))
+def test_windows_too_give_every_index_once(n: int, run: int, window: int, key: int) -> None:
+    order = WindowedPermutation(n, run, window, key)
+    whole = order(np.arange(n))
+    assert np.array_equal(np.sort(whole), np.arange(n))
+    assert order(np.array([n - 1]))[0] == whole[-1]
+    size = run * window
+    for begin in range(0, n // size * size - size, size):
+        assert len(np.unique(whole[begin : begin + size] // run)) <= window
+
+
+@settings(deadline=None)
 @given(n=st.integers(1, 2**40), index=st.integers(0, 2**40))
 def test_one_index_is_what_it_is_among_others(n: int, index: int) -> None:
     permutation = Permutation(n, 7)

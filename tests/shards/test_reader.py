@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from corpora import commit_batch, documents, make_shards
+from corpora import commit_batch, documents, make_shards, token_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +20,6 @@ from corpus.snapshot import read_snapshot
 from corpus.tables import read_file
 from shards.reader import (
     BlockStream,
-    MixtureStream,
     TokenSplit,
     document_numbers,
     open_split,
@@ -95,6 +96,87 @@ def test_four_then_two_then_eight_ranks_continue_one_order(split: TokenSplit) ->
     assert state == whole.state_dict()
 
 
+@pytest.mark.parametrize("window", [0, 2])
+def test_a_whole_epoch_over_changing_ranks_loses_and_repeats_nothing(
+    split: TokenSplit, tokens: np.ndarray, window: int
+) -> None:
+    """Every block of one epoch, drawn by 4, then 2, then 8 ranks, each resumed from the state the ones before saved."""
+    size = 16
+    state: dict[str, Any] = BlockStream(split, block_size=size, seed=2, window=window).state_dict()
+    num_blocks = BlockStream(split, block_size=size, seed=2).num_blocks
+    steps = num_blocks // 8
+    given: list[bytes] = []
+    for world_size, until in ((4, steps // 3), (2, 2 * steps // 3), (8, steps)):
+        streams = [BlockStream(split, block_size=size, seed=0, window=window) for _ in range(world_size)]
+        for stream in streams:
+            stream.load_state_dict(state)
+        while streams[0].index < 8 * until:
+            for rank, stream in enumerate(streams):
+                given += map(bytes, stream.next_batch(8, rank, world_size))
+        state = streams[0].state_dict()
+    assert state["epoch"] == 0
+    last = BlockStream(split, block_size=size, seed=0, window=window)
+    last.load_state_dict(state)
+    given += map(bytes, last.next_batch(num_blocks - last.index))
+    assert last.state_dict()["epoch"] == 1
+    starts = np.arange(num_blocks) * size
+    every = np.stack([tokens[start : start + size + 1] for start in starts]).astype(np.int64)
+    assert sorted(given) == sorted(map(bytes, every))
+
+
+def test_a_window_keeps_to_a_few_row_groups(split: TokenSplit) -> None:
+    """Row groups of 1,024 tokens; blocks of 64 make runs of 16, and a window of 3 runs touches at most 6 groups."""
+    stream = BlockStream(split, block_size=64, seed=7, window=3)
+    blocks = stream.block_numbers(np.arange(stream.num_blocks))
+    windows = [blocks[i : i + 48] // 16 for i in range(0, stream.num_blocks // 48 * 48, 48)]
+    assert all(len(np.unique(window)) <= 4 for window in windows)  # the last has what is left over too
+    assert len(windows) > 5
+    assert np.ptp(windows[0]) > 3
+    assert not np.array_equal(np.sort(blocks[:48]), blocks[:48])
+
+
+def test_three_epochs_do_not_grow(tmp_path: Path) -> None:
+    """8 MB of tokens, mapped, and compressed with room for 2 MB of them: in processes of their own."""
+    program = """
+import resource, sys
+import numpy as np
+from shards.reader import BlockStream, open_split
+stream = BlockStream(open_split(sys.argv[1], "b", "train", decoded_bytes=2_000_000), block_size=1024, seed=1, window=3)
+def rss():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+def epoch():
+    for _ in range(stream.num_blocks // 8):
+        stream.next_batch(8)
+epoch()
+first = rss()
+for _ in range(3):
+    epoch()
+print(rss() - first)
+"""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("resident memory is read from /proc")
+    ids = np.random.default_rng(0).integers(0, 50256, 4_000_000).astype(np.uint16)
+    for compression in ("none", "zstd"):
+        root = str(tmp_path / compression)
+        token_corpus(root, ids, compression=compression, row_group_tokens=1 << 16)
+        done = subprocess.run(
+            [sys.executable, "-c", program, root], capture_output=True, text=True, check=True
+        )
+        assert int(done.stdout) < 20_000_000, compression
+
+
+def test_more_files_than_may_be_open(built: str, tokens: np.ndarray) -> None:
+    split = open_split(built, "b2", "train")
+    split._segments._most_maps = 2
+    stream = BlockStream(split, block_size=100, seed=1)
+    again = BlockStream(open_split(built, "b2", "train"), block_size=100, seed=1)
+    for _ in range(stream.num_blocks // 10):
+        assert np.array_equal(stream.next_batch(10), again.next_batch(10))
+        assert len(split._segments._maps) <= 2
+        assert len(split._segments._mapped) <= len(split._segments._segments)
+    assert np.array_equal(split.slice(0, split.num_tokens), tokens)
+
+
 def test_a_batch_larger_than_the_epoch_crosses_several(split: TokenSplit) -> None:
     stream = BlockStream(split, block_size=4000, seed=1)
     batch = stream.next_batch(stream.num_blocks * 3 + 2)
@@ -105,12 +187,15 @@ def test_a_batch_larger_than_the_epoch_crosses_several(split: TokenSplit) -> Non
 
 
 def test_resume_is_instant(split: TokenSplit) -> None:
-    stream = BlockStream(split, block_size=2, seed=1)
-    state = {**stream.state_dict(), "epoch": 10**6, "index": stream.num_blocks - 1}
-    started = time.perf_counter()
-    stream.load_state_dict(state)
-    stream.next_batch(2)
-    assert time.perf_counter() - started < 0.05
+    def resume_s() -> float:
+        stream = BlockStream(split, block_size=2, seed=1)
+        state = {**stream.state_dict(), "epoch": 10**6, "index": stream.num_blocks - 1}
+        started = time.process_time()  # of the processor: the machine may be busy elsewhere
+        stream.load_state_dict(state)
+        stream.next_batch(2)
+        return time.process_time() - started
+
+    assert min(resume_s() for _ in range(3)) < 0.05
 
 
 def test_validation_predicts_every_token_once(built: str) -> None:
@@ -149,32 +234,13 @@ def test_document_numbers() -> None:
     assert document_numbers(blocks, 0).tolist() == [[0, 0, 1, 1, 1, 2, 3], [0, 0, 0, 0, 0, 0, 0]]
 
 
-def test_mixture_keeps_its_proportions_and_resumes(built: str) -> None:
-    splits = [open_split(built, "b2", "train", batches=[batch]) for batch in ("b1", "b2")]
-
-    def stream() -> MixtureStream:
-        return MixtureStream(splits, [3, 1], block_size=64, seed=2)
-
-    sources, positions = stream().sources(np.arange(3 * MixtureStream.PERIOD))
-    assert np.bincount(sources).tolist() == [9216, 3072]
-    for source in (0, 1):
-        assert np.array_equal(np.sort(positions[sources == source]), np.arange((sources == source).sum()))
-    whole = stream()
-    order = [whole.next_batch(8) for _ in range(20)]
-    later = stream()
-    for rank in (0, 1):
-        later.load_state_dict({**stream().state_dict(), "index": 80})
-        assert np.array_equal(later.next_batch(8, rank, 2), order[10][rank * 4 : rank * 4 + 4])
-    with pytest.raises(InputError, match="mixture weights"):
-        MixtureStream(splits, [1, 0], block_size=64, seed=2)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"snapshot": "other"}, "snapshot 'other'"),
         ({"block_size": 8}, "block_size 8"),
         ({"split": "val"}, "split 'val'"),
+        ({"window": 2}, "window 2"),
     ],
 )
 def test_foreign_states_are_refused(split: TokenSplit, change: dict[str, Any], message: str) -> None:
@@ -195,6 +261,8 @@ def test_wrong_use(split: TokenSplit, built: str) -> None:
         BlockStream(split, block_size=10_000_000, seed=1)
     with pytest.raises(InputError, match="present: b1, b2"):
         open_split(built, "none", "train")
+    with pytest.raises(InputError, match="window -1"):
+        BlockStream(split, block_size=64, seed=1, window=-1)
     with pytest.raises(InputError, match="no batch"):
         open_split(built, "b1", "train", batches=["b2"])
 
@@ -225,6 +293,9 @@ def test_damage_is_found_before_training(small: Path) -> None:
     file.write_bytes(flipped)
     with pytest.raises(InputError, match="damaged Parquet footer"):
         open_split(str(small), "b1", "train")
+    file.write_bytes(whole.replace(b"webtext-tokens-1", b"webtext-tokens-9"))
+    with pytest.raises(InputError, match="format is webtext-tokens-9"):
+        open_split(str(small), "b1", "train")
     file.write_bytes(whole.replace(b"uint16", b"uint32"))
     with pytest.raises(InputError, match="dtype is uint32, the snapshot says uint16"):
         open_split(str(small), "b1", "train")
@@ -252,15 +323,11 @@ def test_compressed_files_give_the_same_stream_from_a_small_cache(small: Path, t
     assert sum(file.bytes for file in ours.files) < sum(file.bytes for file in theirs.files)
     streams = [BlockStream(split, block_size=100, seed=4) for split in (ours, theirs)]
     assert np.array_equal(*(stream.next_batch(2 * stream.num_blocks) for stream in streams))
+    assert ours._segments._decoded_size <= 3000
     ours.verify()
-
-
-def test_the_stream_reads_object_stores(s3_bucket: str) -> None:
-    root = f"{s3_bucket}/corpus"
-    commit_batch(root, "b1", documents(30), num_parts=2)
-    make_shards(root, "b1")
-    split = open_split(root, "b1", "train")
-    stream = BlockStream(split, block_size=100, seed=4)
-    blocks = stream.next_batch(stream.num_blocks)
-    assert len({bytes(block) for block in blocks}) == stream.num_blocks
-    split.verify()
+    file = Path(packed) / ours.files[0].path
+    data = bytearray(file.read_bytes())
+    data[ours.files[0].row_groups[1].offset + 300] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(InputError, match=r"part-00000.parquet: row group 1 of \d+ has digest"):
+        open_split(packed, "b1", "train").slice(0, ours.num_tokens)

@@ -1,0 +1,220 @@
+"""Row groups from an object store: fetched once, checked, bounded on disk, ahead of need."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from corpora import commit_batch, documents, make_shards, token_corpus
+
+from corpus.errors import InputError
+from corpus.layout import Store
+from shards import segments
+from shards.cache import DIGEST_BYTES, TokenCache, default_folder
+from shards.reader import BlockStream, open_split, sequential_blocks
+
+TOKENS = np.arange(1000, dtype="<u2")
+KEY = "0123456789abcdef" * 2
+
+
+def test_what_is_put_is_got_as_a_map(tmp_path: Path) -> None:
+    cache = TokenCache(tmp_path / "new" / "folder")
+    assert cache.get(KEY, TOKENS.dtype, 1000) is None
+    kept = cache.put(KEY, TOKENS)
+    assert kept is not None
+    assert np.array_equal(kept, TOKENS)
+    assert not kept.flags.writeable
+    again = TokenCache(tmp_path / "new" / "folder").get(KEY, TOKENS.dtype, 1000)
+    assert again is not None
+    assert np.array_equal(again, TOKENS)
+    assert cache.num_bytes() == 2000 + DIGEST_BYTES
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "longer"])
+def test_damaged_files_are_not_believed(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = TokenCache(tmp_path)
+    cache.put(KEY, TOKENS)
+    path = next(tmp_path.iterdir())
+    data = path.read_bytes()
+    flipped = bytes([data[0] ^ 1]) + data[1:]
+    path.write_bytes({"cut": data[:-1], "flipped": flipped, "longer": data + b"x"}[damage])
+    assert cache.get(KEY, TOKENS.dtype, 1000) is None
+    kept = cache.put(KEY, TOKENS)
+    assert kept is not None
+    assert np.array_equal(kept, TOKENS)
+
+
+def test_the_limit_holds_and_the_unused_longest_go(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_bytes(b"x" * 9000)
+    left = tmp_path / f"{KEY}.tokens.00ff"  # half-written by a killed process, long ago
+    left.write_bytes(b"x" * 500)
+    os.utime(left, ns=(0, 0))
+    each = TOKENS.nbytes + DIGEST_BYTES
+    cache = TokenCache(tmp_path, 3 * each)
+    keys = [f"{number:032x}" for number in range(5)]
+    held = cache.put(keys[0], TOKENS)
+    for number, key in enumerate(keys[1:], 1):
+        cache.put(key, TOKENS)
+        os.utime(tmp_path / f"{key}.tokens", ns=(number, number))
+        if number == 2:
+            assert not left.exists()
+            assert cache.get(keys[0], TOKENS.dtype, 1000) is not None  # used now, so after all others
+        assert cache.num_bytes() <= 3 * each
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "notes.txt",
+        *(f"{keys[n]}.tokens" for n in (0, 3, 4)),
+    }
+    assert held is not None
+    assert np.array_equal(held, TOKENS)  # a map outlives its file
+
+
+def test_a_disk_that_refuses_is_gone_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = TokenCache(tmp_path / "folder")
+    (tmp_path / "folder").rmdir()
+    assert cache.put(KEY, TOKENS) is None
+    assert "going on without" in caplog.text
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="name a folder that can be written"):
+        TokenCache(tmp_path / "file" / "folder")
+    with pytest.raises(InputError, match="expected at least 1"):
+        TokenCache(tmp_path, 0)
+
+
+def test_the_default_is_the_user_s_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert default_folder() == Path("/somewhere/webtext/tokens")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert default_folder() == Path("/home/someone/.cache/webtext/tokens")
+
+
+class CountingReader:
+    """Counts the row groups read from the store, and may hold them up."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.read: list[tuple[str, int]] = []
+        self.threads: set[str] = set()
+        real = segments.read_row_group
+
+        def read_row_group(store: Any, file: Any, number: int, footer: Any) -> np.ndarray:
+            self.read.append((file.path, number))
+            self.threads.add(threading.current_thread().name)
+            return real(store, file, number, footer)
+
+        monkeypatch.setattr(segments, "read_row_group", read_row_group)
+
+
+@pytest.fixture(scope="module")
+def bucket_corpus(s3_endpoint: str) -> str:
+    """A corpus in a bucket, of a plain batch and a compressed one; snapshot b2 has both."""
+    import boto3
+
+    boto3.client("s3", endpoint_url=s3_endpoint).create_bucket(Bucket="tokens")
+    root = "s3://tokens/corpus"
+    commit_batch(root, "b1", documents(40), num_parts=2)
+    make_shards(root, "b1")
+    commit_batch(root, "b2", documents(40, seed=1), num_parts=1)
+    make_shards(root, "b2", "--set", "shards.writer.compression=zstd")
+    return root
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same tokens on the local disk, all plain."""
+    root = str(tmp_path_factory.mktemp("twin") / "corpus")
+    commit_batch(root, "b1", documents(40), num_parts=2)
+    make_shards(root, "b1")
+    commit_batch(root, "b2", documents(40, seed=1), num_parts=1)
+    make_shards(root, "b2")
+    return root
+
+
+def test_an_epoch_from_a_bucket_reads_each_row_group_once(
+    bucket_corpus: str, twin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = CountingReader(monkeypatch)
+    remote = open_split(bucket_corpus, "b2", "train", cache=TokenCache(tmp_path), ahead=2)
+    local = open_split(twin, "b2", "train")
+    streams = [BlockStream(split, block_size=50, seed=3, window=2) for split in (remote, local)]
+    for _ in range(streams[0].num_blocks // 8 + 1):
+        assert np.array_equal(*(stream.next_batch(8) for stream in streams))
+    groups = sum(len(file.row_groups) for file in remote.files)
+    assert sorted(reader.read) == sorted(set(reader.read))
+    assert len(reader.read) == groups
+    assert any(name.startswith("fetch-tokens") for name in reader.threads)
+    again = open_split(bucket_corpus, "b2", "train", cache=TokenCache(tmp_path))
+    assert all(
+        np.array_equal(*pair)
+        for pair in zip(sequential_blocks(again, 70), sequential_blocks(local, 70), strict=True)
+    )
+    assert len(reader.read) == groups
+    again.verify()
+
+
+def test_a_cache_smaller_than_the_split(
+    bucket_corpus: str, twin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = CountingReader(monkeypatch)
+    cache = TokenCache(tmp_path, 7 * (2048 + DIGEST_BYTES))
+    remote = open_split(bucket_corpus, "b2", "train", cache=cache, ahead=2)
+    monkeypatch.setattr(remote._segments, "_most_maps", 4)
+    streams = [
+        BlockStream(split, block_size=64, seed=3, window=2)
+        for split in (remote, open_split(twin, "b2", "train"))
+    ]
+    for _ in range(2 * streams[0].num_blocks // 8):
+        assert np.array_equal(*(stream.next_batch(8) for stream in streams))
+        assert cache.num_bytes() <= cache.limit_bytes + 2 * (2048 + DIGEST_BYTES)
+    groups = sum(len(file.row_groups) for file in remote.files)
+    assert groups > 9
+    assert (
+        groups < len(reader.read) < 3.5 * groups
+    )  # two epochs; a run of a window lies in up to two row groups
+
+
+def test_what_is_no_longer_needed_is_not_waited_for(
+    bucket_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = open_split(bucket_corpus, "b2", "train", cache=TokenCache(tmp_path), ahead=3)
+    every = np.arange(0, split.num_tokens - 100, 1024)
+    split.prefetch(every, 10)
+    first = set(split._segments._fetching)
+    assert len(first) == 3
+    split.prefetch(every[::-1], 10)
+    assert len(split._segments._fetching) == 3
+    assert not first & set(split._segments._fetching)
+
+
+def test_bytes_that_changed_in_the_bucket_are_refused(bucket_corpus: str, tmp_path: Path) -> None:
+    store = Store(bucket_corpus)
+    split = open_split(bucket_corpus, "b2", "train", cache=TokenCache(tmp_path), ahead=1)
+    file = next(file for file in split.files if file.batch == "b2")
+    data = bytearray(store.read_bytes(file.path))
+    data[file.row_groups[0].offset + 100] ^= 1
+    whole = store.read_bytes(file.path)
+    store.write_bytes(file.path, bytes(data))
+    try:
+        for _ in range(2):  # the second time through a thread
+            with pytest.raises(InputError, match=rf"{file.path}: row group 0 of .* has digest"):
+                split.slice(0, split.num_tokens)
+            split.prefetch(np.arange(0, split.num_tokens - 100, 1024), 10)
+        assert not any(path.name.startswith(file.row_groups[0].digest) for path in tmp_path.iterdir())
+    finally:
+        store.write_bytes(file.path, whole)
+
+
+def test_compressed_local_files_may_use_a_cache_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = CountingReader(monkeypatch)
+    ids = np.random.default_rng(0).integers(0, 50256, 20_000)
+    token_corpus(str(tmp_path / "corpus"), ids, compression="zstd", row_group_tokens=4096)
+    cache = TokenCache(tmp_path / "cache")
+    for _ in range(2):
+        split = open_split(str(tmp_path / "corpus"), "b", "train", cache=cache)
+        assert np.array_equal(split.slice(0, 20_000), ids)
+    assert len(reader.read) == 5

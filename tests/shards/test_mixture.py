@@ -1,0 +1,137 @@
+"""Mixtures: exact proportions, every source's own order, blocks of nothing but the source's documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpora import Doc, commit_batch, documents, make_shards
+
+from corpus.errors import InputError
+from corpus.layout import Store
+from corpus.tables import read_table
+from shards.mixture import MixtureStream, Source, open_mixture
+from shards.reader import open_split
+from shards.selection import by_domain
+
+DOMAINS = ("a.org", "b.org", "c.org", "d.org")
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two batches over four domains."""
+    root = str(tmp_path_factory.mktemp("sites") / "corpus")
+    for number, batch in enumerate(("b1", "b2")):
+        docs = documents(120, seed=number)
+        for index, doc in enumerate(docs):
+            doc.domain = DOMAINS[index % 4]
+        commit_batch(root, batch, docs)
+        make_shards(root, batch)
+    return root
+
+
+def test_mixture_keeps_its_proportions_and_resumes(sites: str) -> None:
+    sources = [Source(weight=3, batches=["b1"]), Source(weight=1, batches=["b2"])]
+
+    def stream() -> MixtureStream:
+        return open_mixture(sites, "b2", "train", sources, block_size=64, seed=2)
+
+    found, positions = stream().sources(np.arange(3 * MixtureStream.PERIOD))
+    assert np.bincount(found).tolist() == [9216, 3072]
+    for source in (0, 1):
+        assert np.array_equal(np.sort(positions[found == source]), np.arange((found == source).sum()))
+    whole = stream()
+    order = [whole.next_batch(8) for _ in range(20)]
+    later = stream()
+    for rank in (0, 1):
+        later.load_state_dict({**stream().state_dict(), "index": 80})
+        assert np.array_equal(later.next_batch(8, rank, 2), order[10][rank * 4 : rank * 4 + 4])
+
+
+def test_a_domain_s_documents_and_nothing_else(sites: str) -> None:
+    split = open_split(sites, "b2", "train")
+    domain = {
+        row["doc_id"]: row["domain"]
+        for batch in ("b1", "b2")
+        for row in read_table(Store(sites), "documents", batch, ["doc_id", "domain"]).to_pylist()
+    }
+    tokens = {
+        found.doc_id: split.slice(found.start, found.stop) for found in split.documents(0, split.num_tokens)
+    }
+    for chosen, others, expected in [
+        ({"a.org", "c.org"}, None, {"a.org", "c.org"}),
+        ({"a.org"}, {"a.org", "b.org"}, {"a.org", "c.org", "d.org"}),
+        (set(), {"a.org"}, {"b.org", "c.org", "d.org"}),
+    ]:
+        selection = by_domain(split, chosen, others)
+        found = selection.documents(0, selection.num_tokens)
+        ids = [document.doc_id for document in found]
+        assert ids == [doc_id for doc_id in tokens if domain[doc_id] in expected]
+        assert np.array_equal(
+            selection.slice(0, selection.num_tokens), np.concatenate([tokens[doc_id] for doc_id in ids])
+        )
+        for document in found:
+            assert np.array_equal(selection.slice(document.start, document.stop), tokens[document.doc_id])
+        starts = np.arange(0, selection.num_tokens - 100, 77)[::-1]
+        blocks = selection.read_blocks(starts, 100)
+        assert all(
+            np.array_equal(block, selection.slice(start, start + 100))
+            for block, start in zip(blocks, starts, strict=True)
+        )
+    with pytest.raises(IndexError):
+        selection.slice(0, selection.num_tokens + 1)
+
+
+def test_domain_groups_by_weight(sites: str) -> None:
+    sources = [
+        Source(weight=1, domains=["a.org", "b.org"]),
+        Source(weight=1, domains=["*"], batches=["b2"]),
+    ]
+    stream = open_mixture(sites, "b2", "train", sources, block_size=32, seed=2)
+    again = open_mixture(sites, "b2", "train", sources, block_size=32, seed=2, window=3)
+    assert stream.digest == again.digest
+    rows = {
+        row["doc_id"]: (batch, row["domain"])
+        for batch in ("b1", "b2")
+        for row in read_table(Store(sites), "documents", batch, ["doc_id", "domain"]).to_pylist()
+    }
+    found, _ = stream.sources(np.arange(60))
+    for index, source in enumerate(found.tolist()):
+        for document in stream.documents(index):
+            batch, domain = rows[document.doc_id]
+            assert domain in (("a.org", "b.org"), ("c.org", "d.org"))[source]
+            assert source == 0 or batch == "b2"
+    whole = stream.next_batch(60)
+    later = open_mixture(sites, "b2", "train", sources, block_size=32, seed=0)
+    later.load_state_dict({**stream.state_dict(), "index": 20})
+    assert np.array_equal(later.next_batch(20, 1, 2), whole[30:40])
+    assert stream.num_blocks > 60
+
+
+def test_wrong_mixtures(sites: str) -> None:
+    def opened(*sources: Source) -> MixtureStream:
+        return open_mixture(sites, "b2", "train", sources, block_size=64, seed=2)
+
+    with pytest.raises(InputError, match="without a source"):
+        opened()
+    with pytest.raises(InputError, match="holds 0 tokens"):
+        opened(Source(weight=1, domains=["nowhere.org"]))
+    with pytest.raises(InputError, match=r"no batch \['b9'\]"):
+        opened(Source(weight=1, batches=["b9"]))
+    with pytest.raises(InputError, match="below 1/4096"):
+        opened(Source(weight=1), Source(weight=1e-9))
+    with pytest.raises(ValueError, match="greater than 0"):
+        Source(weight=0)
+    one, other = (opened(Source(weight=1), Source(weight=w)) for w in (1, 2))
+    with pytest.raises(InputError, match="stream state of mixture"):
+        other.load_state_dict(one.state_dict())
+
+
+def test_documents_made_anew_no_longer_say_where_tokens_are_from(tmp_path: Path) -> None:
+    root = str(tmp_path / "corpus")
+    commit_batch(root, "b1", documents(20), num_parts=1)
+    make_shards(root, "b1")
+    commit_batch(root, "b1", [Doc("other", doc_id="0" * 32)], num_parts=1)
+    with pytest.raises(InputError, match="was made anew since: run"):
+        by_domain(open_split(root, "b1", "train"), {"example.org"}, None)
