@@ -17,7 +17,8 @@ import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from xxhash import xxh3_128
 
 from corpus.errors import FatalError, InputError, SchemaError
 from corpus.layout import TEMPORARY, Store
+from corpus.lock import confirm
 from train.distributed import World
 
 log = logging.getLogger(__name__)
@@ -116,23 +118,61 @@ class Checkpoints:
         Raises: FatalError when it cannot be written; earlier checkpoints are untouched.
         """
         path = f"{self.folder}/step-{step:08}"
-        with self._scratch(path, world) as scratch:
-            try:
-                _write_tensors(dict(tensors), scratch, world)
-                mine = [
-                    _file_record(file) for file in sorted(scratch.iterdir()) if _is_mine(file.name, world)
-                ]
-                if not self.store.is_local:
-                    for file in mine:
-                        self._upload(scratch / file["file"], f"{path}/{file['file']}")
-            except OSError as error:
-                raise FatalError(
-                    f"cannot write {self.store.root}/{path}: {error}; free space or fix access, then run again"
-                ) from error
-            files = [file for part in world.gather(mine) for file in part]
-            document = {**record, "format": FORMAT, "step": step, "world_size": world.size, "files": files}
-            if world.is_main:
-                self._commit(scratch, path, document)
+        with _scratch(self.store, path, world) as scratch:
+            return self._finish(
+                lambda: _write_tensors(tensors, scratch, world), path, scratch, step, record, world, keep_last
+            )
+
+    def begin(
+        self,
+        step: int,
+        tensors: Mapping[str, Tensor],
+        record: Mapping[str, Any],
+        world: World,
+        *,
+        keep_last: int,
+    ) -> PendingSave:
+        """As `save`, from a copy made now: the tensors may change while a thread writes. One at a time."""
+        path = f"{self.folder}/step-{step:08}"
+        background = world.in_background()
+        with contextlib.ExitStack() as stack:
+            scratch = stack.enter_context(_scratch(self.store, path, world))
+            written = _write_copies(tensors, scratch, background)
+            resources = stack.pop_all()
+
+        def finish() -> Checkpoint:
+            with resources:
+                return self._finish(written.result, path, scratch, step, record, background, keep_last)
+
+        executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        pending = PendingSave(step, executor.submit(finish))
+        executor.shutdown(wait=False)
+        return pending
+
+    def _finish(
+        self,
+        write: Callable[[], object],
+        path: str,
+        scratch: Path,
+        step: int,
+        record: Mapping[str, Any],
+        world: World,
+        keep_last: int,
+    ) -> Checkpoint:
+        try:
+            write()
+            mine = [_file_record(file) for file in sorted(scratch.iterdir()) if _is_mine(file.name, world)]
+            if not self.store.is_local:
+                for file in mine:
+                    self._upload(scratch / file["file"], f"{path}/{file['file']}")
+        except OSError as error:
+            raise FatalError(
+                f"cannot write {self.store.root}/{path}: {error}; free space or fix access, then run again"
+            ) from error
+        files = [file for part in world.gather(mine) for file in part]
+        document = {**record, "format": FORMAT, "step": step, "world_size": world.size, "files": files}
+        if world.is_main:
+            self._commit(scratch, path, document)
         world.barrier()
         if world.is_main:
             self._prune(keep_last)
@@ -169,28 +209,8 @@ class Checkpoints:
                     shutil.copyfileobj(source, target, 1 << 22)
             yield Path(folder)
 
-    @contextlib.contextmanager
-    def _scratch(self, path: str, world: World) -> Iterator[Path]:
-        """Where the files are made: beside their place when that is local and shared, else in a folder of this rank."""
-        final = self.store.local_path(path)
-        if final is None:
-            with tempfile.TemporaryDirectory(prefix="webtext-checkpoint-") as folder:
-                yield Path(folder)
-            return
-        scratch = final.with_name(f"{TEMPORARY}{final.name}")
-        if world.is_main:
-            for stale in final.parent.glob(f"{TEMPORARY}*"):
-                shutil.rmtree(stale, ignore_errors=True)
-            try:
-                scratch.mkdir(parents=True)
-            except OSError as error:
-                raise FatalError(
-                    f"cannot write {scratch}: {error.strerror}; free space or fix access, then run again"
-                ) from error
-        world.barrier()
-        yield scratch
-
     def _commit(self, scratch: Path, path: str, document: Mapping[str, Any]) -> None:
+        confirm(self.store)
         final = self.store.local_path(path)
         if final is None:
             self.store.write_json(f"{path}/{RECORD}", document)
@@ -215,6 +235,44 @@ class Checkpoints:
             if checkpoint.path not in kept:
                 self.store.delete(f"{checkpoint.path}/{RECORD}")
                 self.store.delete_dir(checkpoint.path)
+
+
+@dataclass(frozen=True)
+class PendingSave:
+    """A checkpoint being written beside the training."""
+
+    step: int
+    _future: Future[Checkpoint]
+
+    def failed(self) -> bool:
+        """Whether it is known to have failed; `wait` says how."""
+        return self._future.done() and self._future.exception() is not None
+
+    def wait(self) -> Checkpoint:
+        """The committed checkpoint. Raises: as `Checkpoints.save`."""
+        return self._future.result()
+
+
+@contextlib.contextmanager
+def _scratch(store: Store, path: str, world: World) -> Iterator[Path]:
+    """Where the files are made: beside their place when that is local and shared, else in a folder of this rank."""
+    final = store.local_path(path)
+    if final is None:
+        with tempfile.TemporaryDirectory(prefix="webtext-checkpoint-") as folder:
+            yield Path(folder)
+        return
+    scratch = final.with_name(f"{TEMPORARY}{final.name}")
+    if world.is_main:
+        for stale in final.parent.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        try:
+            scratch.mkdir(parents=True)
+        except OSError as error:
+            raise FatalError(
+                f"cannot write {scratch}: {error.strerror}; free space or fix access, then run again"
+            ) from error
+    world.barrier()
+    yield scratch
 
 
 def best(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
@@ -268,24 +326,31 @@ def load_optimizers(
         _read_tensors(tensors, folder, collective)
 
 
-def _write_tensors(tensors: dict[str, Any], folder: Path, world: World) -> None:
+def _write_tensors(tensors: Mapping[str, Tensor], folder: Path, world: World) -> None:
+    _accept_no_group()
     writer = dcp.FileSystemWriter(folder, single_file_per_rank=True)
-    with _without_group_warning():
-        dcp.save(tensors, storage_writer=writer, no_dist=world.size == 1)
+    dcp.save(dict(tensors), storage_writer=writer, no_dist=world.size == 1)
+
+
+def _write_copies(tensors: Mapping[str, Tensor], folder: Path, world: World) -> Future[Any]:
+    """Copies are made before this returns; they are written by a thread."""
+    _accept_no_group()
+    writer = dcp.FileSystemWriter(folder, single_file_per_rank=True)
+    written: Future[Any] = dcp.async_save(
+        dict(tensors), storage_writer=writer, process_group=world.group, no_dist=world.size == 1
+    )
+    return written
 
 
 def _read_tensors(tensors: dict[str, Any], folder: Path, collective: World | None) -> None:
+    _accept_no_group()
     reader = dcp.FileSystemReader(folder)
-    with _without_group_warning():
-        dcp.load(tensors, storage_reader=reader, no_dist=collective is None or collective.size == 1)
+    dcp.load(tensors, storage_reader=reader, no_dist=collective is None or collective.size == 1)
 
 
-@contextlib.contextmanager
-def _without_group_warning() -> Iterator[None]:
-    """torch warns that there is no process group even when told so by no_dist (2.13)."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
-        yield
+def _accept_no_group() -> None:
+    """torch warns that there is no process group even when told so by no_dist (2.13); also in its threads, hence for good."""
+    warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
 
 
 def _is_mine(name: str, world: World) -> bool:

@@ -112,6 +112,24 @@ class OptimizerConfig(Section):
     """Learning rate of the last step as a share of the peak; GPT-3's."""
 
 
+class DivergenceConfig(Section):
+    """What to do with a batch whose loss is no number, or far above those before it. Its documents are named.
+
+    Not part of what a run is: one that stopped at such a batch may go on and skip it.
+    """
+
+    on_nan: Literal["stop", "skip"] = "stop"
+    """A loss or gradient that is not finite: stop before the update, or go on without it."""
+    on_spike: Literal["warn", "stop", "skip"] = "warn"
+    """A loss spike: only say so, stop before the update, or go on without it."""
+    spike_nats: float = Field(default=2.0, gt=0)
+    """How far above the median of the last losses a spike is, nats per token."""
+    window: int = Field(default=50, ge=2)
+    """How many losses the median is taken of; before there are so many nothing is a spike."""
+    max_skips: int = Field(default=10, ge=1)
+    """Batches skipped one after another before the run stops all the same."""
+
+
 class RuntimeConfig(Section):
     """How the machine is used and what is kept. None of it decides what is learnt, up to rounding."""
 
@@ -125,6 +143,8 @@ class RuntimeConfig(Section):
     """Compile the model with torch.compile; pays on GPUs after a minute."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Several processes: ddp keeps the whole model in each; fsdp (FSDP2) shares weights, gradients and optimizer state."""
     num_threads: int = Field(default=0, ge=0)
     """CPU threads per process; 0: all cores (divided by the ranks of this host)."""
     log_interval: int = Field(default=10, ge=1)
@@ -135,6 +155,14 @@ class RuntimeConfig(Section):
     """Newest checkpoints kept, besides the one with the lowest validation loss."""
     checkpoint_interval: int | None = Field(default=None, ge=1)
     """Steps between checkpoints; none: eval_interval. One is always written at the end and on a stop."""
+    async_checkpoints: bool = True
+    """Write checkpoints beside the training, from a copy in host memory; false: training waits for the file."""
+    tensorboard: bool = True
+    """Write the curves for TensorBoard too: runs/<run>/tensorboard/."""
+    wandb_project: str = ""
+    """Send the curves to this Weights & Biases project too (pip install wandb); empty: no."""
+    peak_tflops: float | None = Field(default=None, gt=0)
+    """Peak of one device in 10^12 operations a second, for MFU; none: known by name, else measured with a matrix product."""
 
 
 class TrainConfig(Section):
@@ -144,6 +172,8 @@ class TrainConfig(Section):
     """Which GPT-2."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """The update rule and its schedule."""
+    divergence: DivergenceConfig = DivergenceConfig()
+    """What to do with a bad batch."""
     runtime: RuntimeConfig = RuntimeConfig()
     """How the machine is used."""
     seed: int = Field(default=1337, ge=0)
@@ -184,7 +214,9 @@ class TrainConfig(Section):
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the result, defaults of the preset filled in: what a resumed run must share."""
-        settings: dict[str, Any] = self.model_dump(exclude={"runtime", "num_samples", "sample_tokens"})
+        settings: dict[str, Any] = self.model_dump(
+            exclude={"runtime", "divergence", "num_samples", "sample_tokens"}
+        )
         shape = self.model.shape(vocab_size=1)
         for name in ("n_layer", "n_head", "n_embd", "block_size"):
             settings["model"][name] = getattr(shape, name)

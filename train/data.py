@@ -44,32 +44,51 @@ def device_batch(rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor
     return tensor[:, :-1], tensor[:, 1:]
 
 
-def micro_batch_size(batch_size: int, world_size: int, most: int) -> int:
-    """Rows per forward pass: the largest divisor of a rank's share that is at most `most`.
+def next_rows(stream: Stream, batch_size: int, world: World) -> tuple[np.ndarray, int]:
+    """This rank's rows (n, T + 1) of the next `batch_size` samples, and how many of those lie before them.
 
-    Raises: ConfigError when the batch cannot be shared equally.
+    A world that does not divide the batch gets shares that differ by one row.
     """
-    share, rest = divmod(batch_size, world_size)
-    if rest:
+    first = batch_size * world.rank // world.size
+    if batch_size % world.size == 0:
+        return stream.next_batch(batch_size, world.rank, world.size), first
+    return stream.next_batch(batch_size)[first : batch_size * (world.rank + 1) // world.size], first
+
+
+def num_micro_batches(batch_size: int, world_size: int, most: int) -> int:
+    """Into how many forward passes of at most `most` rows a rank's share is cut: the same number on every rank.
+
+    Where shares differ a pass may hold one row more, so that no rank has an empty one.
+    Raises: ConfigError when there are more ranks than sequences.
+    """
+    if batch_size < world_size:
         raise ConfigError(
-            f"train.batch_size = {batch_size}: not a multiple of the {world_size} processes; "
-            f"start a divisor of it, or set train.batch_size={world_size * max(1, share)}"
+            f"train.batch_size = {batch_size}: less than the {world_size} processes; "
+            f"start at most {batch_size}, or set train.batch_size={world_size}"
         )
-    return next(size for size in range(min(most, share), 0, -1) if share % size == 0)
+    largest_share = -(-batch_size // world_size)
+    return min(-(-largest_share // most), batch_size // world_size)
 
 
-def equal_lengths(blocks: Iterable[np.ndarray], size: int, world: World) -> Iterator[np.ndarray]:
-    """This rank's share of 1-d `blocks` as (at most size, T + 1) arrays; only blocks of one length stand together."""
+def shared_blocks(blocks: Iterable[np.ndarray], size: int, world: World) -> Iterator[tuple[np.ndarray, bool]]:
+    """This rank's part of 1-d `blocks` as (at most size, T + 1) arrays; only blocks of one length stand together.
+
+    Every rank gets equally many arrays, so that all run in step. False beside an array that another rank has too and
+    that must not be counted.
+    """
     group: list[np.ndarray] = []
-    for number, block in enumerate(blocks):
-        if number % world.size != world.rank:
-            continue
-        if group and (len(group) == size or len(group[0]) != len(block)):
-            yield np.stack(group)
+    for block in blocks:
+        if group and (len(group) == size * world.size or len(group[0]) != len(block)):
+            yield _part(group, world)
             group = []
         group.append(block)
     if group:
-        yield np.stack(group)
+        yield _part(group, world)
+
+
+def _part(group: list[np.ndarray], world: World) -> tuple[np.ndarray, bool]:
+    mine = group[world.rank :: world.size]
+    return (np.stack(mine), True) if mine else (np.stack(group[:1]), False)
 
 
 class TokenDataset(IterableDataset):

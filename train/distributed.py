@@ -7,9 +7,10 @@ without them this is the only process.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -51,6 +52,10 @@ class World:
     dtype: torch.dtype
     owns_group: bool = False
     """Whether this code made the process group (a launcher such as Ray Train may have)."""
+    group: Any = None
+    """The process group of this view of the world; None: the default one."""
+    background_group: Any = None
+    """Another group over the same ranks, for work beside the training; None in a world of one."""
 
     @property
     def is_main(self) -> bool:
@@ -66,20 +71,24 @@ class World:
     def sum(self, values: Tensor) -> Tensor:
         """`values` added up over all ranks, in place."""
         if self.size > 1:
-            dist.all_reduce(values)
+            dist.all_reduce(values, group=self.group)
         return values
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(group=self.group)
+
+    def in_background(self) -> World:
+        """The same ranks through a group of their own: what waits there does not wait for training's messages."""
+        return replace(self, group=self.background_group)
 
     def gather(self, value: Any) -> list[Any]:
         """Every rank's `value`, in rank order, on every rank."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.group)
         return values
 
     def main_does(self, action: Callable[[], T]) -> T:
@@ -115,9 +124,17 @@ def join_world(config: RuntimeConfig, environ: Mapping[str, str] = os.environ) -
         torch.set_num_threads(num_threads(config, int(environ.get("LOCAL_WORLD_SIZE", "1"))))
     owns_group = size > 1 and not dist.is_initialized()
     if owns_group:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=GROUP_TIMEOUT)
+        dist.init_process_group(choose_backend(device), timeout=GROUP_TIMEOUT)
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return World(rank, size, local_rank, device, choose_dtype(config.dtype, has_bf16=has_bf16), owns_group)
+    return World(
+        rank,
+        size,
+        local_rank,
+        device,
+        choose_dtype(config.dtype, has_bf16=has_bf16),
+        owns_group,
+        background_group=dist.new_group(backend="gloo", timeout=GROUP_TIMEOUT) if size > 1 else None,
+    )
 
 
 def leave_world(world: World) -> None:
@@ -149,6 +166,16 @@ def choose_device(wanted: str, local_rank: int, *, cuda_devices: int) -> torch.d
     return torch.device("cuda", index)
 
 
+def choose_backend(device: torch.device) -> str:
+    """How ranks exchange tensors: NCCL between GPUs, gloo for what lies in host memory."""
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+
+
+def choose_fused(device: torch.device) -> bool:
+    """Whether torch has a fused AdamW for the device."""
+    return device.type in ("cpu", "cuda", "mps")
+
+
 def choose_dtype(wanted: str, *, has_bf16: bool) -> torch.dtype:
     """bfloat16 where the device computes in it; float32 elsewhere (float16 would need loss scaling)."""
     if wanted == "auto":
@@ -162,9 +189,38 @@ def num_threads(config: RuntimeConfig, local_world_size: int) -> int:
     return config.num_threads or max(1, cores // max(1, local_world_size))
 
 
-def peak_flops(device: torch.device) -> float | None:
-    """Dense bfloat16 operations a second of a known GPU; None where unknown (then no MFU is shown)."""
-    if device.type != "cuda":
-        return None
-    name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
+@dataclass(frozen=True)
+class Peak:
+    """Operations a second a device could do at most, and how that is known."""
+
+    flops: float
+    source: str
+
+
+def peak(device: torch.device, dtype: torch.dtype, config: RuntimeConfig) -> Peak:
+    """The peak of one device: as configured, from its data sheet, or measured with matrix products in `dtype`."""
+    if config.peak_tflops is not None:
+        return Peak(config.peak_tflops * 1e12, "train.runtime.peak_tflops")
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        known = known_peak(name)
+        if known is not None:
+            return Peak(known, f"{name}, data sheet, bfloat16")
+    return Peak(_measured_flops(device, dtype), f"measured, {str(dtype).removeprefix('torch.')}")
+
+
+def known_peak(name: str) -> float | None:
+    """Dense bfloat16 operations a second of a GPU by its name; None where unknown."""
+    return next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
+
+
+def _measured_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """The best of a few square matrix products: what this process reaches, some 30 ms on two CPU cores."""
+    size = 4096 if device.type == "cuda" else 512
+    matrix = torch.ones(size, size, device=device, dtype=dtype)
+    best = 0.0
+    for _ in range(6):
+        started = time.perf_counter()
+        (matrix @ matrix).sum().item()  # the sum waits for the device
+        best = max(best, 2 * size**3 / (time.perf_counter() - started))
+    return best

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from corpus.errors import InputError
 from corpus.layout import Store, open_corpus
@@ -42,6 +44,8 @@ class Request:
     run: str
     config: TrainConfig
     rebuild: bool = False
+    held_out_frac: float = 0.0
+    """Share of the first epoch's blocks that is not trained on and stands in for the validation split; 0: the split itself."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ def train(
     *,
     locked: bool = False,
     after_checkpoint: Callable[[dict[str, Any]], None] | None = None,
+    wanted_stop: Callable[[], int] | None = None,
 ) -> Outcome:
     """Begin, continue or confirm a run; the same in every process of a world. `locked`: the caller holds the lock.
 
@@ -75,6 +80,8 @@ def train(
             job = open_job(store, request)
             if after_checkpoint is not None:
                 job = dataclasses.replace(job, after_checkpoint=after_checkpoint)
+            if wanted_stop is not None:
+                job = dataclasses.replace(job, wanted_stop=wanted_stop)
             trainer = Trainer(job, world)
             trainer.resume()
             done = trainer.run()
@@ -97,20 +104,22 @@ def claim(request: Request) -> dict[str, Any] | None:
     """
     store = open_corpus(request.corpus)
     folder = RunFolder(store, request.run)
-    identity = run_identity(read_snapshot(store, request.snapshot), request.config)
+    identity = run_identity(read_snapshot(store, request.snapshot), request)
     described = {"snapshot": request.snapshot, "config": request.config.model_dump()}
     folder.claim(identity, described, rebuild=request.rebuild)
     return folder.read("summary.json")
 
 
-def run_identity(snapshot: Snapshot, config: TrainConfig) -> dict[str, Any]:
+def run_identity(snapshot: Snapshot, request: Request) -> dict[str, Any]:
     """What decides a run's result: the tokens, the tokenizer, the shape and the deciding settings."""
+    config = request.config
     return {
         "snapshot_digest": snapshot.digest,
         "tokenizer_fingerprint": snapshot.tokenizer_fingerprint,
         "end_of_text": snapshot.end_of_text,
         "shape": dataclasses.asdict(config.model.shape(snapshot.vocab_size)),
         "settings": config.decisive(),
+        "held_out_frac": request.held_out_frac,
     }
 
 
@@ -131,11 +140,11 @@ def open_job(store: Store, request: Request) -> Job:
     stream = BlockStream(
         open_split(store.root, request.snapshot, "train"), block_size=shape.block_size, seed=config.seed
     )
-    val = open_split(store.root, request.snapshot, "val")
-    if val.num_tokens < 2:
-        raise InputError(
-            f"snapshot {request.snapshot}: the val split holds {val.num_tokens} tokens; use a larger corpus or a larger val share"
-        )
+    val_blocks, val_bytes = (
+        _held_out(stream, config, request.held_out_frac)
+        if request.held_out_frac
+        else _validation_split(store, request.snapshot, shape.block_size, snapshot.splits["val"].num_bytes)
+    )
     return Job(
         store=store,
         run=request.run,
@@ -143,11 +152,44 @@ def open_job(store: Store, request: Request) -> Job:
         shape=shape,
         end_of_text=snapshot.end_of_text,
         stream=stream,
-        val_blocks=lambda: sequential_blocks(val, shape.block_size),
-        val_bytes=snapshot.splits["val"].num_bytes,
-        record={"identity": run_identity(snapshot, config), "snapshot": request.snapshot},
+        val_blocks=val_blocks,
+        val_bytes=val_bytes,
+        record={"identity": run_identity(snapshot, request), "snapshot": request.snapshot},
         sampler=_sampler(config, tokenizer, snapshot.end_of_text),
     )
+
+
+Blocks = Callable[[], Iterable[np.ndarray]]
+
+
+def _validation_split(store: Store, snapshot: str, block_size: int, num_bytes: int) -> tuple[Blocks, int]:
+    val = open_split(store.root, snapshot, "val")
+    if val.num_tokens < 2:
+        raise InputError(
+            f"snapshot {snapshot}: the val split holds {val.num_tokens} tokens; use a larger corpus or a larger val share"
+        )
+    return lambda: sequential_blocks(val, block_size), num_bytes
+
+
+def _held_out(stream: BlockStream, config: TrainConfig, frac: float) -> tuple[Blocks, int]:
+    """The last blocks in the order of the first epoch, which a run that ends before them never sees.
+
+    Raises: InputError when the run would reach them.
+    """
+    first = stream.num_blocks - max(1, round(frac * stream.num_blocks))
+    used = config.steps(stream.num_blocks) * config.resolved_batch_size
+    if used > first:
+        raise InputError(
+            f"{used:,} sequences of training and {frac:.0%} held out need more than the {stream.num_blocks:,} blocks of the "
+            f"train split; set train.max_steps={max(1, first // config.resolved_batch_size)} or less, or a smaller train.batch_size"
+        )
+    numbers = np.sort(stream.block_numbers(np.arange(first, stream.num_blocks)))
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in (numbers * stream.block_size).tolist():
+            yield stream.split.slice(start, start + stream.block_size + 1).astype(np.int64)
+
+    return blocks, 0
 
 
 def _sampler(

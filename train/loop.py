@@ -7,35 +7,46 @@ step does depends on (seed, step) and the weights alone; a run interrupted anywh
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from corpus.errors import FatalError, Interrupted
+from corpus.errors import FatalError, InputError, Interrupted
 from corpus.layout import Store
-from corpus.progress import duration
-from train.checkpoint import Checkpoint, Checkpoints, load_optimizers, load_weights, state_tensors
+from train.checkpoint import (
+    Checkpoint,
+    Checkpoints,
+    PendingSave,
+    load_optimizers,
+    load_weights,
+    state_tensors,
+)
 from train.config import TrainConfig
-from train.data import Stream, device_batch, micro_batch_size
-from train.distributed import World, peak_flops
+from train.curves import open_boards
+from train.data import Stream, device_batch, next_rows, num_micro_batches
+from train.distributed import World, peak
+from train.divergence import LossWatch
+from train.interruption import StoppedError, StopSignal
+from train.meter import Meter
 from train.model import GPT2, num_parameters
 from train.optimizer import build_optimizers, schedule, set_learning_rate
-from train.record import RunFolder
+from train.parallel import exchanging, is_sharded, parallelise, reshard
+from train.record import RunFolder, differences
 from train.shape import Shape, flops_per_token
 from train.validation import SplitLoss, split_loss
 
 log = logging.getLogger(__name__)
 
+
+SLOW_STEP_S = 5.0
+"""From this long on, ranks ask one another before each micro-batch whether to stop; a shorter step is finished first."""
 
 Sampler = Callable[[GPT2, int, World], list[str]]
 """What a model would say after some step: texts."""
@@ -58,7 +69,9 @@ class Job:
     """What a checkpoint says of its origin: snapshot digest, tokenizer fingerprint, settings."""
     sampler: Sampler | None = None
     after_checkpoint: Callable[[dict[str, Any]], None] = field(default=lambda values: None)
-    """Told of each checkpoint on every rank (Ray Train's report is a barrier)."""
+    """Told of each committed checkpoint on every rank (Ray Train's report is a barrier)."""
+    wanted_stop: Callable[[], int] = field(default=lambda: 0)
+    """A signal's number where somebody without signals (a Ray driver) wants the run to stop, else 0."""
 
 
 class Trainer:
@@ -71,8 +84,9 @@ class Trainer:
         self.checkpoints = Checkpoints(job.store, job.run)
         self.folder = RunFolder(job.store, job.run)
         self.batch_size = config.resolved_batch_size
-        self.micro_batch = micro_batch_size(self.batch_size, world.size, config.runtime.micro_batch_size)
+        self.micro_batches = num_micro_batches(self.batch_size, world.size, config.runtime.micro_batch_size)
         self.num_steps = config.steps(job.stream.num_blocks)
+        self.eval_interval = config.eval_interval or min(1000, math.ceil(self.num_steps / 10))
         torch.manual_seed(config.seed)
         self.model = GPT2(
             job.shape,
@@ -80,20 +94,36 @@ class Trainer:
             document_end=job.end_of_text if config.model.document_mask else None,
             activation_checkpointing=config.runtime.activation_checkpointing,
         ).to(world.device)
+        self.num_parameters = num_parameters(self.model)
+        self.network = parallelise(self.model, world, config.runtime).train()
         self.optimizers = build_optimizers(self.model, config, world.device)
+        self.watch = LossWatch(config.divergence)
         self.step = 0
         self.best_val_loss = math.inf
         self.val_loss: SplitLoss | None = None
         self.elapsed_s = 0.0
         self._started = time.monotonic()
+        self._stopping = 0
+        self._step_s = math.inf
+        self._pending: PendingSave | None = None
         self._saved_step: int | None = None
         self._evaluated_step: int | None = None
 
     def resume(self) -> bool:
-        """Continue after the newest whole checkpoint; False when there is none."""
+        """Continue after the newest whole checkpoint; False when there is none.
+
+        Raises: InputError when it was made by another run than this, naming what differs.
+        """
         found = self.world.main_does(self.checkpoints.latest)
         if found is None:
             return False
+        identity = found.record.get("identity", {})
+        differing = list(differences(identity, self.job.record.get("identity", {})))
+        if differing:
+            raise InputError(
+                f"{self.job.store.root}/{found.path}: made otherwise: {'; '.join(differing)}; "
+                "choose another --run name, or --rebuild to begin it again"
+            )
         with self.checkpoints.local_copy(found) as files:
             load_weights(self.model, files, collective=self.world)
             load_optimizers(self.model, self.optimizers, files, collective=self.world)
@@ -101,85 +131,132 @@ class Trainer:
         return True
 
     def _continue_after(self, found: Checkpoint) -> None:
-        self.job.stream.load_state_dict(found.record["stream"])
+        record = found.record
+        self.job.stream.load_state_dict(record["stream"])
+        self.watch.restore(**record["watch"])
         self.step = self._saved_step = found.step
-        self.elapsed_s = float(found.record["elapsed_s"])
-        self.best_val_loss = (
-            found.record["best_val_loss"] if found.record["best_val_loss"] is not None else math.inf
-        )
+        self.elapsed_s = float(record["elapsed_s"])
+        self.best_val_loss = record["best_val_loss"] if record["best_val_loss"] is not None else math.inf
+        if record["validation"] is not None:
+            self.val_loss, self._evaluated_step = SplitLoss(**record["validation"]), self.step
         log.info("continuing after step %d of %d", self.step, self.num_steps)
 
     def run(self) -> dict[str, Any]:
         """Train to the last step. Gives the summary.
 
-        Raises: Interrupted after a checkpoint on SIGINT or SIGTERM; FatalError when the loss is not finite.
+        Raises: Interrupted after a checkpoint on SIGINT or SIGTERM; FatalError for a batch that must not be learnt.
         """
-        config = self.job.config
-        eval_interval = config.eval_interval or min(1000, math.ceil(self.num_steps / 10))
-        checkpoint_interval = config.runtime.checkpoint_interval or eval_interval
-        network = self._network()
-        self.world.main_does(lambda: self.folder.open_metrics(self.step))
-        meter = Meter(self)
+        runtime = self.job.config.runtime
+        checkpoint_interval = runtime.checkpoint_interval or self.eval_interval
+        self.world.main_does(lambda: self.folder.open_metrics(self.step, open_boards(self.folder, runtime)))
         self._started = time.monotonic()
         with StopSignal() as stop:
-            if self.step == 0:
-                self._evaluate()
-            while self.step < self.num_steps:
-                if self._agree(stop.number) or not self._train_step(network, stop, meter):
-                    self._save()
-                    raise Interrupted(self._agree(stop.number))
-                last = self.step == self.num_steps
-                if last or self.step % eval_interval == 0:
-                    meter.pause(self._evaluate)
-                if last or self.step % checkpoint_interval == 0:
-                    meter.pause(self._save)
-        if self.val_loss is None:  # resumed after the last step was saved, before the run was committed
-            self._evaluate()
+            try:
+                self._loop(stop, checkpoint_interval)
+            except StoppedError:
+                self._save(wait=True)
+                raise Interrupted(self._stopping) from None
+            finally:
+                self._finish_save(quiet=True)
+                if self.world.is_main:
+                    self.folder.close_metrics()
         return self._summary()
 
-    def _network(self) -> nn.Module:
-        """The model as trained: compiled and data-parallel where asked. Weights stay those of `self.model`."""
-        network: nn.Module = self.model
-        if self.job.config.runtime.compile:
-            network = torch.compile(network)
-        if self.world.size > 1:
-            devices = [self.world.device] if self.world.device.type == "cuda" else None
-            network = DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True)
-        return network.train()
+    def _loop(self, stop: StopSignal, checkpoint_interval: int) -> None:
+        """Steps, evaluations and checkpoints to the end. Raises: StoppedError between two of them."""
+        meter = self._meter()
+        if self._evaluation_due():
+            meter.pause(lambda: self._evaluate(stop))
+        while self.step < self.num_steps:
+            self._train_step(stop, meter)
+            if self._evaluation_due():
+                meter.pause(lambda: self._evaluate(stop))
+            if self.step == self.num_steps or self.step % checkpoint_interval == 0:
+                meter.pause(self._save)
+            if self._stopping:
+                raise StoppedError
+        self._finish_save()
 
-    def _train_step(self, network: nn.Module, stop: StopSignal, meter: Meter) -> bool:
-        """One optimizer step. False, and nothing changed, when a single process was told to stop in the middle."""
+    def _meter(self) -> Meter:
+        config = self.job.config.runtime
+        device_peak = peak(self.world.device, self.world.dtype, config)
+        if self.world.is_main:
+            log.info(
+                "%s x %d, %s; peak %.4g TFLOP/s a device (%s)",
+                self.world.device.type, self.world.size, self.world.dtype, device_peak.flops / 1e12, device_peak.source,
+            )  # fmt: skip
+        return Meter(
+            num_steps=self.num_steps,
+            flops_per_token=flops_per_token(self.job.shape),
+            peak=device_peak,
+            devices=self.world.size,
+            progress_interval_s=config.progress_interval_s,
+        )
+
+    def _evaluation_due(self) -> bool:
+        due = self.step == self.num_steps or self.step % self.eval_interval == 0
+        return due and self._evaluated_step != self.step
+
+    def _train_step(self, stop: StopSignal, meter: Meter) -> None:
+        """One optimizer step. Raises: StoppedError, with nothing changed, when told to stop in the middle of a long one."""
+        started = time.monotonic()
         position = self.job.stream.state_dict()
-        rows = self.job.stream.next_batch(self.batch_size, self.world.rank, self.world.size)
+        rows, first = next_rows(self.job.stream, self.batch_size, self.world)
         loss = torch.zeros((), device=self.world.device)
-        starts = range(0, len(rows), self.micro_batch)
-        for start in starts:
-            if stop.number and self.world.size == 1:
+        parts = np.array_split(rows, self.micro_batches)
+        for number, part in enumerate(parts):
+            if (self.world.size == 1 or self._step_s > SLOW_STEP_S) and self._told_to_stop(stop):
                 self._forget_gradients()
                 self.job.stream.load_state_dict(position)
-                return False
-            self._seed_dropout(self.world.rank * len(rows) + start)
-            with _synchronised(network, start == starts[-1]):
-                loss += self._backward(network, rows[start : start + self.micro_batch])
+                raise StoppedError
+            self._seed_dropout(first)
+            with exchanging(self.network, last=number == len(parts) - 1):
+                loss += self._backward(part)
+            first += len(part)
         num_tokens = self.batch_size * self.job.shape.block_size
-        mean = float(self.world.sum(loss)) / num_tokens
+        mean = self._reduce(loss, time.monotonic() - started, stop) / num_tokens
         norm = self._clip()
-        if not (math.isfinite(mean) and math.isfinite(norm)):
-            raise FatalError(self._explain_divergence(mean, norm, position))
         frac = schedule(self.step, self.num_steps, self.job.config.optimizer)
-        set_learning_rate(self.optimizers, frac)
-        for optimizer in self.optimizers:
-            optimizer.step()
+        updated = self._judge(mean, norm, position)
+        if updated:
+            set_learning_rate(self.optimizers, frac)
+            for optimizer in self.optimizers:
+                optimizer.step()
         self._forget_gradients()
         self.step += 1
-        meter.add(mean, norm, frac * self.job.config.resolved_learning_rate, num_tokens)
-        return True
+        meter.add(mean if updated else None, num_tokens)
+        self._log_step(meter, norm, frac)
 
-    def _backward(self, network: nn.Module, rows: np.ndarray) -> Tensor:
+    def _reduce(self, loss: Tensor, seconds: float, stop: StopSignal) -> float:
+        """The summed loss of all ranks; with it, in one message, they agree on stopping and on how long a step takes."""
+        if self.world.size == 1:
+            self._told_to_stop(stop)
+            return float(loss)
+        number = stop.number or self.job.wanted_stop()
+        values = torch.zeros(66, dtype=torch.float64, device=self.world.device)
+        values[0], values[1] = loss.double(), seconds
+        values[1 + number] += float(number > 0)
+        total, all_seconds, *signals = self.world.sum(values).tolist()
+        self._step_s = all_seconds / self.world.size
+        self._stopping = next((number for number, count in enumerate(signals, 1) if count), 0)
+        return float(total)
+
+    def _told_to_stop(self, stop: StopSignal) -> bool:
+        """Whether any rank got a signal; asked by all together."""
+        number = stop.number or self.job.wanted_stop()
+        if self.world.size > 1:
+            numbers = torch.zeros(65, device=self.world.device)
+            numbers[number] = 1
+            counts = self.world.sum(numbers)[1:]
+            number = int(counts.argmax()) + 1 if bool(counts.any()) else 0
+        self._stopping = number
+        return number > 0
+
+    def _backward(self, rows: np.ndarray) -> Tensor:
         """Add the gradients of these rows; gives their summed loss. Ranks' gradients are averaged, hence world.size."""
         tokens, targets = device_batch(rows, self.world.device)
         with self.world.autocast():
-            loss: Tensor = network(tokens, targets)
+            loss: Tensor = self.network(tokens, targets)
         (loss * (self.world.size / (self.batch_size * self.job.shape.block_size))).backward()
         return loss.detach()
 
@@ -190,35 +267,75 @@ class Trainer:
             torch.manual_seed(hash((self.job.config.seed, place)) % 2**63)
 
     def _clip(self) -> float:
+        """The gradient norm before clipping."""
         limit = self.job.config.optimizer.grad_clip or math.inf
-        return float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        return float(norm.full_tensor() if is_sharded(self.model) else norm)
+
+    def _judge(self, loss: float, norm: float, position: dict[str, int | str]) -> bool:
+        """Whether to learn this batch. Raises: FatalError where the settings say stop, naming its documents."""
+        action, reason = self.watch.judge(loss, norm)
+        if action == "go":
+            return True
+        documents = self._documents(position)
+        named = f"{', '.join(documents[:5])}{', ...' if len(documents) > 5 else ''}"
+        about = f"step {self.step}: {reason}; the batch has {len(documents)} documents ({named}): see corpus.explain"
+        if action == "stop":
+            self._finish_save(quiet=True)
+            raise FatalError(
+                f"{about}. Stopped before the update, last checkpoint: step {self._saved_step}; go on without such batches with "
+                "--set train.divergence.on_nan=skip --set train.divergence.on_spike=skip, or begin a run with a lower "
+                "train.optimizer.learning_rate"
+            )
+        if self.world.is_main:
+            log.warning("%s%s", about, "; skipped" if action == "skip" else "")
+            self.folder.log(step=self.step + 1, **{action: reason}, documents=documents[:100])
+        return action == "warn"
+
+    def _documents(self, position: dict[str, int | str]) -> list[str]:
+        """Ids of the documents in the batch at `position`; the stream is where it was afterwards."""
+        stream = self.job.stream
+        now = stream.state_dict()
+        stream.load_state_dict(position)
+        first = int(position["index"])
+        ids: dict[str, None] = {}
+        for index in range(first, first + self.batch_size):
+            ids.update(dict.fromkeys(document.doc_id for document in stream.documents(index)))
+        stream.load_state_dict(now)
+        return list(ids)
+
+    def _log_step(self, meter: Meter, norm: float, frac: float) -> None:
+        due = self.step % self.job.config.runtime.log_interval == 0 or self.step == self.num_steps
+        if not (due and self.world.is_main):
+            return
+        line = meter.line(self.step)
+        if line["loss"] is not None:
+            rate = frac * self.job.config.resolved_learning_rate
+            self.folder.log(step=self.step, learning_rate=rate, grad_norm=norm, **line)
 
     def _forget_gradients(self) -> None:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
 
-    def _agree(self, number: int) -> int:
-        """The signal any rank got, 0 for none: all stop after the same step."""
-        if self.world.size == 1:
-            return number
-        numbers = torch.zeros(65, device=self.world.device)
-        numbers[number] = 1
-        return int(self.world.sum(numbers)[1:].argmax()) + 1 if bool(numbers[1:].any()) else 0
-
-    def _evaluate(self) -> None:
-        """Validation loss and samples, into the run's folder."""
+    def _evaluate(self, stop: StopSignal) -> None:
+        """Validation loss and samples, into the run's folder. Raises: StoppedError when told to stop."""
         loss = split_loss(
             self.model,
             self.job.val_blocks(),
             self.job.val_bytes,
             batch=self.job.config.runtime.micro_batch_size,
             world=self.world,
+            interrupted=lambda: self._told_to_stop(stop),
         )
+        texts = None
+        if self.job.sampler is not None and self.step and (self.world.is_main or is_sharded(self.model)):
+            texts = self.job.sampler(self.model, self.step, self.world)
+        reshard(self.model)
         self.val_loss, self._evaluated_step = loss, self.step
         self.best_val_loss = min(self.best_val_loss, loss.nats_per_token)
-        self.world.main_does(lambda: self._report_evaluation(loss))
+        self.world.main_does(lambda: self._report_evaluation(loss, texts))
 
-    def _report_evaluation(self, loss: SplitLoss) -> None:
+    def _report_evaluation(self, loss: SplitLoss, texts: list[str] | None) -> None:
         log.info(
             "step %d/%d  validation loss %.4f nats/token, %.4f bits/byte",
             self.step, self.num_steps, loss.nats_per_token, loss.bits_per_byte,
@@ -226,162 +343,70 @@ class Trainer:
         self.folder.log(
             step=self.step,
             val_loss=loss.nats_per_token,
-            val_bits_per_byte=loss.bits_per_byte,
+            **({"val_bits_per_byte": loss.bits_per_byte} if loss.num_bytes else {}),
             val_tokens=loss.num_tokens,
         )
-        if self.job.sampler is not None and self.step:
-            self.folder.write_samples(self.step, self.job.sampler(self.model, self.step, self.world))
+        if texts is not None:
+            self.folder.write_samples(self.step, texts)
         self.folder.flush()
 
-    def _save(self) -> None:
-        """Commit a checkpoint of this step, once."""
+    def _save(self, *, wait: bool = False) -> None:
+        """Commit a checkpoint of this step, once; the one before it is finished first."""
+        self._finish_save()
         if self._saved_step == self.step:
             return
-        val_loss = (
-            self.val_loss.nats_per_token if self.val_loss and self._evaluated_step == self.step else None
-        )
+        evaluated = self.val_loss if self._evaluated_step == self.step else None
         record = {
             **self.job.record,
             "tokens": self.step * self.batch_size * self.job.shape.block_size,
             "num_steps": self.num_steps,
             "seed": self.job.config.seed,
             "stream": self.job.stream.state_dict(),
-            "val_loss": val_loss,
+            "watch": self.watch.state(),
+            "validation": vars(evaluated) if evaluated else None,
+            "val_loss": evaluated.nats_per_token if evaluated else None,
             "best_val_loss": self.best_val_loss if math.isfinite(self.best_val_loss) else None,
             "elapsed_s": self._elapsed(),
         }
+        runtime = self.job.config.runtime
         tensors = state_tensors(self.model, self.optimizers)
-        self.checkpoints.save(
-            self.step, tensors, record, self.world, keep_last=self.job.config.runtime.keep_last
-        )
-        self._saved_step = self.step
-        log.info("checkpoint after step %d", self.step)
-        self.job.after_checkpoint({"step": self.step, "val_loss": val_loss})
+        if runtime.async_checkpoints and not wait:
+            self._pending = self.checkpoints.begin(
+                self.step, tensors, record, self.world, keep_last=runtime.keep_last
+            )
+        else:
+            self._saved(
+                self.checkpoints.save(self.step, tensors, record, self.world, keep_last=runtime.keep_last)
+            )
+
+    def _finish_save(self, *, quiet: bool = False) -> None:
+        """Wait for the checkpoint being written. Raises: FatalError when it failed; `quiet` (on the way out) says so only."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        try:
+            self._saved(pending.wait())
+        except Exception:
+            if not quiet:
+                raise
+            log.exception("the checkpoint of step %d was not written", pending.step)
+
+    def _saved(self, checkpoint: Checkpoint) -> None:
+        self._saved_step = checkpoint.step
+        log.info("checkpoint after step %d", checkpoint.step)
+        self.job.after_checkpoint({"step": checkpoint.step, "val_loss": checkpoint.record["val_loss"]})
 
     def _elapsed(self) -> float:
         return self.elapsed_s + time.monotonic() - self._started
-
-    def _explain_divergence(self, loss: float, norm: float, position: dict[str, int | str]) -> str:
-        """The error line of a loss that is no number, with the documents that the batch came from."""
-        self.job.stream.load_state_dict(position)
-        first = int(position["index"])
-        ids: dict[str, None] = {}
-        for index in range(first, first + self.batch_size):
-            ids.update(dict.fromkeys(document.doc_id for document in self.job.stream.documents(index)))
-        named = ", ".join(list(ids)[:5])
-        return (
-            f"step {self.step}: loss {loss}, gradient norm {norm}; stopped before the update, last checkpoint: step "
-            f"{self._saved_step}. The batch has {len(ids)} documents ({named}{', ...' if len(ids) > 5 else ''}): see corpus.explain; "
-            "or begin a run with a lower train.optimizer.learning_rate"
-        )
 
     def _summary(self) -> dict[str, Any]:
         assert self.val_loss is not None
         return {
             "steps": self.step,
             "tokens": self.step * self.batch_size * self.job.shape.block_size,
-            "parameters": num_parameters(self.model),
+            "parameters": self.num_parameters,
             "val_loss": self.val_loss.nats_per_token,
-            "val_bits_per_byte": self.val_loss.bits_per_byte,
+            "val_bits_per_byte": self.val_loss.bits_per_byte if self.val_loss.num_bytes else None,
             "best_val_loss": self.best_val_loss,
             "elapsed_s": round(self._elapsed(), 3),
         }
-
-
-class Meter:
-    """Loss and speed since the last line; rank 0 writes them."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-        self._peak = peak_flops(trainer.world.device)
-        self._since = self._last_line = time.monotonic()
-        self._losses: list[float] = []
-        self._tokens = 0
-        self._rate = 0.0
-
-    def add(self, loss: float, norm: float, learning_rate: float, num_tokens: int) -> None:
-        """One step is done."""
-        trainer = self._trainer
-        self._losses.append(loss)
-        self._tokens += num_tokens
-        now = time.monotonic()
-        due = trainer.step % trainer.job.config.runtime.log_interval == 0 or trainer.step == trainer.num_steps
-        if not (due and trainer.world.is_main):
-            return
-        self._rate = self._tokens / max(1e-9, now - self._since)
-        mean = sum(self._losses) / len(self._losses)
-        trainer.folder.log(
-            step=trainer.step,
-            loss=mean,
-            learning_rate=learning_rate,
-            grad_norm=norm,
-            tokens_per_s=round(self._rate, 1),
-            mfu=self._mfu(),
-        )
-        if now - self._last_line >= trainer.job.config.runtime.progress_interval_s:
-            self._last_line = now
-            log.info("%s", self._line(mean))
-        self._losses, self._tokens, self._since = [], 0, now
-
-    def pause(self, action: Callable[[], None]) -> None:
-        """Do something that is not training: its time counts in no rate."""
-        started = time.monotonic()
-        action()
-        self._since += time.monotonic() - started
-
-    def _mfu(self) -> float | None:
-        """Share of the devices' peak that training arithmetic takes; None on a device of unknown peak."""
-        if self._peak is None:
-            return None
-        trainer = self._trainer
-        return round(self._rate * flops_per_token(trainer.job.shape) / (self._peak * trainer.world.size), 4)
-
-    def _line(self, loss: float) -> str:
-        trainer = self._trainer
-        tokens_left = (trainer.num_steps - trainer.step) * trainer.batch_size * trainer.job.shape.block_size
-        words = [
-            f"step {trainer.step}/{trainer.num_steps}",
-            f"loss {loss:.4f}",
-            f"{self._rate:,.0f} tokens/s",
-        ]
-        mfu = self._mfu()
-        if mfu is not None:
-            words.append(f"MFU {mfu:.1%} of {(self._peak or 0) / 1e12:,.0f} TFLOP/s")
-        return "  ".join([*words, f"ETA {duration(tokens_left / self._rate)}"])
-
-
-class StopSignal:
-    """Remembers SIGINT or SIGTERM while the block runs, so that a step is never cut; a second one acts as usual."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> StopSignal:
-        # Not the main thread (a Ray worker, a notebook): the host program owns its signals.
-        with contextlib.suppress(ValueError):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._remember)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._restore()
-
-    def _remember(self, number: int, frame: Any) -> None:
-        self.number = number
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
-
-
-@contextlib.contextmanager
-def _synchronised(network: nn.Module, last: bool) -> Iterator[None]:
-    """Ranks exchange gradients in the last micro-batch of a step only."""
-    if last or not isinstance(network, DistributedDataParallel):
-        yield
-        return
-    with network.no_sync():
-        yield

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from train.config import OptimizerConfig, TrainConfig
+from train.distributed import choose_fused
 
 
 def build_optimizers(
@@ -42,7 +43,7 @@ def build_optimizers(
         lr=peak,
         betas=(settings.beta1, settings.beta2),
         eps=settings.eps,
-        fused=device.type in ("cpu", "cuda", "mps"),
+        fused=choose_fused(device),
     )
     return [*optimizers, adamw]
 

@@ -7,15 +7,19 @@ a barrier that every worker passes equally often: once per checkpoint. A plain t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pickle
 import re
 import secrets
 import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from corpus import cli
-from corpus.errors import ConfigError, FatalError, WebtextError
+from corpus.errors import ConfigError, FatalError, Interrupted, WebtextError
 from corpus.executor import open_executor
 from corpus.layout import open_corpus
 from train.job import Outcome, Request, claim, run_lock, train
@@ -23,6 +27,13 @@ from train.record import RunFolder
 
 FAILURE = "failure.json"
 """In the run's folder: why the workers stopped on purpose."""
+
+STOP = "stop.json"
+"""In the run's folder: the signal that the driver got; rank 0 looks for it."""
+
+POLL_S = 1.0
+STOP_GRACE_S = 27.0
+"""How long the driver waits for the workers' checkpoint after a signal."""
 
 MAX_FAILURES = 3
 """Starts after a lost worker or node before the run is given up; it goes on with the next start of the door."""
@@ -47,7 +58,8 @@ def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:
         if done is not None:
             return Outcome(done, up_to_date=True)
         folder.forget(FAILURE)
-        _fit(dataclasses.replace(request, rebuild=False), workers)
+        folder.forget(STOP)
+        _fit(dataclasses.replace(request, rebuild=False), workers, folder)
         failure, summary = folder.read(FAILURE), folder.read("summary.json")
     if failure is not None:
         raise FatalError(failure["error"])
@@ -58,7 +70,7 @@ def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:
     return Outcome(summary, up_to_date=False)
 
 
-def _fit(request: Request, workers: int | tuple[int, int]) -> None:
+def _fit(request: Request, workers: int | tuple[int, int], folder: RunFolder) -> None:
     """Run the workers to their end. The run's name at Ray is new each time: resuming is ours, not Ray's."""
     with open_executor("ray", workers if isinstance(workers, int) else workers[1]), cli.interruptible():
         import ray
@@ -78,7 +90,7 @@ def _fit(request: Request, workers: int | tuple[int, int]) -> None:
                 ),
             )
             try:
-                trainer.fit()
+                _wait(trainer.fit, folder)
             except TrainingFailedError as error:
                 last = str(error).strip().splitlines()[-1:]
                 raise FatalError(
@@ -86,13 +98,64 @@ def _fit(request: Request, workers: int | tuple[int, int]) -> None:
                 ) from error
 
 
+def _wait(fit: Callable[[], object], folder: RunFolder) -> None:
+    """Let `fit` end; on a signal tell the workers to save and stop, and wait for that.
+
+    In a thread of its own, `fit` leaves this process's signal handlers alone.
+    """
+    executor = ThreadPoolExecutor(1, thread_name_prefix="ray-train")
+    running = executor.submit(fit)
+    executor.shutdown(wait=False)
+    try:
+        running.result()
+    except Interrupted as stop:
+        folder.write(STOP, {"signal": stop.signal_number})
+        with contextlib.suppress(Exception):  # whatever it is, the state kept is the last checkpoint
+            running.result(timeout=STOP_GRACE_S)
+        raise
+
+
 def _worker(settings: dict[str, Any]) -> None:
     """The train function of one worker. An error of ours is told through the run's folder: starting anew cannot mend it."""
     import ray.train
 
     request: Request = pickle.loads(settings["request"])
+    folder = RunFolder(open_corpus(request.corpus), request.run)
+    is_main = ray.train.get_context().get_world_rank() == 0
+    watch = _StopFile(folder) if is_main else None
     try:
-        train(request, locked=True, after_checkpoint=ray.train.report)
+        train(
+            request,
+            locked=True,
+            after_checkpoint=ray.train.report,
+            wanted_stop=(lambda: watch.number) if watch else None,
+        )
     except WebtextError as error:
-        if ray.train.get_context().get_world_rank() == 0:
-            RunFolder(open_corpus(request.corpus), request.run).write(FAILURE, {"error": str(error)})
+        if is_main:
+            folder.write(FAILURE, {"error": str(error)})
+    finally:
+        if watch:
+            watch.close()
+
+
+class _StopFile:
+    """Looks for STOP beside the training; a worker is sent no signals."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.number = 0
+        self._folder = folder
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="stop-file", daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._closed.wait(POLL_S):
+            found = self._folder.read(STOP)
+            if found is not None:
+                self.number = int(found["signal"])
+                return
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._closed.set()
+        self._thread.join()

@@ -2,6 +2,7 @@
 
 runs/<run>/config.json      what decides the result; a rerun must say the same
 runs/<run>/metrics.jsonl    one line per logged step and per evaluation, one curve over all interruptions
+runs/<run>/tensorboard/     the same for TensorBoard
 runs/<run>/samples/         texts sampled at each evaluation
 runs/<run>/scores.json      train.evaluate
 runs/<run>/summary.json     written last: the run is done
@@ -10,12 +11,29 @@ runs/<run>/summary.json     written last: the run is done
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from corpus.errors import InputError
 from corpus.layout import Store, check_name
+
+
+class Board(Protocol):
+    """Where curves are shown beside metrics.jsonl."""
+
+    def begin(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """The run begins or goes on; `lines` are those of metrics.jsonl that stand."""
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """One more line."""
+
+    def flush(self) -> None:
+        """Make all of it visible."""
+
+    def close(self) -> None:
+        """No more lines."""
 
 
 class RunFolder:
@@ -27,6 +45,7 @@ class RunFolder:
         self.path = f"runs/{run}"
         self._lines: list[str] = []
         self._file: Path | None = None
+        self._boards: Sequence[Board] = ()
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the folder; None when it is not there."""
@@ -63,12 +82,12 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what the run wrote, the commit first; the lock stays."""
-        for name in ("summary.json", "scores.json", "config.json", "metrics.jsonl"):
+        for name in ("summary.json", "scores.json", "config.json", "metrics.jsonl", "wandb.json"):
             self.forget(name)
-        for folder in ("checkpoints", "samples"):
+        for folder in ("checkpoints", "samples", "tensorboard"):
             self.store.delete_dir(f"{self.path}/{folder}")
 
-    def open_metrics(self, step: int) -> None:
+    def open_metrics(self, step: int, boards: Sequence[Board] = ()) -> None:
         """Continue metrics.jsonl after `step`: lines of later steps, which are about to be made again, go."""
         path = f"{self.path}/metrics.jsonl"
         try:
@@ -78,10 +97,16 @@ class RunFolder:
         self._lines = [line for line in old if _step(line) is not None and (_step(line) or 0) <= step]
         self.store.write_bytes(path, "".join(f"{line}\n" for line in self._lines).encode())
         self._file = self.store.local_path(path)
+        self._boards = boards
+        for board in boards:
+            board.begin([json.loads(line) for line in self._lines])
 
     def log(self, **values: Any) -> None:
-        """One line of metrics.jsonl; on an object store it appears at the next `flush`."""
+        """One line of metrics.jsonl, with the time; on an object store it appears at the next `flush`."""
+        values["time"] = round(time.time(), 3)
         line = json.dumps(values)
+        for board in self._boards:
+            board.add(values)
         self._lines.append(line)
         if self._file is not None:
             with self._file.open("a") as stream:
@@ -92,6 +117,15 @@ class RunFolder:
         if self._file is None:
             text = "".join(f"{line}\n" for line in self._lines)
             self.store.write_bytes(f"{self.path}/metrics.jsonl", text.encode())
+        for board in self._boards:
+            board.flush()
+
+    def close_metrics(self) -> None:
+        """All lines are visible and no more come."""
+        self.flush()
+        for board in self._boards:
+            board.close()
+        self._boards = ()
 
     def write_samples(self, step: int, texts: list[str]) -> None:
         """Keep texts sampled after `step` steps."""

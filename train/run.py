@@ -9,12 +9,13 @@ import argparse
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from corpus import cli
 from corpus.layout import check_name
 from train.config import TrainConfig
 from train.job import Outcome, Request, train
+from train.sweep import HELD_OUT_FRAC, learning_rates, sweep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,20 +32,51 @@ def _main(argv: Sequence[str] | None) -> int:
         metavar="N|MIN:MAX",
         help="train with Ray Train on N processes, or as many of MIN to MAX as there are",
     )
+    parser.add_argument(
+        "--sweep",
+        metavar="RATE,RATE,...",
+        help=f"find the learning rate: train R-lr-RATE with each and compare perplexities on {HELD_OUT_FRAC:.0%} held out",
+    )
     args = parser.parse_args(argv)
     check_name("--run", args.run)
     config = cli.config(TrainConfig, "train", args)
     request = Request(args.corpus, args.snapshot, args.run, config, args.rebuild)
     if int(os.environ.get("RANK", "0")):
         logging.getLogger("train").setLevel(logging.WARNING)  # rank 0 speaks for all
-    if args.ray_workers is not None:
-        from train.ray_launcher import num_workers, train_on_ray
-
-        outcome = train_on_ray(request, num_workers(args.ray_workers))
-    else:
-        outcome = train(request)
+    launch = _launcher(args)
+    if args.sweep is not None:
+        return _sweep(args, request, launch)
+    with cli.interruptible():
+        outcome = launch(request)
     if not int(os.environ.get("RANK", "0")):
         _print(args, outcome)
+    return 0
+
+
+def _launcher(args: argparse.Namespace) -> Callable[[Request], Outcome]:
+    """How a run is trained: in this process (one of a torchrun's, maybe), or in Ray's workers."""
+    if args.ray_workers is None:
+        return train
+    from train.ray_launcher import num_workers, train_on_ray
+
+    workers = num_workers(args.ray_workers)
+    return lambda request: train_on_ray(request, workers)
+
+
+def _sweep(args: argparse.Namespace, request: Request, launch: Callable[[Request], Outcome]) -> int:
+    rates = learning_rates(args.sweep)
+    with cli.interruptible():
+        found = sweep(request, rates, launch)
+    if int(os.environ.get("RANK", "0")):
+        return 0
+    for each in found["rates"]:
+        best = "  <- best" if each["learning_rate"] == found["best"] else ""
+        print(f"train: learning rate {each['learning_rate']:g}: perplexity {each['perplexity']:.2f}{best}")
+    print(
+        f"train: --set train.optimizer.learning_rate={found['best']:g} (sequences trained on and held out are apart)"
+    )
+    if args.json:
+        print(json.dumps({"stage": "train", "corpus": args.corpus, "run": args.run, **found}, sort_keys=True))
     return 0
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from train.data import device_batch, equal_lengths
+from train.data import device_batch, shared_blocks
 from train.distributed import World
+from train.interruption import StoppedError
 from train.model import GPT2
 
 
@@ -33,20 +34,35 @@ class SplitLoss:
         return self.nats / math.log(2) / self.num_bytes if self.num_bytes else math.nan
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: FSDP would keep gathered weights that autograd refuses later
 def split_loss(
-    model: GPT2, blocks: Iterable[np.ndarray], num_bytes: int, *, batch: int, world: World
+    model: GPT2,
+    blocks: Iterable[np.ndarray],
+    num_bytes: int,
+    *,
+    batch: int,
+    world: World,
+    interrupted: Callable[[], object] | None = None,
 ) -> SplitLoss:
-    """The loss of `model` over 1-d `blocks` (T + 1 tokens each, T at most block_size), shared by the ranks."""
+    """The loss of `model` over 1-d `blocks` (T + 1 tokens each, T at most block_size), shared by the ranks.
+
+    `interrupted` is asked before each batch, on all ranks. Raises: StoppedError where it says so.
+    """
     was_training = model.training
     model.eval()
     total = torch.zeros(2, dtype=torch.float64, device=world.device)
-    for rows in equal_lengths(blocks, batch, world):
-        tokens, targets = device_batch(rows, world.device)
-        with world.autocast():
-            total[0] += model(tokens, targets).double()
-        total[1] += targets.numel()
+    try:
+        for rows, counts in shared_blocks(blocks, batch, world):
+            if interrupted is not None and interrupted():
+                raise StoppedError
+            tokens, targets = device_batch(rows, world.device)
+            with world.autocast():
+                loss = model(tokens, targets).double()
+            if counts:
+                total[0] += loss
+                total[1] += targets.numel()
+    finally:
+        model.train(was_training)
     world.sum(total)
-    model.train(was_training)
     nats, count = total.tolist()
     return SplitLoss(nats, round(count), num_bytes)

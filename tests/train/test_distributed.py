@@ -7,7 +7,17 @@ import torch
 
 from corpus.errors import ConfigError
 from train.config import RuntimeConfig
-from train.distributed import World, choose_device, choose_dtype, join_world, num_threads, peak_flops
+from train.distributed import (
+    World,
+    choose_backend,
+    choose_device,
+    choose_dtype,
+    choose_fused,
+    join_world,
+    known_peak,
+    num_threads,
+    peak,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +64,6 @@ def test_without_a_launcher_this_is_the_only_process() -> None:
     world = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
     assert (world.rank, world.size, world.is_main) == (0, 1, True)
     assert world.gather("x") == ["x"]
-    assert peak_flops(world.device) is None
 
 
 def test_an_error_of_the_main_rank_is_raised() -> None:
@@ -65,3 +74,31 @@ def test_an_error_of_the_main_rank_is_raised() -> None:
     with pytest.raises(ConfigError, match="no"):
         world.main_does(refuse)
     assert world.main_does(lambda: 3) == 3
+
+
+def test_gpus_exchange_through_nccl_and_fuse_the_optimizer() -> None:
+    assert choose_backend(torch.device("cpu")) == "gloo"
+    assert choose_backend(torch.device("cuda", 1)) == "cpu:gloo,cuda:nccl"
+    assert [choose_fused(torch.device(name)) for name in ("cpu", "cuda", "xpu")] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("X", None),
+    ],
+)
+def test_peaks_are_known_by_name(name: str, expected: float | None) -> None:
+    assert known_peak(name) == expected
+
+
+def test_an_unknown_peak_is_as_said_or_measured() -> None:
+    cpu = torch.device("cpu")
+    said = peak(cpu, torch.float32, RuntimeConfig(peak_tflops=2.5))
+    assert (said.flops, said.source) == (2.5e12, "train.runtime.peak_tflops")
+    measured = peak(cpu, torch.float32, RuntimeConfig())
+    assert measured.source == "measured, float32"
+    assert 1e8 < measured.flops < 1e14

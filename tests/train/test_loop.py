@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from corpus.errors import ConfigError, FatalError, Interrupted
 from tests.train.fakes import FakeStream, RemoteStore, config, job
 from train.checkpoint import state_tensors
 from train.config import RuntimeConfig, TrainConfig
-from train.data import micro_batch_size
+from train.data import next_rows, num_micro_batches, shared_blocks
 from train.distributed import World, join_world
 from train.loop import Trainer
 
@@ -39,7 +40,8 @@ def trained(root: Path, settings: TrainConfig, **changes: Any) -> dict[str, torc
 def metrics(root: Path) -> list[dict[str, Any]]:
     lines = (root / "runs/r/metrics.jsonl").read_text().splitlines()
     return [
-        {key: value for key, value in json.loads(line).items() if key != "tokens_per_s"} for line in lines
+        {key: value for key, value in json.loads(line).items() if key not in ("tokens_per_s", "mfu", "time")}
+        for line in lines
     ]
 
 
@@ -124,7 +126,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update(tmp_path: Path) -> Non
 
     trainer.job.stream.on_index = poison  # type: ignore[attr-defined]
     with pytest.raises(
-        FatalError, match=f"step 6: loss nan.*last checkpoint: step 4.*8 documents.*{48:032x}"
+        FatalError, match=f"step 6: loss nan.*8 documents.*{48:032x}.*last checkpoint: step 4"
     ):
         trainer.run()
     latest = trainer.checkpoints.latest()
@@ -186,27 +188,33 @@ def test_two_ranks_learn_what_one_does_and_either_resumes_the_other(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("batch", "world", "most", "expected"), [(512, 8, 24, 16), (8, 1, 3, 2), (6, 2, 8, 3)]
+    ("batch", "world", "most", "expected"),
+    [(512, 8, 24, 3), (8, 1, 3, 3), (6, 2, 8, 1), (8, 3, 2, 2), (7, 1, 4, 2), (3, 2, 1, 1)],
 )
-def test_micro_batches_divide_a_ranks_share(batch: int, world: int, most: int, expected: int) -> None:
-    assert micro_batch_size(batch, world, most) == expected
+def test_a_ranks_share_is_cut_into_few_equal_passes(batch: int, world: int, most: int, expected: int) -> None:
+    assert num_micro_batches(batch, world, most) == expected
 
 
-def test_a_batch_that_ranks_do_not_divide_is_refused() -> None:
-    with pytest.raises(ConfigError, match="train.batch_size = 8: not a multiple of the 3 processes"):
-        micro_batch_size(8, 3, 8)
+def test_more_ranks_than_sequences_are_refused() -> None:
+    with pytest.raises(ConfigError, match="train.batch_size = 2: less than the 3 processes"):
+        num_micro_batches(2, 3, 8)
 
 
-def test_every_rank_sees_its_share_of_validation_once() -> None:
-    import numpy as np
+def rank(number: int, size: int) -> World:
+    return World(number, size, number, torch.device("cpu"), torch.float32)
 
-    from train.data import equal_lengths
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
+def test_shares_of_all_ranks_are_the_batch_in_order(size: int) -> None:
+    shares = [next_rows(FakeStream(), 8, rank(number, size)) for number in range(size)]
+    assert np.concatenate([rows for rows, _ in shares]).tolist() == FakeStream().next_batch(8).tolist()
+    assert [first for _, first in shares] == np.cumsum([0, *(len(rows) for rows, _ in shares)])[:-1].tolist()
+
+
+def test_every_rank_sees_its_share_of_validation_once_and_all_run_in_step() -> None:
     blocks = [np.full(5, number) for number in range(11)] + [np.full(3, 11)]
-    seen: list[int] = []
-    for rank in range(3):
-        world = World(rank, 3, rank, torch.device("cpu"), torch.float32)
-        for rows in equal_lengths(blocks, 2, world):
-            assert rows.shape[0] <= 2
-            seen += rows[:, 0].tolist()
-    assert sorted(seen) == list(range(12))
+    parts = [list(shared_blocks(blocks, 2, rank(number, 3))) for number in range(3)]
+    assert {len(part) for part in parts} == {3}
+    assert all(rows.shape[0] <= 2 for part in parts for rows, _ in part)
+    counted = [rows[:, 0].tolist() for part in parts for rows, counts in part if counts]
+    assert sorted(number for part in counted for number in part) == list(range(12))

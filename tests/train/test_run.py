@@ -83,7 +83,7 @@ def last_json(text: str) -> Any:
 def test_a_run_leaves_all_it_should(trained: Path) -> None:
     folder = trained / "runs/r"
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "metrics.jsonl", "samples", "checkpoints", "summary.json",
+        "config.json", "metrics.jsonl", "samples", "checkpoints", "summary.json", "tensorboard",
     }  # fmt: skip
     assert sorted(path.name for path in (folder / "samples").iterdir()) == [
         "step-00000004.txt", "step-00000008.txt",

@@ -1,0 +1,260 @@
+"""A training step of GPT-2: ours, Hugging Face's model and nanoGPT's, from the same weights on the same tokens.
+
+Two measurements a contestant. Losses: 50 steps of a small model with the whole vocabulary, each contestant with its own
+optimizer and recipe numbers equal. Speed and memory: steps of `--preset` on `--batch` sequences of its context, float32 on
+the CPU. nanoGPT takes part where `--nanogpt` names a checkout (a folder with its model.py). `peak_rss_mb` holds the
+libraries too; `base_mb` says how much that is before a model is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bench.alternate import prose
+from bench.measure import Contestant, Turn, Work, compare, peak_rss_mb, show
+from train.config import ModelConfig
+from train.shape import Shape
+
+SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 256}
+SMALL_BATCH, SMALL_STEPS = 4, 50
+VOCAB = 50257
+RATE, BETAS, DECAY, CLIP = 6e-4, (0.9, 0.95), 0.1, 1.0
+
+Step = Callable[[np.ndarray], float]
+"""One optimizer step on rows (B, T + 1); gives the mean loss."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--nanogpt", metavar="DIR", help="a checkout of nanoGPT")
+    parser.add_argument("--preset", default="gpt2", help="the model whose speed is measured (default: gpt2)")
+    parser.add_argument("--batch", type=int, default=8, help="sequences a step (default: 8)")
+    parser.add_argument(
+        "--steps", type=int, default=2, help="steps timed, after one that is not (default: 2)"
+    )
+    parser.add_argument("--rounds", type=int, default=1, help="rounds; medians are shown (default: 1)")
+    args = parser.parse_args()
+    contestants = [
+        Contestant("ours", ours, "torch"),
+        Contestant("transformers", transformers, "transformers"),
+    ]
+    if args.nanogpt:
+        contestants.append(Contestant("nanogpt", nanogpt))
+    else:
+        print("nanogpt: left out, no checkout given (--nanogpt DIR)", file=sys.stderr)
+    shape = ModelConfig(preset=args.preset).shape(VOCAB)
+    with tempfile.TemporaryDirectory() as folder:
+        source = {
+            "folder": folder,
+            "shape": vars(shape),
+            "nanogpt": args.nanogpt,
+            "batch": args.batch,
+            "steps": args.steps,
+        }
+        described = _tokens(folder, (args.steps + 1) * args.batch * shape.block_size + 1)
+        _initial_weights(folder)
+        result = compare(
+            "train", contestants, source,
+            description=f"{args.preset}, {args.batch} x {shape.block_size} tokens a step, {args.steps} steps; {described}",
+            unit="tokens/s", rounds=args.rounds,
+        )  # fmt: skip
+        _add_loss_differences(result, folder)
+    show(result, as_json=args.json)
+
+
+def ours(source: dict[str, Any]) -> Work:
+    import torch
+
+    from train.config import TrainConfig
+    from train.export import model_from_hf
+    from train.model import GPT2
+    from train.optimizer import build_optimizers
+
+    config = TrainConfig(optimizer={"learning_rate": RATE, "weight_decay": DECAY})
+
+    def build(shape: Shape, weights: dict[str, Any] | None) -> Step:
+        model = model_from_hf(_hf_config(shape), weights) if weights else GPT2(shape)
+        model.train()
+        (optimizer,) = build_optimizers(model, config, torch.device("cpu"))
+
+        def step(rows: np.ndarray) -> float:
+            tokens, targets = _pair(rows)
+            loss = model(tokens, targets) / targets.numel()
+            return _update(loss, model, optimizer)
+
+        return step
+
+    return _turn(source, "ours", build)
+
+
+def transformers(source: dict[str, Any]) -> Work:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    def build(shape: Shape, weights: dict[str, Any] | None) -> Step:
+        model = GPT2LMHeadModel(GPT2Config(**{**_hf_config(shape), "use_cache": False}))
+        if weights:
+            model.load_state_dict({**weights, "lm_head.weight": weights["transformer.wte.weight"]})
+        model.train()
+        groups = [
+            {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": DECAY},
+            {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=RATE, betas=BETAS)
+
+        def step(rows: np.ndarray) -> float:
+            tokens, targets = _pair(rows)
+            logits = model(tokens).logits
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+            del logits
+            return _update(loss, model, optimizer)
+
+        return step
+
+    return _turn(source, "transformers", build)
+
+
+def nanogpt(source: dict[str, Any]) -> Work:
+    import torch
+
+    path = Path(source["nanogpt"]) / "model.py"
+    spec = importlib.util.spec_from_file_location("nanogpt_model", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["nanogpt_model"] = module
+    spec.loader.exec_module(module)
+
+    def build(shape: Shape, weights: dict[str, Any] | None) -> Step:
+        model = module.GPT(module.GPTConfig(**vars(shape), dropout=0.0, bias=True))
+        if weights:
+            turned = {
+                name: tensor.t() if _is_projection(name) else tensor for name, tensor in weights.items()
+            }
+            model.load_state_dict({**turned, "lm_head.weight": weights["transformer.wte.weight"]})
+        model.train()
+        optimizer = model.configure_optimizers(DECAY, RATE, BETAS, "cpu")
+
+        def step(rows: np.ndarray) -> float:
+            _, loss = model(*(part.contiguous() for part in _pair(rows)))
+            return _update(loss, model, optimizer)
+
+        return step
+
+    assert torch.get_num_threads() >= 1
+    return _turn(source, "nanogpt", build)
+
+
+def _turn(source: dict[str, Any], name: str, build: Callable[[Shape, dict[str, Any] | None], Step]) -> Work:
+    """The small model's losses, then the work that is timed: steps of the large one, after one that warms up."""
+    import torch
+    from safetensors.torch import load_file
+
+    torch.manual_seed(0)
+    folder = Path(source["folder"])
+    tokens = np.load(folder / "tokens.npy")
+    base = peak_rss_mb()
+    small = build(Shape(**SMALL, vocab_size=VOCAB), load_file(folder / "weights.safetensors"))
+    rows = _rows(tokens, SMALL["block_size"], SMALL_BATCH)
+    losses = [small(next(rows)) for _ in range(SMALL_STEPS)]
+    (folder / f"{name}.json").write_text(json.dumps(losses))
+    del small
+    shape = Shape(**source["shape"])
+    large = build(shape, None)
+    rows = _rows(tokens, shape.block_size, source["batch"])
+    large(next(rows))
+
+    def work() -> Turn:
+        for _ in range(source["steps"]):
+            large(next(rows))
+        amount = source["steps"] * source["batch"] * shape.block_size
+        return Turn(amount, {"base_mb": round(base), "step_mb": round(peak_rss_mb() - base)})
+
+    return work
+
+
+def _update(loss: Any, model: Any, optimizer: Any) -> float:
+    import torch
+
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(loss.detach())
+
+
+def _pair(rows: np.ndarray) -> tuple[Any, Any]:
+    import torch
+
+    tensor = torch.from_numpy(rows)
+    return tensor[:, :-1], tensor[:, 1:]
+
+
+def _rows(tokens: np.ndarray, block_size: int, batch: int) -> Iterator[np.ndarray]:
+    """Batches in the order of the text, for ever."""
+    starts = np.arange(0, len(tokens) - block_size, block_size)
+    for first in range(0, 1 << 40, batch):
+        chosen = starts[np.arange(first, first + batch) % len(starts)]
+        yield np.stack([tokens[start : start + block_size + 1] for start in chosen]).astype(np.int64)
+
+
+def _tokens(folder: str, at_least: int) -> str:
+    """Real text in GPT-2's tokens, written to `folder`; says where it came from."""
+    from shards import vocabulary
+    from shards.tokenizer import Tokenizer
+
+    texts, described = prose(1_000_000)
+    ids = Tokenizer(vocabulary.gpt2()).encode_array(pa.array(texts, pa.large_string()), end_of_text=True)[0]
+    np.save(Path(folder) / "tokens.npy", np.resize(ids, max(at_least, len(ids))))
+    return described
+
+
+def _initial_weights(folder: str) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from train.export import hf_weights
+    from train.model import GPT2
+
+    torch.manual_seed(1337)
+    save_file(hf_weights(GPT2(Shape(**SMALL, vocab_size=VOCAB))), Path(folder) / "weights.safetensors")
+
+
+def _hf_config(shape: Shape) -> dict[str, Any]:
+    from train.export import hf_config
+
+    return hf_config(shape, VOCAB - 1)
+
+
+def _is_projection(name: str) -> bool:
+    from train.export import TRANSPOSED
+
+    return name.endswith(TRANSPOSED)
+
+
+def _add_loss_differences(result: dict[str, Any], folder: str) -> None:
+    """`max_loss_diff` of each contestant: how far its 50 losses are from ours at most."""
+    mine = json.loads((Path(folder) / "ours.json").read_text())
+    for row in result["contestants"]:
+        theirs = json.loads((Path(folder) / f"{row['name']}.json").read_text())
+        row["quality"]["loss_step_50"] = round(theirs[-1], 5)
+        row["quality"]["max_loss_diff"] = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    main()

@@ -1,0 +1,58 @@
+"""Bad batches: a loss that is no number, or one far above the losses before it.
+
+The window of losses is part of the run's state, so that a resumed run judges as the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Iterable
+from typing import Literal
+
+from train.config import DivergenceConfig
+
+Action = Literal["go", "warn", "skip", "stop"]
+
+
+class LossWatch:
+    """The losses of the last steps, and what to do when the next one is out of line."""
+
+    def __init__(self, config: DivergenceConfig) -> None:
+        self.config = config
+        self.losses: deque[float] = deque(maxlen=config.window)
+        self.skipped = 0
+        """Batches skipped since the last one that was not."""
+
+    def judge(self, loss: float, norm: float) -> tuple[Action, str]:
+        """What to do with a batch of this mean loss (nats per token) and gradient norm, and why; "go" remembers the loss."""
+        action, reason = self._judge(loss, norm)
+        if action == "skip":
+            self.skipped += 1
+            if self.skipped > self.config.max_skips:
+                return "stop", f"{reason}; {self.config.max_skips} batches skipped before it"
+        elif action != "stop":
+            self.skipped = 0
+            self.losses.append(loss)
+        return action, reason
+
+    def _judge(self, loss: float, norm: float) -> tuple[Action, str]:
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return self.config.on_nan, f"loss {loss}, gradient norm {norm}"
+        if len(self.losses) == self.config.window:
+            usual = statistics.median(self.losses)
+            if loss > usual + self.config.spike_nats:
+                last = f"median of the last {self.config.window}: {usual:.4f}"
+                return self.config.on_spike, f"loss {loss:.4f}, gradient norm {norm:.4f} ({last})"
+        return "go", ""
+
+    def state(self) -> dict[str, list[float] | int]:
+        """For a checkpoint."""
+        return {"losses": list(self.losses), "skipped": self.skipped}
+
+    def restore(self, losses: Iterable[float], skipped: int) -> None:
+        """As `state` gave it."""
+        self.losses.clear()
+        self.losses.extend(losses)
+        self.skipped = skipped

@@ -1,0 +1,59 @@
+"""The learning rate as the paper found it: several rates, the best perplexity on 5 % held out (Radford et al. 2019, section 3).
+
+Each rate is a run of its own, R-lr-RATE, with all other settings equal; an interrupted sweep goes on where it stopped.
+What is held out are the last sequences of the first epoch's order, which no run of the sweep reaches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from corpus.errors import ConfigError
+from corpus.layout import open_corpus
+from train.job import Outcome, Request
+from train.record import RunFolder
+
+HELD_OUT_FRAC = 0.05
+
+
+def learning_rates(text: str) -> list[float]:
+    """`3e-4,6e-4` as numbers, ascending. Raises: ConfigError for anything else."""
+    try:
+        rates = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        rates = []
+    if not rates or not all(0 < rate < math.inf for rate in rates):
+        raise ConfigError(f"--sweep {text}: expected learning rates above 0, such as 3e-4,6e-4,1.2e-3")
+    return rates
+
+
+def sweep(request: Request, rates: Sequence[float], launch: Callable[[Request], Outcome]) -> dict[str, Any]:
+    """Train with each rate; what was found, also in runs/<run>/sweep.json. Under muon its rate keeps its ratio to AdamW's."""
+    found = []
+    for rate in rates:
+        summary = launch(_variant(request, rate)).summary
+        found.append({"learning_rate": rate, "perplexity": math.exp(min(summary["val_loss"], 700.0))})
+    result = {
+        "held_out_frac": HELD_OUT_FRAC,
+        "rates": found,
+        "best": min(found, key=lambda each: each["perplexity"])["learning_rate"],
+    }
+    RunFolder(open_corpus(request.corpus), request.run).write("sweep.json", result)
+    return result
+
+
+def _variant(request: Request, rate: float) -> Request:
+    settings = request.config.optimizer
+    changes = {
+        "learning_rate": rate,
+        "muon_learning_rate": settings.muon_learning_rate * rate / request.config.resolved_learning_rate,
+    }
+    if settings.name == "adamw":
+        del changes["muon_learning_rate"]
+    config = request.config.model_copy(update={"optimizer": settings.model_copy(update=changes)})
+    return dataclasses.replace(
+        request, run=f"{request.run}-lr-{rate:g}", config=config, held_out_frac=HELD_OUT_FRAC
+    )
