@@ -10,12 +10,15 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from corpus import cli
 from corpus.layout import check_name
 from train.config import TrainConfig
-from train.job import Outcome, Request, train
 from train.sweep import HELD_OUT_FRAC, learning_rates, sweep
+
+if TYPE_CHECKING:
+    from train.job import Outcome, Request
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,11 +38,15 @@ def _main(argv: Sequence[str] | None) -> int:
     parser.add_argument(
         "--sweep",
         metavar="RATE,RATE,...",
-        help=f"find the learning rate: train R-lr-RATE with each and compare perplexities on {HELD_OUT_FRAC:.0%} held out",
+        help=f"find the learning rate: train R-lr-RATE with each and compare perplexities on {HELD_OUT_FRAC:.0%}% held out",
     )
     args = parser.parse_args(argv)
     check_name("--run", args.run)
     config = cli.config(TrainConfig, "train", args)
+    from train.job import (
+        Request,
+    )  # torch takes seconds to load: what can be refused without it is refused before
+
     request = Request(args.corpus, args.snapshot, args.run, config, args.rebuild)
     if int(os.environ.get("RANK", "0")):
         logging.getLogger("train").setLevel(logging.WARNING)  # rank 0 speaks for all
@@ -56,6 +63,8 @@ def _main(argv: Sequence[str] | None) -> int:
 def _launcher(args: argparse.Namespace) -> Callable[[Request], Outcome]:
     """How a run is trained: in this process (one of a torchrun's, maybe), or in Ray's workers."""
     if args.ray_workers is None:
+        from train.job import train
+
         return train
     from train.ray_launcher import num_workers, train_on_ray
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from corpus.errors import ConfigError
 from corpus.layout import open_corpus
-from train.job import Outcome, Request
 from train.record import RunFolder
+
+if TYPE_CHECKING:
+    from train.job import Outcome, Request
 
 HELD_OUT_FRAC = 0.05
 
