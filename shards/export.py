@@ -3,10 +3,12 @@
 nanogpt    train.bin, val.bin: the tokens as uint16, documents ended by end-of-text
 llmc       train_000000.bin ...: 256 int32 of header, then uint16; documents begun by end-of-text, as llm.c expects
 datasets   train-00000-of-00004.parquet ...: doc_id, text, input_ids, for Hugging Face `load_dataset("parquet")`
+mds        train/index.json, train/shard.00000.mds ...: samples of 1,024 tokens, for MosaicML's StreamingDataset
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -26,6 +28,9 @@ LLMC_MAGIC, LLMC_VERSION, LLMC_HEADER = 20240520, 1, 256
 LLMC_SHARD_TOKENS = 100_000_000
 """llm.c reads its shards with 32-bit offsets: below 2 GB; 100 M is what its own scripts write."""
 ROWS_PER_GROUP = 1000
+MDS_SAMPLE_TOKENS = 1024
+MDS_SHARD_SAMPLES = 1 << 15
+"""64 MiB of uint16, the size that MDS writers make by default; offsets in a shard are 32 bits wide."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,10 +107,48 @@ def to_datasets(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Itera
         yield path
 
 
+def to_mds(
+    split: TokenSplit, tokenizer: Tokenizer, target: Store, samples_per_shard: int = MDS_SHARD_SAMPLES
+) -> Iterator[str]:
+    """Shards of samples of `MDS_SAMPLE_TOKENS` tokens, and their index; the paths.
+
+    A sample has one column `tokens`, an array of fixed type and length, so that samples stack; the last is filled up
+    with end-of-text. A shard: uint32 number of samples, uint32 offsets (one more), JSON of the columns, the samples.
+    """
+    kind = f"ndarray:{split.dtype.name}:{MDS_SAMPLE_TOKENS}"
+    columns = {
+        "column_encodings": [kind],
+        "column_names": ["tokens"],
+        "column_sizes": [MDS_SAMPLE_TOKENS * split.dtype.itemsize],
+        "compression": None,
+        "format": "mds",
+        "hashes": [],
+        "size_limit": None,
+    }
+    described = json.dumps(columns, sort_keys=True).encode()
+    shards: list[dict[str, Any]] = []
+    for start in range(0, split.num_tokens, samples_per_shard * MDS_SAMPLE_TOKENS):
+        tokens = split.slice(start, min(start + samples_per_shard * MDS_SAMPLE_TOKENS, split.num_tokens))
+        tail = np.full(-len(tokens) % MDS_SAMPLE_TOKENS, tokenizer.end_of_text, split.dtype)
+        samples = (len(tokens) + len(tail)) // MDS_SAMPLE_TOKENS
+        first = 4 + 4 * (samples + 1) + len(described)
+        offsets = first + np.arange(samples + 1) * MDS_SAMPLE_TOKENS * split.dtype.itemsize
+        name = f"shard.{len(shards):05}.mds"
+        with target.open_output(f"{split.name}/{name}") as stream:
+            stream.write(np.array([samples], "<u4").tobytes() + offsets.astype("<u4").tobytes() + described)
+            stream.write(tokens.tobytes() + tail.tobytes())
+        raw = {"basename": name, "bytes": int(offsets[-1]), "hashes": {}}
+        shards.append({**columns, "raw_data": raw, "samples": samples, "version": 2, "zip_data": None})
+        yield f"{split.name}/{name}"
+    target.write_json(f"{split.name}/index.json", {"shards": shards, "version": 2})
+    yield f"{split.name}/index.json"
+
+
 FORMATS: dict[str, Callable[[TokenSplit, Tokenizer, Store], Iterator[str]]] = {
     "nanogpt": to_nanogpt,
     "llmc": to_llmc,
     "datasets": to_datasets,
+    "mds": to_mds,
 }
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,49 @@ def test_datasets_rows_are_the_documents(built: str, tmp_path: Path) -> None:
     for row in rows:
         assert row["text"] == texts[row["doc_id"]]
         assert row["input_ids"] == tokenizer.encode(row["text"])
+
+
+def test_hugging_face_datasets_load_it(built: str, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="a peer of the benches: bench/requirements.txt")
+    run(built, "datasets", tmp_path)
+    files = {split: str(tmp_path / f"{split}-*.parquet") for split in ("train", "val")}
+    loaded = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))
+    for name in ("train", "val"):
+        split = open_split(built, "b2", name)  # type: ignore[arg-type]
+        ids = [token for row in loaded[name] for token in [*row["input_ids"], split.end_of_text]]
+        assert ids == split.slice(0, split.num_tokens).tolist()
+
+
+def test_mds_shards_by_their_layout(built: str, tmp_path: Path) -> None:
+    split = open_split(built, "b2", "train")
+    paths = list(export.to_mds(split, load_tokenizer(Store(built)), Store(str(tmp_path)), 5))
+    index = json.loads((tmp_path / paths.pop()).read_bytes())
+    found = []
+    for path, shard in zip(paths, index["shards"], strict=True):
+        data = (tmp_path / path).read_bytes()
+        assert shard["raw_data"] == {"basename": Path(path).name, "bytes": len(data), "hashes": {}}
+        count = int(np.frombuffer(data, "<u4", 1)[0])
+        offsets = np.frombuffer(data, "<u4", count + 1, 4)
+        assert count == shard["samples"] <= 5
+        assert offsets[-1] == len(data)
+        found += [np.frombuffer(data[a:b], "<u2") for a, b in itertools.pairwise(offsets)]
+    tokens = np.concatenate(found)
+    assert len(tokens) == len(found) * 1024
+    assert np.array_equal(tokens[: split.num_tokens], split.slice(0, split.num_tokens))
+    assert (tokens[split.num_tokens :] == split.end_of_text).all()
+    assert len(tokens) - split.num_tokens < 1024
+
+
+def test_mosaicml_streams_it(built: str, tmp_path: Path) -> None:
+    streaming = pytest.importorskip("streaming", reason="a peer of the benches: bench/requirements.txt")
+    run(built, "mds", tmp_path)
+    for name in ("train", "val"):
+        split = open_split(built, "b2", name)  # type: ignore[arg-type]
+        dataset = streaming.LocalDataset(local=str(tmp_path / name))
+        tokens = np.concatenate([dataset[index]["tokens"] for index in range(len(dataset))])
+        assert tokens.dtype == np.uint16
+        assert np.array_equal(tokens[: split.num_tokens], split.slice(0, split.num_tokens))
+        assert (tokens[split.num_tokens :] == split.end_of_text).all()
 
 
 def test_wide_vocabularies_do_not_fit_16_bits(built: str) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from corpus.errors import ConfigError
+from shards.reader import BlockStream, open_split
+from tests.shards.corpora import commit_batch, documents, make_shards
 from tests.train.fakes import FakeStream
 from train.data import TokenDataset, device_batch
 
@@ -35,3 +39,25 @@ def test_loader_processes_are_refused() -> None:
     loader = DataLoader(TokenDataset(FakeStream(), 4), batch_size=None, num_workers=1)
     with pytest.raises(ConfigError, match="every loader process would yield the same samples"):
         next(iter(loader))
+
+
+@pytest.mark.filterwarnings("ignore:.set_vital. is deprecated")  # asked for by torchdata
+def test_a_stateful_loader_saves_and_continues_the_stream(tmp_path: Path) -> None:
+    """torchdata's protocol, over the real stream: saved in the middle of an epoch, continued in a new loader."""
+    root = str(tmp_path / "corpus")
+    commit_batch(root, "b1", documents(60), num_parts=1)
+    make_shards(root, "b1")
+
+    def loader(seed: int = 3) -> StatefulDataLoader:
+        stream = BlockStream(open_split(root, "b1", "train"), block_size=64, seed=seed)
+        return StatefulDataLoader(TokenDataset(stream, 4), batch_size=None)
+
+    whole = [tokens for tokens, _ in islice(loader(), 40)]
+    first = loader()
+    begun = [tokens for tokens, _ in islice(first, 15)]
+    state = first.state_dict()
+    later = loader(seed=0)
+    later.load_state_dict(state)
+    rest = [tokens for tokens, _ in islice(later, 25)]
+    assert torch.equal(torch.stack(whole), torch.stack([*begun, *rest]))
+    assert len({tokens.numpy().tobytes() for tokens in whole}) > 30

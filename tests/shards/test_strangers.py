@@ -1,0 +1,67 @@
+"""Others read our token files without us: the lines of docs/shards.md, run as they stand there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from corpus.layout import Store
+from corpus.snapshot import read_snapshot
+from corpus.tables import read_table
+from shards.reader import open_split
+
+PAGE = Path(__file__).parents[2] / "docs/shards.md"
+README = Path(__file__).parents[2] / "README.md"
+BATCH_FOLDER = "my/tokens/2024-01"
+
+
+def lines_of(heading: str) -> str:
+    """The code block under a heading of docs/shards.md."""
+    found = re.search(rf"### {heading}\n.*?```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert found is not None, f"{PAGE} has no code under {heading}"
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def tokens(built: str) -> np.ndarray:
+    """The tokens of batch b1, without padding, by our own reader."""
+    split = open_split(built, "b1", "train")
+    return split.slice(0, split.num_tokens)
+
+
+@pytest.mark.parametrize("reader", ["pyarrow", "DuckDB", "PyTorch"])
+def test_a_stranger_s_five_lines(built: str, tokens: np.ndarray, reader: str) -> None:
+    program = lines_of(reader)
+    assert program in README.read_text("utf-8")
+    assert program.count(BATCH_FOLDER) == 1
+    program = program.replace(BATCH_FOLDER, f"{built}/tokens/b1")
+    assert len([line for line in program.splitlines() if line and not line.startswith("import")]) <= 5
+    names: dict[str, Any] = {}
+    exec(compile(program, reader, "exec"), names)
+    rows = np.asarray(names["rows"]).astype(np.uint16)
+    assert rows.shape[1] == 64
+    files = read_snapshot(Store(built), "b1").splits["train"].files
+    found, at = [], 0
+    for file in files:
+        found.append(rows[at : at + file.rows].ravel()[: file.num_tokens])
+        at += file.rows
+    assert at == len(rows)
+    assert np.array_equal(np.concatenate(found), tokens)
+
+
+def test_spans_lead_from_tokens_to_pages_in_sql(built: str) -> None:
+    program = lines_of("Which pages the tokens are from").replace("my/", f"{built}/").replace("2024-01", "b1")
+    names: dict[str, Any] = {}
+    exec(compile(program, "pages", "exec"), names)
+    store = Store(built)
+    urls = {
+        row["doc_id"]: row["url"]
+        for row in read_table(store, "documents", "b1", ["doc_id", "url"]).to_pylist()
+    }
+    spans = read_table(store, "spans", "b1").to_pylist()
+    expected = sorted(((row["num_tokens"], urls[row["doc_id"]]) for row in spans), reverse=True)[:10]
+    assert [(tokens, url) for url, tokens in names["pages"]] == expected
