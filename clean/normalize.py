@@ -17,20 +17,25 @@ from pydantic import Field
 from clean.reasons import Reason
 from corpus.config import Section
 
-# A line that can hold mojibake: UTF-8's bytes above 0x7F come in twos at least, and the second may have become a space.
-_MAYBE_MOJIBAKE = re.compile("^.*?(?:[^\x00-\x7f]{2}|[\xc2-\xf4] |[\x80-\x9f]).*$", re.M)
+# Mojibake: UTF-8's bytes above 0x7F come in twos at least, and the second may have become a space.
+_SUSPECT = "[^\x00-\x7f]{2}|[\xc2-\xf4] |[\x80-\x9f]"
+_MAYBE_MOJIBAKE = re.compile(_SUSPECT)
+_MAYBE_MOJIBAKE_LINE = re.compile(f"^.*?(?:{_SUSPECT}).*$", re.M)
 _LINE_ENDS = re.compile("\r\n?|[\u2028\u2029\u0085\v\f]")
-# Zero-width joiners stay between two letters or signs: Persian, the scripts of India and emoji are spelled with them.
+_LINE_END_SIGNS = re.compile("[\r\u2028\u2029\u0085\v\f]")
+_INVISIBLE_ASCII = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"
     "\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
-    "|[\U0001fffe\U0001ffff\U000e0000-\U000e0fff\U0010fffe\U0010ffff]"
-    "|(?<![^\x00-\xff])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\xff])"
+    "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
+    "\U0001fffe\U0001ffff\U000e0000-\U000e0fff\U0010fffe\U0010ffff]"
 )
+# Zero-width joiners stay between two letters or signs: Persian, the scripts of India and emoji are spelled with them.
+_LOOSE_JOINERS = re.compile("(?<![^\x00-\xff])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\xff])")
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 _TRAILING = re.compile(r"[ \t]+$", re.M)
 _BLANK_LINES = re.compile("\n{3,}")
+_LETTERS = re.compile(r"[^\W_]+")
 
 
 class NormalizeConfig(Section):
@@ -55,19 +60,26 @@ class Normalized(NamedTuple):
 def normalize(text: str, config: NormalizeConfig) -> Normalized:
     """The normal form of `text`. Normalising it again changes nothing."""
     changes = []
-    if config.mojibake and not text.isascii():
-        repaired = _MAYBE_MOJIBAKE.sub(lambda line: ftfy.fix_encoding(line[0]), text)
+    is_ascii = text.isascii()
+    if config.mojibake and not is_ascii and _MAYBE_MOJIBAKE.search(text):
+        repaired = _MAYBE_MOJIBAKE_LINE.sub(lambda line: ftfy.fix_encoding(line[0]), text)
         if repaired != text:
             changes.append("mojibake")
-        text = repaired
-    text = _LINE_ENDS.sub("\n", text)
-    seen, num_removed = _INVISIBLE.subn("", text)
+        text, is_ascii = repaired, repaired.isascii()
+    if _LINE_END_SIGNS.search(text):
+        text = _LINE_ENDS.sub("\n", text)
+    seen = (_INVISIBLE_ASCII if is_ascii else _INVISIBLE).sub("", text)
+    if "\u200c" in seen or "\u200d" in seen:
+        seen = _LOOSE_JOINERS.sub("", seen)
+    num_removed = len(text) - len(seen)
     if num_removed:
         changes.append("invisible")
     composed = unicodedata.normalize("NFC", seen)
     if composed != seen:
         changes.append("nfc")
-    text = _TRAILING.sub("", _SPACES.sub(" ", composed))
+    text = composed if is_ascii else _SPACES.sub(" ", composed)
+    if " \n" in text or "\t\n" in text:
+        text = _TRAILING.sub("", text)
     return Normalized(_BLANK_LINES.sub("\n\n", text).strip(), tuple(changes), num_removed)
 
 
@@ -80,7 +92,7 @@ def judge(normalized: Normalized, config: NormalizeConfig) -> Reason | None:
     if unreadable > config.max_replacement_frac * len(text) + 1:
         return Reason.BINARY
     dense = "".join(text.split())
-    letters = sum(map(str.isalnum, dense)) + sum(
-        unicodedata.category(c)[0] == "M" for c in dense if c > "\u02ff"
-    )
+    others = _LETTERS.sub("", dense)
+    marks = sum(unicodedata.category(c)[0] == "M" for c in others if c > "\u02ff")
+    letters = len(dense) - len(others) + marks
     return Reason.SYMBOLS if letters < config.min_letter_frac * len(dense) else None
