@@ -42,19 +42,19 @@ class ArchivesConfig(Section):
 class Fate(StrEnum):
     """What becomes of a record: a closed list."""
 
-    CAPTURE = "record_capture"
-    NO_RESPONSE = "record_no_response"
+    CAPTURE = "record:capture"
+    NO_RESPONSE = "record:no_response"
     """Requests, metadata, revisits (which hold no page), files' own descriptions."""
-    STATUS = "record_status"
+    STATUS = "record:status"
     """An answer other than 200, or none that is HTTP."""
-    BAD_URL = "record_bad_url"
+    BAD_URL = "record:bad_url"
     """No http(s) address."""
-    ROBOTS_FILE = "record_robots_file"
+    ROBOTS_FILE = "record:robots_file"
     """A site's robots.txt, which crawlers store beside its pages."""
-    WRONG_TYPE = "record_wrong_type"
+    WRONG_TYPE = "record:wrong_type"
     """Neither HTML nor text."""
-    TOO_LARGE = "record_too_large"
-    DAMAGED = "record_damaged"
+    TOO_LARGE = "record:too_large"
+    DAMAGED = "record:damaged"
     """What was skipped of a damaged file up to its next readable record counts once."""
 
 

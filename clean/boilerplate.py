@@ -2,7 +2,7 @@
 
 A line is known by its words, white space aside. It goes where it stands on at least `min_frac` of the documents of its
 registered domain and on at least `min_pages` of them, within one batch. Off in every preset: WebText did nothing of the
-kind, and FineWeb found no gain in removing lines that recur across sites (Penedo et al. 2024, section 3.5).
+kind, and FineWeb found no gain in removing lines that recur across sites (Penedo et al. 2024).
 """
 
 from __future__ import annotations

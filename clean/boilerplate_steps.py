@@ -127,7 +127,7 @@ def _load_documents(config: CleanConfig, context: Context) -> MapFunction:
 def cut_documents(candidates: pa.Table, cuts: pa.Table, config: CleanConfig) -> Output:
     """Documents and dropped pages of candidates, in their order; counts as `pages.in_tables`.
 
-    `cuts` holds at least the rows of these candidates. `boilerplate_lines` counts lines removed.
+    `cuts` holds at least the rows of these candidates. `boilerplate:lines` counts lines removed.
     """
     keys = {row["doc_id"]: frozenset(row["keys"]) for row in cuts.to_pylist()}
     documents: list[dict[str, Any]] = []
@@ -136,7 +136,7 @@ def cut_documents(candidates: pa.Table, cuts: pa.Table, config: CleanConfig) -> 
     for row in candidates.to_pylist():
         counts.update(row["notes"] or ())
         if row["reason"] is None and (gone := keys.get(row["doc_id"])):
-            counts["boilerplate_lines"] += _cut(row, gone, config)
+            counts["boilerplate:lines"] += _cut(row, gone, config)
         counts[row["reason"] or "kept"] += 1
         table, rows = (DOCUMENTS, documents) if row["reason"] is None else (DOCUMENTS_DROPPED, dropped)
         rows.append({name: row[name] for name in table.schema.names})

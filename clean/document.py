@@ -99,7 +99,7 @@ def document_function(config: CleanConfig) -> DocumentFunction:
         if config.personal.replace:
             replaced = personal.replace(text)
             text, shown = replaced.text, personal.replace(shown).text if shown else None
-            notes += ["email_replaced"] * replaced.num_emails + ["ip_replaced"] * replaced.num_ips
+            notes += ["replaced:email"] * replaced.num_emails + ["replaced:ip"] * replaced.num_ips
         return Document(
             text=text,
             title=shown,

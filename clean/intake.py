@@ -146,8 +146,8 @@ def _load_reduce(config: CleanConfig, context: Context) -> ReduceFunction:
         counts = Counter(
             {
                 FETCHED: new.num_rows,
-                "earlier_capture": captures.num_rows - latest.num_rows,
-                "seen_before": latest.num_rows - new.num_rows,
+                "capture:earlier": captures.num_rows - latest.num_rows,
+                "capture:seen_before": latest.num_rows - new.num_rows,
             }
         )
         return Output({PAGES.name: _pages(new, segment, places), LINKS.name: _links(new)}, +counts)

@@ -67,7 +67,7 @@ def _load(config: CleanConfig, context: Context) -> MapFunction:
             )
             html = response.body.decode("latin-1")  # every mark is ASCII
             asked, licensed = opt_outs(html, response.headers), licenses(html)
-            counts.update([*(f"opt_out_{each}" for each in asked), *(f"license_{each}" for each in licensed)])
+            counts.update([*(f"opt_out:{each}" for each in asked), *(f"license:{each}" for each in licensed)])
             rows.append({"doc_id": row["doc_id"], "opt_outs": asked, "licenses": licensed})
         return Output({MARKS.name: pa.Table.from_pylist(rows, MARKS.schema)}, counts)
 

@@ -1,6 +1,6 @@
 """E-mail addresses and public IP addresses in a text, replaced by ones that are nobody's. Off unless asked for.
 
-As FineWeb did (Penedo et al. 2024, section 3.6), with two differences. The addresses put in are those that the standards set aside for
+As FineWeb did (Penedo et al. 2024), with two differences. The addresses put in are those that the standards set aside for
 examples (RFC 2606, RFC 5737, RFC 3849), which can never become somebody's. And which of them stands where follows from
 the page alone: the same address gets the same stand-in throughout a page, different ones in turn.
 Private, loopback and documentation addresses stay, and so do version numbers, which have four parts but no such range.
@@ -32,7 +32,7 @@ class PersonalConfig(Section):
     """Personal data in texts."""
 
     replace: bool = False
-    """Whether e-mail addresses and public IP addresses are replaced by examples. FineWeb section 3.6 does; WebText did not."""
+    """Whether e-mail addresses and public IP addresses are replaced by examples. FineWeb does; WebText did not."""
 
 
 class Replaced(NamedTuple):

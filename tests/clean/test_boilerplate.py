@@ -97,6 +97,6 @@ def test_the_door_removes_a_site_s_lines_and_nothing_is_lost(warc_file: Path, tm
     assert all(row["num_words"] == len(row["text"].split()) for row in documents)
     assert [row["reason"] for row in dropped] == ["too_short"]
     counts = read_manifest(store, "documents", "b").counts
-    assert (counts["boilerplate_lines"], counts["kept"], counts["too_short"]) == (13, 15, 1)
+    assert (counts["boilerplate:lines"], counts["kept"], counts["too_short"]) == (13, 15, 1)
     assert sum(count for name, count in counts.items() if name.startswith("charset:")) == 16
     assert store.folders("work/b") == []

@@ -76,8 +76,8 @@ def test_addresses_of_people_are_replaced_when_asked() -> None:
     told = document_function(config)(page(text.encode(), "text/plain"))
     assert isinstance(told, Document)
     assert "firm" not in told.text
-    assert told.notes.count("email_replaced") == 18
-    assert told.notes.count("ip_replaced") == 9
+    assert told.notes.count("replaced:email") == 18
+    assert told.notes.count("replaced:ip") == 9
     untold = document_function(CleanConfig())(page(text.encode(), "text/plain"))
     assert isinstance(untold, Document)
     assert untold.text == text.strip()

@@ -51,7 +51,7 @@ def test_links_and_pages_add_up_and_the_latest_capture_stays(tmp_path: Path, fil
         assert response.body == HTML + (b"newer " if row["url"][-1] in "defz" else b"")
         assert warc.digest(response.body) == row["payload_digest"]
     counts = read_manifest(store, "pages", "b").counts
-    assert counts["fetched"] + counts["earlier_capture"] == counts[Fate.CAPTURE] == 11
+    assert counts["fetched"] + counts["capture:earlier"] == counts[Fate.CAPTURE] == 11
     assert sum(counts[fate] for fate in Fate if fate in counts) == 2 * 11 + 2
 
 
@@ -79,7 +79,7 @@ def test_a_page_stays_with_the_batch_that_stored_it(tmp_path: Path, files: list[
     store = open_corpus(str(tmp_path / "c"))
     later = read_table(store, "links", "later", ["url"])["url"].to_pylist()
     assert {url[-1] for url in later} == set("efz")
-    assert read_manifest(store, "pages", "later").counts["seen_before"] == 1
+    assert read_manifest(store, "pages", "later").counts["capture:seen_before"] == 1
 
 
 @pytest.mark.usefixtures("intake_only")

@@ -80,7 +80,7 @@ def test_marks_are_kept_when_asked_and_extract_nothing_again(tmp_path: Path) -> 
         "gives": {"opt_outs": ["noindex"], "licenses": ["by/4.0"]},
     }
     assert read_manifest(store, "marks", "b").counts == {
-        "license_by/4.0": 1,
-        "opt_out_noai": 1,
-        "opt_out_noindex": 1,
+        "license:by/4.0": 1,
+        "opt_out:noai": 1,
+        "opt_out:noindex": 1,
     }
