@@ -165,14 +165,14 @@ class Checkpoints:
             if not self.store.is_local:
                 for file in mine:
                     self._upload(scratch / file["file"], f"{path}/{file['file']}")
+            files = [file for part in world.gather(mine) for file in part]
+            document = {**record, "format": FORMAT, "step": step, "world_size": world.size, "files": files}
+            if world.is_main:
+                self._commit(scratch, path, document)
         except OSError as error:
             raise FatalError(
                 f"cannot write {self.store.root}/{path}: {error}; free space or fix access, then run again"
             ) from error
-        files = [file for part in world.gather(mine) for file in part]
-        document = {**record, "format": FORMAT, "step": step, "world_size": world.size, "files": files}
-        if world.is_main:
-            self._commit(scratch, path, document)
         world.barrier()
         if world.is_main:
             self._prune(keep_last)

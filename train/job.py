@@ -73,7 +73,7 @@ def train(
     try:
         with contextlib.ExitStack() as stack:
             if not locked:
-                world.main_does(lambda: stack.enter_context(run_lock(request)))
+                world.main_does(lambda: _enter(stack, run_lock(request)))
             summary = world.main_does(lambda: claim(request))
             if summary is not None:
                 return Outcome(summary, up_to_date=True)
@@ -89,6 +89,11 @@ def train(
             return Outcome(done, up_to_date=False)
     finally:
         leave_world(world)
+
+
+def _enter(stack: contextlib.ExitStack, lock: contextlib.AbstractContextManager[object]) -> None:
+    """Take the lock for the time of `stack`; nothing of it is sent to other ranks."""
+    stack.enter_context(lock)
 
 
 def run_lock(request: Request) -> contextlib.AbstractContextManager[object]:

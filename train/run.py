@@ -1,6 +1,7 @@
 """The door: `python -m train.run --corpus C --snapshot NAME --run R`.
 
-More processes: `torchrun --nproc-per-node N -m train.run ...` on one machine, or `--ray-workers N` on a Ray cluster.
+More processes: `torchrun --nproc-per-node N -m train.run --corpus C --snapshot NAME --name R` on one machine (torchrun reads
+`--run` as its own `--run-path`, hence the second name), or `--ray-workers N` on a Ray cluster.
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     parser = cli.parser("train.run", "Train a GPT-2 on a snapshot.", TrainConfig, "train", batch=False)
     parser.add_argument("--snapshot", required=True, metavar="NAME", help="which batches' tokens to train on")
-    parser.add_argument("--run", required=True, metavar="R", help="the run's name: runs/R/ in the corpus")
+    parser.add_argument(
+        "--run",
+        "--name",
+        required=True,
+        metavar="R",
+        help="the run's name: runs/R/ in the corpus (under torchrun --name: it takes --run for its own)",
+    )
     parser.add_argument(
         "--ray-workers",
         metavar="N|MIN:MAX",

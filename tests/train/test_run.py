@@ -71,9 +71,10 @@ def arguments(root: Path, *extra: str, **changes: Any) -> list[str]:
     return ["--corpus", str(root), "--snapshot", "b", "--run", "r", *sets, *extra]
 
 
-def weights(root: Path) -> dict[str, bytes]:
-    checkpoint = Checkpoints(Store(str(root)), "r").find("last")
-    return {file["file"]: file["digest"] for file in checkpoint.record["files"]}
+def weights(root: Path) -> dict[str, str]:
+    """Digests of the files with tensors (what says where they lie is pickled, and no two pickles are alike)."""
+    files = Checkpoints(Store(str(root)), "r").find("last").record["files"]
+    return {file["file"]: file["digest"] for file in files if file["file"] != ".metadata"}
 
 
 def last_json(text: str) -> Any:
@@ -159,41 +160,81 @@ def test_an_absent_snapshot_names_those_present(copy: Path, capsys: pytest.Captu
     assert "no snapshot 'x'; present: b" in capsys.readouterr().err
 
 
+LONG = {"max_steps": 800, "eval_interval": 400, "num_samples": 0, "runtime.checkpoint_interval": 20}
+
+
 def start(root: Path) -> subprocess.Popen[str]:
-    """The door in a process of its own, slow enough to be stopped in the middle."""
-    command = [sys.executable, "-m", "train.run", *arguments(root, max_steps=3000, eval_interval=500)]
-    env = {**os.environ, "WEBTEXT_TRAIN__RUNTIME__CHECKPOINT_INTERVAL": "40"}
-    return subprocess.Popen(command, cwd=REPO, env=env, stderr=subprocess.PIPE, text=True)
+    """The door in a process of its own, long enough to be stopped in the middle."""
+    command = [sys.executable, "-m", "train.run", *arguments(root, **LONG)]
+    return subprocess.Popen(command, cwd=REPO, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_checkpoint(root: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_checkpoint(root: Path, process: subprocess.Popen[str], after: int = 0) -> int:
     deadline = time.monotonic() + 60
-    while not Checkpoints(Store(str(root)), "r").all():
+    while (
+        not (steps := [found.step for found in Checkpoints(Store(str(root)), "r").all()])
+        or steps[-1] <= after
+    ):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return steps[-1]
 
 
-def test_killed_then_stopped_then_refused_while_busy(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    process = start(copy)
-    wait_for_checkpoint(copy, process)
+def test_killed_then_refused_while_busy_then_stopped_then_as_if_nothing_had_been(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, root = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, root):
+        shutil.copytree(corpus, folder)
+    process = start(root)
+    step = wait_for_checkpoint(root, process)
     process.kill()
     process.communicate()
-    step = Checkpoints(Store(str(copy)), "r").find("last").step
-
-    process = start(copy)  # the lock of the dead is taken over
-    deadline = time.monotonic() + 60
-    while Checkpoints(Store(str(copy)), "r").find("last").step <= step:
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    assert run.main(arguments(copy, max_steps=3000, eval_interval=500)) == 2
+    process = start(root)  # the lock of the dead is taken over
+    wait_for_checkpoint(root, process, after=step)
+    assert run.main(arguments(root, **LONG)) == 2
     assert "held by process" in capsys.readouterr().err
+    asked = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=30)
+    assert time.monotonic() - asked < 30
     assert process.returncode == 143
     assert "continuing after step" in error
     assert "what is done is kept. Go on with: python -m train.run" in error
+    assert run.main(arguments(root, **LONG)) == 0
+    assert run.main(arguments(whole, **LONG)) == 0
+    assert weights(root) == weights(whole)
+    summaries = [json.loads((each / "runs/r/summary.json").read_text()) for each in (root, whole)]
+    assert summaries[0]["val_loss"] == summaries[1]["val_loss"]
+
+
+def test_torchrun_trains_what_one_process_does(trained: Path, copy: Path) -> None:
+    line = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "train.run"]
+    # torchrun takes --run for its own --run-path; the door's other name for it is --name.
+    options = ["--name" if option == "--run" else option for option in arguments(copy, "--json")]
+    done = subprocess.run(
+        [sys.executable, *line, *options],
+        cwd=REPO, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    together, alone = (
+        last_json(done.stdout)["counts"],
+        json.loads((trained / "runs/r/summary.json").read_text()),
+    )
+    assert together["val_loss"] == pytest.approx(alone["val_loss"], abs=1e-5)
+
+
+def test_a_sweep_names_the_best_rate(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["--sweep", "1e-6,1e-2", "--json"]
+    assert run.main(arguments(copy, *sweep, max_steps=4, num_samples=0)) == 0
+    printed = capsys.readouterr().out
+    assert "learning rate 0.01: perplexity" in printed
+    assert last_json(printed)["best"] == 0.01
+    assert {path.name for path in (copy / "runs").iterdir()} == {"r", "r-lr-0.01", "r-lr-1e-06"}
+    before = (copy / "runs/r/sweep.json").read_text()
+    assert run.main(arguments(copy, *sweep, max_steps=4, num_samples=0)) == 0  # each rate is up to date
+    assert (copy / "runs/r/sweep.json").read_text() == before
 
 
 def test_scores_name_what_they_count(

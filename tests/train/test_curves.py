@@ -1,0 +1,111 @@
+"""Curves for TensorBoard and Weights & Biases: what metrics.jsonl says, once, over all interruptions."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpus.errors import ConfigError
+from corpus.layout import Store
+from tests.train.fakes import FakeStream, RemoteStore, config, job
+from train.config import RuntimeConfig
+from train.curves import open_boards, scalars
+from train.distributed import join_world
+from train.loop import Trainer
+from train.record import RunFolder
+
+WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
+
+
+def points(folder: Path) -> Iterator[tuple[str, int, float]]:
+    """Every scalar of the event files: records of length, checksum, message, checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    for path in folder.iterdir():
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            data = data[16 + length :]
+            for value in event.summary.value:
+                yield value.tag, event.step, value.simple_value
+
+
+def stop_at(index: int) -> FakeStream:
+    stream = FakeStream()
+
+    def check(position: int) -> None:
+        if position == index:
+            raise RuntimeError
+
+    stream.on_index = check
+    return stream
+
+
+@pytest.mark.parametrize("kind", [Store, RemoteStore])
+def test_a_resumed_run_is_one_curve(tmp_path: Path, kind: type[Store]) -> None:
+    store = kind(str(tmp_path))
+    with pytest.raises(RuntimeError):
+        Trainer(job(tmp_path, config(), store=store, stream=stop_at(8 * 7)), WORLD).run()
+    again = Trainer(job(tmp_path, config(), store=store), WORLD)
+    assert again.resume()
+    again.run()
+    lines = [json.loads(line) for line in (tmp_path / "runs/r/metrics.jsonl").read_text().splitlines()]
+    expected = {(name, line["step"]): value for line in lines for name, value in scalars(line).items()}
+    found = list(points(tmp_path / "runs/r/tensorboard"))
+    assert len(found) == len(expected)
+    assert {(tag, step) for tag, step, _ in found} == expected.keys()
+    assert {"loss", "val_loss", "learning_rate", "grad_norm", "tokens_per_s", "mfu"} <= {
+        tag for tag, _, _ in found
+    }
+    for tag, step, value in found:
+        assert value == pytest.approx(expected[tag, step], rel=1e-6)
+
+
+def test_text_and_truth_values_are_no_curves() -> None:
+    line = {
+        "step": 3,
+        "time": 1.5,
+        "loss": 2.0,
+        "val_tokens": 7,
+        "skip": "loss nan",
+        "documents": ["a"],
+        "x": True,
+    }
+    assert scalars(line) == {"loss": 2.0, "val_tokens": 7}
+
+
+def test_no_board_where_none_is_wanted(tmp_path: Path) -> None:
+    Trainer(job(tmp_path, config(runtime={"tensorboard": False})), WORLD).run()
+    assert not (tmp_path / "runs/r/tensorboard").exists()
+
+
+def test_wandb_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    folder = RunFolder(Store(str(tmp_path)), "r")
+    with pytest.raises(ConfigError, match="wandb_project = 'p': wandb is not installed; pip install wandb"):
+        open_boards(folder, RuntimeConfig(wandb_project="p"))
+
+
+def test_wandb_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    settings: dict[str, Any] = {"tensorboard": False, "wandb_project": "p"}
+    with pytest.raises(RuntimeError):
+        Trainer(job(tmp_path, config(runtime=settings), stream=stop_at(8 * 7)), WORLD).run()
+    again = Trainer(job(tmp_path, config(runtime=settings)), WORLD)
+    assert again.resume()
+    assert math.isfinite(again.run()["val_loss"])
+    known = json.loads((tmp_path / "runs/r/wandb.json").read_text())["id"]
+    kept = list((tmp_path / "wandb").glob("offline-run-*"))
+    assert len(kept) == 2
+    assert all(folder.name.endswith(known) for folder in kept)

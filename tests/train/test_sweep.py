@@ -1,0 +1,84 @@
+"""The learning-rate finder: each rate a run, judged on sequences that none of them is trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpus.errors import ConfigError, InputError
+from corpus.layout import Store, open_corpus
+from shards.reader import BlockStream, open_split
+from tests.shards.corpora import commit_batch, documents, make_shards
+from tests.train.fakes import config
+from train.config import TrainConfig
+from train.job import Outcome, Request, open_job
+from train.sweep import HELD_OUT_FRAC, learning_rates, sweep
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1e-3,2e-4,1e-3", [2e-4, 1e-3]), ("6e-4", [6e-4])])
+def test_rates_are_numbers_in_order(text: str, expected: list[float]) -> None:
+    assert learning_rates(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "fast", "0", "-1e-3", "inf", "1e-3,,2e-3"])
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected learning rates above 0"):
+        learning_rates(text)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_the_rate_with_the_lowest_perplexity_is_the_best(tmp_path: Path, name: str) -> None:
+    losses = {1e-3: 3.0, 2e-3: 2.5, 4e-3: math.inf}
+    seen: list[Request] = []
+
+    def launch(request: Request) -> Outcome:
+        seen.append(request)
+        return Outcome({"val_loss": losses[request.config.resolved_learning_rate]}, up_to_date=False)
+
+    request = Request(str(tmp_path), "b", "r", config(optimizer={"name": name}))
+    open_corpus(str(tmp_path), create=True)
+    result = sweep(request, sorted(losses), launch)
+    assert result["best"] == 2e-3
+    assert result["rates"][1]["perplexity"] == pytest.approx(math.exp(2.5))
+    assert [each.run for each in seen] == ["r-lr-0.001", "r-lr-0.002", "r-lr-0.004"]
+    ratios = {each.config.optimizer.muon_learning_rate / each.config.resolved_learning_rate for each in seen}
+    assert len(ratios) == (1 if name == "muon" else 3)
+    assert Store(str(tmp_path)).read_json("runs/r/sweep.json") == result
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("corpus") / "c"
+    commit_batch(str(root), "b", documents(40))
+    tokenizer = ["--set", "shards.tokenizer.source=train", "--set", "shards.tokenizer.vocab_size=300"]
+    make_shards(str(root), "b", *tokenizer)
+    return root
+
+
+def request(root: Path, **changes: Any) -> Request:
+    return Request(str(root), "b", "r", config(num_samples=0, **changes), held_out_frac=HELD_OUT_FRAC)
+
+
+def test_what_is_held_out_is_never_trained_on(corpus: Path) -> None:
+    split = open_split(str(corpus), "b", "train")
+    num_blocks = BlockStream(split, block_size=16, seed=0).num_blocks
+    held = max(1, round(HELD_OUT_FRAC * num_blocks))
+    steps = (num_blocks - held) // 8
+    job = open_job(Store(str(corpus)), request(corpus, max_steps=steps))
+    trained = {row.tobytes() for _ in range(steps) for row in job.stream.next_batch(8)}
+    blocks = list(job.val_blocks())
+    assert len(blocks) == held
+    assert not trained & {block.tobytes() for block in blocks}
+    with pytest.raises(InputError, match=f"set train.max_steps={steps} or less"):
+        open_job(Store(str(corpus)), request(corpus, max_steps=steps + 1))
+
+
+def test_a_sweeps_run_is_not_the_run_itself(corpus: Path) -> None:
+    plain = dataclasses.replace(request(corpus), held_out_frac=0.0)
+    records = [open_job(Store(str(corpus)), each).record["identity"] for each in (plain, request(corpus))]
+    assert records[0] != records[1]
+    assert isinstance(request(corpus).config, TrainConfig)

@@ -1,0 +1,63 @@
+"""Several ranks on this machine: processes of a server that has torch loaded already, joined through gloo."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from corpus.errors import Interrupted
+from tests.train.fakes import FakeStream, config, job
+from train.config import RuntimeConfig
+from train.distributed import join_world, leave_world
+from train.loop import Trainer
+
+STOPPED = 5
+
+
+def train_in_world(root: Path, size: int, *, told_rank: int | None = None, **changes: Any) -> list[int]:
+    """Train `config(**changes)` on `size` ranks, from its last checkpoint on; gives their exit codes.
+
+    Rank `told_rank` gets a SIGTERM in its sixth step.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "train.loop", "tests.train.fakes"])
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    processes = [
+        context.Process(target=_rank, args=(rank, size, port, root, rank == told_rank, changes))
+        for rank in range(size)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    for process in processes:
+        process.kill()  # nothing where it ended by itself
+    return [process.exitcode for process in processes]
+
+
+def _rank(rank: int, size: int, port: int, root: Path, told: bool, changes: dict[str, Any]) -> None:
+    place = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": size,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    os.environ.update({key: str(value) for key, value in place.items()})
+    world = join_world(RuntimeConfig(device="cpu", num_threads=1))
+    stream = FakeStream()
+    if told:
+        stream.on_index = lambda index: os.kill(os.getpid(), 15) if index == 8 * 5 else None
+    trainer = Trainer(job(root, config(**changes), stream=stream), world)
+    trainer.resume()
+    try:
+        trainer.run()
+    except Interrupted:
+        raise SystemExit(STOPPED) from None
+    finally:
+        leave_world(world)
