@@ -221,7 +221,7 @@ def _settings(folder: Path) -> dict[str, TestSetSettings]:
 def _entries(file: TestSetFile) -> Iterator[tuple[str, ...]]:
     suffix = _suffix(file.path)
     if suffix in _TEXT:
-        for text in _split(_read(file.path).decode("utf-8"), file.settings.split):
+        for text in _split(read_bytes(file.path).decode("utf-8"), file.settings.split):
             yield (text,)
         return
     chosen = file.settings.fields or FIELDS
@@ -247,7 +247,7 @@ def _records(path: Path, suffix: str | None) -> Iterator[Any]:
         for batch in pq.ParquetFile(path).iter_batches():
             yield from batch.to_pylist()
         return
-    text = _read(path).decode("utf-8")
+    text = read_bytes(path).decode("utf-8")
     if suffix == ".json" and text.lstrip().startswith("["):
         yield from json.loads(text)
         return
@@ -295,7 +295,8 @@ def _stem(path: Path) -> str:
     return name
 
 
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The file, unpacked where its name ends like a packer's. Raises: OSError, EOFError, ZstdError."""
     data = path.read_bytes()
     suffix = path.suffix.lower()
     if suffix == ".gz":

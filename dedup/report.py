@@ -7,7 +7,7 @@ reports/overlap-<batch>.json    per test set and n the share of its n-grams that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -123,10 +123,12 @@ def overlaps(store: Store, batch: str, testsets: Sequence[str]) -> dict[str, Any
     before = [find_manifest(store, OVERLAP.name, name) for name in earlier_batches(store, batch)]
     own = own_train_shares(testsets, overlap.OverlapConfig.model_validate(manifest.config["overlap"]))
     table = _table(store, manifest, [each for each in before if each is not None])
+    worst = _worst_entries(store, batch, testsets)
     return {
         "batch": batch,
         "table": [row | {"share_of_own_train": own.get((row["testset"], row["n"]))} for row in table],
-        "worst_entries": _worst_entries(store, batch, testsets),
+        "worst_entries": worst[:MOST_ROWS],
+        "entries": _overlapping(worst, testsets),
         "worst_pages": _worst_pages(store, batch),
     }
 
@@ -232,7 +234,18 @@ def _worst_entries(store: Store, batch: str, testsets: Sequence[str]) -> list[di
     rows.sort(
         key=lambda row: (-row["words_found"] / row["words"], -row["words"], row["testset"], row["entry"])
     )
-    return rows[:MOST_ROWS]
+    return rows
+
+
+def _overlapping(rows: Sequence[Mapping[str, Any]], testsets: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Per set the number of its entries, and those of which the batch contains something."""
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        found.setdefault(row["testset"], []).append(row["entry"])
+    return {
+        testset.name: {"entries": len(testset.entries), "overlapping": sorted(found.get(testset.name, []))}
+        for testset in load_testsets(testsets)
+    }
 
 
 def _worst_pages(store: Store, batch: str) -> list[dict[str, Any]]:

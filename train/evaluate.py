@@ -1,152 +1,56 @@
 """Scores of a checkpoint: `python -m train.evaluate`.
 
-The whole validation split in nats per token and bits per byte, and zero-shot sets from local files. Every figure is
-named by what it counts, since published GPT-2 numbers differ by exactly that:
+The snapshot's whole validation split, and GPT-2's zero-shot tasks on their official files. Every figure is named by what it
+counts, since published numbers differ by exactly that; the paper's four sizes stand beside it. `train/tasks` has the tasks,
+`docs/scores.md` what each figure is and which of them agree with whose.
 
-- LAMBADA (Paperno et al. 2016; a line of JSON with `text` per passage): `word_greedy`, every token of the last word is
-  the most probable one; `word_stopword`, the same with words of the stop list left out of the first choice, the paper's
-  "stop-word filter"; `last_token`, the last token alone given all before it (what the paper's 45.99 % for 124M agrees
-  with); `word_perplexity`, exp of the mean of -log P(last word).
-- WSC273 (Levesque et al. 2012; a line of JSON with `context_options`, `continuation`, `gold`): the candidate under which
-  the text is more probable wins; `full` scores the whole sentence, `partial` only the words after the candidate (Trinh
-  & Le 2018).
+    python -m train.evaluate --corpus C --run R --tasks FOLDER              every set whose file lies below the folder
+    python -m train.evaluate --corpus C --run R --task lambada=FILE ...     these
+    python -m train.evaluate --model FOLDER --out FOLDER --tasks FOLDER     a Hugging Face GPT-2 folder, or its name on the hub
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-import torch
-import torch.nn.functional as F
 
 from corpus import cli
 from corpus.errors import InputError
 from corpus.layout import Store, open_corpus
+from corpus.manifest import fingerprint
+from corpus.officialsets import SETS, SetFile, find_set, missing, open_set
 from corpus.snapshot import read_snapshot
 from shards.reader import open_split, sequential_blocks
 from train.config import RuntimeConfig
-from train.distributed import World, join_world
+from train.distributed import World, join_world, leave_world
 from train.load import LoadedModel, load_model
-from train.model import GPT2
+from train.paper import table
+from train.pretrained import load_pretrained
 from train.record import RunFolder
+from train.scores import TASKS, overlaps, run_task
+from train.tasks.task import Figures, Options, exp
 from train.validation import split_loss
-
-STOP_WORDS = frozenset(
-    """a about above after again all also am an and any are as at be because been before being below between both but by
-    can could did do does doing down during each few for from further had has have having he her here hers herself him
-    himself his how i if in into is it its itself just me more most my myself no nor not now of off on once only or
-    other our ours ourselves out over own same she should so some such than that the their theirs them themselves then
-    there these they this those through to too under until up very was we were what when where which while who whom why
-    will with would you your yours yourself yourselves""".split()  # noqa: SIM905 - words read best as words
-)
-"""Function words that the last word of a LAMBADA passage, a content word, is not."""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One Winograd schema: a text per candidate, how both go on, and which candidate is right."""
+class Subject:
+    """What is scored, and where the scores go."""
 
-    context_options: tuple[str, ...]
-    continuation: str
-    gold: int
-
-
-@torch.inference_mode()
-def token_log_probs(model: GPT2, tokens: Sequence[int], count: int, world: World) -> torch.Tensor:
-    """Log-probabilities over all words at each of the last `count` tokens. Shape (count, V) float32, on the device.
-
-    Only the last block_size tokens of the context are read. Raises: ValueError when `count` leaves no context.
-    """
-    context = model.shape.block_size
-    if not 0 < count < len(tokens) or count > context:
-        raise ValueError(f"{count} tokens to score of {len(tokens)} with a context of {context}")
-    visible = torch.tensor([list(tokens[:-1])[-context:]], device=world.device)
-    with world.autocast():
-        hidden = model.hidden(visible)[0, -count:]
-        logits = F.linear(hidden, model.wte.weight)
-    return torch.log_softmax(logits.float(), dim=-1)
+    loaded: LoadedModel
+    store: Store
+    folder: str
+    """Of scores.json, in the store; empty: its root."""
+    name: str
+    weights: str
+    """A fingerprint that other weights don't have."""
+    snapshot: str | None
 
 
-def lambada(loaded: LoadedModel, passages: Sequence[str], world: World) -> dict[str, float | int]:
-    """The three accuracies and the perplexity of the last word over all passages.
-
-    Raises: InputError without passages.
-    """
-    if not passages:
-        raise InputError("LAMBADA: no passages; the file holds one JSON object with a text per line")
-    banned = torch.tensor(_stop_word_tokens(loaded), dtype=torch.int64, device=world.device)
-    hits = {"word_greedy": 0, "word_stopword": 0, "last_token": 0}
-    nats = 0.0
-    for passage in passages:
-        context, _, word = passage.rstrip().rpartition(" ")
-        answer = loaded.tokenizer.encode(f" {word}")
-        tokens = [loaded.end_of_text, *loaded.tokenizer.encode(context), *answer]
-        log_probs = token_log_probs(loaded.model, tokens, len(answer), world)
-        target = torch.tensor(answer, device=world.device)
-        nats -= float(log_probs.gather(1, target[:, None]).sum())
-        right = log_probs.argmax(dim=-1) == target
-        hits["word_greedy"] += bool(right.all())
-        hits["last_token"] += bool(right[-1])
-        filtered = log_probs[0].index_fill(0, banned, -math.inf).argmax() == target[0]
-        hits["word_stopword"] += bool(filtered) and bool(right[1:].all())
-    count = len(passages)
-    return {
-        "passages": count,
-        **{f"{name}_accuracy": hit / count for name, hit in hits.items()},
-        "word_perplexity": _exp(nats / count),
-    }
-
-
-def winograd(loaded: LoadedModel, schemas: Sequence[Choice], world: World) -> dict[str, float | int]:
-    """Share of schemas decided rightly by the probability of the whole text, and of its part after the candidate.
-
-    Raises: InputError without schemas.
-    """
-    if not schemas:
-        raise InputError("WSC: no schemas; the file holds context_options, continuation and gold per line")
-    hits = {"full": 0, "partial": 0}
-    for schema in schemas:
-        scores = [
-            _text_scores(loaded, option, schema.continuation, world) for option in schema.context_options
-        ]
-        for place, name in enumerate(("full", "partial")):
-            column = [score[place] for score in scores]
-            hits[name] += column.index(max(column)) == schema.gold
-    return {"schemas": len(schemas), **{f"{name}_accuracy": hit / len(schemas) for name, hit in hits.items()}}
-
-
-def _text_scores(loaded: LoadedModel, context: str, continuation: str, world: World) -> tuple[float, float]:
-    """log P of the whole text, and of its continuation given its beginning."""
-    rest = loaded.tokenizer.encode(f" {continuation}")
-    tokens = [loaded.end_of_text, *loaded.tokenizer.encode(context), *rest]
-    count = min(len(tokens) - 1, loaded.model.shape.block_size)
-    log_probs = token_log_probs(loaded.model, tokens, count, world)
-    target = torch.tensor(tokens[-count:], device=world.device)
-    each = log_probs.gather(1, target[:, None])[:, 0]
-    return float(each.sum()), float(each[-len(rest) :].sum())
-
-
-def _stop_word_tokens(loaded: LoadedModel) -> list[int]:
-    """Ids of tokens that are one whole stop word, as it stands inside a sentence."""
-    found = []
-    for word in sorted(STOP_WORDS):
-        tokens = loaded.tokenizer.encode(f" {word}")
-        if len(tokens) == 1:
-            found += tokens
-    return found
-
-
-def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf
-
-
-def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: World) -> dict[str, float | int]:
+def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: World) -> Figures:
     """Loss over the snapshot's whole validation split.
 
     Raises: InputError when the snapshot was encoded by another tokenizer.
@@ -168,93 +72,158 @@ def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: Wor
         "tokens": loss.num_tokens,
         "bytes": loss.num_bytes,
         "nats_per_token": loss.nats_per_token,
-        "perplexity_per_token": _exp(loss.nats_per_token),
+        "perplexity_per_token": exp(loss.nats_per_token),
         "bits_per_byte": loss.bits_per_byte,
     }
 
 
-def read_lines(path: str, option: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file with one per line, plain or gzip.
-
-    Raises: InputError for a file that is missing or something else, naming file and line.
-    """
-    opener = gzip.open if path.endswith(".gz") else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                value = json.loads(line)
-                if not isinstance(value, dict):
-                    raise InputError(f"{option} {path}: line {number} is no JSON object")
-                yield value
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{option} {path}: {error}; name a file with one JSON object per line") from error
-
-
-def read_lambada(path: str) -> list[str]:
-    """Passages of a LAMBADA file. Raises: InputError for a line without text."""
-    passages = [line.get("text") for line in read_lines(path, "--lambada")]
-    if not all(isinstance(text, str) and " " in text.strip() for text in passages):
-        raise InputError(f"--lambada {path}: a line has no `text` of at least two words")
-    return [str(text) for text in passages]
-
-
-def read_winograd(path: str) -> list[Choice]:
-    """Schemas of a WSC file. Raises: InputError for a line without the three fields."""
-    try:
-        return [
-            Choice(tuple(line["context_options"]), str(line["continuation"]), int(line["gold"]))
-            for line in read_lines(path, "--wsc")
-        ]
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"--wsc {path}: {error!r}; each line has context_options, continuation and gold"
-        ) from error
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door: scores into the run's scores.json."""
+    """The door: scores.json and scores.md in the run's folder."""
     return cli.door(_main, argv, stage="train.evaluate")
 
 
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
-    passages = read_lambada(args.lambada) if args.lambada else None
-    schemas = read_winograd(args.wsc) if args.wsc else None
-    store = open_corpus(args.corpus)
+    options = Options(stride=args.stride, detokenize=not args.as_tokenized, seed=args.seed)
+    files = _files(args)
     world = join_world(RuntimeConfig(device=args.device))
-    loaded = load_model(store, args.run, args.checkpoint, world)
-    scores: dict[str, Any] = {"run": args.run, "step": loaded.step, "sets": {}}
-    snapshot = args.snapshot or loaded.described["snapshot"]
-    if snapshot is not None:
-        scores["sets"]["validation"] = {"snapshot": snapshot, **validation(loaded, store, snapshot, world)}
-    if passages is not None:
-        scores["sets"]["lambada"] = lambada(loaded, passages, world)
-    if schemas is not None:
-        scores["sets"]["wsc273"] = winograd(loaded, schemas, world)
-    RunFolder(store, args.run).write("scores.json", scores)
-    for name, figures in scores["sets"].items():
-        for figure, value in figures.items():
-            print(
-                f"{name:<12} {figure:<24} {value:,.4f}"
-                if isinstance(value, float)
-                else f"{name:<12} {figure:<24} {value}"
+    with cli.interruptible():
+        subject = _subject(args, world)
+        if not 0 <= options.stride <= subject.loaded.model.shape.block_size:
+            raise InputError(
+                f"--stride {options.stride}: the model reads {subject.loaded.model.shape.block_size} tokens; give 1 to that, or 0"
             )
-    if args.json:
-        print(json.dumps(scores, sort_keys=True))
+        scores = _scores(args, subject, files, options, world)
+    if world.is_main:
+        prefix = f"{subject.folder}/" if subject.folder else ""
+        subject.store.write_json(f"{prefix}scores.json", scores)
+        subject.store.write_bytes(f"{prefix}scores.md", f"{table(scores)}\n".encode())
+        print(table(scores))
+        if args.json:
+            print(json.dumps(scores, sort_keys=True))
+    leave_world(world)
     return 0
 
 
+def _scores(
+    args: argparse.Namespace, subject: Subject, files: Sequence[SetFile], options: Options, world: World
+) -> dict[str, Any]:
+    scores: dict[str, Any] = {"run": subject.name, "step": subject.loaded.step, "sets": {}, "about": {}}
+    measured = {}
+    if subject.snapshot is not None:
+        scores["sets"]["validation"] = {
+            "snapshot": subject.snapshot,
+            **validation(subject.loaded, subject.store, subject.snapshot, world),
+        }
+        snapshot = read_snapshot(subject.store, subject.snapshot)
+        measured = overlaps(subject.store, [each.batch for each in snapshot.batches])
+    prefix = f"{subject.folder}/" if subject.folder else ""
+    for file in files:
+        name = file.official.name
+        found = run_task(
+            TASKS[name],
+            file,
+            subject.loaded,
+            world,
+            options,
+            subject.store,
+            f"{prefix}scores/step-{subject.loaded.step}",
+            weights=subject.weights,
+            limit=args.limit,
+            overlap=measured.get(Path(file.official.files[0]).stem) or measured.get(_plain_stem(file.path)),
+        )
+        scores["sets"][name] = found.figures
+        scores["about"][name] = found.about
+    return scores
+
+
+def _plain_stem(path: Path) -> str:
+    """The name under which dedup knows a file: without the suffixes of packer and kind."""
+    name = path.name
+    for suffix in (".gz", ".bz2", ".zst"):
+        name = name.removesuffix(suffix)
+    return name.rpartition(".")[0] or name
+
+
+def _files(args: argparse.Namespace) -> list[SetFile]:
+    """The sets asked for, in the paper's order. Raises: InputError for one that is missing, altered or unknown."""
+    named = {}
+    for given in args.task:
+        name, equals, path = given.partition("=")
+        if name not in SETS:
+            raise InputError(f"--task {given}: unknown set {name!r}; known: {', '.join(TASKS)}")
+        named[name] = Path(path) if equals else None
+    if args.tasks is not None:
+        folder = Path(args.tasks)
+        if not folder.is_dir():
+            raise InputError(f"--tasks {folder}: no such folder")
+        for name in TASKS:
+            found = find_set(name, folder)
+            if found is not None and (not named or name in named):
+                named[name] = named.get(name) or found
+    for name, path in named.items():
+        if path is None:
+            raise missing(name, Path(args.tasks or "."))
+    return [
+        open_set(name, path, allow_altered=args.allow_altered)
+        for name in TASKS
+        if (path := named.get(name)) is not None
+    ]
+
+
+def _subject(args: argparse.Namespace, world: World) -> Subject:
+    if args.model is not None:
+        if args.run is not None or args.out is None:
+            raise InputError("--model wants --out FOLDER for its scores, and no --run")
+        pretrained = load_pretrained(args.model, world)
+        return Subject(pretrained, Store(args.out), "", args.model, pretrained.identity["weights"], None)
+    if args.corpus is None or args.run is None:
+        raise InputError("name a run with --corpus C --run R, or a Hugging Face GPT-2 with --model")
+    store = open_corpus(args.corpus)
+    loaded = load_model(store, args.run, args.checkpoint, world)
+    weights = fingerprint(loaded.identity, loaded.step)
+    snapshot = args.snapshot or loaded.described["snapshot"]
+    return Subject(loaded, store, RunFolder(store, args.run).path, args.run, weights, snapshot)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser("train.evaluate", "Score a checkpoint.", batch=False)
-    parser.add_argument("--run", required=True, metavar="R", help="the training run")
+    parser = cli.parser("train.evaluate", __doc__ or "", batch=False, corpus_required=False)
+    parser.add_argument("--run", metavar="R", help="the training run")
     parser.add_argument("--checkpoint", default="last", help="last, best or a step (default: last)")
     parser.add_argument("--snapshot", metavar="NAME", help="whose validation split (default: the run's)")
-    parser.add_argument("--lambada", metavar="FILE", help="LAMBADA: JSON lines with text, plain or .gz")
     parser.add_argument(
-        "--wsc",
-        metavar="FILE",
-        help="WSC273: JSON lines with context_options, continuation, gold, plain or .gz",
+        "--model",
+        metavar="FOLDER",
+        help="a Hugging Face GPT-2 instead of a run: a folder, or a name on the hub",
     )
+    parser.add_argument("--out", metavar="FOLDER", help="where the scores of --model go")
+    parser.add_argument("--tasks", metavar="FOLDER", help="score every set whose official file lies below it")
+    parser.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="SET[=FILE]",
+        help=f"score one set, its file named or below --tasks; may be repeated: {', '.join(TASKS)}",
+    )
+    parser.add_argument(
+        "--allow-altered", action="store_true", help="score files that are not the official ones"
+    )
+    parser.add_argument(
+        "--stride",
+        type=int,
+        default=0,
+        metavar="N",
+        help="language-modelling sets: tokens scored per window; 0: disjoint windows (default: 0)",
+    )
+    parser.add_argument(
+        "--as-tokenized",
+        action="store_true",
+        help="language-modelling sets: score the tokenized text as it is",
+    )
+    parser.add_argument(
+        "--limit", type=int, default=0, metavar="N", help="first entries only; 0: all (default: 0)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of sampled summaries (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
     return parser
 

@@ -33,6 +33,7 @@ ENTRIES = (("Who?", "a", "b"), ("Why?",))
         ("set.jsonl.zst", zstandard.compress(LINES.encode())),
         ("set.json", json.dumps(RECORDS).encode()),
     ],
+    ids=["jsonl", "ndjson", "gz", "bz2", "zst", "json"],
 )
 def test_records_of_every_kind(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)

@@ -86,6 +86,7 @@ def test_reports(two_batches: tuple[MadeCorpus, Page, Page, Page]) -> None:
     assert row["share_of_own_train"] == 8 / 23
     assert overlap["worst_pages"][0]["doc_id"] == leaked.id
     assert overlap["worst_entries"][0]["words_found"] == 30
+    assert overlap["entries"] == {"stories": {"entries": 1, "overlapping": [0]}}
     assert corpus.store.read_json("reports/overlap-one.json")["table"][0]["found"] == 0
     assert near.id != leaked.id
 

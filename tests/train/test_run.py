@@ -246,9 +246,17 @@ def test_scores_name_what_they_count(
     options = ["the page the link because the page", "the page the link because the link"]
     schemas.write_text(json.dumps({"context_options": options, "continuation": "train .", "gold": 1}) + "\n")
     command = ["--corpus", str(trained), "--run", "r", "--device", "cpu"]
-    files = ["--lambada", str(passages), "--wsc", str(schemas)]
-    assert evaluate.main([*command, *files, "--json"]) == 0
-    scores = last_json(capsys.readouterr().out)
+    files = ["--task", f"lambada={passages}", "--task", f"wsc273={schemas}"]
+    assert evaluate.main([*command, *files]) == 2
+    error = capsys.readouterr().err
+    assert "test set lambada" in error
+    assert "expected 4aa8d02cd17c719165fc8a7887fddd641f43fcafa4b1c806ca8abc31fabdb226" in error
+    assert evaluate.main([*command, *files, "--allow-altered", "--json"]) == 0
+    out = capsys.readouterr().out
+    scores = last_json(out)
+    assert out.startswith((trained / "runs/r/scores.md").read_text())
+    assert "| lambada | last token accuracy | 59.23 | 45.99 | 55.48 | 60.12 | 63.24 |" in out
+    assert scores["about"]["lambada"]["official"] is False
     assert scores == json.loads((trained / "runs/r/scores.json").read_text())
     (trained / "runs/r/scores.json").unlink()
     summary = json.loads((trained / "runs/r/summary.json").read_text())
@@ -257,9 +265,9 @@ def test_scores_name_what_they_count(
         summary["val_bits_per_byte"], rel=1e-6
     )
     assert set(scores["sets"]["lambada"]) == {
-        "passages", "word_greedy_accuracy", "word_stopword_accuracy", "last_token_accuracy", "word_perplexity",
+        "entries", "word_greedy_accuracy", "word_stopword_accuracy", "last_token_accuracy", "word_perplexity",
     }  # fmt: skip
-    assert scores["sets"]["wsc273"]["schemas"] == 1
+    assert scores["sets"]["wsc273"]["entries"] == 1
 
 
 def test_text_from_prompt_file_and_stdin_is_the_same(
@@ -314,6 +322,19 @@ def test_exported_opens_elsewhere_and_comes_back(
     imported = load_model(Store(str(root)), "back", "last", world)
     assert torch.equal(imported.model.logits(tokens), ours.model.logits(tokens))
     assert evaluate.main(["--corpus", str(root), "--run", "back", "--snapshot", "b", "--device", "cpu"]) == 0
+
+    capsys.readouterr()
+    passages = tmp_path / "lambada.jsonl"
+    passages.write_text('{"text": "a web page of the corpus"}\n{"text": "the link model"}\n')
+    asked = ["--task", f"lambada={passages}", "--allow-altered", "--device", "cpu", "--json"]
+    assert evaluate.main(["--model", str(folder), "--out", str(tmp_path / "out"), *asked]) == 0
+    theirs_scores = last_json(capsys.readouterr().out)
+    assert evaluate.main(["--corpus", str(trained), "--run", "r", *asked]) == 0
+    (trained / "runs/r/scores.json").unlink()
+    ours_scores = last_json(capsys.readouterr().out)
+    assert theirs_scores["sets"]["lambada"] == pytest.approx(ours_scores["sets"]["lambada"], rel=1e-4)
+    assert evaluate.main(["--model", str(tmp_path), "--out", str(tmp_path / "out"), *asked]) == 2
+    assert "no config.json" in capsys.readouterr().err
 
 
 def test_a_run_that_is_not_there_names_those_that_are(

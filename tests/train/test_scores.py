@@ -1,0 +1,146 @@
+"""Scoring goes on where it was, gives the same on any number of ranks, and leaves out what overlaps."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from corpus.errors import InputError
+from corpus.layout import Store
+from corpus.officialsets import open_set
+from train.config import RuntimeConfig
+from train.distributed import World, join_world
+from train.load import LoadedModel
+from train.model import GPT2
+from train.paper import PAPER, table
+from train.scores import TASKS, Overlap, Scores, overlaps, run_task
+from train.shape import Shape
+from train.tasks.task import Options, Row
+
+WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
+
+
+class Bytes:
+    """A token per byte."""
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return bytes(ids).decode("utf-8", "replace")
+
+
+@pytest.fixture
+def loaded() -> LoadedModel:
+    torch.manual_seed(0)
+    return LoadedModel(GPT2(Shape(1, 2, 16, 64, 257)).eval(), Bytes(), 256, {}, {}, 1)
+
+
+@pytest.fixture
+def passages(tmp_path: Path) -> Path:
+    path = tmp_path / "lambada_test.jsonl"
+    path.write_text("".join(json.dumps({"text": f"it is a passage {n * n}"}) + "\n" for n in range(10)))
+    return path
+
+
+def scored(loaded: LoadedModel, path: Path, store: Store, world: World = WORLD, **changes: Any) -> Scores:
+    task = dataclasses.replace(TASKS["lambada"], chunk=3, **changes.pop("task", {}))
+    file = open_set("lambada", path, allow_altered=True)
+    return run_task(task, file, loaded, world, Options(), store, "scores", weights="w", **changes)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(loaded: LoadedModel, passages: Path, tmp_path: Path) -> None:
+    whole = scored(loaded, passages, Store(str(tmp_path / "whole")))
+    asked: list[int] = []
+
+    def outcomes(model: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:
+        if len(asked) == 2:
+            asked.append(0)
+            raise KeyboardInterrupt
+        asked.append(len(entries))
+        return TASKS["lambada"].outcomes(model, entries, world, options)
+
+    store = Store(str(tmp_path / "again"))
+    with pytest.raises(KeyboardInterrupt):
+        scored(loaded, passages, store, task={"outcomes": outcomes})
+    assert scored(loaded, passages, store, task={"outcomes": outcomes}) == whole
+    assert asked == [3, 3, 0, 3, 1]
+    assert scored(loaded, passages, store, task={"outcomes": outcomes}) == whole
+    assert len(asked) == 5
+    other = scored(loaded, passages, store, limit=4)
+    assert other.figures["entries"] == 4
+    assert other.about["outcomes"] != whole.about["outcomes"]
+
+
+def test_ranks_share_the_entries(loaded: LoadedModel, passages: Path, tmp_path: Path) -> None:
+    """Two ranks one after the other: the first one's parts are waited for, the last one sees all."""
+    whole = scored(loaded, passages, Store(str(tmp_path / "whole")))
+    store = Store(str(tmp_path / "shared"))
+
+    class Alone(World):
+        def barrier(self) -> None:
+            return
+
+    first, second = (Alone(rank, 2, 0, WORLD.device, WORLD.dtype) for rank in (0, 1))
+    with pytest.raises(FileNotFoundError):
+        scored(loaded, passages, store, first)
+    assert len(store.files("scores", recursive=True)) == 2
+    assert scored(loaded, passages, store, second) == whole
+
+
+def test_the_score_without_overlapping_entries(loaded: LoadedModel, passages: Path, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "s"))
+    found = scored(loaded, passages, store, overlap=Overlap(0.25, frozenset({0, 3}), 10))
+    lines = passages.read_text().splitlines()
+    rest = tmp_path / "rest.jsonl"
+    rest.write_text("\n".join(line for n, line in enumerate(lines) if n not in (0, 3)))
+    expected = scored(loaded, rest, store).figures
+    assert found.about["without_overlap"] == pytest.approx(expected, rel=1e-5)
+    assert (found.about["overlapping_entries"], found.about["overlap_share"]) == (2, 0.25)
+    assert found.figures["entries"] == 10
+    other = scored(loaded, passages, store, overlap=Overlap(0.25, frozenset({0}), 9))
+    assert "without_overlap" not in other.about, "another file: its entries are not these"
+
+
+def test_overlap_is_read_from_the_reports_of_all_batches(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for batch, share, entries in (("a", 0.1, [1]), ("b", 0.2, [4])):
+        rows = [{"testset": "deep/lambada_test", "n": n, "share_so_far": share * n} for n in (8, 13)]
+        counted = {"deep/lambada_test": {"entries": 10, "overlapping": entries}}
+        store.write_json(f"reports/overlap-{batch}.json", {"table": rows, "entries": counted})
+    assert overlaps(store, ["a", "b", "none"]) == {"lambada_test": Overlap(1.6, frozenset({1, 4}), 10)}
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[", '{"text": 3}', '{"text": "word"}', "\udcff"])
+def test_a_file_in_another_format_is_named(loaded: LoadedModel, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "lambada.jsonl"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(
+        InputError, match=r"test set lambada \(.*lambada.jsonl\).*expected a JSON object a line with text"
+    ):
+        scored(loaded, path, Store(str(tmp_path / "s")))
+
+
+def test_every_task_has_its_definition_and_the_paper_its_tasks() -> None:
+    assert {name for name, _ in PAPER} <= set(TASKS)
+
+
+def test_the_table_shows_the_paper_beside_ours() -> None:
+    scores = {
+        "sets": {
+            "lambada": {"last_token_accuracy": 0.25, "word_perplexity": 123.456},
+            "hellaswag": {"accuracy": 0.3},
+        },
+        "about": {"lambada": {"overlap_share": 0.012, "without_overlap": {"word_perplexity": 130.0}}},
+    }
+    assert table(scores).splitlines()[2:] == [
+        "| lambada | word perplexity | 99.8 | 35.13 | 15.6 | 10.87 | 8.63 | 123.5 | 130 | 1.20% |",
+        "| lambada | last token accuracy | 59.23 | 45.99 | 55.48 | 60.12 | 63.24 | 25 |  | 1.20% |",
+        "| hellaswag | accuracy |  |  |  |  |  | 30 |  |  |",
+    ]

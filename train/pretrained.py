@@ -1,0 +1,79 @@
+"""Open a Hugging Face GPT-2 as a model of ours, without a corpus: to score OpenAI's own weights, or anybody's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from corpus.errors import InputError
+from train.distributed import World
+from train.export import END_OF_TEXT, model_from_hf
+from train.load import LoadedModel
+
+FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+@dataclass(frozen=True)
+class PretrainedTokenizer:
+    """A `tokenizer.json` as `train.load.Encoder`."""
+
+    inner: Tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text."""
+        ids: list[int] = self.inner.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids."""
+        text: str = self.inner.decode(list(ids), skip_special_tokens=False)
+        return text
+
+
+def load_pretrained(name: str, world: World) -> LoadedModel:
+    """The model in a folder, or on the hub under a name such as openai-community/gpt2, in evaluation mode.
+
+    Raises: InputError for a folder without the files, a name that cannot be fetched, or another architecture.
+    """
+    folder = Path(name) if Path(name).is_dir() else _fetch(name)
+    for file in FILES:
+        if not (folder / file).is_file():
+            raise InputError(f"--model {name}: no {file}; expected the folder of a GPT2LMHeadModel")
+    try:
+        model = model_from_hf(
+            json.loads((folder / "config.json").read_text("utf-8")), load_file(folder / "model.safetensors")
+        )
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"--model {name}: {error}; expected the folder of a GPT2LMHeadModel") from error
+    end_of_text = tokenizer.token_to_id(END_OF_TEXT)
+    if end_of_text is None:
+        raise InputError(f"--model {name}: tokenizer.json has no {END_OF_TEXT}")
+    with (folder / "model.safetensors").open("rb") as stream:
+        weights = hashlib.file_digest(stream, "sha256").hexdigest()
+    return LoadedModel(
+        model=model.to(world.device).eval(),
+        tokenizer=PretrainedTokenizer(tokenizer),
+        end_of_text=end_of_text,
+        identity={"weights": weights},
+        described={"snapshot": None},
+        step=0,
+    )
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--model {name}: no such folder, and the hub did not give it ({type(error).__name__}); name a folder"
+        ) from error

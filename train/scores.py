@@ -1,0 +1,188 @@
+"""Scoring of one set: resumable, shared by all ranks, with an outcome kept for every entry.
+
+    runs/<run>/scores/step-<step>/<set>-<fingerprint>/part-00000.parquet     outcomes of some entries, in their order
+
+A part is written when its entries are done, so an interrupted run goes on where it was. The fingerprint covers the file,
+the options, the task's revision and the weights. Ranks take the parts in turn.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from corpus import progress
+from corpus.errors import InputError
+from corpus.layout import Store
+from corpus.manifest import fingerprint
+from corpus.officialsets import SetFile
+from train.distributed import World
+from train.load import LoadedModel
+from train.tasks import choices, generation, lambada, language
+from train.tasks.task import Figures, Options, Row, Task
+
+TASKS: Mapping[str, Task] = {
+    task.name: task
+    for task in (
+        lambada.TASK,
+        choices.CBT_CN,
+        choices.CBT_NE,
+        language.WIKITEXT2,
+        language.PENN,
+        language.ENWIK8,
+        language.TEXT8,
+        language.WIKITEXT103,
+        language.BILLION,
+        choices.WINOGRAD,
+        choices.HELLASWAG,
+        generation.COQA,
+        generation.CNN_DM,
+        generation.WMT14_EN_FR,
+        generation.WMT14_FR_EN,
+        generation.NATURAL_QUESTIONS,
+    )
+}
+"""In the order of the paper's table 3 and section 3."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What dedup measured of a set in the batches that a model was trained on."""
+
+    share: float
+    """Of the set's distinct 8-grams, those that the corpus contains."""
+    entries: frozenset[int]
+    """Entries of the file of which it contains something."""
+    num_entries: int
+    """Entries that the set had there."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A set's figures and how they came about."""
+
+    figures: Figures
+    about: dict[str, Any]
+
+
+def run_task(
+    task: Task,
+    file: SetFile,
+    loaded: LoadedModel,
+    world: World,
+    options: Options,
+    store: Store,
+    folder: str,
+    *,
+    weights: str,
+    limit: int = 0,
+    overlap: Overlap | None = None,
+) -> Scores:
+    """Score a set; `folder` is where outcomes of this step are kept, `weights` says whose they are. limit 0: all entries.
+
+    Raises: InputError for a file in another format, or without an entry.
+    """
+    entries = _entries(task, file, loaded, options)
+    entries = entries[:limit] if limit else entries
+    print_ = fingerprint(task.name, file.digest, asdict(options), task.revision, weights, limit)
+    path = f"{folder}/{task.name}-{print_[:12]}"
+    rows = _outcomes(task, entries, loaded, world, options, store, path)
+    about: dict[str, Any] = {
+        "file": file.path.name,
+        "sha256": file.digest,
+        "official": file.is_official,
+        "licence": file.official.licence,
+        "outcomes": path,
+    }
+    if limit:
+        about["limit"] = limit
+    if task.document is not None:
+        about["windows"] = {
+            "tokens": loaded.model.shape.block_size,
+            "stride": options.stride or loaded.model.shape.block_size,
+        }
+        about["detokenized"] = options.detokenize
+    if overlap is not None:
+        about["overlap_share"] = overlap.share
+        rest = [row for place, row in enumerate(rows) if place not in overlap.entries]
+        if task.document is None and not limit and overlap.num_entries == len(rows) and rest:
+            about["overlapping_entries"] = len(rows) - len(rest)
+            about["without_overlap"] = task.figures(rest)
+    return Scores(task.figures(rows), about)
+
+
+def _entries(task: Task, file: SetFile, loaded: LoadedModel, options: Options) -> list[Any]:
+    try:
+        entries = task.read(file.data, loaded, options)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise InputError(
+            f"test set {task.name} ({file.path}): {type(error).__name__}: {error}; expected {file.official.format}"
+        ) from error
+    if not entries:
+        raise InputError(f"test set {task.name} ({file.path}): no entries; expected {file.official.format}")
+    return entries
+
+
+def _outcomes(
+    task: Task,
+    entries: Sequence[Any],
+    loaded: LoadedModel,
+    world: World,
+    options: Options,
+    store: Store,
+    path: str,
+) -> list[Row]:
+    """All outcomes, those that are kept from an earlier run among them."""
+    starts = range(0, len(entries), task.chunk)
+    paths = [f"{path}/part-{number:05}.parquet" for number in range(len(starts))]
+    meter = progress.Meter(f"scores/{task.name}", len(starts), len(entries))
+    with progress.show(meter) as display:
+        for number in range(world.rank, len(starts), world.size):
+            some = entries[starts[number] : starts[number] + task.chunk]
+            if not store.exists(paths[number]):
+                rows = task.outcomes(loaded, some, world, options)
+                _write(store, paths[number], rows)
+            else:
+                meter.rows_before += len(some)
+            meter.parts_done += 1
+            meter.rows_done += len(some)
+            display.update()
+    world.barrier()
+    return [row for each in paths for row in pq.read_table(io.BytesIO(store.read_bytes(each))).to_pylist()]
+
+
+def _write(store: Store, path: str, rows: Sequence[Row]) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows)), buffer, compression="zstd")
+    store.write_bytes(path, buffer.getvalue())
+
+
+def overlaps(store: Store, batches: Sequence[str]) -> dict[str, Overlap]:
+    """What the reports of dedup say about sets, by the name of the file: of all `batches` that have one."""
+    shares: dict[str, float] = {}
+    entries: dict[str, set[int]] = {}
+    counts: dict[str, int] = {}
+    for batch in batches:
+        try:
+            report = store.read_json(f"reports/overlap-{batch}.json")
+        except FileNotFoundError:
+            continue
+        for row in report["table"]:
+            if row["n"] == 8:
+                shares[_stem(row["testset"])] = row["share_so_far"]
+        for name, found in report.get("entries", {}).items():
+            entries.setdefault(_stem(name), set()).update(found["overlapping"])
+            counts[_stem(name)] = found["entries"]
+    return {
+        name: Overlap(share, frozenset(entries.get(name, ())), counts.get(name, 0))
+        for name, share in shares.items()
+    }
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2]

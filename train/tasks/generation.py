@@ -1,0 +1,242 @@
+"""Tasks whose answers are written by the model: CoQA, CNN/Daily Mail, WMT-14, Natural Questions. Prompts as in the paper.
+
+- CoQA (Reddy et al. 2019): the story, the conversation so far and `A:`; greedy, up to the end of the line; F1 over words
+  against the best of the references.
+- CNN/Daily Mail: the article and `TL;DR:`; 100 tokens, top-k 2; the first three sentences are the summary; ROUGE-1, -2, -L.
+- WMT-14: pairs `english = french`, then `english =`; greedy, first sentence; BLEU by sacrebleu.
+- Natural Questions: pairs of question and answer, then the question; greedy, up to the end of the line; exact match, also of
+  the most confident 1 % by the mean log-probability of the answer's tokens.
+
+The first EXAMPLES entries of a WMT or NQ file are the prompt's examples, and are not scored.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from corpus.errors import InputError
+from train.distributed import World
+from train.generate import Sampling, generate
+from train.load import LoadedModel
+from train.scoring import Request, score
+from train.tasks.task import Figures, Options, Row, Task, mean
+
+EXAMPLES = 5
+GREEDY = Sampling(temperature=0)
+SUMMARY_SAMPLING = Sampling(top_k=2)
+SUMMARY_TOKENS = 100
+SUMMARY_SENTENCES = 3
+ANSWER_TOKENS = 32
+SENTENCE_TOKENS = 128
+CONFIDENT_FRAC = 0.01
+
+
+def write(
+    loaded: LoadedModel, prompt: str, num_tokens: int, sampling: Sampling, seed: int, world: World
+) -> list[int]:
+    """Tokens that continue a prompt. Of a prompt too long its beginning is left out."""
+    room = max(1, loaded.model.shape.block_size - num_tokens - 1)
+    tokens = (loaded.end_of_text, *loaded.tokenizer.encode(prompt)[-room:])
+    (continuation,) = generate(
+        loaded.model,
+        tokens,
+        num_samples=1,
+        num_tokens=num_tokens,
+        sampling=sampling,
+        seed=seed,
+        stop=loaded.end_of_text,
+        world=world,
+    )
+    return continuation
+
+
+def first_line(text: str) -> str:
+    """Up to the end of the first line that is not empty."""
+    return text.lstrip().split("\n", 1)[0].strip()
+
+
+def first_sentences(text: str, count: int) -> str:
+    """The first sentences: up to a full stop, question or exclamation mark before white space."""
+    ends = [match.end() for match in re.finditer(r"[.!?][\"')\]]*(?=\s)", text)]
+    return (text[: ends[count - 1]] if len(ends) >= count else text).strip()
+
+
+def normalized(text: str) -> str:
+    """Lower case, without punctuation, articles and extra white space (SQuAD, CoQA and NQ compare answers so)."""
+    bare = "".join(character for character in text.lower() if character not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+
+
+def f1(answer: str, reference: str) -> float:
+    """Overlap of words, 0..1."""
+    ours, theirs = normalized(answer).split(), normalized(reference).split()
+    if not ours or not theirs:
+        return float(ours == theirs)
+    shared = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * shared / (len(ours) + len(theirs))
+
+
+def best_f1(answer: str, references: Sequence[str]) -> float:
+    """CoQA's: with several references, the mean over them of the best F1 against all others (people are scored so)."""
+    if len(references) == 1:
+        return f1(answer, references[0])
+    folds = [[r for j, r in enumerate(references) if j != i] for i in range(len(references))]
+    return sum(max(f1(answer, r) for r in fold) for fold in folds) / len(folds)
+
+
+# --- CoQA ----------------------------------------------------------------------------------------------------------
+
+
+def read_coqa(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
+    """(prompt, references) per turn of every conversation."""
+    entries = []
+    for story in json.loads(data)["data"]:
+        others = list(story.get("additional_answers", {}).values())
+        said = story["story"].strip()
+        for turn, (question, answer) in enumerate(zip(story["questions"], story["answers"], strict=True)):
+            said += f"\n\nQ: {question['input_text']}\nA:"
+            references = [answer["input_text"], *(other[turn]["input_text"] for other in others)]
+            entries.append((said, references))
+            said += f" {answer['input_text']}"
+    return entries
+
+
+def coqa(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:
+    """The answer and its F1."""
+    rows = []
+    for prompt, references in entries:
+        written = write(loaded, prompt, ANSWER_TOKENS, GREEDY, options.seed, world)
+        answer = first_line(loaded.tokenizer.decode(written))
+        rows.append({"answer": answer, "references": references, "f1": best_f1(answer, references)})
+    return rows
+
+
+def coqa_figures(rows: Sequence[Row]) -> Figures:
+    """Mean F1, of 100."""
+    return {"entries": len(rows), "f1": 100 * mean(rows, "f1")}
+
+
+# --- CNN/Daily Mail ------------------------------------------------------------------------------------------------
+
+
+def read_summaries(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
+    """(article, highlights) per line of JSON."""
+    lines = [json.loads(line) for line in data.decode("utf-8").splitlines() if line.strip()]
+    return [(line["article"], line["highlights"]) for line in lines]
+
+
+def summaries(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:
+    """The summary and its three ROUGE F-measures."""
+    scorer = _rouge()
+    rows = []
+    for article, highlights in entries:
+        prompt = f"{article.strip()}\nTL;DR:"
+        written = write(loaded, prompt, SUMMARY_TOKENS, SUMMARY_SAMPLING, options.seed, world)
+        summary = first_sentences(loaded.tokenizer.decode(written), SUMMARY_SENTENCES)
+        found = scorer.score(highlights, summary)
+        rows.append({"summary": summary, **{name: value.fmeasure for name, value in found.items()}})
+    return rows
+
+
+def summary_figures(rows: Sequence[Row]) -> Figures:
+    """ROUGE-1, -2, -L and their mean, of 100."""
+    each = {name: 100 * mean(rows, name) for name in ("rouge1", "rouge2", "rougeL")}
+    return {"entries": len(rows), **each, "rouge_mean": sum(each.values()) / 3}
+
+
+def _rouge() -> Any:
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError as error:
+        raise InputError("cnn_dm: ROUGE is counted by rouge-score; pip install 'webtext[scores]'") from error
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+
+
+# --- WMT-14 --------------------------------------------------------------------------------------------------------
+
+
+def read_pairs(data: bytes, loaded: LoadedModel, options: Options, *, reverse: bool) -> list[Any]:
+    """(prompt, reference) per pair behind the examples; a line is English, a tab, French."""
+    pairs = [tuple(line.split("\t")) for line in data.decode("utf-8").splitlines() if line.strip()]
+    if any(len(pair) != 2 for pair in pairs) or len(pairs) <= EXAMPLES:
+        raise ValueError(f"expected more than {EXAMPLES} lines of English, a tab, French")
+    turned = [(b, a) if reverse else (a, b) for a, b in pairs]
+    shown = "".join(f"{source} = {target}\n" for source, target in turned[:EXAMPLES])
+    return [(f"{shown}{source} =", target) for source, target in turned[EXAMPLES:]]
+
+
+def translations(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:
+    """The first sentence written."""
+    rows = []
+    for prompt, reference in entries:
+        written = write(loaded, prompt, SENTENCE_TOKENS, GREEDY, options.seed, world)
+        sentence = first_sentences(first_line(loaded.tokenizer.decode(written)) + "\n", 1)
+        rows.append({"translation": sentence, "reference": reference})
+    return rows
+
+
+def translation_figures(rows: Sequence[Row]) -> Figures:
+    """Corpus BLEU."""
+    try:
+        from sacrebleu import corpus_bleu
+    except ImportError as error:
+        raise InputError("wmt14: BLEU is counted by sacrebleu; pip install 'webtext[scores]'") from error
+    found = corpus_bleu([row["translation"] for row in rows], [[row["reference"] for row in rows]])
+    return {"entries": len(rows), "bleu": float(found.score)}
+
+
+# --- Natural Questions ---------------------------------------------------------------------------------------------
+
+
+def read_questions(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
+    """(prompt, answers) per question behind the examples; lines of JSON with `question` and `answer`, a list."""
+    lines = [json.loads(line) for line in data.decode("utf-8").splitlines() if line.strip()]
+    if len(lines) <= EXAMPLES:
+        raise ValueError(f"expected more than {EXAMPLES} questions")
+    shown = "".join(f"Q: {line['question']}\nA: {line['answer'][0]}\n\n" for line in lines[:EXAMPLES])
+    return [(f"{shown}Q: {line['question']}\nA:", line["answer"]) for line in lines[EXAMPLES:]]
+
+
+def questions(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:
+    """The answer, whether it is one of the right ones, and how sure the model was."""
+    rows, requests = [], []
+    for prompt, references in entries:
+        written = write(loaded, prompt, ANSWER_TOKENS, GREEDY, options.seed, world)
+        answer = first_line(loaded.tokenizer.decode(written))
+        right = normalized(answer) in {normalized(each) for each in references}
+        rows.append({"answer": answer, "references": list(references), "exact_match": right})
+        tokens = loaded.tokenizer.encode(f" {answer}") or [loaded.end_of_text]
+        requests.append(
+            Request((loaded.end_of_text, *loaded.tokenizer.encode(prompt)), tuple(tokens[:ANSWER_TOKENS]))
+        )
+    for row, each in zip(rows, score(loaded.model, requests, world), strict=True):
+        row["confidence"] = each.log_prob / len(each.log_probs)
+    return rows
+
+
+def question_figures(rows: Sequence[Row]) -> Figures:
+    """Exact match of all, and of the most confident 1 % (at least one), of 100."""
+    sure = sorted(rows, key=lambda row: -row["confidence"])[: max(1, round(CONFIDENT_FRAC * len(rows)))]
+    return {
+        "entries": len(rows),
+        "exact_match": 100 * mean(rows, "exact_match"),
+        "exact_match_confident": 100 * mean(sure, "exact_match"),
+    }
+
+
+def _translation_task(name: str, *, reverse: bool) -> Task:
+    read: Callable[..., list[Any]] = partial(read_pairs, reverse=reverse)
+    return Task(name, read, translations, translation_figures, chunk=32)
+
+
+COQA = Task("coqa", read_coqa, coqa, coqa_figures, chunk=32)
+CNN_DM = Task("cnn_dm", read_summaries, summaries, summary_figures, chunk=16)
+WMT14_EN_FR = _translation_task("wmt14_en_fr", reverse=False)
+WMT14_FR_EN = _translation_task("wmt14_fr_en", reverse=True)
+NATURAL_QUESTIONS = Task("nq", read_questions, questions, question_figures, chunk=32)
