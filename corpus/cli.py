@@ -64,7 +64,15 @@ def parser(
         result.add_argument(
             "--batch", required=True, metavar="B", help="the increment's name, such as 2024-01"
         )
-    if model is not None:
+    add_run_options(result, with_settings=model is not None)
+    result.add_argument("--rebuild", action="store_true", help="replace what was made with other settings")
+    result.add_argument("--json", action="store_true", help="end with one line of JSON on stdout")
+    return result
+
+
+def add_run_options(result: argparse.ArgumentParser, *, with_settings: bool = True) -> None:
+    """Settings and where tasks run: what a door that runs stages passes on to them."""
+    if with_settings:
         result.add_argument("--config", metavar="FILE.toml", help="settings of all stages")
         result.add_argument(
             "--set",
@@ -75,7 +83,7 @@ def parser(
             help="one setting; may be repeated",
         )
     result.add_argument(
-        "--workers", type=_positive, metavar="N", help="tasks at the same time (default: one per core)"
+        "--workers", type=positive, metavar="N", help="tasks at the same time (default: one per core)"
     )
     result.add_argument(
         "--executor",
@@ -83,8 +91,22 @@ def parser(
         default="auto",
         help="where tasks run (default: auto: ray when RAY_ADDRESS is set, else pool, or serial with --workers 1)",
     )
-    result.add_argument("--rebuild", action="store_true", help="replace what was made with other settings")
-    result.add_argument("--json", action="store_true", help="end with one line of JSON on stdout")
+
+
+def corpus_parser(
+    prog: str, description: str, *, json_help: str = "end with one line of JSON on stdout"
+) -> argparse.ArgumentParser:
+    """A parser of the doors that look at or tend a whole corpus: its place comes first, `--json` is there."""
+    result = _Parser(
+        prog=f"python -m {prog}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    result.add_argument(
+        "corpus", metavar="CORPUS", help="the corpus: a folder or a URI such as s3://bucket/prefix"
+    )
+    result.add_argument("--json", action="store_true", help=json_help)
     return result
 
 
@@ -231,7 +253,8 @@ def run_stage(
     return run_steps(run, steps)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An argument's type: a whole number of 1 or more."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")

@@ -54,3 +54,13 @@ class Interrupted(WebtextError):  # noqa: N818 - an event, not a fault
         super().__init__(f"stopped by signal {signal_number}")
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
+
+
+class StageError(WebtextError):
+    """A stage that was called through its door failed; the door has said why."""
+
+    def __init__(self, batch: str, stage: str, code: int) -> None:
+        super().__init__(
+            f"batch {batch}: {stage} ended with exit code {code} (its message is above); what is done is kept, run the same command to go on"
+        )
+        self.exit_code = code

@@ -22,7 +22,7 @@ def text(store: Store, batch: str) -> str:
 def _section(manifest: Manifest) -> list[str]:
     """Rows and bytes, then the reasons by size, then the notes (names with a colon), which add nothing up."""
     read = int(manifest.details.get("rows_read", 0))
-    lines = [f"  {manifest.table:<{WIDTH - 2}}{manifest.rows:>12,} rows {_size(manifest.bytes):>10}"]
+    lines = [f"  {manifest.table:<{WIDTH - 2}}{manifest.rows:>12,} rows {size(manifest.bytes):>10}"]
     for reason, count in sorted(
         manifest.counts.items(), key=lambda item: (":" in item[0], -item[1], item[0])
     ):
@@ -31,10 +31,11 @@ def _section(manifest: Manifest) -> list[str]:
     return lines
 
 
-def _size(num_bytes: int) -> str:
-    size = float(num_bytes)
+def size(num_bytes: int) -> str:
+    """`num_bytes` as 12 B, 3.4 KB, 5.6 GB; powers of 1,000."""
+    value = float(num_bytes)
     for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

@@ -62,6 +62,15 @@ class Store:
         """The local file behind `path`, for memory maps; None on an object store."""
         return self._local / path if self._local is not None else None
 
+    @property
+    def filesystem(self) -> Any:
+        """The `pyarrow.fs` file system that `full_path` belongs to, for readers of many files at once."""
+        return self._fs
+
+    def full_path(self, path: str) -> str:
+        """`path` as `filesystem` names it."""
+        return self._full(path)
+
     def exists(self, path: str) -> bool:
         """Whether a file lies at `path`."""
         return bool(self._fs.get_file_info(self._full(path)).type == pafs.FileType.File)

@@ -10,15 +10,13 @@ runs is refused by the lock.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -26,7 +24,8 @@ from pydantic import Field, field_validator
 
 from corpus import cli, funnel
 from corpus.config import Section, load_config
-from corpus.errors import InputError, Interrupted, WebtextError
+from corpus.doors import stage_door
+from corpus.errors import InputError, Interrupted, StageError
 from corpus.layout import NAME, Store, open_corpus
 from corpus.lock import hold
 from corpus.manifest import find_manifest
@@ -164,26 +163,6 @@ def _make(store: Store, config: RefreshConfig, increment: Increment, args: argpa
     if config.report:
         stage_door("corpus", "report")([config.corpus])
     log.info("batch %s is complete\n%s", increment.batch, funnel.text(store, increment.batch))
-
-
-def stage_door(package: str, module: str = "run") -> Callable[[Sequence[str]], int]:
-    """A door's `main`, looked up when called: the spine imports no stage. Raises InputError when it is not installed."""
-    try:
-        found: Any = importlib.import_module(f"{package}.{module}")
-    except ImportError as error:
-        raise InputError(f"{package}.{module} cannot be imported ({error}); install webtext[all]") from error
-    door: Callable[[Sequence[str]], int] = found.main
-    return door
-
-
-class StageError(WebtextError):
-    """A stage of a refresh failed; its own door has said why."""
-
-    def __init__(self, batch: str, stage: str, code: int) -> None:
-        super().__init__(
-            f"batch {batch}: {stage} ended with exit code {code} (its message is above); what is done is kept, run the same command to go on"
-        )
-        self.exit_code = code
 
 
 def _parser() -> argparse.ArgumentParser:

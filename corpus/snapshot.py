@@ -7,6 +7,7 @@ so a checkpoint made with one name resumes with another.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,7 +15,9 @@ from pydantic import ValidationError
 
 from corpus.errors import InputError, SchemaError
 from corpus.layout import Store, check_name, table_dir
+from corpus.lock import confirm
 from corpus.manifest import Manifest, Part, Record, batches, fingerprint, read_manifest
+from corpus.withdrawal import retirement
 
 SNAPSHOT_FORMAT = 1
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -143,14 +146,8 @@ def batches_up_to(store: Store, batch: str) -> list[str]:
     return names[: names.index(batch) + 1]
 
 
-def write_snapshot(
-    store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
-) -> Snapshot:
-    """Write the snapshot `name` of these batches' tokens and return it; the same content again changes nothing.
-
-    Raises: InputError when the name is taken by other content, when a batch has no tokens or appears twice, or when
-    the batches were encoded by different tokenizers.
-    """
+def compose(store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()) -> Snapshot:
+    """The snapshot that these batches' tokens make, not written. Raises: as `write_snapshot`."""
     check_name("--snapshot", name)
     if not batches or len(set(batches)) != len(batches):
         raise InputError(f"snapshot {name}: batches {list(batches)}; name at least one and each of them once")
@@ -167,7 +164,19 @@ def write_snapshot(
         splits={split: _split(split, manifests) for split in SPLITS},
         parents=list(parents),
     )
-    snapshot = snapshot.model_copy(update={"digest": _digest(snapshot)})
+    return snapshot.model_copy(update={"digest": _digest(snapshot)})
+
+
+def write_snapshot(
+    store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
+) -> Snapshot:
+    """Write the snapshot `name` of these batches' tokens and return it; the same content again changes nothing.
+
+    Raises: InputError when the name is taken by other content, when a batch has no tokens or appears twice, or when
+    the batches were encoded by different tokenizers.
+    """
+    snapshot = compose(store, name, batches, parents=parents)
+    confirm(store)
     if store.create_exclusive(snapshot_path(name), snapshot.model_dump_json(indent=1).encode() + b"\n"):
         return snapshot
     present = read_snapshot(store, name)
@@ -177,6 +186,29 @@ def write_snapshot(
             f"these batches {list(batches)} give {snapshot.digest}: a snapshot never changes, choose another --snapshot name"
         )
     return present
+
+
+def write_revision(
+    store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
+) -> Snapshot:
+    """The snapshot of these batches under the first name of `name`, `name.2`, `name.3`, ... that is free or is it already.
+
+    Raises: InputError when the batches can't be a snapshot.
+    """
+    base, dot, number = name.rpartition(".")
+    base = (
+        base if dot and number.isdigit() and snapshot_path(base) in dict(store.files("snapshots")) else name
+    )
+    wanted = compose(store, base, batches, parents=parents)
+    for revision in itertools.count(1):
+        candidate = base if revision == 1 else f"{base}.{revision}"
+        taken = store.exists(snapshot_path(candidate))
+        if retirement(store, candidate) is not None or (
+            taken and read_snapshot(store, candidate).digest != wanted.digest
+        ):
+            continue
+        return write_snapshot(store, candidate, batches, parents=parents)
+    raise AssertionError("itertools.count ends never")
 
 
 def _one_tokenizer(name: str, manifests: Sequence[Manifest]) -> dict[str, Any]:

@@ -224,7 +224,7 @@ def locate_row(
     index = part_of_id(doc_id, manifest.num_parts)
     for part in manifest.parts:
         if part_index(part.file) == index:
-            row = _row_in_file(store, f"{table_dir(table, manifest.batch)}/{part.file}", doc_id)
+            row = row_in_file(store, f"{table_dir(table, manifest.batch)}/{part.file}", doc_id)
             if row is not None:
                 return part, row
     return None
@@ -238,7 +238,8 @@ def part_index(file: str) -> int:
     return int(found[1])
 
 
-def _row_in_file(store: Store, path: str, doc_id: str) -> dict[str, Any] | None:
+def row_in_file(store: Store, path: str, doc_id: str) -> dict[str, Any] | None:
+    """The row of `doc_id` in one file, or None. Raises FileNotFoundError."""
     with store.open_input(path) as stream:
         file = pq.ParquetFile(stream)
         column = file.schema_arrow.get_field_index("doc_id")

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError
+from corpus.forgotten import load_forgotten
 from corpus.layout import Store
 from corpus.manifest import Input, find_manifest
 from corpus.runner import earlier_batches
@@ -136,6 +137,8 @@ def _take(counts: Counter[str]) -> Counter[str]:
 
 def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
     earlier = earlier_batches(context.store, context.batch)
+    # No input of the fingerprint: a take-down must neither make old links stale nor stop a batch that is on its way.
+    forgotten = load_forgotten(context.store)
 
     def reduce(index: int, submissions: pa.Table) -> Output:
         if index == 0 and not config.links.allow_immature_scores:
@@ -145,6 +148,10 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
         new = grouped.filter(pc.invert(pc.is_in(grouped["doc_id"], seen)))
         if grouped.num_rows > new.num_rows:
             counts["seen_before"] += grouped.num_rows - new.num_rows
+        listed = forgotten.mask(new["doc_id"], new["domain"], new["url"])
+        if pc.any(listed).as_py():
+            counts["taken_down"] += pc.sum(listed).as_py()
+            new = new.filter(pc.invert(listed))
         return Output({"links": new}, counts)
 
     return reduce

@@ -278,7 +278,7 @@ def iter_records(store: Store, warc_file: str) -> Iterator[Record]:
                 continue
             buffer = buffer[used:]
             try:
-                yield _record(data)
+                yield parse_record(data)
             except WarcError:
                 continue
 
@@ -288,7 +288,7 @@ def parse_response(member: bytes) -> Response:
     data, used = _member(member)
     if not used:
         raise WarcError("the gzip member ends early")
-    return _response(_record(data))
+    return _response(parse_record(data))
 
 
 def _wanted(store: Store, warc_file: str, places: Iterable[tuple[int, int]]) -> Iterator[Response]:
@@ -345,7 +345,8 @@ def _member(data: bytes) -> tuple[bytes, int]:
     return record, 0
 
 
-def _record(data: bytes) -> Record:
+def parse_record(data: bytes) -> Record:
+    """The record in an uncompressed member. Raises WarcError."""
     head, separator, rest = data.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     if not separator or not lines[0].startswith(b"WARC/"):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from corpus import cli
-from corpus.layout import check_name
+from corpus.layout import Store, check_name
 from corpus.manifest import read_manifest
 from corpus.snapshot import batches_up_to, snapshots, write_snapshot
 from shards import writer
@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _body(argv: Sequence[str] | None) -> int:
     parser = cli.parser("shards.run", "Documents to token shards and a snapshot.", ShardsConfig, "shards")
     parser.add_argument("--snapshot", metavar="NAME", help="name of the snapshot (default: the batch's)")
+    parser.add_argument("--no-snapshot", action="store_true", help="tokens only; no snapshot is written")
     args = parser.parse_args(argv)
     config = cli.config(ShardsConfig, "shards", args)
     name = check_name("--snapshot", args.snapshot or args.batch)
@@ -34,13 +35,18 @@ def _body(argv: Sequence[str] | None) -> int:
             read_manifest(opened.store, table, opened.batch)
         ensure_tokenizer(opened.store, config.tokenizer, opened.batch, config.writer.val_frac)
         result = cli.run_stage(opened, "shards", config, STEPS, rebuild=args.rebuild)
-        batches = batches_up_to(opened.store, opened.batch)
-        parents = [batch for batch in batches[-2:-1] if batch in snapshots(opened.store)]
-        snapshot = write_snapshot(opened.store, name, batches, parents=parents)
-        code = cli.finish(args, opened.store, "shards", result)
+        if not args.no_snapshot:
+            _snapshot(opened.store, opened.batch, name)
+        return cli.finish(args, opened.store, "shards", result)
+
+
+def _snapshot(store: Store, batch: str, name: str) -> None:
+    """Write the snapshot of all batches up to this one."""
+    batches = batches_up_to(store, batch)
+    parents = [batch for batch in batches[-2:-1] if batch in snapshots(store)]
+    snapshot = write_snapshot(store, name, batches, parents=parents)
     totals = ", ".join(f"{split} {part.num_tokens:,} tokens" for split, part in snapshot.splits.items())
     log.info("snapshot %s: %s (%s)", snapshot.name, totals, snapshot.digest)
-    return code
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from corpus.errors import InputError
 from corpus.layout import Store, open_corpus
 from corpus.lock import hold
 from corpus.snapshot import Snapshot, read_snapshot
+from corpus.withdrawal import require_usable
 from shards.reader import BlockStream, open_split, sequential_blocks
 from shards.tokenizer import load_tokenizer
 from train.config import TrainConfig
@@ -46,6 +47,8 @@ class Request:
     rebuild: bool = False
     held_out_frac: float = 0.0
     """Share of the first epoch's blocks that is not trained on and stands in for the validation split; 0: the split itself."""
+    allow_withdrawn: bool = False
+    """Train on a snapshot though a take-down withdrew it."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,10 @@ def run_lock(request: Request) -> contextlib.AbstractContextManager[object]:
 def claim(request: Request) -> dict[str, Any] | None:
     """Make the run's folder this request's; the summary of a run that is done, None when there is something to do.
 
-    Raises: InputError when the run was begun otherwise, naming what differs.
+    Raises: InputError when the run was begun otherwise, naming what differs, or when the snapshot was withdrawn.
     """
     store = open_corpus(request.corpus)
+    require_usable(store, request.snapshot, allow_withdrawn=request.allow_withdrawn)
     folder = RunFolder(store, request.run)
     identity = run_identity(read_snapshot(store, request.snapshot), request)
     described = {"snapshot": request.snapshot, "config": request.config.model_dump()}

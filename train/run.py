@@ -47,6 +47,9 @@ def _main(argv: Sequence[str] | None) -> int:
         metavar="RATE,RATE,...",
         help=f"find the learning rate: train R-lr-RATE with each and compare perplexities on {HELD_OUT_FRAC:.0%}% held out",
     )
+    parser.add_argument(
+        "--allow-withdrawn", action="store_true", help="train on a snapshot though a take-down withdrew it"
+    )
     args = parser.parse_args(argv)
     check_name("--run", args.run)
     config = cli.config(TrainConfig, "train", args)
@@ -54,7 +57,9 @@ def _main(argv: Sequence[str] | None) -> int:
         Request,
     )  # torch takes seconds to load: what can be refused without it is refused before
 
-    request = Request(args.corpus, args.snapshot, args.run, config, args.rebuild)
+    request = Request(
+        args.corpus, args.snapshot, args.run, config, args.rebuild, allow_withdrawn=args.allow_withdrawn
+    )
     if int(os.environ.get("RANK", "0")):
         logging.getLogger("train").setLevel(logging.WARNING)  # rank 0 speaks for all
     launch = _launcher(args)

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from corpus.layout import Store
+from corpus.withdrawal import retire
 from tests.shards.corpora import commit_batch, documents, make_shards
 from train import evaluate, export, generate, run
 from train.checkpoint import Checkpoints
@@ -342,3 +343,15 @@ def test_a_run_that_is_not_there_names_those_that_are(
 ) -> None:
     assert generate.main(["--corpus", str(trained), "--run", "x"]) == 2
     assert "no run 'x'; there: r" in capsys.readouterr().err
+
+
+def test_a_withdrawn_snapshot_is_refused_unless_told_otherwise(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    retire(Store(str(copy)), "b", "withdrawn", "take-down x", "b.2")
+    assert run.main(arguments(copy)) == 2
+    message = capsys.readouterr().err
+    assert "snapshot 'b' was withdrawn on" in message
+    assert "use --snapshot b.2, or --allow-withdrawn" in message
+    assert not (copy / "runs" / "r" / "summary.json").exists()
+    assert run.main(arguments(copy, "--allow-withdrawn", max_steps=2, eval_interval=2)) == 0

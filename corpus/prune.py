@@ -1,0 +1,165 @@
+"""Gives back the room that nothing needs: old snapshots that are given up, and the files that only they named.
+
+    python -m corpus.prune CORPUS [--snapshot NAME ...] [--withdrawn] [--keep N] [--delete]
+
+Says what would go; `--delete` does it. Without a choice of snapshots, only files that neither a manifest nor a
+snapshot names go. A pruned snapshot's name stays taken. Snapshots that a training run names are passed over, unless
+named by `--snapshot`; batches that are being worked on are passed over as a whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from corpus import cli, lock
+from corpus.errors import InputError
+from corpus.funnel import size
+from corpus.inventory import EXTRA_TABLES
+from corpus.layout import Store, open_corpus, table_dir, work_dir
+from corpus.manifest import find_manifest
+from corpus.schemas import TABLES
+from corpus.snapshot import SPLITS, read_snapshot, snapshot_path, snapshots
+from corpus.takedown import runs_on
+from corpus.withdrawal import retire, retirement
+
+log = logging.getLogger(__name__)
+
+LEASE = "work/prune.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would go."""
+
+    snapshots: list[str]
+    files: list[tuple[str, int]]
+    """(path, bytes)"""
+
+    @property
+    def num_bytes(self) -> int:
+        """Room that comes back."""
+        return sum(num_bytes for _, num_bytes in self.files)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The door."""
+    return cli.door(_main, argv, stage="corpus.prune")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = _parser().parse_args(argv)
+    store = open_corpus(args.corpus)
+    chosen = choose(store, args.snapshot, withdrawn=args.withdrawn, keep=args.keep)
+    if args.delete:
+        with lock.hold(store, LEASE, what="corpus.prune"), cli.interruptible():
+            plan = make_plan(store, chosen)
+            carry_out(store, plan)
+    else:
+        plan = make_plan(store, chosen)
+    verb = "deleted" if args.delete else "would delete"
+    for name in plan.snapshots:
+        print(f"{verb} snapshot {name}")
+    for path, num_bytes in plan.files:
+        print(f"{verb} {path} ({size(num_bytes)})")
+    hint = (
+        ""
+        if args.delete or not (plan.files or plan.snapshots)
+        else "; the same command with --delete does it"
+    )
+    print(f"{verb} {len(plan.snapshots)} snapshots, {len(plan.files):,} files, {size(plan.num_bytes)}{hint}")
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "deleted": args.delete,
+                    "snapshots": plan.snapshots,
+                    "files": len(plan.files),
+                    "bytes": plan.num_bytes,
+                }
+            )
+        )
+    return 0
+
+
+def choose(store: Store, named: Sequence[str], *, withdrawn: bool, keep: int | None) -> list[str]:
+    """The snapshots to give up. Raises: InputError for a name that is none."""
+    present = snapshots(store)
+    if unknown := set(named) - set(present):
+        raise InputError(
+            f"{store.root}: no snapshot {sorted(unknown)}; present: {', '.join(present) or 'none'}"
+        )
+    standing = [name for name in present if retirement(store, name) is None]
+    found = [name for name in present if withdrawn and name not in standing]
+    if keep is not None:
+        by_age = sorted(standing, key=lambda name: (len(read_snapshot(store, name).batches), name))
+        found += by_age[: max(0, len(by_age) - keep)]
+    used = [name for name in found if name not in named and runs_on(store, [name])]
+    for name in used:
+        log.info("snapshot %s stays: run %s was made on it", name, ", ".join(runs_on(store, [name])))
+    return sorted({*named, *found} - set(used))
+
+
+def make_plan(store: Store, chosen: Sequence[str]) -> Plan:
+    """What goes with these snapshots."""
+    pinned: set[str] = set()
+    for name in snapshots(store):
+        if name not in chosen:
+            for split in SPLITS:
+                for file in read_snapshot(store, name).splits[split].files:
+                    pinned |= {file.path, file.spans_path}
+    return Plan(sorted(chosen), sorted(_unnamed(store, pinned)))
+
+
+def carry_out(store: Store, plan: Plan) -> None:
+    """Delete: first the word that a snapshot is gone, then the snapshot, then files. A rerun completes."""
+    for name in plan.snapshots:
+        retire(store, name, "pruned", "corpus.prune")
+        store.delete(snapshot_path(name))
+    for path, _ in plan.files:
+        store.delete(path)
+
+
+def _unnamed(store: Store, pinned: set[str]) -> Iterator[tuple[str, int]]:
+    """Files of tables that nothing names, of batches at rest."""
+    for table in (*TABLES, *EXTRA_TABLES):
+        for batch in store.folders(table):
+            if (
+                store.folders(work_dir(batch))
+                or lock.owner(store, f"{work_dir(batch)}/lock.json") is not None
+            ):
+                continue
+            manifest = find_manifest(store, table, batch)
+            if manifest is None:
+                continue
+            folder = table_dir(table, batch)
+            named = (
+                {f"{folder}/{part.file}" for part in manifest.parts} | {f"{folder}/manifest.json"} | pinned
+            )
+            for path, num_bytes in store.files(folder, recursive=True):
+                if path.endswith(".parquet") and path not in named:
+                    yield path, num_bytes
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.corpus_parser("corpus.prune", __doc__ or "")
+    parser.add_argument(
+        "--snapshot",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="give up this snapshot; may be repeated",
+    )
+    parser.add_argument("--withdrawn", action="store_true", help="give up all withdrawn snapshots")
+    parser.add_argument(
+        "--keep", type=cli.positive, metavar="N", help="give up all but the N latest snapshots"
+    )
+    parser.add_argument("--delete", action="store_true", help="do it; without this nothing is changed")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,149 @@
+"""Documents out of token files by their spans, nothing encoded again: what a take-down asks for.
+
+The tokens before and behind a document stay what they are, so the new file is, byte for byte, the one that encoding
+the rest would have made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from xxhash import xxh3_64_hexdigest
+
+from corpus.errors import InputError
+from corpus.layout import Store, table_dir
+from corpus.manifest import Part, read_manifest
+from corpus.schemas import SPANS, TOKENS
+from corpus.tables import open_part, part_index, read_file
+from shards.tokenizer import Tokenizer, load_tokenizer
+from shards.writer import TokenWriter, WriterConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Excised:
+    """The parts of both tables as they are to be committed, and what went."""
+
+    tokens: list[Part]
+    spans: list[Part]
+    num_documents: int
+    num_tokens: int
+
+
+def excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Excised:
+    """The parts of `tokens` and `spans` without some documents; files that hold none of them are left as they are.
+
+    Raises: InputError when the batch was encoded by another tokenizer than the corpus' own.
+    """
+    spans, tokens = read_manifest(store, SPANS.name, batch), read_manifest(store, TOKENS.name, batch)
+    config = WriterConfig.model_validate(tokens.config["writer"])
+    by_place = {_place(part.file): part for part in tokens.parts}
+    wanted = pa.array(sorted(doc_ids), pa.string())
+    result = Excised([], [], 0, 0)
+    documents = num_tokens = 0
+    for part in spans.parts:
+        rows = read_file(store, f"{table_dir(SPANS.name, batch)}/{part.file}").combine_chunks()
+        gone = np.asarray(pc.is_in(rows["doc_id"], wanted))
+        old = by_place[_place(part.file)]
+        if not gone.any():
+            result.spans.append(part)
+            result.tokens.append(old)
+            continue
+        if _is_cut(old, rows, gone):
+            made = old, _write_spans(store, batch, old.file, rows, gone, spans.num_parts)
+            result.tokens.append(made[0])
+            result.spans.append(made[1])
+            documents += int(gone.sum())
+            continue
+        made = _without(store, batch, old, rows, gone, config, spans.num_parts)
+        result.tokens.append(made[0])
+        result.spans.append(made[1])
+        documents += int(gone.sum())
+        num_tokens += int(rows["num_tokens"].to_numpy()[gone].sum())
+    return Excised(result.tokens, result.spans, documents, num_tokens)
+
+
+def _place(file: str) -> tuple[str, int | None]:
+    return file.partition("/")[0], part_index(file)
+
+
+def _without(
+    store: Store,
+    batch: str,
+    old: Part,
+    rows: pa.Table,
+    gone: np.ndarray,
+    config: WriterConfig,
+    num_parts: int,
+) -> tuple[Part, Part]:
+    """New files beside the old ones: a part's tokens and spans without the rows that are gone."""
+    tokenizer = load_tokenizer(store)
+    _check_tokenizer(store, batch, old, tokenizer)
+    split, number = old.metadata["split"], part_index(old.file)
+    assert number is not None
+    all_tokens = _read_tokens(store, f"{table_dir(TOKENS.name, batch)}/{old.file}", old)
+    counts = rows["num_tokens"].to_numpy().astype(np.int64)
+    stays = np.repeat(~gone, counts)
+    lost = [
+        all_tokens[start : start + count - 1]
+        for start, count in zip(rows["start"].to_numpy()[gone], counts[gone], strict=True)
+    ]
+    num_bytes = old.metadata["num_bytes"] - sum(len(tokenizer.decode_bytes(ids.tolist())) for ids in lost)
+    generation = xxh3_64_hexdigest(
+        f"{old.digest} {rows['doc_id'].filter(pa.array(gone)).to_pylist()}".encode()
+    )[:12]
+    file = str(PurePosixPath(old.file).with_name(f"part-{number:05}.{generation}.parquet"))
+    with store.open_output(f"{table_dir(TOKENS.name, batch)}/{file}") as stream:
+        writer = TokenWriter(stream, file, split, tokenizer, config)
+        writer.write(all_tokens[: len(stays)][stays], int((~gone).sum()), num_bytes)
+        made = writer.finish()
+    return made, _write_spans(store, batch, file, rows, gone, num_parts)
+
+
+def _write_spans(
+    store: Store, batch: str, file: str, rows: pa.Table, gone: np.ndarray, num_parts: int
+) -> Part:
+    """Where the documents that stay lie once the others are cut out."""
+    left = rows.filter(pa.array(~gone))
+    counts = left["num_tokens"].to_numpy().astype(np.int64)
+    starts = pa.array(np.cumsum(counts) - counts, pa.int64())
+    number = part_index(file)
+    with open_part(store, SPANS.folder(batch), file, SPANS, number, num_parts) as writer:
+        writer.write(left.set_column(1, SPANS.schema.field("start"), starts))
+        return writer.finish()
+
+
+def _is_cut(tokens: Part, rows: pa.Table, gone: np.ndarray) -> bool:
+    """Whether an interrupted take-down has committed the tokens without these documents and not yet the spans.
+
+    Raises: InputError where the two fit in no way.
+    """
+    counts = rows["num_tokens"].to_numpy().astype(np.int64)
+    present = tokens.metadata["num_tokens"]
+    if present not in (counts.sum(), counts[~gone].sum()):
+        raise InputError(
+            f"{tokens.file}: {present:,} tokens, its spans say {counts.sum():,}; run `python -m corpus.verify`"
+        )
+    return bool(present != counts.sum())
+
+
+def _check_tokenizer(store: Store, batch: str, part: Part, tokenizer: Tokenizer) -> None:
+    theirs = part.metadata["tokenizer"]["fingerprint"]
+    if theirs != tokenizer.fingerprint:
+        raise InputError(
+            f"{store.root}: batch {batch!r} was encoded by tokenizer {theirs}, the corpus has {tokenizer.fingerprint}; "
+            f"run `python -m shards.run --corpus {store.root} --batch {batch} --rebuild` first"
+        )
+
+
+def _read_tokens(store: Store, path: str, part: Part) -> np.ndarray:
+    """All tokens of a file, padding included. Shape (rows * row_tokens,)."""
+    with store.open_input(path) as stream:
+        column: Any = pq.ParquetFile(stream).read(columns=["tokens"], use_threads=False)["tokens"]
+    dtype = np.dtype(part.metadata["dtype"]).newbyteorder("<")
+    return np.frombuffer(b"".join(column.to_pylist()), dtype)
