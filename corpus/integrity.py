@@ -186,7 +186,7 @@ def _document_problems(reader: _Reader) -> list[str]:
         if len(pc.unique(made)) != len(made):
             problems.append(f"{reader.name('documents')}: pages that are both kept and dropped")
         problems += _same(reader.name("documents and documents_dropped"), made, fetched, "fetched pages")
-    for table in ("signatures", "verdicts"):
+    for table in ("marks", "signatures", "verdicts"):
         rows = reader.read(table, ["doc_id"])
         if rows is not None:
             problems += _same(reader.name(table), rows["doc_id"], documents["doc_id"], "documents")

@@ -18,6 +18,8 @@ from corpus.schemas import TABLES
 State = Literal["ok", "stale", "missing"]
 EXTRA_TABLES = ("overlap",)
 """Tables of a stage's own that stay."""
+OPTIONAL_TABLES = ("marks", *EXTRA_TABLES)
+"""Tables that only some settings make: never missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def entries(store: Store, names: Sequence[str] | None = None) -> list[Entry]:
         for table in (*TABLES, *EXTRA_TABLES):
             present = manifest(table, batch)
             if present is None:
-                if table not in EXTRA_TABLES:
+                if table not in OPTIONAL_TABLES:
                     result.append(Entry(table, batch, "missing", f"python -m {DOORS[table]}", None))
                 continue
             why = _staleness(present, tokenizer, manifest)

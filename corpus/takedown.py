@@ -31,6 +31,7 @@ from corpus.schemas import (
     DOCUMENTS,
     DOCUMENTS_DROPPED,
     LINKS,
+    MARKS,
     PAGES,
     SIGNATURES,
     SPANS,
@@ -47,7 +48,7 @@ from corpus.withdrawal import retire, retirement
 log = logging.getLogger(__name__)
 
 DOMAIN = "domain:"
-ROW_TABLES = (LINKS, PAGES, DOCUMENTS_DROPPED, DOCUMENTS, SIGNATURES, VERDICTS, BANDS)
+ROW_TABLES = (LINKS, PAGES, DOCUMENTS_DROPPED, DOCUMENTS, MARKS, SIGNATURES, VERDICTS, BANDS)
 
 
 # ---- which pages ---------------------------------------------------------------------------------------------------
@@ -303,7 +304,7 @@ def _excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Counter[str]:
     for split in SPLITS:
         mine = [part.metadata for part in made.tokens if part.metadata["split"] == split]
         counts[f"{split}_documents"] = sum(each["num_documents"] for each in mine)
-        counts[f"{split}_tokens"] = sum(each["num_tokens"] for each in mine)
+        counts[f"tokens:{split}"] = sum(each["num_tokens"] for each in mine)
     # Tokens first: an interruption between the two leaves the spans, by which the rest is found again. The law about
     # spans is checked with theirs.
     _recommit(store, TOKENS, tokens, made.tokens, counts)

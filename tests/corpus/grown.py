@@ -19,7 +19,7 @@ from corpus.demo.dump import compressed
 from corpus.layout import Store
 from corpus.manifest import read_manifest
 from corpus.runner import commit_table
-from corpus.schemas import PAGES, part_of_id
+from corpus.schemas import PAGES, TABLES, part_of_id
 from corpus.tables import read_table, write_part
 from crawl import run as crawl_run
 from crawl import warc
@@ -28,6 +28,8 @@ from shards import run as shards_run
 
 AT = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
 NUM_PARTS = 3
+TABLE_NAMES = [name for name in TABLES if name != "marks"]
+"""What every corpus has under these settings."""
 SHARDS = 2
 SETTINGS = (
     f"crawl.links.num_parts={NUM_PARTS}",

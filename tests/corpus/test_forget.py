@@ -21,7 +21,6 @@ from corpus.inventory import entries
 from corpus.layout import Store, open_corpus
 from corpus.lock import hold
 from corpus.manifest import read_manifest
-from corpus.schemas import TABLES
 from corpus.snapshot import read_snapshot, snapshots
 from corpus.withdrawal import require_usable
 from crawl import warc
@@ -49,7 +48,7 @@ def contents(store: Store) -> dict[str, list[bytes]]:
     found = {
         f"{table} {batch}": parts
         for batch in ("2024-01", "2024-02")
-        for table, parts in grown.table_bytes(store, batch, *TABLES).items()
+        for table, parts in grown.table_bytes(store, batch, *grown.TABLE_NAMES).items()
     }
     for path, _ in store.files("pages", recursive=True):
         if path.endswith(".warc.gz"):
@@ -111,7 +110,7 @@ def test_the_rest_is_as_if_the_page_had_never_been(fates_copy: grown.Fates, tmp_
     for path, _ in fates_copy.store.files("forgotten"):
         other.write_bytes(path, fates_copy.store.read_bytes(path))
     grown.grow_fates(fates_copy.folder, str(tmp_path / "other"))
-    same = (*(name for name in TABLES if name != "pages"), "pages")
+    same = (*(name for name in grown.TABLE_NAMES if name != "pages"), "pages")
     for batch in ("2024-01", "2024-02"):
         ours = grown.table_bytes(fates_copy.store, batch, *same)
         theirs = grown.table_bytes(other, batch, *same)

@@ -13,11 +13,10 @@ import pytest
 from corpus import query
 from corpus.layout import open_corpus
 from corpus.manifest import read_manifest
-from corpus.schemas import TABLES
 from corpus.tables import read_table
 
 
-@pytest.mark.parametrize("table", list(TABLES))
+@pytest.mark.parametrize("table", grown.TABLE_NAMES)
 def test_a_view_is_its_table(fates: grown.Fates, table: str) -> None:
     rows = query.query(fates.store, f"SELECT * FROM {table}")
     expected = [

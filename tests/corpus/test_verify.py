@@ -30,7 +30,7 @@ def named_files(store: Store) -> list[str]:
     """Every file that makes the corpus' tables and snapshots."""
     return [
         path
-        for table in (*TABLES, OVERLAP.name, "snapshots")
+        for table in (*grown.TABLE_NAMES, OVERLAP.name, "snapshots")
         for path, _ in store.files(table, recursive=True)
     ]
 
@@ -42,7 +42,7 @@ def test_a_corpus_as_it_was_written(fates: grown.Fates, capsys: pytest.CaptureFi
     found = json.loads(out[-1])
     tables = [
         m
-        for t in (*TABLES, OVERLAP.name)
+        for t in (*grown.TABLE_NAMES, OVERLAP.name)
         for b in ("2024-01", "2024-02")
         if (m := find_manifest(fates.store, t, b))
     ]
@@ -73,7 +73,7 @@ def test_any_flipped_byte_is_found(fates_copy: grown.Fates) -> None:
     assert problems(store) == []
 
 
-@pytest.mark.parametrize("table", [name for name in TABLES if name != "documents_dropped"])
+@pytest.mark.parametrize("table", [name for name in grown.TABLE_NAMES if name != "documents_dropped"])
 def test_a_missing_file_is_named(fates_copy: grown.Fates, table: str) -> None:
     part = read_manifest(fates_copy.store, table, "2024-01").parts[1]
     fates_copy.store.delete(f"{table}/2024-01/{part.file}")
