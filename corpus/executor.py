@@ -21,7 +21,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -93,6 +93,8 @@ def _attempt(key: int, function: TaskFunction, payload: Any, report: Callable[[i
         return Outcome(key, Status.OK, function(payload, report))
     except MemoryError as error:
         return Outcome(key, Status.OOM, error=f"MemoryError: {error}")
+    except Interrupted:  # the whole run's, not the task's: in this process a signal may strike anywhere
+        raise
     except WebtextError as error:
         return Outcome(key, Status.ERROR, error=str(error), exception=error)
     except Exception as error:
@@ -281,6 +283,22 @@ class PoolExecutor:
             return
         worker.process.kill()
         worker.process.join()
+
+
+_gauges: dict[str, Any] = {}
+
+
+def publish(values: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    """Set Ray's gauges of these names, where this process works for Ray; its dashboard and Prometheus show them."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return
+    from ray.util.metrics import Gauge
+
+    for name, value in values.items():
+        if name not in _gauges:
+            _gauges[name] = Gauge(name, description=name.replace("_", " "), tag_keys=tuple(tags))
+        _gauges[name].set(value, tags=dict(tags))
 
 
 def resident_bytes(pid: int | None = None) -> int:

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,7 @@ from crawl.config import CrawlConfig
 from crawl.fetch_config import deadline_at
 from crawl.frontier import pace_key, shard_of
 from crawl.job import locate
+from crawl.live import Reporter
 from crawl.outcomes import Outcome, Reason, read_outcomes, to_table
 from crawl.state import Mirror, bequeath, inherit
 
@@ -170,6 +172,7 @@ def _fetch_shard(config: CrawlConfig, context: Context, of: Round, shard: int, l
     if links.num_rows == 0:
         return PAGES.schema.empty_table()
     durable = f"{context.scratch}/shard-{shard:05}"
+    number = of.number * config.fetch.shards + shard
     deadline = deadline_at(config.fetch.deadline, 0.0)
     with tempfile.TemporaryDirectory(prefix="webtext-fetch-") as temporary:
         folder = context.store.local_path(durable) or Path(temporary) / "state"
@@ -190,14 +193,15 @@ def _fetch_shard(config: CrawlConfig, context: Context, of: Round, shard: int, l
                     "num_shards": 0 if of.last else config.fetch.shards,
                     "links": str(inputs),
                     "out_dir": str(folder),
-                    "warc_prefix": f"pages/{context.batch}/part-{of.number * config.fetch.shards + shard:05}",
+                    "warc_prefix": f"pages/{context.batch}/part-{number:05}",
                     "config": config.fetch.model_dump(mode="json"),
                     "excluded": config.links.model_dump(mode="json"),
                     "deadline": deadline,
                 }
             )
         )
-        code, error = _run_worker(spec, context.report, mirror.save)
+        reporter = Reporter(context.store, context.batch, number, delay_s=config.fetch.delay_s)
+        code, error = _run_worker(spec, context.report, reporter, mirror.save)
         mirror.save()
         outcomes = read_outcomes(folder)
         bequeath(context.store, paces, shard, folder)
@@ -229,7 +233,7 @@ def _deferred(links: pa.Table, outcomes: pa.Table) -> pa.Table:
 
 
 def _run_worker(
-    spec: Path, report: Callable[[int], None], each_second: Callable[[], None]
+    spec: Path, report: Callable[[int], None], reporter: Reporter, each_second: Callable[[], None]
 ) -> tuple[int, str]:
     """Run `crawl.worker` on `spec`; its exit code and the last line it wrote on stderr.
 
@@ -242,13 +246,14 @@ def _run_worker(
         )
         assert process.stdout is not None
         try:
-            done = 0
+            state: dict[str, Any] = {"done": 0, "total": 1}
             for line in process.stdout:
-                state = _state(line)
-                report(max(0, state - done))
-                done = max(done, state)
+                before, state = state["done"], _state(line) or state
+                report(max(0, state["done"] - before))
+                reporter.tell(state)
                 each_second()
             code = process.wait()
+            reporter.tell(state, last=True)
         finally:
             _end(process)
         errors.seek(0)
@@ -256,12 +261,13 @@ def _run_worker(
     return code, lines[-1] if lines else ""
 
 
-def _state(line: bytes) -> int:
-    """Links done, from a progress line of the worker."""
+def _state(line: bytes) -> dict[str, Any] | None:
+    """A progress line of the worker; None for any other line."""
     try:
-        return int(json.loads(line)["done"])
-    except (ValueError, KeyError, TypeError):
-        return 0
+        state = json.loads(line)
+    except ValueError:
+        return None
+    return state if isinstance(state, dict) and {"done", "total"} <= state.keys() else None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

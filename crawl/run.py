@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from corpus import cli
-from corpus.errors import InputError
+from corpus.errors import InputError, WebtextError
+from corpus.layout import Store, check_name, open_corpus
 from corpus.manifest import find_manifest
 from corpus.runner import StageResult
-from crawl import coverage, dumps, fetch, plan, terms
+from crawl import coverage, dumps, fetch, live, plan, terms
 from crawl.config import CrawlConfig
 
 log = logging.getLogger(__name__)
 
 LINK_STEPS = (dumps.STEP,)
 FETCH_STEPS = fetch.STEPS
+TELL_EVERY_S = 30.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +36,12 @@ def _body(argv: Sequence[str] | None) -> int:
         for name in ("allow_truncated", "allow_immature_scores")
         if getattr(args, name)
     ]
+    if args.status:
+        for line in live.read(
+            open_corpus(args.corpus), check_name("--batch", args.batch), time.time()
+        ).lines():
+            print(line)
+        return 0
     config = cli.config(CrawlConfig, "crawl", args)
     listed = coverage.read_list(args.compare_domains) if args.compare_domains else {}
     if args.only != "links" and not args.plan:
@@ -80,8 +90,33 @@ def _pages(
         now=time.time(),
         rebuild=args.rebuild,
     )
-    pages = cli.run_stage(opened, "crawl", config, FETCH_STEPS, rebuild=args.rebuild)
+    with _told(opened.store.root, opened.batch):
+        pages = cli.run_stage(opened, "crawl", config, FETCH_STEPS, rebuild=args.rebuild)
     return StageResult(links.up_to_date and pages.up_to_date, {**links.counts, **pages.counts})
+
+
+@contextlib.contextmanager
+def _told(root: str, batch: str) -> Iterator[None]:
+    """Log how the fetch stands while the block runs: rates, domains with the most links left, failures by reason."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(TELL_EVERY_S):
+            try:
+                state = live.read(Store(root), batch, time.time())
+            except (OSError, WebtextError) as error:  # a look that fails is no reason to stop
+                log.debug("no live state: %s", error)
+                continue
+            if state.running:
+                for line in state.lines():
+                    log.info("%s", line)
+
+    thread = threading.Thread(target=tell, name="live", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--plan", action="store_true", help="after the links: what the crawl would take; nothing is fetched"
     )
+    parser.add_argument("--status", action="store_true", help="how a fetch that runs stands; nothing is done")
     parser.add_argument(
         "--compare-domains",
         metavar="FILE",

@@ -207,6 +207,7 @@ class _Shard:
             excluded=lambda url: rules is not None and rules.judge_url(url) is not None,
         )
         self._stopped = asyncio.Event()
+        self._began_at = time.monotonic()
 
     async def fetch(self) -> int:
         """Run to the end or to a stop; the exit code."""
@@ -322,6 +323,8 @@ class _Shard:
         _report(
             {
                 "done": self._num_done + dispatcher.done,
+                "begun": dispatcher.done,
+                "seconds": time.monotonic() - self._began_at,
                 "total": self._num_done + dispatcher.total,
                 "ok": dispatcher.reasons["ok"],
                 "in_flight": dispatcher.in_flight,
