@@ -58,7 +58,7 @@ def test_links_and_pages_add_up_and_the_latest_capture_stays(tmp_path: Path, fil
 @pytest.mark.usefixtures("intake_only")
 def test_the_same_files_give_the_same_bytes(tmp_path: Path, files: list[Path]) -> None:
     assert door(tmp_path / "c", files) == 0
-    assert door(tmp_path / "d", files[::-1], "--workers", "2") == 0
+    assert door(tmp_path / "d", files[::-1]) == 0
     stores = [open_corpus(str(tmp_path / name)) for name in "cd"]
     digests = [
         [part.digest for table in ("links", "pages") for part in read_manifest(store, table, "b").parts]
