@@ -1,34 +1,43 @@
-"""Training batches of 8 rows of 1,024 + 1 tokens: our stream, np.memmap on a .bin, nanoGPT's get_batch.
+"""Training batches of 8 rows of 1,024 tokens as int64, one process, no workers: our stream beside five others.
 
-Random: each contestant draws its own random rows of the same tokens. Sequential: one pass in order. Peers that are
-data set libraries run only where they are installed; they would disturb this environment.
+Random: ours, np.memmap on a .bin and nanoGPT's get_batch draw their own random rows of the same tokens. Sequential: one
+pass in order, ours plain and as zstd beside Hugging Face datasets (streaming Parquet), MosaicML's MDS (our export), LitData
+and grain (over our own file), each in the way its documentation names first. These run where they are installed
+(bench/requirements-stream.txt), on the first part of the tokens, since they are slow.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import resource
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from bench.material import prose
 from bench.measure import Contestant, Turn, Work, alternate, arguments, show
-from corpus.layout import open_corpus
+from corpus.layout import Store, open_corpus
 from corpus.runner import commit_table
 from corpus.schemas import TOKENS
 from corpus.snapshot import write_snapshot
 from shards import vocabulary
+from shards.export import to_mds
 from shards.reader import BlockStream, TokenSplit, open_split
 from shards.tokenizer import Tokenizer
 from shards.writer import TokenWriter, WriterConfig
 
 BLOCK, BATCH, STEPS = 1024, 8, 2000
 NUM_TOKENS = 48_000_000
+PEER_TOKENS = 4 << 20
 
 
 def main() -> None:
@@ -56,10 +65,19 @@ def main() -> None:
             Contestant(name, lambda _, work=work: work, version=version)
             for name, (version, work) in works.items()
         ]
+        few = ids[:PEER_TOKENS].astype(np.uint16)
+        small = _split(folder, "small", few, tokenizer, WriterConfig())
+        contestants += [
+            Contestant("datasets", lambda _: _datasets(folder, few), "datasets"),
+            Contestant("mds", lambda _: _mds(folder, small, tokenizer), "mosaicml-streaming"),
+            Contestant("litdata", lambda _: _litdata(folder, few), "litdata"),
+            Contestant("grain", lambda _: _grain(small), "grain"),
+        ]
         description = f"{source}, repeated to {NUM_TOKENS:,} tokens"
         result = alternate(
             "stream", contestants, None, description=description, unit="Mtok/s", rounds=args.rounds
         )
+        result["ratios"].update(_sequential_ratios(result))
         show(result, as_json=args.json)
 
 
@@ -126,6 +144,108 @@ def _sequential(split: TokenSplit, quality: dict[str, float]) -> Work:
         return Turn(len(stops) * step / 1e6, quality)
 
     return turn
+
+
+def _sequential_ratios(result: dict[str, Any]) -> dict[str, float]:
+    """Our sequential pass against the libraries' passes, per CPU second as all ratios."""
+    rates = {row["name"]: row["rate"] * row["wall_s"] / row["cpu_s"] for row in result["contestants"]}
+    return {
+        f"{ours}/{name}": round(rates[ours] / rates[name], 2)
+        for ours in ("ours-sequential", "ours-zstd-sequential")
+        for name in ("datasets", "mds", "litdata", "grain")
+        if name in rates
+    }
+
+
+def _datasets(folder: str, ids: np.ndarray) -> Work:
+    """Hugging Face: a Parquet list column, streamed, as numpy, by batches."""
+    import datasets
+
+    path = f"{folder}/rows.parquet"
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(ids.astype(np.int32)), BLOCK)
+    pq.write_table(pa.table({"input_ids": rows.cast(pa.list_(pa.int32()))}), path)
+
+    def turn() -> Turn:
+        stream = datasets.load_dataset("parquet", data_files=path, split="train", streaming=True)
+        batches = stream.with_format("numpy").iter(batch_size=BATCH)
+        return _drain(batch["input_ids"].astype(np.int64) for batch in batches)
+
+    return turn
+
+
+def _mds(folder: str, split: TokenSplit, tokenizer: Tokenizer) -> Work:
+    """MosaicML: StreamingDataset over local shards, in order."""
+    import streaming
+
+    list(to_mds(split, tokenizer, Store(f"{folder}/mds")))
+
+    def turn() -> Turn:
+        streaming.base.util.clean_stale_shared_memory()
+        dataset = streaming.StreamingDataset(local=f"{folder}/mds/train", shuffle=False, batch_size=BATCH)
+        return _drain(_batched(sample["tokens"].astype(np.int64) for sample in dataset))
+
+    return turn
+
+
+def whole_file(path: str) -> Iterator[torch.Tensor]:
+    """One item for LitData to cut into blocks."""
+    yield torch.from_numpy(np.fromfile(path, np.uint16))
+
+
+def _litdata(folder: str, ids: np.ndarray) -> Work:
+    """LitData: optimized once, then its TokensLoader."""
+    import litdata
+    from litdata.streaming.item_loader import TokensLoader
+
+    ids.tofile(f"{folder}/few.bin")
+    with contextlib.redirect_stdout(sys.stderr):
+        litdata.optimize(
+            whole_file,
+            [f"{folder}/few.bin"],
+            output_dir=f"{folder}/litdata",
+            num_workers=1,
+            chunk_bytes="64MB",
+            item_loader=TokensLoader(block_size=BLOCK),
+        )
+
+    def turn() -> Turn:
+        loader = TokensLoader(block_size=BLOCK)
+        dataset = litdata.StreamingDataset(f"{folder}/litdata", item_loader=loader, shuffle=False)
+        return _drain(_batched(block.numpy().astype(np.int64) for block in dataset))
+
+    return turn
+
+
+def _grain(split: TokenSplit) -> Work:
+    """grain: its Parquet source over our own file."""
+    import grain
+
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    path = f"{split.store.root}/{split.files[0].path}"
+
+    def turn() -> Turn:
+        dataset = grain.experimental.ParquetIterDataset(path)
+        rows = dataset.map(lambda row: np.frombuffer(row["tokens"], "<u2").astype(np.int64))
+        return _drain(rows.batch(BATCH))
+
+    return turn
+
+
+def _batched(rows: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    batch = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == BATCH:
+            yield np.stack(batch)
+            batch = []
+
+
+def _drain(batches: Iterator[np.ndarray]) -> Turn:
+    tokens = 0
+    for batch in batches:
+        assert batch.shape[1] == BLOCK
+        tokens += batch.size
+    return Turn(tokens / 1e6)
 
 
 def _exactness(split: TokenSplit) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def test_datasets_rows_are_the_documents(built: str, tmp_path: Path) -> None:
 
 
 def test_hugging_face_datasets_load_it(built: str, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets", reason="a peer of the benches: bench/requirements.txt")
+    datasets = pytest.importorskip("datasets", reason="a peer of the benches: bench/requirements-stream.txt")
     run(built, "datasets", tmp_path)
     files = {split: str(tmp_path / f"{split}-*.parquet") for split in ("train", "val")}
     loaded = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))
@@ -94,7 +94,7 @@ def test_mds_shards_by_their_layout(built: str, tmp_path: Path) -> None:
 
 
 def test_mosaicml_streams_it(built: str, tmp_path: Path) -> None:
-    streaming = pytest.importorskip("streaming", reason="a peer of the benches: bench/requirements.txt")
+    streaming = pytest.importorskip("streaming", reason="a peer of the benches: bench/requirements-stream.txt")
     run(built, "mds", tmp_path)
     for name in ("train", "val"):
         split = open_split(built, "b2", name)  # type: ignore[arg-type]
