@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from corpus.config import Section
 from corpus.errors import ConfigError
+from shards.reader import Source
 from train.shape import Shape
 
 PresetName = Literal["tiny", "mini", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
@@ -130,6 +131,15 @@ class DivergenceConfig(Section):
     """Batches skipped one after another before the run stops all the same."""
 
 
+class DataConfig(Section):
+    """Which tokens, in what proportions and order."""
+
+    sources: list[Source] = []
+    """Mixture, as [{weight = 3, batches = ["2024-01"]}, {weight = 1, domains = ["arxiv.org"]}]; none: all, once an epoch."""
+    window: int = Field(default=0, ge=0)
+    """Row groups from which samples come at a time; 0: all. For object stores larger than token_cache_bytes."""
+
+
 class RuntimeConfig(Section):
     """How the machine is used and what is kept. None of it decides what is learnt, up to rounding."""
 
@@ -161,6 +171,10 @@ class RuntimeConfig(Section):
     """Write the curves for TensorBoard too: runs/<run>/tensorboard/."""
     wandb_project: str = ""
     """Send the curves to this Weights & Biases project too (pip install wandb); empty: no."""
+    token_cache: str = ""
+    """Folder for tokens fetched from an object store; empty: webtext/tokens in the user's cache folder."""
+    token_cache_bytes: int = Field(default=16 << 30, ge=1)
+    """Most bytes kept there; with a window, room for three of it is enough."""
     peak_tflops: float | None = Field(default=None, gt=0)
     """Peak of one device in 10^12 operations a second, for MFU; none: known by name, else measured with a matrix product."""
 
@@ -170,6 +184,8 @@ class TrainConfig(Section):
 
     model: ModelConfig = ModelConfig()
     """Which GPT-2."""
+    data: DataConfig = DataConfig()
+    """Which tokens, in what proportions and order."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """The update rule and its schedule."""
     divergence: DivergenceConfig = DivergenceConfig()

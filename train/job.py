@@ -20,7 +20,14 @@ from corpus.layout import Store, open_corpus
 from corpus.lock import hold
 from corpus.snapshot import Snapshot, read_snapshot
 from corpus.withdrawal import require_usable
-from shards.reader import BlockStream, open_split, sequential_blocks
+from shards.reader import (
+    BlockStream,
+    MixtureStream,
+    TokenCache,
+    open_mixture,
+    open_split,
+    sequential_blocks,
+)
 from shards.tokenizer import load_tokenizer
 from train.config import TrainConfig
 from train.distributed import World, join_world, leave_world
@@ -146,13 +153,14 @@ def open_job(store: Store, request: Request) -> Job:
             "make a snapshot of batches encoded with the present one"
         )
     shape = config.model.shape(snapshot.vocab_size)
-    stream = BlockStream(
-        open_split(store.root, request.snapshot, "train"), block_size=shape.block_size, seed=config.seed
-    )
+    cache = _token_cache(store, config)
+    stream = _train_stream(store, request.snapshot, config, shape.block_size, cache)
     val_blocks, val_bytes = (
         _held_out(stream, config, request.held_out_frac)
         if request.held_out_frac
-        else _validation_split(store, request.snapshot, shape.block_size, snapshot.splits["val"].num_bytes)
+        else _validation_split(
+            store, request.snapshot, shape.block_size, snapshot.splits["val"].num_bytes, cache
+        )
     )
     return Job(
         store=store,
@@ -171,8 +179,36 @@ def open_job(store: Store, request: Request) -> Job:
 Blocks = Callable[[], Iterable[np.ndarray]]
 
 
-def _validation_split(store: Store, snapshot: str, block_size: int, num_bytes: int) -> tuple[Blocks, int]:
-    val = open_split(store.root, snapshot, "val")
+def _token_cache(store: Store, config: TrainConfig) -> TokenCache | None:
+    """Where tokens of an object store are kept; None for a local corpus, whose files are mapped in place."""
+    if store.is_local:
+        return None
+    return TokenCache(config.runtime.token_cache or None, config.runtime.token_cache_bytes)
+
+
+def _train_stream(
+    store: Store, snapshot: str, config: TrainConfig, block_size: int, cache: TokenCache | None
+) -> BlockStream | MixtureStream:
+    window, sources = config.data.window, config.data.sources
+    if sources:
+        return open_mixture(
+            store.root,
+            snapshot,
+            "train",
+            sources,
+            block_size=block_size,
+            seed=config.seed,
+            window=window,
+            cache=cache,
+        )
+    split = open_split(store.root, snapshot, "train", cache=cache)
+    return BlockStream(split, block_size=block_size, seed=config.seed, window=window)
+
+
+def _validation_split(
+    store: Store, snapshot: str, block_size: int, num_bytes: int, cache: TokenCache | None
+) -> tuple[Blocks, int]:
+    val = open_split(store.root, snapshot, "val", cache=cache)
     if val.num_tokens < 2:
         raise InputError(
             f"snapshot {snapshot}: the val split holds {val.num_tokens} tokens; use a larger corpus or a larger val share"
@@ -180,11 +216,15 @@ def _validation_split(store: Store, snapshot: str, block_size: int, num_bytes: i
     return lambda: sequential_blocks(val, block_size), num_bytes
 
 
-def _held_out(stream: BlockStream, config: TrainConfig, frac: float) -> tuple[Blocks, int]:
+def _held_out(stream: BlockStream | MixtureStream, config: TrainConfig, frac: float) -> tuple[Blocks, int]:
     """The last blocks in the order of the first epoch, which a run that ends before them never sees.
 
-    Raises: InputError when the run would reach them.
+    Raises: InputError when the run would reach them, and for a mixture, which has no last blocks.
     """
+    if isinstance(stream, MixtureStream):
+        raise InputError(
+            "train.data.sources: a sweep holds out blocks of one split; leave the mixture out of it"
+        )
     first = stream.num_blocks - max(1, round(frac * stream.num_blocks))
     used = config.steps(stream.num_blocks) * config.resolved_batch_size
     if used > first:

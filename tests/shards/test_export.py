@@ -94,7 +94,9 @@ def test_mds_shards_by_their_layout(built: str, tmp_path: Path) -> None:
 
 
 def test_mosaicml_streams_it(built: str, tmp_path: Path) -> None:
-    streaming = pytest.importorskip("streaming", reason="a peer of the benches: bench/requirements-stream.txt")
+    streaming = pytest.importorskip(
+        "streaming", reason="a peer of the benches: bench/requirements-stream.txt"
+    )
     run(built, "mds", tmp_path)
     for name in ("train", "val"):
         split = open_split(built, "b2", name)  # type: ignore[arg-type]

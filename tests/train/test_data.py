@@ -5,15 +5,20 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from corpus.errors import ConfigError
-from shards.reader import BlockStream, open_split
+from corpus.config import load_config
+from corpus.errors import ConfigError, InputError
+from corpus.layout import Store
+from shards.reader import BlockStream, MixtureStream, open_split
 from tests.shards.corpora import commit_batch, documents, make_shards
 from tests.train.fakes import FakeStream
+from train import job
+from train.config import TrainConfig
 from train.data import TokenDataset, device_batch
 
 
@@ -61,3 +66,35 @@ def test_a_stateful_loader_saves_and_continues_the_stream(tmp_path: Path) -> Non
     rest = [tokens for tokens, _ in islice(later, 25)]
     assert torch.equal(torch.stack(whole), torch.stack([*begun, *rest]))
     assert len({tokens.numpy().tobytes() for tokens in whole}) > 30
+
+
+def test_settings_choose_mixture_window_and_cache(tmp_path: Path, s3_bucket: str) -> None:
+    for root in (str(tmp_path / "corpus"), f"{s3_bucket}/corpus"):
+        for number, batch in enumerate(("b1", "b2")):
+            commit_batch(root, batch, documents(30, seed=number), num_parts=1)
+            make_shards(root, batch)
+        sets = [
+            'train.data.sources=[{weight=3, batches=["b1"]}, {weight=1, domains=["example.org"]}]',
+            "train.data.window=2",
+            f"train.runtime.token_cache={tmp_path / 'cache'}",
+        ]
+        config = load_config(TrainConfig, "train", sets=sets)
+        store = Store(root)
+        cache = job._token_cache(store, config)
+        assert (cache is None) == store.is_local
+        mixture = job._train_stream(store, "b2", config, 64, cache)
+        assert isinstance(mixture, MixtureStream)
+        assert mixture.window == 2
+        assert np.bincount(mixture.sources(np.arange(4096))[0]).tolist() == [3072, 1024]
+        mixture.next_batch(8)
+        plain = job._train_stream(store, "b2", TrainConfig(seed=5), 64, cache)
+        assert isinstance(plain, BlockStream)
+        assert plain.seed == 5
+        plain.next_batch(8)
+    assert list((tmp_path / "cache").iterdir())
+    assert config.decisive()["data"]["window"] == 2
+    assert "token_cache" not in str(config.decisive())
+    with pytest.raises(InputError, match="leave the mixture out"):
+        job._held_out(mixture, config, 0.1)
+    with pytest.raises(ConfigError, match=r"data\.sources\.0\.weight"):
+        load_config(TrainConfig, "train", sets=["train.data.sources=[{weight=0}]"])
