@@ -171,6 +171,8 @@ class RuntimeConfig(Section):
     """Write the curves for TensorBoard too: runs/<run>/tensorboard/."""
     wandb_project: str = ""
     """Send the curves to this Weights & Biases project too (pip install wandb); empty: no."""
+    verify_tokens: bool = True
+    """Compare all token files of a local corpus with their digests before the first step: 20 GB take some 20 s."""
     token_cache: str = ""
     """Folder for tokens fetched from an object store; empty: webtext/tokens in the user's cache folder."""
     token_cache_bytes: int = Field(default=16 << 30, ge=1)

@@ -18,7 +18,7 @@ import numpy as np
 from corpus.errors import InputError
 from corpus.layout import Store, open_corpus
 from corpus.lock import hold
-from corpus.snapshot import Snapshot, read_snapshot
+from corpus.snapshot import SPLITS, Snapshot, read_snapshot
 from corpus.withdrawal import require_usable
 from shards.reader import (
     BlockStream,
@@ -87,6 +87,8 @@ def train(
             summary = world.main_does(lambda: claim(request))
             if summary is not None:
                 return Outcome(summary, up_to_date=True)
+            if request.config.runtime.verify_tokens and store.is_local:
+                world.main_does(lambda: verify_tokens(store, request.snapshot))
             job = open_job(store, request)
             if after_checkpoint is not None:
                 job = dataclasses.replace(job, after_checkpoint=after_checkpoint)
@@ -104,6 +106,15 @@ def train(
 def _enter(stack: contextlib.ExitStack, lock: contextlib.AbstractContextManager[object]) -> None:
     """Take the lock for the time of `stack`; nothing of it is sent to other ranks."""
     stack.enter_context(lock)
+
+
+def verify_tokens(store: Store, snapshot: str) -> None:
+    """Raise SchemaError naming file and row group where bytes are not the snapshot's.
+
+    Files are mapped in place and would be trained on as they are; what comes from an object store is compared on its way.
+    """
+    for split in SPLITS:
+        open_split(store.root, snapshot, split).verify()
 
 
 def run_lock(request: Request) -> contextlib.AbstractContextManager[object]:

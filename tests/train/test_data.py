@@ -14,12 +14,14 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from corpus.config import load_config
 from corpus.errors import ConfigError, InputError
 from corpus.layout import Store
+from corpus.snapshot import read_snapshot
 from shards.reader import BlockStream, MixtureStream, open_split
 from tests.shards.corpora import commit_batch, documents, make_shards
 from tests.train.fakes import FakeStream
 from train import job
 from train.config import TrainConfig
 from train.data import TokenDataset, device_batch
+from train.run import main
 
 
 def test_targets_are_the_tokens_one_later() -> None:
@@ -98,3 +100,22 @@ def test_settings_choose_mixture_window_and_cache(tmp_path: Path, s3_bucket: str
         job._held_out(mixture, config, 0.1)
     with pytest.raises(ConfigError, match=r"data\.sources\.0\.weight"):
         load_config(TrainConfig, "train", sets=["train.data.sources=[{weight=0}]"])
+
+
+def test_a_flipped_byte_is_found_before_the_first_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(tmp_path / "corpus")
+    commit_batch(root, "b1", documents(60), num_parts=1)
+    make_shards(root, "b1")
+    file = read_snapshot(Store(root), "b1").splits["val"].files[0]
+    path = tmp_path / "corpus" / file.path
+    data = bytearray(path.read_bytes())
+    data[file.row_groups[1].offset + 100] ^= 1
+    path.write_bytes(data)
+    arguments = ["--corpus", root, "--snapshot", "b1", "--run", "r", "--set", "train.model.preset=tiny"]
+    capsys.readouterr()
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"{file.path}: row group 1 of 2 has digest" in error
+    assert "python -m shards.run --rebuild" in error
