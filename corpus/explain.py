@@ -101,15 +101,26 @@ def tell(store: Store, asked: str) -> Story:
     story = Story(asked, doc_id)
     if doc_id is not None:
         _tell_takedown(store, story, asked)
-        for batch in names:
-            story.link = _row(store, "links", batch, doc_id)
-            if story.link is not None:
-                story.batch = batch
-                _tell_batch(store, story, batch, names)
-                return story
+        batch = _home(store, story, names)
+        if batch is not None:
+            _tell_batch(store, story, batch, names)
+            return story
     if not re.fullmatch("[0-9a-f]{32}", asked):
         story.refused = _refusal(store, asked, names)
     return story
+
+
+def _home(store: Store, story: Story, names: Sequence[str]) -> str | None:
+    """The batch that has the page: the one that fetched it, where several have tried; the last to try otherwise."""
+    assert story.doc_id is not None
+    for batch in names:
+        link = _row(store, "links", batch, story.doc_id)
+        if link is not None:
+            story.link, story.batch = link, batch
+            page = _row(store, "pages", batch, story.doc_id)
+            if page is None or page["reason"] is None:
+                break
+    return story.batch
 
 
 def _identify(asked: str) -> str | None:

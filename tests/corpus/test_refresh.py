@@ -1,0 +1,410 @@
+"""The scheduled increment: what is missing is made, oldest first, once; months with kills, changes and take-downs."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grown
+import played
+import pytest
+
+from corpus import explain, forget, lock, refresh, summary, verify
+from corpus.errors import LostLeaseError
+from corpus.layout import Store, open_corpus
+from corpus.lock import hold
+from corpus.manifest import read_manifest
+from corpus.snapshot import read_snapshot, snapshots
+
+COMPARED = ("links", "documents", "documents_dropped", "signatures", "verdicts", "bands", "tokens", "spans")
+
+
+def months(count: int, size: int = 14) -> list[list[grown.Site]]:
+    """A web that grows: new pages each month, copies of earlier ones, failures, and links that come again."""
+    made: list[list[grown.Site]] = []
+    for month in range(count):
+        sites = grown.ordinary(size, month)
+        sites[0] = grown.Site(sites[0].url, grown.prose(f"long {month}", 40))
+        if month:
+            sites.append(grown.Site(f"http://copycat.test/{month}", made[month - 1][0].text, score=5))
+            sites.append(made[month - 1][1])
+            sites.append(made[0][2])
+        sites.append(grown.Site(f"http://gone.test/{month}", status=404, reason="http_status"))
+        made.append(sites)
+    return made
+
+
+def name(month: int) -> str:
+    return f"2024-{month + 1:02}"
+
+
+class Play:
+    """Dumps that appear month by month, and a config."""
+
+    def __init__(self, folder: Path, root: str, made: list[list[grown.Site]]) -> None:
+        self.folder, self.root, self.made = folder, root, made
+        self.dumps = folder / "dumps"
+        self.dumps.mkdir(parents=True)
+        self.web = {site.url: site for month in made for site in month}
+        self.configure()
+
+    def configure(self, *settings: str) -> None:
+        self.config = played.write_config(self.folder / "webtext.toml", self.root, self.dumps, *settings)
+
+    def appear(self, month: int) -> None:
+        grown.write_dump(self.dumps / f"RS_{name(month)}.zst", self.made[month], start=1000 * month)
+
+    def run(self, *words: str) -> int:
+        run = played.refresh_with(list(self.web.values()))
+        return run(["--config", str(self.config), "--executor", "serial", *words])
+
+    @property
+    def store(self) -> Store:
+        return Store(self.root)
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    return Play(tmp_path, str(tmp_path / "corpus"), months(2))
+
+
+def test_what_is_missing_is_made_oldest_first_and_once(
+    play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert play.run("--dry-run") == 0
+    assert "up to date: 0 dumps" in capsys.readouterr().out
+    assert not Path(play.root).exists()
+    play.appear(1)
+    play.appear(0)
+    assert play.run("--dry-run") == 0
+    out = capsys.readouterr().out
+    assert out.index("would make batch 2024-01") < out.index("would make batch 2024-02")
+    assert not Path(play.root).exists()
+    assert play.run("--json") == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["batches"] == ["2024-01", "2024-02"]
+    assert [read_manifest(play.store, "links", name(month)).sequence for month in (0, 1)] == [1, 2]
+    figures = told["summaries"][1]["figures"]
+    assert figures["links"] == 16, "two of the month's links came before"
+    assert figures["tokens"] == sum(
+        part.metadata["num_tokens"] for part in read_manifest(play.store, "tokens", "2024-02").parts
+    )
+    assert figures["duplicate_share"] == pytest.approx(1 / 15, abs=1e-6)
+    assert told["summaries"][1]["before"]["links"] == 15
+    assert play.store.read_json("reports/refresh-2024-02.json") == told["summaries"][1]
+    before = {path: play.store.read_bytes(path) for path, _ in play.store.files("", recursive=True)}
+    assert play.run() == 0
+    assert "up to date: 2 dumps" in capsys.readouterr().out
+    assert {path: play.store.read_bytes(path) for path, _ in play.store.files("", recursive=True)} == before
+    play.made.append(months(3)[2])
+    play.web |= {site.url: site for site in play.made[2]}
+    play.appear(2)
+    assert play.run("--dry-run", "--json") == 0
+    [estimate] = json.loads(capsys.readouterr().out.splitlines()[-1])["estimates"]
+    assert 10 < estimate["links"] < 25
+    assert 3000 < estimate["tokens"] < 20000
+
+
+def test_a_stage_that_fails_is_named_and_told_and_the_rest_is_kept(
+    play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play.appear(0)
+    note = play.folder / "note.json"
+    play.configure('dedup.testsets=["/no/such/set"]', f"refresh.command=tee {note}")
+    assert play.run() == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "batch 2024-01: dedup ended with exit code 2" in message
+    assert "run the same command to go on" in message
+    assert json.loads(note.read_text())["event"] == "failure"
+    documents = grown.table_bytes(play.store, "2024-01", "documents")
+    play.configure()
+    assert play.run() == 0
+    assert grown.table_bytes(play.store, "2024-01", "documents") == documents
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[str, list[Any]]]:
+    """A webhook and what it was sent."""
+    received: list[Any] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *words: Any) -> None:
+            return
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/hook", received
+        server.shutdown()
+        thread.join()
+
+
+def test_hooks_get_the_summary_and_their_failure_is_a_warning(
+    play: Play, listener: tuple[str, list[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    play.appear(0)
+    config = refresh.RefreshConfig(corpus=play.root, dumps="x", webhook=listener[0], command="false")
+    refresh._tell(config, {"event": "batch", "batch": "2024-01"})
+    assert listener[1] == [{"event": "batch", "batch": "2024-01"}]
+    assert "refresh.command = 'false': exit code 1" in caplog.text
+    refresh._tell(config.model_copy(update={"webhook": "http://127.0.0.1:9/", "command": "/no/such"}), {})
+    assert "refresh.webhook = 'http://127.0.0.1:9/'" in caplog.text
+    assert "refresh.command = '/no/such'" in caplog.text
+
+
+def test_figures_that_leave_their_usual_range_are_warned_of() -> None:
+    usual = [{"links": 100.0, "tokens": 1000.0, "kept_share": 0.9, "duplicate_share": 0.01}] * 3
+    assert summary.unusual(usual[0], usual, 2.0) == []
+    assert summary.unusual(usual[0], [], 2.0) == []
+    odd = {"links": 40.0, "tokens": 2001.0, "kept_share": 0.4, "duplicate_share": 0.025}
+    assert [line.split(":")[0] for line in summary.unusual(odd, usual, 2.0)] == [
+        "links 40",
+        "tokens 2,001",
+        "kept share 40.0%",
+    ], "a share of duplicates of 2.5 % is within noise"
+    worse = {
+        "shop.test": {"links": 40, "failed": 30},
+        "few.test": {"links": 3, "failed": 3},
+        "old.test": {"links": 40, "failed": 39},
+    }
+    before = {
+        "shop.test": {"links": 50, "failed": 5},
+        "few.test": {"links": 3, "failed": 0},
+        "old.test": {"links": 40, "failed": 38},
+    }
+    assert summary.newly_failing(worse, before) == [
+        "shop.test: 30 of 40 links failed, 10% in the batch before"
+    ]
+
+
+def test_deferred_pages_are_picked_up(play: Play) -> None:
+    late = [
+        grown.Site(f"http://late.test/{n}", grown.prose(f"late {n}"), reason="deferred", status=200)
+        for n in range(3)
+    ]
+    play.made[0] += late
+    play.web |= {site.url: site for site in late}
+    play.appear(0)
+    assert play.run() == 0
+    play.web |= {site.url: grown.Site(site.url, site.text) for site in late}
+    play.appear(1)
+    play.configure("refresh.retry_deferred=true")
+    assert play.run() == 0
+    urls = {row["url"] for row in grown.rows(play.store, "documents", "2024-02").values()}
+    assert {site.url for site in late} <= urls
+    story = explain.tell(play.store, late[0].url)
+    assert story.batch == "2024-02"
+    assert story.link is not None
+    assert story.link["score"] == 10
+    assert verify.verify(play.store).problems == []
+
+
+def test_a_second_start_while_the_first_runs_is_refused(
+    play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play.appear(0)
+    with hold(open_corpus(play.root, create=True), refresh.LEASE, what="corpus.refresh"):
+        assert play.run() == 2
+    assert "held by process" in capsys.readouterr().err
+
+
+def test_a_refresh_that_lost_its_lease_commits_nothing_more(
+    play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Taken over while the second stage works: its commit is refused."""
+    play.appear(0)
+    real = grown.fetch
+
+    def slow_fetch(store: Store, batch: str, sites: Any) -> None:
+        real(store, batch, sites)
+        record = json.loads(store.read_bytes(refresh.LEASE))
+        store.write_bytes(
+            refresh.LEASE,
+            json.dumps({**record, "token": "x", "host": "elsewhere", "heartbeat": time.time()}).encode(),
+        )
+
+    grown.fetch = slow_fetch
+    try:
+        assert play.run() == LostLeaseError.exit_code
+    finally:
+        grown.fetch = real
+    assert "nothing more is committed" in capsys.readouterr().err
+    assert play.store.exists("pages/2024-01/manifest.json")
+    assert not play.store.exists("documents/2024-01/manifest.json")
+    assert json.loads(play.store.read_bytes(refresh.LEASE))["host"] == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "refresh.snapshot=x"], "expected {batch} in it"),
+        (["--set", "refresh.webhook=ftp://x"], "expected an http:// or https:// address"),
+        (["--set", "refresh.usual_factor=1"], "refresh.usual_factor = 1"),
+        (["--set", "refresh.batch=RS_"], "expected one group, found 0"),
+        (["--set", "refresh.dumps=/no/such/RS_*"], "the folder cannot be listed"),
+        (["--set", "refresh.dump=x"], "unknown setting refresh.dump"),
+    ],
+)
+def test_wrong_use(play: Play, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert play.run(*words) == 2
+    assert message in capsys.readouterr().err
+    assert not Path(play.root).exists()
+
+
+# ---- months played -------------------------------------------------------------------------------------------------
+
+
+class KillError(BaseException):
+    """Stands for the end of the process."""
+
+
+def killed_in_process(play: Play, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refresh ends at some write to the store; nothing after it happens, not even the giving back of leases."""
+    left = rng.randrange(3, 60)
+    with monkeypatch.context() as patch:
+        for method in ("write_bytes", "create_exclusive", "replace_exact", "delete"):
+            patch.setattr(Store, method, _counted(getattr(Store, method)))
+        try:
+            _Kills.left = left
+            play.run()
+        except KillError:
+            pass
+    for path, _ in play.store.files("work", recursive=True):
+        if path.endswith(("lock.json", "refresh.json")):
+            play.store.delete(path)  # the owner's process id is this test's own, which lives
+
+
+class _Kills:
+    left = 0
+
+
+def _counted(real: Any) -> Any:
+    def call(self: Store, *words: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return real(self, *words)  # a heartbeat of its own time would make the kills another time's
+        _Kills.left -= 1
+        if _Kills.left < 0:
+            raise KillError
+        return real(self, *words)
+
+    return call
+
+
+def killed_as_a_process(play: Play, rng: random.Random) -> None:
+    """The refresh as a program, killed with SIGKILL at some moment."""
+    web = played.write_web(play.folder / "web.json", list(play.web.values()))
+    command = [sys.executable, str(Path(played.__file__)), str(play.config), str(web)]
+    here = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here / 'tests' / 'corpus'}"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(rng.uniform(2.5, 9.0))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def play_months(play: Play, count: int, change_in: int, takedown_in: int, kill: Any) -> list[str]:
+    """Month by month, each killed before it is made; the addresses that were taken down."""
+    gone = [play.made[0][5].url, play.made[1][3].url]
+    for month in range(count):
+        if month == change_in:
+            play.configure("clean.quality.min_words=372")
+        play.appear(month)
+        kill()
+        if month == takedown_in:
+            words = [word for url in gone for word in ("--url", url)]
+            assert forget.main([play.root, *words]) in (0, 1), "1: the batch that was killed waits"
+        assert play.run() == 0
+    return gone
+
+
+def assert_equal_to_a_single_run(
+    play: Play, other: Play, count: int, change_in: int, gone: list[str]
+) -> None:
+    """Tables and token files byte for byte those of a corpus that never had the pages, never was killed, never waited."""
+    store = open_corpus(other.root, create=True)
+    for path, _ in play.store.files("forgotten"):
+        store.write_bytes(path, play.store.read_bytes(path))
+    for month in range(count):
+        other.appear(month)
+        if month == change_in - 1:
+            assert other.run() == 0
+            other.configure("clean.quality.min_words=372")
+    assert other.run() == 0
+    for month in range(count):
+        ours = grown.table_bytes(play.store, name(month), *COMPARED)
+        theirs = grown.table_bytes(store, name(month), *COMPARED)
+        assert {t: ours[t] == theirs[t] for t in COMPARED} == dict.fromkeys(COMPARED, True), name(month)
+    final, expected = (read_snapshot(each, name(count - 1)) for each in (play.store, store))
+    for split in ("train", "val"):
+        left, right = final.splits[split], expected.splits[split]  # type: ignore[index]
+        assert [file.digest for file in left.files] == [file.digest for file in right.files]
+        assert (left.num_documents, left.num_tokens, left.num_bytes) == (
+            right.num_documents,
+            right.num_tokens,
+            right.num_bytes,
+        )
+    assert verify.verify(play.store).problems == []
+    for url in gone:
+        assert explain.tell(play.store, url).link is None
+
+
+def assert_every_fate_is_explained(play: Play, count: int) -> None:
+    kept = [
+        row["doc_id"] for row in grown.rows(play.store, "verdicts", name(count - 1)).values() if row["kept"]
+    ]
+    fates = {
+        kept[0]: f"snapshots   {name(count - 1)}",
+        f"http://copycat.test/{count - 1}": "exact_duplicate of",
+        f"http://gone.test/{count - 1}": "not fetched http_status",
+        play.made[0][5].url: "it never comes back",
+        "http://example.org/a.pdf": "file_type",
+    }
+    dropped = grown.rows(play.store, "documents_dropped", name(count - 1))
+    fates |= {next(iter(dropped)): "dropped"} if dropped else {}
+    for asked, words in fates.items():
+        assert words in explain.text(explain.tell(play.store, asked)), asked
+
+
+def test_three_months_on_an_object_store(
+    tmp_path: Path, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.2)
+    made, rng = months(3, 8), random.Random(5)
+    play = Play(tmp_path / "ours", f"{s3_bucket}/corpus", made)
+    kill = lambda: killed_in_process(play, rng, monkeypatch)  # noqa: E731
+    gone = play_months(play, 3, change_in=1, takedown_in=2, kill=kill)
+    other = Play(tmp_path / "theirs", str(tmp_path / "single"), made)
+    assert_equal_to_a_single_run(play, other, 3, 1, gone)
+    assert_every_fate_is_explained(play, 3)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_six_months_on_an_object_store_with_kills(tmp_path: Path, s3_bucket: str) -> None:
+    made, rng = months(6, 20), random.Random(int(os.environ.get("PLAY_SEED", "1")))
+    play = Play(tmp_path / "ours", f"{s3_bucket}/corpus", made)
+
+    def kill() -> None:
+        for _ in range(2):
+            killed_as_a_process(play, rng)
+
+    gone = play_months(play, 6, change_in=3, takedown_in=4, kill=kill)
+    other = Play(tmp_path / "theirs", str(tmp_path / "single"), made)
+    assert_equal_to_a_single_run(play, other, 6, 3, gone)
+    assert_every_fate_is_explained(play, 6)
+    assert name(5) in snapshots(play.store)
