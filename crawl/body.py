@@ -241,7 +241,8 @@ class _Brotli:
             if piece:
                 yield piece
             data = b""
-            if self._inflater.can_accept_more_data():
+            # All input taken is not all output given: pieces may still wait behind the limit.
+            if not piece and self._inflater.can_accept_more_data():
                 return
 
 

@@ -10,7 +10,9 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+import brotli
 import pytest
+import zstandard
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -198,6 +200,25 @@ def test_decoding_undoes_encoding_however_it_is_cut(body: bytes, step: int) -> N
             decoder.feed(wire[start : start + step])
         assert decoder.body == body
         assert decode_body(wire, encodings, 100) == body[:100]
+
+
+@pytest.mark.parametrize("step", [1 << 12, 1 << 16, 1 << 24])
+def test_large_bodies_come_out_whole(step: int) -> None:
+    """One piece of input may stand for many steps of output, the last piece as well."""
+    row = "<li><a href='/%d'>The quick brown fox %d</a></li>\n"
+    body = "".join(row % (i * 7919 % 997, i % 13) for i in range(40_000)).encode()
+    packer = {
+        "gzip": gzip.compress,
+        "deflate": zlib.compress,
+        "br": lambda data: brotli.compress(data, quality=1),
+        "zstd": zstandard.compress,
+    }
+    for kind, pack in packer.items():
+        wire = pack(body)
+        decoder = BodyDecoder([kind], max_bytes=1 << 24)
+        for start in range(0, len(wire), step):
+            decoder.feed(wire[start : start + step])
+        assert decoder.body == body, kind
 
 
 def test_limits_of_decoding() -> None:
