@@ -26,7 +26,7 @@ RESET_PAGES = 1000
 class ExtractConfig(Section):
     """Main text out of HTML."""
 
-    extractor: Extractor = "trafilatura-fast"
+    extractor: Extractor = "learned"
     """`learned` is our own; `trafilatura` and `trafilatura-fast` are the library with and without its fallbacks."""
     threshold: Literal["precision", "balanced", "recall"] = "balanced"
     """What the `learned` extractor keeps when in doubt: less, what gives the best F1, or more."""

@@ -36,7 +36,7 @@ import zstandard
 from clean.decode import decode
 from clean.learned import context, trees
 from clean.learned.blocks import Blocks, blocks
-from clean.learned.extraction import BETA, MODEL_FILE, Use, chance_of, chances, chosen, render
+from clean.learned.extraction import MODEL_FILE, Use, chance_of, chances, extracted
 from clean.learned.features import NAMES, features
 from clean.learned.layout import END, START, WORDS
 from clean.learned.trees import Forest, Model
@@ -59,10 +59,10 @@ FULL_WORDS: Final = 60
 """A block of more words weighs no more than one of so many: its words are not independent."""
 PARAMETERS: Final = {
     "objective": "cross_entropy",  # takes shares as labels
-    "learning_rate": 0.08,
-    "num_leaves": 31,
+    "learning_rate": 0.05,
+    "num_leaves": 24,
     "max_depth": 8,
-    "min_data_in_leaf": 60,
+    "min_data_in_leaf": 100,
     "lambda_l2": 1.0,
     "feature_fraction": 0.3,
     "bagging_fraction": 0.7,
@@ -71,10 +71,10 @@ PARAMETERS: Final = {
     "use_missing": False,
     "deterministic": True,
     "force_row_wise": True,
-    "num_threads": 2,
+    "num_threads": 1,
     "verbose": -1,
 }
-ROUNDS: Final = (100, 120)
+ROUNDS: Final = (150, 150)
 """Trees of the first and of the second forest."""
 _WORD = re.compile(r"\w+")
 
@@ -249,15 +249,10 @@ def cross_validate(samples: Sequence[Sample], seed: int, count: int = NUM_FOLDS)
     return found
 
 
-def extracted(item: Sample, chance: np.ndarray, use: Use) -> str:
-    """The text that these chances give."""
-    return render(item.page, chosen(chance, item.page.counts[:, WORDS], BETA[use]))
-
-
 def scored(samples: Sequence[Sample], found: Sequence[np.ndarray], use: Use) -> list[PageScores]:
     """The scores of every page by itself."""
     return [
-        page_scores(item.gold["text"], extracted(item, chance, use))
+        page_scores(item.gold["text"], extracted(item.page, chance, use))
         for item, chance in zip(samples, found, strict=True)
     ]
 

@@ -5,6 +5,7 @@ belongs to the page's content (`trees`); a second look judges again, knowing the
 around (`context`). Which chances suffice is a matter of the page: the blocks kept are those that make the expected F1
 of the page greatest (Lewis 1995; Nan et al. 2012: the best set is everything above a threshold, which is half the F1
 that it gives). A page that is easy is cut cleanly, one that is vague keeps more.
+Comments go at the end by a rule.
 
 Nothing is carried from one page to the next.
 """
@@ -27,10 +28,19 @@ from clean.learned.compiled import first_run
 from clean.learned.context import context
 from clean.learned.features import NAMES, features
 from clean.learned.layout import CELL, END, IN_HEADING, ITEM, ROW, START, WORDS
+from clean.learned.markup import HINTS
 from clean.learned.trees import Model
 from corpus.errors import InputError
 
 MODEL_FILE: Final = "model.npz"
+
+
+LEAST_WORDS: Final = 60
+"""A page with fewer words outside its comments is its comments."""
+NEAR_COMMENT: Final = 2
+"""Of the channel of the hint: marks more than 13 levels above do not count, they are the page's own."""
+_THREAD: Final = ("forum", "thread", "topic", "question")
+_BLOG: Final = "blog"
 
 
 class Use(StrEnum):
@@ -56,7 +66,7 @@ def extractor(use: Use = Use.BALANCED) -> Callable[[str], str]:
 
     def extract(html: str) -> str:
         page = blocks(html.encode("utf-8", "replace"))
-        return render(page, chosen(judge(page), page.counts[:, WORDS], BETA[use]))
+        return extracted(page, judge(page), use)
 
     with first_run(scan):
         extract("<title>A title</title><p>A first page, so that the loops are compiled.")
@@ -95,6 +105,14 @@ def chance_of(log_odds: np.ndarray) -> np.ndarray:
     return np.round(1 / (1 + np.exp(-log_odds)), 6)
 
 
+def extracted(page: Blocks, chance: np.ndarray, use: Use) -> str:
+    """The text that these chances give; a page without a single element (JSON, an image) has none."""
+    if not page.parents.size:
+        return ""
+    keep = chosen(chance, page.counts[:, WORDS], BETA[use])
+    return render(page, without_comments(page, keep))
+
+
 def chosen(chance: np.ndarray, words: np.ndarray, beta: float) -> np.ndarray:
     """Which blocks to keep, (b,) bool: those whose expected F-beta together is greatest."""
     if chance.size == 0 or chance.max() < LEAST_CHANCE:
@@ -106,6 +124,24 @@ def chosen(chance: np.ndarray, words: np.ndarray, beta: float) -> np.ndarray:
     expected = (1 + beta**2) * hits / (kept + beta**2 * hits[-1])
     least = chance[order[int(np.argmax(expected))]]
     return chance >= least
+
+
+def without_comments(page: Blocks, keep: np.ndarray) -> np.ndarray:
+    """`keep` without what stands under the mark of comments, unless the page is a thread, where they are the content.
+
+    A page is one that says so of itself, or that has next to nothing else. What the trees learn from has few articles
+    with comments in the page itself: with this rule F1 went from .881 to .896 on 649 pages of 2012's blogs and news,
+    from .959 to .967 on news, and stayed where it was on WCXB with its 86 pages of forums (2026-11).
+    """
+    marks = {name for name in (*_THREAD, _BLOG) if int(page.marks[_hint(name) // 64]) >> _hint(name) % 64 & 1}
+    if marks and _BLOG not in marks:
+        return keep
+    rest = keep & (page.channels[:, _hint("comment")] < NEAR_COMMENT)
+    return rest if page.counts[rest, WORDS].sum() >= LEAST_WORDS else keep
+
+
+def _hint(name: str) -> int:
+    return HINTS.index(name)
 
 
 def render(page: Blocks, keep: np.ndarray) -> str:

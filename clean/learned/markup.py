@@ -307,8 +307,9 @@ def _lookup(entries: Mapping[int, int], dtype: type[np.unsignedinteger]) -> tupl
 
 def _char_classes() -> np.ndarray:
     classes = np.full(256, CLASSES.index("symbol"), np.uint8)
-    classes[0:33] = CLASSES.index("space")
-    classes[127] = CLASSES.index("space")
+    # Control characters cannot be seen: they part no words. What becomes of them is `clean.normalize`'s business.
+    classes[[*range(33), 127]] = CLASSES.index("letter")
+    classes[list(b"\t\n\f\r ")] = CLASSES.index("space")
     for characters, name in (
         ("abcdefghijklmnopqrstuvwxyz_", "letter"),
         ("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "upper"),

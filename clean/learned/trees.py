@@ -54,16 +54,22 @@ def _scores(
 ) -> None:
     """Rows walk in step and without a branch, so that their loads overlap: twice as fast as one after the other."""
     last = rows.shape[0] - 1
-    at = np.zeros(STRIDE, np.int64)
+    width = rows.shape[1]
+    flat = rows.ravel()
+    children = child.ravel()
+    at = np.zeros(STRIDE, np.uint32)
+    base = np.zeros(STRIDE, np.int64)
     for start in range(0, rows.shape[0], STRIDE):
+        for lane in range(STRIDE):
+            base[lane] = min(start + lane, last) * width
         for tree in range(roots.size):
             for lane in range(STRIDE):
                 at[lane] = roots[tree]
             for _ in range(depth[tree]):
                 for lane in range(STRIDE):
                     node = at[lane]
-                    row = min(start + lane, last)
-                    at[lane] = child[node, np.int64(rows[row, feature[node]] > threshold[node])]
+                    above = flat[base[lane] + feature[node]] > threshold[node]
+                    at[lane] = children[2 * node + np.uint32(above)]
             for lane in range(min(STRIDE, rows.shape[0] - start)):
                 out[start + lane] += value[at[lane]]
 

@@ -228,7 +228,7 @@ def entity_class(data: Any, position: Any, end: Any) -> Any:
                 number = number * 16 + (byte - 48 if byte < 58 else (byte | 32) - 87)
             else:
                 number = number * 10 + (byte - 48)
-        if number == 160 or number <= 32 or 8192 <= number <= 8203 or number == 8239:
+        if number == 160 or number <= 32 or 8192 <= number <= 8202 or number == 8239:
             return SPACE
         if number < 128:
             return QUOTE
@@ -297,8 +297,10 @@ def read_text(
                 if byte == 0xE2:
                     kind = np.int64(SYMBOL)
                     if second == 0x80:
-                        if third <= 0x8B or third == 0xAF or third == 0xA8 or third == 0xA9:
+                        if third <= 0x8A or third == 0xAF or third == 0xA8 or third == 0xA9:
                             kind = np.int64(SPACE)
+                        elif third <= 0x8F:  # zero-width characters part no words
+                            kind = np.int64(LETTER)
                         elif third <= 0x9F:
                             kind = np.int64(QUOTE)
                         elif third == 0xA6:

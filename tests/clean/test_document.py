@@ -55,8 +55,8 @@ def test_a_document_has_its_columns(document: Callable[[Page], Result]) -> None:
     assert result.title == "Owl | Barn"
     assert result.published_day == date(2019, 3, 4).toordinal()
     assert result.num_words == len(result.text.split()) == 126
-    assert result.text.count("\n") == 8
-    assert result.extractor == "trafilatura-fast"
+    assert len(result.text.split("\n\n")) == 9
+    assert result.extractor == "learned"
     assert "charset:detector" in result.notes
 
 

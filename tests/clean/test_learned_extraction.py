@@ -13,7 +13,7 @@ from bench.documents import gold_pages
 from clean.decode import decode
 from clean.learned import compiled, trees
 from clean.learned.blocks import blocks
-from clean.learned.extraction import BETA, MODEL_FILE, Use, chosen, extractor, model, render
+from clean.learned.extraction import BETA, MODEL_FILE, Use, chosen, extractor, model, render, without_comments
 from clean.scores import scores
 
 STORY = [
@@ -83,6 +83,24 @@ def test_what_is_chosen_has_the_greatest_expected_measure(rows: list[tuple[float
 
     best = max(expected(chance >= threshold) for threshold in chance)
     assert expected(chosen(chance, words, beta)) == pytest.approx(best)
+
+
+@pytest.mark.parametrize(
+    ("head", "words", "kept"),
+    [
+        ("", 80, False),
+        ("", 20, True),
+        ("<meta property='og:url' content='https://x.org/forum/t/1'>", 80, True),
+        ("<meta name=generator content='Discourse'>", 80, True),
+        ("<link rel=canonical href='https://x.org/blog/open-thread'>", 80, False),
+    ],
+)
+def test_comments_go_unless_the_page_is_a_thread(head: str, words: int, kept: bool) -> None:
+    page = blocks(
+        f"<head>{head}</head><body><p>{'word ' * words}</p><ol class='commentlist'><li><p>remark</ol>".encode()
+    )
+    keep = without_comments(page, np.ones(2, bool))
+    assert keep.tolist() == [True, kept]
 
 
 def test_thresholds_are_nested() -> None:
