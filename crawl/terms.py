@@ -2,7 +2,7 @@
 
 Shards are fixed because each keeps its state, and what it has fetched, under its number. As many as workers run at
 the first start means that all domains are under way at once, which is what a crawl's time depends on: with more
-shards than workers, the hottest domain of a late shard begins late (tests/crawl/test_fetch.py has the numbers).
+shards than workers, the hottest domain of a late shard begins late.
 """
 
 from __future__ import annotations
