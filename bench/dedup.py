@@ -332,15 +332,20 @@ def lsh_datasketch(num_pages: int) -> Work:
 
     def work() -> Turn:
         lsh = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
-        removed = 0
-        for page, sketch in enumerate(sketches):
-            if lsh.query(sketch):
-                removed += 1
-            else:
-                lsh.insert(page, sketch)
-        return Turn(len(sketches), {"removed_frac": removed / len(sketches)})
+        return _one_by_one(lsh, sketches)
 
     return work
+
+
+def _one_by_one(lsh: Any, sketches: Sequence[Any]) -> Turn:
+    """A page that meets one that was inserted is removed, any other inserted."""
+    removed = 0
+    for page, sketch in enumerate(sketches):
+        if lsh.query(sketch):
+            removed += 1
+        else:
+            lsh.insert(page, sketch)
+    return Turn(len(sketches), {"removed_frac": removed / len(sketches)})
 
 
 def lsh_rensa(num_pages: int) -> Work:
@@ -356,13 +361,7 @@ def lsh_rensa(num_pages: int) -> Work:
 
     def work() -> Turn:
         lsh = RMinHashLSH(threshold=THRESHOLD, num_perm=BANDS * ROWS, num_bands=BANDS)
-        removed = 0
-        for page, sketch in enumerate(sketches):
-            if lsh.query(sketch):
-                removed += 1
-            else:
-                lsh.insert(page, sketch)
-        return Turn(len(sketches), {"removed_frac": removed / len(sketches)})
+        return _one_by_one(lsh, sketches)
 
     return work
 

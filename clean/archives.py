@@ -13,7 +13,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, BinaryIO, NamedTuple
 
@@ -140,7 +140,7 @@ def _capture(record: Any) -> Capture | Fate:
         url_key=identity.url_key,
         domain=identity.domain,
         final_url=address,
-        fetched_at=_date(date),
+        fetched_at=warc.warc_date(date),
         ip=ip,
         content_type=content_type,
         body_bytes=len(response.payload),
@@ -205,14 +205,6 @@ def dechunked(payload: bytes) -> bytes:
             return payload if len(pieces) == 1 else b"".join(pieces)
         place = end.end()
     return b"".join(pieces) if pieces else payload
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _next_member(stream: BinaryIO, start: int) -> int | None:

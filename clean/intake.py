@@ -24,9 +24,9 @@ from corpus.errors import InputError
 from corpus.laws import FETCHED
 from corpus.layout import Store
 from corpus.manifest import Input, find_manifest
-from corpus.runner import earlier_batches
+from corpus.runner import earlier_batches, earlier_inputs
 from corpus.schemas import LINKS, PAGES, part_of
-from corpus.sources import identity, open_source, total_bytes
+from corpus.sources import identity, open_source, parts_of_batch
 from corpus.step import (
     Context,
     Exchange,
@@ -66,10 +66,9 @@ CAPTURES = pa.schema(
 
 def num_parts(store: Store, batch: str, files: Sequence[str], config: CleanConfig) -> int:
     """Parts of the batch: as recorded, else as configured, else by the size of the files."""
-    manifest = find_manifest(store, LINKS.name, batch)
-    if manifest is not None:
-        return manifest.num_parts
-    return config.archives.num_parts or max(4, -(-total_bytes(files, OPTION) // BYTES_PER_PART))
+    return parts_of_batch(
+        store, batch, files, OPTION, configured=config.archives.num_parts, bytes_per_part=BYTES_PER_PART
+    )
 
 
 def refuse_crawled(store: Store, batch: str) -> None:
@@ -99,12 +98,8 @@ def sweep(store: Store, batch: str) -> None:
 
 def _depends(config: CleanConfig, context: Context) -> list[Input]:
     """The files, and the earlier batches whose pages stay theirs."""
-    earlier = [
-        Input(table=manifest.table, batch=batch, fingerprint=manifest.fingerprint)
-        for batch in earlier_batches(context.store, context.batch)
-        if (manifest := find_manifest(context.store, PAGES.name, batch)) is not None
-    ]
-    return [identity(path, OPTION, "warc") for path in context.files] + earlier
+    files = [identity(path, OPTION, "warc") for path in context.files]
+    return files + earlier_inputs(context.store, context.batch, PAGES.name)
 
 
 def _load_scatter(config: CleanConfig, context: Context) -> FileScatterFunction:

@@ -134,18 +134,10 @@ def _refresh(argv: Sequence[str] | None) -> int:
             summaries = [_increment(store, config, increment, args) for increment in missing]
             _carry_out_takedowns(store)
     if not missing:
-        print(f"up to date: {len(increments)} dumps in {config.dumps}, each has its batch")
+        _say_up_to_date(config, increments)
     if args.json:
-        print(
-            json.dumps(
-                {
-                    "corpus": config.corpus,
-                    "batches": [i.batch for i in missing],
-                    "dry_run": False,
-                    "summaries": [summary.document(each) for each in summaries],
-                }
-            )
-        )
+        made = [summary.document(each) for each in summaries]
+        _print_json(config, missing, dry_run=False, summaries=made)
     return 0
 
 
@@ -174,19 +166,18 @@ def _dry_run(config: RefreshConfig, increments: Sequence[Increment], args: argpa
     for record in waiting:
         print(f"would go on with take-down {record.id}")
     if not missing and not waiting:
-        print(f"up to date: {len(increments)} dumps in {config.dumps}, each has its batch")
+        _say_up_to_date(config, increments)
     if args.json:
-        print(
-            json.dumps(
-                {
-                    "corpus": config.corpus,
-                    "batches": [i.batch for i in missing],
-                    "dry_run": True,
-                    "estimates": estimates,
-                }
-            )
-        )
+        _print_json(config, missing, dry_run=True, estimates=estimates)
     return 0
+
+
+def _say_up_to_date(config: RefreshConfig, increments: Sequence[Increment]) -> None:
+    print(f"up to date: {len(increments)} dumps in {config.dumps}, each has its batch")
+
+
+def _print_json(config: RefreshConfig, missing: Sequence[Increment], **more: Any) -> None:
+    print(json.dumps({"corpus": config.corpus, "batches": [each.batch for each in missing], **more}))
 
 
 def _missing(store: Store, config: RefreshConfig, increments: Sequence[Increment]) -> list[Increment]:

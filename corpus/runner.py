@@ -106,6 +106,16 @@ def earlier_batches(store: Store, batch: str) -> list[str]:
     return names[: names.index(batch)] if batch in names else names
 
 
+def earlier_inputs(store: Store, batch: str, *tables: str) -> list[Input]:
+    """What a fingerprint covers of `tables` of the batches before `batch`: those that are committed, batch by batch."""
+    return [
+        Input(table=table, batch=name, fingerprint=manifest.fingerprint)
+        for name in earlier_batches(store, batch)
+        for table in tables
+        if (manifest := find_manifest(store, table, name)) is not None
+    ]
+
+
 def commit_table(
     store: Store,
     table: Table,

@@ -14,9 +14,12 @@ import pyarrow.fs as pafs
 from xxhash import xxh3_128
 
 from corpus.errors import InputError
-from corpus.manifest import Input
+from corpus.layout import Store
+from corpus.manifest import Input, find_manifest
+from corpus.schemas import LINKS
 
 EDGE_BYTES = 1 << 20
+LEAST_PARTS = 4  # of a batch, however small: so many workers have something to do
 
 
 def open_source(path: str, option: str) -> BinaryIO:
@@ -42,7 +45,17 @@ def identity(path: str, option: str, kind: str) -> Input:
     return Input(table=kind, batch=path.rpartition("/")[2], fingerprint=digest.hexdigest())
 
 
-def total_bytes(paths: Sequence[str], option: str) -> int:
+def parts_of_batch(
+    store: Store, batch: str, paths: Sequence[str], option: str, *, configured: int, bytes_per_part: int
+) -> int:
+    """Parts of a batch that begins with these files: as recorded, else as `configured`, else (0) by their size."""
+    manifest = find_manifest(store, LINKS.name, batch)
+    if manifest is not None:
+        return manifest.num_parts
+    return configured or max(LEAST_PARTS, -(-_total_bytes(paths, option) // bytes_per_part))
+
+
+def _total_bytes(paths: Sequence[str], option: str) -> int:
     """Bytes of all files together; a missing one counts nothing here and is told when it is opened."""
     total = 0
     for path in paths:

@@ -14,9 +14,9 @@ from corpus.errors import InputError
 from corpus.forgotten import load_forgotten
 from corpus.layout import Store
 from corpus.manifest import Input, find_manifest
-from corpus.runner import earlier_batches
+from corpus.runner import earlier_batches, earlier_inputs
 from corpus.schemas import LINKS, part_of
-from corpus.sources import identity, open_source, total_bytes
+from corpus.sources import identity, open_source, parts_of_batch
 from corpus.step import (
     Context,
     Exchange,
@@ -48,12 +48,9 @@ PASSING_BY_THE_NEXT_BATCH = retry.PASSING_REASONS | {
 
 def num_parts(store: Store, batch: str, dumps: Sequence[str], config: CrawlConfig) -> int:
     """Parts of the batch: as recorded, else as configured, else by the size of the dumps."""
-    manifest = find_manifest(store, "links", batch)
-    if manifest is not None:
-        return manifest.num_parts
-    if config.links.num_parts:
-        return config.links.num_parts
-    return max(4, -(-total_bytes(dumps, OPTION) // BYTES_PER_PART))
+    return parts_of_batch(
+        store, batch, dumps, OPTION, configured=config.links.num_parts, bytes_per_part=BYTES_PER_PART
+    )
 
 
 def require_memory(paths: Sequence[str], limit_bytes: int) -> None:
@@ -74,16 +71,7 @@ def _depends(config: CrawlConfig, context: Context) -> list[Input]:
     What a second try may fetch follows from those batches' `pages`, so with `retry_failed` they count as well.
     """
     tables = ("links", "pages") if config.links.retry_failed else ("links",)
-    found = [
-        (table, batch, find_manifest(context.store, table, batch))
-        for batch in earlier_batches(context.store, context.batch)
-        for table in tables
-    ]
-    earlier = [
-        Input(table=table, batch=batch, fingerprint=manifest.fingerprint)
-        for table, batch, manifest in found
-        if manifest is not None
-    ]
+    earlier = earlier_inputs(context.store, context.batch, *tables)
     rules = Input(table="rules", batch=config.links.preset.value, fingerprint=config.links.rules().digest())
     return [*(identity(path, OPTION, "dump") for path in context.files), rules, *earlier]
 

@@ -373,7 +373,7 @@ def _response(record: Record) -> Response:
         status=int(words[1]),
         headers=headers,
         body=decode_body(payload, encodings, MAX_BODY_BYTES),
-        fetched_at=_date(record.fields.get("warc-date", "")),
+        fetched_at=warc_date(record.fields.get("warc-date", "")),
         truncated=record.fields.get("warc-truncated"),
         fields=record.fields,
     )
@@ -386,7 +386,8 @@ def _fields(lines: Sequence[bytes], encoding: str) -> Iterator[tuple[str, str]]:
             yield name.decode(encoding, "replace").strip(), value.decode(encoding, "replace").strip()
 
 
-def _date(text: str) -> datetime | None:
+def warc_date(text: str) -> datetime | None:
+    """The time a `WARC-Date` field names, UTC where it names no zone; None for anything else (WARC 1.1, section 5.4)."""
     try:
         at = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from corpus.layout import Store
-from corpus.manifest import Input, batches, find_manifest, find_manifest_in
-from corpus.runner import earlier_batches
+from corpus.manifest import Input, batches, find_manifest_in
+from corpus.runner import earlier_batches, earlier_inputs
 from corpus.schemas import DOCUMENTS
 from corpus.step import Context, Gather, GatherFunction, Joins, Map, MapFunction, Output
 from corpus.tables import read_file, read_table
@@ -141,11 +141,7 @@ def depends_on_testsets(config: DedupConfig, context: Context) -> list[Input]:
 
 def depends_on_earlier(config: DedupConfig, context: Context) -> list[Input]:
     """What earlier batches contain of test sets: common speech is counted over them too."""
-    return [
-        Input(table=OVERLAP.name, batch=name, fingerprint=manifest.fingerprint)
-        for name in earlier_batches(context.store, context.batch)
-        if (manifest := find_manifest(context.store, OVERLAP.name, name)) is not None
-    ]
+    return earlier_inputs(context.store, context.batch, OVERLAP.name)
 
 
 def _common(context: Context, most_pages: int) -> np.ndarray:

@@ -154,34 +154,17 @@ def scan(
     title_end = -1
     position = 0
     while position < size and reg[AT_BLOCKS] < place.shape[0]:
-        if data[position] != 60:
-            if stack[reg[AT_LEVEL], OPEN_SKIP]:
-                while position < size and data[position] != 60:
-                    position += 1
-            else:
-                position = read_text(
-                    data,
-                    position,
-                    stack,
-                    near,
-                    tables,
-                    title_words,
-                    text,
-                    reg,
-                    now,
-                    block_hash,
-                    place,
-                    channels,
-                )
-            continue
+        opening = data[position] == 60
         following = data[position + 1] if position + 1 < size else np.uint8(0)
         closing = following == 47
         first = data[position + 2] if closing and position + 2 < size else following
-        if not 97 <= (first | 32) <= 122:
-            if following == 33 or following == 63 or closing:
+        if not (opening and 97 <= (first | 32) <= 122):  # no tag: a comment, or text up to the next `<`
+            if opening and (following == 33 or following == 63 or closing):
                 position = end_of_comment(data, position)
             elif stack[reg[AT_LEVEL], OPEN_SKIP]:
                 position += 1
+                while position < size and data[position] != 60:
+                    position += 1
             else:
                 position = read_text(
                     data,

@@ -15,6 +15,7 @@ from corpus.demo.checks import Rows, page_address, wrong_links
 from corpus.demo.dump import WINDOW_LOG, variants, write_dump, write_followup_dump
 from corpus.demo.web import CHARSET_PHRASE, build
 from corpus.errors import InputError
+from crawl import grouping, links
 
 DIGEST = """
 import hashlib, sys
@@ -182,12 +183,11 @@ def test_the_dump_needs_a_long_window_and_has_the_rows_promised(dumped):
 
 @pytest.mark.parametrize("write", [write_dump, write_followup_dump])
 def test_the_links_stage_finds_exactly_what_was_written(web, tmp_path, write):
-    links = pytest.importorskip("crawl.links")
     expected = write(web, tmp_path / "RS.zst")
     counts = Counter()
     with (tmp_path / "RS.zst").open("rb") as stream:
         batches = list(links.read_dump(stream, name="RS.zst", config=links.LinksConfig(), counts=counts))
-    table, _ = links.group(pa.Table.from_batches(batches), links.LinksConfig())
+    table, _ = grouping.group(pa.Table.from_batches(batches), links.LinksConfig())
     assert {str(fate): count for fate, count in counts.items()} == expected.counts
     rows = Rows(links={page_address(row["url"]): row for row in table.to_pylist()})
     assert len(rows.links) == table.num_rows
