@@ -8,7 +8,6 @@ libraries too; `base_mb` says how much that is before a model is made.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import os
@@ -21,8 +20,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench.alternate import prose
-from bench.measure import Contestant, Turn, Work, compare, peak_rss_mb, show
+from bench.material import prose
+from bench.measure import Contestant, Turn, Work, arguments, compare, peak_rss_mb, show
 from train.config import ModelConfig
 from train.shape import Shape
 
@@ -36,24 +35,20 @@ Step = Callable[[np.ndarray], float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser = arguments(__doc__, rounds=1)
     parser.add_argument("--nanogpt", metavar="DIR", help="a checkout of nanoGPT")
     parser.add_argument("--preset", default="gpt2", help="the model whose speed is measured (default: gpt2)")
     parser.add_argument("--batch", type=int, default=8, help="sequences a step (default: 8)")
     parser.add_argument(
         "--steps", type=int, default=2, help="steps timed, after one that is not (default: 2)"
     )
-    parser.add_argument("--rounds", type=int, default=1, help="rounds; medians are shown (default: 1)")
     args = parser.parse_args()
     contestants = [
-        Contestant("ours", ours, "torch"),
+        Contestant("ours", ours),
         Contestant("transformers", transformers, "transformers"),
     ]
     if args.nanogpt:
-        contestants.append(Contestant("nanogpt", nanogpt))
+        contestants.append(Contestant("nanogpt", nanogpt, version="checkout"))
     else:
         print("nanogpt: left out, no checkout given (--nanogpt DIR)", file=sys.stderr)
     shape = ModelConfig(preset=args.preset).shape(VOCAB)

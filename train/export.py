@@ -138,6 +138,42 @@ def read_hf(folder: Path) -> GPT2:
     return model_from_hf(config, weights)
 
 
+def fetch_hf(name: str) -> Path:
+    """The folder of a model named at the Hugging Face hub, downloaded once into its cache.
+
+    Raises: InputError when it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(name, allow_patterns=["config.json", "model.safetensors", "tokenizer.json"])
+        )
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"--model {name}: {reason}; name a model of the Hugging Face hub such as openai-community/gpt2, or a --folder"
+        ) from error
+
+
+def _check_tokenizer(folder: Path, ours: bytes) -> None:
+    """Raises: InputError when the folder's tokenizer gives a token another id than the corpus's, naming both."""
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        return
+    theirs = json.loads(path.read_text("utf-8"))["model"]["vocab"]
+    mine = json.loads(ours)["model"]["vocab"]
+    different = next(
+        (token for token in sorted({*theirs, *mine}) if theirs.get(token) != mine.get(token)), None
+    )
+    if different is not None:
+        raise InputError(
+            f"{folder}: token {different!r} has id {theirs.get(different)} there, {mine.get(different)} in the corpus's tokenizer; "
+            "import into a corpus with the model's own tokenizer"
+        )
+
+
 def import_run(store: Store, run: str, folder: Path, world: World) -> None:
     """Make the model in `folder` the run `run` of the corpus, whose tokenizer must have its vocabulary.
 
@@ -150,6 +186,7 @@ def import_run(store: Store, run: str, folder: Path, world: World) -> None:
             f"{folder}: vocabulary of {model.shape.vocab_size}, the corpus's tokenizer has {tokenizer.vocab_size}; "
             "import into a corpus with the model's own tokenizer (shards.run with GPT-2's vocabulary)"
         )
+    _check_tokenizer(folder, store.read_bytes("tokenizer/tokenizer.json"))
     target = RunFolder(store, run)
     if target.read("config.json") is not None:
         raise InputError(f"{store.root}/{target.path}: exists; choose another --run name")
@@ -213,7 +250,9 @@ def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     store = open_corpus(args.corpus)
     world = join_world(RuntimeConfig(device="cpu"))
-    folder = Path(args.folder)
+    if (args.model is None) == (args.folder is None) or (args.model is not None and args.source is None):
+        raise InputError("train.export: expected --folder DIR, or with --from hf --model NAME; see --help")
+    folder = Path(args.folder) if args.model is None else fetch_hf(args.model)
     if args.source is not None:
         import_run(store, args.run, folder, world)
         print(f"train.export: {folder} is now run {args.run}")
@@ -235,9 +274,8 @@ def _parser() -> argparse.ArgumentParser:
     direction = parser.add_mutually_exclusive_group(required=True)
     direction.add_argument("--to", choices=("hf",), dest="target", help="write a Hugging Face folder")
     direction.add_argument("--from", choices=("hf",), dest="source", help="make a Hugging Face folder a run")
-    parser.add_argument(
-        "--folder", required=True, metavar="DIR", help="the Hugging Face folder, on this machine"
-    )
+    parser.add_argument("--folder", metavar="DIR", help="the Hugging Face folder, on this machine")
+    parser.add_argument("--model", metavar="NAME", help="with --from: a model's name at the Hugging Face hub")
     return parser
 
 

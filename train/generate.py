@@ -50,7 +50,7 @@ def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Te
     return torch.multinomial(torch.softmax(logits, dim=-1), 1, generator=generator)[:, 0]
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: see train.validation
 def generate(
     model: GPT2,
     prompt: Sequence[int],

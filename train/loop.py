@@ -336,9 +336,10 @@ class Trainer:
         self.world.main_does(lambda: self._report_evaluation(loss, texts))
 
     def _report_evaluation(self, loss: SplitLoss, texts: list[str] | None) -> None:
+        per_byte = f", {loss.bits_per_byte:.4f} bits/byte" if loss.num_bytes else ""
         log.info(
-            "step %d/%d  validation loss %.4f nats/token, %.4f bits/byte",
-            self.step, self.num_steps, loss.nats_per_token, loss.bits_per_byte,
+            "step %d/%d  validation loss %.4f nats/token%s",
+            self.step, self.num_steps, loss.nats_per_token, per_byte,
         )  # fmt: skip
         self.folder.log(
             step=self.step,

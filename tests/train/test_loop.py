@@ -175,6 +175,10 @@ def test_any_number_of_ranks_goes_on_as_one_would(
     for single, other in zip(one, many, strict=True):
         for key, tolerance in (("loss", 1e-5), ("val_loss", 1e-5), ("grad_norm", 1e-3)):
             assert single.get(key) == pytest.approx(other.get(key), abs=tolerance)
+    samples = {
+        path.name: len(json.loads(path.read_text())) for path in (tmp_path / "runs/r/samples").iterdir()
+    }
+    assert samples == {"step-00000008.txt": 8, "step-00000012.txt": 8}
     record = json.loads((tmp_path / "runs/r/checkpoints/step-00000012/checkpoint.json").read_text())
     assert record["world_size"] == size
     assert record["stream"] == {"index": 96}

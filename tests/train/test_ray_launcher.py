@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from corpus.errors import ConfigError
+from corpus.layout import Store
 from tests.shards.corpora import commit_batch, documents, make_shards
+from train.checkpoint import Checkpoints
 from train.ray_launcher import num_workers
 
 REPO = Path(__file__).parents[2]
@@ -28,30 +32,92 @@ def test_anything_else_is_refused(text: str) -> None:
         num_workers(text)
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(600)
-def test_two_ray_workers_learn_what_one_process_does(tmp_path: Path) -> None:
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
     root = tmp_path / "c"
     commit_batch(str(root), "b", documents(40))
     tokenizer = ["--set", "shards.tokenizer.source=train", "--set", "shards.tokenizer.vocab_size=300"]
     make_shards(str(root), "b", *tokenizer)
-    settings = [
-        "model.preset=tiny",
-        "model.n_layer=1",
-        "model.n_embd=16",
-        "model.block_size=16",
-        "batch_size=8",
-        "max_steps=8",
-        "runtime.device=cpu",
-    ]
-    sets = [part for each in settings for part in ("--set", f"train.{each}")]
-    command = [sys.executable, "-m", "train.run", "--corpus", str(root), "--snapshot", "b", *sets]
-    environ = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    return root
+
+
+def command(root: Path, *extra: str, **changes: object) -> list[str]:
+    settings = {
+        "model.preset": "tiny", "model.n_layer": 1, "model.n_embd": 16, "model.block_size": 16, "batch_size": 8,
+        "max_steps": 8, "runtime.device": "cpu",
+    } | {name.replace("__", "."): value for name, value in changes.items()}  # fmt: skip
+    sets = [part for name, value in settings.items() for part in ("--set", f"train.{name}={value}")]
+    return [sys.executable, "-m", "train.run", "--corpus", str(root), "--snapshot", "b", *sets, *extra]
+
+
+ENVIRON = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_two_ray_workers_learn_what_one_process_does(corpus: Path) -> None:
     losses = []
     for run, extra in (("one", []), ("ray", ["--ray-workers", "2"]), ("ray", ["--ray-workers", "2"])):
-        line = [*command, "--run", run, "--json", *extra]
-        done = subprocess.run(line, cwd=REPO, env=environ, capture_output=True, text=True, check=False)
+        line = command(corpus, "--run", run, "--json", *extra)
+        done = subprocess.run(line, cwd=REPO, env=ENVIRON, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         losses.append(json.loads(done.stdout.strip().splitlines()[-1]))
     assert losses[0]["counts"]["val_loss"] == pytest.approx(losses[1]["counts"]["val_loss"], abs=1e-5)
     assert [each["up_to_date"] for each in losses] == [False, False, True]
+
+
+def steps(root: Path, run: str) -> list[int]:
+    return [found.step for found in Checkpoints(Store(str(root)), run).all()]
+
+
+def wait_beyond(root: Path, step: int, process: subprocess.Popen[str]) -> int:
+    deadline = time.monotonic() + 240
+    while not (found := steps(root, "ray")) or found[-1] <= step:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return found[-1]
+
+
+def train_workers(ancestor: int) -> list[int]:
+    """Process ids of Ray's train workers below a process."""
+    stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
+    parents = {int(text.split()[0]): int(text.rpartition(")")[2].split()[1]) for text in stats}
+
+    def below(pid: int) -> bool:
+        while pid in parents and pid != ancestor:
+            pid = parents[pid]
+        return pid == ancestor
+
+    return [
+        pid for pid in parents
+        if below(pid) and b"TrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]  # fmt: skip
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_lost_worker_and_a_stop_change_nothing(corpus: Path) -> None:
+    long = {"max_steps": 2000, "eval_interval": 1000, "num_samples": 0, "runtime__checkpoint_interval": 50}
+    line = command(corpus, "--run", "ray", "--ray-workers", "1:2", **long)
+    process = subprocess.Popen(line, cwd=REPO, env=ENVIRON, stderr=subprocess.PIPE, text=True)
+    step = wait_beyond(corpus, 0, process)
+    workers = train_workers(process.pid)
+    assert len(workers) == 2
+    os.kill(workers[-1], signal.SIGKILL)
+    step = wait_beyond(corpus, step + 50, process)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 143, error
+    assert time.monotonic() - asked < 40
+    assert steps(corpus, "ray")[-1] % 50 != 0  # saved where it was told to stop, not at the last interval
+    results = []
+    for run in ("ray", "one"):
+        done = subprocess.run(
+            command(corpus, "--run", run, "--json", **long),
+            cwd=REPO, env=ENVIRON, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads(done.stdout.strip().splitlines()[-1])["counts"]["val_loss"])
+    assert results[0] == pytest.approx(results[1], abs=0.02)  # 2,000 steps apart by rounding only

@@ -338,6 +338,40 @@ def test_exported_opens_elsewhere_and_comes_back(
     assert "no config.json" in capsys.readouterr().err
 
 
+def test_a_model_of_the_hub_becomes_a_run(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    root, folder = tmp_path / "c", tmp_path / "hf"
+    shutil.copytree(trained, root)
+    corpus = ["--corpus", str(root)]
+    assert export.main([*corpus, "--run", "r", "--to", "hf", "--folder", str(folder)]) == 0
+    asked = []
+
+    def download(name: str, **options: Any) -> str:
+        asked.append(name)
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    named = [*corpus, "--from", "hf", "--model", "us/tiny"]
+    assert export.main([*named, "--run", "back"]) == 0
+    assert asked == ["us/tiny"]
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    vocab = tokenizer["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert export.main([*named, "--run", "other"]) == 2
+    assert f"token 'a' has id {vocab['a']} there, {vocab['b']} in the corpus's" in capsys.readouterr().err
+    assert export.main([*corpus, "--run", "x", "--to", "hf", "--model", "us/tiny"]) == 2
+    assert "expected --folder DIR" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_model_is_one_line(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export.main(["--corpus", str(trained), "--run", "x", "--from", "hf", "--model", "no model"]) == 2
+    assert "--model no model: " in capsys.readouterr().err
+
+
 def test_a_run_that_is_not_there_names_those_that_are(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

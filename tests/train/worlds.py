@@ -11,8 +11,10 @@ from typing import Any
 from corpus.errors import Interrupted
 from tests.train.fakes import FakeStream, config, job
 from train.config import RuntimeConfig
-from train.distributed import join_world, leave_world
+from train.distributed import World, join_world, leave_world
+from train.generate import Sampling, generate
 from train.loop import Trainer
+from train.model import GPT2
 
 STOPPED = 5
 
@@ -40,6 +42,11 @@ def train_in_world(root: Path, size: int, *, told_rank: int | None = None, **cha
     return [process.exitcode for process in processes]
 
 
+def _sample(model: GPT2, step: int, world: World) -> list[str]:
+    settings = {"num_samples": 1, "num_tokens": 8, "sampling": Sampling(), "seed": step, "stop": None}
+    return [str(tokens) for tokens in generate(model, [1], world=world, **settings)]
+
+
 def _rank(rank: int, size: int, port: int, root: Path, told: bool, changes: dict[str, Any]) -> None:
     place = {
         "RANK": rank,
@@ -53,7 +60,7 @@ def _rank(rank: int, size: int, port: int, root: Path, told: bool, changes: dict
     stream = FakeStream()
     if told:
         stream.on_index = lambda index: os.kill(os.getpid(), 15) if index == 8 * 5 else None
-    trainer = Trainer(job(root, config(**changes), stream=stream), world)
+    trainer = Trainer(job(root, config(**changes), stream=stream, sampler=_sample), world)
     trainer.resume()
     try:
         trainer.run()
