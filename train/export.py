@@ -138,22 +138,21 @@ def read_hf(folder: Path) -> GPT2:
     return model_from_hf(config, weights)
 
 
+FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
 def fetch_hf(name: str) -> Path:
     """The folder of a model named at the Hugging Face hub, downloaded once into its cache.
 
     Raises: InputError when it cannot be had.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(name, allow_patterns=["config.json", "model.safetensors", "tokenizer.json"])
-        )
-    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0]
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"--model {name}: {reason}; name a model of the Hugging Face hub such as openai-community/gpt2, or a --folder"
+            f"--model {name}: no such folder, and the hub did not give it ({type(error).__name__}); name a folder"
         ) from error
 
 

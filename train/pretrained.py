@@ -14,10 +14,8 @@ from tokenizers import Tokenizer
 
 from corpus.errors import InputError
 from train.distributed import World
-from train.export import END_OF_TEXT, model_from_hf
+from train.export import END_OF_TEXT, FILES, fetch_hf, model_from_hf
 from train.load import LoadedModel
-
-FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
 
     Raises: InputError for a folder without the files, a name that cannot be fetched, or another architecture.
     """
-    folder = Path(name) if Path(name).is_dir() else _fetch(name)
+    folder = Path(name) if Path(name).is_dir() else fetch_hf(name)
     for file in FILES:
         if not (folder / file).is_file():
             raise InputError(f"--model {name}: no {file}; expected the folder of a GPT2LMHeadModel")
@@ -66,14 +64,3 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
         described={"snapshot": None},
         step=0,
     )
-
-
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"--model {name}: no such folder, and the hub did not give it ({type(error).__name__}); name a folder"
-        ) from error
