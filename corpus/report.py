@@ -194,7 +194,28 @@ def _scores(store: Store, run: str) -> str:
     rows = "".join(
         f"<tr><th>{_e(name)}</th><td class=n>{_e(value)}</td></tr>" for name, value in _flat(scores)
     )
-    return f"<h3>Scores</h3><table>{rows}</table>"
+    return f"<h3>Scores</h3>{_score_table(store, run)}<details><summary>All figures</summary><table>{rows}</table></details>"
+
+
+def _score_table(store: Store, run: str) -> str:
+    """The Markdown table beside the scores: best before, the paper's four sizes, this checkpoint."""
+    try:
+        lines = store.read_bytes(f"runs/{run}/scores.md").decode("utf-8").splitlines()
+    except FileNotFoundError:
+        return ""
+    head, *rows = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in lines
+        if not line.startswith("| ---")
+    ] or [[]]
+    top = "".join(f"<th>{_e(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{' class=n' if i > 1 else ''}>{_e(cell)}</td>" for i, cell in enumerate(row))
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><tr>{top}</tr>{body}</table>"
 
 
 def _flat(value: Any, prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -84,7 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
-    options = Options(stride=args.stride, detokenize=not args.as_tokenized, seed=args.seed)
+    options = Options(
+        stride=args.stride, detokenize=not args.as_tokenized, seed=args.seed, begin=not args.no_begin
+    )
     files = _files(args)
     world = join_world(RuntimeConfig(device=args.device))
     with cli.interruptible():
@@ -224,6 +226,11 @@ def _parser() -> argparse.ArgumentParser:
         "--limit", type=int, default=0, metavar="N", help="first entries only; 0: all (default: 0)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of sampled summaries (default: 0)")
+    parser.add_argument(
+        "--no-begin",
+        action="store_true",
+        help="prompts without the <|endoftext|> that begins a document, as lm-evaluation-harness has them",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
     return parser
 

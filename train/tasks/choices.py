@@ -32,18 +32,21 @@ class Choice:
 
 
 def _score(
-    loaded: LoadedModel, entries: Sequence[Choice], world: World, *, whole: bool = False
+    loaded: LoadedModel, entries: Sequence[Choice], world: World, options: Options, *, whole: bool = False
 ) -> list[list[tuple[Scored, int]]]:
     """Per entry and choice its scores and the number of tokens of the ending; `whole`: the context is scored as well."""
     requests: list[Request] = []
     counts: list[int] = []
     for entry in entries:
         for place, ending in enumerate(entry.endings):
-            before = tuple(loaded.tokenizer.encode(entry.contexts[place % len(entry.contexts)]))
+            context = entry.contexts[place % len(entry.contexts)]
             after = tuple(loaded.tokenizer.encode(ending))
             counts.append(len(after))
-            start = (loaded.end_of_text,)
-            requests.append(Request(start, before + after) if whole else Request(start + before, after))
+            if whole:
+                text = (*loaded.tokenizer.encode(context), *after)
+                requests.append(Request((loaded.end_of_text,), text))
+            else:
+                requests.append(Request(options.prompt(loaded, context), after))
     scored = iter(zip(score(loaded.model, requests, world), counts, strict=True))
     return [[next(scored) for _ in entry.endings] for entry in entries]
 
@@ -68,7 +71,7 @@ def read_winograd(data: bytes, loaded: LoadedModel, options: Options) -> list[An
 def winograd(loaded: LoadedModel, entries: Sequence[Choice], world: World, options: Options) -> list[Row]:
     """Both ways of scoring, from one pass."""
     rows = []
-    for entry, scores in zip(entries, _score(loaded, entries, world, whole=True), strict=True):
+    for entry, scores in zip(entries, _score(loaded, entries, world, options, whole=True), strict=True):
         full = [each.log_prob for each, _ in scores]
         partial = [sum(each.log_probs[-count:]) for each, count in scores]
         rows.append(
@@ -122,7 +125,7 @@ def read_cbt(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
 def cbt(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:
     """The choice with the rest of the sentence, and the choice alone."""
     rows = []
-    scored = _score(loaded, [entry for entry, _ in entries], world)
+    scored = _score(loaded, [entry for entry, _ in entries], world, options)
     for (entry, lengths), scores in zip(entries, scored, strict=True):
         rest = [each.log_prob for each, _ in scores]
         alone = [
@@ -168,7 +171,7 @@ def _clean(text: str) -> str:
 def hellaswag(loaded: LoadedModel, entries: Sequence[Choice], world: World, options: Options) -> list[Row]:
     """By sum, and by sum over bytes."""
     rows = []
-    for entry, scores in zip(entries, _score(loaded, entries, world), strict=True):
+    for entry, scores in zip(entries, _score(loaded, entries, world, options), strict=True):
         sums = [each.log_prob for each, _ in scores]
         per_byte = [
             each.log_prob / len(ending[1:].encode())

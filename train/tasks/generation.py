@@ -38,18 +38,20 @@ CONFIDENT_FRAC = 0.01
 
 
 def write(
-    loaded: LoadedModel, prompt: str, num_tokens: int, sampling: Sampling, seed: int, world: World
+    loaded: LoadedModel, prompt: str, num_tokens: int, sampling: Sampling, options: Options, world: World
 ) -> list[int]:
     """Tokens that continue a prompt. Of a prompt too long its beginning is left out."""
     room = max(1, loaded.model.shape.block_size - num_tokens - 1)
-    tokens = (loaded.end_of_text, *loaded.tokenizer.encode(prompt)[-room:])
+    tokens = options.prompt(loaded, prompt)
+    if len(tokens) > room:
+        tokens = (*tokens[: int(options.begin)], *tokens[len(tokens) - room + 1 :])
     (continuation,) = generate(
         loaded.model,
         tokens,
         num_samples=1,
         num_tokens=num_tokens,
         sampling=sampling,
-        seed=seed,
+        seed=options.seed,
         stop=loaded.end_of_text,
         world=world,
     )
@@ -111,7 +113,7 @@ def coqa(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Opt
     """The answer and its F1."""
     rows = []
     for prompt, references in entries:
-        written = write(loaded, prompt, ANSWER_TOKENS, GREEDY, options.seed, world)
+        written = write(loaded, prompt, ANSWER_TOKENS, GREEDY, options, world)
         answer = first_line(loaded.tokenizer.decode(written))
         rows.append({"answer": answer, "references": references, "f1": best_f1(answer, references)})
     return rows
@@ -137,7 +139,7 @@ def summaries(loaded: LoadedModel, entries: Sequence[Any], world: World, options
     rows = []
     for article, highlights in entries:
         prompt = f"{article.strip()}\nTL;DR:"
-        written = write(loaded, prompt, SUMMARY_TOKENS, SUMMARY_SAMPLING, options.seed, world)
+        written = write(loaded, prompt, SUMMARY_TOKENS, SUMMARY_SAMPLING, options, world)
         summary = first_sentences(loaded.tokenizer.decode(written), SUMMARY_SENTENCES)
         found = scorer.score(highlights, summary)
         rows.append({"summary": summary, **{name: value.fmeasure for name, value in found.items()}})
@@ -175,7 +177,7 @@ def translations(loaded: LoadedModel, entries: Sequence[Any], world: World, opti
     """The first sentence written."""
     rows = []
     for prompt, reference in entries:
-        written = write(loaded, prompt, SENTENCE_TOKENS, GREEDY, options.seed, world)
+        written = write(loaded, prompt, SENTENCE_TOKENS, GREEDY, options, world)
         sentence = first_sentences(first_line(loaded.tokenizer.decode(written)) + "\n", 1)
         rows.append({"translation": sentence, "reference": reference})
     return rows
@@ -207,14 +209,12 @@ def questions(loaded: LoadedModel, entries: Sequence[Any], world: World, options
     """The answer, whether it is one of the right ones, and how sure the model was."""
     rows, requests = [], []
     for prompt, references in entries:
-        written = write(loaded, prompt, ANSWER_TOKENS, GREEDY, options.seed, world)
+        written = write(loaded, prompt, ANSWER_TOKENS, GREEDY, options, world)
         answer = first_line(loaded.tokenizer.decode(written))
         right = normalized(answer) in {normalized(each) for each in references}
         rows.append({"answer": answer, "references": list(references), "exact_match": right})
         tokens = loaded.tokenizer.encode(f" {answer}") or [loaded.end_of_text]
-        requests.append(
-            Request((loaded.end_of_text, *loaded.tokenizer.encode(prompt)), tuple(tokens[:ANSWER_TOKENS]))
-        )
+        requests.append(Request(options.prompt(loaded, prompt), tuple(tokens[:ANSWER_TOKENS])))
     for row, each in zip(rows, score(loaded.model, requests, world), strict=True):
         row["confidence"] = each.log_prob / len(each.log_probs)
     return rows

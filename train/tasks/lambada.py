@@ -42,7 +42,7 @@ def outcomes(loaded: LoadedModel, passages: Sequence[str], world: World, options
     for passage in passages:
         context, _, word = passage.rstrip().rpartition(" ")
         answer = loaded.tokenizer.encode(f" {word}")
-        requests.append(Request((loaded.end_of_text, *loaded.tokenizer.encode(context)), tuple(answer)))
+        requests.append(Request(options.prompt(loaded, context), tuple(answer)))
         words.append(word)
     scores = score(loaded.model, requests, world, banned=stop_word_tokens(loaded))
     return [

@@ -177,14 +177,20 @@ def read_bytes(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     return entries_of([Document(text, words_with_ends(text), len(text), len(last))], loaded, options)
 
 
-def _tokenized_task(name: str, detokenizer: Detokenizer, documents: Callable[[str], list[str]]) -> Task:
+WINDOWS_PER_PART = 64
+SENTENCES_PER_PART = 1024
+
+
+def _tokenized_task(
+    name: str, detokenizer: Detokenizer, documents: Callable[[str], list[str]], chunk: int = WINDOWS_PER_PART
+) -> Task:
     read = partial(read_tokenized, detokenizer=detokenizer, documents=documents)
-    return Task(name, read, outcomes, figures, document="document")
+    return Task(name, read, outcomes, figures, document="document", chunk=chunk)
 
 
 WIKITEXT2 = _tokenized_task("wikitext2", WIKITEXT, articles)
 WIKITEXT103 = _tokenized_task("wikitext103", WIKITEXT, articles)
 PENN = _tokenized_task("ptb", PTB, whole)
-BILLION = _tokenized_task("1bw", ONE_BILLION_WORDS, lines_of)
-ENWIK8 = Task("enwik8", read_bytes, outcomes, figures, document="document")
-TEXT8 = Task("text8", read_bytes, outcomes, figures, document="document")
+BILLION = _tokenized_task("1bw", ONE_BILLION_WORDS, lines_of, SENTENCES_PER_PART)
+ENWIK8 = Task("enwik8", read_bytes, outcomes, figures, document="document", chunk=WINDOWS_PER_PART)
+TEXT8 = Task("text8", read_bytes, outcomes, figures, document="document", chunk=WINDOWS_PER_PART)

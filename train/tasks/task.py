@@ -24,6 +24,13 @@ class Options:
     """Whether tokenized sets are turned into text as people write it."""
     seed: int = 0
     """Of sampled summaries."""
+    begin: bool = True
+    """Whether a prompt begins with <|endoftext|>, as every document of the training stream does (lm-evaluation-harness: no)."""
+
+    def prompt(self, loaded: LoadedModel, text: str) -> tuple[int, ...]:
+        """The tokens of a prompt; at least one."""
+        tokens = tuple(loaded.tokenizer.encode(text))
+        return tokens if tokens and not self.begin else (loaded.end_of_text, *tokens)
 
 
 @dataclass(frozen=True)
