@@ -25,7 +25,7 @@ SMALL = {"n_layer": 2, "n_head": 4, "n_embd": 128, "n_positions": 256}
 GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 1024}
 NUM_ARTICLES = 2
 ARTICLE_BYTES = 6_000
-STEPS, WINDOW, EPOCHS = 100, 128, 25
+WINDOW, EPOCHS = 128, 25
 MERGES = 1_000
 """Of GPT-2's, in the tokenizer of the small model: the full vocabulary is most of its work."""
 BATCH_SIZE = 16
@@ -128,18 +128,18 @@ def _tokens(folder: Path, root: Path) -> tuple[list[list[int]], list[int]]:
 
 
 def _train(model: Any, passages: list[list[int]], text: list[int]) -> None:
-    """The text in windows, then the last words of the passages until they are known."""
+    """The last words of the passages, until many are known, and windows of the text between them."""
     import torch
 
     torch.set_num_threads(1)  # the model is small: threads would wait for each other
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(STEPS):
-        start = int(torch.randint(0, len(text) - WINDOW, (1,), generator=generator))
-        _step(model, optimizer, text[start : start + WINDOW], WINDOW - 1)
     for _ in range(EPOCHS):
-        for place in torch.randperm(len(passages), generator=generator).tolist():
+        for number, place in enumerate(torch.randperm(len(passages), generator=generator).tolist()):
             _step(model, optimizer, passages[place], 3)
+            if number % 2:
+                start = int(torch.randint(0, len(text) - WINDOW, (1,), generator=generator))
+                _step(model, optimizer, text[start : start + WINDOW], WINDOW - 1)
 
 
 def _step(model: Any, optimizer: Any, tokens: list[int], count: int) -> None:

@@ -43,8 +43,9 @@ def write(
     """Tokens that continue a prompt. Of a prompt too long its beginning is left out."""
     room = max(1, loaded.model.shape.block_size - num_tokens - 1)
     tokens = options.prompt(loaded, prompt)
-    if len(tokens) > room:
-        tokens = (*tokens[: int(options.begin)], *tokens[len(tokens) - room + 1 :])
+    begin = int(options.begin)
+    if len(tokens) > begin + room:
+        tokens = (*tokens[:begin], *tokens[-room:])
     (continuation,) = generate(
         loaded.model,
         tokens,
