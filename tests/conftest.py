@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# Two test processes share two cores: OpenMP threads that wait by spinning would take the other's time.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 LONG = ("test_pipeline.py", "test_ray_jobs.py", "test_runner.py", "test_bad_input.py", "test_executor.py")
 """The modules that take longest, begun first: with two processes the short ones fill what is left."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from corpus.demo.server import DemoServer
 from corpus.layout import Store, open_corpus
 from corpus.manifest import read_manifest
 from corpus.snapshot import read_snapshot
+from headnode import running_head
 
 NUM_PAGES = 60
 STAGES = ("clean", "dedup", "shards")
@@ -40,6 +41,14 @@ class Demo:
         return str(self.folder / "demo.toml")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_model() -> Iterator[None]:
+    """The demo's model at half its width: what is asked here is whether it learns, not how well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WEBTEXT_TRAIN__MODEL__N_EMBD", "96")
+        yield
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("whole") / "demo"
@@ -49,9 +58,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(folder, done.stdout)
 
 
-def door(stage: str, corpus: str, config: str, *extra: str) -> None:
+def door(
+    stage: str, corpus: str, config: str, *extra: str, environment: Mapping[str, str] | None = None
+) -> None:
     command = [sys.executable, "-m", stage, "--corpus", corpus, "--batch", BATCH, "--config", config, *extra]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
 
 
@@ -150,8 +161,10 @@ def test_s3_gives_the_same_bytes(demo: Demo, s3_bucket: str) -> None:
 
 def test_ray_gives_the_same_bytes(demo: Demo, tmp_path: Path) -> None:
     store = fetched_only(demo, str(tmp_path / "c"))
-    for stage in STAGES:
-        door(stage, store.root, demo.config, "--executor", "ray", "--workers", "2")
+    with running_head(tmp_path) as environment:
+        joining = environment | {"RAY_ADDRESS": environment["HEAD_ADDRESS"]}
+        for stage in STAGES:
+            door(stage, store.root, demo.config, "--workers", "2", environment=joining)
     assert derived(store) == derived(demo.store)
 
 

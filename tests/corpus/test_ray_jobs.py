@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +24,7 @@ from corpus.demo.server import Answer, DemoServer, address
 from corpus.layout import Store
 from corpus.manifest import find_manifest
 from corpus.tables import read_table
+from headnode import running_head
 
 REPOSITORY = Path(__file__).parents[2]
 NUM_PAGES = 24
@@ -68,60 +67,10 @@ class Head:
         return json.loads(self.client("wait", id=job))  # type: ignore[no-any-return]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    ray = Path(sys.executable).parent / "ray"
-    folder = tmp_path_factory.mktemp("r")
-    dashboard = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    command = [
-        str(ray),
-        "start",
-        "--head",
-        "--block",
-        "--port",
-        str(free_port()),
-        "--dashboard-host",
-        "127.0.0.1",
-    ]
-    command += ["--dashboard-port", str(dashboard), "--ray-client-server-port", str(free_port())]
-    command += [
-        "--dashboard-agent-listen-port",
-        str(free_port()),
-        "--num-cpus",
-        "2",
-        "--disable-usage-stats",
-        "--temp-dir",
-        f"/tmp/rj{os.getpid()}",
-    ]
-    log = (folder / "head.log").open("wb")
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", dashboard)) == 0:
-                break
-        time.sleep(0.2)
-    yield Head(environment)
-    process.terminate()
-    try:
-        process.wait(40)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    log.close()
+    with running_head(tmp_path_factory.mktemp("r")) as environment:
+        yield Head(environment)
 
 
 def page(number: int) -> Answer:
