@@ -16,11 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_64_hexdigest
 
-from corpus.errors import InputError
+from corpus.digests import find_damage
+from corpus.errors import InputError, SchemaError
 from corpus.layout import Store, table_dir
 from corpus.manifest import Part, read_manifest
 from corpus.schemas import SPANS, TOKENS
 from corpus.tables import open_part, part_index, read_file
+from shards.layout import next_step
 from shards.tokenizer import Tokenizer, load_tokenizer
 from shards.writer import TokenWriter, WriterConfig
 
@@ -38,34 +40,34 @@ class Excised:
 def excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Excised:
     """The parts of `tokens` and `spans` without some documents; files that hold none of them are left as they are.
 
-    Raises: InputError when the batch was encoded by another tokenizer than the corpus' own.
+    Raises: InputError when the batch was encoded by another tokenizer than the corpus' own; SchemaError for a damaged
+    file, whose bytes the new file would hold under digests of its own.
     """
     spans, tokens = read_manifest(store, SPANS.name, batch), read_manifest(store, TOKENS.name, batch)
     config = WriterConfig.model_validate(tokens.config["writer"])
     by_place = {_place(part.file): part for part in tokens.parts}
     wanted = pa.array(sorted(doc_ids), pa.string())
-    result = Excised([], [], 0, 0)
+    new_tokens: list[Part] = []
+    new_spans: list[Part] = []
     documents = num_tokens = 0
     for part in spans.parts:
         rows = read_file(store, f"{table_dir(SPANS.name, batch)}/{part.file}").combine_chunks()
         gone = np.asarray(pc.is_in(rows["doc_id"], wanted))
         old = by_place[_place(part.file)]
+        if gone.any():
+            _check_whole(store, SPANS.folder(batch), batch, part)
+            _check_whole(store, TOKENS.folder(batch), batch, old)
         if not gone.any():
-            result.spans.append(part)
-            result.tokens.append(old)
-            continue
-        if _is_cut(old, rows, gone):
+            made = old, part
+        elif _is_cut(old, rows, gone):
             made = old, _write_spans(store, batch, old.file, rows, gone, spans.num_parts)
-            result.tokens.append(made[0])
-            result.spans.append(made[1])
-            documents += int(gone.sum())
-            continue
-        made = _without(store, batch, old, rows, gone, config, spans.num_parts)
-        result.tokens.append(made[0])
-        result.spans.append(made[1])
+        else:
+            made = _without(store, batch, old, rows, gone, config, spans.num_parts)
+            num_tokens += int(rows["num_tokens"].to_numpy()[gone].sum())
+        new_tokens.append(made[0])
+        new_spans.append(made[1])
         documents += int(gone.sum())
-        num_tokens += int(rows["num_tokens"].to_numpy()[gone].sum())
-    return Excised(result.tokens, result.spans, documents, num_tokens)
+    return Excised(new_tokens, new_spans, documents, num_tokens)
 
 
 def _place(file: str) -> tuple[str, int | None]:
@@ -139,6 +141,12 @@ def _check_tokenizer(store: Store, batch: str, part: Part, tokenizer: Tokenizer)
             f"{store.root}: batch {batch!r} was encoded by tokenizer {theirs}, the corpus has {tokenizer.fingerprint}; "
             f"run `python -m shards.run --corpus {store.root} --batch {batch} --rebuild` first"
         )
+
+
+def _check_whole(store: Store, folder: str, batch: str, part: Part) -> None:
+    damage = find_damage(store, folder, part)
+    if damage is not None:
+        raise SchemaError(f"{store.root}/{damage}; {next_step(store, batch)}; then take down again")
 
 
 def _read_tokens(store: Store, path: str, part: Part) -> np.ndarray:

@@ -20,7 +20,7 @@ from corpus.manifest import fingerprint
 from corpus.snapshot import SPLITS, Snapshot, Split, TokenFile, read_snapshot
 from corpus.tables import read_file
 from shards.cache import TokenCache
-from shards.layout import check_footer
+from shards.layout import check_footer, next_step
 from shards.segments import Segments
 
 DECODED_BYTES = 1 << 30
@@ -145,9 +145,7 @@ class TokenSplit:
         """Read every file and compare digests. Raises SchemaError naming the first damaged file and row group."""
         for file in self.files:
             if damage := find_file_damage(self.store, file.path, file.bytes, file.digest, file.row_groups):
-                raise SchemaError(
-                    f"{self.store.root}/{damage}; restore the file or build the batch again with `python -m shards.run --rebuild`"
-                )
+                raise SchemaError(f"{self.store.root}/{damage}; {next_step(self.store, file.batch)}")
 
 
 def open_split(

@@ -1,0 +1,39 @@
+"""What a take-down cuts out of the shards, seen from this stage; the whole of it is in tests/corpus/test_forget.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from corpora import commit_batch, documents, make_shards
+
+from corpus.digests import find_damage
+from corpus.errors import SchemaError
+from corpus.manifest import read_manifest
+from corpus.tables import read_table
+from shards.excise import excise
+
+
+@pytest.mark.parametrize("table", ["tokens", "spans"])
+def test_a_damaged_file_gets_no_new_digests(tmp_path: Path, table: str) -> None:
+    """A byte that flipped unseen must not come back in a file that is whole by its manifest."""
+    root = str(tmp_path / "corpus")
+    docs = documents(40)
+    store = commit_batch(root, "b1", docs)
+    make_shards(root, "b1")
+    doc_id = read_table(store, "spans", "b1", ["doc_id"])["doc_id"][0].as_py()
+    before = read_manifest(store, table, "b1").parts
+    path = Path(root, table, "b1", before[0].file)
+    data = bytearray(path.read_bytes())
+    # Bytes that a reader takes as they are: a token, or the name of the writer in the footer.
+    data[len(data) // 2 if table == "tokens" else data.rindex(b"parquet-cpp")] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SchemaError, match=rf"{table}/b1/.* digest .*remove .*/tokens/b1/manifest.json"):
+        excise(store, "b1", frozenset({doc_id}))
+
+    store.delete("tokens/b1/manifest.json")
+    make_shards(root, "b1", "--snapshot", "NEW")
+    made = excise(store, "b1", frozenset({doc_id}))
+    assert made.num_documents == 1
+    for name, parts in (("tokens", made.tokens), ("spans", made.spans)):
+        assert [find_damage(store, f"{name}/b1", part) for part in parts] == [None] * len(parts)
