@@ -118,4 +118,5 @@ def test_a_flipped_byte_is_found_before_the_first_step(
     assert main(arguments) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert f"{file.path}: row group 1 of 2 has digest" in error
-    assert "python -m shards.run --rebuild" in error
+    assert f"remove {root}/tokens/b1/manifest.json" in error
+    assert f"`python -m shards.run --corpus {root} --batch b1 --snapshot NEW`" in error
