@@ -442,7 +442,7 @@ def _write_batch(store: Any, batch: str, texts: list[str]) -> None:
     """Links and documents of these texts, committed as the stages before would."""
     from xxhash import xxh3_128_hexdigest
 
-    from corpus.runner import commit_table
+    from corpus.commit import commit_table
     from corpus.schemas import DOCUMENTS, LINKS, part_of_id
     from corpus.tables import write_part
 

@@ -25,8 +25,8 @@ import torch
 
 from bench.material import prose
 from bench.measure import Contestant, Turn, Work, alternate, arguments, show
+from corpus.commit import commit_table
 from corpus.layout import Store, open_corpus
-from corpus.runner import commit_table
 from corpus.schemas import TOKENS
 from corpus.snapshot import write_snapshot
 from shards import vocabulary

@@ -25,8 +25,8 @@ from xxhash import xxh3_128_hexdigest
 
 from bench.material import prose
 from bench.measure import Contestant, Turn, Work, alternate, arguments, show
+from corpus.commit import commit_table
 from corpus.layout import open_corpus
-from corpus.runner import commit_table
 from corpus.schemas import DOCUMENTS, LINKS, VERDICTS
 from corpus.tables import write_part
 from shards import run as stage

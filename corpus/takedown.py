@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_64_hexdigest
 
+from corpus.commit import commit_table
 from corpus.doors import stage_function
 from corpus.errors import InputError
 from corpus.forgotten import Forgotten, Takedown
@@ -25,7 +26,6 @@ from corpus.inventory import batch_names
 from corpus.laws import FETCHED, KEPT
 from corpus.layout import Store, table_dir
 from corpus.manifest import Manifest, Part, batches, find_manifest, read_manifest
-from corpus.runner import commit_table
 from corpus.schemas import (
     BANDS,
     DOCUMENTS,

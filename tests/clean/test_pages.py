@@ -17,9 +17,9 @@ from clean import run
 from clean.document import Document, Dropped, Page, Result
 from clean.pages import fetched, in_tables, make
 from clean.reasons import Reason
+from corpus.commit import commit_table
 from corpus.layout import Store, open_corpus
 from corpus.manifest import read_manifest
-from corpus.runner import commit_table
 from corpus.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, part_of_id
 from corpus.tables import read_table, write_part
 from crawl import warc

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from clean import run as clean_run
+from corpus.commit import commit_table
 from corpus.demo.dump import compressed
 from corpus.layout import Store
 from corpus.manifest import read_manifest
-from corpus.runner import commit_table
 from corpus.schemas import PAGES, TABLES, part_of_id
 from corpus.tables import read_table, write_part
 from crawl import run as crawl_run

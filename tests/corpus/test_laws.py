@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 import toy
+from corpus.commit import commit_table
 from corpus.errors import FatalError
 from corpus.layout import Store
 from corpus.manifest import find_manifest
-from corpus.runner import commit_table
 from corpus.schemas import DOCUMENTS_DROPPED, TABLES, Table
 from corpus.tables import write_part
 

@@ -16,9 +16,9 @@ import pytest
 
 import toy
 from corpus import lock
+from corpus.commit import commit_table
 from corpus.errors import BusyError, LostLeaseError
 from corpus.layout import Store
-from corpus.runner import commit_table
 from corpus.schemas import LINKS
 
 

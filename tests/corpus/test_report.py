@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from corpus import report
+from corpus.commit import commit_table
 from corpus.layout import open_corpus
-from corpus.runner import commit_table
 from corpus.schemas import LINKS
 from corpus.tables import write_part
 

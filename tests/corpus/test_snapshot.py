@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from corpus.commit import commit_table
 from corpus.errors import InputError
 from corpus.layout import Store, open_corpus
 from corpus.manifest import Part
-from corpus.runner import commit_table
 from corpus.schemas import TOKENS
 from corpus.snapshot import (
     batches_up_to,

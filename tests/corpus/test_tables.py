@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from xxhash import xxh3_128_hexdigest
 
 import toy
+from corpus.commit import commit_table
 from corpus.errors import InputError, SchemaError
 from corpus.layout import Store
 from corpus.manifest import batches, find_manifest, fingerprint, read_manifest
-from corpus.runner import commit_table, earlier_batches
+from corpus.runner import earlier_batches
 from corpus.schemas import LINKS, SPANS, part_of, part_of_id
 from corpus.tables import ROW_GROUP_ROWS, find_row, iter_tables, locate_row, read_file, read_table, write_part
 

@@ -17,9 +17,9 @@ import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
 from corpus import cli
+from corpus.commit import commit_table
 from corpus.config import Section
 from corpus.layout import Store, open_corpus
-from corpus.runner import commit_table
 from corpus.schemas import LINKS, Table, part_of, part_of_id
 from corpus.step import Context, Exchange, Gather, Map, Output, Scattered
 from corpus.tables import write_part

@@ -20,8 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus.commit import commit_table
 from corpus.layout import Store, open_corpus
-from corpus.runner import commit_table
 from corpus.schemas import LINKS
 from corpus.tables import read_table, write_part
 from corpus.urls import registered_domain

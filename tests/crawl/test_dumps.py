@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 import zstandard
 
+from corpus.commit import commit_table
 from corpus.layout import Store
 from corpus.manifest import read_manifest
-from corpus.runner import commit_table
 from corpus.schemas import PAGES, part_of
 from corpus.tables import read_table, write_part
 from crawl import run

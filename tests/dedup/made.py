@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
+from corpus.commit import commit_table
 from corpus.layout import Store, open_corpus
-from corpus.runner import commit_table
 from corpus.schemas import DOCUMENTS, LINKS, part_of_id
 from corpus.tables import read_table, write_part
 from dedup import lsh, minhash, run, words

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
+from corpus.commit import commit_table
 from corpus.layout import Store, open_corpus
-from corpus.runner import commit_table
 from corpus.schemas import DOCUMENTS, LINKS, TOKENS, VERDICTS, part_of_id
 from corpus.snapshot import write_snapshot
 from corpus.tables import write_part
