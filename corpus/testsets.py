@@ -1,9 +1,10 @@
 """Evaluation sets with digests: dedup removes, and train scores, exactly the same files.
 
 Sets are named by file, by folder, or as `hf:<owner>/<name>` on the Hugging Face hub (`hub`). A set is a file: JSON lines,
-a JSON array, Parquet, or plain text, the first and last also as .gz, .bz2 or .zst. One record is an entry, a text file
-is one entry. An entry is a few passages: the strings of those fields that count. Which fields these are says
-a `testsets.toml` beside the files, or the defaults below say it by name:
+JSON, Parquet, or plain text, all but Parquet also as .gz, .bz2 or .zst. One record is an entry, a text file
+is one entry. A JSON file is an array of records, or an object that holds one (CoQA and SQuAD: `data`). An entry is a few
+passages: the strings of those fields that count. Which fields these are says a `testsets.toml` beside the files, or
+the defaults below say it by name:
 
     [boolq]                      # the set's name: the file's, without suffixes
     fields = ["query", "choices"]
@@ -19,6 +20,7 @@ import gzip
 import io
 import json
 import logging
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -64,12 +66,25 @@ FIELDS = (
         "endings",
         "choices",
     ),
-    *("options", "sol1", "sol2", "answer", "answers", "continuation", "completion", "target", "solution"),
+    *(
+        "highlights",
+        "options",
+        "sol1",
+        "sol2",
+        "answer",
+        "answers",
+        "continuation",
+        "completion",
+        "target",
+        "solution",
+    ),
     *("chain_of_thought", "rationale"),
 )
 """Fields that count where nothing else is said; those that a record does not have are passed over."""
 _RECORDS = (".jsonl", ".ndjson", ".json", ".parquet")
 _TEXT = (".txt", ".text", ".tokens")
+_TEXT_BY_NAME = re.compile(r"enwik8|text8|news\.en\.heldout-\d+-of-\d+|newstest\d+\.[a-z]+-[a-z]+\.tsv")
+"""Texts whose official names end otherwise."""
 _PACKED = (".gz", ".bz2", ".zst")
 
 
@@ -100,6 +115,8 @@ class TestSetFile:
         stat = self.path.stat()
         content = _file_digest(str(self.path), stat.st_size, stat.st_mtime_ns)
         chosen = self.settings.model_dump_json(exclude={"train"})
+        if self.settings.fields is None and _suffix(self.path) in _RECORDS:
+            chosen += " ".join(FIELDS)
         return xxh3_128(f"{self.name}\n{content}\n{chosen}".encode()).hexdigest()
 
 
@@ -128,7 +145,8 @@ def find_testsets(paths: Sequence[str]) -> list[TestSetFile]:
         for each in _sets_of(given):
             if each.name in found and found[each.name].path.resolve() != each.path.resolve():
                 raise InputError(
-                    f"test sets {found[each.name].path} and {each.path} are both named {each.name!r}; rename one of the files"
+                    f"test sets {found[each.name].path} and {each.path} are both named {each.name!r}; "
+                    "name the folder above both, which tells them apart, or rename one of the files"
                 )
             found[each.name] = each
     return [found[name] for name in sorted(found)]
@@ -248,8 +266,8 @@ def _records(path: Path, suffix: str | None) -> Iterator[Any]:
             yield from batch.to_pylist()
         return
     text = read_bytes(path).decode("utf-8")
-    if suffix == ".json" and text.lstrip().startswith("["):
-        yield from json.loads(text)
+    if suffix == ".json" and (whole := _whole_json(text)) is not None:
+        yield from whole
         return
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
@@ -257,6 +275,24 @@ def _records(path: Path, suffix: str | None) -> Iterator[Any]:
                 yield json.loads(line)
             except ValueError as error:
                 raise ValueError(f"line {number}: {error}") from error
+
+
+def _whole_json(text: str) -> list[Any] | None:
+    """The records of a JSON file: those of its array, or of the one array of objects in its object; None for JSON lines."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        if text.lstrip().startswith("["):
+            raise
+        return None
+    if isinstance(document, list):
+        return document
+    lists = [each for each in document.values() if _holds_objects(each)] if isinstance(document, dict) else []
+    return lists[0] if len(lists) == 1 else [document]
+
+
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
 
 
 def _strings(value: Any) -> Iterable[str]:
@@ -284,15 +320,18 @@ def _suffix(path: Path) -> str | None:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _PACKED:
         suffixes.pop()
-    return suffixes[-1] if suffixes and suffixes[-1] in _RECORDS + _TEXT else None
+    if suffixes and suffixes[-1] in _RECORDS + _TEXT:
+        return suffixes[-1]
+    return _TEXT[0] if _TEXT_BY_NAME.fullmatch(_unpacked_name(path)) else None
+
+
+def _unpacked_name(path: Path) -> str:
+    return path.name.rpartition(".")[0] if path.name.lower().endswith(_PACKED) else path.name
 
 
 def _stem(path: Path) -> str:
-    name = path.name
-    for suffixes in (_PACKED, _RECORDS + _TEXT):
-        if name.lower().endswith(suffixes):
-            name = name.rpartition(".")[0]
-    return name
+    name = _unpacked_name(path)
+    return name.rpartition(".")[0] if name.lower().endswith(_RECORDS + _TEXT) else name
 
 
 def read_bytes(path: Path) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 from corpus import officialsets
 from corpus.errors import InputError
 from corpus.officialsets import SETS, find_set, open_set
-from corpus.testsets import find_testsets
+from corpus.testsets import load_testsets
 
 REAL = {
     "lambada": "lambada_openai/lambada_test.jsonl.gz",
@@ -75,10 +75,24 @@ def test_every_set_says_what_it_is() -> None:
             assert len(bytes.fromhex(digits)) == hashlib.new(algorithm, usedforsecurity=False).digest_size
 
 
-def test_the_overlap_filter_reads_the_same_files(tmp_path: Path) -> None:
-    """A set that is scored is one that dedup knows by the same name."""
-    for official in SETS.values():
-        for file in official.files:
-            (tmp_path / f"{file}").write_text('{"text": "a"}\n')
-    names = {file.name for file in find_testsets([str(tmp_path)])}
-    assert {"lambada_test", "winograd_wsc", "hellaswag_val", "coqa-dev-v1.0", "ptb.test"} <= names
+RECORDS = {
+    "coqa": '{\n "version": "1.0",\n "data": [\n  {"source": "x", "story": "A b c.", "questions": []},\n  {"story": "D e."}\n ]\n}',
+    "lambada": '{"text": "A b c."}\n{"text": "D e."}\n',
+    "hellaswag": '{"ctx_a": "a", "ctx": "A b c.", "endings": []}\n{"ctx": "D e."}\n',
+    "wsc273": '{"context_options": ["A b", "c."], "gold": 1}\n{"context_options": ["D e."]}\n',
+    "cnn_dm": '{"article": "A b", "highlights": "c."}\n{"article": "D e."}\n',
+    "nq": '{"question": "A b", "answer": ["c."]}\n{"question": "D e."}\n',
+}
+
+
+@pytest.mark.parametrize("official", SETS.values(), ids=list(SETS))
+def test_the_overlap_filter_reads_every_scored_file(
+    tmp_path: Path, official: officialsets.OfficialSet
+) -> None:
+    for file in official.files:
+        folder = tmp_path / file
+        folder.mkdir()
+        (folder / file).write_text(RECORDS.get(official.name, "A b c.\nD e.\n"))
+        (testset,) = load_testsets([str(folder)])
+        assert " ".join(testset.texts).split() == ["A", "b", "c.", "D", "e."]
+        assert len(testset.entries) == (2 if official.name in RECORDS else 1)

@@ -32,8 +32,10 @@ ENTRIES = (("Who?", "a", "b"), ("Why?",))
         ("set.jsonl.bz2", bz2.compress(LINES.encode())),
         ("set.jsonl.zst", zstandard.compress(LINES.encode())),
         ("set.json", json.dumps(RECORDS).encode()),
+        ("set.json", json.dumps({"version": 1, "data": RECORDS}, indent=1).encode()),
+        ("set.json", LINES.encode()),
     ],
-    ids=["jsonl", "ndjson", "gz", "bz2", "zst", "json"],
+    ids=["jsonl", "ndjson", "gz", "bz2", "zst", "array", "object", "lines"],
 )
 def test_records_of_every_kind(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
@@ -82,6 +84,14 @@ def test_chosen_fields_count_and_show_in_the_digest(tmp_path: Path) -> None:
     assert load_testsets([str(tmp_path)])[0].digest not in (before.digest, after.digest)
 
 
+def test_digest_shows_other_usual_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "set.jsonl").write_text(LINES)
+    (file,) = find_testsets([str(tmp_path)])
+    before = file.digest
+    monkeypatch.setattr("corpus.testsets.FIELDS", ("question",))
+    assert file.digest != before
+
+
 def test_digest_does_not_depend_on_where_the_file_lies(tmp_path: Path) -> None:
     digests = []
     for folder in ("one", "two"):
@@ -109,6 +119,8 @@ def test_training_split_is_no_set_of_its_own(tmp_path: Path) -> None:
         ({"set.jsonl": '{"unheard_of": "x"}\n'}, "unheard_of"),
         ({"set.jsonl": "\n"}, "no entry"),
         ({"set.jsonl": "3\n"}, "an entry is int"),
+        ({"set.json": "[1,"}, "cannot be read"),
+        ({"set.json": '{\n"a": '}, "line 1"),
         ({"set.jsonl.gz": "not gzip"}, "cannot be read"),
         ({"set.parquet": "not parquet"}, "cannot be read"),
         ({"set.txt": "x", "testsets.toml": "[other]\n"}, "names no file"),
