@@ -100,9 +100,8 @@ def _bars(name: str, manifest: Manifest) -> Iterable[Bar]:
     counts = Counter({reason: count for reason, count in manifest.counts.items() if ":" not in reason})
     if name == "links":
         kept = counts.pop("kept", 0)
-        again = [(reason, counts.pop(reason)) for reason in ("seen_before",) if counts.get(reason)]
         yield Bar("submissions read", int(manifest.details.get("rows_read", 0)), _most(counts))
-        yield Bar("link submissions kept", kept, again)
+        yield Bar("link submissions kept", kept, [])
         yield Bar("distinct links", manifest.rows, [])
     elif name == "pages":
         fetched = counts.pop("fetched", 0)

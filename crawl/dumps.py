@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,7 @@ from crawl import containers, grouping, links, memory, retry
 from crawl.config import CrawlConfig
 from crawl.maturity import ImmatureScoresError, ScoreStatistics, immature_among
 from crawl.outcomes import Reason
+from crawl.rules import Fate
 
 OPTION = "--dumps"
 BYTES_PER_PART = 64 << 20
@@ -133,16 +135,21 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
             _compare_scores(context)  # once for the batch, before anything of it is committed
         grouped, counts = grouping.group(submissions, config.links)
         seen = _seen(context, earlier, index, config.links.retry_failed)
-        new = grouped.filter(pc.invert(pc.is_in(grouped["doc_id"], seen)))
-        if grouped.num_rows > new.num_rows:
-            counts["seen_before"] += grouped.num_rows - new.num_rows
+        new = _left(grouped, pc.is_in(grouped["doc_id"], seen), "seen_before", counts)
         listed = forgotten.mask(new["doc_id"], new["domain"], new["url"])
-        if pc.any(listed).as_py():
-            counts["taken_down"] += pc.sum(listed).as_py()
-            new = new.filter(pc.invert(listed))
-        return Output({"links": new}, counts)
+        return Output({"links": _left(new, listed, "taken_down", counts)}, counts)
 
     return reduce
+
+
+def _left(pages: pa.Table, leaving: Any, fate: str, counts: Counter[str]) -> pa.Table:
+    """`pages` without those that leave; their submissions move from `kept` to `fate`, so that counters still add up."""
+    gone = pc.sum(pages.filter(leaving)["num_submissions"]).as_py()
+    if not gone:
+        return pages
+    counts[fate] += gone
+    counts[Fate.KEPT.value] -= gone
+    return pages.filter(pc.invert(leaving))
 
 
 def _seen(context: Context, earlier: Sequence[str], index: int, retry_failed: bool) -> pa.Array:

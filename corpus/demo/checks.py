@@ -308,7 +308,7 @@ def wrong_counts(rows: Rows, dump: DumpExpectation) -> list[str]:
     """Counters of the links stage that differ from what was written."""
     return [
         f"dump rows {fate}: counted {rows.link_counts.get(fate, 0):,}, written {count:,}"
-        for fate, count in dump.counts.items()
+        for fate, count in dump.counts_behind_the_first.items()
         if rows.link_counts.get(fate, 0) != count
     ]
 

@@ -68,6 +68,12 @@ class DumpExpectation:
     """Pages of `links` that an earlier dump links as well."""
 
     @property
+    def counts_behind_the_first(self) -> dict[str, int]:
+        """`counts` where the earlier dump is a batch before: submissions of pages seen there are not kept again."""
+        seen = sum(self.links[url].num_submissions for url in self.seen)
+        return self.counts | ({"kept": self.counts["kept"] - seen, "seen_before": seen} if seen else {})
+
+    @property
     def num_rows(self) -> int:
         """Lines of the dump."""
         return sum(self.counts.values())

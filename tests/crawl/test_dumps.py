@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import zstandard
 
+from corpus import forget
 from corpus.commit import commit_table
 from corpus.layout import Store
 from corpus.manifest import read_manifest
@@ -95,6 +96,18 @@ def test_a_page_is_linked_again_only_where_its_failure_may_pass_and_the_config_a
     assert _urls(other, "third") == set()
 
 
+def test_counters_add_up_to_the_rows_when_pages_were_seen_before(tmp_path: Path, corpus: Store) -> None:
+    """What an earlier batch has, or a take-down forbids, takes all of its submissions along."""
+    dumps = [_dump(tmp_path / f"RS_{n}", [5] * n, first_id=n * 100) for n in (2, 4, 6)]
+    assert _links(corpus, "first", dumps[:1]) == 0
+    assert forget.main([corpus.root, "--url", _url(3)]) == 0
+    assert _links(corpus, "second", dumps) == 0
+    manifest = read_manifest(corpus, "links", "second")
+    assert manifest.counts == {"kept": 4, "seen_before": 6, "taken_down": 2}
+    assert sum(manifest.counts.values()) == manifest.details["rows_read"] == 12
+    assert _urls(corpus, "second") == {_url(2), _url(4), _url(5)}
+
+
 def test_the_plan_and_the_comparison_are_printed_whether_links_are_new_or_not(
     tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,9 +150,9 @@ def _url(number: int) -> str:
     return f"http://s{number}.test/page"
 
 
-def _dump(path: Path, scores: list[int], **parameters: Any) -> Path:
+def _dump(path: Path, scores: list[int], first_id: int = 0, **parameters: Any) -> Path:
     rows = [
-        {"id": f"a{n:x}", "url": _url(n), "score": score, "is_self": False, "over_18": False, "subreddit": "s",
+        {"id": f"a{first_id + n:x}", "url": _url(n), "score": score, "is_self": False, "over_18": False, "subreddit": "s",
          "title": "t", "created_utc": 1_400_000_000}
         for n, score in enumerate(scores)
     ]  # fmt: skip
