@@ -9,6 +9,8 @@ damage the last chunk is gone through again byte by byte.
 from __future__ import annotations
 
 import bz2
+import contextlib
+import io
 import lzma
 import re
 import zlib
@@ -319,9 +321,17 @@ def _behind(chunks: Iterator[bytes], skipped: int) -> Iterator[bytes]:
 
 
 def memory_bytes(raw: BinaryIO) -> int:
-    """What reading `raw` may take: the window of its first frame and FIXED_MEMORY_BYTES. Moves the position of `raw`."""
+    """What reading `raw` (seekable, at its beginning) may take: the window of its first frame and FIXED_MEMORY_BYTES.
+
+    Frames that hold no content (pzstd begins with one) are passed over; further frames are taken to be like the first. A
+    header that is cut off or damaged asks for nothing: whoever reads the file says so, and keeps what it holds.
+    """
     head = _read_exactly(raw, HEAD_BYTES)
+    while SKIPPABLE_MAGIC.match(head) and len(head) >= 8:
+        raw.seek(int.from_bytes(head[4:8], "little") - len(head) + 8, io.SEEK_CUR)
+        head = _read_exactly(raw, HEAD_BYTES)
+    window = 0
     if head.startswith(ZSTD_MAGIC):
-        window = zstandard.get_frame_parameters(head).window_size
-        return min(window, MAX_WINDOW_BYTES) + FIXED_MEMORY_BYTES
-    return FIXED_MEMORY_BYTES
+        with contextlib.suppress(zstandard.ZstdError):
+            window = min(zstandard.get_frame_parameters(head).window_size, MAX_WINDOW_BYTES)
+    return window + FIXED_MEMORY_BYTES

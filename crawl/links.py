@@ -40,6 +40,12 @@ BATCH_ROWS = 50_000
 LAG_SAMPLE = 1024
 """Every so manieth row tells its retrieval lag, and of the first ones every sixteenth."""
 
+KNOWS_WHERE = (
+    Fate.KEPT, Fate.SELF_POST, Fate.INTERNAL, Fate.MEDIA_HOST, Fate.WIKIPEDIA, Fate.BLOCKED_HOST, Fate.FILE_TYPE,
+    Fate.URL_TOO_LONG, Fate.BAD_URL, Fate.NOT_HTTP, Fate.PROMOTED, Fate.OVER_18,
+)  # fmt: skip
+"""Fates of rows that say what they link to, or that they are no comments: some row of any submission dump has one."""
+
 MAX_SCORE = (1 << 31) - 1
 MAX_CREATED_S = 1 << 32
 
@@ -168,11 +174,16 @@ def read_dump(
 
 
 def _require_a_dump(name: str, fates: Counter[str]) -> None:
-    """Refuse a file whose rows are mostly no JSON: a web page saved under a dump's name, a table of another kind."""
+    """Refuse a file of another kind: a web page saved under a dump's name, a table, a dump of comments."""
     bad, total = fates[Fate.BAD_JSON], fates.total()
-    if total >= 100 and bad * 2 > total:
+    if bad and (bad + fates[Fate.BLANK] == total or (total >= 100 and bad * 2 > total)):
         raise InputError(
             f"{name}: {bad:,} of {total:,} rows are no JSON objects; expected a Reddit submission dump, one object a line"
+        )
+    if fates[Fate.NO_URL] >= 100 and not any(fates[fate] for fate in KNOWS_WHERE):
+        raise InputError(
+            f"{name}: none of {total:,} rows has a URL or is a self post; expected a Reddit submission dump (RS_...), "
+            "not one of comments (RC_...)"
         )
 
 

@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 import xxhash
 
 from corpus.errors import ConfigError
-from corpus.urls import HOST_CACHE_SIZE, host_identity
+from corpus.urls import HOST_CACHE_SIZE, UrlProblem, host_identity, target
 
 
 class Fate(StrEnum):
@@ -73,7 +73,7 @@ class Fate(StrEnum):
     FILE_TYPE = "file_type"
     """The path ends like a file that is no page."""
     KEPT = "kept"
-    """A link submission."""
+    """A submission of a page that is linked."""
 
 
 class Preset(StrEnum):
@@ -264,18 +264,19 @@ def _digest(hosts: Mapping[str, Fate], extensions: list[str], subreddits: list[s
 
 
 def read_hosts(path: str) -> tuple[str, ...]:
-    """The hosts of a block list: one a line, `#` begins a comment; a host stands for all below it.
+    """The hosts of a block list as URLs have them: one a line, `#` begins a comment; a host stands for all below it.
 
     Raises: ConfigError naming file, line and value where a line is no host name.
     """
     hosts = []
     for number, line in _lines(path):
-        host = line.lower().removeprefix("*.").strip(".")
-        if not re.fullmatch(r"[^\s/:@?#]+", host):
+        host = line.removeprefix("*.").strip(".")
+        page = target(f"http://{host}/") if re.fullmatch(r"[^\s/:@?#]+", host) else UrlProblem.BAD_URL
+        if isinstance(page, UrlProblem):
             raise ConfigError(
                 f"{path}:{number}: {line!r} is no host name; write one per line, as example.com"
             )
-        hosts.append(host_identity(host.encode("idna").decode() if not host.isascii() else host).key)
+        hosts.append(host_identity(page.host).key)
     return tuple(sorted(set(hosts)))
 
 

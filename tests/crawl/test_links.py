@@ -358,8 +358,17 @@ def test_lags_are_known_where_the_era_tells_them(era: eras.Era, config: LinksCon
 def test_another_kind_of_file_is_refused(config: LinksConfig) -> None:
     with pytest.raises(InputError, match="no JSON objects"):
         _read(b"<html>\n" * 200, config)
+    with pytest.raises(InputError, match="3 of 4 rows are no JSON objects"):
+        _read(b"<html>\n\n<p>404\n</html>\n", config)
     with pytest.raises(InputError, match="not a dump"):
         _read(b"PK\x03\x04\x00", config)
+    assert _read(b"<html>\n" + _line({}), config)[1] == {"bad_json": 1, "kept": 1}
+    comments = [
+        {"id": f"c{n}", "body": "I agree", "link_id": "t3_a", "score": n % 5, "subreddit": "news", "created_utc": n + 1}
+        for n in range(300)
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="not one of comments"):
+        _read(b"\n".join(json.dumps(comment).encode() for comment in comments), config)
 
 
 def test_an_empty_dump_has_no_links() -> None:

@@ -81,7 +81,8 @@ def test_file_types_are_told_by_the_last_segment(path: str, is_file: bool) -> No
 def test_block_lists_come_from_files(tmp_path: Path) -> None:
     hosts, subreddits = tmp_path / "hosts.txt", tmp_path / "subreddits.txt"
     hosts.write_text(
-        "# shops\nwww.Shop.example\n\n*.ads.example.org # all of them\nmünchen.example\nimgur.com\n", "utf-8"
+        "# shops\nwww.Shop.example\n\n*.ads.example.org # all of them\nmünchen.example\nstraße.example\nimgur.com\n",
+        "utf-8",
     )
     subreddits.write_text("r/BadCompany\n/r/other/\nthird\n", "utf-8")
     rules = Rules(Preset.WEBTEXT, read_hosts(str(hosts)), read_subreddits(str(subreddits)))
@@ -91,6 +92,7 @@ def test_block_lists_come_from_files(tmp_path: Path) -> None:
         "x.ads.example.org",
         "ads.example.org",
         "xn--mnchen-3ya.example",
+        "xn--strae-oqa.example",  # as browsers have it, not the older standard's strasse.example
     ):
         assert rules.judge_host(host) is Fate.BLOCKED_HOST
     assert rules.judge_host("example.org") is None
@@ -119,6 +121,10 @@ def test_bad_block_lists_are_refused_with_the_line(tmp_path: Path) -> None:
     path.write_text("good.example\nhttp://bad.example/\n", "utf-8")
     with pytest.raises(ConfigError, match=r"list\.txt:2: 'http://bad\.example/'"):
         read_hosts(str(path))
+    for name in ("ü..example", "a..example", "[::1]", "*.", "xn--a.example", "10.0.0.256"):
+        path.write_text(name, "utf-8")
+        with pytest.raises(ConfigError, match="is no host name"):
+            read_hosts(str(path))
     path.write_text("r/two words\n", "utf-8")
     with pytest.raises(ConfigError, match=r"list\.txt:1: 'r/two words'"):
         read_subreddits(str(path))
