@@ -124,7 +124,8 @@ def _parse(data: bytes, where: str) -> Manifest:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
         raise SchemaError(
-            f"{where}: not a manifest of this version ({error.errors()[0]['msg']}); rebuild the batch"
+            f"{where}: not a manifest of this version ({error.errors()[0]['msg']}); restore the file, or remove it and "
+            "run the stage again: parts are made anew"
         ) from error
 
 
@@ -140,6 +141,20 @@ def read_manifest(store: Store, table: str, batch: str) -> Manifest:
             f"{store.root}: table {table} has no committed batch {batch!r}; run `python -m {door} --corpus {store.root} --batch {batch}` first"
         )
     return manifest
+
+
+def mend(store: Store, path: str) -> str:
+    """What to do about a part (its path below the corpus) that is missing or damaged: the end of an error's line."""
+    table, batch, *_ = path.split("/")
+    if table == "pages":
+        return "restore the file from a copy; a crawl cannot be repeated"
+    door = DOORS.get(table)
+    if door is None:
+        return "restore the file, or run the stage that made it again with --rebuild"
+    return (
+        f"restore the file, or make it again by `python -m {door} --corpus {store.root} --batch {batch} --rebuild` "
+        "with the settings of then"
+    )
 
 
 def batches(store: Store, table: str) -> list[Manifest]:

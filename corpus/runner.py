@@ -16,6 +16,7 @@ from typing import Any
 
 from corpus import progress
 from corpus.commit import commit_table
+from corpus.digests import find_damage
 from corpus.errors import FatalError, InputError, PartitionError, RetryableError
 from corpus.executor import Executor, Outcome, Status, TaskFunction
 from corpus.layout import Store
@@ -84,13 +85,14 @@ def run_steps(run: Run, steps: Sequence[AnyStep]) -> StageResult:
     plan = _plan(run, steps)
     kept = [(planned, table) for planned in plan for table in planned.step.writes if not table.scratch]
     standing = {table.name: find_manifest(run.store, table.name, run.batch) for _, table in kept}
-    if all(_matches(standing[table.name], planned) for planned, table in kept):
+    damaged = _damaged(run, kept) if run.rebuild else frozenset()
+    if not damaged and all(_matches(standing[table.name], planned) for planned, table in kept):
         return StageResult(True, _summary(m for m in standing.values() if m is not None))
     if not run.rebuild:
         for planned, table in kept:
             _refuse_other(run, planned, standing[table.name])
     for planned in plan:
-        _run_step(run, planned)
+        _run_step(run, planned, again=planned.step.name in damaged)
     manifests = [read_manifest(run.store, table.name, run.batch) for _, table in kept]
     _clean_up(run, plan)
     return StageResult(False, _summary(manifests))
@@ -203,6 +205,22 @@ def _matches(manifest: Manifest | None, planned: _Planned) -> bool:
     return manifest is not None and manifest.fingerprint == planned.fingerprint
 
 
+def _damaged(run: Run, kept: Sequence[tuple[_Planned, Table]]) -> frozenset[str]:
+    """Names of steps whose committed tables would stand, but for files that are missing or hold other bytes."""
+    found = set()
+    for planned, table in kept:
+        folder = table.folder(run.batch)
+        manifest = find_manifest_in(run.store, folder)
+        if manifest is None or not planned.step.repeatable or not _matches(manifest, planned):
+            continue
+        for part in manifest.parts:
+            if (damage := find_damage(run.store, folder, part)) is not None:
+                log.warning("%s: made again", damage)
+                found.add(planned.step.name)
+                break
+    return frozenset(found)
+
+
 def _refuse_other(run: Run, planned: _Planned, manifest: Manifest | None) -> None:
     """Raise when a committed table was made differently, saying what differs and how to make it new."""
     if manifest is None or manifest.fingerprint == planned.fingerprint:
@@ -247,10 +265,12 @@ def _differences(ours: Any, theirs: Any, prefix: str = "") -> list[tuple[str, An
     return [] if ours == theirs else [(prefix, ours, theirs)]
 
 
-def _run_step(run: Run, planned: _Planned) -> None:
-    """Run what is missing of one step and commit its tables."""
+def _run_step(run: Run, planned: _Planned, *, again: bool) -> None:
+    """Run what is missing of one step and commit its tables; with `again` also where they stand."""
     step = planned.step
-    if all(_matches(find_manifest_in(run.store, table.folder(run.batch)), planned) for table in step.writes):
+    if not again and all(
+        _matches(find_manifest_in(run.store, table.folder(run.batch)), planned) for table in step.writes
+    ):
         return
     started = time.monotonic()
     for table in step.writes:
@@ -400,11 +420,17 @@ def _folder(run: Run, planned: _Planned) -> str:
 
 
 def _generation(run: Run, planned: _Planned) -> str:
-    """Part names of a rebuild differ from those it replaces, which stay readable until the commit."""
+    """Part names of a rebuild differ from those it replaces, which stay readable until the commit.
+
+    A damaged part is made again under the name that it has.
+    """
     for table in planned.step.writes:
         manifest = find_manifest_in(run.store, table.folder(run.batch))
-        if manifest is not None and manifest.fingerprint != planned.fingerprint:
-            return planned.fingerprint[:12]
+        if manifest is None:
+            continue
+        mark = planned.fingerprint[:12]
+        if manifest.fingerprint != planned.fingerprint or any(mark in part.file for part in manifest.parts):
+            return mark
     return ""
 
 

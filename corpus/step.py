@@ -95,6 +95,8 @@ class Step:
     """Fields of the stage's config that this step's bytes depend on: they enter the fingerprint."""
     revision: int = 1
     """Raised when the same config and input give other bytes than before."""
+    repeatable: bool = True
+    """Whether the same inputs give the same bytes at any time, so that `--rebuild` may replace a damaged part."""
     depends: Depends = no_further_inputs
     """Inputs beside the tables read: earlier batches, files outside the corpus."""
 

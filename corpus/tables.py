@@ -18,7 +18,7 @@ from xxhash import xxh3_128
 
 from corpus.errors import SchemaError
 from corpus.layout import Store, table_dir
-from corpus.manifest import Manifest, Part, read_manifest
+from corpus.manifest import Manifest, Part, mend, read_manifest
 from corpus.schemas import Table, part_of_id
 
 ROW_GROUP_ROWS = 4096
@@ -182,10 +182,10 @@ def iter_tables(store: Store, path: str, columns: Sequence[str] | None = None) -
                 yield file.read_row_group(index, columns=names, use_threads=False)
     except FileNotFoundError as error:
         raise SchemaError(
-            f"{store.root}/{path}: the manifest names this part and it is missing; rebuild the batch"
+            f"{store.root}/{path}: the manifest names this part and it is missing; {mend(store, path)}"
         ) from error
     except pa.ArrowInvalid as error:
-        raise SchemaError(f"{store.root}/{path}: damaged Parquet ({error}); rebuild the batch") from error
+        raise SchemaError(f"{store.root}/{path}: damaged Parquet ({error}); {mend(store, path)}") from error
 
 
 def read_part(

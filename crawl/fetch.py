@@ -323,6 +323,7 @@ STEPS = (
         name="crawl/pages",
         reads=SETTLED,
         writes=(PAGES,),
+        repeatable=False,
         sections=("fetch_identity",),
         scattered=PAGES.schema,
         load_scatter=_load_regroup,

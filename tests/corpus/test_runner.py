@@ -21,7 +21,7 @@ from corpus.errors import BusyError, FatalError, InputError, PartitionError, Sch
 from corpus.executor import PoolExecutor, SerialExecutor, open_executor
 from corpus.layout import Store
 from corpus.lock import hold
-from corpus.manifest import find_manifest
+from corpus.manifest import find_manifest, read_manifest
 from corpus.runner import Run, StageResult, run_steps
 
 REPOSITORY = Path(__file__).parents[2]
@@ -233,6 +233,25 @@ def test_missing_part_is_an_error_and_an_empty_batch_is_not(tmp_path: Path) -> N
     empty = toy.make_corpus(str(tmp_path / "e"), num_rows=0)
     assert run_toy(empty).counts["rows"]["rows"] == 0
     assert len(toy.committed_bytes(empty)) == 15
+
+
+@pytest.mark.parametrize("made_by_rebuild", [False, True])
+def test_rebuild_makes_damaged_parts_again_and_nothing_else(tmp_path: Path, made_by_rebuild: bool) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    run_toy(store, least=22)
+    if made_by_rebuild:
+        run_toy(store, rebuild=True)
+    settings = {} if made_by_rebuild else {"least": 22}
+    whole = toy.committed_bytes(store)
+    assert run_toy(store, rebuild=True, **settings).up_to_date, "--rebuild alone is no reason"
+    parts = [part.file for part in read_manifest(store, "rows", "b").parts]
+    (tmp_path / "rows/b" / parts[3]).unlink()
+    flipped = bytearray((tmp_path / "rows/b" / parts[1]).read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    (tmp_path / "rows/b" / parts[1]).write_bytes(flipped)
+    assert run_toy(store, **settings).up_to_date, "without being asked nobody reads what stands"
+    assert not run_toy(store, rebuild=True, **settings).up_to_date
+    assert toy.committed_bytes(store) == whole
 
 
 def test_missing_input_names_the_door(tmp_path: Path) -> None:
