@@ -35,7 +35,7 @@ from train.distributed import World
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 RECORD = "checkpoint.json"
 
 
@@ -123,6 +123,13 @@ class Checkpoints:
                 lambda: _write_tensors(tensors, scratch, world), path, scratch, step, record, world, keep_last
             )
 
+    def amend(self, checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:
+        """Say more of a committed checkpoint whose tensors stay as they are."""
+        confirm(self.store)
+        record = {**checkpoint.record, **values}
+        self.store.write_json(f"{checkpoint.path}/{RECORD}", record)
+        return Checkpoint(checkpoint.path, record)
+
     def begin(
         self,
         step: int,
@@ -175,7 +182,7 @@ class Checkpoints:
             ) from error
         world.barrier()
         if world.is_main:
-            self._prune(keep_last)
+            self._prune(step, keep_last)
         return Checkpoint(path, document)
 
     def damage(self, checkpoint: Checkpoint) -> str | None:
@@ -225,8 +232,9 @@ class Checkpoints:
         with file.open("rb") as source, self.store.open_output(path) as target:
             shutil.copyfileobj(source, target, 1 << 22)
 
-    def _prune(self, keep_last: int) -> None:
-        found = self.all()
+    def _prune(self, step: int, keep_last: int) -> None:
+        """Those of later steps are damaged, or the run would have gone on from them: they take nobody's place."""
+        found = [checkpoint for checkpoint in self.all() if checkpoint.step <= step]
         kept = {checkpoint.path for checkpoint in found[-keep_last:]}
         lowest = best(found)
         if lowest is not None:

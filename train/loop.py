@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,8 +107,10 @@ class Trainer:
         self._stopping = 0
         self._step_s = math.inf
         self._pending: PendingSave | None = None
-        self._saved_step: int | None = None
+        self._saved: Checkpoint | None = None
         self._evaluated_step: int | None = None
+        self._losses: list[float] = []
+        """Of the steps since the last line of metrics.jsonl."""
 
     def resume(self) -> bool:
         """Continue after the newest whole checkpoint; False when there is none.
@@ -134,7 +137,8 @@ class Trainer:
         record = found.record
         self.job.stream.load_state_dict(record["stream"])
         self.watch.restore(**record["watch"])
-        self.step = self._saved_step = found.step
+        self._losses = list(record["losses"])
+        self._saved, self.step = found, found.step
         self.elapsed_s = float(record["elapsed_s"])
         self.best_val_loss = record["best_val_loss"] if record["best_val_loss"] is not None else math.inf
         if record["validation"] is not None:
@@ -148,7 +152,9 @@ class Trainer:
         """
         runtime = self.job.config.runtime
         checkpoint_interval = runtime.checkpoint_interval or self.eval_interval
-        self.world.main_does(lambda: self.folder.open_metrics(self.step, open_boards(self.folder, runtime)))
+        self.world.main_does(
+            lambda: self.folder.open_metrics(self._stands, open_boards(self.folder, runtime))
+        )
         self._started = time.monotonic()
         with StopSignal() as stop:
             try:
@@ -167,6 +173,8 @@ class Trainer:
         meter = self._meter()
         if self._evaluation_due():
             meter.pause(lambda: self._evaluate(stop))
+            if self._saved is not None:
+                meter.pause(self._save)  # a signal had cut that evaluation off: the checkpoint lacks it
         while self.step < self.num_steps:
             self._train_step(stop, meter)
             if self._evaluation_due():
@@ -176,6 +184,12 @@ class Trainer:
             if self._stopping:
                 raise StoppedError
         self._finish_save()
+
+    def _stands(self, line: Mapping[str, Any]) -> bool:
+        """Whether a line of metrics.jsonl belongs to what the run goes on from; the others are made again."""
+        if line["step"] > self.step:
+            return False
+        return "val_loss" not in line or line["step"] < self.step or self._evaluated_step == self.step
 
     def _meter(self) -> Meter:
         config = self.job.config.runtime
@@ -224,7 +238,9 @@ class Trainer:
                 optimizer.step()
         self._forget_gradients()
         self.step += 1
-        meter.add(mean if updated else None, num_tokens)
+        meter.add(num_tokens)
+        if updated:
+            self._losses.append(mean)
         self._log_step(meter, norm, frac)
 
     def _reduce(self, loss: Tensor, seconds: float, stop: StopSignal) -> float:
@@ -280,16 +296,18 @@ class Trainer:
         documents = self._documents(position)
         named = f"{', '.join(documents[:5])}{', ...' if len(documents) > 5 else ''}"
         about = f"step {self.step}: {reason}; the batch has {len(documents)} documents ({named}): see corpus.explain"
+        if self.world.is_main:
+            self.folder.log(step=self.step + 1, **{action: reason}, documents=documents)
         if action == "stop":
             self._finish_save(quiet=True)
+            last = f"step {self._saved.step}" if self._saved else "none"
             raise FatalError(
-                f"{about}. Stopped before the update, last checkpoint: step {self._saved_step}; go on without such batches with "
+                f"{about}. Stopped before the update, last checkpoint: {last}; go on without such batches with "
                 "--set train.divergence.on_nan=skip --set train.divergence.on_spike=skip, or begin a run with a lower "
                 "train.optimizer.learning_rate"
             )
         if self.world.is_main:
             log.warning("%s%s", about, "; skipped" if action == "skip" else "")
-            self.folder.log(step=self.step + 1, **{action: reason}, documents=documents[:100])
         return action == "warn"
 
     def _documents(self, position: dict[str, int | str]) -> list[str]:
@@ -305,13 +323,16 @@ class Trainer:
         return list(ids)
 
     def _log_step(self, meter: Meter, norm: float, frac: float) -> None:
-        due = self.step % self.job.config.runtime.log_interval == 0 or self.step == self.num_steps
-        if not (due and self.world.is_main):
+        if self.step % self.job.config.runtime.log_interval and self.step < self.num_steps:
             return
-        line = meter.line(self.step)
-        if line["loss"] is not None:
+        loss = statistics.fmean(self._losses) if self._losses else None
+        self._losses.clear()
+        if not self.world.is_main:
+            return
+        speed = meter.line(self.step, loss)
+        if loss is not None:
             rate = frac * self.job.config.resolved_learning_rate
-            self.folder.log(step=self.step, learning_rate=rate, grad_norm=norm, **line)
+            self.folder.log(step=self.step, loss=loss, learning_rate=rate, grad_norm=norm, **speed)
 
     def _forget_gradients(self) -> None:
         for optimizer in self.optimizers:
@@ -354,21 +375,12 @@ class Trainer:
     def _save(self, *, wait: bool = False) -> None:
         """Commit a checkpoint of this step, once; the one before it is finished first."""
         self._finish_save()
-        if self._saved_step == self.step:
+        record = self._record()
+        saved = self._saved
+        if saved is not None and saved.step == self.step:
+            if saved.record["val_loss"] != record["val_loss"]:
+                self._saved = self.world.main_does(lambda: self.checkpoints.amend(saved, record))
             return
-        evaluated = self.val_loss if self._evaluated_step == self.step else None
-        record = {
-            **self.job.record,
-            "tokens": self.step * self.batch_size * self.job.shape.block_size,
-            "num_steps": self.num_steps,
-            "seed": self.job.config.seed,
-            "stream": self.job.stream.state_dict(),
-            "watch": self.watch.state(),
-            "validation": vars(evaluated) if evaluated else None,
-            "val_loss": evaluated.nats_per_token if evaluated else None,
-            "best_val_loss": self.best_val_loss if math.isfinite(self.best_val_loss) else None,
-            "elapsed_s": self._elapsed(),
-        }
         runtime = self.job.config.runtime
         tensors = state_tensors(self.model, self.optimizers)
         if runtime.async_checkpoints and not wait:
@@ -376,9 +388,26 @@ class Trainer:
                 self.step, tensors, record, self.world, keep_last=runtime.keep_last
             )
         else:
-            self._saved(
+            self._committed(
                 self.checkpoints.save(self.step, tensors, record, self.world, keep_last=runtime.keep_last)
             )
+
+    def _record(self) -> dict[str, Any]:
+        """What a checkpoint of this moment says beside its tensors."""
+        evaluated = self.val_loss if self._evaluated_step == self.step else None
+        return {
+            **self.job.record,
+            "tokens": self.step * self.batch_size * self.job.shape.block_size,
+            "num_steps": self.num_steps,
+            "seed": self.job.config.seed,
+            "stream": self.job.stream.state_dict(),
+            "watch": self.watch.state(),
+            "losses": list(self._losses),
+            "validation": vars(evaluated) if evaluated else None,
+            "val_loss": evaluated.nats_per_token if evaluated else None,
+            "best_val_loss": self.best_val_loss if math.isfinite(self.best_val_loss) else None,
+            "elapsed_s": self._elapsed(),
+        }
 
     def _finish_save(self, *, quiet: bool = False) -> None:
         """Wait for the checkpoint being written. Raises: FatalError when it failed; `quiet` (on the way out) says so only."""
@@ -386,14 +415,14 @@ class Trainer:
         if pending is None:
             return
         try:
-            self._saved(pending.wait())
+            self._committed(pending.wait())
         except Exception:
             if not quiet:
                 raise
             log.exception("the checkpoint of step %d was not written", pending.step)
 
-    def _saved(self, checkpoint: Checkpoint) -> None:
-        self._saved_step = checkpoint.step
+    def _committed(self, checkpoint: Checkpoint) -> None:
+        self._saved = checkpoint
         log.info("checkpoint after step %d", checkpoint.step)
         self.job.after_checkpoint({"step": checkpoint.step, "val_loss": checkpoint.record["val_loss"]})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from corpus.progress import duration
 from train.distributed import Peak
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Meter:
-    """Loss and speed since the last line."""
+    """Speed since the last line."""
 
     def __init__(
         self, *, num_steps: int, flops_per_token: int, peak: Peak, devices: int, progress_interval_s: float
@@ -27,16 +27,13 @@ class Meter:
         self.devices = devices
         self.progress_interval_s = progress_interval_s
         self._since = self._last_line = time.monotonic()
-        self._losses: list[float] = []
         self._steps = 0
         self._tokens = 0
 
-    def add(self, loss: float | None, num_tokens: int) -> None:
-        """One step is done; None: without an update."""
+    def add(self, num_tokens: int) -> None:
+        """One step is done."""
         self._steps += 1
         self._tokens += num_tokens
-        if loss is not None:
-            self._losses.append(loss)
 
     def pause(self, action: Callable[[], T]) -> T:
         """Do something that is not training: its time counts in no rate."""
@@ -45,13 +42,12 @@ class Meter:
         self._since += time.monotonic() - started
         return result
 
-    def line(self, step: int) -> dict[str, Any]:
-        """What metrics.jsonl says after `step` of the steps since the last call; a progress line where one is due."""
+    def line(self, step: int, loss: float | None) -> dict[str, float]:
+        """What metrics.jsonl says after `step` of the speed since the last call; a progress line, with `loss`, where one is due."""
         now = time.monotonic()
         seconds = max(1e-9, now - self._since)
         rate = self._tokens / seconds
         mfu = rate * self.flops_per_token / (self.peak.flops * self.devices)
-        loss = sum(self._losses) / len(self._losses) if self._losses else None
         if now - self._last_line >= self.progress_interval_s and loss is not None:
             self._last_line = now
             eta = duration((self.num_steps - step) * seconds / self._steps)
@@ -60,5 +56,5 @@ class Meter:
                 step, self.num_steps, loss, f"{rate:,.0f}", 100 * mfu, self.peak.flops * self.devices / 1e12,
                 self.peak.source, eta,
             )  # fmt: skip
-        self._losses, self._tokens, self._steps, self._since = [], 0, 0, now
-        return {"loss": loss, "tokens_per_s": round(rate, 1), "mfu": round(mfu, 4)}
+        self._tokens, self._steps, self._since = 0, 0, now
+        return {"tokens_per_s": round(rate, 1), "mfu": round(mfu, 4)}

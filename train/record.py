@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,14 +87,15 @@ class RunFolder:
         for folder in ("checkpoints", "samples", "tensorboard"):
             self.store.delete_dir(f"{self.path}/{folder}")
 
-    def open_metrics(self, step: int, boards: Sequence[Board] = ()) -> None:
-        """Continue metrics.jsonl after `step`: lines of later steps, which are about to be made again, go."""
+    def open_metrics(self, stands: Callable[[Mapping[str, Any]], bool], boards: Sequence[Board] = ()) -> None:
+        """Continue metrics.jsonl: lines that do not stand, which are about to be made again, go."""
         path = f"{self.path}/metrics.jsonl"
         try:
             old = self.store.read_bytes(path).decode().splitlines()
         except FileNotFoundError:
             old = []
-        self._lines = [line for line in old if _step(line) is not None and (_step(line) or 0) <= step]
+        found = [(line, _parsed(line)) for line in old]
+        self._lines = [line for line, values in found if values is not None and stands(values)]
         self.store.write_bytes(path, "".join(f"{line}\n" for line in self._lines).encode())
         self._file = self.store.local_path(path)
         self._boards = boards
@@ -143,9 +144,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
             yield f"{prefix}{key}: {old!r} there, {new!r} now"
 
 
-def _step(line: str) -> int | None:
-    """The step of a metrics line; None for one cut short by a kill."""
+def _parsed(line: str) -> dict[str, Any] | None:
+    """A metrics line; None for one cut short by a kill."""
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        values: dict[str, Any] = json.loads(line)
+    except ValueError:
         return None
+    return values

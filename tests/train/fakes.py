@@ -75,7 +75,7 @@ def val_blocks() -> Iterator[np.ndarray]:
 
 def config(**changes: Any) -> TrainConfig:
     """Two layers of width 16, 12 steps of 8 sequences, an evaluation and checkpoint every 4."""
-    runtime = {"micro_batch_size": 2, "num_threads": 1, "log_interval": 2, **changes.pop("runtime", {})}
+    runtime = {"micro_batch_size": 2, "num_threads": 1, "log_interval": 3, **changes.pop("runtime", {})}
     model = {
         "preset": "tiny",
         "n_layer": 2,

@@ -74,18 +74,34 @@ def test_a_save_that_dies_hides_nothing(
     assert names == ["step-00000001", "step-00000002"]
 
 
+def damage(root: Path, step: int) -> None:
+    path = root / f"runs/r/checkpoints/step-{step:08}/__0_0.distcp"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     checkpoints = Checkpoints(Store(str(tmp_path)), "r")
     save(checkpoints, 1)
     save(checkpoints, 2)
-    damaged = tmp_path / "runs/r/checkpoints/step-00000002/__0_0.distcp"
-    data = bytearray(damaged.read_bytes())
-    data[len(data) // 2] ^= 1
-    damaged.write_bytes(data)
+    damage(tmp_path, 2)
     latest = checkpoints.latest()
     assert latest is not None
     assert latest.step == 1
     assert "__0_0.distcp: digest" in caplog.text
+
+
+def test_a_damaged_checkpoint_takes_no_whole_ones_place(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    for step in (2, 8):
+        save(checkpoints, step, keep_last=1)
+    damage(tmp_path, 8)
+    for step in (3, 4):  # the run went on from step 2
+        save(checkpoints, step, keep_last=1)
+    latest = checkpoints.latest()
+    assert latest is not None
+    assert latest.step == 4
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,5 +118,5 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     save(checkpoints, 1)
     path = tmp_path / "runs/r/checkpoints/step-00000001/checkpoint.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 9}))
-    with pytest.raises(SchemaError, match="format 9, this version reads 1"):
+    with pytest.raises(SchemaError, match="format 9, this version reads 2"):
         checkpoints.latest()

@@ -72,7 +72,7 @@ def test_killed_and_resumed_equals_undisturbed_bit_for_bit(tmp_path: Path, chang
     settings = config(**changes)
     whole = trained(tmp_path / "whole", settings)
     root = tmp_path / "killed"
-    for step in (6, 9, 11):  # checkpoints are after 4, 8 and 12
+    for step in (2, 6, 9, 11):  # checkpoints are after 4, 8 and 12, lines of metrics after 3, 6, 9 and 12
         with pytest.raises(KilledError):
             trained(root, settings, stream=raising(8 * step, KilledError()))
     resumed = trained(root, settings)
@@ -208,6 +208,12 @@ def test_a_signal_in_an_evaluation_gives_it_up_until_the_run_goes_on(tmp_path: P
     trained(tmp_path, config())
     trained(tmp_path / "whole", config())
     assert metrics(tmp_path) == metrics(tmp_path / "whole")
+    losses = [
+        [(found.step, found.record["val_loss"]) for found in Checkpoints(Store(str(root)), "r").all()]
+        for root in (tmp_path, tmp_path / "whole")
+    ]
+    assert losses[0] == losses[1]
+    assert [step for step, loss in losses[0] if loss is not None] == [8, 12]
 
 
 def poisoned(trainer: Trainer, index: int, factor: float) -> None:
@@ -248,6 +254,8 @@ def test_a_run_stopped_by_a_bad_batch_goes_on_without_it(tmp_path: Path) -> None
     poisoned(trainer, 8 * 6, math.inf)
     with pytest.raises(FatalError, match="on_nan=skip"):
         trainer.run()
+    (named,) = [line for line in metrics(tmp_path) if "stop" in line]
+    assert (named["step"], named["documents"]) == (7, [f"{index:032x}" for index in range(48, 56)])
     assert config(divergence={"on_nan": "skip"}).decisive() == config().decisive()
     again = Trainer(job(tmp_path, config(divergence={"on_nan": "skip"})), WORLD)
     poisoned(again, 8 * 6, math.inf)
