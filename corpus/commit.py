@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -95,6 +96,7 @@ def _write_fenced(store: Store, folder: str, previous: Manifest | None, manifest
         )
 
 
+@cache
 def code_version() -> str:
     """The installed version of this project, or `source` when it runs from a plain checkout."""
     try:
