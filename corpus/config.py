@@ -11,7 +11,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -29,6 +29,13 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
     )
+    outside_identity: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change nothing in what is made, such as what a run puts up with: no part of a fingerprint."""
+
+    def identity(self) -> dict[str, Any]:
+        """The settings as a fingerprint covers them: those outside of it at their defaults."""
+        defaults = {name: type(self).model_fields[name].default for name in self.outside_identity}
+        return self.model_copy(update=defaults).model_dump(mode="json")
 
 
 S = TypeVar("S", bound=Section)

@@ -16,6 +16,7 @@ from typing import Any
 
 from corpus import progress
 from corpus.commit import commit_table
+from corpus.config import Section
 from corpus.digests import find_damage
 from corpus.errors import FatalError, InputError, PartitionError, RetryableError
 from corpus.executor import Executor, Outcome, Status, TaskFunction
@@ -179,14 +180,17 @@ def _plan(run: Run, steps: Sequence[AnyStep]) -> list[_Planned]:
             found = made.get(table.name) or read_manifest(run.store, table.name, run.batch).fingerprint
             inputs.append(Input(table=table.name, batch=run.batch, fingerprint=found))
         inputs.extend(step.depends(run.config, run.context()))
-        settings = {name: getattr(run.config, name) for name in step.sections}
+        sections = {name: getattr(run.config, name) for name in step.sections}
         settings = {
             name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-            for name, value in settings.items()
+            for name, value in sections.items()
+        }
+        identity = settings | {
+            name: value.identity() for name, value in sections.items() if isinstance(value, Section)
         }
         versions = {table.name: table.version for table in step.writes}
         print_ = fingerprint(
-            step.name, step.revision, versions, settings, [i.model_dump() for i in inputs], run.num_parts
+            step.name, step.revision, versions, identity, [i.model_dump() for i in inputs], run.num_parts
         )
         made.update({table.name: print_ for table in step.writes})
         plan.append(_Planned(step, print_, inputs, settings))
@@ -228,6 +232,7 @@ def _refuse_other(run: Run, planned: _Planned, manifest: Manifest | None) -> Non
     differences = [
         f"{run.stage}.{key} is {ours!r}, there {theirs!r}"
         for key, ours, theirs in _differences(planned.settings, manifest.config)
+        if not _outside_identity(run.config, key)
     ]
     theirs_by_name = {(i.table, i.batch): i.fingerprint for i in manifest.inputs}
     ours_by_name = {(i.table, i.batch): i.fingerprint for i in planned.inputs}
@@ -251,6 +256,12 @@ def _refuse_other(run: Run, planned: _Planned, manifest: Manifest | None) -> Non
         f"{run.store.root}: table {manifest.table} of batch {run.batch!r} was made otherwise: {what}. "
         f"Run the same command with --rebuild to make it new, or with the old settings to keep it"
     )
+
+
+def _outside_identity(config: Any, key: str) -> bool:
+    """Whether a setting (`links.allow_truncated`) is no part of the fingerprint."""
+    section, _, name = key.partition(".")
+    return name in getattr(getattr(config, section, None), "outside_identity", ())
 
 
 def _differences(ours: Any, theirs: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -106,16 +106,21 @@ def _statistics_path(context: Context, dump: str) -> str:
     return f"{context.scratch}/scores/{xxh3_128_hexdigest(dump.encode())}.json"
 
 
-def _compare_scores(context: Context) -> None:
-    """Judge the dumps' scores beside each other. Raises: ImmatureScoresError naming those taken too early."""
+def _notes_on_dumps(context: Context, *, allow_immature: bool) -> Counter[str]:
+    """How many dumps broke off, and how many had their scores taken too early, judged beside each other.
+
+    Raises: ImmatureScoresError naming the latter, unless they are allowed.
+    """
     dumps = {
         path: ScoreStatistics.from_json(context.store.read_bytes(_statistics_path(context, path)))
         for path in context.files
     }
     found = immature_among(dumps)
-    if found:
+    if found and not allow_immature:
         others = f"; and so for {', '.join(each.name for each in found[1:])}" if len(found) > 1 else ""
         raise ImmatureScoresError(f"{found[0]}{others}")
+    truncated = sum(statistics.truncated for statistics in dumps.values())
+    return +Counter({"dump:truncated": truncated, "dump:immature_scores": len(found)})
 
 
 def _take(counts: Counter[str]) -> Counter[str]:
@@ -131,9 +136,9 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
     forgotten = load_forgotten(context.store)
 
     def reduce(index: int, submissions: pa.Table) -> Output:
-        if index == 0 and not config.links.allow_immature_scores:
-            _compare_scores(context)  # once for the batch, before anything of it is committed
         grouped, counts = grouping.group(submissions, config.links)
+        if index == 0:  # once for the batch, before anything of it is committed
+            counts.update(_notes_on_dumps(context, allow_immature=config.links.allow_immature_scores))
         seen = _seen(context, earlier, index, config.links.retry_failed)
         new = _left(grouped, pc.is_in(grouped["doc_id"], seen), "seen_before", counts)
         listed = forgotten.mask(new["doc_id"], new["domain"], new["url"])

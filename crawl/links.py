@@ -69,6 +69,11 @@ SUBMISSIONS = pa.schema(
 class LinksConfig(Section):
     """Which submissions become links."""
 
+    outside_identity = frozenset(
+        ("allow_truncated", "allow_immature_scores", "blocked_hosts_file", "blocked_subreddits_file")
+    )
+    """What a run puts up with, and where lists lie: their content counts as the input `rules`."""
+
     preset: Preset = Preset.WEBTEXT
     """Hosts and file types to skip: webtext (the GPT-2 paper's), openwebtext or openwebtext2 (the clones' lists)."""
     karma_rule: Literal["webtext", "openwebtext2"] = "webtext"
@@ -160,6 +165,7 @@ def read_dump(
             yield _batch(pending)
         if not config.allow_truncated:
             raise rows.TruncatedDump(error.byte_offset, error.row_number, f"{name}: {error.cause}") from error
+        statistics.truncated = True
         log.warning(
             "%s: kept the %d rows before byte %d: %s", name, error.row_number, error.byte_offset, error.cause
         )

@@ -42,12 +42,14 @@ NUM_NEIGHBOURS = 3
 
 @dataclass(slots=True)
 class ScoreStatistics:
-    """Histograms over the submissions of a dump (advertisements aside); all integers, and they add up."""
+    """What a dump's scores say of it: histograms over its submissions (advertisements aside), which add up."""
 
     scores: Counter[int] = field(default_factory=Counter)
     """Submissions by score, capped at SCORE_CAP."""
     lags: Counter[int] = field(default_factory=Counter)
     """Sampled submissions by whole hours between posting and the (last) retrieval, capped at a year."""
+    truncated: bool = False
+    """The dump broke off: only what lies before the break was counted."""
 
     def add_scores(self, scores: Iterable[Number]) -> None:
         """Count submissions by their `score` fields; those without a number don't count."""
@@ -61,14 +63,15 @@ class ScoreStatistics:
         self.lags[max(0, min((retrieved_s - created_s) // 3600, LAG_CAP_HOURS))] += 1
 
     def to_json(self) -> bytes:
-        """Both histograms, for another process."""
-        return json.dumps({"scores": sorted(self.scores.items()), "lags": sorted(self.lags.items())}).encode()
+        """All of it, for another process."""
+        histograms = {"scores": sorted(self.scores.items()), "lags": sorted(self.lags.items())}
+        return json.dumps(histograms | {"truncated": self.truncated}).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> ScoreStatistics:
         """What `to_json` wrote."""
-        histograms = json.loads(data)
-        return cls(Counter(dict(histograms["scores"])), Counter(dict(histograms["lags"])))
+        found = json.loads(data)
+        return cls(Counter(dict(found["scores"])), Counter(dict(found["lags"])), found["truncated"])
 
     @property
     def num_scores(self) -> int:

@@ -17,7 +17,7 @@ from corpus.layout import Store
 from corpus.manifest import read_manifest
 from corpus.schemas import PAGES, part_of
 from corpus.tables import read_table, write_part
-from crawl import run
+from crawl import links, run
 from crawl.maturity import MIN_SCORES
 from crawl.outcomes import Reason
 
@@ -47,6 +47,43 @@ def test_a_dump_is_compared_with_its_neighbours(
     assert not corpus.files("work/all", recursive=True)
 
 
+def test_leave_to_go_on_makes_no_other_batch(
+    tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken dump, then one read too early: each flag goes on from there, and what was whole is not read again."""
+    read: list[str] = []
+
+    def read_dump(raw: Any, *, name: str, **arguments: Any) -> Any:
+        read.append(Path(name).name)
+        return read_in_truth(raw, name=name, **arguments)
+
+    read_in_truth = links.read_dump
+    monkeypatch.setattr(links, "read_dump", read_dump)
+    whole = _dump(tmp_path / "RS_1", [5] * 4)
+    broken = _dump(tmp_path / "RS_2", [5] * 400, first_id=4)
+    broken.write_bytes(broken.read_bytes()[:-9])
+    early = _dump(tmp_path / "RS_3", [1] * MIN_SCORES)
+    dumps = [whole, broken, early]
+    assert _links(corpus, "b", dumps[:2]) == 1
+    assert "RS_2: the file ends inside a zstd frame" in capsys.readouterr().err
+    assert _links(corpus, "b", dumps[:2], "--allow-truncated") == 0
+    assert read == ["RS_1", "RS_2", "RS_2"]
+    manifest = read_manifest(corpus, "links", "b")
+    assert manifest.counts.pop("dump:truncated") == 1
+    assert sum(manifest.counts.values()) == manifest.details["rows_read"] < 404
+    assert _links(corpus, "b", dumps[:2]) == 0
+    assert "up to date" in capsys.readouterr().out
+
+    read.clear()
+    allow = ("--allow-truncated",)
+    assert _links(corpus, "c", dumps, *allow) == 2
+    assert "--allow-immature-scores" in capsys.readouterr().err
+    assert _links(corpus, "c", dumps, *allow, "--allow-immature-scores") == 0
+    assert sorted(read) == ["RS_1", "RS_2", "RS_3", "RS_3"]
+    notes = {name: n for name, n in read_manifest(corpus, "links", "c").counts.items() if ":" in name}
+    assert notes == {"dump:truncated": 1, "dump:immature_scores": 1}
+
+
 def test_the_content_of_a_block_list_counts_not_its_name(
     tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,8 +92,9 @@ def test_the_content_of_a_block_list_counts_not_its_name(
     dump = _dump(tmp_path / "RS_x", [5] * 4)
     setting = ("--set", f'crawl.links.blocked_hosts_file="{blocked}"')
     assert _links(corpus, "b", [dump], *setting) == 0
-    blocked.write_text("# the same\nS0.test\n")
-    assert _links(corpus, "b", [dump], *setting) == 0
+    elsewhere = tmp_path / "moved.txt"
+    elsewhere.write_text("# the same\nS0.test\n")
+    assert _links(corpus, "b", [dump], "--set", f'crawl.links.blocked_hosts_file="{elsewhere}"') == 0
     assert "up to date" in capsys.readouterr().out
     blocked.write_text("s1.test\ns0.test\n")
     assert _links(corpus, "b", [dump], *setting) == 2

@@ -84,5 +84,6 @@ def test_neighbours_are_the_nearest_by_name() -> None:
 
 def test_statistics_travel() -> None:
     statistics = _statistics(0.3, 7, 100)
+    statistics.truncated = True
     assert ScoreStatistics.from_json(statistics.to_json()) == statistics
     assert ScoreStatistics.from_json(ScoreStatistics().to_json()) == ScoreStatistics()
