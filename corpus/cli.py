@@ -93,16 +93,21 @@ def add_run_options(result: argparse.ArgumentParser, *, with_settings: bool = Tr
     )
 
 
-def corpus_parser(
-    prog: str, description: str, *, json_help: str = "end with one line of JSON on stdout"
-) -> argparse.ArgumentParser:
-    """A parser of the doors that look at or tend a whole corpus: its place comes first, `--json` is there."""
-    result = _Parser(
+def bare_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """A parser without any flag yet, which answers wrong use in one line."""
+    return _Parser(
         prog=f"python -m {prog}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def corpus_parser(
+    prog: str, description: str, *, json_help: str = "end with one line of JSON on stdout"
+) -> argparse.ArgumentParser:
+    """A parser of the doors that look at or tend a whole corpus: its place comes first, `--json` is there."""
+    result = bare_parser(prog, description)
     result.add_argument(
         "corpus", metavar="CORPUS", help="the corpus: a folder or a URI such as s3://bucket/prefix"
     )
@@ -255,10 +260,9 @@ def run_stage(
 
 def positive(text: str) -> int:
     """An argument's type: a whole number of 1 or more."""
-    number = int(text)
-    if number < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
+    return int(text)
 
 
 def _settings_help(model: type[Section], stage: str) -> str:

@@ -8,7 +8,6 @@ and drawings are inside the file, and every text of the corpus is escaped: pages
 
 from __future__ import annotations
 
-import argparse
 import html
 import json
 import math
@@ -37,14 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m corpus.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("corpus", help="the corpus: a folder or URI")
-    store = open_corpus(parser.parse_args(argv).corpus)
-    print(f"report: {write(store)}")
+    args = cli.corpus_parser("corpus.report", __doc__ or "").parse_args(argv)
+    path = write(open_corpus(args.corpus))
+    print(f"report: {path}")
+    if args.json:
+        print(json.dumps({"corpus": args.corpus, "report": path}))
     return 0
 
 

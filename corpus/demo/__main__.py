@@ -7,7 +7,6 @@ case is checked against the tables; the exit code is 1 when one was handled wron
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -43,11 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m corpus.demo",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.bare_parser("corpus.demo", __doc__ or "")
     parser.add_argument(
         "--folder",
         type=Path,
@@ -55,7 +50,10 @@ def _main(argv: Sequence[str] | None) -> int:
         help="where everything goes; a demo that lies there is replaced (default: ./demo)",
     )
     parser.add_argument(
-        "--pages", type=int, default=web.NUM_PAGES, help="ordinary pages to serve (default: %(default)s)"
+        "--pages",
+        type=cli.positive,
+        default=web.NUM_PAGES,
+        help="ordinary pages to serve (default: %(default)s)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of everything planted (default: %(default)s)"
