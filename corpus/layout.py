@@ -18,6 +18,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,8 @@ class Store:
 
     def read_bytes(self, path: str) -> bytes:
         """The whole file. Raises FileNotFoundError."""
+        if self._local is None and (found := open_conditional(self.root).read(path)) is not None:
+            return found
         with self.open_input(path) as stream:
             data: bytes = stream.read()
             return data
@@ -132,14 +135,22 @@ class Store:
         """A single upload through a local spool: a failure in between leaves nothing at `path`."""
         with tempfile.TemporaryFile() as spool:
             yield spool
+            num_bytes = spool.tell()
             spool.seek(0)
+            if open_conditional(self.root).write(path, spool, num_bytes):
+                return
             try:
-                with self._fs.open_output_stream(self._full(path), compression=None) as target:
-                    shutil.copyfileobj(spool, target, 1 << 20)
+                # A signal's exception would close the stream, which makes visible what it has: it waits outside.
+                with ThreadPoolExecutor(1) as uploader:
+                    uploader.submit(self._send, spool, path).result()
             except OSError as error:
                 raise FatalError(
                     f"cannot write {self.root}/{path}: {error}; check access, then run again"
                 ) from error
+
+    def _send(self, spool: Any, path: str) -> None:
+        with self._fs.open_output_stream(self._full(path), compression=None) as target:
+            shutil.copyfileobj(spool, target, 1 << 20)
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Replace the file at `path` as a whole."""
@@ -208,6 +219,8 @@ class Store:
 
     def delete(self, path: str) -> None:
         """Remove the file at `path`; nothing there is fine."""
+        if self._local is None and open_conditional(self.root).delete(path):
+            return
         try:
             self._fs.delete_file(self._full(path))
         except FileNotFoundError:
