@@ -42,7 +42,7 @@ def _model(source: dict[str, int]) -> Any:
 def cached(source: dict[str, int]) -> Work:
     from train.config import RuntimeConfig
     from train.distributed import join_world
-    from train.generate import Sampling, generate
+    from train.sampling import Sampling, generate
 
     model, world = _model(source), join_world(RuntimeConfig(device="cpu"))
 
@@ -75,7 +75,7 @@ def transformers(source: dict[str, int]) -> Work:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from train.export import hf_config, hf_weights
+    from train.huggingface import hf_config, hf_weights
 
     theirs = GPT2LMHeadModel(GPT2Config(**hf_config(Shape(**source), VOCAB - 1))).eval()
     weights = hf_weights(_model(source))

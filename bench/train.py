@@ -75,7 +75,7 @@ def ours(source: dict[str, Any]) -> Work:
     import torch
 
     from train.config import TrainConfig
-    from train.export import model_from_hf
+    from train.huggingface import model_from_hf
     from train.model import GPT2
     from train.optimizer import build_optimizers
 
@@ -222,7 +222,7 @@ def _initial_weights(folder: str) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from train.export import hf_weights
+    from train.huggingface import hf_weights
     from train.model import GPT2
 
     torch.manual_seed(1337)
@@ -230,13 +230,13 @@ def _initial_weights(folder: str) -> None:
 
 
 def _hf_config(shape: Shape) -> dict[str, Any]:
-    from train.export import hf_config
+    from train.huggingface import hf_config
 
     return hf_config(shape, VOCAB - 1)
 
 
 def _is_projection(name: str) -> bool:
-    from train.export import TRANSPOSED
+    from train.huggingface import TRANSPOSED
 
     return name.endswith(TRANSPOSED)
 

@@ -194,7 +194,7 @@ class TrainConfig(Section):
     """What to do with a bad batch."""
     runtime: RuntimeConfig = RuntimeConfig()
     """How the machine is used."""
-    seed: int = Field(default=1337, ge=0)
+    seed: int = Field(default=1337, ge=0, lt=2**63)
     """Seed of weights, sample order, dropout and samples."""
     batch_size: int | None = Field(default=None, ge=1)
     """Sequences per optimizer step over all ranks; none: the preset's (512 for GPT-2 sizes, the paper's)."""

@@ -156,8 +156,12 @@ def choose_device(wanted: str, local_rank: int, *, cuda_devices: int) -> torch.d
         raise ConfigError(
             f"train.runtime.device = {wanted!r}: not a device; allowed: auto, cpu, cuda, cuda:N"
         ) from error
-    if device.type != "cuda":
+    if device.type == "cpu":
         return device
+    if device.type != "cuda":
+        raise ConfigError(
+            f"train.runtime.device = {wanted!r}: not supported; allowed: auto, cpu, cuda, cuda:N"
+        )
     index = local_rank if device.index is None else device.index
     if index >= cuda_devices:
         raise ConfigError(
@@ -173,7 +177,7 @@ def choose_backend(device: torch.device) -> str:
 
 def choose_fused(device: torch.device) -> bool:
     """Whether torch has a fused AdamW for the device."""
-    return device.type in ("cpu", "cuda", "mps")
+    return device.type in ("cpu", "cuda")
 
 
 def choose_dtype(wanted: str, *, has_bf16: bool) -> torch.dtype:

@@ -16,7 +16,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from corpus import cli
 from corpus.errors import InputError
@@ -26,14 +26,13 @@ from corpus.officialsets import SETS, SetFile, find_set, missing, open_set
 from corpus.snapshot import read_snapshot
 from shards.reader import open_split, sequential_blocks
 from train.config import RuntimeConfig
-from train.distributed import World, join_world, leave_world
-from train.load import LoadedModel, load_model
 from train.paper import table
-from train.pretrained import load_pretrained
 from train.record import RunFolder
-from train.scores import TASKS, overlaps, run_task
 from train.tasks.task import Figures, Options, exp
-from train.validation import split_loss
+
+if TYPE_CHECKING:
+    from train.distributed import World
+    from train.load import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,8 @@ def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: Wor
 
     Raises: InputError when the snapshot was encoded by another tokenizer.
     """
+    from train.validation import split_loss
+
     snapshot = read_snapshot(store, snapshot_name)
     expected = loaded.identity["tokenizer_fingerprint"]
     if snapshot.tokenizer_fingerprint != expected:
@@ -84,14 +85,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
+    _check(args)
     options = Options(
         stride=args.stride, detokenize=not args.as_tokenized, seed=args.seed, begin=not args.no_begin
     )
     files = _files(args)
+    # torch takes seconds to load: what can be refused without it is refused before
+    from train.distributed import join_world, leave_world
+
     world = join_world(RuntimeConfig(device=args.device))
     with cli.interruptible():
         subject = _subject(args, world)
-        if not 0 <= options.stride <= subject.loaded.model.shape.block_size:
+        if options.stride > subject.loaded.model.shape.block_size:
             raise InputError(
                 f"--stride {options.stride}: the model reads {subject.loaded.model.shape.block_size} tokens; give 1 to that, or 0"
             )
@@ -110,8 +115,10 @@ def _main(argv: Sequence[str] | None) -> int:
 def _scores(
     args: argparse.Namespace, subject: Subject, files: Sequence[SetFile], options: Options, world: World
 ) -> dict[str, Any]:
+    from train.scores import TASKS, overlap_of, overlaps, run_task
+
     scores: dict[str, Any] = {"run": subject.name, "step": subject.loaded.step, "sets": {}, "about": {}}
-    measured = {}
+    measured: dict[str, Any] = {}
     if subject.snapshot is not None:
         scores["sets"]["validation"] = {
             "snapshot": subject.snapshot,
@@ -120,7 +127,7 @@ def _scores(
         snapshot = read_snapshot(subject.store, subject.snapshot)
         measured = overlaps(subject.store, [each.batch for each in snapshot.batches])
     prefix = f"{subject.folder}/" if subject.folder else ""
-    for file in files:
+    for file in sorted(files, key=lambda file: list(TASKS).index(file.official.name)):
         name = file.official.name
         found = run_task(
             TASKS[name],
@@ -132,34 +139,37 @@ def _scores(
             f"{prefix}scores/step-{subject.loaded.step}",
             weights=subject.weights,
             limit=args.limit,
-            overlap=measured.get(Path(file.official.files[0]).stem) or measured.get(_plain_stem(file.path)),
+            overlap=overlap_of(file, measured),
         )
         scores["sets"][name] = found.figures
         scores["about"][name] = found.about
     return scores
 
 
-def _plain_stem(path: Path) -> str:
-    """The name under which dedup knows a file: without the suffixes of packer and kind."""
-    name = path.name
-    for suffix in (".gz", ".bz2", ".zst"):
-        name = name.removesuffix(suffix)
-    return name.rpartition(".")[0] or name
+def _check(args: argparse.Namespace) -> None:
+    """Raises: InputError for options that contradict each other or mean nothing."""
+    if args.model is not None and (args.run is not None or args.out is None):
+        raise InputError("--model wants --out FOLDER for its scores, and no --run")
+    if args.model is None and (args.corpus is None or args.run is None):
+        raise InputError("name a run with --corpus C --run R, or a Hugging Face GPT-2 with --model")
+    for option, value in (("--limit", args.limit), ("--stride", args.stride), ("--seed", args.seed)):
+        if value < 0:
+            raise InputError(f"train.evaluate: {option} {value} is out of range: expected 0 or more")
 
 
 def _files(args: argparse.Namespace) -> list[SetFile]:
-    """The sets asked for, in the paper's order. Raises: InputError for one that is missing, altered or unknown."""
+    """The sets asked for. Raises: InputError for one that is missing, altered or unknown."""
     named = {}
     for given in args.task:
         name, equals, path = given.partition("=")
         if name not in SETS:
-            raise InputError(f"--task {given}: unknown set {name!r}; known: {', '.join(TASKS)}")
+            raise InputError(f"--task {given}: unknown set {name!r}; known: {', '.join(SETS)}")
         named[name] = Path(path) if equals else None
     if args.tasks is not None:
         folder = Path(args.tasks)
         if not folder.is_dir():
             raise InputError(f"--tasks {folder}: no such folder")
-        for name in TASKS:
+        for name in SETS:
             found = find_set(name, folder)
             if found is not None and (not named or name in named):
                 named[name] = named.get(name) or found
@@ -168,19 +178,18 @@ def _files(args: argparse.Namespace) -> list[SetFile]:
             raise missing(name, Path(args.tasks or "."))
     return [
         open_set(name, path, allow_altered=args.allow_altered)
-        for name in TASKS
-        if (path := named.get(name)) is not None
+        for name, path in named.items()
+        if path is not None
     ]
 
 
 def _subject(args: argparse.Namespace, world: World) -> Subject:
+    from train.load import load_model
+    from train.pretrained import load_pretrained
+
     if args.model is not None:
-        if args.run is not None or args.out is None:
-            raise InputError("--model wants --out FOLDER for its scores, and no --run")
         pretrained = load_pretrained(args.model, world)
         return Subject(pretrained, Store(args.out), "", args.model, pretrained.identity["weights"], None)
-    if args.corpus is None or args.run is None:
-        raise InputError("name a run with --corpus C --run R, or a Hugging Face GPT-2 with --model")
     store = open_corpus(args.corpus)
     loaded = load_model(store, args.run, args.checkpoint, world)
     weights = fingerprint(loaded.identity, loaded.step)
@@ -205,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="SET[=FILE]",
-        help=f"score one set, its file named or below --tasks; may be repeated: {', '.join(TASKS)}",
+        help=f"score one set, its file named or below --tasks; may be repeated: {', '.join(SETS)}",
     )
     parser.add_argument(
         "--allow-altered", action="store_true", help="score files that are not the official ones"

@@ -31,11 +31,11 @@ from shards.reader import (
 from shards.tokenizer import load_tokenizer
 from train.config import TrainConfig
 from train.distributed import World, join_world, leave_world
-from train.generate import Sampling, generate
 from train.load import Encoder
 from train.loop import Job, Trainer
 from train.model import GPT2
 from train.record import RunFolder
+from train.sampling import Sampling, generate
 
 log = logging.getLogger(__name__)
 

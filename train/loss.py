@@ -25,12 +25,6 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     """
     if torch.is_autocast_enabled(hidden.device.type):
         hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-    result: Tensor = _apply(hidden, weight, targets)
-    return result
-
-
-@torch.compiler.disable
-def _apply(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     result: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets)
     return result
 

@@ -27,12 +27,28 @@ POSITION_STD = 0.01
 
 
 class KeyValueCache:
-    """Keys and values of the positions already seen, one pair of (B, H, block_size, D) buffers a layer."""
+    """Keys and values of the positions already seen, one pair of (B, H, size, D) buffers a layer."""
 
-    def __init__(self, shape: Shape, batch: int, device: torch.device, dtype: torch.dtype) -> None:
-        size = (shape.n_layer, batch, shape.n_head, shape.block_size, shape.n_embd // shape.n_head)
-        self.keys = torch.empty(size, device=device, dtype=dtype)
-        self.values = torch.empty(size, device=device, dtype=dtype)
+    def __init__(
+        self,
+        shape: Shape,
+        batch: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        size: int | None = None,
+        padding: Tensor | None = None,
+    ) -> None:
+        """`size`: positions there is room for, none: block_size. `padding`: (B,) int64, first positions of a row that are none."""
+        buffer = (
+            shape.n_layer,
+            batch,
+            shape.n_head,
+            size or shape.block_size,
+            shape.n_embd // shape.n_head,
+        )
+        self.keys = torch.empty(buffer, device=device, dtype=dtype)
+        self.values = torch.empty(buffer, device=device, dtype=dtype)
+        self.padding = padding
         self.tokens = torch.empty((batch, 0), device=device, dtype=torch.int64)
 
     @property
@@ -152,12 +168,18 @@ class GPT2(nn.Module):
         start = cache.length if cache is not None else 0
         length = tokens.shape[1]
         positions = torch.arange(start, start + length, device=tokens.device)
+        padding = cache.padding if cache is not None else None
+        if padding is not None:
+            positions = (positions - padding[:, None]).clamp(min=0)  # (B, T)
         x = self.wte(tokens) + self.wpe(positions)  # (B, T, C)
         x = F.dropout(x, self.dropout, self.training)
         seen = tokens if cache is None else torch.cat([cache.tokens, tokens], dim=1)  # (B, S)
         mask = None
         if self.document_end is not None:
             mask = document_mask(seen, self.document_end)[:, :, -length:]  # (B, 1, T, S)
+        if padding is not None:
+            behind = _padding_mask(padding, length, seen.shape[1])
+            mask = behind if mask is None else mask & behind
         for layer, block in enumerate(self.h):
             if self.activation_checkpointing and self.training:
                 x = checkpoint(block, x, mask, cache, layer, use_reentrant=False)
@@ -196,6 +218,14 @@ def num_parameters(model: nn.Module) -> int:
 def _continuation_mask(length: int, total: int, device: torch.device) -> Tensor:
     """(T, S) bool: the last `length` of `total` positions, each seeing itself and all before it."""
     return torch.ones(length, total, dtype=torch.bool, device=device).tril(total - length)
+
+
+def _padding_mask(padding: Tensor, length: int, total: int) -> Tensor:
+    """(B, 1, T, S) bool: causal, and no key in the padding but the query's own (a query that sees nothing has no number)."""
+    keys = torch.arange(total, device=padding.device)
+    queries = keys[total - length :, None]  # (T, 1)
+    real = (keys >= padding[:, None])[:, None, :]  # (B, 1, S)
+    return ((keys <= queries) & (real | (keys == queries)))[:, None]
 
 
 def _initialise(module: nn.Module) -> None:

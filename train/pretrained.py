@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from corpus.errors import InputError
 from train.distributed import World
-from train.export import END_OF_TEXT, FILES, fetch_hf, model_from_hf
+from train.huggingface import END_OF_TEXT, FILES, fetch_hf, model_from_hf
 from train.load import LoadedModel
 
 
@@ -54,6 +54,10 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
     end_of_text = tokenizer.token_to_id(END_OF_TEXT)
     if end_of_text is None:
         raise InputError(f"--model {name}: tokenizer.json has no {END_OF_TEXT}")
+    if tokenizer.get_vocab_size() > model.shape.vocab_size:
+        raise InputError(
+            f"--model {name}: tokenizer.json has {tokenizer.get_vocab_size()} tokens, the model {model.shape.vocab_size}"
+        )
     with (folder / "model.safetensors").open("rb") as stream:
         weights = hashlib.file_digest(stream, "sha256").hexdigest()
     return LoadedModel(

@@ -9,6 +9,7 @@ the options, the task's revision and the weights. Ranks take the parts in turn.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -162,8 +163,26 @@ def _write(store: Store, path: str, rows: Sequence[Row]) -> None:
     store.write_bytes(path, buffer.getvalue())
 
 
+def overlap_of(file: SetFile, measured: Mapping[str, Overlap]) -> Overlap | None:
+    """What is known of a file's set, None for nothing. Dedup names a set by its file without suffixes, in its folder.
+
+    Two files of one name (WikiText-2 and -103 both have a wiki.test.tokens) are told apart by the folder.
+    """
+    official = file.official
+    names = {_plain(each) for each in (*official.files, file.path.name)}
+    found = [name for name in measured if _plain(name.rpartition("/")[2]) in names]
+    if official.folder:
+        found = [name for name in found if official.folder in re.sub(r"[-_]", "", name.rpartition("/")[0])]
+    return measured[found[0]] if len(found) == 1 else None
+
+
+def _plain(name: str) -> str:
+    """A file's name without the suffixes of packer and kind, however many."""
+    return re.sub(r"(\.(gz|bz2|zst|jsonl?|ndjson|parquet|txt|text|tokens|tsv))+$", "", name)
+
+
 def overlaps(store: Store, batches: Sequence[str]) -> dict[str, Overlap]:
-    """What the reports of dedup say about sets, by the name of the file: of all `batches` that have one."""
+    """What the reports of dedup say about sets, by dedup's names of them: of all `batches` that have one."""
     shares: dict[str, float] = {}
     entries: dict[str, set[int]] = {}
     counts: dict[str, int] = {}
@@ -174,15 +193,11 @@ def overlaps(store: Store, batches: Sequence[str]) -> dict[str, Overlap]:
             continue
         for row in report["table"]:
             if row["n"] == 8:
-                shares[_stem(row["testset"])] = row["share_so_far"]
+                shares[row["testset"]] = row["share_so_far"]
         for name, found in report.get("entries", {}).items():
-            entries.setdefault(_stem(name), set()).update(found["overlapping"])
-            counts[_stem(name)] = found["entries"]
+            entries.setdefault(name, set()).update(found["overlapping"])
+            counts[name] = found["entries"]
     return {
         name: Overlap(share, frozenset(entries.get(name, ())), counts.get(name, 0))
         for name, share in shares.items()
     }
-
-
-def _stem(name: str) -> str:
-    return name.rpartition("/")[2]

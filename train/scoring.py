@@ -98,9 +98,9 @@ def _score_pieces(
             _score_shared(model, requests, places, world, ban, found)
         else:
             alone += places
-    alone.sort(key=lambda place: -_length(requests[place]))
-    for batch in _batches(alone, requests, BATCH_TOKENS[world.device.type]):
-        _score_batch(model, requests, batch, world, ban, found)
+    lengths = [_length(requests[place]) for place in alone]
+    for batch in batches(lengths, BATCH_TOKENS[world.device.type]):
+        _score_batch(model, requests, [alone[index] for index in batch], world, ban, found)
     return [found[place] for place in range(len(requests))]
 
 
@@ -108,17 +108,17 @@ def _length(request: Request) -> int:
     return len(request.context) + len(request.continuation) - 1
 
 
-def _batches(places: Sequence[int], requests: Sequence[Request], limit: int) -> list[list[int]]:
-    """Runs of `places`, longest sequence first, of at most `limit` tokens with padding."""
-    batches: list[list[int]] = []
+def batches(lengths: Sequence[int], limit: int) -> list[list[int]]:
+    """Places of sequences of these lengths, longest first, in groups of at most `limit` tokens with padding; at least one each."""
+    found: list[list[int]] = []
     longest = 0
-    for place in places:
-        if batches and (len(batches[-1]) + 1) * longest <= limit:
-            batches[-1].append(place)
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        if found and (len(found[-1]) + 1) * longest <= limit:
+            found[-1].append(place)
         else:
-            batches.append([place])
-            longest = _length(requests[place])
-    return batches
+            found.append([place])
+            longest = lengths[place]
+    return found
 
 
 def _score_batch(

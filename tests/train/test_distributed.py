@@ -34,7 +34,9 @@ def test_each_process_has_its_device(wanted: str, local_rank: int, gpus: int, ex
     assert choose_device(wanted, local_rank, cuda_devices=gpus) == torch.device(expected)
 
 
-@pytest.mark.parametrize(("wanted", "local_rank", "gpus"), [("cuda", 0, 0), ("auto", 2, 2), ("gpu", 0, 1)])
+@pytest.mark.parametrize(
+    ("wanted", "local_rank", "gpus"), [("cuda", 0, 0), ("auto", 2, 2), ("gpu", 0, 1), ("meta", 0, 0)]
+)
 def test_a_device_that_is_not_there_is_refused(wanted: str, local_rank: int, gpus: int) -> None:
     with pytest.raises(ConfigError, match="train.runtime.device = "):
         choose_device(wanted, local_rank, cuda_devices=gpus)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from corpus.layout import Store
 from corpus.withdrawal import retire
@@ -248,6 +249,8 @@ def test_scores_name_what_they_count(
     schemas.write_text(json.dumps({"context_options": options, "continuation": "train .", "gold": 1}) + "\n")
     command = ["--corpus", str(trained), "--run", "r", "--device", "cpu"]
     files = ["--task", f"lambada={passages}", "--task", f"wsc273={schemas}"]
+    assert evaluate.main([*command, *files, "--limit", "-1"]) == 2
+    assert "--limit -1 is out of range: expected 0 or more" in capsys.readouterr().err
     assert evaluate.main([*command, *files]) == 2
     error = capsys.readouterr().err
     assert "test set lambada" in error
@@ -282,15 +285,27 @@ def test_text_from_prompt_file_and_stdin_is_the_same(
         ["--prompt-file", str(tmp_path / "prompt")],
         ["--prompt-file", "-"],
     ):
-        monkeypatch.setattr(sys, "stdin", io.StringIO("the corpus"))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the corpus")))
         assert generate.main([*command, *source]) == 0
         printed.append(capsys.readouterr().out)
     assert len(set(printed)) == 1
     assert printed[0].startswith("the corpus")
     assert generate.main([*command, "--num-samples", "3", "--json"]) == 0
     assert len(last_json(capsys.readouterr().out)["texts"]) == 3
-    assert generate.main([*command, "--top-p", "0"]) == 2
-    assert "--top-p 0.0 is out of range" in capsys.readouterr().err
+    for option, value in (
+        ("--top-p", "0"),
+        ("--temperature", "nan"),
+        ("--temperature", "1e-40"),
+        ("--seed", "-1"),
+    ):
+        assert generate.main([*command, option, value]) == 2
+        assert (
+            f"{option} {float(value) if option != '--seed' else value} is out of range"
+            in capsys.readouterr().err
+        )
+    (tmp_path / "prompt").write_bytes(b"caf\xe9")
+    assert generate.main([*command, "--prompt-file", str(tmp_path / "prompt")]) == 2
+    assert "can't decode byte 0xe9" in capsys.readouterr().err
 
 
 def test_exported_opens_elsewhere_and_comes_back(
@@ -336,6 +351,11 @@ def test_exported_opens_elsewhere_and_comes_back(
     assert theirs_scores["sets"]["lambada"] == pytest.approx(ours_scores["sets"]["lambada"], rel=1e-4)
     assert evaluate.main(["--model", str(tmp_path), "--out", str(tmp_path / "out"), *asked]) == 2
     assert "no config.json" in capsys.readouterr().err
+    words = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    words.add_tokens(["<more>"])
+    words.save(str(folder / "tokenizer.json"))
+    assert evaluate.main(["--model", str(folder), "--out", str(tmp_path / "out"), *asked]) == 2
+    assert "tokenizer.json has 301 tokens, the model 300" in capsys.readouterr().err
 
 
 def test_a_model_of_the_hub_becomes_a_run(
@@ -363,6 +383,9 @@ def test_a_model_of_the_hub_becomes_a_run(
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     assert export.main([*named, "--run", "other"]) == 2
     assert f"token 'a' has id {vocab['a']} there, {vocab['b']} in the corpus's" in capsys.readouterr().err
+    (folder / "tokenizer.json").write_text("[]")
+    assert export.main([*named, "--run", "other"]) == 2
+    assert "expected the tokenizer of a GPT-2" in capsys.readouterr().err
     assert export.main([*corpus, "--run", "x", "--to", "hf", "--model", "us/tiny"]) == 2
     assert "expected --folder DIR" in capsys.readouterr().err
 

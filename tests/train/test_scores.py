@@ -13,13 +13,13 @@ import torch
 
 from corpus.errors import InputError
 from corpus.layout import Store
-from corpus.officialsets import open_set
+from corpus.officialsets import SETS, SetFile, open_set
 from train.config import RuntimeConfig
 from train.distributed import World, join_world
 from train.load import LoadedModel
 from train.model import GPT2
 from train.paper import PAPER, table
-from train.scores import TASKS, Overlap, Scores, overlaps, run_task
+from train.scores import TASKS, Overlap, Scores, overlap_of, overlaps, run_task
 from train.shape import Shape
 from train.tasks.task import Options, Row
 
@@ -114,7 +114,35 @@ def test_overlap_is_read_from_the_reports_of_all_batches(tmp_path: Path) -> None
         rows = [{"testset": "deep/lambada_test", "n": n, "share_so_far": share * n} for n in (8, 13)]
         counted = {"deep/lambada_test": {"entries": 10, "overlapping": entries}}
         store.write_json(f"reports/overlap-{batch}.json", {"table": rows, "entries": counted})
-    assert overlaps(store, ["a", "b", "none"]) == {"lambada_test": Overlap(1.6, frozenset({1, 4}), 10)}
+    assert overlaps(store, ["a", "b", "none"]) == {"deep/lambada_test": Overlap(1.6, frozenset({1, 4}), 10)}
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "known_as"),
+    [
+        ("wikitext2", "wikitext2/wiki.test.tokens", "wikitext-2/wiki.test"),
+        ("wikitext2", "wikitext2/wiki.test.tokens.txt.gz", "sets/wikitext2/wiki.test.tokens"),
+        ("wikitext103", "wikitext103/wiki.test.tokens", "wikitext_103/wiki.test.tokens"),
+        ("lambada", "x/mine.jsonl.gz", "x/mine"),
+        ("lambada", "x/mine.jsonl", "lambada_test"),
+        ("enwik8", "enwik8.zst", "deep/enwik8"),
+        ("wmt14_fr_en", "newstest2014.en-fr.tsv", "newstest2014.en-fr.tsv"),
+        ("ptb", "ptb.test.txt", None),
+    ],
+)
+def test_a_set_is_known_to_dedup_by_its_file_and_folder(name: str, path: str, known_as: str | None) -> None:
+    others = [Overlap(share / 10, frozenset(), 1) for share in range(2)]
+    measured = {"wikitextx/wiki.test": others[0], "hellaswag_val": others[1]}
+    mine = Overlap(0.5, frozenset({1}), 3)
+    if known_as is not None:
+        measured[known_as] = mine
+    found = overlap_of(SetFile(SETS[name], Path(path), b"", "", None), measured)
+    assert found == (mine if known_as else None)
+
+
+def test_two_sets_that_may_be_meant_are_none() -> None:
+    measured = dict.fromkeys(("a/lambada_test", "b/lambada_test"), Overlap(0.5, frozenset(), 3))
+    assert overlap_of(SetFile(SETS["lambada"], Path("lambada_test.jsonl"), b"", "", None), measured) is None
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[", '{"text": 3}', '{"text": "word"}', "\udcff"])
@@ -129,6 +157,7 @@ def test_a_file_in_another_format_is_named(loaded: LoadedModel, tmp_path: Path, 
 
 def test_every_task_has_its_definition_and_the_paper_its_tasks() -> None:
     assert {name for name, _ in PAPER} <= set(TASKS)
+    assert set(TASKS) == set(SETS)
 
 
 def test_the_table_shows_the_paper_beside_ours() -> None:

@@ -22,9 +22,9 @@ from typing import Any
 
 from corpus.errors import InputError
 from train.distributed import World
-from train.generate import Sampling, generate
 from train.load import LoadedModel
-from train.scoring import Request, score
+from train.sampling import Sampling, continue_prompts
+from train.scoring import Request, batches, score
 from train.tasks.task import Figures, Options, Row, Task, mean
 
 EXAMPLES = 5
@@ -35,28 +35,59 @@ SUMMARY_SENTENCES = 3
 ANSWER_TOKENS = 32
 SENTENCE_TOKENS = 128
 CONFIDENT_FRAC = 0.01
+WRITE_TOKENS = {"cpu": 4_096, "cuda": 32_768}
+"""Tokens of the texts written together, prompts and padding included; gpt2 keeps 0.3 and 1.2 GB of keys and values for them."""
 
 
 def write(
-    loaded: LoadedModel, prompt: str, num_tokens: int, sampling: Sampling, options: Options, world: World
-) -> list[int]:
-    """Tokens that continue a prompt. Of a prompt too long its beginning is left out."""
+    loaded: LoadedModel,
+    prompts: Sequence[str],
+    num_tokens: int,
+    sampling: Sampling,
+    options: Options,
+    world: World,
+    *,
+    enough: Callable[[str], bool],
+) -> list[str]:
+    """Texts that continue prompts, longest prompts first, several at a time. Of a prompt too long its beginning is left out.
+
+    A text ends after `num_tokens`, with <|endoftext|>, or where it is `enough`. Each is drawn with the same seed, whatever
+    stands beside it.
+    """
     room = max(1, loaded.model.shape.block_size - num_tokens - 1)
-    tokens = options.prompt(loaded, prompt)
     begin = int(options.begin)
-    if len(tokens) > begin + room:
-        tokens = (*tokens[:begin], *tokens[-room:])
-    (continuation,) = generate(
-        loaded.model,
-        tokens,
-        num_samples=1,
-        num_tokens=num_tokens,
-        sampling=sampling,
-        seed=options.seed,
-        stop=loaded.end_of_text,
-        world=world,
-    )
-    return continuation
+    cut = []
+    for prompt in prompts:
+        tokens = options.prompt(loaded, prompt)
+        cut.append((*tokens[:begin], *tokens[-room:]) if len(tokens) > begin + room else tokens)
+    texts = [""] * len(prompts)
+    for places in batches([len(tokens) + num_tokens for tokens in cut], WRITE_TOKENS[world.device.type]):
+        written = continue_prompts(
+            loaded.model,
+            [cut[place] for place in places],
+            num_tokens=num_tokens,
+            sampling=sampling,
+            seeds=[(options.seed,)] * len(places),
+            stop=loaded.end_of_text,
+            enough=lambda tokens: enough(loaded.tokenizer.decode(tokens)),
+            world=world,
+        )
+        for place, tokens in zip(places, written, strict=True):
+            texts[place] = loaded.tokenizer.decode(tokens)
+    return texts
+
+
+def has_line(text: str) -> bool:
+    """Whether `first_line` of the text stays what it is, whatever follows."""
+    return "\n" in text.lstrip()
+
+
+SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s)")
+
+
+def has_sentences(text: str, count: int) -> bool:
+    """Whether `first_sentences` of the text stay what they are, whatever follows."""
+    return len(SENTENCE_END.findall(text)) >= count
 
 
 def first_line(text: str) -> str:
@@ -66,7 +97,7 @@ def first_line(text: str) -> str:
 
 def first_sentences(text: str, count: int) -> str:
     """The first sentences: up to a full stop, question or exclamation mark before white space."""
-    ends = [match.end() for match in re.finditer(r"[.!?][\"')\]]*(?=\s)", text)]
+    ends = [match.end() for match in SENTENCE_END.finditer(text)]
     return (text[: ends[count - 1]] if len(ends) >= count else text).strip()
 
 
@@ -113,9 +144,10 @@ def read_coqa(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
 def coqa(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:
     """The answer and its F1."""
     rows = []
-    for prompt, references in entries:
-        written = write(loaded, prompt, ANSWER_TOKENS, GREEDY, options, world)
-        answer = first_line(loaded.tokenizer.decode(written))
+    prompts = [prompt for prompt, _ in entries]
+    texts = write(loaded, prompts, ANSWER_TOKENS, GREEDY, options, world, enough=has_line)
+    for text, (_, references) in zip(texts, entries, strict=True):
+        answer = first_line(text)
         rows.append({"answer": answer, "references": references, "f1": best_f1(answer, references)})
     return rows
 
@@ -138,10 +170,11 @@ def summaries(loaded: LoadedModel, entries: Sequence[Any], world: World, options
     """The summary and its three ROUGE F-measures."""
     scorer = _rouge()
     rows = []
-    for article, highlights in entries:
-        prompt = f"{article.strip()}\nTL;DR:"
-        written = write(loaded, prompt, SUMMARY_TOKENS, SUMMARY_SAMPLING, options, world)
-        summary = first_sentences(loaded.tokenizer.decode(written), SUMMARY_SENTENCES)
+    prompts = [f"{article.strip()}\nTL;DR:" for article, _ in entries]
+    enough = partial(has_sentences, count=SUMMARY_SENTENCES)
+    texts = write(loaded, prompts, SUMMARY_TOKENS, SUMMARY_SAMPLING, options, world, enough=enough)
+    for text, (_, highlights) in zip(texts, entries, strict=True):
+        summary = first_sentences(text, SUMMARY_SENTENCES)
         found = scorer.score(highlights, summary)
         rows.append({"summary": summary, **{name: value.fmeasure for name, value in found.items()}})
     return rows
@@ -176,12 +209,16 @@ def read_pairs(data: bytes, loaded: LoadedModel, options: Options, *, reverse: b
 
 def translations(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:
     """The first sentence written."""
-    rows = []
-    for prompt, reference in entries:
-        written = write(loaded, prompt, SENTENCE_TOKENS, GREEDY, options, world)
-        sentence = first_sentences(first_line(loaded.tokenizer.decode(written)) + "\n", 1)
-        rows.append({"translation": sentence, "reference": reference})
-    return rows
+    prompts = [prompt for prompt, _ in entries]
+    texts = write(loaded, prompts, SENTENCE_TOKENS, GREEDY, options, world, enough=_has_sentence_or_line)
+    return [
+        {"translation": first_sentences(first_line(text) + "\n", 1), "reference": reference}
+        for text, (_, reference) in zip(texts, entries, strict=True)
+    ]
+
+
+def _has_sentence_or_line(text: str) -> bool:
+    return has_line(text) or has_sentences(text, 1)
 
 
 def translation_figures(rows: Sequence[Row]) -> Figures:
@@ -209,9 +246,10 @@ def read_questions(data: bytes, loaded: LoadedModel, options: Options) -> list[A
 def questions(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:
     """The answer, whether it is one of the right ones, and how sure the model was."""
     rows, requests = [], []
-    for prompt, references in entries:
-        written = write(loaded, prompt, ANSWER_TOKENS, GREEDY, options, world)
-        answer = first_line(loaded.tokenizer.decode(written))
+    prompts = [prompt for prompt, _ in entries]
+    texts = write(loaded, prompts, ANSWER_TOKENS, GREEDY, options, world, enough=has_line)
+    for text, (prompt, references) in zip(texts, entries, strict=True):
+        answer = first_line(text)
         right = normalized(answer) in {normalized(each) for each in references}
         rows.append({"answer": answer, "references": list(references), "exact_match": right})
         tokens = loaded.tokenizer.encode(f" {answer}") or [loaded.end_of_text]
@@ -233,11 +271,11 @@ def question_figures(rows: Sequence[Row]) -> Figures:
 
 def _translation_task(name: str, *, reverse: bool) -> Task:
     read: Callable[..., list[Any]] = partial(read_pairs, reverse=reverse)
-    return Task(name, read, translations, translation_figures, chunk=32)
+    return Task(name, read, translations, translation_figures, chunk=64)
 
 
-COQA = Task("coqa", read_coqa, coqa, coqa_figures, chunk=32)
-CNN_DM = Task("cnn_dm", read_summaries, summaries, summary_figures, chunk=16)
+COQA = Task("coqa", read_coqa, coqa, coqa_figures, chunk=64)
+CNN_DM = Task("cnn_dm", read_summaries, summaries, summary_figures, chunk=64, revision=2)
 WMT14_EN_FR = _translation_task("wmt14_en_fr", reverse=False)
 WMT14_FR_EN = _translation_task("wmt14_fr_en", reverse=True)
-NATURAL_QUESTIONS = Task("nq", read_questions, questions, question_figures, chunk=32)
+NATURAL_QUESTIONS = Task("nq", read_questions, questions, question_figures, chunk=64)

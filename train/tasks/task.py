@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from train.distributed import World
-from train.load import LoadedModel
+if TYPE_CHECKING:
+    from train.distributed import World
+    from train.load import LoadedModel
 
 Row = dict[str, Any]
 Figures = dict[str, float | int]

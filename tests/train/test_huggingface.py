@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from corpus.errors import InputError
-from train.export import hf_config, hf_weights, model_from_hf, read_hf
+from train.huggingface import hf_config, hf_weights, model_from_hf, read_hf
 from train.model import GPT2
 from train.shape import Shape
 

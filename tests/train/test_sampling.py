@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from train.config import RuntimeConfig
 from train.distributed import join_world
-from train.generate import Sampling, generate, sample
 from train.model import GPT2
+from train.sampling import Sampling, continue_prompts, generate, sample
 from train.shape import Shape
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
@@ -58,6 +59,51 @@ def test_the_same_seed_gives_the_same_text_and_samples_differ() -> None:
     assert texts[0] != texts[1]
 
 
+def test_a_sample_is_the_same_however_many_are_drawn() -> None:
+    many = continued([3], Sampling(top_k=0))
+    for count in (1, 2):
+        some = generate(
+            model(), [3], num_samples=count, num_tokens=20, sampling=Sampling(top_k=0), seed=1, stop=None, world=WORLD,
+        )  # fmt: skip
+        assert some == many[:count]
+
+
+@pytest.mark.parametrize("document_end", [None, 4])
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(top_k=3)])
+def test_prompts_of_several_lengths_are_continued_as_each_alone(
+    sampling: Sampling, document_end: int | None
+) -> None:
+    """Also past the context of 24, where the oldest half is forgotten, and from prompts longer than it."""
+    net = model()
+    net.document_end = document_end
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(0, 30, size).tolist() for size in (1, 7, 20, 21)]
+    many = together(net, prompts, sampling)
+    assert many == [text for prompt in prompts for text in together(net, [prompt], sampling)]
+    assert [len(text) for text in many] == [4] * 4
+    long = rng.integers(0, 30, 40).tolist()
+    assert [len(text) for text in together(net, [long, [5, 6]], sampling, 30)] == [30] * 2
+    both = together(net, [long, [5, 6]], sampling, 6)
+    assert both[0] == together(net, [long[-24:]], sampling, 6)[0]
+    assert both[1] == together(net, [[5, 6]], sampling, 6)[0]  # what it forgets is the filling
+
+
+def together(net: GPT2, prompts: list[list[int]], sampling: Sampling, num_tokens: int = 4) -> list[list[int]]:
+    return continue_prompts(
+        net, prompts, num_tokens=num_tokens, sampling=sampling, seeds=[(7,)] * len(prompts), stop=None, world=WORLD
+    )  # fmt: skip
+
+
+def test_a_row_that_has_enough_ends_and_the_others_go_on() -> None:
+    net = model()
+    whole = together(net, [[3], [4]], GREEDY, 9)
+    ended = continue_prompts(
+        net, [[3], [4]], num_tokens=9, sampling=GREEDY, seeds=[(0,)] * 2, stop=None, world=WORLD,
+        enough=lambda tokens: tokens == whole[0][:3],
+    )  # fmt: skip
+    assert ended == [whole[0][:3], whole[1]]
+
+
 def test_text_stops_at_the_end_of_the_document() -> None:
     whole = continued([3], Sampling(top_k=0), num_tokens=20)
     stop = whole[0][4]
@@ -83,11 +129,11 @@ def test_an_empty_prompt_is_refused() -> None:
 )
 def test_only_allowed_tokens_are_drawn(sampling: Sampling, possible: set[int]) -> None:
     logits = torch.tensor([[0.1, 0.3, 0.1, 0.5]]).log().expand(400, 4)
-    drawn = sample(logits, sampling, torch.Generator().manual_seed(0))
+    drawn = sample(logits, sampling, [torch.Generator().manual_seed(0)] * 400)
     assert set(drawn.tolist()) == possible
 
 
 def test_shares_drawn_are_the_probabilities() -> None:
     logits = torch.tensor([[0.2, 0.8]]).log().expand(10_000, 2)
-    drawn = sample(logits, Sampling(), torch.Generator().manual_seed(0))
+    drawn = sample(logits, Sampling(), [torch.Generator().manual_seed(0)] * 10_000)
     assert drawn.float().mean().item() == pytest.approx(0.8, abs=0.02)

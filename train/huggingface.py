@@ -1,0 +1,240 @@
+"""Hugging Face's GPT-2 and ours: the same weights under other names.
+
+A folder of theirs has config.json, model.safetensors and tokenizer.json, as `GPT2LMHeadModel.from_pretrained` and
+`AutoTokenizer.from_pretrained` open them. There the projections are stored (in, out), here (out, in); all else is names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from corpus.errors import FatalError, InputError
+from corpus.layout import Store
+from shards.tokenizer import load_tokenizer
+from train.checkpoint import Checkpoints
+from train.config import ModelConfig, TrainConfig
+from train.distributed import World
+from train.load import LoadedModel
+from train.model import GPT2, LAYER_NORM_EPS, WEIGHT_STD
+from train.record import RunFolder
+from train.shape import Shape
+
+PREFIX = "transformer."
+TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+END_OF_TEXT = "<|endoftext|>"
+
+
+def hf_config(shape: Shape, end_of_text: int) -> dict[str, Any]:
+    """config.json of a GPT-2 of this shape."""
+    return {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "activation_function": "gelu_new",
+        "n_layer": shape.n_layer,
+        "n_head": shape.n_head,
+        "n_embd": shape.n_embd,
+        "n_positions": shape.block_size,
+        "n_ctx": shape.block_size,
+        "vocab_size": shape.vocab_size,
+        "layer_norm_epsilon": LAYER_NORM_EPS,
+        "initializer_range": WEIGHT_STD,
+        "attn_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "resid_pdrop": 0.0,
+        "bos_token_id": end_of_text,
+        "eos_token_id": end_of_text,
+        "tie_word_embeddings": True,
+        "dtype": "float32",
+    }
+
+
+def hf_weights(model: GPT2) -> dict[str, Tensor]:
+    """Our weights under Hugging Face's names and orientation; the tied head is left out, as there."""
+    return {
+        PREFIX + name: _turned(name, tensor).contiguous().cpu() for name, tensor in model.state_dict().items()
+    }
+
+
+def model_from_hf(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> GPT2:
+    """A model of ours with weights of theirs, names with or without `transformer.`.
+
+    Raises: InputError for another architecture, or tensors missing or of another shape, with both shapes.
+    """
+    shape = _shape(config)
+    model = GPT2(shape)
+    theirs = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items()}
+    loaded = {}
+    for name, ours in model.state_dict().items():
+        if name not in theirs:
+            raise InputError(
+                f"model.safetensors: no tensor {name}; expected the weights of a GPT2LMHeadModel"
+            )
+        tensor = _turned(name, theirs[name]).float()
+        if tensor.shape != ours.shape:
+            raise InputError(
+                f"model.safetensors: {name} is {list(tensor.shape)}, config.json says {list(ours.shape)}"
+            )
+        loaded[name] = tensor
+    head = theirs.get("lm_head.weight")
+    if head is not None and not torch.equal(head.float(), loaded["wte.weight"]):
+        raise InputError("model.safetensors: lm_head.weight differs from wte.weight; GPT-2's head is tied")
+    model.load_state_dict(loaded)
+    return model
+
+
+def write_hf(loaded: LoadedModel, tokenizer_json: bytes, folder: Path) -> None:
+    """Write a Hugging Face folder; existing files of these names are replaced."""
+    shape = loaded.model.shape
+    token = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "unk_token": END_OF_TEXT}
+    tokenizer_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": shape.block_size,
+        "clean_up_tokenization_spaces": False,
+        **token,
+    }
+    generation = {
+        "bos_token_id": loaded.end_of_text,
+        "eos_token_id": loaded.end_of_text,
+        "do_sample": True,
+        "top_k": 40,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, document in (
+            ("config.json", hf_config(shape, loaded.end_of_text)),
+            ("generation_config.json", generation),
+            ("tokenizer_config.json", tokenizer_config),
+            ("special_tokens_map.json", token),
+        ):
+            (folder / name).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        (folder / "tokenizer.json").write_bytes(tokenizer_json)
+        save_file(hf_weights(loaded.model), folder / "model.safetensors", metadata={"format": "pt"})
+    except (OSError, SafetensorError) as error:
+        raise FatalError(
+            f"cannot write {folder}: {error}; free space or fix access, then run again"
+        ) from error
+
+
+def read_hf(folder: Path) -> GPT2:
+    """The model in a Hugging Face folder. Raises: InputError for a folder that holds none."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"{folder}: {error}; expected a folder with config.json and model.safetensors of a GPT-2"
+        ) from error
+    return model_from_hf(config, weights)
+
+
+FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+def fetch_hf(name: str) -> Path:
+    """The folder of a model named at the Hugging Face hub, downloaded once into its cache.
+
+    Raises: InputError when it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--model {name}: no such folder, and the hub did not give it ({type(error).__name__}); name a folder"
+        ) from error
+
+
+def _check_tokenizer(folder: Path, ours: bytes) -> None:
+    """Raises: InputError when the folder's tokenizer gives a token another id than the corpus's, naming both."""
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        return
+    try:
+        theirs: dict[str, int] = dict(json.loads(path.read_text("utf-8"))["model"]["vocab"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: {error!r}; expected the tokenizer of a GPT-2") from error
+    mine = json.loads(ours)["model"]["vocab"]
+    different = next(
+        (token for token in sorted({*theirs, *mine}) if theirs.get(token) != mine.get(token)), None
+    )
+    if different is not None:
+        raise InputError(
+            f"{folder}: token {different!r} has id {theirs.get(different)} there, {mine.get(different)} in the corpus's tokenizer; "
+            "import into a corpus with the model's own tokenizer"
+        )
+
+
+def import_run(store: Store, run: str, folder: Path, world: World) -> None:
+    """Make the model in `folder` the run `run` of the corpus, whose tokenizer must have its vocabulary.
+
+    Raises: InputError when the run exists or the vocabulary's size is another.
+    """
+    model = read_hf(folder)
+    tokenizer = load_tokenizer(store)
+    if tokenizer.vocab_size != model.shape.vocab_size:
+        raise InputError(
+            f"{folder}: vocabulary of {model.shape.vocab_size}, the corpus's tokenizer has {tokenizer.vocab_size}; "
+            "import into a corpus with the model's own tokenizer (shards.run with GPT-2's vocabulary)"
+        )
+    _check_tokenizer(folder, store.read_bytes("tokenizer/tokenizer.json"))
+    target = RunFolder(store, run)
+    if target.read("config.json") is not None:
+        raise InputError(f"{store.root}/{target.path}: exists; choose another --run name")
+    shape = model.shape
+    settings = TrainConfig(
+        model=ModelConfig(
+            n_layer=shape.n_layer, n_head=shape.n_head, n_embd=shape.n_embd, block_size=shape.block_size
+        )
+    )
+    identity = {
+        "imported_from": str(folder),
+        "tokenizer_fingerprint": tokenizer.fingerprint,
+        "end_of_text": tokenizer.end_of_text,
+        "shape": vars(shape),
+        "settings": settings.decisive(),
+    }
+    target.claim(identity, {"snapshot": None, "config": settings.model_dump()}, rebuild=False)
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    Checkpoints(store, run).save(0, tensors, {"identity": identity, "val_loss": None}, world, keep_last=1)
+
+
+def _turned(name: str, tensor: Tensor) -> Tensor:
+    """A projection's weight in the other orientation; any other tensor as it is."""
+    return tensor.t() if name.endswith(TRANSPOSED) else tensor
+
+
+def _shape(config: Mapping[str, Any]) -> Shape:
+    """Raises: InputError for settings that change GPT-2's arithmetic."""
+    fixed = {
+        "model_type": "gpt2",
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": LAYER_NORM_EPS,
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "tie_word_embeddings": True,
+    }
+    for key, expected in fixed.items():
+        if config.get(key, expected) != expected:
+            raise InputError(f"config.json: {key} = {config[key]!r}, GPT-2 has {expected!r}")
+    try:
+        shape = Shape(
+            n_layer=int(config["n_layer"]),
+            n_head=int(config["n_head"]),
+            n_embd=int(config["n_embd"]),
+            block_size=int(config.get("n_positions", config.get("n_ctx", 0))),
+            vocab_size=int(config["vocab_size"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"config.json: {error!r}; expected the config of a GPT-2") from error
+    if config.get("n_inner") not in (None, 4 * shape.n_embd):
+        raise InputError(f"config.json: n_inner = {config['n_inner']}, GPT-2 has {4 * shape.n_embd}")
+    return shape
