@@ -136,8 +136,10 @@ def is_page_type(content_type: str | None) -> bool | None:
 
 
 def looks_like_text(body: bytes) -> bool:
-    """Whether the beginning of a body holds no binary data byte (WHATWG MIME sniffing, 7.1), or a UTF-16 mark."""
+    """Whether a body begins as text: no binary data byte (WHATWG MIME sniffing, 7.1) or a UTF-16 mark, and no PDF or PostScript."""
     head = body[:SNIFF_BYTES]
+    if head.startswith((b"%PDF-", b"%!PS-Adobe-")):
+        return False
     return head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.translate(None, _BINARY) == head
 
 

@@ -17,7 +17,7 @@ import logging
 import math
 import random
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -37,13 +37,16 @@ from crawl.outcomes import Outcome, Reason
 from crawl.pace import Pace
 from crawl.resolver import Resolver
 from crawl.retry import backoff_s, may_pass
-from crawl.robots import Robots
+from crawl.robots import PATH, Robots, url_path
+from crawl.robots_cache import RobotsCache
 from crawl.robots_tag import is_tagged
 
 log = logging.getLogger(__name__)
 
 YIELD_EVERY = 64
 """Leases settled without a request after which the event loop gets its turn."""
+MAX_LOOKUPS = 256
+"""Names that are looked up, or wait for it, at the same time."""
 _GIVEN_UP_ADDRESS = frozenset({Reason.DNS_NOT_FOUND, Reason.ADDRESS_REFUSED})
 """Answers about a host that hold for all its links."""
 
@@ -75,6 +78,8 @@ class Dispatcher:
         self.done = 0
         self.in_flight = 0
         self.num_bytes = 0
+        self.num_noted = 0
+        """Retry times and rests noted so far: what `state` must not miss."""
         self.error: FatalError | None = None
         self.stopping = False
         self._closed = False
@@ -85,9 +90,9 @@ class Dispatcher:
         self._committer = Committer(ledger, self.fail)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._through: deque[Lease[Item]] = deque()
-        """Leases that waited for a name or an IP slot and go on now."""
-        self._robots: OrderedDict[str, tuple[float, Robots]] = OrderedDict()
+        self._through: deque[tuple[Lease[Item], str | None]] = deque()
+        """Leases that go on now, after waiting for a name, or for a place at the IP address that stands beside them."""
+        self._robots = RobotsCache(config.robots_cache_s, config.robots_cache_bytes)
         self._parked: dict[str, list[tuple[str, Job]]] = {}
         """Jobs by the origin whose robots.txt is being fetched, with their keys."""
         self._host_ends: dict[str, Reason] = {}
@@ -132,9 +137,12 @@ class Dispatcher:
         while not self.stopping and self.done < self.total:
             self._wake.clear()
             now = time.monotonic()
-            lease = self._next_lease(now)
-            if lease is not None:
-                ticket = self._admit(lease, now)
+            found = self._next_lease(now)
+            if found is not None:
+                lease, ip = found
+                ticket = self._admitted(lease, now)
+                if ip is not None:
+                    self._let_through(ip)
                 if ticket is not None:
                     return ticket
                 settled += 1
@@ -150,8 +158,7 @@ class Dispatcher:
             return  # too late to be kept: the link is left for the next run
         job, exchange = ticket.subject, ticket.exchange
         self.in_flight -= 1
-        if (through := self._ip_slots.leave(job.url)) is not None:
-            self._through.append(through)
+        self._let_through(self._ip_slots.leave(job.url))
         self._wake.set()
         if failure is not None and exchange.problem is None:
             exchange.problem = self._unforeseen(failure)
@@ -159,6 +166,18 @@ class Dispatcher:
             self._take(ticket.key, job, exchange)
         except FatalError as error:
             self.fail(error)
+        except Exception:
+            self._fault(ticket.key, job)
+
+    def _fault(self, key: str, job: Job) -> None:
+        """End a job over which our own code stumbled: a link without an end would keep the shard from ending."""
+        log.exception("%s: unexpected", job.url)
+        now = time.monotonic()
+        self.frontier.release(key, now + self.config.delay_s)
+        if job.robots_of is not None:
+            self._have_robots(job.robots_of, robots.UNREACHABLE, now)
+        elif not job.ended:
+            self._end(job, Reason.INTERNAL_ERROR)
 
     def _unforeseen(self, failure: BaseException) -> Reason:
         if isinstance(failure, IgnoreRequest):
@@ -169,21 +188,34 @@ class Dispatcher:
 
     # --- leasing and gates ---------------------------------------------------------------------------------------
 
-    def _next_lease(self, now: float) -> Lease[Item] | None:
-        if self.in_flight + len(self._tasks) >= self.config.concurrency:
+    def _next_lease(self, now: float) -> tuple[Lease[Item], str | None] | None:
+        """A lease that may become a request now, with the IP address for which it waited, if it did."""
+        if self._is_full():
             return None
         if self._through:
             return self._through.popleft()
         lease = self.frontier.lease(now)
-        if lease is not None and not isinstance(lease.item, Job):
-            return Lease(lease.key, self._links(lease.item).job())
-        return lease
+        if lease is None:
+            return None
+        if not isinstance(lease.item, Job):
+            lease = Lease(lease.key, self._links(lease.item).job())
+        return lease, None
+
+    def _is_full(self) -> bool:
+        """Whether nothing more is begun: names that are looked up have a limit of their own, as dead ones take long."""
+        return self.in_flight >= self.config.concurrency or len(self._tasks) >= MAX_LOOKUPS
+
+    def _let_through(self, ip: str) -> None:
+        """Let the lease go on that has waited longest for a place at `ip`, if there is one."""
+        waiting = self._ip_slots.next_waiting(ip)
+        if waiting is not None:
+            self._through.append((waiting, ip))
 
     async def _rest(self, now: float) -> None:
         """Until something came back, or the next key is due."""
         next_ready = self.frontier.next_ready()
         wait_s = 1.0 if next_ready is None else min(1.0, max(0.0, next_ready - now))
-        if self.in_flight + len(self._tasks) >= self.config.concurrency:
+        if self._is_full():
             wait_s = 1.0
         try:
             async with asyncio.timeout(wait_s):
@@ -191,10 +223,22 @@ class Dispatcher:
         except TimeoutError:
             return
 
+    def _admitted(self, lease: Lease[Item], now: float) -> Ticket | None:
+        """What `_admit` says; a fault of ours ends the job."""
+        try:
+            return self._admit(lease, now)
+        except Exception:
+            assert isinstance(lease.item, Job)
+            self._fault(lease.key, lease.item)
+            return None
+
     def _admit(self, lease: Lease[Item], now: float) -> Ticket | None:
         """The request that the lease permits; None when the job ended, waits or was parked."""
         job = lease.item
         assert isinstance(job, Job)
+        if job.ended:
+            self.frontier.release(lease.key)
+            return None
         place = locate(job.url)
         if place is None:
             self._settle(lease, Reason.BAD_URL)
@@ -215,10 +259,10 @@ class Dispatcher:
             self._unresolved(lease, place, answer.reason, now)
             return None
         if job.robots_of is None:
-            known = self._robots.get(place.origin)
-            if known is None or known[0] < now:
+            known = self._robots.find(place.origin, now)
+            if known is None:
                 return self._ask_robots(lease, place, now)
-            verdict = self._robots_gate(known[1], job.url)
+            verdict = self._robots_gate(known, job.url)
             if verdict is not None:
                 self._settle(lease, verdict)
                 return None
@@ -273,18 +317,24 @@ class Dispatcher:
         job.attempts += 1
         self.in_flight += 1
         self._ip_slots.take(ip, job.url)
-        max_bytes = robots.MAX_PARSED_BYTES if job.robots_of is not None else self.config.max_body_bytes
+        # One byte more than is parsed tells that a file was cut.
+        max_bytes = robots.MAX_PARSED_BYTES + 1 if job.robots_of is not None else self.config.max_body_bytes
         exchange = Exchange(job.url, max_body_bytes=max_bytes, page=job.robots_of is None)
         return Ticket(exchange, lease.key, job)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._resolved)
 
     async def _resolve(self, host: str, lease: Lease[Item]) -> None:
-        await self.resolver.lookup(host)
-        self._through.append(lease)
+        try:
+            await self.resolver.lookup(host)
+        finally:
+            self._through.append((lease, None))
+
+    def _resolved(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         self._wake.set()
 
     # --- what an exchange means ----------------------------------------------------------------------------------
@@ -306,6 +356,7 @@ class Dispatcher:
         wait_s, rest_s = self._pace.asked_wait_s(key, exchange)
         if rest_s:
             self.frontier.postpone(key, now + rest_s)
+            self.num_noted += 1
         if job.robots_of is not None:
             self._take_robots(key, job, exchange, now, wait_s)
         else:
@@ -330,16 +381,23 @@ class Dispatcher:
             if passing and self._retry(key, job, now, wait_s):
                 return
         self._have_robots(origin, rules, now)
+        # Most redirects of a robots.txt lead from http to https: what is there is that site's own file.
+        place = locate(job.url)
+        if (
+            place is not None
+            and place.origin != origin
+            and self._owns(place.key)
+            and url_path(job.url) == PATH
+        ):
+            self._have_robots(place.origin, rules, now)
 
     def _have_robots(self, origin: str, rules: Robots, now: float) -> None:
         """Remember the rules and let the links that waited go on."""
-        self._robots[origin] = (now + self.config.robots_cache_s, rules)
-        self._robots.move_to_end(origin)
-        while len(self._robots) > self.config.robots_cache_size:
-            self._robots.popitem(last=False)
+        self._robots.keep(origin, rules, now)
         place = locate(origin)
         if place is not None and (rest_s := self._pace.heed(place.key, rules.crawl_delay_s)):
             self.frontier.postpone(place.key, now + rest_s)
+            self.num_noted += 1
         for key, job in self._parked.pop(origin, ()):
             self.frontier.push(key, job)
         self._wake.set()
@@ -408,6 +466,7 @@ class Dispatcher:
         self.frontier.push(key, job, not_before=not_before)
         if job.link is not None:
             self._retrying[job.link.doc_id] = (job.attempts, job.num_tries, not_before)
+            self.num_noted += 1
         return True
 
     # --- ends ----------------------------------------------------------------------------------------------------
@@ -426,6 +485,7 @@ class Dispatcher:
 
     def _end(self, job: Job, reason: Reason | None, exchange: Exchange | None = None) -> None:
         assert job.link is not None
+        job.ended = True
         outcome = Outcome(
             doc_id=job.link.doc_id,
             url=job.link.url,
@@ -493,7 +553,7 @@ class Dispatcher:
                 for doc_id, (attempts, tries, not_before) in self._retrying.items()
                 if math.isfinite(not_before)
             },
-            "crawl_delay_s": self._pace.crawl_delay_s,
+            "crawl_delay_s": {**self._pace.crawl_delay_s},
             "postponed": {
                 key: until + shift
                 for key, until in self.frontier.postponed(now, 2 * self.config.delay_s).items()

@@ -7,7 +7,6 @@ succeeded or not.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 import time
@@ -28,7 +27,9 @@ from scrapy.http import Headers, HtmlResponse, Response, TextResponse
 from yarl import URL
 
 from crawl import addresses
+from crawl.allowance import Allowance, Holding
 from crawl.body import (
+    SNIFF_BYTES,
     BodyDecoder,
     BombError,
     EncodingError,
@@ -41,9 +42,8 @@ from crawl.outcomes import Reason
 
 ASIDE_BYTES = 16 << 10
 """Bytes read of a body that is not a page's (redirects)."""
-LARGE_BYTES = 512 << 10
-"""Beyond this a body waits for one of `LARGE_BODIES` places, which bounds memory whatever servers send."""
-LARGE_BODIES = 4
+ALL_BODIES_BYTES = 24 << 20
+"""What bodies in flight may hold together, received and decoded; beyond it the largest is cut."""
 
 
 class AddressRefusedError(OSError):
@@ -61,7 +61,7 @@ class FetchHandler(BaseDownloadHandler):
         config = source.config
         self._config = config
         self._networks = config.networks
-        self._large = asyncio.Semaphore(LARGE_BODIES)
+        self._allowance = Allowance(ALL_BODIES_BYTES)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 resolver=source.resolver,
@@ -119,21 +119,21 @@ class FetchHandler(BaseDownloadHandler):
         url = URL(exchange.url, encoded=True)
         exchange.request_block = _request_block(url, headers)
         async with self._session.get(url, headers=headers, allow_redirects=False) as answer:
-            exchange.answered_at = time.monotonic()
             exchange.ip = answer.peer_ip if isinstance(answer, _Answer) else None
             exchange.status = answer.status
             version = answer.version
             number = f"{version.major}.{version.minor}" if version else "1.1"
             exchange.status_line = f"HTTP/{number} {answer.status} {answer.reason or ''}"
             exchange.headers = tuple(answer.raw_headers)
-            if not await self._read_body(answer, exchange):
-                answer.close()  # what is left of the body is not wanted
+            with self._allowance.holding(answer.close) as holding:
+                if not await self._read_body(answer, exchange, holding):
+                    answer.close()  # what is left of the body is not wanted
 
-    async def _read_body(self, answer: aiohttp.ClientResponse, exchange: Exchange) -> bool:
+    async def _read_body(self, answer: aiohttp.ClientResponse, exchange: Exchange, holding: Holding) -> bool:
         """Read what is wanted of the body; whether that was all of it."""
         status = answer.status
         if status in REDIRECTS:
-            return await self._read(answer, exchange, [], ASIDE_BYTES)
+            return await self._read(answer, exchange, holding, [], ASIDE_BYTES)
         if status not in (200, 203):
             return False
         if exchange.page and is_page_type(exchange.header("content-type")) is False:
@@ -141,7 +141,7 @@ class FetchHandler(BaseDownloadHandler):
             return False
         encodings = content_encodings(exchange.header_values("content-encoding"))
         try:
-            return await self._read(answer, exchange, encodings, exchange.max_body_bytes)
+            return await self._read(answer, exchange, holding, encodings, exchange.max_body_bytes)
         except EncodingError:
             exchange.problem = Reason.BAD_ENCODING
         except BombError:
@@ -150,46 +150,53 @@ class FetchHandler(BaseDownloadHandler):
         return False
 
     async def _read(
-        self, answer: aiohttp.ClientResponse, exchange: Exchange, encodings: list[str], max_bytes: int
+        self,
+        answer: aiohttp.ClientResponse,
+        exchange: Exchange,
+        holding: Holding,
+        encodings: list[str],
+        max_bytes: int,
     ) -> bool:
         config = self._config
         decoder = BodyDecoder(
             encodings, max_bytes=max_bytes, max_ratio=config.max_ratio, max_encodings=config.max_encodings
         )
         wire: list[bytes] = []
-        large = sniffed = False
+        unsure = (
+            exchange.page
+            and exchange.status not in REDIRECTS
+            and is_page_type(exchange.header("content-type")) is None
+        )
         try:
             async for chunk in answer.content.iter_any():
                 room = config.max_wire_bytes - decoder.wire_bytes
                 decoder.feed(chunk[:room])
                 wire.append(chunk[:room])
-                if exchange.page and not sniffed and decoder.decoded_bytes:
-                    sniffed = True
-                    if not self._is_page(exchange, decoder):
+                if unsure and decoder.decoded_bytes >= SNIFF_BYTES:
+                    unsure = False
+                    if not looks_like_text(decoder.body):
                         exchange.problem = Reason.WRONG_TYPE
                         wire.clear()
                         return False
-                if decoder.full or len(chunk) > room:
+                holding.grow_to(decoder.decoded_bytes + (decoder.wire_bytes if encodings else 0))
+                if decoder.full or len(chunk) > room or holding.is_cut:
                     exchange.truncated = "length"
                     return False
-                if not large and decoder.decoded_bytes + decoder.wire_bytes > LARGE_BYTES:
-                    large = True
-                    await self._large.acquire()
-            return True
+            if unsure and not looks_like_text(decoder.body):
+                exchange.problem = Reason.WRONG_TYPE
+                wire.clear()
+        except (aiohttp.ClientError, OSError):
+            if not holding.is_cut:
+                raise
         finally:
-            if large:
-                self._large.release()
             if wire:
                 # Of a plain body, what is stored ends where the decoder stopped.
                 received = b"".join(wire)
                 exchange.body = decoder.body
                 exchange.wire = received if encodings else exchange.body
-
-    @staticmethod
-    def _is_page(exchange: Exchange, decoder: BodyDecoder) -> bool:
-        return exchange.status in REDIRECTS or (
-            is_page_type(exchange.header("content-type")) is True or looks_like_text(decoder.body)
-        )
+        if holding.is_cut:
+            exchange.truncated = "length"
+        return not holding.is_cut
 
     def _socket(self, info: tuple[Any, ...]) -> socket.socket:
         """A socket for an address, if the guard lets it be dialled. Raises AddressRefusedError."""

@@ -24,8 +24,6 @@ class Exchange:
     page: bool = True
     """Whether a page is wanted: only its types are read. robots.txt is read whatever its type."""
     started_at: float = 0.0
-    answered_at: float | None = None
-    """When the headers were there: the request had reached the server by then."""
     ended_at: float = 0.0
     fetched_at: datetime | None = None
     ip: str | None = None

@@ -197,6 +197,7 @@ def _fetch_shard(config: CrawlConfig, context: Context, of: Round, shard: int, l
                     "config": config.fetch.model_dump(mode="json"),
                     "excluded": config.links.model_dump(mode="json"),
                     "deadline": deadline,
+                    "parent": os.getpid(),
                 }
             )
         )
@@ -237,12 +238,12 @@ def _run_worker(
 ) -> tuple[int, str]:
     """Run `crawl.worker` on `spec`; its exit code and the last line it wrote on stderr.
 
-    The worker watches its standard input: it closes when this process is gone, and the worker then saves and ends.
+    The worker looks each second whether this process is still there; when it is gone, the worker saves and ends.
     """
     command = [sys.executable, "-m", "crawl.worker", str(spec)]
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=os.environ
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=os.environ
         )
         assert process.stdout is not None
         try:
@@ -279,9 +280,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def _num_shards(config: CrawlConfig, context: Context) -> int:

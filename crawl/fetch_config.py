@@ -45,11 +45,11 @@ class FetchConfig(Section):
     """When the batch is closed: 36h, 2d or 90m from its first start, or a time such as 2026-12-01T06:00; later links end as `deferred`."""
 
     delay_s: float = Field(1.0, ge=0, le=3600)
-    """Seconds between an answer of a domain and the next request to it (StormCrawler's default)."""
+    """Seconds between the end of a domain's answer and the next request to it (StormCrawler's default)."""
     jitter_frac: float = Field(0.1, ge=0, le=2)
     """The delay is drawn from delay..delay x (1 + this), never below the delay."""
     latency_factor: float = Field(2.0, ge=0, le=20)
-    """A domain rests at least this times its last response time (Heritrix: 5)."""
+    """A domain rests at least this times its last response time, body included (Heritrix: 5)."""
     max_delay_s: float = Field(30.0, ge=0, le=3600)
     """Limit of what latency and 429/503 answers add to the delay."""
     max_crawl_delay_s: float = Field(30.0, ge=0, le=3600)
@@ -99,8 +99,8 @@ class FetchConfig(Section):
 
     robots_cache_s: float = Field(86400.0, gt=0, le=86400)
     """Seconds a robots.txt is used before it is fetched anew (RFC 9309: at most 24 h)."""
-    robots_cache_size: int = Field(20_000, ge=1)
-    """robots.txt files a worker remembers."""
+    robots_cache_bytes: int = Field(32 << 20, ge=1 << 20)
+    """Bytes of robots.txt rules a worker remembers: some 30,000 to 80,000 hosts."""
     refuse_robots_tags: tuple[str, ...] = ()
     """Tags of `X-Robots-Tag` or `<meta name=robots>` that drop a page as `robots_tag`, such as "noai"; none by default."""
 

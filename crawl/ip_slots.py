@@ -30,14 +30,21 @@ class IpSlots(Generic[T]):
         self._taken[ip] += 1
         self._by_url[url] = ip
 
-    def leave(self, url: str) -> T | None:
-        """The request for `url` came to its end; the item that has waited longest for its place, if any."""
+    def leave(self, url: str) -> str:
+        """The request for `url` came to its end; the address it went to."""
         ip = self._by_url.pop(url)
         self._taken[ip] -= 1
         if self._taken[ip] <= 0:
             del self._taken[ip]
+        return ip
+
+    def next_waiting(self, ip: str) -> T | None:
+        """The item that has waited longest for `ip`, taken out, if there is a place for it now.
+
+        To be asked again once that item took its place, or turned out to go elsewhere: nobody else wakes the rest.
+        """
         waiting = self._waiting.get(ip)
-        if not waiting:
+        if not waiting or not self.is_free(ip):
             return None
         item = waiting.popleft()
         if not waiting:

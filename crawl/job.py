@@ -47,6 +47,8 @@ class Job:
     num_tries: int = 0
     """Requests made for `url` that failed."""
     attempts: int = 0
+    ended: bool = False
+    """Whether its outcome is noted."""
 
 
 Item = int | Job
@@ -64,8 +66,8 @@ class Resume(NamedTuple):
 
 def locate(url: str) -> Place | None:
     """Where `url` lies; None when it is no http(s) address."""
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError:
         return None

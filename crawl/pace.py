@@ -24,28 +24,29 @@ class Pace:
         """Seconds between requests, while a server asks for a slower pace."""
 
     def rest_until(self, key: str, exchange: Exchange, now: float) -> float:
-        """When the key may be asked again. Counted from the answer: by then the request had reached the server."""
+        """When the key may be asked again: the rest is counted from the end of the answer."""
         config = self._config
         delay_s = max(config.delay_s, self.crawl_delay_s.get(key, 0.0), self._slow_s.get(key, 0.0))
         delay_s *= 1 + random.random() * config.jitter_frac
-        answered_at = exchange.answered_at or exchange.ended_at or now
-        latency_s = answered_at - exchange.started_at if exchange.started_at else 0.0
+        ended_at = exchange.ended_at or now
+        latency_s = ended_at - exchange.started_at if exchange.started_at else 0.0
         if config.delay_s > 0:
             delay_s = max(delay_s, min(config.latency_factor * latency_s, config.max_delay_s))
-        return answered_at + delay_s
+        return ended_at + delay_s
 
     def asked_wait_s(self, key: str, exchange: Exchange) -> tuple[float, float]:
         """Slow down or recover. Seconds for which the server asks to be left alone, and for which the key rests."""
         config = self._config
-        if exchange.status not in SLOWING_STATUSES:
+        status = exchange.status or 0
+        asked_s = retry_after_s(exchange.header("retry-after"), datetime.now(UTC)) if status >= 300 else None
+        wait_s = min(asked_s or 0.0, config.max_retry_after_s)
+        if status not in SLOWING_STATUSES:
             slow_s = self._slow_s.pop(key, 0.0) / 2
             if slow_s > config.delay_s:
                 self._slow_s[key] = slow_s
-            return 0.0, 0.0
+            return wait_s, wait_s
         slow_s = 2 * max(self._slow_s.get(key, 0.0), config.delay_s)
         slow_s = self._slow_s[key] = min(slow_s, max(config.max_delay_s, config.delay_s))
-        asked_s = retry_after_s(exchange.header("retry-after"), datetime.now(UTC)) or 0.0
-        wait_s = min(asked_s, config.max_retry_after_s)
         return wait_s, max(wait_s, slow_s)
 
     def heed(self, key: str, crawl_delay_s: float | None) -> float:

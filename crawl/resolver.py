@@ -1,17 +1,19 @@
 """Names to addresses: off the event loop, with a time limit, remembered; failures too.
 
-`getaddrinfo` runs in threads of its own, so that dead domains of old links never hold up the default pool. A host
-pattern of `connect_to` is answered without asking anyone. Addresses that the guard refuses are told apart from names
+`getaddrinfo` runs in a thread of its own for each name. One that hangs, as dead domains of old links do for half a
+minute, is left to itself: it holds up neither other names nor the end of the process, as a pool's thread would. The
+time limit counts from when the thread begins, so that a name is not given up because others took long. A host pattern of `connect_to` is answered without asking anyone. Addresses that the guard refuses are told apart from names
 that don't exist; the dial itself is guarded again, on its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import threading
 import time
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -20,12 +22,17 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from crawl import addresses
 from crawl.outcomes import Reason
 
-NUM_THREADS = 32
+NUM_THREADS = 128
+"""Names that are asked for at the same time."""
 CACHE_SIZE = 1 << 16
 NOT_FOUND = frozenset(
     {socket.EAI_NONAME, *(code for code in (getattr(socket, "EAI_NODATA", None),) if code is not None)}
 )
 """What `getaddrinfo` says of a name that does not exist or has no address."""
+
+
+AddressInfo = tuple[object, object, object, object, tuple[object, ...]]
+"""What `getaddrinfo` gives for an address; the last item begins with it."""
 
 
 class Endpoint(NamedTuple):
@@ -60,7 +67,7 @@ class Resolver(AbstractResolver):
         self._timeout_s = timeout_s
         self._cache_s = cache_s
         self._known: OrderedDict[str, tuple[float, Resolved]] = OrderedDict()
-        self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="dns")
+        self._threads = asyncio.Semaphore(NUM_THREADS)
 
     def known(self, host: str) -> Resolved | None:
         """The remembered answer for `host`, if it is fresh."""
@@ -101,8 +108,7 @@ class Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Forget the threads; a look-up that hangs is left to itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Nothing to close: a look-up that hangs is left to itself."""
 
     def _fixed(self, host: str) -> Resolved | None:
         for pattern, (ip, port) in self._connect_to.items():
@@ -112,16 +118,48 @@ class Resolver(AbstractResolver):
         return Resolved((Endpoint(bare),)) if addresses.is_literal(bare) else None
 
     async def _ask(self, host: str) -> Resolved:
-        loop = asyncio.get_running_loop()
+        await self._threads.acquire()
         try:
+            answer = self._begin(host)
             async with asyncio.timeout(self._timeout_s):
-                infos = await loop.run_in_executor(self._threads, _getaddrinfo, host)
+                infos = await answer
         except socket.gaierror as error:
             return Resolved((), Reason.DNS_NOT_FOUND if error.errno in NOT_FOUND else Reason.DNS_FAILED)
         except (OSError, UnicodeError, RuntimeError):
-            # A time-out; a name that IDNA or the resolver refuses; threads that are shut down already.
+            # A time-out; a name that IDNA or the resolver refuses; a machine without room for one more thread.
             return Resolved((), Reason.DNS_FAILED)
         return Resolved(tuple(dict.fromkeys(Endpoint(str(info[4][0])) for info in infos)))
+
+    def _begin(self, host: str) -> asyncio.Future[list[AddressInfo]]:
+        """Ask for a name in a thread; its place is free again when the thread ends, however long that takes."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[AddressInfo]] = loop.create_future()
+
+        def ended(infos: list[AddressInfo], error: Exception | None) -> None:
+            self._threads.release()
+            if answer.done():
+                return
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(infos)
+
+        def look_up() -> None:
+            infos: list[AddressInfo] = []
+            failure: Exception | None = None
+            try:
+                infos = _getaddrinfo(host)
+            except (OSError, UnicodeError) as error:
+                failure = error
+            with contextlib.suppress(RuntimeError):  # the crawl has ended meanwhile
+                loop.call_soon_threadsafe(ended, infos, failure)
+
+        try:
+            threading.Thread(target=look_up, name="dns", daemon=True).start()
+        except RuntimeError:
+            self._threads.release()
+            raise
+        return answer
 
     def _judge(self, answer: Resolved) -> Resolved:
         """The answer without endpoints that the guard refuses."""
@@ -135,5 +173,5 @@ class Resolver(AbstractResolver):
         return Resolved(fine) if fine else Resolved((), Reason.ADDRESS_REFUSED)
 
 
-def _getaddrinfo(host: str) -> list[tuple[object, object, object, object, tuple[object, ...]]]:
+def _getaddrinfo(host: str) -> list[AddressInfo]:
     return [*socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]

@@ -36,7 +36,7 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
         return float(text) if len(text) < 12 else None
     try:
         date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)

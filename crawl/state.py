@@ -7,15 +7,23 @@ Between the rounds of a fetch the paces are handed on to whoever asks the domain
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from corpus.errors import FatalError
 from corpus.layout import Store
 
 STATE = "state.json"
 HEARTBEAT = "heartbeat"
+LOCK = ".lock"
+LOCK_WAIT_S = 30.0
+"""How long a worker waits for the one before it, which may be saving what it has."""
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -38,6 +46,27 @@ def alive_at(folder: Path) -> float | None:
         return (folder / HEARTBEAT).stat().st_mtime
     except FileNotFoundError:
         return None
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only worker on a shard's folder: of two, both would ask the same domains. The lock dies with its process.
+
+    Raises: FatalError when another worker does not end in time.
+    """
+    with (folder / LOCK).open("w") as file:
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise FatalError(
+                        f"{folder}: another worker still fetches this shard; end it (`fuser {folder / LOCK}` names it) and run again"
+                    ) from None
+            time.sleep(0.1)
+        yield
 
 
 def bequeath(store: Store, paces: str, shard: int, folder: Path) -> None:
@@ -81,14 +110,15 @@ class Mirror:
         for path, _ in self._store.files(self._durable):
             target = self._folder / path.rpartition("/")[2]
             target.write_bytes(self._store.read_bytes(path))
-            self._saved[target.name] = target.stat().st_mtime_ns
+            self._saved[target.name] = target.stat().st_mtime_ns if target.name != HEARTBEAT else 0
 
     def save(self) -> None:
         """Save the files that changed since the last time."""
         if self._store.is_local:
             return
         for path in sorted(self._folder.glob("*")):
-            changed = path.stat().st_mtime_ns
+            # What counts of a heartbeat elsewhere is that there was one: the time of its copy is never used.
+            changed = path.stat().st_mtime_ns if path.name != HEARTBEAT else 0
             if path.is_file() and not path.name.startswith(".") and self._saved.get(path.name) != changed:
                 self._store.write_bytes(f"{self._durable}/{path.name}", path.read_bytes())
                 self._saved[path.name] = changed

@@ -14,11 +14,12 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +33,7 @@ from pydantic import ValidationError
 from scrapy.crawler import AsyncCrawlerRunner
 
 from corpus.errors import FatalError, InputError, WebtextError
+from corpus.forgotten import load_forgotten
 from corpus.layout import Store
 from crawl.dispatch import Dispatcher
 from crawl.fetch_config import FetchConfig
@@ -42,7 +44,7 @@ from crawl.links import LinksConfig
 from crawl.outcomes import Reason, next_index, read_outcomes, remove_orphans
 from crawl.resolver import Resolver
 from crawl.spider import LinkSpider, scrapy_settings
-from crawl.state import HEARTBEAT, alive_at, read_state, write_state
+from crawl.state import HEARTBEAT, alive_at, alone, read_state, write_state
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ PROGRESS_S = 1.0
 STOP_GRACE_S = 1.0
 """Given to requests in flight when the worker is told to stop; Ray kills a job after 3 s."""
 CLOSE_GRACE_S = 0.5
+SAVE_PAUSE = 50
+"""Retry times are saved each second, but with a pause of this times what a save took."""
 TOP_DOMAINS = 5
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
 HAND_OVER_COLUMNS = ("target", "redirects")
@@ -76,6 +80,8 @@ class Spec:
     """Shards of the batch: what leads to a domain of another one is handed over; 0: nothing is."""
     excluded: LinksConfig | None = None
     """Its rules leave out targets of redirects as they leave out links."""
+    parent: int | None = None
+    """The process that started the worker: when it is gone, the worker ends as well. None: nobody is watched."""
 
 
 def read_spec(path: str) -> Spec:
@@ -92,6 +98,7 @@ def read_spec(path: str) -> Spec:
             deadline=document.get("deadline"),
             num_shards=int(document.get("num_shards", 0)),
             excluded=LinksConfig.model_validate(document["excluded"]) if "excluded" in document else None,
+            parent=document.get("parent"),
         )
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{path}: no worker spec ({error!r})") from error
@@ -116,15 +123,16 @@ def run(spec: Spec) -> int:
     spec.out_dir.mkdir(parents=True, exist_ok=True)
     store = Store(spec.corpus)
     links = _read_links(spec.links)
-    segments = remove_orphans(store, spec.warc_prefix, spec.out_dir)
-    done = pa.array(read_outcomes(spec.out_dir)["doc_id"].combine_chunks())
-    left = _left(links, done, spec.config.per_domain_cap)
-    if left.num_rows == 0:
-        _report({"done": links.num_rows, "total": links.num_rows, "ok": 0, "in_flight": 0, "bytes": 0})
-        return 0
-    _allow_many_files()
-    index = next_index(spec.out_dir, segments)
-    return asyncio.run(_Shard(spec, store, left, num_done=len(done), first_index=index).fetch())
+    with alone(spec.out_dir):
+        segments = remove_orphans(store, spec.warc_prefix, spec.out_dir)
+        done = pa.array(read_outcomes(spec.out_dir)["doc_id"].combine_chunks())
+        left = _left(links, done, spec.config.per_domain_cap)
+        if left.num_rows == 0:
+            _report({"done": links.num_rows, "total": links.num_rows, "ok": 0, "in_flight": 0, "bytes": 0})
+            return 0
+        _allow_many_files()
+        index = next_index(spec.out_dir, segments)
+        return asyncio.run(_Shard(spec, store, left, num_done=len(done), first_index=index).fetch())
 
 
 def _read_links(path: Path) -> pa.Table:
@@ -180,6 +188,7 @@ class _Shard:
 
     def __init__(self, spec: Spec, store: Store, links: pa.Table, *, num_done: int, first_index: int) -> None:
         self._spec = spec
+        self._store = store
         self._links = links
         self._num_done = num_done
         self._doc_ids = links["doc_id"].combine_chunks()
@@ -197,6 +206,7 @@ class _Shard:
         )
         self._ledger = Ledger(store, spec.warc_prefix, spec.out_dir, config, first_index=first_index)
         rules = spec.excluded.rules() if spec.excluded is not None else None
+        taken_down = load_forgotten(store)
         self._dispatcher = Dispatcher(
             config,
             self._resolver,
@@ -204,7 +214,9 @@ class _Shard:
             self._link,
             total=links.num_rows,
             owns=lambda key: not spec.num_shards or shard_of(key, spec.num_shards) == spec.shard,
-            excluded=lambda url: rules is not None and rules.judge_url(url) is not None,
+            excluded=lambda url: (
+                (rules is not None and rules.judge_url(url) is not None) or taken_down.has_page(url)
+            ),
         )
         self._stopped = asyncio.Event()
         self._began_at = time.monotonic()
@@ -214,7 +226,7 @@ class _Shard:
         self._fill()
         runner = AsyncCrawlerRunner(settings=scrapy_settings(self._spec.config))
         crawler = runner.create_crawler(LinkSpider)
-        watch = asyncio.create_task(self._watch())
+        watches = [asyncio.create_task(self._guarded(work)) for work in (self._beat, self._save)]
         self._listen()
         crawl = asyncio.ensure_future(self._crawl(runner, crawler))
         stop = asyncio.create_task(self._stopped.wait())
@@ -225,10 +237,10 @@ class _Shard:
             # Requests in flight are given up; their links have no outcome and are fetched again.
             crawl.cancel()
             await asyncio.wait({crawl}, timeout=CLOSE_GRACE_S)
-        for task in (watch, stop):
+        for task in (*watches, stop):
             task.cancel()
         await self._dispatcher.close()
-        self._save_state()
+        write_state(self._spec.out_dir, self._state())
         await self._resolver.close()
         self._progress()
         if crawl.done() and not crawl.cancelled() and (error := crawl.exception()) is not None:
@@ -289,9 +301,6 @@ class _Shard:
             return 0.0
         return lived + PROGRESS_S + self._spec.config.delay_s * (1 + self._spec.config.jitter_frac)
 
-    def _save_state(self) -> None:
-        write_state(self._spec.out_dir, self._dispatcher.state(time.monotonic(), time.time()))
-
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -303,19 +312,52 @@ class _Shard:
         self._dispatcher.stop()
         self._stopped.set()
 
-    async def _watch(self) -> None:
-        """Progress, heartbeat and saves, until cancelled."""
-        saved_at = time.monotonic()
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` until cancelled; where it fails (a full disk), the crawl ends."""
+        try:
+            await work()
+        except (OSError, WebtextError) as error:
+            self._dispatcher.fail(error if isinstance(error, FatalError) else FatalError(str(error)))
+            self._stopped.set()
+
+    async def _beat(self) -> None:
+        """Progress and heartbeat; a look whether anything says that the end has come."""
         while True:
             (self._spec.out_dir / HEARTBEAT).touch()
             self._progress()
             if self._dispatcher.error is not None:
                 self._stopped.set()
-            if time.monotonic() - saved_at >= self._spec.config.flush_s:
-                saved_at = time.monotonic()
-                self._dispatcher.flush()
-                await asyncio.to_thread(self._save_state)
+            if self._spec.parent is not None and os.getppid() != self._spec.parent:
+                self._end_orphaned()
             await asyncio.sleep(PROGRESS_S)
+
+    def _end_orphaned(self) -> None:
+        """Stop, as nobody is there any more who would go on with the outcomes; another worker may have begun."""
+        if self._store.is_local:
+            self._stop()
+        else:
+            # The folder dies with this node's task, and a segment written from now on could replace the other worker's.
+            os._exit(EXIT_LEFT)
+
+    async def _save(self) -> None:
+        """Retry times and rests soon after they are noted, outcomes without a record every `flush_s`."""
+        flushed_at, saved, pause_s = time.monotonic(), 0, PROGRESS_S
+        while True:
+            await asyncio.sleep(pause_s)
+            began_at = time.monotonic()
+            if began_at - flushed_at >= self._spec.config.flush_s:
+                flushed_at = began_at
+                self._dispatcher.flush()
+            if self._dispatcher.num_noted != saved:
+                saved = self._dispatcher.num_noted
+                await asyncio.to_thread(write_state, self._spec.out_dir, self._state())
+            pause_s = min(
+                self._spec.config.flush_s, max(PROGRESS_S, SAVE_PAUSE * (time.monotonic() - began_at))
+            )
+
+    def _state(self) -> dict[str, Any]:
+        """What is saved; taken in the event loop, where nothing changes meanwhile."""
+        return self._dispatcher.state(time.monotonic(), time.time())
 
     def _progress(self) -> None:
         dispatcher = self._dispatcher

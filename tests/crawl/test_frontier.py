@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from crawl.breaker import Breaker
 from crawl.frontier import Frontier, pace_key
+from crawl.ip_slots import IpSlots
 from crawl.outcomes import Reason
 from crawl.retry import backoff_s, may_pass, retry_after_s
 
@@ -200,6 +201,7 @@ def test_backoff_doubles_up_to_its_limit() -> None:
         ("soon", None),
         ("-5", None),
         ("9" * 40, None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
         (None, None),
     ],
 )
@@ -213,6 +215,21 @@ def test_what_may_pass() -> None:
     assert not may_pass(None, 404)
     assert not may_pass(Reason.TLS_FAILED, None)
     assert not may_pass(None, 501)
+
+
+def test_places_at_an_address_reach_whoever_waits() -> None:
+    slots: IpSlots[str] = IpSlots(2)
+    for name in ("a", "b"):
+        slots.take("1.1.1.1", name)
+    for name in ("c", "d", "e"):
+        slots.wait("1.1.1.1", name)
+    assert slots.next_waiting("1.1.1.1") is None, "no place is free"
+    assert slots.leave("a") == "1.1.1.1"
+    assert slots.next_waiting("1.1.1.1") == "c"
+    assert slots.next_waiting("1.1.1.1") == "d", "c went elsewhere: the place is still free"
+    slots.take("1.1.1.1", "d")
+    assert slots.next_waiting("1.1.1.1") is None
+    assert slots.next_waiting("2.2.2.2") is None
 
 
 def test_the_breaker_rests_then_gives_up() -> None:

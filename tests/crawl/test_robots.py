@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from protego import Protego
 
 from crawl.outcomes import Reason
-from crawl.robots import MAX_PARSED_BYTES, Access, decide, parse
+from crawl.robots import MAX_PARSED_BYTES, UNREACHABLE, Access, decide, parse
+from crawl.robots_cache import RobotsCache
 from tests.crawl.loopback import Shard, Web, moved, ok
 
 
@@ -59,6 +60,11 @@ def allows(text: str | bytes, path: str, token: str = "webtext") -> bool:
         ("User-agent: *\nDisallow: /%7euser", "/~user/", False),
         ("User-agent: *\nDisallow: /a%2Fb", "/a/b", True),
         ("User-agent: *\nDisallow: /s?q=", "/s?q=1", False),
+        ("User-agent: *\nDisallow: /a%2A.html", "/a*.html", False),
+        ("User-agent: *\nDisallow: /a%2A.html", "/ab.html", True),
+        ("User-agent: *\nDisallow: /a%24", "/a$", False),
+        ("User-agent: *\nDisallow: /a$b", "/a$b", False),
+        ("User-agent: *\nDisallow: /a**b$", "/axb", False),
         ("User-agent: *\nDisallow: /x # why\n", "/x", False),
         ("User-agent: *\rDisallow: /x\r", "/x", False),
         ("\ufeffUser-agent: *\nDisallow: /x", "/x", False),
@@ -98,6 +104,37 @@ def test_what_lies_behind_the_limit_is_not_read() -> None:
     assert len(body) > MAX_PARSED_BYTES
     assert allows(body, "/x")
     assert not allows(body[-200:].replace(filler, b"User-agent: *\n"), "/x")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_a_line_that_the_limit_cuts_is_no_rule(end: str) -> None:
+    """`Disallow: /` is what is left of a longer one: it would forbid the whole site."""
+    body = f"User-agent: *{end}#".encode()
+    body += b"x" * (MAX_PARSED_BYTES - len(body) - len(f"{end}Disallow: /")) + f"{end}Disallow: /".encode()
+    assert len(body) == MAX_PARSED_BYTES
+    assert allows(body + b"private\n", "/x")
+    assert not allows(body, "/x"), "a file of just that length is whole"
+
+
+def test_the_cache_forgets_what_was_least_used_and_what_is_old() -> None:
+    cache = RobotsCache(keep_s=100.0, max_bytes=5000)
+    rules = parse(b"User-agent: *\nDisallow: /" + b"x" * 1000, "webtext")
+    for number in range(3):
+        cache.keep(f"http://{number}.test:80", rules, now=float(number))
+    assert cache.find("http://0.test:80", 50.0) == rules
+    cache.keep("http://3.test:80", rules, now=3.0)
+    assert [cache.find(f"http://{number}.test:80", 50.0) is not None for number in range(4)] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert cache.num_bytes <= 5000
+    assert cache.find("http://3.test:80", 104.0) is None
+    cache.keep("http://3.test:80", UNREACHABLE, now=104.0)
+    assert cache.find("http://3.test:80", 105.0) == UNREACHABLE
+    cache.keep("http://huge.test:80", parse(b"User-agent: *\nDisallow: /" + b"y" * 9000, "webtext"), 105.0)
+    assert len(cache) == 1, "the newest stays, or its site would be asked for ever"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +206,11 @@ def test_the_matrix_of_answers(web: Web, shard: Shard) -> None:
         "hops": moved("/r1"),
         "endless": moved("/r0"),
         "html": ok(b"<html>no such page</html>"),
+        "shared": moved("http://owner.test/robots.txt"),
+        "cut": ok(b"User-agent: *\n#" + b"x" * (MAX_PARSED_BYTES - 27) + b"\nDisallow: /x"),
     }
+    web.on("owner.test/robots.txt", robots["rules"])
+    web.on("shared.test/yes", moved("http://owner.test/no"))
     web.on("elsewhere.test/rules", ok(RULES))
     for hop in range(1, 5):
         web.on(f"hops.test/r{hop}", moved(f"/r{hop + 1}"))
@@ -197,10 +238,13 @@ def test_the_matrix_of_answers(web: Web, shard: Shard) -> None:
         "hops": obeyed,
         "endless": (None, None),
         "html": (None, None),
+        "shared": (Reason.ROBOTS_DISALLOWED, Reason.ROBOTS_DISALLOWED),
+        "cut": (None, None),
     }
+    assert web.paths("owner.test") == ["/robots.txt"], "where a redirect led is that site's own file"
     for name in robots:
         paths = web.paths(f"{name}.test")
         assert paths[0] == "/robots.txt"
         assert paths.count("/robots.txt") == (2 if name in ("broken", "busy", "passing") else 1)
         assert ("/no" in paths) == (verdicts[name][0] is None)
-        assert ("/yes" in paths) == (verdicts[name][1] is None)
+        assert ("/yes" in paths) == (verdicts[name][1] is None or name == "shared")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,10 @@ import pytest
 from corpus.errors import FatalError, InputError
 from corpus.layout import Store
 from crawl import worker
+from crawl.dispatch import Dispatcher
 from crawl.outcomes import Outcome, Reason, outcome_files, read_outcomes, to_table
+from crawl.resolver import Endpoint, Resolved, Resolver
+from crawl.state import alone
 from crawl.warc import iter_responses, read_response
 from tests.crawl.loopback import Shard, Web, assert_polite, gaps, ok, serving
 
@@ -107,6 +114,100 @@ def test_a_busy_server_is_asked_ever_more_slowly(web: Web, shard: Shard) -> None
     assert slower[2] >= 0.2 - 0.005
 
 
+def test_a_slow_body_is_part_of_the_answer(web: Web, shard: Shard) -> None:
+    """The rest is counted from the last byte, and grows with the whole time that the site took."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ok(b"<p>" + b"x" * 7).removesuffix(b"x" * 7))
+        for _ in range(7):
+            await asyncio.sleep(0.03)
+            writer.write(b"x")
+            await writer.drain()
+
+    for page in range(2):
+        web.on(f"a.test/{page}", drip)
+    shard.crawl(["http://a.test/0", "http://a.test/1"], delay_s=0.05, latency_factor=1.0)
+    _, first, second = web.of("a.test")
+    assert second.began - first.ended >= 0.2
+
+
+def test_a_name_that_moved_leaves_its_place_to_the_next(
+    web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hosts wait for a place at one address; meanwhile the name server sends the first of them elsewhere."""
+    web.delay_s = 0.1  # names are forgotten sooner
+    asked: Counter[str] = Counter()
+
+    def moving(self: Resolver, host: str) -> Resolved:
+        asked[host] += 1
+        later = host in ("h1.test", "h2.test") and asked[host] > 1
+        return Resolved((Endpoint("127.0.0.1" if not later else "127.0.0.2", web.port),))
+
+    monkeypatch.setattr(Resolver, "_fixed", moving)
+    shard.deadline = time.time() + 5
+    shard.config.update(max_in_flight_per_ip=1, dns_cache_s=0.05, retries=0)
+    urls = [f"http://h{i}.test/x" for i in range(4)]
+    shard.links(urls)
+    assert shard.run() == 0, "nobody waits for ever"
+    assert [shard.outcomes(urls)[url]["reason"] for url in (urls[0], urls[3])] == [None, None]
+
+
+def test_names_that_hang_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All threads hang in dead names: the good one is asked when one of them is back, in a time limit of its own."""
+    monkeypatch.setattr("crawl.resolver.NUM_THREADS", 2)
+
+    def answer(host: str) -> list[Any]:
+        if host.startswith("dead"):
+            time.sleep(0.4)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 0))]
+
+    monkeypatch.setattr("crawl.resolver._getaddrinfo", answer)
+
+    async def ask() -> tuple[list[Resolved], float]:
+        resolver = Resolver(connect_to={}, networks=(), public=True, timeout_s=0.1, cache_s=60.0)
+        began = time.monotonic()
+        dead = [asyncio.create_task(resolver.lookup(f"dead{i}.example")) for i in range(2)]
+        await asyncio.sleep(0)
+        good = asyncio.create_task(resolver.lookup("good.example"))
+        first = await dead[0]
+        assert time.monotonic() - began < 0.3, "a time limit of its own for each"
+        return [first, await dead[1], await good], time.monotonic() - began
+
+    answers, seconds = asyncio.run(ask())
+    assert [answer.reason for answer in answers] == [Reason.DNS_FAILED, Reason.DNS_FAILED, None]
+    assert answers[2].endpoints == (Endpoint("93.184.215.14"),)
+    assert 0.35 < seconds < 1.5
+
+
+def test_a_fault_of_ours_costs_one_page(
+    web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever our own code stumbles over, the link ends and the shard goes on."""
+
+    def stumble(headers: list[str], body: bytes, *rest: Any) -> bool:
+        if b"/1 at" in body:
+            raise RuntimeError("a fault")
+        return False
+
+    monkeypatch.setattr("crawl.dispatch.is_tagged", stumble)
+    shard.deadline = time.time() + 10
+    outcomes = shard.crawl([f"http://a.test/{i}" for i in range(3)])
+    assert [outcomes[f"http://a.test/{i}"]["reason"] for i in range(3)] == [None, Reason.INTERNAL_ERROR, None]
+    assert "http://a.test/1" in caplog.text
+
+
+def test_one_worker_per_shard(web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes second waits for the first, and asks nothing before."""
+    monkeypatch.setattr("crawl.state.LOCK_WAIT_S", 0.2)
+    shard.links(["http://a.test/x"])
+    (shard.folder / "out").mkdir()
+    with alone(shard.folder / "out"), pytest.raises(FatalError, match="another worker still fetches"):
+        shard.run()
+    assert web.hits == []
+    assert shard.run() == 0
+
+
 def test_few_at_a_time_on_one_address(web: Web, shard: Shard) -> None:
     web.delay_s = 0.05
     shard.crawl([f"http://h{i}.test/x" for i in range(12)], max_in_flight_per_ip=2)
@@ -119,8 +220,6 @@ def test_few_at_a_time_on_one_address(web: Web, shard: Shard) -> None:
 
 
 def test_a_dead_host_ends_at_once(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
-
     asked = []
 
     def nobody(host: str) -> list[Any]:
@@ -289,12 +388,23 @@ def test_twenty_five_kills(tmp_path: Path) -> None:
         assert_polite(web, 0.05)
 
 
-def test_retries_wait_across_a_restart(web: Web, shard: Shard) -> None:
+def test_retries_wait_across_a_restart(web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     web.on("a.test/x", ok(b"", status="502 Later"))
     shard.config.update(retries=3, retry_delay_s=60.0)
     shard.links(["http://a.test/x"])
     shard.deadline = time.time() + 0.7
+    took, states = [], Dispatcher.state
+
+    def taken(self: Dispatcher, now: float, wall: float) -> dict[str, Any]:
+        took.append(threading.current_thread() is threading.main_thread())
+        return states(self, now, wall)
+
+    monkeypatch.setattr(Dispatcher, "state", taken)
+    monkeypatch.setattr(worker, "PROGRESS_S", 0.1)
     assert shard.run() == 3
+    assert took == [True, True], (
+        "saved soon after the failure and at the end; nothing changes while it is taken"
+    )
     assert web.paths("a.test").count("/x") == 1
     shard.deadline = time.time() + 0.7
     assert shard.run() == 3
