@@ -225,8 +225,8 @@ def scan(
             reg[AT_FIELDS] += 1
         if not foreign:
             imply(stack, opened, reg, tables, tag, flags)
-        raw = flags & markup.RAW and not foreign
-        if raw:
+        # One that closes itself is empty, as in XHTML and for libxml2: whoever writes it means it.
+        if flags & markup.RAW and not foreign and not attributes[FOUND_CLOSED]:
             stop = NOSCRIPT_NAME if opened[TAG_NOSCRIPT] > 0 else name
             content_end, tag_end_of_raw = end_of_raw(data, tag_end, name, stop)
             if tag == TAG_TITLE and title_start < 0:
@@ -238,7 +238,8 @@ def scan(
         position = tag_end
         again = (tag in (TAG_BODY, TAG_HTML, TAG_HEAD)) and opened[tag] > 0
         loose = flags & markup.TABLE_PART and tag != TAG_TABLE and opened[TAG_TABLE] == 0
-        if flags & markup.VOID or (foreign and attributes[FOUND_CLOSED]) or again or loose:
+        empty = attributes[FOUND_CLOSED] and (foreign or flags & markup.RAW)
+        if flags & markup.VOID or empty or again or loose:
             continue
         push(stack, near, opened, reg, tables, tag, flags, mask, attributes, parents, element_tags)
     if reg[AT_BLOCKS] < place.shape[0]:

@@ -19,3 +19,5 @@ POISON = {
     "comments": b"<!--" * 1_000_000,
     "too large": b"a" * 20_000_001,
 }
+DEADLY = ("rows", "open tags", "entities", "combining marks")
+"""Those that, like "nesting", outlive a short limit and take the process with them; `make soak` runs them all."""

@@ -83,6 +83,7 @@ def warc_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("no_sandbox")
 def test_the_door_removes_a_site_s_lines_and_nothing_is_lost(warc_file: Path, tmp_path: Path) -> None:
     settings = ["--set", "clean.boilerplate.remove=true", "--set", "clean.quality.min_words=51"]
     argv = ["--corpus", str(tmp_path / "c"), "--batch", "b", "--workers", "1", *settings]

@@ -107,6 +107,7 @@ def test_a_missing_file_is_wrong_input(tmp_path: Path, capsys: pytest.CaptureFix
     assert "none.warc.gz" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_sandbox")
 def test_a_batch_is_made_again_from_its_own_segments_alone(tmp_path: Path, files: list[Path]) -> None:
     """Documents need neither the foreign files nor the tables: the stored WARC files alone give them again."""
     long = tmp_path / "long.warc"

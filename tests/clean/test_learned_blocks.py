@@ -115,6 +115,8 @@ def column(page: Blocks, table: str, number: int) -> list[int]:
         ("a<!-->b<!--->c<!--x--!>d", ["abcd"]),
         ("<textarea>x<p>y</textarea>z", ["z"]),
         ("<noscript><iframe src=x /></noscript>a<p>b", ["a", "b"]),
+        ("<noscript><iframe src=x></noscript>a<p>b", ["a", "b"]),
+        ("<title/><script src='x' /><p>a<script>if (x</p>y) {}</script>b", ["ab"]),
         ("<svg><title>x</title><text>y</text></svg>a", ["a"]),
         ("<select><option>x<option>y</select>a", ["a"]),
         ("<head><p>body begins", ["body begins"]),
@@ -237,7 +239,7 @@ def test_time_is_linear_in_the_bytes(name: str) -> None:
         return best
 
     seconds(1000)
-    assert seconds(800_000) < 10 * max(seconds(200_000), 0.002)
+    assert seconds(400_000) < 10 * max(seconds(100_000), 0.001)
 
 
 def test_text_beyond_the_limit_of_blocks_is_left_out() -> None:
@@ -249,7 +251,7 @@ def test_all_words_that_lxml_sees_on_real_pages(shared: Path) -> None:
     from bench.documents import gold_pages
 
     shares = []
-    for page in gold_pages(shared, "aeb", 12):
+    for page in gold_pages(shared, "aeb", 8):
         body = gzip.decompress(page.body) if page.body[:2] == b"\x1f\x8b" else page.body
         html = body.decode("utf-8", "replace")
         ours = re.findall(r"\w+", unescape(" ".join(texts(html))))

@@ -49,6 +49,7 @@ def test_licenses(html: str, found: list[str]) -> None:
     assert licenses(html) == found
 
 
+@pytest.mark.usefixtures("no_sandbox")
 def test_marks_are_kept_when_asked_and_extract_nothing_again(tmp_path: Path) -> None:
     prose = b"".join(b"<p>Sentence %d tells of the owl in the tower of the church.</p>" % i for i in range(9))
     asks = b"<html><head><meta name=robots content=noai></head><body><article>" + prose

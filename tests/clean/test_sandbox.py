@@ -20,7 +20,7 @@ from clean.pages import process
 from clean.reasons import Reason
 from clean.sandbox import Failure, Sandbox, SandboxConfig
 from corpus.errors import RetryableError
-from tests.clean.poison import GOOD, POISON
+from tests.clean.poison import DEADLY, GOOD, POISON
 
 HERE = Path(__file__).parent
 LIMITS = SandboxConfig(cpu_s=0.3, memory_mb=128)
@@ -126,11 +126,13 @@ def test_poison_costs_no_neighbour() -> None:
     config = CleanConfig.model_validate({"sandbox": {"cpu_s": 0.3, "memory_mb": 512}})
     with Sandbox("clean.document:program", config.model_dump_json(), config.sandbox) as opened:
         process(_page(GOOD), opened)  # the first process of a machine compiles before it answers
-        for name, body in POISON.items():
+        for name in sorted(POISON.keys() - DEADLY):
+            body = POISON[name]
             started = time.monotonic()
             result = process(_page(body), opened)
             assert time.monotonic() - started < 8, name
             assert isinstance(result, Dropped) or name == "wide cell", name
+            assert name != "nesting" or result.reason is Reason.EXTRACT_TIMEOUT
             neighbour = process(_page(GOOD), opened)
             assert isinstance(neighbour, Document), name
             assert neighbour.num_words > 100
