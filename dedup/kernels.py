@@ -261,9 +261,9 @@ def find_grams(
     lengths: Any,
     base: Any,
     length_salt: Any,
-    filter_bits: Any,
-    filter_bases: Any,
-    filter_shifts: Any,
+    prefix_words: Any,
+    filter_blocks: Any,
+    filter_shift: Any,
     starts: Any,
     start_shift: Any,
     keys: Any,
@@ -272,46 +272,54 @@ def find_grams(
     hit_word: Any,
     hit_key: Any,
 ) -> Any:
-    """Look up every gram of every given length: (hits, next text). Stops before a text that might overflow the room.
+    """Look up the grams that begin at every word: (hits, next text). Stops before a text that might overflow the room.
 
-    `keys` ascend; `starts[p]` is where those with top bits p begin. A bit of `filter_bits` tells most others away: every
-    length has its own stretch, from bit filter_bases[i] on, so that those of the few short passages stay in the cache.
+    `keys` ascend; `starts[p]` is where those with top bits p begin. Every gram of the index begins with `prefix_words` words
+    whose hash sets three bits in one block of `filter_blocks`: where they are not all set, no gram begins, of any length.
+    `lengths` ascend and none is below `prefix_words`.
     """
     count = 0
-    room = hit_text.size
-    tops = np.ones(lengths.size, np.uint64)
-    for which in range(lengths.size):
-        for _ in range(lengths[which] - 1):
-            tops[which] *= base
+    one = np.uint64(1)
+    low = np.uint64(63)
+    top = one
+    for _ in range(prefix_words - 1):
+        top *= base
+    prefix_salt = np.uint64(prefix_words) * length_salt
     text = first_text
     while text < bounds.size - 1:
         first = bounds[text]
         last = bounds[text + 1]
-        if count + (last - first) * lengths.size > room:
+        if count + (last - first) * lengths.size > hit_text.size:
             break
-        for which in range(lengths.size):
-            size = lengths[which]
-            if last - first < size:
+        state = np.uint64(0)
+        for index in range(first, min(first + prefix_words - 1, last)):
+            state = state * base + words[index]
+        for index in range(first + prefix_words - 1, last):
+            start = index - prefix_words + 1
+            state = state * base + words[index]
+            value = _mix(state ^ prefix_salt)
+            state -= words[start] * top
+            bits = (
+                one << (value & low)
+                | one << ((value >> np.uint64(6)) & low)
+                | one << ((value >> np.uint64(12)) & low)
+            )
+            if filter_blocks[value >> filter_shift] & bits != bits:
                 continue
-            top = tops[which]
-            filter_base = filter_bases[which]
-            filter_shift = filter_shifts[which]
-            salt = np.uint64(size) * length_salt
-            state = np.uint64(0)
-            for index in range(first, first + size - 1):
-                state = state * base + words[index]
-            for index in range(first + size - 1, last):
-                state = state * base + words[index]
-                value = _mix(state ^ salt)
-                state -= words[index - size + 1] * top
-                bit = filter_base + (value >> filter_shift)
-                if filter_bits[bit >> np.uint64(3)] & (np.uint8(1) << np.uint8(bit & np.uint64(7))) == 0:
-                    continue
+            longer = np.uint64(0)
+            at = start
+            for size in lengths:
+                if start + size > last:
+                    break
+                while at < start + size:
+                    longer = longer * base + words[at]
+                    at += 1
+                value = _mix(longer ^ (np.uint64(size) * length_salt))
                 prefix = value >> start_shift
-                for key in range(starts[prefix], starts[prefix + np.uint64(1)]):
+                for key in range(starts[prefix], starts[prefix + one]):
                     if keys[key] == value:
                         hit_text[count] = text
-                        hit_word[count] = index - size + 1 - first
+                        hit_word[count] = start - first
                         hit_key[count] = key
                         count += 1
                         break

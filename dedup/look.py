@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from corpus.runner import earlier_batches
 from corpus.tables import find_row, read_table
 from dedup import overlap
 from dedup.scratch import OVERLAP
-from dedup.words import ngram_hashes, word_hashes, word_spans
+from dedup.words import Engine, Ragged, ngram_hashes, word_hashes, word_spans
 
 OPEN, CLOSE = "⟦", "⟧"
+GONE = "kept: no longer in the corpus (taken down)"
 EXCERPT_CHARS = 300
 
 
@@ -34,11 +36,17 @@ def explanation(store: Store, batch: str, doc_id: str) -> str:
             f"{store.root}: batch {batch!r} has no verdict on {doc_id!r}; expected the 32 digits of a doc_id of it"
         )
     page = document(store, [batch], doc_id)
+    if page is None:
+        raise InputError(
+            f"{store.root}: batch {batch!r} has a verdict on {doc_id} and no document; rebuild the verdicts with --rebuild"
+        )
     lines = [f"{doc_id}  {page['url']}", _verdict_line(verdict)]
     if verdict["testsets"]:
-        lines += [f"  {passage}" for passage in passages(store, batch, page["text"])]
+        lines += [f"  {passage}" for passage in Passages(store, batch).of(page["text"])]
     if verdict["duplicate_of"] is not None:
         survivor = document(store, [*earlier_batches(store, batch), batch], verdict["duplicate_of"])
+        if survivor is None:
+            return "\n".join([*lines, "", f"--- removed: {page['url']}", page["text"], "", f"--- {GONE}"])
         n = int(read_manifest(store, "bands", batch).config["shingles"]["n"])
         left, right = marked(page["text"], survivor["text"], n), marked(survivor["text"], page["text"], n)
         lines += [
@@ -52,7 +60,9 @@ def explanation(store: Store, batch: str, doc_id: str) -> str:
 
 
 def sample(store: Store, batch: str, count: int) -> str:
-    """`count` removed pages with their survivors, in excerpts; the same ones every time."""
+    """`count` removed pages with their survivors, in excerpts; the same ones every time. Raises InputError for no count."""
+    if count < 1:
+        raise InputError(f"--sample is {count}; expected the number of removals to show, at least 1")
     rows = read_table(store, "verdicts", batch, ["doc_id", "kept", "reason", "duplicate_of", "similarity"])
     removed = rows.filter(pc.invert(rows["kept"])).to_pylist()
     drawn = sorted(removed, key=lambda row: xxh3_64_intdigest(str(row["doc_id"]).encode()))[:count]
@@ -75,27 +85,43 @@ def marked(text: str, other: str, n: int) -> str:
     return "".join([*pieces, text[at:]])
 
 
-def passages(store: Store, batch: str, text: str) -> list[str]:
-    """What of `text` stands in test sets: the passages, longest first."""
-    seen = read_table(store, OVERLAP.name, batch, ["ngram", "n"])
-    index = overlap.build_index(seen["ngram"].to_numpy(), seen["n"].to_numpy())
-    words = word_hashes(pa.array([text], pa.large_string()), "numpy")
-    hits = overlap.find(words, index, "numpy")
-    starts, ends = word_spans(text)
-    covered = overlap.matched_words(words.values.size, hits.word, seen["n"].to_numpy()[hits.key])
-    found = [text[starts[first] : ends[after - 1]] for first, after in _runs(covered)]
-    return sorted(found, key=len, reverse=True)
+class Passages:
+    """What of the test sets a batch contains, for finding it again in texts of either side."""
+
+    def __init__(self, store: Store, batch: str, engine: Engine = "numpy") -> None:
+        self._engine: Engine = engine
+        seen = read_table(store, OVERLAP.name, batch, ["ngram", "n"])
+        self._lengths = seen["n"].to_numpy()
+        self._index = overlap.build_index(seen["ngram"].to_numpy(), self._lengths)
+
+    def covered(self, words: Ragged) -> Iterator[tuple[int, np.ndarray]]:
+        """(row, which of its words such a passage covers) of every row of `words` that has one."""
+        hits = overlap.find(words, self._index, self._engine)
+        rows = np.unique(hits.text)
+        bounds = np.searchsorted(hits.text, np.append(rows, len(words)))
+        for place, row in enumerate(rows.tolist()):
+            here = slice(bounds[place], bounds[place + 1])
+            sizes = self._lengths[hits.key[here]]
+            yield row, overlap.matched_words(words.row(row).size, hits.word[here], sizes)
+
+    def of(self, text: str) -> list[str]:
+        """The passages of one text, longest first."""
+        starts, ends = word_spans(text)
+        found = [
+            text[starts[first] : ends[after - 1]]
+            for _, covered in self.covered(word_hashes(pa.array([text], pa.large_string()), self._engine))
+            for first, after in _runs(covered)
+        ]
+        return sorted(found, key=len, reverse=True)
 
 
-def document(store: Store, batches: list[str], doc_id: str) -> dict[str, Any]:
-    """The page's row of `documents` in the first of the batches that has it. Raises InputError."""
+def document(store: Store, batches: list[str], doc_id: str) -> dict[str, Any] | None:
+    """The page's row of `documents` in the first of the batches that has it; None where none has: it was taken down."""
     for name in batches:
         manifest: Manifest | None = find_manifest(store, "documents", name)
         if manifest is not None and (row := find_row(store, "documents", manifest, doc_id)) is not None:
             return row
-    raise InputError(
-        f"{store.root}: no document {doc_id} in the batches {', '.join(batches)}; rebuild the verdicts with --rebuild"
-    )
+    return None
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
@@ -108,7 +134,11 @@ def _excerpts(store: Store, names: list[str], batch: str, row: dict[str, Any]) -
     for label, name, where in (("removed", row["doc_id"], [batch]), ("kept", row["duplicate_of"], names)):
         if name is not None:
             page = document(store, where, name)
-            lines.append(f"  {label}: {page['url']}: {' '.join(page['text'][:EXCERPT_CHARS].split())}")
+            lines.append(
+                f"  {label}: {page['url']}: {' '.join(page['text'][:EXCERPT_CHARS].split())}"
+                if page is not None
+                else f"  {GONE}"
+            )
     return "\n".join(lines)
 
 

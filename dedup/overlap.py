@@ -22,7 +22,7 @@ from corpus.config import Section
 from corpus.testsets import TestSet
 from dedup.words import LENGTH_SALT, NGRAM_BASE, Engine, Ragged, ngram_hashes, word_hashes
 
-FILTER_BITS_PER_NGRAM = 16
+FILTER_BITS_PER_PREFIX = 16
 BOILERPLATE_ENTRIES = 5
 """Fewer entries than this that share a gram are not yet a habit of the set."""
 
@@ -58,6 +58,11 @@ class OverlapConfig(Section):
         if self.min_passage_words < 1 or not 0 < self.boilerplate_frac <= 1:
             raise ValueError("min_passage_words must be at least 1 and boilerplate_frac between 0 and 1")
 
+    @property
+    def prefix_words(self) -> int:
+        """Words that every gram has at least."""
+        return min(*self.measure_n, self.min_passage_words, self.n)
+
 
 @dataclass(frozen=True, slots=True)
 class TestNgrams:
@@ -70,6 +75,8 @@ class TestNgrams:
     """int16."""
     removes: np.ndarray
     """bool: whether a page that contains it is cut or dropped."""
+    prefix: np.ndarray
+    """uint64: the gram of its first `prefix_words` words."""
     testsets: Ragged
     """Places of the sets that contain it, ascending."""
 
@@ -79,23 +86,24 @@ class TestNgrams:
 
 @dataclass(frozen=True, slots=True)
 class NgramIndex:
-    """Finds grams: sorted keys, where each prefix begins among them, and bitmaps, one per n, that tell most others away.
+    """Finds grams: sorted keys, where each prefix of bits begins among them, and a bitmap of the words that they begin with.
 
-    8 bytes for the key, 4 to 8 for the prefixes and 2 to 4 for the bitmaps: 20 bytes per gram at most.
+    The bitmap tells nearly all places of a text away at one look for all n together; what passes is looked up exactly.
+    8 bytes for the key, 4 to 8 for `starts` and 2 to 4 for the bitmap: 20 bytes per gram at most.
     """
 
     keys: np.ndarray
     lengths: np.ndarray
     starts: np.ndarray
     start_shift: np.uint64
-    filter_bits: np.ndarray
-    filter_bases: np.ndarray
-    filter_shifts: np.ndarray
+    prefix_words: int
+    filter_blocks: np.ndarray
+    filter_shift: np.uint64
 
     @property
     def nbytes(self) -> int:
         """Memory of the index."""
-        return int(self.keys.nbytes + self.starts.nbytes + self.filter_bits.nbytes)
+        return int(self.keys.nbytes + self.starts.nbytes + self.filter_blocks.nbytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,59 +127,76 @@ class Judgement:
 
 def ngrams_of(sets: Sequence[TestSet], config: OverlapConfig, engine: Engine = "numba") -> TestNgrams:
     """All grams that are measured or removed, with the sets that contain them."""
-    parts = [_set_ngrams(testset, config, engine) for testset in sets]
-    ngram = np.concatenate([np.zeros(0, np.uint64), *(part[0] for part in parts)])
-    n = np.concatenate([np.zeros(0, np.int16), *(part[1] for part in parts)])
-    removes = np.concatenate([np.zeros(0, bool), *(part[2] for part in parts)])
-    owner = np.repeat(np.arange(len(parts)), [part[0].size for part in parts])
-    distinct, place = np.unique(ngram, return_inverse=True)
+    parts = [_set_grams(testset, config, engine) for testset in sets]
+    grams = _joined(parts)
+    owner = np.repeat(np.arange(len(parts)), [part.ngram.size for part in parts])
+    distinct, first, place = np.unique(grams.ngram, return_index=True, return_inverse=True)
     any_removes = np.zeros(distinct.size, bool)
-    any_removes[place[removes]] = True
-    n_of = np.zeros(distinct.size, np.int16)
-    n_of[place] = n
+    any_removes[place[grams.removes]] = True
     pairs = np.unique(place * max(1, len(parts)) + owner)
-    place, owner = np.divmod(pairs, max(1, len(parts)))
-    bounds = np.searchsorted(place, np.arange(distinct.size + 1)).astype(np.int64)
-    return TestNgrams(distinct, n_of, any_removes, Ragged(owner, bounds))
+    of_gram, owner = np.divmod(pairs, max(1, len(parts)))
+    bounds = np.searchsorted(of_gram, np.arange(distinct.size + 1)).astype(np.int64)
+    return TestNgrams(distinct, grams.n[first], any_removes, grams.prefix[first], Ragged(owner, bounds))
 
 
-def build_index(ngram: np.ndarray, n: np.ndarray) -> NgramIndex:
-    """An index of ascending distinct grams. Shapes (k,) uint64, (k,) int16."""
+def build_index(
+    ngram: np.ndarray, n: np.ndarray, prefix: np.ndarray | None = None, prefix_words: int = 1
+) -> NgramIndex:
+    """An index of ascending distinct grams. Shapes (k,) uint64, (k,) int16, (k,) uint64.
+
+    `prefix` are the grams of their first `prefix_words` words; without it every place of a text is looked up.
+    """
     bits = max(1, int(max(ngram.size, 1) - 1).bit_length())
     start_shift = np.uint64(64 - bits)
     starts = np.searchsorted(ngram >> start_shift, np.arange((1 << bits) + 1, dtype=np.uint64)).astype(
         np.uint32
     )
-    lengths = np.unique(n).astype(np.int64)
-    # A stretch of bits for every length: those of the few short passages then stay in the processor's cache.
-    filters, bases, shifts = [np.zeros(0, np.uint8)], [], []
-    for length in lengths:
-        grams = ngram[n == length]
-        width = max(3, int(grams.size * FILTER_BITS_PER_NGRAM - 1).bit_length())
-        place = grams >> np.uint64(64 - width)
-        bitmap = np.zeros(1 << (width - 3), np.uint8)
-        np.bitwise_or.at(
-            bitmap, place >> np.uint64(3), np.uint8(1) << (place & np.uint64(7)).astype(np.uint8)
-        )
-        bases.append(8 * sum(each.size for each in filters))
-        shifts.append(64 - width)
-        filters.append(bitmap)
+    blocks, filter_shift = _prefix_filter(np.unique(prefix) if prefix is not None else None)
     return NgramIndex(
         keys=ngram,
-        lengths=lengths,
+        lengths=np.unique(n).astype(np.int64),
         starts=starts,
         start_shift=start_shift,
-        filter_bits=np.concatenate(filters),
-        filter_bases=np.array(bases, np.uint64),
-        filter_shifts=np.array(shifts, np.uint64),
+        prefix_words=prefix_words,
+        filter_blocks=blocks,
+        filter_shift=filter_shift,
     )
 
 
+def _prefix_filter(prefix: np.ndarray | None) -> tuple[np.ndarray, np.uint64]:
+    """(blocks of 64 bits, shift that gives a hash its block); without prefixes all bits are set."""
+    if prefix is None:
+        return np.full(2, ~np.uint64(0)), np.uint64(63)
+    width = max(1, int(prefix.size * FILTER_BITS_PER_PREFIX // 64).bit_length())
+    blocks = np.zeros(1 << width, np.uint64)
+    one, low = np.uint64(1), np.uint64(63)
+    bits = (
+        one << (prefix & low) | one << (prefix >> np.uint64(6) & low) | one << (prefix >> np.uint64(12) & low)
+    )
+    shift = np.uint64(64 - width)
+    np.bitwise_or.at(blocks, prefix >> shift, bits)
+    return blocks, shift
+
+
 def find(words: Ragged, index: NgramIndex, engine: Engine = "numba") -> Hits:
-    """Every occurrence of a gram of the index in the texts of `words`, ordered by text, n and place."""
+    """Every occurrence of a gram of the index in the texts of `words`, ordered by text, place and n."""
     if index.keys.size == 0:
         return Hits(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
     return _find_numpy(words, index) if engine == "numpy" else _find_numba(words, index)
+
+
+def by_set(n: np.ndarray, testsets: pa.ChunkedArray) -> dict[tuple[str, int], np.ndarray]:
+    """The places of every set's grams of every n, ascending. Shapes: n (k,), testsets k lists of names."""
+    lists = testsets.combine_chunks()
+    row = np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy())
+    names = lists.flatten().dictionary_encode()
+    place = names.indices.to_numpy()
+    found = {}
+    for number, name in enumerate(names.dictionary.to_pylist()):
+        mine = row[place == number]
+        for each in np.unique(n[mine]).tolist():
+            found[name, each] = mine[n[mine] == each]
+    return found
 
 
 def matched_words(num_words: int, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -251,7 +276,46 @@ def _strip(
 
 def distinct_ngrams(testset: TestSet, n: int, config: OverlapConfig, engine: Engine = "numba") -> np.ndarray:
     """The distinct n-grams of a set's passages that have n words, ascending. Shape (k,) uint64."""
-    return _whole_ngrams(_passages(testset, config, engine)[0], n, engine)
+    words, _, _ = _passages(testset, config, engine)
+    grams = ngram_hashes(words, n, engine)
+    return np.unique(grams.values[np.repeat(words.lengths() >= n, grams.lengths())])
+
+
+@dataclass(frozen=True, slots=True)
+class _Grams:
+    """Grams of one set on the way to `TestNgrams`. Arrays of one row per gram."""
+
+    ngram: np.ndarray
+    n: np.ndarray
+    removes: np.ndarray
+    prefix: np.ndarray
+
+    def take(self, rows: np.ndarray) -> _Grams:
+        return _Grams(self.ngram[rows], self.n[rows], self.removes[rows], self.prefix[rows])
+
+
+def _joined(parts: Sequence[_Grams]) -> _Grams:
+    empty = _Grams(np.zeros(0, np.uint64), np.zeros(0, np.int16), np.zeros(0, bool), np.zeros(0, np.uint64))
+    every = [empty, *parts]
+    return _Grams(
+        np.concatenate([each.ngram for each in every]),
+        np.concatenate([each.n for each in every]),
+        np.concatenate([each.removes for each in every]),
+        np.concatenate([each.prefix for each in every]),
+    )
+
+
+def _grams(
+    words: Ragged, n: int, least: int, config: OverlapConfig, engine: Engine, *, removes: bool
+) -> tuple[_Grams, np.ndarray]:
+    """(the n-grams of the rows of at least `least` words, one shorter gram of a row below n; the row of each), in order."""
+    grams, prefixes = (ngram_hashes(words, each, engine) for each in (n, config.prefix_words))
+    row = np.repeat(np.arange(len(words)), grams.lengths())
+    at = np.arange(row.size) - grams.bounds[row] + prefixes.bounds[row]
+    size = np.minimum(words.lengths(), n)[row].astype(np.int16)
+    usable = np.flatnonzero(words.lengths()[row] >= least)
+    found = _Grams(grams.values, size, np.full(row.size, removes), prefixes.values[at])
+    return found.take(usable), row[usable]
 
 
 def _passages(
@@ -272,38 +336,20 @@ def _passages(
     return Ragged(words.values, bounds), np.repeat(np.arange(counts.size), counts)[stays], ordinal[stays]
 
 
-def _whole_ngrams(words: Ragged, n: int, engine: Engine) -> np.ndarray:
-    grams = ngram_hashes(words, n, engine)
-    return np.unique(grams.values[np.repeat(words.lengths() >= n, grams.lengths())])
-
-
-def _set_ngrams(
-    testset: TestSet, config: OverlapConfig, engine: Engine
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(grams, n, removes) of one set, distinct."""
+def _set_grams(testset: TestSet, config: OverlapConfig, engine: Engine) -> _Grams:
+    """The grams of one set; one that is both measured and removed comes twice."""
     words, entry_of, ordinal = _passages(testset, config, engine)
-    rows = [(np.zeros(0, np.uint64), np.zeros(0, np.int16), np.zeros(0, bool))]
-    for n in sorted(set(config.measure_n)):
-        found = _whole_ngrams(words, n, engine)
-        rows.append((found, np.full(found.size, n, np.int16), np.zeros(found.size, bool)))
-    words = without_prompts(words, ordinal)
-    sizes = words.lengths()
-    grams = ngram_hashes(words, config.n, engine)
-    counts = grams.lengths()
-    usable = np.repeat(sizes >= min(config.min_passage_words, config.n), counts)
-    gram, n_of = grams.values[usable], np.repeat(np.minimum(sizes, config.n), counts)[usable]
-    removed, n_removed = _without_boilerplate(
-        gram, n_of, np.repeat(entry_of, counts)[usable], testset, config
-    )
-    rows.append((removed, n_removed.astype(np.int16), np.ones(removed.size, bool)))
-    values, ns, removes = (np.concatenate([row[column] for row in rows]) for column in range(3))
-    return values, ns, removes
+    measured = [_grams(words, n, n, config, engine, removes=False)[0] for n in sorted(set(config.measure_n))]
+    least = min(config.min_passage_words, config.n)
+    removed, row = _grams(without_prompts(words, ordinal), config.n, least, config, engine, removes=True)
+    few = _in_few_entries(removed.ngram, entry_of[row], testset, config)
+    return _joined([*measured, removed.take(few)])
 
 
-def _without_boilerplate(
-    gram: np.ndarray, n: np.ndarray, entry: np.ndarray, testset: TestSet, config: OverlapConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct grams that few entries contain, equal entries counting once, with their n."""
+def _in_few_entries(
+    gram: np.ndarray, entry: np.ndarray, testset: TestSet, config: OverlapConfig
+) -> np.ndarray:
+    """The places of the distinct grams that few entries contain, equal entries counting once."""
     first_of: dict[tuple[str, ...], int] = {}
     distinct_entry = np.array(
         [first_of.setdefault(each, place) for place, each in enumerate(testset.entries)]
@@ -312,8 +358,7 @@ def _without_boilerplate(
     pairs = np.unique(place * len(testset.entries) + distinct_entry[entry])
     num_entries = np.bincount(pairs // len(testset.entries), minlength=values.size)
     most = max(BOILERPLATE_ENTRIES - 1, config.boilerplate_frac * len(first_of))
-    few = num_entries <= most
-    return values[few], n[first][few]
+    return first[num_entries <= most]
 
 
 def _find_numba(words: Ragged, index: NgramIndex) -> Hits:
@@ -331,9 +376,9 @@ def _find_numba(words: Ragged, index: NgramIndex) -> Hits:
             index.lengths,
             NGRAM_BASE,
             LENGTH_SALT,
-            index.filter_bits,
-            index.filter_bases,
-            index.filter_shifts,
+            index.prefix_words,
+            index.filter_blocks,
+            index.filter_shift,
             index.starts,
             index.start_shift,
             index.keys,
@@ -358,5 +403,5 @@ def _find_numpy(words: Ragged, index: NgramIndex) -> Hits:
         hit = (index.keys[place] == grams.values) & (sizes[owner] >= n)
         found.append(np.stack([owner[hit], word[hit], place[hit], np.full(int(hit.sum()), n)], axis=1))
     rows = np.concatenate(found)
-    rows = rows[np.lexsort((rows[:, 1], rows[:, 3], rows[:, 0]))]
+    rows = rows[np.lexsort((rows[:, 3], rows[:, 1], rows[:, 0]))]
     return Hits(rows[:, 0], rows[:, 1], rows[:, 2])

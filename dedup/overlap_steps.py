@@ -41,6 +41,7 @@ def load_ngrams(config: DedupConfig, context: Context) -> GatherFunction:
                 "ngram": grams.ngram,
                 "n": grams.n,
                 "removes": grams.removes,
+                "prefix": grams.prefix,
                 "testsets": pa.ListArray.from_arrays(
                     pa.array(grams.testsets.bounds.astype(np.int32)),
                     names.take(pa.array(grams.testsets.values)),
@@ -54,7 +55,7 @@ def load_ngrams(config: DedupConfig, context: Context) -> GatherFunction:
 
 def load_hits(config: DedupConfig, context: Context) -> MapFunction:
     """Pages to the grams of test sets that they contain."""
-    index, lengths, removes = _load_index(context)
+    index, lengths, removes = _load_index(config, context)
 
     def apply(documents: pa.Table, joins: Joins) -> Output:
         texts = documents["text"].combine_chunks()
@@ -65,9 +66,12 @@ def load_hits(config: DedupConfig, context: Context) -> MapFunction:
             pairs = np.unique(found.text * max(1, index.keys.size) + found.key) % max(1, index.keys.size)
             seen.append(pairs)
             counted = removes[found.key]
-            for text in np.unique(found.text[counted]).tolist():
-                here = counted & (found.text == text)
-                row = _hit_row(piece[text].as_py(), found.word[here], found.key[here], index, lengths)
+            owner, word, key = found.text[counted], found.word[counted], found.key[counted]
+            with_hits = np.unique(owner)
+            bounds = np.searchsorted(owner, np.append(with_hits, len(piece)))
+            for place, text in enumerate(with_hits.tolist()):
+                here = slice(bounds[place], bounds[place + 1])
+                row = _hit_row(piece[text].as_py(), word[here], key[here], index, lengths)
                 rows.append({"doc_id": documents["doc_id"][first + text].as_py(), **row})
         keys, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *seen]), return_counts=True)
         seen_table = pa.table(
@@ -109,18 +113,10 @@ def load_overlaps(config: DedupConfig, context: Context) -> MapFunction:
 def shares(grams: pa.Table, seen: pa.Table) -> Counter[str]:
     """Per test set and n: `<set> <n>-grams` and `<set> <n>-grams found`, distinct ones. Exact."""
     found = np.isin(grams["ngram"].to_numpy(), seen["ngram"].to_numpy())
-    lists = grams["testsets"].combine_chunks()
-    row = np.repeat(np.arange(grams.num_rows), lists.value_lengths().to_numpy())
-    names = lists.flatten().dictionary_encode()
-    lengths = grams["n"].to_numpy()
     counts: Counter[str] = Counter()
-    place = names.indices.to_numpy()
-    for number, name in enumerate(names.dictionary.to_pylist()):
-        mine = row[place == number]
-        for n in np.unique(lengths[mine]).tolist():
-            those = mine[lengths[mine] == n]
-            counts[f"{name} {n}-grams"] = those.size
-            counts[f"{name} {n}-grams found"] = int(found[those].sum())
+    for (name, n), places in overlap.by_set(grams["n"].to_numpy(), grams["testsets"]).items():
+        counts[f"{name} {n}-grams"] = places.size
+        counts[f"{name} {n}-grams found"] = int(found[places].sum())
     return counts
 
 
@@ -198,19 +194,22 @@ def _overlap_row(
     }
 
 
-def _load_index(context: Context) -> tuple[NgramIndex, np.ndarray, np.ndarray]:
+def _load_index(config: DedupConfig, context: Context) -> tuple[NgramIndex, np.ndarray, np.ndarray]:
     folder = NGRAMS.folder(context.batch)
     manifest = find_manifest_in(context.store, folder)
     assert manifest is not None, "the step before has committed them"
-    return _read_index(context.store.root, f"{folder}/{manifest.parts[0].file}", manifest.fingerprint)
+    path = f"{folder}/{manifest.parts[0].file}"
+    return _read_index(context.store.root, path, config.overlap.prefix_words, manifest.fingerprint)
 
 
 @lru_cache(maxsize=1)
-def _read_index(root: str, path: str, fingerprint: str) -> tuple[NgramIndex, np.ndarray, np.ndarray]:
+def _read_index(
+    root: str, path: str, prefix_words: int, fingerprint: str
+) -> tuple[NgramIndex, np.ndarray, np.ndarray]:
     """(index, n of every gram, whether it is removed): made once per process and kept for its next parts."""
-    table = read_file(Store(root), path, ["ngram", "n", "removes"])
-    ngram, n = table["ngram"].to_numpy(), table["n"].to_numpy()
-    return overlap.build_index(ngram, n), n, table["removes"].to_numpy()
+    table = read_file(Store(root), path, ["ngram", "n", "removes", "prefix"])
+    ngram, n, removes, prefix = (column.to_numpy() for column in table.columns)
+    return overlap.build_index(ngram, n, prefix, prefix_words), n, removes
 
 
 def steps() -> tuple[Gather | Map, ...]:
@@ -221,6 +220,7 @@ def steps() -> tuple[Gather | Map, ...]:
             reads={},
             writes=(NGRAMS,),
             sections=("overlap",),
+            revision=2,
             depends=depends_on_testsets,
             load=load_ngrams,
         ),

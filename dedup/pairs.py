@@ -165,7 +165,9 @@ def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction
         rows = []
         for later, names in enumerate(zip(table["partner_batches"], table["partners"], strict=True)):
             for batch, doc in zip(names[0].as_py(), names[1].as_py(), strict=True):
-                earlier = row_of[batch, doc]
+                earlier = row_of.get((batch, doc))
+                if earlier is None:  # taken down since the run that brought them together was interrupted
+                    continue
                 value = words.similarity(sets[earlier], sets[later], config.threshold, config.engine)
                 if value >= config.threshold:
                     rows.append((later, earlier, value))

@@ -18,10 +18,10 @@ from corpus.layout import Store
 from corpus.manifest import Manifest, find_manifest, read_manifest
 from corpus.runner import earlier_batches
 from corpus.tables import iter_part, read_table
-from corpus.testsets import find_testsets, load_testset, load_testsets, load_train_split
+from corpus.testsets import TestSet, find_testsets, load_testset, load_testsets, load_train_split
 from dedup import ids, look, lookup, overlap
 from dedup.scratch import OVERLAP
-from dedup.words import word_hashes
+from dedup.words import Engine, word_hashes
 
 MOST_ROWS = 20
 WORST_SHOWN = 3
@@ -47,12 +47,12 @@ def overlap_path(batch: str) -> str:
     return f"reports/overlap-{batch}.json"
 
 
-def write_reports(store: Store, batch: str, testsets: Sequence[str]) -> list[str]:
+def write_reports(store: Store, batch: str, testsets: Sequence[str], engine: Engine = "numba") -> list[str]:
     """Write the batch's reports; their paths."""
     paths = []
     if testsets:
         paths.append(overlap_path(batch))
-        store.write_json(paths[0], overlaps(store, batch, testsets))
+        store.write_json(paths[0], overlaps(store, batch, testsets, engine))
     paths.append(f"reports/dedup-{batch}.json")
     store.write_json(paths[-1], duplicates(store, batch))
     return paths
@@ -92,7 +92,7 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
             if count
         },
         "largest_groups": [
-            {"survivor": name, "url": urls[name], "removed": count} for name, count in largest
+            {"survivor": name, "url": urls.get(name), "removed": count} for name, count in largest
         ],
         "domains": [
             {
@@ -108,7 +108,7 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
 
 
 def _urls(store: Store, batch: str, doc_ids: Sequence[str]) -> dict[str, str]:
-    """The addresses of pages of this batch or of those before it."""
+    """The addresses of pages of this batch or of those before it, those aside that were taken down."""
     wanted = np.sort(ids.pack(pa.array(doc_ids, pa.string())))
     found: dict[str, str] = {}
     for manifest in lookup.documents(store, batch):
@@ -117,19 +117,22 @@ def _urls(store: Store, batch: str, doc_ids: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def overlaps(store: Store, batch: str, testsets: Sequence[str]) -> dict[str, Any]:
+def overlaps(store: Store, batch: str, testsets: Sequence[str], engine: Engine = "numba") -> dict[str, Any]:
     """Table 6 for this batch and for the corpus up to it, with the worst entries and pages."""
     manifest = read_manifest(store, OVERLAP.name, batch)
     before = [find_manifest(store, OVERLAP.name, name) for name in earlier_batches(store, batch)]
-    own = own_train_shares(testsets, overlap.OverlapConfig.model_validate(manifest.config["overlap"]))
+    sets = load_testsets(testsets)
+    settings = overlap.OverlapConfig.model_validate(manifest.config["overlap"])
+    own = own_train_shares(testsets, settings, engine)
     table = _table(store, manifest, [each for each in before if each is not None])
-    worst = _worst_entries(store, batch, testsets)
+    passages = look.Passages(store, batch, engine)
+    worst = _worst_entries(sets, passages, engine)
     return {
         "batch": batch,
         "table": [row | {"share_of_own_train": own.get((row["testset"], row["n"]))} for row in table],
         "worst_entries": worst[:MOST_ROWS],
-        "entries": _overlapping(worst, testsets),
-        "worst_pages": _worst_pages(store, batch),
+        "entries": _overlapping(worst, sets),
+        "worst_pages": _worst_pages(store, batch, passages),
     }
 
 
@@ -164,7 +167,9 @@ def _line(passage: str) -> str:
     return " ".join(passage.split())[:LINE_CHARS]
 
 
-def own_train_shares(testsets: Sequence[str], config: overlap.OverlapConfig) -> dict[tuple[str, int], float]:
+def own_train_shares(
+    testsets: Sequence[str], config: overlap.OverlapConfig, engine: Engine = "numba"
+) -> dict[tuple[str, int], float]:
     """Per set that names its own training split, and n: the share of its n-grams in that split."""
     shares = {}
     for file in find_testsets(testsets):
@@ -173,7 +178,7 @@ def own_train_shares(testsets: Sequence[str], config: overlap.OverlapConfig) -> 
             continue
         test = load_testset(file)
         for n in config.measure_n:
-            mine, theirs = (overlap.distinct_ngrams(each, n, config) for each in (test, train))
+            mine, theirs = (overlap.distinct_ngrams(each, n, config, engine) for each in (test, train))
             shares[file.name, n] = float(np.isin(mine, theirs).mean()) if mine.size else 0.0
     return shares
 
@@ -181,21 +186,22 @@ def own_train_shares(testsets: Sequence[str], config: overlap.OverlapConfig) -> 
 def _table(store: Store, manifest: Manifest, before: list[Manifest]) -> list[dict[str, Any]]:
     """One row per set and n. Earlier batches count for a set if they were filtered against the same file of it."""
     digest = _digests(manifest)
-    met: dict[tuple[str, int], set[int]] = {}
+    met: dict[tuple[str, int], list[np.ndarray]] = {}
     for each in (manifest, *before):
         same = {name for name, value in _digests(each).items() if digest.get(name) == value}
-        rows = read_table(store, OVERLAP.name, each.batch, ["ngram", "n", "testsets"]).to_pylist()
-        for row in rows:
-            for name in same.intersection(row["testsets"]):
-                met.setdefault((name, row["n"]), set()).add(row["ngram"])
+        marks = read_table(store, OVERLAP.name, each.batch, ["ngram", "n", "testsets"])
+        for key, places in overlap.by_set(marks["n"].to_numpy(), marks["testsets"]).items():
+            if key[0] in same:
+                met.setdefault(key, []).append(marks["ngram"].to_numpy()[places])
     table = []
     measured = manifest.config["overlap"]["measure_n"]
-    for key, total in sorted(manifest.counts.items()):
-        name, _, grams = key.rpartition(" ")
+    for counted, total in sorted(manifest.counts.items()):
+        name, _, grams = counted.rpartition(" ")
         if not grams.endswith("-grams") or int(grams.removesuffix("-grams")) not in measured:
             continue
         n = int(grams.removesuffix("-grams"))
-        found, so_far = manifest.counts.get(f"{key} found", 0), len(met.get((name, n), ()))
+        found = manifest.counts.get(f"{counted} found", 0)
+        so_far = np.unique(np.concatenate([np.zeros(0, np.uint64), *met.get((name, n), [])])).size
         row = {"testset": name, "n": n, "ngrams": total, "found": found, "found_so_far": so_far}
         row |= {
             "share": found / total,
@@ -215,40 +221,40 @@ def _gpt2(name: str) -> dict[str, float] | None:
     return next((shares for known, shares in GPT2_SHARES.items() if known.replace("_", "") in plain), None)
 
 
-def _worst_entries(store: Store, batch: str, testsets: Sequence[str]) -> list[dict[str, Any]]:
+def _worst_entries(sets: Sequence[TestSet], passages: look.Passages, engine: Engine) -> list[dict[str, Any]]:
     """The entries of which the batch contains most, by share of their words."""
-    seen = read_table(store, OVERLAP.name, batch, ["ngram", "n"])
-    index = overlap.build_index(seen["ngram"].to_numpy(), seen["n"].to_numpy())
-    lengths = seen["n"].to_numpy()
-    rows = []
-    for testset in load_testsets(testsets):
+    rows: list[dict[str, Any]] = []
+    for testset in sets:
         texts = testset.texts
-        words = word_hashes(pa.array(texts, pa.large_string()))
-        hits = overlap.find(words, index)
-        for entry in np.unique(hits.text).tolist():
-            here = hits.text == entry
-            size = words.row(entry).size
-            covered = int(overlap.matched_words(size, hits.word[here], lengths[hits.key[here]]).sum())
-            rows.append({"testset": testset.name, "entry": entry, "words": size, "words_found": covered})
-            rows[-1]["text"] = texts[entry][: look.EXCERPT_CHARS]
+        words = word_hashes(pa.array(texts, pa.large_string()), engine)
+        for entry, covered in passages.covered(words):
+            rows.append(
+                {
+                    "testset": testset.name,
+                    "entry": entry,
+                    "words": covered.size,
+                    "words_found": int(covered.sum()),
+                    "text": texts[entry][: look.EXCERPT_CHARS],
+                }
+            )
     rows.sort(
         key=lambda row: (-row["words_found"] / row["words"], -row["words"], row["testset"], row["entry"])
     )
     return rows
 
 
-def _overlapping(rows: Sequence[Mapping[str, Any]], testsets: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _overlapping(rows: Sequence[Mapping[str, Any]], sets: Sequence[TestSet]) -> dict[str, dict[str, Any]]:
     """Per set the number of its entries, and those of which the batch contains something."""
     found: dict[str, list[int]] = {}
     for row in rows:
         found.setdefault(row["testset"], []).append(row["entry"])
     return {
         testset.name: {"entries": len(testset.entries), "overlapping": sorted(found.get(testset.name, []))}
-        for testset in load_testsets(testsets)
+        for testset in sets
     }
 
 
-def _worst_pages(store: Store, batch: str) -> list[dict[str, Any]]:
+def _worst_pages(store: Store, batch: str, passages: look.Passages) -> list[dict[str, Any]]:
     """The pages with most removable grams, with the matching passage."""
     columns = ["doc_id", "kept", "reason", "testsets", "overlap_ngrams"]
     rows: list[dict[str, Any]] = []
@@ -258,6 +264,7 @@ def _worst_pages(store: Store, batch: str) -> list[dict[str, Any]]:
             rows = sorted(rows, key=lambda row: (-row["overlap_ngrams"], row["doc_id"]))[:MOST_ROWS]
     for row in rows:
         page = look.document(store, [batch], row["doc_id"])
-        found = look.passages(store, batch, page["text"])
+        assert page is not None, "a batch has a document for every verdict"
+        found = passages.of(page["text"])
         row |= {"url": page["url"], "passage": found[0][: look.EXCERPT_CHARS] if found else ""}
     return rows

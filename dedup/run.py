@@ -52,7 +52,7 @@ def _run(argv: Sequence[str] | None) -> int:
         batch = check_name("--batch", args.batch)
         print(
             look.explanation(store, batch, args.explain)
-            if args.explain
+            if args.explain is not None
             else look.sample(store, batch, args.sample)
         )
         return 0
@@ -61,7 +61,7 @@ def _run(argv: Sequence[str] | None) -> int:
         log.info("%s", lsh.curve(config.lsh))
         result = cli.run_stage(opened, "dedup", config, stage_steps(config), rebuild=args.rebuild)
         if not result.up_to_date or not report.are_written(opened.store, args.batch):
-            for path in report.write_reports(opened.store, args.batch, config.testsets):
+            for path in report.write_reports(opened.store, args.batch, config.testsets, config.engine):
                 log.info("report: %s/%s", opened.store.root, path)
             for name in snapshots_of(opened.store, args.batch) if args.rebuild else ():
                 log.warning(

@@ -23,10 +23,16 @@ OVERLAP = Table(
 
 NGRAMS = Table(
     name="test_ngrams",
-    schema=_schema(ngram=pa.uint64(), n=pa.int16(), removes=pa.bool_(), testsets=pa.list_(pa.string())),
+    schema=_schema(
+        ngram=pa.uint64(),
+        n=pa.int16(),
+        removes=pa.bool_(),
+        prefix=pa.uint64(),
+        testsets=pa.list_(pa.string()),
+    ),
     scratch=True,
 )
-"""All grams of the test sets, ascending."""
+"""All grams of the test sets, ascending, with the gram of the first few words of each."""
 
 HITS = Table(
     name="hits",

@@ -187,6 +187,8 @@ def _verifier(
     )
 
     def verify(earlier: int, later: int) -> tuple[float, bool]:
+        if earlier not in start or later not in start:  # taken down since an interrupted run found it
+            return 0.0, False
         left, right = (stored[start[page] : start[page] + size[page]] for page in (earlier, later))
         return words.similarity(left, right, config.threshold, config.engine), content[earlier] == content[
             later

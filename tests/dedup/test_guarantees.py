@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from corpus import runner
 from corpus.executor import SerialExecutor
 from corpus.tables import part_paths
+from corpus.takedown import remove_from_batch
 from dedup import index, lsh, minhash, words
 from dedup.lsh import LshConfig, Members
 from dedup.words import Ragged
@@ -126,6 +129,36 @@ def test_a_run_stopped_anywhere_ends_in_the_same_bytes(
     assert runs > 3
     assert bytes_of(stopped) == bytes_of(whole)
     assert stopped.store.folders("work/b") == []
+
+
+@pytest.mark.parametrize("full_bucket", [2, 24])
+def test_a_page_taken_down_between_a_kill_and_the_next_run_does_not_stop_it(
+    made_corpus: New, monkeypatch: pytest.MonkeyPatch, full_bucket: int
+) -> None:
+    monkeypatch.setattr(lsh, "FULL_BUCKET", full_bucket)
+    monkeypatch.setattr(lsh, "LEADERS", 1)
+    corpus = made_corpus()
+    pages = [Page(f"a b c d e f g h i {end}", 9, f"{place:032x}") for place, end in enumerate("jklmn")]
+    corpus.add("one", pages[:1])
+    assert corpus.dedup("one", *SMALL) == 0
+    corpus.add("two", [*pages[1:], Page("quite another page")])
+    real = runner._run_step
+
+    def until(run: runner.Run, planned: Any, **options: Any) -> None:
+        if planned.step.name == "dedup/shingles":
+            raise Stop
+        real(run, planned, **options)
+
+    monkeypatch.setattr(runner, "_run_step", until)
+    with pytest.raises(Stop):
+        corpus.dedup("two", *SMALL)
+    monkeypatch.setattr(runner, "_run_step", real)
+    for batch in ("one", "two"):
+        remove_from_batch(corpus.store, batch, frozenset([pages[0].id, pages[2].id]))
+    assert corpus.dedup("two", *SMALL) == 0
+    fates = corpus.fates("two")
+    assert pages[2].id not in fates
+    assert len(fates) == 4
 
 
 @pytest.mark.soak

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dedup import look
+from corpus.takedown import remove_from_batch
+from dedup import look, report
 from tests.dedup.made import MadeCorpus, Page
 
 New = Callable[[], MadeCorpus]
@@ -64,6 +65,10 @@ def test_explain_and_sample(
     assert corpus.dedup("two", "--explain", "f" * 32) == 2
     assert corpus.dedup("two", "--explain", "../x") == 2
     assert "no verdict on" in capsys.readouterr().err
+    assert corpus.dedup("two", "--explain", "") == 2
+    assert "no verdict on ''" in capsys.readouterr().err
+    assert corpus.dedup("two", "--sample", "0") == 2
+    assert "--sample is 0" in capsys.readouterr().err
 
 
 def test_reports(two_batches: tuple[MadeCorpus, Page, Page, Page]) -> None:
@@ -89,6 +94,20 @@ def test_reports(two_batches: tuple[MadeCorpus, Page, Page, Page]) -> None:
     assert overlap["entries"] == {"stories": {"entries": 1, "overlapping": [0]}}
     assert corpus.store.read_json("reports/overlap-one.json")["table"][0]["found"] == 0
     assert near.id != leaked.id
+
+
+def test_a_survivor_that_was_taken_down_hides_nothing_else(
+    two_batches: tuple[MadeCorpus, Page, Page, Page], capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus, kept, near, _ = two_batches
+    remove_from_batch(corpus.store, "one", frozenset([kept.id]))
+    capsys.readouterr()
+    assert corpus.dedup("two", "--explain", near.id) == 0
+    assert f"{near.text}\n\n--- kept: no longer in the corpus" in capsys.readouterr().out
+    assert corpus.dedup("two", "--sample", "2") == 0
+    assert capsys.readouterr().out.count("kept: no longer in the corpus") == 1
+    (group,) = report.duplicates(corpus.store, "two")["largest_groups"]
+    assert group == {"survivor": kept.id, "url": None, "removed": 1}
 
 
 def test_the_door_prints_the_table_beside_the_papers(

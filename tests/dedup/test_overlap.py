@@ -34,8 +34,11 @@ def grams(text: str, n: int) -> list[tuple[str, ...]]:
     return [tuple(found[at : at + n]) for at in range(len(found) - n + 1)]
 
 
-def index_of(ngrams: overlap.TestNgrams) -> overlap.NgramIndex:
-    return overlap.build_index(ngrams.ngram, ngrams.n)
+def index_of(
+    ngrams: overlap.TestNgrams,
+    config: OverlapConfig = OverlapConfig(),  # noqa: B008 (frozen)
+) -> overlap.NgramIndex:
+    return overlap.build_index(ngrams.ngram, ngrams.n, ngrams.prefix, config.prefix_words)
 
 
 @pytest.mark.parametrize("engine", ["numba", "numpy"])
@@ -45,7 +48,7 @@ def test_marks_and_hits_equal_brute_force(engine: words.Engine, entries: list[st
     config = OverlapConfig(n=4, measure_n=(2, 3), min_passage_words=2, boilerplate_frac=1.0)
     testset = TestSet("t", "0", tuple((entry,) for entry in entries))
     ngrams = overlap.ngrams_of([testset], config, engine)
-    index = index_of(ngrams)
+    index = index_of(ngrams, config)
     hits = overlap.find(words.word_hashes(pa.array(pages, pa.string()), engine), index, engine)
     seen = np.isin(np.arange(len(ngrams)), hits.key)
     for n in (2, 3):
@@ -93,7 +96,8 @@ def test_engines_find_alike_past_the_buffer() -> None:
     generator = random.Random(2)
     texts = pa.array([" ".join(generator.choices("abcd", k=generator.randrange(3000))) for _ in range(60)])
     testset = TestSet("t", "0", ((" ".join(generator.choices("abcd", k=400)),),))
-    index = index_of(overlap.ngrams_of([testset], OverlapConfig(n=5, measure_n=(3,))))
+    config = OverlapConfig(n=5, measure_n=(3,))
+    index = index_of(overlap.ngrams_of([testset], config), config)
     hashed = words.word_hashes(texts)
     compiled, plain = (overlap.find(hashed, index, engine) for engine in ("numba", "numpy"))
     assert compiled.key.size > 1 << 16
