@@ -13,7 +13,7 @@ from crawl.memory import UNIT_BYTES, ReadingConfig, machine_bytes, reserved
 
 def test_readers_together_stay_under_the_limit_and_all_are_served(tmp_path: Path) -> None:
     limit, rng = 4 * UNIT_BYTES, random.Random(1)
-    needs = [rng.choice((1, 1, 2, 3, 4)) * UNIT_BYTES for _ in range(24)]
+    needs = [rng.choice((1, 1, 2, 3, 4)) * UNIT_BYTES for _ in range(16)]
     held, most, done = 0, 0, 0
     lock = threading.Lock()
 
