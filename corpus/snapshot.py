@@ -167,15 +167,33 @@ def compose(store: Store, name: str, batches: Sequence[str], *, parents: Sequenc
     return snapshot.model_copy(update={"digest": _digest(snapshot)})
 
 
+def check_free(store: Store, name: str, batch: str) -> None:
+    """Refuse a name that the snapshot of all batches up to `batch` can't have, before hours of work for it.
+
+    Raises: InputError when the name was given up, or is that of a snapshot which ends with another batch.
+    """
+    if name not in snapshots(store):
+        _check_not_given_up(store, name)
+        return
+    present = [each.batch for each in read_snapshot(store, name).batches]
+    if present[-1] != batch:
+        raise InputError(
+            f"{store.root}: snapshot {name!r} is there with batches {present}, not one that ends with {batch!r}: "
+            f"a snapshot never changes, choose another --snapshot name"
+        )
+
+
 def write_snapshot(
     store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
 ) -> Snapshot:
     """Write the snapshot `name` of these batches' tokens and return it; the same content again changes nothing.
 
-    Raises: InputError when the name is taken by other content, when a batch has no tokens or appears twice, or when
-    the batches were encoded by different tokenizers.
+    Raises: InputError when the name is taken by other content or was given up, when a batch has no tokens or appears
+    twice, or when the batches were encoded by different tokenizers.
     """
     snapshot = compose(store, name, batches, parents=parents)
+    if not store.exists(snapshot_path(name)):
+        _check_not_given_up(store, name)
     confirm(store)
     if store.create_exclusive(snapshot_path(name), snapshot.model_dump_json(indent=1).encode() + b"\n"):
         return snapshot
@@ -209,6 +227,16 @@ def write_revision(
             continue
         return write_snapshot(store, candidate, batches, parents=parents)
     raise AssertionError("itertools.count ends never")
+
+
+def _check_not_given_up(store: Store, name: str) -> None:
+    """A snapshot that is gone keeps its name: what was trained on it says so."""
+    found = retirement(store, name)
+    if found is not None:
+        raise InputError(
+            f"{store.root}: snapshot {name!r} was {found.kind} on {found.when[:10]} ({found.why}), and its name stays its own; "
+            f"choose another --snapshot name"
+        )
 
 
 def _one_tokenizer(name: str, manifests: Sequence[Manifest]) -> dict[str, Any]:

@@ -112,6 +112,12 @@ def _given(config: TokenizerConfig) -> Vocabulary:
 def _compare(store: Store, config: TokenizerConfig) -> None:
     """Raise when the settings ask for another tokenizer than the pinned one."""
     pinned = load_tokenizer(store)
+    record = store.read_json(RECORD_PATH) if store.exists(RECORD_PATH) else None
+    if record is not None and record.get("fingerprint") != pinned.fingerprint:
+        raise InputError(
+            f"{store.root}/{TOKENIZER_PATH} has fingerprint {pinned.fingerprint}, it was pinned with {record.get('fingerprint')} ({RECORD_PATH}): "
+            f"it was changed since; restore the file"
+        )
     if config.source != "train":
         asked = _given(config).fingerprint
         if asked != pinned.fingerprint:
@@ -120,9 +126,8 @@ def _compare(store: Store, config: TokenizerConfig) -> None:
                 f"its tokenizer never changes: use the source it began with, or another corpus"
             )
         return
-    if not store.exists(RECORD_PATH):
+    if record is None:
         return
-    record = store.read_json(RECORD_PATH)
     for key in ("source", "vocab_size", "sample_bytes", "seed"):
         asked = getattr(config, key)
         if record.get(key) != asked:
@@ -143,6 +148,7 @@ def _train_on_sample(
             sampled["sampled_bytes"] += len(text.encode())
             yield text
 
+    log.info("training a tokenizer on at most %s bytes of batch %s", f"{config.sample_bytes:,}", batch)
     found = train(texts(), config.vocab_size)
     if not sampled["sampled_documents"]:
         raise InputError(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from corpus import cli
 from corpus.layout import Store, check_name
 from corpus.manifest import read_manifest
-from corpus.snapshot import batches_up_to, snapshots, write_snapshot
+from corpus.snapshot import batches_up_to, check_free, snapshots, write_snapshot
 from shards import writer
 from shards.bpe import ensure_tokenizer
 from shards.config import ShardsConfig
@@ -33,6 +33,8 @@ def _body(argv: Sequence[str] | None) -> int:
     with cli.work(args, "shards.run") as opened:
         for table in ("documents", "verdicts"):
             read_manifest(opened.store, table, opened.batch)
+        if not args.no_snapshot:
+            check_free(opened.store, name, opened.batch)
         ensure_tokenizer(opened.store, config.tokenizer, opened.batch, config.writer.val_frac)
         result = cli.run_stage(opened, "shards", config, STEPS, rebuild=args.rebuild)
         if not args.no_snapshot:

@@ -110,17 +110,21 @@ def load_tokenizer(store: Store, engine: Engine = "auto") -> Tokenizer:
         raise InputError(
             f"{store.root}: no {TOKENIZER_PATH}; run `python -m shards.run --corpus {store.root} --batch B` first"
         ) from None
-    return _tokenizer(data, f"{store.root}/{TOKENIZER_PATH}", engine)
+    try:
+        return _tokenizer(data, engine)
+    except InputError as error:
+        raise InputError(f"{store.root}/{error}") from error
 
 
 @lru_cache(maxsize=2)
-def _tokenizer(data: bytes, where: str, engine: Engine) -> Tokenizer:
-    """Kept per process: a worker encodes many parts by the same one."""
+def _tokenizer(data: bytes, engine: Engine) -> Tokenizer:
+    """Kept per process: a worker encodes many parts by the same one. Raises InputError."""
     try:
-        document = json.loads(data)
-    except ValueError as error:
-        raise InputError(f"{where}: not JSON ({error})") from error
-    return Tokenizer(from_json(document, where), engine)
+        return Tokenizer(from_json(json.loads(data), TOKENIZER_PATH), engine)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise InputError(
+            f"{TOKENIZER_PATH}: not a tokenizer.json ({type(error).__name__}: {error}); restore the file"
+        ) from error
 
 
 def _text_buffers(texts: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -47,17 +47,28 @@ BYTE_ORDER = _byte_order()
 CHAR_OF_BYTE = {
     byte: chr(byte) if index < 188 else chr(256 + index - 188) for index, byte in enumerate(BYTE_ORDER)
 }
-BYTE_OF_CHAR = {char: byte for byte, char in CHAR_OF_BYTE.items()}
+_SPELLED = str.maketrans({chr(byte): char for byte, char in CHAR_OF_BYTE.items()})
+_UNSPELLED = str.maketrans(
+    {chr(point): "\uffff" for point in range(256)} | {char: chr(byte) for byte, char in CHAR_OF_BYTE.items()}
+)
 
 
 def spell(token: bytes) -> str:
     """A token as byte-level files write it."""
-    return "".join(CHAR_OF_BYTE[byte] for byte in token)
+    return token.decode("latin-1").translate(_SPELLED)
 
 
 def unspell(text: str) -> bytes:
-    """The token that byte-level files write so. Raises KeyError for a character that stands for no byte."""
-    return bytes(BYTE_OF_CHAR[char] for char in text)
+    """The token that byte-level files write so. Raises ValueError for a character that stands for no byte."""
+    return text.translate(_UNSPELLED).encode("latin-1")
+
+
+class _Unspelled(dict[str, bytes]):
+    """`unspell`, remembered: merges name each token many times."""
+
+    def __missing__(self, text: str) -> bytes:
+        self[text] = token = unspell(text)
+        return token
 
 
 @dataclass(frozen=True)
@@ -83,10 +94,8 @@ class Vocabulary:
     def fingerprint(self) -> str:
         """32 hex digits over what determines the ids of a text, whatever file it came from."""
         digest = xxh3_128(f"byte-level gpt2-split {self.end_of_text}\n".encode())
-        for token in self.tokens:
-            digest.update(token.hex().encode() + b"\n")
-        for left, right in self.merges:
-            digest.update(f"{left.hex()} {right.hex()}\n".encode())
+        digest.update("".join([f"{token.hex()}\n" for token in self.tokens]).encode())
+        digest.update("".join([f"{left.hex()} {right.hex()}\n" for left, right in self.merges]).encode())
         return digest.hexdigest()
 
     def byte_ids(self) -> np.ndarray:
@@ -123,7 +132,8 @@ class Vocabulary:
         byte_level = {
             "type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True,
         }  # fmt: skip
-        vocab = {spell(token): index for token, index in self.ids.items()}
+        spelled = {token: spell(token) for token in self.ids}
+        vocab = {spelled[token]: index for token, index in self.ids.items()}
         if with_end_of_text:
             vocab[END_OF_TEXT] = self.end_of_text
         document = {
@@ -145,12 +155,13 @@ class Vocabulary:
                 "byte_fallback": False,
                 "ignore_merges": False,
                 "vocab": dict(sorted(vocab.items(), key=lambda entry: entry[1])),
-                "merges": [[spell(left), spell(right)] for left, right in self.merges],
+                "merges": [[spelled[left], spelled[right]] for left, right in self.merges],
             },
         }
-        return json.dumps(document, ensure_ascii=False, indent=1)
+        return json.dumps(document, ensure_ascii=False)
 
 
+@cache
 def gpt2() -> Vocabulary:
     """GPT-2's own vocabulary, from the merges that ship with the project. Raises InputError when they were changed."""
     data = gzip.decompress(resources.files("shards").joinpath("gpt2_vocab.bpe.gz").read_bytes())
@@ -217,11 +228,13 @@ def from_merges(merges: Sequence[tuple[bytes, bytes]]) -> Vocabulary:
 def from_bpe(data: bytes, source: str, encoder: Mapping[str, int] | None = None) -> Vocabulary:
     """From vocab.bpe, and encoder.json where there is one."""
     lines = data.decode().splitlines()
-    pairs = [line.split(" ") for line in lines if line and not line.startswith("#version")]
-    merges = [(unspell(left), unspell(right)) for left, right in pairs]
-    if encoder is None:
-        return from_merges(merges).check(source)
-    return _from_vocab(encoder, merges, source)
+    if lines and lines[0].startswith("#version"):
+        del lines[0]
+    pairs = [line.split(" ") for line in lines if line]
+    if encoder is not None:
+        return _from_vocab(encoder, pairs, source)
+    unspelled = _Unspelled()
+    return from_merges([(unspelled[left], unspelled[right]) for left, right in pairs]).check(source)
 
 
 def from_json(document: Mapping[str, Any], source: str) -> Vocabulary:
@@ -245,7 +258,7 @@ def from_json(document: Mapping[str, Any], source: str) -> Vocabulary:
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
     vocab = dict(model["vocab"])
     vocab.update({token["content"]: token["id"] for token in document.get("added_tokens", ())})
-    return _from_vocab(vocab, [(unspell(left), unspell(right)) for left, right in pairs], source)
+    return _from_vocab(vocab, pairs, source)
 
 
 def from_tiktoken(data: bytes, source: str) -> Vocabulary:
@@ -262,19 +275,28 @@ def from_tiktoken(data: bytes, source: str) -> Vocabulary:
 
 
 def _split_by_ranks(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes]:
-    parts = [bytes([byte]) for byte in token]
+    """The two parts that lower ranks leave of a token."""
+    none = len(ranks)
+    parts = [token[i : i + 1] for i in range(len(token))]
+    joined = [ranks.get(left + right, none) for left, right in pairwise(parts)]
     while len(parts) > 2:
-        joined = [ranks.get(left + right, len(ranks)) for left, right in pairwise(parts)]
-        best = min(range(len(joined)), key=joined.__getitem__)
+        best = joined.index(min(joined))
         parts[best : best + 2] = [parts[best] + parts[best + 1]]
+        del joined[best]
+        if best:
+            joined[best - 1] = ranks.get(parts[best - 1] + parts[best], none)
+        if best < len(joined):
+            joined[best] = ranks.get(parts[best] + parts[best + 1], none)
     return parts[0], parts[1]
 
 
-def _from_vocab(vocab: Mapping[str, int], merges: Sequence[tuple[bytes, bytes]], source: str) -> Vocabulary:
+def _from_vocab(vocab: Mapping[str, int], pairs: Sequence[Sequence[str]], source: str) -> Vocabulary:
     if END_OF_TEXT not in vocab:
         raise InputError(f"{source}: no {END_OF_TEXT} in its vocabulary")
     by_id = {index: text for text, index in vocab.items()}
     if len(by_id) != len(vocab) or sorted(by_id) != list(range(len(vocab))):
         raise InputError(f"{source}: ids are not 0..{len(vocab) - 1}, each once")
-    tokens = [b"" if by_id[index] == END_OF_TEXT else unspell(by_id[index]) for index in range(len(by_id))]
-    return Vocabulary(tuple(tokens), tuple(merges), vocab[END_OF_TEXT]).check(source)
+    unspelled = _Unspelled({END_OF_TEXT: b""})
+    tokens = tuple(unspelled[by_id[index]] for index in range(len(by_id)))
+    merges = tuple((unspelled[left], unspelled[right]) for left, right in pairs)
+    return Vocabulary(tokens, merges, vocab[END_OF_TEXT]).check(source)

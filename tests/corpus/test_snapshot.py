@@ -13,11 +13,14 @@ from corpus.manifest import Part
 from corpus.schemas import TOKENS
 from corpus.snapshot import (
     batches_up_to,
+    check_free,
     read_snapshot,
     snapshot_path,
     snapshots,
+    write_revision,
     write_snapshot,
 )
+from corpus.withdrawal import retire
 
 
 def part(file: str, tokens: int, **change: Any) -> Part:
@@ -81,6 +84,25 @@ def test_wrong_requests(store: Store) -> None:
         read_snapshot(store, "s")
     with pytest.raises(InputError, match="--snapshot"):
         read_snapshot(store, "../s")
+
+
+def test_a_name_is_refused_before_the_work(store: Store) -> None:
+    write_snapshot(store, "s", ["zeta"])
+    check_free(store, "s", "zeta")
+    check_free(store, "free", "alpha")
+    with pytest.raises(InputError, match=r"with batches \['zeta'\], not one that ends with 'alpha'"):
+        check_free(store, "s", "alpha")
+
+
+def test_a_name_that_was_given_up_stays_its_own(store: Store) -> None:
+    first = write_snapshot(store, "s", ["zeta"])
+    retire(store, "s", "pruned", "corpus.prune")
+    assert write_snapshot(store, "s", ["zeta"]) == first  # its file is still there
+    store.delete(snapshot_path("s"))
+    for attempt in (lambda: write_snapshot(store, "s", ["zeta"]), lambda: check_free(store, "s", "zeta")):
+        with pytest.raises(InputError, match="'s' was pruned on .* choose another"):
+            attempt()
+    assert write_revision(store, "s", ["zeta"]).name == "s.2"
 
 
 def test_edited_and_foreign_files_are_refused(store: Store) -> None:

@@ -14,7 +14,7 @@ from corpus.manifest import read_manifest
 from corpus.schemas import part_of_id
 from corpus.snapshot import read_snapshot
 from corpus.tables import read_table
-from shards import bpe, run, vocabulary
+from shards import bpe, run, tokenizer, vocabulary
 from shards.reader import open_split
 from shards.split import is_validation
 from shards.tokenizer import load_tokenizer
@@ -39,7 +39,7 @@ def test_every_kept_document_is_in_its_split_word_for_word(tmp_path: Path) -> No
     root = str(tmp_path / "corpus")
     store = commit_batch(root, "b1", docs)
     make_shards(root, "b1")
-    tokenizer = load_tokenizer(store)
+    encoder = load_tokenizer(store)
     snapshot = read_snapshot(store, "b1")
     kept = {doc.doc_id: cut_text(doc.text, list(doc.cuts)) for doc in docs if doc.kept}
     assert kept[xxh3_128_hexdigest(b"cut")] == "keep keep 🙂 "
@@ -49,8 +49,8 @@ def test_every_kept_document_is_in_its_split_word_for_word(tmp_path: Path) -> No
         split = open_split(root, "b1", name)  # type: ignore[arg-type]
         for part in split.documents(0, split.num_tokens):
             ids = split.slice(part.start, part.stop).tolist()
-            assert ids[-1] == tokenizer.end_of_text
-            assert tokenizer.decode(ids[:-1]) == kept[part.doc_id]
+            assert ids[-1] == encoder.end_of_text
+            assert encoder.decode(ids[:-1]) == kept[part.doc_id]
             assert is_validation([part.doc_id], 0.2)[0] == (name == "val")
             seen.add(part.doc_id)
         assert snapshot.splits[name].num_tokens == split.num_tokens  # type: ignore[index]
@@ -112,12 +112,16 @@ def test_running_again_changes_nothing_and_rebuilding_keeps_the_old_snapshot(tmp
     open_split(str(root), "b1", "train").verify()
 
 
-def test_second_batch_is_a_longer_snapshot_over_the_same_files(built: str) -> None:
+def test_second_batch_is_a_longer_snapshot_over_the_same_files(
+    built: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = Store(built)
     first, second = read_snapshot(store, "b1"), read_snapshot(store, "b2")
     assert second.parents == ["b1"]
     assert second.splits["train"].files[: len(first.splits["train"].files)] == first.splits["train"].files
     assert [batch.batch for batch in second.batches] == ["b1", "b2"]
+    assert run.main(arguments(built, "b2", "--snapshot", "b1")) == 2
+    assert "with batches ['b1'], not one that ends with 'b2'" in capsys.readouterr().err
     for split in ("train", "val"):
         of_batches = [batch.splits[split].num_tokens for batch in second.batches]  # type: ignore[index]
         assert sum(of_batches) == second.splits[split].num_tokens  # type: ignore[index]
@@ -137,6 +141,9 @@ def test_the_tokenizer_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert "never changes" in capsys.readouterr().err
     make_shards(root, "b2", *train)
     assert load_tokenizer(Store(root)).fingerprint == found.fingerprint
+    Store(root).write_bytes(tokenizer.TOKENIZER_PATH, vocabulary.gpt2().to_json().encode())
+    assert run.main(arguments(root, "b2", *train)) == 2
+    assert f"it was pinned with {found.fingerprint}" in capsys.readouterr().err
     record = Store(root).read_json(bpe.RECORD_PATH)
     assert 0 < record["sampled_documents"] < 60
     assert record["sampled_bytes"] > 0
@@ -157,10 +164,10 @@ def test_training_gives_a_vocabulary_that_spells_anything() -> None:
     from shards.tokenizer import Tokenizer
 
     found = bpe.train(["low lower lowest newer newest wide"] * 10, 270)
-    tokenizer = Tokenizer(found)
+    encoder = Tokenizer(found)
     assert found.size == 270
-    assert len(tokenizer.encode("lower newest")) < 6
-    assert tokenizer.decode(tokenizer.encode("日本\x00 é")) == "日本\x00 é"
+    assert len(encoder.encode("lower newest")) < 6
+    assert encoder.decode(encoder.encode("日本\x00 é")) == "日本\x00 é"
     assert bpe.train(["aa"], 5000).size < 300
 
 

@@ -43,7 +43,7 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join), st.text(" a'\n1é", max_size=60))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS)
 @example("don't we'll'd 'tis I'M  x \n\n y\n ")
 @example("a" * 5000)
@@ -64,7 +64,7 @@ def test_engines_agree_on_batches(texts: list[str]) -> None:
     assert gpt2().encode_batch(texts) == [gpt2().encode(text) for text in texts]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.text(st.sampled_from("abc"), min_size=2, max_size=3), max_size=25, unique=True),
     st.text("abc", max_size=150),
@@ -134,8 +134,9 @@ def test_ids_do_not_depend_on_what_was_encoded_before() -> None:
     fresh = Tokenizer(vocabulary.gpt2(), "kernel")
     text = "the same words in another company " * 50
     before = fresh.encode(text)
-    rng = np.random.default_rng(0)
-    fresh.encode(" ".join("".join(map(chr, rng.integers(97, 123, 7))) for _ in range(50_000)))
+    others = np.random.default_rng(0).integers(97, 123, (100_000, 8)).astype(np.uint8)
+    others[:, 7] = ord(" ")
+    fresh.encode(others.tobytes().decode())
     assert fresh.encode(text) == before
 
 
@@ -163,8 +164,8 @@ def test_texts_longer_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [part.tolist() for part in whole] == [part.tolist() for part in pieces]
 
 
-def test_a_megabyte_without_a_space_is_no_trap() -> None:
-    text = "".join(random.Random(1).choices("acgt", k=1_000_000))
+def test_a_long_text_without_a_space_is_no_trap() -> None:
+    text = "".join(random.Random(1).choices("acgt", k=300_000))
     assert gpt2().decode(gpt2().encode(text)) == text
 
 
@@ -183,3 +184,7 @@ def test_missing_engine_and_missing_tokenizer(monkeypatch: pytest.MonkeyPatch, t
         tokenizer.choose_engine("kernel")
     with pytest.raises(InputError, match=r"no tokenizer/tokenizer\.json; run `python -m shards"):
         tokenizer.load_tokenizer(Store(str(tmp_path)))
+    for content in (b"{", b"[]", b"{}", b'{"model": 3, "pre_tokenizer": null}'):
+        Store(str(tmp_path)).write_bytes(tokenizer.TOKENIZER_PATH, content)
+        with pytest.raises(InputError, match=r"tokenizer/tokenizer\.json: not a tokenizer.json .* restore"):
+            tokenizer.load_tokenizer(Store(str(tmp_path)))
