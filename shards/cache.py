@@ -2,7 +2,8 @@
 
 Names are the digests of the row groups' bytes, so snapshots, ranks and runs on one machine share what any of them
 fetched. A file is the tokens and the xxh3-128 of them: what a crash or a full disk left behind is noticed and made
-anew. The files unused longest go first, before the limit is passed; a file that goes while mapped stays readable.
+anew. The files unused longest go first, before the limit is passed. A file that goes while mapped stays readable, and on
+the disk, until its reader lets go of it: readers ask `holds` of what they map whenever they fetch.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class TokenCache:
             raise InputError(f"token cache of {limit_bytes} bytes: expected at least 1")
         self.folder = default_folder() if folder is None else Path(folder)
         self.limit_bytes = limit_bytes
+        self._refused = False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -61,9 +63,10 @@ class TokenCache:
                 if os.fstat(stream.fileno()).st_size != size + DIGEST_BYTES:
                     return None
                 data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            os.utime(path)
         except OSError:
             return None
+        with contextlib.suppress(OSError):  # gone just now, or in somebody else's folder: the map is good
+            os.utime(path)
         content = memoryview(data)
         if xxh3_128_digest(content[:size]) != content[size:]:
             log.warning("%s: damaged, fetched anew", path)
@@ -81,11 +84,17 @@ class TokenCache:
                 stream.write(xxh3_128_digest(tokens.data))
             temporary.replace(path)
         except OSError as error:
-            log.warning("token cache %s: %s; going on without", self.folder, error.strerror or error)
+            if not self._refused:
+                log.warning("token cache %s: %s; going on without", self.folder, error.strerror or error)
+            self._refused = True
             with contextlib.suppress(OSError):
                 temporary.unlink()
             return None
         return self.get(key, tokens.dtype, len(tokens))
+
+    def holds(self, key: str) -> bool:
+        """Whether the file of a row group is still there."""
+        return self._path(key).exists()
 
     def num_bytes(self) -> int:
         """Bytes of all that is kept."""

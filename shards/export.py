@@ -9,7 +9,8 @@ mds        train/index.json, train/shard.00000.mds ...: samples of 1,024 tokens,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus import cli
-from corpus.errors import InputError
+from corpus.errors import FatalError, InputError
 from corpus.layout import Store, open_corpus
 from corpus.snapshot import SPLITS
 from shards.reader import TokenSplit, open_split
@@ -28,6 +29,8 @@ LLMC_MAGIC, LLMC_VERSION, LLMC_HEADER = 20240520, 1, 256
 LLMC_SHARD_TOKENS = 100_000_000
 """llm.c reads its shards with 32-bit offsets: below 2 GB; 100 M is what its own scripts write."""
 ROWS_PER_GROUP = 1000
+NUMBERED = {"llmc": r"(train|val)_\d{6}\.bin", "datasets": r"(train|val)-\d{5}-of-\d{5}\.parquet"}
+"""What their readers take for a data set: whatever has such a name."""
 MDS_SAMPLE_TOKENS = 1024
 MDS_SHARD_SAMPLES = 1 << 15
 """64 MiB of uint16, the size that MDS writers make by default; offsets in a shard are 32 bits wide."""
@@ -42,14 +45,33 @@ def _body(argv: Sequence[str] | None) -> int:
     parser = cli.parser("shards.export", "A snapshot in another project's format.", batch=False)
     parser.add_argument("--snapshot", required=True, metavar="NAME", help="which snapshot")
     parser.add_argument("--to", required=True, choices=sorted(FORMATS), help="whose format")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where to write: a folder or a URI")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="where to write: a folder or a URI, best an empty one"
+    )
     args = parser.parse_args(argv)
     tokenizer = load_tokenizer(open_corpus(args.corpus))
     target = Store(args.out)
+    written: dict[str, int] = {}
     for name in SPLITS:
         for path in FORMATS[args.to](open_split(args.corpus, args.snapshot, name), tokenizer, target):
-            print(f"{args.out}/{path}  {target.size(path):,} bytes")
+            written[path] = target.size(path)
+            print(f"{args.out}/{path}  {written[path]:,} bytes")
+    _refuse_strangers(target, args.to, written.keys())
+    if args.json:
+        print(json.dumps({"corpus": args.corpus, "snapshot": args.snapshot, "to": args.to, "files": written}))
     return 0
+
+
+def _refuse_strangers(target: Store, kind: str, written: Set[str]) -> None:
+    """Raise FatalError for files of an earlier, longer export beside ours."""
+    pattern = NUMBERED.get(kind)
+    there = {path for path, _ in target.files("") if pattern and re.fullmatch(pattern, path)}
+    if left := sorted(there - written):
+        shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
+        raise FatalError(
+            f"{target.root}: all is written, but {len(left)} files of another export lie there and would be read with it ({shown}); "
+            f"remove them, or export to an empty folder"
+        )
 
 
 def to_nanogpt(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Iterator[str]:

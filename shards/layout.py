@@ -8,6 +8,8 @@ the values of a row group as one contiguous run of little-endian integers after 
 from __future__ import annotations
 
 import io
+import logging
+import time
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
-from corpus.errors import SchemaError
+from corpus.errors import FatalError, SchemaError
 from corpus.layout import Store
 from corpus.schemas import TOKENS
 from corpus.snapshot import TokenFile
 
+log = logging.getLogger(__name__)
+
 FORMAT = "webtext-tokens-1"
+PAUSES_S = (1.0, 4.0, 10.0)
+"""Between tries to read from an object store, on top of its client's own: a run of days outlives a passing fault."""
 
 
 def metadata(
@@ -94,15 +100,12 @@ def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> A
 def read_row_group(store: Store, file: TokenFile, number: int, footer: Any) -> np.ndarray:
     """The tokens of one row group, padding included, fetched as one range. Shape (rows * row_tokens,).
 
-    Raises: SchemaError naming file and row group when its bytes are not those the snapshot lists.
+    Raises: SchemaError naming file and row group when its bytes are not those the snapshot lists; FatalError when they
+    could not be read, after some more tries where the corpus is on an object store.
     """
     group = file.row_groups[number]
     where = f"{store.root}/{file.path}: row group {number} of {len(file.row_groups)}"
-    try:
-        with store.open_input(file.path) as stream:
-            data = stream.read_at(group.bytes, group.offset)
-    except OSError as error:
-        raise SchemaError(f"{where} cannot be read ({error})") from error
+    data = _read_range(store, file.path, group.offset, group.bytes, where)
     found = xxh3_128_hexdigest(data)
     if found != group.digest:
         raise SchemaError(f"{where} has digest {found}, the snapshot says {group.digest}; restore the file")
@@ -122,6 +125,23 @@ def read_row_group(store: Store, file: TokenFile, number: int, footer: Any) -> n
         for chunk in column.chunks
     ]
     return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+
+def _read_range(store: Store, path: str, offset: int, num_bytes: int, where: str) -> bytes:
+    """The bytes of a range. Raises FatalError."""
+    pauses = [] if store.is_local else [*PAUSES_S]
+    while True:
+        try:
+            with store.open_input(path) as stream:
+                data: bytes = stream.read_at(num_bytes, offset)
+                return data
+        except FileNotFoundError as error:
+            raise FatalError(f"{where} is gone; restore the file, or use another snapshot") from error
+        except OSError as error:
+            if not pauses:
+                raise FatalError(f"{where} cannot be read ({error}); run again: it goes on") from error
+            log.warning("%s cannot be read (%s), again in %g s", where, error, pauses[0])
+            time.sleep(pauses.pop(0))
 
 
 class _Window(io.RawIOBase):

@@ -117,7 +117,7 @@ class MixtureStream:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """As `BlockStream.load_state_dict`."""
         check_state(state, self.state_dict(), ("mixture", "block_size", "window"))
-        self.seed, self.index = int(state["seed"]), int(state["index"])
+        self.seed, self.index = state["seed"], state["index"]
         for stream in self._streams:
             stream.seed = self.seed
 

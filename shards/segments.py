@@ -91,8 +91,9 @@ class Segments:
         self.misses += 1
         running = self._fetching.pop(index, None)
         tokens, is_map = self._fetch(index) if running is None else running.result()
+        self._let_go()
         if is_map:
-            self._hold(f"{self._segments[index].file.path}#{index}", None, index, tokens)
+            self._hold(self._cached_name(index), None, index, tokens)
         else:
             self._keep(index, tokens)
         return tokens
@@ -175,6 +176,19 @@ class Segments:
         while len(self._maps) > self._most_maps:
             for gone in self._maps.popitem(last=False)[1][1]:
                 del self._mapped[gone]
+
+    def _let_go(self) -> None:
+        """Close the maps whose files left the cache: until then they take room on its disk."""
+        if self._cache is None:
+            return
+        for index in list(self._mapped):
+            if not self._in_place(self._segments[index]) and not self._cache.holds(
+                self._segments[index].group.digest
+            ):
+                del self._maps[self._cached_name(index)], self._mapped[index]
+
+    def _cached_name(self, index: int) -> str:
+        return f"{self._segments[index].file.path}#{index}"
 
     def _fetch(self, index: int) -> tuple[np.ndarray, bool]:
         """The tokens of a row group that is not mapped in place, and whether they are a map; the threads call it too."""

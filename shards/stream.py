@@ -157,7 +157,7 @@ class BlockStream:
         Raises: InputError when it was saved over another snapshot, split, block size or window.
         """
         check_state(state, self.state_dict(), ("snapshot", "split", "block_size", "window"))
-        self.seed, self.epoch, self.index = (int(state[key]) for key in ("seed", "epoch", "index"))
+        self.seed, self.epoch, self.index = state["seed"], state["epoch"], state["index"]
         self._normalise()
 
     def _order(self, epoch: int, indices: np.ndarray) -> np.ndarray:
@@ -223,9 +223,16 @@ def share_of(global_batch: int, rank: int, world_size: int) -> int:
 
 
 def check_state(state: dict[str, Any], ours: dict[str, int | str], keys: Sequence[str]) -> None:
-    """Raise InputError where a saved state is of another stream than ours, by the facts named in `keys`."""
+    """Raise InputError where a saved state is none, or of another stream than ours by the facts named in `keys`."""
     if state.keys() != ours.keys():
         raise InputError(f"stream state with {sorted(state)}; expected {sorted(ours)}")
+    for key, value in ours.items():
+        if isinstance(value, int) and not (
+            isinstance(state[key], int) and (state[key] >= 0 or key == "seed")
+        ):
+            raise InputError(
+                f"stream state with {key} {state[key]!r}: expected a whole number; load what state_dict gave"
+            )
     for key in keys:
         if state[key] != ours[key]:
             raise InputError(

@@ -313,13 +313,16 @@ def kept_texts(documents: pa.Table, verdicts: pa.Table) -> tuple[Any, Any]:
 
 def _leave_out(texts: Any, cuts: Any) -> Any:
     """`texts` without their cut ranges; the array itself where there are none."""
-    with_cuts = np.flatnonzero(np.asarray(pc.list_value_length(cuts).fill_null(0)))
-    if not with_cuts.size:
+    with_cuts = pc.fill_null(pc.greater(pc.list_value_length(cuts), 0), False)
+    if not pc.any(with_cuts).as_py():
         return texts
-    changed = texts.to_pylist()
-    for row in with_cuts.tolist():
-        changed[row] = cut_text(changed[row], [(cut["start"], cut["end"]) for cut in cuts[row].as_py()])
-    return pa.array(changed, texts.type)
+    changed = [
+        cut_text(text, [(cut["start"], cut["end"]) for cut in ranges])
+        for text, ranges in zip(
+            texts.filter(with_cuts).to_pylist(), cuts.filter(with_cuts).to_pylist(), strict=True
+        )
+    ]
+    return pc.replace_with_mask(texts, with_cuts, pa.array(changed, texts.type))
 
 
 def cut_text(text: str, cuts: list[tuple[int, int]]) -> str:

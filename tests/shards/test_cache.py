@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from corpora import commit_batch, documents, make_shards, token_corpus
 
-from corpus.errors import InputError
+from corpus.errors import FatalError, InputError
 from corpus.layout import Store
-from shards import segments
+from shards import layout, segments
 from shards.cache import DIGEST_BYTES, TokenCache, default_folder
 from shards.reader import BlockStream, open_split, sequential_blocks
 
@@ -178,6 +178,17 @@ def test_a_cache_smaller_than_the_split(
     )  # two epochs; a run of a window lies in up to two row groups
 
 
+def test_files_that_left_the_cache_do_not_stay_on_its_disk(bucket_corpus: str, tmp_path: Path) -> None:
+    """A deleted file takes room for as long as somebody maps it."""
+    cache = TokenCache(tmp_path, 3 * (2048 + DIGEST_BYTES))
+    split = open_split(bucket_corpus, "b2", "train", cache=cache, ahead=0)
+    for start in range(0, split.num_tokens - 1024, 1024):
+        split.slice(start, start + 1024)
+        maps = Path("/proc/self/maps").read_text().splitlines()
+        assert sum(str(tmp_path) in line for line in maps) <= 3
+    assert split.misses > 9
+
+
 def test_what_is_no_longer_needed_is_not_waited_for(
     bucket_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +218,28 @@ def test_bytes_that_changed_in_the_bucket_are_refused(bucket_corpus: str, tmp_pa
         assert not any(path.name.startswith(file.row_groups[0].digest) for path in tmp_path.iterdir())
     finally:
         store.write_bytes(file.path, whole)
+
+
+def test_a_passing_fault_of_the_network_is_outlived(
+    bucket_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    split = open_split(bucket_corpus, "b2", "train", cache=TokenCache(tmp_path))
+    real = Store.open_input
+    faults = iter([OSError("connection reset"), OSError("slow down")])
+
+    def open_input(store: Store, path: str) -> Any:
+        for fault in faults:
+            raise fault
+        return real(store, path)
+
+    monkeypatch.setattr(Store, "open_input", open_input)
+    monkeypatch.setattr(layout, "PAUSES_S", (0.0, 0.0))
+    first = split.slice(0, 10)
+    assert len(first) == 10
+    assert caplog.text.count("again in 0 s") == 2
+    faults = iter([OSError("connection reset")] * 3)
+    with pytest.raises(FatalError, match=r"row group \d+ of \d+ cannot be read \(connection reset\)"):
+        split.slice(split.num_tokens - 10, split.num_tokens)
 
 
 def test_compressed_local_files_may_use_a_cache_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,23 @@ def test_llmc_reads_its_header_and_documents_begun_by_end_of_text(built: str, tm
     assert np.array_equal(tokens[1:], ours[:-1])
 
 
+def test_files_of_an_earlier_export_are_not_taken_for_this_one(
+    built: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train_000007.bin").write_bytes(b"of a larger snapshot")
+    (tmp_path / "train-00000-of-00009.parquet").write_bytes(b"of another kind")
+    arguments = ["--corpus", built, "--snapshot", "b2", "--to", "llmc", "--out", str(tmp_path)]
+    assert export.main(arguments) == 1
+    assert "1 files of another export lie there and would be read with it (train_000007.bin)" in (
+        capsys.readouterr().err
+    )
+    (tmp_path / "train_000007.bin").unlink()
+    capsys.readouterr()
+    assert export.main([*arguments, "--json"]) == 0  # over its own files
+    files = json.loads(capsys.readouterr().out.splitlines()[-1])["files"]
+    assert files == {path.name: path.stat().st_size for path in tmp_path.glob("*.bin")}
+
+
 def test_datasets_rows_are_the_documents(built: str, tmp_path: Path) -> None:
     run(built, "datasets", tmp_path)
     texts = {

@@ -14,7 +14,7 @@ def test_every_index_comes_once(n: int, key: tuple[int, int]) -> None:
     assert np.array_equal(np.sort(Permutation(n, *key)(np.arange(n))), np.arange(n))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(n=st.integers(1, 500), run=st.integers(1, 99), window=st.integers(1, 9), key=st.integers(0, 9))
 def test_windows_too_give_every_index_once(n: int, run: int, window: int, key: int) -> None:
     order = WindowedPermutation(n, run, window, key)
@@ -41,12 +41,12 @@ def test_keys_give_different_orders() -> None:
     assert len(orders) == 5
 
 
-@pytest.mark.parametrize("n", [64, 1000, 4096, 100_000])
+@pytest.mark.parametrize("n", [64, 1000, 100_000])
 def test_places_are_uniform_and_neighbours_unrelated(n: int) -> None:
     # Over keys, the place of one index is uniform: chi-square of 16 cells, 15 degrees, 37.7 is the 0.999 quantile.
-    places = np.array([Permutation(n, key)(np.array([n // 3]))[0] for key in range(2000)])
+    places = np.array([Permutation(n, key)(np.array([n // 3]))[0] for key in range(1000)])
     counts = np.bincount(places * 16 // n, minlength=16)
-    expected = np.diff(np.ceil(np.arange(17) * n / 16)) / n * 2000
+    expected = np.diff(np.ceil(np.arange(17) * n / 16)) / n * 1000
     assert ((counts - expected) ** 2 / expected).sum() < 37.7
     # Within one order, neighbours' places correlate as little as those of random permutations.
     order = Permutation(n, 3)(np.arange(n))
