@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pyarrow as pa
 import pytest
 import zstandard
@@ -177,7 +179,7 @@ def test_a_dump_beyond_the_memory_is_refused_before_work(
     assert "up to date" in capsys.readouterr().out, "the limit is no part of what was made"
 
 
-def _links(corpus: Store, batch: str, dumps: list[Path], *extra: str) -> int:
+def _links(corpus: Store, batch: str, dumps: Sequence[Path | str], *extra: str) -> int:
     named = ["--dumps", *map(str, dumps)] if dumps else []
     return run.main(
         ["--corpus", corpus.root, "--batch", batch, *named, "--only", "links", "--executor", "serial", *extra]
@@ -225,3 +227,24 @@ def _fetched(corpus: Store, batch: str, outcomes: list[Mapping[str, Any]]) -> No
     commit_table(
         corpus, PAGES, batch, written, counts={"fetched": sum(o["reason"] is None for o in outcomes)}
     )
+
+
+def test_a_dump_is_read_where_it_lies(tmp_path: Path, corpus: Store, s3_bucket: str) -> None:
+    """On an object store, or as a file's URI: the same links, and no other batch."""
+    dump = _dump(tmp_path / "RS_x", [5] * 40)
+    bucket = s3_bucket.removeprefix("s3://")
+    boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).upload_file(str(dump), bucket, "in/RS_x")
+    assert _links(corpus, "b", [dump]) == 0
+    made = read_manifest(corpus, "links", "b")
+    for uri in (f"{s3_bucket}/in/RS_x", dump.as_uri()):
+        other = Store(f"{corpus.root}-{uri[:2]}")
+        assert _links(other, "b", [uri]) == 0
+        there = read_manifest(other, "links", "b")
+        assert (there.fingerprint, there.parts) == (made.fingerprint, made.parts)
+    for absent in (
+        f"{s3_bucket}/in/RS_y",
+        "s3://b-nowhere/RS_x",
+        "gopher://x/RS_x",
+        "https://127.0.0.1:1/RS_x",
+    ):
+        assert _links(other, "c", [absent]) == 2
