@@ -140,6 +140,14 @@ def door(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except FileNotFoundError:
+        raise  # a file of ours that should be there: a defect, to be told with its place
+    except OSError as error:
+        # A store that stays unreachable, a full or failing disk.
+        print(
+            f"error: {error}; what is done is kept. Go on with: {command}".replace("\n", " "), file=sys.stderr
+        )
+        return 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Pages that earlier batches left at their deadline, as a small dump for the next batch.
 
 The links stage takes dumps, so that is what it gets: a submission per page, with the karma that once admitted it. The
-file stays, as every other dump of the batch does: `refresh/deferred-<batch>.jsonl`.
+file, `refresh/deferred-<batch>.jsonl`, is there until the batch is complete: a take-down must find nothing in it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def pick_up(store: Store, batch: str, *, wanted: bool) -> list[str]:
 
     Written when the batch begins; a batch that has begun keeps what it was begun with.
     """
-    path = f"refresh/deferred-{batch}.jsonl"
+    path = dump_path(batch)
     if not store.exists(path):
         if not wanted or find_manifest(store, "links", batch) is not None:
             return []
@@ -34,6 +34,11 @@ def pick_up(store: Store, batch: str, *, wanted: bool) -> list[str]:
             return []
         store.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
     return [f"{store.root}/{path}"]
+
+
+def dump_path(batch: str) -> str:
+    """Where the dump of a batch lies."""
+    return f"refresh/deferred-{batch}.jsonl"
 
 
 def submissions(store: Store) -> Iterator[dict[str, Any]]:

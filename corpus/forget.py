@@ -23,11 +23,12 @@ from datetime import UTC, datetime
 
 from xxhash import xxh3_64_hexdigest
 
-from corpus import cli, lock, report, takedown
+from corpus import cli, deferred, lock, report, takedown
 from corpus.errors import BusyError, InputError
-from corpus.forgotten import Takedown, load_forgotten, takedowns, write_takedown
+from corpus.forgotten import Takedown, load_forgotten, unfinished, write_takedown
 from corpus.inventory import batch_names
 from corpus.layout import Store, open_corpus, work_dir
+from corpus.manifest import find_manifest
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +75,6 @@ def _main(argv: Sequence[str] | None) -> int:
     return 1 if waiting else 0
 
 
-def unfinished(store: Store) -> list[Takedown]:
-    """Take-downs that were interrupted or wait for a batch."""
-    return [record for record in takedowns(store) if record.finished is None]
-
-
 def carry_out(store: Store, *, keep_withdrawn: bool = False) -> list[Takedown]:
     """Complete every unfinished take-down as far as batches are at rest; their records. The caller holds a lease."""
     return [_complete(store, record, keep_withdrawn) for record in unfinished(store)]
@@ -121,6 +117,8 @@ def _note(store: Store, asked: Sequence[str], why: str) -> None:
 
 
 def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
+    # First who is at work, then which batches there are: one whose links are committed in between is among the two.
+    begun = _begun(store)
     names = batch_names(store)
     removed = Counter(record.removed)
     for batch in names:
@@ -128,9 +126,10 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
             continue
         try:
             with lock.hold(store, f"{work_dir(batch)}/lock.json", what="corpus.forget"):
-                if store.folders(work_dir(batch)):
+                if not _is_at_rest(store, batch):
                     log.warning("batch %s has unfinished steps: its pages go when they are done", batch)
                     continue
+                store.delete(deferred.dump_path(batch))
                 # A domain may have got pages by a batch that was at work when it was asked for.
                 pages = takedown.find_pages(store, [f"domain:{name}" for name in record.domains], [batch])
                 record = record.model_copy(update={"url_keys": {**pages, **record.url_keys}})
@@ -143,13 +142,31 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
         write_takedown(store, record)
     withdrawn = takedown.withdraw_snapshots(store, record, keep_files=keep_withdrawn)
     record = record.model_copy(update={"withdrawn": {**record.withdrawn, **withdrawn}})
-    if set(names) <= set(record.done):
+    for batch in begun - set(names):
+        log.warning("batch %s is being linked: what it has of this goes when that is done", batch)
+    if begun | set(names) <= set(record.done):
         record = record.model_copy(update={"finished": datetime.now(UTC).isoformat(timespec="seconds")})
         _renew_report(store)
         for run in takedown.runs_on(store, list(record.withdrawn)):
             log.warning("run %s was trained on a snapshot that is withdrawn now", run)
     write_takedown(store, record)
     return record
+
+
+def _begun(store: Store) -> set[str]:
+    """Batches that somebody works on, or left unfinished: their links may have been read before the take-down."""
+    return {
+        batch
+        for batch in store.folders("work")
+        if store.folders(work_dir(batch))
+        or (lock.owner(store, f"{work_dir(batch)}/lock.json") or {}).get("alive", False)
+    }
+
+
+def _is_at_rest(store: Store, batch: str) -> bool:
+    """Whether nothing of the batch is under way; a dump of deferred pages is needed until it has its tokens."""
+    dump_needed = find_manifest(store, "tokens", batch) is None and store.exists(deferred.dump_path(batch))
+    return not dump_needed and not store.folders(work_dir(batch))
 
 
 def _renew_report(store: Store) -> None:

@@ -1,7 +1,8 @@
 """Take-downs: what was asked for, when, what it removed, and which pages never come back.
 
 One record per take-down, `forgotten/<id>.json`, written before anything is removed and completed batch by batch; an
-interrupted one is found by it and carried on. All records together are the list that the links stage respects.
+interrupted one is found by it and carried on. All records together are the list that the links stage respects, and
+the fetch where a redirect leads.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from corpus.errors import SchemaError
 from corpus.layout import Store
 from corpus.manifest import Record
+from corpus.urls import UrlProblem, page_identity, target
 
 FOLDER = "forgotten"
 
@@ -59,6 +61,13 @@ class Forgotten:
             listed = pc.or_(listed, pa.chunked_array([pa.array(hosts, pa.bool_())]))
         return listed
 
+    def has_page(self, url: str) -> bool:
+        """Whether an address, such as a redirect's target, is of a page on the list."""
+        page = target(url)
+        return not isinstance(page, UrlProblem) and (
+            page_identity(page).doc_id in self.doc_ids or self.has_host(page.url)
+        )
+
     def has_host(self, url: str) -> bool:
         """Whether the host of a WHATWG-serialised address, or one above it, is listed."""
         host = url.partition("://")[2].partition("/")[0].partition(":")[0].removeprefix("www.")
@@ -78,6 +87,11 @@ def takedowns(store: Store) -> list[Takedown]:
         except ValidationError as error:
             raise SchemaError(f"{store.root}/{path}: not a take-down record; restore it") from error
     return sorted(found, key=lambda each: (each.when, each.id))
+
+
+def unfinished(store: Store) -> list[Takedown]:
+    """Take-downs that were interrupted or wait for a batch."""
+    return [record for record in takedowns(store) if record.finished is None]
 
 
 def load_forgotten(store: Store) -> Forgotten:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from corpus.errors import BusyError, FatalError, InputError, Interrupted, LostLeaseError
+from corpus.errors import BusyError, FatalError, InputError, Interrupted, LostLeaseError, WebtextError
 from corpus.layout import Store
 
 log = logging.getLogger(__name__)
@@ -90,10 +90,19 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give the lease back, if it is still ours."""
+        """Give the lease back, if it is still ours. A store that fails now hides no other error: the lease expires."""
         with self._guard:
-            if not self.lost and _read(self.store, self.path) == self._bytes:
-                self.store.delete(self.path)
+            try:
+                if not self.lost and _read(self.store, self.path) == self._bytes:
+                    self.store.delete(self.path)
+            except (OSError, WebtextError) as error:
+                log.warning(
+                    "%s/%s: not given back (%s); it is taken over when it is %.0f s old",
+                    self.store.root,
+                    self.path,
+                    error,
+                    STALE_S,
+                )
 
     def _record(self) -> bytes:
         record = {

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -93,14 +94,25 @@ def choose(store: Store, named: Sequence[str], *, withdrawn: bool, keep: int | N
             f"{store.root}: no snapshot {sorted(unknown)}; present: {', '.join(present) or 'none'}"
         )
     standing = [name for name in present if retirement(store, name) is None]
-    found = [name for name in present if withdrawn and name not in standing]
+    # Those that a stopped run has given up already are completed whatever is asked for.
+    found = [name for name in present if name not in standing and (withdrawn or _is_pruned(store, name))]
     if keep is not None:
-        by_age = sorted(standing, key=lambda name: (len(read_snapshot(store, name).batches), name))
+        by_age = sorted(standing, key=lambda name: (len(read_snapshot(store, name).batches), _natural(name)))
         found += by_age[: max(0, len(by_age) - keep)]
     used = [name for name in found if name not in named and runs_on(store, [name])]
     for name in used:
         log.info("snapshot %s stays: run %s was made on it", name, ", ".join(runs_on(store, [name])))
     return sorted({*named, *found} - set(used))
+
+
+def _is_pruned(store: Store, name: str) -> bool:
+    found = retirement(store, name)
+    return found is not None and found.kind == "pruned"
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """The order of revisions: `2024-02.10` after `2024-02.9`."""
+    return [(int(word), "") if word.isdigit() else (0, word) for word in re.split(r"(\d+)", name)]
 
 
 def make_plan(store: Store, chosen: Sequence[str]) -> Plan:

@@ -12,6 +12,7 @@ carried out once it is at rest.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import logging
 import os
@@ -33,6 +34,7 @@ from corpus import cli, deferred, forget, funnel, summary
 from corpus.config import Section, load_config
 from corpus.doors import stage_door
 from corpus.errors import BusyError, InputError, Interrupted, StageError, WebtextError
+from corpus.forgotten import unfinished
 from corpus.inventory import batch_names
 from corpus.layout import NAME, Store, open_corpus
 from corpus.lock import hold
@@ -126,8 +128,9 @@ def _refresh(argv: Sequence[str] | None) -> int:
         return _dry_run(config, increments, args)
     store = open_corpus(config.corpus, create=True)
     missing = _missing(store, config, increments)
+    _warn_of_late(store, increments, missing)
     summaries: list[Summary] = []
-    if missing or forget.unfinished(store):
+    if missing or unfinished(store):
         with hold(store, LEASE, what="corpus.refresh"), cli.interruptible():
             # Looked at again under the lease: another run may have finished in between.
             missing = _missing(store, config, increments)
@@ -148,6 +151,7 @@ def _dry_run(config: RefreshConfig, increments: Sequence[Increment], args: argpa
     if present:
         open_corpus(config.corpus)
     missing = _missing(store, config, increments) if present else list(increments)
+    _warn_of_late(store, increments, missing)
     estimates = []
     for increment in missing:
         estimate = estimate_of(store, config, increment) if present else {}
@@ -162,7 +166,7 @@ def _dry_run(config: RefreshConfig, increments: Sequence[Increment], args: argpa
         print(
             f"would make batch {increment.batch} from {', '.join(increment.dumps)}{_estimate_text(estimate)}"
         )
-    waiting = forget.unfinished(store) if present else []
+    waiting = unfinished(store) if present else []
     for record in waiting:
         print(f"would go on with take-down {record.id}")
     if not missing and not waiting:
@@ -182,6 +186,21 @@ def _print_json(config: RefreshConfig, missing: Sequence[Increment], **more: Any
 
 def _missing(store: Store, config: RefreshConfig, increments: Sequence[Increment]) -> list[Increment]:
     return [increment for increment in increments if not is_complete(store, config, increment.batch)]
+
+
+def _warn_of_late(store: Store, increments: Sequence[Increment], missing: Sequence[Increment]) -> None:
+    """Say which dumps came when their batch was made already: it stays as it is."""
+    for increment in increments:
+        links = find_manifest(store, "links", increment.batch) if increment not in missing else None
+        read = {given.batch for given in links.inputs if given.table == "dump"} if links else set()
+        for path in increment.dumps:
+            if read and path.rpartition("/")[2] not in read:
+                log.warning(
+                    "%s came after batch %s was made from %s, and is left out; rename it so that refresh.batch gives it a batch of its own",
+                    path,
+                    increment.batch,
+                    ", ".join(sorted(read)),
+                )
 
 
 def estimate_of(store: Store, config: RefreshConfig, increment: Increment) -> dict[str, float]:
@@ -248,6 +267,11 @@ def dump_sizes(pattern: str) -> dict[str, int]:
 
 
 def is_complete(store: Store, config: RefreshConfig, batch: str) -> bool:
+    """Whether the batch is made, and what came in was told."""
+    return _is_made(store, config, batch) and not store.exists(_begun_path(batch))
+
+
+def _is_made(store: Store, config: RefreshConfig, batch: str) -> bool:
     """Whether the batch went all the way: its tokens are there, and its snapshot is or was."""
     snapshot = config.snapshot.format(batch=batch)
     if find_manifest(store, "tokens", batch) is None:
@@ -255,12 +279,22 @@ def is_complete(store: Store, config: RefreshConfig, batch: str) -> bool:
     return store.exists(snapshot_path(snapshot)) or retirement(store, snapshot) is not None
 
 
+def _begun_path(batch: str) -> str:
+    """A file that is there from the start of a batch until its summary was handed over."""
+    return f"refresh/begun-{batch}.json"
+
+
 def _increment(
     store: Store, config: RefreshConfig, increment: Increment, args: argparse.Namespace
 ) -> Summary:
     """One batch with its summary, handed to the hooks; a failure is handed to them as well."""
+    store.write_json(_begun_path(increment.batch), {"dumps": list(increment.dumps)})
     try:
-        _make(store, config, increment, args)
+        if not _is_made(store, config, increment.batch):
+            _make(store, config, increment, args)
+        store.delete(deferred.dump_path(increment.batch))
+        if config.report:
+            stage_door("corpus", "report")([config.corpus])
     except Interrupted:
         raise
     except WebtextError as error:
@@ -278,16 +312,19 @@ def _increment(
     for warning in found.warnings:
         log.warning("batch %s: %s", increment.batch, warning)
     _tell(config, {"event": "batch", "corpus": config.corpus, **summary.document(found)})
+    store.delete(_begun_path(increment.batch))
     return found
 
 
 def _make(store: Store, config: RefreshConfig, increment: Increment, args: argparse.Namespace) -> None:
-    """All stages for one batch. Raises StageError at the first that fails."""
+    """All stages for one batch that has no tokens yet. Raises StageError at the first that fails."""
     shared = ["--corpus", config.corpus, "--batch", increment.batch, "--executor", args.executor]
     shared += ["--config", args.config] if args.config else []
     shared += ["--workers", str(args.workers)] if args.workers else []
     shared += [word for setting in args.sets for word in ("--set", setting)]
-    for stage in STAGES:
+    shared += ["--rebuild"] if args.rebuild else []
+    tokenized = find_manifest(store, "tokens", increment.batch) is not None
+    for stage in STAGES[-1:] if tokenized else STAGES:
         extra: list[str] = []
         if stage == "crawl":
             dumps = [
@@ -304,14 +341,12 @@ def _make(store: Store, config: RefreshConfig, increment: Increment, args: argpa
             raise Interrupted(code - 128)
         if code != 0:
             raise StageError(increment.batch, stage, code)
-    if config.report:
-        stage_door("corpus", "report")([config.corpus])
     log.info("batch %s is complete\n%s", increment.batch, funnel.text(store, increment.batch))
 
 
 def _carry_out_takedowns(store: Store) -> None:
     """Go on with take-downs that waited for a batch."""
-    if not forget.unfinished(store):
+    if not unfinished(store):
         return
     try:
         with hold(store, forget.LEASE, what="corpus.refresh"):
@@ -329,7 +364,7 @@ def _tell(config: RefreshConfig, event: dict[str, Any]) -> None:
         try:
             with urllib.request.urlopen(request, timeout=HOOK_TIMEOUT_S):
                 pass
-        except OSError as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             log.warning("refresh.webhook = %r: %s", config.webhook, error)
     if config.command:
         try:

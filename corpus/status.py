@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from corpus import cli, lock
+from corpus.forgotten import unfinished
 from corpus.funnel import size
 from corpus.inventory import Entry, batch_names, entries
 from corpus.layout import Store, open_corpus, work_dir
 from corpus.snapshot import Snapshot, read_snapshot, snapshots
 from corpus.withdrawal import retirement
 
-REFRESH_LEASE = "work/refresh.json"
+LEASES = ("work/refresh.json", "work/forget.json", "work/prune.json")
+"""Of those who work on the whole corpus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Work:
     """Somebody at work, or what an interrupted run left."""
 
     batch: str
-    """Empty for a refresh, which works on the corpus."""
+    """Empty for those who work on the corpus, such as a refresh."""
     owner: dict[str, Any] | None
     steps: tuple[str, ...]
     """Steps with receipts or scratch tables."""
@@ -65,6 +67,10 @@ def text(store: Store, found: Sequence[Entry]) -> str:
         lines.append(_snapshot_line(store, read_snapshot(store, name)))
     for work in at_work(store):
         lines.append(_work_line(work))
+    lines += [
+        f"take-down {each.id}: unfinished; `python -m corpus.forget {store.root}` goes on"
+        for each in unfinished(store)
+    ]
     return "\n".join(lines)
 
 
@@ -88,15 +94,17 @@ def document(store: Store, found: Sequence[Entry]) -> dict[str, Any]:
         ],
         "snapshots": [_snapshot_document(store, read_snapshot(store, name)) for name in snapshots(store)],
         "work": [{"batch": w.batch, "owner": w.owner, "steps": list(w.steps)} for w in at_work(store)],
+        "unfinished_takedowns": [each.id for each in unfinished(store)],
     }
 
 
 def at_work(store: Store) -> list[Work]:
     """Leases that are held and batches with unfinished steps."""
     found = []
-    owner = lock.owner(store, REFRESH_LEASE)
-    if owner is not None:
-        found.append(Work("", owner, ()))
+    for path in LEASES:
+        owner = lock.owner(store, path)
+        if owner is not None:
+            found.append(Work("", owner, ()))
     for batch in store.folders("work"):
         owner = lock.owner(store, f"{work_dir(batch)}/lock.json")
         steps = tuple(store.folders(work_dir(batch)))

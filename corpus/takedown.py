@@ -125,19 +125,12 @@ def _in_batch(store: Store, batch: str, listed: Forgotten) -> dict[str, str]:
     led: set[str] = set()
     for piece in _pieces(store, pages, ["doc_id", "url", "final_url"]):
         moved = piece.filter(pc.fill_null(pc.not_equal(piece["url"], piece["final_url"]), False))
-        led.update(row["doc_id"] for row in moved.to_pylist() if _leads_there(row["final_url"], listed))
+        led.update(row["doc_id"] for row in moved.to_pylist() if listed.has_page(row["final_url"]))
     wanted = Forgotten(listed.doc_ids | led, listed.domains)
     for piece in _pieces(store, links, ["doc_id", "url_key", "domain", "url"]):
         rows = piece.filter(wanted.mask(piece["doc_id"], piece["domain"], piece["url"]))
         found.update(zip(rows["doc_id"].to_pylist(), rows["url_key"].to_pylist(), strict=True))
     return found
-
-
-def _leads_there(final_url: str, listed: Forgotten) -> bool:
-    page = target(final_url)
-    return not isinstance(page, UrlProblem) and (
-        page_identity(page).doc_id in listed.doc_ids or listed.has_host(page.url)
-    )
 
 
 # ---- out of a batch ------------------------------------------------------------------------------------------------
