@@ -1,8 +1,9 @@
-"""Memory that bodies in flight share: when it is used up, the largest of them ends where it is.
+"""Memory that bodies in flight share: when it is used up, the long one that has taken most time ends where it is.
 
 Nobody waits for room. A server that sends a few megabytes and then one byte at a time would else hold its room for as
-long as a request may take, and a handful of such servers would keep every longer page of all others waiting until it
-timed out. Cut bodies are stored and marked as truncated, like those that are longer than a page may be.
+long as a request may take, and a handful of such servers would keep every longer page of all others waiting. Honest
+pages come and go meanwhile, so the oldest is rarely one of them. Cut bodies are stored and marked as truncated, like
+those that are longer than a page may be.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+ALL_BODIES_BYTES = 24 << 20
+"""What the bodies of a worker may hold together, received and decoded."""
 SMALL_BYTES = 512 << 10
 """Bodies up to here are never cut: the number of requests in flight bounds what they hold."""
 
@@ -40,29 +43,29 @@ class Allowance:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._num_bytes = 0
-        self._holdings: set[Holding] = set()
+        self._holdings: dict[Holding, None] = {}
+        """In the order in which they began."""
 
     @contextmanager
     def holding(self, stop: Callable[[], None]) -> Iterator[Holding]:
         """What a body holds until the end of the block; `stop` ends its connection."""
         holding = Holding(self, stop)
-        self._holdings.add(holding)
+        self._holdings[holding] = None
         try:
             yield holding
         finally:
-            self._holdings.discard(holding)
+            del self._holdings[holding]
             self._num_bytes -= holding.num_bytes
 
     def grow(self, holding: Holding, num_bytes: int) -> None:
-        """Count bytes that came, and cut the largest body while there are too many."""
+        """Count bytes that came, and cut bodies while there are too many."""
         holding.num_bytes += num_bytes
         self._num_bytes += num_bytes
         excess = self._num_bytes - self._limit_bytes
-        if excess <= 0:
-            return
-        for each in sorted(self._holdings, key=lambda each: -each.num_bytes):
-            if excess <= 0 or each.num_bytes <= SMALL_BYTES:
+        for each in list(self._holdings) if excess > 0 else ():
+            if excess <= 0:
                 return
-            if not each.is_cut:
-                each.cut()
-            excess -= each.num_bytes
+            if each.num_bytes > SMALL_BYTES:
+                if not each.is_cut:
+                    each.cut()
+                excess -= each.num_bytes

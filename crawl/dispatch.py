@@ -26,6 +26,7 @@ from scrapy.exceptions import IgnoreRequest
 
 from corpus.errors import FatalError
 from crawl import addresses, robots
+from crawl.allowance import ALL_BODIES_BYTES, Allowance
 from crawl.breaker import Breaker
 from crawl.exchange import REDIRECTS, Exchange, Ticket
 from crawl.fetch_config import FetchConfig
@@ -72,6 +73,7 @@ class Dispatcher:
         """
         self.config = config
         self.resolver = resolver
+        self.allowance = Allowance(ALL_BODIES_BYTES)
         self.frontier: Frontier[Item] = Frontier()
         self.reasons: Counter[str] = Counter()
         self.total = total

@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import aiohttp
@@ -27,7 +28,7 @@ from scrapy.http import Headers, HtmlResponse, Response, TextResponse
 from yarl import URL
 
 from crawl import addresses
-from crawl.allowance import Allowance, Holding
+from crawl.allowance import Holding
 from crawl.body import (
     SNIFF_BYTES,
     BodyDecoder,
@@ -42,8 +43,6 @@ from crawl.outcomes import Reason
 
 ASIDE_BYTES = 16 << 10
 """Bytes read of a body that is not a page's (redirects)."""
-ALL_BODIES_BYTES = 24 << 20
-"""What bodies in flight may hold together, received and decoded; beyond it the largest is cut."""
 
 
 class AddressRefusedError(OSError):
@@ -61,7 +60,7 @@ class FetchHandler(BaseDownloadHandler):
         config = source.config
         self._config = config
         self._networks = config.networks
-        self._allowance = Allowance(ALL_BODIES_BYTES)
+        self._allowance = source.allowance
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 resolver=source.resolver,
@@ -219,6 +218,7 @@ class _Answer(aiohttp.ClientResponse):
         return await super().start(connection)
 
 
+@cache
 def _tls(verify: bool) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if not verify:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from crawl.allowance import Allowance
 from crawl.fetch_config import FetchConfig
 from crawl.outcomes import Reason
 from crawl.resolver import Resolver
@@ -63,6 +64,7 @@ class Source(Protocol):
 
     config: FetchConfig
     resolver: Resolver
+    allowance: Allowance
 
     async def next_ticket(self) -> Ticket | None:
         """The next request, when it is due; None when there is no more."""

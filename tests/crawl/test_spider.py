@@ -53,6 +53,17 @@ def drip(head: bytes, drop: bytes, pause_s: float) -> Script:
     return script
 
 
+def in_two_halves(data: bytes, pause_s: float) -> Script:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(data[: len(data) // 2])
+        await writer.drain()
+        await asyncio.sleep(pause_s)
+        writer.write(data[len(data) // 2 :])
+        await writer.drain()
+
+    return script
+
+
 def cut_off(data: bytes, *, reset: bool = False) -> Script:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -96,6 +107,14 @@ SCRIPTED: dict[str, tuple[bytes | Script, str | None]] = {
     "bomb-br": (encoded("br", zeros("br", 64 * MIB)), Reason.DECOMPRESSION_BOMB),
     "bomb-zstd": (encoded("zstd", zeros("zstd", 64 * MIB)), Reason.DECOMPRESSION_BOMB),
     "image": (ok(b"GIF89a", kind="image/gif"), Reason.WRONG_TYPE),
+    "untyped-pdf": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 800\r\n\r\n%PDF-1.4" + b" " * 792,
+        Reason.WRONG_TYPE,
+    ),
+    "untyped-late": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n4\r\n\0\1\2\3\r\n0\r\n\r\n",
+        Reason.WRONG_TYPE,
+    ),
     "untyped-image": (b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nGIF89a\x01\x00", Reason.WRONG_TYPE),
     "empty": (ok(b""), Reason.EMPTY_BODY),
     "missing": (ok(b"no", status="404 Not Found"), Reason.HTTP_STATUS),
@@ -157,6 +176,27 @@ def test_a_slow_host_does_not_hold_up_the_others(web: Web, shard: Shard) -> None
     )
     others = [hit.ended for hit in web.hits if hit.host != "slow.test"]
     assert max(others) - min(others) < 1.9
+
+
+def test_hoarders_keep_no_long_page_waiting(web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that send much and then nothing: when memory is used up, theirs are the bodies that are cut."""
+    monkeypatch.setattr("crawl.dispatch.ALL_BODIES_BYTES", 8 * MIB)
+    much = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + b"x" * (900 << 10)
+    for number in range(12):
+        web.on(f"hoarder{number}.test/x", drip(much, b"", 0.05))
+    long_page = b"<p>" + b"All work and no play. " * 60_000
+    for number in range(3):
+        web.on(f"h{number}.test/x", in_two_halves(ok(long_page), 0.4))
+        web.on(f"h{number}.test/robots.txt", in_two_halves(ok(b""), 0.2))
+    good = [f"http://h{number}.test/x" for number in range(3)]
+    bad = [f"http://hoarder{number}.test/x" for number in range(12)]
+    outcomes = shard.crawl(bad + good, total_timeout_s=1.5, retries=0)
+    assert {outcomes[url]["reason"] for url in good} == {None}
+    assert {outcomes[url]["truncated"] for url in good} == {False}
+    cut = [url for url in bad if outcomes[url]["reason"] is None]
+    assert 2 <= len(cut) < 12, "only as many as must be"
+    assert all(outcomes[url]["truncated"] for url in cut)
+    assert {outcomes[url]["reason"] for url in bad} == {None, Reason.TIMEOUT}
 
 
 def test_large_pages_are_cut_and_say_so(web: Web, shard: Shard) -> None:
