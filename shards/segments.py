@@ -130,25 +130,24 @@ class Segments:
         """Fill row j of `out` with the tokens from starts[j]; rows are read by segment, so each is decoded once."""
         length = out.shape[1]
         found = self._find(starts)
-        whole = self._starts[found + 1] - starts >= length
         offsets = (starts - self._starts[found]).tolist()
         rows: Any = range(len(starts)) if self._all_in_place else np.argsort(found, kind="stable").tolist()
-        segments, inside = found.tolist(), whole.tolist()
+        segments = found.tolist()
         mapped = self._mapped
         for row in rows:
-            if inside[row]:
-                tokens = mapped.get(segments[row])
-                if tokens is None:
-                    tokens = self.array(segments[row])
-                begin = offsets[row]
-                out[row] = tokens[begin : begin + length]
+            tokens = mapped.get(segments[row])
+            if tokens is None:
+                tokens = self.array(segments[row])
+            block = tokens[offsets[row] : offsets[row] + length]
+            if len(block) == length:
+                out[row] = block
             else:
                 start = int(starts[row])
                 np.concatenate(list(self.pieces(start, start + length)), out=out[row])
 
     def _find(self, positions: np.ndarray) -> np.ndarray:
         """The segment of each position. Shapes (n,) to (n,)."""
-        return np.searchsorted(self._starts, positions, "right") - 1
+        return self._starts[1:].searchsorted(positions, "right")
 
     def _in_place(self, segment: Segment) -> bool:
         return self._store.is_local and segment.group.values_offset is not None

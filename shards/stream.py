@@ -103,7 +103,7 @@ class BlockStream:
         """
         share = share_of(global_batch, rank, world_size)
         first = self.index + rank * share
-        starts = self.block_numbers(np.arange(first, first + share)) * self.block_size
+        starts = self._neighbours(first, share) * self.block_size
         blocks = self.split.read_blocks(starts, self.block_size + 1)
         self.index += global_batch
         self._normalise()
@@ -159,6 +159,13 @@ class BlockStream:
         check_state(state, self.state_dict(), ("snapshot", "split", "block_size", "window"))
         self.seed, self.epoch, self.index = state["seed"], state["epoch"], state["index"]
         self._normalise()
+
+    def _neighbours(self, first: int, count: int) -> np.ndarray:
+        """`block_numbers` of samples that follow one another: a view, where they lie in one chunk."""
+        number, start = divmod(first, ORDER_CHUNK)
+        if start + count <= ORDER_CHUNK and first + count <= self.num_blocks:
+            return self._chunk(self.epoch, number)[start : start + count]
+        return self.block_numbers(np.arange(first, first + count))
 
     def _order(self, epoch: int, indices: np.ndarray) -> np.ndarray:
         """Blocks of samples of one epoch, through the chunks computed last where they lie in one or two of them."""
