@@ -360,8 +360,8 @@ def _tell(config: RefreshConfig, event: dict[str, Any]) -> None:
     """Hand an event to the hooks. What they do is theirs: their failure is a warning."""
     data = json.dumps(event, sort_keys=True).encode()
     if config.webhook:
-        request = urllib.request.Request(config.webhook, data, {"Content-Type": "application/json"})
         try:
+            request = urllib.request.Request(config.webhook, data, {"Content-Type": "application/json"})
             with urllib.request.urlopen(request, timeout=HOOK_TIMEOUT_S):
                 pass
         except (OSError, ValueError, http.client.HTTPException) as error:

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from corpus import explain, forget, lock, query, takedown, verify
+from corpus import deferred, explain, forget, lock, query, takedown, verify
 from corpus.errors import InputError
-from corpus.forgotten import takedowns
+from corpus.forgotten import Forgotten, takedowns
 from corpus.inventory import entries
 from corpus.layout import Store, open_corpus
 from corpus.lock import hold
@@ -325,6 +325,42 @@ def test_a_batch_at_work_waits(fates_copy: grown.Fates, capsys: pytest.CaptureFi
     assert run(fates_copy) == 0
     assert explain.tell(store, fates_copy.kept).link is None
     assert sorted(snapshots(store)) == ["2024-01", "2024-01.2", "2024-02", "2024-02.2"]
+
+
+def test_a_batch_whose_links_were_read_before_the_take_down_waits(
+    fates_copy: grown.Fates, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing of it is committed yet, and what it will commit was filtered by the list as it was."""
+    store, url = fates_copy.store, "http://fresh.test/page"
+    dump = grown.write_dump(fates_copy.folder / "RS_2024-03.zst", [grown.Site(url, "x")], 5000)
+    asked = []
+
+    def link_meanwhile(store: Store) -> Forgotten:
+        if not asked:
+            asked.append(forget.main([store.root, "--url", url]))
+        return Forgotten(frozenset(), frozenset())
+
+    monkeypatch.setattr("crawl.dumps.load_forgotten", link_meanwhile)
+    grown.link(fates_copy.root, "2024-03", dump)
+    assert asked == [1]
+    assert "batch 2024-03 is being linked" in capsys.readouterr().err
+    assert explain.tell(store, url).link is not None
+    assert run(fates_copy) == 0
+    assert explain.tell(store, url).link is None
+    assert takedowns(store)[0].removed == {"links": 1}
+
+
+def test_a_dump_of_deferred_pages_goes_too(fates_copy: grown.Fates) -> None:
+    """While its batch is made it is needed, so the take-down waits; afterwards nothing reads it."""
+    store = fates_copy.store
+    store.write_bytes(deferred.dump_path("2024-02"), fates_copy.kept.encode())
+    tokens = store.read_bytes("tokens/2024-02/manifest.json")
+    store.delete("tokens/2024-02/manifest.json")
+    assert run(fates_copy, "--url", fates_copy.kept) == 1
+    assert store.exists(deferred.dump_path("2024-02"))
+    store.write_bytes("tokens/2024-02/manifest.json", tokens)
+    assert run(fates_copy) == 0
+    assert residue(store, [fates_copy.kept]) == []
 
 
 def test_dry_run(fates_copy: grown.Fates, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import grown
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from corpus import prune, rebuild, verify
 from corpus.inventory import entries
 from corpus.layout import Store, open_corpus
-from corpus.snapshot import read_snapshot, snapshots
+from corpus.snapshot import read_snapshot, snapshots, write_snapshot
 from corpus.takedown import runs_on
 from corpus.withdrawal import require_usable
 from shards.reader import open_split
@@ -120,6 +121,31 @@ def test_prune_only_says_and_keeps_what_a_run_was_made_on(
     assert "2024-02/part" not in out, "a batch with unfinished steps is passed over"
     assert "snapshot 2024-01" not in out, "a run was made on it"
     assert runs_on(store, ["2024-01"]) == ["last-year"]
-    assert prune.main([fates_copy.root, "--delete"]) == 0
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KillError):
+        patch.setattr(Store, "delete", _die_at_snapshots)
+        prune.main([fates_copy.root, "--snapshot", "2024-02", "--delete"])
+    assert snapshots(store) == ["2024-01", "2024-02"]
+    assert prune.main([fates_copy.root, "--keep", "5", "--delete"]) == 0
+    assert snapshots(store) == ["2024-01"], "given up before, and completed now"
+    for path in ("snapshots/2024-02.json", "snapshots/retired/2024-02.json"):
+        before.pop(path, None)
     gone = before.keys() - everything(store).keys()
-    assert gone == {"documents/2024-01/part-00000.leftover.parquet"}
+    assert "documents/2024-01/part-00000.leftover.parquet" in gone
+    assert {path.partition("/")[0] for path in gone} == {"documents"}, "tokens are their manifest's, too"
+
+
+class KillError(BaseException):
+    """Stands for the end of the process."""
+
+
+def _die_at_snapshots(store: Store, path: str, real: Any = Store.delete) -> None:
+    if path.startswith("snapshots/"):
+        raise KillError
+    real(store, path)
+
+
+def test_the_latest_snapshots_are_kept(fates_copy: grown.Fates) -> None:
+    store = fates_copy.store
+    for revision in ("2024-02.9", "2024-02.10"):
+        write_snapshot(store, revision, ["2024-01", "2024-02"])
+    assert prune.choose(store, [], withdrawn=False, keep=1) == ["2024-01", "2024-02", "2024-02.9"]

@@ -127,9 +127,58 @@ def test_a_stage_that_fails_is_named_and_told_and_the_rest_is_kept(
     assert "run the same command to go on" in message
     assert json.loads(note.read_text())["event"] == "failure"
     documents = grown.table_bytes(play.store, "2024-01", "documents")
+    play.configure("clean.quality.min_words=372")
+    assert play.run() == 2, "what is there was made with another setting"
+    assert "Run the same command with --rebuild" in capsys.readouterr().err
     play.configure()
     assert play.run() == 0
     assert grown.table_bytes(play.store, "2024-01", "documents") == documents
+
+
+def test_a_batch_that_was_begun_with_other_settings_is_made_new_when_told(play: Play) -> None:
+    play.appear(0)
+    play.configure('dedup.testsets=["/no/such/set"]')
+    assert play.run() == 2
+    play.configure("clean.quality.min_words=372")
+    assert play.run("--rebuild") == 0
+    assert grown.rows(play.store, "documents_dropped", "2024-01")
+    assert not play.store.folders("work/2024-01")
+
+
+def test_what_came_in_is_told_though_the_run_was_killed_before(
+    play: Play, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The batch was complete; the stages are not asked again, whatever the settings are now."""
+    play.appear(0)
+    note = play.folder / "note.json"
+    play.configure(f"refresh.command=tee {note}")
+    with monkeypatch.context() as patch, pytest.raises(KillError):
+        patch.setattr(summary, "summarise", _die)
+        play.run()
+    assert snapshots(play.store) == ["2024-01"]
+    assert not note.exists()
+    play.configure(f"refresh.command=tee {note}", "clean.quality.min_words=372")
+    assert play.run() == 0
+    assert json.loads(note.read_text())["batch"] == "2024-01"
+    note.unlink()
+    assert play.run() == 0
+    assert "up to date" in capsys.readouterr().out
+    assert not note.exists()
+
+
+def _die(*words: Any) -> Any:
+    raise KillError
+
+
+def test_a_dump_that_comes_late_is_named(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    play.appear(0)
+    assert play.run() == 0
+    assert "left out" not in capsys.readouterr().err
+    (play.dumps / "RS_2024-01.v2.zst").write_bytes(b"x")
+    assert play.run("--set", r"refresh.batch=RS_(\d+-\d+)\.") == 0
+    assert (
+        "RS_2024-01.v2.zst came after batch 2024-01 was made from RS_2024-01.zst" in capsys.readouterr().err
+    )
 
 
 @pytest.fixture
@@ -164,6 +213,8 @@ def test_hooks_get_the_summary_and_their_failure_is_a_warning(
     assert "refresh.command = 'false': exit code 1" in caplog.text
     refresh._tell(config.model_copy(update={"webhook": "http://127.0.0.1:9/", "command": "/no/such"}), {})
     assert "refresh.webhook = 'http://127.0.0.1:9/'" in caplog.text
+    refresh._tell(config.model_copy(update={"webhook": "http://[", "command": ""}), {})
+    assert "refresh.webhook = 'http://['" in caplog.text
     assert "refresh.command = '/no/such'" in caplog.text
 
 
@@ -207,6 +258,7 @@ def test_deferred_pages_are_picked_up(play: Play) -> None:
     assert play.run() == 0
     urls = {row["url"] for row in grown.rows(play.store, "documents", "2024-02").values()}
     assert {site.url for site in late} <= urls
+    assert not play.store.files("refresh"), "the dump of what was left is gone with its use"
     story = explain.tell(play.store, late[0].url)
     assert story.batch == "2024-02"
     assert story.link is not None

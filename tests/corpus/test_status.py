@@ -8,6 +8,7 @@ import grown
 import pytest
 
 from corpus import status
+from corpus.forgotten import Takedown, write_takedown
 from corpus.inventory import entries
 from corpus.layout import open_corpus
 from corpus.lock import hold
@@ -49,8 +50,14 @@ def test_what_is_missing_and_what_is_stale(fates_copy: grown.Fates) -> None:
 def test_who_works_and_what_was_left(fates_copy: grown.Fates) -> None:
     store = fates_copy.store
     store.write_bytes("work/2024-02/clean.documents-abc/map/00000.json", b"{}")
-    with hold(store, "work/2024-01/lock.json", what="clean.run"):
+    write_takedown(store, Takedown(id="t1", asked=[], when="2024-05-02", url_keys={}))
+    with (
+        hold(store, "work/2024-01/lock.json", what="clean.run"),
+        hold(store, "work/prune.json", what="pruner"),
+    ):
         words = status.text(store, entries(store))
+    assert "corpus: pruner, process" in words
+    assert f"take-down t1: unfinished; `python -m corpus.forget {store.root}` goes on" in words
     assert "batch 2024-01: clean.run, process" in words
     assert "at work" in words
     assert "batch 2024-02: interrupted at clean.documents-abc" in words

@@ -21,14 +21,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus.errors import FatalError, InputError
+from corpus.forgotten import Takedown, write_takedown
 from corpus.layout import Store
+from corpus.urls import UrlProblem, page_identity, target
 from crawl import worker
 from crawl.dispatch import Dispatcher
 from crawl.outcomes import Outcome, Reason, outcome_files, read_outcomes, to_table
 from crawl.resolver import Endpoint, Resolved, Resolver
 from crawl.state import alone
 from crawl.warc import iter_responses, read_response
-from tests.crawl.loopback import Shard, Web, assert_polite, gaps, ok, serving
+from tests.crawl.loopback import Shard, Web, assert_polite, gaps, moved, ok, serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -239,6 +241,28 @@ def test_a_host_that_refuses_connections_is_given_up(shard: Shard) -> None:
         Reason.ROBOTS_UNREACHABLE,
         Reason.HOST_UNREACHABLE,
     }
+
+
+def test_no_redirect_brings_back_what_was_taken_down(web: Web, shard: Shard) -> None:
+    """Neither the page nor anything of the domain is asked for, whatever leads there."""
+    store = Store(str(shard.folder / "corpus"))
+    page = target("http://a.test/gone")
+    assert not isinstance(page, UrlProblem)
+    keys = {page_identity(page).doc_id: ""}
+    gone = Takedown(id="t", asked=[], when="2024-05-02", url_keys=keys, domains=["out.test"])
+    write_takedown(store, gone)
+    web.on("b.test/1", moved("http://www.a.test/gone?utm_source=x"))
+    web.on("b.test/2", moved("http://b.test/hop"))
+    web.on("b.test/hop", moved("https://deep.out.test/x"))
+    web.on("b.test/3", moved("http://a.test/stays"))
+    outcomes = shard.crawl([f"http://b.test/{n}" for n in (1, 2, 3)])
+    assert [outcomes[f"http://b.test/{n}"]["reason"] for n in (1, 2, 3)] == [
+        Reason.REDIRECT_EXCLUDED,
+        Reason.REDIRECT_EXCLUDED,
+        None,
+    ]
+    assert "/gone" not in web.paths("www.a.test")
+    assert web.of("deep.out.test") == []
 
 
 def test_the_cap_keeps_the_best(web: Web, shard: Shard) -> None:
