@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from corpus.layout import Store
+from train.checkpoint import state_tensors
 from train.config import ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
-from train.loop import Job
+from train.distributed import join_world
+from train.loop import Job, Trainer
 from train.shape import Shape
 
 VOCAB = 50
 BLOCK = 16
 END = 0
+TOKENIZER = ("--set", "shards.tokenizer.source=train", "--set", "shards.tokenizer.vocab_size=300")
+"""Of corpora that `shards.run` makes for these tests: GPT-2's own takes longer than all else."""
 
 
 class RemoteStore(Store):
@@ -75,7 +81,13 @@ def val_blocks() -> Iterator[np.ndarray]:
 
 def config(**changes: Any) -> TrainConfig:
     """Two layers of width 16, 12 steps of 8 sequences, an evaluation and checkpoint every 4."""
-    runtime = {"micro_batch_size": 2, "num_threads": 1, "log_interval": 3, **changes.pop("runtime", {})}
+    runtime = {
+        "micro_batch_size": 4,
+        "num_threads": 1,
+        "log_interval": 3,
+        "peak_tflops": 1.0,
+        **changes.pop("runtime", {}),
+    }
     model = {
         "preset": "tiny",
         "n_layer": 2,
@@ -108,3 +120,39 @@ def job(root: Path, settings: TrainConfig, *, run: str = "r", **changes: Any) ->
         "record": {"identity": {}},
     }
     return Job(**(values | changes))
+
+
+ALONE = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
+
+
+class KilledError(Exception):
+    """Stands for a kill -9: nothing is caught, nothing is written after it."""
+
+
+def trained(root: Path, settings: TrainConfig, **changes: Any) -> dict[str, torch.Tensor]:
+    """The tensors of a run of one process, from its last checkpoint to its end."""
+    trainer = Trainer(job(root, settings, **changes), ALONE)
+    trainer.resume()
+    trainer.run()
+    return {name: tensor.clone() for name, tensor in state_tensors(trainer.model, trainer.optimizers).items()}
+
+
+def metrics(root: Path) -> list[dict[str, Any]]:
+    """The lines of run `r` without what depends on the clock."""
+    lines = (root / "runs/r/metrics.jsonl").read_text().splitlines()
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in ("tokens_per_s", "mfu", "time")}
+        for line in lines
+    ]
+
+
+def raising(index: int, error: Exception) -> FakeStream:
+    """A stream that fails at a position."""
+    stream = FakeStream()
+
+    def check(position: int) -> None:
+        if position == index:
+            raise error
+
+    stream.on_index = check
+    return stream

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,46 +18,23 @@ import torch
 
 from corpus.errors import ConfigError, FatalError, InputError, Interrupted
 from corpus.layout import Store
-from tests.train.fakes import FakeStream, RemoteStore, config, job, val_blocks
-from tests.train.worlds import STOPPED, train_in_world
-from train.checkpoint import Checkpoints, load_weights, state_tensors
-from train.config import RuntimeConfig, TrainConfig
+from tests.train.fakes import (
+    ALONE,
+    FakeStream,
+    KilledError,
+    RemoteStore,
+    config,
+    job,
+    metrics,
+    raising,
+    trained,
+    val_blocks,
+)  # fmt: skip
+from train.checkpoint import Checkpoints, load_weights
 from train.data import next_rows, num_micro_batches, shared_blocks
-from train.distributed import World, join_world
+from train.distributed import World
 from train.loop import Trainer
 from train.model import GPT2
-
-WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
-
-
-class KilledError(Exception):
-    """Stands for a kill -9: nothing is caught, nothing is written after it."""
-
-
-def trained(root: Path, settings: TrainConfig, **changes: Any) -> dict[str, torch.Tensor]:
-    trainer = Trainer(job(root, settings, **changes), WORLD)
-    trainer.resume()
-    trainer.run()
-    return {name: tensor.clone() for name, tensor in state_tensors(trainer.model, trainer.optimizers).items()}
-
-
-def metrics(root: Path) -> list[dict[str, Any]]:
-    lines = (root / "runs/r/metrics.jsonl").read_text().splitlines()
-    return [
-        {key: value for key, value in json.loads(line).items() if key not in ("tokens_per_s", "mfu", "time")}
-        for line in lines
-    ]
-
-
-def raising(index: int, error: Exception) -> FakeStream:
-    stream = FakeStream()
-
-    def check(position: int) -> None:
-        if position == index:
-            raise error
-
-    stream.on_index = check
-    return stream
 
 
 @pytest.mark.parametrize(
@@ -105,7 +82,7 @@ def test_a_signal_is_a_checkpoint_then_an_exit_code(tmp_path: Path, number: sign
     stream = FakeStream()
     stream.on_index = lambda index: os.kill(os.getpid(), number) if index == 8 * 5 else None
     before = signal.getsignal(number)
-    trainer = Trainer(job(tmp_path, config(), stream=stream), WORLD)
+    trainer = Trainer(job(tmp_path, config(), stream=stream), ALONE)
     with pytest.raises(Interrupted) as stopped:
         trainer.run()
     assert stopped.value.exit_code == 128 + number
@@ -122,7 +99,7 @@ def test_a_signal_is_a_checkpoint_then_an_exit_code(tmp_path: Path, number: sign
 
 
 def test_a_loss_that_is_no_number_stops_before_the_update(tmp_path: Path) -> None:
-    trainer = Trainer(job(tmp_path, config()), WORLD)
+    trainer = Trainer(job(tmp_path, config()), ALONE)
 
     def poison(index: int) -> None:
         if index == 8 * 6:
@@ -147,52 +124,6 @@ def test_gradient_accumulation_changes_nothing_but_rounding(tmp_path: Path) -> N
             assert one.get(key) == pytest.approx(other.get(key), abs=1e-5)
 
 
-def shared(dropout: float, parallel: str = "ddp") -> dict[str, Any]:
-    """With one sequence a pass, dropout falls alike however a batch is shared equally."""
-    return {"model": {"dropout": dropout}, "runtime": {"micro_batch_size": 1, "parallel": parallel}}
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Path]:
-    """Runs of one process by their dropout; do not write to them."""
-    roots = {dropout: tmp_path_factory.mktemp("alone") for dropout in (0.0, 0.1)}
-    for dropout, root in roots.items():
-        trained(root, config(**shared(dropout)))
-    return roots
-
-
-@pytest.mark.parametrize(
-    ("parallel", "size", "dropout"), [("ddp", 4, 0.1), ("fsdp", 2, 0.1), ("ddp", 3, 0.0)]
-)
-def test_any_number_of_ranks_goes_on_as_one_would(
-    alone: dict[float, Path], tmp_path: Path, parallel: str, size: int, dropout: float
-) -> None:
-    with pytest.raises(KilledError):
-        trained(tmp_path, config(**shared(dropout)), stream=raising(8 * 5, KilledError()))
-    assert train_in_world(tmp_path, size, **shared(dropout, parallel)) == [0] * size
-    one, many = metrics(alone[dropout]), metrics(tmp_path)
-    assert [line["step"] for line in one] == [line["step"] for line in many]
-    for single, other in zip(one, many, strict=True):
-        for key, tolerance in (("loss", 1e-5), ("val_loss", 1e-5), ("grad_norm", 1e-3)):
-            assert single.get(key) == pytest.approx(other.get(key), abs=tolerance)
-    samples = {
-        path.name: len(json.loads(path.read_text())) for path in (tmp_path / "runs/r/samples").iterdir()
-    }
-    assert samples == {"step-00000008.txt": 8, "step-00000012.txt": 8}
-    record = json.loads((tmp_path / "runs/r/checkpoints/step-00000012/checkpoint.json").read_text())
-    assert record["world_size"] == size
-    assert record["stream"] == {"index": 96}
-    opened, expected = (trained(root, config(**shared(dropout))) for root in (tmp_path, alone[dropout]))
-    for name, tensor in expected.items():  # and one process opens what many wrote
-        torch.testing.assert_close(opened[name], tensor, rtol=1e-3, atol=2e-4)
-
-
-def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path: Path) -> None:
-    codes = train_in_world(tmp_path, 2, told_rank=1, runtime={"parallel": "fsdp"})
-    assert codes == [STOPPED, STOPPED]
-    assert [found.step for found in Checkpoints(Store(str(tmp_path)), "r").all()] == [4, 6]
-
-
 def test_a_signal_in_an_evaluation_gives_it_up_until_the_run_goes_on(tmp_path: Path) -> None:
     rounds = iter(range(10))
 
@@ -202,7 +133,7 @@ def test_a_signal_in_an_evaluation_gives_it_up_until_the_run_goes_on(tmp_path: P
         return val_blocks()
 
     with pytest.raises(Interrupted):
-        Trainer(job(tmp_path, config(), val_blocks=blocks), WORLD).run()
+        Trainer(job(tmp_path, config(), val_blocks=blocks), ALONE).run()
     assert [line["step"] for line in metrics(tmp_path) if "val_loss" in line] == [0, 4]
     assert [found.step for found in Checkpoints(Store(str(tmp_path)), "r").all()] == [4, 8]
     trained(tmp_path, config())
@@ -229,7 +160,7 @@ def poisoned(trainer: Trainer, index: int, factor: float) -> None:
 @pytest.mark.parametrize(("factor", "setting"), [(math.nan, "on_nan"), (10.0, "on_spike")])
 def test_a_bad_batch_is_skipped_where_asked_and_named(tmp_path: Path, factor: float, setting: str) -> None:
     settings = {"window": 3, setting: "skip"}
-    trainer = Trainer(job(tmp_path, config(divergence=settings)), WORLD)
+    trainer = Trainer(job(tmp_path, config(divergence=settings)), ALONE)
     poisoned(trainer, 8 * 6, factor)
     trainer.run()
     (skipped,) = [line for line in metrics(tmp_path) if "skip" in line]
@@ -241,7 +172,7 @@ def test_a_bad_batch_is_skipped_where_asked_and_named(tmp_path: Path, factor: fl
 
 
 def test_a_spike_is_said_and_by_default_learnt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    trainer = Trainer(job(tmp_path, config(divergence={"window": 3})), WORLD)
+    trainer = Trainer(job(tmp_path, config(divergence={"window": 3})), ALONE)
     poisoned(trainer, 8 * 6, 10.0)
     trainer.run()
     assert "step 6: loss 3" in caplog.text
@@ -250,14 +181,14 @@ def test_a_spike_is_said_and_by_default_learnt(tmp_path: Path, caplog: pytest.Lo
 
 
 def test_a_run_stopped_by_a_bad_batch_goes_on_without_it(tmp_path: Path) -> None:
-    trainer = Trainer(job(tmp_path, config()), WORLD)
+    trainer = Trainer(job(tmp_path, config()), ALONE)
     poisoned(trainer, 8 * 6, math.inf)
     with pytest.raises(FatalError, match="on_nan=skip"):
         trainer.run()
     (named,) = [line for line in metrics(tmp_path) if "stop" in line]
     assert (named["step"], named["documents"]) == (7, [f"{index:032x}" for index in range(48, 56)])
     assert config(divergence={"on_nan": "skip"}).decisive() == config().decisive()
-    again = Trainer(job(tmp_path, config(divergence={"on_nan": "skip"})), WORLD)
+    again = Trainer(job(tmp_path, config(divergence={"on_nan": "skip"})), ALONE)
     poisoned(again, 8 * 6, math.inf)
     assert again.resume()
     assert again.run()["steps"] == 12
@@ -269,7 +200,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_both_values(tmp_path: Path)
     with pytest.raises(
         InputError, match="shape.n_layer: 2 there, 3 now; snapshot_digest: 'a' there, 'b' now"
     ):
-        Trainer(job(tmp_path, config(), record=other), WORLD).resume()
+        Trainer(job(tmp_path, config(), record=other), ALONE).resume()
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])
@@ -286,7 +217,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_one_line(
 
 def test_a_checkpoint_is_of_the_moment_it_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files are written only after two more steps are done; what they hold is the earlier step."""
-    trainer = Trainer(job(tmp_path, config(max_steps=4, eval_interval=2)), WORLD)
+    trainer = Trainer(job(tmp_path, config(max_steps=4, eval_interval=2)), ALONE)
     released = threading.Event()
     write = Checkpoints._finish
 
@@ -323,8 +254,11 @@ def test_compiled_blocks_learn_the_same(tmp_path: Path, monkeypatch: pytest.Monk
         compile_block(block, backend="aot_eager")
 
     monkeypatch.setattr(torch.nn.Module, "compile", traced)
-    trained(tmp_path / "plain", config(max_steps=4))
-    trained(tmp_path / "compiled", config(max_steps=4, runtime={"compile": True}))
+    for name, runtime in (("plain", {}), ("compiled", {"compile": True})):
+        settings = config(
+            max_steps=2, eval_interval=2, runtime={"log_interval": 1, "micro_batch_size": 4, **runtime}
+        )
+        trained(tmp_path / name, settings, val_blocks=lambda: islice(val_blocks(), 4))
     assert len(compiled) == 2
     for plain, other in zip(metrics(tmp_path / "plain"), metrics(tmp_path / "compiled"), strict=True):
         assert plain.get("loss") == pytest.approx(other.get("loss"), abs=1e-5)
@@ -332,7 +266,7 @@ def test_compiled_blocks_learn_the_same(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_products_in_bfloat16_learn_nearly_the_same(tmp_path: Path) -> None:
     trained(tmp_path / "float32", config())
-    world = dataclasses.replace(WORLD, dtype=torch.bfloat16)
+    world = dataclasses.replace(ALONE, dtype=torch.bfloat16)
     Trainer(job(tmp_path / "bfloat16", config()), world).run()
     for plain, lower in zip(metrics(tmp_path / "float32"), metrics(tmp_path / "bfloat16"), strict=True):
         assert plain.get("loss") == pytest.approx(lower.get("loss"), abs=0.02)

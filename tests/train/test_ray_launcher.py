@@ -14,7 +14,6 @@ import pytest
 
 from corpus.errors import ConfigError
 from corpus.layout import Store
-from tests.shards.corpora import commit_batch, documents, make_shards
 from train.checkpoint import Checkpoints
 from train.ray_launcher import num_workers
 
@@ -32,15 +31,6 @@ def test_anything_else_is_refused(text: str) -> None:
         num_workers(text)
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    root = tmp_path / "c"
-    commit_batch(str(root), "b", documents(40))
-    tokenizer = ["--set", "shards.tokenizer.source=train", "--set", "shards.tokenizer.vocab_size=300"]
-    make_shards(str(root), "b", *tokenizer)
-    return root
-
-
 def command(root: Path, *extra: str, **changes: object) -> list[str]:
     settings = {
         "model.preset": "tiny", "model.n_layer": 1, "model.n_embd": 16, "model.block_size": 16, "batch_size": 8,
@@ -55,10 +45,10 @@ ENVIRON = {key: value for key, value in os.environ.items() if key != "RAY_ADDRES
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_two_ray_workers_learn_what_one_process_does(corpus: Path) -> None:
+def test_two_ray_workers_learn_what_one_process_does(corpus_copy: Path) -> None:
     losses = []
     for run, extra in (("one", []), ("ray", ["--ray-workers", "2"]), ("ray", ["--ray-workers", "2"])):
-        line = command(corpus, "--run", run, "--json", *extra)
+        line = command(corpus_copy, "--run", run, "--json", *extra)
         done = subprocess.run(line, cwd=REPO, env=ENVIRON, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         losses.append(json.loads(done.stdout.strip().splitlines()[-1]))
@@ -97,25 +87,27 @@ def train_workers(ancestor: int) -> list[int]:
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
-def test_a_lost_worker_and_a_stop_change_nothing(corpus: Path) -> None:
+def test_a_lost_worker_and_a_stop_change_nothing(corpus_copy: Path) -> None:
     long = {"max_steps": 2000, "eval_interval": 1000, "num_samples": 0, "runtime__checkpoint_interval": 50}
-    line = command(corpus, "--run", "ray", "--ray-workers", "1:2", **long)
+    line = command(corpus_copy, "--run", "ray", "--ray-workers", "1:2", **long)
     process = subprocess.Popen(line, cwd=REPO, env=ENVIRON, stderr=subprocess.PIPE, text=True)
-    step = wait_beyond(corpus, 0, process)
+    step = wait_beyond(corpus_copy, 0, process)
     workers = train_workers(process.pid)
     assert len(workers) == 2
     os.kill(workers[-1], signal.SIGKILL)
-    step = wait_beyond(corpus, step + 50, process)
+    step = wait_beyond(corpus_copy, step + 50, process)
     asked = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 143, error
     assert time.monotonic() - asked < 40
-    assert steps(corpus, "ray")[-1] % 50 != 0  # saved where it was told to stop, not at the last interval
+    assert (
+        steps(corpus_copy, "ray")[-1] % 50 != 0
+    )  # saved where it was told to stop, not at the last interval
     results = []
     for run in ("ray", "one"):
         done = subprocess.run(
-            command(corpus, "--run", run, "--json", **long),
+            command(corpus_copy, "--run", run, "--json", **long),
             cwd=REPO, env=ENVIRON, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

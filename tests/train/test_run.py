@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +15,9 @@ from tokenizers import Tokenizer
 
 from corpus.layout import Store
 from corpus.withdrawal import retire
-from tests.shards.corpora import commit_batch, documents, make_shards
+from tests.train.doors import arguments, last_json
 from train import evaluate, export, generate, run
 from train.checkpoint import Checkpoints
-
-REPO = Path(__file__).parents[2]
-SETTINGS = {
-    "model.preset": "tiny",
-    "model.n_layer": 1,
-    "model.n_head": 2,
-    "model.n_embd": 16,
-    "model.block_size": 16,
-    "batch_size": 8,
-    "max_steps": 8,
-    "eval_interval": 4,
-    "sample_tokens": 8,
-    "runtime.num_threads": 1,
-    "runtime.device": "cpu",
-}
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty documents, tokenized; do not write to it."""
-    root = tmp_path_factory.mktemp("corpus") / "c"
-    commit_batch(str(root), "b", documents(40))
-    tokenizer = [
-        "--set", "shards.tokenizer.source=train",
-        "--set", "shards.tokenizer.vocab_size=300",
-    ]  # fmt: skip
-    make_shards(str(root), "b", *tokenizer)
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -59,28 +27,6 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(corpus, root)
     assert run.main(arguments(root)) == 0
     return root
-
-
-@pytest.fixture
-def copy(corpus: Path, tmp_path: Path) -> Path:
-    shutil.copytree(corpus, tmp_path / "c")
-    return tmp_path / "c"
-
-
-def arguments(root: Path, *extra: str, **changes: Any) -> list[str]:
-    settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
-    sets = [part for key, value in settings.items() for part in ("--set", f"train.{key}={value}")]
-    return ["--corpus", str(root), "--snapshot", "b", "--run", "r", *sets, *extra]
-
-
-def weights(root: Path) -> dict[str, str]:
-    """Digests of the files with tensors (what says where they lie is pickled, and no two pickles are alike)."""
-    files = Checkpoints(Store(str(root)), "r").find("last").record["files"]
-    return {file["file"]: file["digest"] for file in files if file["file"] != ".metadata"}
-
-
-def last_json(text: str) -> Any:
-    return json.loads(text.strip().splitlines()[-1])
 
 
 def test_a_run_leaves_all_it_should(trained: Path) -> None:
@@ -150,93 +96,32 @@ def test_another_snapshot_or_tokenizer_is_refused_with_both(
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(
-    copy: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
+    corpus_copy: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
 ) -> None:
-    assert run.main(arguments(copy, **changes)) == 2
+    assert run.main(arguments(corpus_copy, **changes)) == 2
     error = capsys.readouterr().err.strip()
     assert message in error.splitlines()[-1]
 
 
-def test_an_absent_snapshot_names_those_present(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run.main([*arguments(copy), "--snapshot", "x"]) == 2
+def test_an_absent_snapshot_names_those_present(
+    corpus_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main([*arguments(corpus_copy), "--snapshot", "x"]) == 2
     assert "no snapshot 'x'; present: b" in capsys.readouterr().err
 
 
-LONG = {"max_steps": 800, "eval_interval": 400, "num_samples": 0, "runtime.checkpoint_interval": 20}
-
-
-def start(root: Path) -> subprocess.Popen[str]:
-    """The door in a process of its own, long enough to be stopped in the middle."""
-    command = [sys.executable, "-m", "train.run", *arguments(root, **LONG)]
-    return subprocess.Popen(command, cwd=REPO, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_checkpoint(root: Path, process: subprocess.Popen[str], after: int = 0) -> int:
-    deadline = time.monotonic() + 60
-    while (
-        not (steps := [found.step for found in Checkpoints(Store(str(root)), "r").all()])
-        or steps[-1] <= after
-    ):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return steps[-1]
-
-
-def test_killed_then_refused_while_busy_then_stopped_then_as_if_nothing_had_been(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    whole, root = tmp_path / "whole", tmp_path / "killed"
-    for folder in (whole, root):
-        shutil.copytree(corpus, folder)
-    process = start(root)
-    step = wait_for_checkpoint(root, process)
-    process.kill()
-    process.communicate()
-    process = start(root)  # the lock of the dead is taken over
-    wait_for_checkpoint(root, process, after=step)
-    assert run.main(arguments(root, **LONG)) == 2
-    assert "held by process" in capsys.readouterr().err
-    asked = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=30)
-    assert time.monotonic() - asked < 30
-    assert process.returncode == 143
-    assert "continuing after step" in error
-    assert "what is done is kept. Go on with: python -m train.run" in error
-    assert run.main(arguments(root, **LONG)) == 0
-    assert run.main(arguments(whole, **LONG)) == 0
-    assert weights(root) == weights(whole)
-    summaries = [json.loads((each / "runs/r/summary.json").read_text()) for each in (root, whole)]
-    assert summaries[0]["val_loss"] == summaries[1]["val_loss"]
-
-
-def test_torchrun_trains_what_one_process_does(trained: Path, copy: Path) -> None:
-    line = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "train.run"]
-    # torchrun takes --run for its own --run-path; the door's other name for it is --name.
-    options = ["--name" if option == "--run" else option for option in arguments(copy, "--json")]
-    done = subprocess.run(
-        [sys.executable, *line, *options],
-        cwd=REPO, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    together, alone = (
-        last_json(done.stdout)["counts"],
-        json.loads((trained / "runs/r/summary.json").read_text()),
-    )
-    assert together["val_loss"] == pytest.approx(alone["val_loss"], abs=1e-5)
-
-
-def test_a_sweep_names_the_best_rate(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_names_the_best_rate(corpus_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = ["--sweep", "1e-6,1e-2", "--json"]
-    assert run.main(arguments(copy, *sweep, max_steps=4, num_samples=0)) == 0
+    assert run.main(arguments(corpus_copy, *sweep, max_steps=4, num_samples=0)) == 0
     printed = capsys.readouterr().out
     assert "learning rate 0.01: perplexity" in printed
     assert last_json(printed)["best"] == 0.01
-    assert {path.name for path in (copy / "runs").iterdir()} == {"r", "r-lr-0.01", "r-lr-1e-06"}
-    before = (copy / "runs/r/sweep.json").read_text()
-    assert run.main(arguments(copy, *sweep, max_steps=4, num_samples=0)) == 0  # each rate is up to date
-    assert (copy / "runs/r/sweep.json").read_text() == before
+    assert {path.name for path in (corpus_copy / "runs").iterdir()} == {"r", "r-lr-0.01", "r-lr-1e-06"}
+    before = (corpus_copy / "runs/r/sweep.json").read_text()
+    assert (
+        run.main(arguments(corpus_copy, *sweep, max_steps=4, num_samples=0)) == 0
+    )  # each rate is up to date
+    assert (corpus_copy / "runs/r/sweep.json").read_text() == before
 
 
 def test_scores_name_what_they_count(
@@ -403,12 +288,12 @@ def test_a_run_that_is_not_there_names_those_that_are(
 
 
 def test_a_withdrawn_snapshot_is_refused_unless_told_otherwise(
-    copy: Path, capsys: pytest.CaptureFixture[str]
+    corpus_copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    retire(Store(str(copy)), "b", "withdrawn", "take-down x", "b.2")
-    assert run.main(arguments(copy)) == 2
+    retire(Store(str(corpus_copy)), "b", "withdrawn", "take-down x", "b.2")
+    assert run.main(arguments(corpus_copy)) == 2
     message = capsys.readouterr().err
     assert "snapshot 'b' was withdrawn on" in message
     assert "use --snapshot b.2, or --allow-withdrawn" in message
-    assert not (copy / "runs" / "r" / "summary.json").exists()
-    assert run.main(arguments(copy, "--allow-withdrawn", max_steps=2, eval_interval=2)) == 0
+    assert not (corpus_copy / "runs" / "r" / "summary.json").exists()
+    assert run.main(arguments(corpus_copy, "--allow-withdrawn", max_steps=2, eval_interval=2)) == 0

@@ -12,7 +12,6 @@ import pytest
 from corpus.errors import ConfigError, InputError
 from corpus.layout import Store, open_corpus
 from shards.reader import BlockStream, open_split
-from tests.shards.corpora import commit_batch, documents, make_shards
 from tests.train.fakes import config
 from train.config import TrainConfig
 from train.job import Outcome, Request, open_job
@@ -48,15 +47,6 @@ def test_the_rate_with_the_lowest_perplexity_is_the_best(tmp_path: Path, name: s
     ratios = {each.config.optimizer.muon_learning_rate / each.config.resolved_learning_rate for each in seen}
     assert len(ratios) == (1 if name == "muon" else 3)
     assert Store(str(tmp_path)).read_json("runs/r/sweep.json") == result
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("corpus") / "c"
-    commit_batch(str(root), "b", documents(40))
-    tokenizer = ["--set", "shards.tokenizer.source=train", "--set", "shards.tokenizer.vocab_size=300"]
-    make_shards(str(root), "b", *tokenizer)
-    return root
 
 
 def request(root: Path, **changes: Any) -> Request:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +21,24 @@ from train.sampling import Sampling, generate
 STOPPED = 5
 
 
+def forked(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """A process that runs `target`, begun without a second of imports: its parent has torch loaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "train.job", "tests.train.fakes"])
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
 def train_in_world(root: Path, size: int, *, told_rank: int | None = None, **changes: Any) -> list[int]:
     """Train `config(**changes)` on `size` ranks, from its last checkpoint on; gives their exit codes.
 
     Rank `told_rank` gets a SIGTERM in its sixth step.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "train.loop", "tests.train.fakes"])
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    processes = [
-        context.Process(target=_rank, args=(rank, size, port, root, rank == told_rank, changes))
-        for rank in range(size)
-    ]
-    for process in processes:
-        process.start()
+    processes = [forked(_rank, rank, size, port, root, rank == told_rank, changes) for rank in range(size)]
     for process in processes:
         process.join(120)
     for process in processes:

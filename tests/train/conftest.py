@@ -1,0 +1,26 @@
+"""A corpus small enough to train on in a second, made once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.shards.corpora import commit_batch, documents, make_shards
+from tests.train.fakes import TOKENIZER
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty documents in batch and snapshot `b`, in the tokens of a vocabulary of 300; do not write to it."""
+    root = tmp_path_factory.mktemp("corpus") / "c"
+    commit_batch(str(root), "b", documents(40))
+    make_shards(str(root), "b", *TOKENIZER)
+    return root
+
+
+@pytest.fixture
+def corpus_copy(corpus: Path, tmp_path: Path) -> Path:
+    """The same, to be written to."""
+    return shutil.copytree(corpus, tmp_path / "c")
