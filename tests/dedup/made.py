@@ -103,6 +103,12 @@ def shingle_set(text: str, n: int) -> np.ndarray:
     return words.shingle_sets(words.word_hashes(pa.array([text]), "numpy"), n, "numpy").row(0)
 
 
+def shingle_sets(pages: Sequence[Page], n: int) -> dict[str, np.ndarray]:
+    """The same of many pages, by id, with compiled code."""
+    found = words.shingle_sets(words.word_hashes(pa.array([page.text for page in pages])), n)
+    return {page.id: found.row(place) for place, page in enumerate(pages)}
+
+
 def naive_fates(batches: Sequence[Sequence[Page]], threshold: float, n: int, config: lsh.LshConfig) -> Naive:
     """The rule as the issue says it, page by page, every kept page looked at in order."""
     perms = minhash.permutations(config.num_perm, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +27,10 @@ def test_marks_are_what_no_shared_shingle_covers() -> None:
     assert look.marked("— !", other, 3) == "— !"
 
 
-@pytest.fixture
-def two_batches(made_corpus: New, tmp_path: Path) -> tuple[MadeCorpus, Page, Page, Page]:
+@pytest.fixture(scope="module")
+def two_batches(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeCorpus, Page, Page, Page]:
+    """A page in batch `one`; a near copy of it and a page with a leak in batch `two`. Only to be read."""
+    tmp_path = tmp_path_factory.mktemp("sets")
     generator = random.Random(5)
     body = generator.choices(WORDS, k=120)
     entry = " ".join(generator.choices(WORDS, k=30))
@@ -37,7 +40,7 @@ def two_batches(made_corpus: New, tmp_path: Path) -> tuple[MadeCorpus, Page, Pag
     (tmp_path / "stories.jsonl").write_text(json.dumps({"text": entry}))
     (tmp_path / "train.jsonl").write_text(json.dumps({"text": " ".join(entry.split()[:15])}))
     (tmp_path / "testsets.toml").write_text('[stories]\ntrain = "train.jsonl"\n')
-    corpus = made_corpus()
+    corpus = MadeCorpus(tmp_path_factory.mktemp("corpus"))
     setting = f'dedup.testsets=["{tmp_path}"]'
     for batch, pages in (("one", [kept]), ("two", [near, leaked])):
         corpus.add(batch, pages)
@@ -97,9 +100,11 @@ def test_reports(two_batches: tuple[MadeCorpus, Page, Page, Page]) -> None:
 
 
 def test_a_survivor_that_was_taken_down_hides_nothing_else(
-    two_batches: tuple[MadeCorpus, Page, Page, Page], capsys: pytest.CaptureFixture[str]
+    two_batches: tuple[MadeCorpus, Page, Page, Page], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    corpus, kept, near, _ = two_batches
+    given, kept, near, _ = two_batches
+    shutil.copytree(given.root, tmp_path, dirs_exist_ok=True)
+    corpus = MadeCorpus(tmp_path)
     remove_from_batch(corpus.store, "one", frozenset([kept.id]))
     capsys.readouterr()
     assert corpus.dedup("two", "--explain", near.id) == 0

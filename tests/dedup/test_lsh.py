@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup import lsh
@@ -43,6 +43,7 @@ def order(given_members: Members, row: int) -> tuple[int, int, bytes]:
     return (int(given_members.batch[row]), -int(given_members.score[row]), bytes(given_members.doc[row]))
 
 
+@settings(max_examples=50)
 @given(rows)
 def test_small_buckets_bring_all_their_pages_together(
     given_rows: list[tuple[int, int, int, int, int]],

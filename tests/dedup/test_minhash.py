@@ -55,6 +55,7 @@ def test_lean_bytes_of_another_scheme_are_refused() -> None:
         minhash.from_lean_bytes(bytes(buffer))
 
 
+@settings(max_examples=50)
 @given(hash_rows)
 def test_distinct_keeps_first_appearances(rows: list[list[int]]) -> None:
     repeated = [[*row, 0, *row] for row in rows]

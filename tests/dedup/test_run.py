@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from corpus.manifest import read_manifest
 from corpus.tables import part_paths, read_table
 from dedup import words
 from dedup.lsh import LshConfig
@@ -53,17 +52,18 @@ def run_batches(
 
 def test_parts_do_not_show(made_corpus: New) -> None:
     pages = pages_of_families(9, 80)
-    results = [run_batches(made_corpus(), [pages[:50], pages[50:]], [parts, parts]) for parts in (1, 2, 7)]
-    assert results[0] == results[1] == results[2]
+    batches = [pages[:50], pages[50:]]
+    assert run_batches(made_corpus(), batches, [7, 2]) == made.naive_fates(batches, 0.5, 2, CONFIG)
 
 
-def test_pool_gives_the_same_bytes(made_corpus: New) -> None:
+def test_engines_and_processes_give_the_same_bytes(made_corpus: New) -> None:
+    """Compiled in this process, and without compiled code in a pool of two."""
     pages = pages_of_families(4, 50)
     contents = []
-    for workers in ("1", "2"):
+    for engine, workers in (("numba", "1"), ("numpy", "2")):
         corpus = made_corpus()
-        corpus.add("b", pages, 3)
-        assert corpus.dedup("b", *SMALL, workers=workers) == 0
+        corpus.add("b", pages, 2)
+        assert corpus.dedup("b", *SMALL, "--set", f"dedup.engine={engine}", workers=workers) == 0
         contents.append(
             [
                 corpus.store.read_bytes(path)
@@ -74,25 +74,16 @@ def test_pool_gives_the_same_bytes(made_corpus: New) -> None:
     assert contents[0] == contents[1]
 
 
-def test_engines_give_the_same_bytes(made_corpus: New) -> None:
-    pages = pages_of_families(5, 40)
-    digests = []
-    for engine in ("numba", "numpy"):
-        corpus = made_corpus()
-        corpus.add("b", pages, 2)
-        assert corpus.dedup("b", *SMALL, "--set", f"dedup.engine={engine}") == 0
-        digests.append(
-            [
-                [p.digest for p in read_manifest(corpus.store, t, "b").parts]
-                for t in ("signatures", "verdicts", "bands")
-            ]
-        )
-    assert digests[0] == digests[1]
+@pytest.fixture(scope="module")
+def families(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeCorpus, list[Page]]:
+    """One batch `b0` of 70 pages, deduplicated; only to be read."""
+    corpus, pages = MadeCorpus(tmp_path_factory.mktemp("corpus")), pages_of_families(7, 70)
+    run_batches(corpus, [pages], [3])
+    return corpus, pages
 
 
-def test_bands_hold_every_key_of_kept_pages_and_no_other(made_corpus: New) -> None:
-    corpus = made_corpus()
-    run_batches(corpus, [pages_of_families(6, 40)], [3])
+def test_bands_hold_every_key_of_kept_pages_and_no_other(families: tuple[MadeCorpus, list[Page]]) -> None:
+    corpus, _ = families
     bands = read_table(corpus.store, "bands", "b0")
     kept = [name for name, fate in corpus.fates("b0").items() if fate[0]]
     assert sorted(bands["doc_id"].to_pylist()) == sorted(kept * (CONFIG.num_bands + 1))
@@ -100,11 +91,9 @@ def test_bands_hold_every_key_of_kept_pages_and_no_other(made_corpus: New) -> No
     assert (keys[1:] >= keys[:-1]).all()
 
 
-def test_every_removal_names_a_kept_page_that_is_similar(made_corpus: New) -> None:
-    pages = pages_of_families(7, 70)
+def test_every_removal_names_a_kept_page_that_is_similar(families: tuple[MadeCorpus, list[Page]]) -> None:
+    corpus, pages = families
     texts = {page.id: page.text for page in pages}
-    corpus = made_corpus()
-    run_batches(corpus, [pages], [2])
     verdicts = corpus.verdicts("b0")
     removed = [row for row in verdicts.values() if row["duplicate_of"]]
     assert removed
@@ -118,7 +107,7 @@ def test_every_removal_names_a_kept_page_that_is_similar(made_corpus: New) -> No
 def test_planted_pairs_are_found_as_promised(made_corpus: New) -> None:
     generator = random.Random(1)
     vocabulary = [f"w{index}" for index in range(20_000)]
-    pages, planted = [], {}
+    pages, copies = [], {}
     for index in range(400):
         original = generator.choices(vocabulary, k=300)
         copy = list(original)
@@ -128,8 +117,10 @@ def test_planted_pairs_are_found_as_promised(made_corpus: New) -> None:
             Page(" ".join(original), 9, f"{index:032x}"),
             Page(" ".join(copy), 3, f"{index + 1000:032x}"),
         )
-        planted[second.id] = words.jaccard(*(made.shingle_set(page.text, 5) for page in (first, second)))
+        copies[second.id] = first.id
         pages.extend((first, second))
+    sets = made.shingle_sets(pages, 5)
+    planted = {name: words.jaccard(sets[name], sets[first]) for name, first in copies.items()}
     corpus = made_corpus()
     corpus.add("b", pages, 2)
     assert corpus.dedup("b") == 0

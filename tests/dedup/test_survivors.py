@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup import survivors
@@ -49,6 +49,7 @@ def edges_of(pairs: list[tuple[int, int]], similar: Mapping[tuple[int, int], flo
     return Edges(table[:, 1], table[:, 0], values, values == 1.0)
 
 
+@settings(max_examples=50)
 @given(families())
 def test_choice_with_all_pairs_known(
     family: tuple[int, int, dict[tuple[int, int], float], list[set[int]], int],
@@ -62,6 +63,7 @@ def test_choice_with_all_pairs_known(
         assert before == KEPT or choice.similarity[page] == similar[before, page]
 
 
+@settings(max_examples=50)
 @given(families())
 def test_choice_in_large_buckets(
     family: tuple[int, int, dict[tuple[int, int], float], list[set[int]], int],

@@ -7,7 +7,7 @@ import unicodedata
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup import words
@@ -44,6 +44,7 @@ def gram_hash(gram: list[str]) -> int:
 
 
 @pytest.mark.parametrize("engine", ["numba", "numpy"])
+@settings(max_examples=50)
 @given(texts, st.integers(1, 6))
 def test_hashes_follow_the_rule(engine: words.Engine, given_texts: list[str], n: int) -> None:
     found = words.word_hashes(pa.array(given_texts, pa.string()), engine)
@@ -58,6 +59,7 @@ def test_hashes_follow_the_rule(engine: words.Engine, given_texts: list[str], n:
         assert grams.row(index).tolist() == expected
 
 
+@settings(max_examples=50)
 @given(texts)
 def test_content_hashes_agree_and_tell_apart(given_texts: list[str]) -> None:
     found = words.word_hashes(pa.array(given_texts, pa.string()))
@@ -67,6 +69,7 @@ def test_content_hashes_agree_and_tell_apart(given_texts: list[str]) -> None:
     assert len({tuple(row) for row in compiled.tolist()}) == len(set(spelled))
 
 
+@settings(max_examples=50)
 @given(st.text(), st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
 def test_unicode_form_does_not_show(text: str, form: str) -> None:
     changed = unicodedata.normalize(form, text)  # type: ignore[arg-type]
@@ -89,6 +92,7 @@ def test_words_of_known_texts(text: str, expected: list[str]) -> None:
     assert [word for word, _, _ in words.split_words(text)] == expected
 
 
+@settings(max_examples=50)
 @given(st.text())
 def test_spans_agree_with_the_plain_reading(text: str) -> None:
     starts, ends = words.word_spans(text)
@@ -97,6 +101,7 @@ def test_spans_agree_with_the_plain_reading(text: str) -> None:
     ]
 
 
+@settings(max_examples=50)
 @given(texts, st.integers(0, 3), st.booleans())
 def test_sliced_and_wide_arrays_are_read_alike(given_texts: list[str], skip: int, wide: bool) -> None:
     array = pa.array(given_texts, pa.large_string() if wide else pa.string())[skip:]
@@ -104,6 +109,7 @@ def test_sliced_and_wide_arrays_are_read_alike(given_texts: list[str], skip: int
     assert np.array_equal(words.word_hashes(array).values, whole.values)
 
 
+@settings(max_examples=50)
 @given(texts, st.integers(1, 50))
 def test_slices_cover_all_texts_in_order(given_texts: list[str], size: int) -> None:
     array = pa.array(given_texts, pa.string())
@@ -112,12 +118,14 @@ def test_slices_cover_all_texts_in_order(given_texts: list[str], size: int) -> N
 
 
 @pytest.mark.parametrize("engine", ["numba", "numpy"])
+@settings(max_examples=50)
 @given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
 def test_jaccard_is_shared_over_all(engine: words.Engine, left: set[int], right: set[int]) -> None:
     arrays = [np.array(sorted(each), np.uint64) for each in (left, right)]
     assert words.jaccard(*arrays, engine) == (len(left & right) / len(left | right) if left | right else 0.0)
 
 
+@settings(max_examples=50)
 @given(st.sets(st.integers(0, 120)), st.sets(st.integers(0, 120)), st.integers(1, 100))
 def test_sizes_rule_out_only_what_is_below_the_threshold(
     left: set[int], right: set[int], percent: int
@@ -134,6 +142,7 @@ def test_sets_at_the_threshold_reach_it() -> None:
     assert words.similarity(*arrays, 0.07) == 0.07
 
 
+@settings(max_examples=50)
 @given(texts, st.integers(1, 4))
 def test_shingle_sets_are_the_distinct_grams(given_texts: list[str], n: int) -> None:
     hashed = words.word_hashes(pa.array(given_texts, pa.string()))
