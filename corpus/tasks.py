@@ -23,7 +23,7 @@ from corpus.schemas import Table, part_of
 from corpus.step import Context, Exchange, Gather, Map, Output, Scattered
 from corpus.tables import PartWriter, conform, iter_tables, open_part, read_file, write_part
 
-SCATTER_ROUND_BYTES = 128 << 20
+SCATTER_ROUND_BYTES = 16 << 20
 """Rows on their way to buckets that a task holds in memory before it writes a round of them."""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from corpus.layout import Store
 from corpus.manifest import read_manifest
 from corpus.schemas import PAGES, part_of
 from corpus.tables import read_table, write_part
-from crawl import links, run
+from crawl import containers, links, run
 from crawl.maturity import MIN_SCORES
 from crawl.outcomes import Reason
 
@@ -248,3 +250,41 @@ def test_a_dump_is_read_where_it_lies(tmp_path: Path, corpus: Store, s3_bucket: 
         "https://127.0.0.1:1/RS_x",
     ):
         assert _links(other, "c", [absent]) == 2
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from crawl import run
+code = run.main(sys.argv[1:])
+print(code, *(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("window_log", [20, 27])
+def test_the_memory_of_a_reader_stays_at_the_window_and_256_mib(
+    tmp_path: Path, corpus: Store, window_log: int
+) -> None:
+    """600,000 links, each of another page, with nothing that could be left out: the whole process stays below."""
+    template = (
+        '{"id":"a%x","url":"http://www.site%d.example.org/2017/12/%d/a-story-with-a-long-slug-%d.html","score":9,"title":'
+        '"A title of the usual length about subject %d","is_self":false,"over_18":false,"subreddit":"news","created_utc":%d}\\n'
+    )
+    settings = zstandard.ZstdCompressionParameters.from_level(3, window_log=window_log, enable_ldm=True)
+    dump = tmp_path / "RS_x"
+    with (
+        dump.open("wb") as raw,
+        zstandard.ZstdCompressor(compression_params=settings).stream_writer(raw) as out,
+    ):
+        for n in range(600_000):
+            out.write((template % (n, n % 5_003, n, n * 7_919, n * 104_729, 1_400_000_000 + n)).encode())
+    arguments = ["--corpus", corpus.root, "--batch", "b", "--dumps", str(dump), "--only", "links"]
+    arguments += ["--executor", "serial", "--set", "crawl.links.num_parts=32"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *arguments], capture_output=True, text=True, check=False
+    )
+    code, peak_kb = map(int, done.stdout.splitlines()[-1].split())
+    assert code == 0, done.stderr
+    assert peak_kb << 10 < (1 << window_log) + containers.FIXED_MEMORY_BYTES
