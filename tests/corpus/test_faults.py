@@ -1,0 +1,142 @@
+"""An object store behind a bad network: nothing half visible, nothing lost, every wait bounded."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import faulty
+import pytest
+from test_refresh import Play, months
+
+from corpus import conditional, verify
+from corpus.errors import FatalError, RetryableError
+from corpus.layout import Store
+from corpus.manifest import read_manifest
+
+
+def once(method: str | tuple[str, ...], fault: faulty.Fault, part: str = "") -> faulty.Plan:
+    """The fault for the first such request."""
+    left = [fault]
+    return lambda m, path: (
+        left.pop()
+        if left and m in ((method,) if isinstance(method, str) else method) and part in path
+        else ""
+    )
+
+
+def always(fault: faulty.Fault) -> faulty.Plan:
+    return lambda method, path: fault
+
+
+@pytest.mark.parametrize("fault", ["error", "slow_down", "lost"])
+def test_one_fault_is_not_noticed(network: faulty.Network, s3_bucket: str, fault: faulty.Fault) -> None:
+    """Also where it was done and the answer was lost: a commit that meets itself is a commit."""
+    store = Store(f"{s3_bucket}/c")
+    for method, call, result in (
+        ("PUT", lambda: store.write_bytes("a/x", b"1"), None),
+        ("GET", lambda: store.read_bytes("a/x"), b"1"),
+        ("PUT", lambda: store.create_exclusive("a/l", b"1"), True),
+        ("PUT", lambda: store.replace_exact("a/l", b"1", b"2"), True),
+        ("HEAD", lambda: store.exists("a/l"), True),
+        ("GET", lambda: store.files("a"), [("a/l", 1), ("a/x", 1)]),
+        (("DELETE", "POST"), lambda: store.delete("a/x"), None),
+    ):
+        network.plan = once(method, fault)
+        assert call() == result, method  # type: ignore[no-untyped-call]
+    assert network.faults == {fault: 7}
+    assert store.read_bytes("a/l") == b"2"
+    assert not store.create_exclusive("a/l", b"3"), "somebody else's is no success"
+    assert not store.replace_exact("a/l", b"1", b"3")
+
+
+def test_a_large_object_comes_whole_or_not_at_all(network: faulty.Network, s3_bucket: str) -> None:
+    store = Store(f"{s3_bucket}/c")
+    data = bytes(range(256)) * (80 << 10)  # 20 MiB, two pieces
+    network.plan = once("PUT", "lost", "partNumber=2")
+    store.write_bytes("big", data)
+    assert store.read_bytes("big") == data
+    network.plan = lambda method, path: "error" if "partNumber=2" in path else ""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conditional, "MAX_RETRIES", 1)
+        conditional.open_conditional.cache_clear()
+        with pytest.raises(RetryableError, match="cannot be written"):
+            store.write_bytes("big", data[::-1])
+    assert store.read_bytes("big") == data
+    assert store.files("") == [("big", len(data))]
+
+
+def test_a_store_that_is_down_ends_every_wait(
+    network: faulty.Network, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditional, "MAX_RETRIES", 2)
+    conditional.open_conditional.cache_clear()
+    store = Store(f"{s3_bucket}/c")
+    assert store.create_exclusive("l", b"1")
+    network.plan = always("error")
+    for call, kind in (
+        (lambda: store.write_bytes("x", b"1"), RetryableError),
+        (lambda: store.read_bytes("x"), RetryableError),
+        (lambda: store.create_exclusive("y", b"1"), FatalError),
+        (lambda: store.replace_exact("l", b"1", b"2"), FatalError),
+    ):
+        network.requests.clear()
+        began = time.monotonic()
+        with pytest.raises(kind, match="run again"):
+            call()
+        assert time.monotonic() - began < 10
+        assert network.requests.total() <= 12
+    network.plan = always("")
+    assert store.files("") == [("l", 1)]
+    assert store.read_bytes("l") == b"1"
+
+
+def test_a_refresh_says_in_one_line_that_the_store_fails_and_goes_on_later(
+    network: faulty.Network,
+    s3_bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing can be written from the middle of a stage on, then it is well again: what was done is kept."""
+    monkeypatch.setattr(conditional, "MAX_RETRIES", 1)
+    conditional.open_conditional.cache_clear()
+    play = Play(tmp_path, f"{s3_bucket}/down", months(1, 6))
+    play.appear(0)
+    down = [False]
+
+    def plan(method: str, path: str) -> faulty.Fault:
+        down[0] = down[0] or (method == "PUT" and "/documents/" in path)
+        return "error" if down[0] and method == "PUT" else ""
+
+    network.plan = plan
+    assert play.run() == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert not any(line.startswith("Traceback") for line in lines)
+    assert lines[-1].startswith("error: batch 2024-01: clean ended with exit code 1")
+    network.plan = always("")
+    assert not play.store.exists("documents/2024-01/manifest.json")
+    links = read_manifest(play.store, "links", "2024-01")
+    assert play.run() == 0
+    assert read_manifest(play.store, "links", "2024-01") == links
+    assert verify.verify(play.store).problems == []
+
+
+def test_a_silent_store_is_asked_again(
+    network: faulty.Network, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that never comes: by both clients, within their limits of time."""
+    monkeypatch.setattr(faulty, "SILENT_S", 8.0)
+    monkeypatch.setattr(conditional, "TIMEOUT_S", 1)
+    conditional.open_conditional.cache_clear()
+    store = Store(f"{s3_bucket}/c")
+    assert store.create_exclusive("l", b"1")
+    for method, call, result in (
+        ("PUT", lambda: store.replace_exact("l", b"1", b"2"), True),
+        ("HEAD", lambda: store.exists("l"), True),
+    ):
+        network.plan = once(method, "silent")
+        began = time.monotonic()
+        assert call() == result
+        assert time.monotonic() - began < 8
+    assert store.read_bytes("l") == b"2"
