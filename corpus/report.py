@@ -8,9 +8,7 @@ and drawings are inside the file, and every text of the corpus is escaped: pages
 
 from __future__ import annotations
 
-import html
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,8 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from corpus import cli
+from corpus import charts, cli, removals
+from corpus.charts import escaped
 from corpus.errors import InputError
 from corpus.layout import Store, open_corpus
 from corpus.manifest import Manifest, batches, find_manifest
@@ -79,7 +78,7 @@ def _batch(store: Store, batch: str) -> str:
     bars = [bar for name, manifest in found.items() if manifest is not None for bar in _bars(name, manifest)]
     most = max((bar.rows for bar in bars), default=1)
     rows = "".join(
-        f"<tr><th>{_e(bar.label)}</th><td class=n>{bar.rows:,}</td><td class=w><i style='width:{max(0.2, 100 * bar.rows / max(1, most)):.1f}%'></i></td>"
+        f"<tr><th>{escaped(bar.label)}</th><td class=n>{bar.rows:,}</td><td class=w>{charts.bar(bar.rows, most)}</td>"
         f"<td class=r>{_reasons(bar)}</td></tr>"
         for bar in bars
     )
@@ -89,7 +88,7 @@ def _batch(store: Store, batch: str) -> str:
         if tokens
         else ""
     )
-    return f"<section><h2>Batch {_e(batch)}</h2><table class=funnel>{rows}</table>{total}</section>"
+    return f"<section><h2>Batch {escaped(batch)}</h2><table class=bars>{rows}</table>{total}{removals.section(store, batch)}</section>"
 
 
 def _bars(name: str, manifest: Manifest) -> Iterable[Bar]:
@@ -117,7 +116,7 @@ def _most(counts: Counter[str]) -> list[tuple[str, int]]:
 
 
 def _reasons(bar: Bar) -> str:
-    return ", ".join(f"{_e(reason.replace('_', ' '))} <b>{count:,}</b>" for reason, count in bar.lost)
+    return ", ".join(f"{escaped(reason.replace('_', ' '))} <b>{count:,}</b>" for reason, count in bar.lost)
 
 
 # ---- domains ---------------------------------------------------------------------------------------------------
@@ -129,12 +128,12 @@ def _domains(store: Store, names: Sequence[str]) -> str:
     for batch in names:
         linked.update(_count_domains(store, "links", batch))
         kept.update(_count_domains(store, "documents", batch))
-    rows = "".join(
-        f"<tr><th>{_e(domain)}</th><td class=n>{count:,}</td><td class=n>{kept[domain]:,}</td></tr>"
+    rows = [
+        (domain, f"{count:,}", f"{kept[domain]:,}")
         for domain, count in sorted(linked.items(), key=lambda item: (-item[1], item[0]))[:TOP_DOMAINS]
-    )
-    head = "<tr><td></td><td class=n>links</td><td class=n>documents</td></tr>"
-    return f"<section><h2>Top domains</h2><p>{len(linked):,} domains in all.</p><table>{head}{rows}</table></section>"
+    ]
+    shown = charts.table(("", "links", "documents"), rows)
+    return f"<section><h2>Top domains</h2><p>{len(linked):,} domains in all.</p>{shown}</section>"
 
 
 def _count_domains(store: Store, table: str, batch: str) -> Counter[str]:
@@ -160,11 +159,11 @@ def _run(store: Store, run: str) -> str:
     samples = [path for path, _ in store.files(f"runs/{run}/samples")]
     text = store.read_bytes(samples[-1]).decode(errors="replace") if samples else ""
     shown = "".join(
-        f"<pre>{_e(sample.strip()[:SAMPLE_CHARACTERS])}</pre>"
+        f"<pre>{escaped(sample.strip()[:SAMPLE_CHARACTERS])}</pre>"
         for sample in text.split("\n\n=====\n\n")[:SAMPLES_SHOWN]
         if sample.strip()
     )
-    return f"<section><h2>Run {_e(run)}</h2>{_curve(curves)}{_scores(store, run)}<h3>Samples</h3>{shown or '<p>None yet.</p>'}</section>"
+    return f"<section><h2>Run {escaped(run)}</h2>{charts.curve(curves)}{_scores(store, run)}<h3>Samples</h3>{shown or '<p>None yet.</p>'}</section>"
 
 
 def _metrics(store: Store, run: str) -> list[dict[str, Any]]:
@@ -187,7 +186,7 @@ def _scores(store: Store, run: str) -> str:
     except FileNotFoundError:
         return ""
     rows = "".join(
-        f"<tr><th>{_e(name)}</th><td class=n>{_e(value)}</td></tr>" for name, value in _flat(scores)
+        f"<tr><th>{escaped(name)}</th><td class=n>{escaped(value)}</td></tr>" for name, value in _flat(scores)
     )
     return f"<h3>Scores</h3>{_score_table(store, run)}<details><summary>All figures</summary><table>{rows}</table></details>"
 
@@ -203,14 +202,7 @@ def _score_table(store: Store, run: str) -> str:
         for line in lines
         if not line.startswith("| ---")
     ] or [[]]
-    top = "".join(f"<th>{_e(cell)}</th>" for cell in head)
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td{' class=n' if i > 1 else ''}>{_e(cell)}</td>" for i, cell in enumerate(row))
-        + "</tr>"
-        for row in rows
-    )
-    return f"<table><tr>{top}</tr>{body}</table>"
+    return charts.table(head, rows, words=2)
 
 
 def _flat(value: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -223,47 +215,6 @@ def _flat(value: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
         yield prefix, str(value)
 
 
-def _curve(curves: dict[str, list[tuple[int, float]]]) -> str:
-    """The losses over steps as an SVG drawing, with axes in words a reader needs."""
-    curves = {name: [point for point in points if math.isfinite(point[1])] for name, points in curves.items()}
-    points = [point for curve in curves.values() for point in curve]
-    if len(points) < 2:
-        return "<p>No loss curve yet.</p>"
-    width, height, left, bottom = 720, 300, 56, 36
-    last = max(step for step, _ in points) or 1
-    low, high = (
-        math.floor(min(loss for _, loss in points) * 2) / 2,
-        math.ceil(max(loss for _, loss in points) * 2) / 2,
-    )
-    span = (high - low) or 1.0
-
-    def place(step: int, loss: float) -> str:
-        x = left + (width - left - 12) * step / last
-        y = 12 + (height - bottom - 12) * (high - loss) / span
-        return f"{x:.1f},{y:.1f}"
-
-    grid = []
-    for index in range(5):
-        loss = low + span * index / 4
-        y = place(0, loss).partition(",")[2]
-        grid.append(
-            f"<line x1={left} x2={width - 12} y1={y} y2={y} class=g /><text x={left - 8} y={y} class=y>{loss:.2f}</text>"
-        )
-        step = last * index // 4
-        x = place(step, low).partition(",")[0]
-        grid.append(f"<text x={x} y={height - 16} class=x>{step:,}</text>")
-    lines = "".join(
-        f"<polyline class='{name}' points='{' '.join(place(*point) for point in curve)}' />"
-        for name, curve in curves.items()
-        if curve
-    )
-    ends = "; ".join(
-        f"{name} {curve[0][1]:.3f} to {curve[-1][1]:.3f}" for name, curve in curves.items() if curve
-    )
-    key = "<p class=key><span class=training>training</span> <span class=validation>validation</span> loss, nats per token, by step</p>"
-    return f"<svg viewBox='0 0 {width} {height}' role=img aria-label='loss curve'>{''.join(grid)}{lines}</svg>{key}<p>{_e(ends)}.</p>"
-
-
 # ---- the page --------------------------------------------------------------------------------------------------
 
 STYLE = """
@@ -272,7 +223,8 @@ h1,h2,h3{font-weight:600;line-height:1.2}section{margin:2.5rem 0}
 table{border-collapse:collapse;font:14px/1.4 system-ui,sans-serif;width:100%}
 th{text-align:left;font-weight:500;padding:.25rem .75rem .25rem 0;white-space:nowrap;vertical-align:top}
 td{padding:.25rem .75rem .25rem 0;vertical-align:top}.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-.funnel .w{width:28%}.funnel i{display:block;height:1rem;background:#3b6ea5}.r{color:#666}tr{border-bottom:1px solid #e6e2da}
+.bars .w{width:28%}.bars i{display:block;height:1rem;background:#3b6ea5}.r{color:#666}tr{border-bottom:1px solid #e6e2da}
+.h th{color:#666}table+table{margin-top:1.5rem}
 svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#666}.y{text-anchor:end;dominant-baseline:middle}
 .x{text-anchor:middle}.g{stroke:#e6e2da}polyline{fill:none;stroke-width:2}
 polyline.training{stroke:#9db8d6;stroke-width:1.2}polyline.validation{stroke:#b3392f}
@@ -284,12 +236,8 @@ pre{white-space:pre-wrap;background:#f3efe7;padding:1rem;font:13px/1.45 ui-monos
 def _page(title: str, sections: Iterable[str]) -> str:
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>webtext: {_e(title)}</title><style>{STYLE}</style><h1>webtext</h1><p>{_e(title)}</p>{''.join(sections)}</html>\n"
+        f"<title>webtext: {escaped(title)}</title><style>{STYLE}</style><h1>webtext</h1><p>{escaped(title)}</p>{''.join(sections)}</html>\n"
     )
-
-
-def _e(text: object) -> str:
-    return html.escape(str(text), quote=True)
 
 
 if __name__ == "__main__":
