@@ -12,6 +12,7 @@ A shard keeps its own durable state, so a kill costs at most its open segment; s
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -22,14 +23,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from corpus.errors import FatalError, RetryableError
+from corpus.errors import InputError, RetryableError, WebtextError
 from corpus.laws import FETCHED
 from corpus.layout import work_dir
 from corpus.schemas import LINKS, PAGES, Table, part_of
@@ -50,8 +51,12 @@ from crawl.live import Reporter
 from crawl.outcomes import Outcome, Reason, read_outcomes, to_table
 from crawl.state import Mirror, bequeath, inherit
 
+log = logging.getLogger(__name__)
+
 EXIT_LEFT = 3
 """Of the worker: stopped with links left; run again to go on."""
+LOGGED_BYTES = 16 << 10
+"""Of what a worker wrote on stderr, this much of the end is logged."""
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
 _OUTCOME = pa.schema([pa.field("shard", pa.int32(), nullable=False), *PAGES.schema])
 OUTCOMES = Table(name="outcomes", schema=_OUTCOME, scratch=True)
@@ -167,7 +172,7 @@ def _load_order(config: CrawlConfig, context: Context) -> ReduceFunction:
 def _fetch_shard(config: CrawlConfig, context: Context, of: Round, shard: int, links: pa.Table) -> pa.Table:
     """Run the worker on one shard until every link has its outcome; the outcomes.
 
-    Raises: RetryableError when the worker stopped with links left, FatalError when it says that none can succeed.
+    Raises: RetryableError when the worker stopped with links left, InputError when it says that none can succeed.
     """
     if links.num_rows == 0:
         return PAGES.schema.empty_table()
@@ -207,7 +212,7 @@ def _fetch_shard(config: CrawlConfig, context: Context, of: Round, shard: int, l
         outcomes = read_outcomes(folder)
         bequeath(context.store, paces, shard, folder)
     if code == 2:
-        raise FatalError(f"shard {shard} of {context.batch}: {error}")
+        raise InputError(f"shard {shard} of {context.batch}: {error}")
     if code == EXIT_LEFT and deadline is not None and time.time() >= deadline:
         return pa.concat_tables([outcomes, _deferred(links, outcomes)])
     if code != 0 or outcomes.num_rows != links.num_rows:
@@ -236,11 +241,12 @@ def _deferred(links: pa.Table, outcomes: pa.Table) -> pa.Table:
 def _run_worker(
     spec: Path, report: Callable[[int], None], reporter: Reporter, each_second: Callable[[], None]
 ) -> tuple[int, str]:
-    """Run `crawl.worker` on `spec`; its exit code and the last line it wrote on stderr.
+    """Run `crawl.worker` on `spec`; its exit code and its error. What it wrote on stderr is logged.
 
     The worker looks each second whether this process is still there; when it is gone, the worker saves and ends.
     """
     command = [sys.executable, "-m", "crawl.worker", str(spec)]
+    error = ""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=os.environ
@@ -249,26 +255,39 @@ def _run_worker(
         try:
             state: dict[str, Any] = {"done": 0, "total": 1}
             for line in process.stdout:
-                before, state = state["done"], _state(line) or state
+                said = _said(line)
+                error = said.get("error", error)
+                before, state = state["done"], said if {"done", "total"} <= said.keys() else state
                 report(max(0, state["done"] - before))
                 reporter.tell(state)
-                each_second()
+                try:
+                    each_second()
+                except (OSError, WebtextError) as failure:  # may pass; what counts is saved at the end
+                    log.warning("%s", failure)
             code = process.wait()
             reporter.tell(state, last=True)
         finally:
             _end(process)
-        errors.seek(0)
-        lines = errors.read().decode(errors="replace").strip().splitlines()
-    return code, lines[-1] if lines else ""
+        lines = _last_lines(errors)
+    for text in lines if not error else ():  # an error is said once, by whoever is told
+        log.warning("%s", text)
+    return code, error or (lines[-1] if lines else "")
 
 
-def _state(line: bytes) -> dict[str, Any] | None:
-    """A progress line of the worker; None for any other line."""
+def _last_lines(errors: IO[bytes]) -> list[str]:
+    """The end of what a worker wrote on stderr: faults of ours with where they were, warnings of Scrapy."""
+    size = errors.seek(0, os.SEEK_END)
+    errors.seek(max(0, size - LOGGED_BYTES))
+    return errors.read().decode(errors="replace").strip().splitlines()
+
+
+def _said(line: bytes) -> dict[str, Any]:
+    """A line of a worker's stdout; empty for one that is not the worker's own."""
     try:
-        state = json.loads(line)
+        said = json.loads(line)
     except ValueError:
-        return None
-    return state if isinstance(state, dict) and {"done", "total"} <= state.keys() else None
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

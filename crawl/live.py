@@ -7,15 +7,19 @@ can look: the driver's log, `python -m crawl.run --status`, a dashboard. On Ray 
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from corpus.errors import WebtextError
 from corpus.executor import publish
 from corpus.layout import Store, work_dir
 from corpus.progress import duration
+
+log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
 FRESH_S = 30.0
@@ -71,9 +75,11 @@ class Reporter:
         if not last and time.monotonic() < self._due:
             return
         self._due = time.monotonic() + EVERY_S
-        self._store.write_bytes(
-            self._path, json.dumps({**state, "at": time.time(), "delay_s": self._delay_s}).encode()
-        )
+        told = {**state, "at": time.time(), "delay_s": self._delay_s}
+        try:
+            self._store.write_bytes(self._path, json.dumps(told).encode())
+        except (OSError, WebtextError) as error:  # a look that is missed is no reason to stop
+            log.warning("%s", error)
         numbers = {
             f"webtext_crawl_{name}": float(state[name])
             for name in ("done", "total", "ok", "in_flight", "bytes", "ready_hosts", "waiting_hosts")

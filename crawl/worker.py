@@ -3,7 +3,7 @@
 The spec (see `Spec`) names the shard's links, a local folder for its state, and where its WARC segments go. Run again
 with the same spec, the worker goes on where it was, whatever stopped it: what is left are the links without a committed
 outcome. Exit codes: 0 all links have outcomes; 3 stopped (deadline, SIGTERM, SIGINT) with links left; 1 or 2 an error,
-one line on stderr. On stdout a line of JSON each second says how far it is.
+one line on stderr. On stdout a line of JSON each second says how far it is; the last one names the error, if there is one.
 
 A process of its own per shard: a crawl never inherits a loop, a reactor or memory from an earlier one.
 """
@@ -114,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(read_spec(arguments[0]))
     except WebtextError as error:
         sys.stderr.write(f"{error}\n")
+        _report({"error": str(error)})
         return error.exit_code
 
 
@@ -244,7 +245,12 @@ class _Shard:
         await self._resolver.close()
         self._progress()
         if crawl.done() and not crawl.cancelled() and (error := crawl.exception()) is not None:
-            raise error
+            if not self._spec.config.scrapy_settings:
+                raise error
+            raise InputError(
+                f"Scrapy does not start with crawl.fetch.scrapy_settings = {self._spec.config.scrapy_settings}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         if self._dispatcher.done == self._dispatcher.total:
             return 0
         if not self._stopped.is_set():

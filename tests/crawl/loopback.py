@@ -25,7 +25,7 @@ from corpus.layout import Store, open_corpus
 from corpus.schemas import LINKS
 from corpus.tables import read_table, write_part
 from corpus.urls import registered_domain
-from crawl import worker
+from crawl import run, worker
 from crawl.fetch_config import FetchConfig
 from crawl.outcomes import read_outcomes
 
@@ -242,10 +242,8 @@ class Batch:
         )
 
     def crawl(self, *arguments: str) -> list[dict[str, Any]]:
-        """Run the door to its end; the rows of `pages`."""
-        process = self.start(*arguments)
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
+        """Run the door to its end in this process; the rows of `pages`."""
+        assert run.main([*self.arguments, *(arguments or ("--executor", "serial"))]) == 0
         return self.pages()
 
     def pages(self) -> list[dict[str, Any]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import pytest
 from corpus.errors import InputError
 from corpus.layout import Store
 from corpus.urls import registered_domain
-from crawl import terms
+from crawl import live, terms
+from crawl import run as door
 from crawl.config import CrawlConfig
 from crawl.fetch_config import FetchConfig, deadline_at
 from crawl.frontier import shard_of
@@ -122,11 +124,11 @@ def command_line(pid: int) -> bytes:
 
 def test_two_workers_one_of_which_is_killed(wide_web: Web, tmp_path: Path) -> None:
     """Redirects across shards, kill -9 in the middle: no domain ever has two requests, or one too early."""
-    urls = scripted(wide_web, 8, 5)
-    run = batch(tmp_path, wide_web, 8, shards=2)
+    urls = scripted(wide_web, 4, 4)
+    run = batch(tmp_path, wide_web, 4, shards=2)
     run.links(urls)
     process = run.start("--workers", "2")
-    assert kill_one_worker(wide_web, 15, process)
+    assert kill_one_worker(wide_web, 8, process)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     pages = run.pages()
@@ -135,21 +137,59 @@ def test_two_workers_one_of_which_is_killed(wide_web: Web, tmp_path: Path) -> No
     moved_on = by_url[f"http://b.{domain(0)}/3"]
     assert moved_on["redirects"] == [f"http://b.{domain(0)}/3"]
     assert moved_on["final_url"] == f"http://c.{domain(1)}/0-3"
-    owners = {shard_of(domain(i), 2) for i in range(8)}
+    owners = {shard_of(domain(i), 2) for i in range(4)}
     assert owners == {0, 1}, "both shards have domains, or nothing was handed over"
+
+
+def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 60
+    while not true():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until, "too slow"
+        time.sleep(0.01)
+
+
+def test_a_killed_run_takes_its_worker_along(
+    wide_web: Web, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """kill -9 of the driver, and the next run at once: nothing is asked twice, too early, or lost."""
+    urls = scripted(wide_web, 4, 6)
+    run = batch(tmp_path, wide_web, 4, shards=1, segment_age_s=0.2)
+    run.links(urls)
+    process = run.start("--executor", "serial")
+    store = Store(run.root)
+    wait_until(lambda: live.read(store, "b", time.time()).running > 0 and len(wide_web.hits) > 12, process)
+    assert door.main(["--corpus", run.root, "--batch", "b", "--status"]) == 0
+    shown = capsys.readouterr().out
+    assert "of 24 links" in shown
+    assert "1 workers" in shown
+    assert "most left: n" in shown
+    process.kill()
+    process.communicate()
+    assert len(wide_web.hits) < 40, "the kill came too late to tell"
+    assert_law_abiding(wide_web, run.crawl(), urls, run.root)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("workers", [1, 2, 4])
-@pytest.mark.parametrize("kills", [0, 2])
-def test_any_number_of_workers(tmp_path: Path, workers: int, kills: int) -> None:
+@pytest.mark.parametrize("kills", ["", "ww", "wtdw"])
+def test_any_number_of_workers(tmp_path: Path, workers: int, kills: str) -> None:
+    """Whatever is killed meanwhile: w a worker, d the driver, t the driver by SIGTERM; the same command goes on."""
     with serving(Web(), ADDRESSES) as web:
         urls = scripted(web, 64, 12, far=True)
         run = batch(tmp_path, web, 64, shards=4)
         run.links(urls)
         process = run.start("--workers", str(workers))
-        for number in range(kills):
-            assert kill_one_worker(web, 100 * (number + 1), process)
+        for number, kind in enumerate(kills):
+            if kind == "w":
+                assert kill_one_worker(web, 100 * (number + 1), process)
+                continue
+            hits = 100 * (number + 1)
+            wait_until(lambda: len(web.hits) >= hits, process)  # noqa: B023 - called at once
+            process.send_signal(signal.SIGTERM if kind == "t" else signal.SIGKILL)
+            process.communicate()
+            assert process.returncode == (143 if kind == "t" else -9)
+            process = run.start("--workers", str(workers))
         _, errors = process.communicate()
         assert process.returncode == 0, errors
         assert_law_abiding(web, run.pages(), urls, run.root)
@@ -190,10 +230,10 @@ def test_a_deadline_counts_from_the_first_start(tmp_path: Path) -> None:
 
 
 def test_a_batch_is_closed_at_its_deadline(web: Web, tmp_path: Path) -> None:
-    run = Batch(tmp_path, str(tmp_path / "corpus"), web.port, {"delay_s": 0.5, "deadline": "6s"})
+    run = Batch(tmp_path, str(tmp_path / "corpus"), web.port, {"delay_s": 0.5, "deadline": "3s"})
     urls = [f"http://a.test/{i}" for i in range(60)]
     run.links(urls)
-    pages = run.crawl("--executor", "serial")
+    pages = run.crawl()
     assert sorted(row["url"] for row in pages) == sorted(urls)
     reasons = Counter(row["reason"] for row in pages)
     assert reasons.keys() <= {None, Reason.DEFERRED}

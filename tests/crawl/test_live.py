@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from corpus.layout import Store
-from crawl import live, run
-from tests.crawl.loopback import Batch, Web
+from crawl import live
 
 
 def state(**changes: Any) -> dict[str, Any]:
@@ -41,22 +37,3 @@ def test_shards_add_up() -> None:
     assert whole.reasons == {"ok": 112, "timeout": 8}
     assert "timeout 8" in whole.lines()[2]
     assert live.together([], 0.0).lines()[0].startswith("0 of 0 links")
-
-
-def test_a_run_is_seen_from_outside(web: Web, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    batch = Batch(tmp_path, str(tmp_path / "corpus"), web.port, {"delay_s": 0.5, "latency_factor": 0})
-    batch.links([f"http://a.test/{i}" for i in range(200)])
-    process = batch.start("--executor", "serial")
-    try:
-        until = time.monotonic() + 60
-        while not live.read(Store(batch.root), "b", time.time()).running and time.monotonic() < until:
-            time.sleep(0.1)
-        assert run.main(["--corpus", batch.root, "--batch", "b", "--status"]) == 0
-    finally:
-        process.terminate()
-        process.communicate()
-    shown = capsys.readouterr().out
-    assert "of 200 links" in shown
-    assert "1 workers" in shown
-    assert "most left: a.test" in shown
-    assert process.returncode == 143

@@ -154,7 +154,7 @@ def test_any_bytes_parse(body: bytes) -> None:
     parse(b"User-agent: *\nDisallow: /" + body, "webtext").allows("http://a.test/x")
 
 
-@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.soak)])
 def test_real_files_agree_with_protego(shared: Path, every: int) -> None:
     """Every verdict that differs is Protego's `Allow: .../index.html` implying the folder, which the RFC does not say."""
     num_files = num_verdicts = 0
