@@ -1,6 +1,8 @@
 """Text from a GPT-2: ours with cached keys and values, ours computing everything again for each token, transformers' generate.
 
-One continuation of 512 tokens from an untrained `mini` with GPT-2's vocabulary, most probable token each time, float32.
+`--tokens` continue a prompt of `--prompt-tokens`, most probable token each time, float32, untrained weights with GPT-2's
+vocabulary. Reading the prompt is part of the time. The whole of a text of 512 tokens by a small model is
+`--preset mini --prompt-tokens 1 --tokens 512`.
 """
 
 from __future__ import annotations
@@ -11,35 +13,45 @@ from bench.measure import Contestant, Turn, Work, arguments, compare, show
 from train.config import ModelConfig
 from train.shape import Shape
 
-VOCAB, TOKENS = 50257, 512
-PROMPT = [VOCAB - 1]
+VOCAB = 50257
 
 
 def main() -> None:
-    args = arguments(__doc__, rounds=3).parse_args()
-    shape = ModelConfig(preset="mini", block_size=1024).shape(VOCAB)
+    parser = arguments(__doc__, rounds=3)
+    parser.add_argument("--preset", default="gpt2", help="the model (default: gpt2)")
+    parser.add_argument("--prompt-tokens", type=int, default=512, help="length of the prompt (default: 512)")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens to write (default: 32)")
+    args = parser.parse_args()
+    shape = ModelConfig(preset=args.preset, block_size=1024).shape(VOCAB)
     contestants = [
         Contestant("ours", cached),
         Contestant("ours-recomputed", recomputed),
         Contestant("transformers", transformers, "transformers"),
     ]
+    source = {"shape": vars(shape), "prompt": args.prompt_tokens, "tokens": args.tokens}
     result = compare(
-        "generation", contestants, vars(shape),
-        description=f"{TOKENS} tokens, {shape.n_layer} layers of {shape.n_embd}", unit="tokens/s", rounds=args.rounds,
+        "generation", contestants, source,
+        description=f"{args.tokens} tokens behind {args.prompt_tokens}, {args.preset}: {shape.n_layer} layers of {shape.n_embd}",
+        unit="tokens/s", rounds=args.rounds,
     )  # fmt: skip
     show(result, as_json=args.json)
 
 
-def _model(source: dict[str, int]) -> Any:
+def _prompt(source: dict[str, Any]) -> list[int]:
+    """Any tokens do: the work is the same."""
+    return [VOCAB - 1, *range(1, source["prompt"])]
+
+
+def _model(source: dict[str, Any]) -> Any:
     import torch
 
     from train.model import GPT2
 
     torch.manual_seed(0)
-    return GPT2(Shape(**source)).eval()
+    return GPT2(Shape(**source["shape"])).eval()
 
 
-def cached(source: dict[str, int]) -> Work:
+def cached(source: dict[str, Any]) -> Work:
     from train.config import RuntimeConfig
     from train.distributed import join_world
     from train.sampling import Sampling, generate
@@ -48,7 +60,7 @@ def cached(source: dict[str, int]) -> Work:
 
     def work() -> Turn:
         (text,) = generate(
-            model, PROMPT, num_samples=1, num_tokens=TOKENS, sampling=Sampling(temperature=0), seed=0, stop=None,
+            model, _prompt(source), num_samples=1, num_tokens=source["tokens"], sampling=Sampling(temperature=0), seed=0, stop=None,
             world=world,
         )  # fmt: skip
         return Turn(len(text), {"sum_of_ids": sum(text)})
@@ -56,37 +68,37 @@ def cached(source: dict[str, int]) -> Work:
     return work
 
 
-def recomputed(source: dict[str, int]) -> Work:
+def recomputed(source: dict[str, Any]) -> Work:
     import torch
 
     model = _model(source)
 
     def work() -> Turn:
-        text = list(PROMPT)
+        text = _prompt(source)
         with torch.inference_mode():
-            for _ in range(TOKENS):
+            for _ in range(source["tokens"]):
                 text.append(int(model.next_logits(torch.tensor([text])).argmax()))
-        return Turn(TOKENS, {"sum_of_ids": sum(text[1:])})
+        return Turn(source["tokens"], {"sum_of_ids": sum(text[source["prompt"] :])})
 
     return work
 
 
-def transformers(source: dict[str, int]) -> Work:
+def transformers(source: dict[str, Any]) -> Work:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from train.huggingface import hf_config, hf_weights
 
-    theirs = GPT2LMHeadModel(GPT2Config(**hf_config(Shape(**source), VOCAB - 1))).eval()
+    theirs = GPT2LMHeadModel(GPT2Config(**hf_config(Shape(**source["shape"]), VOCAB - 1))).eval()
     weights = hf_weights(_model(source))
     theirs.load_state_dict({**weights, "lm_head.weight": weights["transformer.wte.weight"]})
 
     def work() -> Turn:
         text = theirs.generate(
-            torch.tensor([PROMPT]), min_new_tokens=TOKENS, max_new_tokens=TOKENS, do_sample=False, top_k=None,
+            torch.tensor([_prompt(source)]), min_new_tokens=source["tokens"], max_new_tokens=source["tokens"], do_sample=False, top_k=None,
             pad_token_id=VOCAB - 1,
         )  # fmt: skip
-        return Turn(TOKENS, {"sum_of_ids": int(text[0, 1:].sum())})
+        return Turn(source["tokens"], {"sum_of_ids": int(text[0, source["prompt"] :].sum())})
 
     return work
 

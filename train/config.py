@@ -147,8 +147,8 @@ class RuntimeConfig(Section):
     """auto (a GPU where there is one), cpu, cuda, cuda:1."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the matrix products; auto: bfloat16 on GPUs that have it, else float32. Weights stay float32."""
-    micro_batch_size: int = Field(default=8, ge=1)
-    """Most sequences per forward pass and rank; the rest of batch_size is accumulated. Lower it when memory is short."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Most sequences per forward pass and rank, the rest is accumulated; none: 8 on a GPU, 2,048 tokens on a CPU. Less takes less memory."""
     compile: bool = False
     """Compile the model with torch.compile; pays on GPUs after a minute."""
     activation_checkpointing: bool = False

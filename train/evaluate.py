@@ -54,6 +54,7 @@ def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: Wor
 
     Raises: InputError when the snapshot was encoded by another tokenizer.
     """
+    from train.distributed import micro_batch_size
     from train.validation import split_loss
 
     snapshot = read_snapshot(store, snapshot_name)
@@ -66,7 +67,7 @@ def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: Wor
         loaded.model,
         sequential_blocks(open_split(store.root, snapshot_name, "val"), loaded.model.shape.block_size),
         snapshot.splits["val"].num_bytes,
-        batch=RuntimeConfig().micro_batch_size,
+        batch=micro_batch_size(RuntimeConfig(), world.device, loaded.model.shape.block_size),
         world=world,
     )
     return {

@@ -32,7 +32,7 @@ from train.checkpoint import (
 from train.config import TrainConfig
 from train.curves import open_boards
 from train.data import Stream, device_batch, next_rows, num_micro_batches
-from train.distributed import World, peak
+from train.distributed import World, micro_batch_size, peak
 from train.divergence import LossWatch
 from train.interruption import StoppedError, StopSignal
 from train.meter import Meter
@@ -85,7 +85,8 @@ class Trainer:
         self.checkpoints = Checkpoints(job.store, job.run)
         self.folder = RunFolder(job.store, job.run)
         self.batch_size = config.resolved_batch_size
-        self.micro_batches = num_micro_batches(self.batch_size, world.size, config.runtime.micro_batch_size)
+        self.micro_batch_size = micro_batch_size(config.runtime, world.device, job.shape.block_size)
+        self.micro_batches = num_micro_batches(self.batch_size, world.size, self.micro_batch_size)
         self.num_steps = config.steps(job.stream.num_blocks)
         self.eval_interval = config.eval_interval or min(1000, math.ceil(self.num_steps / 10))
         torch.manual_seed(config.seed)
@@ -344,7 +345,7 @@ class Trainer:
             self.model,
             self.job.val_blocks(),
             self.job.val_bytes,
-            batch=self.job.config.runtime.micro_batch_size,
+            batch=self.micro_batch_size,
             world=self.world,
             interrupted=lambda: self._told_to_stop(stop),
         )

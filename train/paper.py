@@ -53,7 +53,7 @@ FURTHER = (
     ("lambada", "word_stopword_accuracy"),
     ("wsc273", "full_accuracy"),
     ("hellaswag", "accuracy"),
-    ("hellaswag", "accuracy_per_byte"),
+    ("hellaswag", "accuracy_per_char"),
     ("validation", "perplexity_per_token"),
     ("validation", "bits_per_byte"),
 )
@@ -61,7 +61,7 @@ FURTHER = (
 
 
 def table(scores: Mapping[str, Any]) -> str:
-    """Our scores beside the paper's, as Markdown; accuracies in per cent."""
+    """Our scores beside the paper's, as Markdown; accuracies in per cent. Files known to be altered are marked."""
     head = ["set", "figure", "best before", *SIZES, "this model", "without overlap", "overlap"]
     rows = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
     sets: Mapping[str, Any] = scores["sets"]
@@ -71,9 +71,10 @@ def table(scores: Mapping[str, Any]) -> str:
         about = scores["about"].get(name, {})
         rest = about.get("without_overlap", {}).get(figure)
         share = about.get("overlap_share")
+        altered = " (not the official file)" if about.get("official") is False else ""
         rows.append(
             [
-                name,
+                name + altered,
                 figure.replace("_", " "),
                 _number(published.best_before),
                 *map(_number, published.sizes),

@@ -21,7 +21,7 @@ from importlib import resources
 from pathlib import Path
 
 from corpus import cli, funnel
-from corpus.demo import checks, dump, web
+from corpus.demo import checks, dump, schemas, web
 from corpus.demo.server import DemoServer
 from corpus.errors import FatalError, InputError, Interrupted
 from corpus.layout import Store
@@ -71,9 +71,10 @@ def _main(argv: Sequence[str] | None) -> int:
     dump_path = folder / "RS_demo.zst"
     expected = dump.write_dump(demo, dump_path)
     testset = demo.write_testset(folder / "testsets")
+    winograd = schemas.write_schemas(folder / "tasks")
     with cli.interruptible(), DemoServer(demo.answers) as server:
         config = write_config(folder, server.port, testset, args.pages)
-        for command in _commands(folder, dump_path, config, train=not args.without_training):
+        for command in _commands(folder, dump_path, config, None if args.without_training else winograd):
             _run(command)
         requests = list(server.log)
     store = Store(str(folder / "corpus"))
@@ -134,7 +135,8 @@ retry_delay_s = 0.2
     return path
 
 
-def _commands(folder: Path, dump_path: Path, config: Path, *, train: bool) -> list[list[str]]:
+def _commands(folder: Path, dump_path: Path, config: Path, winograd: Path | None) -> list[list[str]]:
+    """Every door once; without `winograd`, the file of schemas to score, nothing is trained."""
     corpus = ["--corpus", str(folder / "corpus")]
     batch = [*corpus, "--batch", BATCH, "--config", str(config)]
     commands = [
@@ -143,10 +145,11 @@ def _commands(folder: Path, dump_path: Path, config: Path, *, train: bool) -> li
         ["dedup.run", *batch],
         ["shards.run", *batch, "--snapshot", BATCH],
     ]
-    if train:
+    if winograd is not None:
+        scored = ["--task", f"wsc273={winograd}", "--allow-altered"]
         commands += [
             ["train.run", *corpus, "--snapshot", BATCH, "--run", RUN, "--config", str(config)],
-            ["train.evaluate", *corpus, "--run", RUN],
+            ["train.evaluate", *corpus, "--run", RUN, *scored],
         ]
     return [*commands, ["corpus.report", str(folder / "corpus")]]
 

@@ -15,6 +15,7 @@ from train.distributed import (
     choose_fused,
     join_world,
     known_peak,
+    micro_batch_size,
     num_threads,
     peak,
 )
@@ -60,6 +61,13 @@ def test_products_are_in_bfloat16_where_the_device_has_it(
 def test_ranks_of_a_host_share_its_cores() -> None:
     assert num_threads(RuntimeConfig(num_threads=3), 2) == 3
     assert num_threads(RuntimeConfig(), 10_000) == 1
+
+
+def test_passes_are_short_on_a_cpu_unless_told_otherwise() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    assert [micro_batch_size(RuntimeConfig(), cpu, size) for size in (256, 1024, 4096)] == [8, 2, 1]
+    assert micro_batch_size(RuntimeConfig(), gpu, 1024) == 8
+    assert micro_batch_size(RuntimeConfig(micro_batch_size=5), cpu, 1024) == 5
 
 
 def test_without_a_launcher_this_is_the_only_process() -> None:

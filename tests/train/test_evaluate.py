@@ -209,8 +209,8 @@ def test_cbt_scores_the_choice_with_the_rest_of_the_sentence() -> None:
         run("cbt_cn", f"{story}21 a x long\ta\t\ta|b\n", model)
 
 
-def test_hellaswag_by_sum_and_per_byte() -> None:
-    """A long ending loses by its sum and wins per byte."""
+def test_hellaswag_by_sum_and_per_character() -> None:
+    """A long ending loses by its sum and wins per character; signs of several bytes are one character."""
     line = {
         "activity_label": "x",
         "ctx_a": "x [step] a",
@@ -229,7 +229,10 @@ def test_hellaswag_by_sum_and_per_byte() -> None:
     logs = found["rows"][0]["log_probs"]
     assert logs[0] > logs[1]
     assert logs[1] / len("long longer") > logs[0] / len("b")
-    assert (found["accuracy"], found["accuracy_per_byte"]) == (0, 1)
+    assert (found["accuracy"], found["accuracy_per_char"]) == (0, 1)
+    model = loaded({"x": {" b": 0.2, "x": 0.2, " a": 0.6}})
+    found = run("hellaswag", json.dumps(line | {"endings": ["b", "éé"], "label": 0}), model)
+    assert found["accuracy_per_char"] == 1, "per byte the second would win"
 
 
 # --- language modelling --------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@
   sentence with each candidate put in, `partial` only the words behind it (Trinh & Le 2018).
 - CBT (Hill et al. 2016), 20 sentences and a 21st with a blank: as in GPT-2's paper the choice *and the rest of the sentence*
   are scored; `choice` scores the choice alone.
-- HellaSwag (Zellers et al. 2019): `accuracy` by the sum of log-probabilities of an ending, `accuracy_per_byte` by the sum
-  over its bytes (lm-evaluation-harness: acc and acc_norm).
+- HellaSwag (Zellers et al. 2019): `accuracy` by the sum of log-probabilities of an ending, `accuracy_per_char` by that sum
+  over its number of characters (lm-evaluation-harness: acc and acc_norm).
 """
 
 from __future__ import annotations
@@ -169,20 +169,19 @@ def _clean(text: str) -> str:
 
 
 def hellaswag(loaded: LoadedModel, entries: Sequence[Choice], world: World, options: Options) -> list[Row]:
-    """By sum, and by sum over bytes."""
+    """By sum, and by sum over characters."""
     rows = []
     for entry, scores in zip(entries, _score(loaded, entries, world, options), strict=True):
         sums = [each.log_prob for each, _ in scores]
-        per_byte = [
-            each.log_prob / len(ending[1:].encode())
-            for (each, _), ending in zip(scores, entry.endings, strict=True)
+        per_char = [
+            each.log_prob / len(ending[1:]) for (each, _), ending in zip(scores, entry.endings, strict=True)
         ]
         rows.append(
             {
                 "gold": entry.gold,
                 "log_probs": sums,
                 "sum": _best(sums) == entry.gold,
-                "per_byte": _best(per_byte) == entry.gold,
+                "per_char": _best(per_char) == entry.gold,
             }
         )
     return rows
@@ -190,10 +189,10 @@ def hellaswag(loaded: LoadedModel, entries: Sequence[Choice], world: World, opti
 
 def hellaswag_figures(rows: Sequence[Row]) -> Figures:
     """Two accuracies."""
-    return {"entries": len(rows), "accuracy": mean(rows, "sum"), "accuracy_per_byte": mean(rows, "per_byte")}
+    return {"entries": len(rows), "accuracy": mean(rows, "sum"), "accuracy_per_char": mean(rows, "per_char")}
 
 
 WINOGRAD = Task("wsc273", read_winograd, winograd, winograd_figures)
 CBT_CN = Task("cbt_cn", read_cbt, cbt, cbt_figures, chunk=64)
 CBT_NE = Task("cbt_ne", read_cbt, cbt, cbt_figures, chunk=64)
-HELLASWAG = Task("hellaswag", read_hellaswag, hellaswag, hellaswag_figures)
+HELLASWAG = Task("hellaswag", read_hellaswag, hellaswag, hellaswag_figures, revision=2)
