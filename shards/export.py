@@ -49,11 +49,15 @@ def _body(argv: Sequence[str] | None) -> int:
         "--out", required=True, metavar="DIR", help="where to write: a folder or a URI, best an empty one"
     )
     args = parser.parse_args(argv)
-    tokenizer = load_tokenizer(open_corpus(args.corpus))
+    store = open_corpus(args.corpus)
+    tokenizer = load_tokenizer(store)
     target = Store(args.out)
+    splits = [open_split(args.corpus, args.snapshot, name) for name in SPLITS]
+    for split in splits if store.is_local else []:
+        split.verify()  # what comes from an object store is compared on its way
     written: dict[str, int] = {}
-    for name in SPLITS:
-        for path in FORMATS[args.to](open_split(args.corpus, args.snapshot, name), tokenizer, target):
+    for split in splits:
+        for path in FORMATS[args.to](split, tokenizer, target):
             written[path] = target.size(path)
             print(f"{args.out}/{path}  {written[path]:,} bytes")
     _refuse_strangers(target, args.to, written.keys())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,21 @@ def test_files_of_an_earlier_export_are_not_taken_for_this_one(
     assert export.main([*arguments, "--json"]) == 0  # over its own files
     files = json.loads(capsys.readouterr().out.splitlines()[-1])["files"]
     assert files == {path.name: path.stat().st_size for path in tmp_path.glob("*.bin")}
+
+
+def test_a_flipped_byte_is_not_passed_on(
+    built: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shutil.copytree(built, tmp_path / "corpus")
+    file = root / "tokens/b1/train/part-00001.parquet"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 4
+    file.write_bytes(data)
+    out = tmp_path / "out"
+    arguments = ["--corpus", str(root), "--snapshot", "b2", "--to", "nanogpt", "--out", str(out)]
+    assert export.main(arguments) == 2
+    assert "tokens/b1/train/part-00001.parquet: row group " in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_datasets_rows_are_the_documents(built: str, tmp_path: Path) -> None:
