@@ -284,7 +284,8 @@ class _Writer:
         if self.era.media:
             forms += ["https://v.redd.it/abc", "https://www.reddit.com/gallery/abc"]
             if self.rng.random() < 0.1:
-                row |= {"url": None, "is_video": True}
+                kinds = ("is_video", "is_gallery") if self.era.overridden else ("is_video",)
+                row |= {"url": None, self.rng.choice(kinds): True}
                 return
         row["url"] = self.rng.choice(forms)
 

@@ -65,6 +65,25 @@ def test_planted_counts_of_every_era(era: eras.Era, config: LinksConfig) -> None
         )
 
 
+NEAREST_STATISTICS = {"2005-07": "2005-08", "2020-06": "2021-06", "2022-08": "2023-03", "2026-01": "2025-06"}
+
+
+@pytest.mark.parametrize("era", eras.ERAS, ids=lambda era: era.name)
+def test_eras_have_the_fields_of_their_month(era: eras.Era, shared: Path) -> None:
+    """Of the fields that the reader knows, those and the types that the public statistics of the month have."""
+    month = NEAREST_STATISTICS.get(era.month, era.month)
+    with zstandard.open(shared / "reddit" / "schemas" / f"RS_{month}.json.zst", "rt") as stream:
+        schema = json.load(stream)[0]["schema"]
+    known = set(submissions.FullSubmission.__struct_encode_fields__) - {
+        "promoted"
+    }  # 2009 has a handful of them
+    rows = [json.loads(line) for line in eras.dump(era, 1, 600).lines if submissions.decode(line) is not None]
+    assert {name for row in rows for name in row} & known == set(schema) & known
+    if era.created_type is not float:  # those are in the re-releases of 2024
+        names = {int: "int", str: "string"}
+        assert names[era.created_type] in {each["type"] for each in schema["created_utc"]}
+
+
 @pytest.mark.parametrize("era", eras.ERAS[::4], ids=lambda era: era.name)
 def test_the_same_rows_in_any_container_give_the_same_table(era: eras.Era, config: LinksConfig) -> None:
     content = eras.dump(era, 2, 200).content
