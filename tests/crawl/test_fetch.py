@@ -153,7 +153,7 @@ def test_a_killed_run_takes_its_worker_along(
     wide_web: Web, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """kill -9 of the driver, and the next run at once: nothing is asked twice, too early, or lost."""
-    urls = scripted(wide_web, 4, 6)
+    urls = scripted(wide_web, 4, 16)
     run = batch(tmp_path, wide_web, 4, shards=1, segment_age_s=0.2)
     run.links(urls)
     process = run.start("--executor", "serial")
@@ -161,13 +161,17 @@ def test_a_killed_run_takes_its_worker_along(
     wait_until(lambda: live.read(store, "b", time.time()).running > 0 and len(wide_web.hits) > 12, process)
     assert door.main(["--corpus", run.root, "--batch", "b", "--status"]) == 0
     shown = capsys.readouterr().out
-    assert "of 24 links" in shown
+    assert "of 64 links" in shown
     assert "1 workers" in shown
     assert "most left: n" in shown
+    (worker,) = (pid for pid in descendants(process.pid) if b"crawl.worker" in command_line(pid))
     process.kill()
     process.communicate()
-    assert len(wide_web.hits) < 40, "the kill came too late to tell"
-    assert_law_abiding(wide_web, run.crawl(), urls, run.root)
+    pages = run.crawl()
+    assert not command_line(worker)
+    assert_law_abiding(wide_web, pages, urls, run.root)
+    asked = Counter(hit.host for hit in wide_web.hits if hit.path == "/robots.txt")
+    assert max(asked.values()) == 2, "the second worker had something to do"
 
 
 @pytest.mark.soak
