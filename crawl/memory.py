@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import tempfile
 import time
@@ -19,9 +20,12 @@ from pydantic import Field
 
 from corpus.config import Section
 
+log = logging.getLogger(__name__)
+
 UNIT_BYTES = 1 << 28
 DEFAULT_FRAC = 0.75
 POLL_S = 0.1
+TELL_AFTER_S = 10.0
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -57,18 +61,33 @@ def reserved(num_bytes: int, limit_bytes: int, folder: Path | None = None) -> It
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     needed = -(-num_bytes // UNIT_BYTES)
     units = max(needed, limit_bytes // UNIT_BYTES)
+    pauses = _pauses(
+        f"waiting for {num_bytes >> 20:,} MiB of memory: other readers on this machine hold too much of "
+        f"{units * UNIT_BYTES >> 20:,} MiB (crawl.reading.memory_bytes)"
+    )
     with contextlib.ExitStack() as held:
         with contextlib.ExitStack() as queue:
             while not _lock(folder / "queue", queue):
-                time.sleep(POLL_S)
+                next(pauses)
             free = iter(range(units))
             while needed:
                 unit = next(free, None)
                 if unit is None:
-                    time.sleep(POLL_S)
+                    next(pauses)
                     free = iter(range(units))
                 elif _lock(folder / f"unit-{unit}", held):
                     needed -= 1
+        yield
+
+
+def _pauses(what_for: str) -> Iterator[None]:
+    """A pause at each step; says once what is waited for, where it takes long."""
+    due: float | None = time.monotonic() + TELL_AFTER_S
+    while True:
+        time.sleep(POLL_S)
+        if due is not None and time.monotonic() >= due:
+            log.warning(what_for)
+            due = None
         yield
 
 

@@ -8,6 +8,9 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
+from crawl import memory
 from crawl.memory import UNIT_BYTES, ReadingConfig, machine_bytes, reserved
 
 
@@ -38,7 +41,11 @@ def test_readers_together_stay_under_the_limit_and_all_are_served(tmp_path: Path
     assert UNIT_BYTES < most <= limit
 
 
-def test_a_reader_larger_than_the_limit_reads_alone(tmp_path: Path) -> None:
+def test_a_reader_larger_than_the_limit_reads_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who waits for long says so, once."""
+    monkeypatch.setattr(memory, "TELL_AFTER_S", 0.05)
     with reserved(3 * UNIT_BYTES, UNIT_BYTES, tmp_path):
         waiting = threading.Thread(target=_hold, args=(UNIT_BYTES, UNIT_BYTES, tmp_path, 0.0))
         waiting.start()
@@ -46,6 +53,9 @@ def test_a_reader_larger_than_the_limit_reads_alone(tmp_path: Path) -> None:
         assert waiting.is_alive()
     waiting.join(10)
     assert not waiting.is_alive()
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "waiting for 256 MiB of memory"
+    ]
 
 
 def test_the_memory_of_a_killed_reader_is_free(tmp_path: Path) -> None:
