@@ -138,12 +138,15 @@ def test_a_page_is_linked_again_only_where_its_failure_may_pass_and_the_config_a
     assert _urls(other, "third") == set()
 
 
-def test_counters_add_up_to_the_rows_when_pages_were_seen_before(tmp_path: Path, corpus: Store) -> None:
+def test_counters_add_up_to_the_rows_when_pages_were_seen_before(
+    tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What an earlier batch has, or a take-down forbids, takes all of its submissions along."""
     dumps = [_dump(tmp_path / f"RS_{n}", [5] * n, first_id=n * 100) for n in (2, 4, 6)]
     assert _links(corpus, "first", dumps[:1]) == 0
     assert forget.main([corpus.root, "--url", _url(3)]) == 0
     assert _links(corpus, "second", dumps) == 0
+    assert "of 12 submissions" in capsys.readouterr().out
     manifest = read_manifest(corpus, "links", "second")
     assert manifest.counts == {"kept": 4, "seen_before": 6, "taken_down": 2}
     assert sum(manifest.counts.values()) == manifest.details["rows_read"] == 12
