@@ -19,6 +19,8 @@ from corpus.errors import InputError
 from corpus.layout import Store
 from corpus.snapshot import read_snapshot
 from corpus.tables import read_file
+from shards import stream as stream_module
+from shards.order import Permutation
 from shards.reader import (
     BlockStream,
     TokenSplit,
@@ -95,6 +97,21 @@ def test_four_then_two_then_eight_ranks_continue_one_order(split: TokenSplit) ->
         seen += list(np.concatenate([batches for batches, _ in shares], axis=1))
     assert np.array_equal(np.stack(order), np.stack(seen))
     assert state == whole.state_dict()
+
+
+@pytest.mark.parametrize("batch", [1, 24, 200])
+def test_the_order_is_the_permutation_however_much_is_computed_at_once(
+    split: TokenSplit, tokens: np.ndarray, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "ORDER_CHUNK", 64)
+    stream = BlockStream(split, block_size=64, seed=4)
+    blocks = np.concatenate(
+        [Permutation(stream.num_blocks, 4, epoch)(np.arange(stream.num_blocks)) for epoch in (0, 1)]
+    )
+    for first in range(0, 2 * stream.num_blocks - batch, batch):
+        rows = stream.next_batch(batch)
+        starts = blocks[first : first + batch] * 64
+        assert np.array_equal(rows, tokens[starts[:, None] + np.arange(65)])
 
 
 @pytest.mark.parametrize("window", [0, 2])
