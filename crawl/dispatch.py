@@ -245,6 +245,10 @@ class Dispatcher:
         if place is None:
             self._settle(lease, Reason.BAD_URL)
             return None
+        if place.key != lease.key:  # the table says otherwise; what is paced is the domain that is asked
+            self.frontier.push(place.key, job)
+            self.frontier.release(lease.key)
+            return None
         refused = self._host_gate(place, now)
         if isinstance(refused, Reason):
             self._settle(lease, refused)

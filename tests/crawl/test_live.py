@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from corpus.errors import FatalError
+from corpus.layout import Store
 from crawl import live
 
 
@@ -37,3 +41,28 @@ def test_shards_add_up() -> None:
     assert whole.reasons == {"ok": 112, "timeout": 8}
     assert "timeout 8" in whole.lines()[2]
     assert live.together([], 0.0).lines()[0].startswith("0 of 0 links")
+
+
+def test_numbers_go_to_the_corpus_and_to_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file and one set of gauges per shard; a store that is away is no reason to stop."""
+    told: list[tuple[dict[str, float], dict[str, str]]] = []
+    monkeypatch.setattr(live, "publish", lambda values, tags: told.append((values, tags)))
+    store = Store(str(tmp_path))
+    reporter = live.Reporter(store, "b", 3, delay_s=2.0)
+    reporter.tell(state())
+    reporter.tell(state(done=99))
+    assert len(told) == 1, "every few seconds"
+    values, tags = told[0]
+    assert tags == {"batch": "b", "shard": "3"}
+    assert values["webtext_crawl_done"] == 30
+    assert values["webtext_crawl_failed"] == 2
+    assert live.read(store, "b", time.time()).done == 30
+    reporter.tell(state(done=100), last=True)
+    assert live.read(store, "b", time.time()).done == 100
+
+    def away(path: str, data: bytes) -> None:
+        raise FatalError("away")
+
+    monkeypatch.setattr(store, "write_bytes", away)
+    reporter.tell(state(), last=True)
+    assert len(told) == 3

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -74,6 +75,18 @@ def test_one_at_a_time_and_the_delay_between(web: Web, shard: Shard) -> None:
     shard.crawl([f"http://{host}/{i}" for host in hosts for i in range(3)], delay_s=0.08, latency_factor=0)
     assert_polite(web, 0.08, groups={"one": hosts[:2], "two": ["two.test"], "three": ["three.test"]})
     assert len(web.hits) == 16
+
+
+def test_a_domain_is_paced_as_one_whatever_the_table_says(web: Web, shard: Shard) -> None:
+    urls = [f"http://{host}.one.test/{i}" for host in "ab" for i in range(2)]
+    shard.links(urls)
+    table = pq.read_table(shard.folder / "links.parquet").to_pydict()
+    table["domain"] = ["a.one.test", "one.test", "b.one.test", "else.test"]
+    pq.write_table(pa.table(table), shard.folder / "links.parquet")
+    shard.config.update(delay_s=0.05, latency_factor=0)
+    assert shard.run() == 0
+    assert len(shard.outcomes(urls)) == 4
+    assert_polite(web, 0.05, groups={"one": ["a.one.test", "b.one.test"]})
 
 
 def test_a_slow_site_is_given_more_rest(web: Web, shard: Shard) -> None:
