@@ -200,7 +200,12 @@ def _subject(args: argparse.Namespace, world: World) -> Subject:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("train.evaluate", __doc__ or "", batch=False, corpus_required=False)
-    parser.add_argument("--run", metavar="R", help="the training run")
+    parser.add_argument(
+        "--run",
+        "--name",
+        metavar="R",
+        help="the training run (under torchrun --name: it takes --run for its own)",
+    )
     parser.add_argument("--checkpoint", default="last", help="last, best or a step (default: last)")
     parser.add_argument("--snapshot", metavar="NAME", help="whose validation split (default: the run's)")
     parser.add_argument(

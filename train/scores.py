@@ -8,6 +8,7 @@ the options, the task's revision and the weights. Ranks take the parts in turn.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -141,9 +142,12 @@ def _outcomes(
     """All outcomes, those that are kept from an earlier run among them."""
     starts = range(0, len(entries), task.chunk)
     paths = [f"{path}/part-{number:05}.parquet" for number in range(len(starts))]
-    meter = progress.Meter(f"scores/{task.name}", len(starts), len(entries))
-    with progress.show(meter) as display:
-        for number in range(world.rank, len(starts), world.size):
+    mine = range(world.rank, len(starts), world.size)
+    num_rows = sum(min(task.chunk, len(entries) - starts[number]) for number in mine)
+    meter = progress.Meter(f"scores/{task.name}", len(mine), num_rows)
+    # One rank's share speaks for all: they are equal but for a part.
+    with progress.show(meter) if world.is_main else contextlib.nullcontext() as display:
+        for number in mine:
             some = entries[starts[number] : starts[number] + task.chunk]
             if not store.exists(paths[number]):
                 rows = task.outcomes(loaded, some, world, options)
@@ -152,7 +156,8 @@ def _outcomes(
                 meter.rows_before += len(some)
             meter.parts_done += 1
             meter.rows_done += len(some)
-            display.update()
+            if display is not None:
+                display.update()
     world.barrier()
     return [row for each in paths for row in pq.read_table(io.BytesIO(store.read_bytes(each))).to_pylist()]
 

@@ -132,7 +132,7 @@ def test_scores_name_what_they_count(
     schemas = tmp_path / "wsc.jsonl"
     options = ["the page the link because the page", "the page the link because the link"]
     schemas.write_text(json.dumps({"context_options": options, "continuation": "train .", "gold": 1}) + "\n")
-    command = ["--corpus", str(trained), "--run", "r", "--device", "cpu"]
+    command = ["--corpus", str(trained), "--name", "r", "--device", "cpu"]
     files = ["--task", f"lambada={passages}", "--task", f"wsc273={schemas}"]
     assert evaluate.main([*command, *files, "--limit", "-1"]) == 2
     assert "--limit -1 is out of range: expected 0 or more" in capsys.readouterr().err
