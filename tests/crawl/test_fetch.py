@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from crawl.fetch_config import FetchConfig, deadline_at
 from crawl.frontier import shard_of
 from crawl.outcomes import Reason
 from crawl.warc import iter_responses
+from headnode import running_head
 from tests.crawl.loopback import Batch, Web, assert_polite, moved, serving
 
 ADDRESSES = 64
@@ -200,6 +202,47 @@ def test_any_number_of_workers(tmp_path: Path, workers: int, kills: str) -> None
         far = next(row for row in run.pages() if row["url"] == f"http://b.{domain(0)}/3")
         assert far["redirects"] == [f"http://b.{domain(0)}/3", f"http://c.{domain(1)}/0-3"]
         assert far["final_url"] == f"http://d.{domain(2)}/0-far"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_killed_node_of_ray(tmp_path: Path) -> None:
+    """kill -9 of all that Ray runs on a node: the other node goes on with its shards, and no domain is asked by two."""
+    ray = Path(sys.executable).parent / "ray"
+    with serving(Web(), ADDRESSES) as web, running_head(tmp_path) as environment:
+        urls = scripted(web, 32, 20)
+        run = batch(tmp_path, web, 32, shards=4)
+        run.links(urls)
+        address = environment["HEAD_ADDRESS"]
+        join = [
+            str(ray),
+            "start",
+            "--address",
+            address,
+            "--num-cpus",
+            "2",
+            "--block",
+            "--disable-usage-stats",
+        ]
+        with (tmp_path / "node.log").open("wb") as log, pytest.MonkeyPatch.context() as patch:
+            node = subprocess.Popen(join, env=environment, stdout=log, stderr=log)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setenv("RAY_ADDRESS", address)
+            time.sleep(10)
+            process = run.start("--executor", "ray", "--workers", "4")
+            wait_until(
+                lambda: any(b"crawl.worker" in command_line(p) for p in descendants(node.pid)), process
+            )
+            hits = len(web.hits)
+            wait_until(lambda: len(web.hits) > hits + 60, process)
+            for pid in [node.pid, *descendants(node.pid)]:
+                if b"crawl.worker" not in command_line(pid):
+                    os.kill(pid, signal.SIGKILL)
+            node.wait()
+            _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        assert_law_abiding(web, run.pages(), urls, run.root)
 
 
 def settle(

@@ -142,9 +142,10 @@ def makespan(loads: dict[str, int], *, delay_s: float, latency_s: float, slots: 
         now = max(now, min(times))
 
 
-def test_a_zipf_load_ends_close_to_its_lower_bound() -> None:
+@pytest.mark.parametrize("num_hosts", [1000, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_a_zipf_load_ends_close_to_its_lower_bound(num_hosts: int) -> None:
     """At most 1.1 times what the hottest domain, or the slots, need in any order."""
-    loads = {f"h{rank}": max(1, 3000 // rank) for rank in range(1, 2001)}
+    loads = {f"h{rank}": max(1, num_hosts * 2 // rank) for rank in range(1, num_hosts + 1)}
     delay_s, latency_s = 1.0, 0.2
     for slots in (5, 50):
         total = sum(loads.values())
