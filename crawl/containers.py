@@ -47,6 +47,10 @@ class BrokenStreamError(Exception):
         self.replay_from = replay_from
 
 
+class UnreadableError(BrokenStreamError):
+    """It is not the content that ends or fails but the way to it: a connection, a disk."""
+
+
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 SKIPPABLE_MAGIC = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 HEAD_BYTES = 512
@@ -69,17 +73,13 @@ class Source:
     def read(self, size: int) -> bytes:
         """`size` bytes, or fewer at the end of the file.
 
-        Raises: BrokenStreamError where the file cannot be read on.
+        Raises: UnreadableError where the file cannot be read on.
         """
-        if len(self._buffer) < size:
-            parts, missing = [self._buffer], size - len(self._buffer)
-            while missing > 0:
-                part = self._more(max(missing, self._read_bytes))
-                if not part:
-                    break
-                parts.append(part)
-                missing -= len(part)
-            self._buffer = b"".join(parts)
+        while len(self._buffer) < size:
+            part = self._more(max(size - len(self._buffer), self._read_bytes))
+            if not part:
+                break
+            self._buffer += part
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
         self.position += len(taken)
         return taken
@@ -101,7 +101,7 @@ class Source:
         try:
             return self._raw.read(size)
         except OSError as error:
-            raise BrokenStreamError(self.position + len(self._buffer), f"cannot read on ({error})") from error
+            raise UnreadableError(self.position + len(self._buffer), f"cannot read on ({error})") from error
 
 
 def _read_exactly(raw: BinaryIO, size: int) -> bytes:
@@ -291,7 +291,9 @@ class Content:
         self.bytes_read = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        """Raises: BrokenStreamError behind the last byte that can be had; InputError where the file is no dump at all."""
+        """Raises: BrokenStreamError behind the last byte that can be had, UnreadableError where more may be had another
+        time; InputError where the file is no dump at all.
+        """
         start = self._raw.tell() if self._raw.seekable() else None
         head = _read_exactly(self._raw, HEAD_BYTES)
         unpacked = _container(head)

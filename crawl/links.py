@@ -142,7 +142,8 @@ def read_dump(
 
     Every row read adds one to exactly one Fate in `counts`, before the batch that holds it is given (so the caller may take
     counts between batches); `statistics` collects the scores; `on_progress` is told the number of rows now and then.
-    Raises: TruncatedDump behind the last batch of a file that breaks off, unless `allow_truncated`;
+    Raises: TruncatedDump behind the last batch of a file that breaks off, unless `allow_truncated`; UnreadableDump where
+    reading fails, whatever is allowed;
     ImmatureScoresError at the end, unless `allow_immature_scores`; InputError where the file is no dump.
     """
     judge = Judge(config)

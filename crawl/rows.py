@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from corpus.errors import PartitionError
-from crawl.containers import READ_BYTES, BrokenStreamError, Content
+from corpus.errors import PartitionError, RetryableError
+from crawl.containers import READ_BYTES, BrokenStreamError, Content, UnreadableError
 
 MAX_ROW_BYTES = 1 << 24
 """Rows are cut here: the longest submissions known have some hundred KB. No chunk of a container is as long."""
@@ -32,6 +32,10 @@ class TruncatedDump(PartitionError):  # noqa: N818 - the name says what the file
         self.byte_offset = byte_offset
         self.row_number = row_number
         self.cause = cause
+
+
+class UnreadableDump(RetryableError):  # noqa: N818 - as above
+    """Reading the dump failed, by no fault of the file: never taken for its end, and tried again."""
 
 
 NEWLINE, OPEN, CLOSE = b"\n{}"
@@ -94,7 +98,8 @@ class RowReader:
     def blocks(self) -> Iterator[Block]:
         """The rows in blocks of some hundred KB.
 
-        Raises: TruncatedDump behind the last whole row; InputError where the file is no dump at all.
+        Raises: TruncatedDump behind the last whole row; UnreadableDump where a connection or a disk fails; InputError where
+        the file is no dump at all.
         """
         tail = b""
         cut = False  # the row in `tail` has reached the limit: skip to its end
@@ -113,6 +118,11 @@ class RowReader:
                 tail, cut = chunk[last + 1 :], False
                 self.num_rows += block.num_rows
                 yield block
+        except UnreadableError as error:
+            raise UnreadableDump(
+                f"reading failed at byte {error.byte_offset}, after {self.num_rows} rows: {error.cause}; "
+                "the run tries again, and so does the same command"
+            ) from error
         except BrokenStreamError as error:
             raise TruncatedDump(error.byte_offset, self.num_rows, error.cause) from error
         if tail:

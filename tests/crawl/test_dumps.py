@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -15,13 +16,13 @@ import pyarrow as pa
 import pytest
 import zstandard
 
-from corpus import forget
+from corpus import forget, sources
 from corpus.commit import commit_table
 from corpus.layout import Store
 from corpus.manifest import read_manifest
 from corpus.schemas import PAGES, part_of
 from corpus.tables import read_table, write_part
-from crawl import containers, links, run
+from crawl import containers, dumps, links, run
 from crawl.maturity import MIN_SCORES
 from crawl.outcomes import Reason
 
@@ -86,6 +87,31 @@ def test_leave_to_go_on_makes_no_other_batch(
     assert sorted(read) == ["RS_1", "RS_2", "RS_3", "RS_3"]
     notes = {name: n for name, n in read_manifest(corpus, "links", "c").counts.items() if ":" in name}
     assert notes == {"dump:truncated": 1, "dump:immature_scores": 1}
+
+
+def test_a_connection_that_is_lost_is_not_the_end_of_a_dump(
+    tmp_path: Path, corpus: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where dumps may break off: it is read again, and all of it."""
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if opened == 3 and self.tell() > 2_000:  # once for the memory, once for the fingerprint
+                raise OSError("connection lost")
+            return super().read(min(size or 0, 1_000))
+
+    def open_source(path: str, option: str) -> Failing:
+        nonlocal opened
+        opened += 1
+        return Failing(Path(path).read_bytes())
+
+    opened = 0
+    monkeypatch.setattr(dumps, "open_source", open_source)
+    monkeypatch.setattr(sources, "open_source", open_source)
+    dump = _dump(tmp_path / "RS_x", [5] * 2_000)
+    assert _links(corpus, "b", [dump], "--allow-truncated") == 0
+    assert opened == 4
+    assert read_manifest(corpus, "links", "b").counts == {"kept": 2_000}
 
 
 def test_the_content_of_a_block_list_counts_not_its_name(
@@ -160,8 +186,8 @@ def test_the_plan_and_the_comparison_are_printed_whether_links_are_new_or_not(
     (tmp_path / "list.txt").write_text("30 s0\n10 elsewhere\n")
     asked = ("--plan", "--compare-domains", str(tmp_path / "list.txt"))
     printed = []
-    for dumps in ([dump], [dump], []):
-        assert _links(corpus, "b", dumps, *asked) == 0
+    for named in ([dump], [dump], []):
+        assert _links(corpus, "b", named, *asked) == 0
         out = capsys.readouterr().out
         assert "4 links on 4 registered domains\nat least 1 s" in out
         assert "1 of the 2 listed domains have links here; they carry 75.0% of the list's counts" in out

@@ -9,6 +9,7 @@ import io
 import json
 import lzma
 import random
+import re
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from corpus.errors import InputError, PartitionError
 from crawl import containers
-from crawl.rows import TruncatedDump, open_rows
+from crawl.rows import TruncatedDump, UnreadableDump, open_rows
 from tests.crawl import eras
 
 
@@ -194,17 +195,24 @@ def test_any_damage_ends_in_rows_or_in_an_error_of_ours(
             _read(io.BytesIO(packed))
 
 
-def test_a_file_that_fails_while_it_is_read() -> None:
+def test_a_file_that_fails_while_it_is_read_is_not_taken_for_a_short_one() -> None:
     class Failing(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
-            if self.tell() > 8_000:
+            if self.tell() > lost_at:
                 raise OSError("connection lost")
             return super().read(min(size or 0, 4_096))
 
-    rows, error = _read(Failing(_zstd(CONTENT)))
-    assert isinstance(error, TruncatedDump)
-    assert "connection lost" in str(error)
-    assert rows == ROWS[: len(rows)]
+    for container in ("plain", "zstd", "bz2, small blocks", "gz"):
+        packed = CONTAINERS[container](CONTENT)
+        lost_at = len(packed) * 3 // 4
+        rows = []
+        with pytest.raises(UnreadableDump, match="connection lost") as caught:
+            for row in open_rows(Failing(packed)):
+                rows.append(row)
+        assert 0 < len(rows) < len(ROWS)
+        assert rows == ROWS[: len(rows)]
+        byte_offset = int(re.search(r"at byte (\d+)", str(caught.value))[1])  # type: ignore[index]
+        assert lost_at < byte_offset <= lost_at + 4_096
 
 
 def test_errors_are_what_the_runner_expects() -> None:
