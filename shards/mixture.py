@@ -19,9 +19,9 @@ from corpus.manifest import fingerprint
 from corpus.snapshot import Split
 from shards.cache import TokenCache
 from shards.order import Permutation
-from shards.selection import by_domain
+from shards.selection import by_domain, read_places
 from shards.stream import BlockStream, Tokens, check_state, share_of
-from shards.tokens import AHEAD, Document, open_split
+from shards.tokens import AHEAD, Document, open_splits
 
 OTHERS = "*"
 """Stands for the domains that no source names."""
@@ -141,14 +141,18 @@ def open_mixture(
     if not sources:
         raise InputError("mixture without a source; name at least one with a weight")
     named = {domain for source in sources for domain in source.domains} - {OTHERS}
+    splits = open_splits(
+        corpus, snapshot, split, [source.batches or None for source in sources], cache=cache, ahead=ahead
+    )
+    by_domains = [whole for source, whole in zip(sources, splits, strict=True) if source.domains]
+    places = read_places(splits[0].store, (file for whole in by_domains for file in whole.files))
     opened: list[Tokens] = []
-    for source in sources:
-        whole = open_split(corpus, snapshot, split, batches=source.batches or None, cache=cache, ahead=ahead)
+    for source, whole in zip(sources, splits, strict=True):
         if not source.domains:
             opened.append(whole)
             continue
-        others = OTHERS in source.domains
-        opened.append(by_domain(whole, set(source.domains) - {OTHERS}, named if others else None))
+        others = named if OTHERS in source.domains else None
+        opened.append(by_domain(whole, set(source.domains) - {OTHERS}, others, places))
     weights = [source.weight for source in sources]
     return MixtureStream(opened, weights, block_size=block_size, seed=seed, window=window)
 

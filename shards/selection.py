@@ -6,7 +6,8 @@ each run of neighbours, and joins their tokens end to end; every chosen token is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +16,9 @@ import pyarrow.compute as pc
 from corpus.errors import InputError
 from corpus.layout import Store
 from corpus.manifest import fingerprint
+from corpus.snapshot import TokenFile
 from corpus.tables import part_index, part_paths, read_file
-from shards.tokens import Document, TokenSplit
+from shards.tokens import CHECKERS, Document, TokenSplit, read_spans
 
 
 class Selection:
@@ -77,20 +79,38 @@ class Selection:
             index += 1
 
 
-def by_domain(split: TokenSplit, domains: Collection[str], other_than: Collection[str] | None) -> Selection:
-    """The documents of `split` from one of `domains`, and those from none of `other_than` where that is given.
+Places = Mapping[str, tuple[pa.DictionaryArray, np.ndarray]]
+"""By path of a token file: the domain of each of its documents, and where each ends in it."""
+
+
+def read_places(store: Store, files: Iterable[TokenFile]) -> Places:
+    """Which domains lie where in token files; each is looked up once.
 
     Raises: InputError for a document whose batch no longer says where it is from.
     """
+    wanted = list({file.path: file for file in files}.values())
+
+    def read(file: TokenFile) -> tuple[pa.DictionaryArray, np.ndarray]:
+        doc_ids, ends = read_spans(store, file)
+        return _domains(store, file.batch, file.path, doc_ids).dictionary_encode(), ends
+
+    with ThreadPoolExecutor(1 if store.is_local else CHECKERS) as pool:
+        return {file.path: found for file, found in zip(wanted, pool.map(read, wanted), strict=True)}
+
+
+def by_domain(
+    split: TokenSplit, domains: Collection[str], other_than: Collection[str] | None, places: Places
+) -> Selection:
+    """The documents of `split` from one of `domains`, and those from none of `other_than` where that is given."""
     begins, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     base = 0
-    for number, file in enumerate(split.files):
-        doc_ids, file_ends = split.file_spans(number)
-        found = _domains(split.store, file.batch, file.path, doc_ids)
-        chosen = pc.is_in(found, pa.array(sorted(domains), pa.string()))
+    for file in split.files:
+        found, file_ends = places[file.path]
+        chosen = pc.is_in(found.dictionary, pa.array(sorted(domains), pa.string()))
         if other_than is not None:
-            chosen = pc.or_(chosen, pc.invert(pc.is_in(found, pa.array(sorted(other_than), pa.string()))))
-        mask = np.asarray(chosen, bool)
+            named = pc.is_in(found.dictionary, pa.array(sorted(other_than), pa.string()))
+            chosen = pc.or_(chosen, pc.invert(named))
+        mask = np.asarray(chosen, bool)[found.indices.to_numpy()]
         edges = np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))
         limits = np.concatenate([[0], file_ends])
         begins.append(base + limits[np.flatnonzero(edges == 1)])

@@ -28,7 +28,7 @@ DECODED_BYTES = 1 << 30
 AHEAD = 8
 """Row groups fetched ahead: 64 MiB of uint16 at the default size."""
 CHECKERS = 16
-"""Footers of an object store asked for at once: each is three round trips."""
+"""Files of an object store looked at at once: each is a few round trips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +132,7 @@ class TokenSplit:
     def file_spans(self, index: int) -> tuple[Any, np.ndarray]:
         """Document ids of a file and where each ends in it; the few files used last are kept."""
         if index not in self._spans:
-            table = read_file(self.store, self.files[index].spans_path, ["doc_id", "start", "num_tokens"])
-            table = table.combine_chunks()
-            ends = table["start"].to_numpy() + table["num_tokens"].to_numpy()
-            self._spans[index] = table["doc_id"], ends
+            self._spans[index] = read_spans(self.store, self.files[index])
             if len(self._spans) > 8:
                 self._spans.popitem(last=False)
         self._spans.move_to_end(index)
@@ -146,6 +143,12 @@ class TokenSplit:
         for file in self.files:
             if damage := find_file_damage(self.store, file.path, file.bytes, file.digest, file.row_groups):
                 raise SchemaError(f"{self.store.root}/{damage}; {next_step(self.store, file.batch)}")
+
+
+def read_spans(store: Store, file: TokenFile) -> tuple[Any, np.ndarray]:
+    """Ids of the documents of a token file, and where each ends in it. Shapes (n,) strings, (n,) int64."""
+    table = read_file(store, file.spans_path, ["doc_id", "start", "num_tokens"]).combine_chunks()
+    return table["doc_id"].combine_chunks(), table["start"].to_numpy() + table["num_tokens"].to_numpy()
 
 
 def open_split(
@@ -165,20 +168,49 @@ def open_split(
     `TokenSplit.verify` reads everything.
     Raises: InputError, SchemaError for anything missing, truncated, or made otherwise than the snapshot says.
     """
+    return open_splits(
+        corpus, snapshot, split, [batches], cache=cache, decoded_bytes=decoded_bytes, ahead=ahead
+    )[0]
+
+
+def open_splits(
+    corpus: str,
+    snapshot: str,
+    split: Split,
+    choices: Sequence[Sequence[str] | None],
+    *,
+    cache: TokenCache | None = None,
+    decoded_bytes: int = DECODED_BYTES,
+    ahead: int = AHEAD,
+) -> list[TokenSplit]:
+    """`open_split` for several choices of batches, of which each reads on its own; every file is looked at once."""
     if split not in SPLITS:
         raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
     store = open_corpus(corpus)
     found = read_snapshot(store, snapshot)
-    if unknown := set(batches or ()) - {batch.batch for batch in found.batches}:
-        raise InputError(
-            f"snapshot {snapshot}: no batch {sorted(unknown)}; present: {', '.join(b.batch for b in found.batches)}"
-        )
-    files = [file for file in found.splits[split].files if batches is None or file.batch in batches]
+    present = [batch.batch for batch in found.batches]
+    if unknown := {name for batches in choices for name in batches or ()} - set(present):
+        raise InputError(f"snapshot {snapshot}: no batch {sorted(unknown)}; present: {', '.join(present)}")
+    files = [
+        [file for file in found.splits[split].files if batches is None or file.batch in batches]
+        for batches in choices
+    ]
+    wanted = list({file.path: file for chosen in files for file in chosen}.values())
     with ThreadPoolExecutor(1 if store.is_local else CHECKERS) as pool:
-        checked = pool.map(lambda file: check_footer(store, file, found.tokenizer_fingerprint), files)
-        footers = {file.path: footer for file, footer in zip(files, checked, strict=True)}
+        checked = pool.map(lambda file: check_footer(store, file, found.tokenizer_fingerprint), wanted)
+        footers = {file.path: footer for file, footer in zip(wanted, checked, strict=True)}
     if cache is None and not store.is_local:
         cache = TokenCache()
-    return TokenSplit(
-        store, found, split, files, footers=footers, cache=cache, decoded_bytes=decoded_bytes, ahead=ahead
-    )
+    return [
+        TokenSplit(
+            store,
+            found,
+            split,
+            chosen,
+            footers=footers,
+            cache=cache,
+            decoded_bytes=decoded_bytes,
+            ahead=ahead,
+        )
+        for chosen in files
+    ]

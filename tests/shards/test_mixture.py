@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from corpus.layout import Store
 from corpus.tables import read_table
 from shards.mixture import MixtureStream, Source, open_mixture
 from shards.reader import open_split
-from shards.selection import by_domain
+from shards.selection import by_domain, read_places
 
 DOMAINS = ("a.org", "b.org", "c.org", "d.org")
 
@@ -59,12 +61,13 @@ def test_a_domain_s_documents_and_nothing_else(sites: str) -> None:
     tokens = {
         found.doc_id: split.slice(found.start, found.stop) for found in split.documents(0, split.num_tokens)
     }
+    places = read_places(split.store, split.files)
     for chosen, others, expected in [
         ({"a.org", "c.org"}, None, {"a.org", "c.org"}),
         ({"a.org"}, {"a.org", "b.org"}, {"a.org", "c.org", "d.org"}),
         (set(), {"a.org"}, {"b.org", "c.org", "d.org"}),
     ]:
-        selection = by_domain(split, chosen, others)
+        selection = by_domain(split, chosen, others, places)
         found = selection.documents(0, selection.num_tokens)
         ids = [document.doc_id for document in found]
         assert ids == [doc_id for doc_id in tokens if domain[doc_id] in expected]
@@ -109,6 +112,22 @@ def test_domain_groups_by_weight(sites: str) -> None:
     assert stream.num_blocks > 60
 
 
+def test_files_are_opened_once_for_all_sources(sites: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = Store.open_input
+
+    def open_input(store: Store, path: str) -> Any:
+        read.append(path)
+        return real(store, path)
+
+    monkeypatch.setattr(Store, "open_input", open_input)
+    sources = [Source(weight=1, domains=[domain]) for domain in (*DOMAINS, "*")][:4]
+    open_mixture(sites, "b2", "train", sources, block_size=32, seed=2)
+    counts = Counter(path for path in read if path.endswith(".parquet"))
+    assert {path.partition("/")[0] for path in counts} == {"tokens", "spans", "documents"}
+    assert set(counts.values()) == {1}
+
+
 def test_wrong_mixtures(sites: str) -> None:
     def opened(*sources: Source) -> MixtureStream:
         return open_mixture(sites, "b2", "train", sources, block_size=64, seed=2)
@@ -134,4 +153,4 @@ def test_documents_made_anew_no_longer_say_where_tokens_are_from(tmp_path: Path)
     make_shards(root, "b1")
     commit_batch(root, "b1", [Doc("other", doc_id="0" * 32)], num_parts=1)
     with pytest.raises(InputError, match="was made anew since: run"):
-        by_domain(open_split(root, "b1", "train"), {"example.org"}, None)
+        open_mixture(root, "b1", "train", [Source(weight=1, domains=["example.org"])], block_size=8, seed=1)
