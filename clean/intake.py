@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clean.archives import Capture, read_captures
+from clean.archives import Capture, Fate, read_captures
 from clean.config import CleanConfig
 from corpus.errors import InputError
 from corpus.laws import FETCHED
@@ -107,8 +107,11 @@ def _load_scatter(config: CleanConfig, context: Context) -> FileScatterFunction:
         counts: Counter[str] = Counter()
         pending: list[Capture] = []
         size = 0
+        records = 0
 
         def taken() -> Scattered:
+            nonlocal records
+            records += counts.total() - counts[Fate.DAMAGED]
             table = pa.Table.from_pylist([each._asdict() for each in pending], CAPTURES)
             batch = Scattered(table, part_of(table["doc_id"], context.num_parts), Counter(counts))
             context.report(counts.total())
@@ -124,6 +127,10 @@ def _load_scatter(config: CleanConfig, context: Context) -> FileScatterFunction:
                     yield taken()
                     size = 0
         yield taken()
+        if not records:
+            raise InputError(
+                f"{OPTION} {path}: no WARC record in it; name WARC files themselves, not lists of them or ARC files"
+            )
 
     return scatter
 

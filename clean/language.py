@@ -15,8 +15,9 @@ from pydantic import Field
 from clean.reasons import Reason
 from corpus.config import Section
 
-SAMPLE_CHARS = 1000
-"""Characters of a text that the model sees."""
+SAMPLE_CHARS = 500
+"""Characters of a text that the model sees. Of 2,643 real texts, 16 get another verdict than by their first 6,000, 15 with 1,000
+(2026-11), which take twice the time."""
 UNKNOWN = "und"
 """ISO 639's code for a text of no determined language."""
 

@@ -49,7 +49,7 @@ def load(config: CleanConfig, context: Context) -> MapFunction:
 
 STEP = Map(
     name="clean/documents",
-    revision=2,
+    revision=3,
     reads=PAGES,
     columns=(
         "doc_id",

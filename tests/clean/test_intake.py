@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,6 +106,17 @@ def test_a_rebuild_leaves_no_old_segments_and_a_crawl_is_not_replaced(
 def test_a_missing_file_is_wrong_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert door(tmp_path / "c", [tmp_path / "none.warc.gz"]) == 2
     assert "none.warc.gz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["warc.paths.gz", "notes.txt"])
+def test_a_file_without_a_record_is_wrong_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    text = b"crawl-data/CC-MAIN-2026-01/segments/1/warc/a.warc.gz\n" * 9
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    assert door(tmp_path / "c", [path]) == 2
+    assert f"{name}: no WARC record" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_sandbox")

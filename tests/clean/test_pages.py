@@ -198,19 +198,13 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.usefixtures("no_sandbox")
 def test_the_door(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One worker, here without the sandbox, gives the bytes of two workers with theirs."""
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     digests = []
     for root, workers in ((tmp_path / "one", "1"), (tmp_path / "two", "2")):
-        argv = [
-            "--corpus",
-            str(root),
-            "--batch",
-            "b",
-            "--workers",
-            workers,
-        ]
-        assert run.main(argv) == 0
+        assert run.main(["--corpus", str(root), "--batch", "b", "--workers", workers]) == 0
         copy = Store(str(root))
         manifests = [read_manifest(copy, table.name, "b") for table in (DOCUMENTS, DOCUMENTS_DROPPED)]
         digests.append([part.digest for manifest in manifests for part in manifest.parts])
