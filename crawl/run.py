@@ -74,7 +74,7 @@ def _links(opened: cli.Work, args: argparse.Namespace, config: CrawlConfig) -> S
         config,
         LINK_STEPS,
         rebuild=args.rebuild,
-        files=tuple(args.dumps),
+        files=dumps.in_order(args.dumps),
         num_parts=num_parts,
     )
 

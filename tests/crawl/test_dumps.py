@@ -172,6 +172,9 @@ def test_counters_add_up_to_the_rows_when_pages_were_seen_before(
     assert _links(corpus, "first", dumps[:1]) == 0
     assert forget.main([corpus.root, "--url", _url(3)]) == 0
     assert _links(corpus, "second", dumps) == 0
+    assert _links(corpus, "second", dumps[::-1]) == 0
+    assert "up to date" in capsys.readouterr().out, "the order of dumps makes no other batch"
+    assert _links(corpus, "second", dumps) == 0
     assert "of 12 submissions" in capsys.readouterr().out
     manifest = read_manifest(corpus, "links", "second")
     assert manifest.counts == {"kept": 4, "seen_before": 6, "taken_down": 2}
