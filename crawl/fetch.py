@@ -265,6 +265,7 @@ def _run_worker(
                 except (OSError, WebtextError) as failure:  # may pass; what counts is saved at the end
                     log.warning("%s", failure)
             code = process.wait()
+            report(-state["done"])  # the whole shard is counted by the task, once, at its end
             reporter.tell(state, last=True)
         finally:
             _end(process)

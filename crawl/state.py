@@ -8,6 +8,7 @@ Between the rounds of a fetch the paces are handed on to whoever asks the domain
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -24,6 +25,9 @@ HEARTBEAT = "heartbeat"
 LOCK = ".lock"
 LOCK_WAIT_S = 30.0
 """How long a worker waits for the one before it, which may be saving what it has."""
+
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+"""Said by file systems that have no locks (some mounts of Lustre and NFS): there the watch for the parent must do."""
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -65,6 +69,10 @@ def alone(folder: Path) -> Iterator[None]:
                     raise FatalError(
                         f"{folder}: another worker still fetches this shard; end it (`fuser {folder / LOCK}` names it) and run again"
                     ) from None
+            except OSError as error:
+                if error.errno not in WITHOUT_LOCKS:
+                    raise
+                break
             time.sleep(0.1)
         yield
 

@@ -109,9 +109,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Fetch the shard that the spec names; the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
     try:
         if len(arguments) != 1:
-            raise InputError("usage: python -m crawl.worker SPEC.json")
+            raise InputError(
+                "usage: python -m crawl.worker SPEC.json; crawl.run starts workers and writes their specs"
+            )
         return run(read_spec(arguments[0]))
     except WebtextError as error:
         sys.stderr.write(f"{error}\n")

@@ -276,11 +276,14 @@ def test_a_deadline_counts_from_the_first_start(tmp_path: Path) -> None:
         FetchConfig(deadline="soon")
 
 
-def test_a_batch_is_closed_at_its_deadline(web: Web, tmp_path: Path) -> None:
+def test_a_batch_is_closed_at_its_deadline(
+    web: Web, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = Batch(tmp_path, str(tmp_path / "corpus"), web.port, {"delay_s": 0.5, "deadline": "3s"})
     urls = [f"http://a.test/{i}" for i in range(60)]
     run.links(urls)
     pages = run.crawl()
+    assert "crawl/fetch (reduce) 1/1 parts  60 rows" in capsys.readouterr().err, "each link is counted once"
     assert sorted(row["url"] for row in pages) == sorted(urls)
     reasons = Counter(row["reason"] for row in pages)
     assert reasons.keys() <= {None, Reason.DEFERRED}
