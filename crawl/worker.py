@@ -227,6 +227,7 @@ class _Shard:
         )
         self._stopped = asyncio.Event()
         self._began_at = time.monotonic()
+        self._writing: asyncio.Future[None] | None = None
         self._top: list[tuple[str, int]] = []
         self._top_at = 0.0
 
@@ -249,6 +250,8 @@ class _Shard:
         for task in (*watches, stop):
             task.cancel()
         await self._dispatcher.close()
+        if self._writing is not None:  # an older state is not to come after the last one
+            await asyncio.wait({self._writing})
         write_state(self._spec.out_dir, self._state())
         await self._resolver.close()
         self._progress()
@@ -364,7 +367,10 @@ class _Shard:
                 self._dispatcher.flush()
             if self._dispatcher.num_noted != saved:
                 saved = self._dispatcher.num_noted
-                await asyncio.to_thread(write_state, self._spec.out_dir, self._state())
+                self._writing = asyncio.ensure_future(
+                    asyncio.to_thread(write_state, self._spec.out_dir, self._state())
+                )
+                await asyncio.shield(self._writing)
             pause_s = min(
                 self._spec.config.flush_s, max(PROGRESS_S, SAVE_PAUSE * (time.monotonic() - began_at))
             )
