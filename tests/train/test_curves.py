@@ -94,6 +94,50 @@ def test_wandb_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest
         open_boards(folder, RuntimeConfig(wandb_project="p"))
 
 
+class FakeWandb:
+    """What this project asks of wandb: every start's settings and points."""
+
+    def __init__(self) -> None:
+        self.starts: list[dict[str, Any]] = []
+        self.points: list[dict[str, Any]] = []
+        self.metrics: list[tuple[str, str]] = []
+        self.num_finished = 0
+
+    def init(self, **settings: Any) -> FakeWandb:
+        self.starts.append(settings)
+        return self
+
+    def define_metric(self, name: str, step_metric: str) -> None:
+        self.metrics.append((name, step_metric))
+
+    def log(self, values: dict[str, Any]) -> None:
+        self.points.append(values)
+
+    def finish(self) -> None:
+        self.num_finished += 1
+
+
+def test_both_starts_of_a_run_are_one_at_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    settings: dict[str, Any] = {"tensorboard": False, "wandb_project": "p"}
+    with pytest.raises(RuntimeError):
+        Trainer(job(tmp_path, config(runtime=settings), stream=stop_at(8 * 7)), WORLD).run()
+    again = Trainer(job(tmp_path, config(runtime=settings)), WORLD)
+    assert again.resume()
+    again.run()
+    assert [start["resume"] for start in wandb.starts] == ["allow"] * 2
+    assert {(start["project"], start["name"]) for start in wandb.starts} == {("p", "r")}
+    assert len({start["id"] for start in wandb.starts}) == 1
+    assert wandb.metrics == [("*", "step")] * 2
+    assert wandb.num_finished == 2
+    lines = [json.loads(line) for line in (tmp_path / "runs/r/metrics.jsonl").read_text().splitlines()]
+    curve = {(name, point["step"]): value for point in wandb.points for name, value in point.items()}
+    for line in lines:  # points made again fall on the old ones
+        for name, value in scalars(line).items():
+            assert curve[name, line["step"]] == value
+
+
 def test_wandb_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
