@@ -6,11 +6,23 @@ Messages are one line: the offending value, what was expected, and the next comm
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class WebtextError(Exception):
     """Anything this project raises on purpose; the doors print it as one line."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel from workers: pickled by what they hold, not by what their constructor asks for."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[WebtextError], arguments: tuple[Any, ...], state: dict[str, Any]) -> WebtextError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class FatalError(WebtextError):

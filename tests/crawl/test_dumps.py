@@ -89,6 +89,16 @@ def test_leave_to_go_on_makes_no_other_batch(
     assert notes == {"dump:truncated": 1, "dump:immature_scores": 1}
 
 
+def test_a_broken_dump_ends_a_pool_as_it_ends_one_process(
+    tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dump = _dump(tmp_path / "RS_x", [5] * 400)
+    dump.write_bytes(dump.read_bytes()[:-9])
+    for executor in ("serial", "pool"):
+        assert _links(corpus, "b", [dump], "--executor", executor, "--workers", "2") == 1
+        assert f"breaks at byte {dump.stat().st_size}, after" in capsys.readouterr().err
+
+
 def test_a_connection_that_is_lost_is_not_the_end_of_a_dump(
     tmp_path: Path, corpus: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import lzma
+import pickle
 import random
 import re
 import tracemalloc
@@ -216,7 +217,8 @@ def test_a_file_that_fails_while_it_is_read_is_not_taken_for_a_short_one() -> No
 
 
 def test_errors_are_what_the_runner_expects() -> None:
-    error = TruncatedDump(7, 3, "cause")
+    error = pickle.loads(pickle.dumps(TruncatedDump(7, 3, "cause")))  # as it comes from a worker
+    assert (error.byte_offset, error.row_number, error.cause) == (7, 3, "cause")
     assert isinstance(error, PartitionError)
     assert "byte 7" in str(error)
     assert "3 rows" in str(error)
