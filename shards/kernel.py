@@ -32,7 +32,11 @@ CHUNK_BYTES = 1 << 22
 
 
 class Encoder:
-    """The tables of one vocabulary, and its cache of words."""
+    """The tables of one vocabulary, and its cache of words.
+
+    For several threads too: a call holds the interpreter's lock, since two that write one line of the cache at a time
+    would leave it with the bytes of one word and the ids of another.
+    """
 
     def __init__(self, byte_ids: np.ndarray, merges: np.ndarray) -> None:
         """`byte_ids` (256,): id of each byte; `merges` (m, 3): left id, right id, id of the two together, by rank."""
@@ -313,7 +317,7 @@ def _merge_word(
     return _merge_heap(out, n, keys, values)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _encode(
     data: Any,
     windows: Any,

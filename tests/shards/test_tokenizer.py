@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -138,6 +139,17 @@ def test_ids_do_not_depend_on_what_was_encoded_before() -> None:
     others[:, 7] = ord(" ")
     fresh.encode(others.tobytes().decode())
     assert fresh.encode(text) == before
+
+
+def test_threads_share_a_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All words in one line of the cache: two writers at a time mixed them up within a few rounds."""
+    monkeypatch.setattr(kernel, "CACHE_BITS", 0)
+    shared = Tokenizer(vocabulary.gpt2(), "kernel")
+    texts = ["aa bb" * 40_000, " ccc dddd" * 30_000]
+    whole = [shared.encode(text) for text in texts]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            assert list(pool.map(shared.encode, texts)) == whole
 
 
 def test_spelled_out_end_of_text_stays_text() -> None:
