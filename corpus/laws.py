@@ -1,6 +1,6 @@
 """Conservation: no row disappears between tables. The runner checks these at every commit.
 
-links = pages;  fetched pages = documents + documents_dropped;  documents = verdicts;  kept verdicts = spans
+submissions read = counted;  links = pages;  fetched pages = documents + documents_dropped;  documents = verdicts;  kept verdicts = spans
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ def check(store: Store, manifests: dict[str, Manifest], batch: str) -> None:
     Raises: FatalError with both numbers; nothing is committed then.
     """
     for name in manifests:
-        if name == "pages":
+        if name == "links":
+            _check_fates(manifests[name])
+        elif name == "pages":
             _equal("links", _rows(store, manifests, "links", batch), "pages", manifests[name].rows)
         elif name == "documents":
             made = manifests[name].rows + (_rows(store, manifests, "documents_dropped", batch) or 0)
@@ -40,6 +42,14 @@ def check(store: Store, manifests: dict[str, Manifest], batch: str) -> None:
                 "spans",
                 manifests[name].rows,
             )
+
+
+def _check_fates(links: Manifest) -> None:
+    """Every submission of a dump has one fate. Links that came with WARC files count none."""
+    fates = {reason: count for reason, count in links.counts.items() if ":" not in reason}
+    read = links.details.get("rows_read")
+    if fates and read is not None:
+        _equal("submissions read", int(read), "counted ones", sum(fates.values()))
 
 
 def _find(store: Store, manifests: dict[str, Manifest], table: str, batch: str) -> Manifest | None:

@@ -50,6 +50,17 @@ def test_one_row_too_many_is_refused(store: Store, wrong: str) -> None:
     assert find_manifest(store, wrong, "b") is None
 
 
+def test_a_submission_without_a_fate_or_with_two_is_refused(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    links = TABLES["links"]
+    part = write_part(store, links.folder("b"), "part-00000.parquet", links, [])
+    counts = {"kept": 3, "self_post": 4, "dump:truncated": 1}
+    for read in (6, 8):
+        with pytest.raises(FatalError, match=f"{read} submissions read became 7 counted"):
+            commit_table(store, links, "b", [part], counts=counts, details={"rows_read": read})
+    commit_table(store, links, "b", [part], counts=counts, details={"rows_read": 7})
+
+
 def test_schemas_of_the_contract_write_and_read(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     for table in TABLES.values():
