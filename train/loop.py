@@ -178,6 +178,8 @@ class Trainer:
                 meter.pause(self._save)  # a signal had cut that evaluation off: the checkpoint lacks it
         while self.step < self.num_steps:
             self._train_step(stop, meter)
+            if self._pending is not None and self._pending.failed():
+                self._finish_save()  # not at the next checkpoint only
             if self._evaluation_due():
                 meter.pause(lambda: self._evaluate(stop))
             if self.step == self.num_steps or self.step % checkpoint_interval == 0:

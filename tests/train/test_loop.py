@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -213,6 +214,28 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_one_line(
     monkeypatch.setattr(Checkpoints, "_commit", full)
     with pytest.raises(FatalError, match="No space left on device; free space"):
         trained(tmp_path, config(runtime={"async_checkpoints": asynchronous}))
+
+
+def test_a_checkpoint_that_failed_beside_the_training_ends_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "_commit", full)
+    settings = config(max_steps=20, eval_interval=20, runtime={"checkpoint_interval": 4})
+    trainer = Trainer(job(tmp_path, settings), ALONE)
+
+    def wait(index: int) -> None:
+        deadline = time.monotonic() + 30
+        while index == 8 * 5 and trainer._pending and not trainer._pending.failed():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    trainer.job.stream.on_index = wait  # type: ignore[attr-defined]
+    with pytest.raises(FatalError, match="No space left on device; free space"):
+        trainer.run()
+    assert trainer.step <= 6
 
 
 def test_a_checkpoint_is_of_the_moment_it_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
