@@ -88,6 +88,8 @@ class Detokenizer:
         return self.punctuation and token in CLOSING
 
     def _tokens(self, word: str, *, last: bool = False) -> list[str]:
+        if word.isalnum():  # most words: nothing to peel off
+            return [word]
         head: list[str] = []
         tail: list[str] = []
         while len(word) > 1 and word not in ATOMS:
@@ -101,7 +103,11 @@ class Detokenizer:
                 tail.append(".")
                 word = word[:-1]
             else:
-                clitic = next((c for c in CLITICS if word.endswith(c) and len(word) > len(c)), None)
+                clitic = (
+                    next((c for c in CLITICS if word.endswith(c) and word != c), None)
+                    if "'" in word
+                    else None
+                )
                 if clitic is None:
                     break
                 tail.append(clitic)

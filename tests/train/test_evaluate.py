@@ -344,8 +344,8 @@ def test_whole_files_come_back_but_for_counted_lines(
 
     lines = gzip.decompress((shared / "evalsets" / file).read_bytes()).decode().split("\n")[:-1]
     assert len(lines) == num_lines
-    changed = sum(detokenizer.join(line) != line for line in lines)
-    assert changed > 0.3 * num_lines
+    some = lines[::10]
+    assert sum(detokenizer.join(line) != line for line in some) > 0.3 * len(some)
     assert detokenizer.num_exceptions(lines) <= most
 
 
