@@ -1,7 +1,8 @@
 """The corpus' tokenizer: trained once on a sample of its first batch, or taken from a file, then pinned.
 
 Training counts words of GPT-2's split rule and merges the most frequent pair again and again (Sennrich et al. 2016),
-by the `tokenizers` library. Its memory grows with the number of distinct words, so the sample has a limit in bytes.
+by the `tokenizers` library. Its memory grows with the distinct words, a hundred times their bytes, so the sample ends
+where an estimate reaches the limit: a corpus of serial numbers ends sooner than one of prose.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from shards.vocabulary import Vocabulary
 log = logging.getLogger(__name__)
 
 RECORD_PATH = "tokenizer/source.json"
+BYTES_PER_NEW_BYTE = 110
+"""Memory of training per byte of distinct words: 104 where all words differ (10 MB of random letters), less in prose."""
 
 
 class TokenizerConfig(Section):
@@ -40,6 +43,8 @@ class TokenizerConfig(Section):
     """Ids of a trained vocabulary, end-of-text included (GPT-2's number); fewer where the sample runs out of pairs."""
     sample_bytes: int = 100_000_000
     """UTF-8 bytes of documents to train on at most."""
+    memory_bytes: int = 4 << 30
+    """Memory that training may take, by an estimate from the words met: the sample ends there. 100 MB of prose take 0.5 GB."""
     seed: int = 0
     """Which documents the sample takes."""
 
@@ -50,7 +55,7 @@ class TokenizerConfig(Section):
             raise ValueError("expected 257 (256 bytes and end-of-text) to 16777216")
         return value
 
-    @field_validator("sample_bytes")
+    @field_validator("sample_bytes", "memory_bytes")
     @classmethod
     def _positive(cls, value: int) -> int:
         if value < 1:
@@ -143,7 +148,7 @@ def _train_on_sample(
     sampled = {"sampled_documents": 0, "sampled_bytes": 0}
 
     def texts() -> Iterator[str]:
-        for text in _sample(store, config, batch, val_frac):
+        for text in _within_memory(_sample(store, config, batch, val_frac), config.memory_bytes):
             sampled["sampled_documents"] += 1
             sampled["sampled_bytes"] += len(text.encode())
             yield text
@@ -155,6 +160,24 @@ def _train_on_sample(
             f'{store.root}: batch {batch!r} has no kept documents to train a tokenizer on; set shards.tokenizer.source = "gpt2" or begin with a larger batch'
         )
     return found, sampled
+
+
+def _within_memory(texts: Iterable[str], memory_bytes: int) -> Iterator[str]:
+    """`texts` until training on them would take more than `memory_bytes`."""
+    met: set[str] = set()
+    estimate = 0
+    for text in texts:
+        new = set(text.split()) - met
+        estimate += BYTES_PER_NEW_BYTE * sum(len(word.encode()) for word in new)
+        if estimate > memory_bytes:
+            log.warning(
+                "the tokenizer's sample ends before its size: more would take over %s bytes of memory "
+                "(shards.tokenizer.memory_bytes)",
+                f"{memory_bytes:,}",
+            )
+            return
+        met |= new
+        yield text
 
 
 def _sample(store: Store, config: TokenizerConfig, batch: str, val_frac: float) -> Iterator[str]:

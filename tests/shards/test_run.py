@@ -160,6 +160,17 @@ def test_sample_stays_below_its_limit(built: str) -> None:
     assert texts != other
 
 
+def test_the_sample_ends_where_its_words_would_take_too_much_memory(caplog: pytest.LogCaptureFixture) -> None:
+    texts = ["the same words again"] * 50 + [f"serial number {number}" for number in range(1000)]
+    limit = bpe.BYTES_PER_NEW_BYTE * 300
+    taken = list(bpe._within_memory(texts, limit))
+    assert taken == texts[: len(taken)]
+    words = {word for text in taken for word in text.split()}
+    assert 290 < sum(map(len, words)) <= 300
+    assert "memory_bytes" in caplog.text
+    assert list(bpe._within_memory(texts[:50], limit)) == texts[:50]
+
+
 def test_training_gives_a_vocabulary_that_spells_anything() -> None:
     from shards.tokenizer import Tokenizer
 
