@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clean.learned import markup
-from clean.learned.compiled import compiled
+from clean.learned.compiled import compiled, forget_stale
 from clean.learned.layout import (
     AT_BLOCKS,
     AT_BREAK,
@@ -96,6 +96,7 @@ class Blocks(NamedTuple):
 
 def blocks(source: bytes) -> Blocks:
     """The blocks of a page given as UTF-8. Any bytes are a page; reading never fails."""
+    forget_stale(scan)
     data = np.frombuffer(source, np.uint8)
     num_tags = int(np.count_nonzero(data == ord("<")))
     room = min(MAX_BLOCKS, 2 * num_tags + 2)

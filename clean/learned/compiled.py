@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,22 +27,32 @@ def compiled(function: F) -> F:
     return compiled_function
 
 
-@contextlib.contextmanager
-def first_run(function: Any) -> Iterator[None]:
-    """Around the first run of loops that end in `function`: one process compiles, those beside it wait and read.
+@cache
+def forget_stale(function: Any) -> Path | None:
+    """Remove kept machine code that is older than a source of this package; gives the folder it is kept in, if any.
 
-    Kept machine code older than a source of this package is removed before: numba itself looks only at the file that a
-    function is in, and would go on with what it once compiled of another.
+    numba itself looks only at the file that a function is in, and would go on with what it once compiled of another:
+    numbers of tags and columns lie in files of their own. Once in a process is enough.
     """
     folder = Path(function.stats.cache_path or "")
     if not folder.is_absolute():
+        return None
+    newest = max(source.stat().st_mtime for source in Path(__file__).parent.glob("*.py"))
+    for index in folder.glob("*.nbi"):
+        with contextlib.suppress(FileNotFoundError):  # another process does the same
+            if index.stat().st_mtime < newest:
+                index.unlink()
+    return folder
+
+
+@contextlib.contextmanager
+def first_run(function: Any) -> Iterator[None]:
+    """Around the first run of loops that end in `function`: one process compiles, those beside it wait and read."""
+    folder = forget_stale(function)
+    if folder is None:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "learned.lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        newest = max(source.stat().st_mtime for source in Path(__file__).parent.glob("*.py"))
-        for index in folder.glob("*.nbi"):
-            if index.stat().st_mtime < newest:
-                index.unlink(missing_ok=True)
         yield

@@ -129,5 +129,6 @@ FNV_OFFSET: Final = np.uint64(0xCBF29CE484222325)
 FNV_PRIME: Final = np.uint64(0x100000001B3)
 TEXT_PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 
-# Classes of characters, in the order of `markup.CLASSES`.
+# Classes of characters, in the order of `markup.CLASSES`. What is of the class "other" leaves no trace: soft hyphens and
+# zero-width spaces, which part no words.
 OTHER, SPACE, LETTER, CAPITAL, DIGIT, STOP, COMMA, QUOTE, SYMBOL = range(9)

@@ -37,7 +37,8 @@ FIELD: Final = 1024
 _VOID = "area base br col embed hr img input link meta param source track wbr"
 _RAW = "script style textarea title xmp iframe noembed noframes"
 # <noscript> is read as by a browser without scripts: forums keep the whole thread there for just such readers.
-_SKIP = "head select svg template object canvas audio video map datalist"
+# Readings of characters (<rt>) would stand in the middle of the words that they are of.
+_SKIP = "head select svg template object canvas audio video map datalist rt rp rtc"
 _TABLE = "table caption colgroup tbody thead tfoot tr td th"
 _CLOSES_P = (
     "address article aside blockquote center details dialog dir div dl dd dt fieldset figcaption figure footer form "
@@ -49,7 +50,7 @@ _BLOCK = (
     + _TABLE
     + " body html head button legend noscript select textarea iframe frameset frame title"
 )
-_INLINE = "a abbr b bdi bdo cite code del dfn em font i ins kbd label mark q s samp small span strong sub sup time tt u var picture math"
+_INLINE = "a abbr b bdi bdo cite code del dfn em font i ins kbd label mark q rb ruby s samp small span strong sub sup time tt u var picture math"
 TAGS: Final = tuple(dict.fromkeys(f"{_BLOCK} {_VOID} {_RAW} {_SKIP} {_INLINE}".split()))
 """Known tags; the id of a tag is its place here plus one, 0 is any other."""
 TAG: Final[Mapping[str, int]] = {name: number for number, name in enumerate(TAGS, 1)}

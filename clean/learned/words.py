@@ -62,6 +62,7 @@ from clean.learned.layout import (
     OPEN_PRE,
     OPEN_ROW,
     OPEN_TAG,
+    OTHER,
     OUTER_TAG,
     POSITION,
     PRE,
@@ -228,12 +229,16 @@ def entity_class(data: Any, position: Any, end: Any) -> Any:
                 number = number * 16 + (byte - 48 if byte < 58 else (byte | 32) - 87)
             else:
                 number = number * 10 + (byte - 48)
+        if number == 173 or number == 8203:  # a hyphen or break that may be there and is not
+            return OTHER
         if number == 160 or number <= 32 or 8192 <= number <= 8202 or number == 8239:
             return SPACE
         if number < 128:
             return QUOTE
         return QUOTE if 8208 <= number <= 8223 else SYMBOL if 8224 <= number < 12288 else LETTER
     second = data[position + 2]
+    if end - position == 5 and first == 115 and second == 104 and data[position + 3] == 121:  # &shy;
+        return OTHER
     if end - position == 6 and first == 110 and second == 98 and data[position + 3] == 115:  # &nbsp;
         return SPACE
     if first == 113 or second == 115 or second == 100 or (second == 113 and first != 101):
@@ -297,7 +302,9 @@ def read_text(
                 if byte == 0xE2:
                     kind = np.int64(SYMBOL)
                     if second == 0x80:
-                        if third <= 0x8A or third == 0xAF or third == 0xA8 or third == 0xA9:
+                        if third == 0x8B:
+                            kind = np.int64(OTHER)
+                        elif third <= 0x8A or third == 0xAF or third == 0xA8 or third == 0xA9:
                             kind = np.int64(SPACE)
                         elif third <= 0x8F:  # zero-width characters part no words
                             kind = np.int64(LETTER)
@@ -317,8 +324,11 @@ def read_text(
                 width = 2
                 if byte == 0xC2:
                     second = data[position + 1] if position + 1 < size else np.uint8(0)
-                    kind = np.int64(SPACE if second == 0xA0 else SYMBOL)
+                    kind = np.int64(SPACE if second == 0xA0 else OTHER if second == 0xAD else SYMBOL)
             width = min(width, size - position)
+        if kind == OTHER:
+            position += width
+            continue
         in_word = kind in (LETTER, CAPITAL, DIGIT)
         if length > 0 and (not in_word or alone):
             end_word(state, length, digits, capital, link, tables, title_words, now, block_hash)

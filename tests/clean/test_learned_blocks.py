@@ -122,6 +122,8 @@ def column(page: Blocks, table: str, number: int) -> list[int]:
         ("<head><p>body begins", ["body begins"]),
         ("x < y and <3 hearts", ["x < y and <3 hearts"]),
         ("a<br>b<br><br>c", ["a\nb", "c"]),
+        ("<ruby>漢<rp>(</rp><rt>kan</rt><rp>)</rp>字<rt>ji</ruby>です", ["漢字です"]),
+        ("in\u00advis&shy;ible hy&#173;phens, &#x200b;\u200bspaces", ["invisible hyphens, spaces"]),
         ("<p>  white \n\t space&nbsp; </p>", ["white space"]),
         ("<pre>if x:\n    y</pre>", ["if x:\n    y"]),
         ("a<a title='>'>b</a>", ["ab"]),
