@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from corpus import cli
 from corpus.errors import InputError
 from corpus.layout import Store, open_corpus
-from corpus.manifest import fingerprint
 from corpus.officialsets import SETS, SetFile, find_set, missing, open_set
 from corpus.snapshot import read_snapshot
 from shards.reader import open_split, sequential_blocks
@@ -44,8 +43,6 @@ class Subject:
     folder: str
     """Of scores.json, in the store; empty: its root."""
     name: str
-    weights: str
-    """A fingerprint that other weights don't have."""
     snapshot: str | None
 
 
@@ -138,7 +135,7 @@ def _scores(
             options,
             subject.store,
             f"{prefix}scores/step-{subject.loaded.step}",
-            weights=subject.weights,
+            weights=subject.loaded.weights,
             limit=args.limit,
             overlap=overlap_of(file, measured),
         )
@@ -190,12 +187,11 @@ def _subject(args: argparse.Namespace, world: World) -> Subject:
 
     if args.model is not None:
         pretrained = load_pretrained(args.model, world)
-        return Subject(pretrained, Store(args.out), "", args.model, pretrained.identity["weights"], None)
+        return Subject(pretrained, Store(args.out), "", args.model, None)
     store = open_corpus(args.corpus)
     loaded = load_model(store, args.run, args.checkpoint, world)
-    weights = fingerprint(loaded.identity, loaded.step)
     snapshot = args.snapshot or loaded.described["snapshot"]
-    return Subject(loaded, store, RunFolder(store, args.run).path, args.run, weights, snapshot)
+    return Subject(loaded, store, RunFolder(store, args.run).path, args.run, snapshot)
 
 
 def _parser() -> argparse.ArgumentParser:

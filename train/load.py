@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from corpus.errors import InputError
 from corpus.layout import Store
+from corpus.manifest import fingerprint
 from shards.tokenizer import load_tokenizer
 from train.checkpoint import Checkpoints, load_weights
 from train.distributed import World
@@ -34,9 +35,11 @@ class LoadedModel:
     tokenizer: Encoder
     end_of_text: int
     identity: dict[str, Any]
-    """What the run was: see `train.run.identity`."""
+    """What the run was: see `train.job.run_identity`."""
     described: dict[str, Any]
     step: int
+    weights: str = ""
+    """A fingerprint that other weights don't have."""
 
 
 def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
@@ -74,4 +77,7 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
         identity=identity,
         described=config,
         step=checkpoint.step,
+        weights=fingerprint(
+            [each["digest"] for each in checkpoint.record["files"] if each["file"] != ".metadata"]
+        ),
     )

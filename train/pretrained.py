@@ -64,7 +64,8 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
         model=model.to(world.device).eval(),
         tokenizer=PretrainedTokenizer(tokenizer),
         end_of_text=end_of_text,
-        identity={"weights": weights},
+        identity={},
         described={"snapshot": None},
         step=0,
+        weights=weights,
     )

@@ -82,9 +82,16 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what the run wrote, the commit first; the lock stays."""
-        for name in ("summary.json", "scores.json", "config.json", "metrics.jsonl", "wandb.json"):
+        for name in (
+            "summary.json",
+            "scores.json",
+            "scores.md",
+            "config.json",
+            "metrics.jsonl",
+            "wandb.json",
+        ):
             self.forget(name)
-        for folder in ("checkpoints", "samples", "tensorboard"):
+        for folder in ("checkpoints", "samples", "scores", "tensorboard"):
             self.store.delete_dir(f"{self.path}/{folder}")
 
     def open_metrics(self, stands: Callable[[Mapping[str, Any]], bool], boards: Sequence[Board] = ()) -> None:

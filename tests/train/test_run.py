@@ -15,9 +15,13 @@ from tokenizers import Tokenizer
 
 from corpus.layout import Store
 from corpus.withdrawal import retire
+from shards.tokenizer import load_tokenizer
 from tests.train.doors import arguments, last_json
 from train import evaluate, export, generate, run
 from train.checkpoint import Checkpoints
+from train.config import RuntimeConfig
+from train.distributed import join_world
+from train.load import load_model
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,10 @@ def test_another_config_is_refused_until_rebuilt(
     assert "settings.max_steps: 8 there, 4 now" in error
     assert "settings.seed: 1337 there, 7 now" in error
     assert "--rebuild" in error
+    (root / "runs/r/scores").mkdir()
+    (root / "runs/r/scores.md").touch()
     assert run.main(arguments(root, "--rebuild", max_steps=4, seed=7)) == 0
+    assert not {"scores", "scores.md"} & {path.name for path in (root / "runs/r").iterdir()}
     assert [found.step for found in Checkpoints(Store(str(root)), "r").all()] == [4]
 
 
@@ -204,11 +211,6 @@ def test_exported_opens_elsewhere_and_comes_back(
     assert export.main(["--corpus", str(trained), "--run", "r", "--to", "hf", "--folder", str(folder)]) == 0
     theirs = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    from shards.tokenizer import load_tokenizer
-    from train.config import RuntimeConfig
-    from train.distributed import join_world
-    from train.load import load_model
-
     text = "the corpus of naïve 東京 🙂 pages, don't"
     assert tokenizer(text)["input_ids"] == load_tokenizer(Store(str(trained))).encode(text)
     world = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
@@ -281,6 +283,18 @@ def test_a_model_of_the_hub_becomes_a_run(
 def test_a_name_that_is_no_model_is_one_line(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export.main(["--corpus", str(trained), "--run", "x", "--from", "hf", "--model", "no model"]) == 2
     assert "--model no model: " in capsys.readouterr().err
+
+
+def test_outcomes_are_kept_by_the_weights_themselves(trained: Path, tmp_path: Path) -> None:
+    world = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
+    again = tmp_path / "c"
+    shutil.copytree(trained, again)
+    assert run.main(arguments(again, "--rebuild")) == 0
+    found = [
+        load_model(Store(str(root)), "r", step, world).weights for root in (trained, again) for step in "48"
+    ]
+    assert found[:2] == found[2:]
+    assert found[0] != found[1]
 
 
 def test_a_run_that_is_not_there_names_those_that_are(
