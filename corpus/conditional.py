@@ -96,6 +96,20 @@ class ConditionalStore:
             self._leave_to_arrow("read", path, error)
             return None
 
+    def size(self, path: str) -> int | None:
+        """Bytes of the object; None where `pyarrow.fs` has to be asked. Raises: FileNotFoundError, RetryableError."""
+        import obstore
+
+        if not self._whole:
+            return None
+        try:
+            return int(obstore.head(self._store, path)["size"])
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{self._root}/{path}") from None
+        except Exception as error:
+            self._leave_to_arrow("found", path, error)
+            return None
+
     def write(self, path: str, stream: BinaryIO, num_bytes: int) -> bool:
         """Write a whole object, never visible in part; False where `pyarrow.fs` has to do it. Raises: RetryableError."""
         import obstore

@@ -74,10 +74,17 @@ class Store:
 
     def exists(self, path: str) -> bool:
         """Whether a file lies at `path`."""
+        if self._local is None:
+            try:
+                return self.size(path) >= 0
+            except FileNotFoundError:
+                return False
         return bool(self._fs.get_file_info(self._full(path)).type == pafs.FileType.File)
 
     def size(self, path: str) -> int:
         """Bytes of the file at `path`. Raises FileNotFoundError."""
+        if self._local is None and (found := open_conditional(self.root).size(path)) is not None:
+            return found
         info = self._fs.get_file_info(self._full(path))
         if info.type != pafs.FileType.File:
             raise FileNotFoundError(f"{self.root}/{path}")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import faulty
 import pytest
-from test_refresh import Play, months
 
-from corpus import conditional, verify
+from corpus import conditional
 from corpus.errors import FatalError, RetryableError
 from corpus.layout import Store
-from corpus.manifest import read_manifest
 
 
 def once(method: str | tuple[str, ...], fault: faulty.Fault, part: str = "") -> faulty.Plan:
@@ -89,37 +86,6 @@ def test_a_store_that_is_down_ends_every_wait(
     network.plan = always("")
     assert store.files("") == [("l", 1)]
     assert store.read_bytes("l") == b"1"
-
-
-def test_a_refresh_says_in_one_line_that_the_store_fails_and_goes_on_later(
-    network: faulty.Network,
-    s3_bucket: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Nothing can be written from the middle of a stage on, then it is well again: what was done is kept."""
-    monkeypatch.setattr(conditional, "MAX_RETRIES", 1)
-    conditional.open_conditional.cache_clear()
-    play = Play(tmp_path, f"{s3_bucket}/down", months(1, 6))
-    play.appear(0)
-    down = [False]
-
-    def plan(method: str, path: str) -> faulty.Fault:
-        down[0] = down[0] or (method == "PUT" and "/documents/" in path)
-        return "error" if down[0] and method == "PUT" else ""
-
-    network.plan = plan
-    assert play.run() == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert not any(line.startswith("Traceback") for line in lines)
-    assert lines[-1].startswith("error: batch 2024-01: clean ended with exit code 1")
-    network.plan = always("")
-    assert not play.store.exists("documents/2024-01/manifest.json")
-    links = read_manifest(play.store, "links", "2024-01")
-    assert play.run() == 0
-    assert read_manifest(play.store, "links", "2024-01") == links
-    assert verify.verify(play.store).problems == []
 
 
 def test_a_silent_store_is_asked_again(
