@@ -22,7 +22,10 @@ import zstandard
 from corpus.errors import InputError
 
 READ_BYTES = 1 << 18
-"""Compressed bytes read at once."""
+"""Compressed bytes read at once, and given to a decoder at most."""
+
+REMOTE_READ_BYTES = 1 << 22
+"""Compressed bytes of one request to an object store."""
 
 CHUNK_BYTES = 1 << 20
 """Most bytes that one step of a decoder without blocks of its own gives out."""
@@ -58,13 +61,18 @@ HEAD_BYTES = 512
 
 
 class Source:
-    """Bytes of a file with their position; the head that was read to tell the container comes first."""
+    """Bytes of a file with their position; the head that was read to tell the container comes first.
+
+    The file is read `read_bytes` at a time, which for an object store is a request each.
+    """
 
     def __init__(
         self, raw: BinaryIO, head: bytes, read_bytes: int, *, bytewise_from: int | None = None
     ) -> None:
         self._raw = raw
         self._buffer = head
+        self._start = 0
+        """What of the buffer has been given out."""
         self._read_bytes = read_bytes
         self._bytewise_from = bytewise_from
         self.position = 0
@@ -75,33 +83,40 @@ class Source:
 
         Raises: UnreadableError where the file cannot be read on.
         """
-        while len(self._buffer) < size:
-            part = self._more(max(size - len(self._buffer), self._read_bytes))
-            if not part:
-                break
-            self._buffer += part
-        taken, self._buffer = self._buffer[:size], self._buffer[size:]
-        self.position += len(taken)
-        return taken
+        while (missing := size - self._at_hand()) > 0 and self._fill(missing):
+            pass
+        return self._take(size)
 
     def read_some(self) -> bytes:
-        """What is at hand, or the next READ_BYTES; empty at the end of the file.
+        """Some of what is at hand, or of what comes next; empty at the end of the file.
 
-        From position `bytewise_from` on it is one byte at a time.
+        At most READ_BYTES, and from position `bytewise_from` on one byte at a time.
         """
-        size = self._read_bytes
+        size = READ_BYTES
         if self._bytewise_from is not None:
             size = max(1, min(size, self._bytewise_from - self.position))
-        taken = self._buffer or self._more(size)
-        self._buffer = b""
+        if not self._at_hand():
+            self._fill(1)
+        return self._take(size)
+
+    def _at_hand(self) -> int:
+        return len(self._buffer) - self._start
+
+    def _take(self, size: int) -> bytes:
+        taken = self._buffer[self._start : self._start + size]
+        self._start += len(taken)
         self.position += len(taken)
         return taken
 
-    def _more(self, size: int) -> bytes:
+    def _fill(self, least: int) -> bool:
+        """Read on; whether there was more."""
         try:
-            return self._raw.read(size)
+            part = self._raw.read(max(least, self._read_bytes))
         except OSError as error:
-            raise UnreadableError(self.position + len(self._buffer), f"cannot read on ({error})") from error
+            raise UnreadableError(self.position + self._at_hand(), f"cannot read on ({error})") from error
+        self._buffer = self._buffer[self._start :] + part
+        self._start = 0
+        return bool(part)
 
 
 def _read_exactly(raw: BinaryIO, size: int) -> bytes:

@@ -98,6 +98,7 @@ def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
                     counts=counts,
                     on_progress=context.report,
                     statistics=statistics,
+                    read_bytes=_read_bytes(path),
                 ):
                     table = pa.Table.from_batches([batch])
                     yield Scattered(table, part_of(table["doc_id"], context.num_parts), _take(counts))
@@ -105,6 +106,12 @@ def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
         yield Scattered(links.SUBMISSIONS.empty_table(), np.zeros(0, np.int64), _take(counts))
 
     return scatter
+
+
+def _read_bytes(path: str) -> int:
+    """How much of a dump to read at once: with an object store each read is a request."""
+    remote = "://" in path and not path.startswith("file://")
+    return containers.REMOTE_READ_BYTES if remote else containers.READ_BYTES
 
 
 def _statistics_path(context: Context, dump: str) -> str:

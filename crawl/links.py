@@ -28,6 +28,7 @@ from corpus.config import Section
 from corpus.errors import InputError
 from corpus.urls import UrlProblem, page_identity, target
 from crawl import rows, submissions
+from crawl.containers import READ_BYTES
 from crawl.maturity import ImmatureScoresError, ScoreStatistics, immature
 from crawl.rules import Fate, Preset, Rules, read_hosts, read_subreddits
 from crawl.submissions import FullSubmission, Number, Parent, Submission, whole_number
@@ -137,18 +138,20 @@ def read_dump(
     counts: Counter[str],
     on_progress: Callable[[int], None] | None = None,
     statistics: ScoreStatistics | None = None,
+    read_bytes: int = READ_BYTES,
 ) -> Iterator[pa.RecordBatch]:
     """The link submissions of a dump, in its order, in batches of about BATCH_ROWS (SUBMISSIONS).
 
     Every row read adds one to exactly one Fate in `counts`, before the batch that holds it is given (so the caller may take
-    counts between batches); `statistics` collects the scores; `on_progress` is told the number of rows now and then.
+    counts between batches); `statistics` collects the scores; `on_progress` is told the number of rows now and then; `raw` is
+    read `read_bytes` at a time.
     Raises: TruncatedDump behind the last batch of a file that breaks off, unless `allow_truncated`; UnreadableDump where
     reading fails, whatever is allowed;
     ImmatureScoresError at the end, unless `allow_immature_scores`; InputError where the file is no dump.
     """
     judge = Judge(config)
     statistics = ScoreStatistics() if statistics is None else statistics
-    reader = rows.open_rows(raw)
+    reader = rows.open_rows(raw, read_bytes=read_bytes)
     pending: list[LinkSubmission] = []
     fates: Counter[str] = Counter()
     try:

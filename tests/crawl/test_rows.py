@@ -81,6 +81,29 @@ def test_every_container_and_chunk_size_gives_the_rows(container: str, read_byte
     assert (reader.num_rows, reader.bytes_read) == (len(rows), len(packed))
 
 
+class Counting(io.BytesIO):
+    """A file that knows how often it was read."""
+
+    num_reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.num_reads += 1
+        return super().read(size)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_file_is_asked_for_in_large_pieces(container: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each read of an object store is a request: also while damage is looked for byte by byte."""
+    monkeypatch.setattr(containers, "READ_BYTES", 1_000)
+    packed = CONTAINERS[container](CONTENT)
+    for content in (packed, packed[:-5], packed[:-600] + bytes(500)):
+        raw = Counting(content)
+        with contextlib.suppress(TruncatedDump):
+            for _ in open_rows(raw, read_bytes=10_000):
+                pass
+        assert raw.num_reads <= 2 * (3 + len(content) // 10_000)  # twice where damage is looked for
+
+
 @pytest.mark.parametrize("container", ["plain", "zstd", "xz", "bz2", "gz"])
 def test_rows_at_every_split(container: str) -> None:
     """A character of several bytes at any border: splitting is on bytes."""
