@@ -3,7 +3,7 @@
 Names are the digests of the row groups' bytes, so snapshots, ranks and runs on one machine share what any of them
 fetched. A file is the tokens and the xxh3-128 of them: what a crash or a full disk left behind is noticed and made
 anew. The files unused longest go first, before the limit is passed. A file that goes while mapped stays readable, and on
-the disk, until its reader lets go of it: readers ask `holds` of what they map whenever they fetch.
+the disk, until its reader lets go of it: readers compare what they map with `keys` whenever files have come or gone.
 """
 
 from __future__ import annotations
@@ -92,9 +92,19 @@ class TokenCache:
             return None
         return self.get(key, tokens.dtype, len(tokens))
 
-    def holds(self, key: str) -> bool:
-        """Whether the file of a row group is still there."""
-        return self._path(key).exists()
+    def version(self) -> int:
+        """A number that changes when files come or go."""
+        try:
+            return os.stat(self.folder).st_mtime_ns
+        except OSError:
+            return 0
+
+    def keys(self) -> set[str]:
+        """The row groups that are here."""
+        try:
+            return {name.removesuffix(".tokens") for name in os.listdir(self.folder)}
+        except OSError:
+            return set()
 
     def num_bytes(self) -> int:
         """Bytes of all that is kept."""

@@ -62,6 +62,7 @@ class Segments:
         self._store = store
         self._footers = footers
         self._cache = cache
+        self._cache_version = 0
         self._decoded_bytes = decoded_bytes
         self._segments = [segment for file in files for segment in _file_segments(file)]
         self._starts = np.cumsum([0, *(segment.num_tokens for segment in self._segments)])
@@ -178,12 +179,13 @@ class Segments:
 
     def _let_go(self) -> None:
         """Close the maps whose files left the cache: until then they take room on its disk."""
-        if self._cache is None:
+        if self._cache is None or self._cache.version() == self._cache_version:
             return
+        self._cache_version = self._cache.version()
+        present = self._cache.keys()
         for index in list(self._mapped):
-            if not self._in_place(self._segments[index]) and not self._cache.holds(
-                self._segments[index].group.digest
-            ):
+            segment = self._segments[index]
+            if not self._in_place(segment) and segment.group.digest not in present:
                 del self._maps[self._cached_name(index)], self._mapped[index]
 
     def _cached_name(self, index: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,8 @@ def test_files_that_left_the_cache_do_not_stay_on_its_disk(bucket_corpus: str, t
         maps = Path("/proc/self/maps").read_text().splitlines()
         assert sum(str(tmp_path) in line for line in maps) <= 3
     assert split.misses > 9
+    shutil.rmtree(tmp_path)
+    assert len(split.slice(0, 10)) == 10  # in memory, then
 
 
 def test_what_is_no_longer_needed_is_not_waited_for(
