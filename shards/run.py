@@ -49,6 +49,12 @@ def _snapshot(store: Store, batch: str, name: str) -> None:
     snapshot = write_snapshot(store, name, batches, parents=parents)
     totals = ", ".join(f"{split} {part.num_tokens:,} tokens" for split, part in snapshot.splits.items())
     log.info("snapshot %s: %s (%s)", snapshot.name, totals, snapshot.digest)
+    if not snapshot.splits["val"].num_tokens:
+        log.warning(
+            "snapshot %s: no document fell to validation, and training wants some: "
+            "add --rebuild --set shards.writer.val_frac=0.05 and another --snapshot name",
+            snapshot.name,
+        )
 
 
 if __name__ == "__main__":

@@ -206,7 +206,7 @@ def test_cuts_outside_the_text_are_refused() -> None:
 
 def test_bad_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = str(tmp_path / "corpus")
-    commit_batch(root, "b1", documents(5))
+    commit_batch(root, "b1", documents(5), num_parts=1)
     for setting, message in [
         ("writer.val_frac=1", "val_frac"),
         ("writer.row_group_tokens=100", "multiple of row_tokens"),
@@ -216,3 +216,5 @@ def test_bad_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     ]:
         assert run.main(arguments(root, "b1", "--set", f"shards.{setting}")) == 2
         assert message in capsys.readouterr().err
+    make_shards(root, "b1", "--set", "shards.writer.val_frac=0")
+    assert "no document fell to validation" in capsys.readouterr().err
