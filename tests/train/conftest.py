@@ -1,14 +1,26 @@
-"""A corpus small enough to train on in a second, made once."""
+"""One thread for all, and a corpus small enough to train on in a second, made once."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.shards.corpora import commit_batch, documents, make_shards
 from tests.train.fakes import TOKENIZER
+from train import distributed
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Doors too: two test processes share two cores, and threads of small models would wait for one another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "num_threads", lambda config, ranks: config.num_threads or 1)
+        torch.set_num_threads(1)
+        yield
 
 
 @pytest.fixture(scope="session")
