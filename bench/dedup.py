@@ -13,7 +13,11 @@ With --part lsh: from signatures to who stays, without verification: a million m
 the slow ones get fewer. datatrove reads them from its files, which are written before.
 
 With --part stage: ours alone, tables on disk to committed verdicts through the door in this one process: real prose in pages of
-2 KB, a quarter of them near copies; `tenth_frac` is the CPU time of a second batch of a tenth as a share of the first's.
+2 KB, a quarter of them near copies; `tenth_frac` is the CPU time of a second batch of a tenth as a share of the first's, and
+`hundredth_frac` that of a third one of a hundredth.
+
+With --part frame: ours alone through the door, pages of 300 words of which 247 are one frame that all share: similarity .7,
+so that they meet by the thousand and all stay: the dearest case for a threshold of .75.
 """
 
 from __future__ import annotations
@@ -46,6 +50,8 @@ LSH_SLOW = 50_000
 """Signatures that the slow contestants get."""
 LSH_RANGES = 16
 STAGE_PAGES = 50_000
+FRAME_PAGES = 20_000
+FRAME_WORDS, PAGE_WORDS = 247, 300
 PART_PAGES = 8_000
 LSH_SLICE = 50_000
 
@@ -54,14 +60,16 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument(
         "--part",
-        choices=("whole", "signatures", "lsh", "stage"),
+        choices=("whole", "signatures", "lsh", "stage", "frame"),
         default="whole",
         help="what is measured (default: whole)",
     )
     parser.add_argument("--pages", type=int, default=1_000_000, help="lsh: signatures (default: 1,000,000)")
     parser.add_argument("--only", nargs="*", help="contestants to run (default: all that are installed)")
     args = parser.parse_args()
-    contestants = {"whole": WHOLE, "signatures": SIGNATURES, "lsh": LSH, "stage": STAGE}[args.part]
+    contestants = {"whole": WHOLE, "signatures": SIGNATURES, "lsh": LSH, "stage": STAGE, "frame": FRAME}[
+        args.part
+    ]
     chosen = [each for each in contestants if not args.only or each.name in args.only]
     source, description = (
         (args.pages, f"{args.pages:,} made signatures") if args.part == "lsh" else _chapters()
@@ -70,6 +78,11 @@ def main() -> None:
         source, description = (
             STAGE_PAGES,
             f"{STAGE_PAGES:,} pages of 2 KB of prose/dev, a quarter near copies",
+        )
+    if args.part == "frame":
+        source, description = (
+            FRAME_PAGES,
+            f"{FRAME_PAGES:,} pages of {PAGE_WORDS} words, {FRAME_WORDS} of them the same on all",
         )
     if args.part == "signatures":
         description = f"pages of 2 KB of {description}"
@@ -400,28 +413,21 @@ def lsh_datatrove(num_pages: int) -> Work:
 
 
 def stage_ours(num_pages: int) -> Work:
-    """The door over one batch, then over a second one of a tenth."""
+    """The door over one batch, then over one of a tenth, then over one of a hundredth."""
     from corpus.layout import open_corpus
-    from dedup import run
 
     logging.disable(logging.INFO)
     root = tempfile.mkdtemp()
     store = open_corpus(f"{root}/corpus", create=True)
-    texts = _near_copies(num_pages + num_pages // 10)
+    texts = _near_copies(num_pages + num_pages // 10 + num_pages // 100)
     _write_batch(store, "one", texts[:num_pages])
 
-    def seconds(batch: str) -> float:
-        started = cpu_s()
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            code = run.main(["--corpus", f"{root}/corpus", "--batch", batch, "--executor", "serial"])
-        if code:
-            raise SystemExit(f"the stage ended with exit code {code}")
-        return cpu_s() - started
-
     def work() -> Turn:
-        first_s = seconds("one")
-        _write_batch(store, "two", texts[num_pages:])
-        second_s = seconds("two")
+        first_s = _door_cpu_s(f"{root}/corpus", "one")
+        _write_batch(store, "two", texts[num_pages : num_pages + num_pages // 10])
+        tenth_s = _door_cpu_s(f"{root}/corpus", "two")
+        _write_batch(store, "three", texts[num_pages + num_pages // 10 :])
+        hundredth_s = _door_cpu_s(f"{root}/corpus", "three")
         counts = read_manifest(store, "verdicts", "one").counts
         index_bytes = sum(part.bytes for part in read_manifest(store, "bands", "one").parts)
         shutil.rmtree(root)
@@ -429,13 +435,55 @@ def stage_ours(num_pages: int) -> Work:
             num_pages,
             {
                 "first_cpu_s": first_s,
-                "tenth_frac": second_s / first_s,
+                "tenth_frac": tenth_s / first_s,
+                "hundredth_frac": hundredth_s / first_s,
                 "removed_frac": 1 - counts["kept"] / num_pages,
                 "index_bytes_per_page": index_bytes / counts["kept"],
             },
         )
 
     return work
+
+
+def frame_ours(num_pages: int) -> Work:
+    """The door over pages of one frame; those of another frame before, so that compiled code is there."""
+    from corpus.layout import open_corpus
+
+    logging.disable(logging.INFO)
+    root = tempfile.mkdtemp()
+    store = open_corpus(f"{root}/corpus", create=True)
+    generator = random.Random(1)
+
+    def pages(count: int, name: str) -> list[str]:
+        frame = [f"{name}{number}" for number in range(FRAME_WORDS)]
+        rest = PAGE_WORDS - FRAME_WORDS
+        return [
+            " ".join([*frame, *(f"w{generator.randrange(10**9)}" for _ in range(rest))]) for _ in range(count)
+        ]
+
+    _write_batch(store, "before", pages(200, "b"))
+    _door_cpu_s(f"{root}/corpus", "before")
+    _write_batch(store, "one", pages(num_pages, "f"))
+
+    def work() -> Turn:
+        _door_cpu_s(f"{root}/corpus", "one")
+        kept = read_manifest(store, "verdicts", "one").counts["kept"]
+        shutil.rmtree(root)
+        return Turn(num_pages, {"kept_frac": kept / num_pages})
+
+    return work
+
+
+def _door_cpu_s(corpus: str, batch: str) -> float:
+    """CPU seconds of the stage on one batch, in this process."""
+    from dedup import run
+
+    started = cpu_s()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        code = run.main(["--corpus", corpus, "--batch", batch, "--executor", "serial"])
+    if code:
+        raise SystemExit(f"the stage ended with exit code {code}")
+    return cpu_s() - started
 
 
 def _write_batch(store: Any, batch: str, texts: list[str]) -> None:
@@ -502,6 +550,7 @@ LSH = (
     Contestant("datatrove", lsh_datatrove, "datatrove"),
 )
 STAGE = (Contestant("ours", stage_ours),)
+FRAME = (Contestant("ours", frame_ours),)
 
 
 def _signatures(num_pages: int) -> np.ndarray:

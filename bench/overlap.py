@@ -55,8 +55,9 @@ def ours(root: str, engine: Any = "numba", most_bytes: int | None = None) -> Wor
     """Words, 8-grams and 13-grams looked up in one pass."""
     from dedup import overlap, words
 
-    ngrams = overlap.ngrams_of(_sets(Path(root)), overlap.OverlapConfig(), engine)
-    index = overlap.build_index(ngrams.ngram, ngrams.n)
+    config = overlap.OverlapConfig()
+    ngrams = overlap.ngrams_of(_sets(Path(root)), config, engine)
+    index = overlap.build_index(ngrams.ngram, ngrams.n, ngrams.prefix, config.prefix_words)
     planted, prose = _pages(Path(root), most_bytes)
     pages = pa.array(planted + prose, pa.large_string())
     overlap.find(words.word_hashes(pages.slice(0, 2), engine), index, engine)

@@ -14,6 +14,10 @@ from typing import Any, TypeVar
 
 import numba
 import numpy as np
+from numba.extending import intrinsic
+
+SURELY = 1 - 1e-9
+"""A factor that keeps a rounded product below the exact one."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -220,6 +224,174 @@ def count_shared(left: Any, right: Any) -> int:
         i += np.uint64(a <= b)
         j += np.uint64(b <= a)
     return count
+
+
+@intrinsic
+def _num_bits(typing_context: Any, value: Any) -> Any:
+    """How many bits of a uint64 are set: the processor's own instruction."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return numba.uint64(numba.uint64), generate
+
+
+@compiled
+def count_ones(bitmaps: Any, bounds: Any, ones: Any) -> None:
+    """The set bits of every bitmap, in `ones` (bitmaps,) int64."""
+    for number in range(bounds.size - 1):
+        count = np.uint64(0)
+        for place in range(bounds[number], bounds[number + 1]):
+            count += _num_bits(bitmaps[place])
+        ones[number] = count
+
+
+@compiled
+def stored_similarity(
+    values: Any, value_bounds: Any, bitmaps: Any, bitmap_bounds: Any, left: Any, right: Any, threshold: Any
+) -> Any:
+    """Exact Jaccard similarity of sets number `left` and `right`, or 0 where it is certainly below the threshold.
+
+    Values whose bit the other bitmap lacks are not shared; the larger bitmap is folded to the smaller one's size.
+    """
+    num_left = value_bounds[left + 1] - value_bounds[left]
+    num_right = value_bounds[right + 1] - value_bounds[right]
+    total = num_left + num_right
+    if min(num_left, num_right) / max(num_left, num_right, 1) < threshold:
+        return 0.0
+    left_words = bitmap_bounds[left + 1] - bitmap_bounds[left]
+    right_words = bitmap_bounds[right + 1] - bitmap_bounds[right]
+    size = min(left_words, right_words)
+    only_left = np.uint64(0)
+    only_right = np.uint64(0)
+    for place in range(size):
+        one = np.uint64(0)
+        for fold in range(left_words // size):
+            one |= bitmaps[bitmap_bounds[left] + place + fold * size]
+        other = np.uint64(0)
+        for fold in range(right_words // size):
+            other |= bitmaps[bitmap_bounds[right] + place + fold * size]
+        only_left += _num_bits(one & ~other)
+        only_right += _num_bits(other & ~one)
+    most = min(num_left - np.int64(only_left), num_right - np.int64(only_right))
+    if most / (total - most) < threshold:
+        return 0.0
+    shared = count_shared(
+        values[value_bounds[left] : value_bounds[left + 1]],
+        values[value_bounds[right] : value_bounds[right + 1]],
+    )
+    return shared / (total - shared)
+
+
+@compiled
+def walk(
+    num_old: Any,
+    edge_bounds: Any,
+    edge_earlier: Any,
+    member_bounds: Any,
+    member_bucket: Any,
+    member_leads: Any,
+    bucket_bounds: Any,
+    threshold: Any,
+    knows: Any,
+    slot: Any,
+    value_bounds: Any,
+    bitmap_bounds: Any,
+    values: Any,
+    bitmaps: Any,
+    duplicate_of: Any,
+    similarity: Any,
+    edge: Any,
+    asked: Any,
+) -> None:
+    """The greedy choice of `survivors`, page by page in the order; see there for the rule.
+
+    Edges and memberships lie by page, a page's edges ascending. Without `knows`, nothing is compared, and pages that would
+    be are marked in `asked`. Of every page comes `duplicate_of`, with the `edge` that decides or -1 and the `similarity` found.
+    """
+    num_pages = duplicate_of.size
+    num_buckets = bucket_bounds.size - 1
+    kept = np.empty(member_bucket.size, np.int64)
+    num_kept = np.zeros(num_buckets, np.int64)
+    leads = np.empty(member_bucket.size, np.int64)
+    num_leads = np.zeros(num_buckets, np.int64)
+    seen = np.full(num_pages, -1, np.int64)
+    doubtful = np.zeros(num_pages, np.bool_)
+    ones = np.empty(bitmap_bounds.size - 1, np.int64)
+    count_ones(bitmaps, bitmap_bounds, ones)
+    for page in range(num_pages):
+        if page >= num_old:
+            best = num_pages
+            chosen = -1
+            standing = False
+            for row in range(edge_bounds[page], edge_bounds[page + 1]):
+                before = edge_earlier[row]
+                if duplicate_of[before] != -1:
+                    continue
+                standing = True
+                seen[before] = page
+                if not doubtful[before]:
+                    best = before
+                    chosen = row
+                    break
+            for row in range(member_bounds[page], member_bounds[page + 1]):
+                bucket = member_bucket[row]
+                first = bucket_bounds[bucket]
+                for place in range(first, first + num_leads[bucket]):
+                    seen[leads[place]] = page
+            value = 0.0
+            for row in range(member_bounds[page], member_bounds[page + 1]):
+                bucket = member_bucket[row]
+                first = bucket_bounds[bucket]
+                for place in range(first, first + num_kept[bucket]):
+                    mate = kept[place]
+                    if mate >= best:
+                        break
+                    if seen[mate] == page:
+                        continue
+                    seen[mate] = page
+                    if not knows:
+                        asked[mate] = asked[page] = doubtful[page] = True
+                        continue
+                    one, other = slot[mate], slot[page]
+                    if one < 0 or other < 0:
+                        continue
+                    # The bitmaps of two pages of like size, here and not in a function: a call costs more than the loop.
+                    num_one = value_bounds[one + 1] - value_bounds[one]
+                    num_other = value_bounds[other + 1] - value_bounds[other]
+                    size = np.uint64(bitmap_bounds[other + 1] - bitmap_bounds[other])
+                    at_one = np.uint64(bitmap_bounds[one])
+                    at_other = np.uint64(bitmap_bounds[other])
+                    if np.uint64(bitmap_bounds[one + 1]) - at_one == size:
+                        common = np.uint64(0)
+                        for word in range(size):
+                            common += _num_bits(bitmaps[at_one + word] & bitmaps[at_other + word])
+                        most = np.int64(common) + min(num_one - ones[one], num_other - ones[other])
+                        if most < threshold * (num_one + num_other - most) * SURELY:
+                            continue
+                    found = stored_similarity(
+                        values, value_bounds, bitmaps, bitmap_bounds, one, other, threshold
+                    )
+                    if found >= threshold:
+                        best = mate
+                        chosen = -1
+                        value = found
+            if best < num_pages:
+                duplicate_of[page] = best
+                edge[page] = chosen
+                similarity[page] = value
+            elif standing:
+                doubtful[page] = True
+        if duplicate_of[page] == -1:
+            for row in range(member_bounds[page], member_bounds[page + 1]):
+                bucket = member_bucket[row]
+                first = bucket_bounds[bucket]
+                if member_leads[row]:
+                    leads[first + num_leads[bucket]] = page
+                    num_leads[bucket] += 1
+                else:
+                    kept[first + num_kept[bucket]] = page
+                    num_kept[bucket] += 1
 
 
 @compiled

@@ -9,7 +9,8 @@ Pages of equal content: only the first is compared; what becomes of it becomes o
 and buckets are the same (if it is kept, they duplicate it).
 
 In large buckets not every pair was compared beforehand. There a page is compared, as its turn comes, with the kept
-pages before it that it was not compared with: many near copies of one page cost one comparison each.
+pages before it that it was not compared with: many near copies of one page cost one comparison each. A first walk finds
+which pages may have to be compared, so that only their sets are read; the second one compares.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from dedup.stored import StoredSets, none_stored
+from dedup.words import Engine
 
 KEPT = -1
 
@@ -113,8 +117,12 @@ def choose(num_pages: int, edges: Edges) -> Choice:
     return Choice(duplicate_of, similarity, exact)
 
 
-def open_pages(num_pages: int, num_old: int, edges: Edges, large: LargeBuckets) -> np.ndarray:
-    """Pages that `choose_in_large` may ask to verify: those that the edges alone do not settle. Ascending."""
+def open_pages(
+    num_pages: int, num_old: int, edges: Edges, large: LargeBuckets, engine: Engine = "numba"
+) -> np.ndarray:
+    """Pages that `choose_in_large` may ask to compare: those that the edges alone do not settle. Ascending."""
+    if engine == "numba":
+        return _walk_compiled(num_pages, num_old, edges, large, 0.0, None)[1]
     asked: set[int] = set()
     doubtful: set[int] = set()
 
@@ -128,10 +136,74 @@ def open_pages(num_pages: int, num_old: int, edges: Edges, large: LargeBuckets) 
 
 
 def choose_in_large(
-    num_pages: int, num_old: int, edges: Edges, large: LargeBuckets, threshold: float, verify: Verify
+    num_pages: int,
+    num_old: int,
+    edges: Edges,
+    large: LargeBuckets,
+    threshold: float,
+    sets: StoredSets,
+    engine: Engine = "numba",
 ) -> Choice:
-    """The greedy choice where pairs of large buckets are verified as they are needed. The first `num_old` pages stay."""
+    """The greedy choice where pairs of large buckets are compared as they are needed. The first `num_old` pages stay.
+
+    `sets` has those of the `open_pages`.
+    """
+    if engine == "numba":
+        return _walk_compiled(num_pages, num_old, edges, large, threshold, sets)[0]
+
+    def verify(earlier: int, later: int) -> tuple[float, bool]:
+        return sets.compare(earlier, later, threshold, engine)
+
     return _walk(num_pages, num_old, edges, large, threshold, verify, set())
+
+
+def _walk_compiled(
+    num_pages: int,
+    num_old: int,
+    edges: Edges,
+    large: LargeBuckets,
+    threshold: float,
+    sets: StoredSets | None,
+) -> tuple[Choice, np.ndarray]:
+    """(choice, pages that would have been compared if there were `sets`): as `_walk`, without an object per pair."""
+    from dedup import kernels
+
+    by_later = np.lexsort((edges.earlier, edges.later))
+    by_page = np.argsort(large.page, kind="stable")
+    _, bucket, sizes = np.unique(large.bucket, return_inverse=True, return_counts=True)
+    numbers = np.arange(num_pages + 1)
+    given = sets if sets is not None else none_stored(num_pages)
+    duplicate_of, edge = np.full(num_pages, KEPT, np.int64), np.full(num_pages, KEPT, np.int64)
+    similarity, asked = np.zeros(num_pages), np.zeros(num_pages, bool)
+    kernels.walk(
+        num_old,
+        np.searchsorted(edges.later[by_later], numbers),
+        edges.earlier[by_later],
+        np.searchsorted(large.page[by_page], numbers),
+        bucket[by_page],
+        large.leads[by_page],
+        np.cumsum([0, *sizes]),
+        float(threshold),
+        sets is not None,
+        given.slot,
+        given.value_bounds,
+        given.bitmap_bounds,
+        given.values,
+        given.bitmaps,
+        duplicate_of,
+        similarity,
+        edge,
+        asked,
+    )
+    decided = np.flatnonzero(edge != KEPT)
+    similarity[decided] = edges.similarity[by_later[edge[decided]]]
+    exact = np.zeros(num_pages, bool)
+    exact[decided] = edges.exact[by_later[edge[decided]]]
+    compared = np.flatnonzero((duplicate_of != KEPT) & (edge == KEPT))
+    left, right = (given.content[given.slot[pages]] for pages in (compared, duplicate_of[compared]))
+    exact[compared] = (left == right).all(axis=1)
+    similarity[duplicate_of == KEPT] = np.nan
+    return Choice(duplicate_of, similarity, exact), np.flatnonzero(asked)
 
 
 def _walk(

@@ -19,9 +19,10 @@ from corpus.layout import Store
 from corpus.manifest import Input, Manifest
 from corpus.schemas import DOCUMENTS, SIGNATURES, VERDICTS
 from corpus.step import Context, Gather, GatherFunction, Joins, Map, MapFunction, Output
-from dedup import ids, index, lookup, overlap_steps, survivors, words
+from dedup import ids, index, lookup, overlap_steps, survivors
 from dedup.config import DedupConfig
 from dedup.scratch import COPIES, DECISIONS, EDGES, KEPT_KEYS, KEYS, LARGE, OVERLAPS
+from dedup.stored import SetWriter, StoredSets
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +67,14 @@ def load_survivors(config: DedupConfig, context: Context) -> GatherFunction:
         buckets = survivors.LargeBuckets(large["bucket"].to_numpy(), in_large, large["leads"].to_numpy())
         num_old = int((pages.batch < this).sum())
         if large.num_rows:
-            with tempfile.TemporaryFile() as spool:
-                verify = _verifier(context, config, manifests, pages, num_old, known, buckets, spool)
+            with tempfile.TemporaryFile() as values, tempfile.TemporaryFile() as bitmaps:
+                asked = survivors.open_pages(pages.doc.size, num_old, known, buckets, config.engine)
+                log.info("%s pages of large buckets are compared one by one", f"{asked.size:,}")
+                sets = _stored(
+                    context, config, manifests, pages, asked, SetWriter(pages.doc.size, values, bitmaps)
+                )
                 choice = survivors.choose_in_large(
-                    pages.doc.size, num_old, known, buckets, config.threshold, verify
+                    pages.doc.size, num_old, known, buckets, config.threshold, sets, config.engine
                 )
         else:
             choice = survivors.choose(pages.doc.size, known)
@@ -149,52 +154,22 @@ def _scores(store: Store, manifests: list[Manifest], large: pa.Table) -> np.ndar
     return score
 
 
-def _verifier(
+def _stored(
     context: Context,
     config: DedupConfig,
     manifests: list[Manifest],
     pages: survivors.Pages,
-    num_old: int,
-    edges: survivors.Edges,
-    large: survivors.LargeBuckets,
-    spool: Any,
-) -> survivors.Verify:
-    """Exact comparison of the pages of large buckets that the edges do not settle; their sets lie in `spool`, not in memory."""
-    asked = survivors.open_pages(pages.doc.size, num_old, edges, large)
-    start: dict[int, int] = {}
-    size: dict[int, int] = {}
-    content: dict[int, bytes] = {}
-    position = 0
+    asked: np.ndarray,
+    writer: SetWriter,
+) -> StoredSets:
+    """The sets of the pages that are asked for, on disk; a page that was taken down since an interrupted run has none."""
     for place, manifest in enumerate(manifests):
         numbers = asked[pages.batch[asked] == place]
         order = np.argsort(pages.doc[numbers])
         wanted = pages.doc[numbers][order]
         for found in lookup.shingle_sets(context.store, manifest, wanted, config.shingles.n, config.engine):
-            for row, at in enumerate(np.searchsorted(wanted, found.doc)):
-                number = int(numbers[order[at]])
-                values = found.sets.row(row)
-                spool.write(values.tobytes())
-                start[number], size[number] = position, values.size
-                content[number] = found.content[row]
-                position += values.size
-    log.info("%s pages of large buckets are compared one by one", f"{asked.size:,}")
-    spool.flush()
-    # As a plain array: a slice of a memmap object costs ten times as much as one of its array.
-    stored = (
-        np.asarray(np.memmap(spool, np.uint64, "r", shape=(position,)))
-        if position
-        else np.zeros(0, np.uint64)
-    )
-
-    def verify(earlier: int, later: int) -> tuple[float, bool]:
-        if earlier not in start or later not in start:  # taken down since an interrupted run found it
-            return 0.0, False
-        left, right = (stored[start[page] : start[page] + size[page]] for page in (earlier, later))
-        return words.similarity(left, right, config.threshold, config.engine), content[earlier] == content[
-            later
-        ]
-
-    return verify
+            writer.add(numbers[order[np.searchsorted(wanted, found.doc)]], found)
+    return writer.finish()
 
 
 def _verdict(

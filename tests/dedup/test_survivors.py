@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup import survivors
+from dedup import kernels, survivors
+from dedup.lookup import ShingleSets
+from dedup.stored import SetWriter, StoredSets
 from dedup.survivors import KEPT, Edges, LargeBuckets
+from dedup.words import Engine, Ragged, jaccard
 
 THRESHOLD = 0.5
 
@@ -19,14 +24,17 @@ def families(draw: st.DrawFn) -> tuple[int, int, dict[tuple[int, int], float], l
     """(pages, pages of earlier batches, similarities, buckets, leaders)."""
     num_pages = draw(st.integers(1, 14))
     num_old = draw(st.integers(0, num_pages))
-    buckets = (
-        draw(st.lists(st.sets(st.integers(0, num_pages - 1), min_size=2), max_size=4))
-        if num_pages > 1
-        else []
-    )
     values = st.sampled_from([0.1, 0.4, 0.5, 0.8, 1.0])
     similarity = {(a, b): draw(values) for b in range(num_old, num_pages) for a in range(b)}
-    return num_pages, num_old, similarity, buckets, draw(st.integers(0, 3))
+    return num_pages, num_old, similarity, draw(buckets_of(num_pages)), draw(st.integers(0, 3))
+
+
+def buckets_of(num_pages: int) -> st.SearchStrategy[list[set[int]]]:
+    return (
+        st.lists(st.sets(st.integers(0, num_pages - 1), min_size=2), max_size=4)
+        if num_pages > 1
+        else st.just([])
+    )
 
 
 def naive(
@@ -63,12 +71,30 @@ def test_choice_with_all_pairs_known(
         assert before == KEPT or choice.similarity[page] == similar[before, page]
 
 
-@settings(max_examples=50)
-@given(families())
-def test_choice_in_large_buckets(
-    family: tuple[int, int, dict[tuple[int, int], float], list[set[int]], int],
-) -> None:
-    num_pages, num_old, similar, buckets, leaders = family
+shingles = st.sets(st.integers(0, 7), min_size=1).map(lambda values: np.array(sorted(values), np.uint64))
+
+
+def stored(sets: list[np.ndarray], numbers: np.ndarray) -> StoredSets:
+    """The sets of these pages only."""
+    with tempfile.TemporaryFile() as values, tempfile.TemporaryFile() as bitmaps:
+        writer = SetWriter(len(sets), values, bitmaps)
+        chosen = [sets[number] for number in numbers]
+        content = np.array([each.astype(np.uint8).tobytes() + b"." for each in chosen], "S16")
+        bounds = np.cumsum([0, *(each.size for each in chosen)], dtype=np.int64)
+        ragged = Ragged(np.concatenate([np.zeros(0, np.uint64), *chosen]), bounds)
+        writer.add(numbers, ShingleSets(content, np.zeros(content.size, np.int32), content, ragged))
+        return writer.finish()
+
+
+@pytest.mark.parametrize("engine", ["numba", "numpy"])
+@settings(max_examples=60)
+@given(st.data())
+def test_choice_in_large_buckets(engine: Engine, data: st.DataObject) -> None:
+    sets = data.draw(st.lists(shingles, min_size=1, max_size=14))
+    num_pages = len(sets)
+    num_old, leaders = data.draw(st.integers(0, num_pages)), data.draw(st.integers(0, 3))
+    buckets = data.draw(buckets_of(num_pages))
+    similar = {(a, b): jaccard(sets[a], sets[b]) for b in range(num_old, num_pages) for a in range(b)}
     pairs, rows = [], []
     for number, bucket in enumerate(buckets):
         for place, page in enumerate(sorted(bucket)):
@@ -76,22 +102,70 @@ def test_choice_in_large_buckets(
             pairs.extend(
                 (page, later) for later in bucket if place < leaders and later > page and later >= num_old
             )
-    large = LargeBuckets(*(np.array([row[column] for row in rows]) for column in range(3)))
-    if not rows:
-        large = LargeBuckets(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool))
+    table = np.array(rows, np.int64).reshape(-1, 3)
+    large = LargeBuckets(table[:, 0], table[:, 1], table[:, 2].astype(bool))
     edges = edges_of(pairs, similar)
-    open_pages = set(survivors.open_pages(num_pages, num_old, edges, large).tolist())
-    asked = []
+    open_pages = survivors.open_pages(num_pages, num_old, edges, large, engine)
+    choice = survivors.choose_in_large(
+        num_pages, num_old, edges, large, THRESHOLD, stored(sets, open_pages), engine
+    )
+    expected = naive(num_pages, num_old, similar, buckets)
+    assert choice.duplicate_of.tolist() == expected
+    for page, before in enumerate(expected):
+        if before != KEPT:
+            assert choice.similarity[page] == similar[before, page]
+            assert choice.exact[page] == (similar[before, page] == 1.0)
+    assert np.isnan(choice.similarity[choice.duplicate_of == KEPT]).all()
+    assert open_pages.tolist() == survivors.open_pages(num_pages, num_old, edges, large, "numpy").tolist()
 
-    def verify(earlier: int, later: int) -> tuple[float, bool]:
-        assert {earlier, later} <= open_pages
-        asked.append((earlier, later))
-        return similar[earlier, later], similar[earlier, later] == 1.0
 
-    choice = survivors.choose_in_large(num_pages, num_old, edges, large, THRESHOLD, verify)
-    assert choice.duplicate_of.tolist() == naive(num_pages, num_old, similar, buckets)
-    assert len(asked) == len(set(asked))
-    assert not set(asked) & set(pairs)
+@pytest.mark.parametrize("engine", ["numba", "numpy"])
+def test_nothing_is_settled_by_a_page_that_may_yet_go(engine: Engine) -> None:
+    """Page 3 is near page 1, which goes for page 0: so it has to be compared with page 2 after all."""
+    same = np.arange(4, dtype=np.uint64)
+    large = LargeBuckets(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 3]), np.zeros(4, bool))
+    edges = Edges(np.array([3]), np.array([1]), np.array([1.0]), np.array([True]))
+    open_pages = survivors.open_pages(4, 0, edges, large, engine)
+    assert open_pages.tolist() == [0, 1, 2, 3]
+    choice = survivors.choose_in_large(4, 0, edges, large, THRESHOLD, stored([same] * 4, open_pages), engine)
+    assert choice.duplicate_of.tolist() == [KEPT, 0, KEPT, 2]
+
+
+@settings(max_examples=60)
+@given(
+    st.sets(st.integers(0, 2**64 - 1), min_size=1, max_size=90),
+    st.sets(st.integers(0, 2**64 - 1), max_size=90),
+    st.integers(0, 90),
+    st.integers(1, 100),
+)
+def test_bitmaps_rule_out_only_what_is_below_the_threshold(
+    left: set[int], right: set[int], shared: int, percent: int
+) -> None:
+    """Of sets of very different sizes too."""
+    right |= set(sorted(left)[:shared]) or {1}
+    arrays = [np.array(sorted(each), np.uint64) for each in (left, right)]
+    exact, found = jaccard(*arrays), compiled_similarity(*arrays, percent / 100)
+    assert found == exact or (found == 0.0 and exact < percent / 100)
+
+
+def compiled_similarity(left: np.ndarray, right: np.ndarray, threshold: float) -> float:
+    sets = stored([left, right], np.arange(2))
+    return float(
+        kernels.stored_similarity(
+            sets.values, sets.value_bounds, sets.bitmaps, sets.bitmap_bounds, 0, 1, threshold
+        )
+    )
+
+
+@pytest.mark.parametrize("own", [100, 400])
+def test_bitmaps_tell_pages_of_one_frame_apart(own: int) -> None:
+    """Three quarters of the smaller page is the frame: the bitmaps, of one size or not, say so without a merge."""
+    generator = np.random.default_rng(1)
+    frame, *rest = (generator.integers(0, 2**64, size, np.uint64) for size in (300, 100, own))
+    pages = [np.unique(np.concatenate([frame, each])) for each in rest]
+    exact = jaccard(*pages)
+    assert compiled_similarity(*pages, exact) == exact
+    assert compiled_similarity(*pages, exact + 0.04) == 0.0
 
 
 def test_near_copies_of_one_page_cost_one_comparison_each() -> None:
@@ -100,7 +174,8 @@ def test_near_copies_of_one_page_cost_one_comparison_each() -> None:
         np.arange(1, size), np.zeros(size - 1, np.int64), np.full(size - 1, 0.9), np.zeros(size - 1, bool)
     )
     large = LargeBuckets(np.zeros(size, np.int64), np.arange(size), np.arange(size) < 1)
-    assert survivors.open_pages(size, 0, edges, large).size == 0
+    for engine in ("numba", "numpy"):
+        assert survivors.open_pages(size, 0, edges, large, engine).size == 0
 
 
 def test_no_chains() -> None:
