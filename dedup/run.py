@@ -1,6 +1,6 @@
 """The door: `python -m dedup.run --corpus C --batch B`, documents to verdicts.
 
-`--explain DOC_ID` shows a page of the batch beside the one that it duplicates; `--sample N` draws removals to judge.
+`--explain DOC_ID` shows a page of the batch beside the one that it duplicates; `--sample` draws 20 removals to judge, `--sample N` so many.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from collections.abc import Sequence
 
 from corpus import cli
 from corpus.layout import Store, check_name, open_corpus
+from corpus.manifest import batches, find_manifest
 from corpus.runner import AnyStep
 from corpus.snapshot import read_snapshot, snapshots
 from dedup import keys, look, lsh, overlap_steps, pairs, report, verdicts
 from dedup.config import DedupConfig
 
 log = logging.getLogger(__name__)
+
+SAMPLE_PAGES = 20
 
 
 def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
@@ -44,7 +47,12 @@ def _run(argv: Sequence[str] | None) -> int:
         "--explain", metavar="DOC_ID", help="show a page of the batch beside its survivor, and stop"
     )
     looks.add_argument(
-        "--sample", type=int, metavar="N", help="show N removed pages beside their survivors, and stop"
+        "--sample",
+        type=int,
+        nargs="?",
+        const=SAMPLE_PAGES,
+        metavar="N",
+        help=f"show N removed pages beside their survivors, and stop (default: {SAMPLE_PAGES})",
     )
     args = parser.parse_args(argv)
     if args.explain is not None or args.sample is not None:
@@ -63,15 +71,34 @@ def _run(argv: Sequence[str] | None) -> int:
         if not result.up_to_date or not report.are_written(opened.store, args.batch):
             for path in report.write_reports(opened.store, args.batch, config.testsets, config.engine):
                 log.info("report: %s/%s", opened.store.root, path)
-            for name in snapshots_of(opened.store, args.batch) if args.rebuild else ():
-                log.warning(
-                    "snapshot %s holds batch %s as it was before; write a new one with shards.run",
-                    name,
-                    args.batch,
-                )
+            if args.rebuild:
+                _warn_of_what_is_left(opened.store, args.batch)
         if config.testsets:
             print(report.text(opened.store.read_json(report.overlap_path(args.batch))))
         return cli.finish(args, opened.store, "dedup", result)
+
+
+def _warn_of_what_is_left(store: Store, batch: str) -> None:
+    """Name what was made from the verdicts as they were before."""
+    for name in snapshots_of(store, batch):
+        log.warning(
+            "snapshot %s holds batch %s as it was before; write a new one with shards.run", name, batch
+        )
+    for name in later_batches(store, batch):
+        log.warning(
+            "batch %s met batch %s as it was before; make it new with "
+            "`python -m dedup.run --corpus %s --batch %s --rebuild` and the same settings",
+            name,
+            batch,
+            store.root,
+            name,
+        )
+
+
+def later_batches(store: Store, batch: str) -> list[str]:
+    """The batches that come after this one and have verdicts."""
+    names = [manifest.batch for manifest in batches(store, "links")]
+    return [name for name in names[names.index(batch) + 1 :] if find_manifest(store, "verdicts", name)]
 
 
 def snapshots_of(store: Store, batch: str) -> list[str]:

@@ -61,7 +61,7 @@ def test_explain_and_sample(
     assert " ".join(leaked.text.split()[20:]) in capsys.readouterr().out
     assert corpus.dedup("one", "--explain", kept.id) == 0
     assert "kept" in capsys.readouterr().out
-    assert corpus.dedup("two", "--sample", "20") == 0
+    assert corpus.dedup("two", "--sample") == 0
     shown = capsys.readouterr().out
     assert shown.count("removed:") == 2
     assert shown.count("kept:") == 1
@@ -109,6 +109,8 @@ def test_a_survivor_that_was_taken_down_hides_nothing_else(
     capsys.readouterr()
     assert corpus.dedup("two", "--explain", near.id) == 0
     assert f"{near.text}\n\n--- kept: no longer in the corpus" in capsys.readouterr().out
+    assert corpus.dedup("two", "--sample", "1") == 0
+    assert capsys.readouterr().out.count("removed:") == 1
     assert corpus.dedup("two", "--sample", "2") == 0
     assert capsys.readouterr().out.count("kept: no longer in the corpus") == 1
     (group,) = report.duplicates(corpus.store, "two")["largest_groups"]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from corpus.manifest import read_manifest
 from corpus.tables import read_table
 from corpus.testsets import TestSet, load_testsets
-from dedup import overlap, overlap_steps, words
+from dedup import overlap, overlap_steps, run, words
 from dedup.overlap import OverlapConfig
 from dedup.words import Ragged
 from tests.dedup.made import MadeCorpus, Page
@@ -270,7 +271,10 @@ def test_common_speech_is_not_removed(made_corpus: New, tmp_path: Path) -> None:
 
 
 def test_a_new_test_set_makes_new_verdicts_and_no_new_signatures(
-    made_corpus: New, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made_corpus: New,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     setting, long, _ = write_sets(tmp_path / "sets")
     corpus = made_corpus()
@@ -279,7 +283,23 @@ def test_a_new_test_set_makes_new_verdicts_and_no_new_signatures(
     signed = corpus.store.read_bytes("signatures/b/manifest.json")
     assert corpus.dedup("b", "--set", setting) == 2
     assert "input testset stories was added" in capsys.readouterr().err
+    corpus.add("later", [Page("a page of another batch")], 1)
+    assert corpus.dedup("later") == 0
+    held = {"old": ["a", "b"], "older": ["a"]}
+    monkeypatch.setattr(run, "snapshots", lambda store: sorted(held))
+    monkeypatch.setattr(
+        run,
+        "read_snapshot",
+        lambda store, name: SimpleNamespace(batches=[SimpleNamespace(batch=each) for each in held[name]]),
+    )
+    capsys.readouterr()
     assert corpus.dedup("b", "--set", setting, "--rebuild") == 0
+    said = capsys.readouterr().err
+    assert "snapshot old holds batch b as it was before" in said
+    assert "snapshot older" not in said
+    assert "batch later met batch b as it was before" in said
+    assert corpus.dedup("later", "--set", setting) == 2
+    assert "input bands b changed since" in capsys.readouterr().err
     assert corpus.store.read_bytes("signatures/b/manifest.json") == signed
     assert corpus.verdicts("b")[Page(long[0]).id]["reason"] == "test_overlap"
     inputs = {
