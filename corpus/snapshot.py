@@ -167,6 +167,13 @@ def compose(store: Store, name: str, batches: Sequence[str], *, parents: Sequenc
     return snapshot.model_copy(update={"digest": _digest(snapshot)})
 
 
+def snapshots_of(store: Store, batches: Sequence[str]) -> list[str]:
+    """Names of the snapshots of exactly these batches' tokens as they are now, whatever the names."""
+    present = snapshots(store) if batches else []
+    wanted = compose(store, "any", batches).digest if present else ""
+    return [name for name in present if store.read_json(snapshot_path(name)).get("digest") == wanted]
+
+
 def check_free(store: Store, name: str, batch: str) -> None:
     """Refuse a name that the snapshot of all batches up to `batch` can't have, before hours of work for it.
 

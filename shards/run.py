@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from corpus import cli
 from corpus.layout import Store, check_name
 from corpus.manifest import read_manifest
-from corpus.snapshot import batches_up_to, check_free, snapshots, write_snapshot
+from corpus.snapshot import batches_up_to, check_free, snapshots_of, write_snapshot
 from shards import writer
 from shards.bpe import ensure_tokenizer
 from shards.config import ShardsConfig
@@ -45,8 +45,7 @@ def _body(argv: Sequence[str] | None) -> int:
 def _snapshot(store: Store, batch: str, name: str) -> None:
     """Write the snapshot of all batches up to this one."""
     batches = batches_up_to(store, batch)
-    parents = [batch for batch in batches[-2:-1] if batch in snapshots(store)]
-    snapshot = write_snapshot(store, name, batches, parents=parents)
+    snapshot = write_snapshot(store, name, batches, parents=snapshots_of(store, batches[:-1]))
     totals = ", ".join(f"{split} {part.num_tokens:,} tokens" for split, part in snapshot.splits.items())
     log.info("snapshot %s: %s (%s)", snapshot.name, totals, snapshot.digest)
     if not snapshot.splits["val"].num_tokens:

@@ -17,6 +17,7 @@ from corpus.snapshot import (
     read_snapshot,
     snapshot_path,
     snapshots,
+    snapshots_of,
     write_revision,
     write_snapshot,
 )
@@ -52,6 +53,16 @@ def test_totals_order_and_reading_back(store: Store) -> None:
     assert [file.path for file in made.splits["val"].files] == ["tokens/alpha/val/part-00000.parquet"]
     assert made.splits["train"].files[0].spans_path == "spans/zeta/train/part-00000.parquet"
     assert [batch.splits["val"].num_tokens for batch in made.batches] == [0, 7]
+
+
+def test_snapshots_of_the_same_tokens_are_found_by_any_name(store: Store) -> None:
+    assert snapshots_of(store, ["zeta"]) == []
+    for name, batches in (("first", ["zeta"]), ("both", ["zeta", "alpha"]), ("again", ["zeta"])):
+        write_snapshot(store, name, batches)
+    assert snapshots_of(store, ["zeta"]) == ["again", "first"]
+    assert snapshots_of(store, []) == []
+    commit_table(store, TOKENS, "zeta", [part("train/part-00000.parquet", 99)])
+    assert snapshots_of(store, ["zeta"]) == []
 
 
 def test_a_snapshot_never_changes(store: Store) -> None:

@@ -131,7 +131,7 @@ def test_the_tokenizer_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixture[s
     root = str(tmp_path / "corpus")
     commit_batch(root, "b1", documents(60))
     train = ["--set", "shards.tokenizer.source=train", "--set", "shards.tokenizer.vocab_size=300"]
-    make_shards(root, "b1", *train)
+    make_shards(root, "b1", *train, "--snapshot", "first")
     found = load_tokenizer(Store(root))
     assert found.vocab_size == 300
     assert found.end_of_text == 299
@@ -139,8 +139,9 @@ def test_the_tokenizer_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for change in (["--set", "shards.tokenizer.source=gpt2"], [*train, "--set", "shards.tokenizer.seed=1"]):
         assert run.main(arguments(root, "b2", *change)) == 2
         assert "never changes" in capsys.readouterr().err
-    make_shards(root, "b2", *train)
+    make_shards(root, "b2", *train, "--snapshot", "both")
     assert load_tokenizer(Store(root)).fingerprint == found.fingerprint
+    assert read_snapshot(Store(root), "both").parents == ["first"]
     Store(root).write_bytes(tokenizer.TOKENIZER_PATH, vocabulary.gpt2().to_json().encode())
     assert run.main(arguments(root, "b2", *train)) == 2
     assert f"it was pinned with {found.fingerprint}" in capsys.readouterr().err
