@@ -21,6 +21,9 @@ ADMITTED_SCORE = 3
 
 SCORE_CAP = 1000
 LAG_CAP_HOURS = 24 * 365
+MAX_VALUES = 10 * SCORE_CAP
+"""Distinct values that wait to be understood, so that no dump, however made, fills the memory."""
+
 MIN_SCORES = 1000
 """Dumps with fewer scores are not judged: their shares say little."""
 
@@ -44,19 +47,18 @@ NUM_NEIGHBOURS = 3
 class ScoreStatistics:
     """What a dump's scores say of it: histograms over its submissions (advertisements aside), which add up."""
 
-    scores: Counter[int] = field(default_factory=Counter)
-    """Submissions by score, capped at SCORE_CAP."""
+    values: Counter[Number] = field(default_factory=Counter)
+    """Submissions by their `score` field, as the rows have it: understanding it can wait to the end."""
     lags: Counter[int] = field(default_factory=Counter)
     """Sampled submissions by whole hours between posting and the (last) retrieval, capped at a year."""
     truncated: bool = False
     """The dump broke off: only what lies before the break was counted."""
 
     def add_scores(self, scores: Iterable[Number]) -> None:
-        """Count submissions by their `score` fields; those without a number don't count."""
-        for value, count in Counter(scores).items():
-            score = whole_number(value)
-            if score is not None:
-                self.scores[min(score, SCORE_CAP)] += count
+        """Count submissions by their `score` fields."""
+        self.values.update(scores)
+        if len(self.values) > MAX_VALUES:
+            self.values = Counter(self.scores)
 
     def add_lag(self, created_s: int, retrieved_s: int) -> None:
         """Count one sampled submission; both times in seconds since 1970."""
@@ -74,6 +76,16 @@ class ScoreStatistics:
         return cls(Counter(dict(found["scores"])), Counter(dict(found["lags"])), found["truncated"])
 
     @property
+    def scores(self) -> Counter[int]:
+        """Submissions by score, capped at SCORE_CAP; those without a number don't count."""
+        found: Counter[int] = Counter()
+        for value, count in self.values.items():
+            score = whole_number(value)
+            if score is not None:
+                found[max(-SCORE_CAP, min(score, SCORE_CAP))] += count
+        return found
+
+    @property
     def num_scores(self) -> int:
         """Submissions with a score."""
         return self.scores.total()
@@ -81,8 +93,10 @@ class ScoreStatistics:
     @property
     def admitted_share(self) -> float:
         """The part of them at ADMITTED_SCORE or above; 0 where there are none."""
-        admitted = sum(count for score, count in self.scores.items() if score >= ADMITTED_SCORE)
-        return admitted / max(1, self.num_scores)
+        scores = self.scores
+        return sum(count for score, count in scores.items() if score >= ADMITTED_SCORE) / max(
+            1, scores.total()
+        )
 
     @property
     def median_score(self) -> int:

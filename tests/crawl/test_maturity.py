@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from crawl.maturity import LAG_CAP_HOURS, MIN_SCORES, SCORE_CAP, ScoreStatistics, immature, immature_among
+from crawl.maturity import (
+    LAG_CAP_HOURS,
+    MAX_VALUES,
+    MIN_SCORES,
+    SCORE_CAP,
+    ScoreStatistics,
+    immature,
+    immature_among,
+)
 
 
 def _statistics(
@@ -64,6 +72,12 @@ def test_statistics_are_integers_that_stay_small() -> None:
     statistics = ScoreStatistics()
     statistics.add_scores([10**9, "7", 7.9, None, "", 3, -2])
     assert dict(statistics.scores) == {SCORE_CAP: 1, 7: 2, 3: 1, -2: 1}
+    many = ScoreStatistics()
+    for start in range(0, 10 * MAX_VALUES, MAX_VALUES // 2):
+        many.add_scores(str(score) for score in range(start - 5_000, start + MAX_VALUES))
+        assert len(many.values) <= MAX_VALUES
+    assert many.num_scores == 20 * (MAX_VALUES + 5_000)
+    assert (min(many.scores), max(many.scores)) == (-SCORE_CAP, SCORE_CAP)
     assert (statistics.num_scores, statistics.median_score, statistics.admitted_share) == (5, 7, 0.8)
     statistics.add_lag(1, 10**9)
     statistics.add_lag(10**9, 1)
