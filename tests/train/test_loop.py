@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,21 @@ from train.loop import Trainer
 from train.model import GPT2
 
 
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """A run that nothing interrupted."""
+
+    root: Path
+    tensors: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Of `config()`; do not write to it."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    return Whole(root, trained(root, config()))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -46,9 +60,13 @@ from train.model import GPT2
         {"model": {"document_mask": True}, "runtime": {"micro_batch_size": 8}},
     ],
 )
-def test_killed_and_resumed_equals_undisturbed_bit_for_bit(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_killed_and_resumed_equals_undisturbed_bit_for_bit(
+    undisturbed: Whole, tmp_path: Path, changes: dict[str, Any]
+) -> None:
     settings = config(**changes)
-    whole = trained(tmp_path / "whole", settings)
+    whole, lines = undisturbed.tensors, metrics(undisturbed.root)
+    if changes:
+        whole, lines = trained(tmp_path / "whole", settings), metrics(tmp_path / "whole")
     root = tmp_path / "killed"
     for step in (2, 6, 9, 11):  # checkpoints are after 4, 8 and 12, lines of metrics after 3, 6, 9 and 12
         with pytest.raises(KilledError):
@@ -57,17 +75,16 @@ def test_killed_and_resumed_equals_undisturbed_bit_for_bit(tmp_path: Path, chang
     assert whole.keys() == resumed.keys()
     assert any(name.startswith("optimizer.") for name in whole)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert metrics(root) == metrics(tmp_path / "whole")
+    assert metrics(root) == lines
 
 
-def test_a_store_that_is_no_folder_holds_the_same_run(tmp_path: Path) -> None:
-    local, remote = tmp_path / "local", tmp_path / "remote"
-    whole = trained(local, config())
+def test_a_store_that_is_no_folder_holds_the_same_run(undisturbed: Whole, tmp_path: Path) -> None:
+    store = RemoteStore(str(tmp_path))
     with pytest.raises(KilledError):
-        trained(remote, config(), store=RemoteStore(str(remote)), stream=raising(8 * 9, KilledError()))
-    resumed = trained(remote, config(), store=RemoteStore(str(remote)))
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert metrics(remote) == metrics(local)
+        trained(tmp_path, config(), store=store, stream=raising(8 * 9, KilledError()))
+    resumed = trained(tmp_path, config(), store=store)
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in undisturbed.tensors.items())
+    assert metrics(tmp_path) == metrics(undisturbed.root)
 
 
 def test_training_learns(tmp_path: Path) -> None:
@@ -79,7 +96,9 @@ def test_training_learns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_a_checkpoint_then_an_exit_code(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_is_a_checkpoint_then_an_exit_code(
+    undisturbed: Whole, tmp_path: Path, number: signal.Signals
+) -> None:
     stream = FakeStream()
     stream.on_index = lambda index: os.kill(os.getpid(), number) if index == 8 * 5 else None
     before = signal.getsignal(number)
@@ -93,10 +112,8 @@ def test_a_signal_is_a_checkpoint_then_an_exit_code(tmp_path: Path, number: sign
     assert latest.step == 5  # the step during which it came is given up, no update is half done
     assert latest.record["stream"] == {"index": 40}
     resumed = trained(tmp_path, config())
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(resumed.values(), trained(tmp_path / "w", config()).values(), strict=True)
-    )
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in undisturbed.tensors.items())
+    assert metrics(tmp_path) == metrics(undisturbed.root)
 
 
 def test_a_loss_that_is_no_number_stops_before_the_update(tmp_path: Path) -> None:
@@ -125,7 +142,9 @@ def test_gradient_accumulation_changes_nothing_but_rounding(tmp_path: Path) -> N
             assert one.get(key) == pytest.approx(other.get(key), abs=1e-5)
 
 
-def test_a_signal_in_an_evaluation_gives_it_up_until_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_signal_in_an_evaluation_gives_it_up_until_the_run_goes_on(
+    undisturbed: Whole, tmp_path: Path
+) -> None:
     rounds = iter(range(10))
 
     def blocks() -> Iterator[np.ndarray]:
@@ -138,11 +157,10 @@ def test_a_signal_in_an_evaluation_gives_it_up_until_the_run_goes_on(tmp_path: P
     assert [line["step"] for line in metrics(tmp_path) if "val_loss" in line] == [0, 4]
     assert [found.step for found in Checkpoints(Store(str(tmp_path)), "r").all()] == [4, 8]
     trained(tmp_path, config())
-    trained(tmp_path / "whole", config())
-    assert metrics(tmp_path) == metrics(tmp_path / "whole")
+    assert metrics(tmp_path) == metrics(undisturbed.root)
     losses = [
         [(found.step, found.record["val_loss"]) for found in Checkpoints(Store(str(root)), "r").all()]
-        for root in (tmp_path, tmp_path / "whole")
+        for root in (tmp_path, undisturbed.root)
     ]
     assert losses[0] == losses[1]
     assert [step for step, loss in losses[0] if loss is not None] == [8, 12]
@@ -266,32 +284,35 @@ def test_a_checkpoint_is_of_the_moment_it_was_begun(tmp_path: Path, monkeypatch:
     assert not torch.equal(other.wte.weight, trainer.model.wte.weight)
 
 
+def test_each_block_is_compiled_where_asked_and_keeps_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled.append)
+    plain = Trainer(job(tmp_path, config()), ALONE)
+    assert not compiled
+    trainer = Trainer(job(tmp_path, config(runtime={"compile": True})), ALONE)
+    assert compiled == list(trainer.model.h)
+    assert trainer.model.state_dict().keys() == plain.model.state_dict().keys()
+
+
+@pytest.mark.soak  # the tracer takes longer than all other tests of this file
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 def test_compiled_blocks_learn_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the tracer without its C++ compiler, which takes a minute; that one is for `make gpu-check`."""
-    compiled: list[object] = []
     compile_block = torch.nn.Module.compile
-
-    def traced(block: torch.nn.Module) -> None:
-        compiled.append(block)
-        compile_block(block, backend="aot_eager")
-
-    monkeypatch.setattr(torch.nn.Module, "compile", traced)
-    for name, runtime in (("plain", {}), ("compiled", {"compile": True})):
-        settings = config(
-            max_steps=2, eval_interval=2, runtime={"log_interval": 1, "micro_batch_size": 4, **runtime}
-        )
-        trained(tmp_path / name, settings, val_blocks=lambda: islice(val_blocks(), 4))
-    assert len(compiled) == 2
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda block: compile_block(block, backend="aot_eager"))
+    trained(tmp_path / "plain", config(max_steps=4))
+    trained(tmp_path / "compiled", config(max_steps=4, runtime={"compile": True}))
     for plain, other in zip(metrics(tmp_path / "plain"), metrics(tmp_path / "compiled"), strict=True):
         assert plain.get("loss") == pytest.approx(other.get("loss"), abs=1e-5)
+        assert plain.get("val_loss") == pytest.approx(other.get("val_loss"), abs=1e-5)
 
 
-def test_products_in_bfloat16_learn_nearly_the_same(tmp_path: Path) -> None:
-    trained(tmp_path / "float32", config())
+def test_products_in_bfloat16_learn_nearly_the_same(undisturbed: Whole, tmp_path: Path) -> None:
     world = dataclasses.replace(ALONE, dtype=torch.bfloat16)
-    Trainer(job(tmp_path / "bfloat16", config()), world).run()
-    for plain, lower in zip(metrics(tmp_path / "float32"), metrics(tmp_path / "bfloat16"), strict=True):
+    Trainer(job(tmp_path, config()), world).run()
+    for plain, lower in zip(metrics(undisturbed.root), metrics(tmp_path), strict=True):
         assert plain.get("loss") == pytest.approx(lower.get("loss"), abs=0.02)
 
 
