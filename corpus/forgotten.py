@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from corpus.errors import SchemaError
 from corpus.layout import Store
-from corpus.manifest import Record
+from corpus.manifest import Record, record_seal
 from corpus.urls import UrlProblem, page_identity, target
 
 FOLDER = "forgotten"
@@ -41,6 +41,8 @@ class Takedown(Record):
     withdrawn: dict[str, str] = {}
     """Snapshot to its replacement."""
     finished: str | None = None
+    seal: str = ""
+    """Over all of the above, for `corpus.verify`; empty in records older than it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,4 +112,5 @@ def together(records: Iterable[Takedown]) -> Forgotten:
 
 def write_takedown(store: Store, record: Takedown) -> None:
     """Make a take-down, or its progress, durable."""
-    store.write_bytes(f"{FOLDER}/{record.id}.json", record.model_dump_json(indent=1).encode() + b"\n")
+    sealed = record.model_copy(update={"seal": record_seal(record.model_dump(mode="json"))})
+    store.write_bytes(f"{FOLDER}/{record.id}.json", sealed.model_dump_json(indent=1).encode() + b"\n")

@@ -15,6 +15,8 @@ from corpus.layout import Store
 from corpus.manifest import DOORS, Manifest, batches, find_manifest
 from corpus.schemas import TABLES
 
+GONE = " is gone"
+"""How a table's `why` ends when something it was made from is not there."""
 State = Literal["ok", "stale", "missing"]
 EXTRA_TABLES = ("overlap",)
 """Tables of a stage's own that stay."""
@@ -91,7 +93,7 @@ def _staleness(manifest: Manifest, tokenizer: str | None, find: Callable[[str, s
         elif given.table in TABLES or given.table in EXTRA_TABLES:
             present = find(given.table, given.batch)
             if present is None:
-                return f"{given.table} {given.batch} is gone"
+                return f"{given.table} {given.batch}{GONE}"
             if present.fingerprint != given.fingerprint:
                 return f"{given.table} {given.batch} was made anew"
     return ""

@@ -7,6 +7,7 @@ or engine. So two runs that should give the same bytes have the same fingerprint
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -96,6 +97,11 @@ def fingerprint(*parts: Any) -> str:
 def sealed(manifest: Manifest) -> Manifest:
     """The manifest with its seal."""
     return manifest.model_copy(update={"seal": fingerprint(manifest.model_dump(exclude={"seal"}))})
+
+
+def record_seal(record: Mapping[str, Any]) -> str:
+    """The seal over all else that a record of JSON holds."""
+    return fingerprint({name: value for name, value in record.items() if name != "seal"})
 
 
 def serialized(manifest: Manifest) -> bytes:

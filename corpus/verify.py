@@ -2,7 +2,7 @@
 
     python -m corpus.verify CORPUS [--batch B ...] [--sample 0.05] [--json]
 
-Checked are: every manifest's seal; bytes and digest of every file that a manifest or a snapshot names; every WARC
+Checked are: the seals of manifests, take-downs and retired snapshots; the tokenizer; bytes and digest of every file that a manifest or a snapshot names; every WARC
 record with its checksums, and that pages point to their own; conservation; that ids lie in their part, ascend, and
 join between all tables; that duplicates name a page that stays; that spans cover their token files. What is wrong is
 printed a line each, and the exit code is 1.
@@ -24,16 +24,17 @@ from xxhash import xxh3_64_intdigest
 from corpus import cli, integrity
 from corpus.doors import stage_function
 from corpus.errors import InputError, SchemaError, WebtextError
-from corpus.forgotten import load_forgotten
+from corpus.forgotten import FOLDER, load_forgotten
 from corpus.funnel import size
-from corpus.inventory import EXTRA_TABLES, batch_names
+from corpus.inventory import EXTRA_TABLES, GONE, batch_names, entries, pinned_tokenizer
 from corpus.layout import Store, open_corpus, table_dir
-from corpus.manifest import Manifest, find_manifest
+from corpus.manifest import Manifest, batches, find_manifest, record_seal
 from corpus.schemas import TABLES
 from corpus.snapshot import read_snapshot, snapshots
 from corpus.tables import iter_tables
 from corpus.withdrawal import retirement
 
+TOKENIZER = "tokenizer/tokenizer.json"
 Check = Callable[[], list[str]]
 WARC_COLUMNS = ("doc_id", "final_url", "reason", "payload_digest", "warc_file", "warc_offset", "warc_length")
 
@@ -99,8 +100,9 @@ def verify(
     checks: list[Check] = []
     for batch in names or present:
         checks += _batch_checks(store, batch, present, drawn, findings)
-    for name in snapshots(store) if not names else []:
-        checks.append(lambda name=name: _snapshot_problems(store, name))  # type: ignore[misc]
+    if not names:
+        checks += [lambda name=name: _snapshot_problems(store, name) for name in snapshots(store)]  # type: ignore[misc]
+        checks += [lambda: _tokenizer_problems(store), lambda: _record_problems(store)]
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
         for found in pool.map(_run, checks):
             findings.problems += found
@@ -151,8 +153,9 @@ def _batch_checks(
     tables = {manifest.table for manifest in manifests}
     if "verdicts" in tables:
         earlier = order[: order.index(batch)]
-        gone = sorted(load_forgotten(store).doc_ids)
-        yield lambda: integrity.duplicate_problems(store, batch, earlier, gone)
+        yield lambda: integrity.duplicate_problems(
+            store, batch, earlier, sorted(load_forgotten(store).doc_ids)
+        )
     if {"verdicts", "bands"} <= tables:
         yield lambda: integrity.band_problems(store, batch)
     for manifest in manifests:
@@ -192,10 +195,46 @@ def _rows_by_segment(store: Store, pages: Manifest) -> dict[str, pa.Table]:
     return found
 
 
+def _tokenizer_problems(store: Store) -> list[str]:
+    """Whether the tokenizer is the one that all tokens were made with."""
+    named = {
+        given.fingerprint: f"tokens/{manifest.batch}"
+        for manifest in batches(store, "tokens")
+        for given in manifest.inputs
+        if given.table == "tokenizer"
+    }
+    pinned = pinned_tokenizer(store)
+    if pinned is not None:
+        named.setdefault(pinned, "tokenizer/source.json")
+    if not named:
+        return []
+    if not store.exists(TOKENIZER):
+        return [f"{TOKENIZER}: missing"]
+    found = stage_function("shards.tokenizer", "load_tokenizer")(store).fingerprint
+    return [
+        f"{TOKENIZER}: fingerprint {found}, {where} has {expected}"
+        for expected, where in named.items()
+        if expected != found
+    ]
+
+
+def _record_problems(store: Store) -> list[str]:
+    """Whether the records of take-downs and retired snapshots are as they were written, and every table has its inputs."""
+    found = []
+    for path, _ in [*store.files(FOLDER), *store.files("snapshots/retired")]:
+        data = store.read_json(path)
+        if data.get("seal") and record_seal(data) != data["seal"]:
+            found.append(f"{path}: not as it was written (its seal differs)")
+    for entry in entries(store):
+        if entry.why.endswith(GONE):
+            found.append(f"{entry.table} {entry.batch}: made from {entry.why}")
+    return found
+
+
 def _snapshot_problems(store: Store, name: str) -> list[str]:
+    snapshot = read_snapshot(store, name)
     if retirement(store, name) is not None:
         return []  # its files may be gone: that is what it means
-    snapshot = read_snapshot(store, name)
     return [problem for check in integrity.pinned_problems(store, snapshot) for problem in check()]
 
 

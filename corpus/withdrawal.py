@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from corpus.errors import InputError, SchemaError
 from corpus.layout import Store
-from corpus.manifest import Record
+from corpus.manifest import Record, record_seal
 
 
 class Retirement(Record):
@@ -24,6 +24,8 @@ class Retirement(Record):
     why: str
     when: str
     replaced_by: str | None = None
+    seal: str = ""
+    """Over all of the above, for `corpus.verify`; empty in records older than it."""
 
 
 def retirement(store: Store, name: str) -> Retirement | None:
@@ -53,7 +55,8 @@ def retire(
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         replaced_by=replaced_by or (present.replaced_by if present else None),
     )
-    store.write_bytes(retirement_path(name), record.model_dump_json(indent=1).encode() + b"\n")
+    sealed = record.model_copy(update={"seal": record_seal(record.model_dump(mode="json"))})
+    store.write_bytes(retirement_path(name), sealed.model_dump_json(indent=1).encode() + b"\n")
 
 
 def require_usable(store: Store, name: str, *, allow_withdrawn: bool) -> None:

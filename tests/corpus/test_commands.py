@@ -24,7 +24,7 @@ WORDS = {
 EMPTY = {
     "explain": (0, "linked by no batch, and no rule refuses it"),
     "status": (0, "no batch yet; begin with `python -m crawl.run"),
-    "verify": (0, "0 checks, 0 files"),
+    "verify": (0, "0 files, 0 B: everything as it was written"),
     "query": (0, "one"),
     "forget": (0, "1 pages listed; removed nothing was here"),
     "diff": (2, "no snapshot '2024-01'; present: none"),

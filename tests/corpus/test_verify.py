@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from xxhash import xxh3_128_hexdigest
 
-from corpus import verify
+from corpus import forget, verify
 from corpus.layout import Store, open_corpus
 from corpus.manifest import find_manifest, read_manifest, sealed, serialized
 from corpus.schemas import TABLES, Table
@@ -71,6 +71,27 @@ def test_any_flipped_byte_is_found(fates_copy: grown.Fates) -> None:
         local.write_bytes(data)
     assert missed == []
     assert problems(store) == []
+
+
+def test_what_lies_beside_the_tables_is_checked_too(fates_copy: grown.Fates) -> None:
+    """The tokenizer, take-downs, and snapshots that were withdrawn by one."""
+    rng, store = random.Random(3), fates_copy.store
+    assert forget.main([fates_copy.root, "--url", fates_copy.kept]) == 0
+    withdrawn = [f"snapshots/{batch}.json" for batch in ("2024-01", "2024-02")]
+    listed = [path for path, _ in [*store.files("forgotten"), *store.files("snapshots/retired")]]
+    assert len(listed) == 3
+    for path in ["tokenizer/tokenizer.json", *withdrawn, *listed]:
+        data = store.read_bytes(path)
+        changed, place = bytearray(data), rng.randrange(len(data) - 1)
+        changed[place] ^= 1
+        store.write_bytes(path, bytes(changed))
+        assert changed.split() == data.split() or problems(store), (path, place)
+        store.write_bytes(path, data)
+    assert problems(store) == []
+    store.delete("documents/2024-01/manifest.json")
+    assert "verdicts 2024-01: made from documents 2024-01 is gone" in problems(store)
+    store.delete("tokenizer/tokenizer.json")
+    assert "tokenizer/tokenizer.json: missing" in problems(store)
 
 
 @pytest.mark.parametrize("table", [name for name in grown.TABLE_NAMES if name != "documents_dropped"])
@@ -230,4 +251,4 @@ def test_wrong_use(
 def test_an_empty_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     open_corpus(str(tmp_path / "c"), create=True)
     assert verify.main([str(tmp_path / "c")]) == 0
-    assert "0 checks" in capsys.readouterr().out
+    assert "0 files" in capsys.readouterr().out
