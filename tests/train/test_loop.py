@@ -288,7 +288,7 @@ def test_each_block_is_compiled_where_asked_and_keeps_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled: list[torch.nn.Module] = []
-    monkeypatch.setattr(torch.nn.Module, "compile", compiled.append)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda block: compiled.append(block))
     plain = Trainer(job(tmp_path, config()), ALONE)
     assert not compiled
     trainer = Trainer(job(tmp_path, config(runtime={"compile": True})), ALONE)
