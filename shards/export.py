@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence, Set
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from corpus import cli
 from corpus.errors import FatalError, InputError
 from corpus.layout import Store, open_corpus
 from corpus.snapshot import SPLITS
-from shards.reader import TokenSplit, open_split
+from shards.reader import Document, TokenSplit, open_split
 from shards.tokenizer import Tokenizer, load_tokenizer
 
 CHUNK_TOKENS = 1 << 22
@@ -121,16 +122,27 @@ def to_datasets(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Itera
             target.open_output(path) as stream,
             pq.ParquetWriter(pa.PythonFile(stream, mode="w"), schema, compression="zstd") as writer,
         ):
-            rows: list[dict[str, Any]] = []
-            for part in split.documents(start, stop):
-                ids = split.slice(part.start, part.stop - 1).tolist()
-                rows.append({"doc_id": part.doc_id, "text": tokenizer.decode(ids), "input_ids": ids})
-                if len(rows) == ROWS_PER_GROUP:
-                    writer.write_table(pa.Table.from_pylist(rows, schema))
-                    rows = []
-            writer.write_table(pa.Table.from_pylist(rows, schema))
+            documents = split.documents(start, stop)
+            for first in range(0, len(documents), ROWS_PER_GROUP):
+                writer.write_table(
+                    _rows(split, tokenizer, documents[first : first + ROWS_PER_GROUP]).cast(schema)
+                )
         start = stop
         yield path
+
+
+def _rows(split: TokenSplit, tokenizer: Tokenizer, documents: Sequence[Document]) -> pa.Table:
+    """doc_id, text, input_ids (without end-of-text) of documents that lie one behind the other."""
+    begin, stop = documents[0].start, documents[-1].stop
+    ends = np.array([document.stop - begin for document in documents])
+    ids = np.delete(split.slice(begin, stop), ends - 1).astype(np.int32)
+    offsets = np.concatenate([[0], ends - np.arange(1, len(ends) + 1)])
+    texts = [tokenizer.decode(ids[a:b].tolist()) for a, b in pairwise(offsets.tolist())]
+    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ids))
+    doc_ids = [document.doc_id for document in documents]
+    return pa.table(
+        {"doc_id": pa.array(doc_ids, pa.string()), "text": pa.array(texts, pa.string()), "input_ids": lists}
+    )
 
 
 def to_mds(

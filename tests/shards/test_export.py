@@ -79,7 +79,8 @@ def test_a_flipped_byte_is_not_passed_on(
     assert not out.exists()
 
 
-def test_datasets_rows_are_the_documents(built: str, tmp_path: Path) -> None:
+def test_datasets_rows_are_the_documents(built: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "ROWS_PER_GROUP", 7)
     run(built, "datasets", tmp_path)
     texts = {
         row["doc_id"]: row["text"]
