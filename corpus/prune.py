@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from corpus import cli, lock
-from corpus.errors import InputError
+from corpus.errors import BusyError, InputError
 from corpus.funnel import size
 from corpus.inventory import EXTRA_TABLES
 from corpus.layout import Store, open_corpus, table_dir, work_dir
@@ -30,6 +30,7 @@ from corpus.withdrawal import retire, retirement
 log = logging.getLogger(__name__)
 
 LEASE = "work/prune.json"
+PRUNED = (*TABLES, *EXTRA_TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,7 @@ def _main(argv: Sequence[str] | None) -> int:
     chosen = choose(store, args.snapshot, withdrawn=args.withdrawn, keep=args.keep)
     if args.delete:
         with lock.hold(store, LEASE, what="corpus.prune"), cli.interruptible():
-            plan = make_plan(store, chosen)
-            carry_out(store, plan)
+            plan = carry_out(store, make_plan(store, chosen))
     else:
         plan = make_plan(store, chosen)
     verb = "deleted" if args.delete else "would delete"
@@ -116,44 +116,66 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def make_plan(store: Store, chosen: Sequence[str]) -> Plan:
-    """What goes with these snapshots."""
-    pinned: set[str] = set()
-    for name in snapshots(store):
-        if name not in chosen:
-            for split in SPLITS:
-                for file in read_snapshot(store, name).splits[split].files:
-                    pinned |= {file.path, file.spans_path}
-    return Plan(sorted(chosen), sorted(_unnamed(store, pinned)))
+    """What goes with these snapshots, of batches at rest."""
+    pinned = _pinned(store, chosen)
+    files: list[tuple[str, int]] = []
+    for batch in sorted({batch for table in PRUNED for batch in store.folders(table)}):
+        if lock.owner(store, _lock_path(batch)) is None:
+            files += _unnamed(store, batch, pinned)
+    return Plan(sorted(chosen), sorted(files))
 
 
-def carry_out(store: Store, plan: Plan) -> None:
-    """Delete: first the word that a snapshot is gone, then the snapshot, then files. A rerun completes."""
+def carry_out(store: Store, plan: Plan) -> Plan:
+    """Delete: first the word that a snapshot is gone, then the snapshot, then files; what went. A rerun completes.
+
+    A batch's files go under its lease, and only those that still nothing names: a run that began after the plan was
+    made writes files before a manifest names them.
+    """
     for name in plan.snapshots:
         retire(store, name, "pruned", "corpus.prune")
         store.delete(snapshot_path(name))
-    for path, _ in plan.files:
-        store.delete(path)
+    planned, gone = dict(plan.files), []
+    for batch in sorted({path.split("/")[1] for path in planned}):
+        try:
+            with lock.hold(store, _lock_path(batch), what="corpus.prune"):
+                for path, num_bytes in _unnamed(store, batch, _pinned(store, plan.snapshots)):
+                    if path in planned:
+                        store.delete(path)
+                        gone.append((path, num_bytes))
+        except BusyError as error:
+            log.warning("%s; its files stay", error)
+    return Plan(plan.snapshots, gone)
 
 
-def _unnamed(store: Store, pinned: set[str]) -> Iterator[tuple[str, int]]:
-    """Files of tables that nothing names, of batches at rest."""
-    for table in (*TABLES, *EXTRA_TABLES):
-        for batch in store.folders(table):
-            if (
-                store.folders(work_dir(batch))
-                or lock.owner(store, f"{work_dir(batch)}/lock.json") is not None
-            ):
-                continue
-            manifest = find_manifest(store, table, batch)
-            if manifest is None:
-                continue
-            folder = table_dir(table, batch)
-            named = (
-                {f"{folder}/{part.file}" for part in manifest.parts} | {f"{folder}/manifest.json"} | pinned
-            )
-            for path, num_bytes in store.files(folder, recursive=True):
-                if path.endswith(".parquet") and path not in named:
-                    yield path, num_bytes
+def _pinned(store: Store, chosen: Sequence[str]) -> set[str]:
+    """Files that other snapshots name."""
+    return {
+        path
+        for name in snapshots(store)
+        if name not in chosen
+        for split in SPLITS
+        for file in read_snapshot(store, name).splits[split].files
+        for path in (file.path, file.spans_path)
+    }
+
+
+def _lock_path(batch: str) -> str:
+    return f"{work_dir(batch)}/lock.json"
+
+
+def _unnamed(store: Store, batch: str, pinned: set[str]) -> Iterator[tuple[str, int]]:
+    """Files of a batch's tables that nothing names; none while it has unfinished steps, whose files they may be."""
+    if store.folders(work_dir(batch)):
+        return
+    for table in PRUNED:
+        manifest = find_manifest(store, table, batch)
+        if manifest is None:
+            continue
+        folder = table_dir(table, batch)
+        named = {f"{folder}/{part.file}" for part in manifest.parts} | pinned
+        for path, num_bytes in store.files(folder, recursive=True):
+            if path.endswith(".parquet") and path not in named:
+                yield path, num_bytes
 
 
 def _parser() -> argparse.ArgumentParser:

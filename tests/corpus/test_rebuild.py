@@ -11,6 +11,7 @@ import pytest
 from corpus import prune, rebuild, verify
 from corpus.inventory import entries
 from corpus.layout import Store, open_corpus
+from corpus.lock import hold
 from corpus.snapshot import read_snapshot, snapshots, write_snapshot
 from corpus.takedown import runs_on
 from corpus.withdrawal import require_usable
@@ -142,6 +143,20 @@ def _die_at_snapshots(store: Store, path: str, real: Any = Store.delete) -> None
     if path.startswith("snapshots/"):
         raise KillError
     real(store, path)
+
+
+def test_prune_leaves_what_a_run_that_began_meanwhile_writes(fates_copy: grown.Fates) -> None:
+    """Between the plan and the deletion: a batch that somebody works on, and a file that is named now."""
+    store, leftover = fates_copy.store, "documents/{}/part-00000.leftover.parquet"
+    for batch in ("2024-01", "2024-02"):
+        store.write_bytes(leftover.format(batch), b"PAR1")
+    plan = prune.make_plan(store, [])
+    assert [path for path, _ in plan.files] == [leftover.format("2024-01"), leftover.format("2024-02")]
+    with hold(store, "work/2024-01/lock.json", what="clean.run"):
+        gone = prune.carry_out(store, plan)
+        assert prune.make_plan(store, []).files == [], "nor is it in a new plan"
+    assert [path for path, _ in gone.files] == [leftover.format("2024-02")]
+    assert store.exists(leftover.format("2024-01"))
 
 
 def test_the_latest_snapshots_are_kept(fates_copy: grown.Fates) -> None:
