@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -94,8 +95,9 @@ def read_places(store: Store, files: Iterable[TokenFile]) -> Places:
         doc_ids, ends = read_spans(store, file)
         return _domains(store, file.batch, file.path, doc_ids).dictionary_encode(), ends
 
-    with ThreadPoolExecutor(1 if store.is_local else CHECKERS) as pool:
-        return {file.path: found for file, found in zip(wanted, pool.map(read, wanted), strict=True)}
+    with ThreadPoolExecutor(CHECKERS) as pool:
+        each: Any = map if store.is_local else pool.map
+        return {file.path: found for file, found in zip(wanted, each(read, wanted), strict=True)}
 
 
 def by_domain(

@@ -196,8 +196,9 @@ def open_splits(
         for batches in choices
     ]
     wanted = list({file.path: file for chosen in files for file in chosen}.values())
-    with ThreadPoolExecutor(1 if store.is_local else CHECKERS) as pool:
-        checked = pool.map(lambda file: check_footer(store, file, found.tokenizer_fingerprint), wanted)
+    with ThreadPoolExecutor(CHECKERS) as pool:
+        each: Any = map if store.is_local else pool.map
+        checked = each(lambda file: check_footer(store, file, found.tokenizer_fingerprint), wanted)
         footers = {file.path: footer for file, footer in zip(wanted, checked, strict=True)}
     if cache is None and not store.is_local:
         cache = TokenCache()
