@@ -9,8 +9,6 @@ damage the last chunk is gone through again byte by byte.
 from __future__ import annotations
 
 import bz2
-import contextlib
-import io
 import lzma
 import re
 import zlib
@@ -36,9 +34,6 @@ MAX_WINDOW_BYTES = 1 << 31
 XZ_MEMORY_BYTES = 1 << 30
 """What an xz stream may ask for; `xz -9` asks for 65 MiB."""
 
-FIXED_MEMORY_BYTES = 1 << 28
-"""Memory of a reader beside the frame's window: buffers, a batch of rows, caches."""
-
 
 class BrokenStreamError(Exception):
     """The container ends or fails at `byte_offset`; `replay_from` is where the decoder's last input began, if it hid rows."""
@@ -55,6 +50,7 @@ class UnreadableError(BrokenStreamError):
 
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+XZ_MAGIC = b"\xfd7zXZ\x00"
 SKIPPABLE_MAGIC = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 HEAD_BYTES = 512
 """Enough of the beginning to tell the container (a zstd frame header has at most 18 bytes)."""
@@ -119,7 +115,8 @@ class Source:
         return bool(part)
 
 
-def _read_exactly(raw: BinaryIO, size: int) -> bytes:
+def read_exactly(raw: BinaryIO, size: int) -> bytes:
+    """`size` bytes, or fewer at the end of the file, however little a read gives."""
     parts: list[bytes] = []
     while size > 0:
         part = raw.read(size)
@@ -137,7 +134,7 @@ def _container(head: bytes) -> Callable[[Source], Iterator[bytes]]:
     """
     if head.startswith(ZSTD_MAGIC) or SKIPPABLE_MAGIC.match(head):
         return _zstd
-    if head.startswith(b"\xfd7zXZ\x00"):
+    if head.startswith(XZ_MAGIC):
         return lambda source: _members(source, _xz_decoder)
     if re.match(rb"BZh[1-9](1AY&SY|\x17\x72\x45\x38)", head):
         return lambda source: _members(source, bz2.BZ2Decompressor)
@@ -310,7 +307,7 @@ class Content:
         time; InputError where the file is no dump at all.
         """
         start = self._raw.tell() if self._raw.seekable() else None
-        head = _read_exactly(self._raw, HEAD_BYTES)
+        head = read_exactly(self._raw, HEAD_BYTES)
         unpacked = _container(head)
         source = Source(self._raw, head, self._read_bytes)
         given = 0
@@ -335,20 +332,3 @@ def _behind(chunks: Iterator[bytes], skipped: int) -> Iterator[bytes]:
         skipped -= len(chunk) - len(rest)
         if rest:
             yield rest
-
-
-def memory_bytes(raw: BinaryIO) -> int:
-    """What reading `raw` (seekable, at its beginning) may take: the window of its first frame and FIXED_MEMORY_BYTES.
-
-    Frames that hold no content (pzstd begins with one) are passed over; further frames are taken to be like the first. A
-    header that is cut off or damaged asks for nothing: whoever reads the file says so, and keeps what it holds.
-    """
-    head = _read_exactly(raw, HEAD_BYTES)
-    while SKIPPABLE_MAGIC.match(head) and len(head) >= 8:
-        raw.seek(int.from_bytes(head[4:8], "little") - len(head) + 8, io.SEEK_CUR)
-        head = _read_exactly(raw, HEAD_BYTES)
-    window = 0
-    if head.startswith(ZSTD_MAGIC):
-        with contextlib.suppress(zstandard.ZstdError):
-            window = min(zstandard.get_frame_parameters(head).window_size, MAX_WINDOW_BYTES)
-    return window + FIXED_MEMORY_BYTES

@@ -28,7 +28,7 @@ from corpus.step import (
     one_bucket_per_part,
 )
 from corpus.tables import read_file
-from crawl import containers, grouping, links, memory, retry
+from crawl import containers, grouping, links, memory, retry, windows
 from crawl.config import CrawlConfig
 from crawl.maturity import ImmatureScoresError, ScoreStatistics, immature_among
 from crawl.outcomes import Reason
@@ -64,7 +64,7 @@ def require_memory(paths: Sequence[str], limit_bytes: int) -> None:
     """Refuse dumps that cannot be read under the limit. Raises: InputError naming dump, need and setting."""
     for path in paths:
         with open_source(path, OPTION) as stream:
-            needed = containers.memory_bytes(stream)
+            needed = windows.memory_bytes(stream)
         if needed > limit_bytes:
             raise InputError(
                 f"--dumps {path}: reading it takes {needed >> 20:,} MiB of memory, the limit is {limit_bytes >> 20:,} MiB; "
@@ -88,7 +88,7 @@ def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
         counts: Counter[str] = Counter()
         statistics = ScoreStatistics()
         with open_source(path, OPTION) as stream:
-            needed = containers.memory_bytes(stream)
+            needed = windows.memory_bytes(stream)
             stream.seek(0)
             with memory.reserved(needed, config.reading.limit_bytes()):
                 for batch in links.read_dump(

@@ -22,7 +22,7 @@ from corpus.layout import Store
 from corpus.manifest import read_manifest
 from corpus.schemas import PAGES, part_of
 from corpus.tables import read_table, write_part
-from crawl import containers, dumps, links, run
+from crawl import dumps, links, run, windows
 from crawl.maturity import MIN_SCORES
 from crawl.outcomes import Reason
 
@@ -329,4 +329,4 @@ def test_the_memory_of_a_reader_stays_at_the_window_and_256_mib(
     )
     code, peak_kb = map(int, done.stdout.splitlines()[-1].split())
     assert code == 0, done.stderr
-    assert peak_kb << 10 < (1 << window_log) + containers.FIXED_MEMORY_BYTES
+    assert peak_kb << 10 < (1 << window_log) + windows.FIXED_MEMORY_BYTES

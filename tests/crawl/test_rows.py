@@ -278,19 +278,6 @@ def test_a_bomb_does_not_fill_the_memory(container: str, monkeypatch: pytest.Mon
     assert peak < 4 * longest + window < 12 * longest
 
 
-def test_memory_is_known_before_reading() -> None:
-    small, long = _zstd(CONTENT, window_log=20), _zstd(CONTENT, window_log=31)
-    base = containers.FIXED_MEMORY_BYTES
-    assert containers.memory_bytes(io.BytesIO(long)) == (1 << 31) + base
-    assert base < containers.memory_bytes(io.BytesIO(small)) <= base + (1 << 20)
-    assert containers.memory_bytes(io.BytesIO(gzip.compress(CONTENT))) == base
-    notes = b"\x50\x2a\x4d\x18" + (2_000).to_bytes(4, "little") + bytes(2_000)
-    for before in (SKIPPABLE, SKIPPABLE * 3, notes + SKIPPABLE):
-        assert containers.memory_bytes(io.BytesIO(before + long)) == (1 << 31) + base
-    for cut in (long[:4], long[:5], SKIPPABLE, SKIPPABLE[:6], SKIPPABLE + long[:5], b""):
-        assert containers.memory_bytes(io.BytesIO(cut)) == base
-
-
 def _read(raw: BinaryIO) -> tuple[list[bytes], TruncatedDump | None]:
     rows = []
     try:
