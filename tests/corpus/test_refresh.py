@@ -177,6 +177,23 @@ def _die(*words: Any) -> Any:
     raise KillError
 
 
+def test_dumps_of_an_object_store(short: Play, s3_bucket: str) -> None:
+    """Found by a pattern, oldest first, and read from there."""
+    short.appear(0)
+    dumps = Store(f"{s3_bucket}/reddit")
+    dumps.write_bytes("RS_2024-01.zst", (short.dumps / "RS_2024-01.zst").read_bytes())
+    for name_ in ("RS_2023-12.zst", "RC_2024-01.zst", "old/RS_2020-01.zst"):
+        dumps.write_bytes(name_, b"x")
+    config = refresh.RefreshConfig(corpus=short.root, dumps=f"{s3_bucket}/reddit/RS_*.zst")
+    found = list(refresh.find_increments(config))
+    assert [(each.batch, *each.dumps) for each in found] == [
+        ("2023-12", f"{s3_bucket}/reddit/RS_2023-12.zst"),
+        ("2024-01", f"{s3_bucket}/reddit/RS_2024-01.zst"),
+    ]
+    assert short.run("--set", f"refresh.dumps={s3_bucket}/reddit/RS_2024-01.*") == 0
+    assert read_manifest(short.store, "links", "2024-01").rows == len(short.made[0])
+
+
 def test_a_dump_that_comes_late_is_named(short: Play, capsys: pytest.CaptureFixture[str]) -> None:
     short.appear(0)
     assert short.run() == 0
