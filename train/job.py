@@ -103,6 +103,16 @@ def train(
         leave_world(world)
 
 
+@contextlib.contextmanager
+def one_world(config: TrainConfig) -> Iterator[None]:
+    """One process group for all runs of the block: torchrun's store would give a second one the addresses of the first."""
+    world = join_world(config.runtime)
+    try:
+        yield
+    finally:
+        leave_world(world)
+
+
 def _enter(stack: contextlib.ExitStack, lock: contextlib.AbstractContextManager[object]) -> None:
     """Take the lock for the time of `stack`; nothing of it is sent to other ranks."""
     stack.enter_context(lock)

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from corpus import cli
@@ -86,7 +87,9 @@ def _launcher(args: argparse.Namespace) -> Callable[[Request], Outcome]:
 
 def _sweep(args: argparse.Namespace, request: Request, launch: Callable[[Request], Outcome]) -> int:
     rates = learning_rates(args.sweep)
-    with cli.interruptible():
+    from train.job import one_world
+
+    with cli.interruptible(), one_world(request.config) if args.ray_workers is None else nullcontext():
         found = sweep(request, rates, launch)
     if int(os.environ.get("RANK", "0")):
         return 0

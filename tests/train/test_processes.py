@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed import TCPStore
 from torch.distributed.run import main as torchrun
 
 from corpus.layout import Store
@@ -122,6 +123,40 @@ def test_killed_then_refused_while_busy_then_stopped_is_as_if_nothing_had_been(
     assert stopped >= step
     assert run.main(arguments(whole, **ENDLESS | {"max_steps": stopped})) == 0
     assert weights(root) == weights(whole)
+
+
+def ranked_door(options: list[str], place: dict[str, str], log: Path) -> None:
+    os.environ.update(place)
+    door(options, log)
+
+
+def test_ranks_of_torchrun_try_one_rate_after_the_other(corpus: Path, tmp_path: Path) -> None:
+    """The store that torchrun keeps for its ranks, without the seconds of its start; a second group in it finds the first."""
+    for folder in ("one", "two"):
+        shutil.copytree(corpus, tmp_path / folder)
+    options = ("--sweep", "1e-6,1e-2")
+    assert run.main(arguments(tmp_path / "one", *options, max_steps=4, num_samples=0)) == 0
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    place = {
+        "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }  # fmt: skip
+    ranks = [
+        forked(
+            ranked_door,
+            arguments(tmp_path / "two", *options, max_steps=4, num_samples=0),
+            place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            tmp_path / f"log-{rank}",
+        )
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        rank.join(60)
+        rank.kill()
+    assert [rank.exitcode for rank in ranks] == [0, 0], (tmp_path / "log-0").read_text()
+    found = [json.loads((tmp_path / folder / "runs/r/sweep.json").read_text()) for folder in ("one", "two")]
+    assert found[0]["best"] == found[1]["best"]
+    for alone, together in zip(found[0]["rates"], found[1]["rates"], strict=True):
+        assert alone["perplexity"] == pytest.approx(together["perplexity"], rel=1e-5)
 
 
 @pytest.fixture
