@@ -8,6 +8,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,10 +34,14 @@ def running_head(folder: Path) -> Iterator[dict[str, str]]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    with (folder / "head.log").open("wb") as log:
+    with (
+        (folder / "head.log").open("wb") as log,
+        # Not below `folder`: the path of a socket has at most 107 characters.
+        tempfile.TemporaryDirectory(prefix="rj", dir="/tmp", ignore_cleanup_errors=True) as temporary,
+    ):
         for attempt in range(1, ATTEMPTS + 1):
             dashboard, port, agent = free_port(), free_port(), free_port()
-            process = _start(environment, log, dashboard, port, agent)
+            process = _start(environment, log, temporary, dashboard, port, agent)
             try:
                 if not (_answers(dashboard, process) and _answers(agent, process)):
                     assert attempt < ATTEMPTS, f"the head node did not start: {folder / 'head.log'}"
@@ -51,12 +56,12 @@ def running_head(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def _start(
-    environment: dict[str, str], log: BinaryIO, dashboard: int, port: int, agent: int
+    environment: dict[str, str], log: BinaryIO, temporary: str, dashboard: int, port: int, agent: int
 ) -> subprocess.Popen[bytes]:
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port", str(port)]
     command += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
     command += ["--dashboard-agent-listen-port", str(agent), "--ray-client-server-port", str(free_port())]
-    command += ["--num-cpus", "2", "--disable-usage-stats", "--temp-dir", f"/tmp/rj{os.getpid()}"]
+    command += ["--num-cpus", "2", "--disable-usage-stats", "--temp-dir", temporary]
     return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
