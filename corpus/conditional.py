@@ -195,7 +195,8 @@ class ConditionalStore:
                 if self._bytes_at(path) == data:
                     return True
             else:
-                self._written[path] = (data, _version(made))
+                if version := _version(made):
+                    self._written[path] = (data, version)
                 return True
         return False
 
