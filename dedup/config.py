@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from corpus.config import Section
 from dedup import lsh
@@ -32,6 +32,13 @@ class DedupConfig(Section):
     """What counts as overlap with a test set, and what becomes of it."""
     engine: Engine = "numba"
     """Compiled kernels, or plain numpy: slower by 20 times and more, the same bytes."""
+
+    @field_validator("testsets", mode="before")
+    @classmethod
+    def _list_of_testsets(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            raise ValueError(f'expected a list, ["{given}"]')
+        return given
 
     @model_validator(mode="before")
     @classmethod

@@ -32,7 +32,11 @@ class MinhashConfig(Section):
     scheme: Literal["affine32"] = "affine32"
     """Family of permutations, named as in datasketch 2.0."""
     seed: int = 1
-    """Seed of the permutations (datasketch's default)."""
+    """Seed of the permutations (datasketch's default); from 0 to 2**32 - 1."""
+
+    def model_post_init(self, context: object) -> None:
+        if not 0 <= self.seed < 1 << 32:
+            raise ValueError(f"seed is {self.seed}; allowed: 0 to {(1 << 32) - 1}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,16 @@ BOILERPLATE_ENTRIES = 5
 """Fewer entries than this that share a gram are not yet a habit of the set."""
 
 
+LEAST = {
+    "min_passage_words": 1,
+    "common_pages": 0,
+    "window_chars": 0,
+    "min_piece_chars": 0,
+    "max_pieces": 1,
+}
+"""Least values of settings."""
+
+
 class OverlapConfig(Section):
     """What counts as overlap with a test set, and what becomes of it."""
 
@@ -55,8 +65,11 @@ class OverlapConfig(Section):
             raise ValueError(f"n is {self.n}; allowed: 4 to 64 words")
         if any(not 1 <= n <= 64 for n in self.measure_n):
             raise ValueError(f"measure_n is {list(self.measure_n)}; allowed: 1 to 64 words each")
-        if self.min_passage_words < 1 or not 0 < self.boilerplate_frac <= 1:
-            raise ValueError("min_passage_words must be at least 1 and boilerplate_frac between 0 and 1")
+        if not 0 < self.boilerplate_frac <= 1:
+            raise ValueError(f"boilerplate_frac is {self.boilerplate_frac}; allowed: above 0, up to 1")
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: at least {least}")
 
     @property
     def prefix_words(self) -> int:

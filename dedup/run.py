@@ -22,11 +22,11 @@ SAMPLE_PAGES = 20
 
 
 def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
-    """The steps of the stage; those of overlap only where there are test sets."""
+    """The steps of the stage; those of overlap only where there are test sets, and first: a broken set is found at once."""
     with_overlap = bool(config.testsets)
     return (
-        keys.SIGN,
         *(overlap_steps.steps() if with_overlap else ()),
+        keys.SIGN,
         keys.keys_step(overlap=with_overlap),
         *pairs.STEPS,
         verdicts.SURVIVORS,

@@ -310,6 +310,17 @@ def test_a_new_test_set_makes_new_verdicts_and_no_new_signatures(
     assert inputs.keys() == {"stories", "questions"}
 
 
+def test_a_broken_set_is_refused_before_any_work(
+    made_corpus: New, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.jsonl").write_text("{broken")
+    corpus = made_corpus()
+    corpus.add("b", [Page("some words")], 1)
+    assert corpus.dedup("b", "--set", f'dedup.testsets=["{tmp_path}"]') == 2
+    assert "broken.jsonl: cannot be read (line 1" in capsys.readouterr().err
+    assert not corpus.store.exists("signatures/b")
+
+
 def test_pages_that_overlap_drops_are_no_survivors(made_corpus: New, tmp_path: Path) -> None:
     setting, long, _ = write_sets(tmp_path / "sets")
     body = " ".join(random.Random(1).choices(VOCABULARY, k=300))

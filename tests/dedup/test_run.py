@@ -190,7 +190,12 @@ def test_another_index_is_refused_with_both_values(
         ("dedup.shingles.n=0", "n is 0"),
         ("dedup.minhash.scheme=legacy", "affine32"),
         ("dedup.overlap.policy=burn", "report"),
+        ("dedup.minhash.seed=-1", "seed is -1"),
+        ("dedup.overlap.window_chars=-5", "window_chars is -5"),
+        ("dedup.overlap.common_pages=-1", "common_pages is -1"),
+        ("dedup.overlap.max_pieces=0", "max_pieces is 0"),
         ("dedup.testsets=['/nowhere/at/all']", "/nowhere/at/all"),
+        ('dedup.testsets="/nowhere/at/all"', 'expected a list, ["/nowhere/at/all"]'),
     ],
 )
 def test_bad_settings(
