@@ -130,8 +130,9 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
                     log.warning("batch %s has unfinished steps: its pages go when they are done", batch)
                     continue
                 store.delete(deferred.dump_path(batch))
-                # A domain may have got pages by a batch that was at work when it was asked for.
-                pages = takedown.find_pages(store, [f"domain:{name}" for name in record.domains], [batch])
+                # A batch that was at work when it was asked for may have pages since of a domain, or that led there.
+                asked = [*record.url_keys, *(f"{takedown.DOMAIN}{name}" for name in record.domains)]
+                pages = takedown.find_pages(store, asked, [batch])
                 record = record.model_copy(update={"url_keys": {**pages, **record.url_keys}})
                 write_takedown(store, record)
                 removed.update(takedown.remove_from_batch(store, batch, frozenset(record.url_keys)))

@@ -350,6 +350,19 @@ def test_a_batch_whose_links_were_read_before_the_take_down_waits(
     assert takedowns(store)[0].removed == {"links": 1}
 
 
+def test_what_a_batch_at_work_was_led_to_goes_as_well(fates_copy: grown.Fates) -> None:
+    """Its crawl followed a redirect to the page while the page was being taken down."""
+    store = fates_copy.store
+    pages = store.read_bytes("pages/2024-01/manifest.json")
+    store.delete("pages/2024-01/manifest.json")
+    with hold(store, "work/2024-01/lock.json", what="crawl.run"):
+        assert run(fates_copy, "--url", "http://moved.test/new") == 1
+    store.write_bytes("pages/2024-01/manifest.json", pages)
+    assert run(fates_copy) == 0
+    assert explain.tell(store, fates_copy.moved).link is None
+    assert residue(store, ["http://moved.test/new"]) == []
+
+
 def test_a_dump_of_deferred_pages_goes_too(fates_copy: grown.Fates) -> None:
     """While its batch is made it is needed, so the take-down waits; afterwards nothing reads it."""
     store = fates_copy.store
