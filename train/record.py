@@ -152,9 +152,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
-    """A metrics line; None for one cut short by a kill."""
+    """A metrics line; None for one cut short by a kill, and for anything else that has no step."""
     try:
-        values: dict[str, Any] = json.loads(line)
+        values = json.loads(line)
     except ValueError:
         return None
-    return values
+    return values if isinstance(values, dict) and isinstance(values.get("step"), int) else None
