@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from crawl import maturity
 from crawl.maturity import (
     LAG_CAP_HOURS,
-    MAX_VALUES,
     MIN_SCORES,
     SCORE_CAP,
     ScoreStatistics,
