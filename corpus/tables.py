@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pyarrow as pa
@@ -39,8 +39,13 @@ class DigestWriter(io.RawIOBase):
     def write(self, data: Any) -> int:
         self._digest.update(data)
         self.num_bytes += len(data)
-        self._target.write(data)
+        if self._target is not None:
+            self._target.write(data)
         return len(data)
+
+    def let_go(self) -> None:
+        """Pass nothing on from here: the target is closed, or will be before the last byte comes."""
+        self._target = None
 
     def hexdigest(self) -> str:
         """The digest of all bytes so far."""
@@ -92,6 +97,12 @@ class PartWriter:
             file=self._file, rows=self.rows, bytes=self._digest.num_bytes, digest=self._digest.hexdigest()
         )
 
+    def abandon(self) -> None:
+        """Close without a part, after an error: left open, the file's footer would be written when memory is cleared up."""
+        self._digest.let_go()
+        with suppress(OSError, ValueError, pa.ArrowException):  # the error before it is the one to tell
+            self._parquet.close()
+
     def _flush(self, least: int) -> None:
         if not self._pending:
             return
@@ -128,7 +139,12 @@ def open_part(
 ) -> Iterator[PartWriter]:
     """A `PartWriter` whose file appears under its name on a clean exit; call `finish` inside."""
     with store.open_output(f"{folder}/{file}") as stream:
-        yield PartWriter(stream, file, table, index, num_parts)
+        writer = PartWriter(stream, file, table, index, num_parts)
+        try:
+            yield writer
+        except BaseException:
+            writer.abandon()
+            raise
 
 
 def write_part(

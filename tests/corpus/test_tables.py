@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +19,16 @@ from corpus.layout import Store
 from corpus.manifest import batches, find_manifest, fingerprint, read_manifest
 from corpus.runner import earlier_batches
 from corpus.schemas import LINKS, SPANS, part_of, part_of_id
-from corpus.tables import ROW_GROUP_ROWS, find_row, iter_tables, locate_row, read_file, read_table, write_part
+from corpus.tables import (
+    ROW_GROUP_ROWS,
+    find_row,
+    iter_tables,
+    locate_row,
+    open_part,
+    read_file,
+    read_table,
+    write_part,
+)
 
 SPAN_ROWS = st.lists(st.binary(min_size=16, max_size=16).map(bytes.hex), unique=True, max_size=40).map(sorted)
 
@@ -41,6 +51,22 @@ def test_bytes_do_not_depend_on_how_rows_arrive(
     assert whole.digest == pieces.digest == xxh3_128_hexdigest(store.read_bytes("t/a.parquet"))
     assert whole.bytes == store.size("t/a.parquet")
     assert read_file(store, "t/a.parquet")["doc_id"].to_pylist() == ids
+
+
+def test_a_part_that_is_given_up_leaves_no_file_and_no_complaint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", complaints.append)
+    store = Store(str(tmp_path))
+    ids = sorted(xxh3_128_hexdigest(str(i).encode()) for i in range(ROW_GROUP_ROWS))
+    with pytest.raises(KeyError), open_part(store, "t", "a.parquet", SPANS) as writer:
+        writer.write(spans(ids))
+        raise KeyError
+    del writer
+    gc.collect()
+    assert complaints == []
+    assert list(tmp_path.rglob("*.parquet*")) == []
 
 
 def test_row_groups_are_full_but_the_last(tmp_path: Path) -> None:
