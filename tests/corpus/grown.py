@@ -125,6 +125,7 @@ def link(root: str, batch: str, dump: Path) -> None:
 def fetch(store: Store, batch: str, sites: Sequence[Site]) -> None:
     """Commit `pages` as a crawl would: a WARC segment per shard, a row for every link."""
     web = {site.url: site for site in sites}
+    num_parts = read_manifest(store, "links", batch).num_parts
     links = read_table(store, "links", batch, ["doc_id", "url", "domain"]).to_pylist()
     segments = {
         number: warc.SegmentWriter(
@@ -143,14 +144,14 @@ def fetch(store: Store, batch: str, sites: Sequence[Site]) -> None:
             PAGES.folder(batch),
             f"part-{index:05}.parquet",
             PAGES,
-            [_table([row for row in rows if part_of_id(row["doc_id"], NUM_PARTS) == index])],
+            [_table([row for row in rows if part_of_id(row["doc_id"], num_parts) == index])],
             index,
-            NUM_PARTS,
+            num_parts,
         )
-        for index in range(NUM_PARTS)
+        for index in range(num_parts)
     ]
     counts = Counter(row["reason"] or "fetched" for row in rows)
-    commit_table(store, PAGES, batch, parts, stage="crawl", counts=counts, num_parts=NUM_PARTS)
+    commit_table(store, PAGES, batch, parts, stage="crawl", counts=counts, num_parts=num_parts)
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:

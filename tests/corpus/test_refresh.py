@@ -52,15 +52,17 @@ def name(month: int) -> str:
 class Play:
     """Dumps that appear month by month, and a config."""
 
-    def __init__(self, folder: Path, root: str, made: list[list[grown.Site]]) -> None:
-        self.folder, self.root, self.made = folder, root, made
+    def __init__(self, folder: Path, root: str, made: list[list[grown.Site]], *settings: str) -> None:
+        self.folder, self.root, self.made, self.settings = folder, root, made, settings
         self.dumps = folder / "dumps"
         self.dumps.mkdir(parents=True)
         self.web = {site.url: site for month in made for site in month}
         self.configure()
 
     def configure(self, *settings: str) -> None:
-        self.config = played.write_config(self.folder / "webtext.toml", self.root, self.dumps, *settings)
+        self.config = played.write_config(
+            self.folder / "webtext.toml", self.root, self.dumps, *self.settings, *settings
+        )
 
     def appear(self, month: int) -> None:
         grown.write_dump(self.dumps / f"RS_{name(month)}.zst", self.made[month], start=1000 * month)
@@ -495,7 +497,8 @@ def test_two_months_on_an_object_store_behind_a_bad_network(
     monkeypatch.setattr(lock, "HEARTBEAT_S", 1.0)
     network.plan = faulty.seldom(0.02, 7, *FAULTS)
     made, rng = months(2, 6), random.Random(5)
-    play = Play(tmp_path / "ours", f"{s3_bucket}/corpus", made)
+    few = ("crawl.links.num_parts=2",)
+    play = Play(tmp_path / "ours", f"{s3_bucket}/corpus", made, *few)
     ends = iter(
         (
             lambda: stopped_by_the_store(play, network, monkeypatch, capsys),
@@ -504,7 +507,7 @@ def test_two_months_on_an_object_store_behind_a_bad_network(
     )
     gone = play_months(play, 2, change_in=1, takedown_in=1, kill=lambda: next(ends)())
     assert min(network.faults[kind] for kind in FAULTS) > 3
-    other = Play(tmp_path / "theirs", str(tmp_path / "single"), made)
+    other = Play(tmp_path / "theirs", str(tmp_path / "single"), made, *few)
     assert_equal_to_a_single_run(play, other, 2, 1, gone)
     assert_every_fate_is_explained(play, 2)
 
