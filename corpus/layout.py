@@ -107,6 +107,8 @@ class Store:
 
     def open_input(self, path: str) -> Any:
         """A random-access `pa.NativeFile`. Raises FileNotFoundError."""
+        if self._local is None and (small := open_conditional(self.root).read_small(path)) is not None:
+            return pa.BufferReader(small)
         return self._fs.open_input_file(self._full(path))
 
     @contextmanager

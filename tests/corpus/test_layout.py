@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from corpus import conditional
 from corpus.errors import FatalError, InputError
 from corpus.layout import Store, check_name, open_corpus
 
@@ -40,6 +41,20 @@ def test_write_read_list_delete(store: Store) -> None:
     assert store.files("", recursive=True) == []
     with pytest.raises(FileNotFoundError):
         store.read_bytes("a/y.bin")
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, conditional.SMALL_BYTES, conditional.SMALL_BYTES + 1])
+def test_files_of_every_size_are_read_from_anywhere(store: Store, num_bytes: int) -> None:
+    """Small objects come whole when they are opened, larger ones by ranges."""
+    data = os.urandom(num_bytes)
+    store.write_bytes("x", data)
+    with store.open_input("x") as stream:
+        assert stream.size() == num_bytes
+        assert stream.read() == data
+        stream.seek(num_bytes // 2)
+        assert stream.read(7) == data[num_bytes // 2 :][:7]
+    with pytest.raises(FileNotFoundError):
+        store.open_input("y")
 
 
 def test_names_do_not_change_bytes(store: Store) -> None:
