@@ -24,6 +24,7 @@ from corpus.config import load_config
 from corpus.errors import ConfigError, InputError
 from corpus.schemas import LINKS
 from crawl import links, submissions
+from crawl.containers import READ_BYTES
 from crawl.grouping import group
 from crawl.links import SUBMISSIONS, Judge, LinksConfig, LinkSubmission, read_dump, unescaped
 from crawl.maturity import ImmatureScoresError, ScoreStatistics
@@ -85,7 +86,9 @@ def test_eras_have_the_fields_of_their_month(era: eras.Era, shared: Path) -> Non
 
 
 @pytest.mark.parametrize("era", eras.ERAS[::4], ids=lambda era: era.name)
-def test_the_same_rows_in_any_container_give_the_same_table(era: eras.Era, config: LinksConfig) -> None:
+def test_the_same_rows_in_any_container_and_any_pieces_give_the_same_table(
+    era: eras.Era, config: LinksConfig
+) -> None:
     content = eras.dump(era, 2, 200).content
     expected = _read(content, config)
     packers: list[Callable[[bytes], bytes]] = [
@@ -93,8 +96,8 @@ def test_the_same_rows_in_any_container_give_the_same_table(era: eras.Era, confi
         lambda c: zstandard.compress(c[:9_999]) + zstandard.compress(c[9_999:]),
     ]  # fmt: skip
     for pack in packers:
-        table, counts = _read(pack(content), config)
-        assert (table, counts) == expected
+        for read_bytes in (777, READ_BYTES):
+            assert _read(pack(content), config, read_bytes=read_bytes) == expected
 
 
 def test_batches_and_counts_go_together(config: LinksConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -524,10 +527,20 @@ def _line(fields: dict[str, Any]) -> bytes:
 
 
 def _read(
-    content: bytes, config: LinksConfig, statistics: ScoreStatistics | None = None
+    content: bytes,
+    config: LinksConfig,
+    statistics: ScoreStatistics | None = None,
+    read_bytes: int = READ_BYTES,
 ) -> tuple[pa.Table, Counter[str]]:
     counts: Counter[str] = Counter()
     batches = list(
-        read_dump(io.BytesIO(content), name="RS_x", config=config, counts=counts, statistics=statistics)
+        read_dump(
+            io.BytesIO(content),
+            name="RS_x",
+            config=config,
+            counts=counts,
+            statistics=statistics,
+            read_bytes=read_bytes,
+        )
     )
     return pa.Table.from_batches(batches, SUBMISSIONS), counts
