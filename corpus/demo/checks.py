@@ -7,6 +7,7 @@ robots.txt forbids it. Reasons are compared as strings: the spine imports no sta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,8 +90,13 @@ def check(
     dump: DumpExpectation | None = None,
     requests: Sequence[Request] = (),
 ) -> Review:
-    """Judge the demo's first batch: every page that `web` planted, the rows of its dump, the server's log."""
-    return review(store, batch, web.expectations, dump=dump, requests=requests)
+    """Judge the demo's first batch: every page that `web` planted, the rows of its dump, the server's log, the table of overlap."""
+    found = review(store, batch, web.expectations, dump=dump, requests=requests)
+    if found.counts:
+        report = store.read_json(f"reports/overlap-{batch}.json")
+        texts = read_table(store, "documents", batch, ["text"])["text"].to_pylist()
+        found.add("overlap measured as counted", 1, wrong_shares(report["table"], web.passages, texts))
+    return found
 
 
 def review(
@@ -269,6 +275,26 @@ def false_overlaps(rows: Rows, expectations: Iterable[Expectation]) -> list[str]
         for doc_id, verdict in rows.verdicts.items()
         if (verdict["testsets"] or verdict["cuts"]) and doc_id not in planted
     ]
+
+
+def wrong_shares(table: Sequence[Row], passages: Iterable[str], texts: Iterable[str]) -> list[str]:
+    """Rows of the table of overlap that differ from a plain count: n-grams of the passages, and those that a text has."""
+    failures = [] if table else ["the table of overlap is empty"]
+    passages, texts = list(passages), list(texts)
+    for row in table:
+        wanted = {gram for passage in passages for gram in _ngrams(passage, row["n"])}
+        found = wanted.intersection(gram for text in texts for gram in _ngrams(text, row["n"]))
+        if (row["ngrams"], row["found"]) != (len(wanted), len(found)):
+            failures.append(
+                f"table of overlap: {row['found']} of {row['ngrams']} {row['n']}-grams, counted {len(found)} of {len(wanted)}"
+            )
+    return failures
+
+
+def _ngrams(text: str, n: int) -> Iterable[tuple[str, ...]]:
+    """GPT-2's: lower-cased alphanumeric words."""
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    return zip(*(words[start:] for start in range(n)), strict=False)
 
 
 def boilerplate(rows: Rows) -> list[str]:

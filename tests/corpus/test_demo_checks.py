@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from corpus.demo.cases import Case, Expectation, Fate
-from corpus.demo.checks import Rows, judge, load, page_address, review, review_rows
+from corpus.demo.checks import Rows, judge, load, page_address, review, review_rows, wrong_shares
 from corpus.demo.dump import DumpExpectation, LinkExpectation
 from corpus.demo.server import Request
 from corpus.demo.site import COOKIE_NOTICE
@@ -251,3 +251,14 @@ def test_the_committed_tables_are_read_and_a_missing_one_is_named(rows, tmp_path
     commit(store, SPANS, spans, file="train/part-00000.parquet")
     assert load(store, "demo").spans == rows.spans
     assert review(store, "demo", EXPECTATIONS, dump=DUMP, earlier=["demo"]).failures == []
+
+
+def test_a_table_of_overlap_that_was_not_counted_so_is_a_failure():
+    passages = ["One two, THREE four five.", "two three four five six"]
+    texts = ["said one-two three", "three four five (six)"]
+    right = {"testset": "demo", "n": 3, "ngrams": 4, "found": 3}
+    assert wrong_shares([right], passages, texts) == []
+    for wrong in (right | {"found": 2}, right | {"ngrams": 5}):
+        (failure,) = wrong_shares([wrong], passages, texts)
+        assert "counted 3 of 4" in failure
+    assert wrong_shares([], passages, texts) == ["the table of overlap is empty"]
