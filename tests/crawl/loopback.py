@@ -70,10 +70,11 @@ class Web:
                 path = head.split(" ", 2)[1]
                 host = head.lower().split("\r\nhost: ", 1)[1].split("\r\n", 1)[0].partition(":")[0]
                 earlier = sum(hit.path == path for hit in self.of(host))
+                ended = None
                 try:
-                    await self.answer(host, path, earlier, reader, writer)
+                    ended = await self.answer(host, path, earlier, reader, writer)
                 finally:
-                    self.hits.append(Hit(host, path, began, time.monotonic(), head))
+                    self.hits.append(Hit(host, path, began, ended or time.monotonic(), head))
                 if writer.is_closing():
                     return
         except (
@@ -88,7 +89,8 @@ class Web:
 
     async def answer(
         self, host: str, path: str, earlier: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    ) -> float:
+        """Answer; a time by which the client cannot have had all of it: this thread may sleep behind its last write."""
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         scripted = self.answers.get((host, path))
@@ -96,6 +98,7 @@ class Web:
             missing = path == "/robots.txt"
             page = f"<html><title>{host}{path}</title><p>A page about {path} at {host}.</p></html>"
             scripted = ok(b"", status="404 Not Found") if missing else ok(page.encode())
+        ended = time.monotonic()
         if isinstance(scripted, bytes):
             writer.write(scripted)
             await writer.drain()
@@ -103,9 +106,11 @@ class Web:
                 writer.close()
         elif asyncio.iscoroutinefunction(scripted):
             await scripted(reader, writer)
+            ended = time.monotonic()
         else:
             writer.write(scripted(earlier))  # type: ignore[arg-type, call-arg]
             await writer.drain()
+        return ended
 
 
 def ok(body: bytes, *headers: str, status: str = "200 OK", kind: str = "text/html; charset=utf-8") -> bytes:
