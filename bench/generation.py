@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--preset", default="gpt2", help="the model (default: gpt2)")
     parser.add_argument("--prompt-tokens", type=int, default=512, help="length of the prompt (default: 512)")
     parser.add_argument("--tokens", type=int, default=32, help="tokens to write (default: 32)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: all cores (default: 0)")
     args = parser.parse_args()
     shape = ModelConfig(preset=args.preset, block_size=1024).shape(VOCAB)
     contestants = [
@@ -28,7 +29,12 @@ def main() -> None:
         Contestant("ours-recomputed", recomputed),
         Contestant("transformers", transformers, "transformers"),
     ]
-    source = {"shape": vars(shape), "prompt": args.prompt_tokens, "tokens": args.tokens}
+    source = {
+        "shape": vars(shape),
+        "prompt": args.prompt_tokens,
+        "tokens": args.tokens,
+        "threads": args.threads,
+    }
     result = compare(
         "generation", contestants, source,
         description=f"{args.tokens} tokens behind {args.prompt_tokens}, {args.preset}: {shape.n_layer} layers of {shape.n_embd}",
@@ -47,6 +53,7 @@ def _model(source: dict[str, Any]) -> Any:
 
     from train.model import GPT2
 
+    torch.set_num_threads(source["threads"] or torch.get_num_threads())
     torch.manual_seed(0)
     return GPT2(Shape(**source["shape"])).eval()
 
@@ -56,7 +63,7 @@ def cached(source: dict[str, Any]) -> Work:
     from train.distributed import join_world
     from train.sampling import Sampling, generate
 
-    model, world = _model(source), join_world(RuntimeConfig(device="cpu"))
+    model, world = _model(source), join_world(RuntimeConfig(device="cpu", num_threads=source["threads"]))
 
     def work() -> Turn:
         (text,) = generate(
