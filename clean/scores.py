@@ -50,6 +50,31 @@ def average(pages: Sequence[PageScores]) -> Scores:
     return Scores(f1, precision, recall)
 
 
+class SnippetScores(NamedTuple):
+    """How many snippets there are that belong in the texts, and that do not, and how many of each are in them."""
+
+    wanted: int
+    kept: int
+    foreign: int
+    slipped: int
+
+    def __str__(self) -> str:
+        kept, slipped = (n / max(1, of) for n, of in ((self.kept, self.wanted), (self.slipped, self.foreign)))
+        return f"{kept:.1%} of {self.wanted:,} snippets that belong in the text, {slipped:.1%} of {self.foreign:,} that do not"
+
+
+def snippet_scores(pages: Iterable[tuple[Sequence[str], Sequence[str], str]]) -> SnippetScores:
+    """Counts over (snippets that belong, snippets that do not, extracted text); white space is all alike."""
+    counts = Counter[str]()
+    for wanted, foreign, extracted in pages:
+        text = " ".join(extracted.split())
+        counts["wanted"] += len(wanted)
+        counts["foreign"] += len(foreign)
+        counts["kept"] += sum(" ".join(each.split()) in text for each in wanted)
+        counts["slipped"] += sum(" ".join(each.split()) in text for each in foreign)
+    return SnippetScores(counts["wanted"], counts["kept"], counts["foreign"], counts["slipped"])
+
+
 def shingles(text: str, n: int) -> Counter[tuple[str, ...]]:
     """The runs of `n` words of a text with their counts; a shorter text is one run, an empty one none."""
     words = _WORD.findall(text)

@@ -4,8 +4,9 @@ A page becomes blocks (`blocks`), each block a row of figures (`features`), each
 belongs to the page's content (`trees`); a second look judges again, knowing the first one's chances of all the blocks
 around (`context`). Which chances suffice is a matter of the page: the blocks kept are those that make the expected F1
 of the page greatest (Lewis 1995; Nan et al. 2012: the best set is everything above a threshold, which is half the F1
-that it gives). A page that is easy is cut cleanly, one that is vague keeps more.
-Comments go at the end by a rule.
+that it gives). A page that is easy is cut cleanly, one that is vague keeps more. That holds for blocks that are right or
+wrong each by itself, and the entries of a side column are so together: hence a least chance, which is higher where
+something on the page is clear. Comments go at the end by a rule.
 
 Nothing is carried from one page to the next.
 """
@@ -35,7 +36,7 @@ from corpus.errors import InputError
 MODEL_FILE: Final = "model.npz"
 
 
-LEAST_WORDS: Final = 60
+LEAST_WORDS: Final = 25
 """A page with fewer words outside its comments is its comments."""
 NEAR_COMMENT: Final = 2
 """Of the channel of the hint: marks more than 13 levels above do not count, they are the page's own."""
@@ -51,10 +52,17 @@ class Use(StrEnum):
     RECALL = "recall"
 
 
-BETA: Final = {Use.PRECISION: 0.5, Use.BALANCED: 1.0, Use.RECALL: 2.0}
+BETA: Final = {Use.PRECISION: 0.5, Use.BALANCED: 0.8, Use.RECALL: 2.0}
 """The weight of recall against precision in F-beta (van Rijsbergen 1979)."""
 LEAST_CHANCE: Final = 0.25
 """A page whose best block has a smaller chance has no content."""
+VAGUE: Final = {Use.PRECISION: (0.4, 0.5), Use.BALANCED: (0.4, 0.5), Use.RECALL: (0.0, 0.0)}
+"""The least chance of a kept block: where nothing on the page is clear, and where something is."""
+CLEAR: Final = 0.8
+CLEAR_WORDS: Final = 30
+"""Something is clear where so many words have the chance `CLEAR`."""
+OF_THE_BEST: Final = 0.6
+"""No block is too vague that has this share of the best block's chance."""
 
 
 def extractor(use: Use = Use.BALANCED) -> Callable[[str], str]:
@@ -109,21 +117,32 @@ def extracted(page: Blocks, chance: np.ndarray, use: Use) -> str:
     """The text that these chances give; a page without a single element (JSON, an image) has none."""
     if not page.parents.size:
         return ""
-    keep = chosen(chance, page.counts[:, WORDS], BETA[use])
+    keep = chosen(chance, page.counts[:, WORDS], use)
     return render(page, without_comments(page, keep))
 
 
-def chosen(chance: np.ndarray, words: np.ndarray, beta: float) -> np.ndarray:
-    """Which blocks to keep, (b,) bool: those whose expected F-beta together is greatest."""
+def chosen(chance: np.ndarray, words: np.ndarray, use: Use) -> np.ndarray:
+    """Which blocks to keep, (b,) bool: those whose expected F-beta together is greatest, without the vague ones."""
     if chance.size == 0 or chance.max() < LEAST_CHANCE:
         return np.zeros(chance.size, bool)
+    least = max(best_threshold(chance, words, BETA[use]), least_chance(chance, words, use))
+    return chance >= least
+
+
+def best_threshold(chance: np.ndarray, words: np.ndarray, beta: float) -> float:
+    """The chance from which on blocks together have the greatest expected F-beta, were they independent."""
     order = np.argsort(-chance, kind="stable")
     sizes = words[order].astype(np.float64)
     hits = np.cumsum(chance[order] * sizes)
     kept = np.cumsum(sizes)
     expected = (1 + beta**2) * hits / (kept + beta**2 * hits[-1])
-    least = chance[order[int(np.argmax(expected))]]
-    return chance >= least
+    return float(chance[order[int(np.argmax(expected))]])
+
+
+def least_chance(chance: np.ndarray, words: np.ndarray, use: Use) -> float:
+    """The chance below which a block is too vague for this page."""
+    clear = words[chance >= CLEAR].sum() >= CLEAR_WORDS
+    return min(VAGUE[use][int(clear)], OF_THE_BEST * float(chance.max()))
 
 
 def without_comments(page: Blocks, keep: np.ndarray) -> np.ndarray:

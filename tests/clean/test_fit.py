@@ -63,12 +63,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         gold(20, "dragnet"),
         gold(21, "dragnet") | {"domain": "site3.org"},
     ]  # a site that is learned from
+    rows.append(
+        gold(22, "traf")
+        | {"kind": "segments", "text": None, "with": [page(22)[1][:40]], "without": ["no such words"]}
+    )
     (folder / fit.GOLD_FILE).write_bytes(
         zstandard.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
     )
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for number in range(22):
+        for number in range(23):
             content = page(number)[0].encode()
             entry = tarfile.TarInfo(f"pages/page-{number:02}.html.gz")
             entry.size = len(content)
@@ -98,6 +102,7 @@ def test_the_command_makes_a_model_its_card_and_its_scores(
     card = capsys.readouterr().out
     assert "| aeb | 10 | 5 | MIT |" in card
     assert "| dragnet | 1 |" in card
+    assert "kept are 100.0% of 1 snippets that belong in the text, 0.0% of 1 that do not" in card
 
 
 def test_the_trees_score_as_the_library_does(data: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clean.scores import scores, shingles
+from clean.scores import scores, shingles, snippet_scores
 
 TEXT = st.text(alphabet="ab ", max_size=60)
 
@@ -37,3 +37,10 @@ def test_precision_one_way_is_recall_the_other(gold: str, extracted: str) -> Non
 def test_shingles_cover_the_words(text: str) -> None:
     words = text.split()
     assert shingles(text, 4).total() == (max(1, len(words) - 3) if words else 0)
+
+
+def test_snippets_are_looked_for_whatever_the_white_space() -> None:
+    pages = [(["a b", "no such"], ["x"], "so a\n\nb it is"), ([], ["c  d", "e"], "c d")]
+    found = snippet_scores(pages)
+    assert found == (2, 1, 3, 1)
+    assert str(found) == ("50.0% of 2 snippets that belong in the text, 33.3% of 3 that do not")
