@@ -30,7 +30,10 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20
 MAX_RETRIES = 8
-"""Of a request that was refused for now: waits that double from 0.1 s, some 20 s together."""
+"""Of a request that was refused for now: waits that about double from 0.1 s to `MOST_WAIT_S`, some 20 s together."""
+MOST_WAIT_S = 8
+BACKOFF_BASE = 4
+"""A wait is drawn from 0.1 s to so many times the one before; its mean doubles."""
 RETRY_WITHIN_S = 60
 ONE_REQUEST_BYTES = 8 << 20
 """Objects up to this size are written by one PUT; larger ones in pieces, several at a time."""
@@ -285,7 +288,11 @@ def _open(root: str) -> Any:
         return from_url(
             f"{parts.scheme}://{parts.netloc}{parts.path}",
             client_options={"allow_http": plain, "timeout": f"{TIMEOUT_S}s"},
-            retry_config={"max_retries": MAX_RETRIES, "retry_timeout": timedelta(seconds=RETRY_WITHIN_S)},
+            retry_config={
+                "max_retries": MAX_RETRIES,
+                "retry_timeout": timedelta(seconds=RETRY_WITHIN_S),
+                "backoff": {"base": BACKOFF_BASE, "max_backoff": timedelta(seconds=MOST_WAIT_S)},
+            },
             **config,
         )
     except Exception as error:
