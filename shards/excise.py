@@ -19,10 +19,9 @@ from xxhash import xxh3_64_hexdigest
 from corpus.digests import find_damage
 from corpus.errors import InputError, SchemaError
 from corpus.layout import Store, table_dir
-from corpus.manifest import Part, read_manifest
+from corpus.manifest import Part, mend, read_manifest
 from corpus.schemas import SPANS, TOKENS
 from corpus.tables import open_part, part_index, read_file
-from shards.layout import next_step
 from shards.tokenizer import Tokenizer, load_tokenizer
 from shards.writer import TokenWriter, WriterConfig
 
@@ -55,8 +54,8 @@ def excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Excised:
         gone = np.asarray(pc.is_in(rows["doc_id"], wanted))
         old = by_place[_place(part.file)]
         if gone.any():
-            _check_whole(store, SPANS.folder(batch), batch, part)
-            _check_whole(store, TOKENS.folder(batch), batch, old)
+            _check_whole(store, SPANS.folder(batch), part)
+            _check_whole(store, TOKENS.folder(batch), old)
         if not gone.any():
             made = old, part
         elif _is_cut(old, rows, gone):
@@ -143,10 +142,11 @@ def _check_tokenizer(store: Store, batch: str, part: Part, tokenizer: Tokenizer)
         )
 
 
-def _check_whole(store: Store, folder: str, batch: str, part: Part) -> None:
+def _check_whole(store: Store, folder: str, part: Part) -> None:
     damage = find_damage(store, folder, part)
     if damage is not None:
-        raise SchemaError(f"{store.root}/{damage}; {next_step(store, batch)}; then take down again")
+        again = mend(store, f"{folder}/{part.file}")
+        raise SchemaError(f"{store.root}/{damage}; {again}; then take down again")
 
 
 def _read_tokens(store: Store, path: str, part: Part) -> np.ndarray:

@@ -19,7 +19,7 @@ from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import FatalError, SchemaError
 from corpus.layout import Store
-from corpus.schemas import TOKENS
+from corpus.manifest import mend
 from corpus.snapshot import TokenFile
 
 log = logging.getLogger(__name__)
@@ -58,18 +58,10 @@ def values_offset(column: Any, rows: int, width: int) -> int | None:
     return int(column.data_page_offset + header) if 0 < header < 256 else None
 
 
-def next_step(store: Store, batch: str) -> str:
-    """What to do about a damaged file of a batch: --rebuild leaves alone what was made with the same settings."""
-    return (
-        f"restore the file, or remove {store.root}/{TOKENS.folder(batch)}/manifest.json and make the batch again with "
-        f"`python -m shards.run --corpus {store.root} --batch {batch} --snapshot NEW`"
-    )
-
-
 def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> Any:
     """Compare a file's size and footer with the snapshot; the footer (`pq.FileMetaData`). Raises SchemaError with both values."""
     where = f"{store.root}/{file.path}"
-    again = next_step(store, file.batch)
+    again = mend(store, file.path)
     try:
         size = store.size(file.path)
     except FileNotFoundError:

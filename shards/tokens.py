@@ -16,11 +16,11 @@ import numpy as np
 from corpus.digests import find_file_damage
 from corpus.errors import InputError, SchemaError
 from corpus.layout import Store, open_corpus
-from corpus.manifest import fingerprint
+from corpus.manifest import fingerprint, mend
 from corpus.snapshot import SPLITS, Snapshot, Split, TokenFile, read_snapshot
 from corpus.tables import read_file
 from shards.cache import TokenCache
-from shards.layout import check_footer, next_step
+from shards.layout import check_footer
 from shards.segments import Segments
 
 DECODED_BYTES = 1 << 30
@@ -142,7 +142,7 @@ class TokenSplit:
         """Read every file and compare digests. Raises SchemaError naming the first damaged file and row group."""
         for file in self.files:
             if damage := find_file_damage(self.store, file.path, file.bytes, file.digest, file.row_groups):
-                raise SchemaError(f"{self.store.root}/{damage}; {next_step(self.store, file.batch)}")
+                raise SchemaError(f"{self.store.root}/{damage}; {mend(self.store, file.path)}")
 
 
 def read_spans(store: Store, file: TokenFile) -> tuple[Any, np.ndarray]:

@@ -28,13 +28,11 @@ def test_a_damaged_file_gets_no_new_digests(tmp_path: Path) -> None:
         # Bytes that a reader takes as they are: a token, or the name of the writer in the footer.
         data[len(data) // 2 if table == "tokens" else data.rindex(b"parquet-cpp")] ^= 1
         path.write_bytes(data)
-        with pytest.raises(SchemaError, match=rf"{table}/b1/.* digest .*remove .*/tokens/b1/manifest.json"):
+        with pytest.raises(SchemaError, match=r" digest .*shards.run --corpus .* --batch b1 --rebuild"):
             excise(store, "b1", frozenset({doc_id}))
-        if table == "spans":
-            path.write_bytes(whole)
+        make_shards(root, "b1", "--rebuild")
+        assert path.read_bytes() == whole
 
-    store.delete("tokens/b1/manifest.json")
-    make_shards(root, "b1", "--snapshot", "NEW")
     made = excise(store, "b1", frozenset({doc_id}))
     assert made.num_documents == 1
     for name, parts in (("tokens", made.tokens), ("spans", made.spans)):
