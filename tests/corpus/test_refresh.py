@@ -492,10 +492,10 @@ def test_two_months_on_an_object_store_behind_a_bad_network(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The first stopped by a store that fails, the second killed at some write; one request in fifty refused or its
+    """The first stopped by a store that fails, the second killed at some write; one request in a hundred refused or its
     answer lost all the time. The soak test plays six."""
     monkeypatch.setattr(lock, "HEARTBEAT_S", 1.0)
-    network.plan = faulty.seldom(0.02, 7, *FAULTS)
+    network.plan = faulty.seldom(0.008, 7, *FAULTS)
     made, rng = months(2, 6), random.Random(5)
     few = ("crawl.links.num_parts=2",)
     play = Play(tmp_path / "ours", f"{s3_bucket}/corpus", made, *few)
@@ -506,7 +506,7 @@ def test_two_months_on_an_object_store_behind_a_bad_network(
         )
     )
     gone = play_months(play, 2, change_in=1, takedown_in=1, kill=lambda: next(ends)())
-    assert min(network.faults[kind] for kind in FAULTS) > 3
+    assert min(network.faults[kind] for kind in FAULTS) > 1
     other = Play(tmp_path / "theirs", str(tmp_path / "single"), made, *few)
     assert_equal_to_a_single_run(play, other, 2, 1, gone)
     assert_every_fate_is_explained(play, 2)
