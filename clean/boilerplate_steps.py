@@ -170,6 +170,7 @@ STEPS = (
         writes=(CANDIDATES,),
         conserves=(CANDIDATES,),
         sections=pages.STEP.sections,
+        depends=pages.judged_by,
         revision=pages.STEP.revision,
         load=_load_candidates,
     ),

@@ -19,8 +19,10 @@ import pyarrow.compute as pc
 
 from clean.config import CleanConfig
 from clean.document import Document, Dropped, Page, Result
+from clean.learned import extraction
 from clean.reasons import Reason
 from clean.sandbox import Failure, Sandbox
+from corpus.manifest import Input
 from corpus.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, Table
 from corpus.step import Context, Joins, Map, MapFunction, Output
 from crawl import warc
@@ -47,6 +49,13 @@ def load(config: CleanConfig, context: Context) -> MapFunction:
     return apply
 
 
+def judged_by(config: CleanConfig, context: Context) -> list[Input]:
+    """The model of the learned extractor, where that is used: another model makes other texts."""
+    if config.extract.extractor != "learned":
+        return []
+    return [Input(table="model", batch="learned", fingerprint=extraction.model_digest())]
+
+
 STEP = Map(
     name="clean/documents",
     revision=3,
@@ -67,6 +76,7 @@ STEP = Map(
     writes=(DOCUMENTS, DOCUMENTS_DROPPED),
     conserves=(DOCUMENTS, DOCUMENTS_DROPPED),
     sections=("extract", "normalize", "language", "wikipedia", "quality", "personal", "sandbox"),
+    depends=judged_by,
     load=load,
 )
 

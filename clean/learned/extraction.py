@@ -21,6 +21,7 @@ from importlib import resources
 from typing import Final
 
 import numpy as np
+from xxhash import xxh3_128_hexdigest
 
 from clean.learned import context as contexts
 from clean.learned import trees
@@ -82,12 +83,22 @@ def extractor(use: Use = Use.BALANCED) -> Callable[[str], str]:
 
 
 @cache
+def model_digest() -> str:
+    """xxh3-128 of the package's model: texts depend on it, so it belongs to what a batch was made from."""
+    return xxh3_128_hexdigest(_model_bytes())
+
+
+def _model_bytes() -> bytes:
+    return resources.files("clean.learned").joinpath(MODEL_FILE).read_bytes()
+
+
+@cache
 def model() -> Model:
     """The model of the package.
 
     Raises: InputError when its features are not those that this code computes.
     """
-    found = trees.load(resources.files("clean.learned").joinpath(MODEL_FILE).read_bytes())
+    found = trees.load(_model_bytes())
     if found.names != NAMES + contexts.NAMES:
         raise InputError("the model was made for other features; make it anew with `python -m clean.fit`")
     return found

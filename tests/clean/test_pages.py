@@ -15,6 +15,7 @@ from xxhash import xxh3_128_hexdigest
 
 from clean import run
 from clean.document import Document, Dropped, Page, Result
+from clean.learned import extraction
 from clean.pages import fetched, in_tables, make
 from clean.reasons import Reason
 from corpus.commit import commit_table
@@ -199,7 +200,9 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.mark.usefixtures("no_sandbox")
-def test_the_door(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_door(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One worker, here without the sandbox, gives the bytes of two workers with theirs."""
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     digests = []
@@ -220,6 +223,9 @@ def test_the_door(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert run.main(["--corpus", store.root, "--batch", "b"]) == 0
     assert "up to date" in capsys.readouterr().out
+    monkeypatch.setattr(extraction, "model_digest", lambda: "another model")
+    assert run.main(["--corpus", store.root, "--batch", "b"]) == 2
+    assert "input model learned changed since. Run the same command with --rebuild" in capsys.readouterr().err
 
 
 def _ids(kind: str) -> set[str]:
