@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# The alternatives that benches run beside ours live apart: some pin older versions of what we have.
+PEERS  := .venv-bench
+STREAM := .venv-bench-stream
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup lock demo test check format bench soak gpu-check docs
@@ -41,8 +44,23 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup
-	for name in $$(grep -l '__main__' bench/*.py | sed 's/^bench.//; s/\.py$$//'); do $(BIN)/python -m bench.$$name; done
+bench: $(PEERS)/.installed $(STREAM)/.installed
+	failed=; for name in $$(grep -l '__main__' bench/*.py | sed 's/^bench.//; s/\.py$$//'); do \
+	  case $$name in stream) home=$(STREAM);; *) home=$(PEERS);; esac; \
+	  $$home/bin/python -m bench.$$name || failed="$$failed $$name"; \
+	done; test -z "$$failed" || { echo "these benches did not run:$$failed" >&2; exit 1; }
+
+$(PEERS)/.installed: $(STAMP) bench/requirements.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement requirements.lock
+	$(PEERS)/bin/python -m pip install --quiet --requirement bench/requirements.txt
+	$(PEERS)/bin/python -m pip install --quiet --no-deps lm_eval==0.4.13  # its janitor; as a whole it asks for much else
+	touch $@
+
+$(STREAM)/.installed: bench/requirements-stream.txt
+	test -x $(STREAM)/bin/python || $(PYTHON) -m venv $(STREAM)
+	$(STREAM)/bin/python -m pip install --quiet --requirement bench/requirements-stream.txt
+	touch $@
 
 soak: setup
 	$(BIN)/python -m pytest -m soak

@@ -1,4 +1,4 @@
-"""Zero-shot scores of the same weights: ours and lm-evaluation-harness: `python -m bench.scores --sets FOLDER [--json]`.
+"""Zero-shot scores of the same weights: ours and lm-evaluation-harness: `python -m bench.scores [--json]`.
 
 Parity: a small GPT-2, trained for half a minute on the very passages that are scored, so that accuracies are far from chance,
 gets LAMBADA and two articles of WikiText from both; what each found is shown as quality, and the differences last. Speed:
@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bench.material import shared
 from bench.measure import Contestant, Turn, Work, arguments, compare, show
 
 SMALL = {"n_layer": 2, "n_head": 4, "n_embd": 128, "n_positions": 256}
@@ -34,12 +35,17 @@ BATCH_SIZE = 16
 
 def main() -> None:
     parser = arguments(__doc__, rounds=2)
-    parser.add_argument("--sets", required=True, help="folder with LAMBADA's and WikiText-2's official files")
+    parser.add_argument(
+        "--sets",
+        type=Path,
+        help="folder with LAMBADA's and WikiText-2's official files (default: the test sets of the real material)",
+    )
     parser.add_argument("--passages", type=int, default=60, help="of LAMBADA (default: 60)")
     args = parser.parse_args()
+    sets = args.sets or shared() / "evalsets"
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        _write_sets(Path(args.sets), root, args.passages)
+        _write_sets(sets, root, args.passages)
         _write_model(root / "small", SMALL, root)
         _write_model(root / "gpt2", GPT2, None)
         for task, unit in (("lambada", "entries/s"), ("wikitext2", "articles/s")):
@@ -47,7 +53,7 @@ def main() -> None:
                 f"scores-parity-{task}",
                 CONTESTANTS,
                 (folder, "small", task),
-                description=f"{args.sets}: {task}, a model of 2 layers trained on it",
+                description=f"{sets}: {task}, a model of 2 layers trained on it",
                 unit=unit,
                 rounds=1,
             )
@@ -57,7 +63,7 @@ def main() -> None:
             "scores",
             CONTESTANTS,
             (folder, "gpt2", "lambada"),
-            description=f"{args.sets}: {args.passages} passages of LAMBADA, GPT-2 small with random weights",
+            description=f"{sets}: {args.passages} passages of LAMBADA, GPT-2 small with random weights",
             unit="entries/s",
             rounds=args.rounds,
         )
