@@ -47,9 +47,10 @@ class Demo:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_model() -> Iterator[None]:
-    """A fraction of the demo's model: what is asked here is whether it learns, not how well."""
+def small_means() -> Iterator[None]:
+    """A fraction of the demo's model, for what is asked here is whether it learns, not how well; one process that fetches."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WEBTEXT_CRAWL__FETCH__SHARDS", "1")
         patch.setenv("WEBTEXT_TRAIN__MODEL__N_EMBD", "96")
         patch.setenv("WEBTEXT_TRAIN__MODEL__N_LAYER", "2")
         patch.setenv("WEBTEXT_SHARDS__TOKENIZER__VOCAB_SIZE", "2048")
@@ -139,6 +140,7 @@ def test_one_process_and_s3_give_the_same_bytes(demo: Demo, s3_bucket: str) -> N
     assert read_snapshot(store, BATCH).digest == read_snapshot(demo.store, BATCH).digest
 
 
+@pytest.mark.soak
 def test_ray_gives_the_same_bytes(demo: Demo, tmp_path: Path) -> None:
     store = fetched_only(demo, str(tmp_path / "c"))
     program = (
@@ -171,7 +173,7 @@ def test_refresh_makes_month_after_month_and_nothing_twice(
         stream.write(
             f'\n[refresh]\ncorpus = "{tmp_path / "corpus"}"\ndumps = "{tmp_path / "dumps"}/RS_*.zst"\n'
         )
-    arguments = ["--config", str(config)]
+    arguments = ["--config", str(config), "--workers", "1"]
 
     first = dump.write_dump(made, tmp_path / "dumps" / "RS_2017-12.zst")
     assert refresh.main(arguments) == 0

@@ -140,7 +140,9 @@ def stamps(log: Path, part: int) -> int:
     return sum(1 for name in os.listdir(log) if name.startswith(f"{part}-"))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 10))]
+)
 def test_killed_at_a_random_moment_then_resumed_gives_the_same_bytes(
     tmp_path: Path, reference: dict[str, bytes], seed: int
 ) -> None:
