@@ -32,7 +32,8 @@ demo: setup
 	$(BIN)/python -m corpus.demo
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	# Three processes for two cores: tests of kills, pace and jobs mostly wait.
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -364,13 +364,20 @@ class RayExecutor:
         self.slots = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._timeout_s = timeout_s
         self._remote = ray.remote(max_retries=0, num_cpus=1)(_ray_task)
+        self._queue: deque[tuple[int, bytes]] = deque()
         self._open: dict[Any, tuple[int, float]] = {}
         self._timed_out: set[int] = set()
 
     def submit(self, key: int, function: TaskFunction, payload: Any) -> None:
         # Pickled here, not by Ray: only references to importable names may travel, as in the pool.
-        reference = self._remote.remote(pickle.dumps((key, function, payload)))
-        self._open[reference] = (key, time.monotonic())
+        self._queue.append((key, pickle.dumps((key, function, payload))))
+        self._feed()
+
+    def _feed(self) -> None:
+        """Hand Ray no more than it has CPUs for: what would wait there has not begun, and its time not either."""
+        while self._queue and len(self._open) < self.slots:
+            key, pickled = self._queue.popleft()
+            self._open[self._remote.remote(pickled)] = (key, time.monotonic())
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         if not self._open:
@@ -383,12 +390,15 @@ class RayExecutor:
                 raise error.__cause__ from None
             raise
         self._cancel_overdue()
-        return [self._outcome(reference) for reference in done]
+        outcomes = [self._outcome(reference) for reference in done]
+        self._feed()
+        return outcomes
 
     def progress(self) -> int:
         return 0  # a task on another machine reports when it ends
 
     def close(self, *, cancel: bool = False) -> None:
+        self._queue.clear()
         if cancel and self._open:
             # First softly: the task's `finally` runs, so that a child of it may save its state; then by force.
             references = list(self._open)

@@ -13,8 +13,11 @@ import pytest
 # Two test processes share two cores: OpenMP threads that wait by spinning would take the other's time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-LONG = ("test_pipeline.py", "test_ray_jobs.py", "test_runner.py", "test_bad_input.py", "test_executor.py")
-"""The modules that take longest, begun first: with two processes the short ones fill what is left."""
+LONG = (
+    "test_ray_jobs.py", "test_pipeline.py", "test_refresh.py", "test_runner.py", "test_processes.py", "test_executor.py",
+    "test_fetch.py", "test_loop.py", "test_sandbox.py",
+)  # fmt: skip
+"""The modules that take longest, begun first: the short ones fill what is left."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
