@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from corpus import runner
+from corpus.demo import edits
+from corpus.demo.markup import plain_text
 from corpus.executor import SerialExecutor
 from corpus.tables import part_paths
 from corpus.takedown import remove_from_batch
@@ -254,3 +257,31 @@ def test_near_copies_of_real_pages_are_found_and_nothing_else_goes(made_corpus: 
     for name, row in corpus.verdicts("b").items():
         if not row["kept"]:
             assert words.jaccard(sets[name], sets[row["duplicate_of"]]) >= 0.75
+
+
+def test_near_copies_of_documentation_pages_are_what_the_naive_rule_says(
+    made_corpus: New, shared: Path
+) -> None:
+    """Real pages of one site, full of what its pages share, and a copy of each with a run of words replaced."""
+    chance = random.Random(0)
+    data = zstandard.ZstdDecompressor().stream_reader(
+        (shared / "loopweb" / "developers-reference.tar.zst").read_bytes()
+    )
+    with tarfile.open(fileobj=data, mode="r|") as archive:
+        bodies = [
+            file.read().decode("utf-8", "replace")
+            for member in archive
+            if member.name.endswith(".html") and (file := archive.extractfile(member)) is not None
+        ]
+    copies = [
+        copy for body in bodies if (copy := edits.near_copy(body, ["other", "words"], chance)) is not None
+    ]
+    assert len(copies) > 10
+    pages = [Page(plain_text(body), 3) for body in (*bodies, *copies)]
+    corpus = made_corpus()
+    corpus.add("b", pages, 2)
+    assert corpus.dedup("b") == 0
+    found = corpus.fates("b")
+    expected = made.naive_fates([pages], 0.75, 5, LshConfig())
+    assert {(0, name): fate for name, fate in found.items()} == expected
+    assert sum(fate[1] == "near_duplicate" for fate in found.values()) >= 0.92 * len(copies)
