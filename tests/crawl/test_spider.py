@@ -143,8 +143,8 @@ def test_every_end_has_its_reason_and_nothing_is_lost(web: Web, shard: Shard) ->
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     outcomes = shard.crawl(
         [*urls, "http://10.0.0.1/x", "http://nx.invalid/x", "http://2130706433/x", "ftp://a.test/x"],
-        total_timeout_s=0.8,
-        read_timeout_s=0.6,
+        total_timeout_s=2.5,
+        read_timeout_s=2.0,
         max_redirects=3,
     )
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
@@ -171,11 +171,11 @@ def test_a_slow_host_does_not_hold_up_the_others(web: Web, shard: Shard) -> None
     web.on("slow.test/x", drip(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", b"x", 0.05))
     shard.crawl(
         ["http://slow.test/x", *(f"http://h{i}.test/{j}" for i in range(10) for j in range(4))],
-        total_timeout_s=1.0,
+        total_timeout_s=4.0,
         retries=0,
     )
     others = [hit.ended for hit in web.hits if hit.host != "slow.test"]
-    assert max(others) - min(others) < 0.9
+    assert max(others) - min(others) < 3.0
 
 
 def test_hoarders_keep_no_long_page_waiting(web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_hoarders_keep_no_long_page_waiting(web: Web, shard: Shard, monkeypatch:
         web.on(f"h{number}.test/robots.txt", in_two_halves(ok(b""), 0.2))
     good = [f"http://h{number}.test/x" for number in range(3)]
     bad = [f"http://hoarder{number}.test/x" for number in range(12)]
-    outcomes = shard.crawl(bad + good, total_timeout_s=1.5, retries=0)
+    outcomes = shard.crawl(bad + good, total_timeout_s=4.0, retries=0)
     assert {outcomes[url]["reason"] for url in good} == {None}
     assert {outcomes[url]["truncated"] for url in good} == {False}
     cut = [url for url in bad if outcomes[url]["reason"] is None]
@@ -219,7 +219,7 @@ def test_redirects_are_followed_recorded_and_under_the_target_s_rules(web: Web, 
     web.on("a.test/z?q=%C3%A9", moved("http://other.example.test/end", 308))
     web.on("shut.test/robots.txt", ok(b"User-agent: *\nDisallow: /", kind="text/plain"))
     web.on("a.test/w", moved("http://shut.test/secret"))
-    outcomes = shard.crawl([f"http://a.test/{path}" for path in "xyw"], retries=0, total_timeout_s=0.4)
+    outcomes = shard.crawl([f"http://a.test/{path}" for path in "xyw"], retries=0, total_timeout_s=3.0)
     row = outcomes["http://a.test/y"]
     assert row["redirects"] == ["http://a.test/y", "http://a.test/z?q=%C3%A9"]
     assert row["final_url"] == "http://other.example.test/end"
@@ -314,12 +314,12 @@ def test_a_stored_config_is_the_config() -> None:
 
 def test_nothing_is_fetched_after_a_deadline(web: Web, shard: Shard) -> None:
     urls = [f"http://a.test/{i}" for i in range(30)]
-    shard.config.update(delay_s=0.15, jitter_frac=0.0, latency_factor=0.0)
+    shard.config.update(delay_s=0.3, jitter_frac=0.0, latency_factor=0.0)
     shard.links(urls)
-    shard.deadline = time.time() + 0.8
+    shard.deadline = time.time() + 2.0
     began = time.monotonic()
     assert shard.run() == 3
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 6
     fetched = len(web.hits)
     assert 2 <= fetched <= 8
     shard.deadline = None

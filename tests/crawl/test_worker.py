@@ -175,26 +175,26 @@ def test_names_that_hang_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> No
 
     def answer(host: str) -> list[Any]:
         if host.startswith("dead"):
-            time.sleep(0.4)
+            time.sleep(1.2)
             raise socket.gaierror(socket.EAI_AGAIN, "no answer")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 0))]
 
     monkeypatch.setattr("crawl.resolver._getaddrinfo", answer)
 
     async def ask() -> tuple[list[Resolved], float]:
-        resolver = Resolver(connect_to={}, networks=(), public=True, timeout_s=0.1, cache_s=60.0)
+        resolver = Resolver(connect_to={}, networks=(), public=True, timeout_s=0.3, cache_s=60.0)
         began = time.monotonic()
         dead = [asyncio.create_task(resolver.lookup(f"dead{i}.example")) for i in range(2)]
         await asyncio.sleep(0)
         good = asyncio.create_task(resolver.lookup("good.example"))
         first = await dead[0]
-        assert time.monotonic() - began < 0.3, "a time limit of its own for each"
+        assert time.monotonic() - began < 1.0, "a time limit of its own for each"
         return [first, await dead[1], await good], time.monotonic() - began
 
     answers, seconds = asyncio.run(ask())
     assert [answer.reason for answer in answers] == [Reason.DNS_FAILED, Reason.DNS_FAILED, None]
     assert answers[2].endpoints == (Endpoint("93.184.215.14"),)
-    assert 0.35 < seconds < 1.5
+    assert 1.0 < seconds < 4
 
 
 def test_a_fault_of_ours_costs_one_page(
@@ -380,7 +380,7 @@ def test_sigterm_keeps_what_is_done(web: Web, shard: Shard) -> None:
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         stdout, stderr = process.communicate(timeout=20)
-    assert time.monotonic() - began < 3.5
+    assert time.monotonic() - began < 8
     assert process.returncode == 3, stderr
     assert stderr == ""
     last = json.loads(stdout.splitlines()[-1])
