@@ -15,13 +15,14 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from configparser import ConfigParser
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from corpus.errors import FatalError, RetryableError
@@ -43,6 +44,14 @@ PIECE_BYTES = 16 << 20
 PIECES_AT_A_TIME = 4
 PUT_ATTEMPTS = 3
 """On top of obstore's own: it does not repeat a conditional PUT whose answer was lost."""
+STATUS = re.compile(r"status code: (\d{3})")
+"""Where obstore's errors that have no class of their own tell the store's answer."""
+REFUSALS = ("416", "501")
+"""No range of an empty object can be had; a request that the store does not know."""
+REQUEST = re.compile(r"Error performing \S+ \S+ in .*? - ")
+"""What obstore says before the reason: the address, the time and the number of attempts."""
+
+T = TypeVar("T")
 
 
 def create_local(final: Path, temporary: Path, data: bytes) -> bool:
@@ -89,88 +98,70 @@ class ConditionalStore:
 
     def read(self, path: str) -> bytes | None:
         """The whole object; None where `pyarrow.fs` has to be asked. Raises: FileNotFoundError, RetryableError."""
-        import obstore
-
-        if not self._whole:
-            return None
-        try:
-            return bytes(obstore.get(self._store, path).bytes())
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{self._root}/{path}") from None
-        except Exception as error:
-            self._leave_to_arrow("read", path, error)
-            return None
+        return self._ask("read", path, lambda: bytes(self._store.get(path).bytes()))
 
     def read_small(self, path: str) -> bytes | None:
-        """The whole object if it has at most `SMALL_BYTES`; None for a larger one. Raises: FileNotFoundError, RetryableError."""
-        import obstore
+        """The whole object if it has 1 to `SMALL_BYTES`; None for any other. Raises: FileNotFoundError, RetryableError."""
 
-        if not self._whole:
-            return None
-        try:
-            found = obstore.get(self._store, path, options={"range": (0, SMALL_BYTES)})
+        def request() -> bytes | None:
+            found = self._store.get(path, options={"range": (0, SMALL_BYTES)})
             return bytes(found.bytes()) if found.meta["size"] <= SMALL_BYTES else None
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{self._root}/{path}") from None
-        except Exception as error:
-            if "416" in _line(error):
-                return None  # no range of an empty object can be had
-            self._leave_to_arrow("read", path, error)
-            return None
+
+        return self._ask("read", path, request)
 
     def size(self, path: str) -> int | None:
         """Bytes of the object; None where `pyarrow.fs` has to be asked. Raises: FileNotFoundError, RetryableError."""
-        import obstore
-
-        if not self._whole:
-            return None
-        try:
-            return int(obstore.head(self._store, path)["size"])
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{self._root}/{path}") from None
-        except Exception as error:
-            self._leave_to_arrow("found", path, error)
-            return None
+        return self._ask("found", path, lambda: int(self._store.head(path)["size"]))
 
     def write(self, path: str, stream: BinaryIO, num_bytes: int) -> bool:
         """Write a whole object, never visible in part; False where `pyarrow.fs` has to do it. Raises: RetryableError."""
-        import obstore
 
-        if not self._whole:
-            return False
-        pieces = {"chunk_size": PIECE_BYTES, "max_concurrency": PIECES_AT_A_TIME, "use_multipart": True}
-        try:
+        def request() -> bool:
             if num_bytes <= ONE_REQUEST_BYTES:
-                obstore.put(self._store, path, stream.read(), use_multipart=False)
+                self._store.put(path, stream.read(), use_multipart=False)
             else:
-                obstore.put(self._store, path, stream, **pieces)
-        except Exception as error:
-            self._leave_to_arrow("written", path, error)
+                pieces = {"chunk_size": PIECE_BYTES, "max_concurrency": PIECES_AT_A_TIME}
+                self._store.put(path, stream, use_multipart=True, **pieces)
+            return True
+
+        try:
+            written = self._ask("written", path, request)
+        except FileNotFoundError:  # no bucket: Arrow's message names it
+            written = None
+        if not written:
             stream.seek(0)
-            return False
-        return True
+        return bool(written)
 
     def delete(self, path: str) -> bool:
         """Delete an object, or find none; False where `pyarrow.fs` has to do it. Raises: RetryableError."""
-        import obstore
 
-        if not self._whole:
-            return False
+        def request() -> bool:
+            self._store.delete(path)
+            return True
+
         try:
-            obstore.delete(self._store, path)
+            return bool(self._ask("deleted", path, request))
         except FileNotFoundError:
             return True
-        except Exception as error:
-            self._leave_to_arrow("deleted", path, error)
-            return False
-        return True
 
-    def _leave_to_arrow(self, verb: str, path: str, error: Exception) -> None:
-        """A refusal may be a matter of the client, such as other credentials; a store that fails to answer is not."""
-        if _may_pass(error) and not isinstance(error, FileNotFoundError):
-            raise RetryableError(
-                f"{self._root}/{path} cannot be {verb}: {_line(error)}; what is done is kept, run again"
-            ) from error
+    def _ask(self, verb: str, path: str, request: Callable[[], T]) -> T | None:
+        """What `request` returns; None where this client does not ask, or is refused.
+
+        A refusal may be a matter of the client, such as other credentials; a store that fails to answer is not.
+        Raises: FileNotFoundError, RetryableError.
+        """
+        if not self._whole:
+            return None
+        try:
+            return request()
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{self._root}/{path}") from None
+        except Exception as error:
+            if _may_pass(error):
+                raise RetryableError(
+                    f"{self._root}/{path} cannot be {verb}: {_line(error)}; what is done is kept, run again"
+                ) from error
+            return None
 
     def create(self, path: str, data: bytes) -> bool | None:
         """Whether `data` now lies at `path` and nothing did before; None where the store can't tell."""
@@ -178,15 +169,13 @@ class ConditionalStore:
 
     def replace(self, path: str, before: bytes, after: bytes) -> bool | None:
         """Whether `after` took the place of exactly `before`; None where the store can't tell."""
-        import obstore
-
         if self._store is None:
             return None
         written = self._written.get(path)
         if written is not None and written[0] == before:
             return self._put(path, after, written[1])
         try:
-            found = obstore.get(self._store, path)
+            found = self._store.get(path)
             if bytes(found.bytes()) != before:
                 return False
         except FileNotFoundError:
@@ -198,14 +187,13 @@ class ConditionalStore:
 
     def _put(self, path: str, data: bytes, mode: Any) -> bool | None:
         """A PUT whose answer was lost is tried again and meets itself: the bytes that lie there decide."""
-        import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         if self._store is None:
             return None
         for attempt in range(PUT_ATTEMPTS):
             try:
-                made = obstore.put(self._store, path, data, mode=mode, use_multipart=False)
+                made = self._store.put(path, data, mode=mode, use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
                 self._written.pop(path, None)
                 return self._bytes_at(path) == data
@@ -223,10 +211,8 @@ class ConditionalStore:
         return False
 
     def _bytes_at(self, path: str) -> bytes | None:
-        import obstore
-
         try:
-            return bytes(obstore.get(self._store, path).bytes())
+            return bytes(self._store.get(path).bytes())
         except FileNotFoundError:
             return None
         except Exception as error:
@@ -246,7 +232,8 @@ def _may_pass(error: Exception) -> bool:
     from obstore import exceptions as refused
 
     kinds = (refused.NotSupportedError, refused.PermissionDeniedError, refused.UnauthenticatedError)
-    return not isinstance(error, kinds) and "501" not in _line(error)
+    status = STATUS.search(str(error))
+    return not isinstance(error, kinds) and not (status and status[1] in REFUSALS)
 
 
 def _version(meta: Any) -> dict[str, str]:
@@ -255,7 +242,8 @@ def _version(meta: Any) -> dict[str, str]:
 
 
 def _line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]
+    """The reason alone: our messages name the address themselves."""
+    return REQUEST.sub("", str(error).splitlines()[0])[:200]
 
 
 @lru_cache(maxsize=8)

@@ -18,8 +18,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["error", "slow_down", "lost", "silent", ""]
-"""An answer of 500 or 503 before anything happened; done, but the answer is lost; no answer for `SILENT_S`; none."""
+Fault = Literal["error", "slow_down", "unable", "lost", "silent", ""]
+"""An answer of 500, 503 or 501 before anything happened; done, but the answer is lost; no answer for `SILENT_S`; none."""
+REFUSALS = {
+    "error": (500, "InternalError"),
+    "slow_down": (503, "SlowDown"),
+    "unable": (501, "NotImplemented"),
+}
 Plan = Callable[[str, str], Fault]
 """(method, path with query) to what goes wrong with this request."""
 SILENT_S = 30.0
@@ -107,8 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "silent":
             time.sleep(SILENT_S)
             self.close_connection = True
-        elif fault in ("error", "slow_down"):
-            status, code = (500, "InternalError") if fault == "error" else (503, "SlowDown")
+        elif fault in REFUSALS:
+            status, code = REFUSALS[fault]
             xml = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>injected</Message></Error>"
             self._answer(status, [("Content-Type", "application/xml")], xml.encode())
         else:

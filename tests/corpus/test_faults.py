@@ -106,3 +106,22 @@ def test_a_silent_store_is_asked_again(
         assert call() == result
         assert time.monotonic() - began < 8
     assert store.read_bytes("l") == b"2"
+
+
+def test_long_paths_with_numbers_in_them(network: faulty.Network, s3_bucket: str) -> None:
+    """What a store answered is read from its status, wherever that stands in the message and whatever the path holds."""
+    store = Store(f"{s3_bucket}/{'deep/' * 40}part-00501-00416")
+    store.write_bytes("empty", b"")
+    with store.open_input("empty") as stream:
+        assert stream.read() == b""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conditional, "MAX_RETRIES", 0)
+        conditional.open_conditional.cache_clear()
+        network.plan = always("error")
+        for call in (lambda: store.read_bytes("x"), lambda: store.open_input("x"), lambda: store.size("x")):
+            with pytest.raises(RetryableError, match="run again"):
+                call()
+        with pytest.raises(FatalError, match=r"status code: 500.*run again"):
+            store.create_exclusive("l", b"1")
+        network.plan = lambda method, path: "unable" if method == "PUT" else ""
+        assert conditional.open_conditional(store.root).create("l", b"1") is None, "it can't, and says so"
