@@ -45,8 +45,13 @@ def parser(
     *,
     batch: bool = True,
     corpus_required: bool = True,
+    tasks: bool = True,
 ) -> argparse.ArgumentParser:
-    """A parser with the shared flags; --help lists every setting of `model` with its default."""
+    """A parser with those of the shared flags that mean something to the door.
+
+    With a `model` the door makes something under settings, which --help lists with their defaults, and makes it anew by
+    --rebuild; in `tasks`, unless told that it starts its processes otherwise.
+    """
     result = _Parser(
         prog=f"python -m {prog}",
         description=description,
@@ -64,24 +69,36 @@ def parser(
         result.add_argument(
             "--batch", required=True, metavar="B", help="the increment's name, such as 2024-01"
         )
-    add_run_options(result, with_settings=model is not None)
-    result.add_argument("--rebuild", action="store_true", help="replace what was made with other settings")
+    if model is not None:
+        _add_settings(result)
+        if tasks:
+            _add_tasks(result)
+        result.add_argument(
+            "--rebuild", action="store_true", help="replace what was made with other settings"
+        )
     result.add_argument("--json", action="store_true", help="end with one line of JSON on stdout")
     return result
 
 
-def add_run_options(result: argparse.ArgumentParser, *, with_settings: bool = True) -> None:
+def add_run_options(result: argparse.ArgumentParser) -> None:
     """Settings and where tasks run: what a door that runs stages passes on to them."""
-    if with_settings:
-        result.add_argument("--config", metavar="FILE.toml", help="settings of all stages")
-        result.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="section.key=value",
-            dest="sets",
-            help="one setting; may be repeated",
-        )
+    _add_settings(result)
+    _add_tasks(result)
+
+
+def _add_settings(result: argparse.ArgumentParser) -> None:
+    result.add_argument("--config", metavar="FILE.toml", help="settings of all stages")
+    result.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="section.key=value",
+        dest="sets",
+        help="one setting; may be repeated",
+    )
+
+
+def _add_tasks(result: argparse.ArgumentParser) -> None:
     result.add_argument(
         "--workers", type=positive, metavar="N", help="tasks at the same time (default: one per core)"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import sys
 from collections.abc import Sequence
@@ -147,27 +148,23 @@ def test_a_crawl_of_real_hosts_wants_a_contact(
     assert not (tmp_path / "c").exists()
 
 
-@pytest.mark.parametrize(
-    "door",
-    [
-        "crawl",
-        "clean",
-        "dedup",
-        "shards",
-        "train",
-        "crawl.run",
-        "clean.run",
-        "dedup.run",
-        "shards.run",
-        "train.run",
-        "train.evaluate",
-        "train.generate",
-        "train.export",
-        "corpus.refresh",
-        "corpus.report",
-        "corpus.demo",
-    ],
-)
+SETTINGS = frozenset({"--config", "--set", "--rebuild"})
+TASKS = frozenset({"--workers", "--executor"})
+DOORS = {
+    **dict.fromkeys(("crawl", "clean", "dedup", "shards"), SETTINGS | TASKS),
+    **dict.fromkeys(
+        ("crawl.run", "clean.run", "dedup.run", "shards.run", "corpus.refresh"), SETTINGS | TASKS
+    ),
+    **dict.fromkeys(("train", "train.run"), SETTINGS),
+    **dict.fromkeys(("train.evaluate", "train.generate", "train.export", "shards.export"), frozenset[str]()),
+    **dict.fromkeys(("corpus.explain", "corpus.report", "corpus.demo"), frozenset[str]()),
+    "corpus.rebuild": SETTINGS - {"--rebuild"} | TASKS,
+    "corpus.verify": frozenset({"--workers"}),
+}
+"""The shared options of each: what means something to it, and nothing else."""
+
+
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_every_door_has_help_and_refuses_wrong_use(
     door: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -184,6 +181,7 @@ def test_every_door_has_help_and_refuses_wrong_use(
     code, out, err = run("--help")
     assert code == 0, err
     assert "usage: python -m" in out
+    assert set(re.findall(r"^  (--[a-z]+)", out, flags=re.MULTILINE)) & (SETTINGS | TASKS) == DOORS[door]
     code, out, err = run("--no-such-flag")
     assert code == 2
     assert [line for line in err.splitlines() if line.startswith("error: ")] == err.splitlines()

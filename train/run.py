@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    parser = cli.parser("train.run", "Train a GPT-2 on a snapshot.", TrainConfig, "train", batch=False)
+    parser = cli.parser(
+        "train.run", "Train a GPT-2 on a snapshot.", TrainConfig, "train", batch=False, tasks=False
+    )
     parser.add_argument("--snapshot", required=True, metavar="NAME", help="which batches' tokens to train on")
     parser.add_argument(
         "--run",
