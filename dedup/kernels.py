@@ -1,36 +1,25 @@
 """Compiled loops over whole batches: bytes to words, words to signatures, words to hits. No Python object per page.
 
 Each has a numpy twin beside its use (`words`, `minhash`, `overlap`) with equal results; tests hold them together.
-numba compiles at the first call and keeps the machine code on disk, so that a machine pays once; where it finds no
-folder that it may write to, it compiles in every process instead.
+They are compiled at the first call, once on a machine: `corpus.machinecode`.
 
 Arithmetic is on uint64 and wraps, on purpose. numba widens mixed integers, hence the explicit casts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 import numpy as np
 from numba.extending import intrinsic
 
+from corpus.machinecode import compiler
+
 SURELY = 1 - 1e-9
 """A factor that keeps a rounded product below the exact one."""
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def compiled(function: F) -> F:
-    """`numba.njit` with its cache on disk where there is a place for one."""
-    try:
-        compiled_function: F = numba.njit(cache=True, nogil=True)(function)
-    except (
-        RuntimeError
-    ):  # numba: no locator available, neither beside the source nor in the user's cache folder
-        compiled_function = numba.njit(nogil=True)(function)
-    return compiled_function
+compiled = compiler(nogil=True)
 
 
 @compiled

@@ -15,7 +15,8 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from corpus.machinecode import compiler
 
 SPACE, LETTER, NUMBER, OTHER = 0, 1, 2, 3
 CACHE_BITS = 18
@@ -29,6 +30,9 @@ HEAP_FROM = 48
 NO_PAIR = np.uint64(0xFFFFFFFFFFFFFFFF)
 CHUNK_BYTES = 1 << 22
 """Text encoded per call: its ids need four times that."""
+
+compiled = compiler()
+inlined = compiler(inline="always")
 
 
 class Encoder:
@@ -93,7 +97,7 @@ def _pair_table(merges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return keys, values
 
 
-@njit(cache=True)
+@compiled
 def _fill_pairs(merges: Any, keys: Any, values: Any) -> None:
     mask = np.uint64(len(keys) - 1)
     for rank in range(len(merges)):
@@ -106,19 +110,19 @@ def _fill_pairs(merges: Any, keys: Any, values: Any) -> None:
             values[slot] = (np.uint64(rank) << np.uint64(32)) | merges[rank, 2]
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _hash(key: Any) -> Any:
     mixed = key * np.uint64(0x9E3779B97F4A7C15)
     return mixed ^ (mixed >> np.uint64(32))
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _low_bytes(n: Any) -> Any:
     """A mask of the n lowest bytes, 1 <= n <= 7."""
     return (np.uint64(1) << np.uint64(8 * n)) - np.uint64(1)
 
 
-@njit(cache=True)
+@compiled
 def _pair(left: Any, right: Any, keys: Any, values: Any) -> Any:
     """rank << 32 | id of a pair that merges, else NO_PAIR."""
     key = (np.uint64(left) << np.uint64(32)) | np.uint64(right)
@@ -133,7 +137,7 @@ def _pair(left: Any, right: Any, keys: Any, values: Any) -> Any:
         slot = (slot + np.uint64(1)) & mask
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _char(data: Any, i: Any, end: Any, classes: Any) -> Any:
     """(class, bytes) of the character at i; a broken sequence is one byte of OTHER."""
     byte = data[i]
@@ -162,7 +166,7 @@ def _char(data: Any, i: Any, end: Any, classes: Any) -> Any:
     return classes[point], 4
 
 
-@njit(cache=True)
+@compiled
 def _word_end(data: Any, i: Any, end: Any, classes: Any) -> Any:
     """Where the word that starts at i ends, by GPT-2's rule."""
     byte = data[i]
@@ -201,7 +205,7 @@ def _word_end(data: Any, i: Any, end: Any, classes: Any) -> Any:
     return j
 
 
-@njit(cache=True)
+@compiled
 def _merge_scan(symbols: Any, ranks: Any, n: Any, keys: Any, values: Any) -> Any:
     """Merge the first n symbols in place; how many are left. Quadratic: for short words."""
     for k in range(n - 1):
@@ -226,7 +230,7 @@ def _merge_scan(symbols: Any, ranks: Any, n: Any, keys: Any, values: Any) -> Any
     return n
 
 
-@njit(cache=True)
+@compiled
 def _sift_up(ranks: Any, places: Any, k: Any) -> None:
     while k > 0:
         parent = (k - 1) >> 1
@@ -237,7 +241,7 @@ def _sift_up(ranks: Any, places: Any, k: Any) -> None:
         k = parent
 
 
-@njit(cache=True)
+@compiled
 def _sift_down(ranks: Any, places: Any, size: Any) -> None:
     k = 0
     while True:
@@ -256,7 +260,7 @@ def _sift_down(ranks: Any, places: Any, size: Any) -> None:
         k = child
 
 
-@njit(cache=True)
+@compiled
 def _merge_heap(symbols: Any, n: Any, keys: Any, values: Any) -> Any:
     """As `_merge_scan`, by a heap of (rank, place) over a linked list; entries overtaken by a merge are skipped."""
     following = np.arange(1, n + 1)
@@ -302,7 +306,7 @@ def _merge_heap(symbols: Any, n: Any, keys: Any, values: Any) -> Any:
     return left
 
 
-@njit(cache=True)
+@compiled
 def _merge_word(
     data: Any, i: Any, j: Any, byte_ids: Any, keys: Any, values: Any, ranks: Any, out: Any
 ) -> Any:
@@ -317,7 +321,7 @@ def _merge_word(
     return _merge_heap(out, n, keys, values)
 
 
-@njit(cache=True)
+@compiled
 def _encode(
     data: Any,
     windows: Any,

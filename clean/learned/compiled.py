@@ -1,30 +1,17 @@
-"""The one way in which this package compiles a loop."""
+"""The loops of this package: compiled together, and again when any file of the package is newer."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
+from corpus.machinecode import compiler
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def compiled(function: F) -> F:
-    """`numba.njit` with its machine code kept on disk where there is a place for it.
-
-    The place is beside the source, else `NUMBA_CACHE_DIR` or the user's cache folder; where none can be written, every
-    process compiles for itself. Neither fastmath nor threads: results are the same bits on any machine.
-    """
-    try:
-        compiled_function: F = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # numba: "no locator available"
-        compiled_function = numba.njit(nogil=True)(function)
-    return compiled_function
+compiled = compiler(nogil=True)
 
 
 @cache

@@ -1,0 +1,87 @@
+"""Compiled code where numba finds no folder for it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+
+from corpus import machinecode
+
+
+@pytest.fixture
+def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """A function to compile, in a folder that takes no cache, of a user without a home; read anew at each call."""
+    (tmp_path / "package").mkdir()
+    source = tmp_path / "package" / "loops.py"
+    source.write_text("def add(left, right):\n    return left + right\n")
+    (source.parent / "__pycache__").touch()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(source))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(machinecode, "private_folder", machinecode.private_folder.__wrapped__)
+
+    def load() -> Any:
+        spec = importlib.util.spec_from_file_location("loops", source)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.add
+
+    return load
+
+
+def test_numba_alone_refuses(loop: Callable[[], Any]) -> None:
+    with pytest.raises(RuntimeError, match="no locator available"):
+        numba.njit(cache=True)(loop())
+
+
+def test_it_is_kept_in_a_folder_of_this_user(loop: Callable[[], Any], tmp_path: Path) -> None:
+    first = machinecode.compiler(nogil=True)(loop())
+    assert first(2, 3) == 5
+    folder = tmp_path / "temporary" / f"webtext-machinecode-{os.getuid()}"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert len(list(folder.rglob("*.nbc"))) == 1
+    assert sum(first.stats.cache_misses.values()) == 1
+    second = machinecode.compiler(nogil=True)(loop())
+    assert second(2, 3) == 5
+    assert sum(second.stats.cache_hits.values()) == 1, "the next process loads it"
+    assert numba.config.CACHE_DIR == "", "other users of numba keep their place"
+
+
+@pytest.mark.parametrize("trap", ["open to all", "a link", "a file"])
+def test_machine_code_that_others_can_change_is_not_used(
+    trap: str, loop: Callable[[], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "temporary" / f"webtext-machinecode-{os.getuid()}"
+    if trap == "a file":
+        folder.touch()
+    elif trap == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    add = machinecode.compiler()(loop())
+    assert add(2, 3) == 5
+    assert not list(tmp_path.rglob("*.nbc"))
+    assert "set NUMBA_CACHE_DIR" in caplog.text
+
+
+def test_where_there_is_a_place_it_stays_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(machinecode, "private_folder", lambda: pytest.fail("not asked"))
+
+    def add(left: int, right: int) -> int:
+        return left + right
+
+    assert machinecode.compiler()(add)(2, 3) == 5
+    assert list(tmp_path.rglob("*.nbc"))
