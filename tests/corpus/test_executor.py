@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,13 +23,13 @@ from corpus.executor import (
     open_executor,
 )
 
-TIMEOUT_S = 8.0
-"""Of a task; a busy machine takes seconds to start the process of one."""
+TIMEOUT_S = {"pool": 8.0, "ray": 20.0}
+"""Of a task; a busy machine takes seconds to start the process of one, and for Ray's many."""
 
 
 def drain(executor: Executor, count: int) -> dict[int, Outcome]:
     outcomes: dict[int, Outcome] = {}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while len(outcomes) < count and time.monotonic() < deadline:
         outcomes.update({outcome.key: outcome for outcome in executor.wait(0.5)})
     assert len(outcomes) == count
@@ -40,7 +41,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     folder = os.path.dirname(toy_tasks.__file__)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), folder])
-    with open_executor(request.param, 2, timeout_s=TIMEOUT_S) as opened:
+    with open_executor(request.param, 2, timeout_s=TIMEOUT_S[request.param]) as opened:
         yield opened
     os.environ.pop("PYTHONPATH")
     if before is not None:
@@ -70,7 +71,7 @@ def test_every_end_is_told_apart_and_costs_nobody_else(executor: Executor) -> No
     assert outcomes[5].value == 10
     assert "ZeroDivisionError: division by zero (fail, toy_tasks.py:" in outcomes[1].error
     assert isinstance(outcomes[3].exception, InputError)
-    assert f"over {TIMEOUT_S:g} s" in outcomes[4].error
+    assert re.search("over (8|20) s", outcomes[4].error)
 
 
 def test_a_cancelled_task_leaves_in_order_before_the_executor_does(

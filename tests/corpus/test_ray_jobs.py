@@ -51,7 +51,7 @@ for line in sys.stdin:
     else:
         if action == "stop":
             client.stop_job(job["id"])
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while not (info := client.get_job_info(job["id"])).status.is_terminal():
             assert time.monotonic() < deadline, info
             time.sleep(0.1)
@@ -138,7 +138,7 @@ def asked(server: DemoServer) -> list[str]:
 
 
 def wait_until_asked(server: DemoServer, num_pages: int) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while len(asked(server)) < num_pages:
         assert time.monotonic() < deadline, f"{len(asked(server))} pages fetched, expected {num_pages}"
         time.sleep(0.05)
@@ -162,7 +162,7 @@ def test_stopped_then_killed_then_the_line_that_users_write_goes_on_to_the_end(
     wait_until_asked(server, 3)
     stopped = time.monotonic()
     ended = head.ask("stop", id=job)
-    assert time.monotonic() - stopped < 20
+    assert time.monotonic() - stopped < 60
     assert ended["status"] == "STOPPED"
     assert "Go on with: python -m crawl.run" in ended["logs"]
     assert find_manifest(Store(str(corpus)), "pages", "b") is None

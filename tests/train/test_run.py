@@ -169,6 +169,57 @@ def test_scores_name_what_they_count(
     assert scores["sets"]["wsc273"]["entries"] == 1
 
 
+def test_scores_of_one_checkpoint_add_up(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A set today and another tomorrow are two rows; no table has rows of two checkpoints."""
+    root, passages, schemas = tmp_path / "c", tmp_path / "lambada.jsonl", tmp_path / "wsc.jsonl"
+    shutil.copytree(trained, root, ignore=shutil.ignore_patterns("scores*"))
+    passages.write_text('{"text": "a web page of the corpus"}\n{"text": "the link model"}\n')
+    schemas.write_text(
+        json.dumps({"context_options": ["the page", "the link"], "continuation": "train .", "gold": 1})
+    )
+    lambada, wsc = f"lambada={passages}", f"wsc273={schemas}"
+
+    def scored(*words: str, said: str = "") -> Any:
+        asked = ["--corpus", str(root), "--run", "r", "--device", "cpu", "--allow-altered", "--json", *words]
+        assert evaluate.main(asked) == 0
+        out, err = capsys.readouterr()
+        assert said in err
+        shown = last_json(out)
+        assert shown == json.loads((root / "runs/r/scores.json").read_text())
+        rows = (root / "runs/r/scores.md").read_text().splitlines()[2:]
+        assert {row.split()[1] for row in rows} == set(shown["sets"])
+        return shown
+
+    first = scored("--task", lambada)
+    assert set(first["sets"]) == {"validation", "lambada"}
+    both = scored("--task", wsc)
+    assert set(both["sets"]) == {"validation", "lambada", "wsc273"}
+    assert both["sets"]["lambada"] == first["sets"]["lambada"]
+    assert both["about"]["lambada"] == first["about"]["lambada"]
+    changed = scored("--task", lambada, "--limit", "1", "--no-begin")
+    assert changed["sets"]["lambada"]["entries"] == 1
+    assert (changed["about"]["lambada"]["begin"], changed["about"]["wsc273"]["begin"]) == (False, True)
+    assert changed["sets"]["wsc273"] == both["sets"]["wsc273"]
+    assert "| lambada (not the official file) (first 1) |" in (root / "runs/r/scores.md").read_text()
+
+    store = Store(str(root))
+    at_8 = load_model(store, "r", "8", join_world(RuntimeConfig(device="cpu", num_threads=1), {}))
+    assert changed["weights"] == at_8.weights
+    older = scored("--task", wsc, "--checkpoint", "4")
+    assert set(older["sets"]) == {"validation", "wsc273"}
+    assert older["step"] == 4
+    assert older["weights"] != at_8.weights
+    assert set(scored()["sets"]) == {"validation", "lambada", "wsc273"}, (
+        "the checkpoint's own are still there"
+    )
+
+    shutil.copy(root / "snapshots/b.json", root / "snapshots/b2.json")
+    said = "lambada, validation, wsc273 made of other snapshot, and not in the table"
+    assert set(scored("--snapshot", "b2", said=said)["sets"]) == {"validation"}
+
+
 def test_text_from_prompt_file_and_stdin_is_the_same(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
