@@ -1,8 +1,9 @@
 """Scores of a checkpoint: `python -m train.evaluate`.
 
 The snapshot's whole validation split, and GPT-2's zero-shot tasks on their official files. Every figure is named by what it
-counts, since published numbers differ by exactly that; the paper's four sizes stand beside it. `train/tasks` has the tasks,
-`docs/scores.md` what each figure is and which of them agree with whose.
+counts, since published numbers differ by exactly that; the paper's four sizes stand beside it. What was scored before of the same
+weights beside the same snapshot stays in the table. `train/tasks` has the tasks, `docs/scores.md` what each figure is and which of
+them agree with whose.
 
     python -m train.evaluate --corpus C --run R --tasks FOLDER              every set whose file lies below the folder
     python -m train.evaluate --corpus C --run R --task lambada=FILE ...     these
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
     from train.distributed import World
     from train.load import LoadedModel
 
+log = logging.getLogger(__name__)
+
+SAME = ("weights", "snapshot")
+"""What scores that stand in one table share."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -44,6 +51,16 @@ class Subject:
     """Of scores.json, in the store; empty: its root."""
     name: str
     snapshot: str | None
+
+    @property
+    def prefix(self) -> str:
+        """Of the paths of what is written."""
+        return f"{self.folder}/" if self.folder else ""
+
+    @property
+    def outcomes(self) -> str:
+        """The folder of this checkpoint's outcomes."""
+        return f"{self.prefix}scores/step-{self.loaded.step}"
 
 
 def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: World) -> Figures:
@@ -100,9 +117,7 @@ def _main(argv: Sequence[str] | None) -> int:
             )
         scores = _scores(args, subject, files, options, world)
     if world.is_main:
-        prefix = f"{subject.folder}/" if subject.folder else ""
-        subject.store.write_json(f"{prefix}scores.json", scores)
-        subject.store.write_bytes(f"{prefix}scores.md", f"{table(scores)}\n".encode())
+        scores = _kept(subject, scores)
         print(table(scores))
         if args.json:
             print(json.dumps(scores, sort_keys=True))
@@ -115,7 +130,14 @@ def _scores(
 ) -> dict[str, Any]:
     from train.scores import TASKS, overlap_of, overlaps, run_task
 
-    scores: dict[str, Any] = {"run": subject.name, "step": subject.loaded.step, "sets": {}, "about": {}}
+    scores: dict[str, Any] = {
+        "run": subject.name,
+        "step": subject.loaded.step,
+        "weights": subject.loaded.weights,
+        "snapshot": subject.snapshot,
+        "sets": {},
+        "about": {},
+    }
     measured: dict[str, Any] = {}
     if subject.snapshot is not None:
         scores["sets"]["validation"] = {
@@ -124,8 +146,7 @@ def _scores(
         }
         snapshot = read_snapshot(subject.store, subject.snapshot)
         measured = overlaps(subject.store, [each.batch for each in snapshot.batches])
-    prefix = f"{subject.folder}/" if subject.folder else ""
-    for file in sorted(files, key=lambda file: list(TASKS).index(file.official.name)):
+    for file in files:
         name = file.official.name
         found = run_task(
             TASKS[name],
@@ -134,7 +155,7 @@ def _scores(
             world,
             options,
             subject.store,
-            f"{prefix}scores/step-{subject.loaded.step}",
+            subject.outcomes,
             weights=subject.loaded.weights,
             limit=args.limit,
             overlap=overlap_of(file, measured),
@@ -142,6 +163,35 @@ def _scores(
         scores["sets"][name] = found.figures
         scores["about"][name] = found.about
     return scores
+
+
+def _kept(subject: Subject, scores: dict[str, Any]) -> dict[str, Any]:
+    """Write the scores, with those of other sets that this checkpoint got before; gives what was written.
+
+    A checkpoint's own stay beside its outcomes, where those of another one don't reach; the run's are the last call's.
+    """
+    path = f"{subject.outcomes}/scores.json"
+    earlier = subject.store.read_json(path) if subject.store.exists(path) else None
+    if earlier is not None:
+        if others := [name for name in SAME if earlier[name] != scores[name]]:
+            log.info(
+                "%s: %s made of other %s, and not in the table: score again what it should show",
+                f"{subject.store.root}/{path}",
+                ", ".join(earlier["sets"]),
+                " and ".join(others),
+            )
+        scores = together(earlier, scores)
+    for written in (path, f"{subject.prefix}scores.json"):
+        subject.store.write_json(written, scores)
+    subject.store.write_bytes(f"{subject.prefix}scores.md", f"{table(scores)}\n".encode())
+    return scores
+
+
+def together(earlier: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
+    """`scores`, and what `earlier` has of other sets; `scores` alone unless both are of the same weights and snapshot."""
+    if any(earlier[name] != scores[name] for name in SAME):
+        return dict(scores)
+    return {**scores, **{part: {**earlier[part], **scores[part]} for part in ("sets", "about")}}
 
 
 def _check(args: argparse.Namespace) -> None:

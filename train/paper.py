@@ -58,23 +58,29 @@ FURTHER = (
     ("validation", "bits_per_byte"),
 )
 """Figures that the table shows though the paper has none."""
+ORDER = tuple(dict.fromkeys(("validation", *(name for name, _ in (*PAPER, *FURTHER)))))
+"""Of the sets: the paper's table 3 and section 3."""
 
 
 def table(scores: Mapping[str, Any]) -> str:
-    """Our scores beside the paper's, as Markdown; accuracies in per cent. Files known to be altered are marked."""
+    """Our scores beside the paper's, as Markdown, in its order; accuracies in per cent.
+
+    Files known to be altered are marked, and sets of which only the first entries were scored.
+    """
     head = ["set", "figure", "best before", *SIZES, "this model", "without overlap", "overlap"]
     rows = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
     sets: Mapping[str, Any] = scores["sets"]
     shown = [key for key in (*PAPER, *FURTHER) if key[0] in sets and key[1] in sets[key[0]]]
-    for name, figure in sorted(shown, key=lambda key: list(sets).index(key[0])):
+    for name, figure in sorted(shown, key=lambda key: ORDER.index(key[0])):
         published = PAPER.get((name, figure), Published(None, (None,) * 4))
         about = scores["about"].get(name, {})
         rest = about.get("without_overlap", {}).get(figure)
         share = about.get("overlap_share")
-        altered = " (not the official file)" if about.get("official") is False else ""
+        marks = " (not the official file)" if about.get("official") is False else ""
+        marks += f" (first {about['limit']:,})" if "limit" in about else ""
         rows.append(
             [
-                name + altered,
+                name + marks,
                 figure.replace("_", " "),
                 _number(published.best_before),
                 *map(_number, published.sizes),

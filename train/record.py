@@ -4,7 +4,8 @@ runs/<run>/config.json      what decides the result; a rerun must say the same
 runs/<run>/metrics.jsonl    one line per logged step and per evaluation, one curve over all interruptions
 runs/<run>/tensorboard/     the same for TensorBoard
 runs/<run>/samples/         texts sampled at each evaluation
-runs/<run>/scores.json      train.evaluate
+runs/<run>/scores.json      train.evaluate: of the checkpoint that was scored last
+runs/<run>/scores/          the same for every checkpoint, with an outcome per entry
 runs/<run>/summary.json     written last: the run is done
 """
 

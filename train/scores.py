@@ -109,6 +109,8 @@ def run_task(
             "stride": options.stride or loaded.model.shape.block_size,
         }
         about["detokenized"] = options.detokenize
+    else:
+        about["begin"], about["seed"] = options.begin, options.seed
     if overlap is not None:
         about["overlap_share"] = overlap.share
         rest = [row for place, row in enumerate(rows) if place not in overlap.entries]
