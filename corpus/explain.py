@@ -62,6 +62,8 @@ class Story:
     batch: str | None = None
     refused: str | None = None
     """Which rule would have refused it; None also where none would."""
+    doubt: str | None = None
+    """Why the latest batch may have judged otherwise than the rules that are there now."""
     taken_down: str | None = None
     link: dict[str, Any] | None = None
     page: dict[str, Any] | None = None
@@ -106,7 +108,7 @@ def tell(store: Store, asked: str) -> Story:
             _tell_batch(store, story, batch, names)
             return story
     if not re.fullmatch("[0-9a-f]{32}", asked):
-        story.refused = _refusal(store, asked, names)
+        _tell_refusal(store, story, names)
     return story
 
 
@@ -139,13 +141,19 @@ def _with_scheme(asked: str) -> str:
     return asked if re.match("[a-zA-Z][a-zA-Z0-9+.-]*:", asked) else f"http://{asked}"
 
 
-def _refusal(store: Store, asked: str, names: Sequence[str]) -> str | None:
-    settings = next(
-        (m.config.get("links") for name in reversed(names) if (m := find_manifest(store, "links", name))),
-        None,
-    )
-    found: str | None = stage_function("crawl.audit", "refusal")(_with_scheme(asked), settings)
-    return found
+def _tell_refusal(store: Store, story: Story, names: Sequence[str]) -> None:
+    """The rule that refuses the address, under the settings of the latest batch that was made of dumps."""
+    settings, made_under, latest = None, None, ""
+    for batch in reversed(names):
+        manifest = find_manifest(store, "links", batch)
+        if manifest is not None and "links" in manifest.config:
+            settings, latest = manifest.config["links"], batch
+            made_under = next((each.fingerprint for each in manifest.inputs if each.table == "rules"), None)
+            break
+    found = stage_function("crawl.audit", "refusal")(_with_scheme(story.asked), settings, made_under)
+    story.refused = found.reason
+    if found.doubt is not None:
+        story.doubt = f"{found.doubt}; batch {latest} may have judged otherwise"
 
 
 def _tell_takedown(store: Store, story: Story, asked: str) -> None:
@@ -296,6 +304,8 @@ def text(story: Story) -> str:
         lines.append(_entry("taken down", f"on {story.taken_down}; it never comes back"))
     if story.link is None:
         lines.append(_entry("never", _never(story)))
+        if story.doubt is not None:
+            lines.append(_entry("in doubt", story.doubt))
         return "\n".join(lines)
     lines += _link_lines(story.link, story.batch)
     if story.page is not None:

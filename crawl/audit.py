@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from corpus.errors import InputError
+from corpus.errors import ConfigError, InputError
 from corpus.layout import Store
 from corpus.urls import UrlProblem, host_identity, target
 from crawl import warc
 from crawl.links import LinksConfig
-from crawl.rules import EXTENSION_RULES, HOST_RULES, Fate
+from crawl.rules import EXTENSION_RULES, HOST_RULES, Fate, Rules, read_hosts, read_subreddits
 
 MEMBER_HEAD = b"\x1f\x8b\x08"
 FEED_BYTES = 1 << 15
@@ -46,12 +46,49 @@ def segment_problems(store: Store, path: str, rows: Sequence[Mapping[str, Any]])
     return problems
 
 
-def refusal(url: str, settings: Mapping[str, Any] | None) -> str | None:
-    """Which rule of the links stage refuses an address, in words; None where none does.
+class Refusal(NamedTuple):
+    """How the links stage judges an address."""
 
-    `settings` are those of a batch's manifest, `[crawl.links]`; None stands for the defaults.
+    reason: str | None
+    """The rule that refuses it, in words; None where none does."""
+    doubt: str | None
+    """Why the batch may have been made under other rules than are there now; None where it was not."""
+
+
+def refusal(url: str, settings: Mapping[str, Any] | None, made_under: str | None = None) -> Refusal:
+    """Which rule of the links stage refuses an address.
+
+    `settings` are those of a batch's manifest, `[crawl.links]`, and `made_under` the digest of its rules; None stands for
+    the defaults.
     """
     config = LinksConfig.model_validate(dict(settings or {}))
+    rules, doubt = _rules_now(config, made_under)
+    return Refusal(_reason(url, config, rules), doubt)
+
+
+def _rules_now(config: LinksConfig, made_under: str | None) -> tuple[Rules, str | None]:
+    """The rules as far as they can be read, and what has become of their files since."""
+    lists: list[tuple[str, ...]] = []
+    lost = []
+    for read, path in (
+        (read_hosts, config.blocked_hosts_file),
+        (read_subreddits, config.blocked_subreddits_file),
+    ):
+        try:
+            lists.append(read(path) if path else ())
+        except ConfigError:
+            lists.append(())
+            lost.append(f"the block list {path} can no longer be read, and is left out")
+    rules = Rules(config.preset, *lists)
+    if lost:
+        return rules, "; ".join(lost)
+    if made_under is None or rules.digest() == made_under:
+        return rules, None
+    files = [path for path in (config.blocked_hosts_file, config.blocked_subreddits_file) if path]
+    return rules, f"the rules are others now: {' or '.join((*files, 'the program'))} has changed"
+
+
+def _reason(url: str, config: LinksConfig, rules: Rules) -> str | None:
     if len(url) > config.max_url_chars:
         return f"{Fate.URL_TOO_LONG}: {len(url):,} characters, crawl.links.max_url_chars = {config.max_url_chars:,}"
     page = target(url)
@@ -60,22 +97,21 @@ def refusal(url: str, settings: Mapping[str, Any] | None) -> str | None:
             "bad_url": "bad_url: a WHATWG parser refuses it",
             "not_http": "not_http: its scheme is not http or https",
         }[page.value]
-    rules = config.rules()
     if (fate := rules.judge_host(page.host)) is not None:
-        return _host_reason(page.host, fate, config.preset)
+        return _host_reason(page.host, fate, config)
     if (fate := rules.judge_path(page.path)) is not None:
         return _path_reason(page.path, fate, config.preset)
     return None
 
 
-def _host_reason(host: str, fate: Fate, preset: Any) -> str:
+def _host_reason(host: str, fate: Fate, config: LinksConfig) -> str:
     labels = host_identity(host).key
     while labels:
         for rule in HOST_RULES:
-            if rule.host == labels and preset in rule.presets:
-                return f"{fate}: {rule.host} and all below it ({rule.why}; preset {preset})"
+            if rule.host == labels and config.preset in rule.presets:
+                return f"{fate}: {rule.host} and all below it ({rule.why}; preset {config.preset})"
         labels = labels.partition(".")[2]
-    return f"{fate}: {host} is below a host of crawl.links.blocked_hosts_file"
+    return f"{fate}: {host} is below a host of crawl.links.blocked_hosts_file {config.blocked_hosts_file}"
 
 
 def _path_reason(path: str, fate: Fate, preset: Any) -> str:

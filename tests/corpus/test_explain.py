@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import grown
 import numpy as np
@@ -13,6 +14,7 @@ from corpus import explain
 from corpus.errors import InputError
 from corpus.layout import open_corpus
 from corpus.manifest import read_manifest
+from crawl import run as crawl_run
 from shards.tokenizer import load_tokenizer
 
 
@@ -106,6 +108,43 @@ def test_a_page_that_was_never_linked(fates: grown.Fates, url: str, reason: str)
     story, words = told(fates, url)
     assert story.link is None
     assert reason in words
+
+
+def test_a_block_list_that_is_gone_or_changed_is_named(tmp_path: Path) -> None:
+    """What it says can't be told any more; all else is."""
+    hosts, subreddits = tmp_path / "hosts.txt", tmp_path / "subreddits.txt"
+    hosts.write_text("blocked.test\n")
+    subreddits.write_text("r/cats\n")
+    root, sites = str(tmp_path / "c"), grown.ordinary(3)
+    dump = grown.write_dump(tmp_path / "RS_b.zst", sites)
+    lists = [
+        word
+        for name, path in (("blocked_hosts_file", hosts), ("blocked_subreddits_file", subreddits))
+        for word in ("--set", f'crawl.links.{name}="{path}"')
+    ]
+    words = grown.arguments(root, "b", "--only", "links", "--dumps", str(dump), *lists)
+    assert crawl_run.main(words) == 0
+    store = open_corpus(root)
+
+    def asked(url: str) -> list[str]:
+        return explain.text(explain.tell(store, url)).splitlines()
+
+    known = f"blocked_host: blocked.test is below a host of crawl.links.blocked_hosts_file {hosts}"
+    assert asked("http://blocked.test/x")[-1].endswith(known)
+    assert "no rule refuses it" in asked("http://fine.test/x")[-1]
+
+    hosts.write_text("other.test\n")
+    *_, judged, doubt = asked("http://other.test/x")
+    assert "blocked_host: other.test" in judged
+    changed = f"the rules are others now: {hosts} or {subreddits} or the program has changed"
+    assert doubt == f"  in doubt    {changed}; batch b may have judged otherwise"
+
+    hosts.unlink()
+    *_, judged, doubt = asked("http://blocked.test/x.pdf")
+    assert "file_type: the path ends in .pdf" in judged
+    lost = f"the block list {hosts} can no longer be read, and is left out; batch b may have judged otherwise"
+    assert doubt == f"  in doubt    {lost}"
+    assert "linked      in batch b" in "\n".join(asked(sites[0].url)), "its own pages need no list"
 
 
 def test_a_corpus_that_is_not_done_yet(tmp_path: pytest.TempPathFactory) -> None:
