@@ -4,8 +4,9 @@
 and keep (id, url, score, subreddit, title, created_utc) of those that are no self posts, not over 18 and have a score of
 3: `ours-rows` with our reader and decoder, `json` and `orjson` with a loop over lines, `polars` with its NDJSON reader on
 one thread, which needs the whole file in memory. The file is made of all schema eras in equal parts, from a seed, without
-the broken rows, which polars does not survive, and without those whose score is a list, which no dump has; with --dump it is
-the one you name.
+the broken rows, which polars does not survive, and without those whose score is a list, which no dump has. Its filler draws the
+type of every value anew for every row, the worst case for a parser's guesses; with --shapes the rows are real ones (fields,
+their order, nested objects) in which texts, addresses, names and numbers are redrawn. With --dump it is the one you name.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -21,10 +23,13 @@ from typing import Any
 
 import zstandard
 
+from bench.material import shared
 from bench.measure import Contestant, Turn, Work, arguments, compare, show
 
 ROWS_PER_ERA = 10_000
 SEED = 7
+SHAPES = "reddit/RS_mixed_years_2005-2024.jsonl.zst"
+MIN_ROW_BYTES = 1_400
 FIELDS = ("id", "url", "score", "subreddit", "title", "created_utc")
 
 
@@ -32,10 +37,22 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=ROWS_PER_ERA, help="rows per era (default: 10,000)")
     parser.add_argument("--era", help="rows of one month only, such as 2017-12")
+    parser.add_argument(
+        "--shapes",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help=".jsonl.zst of real rows to take the shapes from, those of MIN_ROW_BYTES or more (default: the shared ones)",
+    )
     parser.add_argument("--dump", help="a .zst dump instead of a generated one")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path, description = (args.dump, args.dump) if args.dump else _generate(folder, args.rows, args.era)
+        if args.dump:
+            path, description = args.dump, args.dump
+        elif args.shapes is not None:
+            path, description = _reshape(folder, args.shapes or str(shared() / SHAPES), args.rows * 3)
+        else:
+            path, description = _generate(folder, args.rows, args.era)
         rows, num_bytes = _size(path)
         result = compare(
             "links",
@@ -62,6 +79,30 @@ def _generate(folder: str, rows: int, month: str | None) -> tuple[str, str]:
             lines = eras.dump(era, SEED, rows).lines
             writer.write(b"".join(line + b"\n" for line in lines if _is_ordinary(line)))
     return str(path), f"generated rows of {', '.join(era.month for era in chosen)}, seed {SEED}"
+
+
+def _reshape(folder: str, source: str, rows: int) -> tuple[str, str]:
+    with _unpacked(source) as stream:
+        templates = [json.loads(line) for line in stream.read().splitlines() if len(line) >= MIN_ROW_BYTES]
+    rng = random.Random(SEED)
+    path = Path(folder) / "RS_bench.zst"
+    with path.open("wb") as stream, zstandard.ZstdCompressor(level=3).stream_writer(stream) as writer:
+        for number in range(rows):
+            row = dict(rng.choice(templates))
+            score = int(rng.paretovariate(0.6))  # a third at 3 or above
+            drawn: dict[str, Any] = {
+                "id": f"{number:06x}", "name": f"t3_{number:06x}", "score": score, "num_comments": score // 2,
+                "title": _words(rng, 9), "url": f"https://www.{_words(rng, 1)}.com/{_words(rng, 5).replace(' ', '-')}",
+                "permalink": f"/r/x/comments/{number:06x}/{_words(rng, 5).replace(' ', '_')}/", "author": _words(rng, 1),
+                "selftext": _words(rng, 40) if row["is_self"] else "",
+            }  # fmt: skip
+            row.update({name: value for name, value in drawn.items() if name in row})
+            writer.write(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+    return str(path), f"rows in the shapes of {len(templates)} real ones, seed {SEED}"
+
+
+def _words(rng: random.Random, count: int) -> str:
+    return " ".join("".join(rng.choices("etaoinshrdlu", k=rng.randrange(2, 9))) for _ in range(count))
 
 
 def _is_ordinary(line: bytes) -> bool:
