@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Protocol
 import zstandard
 
 from corpus.errors import InputError
+from crawl import memory
 
 READ_BYTES = 1 << 18
 """Compressed bytes read at once, and given to a decoder at most."""
@@ -155,13 +156,22 @@ def _plain(source: Source) -> Iterator[bytes]:
 
 
 def _zstd(source: Source) -> Iterator[bytes]:
-    """The content of all frames, one block (at most 128 KiB of content) at a time."""
-    factory = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+    """The content of all frames, one block (at most 128 KiB of content) at a time.
+
+    Raises: MemoryLimitError for a window larger than what readers may hold.
+    """
+    factory, largest = None, 0
     while magic := source.read(4):
         if SKIPPABLE_MAGIC.fullmatch(magic):
             _skip(source, int.from_bytes(_require(source, 4), "little"))
         elif magic == ZSTD_MAGIC:
-            yield from _zstd_frame(source, factory.decompressobj())
+            header = _zstd_header(source)
+            window = zstd_window(header)
+            if factory is None or window > largest:
+                factory, largest = None, window  # its buffers go before more memory is waited for
+                memory.enlarge(window + memory.FIXED_BYTES)
+                factory = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+            yield from _zstd_frame(source, factory.decompressobj(), header)
         elif ZSTD_MAGIC.startswith(magic):
             raise BrokenStreamError(source.position, "the file ends inside a zstd frame")
         else:
@@ -170,23 +180,36 @@ def _zstd(source: Source) -> Iterator[bytes]:
             )
 
 
-def _zstd_frame(source: Source, decoder: Any) -> Iterator[bytes]:
-    """One frame, walked by the format's own lengths (RFC 8878, section 3.1.1)."""
+def zstd_window(header: bytes) -> int:
+    """Bytes of window that a frame asks for and gets; 0 where its header is cut off or damaged."""
+    try:
+        return min(zstandard.get_frame_parameters(header).window_size, MAX_WINDOW_BYTES)
+    except zstandard.ZstdError:
+        return 0
+
+
+def _zstd_header(source: Source) -> bytes:
+    """The header of a frame whose magic number has been read (RFC 8878, section 3.1.1.1)."""
     descriptor = _require(source, 1)
     flags = descriptor[0]
     single_segment = flags >> 5 & 1
-    header_rest = (1 - single_segment) + (0, 1, 2, 4)[flags & 3] + (single_segment, 2, 4, 8)[flags >> 6]
-    _feed(decoder, ZSTD_MAGIC + descriptor + _require(source, header_rest), source)
+    rest = (1 - single_segment) + (0, 1, 2, 4)[flags & 3] + (single_segment, 2, 4, 8)[flags >> 6]
+    return ZSTD_MAGIC + descriptor + _require(source, rest)
+
+
+def _zstd_frame(source: Source, decoder: Any, header: bytes) -> Iterator[bytes]:
+    """One frame, walked by the format's own lengths (RFC 8878, section 3.1.1)."""
+    _feed(decoder, header, source)
     last = False
     while not last:
         block = _require(source, 3)
-        header = int.from_bytes(block, "little")
-        last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
+        fields = int.from_bytes(block, "little")
+        last, kind, size = bool(fields & 1), fields >> 1 & 3, fields >> 3
         content = _require(source, 1 if kind == 1 else size)  # kind 1 repeats one byte `size` times
         chunk = _feed(decoder, block + content, source)
         if chunk:
             yield chunk
-    if flags >> 2 & 1:
+    if header[len(ZSTD_MAGIC)] >> 2 & 1:
         _feed(decoder, _require(source, 4), source)  # the frame's checksum
 
 

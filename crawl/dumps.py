@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -63,13 +64,17 @@ def in_order(paths: Sequence[str]) -> tuple[str, ...]:
 def require_memory(paths: Sequence[str], limit_bytes: int) -> None:
     """Refuse dumps that cannot be read under the limit. Raises: InputError naming dump, need and setting."""
     for path in paths:
-        with open_source(path, OPTION) as stream:
-            needed = windows.memory_bytes(stream)
-        if needed > limit_bytes:
-            raise InputError(
-                f"--dumps {path}: reading it takes {needed >> 20:,} MiB of memory, the limit is {limit_bytes >> 20:,} MiB; "
-                f"raise it with --set crawl.reading.memory_bytes={needed}, or use a machine with more"
-            )
+        with open_source(path, OPTION) as stream, _named(path):
+            memory.require(windows.memory_bytes(stream), limit_bytes)
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Say which dump needs too much memory."""
+    try:
+        yield
+    except memory.MemoryLimitError as error:
+        raise InputError(f"{OPTION} {path}: {error}") from error
 
 
 def _depends(config: CrawlConfig, context: Context) -> list[Input]:
@@ -90,7 +95,7 @@ def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
         with open_source(path, OPTION) as stream:
             needed = windows.memory_bytes(stream)
             stream.seek(0)
-            with memory.reserved(needed, config.reading.limit_bytes()):
+            with _named(path), memory.reserved(needed, config.reading.limit_bytes()):
                 for batch in links.read_dump(
                     stream,
                     name=path,

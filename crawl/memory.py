@@ -3,6 +3,9 @@
 A dump compressed with `zstd --long=31` takes 2 GiB to read, so as many readers as cores may be more than the machine has.
 A reservation is a number of locked files in a folder of the machine, each standing for UNIT_BYTES; whose process ends,
 however it ends, has let go of them. So the limit holds for several runs at once, and on every node of a cluster.
+
+A dump may turn out to need more than it began with: its reader gives all back and waits for the larger amount like
+anybody else, so that two readers that want more never wait for each other.
 """
 
 from __future__ import annotations
@@ -14,15 +17,19 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 from pydantic import Field
 
 from corpus.config import Section
+from corpus.errors import InputError
 
 log = logging.getLogger(__name__)
 
 UNIT_BYTES = 1 << 28
+FIXED_BYTES = 1 << 28
+"""Memory of a reader beside the window of its dump: buffers, a batch of rows, caches."""
 DEFAULT_FRAC = 0.75
 POLL_S = 0.1
 TELL_AFTER_S = 10.0
@@ -50,34 +57,86 @@ def machine_bytes() -> int:
     return min(physical, int(allowed)) if allowed.isdigit() else physical
 
 
-@contextlib.contextmanager
-def reserved(num_bytes: int, limit_bytes: int, folder: Path | None = None) -> Iterator[None]:
-    """Hold `num_bytes` of the machine's `limit_bytes` for the time of the block; waits until they are free.
+class MemoryLimitError(InputError):
+    """A dump needs more memory than all readers together may hold."""
 
-    Both are counted in UNIT_BYTES, the limit at least as what is asked for. Who waits is served before who comes later.
-    """
-    if folder is None:
-        folder = Path(tempfile.gettempdir()) / f"webtext-memory-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    needed = -(-num_bytes // UNIT_BYTES)
-    units = max(needed, limit_bytes // UNIT_BYTES)
-    pauses = _pauses(
-        f"waiting for {num_bytes >> 20:,} MiB of memory: other readers on this machine hold too much of "
-        f"{units * UNIT_BYTES >> 20:,} MiB (crawl.reading.memory_bytes)"
-    )
-    with contextlib.ExitStack() as held:
+
+def require(num_bytes: int, limit_bytes: int) -> None:
+    """Raises: MemoryLimitError where `num_bytes` are more than the limit."""
+    if num_bytes > limit_bytes:
+        raise MemoryLimitError(
+            f"reading it takes {num_bytes >> 20:,} MiB of memory, the limit is {limit_bytes >> 20:,} MiB; "
+            f"raise it with --set crawl.reading.memory_bytes={num_bytes}, or use a machine with more"
+        )
+
+
+class _Reservation:
+    """What a reader holds of the machine's memory."""
+
+    def __init__(self, limit_bytes: int, folder: Path) -> None:
+        self.limit_bytes = limit_bytes
+        self.num_units = 0
+        self._folder = folder
+        self._held = contextlib.ExitStack()
+
+    def take(self, num_bytes: int) -> None:
+        """Wait for so many bytes; who waits is served before who comes later."""
+        needed = -(-num_bytes // UNIT_BYTES)
+        units = max(needed, self.limit_bytes // UNIT_BYTES)
+        pauses = _pauses(
+            f"waiting for {num_bytes >> 20:,} MiB of memory: other readers on this machine hold too much of "
+            f"{units * UNIT_BYTES >> 20:,} MiB (crawl.reading.memory_bytes)"
+        )
         with contextlib.ExitStack() as queue:
-            while not _lock(folder / "queue", queue):
+            while not _lock(self._folder / "queue", queue):
                 next(pauses)
             free = iter(range(units))
-            while needed:
+            while self.num_units < needed:
                 unit = next(free, None)
                 if unit is None:
                     next(pauses)
                     free = iter(range(units))
-                elif _lock(folder / f"unit-{unit}", held):
-                    needed -= 1
+                elif _lock(self._folder / f"unit-{unit}", self._held):
+                    self.num_units += 1
+
+    def give_back(self) -> None:
+        """Hold nothing any more."""
+        self._held.close()
+        self.num_units = 0
+
+
+_in_force: ContextVar[_Reservation | None] = ContextVar("_in_force", default=None)
+
+
+@contextlib.contextmanager
+def reserved(num_bytes: int, limit_bytes: int, folder: Path | None = None) -> Iterator[None]:
+    """Hold `num_bytes` of the machine's `limit_bytes` for the time of the block; waits until they are free.
+
+    Both are counted in UNIT_BYTES, the limit at least as what is asked for.
+    """
+    if folder is None:
+        folder = Path(tempfile.gettempdir()) / f"webtext-memory-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    reservation, outer = _Reservation(limit_bytes, folder), _in_force.get()
+    try:
+        reservation.take(num_bytes)
+        _in_force.set(reservation)
         yield
+    finally:
+        _in_force.set(outer)
+        reservation.give_back()
+
+
+def enlarge(num_bytes: int) -> None:
+    """Make the reservation around the caller hold `num_bytes`, where there is one and it holds less.
+
+    The caller should hold little memory meanwhile. Raises: MemoryLimitError.
+    """
+    reservation = _in_force.get()
+    if reservation is not None and num_bytes > reservation.num_units * UNIT_BYTES:
+        require(num_bytes, reservation.limit_bytes)
+        reservation.give_back()
+        reservation.take(num_bytes)
 
 
 def _pauses(what_for: str) -> Iterator[None]:

@@ -6,30 +6,27 @@ import contextlib
 import io
 from typing import BinaryIO
 
-import zstandard
-
 from crawl.containers import (
     HEAD_BYTES,
-    MAX_WINDOW_BYTES,
     SKIPPABLE_MAGIC,
     XZ_MAGIC,
     XZ_MEMORY_BYTES,
     ZSTD_MAGIC,
     read_exactly,
+    zstd_window,
 )
-
-FIXED_MEMORY_BYTES = 1 << 28
-"""Memory of a reader beside the window: buffers, a batch of rows, caches."""
+from crawl.memory import FIXED_BYTES
 
 LZMA2 = 0x21
 """The filter of xz that has a dictionary."""
 
 
 def memory_bytes(raw: BinaryIO) -> int:
-    """What reading `raw` (seekable, at its beginning) may take: its first window or dictionary and FIXED_MEMORY_BYTES.
+    """What reading `raw` (seekable, at its beginning) may take: its first window or dictionary and `memory.FIXED_BYTES`.
 
-    Frames that hold no content (pzstd begins with one) are passed over; further frames are taken to be like the first. A
-    header that is cut off or damaged asks for nothing: whoever reads the file says so, and keeps what it holds.
+    Frames that hold no content (pzstd begins with one) are passed over; a further frame with a larger window asks for more
+    when it is reached. A header that is cut off or damaged asks for nothing: whoever reads the file says so, and keeps what
+    it holds.
     """
     head = read_exactly(raw, HEAD_BYTES)
     while SKIPPABLE_MAGIC.match(head) and len(head) >= 8:
@@ -37,12 +34,11 @@ def memory_bytes(raw: BinaryIO) -> int:
         head = read_exactly(raw, HEAD_BYTES)
     window = 0
     if head.startswith(ZSTD_MAGIC):
-        with contextlib.suppress(zstandard.ZstdError):
-            window = min(zstandard.get_frame_parameters(head).window_size, MAX_WINDOW_BYTES)
+        window = zstd_window(head)
     elif head.startswith(XZ_MAGIC):
         with contextlib.suppress(IndexError):
             window = min(_xz_dictionary_bytes(head), XZ_MEMORY_BYTES)
-    return window + FIXED_MEMORY_BYTES
+    return window + FIXED_BYTES
 
 
 def _xz_dictionary_bytes(head: bytes) -> int:

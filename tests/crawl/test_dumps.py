@@ -22,7 +22,7 @@ from corpus.layout import Store
 from corpus.manifest import read_manifest
 from corpus.schemas import PAGES, part_of
 from corpus.tables import read_table, write_part
-from crawl import dumps, links, run, windows
+from crawl import dumps, links, memory, run
 from crawl.maturity import MIN_SCORES
 from crawl.outcomes import Reason
 
@@ -223,6 +223,20 @@ def test_a_dump_beyond_the_memory_is_refused_before_work(
     assert "up to date" in capsys.readouterr().out, "the limit is no part of what was made"
 
 
+def test_a_later_part_of_a_dump_beyond_the_memory_is_refused_where_it_begins(
+    tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two dumps in one file: only the first window is known before work."""
+    dump, later = _dump(tmp_path / "RS_x", [5] * 4), _dump(tmp_path / "later", [5] * 8, window_log=29)
+    dump.write_bytes(dump.read_bytes() + later.read_bytes())
+    assert _links(corpus, "b", [dump], "--set", f"crawl.reading.memory_bytes={2 << 28}") == 2
+    error = capsys.readouterr().err
+    assert f"--dumps {dump}: reading it takes 768 MiB of memory, the limit is 512 MiB" in error
+    assert not corpus.exists("links/b/manifest.json")
+    assert _links(corpus, "b", [dump], "--set", f"crawl.reading.memory_bytes={3 << 28}") == 0
+    assert read_manifest(corpus, "links", "b").counts == {"kept": 8, "repeated_submission": 4}
+
+
 def _links(corpus: Store, batch: str, dumps: Sequence[Path | str], *extra: str) -> int:
     named = ["--dumps", *map(str, dumps)] if dumps else []
     return run.main(
@@ -329,4 +343,4 @@ def test_the_memory_of_a_reader_stays_at_the_window_and_256_mib(
     )
     code, peak_kb = map(int, done.stdout.splitlines()[-1].split())
     assert code == 0, done.stderr
-    assert peak_kb << 10 < (1 << window_log) + windows.FIXED_MEMORY_BYTES
+    assert peak_kb << 10 < (1 << window_log) + memory.FIXED_BYTES

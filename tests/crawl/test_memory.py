@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crawl import memory
-from crawl.memory import UNIT_BYTES, ReadingConfig, machine_bytes, reserved
+from crawl.memory import UNIT_BYTES, MemoryLimitError, ReadingConfig, enlarge, machine_bytes, reserved
 
 
 def test_readers_together_stay_under_the_limit_and_all_are_served(tmp_path: Path) -> None:
@@ -69,6 +69,47 @@ def test_the_memory_of_a_killed_reader_is_free(tmp_path: Path) -> None:
     reader.join()
     with reserved(2 * UNIT_BYTES, 2 * UNIT_BYTES, tmp_path):
         pass
+
+
+def test_readers_that_come_to_need_more_never_wait_for_each_other(tmp_path: Path) -> None:
+    """All hold half of what there is when all want three quarters."""
+    limit, barrier = 4 * UNIT_BYTES, threading.Barrier(2)
+    held, most, done = 0, 0, 0
+    lock = threading.Lock()
+
+    def read() -> None:
+        nonlocal held, most, done
+        with reserved(2 * UNIT_BYTES, limit, tmp_path):
+            barrier.wait(60)
+            enlarge(3 * UNIT_BYTES)
+            with lock:
+                held += 3
+                most = max(most, held)
+            enlarge(UNIT_BYTES)  # no less than before
+            time.sleep(0.2)
+            with lock:
+                held -= 3
+                done += 1
+
+    threads = [threading.Thread(target=read, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (done, most) == (2, 3)
+    with reserved(limit, limit, tmp_path):
+        pass  # all was given back
+
+
+def test_more_than_the_limit_is_refused_and_nobody_asks_without_a_reservation(tmp_path: Path) -> None:
+    enlarge(100 * UNIT_BYTES)
+    with reserved(UNIT_BYTES, 2 * UNIT_BYTES, tmp_path):
+        enlarge(2 * UNIT_BYTES)
+        with pytest.raises(
+            MemoryLimitError, match=r"takes 768 MiB.*the limit is 512 MiB.*memory_bytes=805306368"
+        ):
+            enlarge(3 * UNIT_BYTES)
+    enlarge(100 * UNIT_BYTES)
 
 
 def test_the_limit_is_the_setting_or_follows_the_machine() -> None:

@@ -6,9 +6,13 @@ import gzip
 import io
 import lzma
 
+import pytest
 import zstandard
 
-from crawl.windows import FIXED_MEMORY_BYTES, memory_bytes
+from crawl import memory
+from crawl.containers import Content
+from crawl.memory import FIXED_BYTES
+from crawl.windows import memory_bytes
 
 ROWS = b'{"id":"a"}\n' * 1_000
 SKIPPABLE = b"\x53\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"notes"
@@ -22,7 +26,7 @@ def _zstd(window_log: int) -> bytes:
 
 def _memory(content: bytes) -> int:
     """Beside what every reader takes."""
-    return memory_bytes(io.BytesIO(content)) - FIXED_MEMORY_BYTES
+    return memory_bytes(io.BytesIO(content)) - FIXED_BYTES
 
 
 def test_the_window_of_zstd_is_that_of_the_first_frame_with_content() -> None:
@@ -61,3 +65,21 @@ def test_other_files_and_broken_headers_ask_for_nothing_more() -> None:
     )
     for content in (*cut, lzma.compress(b""), gzip.compress(ROWS), ROWS, b""):
         assert _memory(content) == 0
+
+
+def test_a_later_frame_with_a_larger_window_asks_for_more_before_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(memory, "enlarge", asked.append)
+    frames = [_zstd(log) for log in (20, 18, 24, 24, 22, 26)]
+    rows = b"".join(Content(io.BytesIO(b"".join([SKIPPABLE, *frames]))))
+    assert rows == ROWS * len(frames)
+    assert asked == [(1 << log) + FIXED_BYTES for log in (20, 24, 26)]
+
+    def refuse(num_bytes: int) -> None:
+        raise memory.MemoryLimitError(str(num_bytes))
+
+    monkeypatch.setattr(memory, "enlarge", refuse)
+    with pytest.raises(memory.MemoryLimitError):
+        next(iter(Content(io.BytesIO(frames[0]))))
