@@ -56,9 +56,9 @@ def load_config(
     settings: dict[str, Any] = {}
     if toml_path is not None:
         _merge(settings, _from_toml(toml_path, stage))
-    _merge(settings, _from_environment(model, stage, environ or {}))
+    _merge(settings, _from_environment(stage, environ or {}))
     for assignment in sets:
-        _merge(settings, _from_assignment(model, assignment, stage))
+        _merge(settings, _from_assignment(assignment, stage))
     try:
         return model.model_validate(settings)
     except ValidationError as error:
@@ -94,7 +94,7 @@ def _from_toml(path: str, stage: str) -> dict[str, Any]:
     return section
 
 
-def _from_environment(model: type[Section], stage: str, environ: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(stage: str, environ: Mapping[str, str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     prefix = f"{ENV_PREFIX}{stage.upper()}__"
     for variable in sorted(environ):
@@ -104,7 +104,7 @@ def _from_environment(model: type[Section], stage: str, environ: Mapping[str, st
     return settings
 
 
-def _from_assignment(model: type[Section], assignment: str, stage: str) -> dict[str, Any]:
+def _from_assignment(assignment: str, stage: str) -> dict[str, Any]:
     key, separator, value = assignment.partition("=")
     if not separator:
         raise ConfigError(f"--set {assignment}: expected section.key=value")

@@ -64,7 +64,7 @@ class Outcome:
     value: Any = None
     error: str = ""
     exception: WebtextError | None = None
-    """Ours, where the task raised one: the runner stops the run for an InputError."""
+    """Ours, where the task raised one: the runner stops the run for a FatalError."""
 
 
 class Executor(Protocol):

@@ -204,13 +204,6 @@ def iter_tables(store: Store, path: str, columns: Sequence[str] | None = None) -
         raise SchemaError(f"{store.root}/{path}: damaged Parquet ({error}); {mend(store, path)}") from error
 
 
-def read_part(
-    store: Store, table: str, batch: str, index: int, columns: Sequence[str] | None = None
-) -> pa.Table:
-    """Part `index` of a committed batch, whole."""
-    return read_file(store, part_paths(store, table, batch)[index], columns)
-
-
 def iter_part(
     store: Store, table: str, batch: str, index: int, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:

@@ -232,7 +232,6 @@ def _rewrite(
 
     generation = xxh3_64_hexdigest(f"{part.digest} {sorted(doc_ids)}".encode())[:12]
     number = part_index(part.file)
-    assert number is not None
     index = number if table.by_doc_id else None
     file = f"part-{number:05}.{generation}.parquet"
     return write_part(store, folder, file, table, left(), index, manifest.num_parts)

@@ -52,11 +52,6 @@ def depends(config: DedupConfig, context: Context) -> list[Input]:
     return index_inputs(earlier_indexes(context.store, context.batch, config))
 
 
-def key_range(index: int, num_parts: int) -> tuple[int, int]:
-    """Keys of part `index`, as a half-open range of their upper 32 bits."""
-    return -(-(index << 32) // num_parts), -(-((index + 1) << 32) // num_parts)
-
-
 def part_of_keys(keys: np.ndarray, num_parts: int) -> np.ndarray:
     """The part of every key. Shapes (n,) uint64 to (n,) int64."""
     return ((keys >> np.uint64(32)) * np.uint64(num_parts) >> np.uint64(32)).astype(np.int64)
