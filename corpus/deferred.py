@@ -1,7 +1,8 @@
 """Pages that earlier batches left at their deadline, as a small dump for the next batch.
 
-The links stage takes dumps, so that is what it gets: a submission per page, with the karma that once admitted it. The
-file, `refresh/deferred-<batch>.jsonl`, is there until the batch is complete: a take-down must find nothing in it.
+The links stage takes dumps, so that is what it gets: a submission per page, with the karma that once admitted it (of its
+best submission, or the sum of all, by the batch's `karma_rule`). The file, `refresh/deferred-<batch>.jsonl`, is there until
+the batch is complete: a take-down must find nothing in it.
 """
 
 from __future__ import annotations
@@ -70,14 +71,17 @@ def _ids_in(store: Store, names: list[str], ids: Any) -> Any:
 
 def _links(store: Store, batch: str, ids: Any) -> Iterator[dict[str, Any]]:
     links = find_manifest(store, "links", batch)
-    for part in links.parts if links is not None and len(ids) else []:
+    if links is None or not len(ids):
+        return
+    by_sum = links.config.get("links", {}).get("karma_rule") == "openwebtext2"
+    for part in links.parts:
         rows = read_file(store, f"{table_dir('links', batch)}/{part.file}")
         for row in rows.filter(pc.is_in(rows["doc_id"], ids)).to_pylist():
             yield {
                 "id": row["submission_id"],
                 "url": row["url"],
                 "title": row["title"],
-                "score": row["score"],
+                "score": row["score_sum" if by_sum else "score"],
                 "subreddit": row["subreddit"],
                 "created_utc": int(row["created"].timestamp()),
                 "retrieved_on": int(row["created"].timestamp()) + 30 * 86_400,

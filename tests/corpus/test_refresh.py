@@ -20,12 +20,13 @@ import grown
 import played
 import pytest
 
-from corpus import conditional, explain, forget, lock, refresh, summary, verify
+from corpus import conditional, deferred, explain, forget, lock, refresh, summary, verify
 from corpus.errors import LostLeaseError
 from corpus.layout import Store, open_corpus
 from corpus.lock import hold
 from corpus.manifest import read_manifest
 from corpus.snapshot import read_snapshot, snapshots
+from crawl import run as crawl_run
 
 COMPARED = ("links", "documents", "documents_dropped", "signatures", "verdicts", "bands", "tokens", "spans")
 
@@ -290,6 +291,27 @@ def test_deferred_pages_are_picked_up(short: Play) -> None:
     assert story.link is not None
     assert story.link["score"] == 10
     assert verify.verify(short.store).problems == []
+
+
+def test_a_deferred_page_comes_with_the_karma_that_admitted_it(tmp_path: Path) -> None:
+    """Under OpenWebText2's rule the sum of its submissions, of which none might have done."""
+    root, site = (
+        str(tmp_path / "c"),
+        grown.Site("http://late.test/1", reason="deferred", score=2, submissions=2),
+    )
+
+    def link(batch: str, dump: str, *more: str) -> None:
+        rule = ("--set", "crawl.links.karma_rule=openwebtext2")
+        words = grown.arguments(root, batch, "--only", "links", "--dumps", dump, *rule, *more)
+        assert crawl_run.main(words) == 0
+
+    link("b", str(grown.write_dump(tmp_path / "RS_b.zst", [site])))
+    store = Store(root)
+    grown.fetch(store, "b", [site])
+    assert deferred.pick_up(store, "c", wanted=False) == []
+    [dump] = deferred.pick_up(store, "c", wanted=True)
+    link("c", dump, "--set", "crawl.links.retry_failed=true")
+    assert [row["score_sum"] for row in grown.rows(store, "links", "c").values()] == [3]
 
 
 def test_a_second_start_while_the_first_runs_is_refused(
