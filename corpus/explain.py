@@ -159,7 +159,7 @@ def _tell_refusal(store: Store, story: Story, names: Sequence[str]) -> None:
 def _tell_takedown(store: Store, story: Story, asked: str) -> None:
     for record in takedowns(store):
         listed = together([record])
-        if story.doc_id in listed.doc_ids or listed.has_host(_with_scheme(asked)):
+        if story.doc_id in listed.doc_ids or listed.has_page(_with_scheme(asked)):
             story.taken_down = f"{record.when[:10]}, take-down {record.id}" + (
                 f" ({record.why})" if record.why else ""
             )

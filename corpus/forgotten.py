@@ -7,6 +7,7 @@ the fetch where a redirect leads.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from corpus.manifest import Record, record_seal
 from corpus.urls import UrlProblem, page_identity, target
 
 FOLDER = "forgotten"
+HOST = re.compile(r"[a-z]+://(\[[^]]*\]|[^/:]*)")
+"""The host in a WHATWG-serialised address, which has no userinfo here."""
 
 
 class Takedown(Record):
@@ -72,7 +75,8 @@ class Forgotten:
 
     def has_host(self, url: str) -> bool:
         """Whether the host of a WHATWG-serialised address, or one above it, is listed."""
-        host = url.partition("://")[2].partition("/")[0].partition(":")[0].removeprefix("www.")
+        found = HOST.match(url)
+        host = found[1].rstrip(".") if found else ""
         while host:
             if host in self.domains:
                 return True

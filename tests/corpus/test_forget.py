@@ -216,6 +216,30 @@ def test_a_domain_goes_with_all_that_led_into_it(
     assert rows == [{"n": 0}]
 
 
+@pytest.mark.parametrize(
+    ("host", "url", "listed"),
+    [
+        ("example.org", "http://example.org/x", True),
+        ("example.org", "https://www.news.example.org:8080/", True),
+        ("example.org", "http://notexample.org/", False),
+        ("example.org", "http://other.test/example.org/", False),
+        ("www.com", "http://www.com/", True),
+        ("[2001:db8::1]", "http://[2001:db8::1]:8080/x", True),
+        ("[2001:db8::1]", "http://[2001:db8::2]/x", False),
+    ],
+)
+def test_a_host_stands_for_all_below_it(host: str, url: str, listed: bool) -> None:
+    assert Forgotten(frozenset(), frozenset([host])).has_host(url) is listed
+
+
+@pytest.mark.parametrize(
+    "url", ["HTTP://COPIES.test/never-seen", "www.copies.test/also?x=1", "copies.test./x"]
+)
+def test_any_address_below_a_domain_is_told_as_taken_down(fates_copy: grown.Fates, url: str) -> None:
+    assert run(fates_copy, "--domain", "copies.test") == 0
+    assert "taken down" in explain.text(explain.tell(fates_copy.store, url))
+
+
 def test_a_list_of_pages_ids_and_domains(fates_copy: grown.Fates) -> None:
     ids = [id_of(fates_copy, url) for url in (fates_copy.kept, fates_copy.short)]
     listed = fates_copy.folder / "list.txt"
