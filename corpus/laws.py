@@ -13,6 +13,8 @@ FETCHED = "fetched"
 """Count in the manifest of `pages`: rows with a stored response."""
 KEPT = "kept"
 """Count in the manifest of `verdicts`: rows that stay."""
+CUT = "cut:test_overlap"
+"""Note in the manifest of `verdicts`: rows that stay without some passages."""
 
 
 def check(store: Store, manifests: dict[str, Manifest], batch: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from corpus.laws import FETCHED, KEPT
+from corpus.laws import CUT, FETCHED, KEPT
 from corpus.layout import Store, table_dir
 from corpus.manifest import find_manifest
 from corpus.tables import read_file
@@ -75,7 +75,7 @@ def figures(store: Store, batch: str) -> dict[str, float]:
         duplicates = counts.get("exact_duplicate", 0) + counts.get("near_duplicate", 0)
         found["kept_share"] = _share(counts.get(KEPT, 0), verdicts.rows)
         found["duplicate_share"] = _share(duplicates, verdicts.rows)
-        found["overlap_share"] = _share(counts.get("test_overlap", 0) + counts.get("cut", 0), verdicts.rows)
+        found["overlap_share"] = _share(counts.get("test_overlap", 0) + counts.get(CUT, 0), verdicts.rows)
     if tokens is not None:
         found["tokens"] = sum(int(part.metadata["num_tokens"]) for part in tokens.parts)
     found["bytes"] = sum(manifest.bytes for manifest in manifests.values() if manifest is not None)

@@ -23,7 +23,7 @@ from corpus.doors import stage_function
 from corpus.errors import InputError
 from corpus.forgotten import Forgotten, Takedown
 from corpus.inventory import batch_names
-from corpus.laws import FETCHED, KEPT
+from corpus.laws import CUT, FETCHED, KEPT
 from corpus.layout import Store, table_dir
 from corpus.manifest import Manifest, Part, batches, find_manifest, read_manifest
 from corpus.schemas import (
@@ -253,7 +253,7 @@ def _counts_without(manifest: Manifest, table: Table, gone: Sequence[dict[str, A
             counts[KEPT] -= 1
         elif table is VERDICTS:
             counts[KEPT if row["kept"] else row["reason"]] -= 1
-            counts["cut"] -= bool(row["cuts"])
+            counts[CUT] -= bool(row["cuts"])
     return {name: count for name, count in counts.items() if count > 0 or name in manifest.counts}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from corpus.laws import CUT, KEPT
 from corpus.layout import Store
 from corpus.manifest import Input, Manifest
 from corpus.schemas import DOCUMENTS, SIGNATURES, VERDICTS
@@ -123,8 +124,8 @@ def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
         verdicts = verdicts.add_column(0, VERDICTS.schema.field("doc_id"), documents["doc_id"])
         kept = verdicts["kept"].to_numpy()
         keys = joins[KEYS.name]["keys"].take(pa.array(ids.places(doc[kept], joins[KEYS.name]["doc_id"])))
-        counts = Counter("kept" if row["kept"] else row["reason"] for row in rows)
-        counts["cut:test_overlap"] = sum(bool(row["cuts"]) for row in rows)
+        counts = Counter(KEPT if row["kept"] else row["reason"] for row in rows)
+        counts[CUT] = sum(bool(row["cuts"]) for row in rows)
         kept_keys = pa.table({"doc_id": documents["doc_id"].filter(kept), "keys": keys})
         return Output({VERDICTS.name: verdicts, KEPT_KEYS.name: kept_keys}, +counts)
 

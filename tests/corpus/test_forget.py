@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from corpus import deferred, explain, forget, lock, query, takedown, verify
+from corpus import deferred, explain, forget, lock, query, summary, takedown, verify
 from corpus.errors import InputError
 from corpus.forgotten import Forgotten, takedowns
 from corpus.inventory import entries
+from corpus.laws import CUT
 from corpus.layout import Store, open_corpus
 from corpus.lock import hold
 from corpus.manifest import read_manifest
@@ -214,6 +215,19 @@ def test_a_domain_goes_with_all_that_led_into_it(
         store, "SELECT count(*) AS n FROM links WHERE domain IN ('site1.test', 'moved.test')"
     ).to_pylist()
     assert rows == [{"n": 0}]
+
+
+def test_a_page_of_which_passages_were_cut_is_counted_no_more(fates_copy: grown.Fates) -> None:
+    def counts() -> dict[str, int]:
+        return read_manifest(fates_copy.store, "verdicts", "2024-01").counts
+
+    before, rows = counts(), grown.rows(fates_copy.store, "verdicts", "2024-01")
+    assert before[CUT] == sum(bool(row["cuts"]) for row in rows.values()) > 0
+    assert summary.figures(fates_copy.store, "2024-01")["overlap_share"] == pytest.approx(
+        (before[CUT] + before.get("test_overlap", 0)) / len(rows), abs=1e-6
+    )
+    assert run(fates_copy, "--url", fates_copy.overlapping) == 0
+    assert (counts()[CUT], counts()["kept"]) == (before[CUT] - 1, before["kept"] - 1)
 
 
 @pytest.mark.parametrize(
