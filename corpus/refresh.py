@@ -297,7 +297,7 @@ def _increment(
             stage_door("corpus", "report")([config.corpus])
     except Interrupted:
         raise
-    except WebtextError as error:
+    except (WebtextError, OSError) as error:
         _tell(
             config,
             {"event": "failure", "corpus": config.corpus, "batch": increment.batch, "error": str(error)},

@@ -60,7 +60,7 @@ def _main(argv: Sequence[str] | None) -> int:
     findings = verify(store, args.batch, sample=args.sample, seed=args.seed, workers=args.workers)
     for problem in findings.problems:
         print(problem)
-    share = "" if args.sample == 1 else f" (a sample of {args.sample:.0%})"
+    share = "" if args.sample == 1 else f" (a sample of {100 * args.sample:g}%)"
     verdict = f"{len(findings.problems)} problems" if findings.problems else "everything as it was written"
     print(
         f"{findings.num_checks:,} checks, {findings.num_files:,} files, {size(findings.num_bytes)}{share}: {verdict}"

@@ -136,6 +136,11 @@ def test_a_stage_that_fails_is_named_and_told_and_the_rest_is_kept(
     assert "batch 2024-01: dedup ended with exit code 2" in message
     assert "run the same command to go on" in message
     assert json.loads(note.read_text())["event"] == "failure"
+    note.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refresh, "_make", lambda *_: (_ for _ in ()).throw(OSError("the store is away")))
+        assert short.run() == 1
+    assert json.loads(note.read_text())["error"] == "the store is away"
     documents = grown.table_bytes(short.store, "2024-01", "documents")
     short.configure("clean.quality.min_words=372")
     assert short.run() == 2, "what is there was made with another setting"

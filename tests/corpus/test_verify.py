@@ -198,12 +198,16 @@ def test_rows_in_the_wrong_part(fates_copy: grown.Fates) -> None:
     assert "links 2024-02 part 0: ids do not ascend" in problems(fates_copy.store)
 
 
-def test_a_sample_reads_less_and_the_same_each_time(fates: grown.Fates) -> None:
+def test_a_sample_reads_less_and_the_same_each_time(
+    fates: grown.Fates, capsys: pytest.CaptureFixture[str]
+) -> None:
     all_of_it = verify.verify(fates.store)
     some = [verify.verify(fates.store, sample=0.2, seed=3) for _ in range(2)]
     assert some[0].problems == []
     assert 0 < some[0].num_files < all_of_it.num_files / 2
     assert (some[0].num_files, some[0].num_bytes) == (some[1].num_files, some[1].num_bytes)
+    assert verify.main([fates.root, "--sample", "0.005"]) == 0
+    assert "(a sample of 0.5%)" in capsys.readouterr().out
 
 
 def test_an_old_file_that_a_snapshot_pins_is_checked(fates_copy: grown.Fates) -> None:
