@@ -16,6 +16,7 @@ from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError, SchemaError
 from corpus.layout import Store, manifest_path, table_dir
+from corpus.schemas import TABLES
 
 DOORS = {
     "links": "crawl.run --only links",
@@ -138,13 +139,19 @@ def _parse(data: bytes, where: str) -> Manifest:
 def read_manifest(store: Store, table: str, batch: str) -> Manifest:
     """The manifest of a committed batch.
 
-    Raises: InputError naming the door that makes the table.
+    Raises: InputError naming the door that makes the table; SchemaError for a table of another schema than this version's.
     """
     manifest = find_manifest(store, table, batch)
+    door = DOORS.get(table, f"the door that makes {table}")
     if manifest is None:
-        door = DOORS.get(table, f"the door that makes {table}")
         raise InputError(
             f"{store.root}: table {table} has no committed batch {batch!r}; run `python -m {door} --corpus {store.root} --batch {batch}` first"
+        )
+    if table in TABLES and manifest.schema_version != TABLES[table].version:
+        raise SchemaError(
+            f"{store.root}: table {table} of batch {batch!r} has schema {manifest.schema_version}, this version reads "
+            f"{TABLES[table].version}; use the version that made it, or make it new by "
+            f"`python -m {door} --corpus {store.root} --batch {batch} --rebuild`"
         )
     return manifest
 

@@ -16,7 +16,7 @@ import toy
 from corpus.commit import commit_table
 from corpus.errors import InputError, SchemaError
 from corpus.layout import Store
-from corpus.manifest import batches, find_manifest, fingerprint, read_manifest
+from corpus.manifest import batches, find_manifest, fingerprint, read_manifest, serialized
 from corpus.runner import earlier_batches
 from corpus.schemas import LINKS, SPANS, part_of, part_of_id
 from corpus.tables import (
@@ -172,6 +172,18 @@ def test_batches_are_ordered_by_commit(tmp_path: Path) -> None:
 def test_fingerprint_ignores_order_of_keys_only() -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint([1, 2]) != fingerprint([2, 1])
+
+
+def test_a_table_of_another_schema_is_refused(tmp_path: Path) -> None:
+    store = toy.make_corpus(str(tmp_path))
+    manifest = read_manifest(store, "links", "b")
+    other = manifest.model_copy(update={"schema_version": LINKS.version + 1})
+    store.write_bytes("links/b/manifest.json", serialized(other))
+    expected = (
+        r"table links of batch 'b' has schema 2, this version reads 1; .*--only links .*--batch b --rebuild"
+    )
+    with pytest.raises(SchemaError, match=expected):
+        read_table(store, "links", "b")
 
 
 def test_missing_table_names_its_door(tmp_path: Path) -> None:
