@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Compiled loops lie beside their sources; made when these change, so that no run waits for them.
+LOOPS  := $(VENV)/.compiled
 # The alternatives that benches run beside ours live apart: some pin older versions of what we have.
 PEERS  := .venv-bench
 STREAM := .venv-bench-stream
@@ -10,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup lock demo test check format bench soak gpu-check docs
 
-setup: $(STAMP)
+setup: $(STAMP) $(LOOPS)
 
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -18,6 +20,10 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(STAMP)
+
+# Nothing depends on it: what fails here is tried again at the first use.
+$(LOOPS): $(STAMP) $(wildcard corpus/machinecode.py corpus/precompile.py clean/learned/*.py dedup/kernels.py dedup/loops.py shards/kernel.py)
+	-$(BIN)/python -m corpus.precompile && touch $(LOOPS)
 
 # A new lock file: what the newest versions within pyproject.toml's ranges resolve to, in a fresh environment.
 lock:

@@ -43,6 +43,16 @@ def compiler(**options: Any) -> Callable[[F], F]:
     return compiled
 
 
+def folder() -> str | None:
+    """Where the machine code of a loop in this folder is kept; None where no place takes it."""
+
+    def loop() -> int:
+        return 0
+
+    place: str | None = compiler()(loop).stats.cache_path  # type: ignore[attr-defined]
+    return place
+
+
 @cache
 def private_folder() -> Path | None:
     """A folder below the temporary one that nobody but this user reads or writes; None where none can be had."""

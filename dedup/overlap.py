@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from corpus.config import Section
 from corpus.testsets import TestSet
-from dedup.words import LENGTH_SALT, NGRAM_BASE, Engine, Ragged, ngram_hashes, word_hashes
+from dedup.words import LENGTH_SALT, NGRAM_BASE, Engine, Ragged, ngram_hashes, read_only, word_hashes
 
 FILTER_BITS_PER_PREFIX = 16
 BOILERPLATE_ENTRIES = 5
@@ -394,7 +394,7 @@ def _find_numba(words: Ragged, index: NgramIndex) -> Hits:
             index.filter_shift,
             index.starts,
             index.start_shift,
-            index.keys,
+            read_only(index.keys),
             text,
             *buffers,
         )

@@ -82,6 +82,13 @@ def slices(texts: pa.Array, slice_bytes: int = SLICE_BYTES) -> Iterator[tuple[in
         first = after
 
 
+def read_only(values: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to: compiled loops are compiled once more for arrays that can."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
+
+
 def text_buffers(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """(offsets (n + 1,) int64, bytes uint8) behind an array of strings without nulls, uncopied."""
     if isinstance(texts, pa.ChunkedArray):
@@ -107,7 +114,7 @@ def word_hashes(texts: pa.Array | pa.ChunkedArray, engine: Engine = "numba") -> 
     hashes = np.empty(MOST_WORDS_PER_BYTE * int(offsets[-1] - offsets[0]), np.uint64)
     bounds = np.empty(offsets.size, np.int64)
     count = kernels.hash_words(
-        data, offsets, table.codes, table.expansions, WORD_SEED, WORD_MULTIPLIER, hashes, bounds
+        read_only(data), offsets, table.codes, table.expansions, WORD_SEED, WORD_MULTIPLIER, hashes, bounds
     )
     return Ragged(hashes[:count].copy(), bounds)
 

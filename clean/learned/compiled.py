@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from numba.extending import register_jitable
 
 from corpus.machinecode import compiler
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 compiled = compiler(nogil=True)
+"""For the loops that Python calls."""
+
+
+def inner(function: F) -> F:
+    """For what only compiled loops call: it becomes part of their machine code, and is kept with it.
+
+    Nothing is made for a call from Python, where it stays the plain function that it is written as. That, and one
+    version for a number and for a number known beforehand, takes a fifth off the time to compile.
+    """
+    part: F = register_jitable(no_cfunc_wrapper=True)(function)
+    return part
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from clean.learned.blocks import Blocks
-from clean.learned.compiled import compiled
+from clean.learned.compiled import compiled, inner
 from clean.learned.layout import ELEMENT, IN_HEADING, TAG_OF, WORDS
 
 UNIT: Final = 65536
@@ -51,7 +51,7 @@ def context(page: Blocks, chance: np.ndarray) -> np.ndarray:
     return out
 
 
-@compiled
+@inner
 def _mean(part: Any, whole: Any) -> Any:
     """Mean chance of `whole` words whose chances add up to `part` units."""
     return np.float64(part) / np.float64(whole * UNIT) if whole > 0 else -1.0
@@ -121,7 +121,7 @@ def _context(counts: Any, place: Any, parents: Any, chance: Any, out: Any) -> No
     _gaps(chance, out)
 
 
-@compiled
+@inner
 def _sections(place: Any, chance: Any, words: Any, content: Any, out: Any) -> None:
     """The chance of the heading above, and the mean of what stands between it and the next."""
     num = chance.size
@@ -142,7 +142,7 @@ def _sections(place: Any, chance: Any, words: Any, content: Any, out: Any) -> No
         start = end
 
 
-@compiled
+@inner
 def _siblings(counts: Any, place: Any, above: Any, chance: Any, total: Any, out: Any) -> None:
     """The mean of the blocks of the same tag under the same container, and their share of the page's content."""
     num = chance.size
@@ -170,7 +170,7 @@ def _siblings(counts: Any, place: Any, above: Any, chance: Any, total: Any, out:
         out[block, _FIRST_PAGE + 8] = np.float64(own[1]) / np.float64(total) if total > 0 else 0
 
 
-@compiled
+@inner
 def _gaps(chance: Any, out: Any) -> None:
     """Blocks since, and until, the next that is more likely content than not."""
     num = chance.size

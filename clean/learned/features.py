@@ -16,7 +16,7 @@ import numpy as np
 
 from clean.learned import markup
 from clean.learned.blocks import Blocks
-from clean.learned.compiled import compiled
+from clean.learned.compiled import compiled, inner
 from clean.learned.layout import (
     ANCHORS,
     BOLD_CHARS,
@@ -280,20 +280,20 @@ def _features(
             out[block, _FIRST_CHANNEL + channel] = channels[block, channel]
 
 
-@compiled
+@inner
 def _share(part: Any, whole: Any) -> Any:
     """part / whole, 0 where there is no whole."""
     return np.float32(np.float64(part) / np.float64(whole)) if whole > 0 else np.float32(0)
 
 
-@compiled
+@inner
 def _free_words(counts: Any, block: Any) -> Any:
     """Words outside links, in 1/1024: whole numbers, whose sums have no rounding."""
     chars = np.int64(counts[block, CHARS])
     return np.int64(counts[block, WORDS]) * 1024 * (chars - np.int64(counts[block, LINK_CHARS])) // chars
 
 
-@compiled
+@inner
 def _own(counts: Any, place: Any, num_bytes: Any, kinds: Any, out: Any) -> None:
     total_words = 0
     for block in range(counts.shape[0]):
@@ -360,7 +360,7 @@ def _own(counts: Any, place: Any, num_bytes: Any, kinds: Any, out: Any) -> None:
             out[block, _FIRST_KIND + inner - 1] = 1
 
 
-@compiled
+@inner
 def _elements(counts: Any, place: Any, parents: Any) -> Any:
     """Sums over the blocks in every element, (e + 1, 6) int64, and the next container above each, (e + 1,).
 
@@ -392,7 +392,7 @@ def _elements(counts: Any, place: Any, parents: Any) -> Any:
     return sums, above
 
 
-@compiled
+@inner
 def _containers(place: Any, sums: Any, above: Any, counts: Any, out: Any) -> None:
     for block in range(counts.shape[0]):
         element = np.int64(place[block, ELEMENT] + 1)
@@ -408,7 +408,7 @@ def _containers(place: Any, sums: Any, above: Any, counts: Any, out: Any) -> Non
             element = above[element]
 
 
-@compiled
+@inner
 def _main_container(counts: Any, place: Any, sums: Any, above: Any, parents: Any, out: Any) -> None:
     weights = np.zeros(sums.shape[0], np.int64)
     for block in range(counts.shape[0]):
@@ -439,7 +439,7 @@ def _main_container(counts: Any, place: Any, sums: Any, above: Any, parents: Any
         out[block, _FIRST_MAIN + 4] = _share(sums[main, _E_BLOCKS], sums[0, _E_BLOCKS])
 
 
-@compiled
+@inner
 def _windows(out: Any) -> None:
     """Mean words outside links of the blocks around, each clipped to 100 so that no giant speaks for its street."""
     num = out.shape[0]
@@ -456,7 +456,7 @@ def _windows(out: Any) -> None:
         column += 1
 
 
-@compiled
+@inner
 def _neighbours(counts: Any, place: Any, kinds: Any, out: Any) -> None:
     num = counts.shape[0]
     column = _FIRST_NEIGHBOUR
@@ -482,19 +482,19 @@ def _neighbours(counts: Any, place: Any, kinds: Any, out: Any) -> None:
         column += _NUM_NEIGHBOUR
 
 
-@compiled
+@inner
 def _is_heading(place: Any, block: Any) -> Any:
     return place[block, IN_HEADING] != 0
 
 
-@compiled
+@inner
 def _level(place: Any, block: Any) -> Any:
     """1 to 6 for h1 to h6, 7 for a heading that another block stands in."""
     tag = place[block, TAG_OF]
     return tag - _H1 + 1 if _H1 <= tag <= _H6 else 7
 
 
-@compiled
+@inner
 def _headings(counts: Any, place: Any, out: Any) -> None:
     """The heading that a block stands under, and the next one."""
     num = counts.shape[0]
@@ -527,7 +527,7 @@ def _headings(counts: Any, place: Any, out: Any) -> None:
             heading = block
 
 
-@compiled
+@inner
 def _titles(counts: Any, place: Any, out: Any) -> None:
     """Where a block stands to the block most like the page's title, and to the first h1."""
     num = counts.shape[0]
@@ -548,7 +548,7 @@ def _titles(counts: Any, place: Any, out: Any) -> None:
         out[block, _FIRST_TITLE + 3] = block - h1 if h1 >= 0 else -_FAR
 
 
-@compiled
+@inner
 def _repeats(counts: Any, place: Any, hashes: Any, above: Any, kinds: Any, out: Any) -> None:
     """How often a block's words come on the page, how often before it, and its like under the same container."""
     num = counts.shape[0]
@@ -583,7 +583,7 @@ def _repeats(counts: Any, place: Any, hashes: Any, above: Any, kinds: Any, out: 
             out[block, column] = seen[slot_of[block]]
 
 
-@compiled
+@inner
 def _articles(place: Any, parents: Any, element_tags: Any, out: Any) -> None:
     """How many <article> elements the page has, and the number of that in which a block stands."""
     number = np.zeros(parents.size + 1, np.int64)
@@ -598,7 +598,7 @@ def _articles(place: Any, parents: Any, element_tags: Any, out: Any) -> None:
         out[block, _FIRST_ARTICLE + 1] = number[place[block, ELEMENT] + 1]
 
 
-@compiled
+@inner
 def _page(counts: Any, place: Any, num_bytes: Any, out: Any) -> None:
     num = counts.shape[0]
     words = 0
@@ -635,7 +635,7 @@ def _page(counts: Any, place: Any, num_bytes: Any, out: Any) -> None:
             out[block, _FIRST_PAGE + index] = values[index]
 
 
-@compiled
+@inner
 def _zones(counts: Any, channels: Any, out: Any) -> None:
     """Share of the page's words outside links that stand under a hint, in all and before a block.
 

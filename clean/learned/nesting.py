@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from clean.learned import markup
-from clean.learned.compiled import compiled
+from clean.learned.compiled import inner
 from clean.learned.layout import (
     AT_LEVEL,
     AT_NUM_ELEMENTS,
@@ -51,7 +51,7 @@ from clean.learned.layout import (
 )
 
 
-@compiled
+@inner
 def push(
     stack: Any,
     near: Any,
@@ -122,7 +122,7 @@ def push(
         near[level, FIRST_TAG_CHANNEL + tables.tag_channel[tag]] = level
 
 
-@compiled
+@inner
 def pop_to(stack: Any, opened: Any, reg: Any, level: Any) -> None:
     """Close the elements from the innermost down to `level`, that one too."""
     while reg[AT_LEVEL] >= level:
@@ -130,7 +130,7 @@ def pop_to(stack: Any, opened: Any, reg: Any, level: Any) -> None:
         reg[AT_LEVEL] -= 1
 
 
-@compiled
+@inner
 def pop_tag(stack: Any, opened: Any, reg: Any, tag: Any) -> None:
     """Close the innermost element of a tag, and all within it."""
     level = reg[AT_LEVEL]
@@ -140,7 +140,7 @@ def pop_tag(stack: Any, opened: Any, reg: Any, tag: Any) -> None:
         pop_to(stack, opened, reg, level)
 
 
-@compiled
+@inner
 def close(stack: Any, opened: Any, reg: Any, tables: Any, tag: Any, flags: Any) -> None:
     """An end tag: close its element if it is open and in reach."""
     if tag in (TAG_BODY, TAG_HTML) or tag == 0:
@@ -172,7 +172,7 @@ def close(stack: Any, opened: Any, reg: Any, tables: Any, tag: Any, flags: Any) 
             stack[each, OPEN_LINK] = 0
 
 
-@compiled
+@inner
 def imply(stack: Any, opened: Any, reg: Any, tables: Any, tag: Any, flags: Any) -> None:
     """Close what a start tag ends without an end tag."""
     if flags & markup.CLOSES_P and opened[TAG_P]:
@@ -201,10 +201,8 @@ def imply(stack: Any, opened: Any, reg: Any, tables: Any, tag: Any, flags: Any) 
             if special and other != TAG_DIV and other != TAG_P and other != TAG_ADDRESS:
                 break
             level -= 1
-    elif tag == TAG_A and opened[TAG_A]:
-        close(stack, opened, reg, tables, TAG_A, 0)
-    elif tag == TAG_BUTTON and opened[TAG_BUTTON]:
-        close(stack, opened, reg, tables, TAG_BUTTON, np.int64(tables.tag_flags[TAG_BUTTON]))
+    elif (tag in (TAG_A, TAG_BUTTON)) and opened[tag]:
+        close(stack, opened, reg, tables, tag, flags)
     elif flags & markup.TABLE_PART and tag != TAG_TABLE and opened[TAG_TABLE]:
         level = reg[AT_LEVEL]
         cell = tag in (TAG_TD, TAG_TH)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clean.learned.compiled import compiled
+from clean.learned.compiled import inner
 from clean.learned.layout import (
     FOUND_ADDRESS,
     FOUND_CLOSED,
@@ -18,14 +18,14 @@ from clean.learned.layout import (
 )
 
 
-@compiled
+@inner
 def clear(array: Any) -> None:
     """Zero every place."""
     for index in range(array.size):
         array[index] = 0
 
 
-@compiled
+@inner
 def find(keys: Any, values: Any, key: Any) -> Any:
     """The value of a key in a hash table, 0 where it has none."""
     last = np.uint64(keys.size - 1)
@@ -37,7 +37,7 @@ def find(keys: Any, values: Any, key: Any) -> Any:
     return values.dtype.type(0)
 
 
-@compiled
+@inner
 def read_name(data: Any, position: Any) -> Any:
     """(a name of a tag or attribute as one number, where it ends); longer than twelve characters is 0."""
     start = position
@@ -53,7 +53,7 @@ def read_name(data: Any, position: Any) -> Any:
     return number, position
 
 
-@compiled
+@inner
 def read_attributes(data: Any, position: Any, tables: Any, mask: Any, found: Any, wanted: Any) -> Any:
     """(end of the tag, whether it has one), with the hint bits in `mask`.
 
@@ -122,7 +122,7 @@ def read_attributes(data: Any, position: Any, tables: Any, mask: Any, found: Any
     return size, False
 
 
-@compiled
+@inner
 def packed(data: Any, start: Any, end: Any) -> Any:
     """A value as one number, as names are; longer than twelve characters is 0."""
     number = np.uint64(0)
@@ -133,7 +133,7 @@ def packed(data: Any, start: Any, end: Any) -> Any:
     return number
 
 
-@compiled
+@inner
 def digit(byte: Any) -> Any:
     """A character of a name as 1 to 37."""
     lower = byte | 32
@@ -142,7 +142,7 @@ def digit(byte: Any) -> Any:
     return byte - 21 if 48 <= byte <= 57 else 37
 
 
-@compiled
+@inner
 def read_hints(data: Any, start: Any, end: Any, tables: Any, mask: Any) -> None:
     """Set the bits of the hint words in a value; words end at what is no letter, and before a capital."""
     state = 0
@@ -167,7 +167,7 @@ def read_hints(data: Any, start: Any, end: Any, tables: Any, mask: Any) -> None:
             mask[1] |= tables.hint_inside[state, 1]
 
 
-@compiled
+@inner
 def hides(data: Any, start: Any, end: Any) -> Any:
     """Whether a style says `display: none` or `visibility: hidden`."""
     for index in range(start, end - 3):
@@ -189,7 +189,7 @@ def hides(data: Any, start: Any, end: Any) -> Any:
     return 0
 
 
-@compiled
+@inner
 def end_of_comment(data: Any, position: Any) -> Any:
     """Where a comment, or what browsers take for one, ends."""
     size = data.size
@@ -217,7 +217,7 @@ def end_of_comment(data: Any, position: Any) -> Any:
     return position + 1
 
 
-@compiled
+@inner
 def end_of_raw(data: Any, position: Any, name: Any, stop: Any) -> Any:
     """(end of the content, end of the end tag) of an element whose content is not markup.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clean.learned.compiled import compiled
+from clean.learned.compiled import inner
 from clean.learned.layout import (
     ANCHORS,
     AT_BLOCKS,
@@ -83,7 +83,7 @@ from clean.learned.layout import (
 from clean.learned.tokens import clear, find
 
 
-@compiled
+@inner
 def keep_title(data: Any, start: Any, end: Any, tables: Any, title_words: Any) -> None:
     """Put the hashes of the title's words in a small hash table."""
     state = FNV_OFFSET
@@ -107,7 +107,7 @@ def keep_title(data: Any, start: Any, end: Any, tables: Any, title_words: Any) -
         length = 0
 
 
-@compiled
+@inner
 def flush(
     reg: Any, now: Any, block_hash: Any, text: Any, counts: Any, place: Any, hashes: Any, position: Any
 ) -> None:
@@ -139,7 +139,7 @@ def flush(
     block_hash[0] = 0
 
 
-@compiled
+@inner
 def begin(stack: Any, near: Any, reg: Any, now: Any, place: Any, channels: Any, position: Any) -> None:
     """The first character of a block: where it stands is where the block stands."""
     level = reg[AT_LEVEL]
@@ -161,7 +161,7 @@ def begin(stack: Any, near: Any, reg: Any, now: Any, place: Any, channels: Any, 
     now[POSITION] = position
 
 
-@compiled
+@inner
 def end_word(
     state: Any,
     length: Any,
@@ -200,7 +200,7 @@ def end_word(
             slot = (slot + np.uint64(1)) & last
 
 
-@compiled
+@inner
 def entity_end(data: Any, position: Any) -> Any:
     """Where the character reference at `position` ends, or `position` if it is none that a semicolon ends."""
     end = position + 1
@@ -214,7 +214,7 @@ def entity_end(data: Any, position: Any) -> Any:
     return position
 
 
-@compiled
+@inner
 def entity_class(data: Any, position: Any, end: Any) -> Any:
     """The class of the character that a reference stands for, as far as it matters."""
     first = data[position + 1]
@@ -250,7 +250,7 @@ def entity_class(data: Any, position: Any, end: Any) -> Any:
     return LETTER
 
 
-@compiled
+@inner
 def read_text(
     data: Any,
     position: Any,

@@ -1,0 +1,25 @@
+"""Every compiled loop of this package once, on next to nothing: what runs later finds its machine code."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from dedup import minhash, overlap, survivors, words
+
+
+def run_loops() -> None:
+    """Call each as the stage calls it: for arrays of another kind a loop would be compiled again."""
+    texts = pa.array(["one two three"], pa.large_string())
+    minhash.sign(texts, 2, minhash.permutations(1, 1))
+    found = words.word_hashes(texts)
+    pairs = words.shingle_sets(found, 2)
+    words.jaccard(pairs.values, pairs.values)
+    overlap.find(found, overlap.build_index(pairs.values, np.full(pairs.values.size, 2, np.int16)))
+    none, pages = np.zeros(0, np.int64), np.arange(2)
+    survivors.open_pages(
+        2,
+        0,
+        survivors.Edges(none, none, np.zeros(0), np.zeros(0, bool)),
+        survivors.LargeBuckets(np.zeros(2, np.int64), pages, np.zeros(2, bool)),
+    )
