@@ -20,7 +20,7 @@ from corpus.config import Section
 from corpus.digests import find_damage
 from corpus.errors import FatalError, InputError, PartitionError, RetryableError
 from corpus.executor import Executor, Outcome, Status, TaskFunction
-from corpus.layout import Store
+from corpus.layout import Store, work_dir
 from corpus.manifest import (
     Input,
     Manifest,
@@ -88,6 +88,7 @@ def run_steps(run: Run, steps: Sequence[AnyStep]) -> StageResult:
     standing = {table.name: find_manifest(run.store, table.name, run.batch) for _, table in kept}
     damaged = _damaged(run, kept) if run.rebuild else frozenset()
     if not damaged and all(_matches(standing[table.name], planned) for planned, table in kept):
+        _clean_up_late(run, plan)
         return StageResult(True, _summary(m for m in standing.values() if m is not None))
     if not run.rebuild:
         for planned, table in kept:
@@ -279,13 +280,13 @@ def _differences(ours: Any, theirs: Any, prefix: str = "") -> list[tuple[str, An
 def _run_step(run: Run, planned: _Planned, *, again: bool) -> None:
     """Run what is missing of one step and commit its tables; with `again` also where they stand."""
     step = planned.step
+    for table in step.writes:
+        run.store.sweep(table.folder(run.batch))
     if not again and all(
         _matches(find_manifest_in(run.store, table.folder(run.batch)), planned) for table in step.writes
     ):
         return
     started = time.monotonic()
-    for table in step.writes:
-        run.store.sweep(table.folder(run.batch))
     if isinstance(step, Map):
         receipts = _run_phase(run, planned, "map", run_map, range(run.num_parts), _input_paths(run, step))
     elif isinstance(step, Gather):
@@ -427,7 +428,7 @@ def _input_paths(run: Run, step: AnyStep) -> dict[str, tuple[str, ...]]:
 
 def _folder(run: Run, planned: _Planned) -> str:
     """Receipts and scattered rows of one step; the fingerprint keeps those of another config apart."""
-    return f"work/{run.batch}/{planned.step.name.replace('/', '.')}-{planned.fingerprint[:12]}"
+    return f"{work_dir(run.batch)}/{planned.step.name.replace('/', '.')}-{planned.fingerprint[:12]}"
 
 
 def _generation(run: Run, planned: _Planned) -> str:
@@ -456,6 +457,24 @@ def _clean_up(run: Run, plan: Sequence[_Planned]) -> None:
             if table.scratch:
                 run.store.delete_dir(table.folder(run.batch))
         prefix = planned.step.name.replace("/", ".") + "-"
-        for name in run.store.folders(f"work/{run.batch}"):
+        for name in run.store.folders(work_dir(run.batch)):
             if name.startswith(prefix):
-                run.store.delete_dir(f"work/{run.batch}/{name}")
+                run.store.delete_dir(f"{work_dir(run.batch)}/{name}")
+
+
+def _clean_up_late(run: Run, plan: Sequence[_Planned]) -> None:
+    """What a run left that was killed behind its last commit; an unfinished rebuild under other settings stays."""
+    left = set(run.store.folders(work_dir(run.batch)))
+    for planned in plan:
+        receipts = _folder(run, planned)
+        if receipts.rpartition("/")[2] in left:
+            run.store.delete_dir(receipts)
+        prefix = receipts.rpartition("/")[2].rpartition("-")[0] + "-"
+        rebuilt = any(name.startswith(prefix) and not receipts.endswith(name) for name in left)
+        for table in planned.step.writes:
+            folder = table.folder(run.batch)
+            run.store.sweep(folder)
+            if table.scratch and table.name in left:
+                manifest = find_manifest_in(run.store, folder)
+                if _matches(manifest, planned) or (manifest is None and not rebuilt):
+                    run.store.delete_dir(folder)
