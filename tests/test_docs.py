@@ -48,6 +48,17 @@ def test_settings_that_pages_name_exist(page: Path) -> None:
         assert name in known, f"{page.name} sets {name}"
 
 
+def test_messages_that_operations_explains_exist() -> None:
+    """The first column of its table of troubles quotes the doors."""
+    table = (
+        (ROOT / "docs" / "operations.md").read_text().partition("| what is seen |")[2].partition("\n\n")[0]
+    )
+    quoted = [words for words in re.findall(r"^\| `([^`]+)`", table, flags=re.MULTILINE) if " " in words]
+    source = "".join(path.read_text() for path in (ROOT / "corpus").glob("*.py"))
+    assert quoted
+    assert [words for words in quoted if words not in source] == []
+
+
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "refresh"])
 def test_presets_load(preset: Path, stage: str) -> None:
