@@ -48,12 +48,14 @@ class Demo:
 
 @pytest.fixture(scope="module", autouse=True)
 def small_means() -> Iterator[None]:
-    """A fraction of the demo's model, for what is asked here is whether it learns, not how well; one process that fetches."""
+    """A fraction of the demo's model and tokens, for what is asked here is whether it learns, not how well; one process that fetches."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WEBTEXT_CRAWL__FETCH__SHARDS", "1")
         patch.setenv("WEBTEXT_TRAIN__MODEL__N_EMBD", "96")
         patch.setenv("WEBTEXT_TRAIN__MODEL__N_LAYER", "2")
-        patch.setenv("WEBTEXT_SHARDS__TOKENIZER__VOCAB_SIZE", "2048")
+        patch.setenv("WEBTEXT_TRAIN__MODEL__BLOCK_SIZE", "64")
+        patch.setenv("WEBTEXT_TRAIN__BATCH_SIZE", "8")
+        patch.setenv("WEBTEXT_SHARDS__TOKENIZER__VOCAB_SIZE", "1024")
         yield
 
 
