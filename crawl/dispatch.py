@@ -28,7 +28,7 @@ from corpus.errors import FatalError
 from crawl import addresses, robots
 from crawl.allowance import ALL_BODIES_BYTES, Allowance
 from crawl.breaker import Breaker
-from crawl.exchange import REDIRECTS, Exchange, Ticket
+from crawl.exchange import REDIRECTS, Exchange, ProxyLostError, Ticket
 from crawl.fetch_config import FetchConfig
 from crawl.frontier import Frontier, Lease
 from crawl.ip_slots import IpSlots
@@ -162,6 +162,9 @@ class Dispatcher:
         self.in_flight -= 1
         self._let_through(self._ip_slots.leave(job.url))
         self._wake.set()
+        if isinstance(failure, ProxyLostError):
+            self.fail(FatalError(f"{failure}; crawl.fetch.proxy names it. What is done is kept"))
+            return
         if failure is not None and exchange.problem is None:
             exchange.problem = self._unforeseen(failure)
         try:

@@ -39,7 +39,7 @@ from crawl.body import (
     is_page_type,
     looks_like_text,
 )
-from crawl.exchange import REDIRECTS, TICKET, Exchange, Source, Ticket
+from crawl.exchange import REDIRECTS, TICKET, Exchange, ProxyLostError, Source, Ticket
 from crawl.outcomes import Reason
 
 ASIDE_BYTES = 16 << 10
@@ -65,6 +65,7 @@ class FetchHandler(BaseDownloadHandler):
         self._config = config
         self._networks = config.networks
         self._allowance = source.allowance
+        self._proxy = config.proxy_endpoint
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 resolver=source.resolver,
@@ -82,7 +83,8 @@ class FetchHandler(BaseDownloadHandler):
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trust_env=False,  # a proxy would dial in our place, past the guard
+            proxy=f"http://{config.proxy}" if config.proxy else None,
+            trust_env=False,  # a proxy that nobody chose would dial in our place, past the guard
             response_class=_Answer,
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
         )
@@ -122,7 +124,8 @@ class FetchHandler(BaseDownloadHandler):
         url = URL(exchange.url, encoded=True)
         exchange.request_block = _request_block(url, headers)
         async with self._session.get(url, headers=headers, allow_redirects=False) as answer:
-            exchange.ip = answer.peer_ip if isinstance(answer, _Answer) else None
+            # Behind a proxy nobody knows which address answered.
+            exchange.ip = answer.peer_ip if isinstance(answer, _Answer) and not self._proxy else None
             exchange.status = answer.status
             version = answer.version
             number = f"{version.major}.{version.minor}" if version else "1.1"
@@ -204,9 +207,12 @@ class FetchHandler(BaseDownloadHandler):
         return not holding.is_cut
 
     def _socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address, if the guard lets it be dialled. Raises AddressRefusedError."""
+        """A socket for an address, if it is the proxy's, or the guard lets it be dialled. Raises AddressRefusedError."""
         family, kind, protocol, _, address = info
-        why = addresses.refusal(str(address[0]), self._networks, public=not self._config.only_loopback)
+        if self._proxy is not None:
+            why = None if address[:2] == self._proxy else f"{address[0]} is not the proxy"
+        else:
+            why = addresses.refusal(str(address[0]), self._networks, public=not self._config.only_loopback)
         if why is not None:
             raise AddressRefusedError(None, why)
         return socket.socket(family, kind, protocol)
@@ -246,6 +252,8 @@ def _translated(error: Exception, exchange: Exchange) -> Exception:
     if isinstance(error, aiohttp.ClientError) and _refused(error):
         exchange.problem = Reason.ADDRESS_REFUSED
         return DownloadConnectionRefusedError(str(error))
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return ProxyLostError(f"the proxy {error.host}:{error.port} cannot be reached: {error.os_error}")
     for kind, reason, translated in _ERRORS:
         if isinstance(error, kind):
             exchange.problem = reason
@@ -261,6 +269,7 @@ _ERRORS: tuple[tuple[type[BaseException], Reason, type[Exception]], ...] = (
     (aiohttp.ClientConnectorCertificateError, Reason.TLS_FAILED, DownloadConnectionRefusedError),
     (aiohttp.ClientSSLError, Reason.TLS_FAILED, DownloadConnectionRefusedError),
     (aiohttp.ClientConnectorError, Reason.CONNECT_FAILED, DownloadConnectionRefusedError),
+    (aiohttp.ClientHttpProxyError, Reason.CONNECT_FAILED, DownloadConnectionRefusedError),
     (aiohttp.ClientResponseError, Reason.BAD_RESPONSE, DownloadFailedError),
     (aiohttp.ClientError, Reason.CONNECTION_LOST, DownloadFailedError),
     (OSError, Reason.CONNECTION_LOST, DownloadFailedError),

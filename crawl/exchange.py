@@ -16,6 +16,10 @@ TICKET = "ticket"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
+class ProxyLostError(Exception):
+    """The operator's proxy cannot be reached: no fault of a page, and none can be had."""
+
+
 @dataclass(slots=True)
 class Exchange:
     """One request and what came of it. Times ending in `_at` are monotonic seconds."""

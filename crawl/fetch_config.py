@@ -110,6 +110,8 @@ class FetchConfig(Section):
     """Ports a URL may name."""
     connect_to: dict[str, str] = Field(default_factory=dict)
     """Host pattern to `ip:port` that is dialled instead of resolving; the guard still judges the ip."""
+    proxy: str = ""
+    """`ip:port` of an HTTP proxy that dials in our place. None; those of the environment are ignored. Names are judged before it is asked."""
     verify_tls: bool = True
     """Verify certificates; when off, WARC records of https pages bear `X-Crawler-TLS-Verified: false`."""
 
@@ -176,6 +178,13 @@ class FetchConfig(Section):
                 raise ValueError(f"{pattern!r}: {error}") from error
         return value
 
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxy(cls, value: str) -> str:
+        if value:
+            parse_endpoint(value)
+        return value
+
     @field_validator("scrapy_settings")
     @classmethod
     def _check_scrapy_settings(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -198,6 +207,11 @@ class FetchConfig(Section):
     def endpoints(self) -> dict[str, tuple[str, int]]:
         """`connect_to`, parsed: host pattern to (ip, port)."""
         return {pattern: parse_endpoint(endpoint) for pattern, endpoint in self.connect_to.items()}
+
+    @property
+    def proxy_endpoint(self) -> tuple[str, int] | None:
+        """`proxy`, parsed: (ip, port)."""
+        return parse_endpoint(self.proxy) if self.proxy else None
 
     @property
     def user_agent_header(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import ssl
 import subprocess
 import sys
 import tarfile
@@ -14,7 +13,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -22,15 +20,11 @@ from statistics import median
 import brotli
 import pytest
 import zstandard
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from corpus.layout import Store
 from crawl.outcomes import Reason
 from crawl.warc import iter_records, read_response
-from tests.crawl.loopback import Batch, Script, Shard, Web, ok, serving
+from tests.crawl.loopback import Batch, Script, Shard, Web, certificate, ok, serving
 
 MIB = 1 << 20
 BOMB_BYTES = 10 << 30
@@ -184,36 +178,6 @@ def test_abuse_costs_little_memory_and_no_other_host(tmp_path: Path) -> None:
     print(f"peak {quiet_peak:.0f} MB, abused {peak:.0f} MB; rate {quiet_rate:.2f}/s, abused {rate:.2f}/s")
     assert peak - quiet_peak <= 64
     assert rate >= 0.9 * quiet_rate
-
-
-def certificate(folder: Path, name: str, *, days: int = 1) -> ssl.SSLContext:
-    """A server's side of TLS with a certificate that signs itself; negative days: it has expired."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=9))
-        .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / f"{name}.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context
 
 
 @pytest.fixture
