@@ -54,8 +54,9 @@ def small_means() -> Iterator[None]:
         patch.setenv("WEBTEXT_TRAIN__MODEL__N_EMBD", "96")
         patch.setenv("WEBTEXT_TRAIN__MODEL__N_LAYER", "2")
         patch.setenv("WEBTEXT_TRAIN__MODEL__BLOCK_SIZE", "64")
-        patch.setenv("WEBTEXT_TRAIN__BATCH_SIZE", "8")
-        patch.setenv("WEBTEXT_SHARDS__TOKENIZER__VOCAB_SIZE", "1024")
+        patch.setenv("WEBTEXT_TRAIN__BATCH_SIZE", "12")
+        patch.setenv("WEBTEXT_TRAIN__OPTIMIZER__LEARNING_RATE", "0.004")
+        patch.setenv("WEBTEXT_SHARDS__TOKENIZER__VOCAB_SIZE", "2048")
         yield
 
 
