@@ -29,6 +29,7 @@ ZSTD_WINDOW_BYTES = 8 << 20
 SNIFF_BYTES = 512
 PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/plain"})
 _ZSTD_INPUT_BYTES = 64
+_GZIP_MAGIC = b"\x1f\x8b"
 _BINARY = bytes([*range(0x09), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)])
 
 
@@ -209,17 +210,31 @@ class _Sniffing:
 class _Gzip(_Sniffing):
     """Members one after another; a server that says gzip and sends plain text is believed by its bytes."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._behind: bytes | None = None
+        """What came behind a member and may begin the next one; None inside a member."""
+        self._is_padding = False
+        """Whether what comes now lies behind the last member: it is ignored."""
+
     def _open(self, head: bytes) -> _Zlib | None:
-        return _Zlib(31) if head.startswith(b"\x1f\x8b") else None
+        return _Zlib(31) if head.startswith(_GZIP_MAGIC) else None
 
     def _inflate(self, data: bytes) -> Iterator[bytes]:
-        while data:
-            assert self._stream is not None
-            yield from self._stream.inflate(data)
-            rest = self._stream.rest
-            if not rest or not rest.startswith(b"\x1f\x8b"):  # padding behind the last member is ignored
+        while data and not self._is_padding:
+            if self._behind is None:
+                assert self._stream is not None
+                yield from self._stream.inflate(data)
+                if self._stream.rest is None:
+                    return
+                data, self._behind = self._stream.rest, b""
+                continue
+            data = self._behind + data
+            if len(data) < len(_GZIP_MAGIC):  # received in two pieces
+                self._behind = data
                 return
-            data, self._stream = rest, _Zlib(31)
+            self._is_padding = not data.startswith(_GZIP_MAGIC)
+            self._behind, self._stream = None, _Zlib(31)
 
 
 class _Deflate(_Sniffing):

@@ -243,6 +243,15 @@ def test_limits_of_decoding() -> None:
     assert decode_body(b"\xff\xff", ["br"], 100) == b""
 
 
+def test_members_are_read_wherever_they_are_cut() -> None:
+    wire = gzip.compress(b"one ") + gzip.compress(b"two ") + gzip.compress(b"three") + b"\x1fx" + bytes(9)
+    for step in range(1, len(wire)):
+        decoder = BodyDecoder(["gzip"], max_bytes=100)
+        for start in range(0, len(wire), step):
+            decoder.feed(wire[start : start + step])
+        assert decoder.body == b"one two three", step
+
+
 @pytest.mark.parametrize(
     ("content_type", "verdict"),
     [
