@@ -11,6 +11,7 @@ from clean import boilerplate_steps, intake, marks, pages
 from clean.config import CleanConfig
 from corpus import cli
 from corpus.runner import AnyStep
+from corpus.sources import in_order
 
 STEPS: tuple[AnyStep, ...] = (pages.STEP,)
 
@@ -49,7 +50,7 @@ def _take_in(opened: cli.Work, files: Sequence[str], config: CleanConfig, *, reb
     intake.refuse_crawled(opened.store, opened.batch)
     num_parts = intake.num_parts(opened.store, opened.batch, files, config)
     cli.run_stage(
-        opened, "clean", config, (intake.STEP,), rebuild=rebuild, files=tuple(files), num_parts=num_parts
+        opened, "clean", config, (intake.STEP,), rebuild=rebuild, files=in_order(files), num_parts=num_parts
     )
     intake.sweep(opened.store, opened.batch)
 

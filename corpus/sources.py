@@ -32,6 +32,11 @@ def open_source(path: str, option: str) -> BinaryIO:
     return stream
 
 
+def in_order(paths: Sequence[str]) -> tuple[str, ...]:
+    """The files by their names, whatever the order they were given in: what comes of them does not depend on it."""
+    return tuple(sorted(paths, key=lambda path: (path.rpartition("/")[2], path)))
+
+
 def identity(path: str, option: str, kind: str) -> Input:
     """What a fingerprint covers of the file, as an input of table `kind`. Raises InputError when missing or empty."""
     with open_source(path, option) as stream:

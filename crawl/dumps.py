@@ -56,11 +56,6 @@ def num_parts(store: Store, batch: str, dumps: Sequence[str], config: CrawlConfi
     )
 
 
-def in_order(paths: Sequence[str]) -> tuple[str, ...]:
-    """The dumps by their names, whatever the order they were given in: what comes of them does not depend on it."""
-    return tuple(sorted(paths, key=lambda path: (path.rpartition("/")[2], path)))
-
-
 def require_memory(paths: Sequence[str], limit_bytes: int) -> None:
     """Refuse dumps that cannot be read under the limit. Raises: InputError naming dump, need and setting."""
     for path in paths:

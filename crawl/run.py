@@ -14,6 +14,7 @@ from corpus.errors import InputError, WebtextError
 from corpus.layout import Store, check_name, open_corpus
 from corpus.manifest import find_manifest
 from corpus.runner import StageResult
+from corpus.sources import in_order
 from crawl import coverage, dumps, fetch, live, plan, terms
 from crawl.config import CrawlConfig
 
@@ -74,7 +75,7 @@ def _links(opened: cli.Work, args: argparse.Namespace, config: CrawlConfig) -> S
         config,
         LINK_STEPS,
         rebuild=args.rebuild,
-        files=dumps.in_order(args.dumps),
+        files=in_order(args.dumps),
         num_parts=num_parts,
     )
 

@@ -71,6 +71,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path, files: list[Path]) -
     assert [stores[0].read_bytes(path) for path in segments] == [
         stores[1].read_bytes(path) for path in segments
     ]
+    assert door(tmp_path / "c", files[::-1]) == 0, "up to date, in whatever order"
 
 
 @pytest.mark.usefixtures("intake_only")
