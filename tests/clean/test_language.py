@@ -5,6 +5,7 @@ import socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from clean.language import UNKNOWN, Language, LanguageConfig, detect, judge
 from clean.reasons import Reason
@@ -63,3 +64,9 @@ def test_judge() -> None:
     assert judge(Language("fr", 0.9), config) is Reason.LANGUAGE
     assert judge(Language("en", 0.4), config) is Reason.LANGUAGE_UNSURE
     assert judge(Language("xx", 0.0), LanguageConfig(languages=())) is None
+
+
+@pytest.mark.parametrize("code", ["EN", "english", "en-GB", ""])
+def test_a_language_that_the_model_never_names_is_refused(code: str) -> None:
+    with pytest.raises(ValidationError, match="languages"):
+        LanguageConfig(languages=("en", code))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from pydantic import ValidationError
 
 from clean.reasons import Reason
 from clean.wikipedia import WikipediaConfig, judge_address, judge_content
@@ -21,6 +22,10 @@ CONFIG = WikipediaConfig()
         ("https://www.wikiwand.com/en/Owl", Reason.WIKIPEDIA_MIRROR),
         ("https://en.academic.ru/dic.nsf/enwiki/1", Reason.WIKIPEDIA_MIRROR),
         ("https://mine.example/wiki/Owl", Reason.WIKIPEDIA_MIRROR),
+        ("https://en.wikipedia.org./wiki/Owl", Reason.WIKIPEDIA),
+        ("https://www.wikiwand.com./en/Owl", Reason.WIKIPEDIA_MIRROR),
+        ("https://translate.example/?u=https%3A%2F%2Fen.wikipedia.org%2Fwiki%2FOwl", Reason.WIKIPEDIA),
+        ("https://translate.example/?u=https%3a%2f%2fwikipedia.org%3a443", Reason.WIKIPEDIA),
         ("https://notwikipedia.org/wiki/Owl", None),
         ("https://wikipedia.org.example/wiki/Owl", None),
         ("https://example.org/why-wikipedia.org-matters", None),
@@ -30,9 +35,14 @@ CONFIG = WikipediaConfig()
     ],
 )
 def test_addresses(url: str, reason: Reason | None) -> None:
-    config = WikipediaConfig(domains=("mine.example",))
+    config = WikipediaConfig(domains=("Mine.example",))
     assert judge_address(["https://t.example/", url], config) == reason
     assert judge_address([url], WikipediaConfig(remove=False)) is None
+
+
+def test_a_domain_that_none_can_be_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"'https://mine\.example' is no domain"):
+        WikipediaConfig(domains=("https://mine.example",))
 
 
 @pytest.mark.parametrize(
