@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -14,6 +14,7 @@ from corpus.errors import ConfigError
 from crawl.addresses import Network
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])\Z")
+MAX_DURATION_S = 100 * 366 * 86400
 _PRODUCT = re.compile(r"[A-Za-z_-]{2,64}\Z")
 _CONTACT = re.compile(r"(https?://|mailto:)?[^\s()<>;]+\.[^\s()<>;]+\Z")
 _ENDPOINT = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>\d{1,5})\Z")
@@ -234,12 +235,20 @@ def deadline_at(text: str, started_at: float) -> float | None:
     """
     if not text:
         return None
+    unusable = ValueError(f"{text!r}; expected 36h, 2d, 90m or a time such as 2026-12-01T06:00")
     if match := _DURATION.match(text):
-        return started_at + float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+        seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+        if seconds > MAX_DURATION_S:
+            raise unusable
+        return started_at + seconds
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r}; expected 36h, 2d, 90m or a time such as 2026-12-01T06:00") from None
+        raise unusable from None
+    if (
+        not 1970 <= at.year < MAXYEAR
+    ):  # at the ends of the calendar, its neighbours in other zones have no name
+        raise unusable
     return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 

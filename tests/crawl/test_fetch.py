@@ -272,8 +272,9 @@ def test_a_deadline_counts_from_the_first_start(tmp_path: Path) -> None:
     assert settle(run, now=5000.0, deadline="1.5h").deadline == "1970-01-01T01:46:40+00:00"
     assert deadline_at("1970-01-02T00:00", 5.0) == 86400.0
     assert deadline_at("1970-01-02T01:00+01:00", 5.0) == 86400.0
-    with pytest.raises(ValueError, match="deadline"):
-        FetchConfig(deadline="soon")
+    for text in ("soon", "99999999d", "9" * 400 + "s", "9999-12-31T23:59-10:00", "0001-01-01T00:00+14:00"):
+        with pytest.raises(ValueError, match="deadline"):
+            FetchConfig(deadline=text)
 
 
 def test_a_batch_is_closed_at_its_deadline(
