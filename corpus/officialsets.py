@@ -173,7 +173,9 @@ def find_set(name: str, folder: Path) -> Path | None:
     found = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.name in wanted and official.folder in path.parent.name.replace("-", "").replace("_", "")
+        if path.name in wanted
+        and official.folder in path.parent.name.replace("-", "").replace("_", "")
+        and path.is_file()
     ]
     return found[0] if found else None
 

@@ -32,6 +32,13 @@ def test_real_files_are_found_and_are_the_official_ones(shared: Path) -> None:
     assert find_set("coqa", folder) is None
 
 
+def test_a_folder_of_a_sets_name_is_not_the_set(tmp_path: Path) -> None:
+    for name in ("enwik8", "text8"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_bytes(b"a b")
+        assert find_set(name, tmp_path) == tmp_path / name / name
+
+
 def test_an_altered_file_is_refused_with_set_digest_and_source(tmp_path: Path) -> None:
     path = tmp_path / "lambada_test.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"text": "a b"}\n'))

@@ -449,6 +449,32 @@ def entries_prompt(data: str) -> str:
     return "".join(f"{a} = {b}\n" for a, b in turned[:5]) + f"{turned[6][0]} ="
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0b", "\x1c"])
+def test_only_ends_of_line_end_a_line(mark: str) -> None:
+    """As in `corpus.testsets`; Python's `splitlines` breaks JSON and pairs at a dozen other signs that texts hold."""
+    story = "".join(f"{n} x{mark}x\r\n" for n in range(1, 21))
+    texts = {
+        "lambada": [{"text": f"a{mark}b x"}],
+        "wsc273": [{"context_options": [f"a{mark}a", "b"], "continuation": "x", "gold": 0}],
+        "hellaswag": [{"activity_label": "a", "ctx_a": f"a{mark}", "ctx_b": "b", "endings": ["a", "b"], "label": 0}],
+        "cnn_dm": [{"article": f"a{mark}b", "highlights": "a"}],
+        "nq": [{"question": f"a{mark}b", "answer": ["b"]}] * 6,
+    }  # fmt: skip
+    lines = {
+        name: "".join(json.dumps(line, ensure_ascii=False) + "\r\n" for line in some)
+        for name, some in texts.items()
+        if mark > "\x1f"  # JSON escapes the others
+    }
+    lines |= {
+        "wmt14_en_fr": f"a{mark}b\ta b\r\n" * 6,
+        "cbt_cn": f"{story}21 a x XXXXX long\ta\t\ta|b\r\n",
+    }
+    found = {name: TASKS[name].read(data.encode(), WRITER, OPTIONS) for name, data in lines.items()}
+    assert {name: len(entries) for name, entries in found.items()} == dict.fromkeys(lines, 1)
+    assert found["wmt14_en_fr"][0] == (f"a{mark}b = a b\n" * 5 + f"a{mark}b =", "a b")
+    assert found["cbt_cn"][0][0].contexts[0].startswith(f"x{mark}x x{mark}x ")
+
+
 def test_questions_by_exact_match_and_confidence() -> None:
     lines = [{"question": "x", "answer": ["x"]}] * 5 + [
         {"question": "x", "answer": ["nothing", "The a B"]},

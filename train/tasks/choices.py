@@ -19,7 +19,7 @@ from typing import Any
 from train.distributed import World
 from train.load import LoadedModel
 from train.scoring import Request, Scored, score
-from train.tasks.task import Figures, Options, Row, Task, mean
+from train.tasks.task import Figures, Options, Row, Task, lines, mean
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,13 @@ def _best(values: Sequence[float]) -> int:
 
 def read_winograd(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     """Schemas, a line of JSON each."""
-    lines = [json.loads(line) for line in data.decode("utf-8").splitlines() if line.strip()]
     return [
         Choice(
             tuple(line["context_options"]),
             (f" {line['continuation']}",) * len(line["context_options"]),
             int(line["gold"]),
         )
-        for line in lines
+        for line in map(json.loads, lines(data))
     ]
 
 
@@ -101,9 +100,7 @@ def read_cbt(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     """
     entries: list[tuple[Choice, tuple[int, ...]]] = []
     story: list[str] = []
-    for line in data.decode("utf-8").splitlines():
-        if not line.strip():
-            continue
+    for line in lines(data):
         number, _, text = line.partition(" ")
         if number == "1":
             story = []
@@ -151,9 +148,7 @@ def cbt_figures(rows: Sequence[Row]) -> Figures:
 def read_hellaswag(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     """Contexts with four endings, a line of JSON each, cleaned as lm-evaluation-harness does."""
     entries = []
-    for line in data.decode("utf-8").splitlines():
-        if not line.strip():
-            continue
+    for line in lines(data):
         fields = json.loads(line)
         context = _clean(f"{fields['activity_label']}: {fields['ctx_a']} {fields['ctx_b'].capitalize()}")
         entries.append(

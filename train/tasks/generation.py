@@ -25,7 +25,7 @@ from train.distributed import World
 from train.load import LoadedModel
 from train.sampling import Sampling, continue_prompts
 from train.scoring import Request, batches, score
-from train.tasks.task import Figures, Options, Row, Task, mean
+from train.tasks.task import Figures, Options, Row, Task, lines, mean
 
 EXAMPLES = 5
 GREEDY = Sampling(temperature=0)
@@ -162,8 +162,7 @@ def coqa_figures(rows: Sequence[Row]) -> Figures:
 
 def read_summaries(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     """(article, highlights) per line of JSON."""
-    lines = [json.loads(line) for line in data.decode("utf-8").splitlines() if line.strip()]
-    return [(line["article"], line["highlights"]) for line in lines]
+    return [(line["article"], line["highlights"]) for line in map(json.loads, lines(data))]
 
 
 def summaries(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:
@@ -199,7 +198,7 @@ def _rouge() -> Any:
 
 def read_pairs(data: bytes, loaded: LoadedModel, options: Options, *, reverse: bool) -> list[Any]:
     """(prompt, reference) per pair behind the examples; a line is English, a tab, French."""
-    pairs = [tuple(line.split("\t")) for line in data.decode("utf-8").splitlines() if line.strip()]
+    pairs = [tuple(line.split("\t")) for line in lines(data)]
     if any(len(pair) != 2 for pair in pairs) or len(pairs) <= EXAMPLES:
         raise ValueError(f"expected more than {EXAMPLES} lines of English, a tab, French")
     turned = [(b, a) if reverse else (a, b) for a, b in pairs]
@@ -236,11 +235,11 @@ def translation_figures(rows: Sequence[Row]) -> Figures:
 
 def read_questions(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     """(prompt, answers) per question behind the examples; lines of JSON with `question` and `answer`, a list."""
-    lines = [json.loads(line) for line in data.decode("utf-8").splitlines() if line.strip()]
-    if len(lines) <= EXAMPLES:
+    pairs = [(f"Q: {line['question']}\nA:", line["answer"]) for line in map(json.loads, lines(data))]
+    if len(pairs) <= EXAMPLES:
         raise ValueError(f"expected more than {EXAMPLES} questions")
-    shown = "".join(f"Q: {line['question']}\nA: {line['answer'][0]}\n\n" for line in lines[:EXAMPLES])
-    return [(f"{shown}Q: {line['question']}\nA:", line["answer"]) for line in lines[EXAMPLES:]]
+    shown = "".join(f"{question} {answers[0]}\n\n" for question, answers in pairs[:EXAMPLES])
+    return [(shown + question, answers) for question, answers in pairs[EXAMPLES:]]
 
 
 def questions(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:

@@ -15,7 +15,7 @@ from typing import Any
 from train.distributed import World
 from train.load import LoadedModel
 from train.scoring import Request, score
-from train.tasks.task import Figures, Options, Row, Task, exp, mean
+from train.tasks.task import Figures, Options, Row, Task, exp, lines, mean
 
 STOP_WORDS = frozenset(
     """a about above after again all also am an and any are as at be because been before being below between both but by
@@ -30,7 +30,7 @@ STOP_WORDS = frozenset(
 
 def read(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     """Passages, `text` of each line. Raises: ValueError for a line without a text of two words."""
-    passages = [json.loads(line)["text"] for line in data.decode("utf-8").splitlines() if line.strip()]
+    passages = [json.loads(line)["text"] for line in lines(data)]
     if not all(" " in text.strip() for text in passages):
         raise ValueError("a passage of less than two words")
     return passages

@@ -54,6 +54,11 @@ class Task:
     """Raised when the same entries get other outcomes than before."""
 
 
+def lines(data: bytes) -> list[str]:
+    """The lines of a UTF-8 file that are not empty. Only an end of line ends one: texts hold other signs that `splitlines` takes for it."""
+    return [line.removesuffix("\r") for line in data.decode("utf-8").split("\n") if line.strip()]
+
+
 def mean(rows: Sequence[Row], name: str) -> float:
     """The mean of a column."""
     return sum(row[name] for row in rows) / len(rows)
