@@ -176,7 +176,7 @@ def _check_tokenizer(folder: Path, ours: bytes) -> None:
 def import_run(store: Store, run: str, folder: Path, world: World) -> None:
     """Make the model in `folder` the run `run` of the corpus, whose tokenizer must have its vocabulary.
 
-    Raises: InputError when the run exists or the vocabulary's size is another.
+    An import that was ended before its checkpoint goes on. Raises: InputError when the run exists or the vocabulary is another.
     """
     model = read_hf(folder)
     tokenizer = load_tokenizer(store)
@@ -186,8 +186,8 @@ def import_run(store: Store, run: str, folder: Path, world: World) -> None:
             "import into a corpus with the model's own tokenizer (shards.run with GPT-2's vocabulary)"
         )
     _check_tokenizer(folder, store.read_bytes("tokenizer/tokenizer.json"))
-    target = RunFolder(store, run)
-    if target.read("config.json") is not None:
+    target, checkpoints = RunFolder(store, run), Checkpoints(store, run)
+    if target.read("config.json") is not None and checkpoints.all():
         raise InputError(f"{store.root}/{target.path}: exists; choose another --run name")
     shape = model.shape
     settings = TrainConfig(
@@ -204,7 +204,7 @@ def import_run(store: Store, run: str, folder: Path, world: World) -> None:
     }
     target.claim(identity, {"snapshot": None, "config": settings.model_dump()}, rebuild=False)
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    Checkpoints(store, run).save(0, tensors, {"identity": identity, "val_loss": None}, world, keep_last=1)
+    checkpoints.save(0, tensors, {"identity": identity, "val_loss": None}, world, keep_last=1)
 
 
 def _turned(name: str, tensor: Tensor) -> Tensor:

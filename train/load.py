@@ -39,7 +39,7 @@ class LoadedModel:
     described: dict[str, Any]
     step: int
     weights: str = ""
-    """A fingerprint that other weights don't have."""
+    """A fingerprint that no model has whose weights, shape or tokenizer are others."""
 
 
 def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:

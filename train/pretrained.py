@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from corpus.errors import InputError
+from corpus.manifest import fingerprint
 from train.distributed import World
 from train.huggingface import END_OF_TEXT, FILES, fetch_hf, model_from_hf
 from train.load import LoadedModel
@@ -33,6 +34,11 @@ class PretrainedTokenizer:
         """The text of ids."""
         text: str = self.inner.decode(list(ids), skip_special_tokens=False)
         return text
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def load_pretrained(name: str, world: World) -> LoadedModel:
@@ -58,8 +64,6 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
         raise InputError(
             f"--model {name}: tokenizer.json has {tokenizer.get_vocab_size()} tokens, the model {model.shape.vocab_size}"
         )
-    with (folder / "model.safetensors").open("rb") as stream:
-        weights = hashlib.file_digest(stream, "sha256").hexdigest()
     return LoadedModel(
         model=model.to(world.device).eval(),
         tokenizer=PretrainedTokenizer(tokenizer),
@@ -67,5 +71,5 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
         identity={},
         described={"snapshot": None},
         step=0,
-        weights=weights,
+        weights=fingerprint([_digest(folder / file) for file in FILES]),
     )

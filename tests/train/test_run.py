@@ -255,7 +255,7 @@ def test_text_from_prompt_file_and_stdin_is_the_same(
 
 
 def test_exported_opens_elsewhere_and_comes_back(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transformers = pytest.importorskip("transformers")
     folder = tmp_path / "hf"
@@ -273,6 +273,9 @@ def test_exported_opens_elsewhere_and_comes_back(
     root = tmp_path / "c"
     shutil.copytree(trained, root)
     back = ["--corpus", str(root), "--run", "back", "--from", "hf", "--folder", str(folder)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_commit", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert export.main(back) == 130  # between config.json and the checkpoint
     assert export.main(back) == 0
     assert export.main(back) == 2
     assert "runs/back: exists" in capsys.readouterr().err
@@ -292,6 +295,12 @@ def test_exported_opens_elsewhere_and_comes_back(
     assert theirs_scores["sets"]["lambada"] == pytest.approx(ours_scores["sets"]["lambada"], rel=1e-4)
     assert evaluate.main(["--model", str(tmp_path), "--out", str(tmp_path / "out"), *asked]) == 2
     assert "no config.json" in capsys.readouterr().err
+    corrected = {"n_head": 1}
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | corrected))
+    capsys.readouterr()
+    assert evaluate.main(["--model", str(folder), "--out", str(tmp_path / "out"), *asked]) == 0
+    assert last_json(capsys.readouterr().out)["sets"]["lambada"] != theirs_scores["sets"]["lambada"]
     words = Tokenizer.from_file(str(folder / "tokenizer.json"))
     words.add_tokens(["<more>"])
     words.save(str(folder / "tokenizer.json"))
