@@ -149,10 +149,8 @@ def _container(head: bytes) -> Callable[[Source], Iterator[bytes]]:
 
 
 def _plain(source: Source) -> Iterator[bytes]:
-    chunk = source.read_some().removeprefix(b"\xef\xbb\xbf")
-    while chunk:
+    while chunk := source.read_some():
         yield chunk
-        chunk = source.read_some()
 
 
 def _zstd(source: Source) -> Iterator[bytes]:

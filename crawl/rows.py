@@ -37,6 +37,7 @@ class UnreadableDump(RetryableError):  # noqa: N818 - as above
 
 
 OPEN, CLOSE = b"{}"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Block:
@@ -118,7 +119,7 @@ class RowReader:
                     continue
                 first = chunk.find(b"\n")
                 row = tail if cut else (tail + chunk[:first])[:MAX_ROW_BYTES]
-                block = Block(row + chunk[first:last])
+                block = Block(self._unmarked(row) + chunk[first:last])
                 tail, cut = chunk[last + 1 :], False
                 self.num_rows += block.num_rows
                 yield block
@@ -129,9 +130,13 @@ class RowReader:
             ) from error
         except BrokenStreamError as error:
             raise TruncatedDump(error.byte_offset, self.num_rows, error.cause) from error
-        if tail:
+        if tail := self._unmarked(tail):
             self.num_rows += 1
             yield Block(tail)
+
+    def _unmarked(self, row: bytes) -> bytes:
+        """A row without the byte order mark that may stand before the first."""
+        return row.removeprefix(BYTE_ORDER_MARK) if self.num_rows == 0 else row
 
 
 def open_rows(raw: BinaryIO, *, read_bytes: int = READ_BYTES) -> RowReader:

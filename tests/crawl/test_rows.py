@@ -50,6 +50,8 @@ CONTAINERS: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda content: content,
     "plain with a byte order mark": lambda content: b"\xef\xbb\xbf" + content,
     "zstd": _zstd,
+    "zstd with a byte order mark": lambda content: _zstd(b"\xef\xbb\xbf" + content),
+    "gz with a byte order mark": lambda content: gzip.compress(b"\xef\xbb\xbf" + content, 6),
     "zstd, window of 2 GiB": lambda content: _zstd(content, window_log=31, enable_ldm=True),
     "zstd, checksum and size": lambda content: zstandard.ZstdCompressor(write_checksum=True).compress(
         content
