@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from corpus.layout import Store
-from corpus.manifest import DOORS, Manifest, batches, find_manifest
+from corpus.manifest import DOORS, Manifest, batches, find_manifest, find_manifests
 from corpus.schemas import TABLES
 
 GONE = " is gone"
@@ -46,15 +46,15 @@ def batch_names(store: Store) -> list[str]:
     """The batches of the corpus in their order; first those with links, then any that have only other tables."""
     names = [manifest.batch for manifest in batches(store, "links")]
     others = {name for table in TABLES for name in store.folders(table)} - set(names)
-    return names + sorted(
-        name for name in others if any(find_manifest(store, table, name) for table in TABLES)
-    )
+    found = find_manifests(store, ((table, name) for name in others for table in TABLES))
+    return names + sorted({name for (_, name), manifest in found.items() if manifest is not None})
 
 
 def entries(store: Store, names: Sequence[str] | None = None) -> list[Entry]:
     """Every table of the batches, in the order of the data's way."""
     wanted = batch_names(store) if names is None else list(names)
-    found: dict[tuple[str, str], Manifest | None] = {}
+    tables = (*TABLES, *EXTRA_TABLES)
+    found = find_manifests(store, ((table, batch) for batch in wanted for table in tables))
 
     def manifest(table: str, batch: str) -> Manifest | None:
         key = (table, batch)
@@ -65,7 +65,7 @@ def entries(store: Store, names: Sequence[str] | None = None) -> list[Entry]:
     tokenizer = pinned_tokenizer(store)
     result = []
     for batch in wanted:
-        for table in (*TABLES, *EXTRA_TABLES):
+        for table in tables:
             present = manifest(table, batch)
             if present is None:
                 if table not in OPTIONAL_TABLES:

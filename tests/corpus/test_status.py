@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import threading
 
 import grown
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from corpus import status
 from corpus.forgotten import Takedown, write_takedown
 from corpus.inventory import entries
-from corpus.layout import open_corpus
+from corpus.layout import Store, open_corpus
 from corpus.lock import hold
 from corpus.manifest import read_manifest, serialized
 
@@ -45,6 +48,22 @@ def test_what_is_missing_and_what_is_stale(fates_copy: grown.Fates) -> None:
     assert found["verdicts", "2024-01"].state == "ok"
     assert found["spans", "2024-02"].state == "missing"
     assert found["spans", "2024-02"].why == "python -m shards.run"
+
+
+def test_manifests_are_read_many_at_a_time(fates: grown.Fates, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store far away answers none of them before eight are asked for."""
+    together, calls, read = threading.Barrier(8), itertools.count(), Store.read_bytes
+
+    def far(store: Store, path: str) -> bytes:
+        if path.endswith("manifest.json") and next(calls) < 8:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait(30)
+        return read(store, path)
+
+    expected = entries(fates.store, ["2024-01", "2024-02"])
+    monkeypatch.setattr(Store, "read_bytes", far)
+    assert entries(fates.store, ["2024-01", "2024-02"]) == expected
+    assert not together.broken, "one waited for another's answer"
 
 
 def test_who_works_and_what_was_left(fates_copy: grown.Fates) -> None:
