@@ -109,7 +109,7 @@ def blocks(source: bytes) -> Blocks:
     element_tags = np.empty(num_tags + 1, np.uint8)
     marks = np.zeros(2, np.uint64)
     count, size, elements, start, end = scan(
-        data, markup.tables(), text, counts, place, channels, hashes, parents, element_tags, marks
+        data, markup.tables(), state(), text, counts, place, channels, hashes, parents, element_tags, marks
     )
     return Blocks(
         text[:size],
@@ -125,10 +125,40 @@ def blocks(source: bytes) -> Blocks:
     )
 
 
+class State(NamedTuple):
+    """What the pass knows at a place of the page: made here, since a loop takes long to compile that makes arrays."""
+
+    stack: np.ndarray  # (MAX_DEPTH, NUM_OPEN) int32, the open elements
+    near: np.ndarray  # (MAX_DEPTH, NUM_CHANNELS) int16, the level nearest above that has the channel
+    opened: np.ndarray  # (256,) int32, how many elements of a tag are open
+    reg: np.ndarray  # (NUM_AT,) int64, see layout
+    now: np.ndarray  # (NUM_COUNTS,) int32, the counts of the block that is being read
+    block_hash: np.ndarray  # (1,) uint64
+    title_words: np.ndarray  # (slots,) uint64
+    mask: np.ndarray  # (2,) uint64, bits of the hints of a tag
+    attributes: np.ndarray  # (6,) int64, see layout
+
+
+def state() -> State:
+    """At the beginning of a page."""
+    return State(
+        stack=np.zeros((MAX_DEPTH, NUM_OPEN), np.int32),
+        near=np.zeros((MAX_DEPTH, NUM_CHANNELS), np.int16),
+        opened=np.zeros(256, np.int32),
+        reg=np.zeros(NUM_AT, np.int64),
+        now=np.zeros(NUM_COUNTS, np.int32),
+        block_hash=np.zeros(1, np.uint64),
+        title_words=np.zeros(MAX_TITLE_WORDS * 4, np.uint64),
+        mask=np.zeros(2, np.uint64),
+        attributes=np.zeros(6, np.int64),
+    )
+
+
 @compiled
 def scan(
     data: Any,
     tables: Any,
+    at: Any,
     text: Any,
     counts: Any,
     place: Any,
@@ -140,15 +170,7 @@ def scan(
 ) -> Any:
     """(blocks, bytes of text, elements, start and end of the title) of a page; the arrays are filled."""
     size = data.size
-    stack = np.zeros((MAX_DEPTH, NUM_OPEN), np.int32)
-    near = np.zeros((MAX_DEPTH, channels.shape[1]), np.int16)  # the level nearest above that has the channel
-    opened = np.zeros(256, np.int32)  # how many elements of a tag are open
-    reg = np.zeros(NUM_AT, np.int64)
-    now = np.zeros(counts.shape[1], np.int32)
-    block_hash = np.zeros(1, np.uint64)
-    title_words = np.zeros(MAX_TITLE_WORDS * 4, np.uint64)
-    mask = np.zeros(2, np.uint64)
-    attributes = np.zeros(6, np.int64)
+    stack, near, opened, reg, now, block_hash, title_words, mask, attributes = at
     stack[0, OPEN_ELEMENT] = -1
     stack[0, OPEN_BLOCK_ELEMENT] = -1
     title_start = -1
@@ -172,7 +194,8 @@ def scan(
                     position,
                     stack,
                     near,
-                    tables,
+                    tables.char_class,
+                    tables.words,
                     title_words,
                     text,
                     reg,
@@ -183,12 +206,14 @@ def scan(
                 )
             continue
         name, name_end = read_name(data, position + (2 if closing else 1))
-        tag = np.int64(find(tables.tag_keys, tables.tag_ids, name))
+        tag = np.int64(find(tables.tags, name))
         flags = np.int64(tables.tag_flags[tag])
         mask[0] = 0
         mask[1] = 0
         clear(attributes)
-        tag_end, complete = read_attributes(data, name_end, tables, mask, attributes, not closing)
+        tag_end, complete = read_attributes(
+            data, name_end, tables.attributes, tables.hints, mask, attributes, not closing
+        )
         if not complete:  # browsers drop a tag that the end of the page cuts off
             break
         reg[AT_TAGS] += 1
@@ -198,7 +223,7 @@ def scan(
             if tag == TAG_BR or (tag == TAG_P and opened[TAG_P] == 0):
                 reg[AT_BREAK] += 1
             else:
-                close(stack, opened, reg, tables, tag, flags)
+                close(stack, opened, reg, tables.tag_flags, tag, flags)
             position = tag_end
             continue
         foreign = opened[TAG_SVG] > 0
@@ -218,14 +243,14 @@ def scan(
         if tag == TAG_IMG:
             reg[AT_IMAGES] += 1
         elif (tag in (TAG_META, TAG_LINK)) and attributes[FOUND_KEY]:
-            read_hints(data, attributes[FOUND_VALUE], attributes[FOUND_VALUE_END], tables, marks)
+            read_hints(data, attributes[FOUND_VALUE], attributes[FOUND_VALUE_END], tables.hints, marks)
         elif tag in (TAG_BODY, TAG_HTML):
             marks[0] |= mask[0]
             marks[1] |= mask[1]
         if flags & markup.FIELD:
             reg[AT_FIELDS] += 1
         if not foreign:
-            imply(stack, opened, reg, tables, tag, flags)
+            imply(stack, opened, reg, tables.tag_flags, tag, flags)
         # One that closes itself is empty, as in XHTML and for libxml2: whoever writes it means it.
         if flags & markup.RAW and not foreign and not attributes[FOUND_CLOSED]:
             stop = NOSCRIPT_NAME if opened[TAG_NOSCRIPT] > 0 else name
@@ -233,7 +258,7 @@ def scan(
             if tag == TAG_TITLE and title_start < 0:
                 title_start = tag_end
                 title_end = content_end
-                keep_title(data, title_start, title_end, tables, title_words)
+                keep_title(data, title_start, title_end, tables.char_class, title_words)
             position = tag_end_of_raw
             continue
         position = tag_end
@@ -242,7 +267,9 @@ def scan(
         empty = attributes[FOUND_CLOSED] and (foreign or flags & markup.RAW)
         if flags & markup.VOID or empty or again or loose:
             continue
-        push(stack, near, opened, reg, tables, tag, flags, mask, attributes, parents, element_tags)
+        push(
+            stack, near, opened, reg, tables.tag_channel, tag, flags, mask, attributes, parents, element_tags
+        )
     if reg[AT_BLOCKS] < place.shape[0]:
         flush(reg, now, block_hash, text, counts, place, hashes, size)
     return reg[AT_BLOCKS], reg[AT_OUT], reg[AT_NUM_ELEMENTS], max(title_start, 0), max(title_end, 0)

@@ -216,51 +216,52 @@ CLASSES: Final = ("other", "space", "letter", "upper", "digit", "end", "comma", 
 """Classes of ASCII characters, and of what a block begins and ends with."""
 
 
-class Tables(NamedTuple):
-    """Every table that the compiled pass needs.
+class Lookup(NamedTuple):
+    """A hash table with open addressing: a power of two of slots, key 0 for an empty one."""
 
-    Keys are hash tables with open addressing: a power of two of slots, 0 for an empty one.
-    """
+    keys: np.ndarray  # (slots,) uint64
+    values: np.ndarray  # (slots,)
+
+
+class Hints(NamedTuple):
+    """The automaton that finds hint words."""
+
+    after: np.ndarray  # (states, 26) int16
+    depth: np.ndarray  # (states,) int16
+    inside: np.ndarray  # (states, 2) uint64: bits of the hints that end here, wherever they began
+    whole: np.ndarray  # (states, 2) uint64: bits of the hint that the whole path spells
+
+
+class Tables(NamedTuple):
+    """Every table that the compiled pass needs. Loops take what they need of it: references are counted one by one."""
 
     char_class: np.ndarray  # (256,) uint8
-    tag_keys: np.ndarray  # (slots,) uint64
-    tag_ids: np.ndarray  # (slots,) uint8
+    tags: Lookup  # uint8: the number of a tag
     tag_flags: np.ndarray  # (tags + 1,) uint16
     tag_channel: np.ndarray  # (tags + 1,) int16; the place in CHANNEL_TAGS, -1 for none
-    attribute_keys: np.ndarray  # (slots,) uint64
-    attribute_kinds: np.ndarray  # (slots,) uint8
-    hint_next: np.ndarray  # (states, 26) int16
-    hint_depth: np.ndarray  # (states,) int16
-    hint_inside: np.ndarray  # (states, 2) uint64: bits of the hints that end here, wherever they began
-    hint_whole: np.ndarray  # (states, 2) uint64: bits of the hint that the whole path spells
-    word_keys: np.ndarray  # (slots,) uint64
-    word_groups: np.ndarray  # (slots,) uint16: bits of the groups of a word
+    attributes: Lookup  # uint8: the kind of an attribute
+    hints: Hints
+    words: Lookup  # uint16: bits of the groups of a word
 
 
 @cache
 def tables() -> Tables:
     """The tables, made once in a process."""
-    tag_keys, tag_ids = _lookup({packed(name): number for name, number in TAG.items()}, np.uint8)
     kinds = dict.fromkeys(_HINTING.split(), 1) | {
         name: number for number, name in enumerate(ATTRIBUTES[1:], 2)
     }
-    attribute_keys, attribute_kinds = _lookup({packed(n): k for n, k in kinds.items()}, np.uint8)
     groups: dict[int, int] = {}
     for number, words in enumerate(GROUPS.values()):
         for word in set(words.split()):
             groups[word_hash(word)] = groups.get(word_hash(word), 0) | 1 << number
-    word_keys, word_groups = _lookup(groups, np.uint16)
     return Tables(
         _char_classes(),
-        tag_keys,
-        tag_ids,
+        _lookup({packed(name): number for name, number in TAG.items()}, np.uint8),
         _tag_flags(),
         _tag_channels(),
-        attribute_keys,
-        attribute_kinds,
-        *_automaton(_spellings()),
-        word_keys,
-        word_groups,
+        _lookup({packed(name): kind for name, kind in kinds.items()}, np.uint8),
+        _automaton(_spellings()),
+        _lookup(groups, np.uint16),
     )
 
 
@@ -293,7 +294,7 @@ def slot_of(key: int, slots: int) -> int:
     return (key ^ key >> 29) & (slots - 1)
 
 
-def _lookup(entries: Mapping[int, int], dtype: type[np.unsignedinteger]) -> tuple[np.ndarray, np.ndarray]:
+def _lookup(entries: Mapping[int, int], dtype: type[np.unsignedinteger]) -> Lookup:
     slots = 8
     while slots < 4 * len(entries):
         slots *= 2
@@ -303,7 +304,7 @@ def _lookup(entries: Mapping[int, int], dtype: type[np.unsignedinteger]) -> tupl
         while keys[slot]:
             slot = (slot + 1) & (slots - 1)
         keys[slot], values[slot] = key, value
-    return keys, values
+    return Lookup(keys, values)
 
 
 def _char_classes() -> np.ndarray:
@@ -357,8 +358,8 @@ def _spellings() -> list[tuple[str, int]]:
     return [(name, number) for number, name in enumerate(HINTS)] + also
 
 
-def _automaton(words: Iterable[tuple[str, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Next state, depth, and the two masks per state of the automaton that finds `words`, all of letters a to z."""
+def _automaton(words: Iterable[tuple[str, int]]) -> Hints:
+    """The automaton that finds `words`, all of letters a to z."""
     children: list[dict[int, int]] = [{}]
     depth, whole, inside = [0], [0], [0]
     for word, number in words:
@@ -389,7 +390,7 @@ def _automaton(words: Iterable[tuple[str, int]]) -> tuple[np.ndarray, np.ndarray
             else:
                 after[state, letter], failure[child] = child, fallback
                 queue.append(child)
-    return after, np.array(depth, np.int16), _halves(inside), _halves(whole)
+    return Hints(after, np.array(depth, np.int16), _halves(inside), _halves(whole))
 
 
 def _halves(masks: list[int]) -> np.ndarray:

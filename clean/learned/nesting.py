@@ -57,7 +57,7 @@ def push(
     near: Any,
     opened: Any,
     reg: Any,
-    tables: Any,
+    tag_channel: Any,
     tag: Any,
     flags: Any,
     mask: Any,
@@ -118,8 +118,8 @@ def push(
                 near[level, channel] = level
             bits >>= np.uint64(1)
             channel += 1
-    if tables.tag_channel[tag] >= 0:
-        near[level, FIRST_TAG_CHANNEL + tables.tag_channel[tag]] = level
+    if tag_channel[tag] >= 0:
+        near[level, FIRST_TAG_CHANNEL + tag_channel[tag]] = level
 
 
 @inner
@@ -141,7 +141,7 @@ def pop_tag(stack: Any, opened: Any, reg: Any, tag: Any) -> None:
 
 
 @inner
-def close(stack: Any, opened: Any, reg: Any, tables: Any, tag: Any, flags: Any) -> None:
+def close(stack: Any, opened: Any, reg: Any, tag_flags: Any, tag: Any, flags: Any) -> None:
     """An end tag: close its element if it is open and in reach."""
     if tag in (TAG_BODY, TAG_HTML) or tag == 0:
         if tag == 0 and stack[reg[AT_LEVEL], OPEN_TAG] == 0 and reg[AT_LEVEL] > 0:
@@ -155,7 +155,7 @@ def close(stack: Any, opened: Any, reg: Any, tables: Any, tag: Any, flags: Any) 
     level = reg[AT_LEVEL]
     while level > 0:
         other = stack[level, OPEN_TAG]
-        other_flags = tables.tag_flags[other]
+        other_flags = tag_flags[other]
         if other == tag or (heading and other_flags & markup.HEADING):
             pop_to(stack, opened, reg, level)
             return
@@ -173,20 +173,20 @@ def close(stack: Any, opened: Any, reg: Any, tables: Any, tag: Any, flags: Any) 
 
 
 @inner
-def imply(stack: Any, opened: Any, reg: Any, tables: Any, tag: Any, flags: Any) -> None:
+def imply(stack: Any, opened: Any, reg: Any, tag_flags: Any, tag: Any, flags: Any) -> None:
     """Close what a start tag ends without an end tag."""
     if flags & markup.CLOSES_P and opened[TAG_P]:
         level = reg[AT_LEVEL]
         while (
             level > 0
             and stack[level, OPEN_TAG] != TAG_P
-            and not tables.tag_flags[stack[level, OPEN_TAG]] & markup.SCOPE
+            and not tag_flags[stack[level, OPEN_TAG]] & markup.SCOPE
         ):
             level -= 1
         if stack[level, OPEN_TAG] == TAG_P:
             pop_to(stack, opened, reg, level)
     if flags & markup.HEADING:
-        if tables.tag_flags[stack[reg[AT_LEVEL], OPEN_TAG]] & markup.HEADING:
+        if tag_flags[stack[reg[AT_LEVEL], OPEN_TAG]] & markup.HEADING:
             pop_to(stack, opened, reg, reg[AT_LEVEL])
     elif (tag == TAG_LI and opened[TAG_LI]) or (
         (tag in (TAG_DD, TAG_DT)) and (opened[TAG_DD] or opened[TAG_DT])
@@ -197,12 +197,12 @@ def imply(stack: Any, opened: Any, reg: Any, tables: Any, tag: Any, flags: Any) 
             if other == TAG_LI if tag == TAG_LI else other in (TAG_DD, TAG_DT):
                 pop_to(stack, opened, reg, level)
                 break
-            special = tables.tag_flags[other] & (markup.BLOCK | markup.SCOPE)
+            special = tag_flags[other] & (markup.BLOCK | markup.SCOPE)
             if special and other != TAG_DIV and other != TAG_P and other != TAG_ADDRESS:
                 break
             level -= 1
     elif (tag in (TAG_A, TAG_BUTTON)) and opened[tag]:
-        close(stack, opened, reg, tables, tag, flags)
+        close(stack, opened, reg, tag_flags, tag, flags)
     elif flags & markup.TABLE_PART and tag != TAG_TABLE and opened[TAG_TABLE]:
         level = reg[AT_LEVEL]
         cell = tag in (TAG_TD, TAG_TH)

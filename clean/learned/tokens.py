@@ -26,8 +26,9 @@ def clear(array: Any) -> None:
 
 
 @inner
-def find(keys: Any, values: Any, key: Any) -> Any:
-    """The value of a key in a hash table, 0 where it has none."""
+def find(table: Any, key: Any) -> Any:
+    """The value of a key in a `markup.Lookup`, 0 where it has none."""
+    keys, values = table
     last = np.uint64(keys.size - 1)
     slot = (key ^ (key >> np.uint64(29))) & last
     while keys[slot] != 0:
@@ -54,7 +55,9 @@ def read_name(data: Any, position: Any) -> Any:
 
 
 @inner
-def read_attributes(data: Any, position: Any, tables: Any, mask: Any, found: Any, wanted: Any) -> Any:
+def read_attributes(
+    data: Any, position: Any, attributes: Any, hints: Any, mask: Any, found: Any, wanted: Any
+) -> Any:
     """(end of the tag, whether it has one), with the hint bits in `mask`.
 
     `found` is whether the element is hidden, has an address, tells what the page is, closes itself, and where its
@@ -98,9 +101,9 @@ def read_attributes(data: Any, position: Any, tables: Any, mask: Any, found: Any
                 end = position
         if not wanted:
             continue
-        kind = find(tables.attribute_keys, tables.attribute_kinds, name)
+        kind = find(attributes, name)
         if kind == 1:
-            read_hints(data, start, end, tables, mask)
+            read_hints(data, start, end, hints, mask)
         elif kind == 2:
             found[FOUND_HIDES] |= hides(data, start, end)
         elif kind == 3:
@@ -143,7 +146,7 @@ def digit(byte: Any) -> Any:
 
 
 @inner
-def read_hints(data: Any, start: Any, end: Any, tables: Any, mask: Any) -> None:
+def read_hints(data: Any, start: Any, end: Any, hints: Any, mask: Any) -> None:
     """Set the bits of the hint words in a value; words end at what is no letter, and before a capital."""
     state = 0
     length = 0
@@ -153,18 +156,18 @@ def read_hints(data: Any, start: Any, end: Any, tables: Any, mask: Any) -> None:
         lower = byte | 32
         letter = 97 <= lower <= 122
         if not letter or (previous_lower and byte < 97):
-            if length > 0 and tables.hint_depth[state] == length:
-                mask[0] |= tables.hint_whole[state, 0]
-                mask[1] |= tables.hint_whole[state, 1]
+            if length > 0 and hints.depth[state] == length:
+                mask[0] |= hints.whole[state, 0]
+                mask[1] |= hints.whole[state, 1]
             length = 0
-            if not letter or tables.hint_depth[state] == 0:
+            if not letter or hints.depth[state] == 0:
                 state = 0
         previous_lower = bool(letter and byte >= 97)
         if letter:
-            state = tables.hint_next[state, lower - 97]
+            state = hints.after[state, lower - 97]
             length += 1
-            mask[0] |= tables.hint_inside[state, 0]
-            mask[1] |= tables.hint_inside[state, 1]
+            mask[0] |= hints.inside[state, 0]
+            mask[1] |= hints.inside[state, 1]
 
 
 @inner

@@ -84,7 +84,7 @@ from clean.learned.tokens import clear, find
 
 
 @inner
-def keep_title(data: Any, start: Any, end: Any, tables: Any, title_words: Any) -> None:
+def keep_title(data: Any, start: Any, end: Any, char_class: Any, title_words: Any) -> None:
     """Put the hashes of the title's words in a small hash table."""
     state = FNV_OFFSET
     length = 0
@@ -92,7 +92,7 @@ def keep_title(data: Any, start: Any, end: Any, tables: Any, title_words: Any) -
     last = np.uint64(title_words.size - 1)
     for index in range(start, end + 1):
         byte = data[index] if index < end else np.uint8(32)
-        kind = tables.char_class[byte]
+        kind = char_class[byte]
         if byte >= 128 or kind in (LETTER, CAPITAL, DIGIT):
             state = (state ^ np.uint64(byte | 32 if kind == CAPITAL else byte)) * FNV_PRIME
             length += 1
@@ -168,7 +168,7 @@ def end_word(
     digits: Any,
     capital: Any,
     link: Any,
-    tables: Any,
+    groups: Any,
     title_words: Any,
     now: Any,
     block_hash: Any,
@@ -184,11 +184,11 @@ def end_word(
         now[NUMBERS] += 1
     elif length > 6:
         now[LONG_WORDS] += 1
-    groups = np.int64(find(tables.word_keys, tables.word_groups, state))
+    bits = np.int64(find(groups, state))
     group = GROUP
-    while groups:
-        now[group] += groups & 1
-        groups >>= 1
+    while bits:
+        now[group] += bits & 1
+        bits >>= 1
         group += 1
     if length > 1:
         last = np.uint64(title_words.size - 1)
@@ -256,7 +256,8 @@ def read_text(
     position: Any,
     stack: Any,
     near: Any,
-    tables: Any,
+    char_class: Any,
+    groups: Any,
     title_words: Any,
     text: Any,
     reg: Any,
@@ -284,7 +285,7 @@ def read_text(
         width = 1
         alone = False
         if byte < 128:
-            kind = np.int64(tables.char_class[byte])
+            kind = np.int64(char_class[byte])
             if byte == 38:
                 end = entity_end(data, position)
                 if end > position:
@@ -331,7 +332,7 @@ def read_text(
             continue
         in_word = kind in (LETTER, CAPITAL, DIGIT)
         if length > 0 and (not in_word or alone):
-            end_word(state, length, digits, capital, link, tables, title_words, now, block_hash)
+            end_word(state, length, digits, capital, link, groups, title_words, now, block_hash)
             state = FNV_OFFSET
             length = 0
             digits = 0
@@ -392,6 +393,6 @@ def read_text(
             now[SYMBOLS] += 1
         position += width
     if length > 0:
-        end_word(state, length, digits, capital, link, tables, title_words, now, block_hash)
+        end_word(state, length, digits, capital, link, groups, title_words, now, block_hash)
     reg[AT_OUT] = out
     return position
