@@ -12,8 +12,11 @@ import logging
 from collections.abc import Callable
 from typing import Literal
 
+from pydantic import Field
+
 from clean.learned import extraction
 from corpus.config import Section
+from crawl import warc
 
 Extractor = Literal["learned", "trafilatura-fast", "trafilatura"]
 ExtractFunction = Callable[[str], str]
@@ -32,8 +35,8 @@ class ExtractConfig(Section):
     """What the `learned` extractor keeps when in doubt: less, what gives the best F1, or more."""
     include_tables: bool = True
     """Whether the cells of tables are text, for `trafilatura` and `trafilatura-fast`; `learned` judges each cell."""
-    max_html_bytes: int = 20_000_000
-    """Larger pages are dropped as `body_too_large`, bytes; the limit that trafilatura sets itself."""
+    max_html_bytes: int = Field(default=20_000_000, ge=1, lt=warc.MAX_BODY_BYTES)
+    """Larger pages are dropped as `body_too_large`, bytes; the limit that trafilatura sets itself. Less than 32 MiB."""
 
 
 def extractor(config: ExtractConfig) -> ExtractFunction:

@@ -174,13 +174,13 @@ def _result(
 ) -> Result:
     if isinstance(response, warc.WarcError):
         return Dropped(Reason.WARC_BROKEN, str(response)[:200])
-    headers = {name.lower(): value for name, value in response.headers}
+    stated = [value for name, value in response.headers if name.lower() == "content-type"]
     at = row["fetched_at"]
     return document(
         Page(
             url=row["url"],
             final_url=row["final_url"] or row["url"],
-            content_type=headers.get("content-type", row["content_type"]),
+            content_type=stated[0] if stated else row["content_type"],  # the first, as the fetch took it
             latest_day=at.astimezone(UTC).date().toordinal() if at is not None else None,
             body=response.body,
         )

@@ -19,6 +19,8 @@ _PRODUCT = re.compile(r"[A-Za-z_-]{2,64}\Z")
 _CONTACT = re.compile(r"(https?://|mailto:)?[^\s()<>;]+\.[^\s()<>;]+\Z")
 _ENDPOINT = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>\d{1,5})\Z")
 
+LARGEST_BODY_BYTES = 1 << 24
+"""Half of what readers of records take: whatever is stored can be read."""
 OWNED_SETTINGS = frozenset(
     {
         "SCHEDULER",
@@ -64,10 +66,10 @@ class FetchConfig(Section):
     per_domain_cap: int = Field(0, ge=0)
     """Links fetched per domain and batch, best score first; the rest ends as `domain_cap`. 0: all."""
 
-    max_body_bytes: int = Field(5 << 20, ge=1024)
-    """Decoded bytes kept of a page; longer ones are cut and marked (Common Crawl: 5 MiB)."""
-    max_wire_bytes: int = Field(5 << 20, ge=1024)
-    """Bytes read from the network per page; longer ones are cut and marked."""
+    max_body_bytes: int = Field(5 << 20, ge=1024, le=LARGEST_BODY_BYTES)
+    """Decoded bytes kept of a page; longer ones are cut and marked (Common Crawl: 5 MiB). At most 16 MiB."""
+    max_wire_bytes: int = Field(5 << 20, ge=1024, le=LARGEST_BODY_BYTES)
+    """Bytes read from the network per page; longer ones are cut and marked. At most 16 MiB."""
     max_ratio: float = Field(100.0, ge=2)
     """Decoded over received bytes; more is a decompression bomb (counted from 1 MiB decoded)."""
     max_encodings: int = Field(2, ge=0, le=4)

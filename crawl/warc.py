@@ -26,8 +26,8 @@ from corpus.errors import FatalError, WebtextError
 from corpus.layout import Store
 from crawl.body import content_encodings, decode_body
 
-MAX_BODY_BYTES = 16 << 20
-"""Decoded bytes that a reader gives out per record; segments may come from anywhere."""
+MAX_BODY_BYTES = 32 << 20
+"""Decoded bytes that a reader gives out per record; segments may come from anywhere. A longer body ends there."""
 MAX_RECORD_BYTES = 32 << 20
 """Uncompressed bytes of a record that is believed to be one of ours."""
 READ_BYTES = 8 << 20

@@ -66,7 +66,7 @@ def page(url: str, place: tuple[str, int, int] | None, reason: str | None = None
 
 
 def response(body: bytes, content_type: str = "text/html") -> warc.Response:
-    return warc.Response("u", 200, [("Content-Type", content_type)], body, AT)
+    return warc.Response("u", 200, [("Content-Type", content_type), ("content-type", "other")], body, AT)
 
 
 def tables(rows: list[dict[str, Any]]) -> tuple[pa.Table, pa.Table]:

@@ -14,9 +14,11 @@ import zstandard
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 from warcio.cli import main as warcio
 
+from clean.extract import ExtractConfig
 from corpus.errors import FatalError
 from corpus.layout import Store
 from crawl.body import (
@@ -28,6 +30,7 @@ from crawl.body import (
     is_page_type,
     looks_like_text,
 )
+from crawl.fetch_config import LARGEST_BODY_BYTES, FetchConfig
 from crawl.warc import (
     Place,
     SegmentWriter,
@@ -196,6 +199,17 @@ def test_a_segment_with_a_flipped_byte_yields_only_what_was_written(
     found = [response.body for response in iter_responses(store, PATH)]
     assert all(body in bodies for body in found)
     assert len(found) >= len(bodies) - 1
+
+
+def test_the_largest_page_that_may_be_fetched_or_cleaned_is_read_whole(tmp_path: Path) -> None:
+    largest = max(LARGEST_BODY_BYTES, ExtractConfig().max_html_bytes + 1)
+    FetchConfig(max_body_bytes=LARGEST_BODY_BYTES, max_wire_bytes=LARGEST_BODY_BYTES)
+    for name in ("max_body_bytes", "max_wire_bytes"):
+        with pytest.raises(ValidationError, match=name):
+            FetchConfig.model_validate({name: LARGEST_BODY_BYTES + 1})
+    store = Store(str(tmp_path))
+    (place,) = write(store, [b"x" * largest])
+    assert len(read_response(store, PATH, *place).body) == largest
 
 
 @given(st.binary(max_size=5000), st.integers(1, 700))
