@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from corpus.errors import InputError
+from corpus.sources import in_order
 from crawl.submissions import Number, whole_number
 
 ADMITTED_SCORE = 3
@@ -145,8 +146,8 @@ def immature(
 
 
 def immature_among(dumps: Mapping[str, ScoreStatistics]) -> list[Immature]:
-    """Those of `dumps` (by name) whose scores are not to be trusted, each judged beside its neighbours in order of names."""
-    names = sorted(dumps)
+    """Those of `dumps` (by path) whose scores are not to be trusted, each judged beside its neighbours in order of names."""
+    names = in_order([*dumps])
     found = []
     for place, name in enumerate(names):
         around = names[max(0, place - NUM_NEIGHBOURS) : place + NUM_NEIGHBOURS + 1]

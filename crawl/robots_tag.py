@@ -13,7 +13,12 @@ from collections.abc import Collection, Iterator, Sequence
 HEAD_BYTES = 16 << 10
 """Bytes of a page in which its meta elements are looked for."""
 _META = re.compile(rb"<meta\s[^>]{0,1000}>", re.IGNORECASE)
-_ATTRIBUTE = re.compile(rb"""\b(name|content)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
+_ATTRIBUTE = re.compile(
+    rb"""(?<![\w-])(name|content)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE
+)
+
+_TOKEN = re.compile(r"\*|[\w./-]+")
+"""What may name a robot before a colon; the hours of a date do not."""
 
 
 def is_tagged(headers: Sequence[str], body: bytes, refused: Collection[str], product_token: str) -> bool:
@@ -31,7 +36,7 @@ def header_tags(values: Sequence[str], product_token: str) -> Iterator[str]:
         ours = True
         for part in value.lower().split(","):
             name, colon, rest = part.partition(":")
-            if colon and name.strip() not in _WITH_VALUE:
+            if colon and _TOKEN.fullmatch(name.strip()) and name.strip() not in _WITH_VALUE:
                 ours = name.strip() in ("*", product_token.lower())
                 part = rest
             if ours:

@@ -239,8 +239,8 @@ class Rules:
         segment = path.rpartition("/")[2]
         if "%" in segment:
             segment = unquote(segment)
-        extension = segment.partition(";")[0].rpartition(".")[2].lower()
-        return Fate.FILE_TYPE if extension in self.extensions and "." in segment else None
+        _, dot, extension = segment.partition(";")[0].rpartition(".")
+        return Fate.FILE_TYPE if dot and extension.lower() in self.extensions else None
 
     def judge_url(self, url: str) -> Fate | None:
         """The fate of an http(s) address by its host and path; None also for what is no address."""

@@ -97,6 +97,8 @@ def test_neighbours_are_the_nearest_by_name() -> None:
     dumps["RS_2006-02"] = _statistics(0.1)
     assert [verdict.name for verdict in immature_among(dumps)] == ["RS_2006-02"]
     assert immature_among(dict(reversed(dumps.items()))) == immature_among(dumps)
+    scattered = {f"/disk{number % 3}/{name}": each for number, (name, each) in enumerate(dumps.items())}
+    assert [verdict.name[-10:] for verdict in immature_among(scattered)] == ["RS_2006-02"]
 
 
 def test_statistics_travel() -> None:

@@ -17,6 +17,10 @@ from crawl.robots_tag import header_tags, is_tagged, meta_tags
         (["otherbot: noindex, nofollow, webtext: noai"], ["noai"]),
         (["*: none"], ["none"]),
         (["max-snippet: 20, noai"], ["max-snippet: 20", "noai"]),
+        (
+            ["unavailable_after: Wed, 25 Jun 2025 15:00:00 GMT, noai"],
+            ["unavailable_after: wed", "25 jun 2025 15:00:00 gmt", "noai"],
+        ),
         ([""], [""]),
         ([], []),
     ],
@@ -31,6 +35,7 @@ def test_headers(values: list[str], tags: list[str]) -> None:
         (b'<meta name="robots" content="noindex, NoAI">', ["noindex", "noai"]),
         (b"<META CONTENT='noai' NAME='webtext'/>", ["noai"]),
         (b"<meta name=robots content=noai>", ["noai"]),
+        (b"<meta name=robots content=noai data-content=other data-name=x>", ["noai"]),
         (b'<meta name="otherbot" content="noai">', []),
         (b'<meta name="description" content="robots noai">', []),
         (b"x" * (16 << 10) + b"<meta name=robots content=noai>", []),

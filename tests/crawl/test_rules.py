@@ -72,6 +72,7 @@ def test_no_rule_is_written_twice() -> None:
         ("/a.jpg", True), ("/a.JPG", True), ("/b/a.tar.gz", True), ("/a%2Epdf", True), ("/a.mp3;jsessionid=1", True),
         ("/", False), ("/a", False), ("/a.html", False), ("/a.php", False), ("/jpg", False), ("/a.jpg/b", False),
         ("/a.jpg/", False), ("/a.b.c", False), ("/2.0", False), ("/character.ai", False), ("/notes.txt", False),
+        ("/pdf;v=1.0", False),
     ],
 )  # fmt: skip
 def test_file_types_are_told_by_the_last_segment(path: str, is_file: bool) -> None:
