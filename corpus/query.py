@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -67,7 +68,8 @@ def query(store: Store, sql: str) -> pa.Table:
         connection.register(name, dataset)
     try:
         relation = connection.sql(sql)
-        return relation.to_arrow_table() if relation is not None else pa.table({})
+        result = relation.to_arrow_table() if relation is not None else pa.table({})
+        return result.rename_columns(_distinct(result.column_names))
     except duckdb.Error as error:
         first = str(error).strip().splitlines()[0]
         raise InputError(
@@ -75,6 +77,17 @@ def query(store: Store, sql: str) -> pa.Table:
         ) from error
     finally:
         connection.close()
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names of columns with a number behind those that were there before: a row becomes a dictionary."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        found.append(
+            name if name not in found else next(new for new in numbered if new not in {*names, *found})
+        )
+    return found
 
 
 def views(store: Store) -> dict[str, Any]:

@@ -67,6 +67,20 @@ def test_forms_of_output(fates: grown.Fates, capsys: pytest.CaptureFixture[str])
     ]
 
 
+def test_columns_of_one_name_are_all_shown(fates: grown.Fates, capsys: pytest.CaptureFixture[str]) -> None:
+    sql = (
+        "SELECT l.url, p.url, 1 AS url_2, p.url FROM links l JOIN pages p USING (doc_id) ORDER BY ALL LIMIT 1"
+    )
+    names = ["url", "url_3", "url_2", "url_4"]
+    (row,) = query.query(fates.store, sql).to_pylist()
+    assert list(row) == names
+    url = row["url"]
+    assert query.main([fates.root, sql, "--csv"]) == 0
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [names, [url, url, "1", url]]
+    assert query.main([fates.root, sql]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split() == [url, url, "1", url]
+
+
 def test_on_an_object_store(fates: grown.Fates, s3_bucket: str) -> None:
     store = open_corpus(f"{s3_bucket}/c", create=True)
     for path, _ in fates.store.files("links", recursive=True):
