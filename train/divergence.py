@@ -11,9 +11,14 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Literal
 
+from corpus.errors import FatalError
 from train.config import DivergenceConfig
 
 Action = Literal["go", "warn", "skip", "stop"]
+
+
+class DivergedError(FatalError):
+    """A batch must not be learnt, and the settings say stop. A sweep goes on to its next rate."""
 
 
 class LossWatch:

@@ -76,7 +76,7 @@ def train(
     """Begin, continue or confirm a run; the same in every process of a world. `locked`: the caller holds the lock.
 
     Raises: InputError for other settings, snapshot or tokenizer than the run's; BusyError when it is being trained;
-    Interrupted after a checkpoint; FatalError when the loss is not finite.
+    Interrupted after a checkpoint; DivergedError for a batch that must not be learnt.
     """
     world = join_world(request.config.runtime)
     store = open_corpus(request.corpus)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from corpus.errors import FatalError, InputError, Interrupted
+from corpus.errors import InputError, Interrupted
 from corpus.layout import Store
 from train.checkpoint import (
     Checkpoint,
@@ -33,7 +33,7 @@ from train.config import TrainConfig
 from train.curves import open_boards
 from train.data import Stream, device_batch, next_rows, num_micro_batches
 from train.distributed import World, micro_batch_size, peak
-from train.divergence import LossWatch
+from train.divergence import DivergedError, LossWatch
 from train.interruption import StoppedError, StopSignal
 from train.meter import Meter
 from train.model import GPT2, num_parameters
@@ -149,7 +149,7 @@ class Trainer:
     def run(self) -> dict[str, Any]:
         """Train to the last step. Gives the summary.
 
-        Raises: Interrupted after a checkpoint on SIGINT or SIGTERM; FatalError for a batch that must not be learnt.
+        Raises: Interrupted after a checkpoint on SIGINT or SIGTERM; DivergedError for a batch that must not be learnt.
         """
         runtime = self.job.config.runtime
         checkpoint_interval = runtime.checkpoint_interval or self.eval_interval
@@ -292,7 +292,7 @@ class Trainer:
         return float(norm.full_tensor() if is_sharded(self.model) else norm)
 
     def _judge(self, loss: float, norm: float, position: dict[str, int | str]) -> bool:
-        """Whether to learn this batch. Raises: FatalError where the settings say stop, naming its documents."""
+        """Whether to learn this batch. Raises: DivergedError where the settings say stop, naming its documents."""
         action, reason = self.watch.judge(loss, norm)
         if action == "go":
             return True
@@ -304,7 +304,7 @@ class Trainer:
         if action == "stop":
             self._finish_save(quiet=True)
             last = f"step {self._saved.step}" if self._saved else "none"
-            raise FatalError(
+            raise DivergedError(
                 f"{about}. Stopped before the update, last checkpoint: {last}; go on without such batches with "
                 "--set train.divergence.on_nan=skip --set train.divergence.on_spike=skip, or begin a run with a lower "
                 "train.optimizer.learning_rate"

@@ -97,7 +97,8 @@ def _sweep(args: argparse.Namespace, request: Request, launch: Callable[[Request
         return 0
     for each in found["rates"]:
         best = "  <- best" if each["learning_rate"] == found["best"] else ""
-        print(f"train: learning rate {each['learning_rate']:g}: perplexity {each['perplexity']:.2f}{best}")
+        reached = "diverged" if each["diverged"] else f"perplexity {each['perplexity']:.2f}"
+        print(f"train: learning rate {each['learning_rate']:g}: {reached}{best}")
     print(
         f"train: --set train.optimizer.learning_rate={found['best']:g} (sequences trained on and held out are apart)"
     )

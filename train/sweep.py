@@ -1,24 +1,31 @@
 """The learning rate as the paper found it: several rates, the best perplexity on 5 % held out (Radford et al. 2019, section 3).
 
-Each rate is a run of its own, R-lr-RATE, with all other settings equal; an interrupted sweep goes on where it stopped.
+Each rate is a run of its own, R-lr-RATE, with all other settings equal; an interrupted sweep goes on where it stopped, and a
+rate that diverges is told as such.
 What is held out are the last sequences of the first epoch's order, which no run of the sweep reaches.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from corpus.errors import ConfigError
+from corpus.errors import ConfigError, FatalError
 from corpus.layout import open_corpus
+from train.divergence import DivergedError
 from train.record import RunFolder
 
 if TYPE_CHECKING:
     from train.job import Outcome, Request
 
+log = logging.getLogger(__name__)
+
 HELD_OUT_FRAC = 0.05
+HIGHEST_LOSS = 700.0
+"""Nats per token whose perplexity is still a number."""
 
 
 def learning_rates(text: str) -> list[float]:
@@ -33,11 +40,24 @@ def learning_rates(text: str) -> list[float]:
 
 
 def sweep(request: Request, rates: Sequence[float], launch: Callable[[Request], Outcome]) -> dict[str, Any]:
-    """Train with each rate; what was found, also in runs/<run>/sweep.json. Under muon its rate keeps its ratio to AdamW's."""
+    """Train with each rate; what was found, also in runs/<run>/sweep.json. Under muon its rate keeps its ratio to AdamW's.
+
+    Raises: FatalError where every rate diverged.
+    """
     found = []
     for rate in rates:
-        summary = launch(_variant(request, rate)).summary
-        found.append({"learning_rate": rate, "perplexity": math.exp(min(summary["val_loss"], 700.0))})
+        loss = _loss(_variant(request, rate), launch)
+        found.append(
+            {
+                "learning_rate": rate,
+                "perplexity": math.exp(min(loss, HIGHEST_LOSS)),
+                "diverged": not math.isfinite(loss),
+            }
+        )
+    if all(each["diverged"] for each in found):
+        raise FatalError(
+            f"--sweep {','.join(f'{rate:g}' for rate in rates)}: every rate diverged; try lower ones"
+        )
     result = {
         "held_out_frac": HELD_OUT_FRAC,
         "rates": found,
@@ -45,6 +65,16 @@ def sweep(request: Request, rates: Sequence[float], launch: Callable[[Request], 
     }
     RunFolder(open_corpus(request.corpus), request.run).write("sweep.json", result)
     return result
+
+
+def _loss(request: Request, launch: Callable[[Request], Outcome]) -> float:
+    """Held-out loss of a run, nats per token; infinite where it diverged."""
+    try:
+        loss = float(launch(request).summary["val_loss"])
+    except DivergedError as error:
+        log.warning("%s: %s", request.run, error)
+        return math.inf
+    return loss if math.isfinite(loss) else math.inf
 
 
 def _variant(request: Request, rate: float) -> Request:

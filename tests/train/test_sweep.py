@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from corpus.errors import ConfigError, InputError
+from corpus.errors import ConfigError, FatalError, InputError
 from corpus.layout import Store, open_corpus
 from shards.reader import BlockStream, open_split
 from tests.train.fakes import config
 from train.config import TrainConfig
-from train.job import Outcome, Request, open_job
+from train.job import Outcome, Request, open_job, train
 from train.sweep import HELD_OUT_FRAC, learning_rates, sweep
 
 
@@ -31,7 +32,7 @@ def test_anything_else_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_the_rate_with_the_lowest_perplexity_is_the_best(tmp_path: Path, name: str) -> None:
-    losses = {1e-3: 3.0, 2e-3: 2.5, 4e-3: math.inf}
+    losses = {5e-4: math.nan, 1e-3: 3.0, 2e-3: 2.5, 4e-3: math.inf}
     seen: list[Request] = []
 
     def launch(request: Request) -> Outcome:
@@ -42,11 +43,28 @@ def test_the_rate_with_the_lowest_perplexity_is_the_best(tmp_path: Path, name: s
     open_corpus(str(tmp_path), create=True)
     result = sweep(request, sorted(losses), launch)
     assert result["best"] == 2e-3
-    assert result["rates"][1]["perplexity"] == pytest.approx(math.exp(2.5))
-    assert [each.run for each in seen] == ["r-lr-0.001", "r-lr-0.002", "r-lr-0.004"]
+    assert result["rates"][2]["perplexity"] == pytest.approx(math.exp(2.5))
+    assert [each.run for each in seen] == ["r-lr-0.0005", "r-lr-0.001", "r-lr-0.002", "r-lr-0.004"]
     ratios = {each.config.optimizer.muon_learning_rate / each.config.resolved_learning_rate for each in seen}
-    assert len(ratios) == (1 if name == "muon" else 3)
+    assert len(ratios) == (1 if name == "muon" else 4)
     assert Store(str(tmp_path)).read_json("runs/r/sweep.json") == result
+
+
+def test_a_rate_that_diverges_is_no_end_of_the_sweep(corpus: Path, tmp_path: Path) -> None:
+    """The highest of several rates is the one to diverge; what was found of the others counts."""
+    shutil.copytree(corpus, tmp_path / "c")
+
+    def asked(*rates: float) -> dict[str, Any]:
+        settings = config(num_samples=0, max_steps=6, optimizer={"grad_clip": 0.0, "warmup_frac": 0.0})
+        return sweep(Request(str(tmp_path / "c"), "b", "r", settings), rates, train)
+
+    for _ in range(2):  # made again, it says the same
+        result = asked(1e-3, 9e5)
+        assert result["best"] == 1e-3
+        assert [each["diverged"] for each in result["rates"]] == [False, True]
+        assert result["rates"][1]["perplexity"] == pytest.approx(math.exp(700))
+    with pytest.raises(FatalError, match="every rate diverged.*lower"):
+        asked(9e5)
 
 
 def request(root: Path, **changes: Any) -> Request:
