@@ -19,14 +19,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from corpus import cli
-from corpus.errors import ConfigError, FatalError, Interrupted, WebtextError
+from corpus.errors import ConfigError, FatalError, InputError, Interrupted, WebtextError
 from corpus.executor import open_executor
 from corpus.layout import open_corpus
+from train.divergence import DivergedError
 from train.job import Outcome, Request, claim, run_lock, train
 from train.record import RunFolder
 
 FAILURE = "failure.json"
 """In the run's folder: why the workers stopped on purpose."""
+
+KINDS: dict[str, type[FatalError]] = {"input": InputError, "diverged": DivergedError, "fatal": FatalError}
+"""Errors of the workers that the driver raises again as what they were: exit codes and sweeps go by them."""
 
 STOP = "stop.json"
 """In the run's folder: the signal that the driver got; rank 0 looks for it."""
@@ -62,7 +66,7 @@ def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:
         _fit(dataclasses.replace(request, rebuild=False), workers, folder)
         failure, summary = folder.read(FAILURE), folder.read("summary.json")
     if failure is not None:
-        raise FatalError(failure["error"])
+        raise KINDS[failure["kind"]](failure["error"])
     if summary is None:
         raise FatalError(
             f"run {request.run}: the workers ended without a summary; run the same command again"
@@ -132,7 +136,8 @@ def _worker(settings: dict[str, Any]) -> None:
         )
     except WebtextError as error:
         if is_main:
-            folder.write(FAILURE, {"error": str(error)})
+            kind = next((name for name, kind in KINDS.items() if isinstance(error, kind)), "fatal")
+            folder.write(FAILURE, {"error": str(error), "kind": kind})
     finally:
         if watch:
             watch.close()
@@ -150,7 +155,9 @@ class _StopFile:
 
     def _look(self) -> None:
         while not self._closed.wait(POLL_S):
-            found = self._folder.read(STOP)
+            found = None
+            with contextlib.suppress(OSError, WebtextError):  # a store that fails now is asked again
+                found = self._folder.read(STOP)
             if found is not None:
                 self.number = int(found["signal"])
                 return

@@ -1,21 +1,29 @@
-"""Ray Train as a launcher: how many workers; and (soak) the same run as without it."""
+"""Ray Train as a launcher: how many workers, what driver and workers tell one another; and (soak) the same run as without it."""
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from corpus.errors import ConfigError
-from corpus.layout import Store
+from corpus.errors import ConfigError, FatalError, InputError, RetryableError
+from corpus.layout import Store, open_corpus
+from tests.train.fakes import config
+from train import ray_launcher
 from train.checkpoint import Checkpoints
+from train.divergence import DivergedError
+from train.job import Request
 from train.ray_launcher import num_workers
+from train.record import RunFolder
 
 REPO = Path(__file__).parents[2]
 
@@ -29,6 +37,54 @@ def test_workers_are_a_number_or_a_range(text: str, expected: int | tuple[int, i
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected N or MIN:MAX"):
         num_workers(text)
+
+
+@pytest.mark.parametrize("error", [InputError("small"), DivergedError("nan"), FatalError("disk")])
+def test_an_error_of_the_workers_is_the_one_that_a_process_alone_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: FatalError
+) -> None:
+    request = Request(str(tmp_path), "b", "r", config())
+    open_corpus(request.corpus, create=True)
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    class Main:
+        def get_world_rank(self) -> int:
+            return 0
+
+    fake = SimpleNamespace(train=SimpleNamespace(get_context=Main, report=None))
+    for name, module in (("ray", fake), ("ray.train", fake.train)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(ray_launcher, "claim", lambda request: None)
+    monkeypatch.setattr(ray_launcher, "train", fail)
+    monkeypatch.setattr(
+        ray_launcher,
+        "_fit",
+        lambda request, *_: ray_launcher._worker({"request": pickle.dumps(request)}),
+    )
+    with pytest.raises(FatalError, match=str(error)) as raised:
+        ray_launcher.train_on_ray(request, 1)
+    assert type(raised.value) is type(error)
+
+
+def test_a_store_that_fails_for_a_moment_hides_no_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_launcher, "POLL_S", 0.01)
+    answers: list[Any] = [RetryableError("silent"), OSError("reset"), None, {"signal": 15}]
+
+    def read(name: str) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    folder = RunFolder(Store(str(tmp_path)), "r")
+    monkeypatch.setattr(folder, "read", read)
+    watch = ray_launcher._StopFile(folder)
+    watch._thread.join(30)
+    assert watch.number == 15
 
 
 def command(root: Path, *extra: str, **changes: object) -> list[str]:
