@@ -47,7 +47,7 @@ def explanation(store: Store, batch: str, doc_id: str) -> str:
         survivor = document(store, [*earlier_batches(store, batch), batch], verdict["duplicate_of"])
         if survivor is None:
             return "\n".join([*lines, "", f"--- removed: {page['url']}", page["text"], "", f"--- {GONE}"])
-        n = int(read_manifest(store, "bands", batch).config["shingles"]["n"])
+        n = int(manifest.config["shingles"]["n"])
         left, right = marked(page["text"], survivor["text"], n), marked(survivor["text"], page["text"], n)
         lines += [
             f"{OPEN}…{CLOSE}: words of no shingle that both have",

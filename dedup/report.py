@@ -38,8 +38,17 @@ GPT2_SHARES = {
 
 
 def are_written(store: Store, batch: str) -> bool:
-    """Whether the batch has its reports: a killed run may have left verdicts without them."""
-    return store.exists(f"reports/dedup-{batch}.json")
+    """Whether the batch has the reports of its verdicts: a killed run may have left none, or those of verdicts before."""
+    path = duplicates_path(batch)
+    if not store.exists(path):
+        return False
+    written: str | None = store.read_json(path).get("verdicts")
+    return written == read_manifest(store, "verdicts", batch).fingerprint
+
+
+def duplicates_path(batch: str) -> str:
+    """Where the batch's report of duplicates lies; written last."""
+    return f"reports/dedup-{batch}.json"
 
 
 def overlap_path(batch: str) -> str:
@@ -48,12 +57,14 @@ def overlap_path(batch: str) -> str:
 
 
 def write_reports(store: Store, batch: str, testsets: Sequence[str], engine: Engine = "numba") -> list[str]:
-    """Write the batch's reports; their paths."""
+    """Write the batch's reports; their paths. One of overlap goes where its verdicts were made without test sets."""
     paths = []
     if testsets:
         paths.append(overlap_path(batch))
         store.write_json(paths[0], overlaps(store, batch, testsets, engine))
-    paths.append(f"reports/dedup-{batch}.json")
+    else:
+        store.delete(overlap_path(batch))
+    paths.append(duplicates_path(batch))
     store.write_json(paths[-1], duplicates(store, batch))
     return paths
 
@@ -73,7 +84,8 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
             rows = rows.filter(pc.invert(rows["kept"]))
             gone.update(rows["doc_id"].to_pylist())
             groups.update(rows["duplicate_of"].drop_null().to_pylist())
-            similarity.append(rows["similarity"].drop_null().to_numpy(zero_copy_only=False))
+            # In the digits that a float32 has: .95 is stored as .9499999881 and belongs above the edge.
+            similarity.append(np.round(rows["similarity"].drop_null().to_numpy().astype(np.float64), 6))
         for rows in iter_part(store, "documents", batch, index, ["doc_id", "domain"]):
             for doc_id, domain in zip(rows["doc_id"].to_pylist(), rows["domain"].to_pylist(), strict=True):
                 pages[domain] += 1
@@ -84,6 +96,7 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
     urls = _urls(store, batch, [name for name, _ in largest])
     return {
         "batch": batch,
+        "verdicts": verdicts.fingerprint,
         "counts": verdicts.counts,
         "removed_frac": 1 - verdicts.counts.get("kept", 0) / verdicts.rows if verdicts.rows else 0.0,
         "similarity_histogram": {

@@ -82,7 +82,12 @@ def _warn_of_what_is_left(store: Store, batch: str) -> None:
     """Name what was made from the verdicts as they were before."""
     for name in snapshots_of(store, batch):
         log.warning(
-            "snapshot %s holds batch %s as it was before; write a new one with shards.run", name, batch
+            "snapshot %s holds batch %s as it was before; write a new one with "
+            "`python -m shards.run --corpus %s --batch %s --rebuild --snapshot NEW`",
+            name,
+            batch,
+            store.root,
+            batch,
         )
     for name in later_batches(store, batch):
         log.warning(

@@ -129,3 +129,49 @@ def test_the_door_prints_the_table_beside_the_papers(
     assert "wikitext2 8 24 29.17% 29.17% - 1.63% 0.66%" in " ".join(shown.split())
     assert "entry 0 of wikitext2: 14 of 31 words found: " + entry[:40] in shown
     assert " 2 n-grams: " + entry[:40] in shown
+
+
+def test_reports_are_those_of_the_verdicts_that_stand(
+    made_corpus: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A rebuild that is killed between its last commit and its reports: the next run finds those of before, and writes them."""
+    entry = " ".join(random.Random(5).choices(WORDS, k=30))
+    (tmp_path / "stories.txt").write_text(entry)
+    with_sets = ("--set", f'dedup.testsets=["{tmp_path}"]')
+    corpus = made_corpus()
+    corpus.add("b", [Page("a b c d e f g", 5), Page("a b c d e f h", 4), Page(entry)])
+    assert corpus.dedup("b") == 0
+    assert corpus.store.read_json("reports/dedup-b.json")["counts"]["kept"] == 3
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "write_reports", killed)
+        assert corpus.dedup("b", *with_sets, "--rebuild") == 130
+    assert corpus.dedup("b", *with_sets) == 0
+    assert corpus.store.read_json("reports/dedup-b.json")["counts"]["test_overlap"] == 1
+    assert "stories 8 23" in " ".join(capsys.readouterr().out.split())
+    assert corpus.dedup("b", "--rebuild") == 0
+    assert not corpus.store.exists("reports/overlap-b.json"), "of verdicts that no test set has touched"
+
+
+def test_similarities_are_counted_where_they_belong(made_corpus: New) -> None:
+    shared = [f"w{index}" for index in range(18)]
+    corpus = made_corpus()
+    corpus.add("b", [Page(" ".join([*shared, "x"]), 9), Page(" ".join([*shared, "x", "y"]), 3)], 1)
+    assert corpus.dedup("b", "--set", "dedup.shingles.n=1", "--set", "dedup.lsh.rows_per_band=1") == 0
+    (row,) = [row for row in corpus.verdicts("b").values() if not row["kept"]]
+    assert row["similarity"] == pytest.approx(0.95)
+    assert corpus.store.read_json("reports/dedup-b.json")["similarity_histogram"] == {"0.95-1.00": 1}
+
+
+def test_explaining_asks_for_the_verdicts_alone(
+    two_batches: tuple[MadeCorpus, Page, Page, Page], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that was stopped between the verdicts and the index has verdicts to look at."""
+    given, _, near, _ = two_batches
+    shutil.copytree(given.root, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "bands/two/manifest.json").unlink()
+    assert MadeCorpus(tmp_path).dedup("two", "--explain", near.id) == 0
+    assert "⟦another⟧" in capsys.readouterr().out
