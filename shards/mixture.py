@@ -153,6 +153,13 @@ def open_mixture(
             continue
         others = named if OTHERS in source.domains else None
         opened.append(by_domain(whole, set(source.domains) - {OTHERS}, others, places))
+    for number, (source, tokens) in enumerate(zip(sources, opened, strict=True), 1):
+        if tokens.num_tokens <= block_size:
+            wanted = {name: chosen for name in ("batches", "domains") if (chosen := getattr(source, name))}
+            raise InputError(
+                f"source {number} of the mixture ({wanted or 'all of it'}) holds {tokens.num_tokens:,} tokens of the {split} split "
+                f"and a block needs {block_size + 1:,}; name more in it, leave it out, or choose a smaller block_size"
+            )
     weights = [source.weight for source in sources]
     return MixtureStream(opened, weights, block_size=block_size, seed=seed, window=window)
 

@@ -3,7 +3,7 @@
 A plain local row group is mapped in place. Any other is read as one range, compared with its digest, decoded, and kept:
 on disk in a `TokenCache` (mapped from there), or in memory where there is none. Row groups that will be needed soon
 can be fetched ahead by a few threads. Maps are opened at first use, and closed oldest first when they take too many of
-the process's file descriptors, of which each takes one.
+the process's file descriptors, of which each takes one; a mixture's sources share them.
 """
 
 from __future__ import annotations
@@ -46,6 +46,34 @@ class Segment:
         return np.dtype(self.file.dtype).newbyteorder("<")
 
 
+class Maps:
+    """Open maps by name, for one reader or several that are opened together; those opened longest ago close first."""
+
+    def __init__(self) -> None:
+        self.most = max(2, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        self._open: OrderedDict[str, tuple[mmap.mmap | None, list[tuple[dict[int, np.ndarray], int]]]] = (
+            OrderedDict()
+        )
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def find(self, name: str) -> mmap.mmap | None:
+        """The map of a file, where it is open."""
+        return self._open[name][0] if name in self._open else None
+
+    def hold(self, name: str, data: mmap.mmap | None, mapped: dict[int, np.ndarray], index: int) -> None:
+        """Keep a map until too many others come: then `mapped` loses what it has of it, `index` now."""
+        self._open.setdefault(name, (data, []))[1].append((mapped, index))
+        while len(self._open) > self.most:
+            self.close(next(iter(self._open)))
+
+    def close(self, name: str) -> None:
+        """Let go of a map."""
+        for mapped, index in self._open.pop(name)[1]:
+            del mapped[index]
+
+
 class Segments:
     """The tokens of `files` as one sequence. Not for several threads at once."""
 
@@ -58,6 +86,7 @@ class Segments:
         cache: TokenCache | None,
         decoded_bytes: int,
         ahead: int,
+        maps: Maps,
     ) -> None:
         self._store = store
         self._footers = footers
@@ -70,8 +99,7 @@ class Segments:
         self.ahead = 0 if self._all_in_place else ahead
         """Row groups fetched ahead at most; 0: none, and `prefetch` need not be called."""
         self._mapped: dict[int, np.ndarray] = {}
-        self._maps: OrderedDict[str, tuple[mmap.mmap | None, list[int]]] = OrderedDict()
-        self._most_maps = max(2, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        self._maps = maps
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
         self._decoded_size = 0
         self.misses = 0
@@ -94,7 +122,8 @@ class Segments:
         tokens, is_map = self._fetch(index) if running is None else running.result()
         self._let_go()
         if is_map:
-            self._hold(self._cached_name(index), None, index, tokens)
+            self._mapped[index] = tokens
+            self._maps.hold(self._cached_name(index), None, self._mapped, index)
         else:
             self._keep(index, tokens)
         return tokens
@@ -159,23 +188,14 @@ class Segments:
         path = self._store.local_path(segment.file.path)
         assert path is not None
         assert segment.group.values_offset is not None
-        known = self._maps.get(segment.file.path)
-        if known is None or known[0] is None:
+        data = self._maps.find(segment.file.path)
+        if data is None:
             with path.open("rb") as stream:
                 data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        else:
-            data = known[0]
         tokens = np.frombuffer(data, segment.dtype, segment.num_tokens, segment.group.values_offset)
-        self._hold(segment.file.path, data, index, tokens)
-        return tokens
-
-    def _hold(self, name: str, data: mmap.mmap | None, index: int, tokens: np.ndarray) -> None:
-        """Keep an open map; those opened longest ago go when there are too many."""
         self._mapped[index] = tokens
-        self._maps.setdefault(name, (data, []))[1].append(index)
-        while len(self._maps) > self._most_maps:
-            for gone in self._maps.popitem(last=False)[1][1]:
-                del self._mapped[gone]
+        self._maps.hold(segment.file.path, data, self._mapped, index)
+        return tokens
 
     def _let_go(self) -> None:
         """Close the maps whose files left the cache: until then they take room on its disk."""
@@ -186,10 +206,10 @@ class Segments:
         for index in list(self._mapped):
             segment = self._segments[index]
             if not self._in_place(segment) and segment.group.digest not in present:
-                del self._maps[self._cached_name(index)], self._mapped[index]
+                self._maps.close(self._cached_name(index))
 
     def _cached_name(self, index: int) -> str:
-        return f"{self._segments[index].file.path}#{index}"
+        return f"{id(self)}#{index}"
 
     def _fetch(self, index: int) -> tuple[np.ndarray, bool]:
         """The tokens of a row group that is not mapped in place, and whether they are a map; the threads call it too."""

@@ -21,7 +21,7 @@ from corpus.snapshot import SPLITS, Snapshot, Split, TokenFile, read_snapshot
 from corpus.tables import read_file
 from shards.cache import TokenCache
 from shards.layout import check_footer
-from shards.segments import Segments
+from shards.segments import Maps, Segments
 
 DECODED_BYTES = 1 << 30
 """Row groups held decoded in memory, for compressed files without a cache."""
@@ -55,6 +55,7 @@ class TokenSplit:
         cache: TokenCache | None = None,
         decoded_bytes: int = DECODED_BYTES,
         ahead: int = AHEAD,
+        maps: Maps,
     ) -> None:
         self.name: Split = split
         whole = len(files) == len(snapshot.splits[split].files)
@@ -70,7 +71,13 @@ class TokenSplit:
         ).newbyteorder("<")
         self.store = store
         self._segments = Segments(
-            store, files, footers, cache=cache, decoded_bytes=decoded_bytes, ahead=ahead
+            store,
+            files,
+            footers,
+            cache=cache,
+            decoded_bytes=decoded_bytes,
+            ahead=ahead,
+            maps=maps,
         )
         self.ahead = self._segments.ahead
         """Row groups that `prefetch` fetches at most; 0 where all are mapped in place."""
@@ -202,6 +209,7 @@ def open_splits(
         footers = {file.path: footer for file, footer in zip(wanted, checked, strict=True)}
     if cache is None and not store.is_local:
         cache = TokenCache()
+    maps = Maps()
     return [
         TokenSplit(
             store,
@@ -212,6 +220,7 @@ def open_splits(
             cache=cache,
             decoded_bytes=decoded_bytes,
             ahead=ahead,
+            maps=maps,
         )
         for chosen in files
     ]

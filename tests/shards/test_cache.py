@@ -164,7 +164,7 @@ def test_a_cache_smaller_than_the_split(
     reader = CountingReader(monkeypatch)
     cache = TokenCache(tmp_path, 7 * (2048 + DIGEST_BYTES))
     remote = open_split(bucket_corpus, "b2", "train", cache=cache, ahead=2)
-    monkeypatch.setattr(remote._segments, "_most_maps", 4)
+    monkeypatch.setattr(remote._segments._maps, "most", 4)
     streams = [
         BlockStream(split, block_size=64, seed=3, window=2)
         for split in (remote, open_split(twin, "b2", "train"))

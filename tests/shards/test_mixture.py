@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -128,14 +130,26 @@ def test_files_are_opened_once_for_all_sources(sites: str, monkeypatch: pytest.M
     assert set(counts.values()) == {1}
 
 
+def test_all_sources_together_leave_the_process_most_of_its_file_descriptors(sites: str) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    sources = [Source(weight=1, domains=[domain]) for domain in DOMAINS] * 8
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 64, limits[1]))
+    try:
+        stream = open_mixture(sites, "b2", "train", sources, block_size=32, seed=2)
+        for _ in range(20):
+            stream.next_batch(64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 def test_wrong_mixtures(sites: str) -> None:
     def opened(*sources: Source) -> MixtureStream:
         return open_mixture(sites, "b2", "train", sources, block_size=64, seed=2)
 
     with pytest.raises(InputError, match="without a source"):
         opened()
-    with pytest.raises(InputError, match="holds 0 tokens"):
-        opened(Source(weight=1, domains=["nowhere.org"]))
+    with pytest.raises(InputError, match=r"source 2 .*nowhere\.org.* holds 0 tokens"):
+        opened(Source(weight=1), Source(weight=1, domains=["nowhere.org"]))
     with pytest.raises(InputError, match=r"no batch \['b9'\]"):
         opened(Source(weight=1, batches=["b9"]))
     with pytest.raises(InputError, match="below 1/4096"):

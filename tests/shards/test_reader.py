@@ -185,7 +185,7 @@ for root in sys.argv[1:]:
 
 def test_more_files_than_may_be_open(built: str, tokens: np.ndarray) -> None:
     split = open_split(built, "b2", "train")
-    split._segments._most_maps = 2
+    split._segments._maps.most = 2
     stream = BlockStream(split, block_size=100, seed=1)
     again = BlockStream(open_split(built, "b2", "train"), block_size=100, seed=1)
     for _ in range(stream.num_blocks // 10):
