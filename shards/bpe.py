@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import field_validator
 
@@ -24,6 +23,7 @@ from shards import vocabulary
 from shards.split import fractions, is_validation
 from shards.tokenizer import TOKENIZER_PATH, load_tokenizer
 from shards.vocabulary import Vocabulary
+from shards.writer import kept_texts
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,8 @@ def ensure_tokenizer(store: Store, config: TokenizerConfig, batch: str, val_frac
         found = _given(config)
         record["source_fingerprint"] = found.fingerprint
     record.update(fingerprint=found.fingerprint, actual_vocab_size=found.size)
+    # The record first, so that no kill leaves a tokenizer without; and again, as it may be another's who pinned at the same time.
+    store.write_json(RECORD_PATH, record)
     if store.create_exclusive(TOKENIZER_PATH, found.to_json().encode() + b"\n"):
         store.write_json(RECORD_PATH, record)
         log.info("tokenizer pinned: %s, %d ids, %s", config.source, found.size, found.fingerprint)
@@ -181,19 +183,18 @@ def _within_memory(texts: Iterable[str], memory_bytes: int) -> Iterator[str]:
 
 
 def _sample(store: Store, config: TokenizerConfig, batch: str, val_frac: float) -> Iterator[str]:
-    """Kept training documents of a batch, chosen by hash, up to the limit in bytes."""
+    """Kept training documents of a batch as they are encoded, chosen by hash, up to the limit in bytes."""
     paths = part_paths(store, "documents", batch)
     share = config.sample_bytes / max(1, sum(_text_bytes(store, path) for path in paths))
     left = config.sample_bytes
     for path, verdicts_path in zip(paths, part_paths(store, "verdicts", batch), strict=True):
-        verdicts = read_file(store, verdicts_path, ["doc_id", "kept"])
-        kept = verdicts.filter(verdicts["kept"])["doc_id"].combine_chunks()
+        verdicts = read_file(store, verdicts_path, ["doc_id", "kept", "cuts"])
         for table in iter_tables(store, path, ["doc_id", "text"]):
-            rows = table.filter(pc.is_in(table["doc_id"], kept))
-            ids = rows["doc_id"].to_pylist()
+            doc_ids, texts = kept_texts(table, verdicts)
+            ids = doc_ids.to_pylist()
             chosen = (fractions(ids, config.seed) < share) & ~is_validation(ids, val_frac)
             for row in chosen.nonzero()[0].tolist():
-                text = rows["text"][row].as_py()
+                text = texts[row].as_py()
                 left -= len(text.encode())
                 if left < 0:
                     return

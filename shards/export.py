@@ -23,7 +23,7 @@ from corpus.errors import FatalError, InputError
 from corpus.layout import Store, open_corpus
 from corpus.snapshot import SPLITS
 from shards.reader import Document, TokenSplit, open_split
-from shards.tokenizer import Tokenizer, load_tokenizer
+from shards.tokenizer import TOKENIZER_PATH, Tokenizer, load_tokenizer
 
 CHUNK_TOKENS = 1 << 22
 LLMC_MAGIC, LLMC_VERSION, LLMC_HEADER = 20240520, 1, 256
@@ -54,6 +54,7 @@ def _body(argv: Sequence[str] | None) -> int:
     tokenizer = load_tokenizer(store)
     target = Store(args.out)
     splits = [open_split(args.corpus, args.snapshot, name) for name in SPLITS]
+    _check_tokenizer(store, args.snapshot, splits[0], tokenizer)
     for split in splits if store.is_local else []:
         split.verify()  # what comes from an object store is compared on its way
     written: dict[str, int] = {}
@@ -65,6 +66,15 @@ def _body(argv: Sequence[str] | None) -> int:
     if args.json:
         print(json.dumps({"corpus": args.corpus, "snapshot": args.snapshot, "to": args.to, "files": written}))
     return 0
+
+
+def _check_tokenizer(store: Store, snapshot: str, split: TokenSplit, tokenizer: Tokenizer) -> None:
+    """Raise InputError where the corpus' tokenizer is not the one that the snapshot was encoded by."""
+    if split.tokenizer_fingerprint != tokenizer.fingerprint:
+        raise InputError(
+            f"{store.root}: snapshot {snapshot!r} was encoded by tokenizer {split.tokenizer_fingerprint}, {TOKENIZER_PATH} is "
+            f"{tokenizer.fingerprint}; restore that file, or export a snapshot that was made with it"
+        )
 
 
 def _refuse_strangers(target: Store, kind: str, written: Set[str]) -> None:

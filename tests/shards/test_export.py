@@ -11,9 +11,9 @@ import pytest
 
 from corpus.layout import Store
 from corpus.tables import read_table
-from shards import export
+from shards import export, vocabulary
 from shards.reader import open_split
-from shards.tokenizer import load_tokenizer
+from shards.tokenizer import TOKENIZER_PATH, load_tokenizer
 
 
 def run(built: str, kind: str, out: Path) -> None:
@@ -146,3 +146,18 @@ def test_wide_vocabularies_do_not_fit_16_bits(built: str) -> None:
     split.dtype = np.dtype(np.uint32)
     with pytest.raises(export.InputError, match="export with --to datasets"):
         next(export.to_nanogpt(split, load_tokenizer(Store(built)), Store(built)))
+
+
+def test_another_tokenizer_than_the_snapshot_s_is_refused(
+    built: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shutil.copytree(built, tmp_path / "corpus")
+    other = vocabulary.from_merges(vocabulary.gpt2().merges[:-1])
+    (root / TOKENIZER_PATH).write_text(other.to_json(), "utf-8")
+    out = tmp_path / "out"
+    arguments = ["--corpus", str(root), "--snapshot", "b2", "--to", "datasets", "--out", str(out)]
+    assert export.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert other.fingerprint in message
+    assert vocabulary.gpt2().fingerprint in message
+    assert not out.exists()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -159,6 +160,42 @@ def test_sample_stays_below_its_limit(built: str) -> None:
     assert texts
     other = list(bpe._sample(store, bpe.TokenizerConfig(sample_bytes=10_000, seed=1), "b1", 0.2))
     assert texts != other
+
+
+def test_the_sample_has_no_passage_that_was_cut_out(tmp_path: Path) -> None:
+    docs = [
+        Doc("a leaked passage, and the rest", cuts=[(0, 18)], doc_id=xxh3_128_hexdigest(str(n).encode()))
+        for n in range(20)
+    ]
+    store = commit_batch(str(tmp_path / "corpus"), "b1", docs)
+    texts = list(bpe._sample(store, bpe.TokenizerConfig(sample_bytes=10_000), "b1", 0.2))
+    assert set(texts) == {"and the rest"}
+
+
+def test_a_kill_while_the_tokenizer_is_pinned_loses_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(tmp_path / "corpus")
+    store = commit_batch(root, "b1", documents(60))
+    train = ["--set", "shards.tokenizer.source=train", "--set", "shards.tokenizer.vocab_size=300"]
+    for name in ("create_exclusive", "write_json"):
+        whole = getattr(Store, name)
+
+        def killed(store: Store, path: str, data: Any, whole: Any = whole) -> Any:
+            done = whole(store, path, data)
+            if path.startswith("tokenizer/"):
+                raise KeyboardInterrupt
+            return done
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, name, killed)
+            assert run.main(arguments(root, "b1", *train)) == 130
+        make_shards(root, "b1", *train)
+        record = store.read_json(bpe.RECORD_PATH)
+        assert record["fingerprint"] == load_tokenizer(store).fingerprint
+        assert record["sampled_documents"] > 0
+        for folder in ("tokenizer", "tokens", "spans", "snapshots"):
+            store.delete_dir(folder)
 
 
 def test_the_sample_ends_where_its_words_would_take_too_much_memory(caplog: pytest.LogCaptureFixture) -> None:
