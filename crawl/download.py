@@ -139,7 +139,14 @@ class FetchHandler(BaseDownloadHandler):
         """Read what is wanted of the body; whether that was all of it."""
         status = answer.status
         if status in REDIRECTS:
-            return await self._read(answer, exchange, holding, [], ASIDE_BYTES)
+            try:
+                return await self._read(answer, exchange, holding, [], ASIDE_BYTES)
+            except (aiohttp.ClientError, OSError) as error:
+                if exchange.header("location") is None:
+                    raise
+                # Where it leads is known, and nobody reads the rest: browsers do not wait for it either.
+                exchange.truncated = "time" if isinstance(error, TimeoutError) else "disconnect"
+                return False
         if status not in (200, 203):
             return False
         if exchange.page and is_page_type(exchange.header("content-type")) is False:

@@ -167,6 +167,17 @@ def test_every_end_has_its_reason_and_nothing_is_lost(web: Web, shard: Shard) ->
             assert row["truncated"] == (name == "too-little")
 
 
+def test_a_redirect_leads_on_though_its_body_breaks_off(web: Web, shard: Shard) -> None:
+    head = b"HTTP/1.1 302 Found\r\nLocation: http://a.test/%s\r\nContent-Length: 500\r\n\r\n"
+    web.on("cut.test/x", cut_off(head % b"cut" + b"<p>half"))
+    web.on("silent.test/x", drip(head % b"silent", b"", 0.05))
+    outcomes = shard.crawl([f"http://{name}.test/x" for name in ("cut", "silent")], read_timeout_s=1.0)
+    for name in ("cut", "silent"):
+        row = outcomes[f"http://{name}.test/x"]
+        assert (row["reason"], row["final_url"]) == (None, f"http://a.test/{name}")
+        assert web.paths(f"{name}.test").count("/x") <= 1, "asked once (a hit is noted at its end)"
+
+
 def test_a_slow_host_does_not_hold_up_the_others(web: Web, shard: Shard) -> None:
     web.on("slow.test/x", drip(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", b"x", 0.05))
     shard.crawl(
