@@ -87,14 +87,18 @@ def bequeath(store: Store, paces: str, shard: int, folder: Path) -> None:
 
 
 def inherit(store: Store, paces: str, folder: Path) -> None:
-    """Begin a folder that has no state yet with all paces known of earlier rounds."""
+    """Begin a folder that has no state yet with all paces known of earlier rounds.
+
+    Who inherits bequeaths as well, so an older word on a domain may stand beside its owner's: the longer rest counts.
+    """
     if (folder / STATE).exists():
         return
     known = [store.read_json(path) for path, _ in store.files(paces)]
-    state = {
-        name: {key: value for each in known for key, value in each[name].items()}
-        for name in ("crawl_delay_s", "postponed")
-    }
+    state: dict[str, dict[str, float]] = {"crawl_delay_s": {}, "postponed": {}}
+    for each in known:
+        for name, rests in state.items():
+            for key, value in each[name].items():
+                rests[key] = max(value, rests.get(key, value))
     write_state(folder, state)
     lived = max((each["alive_at"] or 0.0 for each in known), default=0.0)
     if lived and alive_at(folder) is None:

@@ -31,7 +31,7 @@ from crawl import worker
 from crawl.dispatch import Dispatcher
 from crawl.outcomes import Outcome, Reason, outcome_files, read_outcomes, to_table
 from crawl.resolver import Endpoint, Resolved, Resolver
-from crawl.state import alone
+from crawl.state import alone, bequeath, inherit, read_state, write_state
 from crawl.warc import iter_responses, read_response
 from tests.crawl.loopback import Shard, Web, assert_polite, gaps, moved, ok, serving
 
@@ -293,6 +293,35 @@ def test_the_cap_keeps_the_best(web: Web, shard: Shard) -> None:
     outcomes = shard.outcomes(urls)
     assert [outcomes[url]["reason"] for url in urls] == ["domain_cap", None, "domain_cap", None, "domain_cap"]
     assert web.paths("a.test") == ["/robots.txt", "/1", "/3"]
+
+
+def test_the_cap_is_that_of_the_links_own_domain(web: Web, shard: Shard) -> None:
+    """As it is for redirects inside a shard: what shares a shard must not decide which pages there are."""
+    urls = [f"http://short{i}.test/x" for i in range(3)]
+    shard.config["per_domain_cap"] = 2
+    shard.links(urls)
+    links = pq.read_table(shard.folder / "links.parquet")
+    handed = {
+        "domain": pa.array(["a.test"] * 3),
+        "target": pa.array([f"http://a.test/{i}" for i in range(3)]),
+        "redirects": pa.array([[url] for url in urls]),
+    }
+    columns = {name: links[name] for name in links.schema.names} | handed
+    pq.write_table(pa.table(columns), shard.folder / "links.parquet")
+    assert shard.run() == 0
+    assert [row["reason"] for row in shard.outcomes(urls).values()] == [None] * 3
+
+
+def test_the_longest_rest_is_handed_on(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "corpus"))
+    for number, until in enumerate((500.0, 900.0, 700.0)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_state(folder, {"postponed": {"a.test": until}, "crawl_delay_s": {"a.test": until / 100}})
+        bequeath(store, "paces", number, folder)
+    (tmp_path / "heir").mkdir()
+    inherit(store, "paces", tmp_path / "heir")
+    assert read_state(tmp_path / "heir") == {"postponed": {"a.test": 900.0}, "crawl_delay_s": {"a.test": 9.0}}
 
 
 def test_a_finished_shard_is_left_alone(web: Web, shard: Shard) -> None:
