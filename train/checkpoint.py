@@ -233,7 +233,10 @@ class Checkpoints:
             shutil.copyfileobj(source, target, 1 << 22)
 
     def _prune(self, step: int, keep_last: int) -> None:
-        """Those of later steps are damaged, or the run would have gone on from them: they take nobody's place."""
+        """Drop what is not kept, and what a kill left without its record.
+
+        Those of later steps are damaged, or the run would have gone on from them: they take nobody's place.
+        """
         found = [checkpoint for checkpoint in self.all() if checkpoint.step <= step]
         kept = {checkpoint.path for checkpoint in found[-keep_last:]}
         lowest = best(found)
@@ -242,7 +245,10 @@ class Checkpoints:
         for checkpoint in found:
             if checkpoint.path not in kept:
                 self.store.delete(f"{checkpoint.path}/{RECORD}")
-                self.store.delete_dir(checkpoint.path)
+        for name in self.store.folders(self.folder):
+            path = f"{self.folder}/{name}"
+            if name.startswith("step-") and not self.store.exists(f"{path}/{RECORD}"):
+                self.store.delete_dir(path)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,25 @@ def test_a_save_that_dies_hides_nothing(
     assert names == ["step-00000001", "step-00000002"]
 
 
+@pytest.mark.parametrize("kind", [Store, RemoteStore])
+def test_what_kills_left_goes_with_the_next_checkpoint(
+    tmp_path: Path, kind: type[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while an old one is dropped, and (where nothing can be renamed) while one is sent: a step that may never come again."""
+    checkpoints = Checkpoints(kind(str(tmp_path)), "r")
+    save(checkpoints, 1, keep_last=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "delete_dir", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            save(checkpoints, 2, keep_last=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_commit", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            save(checkpoints, 3, keep_last=1)
+    save(checkpoints, 4, keep_last=1)
+    assert [path.name for path in (tmp_path / "runs/r/checkpoints").iterdir()] == ["step-00000004"]
+
+
 def damage(root: Path, step: int) -> None:
     path = root / f"runs/r/checkpoints/step-{step:08}/__0_0.distcp"
     data = bytearray(path.read_bytes())
