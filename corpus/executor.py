@@ -249,6 +249,8 @@ class PoolExecutor:
                 message = pickle.loads(worker.pipe.recv_bytes())
                 if isinstance(message, Outcome):
                     worker.key = None
+                    if worker.ended_by_us is not None:  # too late: the task had ended first
+                        self._remove(worker)
                     return message
                 self._rows += message
         except (EOFError, OSError):
@@ -256,9 +258,7 @@ class PoolExecutor:
         return None if worker.process.is_alive() else self._bury(worker)
 
     def _bury(self, worker: _Worker) -> Outcome:
-        worker.process.join()
-        self._workers.remove(worker)
-        worker.pipe.close()
+        self._remove(worker)
         code = worker.process.exitcode
         assert worker.key is not None
         if worker.ended_by_us is Status.TIMEOUT:
@@ -273,6 +273,11 @@ class PoolExecutor:
             else f"exit code {code}"
         )
         return Outcome(worker.key, Status.CRASH, error=f"the worker process ended with {how}")
+
+    def _remove(self, worker: _Worker) -> None:
+        worker.process.join()
+        self._workers.remove(worker)
+        worker.pipe.close()
 
     def _enforce_limits(self, worker: _Worker) -> None:
         if self._timeout_s is not None and time.monotonic() - worker.started > self._timeout_s:
@@ -413,6 +418,8 @@ class RayExecutor:
 
     def _outcome(self, reference: Any) -> Outcome:
         key, _ = self._open.pop(reference)
+        timed_out = key in self._timed_out
+        self._timed_out.discard(key)
         errors = self._ray.exceptions
         try:
             outcome: Outcome = pickle.loads(self._ray.get(reference))
@@ -425,8 +432,7 @@ class RayExecutor:
             errors.NodeDiedError,
             errors.LocalRayletDiedError,
         ) as error:
-            if key in self._timed_out:
-                self._timed_out.discard(key)
+            if timed_out:
                 return Outcome(key, Status.TIMEOUT, error=f"over {self._timeout_s:g} s")
             return Outcome(key, Status.CRASH, error=_first_line(error))
         except errors.RayError as error:

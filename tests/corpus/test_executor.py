@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from corpus.executor import (
     Executor,
     Outcome,
     PoolExecutor,
+    RayExecutor,
     SerialExecutor,
     Status,
     choose,
@@ -103,6 +106,55 @@ def test_pool_ends_a_task_that_outgrows_its_memory() -> None:
     assert outcomes[0].status is Status.OOM
     assert "resident" in outcomes[0].error
     assert outcomes[1].value == 8
+
+
+def test_a_task_that_ends_as_its_time_does_costs_the_next_one_nothing() -> None:
+    """Its result had been sent when its worker was ended: that worker is gone, and takes no task."""
+    pool = PoolExecutor(1, timeout_s=1000.0)
+    try:
+        pool.submit(1, toy_tasks.double, 2)
+        (worker,) = pool._workers
+        assert worker.pipe.poll(60)
+        worker.started -= 2000.0
+        assert drain(pool, 1)[1].value == 4
+        pool.submit(2, toy_tasks.double, 3)
+        outcome = drain(pool, 1)[2]
+        assert (outcome.status, outcome.value) == (Status.OK, 6)
+    finally:
+        pool.close(cancel=True)
+
+
+def test_on_ray_the_time_of_a_second_attempt_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory in the moment that its time was over: tried again, it is ended when that time is over."""
+    names = (
+        "OutOfMemoryError",
+        "WorkerCrashedError",
+        "TaskCancelledError",
+        "NodeDiedError",
+        "LocalRayletDiedError",
+    )
+    base = type("RayError", (Exception,), {})
+    errors = {name: type(name, (base,), {}) for name in names}
+    ended: list[str] = []
+
+    def get(reference: str) -> bytes:
+        raise errors["OutOfMemoryError" if reference == "first" else "WorkerCrashedError"]("gone")
+
+    executor = object.__new__(RayExecutor)
+    executor._ray = SimpleNamespace(
+        exceptions=SimpleNamespace(RayError=base, **errors),
+        get=get,
+        cancel=lambda reference, force: ended.append(reference),
+        wait=lambda references, **_: (references, []),
+    )
+    executor.slots, executor._timeout_s = 1, 1.0
+    executor._queue, executor._open, executor._timed_out = deque(), {}, set()
+    found = []
+    for attempt in ("first", "second"):
+        executor._open[attempt] = (7, time.monotonic() - 10)
+        found += [outcome.status for outcome in executor.wait(0)]
+    assert ended == ["first", "second"]
+    assert found == [Status.OOM, Status.TIMEOUT]
 
 
 def test_pool_counts_rows_that_tasks_report() -> None:
