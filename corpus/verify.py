@@ -203,13 +203,13 @@ def _tokenizer_problems(store: Store) -> list[str]:
         for given in manifest.inputs
         if given.table == "tokenizer"
     }
+    if not store.exists(TOKENIZER):  # its record alone is what a run leaves that is killed as it pins one
+        return [f"{TOKENIZER}: missing"] if named else []
     pinned = pinned_tokenizer(store)
     if pinned is not None:
         named.setdefault(pinned, "tokenizer/source.json")
     if not named:
         return []
-    if not store.exists(TOKENIZER):
-        return [f"{TOKENIZER}: missing"]
     found = stage_function("shards.tokenizer", "load_tokenizer")(store).fingerprint
     return [
         f"{TOKENIZER}: fingerprint {found}, {where} has {expected}"

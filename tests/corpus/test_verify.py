@@ -94,6 +94,13 @@ def test_what_lies_beside_the_tables_is_checked_too(fates_copy: grown.Fates) -> 
     assert "tokenizer/tokenizer.json: missing" in problems(store)
 
 
+def test_a_record_without_its_tokenizer_is_no_damage_yet(tmp_path: Path) -> None:
+    """A run that is killed between the two files leaves the record alone; the next one writes both."""
+    store = open_corpus(str(tmp_path), create=True)
+    store.write_json("tokenizer/source.json", {"fingerprint": "of what was to come"})
+    assert problems(store) == []
+
+
 @pytest.mark.parametrize("table", [name for name in grown.TABLE_NAMES if name != "documents_dropped"])
 def test_a_missing_file_is_named(fates_copy: grown.Fates, table: str) -> None:
     part = read_manifest(fates_copy.store, table, "2024-01").parts[1]
