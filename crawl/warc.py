@@ -34,7 +34,6 @@ READ_BYTES = 8 << 20
 """Bytes of one read when many records of a segment are wanted."""
 GAP_BYTES = 256 << 10
 """Unwanted bytes between two records that are read rather than skipped."""
-_MAGIC = b"\x1f\x8b\x08"
 
 Headers = Sequence[tuple[str, str]]
 
@@ -236,51 +235,6 @@ def read_responses(
                     yield parse_response(data[offset - start : offset - start + length])
                 except WarcError as error:
                     yield WarcError(f"{warc_file} at {offset}: {error}")
-
-
-def iter_responses(store: Store, warc_file: str) -> Iterator[Response]:
-    """All readable responses of a segment, in file order; damaged members are passed over."""
-    for record in iter_records(store, warc_file):
-        if record.kind == "response":
-            try:
-                yield _response(record)
-            except WarcError:
-                continue
-
-
-def iter_records(store: Store, warc_file: str) -> Iterator[Record]:
-    """All readable records of a segment, of every kind; behind damage, reading goes on at the next member."""
-    with _open(store, warc_file) as stream:
-        buffer, ended = b"", False
-        while True:
-            if not ended and len(buffer) < READ_BYTES:
-                more = stream.read(READ_BYTES)
-                ended = not more
-                buffer += more
-            if not buffer:
-                return
-            try:
-                data, used = _member(buffer)
-            except WarcError:
-                used = 0
-            if used == 0 and not ended and len(buffer) < 2 * MAX_RECORD_BYTES:  # perhaps only cut off here
-                more = stream.read(READ_BYTES)
-                ended = not more
-                buffer += more
-                continue
-            if used == 0:
-                following = buffer.find(_MAGIC, 1)
-                if following < 0:
-                    if ended:
-                        return
-                    following = len(buffer) - len(_MAGIC) + 1
-                buffer = buffer[following:]
-                continue
-            buffer = buffer[used:]
-            try:
-                yield parse_record(data)
-            except WarcError:
-                continue
 
 
 def parse_response(member: bytes) -> Response:

@@ -23,6 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from corpus.commit import commit_table
 from corpus.layout import Store, open_corpus
@@ -259,6 +260,15 @@ class Batch:
         """The committed rows."""
         rows: list[dict[str, Any]] = read_table(Store(self.root), "pages", self.name).to_pylist()
         return rows
+
+
+def stored(store: Store, path: str) -> list[tuple[str, int]]:
+    """(address, status) of the responses in a segment, as a stranger reads it."""
+    with store.open_input(path) as stream:
+        return [
+            (record.headers["WARC-Target-URI"], record.http_headers.status_code)
+            for record in ArchiveIterator(stream, record_types=WarcRecordType.response)
+        ]
 
 
 def _link_row(url: str) -> dict[str, Any]:

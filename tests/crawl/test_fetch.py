@@ -24,9 +24,8 @@ from crawl.config import CrawlConfig
 from crawl.fetch_config import FetchConfig, deadline_at
 from crawl.frontier import shard_of
 from crawl.outcomes import Reason
-from crawl.warc import iter_responses
 from headnode import running_head
-from tests.crawl.loopback import Batch, Web, assert_polite, moved, serving
+from tests.crawl.loopback import Batch, Web, assert_polite, moved, serving, stored
 
 ADDRESSES = 64
 DELAY_S = 0.1
@@ -80,15 +79,15 @@ def assert_law_abiding(web: Web, pages: list[dict[str, Any]], urls: list[str], r
         groups[registered_domain(host)].append(host)
     assert_polite(web, DELAY_S, groups=groups)
     store = Store(root)
-    stored = Counter(
-        (path, response.url, response.status)
+    kept = Counter(
+        (path, *response)
         for path, _ in store.files("pages/b")
         if path.endswith(".warc.gz")
-        for response in iter_responses(store, path)
+        for response in stored(store, path)
     )
     for row in pages:
-        assert stored[row["warc_file"], row["final_url"], 200] == 1
-    assert sum(count for (_, _, status), count in stored.items() if status == 200) == len(urls)
+        assert kept[row["warc_file"], row["final_url"], 200] == 1
+    assert sum(count for (_, _, status), count in kept.items() if status == 200) == len(urls)
 
 
 def kill_one_worker(web: Web, after: int, process: Any) -> bool:

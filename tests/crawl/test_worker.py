@@ -32,8 +32,8 @@ from crawl.dispatch import Dispatcher
 from crawl.outcomes import Outcome, Reason, outcome_files, read_outcomes, to_table
 from crawl.resolver import Endpoint, Resolved, Resolver
 from crawl.state import alone, bequeath, inherit, read_state, write_state
-from crawl.warc import iter_responses, read_response
-from tests.crawl.loopback import Shard, Web, assert_polite, gaps, moved, ok, serving
+from crawl.warc import read_response
+from tests.crawl.loopback import Shard, Web, assert_polite, gaps, moved, ok, serving, stored
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,8 +65,7 @@ def assert_complete(shard: Shard, urls: list[str]) -> dict[str, dict[str, Any]]:
             read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"]).url == row["url"]
         )
     paths = [path for path, _ in store.files("pages/b")]
-    stored = [response.url for path in paths for response in iter_responses(store, path)]
-    assert sorted(stored) == sorted(urls)
+    assert sorted(url for path in paths for url, _ in stored(store, path)) == sorted(urls)
     return outcomes
 
 
