@@ -9,6 +9,8 @@ LOOPS  := $(VENV)/.compiled
 PEERS  := .venv-bench
 STREAM := .venv-bench-stream
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Images often forbid Python to keep its bytecode; demo and tests start many processes that would all compile every module.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup lock demo test check format bench soak gpu-check docs
 
