@@ -316,12 +316,11 @@ def _members(source: Source, new_decoder: Callable[[], Decoder]) -> Iterator[byt
 
 
 class Content:
-    """What a container holds, in chunks of some hundred KB. `bytes_read` counts bytes of the file."""
+    """What a container holds, in chunks of some hundred KB."""
 
     def __init__(self, raw: BinaryIO, read_bytes: int = READ_BYTES) -> None:
         self._raw = raw
         self._read_bytes = read_bytes
-        self.bytes_read = 0
 
     def __iter__(self) -> Iterator[bytes]:
         """Raises: BrokenStreamError behind the last byte that can be had, UnreadableError where more may be had another
@@ -334,10 +333,8 @@ class Content:
         given = 0
         try:
             for chunk in unpacked(source):
-                self.bytes_read = source.position
                 given += len(chunk)
                 yield chunk
-            self.bytes_read = source.position
         except BrokenStreamError as error:
             if error.replay_from is None or start is None:
                 raise

@@ -157,11 +157,6 @@ class Frontier(Generic[T]):
         queue = self._queue(key)
         queue.ready_at = max(queue.ready_at, until)
 
-    def ready_at(self, key: str) -> float:
-        """When the key may be asked again, as far as pace goes."""
-        queue = self._queues.get(key)
-        return queue.ready_at if queue is not None else 0.0
-
     def next_ready(self) -> float | None:
         """When the next waiting key has its turn; None if no key waits."""
         return self._waiting[0][0] if self._waiting else None

@@ -84,17 +84,12 @@ class RowReader:
     """The rows of one dump, without their newlines.
 
     A last row without a newline is a row; where it was cut off by a break, it is not. Rows beyond MAX_ROW_BYTES are cut
-    to that length exactly. `bytes_read` counts bytes of the file, `num_rows` rows given.
+    to that length exactly. `num_rows` counts rows given.
     """
 
     def __init__(self, raw: BinaryIO, *, read_bytes: int = READ_BYTES) -> None:
         self._content = Content(raw, read_bytes)
         self.num_rows = 0
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes of the file so far."""
-        return self._content.bytes_read
 
     def __iter__(self) -> Iterator[bytes]:
         for block in self.blocks():
