@@ -284,7 +284,11 @@ def _parser() -> argparse.ArgumentParser:
         help="language-modelling sets: score the tokenized text as it is",
     )
     parser.add_argument(
-        "--limit", type=int, default=0, metavar="N", help="first entries only; 0: all (default: 0)"
+        "--limit",
+        type=int,
+        default=0,
+        metavar="N",
+        help="first entries only, of language-modelling sets first documents; 0: all (default: 0)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of sampled summaries (default: 0)")
     parser.add_argument(

@@ -85,15 +85,18 @@ def run_task(
     limit: int = 0,
     overlap: Overlap | None = None,
 ) -> Scores:
-    """Score a set; `folder` is where outcomes of this step are kept, `weights` says whose they are. limit 0: all entries.
+    """Score a set; `folder` is where outcomes of this step are kept, `weights` says whose they are. `limit`: of the file's entries, 0: all.
 
     Raises: InputError for a file in another format, or without an entry.
     """
     entries = _entries(task, file, loaded, options)
-    entries = entries[:limit] if limit else entries
-    print_ = fingerprint(task.name, file.digest, asdict(options), task.revision, weights, limit)
+    some = task.first(entries, limit) if limit else entries
+    cut = len(some) < len(entries)
+    print_ = fingerprint(
+        task.name, file.digest, asdict(options), task.revision, weights, len(some) if cut else 0
+    )
     path = f"{folder}/{task.name}-{print_[:12]}"
-    rows = _outcomes(task, entries, loaded, world, options, store, path)
+    rows = _outcomes(task, some, loaded, world, options, store, path)
     about: dict[str, Any] = {
         "file": file.path.name,
         "sha256": file.digest,
@@ -101,7 +104,7 @@ def run_task(
         "licence": file.official.licence,
         "outcomes": path,
     }
-    if limit:
+    if cut:
         about["limit"] = limit
     if task.document is not None:
         about["windows"] = {
@@ -114,7 +117,7 @@ def run_task(
     if overlap is not None:
         about["overlap_share"] = overlap.share
         rest = [row for place, row in enumerate(rows) if place not in overlap.entries]
-        if task.document is None and not limit and overlap.num_entries == len(rows) and rest:
+        if task.document is None and not cut and overlap.num_entries == len(rows) and rest:
             about["overlapping_entries"] = len(rows) - len(rest)
             about["without_overlap"] = task.figures(rest)
     return Scores(task.figures(rows), about)

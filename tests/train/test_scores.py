@@ -78,6 +78,28 @@ def test_an_interrupted_run_goes_on_where_it_was(loaded: LoadedModel, passages: 
     assert other.about["outcomes"] != whole.about["outcomes"]
 
 
+def test_a_limit_cuts_between_documents(loaded: LoadedModel, tmp_path: Path) -> None:
+    """A figure per word divides what was scored by the words of just that."""
+    long, short = "a sentence that takes more than one window of the model " * 3, "and a short one"
+
+    def figures(name: str, text: str, limit: int = 0) -> Scores:
+        path = tmp_path / f"news.en.heldout-{name}"
+        path.write_text(text)
+        file = open_set("1bw", path)
+        return run_task(
+            TASKS["1bw"], file, loaded, WORLD, Options(), Store(str(tmp_path)), "s", weights="w", limit=limit
+        )
+
+    first = figures("first", f"{long}\n")
+    cut = figures("both", f"{long}\n{short}\n", limit=1)
+    assert cut.figures == first.figures
+    assert cut.about["limit"] == 1
+    assert cut.figures["documents"] == 1
+    whole = figures("both", f"{long}\n{short}\n", limit=2)
+    assert whole.figures["documents"] == 2
+    assert "limit" not in whole.about
+
+
 def test_ranks_share_the_entries(loaded: LoadedModel, passages: Path, tmp_path: Path) -> None:
     """Two ranks one after the other: the first one's parts are waited for, the last one sees all."""
     whole = scored(loaded, passages, Store(str(tmp_path / "whole")))

@@ -79,6 +79,11 @@ def entries_of(documents: Sequence[Document], loaded: LoadedModel, options: Opti
     return found
 
 
+def first_documents(entries: list[Any], limit: int) -> list[Any]:
+    """The windows of the first documents: a document cut off would be scored by the words of all of it."""
+    return [entry for entry in entries if entry.place < limit]
+
+
 def outcomes(loaded: LoadedModel, entries: Sequence[Window], world: World, options: Options) -> list[Row]:
     """Per window its log-probability, and the units it carries."""
     scores = score(loaded.model, [entry.request for entry in entries], world)
@@ -181,16 +186,20 @@ WINDOWS_PER_PART = 64
 SENTENCES_PER_PART = 1024
 
 
+def _task(name: str, read: Callable[..., list[Any]], chunk: int = WINDOWS_PER_PART) -> Task:
+    return Task(name, read, outcomes, figures, document="document", first=first_documents, chunk=chunk)
+
+
 def _tokenized_task(
     name: str, detokenizer: Detokenizer, documents: Callable[[str], list[str]], chunk: int = WINDOWS_PER_PART
 ) -> Task:
     read = partial(read_tokenized, detokenizer=detokenizer, documents=documents)
-    return Task(name, read, outcomes, figures, document="document", chunk=chunk)
+    return _task(name, read, chunk)
 
 
 WIKITEXT2 = _tokenized_task("wikitext2", WIKITEXT, articles)
 WIKITEXT103 = _tokenized_task("wikitext103", WIKITEXT, articles)
 PENN = _tokenized_task("ptb", PTB, whole)
 BILLION = _tokenized_task("1bw", ONE_BILLION_WORDS, lines_of, SENTENCES_PER_PART)
-ENWIK8 = Task("enwik8", read_bytes, outcomes, figures, document="document", chunk=WINDOWS_PER_PART)
-TEXT8 = Task("text8", read_bytes, outcomes, figures, document="document", chunk=WINDOWS_PER_PART)
+ENWIK8 = _task("enwik8", read_bytes)
+TEXT8 = _task("text8", read_bytes)

@@ -48,6 +48,8 @@ class Task:
     """Of any outcomes; they are not empty."""
     document: str | None = None
     """Column that says which entry of the file an outcome belongs to; None: its place."""
+    first: Callable[[list[Any], int], list[Any]] = lambda entries, limit: entries[:limit]
+    """Of all entries those of the first `limit` entries of the file."""
     chunk: int = 256
     """Entries between two saves."""
     revision: int = 1
