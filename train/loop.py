@@ -384,6 +384,7 @@ class Trainer:
             if saved.record["val_loss"] != record["val_loss"]:
                 self._saved = self.world.main_does(lambda: self.checkpoints.amend(saved, record))
             return
+        self.world.main_does(self.folder.flush)  # a start from this checkpoint makes no earlier line again
         runtime = self.job.config.runtime
         tensors = state_tensors(self.model, self.optimizers)
         if runtime.async_checkpoints and not wait:

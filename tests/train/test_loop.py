@@ -35,6 +35,7 @@ from train.data import next_rows, num_micro_batches, shared_blocks
 from train.distributed import World
 from train.loop import Trainer
 from train.model import GPT2
+from train.record import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +175,23 @@ def poisoned(trainer: Trainer, index: int, factor: float) -> None:
         return whole(rows) * (factor if trainer.job.stream.state_dict()["index"] == index + 8 else 1.0)
 
     trainer._backward = backward  # type: ignore[method-assign]
+
+
+def test_on_an_object_store_a_checkpoint_hides_no_line_of_the_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines are sent together, at the latest before a checkpoint that later starts go on from."""
+    settings = config(
+        eval_interval=12, runtime={"checkpoint_interval": 2, "log_interval": 1, "tensorboard": False}
+    )
+    trained(tmp_path / "whole", settings, store=RemoteStore(str(tmp_path / "whole")))
+    store = RemoteStore(str(tmp_path / "killed"))
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "close_metrics", lambda folder: None)  # a kill closes nothing
+        with pytest.raises(KilledError):
+            trained(tmp_path / "killed", settings, store=store, stream=raising(8 * 7, KilledError()))
+    trained(tmp_path / "killed", settings, store=store)
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(("factor", "setting"), [(math.nan, "on_nan"), (10.0, "on_spike")])
