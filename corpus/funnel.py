@@ -22,10 +22,10 @@ def text(store: Store, batch: str) -> str:
 def _section(manifest: Manifest) -> list[str]:
     """Rows and bytes, then the reasons by size, then the notes (names with a colon), which add nothing up.
 
-    The reasons of `links` add up to the submissions read, which no table holds.
+    The reasons of `links` add up to the submissions read, which no table holds; links that came with WARC files have none.
     """
     read = int(manifest.details.get("rows_read", 0))
-    of = f"  of {read:,} submissions" if manifest.table == "links" and read else ""
+    of = f"  of {read:,} submissions" if manifest.table == "links" and manifest.counts else ""
     lines = [f"  {manifest.table:<{WIDTH - 2}}{manifest.rows:>12,} rows {size(manifest.bytes):>10}{of}"]
     for reason, count in sorted(
         manifest.counts.items(), key=lambda item: (":" in item[0], -item[1], item[0])

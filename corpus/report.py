@@ -94,9 +94,10 @@ def _batch(store: Store, batch: str) -> str:
 def _bars(name: str, manifest: Manifest) -> Iterable[Bar]:
     counts = Counter({reason: count for reason, count in manifest.counts.items() if ":" not in reason})
     if name == "links":
-        kept = counts.pop("kept", 0)
-        yield Bar("submissions read", int(manifest.details.get("rows_read", 0)), _most(counts))
-        yield Bar("link submissions kept", kept, [])
+        if counts:  # links that came with WARC files have no submissions
+            kept = counts.pop("kept", 0)
+            yield Bar("submissions read", int(manifest.details.get("rows_read", 0)), _most(counts))
+            yield Bar("link submissions kept", kept, [])
         yield Bar("distinct links", manifest.rows, [])
     elif name == "pages":
         fetched = counts.pop("fetched", 0)

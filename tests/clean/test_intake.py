@@ -9,6 +9,7 @@ from xxhash import xxh3_128_hexdigest
 
 from clean import run
 from clean.archives import Fate
+from corpus import report
 from corpus.layout import open_corpus
 from corpus.manifest import read_manifest
 from corpus.tables import read_table
@@ -140,3 +141,15 @@ def test_a_batch_is_made_again_from_its_own_segments_alone(tmp_path: Path, files
     ]
     assert documents[0] == documents[1]
     assert len(documents[0]) == 2
+
+
+@pytest.mark.usefixtures("intake_only")
+def test_a_batch_without_submissions_tells_of_none(
+    tmp_path: Path, files: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door(tmp_path / "c", files) == 0
+    store = open_corpus(str(tmp_path / "c"))
+    written = Path(report.write(store)).read_text()
+    for told in (capsys.readouterr().out, written):
+        assert "links" in told
+        assert "submissions" not in told
