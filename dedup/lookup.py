@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus.errors import SchemaError
 from corpus.layout import Store, table_dir
-from corpus.manifest import Manifest, read_manifest
+from corpus.manifest import Manifest, mend, read_manifest
 from corpus.runner import earlier_batches
 from corpus.schemas import DOCUMENTS
 from dedup import ids, words
@@ -57,13 +58,24 @@ def rows_by_id(
     """The rows of the batch's table whose ids are in `wanted`, ascending by id, a row group at a time.
 
     Shapes: wanted (n,) S16, ascending and distinct; `columns` begin with doc_id. Ids that are not there are passed over.
+    Raises: SchemaError for a part that is missing or damaged.
     """
     part_of_wanted = ids.parts(wanted, manifest.num_parts)
     for index in np.unique(part_of_wanted):
         part = manifest.parts[int(index)]
         here = wanted[part_of_wanted == index]
-        with store.open_input(f"{table_dir(manifest.table, manifest.batch)}/{part.file}") as stream:
-            yield from _rows_of_part(pq.ParquetFile(stream), here, columns)
+        path = f"{table_dir(manifest.table, manifest.batch)}/{part.file}"
+        try:
+            with store.open_input(path) as stream:
+                yield from _rows_of_part(pq.ParquetFile(stream), here, columns)
+        except FileNotFoundError as error:
+            raise SchemaError(
+                f"{store.root}/{path}: the manifest names this part and it is missing; {mend(store, path)}"
+            ) from error
+        except pa.ArrowInvalid as error:
+            raise SchemaError(
+                f"{store.root}/{path}: damaged Parquet ({error}); {mend(store, path)}"
+            ) from error
 
 
 def _rows_of_part(file: pq.ParquetFile, wanted: np.ndarray, columns: Sequence[str]) -> Iterator[pa.Table]:

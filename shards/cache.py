@@ -29,9 +29,14 @@ _OURS = re.compile(r"[0-9a-f]{32}\.tokens(\.[0-9a-f]+)?\Z")
 
 
 def default_folder() -> Path:
-    """`webtext/tokens` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    return Path(root) / "webtext" / "tokens"
+    """`webtext/tokens` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache). Raises InputError for a user without a home."""
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    except RuntimeError as error:
+        raise InputError(
+            "token cache: this user has no home folder; set XDG_CACHE_HOME to a folder that can be written"
+        ) from error
+    return root / "webtext" / "tokens"
 
 
 class TokenCache:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from corpus.errors import FatalError
 from corpus.layout import Store
 from corpus.snapshot import RowGroup, TokenFile
 from shards.cache import TokenCache
@@ -183,15 +184,18 @@ class Segments:
         return self._store.is_local and segment.group.values_offset is not None
 
     def _map(self, index: int) -> np.ndarray:
-        """A plain local row group, in a map of its file that its neighbours share."""
+        """A plain local row group, in a map of its file that its neighbours share. Raises FatalError for a file that is gone."""
         segment = self._segments[index]
         path = self._store.local_path(segment.file.path)
         assert path is not None
         assert segment.group.values_offset is not None
         data = self._maps.find(segment.file.path)
         if data is None:
-            with path.open("rb") as stream:
-                data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            try:
+                with path.open("rb") as stream:
+                    data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            except FileNotFoundError as error:
+                raise FatalError(f"{path} is gone; restore the file, or use another snapshot") from error
         tokens = np.frombuffer(data, segment.dtype, segment.num_tokens, segment.group.values_offset)
         self._mapped[index] = tokens
         self._maps.hold(segment.file.path, data, self._mapped, index)

@@ -220,6 +220,8 @@ def document_numbers(blocks: np.ndarray, end_of_text: int) -> np.ndarray:
 
 def share_of(global_batch: int, rank: int, world_size: int) -> int:
     """Samples per rank. Raises InputError when the world does not divide the batch, or `rank` is not one of it."""
+    if world_size < 1:
+        raise InputError(f"world size {world_size}: expected the number of ranks, at least 1")
     if global_batch < 1 or global_batch % world_size:
         raise InputError(
             f"global batch {global_batch}: {world_size} ranks do not divide it; choose a multiple, so that every world size gives the same order"

@@ -168,6 +168,20 @@ def test_a_lost_part_of_an_earlier_index_is_named(
     assert not corpus.store.exists("verdicts/second/manifest.json")
 
 
+def test_a_lost_page_of_an_earlier_batch_is_named(
+    made_corpus: New, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = made_corpus()
+    corpus.add("first", [Page("a b c d e f g", 9)], 1)
+    assert corpus.dedup("first") == 0
+    (corpus.root / "documents" / "first" / "part-00000.parquet").unlink()
+    corpus.add("second", [Page("A b, c d e f g!")], 1)
+    assert corpus.dedup("second") == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "documents/first/part-00000.parquet" in message
+    assert "python -m clean.run" in message
+
+
 def test_another_index_is_refused_with_both_values(
     made_corpus: New, capsys: pytest.CaptureFixture[str]
 ) -> None:

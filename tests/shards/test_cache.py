@@ -93,6 +93,12 @@ def test_the_default_is_the_user_s_cache(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
     assert default_folder() == Path("/home/someone/.cache/webtext/tokens")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(
+        os, "getuid", lambda: 4_000_000_001
+    )  # a number without an account, as containers give
+    with pytest.raises(InputError, match="set XDG_CACHE_HOME"):
+        default_folder()
 
 
 class CountingReader:

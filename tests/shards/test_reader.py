@@ -15,7 +15,7 @@ from corpora import commit_batch, documents, make_shards, token_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.errors import InputError
+from corpus.errors import FatalError, InputError
 from corpus.layout import Store
 from corpus.snapshot import read_snapshot
 from corpus.tables import read_file
@@ -183,6 +183,16 @@ for root in sys.argv[1:]:
     assert [int(line) < 20_000_000 for line in done.stdout.split()] == [True, True], done.stdout
 
 
+def test_a_file_that_goes_while_it_is_read_is_named(built: str, tmp_path: Path) -> None:
+    """Files are mapped at first use: a take-down may have deleted one since the split was opened."""
+    root = shutil.copytree(built, tmp_path / "corpus")
+    split = open_split(str(root), "b2", "train")
+    gone = split.files[-1].path
+    (root / gone).unlink()
+    with pytest.raises(FatalError, match=f"{gone} is gone; restore the file, or use another snapshot"):
+        split.slice(split.num_tokens - 1, split.num_tokens)
+
+
 def test_more_files_than_may_be_open(built: str, tokens: np.ndarray) -> None:
     split = open_split(built, "b2", "train")
     split._segments._maps.most = 2
@@ -274,6 +284,8 @@ def test_foreign_states_are_refused(split: TokenSplit, change: dict[str, Any], m
 
 def test_wrong_use(split: TokenSplit, built: str) -> None:
     stream = BlockStream(split, block_size=64, seed=1)
+    with pytest.raises(InputError, match="world size 0"):
+        stream.next_batch(8, 0, 0)
     with pytest.raises(InputError, match="3 ranks do not divide"):
         stream.next_batch(8, 0, 3)
     with pytest.raises(InputError, match="rank 4"):
