@@ -24,10 +24,14 @@ NEAREST = 3  # known settings named beside an unknown one
 
 
 class Section(BaseModel):
-    """A group of settings: frozen, no unknown keys; the line under a field is its help."""
+    """A group of settings: frozen, no unknown keys, finite numbers; the line under a field is its help."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
     )
     outside_identity: ClassVar[frozenset[str]] = frozenset()
     """Fields that change nothing in what is made, such as what a run puts up with: no part of a fingerprint."""

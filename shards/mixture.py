@@ -30,7 +30,7 @@ OTHERS = "*"
 class Source(Section):
     """One source of a mixture."""
 
-    weight: float = Field(gt=0, allow_inf_nan=False)
+    weight: float = Field(gt=0)
     """Its share of the samples, relative to the other sources' weights."""
     batches: list[str] = []
     """Batches of the snapshot that it takes; none named: all."""

@@ -87,6 +87,8 @@ def test_settings_of_other_stages_are_passed_over() -> None:
         ({"sets": ["dedupe.threshold=1"]}, r"must begin with one of crawl, clean, dedup"),
         ({"sets": ["dedup.rate"]}, r"expected section.key=value"),
         ({"environ": {"WEBTEXT_DEDUP__RATE": "fast"}}, r"dedup.rate = 'fast'"),
+        ({"sets": ["dedup.rate=inf"]}, r"dedup.rate = inf: .*finite"),
+        ({"sets": ["dedup.rate=nan"]}, r"dedup.rate = nan: .*finite"),
         ({"toml_path": "/no/such.toml"}, r"/no/such.toml: No such file"),
     ],
 )
