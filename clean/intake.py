@@ -2,7 +2,8 @@
 
 Captures are regrouped by `doc_id` and written anew as segments of this corpus, one gzip member per record: the batch can
 be cleaned again without the files that it came from. Of several captures of a page the latest stays; a page that an
-earlier batch stored is left to that batch. A link made of a capture has no submission: score 0, no subreddit, no title.
+earlier batch stored is left to that batch, and one that was taken down does not come back. A link made of a capture has
+no submission: score 0, no subreddit, no title.
 The bytes written follow from the captures alone, so the same files give the same batch.
 """
 
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 from clean.archives import Capture, Fate, read_captures
 from clean.config import CleanConfig
 from corpus.errors import InputError
+from corpus.forgotten import load_forgotten
 from corpus.laws import FETCHED
 from corpus.layout import Store
 from corpus.manifest import Input, find_manifest
@@ -137,11 +139,14 @@ def _load_scatter(config: CleanConfig, context: Context) -> FileScatterFunction:
 
 def _load_reduce(config: CleanConfig, context: Context) -> ReduceFunction:
     earlier = earlier_batches(context.store, context.batch)
+    # No input of the fingerprint, as for links: a take-down must not make a batch stale.
+    forgotten = load_forgotten(context.store)
 
     def reduce(index: int, captures: pa.Table) -> Output:
         latest = latest_captures(captures)
         seen = _stored_before(context, earlier, index)
-        new = latest.filter(pc.invert(pc.is_in(latest["doc_id"], seen)))
+        unseen = latest.filter(pc.invert(pc.is_in(latest["doc_id"], seen)))
+        new = unseen.filter(pc.invert(forgotten.mask(unseen["doc_id"], unseen["domain"], unseen["url"])))
         generation = f".{context.generation}" if context.generation else ""
         segment = f"{PAGES.folder(context.batch)}/part-{index:05}-00000{generation}.warc.gz"
         places = _write_segment(context.store, segment, new["record"])
@@ -149,7 +154,8 @@ def _load_reduce(config: CleanConfig, context: Context) -> ReduceFunction:
             {
                 FETCHED: new.num_rows,
                 "capture:earlier": captures.num_rows - latest.num_rows,
-                "capture:seen_before": latest.num_rows - new.num_rows,
+                "capture:seen_before": latest.num_rows - unseen.num_rows,
+                "capture:taken_down": unseen.num_rows - new.num_rows,
             }
         )
         return Output({PAGES.name: _pages(new, segment, places), LINKS.name: _links(new)}, +counts)

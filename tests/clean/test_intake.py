@@ -10,6 +10,7 @@ from xxhash import xxh3_128_hexdigest
 from clean import run
 from clean.archives import Fate
 from corpus import report
+from corpus.forgotten import Takedown, write_takedown
 from corpus.layout import open_corpus
 from corpus.manifest import read_manifest
 from corpus.tables import read_table
@@ -83,6 +84,21 @@ def test_a_page_stays_with_the_batch_that_stored_it(tmp_path: Path, files: list[
     later = read_table(store, "links", "later", ["url"])["url"].to_pylist()
     assert {url[-1] for url in later} == set("efz")
     assert read_manifest(store, "pages", "later").counts["capture:seen_before"] == 1
+
+
+@pytest.mark.usefixtures("intake_only")
+def test_what_was_taken_down_does_not_come_back(tmp_path: Path, files: list[Path]) -> None:
+    store = open_corpus(str(tmp_path / "c"), create=True)
+    keys = {xxh3_128_hexdigest(b"e.example/a"): "e.example/a"}
+    write_takedown(
+        store, Takedown(id="t", asked=[], when="2024-05-02", url_keys=keys, domains=["out.example"])
+    )
+    other = tmp_path / "other.warc.gz"
+    other.write_bytes(archive([("http://deep.out.example/x", "200 OK", HTML, TYPE)], compressed=True))
+    assert door(tmp_path / "c", [*files, other]) == 0
+    for table in ("links", "pages"):
+        assert {row["url"][-1] for row in read_table(store, table, "b").to_pylist()} == set("bcdefz")
+    assert read_manifest(store, "pages", "b").counts["capture:taken_down"] == 2
 
 
 @pytest.mark.usefixtures("intake_only")
