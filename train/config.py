@@ -203,7 +203,7 @@ class TrainConfig(Section):
     epochs: float = Field(default=1.0, gt=0)
     """Passes over the training split when max_steps is not given."""
     eval_interval: int | None = Field(default=None, ge=1)
-    """Steps between evaluations of the whole validation split, with samples; none: 10 over the run."""
+    """Steps between evaluations of the whole validation split, with samples; none: a tenth of the run, at most 1,000."""
     num_samples: int = Field(default=2, ge=0)
     """Texts sampled at each evaluation."""
     sample_tokens: int = Field(default=128, ge=1)
