@@ -56,7 +56,10 @@ def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:
 
     Raises: as `train.job.train`; FatalError when workers keep failing.
     """
-    folder = RunFolder(open_corpus(request.corpus), request.run)
+    store = open_corpus(request.corpus)
+    if (local := store.local_path("")) is not None:  # workers have a working directory of their own
+        request = dataclasses.replace(request, corpus=str(local))
+    folder = RunFolder(store, request.run)
     with run_lock(request):
         done = claim(request)
         if done is not None:

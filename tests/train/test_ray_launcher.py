@@ -68,6 +68,24 @@ def test_an_error_of_the_workers_is_the_one_that_a_process_alone_raises(
     assert type(raised.value) is type(error)
 
 
+def test_workers_find_a_corpus_that_was_named_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray Train's workers have a working directory of their own."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    open_corpus("c", create=True)
+
+    def fit(request: Request, workers: int, folder: RunFolder) -> None:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        RunFolder(open_corpus(request.corpus), request.run).write("summary.json", {"steps": 1})
+        monkeypatch.chdir(tmp_path)
+
+    monkeypatch.setattr(ray_launcher, "claim", lambda request: None)
+    monkeypatch.setattr(ray_launcher, "_fit", fit)
+    assert ray_launcher.train_on_ray(Request("c", "b", "r", config()), 2).summary == {"steps": 1}
+
+
 def test_a_store_that_fails_for_a_moment_hides_no_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
