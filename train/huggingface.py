@@ -213,7 +213,9 @@ def _turned(name: str, tensor: Tensor) -> Tensor:
 
 
 def _shape(config: Mapping[str, Any]) -> Shape:
-    """Raises: InputError for settings that change GPT-2's arithmetic."""
+    """Raises: InputError for settings that change GPT-2's arithmetic, or are none."""
+    if not isinstance(config, Mapping):
+        raise InputError(f"config.json: a {type(config).__name__}; expected the config of a GPT-2")
     fixed = {
         "model_type": "gpt2",
         "activation_function": "gelu_new",
@@ -235,6 +237,8 @@ def _shape(config: Mapping[str, Any]) -> Shape:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"config.json: {error!r}; expected the config of a GPT-2") from error
+    if shape.n_head < 1 or shape.n_embd % shape.n_head:
+        raise InputError(f"config.json: n_embd = {shape.n_embd}: not a multiple of n_head = {shape.n_head}")
     if config.get("n_inner") not in (None, 4 * shape.n_embd):
         raise InputError(f"config.json: n_inner = {config['n_inner']}, GPT-2 has {4 * shape.n_embd}")
     return shape

@@ -77,11 +77,20 @@ def test_there_and_back_is_the_same(tmp_path: Path) -> None:
         ({"n_embd": 64}, r"wte.weight is \[60, 32\], config.json says \[60, 64\]"),
         ({"n_layer": 3}, "no tensor h.2.ln_1.weight"),
         ({"vocab_size": None}, "expected the config of a GPT-2"),
+        ({"n_head": 5}, "n_embd = 32: not a multiple of n_head = 5"),
+        ({"n_head": 0}, "n_embd = 32: not a multiple of n_head = 0"),
     ],
 )
 def test_another_architecture_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     write(tmp_path, model(), **changes)
     with pytest.raises(InputError, match=message):
+        read_hf(tmp_path)
+
+
+def test_a_config_that_is_none_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, model())
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(InputError, match=r"config.json: a list; expected the config of a GPT-2"):
         read_hf(tmp_path)
 
 
