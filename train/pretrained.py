@@ -36,6 +36,15 @@ class PretrainedTokenizer:
         return text
 
 
+def _tokenizer(file: Path) -> Tokenizer:
+    """Of whole texts, in which nothing is special: what a fine-tuning left in the file of cutting and filling up goes."""
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
 def _digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -54,7 +63,7 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
         model = model_from_hf(
             json.loads((folder / "config.json").read_text("utf-8")), load_file(folder / "model.safetensors")
         )
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer = _tokenizer(folder / "tokenizer.json")
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"--model {name}: {error}; expected the folder of a GPT2LMHeadModel") from error
     end_of_text = tokenizer.token_to_id(END_OF_TEXT)

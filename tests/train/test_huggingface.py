@@ -9,10 +9,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from corpus.errors import InputError
+from train.config import RuntimeConfig
+from train.distributed import join_world
 from train.huggingface import hf_config, hf_weights, model_from_hf, read_hf
 from train.model import GPT2
+from train.pretrained import load_pretrained
 from train.shape import Shape
 
 SHAPE = Shape(n_layer=2, n_head=4, n_embd=32, block_size=16, vocab_size=60)
@@ -92,6 +98,24 @@ def test_a_config_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(InputError, match=r"config.json: a list; expected the config of a GPT-2"):
         read_hf(tmp_path)
+
+
+def test_a_text_is_all_of_its_tokens_and_no_special_one(tmp_path: Path) -> None:
+    """Folders saved behind a fine-tuning often have truncation and padding in their tokenizer.json."""
+    write(tmp_path, model())
+    vocab = {"a": 0, "<|endoftext|>": 1, "other": 2}
+    tokenizer = Tokenizer(WordLevel(vocab, unk_token="other"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=8)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    world = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
+    loaded = load_pretrained(str(tmp_path), world)
+    assert loaded.tokenizer.encode("a a a a a b") == [0, 0, 0, 0, 0, 2]
+    assert loaded.tokenizer.encode("a") == [0]
+    assert loaded.end_of_text == 1
+    assert 1 not in loaded.tokenizer.encode("a <|endoftext|> a")
 
 
 def test_an_untied_head_is_refused() -> None:
