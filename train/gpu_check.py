@@ -28,7 +28,7 @@ import torch
 from corpus import cli
 from corpus.errors import FatalError, InputError
 from corpus.layout import Store
-from train.config import ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
+from train.config import PRESETS, ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
 from train.data import Stream
 from train.distributed import World, join_world, leave_world
 from train.loop import Job, Trainer
@@ -118,6 +118,8 @@ def _main(argv: Sequence[str] | None) -> int:
             "no CUDA device here; --device cpu --preset tiny --ranks 2 runs the same check on the CPU"
         )
     ranks = args.ranks or max(1, gpus)
+    if args.batch_size < ranks:
+        raise InputError(f"--batch-size {args.batch_size}: less than the {ranks} ranks; give {ranks} or more")
     print(
         f"torch {torch.__version__}, {_machine(args.device)}, {ranks} ranks, {args.steps} steps of {args.preset}"
     )
@@ -140,13 +142,17 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train.gpu_check", description=__doc__)
+    parser = cli.bare_parser("train.gpu_check", __doc__ or "")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda")
-    parser.add_argument("--preset", default="gpt2", help="the model (default: gpt2, 124M)")
-    parser.add_argument("--steps", type=int, default=50, help="optimizer steps of each way (default: 50)")
-    parser.add_argument("--ranks", type=int, default=0, help="processes (default: one per GPU)")
     parser.add_argument(
-        "--batch-size", type=int, default=64, help="sequences a step, all ranks (default: 64)"
+        "--preset", choices=tuple(PRESETS), default="gpt2", help="the model (default: gpt2, 124M)"
+    )
+    parser.add_argument(
+        "--steps", type=cli.positive, default=50, help="optimizer steps of each way (default: 50)"
+    )
+    parser.add_argument("--ranks", type=cli.positive, help="processes (default: one per GPU)")
+    parser.add_argument(
+        "--batch-size", type=cli.positive, default=64, help="sequences a step, all ranks (default: 64)"
     )
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
     parser.add_argument(

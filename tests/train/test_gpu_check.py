@@ -31,6 +31,24 @@ def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no CUDA device here; --device cpu" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--preset", "gpt3"], "invalid choice: 'gpt3' (choose from"),
+        (["--steps", "0"], "0 is not a positive number"),
+        (["--ranks", "4", "--batch-size", "2"], "--batch-size 2: less than the 4 ranks"),
+    ],
+)
+def test_wrong_use_is_one_line_before_any_process(
+    wrong: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gpu_check.main(["--device", "cpu", *wrong]) == 2
+    found = capsys.readouterr()
+    assert message in found.err
+    assert found.err.count("\n") == 1
+    assert not found.out
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_the_check_runs_on_a_cpu(capfd: pytest.CaptureFixture[str]) -> None:
