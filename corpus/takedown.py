@@ -21,9 +21,9 @@ from xxhash import xxh3_64_hexdigest
 from corpus.commit import commit_table
 from corpus.doors import stage_function
 from corpus.errors import InputError
-from corpus.forgotten import Forgotten, Takedown
+from corpus.forgotten import HOST, Forgotten, Takedown
 from corpus.inventory import batch_names
-from corpus.laws import CUT, FETCHED, KEPT
+from corpus.laws import CUT, FETCHED, KEPT, NOT_KEPT
 from corpus.layout import Store, table_dir
 from corpus.manifest import Manifest, Part, batches, find_manifest, read_manifest
 from corpus.schemas import (
@@ -166,7 +166,7 @@ def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
     for piece in _pieces(store, pages, columns, doc_ids):
         for row in piece.filter(_among(piece["doc_id"], doc_ids)).to_pylist():
             uris.update(uri for uri in (row["url"], row["final_url"], *row["redirects"]) if uri)
-            shards.add(_shard(row["warc_file"]) if row["warc_file"] else "" if row["redirects"] else "none")
+            shards.add(_shard_of(row))
     segments = [
         path
         for path, _ in store.files(table_dir(PAGES.name, batch))
@@ -185,6 +185,15 @@ def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
             keep[row["warc_file"]].add((row["warc_offset"], row["warc_length"]))
     erase = stage_function("crawl.audit", "erase_records")
     return sum(erase(store, path, frozenset(uris), frozenset(keep[path])) for path in segments)
+
+
+def _shard_of(page: dict[str, Any]) -> str:
+    """The shard that holds all records of a page; empty where any may: each hop lies with the owner of its domain."""
+    hops = [uri for uri in (page["final_url"], *page["redirects"]) if uri]
+    domains = {host_identity(found[1]).domain for uri in hops if (found := HOST.match(uri))}
+    if page["redirects"] and (len(domains) > 1 or not page["warc_file"]):
+        return ""
+    return _shard(page["warc_file"]) if page["warc_file"] else "none"
 
 
 def _shard(segment: str) -> str:
@@ -290,9 +299,14 @@ def _excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Counter[str]:
         return Counter()
     tokens, spans = read_manifest(store, TOKENS.name, batch), read_manifest(store, SPANS.name, batch)
     made = stage_function("shards.excise", "excise")(store, batch, doc_ids)
-    if not made.num_documents:
-        return Counter()
     counts = dict(tokens.counts)
+    verdicts = find_manifest(store, VERDICTS.name, batch)
+    if verdicts is not None and verdicts.fingerprint in {given.fingerprint for given in tokens.inputs}:
+        counts[NOT_KEPT] = verdicts.rows - verdicts.counts.get(KEPT, 0)
+    if not made.num_documents:
+        if counts != tokens.counts:
+            _recommit(store, TOKENS, tokens, tokens.parts, counts)
+        return Counter()
     for split in SPLITS:
         mine = [part.metadata for part in made.tokens if part.metadata["split"] == split]
         counts[f"{split}_documents"] = sum(each["num_documents"] for each in mine)

@@ -21,6 +21,7 @@ from corpus.layout import Store
 from corpus.manifest import read_manifest
 from corpus.schemas import PAGES, TABLES, part_of_id
 from corpus.tables import read_table, write_part
+from corpus.urls import registered_domain
 from crawl import run as crawl_run
 from crawl import warc
 from dedup import run as dedup_run
@@ -135,7 +136,7 @@ def fetch(store: Store, batch: str, sites: Sequence[Site]) -> None:
     }
     rows = []
     for row in links:
-        rows.append(_page(row, web[row["url"]], segments[sum(row["domain"].encode()) % SHARDS]))
+        rows.append(_page(row, web[row["url"]], segments))
     for segment in segments.values():
         segment.commit()
     parts = [
@@ -160,7 +161,12 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     return pa.Table.from_pylist(rows, PAGES.schema)
 
 
-def _page(row: dict[str, Any], site: Site, segment: warc.SegmentWriter) -> dict[str, Any]:
+def _page(row: dict[str, Any], site: Site, segments: dict[int, warc.SegmentWriter]) -> dict[str, Any]:
+    """A row of `pages`; its records lie with the shards that own the domains which were asked."""
+
+    def of(url: str) -> warc.SegmentWriter:
+        return segments[sum(registered_domain(url.split("/")[2]).encode()) % SHARDS]
+
     made: dict[str, Any] = dict.fromkeys(PAGES.schema.names) | {
         "doc_id": row["doc_id"],
         "url": row["url"],
@@ -174,8 +180,9 @@ def _page(row: dict[str, Any], site: Site, segment: warc.SegmentWriter) -> dict[
         "ip": "127.0.0.1",
     }
     for hop in site.hops:
-        _store(segment, hop, 301, b"", (b"Location", (site.final or row["url"]).encode()))
+        _store(of(hop), hop, 301, b"", (b"Location", (site.final or row["url"]).encode()))
     if site.reason is None:
+        segment = of(made["final_url"])
         place, digest = _store(segment, made["final_url"], site.status, site.html)
         made |= {
             "content_type": "text/html",

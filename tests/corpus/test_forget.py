@@ -99,6 +99,16 @@ def test_nothing_of_the_page_is_left(fates_copy: grown.Fates, name: str) -> None
     assert told.taken_down is not None
 
 
+def test_redirects_on_other_domains_go_too(fates_copy: grown.Fates) -> None:
+    """Each hop is asked, and its record kept, by the shard that owns its domain."""
+    hops = [f"http://hop{n}.test/way" for n in range(2)]
+    page = grown.Site(hops[0], grown.prose("arrived"), hops=tuple(hops), final="http://arrived.test/page")
+    assert len({sum(f"hop{n}.test".encode()) % grown.SHARDS for n in range(2)}) == 2
+    grown.grow(fates_copy.root, "2024-03", [*grown.ordinary(8, 2), page], fates_copy.folder, start=2000)
+    assert run(fates_copy, "--url", hops[0]) == 0
+    assert residue(fates_copy.store, [*hops, "http://arrived.test/page"]) == []
+
+
 def test_the_rest_is_as_if_the_page_had_never_been(fates_copy: grown.Fates, tmp_path: Path) -> None:
     """Tables and shards equal, byte for byte, those of a corpus grown without the page. It is nobody's original."""
     before = [(entry.table, entry.batch, entry.manifest) for entry in entries(fates_copy.store)]
