@@ -335,7 +335,9 @@ class Trainer:
         speed = meter.line(self.step, loss)
         if loss is not None:
             rate = frac * self.job.config.resolved_learning_rate
-            self.folder.log(step=self.step, loss=loss, learning_rate=rate, grad_norm=norm, **speed)
+            # The last batch of the line may have been skipped for what JSON has no number for.
+            known = {"grad_norm": norm} if math.isfinite(norm) else {}
+            self.folder.log(step=self.step, loss=loss, learning_rate=rate, **known, **speed)
 
     def _forget_gradients(self) -> None:
         for optimizer in self.optimizers:

@@ -198,11 +198,13 @@ def test_on_an_object_store_a_checkpoint_hides_no_line_of_the_curve(
 def test_a_bad_batch_is_skipped_where_asked_and_named(tmp_path: Path, factor: float, setting: str) -> None:
     settings = {"window": 3, setting: "skip"}
     trainer = Trainer(job(tmp_path, config(divergence=settings)), ALONE)
-    poisoned(trainer, 8 * 6, factor)
+    poisoned(trainer, 8 * 5, factor)  # the last step of a line of metrics.jsonl
     trainer.run()
     (skipped,) = [line for line in metrics(tmp_path) if "skip" in line]
-    assert skipped["step"] == 7
-    assert skipped["documents"] == [f"{index:032x}" for index in range(48, 56)]
+    assert skipped["step"] == 6
+    assert skipped["documents"] == [f"{index:032x}" for index in range(40, 48)]
+    assert [line["step"] for line in metrics(tmp_path) if "loss" in line] == [3, 6, 9, 12]
+    assert "NaN" not in (tmp_path / "runs/r/metrics.jsonl").read_text(), "which no JSON has"
     steps = trainer.optimizers[0].state[trainer.model.wte.weight]["step"]
     assert int(steps) == 11  # twelve batches, eleven updates
     assert all(math.isfinite(line["loss"]) for line in metrics(tmp_path) if "loss" in line)
