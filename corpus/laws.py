@@ -15,6 +15,8 @@ KEPT = "kept"
 """Count in the manifest of `verdicts`: rows that stay."""
 CUT = "cut:test_overlap"
 """Note in the manifest of `verdicts`: rows that stay without some passages."""
+NOT_KEPT = "not_kept"
+"""Count in the manifest of `tokens`: documents that do not stay, and have none."""
 
 
 def check(store: Store, manifests: dict[str, Manifest], batch: str) -> None:

@@ -20,6 +20,7 @@ from xxhash import xxh3_128
 
 from corpus.config import Section
 from corpus.errors import FatalError, InputError
+from corpus.laws import NOT_KEPT
 from corpus.manifest import Input, Part
 from corpus.schemas import DOCUMENTS, SPANS, TOKENS, VERDICTS, tokens_schema
 from corpus.snapshot import SPLITS, RowGroup, Split
@@ -265,7 +266,7 @@ def load_writer(config: Any, context: Context) -> PartFunction:
                     if mask.any():
                         chosen = pa.array(mask)
                         writers[split].write(doc_ids.filter(chosen), texts.filter(chosen))
-                counts["not_kept"] += piece.num_rows - len(doc_ids)
+                counts[NOT_KEPT] += piece.num_rows - len(doc_ids)
                 context.report(piece.num_rows)
             parts = {
                 SPANS.name: [writers[split].spans.finish() for split in SPLITS],

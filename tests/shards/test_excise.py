@@ -11,6 +11,7 @@ from corpus.digests import find_damage
 from corpus.errors import SchemaError
 from corpus.manifest import read_manifest
 from corpus.tables import read_table
+from corpus.takedown import remove_from_batch
 from shards.excise import excise
 
 
@@ -37,3 +38,20 @@ def test_a_damaged_file_gets_no_new_digests(tmp_path: Path) -> None:
     assert made.num_documents == 1
     for name, parts in (("tokens", made.tokens), ("spans", made.spans)):
         assert [find_damage(store, f"{name}/b1", part) for part in parts] == [None] * len(parts)
+
+
+def test_counts_are_those_of_a_batch_that_never_had_the_documents(tmp_path: Path) -> None:
+    """Of those that stayed and of those that did not, one kind after the other."""
+    docs = documents(40)
+    counts = []
+    for name, present in (("taken", docs), ("never", docs[12:])):
+        root = str(tmp_path / name)
+        store = commit_batch(root, "b1", present)
+        make_shards(root, "b1")
+        for kept in (True, False):
+            listed = frozenset(doc.doc_id for doc in docs[:12] if doc.kept is kept)
+            assert listed
+            remove_from_batch(store, "b1", listed)
+        counts.append(read_manifest(store, "tokens", "b1").counts)
+    assert counts[0] == counts[1]
+    assert counts[0]["not_kept"] > 0
