@@ -20,10 +20,11 @@ from statistics import median
 import brotli
 import pytest
 import zstandard
+from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from corpus.layout import Store
 from crawl.outcomes import Reason
-from crawl.warc import iter_records, read_response
+from crawl.warc import read_response
 from tests.crawl.loopback import Batch, Script, Shard, Web, certificate, ok, serving
 
 MIB = 1 << 20
@@ -207,8 +208,9 @@ def test_unverified_tls_is_an_option_and_is_recorded(tls_web: Web, tmp_path: Pat
     assert "x-crawler-tls-verified" not in {name.lower() for name, _ in page.headers}, (
         "headers are as received"
     )
-    info = next(iter(iter_records(store, row["warc_file"])))
-    assert b"tls-verified: false" in info.block
+    with store.open_input(row["warc_file"]) as stream:
+        info = next(iter(ArchiveIterator(stream, record_types=WarcRecordType.warcinfo)))
+        assert b"tls-verified: false" in info.reader.read()
 
 
 def site_files(path: Path) -> Iterator[tuple[str, bytes]]:
