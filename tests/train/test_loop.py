@@ -168,11 +168,16 @@ def test_a_signal_in_an_evaluation_gives_it_up_until_the_run_goes_on(
 
 
 def poisoned(trainer: Trainer, index: int, factor: float) -> None:
-    """Scale the loss of the batch at `index` of the stream."""
+    """Scale loss and gradients of the batch at `index` of the stream."""
     whole = trainer._backward
 
     def backward(rows: np.ndarray) -> torch.Tensor:
-        return whole(rows) * (factor if trainer.job.stream.state_dict()["index"] == index + 8 else 1.0)
+        scale = factor if trainer.job.stream.state_dict()["index"] == index + 8 else 1.0
+        loss = whole(rows) * scale
+        for parameter in trainer.model.parameters() if scale != 1 else ():
+            assert parameter.grad is not None
+            parameter.grad *= scale
+        return loss
 
     trainer._backward = backward  # type: ignore[method-assign]
 
