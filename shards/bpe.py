@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow.parquet as pq
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from corpus.config import Section
 from corpus.errors import ConfigError, InputError
@@ -61,6 +61,14 @@ class TokenizerConfig(Section):
         if value < 1:
             raise ValueError("expected at least 1")
         return value
+
+    @model_validator(mode="after")
+    def _digest_of_a_file(self) -> TokenizerConfig:
+        if self.sha256 and self.source in ("gpt2", "train"):
+            raise ValueError(
+                f"sha256 is set and source {self.source!r} is no file; leave it empty, or name the file"
+            )
+        return self
 
 
 def ensure_tokenizer(store: Store, config: TokenizerConfig, batch: str, val_frac: float) -> None:

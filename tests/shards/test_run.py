@@ -251,6 +251,7 @@ def test_bad_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         ("writer.compression=lzma", "compression"),
         ("tokenizer.vocab_size=256", "257"),
         ("tokenizer.source=/none.json", "No such file"),
+        (f"tokenizer.sha256={'0' * 64}", "source 'gpt2' is no file"),
     ]:
         assert run.main(arguments(root, "b1", "--set", f"shards.{setting}")) == 2
         assert message in capsys.readouterr().err
