@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import Any
 
 from corpus import cli
@@ -49,6 +50,15 @@ def num_workers(text: str) -> int | tuple[int, int]:
     if match is None or (match[2] is not None and int(match[2]) < int(match[1])):
         raise ConfigError(f"--ray-workers {text}: expected N or MIN:MAX")
     return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
+def require_ray_train() -> None:
+    """Raises: InputError where Ray Train could not be loaded. pandas is no part of `all`: Arrow would load it in every process."""
+    missing = [name for name in ("ray", "pandas") if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"--ray-workers: Ray Train needs {' and '.join(missing)}; pip install 'webtext[raytrain]', or use torchrun"
+        )
 
 
 def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:

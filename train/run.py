@@ -81,9 +81,10 @@ def _launcher(args: argparse.Namespace) -> Callable[[Request], Outcome]:
         from train.job import train
 
         return train
-    from train.ray_launcher import num_workers, train_on_ray
+    from train.ray_launcher import num_workers, require_ray_train, train_on_ray
 
     workers = num_workers(args.ray_workers)
+    require_ray_train()
     return lambda request: train_on_ray(request, workers)
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from corpus.errors import ConfigError, FatalError, InputError, RetryableError
 from corpus.layout import Store, open_corpus
 from tests.train.fakes import config
 from train import ray_launcher
+from train import run as door
 from train.checkpoint import Checkpoints
 from train.divergence import DivergedError
 from train.job import Request
@@ -37,6 +39,16 @@ def test_workers_are_a_number_or_a_range(text: str, expected: int | tuple[int, i
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected N or MIN:MAX"):
         num_workers(text)
+
+
+def test_without_ray_trains_packages_nothing_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ray_launcher, "find_spec", lambda name: None if name == "pandas" else object())
+    line = ["--corpus", str(tmp_path), "--snapshot", "b", "--run", "r", "--ray-workers", "2", "--rebuild"]
+    assert door.main(line) == 2
+    assert "Ray Train needs pandas; pip install 'webtext[raytrain]'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("error", [InputError("small"), DivergedError("nan"), FatalError("disk")])
@@ -114,11 +126,13 @@ def command(root: Path, *extra: str, **changes: object) -> list[str]:
     return [sys.executable, "-m", "train.run", "--corpus", str(root), "--snapshot", "b", *sets, *extra]
 
 
+NEEDS_PANDAS = pytest.mark.skipif(find_spec("pandas") is None, reason="pip install 'webtext[raytrain]'")
 ENVIRON = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
+@NEEDS_PANDAS
 def test_two_ray_workers_learn_what_one_process_does(corpus_copy: Path) -> None:
     losses = []
     for run, extra in (("one", []), ("ray", ["--ray-workers", "2"]), ("ray", ["--ray-workers", "2"])):
@@ -161,6 +175,7 @@ def train_workers(ancestor: int) -> list[int]:
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
+@NEEDS_PANDAS
 def test_a_lost_worker_and_a_stop_change_nothing(corpus_copy: Path) -> None:
     long = {"max_steps": 2000, "eval_interval": 1000, "num_samples": 0, "runtime__checkpoint_interval": 50}
     line = command(corpus_copy, "--run", "ray", "--ray-workers", "1:2", **long)
