@@ -41,8 +41,8 @@ SINGLE_THREADED = {
 """A worker is one core: libraries that would start a thread per core are told so before they load."""
 
 
-CANCEL_GRACE_S = 12.0
-"""What cancelled tasks have to save their state before they are ended by force; a task that ends its own child waits for that."""
+CANCEL_GRACE_S = 6.0
+"""What cancelled tasks have to save their state before they are ended by force."""
 
 
 class Status(StrEnum):

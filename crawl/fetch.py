@@ -55,8 +55,6 @@ log = logging.getLogger(__name__)
 
 EXIT_LEFT = 3
 """Of the worker: stopped with links left; run again to go on."""
-STOP_GRACE_S = 9.0
-"""What a worker has to save its state; more than it ever takes, less than the executor's grace for all of the task."""
 LOGGED_BYTES = 16 << 10
 """Of what a worker wrote on stderr, this much of the end is logged."""
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
@@ -298,7 +296,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(STOP_GRACE_S)
+            process.wait(5)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

