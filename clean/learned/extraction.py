@@ -53,7 +53,7 @@ class Use(StrEnum):
     RECALL = "recall"
 
 
-BETA: Final = {Use.PRECISION: 0.5, Use.BALANCED: 0.7, Use.RECALL: 1.5}
+BETA: Final = {Use.PRECISION: 0.5, Use.BALANCED: 0.8, Use.RECALL: 1.5}
 """The weight of recall against precision in F-beta (van Rijsbergen 1979)."""
 LEAST_CHANCE: Final = 0.25
 """A page whose best block has a smaller chance has no content."""
