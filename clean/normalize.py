@@ -63,7 +63,7 @@ def normalize(text: str, config: NormalizeConfig) -> Normalized:
     """The normal form of `text`. Normalising it again changes nothing."""
     changes = []
     is_ascii = text.isascii()
-    if config.mojibake and not is_ascii and _MAYBE_MOJIBAKE.search(text):
+    if config.mojibake and not is_ascii:
         repaired = _repaired(text)
         if repaired != text:
             changes.append("mojibake")

@@ -428,7 +428,12 @@ def _input_paths(run: Run, step: AnyStep) -> dict[str, tuple[str, ...]]:
 
 def _folder(run: Run, planned: _Planned) -> str:
     """Receipts and scattered rows of one step; the fingerprint keeps those of another config apart."""
-    return f"{work_dir(run.batch)}/{planned.step.name.replace('/', '.')}-{planned.fingerprint[:12]}"
+    return f"{work_dir(run.batch)}/{_prefix(planned)}{planned.fingerprint[:12]}"
+
+
+def _prefix(planned: _Planned) -> str:
+    """How the folders of one step begin below the batch's work, under whatever config."""
+    return f"{planned.step.name.replace('/', '.')}-"
 
 
 def _generation(run: Run, planned: _Planned) -> str:
@@ -452,13 +457,13 @@ def _summary(manifests: Iterable[Manifest]) -> dict[str, dict[str, int]]:
 
 def _clean_up(run: Run, plan: Sequence[_Planned]) -> None:
     """Scratch tables and leftovers of other configs go once the stage's tables stand."""
+    left = run.store.folders(work_dir(run.batch))
     for planned in plan:
         for table in planned.step.writes:
             if table.scratch:
                 run.store.delete_dir(table.folder(run.batch))
-        prefix = planned.step.name.replace("/", ".") + "-"
-        for name in run.store.folders(work_dir(run.batch)):
-            if name.startswith(prefix):
+        for name in left:
+            if name.startswith(_prefix(planned)):
                 run.store.delete_dir(f"{work_dir(run.batch)}/{name}")
 
 
@@ -466,11 +471,10 @@ def _clean_up_late(run: Run, plan: Sequence[_Planned]) -> None:
     """What a run left that was killed behind its last commit; an unfinished rebuild under other settings stays."""
     left = set(run.store.folders(work_dir(run.batch)))
     for planned in plan:
-        receipts = _folder(run, planned)
-        if receipts.rpartition("/")[2] in left:
-            run.store.delete_dir(receipts)
-        prefix = receipts.rpartition("/")[2].rpartition("-")[0] + "-"
-        rebuilt = any(name.startswith(prefix) and not receipts.endswith(name) for name in left)
+        receipts = f"{_prefix(planned)}{planned.fingerprint[:12]}"
+        if receipts in left:
+            run.store.delete_dir(_folder(run, planned))
+        rebuilt = any(name.startswith(_prefix(planned)) and name != receipts for name in left)
         for table in planned.step.writes:
             folder = table.folder(run.batch)
             run.store.sweep(folder)

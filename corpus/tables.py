@@ -187,15 +187,21 @@ def read_file(store: Store, path: str, columns: Sequence[str] | None = None) -> 
 
 def iter_tables(store: Store, path: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The row groups of a Parquet file as tables; at least one, of zero rows for an empty file."""
+    with open_file(store, path) as file:
+        names = list(columns) if columns is not None else None
+        if file.num_row_groups == 0:
+            schema = file.schema_arrow
+            yield pa.schema([schema.field(name) for name in names or schema.names]).empty_table()
+        for index in range(file.num_row_groups):
+            yield file.read_row_group(index, columns=names, use_threads=False)
+
+
+@contextmanager
+def open_file(store: Store, path: str) -> Iterator[pq.ParquetFile]:
+    """A part of a committed table. Raises: SchemaError where it is missing or, while it is read, damaged."""
     try:
         with store.open_input(path) as stream:
-            file = pq.ParquetFile(stream)
-            names = list(columns) if columns is not None else None
-            if file.num_row_groups == 0:
-                schema = file.schema_arrow
-                yield pa.schema([schema.field(name) for name in names or schema.names]).empty_table()
-            for index in range(file.num_row_groups):
-                yield file.read_row_group(index, columns=names, use_threads=False)
+            yield pq.ParquetFile(stream)
     except FileNotFoundError as error:
         raise SchemaError(
             f"{store.root}/{path}: the manifest names this part and it is missing; {mend(store, path)}"

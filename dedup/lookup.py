@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus.errors import SchemaError
 from corpus.layout import Store, table_dir
-from corpus.manifest import Manifest, mend, read_manifest
+from corpus.manifest import Manifest, read_manifest
 from corpus.runner import earlier_batches
 from corpus.schemas import DOCUMENTS
+from corpus.tables import open_file
 from dedup import ids, words
 from dedup.words import Engine, Ragged
 
@@ -65,17 +65,8 @@ def rows_by_id(
         part = manifest.parts[int(index)]
         here = wanted[part_of_wanted == index]
         path = f"{table_dir(manifest.table, manifest.batch)}/{part.file}"
-        try:
-            with store.open_input(path) as stream:
-                yield from _rows_of_part(pq.ParquetFile(stream), here, columns)
-        except FileNotFoundError as error:
-            raise SchemaError(
-                f"{store.root}/{path}: the manifest names this part and it is missing; {mend(store, path)}"
-            ) from error
-        except pa.ArrowInvalid as error:
-            raise SchemaError(
-                f"{store.root}/{path}: damaged Parquet ({error}); {mend(store, path)}"
-            ) from error
+        with open_file(store, path) as file:
+            yield from _rows_of_part(file, here, columns)
 
 
 def _rows_of_part(file: pq.ParquetFile, wanted: np.ndarray, columns: Sequence[str]) -> Iterator[pa.Table]:
