@@ -25,7 +25,8 @@ _EMAIL = re.compile(
     r"(?![\w@])"
 )
 _IPV4 = re.compile(r"(?<![\w.:-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
-_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:]|\.\d)")
+# Colons before an @ are no address: a stand-in there would end in what begins an e-mail address.
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?!@))(?![\w:]|\.\d)")
 
 
 class PersonalConfig(Section):

@@ -4,7 +4,7 @@ import ipaddress
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clean.personal import EMAILS, IPV4, IPV6, replace
@@ -54,6 +54,7 @@ def test_any_address_between_words(octets: tuple[int, ...], email: str) -> None:
 
 
 @given(st.text(alphabet=st.sampled_from("a.@:1f- "), max_size=200))
+@example("1::@1.aa")
 def test_once_is_enough(text: str) -> None:
     once = replace(text).text
     assert replace(once) == (once, 0, 0)
