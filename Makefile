@@ -24,8 +24,8 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $(STAMP)
 
 # Nothing depends on it: what fails here is tried again at the first use.
-$(LOOPS): $(STAMP) $(wildcard corpus/machinecode.py corpus/precompile.py clean/learned/*.py dedup/kernels.py dedup/loops.py shards/kernel.py)
-	-$(BIN)/python -m corpus.precompile && touch $(LOOPS)
+$(LOOPS): $(STAMP) $(wildcard corpus/compiled.py webtext/precompile.py clean/learned/*.py dedup/kernels.py dedup/loops.py shards/tokenizer/kernel.py)
+	-$(BIN)/python -m webtext.precompile && touch $(LOOPS)
 
 # A new lock file: what the newest versions within pyproject.toml's ranges resolve to, in a fresh environment.
 lock:
@@ -37,7 +37,7 @@ lock:
 	rm -rf build/lock
 
 demo: setup
-	$(BIN)/python -m corpus.demo
+	$(BIN)/webtext demo
 
 test: setup
 	# Three processes for two cores: tests of kills, pace and jobs mostly wait.
@@ -75,7 +75,7 @@ soak: setup
 	$(BIN)/python -m pytest -m soak
 
 gpu-check: setup
-	$(BIN)/python -m train.gpu_check
+	$(BIN)/python -m tools.gpu_check
 
 docs: setup
-	$(BIN)/python -m docs.generate
+	$(BIN)/python -m tools.generate_docs

@@ -28,10 +28,12 @@ import zstandard
 
 from bench.material import shared
 from bench.measure import Contestant, Turn, Work, arguments, compare, show
-from clean import document, language, metadata, normalize, quality, run, wikipedia
+from clean import document, metadata, normalize, run
 from clean.config import CleanConfig
 from clean.document import Page
-from crawl import warc
+from clean.filters import language, quality, wikipedia
+from crawl import run as crawl_run
+from crawl.warc import records
 
 STEPS: dict[str, list[tuple[Any, str]]] = {
     "decode": [(document, "decode")],
@@ -52,9 +54,7 @@ def main() -> None:
         pages = list(itertools.islice(stored_pages(), args.pages))
         archive = Path(folder) / "pages.warc"
         archive.write_bytes(b"".join(_record(name, body) for name, body in pages))
-        _clean(f"{folder}/taken-in", 1, "--warc", str(archive), "--set", "clean.extract.max_html_bytes=1")
-        shutil.rmtree(f"{folder}/taken-in/documents")
-        shutil.rmtree(f"{folder}/taken-in/documents_dropped")
+        _import(f"{folder}/imported", archive)
         size = sum(len(body) for _, body in pages) / 1e6
         result = compare(
             "clean",
@@ -94,7 +94,7 @@ def two_workers(folder: str) -> Work:
 
 def _work(folder: str, workers: int) -> Work:
     corpus = tempfile.mkdtemp(prefix="corpus-", dir=folder)
-    shutil.copytree(f"{folder}/taken-in", corpus, dirs_exist_ok=True)
+    shutil.copytree(f"{folder}/imported", corpus, dirs_exist_ok=True)
 
     def work() -> Turn:
         with _watched() as peak:
@@ -103,6 +103,14 @@ def _work(folder: str, workers: int) -> Work:
         return Turn(rows, {"kept": counts["documents"]["rows"] / rows, "worker_mb": peak()})
 
     return work
+
+
+def _import(corpus: str, archive: Path) -> None:
+    """Make a batch of the WARC file."""
+    with contextlib.redirect_stdout(None):
+        code = crawl_run.main(["--corpus", corpus, "--batch", "b", "--warc", str(archive)])
+    if code != 0:
+        raise SystemExit(f"crawl.run ended with exit code {code}")
 
 
 def _clean(corpus: str, workers: int, *more: str) -> dict[str, Any]:
@@ -124,8 +132,8 @@ def _record(name: str, body: bytes) -> bytes:
         ("WARC-Date", "2026-11-01T00:00:00Z"),
         ("WARC-Target-URI", f"http://{name[:2]}.example/{name}"),
     ]
-    block = warc.http_block("HTTP/1.1 200 OK", headers, body)
-    return warc.record_bytes("response", fields, block, "application/http; msgtype=response")
+    block = records.http_block("HTTP/1.1 200 OK", headers, body)
+    return records.record_bytes("response", fields, block, "application/http; msgtype=response")
 
 
 @contextlib.contextmanager
@@ -157,7 +165,11 @@ def _watched() -> Iterator[Callable[[], float]]:
 def _status(path: Path) -> Counter[str]:
     fields = (line.partition(":") for line in path.read_text().splitlines())
     return Counter(
-        {key: int(value.split()[0]) for key, _, value in fields if key in ("VmHWM", "PPid") and value.split()}
+        {
+            key: int(value.split()[0])
+            for key, _, value in fields
+            if key in ("VmHWM", "PPid") and value.split()
+        }
     )
 
 
@@ -195,7 +207,11 @@ def shares(pages: list[tuple[str, bytes]]) -> dict[str, float]:
                 stack.enter_context(mock.patch.object(module, name, patched))
         started = time.process_time()
         for name, body in pages:
-            work(Page(f"http://e.example/{name}", f"http://e.example/{name}", "text/html", None, body))
+            work(
+                Page(
+                    f"http://e.example/{name}", f"http://e.example/{name}", "text/html", None, body
+                )
+            )
         whole = time.process_time() - started
     spent["extract"] = whole - sum(spent.values())
     return {f"share_{step}": round(seconds / whole, 4) for step, seconds in spent.items()} | {

@@ -39,7 +39,7 @@ import zstandard
 
 from bench.material import prose, shared
 from bench.measure import Contestant, Turn, Work, arguments, compare, cpu_s, show
-from corpus.manifest import read_manifest
+from corpus.tables.manifest import read_manifest
 
 THRESHOLD = 0.75
 BANDS, ROWS, SHINGLE_WORDS = 14, 8, 5
@@ -64,12 +64,20 @@ def main() -> None:
         default="whole",
         help="what is measured (default: whole)",
     )
-    parser.add_argument("--pages", type=int, default=1_000_000, help="lsh: signatures (default: 1,000,000)")
-    parser.add_argument("--only", nargs="*", help="contestants to run (default: all that are installed)")
+    parser.add_argument(
+        "--pages", type=int, default=1_000_000, help="lsh: signatures (default: 1,000,000)"
+    )
+    parser.add_argument(
+        "--only", nargs="*", help="contestants to run (default: all that are installed)"
+    )
     args = parser.parse_args()
-    contestants = {"whole": WHOLE, "signatures": SIGNATURES, "lsh": LSH, "stage": STAGE, "frame": FRAME}[
-        args.part
-    ]
+    contestants = {
+        "whole": WHOLE,
+        "signatures": SIGNATURES,
+        "lsh": LSH,
+        "stage": STAGE,
+        "frame": FRAME,
+    }[args.part]
     chosen = [each for each in contestants if not args.only or each.name in args.only]
     source, description = (
         (args.pages, f"{args.pages:,} made signatures") if args.part == "lsh" else _chapters()
@@ -86,7 +94,9 @@ def main() -> None:
         )
     if args.part == "signatures":
         description = f"pages of 2 KB of {description}"
-    result = compare("dedup", chosen, source, description=description, unit="docs/s", rounds=args.rounds)
+    result = compare(
+        "dedup", chosen, source, description=description, unit="docs/s", rounds=args.rounds
+    )
     show(result, as_json=args.json)
 
 
@@ -101,7 +111,7 @@ def _chapters() -> tuple[str, str]:
 
 def ours(folder: str, engine: Any = "numba") -> Work:
     """Signatures, bands, exact verification of every candidate pair, greedy choice."""
-    from dedup import lsh, minhash, survivors, words
+    from dedup import greedy, lsh, minhash, words
 
     texts, pairs = _material(folder)
     config = lsh.LshConfig(num_bands=BANDS, rows_per_band=ROWS)
@@ -113,7 +123,9 @@ def ours(folder: str, engine: Any = "numba") -> Work:
 
     def work() -> Turn:
         signed = minhash.sign(column, SHINGLE_WORDS, perms, engine)
-        keys = np.column_stack([lsh.band_keys(signed.values, config), lsh.content_keys(signed.content)])
+        keys = np.column_stack(
+            [lsh.band_keys(signed.values, config), lsh.content_keys(signed.content)]
+        )
         pages = np.repeat(np.arange(len(texts)), keys.shape[1])
         zero = np.zeros(pages.size, np.int32)
         names = np.array([b"%016d" % page for page in range(len(texts))], "S16")
@@ -128,9 +140,11 @@ def ours(folder: str, engine: Any = "numba") -> Work:
         rows = np.searchsorted(wanted, met)
         similarity = np.array([words.jaccard(sets.row(a), sets.row(b), engine) for a, b in rows])
         near = similarity >= THRESHOLD
-        edges = survivors.Edges(met[near, 1], met[near, 0], similarity[near], np.zeros(int(near.sum()), bool))
+        edges = greedy.Edges(
+            met[near, 1], met[near, 0], similarity[near], np.zeros(int(near.sum()), bool)
+        )
         copies = np.unique(pages[found.copies], axis=0)
-        choice = survivors.follow_copies(survivors.choose(len(texts), edges), copies[:, 0], copies[:, 1])
+        choice = greedy.follow_copies(greedy.choose(len(texts), edges), copies[:, 0], copies[:, 1])
         return _turn(texts, pairs, np.flatnonzero(choice.duplicate_of >= 0).tolist())
 
     return work
@@ -217,8 +231,13 @@ def datatrove(folder: str) -> Work:
                 MinhashDedupBuckets(f"{place}/signatures", f"{place}/buckets", config=config).run(
                     None, bucket, BANDS
                 )
-            MinhashDedupCluster(f"{place}/buckets", f"{place}/removed", config=config).run(None, 0, 1)
-            kept = {int(each.id) for each in MinhashDedupFilter(f"{place}/removed").run(documents(), 0, 1)}
+            MinhashDedupCluster(f"{place}/buckets", f"{place}/removed", config=config).run(
+                None, 0, 1
+            )
+            kept = {
+                int(each.id)
+                for each in MinhashDedupFilter(f"{place}/removed").run(documents(), 0, 1)
+            }
         return _turn(texts, pairs, [page for page in range(len(texts)) if page not in kept])
 
     return work
@@ -252,7 +271,9 @@ def sign_datasketch(folder: str) -> Work:
 
     def work() -> Turn:
         for page in pages:
-            MinHash(num_perm=BANDS * ROWS).update_batch([shingle.encode() for shingle in _shingles(page)])
+            MinHash(num_perm=BANDS * ROWS).update_batch(
+                [shingle.encode() for shingle in _shingles(page)]
+            )
         return Turn(len(pages))
 
     return work
@@ -282,7 +303,9 @@ def sign_datatrove(folder: str) -> Work:
     from datatrove.utils.logging import logger
 
     logger.remove()
-    pages = [Document(text=text, id=str(place)) for place, text in enumerate(_pages(folder)[:SLOW_PAGES])]
+    pages = [
+        Document(text=text, id=str(place)) for place, text in enumerate(_pages(folder)[:SLOW_PAGES])
+    ]
     config = MinhashConfig(n_grams=SHINGLE_WORDS, num_buckets=BANDS, hashes_per_bucket=ROWS)
 
     def work() -> Turn:
@@ -295,7 +318,7 @@ def sign_datatrove(folder: str) -> Work:
 
 def lsh_ours(num_pages: int) -> Work:
     """Bands, candidates and the greedy choice, a range of keys at a time as the stage does; estimates instead of verification."""
-    from dedup import index, lsh, survivors
+    from dedup import greedy, index, lsh
 
     config = lsh.LshConfig(num_bands=BANDS, rows_per_band=ROWS)
     signatures = _signatures(num_pages)
@@ -320,17 +343,18 @@ def lsh_ours(num_pages: int) -> Work:
         pairs = np.unique(np.concatenate(met), axis=0)
         similarity = np.concatenate(
             [
-                (signatures[pairs[at : at + LSH_SLICE, 0]] == signatures[pairs[at : at + LSH_SLICE, 1]]).mean(
-                    1
-                )
+                (
+                    signatures[pairs[at : at + LSH_SLICE, 0]]
+                    == signatures[pairs[at : at + LSH_SLICE, 1]]
+                ).mean(1)
                 for at in range(0, len(pairs), LSH_SLICE)
             ]
         )
         near = similarity >= THRESHOLD
-        edges = survivors.Edges(
+        edges = greedy.Edges(
             pairs[near, 1], pairs[near, 0], similarity[near], np.zeros(int(near.sum()), bool)
         )
-        choice = survivors.choose(num_pages, edges)
+        choice = greedy.choose(num_pages, edges)
         return Turn(num_pages, {"removed_frac": float((choice.duplicate_of >= 0).mean())})
 
     return work
@@ -414,7 +438,7 @@ def lsh_datatrove(num_pages: int) -> Work:
 
 def stage_ours(num_pages: int) -> Work:
     """The door over one batch, then over one of a tenth, then over one of a hundredth."""
-    from corpus.layout import open_corpus
+    from corpus.storage.store import open_corpus
 
     logging.disable(logging.INFO)
     root = tempfile.mkdtemp()
@@ -447,7 +471,7 @@ def stage_ours(num_pages: int) -> Work:
 
 def frame_ours(num_pages: int) -> Work:
     """The door over pages of one frame; those of another frame before, so that compiled code is there."""
-    from corpus.layout import open_corpus
+    from corpus.storage.store import open_corpus
 
     logging.disable(logging.INFO)
     root = tempfile.mkdtemp()
@@ -458,7 +482,8 @@ def frame_ours(num_pages: int) -> Work:
         frame = [f"{name}{number}" for number in range(FRAME_WORDS)]
         rest = PAGE_WORDS - FRAME_WORDS
         return [
-            " ".join([*frame, *(f"w{generator.randrange(10**9)}" for _ in range(rest))]) for _ in range(count)
+            " ".join([*frame, *(f"w{generator.randrange(10**9)}" for _ in range(rest))])
+            for _ in range(count)
         ]
 
     _write_batch(store, "before", pages(200, "b"))
@@ -490,9 +515,9 @@ def _write_batch(store: Any, batch: str, texts: list[str]) -> None:
     """Links and documents of these texts, committed as the stages before would."""
     from xxhash import xxh3_128_hexdigest
 
-    from corpus.commit import commit_table
-    from corpus.schemas import DOCUMENTS, LINKS, part_of_id
-    from corpus.tables import write_part
+    from corpus.tables.commit import commit_table
+    from corpus.tables.parquet import write_part
+    from corpus.tables.schemas import DOCUMENTS, LINKS, part_of_id
 
     rows: list[list[dict[str, Any]]] = [[] for _ in range(max(1, len(texts) // PART_PAGES))]
     for place, text in enumerate(texts):
@@ -507,7 +532,9 @@ def _write_batch(store: Any, batch: str, texts: list[str]) -> None:
         here.sort(key=lambda row: str(row["doc_id"]))
         table = pa.Table.from_pylist(here, DOCUMENTS.schema)
         name = f"part-{number:05}.parquet"
-        parts.append(write_part(store, DOCUMENTS.folder(batch), name, DOCUMENTS, [table], number, len(rows)))
+        parts.append(
+            write_part(store, DOCUMENTS.folder(batch), name, DOCUMENTS, [table], number, len(rows))
+        )
     commit_table(store, LINKS, batch, [], num_parts=len(rows))
     commit_table(store, DOCUMENTS, batch, parts, num_parts=len(rows))
 
@@ -560,8 +587,12 @@ def _signatures(num_pages: int) -> np.ndarray:
     made = generator.integers(0, 1 << 32, (num_pages, BANDS * ROWS), np.uint32)
     for first in range(whole, num_pages, LSH_SLICE):
         last = min(first + LSH_SLICE, num_pages)
-        keeps = generator.random((last - first, BANDS * ROWS)) < generator.uniform(0.7, 1, (last - first, 1))
-        made[first:last] = np.where(keeps, made[generator.integers(0, whole, last - first)], made[first:last])
+        keeps = generator.random((last - first, BANDS * ROWS)) < generator.uniform(
+            0.7, 1, (last - first, 1)
+        )
+        made[first:last] = np.where(
+            keeps, made[generator.integers(0, whole, last - first)], made[first:last]
+        )
     return made
 
 
@@ -573,7 +604,11 @@ def _pages(folder: str) -> list[str]:
 
 def _material(folder: str) -> tuple[list[str], set[tuple[int, int]]]:
     """The texts, and the pairs at or above the threshold as places among them."""
-    data = zstandard.ZstdDecompressor().stream_reader((Path(folder) / "docs.jsonl.zst").read_bytes()).read()
+    data = (
+        zstandard.ZstdDecompressor()
+        .stream_reader((Path(folder) / "docs.jsonl.zst").read_bytes())
+        .read()
+    )
     rows = [json.loads(line) for line in data.splitlines()]
     place = {row["id"]: index for index, row in enumerate(rows)}
     pairs = set()
@@ -587,7 +622,10 @@ def _material(folder: str) -> tuple[list[str], set[tuple[int, int]]]:
 def _shingles(text: str) -> list[str]:
     """What a user of a sketching library would write."""
     words = text.lower().split()
-    return [" ".join(words[at : at + SHINGLE_WORDS]) for at in range(max(1, len(words) - SHINGLE_WORDS + 1))]
+    return [
+        " ".join(words[at : at + SHINGLE_WORDS])
+        for at in range(max(1, len(words) - SHINGLE_WORDS + 1))
+    ]
 
 
 def _turn(texts: Sequence[str], pairs: set[tuple[int, int]], removed: Sequence[int]) -> Turn:

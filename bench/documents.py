@@ -4,7 +4,7 @@
 `ours-sandbox` the same in the child process that the stage uses, `ours-extract` charset and main text alone, which is
 what the others do. The libraries get the bytes. All run in this machine's one core, each in a process of its own.
 
-F1 is the article-extraction-benchmark's (clean/scores.py) on the text before any page is dropped. Pages that the learned
+F1 is the article-extraction-benchmark's (tools/extraction_scores.py) on the text before any page is dropped. Pages that the learned
 extractor was fitted on count for it as in its cross-validation, by a model that had seen no page of their site; the
 sources beside `f1_news` and `f1_wcxb` were not learned from.
 """
@@ -24,18 +24,17 @@ import zstandard
 
 from bench.material import shared
 from bench.measure import Contestant, Turn, Work, arguments, compare, show
-from clean import learned
 from clean.config import CleanConfig
 from clean.decode import decode
 from clean.document import Page, document_function
 from clean.extract import ExtractConfig, extractor
 from clean.pages import process
 from clean.sandbox import Sandbox
-from clean.scores import PageScores, average, page_scores
+from tools.extraction_scores import PageScores, average, page_scores
 
 TIMED = {"f1_news": "aeb", "f1_wcxb": "wcxb"}
 SCORED = {**TIMED, "f1_dragnet": "dragnet", "f1_cleaneval": "cleaneval"}
-CROSSED = Path(learned.__file__).with_name("crossvalidation.json")
+CROSSED = Path(__file__).parents[1] / "tools" / "crossvalidation.json"
 ExtractBytes = Callable[[bytes], str]
 
 
@@ -67,9 +66,16 @@ def main() -> None:
     pages = list(_timed_pages(source))
     size = sum(len(page.body) for page in pages) / 1e6
     kinds = ", ".join(f"{sum(page.source == s for page in pages)} {s}" for s in TIMED.values())
-    description = f"{kinds} pages of extraction, {size:.1f} MB; {ExtractConfig().extractor} extractor"
+    description = (
+        f"{kinds} pages of extraction, {size:.1f} MB; {ExtractConfig().extractor} extractor"
+    )
     result = compare(
-        "documents", CONTESTANTS, source, description=description, unit="pages/s", rounds=args.rounds
+        "documents",
+        CONTESTANTS,
+        source,
+        description=description,
+        unit="pages/s",
+        rounds=args.rounds,
     )
     show(result, as_json=args.json)
 
@@ -96,7 +102,9 @@ def trafilatura(source: Input, fast: bool = False) -> Work:
     """The library as its documentation has it."""
     import trafilatura as library
 
-    return _library(source, lambda body: library.extract(body, include_comments=False, fast=fast) or "")
+    return _library(
+        source, lambda body: library.extract(body, include_comments=False, fast=fast) or ""
+    )
 
 
 def trafilatura_fast(source: Input) -> Work:
@@ -106,7 +114,13 @@ def trafilatura_fast(source: Input) -> Work:
 
 def trafilatura_cli(source: Input) -> Work:
     """Its command, once for each page: start and imports are part of it."""
-    command = [sys.executable, "-c", "from trafilatura.cli import main; main()", "--no-comments", "--fast"]
+    command = [
+        sys.executable,
+        "-c",
+        "from trafilatura.cli import main; main()",
+        "--no-comments",
+        "--fast",
+    ]
     pages = list(_timed_pages(source))[:: max(1, source.pages // 5)]
 
     def work() -> Turn:
@@ -190,18 +204,25 @@ def _ours(source: Input, work: Callable[[Page], object]) -> Work:
             return PageScores(*crossed[page.name])
         return page_scores(page.gold, extract(decode(page.body).text))
 
-    return _work(source, scored, lambda body: work(Page("http://page.example/", "", None, None, body)))
+    return _work(
+        source, scored, lambda body: work(Page("http://page.example/", "", None, None, body))
+    )
 
 
 def _library(source: Input, extract: ExtractBytes) -> Work:
     return _work(source, lambda page: page_scores(page.gold, extract(page.body)), extract)
 
 
-def _work(source: Input, scored: Callable[[GoldPage], PageScores], each: Callable[[bytes], object]) -> Work:
+def _work(
+    source: Input, scored: Callable[[GoldPage], PageScores], each: Callable[[bytes], object]
+) -> Work:
     """Quality is found before, so that a turn is the pages' work alone."""
     quality = {
         key: round(
-            average([scored(page) for page in gold_pages(Path(source.root), name, source.pages)]).f1, 3
+            average(
+                [scored(page) for page in gold_pages(Path(source.root), name, source.pages)]
+            ).f1,
+            3,
         )
         for key, name in SCORED.items()
     }

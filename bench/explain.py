@@ -1,4 +1,4 @@
-"""How long `corpus.explain` takes on one batch of a million pages, as its user starts it: a process, from nothing to the screen.
+"""How long `webtext.explain` takes on one batch of a million pages, as its user starts it: a process, from nothing to the screen.
 
     python -m bench.explain [--pages 1000000] [--json]
 
@@ -28,12 +28,22 @@ import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
 from bench.measure import arguments
-from corpus.layout import Store, open_corpus
-from corpus.manifest import Part
-from corpus.runner import commit_table
-from corpus.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, SPANS, TOKENS, VERDICTS, Table, part_of
-from corpus.snapshot import write_snapshot
-from corpus.tables import write_part
+from corpus.run.runner import commit_table
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.manifest import Part
+from corpus.tables.parquet import write_part
+from corpus.tables.schemas import (
+    DOCUMENTS,
+    DOCUMENTS_DROPPED,
+    LINKS,
+    PAGES,
+    SPANS,
+    TOKENS,
+    VERDICTS,
+    Table,
+    part_of,
+)
+from corpus.tables.snapshot import write_snapshot
 
 NUM_PARTS = 32
 ORDER = (LINKS, PAGES, DOCUMENTS, VERDICTS, SPANS, TOKENS)
@@ -49,13 +59,16 @@ ROW_TOKENS = 1024
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__, rounds=5)
-    parser.add_argument("--pages", type=int, default=1_000_000, help="pages of the batch (default: 1000000)")
+    parser.add_argument(
+        "--pages", type=int, default=1_000_000, help="pages of the batch (default: 1000000)"
+    )
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         asked = make(f"{folder}/corpus", args.pages)
         size = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet"))
         took = {
-            what: [_ask(f"{folder}/corpus", url) for _ in range(args.rounds)] for what, url in asked.items()
+            what: [_ask(f"{folder}/corpus", url) for _ in range(args.rounds)]
+            for what, url in asked.items()
         }
     print(
         f"explain, one batch of {args.pages:,} pages ({size / 2**30:.1f} GiB of tables), medians of {args.rounds}, page cache warm"
@@ -75,7 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             }
         )
     if args.json:
-        machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        machine = (
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        )
         described = f"one made batch of {args.pages} pages"
         print(
             json.dumps(
@@ -94,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ask(root: str, url: str) -> tuple[float, float]:
     """Wall and CPU seconds of one answer."""
     began, before = time.monotonic(), _cpu_of_children_s()
-    command = [sys.executable, "-m", "corpus.explain", root, url]
+    command = [sys.executable, "-m", "webtext.explain", root, url]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.monotonic() - began, _cpu_of_children_s() - before
 
@@ -162,7 +177,9 @@ def _filled(table: Table, num_rows: int, **columns: object) -> pa.Table:
     for field in table.schema:
         value = columns.get(field.name)
         whole = isinstance(value, pa.Array | pa.ChunkedArray)
-        made.append(value.cast(field.type) if whole else pa.repeat(pa.scalar(value, field.type), num_rows))
+        made.append(
+            value.cast(field.type) if whole else pa.repeat(pa.scalar(value, field.type), num_rows)
+        )
     return pa.table(made, schema=table.schema)
 
 
@@ -235,7 +252,13 @@ def _token_part(index: int, num_documents: int) -> Part:
 def _commit(store: Store, tables: dict[str, list[Part]], num_fetched: int, num_kept: int) -> None:
     empty = [
         write_part(
-            store, f"documents_dropped/{BATCH}", f"part-{n:05}.parquet", DOCUMENTS_DROPPED, [], n, NUM_PARTS
+            store,
+            f"documents_dropped/{BATCH}",
+            f"part-{n:05}.parquet",
+            DOCUMENTS_DROPPED,
+            [],
+            n,
+            NUM_PARTS,
         )
         for n in range(NUM_PARTS)
     ]
@@ -244,7 +267,12 @@ def _commit(store: Store, tables: dict[str, list[Part]], num_fetched: int, num_k
         if table is DOCUMENTS:
             commit_table(store, DOCUMENTS_DROPPED, BATCH, empty, num_parts=NUM_PARTS)
         commit_table(
-            store, table, BATCH, tables[table.name], counts=counts.get(table.name), num_parts=NUM_PARTS
+            store,
+            table,
+            BATCH,
+            tables[table.name],
+            counts=counts.get(table.name),
+            num_parts=NUM_PARTS,
         )
 
 

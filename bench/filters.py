@@ -23,9 +23,9 @@ import zstandard
 
 from bench.material import shared
 from bench.measure import Contestant, Turn, Work, alternate, arguments, show
-from clean import c4, fineweb, gopher
-from clean.profile import Profile
-from clean.quality import QualityConfig
+from clean.filters import c4, fineweb, gopher
+from clean.filters.profile import Profile
+from clean.filters.quality import QualityConfig
 
 CONFIG = QualityConfig()
 Verdict = Callable[[Profile], str | None]
@@ -61,9 +61,13 @@ def our_verdict(family: str, profile: Profile) -> str | None:
     """The first reason of our rules of a family, or None."""
     if family == "c4":
         profile = Profile(c4.kept_lines(profile.text, CONFIG.c4, punctuation=True))
-        return next((str(reason) for rule in c4.RULES if (reason := rule(profile, CONFIG.c4))), None)
+        return next(
+            (str(reason) for rule in c4.RULES if (reason := rule(profile, CONFIG.c4))), None
+        )
     if family == "fineweb":
-        return next((str(each) for rule in fineweb.RULES if (each := rule(profile, CONFIG.fineweb))), None)
+        return next(
+            (str(each) for rule in fineweb.RULES if (each := rule(profile, CONFIG.fineweb))), None
+        )
     rules = gopher.RULES[:4] if family == "repetition" else gopher.RULES[4:]
     return next((str(each) for rule in rules if (each := rule(profile, CONFIG.gopher))), None)
 
@@ -137,7 +141,10 @@ def agreement(texts: list[str]) -> dict[str, float]:
             if (found is None) != (expected is None):
                 differences[family, found, expected] += 1
     for (family, found, expected), count in differences.most_common():
-        print(f"{family}, same words: ours {found}, datatrove {expected}: {count} texts", file=sys.stderr)
+        print(
+            f"{family}, same words: ours {found}, datatrove {expected}: {count} texts",
+            file=sys.stderr,
+        )
     return {name: round(count / len(texts), 4) for name, count in sorted(same.items())}
 
 
@@ -193,7 +200,9 @@ def made_text(seed: int) -> str:
             continue
         body = " ".join(chance.choices(words, k=chance.choice([2, 6, 12, 25])))
         start = chance.choice(["", "", "", "- ", "javascript "])
-        lines.append(f"{start}{body} {chance.choice(signs)}" if chance.random() < 0.7 else start + body)
+        lines.append(
+            f"{start}{body} {chance.choice(signs)}" if chance.random() < 0.7 else start + body
+        )
     return chance.choice(["\n", "\n\n"]).join(lines)
 
 

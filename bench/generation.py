@@ -19,9 +19,13 @@ VOCAB = 50257
 def main() -> None:
     parser = arguments(__doc__, rounds=3)
     parser.add_argument("--preset", default="gpt2", help="the model (default: gpt2)")
-    parser.add_argument("--prompt-tokens", type=int, default=512, help="length of the prompt (default: 512)")
+    parser.add_argument(
+        "--prompt-tokens", type=int, default=512, help="length of the prompt (default: 512)"
+    )
     parser.add_argument("--tokens", type=int, default=32, help="tokens to write (default: 32)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: all cores (default: 0)")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="CPU threads; 0: all cores (default: 0)"
+    )
     args = parser.parse_args()
     shape = ModelConfig(preset=args.preset, block_size=1024).shape(VOCAB)
     contestants = [
@@ -63,7 +67,10 @@ def cached(source: dict[str, Any]) -> Work:
     from train.distributed import join_world
     from train.sampling import Sampling, generate
 
-    model, world = _model(source), join_world(RuntimeConfig(device="cpu", num_threads=source["threads"]))
+    model, world = (
+        _model(source),
+        join_world(RuntimeConfig(device="cpu", num_threads=source["threads"])),
+    )
 
     def work() -> Turn:
         (text,) = generate(

@@ -35,7 +35,9 @@ FIELDS = ("id", "url", "score", "subreddit", "title", "created_utc")
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--rows", type=int, default=ROWS_PER_ERA, help="rows per era (default: 10,000)")
+    parser.add_argument(
+        "--rows", type=int, default=ROWS_PER_ERA, help="rows per era (default: 10,000)"
+    )
     parser.add_argument("--era", help="rows of one month only, such as 2017-12")
     parser.add_argument(
         "--shapes",
@@ -50,7 +52,9 @@ def main() -> None:
         if args.dump:
             path, description = args.dump, args.dump
         elif args.shapes is not None:
-            path, description = _reshape(folder, args.shapes or str(shared() / SHAPES), args.rows * 3)
+            path, description = _reshape(
+                folder, args.shapes or str(shared() / SHAPES), args.rows * 3
+            )
         else:
             path, description = _generate(folder, args.rows, args.era)
         rows, num_bytes = _size(path)
@@ -72,9 +76,14 @@ def _generate(folder: str, rows: int, month: str | None) -> tuple[str, str]:
 
     chosen = [era for era in eras.ERAS if month in (None, era.month)]
     if not chosen:
-        raise SystemExit(f"--era {month}: expected one of {', '.join(era.month for era in eras.ERAS)}")
+        raise SystemExit(
+            f"--era {month}: expected one of {', '.join(era.month for era in eras.ERAS)}"
+        )
     path = Path(folder) / "RS_bench.zst"
-    with path.open("wb") as stream, zstandard.ZstdCompressor(level=3).stream_writer(stream) as writer:
+    with (
+        path.open("wb") as stream,
+        zstandard.ZstdCompressor(level=3).stream_writer(stream) as writer,
+    ):
         for era in chosen:
             lines = eras.dump(era, SEED, rows).lines
             writer.write(b"".join(line + b"\n" for line in lines if _is_ordinary(line)))
@@ -83,10 +92,15 @@ def _generate(folder: str, rows: int, month: str | None) -> tuple[str, str]:
 
 def _reshape(folder: str, source: str, rows: int) -> tuple[str, str]:
     with _unpacked(source) as stream:
-        templates = [json.loads(line) for line in stream.read().splitlines() if len(line) >= MIN_ROW_BYTES]
+        templates = [
+            json.loads(line) for line in stream.read().splitlines() if len(line) >= MIN_ROW_BYTES
+        ]
     rng = random.Random(SEED)
     path = Path(folder) / "RS_bench.zst"
-    with path.open("wb") as stream, zstandard.ZstdCompressor(level=3).stream_writer(stream) as writer:
+    with (
+        path.open("wb") as stream,
+        zstandard.ZstdCompressor(level=3).stream_writer(stream) as writer,
+    ):
         for number in range(rows):
             row = dict(rng.choice(templates))
             score = int(rng.paretovariate(0.6))  # a third at 3 or above
@@ -97,12 +111,16 @@ def _reshape(folder: str, source: str, rows: int) -> tuple[str, str]:
                 "selftext": _words(rng, 40) if row["is_self"] else "",
             }  # fmt: skip
             row.update({name: value for name, value in drawn.items() if name in row})
-            writer.write(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+            writer.write(
+                json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+            )
     return str(path), f"rows in the shapes of {len(templates)} real ones, seed {SEED}"
 
 
 def _words(rng: random.Random, count: int) -> str:
-    return " ".join("".join(rng.choices("etaoinshrdlu", k=rng.randrange(2, 9))) for _ in range(count))
+    return " ".join(
+        "".join(rng.choices("etaoinshrdlu", k=rng.randrange(2, 9))) for _ in range(count)
+    )
 
 
 def _is_ordinary(line: bytes) -> bool:
@@ -130,7 +148,7 @@ def _unpacked(path: str) -> Any:
 
 
 def ours(path: str) -> Work:
-    from crawl.links import LinksConfig, read_dump
+    from crawl.links.select import LinksConfig, read_dump
 
     config = LinksConfig(allow_immature_scores=True)
 
@@ -146,8 +164,8 @@ def ours(path: str) -> Work:
 
 
 def ours_rows(path: str) -> Work:
-    from crawl.rows import open_rows
-    from crawl.submissions import decode_block, whole_number
+    from crawl.links.rows import open_rows
+    from crawl.links.submissions import decode_block, whole_number
 
     def work() -> Turn:
         rows = 0
@@ -205,7 +223,9 @@ def polars_frame(path: str) -> Work:
     def work() -> Turn:
         with _unpacked(path) as stream:
             frame = pl.read_ndjson(stream.read(), schema=schema, ignore_errors=True)
-        kept = frame.filter(~pl.col("is_self") & ~pl.col("over_18") & (pl.col("score") >= 3)).select(FIELDS)
+        kept = frame.filter(
+            ~pl.col("is_self") & ~pl.col("over_18") & (pl.col("score") >= 3)
+        ).select(FIELDS)
         return Turn(frame.height, {"kept": kept.height})
 
     return work

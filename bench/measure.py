@@ -87,7 +87,13 @@ def arguments(description: str | None, rounds: int = 3) -> argparse.ArgumentPars
 
 
 def compare(
-    bench: str, contestants: Sequence[Contestant], source: Any, *, description: str, unit: str, rounds: int
+    bench: str,
+    contestants: Sequence[Contestant],
+    source: Any,
+    *,
+    description: str,
+    unit: str,
+    rounds: int,
 ) -> dict[str, Any]:
     """Let all contestants that are installed run `rounds` times in turns; the result as one JSON-ready object.
 
@@ -108,7 +114,13 @@ def compare(
 
 
 def alternate(
-    bench: str, contestants: Sequence[Contestant], source: Any, *, description: str, unit: str, rounds: int
+    bench: str,
+    contestants: Sequence[Contestant],
+    source: Any,
+    *,
+    description: str,
+    unit: str,
+    rounds: int,
 ) -> dict[str, Any]:
     """`compare` in this process: one round that warms up and is not counted, then `rounds`."""
     present = _installed(contestants)
@@ -168,7 +180,10 @@ def cpu_s() -> float:
     times = os.times()
     ticks = sum(_ticks(pid) for pid in _descendants(os.getpid()))
     return (
-        time.process_time() + times.children_user + times.children_system + ticks / os.sysconf("SC_CLK_TCK")
+        time.process_time()
+        + times.children_user
+        + times.children_system
+        + ticks / os.sysconf("SC_CLK_TCK")
     )
 
 
@@ -228,7 +243,9 @@ def _turn(factory: Factory, source: Any, sender: Any) -> None:
 def _timed(work: Work) -> Sample:
     wall, cpu = time.perf_counter(), cpu_s()
     turn = work()
-    return Sample(turn.amount, time.perf_counter() - wall, cpu_s() - cpu, peak_rss_mb(), turn.quality)
+    return Sample(
+        turn.amount, time.perf_counter() - wall, cpu_s() - cpu, peak_rss_mb(), turn.quality
+    )
 
 
 def _row(each: Contestant, unit: str, samples: Sequence[Sample]) -> Row:
@@ -243,7 +260,9 @@ def _row(each: Contestant, unit: str, samples: Sequence[Sample]) -> Row:
         cpu_s=median([sample.cpu_s for sample in samples]),
         wall_s=median([sample.wall_s for sample in samples]),
         peak_rss_mb=round(median([sample.peak_rss_mb for sample in samples]), 1),
-        quality={key: median([sample.quality[key] for sample in samples]) for key in samples[0].quality},
+        quality={
+            key: median([sample.quality[key] for sample in samples]) for key in samples[0].quality
+        },
     )
 
 

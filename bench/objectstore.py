@@ -24,18 +24,19 @@ from statistics import median
 from typing import Any
 
 from bench.measure import arguments
+from tests.support import grown_corpus
 
-TESTS = Path(__file__).parents[1] / "tests" / "corpus"
+ROOT = Path(__file__).parents[1]
 BEFORE = {"clean": (), "dedup": ("clean",), "shards": ("clean", "dedup")}
 SERVER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-import faulty
+from tests.support import faulty_network
 from moto.server import ThreadedMotoServer
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 host, port = server.get_host_and_port()
-with faulty.between(f"http://{host}:{port}") as network:
+with faulty_network.between(f"http://{host}:{port}") as network:
     print(f"http://{host}:{port}", network.endpoint, flush=True)
     for line in sys.stdin:
         if line.strip() == "count":
@@ -75,7 +76,7 @@ class Store:
 @contextlib.contextmanager
 def running_store() -> Iterator[Store]:
     with subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(TESTS)],
+        [sys.executable, "-c", SERVER, str(ROOT)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -87,14 +88,14 @@ def running_store() -> Iterator[Store]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__)
-    parser.add_argument("--pages", type=int, default=3000, help="pages of the batch (default: 3000)")
+    parser.add_argument(
+        "--pages", type=int, default=3000, help="pages of the batch (default: 3000)"
+    )
     parser.add_argument("--stage", choices=tuple(BEFORE), default="clean")
     parser.add_argument("--latency-ms", type=float, default=20.0)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args(argv)
-    sys.path.insert(0, str(TESTS))
     import boto3
-    import grown
 
     logging.disable(logging.INFO)
 
@@ -109,13 +110,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder, running_store() as store:
         os.environ["AWS_ENDPOINT_URL"] = store.endpoint
         boto3.client("s3", endpoint_url=store.behind).create_bucket(Bucket="bench")
-        sites = grown.ordinary(args.pages)
-        dump = grown.write_dump(Path(folder) / "RS_b.zst", sites)
+        sites = grown_corpus.ordinary(args.pages)
+        dump = grown_corpus.write_dump(Path(folder) / "RS_b.zst", sites)
         for number in range(args.rounds):
             for where, root in (("local", f"{folder}/c{number}"), ("s3", f"s3://bench/c{number}")):
                 with contextlib.redirect_stdout(None):
-                    grown.link(root, "b", dump)
-                grown.fetch(grown.Store(root), "b", sites)
+                    grown_corpus.link(root, "b", dump)
+                grown_corpus.fetch(grown_corpus.Store(root), "b", sites)
                 for stage in BEFORE[args.stage]:
                     _run(stage, root, args.workers)
                 store.latency(args.latency_ms / 1000)
@@ -138,18 +139,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(stage: str, root: str, workers: int) -> None:
-    import grown
+    from webtext.stages import stage_main
 
-    from corpus.doors import stage_door
-
-    words = grown.arguments(root, "b")
+    words = grown_corpus.arguments(root, "b")
     words[words.index("--executor") + 1] = "pool"
     with contextlib.redirect_stdout(None):
-        assert stage_door(stage)([*words, "--workers", str(workers)]) == 0
+        assert stage_main(stage)([*words, "--workers", str(workers)]) == 0
 
 
 def _document(
-    args: Any, rates: dict[str, float], seconds: dict[str, list[float]], slower: float, requests: int
+    args: Any,
+    rates: dict[str, float],
+    seconds: dict[str, list[float]],
+    slower: float,
+    requests: int,
 ) -> dict[str, Any]:
     return {
         "bench": "objectstore",

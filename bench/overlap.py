@@ -25,7 +25,7 @@ import zstandard
 
 from bench.material import shared
 from bench.measure import Contestant, Turn, Work, arguments, compare, show
-from corpus.testsets import load_testsets
+from corpus.evaluation_sets.files import load_testsets
 
 SETS = ("lambada_openai", "wikitext2", "ptb", "wsc273")
 PROSE = ("openstax", "peps", "us_gov_18f", "us_gov_digitalgov", "anarchist_faq")
@@ -65,10 +65,15 @@ def ours(root: str, engine: Any = "numba", most_bytes: int | None = None) -> Wor
     def work() -> Turn:
         flagged: set[int] = set()
         for first, after in words.slices(pages):
-            hits = overlap.find(words.word_hashes(pages.slice(first, after - first), engine), index, engine)
+            hits = overlap.find(
+                words.word_hashes(pages.slice(first, after - first), engine), index, engine
+            )
             flagged.update((np.unique(hits.text[ngrams.removes[hits.key]]) + first).tolist())
         turn = _turn(planted, prose, flagged)
-        more = {"ngrams": float(len(ngrams)), "bytes_per_ngram": round(index.nbytes / len(ngrams), 1)}
+        more = {
+            "ngrams": float(len(ngrams)),
+            "bytes_per_ngram": round(index.nbytes / len(ngrams), 1),
+        }
         return Turn(turn.amount, {**turn.quality, **more})
 
     return work
@@ -127,7 +132,9 @@ def _flagging(root: str, is_flagged: Callable[[str], bool]) -> Work:
 
     def work() -> Turn:
         return _turn(
-            planted, prose, {place for place, page in enumerate(planted + prose) if is_flagged(page)}
+            planted,
+            prose,
+            {place for place, page in enumerate(planted + prose) if is_flagged(page)},
         )
 
     return work
@@ -151,8 +158,12 @@ def _pages(root: Path, most_bytes: int | None = None) -> tuple[list[str], list[s
         if most_bytes is not None and size >= most_bytes:
             break
     generator = random.Random(SEED)
-    entries = [" ".join(entry) for entry in load_testsets([str(root / "evalsets" / SETS[0])])[0].entries]
-    chosen = generator.sample([entry for entry in entries if len(entry.split()) >= 60], 4 * PLANTED_EACH)
+    entries = [
+        " ".join(entry) for entry in load_testsets([str(root / "evalsets" / SETS[0])])[0].entries
+    ]
+    chosen = generator.sample(
+        [entry for entry in entries if len(entry.split()) >= 60], 4 * PLANTED_EACH
+    )
     around = [text for text in prose if len(text) > 4_000][:50]
     planted = []
     for place, entry in enumerate(chosen):

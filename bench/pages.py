@@ -34,7 +34,9 @@ def main() -> None:
     args = parser.parse_args()
     bodies = documents(args.pages)
     with serving(bodies) as port:
-        urls = [f"http://127.0.0.{i % NUM_ADDRESSES + 1}:{port}/{i}.html" for i in range(args.pages)]
+        urls = [
+            f"http://127.0.0.{i % NUM_ADDRESSES + 1}:{port}/{i}.html" for i in range(args.pages)
+        ]
         source = {"urls": urls, "port": port, "bytes": sum(map(len, bodies))}
         result = compare(
             "pages",
@@ -53,9 +55,9 @@ def main() -> None:
 
 
 def ours(source: dict[str, Any]) -> Work:
-    """One shard through `crawl.worker`: robots.txt, guard, WARC, fsync."""
-    from crawl import worker
-    from crawl.fetch_config import FetchConfig
+    """One shard through `crawl.fetch.worker`: robots.txt, guard, WARC, fsync."""
+    from crawl.fetch import worker
+    from crawl.fetch.settings import FetchConfig
 
     folder = tempfile.TemporaryDirectory()
     root = Path(folder.name)
@@ -69,7 +71,12 @@ def ours(source: dict[str, Any]) -> Work:
         for url in source["urls"]
     ]
     schema = pa.schema(
-        [("doc_id", pa.string()), ("url", pa.string()), ("domain", pa.string()), ("score", pa.int32())]
+        [
+            ("doc_id", pa.string()),
+            ("url", pa.string()),
+            ("domain", pa.string()),
+            ("score", pa.int32()),
+        ]
     )
     pq.write_table(pa.Table.from_pylist(rows, schema), root / "links.parquet")
     config = FetchConfig(
@@ -193,7 +200,8 @@ def _serve(bodies: list[bytes], sender: Any) -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         others = [
-            await asyncio.start_server(answer, f"127.0.0.{i}", port) for i in range(2, NUM_ADDRESSES + 1)
+            await asyncio.start_server(answer, f"127.0.0.{i}", port)
+            for i in range(2, NUM_ADDRESSES + 1)
         ]
         sender.send(port)
         await asyncio.gather(server.serve_forever(), *(other.serve_forever() for other in others))

@@ -78,8 +78,8 @@ def _show_differences(result: dict[str, Any]) -> None:
 
 
 def _write_sets(sets: Path, root: Path, passages: int) -> None:
-    from corpus.officialsets import find_set, missing, open_set
-    from train.tasks.language import articles
+    from corpus.evaluation_sets.official import find_set, missing, open_set
+    from train.scores.tasks.language import articles
 
     found = {}
     for name in ("lambada", "wikitext2"):
@@ -91,7 +91,9 @@ def _write_sets(sets: Path, root: Path, passages: int) -> None:
     (root / "lambada.jsonl").write_text("".join(f"{line}\n" for line in lines))
     whole = articles(found["wikitext2"].decode())[:NUM_ARTICLES]
     pages = [f"{page[:ARTICLE_BYTES].rstrip()}\n \n" for page in whole]
-    (root / "wikitext2.jsonl").write_text("".join(json.dumps({"page": page}) + "\n" for page in pages))
+    (root / "wikitext2.jsonl").write_text(
+        "".join(json.dumps({"page": page}) + "\n" for page in pages)
+    )
     (root / "wikitext2.txt").write_text("".join(pages))
 
 
@@ -100,11 +102,13 @@ def _write_model(folder: Path, shape: dict[str, int], train_on: Path | None) -> 
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from shards import vocabulary
+    from shards.tokenizer import vocabulary
 
     folder.mkdir()
     words = (
-        vocabulary.gpt2() if train_on is None else vocabulary.from_merges(vocabulary.gpt2().merges[:MERGES])
+        vocabulary.gpt2()
+        if train_on is None
+        else vocabulary.from_merges(vocabulary.gpt2().merges[:MERGES])
     )
     (folder / "tokenizer.json").write_text(words.to_json(), "utf-8")
     special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
@@ -117,7 +121,9 @@ def _write_model(folder: Path, shape: dict[str, int], train_on: Path | None) -> 
     torch.manual_seed(0)
     end = words.size - 1
     settings = {"vocab_size": words.size, "bos_token_id": end, "eos_token_id": end}
-    model = GPT2LMHeadModel(GPT2Config(**shape, **settings, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0))
+    model = GPT2LMHeadModel(
+        GPT2Config(**shape, **settings, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+    )
     if train_on is not None:
         _train(model, *_tokens(folder, train_on))
     model.save_pretrained(folder)
@@ -128,8 +134,12 @@ def _tokens(folder: Path, root: Path) -> tuple[list[list[int]], list[int]]:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    passages = [json.loads(line)["text"] for line in (root / "lambada.jsonl").read_text().splitlines()]
-    pages = [json.loads(line)["page"] for line in (root / "wikitext2.jsonl").read_text().splitlines()]
+    passages = [
+        json.loads(line)["text"] for line in (root / "lambada.jsonl").read_text().splitlines()
+    ]
+    pages = [
+        json.loads(line)["page"] for line in (root / "wikitext2.jsonl").read_text().splitlines()
+    ]
     return [tokenizer.encode(text).ids for text in passages], tokenizer.encode("".join(pages)).ids
 
 
@@ -161,13 +171,13 @@ def _step(model: Any, optimizer: Any, tokens: list[int], count: int) -> None:
 
 
 def ours(source: tuple[str, str, str]) -> Work:
-    from corpus.layout import Store
-    from corpus.officialsets import open_set
+    from corpus.evaluation_sets.official import open_set
+    from corpus.storage.store import Store
     from train.config import RuntimeConfig
     from train.distributed import join_world
     from train.pretrained import load_pretrained
-    from train.scores import TASKS, run_task
-    from train.tasks.task import Options
+    from train.scores.score_set import TASKS, run_task
+    from train.scores.tasks.task import Options
 
     folder, model, task = source
     world = join_world(RuntimeConfig(device="cpu"), {})
@@ -178,12 +188,18 @@ def ours(source: tuple[str, str, str]) -> Work:
 
     def work() -> Turn:
         with tempfile.TemporaryDirectory() as out:
-            found = run_task(TASKS[task], opened, loaded, world, options, Store(out), "s", weights="").figures
+            found = run_task(
+                TASKS[task], opened, loaded, world, options, Store(out), "s", weights=""
+            ).figures
         if task == "lambada":
-            quality = {"accuracy": found["word_greedy_accuracy"], "perplexity": found["word_perplexity"]}
+            quality = {
+                "accuracy": found["word_greedy_accuracy"],
+                "perplexity": found["word_perplexity"],
+            }
             return Turn(found["entries"], quality)
         pages = [
-            json.loads(line)["page"] for line in (Path(folder) / "wikitext2.jsonl").read_text().splitlines()
+            json.loads(line)["page"]
+            for line in (Path(folder) / "wikitext2.jsonl").read_text().splitlines()
         ]
         words = sum(len(re.split(r"\s+", page)) for page in pages)
         word = math.exp(found["nats"] / words)
@@ -193,7 +209,11 @@ def ours(source: tuple[str, str, str]) -> Work:
 
 
 def _lm_eval(source: tuple[str, str, str], batch_size: int) -> Work:
-    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    os.environ |= {
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     logging.disable(logging.WARNING)
     import lm_eval
     from lm_eval.models.huggingface import HFLM
@@ -204,13 +224,22 @@ def _lm_eval(source: tuple[str, str, str], batch_size: int) -> Work:
     tasks.mkdir(exist_ok=True)
     (tasks / f"local_{task}.yaml").write_text(HARNESS_TASKS[task].format(folder=folder))
     manager = TaskManager(include_path=str(tasks), include_defaults=False)
-    subject = HFLM(pretrained=f"{folder}/{model}", device="cpu", dtype="float32", batch_size=batch_size)
+    subject = HFLM(
+        pretrained=f"{folder}/{model}", device="cpu", dtype="float32", batch_size=batch_size
+    )
 
     def work() -> Turn:
         found = lm_eval.simple_evaluate(
-            subject, tasks=[f"local_{task}"], task_manager=manager, bootstrap_iters=0, verbosity="ERROR"
+            subject,
+            tasks=[f"local_{task}"],
+            task_manager=manager,
+            bootstrap_iters=0,
+            verbosity="ERROR",
         )
-        figures = {name.partition(",")[0]: value for name, value in found["results"][f"local_{task}"].items()}
+        figures = {
+            name.partition(",")[0]: value
+            for name, value in found["results"][f"local_{task}"].items()
+        }
         count = len(found["samples"][f"local_{task}"])
         if task == "lambada":
             return Turn(count, {"accuracy": figures["acc"], "perplexity": figures["perplexity"]})

@@ -25,15 +25,15 @@ import torch
 
 from bench.material import prose
 from bench.measure import Contestant, Turn, Work, alternate, arguments, show
-from corpus.commit import commit_table
-from corpus.layout import Store, open_corpus
-from corpus.schemas import TOKENS
-from corpus.snapshot import write_snapshot
-from shards import vocabulary
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.commit import commit_table
+from corpus.tables.schemas import TOKENS
+from corpus.tables.snapshot import write_snapshot
 from shards.export import to_mds
 from shards.reader import BlockStream, TokenSplit, open_split
-from shards.tokenizer import Tokenizer
-from shards.writer import TokenWriter, WriterConfig
+from shards.tokenizer import vocabulary
+from shards.tokenizer.encode import Tokenizer
+from shards.write_step import TokenWriter, WriterConfig
 
 BLOCK, BATCH, STEPS = 1024, 8, 2000
 NUM_TOKENS = 48_000_000
@@ -81,7 +81,9 @@ def main() -> None:
         show(result, as_json=args.json)
 
 
-def _split(folder: str, name: str, ids: np.ndarray, tokenizer: Tokenizer, config: WriterConfig) -> TokenSplit:
+def _split(
+    folder: str, name: str, ids: np.ndarray, tokenizer: Tokenizer, config: WriterConfig
+) -> TokenSplit:
     root = f"{folder}/{name}"
     store = open_corpus(root, create=True)
     with store.open_output(f"{TOKENS.folder('b')}/train/part-00000.parquet") as stream:
@@ -128,7 +130,9 @@ def _nanogpt(path: Path) -> Work:
             data = np.memmap(path, dtype=np.uint16, mode="r")
             starts = torch.randint(len(data) - BLOCK, (BATCH,))
             torch.stack([torch.from_numpy(data[i : i + BLOCK].astype(np.int64)) for i in starts])
-            torch.stack([torch.from_numpy(data[i + 1 : i + 1 + BLOCK].astype(np.int64)) for i in starts])
+            torch.stack(
+                [torch.from_numpy(data[i + 1 : i + 1 + BLOCK].astype(np.int64)) for i in starts]
+            )
         return Turn(STEPS // 4 * BATCH * BLOCK / 1e6)
 
     return turn
@@ -149,7 +153,9 @@ def _sequential(split: TokenSplit, quality: dict[str, float]) -> Work:
 
 def _sequential_ratios(result: dict[str, Any]) -> dict[str, float]:
     """Our sequential pass against the libraries' passes, per CPU second as all ratios."""
-    rates = {row["name"]: row["rate"] * row["wall_s"] / row["cpu_s"] for row in result["contestants"]}
+    rates = {
+        row["name"]: row["rate"] * row["wall_s"] / row["cpu_s"] for row in result["contestants"]
+    }
     return {
         f"{ours}/{name}": round(rates[ours] / rates[name], 2)
         for ours in ("ours-sequential", "ours-zstd-sequential")
@@ -182,7 +188,9 @@ def _mds(folder: str, split: TokenSplit, tokenizer: Tokenizer) -> Work:
 
     def turn() -> Turn:
         streaming.base.util.clean_stale_shared_memory()
-        dataset = streaming.StreamingDataset(local=f"{folder}/mds/train", shuffle=False, batch_size=BATCH)
+        dataset = streaming.StreamingDataset(
+            local=f"{folder}/mds/train", shuffle=False, batch_size=BATCH
+        )
         return _drain(_batched(sample["tokens"].astype(np.int64) for sample in dataset))
 
     return turn

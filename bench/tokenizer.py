@@ -25,13 +25,13 @@ from xxhash import xxh3_128_hexdigest
 
 from bench.material import prose
 from bench.measure import Contestant, Turn, Work, alternate, arguments, show
-from corpus.commit import commit_table
-from corpus.layout import open_corpus
-from corpus.schemas import DOCUMENTS, LINKS, VERDICTS
-from corpus.tables import write_part
+from corpus.storage.store import open_corpus
+from corpus.tables.commit import commit_table
+from corpus.tables.parquet import write_part
+from corpus.tables.schemas import DOCUMENTS, LINKS, VERDICTS
 from shards import run as stage
-from shards import vocabulary
-from shards.tokenizer import Tokenizer
+from shards.tokenizer import vocabulary
+from shards.tokenizer.encode import Tokenizer
 
 TIKTOKEN_RULE = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 
@@ -68,7 +68,9 @@ def main() -> None:
         import tiktoken
 
         ranks = {token: index for index, token in enumerate(ours.vocabulary.tokens[:-1])}
-        encoding = tiktoken.Encoding("gpt2", pat_str=TIKTOKEN_RULE, mergeable_ranks=ranks, special_tokens={})
+        encoding = tiktoken.Encoding(
+            "gpt2", pat_str=TIKTOKEN_RULE, mergeable_ranks=ranks, special_tokens={}
+        )
         contestants.append(
             contestant(
                 "tiktoken",
@@ -81,7 +83,12 @@ def main() -> None:
         encoder = _gigatoken(ours)
         equal = _equal(ids, [list(found) for found in encoder.encode_batch(texts)])
         contestants.append(
-            contestant("gigatoken", metadata.version("gigatoken"), lambda: encoder.encode_batch(texts), equal)
+            contestant(
+                "gigatoken",
+                metadata.version("gigatoken"),
+                lambda: encoder.encode_batch(texts),
+                equal,
+            )
         )
     with tempfile.TemporaryDirectory() as folder:
         stage_work = _stage(folder, texts, megabytes)

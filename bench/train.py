@@ -37,7 +37,9 @@ Step = Callable[[np.ndarray], float]
 def main() -> None:
     parser = arguments(__doc__, rounds=1)
     parser.add_argument("--nanogpt", metavar="DIR", help="a checkout of nanoGPT")
-    parser.add_argument("--preset", default="gpt2", help="the model whose speed is measured (default: gpt2)")
+    parser.add_argument(
+        "--preset", default="gpt2", help="the model whose speed is measured (default: gpt2)"
+    )
     parser.add_argument("--batch", type=int, default=8, help="sequences a step (default: 8)")
     parser.add_argument(
         "--steps", type=int, default=2, help="steps timed, after one that is not (default: 2)"
@@ -138,7 +140,8 @@ def nanogpt(source: dict[str, Any]) -> Work:
         model = module.GPT(module.GPTConfig(**vars(shape), dropout=0.0, bias=True))
         if weights:
             turned = {
-                name: tensor.t() if _is_projection(name) else tensor for name, tensor in weights.items()
+                name: tensor.t() if _is_projection(name) else tensor
+                for name, tensor in weights.items()
             }
             model.load_state_dict({**turned, "lm_head.weight": weights["transformer.wte.weight"]})
         model.train()
@@ -154,7 +157,9 @@ def nanogpt(source: dict[str, Any]) -> Work:
     return _turn(source, "nanogpt", build)
 
 
-def _turn(source: dict[str, Any], name: str, build: Callable[[Shape, dict[str, Any] | None], Step]) -> Work:
+def _turn(
+    source: dict[str, Any], name: str, build: Callable[[Shape, dict[str, Any] | None], Step]
+) -> Work:
     """The small model's losses, then the work that is timed: steps of the large one, after one that warms up."""
     import torch
     from safetensors.torch import load_file
@@ -204,16 +209,20 @@ def _rows(tokens: np.ndarray, block_size: int, batch: int) -> Iterator[np.ndarra
     starts = np.arange(0, len(tokens) - block_size, block_size)
     for first in range(0, 1 << 40, batch):
         chosen = starts[np.arange(first, first + batch) % len(starts)]
-        yield np.stack([tokens[start : start + block_size + 1] for start in chosen]).astype(np.int64)
+        yield np.stack([tokens[start : start + block_size + 1] for start in chosen]).astype(
+            np.int64
+        )
 
 
 def _tokens(folder: str, at_least: int) -> str:
     """Real text in GPT-2's tokens, written to `folder`; says where it came from."""
-    from shards import vocabulary
-    from shards.tokenizer import Tokenizer
+    from shards.tokenizer import vocabulary
+    from shards.tokenizer.encode import Tokenizer
 
     texts, described = prose(1_000_000)
-    ids = Tokenizer(vocabulary.gpt2()).encode_array(pa.array(texts, pa.large_string()), end_of_text=True)[0]
+    ids = Tokenizer(vocabulary.gpt2()).encode_array(
+        pa.array(texts, pa.large_string()), end_of_text=True
+    )[0]
     np.save(Path(folder) / "tokens.npy", np.resize(ids, max(at_least, len(ids))))
     return described
 
@@ -226,7 +235,9 @@ def _initial_weights(folder: str) -> None:
     from train.model import GPT2
 
     torch.manual_seed(1337)
-    save_file(hf_weights(GPT2(Shape(**SMALL, vocab_size=VOCAB))), Path(folder) / "weights.safetensors")
+    save_file(
+        hf_weights(GPT2(Shape(**SMALL, vocab_size=VOCAB))), Path(folder) / "weights.safetensors"
+    )
 
 
 def _hf_config(shape: Shape) -> dict[str, Any]:

@@ -24,7 +24,9 @@ Normal = Callable[[str], str | None]
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--links", help="a file of addresses, one a line, instead of the links of 2013")
+    parser.add_argument(
+        "--links", help="a file of addresses, one a line, instead of the links of 2013"
+    )
     args = parser.parse_args()
     path = args.links or str(shared() / "reddit" / "RS_top2013_links_sample.jsonl.zst")
     found = _links(path)
@@ -104,7 +106,9 @@ def _pairs_right(normal: Normal) -> float:
 
     same = sum(normal(one) == normal(other) for one, other in SAME)
     return round(
-        (same + sum(normal(one) != normal(other) for one, other in NOT_SAME)) / len(SAME + NOT_SAME), 3
+        (same + sum(normal(one) != normal(other) for one, other in NOT_SAME))
+        / len(SAME + NOT_SAME),
+        3,
     )
 
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from clean.archives import ArchivesConfig
-from clean.boilerplate import BoilerplateConfig
 from clean.extract import ExtractConfig
-from clean.language import LanguageConfig
+from clean.filters.boilerplate import BoilerplateConfig
+from clean.filters.language import LanguageConfig
+from clean.filters.personal import PersonalConfig
+from clean.filters.quality import QualityConfig
+from clean.filters.wikipedia import WikipediaConfig
 from clean.normalize import NormalizeConfig
-from clean.personal import PersonalConfig
-from clean.quality import QualityConfig
 from clean.sandbox import SandboxConfig
-from clean.wikipedia import WikipediaConfig
 from corpus.config import Section
 
 
 class CleanConfig(Section):
     """WARC to documents."""
 
-    archives: ArchivesConfig = Field(default_factory=ArchivesConfig)
     extract: ExtractConfig = Field(default_factory=ExtractConfig)
     normalize: NormalizeConfig = Field(default_factory=NormalizeConfig)
     language: LanguageConfig = Field(default_factory=LanguageConfig)

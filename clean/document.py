@@ -11,12 +11,13 @@ from datetime import date
 
 import msgspec
 
-from clean import language, metadata, normalize, personal, quality, wikipedia
+from clean import metadata, normalize
 from clean.config import CleanConfig
 from clean.decode import decode
 from clean.extract import extractor
-from clean.kind import PLAIN_TEXT, content_kind, media_type
+from clean.filters import language, personal, quality, wikipedia
 from clean.reasons import Reason
+from crawl.warc.kind import PLAIN_TEXT, content_kind, media_type
 
 
 class Page(msgspec.Struct, frozen=True, array_like=True):

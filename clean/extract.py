@@ -16,7 +16,7 @@ from pydantic import Field
 
 from clean.learned import extraction
 from corpus.config import Section
-from crawl import warc
+from crawl.warc import records
 
 Extractor = Literal["learned", "trafilatura-fast", "trafilatura"]
 ExtractFunction = Callable[[str], str]
@@ -35,7 +35,7 @@ class ExtractConfig(Section):
     """What the `learned` extractor keeps when in doubt: less, what gives the best F1, or more."""
     include_tables: bool = True
     """Whether the cells of tables are text, for `trafilatura` and `trafilatura-fast`; `learned` judges each cell."""
-    max_html_bytes: int = Field(default=20_000_000, ge=1, lt=warc.MAX_BODY_BYTES)
+    max_html_bytes: int = Field(default=20_000_000, ge=1, lt=records.MAX_BODY_BYTES)
     """Larger pages are dropped as `body_too_large`, bytes; the limit that trafilatura sets itself. Less than 32 MiB."""
 
 
@@ -92,5 +92,8 @@ class _MemoryWatch(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         arguments = record.args if isinstance(record.args, tuple) else ()
-        if any(isinstance(each, MemoryError) or str(each).startswith("unknown error") for each in arguments):
+        if any(
+            isinstance(each, MemoryError) or str(each).startswith("unknown error")
+            for each in arguments
+        ):
             self.exhausted = True

@@ -20,20 +20,22 @@ import pyarrow.compute as pc
 from clean.config import CleanConfig
 from clean.metadata import metas
 from clean.pages import fetched
-from corpus.schemas import DOCUMENTS, MARKS, PAGES
-from corpus.step import Context, Joins, Map, MapFunction, Output
-from crawl import warc
+from corpus.run.step import Context, Joins, Map, MapFunction, Output
+from corpus.tables.schemas import DOCUMENTS, MARKS, PAGES
+from crawl.warc import records
 
 DIRECTIVES = frozenset({"noai", "noimageai", "noindex", "none", "noarchive"})
 _ROBOTS_NAME = re.compile(r"robots|[\w-]{0,40}bot|google-extended")
 _DIRECTIVE = re.compile(r"[\w-]{2,40}")
-_LICENSE = re.compile(r"creativecommons\.org/(?:licenses|publicdomain)/([a-z][a-z+-]{1,20}/\d\.\d)", re.I)
+_LICENSE = re.compile(
+    r"creativecommons\.org/(?:licenses|publicdomain)/([a-z][a-z+-]{1,20}/\d\.\d)", re.I
+)
 _TAG_WITH_LICENSE = re.compile(
     r"<(?:a|link)\s[^<>]{0,600}?rel\s*=\s*[\"']?[^\"'<>]{0,60}\blicense\b[^<>]{0,600}>", re.I
 )
 
 
-def opt_outs(html: str, headers: warc.Headers) -> list[str]:
+def opt_outs(html: str, headers: records.Headers) -> list[str]:
     """What a page asks not to be used for: directives, `tdm-reservation` where that is 1; sorted, each once."""
     said = [content for name, content in metas(html) if _ROBOTS_NAME.fullmatch(name)]
     said += [value for name, value in headers if name.lower() == "x-robots-tag"]
@@ -58,16 +60,20 @@ def _licenses(texts: Iterable[str]) -> set[str]:
 
 def _load(config: CleanConfig, context: Context) -> MapFunction:
     def apply(pages: pa.Table, joins: Joins) -> Output:
-        kept = pages.filter(pc.is_in(pages["doc_id"], joins[DOCUMENTS.name]["doc_id"].combine_chunks()))
+        kept = pages.filter(
+            pc.is_in(pages["doc_id"], joins[DOCUMENTS.name]["doc_id"].combine_chunks())
+        )
         rows = []
         counts: Counter[str] = Counter()
         for row in kept.to_pylist():
-            response = warc.read_response(
+            response = records.read_response(
                 context.store, row["warc_file"], row["warc_offset"], row["warc_length"]
             )
             html = response.body.decode("latin-1")  # every mark is ASCII
             asked, licensed = opt_outs(html, response.headers), licenses(html)
-            counts.update([*(f"opt_out:{each}" for each in asked), *(f"license:{each}" for each in licensed)])
+            counts.update(
+                [*(f"opt_out:{each}" for each in asked), *(f"license:{each}" for each in licensed)]
+            )
             rows.append({"doc_id": row["doc_id"], "opt_outs": asked, "licenses": licensed})
         return Output({MARKS.name: pa.Table.from_pylist(rows, MARKS.schema)}, counts)
 

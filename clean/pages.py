@@ -22,15 +22,17 @@ from clean.document import Document, Dropped, Page, Result
 from clean.learned import extraction
 from clean.reasons import Reason
 from clean.sandbox import Failure, Sandbox
-from corpus.manifest import Input
-from corpus.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, Table
-from corpus.step import Context, Joins, Map, MapFunction, Output
-from crawl import warc
+from corpus.run.step import Context, Joins, Map, MapFunction, Output
+from corpus.tables.manifest import Input
+from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, Table
+from crawl.warc import records
 
 _LINK_COLUMNS = ("doc_id", "url", "domain", "score", "subreddit")
 _decode_result = msgspec.msgpack.Decoder(Result).decode
 ProcessFunction = Callable[[Page], Result]
-ReadFunction = Callable[[str, list[tuple[int, int]]], Iterator[warc.Response | warc.WarcError]]
+ReadFunction = Callable[
+    [str, list[tuple[int, int]]], Iterator[records.Response | records.WarcError]
+]
 """(WARC file, places in it by offset) to the responses there; raises WarcError when the file cannot be read at all."""
 
 
@@ -90,7 +92,11 @@ def _sandbox(config_json: str) -> Sandbox:
 def process(page: Page, sandbox: Sandbox) -> Result:
     """The page's document or reason; a page that the process died of has a reason too."""
     answer = sandbox.ask(msgspec.msgpack.encode(page))
-    return Dropped(answer.reason, answer.detail) if isinstance(answer, Failure) else _decode_result(answer)
+    return (
+        Dropped(answer.reason, answer.detail)
+        if isinstance(answer, Failure)
+        else _decode_result(answer)
+    )
 
 
 class Made(NamedTuple):
@@ -100,7 +106,9 @@ class Made(NamedTuple):
     row: dict[str, Any]
 
 
-def make(pages: pa.Table, links: pa.Table, read: ReadFunction, document: ProcessFunction) -> list[Made]:
+def make(
+    pages: pa.Table, links: pa.Table, read: ReadFunction, document: ProcessFunction
+) -> list[Made]:
     """What became of each page, in the order of the rows. `links` holds at least the rows of these pages."""
     rows = pages.to_pylist()
     results: list[Result | None] = [None] * len(rows)
@@ -134,14 +142,15 @@ def in_tables(made: Sequence[Made]) -> Output:
             counts[str(result.reason)] += 1
             rows[DOCUMENTS_DROPPED].append(row)
     return Output(
-        {table.name: pa.Table.from_pylist(each, table.schema) for table, each in rows.items()}, counts
+        {table.name: pa.Table.from_pylist(each, table.schema) for table, each in rows.items()},
+        counts,
     )
 
 
 def load_made(config: CleanConfig, context: Context) -> Callable[[pa.Table, Joins], list[Made]]:
     """Gives what became of pages; the sandbox is this process's own and outlives the task."""
     sandbox = _sandbox(config.model_dump_json())
-    read = partial(warc.read_responses, context.store)
+    read = partial(records.read_responses, context.store)
 
     def made(pages: pa.Table, joins: Joins) -> list[Made]:
         return make(pages, joins[LINKS.name], read, lambda page: process(page, sandbox))
@@ -155,24 +164,24 @@ def _place(row: dict[str, Any]) -> tuple[str, int, int]:
 
 def _responses(
     read: ReadFunction, warc_file: str | None, places: Sequence[tuple[int, int]]
-) -> Iterator[warc.Response | warc.WarcError]:
+) -> Iterator[records.Response | records.WarcError]:
     """As many as places, whatever happens: behind an error of the file itself, that error for each that is left."""
     given = 0
     try:
         if not warc_file:
-            raise warc.WarcError("the page has no WARC file")
+            raise records.WarcError("the page has no WARC file")
         for response in read(warc_file, list(places)):
             yield response
             given += 1
-    except warc.WarcError as error:
+    except records.WarcError as error:
         for _ in range(len(places) - given):
             yield error
 
 
 def _result(
-    row: dict[str, Any], response: warc.Response | warc.WarcError, document: ProcessFunction
+    row: dict[str, Any], response: records.Response | records.WarcError, document: ProcessFunction
 ) -> Result:
-    if isinstance(response, warc.WarcError):
+    if isinstance(response, records.WarcError):
         return Dropped(Reason.WARC_BROKEN, str(response)[:200])
     stated = [value for name, value in response.headers if name.lower() == "content-type"]
     at = row["fetched_at"]
@@ -180,7 +189,9 @@ def _result(
         Page(
             url=row["url"],
             final_url=row["final_url"] or row["url"],
-            content_type=stated[0] if stated else row["content_type"],  # the first, as the fetch took it
+            content_type=stated[0]
+            if stated
+            else row["content_type"],  # the first, as the fetch took it
             latest_day=at.astimezone(UTC).date().toordinal() if at is not None else None,
             body=response.body,
         )

@@ -1,17 +1,14 @@
-"""The door: `python -m clean.run --corpus C --batch B`. WARC to documents; needs no network.
-
-With `--warc FILE ...` the batch is made of WARC files from elsewhere first.
-"""
+"""The door: `python -m clean.run --corpus C --batch B`. WARC to documents; needs no network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clean import boilerplate_steps, intake, marks, pages
+from clean import marks, pages
 from clean.config import CleanConfig
-from corpus import cli
-from corpus.runner import AnyStep
-from corpus.sources import in_order
+from clean.filters import boilerplate_steps
+from corpus.run import command
+from corpus.run.runner import AnyStep
 
 STEPS: tuple[AnyStep, ...] = (pages.STEP,)
 
@@ -24,35 +21,18 @@ def steps(config: CleanConfig) -> tuple[AnyStep, ...]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; the exit code."""
-    return cli.door(_body, argv, stage="clean.run")
+    return command.door(_body, argv, stage="clean.run")
 
 
 def _body(argv: Sequence[str] | None) -> int:
-    parser = cli.parser("clean.run", "Stored pages to documents in plain text.", CleanConfig, "clean")
-    parser.add_argument(
-        intake.OPTION,
-        nargs="+",
-        metavar="FILE",
-        default=[],
-        help="make the batch of WARC files from elsewhere (Common Crawl's, Heritrix's, ...); paths or URIs",
+    parser = command.parser(
+        "clean.run", "Stored pages to documents in plain text.", CleanConfig, "clean"
     )
     args = parser.parse_args(argv)
-    config = cli.config(CleanConfig, "clean", args)
-    with cli.work(args, "clean.run", create=bool(args.warc)) as opened:
-        if args.warc:
-            _take_in(opened, args.warc, config, rebuild=args.rebuild)
-        result = cli.run_stage(opened, "clean", config, steps(config), rebuild=args.rebuild)
-        return cli.finish(args, opened.store, "clean", result)
-
-
-def _take_in(opened: cli.Work, files: Sequence[str], config: CleanConfig, *, rebuild: bool) -> None:
-    """Bring `links` and `pages` of a batch of WARC files up to date."""
-    intake.refuse_crawled(opened.store, opened.batch)
-    num_parts = intake.num_parts(opened.store, opened.batch, files, config)
-    cli.run_stage(
-        opened, "clean", config, (intake.STEP,), rebuild=rebuild, files=in_order(files), num_parts=num_parts
-    )
-    intake.sweep(opened.store, opened.batch)
+    config = command.config(CleanConfig, "clean", args)
+    with command.work(args, "clean.run") as opened:
+        result = command.run_stage(opened, "clean", config, steps(config), rebuild=args.rebuild)
+        return command.finish(args, opened.store, "clean", result)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,11 @@ class Sandbox:
         """
         fresh = self._process is None
         answer = self._ask_once(request)
-        if isinstance(answer, Failure) and not fresh and answer.reason is not Reason.EXTRACT_TIMEOUT:
+        if (
+            isinstance(answer, Failure)
+            and not fresh
+            and answer.reason is not Reason.EXTRACT_TIMEOUT
+        ):
             answer = self._ask_once(request)
         return answer
 
@@ -175,8 +179,14 @@ def _cause_of_death(code: int | None, config: SandboxConfig) -> Failure:
     if code == -signal.SIGPROF:
         return Failure(Reason.EXTRACT_TIMEOUT, f"over {config.cpu_s:g} s of processor time")
     if code == -signal.SIGKILL:
-        return Failure(Reason.EXTRACT_MEMORY, "killed from outside, as the system does when memory runs out")
-    how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        return Failure(
+            Reason.EXTRACT_MEMORY, "killed from outside, as the system does when memory runs out"
+        )
+    how = (
+        f"signal {signal.Signals(-code).name}"
+        if code is not None and code < 0
+        else f"exit code {code}"
+    )
     return Failure(Reason.EXTRACT_CRASHED, how)
 
 

@@ -77,7 +77,9 @@ def describe(model: type[Section], prefix: str) -> Iterator[tuple[str, str, str]
             yield from describe(field.annotation, key)
             continue
         default = (
-            "required" if field.is_required() else _toml_value(field.get_default(call_default_factory=True))
+            "required"
+            if field.is_required()
+            else _toml_value(field.get_default(call_default_factory=True))
         )
         yield key, default, (field.description or "").replace("\n", " ")
 
@@ -86,12 +88,16 @@ def _from_toml(path: str, stage: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(f"--config {path}: {error.strerror}; name an existing TOML file") from error
+        raise ConfigError(
+            f"--config {path}: {error.strerror}; name an existing TOML file"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: not TOML ({error})") from error
     for key in document:
         if key not in STAGES:
-            raise ConfigError(f"--config {path}: unknown section [{key}]; allowed: {', '.join(STAGES)}")
+            raise ConfigError(
+                f"--config {path}: unknown section [{key}]; allowed: {', '.join(STAGES)}"
+            )
     section = document.get(stage, {})
     if not isinstance(section, dict):
         raise ConfigError(f"--config {path}: {stage} = {section!r}; expected a section [{stage}]")
@@ -114,7 +120,9 @@ def _from_assignment(assignment: str, stage: str) -> dict[str, Any]:
         raise ConfigError(f"--set {assignment}: expected section.key=value")
     top, *keys = key.strip().split(".")
     if top not in STAGES or not keys:
-        raise ConfigError(f"--set {assignment}: key {key!r} must begin with one of {', '.join(STAGES)}")
+        raise ConfigError(
+            f"--set {assignment}: key {key!r} must begin with one of {', '.join(STAGES)}"
+        )
     return _nested(keys, _parse(value)) if top == stage else {}
 
 
@@ -151,9 +159,7 @@ def _explain(error: ValidationError, model: type[Section], stage: str) -> str:
         near = difflib.get_close_matches(key, known, n=NEAREST)
         return f"unknown setting {key}; known: {', '.join(near or depth[:NEAREST] or known[:NEAREST])} (all: --help)"
     if problem["type"] == "missing":
-        return (
-            f"{key} is not set and has no default; put it into the file of --config, or add --set {key}=..."
-        )
+        return f"{key} is not set and has no default; put it into the file of --config, or add --set {key}=..."
     return f"{key} = {problem['input']!r}: {problem['msg']}"
 
 

@@ -19,7 +19,9 @@ class WebtextError(Exception):
         return _rebuilt, (type(self), self.args, self.__dict__)
 
 
-def _rebuilt(kind: type[WebtextError], arguments: tuple[Any, ...], state: dict[str, Any]) -> WebtextError:
+def _rebuilt(
+    kind: type[WebtextError], arguments: tuple[Any, ...], state: dict[str, Any]
+) -> WebtextError:
     error = kind.__new__(kind, *arguments)
     error.__dict__.update(state)
     return error

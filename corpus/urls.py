@@ -274,7 +274,17 @@ _AMP_FLAGS = frozenset(("amp", "amp=", "amp=1", "amp=true"))
 _TRACKING_OF_DOMAIN = {
     "youtube.com": frozenset(("feature", "si", "ab_channel", "pp")),
     "nytimes.com": frozenset(
-        ("smid", "smtyp", "partner", "emc", "_r", "hp", "rss", "referringsource", "unlocked_article_code")
+        (
+            "smid",
+            "smtyp",
+            "partner",
+            "emc",
+            "_r",
+            "hp",
+            "rss",
+            "referringsource",
+            "unlocked_article_code",
+        )
     ),
     "washingtonpost.com": frozenset(("hpid", "tid", "wprss", "itid")),
     "reuters.com": frozenset(("feedtype", "feedname", "rpc")),

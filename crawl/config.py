@@ -1,13 +1,14 @@
-"""The settings of the crawl: `[crawl.links]`, `[crawl.reading]` and `[crawl.fetch]`."""
+"""The settings of the crawl: `[crawl.links]`, `[crawl.reading]`, `[crawl.fetch]` and `[crawl.warc]`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from corpus.config import Section
-from crawl.fetch_config import FetchConfig
-from crawl.links import LinksConfig
-from crawl.memory import ReadingConfig
+from crawl.fetch.settings import FetchConfig
+from crawl.links.dump_memory import ReadingConfig
+from crawl.links.select import LinksConfig
+from crawl.warc.archives import WarcConfig
 
 
 class CrawlConfig(Section):
@@ -19,6 +20,8 @@ class CrawlConfig(Section):
     """Memory of the readers."""
     fetch: FetchConfig = FetchConfig()
     """Links to pages."""
+    warc: WarcConfig = WarcConfig()
+    """WARC files to links and pages."""
 
     @property
     def fetch_identity(self) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus.layout import TEMPORARY, Store
-from corpus.schemas import PAGES
+from corpus.storage.store import TEMPORARY, Store
+from corpus.tables.schemas import PAGES
 
 
 class Reason(StrEnum):
@@ -101,7 +101,8 @@ def to_table(outcomes: Sequence[Outcome]) -> pa.Table:
     names = [field.name for field in fields(Outcome)]
     columns = {name: [getattr(outcome, name) for outcome in outcomes] for name in names}
     return pa.table(
-        [pa.array(columns[name], PAGES.schema.field(name).type) for name in PAGES.schema.names], PAGES.schema
+        [pa.array(columns[name], PAGES.schema.field(name).type) for name in PAGES.schema.names],
+        PAGES.schema,
     )
 
 
@@ -136,7 +137,10 @@ def read_outcomes(out_dir: Path) -> pa.Table:
 def next_index(out_dir: Path, segments: Iterable[str]) -> int:
     """The first commit number that neither outcomes nor a segment bears."""
     names = [path.name for path in outcome_files(out_dir)] + list(segments)
-    used = [int(name.removesuffix(".parquet").removesuffix(".warc.gz").rpartition("-")[2]) for name in names]
+    used = [
+        int(name.removesuffix(".parquet").removesuffix(".warc.gz").rpartition("-")[2])
+        for name in names
+    ]
     return max(used, default=-1) + 1
 
 

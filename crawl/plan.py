@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from corpus.layout import Store
-from corpus.tables import iter_part, part_paths
-from crawl.fetch_config import FetchConfig
+from corpus.storage.store import Store
+from corpus.tables.parquet import iter_part, part_paths
+from crawl.fetch.settings import FetchConfig
 
 CAPS = (100_000, 10_000, 1_000, 100)
 """Caps per domain whose effect a plan shows."""
@@ -79,7 +79,9 @@ def num_capped(domains: Mapping[str, int], cap: int) -> int:
 def cap_effect(domains: Mapping[str, int], delay_s: float, cap: int) -> CapEffect:
     """What a cap of `cap` (1 or more) links per domain changes."""
     remaining = num_capped(domains, cap)
-    return CapEffect(cap, remaining, sum(domains.values()) - remaining, wall_time_s(domains, delay_s, cap))
+    return CapEffect(
+        cap, remaining, sum(domains.values()) - remaining, wall_time_s(domains, delay_s, cap)
+    )
 
 
 def disk_bytes(links: int, bytes_per_page: int = STORED_BYTES_PER_PAGE) -> int:
@@ -87,7 +89,9 @@ def disk_bytes(links: int, bytes_per_page: int = STORED_BYTES_PER_PAGE) -> int:
     return links * bytes_per_page
 
 
-def plan(domains: Mapping[str, int], *, delay_s: float, cap: int = 0, caps: Sequence[int] = CAPS) -> Plan:
+def plan(
+    domains: Mapping[str, int], *, delay_s: float, cap: int = 0, caps: Sequence[int] = CAPS
+) -> Plan:
     """The plan of a crawl of `domains` (links by domain) under the configured `cap` (0: none)."""
     links = num_capped(domains, cap)
     largest = min(max(domains.values(), default=0), cap or max(domains.values(), default=0))
@@ -130,7 +134,9 @@ def domains_of_batch(store: Store, batch: str) -> Counter[str]:
 
 def of_batch(store: Store, batch: str, config: FetchConfig) -> str:
     """The plan of a committed batch of links, as text."""
-    return text(plan(domains_of_batch(store, batch), delay_s=config.delay_s, cap=config.per_domain_cap))
+    return text(
+        plan(domains_of_batch(store, batch), delay_s=config.delay_s, cap=config.per_domain_cap)
+    )
 
 
 def duration(seconds: float) -> str:

@@ -152,7 +152,9 @@ HOST_RULES = (
     HostRule("streamja.com", Fate.MEDIA_HOST, "videos", _PAPER),
     HostRule("clyp.it", Fate.MEDIA_HOST, "sounds", _PAPER),
     HostRule("mixcloud.com", Fate.MEDIA_HOST, "music", _PAPER),
-    HostRule("battleforthenet.com", Fate.BLOCKED_HOST, "one campaign, posted everywhere in 2017", _CLONES),
+    HostRule(
+        "battleforthenet.com", Fate.BLOCKED_HOST, "one campaign, posted everywhere in 2017", _CLONES
+    ),
     HostRule("discord.gg", Fate.BLOCKED_HOST, "invitations to chats", _CLONES),
     HostRule("facebook.com", Fate.BLOCKED_HOST, "shows scrapers a log-in", _CLONES),
     HostRule("twitter.com", Fate.BLOCKED_HOST, "shows scrapers no text", _CLONES),
@@ -198,7 +200,9 @@ EXTENSION_RULES = (
     ExtensionRule("deb dmg pkg", "programs and disk images", _PAPER_AND_FIRST),
     ExtensionRule("msi rpm img torrent", "programs and disk images", _PAPER),
     ExtensionRule("pdf doc docx ppt pps pptx", "documents that are no HTML"),
-    ExtensionRule("xls xlsx odt ods odp rtf epub mobi djvu ps", "documents that are no HTML", _PAPER),
+    ExtensionRule(
+        "xls xlsx odt ods odp rtf epub mobi djvu ps", "documents that are no HTML", _PAPER
+    ),
     ExtensionRule("csv dat", "data"),
     ExtensionRule("sql", "data", _PAPER_AND_FIRST),
     ExtensionRule("css ttf otf", "parts of pages", _PAPER_AND_FIRST),
@@ -211,8 +215,12 @@ EXTENSION_RULES = (
 class Rules:
     """The rules of one run: a preset plus the user's block lists, with the fates of hosts remembered."""
 
-    def __init__(self, preset: Preset, hosts: Iterable[str] = (), subreddits: Iterable[str] = ()) -> None:
-        self.hosts: dict[str, Fate] = {rule.host: rule.fate for rule in HOST_RULES if preset in rule.presets}
+    def __init__(
+        self, preset: Preset, hosts: Iterable[str] = (), subreddits: Iterable[str] = ()
+    ) -> None:
+        self.hosts: dict[str, Fate] = {
+            rule.host: rule.fate for rule in HOST_RULES if preset in rule.presets
+        }
         for host in hosts:
             self.hosts.setdefault(host, Fate.BLOCKED_HOST)
         self.extensions = frozenset(
@@ -271,7 +279,9 @@ def read_hosts(path: str) -> tuple[str, ...]:
     hosts = []
     for number, line in _lines(path):
         host = line.removeprefix("*.").strip(".")
-        page = target(f"http://{host}/") if re.fullmatch(r"[^\s/:@?#]+", host) else UrlProblem.BAD_URL
+        page = (
+            target(f"http://{host}/") if re.fullmatch(r"[^\s/:@?#]+", host) else UrlProblem.BAD_URL
+        )
         if isinstance(page, UrlProblem):
             raise ConfigError(
                 f"{path}:{number}: {line!r} is no host name; write one per line, as example.com"
@@ -289,7 +299,9 @@ def read_subreddits(path: str) -> tuple[str, ...]:
     for number, line in _lines(path):
         name = line.lower().strip("/").removeprefix("r/")
         if not re.fullmatch(r"[a-z0-9_:.-]+", name):
-            raise ConfigError(f"{path}:{number}: {line!r} is no subreddit; write one per line, as r/example")
+            raise ConfigError(
+                f"{path}:{number}: {line!r} is no subreddit; write one per line, as r/example"
+            )
         names.append(name)
     return tuple(sorted(set(names)))
 
@@ -299,5 +311,7 @@ def _lines(path: str) -> list[tuple[int, str]]:
         text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"block list {path}: {error}; name a readable UTF-8 text file") from error
-    stripped = ((number, line.partition("#")[0].strip()) for number, line in enumerate(text.splitlines(), 1))
+    stripped = (
+        (number, line.partition("#")[0].strip()) for number, line in enumerate(text.splitlines(), 1)
+    )
     return [(number, line) for number, line in stripped if line]

@@ -9,25 +9,30 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
-from corpus import cli
 from corpus.errors import InputError, WebtextError
-from corpus.layout import Store, check_name, open_corpus
-from corpus.manifest import find_manifest
-from corpus.runner import StageResult
-from corpus.sources import in_order
-from crawl import coverage, dumps, fetch, live, plan, terms
+from corpus.run import command
+from corpus.run.runner import StageResult
+from corpus.storage.store import Store, check_name, open_corpus
+from corpus.tables.external_files import in_order
+from corpus.tables.manifest import find_manifest
+from crawl import domains as coverage
+from crawl import plan
 from crawl.config import CrawlConfig
+from crawl.fetch import frozen_settings, progress
+from crawl.fetch import steps as fetch_steps
+from crawl.links import steps as link_steps
+from crawl.warc import import_step
 
 log = logging.getLogger(__name__)
 
-LINK_STEPS = (dumps.STEP,)
-FETCH_STEPS = fetch.STEPS
+LINK_STEPS = (link_steps.STEP,)
+FETCH_STEPS = fetch_steps.STEPS
 TELL_EVERY_S = 30.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; the exit code."""
-    return cli.door(_body, argv, stage="crawl.run")
+    return command.door(_body, argv, stage="crawl.run")
 
 
 def _body(argv: Sequence[str] | None) -> int:
@@ -38,16 +43,19 @@ def _body(argv: Sequence[str] | None) -> int:
         if getattr(args, name)
     ]
     if args.status:
-        for line in live.read(
+        for line in progress.read(
             open_corpus(args.corpus), check_name("--batch", args.batch), time.time()
         ).lines():
             print(line)
         return 0
-    config = cli.config(CrawlConfig, "crawl", args)
+    config = command.config(CrawlConfig, "crawl", args)
     listed = coverage.read_list(args.compare_domains) if args.compare_domains else {}
+    if args.warc:
+        return _import(args, config)
     if args.only != "links" and not args.plan:
         config.fetch.require_contact()
-    with cli.work(args, "crawl.run", create=bool(args.dumps)) as opened:
+    with command.work(args, "crawl.run", create=bool(args.dumps)) as opened:
+        import_step.refuse_imported(opened.store, opened.batch)
         result = _links(opened, args, config)
         if args.compare_domains:
             domains = plan.domains_of_batch(opened.store, opened.batch)
@@ -56,10 +64,33 @@ def _body(argv: Sequence[str] | None) -> int:
             print(plan.of_batch(opened.store, opened.batch, config.fetch))
         elif args.only != "links":
             result = _pages(opened, args, config, result)
-        return cli.finish(args, opened.store, "crawl", result)
+        return command.finish(args, opened.store, "crawl", result)
 
 
-def _links(opened: cli.Work, args: argparse.Namespace, config: CrawlConfig) -> StageResult:
+def _import(args: argparse.Namespace, config: CrawlConfig) -> int:
+    """Bring `links` and `pages` of a batch of WARC files up to date; nothing is fetched."""
+    for option in ("dumps", "only", "plan", "compare_domains"):
+        if getattr(args, option):
+            raise InputError(
+                f"--{option.replace('_', '-')} and {import_step.OPTION} exclude each other: "
+                "WARC files hold the pages already"
+            )
+    with command.work(args, "crawl.run", create=True) as opened:
+        import_step.refuse_crawled(opened.store, opened.batch)
+        result = command.run_stage(
+            opened,
+            "crawl",
+            config,
+            (import_step.STEP,),
+            rebuild=args.rebuild,
+            files=in_order(args.warc),
+            num_parts=import_step.num_parts(opened.store, opened.batch, args.warc, config),
+        )
+        import_step.sweep(opened.store, opened.batch)
+        return command.finish(args, opened.store, "crawl", result)
+
+
+def _links(opened: command.Work, args: argparse.Namespace, config: CrawlConfig) -> StageResult:
     """Bring `links` up to date; without --dumps, or with --only fetch, they must be there."""
     if not args.dumps or args.only == "fetch":
         if find_manifest(opened.store, "links", opened.batch) is None:
@@ -67,9 +98,9 @@ def _links(opened: cli.Work, args: argparse.Namespace, config: CrawlConfig) -> S
                 f"{args.corpus}: batch {args.batch!r} has no links yet; name its dumps with --dumps FILE ..."
             )
         return StageResult(True)
-    dumps.require_memory(args.dumps, config.reading.limit_bytes())
-    num_parts = dumps.num_parts(opened.store, opened.batch, args.dumps, config)
-    return cli.run_stage(
+    link_steps.require_memory(args.dumps, config.reading.limit_bytes())
+    num_parts = link_steps.num_parts(opened.store, opened.batch, args.dumps, config)
+    return command.run_stage(
         opened,
         "crawl",
         config,
@@ -81,9 +112,9 @@ def _links(opened: cli.Work, args: argparse.Namespace, config: CrawlConfig) -> S
 
 
 def _pages(
-    opened: cli.Work, args: argparse.Namespace, config: CrawlConfig, links: StageResult
+    opened: command.Work, args: argparse.Namespace, config: CrawlConfig, links: StageResult
 ) -> StageResult:
-    config = terms.settled(
+    config = frozen_settings.settled(
         config,
         opened.store,
         opened.batch,
@@ -92,7 +123,7 @@ def _pages(
         rebuild=args.rebuild,
     )
     with _told(opened.store.root, opened.batch):
-        pages = cli.run_stage(opened, "crawl", config, FETCH_STEPS, rebuild=args.rebuild)
+        pages = command.run_stage(opened, "crawl", config, FETCH_STEPS, rebuild=args.rebuild)
     return StageResult(links.up_to_date and pages.up_to_date, {**links.counts, **pages.counts})
 
 
@@ -104,7 +135,7 @@ def _told(root: str, batch: str) -> Iterator[None]:
     def tell() -> None:
         while not ended.wait(TELL_EVERY_S):
             try:
-                state = live.read(Store(root), batch, time.time())
+                state = progress.read(Store(root), batch, time.time())
             except (OSError, WebtextError) as error:  # a look that fails is no reason to stop
                 log.debug("no live state: %s", error)
                 continue
@@ -121,7 +152,7 @@ def _told(root: str, batch: str) -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser("crawl.run", __doc__ or "", CrawlConfig, "crawl")
+    parser = command.parser("crawl.run", __doc__ or "", CrawlConfig, "crawl")
     parser.add_argument(
         "--dumps",
         nargs="+",
@@ -129,21 +160,36 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="submission dumps: .zst, .xz, .bz2, .gz or plain lines; paths or URIs",
     )
+    parser.add_argument(
+        import_step.OPTION,
+        nargs="+",
+        metavar="FILE",
+        default=[],
+        help="import pages from WARC files (Common Crawl, Heritrix, wget, ...) instead of fetching; paths or URIs",
+    )
     parser.add_argument("--only", choices=("links", "fetch"), help="one half of the stage")
     parser.add_argument(
-        "--plan", action="store_true", help="after the links: what the crawl would take; nothing is fetched"
+        "--plan",
+        action="store_true",
+        help="after the links: what the crawl would take; nothing is fetched",
     )
-    parser.add_argument("--status", action="store_true", help="how a fetch that runs stands; nothing is done")
+    parser.add_argument(
+        "--status", action="store_true", help="how a fetch that runs stands; nothing is done"
+    )
     parser.add_argument(
         "--compare-domains",
         metavar="FILE",
         help="after the links: how their domains compare with a list, a name and at most one count a line",
     )
     parser.add_argument(
-        "--allow-truncated", action="store_true", help="go on with what was read of a dump that breaks off"
+        "--allow-truncated",
+        action="store_true",
+        help="go on with what was read of a dump that breaks off",
     )
     parser.add_argument(
-        "--allow-immature-scores", action="store_true", help="go on where scores were captured too early"
+        "--allow-immature-scores",
+        action="store_true",
+        help="go on where scores were captured too early",
     )
     return parser
 

@@ -26,7 +26,7 @@ class DedupConfig(Section):
     lsh: LshConfig = LshConfig()
     """How signatures are cut into bands."""
     testsets: tuple[str, ...] = ()
-    """Evaluation sets whose overlap is measured and removed: files, folders (corpus/testsets.py) or `hf:<owner>/<name>` on the
+    """Evaluation sets whose overlap is measured and removed: files, folders (corpus/evaluation_sets/files.py) or `hf:<owner>/<name>` on the
     Hugging Face hub; none: no overlap step."""
     overlap: OverlapConfig = OverlapConfig()
     """What counts as overlap with a test set, and what becomes of it."""

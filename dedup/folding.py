@@ -71,7 +71,9 @@ class Folding:
 @cache
 def load() -> Folding:
     """The table of this project, from its file."""
-    data = np.frombuffer(zlib.decompress(resources.files("dedup").joinpath(FILE).read_bytes()), "<i4")
+    data = np.frombuffer(
+        zlib.decompress(resources.files("dedup").joinpath(FILE).read_bytes()), "<i4"
+    )
     codes = data[:NUM_CODE_POINTS].astype(np.int32)
     same = codes == 1
     codes[same] = np.flatnonzero(same)
@@ -112,7 +114,9 @@ def build() -> Folding:
 
 def _fold(character: str) -> list[int]:
     text = character
-    while (folded := unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())) != text:
+    while (
+        folded := unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    ) != text:
         text = folded
     return [_code(each) for each in text]
 

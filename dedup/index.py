@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from corpus.errors import InputError, PartitionError
-from corpus.layout import Store, table_dir
-from corpus.manifest import Input, Manifest, Part, find_manifest
-from corpus.runner import earlier_batches
-from corpus.step import Context
-from dedup import ids
+from corpus.run.runner import earlier_batches
+from corpus.run.step import Context
+from corpus.storage.store import Store, table_dir
+from corpus.tables.manifest import Input, Manifest, Part, find_manifest
+from dedup import doc_ids
 from dedup.config import DedupConfig
 
 SECTIONS = ("threshold", "shingles", "minhash", "lsh")
@@ -44,7 +44,9 @@ def earlier_indexes(store: Store, batch: str, config: DedupConfig) -> list[Manif
 
 def index_inputs(manifests: Sequence[Manifest]) -> list[Input]:
     """What a step that meets these indexes depends on."""
-    return [Input(table="bands", batch=each.batch, fingerprint=each.fingerprint) for each in manifests]
+    return [
+        Input(table="bands", batch=each.batch, fingerprint=each.fingerprint) for each in manifests
+    ]
 
 
 def depends(config: DedupConfig, context: Context) -> list[Input]:
@@ -57,7 +59,9 @@ def part_of_keys(keys: np.ndarray, num_parts: int) -> np.ndarray:
     return ((keys >> np.uint64(32)) * np.uint64(num_parts) >> np.uint64(32)).astype(np.int64)
 
 
-def read_matching(store: Store, manifest: Manifest, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def read_matching(
+    store: Store, manifest: Manifest, wanted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(keys, ids) of the rows whose key is in `wanted` (ascending, distinct); reads ids only where a key matches."""
     keys, docs = [np.zeros(0, np.uint64)], [np.zeros(0, "S16")]
     if wanted.size:
@@ -66,12 +70,18 @@ def read_matching(store: Store, manifest: Manifest, wanted: np.ndarray) -> tuple
             with _open_part(store, manifest, part) as stream:
                 file = pq.ParquetFile(stream)
                 for group in range(file.num_row_groups):
-                    found = file.read_row_group(group, columns=["key"], use_threads=False)["key"].to_numpy()
+                    found = file.read_row_group(group, columns=["key"], use_threads=False)[
+                        "key"
+                    ].to_numpy()
                     near = wanted[
-                        np.searchsorted(wanted, found[0]) : np.searchsorted(wanted, found[-1], "right")
+                        np.searchsorted(wanted, found[0]) : np.searchsorted(
+                            wanted, found[-1], "right"
+                        )
                     ]
                     # Both ascend: two searches of the few among the many, not a sort of all.
-                    first_row, after_row = (np.searchsorted(found, near, side) for side in ("left", "right"))
+                    first_row, after_row = (
+                        np.searchsorted(found, near, side) for side in ("left", "right")
+                    )
                     if not (after_row > first_row).any():
                         continue
                     edges = np.zeros(found.size + 1, np.int64)
@@ -80,7 +90,7 @@ def read_matching(store: Store, manifest: Manifest, wanted: np.ndarray) -> tuple
                     hit = np.cumsum(edges[:-1]) > 0
                     rows = file.read_row_group(group, columns=["doc_id"], use_threads=False)
                     keys.append(found[hit])
-                    docs.append(ids.pack(rows["doc_id"].filter(hit)))
+                    docs.append(doc_ids.pack(rows["doc_id"].filter(hit)))
     return np.concatenate(keys), np.concatenate(docs)
 
 

@@ -1,7 +1,7 @@
 """Compiled loops over whole batches: bytes to words, words to signatures, words to hits. No Python object per page.
 
 Each has a numpy twin beside its use (`words`, `minhash`, `overlap`) with equal results; tests hold them together.
-They are compiled at the first call, once on a machine: `corpus.machinecode`.
+They are compiled at the first call, once on a machine: `corpus.compiled`.
 
 Arithmetic is on uint64 and wraps, on purpose. numba widens mixed integers, hence the explicit casts.
 """
@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
-from corpus.machinecode import compiler
+from corpus.compiled import compiler
 
 SURELY = 1 - 1e-9
 """A factor that keeps a rounded product below the exact one."""
@@ -62,7 +62,14 @@ def _decode(data: Any, position: Any) -> Any:
 
 @compiled
 def hash_words(
-    data: Any, offsets: Any, codes: Any, expansions: Any, seed: Any, multiplier: Any, hashes: Any, bounds: Any
+    data: Any,
+    offsets: Any,
+    codes: Any,
+    expansions: Any,
+    seed: Any,
+    multiplier: Any,
+    hashes: Any,
+    bounds: Any,
 ) -> int:
     """Hash every word of every text into `hashes`; `bounds[i]..bounds[i + 1]` are those of text i. The number of words.
 
@@ -153,7 +160,9 @@ def hash_ngrams(
 
 
 @compiled
-def hash_contents(words: Any, bounds: Any, salt: Any, base: Any, length_salt: Any, out: Any) -> None:
+def hash_contents(
+    words: Any, bounds: Any, salt: Any, base: Any, length_salt: Any, out: Any
+) -> None:
     """One 64-bit hash over the sequence of words of every text, in `out` (texts,)."""
     for text in range(bounds.size - 1):
         total = np.uint64(0)
@@ -237,7 +246,13 @@ def count_ones(bitmaps: Any, bounds: Any, ones: Any) -> None:
 
 @compiled
 def stored_similarity(
-    values: Any, value_bounds: Any, bitmaps: Any, bitmap_bounds: Any, left: Any, right: Any, threshold: Any
+    values: Any,
+    value_bounds: Any,
+    bitmaps: Any,
+    bitmap_bounds: Any,
+    left: Any,
+    right: Any,
+    threshold: Any,
 ) -> Any:
     """Exact Jaccard similarity of sets number `left` and `right`, or 0 where it is certainly below the threshold.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from dedup import minhash, overlap, survivors, words
+from dedup import greedy, minhash, overlap, words
 
 
 def run_loops() -> None:
@@ -17,9 +17,9 @@ def run_loops() -> None:
     words.jaccard(pairs.values, pairs.values)
     overlap.find(found, overlap.build_index(pairs.values, np.full(pairs.values.size, 2, np.int16)))
     none, pages = np.zeros(0, np.int64), np.arange(2)
-    survivors.open_pages(
+    greedy.open_pages(
         2,
         0,
-        survivors.Edges(none, none, np.zeros(0), np.zeros(0, bool)),
-        survivors.LargeBuckets(np.zeros(2, np.int64), pages, np.zeros(2, bool)),
+        greedy.Edges(none, none, np.zeros(0), np.zeros(0, bool)),
+        greedy.LargeBuckets(np.zeros(2, np.int64), pages, np.zeros(2, bool)),
     )

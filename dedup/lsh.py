@@ -113,7 +113,8 @@ def _meets(jaccard: float, bands: int, rows: int) -> float:
 def curve(config: LshConfig) -> str:
     """The S-curve in one line, for the log."""
     points = ", ".join(
-        f"{j:.2f}: {meet_probability(j, config):.4f}" for j in (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+        f"{j:.2f}: {meet_probability(j, config):.4f}"
+        for j in (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
     )
     return f"{config.num_bands} bands of {config.rows_per_band}: pages of similarity J meet with probability {points}"
 
@@ -142,14 +143,18 @@ def candidates(members: Members, this_batch: int) -> Candidates:
     come from several buckets.
     """
     by_key = np.argsort(members.key)
-    rows = by_key[_in_crowd(members.key[by_key])]  # most keys have one page: only the others are put in order
+    rows = by_key[
+        _in_crowd(members.key[by_key])
+    ]  # most keys have one page: only the others are put in order
     score = -members.score[rows].astype(np.int64)
     order = rows[np.lexsort((members.doc[rows], score, members.batch[rows], members.key[rows]))]
     copies, order = _take_copies(members, order, this_batch)
     order = order[_in_crowd(members.key[order])]
     key = members.key[order]
     starts = (
-        np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if key.size else np.zeros(0, np.int64)
+        np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+        if key.size
+        else np.zeros(0, np.int64)
     )
     sizes = np.diff(np.append(starts, key.size))
     new = members.batch[order] == this_batch
@@ -159,12 +164,15 @@ def candidates(members: Members, this_batch: int) -> Candidates:
     for size in np.unique(sizes):
         first = starts[sizes == size]
         earlier, later = _slots(int(size))
-        pairs.append(np.stack([(first[:, None] + earlier).ravel(), (first[:, None] + later).ravel()], axis=1))
+        pairs.append(
+            np.stack([(first[:, None] + earlier).ravel(), (first[:, None] + later).ravel()], axis=1)
+        )
     chosen = np.concatenate(pairs)
     chosen = chosen[new[chosen[:, 1]]]
     is_large = sizes > FULL_BUCKET
     large = [
-        np.arange(start, start + size) for start, size in zip(starts[is_large], sizes[is_large], strict=True)
+        np.arange(start, start + size)
+        for start, size in zip(starts[is_large], sizes[is_large], strict=True)
     ]
     return Candidates(
         order[chosen].reshape(-1, 2), copies, order[np.concatenate([np.zeros(0, np.int64), *large])]
@@ -190,7 +198,9 @@ def _in_crowd(key: np.ndarray) -> np.ndarray:
     return crowd
 
 
-def _take_copies(members: Members, order: np.ndarray, this_batch: int) -> tuple[np.ndarray, np.ndarray]:
+def _take_copies(
+    members: Members, order: np.ndarray, this_batch: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Split off, bucket by bucket, the pages of this batch whose content an earlier one of this batch has."""
     rows = order[members.batch[order] == this_batch]
     # Stable, so within equal (key, content) the order of pages stands.

@@ -69,12 +69,15 @@ def permutations(num_perm: int, seed: int) -> Permutations:
 def sign(texts: pa.Array, n: int, perms: Permutations, engine: Engine = "numba") -> Signatures:
     """Signatures of the word n-grams of every text, in bounded slices of text."""
     pieces = [
-        _sign_slice(texts.slice(first, after - first), n, perms, engine) for first, after in slices(texts)
+        _sign_slice(texts.slice(first, after - first), n, perms, engine)
+        for first, after in slices(texts)
     ]
     return Signatures(
         np.concatenate([np.zeros((0, 2), np.uint64), *(piece.content for piece in pieces)]),
         np.concatenate([np.zeros(0, np.int32), *(piece.num_shingles for piece in pieces)]),
-        np.concatenate([np.zeros((0, perms.factors.size), np.uint32), *(piece.values for piece in pieces)]),
+        np.concatenate(
+            [np.zeros((0, perms.factors.size), np.uint32), *(piece.values for piece in pieces)]
+        ),
     )
 
 
@@ -119,7 +122,9 @@ def similarity(left: np.ndarray, right: np.ndarray) -> float:
 
 def to_lean_bytes(signature: np.ndarray, seed: int) -> bytes:
     """A signature as `datasketch.LeanMinHash.serialize(buf, "<")` writes it."""
-    return _LEAN_HEADER.pack(seed, -signature.size, _AFFINE32_CODE) + signature.astype("<u4").tobytes()
+    return (
+        _LEAN_HEADER.pack(seed, -signature.size, _AFFINE32_CODE) + signature.astype("<u4").tobytes()
+    )
 
 
 def from_lean_bytes(data: bytes) -> tuple[np.ndarray, int]:

@@ -19,8 +19,16 @@ import numpy as np
 import pyarrow as pa
 
 from corpus.config import Section
-from corpus.testsets import TestSet
-from dedup.words import LENGTH_SALT, NGRAM_BASE, Engine, Ragged, ngram_hashes, read_only, word_hashes
+from corpus.evaluation_sets.files import TestSet
+from dedup.words import (
+    LENGTH_SALT,
+    NGRAM_BASE,
+    Engine,
+    Ragged,
+    ngram_hashes,
+    read_only,
+    word_hashes,
+)
 
 FILTER_BITS_PER_PREFIX = 16
 BOILERPLATE_ENTRIES = 5
@@ -66,7 +74,9 @@ class OverlapConfig(Section):
         if any(not 1 <= n <= 64 for n in self.measure_n):
             raise ValueError(f"measure_n is {list(self.measure_n)}; allowed: 1 to 64 words each")
         if not 0 < self.boilerplate_frac <= 1:
-            raise ValueError(f"boilerplate_frac is {self.boilerplate_frac}; allowed: above 0, up to 1")
+            raise ValueError(
+                f"boilerplate_frac is {self.boilerplate_frac}; allowed: above 0, up to 1"
+            )
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: at least {least}")
@@ -138,7 +148,9 @@ class Judgement:
     cuts: list[tuple[int, int]]
 
 
-def ngrams_of(sets: Sequence[TestSet], config: OverlapConfig, engine: Engine = "numba") -> TestNgrams:
+def ngrams_of(
+    sets: Sequence[TestSet], config: OverlapConfig, engine: Engine = "numba"
+) -> TestNgrams:
     """All grams that are measured or removed, with the sets that contain them."""
     parts = [_set_grams(testset, config, engine) for testset in sets]
     grams = _joined(parts)
@@ -149,7 +161,9 @@ def ngrams_of(sets: Sequence[TestSet], config: OverlapConfig, engine: Engine = "
     pairs = np.unique(place * max(1, len(parts)) + owner)
     of_gram, owner = np.divmod(pairs, max(1, len(parts)))
     bounds = np.searchsorted(of_gram, np.arange(distinct.size + 1)).astype(np.int64)
-    return TestNgrams(distinct, grams.n[first], any_removes, grams.prefix[first], Ragged(owner, bounds))
+    return TestNgrams(
+        distinct, grams.n[first], any_removes, grams.prefix[first], Ragged(owner, bounds)
+    )
 
 
 def build_index(
@@ -161,9 +175,9 @@ def build_index(
     """
     bits = max(1, int(max(ngram.size, 1) - 1).bit_length())
     start_shift = np.uint64(64 - bits)
-    starts = np.searchsorted(ngram >> start_shift, np.arange((1 << bits) + 1, dtype=np.uint64)).astype(
-        np.uint32
-    )
+    starts = np.searchsorted(
+        ngram >> start_shift, np.arange((1 << bits) + 1, dtype=np.uint64)
+    ).astype(np.uint32)
     blocks, filter_shift = _prefix_filter(np.unique(prefix) if prefix is not None else None)
     return NgramIndex(
         keys=ngram,
@@ -184,7 +198,9 @@ def _prefix_filter(prefix: np.ndarray | None) -> tuple[np.ndarray, np.uint64]:
     blocks = np.zeros(1 << width, np.uint64)
     one, low = np.uint64(1), np.uint64(63)
     bits = (
-        one << (prefix & low) | one << (prefix >> np.uint64(6) & low) | one << (prefix >> np.uint64(12) & low)
+        one << (prefix & low)
+        | one << (prefix >> np.uint64(6) & low)
+        | one << (prefix >> np.uint64(12) & low)
     )
     shift = np.uint64(64 - width)
     np.bitwise_or.at(blocks, prefix >> shift, bits)
@@ -227,7 +243,9 @@ def judge(spans: Sequence[tuple[int, int]], num_chars: int, config: OverlapConfi
     if config.policy == "document":
         return Judgement(True, [])
     window = config.window_chars
-    cuts = merge_ranges((max(0, start - window), min(num_chars, end + window)) for start, end in spans)
+    cuts = merge_ranges(
+        (max(0, start - window), min(num_chars, end + window)) for start, end in spans
+    )
     pieces = gaps(cuts, num_chars)
     short = [piece for piece in pieces if piece[1] - piece[0] < config.min_piece_chars]
     if len(pieces) > config.max_pieces or len(short) == len(pieces):
@@ -266,11 +284,18 @@ def without_prompts(words: Ragged, ordinal: np.ndarray) -> Ragged:
             _strip(words.values, starts, ends, passages, backwards=True)
     sizes = ends - starts
     bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    return Ragged(words.values[np.arange(bounds[-1]) + np.repeat(starts - bounds[:-1], sizes)], bounds)
+    return Ragged(
+        words.values[np.arange(bounds[-1]) + np.repeat(starts - bounds[:-1], sizes)], bounds
+    )
 
 
 def _strip(
-    values: np.ndarray, starts: np.ndarray, ends: np.ndarray, passages: np.ndarray, *, backwards: bool
+    values: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    passages: np.ndarray,
+    *,
+    backwards: bool,
 ) -> None:
     """Move the starts (or ends) of those passages that share their next word with half of all, while they do."""
     following = passages
@@ -287,7 +312,9 @@ def _strip(
             starts[following] += 1
 
 
-def distinct_ngrams(testset: TestSet, n: int, config: OverlapConfig, engine: Engine = "numba") -> np.ndarray:
+def distinct_ngrams(
+    testset: TestSet, n: int, config: OverlapConfig, engine: Engine = "numba"
+) -> np.ndarray:
     """The distinct n-grams of a set's passages that have n words, ascending. Shape (k,) uint64."""
     words, _, _ = _passages(testset, config, engine)
     grams = ngram_hashes(words, n, engine)
@@ -308,7 +335,9 @@ class _Grams:
 
 
 def _joined(parts: Sequence[_Grams]) -> _Grams:
-    empty = _Grams(np.zeros(0, np.uint64), np.zeros(0, np.int16), np.zeros(0, bool), np.zeros(0, np.uint64))
+    empty = _Grams(
+        np.zeros(0, np.uint64), np.zeros(0, np.int16), np.zeros(0, bool), np.zeros(0, np.uint64)
+    )
     every = [empty, *parts]
     return _Grams(
         np.concatenate([each.ngram for each in every]),
@@ -346,15 +375,23 @@ def _passages(
     ordinal = np.arange(len(texts)) - np.repeat(firsts, counts)
     stays = (ordinal == 0) | np.repeat(longest >= min(config.min_passage_words, config.n), counts)
     bounds = np.append(words.bounds[:-1][stays], words.bounds[-1])
-    return Ragged(words.values, bounds), np.repeat(np.arange(counts.size), counts)[stays], ordinal[stays]
+    return (
+        Ragged(words.values, bounds),
+        np.repeat(np.arange(counts.size), counts)[stays],
+        ordinal[stays],
+    )
 
 
 def _set_grams(testset: TestSet, config: OverlapConfig, engine: Engine) -> _Grams:
     """The grams of one set; one that is both measured and removed comes twice."""
     words, entry_of, ordinal = _passages(testset, config, engine)
-    measured = [_grams(words, n, n, config, engine, removes=False)[0] for n in sorted(set(config.measure_n))]
+    measured = [
+        _grams(words, n, n, config, engine, removes=False)[0] for n in sorted(set(config.measure_n))
+    ]
     least = min(config.min_passage_words, config.n)
-    removed, row = _grams(without_prompts(words, ordinal), config.n, least, config, engine, removes=True)
+    removed, row = _grams(
+        without_prompts(words, ordinal), config.n, least, config, engine, removes=True
+    )
     few = _in_few_entries(removed.ngram, entry_of[row], testset, config)
     return _joined([*measured, removed.take(few)])
 
@@ -400,7 +437,8 @@ def _find_numba(words: Ragged, index: NgramIndex) -> Hits:
         )
         pieces.append([buffer[:count].copy() for buffer in buffers])
     columns = [
-        np.concatenate([np.zeros(0, np.int64), *(piece[which] for piece in pieces)]) for which in range(3)
+        np.concatenate([np.zeros(0, np.int64), *(piece[which] for piece in pieces)])
+        for which in range(3)
     ]
     return Hits(*columns)
 
@@ -414,7 +452,9 @@ def _find_numpy(words: Ragged, index: NgramIndex) -> Hits:
         word = np.arange(grams.values.size) - grams.bounds[owner]
         place = np.minimum(np.searchsorted(index.keys, grams.values), index.keys.size - 1)
         hit = (index.keys[place] == grams.values) & (sizes[owner] >= n)
-        found.append(np.stack([owner[hit], word[hit], place[hit], np.full(int(hit.sum()), n)], axis=1))
+        found.append(
+            np.stack([owner[hit], word[hit], place[hit], np.full(int(hit.sum()), n)], axis=1)
+        )
     rows = np.concatenate(found)
     rows = rows[np.lexsort((rows[:, 3], rows[:, 1], rows[:, 0]))]
     return Hits(rows[:, 0], rows[:, 1], rows[:, 2])

@@ -15,17 +15,17 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from corpus.layout import Store
-from corpus.manifest import Input, batches, find_manifest_in
-from corpus.runner import earlier_batches, earlier_inputs
-from corpus.schemas import DOCUMENTS
-from corpus.step import Context, Gather, GatherFunction, Joins, Map, MapFunction, Output
-from corpus.tables import read_file, read_table
-from corpus.testsets import find_testsets, load_testsets
+from corpus.evaluation_sets.files import find_testsets, load_testsets
+from corpus.run.runner import earlier_batches, earlier_inputs
+from corpus.run.step import Context, Gather, GatherFunction, Joins, Map, MapFunction, Output
+from corpus.storage.store import Store
+from corpus.tables.manifest import Input, batches, find_manifest_in
+from corpus.tables.parquet import read_file, read_table
+from corpus.tables.schemas import DOCUMENTS
 from dedup import overlap
 from dedup.config import DedupConfig
 from dedup.overlap import NgramIndex
-from dedup.scratch import HITS, NGRAMS, OVERLAP, OVERLAPS, SEEN
+from dedup.tables import HITS, NGRAMS, OVERLAP, OVERLAPS, SEEN
 from dedup.words import slices, word_hashes, word_spans
 
 
@@ -63,7 +63,9 @@ def load_hits(config: DedupConfig, context: Context) -> MapFunction:
         for first, after in slices(texts):
             piece = texts.slice(first, after - first)
             found = overlap.find(word_hashes(piece, config.engine), index, config.engine)
-            pairs = np.unique(found.text * max(1, index.keys.size) + found.key) % max(1, index.keys.size)
+            pairs = np.unique(found.text * max(1, index.keys.size) + found.key) % max(
+                1, index.keys.size
+            )
             seen.append(pairs)
             counted = removes[found.key]
             owner, word, key = found.text[counted], found.word[counted], found.key[counted]
@@ -75,7 +77,11 @@ def load_hits(config: DedupConfig, context: Context) -> MapFunction:
                 rows.append({"doc_id": documents["doc_id"][first + text].as_py(), **row})
         keys, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *seen]), return_counts=True)
         seen_table = pa.table(
-            {"ngram": index.keys[keys], "n": lengths[keys], "num_documents": counts.astype(np.int32)}
+            {
+                "ngram": index.keys[keys],
+                "n": lengths[keys],
+                "num_documents": counts.astype(np.int32),
+            }
         )
         hits = pa.Table.from_pylist(rows, HITS.schema)
         return Output({HITS.name: hits, SEEN.name: seen_table}, Counter(pages_with_hits=len(rows)))
@@ -90,7 +96,9 @@ def load_overlap(config: DedupConfig, context: Context) -> GatherFunction:
         table = merge([SEEN.schema.empty_table(), *tables[SEEN.name]])
         grams = read_ngrams(context.store, context.batch)
         at = np.searchsorted(grams["ngram"].to_numpy(), table["ngram"].to_numpy())
-        table = table.append_column(OVERLAP.schema.field("testsets"), grams["testsets"].take(pa.array(at)))
+        table = table.append_column(
+            OVERLAP.schema.field("testsets"), grams["testsets"].take(pa.array(at))
+        )
         return Output({OVERLAP.name: table}, shares(grams, table))
 
     return gather
@@ -145,8 +153,14 @@ def _common(context: Context, most_pages: int) -> np.ndarray:
     if most_pages == 0:
         return np.zeros(0, np.uint64)
     before = set(earlier_batches(context.store, context.batch)) | {context.batch}
-    names = [manifest.batch for manifest in batches(context.store, OVERLAP.name) if manifest.batch in before]
-    table = merge([read_table(context.store, OVERLAP.name, name, SEEN.schema.names) for name in names])
+    names = [
+        manifest.batch
+        for manifest in batches(context.store, OVERLAP.name)
+        if manifest.batch in before
+    ]
+    table = merge(
+        [read_table(context.store, OVERLAP.name, name, SEEN.schema.names) for name in names]
+    )
     values: np.ndarray = table["ngram"].to_numpy()[table["num_documents"].to_numpy() > most_pages]
     return values
 
@@ -154,9 +168,13 @@ def _common(context: Context, most_pages: int) -> np.ndarray:
 def merge(tables: list[pa.Table]) -> pa.Table:
     """Marks of parts or batches together: one row per gram, ascending, with the pages of all."""
     whole = pa.concat_tables(tables)
-    ngram, first, place = np.unique(whole["ngram"].to_numpy(), return_index=True, return_inverse=True)
+    ngram, first, place = np.unique(
+        whole["ngram"].to_numpy(), return_index=True, return_inverse=True
+    )
     pages = np.bincount(place, whole["num_documents"].to_numpy(), ngram.size).astype(np.int32)
-    return pa.table({"ngram": ngram, "n": whole["n"].to_numpy()[first], "num_documents": pages}, SEEN.schema)
+    return pa.table(
+        {"ngram": ngram, "n": whole["n"].to_numpy()[first], "num_documents": pages}, SEEN.schema
+    )
 
 
 def _hit_row(
@@ -181,7 +199,9 @@ def _overlap_row(
     grams = np.array(row["ngrams"], np.uint64)
     counted = ~np.isin(grams, common)
     spans = [
-        span for span, kept in zip(zip(row["starts"], row["ends"], strict=True), counted, strict=True) if kept
+        span
+        for span, kept in zip(zip(row["starts"], row["ends"], strict=True), counted, strict=True)
+        if kept
     ]
     judgement = overlap.judge(spans, int(row["num_chars"]), config.overlap)  # type: ignore[call-overload]
     places = np.searchsorted(keys, np.unique(grams[counted]))

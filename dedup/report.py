@@ -14,13 +14,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from corpus.layout import Store
-from corpus.manifest import Manifest, find_manifest, read_manifest
-from corpus.runner import earlier_batches
-from corpus.tables import iter_part, read_table
-from corpus.testsets import TestSet, find_testsets, load_testset, load_testsets, load_train_split
-from dedup import ids, look, lookup, overlap
-from dedup.scratch import OVERLAP
+from corpus.evaluation_sets.files import (
+    TestSet,
+    find_testsets,
+    load_testset,
+    load_testsets,
+    load_train_split,
+)
+from corpus.run.runner import earlier_batches
+from corpus.storage.store import Store
+from corpus.tables.manifest import Manifest, find_manifest, read_manifest
+from corpus.tables.parquet import iter_part, read_table
+from dedup import doc_ids as ids
+from dedup import document_rows, overlap, review
+from dedup.tables import OVERLAP
 from dedup.words import Engine, word_hashes
 
 MOST_ROWS = 20
@@ -56,7 +63,9 @@ def overlap_path(batch: str) -> str:
     return f"reports/overlap-{batch}.json"
 
 
-def write_reports(store: Store, batch: str, testsets: Sequence[str], engine: Engine = "numba") -> list[str]:
+def write_reports(
+    store: Store, batch: str, testsets: Sequence[str], engine: Engine = "numba"
+) -> list[str]:
     """Write the batch's reports; their paths. One of overlap goes where its verdicts were made without test sets."""
     paths = []
     if testsets:
@@ -85,9 +94,13 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
             gone.update(rows["doc_id"].to_pylist())
             groups.update(rows["duplicate_of"].drop_null().to_pylist())
             # In the digits that a float32 has: .95 is stored as .9499999881 and belongs above the edge.
-            similarity.append(np.round(rows["similarity"].drop_null().to_numpy().astype(np.float64), 6))
+            similarity.append(
+                np.round(rows["similarity"].drop_null().to_numpy().astype(np.float64), 6)
+            )
         for rows in iter_part(store, "documents", batch, index, ["doc_id", "domain"]):
-            for doc_id, domain in zip(rows["doc_id"].to_pylist(), rows["domain"].to_pylist(), strict=True):
+            for doc_id, domain in zip(
+                rows["doc_id"].to_pylist(), rows["domain"].to_pylist(), strict=True
+            ):
                 pages[domain] += 1
                 removed[domain] += doc_id in gone
     edges = np.round(np.linspace(0, 1, 21), 2)
@@ -98,7 +111,9 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
         "batch": batch,
         "verdicts": verdicts.fingerprint,
         "counts": verdicts.counts,
-        "removed_frac": 1 - verdicts.counts.get("kept", 0) / verdicts.rows if verdicts.rows else 0.0,
+        "removed_frac": 1 - verdicts.counts.get("kept", 0) / verdicts.rows
+        if verdicts.rows
+        else 0.0,
         "similarity_histogram": {
             f"{low:.2f}-{high:.2f}": int(count)
             for low, high, count in zip(edges[:-1], edges[1:], histogram, strict=True)
@@ -114,7 +129,9 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
                 "removed": count,
                 "removed_frac": count / pages[domain],
             }
-            for domain, count in sorted(removed.items(), key=lambda item: (-item[1], item[0]))[:MOST_ROWS]
+            for domain, count in sorted(removed.items(), key=lambda item: (-item[1], item[0]))[
+                :MOST_ROWS
+            ]
             if count
         ],
     }
@@ -124,13 +141,15 @@ def _urls(store: Store, batch: str, doc_ids: Sequence[str]) -> dict[str, str]:
     """The addresses of pages of this batch or of those before it, those aside that were taken down."""
     wanted = np.sort(ids.pack(pa.array(doc_ids, pa.string())))
     found: dict[str, str] = {}
-    for manifest in lookup.documents(store, batch):
-        for rows in lookup.rows_by_id(store, manifest, wanted, ("doc_id", "url")):
+    for manifest in document_rows.documents(store, batch):
+        for rows in document_rows.rows_by_id(store, manifest, wanted, ("doc_id", "url")):
             found.update(zip(rows["doc_id"].to_pylist(), rows["url"].to_pylist(), strict=True))
     return found
 
 
-def overlaps(store: Store, batch: str, testsets: Sequence[str], engine: Engine = "numba") -> dict[str, Any]:
+def overlaps(
+    store: Store, batch: str, testsets: Sequence[str], engine: Engine = "numba"
+) -> dict[str, Any]:
     """Table 6 for this batch and for the corpus up to it, with the worst entries and pages."""
     manifest = read_manifest(store, OVERLAP.name, batch)
     before = [find_manifest(store, OVERLAP.name, name) for name in earlier_batches(store, batch)]
@@ -138,11 +157,13 @@ def overlaps(store: Store, batch: str, testsets: Sequence[str], engine: Engine =
     settings = overlap.OverlapConfig.model_validate(manifest.config["overlap"])
     own = own_train_shares(testsets, settings, engine)
     table = _table(store, manifest, [each for each in before if each is not None])
-    passages = look.Passages(store, batch, engine)
+    passages = review.Passages(store, batch, engine)
     worst = _worst_entries(sets, passages, engine)
     return {
         "batch": batch,
-        "table": [row | {"share_of_own_train": own.get((row["testset"], row["n"]))} for row in table],
+        "table": [
+            row | {"share_of_own_train": own.get((row["testset"], row["n"]))} for row in table
+        ],
         "worst_entries": worst[:MOST_ROWS],
         "entries": _overlapping(worst, sets),
         "worst_pages": _worst_pages(store, batch, passages),
@@ -191,7 +212,9 @@ def own_train_shares(
             continue
         test = load_testset(file)
         for n in config.measure_n:
-            mine, theirs = (overlap.distinct_ngrams(each, n, config, engine) for each in (test, train))
+            mine, theirs = (
+                overlap.distinct_ngrams(each, n, config, engine) for each in (test, train)
+            )
             shares[file.name, n] = float(np.isin(mine, theirs).mean()) if mine.size else 0.0
     return shares
 
@@ -231,10 +254,14 @@ def _digests(manifest: Manifest) -> dict[str, str]:
 
 def _gpt2(name: str) -> dict[str, float] | None:
     plain = name.lower().replace("-", "").replace("_", "")
-    return next((shares for known, shares in GPT2_SHARES.items() if known.replace("_", "") in plain), None)
+    return next(
+        (shares for known, shares in GPT2_SHARES.items() if known.replace("_", "") in plain), None
+    )
 
 
-def _worst_entries(sets: Sequence[TestSet], passages: look.Passages, engine: Engine) -> list[dict[str, Any]]:
+def _worst_entries(
+    sets: Sequence[TestSet], passages: review.Passages, engine: Engine
+) -> list[dict[str, Any]]:
     """The entries of which the batch contains most, by share of their words."""
     rows: list[dict[str, Any]] = []
     for testset in sets:
@@ -247,27 +274,37 @@ def _worst_entries(sets: Sequence[TestSet], passages: look.Passages, engine: Eng
                     "entry": entry,
                     "words": covered.size,
                     "words_found": int(covered.sum()),
-                    "text": texts[entry][: look.EXCERPT_CHARS],
+                    "text": texts[entry][: review.EXCERPT_CHARS],
                 }
             )
     rows.sort(
-        key=lambda row: (-row["words_found"] / row["words"], -row["words"], row["testset"], row["entry"])
+        key=lambda row: (
+            -row["words_found"] / row["words"],
+            -row["words"],
+            row["testset"],
+            row["entry"],
+        )
     )
     return rows
 
 
-def _overlapping(rows: Sequence[Mapping[str, Any]], sets: Sequence[TestSet]) -> dict[str, dict[str, Any]]:
+def _overlapping(
+    rows: Sequence[Mapping[str, Any]], sets: Sequence[TestSet]
+) -> dict[str, dict[str, Any]]:
     """Per set the number of its entries, and those of which the batch contains something."""
     found: dict[str, list[int]] = {}
     for row in rows:
         found.setdefault(row["testset"], []).append(row["entry"])
     return {
-        testset.name: {"entries": len(testset.entries), "overlapping": sorted(found.get(testset.name, []))}
+        testset.name: {
+            "entries": len(testset.entries),
+            "overlapping": sorted(found.get(testset.name, [])),
+        }
         for testset in sets
     }
 
 
-def _worst_pages(store: Store, batch: str, passages: look.Passages) -> list[dict[str, Any]]:
+def _worst_pages(store: Store, batch: str, passages: review.Passages) -> list[dict[str, Any]]:
     """The pages with most removable grams, with the matching passage."""
     columns = ["doc_id", "kept", "reason", "testsets", "overlap_ngrams"]
     rows: list[dict[str, Any]] = []
@@ -276,8 +313,8 @@ def _worst_pages(store: Store, batch: str, passages: look.Passages) -> list[dict
             rows.extend(piece.filter(pc.greater(piece["overlap_ngrams"], 0)).to_pylist())
             rows = sorted(rows, key=lambda row: (-row["overlap_ngrams"], row["doc_id"]))[:MOST_ROWS]
     for row in rows:
-        page = look.document(store, [batch], row["doc_id"])
+        page = review.document(store, [batch], row["doc_id"])
         assert page is not None, "a batch has a document for every verdict"
         found = passages.of(page["text"])
-        row |= {"url": page["url"], "passage": found[0][: look.EXCERPT_CHARS] if found else ""}
+        row |= {"url": page["url"], "passage": found[0][: review.EXCERPT_CHARS] if found else ""}
     return rows

@@ -8,12 +8,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from corpus import cli
-from corpus.layout import Store, check_name, open_corpus
-from corpus.manifest import batches, find_manifest
-from corpus.runner import AnyStep
-from corpus.snapshot import read_snapshot, snapshots
-from dedup import keys, look, lsh, overlap_steps, pairs, report, verdicts
+from corpus.run import command
+from corpus.run.runner import AnyStep
+from corpus.storage.store import Store, check_name, open_corpus
+from corpus.tables.manifest import batches, find_manifest
+from corpus.tables.snapshot import read_snapshot, snapshots
+from dedup import (
+    candidate_steps,
+    lsh,
+    overlap_steps,
+    report,
+    review,
+    signature_steps,
+    verdict_steps,
+)
 from dedup.config import DedupConfig
 
 log = logging.getLogger(__name__)
@@ -26,22 +34,22 @@ def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
     with_overlap = bool(config.testsets)
     return (
         *(overlap_steps.steps() if with_overlap else ()),
-        keys.SIGN,
-        keys.keys_step(overlap=with_overlap),
-        *pairs.STEPS,
-        verdicts.SURVIVORS,
-        verdicts.verdicts_step(overlap=with_overlap),
-        keys.INDEX,
+        signature_steps.SIGN,
+        signature_steps.keys_step(overlap=with_overlap),
+        *candidate_steps.STEPS,
+        verdict_steps.SURVIVORS,
+        verdict_steps.verdicts_step(overlap=with_overlap),
+        signature_steps.INDEX,
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage on one batch; the exit code."""
-    return cli.door(_run, argv, stage="dedup.run")
+    return command.door(_run, argv, stage="dedup.run")
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = cli.parser("dedup.run", __doc__ or "", DedupConfig, "dedup")
+    parser = command.parser("dedup.run", __doc__ or "", DedupConfig, "dedup")
     looks = parser.add_mutually_exclusive_group()
     looks.add_argument(
         "--explain", metavar="DOC_ID", help="show a page of the batch beside its survivor, and stop"
@@ -59,23 +67,27 @@ def _run(argv: Sequence[str] | None) -> int:
         store = open_corpus(args.corpus)
         batch = check_name("--batch", args.batch)
         print(
-            look.explanation(store, batch, args.explain)
+            review.explanation(store, batch, args.explain)
             if args.explain is not None
-            else look.sample(store, batch, args.sample)
+            else review.sample(store, batch, args.sample)
         )
         return 0
-    config = cli.config(DedupConfig, "dedup", args)
-    with cli.work(args, "dedup.run") as opened:
+    config = command.config(DedupConfig, "dedup", args)
+    with command.work(args, "dedup.run") as opened:
         log.info("%s", lsh.curve(config.lsh))
-        result = cli.run_stage(opened, "dedup", config, stage_steps(config), rebuild=args.rebuild)
+        result = command.run_stage(
+            opened, "dedup", config, stage_steps(config), rebuild=args.rebuild
+        )
         if not result.up_to_date or not report.are_written(opened.store, args.batch):
-            for path in report.write_reports(opened.store, args.batch, config.testsets, config.engine):
+            for path in report.write_reports(
+                opened.store, args.batch, config.testsets, config.engine
+            ):
                 log.info("report: %s/%s", opened.store.root, path)
             if args.rebuild:
                 _warn_of_what_is_left(opened.store, args.batch)
         if config.testsets:
             print(report.text(opened.store.read_json(report.overlap_path(args.batch))))
-        return cli.finish(args, opened.store, "dedup", result)
+        return command.finish(args, opened.store, "dedup", result)
 
 
 def _warn_of_what_is_left(store: Store, batch: str) -> None:
@@ -103,7 +115,9 @@ def _warn_of_what_is_left(store: Store, batch: str) -> None:
 def later_batches(store: Store, batch: str) -> list[str]:
     """The batches that come after this one and have verdicts."""
     names = [manifest.batch for manifest in batches(store, "links")]
-    return [name for name in names[names.index(batch) + 1 :] if find_manifest(store, "verdicts", name)]
+    return [
+        name for name in names[names.index(batch) + 1 :] if find_manifest(store, "verdicts", name)
+    ]
 
 
 def snapshots_of(store: Store, batch: str) -> list[str]:

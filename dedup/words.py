@@ -99,7 +99,9 @@ def text_buffers(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndar
         return np.zeros(1, np.int64), np.zeros(0, np.uint8)
     offsets = np.frombuffer(offset_buffer, np.int64 if wide else np.int32)
     offsets = offsets[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
-    data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else np.zeros(0, np.uint8)
+    data = (
+        np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else np.zeros(0, np.uint8)
+    )
     return offsets, data
 
 
@@ -114,7 +116,14 @@ def word_hashes(texts: pa.Array | pa.ChunkedArray, engine: Engine = "numba") -> 
     hashes = np.empty(MOST_WORDS_PER_BYTE * int(offsets[-1] - offsets[0]), np.uint64)
     bounds = np.empty(offsets.size, np.int64)
     count = kernels.hash_words(
-        read_only(data), offsets, table.codes, table.expansions, WORD_SEED, WORD_MULTIPLIER, hashes, bounds
+        read_only(data),
+        offsets,
+        table.codes,
+        table.expansions,
+        WORD_SEED,
+        WORD_MULTIPLIER,
+        hashes,
+        bounds,
     )
     return Ragged(hashes[:count].copy(), bounds)
 
@@ -127,7 +136,9 @@ def ngram_hashes(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
 
     hashes = np.empty(words.values.size, np.uint64)
     bounds = np.empty_like(words.bounds)
-    count = kernels.hash_ngrams(words.values, words.bounds, n, NGRAM_BASE, LENGTH_SALT, hashes, bounds)
+    count = kernels.hash_ngrams(
+        words.values, words.bounds, n, NGRAM_BASE, LENGTH_SALT, hashes, bounds
+    )
     return Ragged(hashes[:count], bounds)
 
 
@@ -152,7 +163,9 @@ def jaccard(left: np.ndarray, right: np.ndarray, engine: Engine = "numba") -> fl
     return shared / (left.size + right.size - shared)
 
 
-def similarity(left: np.ndarray, right: np.ndarray, threshold: float, engine: Engine = "numba") -> float:
+def similarity(
+    left: np.ndarray, right: np.ndarray, threshold: float, engine: Engine = "numba"
+) -> float:
     """Exact Jaccard similarity, or 0 where the sizes alone rule the threshold out."""
     # A quotient like the similarity's own: a product with the threshold would round differently at equality.
     if min(left.size, right.size) / max(left.size, right.size, 1) < threshold:
@@ -265,7 +278,9 @@ def _decode(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return points, owner
 
 
-def _expand(table: folding.Folding, points: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _expand(
+    table: folding.Folding, points: np.ndarray, owner: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Every character replaced by what it folds to."""
     codes = table.codes[points]
     several = codes >= folding.EXPANSION

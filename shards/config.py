@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from corpus.config import Section
-from shards.bpe import TokenizerConfig
-from shards.writer import WriterConfig
+from shards.pin_tokenizer import TokenizerConfig
+from shards.write_step import WriterConfig
 
 
 class ShardsConfig(Section):

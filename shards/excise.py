@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_64_hexdigest
 
-from corpus.digests import find_damage
 from corpus.errors import InputError, SchemaError
-from corpus.layout import Store, table_dir
-from corpus.manifest import Part, mend, read_manifest
-from corpus.schemas import SPANS, TOKENS
-from corpus.tables import open_part, part_index, read_file
-from shards.tokenizer import Tokenizer, load_tokenizer
-from shards.writer import TokenWriter, WriterConfig
+from corpus.storage.store import Store, table_dir
+from corpus.tables.checksums import find_damage
+from corpus.tables.manifest import Part, mend, read_manifest
+from corpus.tables.parquet import open_part, part_index, read_file
+from corpus.tables.schemas import SPANS, TOKENS
+from shards.tokenizer.encode import Tokenizer, load_tokenizer
+from shards.write_step import TokenWriter, WriterConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,10 @@ def excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Excised:
     Raises: InputError when the batch was encoded by another tokenizer than the corpus' own; SchemaError for a damaged
     file, whose bytes the new file would hold under digests of its own.
     """
-    spans, tokens = read_manifest(store, SPANS.name, batch), read_manifest(store, TOKENS.name, batch)
+    spans, tokens = (
+        read_manifest(store, SPANS.name, batch),
+        read_manifest(store, TOKENS.name, batch),
+    )
     config = WriterConfig.model_validate(tokens.config["writer"])
     by_place = {_place(part.file): part for part in tokens.parts}
     wanted = pa.array(sorted(doc_ids), pa.string())
@@ -94,7 +97,9 @@ def _without(
         all_tokens[start : start + count - 1]
         for start, count in zip(rows["start"].to_numpy()[gone], counts[gone], strict=True)
     ]
-    num_bytes = old.metadata["num_bytes"] - sum(len(tokenizer.decode_bytes(ids.tolist())) for ids in lost)
+    num_bytes = old.metadata["num_bytes"] - sum(
+        len(tokenizer.decode_bytes(ids.tolist())) for ids in lost
+    )
     generation = xxh3_64_hexdigest(
         f"{old.digest} {rows['doc_id'].filter(pa.array(gone)).to_pylist()}".encode()
     )[:12]
@@ -128,7 +133,7 @@ def _is_cut(tokens: Part, rows: pa.Table, gone: np.ndarray) -> bool:
     present = tokens.metadata["num_tokens"]
     if present not in (counts.sum(), counts[~gone].sum()):
         raise InputError(
-            f"{tokens.file}: {present:,} tokens, its spans say {counts.sum():,}; run `python -m corpus.verify`"
+            f"{tokens.file}: {present:,} tokens, its spans say {counts.sum():,}; run `webtext verify`"
         )
     return bool(present != counts.sum())
 

@@ -18,12 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus import cli
 from corpus.errors import FatalError, InputError
-from corpus.layout import Store, open_corpus
-from corpus.snapshot import SPLITS
+from corpus.run import command
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.snapshot import SPLITS
 from shards.reader import Document, TokenSplit, open_split
-from shards.tokenizer import TOKENIZER_PATH, Tokenizer, load_tokenizer
+from shards.tokenizer.encode import TOKENIZER_PATH, Tokenizer, load_tokenizer
 
 CHUNK_TOKENS = 1 << 22
 LLMC_MAGIC, LLMC_VERSION, LLMC_HEADER = 20240520, 1, 256
@@ -39,15 +39,18 @@ MDS_SHARD_SAMPLES = 1 << 15
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write a snapshot in another project's format."""
-    return cli.door(_body, argv, stage="shards.export")
+    return command.door(_body, argv, stage="shards.export")
 
 
 def _body(argv: Sequence[str] | None) -> int:
-    parser = cli.parser("shards.export", "A snapshot in another project's format.", batch=False)
+    parser = command.parser("shards.export", "A snapshot in another project's format.", batch=False)
     parser.add_argument("--snapshot", required=True, metavar="NAME", help="which snapshot")
     parser.add_argument("--to", required=True, choices=sorted(FORMATS), help="whose format")
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="where to write: a folder or a URI, best an empty one"
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="where to write: a folder or a URI, best an empty one",
     )
     args = parser.parse_args(argv)
     store = open_corpus(args.corpus)
@@ -64,7 +67,11 @@ def _body(argv: Sequence[str] | None) -> int:
             print(f"{args.out}/{path}  {written[path]:,} bytes")
     _refuse_strangers(target, args.to, written.keys())
     if args.json:
-        print(json.dumps({"corpus": args.corpus, "snapshot": args.snapshot, "to": args.to, "files": written}))
+        print(
+            json.dumps(
+                {"corpus": args.corpus, "snapshot": args.snapshot, "to": args.to, "files": written}
+            )
+        )
     return 0
 
 
@@ -123,7 +130,9 @@ def to_llmc(
 
 def to_datasets(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Iterator[str]:
     """One Parquet file per token file: a row per document; the paths."""
-    schema = pa.schema([("doc_id", pa.string()), ("text", pa.string()), ("input_ids", pa.list_(pa.int32()))])
+    schema = pa.schema(
+        [("doc_id", pa.string()), ("text", pa.string()), ("input_ids", pa.list_(pa.int32()))]
+    )
     start = 0
     for number, file in enumerate(split.files):
         stop = start + file.num_tokens
@@ -151,12 +160,19 @@ def _rows(split: TokenSplit, tokenizer: Tokenizer, documents: Sequence[Document]
     lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ids))
     doc_ids = [document.doc_id for document in documents]
     return pa.table(
-        {"doc_id": pa.array(doc_ids, pa.string()), "text": pa.array(texts, pa.string()), "input_ids": lists}
+        {
+            "doc_id": pa.array(doc_ids, pa.string()),
+            "text": pa.array(texts, pa.string()),
+            "input_ids": lists,
+        }
     )
 
 
 def to_mds(
-    split: TokenSplit, tokenizer: Tokenizer, target: Store, samples_per_shard: int = MDS_SHARD_SAMPLES
+    split: TokenSplit,
+    tokenizer: Tokenizer,
+    target: Store,
+    samples_per_shard: int = MDS_SHARD_SAMPLES,
 ) -> Iterator[str]:
     """Shards of samples of `MDS_SAMPLE_TOKENS` tokens, and their index; the paths.
 
@@ -176,17 +192,23 @@ def to_mds(
     described = json.dumps(columns, sort_keys=True).encode()
     shards: list[dict[str, Any]] = []
     for start in range(0, split.num_tokens, samples_per_shard * MDS_SAMPLE_TOKENS):
-        tokens = split.slice(start, min(start + samples_per_shard * MDS_SAMPLE_TOKENS, split.num_tokens))
+        tokens = split.slice(
+            start, min(start + samples_per_shard * MDS_SAMPLE_TOKENS, split.num_tokens)
+        )
         tail = np.full(-len(tokens) % MDS_SAMPLE_TOKENS, tokenizer.end_of_text, split.dtype)
         samples = (len(tokens) + len(tail)) // MDS_SAMPLE_TOKENS
         first = 4 + 4 * (samples + 1) + len(described)
         offsets = first + np.arange(samples + 1) * MDS_SAMPLE_TOKENS * split.dtype.itemsize
         name = f"shard.{len(shards):05}.mds"
         with target.open_output(f"{split.name}/{name}") as stream:
-            stream.write(np.array([samples], "<u4").tobytes() + offsets.astype("<u4").tobytes() + described)
+            stream.write(
+                np.array([samples], "<u4").tobytes() + offsets.astype("<u4").tobytes() + described
+            )
             stream.write(tokens.tobytes() + tail.tobytes())
         raw = {"basename": name, "bytes": int(offsets[-1]), "hashes": {}}
-        shards.append({**columns, "raw_data": raw, "samples": samples, "version": 2, "zip_data": None})
+        shards.append(
+            {**columns, "raw_data": raw, "samples": samples, "version": 2, "zip_data": None}
+        )
         yield f"{split.name}/{name}"
     target.write_json(f"{split.name}/index.json", {"shards": shards, "version": 2})
     yield f"{split.name}/index.json"

@@ -9,10 +9,10 @@ numpy and the tables' own Arrow are all it needs; no worker processes. Local pla
 fetched to a bounded cache, ahead of need.
 """
 
-from shards.cache import TokenCache
-from shards.mixture import MixtureStream, Source, open_mixture
-from shards.stream import Blocks, BlockStream, Tokens, document_numbers, sequential_blocks
-from shards.tokens import Document, TokenSplit, open_split
+from shards.stream.blocks import Blocks, BlockStream, Tokens, document_numbers, sequential_blocks
+from shards.stream.cache import TokenCache
+from shards.stream.mixture import MixtureStream, Source, open_mixture
+from shards.stream.tokens import Document, TokenSplit, open_split
 
 __all__ = [
     "BlockStream",

@@ -5,48 +5,56 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from corpus import cli
-from corpus.layout import Store, check_name
-from corpus.manifest import read_manifest
-from corpus.snapshot import batches_up_to, check_free, snapshots_of, write_snapshot
-from shards import writer
-from shards.bpe import ensure_tokenizer
+from corpus.run import command
+from corpus.storage.store import Store, check_name
+from corpus.tables.manifest import read_manifest
+from corpus.tables.snapshot import batches_up_to, check_free, snapshots_of, write_snapshot
+from shards import write_step
 from shards.config import ShardsConfig
+from shards.pin_tokenizer import ensure_tokenizer
 
 log = logging.getLogger(__name__)
 
-STEPS = (writer.STEP,)
+STEPS = (write_step.STEP,)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the batch's tokens, then the snapshot of all batches up to it."""
-    return cli.door(_body, argv, stage="shards.run")
+    return command.door(_body, argv, stage="shards.run")
 
 
 def _body(argv: Sequence[str] | None) -> int:
-    parser = cli.parser("shards.run", "Documents to token shards and a snapshot.", ShardsConfig, "shards")
-    parser.add_argument("--snapshot", metavar="NAME", help="name of the snapshot (default: the batch's)")
-    parser.add_argument("--no-snapshot", action="store_true", help="tokens only; no snapshot is written")
+    parser = command.parser(
+        "shards.run", "Documents to token shards and a snapshot.", ShardsConfig, "shards"
+    )
+    parser.add_argument(
+        "--snapshot", metavar="NAME", help="name of the snapshot (default: the batch's)"
+    )
+    parser.add_argument(
+        "--no-snapshot", action="store_true", help="tokens only; no snapshot is written"
+    )
     args = parser.parse_args(argv)
-    config = cli.config(ShardsConfig, "shards", args)
+    config = command.config(ShardsConfig, "shards", args)
     name = check_name("--snapshot", args.snapshot or args.batch)
-    with cli.work(args, "shards.run") as opened:
+    with command.work(args, "shards.run") as opened:
         for table in ("documents", "verdicts"):
             read_manifest(opened.store, table, opened.batch)
         if not args.no_snapshot:
             check_free(opened.store, name, opened.batch)
         ensure_tokenizer(opened.store, config.tokenizer, opened.batch, config.writer.val_frac)
-        result = cli.run_stage(opened, "shards", config, STEPS, rebuild=args.rebuild)
+        result = command.run_stage(opened, "shards", config, STEPS, rebuild=args.rebuild)
         if not args.no_snapshot:
             _snapshot(opened.store, opened.batch, name)
-        return cli.finish(args, opened.store, "shards", result)
+        return command.finish(args, opened.store, "shards", result)
 
 
 def _snapshot(store: Store, batch: str, name: str) -> None:
     """Write the snapshot of all batches up to this one."""
     batches = batches_up_to(store, batch)
     snapshot = write_snapshot(store, name, batches, parents=snapshots_of(store, batches[:-1]))
-    totals = ", ".join(f"{split} {part.num_tokens:,} tokens" for split, part in snapshot.splits.items())
+    totals = ", ".join(
+        f"{split} {part.num_tokens:,} tokens" for split, part in snapshot.splits.items()
+    )
     log.info("snapshot %s: %s (%s)", snapshot.name, totals, snapshot.digest)
     if not snapshot.splits["val"].num_tokens:
         log.warning(

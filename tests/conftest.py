@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from corpus.storage import conditional_write
+from tests.support import faulty_network, grown_corpus
 
 # Two test processes share two cores: OpenMP threads that wait by spinning would take the other's time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -50,7 +55,9 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),  # what is fetched from buckets is kept there
+        "XDG_CACHE_HOME": str(
+            tmp_path_factory.mktemp("cache")
+        ),  # what is fetched from buckets is kept there
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
@@ -70,3 +77,27 @@ def s3_bucket(s3_endpoint: str) -> str:
     name = f"b-{secrets.token_hex(6)}"
     boto3.client("s3", endpoint_url=s3_endpoint).create_bucket(Bucket=name)
     return f"s3://{name}"
+
+
+@pytest.fixture(scope="session")
+def fates(tmp_path_factory: pytest.TempPathFactory) -> grown_corpus.Fates:
+    """Two batches, a page of every fate. Not to be changed."""
+    return grown_corpus.grow_fates(tmp_path_factory.mktemp("fates"))
+
+
+@pytest.fixture
+def fates_copy(fates: grown_corpus.Fates, tmp_path: Path) -> grown_corpus.Fates:
+    """The same, to be changed."""
+    shutil.copytree(fates.root, tmp_path / "corpus")
+    return dataclasses.replace(fates, root=str(tmp_path / "corpus"))
+
+
+@pytest.fixture
+def network(
+    s3_bucket: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[faulty_network.Network]:
+    """The store of `s3_bucket`, reached through a network that does as it is told."""
+    with faulty_network.between(s3_endpoint) as between:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.endpoint)
+        conditional_write.open_conditional.cache_clear()
+        yield between

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from corpus.demo.dump import compressed, submission
-from corpus.layout import Store, open_corpus
-from corpus.lock import hold
+from corpus.storage.lease import hold
+from corpus.storage.store import Store, open_corpus
 from crawl import run as crawl_run
+from examples.demo.dump import compressed, submission
 
 ROWS = [
     submission(url=f"http://site.test/{n}", title=f"t{n}", score=5, subreddit="Python", author="a")
@@ -50,7 +50,11 @@ def crawl(corpus: Path, dump: Path, *extra: str) -> int:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def only_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -80,7 +84,7 @@ def test_truncated_dump_names_byte_and_row_and_the_flag_that_accepts_it(
     assert "byte" in message
     assert "row" in message
     assert "--allow-truncated" in message
-    assert not Store(str(tmp_path / "c")).exists("links/b/manifest.json")
+    assert not Store(str(tmp_path / "c")).exists("links/b/_manifest.json")
     assert crawl(tmp_path / "c", plain, "--allow-truncated") == 0
 
 
@@ -126,7 +130,11 @@ def test_unwritable_target(tmp_path: Path, dump: Path, capsys: pytest.CaptureFix
     ],
 )
 def test_wrong_use_is_refused_before_any_work(
-    tmp_path: Path, dump: Path, capsys: pytest.CaptureFixture[str], extra: Sequence[str], message: str
+    tmp_path: Path,
+    dump: Path,
+    capsys: pytest.CaptureFixture[str],
+    extra: Sequence[str],
+    message: str,
 ) -> None:
     assert crawl(tmp_path / "c", dump, *extra) == 2
     assert message in only_line(capsys)
@@ -143,7 +151,9 @@ def test_two_runs_at_once(tmp_path: Path, dump: Path, capsys: pytest.CaptureFixt
 def test_a_crawl_of_real_hosts_wants_a_contact(
     tmp_path: Path, dump: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert crawl_run.main(["--corpus", str(tmp_path / "c"), "--batch", "b", "--dumps", str(dump)]) == 2
+    assert (
+        crawl_run.main(["--corpus", str(tmp_path / "c"), "--batch", "b", "--dumps", str(dump)]) == 2
+    )
     assert "crawl.fetch.contact is empty" in only_line(capsys)
     assert not (tmp_path / "c").exists()
 
@@ -153,13 +163,15 @@ TASKS = frozenset({"--workers", "--executor"})
 DOORS = {
     **dict.fromkeys(("crawl", "clean", "dedup", "shards"), SETTINGS | TASKS),
     **dict.fromkeys(
-        ("crawl.run", "clean.run", "dedup.run", "shards.run", "corpus.refresh"), SETTINGS | TASKS
+        ("crawl.run", "clean.run", "dedup.run", "shards.run", "webtext.refresh"), SETTINGS | TASKS
     ),
     **dict.fromkeys(("train", "train.run"), SETTINGS),
-    **dict.fromkeys(("train.evaluate", "train.generate", "train.export", "shards.export"), frozenset[str]()),
-    **dict.fromkeys(("corpus.explain", "corpus.report", "corpus.demo"), frozenset[str]()),
-    "corpus.rebuild": SETTINGS - {"--rebuild"} | TASKS,
-    "corpus.verify": frozenset({"--workers"}),
+    **dict.fromkeys(
+        ("train.evaluate", "train.generate", "train.export", "shards.export"), frozenset[str]()
+    ),
+    **dict.fromkeys(("webtext.explain", "webtext.reports.html", "examples.demo"), frozenset[str]()),
+    "webtext.rebuild": SETTINGS - {"--rebuild"} | TASKS,
+    "webtext.verify.command": frozenset({"--workers"}),
 }
 """The shared options of each: what means something to it, and nothing else."""
 
@@ -180,8 +192,11 @@ def test_every_door_has_help_and_refuses_wrong_use(
 
     code, out, err = run("--help")
     assert code == 0, err
-    assert "usage: python -m" in out
-    assert set(re.findall(r"^  (--[a-z]+)", out, flags=re.MULTILINE)) & (SETTINGS | TASKS) == DOORS[door]
+    assert re.match("usage: (python -m|webtext) ", out)
+    assert (
+        set(re.findall(r"^  (--[a-z]+)", out, flags=re.MULTILINE)) & (SETTINGS | TASKS)
+        == DOORS[door]
+    )
     code, out, err = run("--no-such-flag")
     assert code == 2
     assert [line for line in err.splitlines() if line.startswith("error: ")] == err.splitlines()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from corpus.config import STAGES, load_config
-from docs import generate
+from tools import generate_docs
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -19,7 +19,7 @@ PRESETS = sorted((ROOT / "corpus" / "presets").glob("*.toml"))
 
 
 def test_generated_parts_are_fresh(capsys: pytest.CaptureFixture[str]) -> None:
-    assert generate.main(["--check"]) == 0, capsys.readouterr().out
+    assert generate_docs.main(["--check"]) == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -32,7 +32,9 @@ def test_links_lead_to_files(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_doors_that_pages_name_exist(page: Path) -> None:
     for name in set(
-        re.findall(r"python -m ((?:corpus|crawl|clean|dedup|shards|train|bench)[\w.]*\w)", page.read_text())
+        re.findall(
+            r"python -m ((?:corpus|crawl|clean|dedup|shards|train|bench)[\w.]*\w)", page.read_text()
+        )
     ):
         assert importlib.util.find_spec(name) is not None, f"{page.name} names python -m {name}"
 
@@ -41,9 +43,13 @@ def test_doors_that_pages_name_exist(page: Path) -> None:
     "page", [page for page in PAGES if page.name != "settings.md"], ids=lambda page: page.name
 )
 def test_settings_that_pages_name_exist(page: Path) -> None:
-    known = re.findall(r"^\| `([\w.]+)` \|", (ROOT / "docs" / "settings.md").read_text(), flags=re.MULTILINE)
+    known = re.findall(
+        r"^\| `([\w.]+)` \|", (ROOT / "docs" / "settings.md").read_text(), flags=re.MULTILINE
+    )
     for name in set(
-        re.findall(r"--set '?((?:crawl|clean|dedup|shards|train|refresh)\.[\w.]+)=", page.read_text())
+        re.findall(
+            r"--set '?((?:crawl|clean|dedup|shards|train|refresh)\.[\w.]+)=", page.read_text()
+        )
     ):
         assert name in known, f"{page.name} sets {name}"
 
@@ -51,10 +57,19 @@ def test_settings_that_pages_name_exist(page: Path) -> None:
 def test_messages_that_operations_explains_exist() -> None:
     """The first column of its table of troubles quotes the doors."""
     table = (
-        (ROOT / "docs" / "operations.md").read_text().partition("| what is seen |")[2].partition("\n\n")[0]
+        (ROOT / "docs" / "operations.md")
+        .read_text()
+        .partition("| what is seen |")[2]
+        .partition("\n\n")[0]
     )
-    quoted = [words for words in re.findall(r"^\| `([^`]+)`", table, flags=re.MULTILINE) if " " in words]
-    source = "".join(path.read_text() for path in (ROOT / "corpus").glob("*.py"))
+    quoted = [
+        words for words in re.findall(r"^\| `([^`]+)`", table, flags=re.MULTILINE) if " " in words
+    ]
+    source = "".join(
+        path.read_text()
+        for package in ("webtext", "corpus")
+        for path in (ROOT / package).rglob("*.py")
+    )
     assert quoted
     assert [words for words in quoted if words not in source] == []
 

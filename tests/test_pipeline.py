@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from corpus import refresh
-from corpus.demo import checks, dump, web
-from corpus.demo.__main__ import BATCH, RUN, write_config
-from corpus.demo.server import DemoServer
-from corpus.doors import stage_door
-from corpus.layout import Store, open_corpus
-from corpus.manifest import read_manifest
-from corpus.snapshot import read_snapshot
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.manifest import read_manifest
+from corpus.tables.snapshot import read_snapshot
+from examples.demo import checks, dump, web
+from examples.demo.__main__ import BATCH, RUN, write_config
+from examples.demo.server import DemoServer
+from webtext import refresh
+from webtext.stages import stage_main
 
 NUM_PAGES = 60
 STAGES = ("clean", "dedup", "shards")
@@ -63,7 +63,15 @@ def small_means() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("whole") / "demo"
-    command = [sys.executable, "-m", "corpus.demo", "--folder", str(folder), "--pages", str(NUM_PAGES)]
+    command = [
+        sys.executable,
+        "-m",
+        "examples.demo",
+        "--folder",
+        str(folder),
+        "--pages",
+        str(NUM_PAGES),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return Demo(folder, done.stdout)
@@ -71,7 +79,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 def run_stages(demo: Demo, corpus: str, *extra: str) -> None:
     for stage in STAGES:
-        assert stage_door(stage)(["--corpus", corpus, "--batch", BATCH, "--config", demo.config, *extra]) == 0
+        assert (
+            stage_main(stage)(
+                ["--corpus", corpus, "--batch", BATCH, "--config", demo.config, *extra]
+            )
+            == 0
+        )
 
 
 def derived(store: Store, batch: str = BATCH) -> dict[str, bytes]:
@@ -94,11 +107,14 @@ def fetched_only(demo: Demo, root: str) -> Store:
 
 
 def test_the_demo_shows_commands_funnel_loss_sample_and_report(demo: Demo) -> None:
-    for stage in ("crawl.run", *(f"{stage}.run" for stage in STAGES), "train.run", "train.evaluate"):
-        assert f"$ python -m {stage} --corpus" in demo.output
+    for stage in ("crawl", *STAGES, "train", "evaluate"):
+        assert f"$ webtext {stage} --corpus" in demo.output
     assert "every planted case was handled rightly" in demo.output
     assert "Validation loss fell from" in demo.output
-    for row in ("| wsc273 (not the official file) | partial accuracy |", "| validation | bits per byte |"):
+    for row in (
+        "| wsc273 (not the official file) | partial accuracy |",
+        "| validation | bits per byte |",
+    ):
         assert row in demo.output
     report = (demo.folder / "corpus" / "reports" / "report.html").read_text()
     for part in (
@@ -114,9 +130,13 @@ def test_the_demo_shows_commands_funnel_loss_sample_and_report(demo: Demo) -> No
 
 
 def test_the_laws_hold_between_the_tables(demo: Demo) -> None:
-    rows = {table: read_manifest(demo.store, table, BATCH) for table in ("links", "pages", *DERIVED)}
+    rows = {
+        table: read_manifest(demo.store, table, BATCH) for table in ("links", "pages", *DERIVED)
+    }
     assert rows["links"].rows == rows["pages"].rows
-    assert rows["pages"].counts["fetched"] == rows["documents"].rows + rows["documents_dropped"].rows
+    assert (
+        rows["pages"].counts["fetched"] == rows["documents"].rows + rows["documents_dropped"].rows
+    )
     assert rows["documents"].rows == rows["verdicts"].rows
     assert rows["verdicts"].counts["kept"] == rows["spans"].rows
 
@@ -131,7 +151,7 @@ def test_every_door_again_is_up_to_date(demo: Demo, capsys: pytest.CaptureFixtur
     for stage, arguments in doors.items():
         capsys.readouterr()
         where = ["--corpus", demo.store.root, "--config", demo.config, "--json"]
-        assert stage_door(stage)([*where, *arguments]) == 0
+        assert stage_main(stage)([*where, *arguments]) == 0
         assert json.loads(capsys.readouterr().out.splitlines()[-1])["up_to_date"] is True, stage
     assert derived(demo.store) == before
 
@@ -147,11 +167,20 @@ def test_one_process_and_s3_give_the_same_bytes(demo: Demo, s3_bucket: str) -> N
 def test_ray_gives_the_same_bytes(demo: Demo, tmp_path: Path) -> None:
     store = fetched_only(demo, str(tmp_path / "c"))
     program = (
-        "import sys, ray; from corpus.doors import stage_door;"
+        "import sys, ray; from webtext.stages import stage_main;"
         "ray.init(address='local', num_cpus=2, include_dashboard=False, log_to_driver=False);"
-        f"sys.exit(max(stage_door(stage)(sys.argv[1:]) for stage in {STAGES}))"
+        f"sys.exit(max(stage_main(stage)(sys.argv[1:]) for stage in {STAGES}))"
     )
-    arguments = ["--corpus", store.root, "--batch", BATCH, "--config", demo.config, "--executor", "ray"]
+    arguments = [
+        "--corpus",
+        store.root,
+        "--batch",
+        BATCH,
+        "--config",
+        demo.config,
+        "--executor",
+        "ray",
+    ]
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -171,7 +200,9 @@ def test_refresh_makes_month_after_month_and_nothing_twice(
 ) -> None:
     made, server = months
     (tmp_path / "dumps").mkdir()
-    config = write_config(tmp_path, server.port, made.write_testset(tmp_path / "testsets"), NUM_PAGES)
+    config = write_config(
+        tmp_path, server.port, made.write_testset(tmp_path / "testsets"), NUM_PAGES
+    )
     with config.open("a") as stream:
         stream.write(
             f'\n[refresh]\ncorpus = "{tmp_path / "corpus"}"\ndumps = "{tmp_path / "dumps"}/RS_*.zst"\n'
@@ -200,9 +231,13 @@ def test_refresh_makes_month_after_month_and_nothing_twice(
     asked = {web.address(request.host, request.target) for request in server.log[requests:]}
     seen = {
         web.address(
-            url.removeprefix("http://").partition("/")[0], "/" + url.removeprefix("http://").partition("/")[2]
+            url.removeprefix("http://").partition("/")[0],
+            "/" + url.removeprefix("http://").partition("/")[2],
         )
         for url in second.seen
     }
     assert not asked & seen, "a page that an earlier batch has is not fetched again"
-    assert [each.batch for each in read_snapshot(store, "2018-01").batches] == ["2017-12", "2018-01"]
+    assert [each.batch for each in read_snapshot(store, "2018-01").batches] == [
+        "2017-12",
+        "2018-01",
+    ]

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from xxhash import xxh3_128
 
 from corpus.errors import FatalError, InputError, SchemaError
-from corpus.layout import TEMPORARY, Store
-from corpus.lock import confirm
+from corpus.storage.lease import confirm
+from corpus.storage.store import TEMPORARY, Store
 from train.distributed import World
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,9 @@ class Checkpoints:
         elif which == "best":
             chosen = best(found)
         elif which.isdigit():
-            chosen = next((checkpoint for checkpoint in found if checkpoint.step == int(which)), None)
+            chosen = next(
+                (checkpoint for checkpoint in found if checkpoint.step == int(which)), None
+            )
         if chosen is None:
             steps = ", ".join(str(checkpoint.step) for checkpoint in found) or "none"
             raise InputError(
@@ -120,7 +122,13 @@ class Checkpoints:
         path = f"{self.folder}/step-{step:08}"
         with _scratch(self.store, path, world) as scratch:
             return self._finish(
-                lambda: _write_tensors(tensors, scratch, world), path, scratch, step, record, world, keep_last
+                lambda: _write_tensors(tensors, scratch, world),
+                path,
+                scratch,
+                step,
+                record,
+                world,
+                keep_last,
             )
 
     def amend(self, checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:
@@ -149,7 +157,9 @@ class Checkpoints:
 
         def finish() -> Checkpoint:
             with resources:
-                return self._finish(written.result, path, scratch, step, record, background, keep_last)
+                return self._finish(
+                    written.result, path, scratch, step, record, background, keep_last
+                )
 
         executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         pending = PendingSave(step, executor.submit(finish))
@@ -168,12 +178,22 @@ class Checkpoints:
     ) -> Checkpoint:
         try:
             write()
-            mine = [_file_record(file) for file in sorted(scratch.iterdir()) if _is_mine(file.name, world)]
+            mine = [
+                _file_record(file)
+                for file in sorted(scratch.iterdir())
+                if _is_mine(file.name, world)
+            ]
             if not self.store.is_local:
                 for file in mine:
                     self._upload(scratch / file["file"], f"{path}/{file['file']}")
             files = [file for part in world.gather(mine) for file in part]
-            document = {**record, "format": FORMAT, "step": step, "world_size": world.size, "files": files}
+            document = {
+                **record,
+                "format": FORMAT,
+                "step": step,
+                "world_size": world.size,
+                "files": files,
+            }
             if world.is_main:
                 self._commit(scratch, path, document)
         except OSError as error:
@@ -291,11 +311,15 @@ def _scratch(store: Store, path: str, world: World) -> Iterator[Path]:
 
 def best(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
     """The checkpoint with the lowest validation loss among those evaluated; the later of equals."""
-    evaluated = [checkpoint for checkpoint in checkpoints if checkpoint.record.get("val_loss") is not None]
+    evaluated = [
+        checkpoint for checkpoint in checkpoints if checkpoint.record.get("val_loss") is not None
+    ]
     return min(evaluated, key=lambda found: (found.record["val_loss"], -found.step), default=None)
 
 
-def state_tensors(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+def state_tensors(
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+) -> dict[str, Tensor]:
     """Everything that must be stored, by name: `model.<parameter>` and `optimizer.<parameter>.<moment>`."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
@@ -324,7 +348,9 @@ def load_optimizers(
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         owner = next(
-            each for each in optimizers if any(parameter is p for g in each.param_groups for p in g["params"])
+            each
+            for each in optimizers
+            if any(parameter is p for g in each.param_groups for p in g["params"])
         )
         prefix = f"optimizer.{name}."
         for key in stored:
@@ -332,7 +358,9 @@ def load_optimizers(
                 continue
             size, dtype = stored[key].size, stored[key].properties.dtype
             like = (
-                parameter.detach() if size == parameter.shape else torch.empty(size, device=parameter.device)
+                parameter.detach()
+                if size == parameter.shape
+                else torch.empty(size, device=parameter.device)
             )
             tensors[key] = torch.zeros_like(like, dtype=dtype)
             owner.state[parameter][key.removeprefix(prefix)] = tensors[key]

@@ -14,7 +14,7 @@ from typing import Any
 
 from corpus.errors import ConfigError
 from train.config import RuntimeConfig
-from train.record import Board, RunFolder
+from train.run_folder import Board, RunFolder
 
 
 def open_boards(folder: RunFolder, config: RuntimeConfig) -> list[Board]:
@@ -32,7 +32,9 @@ def scalars(line: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: value
         for name, value in line.items()
-        if name not in ("step", "time") and isinstance(value, int | float) and not isinstance(value, bool)
+        if name not in ("step", "time")
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
     }
 
 
@@ -101,7 +103,11 @@ class WeightsAndBiases:
             self._folder.write("wandb.json", known)
         config = self._folder.read("config.json")
         self._run = self._wandb.init(
-            project=self._project, id=known["id"], name=self._folder.run, resume="allow", config=config
+            project=self._project,
+            id=known["id"],
+            name=self._folder.run,
+            resume="allow",
+            config=config,
         )
         # Points are placed by their own step: those made again after an interruption fall on the old ones.
         self._run.define_metric("*", step_metric="step")

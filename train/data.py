@@ -70,7 +70,9 @@ def num_micro_batches(batch_size: int, world_size: int, most: int) -> int:
     return min(-(-largest_share // most), batch_size // world_size)
 
 
-def shared_blocks(blocks: Iterable[np.ndarray], size: int, world: World) -> Iterator[tuple[np.ndarray, bool]]:
+def shared_blocks(
+    blocks: Iterable[np.ndarray], size: int, world: World
+) -> Iterator[tuple[np.ndarray, bool]]:
     """This rank's part of 1-d `blocks` as (at most size, T + 1) arrays; only blocks of one length stand together.
 
     Every rank gets equally many arrays, so that all run in step. False beside an array that another rank has too and
@@ -97,7 +99,9 @@ class TokenDataset(IterableDataset):
     Use it with `DataLoader(dataset, batch_size=None)`. `state_dict` is exact, since nothing is read ahead.
     """
 
-    def __init__(self, stream: Stream, global_batch: int, *, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, stream: Stream, global_batch: int, *, rank: int = 0, world_size: int = 1
+    ) -> None:
         self.stream = stream
         self.global_batch = global_batch
         self.rank = rank

@@ -133,7 +133,9 @@ def join_world(config: RuntimeConfig, environ: Mapping[str, str] = os.environ) -
         device,
         choose_dtype(config.dtype, has_bf16=has_bf16),
         owns_group,
-        background_group=dist.new_group(backend="gloo", timeout=GROUP_TIMEOUT) if size > 1 else None,
+        background_group=dist.new_group(backend="gloo", timeout=GROUP_TIMEOUT)
+        if size > 1
+        else None,
     )
 
 
@@ -199,7 +201,9 @@ def micro_batch_size(config: RuntimeConfig, device: torch.device, block_size: in
 
 def num_threads(config: RuntimeConfig, local_world_size: int) -> int:
     """CPU threads of this process: its share of the cores it may use, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return config.num_threads or max(1, cores // max(1, local_world_size))
 
 

@@ -20,16 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpus import cli
 from corpus.errors import InputError
-from corpus.layout import Store, open_corpus
-from corpus.officialsets import SETS, SetFile, find_set, missing, open_set
-from corpus.snapshot import read_snapshot
+from corpus.evaluation_sets.official import SETS, SetFile, find_set, missing, open_set
+from corpus.run import command
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.snapshot import read_snapshot
 from shards.reader import open_split, sequential_blocks
 from train.config import RuntimeConfig
-from train.paper import table
-from train.record import RunFolder
-from train.tasks.task import Figures, Options, exp
+from train.run_folder import RunFolder
+from train.scores.paper import table
+from train.scores.tasks.task import Figures, Options, exp
 
 if TYPE_CHECKING:
     from train.distributed import World
@@ -79,7 +79,9 @@ def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: Wor
         )
     loss = split_loss(
         loaded.model,
-        sequential_blocks(open_split(store.root, snapshot_name, "val"), loaded.model.shape.block_size),
+        sequential_blocks(
+            open_split(store.root, snapshot_name, "val"), loaded.model.shape.block_size
+        ),
         snapshot.splits["val"].num_bytes,
         batch=micro_batch_size(RuntimeConfig(), world.device, loaded.model.shape.block_size),
         world=world,
@@ -95,21 +97,24 @@ def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: Wor
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The door: scores.json and scores.md in the run's folder."""
-    return cli.door(_main, argv, stage="train.evaluate")
+    return command.door(_main, argv, stage="train.evaluate")
 
 
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     _check(args)
     options = Options(
-        stride=args.stride, detokenize=not args.as_tokenized, seed=args.seed, begin=not args.no_begin
+        stride=args.stride,
+        detokenize=not args.as_tokenized,
+        seed=args.seed,
+        begin=not args.no_begin,
     )
     files = _files(args)
     # torch takes seconds to load: what can be refused without it is refused before
     from train.distributed import join_world, leave_world
 
     world = join_world(RuntimeConfig(device=args.device))
-    with cli.interruptible():
+    with command.interruptible():
         subject = _subject(args, world)
         if options.stride > subject.loaded.model.shape.block_size:
             raise InputError(
@@ -126,9 +131,13 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _scores(
-    args: argparse.Namespace, subject: Subject, files: Sequence[SetFile], options: Options, world: World
+    args: argparse.Namespace,
+    subject: Subject,
+    files: Sequence[SetFile],
+    options: Options,
+    world: World,
 ) -> dict[str, Any]:
-    from train.scores import TASKS, overlap_of, overlaps, run_task
+    from train.scores.score_set import TASKS, overlap_of, overlaps, run_task
 
     scores: dict[str, Any] = {
         "run": subject.name,
@@ -200,9 +209,15 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("--model wants --out FOLDER for its scores, and no --run")
     if args.model is None and (args.corpus is None or args.run is None):
         raise InputError("name a run with --corpus C --run R, or a Hugging Face GPT-2 with --model")
-    for option, value in (("--limit", args.limit), ("--stride", args.stride), ("--seed", args.seed)):
+    for option, value in (
+        ("--limit", args.limit),
+        ("--stride", args.stride),
+        ("--seed", args.seed),
+    ):
         if value < 0:
-            raise InputError(f"train.evaluate: {option} {value} is out of range: expected 0 or more")
+            raise InputError(
+                f"train.evaluate: {option} {value} is out of range: expected 0 or more"
+            )
 
 
 def _files(args: argparse.Namespace) -> list[SetFile]:
@@ -245,7 +260,7 @@ def _subject(args: argparse.Namespace, world: World) -> Subject:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser("train.evaluate", __doc__ or "", batch=False, corpus_required=False)
+    parser = command.parser("train.evaluate", __doc__ or "", batch=False, corpus_required=False)
     parser.add_argument(
         "--run",
         "--name",
@@ -253,14 +268,18 @@ def _parser() -> argparse.ArgumentParser:
         help="the training run (under torchrun --name: it takes --run for its own)",
     )
     parser.add_argument("--checkpoint", default="last", help="last, best or a step (default: last)")
-    parser.add_argument("--snapshot", metavar="NAME", help="whose validation split (default: the run's)")
+    parser.add_argument(
+        "--snapshot", metavar="NAME", help="whose validation split (default: the run's)"
+    )
     parser.add_argument(
         "--model",
         metavar="FOLDER",
         help="a Hugging Face GPT-2 instead of a run: a folder, or a name on the hub",
     )
     parser.add_argument("--out", metavar="FOLDER", help="where the scores of --model go")
-    parser.add_argument("--tasks", metavar="FOLDER", help="score every set whose official file lies below it")
+    parser.add_argument(
+        "--tasks", metavar="FOLDER", help="score every set whose official file lies below it"
+    )
     parser.add_argument(
         "--task",
         action="append",

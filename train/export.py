@@ -12,21 +12,25 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from corpus import cli
 from corpus.errors import InputError
-from corpus.layout import open_corpus
+from corpus.run import command
+from corpus.storage.store import open_corpus
 from train.config import RuntimeConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The door: one direction or the other."""
-    return cli.door(_main, argv, stage="train.export")
+    return command.door(_main, argv, stage="train.export")
 
 
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
-    if (args.model is None) == (args.folder is None) or (args.model is not None and args.source is None):
-        raise InputError("train.export: expected --folder DIR, or with --from hf --model NAME; see --help")
+    if (args.model is None) == (args.folder is None) or (
+        args.model is not None and args.source is None
+    ):
+        raise InputError(
+            "train.export: expected --folder DIR, or with --from hf --model NAME; see --help"
+        )
     store = open_corpus(args.corpus)
     # torch takes seconds to load: what can be refused without it is refused before
     from train.distributed import join_world
@@ -48,16 +52,24 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser(
-        "train.export", "Convert a run to a Hugging Face folder, or such a folder to a run.", batch=False
+    parser = command.parser(
+        "train.export",
+        "Convert a run to a Hugging Face folder, or such a folder to a run.",
+        batch=False,
     )
     parser.add_argument("--run", required=True, metavar="R", help="the run to write, or to make")
     parser.add_argument("--checkpoint", default="last", help="last, best or a step (default: last)")
     direction = parser.add_mutually_exclusive_group(required=True)
-    direction.add_argument("--to", choices=("hf",), dest="target", help="write a Hugging Face folder")
-    direction.add_argument("--from", choices=("hf",), dest="source", help="make a Hugging Face folder a run")
+    direction.add_argument(
+        "--to", choices=("hf",), dest="target", help="write a Hugging Face folder"
+    )
+    direction.add_argument(
+        "--from", choices=("hf",), dest="source", help="make a Hugging Face folder a run"
+    )
     parser.add_argument("--folder", metavar="DIR", help="the Hugging Face folder, on this machine")
-    parser.add_argument("--model", metavar="NAME", help="with --from: a model's name at the Hugging Face hub")
+    parser.add_argument(
+        "--model", metavar="NAME", help="with --from: a model's name at the Hugging Face hub"
+    )
     return parser
 
 

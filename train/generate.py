@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from corpus import cli
 from corpus.errors import InputError
-from corpus.layout import open_corpus
+from corpus.run import command
+from corpus.storage.store import open_corpus
 from train.config import RuntimeConfig
 
 LOWEST_TEMPERATURE = 1e-4
@@ -22,7 +22,7 @@ LOWEST_TEMPERATURE = 1e-4
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The door: prints prompt and continuation."""
-    return cli.door(_main, argv, stage="train.generate")
+    return command.door(_main, argv, stage="train.generate")
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -58,7 +58,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser("train.generate", "Sample text from a checkpoint.", batch=False)
+    parser = command.parser("train.generate", "Sample text from a checkpoint.", batch=False)
     parser.add_argument("--run", required=True, metavar="R", help="the training run")
     parser.add_argument("--checkpoint", default="last", help="last, best or a step (default: last)")
     source = parser.add_mutually_exclusive_group()
@@ -66,18 +66,31 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--prompt-file", metavar="FILE", help="read the prompt from a UTF-8 file, - for stdin"
     )
-    parser.add_argument("--num-samples", type=int, default=1, metavar="N", help="continuations (default: 1)")
     parser.add_argument(
-        "--num-tokens", type=int, default=256, metavar="N", help="longest continuation (default: 256)"
+        "--num-samples", type=int, default=1, metavar="N", help="continuations (default: 1)"
     )
-    parser.add_argument("--temperature", type=float, default=1.0, help="0: most probable token (default: 1)")
     parser.add_argument(
-        "--top-k", type=int, default=40, help="most probable tokens drawn from; 0: all (default: 40)"
+        "--num-tokens",
+        type=int,
+        default=256,
+        metavar="N",
+        help="longest continuation (default: 256)",
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="0: most probable token (default: 1)"
+    )
+    parser.add_argument(
+        "--top-k",
+        type=int,
+        default=40,
+        help="most probable tokens drawn from; 0: all (default: 40)",
     )
     parser.add_argument(
         "--top-p", type=float, default=1.0, help="share of probability drawn from (default: 1)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the same seed gives the same text (default: 0)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
     return parser
 
@@ -97,17 +110,25 @@ def _check_ranges(args: argparse.Namespace) -> None:
         ("--seed", args.seed, args.seed >= 0, "0 or more"),
     ):
         if not allowed:
-            raise InputError(f"train.generate: {option} {value} is out of range: expected {expected}")
+            raise InputError(
+                f"train.generate: {option} {value} is out of range: expected {expected}"
+            )
 
 
 def _prompt(args: argparse.Namespace) -> str:
     if args.prompt_file is None:
         return args.prompt or ""
     try:
-        data = sys.stdin.buffer.read() if args.prompt_file == "-" else Path(args.prompt_file).read_bytes()
+        data = (
+            sys.stdin.buffer.read()
+            if args.prompt_file == "-"
+            else Path(args.prompt_file).read_bytes()
+        )
         return data.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--prompt-file {args.prompt_file}: {error}; name a UTF-8 text file") from error
+        raise InputError(
+            f"--prompt-file {args.prompt_file}: {error}; name a UTF-8 text file"
+        ) from error
 
 
 if __name__ == "__main__":

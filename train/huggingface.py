@@ -17,14 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from corpus.errors import FatalError, InputError
-from corpus.layout import Store
-from shards.tokenizer import load_tokenizer
+from corpus.storage.store import Store
+from shards.tokenizer.encode import load_tokenizer
 from train.checkpoint import Checkpoints
 from train.config import ModelConfig, TrainConfig
 from train.distributed import World
 from train.load import LoadedModel
 from train.model import GPT2, LAYER_NORM_EPS, WEIGHT_STD
-from train.record import RunFolder
+from train.run_folder import RunFolder
 from train.shape import Shape
 
 PREFIX = "transformer."
@@ -59,7 +59,8 @@ def hf_config(shape: Shape, end_of_text: int) -> dict[str, Any]:
 def hf_weights(model: GPT2) -> dict[str, Tensor]:
     """Our weights under Hugging Face's names and orientation; the tied head is left out, as there."""
     return {
-        PREFIX + name: _turned(name, tensor).contiguous().cpu() for name, tensor in model.state_dict().items()
+        PREFIX + name: _turned(name, tensor).contiguous().cpu()
+        for name, tensor in model.state_dict().items()
     }
 
 
@@ -85,7 +86,9 @@ def model_from_hf(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> G
         loaded[name] = tensor
     head = theirs.get("lm_head.weight")
     if head is not None and not torch.equal(head.float(), loaded["wte.weight"]):
-        raise InputError("model.safetensors: lm_head.weight differs from wte.weight; GPT-2's head is tied")
+        raise InputError(
+            "model.safetensors: lm_head.weight differs from wte.weight; GPT-2's head is tied"
+        )
     model.load_state_dict(loaded)
     return model
 
@@ -192,7 +195,10 @@ def import_run(store: Store, run: str, folder: Path, world: World) -> None:
     shape = model.shape
     settings = TrainConfig(
         model=ModelConfig(
-            n_layer=shape.n_layer, n_head=shape.n_head, n_embd=shape.n_embd, block_size=shape.block_size
+            n_layer=shape.n_layer,
+            n_head=shape.n_head,
+            n_embd=shape.n_embd,
+            block_size=shape.block_size,
         )
     )
     identity = {
@@ -238,7 +244,11 @@ def _shape(config: Mapping[str, Any]) -> Shape:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"config.json: {error!r}; expected the config of a GPT-2") from error
     if shape.n_head < 1 or shape.n_embd % shape.n_head:
-        raise InputError(f"config.json: n_embd = {shape.n_embd}: not a multiple of n_head = {shape.n_head}")
+        raise InputError(
+            f"config.json: n_embd = {shape.n_embd}: not a multiple of n_head = {shape.n_head}"
+        )
     if config.get("n_inner") not in (None, 4 * shape.n_embd):
-        raise InputError(f"config.json: n_inner = {config['n_inner']}, GPT-2 has {4 * shape.n_embd}")
+        raise InputError(
+            f"config.json: n_inner = {config['n_inner']}, GPT-2 has {4 * shape.n_embd}"
+        )
     return shape

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from corpus.errors import InputError
-from corpus.layout import Store, open_corpus
-from corpus.lock import hold
-from corpus.snapshot import SPLITS, Snapshot, read_snapshot
-from corpus.withdrawal import require_usable
+from corpus.storage.lease import hold
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.retirement import require_usable
+from corpus.tables.snapshot import SPLITS, Snapshot, read_snapshot
 from shards.reader import (
     BlockStream,
     MixtureStream,
@@ -28,13 +28,13 @@ from shards.reader import (
     open_split,
     sequential_blocks,
 )
-from shards.tokenizer import load_tokenizer
+from shards.tokenizer.encode import load_tokenizer
 from train.config import TrainConfig
 from train.distributed import World, join_world, leave_world
 from train.load import Encoder
 from train.loop import Job, Trainer
 from train.model import GPT2
-from train.record import RunFolder
+from train.run_folder import RunFolder
 from train.sampling import Sampling, generate
 
 log = logging.getLogger(__name__)
@@ -237,7 +237,9 @@ def _validation_split(
     return lambda: sequential_blocks(val, block_size), num_bytes
 
 
-def _held_out(stream: BlockStream | MixtureStream, config: TrainConfig, frac: float) -> tuple[Blocks, int]:
+def _held_out(
+    stream: BlockStream | MixtureStream, config: TrainConfig, frac: float
+) -> tuple[Blocks, int]:
     """The last blocks in the order of the first epoch, which a run that ends before them never sees.
 
     Raises: InputError when the run would reach them, and for a mixture, which has no last blocks.

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from corpus.errors import InputError
-from corpus.layout import Store
-from corpus.manifest import fingerprint
-from shards.tokenizer import load_tokenizer
+from corpus.storage.store import Store
+from corpus.tables.manifest import fingerprint
+from shards.tokenizer.encode import load_tokenizer
 from train.checkpoint import Checkpoints, load_weights
 from train.distributed import World
 from train.model import GPT2
-from train.record import RunFolder
+from train.run_folder import RunFolder
 from train.shape import Shape
 
 
@@ -51,7 +51,9 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
     config = folder.read("config.json")
     if config is None:
         runs = ", ".join(store.folders("runs")) or "none"
-        raise InputError(f"{store.root}: no run {run!r}; there: {runs}; train one with python -m train.run")
+        raise InputError(
+            f"{store.root}: no run {run!r}; there: {runs}; train one with python -m train.run"
+        )
     identity = config["identity"]
     tokenizer = load_tokenizer(store)
     if tokenizer.fingerprint != identity["tokenizer_fingerprint"]:
@@ -63,7 +65,9 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
     checkpoint = checkpoints.find(which)
     model = GPT2(
         Shape(**identity["shape"]),
-        document_end=identity["end_of_text"] if identity["settings"]["model"]["document_mask"] else None,
+        document_end=identity["end_of_text"]
+        if identity["settings"]["model"]["document_mask"]
+        else None,
     )
     damage = checkpoints.damage(checkpoint)
     if damage is not None:

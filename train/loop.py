@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from corpus.errors import InputError, Interrupted
-from corpus.layout import Store
+from corpus.storage.store import Store
 from train.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -34,13 +34,13 @@ from train.curves import open_boards
 from train.data import Stream, device_batch, next_rows, num_micro_batches
 from train.distributed import World, micro_batch_size, peak
 from train.divergence import DivergedError, LossWatch
-from train.interruption import StoppedError, StopSignal
 from train.meter import Meter
 from train.model import GPT2, num_parameters
 from train.optimizer import build_optimizers, schedule, set_learning_rate
 from train.parallel import exchanging, is_sharded, parallelise, reshard
-from train.record import RunFolder, differences
+from train.run_folder import RunFolder, differences
 from train.shape import Shape, flops_per_token
+from train.stop_signal import StoppedError, StopSignal
 from train.validation import SplitLoss, split_loss
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,9 @@ class Trainer:
         self._losses = list(record["losses"])
         self._saved, self.step = found, found.step
         self.elapsed_s = float(record["elapsed_s"])
-        self.best_val_loss = record["best_val_loss"] if record["best_val_loss"] is not None else math.inf
+        self.best_val_loss = (
+            record["best_val_loss"] if record["best_val_loss"] is not None else math.inf
+        )
         if record["validation"] is not None:
             self.val_loss, self._evaluated_step = SplitLoss(**record["validation"]), self.step
         log.info("continuing after step %d of %d", self.step, self.num_steps)
@@ -175,7 +177,9 @@ class Trainer:
         if self._evaluation_due():
             meter.pause(lambda: self._evaluate(stop))
             if self._saved is not None:
-                meter.pause(self._save)  # a signal had cut that evaluation off: the checkpoint lacks it
+                meter.pause(
+                    self._save
+                )  # a signal had cut that evaluation off: the checkpoint lacks it
         while self.step < self.num_steps:
             self._train_step(stop, meter)
             if self._pending is not None and self._pending.failed():
@@ -192,7 +196,9 @@ class Trainer:
         """Whether a line of metrics.jsonl belongs to what the run goes on from; the others are made again."""
         if line["step"] > self.step:
             return False
-        return "val_loss" not in line or line["step"] < self.step or self._evaluated_step == self.step
+        return (
+            "val_loss" not in line or line["step"] < self.step or self._evaluated_step == self.step
+        )
 
     def _meter(self) -> Meter:
         config = self.job.config.runtime
@@ -298,7 +304,7 @@ class Trainer:
             return True
         documents = self._documents(position)
         named = f"{', '.join(documents[:5])}{', ...' if len(documents) > 5 else ''}"
-        about = f"step {self.step}: {reason}; the batch has {len(documents)} documents ({named}): see corpus.explain"
+        about = f"step {self.step}: {reason}; the batch has {len(documents)} documents ({named}): see webtext.explain"
         if self.world.is_main:
             self.folder.log(step=self.step + 1, **{action: reason}, documents=documents)
         if action == "stop":
@@ -354,7 +360,11 @@ class Trainer:
             interrupted=lambda: self._told_to_stop(stop),
         )
         texts = None
-        if self.job.sampler is not None and self.step and (self.world.is_main or is_sharded(self.model)):
+        if (
+            self.job.sampler is not None
+            and self.step
+            and (self.world.is_main or is_sharded(self.model))
+        ):
             texts = self.job.sampler(self.model, self.step, self.world)
         reshard(self.model)
         self.val_loss, self._evaluated_step = loss, self.step
@@ -386,7 +396,9 @@ class Trainer:
             if saved.record["val_loss"] != record["val_loss"]:
                 self._saved = self.world.main_does(lambda: self.checkpoints.amend(saved, record))
             return
-        self.world.main_does(self.folder.flush)  # a start from this checkpoint makes no earlier line again
+        self.world.main_does(
+            self.folder.flush
+        )  # a start from this checkpoint makes no earlier line again
         runtime = self.job.config.runtime
         tensors = state_tensors(self.model, self.optimizers)
         if runtime.async_checkpoints and not wait:
@@ -395,7 +407,9 @@ class Trainer:
             )
         else:
             self._committed(
-                self.checkpoints.save(self.step, tensors, record, self.world, keep_last=runtime.keep_last)
+                self.checkpoints.save(
+                    self.step, tensors, record, self.world, keep_last=runtime.keep_last
+                )
             )
 
     def _record(self) -> dict[str, Any]:
@@ -430,7 +444,9 @@ class Trainer:
     def _committed(self, checkpoint: Checkpoint) -> None:
         self._saved = checkpoint
         log.info("checkpoint after step %d", checkpoint.step)
-        self.job.after_checkpoint({"step": checkpoint.step, "val_loss": checkpoint.record["val_loss"]})
+        self.job.after_checkpoint(
+            {"step": checkpoint.step, "val_loss": checkpoint.record["val_loss"]}
+        )
 
     def _elapsed(self) -> float:
         return self.elapsed_s + time.monotonic() - self._started

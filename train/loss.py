@@ -50,7 +50,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 total += (highest - grad.amax(dim=1).log()).sum() - label.sum()
                 if grad_hidden is None and grad_weight is None:
                     continue
-                grad.scatter_add_(1, targets[part, None], torch.full_like(label, -1.0))  # d loss / d logits
+                grad.scatter_add_(
+                    1, targets[part, None], torch.full_like(label, -1.0)
+                )  # d loss / d logits
                 grad = grad.to(hidden.dtype)
                 if grad_hidden is not None:
                     grad_hidden[part] = grad @ matrix

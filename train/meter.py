@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from corpus.progress import duration
+from corpus.run.progress import duration
 from train.distributed import Peak
 
 T = TypeVar("T")
@@ -19,7 +19,13 @@ class Meter:
     """Speed since the last line."""
 
     def __init__(
-        self, *, num_steps: int, flops_per_token: int, peak: Peak, devices: int, progress_interval_s: float
+        self,
+        *,
+        num_steps: int,
+        flops_per_token: int,
+        peak: Peak,
+        devices: int,
+        progress_interval_s: float,
     ) -> None:
         self.num_steps = num_steps
         self.flops_per_token = flops_per_token

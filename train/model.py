@@ -74,11 +74,15 @@ class Attention(nn.Module):
         self.c_attn = nn.Linear(shape.n_embd, 3 * shape.n_embd)
         self.c_proj = nn.Linear(shape.n_embd, shape.n_embd)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int
+    ) -> Tensor:
         """Shapes: x (B, T, C), mask (B, 1, T, S) bool or None for plain causality; result (B, T, C)."""
         batch, length, channels = x.shape
         query, key, value = (
-            part.view(batch, length, self.n_head, channels // self.n_head).transpose(1, 2)  # (B, H, T, D)
+            part.view(batch, length, self.n_head, channels // self.n_head).transpose(
+                1, 2
+            )  # (B, H, T, D)
             for part in self.c_attn(x).split(channels, dim=2)
         )
         if cache is not None:
@@ -109,7 +113,9 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (B, T, C) to (B, T, C)."""
-        return F.dropout(self.c_proj(F.gelu(self.c_fc(x), approximate="tanh")), self.dropout, self.training)
+        return F.dropout(
+            self.c_proj(F.gelu(self.c_fc(x), approximate="tanh")), self.dropout, self.training
+        )
 
 
 class Block(nn.Module):
@@ -122,7 +128,9 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(shape.n_embd, eps=LAYER_NORM_EPS)
         self.mlp = MLP(shape, dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int
+    ) -> Tensor:
         """Shapes: (B, T, C) to (B, T, C)."""
         x = x + self.attn(self.ln_1(x), mask, cache, layer)
         return x + self.mlp(self.ln_2(x))
@@ -207,7 +215,12 @@ def document_mask(tokens: Tensor, document_end: int) -> Tensor:
     ends = (tokens == document_end).cumsum(dim=1)
     document = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], dim=1)  # (B, T)
     same = document[:, None, :, None] == document[:, None, None, :]
-    return same & torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=tokens.device).tril()
+    return (
+        same
+        & torch.ones(
+            tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=tokens.device
+        ).tril()
+    )
 
 
 def num_parameters(model: nn.Module) -> int:

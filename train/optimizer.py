@@ -30,7 +30,9 @@ def build_optimizers(
     if settings.name == "muon":
         muon_group = {"params": hidden, "peak": settings.muon_learning_rate}
         optimizers.append(
-            torch.optim.Muon([muon_group], lr=settings.muon_learning_rate, weight_decay=settings.weight_decay)
+            torch.optim.Muon(
+                [muon_group], lr=settings.muon_learning_rate, weight_decay=settings.weight_decay
+            )
         )
     else:
         matrices = hidden + matrices

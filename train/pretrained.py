@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from corpus.errors import InputError
-from corpus.manifest import fingerprint
+from corpus.tables.manifest import fingerprint
 from train.distributed import World
 from train.huggingface import END_OF_TEXT, FILES, fetch_hf, model_from_hf
 from train.load import LoadedModel
@@ -61,11 +61,14 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
             raise InputError(f"--model {name}: no {file}; expected the folder of a GPT2LMHeadModel")
     try:
         model = model_from_hf(
-            json.loads((folder / "config.json").read_text("utf-8")), load_file(folder / "model.safetensors")
+            json.loads((folder / "config.json").read_text("utf-8")),
+            load_file(folder / "model.safetensors"),
         )
         tokenizer = _tokenizer(folder / "tokenizer.json")
     except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"--model {name}: {error}; expected the folder of a GPT2LMHeadModel") from error
+        raise InputError(
+            f"--model {name}: {error}; expected the folder of a GPT2LMHeadModel"
+        ) from error
     end_of_text = tokenizer.token_to_id(END_OF_TEXT)
     if end_of_text is None:
         raise InputError(f"--model {name}: tokenizer.json has no {END_OF_TEXT}")

@@ -19,18 +19,22 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any
 
-from corpus import cli
 from corpus.errors import ConfigError, FatalError, InputError, Interrupted, WebtextError
-from corpus.executor import open_executor
-from corpus.layout import open_corpus
+from corpus.run import command
+from corpus.run.executor import open_executor
+from corpus.storage.store import open_corpus
 from train.divergence import DivergedError
 from train.job import Outcome, Request, claim, run_lock, train
-from train.record import RunFolder
+from train.run_folder import RunFolder
 
 FAILURE = "failure.json"
 """In the run's folder: why the workers stopped on purpose."""
 
-KINDS: dict[str, type[FatalError]] = {"input": InputError, "diverged": DivergedError, "fatal": FatalError}
+KINDS: dict[str, type[FatalError]] = {
+    "input": InputError,
+    "diverged": DivergedError,
+    "fatal": FatalError,
+}
 """Errors of the workers that the driver raises again as what they were: exit codes and sweeps go by them."""
 
 STOP = "stop.json"
@@ -89,12 +93,17 @@ def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:
 
 def _fit(request: Request, workers: int | tuple[int, int], folder: RunFolder) -> None:
     """Run the workers to their end. The run's name at Ray is new each time: resuming is ours, not Ray's."""
-    with open_executor("ray", workers if isinstance(workers, int) else workers[1]), cli.interruptible():
+    with (
+        open_executor("ray", workers if isinstance(workers, int) else workers[1]),
+        command.interruptible(),
+    ):
         import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchTrainer
 
-        use_gpu = request.config.runtime.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+        use_gpu = (
+            request.config.runtime.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+        )
         with tempfile.TemporaryDirectory(prefix="webtext-ray-") as scratch:
             trainer = TorchTrainer(
                 _worker,
@@ -127,7 +136,9 @@ def _wait(fit: Callable[[], object], folder: RunFolder) -> None:
         running.result()
     except Interrupted as stop:
         folder.write(STOP, {"signal": stop.signal_number})
-        with contextlib.suppress(Exception):  # whatever it is, the state kept is the last checkpoint
+        with contextlib.suppress(
+            Exception
+        ):  # whatever it is, the state kept is the last checkpoint
             running.result(timeout=STOP_GRACE_S)
         raise
 
@@ -169,7 +180,9 @@ class _StopFile:
     def _look(self) -> None:
         while not self._closed.wait(POLL_S):
             found = None
-            with contextlib.suppress(OSError, WebtextError):  # a store that fails now is asked again
+            with contextlib.suppress(
+                OSError, WebtextError
+            ):  # a store that fails now is asked again
                 found = self._folder.read(STOP)
             if found is not None:
                 self.number = int(found["signal"])

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from corpus import cli
-from corpus.layout import check_name
+from corpus.run import command
+from corpus.storage.store import check_name
 from train.config import TrainConfig
 from train.sweep import HELD_OUT_FRAC, learning_rates, sweep
 
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train a run to its end, or say that it is up to date."""
-    return cli.door(_main, argv, stage="train.run")
+    return command.door(_main, argv, stage="train.run")
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    parser = cli.parser(
+    parser = command.parser(
         "train.run", "Train a GPT-2 on a snapshot.", TrainConfig, "train", batch=False, tasks=False
     )
-    parser.add_argument("--snapshot", required=True, metavar="NAME", help="which batches' tokens to train on")
+    parser.add_argument(
+        "--snapshot", required=True, metavar="NAME", help="which batches' tokens to train on"
+    )
     parser.add_argument(
         "--run",
         "--name",
@@ -51,24 +53,31 @@ def _main(argv: Sequence[str] | None) -> int:
         help=f"find the learning rate: train R-lr-RATE with each and compare perplexities on {HELD_OUT_FRAC:.0%}% held out",
     )
     parser.add_argument(
-        "--allow-withdrawn", action="store_true", help="train on a snapshot though a take-down withdrew it"
+        "--allow-withdrawn",
+        action="store_true",
+        help="train on a snapshot though a take-down withdrew it",
     )
     args = parser.parse_args(argv)
     check_name("--run", args.run)
-    config = cli.config(TrainConfig, "train", args)
+    config = command.config(TrainConfig, "train", args)
     from train.job import (
         Request,
     )  # torch takes seconds to load: what can be refused without it is refused before
 
     request = Request(
-        args.corpus, args.snapshot, args.run, config, args.rebuild, allow_withdrawn=args.allow_withdrawn
+        args.corpus,
+        args.snapshot,
+        args.run,
+        config,
+        args.rebuild,
+        allow_withdrawn=args.allow_withdrawn,
     )
     if int(os.environ.get("RANK", "0")):
         logging.getLogger("train").setLevel(logging.WARNING)  # rank 0 speaks for all
     launch = _launcher(args)
     if args.sweep is not None:
         return _sweep(args, request, launch)
-    with cli.interruptible():
+    with command.interruptible():
         outcome = launch(request)
     if not int(os.environ.get("RANK", "0")):
         _print(args, outcome)
@@ -92,7 +101,10 @@ def _sweep(args: argparse.Namespace, request: Request, launch: Callable[[Request
     rates = learning_rates(args.sweep)
     from train.job import one_world
 
-    with cli.interruptible(), one_world(request.config) if args.ray_workers is None else nullcontext():
+    with (
+        command.interruptible(),
+        one_world(request.config) if args.ray_workers is None else nullcontext(),
+    ):
         found = sweep(request, rates, launch)
     if int(os.environ.get("RANK", "0")):
         return 0
@@ -104,7 +116,11 @@ def _sweep(args: argparse.Namespace, request: Request, launch: Callable[[Request
         f"train: --set train.optimizer.learning_rate={found['best']:g} (sequences trained on and held out are apart)"
     )
     if args.json:
-        print(json.dumps({"stage": "train", "corpus": args.corpus, "run": args.run, **found}, sort_keys=True))
+        print(
+            json.dumps(
+                {"stage": "train", "corpus": args.corpus, "run": args.run, **found}, sort_keys=True
+            )
+        )
     return 0
 
 
@@ -117,7 +133,12 @@ def _print(args: argparse.Namespace, outcome: Outcome) -> None:
         f"{summary['val_bits_per_byte']:.4f} bits/byte"
     )
     if args.json:
-        record = {"stage": "train", "corpus": args.corpus, "run": args.run, "up_to_date": outcome.up_to_date}
+        record = {
+            "stage": "train",
+            "corpus": args.corpus,
+            "run": args.run,
+            "up_to_date": outcome.up_to_date,
+        }
         print(json.dumps({**record, "counts": summary}, sort_keys=True))
 
 

@@ -38,10 +38,15 @@ def sample(logits: Tensor, sampling: Sampling, generators: Sequence[torch.Genera
         scaled, ids = scaled.sort(dim=-1, descending=True, stable=True)
     probs = torch.softmax(scaled, dim=-1).cpu()
     if sampling.top_p < 1:
-        outside = probs.cumsum(dim=-1) - probs >= sampling.top_p  # the most probable is always inside
+        outside = (
+            probs.cumsum(dim=-1) - probs >= sampling.top_p
+        )  # the most probable is always inside
         probs = probs.masked_fill(outside, 0)
     drawn = torch.stack(
-        [torch.multinomial(row, 1, generator=each) for row, each in zip(probs, generators, strict=True)]
+        [
+            torch.multinomial(row, 1, generator=each)
+            for row, each in zip(probs, generators, strict=True)
+        ]
     )
     return (drawn if ids is None else ids.cpu().gather(1, drawn))[:, 0]
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from corpus.errors import ConfigError, FatalError
-from corpus.layout import open_corpus
+from corpus.storage.store import open_corpus
 from train.divergence import DivergedError
-from train.record import RunFolder
+from train.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from train.job import Outcome, Request
@@ -35,11 +35,15 @@ def learning_rates(text: str) -> list[float]:
     except ValueError:
         rates = []
     if not rates or not all(0 < rate < math.inf for rate in rates):
-        raise ConfigError(f"--sweep {text}: expected learning rates above 0, such as 3e-4,6e-4,1.2e-3")
+        raise ConfigError(
+            f"--sweep {text}: expected learning rates above 0, such as 3e-4,6e-4,1.2e-3"
+        )
     return rates
 
 
-def sweep(request: Request, rates: Sequence[float], launch: Callable[[Request], Outcome]) -> dict[str, Any]:
+def sweep(
+    request: Request, rates: Sequence[float], launch: Callable[[Request], Outcome]
+) -> dict[str, Any]:
     """Train with each rate; what was found, also in runs/<run>/sweep.json. Under muon its rate keeps its ratio to AdamW's.
 
     Raises: FatalError where every rate diverged.
@@ -81,7 +85,9 @@ def _variant(request: Request, rate: float) -> Request:
     settings = request.config.optimizer
     changes = {
         "learning_rate": rate,
-        "muon_learning_rate": settings.muon_learning_rate * rate / request.config.resolved_learning_rate,
+        "muon_learning_rate": settings.muon_learning_rate
+        * rate
+        / request.config.resolved_learning_rate,
     }
     if settings.name == "adamw":
         del changes["muon_learning_rate"]

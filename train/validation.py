@@ -11,8 +11,8 @@ import torch
 
 from train.data import device_batch, shared_blocks
 from train.distributed import World
-from train.interruption import StoppedError
 from train.model import GPT2
+from train.stop_signal import StoppedError
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,17 @@ def blocks(source: bytes) -> Blocks:
     element_tags = np.empty(num_tags + 1, np.uint8)
     marks = np.zeros(2, np.uint64)
     count, size, elements, start, end = scan(
-        data, markup.tables(), state(), text, counts, place, channels, hashes, parents, element_tags, marks
+        data,
+        markup.tables(),
+        state(),
+        text,
+        counts,
+        place,
+        channels,
+        hashes,
+        parents,
+        element_tags,
+        marks,
     )
     return Blocks(
         text[:size],
@@ -129,7 +139,9 @@ class State(NamedTuple):
     """What the pass knows at a place of the page: made here, since a loop takes long to compile that makes arrays."""
 
     stack: np.ndarray  # (MAX_DEPTH, NUM_OPEN) int32, the open elements
-    near: np.ndarray  # (MAX_DEPTH, NUM_CHANNELS) int16, the level nearest above that has the channel
+    near: (
+        np.ndarray
+    )  # (MAX_DEPTH, NUM_CHANNELS) int16, the level nearest above that has the channel
     opened: np.ndarray  # (256,) int32, how many elements of a tag are open
     reg: np.ndarray  # (NUM_AT,) int64, see layout
     now: np.ndarray  # (NUM_COUNTS,) int32, the counts of the block that is being read
@@ -181,7 +193,9 @@ def scan(
         following = data[position + 1] if position + 1 < size else np.uint8(0)
         closing = following == 47
         first = data[position + 2] if closing and position + 2 < size else following
-        if not (opening and 97 <= (first | 32) <= 122):  # no tag: a comment, or text up to the next `<`
+        if not (
+            opening and 97 <= (first | 32) <= 122
+        ):  # no tag: a comment, or text up to the next `<`
             if opening and (following == 33 or following == 63 or closing):
                 position = end_of_comment(data, position)
             elif stack[reg[AT_LEVEL], OPEN_SKIP]:
@@ -243,7 +257,9 @@ def scan(
         if tag == TAG_IMG:
             reg[AT_IMAGES] += 1
         elif (tag in (TAG_META, TAG_LINK)) and attributes[FOUND_KEY]:
-            read_hints(data, attributes[FOUND_VALUE], attributes[FOUND_VALUE_END], tables.hints, marks)
+            read_hints(
+                data, attributes[FOUND_VALUE], attributes[FOUND_VALUE_END], tables.hints, marks
+            )
         elif tag in (TAG_BODY, TAG_HTML):
             marks[0] |= mask[0]
             marks[1] |= mask[1]
@@ -268,7 +284,17 @@ def scan(
         if flags & markup.VOID or empty or again or loose:
             continue
         push(
-            stack, near, opened, reg, tables.tag_channel, tag, flags, mask, attributes, parents, element_tags
+            stack,
+            near,
+            opened,
+            reg,
+            tables.tag_channel,
+            tag,
+            flags,
+            mask,
+            attributes,
+            parents,
+            element_tags,
         )
     if reg[AT_BLOCKS] < place.shape[0]:
         flush(reg, now, block_hash, text, counts, place, hashes, size)

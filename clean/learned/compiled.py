@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from numba.extending import register_jitable
 
-from corpus.machinecode import compiler
+from corpus.compiled import compiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 

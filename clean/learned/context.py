@@ -96,7 +96,9 @@ def _context(counts: Any, place: Any, parents: Any, chance: Any, out: Any) -> No
         for index in range(len(REACHES)):
             first = max(0, block - REACHES[index])
             last = min(num, block + 1 + REACHES[index])
-            row[_FIRST_MEAN + 2 * index] = _mean(content[block] - content[first], words[block] - words[first])
+            row[_FIRST_MEAN + 2 * index] = _mean(
+                content[block] - content[first], words[block] - words[first]
+            )
             row[_FIRST_MEAN + 2 * index + 1] = _mean(
                 content[last] - content[block + 1], words[last] - words[block + 1]
             )

@@ -100,7 +100,9 @@ def model() -> Model:
     """
     found = trees.load(_model_bytes())
     if found.names != NAMES + contexts.NAMES:
-        raise InputError("the model was made for other features; make it anew with `python -m clean.fit`")
+        raise InputError(
+            "the model was made for other features; make it anew with `python -m tools.fit_extractor`"
+        )
     return found
 
 
@@ -163,7 +165,11 @@ def without_comments(page: Blocks, keep: np.ndarray) -> np.ndarray:
     with comments in the page itself: with this rule F1 went from .881 to .896 on 649 pages of 2012's blogs and news,
     from .959 to .967 on news, and stayed where it was on WCXB with its 86 pages of forums (2026-11).
     """
-    marks = {name for name in (*_THREAD, _BLOG) if int(page.marks[_hint(name) // 64]) >> _hint(name) % 64 & 1}
+    marks = {
+        name
+        for name in (*_THREAD, _BLOG)
+        if int(page.marks[_hint(name) // 64]) >> _hint(name) % 64 & 1
+    }
     if marks and _BLOG not in marks:
         return keep
     rest = keep & (page.channels[:, _hint("comment")] < NEAR_COMMENT)

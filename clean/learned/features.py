@@ -121,7 +121,14 @@ _KINDS: Final = [
     "article",
     "body",
 ]
-_CONTAINER: Final = ["word_share", "link_share", "block_share", "words_per_block", "paragraph_share", "index"]
+_CONTAINER: Final = [
+    "word_share",
+    "link_share",
+    "block_share",
+    "words_per_block",
+    "paragraph_share",
+    "index",
+]
 _MAIN: Final = ["in_main", "before_main", "after_main", "main_word_share", "main_block_share"]
 _NEIGHBOUR: Final = [
     "words",
@@ -134,13 +141,31 @@ _NEIGHBOUR: Final = [
     "capital_share",
     "title_share",
 ]
-_HEADING: Final = ["level", "distance", "words", "link_share", "title_share", "next_distance", "next_level"]
+_HEADING: Final = [
+    "level",
+    "distance",
+    "words",
+    "link_share",
+    "title_share",
+    "next_distance",
+    "next_level",
+]
 _TITLE: Final = ["after_title", "title_distance", "after_h1", "h1_distance"]
 _REPEAT: Final = ["repeats", "repeated_before", "same_kind_siblings"]
 _ARTICLE: Final = ["articles", "article_number"]
 _ZONES: Final = tuple(
     HINTS.index(n)
-    for n in ("comment", "reply", "post", "article", "message", "thread", "forum", "product", "content")
+    for n in (
+        "comment",
+        "reply",
+        "post",
+        "article",
+        "message",
+        "thread",
+        "forum",
+        "product",
+        "content",
+    )
 )
 _ZONE: Final = tuple(f"{name}_{HINTS[zone]}" for zone in _ZONES for name in ("page", "before"))
 _PAGE: Final = [
@@ -290,7 +315,12 @@ def _share(part: Any, whole: Any) -> Any:
 def _free_words(counts: Any, block: Any) -> Any:
     """Words outside links, in 1/1024: whole numbers, whose sums have no rounding."""
     chars = np.int64(counts[block, CHARS])
-    return np.int64(counts[block, WORDS]) * 1024 * (chars - np.int64(counts[block, LINK_CHARS])) // chars
+    return (
+        np.int64(counts[block, WORDS])
+        * 1024
+        * (chars - np.int64(counts[block, LINK_CHARS]))
+        // chars
+    )
 
 
 @inner
@@ -515,7 +545,9 @@ def _headings(counts: Any, place: Any, out: Any) -> None:
             row[_FIRST_HEADING + 4] = 0
         for group in range(NUM_GROUPS):
             row[_FIRST_HEADING_GROUP + group] = (
-                _share(counts[heading, GROUP + group], counts[heading, WORDS]) if heading >= 0 else 0
+                _share(counts[heading, GROUP + group], counts[heading, WORDS])
+                if heading >= 0
+                else 0
             )
         if _is_heading(place, block):
             heading = block
@@ -568,7 +600,9 @@ def _repeats(counts: Any, place: Any, hashes: Any, above: Any, kinds: Any, out: 
                 key = hashes[block]
             else:
                 container = above[place[block, ELEMENT] + 1]
-                key = np.uint64(container * 64 + kinds[place[block, TAG_OF]]) * np.uint64(0x9E3779B97F4A7C15)
+                key = np.uint64(container * 64 + kinds[place[block, TAG_OF]]) * np.uint64(
+                    0x9E3779B97F4A7C15
+                )
             key |= np.uint64(1)
             slot = (key ^ (key >> np.uint64(29))) & last
             while keys[slot] != 0 and keys[slot] != key:

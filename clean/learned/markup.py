@@ -55,7 +55,17 @@ TAGS: Final = tuple(dict.fromkeys(f"{_BLOCK} {_VOID} {_RAW} {_SKIP} {_INLINE}".s
 """Known tags; the id of a tag is its place here plus one, 0 is any other."""
 TAG: Final[Mapping[str, int]] = {name: number for number, name in enumerate(TAGS, 1)}
 
-ATTRIBUTES: Final = ("hints", "style", "hidden", "aria-hidden", "href", "name", "property", "rel", "content")
+ATTRIBUTES: Final = (
+    "hints",
+    "style",
+    "hidden",
+    "aria-hidden",
+    "href",
+    "name",
+    "property",
+    "rel",
+    "content",
+)
 """Kinds of attribute that are looked at, from 1."""
 _HINTING = "class id role itemprop itemtype data-testid aria-label"
 

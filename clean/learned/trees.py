@@ -115,15 +115,25 @@ def load(content: bytes) -> Model:
         forests: list[Forest] = []
         while f"roots{len(forests)}" in arrays:
             forests.append(Forest(*(arrays[f"{name}{len(forests)}"] for name in Forest._fields)))
-    except (ValueError, OSError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"not a model file ({error}); make one with `python -m clean.fit`") from error
+    except (
+        ValueError,
+        OSError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        EOFError,
+    ) as error:
+        raise InputError(
+            f"not a model file ({error}); make one with `python -m tools.fit_extractor`"
+        ) from error
     if version != FORMAT:
         raise InputError(
-            f"model format {version}, expected {FORMAT}; make it anew with `python -m clean.fit`"
+            f"model format {version}, expected {FORMAT}; make it anew with `python -m tools.fit_extractor`"
         )
     if not all(_is_sound(forest, len(names)) for forest in forests):
         raise InputError(
-            "the model file is damaged: an index is out of range; make it anew with `python -m clean.fit`"
+            "the model file is damaged: an index is out of range; make it anew with `python -m tools.fit_extractor`"
         )
     return Model(tuple(forests), names)
 

@@ -109,7 +109,14 @@ def keep_title(data: Any, start: Any, end: Any, char_class: Any, title_words: An
 
 @inner
 def flush(
-    reg: Any, now: Any, block_hash: Any, text: Any, counts: Any, place: Any, hashes: Any, position: Any
+    reg: Any,
+    now: Any,
+    block_hash: Any,
+    text: Any,
+    counts: Any,
+    place: Any,
+    hashes: Any,
+    position: Any,
 ) -> None:
     """End the block that is being read; one without a word is forgotten, and its text with it."""
     reg[AT_SPACE] = 0
@@ -140,7 +147,9 @@ def flush(
 
 
 @inner
-def begin(stack: Any, near: Any, reg: Any, now: Any, place: Any, channels: Any, position: Any) -> None:
+def begin(
+    stack: Any, near: Any, reg: Any, now: Any, place: Any, channels: Any, position: Any
+) -> None:
     """The first character of a block: where it stands is where the block stands."""
     level = reg[AT_LEVEL]
     block = reg[AT_BLOCKS]
@@ -237,9 +246,13 @@ def entity_class(data: Any, position: Any, end: Any) -> Any:
             return QUOTE
         return QUOTE if 8208 <= number <= 8223 else SYMBOL if 8224 <= number < 12288 else LETTER
     second = data[position + 2]
-    if end - position == 5 and first == 115 and second == 104 and data[position + 3] == 121:  # &shy;
+    if (
+        end - position == 5 and first == 115 and second == 104 and data[position + 3] == 121
+    ):  # &shy;
         return OTHER
-    if end - position == 6 and first == 110 and second == 98 and data[position + 3] == 115:  # &nbsp;
+    if (
+        end - position == 6 and first == 110 and second == 98 and data[position + 3] == 115
+    ):  # &nbsp;
         return SPACE
     if first == 113 or second == 115 or second == 100 or (second == 113 and first != 101):
         return QUOTE  # quot lsquo rsquo ldquo rdquo
@@ -325,7 +338,9 @@ def read_text(
                 width = 2
                 if byte == 0xC2:
                     second = data[position + 1] if position + 1 < size else np.uint8(0)
-                    kind = np.int64(SPACE if second == 0xA0 else OTHER if second == 0xAD else SYMBOL)
+                    kind = np.int64(
+                        SPACE if second == 0xA0 else OTHER if second == 0xAD else SYMBOL
+                    )
             width = min(width, size - position)
         if kind == OTHER:
             position += width

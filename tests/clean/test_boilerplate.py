@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clean import run
-from clean.boilerplate import BoilerplateConfig, line_keys, recurring, without
-from corpus.layout import open_corpus
-from corpus.manifest import read_manifest
-from corpus.tables import read_table
-from tests.clean.foreign import TYPE, archive
+from clean.filters.boilerplate import BoilerplateConfig, line_keys, recurring, without
+from corpus.storage.store import open_corpus
+from corpus.tables.manifest import read_manifest
+from corpus.tables.parquet import read_table
+from tests.support.foreign_warc import TYPE, archive, import_warc
 
 CONFIG = BoilerplateConfig(remove=True, min_frac=0.5, min_pages=2, min_line_chars=3)
 LINE = st.sampled_from(["aaa b", "ccc", "  aaa   b ", "x", "", "ddd", "eee fff"])
@@ -32,7 +32,9 @@ def test_lines_go_by_a_slow_count(pages: list[str]) -> None:
             if words and not (len(words) >= 3 and count >= 2 and count >= len(pages) / 2):
                 expected.append(line)
         assert kept == expected
-        assert cut.num_lines == len([line for line in page.split("\n") if line.strip()]) - len(expected)
+        assert cut.num_lines == len([line for line in page.split("\n") if line.strip()]) - len(
+            expected
+        )
         assert without(cut.text, gone, CONFIG) == (cut.text, 0)
 
 
@@ -84,10 +86,13 @@ def warc_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("no_sandbox")
-def test_the_door_removes_a_site_s_lines_and_nothing_is_lost(warc_file: Path, tmp_path: Path) -> None:
+def test_the_door_removes_a_site_s_lines_and_nothing_is_lost(
+    warc_file: Path, tmp_path: Path
+) -> None:
     settings = ["--set", "clean.boilerplate.remove=true", "--set", "clean.quality.min_words=51"]
     argv = ["--corpus", str(tmp_path / "c"), "--batch", "b", "--workers", "1", *settings]
-    assert run.main([*argv, "--warc", str(warc_file)]) == 0
+    import_warc(tmp_path / "c", warc_file)
+    assert run.main(argv) == 0
     store = open_corpus(str(tmp_path / "c"))
     documents = read_table(store, "documents", "b").to_pylist()
     dropped = read_table(store, "documents_dropped", "b").to_pylist()

@@ -28,7 +28,8 @@ def test_utf8_comes_back(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "mark"), [("utf-8", b"\xef\xbb\xbf"), ("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")]
+    ("name", "mark"),
+    [("utf-8", b"\xef\xbb\xbf"), ("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")],
 )
 def test_the_mark_beats_every_label(name: str, mark: bytes) -> None:
     decoded = decode(mark + RUSSIAN.encode(name), "text/html; charset=koi8-r")
@@ -43,8 +44,9 @@ def test_header_beats_meta_and_meta_beats_detector() -> None:
 
 
 def test_an_older_meta_and_an_xml_declaration_count_too() -> None:
-    older = b'<META content="text/html; charset=iso-8859-2" http-equiv=Content-Type>' + CZECH.encode(
-        "iso8859-2"
+    older = (
+        b'<META content="text/html; charset=iso-8859-2" http-equiv=Content-Type>'
+        + CZECH.encode("iso8859-2")
     )
     assert decode(older) == (older.decode("iso8859-2"), "iso8859-2", Source.META)
     declared = b"<?xml version='1.0' encoding='windows-1251'?>" + RUSSIAN.encode("cp1251")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from clean.config import CleanConfig
 from clean.document import Document, Dropped, Page, Result, document_function
-from clean.kind import PLAIN_TEXT, content_kind
 from clean.reasons import Reason
+from crawl.warc.kind import PLAIN_TEXT, content_kind
 
 BROKEN = Path(__file__).parents[1] / "fixtures" / "broken"
 EXPECTED = json.loads((BROKEN / "expected.json").read_text("utf-8"))
@@ -23,7 +23,9 @@ def document() -> Callable[[Page], Result]:
     return document_function(CleanConfig())
 
 
-def page(body: bytes, content_type: str | None = "text/html", url: str = "https://a.example/") -> Page:
+def page(
+    body: bytes, content_type: str | None = "text/html", url: str = "https://a.example/"
+) -> Page:
     return Page(url=url, final_url=url, content_type=content_type, latest_day=None, body=body)
 
 
@@ -47,7 +49,8 @@ def test_the_museum_is_whole() -> None:
 
 def test_a_document_has_its_columns(document: Callable[[Page], Result]) -> None:
     prose = "".join(
-        f"<p>Sentence number {i} tells of the owl and the mouse in the old barn.</p>" for i in range(9)
+        f"<p>Sentence number {i} tells of the owl and the mouse in the old barn.</p>"
+        for i in range(9)
     )
     html = f"<html><head><title>Owl | Barn</title><meta name=date content=2019-03-04></head><body><article>{prose}"
     result = document(page(html.encode()))
@@ -71,7 +74,9 @@ def test_plain_text_stays_as_it_is(document: Callable[[Page], Result]) -> None:
 
 
 def test_addresses_of_people_are_replaced_when_asked() -> None:
-    text = "Write to jane@firm.co.uk, or jane@firm.co.uk, from 8.8.8.8: she answers every letter. " * 9
+    text = (
+        "Write to jane@firm.co.uk, or jane@firm.co.uk, from 8.8.8.8: she answers every letter. " * 9
+    )
     config = CleanConfig.model_validate({"personal": {"replace": True}})
     told = document_function(config)(page(text.encode(), "text/plain"))
     assert isinstance(told, Document)
@@ -84,7 +89,9 @@ def test_addresses_of_people_are_replaced_when_asked() -> None:
 
 
 def test_wikipedia_goes_by_either_address(document: Callable[[Page], Result]) -> None:
-    linked = Page("https://t.example/x", "https://en.wikipedia.org/wiki/Owl", "text/html", None, b"<p>x")
+    linked = Page(
+        "https://t.example/x", "https://en.wikipedia.org/wiki/Owl", "text/html", None, b"<p>x"
+    )
     result = document(linked)
     assert isinstance(result, Dropped)
     assert result.reason is Reason.WIKIPEDIA
@@ -119,7 +126,10 @@ def test_kinds(content_type: str | None, body: bytes, kind: str | None) -> None:
 
 
 def test_a_page_gives_the_same_alone_and_in_company(document: Callable[[Page], Result]) -> None:
-    pages = [page((BROKEN / name).read_bytes(), EXPECTED[name]["content_type"]) for name in sorted(EXPECTED)]
+    pages = [
+        page((BROKEN / name).read_bytes(), EXPECTED[name]["content_type"])
+        for name in sorted(EXPECTED)
+    ]
     forward = [document(each) for each in pages]
     backward = [document(each) for each in reversed(pages)]
     again = document_function(CleanConfig())
@@ -129,7 +139,8 @@ def test_a_page_gives_the_same_alone_and_in_company(document: Callable[[Page], R
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.binary(max_size=3000), st.sampled_from(["text/html", "text/plain", None, "text/html; charset=utf-16"])
+    st.binary(max_size=3000),
+    st.sampled_from(["text/html", "text/plain", None, "text/html; charset=utf-16"]),
 )
 def test_random_bytes_never_crash(
     document: Callable[[Page], Result], body: bytes, content_type: str | None
@@ -140,7 +151,18 @@ def test_random_bytes_never_crash(
 SOURCE = (BROKEN / "no_content_type.html").read_bytes()
 CUTS = st.tuples(st.integers(0, len(SOURCE)), st.integers(0, 60), st.binary(max_size=12))
 TAGS = st.sampled_from(
-    [b"<table>", b"</p>", b"<p", b"<!--", b"]]>", b"&#", b"<script>", b"\x00", b"<svg><style>", b"'"]
+    [
+        b"<table>",
+        b"</p>",
+        b"<p",
+        b"<!--",
+        b"]]>",
+        b"&#",
+        b"<script>",
+        b"\x00",
+        b"<svg><style>",
+        b"'",
+    ]
 )
 
 

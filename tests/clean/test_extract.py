@@ -9,7 +9,7 @@ import trafilatura
 from bench.documents import gold_pages
 from clean.decode import decode
 from clean.extract import ExtractConfig, extractor
-from clean.scores import scores
+from tools.extraction_scores import scores
 
 NUM_PAGES = 15
 
@@ -35,7 +35,9 @@ def test_both_give_exactly_what_the_library_gives(news: list[tuple[str, str]]) -
 
 def test_repeated_text_is_kept_on_every_page() -> None:
     paragraph = (
-        "<p>" + "The same paragraph stands on every page of this site, and on this page twice. " * 3 + "</p>"
+        "<p>"
+        + "The same paragraph stands on every page of this site, and on this page twice. " * 3
+        + "</p>"
     )
     html = f"<html><body><article>{paragraph * 2}</article></body></html>"
     extract = extractor(ExtractConfig())
@@ -46,7 +48,8 @@ def test_repeated_text_is_kept_on_every_page() -> None:
 
 def test_comments_stay_out() -> None:
     story = "".join(
-        f"<p>Part {i} of the story, told at length and with some care for detail.</p>" for i in range(5)
+        f"<p>Part {i} of the story, told at length and with some care for detail.</p>"
+        for i in range(5)
     )
     html = f'<html><body><article>{story}</article><div id="comments"><div class="comment"><p>First comment!</p></div></div>'
     assert "First comment" not in extractor(ExtractConfig())(html)

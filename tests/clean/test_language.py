@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from clean.language import UNKNOWN, Language, LanguageConfig, detect, judge
+from clean.filters.language import UNKNOWN, Language, LanguageConfig, detect, judge
 from clean.reasons import Reason
 
 SAMPLES = {
@@ -35,7 +35,7 @@ def test_the_model_is_here_without_network(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
-    from clean import language
+    from clean.filters import language
 
     language._detector.cache_clear()
     assert detect(SAMPLES["en"]).label == "en"

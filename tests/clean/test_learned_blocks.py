@@ -175,7 +175,9 @@ def test_hints_are_words_of_class_and_id() -> None:
 
 
 def test_nearer_hints_weigh_more() -> None:
-    page = blocks(b"<div class=nav>" + b"<div>" * 3 + b"<p>deep</p>" + b"</div>" * 3 + b"<p>near</p></div>")
+    page = blocks(
+        b"<div class=nav>" + b"<div>" * 3 + b"<p>deep</p>" + b"</div>" * 3 + b"<p>near</p></div>"
+    )
     deep, near = page.channels[:, markup.HINTS.index("nav")]
     assert near == deep + 3 > 3
 
@@ -232,7 +234,9 @@ def test_time_is_linear_in_the_bytes(name: str) -> None:
     def seconds(size: int) -> float:
         first, second = BAITS[name]
         half = size // 2
-        source = (first * (half // len(first)) + (second * (half // len(second)) if second else "")).encode()
+        source = (
+            first * (half // len(first)) + (second * (half // len(second)) if second else "")
+        ).encode()
         best = float("inf")
         for _ in range(3):
             start = time.process_time()
@@ -257,7 +261,9 @@ def test_all_words_that_lxml_sees_on_real_pages(shared: Path) -> None:
         body = gzip.decompress(page.body) if page.body[:2] == b"\x1f\x8b" else page.body
         html = body.decode("utf-8", "replace")
         ours = re.findall(r"\w+", unescape(" ".join(texts(html))))
-        tree = lxml.html.document_fromstring(html.encode(), parser=lxml.html.HTMLParser(encoding="utf-8"))
+        tree = lxml.html.document_fromstring(
+            html.encode(), parser=lxml.html.HTMLParser(encoding="utf-8")
+        )
         skip = "script|style|select|svg|textarea|template|iframe|title|video|object|audio|canvas"
         found = tree.xpath(
             f"//body//text()[not(ancestor::*[re:test(name(), '^({skip})$')])]",

@@ -25,7 +25,7 @@ from clean.learned.extraction import (
     render,
     without_comments,
 )
-from clean.scores import scores
+from tools.extraction_scores import scores
 
 STORY = [
     "On Monday the council voted to rebuild the old bridge over the river, after three years of debate and delay.",
@@ -83,14 +83,20 @@ def test_structure_survives() -> None:
     st.lists(st.tuples(st.floats(0.3, 1), st.integers(1, 50)), min_size=1, max_size=8),
     st.sampled_from(list(Use)),
 )
-def test_what_is_chosen_has_the_greatest_expected_measure(rows: list[tuple[float, int]], use: Use) -> None:
+def test_what_is_chosen_has_the_greatest_expected_measure(
+    rows: list[tuple[float, int]], use: Use
+) -> None:
     """Against every threshold there is: none gives a better expected F-beta, of those that keep nothing vague."""
     chance, words = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
     beta = BETA[use]
 
     def expected(keep: np.ndarray) -> float:
         hits = float((chance * words)[keep].sum())
-        return (1 + beta**2) * hits / (float(words[keep].sum()) + beta**2 * float((chance * words).sum()))
+        return (
+            (1 + beta**2)
+            * hits
+            / (float(words[keep].sum()) + beta**2 * float((chance * words).sum()))
+        )
 
     best = max(chance, key=lambda threshold: (expected(chance >= threshold), threshold))
     assert best_threshold(chance, words, beta) == best
@@ -153,7 +159,9 @@ def test_better_than_nothing_was_learned_for(shared: Path) -> None:
 
 @given(
     st.text()
-    | st.lists(st.sampled_from(["<p>", "<div class=x>", "word ", "</div>", "&", "<", "\ud800"])).map("".join)
+    | st.lists(
+        st.sampled_from(["<p>", "<div class=x>", "word ", "</div>", "&", "<", "\ud800"])
+    ).map("".join)
 )
 @settings(max_examples=100, deadline=None)
 def test_any_text_is_a_page(html: str) -> None:

@@ -73,12 +73,15 @@ def test_a_model_comes_back_as_it_was_and_its_bytes_too() -> None:
     found = trees.load(content)
     assert found.names == model.names
     for ours, theirs in zip(model.forests, found.forests, strict=True):
-        assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(ours, theirs, strict=True))
+        assert all(
+            np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(ours, theirs, strict=True)
+        )
     assert trees.save(found) == content
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("child", 10_000), ("child", -1), ("feature", 5), ("roots", -2), ("depth", 100_000)]
+    ("field", "value"),
+    [("child", 10_000), ("child", -1), ("feature", 5), ("roots", -2), ("depth", 100_000)],
 )
 def test_a_model_that_points_outside_itself_is_refused(field: str, value: int) -> None:
     forest = random_forest(3)

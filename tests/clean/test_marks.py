@@ -6,10 +6,10 @@ import pytest
 
 from clean import run
 from clean.marks import licenses, opt_outs
-from corpus.layout import open_corpus
-from corpus.manifest import read_manifest
-from corpus.tables import read_table
-from tests.clean.foreign import archive
+from corpus.storage.store import open_corpus
+from corpus.tables.manifest import read_manifest
+from corpus.tables.parquet import read_table
+from tests.support.foreign_warc import archive, import_warc
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,11 @@ from tests.clean.foreign import archive
         ('<meta name="robots" content="noai, noimageai">', [], ["noai", "noimageai"]),
         ("<META CONTENT='NoIndex,follow' NAME=ROBOTS>", [], ["noindex"]),
         ("<meta name=robots content=index><meta name=ccbot content=noai>", [], ["noai"]),
-        ("", [("X-Robots-Tag", "otherbot: noai"), ("x-robots-tag", "noarchive")], ["noai", "noarchive"]),
+        (
+            "",
+            [("X-Robots-Tag", "otherbot: noai"), ("x-robots-tag", "noarchive")],
+            ["noai", "noarchive"],
+        ),
         ("<meta name=tdm-reservation content=1>", [], ["tdm-reservation"]),
         ("", [("TDM-Reservation", "1")], ["tdm-reservation"]),
         ("<meta name=tdm-reservation content=0>", [], []),
@@ -34,7 +38,10 @@ def test_opt_outs(html: str, headers: list[tuple[str, str]], found: list[str]) -
     ("html", "found"),
     [
         ('<a rel="license" href="https://creativecommons.org/licenses/by-sa/4.0/">', ["by-sa/4.0"]),
-        ("<link rel='foaf license' href=http://creativecommons.org/publicdomain/zero/1.0/>", ["zero/1.0"]),
+        (
+            "<link rel='foaf license' href=http://creativecommons.org/publicdomain/zero/1.0/>",
+            ["zero/1.0"],
+        ),
         ("<a href='//CreativeCommons.org/licenses/by/3.0/us/'>CC</a>", ["by/3.0"]),
         (
             "<a href='//creativecommons.org/licenses/by/2.0'></a>"
@@ -51,7 +58,9 @@ def test_licenses(html: str, found: list[str]) -> None:
 
 @pytest.mark.usefixtures("no_sandbox")
 def test_marks_are_kept_when_asked_and_extract_nothing_again(tmp_path: Path) -> None:
-    prose = b"".join(b"<p>Sentence %d tells of the owl in the tower of the church.</p>" % i for i in range(9))
+    prose = b"".join(
+        b"<p>Sentence %d tells of the owl in the tower of the church.</p>" % i for i in range(9)
+    )
     asks = b"<html><head><meta name=robots content=noai></head><body><article>" + prose
     gives = (
         b"<html><body><article>"
@@ -69,13 +78,16 @@ def test_marks_are_kept_when_asked_and_extract_nothing_again(tmp_path: Path) -> 
     path = tmp_path / "x.warc"
     path.write_bytes(archive(answers))
     argv = ["--corpus", str(tmp_path / "c"), "--batch", "b", "--workers", "1"]
-    assert run.main([*argv, "--warc", str(path)]) == 0
+    import_warc(tmp_path / "c", path)
+    assert run.main(argv) == 0
     store = open_corpus(str(tmp_path / "c"))
     before = read_manifest(store, "documents", "b")
     assert run.main([*argv, "--set", "clean.marks=true"]) == 0
     assert read_manifest(store, "documents", "b") == before
     urls = {row["doc_id"]: row["url"] for row in read_table(store, "documents", "b").to_pylist()}
-    marks = {urls[row.pop("doc_id")][-5:]: row for row in read_table(store, "marks", "b").to_pylist()}
+    marks = {
+        urls[row.pop("doc_id")][-5:]: row for row in read_table(store, "marks", "b").to_pylist()
+    }
     assert marks == {
         "/asks": {"opt_outs": ["noai"], "licenses": []},
         "gives": {"opt_outs": ["noindex"], "licenses": ["by/4.0"]},

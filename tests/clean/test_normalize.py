@@ -48,12 +48,21 @@ def test_lines_are_repaired_as_if_each_were_looked_at(raw: str) -> None:
     assert normalize(raw, CONFIG).text == normalize(by_line, PLAIN).text
 
 
-@given(st.lists(PIECES | st.sampled_from(["-", "#!", "…", "中"]), max_size=12).map("".join), st.floats(0, 1))
-def test_letters_marks_and_digits_are_counted_as_the_unicode_tables_have_them(raw: str, least: float) -> None:
+@given(
+    st.lists(PIECES | st.sampled_from(["-", "#!", "…", "中"]), max_size=12).map("".join),
+    st.floats(0, 1),
+)
+def test_letters_marks_and_digits_are_counted_as_the_unicode_tables_have_them(
+    raw: str, least: float
+) -> None:
     normal = normalize(raw, PLAIN)
     dense = [c for c in normal.text if not c.isspace()]
-    letters = [c for c in dense if c.isalnum() or (c > "\u02ff" and unicodedata.category(c)[0] == "M")]
-    verdict = judge(normal, NormalizeConfig(mojibake=False, min_letter_frac=least, max_replacement_frac=1))
+    letters = [
+        c for c in dense if c.isalnum() or (c > "\u02ff" and unicodedata.category(c)[0] == "M")
+    ]
+    verdict = judge(
+        normal, NormalizeConfig(mojibake=False, min_letter_frac=least, max_replacement_frac=1)
+    )
     assert (verdict is Reason.SYMBOLS) == (len(letters) < least * len(dense))
 
 
@@ -75,7 +84,9 @@ def test_style_stays_as_written() -> None:
 
 
 def test_unseen_characters_go() -> None:
-    told = normalize("zero\u200bwidth soft\u00adhyphen \ufeffmark \u202edirection\u202c nul\x00", CONFIG)
+    told = normalize(
+        "zero\u200bwidth soft\u00adhyphen \ufeffmark \u202edirection\u202c nul\x00", CONFIG
+    )
     assert told.text == "zerowidth softhyphen mark direction nul"
     assert "invisible" in told.changes
     assert told.num_removed == 6

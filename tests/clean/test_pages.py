@@ -18,12 +18,12 @@ from clean.document import Document, Dropped, Page, Result
 from clean.learned import extraction
 from clean.pages import fetched, in_tables, make
 from clean.reasons import Reason
-from corpus.commit import commit_table
-from corpus.layout import Store, open_corpus
-from corpus.manifest import read_manifest
-from corpus.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, part_of_id
-from corpus.tables import read_table, write_part
-from crawl import warc
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.commit import commit_table
+from corpus.tables.manifest import read_manifest
+from corpus.tables.parquet import read_table, write_part
+from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, part_of_id
+from crawl.warc import records
 
 NUM_PARTS = 3
 AT = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -65,8 +65,10 @@ def page(url: str, place: tuple[str, int, int] | None, reason: str | None = None
     }
 
 
-def response(body: bytes, content_type: str = "text/html") -> warc.Response:
-    return warc.Response("u", 200, [("Content-Type", content_type), ("content-type", "other")], body, AT)
+def response(body: bytes, content_type: str = "text/html") -> records.Response:
+    return records.Response(
+        "u", 200, [("Content-Type", content_type), ("content-type", "other")], body, AT
+    )
 
 
 def tables(rows: list[dict[str, Any]]) -> tuple[pa.Table, pa.Table]:
@@ -83,17 +85,24 @@ PLACES = st.lists(
 
 @settings(deadline=None)
 @given(PLACES)
-def test_every_page_is_in_one_table_and_files_are_read_forwards(places: list[tuple[str | None, int]]) -> None:
-    rows = [page(f"http://e.org/{i}", (file, at, 1) if file else None) for i, (file, at) in enumerate(places)]
+def test_every_page_is_in_one_table_and_files_are_read_forwards(
+    places: list[tuple[str | None, int]],
+) -> None:
+    rows = [
+        page(f"http://e.org/{i}", (file, at, 1) if file else None)
+        for i, (file, at) in enumerate(places)
+    ]
     asked: list[str] = []
 
-    def read(warc_file: str, wanted: list[tuple[int, int]]) -> Iterator[warc.Response | warc.WarcError]:
+    def read(
+        warc_file: str, wanted: list[tuple[int, int]]
+    ) -> Iterator[records.Response | records.WarcError]:
         asked.append(warc_file)
         assert wanted == sorted(wanted)
         if warc_file.startswith("gone"):
-            raise warc.WarcError("missing")
+            raise records.WarcError("missing")
         for offset, _ in wanted:
-            yield warc.WarcError("damaged") if offset == 3 else response(b"%d" % offset)
+            yield records.WarcError("damaged") if offset == 3 else response(b"%d" % offset)
 
     def document(each: Page) -> Result:
         if int(each.body) % 2:
@@ -125,7 +134,10 @@ def test_only_fetched_pages_are_read() -> None:
 
 
 def test_the_header_that_was_stored_tells_the_kind_and_the_link_names_the_page() -> None:
-    row = page("http://e.org/1", ("a", 0, 1)) | {"final_url": "http://e.org/moved", "content_type": None}
+    row = page("http://e.org/1", ("a", 0, 1)) | {
+        "final_url": "http://e.org/moved",
+        "content_type": None,
+    }
     seen: list[Page] = []
 
     def document(each: Page) -> Result:
@@ -136,19 +148,29 @@ def test_the_header_that_was_stored_tells_the_kind_and_the_link_names_the_page()
     output = in_tables(
         make(pages, links, lambda file, places: iter([response(b"x", "text/plain")]), document)
     )
-    assert seen == [Page("http://e.org/1", "http://e.org/moved", "text/plain", AT.toordinal(), b"x")]
+    assert seen == [
+        Page("http://e.org/1", "http://e.org/moved", "text/plain", AT.toordinal(), b"x")
+    ]
     (made,) = output.tables["documents"].to_pylist()
-    assert (made["url"], made["domain"], made["subreddit"]) == ("http://e.org/1", "example.org", "owls")
+    assert (made["url"], made["domain"], made["subreddit"]) == (
+        "http://e.org/1",
+        "example.org",
+        "owls",
+    )
     assert str(made["published"]) == "2019-03-04"
     assert made["fetched_at"] == AT
 
 
 PROSE = "".join(
-    f"<p>Line {i} of a story about an owl that lived in the tower of a church.</p>" for i in range(9)
+    f"<p>Line {i} of a story about an owl that lived in the tower of a church.</p>"
+    for i in range(9)
 )
 BODIES = {
     "good": (f"<html><body><article>{PROSE}</article></body></html>", None),
-    "plain": ("It was a dark and stormy night, and the rain fell in torrents on the roof. " * 9, None),
+    "plain": (
+        "It was a dark and stormy night, and the rain fell in torrents on the roof. " * 9,
+        None,
+    ),
     "short": (
         "<html><body><p>Only this one sentence about the owl in its tower.</p></body></html>",
         "too_short",
@@ -168,14 +190,16 @@ def store(tmp_path: Path) -> Store:
     store = open_corpus(str(tmp_path / "one"), create=True)
     urls = [f"http://e.org/{kind}/{i}" for kind in BODIES for i in range(3)]
     random.Random(5).shuffle(urls)
-    writer = warc.SegmentWriter(store, "pages/b/part-00000-00000.warc.gz", info={}, gzip_level=1)
+    writer = records.SegmentWriter(store, "pages/b/part-00000-00000.warc.gz", info={}, gzip_level=1)
     rows = []
     for url in urls:
         kind = url.split("/")[3]
         payload = BODIES[kind][0].encode()
         media = b"text/plain" if kind == "plain" else b"text/html"
-        block = warc.http_block("HTTP/1.1 200 OK", [(b"Content-Type", media)], payload)
-        place = writer.add_response(url, block=block, payload_digest="sha1:x", fetched_at=AT, ip=None)
+        block = records.http_block("HTTP/1.1 200 OK", [(b"Content-Type", media)], payload)
+        place = writer.add_response(
+            url, block=block, payload_digest="sha1:x", fetched_at=AT, ip=None
+        )
         shift = 5 if kind == "damaged" else 0
         rows.append(page(url, (writer.path, place.offset + shift, place.length)))
     writer.commit()
@@ -195,13 +219,18 @@ def store(tmp_path: Path) -> Store:
                     NUM_PARTS,
                 )
             )
-        commit_table(store, table, "b", parts, counts={"fetched": len(rows) - 1}, num_parts=NUM_PARTS)
+        commit_table(
+            store, table, "b", parts, counts={"fetched": len(rows) - 1}, num_parts=NUM_PARTS
+        )
     return store
 
 
 @pytest.mark.usefixtures("no_sandbox")
 def test_the_door(
-    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One worker, here without the sandbox, gives the bytes of two workers with theirs."""
     shutil.copytree(tmp_path / "one", tmp_path / "two")
@@ -209,11 +238,15 @@ def test_the_door(
     for root, workers in ((tmp_path / "one", "1"), (tmp_path / "two", "2")):
         assert run.main(["--corpus", str(root), "--batch", "b", "--workers", workers]) == 0
         copy = Store(str(root))
-        manifests = [read_manifest(copy, table.name, "b") for table in (DOCUMENTS, DOCUMENTS_DROPPED)]
+        manifests = [
+            read_manifest(copy, table.name, "b") for table in (DOCUMENTS, DOCUMENTS_DROPPED)
+        ]
         digests.append([part.digest for manifest in manifests for part in manifest.parts])
     assert digests[0] == digests[1]
     for kind, (_, reason) in BODIES.items():
-        rows = read_table(store, "documents" if reason is None else "documents_dropped", "b").to_pylist()
+        rows = read_table(
+            store, "documents" if reason is None else "documents_dropped", "b"
+        ).to_pylist()
         found = [row for row in rows if row["doc_id"] in _ids(kind)]
         assert len(found) == 3, kind
         assert {row.get("reason") for row in found} == {reason}
@@ -225,7 +258,10 @@ def test_the_door(
     assert "up to date" in capsys.readouterr().out
     monkeypatch.setattr(extraction, "model_digest", lambda: "another model")
     assert run.main(["--corpus", store.root, "--batch", "b"]) == 2
-    assert "input model learned changed since. Run the same command with --rebuild" in capsys.readouterr().err
+    assert (
+        "input model learned changed since. Run the same command with --rebuild"
+        in capsys.readouterr().err
+    )
 
 
 def _ids(kind: str) -> set[str]:

@@ -7,14 +7,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clean.personal import EMAILS, IPV4, IPV6, replace
+from clean.filters.personal import EMAILS, IPV4, IPV6, replace
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("Write to jane.doe+x@mail.some-firm.co.uk.", f"Write to {EMAILS[0]}."),
-        ("<a.b@c.de>, o'neil@ucd.ie; again A.B@c.de", f"<{EMAILS[0]}>, {EMAILS[1]}; again {EMAILS[0]}"),
+        (
+            "<a.b@c.de>, o'neil@ucd.ie; again A.B@c.de",
+            f"<{EMAILS[0]}>, {EMAILS[1]}; again {EMAILS[0]}",
+        ),
         ("The server 8.8.8.8, not 8.8.4.4:80.", f"The server {IPV4[0]}, not {IPV4[1]}:80."),
         ("at 2606:4700:4700::1111 today", f"at {IPV6[0]} today"),
     ],

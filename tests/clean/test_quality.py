@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clean import c4, fineweb, gopher, quality
-from clean.c4 import C4Config
-from clean.profile import Grams, Profile
-from clean.quality import Preset, QualityConfig, judge
+from clean.filters import c4, fineweb, gopher, quality
+from clean.filters.c4 import C4Config
+from clean.filters.profile import Grams, Profile
+from clean.filters.quality import Preset, QualityConfig, judge
 from clean.reasons import Reason
 
 SENTENCES = [
@@ -193,7 +193,12 @@ def test_verdicts_are_datatrove_s_where_its_words_are_ours() -> None:
             if ours[family] is Reason.GOPHER_ELLIPSES and theirs is None and "\n\n" in row["text"]:
                 ellipses += 1
             else:
-                assert (ours[family] is None) == (theirs is None), (family, ours[family], theirs, row["text"])
+                assert (ours[family] is None) == (theirs is None), (
+                    family,
+                    ours[family],
+                    theirs,
+                    row["text"],
+                )
     assert ellipses == 1
     for family in rows[0]["dropped"]:
         assert 5 <= sum(row["dropped"][family] is None for row in rows) <= 55, family

@@ -36,7 +36,9 @@ def misbehaving() -> Iterator[Sandbox]:
         sys.path.remove(str(HERE))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.binary(max_size=300_000))
 def test_any_message_comes_back(misbehaving: Sandbox, request_bytes: bytes) -> None:
     message = b"0 " + request_bytes.hex().encode()
@@ -66,7 +68,9 @@ def test_a_death_is_told_and_the_next_page_is_safe(
     assert misbehaving.ask(b"after") == b"re:after"
 
 
-def test_who_sleeps_is_ended_by_the_wall_clock(misbehaving: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_sleeps_is_ended_by_the_wall_clock(
+    misbehaving: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sandbox_module, "WALL_SLACK_S", -1.0)
     failure = misbehaving.ask(b"sleep")
     monkeypatch.undo()
@@ -103,7 +107,9 @@ def test_the_process_ends_with_a_killed_parent() -> None:
         f"import sys, time; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parents[1])!r}]; from clean.sandbox import *;"
         "s = Sandbox('misbehaving:program', '', SandboxConfig()); s.ask(b'x'); print(s.pid, flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         parent.kill()

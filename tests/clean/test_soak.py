@@ -56,7 +56,9 @@ def summary(result: Result) -> tuple[str, int]:
 def test_poison_among_many_pages(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No good page is lost or changed, no process outlives its limits, memory stays flat within 10 %."""
     bodies = [
-        body for name, body in archived(shared / "loopweb", "*.tar.zst") if name.endswith((".html", ".htm"))
+        body
+        for name, body in archived(shared / "loopweb", "*.tar.zst")
+        if name.endswith((".html", ".htm"))
     ]
     bodies = bodies[: NUM_GOOD // NUM_ROUNDS]
     assert len(bodies) == NUM_GOOD // NUM_ROUNDS
@@ -75,7 +77,9 @@ def test_poison_among_many_pages(shared: Path, capsys: pytest.CaptureFixture[str
             seen = summary(process(page(bodies[index]), opened))
             if number < len(bodies):
                 first.append(seen)
-            assert seen == first[index], f"page {number} differs from its first round: {seen}, {first[index]}"
+            assert seen == first[index], (
+                f"page {number} differs from its first round: {seen}, {first[index]}"
+            )
             if number % 100 == 99:
                 own.append(rss_mb(os.getpid()))
                 workers.append(rss_mb(opened.pid))

@@ -5,8 +5,8 @@ import time
 import pytest
 from pydantic import ValidationError
 
+from clean.filters.wikipedia import WikipediaConfig, judge_address, judge_content
 from clean.reasons import Reason
-from clean.wikipedia import WikipediaConfig, judge_address, judge_content
 
 CONFIG = WikipediaConfig()
 
@@ -24,7 +24,10 @@ CONFIG = WikipediaConfig()
         ("https://mine.example/wiki/Owl", Reason.WIKIPEDIA_MIRROR),
         ("https://en.wikipedia.org./wiki/Owl", Reason.WIKIPEDIA),
         ("https://www.wikiwand.com./en/Owl", Reason.WIKIPEDIA_MIRROR),
-        ("https://translate.example/?u=https%3A%2F%2Fen.wikipedia.org%2Fwiki%2FOwl", Reason.WIKIPEDIA),
+        (
+            "https://translate.example/?u=https%3A%2F%2Fen.wikipedia.org%2Fwiki%2FOwl",
+            Reason.WIKIPEDIA,
+        ),
         ("https://translate.example/?u=https%3a%2f%2fwikipedia.org%3a443", Reason.WIKIPEDIA),
         ("https://notwikipedia.org/wiki/Owl", None),
         ("https://wikipedia.org.example/wiki/Owl", None),

@@ -77,7 +77,10 @@ def test_settings_of_other_stages_are_passed_over() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"sets": ["dedup.inner.sise=3"]}, r"unknown setting dedup.inner.sise; known: dedup.inner.size"),
+        (
+            {"sets": ["dedup.inner.sise=3"]},
+            r"unknown setting dedup.inner.sise; known: dedup.inner.size",
+        ),
         (
             {"sets": ["dedup.inner.zzz=3"]},
             r"unknown setting dedup.inner.zzz; known: dedup.inner.size, .*all: --help",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from xxhash import xxh3_128_hexdigest as digest
 
-from corpus.digests import find_damage
-from corpus.layout import Store
-from corpus.manifest import Part
+from corpus.storage.store import Store
+from corpus.tables.checksums import find_damage
+from corpus.tables.manifest import Part
 
 
 def test_damage_of_a_part(tmp_path: Path) -> None:
@@ -24,7 +24,9 @@ def test_damage_of_a_part(tmp_path: Path) -> None:
         }
         for at in (2, 5)
     ]
-    whole = Part(file="x", rows=1, bytes=10, digest=digest(b"0123456789"), metadata={"row_groups": groups})
+    whole = Part(
+        file="x", rows=1, bytes=10, digest=digest(b"0123456789"), metadata={"row_groups": groups}
+    )
     assert find_damage(store, "t/b", whole) is None
     for data, message in [
         (b"01x3456789", "row group 0 of 2"),

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-import toy_tasks
 from corpus.errors import ConfigError, InputError
-from corpus.executor import (
+from corpus.run.executor import (
     Executor,
     Outcome,
     PoolExecutor,
@@ -25,6 +24,7 @@ from corpus.executor import (
     choose,
     open_executor,
 )
+from tests.support import toy_tasks
 
 TIMEOUT_S = {"pool": 8.0, "ray": 20.0}
 """Of a task; a busy machine takes seconds to start the process of one, and for Ray's many."""
@@ -80,7 +80,9 @@ def test_every_end_is_told_apart_and_costs_nobody_else(executor: Executor) -> No
 def test_a_cancelled_task_leaves_in_order_before_the_executor_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), os.path.dirname(toy_tasks.__file__)]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([os.getcwd(), os.path.dirname(toy_tasks.__file__)])
+    )
     mark = tmp_path / "at work"
     with open_executor("pool", 1) as executor:
         executor.submit(0, toy_tasks.leave_in_order, str(mark))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 
-import faulty
 import pytest
 
-from corpus import conditional
 from corpus.errors import FatalError, RetryableError
-from corpus.layout import Store
+from corpus.storage import conditional_write
+from corpus.storage.store import Store
+from tests.support import faulty_network
 
 
-def once(method: str | tuple[str, ...], fault: faulty.Fault, part: str = "") -> faulty.Plan:
+def once(
+    method: str | tuple[str, ...], fault: faulty_network.Fault, part: str = ""
+) -> faulty_network.Plan:
     """The fault for the first such request."""
     left = [fault]
     return lambda m, path: (
@@ -22,12 +24,14 @@ def once(method: str | tuple[str, ...], fault: faulty.Fault, part: str = "") -> 
     )
 
 
-def always(fault: faulty.Fault) -> faulty.Plan:
+def always(fault: faulty_network.Fault) -> faulty_network.Plan:
     return lambda method, path: fault
 
 
 @pytest.mark.parametrize("fault", ["error", "slow_down", "lost"])
-def test_one_fault_is_not_noticed(network: faulty.Network, s3_bucket: str, fault: faulty.Fault) -> None:
+def test_one_fault_is_not_noticed(
+    network: faulty_network.Network, s3_bucket: str, fault: faulty_network.Fault
+) -> None:
     """Also where it was done and the answer was lost: a commit that meets itself is a commit."""
     store = Store(f"{s3_bucket}/c")
     for method, call, result in (
@@ -47,7 +51,9 @@ def test_one_fault_is_not_noticed(network: faulty.Network, s3_bucket: str, fault
     assert not store.replace_exact("a/l", b"1", b"3")
 
 
-def test_a_large_object_comes_whole_or_not_at_all(network: faulty.Network, s3_bucket: str) -> None:
+def test_a_large_object_comes_whole_or_not_at_all(
+    network: faulty_network.Network, s3_bucket: str
+) -> None:
     store = Store(f"{s3_bucket}/c")
     data = bytes(range(256)) * (80 << 10)  # 20 MiB, two pieces
     network.plan = once("PUT", "lost", "partNumber=2")
@@ -55,8 +61,8 @@ def test_a_large_object_comes_whole_or_not_at_all(network: faulty.Network, s3_bu
     assert store.read_bytes("big") == data
     network.plan = lambda method, path: "error" if "partNumber=2" in path else ""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conditional, "MAX_RETRIES", 1)
-        conditional.open_conditional.cache_clear()
+        patch.setattr(conditional_write, "MAX_RETRIES", 1)
+        conditional_write.open_conditional.cache_clear()
         with pytest.raises(RetryableError, match="cannot be written"):
             store.write_bytes("big", data[::-1])
     assert store.read_bytes("big") == data
@@ -64,10 +70,10 @@ def test_a_large_object_comes_whole_or_not_at_all(network: faulty.Network, s3_bu
 
 
 def test_a_store_that_is_down_ends_every_wait(
-    network: faulty.Network, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+    network: faulty_network.Network, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conditional, "MAX_RETRIES", 2)
-    conditional.open_conditional.cache_clear()
+    monkeypatch.setattr(conditional_write, "MAX_RETRIES", 2)
+    conditional_write.open_conditional.cache_clear()
     store = Store(f"{s3_bucket}/c")
     assert store.create_exclusive("l", b"1")
     network.plan = always("error")
@@ -89,12 +95,12 @@ def test_a_store_that_is_down_ends_every_wait(
 
 
 def test_a_silent_store_is_asked_again(
-    network: faulty.Network, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+    network: faulty_network.Network, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that never comes: by both clients, within their limits of time."""
-    monkeypatch.setattr(faulty, "SILENT_S", 8.0)
-    monkeypatch.setattr(conditional, "TIMEOUT_S", 1)
-    conditional.open_conditional.cache_clear()
+    monkeypatch.setattr(faulty_network, "SILENT_S", 8.0)
+    monkeypatch.setattr(conditional_write, "TIMEOUT_S", 1)
+    conditional_write.open_conditional.cache_clear()
     store = Store(f"{s3_bucket}/c")
     assert store.create_exclusive("l", b"1")
     for method, call, result in (
@@ -108,20 +114,26 @@ def test_a_silent_store_is_asked_again(
     assert store.read_bytes("l") == b"2"
 
 
-def test_long_paths_with_numbers_in_them(network: faulty.Network, s3_bucket: str) -> None:
+def test_long_paths_with_numbers_in_them(network: faulty_network.Network, s3_bucket: str) -> None:
     """What a store answered is read from its status, wherever that stands in the message and whatever the path holds."""
     store = Store(f"{s3_bucket}/{'deep/' * 40}part-00501-00416")
     store.write_bytes("empty", b"")
     with store.open_input("empty") as stream:
         assert stream.read() == b""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conditional, "MAX_RETRIES", 0)
-        conditional.open_conditional.cache_clear()
+        patch.setattr(conditional_write, "MAX_RETRIES", 0)
+        conditional_write.open_conditional.cache_clear()
         network.plan = always("error")
-        for call in (lambda: store.read_bytes("x"), lambda: store.open_input("x"), lambda: store.size("x")):
+        for call in (
+            lambda: store.read_bytes("x"),
+            lambda: store.open_input("x"),
+            lambda: store.size("x"),
+        ):
             with pytest.raises(RetryableError, match="run again"):
                 call()
         with pytest.raises(FatalError, match=r"status code: 500.*run again"):
             store.create_exclusive("l", b"1")
         network.plan = lambda method, path: "unable" if method == "PUT" else ""
-        assert conditional.open_conditional(store.root).create("l", b"1") is None, "it can't, and says so"
+        assert conditional_write.open_conditional(store.root).create("l", b"1") is None, (
+            "it can't, and says so"
+        )

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from corpus import hub, testsets
 from corpus.errors import InputError
+from corpus.evaluation_sets import files as testsets
+from corpus.evaluation_sets import hub
 
 COMMIT = "5" * 40
 
@@ -24,7 +25,8 @@ COMMIT = "5" * 40
 def parquet(*questions: str) -> bytes:
     stream = io.BytesIO()
     pq.write_table(
-        pa.table({"question": list(questions), "id": [str(n) for n in range(len(questions))]}), stream
+        pa.table({"question": list(questions), "id": [str(n) for n in range(len(questions))]}),
+        stream,
     )
     return stream.getvalue()
 
@@ -43,10 +45,17 @@ class Hub(BaseHTTPRequestHandler):
         path = unquote(self.path)
         if path == "/api/datasets/who/quiz/revision/refs/convert/parquet":
             siblings = [{"rfilename": name} for name in FILES]
-            self.answer(json.dumps({"id": "who/quiz", "sha": COMMIT, "siblings": siblings}).encode())
+            self.answer(
+                json.dumps({"id": "who/quiz", "sha": COMMIT, "siblings": siblings}).encode()
+            )
         elif path.startswith(f"/api/datasets/who/quiz/tree/{COMMIT}"):
             files = [
-                {"type": "file", "path": name, "size": len(body), "oid": hashlib.sha1(body).hexdigest()}
+                {
+                    "type": "file",
+                    "path": name,
+                    "size": len(body),
+                    "oid": hashlib.sha1(body).hexdigest(),
+                }
                 for name, body in FILES.items()
             ]
             self.answer(json.dumps(files).encode())

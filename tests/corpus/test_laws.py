@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-import toy
-from corpus.commit import commit_table
 from corpus.errors import FatalError
-from corpus.layout import Store
-from corpus.manifest import find_manifest
-from corpus.schemas import DOCUMENTS_DROPPED, TABLES, Table
-from corpus.tables import write_part
+from corpus.storage.store import Store
+from corpus.tables.commit import commit_table
+from corpus.tables.manifest import find_manifest
+from corpus.tables.parquet import write_part
+from corpus.tables.schemas import DOCUMENTS_DROPPED, TABLES, Table
+from tests.support import toy_stage
 
 COUNTED = ("pages", "documents", "verdicts", "spans")
 
@@ -26,7 +26,7 @@ def commit(store: Store, table: Table, rows: int, **counts: int) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = toy.make_corpus(str(tmp_path), num_rows=10)
+    store = toy_stage.make_corpus(str(tmp_path), num_rows=10)
     commit(store, DOCUMENTS_DROPPED, 3)
     return store
 
@@ -64,5 +64,10 @@ def test_a_submission_without_a_fate_or_with_two_is_refused(tmp_path: Path) -> N
 def test_schemas_of_the_contract_write_and_read(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     for table in TABLES.values():
-        assert write_part(store, "t", f"{table.name}.parquet", table, [table.schema.empty_table()]).rows == 0
+        assert (
+            write_part(
+                store, "t", f"{table.name}.parquet", table, [table.schema.empty_table()]
+            ).rows
+            == 0
+        )
         assert isinstance(table.schema, pa.Schema)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from corpus import conditional
 from corpus.errors import FatalError, InputError
-from corpus.layout import Store, check_name, open_corpus
+from corpus.storage import conditional_write
+from corpus.storage.store import Store, check_name, open_corpus
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -43,7 +43,9 @@ def test_write_read_list_delete(store: Store) -> None:
         store.read_bytes("a/y.bin")
 
 
-@pytest.mark.parametrize("num_bytes", [0, 1, conditional.SMALL_BYTES, conditional.SMALL_BYTES + 1])
+@pytest.mark.parametrize(
+    "num_bytes", [0, 1, conditional_write.SMALL_BYTES, conditional_write.SMALL_BYTES + 1]
+)
 def test_files_of_every_size_are_read_from_anywhere(store: Store, num_bytes: int) -> None:
     """Small objects come whole when they are opened, larger ones by ranges."""
     data = os.urandom(num_bytes)
@@ -85,7 +87,9 @@ def test_exclusive_creation_has_one_winner_among_threads(tmp_path: Path) -> None
     won = []
     threads = [
         threading.Thread(
-            target=lambda n=n: won.append(n) if store.create_exclusive("l", str(n).encode()) else None
+            target=lambda n=n: (
+                won.append(n) if store.create_exclusive("l", str(n).encode()) else None
+            )
         )
         for n in range(16)
     ]

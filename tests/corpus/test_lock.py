@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-import toy
-from corpus import lock
-from corpus.commit import commit_table
 from corpus.errors import BusyError, LostLeaseError
-from corpus.layout import Store
-from corpus.schemas import LINKS
+from corpus.storage import lease as lock
+from corpus.storage.store import Store
+from corpus.tables.commit import commit_table
+from corpus.tables.schemas import LINKS
+from tests.support import toy_stage
 
 
 def foreign(**fields: Any) -> bytes:
@@ -40,7 +40,8 @@ def test_held_then_free(tmp_path: Path) -> None:
     with lock.hold(store, "l", what="first"):
         with (
             pytest.raises(
-                BusyError, match=rf"held by process {os.getpid()} on {socket.gethostname()} for 0 s \(first\)"
+                BusyError,
+                match=rf"held by process {os.getpid()} on {socket.gethostname()} for 0 s \(first\)",
             ),
             lock.hold(store, "l", what="second"),
         ):
@@ -54,7 +55,10 @@ def test_held_then_free(tmp_path: Path) -> None:
 def test_a_living_owner_elsewhere_is_believed(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     store.write_bytes("l", foreign())
-    with pytest.raises(BusyError, match="process 1 on elsewhere for 60 s"), lock.hold(store, "l", what="x"):
+    with (
+        pytest.raises(BusyError, match="process 1 on elsewhere for 60 s"),
+        lock.hold(store, "l", what="x"),
+    ):
         pass
 
 
@@ -68,7 +72,9 @@ def test_a_living_owner_elsewhere_is_believed(tmp_path: Path) -> None:
     ],
     ids=["silent", "dead", "another process with its id", "garbled"],
 )
-def test_a_stale_lock_is_taken_over(tmp_path: Path, record: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stale_lock_is_taken_over(
+    tmp_path: Path, record: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lock, "WATCH_S", 0.05)
     store = Store(str(tmp_path))
     store.write_bytes("l", record)
@@ -76,7 +82,9 @@ def test_a_stale_lock_is_taken_over(tmp_path: Path, record: bytes, monkeypatch: 
         assert json.loads(store.read_bytes("l"))["pid"] == os.getpid()
 
 
-def test_the_heartbeat_beats_and_keeps_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heartbeat_beats_and_keeps_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.05)
     store = Store(str(tmp_path))
     with lock.hold(store, "l", what="x"):
@@ -119,7 +127,7 @@ def test_a_process_of_another_container_is_judged_by_its_heartbeat(tmp_path: Pat
 
 @pytest.mark.parametrize("present", [foreign(), None], ids=["taken over", "removed"])
 def test_a_run_that_lost_its_lease_cannot_commit(tmp_path: Path, present: bytes | None) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     before = {path: store.read_bytes(path) for path, _ in store.files("links/b")}
     with lock.hold(store, "work/b/lock.json", what="slow.run"):
         lock.confirm(store)
@@ -147,7 +155,7 @@ def test_a_run_whose_lease_goes_is_stopped(tmp_path: Path) -> None:
     program = f"""
 import sys, time
 from corpus import cli, lock
-from corpus.layout import Store
+from corpus.storage.store import Store
 lock.HEARTBEAT_S = 0.1
 def body(argv):
     store = Store({str(tmp_path)!r})
@@ -194,7 +202,9 @@ def test_of_many_who_see_a_stale_lease_one_takes_it(
 
 @pytest.mark.parametrize("where", ["local", "s3"])
 def test_conditional_writes(where: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    root = str(tmp_path) if where == "local" else f"{request.getfixturevalue('s3_bucket')}/deep/root"
+    root = (
+        str(tmp_path) if where == "local" else f"{request.getfixturevalue('s3_bucket')}/deep/root"
+    )
     store = Store(root)
     assert not store.replace_exact("a/l", b"", b"one"), "nothing there is not empty"
     assert store.create_exclusive("a/l", b"one")
@@ -207,6 +217,10 @@ def test_conditional_writes(where: str, tmp_path: Path, request: pytest.FixtureR
 
 def test_on_an_object_store(s3_bucket: str) -> None:
     store = Store(s3_bucket)
-    with lock.hold(store, "l", what="first"), pytest.raises(BusyError), lock.hold(store, "l", what="second"):
+    with (
+        lock.hold(store, "l", what="first"),
+        pytest.raises(BusyError),
+        lock.hold(store, "l", what="second"),
+    ):
         pass
     assert not store.exists("l")

@@ -12,7 +12,7 @@ from typing import Any
 import numba
 import pytest
 
-from corpus import machinecode
+from corpus import compiled
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(source))
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr(machinecode, "private_folder", machinecode.private_folder.__wrapped__)
+    monkeypatch.setattr(compiled, "private_folder", compiled.private_folder.__wrapped__)
 
     def load() -> Any:
         spec = importlib.util.spec_from_file_location("loops", source)
@@ -45,13 +45,13 @@ def test_numba_alone_refuses(loop: Callable[[], Any]) -> None:
 
 
 def test_it_is_kept_in_a_folder_of_this_user(loop: Callable[[], Any], tmp_path: Path) -> None:
-    first = machinecode.compiler(nogil=True)(loop())
+    first = compiled.compiler(nogil=True)(loop())
     assert first(2, 3) == 5
     folder = tmp_path / "temporary" / f"webtext-machinecode-{os.getuid()}"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert len(list(folder.rglob("*.nbc"))) == 1
     assert sum(first.stats.cache_misses.values()) == 1
-    second = machinecode.compiler(nogil=True)(loop())
+    second = compiled.compiler(nogil=True)(loop())
     assert second(2, 3) == 5
     assert sum(second.stats.cache_hits.values()) == 1, "the next process loads it"
     assert numba.config.CACHE_DIR == "", "other users of numba keep their place"
@@ -70,18 +70,20 @@ def test_machine_code_that_others_can_change_is_not_used(
     else:
         folder.mkdir()
         folder.chmod(0o777)
-    add = machinecode.compiler()(loop())
+    add = compiled.compiler()(loop())
     assert add(2, 3) == 5
     assert not list(tmp_path.rglob("*.nbc"))
     assert "set NUMBA_CACHE_DIR" in caplog.text
 
 
-def test_where_there_is_a_place_it_stays_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_is_a_place_it_stays_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(machinecode, "private_folder", lambda: pytest.fail("not asked"))
+    monkeypatch.setattr(compiled, "private_folder", lambda: pytest.fail("not asked"))
 
     def add(left: int, right: int) -> int:
         return left + right
 
-    assert machinecode.compiler()(add)(2, 3) == 5
+    assert compiled.compiler()(add)(2, 3) == 5
     assert list(tmp_path.rglob("*.nbc"))

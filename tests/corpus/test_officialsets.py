@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from corpus import officialsets
 from corpus.errors import InputError
-from corpus.officialsets import SETS, find_set, open_set
-from corpus.testsets import load_testsets
+from corpus.evaluation_sets import official as officialsets
+from corpus.evaluation_sets.files import load_testsets
+from corpus.evaluation_sets.official import SETS, find_set, open_set
 
 REAL = {
     "lambada": "lambada_openai/lambada_test.jsonl.gz",
@@ -76,10 +76,15 @@ def _error(name: str, path: Path) -> InputError:
 def test_every_set_says_what_it_is() -> None:
     for name, official in SETS.items():
         assert name == official.name
-        assert all((official.title, official.files, official.source, official.licence, official.format))
+        assert all(
+            (official.title, official.files, official.source, official.licence, official.format)
+        )
         if official.digest is not None:
             algorithm, _, digits = official.digest.partition(":")
-            assert len(bytes.fromhex(digits)) == hashlib.new(algorithm, usedforsecurity=False).digest_size
+            assert (
+                len(bytes.fromhex(digits))
+                == hashlib.new(algorithm, usedforsecurity=False).digest_size
+            )
 
 
 RECORDS = {

@@ -20,13 +20,13 @@ from typing import Any
 
 import pytest
 
-from corpus.demo.dump import compressed, submission
-from corpus.demo.server import Answer, DemoServer, address
-from corpus.executor import CANCEL_GRACE_S
-from corpus.layout import Store
-from corpus.manifest import find_manifest
-from corpus.tables import read_table
-from headnode import running_head
+from corpus.run.executor import CANCEL_GRACE_S
+from corpus.storage.store import Store
+from corpus.tables.manifest import find_manifest
+from corpus.tables.parquet import read_table
+from examples.demo.dump import compressed, submission
+from examples.demo.server import Answer, DemoServer, address
+from tests.support.ray_head import running_head
 
 REPOSITORY = Path(__file__).parents[2]
 NUM_PAGES = 40
@@ -97,7 +97,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 
 def page(number: int) -> Answer:
     text = " ".join(
-        f"Sentence {index} of page {number} says something plain about its subject." for index in range(60)
+        f"Sentence {index} of page {number} says something plain about its subject."
+        for index in range(60)
     )
     return Answer(f"<html><title>Page {number}</title><body><p>{text}</p></body></html>".encode())
 
@@ -114,7 +115,9 @@ def server() -> Iterator[DemoServer]:
 def crawl(tmp_path: Path, server: DemoServer) -> str:
     """The line that a user submits: a crawl of one host that takes some seconds, because it is polite."""
     rows = [
-        submission(url=f"http://slow.test/p{n}", title=f"p{n}", score=9, subreddit="Python", author="a")
+        submission(
+            url=f"http://slow.test/p{n}", title=f"p{n}", score=9, subreddit="Python", author="a"
+        )
         | {"id": f"a{n}", "created_utc": 1512086400 + n}
         for n in range(NUM_PAGES)
     ]
@@ -141,7 +144,9 @@ def asked(server: DemoServer) -> list[str]:
 def wait_until_asked(server: DemoServer, num_pages: int) -> None:
     deadline = time.monotonic() + 300
     while len(asked(server)) < num_pages:
-        assert time.monotonic() < deadline, f"{len(asked(server))} pages fetched, expected {num_pages}"
+        assert time.monotonic() < deadline, (
+            f"{len(asked(server))} pages fetched, expected {num_pages}"
+        )
         time.sleep(0.05)
 
 
@@ -185,7 +190,13 @@ def test_stopped_then_killed_then_the_line_that_users_write_goes_on_to_the_end(
 
     line = f"{Path(sys.executable).parent / 'ray'} job submit --working-dir . -- {crawl}"
     done = subprocess.run(
-        line, shell=True, cwd=REPOSITORY, env=head.environment, capture_output=True, text=True, check=False
+        line,
+        shell=True,
+        cwd=REPOSITORY,
+        env=head.environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(rf"links +{NUM_PAGES} rows", done.stdout), "the log shows the funnel"

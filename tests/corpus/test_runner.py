@@ -16,32 +16,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import toy
 from corpus.errors import BusyError, FatalError, InputError, PartitionError, SchemaError
-from corpus.executor import PoolExecutor, SerialExecutor, open_executor
-from corpus.layout import Store
-from corpus.lock import hold
-from corpus.manifest import find_manifest, read_manifest
-from corpus.runner import Run, StageResult, run_steps
+from corpus.run.executor import PoolExecutor, SerialExecutor, open_executor
+from corpus.run.runner import Run, StageResult, run_steps
+from corpus.storage.lease import hold
+from corpus.storage.store import Store
+from corpus.tables.manifest import find_manifest, read_manifest
+from tests.support import toy_stage
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-def run_toy(store: Store, executor: Any = None, *, rebuild: bool = False, **config: Any) -> StageResult:
+def run_toy(
+    store: Store, executor: Any = None, *, rebuild: bool = False, **config: Any
+) -> StageResult:
     run = Run(
         stage="toy",
-        config=toy.ToyConfig(**config),
+        config=toy_stage.ToyConfig(**config),
         store=store,
         batch="b",
         executor=executor or SerialExecutor(),
         num_parts=5,
         rebuild=rebuild,
     )
-    return run_steps(run, toy.STEPS)
+    return run_steps(run, toy_stage.STEPS)
 
 
 def command(store: Store, *extra: str, executor: str = "pool") -> list[str]:
-    toy_file = str(Path(toy.__file__))
+    toy_file = str(Path(toy_stage.__file__))
     return [
         sys.executable,
         toy_file,
@@ -58,19 +60,19 @@ def command(store: Store, *extra: str, executor: str = "pool") -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    path = f"{REPOSITORY}{os.pathsep}{Path(toy.__file__).parent}"
+    path = f"{REPOSITORY}{os.pathsep}{Path(toy_stage.__file__).parent}"
     return {**os.environ, "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    store = toy.make_corpus(str(tmp_path_factory.mktemp("reference")))
+    store = toy_stage.make_corpus(str(tmp_path_factory.mktemp("reference")))
     run_toy(store)
-    return toy.committed_bytes(store)
+    return toy_stage.committed_bytes(store)
 
 
 def test_counts_add_up_and_scratch_is_gone(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     result = run_toy(store)
     assert result.counts["rows"]["kept"] + result.counts["rows"]["too_short"] == 500
     assert result.counts["total"]["domains"] == 17
@@ -78,9 +80,11 @@ def test_counts_add_up_and_scratch_is_gone(tmp_path: Path) -> None:
 
 
 def test_second_run_does_nothing(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     run_toy(store)
-    before = {path: (tmp_path / path).stat().st_mtime_ns for path, _ in store.files("", recursive=True)}
+    before = {
+        path: (tmp_path / path).stat().st_mtime_ns for path, _ in store.files("", recursive=True)
+    }
     assert run_toy(store).up_to_date
     assert before == {
         path: (tmp_path / path).stat().st_mtime_ns for path, _ in store.files("", recursive=True)
@@ -91,14 +95,16 @@ def test_what_a_kill_behind_the_last_commit_left_goes_with_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a batch that is done would count as one at work; an unfinished rebuild under other settings stays."""
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     with monkeypatch.context() as patch:
         patch.setattr(Store, "delete_dir", lambda *_: None)
         run_toy(store)
-    (tmp_path / "rows/b/.tmp-manifest.json-1-00").touch()
+    (tmp_path / "rows/b/.tmp-_manifest.json-1-00").touch()
     rebuild = "work/b/toy.split-ffffffffffff/map/part-00000.json"
     store.write_bytes(rebuild, b"{}")
-    assert len(store.folders("work/b")) == 5, "receipts of three steps, a scratch table, the rebuild"
+    assert len(store.folders("work/b")) == 5, (
+        "receipts of three steps, a scratch table, the rebuild"
+    )
     assert run_toy(store).up_to_date
     assert [path for path, _ in store.files("work", recursive=True)] == [rebuild]
     assert list(tmp_path.rglob(".tmp-*")) == []
@@ -107,7 +113,9 @@ def test_what_a_kill_behind_the_last_commit_left_goes_with_the_next_run(
     assert run_toy(store).up_to_date
     assert not store.exists(rest)
     store.write_bytes(rest, b"")
-    rebuild = "work/b/toy.domains-ffffffffffff/reduce/part-00000.json"  # now of one that is being made
+    rebuild = (
+        "work/b/toy.domains-ffffffffffff/reduce/part-00000.json"  # now of one that is being made
+    )
     store.write_bytes(rebuild, b"{}")
     assert run_toy(store).up_to_date
     assert store.exists(rest)
@@ -115,22 +123,22 @@ def test_what_a_kill_behind_the_last_commit_left_goes_with_the_next_run(
 
 
 def test_settings_outside_the_fingerprint_change_nothing(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     run_toy(store)
     assert run_toy(store, slow_s=0.01).up_to_date
 
 
 def test_pool_of_two_gives_the_same_bytes(tmp_path: Path, reference: dict[str, bytes]) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     with open_executor("pool", 2) as executor:
         run_toy(store, executor)
-    assert toy.committed_bytes(store) == reference
+    assert toy_stage.committed_bytes(store) == reference
 
 
 def test_ray_of_two_gives_the_same_bytes_and_survives_a_killed_driver(
     tmp_path: Path, reference: dict[str, bytes]
 ) -> None:
-    store = toy.make_corpus(str(tmp_path / "c"))
+    store = toy_stage.make_corpus(str(tmp_path / "c"))
     (tmp_path / "log").mkdir()
     arguments = ["--set", "clean.slow_s=1.0", "--set", f"clean.log_dir={tmp_path / 'log'}"]
     driver = subprocess.Popen(
@@ -152,7 +160,7 @@ def test_ray_of_two_gives_the_same_bytes_and_survives_a_killed_driver(
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
-    assert toy.committed_bytes(store) == reference
+    assert toy_stage.committed_bytes(store) == reference
     assert {name: stamps(tmp_path / "log", name) for name in done} == done, (
         "a part with a receipt was made twice"
     )
@@ -160,7 +168,9 @@ def test_ray_of_two_gives_the_same_bytes_and_survives_a_killed_driver(
 
 def receipts(store: Store) -> list[int]:
     """Indices of the finished parts of the toy's map step."""
-    return [int(path[-10:-5]) for path, _ in store.files("work/b", recursive=True) if "/map/" in path]
+    return [
+        int(path[-10:-5]) for path, _ in store.files("work/b", recursive=True) if "/map/" in path
+    ]
 
 
 def stamps(log: Path, part: int) -> int:
@@ -173,25 +183,31 @@ def stamps(log: Path, part: int) -> int:
 def test_killed_at_a_random_moment_then_resumed_gives_the_same_bytes(
     tmp_path: Path, reference: dict[str, bytes], seed: int
 ) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     chance = random.Random(seed)
     for _ in range(2):
         driver = subprocess.Popen(
-            command(store, "--set", "clean.slow_s=0.15"), env=environment(), stderr=subprocess.DEVNULL
+            command(store, "--set", "clean.slow_s=0.15"),
+            env=environment(),
+            stderr=subprocess.DEVNULL,
         )
         time.sleep(chance.uniform(0.5, 2.0))
         driver.kill()
         driver.wait()
-    finished = subprocess.run(command(store), env=environment(), capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        command(store), env=environment(), capture_output=True, text=True, check=False
+    )
     assert finished.returncode == 0, finished.stderr
-    assert toy.committed_bytes(store) == reference
+    assert toy_stage.committed_bytes(store) == reference
     leftovers = [path.name for path in tmp_path.rglob(".tmp-*")]
     # A kill while the lease is written leaves that; it stays, since another host may be writing its own.
     assert [name for name in leftovers if not name.startswith(".tmp-lock.json-")] == []
 
 
-def test_killed_worker_costs_its_own_attempt_only(tmp_path: Path, reference: dict[str, bytes]) -> None:
-    store = toy.make_corpus(str(tmp_path))
+def test_killed_worker_costs_its_own_attempt_only(
+    tmp_path: Path, reference: dict[str, bytes]
+) -> None:
+    store = toy_stage.make_corpus(str(tmp_path))
     executor = PoolExecutor(2)
     killed = []
     inner = executor.wait
@@ -208,71 +224,76 @@ def test_killed_worker_costs_its_own_attempt_only(tmp_path: Path, reference: dic
     run_toy(store, executor, slow_s=0.1)
     executor.close()
     assert killed
-    assert toy.committed_bytes(store) == reference
+    assert toy_stage.committed_bytes(store) == reference
 
 
 def test_always_crashing_part_is_quarantined_and_the_rest_is_kept(
     tmp_path: Path, reference: dict[str, bytes]
 ) -> None:
-    store = toy.make_corpus(str(tmp_path / "c"))
+    store = toy_stage.make_corpus(str(tmp_path / "c"))
     log = tmp_path / "log"
     log.mkdir()
     with open_executor("pool", 2) as executor:
         with pytest.raises(
-            PartitionError, match=r"1 of 5 parts failed and are quarantined .*part 3: crash: .*exit code 7"
+            PartitionError,
+            match=r"1 of 5 parts failed and are quarantined .*part 3: crash: .*exit code 7",
         ):
             run_toy(store, executor, crash_part=3, log_dir=str(log))
         assert [stamps(log, part) for part in range(5)] == [1, 1, 1, 3, 1]
         assert sorted(receipts(store)) == [0, 1, 2, 4]
         assert find_manifest(store, "rows", "b") is None
         run_toy(store, executor, log_dir=str(log))
-    assert [stamps(log, part) for part in range(5)] == [1, 1, 1, 4, 1], "finished parts were made again"
-    assert toy.committed_bytes(store) == reference
+    assert [stamps(log, part) for part in range(5)] == [1, 1, 1, 4, 1], (
+        "finished parts were made again"
+    )
+    assert toy_stage.committed_bytes(store) == reference
 
 
 def test_step_that_loses_a_row_fails_the_run(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     with pytest.raises(FatalError, match="may not lose or add rows"):
         run_toy(store, lose_row=True)
     assert find_manifest(store, "rows", "b") is None
 
 
 def test_other_config_is_refused_with_the_difference_and_rebuilt_on_demand(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     run_toy(store)
-    old = toy.committed_bytes(store)
+    old = toy_stage.committed_bytes(store)
     with pytest.raises(InputError, match=r"toy.least is 22, there 20.*--rebuild"):
         run_toy(store, least=22)
-    assert toy.committed_bytes(store) == old
+    assert toy_stage.committed_bytes(store) == old
     result = run_toy(store, least=22, rebuild=True)
     assert result.counts["rows"]["kept"] < 320
-    fresh = toy.make_corpus(str(tmp_path / "fresh"))
+    fresh = toy_stage.make_corpus(str(tmp_path / "fresh"))
     run_toy(fresh, least=22)
-    assert sorted(toy.committed_bytes(store).values()) == sorted(toy.committed_bytes(fresh).values()), (
-        "old files are gone, new ones equal"
-    )
+    assert sorted(toy_stage.committed_bytes(store).values()) == sorted(
+        toy_stage.committed_bytes(fresh).values()
+    ), "old files are gone, new ones equal"
 
 
 def test_missing_part_is_an_error_and_an_empty_batch_is_not(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path / "a"))
+    store = toy_stage.make_corpus(str(tmp_path / "a"))
     store.delete("links/b/part-00002.parquet")
     with pytest.raises(
         SchemaError, match=r"part-00002.parquet: the manifest names this part and it is missing"
     ):
         run_toy(store)
-    empty = toy.make_corpus(str(tmp_path / "e"), num_rows=0)
+    empty = toy_stage.make_corpus(str(tmp_path / "e"), num_rows=0)
     assert run_toy(empty).counts["rows"]["rows"] == 0
-    assert len(toy.committed_bytes(empty)) == 15
+    assert len(toy_stage.committed_bytes(empty)) == 15
 
 
 @pytest.mark.parametrize("made_by_rebuild", [False, True])
-def test_rebuild_makes_damaged_parts_again_and_nothing_else(tmp_path: Path, made_by_rebuild: bool) -> None:
-    store = toy.make_corpus(str(tmp_path))
+def test_rebuild_makes_damaged_parts_again_and_nothing_else(
+    tmp_path: Path, made_by_rebuild: bool
+) -> None:
+    store = toy_stage.make_corpus(str(tmp_path))
     run_toy(store, least=22)
     if made_by_rebuild:
         run_toy(store, rebuild=True)
     settings = {} if made_by_rebuild else {"least": 22}
-    whole = toy.committed_bytes(store)
+    whole = toy_stage.committed_bytes(store)
     assert run_toy(store, rebuild=True, **settings).up_to_date, "--rebuild alone is no reason"
     parts = [part.file for part in read_manifest(store, "rows", "b").parts]
     (tmp_path / "rows/b" / parts[3]).unlink()
@@ -281,19 +302,20 @@ def test_rebuild_makes_damaged_parts_again_and_nothing_else(tmp_path: Path, made
     (tmp_path / "rows/b" / parts[1]).write_bytes(flipped)
     assert run_toy(store, **settings).up_to_date, "without being asked nobody reads what stands"
     assert not run_toy(store, rebuild=True, **settings).up_to_date
-    assert toy.committed_bytes(store) == whole
+    assert toy_stage.committed_bytes(store) == whole
 
 
 def test_missing_input_names_the_door(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path), batch="other")
+    store = toy_stage.make_corpus(str(tmp_path), batch="other")
     with pytest.raises(
-        InputError, match=r"table links has no committed batch 'b'; run `python -m crawl.run --only links"
+        InputError,
+        match=r"table links has no committed batch 'b'; run `python -m crawl.run --only links",
     ):
         run_toy(store)
 
 
 def test_two_runs_on_a_batch_are_refused_and_a_dead_owner_is_not(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     with hold(store, "work/b/lock.json", what="first"):
         second = subprocess.run(
             command(store), env=environment(), capture_output=True, text=True, check=False
@@ -310,7 +332,9 @@ def test_two_runs_on_a_batch_are_refused_and_a_dead_owner_is_not(tmp_path: Path)
     holder.kill()
     holder.wait()
     assert (
-        subprocess.run(command(store), env=environment(), stderr=subprocess.DEVNULL, check=False).returncode
+        subprocess.run(
+            command(store), env=environment(), stderr=subprocess.DEVNULL, check=False
+        ).returncode
         == 0
     )
 
@@ -318,9 +342,12 @@ def test_two_runs_on_a_batch_are_refused_and_a_dead_owner_is_not(tmp_path: Path)
 def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(
     tmp_path: Path, reference: dict[str, bytes]
 ) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     driver = subprocess.Popen(
-        command(store, "--set", "clean.slow_s=0.7"), env=environment(), stderr=subprocess.PIPE, text=True
+        command(store, "--set", "clean.slow_s=0.7"),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not receipts(store):
         time.sleep(0.02)
@@ -332,14 +359,16 @@ def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(
     assert "Go on with: python -m clean.run --corpus" in errors
     assert not store.exists("work/b/lock.json")
     assert (
-        subprocess.run(command(store), env=environment(), stderr=subprocess.DEVNULL, check=False).returncode
+        subprocess.run(
+            command(store), env=environment(), stderr=subprocess.DEVNULL, check=False
+        ).returncode
         == 0
     )
-    assert toy.committed_bytes(store) == reference
+    assert toy_stage.committed_bytes(store) == reference
 
 
 def test_json_is_the_last_line(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     done = subprocess.run(
         command(store, "--json", executor="serial"),
         env=environment(),
@@ -357,16 +386,18 @@ def test_json_is_the_last_line(tmp_path: Path) -> None:
 def test_any_partition_count_holds_the_same_rows(
     tmp_path_factory: pytest.TempPathFactory, num_rows: int, num_parts: int
 ) -> None:
-    store = toy.make_corpus(str(tmp_path_factory.mktemp("c")), num_rows=num_rows, num_parts=num_parts)
+    store = toy_stage.make_corpus(
+        str(tmp_path_factory.mktemp("c")), num_rows=num_rows, num_parts=num_parts
+    )
     run = Run(
         stage="toy",
-        config=toy.ToyConfig(),
+        config=toy_stage.ToyConfig(),
         store=store,
         batch="b",
         executor=SerialExecutor(),
         num_parts=num_parts,
     )
-    result = run_steps(run, toy.STEPS)
+    result = run_steps(run, toy_stage.STEPS)
     assert result.counts["rows"]["rows"] + result.counts["short"]["rows"] == num_rows
     assert result.counts["total"]["domains"] == min(num_rows, 17)
 
@@ -374,11 +405,14 @@ def test_any_partition_count_holds_the_same_rows(
 def test_a_terminal_sees_a_live_bar(tmp_path: Path) -> None:
     import pty
 
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     ours, theirs = pty.openpty()
     environ = {**environment(), "TERM": "xterm", "COLUMNS": "160"}
     driver = subprocess.Popen(
-        command(store, "--set", "clean.slow_s=0.3"), env=environ, stderr=theirs, stdout=subprocess.DEVNULL
+        command(store, "--set", "clean.slow_s=0.3"),
+        env=environ,
+        stderr=theirs,
+        stdout=subprocess.DEVNULL,
     )
     os.close(theirs)
     seen = b""

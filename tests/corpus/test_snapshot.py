@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from corpus.commit import commit_table
 from corpus.errors import InputError
-from corpus.layout import Store, open_corpus
-from corpus.manifest import Part
-from corpus.schemas import TOKENS
-from corpus.snapshot import (
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.commit import commit_table
+from corpus.tables.manifest import Part
+from corpus.tables.retirement import retire
+from corpus.tables.schemas import TOKENS
+from corpus.tables.snapshot import (
     batches_up_to,
     check_free,
     read_snapshot,
@@ -21,7 +22,6 @@ from corpus.snapshot import (
     write_revision,
     write_snapshot,
 )
-from corpus.withdrawal import retire
 
 
 def part(file: str, tokens: int, **change: Any) -> Part:
@@ -38,7 +38,10 @@ def part(file: str, tokens: int, **change: Any) -> Part:
 def store(tmp_path: Path) -> Store:
     store = open_corpus(str(tmp_path / "corpus"), create=True)
     for number, batch in enumerate(("zeta", "alpha")):
-        parts = [part("train/part-00000.parquet", 100 + number), part("val/part-00000.parquet", 7 * number)]
+        parts = [
+            part("train/part-00000.parquet", 100 + number),
+            part("val/part-00000.parquet", 7 * number),
+        ]
         commit_table(store, TOKENS, batch, parts)
     return store
 
@@ -50,7 +53,9 @@ def test_totals_order_and_reading_back(store: Store) -> None:
     assert snapshots(store) == ["s"]
     assert made.splits["train"].num_tokens == 201
     assert made.splits["val"].num_documents == 4
-    assert [file.path for file in made.splits["val"].files] == ["tokens/alpha/val/part-00000.parquet"]
+    assert [file.path for file in made.splits["val"].files] == [
+        "tokens/alpha/val/part-00000.parquet"
+    ]
     assert made.splits["train"].files[0].spans_path == "spans/zeta/train/part-00000.parquet"
     assert [batch.splits["val"].num_tokens for batch in made.batches] == [0, 7]
 
@@ -101,16 +106,21 @@ def test_a_name_is_refused_before_the_work(store: Store) -> None:
     write_snapshot(store, "s", ["zeta"])
     check_free(store, "s", "zeta")
     check_free(store, "free", "alpha")
-    with pytest.raises(InputError, match=r"with batches \['zeta'\], not one that ends with 'alpha'"):
+    with pytest.raises(
+        InputError, match=r"with batches \['zeta'\], not one that ends with 'alpha'"
+    ):
         check_free(store, "s", "alpha")
 
 
 def test_a_name_that_was_given_up_stays_its_own(store: Store) -> None:
     first = write_snapshot(store, "s", ["zeta"])
-    retire(store, "s", "pruned", "corpus.prune")
+    retire(store, "s", "pruned", "webtext.prune")
     assert write_snapshot(store, "s", ["zeta"]) == first  # its file is still there
     store.delete(snapshot_path("s"))
-    for attempt in (lambda: write_snapshot(store, "s", ["zeta"]), lambda: check_free(store, "s", "zeta")):
+    for attempt in (
+        lambda: write_snapshot(store, "s", ["zeta"]),
+        lambda: check_free(store, "s", "zeta"),
+    ):
         with pytest.raises(InputError, match="'s' was pruned on .* choose another"):
             attempt()
     assert write_revision(store, "s", ["zeta"]).name == "s.2"

@@ -12,14 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xxhash import xxh3_128_hexdigest
 
-import toy
-from corpus.commit import commit_table
 from corpus.errors import InputError, SchemaError
-from corpus.layout import Store
-from corpus.manifest import batches, find_manifest, fingerprint, read_manifest, serialized
-from corpus.runner import earlier_batches
-from corpus.schemas import LINKS, SPANS, part_of, part_of_id
-from corpus.tables import (
+from corpus.run.runner import earlier_batches
+from corpus.storage.store import Store
+from corpus.tables.commit import commit_table
+from corpus.tables.manifest import batches, find_manifest, fingerprint, read_manifest, serialized
+from corpus.tables.parquet import (
     ROW_GROUP_ROWS,
     find_row,
     iter_tables,
@@ -29,8 +27,12 @@ from corpus.tables import (
     read_table,
     write_part,
 )
+from corpus.tables.schemas import LINKS, SPANS, part_of, part_of_id
+from tests.support import toy_stage
 
-SPAN_ROWS = st.lists(st.binary(min_size=16, max_size=16).map(bytes.hex), unique=True, max_size=40).map(sorted)
+SPAN_ROWS = st.lists(
+    st.binary(min_size=16, max_size=16).map(bytes.hex), unique=True, max_size=40
+).map(sorted)
 
 
 def spans(ids: list[str]) -> pa.Table:
@@ -73,9 +75,15 @@ def test_row_groups_are_full_but_the_last(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     ids = sorted(xxh3_128_hexdigest(str(i).encode()) for i in range(2 * ROW_GROUP_ROWS + 10))
     table = spans(ids)
-    write_part(store, "t", "a.parquet", SPANS, [table.slice(i, 999) for i in range(0, len(ids), 999)])
+    write_part(
+        store, "t", "a.parquet", SPANS, [table.slice(i, 999) for i in range(0, len(ids), 999)]
+    )
     metadata = pq.ParquetFile(tmp_path / "t" / "a.parquet").metadata
-    assert [metadata.row_group(i).num_rows for i in range(3)] == [ROW_GROUP_ROWS, ROW_GROUP_ROWS, 10]
+    assert [metadata.row_group(i).num_rows for i in range(3)] == [
+        ROW_GROUP_ROWS,
+        ROW_GROUP_ROWS,
+        10,
+    ]
     assert sum(piece.num_rows for piece in iter_tables(store, "t/a.parquet", ["start"])) == len(ids)
 
 
@@ -87,7 +95,9 @@ def test_row_groups_are_full_but_the_last(tmp_path: Path) -> None:
         (["0" * 32, "f" * 32], "does not belong to part 0 of 4"),
     ],
 )
-def test_rows_out_of_order_or_place_are_refused(tmp_path: Path, ids: list[str], message: str) -> None:
+def test_rows_out_of_order_or_place_are_refused(
+    tmp_path: Path, ids: list[str], message: str
+) -> None:
     store = Store(str(tmp_path))
     with pytest.raises(SchemaError, match=message):
         write_part(store, "t", "a.parquet", SPANS, [spans(ids)], 0, 4)
@@ -99,7 +109,11 @@ def test_other_columns_and_nulls_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="columns"):
         write_part(store, "t", "a.parquet", SPANS, [pa.table({"doc_id": ["a"]})])
     nulls = pa.table(
-        {"doc_id": ["a"], "start": pa.array([None], pa.int64()), "num_tokens": pa.array([1], pa.int32())}
+        {
+            "doc_id": ["a"],
+            "start": pa.array([None], pa.int64()),
+            "num_tokens": pa.array([1], pa.int32()),
+        }
     )
     with pytest.raises(SchemaError, match="do not fit"):
         write_part(store, "t", "a.parquet", SPANS, [nulls])
@@ -115,7 +129,7 @@ def test_parts_are_ranges_of_ids(doc_id: str, num_parts: int) -> None:
 
 
 def test_a_row_is_found_by_its_id(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     manifest = read_manifest(store, "links", "b")
     table = read_table(store, "links", "b")
     for index in (0, 17, table.num_rows - 1):
@@ -144,21 +158,25 @@ def test_a_row_is_found_in_whichever_file_of_its_part_it_lies(tmp_path: Path) ->
 
 
 def test_damaged_part_and_manifest_are_named(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     store.write_bytes("links/b/part-00001.parquet", b"PAR1 not really")
     with pytest.raises(SchemaError, match=r"part-00001.parquet: damaged Parquet"):
         read_table(store, "links", "b")
-    store.write_bytes("links/b/manifest.json", b"{}")
+    store.write_bytes("links/b/_manifest.json", b"{}")
     with pytest.raises(SchemaError, match="not a manifest"):
         find_manifest(store, "links", "b")
 
 
 def test_batches_are_ordered_by_commit(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path), batch="z", num_rows=10)
+    store = toy_stage.make_corpus(str(tmp_path), batch="z", num_rows=10)
     for batch in ("m", "a"):
         parts = [
             write_part(
-                store, LINKS.folder(batch), "part-00000.parquet", LINKS, [toy.links(3, seed=len(batch))]
+                store,
+                LINKS.folder(batch),
+                "part-00000.parquet",
+                LINKS,
+                [toy_stage.links(3, seed=len(batch))],
             )
         ]
         commit_table(store, LINKS, batch, parts)
@@ -175,13 +193,11 @@ def test_fingerprint_ignores_order_of_keys_only() -> None:
 
 
 def test_a_table_of_another_schema_is_refused(tmp_path: Path) -> None:
-    store = toy.make_corpus(str(tmp_path))
+    store = toy_stage.make_corpus(str(tmp_path))
     manifest = read_manifest(store, "links", "b")
     other = manifest.model_copy(update={"schema_version": LINKS.version + 1})
-    store.write_bytes("links/b/manifest.json", serialized(other))
-    expected = (
-        r"table links of batch 'b' has schema 2, this version reads 1; .*--only links .*--batch b --rebuild"
-    )
+    store.write_bytes("links/b/_manifest.json", serialized(other))
+    expected = r"table links of batch 'b' has schema 2, this version reads 1; .*--only links .*--batch b --rebuild"
     with pytest.raises(SchemaError, match=expected):
         read_table(store, "links", "b")
 

@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from corpus.errors import InputError
-from corpus.testsets import find_testsets, load_testsets, load_train_split
+from corpus.evaluation_sets.files import find_testsets, load_testsets, load_train_split
 
 RECORDS = [
     {"question": "Who?", "choices": ["a", "b"], "id": "x1", "gold": 1},
@@ -88,7 +88,7 @@ def test_digest_shows_other_usual_names(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "set.jsonl").write_text(LINES)
     (file,) = find_testsets([str(tmp_path)])
     before = file.digest
-    monkeypatch.setattr("corpus.testsets.FIELDS", ("question",))
+    monkeypatch.setattr("corpus.evaluation_sets.files.FIELDS", ("question",))
     assert file.digest != before
 
 

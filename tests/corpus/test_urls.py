@@ -57,7 +57,10 @@ SAME = [
     ("http://example.com/a", "http://example.com/a?amp"),
     ("http://example.com/x/story-1", "https://www.google.com/amp/s/www.example.com/x/story-1"),
     ("http://example.com/x/story-1", "https://www.google.co.uk/amp/example.com/x/story-1/amp"),
-    ("https://example.com/x", "https://www-example-com.cdn.ampproject.org/c/s/www.example.com/x?usqp=mq331"),
+    (
+        "https://example.com/x",
+        "https://www-example-com.cdn.ampproject.org/c/s/www.example.com/x?usqp=mq331",
+    ),
     (
         "http://example.com/a?x=1",
         "https://www.google.com/url?sa=t&url=http%3A%2F%2Fexample.com%2Fa%3Fx%3D1&usg=Af",
@@ -225,7 +228,12 @@ def test_identity_is_idempotent(scheme: str, host: str, rest: list[str]) -> None
 @settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_has_an_identity_or_a_problem(text: str) -> None:
-    for url in (text, "http://" + text, "http://example.com/" + text, "https://www.google.com/url?q=" + text):
+    for url in (
+        text,
+        "http://" + text,
+        "http://example.com/" + text,
+        "https://www.google.com/url?q=" + text,
+    ):
         _check_idempotent(url)
 
 
@@ -284,7 +292,9 @@ def _hostile(shared: Path, name: str) -> list[bytes]:
     with tarfile.open(
         fileobj=io.BytesIO(zstandard.ZstdDecompressor().decompressobj().decompress(packed))
     ) as archive:
-        found = [archive.extractfile(m) for m in archive.getmembers() if name in m.name and m.isfile()]
+        found = [
+            archive.extractfile(m) for m in archive.getmembers() if name in m.name and m.isfile()
+        ]
         return [file.read() for file in found if file is not None]
 
 

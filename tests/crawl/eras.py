@@ -170,21 +170,27 @@ class _Writer:
             "url": f"http://www.example.org/other/{self.number}",
         }
         for index in range(era.filler):
-            row[f"{['awards', 'flair', 'media', 'preview', 'thumb'][index % 5]}_{index}"] = rng.choice(
-                (
-                    None,
-                    False,
-                    [],
-                    {},
-                    "text",
-                    "all_ads",
-                    [{"e": "text", "t": "flair"}],
-                    140,
-                    "https://b.thumbs.example/x.jpg",
+            row[f"{['awards', 'flair', 'media', 'preview', 'thumb'][index % 5]}_{index}"] = (
+                rng.choice(
+                    (
+                        None,
+                        False,
+                        [],
+                        {},
+                        "text",
+                        "all_ads",
+                        [{"e": "text", "t": "flair"}],
+                        140,
+                        "https://b.thumbs.example/x.jpg",
+                    )
                 )
             )
         if rng.random() < 0.05:  # misleads whoever looks for bytes
-            row["a_preview"] = {"score": rng.randrange(9), "is_self": rng.random() < 0.5, "promoted": True}
+            row["a_preview"] = {
+                "score": rng.randrange(9),
+                "is_self": rng.random() < 0.5,
+                "promoted": True,
+            }
         if era.named:
             row["name"] = "t3_" + row["id"]
         if era.retrieved:
@@ -223,8 +229,18 @@ class _Writer:
         if rng.random() < 0.1:
             row["score"] = rng.choice((str(score), float(score)))
         elif self.era.crossposts and rng.random() < 0.2:
-            parent = {"url": row["url"], "score": score, "is_self": False, "title": "the first", "id": "x1"}
-            row |= {"crosspost_parent": "t3_x1", "crosspost_parent_list": [parent], "score": rng.randrange(3)}
+            parent = {
+                "url": row["url"],
+                "score": score,
+                "is_self": False,
+                "title": "the first",
+                "id": "x1",
+            }
+            row |= {
+                "crosspost_parent": "t3_x1",
+                "crosspost_parent_list": [parent],
+                "score": rng.randrange(3),
+            }
             if rng.random() < 0.3:
                 row["url"] = None
         if self.era.null_urls and row["url"] is None:
@@ -235,8 +251,14 @@ class _Writer:
         row["score"] = self.rng.choice((0, 1, 2, "1", 2.0))
 
     def self_post(self, row: Row) -> None:
-        row |= {"is_self": True, "domain": "self.news", "url": f"https://www.reddit.com{row['permalink']}"}
-        row["selftext"] = 'They said "is_self":false, "score":7, and \\ more. ' * self.rng.randrange(1, 20)
+        row |= {
+            "is_self": True,
+            "domain": "self.news",
+            "url": f"https://www.reddit.com{row['permalink']}",
+        }
+        row["selftext"] = (
+            'They said "is_self":false, "score":7, and \\ more. ' * self.rng.randrange(1, 20)
+        )
         if self.rng.random() < 0.05:
             row["is_self"] = None
         if self.era is IMMATURE:
@@ -272,7 +294,9 @@ class _Writer:
         )
 
     def not_http(self, row: Row) -> None:
-        row["url"] = self.rng.choice(("ftp://example.org/a", "mailto:a@example.org", "javascript:alert(1)"))
+        row["url"] = self.rng.choice(
+            ("ftp://example.org/a", "mailto:a@example.org", "javascript:alert(1)")
+        )
 
     def internal(self, row: Row) -> None:
         forms = [

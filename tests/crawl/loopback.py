@@ -25,13 +25,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from corpus.commit import commit_table
-from corpus.layout import Store, open_corpus
-from corpus.schemas import LINKS
-from corpus.tables import read_table, write_part
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.commit import commit_table
+from corpus.tables.parquet import read_table, write_part
+from corpus.tables.schemas import LINKS
 from corpus.urls import registered_domain
-from crawl import run, worker
-from crawl.fetch_config import FetchConfig
+from crawl import run
+from crawl.fetch import worker
+from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import read_outcomes
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -52,7 +53,9 @@ class Web:
 
     port: int = 0
     delay_s: float = 0.0
-    answers: dict[tuple[str, str], bytes | Script | Callable[[int], bytes]] = field(default_factory=dict)
+    answers: dict[tuple[str, str], bytes | Script | Callable[[int], bytes]] = field(
+        default_factory=dict
+    )
     hits: list[Hit] = field(default_factory=list)
     num_connections: int = 0
 
@@ -93,7 +96,12 @@ class Web:
             writer.close()
 
     async def answer(
-        self, host: str, path: str, earlier: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        host: str,
+        path: str,
+        earlier: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> float:
         """Answer; a time by which the client cannot have had all of it: this thread may sleep behind its last write."""
         if self.delay_s:
@@ -118,8 +126,15 @@ class Web:
         return ended
 
 
-def ok(body: bytes, *headers: str, status: str = "200 OK", kind: str = "text/html; charset=utf-8") -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *headers]
+def ok(
+    body: bytes, *headers: str, status: str = "200 OK", kind: str = "text/html; charset=utf-8"
+) -> bytes:
+    lines = [
+        f"HTTP/1.1 {status}",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
@@ -138,8 +153,13 @@ class Shard:
     excluded: dict[str, Any] | None = None
 
     def links(self, urls: Sequence[str], scores: Sequence[int] | None = None) -> None:
-        rows = [(doc_id(url), url, registered_domain(url.split("/")[2].partition(":")[0])) for url in urls]
-        columns = dict(zip(("doc_id", "url", "domain"), map(list, zip(*rows, strict=True)), strict=True))
+        rows = [
+            (doc_id(url), url, registered_domain(url.split("/")[2].partition(":")[0]))
+            for url in urls
+        ]
+        columns = dict(
+            zip(("doc_id", "url", "domain"), map(list, zip(*rows, strict=True)), strict=True)
+        )
         columns["score"] = pa.array(scores or [3] * len(urls), pa.int32())
         pq.write_table(pa.table(columns), self.folder / "links.parquet")
 
@@ -208,7 +228,11 @@ class Batch:
                 LINKS,
                 [
                     pa.Table.from_pylist(
-                        [row for row in rows if int(row["doc_id"][:8], 16) * self.num_parts >> 32 == index],
+                        [
+                            row
+                            for row in rows
+                            if int(row["doc_id"][:8], 16) * self.num_parts >> 32 == index
+                        ],
                         LINKS.schema,
                     )
                 ],
@@ -231,7 +255,11 @@ class Batch:
         }
         tables = {name: value for name, value in settings.items() if isinstance(value, dict)}
         lines = ["[crawl.fetch]"]
-        lines += [f"{name} = {json.dumps(value)}" for name, value in settings.items() if name not in tables]
+        lines += [
+            f"{name} = {json.dumps(value)}"
+            for name, value in settings.items()
+            if name not in tables
+        ]
         for name, table in tables.items():
             lines += [
                 f"[crawl.fetch.{name}]",
@@ -239,7 +267,16 @@ class Batch:
             ]
         path = self.folder / f"{self.name}.toml"
         path.write_text("\n".join(lines))
-        return ["--corpus", self.root, "--batch", self.name, "--only", "fetch", "--config", str(path)]
+        return [
+            "--corpus",
+            self.root,
+            "--batch",
+            self.name,
+            "--only",
+            "fetch",
+            "--config",
+            str(path),
+        ]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """The door as a process of its own."""

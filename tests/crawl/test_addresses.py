@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.errors import ConfigError
-from crawl import worker
-from crawl.addresses import is_literal, port_refusal, refusal
-from crawl.fetch_config import FetchConfig
+from crawl.fetch import worker
+from crawl.fetch.addresses import is_literal, port_refusal, refusal
+from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Reason
 from tests.crawl.loopback import Shard, Web, moved, ok
 
@@ -190,7 +190,11 @@ def test_the_default_is_closed(web: Web, shard: Shard, monkeypatch: pytest.Monke
     assert len(hosts) >= 70
     urls = [f"http://{host}:{web.port}/x" for host in hosts] + ["http://canary.test/x"]
     outcomes = shard.crawl(
-        urls, allow_networks=[], contact="https://example.org/bot", allow_ports=[80, 443, web.port], retries=0
+        urls,
+        allow_networks=[],
+        contact="https://example.org/bot",
+        allow_ports=[80, 443, web.port],
+        retries=0,
     )
     assert web.num_connections == 0
     refused = [url for url in urls if outcomes[url]["reason"] == Reason.ADDRESS_REFUSED]
@@ -223,9 +227,11 @@ def test_no_hop_leads_to_a_refused_address(shard: Shard, web: Web) -> None:
     assert {hit.host for hit in web.hits} == {"a.test", "b.test", "c.test"}
 
 
-def test_the_dial_itself_is_guarded(shard: Shard, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dial_itself_is_guarded(
+    shard: Shard, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A resolver that lies is caught at the socket."""
-    monkeypatch.setattr("crawl.resolver.Resolver._judge", lambda self, answer: answer)
+    monkeypatch.setattr("crawl.fetch.resolver.Resolver._judge", lambda self, answer: answer)
     outcomes = shard.crawl(["http://a.test/x"], allow_networks=["127.0.0.2/32"], retries=0)
     assert outcomes["http://a.test/x"]["reason"] == Reason.ADDRESS_REFUSED
     assert web.num_connections == 0

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from crawl.dispatch import Dispatcher
-from crawl.exchange import Exchange, Ticket
-from crawl.fetch_config import FetchConfig
-from crawl.job import Link, locate
-from crawl.ledger import Ledger
+from crawl.fetch.dispatcher import Dispatcher
+from crawl.fetch.jobs import Link, locate
+from crawl.fetch.requests import Exchange, Ticket
+from crawl.fetch.resolver import Endpoint, Resolved
+from crawl.fetch.segment_ledger import Ledger
+from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Outcome, Reason
-from crawl.resolver import Endpoint, Resolved
 
 NUM_LINKS = 60
 LOCATIONS = [
@@ -81,7 +81,11 @@ class Names:
             3: Reason.DNS_FAILED,
         }
         reason = fails.get(self._draw.randrange(40))
-        answer = Resolved((), reason) if reason else Resolved((Endpoint(f"1.1.1.{self._draw.randrange(2)}"),))
+        answer = (
+            Resolved((), reason)
+            if reason
+            else Resolved((Endpoint(f"1.1.1.{self._draw.randrange(2)}"),))
+        )
         self._known[host] = (time.monotonic() + self._draw.random() * 0.05, answer)
 
 
@@ -96,7 +100,9 @@ def answer(exchange: Exchange, draw: random.Random) -> BaseException | None:
     exchange.status = draw.choice([*[200] * 6, 203, 301, 302, 404, 429, 500, 503])
     if exchange.status in (301, 302):
         location = draw.choice(LOCATIONS)
-        exchange.headers = ((b"Location", location % draw.randrange(8) if b"%" in location else location),)
+        exchange.headers = (
+            (b"Location", location % draw.randrange(8) if b"%" in location else location),
+        )
     elif draw.random() < 0.2:
         exchange.headers = ((b"Retry-After", draw.choice(RETRY_AFTER)),)
     rules = b"User-agent: *\nCrawl-delay: 0.005\nDisallow: /%d" % draw.randrange(9)
@@ -124,7 +130,8 @@ async def crawl(seed: int) -> tuple[Counter[str], list[str]]:
         robots_cache_s=draw.choice([0.03, 100.0]),
     )
     links = [
-        Link(str(i), f"http://h{draw.randrange(8)}.d{draw.randrange(4)}.test/{i}") for i in range(NUM_LINKS)
+        Link(str(i), f"http://h{draw.randrange(8)}.d{draw.randrange(4)}.test/{i}")
+        for i in range(NUM_LINKS)
     ]
     rows = defaultdict(list)
     for row, link in enumerate(links):
@@ -170,7 +177,9 @@ def _key(url: str) -> str:
 
 
 @pytest.mark.parametrize("seeds", [range(5), pytest.param(range(5, 200), marks=pytest.mark.soak)])
-def test_every_link_ends_once_whatever_happens(seeds: range, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_link_ends_once_whatever_happens(
+    seeds: range, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("CRITICAL")
     for seed in seeds:
         ends, twice = asyncio.run(crawl(seed))

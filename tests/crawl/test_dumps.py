@@ -16,15 +16,18 @@ import pyarrow as pa
 import pytest
 import zstandard
 
-from corpus import forget, sources
-from corpus.commit import commit_table
-from corpus.layout import Store
-from corpus.manifest import read_manifest
-from corpus.schemas import PAGES, part_of
-from corpus.tables import read_table, write_part
-from crawl import dumps, links, memory, run
-from crawl.maturity import MIN_SCORES
+from corpus.storage.store import Store
+from corpus.tables.commit import commit_table
+from corpus.tables.manifest import read_manifest
+from corpus.tables.parquet import external_files, read_table, write_part
+from corpus.tables.schemas import PAGES, part_of
+from crawl import run
+from crawl.links import dump_memory
+from crawl.links import select as links
+from crawl.links import steps as dumps
+from crawl.links.maturity import MIN_SCORES
 from crawl.outcomes import Reason
+from webtext.takedown import command
 
 PAGE: dict[str, Any] = {"status": 200, "reason": None}
 
@@ -39,7 +42,9 @@ def test_a_dump_is_compared_with_its_neighbours(
 ) -> None:
     """A tenth at 3 or more would do for one dump alone; beside months with half it does not."""
     dumps = [
-        _dump(tmp_path / f"RS_2023-0{month}", [9 if n % 10 < tenths else 1 for n in range(MIN_SCORES)])
+        _dump(
+            tmp_path / f"RS_2023-0{month}", [9 if n % 10 < tenths else 1 for n in range(MIN_SCORES)]
+        )
         for month, tenths in ((5, 5), (6, 5), (7, 1), (8, 6))
     ]
     assert _links(corpus, "alone", dumps[2:3]) == 0
@@ -47,13 +52,16 @@ def test_a_dump_is_compared_with_its_neighbours(
     error = capsys.readouterr().err
     assert "RS_2023-07" in error
     assert "the other dumps' median share is 50.0%" in error
-    assert not corpus.exists("links/all/manifest.json")
+    assert not corpus.exists("links/all/_manifest.json")
     assert _links(corpus, "all", dumps, "--allow-immature-scores") == 0
     assert not corpus.files("work/all", recursive=True)
 
 
 def test_leave_to_go_on_makes_no_other_batch(
-    tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    corpus: Store,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A broken dump, then one read too early: each flag goes on from there, and what was whole is not read again."""
     read: list[str] = []
@@ -85,7 +93,9 @@ def test_leave_to_go_on_makes_no_other_batch(
     assert "--allow-immature-scores" in capsys.readouterr().err
     assert _links(corpus, "c", dumps, *allow, "--allow-immature-scores") == 0
     assert sorted(read) == ["RS_1", "RS_2", "RS_3", "RS_3"]
-    notes = {name: n for name, n in read_manifest(corpus, "links", "c").counts.items() if ":" in name}
+    notes = {
+        name: n for name, n in read_manifest(corpus, "links", "c").counts.items() if ":" in name
+    }
     assert notes == {"dump:truncated": 1, "dump:immature_scores": 1}
 
 
@@ -117,7 +127,7 @@ def test_a_connection_that_is_lost_is_not_the_end_of_a_dump(
 
     opened = 0
     monkeypatch.setattr(dumps, "open_source", open_source)
-    monkeypatch.setattr(sources, "open_source", open_source)
+    monkeypatch.setattr(external_files, "open_source", open_source)
     dump = _dump(tmp_path / "RS_x", [5] * 2_000)
     assert _links(corpus, "b", [dump], "--allow-truncated") == 0
     assert opened == 4
@@ -134,7 +144,9 @@ def test_the_content_of_a_block_list_counts_not_its_name(
     assert _links(corpus, "b", [dump], *setting) == 0
     elsewhere = tmp_path / "moved.txt"
     elsewhere.write_text("# the same\nS0.test\n")
-    assert _links(corpus, "b", [dump], "--set", f'crawl.links.blocked_hosts_file="{elsewhere}"') == 0
+    assert (
+        _links(corpus, "b", [dump], "--set", f'crawl.links.blocked_hosts_file="{elsewhere}"') == 0
+    )
     assert "up to date" in capsys.readouterr().out
     blocked.write_text("s1.test\ns0.test\n")
     assert _links(corpus, "b", [dump], *setting) == 2
@@ -180,7 +192,7 @@ def test_counters_add_up_to_the_rows_when_pages_were_seen_before(
     """What an earlier batch has, or a take-down forbids, takes all of its submissions along."""
     dumps = [_dump(tmp_path / f"RS_{n}", [5] * n, first_id=n * 100) for n in (2, 4, 6)]
     assert _links(corpus, "first", dumps[:1]) == 0
-    assert forget.main([corpus.root, "--url", _url(3)]) == 0
+    assert command.main([corpus.root, "--url", _url(3)]) == 0
     assert _links(corpus, "second", dumps) == 0
     assert _links(corpus, "second", dumps[::-1]) == 0
     assert "up to date" in capsys.readouterr().out, "the order of dumps makes no other batch"
@@ -203,7 +215,10 @@ def test_the_plan_and_the_comparison_are_printed_whether_links_are_new_or_not(
         assert _links(corpus, "b", named, *asked) == 0
         out = capsys.readouterr().out
         assert "4 links on 4 registered domains\nat least 1 s" in out
-        assert "1 of the 2 listed domains have links here; they carry 75.0% of the list's counts" in out
+        assert (
+            "1 of the 2 listed domains have links here; they carry 75.0% of the list's counts"
+            in out
+        )
         assert "largest without a link: elsewhere" in out
         printed.append("up to date" in out)
     assert printed == [False, True, True]
@@ -227,12 +242,15 @@ def test_a_later_part_of_a_dump_beyond_the_memory_is_refused_where_it_begins(
     tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two dumps in one file: only the first window is known before work."""
-    dump, later = _dump(tmp_path / "RS_x", [5] * 4), _dump(tmp_path / "later", [5] * 8, window_log=29)
+    dump, later = (
+        _dump(tmp_path / "RS_x", [5] * 4),
+        _dump(tmp_path / "later", [5] * 8, window_log=29),
+    )
     dump.write_bytes(dump.read_bytes() + later.read_bytes())
     assert _links(corpus, "b", [dump], "--set", f"crawl.reading.memory_bytes={2 << 28}") == 2
     error = capsys.readouterr().err
     assert f"--dumps {dump}: reading it takes 768 MiB of memory, the limit is 512 MiB" in error
-    assert not corpus.exists("links/b/manifest.json")
+    assert not corpus.exists("links/b/_manifest.json")
     assert _links(corpus, "b", [dump], "--set", f"crawl.reading.memory_bytes={3 << 28}") == 0
     assert read_manifest(corpus, "links", "b").counts == {"kept": 8, "repeated_submission": 4}
 
@@ -240,7 +258,18 @@ def test_a_later_part_of_a_dump_beyond_the_memory_is_refused_where_it_begins(
 def _links(corpus: Store, batch: str, dumps: Sequence[Path | str], *extra: str) -> int:
     named = ["--dumps", *map(str, dumps)] if dumps else []
     return run.main(
-        ["--corpus", corpus.root, "--batch", batch, *named, "--only", "links", "--executor", "serial", *extra]
+        [
+            "--corpus",
+            corpus.root,
+            "--batch",
+            batch,
+            *named,
+            "--only",
+            "links",
+            "--executor",
+            "serial",
+            *extra,
+        ]
     )
 
 
@@ -278,12 +307,20 @@ def _fetched(corpus: Store, batch: str, outcomes: list[Mapping[str, Any]]) -> No
     parts = part_of(table["doc_id"], num_parts)
     written = [
         write_part(
-            corpus, PAGES.folder(batch), f"part-{i:05}.parquet", PAGES, [table.filter(pa.array(parts == i))]
+            corpus,
+            PAGES.folder(batch),
+            f"part-{i:05}.parquet",
+            PAGES,
+            [table.filter(pa.array(parts == i))],
         )
         for i in range(num_parts)
     ]
     commit_table(
-        corpus, PAGES, batch, written, counts={"fetched": sum(o["reason"] is None for o in outcomes)}
+        corpus,
+        PAGES,
+        batch,
+        written,
+        counts={"fetched": sum(o["reason"] is None for o in outcomes)},
     )
 
 
@@ -291,7 +328,9 @@ def test_a_dump_is_read_where_it_lies(tmp_path: Path, corpus: Store, s3_bucket: 
     """On an object store, or as a file's URI: the same links, and no other batch."""
     dump = _dump(tmp_path / "RS_x", [5] * 40)
     bucket = s3_bucket.removeprefix("s3://")
-    boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).upload_file(str(dump), bucket, "in/RS_x")
+    boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).upload_file(
+        str(dump), bucket, "in/RS_x"
+    )
     assert _links(corpus, "b", [dump]) == 0
     made = read_manifest(corpus, "links", "b")
     for uri in (f"{s3_bucket}/in/RS_x", dump.as_uri()):
@@ -328,14 +367,18 @@ def test_the_memory_of_a_reader_stays_at_the_window_and_256_mib(
         '{"id":"a%x","url":"http://www.site%d.example.org/2017/12/%d/a-story-with-a-long-slug-%d.html","score":9,"title":'
         '"A title of the usual length about subject %d","is_self":false,"over_18":false,"subreddit":"news","created_utc":%d}\\n'
     )
-    settings = zstandard.ZstdCompressionParameters.from_level(3, window_log=window_log, enable_ldm=True)
+    settings = zstandard.ZstdCompressionParameters.from_level(
+        3, window_log=window_log, enable_ldm=True
+    )
     dump = tmp_path / "RS_x"
     with (
         dump.open("wb") as raw,
         zstandard.ZstdCompressor(compression_params=settings).stream_writer(raw) as out,
     ):
         for n in range(600_000):
-            out.write((template % (n, n % 5_003, n, n * 7_919, n * 104_729, 1_400_000_000 + n)).encode())
+            out.write(
+                (template % (n, n % 5_003, n, n * 7_919, n * 104_729, 1_400_000_000 + n)).encode()
+            )
     arguments = ["--corpus", corpus.root, "--batch", "b", "--dumps", str(dump), "--only", "links"]
     arguments += ["--executor", "serial", "--set", "crawl.links.num_parts=32"]
     done = subprocess.run(
@@ -343,4 +386,4 @@ def test_the_memory_of_a_reader_stays_at_the_window_and_256_mib(
     )
     code, peak_kb = map(int, done.stdout.splitlines()[-1].split())
     assert code == 0, done.stderr
-    assert peak_kb << 10 < (1 << window_log) + memory.FIXED_BYTES
+    assert peak_kb << 10 < (1 << window_log) + dump_memory.FIXED_BYTES

@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 
 from corpus.errors import InputError
-from corpus.layout import Store
+from corpus.storage.store import Store
 from corpus.urls import registered_domain
-from crawl import live, terms
 from crawl import run as door
 from crawl.config import CrawlConfig
-from crawl.fetch_config import FetchConfig, deadline_at
-from crawl.frontier import shard_of
+from crawl.fetch import frozen_settings, progress
+from crawl.fetch.frontier import shard_of
+from crawl.fetch.settings import FetchConfig, deadline_at
 from crawl.outcomes import Reason
-from headnode import running_head
 from tests.crawl.loopback import Batch, Web, assert_polite, moved, serving, stored
+from tests.support.ray_head import running_head
 
 ADDRESSES = 64
 DELAY_S = 0.1
@@ -50,7 +50,8 @@ def scripted(web: Web, num_domains: int, pages_each: int, *, far: bool = False) 
             urls.append(f"http://{host}/{page}")
             if page % 3 == 0:
                 web.on(
-                    f"{host}/{page}", moved(f"http://c.{domain((number + 1) % num_domains)}/{number}-{page}")
+                    f"{host}/{page}",
+                    moved(f"http://c.{domain((number + 1) % num_domains)}/{number}-{page}"),
                 )
             if far and page == 3:
                 hop = f"c.{domain((number + 1) % num_domains)}/{number}-3"
@@ -59,7 +60,9 @@ def scripted(web: Web, num_domains: int, pages_each: int, *, far: bool = False) 
 
 
 def batch(folder: Path, web: Web, num_domains: int, **config: Any) -> Batch:
-    places = {f"*.{domain(i)}": f"127.0.0.{i % ADDRESSES + 1}:{web.port}" for i in range(num_domains)}
+    places = {
+        f"*.{domain(i)}": f"127.0.0.{i % ADDRESSES + 1}:{web.port}" for i in range(num_domains)
+    }
     settings = {
         "connect_to": places,
         "delay_s": DELAY_S,
@@ -95,7 +98,11 @@ def kill_one_worker(web: Web, after: int, process: Any) -> bool:
     until = time.monotonic() + 60
     while time.monotonic() < until and process.poll() is None:
         if len(web.hits) >= after:
-            children = [pid for pid in descendants(process.pid) if b"crawl.worker" in command_line(pid)]
+            children = [
+                pid
+                for pid in descendants(process.pid)
+                if b"crawl.fetch.worker" in command_line(pid)
+            ]
             if children:
                 os.kill(random.choice(children), signal.SIGKILL)
                 return True
@@ -159,13 +166,18 @@ def test_a_killed_run_takes_its_worker_along(
     run.links(urls)
     process = run.start("--executor", "serial")
     store = Store(run.root)
-    wait_until(lambda: live.read(store, "b", time.time()).running > 0 and len(wide_web.hits) > 12, process)
+    wait_until(
+        lambda: progress.read(store, "b", time.time()).running > 0 and len(wide_web.hits) > 12,
+        process,
+    )
     assert door.main(["--corpus", run.root, "--batch", "b", "--status"]) == 0
     shown = capsys.readouterr().out
     assert "of 64 links" in shown
     assert "1 workers" in shown
     assert "most left: n" in shown
-    (worker,) = (pid for pid in descendants(process.pid) if b"crawl.worker" in command_line(pid))
+    (worker,) = (
+        pid for pid in descendants(process.pid) if b"crawl.fetch.worker" in command_line(pid)
+    )
     process.kill()
     process.communicate()
     pages = run.crawl()
@@ -231,12 +243,15 @@ def test_a_killed_node_of_ray(tmp_path: Path) -> None:
             time.sleep(10)
             process = run.start("--executor", "ray", "--workers", "4")
             wait_until(
-                lambda: any(b"crawl.worker" in command_line(p) for p in descendants(node.pid)), process
+                lambda: any(
+                    b"crawl.fetch.worker" in command_line(p) for p in descendants(node.pid)
+                ),
+                process,
             )
             hits = len(web.hits)
             wait_until(lambda: len(web.hits) > hits + 60, process)
             for pid in [node.pid, *descendants(node.pid)]:
-                if b"crawl.worker" not in command_line(pid):
+                if b"crawl.fetch.worker" not in command_line(pid):
                     os.kill(pid, signal.SIGKILL)
             node.wait()
             _, errors = process.communicate(timeout=300)
@@ -248,7 +263,9 @@ def settle(
     run: Batch, *, slots: int = 8, now: float = 1000.0, rebuild: bool = False, **fetch: Any
 ) -> FetchConfig:
     config = CrawlConfig(fetch=FetchConfig(**fetch))
-    return terms.settled(config, Store(run.root), run.name, slots=slots, now=now, rebuild=rebuild).fetch
+    return frozen_settings.settled(
+        config, Store(run.root), run.name, slots=slots, now=now, rebuild=rebuild
+    ).fetch
 
 
 def test_shards_are_fixed_at_the_first_start(tmp_path: Path) -> None:
@@ -256,7 +273,9 @@ def test_shards_are_fixed_at_the_first_start(tmp_path: Path) -> None:
     run.links([f"http://a.test/{i}" for i in range(1200)])
     assert settle(run).shards == 3, "a process for few links is not worth its start"
     assert settle(run, slots=1).shards == settle(run, slots=64, shards=3).shards == 3
-    with pytest.raises(InputError, match="shards is 5, but the fetch of batch 'b' was begun with 3"):
+    with pytest.raises(
+        InputError, match="shards is 5, but the fetch of batch 'b' was begun with 3"
+    ):
         settle(run, shards=5)
     with pytest.raises(InputError, match="max_body_bytes"):
         settle(run, max_body_bytes=1 << 20)
@@ -271,7 +290,13 @@ def test_a_deadline_counts_from_the_first_start(tmp_path: Path) -> None:
     assert settle(run, now=5000.0, deadline="1.5h").deadline == "1970-01-01T01:46:40+00:00"
     assert deadline_at("1970-01-02T00:00", 5.0) == 86400.0
     assert deadline_at("1970-01-02T01:00+01:00", 5.0) == 86400.0
-    for text in ("soon", "99999999d", "9" * 400 + "s", "9999-12-31T23:59-10:00", "0001-01-01T00:00+14:00"):
+    for text in (
+        "soon",
+        "99999999d",
+        "9" * 400 + "s",
+        "9999-12-31T23:59-10:00",
+        "0001-01-01T00:00+14:00",
+    ):
         with pytest.raises(ValueError, match="deadline"):
             FetchConfig(deadline=text)
 
@@ -283,7 +308,9 @@ def test_a_batch_is_closed_at_its_deadline(
     urls = [f"http://a.test/{i}" for i in range(60)]
     run.links(urls)
     pages = run.crawl()
-    assert "crawl/fetch (reduce) 1/1 parts  60 rows" in capsys.readouterr().err, "each link is counted once"
+    assert "crawl/fetch (reduce) 1/1 parts  60 rows" in capsys.readouterr().err, (
+        "each link is counted once"
+    )
     assert sorted(row["url"] for row in pages) == sorted(urls)
     reasons = Counter(row["reason"] for row in pages)
     assert reasons.keys() <= {None, Reason.DEFERRED}

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.breaker import Breaker
-from crawl.frontier import Frontier, pace_key
-from crawl.ip_slots import IpSlots
+from crawl.fetch.breaker import Breaker
+from crawl.fetch.frontier import Frontier, pace_key
+from crawl.fetch.ip_slots import IpSlots
+from crawl.fetch.retry import backoff_s, may_pass, retry_after_s
 from crawl.outcomes import Reason
-from crawl.retry import backoff_s, may_pass, retry_after_s
 
 
 def test_one_lease_per_key_and_the_delay_between() -> None:

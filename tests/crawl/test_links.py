@@ -22,13 +22,13 @@ from msgspec.structs import astuple
 
 from corpus.config import load_config
 from corpus.errors import ConfigError, InputError
-from corpus.schemas import LINKS
-from crawl import links, submissions
-from crawl.containers import READ_BYTES
-from crawl.grouping import group
-from crawl.links import SUBMISSIONS, Judge, LinksConfig, LinkSubmission, read_dump, unescaped
-from crawl.maturity import ImmatureScoresError, ScoreStatistics
-from crawl.rows import Block, TruncatedDump
+from corpus.tables.schemas import LINKS
+from crawl.links import select, submissions
+from crawl.links.containers import READ_BYTES
+from crawl.links.group import group
+from crawl.links.maturity import ImmatureScoresError, ScoreStatistics
+from crawl.links.rows import Block, TruncatedDump
+from crawl.links.select import SUBMISSIONS, Judge, LinksConfig, LinkSubmission, read_dump, unescaped
 from crawl.rules import Fate
 from tests.crawl import eras
 
@@ -66,7 +66,12 @@ def test_planted_counts_of_every_era(era: eras.Era, config: LinksConfig) -> None
         )
 
 
-NEAREST_STATISTICS = {"2005-07": "2005-08", "2020-06": "2021-06", "2022-08": "2023-03", "2026-01": "2025-06"}
+NEAREST_STATISTICS = {
+    "2005-07": "2005-08",
+    "2020-06": "2021-06",
+    "2022-08": "2023-03",
+    "2026-01": "2025-06",
+}
 
 
 @pytest.mark.parametrize("era", eras.ERAS, ids=lambda era: era.name)
@@ -78,7 +83,11 @@ def test_eras_have_the_fields_of_their_month(era: eras.Era, shared: Path) -> Non
     known = set(submissions.FullSubmission.__struct_encode_fields__) - {
         "promoted"
     }  # 2009 has a handful of them
-    rows = [json.loads(line) for line in eras.dump(era, 1, 600).lines if submissions.decode(line) is not None]
+    rows = [
+        json.loads(line)
+        for line in eras.dump(era, 1, 600).lines
+        if submissions.decode(line) is not None
+    ]
     assert {name for row in rows for name in row} & known == set(schema) & known
     if era.created_type is not float:  # those are in the re-releases of 2024
         names = {int: "int", str: "string"}
@@ -100,9 +109,11 @@ def test_the_same_rows_in_any_container_and_any_pieces_give_the_same_table(
             assert _read(pack(content), config, read_bytes=read_bytes) == expected
 
 
-def test_batches_and_counts_go_together(config: LinksConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_and_counts_go_together(
+    config: LinksConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The caller may take the counts at every batch: those rows are in it or before it."""
-    monkeypatch.setattr(links, "BATCH_ROWS", 10)
+    monkeypatch.setattr(select, "BATCH_ROWS", 10)
     dump = eras.dump(eras.ERAS[0], 5, 2_000)
     whole, _ = _read(dump.content, config)
     taken: Counter[str] = Counter()
@@ -160,7 +171,10 @@ def test_no_mutated_dump_crashes_the_reader_or_loses_a_row(seed: int, config: Li
     """Damaged rows of every era, in whole dumps: as many fates as lines."""
     rng = random.Random(seed)
     lines = [
-        _mutated(line, rng) for era in eras.ERAS for line in eras.dump(era, seed, 1_500).lines for _ in "12"
+        _mutated(line, rng)
+        for era in eras.ERAS
+        for line in eras.dump(era, seed, 1_500).lines
+        for _ in "12"
     ]
     rng.shuffle(lines)
     allowed = config.model_copy(update={"allow_immature_scores": True})
@@ -262,7 +276,12 @@ def test_the_fate_of_a_row(fields: dict[str, Any], fate: str) -> None:
 
 def test_what_a_link_holds() -> None:
     table, _ = _read(
-        _line({"url": "HTTP://www.Example.org:80/a/?b=1&amp;a=2#c", "title": "Cats &amp; &lt;dogs&gt;"}),
+        _line(
+            {
+                "url": "HTTP://www.Example.org:80/a/?b=1&amp;a=2#c",
+                "title": "Cats &amp; &lt;dogs&gt;",
+            }
+        ),
         WEBTEXT,
     )
     row = table.to_pylist()[0]
@@ -307,7 +326,11 @@ def test_only_three_escapes_are_decoded(text: str, expected: str) -> None:
         ({"removed": "drop"}, {}, "kept"),
         ({"karma_rule": "openwebtext2"}, {"score": 0}, "kept"),
         ({"karma_rule": "openwebtext2"}, {"score": None}, "no_score"),
-        ({"crosspost_score": "own"}, {"score": 0, "crosspost_parent_list": [{"score": 9}]}, "low_karma"),
+        (
+            {"crosspost_score": "own"},
+            {"score": 0, "crosspost_parent_list": [{"score": 9}]},
+            "low_karma",
+        ),
         ({"preset": "openwebtext"}, {"url": "http://github.com/a"}, "blocked_host"),
         ({"preset": "openwebtext2"}, {"url": "http://example.org/a.csv"}, "file_type"),
         ({"max_url_chars": 64}, {"url": "http://example.org/" + "a" * 50}, "url_too_long"),
@@ -329,7 +352,7 @@ def test_bad_settings_are_refused() -> None:
 
 
 def test_a_row_beyond_the_limit_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crawl.rows.MAX_ROW_BYTES", 300_000)
+    monkeypatch.setattr("crawl.links.rows.MAX_ROW_BYTES", 300_000)
     content = _line({}) + _line({"selftext": "x" * 400_000}) + _line({"id": "b"})
     for packed in (content, zstandard.compress(content)):
         assert _read(packed, WEBTEXT)[1] == {"kept": 2, "row_too_long": 1}
@@ -345,7 +368,9 @@ def test_a_truncated_dump_gives_its_rows_then_fails(
     packed = zstandard.compress(dump.content)[:-3_000]
     counts: Counter[str] = Counter()
     batches = []
-    with pytest.raises(TruncatedDump, match=f"RS_x.*byte {len(packed)}|byte {len(packed)}.*RS_x") as caught:
+    with pytest.raises(
+        TruncatedDump, match=f"RS_x.*byte {len(packed)}|byte {len(packed)}.*RS_x"
+    ) as caught:
         for batch in read_dump(io.BytesIO(packed), name="RS_x", config=config, counts=counts):
             batches.append(batch)
     assert counts.total() == caught.value.row_number > 0
@@ -365,7 +390,11 @@ def test_immature_scores_stop_the_run(config: LinksConfig) -> None:
     statistics = ScoreStatistics()
     counts: Counter[str] = Counter()
     allowed = config.model_copy(update={"allow_immature_scores": True})
-    list(read_dump(io.BytesIO(dump.content), name="x", config=allowed, counts=counts, statistics=statistics))
+    list(
+        read_dump(
+            io.BytesIO(dump.content), name="x", config=allowed, counts=counts, statistics=statistics
+        )
+    )
     assert counts == dump.fates
     assert statistics.median_lag_hours == 0
     assert statistics.median_score <= 1
@@ -445,7 +474,9 @@ def test_groups_are_those_of_a_naive_rule(
         assert counts.total() == 0
 
 
-def _naive(rows: Sequence[LinkSubmission], config: LinksConfig) -> tuple[list[dict[str, Any]], Counter[str]]:
+def _naive(
+    rows: Sequence[LinkSubmission], config: LinksConfig
+) -> tuple[list[dict[str, Any]], Counter[str]]:
     """Pages by dictionaries and sorting."""
     pages: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
@@ -490,7 +521,9 @@ def test_summed_karma_admits_what_single_karma_does_not() -> None:
 
 
 def test_a_submission_in_two_dumps_counts_once_with_the_later_score() -> None:
-    table, _ = _read(_line({"score": 4}) + _line({"score": 90}) + _line({"id": "b", "score": 6}), WEBTEXT)
+    table, _ = _read(
+        _line({"score": 4}) + _line({"score": 90}) + _line({"id": "b", "score": 6}), WEBTEXT
+    )
     pages, moved = group(table, WEBTEXT)
     row = pages.to_pylist()[0]
     assert (row["score"], row["score_sum"], row["num_submissions"]) == (90, 96, 2)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from corpus.errors import FatalError
-from corpus.layout import Store
-from crawl import live
+from corpus.storage.store import Store
+from crawl.fetch import progress
 
 
 def state(**changes: Any) -> dict[str, Any]:
@@ -32,7 +32,9 @@ def state(**changes: Any) -> dict[str, Any]:
 
 
 def test_shards_add_up() -> None:
-    whole = live.together([state(), state(top=[["c.test", 60]]), state(done=100), state(at=900.0)], 1001.0)
+    whole = progress.together(
+        [state(), state(top=[["c.test", 60]]), state(done=100), state(at=900.0)], 1001.0
+    )
     assert (whole.running, whole.done, whole.total, whole.in_flight) == (2, 190, 400, 6)
     assert whole.pages_per_s == pytest.approx(4.0)
     assert whole.bytes_per_s == pytest.approx(200.0)
@@ -40,15 +42,17 @@ def test_shards_add_up() -> None:
     assert whole.eta_s == 120.0, "the hottest domain at its delay, not the rate"
     assert whole.reasons == {"ok": 112, "timeout": 8}
     assert "timeout 8" in whole.lines()[2]
-    assert live.together([], 0.0).lines()[0].startswith("0 of 0 links")
+    assert progress.together([], 0.0).lines()[0].startswith("0 of 0 links")
 
 
-def test_numbers_go_to_the_corpus_and_to_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_go_to_the_corpus_and_to_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One file and one set of gauges per shard; a store that is away is no reason to stop."""
     told: list[tuple[dict[str, float], dict[str, str]]] = []
-    monkeypatch.setattr(live, "publish", lambda values, tags: told.append((values, tags)))
+    monkeypatch.setattr(progress, "publish", lambda values, tags: told.append((values, tags)))
     store = Store(str(tmp_path))
-    reporter = live.Reporter(store, "b", 3, delay_s=2.0)
+    reporter = progress.Reporter(store, "b", 3, delay_s=2.0)
     reporter.tell(state())
     reporter.tell(state(done=99))
     assert len(told) == 1, "every few seconds"
@@ -56,9 +60,9 @@ def test_numbers_go_to_the_corpus_and_to_ray(tmp_path: Path, monkeypatch: pytest
     assert tags == {"batch": "b", "shard": "3"}
     assert values["webtext_crawl_done"] == 30
     assert values["webtext_crawl_failed"] == 2
-    assert live.read(store, "b", time.time()).done == 30
+    assert progress.read(store, "b", time.time()).done == 30
     reporter.tell(state(done=100), last=True)
-    assert live.read(store, "b", time.time()).done == 100
+    assert progress.read(store, "b", time.time()).done == 100
 
     def away(path: str, data: bytes) -> None:
         raise FatalError("away")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crawl import maturity
-from crawl.maturity import (
+from crawl.links import maturity
+from crawl.links.maturity import (
     LAG_CAP_HOURS,
     MIN_SCORES,
     SCORE_CAP,
@@ -43,7 +43,9 @@ def _statistics(
         (0.08, 36, False),
     ],
 )
-def test_a_dump_is_judged_by_its_own_numbers(share: float, lag_hours: int | None, is_immature: bool) -> None:
+def test_a_dump_is_judged_by_its_own_numbers(
+    share: float, lag_hours: int | None, is_immature: bool
+) -> None:
     verdict = immature("RS_x", _statistics(share, lag_hours))
     assert (verdict is not None) == is_immature
     if verdict is not None:
@@ -61,8 +63,12 @@ def test_a_dump_is_compared_with_its_neighbours() -> None:
     others = {name: _statistics(0.45) for name in ("a", "b", "c")}
     assert immature("x", _statistics(0.10), others) is not None
     assert immature("x", _statistics(0.20), others) is None
-    assert immature("x", _statistics(0.10, low=2), others) is None  # the median score says that votes were in
-    assert immature("x", _statistics(0.10), {"a": others["a"]}) is None  # one neighbour is no measure
+    assert (
+        immature("x", _statistics(0.10, low=2), others) is None
+    )  # the median score says that votes were in
+    assert (
+        immature("x", _statistics(0.10), {"a": others["a"]}) is None
+    )  # one neighbour is no measure
     assert (
         immature("x", _statistics(0.10), {"x": others["a"], "y": others["b"]}) is None
     )  # nor the dump itself
@@ -97,7 +103,9 @@ def test_neighbours_are_the_nearest_by_name() -> None:
     dumps["RS_2006-02"] = _statistics(0.1)
     assert [verdict.name for verdict in immature_among(dumps)] == ["RS_2006-02"]
     assert immature_among(dict(reversed(dumps.items()))) == immature_among(dumps)
-    scattered = {f"/disk{number % 3}/{name}": each for number, (name, each) in enumerate(dumps.items())}
+    scattered = {
+        f"/disk{number % 3}/{name}": each for number, (name, each) in enumerate(dumps.items())
+    }
     assert [verdict.name[-10:] for verdict in immature_among(scattered)] == ["RS_2006-02"]
 
 

@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from crawl import memory
-from crawl.memory import UNIT_BYTES, MemoryLimitError, ReadingConfig, enlarge, machine_bytes, reserved
+from crawl.links import dump_memory
+from crawl.links.dump_memory import (
+    UNIT_BYTES,
+    MemoryLimitError,
+    ReadingConfig,
+    enlarge,
+    machine_bytes,
+    reserved,
+)
 
 
 def test_readers_together_stay_under_the_limit_and_all_are_served(tmp_path: Path) -> None:
@@ -45,7 +52,7 @@ def test_a_reader_larger_than_the_limit_reads_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who waits for long says so, once."""
-    monkeypatch.setattr(memory, "TELL_AFTER_S", 0.05)
+    monkeypatch.setattr(dump_memory, "TELL_AFTER_S", 0.05)
     with reserved(3 * UNIT_BYTES, UNIT_BYTES, tmp_path):
         waiting = threading.Thread(target=_hold, args=(UNIT_BYTES, UNIT_BYTES, tmp_path, 0.0))
         waiting.start()
@@ -101,7 +108,9 @@ def test_readers_that_come_to_need_more_never_wait_for_each_other(tmp_path: Path
         pass  # all was given back
 
 
-def test_more_than_the_limit_is_refused_and_nobody_asks_without_a_reservation(tmp_path: Path) -> None:
+def test_more_than_the_limit_is_refused_and_nobody_asks_without_a_reservation(
+    tmp_path: Path,
+) -> None:
     enlarge(100 * UNIT_BYTES)
     with reserved(UNIT_BYTES, 2 * UNIT_BYTES, tmp_path):
         enlarge(2 * UNIT_BYTES)

@@ -22,9 +22,9 @@ import pytest
 import zstandard
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from corpus.layout import Store
+from corpus.storage.store import Store
 from crawl.outcomes import Reason
-from crawl.warc import read_response
+from crawl.warc.records import read_response
 from tests.crawl.loopback import Batch, Script, Shard, Web, certificate, ok, serving
 
 MIB = 1 << 20
@@ -52,7 +52,8 @@ def bomb(kind: str) -> Script:
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: %s\r\n\r\n" % kind.encode()
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: %s\r\n\r\n"
+            % kind.encode()
         )
         writer.write(head)
         for _ in range(BOMB_BYTES // MIB):
@@ -128,7 +129,9 @@ def test_ten_gigabytes_in_ten_megabytes(web: Web, shard: Shard) -> None:
 def attackers() -> Iterator[int]:
     """Servers that do nothing but attack, in a process of their own: the others are not to suffer from their work."""
     code = "from tests.crawl import test_nasty_web; test_nasty_web.attack_forever()"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     try:
         yield int(process.stdout.readline())
@@ -163,7 +166,9 @@ def test_abuse_costs_little_memory_and_no_other_host(tmp_path: Path) -> None:
             good = [f"http://h{host}.test/{page}" for host in range(40) for page in range(60)]
             bad = []
             for name in ATTACKS if attacked else ():
-                bad += [f"http://x{name}{host}.test/{page}" for host in range(4) for page in range(3)]
+                bad += [
+                    f"http://x{name}{host}.test/{page}" for host in range(4) for page in range(3)
+                ]
             shard.links(good + bad)
             peak, _ = run_worker(shard)
             outcomes = shard.outcomes(good + bad)
@@ -176,7 +181,9 @@ def test_abuse_costs_little_memory_and_no_other_host(tmp_path: Path) -> None:
 
     quiet_peak, quiet_rate = crawl(tmp_path / "quiet", False)
     peak, rate = crawl(tmp_path / "abused", True)
-    print(f"peak {quiet_peak:.0f} MB, abused {peak:.0f} MB; rate {quiet_rate:.2f}/s, abused {rate:.2f}/s")
+    print(
+        f"peak {quiet_peak:.0f} MB, abused {peak:.0f} MB; rate {quiet_rate:.2f}/s, abused {rate:.2f}/s"
+    )
     assert peak - quiet_peak <= 64
     assert rate >= 0.9 * quiet_rate
 
@@ -192,7 +199,10 @@ def test_broken_tls_is_refused(tls_web: Web, web: Web, tmp_path: Path) -> None:
     shard = Shard(tmp_path, tls_web.port)
     places = {"plain.test": f"127.0.0.1:{web.port}", "*.test": f"127.0.0.1:{tls_web.port}"}
     outcomes = shard.crawl(
-        ["https://a.test/x", "https://plain.test/x"], connect_to=places, retries=0, total_timeout_s=0.5
+        ["https://a.test/x", "https://plain.test/x"],
+        connect_to=places,
+        retries=0,
+        total_timeout_s=0.5,
     )
     assert {row["reason"] for row in outcomes.values()} == {Reason.ROBOTS_UNREACHABLE}
     assert tls_web.hits == web.hits == []
@@ -223,7 +233,9 @@ def site_files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("every", [20, pytest.param(1, marks=pytest.mark.soak)])
-def test_real_sites_come_back_byte_for_byte(shared: Path, web: Web, shard: Shard, every: int) -> None:
+def test_real_sites_come_back_byte_for_byte(
+    shared: Path, web: Web, shard: Shard, every: int
+) -> None:
     bodies: dict[str, bytes] = {}
     number = 0
     sites = sorted((shared / "loopweb").glob("*.tar.zst"), key=lambda path: path.stat().st_size)
@@ -235,14 +247,19 @@ def test_real_sites_come_back_byte_for_byte(shared: Path, web: Web, shard: Shard
             if number % every == 0:
                 url = f"http://h{site}.test/{number}.html"
                 bodies[url] = body
-                kinds = {1: ("gzip", gzip.compress), 2: ("br", lambda data: brotli.compress(data, quality=1))}
+                kinds = {
+                    1: ("gzip", gzip.compress),
+                    2: ("br", lambda data: brotli.compress(data, quality=1)),
+                }
                 coding = kinds.get(number // every % 3)
                 web.on(
                     url.removeprefix("http://"),
                     ok(coding[1](body), f"Content-Encoding: {coding[0]}") if coding else ok(body),
                 )
     assert len(bodies) >= (5000 if every == 1 else 30)
-    outcomes = shard.crawl([*bodies], latency_factor=0, max_body_bytes=12 * MIB, max_wire_bytes=12 * MIB)
+    outcomes = shard.crawl(
+        [*bodies], latency_factor=0, max_body_bytes=12 * MIB, max_wire_bytes=12 * MIB
+    )
     store = Store(str(shard.folder / "corpus"))
     for url, row in outcomes.items():
         assert row["reason"] is None
@@ -253,11 +270,15 @@ def test_real_sites_come_back_byte_for_byte(shared: Path, web: Web, shard: Shard
 def test_hostile_bodies_bring_nobody_down(shared: Path, web: Web, shard: Shard) -> None:
     """Real broken bodies, bombs and fuzzers' finds: as raw answers, and as bodies under every content encoding."""
     urls = []
-    for number, (name, data) in enumerate(islice(site_files(shared / "hostile/hostile.tar.zst"), 0, None, 3)):
+    for number, (name, data) in enumerate(
+        islice(site_files(shared / "hostile/hostile.tar.zst"), 0, None, 3)
+    ):
         host = f"h{number}.test"
         kind = ("gzip", "deflate", "br", "zstd", "identity")[number % 5]
         raw = "httpresp" in name
-        web.on(f"{host}/x", answer_and_close(data) if raw else ok(data, f"Content-Encoding: {kind}"))
+        web.on(
+            f"{host}/x", answer_and_close(data) if raw else ok(data, f"Content-Encoding: {kind}")
+        )
         urls.append(f"http://{host}/x")
     assert len(urls) > 250
     outcomes = shard.crawl(urls, total_timeout_s=10.0, retries=0)
@@ -309,7 +330,12 @@ def test_two_workers_fetch_nearly_twice_as_fast_where_servers_are_slow(tmp_path:
         folder = tmp_path / str(workers)
         folder.mkdir()
         with serving(Web(delay_s=0.2)) as web:
-            config = {"delay_s": 0.0, "concurrency": 8, "max_in_flight_per_ip": 999, "shards": workers}
+            config = {
+                "delay_s": 0.0,
+                "concurrency": 8,
+                "max_in_flight_per_ip": 999,
+                "shards": workers,
+            }
             run = Batch(folder, str(folder / "corpus"), web.port, config)
             run.links([f"http://h{i % 200}.test/{i}" for i in range(1200)])
             run.crawl("--workers", str(workers))

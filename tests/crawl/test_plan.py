@@ -25,7 +25,9 @@ def test_plans_add_up(domains: dict[str, int], delay_s: float, cap: int) -> None
     found = plan.plan(domains, delay_s=delay_s, cap=cap)
     assert found.links == sum(links for _, links in found.order) == plan.num_capped(domains, cap)
     assert {domain for domain, _ in found.order} == set(domains)
-    assert [links for _, links in found.order] == sorted((links for _, links in found.order), reverse=True)
+    assert [links for _, links in found.order] == sorted(
+        (links for _, links in found.order), reverse=True
+    )
     assert found.wall_time_s == max((links for _, links in found.order), default=0) * delay_s
     for effect in found.caps:
         assert effect.links + effect.dropped == sum(domains.values())

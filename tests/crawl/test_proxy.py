@@ -13,10 +13,10 @@ import pytest
 from fastwarc.warc import ArchiveIterator
 
 from corpus.errors import FatalError
-from corpus.layout import Store
-from crawl.fetch_config import FetchConfig
+from corpus.storage.store import Store
+from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Reason, read_outcomes
-from crawl.warc import read_response
+from crawl.warc.records import read_response
 from tests.crawl.loopback import Shard, Web, certificate, moved, serving
 
 PLACES = {
@@ -50,7 +50,9 @@ class Proxy(Web):
                     await self._tunnel(reader, writer)
                 else:
                     path = "/" + target.split("/", 3)[3]
-                    writer.write(await self._answer_to(head.replace(target.encode(), path.encode(), 1)))
+                    writer.write(
+                        await self._answer_to(head.replace(target.encode(), path.encode(), 1))
+                    )
         writer.close()
 
     async def _answer_to(self, request: bytes) -> bytes:
@@ -97,11 +99,18 @@ def settings(proxy: Proxy) -> dict[str, Any]:
     }
 
 
-def test_all_goes_through_the_proxy_and_the_guard_is_closed(proxy: Proxy, web: Web, shard: Shard) -> None:
+def test_all_goes_through_the_proxy_and_the_guard_is_closed(
+    proxy: Proxy, web: Web, shard: Shard
+) -> None:
     web.on("open.test/away", moved("http://private.test/secret"))
     web.on("open.test/over", moved("http://other.test/end"))
     urls = [f"http://open.test/{path}" for path in ("x", "away", "over")]
-    urls += ["https://tls.test/y", "http://private.test/z", "http://127.0.0.1/w", "http://10.1.2.3/v"]
+    urls += [
+        "https://tls.test/y",
+        "http://private.test/z",
+        "http://127.0.0.1/w",
+        "http://10.1.2.3/v",
+    ]
     outcomes = shard.crawl(urls, **settings(proxy))
     assert {url: row["reason"] for url, row in outcomes.items()} == {
         **dict.fromkeys([urls[0], urls[2], urls[3]], None),
@@ -141,7 +150,9 @@ def test_a_lost_proxy_stops_the_crawl_and_costs_no_link(proxy: Proxy, shard: Sha
     urls = [f"http://open.test/{number}" for number in range(5)]
     shard.config.update({**settings(proxy), "proxy": "127.0.0.1:9"})
     shard.links(urls)
-    with pytest.raises(FatalError, match=r"the proxy 127\.0\.0\.1:9 cannot be reached.*crawl\.fetch\.proxy"):
+    with pytest.raises(
+        FatalError, match=r"the proxy 127\.0\.0\.1:9 cannot be reached.*crawl\.fetch\.proxy"
+    ):
         shard.run()
     assert read_outcomes(shard.folder / "out").num_rows == 0
     shard.config.update(settings(proxy))

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from protego import Protego
 
+from crawl.fetch.robots import MAX_PARSED_BYTES, UNREACHABLE, Access, decide, parse
+from crawl.fetch.robots_cache import RobotsCache
 from crawl.outcomes import Reason
-from crawl.robots import MAX_PARSED_BYTES, UNREACHABLE, Access, decide, parse
-from crawl.robots_cache import RobotsCache
 from tests.crawl.loopback import Shard, Web, moved, ok
 
 
@@ -110,7 +110,10 @@ def test_what_lies_behind_the_limit_is_not_read() -> None:
 def test_a_line_that_the_limit_cuts_is_no_rule(end: str) -> None:
     """`Disallow: /` is what is left of a longer one: it would forbid the whole site."""
     body = f"User-agent: *{end}#".encode()
-    body += b"x" * (MAX_PARSED_BYTES - len(body) - len(f"{end}Disallow: /")) + f"{end}Disallow: /".encode()
+    body += (
+        b"x" * (MAX_PARSED_BYTES - len(body) - len(f"{end}Disallow: /"))
+        + f"{end}Disallow: /".encode()
+    )
     assert len(body) == MAX_PARSED_BYTES
     assert allows(body + b"private\n", "/x")
     assert not allows(body, "/x"), "a file of just that length is whole"
@@ -133,7 +136,9 @@ def test_the_cache_forgets_what_was_least_used_and_what_is_old() -> None:
     assert cache.find("http://3.test:80", 104.0) is None
     cache.keep("http://3.test:80", UNREACHABLE, now=104.0)
     assert cache.find("http://3.test:80", 105.0) == UNREACHABLE
-    cache.keep("http://huge.test:80", parse(b"User-agent: *\nDisallow: /" + b"y" * 9000, "webtext"), 105.0)
+    cache.keep(
+        "http://huge.test:80", parse(b"User-agent: *\nDisallow: /" + b"y" * 9000, "webtext"), 105.0
+    )
     assert len(cache) == 1, "the newest stays, or its site would be asked for ever"
 
 
@@ -175,7 +180,10 @@ def test_real_files_agree_with_protego(shared: Path, every: int) -> None:
             num_verdicts += 1
             url = "http://a.test" + path
             if ours.allows(url) != theirs.can_fetch(url, "webtext"):
-                assert re.search(rf"(?im)^allow\s*:\s*{re.escape(path)}index\.html", text), (path, text[:500])
+                assert re.search(rf"(?im)^allow\s*:\s*{re.escape(path)}index\.html", text), (
+                    path,
+                    text[:500],
+                )
                 different.add(path)
         assert ours.crawl_delay_s == theirs.crawl_delay("webtext")
     assert num_files > 4000 // every
@@ -241,7 +249,9 @@ def test_the_matrix_of_answers(web: Web, shard: Shard) -> None:
         "shared": (Reason.ROBOTS_DISALLOWED, Reason.ROBOTS_DISALLOWED),
         "cut": (None, None),
     }
-    assert web.paths("owner.test") == ["/robots.txt"], "where a redirect led is that site's own file"
+    assert web.paths("owner.test") == ["/robots.txt"], (
+        "where a redirect led is that site's own file"
+    )
     for name in robots:
         paths = web.paths(f"{name}.test")
         assert paths[0] == "/robots.txt"

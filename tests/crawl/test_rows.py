@@ -22,8 +22,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import InputError, PartitionError
-from crawl import containers
-from crawl.rows import TruncatedDump, UnreadableDump, open_rows
+from crawl.links import containers
+from crawl.links.rows import TruncatedDump, UnreadableDump, open_rows
 from tests.crawl import eras
 
 
@@ -53,11 +53,13 @@ CONTAINERS: dict[str, Callable[[bytes], bytes]] = {
     "zstd with a byte order mark": lambda content: _zstd(b"\xef\xbb\xbf" + content),
     "gz with a byte order mark": lambda content: gzip.compress(b"\xef\xbb\xbf" + content, 6),
     "zstd, window of 2 GiB": lambda content: _zstd(content, window_log=31, enable_ldm=True),
-    "zstd, checksum and size": lambda content: zstandard.ZstdCompressor(write_checksum=True).compress(
-        content
-    ),
+    "zstd, checksum and size": lambda content: zstandard.ZstdCompressor(
+        write_checksum=True
+    ).compress(content),
     "zstd, several frames": _halves(lambda content: _zstd(content, write_checksum=True)),
-    "zstd, skippable frames": lambda content: SKIPPABLE + _halves(_zstd, SKIPPABLE)(content) + SKIPPABLE,
+    "zstd, skippable frames": lambda content: (
+        SKIPPABLE + _halves(_zstd, SKIPPABLE)(content) + SKIPPABLE
+    ),
     "xz": lzma.compress,
     "xz, several streams": _halves(lzma.compress, b"\x00" * 8),
     "bz2": bz2.compress,
@@ -94,7 +96,9 @@ class Counting(io.BytesIO):
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_a_file_is_asked_for_in_large_pieces(container: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_asked_for_in_large_pieces(
+    container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each read of an object store is a request: also while damage is looked for byte by byte."""
     monkeypatch.setattr(containers, "READ_BYTES", 1_000)
     packed = CONTAINERS[container](CONTENT)
@@ -255,7 +259,7 @@ def test_errors_are_what_the_runner_expects() -> None:
 
 def test_a_row_without_end_is_cut_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = 300_000  # more than any chunk of the containers below
-    monkeypatch.setattr("crawl.rows.MAX_ROW_BYTES", limit)
+    monkeypatch.setattr("crawl.links.rows.MAX_ROW_BYTES", limit)
     for length in (limit - 1, limit, limit + 1, 2_000_000):
         content = b"{}\n" + b"x" * length + b"\n{}"
         for pack in (CONTAINERS["plain"], CONTAINERS["zstd"]):
@@ -268,7 +272,7 @@ def test_a_row_without_end_is_cut_at_the_limit(monkeypatch: pytest.MonkeyPatch) 
 def test_a_bomb_does_not_fill_the_memory(container: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve of the longest rows in zeros, without a newline: memory stays at one such row and the decoder's own."""
     longest, window = 2 << 20, 8 << 20
-    monkeypatch.setattr("crawl.rows.MAX_ROW_BYTES", longest)
+    monkeypatch.setattr("crawl.links.rows.MAX_ROW_BYTES", longest)
     packed = CONTAINERS[container](b"{" + bytes(12 * longest) + b"\n{}")
     tracemalloc.start()
     try:

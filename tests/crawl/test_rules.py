@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from corpus.errors import ConfigError
-from crawl.rules import EXTENSION_RULES, HOST_RULES, Fate, Preset, Rules, read_hosts, read_subreddits
+from crawl.rules import (
+    EXTENSION_RULES,
+    HOST_RULES,
+    Fate,
+    Preset,
+    Rules,
+    read_hosts,
+    read_subreddits,
+)
 
 
 @pytest.mark.parametrize("preset", Preset)
@@ -16,7 +24,9 @@ def test_a_host_rule_holds_for_all_below_it_and_nothing_else(preset: Preset) -> 
     rules = Rules(preset)
     for rule in HOST_RULES:
         above = {
-            r.host: r.fate for r in HOST_RULES if preset in r.presets and rule.host.endswith("." + r.host)
+            r.host: r.fate
+            for r in HOST_RULES
+            if preset in r.presets and rule.host.endswith("." + r.host)
         }
         around = next(iter(above.values()), None)  # google.com around video.google.com
         expected = rule.fate if preset in rule.presets else around

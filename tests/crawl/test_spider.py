@@ -13,11 +13,11 @@ import brotli
 import pytest
 import zstandard
 
-from corpus.layout import Store
-from crawl.fetch_config import FetchConfig
+from corpus.storage.store import Store
+from crawl.fetch.settings import FetchConfig
+from crawl.fetch.spider import scrapy_settings
 from crawl.outcomes import Reason
-from crawl.spider import scrapy_settings
-from crawl.warc import read_response
+from crawl.warc.records import read_response
 from tests.crawl.loopback import Script, Shard, Web, moved, ok
 
 PAGE = b"<html><p>The quick brown fox jumps over the lazy dog.</p></html>" * 40
@@ -89,7 +89,8 @@ SCRIPTED: dict[str, tuple[bytes | Script, str | None]] = {
     "chunked": (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n"
         + b"".join(
-            b"%x\r\n%s\r\n" % (len(PAGE[i : i + 99]), PAGE[i : i + 99]) for i in range(0, len(PAGE), 99)
+            b"%x\r\n%s\r\n" % (len(PAGE[i : i + 99]), PAGE[i : i + 99])
+            for i in range(0, len(PAGE), 99)
         )
         + b"0\r\n\r\n",
         None,
@@ -115,15 +116,27 @@ SCRIPTED: dict[str, tuple[bytes | Script, str | None]] = {
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n4\r\n\0\1\2\3\r\n0\r\n\r\n",
         Reason.WRONG_TYPE,
     ),
-    "untyped-image": (b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nGIF89a\x01\x00", Reason.WRONG_TYPE),
+    "untyped-image": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nGIF89a\x01\x00",
+        Reason.WRONG_TYPE,
+    ),
     "empty": (ok(b""), Reason.EMPTY_BODY),
     "missing": (ok(b"no", status="404 Not Found"), Reason.HTTP_STATUS),
     "down": (ok(b"no", status="500 Oops"), Reason.HTTP_STATUS),
     "reset": (cut_off(b"", reset=True), Reason.CONNECTION_LOST),
     "garbage": (cut_off(b"SSH-2.0-OpenSSH_9\r\n\r\n"), Reason.BAD_RESPONSE),
-    "big-header": (cut_off(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"), Reason.BAD_RESPONSE),
-    "endless-headers": (drip(b"HTTP/1.1 200 OK\r\n", b"X-Y: z\r\n" * 500, 0.002), Reason.BAD_RESPONSE),
-    "slow": (drip(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", b"x", 0.05), Reason.TIMEOUT),
+    "big-header": (
+        cut_off(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"),
+        Reason.BAD_RESPONSE,
+    ),
+    "endless-headers": (
+        drip(b"HTTP/1.1 200 OK\r\n", b"X-Y: z\r\n" * 500, 0.002),
+        Reason.BAD_RESPONSE,
+    ),
+    "slow": (
+        drip(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", b"x", 0.05),
+        Reason.TIMEOUT,
+    ),
     "silent": (drip(b"", b"", 0.05), Reason.TIMEOUT),
     "loop": (moved("http://loop.test/x"), Reason.REDIRECT_LOOP),
     "nowhere": (moved("", 302), Reason.REDIRECT_INVALID),
@@ -142,7 +155,13 @@ def test_every_end_has_its_reason_and_nothing_is_lost(web: Web, shard: Shard) ->
         web.on(f"chain.test/{hop}", moved(f"/{hop + 1}"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     outcomes = shard.crawl(
-        [*urls, "http://10.0.0.1/x", "http://nx.invalid/x", "http://2130706433/x", "ftp://a.test/x"],
+        [
+            *urls,
+            "http://10.0.0.1/x",
+            "http://nx.invalid/x",
+            "http://2130706433/x",
+            "ftp://a.test/x",
+        ],
         total_timeout_s=2.5,
         read_timeout_s=2.0,
         max_redirects=3,
@@ -171,7 +190,9 @@ def test_a_redirect_leads_on_though_its_body_breaks_off(web: Web, shard: Shard) 
     head = b"HTTP/1.1 302 Found\r\nLocation: http://a.test/%s\r\nContent-Length: 500\r\n\r\n"
     web.on("cut.test/x", cut_off(head % b"cut" + b"<p>half"))
     web.on("silent.test/x", drip(head % b"silent", b"", 0.05))
-    outcomes = shard.crawl([f"http://{name}.test/x" for name in ("cut", "silent")], read_timeout_s=1.0)
+    outcomes = shard.crawl(
+        [f"http://{name}.test/x" for name in ("cut", "silent")], read_timeout_s=1.0
+    )
     for name in ("cut", "silent"):
         row = outcomes[f"http://{name}.test/x"]
         assert (row["reason"], row["final_url"]) == (None, f"http://a.test/{name}")
@@ -189,9 +210,11 @@ def test_a_slow_host_does_not_hold_up_the_others(web: Web, shard: Shard) -> None
     assert max(others) - min(others) < 3.0
 
 
-def test_hoarders_keep_no_long_page_waiting(web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hoarders_keep_no_long_page_waiting(
+    web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Servers that send much and then nothing: when memory is used up, theirs are the bodies that are cut."""
-    monkeypatch.setattr("crawl.dispatch.ALL_BODIES_BYTES", 8 * MIB)
+    monkeypatch.setattr("crawl.fetch.dispatcher.ALL_BODIES_BYTES", 8 * MIB)
     much = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + b"x" * (900 << 10)
     for number in range(12):
         web.on(f"hoarder{number}.test/x", drip(much, b"", 0.05))
@@ -224,13 +247,17 @@ def test_large_pages_are_cut_and_say_so(web: Web, shard: Shard) -> None:
         assert page.body[:50_000] == text[:50_000]
 
 
-def test_redirects_are_followed_recorded_and_under_the_target_s_rules(web: Web, shard: Shard) -> None:
+def test_redirects_are_followed_recorded_and_under_the_target_s_rules(
+    web: Web, shard: Shard
+) -> None:
     web.on("a.test/x", moved("https://b.test:80/nope", 302))
     web.on("a.test/y", moved("/z?q=é#part"))
     web.on("a.test/z?q=%C3%A9", moved("http://other.example.test/end", 308))
     web.on("shut.test/robots.txt", ok(b"User-agent: *\nDisallow: /", kind="text/plain"))
     web.on("a.test/w", moved("http://shut.test/secret"))
-    outcomes = shard.crawl([f"http://a.test/{path}" for path in "xyw"], retries=0, total_timeout_s=3.0)
+    outcomes = shard.crawl(
+        [f"http://a.test/{path}" for path in "xyw"], retries=0, total_timeout_s=3.0
+    )
     row = outcomes["http://a.test/y"]
     assert row["redirects"] == ["http://a.test/y", "http://a.test/z?q=%C3%A9"]
     assert row["final_url"] == "http://other.example.test/end"
@@ -281,7 +308,8 @@ def test_robots_tags_are_heeded_when_asked(web: Web, shard: Shard) -> None:
     web.on("a.test/meta", ok(b"<head><META content='noai, noindex' name=robots></head>" + PAGE))
     web.on("a.test/theirs", ok(PAGE, "X-Robots-Tag: otherbot: noai"))
     outcomes = shard.crawl(
-        [f"http://a.test/{name}" for name in ("header", "meta", "theirs")], refuse_robots_tags=["noai"]
+        [f"http://a.test/{name}" for name in ("header", "meta", "theirs")],
+        refuse_robots_tags=["noai"],
     )
     assert [row["reason"] for row in sorted(outcomes.values(), key=lambda row: row["url"])] == [
         "robots_tag",
@@ -313,14 +341,19 @@ def test_scrapy_opens_no_door_of_its_own() -> None:
     assert settings["DOWNLOAD_DELAY"] == 3
     assert settings["EXTENSIONS_BASE"] == {}
     assert settings["TELNETCONSOLE_ENABLED"] is settings["REMOTE_CONTROL_ENABLED"] is False
-    assert [name for name, handler in settings["DOWNLOAD_HANDLERS"].items() if handler] == ["http", "https"]
+    assert [name for name, handler in settings["DOWNLOAD_HANDLERS"].items() if handler] == [
+        "http",
+        "https",
+    ]
     with pytest.raises(ValueError, match="SCHEDULER"):
         FetchConfig(scrapy_settings={"SCHEDULER": "x"})
 
 
 def test_a_stored_config_is_the_config() -> None:
     config = FetchConfig(connect_to={"*.test": "127.0.0.1:80"}, allow_networks=("127.0.0.0/8",))
-    assert FetchConfig.model_validate(json.loads(json.dumps(config.model_dump(mode="json")))) == config
+    assert (
+        FetchConfig.model_validate(json.loads(json.dumps(config.model_dump(mode="json")))) == config
+    )
 
 
 def test_nothing_is_fetched_after_a_deadline(web: Web, shard: Shard) -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from crawl import submissions
-from crawl.rows import Block
-from crawl.submissions import FullSubmission, whole_number
+from crawl.links import submissions
+from crawl.links.rows import Block
+from crawl.links.submissions import FullSubmission, whole_number
 from tests.crawl import eras
 
 VALUES = st.one_of(
@@ -22,7 +22,10 @@ VALUES = st.one_of(
 )  # fmt: skip
 NAMES = sorted({*FullSubmission.__struct_fields__} - {"meta", "crosspost_parent_list"})
 PARENTS = st.one_of(
-    VALUES, st.lists(st.dictionaries(st.sampled_from(["url", "score", "x"]), VALUES, max_size=3), max_size=2)
+    VALUES,
+    st.lists(
+        st.dictionaries(st.sampled_from(["url", "score", "x"]), VALUES, max_size=3), max_size=2
+    ),
 )
 FIELDS = st.fixed_dictionaries(
     {}, optional={**dict.fromkeys([*NAMES, "other"], VALUES), "crosspost_parent_list": PARENTS,
@@ -79,11 +82,15 @@ def test_a_block_is_decoded_as_its_rows(lines: list[bytes]) -> None:
     """Two values on a line and none on another: counting values is not enough to know whose they are."""
     block = Block(b"\n".join(lines))
     assert block.rows() == lines == [block.row(index) for index in range(block.num_rows)]
-    assert repr(submissions.decode_block(block)) == repr([submissions.decode(line) for line in lines])
+    assert repr(submissions.decode_block(block)) == repr(
+        [submissions.decode(line) for line in lines]
+    )
 
 
 def test_whole_blocks_are_decoded_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = [line for line in eras.dump(eras.ERAS[7], 1, 300).lines if submissions.decode_fully(line)]
+    lines = [
+        line for line in eras.dump(eras.ERAS[7], 1, 300).lines if submissions.decode_fully(line)
+    ]
     lines = [line for line in lines if line.startswith(b"{") and b'"score":[' not in line]
     expected = [repr(submissions.decode(line)) for line in lines]
     monkeypatch.setattr(submissions, "decode", None)

@@ -20,8 +20,9 @@ from warcio.cli import main as warcio
 
 from clean.extract import ExtractConfig
 from corpus.errors import FatalError
-from corpus.layout import Store
-from crawl.body import (
+from corpus.storage.store import Store
+from crawl.fetch.settings import LARGEST_BODY_BYTES, FetchConfig
+from crawl.warc.body import (
     STEP_BYTES,
     BodyDecoder,
     BombError,
@@ -30,8 +31,7 @@ from crawl.body import (
     is_page_type,
     looks_like_text,
 )
-from crawl.fetch_config import LARGEST_BODY_BYTES, FetchConfig
-from crawl.warc import (
+from crawl.warc.records import (
     Place,
     SegmentWriter,
     WarcError,
@@ -51,7 +51,11 @@ def write(store: Store, bodies: list[bytes], *, request: bool = False) -> list[P
     writer = SegmentWriter(store, PATH, info={"software": "x\r\ny"}, gzip_level=4)
     places = []
     for number, body in enumerate(bodies):
-        headers = [(b"Content-Type", b"text/html"), (b"Transfer-Encoding", b"chunked"), (b"X-A", b"\xe9")]
+        headers = [
+            (b"Content-Type", b"text/html"),
+            (b"Transfer-Encoding", b"chunked"),
+            (b"X-A", b"\xe9"),
+        ]
         places.append(
             writer.add_response(
                 f"http://a.test/{number}",
@@ -75,7 +79,11 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     places = write(store, BODIES, request=True)
     for number, (place, body) in enumerate(zip(places, BODIES, strict=True)):
         response = read_response(store, PATH, *place)
-        assert (response.url, response.status, response.body) == (f"http://a.test/{number}", 200, body)
+        assert (response.url, response.status, response.body) == (
+            f"http://a.test/{number}",
+            200,
+            body,
+        )
         assert response.fetched_at == AT
         assert response.truncated == ("length" if number == 1 else None)
         headers = dict(response.headers)
@@ -83,7 +91,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert headers["Content-Length"] == str(len(body))
         assert headers["X-A"] == "\u00e9"
     found = [
-        result.body for result in read_responses(store, PATH, places) if not isinstance(result, WarcError)
+        result.body
+        for result in read_responses(store, PATH, places)
+        if not isinstance(result, WarcError)
     ]
     assert found == BODIES
 
@@ -95,17 +105,23 @@ def test_strangers_read_it_and_every_digest_is_right(
     write(store, BODIES, request=True)
     path = tmp_path / PATH
     with path.open("rb") as stream:
-        records = list(ArchiveIterator(stream, record_types=WarcRecordType.any_type, verify_digests=False))
+        records = list(
+            ArchiveIterator(stream, record_types=WarcRecordType.any_type, verify_digests=False)
+        )
         kinds = [record.record_type for record in records]
         pair = [WarcRecordType.request, WarcRecordType.response]
         assert kinds == [WarcRecordType.warcinfo, *pair * len(BODIES)]
     with path.open("rb") as stream:
-        for record in ArchiveIterator(stream, record_types=WarcRecordType.response, parse_http=False):
+        for record in ArchiveIterator(
+            stream, record_types=WarcRecordType.response, parse_http=False
+        ):
             assert record.verify_block_digest()
             record.parse_http()
             assert record.verify_payload_digest()
     with path.open("rb") as stream:
-        bodies = [r.content_stream().read() for r in WarcioIterator(stream) if r.rec_type == "response"]
+        bodies = [
+            r.content_stream().read() for r in WarcioIterator(stream) if r.rec_type == "response"
+        ]
     assert bodies == BODIES
     with pytest.raises(SystemExit) as ended:
         warcio(["check", "-v", str(path)])
@@ -187,7 +203,9 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
             continue
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
+)
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=5), st.floats(0, 1, exclude_max=True))
 def test_a_segment_with_a_flipped_byte_yields_only_what_was_written(
     tmp_path: Path, bodies: list[bytes], position: float
@@ -199,7 +217,9 @@ def test_a_segment_with_a_flipped_byte_yields_only_what_was_written(
     (tmp_path / PATH).write_bytes(raw)
     results = list(read_responses(store, PATH, places))
     wrong = [
-        result for result, body in zip(results, bodies, strict=True) if getattr(result, "body", None) != body
+        result
+        for result, body in zip(results, bodies, strict=True)
+        if getattr(result, "body", None) != body
     ]
     assert len(wrong) <= 1
     assert all(isinstance(result, WarcError) for result in wrong)
@@ -218,7 +238,11 @@ def test_the_largest_page_that_may_be_fetched_or_cleaned_is_read_whole(tmp_path:
 
 @given(st.binary(max_size=5000), st.integers(1, 700))
 def test_decoding_undoes_encoding_however_it_is_cut(body: bytes, step: int) -> None:
-    for encodings, wire in (([], body), (["gzip"], gzip.compress(body)), (["deflate"], zlib.compress(body))):
+    for encodings, wire in (
+        ([], body),
+        (["gzip"], gzip.compress(body)),
+        (["deflate"], zlib.compress(body)),
+    ):
         decoder = BodyDecoder(encodings, max_bytes=1 << 20)
         for start in range(0, len(wire), step):
             decoder.feed(wire[start : start + step])
@@ -262,7 +286,13 @@ def test_limits_of_decoding() -> None:
 
 
 def test_members_are_read_wherever_they_are_cut() -> None:
-    wire = gzip.compress(b"one ") + gzip.compress(b"two ") + gzip.compress(b"three") + b"\x1fx" + bytes(9)
+    wire = (
+        gzip.compress(b"one ")
+        + gzip.compress(b"two ")
+        + gzip.compress(b"three")
+        + b"\x1fx"
+        + bytes(9)
+    )
     for step in range(1, len(wire)):
         decoder = BodyDecoder(["gzip"], max_bytes=100)
         for start in range(0, len(wire), step):

@@ -9,10 +9,10 @@ import lzma
 import pytest
 import zstandard
 
-from crawl import memory
-from crawl.containers import Content
-from crawl.memory import FIXED_BYTES
-from crawl.windows import memory_bytes
+from crawl.links import dump_memory
+from crawl.links.containers import Content
+from crawl.links.dump_memory import FIXED_BYTES
+from crawl.links.dump_windows import memory_bytes
 
 ROWS = b'{"id":"a"}\n' * 1_000
 SKIPPABLE = b"\x53\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"notes"
@@ -71,15 +71,15 @@ def test_a_later_frame_with_a_larger_window_asks_for_more_before_it_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(memory, "enlarge", asked.append)
+    monkeypatch.setattr(dump_memory, "enlarge", asked.append)
     frames = [_zstd(log) for log in (20, 18, 24, 24, 22, 26)]
     rows = b"".join(Content(io.BytesIO(b"".join([SKIPPABLE, *frames]))))
     assert rows == ROWS * len(frames)
     assert asked == [(1 << log) + FIXED_BYTES for log in (20, 24, 26)]
 
     def refuse(num_bytes: int) -> None:
-        raise memory.MemoryLimitError(str(num_bytes))
+        raise dump_memory.MemoryLimitError(str(num_bytes))
 
-    monkeypatch.setattr(memory, "enlarge", refuse)
-    with pytest.raises(memory.MemoryLimitError):
+    monkeypatch.setattr(dump_memory, "enlarge", refuse)
+    with pytest.raises(dump_memory.MemoryLimitError):
         next(iter(Content(io.BytesIO(frames[0]))))

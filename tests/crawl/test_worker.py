@@ -24,15 +24,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus.errors import FatalError, InputError
-from corpus.forgotten import Takedown, write_takedown
-from corpus.layout import Store
+from corpus.storage.store import Store
+from corpus.tables.takedown_list import Takedown, write_takedown
 from corpus.urls import UrlProblem, page_identity, target
-from crawl import worker
-from crawl.dispatch import Dispatcher
+from crawl.fetch import worker
+from crawl.fetch.dispatcher import Dispatcher
+from crawl.fetch.resolver import Endpoint, Resolved, Resolver
+from crawl.fetch.shard_state import alone, bequeath, inherit, read_state, write_state
 from crawl.outcomes import Outcome, Reason, outcome_files, read_outcomes, to_table
-from crawl.resolver import Endpoint, Resolved, Resolver
-from crawl.state import alone, bequeath, inherit, read_state, write_state
-from crawl.warc import read_response
+from crawl.warc.records import read_response
 from tests.crawl.loopback import Shard, Web, assert_polite, gaps, moved, ok, serving, stored
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[2]
 
 def start(shard: Shard) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "crawl.worker", str(shard.spec_path)],
+        [sys.executable, "-m", "crawl.fetch.worker", str(shard.spec_path)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -48,11 +48,15 @@ def start(shard: Shard) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_hits(web: Web, count: int, process: subprocess.Popen[str], timeout_s: float = 60.0) -> None:
+def wait_for_hits(
+    web: Web, count: int, process: subprocess.Popen[str], timeout_s: float = 60.0
+) -> None:
     until = time.monotonic() + timeout_s
     while len(web.hits) < count and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
-    assert len(web.hits) >= count, process.communicate()[1] if process.poll() is not None else "too slow"
+    assert len(web.hits) >= count, (
+        process.communicate()[1] if process.poll() is not None else "too slow"
+    )
 
 
 def assert_complete(shard: Shard, urls: list[str]) -> dict[str, dict[str, Any]]:
@@ -62,7 +66,8 @@ def assert_complete(shard: Shard, urls: list[str]) -> dict[str, dict[str, Any]]:
     for row in outcomes.values():
         assert row["reason"] is None
         assert (
-            read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"]).url == row["url"]
+            read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"]).url
+            == row["url"]
         )
     paths = [path for path, _ in store.files("pages/b")]
     assert sorted(url for path in paths for url, _ in stored(store, path)) == sorted(urls)
@@ -73,8 +78,12 @@ def test_one_at_a_time_and_the_delay_between(web: Web, shard: Shard) -> None:
     """Hosts of one domain share its pace; the first answer's time counts, robots.txt is one of the requests."""
     web.delay_s = 0.01
     hosts = ["a.one.test", "b.one.test", "two.test", "three.test"]
-    shard.crawl([f"http://{host}/{i}" for host in hosts for i in range(3)], delay_s=0.08, latency_factor=0)
-    assert_polite(web, 0.08, groups={"one": hosts[:2], "two": ["two.test"], "three": ["three.test"]})
+    shard.crawl(
+        [f"http://{host}/{i}" for host in hosts for i in range(3)], delay_s=0.08, latency_factor=0
+    )
+    assert_polite(
+        web, 0.08, groups={"one": hosts[:2], "two": ["two.test"], "three": ["three.test"]}
+    )
     assert len(web.hits) == 16
 
 
@@ -100,7 +109,9 @@ def test_a_slow_site_is_given_more_rest(web: Web, shard: Shard) -> None:
 def test_crawl_delay_is_honoured_up_to_its_limit(web: Web, shard: Shard) -> None:
     web.on("a.test/robots.txt", ok(b"User-agent: *\nCrawl-delay: 0.2"))
     web.on("b.test/robots.txt", ok(b"User-agent: *\nCrawl-delay: 3600"))
-    shard.crawl([f"http://{host}.test/{i}" for host in "ab" for i in range(2)], max_crawl_delay_s=0.3)
+    shard.crawl(
+        [f"http://{host}.test/{i}" for host in "ab" for i in range(2)], max_crawl_delay_s=0.3
+    )
     for host, delay_s in (("a", 0.2), ("b", 0.3)):
         assert all(delay_s - 0.005 <= gap < delay_s + 0.5 for gap in gaps(web.of(f"{host}.test")))
 
@@ -109,7 +120,9 @@ def test_retry_after_postpones_the_whole_host(web: Web, shard: Shard) -> None:
     busy = ok(b"", "Retry-After: 1", status="503 Busy")
     web.on("a.test/0", lambda earlier: ok(b"<p>late") if earlier else busy)
     outcomes = shard.crawl(
-        [*(f"http://a.test/{i}" for i in range(4)), "http://b.test/0"], max_delay_s=0.0, retry_delay_s=0.0
+        [*(f"http://a.test/{i}" for i in range(4)), "http://b.test/0"],
+        max_delay_s=0.0,
+        retry_delay_s=0.0,
     )
     hits = web.of("a.test")
     asked = next(index for index, hit in enumerate(hits) if hit.path == "/0")
@@ -123,7 +136,11 @@ def test_a_busy_server_is_asked_ever_more_slowly(web: Web, shard: Shard) -> None
     for i in range(3):
         web.on(f"a.test/{i}", ok(b"", status="429 Slow down"))
     shard.crawl(
-        [f"http://a.test/{i}" for i in range(3)], delay_s=0.05, max_delay_s=0.4, retries=0, latency_factor=0
+        [f"http://a.test/{i}" for i in range(3)],
+        delay_s=0.05,
+        max_delay_s=0.4,
+        retries=0,
+        latency_factor=0,
     )
     slower = gaps(web.of("a.test"))
     assert slower[1] >= 0.1 - 0.005
@@ -170,7 +187,7 @@ def test_a_name_that_moved_leaves_its_place_to_the_next(
 
 def test_names_that_hang_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """All threads hang in dead names: the good one is asked when one of them is back, in a time limit of its own."""
-    monkeypatch.setattr("crawl.resolver.NUM_THREADS", 2)
+    monkeypatch.setattr("crawl.fetch.resolver.NUM_THREADS", 2)
 
     def answer(host: str) -> list[Any]:
         if host.startswith("dead"):
@@ -178,7 +195,7 @@ def test_names_that_hang_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> No
             raise socket.gaierror(socket.EAI_AGAIN, "no answer")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 0))]
 
-    monkeypatch.setattr("crawl.resolver._getaddrinfo", answer)
+    monkeypatch.setattr("crawl.fetch.resolver._getaddrinfo", answer)
 
     async def ask() -> tuple[list[Resolved], float]:
         resolver = Resolver(connect_to={}, networks=(), public=True, timeout_s=0.3, cache_s=60.0)
@@ -206,19 +223,26 @@ def test_a_fault_of_ours_costs_one_page(
             raise RuntimeError("a fault")
         return False
 
-    monkeypatch.setattr("crawl.dispatch.is_tagged", stumble)
+    monkeypatch.setattr("crawl.fetch.dispatcher.is_tagged", stumble)
     shard.deadline = time.time() + 10
     outcomes = shard.crawl([f"http://a.test/{i}" for i in range(3)])
-    assert [outcomes[f"http://a.test/{i}"]["reason"] for i in range(3)] == [None, Reason.INTERNAL_ERROR, None]
+    assert [outcomes[f"http://a.test/{i}"]["reason"] for i in range(3)] == [
+        None,
+        Reason.INTERNAL_ERROR,
+        None,
+    ]
     assert "http://a.test/1" in caplog.text
 
 
 def test_one_worker_per_shard(web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever comes second waits for the first, and asks nothing before."""
-    monkeypatch.setattr("crawl.state.LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr("crawl.fetch.shard_state.LOCK_WAIT_S", 0.2)
     shard.links(["http://a.test/x"])
     (shard.folder / "out").mkdir()
-    with alone(shard.folder / "out"), pytest.raises(FatalError, match="another worker still fetches"):
+    with (
+        alone(shard.folder / "out"),
+        pytest.raises(FatalError, match="another worker still fetches"),
+    ):
         shard.run()
     assert web.hits == []
 
@@ -247,7 +271,7 @@ def test_a_dead_host_ends_at_once(shard: Shard, monkeypatch: pytest.MonkeyPatch)
         asked.append(host)
         raise socket.gaierror(socket.EAI_NONAME, "no such host")
 
-    monkeypatch.setattr("crawl.resolver._getaddrinfo", nobody)
+    monkeypatch.setattr("crawl.fetch.resolver._getaddrinfo", nobody)
     outcomes = shard.crawl([f"http://dead.example/{i}" for i in range(100)], delay_s=1.0)
     assert {row["reason"] for row in outcomes.values()} == {Reason.DNS_NOT_FOUND}
     assert asked == ["dead.example"]
@@ -255,7 +279,9 @@ def test_a_dead_host_ends_at_once(shard: Shard, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_host_that_refuses_connections_is_given_up(shard: Shard) -> None:
     """Nothing listens there; links are not tried one by one for ever."""
-    outcomes = shard.crawl([f"http://a.test/{i}" for i in range(50)], connect_to={"*": "127.0.0.1:1"})
+    outcomes = shard.crawl(
+        [f"http://a.test/{i}" for i in range(50)], connect_to={"*": "127.0.0.1:1"}
+    )
     assert {row["reason"] for row in outcomes.values()} <= {
         Reason.ROBOTS_UNREACHABLE,
         Reason.HOST_UNREACHABLE,
@@ -290,7 +316,13 @@ def test_the_cap_keeps_the_best(web: Web, shard: Shard) -> None:
     shard.links(urls, [3, 9, 4, 8, 3])
     assert shard.run() == 0
     outcomes = shard.outcomes(urls)
-    assert [outcomes[url]["reason"] for url in urls] == ["domain_cap", None, "domain_cap", None, "domain_cap"]
+    assert [outcomes[url]["reason"] for url in urls] == [
+        "domain_cap",
+        None,
+        "domain_cap",
+        None,
+        "domain_cap",
+    ]
     assert web.paths("a.test") == ["/robots.txt", "/1", "/3"]
 
 
@@ -316,11 +348,16 @@ def test_the_longest_rest_is_handed_on(tmp_path: Path) -> None:
     for number, until in enumerate((500.0, 900.0, 700.0)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        write_state(folder, {"postponed": {"a.test": until}, "crawl_delay_s": {"a.test": until / 100}})
+        write_state(
+            folder, {"postponed": {"a.test": until}, "crawl_delay_s": {"a.test": until / 100}}
+        )
         bequeath(store, "paces", number, folder)
     (tmp_path / "heir").mkdir()
     inherit(store, "paces", tmp_path / "heir")
-    assert read_state(tmp_path / "heir") == {"postponed": {"a.test": 900.0}, "crawl_delay_s": {"a.test": 9.0}}
+    assert read_state(tmp_path / "heir") == {
+        "postponed": {"a.test": 900.0},
+        "crawl_delay_s": {"a.test": 9.0},
+    }
 
 
 def test_a_finished_shard_is_left_alone(web: Web, shard: Shard) -> None:
@@ -462,7 +499,9 @@ def test_twenty_five_kills(tmp_path: Path) -> None:
         assert_polite(web, 0.05)
 
 
-def test_retries_wait_across_a_restart(web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_wait_across_a_restart(
+    web: Web, shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     web.on("a.test/x", ok(b"", status="502 Later"))
     shard.config.update(retries=3, retry_delay_s=60.0)
     shard.links(["http://a.test/x"])

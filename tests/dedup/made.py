@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
-from corpus.commit import commit_table
-from corpus.layout import Store, open_corpus
-from corpus.schemas import DOCUMENTS, LINKS, part_of_id
-from corpus.tables import read_table, write_part
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.commit import commit_table
+from corpus.tables.parquet import read_table, write_part
+from corpus.tables.schemas import DOCUMENTS, LINKS, part_of_id
 from dedup import lsh, minhash, run, words
 
 Naive = dict[tuple[int, str], tuple[Any, ...]]
@@ -45,7 +45,9 @@ class MadeCorpus:
         self._write(DOCUMENTS, batch, [_document(page) for page in rows], num_parts)
 
     def dedup(self, batch: str, *arguments: str, workers: str = "1") -> int:
-        return run.main(["--corpus", str(self.root), "--batch", batch, "--workers", workers, *arguments])
+        return run.main(
+            ["--corpus", str(self.root), "--batch", batch, "--workers", workers, *arguments]
+        )
 
     def verdicts(self, batch: str) -> dict[str, dict[str, Any]]:
         return {row["doc_id"]: row for row in read_table(self.store, "verdicts", batch).to_pylist()}
@@ -62,7 +64,9 @@ class MadeCorpus:
             here = [row for row in rows if part_of_id(row["doc_id"], num_parts) == index]
             data = pa.Table.from_pylist(here, table.schema)
             name = f"part-{index:05}.parquet"
-            parts.append(write_part(self.store, table.folder(batch), name, table, [data], index, num_parts))
+            parts.append(
+                write_part(self.store, table.folder(batch), name, table, [data], index, num_parts)
+            )
         commit_table(self.store, table, batch, parts, num_parts=num_parts, stage="test")
 
 
@@ -109,13 +113,17 @@ def shingle_sets(pages: Sequence[Page], n: int) -> dict[str, np.ndarray]:
     return {page.id: found.row(place) for place, page in enumerate(pages)}
 
 
-def naive_fates(batches: Sequence[Sequence[Page]], threshold: float, n: int, config: lsh.LshConfig) -> Naive:
+def naive_fates(
+    batches: Sequence[Sequence[Page]], threshold: float, n: int, config: lsh.LshConfig
+) -> Naive:
     """The rule as the issue says it, page by page, every kept page looked at in order."""
     perms = minhash.permutations(config.num_perm, 1)
     fates: Naive = {}
     kept: list[tuple[str, set[int], set[int], tuple[str, ...]]] = []
     for place, pages in enumerate(batches):
-        for page in sorted({page.id: page for page in pages}.values(), key=lambda p: (-p.score, p.id)):
+        for page in sorted(
+            {page.id: page for page in pages}.values(), key=lambda p: (-p.score, p.id)
+        ):
             spelled = tuple(word for word, _, _ in words.split_words(page.text))
             if not spelled:
                 fates[place, page.id] = (False, "no_words", None, None)

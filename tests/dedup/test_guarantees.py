@@ -22,18 +22,18 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from corpus import runner
-from corpus.demo import edits
-from corpus.demo.markup import plain_text
-from corpus.executor import SerialExecutor
-from corpus.tables import part_paths
-from corpus.takedown import remove_from_batch
+from corpus.run import runner
+from corpus.run.executor import SerialExecutor
+from corpus.tables.parquet import part_paths
 from dedup import index, lsh, minhash, words
 from dedup.lsh import LshConfig, Members
 from dedup.words import Ragged
+from examples.demo import edits
+from examples.demo.markup import plain_text
 from tests.dedup import made
 from tests.dedup.made import MadeCorpus, Page
 from tests.dedup.test_run import CONFIG, SMALL, pages_of_families, run_batches
+from webtext.takedown.pages import remove_from_batch
 
 New = Callable[[], MadeCorpus]
 TABLES = ("signatures", "verdicts", "bands")
@@ -102,7 +102,9 @@ def test_a_run_stopped_anywhere_ends_in_the_same_bytes(
 
     def bytes_of(corpus: MadeCorpus) -> list[bytes]:
         return [
-            corpus.store.read_bytes(path) for table in TABLES for path in part_paths(corpus.store, table, "b")
+            corpus.store.read_bytes(path)
+            for table in TABLES
+            for path in part_paths(corpus.store, table, "b")
         ]
 
     whole = made_corpus()
@@ -140,7 +142,9 @@ def test_a_page_taken_down_between_a_kill_and_the_next_run_does_not_stop_it(
     monkeypatch.setattr(lsh, "FULL_BUCKET", 2)
     monkeypatch.setattr(lsh, "LEADERS", 1)
     corpus = made_corpus()
-    pages = [Page(f"a b c d e f g h i {end}", 9, f"{place:032x}") for place, end in enumerate("jklmn")]
+    pages = [
+        Page(f"a b c d e f g h i {end}", 9, f"{place:032x}") for place, end in enumerate("jklmn")
+    ]
     corpus.add("one", pages[:1])
     assert corpus.dedup("one", *SMALL) == 0
     corpus.add("two", [*pages[1:], Page("quite another page")])
@@ -208,7 +212,9 @@ def test_a_million_unrelated_pages_all_stay() -> None:
 
     def page_words(first: int) -> Ragged:
         drawn = np.random.default_rng(first).zipf(1.3, step * num_words) % 200_000
-        return Ragged(words.mix(drawn.astype(np.uint64)), np.arange(0, step * num_words + 1, num_words))
+        return Ragged(
+            words.mix(drawn.astype(np.uint64)), np.arange(0, step * num_words + 1, num_words)
+        )
 
     for first in range(0, num_pages, step):
         shingles = minhash.distinct(words.ngram_hashes(page_words(first), 5))
@@ -228,16 +234,24 @@ def test_a_million_unrelated_pages_all_stay() -> None:
     for first in np.unique(pairs // step * step).tolist():
         grams = words.shingle_sets(page_words(first), 5)
         sets.update(
-            {page: grams.row(page - first) for page in np.unique(pairs) if first <= page < first + step}
+            {
+                page: grams.row(page - first)
+                for page in np.unique(pairs)
+                if first <= page < first + step
+            }
         )
     assert len(pairs) < 50  # at J about .02, 14 bands of 8 meet with probability 4e-13 per pair
     assert all(words.jaccard(sets[a], sets[b]) < 0.75 for a, b in pairs.tolist())
 
 
-def test_near_copies_of_real_pages_are_found_and_nothing_else_goes(made_corpus: New, shared: Path) -> None:
+def test_near_copies_of_real_pages_are_found_and_nothing_else_goes(
+    made_corpus: New, shared: Path
+) -> None:
     """Chapters of the same books in several editions: what is removed is exactly near, and nearly all that is near meets."""
     folder = shared / "prose" / "neardup"
-    data = zstandard.ZstdDecompressor().stream_reader((folder / "docs.jsonl.zst").read_bytes()).read()
+    data = (
+        zstandard.ZstdDecompressor().stream_reader((folder / "docs.jsonl.zst").read_bytes()).read()
+    )
     texts = {row["id"]: row["text"] for row in map(json.loads, data.splitlines()[:200])}
     corpus = made_corpus()
     pages = {name: Page(text, 3) for name, text in texts.items()}
@@ -274,7 +288,9 @@ def test_near_copies_of_documentation_pages_are_what_the_naive_rule_says(
             if member.name.endswith(".html") and (file := archive.extractfile(member)) is not None
         ]
     copies = [
-        copy for body in bodies if (copy := edits.near_copy(body, ["other", "words"], chance)) is not None
+        copy
+        for body in bodies
+        if (copy := edits.near_copy(body, ["other", "words"], chance)) is not None
     ]
     assert len(copies) > 10
     pages = [Page(plain_text(body), 3) for body in (*bodies, *copies)]

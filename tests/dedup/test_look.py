@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from corpus.takedown import remove_from_batch
-from dedup import look, report
+from dedup import report, review
 from tests.dedup.made import MadeCorpus, Page
+from webtext.takedown.pages import remove_from_batch
 
 New = Callable[[], MadeCorpus]
 WORDS = [f"word{index}" for index in range(5000)]
@@ -21,10 +21,10 @@ WORDS = [f"word{index}" for index in range(5000)]
 def test_marks_are_what_no_shared_shingle_covers() -> None:
     text = "The quick, brown fox jumps over it and goes home."
     other = "the quick brown fox jumps over — her and goes home"
-    assert look.marked(text, other, 3) == "The quick, brown fox jumps over ⟦it⟧ and goes home."
-    assert look.marked(text, text, 3) == text
-    assert look.marked("nothing here", other, 3) == "⟦nothing here⟧"
-    assert look.marked("— !", other, 3) == "— !"
+    assert review.marked(text, other, 3) == "The quick, brown fox jumps over ⟦it⟧ and goes home."
+    assert review.marked(text, text, 3) == text
+    assert review.marked("nothing here", other, 3) == "⟦nothing here⟧"
+    assert review.marked("— !", other, 3) == "— !"
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,9 @@ def test_reports(two_batches: tuple[MadeCorpus, Page, Page, Page]) -> None:
         {"survivor": kept.id, "url": f"https://example.org/{kept.id}", "removed": 1}
     ]
     assert sum(report["similarity_histogram"].values()) == 1
-    assert report["domains"] == [{"domain": "example.org", "pages": 2, "removed": 2, "removed_frac": 1.0}]
+    assert report["domains"] == [
+        {"domain": "example.org", "pages": 2, "removed": 2, "removed_frac": 1.0}
+    ]
     overlap = corpus.store.read_json("reports/overlap-two.json")
     (row,) = overlap["table"]
     assert (row["testset"], row["n"], row["ngrams"], row["found"], row["share_so_far"]) == (
@@ -100,7 +102,9 @@ def test_reports(two_batches: tuple[MadeCorpus, Page, Page, Page]) -> None:
 
 
 def test_a_survivor_that_was_taken_down_hides_nothing_else(
-    two_batches: tuple[MadeCorpus, Page, Page, Page], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_batches: tuple[MadeCorpus, Page, Page, Page],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     given, kept, near, _ = two_batches
     shutil.copytree(given.root, tmp_path, dirs_exist_ok=True)
@@ -132,7 +136,10 @@ def test_the_door_prints_the_table_beside_the_papers(
 
 
 def test_reports_are_those_of_the_verdicts_that_stand(
-    made_corpus: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    made_corpus: New,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A rebuild that is killed between its last commit and its reports: the next run finds those of before, and writes them."""
     entry = " ".join(random.Random(5).choices(WORDS, k=30))
@@ -153,25 +160,33 @@ def test_reports_are_those_of_the_verdicts_that_stand(
     assert corpus.store.read_json("reports/dedup-b.json")["counts"]["test_overlap"] == 1
     assert "stories 8 23" in " ".join(capsys.readouterr().out.split())
     assert corpus.dedup("b", "--rebuild") == 0
-    assert not corpus.store.exists("reports/overlap-b.json"), "of verdicts that no test set has touched"
+    assert not corpus.store.exists("reports/overlap-b.json"), (
+        "of verdicts that no test set has touched"
+    )
 
 
 def test_similarities_are_counted_where_they_belong(made_corpus: New) -> None:
     shared = [f"w{index}" for index in range(18)]
     corpus = made_corpus()
     corpus.add("b", [Page(" ".join([*shared, "x"]), 9), Page(" ".join([*shared, "x", "y"]), 3)], 1)
-    assert corpus.dedup("b", "--set", "dedup.shingles.n=1", "--set", "dedup.lsh.rows_per_band=1") == 0
+    assert (
+        corpus.dedup("b", "--set", "dedup.shingles.n=1", "--set", "dedup.lsh.rows_per_band=1") == 0
+    )
     (row,) = [row for row in corpus.verdicts("b").values() if not row["kept"]]
     assert row["similarity"] == pytest.approx(0.95)
-    assert corpus.store.read_json("reports/dedup-b.json")["similarity_histogram"] == {"0.95-1.00": 1}
+    assert corpus.store.read_json("reports/dedup-b.json")["similarity_histogram"] == {
+        "0.95-1.00": 1
+    }
 
 
 def test_explaining_asks_for_the_verdicts_alone(
-    two_batches: tuple[MadeCorpus, Page, Page, Page], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_batches: tuple[MadeCorpus, Page, Page, Page],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A run that was stopped between the verdicts and the index has verdicts to look at."""
     given, _, near, _ = two_batches
     shutil.copytree(given.root, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "bands/two/manifest.json").unlink()
+    (tmp_path / "bands/two/_manifest.json").unlink()
     assert MadeCorpus(tmp_path).dedup("two", "--explain", near.id) == 0
     assert "⟦another⟧" in capsys.readouterr().out

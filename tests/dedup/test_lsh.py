@@ -12,7 +12,13 @@ from dedup.config import DedupConfig
 from dedup.lsh import LshConfig, Members
 
 rows = st.lists(
-    st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(3, 5), st.integers(0, 9), st.integers(0, 3)),
+    st.tuples(
+        st.integers(0, 4),
+        st.integers(0, 2),
+        st.integers(3, 5),
+        st.integers(0, 9),
+        st.integers(0, 3),
+    ),
     max_size=40,
 )
 
@@ -40,7 +46,11 @@ def members(given_rows: list[tuple[int, int, int, int, int]]) -> Members:
 
 
 def order(given_members: Members, row: int) -> tuple[int, int, bytes]:
-    return (int(given_members.batch[row]), -int(given_members.score[row]), bytes(given_members.doc[row]))
+    return (
+        int(given_members.batch[row]),
+        -int(given_members.score[row]),
+        bytes(given_members.doc[row]),
+    )
 
 
 @settings(max_examples=50)
@@ -126,7 +136,9 @@ def test_bad_bands_are_refused() -> None:
 def test_bands_follow_the_threshold() -> None:
     assert DedupConfig().lsh == LshConfig(num_bands=14, rows_per_band=8) == LshConfig()
     assert DedupConfig(threshold=0.5).lsh == LshConfig(num_bands=27, rows_per_band=4)
-    assert DedupConfig.model_validate({"threshold": 0.5, "lsh": {"num_bands": 9}}).lsh.num_bands == 9
+    assert (
+        DedupConfig.model_validate({"threshold": 0.5, "lsh": {"num_bands": 9}}).lsh.num_bands == 9
+    )
     given = LshConfig(num_bands=3, rows_per_band=2)
     assert DedupConfig(threshold=0.5, lsh=given).lsh == given
 

@@ -29,7 +29,9 @@ def theirs(row: list[int], num_perm: int, seed: int) -> MinHash:
 @pytest.mark.parametrize("engine", ["numba", "numpy"])
 @settings(max_examples=30)
 @given(hash_rows, st.integers(1, 130), st.integers(0, 2**32 - 1))
-def test_equal_to_datasketch(engine: words.Engine, rows: list[list[int]], num_perm: int, seed: int) -> None:
+def test_equal_to_datasketch(
+    engine: words.Engine, rows: list[list[int]], num_perm: int, seed: int
+) -> None:
     ours = minhash.signatures(ragged(rows), minhash.permutations(num_perm, seed), engine)
     for index, row in enumerate(rows):
         assert np.array_equal(ours[index], theirs(row, num_perm, seed).hashvalues)

@@ -17,9 +17,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.manifest import read_manifest
-from corpus.tables import read_table
-from corpus.testsets import TestSet, load_testsets
+from corpus.evaluation_sets.files import TestSet, load_testsets
+from corpus.tables.manifest import read_manifest
+from corpus.tables.parquet import read_table
 from dedup import overlap, overlap_steps, run, words
 from dedup.overlap import OverlapConfig
 from dedup.words import Ragged
@@ -46,7 +46,9 @@ def index_of(
 @pytest.mark.parametrize("engine", ["numba", "numpy"])
 @settings(max_examples=30)
 @given(st.lists(spelled, min_size=1, max_size=6), st.lists(spelled, max_size=5))
-def test_marks_and_hits_equal_brute_force(engine: words.Engine, entries: list[str], pages: list[str]) -> None:
+def test_marks_and_hits_equal_brute_force(
+    engine: words.Engine, entries: list[str], pages: list[str]
+) -> None:
     config = OverlapConfig(n=4, measure_n=(2, 3), min_passage_words=2, boilerplate_frac=1.0)
     testset = TestSet("t", "0", tuple((entry,) for entry in entries))
     ngrams = overlap.ngrams_of([testset], config, engine)
@@ -79,7 +81,9 @@ def test_index_finds_what_it_holds_and_nothing_else(keys: list[int], others: lis
     texts = pa.array([f"word{value}" for value in (*keys[:30], *others)], pa.string())
     rows = words.word_hashes(texts)
     grams_there = words.ngram_hashes(rows, 1).values[: len(keys[:30])]
-    index = overlap.build_index(np.unique(grams_there), np.ones(np.unique(grams_there).size, np.int16))
+    index = overlap.build_index(
+        np.unique(grams_there), np.ones(np.unique(grams_there).size, np.int16)
+    )
     for engine in ("numba", "numpy"):
         found = overlap.find(rows, index, engine)
         there = np.isin(words.ngram_hashes(rows, 1).values, grams_there)
@@ -97,7 +101,9 @@ def test_index_takes_at_most_forty_bytes_a_gram() -> None:
 
 def test_engines_find_alike_past_the_buffer() -> None:
     generator = random.Random(2)
-    texts = pa.array([" ".join(generator.choices("abcd", k=generator.randrange(3000))) for _ in range(60)])
+    texts = pa.array(
+        [" ".join(generator.choices("abcd", k=generator.randrange(3000))) for _ in range(60)]
+    )
     testset = TestSet("t", "0", ((" ".join(generator.choices("abcd", k=400)),),))
     config = OverlapConfig(n=5, measure_n=(3,))
     index = index_of(overlap.ngrams_of([testset], config), config)
@@ -111,7 +117,9 @@ def test_engines_find_alike_past_the_buffer() -> None:
 def test_prompts_are_left_out() -> None:
     generator = random.Random(3)
     questions = [" ".join(generator.choices(VOCABULARY, k=9)) for _ in range(20)]
-    testset = TestSet("t", "0", tuple((f"Question: {question}?\nAnswer:",) for question in questions))
+    testset = TestSet(
+        "t", "0", tuple((f"Question: {question}?\nAnswer:",) for question in questions)
+    )
     ngrams = overlap.ngrams_of([testset], OverlapConfig())
     page = words.word_hashes(
         pa.array([f"He asked: {questions[4]} and left.", "Question: what is the Answer: none"])
@@ -124,11 +132,14 @@ def test_grams_of_many_entries_are_left_out() -> None:
     generator = random.Random(4)
     common = " ".join(generator.choices(VOCABULARY, k=15))
     entries = [
-        " ".join(generator.choices(VOCABULARY, k=30)) + " " + common + f" tail{i} x y z" for i in range(40)
+        " ".join(generator.choices(VOCABULARY, k=30)) + " " + common + f" tail{i} x y z"
+        for i in range(40)
     ]
     testset = TestSet("t", "0", tuple((entry,) for entry in entries))
     ngrams = overlap.ngrams_of([testset], OverlapConfig())
-    hits = overlap.find(words.word_hashes(pa.array([f"before {common} after", entries[0]])), index_of(ngrams))
+    hits = overlap.find(
+        words.word_hashes(pa.array([f"before {common} after", entries[0]])), index_of(ngrams)
+    )
     assert set(hits.text[ngrams.removes[hits.key]].tolist()) == {1}
     assert 0 in hits.text[ngrams.n[hits.key] == 8]  # measured all the same
 
@@ -136,7 +147,10 @@ def test_grams_of_many_entries_are_left_out() -> None:
 def test_an_entry_of_short_passages_only_is_one_passage() -> None:
     """A question too short to count, with its answer, counts; a short choice beside a long question does not."""
     short = ("Who wrote the novel Ulysses?", "James Joyce")
-    long = ("Which of the seven dwarfs in the film is the last to fall asleep?", "the old bearded one")
+    long = (
+        "Which of the seven dwarfs in the film is the last to fall asleep?",
+        "the old bearded one",
+    )
     testset = TestSet("t", "0", (short, long))
     ngrams = overlap.ngrams_of([testset], OverlapConfig())
     page = words.word_hashes(
@@ -153,7 +167,8 @@ def test_an_entry_of_short_passages_only_is_one_passage() -> None:
 
 
 spans = st.lists(
-    st.tuples(st.integers(0, 900), st.integers(1, 99)).map(lambda at: (at[0], at[0] + at[1])), max_size=6
+    st.tuples(st.integers(0, 900), st.integers(1, 99)).map(lambda at: (at[0], at[0] + at[1])),
+    max_size=6,
 )
 
 
@@ -164,7 +179,11 @@ def test_span_policy_equals_a_plain_reading(
 ) -> None:
     config = OverlapConfig(window_chars=window, min_piece_chars=least, max_pieces=most)
     judgement = overlap.judge(matches, 1000, config)
-    gone = {at for start, end in matches for at in range(max(0, start - window), min(1000, end + window))}
+    gone = {
+        at
+        for start, end in matches
+        for at in range(max(0, start - window), min(1000, end + window))
+    }
     pieces, piece = [], []
     for at in range(1001):
         if at < 1000 and at not in gone:
@@ -176,19 +195,29 @@ def test_span_policy_equals_a_plain_reading(
     assert judgement.dropped == bool(matches and (len(pieces) > most or not left))
     if not judgement.dropped:
         kept = {at for each in left for at in each} if matches else set(range(1000))
-        assert {at for start, end in judgement.cuts for at in range(start, end)} == set(range(1000)) - kept
+        assert {at for start, end in judgement.cuts for at in range(start, end)} == set(
+            range(1000)
+        ) - kept
         assert all(a[1] < b[0] for a, b in zip(judgement.cuts, judgement.cuts[1:], strict=False))
 
 
 def test_other_policies() -> None:
-    assert overlap.judge([(0, 5)], 1000, OverlapConfig(policy="report")) == overlap.Judgement(False, [])
-    assert overlap.judge([(0, 5)], 1000, OverlapConfig(policy="document")) == overlap.Judgement(True, [])
+    assert overlap.judge([(0, 5)], 1000, OverlapConfig(policy="report")) == overlap.Judgement(
+        False, []
+    )
+    assert overlap.judge([(0, 5)], 1000, OverlapConfig(policy="document")) == overlap.Judgement(
+        True, []
+    )
 
 
 def write_sets(folder: Path, seed: int = 0) -> tuple[str, list[str], list[str]]:
     generator = random.Random(seed)
-    long = [" ".join(generator.choices(VOCABULARY, k=generator.randrange(30, 60))) for _ in range(60)]
-    short = [" ".join(generator.choices(VOCABULARY, k=generator.randrange(7, 13))) for _ in range(40)]
+    long = [
+        " ".join(generator.choices(VOCABULARY, k=generator.randrange(30, 60))) for _ in range(60)
+    ]
+    short = [
+        " ".join(generator.choices(VOCABULARY, k=generator.randrange(7, 13))) for _ in range(40)
+    ]
     folder.mkdir(exist_ok=True)
     (folder / "stories.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in long))
     (folder / "questions.jsonl").write_text(
@@ -209,9 +238,15 @@ def test_planted_contamination_is_found_and_nothing_else(made_corpus: New, tmp_p
         spelling = text.split()
         part = " ".join(spelling[5:25])
         noisy = ",\n".join(word.upper() for word in spelling)
-        planted += [text, f"{prose(200)} {part} {prose(200)}", f"{prose(90)} “{noisy}”! {prose(90)}"]
+        planted += [
+            text,
+            f"{prose(200)} {part} {prose(200)}",
+            f"{prose(90)} “{noisy}”! {prose(90)}",
+        ]
         planted.append(
-            f"{prose(60)} <p>{text.replace(' ', ' <b>', 1)}</b></p> {prose(60)}".replace("<b>", "** ")
+            f"{prose(60)} <p>{text.replace(' ', ' <b>', 1)}</b></p> {prose(60)}".replace(
+                "<b>", "** "
+            )
         )
     planted += [f"{prose(150)}: {text}. {prose(150)}" for text in short]
     clean = [prose(300) for _ in range(300)]
@@ -228,7 +263,8 @@ def test_planted_contamination_is_found_and_nothing_else(made_corpus: New, tmp_p
             del left[cut["start"] : cut["end"]]
         assert row["reason"] or not leaks & set(grams("".join(left), 13))
     assert all(
-        verdicts[Page(text).id]["testsets"] == [] and verdicts[Page(text).id]["kept"] for text in clean
+        verdicts[Page(text).id]["testsets"] == [] and verdicts[Page(text).id]["kept"]
+        for text in clean
     )
 
 
@@ -236,7 +272,9 @@ def test_batches_merge_to_the_same_table(made_corpus: New, tmp_path: Path) -> No
     setting, long, _ = write_sets(tmp_path / "sets")
     generator = random.Random(8)
     pages = [
-        Page(" ".join([*generator.choices(VOCABULARY, k=50), *generator.choice(long).split()[3:20]]))
+        Page(
+            " ".join([*generator.choices(VOCABULARY, k=50), *generator.choice(long).split()[3:20]])
+        )
         for _ in range(60)
     ]
     whole, halves = made_corpus(), made_corpus()
@@ -247,7 +285,9 @@ def test_batches_merge_to_the_same_table(made_corpus: New, tmp_path: Path) -> No
     for batch in ("one", "two"):
         assert halves.dedup(batch, "--set", setting) == 0
     expected = read_table(whole.store, "overlap", "all")
-    merged = overlap_steps.merge([read_table(halves.store, "overlap", batch) for batch in ("one", "two")])
+    merged = overlap_steps.merge(
+        [read_table(halves.store, "overlap", batch) for batch in ("one", "two")]
+    )
     assert merged.equals(expected.select(merged.column_names).combine_chunks())
     counts = read_manifest(whole.store, "overlap", "all").counts
     for n in (8, 13):
@@ -265,7 +305,10 @@ def test_common_speech_is_not_removed(made_corpus: New, tmp_path: Path) -> None:
     corpus.add("one", common[:4])
     corpus.add("two", common[4:])
     for batch, limit in (("one", 6), ("two", 6)):
-        assert corpus.dedup(batch, "--set", setting, "--set", f"dedup.overlap.common_pages={limit}") == 0
+        assert (
+            corpus.dedup(batch, "--set", setting, "--set", f"dedup.overlap.common_pages={limit}")
+            == 0
+        )
     assert all(row["testsets"] == ["stories"] for row in corpus.verdicts("one").values())
     assert all(row["testsets"] == [] for row in corpus.verdicts("two").values())
 
@@ -280,7 +323,7 @@ def test_a_new_test_set_makes_new_verdicts_and_no_new_signatures(
     corpus = made_corpus()
     corpus.add("b", [Page(long[0]), Page("quite another page of some words")])
     assert corpus.dedup("b") == 0
-    signed = corpus.store.read_bytes("signatures/b/manifest.json")
+    signed = corpus.store.read_bytes("signatures/b/_manifest.json")
     assert corpus.dedup("b", "--set", setting) == 2
     assert "input testset stories was added" in capsys.readouterr().err
     corpus.add("later", [Page("a page of another batch")], 1)
@@ -290,7 +333,9 @@ def test_a_new_test_set_makes_new_verdicts_and_no_new_signatures(
     monkeypatch.setattr(
         run,
         "read_snapshot",
-        lambda store, name: SimpleNamespace(batches=[SimpleNamespace(batch=each) for each in held[name]]),
+        lambda store, name: SimpleNamespace(
+            batches=[SimpleNamespace(batch=each) for each in held[name]]
+        ),
     )
     capsys.readouterr()
     assert corpus.dedup("b", "--set", setting, "--rebuild") == 0
@@ -300,7 +345,7 @@ def test_a_new_test_set_makes_new_verdicts_and_no_new_signatures(
     assert "batch later met batch b as it was before" in said
     assert corpus.dedup("later", "--set", setting) == 2
     assert "input bands b changed since" in capsys.readouterr().err
-    assert corpus.store.read_bytes("signatures/b/manifest.json") == signed
+    assert corpus.store.read_bytes("signatures/b/_manifest.json") == signed
     assert corpus.verdicts("b")[Page(long[0]).id]["reason"] == "test_overlap"
     inputs = {
         each.batch: each.fingerprint
@@ -333,7 +378,9 @@ def test_pages_that_overlap_drops_are_no_survivors(made_corpus: New, tmp_path: P
 
 
 def test_real_sets_leave_real_prose_alone(shared: Path) -> None:
-    sets = load_testsets([str(shared / "evalsets" / "lambada_openai"), str(shared / "evalsets" / "wsc273")])
+    sets = load_testsets(
+        [str(shared / "evalsets" / "lambada_openai"), str(shared / "evalsets" / "wsc273")]
+    )
     sets = [replace(each, entries=each.entries[:1500]) for each in sets]
     ngrams = overlap.ngrams_of(sets, OverlapConfig())
     data = (
@@ -347,12 +394,18 @@ def test_real_sets_leave_real_prose_alone(shared: Path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("source", ["openstax", "standardebooks", "us_gov_digitalgov", "us_speeches"])
+@pytest.mark.parametrize(
+    "source", ["openstax", "standardebooks", "us_gov_digitalgov", "us_speeches"]
+)
 def test_natural_overlap_is_what_others_counted(shared: Path, source: str) -> None:
     """Shares of 8-grams as in overlap8.tsv, which counts repeats and cuts words a little differently; removal touches next to nothing."""
     evalsets = shared / "evalsets"
-    lines = [line.split("\t") for line in (evalsets / "overlap8.tsv").read_text("utf-8").splitlines()]
-    counted = dict(zip(lines[0], next(line for line in lines if line[0] == f"dev/{source}"), strict=True))
+    lines = [
+        line.split("\t") for line in (evalsets / "overlap8.tsv").read_text("utf-8").splitlines()
+    ]
+    counted = dict(
+        zip(lines[0], next(line for line in lines if line[0] == f"dev/{source}"), strict=True)
+    )
     files = {
         "lambada_openai": "lambada_openai", "hellaswag_val": "hellaswag", "wsc273": "wsc273/winograd_wsc.jsonl.gz",
         **{name: f"{name}.gz" for name in counted if name.endswith((".txt", ".tokens"))},
@@ -377,6 +430,8 @@ def test_natural_overlap_is_what_others_counted(shared: Path, source: str) -> No
 
 
 def test_stripping_keeps_rows_apart() -> None:
-    rows = Ragged(np.array([1, 5, 9, 1, 6, 9, 1, 7, 9, 1, 8, 9, 1, 4, 9], np.uint64), np.arange(0, 16, 3))
+    rows = Ragged(
+        np.array([1, 5, 9, 1, 6, 9, 1, 7, 9, 1, 8, 9, 1, 4, 9], np.uint64), np.arange(0, 16, 3)
+    )
     assert overlap.without_prompts(rows, np.zeros(5, int)).values.tolist() == [5, 6, 7, 8, 4]
     assert overlap.without_prompts(rows, np.arange(5)).values.size == 15

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from corpus.tables import part_paths, read_table
+from corpus.tables.parquet import part_paths, read_table
 from dedup import words
 from dedup.lsh import LshConfig
 from tests.dedup import made
@@ -35,7 +35,9 @@ def pages_of_families(seed: int, count: int) -> list[Page]:
         for _ in range(generator.randrange(3)):
             if spelled:
                 spelled[generator.randrange(len(spelled))] = generator.choice("abcdefghij—")
-        pages.append(Page(" ".join(spelled), generator.randrange(3, 6), f"{generator.getrandbits(128):032x}"))
+        pages.append(
+            Page(" ".join(spelled), generator.randrange(3, 6), f"{generator.getrandbits(128):032x}")
+        )
     return pages
 
 
@@ -82,7 +84,9 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeCorpus, list
     return corpus, pages
 
 
-def test_bands_hold_every_key_of_kept_pages_and_no_other(families: tuple[MadeCorpus, list[Page]]) -> None:
+def test_bands_hold_every_key_of_kept_pages_and_no_other(
+    families: tuple[MadeCorpus, list[Page]],
+) -> None:
     corpus, _ = families
     bands = read_table(corpus.store, "bands", "b0")
     kept = [name for name, fate in corpus.fates("b0").items() if fate[0]]
@@ -91,7 +95,9 @@ def test_bands_hold_every_key_of_kept_pages_and_no_other(families: tuple[MadeCor
     assert (keys[1:] >= keys[:-1]).all()
 
 
-def test_every_removal_names_a_kept_page_that_is_similar(families: tuple[MadeCorpus, list[Page]]) -> None:
+def test_every_removal_names_a_kept_page_that_is_similar(
+    families: tuple[MadeCorpus, list[Page]],
+) -> None:
     corpus, pages = families
     texts = {page.id: page.text for page in pages}
     verdicts = corpus.verdicts("b0")
@@ -140,11 +146,17 @@ def test_an_empty_batch_and_pages_without_words(made_corpus: New) -> None:
     assert corpus.dedup("empty") == 0
     corpus.add("odd", [Page("— … !"), Page(""), Page("one word")], 2)
     assert corpus.dedup("odd") == 0
-    assert sorted(str(fate[1]) for fate in corpus.fates("odd").values()) == ["None", "no_words", "no_words"]
+    assert sorted(str(fate[1]) for fate in corpus.fates("odd").values()) == [
+        "None",
+        "no_words",
+        "no_words",
+    ]
     assert corpus.dedup("odd") == 0  # up to date
 
 
-def test_a_batch_waits_for_those_before_it(made_corpus: New, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_batch_waits_for_those_before_it(
+    made_corpus: New, capsys: pytest.CaptureFixture[str]
+) -> None:
     corpus = made_corpus()
     corpus.add("first", [Page("a b c d e f")])
     corpus.add("second", [Page("a b c d e f g")])
@@ -165,7 +177,7 @@ def test_a_lost_part_of_an_earlier_index_is_named(
     message = capsys.readouterr().err.splitlines()[-1]
     assert "lacks bands/first/part-00000.parquet" in message
     assert "--batch first --rebuild" in message
-    assert not corpus.store.exists("verdicts/second/manifest.json")
+    assert not corpus.store.exists("verdicts/second/_manifest.json")
 
 
 def test_a_lost_page_of_an_earlier_batch_is_named(
@@ -219,7 +231,7 @@ def test_bad_settings(
     corpus.add("b", [Page("a b c")])
     assert corpus.dedup("b", "--set", setting) == 2
     assert message in capsys.readouterr().err
-    assert not corpus.store.exists("verdicts/b/manifest.json")
+    assert not corpus.store.exists("verdicts/b/_manifest.json")
 
 
 def test_json_counts(made_corpus: New, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup import kernels, survivors
-from dedup.lookup import ShingleSets
-from dedup.stored import SetWriter, StoredSets
-from dedup.survivors import KEPT, Edges, LargeBuckets
+from dedup import greedy, kernels
+from dedup.document_rows import ShingleSets
+from dedup.greedy import KEPT, Edges, LargeBuckets
+from dedup.shingle_store import SetWriter, StoredSets
 from dedup.words import Engine, Ragged, jaccard
 
 THRESHOLD = 0.5
@@ -64,14 +64,16 @@ def test_choice_with_all_pairs_known(
 ) -> None:
     num_pages, num_old, similar, buckets, _ = family
     pairs = [(a, b) for bucket in buckets for b in bucket for a in bucket if a < b and b >= num_old]
-    choice = survivors.choose(num_pages, edges_of(pairs, similar))
+    choice = greedy.choose(num_pages, edges_of(pairs, similar))
     expected = naive(num_pages, num_old, similar, buckets)
     assert choice.duplicate_of.tolist() == expected
     for page, before in enumerate(expected):
         assert before == KEPT or choice.similarity[page] == similar[before, page]
 
 
-shingles = st.sets(st.integers(0, 7), min_size=1).map(lambda values: np.array(sorted(values), np.uint64))
+shingles = st.sets(st.integers(0, 7), min_size=1).map(
+    lambda values: np.array(sorted(values), np.uint64)
+)
 
 
 def stored(sets: list[np.ndarray], numbers: np.ndarray) -> StoredSets:
@@ -94,19 +96,23 @@ def test_choice_in_large_buckets(engine: Engine, data: st.DataObject) -> None:
     num_pages = len(sets)
     num_old, leaders = data.draw(st.integers(0, num_pages)), data.draw(st.integers(0, 3))
     buckets = data.draw(buckets_of(num_pages))
-    similar = {(a, b): jaccard(sets[a], sets[b]) for b in range(num_old, num_pages) for a in range(b)}
+    similar = {
+        (a, b): jaccard(sets[a], sets[b]) for b in range(num_old, num_pages) for a in range(b)
+    }
     pairs, rows = [], []
     for number, bucket in enumerate(buckets):
         for place, page in enumerate(sorted(bucket)):
             rows.append((number, page, place < leaders))
             pairs.extend(
-                (page, later) for later in bucket if place < leaders and later > page and later >= num_old
+                (page, later)
+                for later in bucket
+                if place < leaders and later > page and later >= num_old
             )
     table = np.array(rows, np.int64).reshape(-1, 3)
     large = LargeBuckets(table[:, 0], table[:, 1], table[:, 2].astype(bool))
     edges = edges_of(pairs, similar)
-    open_pages = survivors.open_pages(num_pages, num_old, edges, large, engine)
-    choice = survivors.choose_in_large(
+    open_pages = greedy.open_pages(num_pages, num_old, edges, large, engine)
+    choice = greedy.choose_in_large(
         num_pages, num_old, edges, large, THRESHOLD, stored(sets, open_pages), engine
     )
     expected = naive(num_pages, num_old, similar, buckets)
@@ -116,7 +122,9 @@ def test_choice_in_large_buckets(engine: Engine, data: st.DataObject) -> None:
             assert choice.similarity[page] == similar[before, page]
             assert choice.exact[page] == (similar[before, page] == 1.0)
     assert np.isnan(choice.similarity[choice.duplicate_of == KEPT]).all()
-    assert open_pages.tolist() == survivors.open_pages(num_pages, num_old, edges, large, "numpy").tolist()
+    assert (
+        open_pages.tolist() == greedy.open_pages(num_pages, num_old, edges, large, "numpy").tolist()
+    )
 
 
 @pytest.mark.parametrize("engine", ["numba", "numpy"])
@@ -125,9 +133,11 @@ def test_nothing_is_settled_by_a_page_that_may_yet_go(engine: Engine) -> None:
     same = np.arange(4, dtype=np.uint64)
     large = LargeBuckets(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 3]), np.zeros(4, bool))
     edges = Edges(np.array([3]), np.array([1]), np.array([1.0]), np.array([True]))
-    open_pages = survivors.open_pages(4, 0, edges, large, engine)
+    open_pages = greedy.open_pages(4, 0, edges, large, engine)
     assert open_pages.tolist() == [0, 1, 2, 3]
-    choice = survivors.choose_in_large(4, 0, edges, large, THRESHOLD, stored([same] * 4, open_pages), engine)
+    choice = greedy.choose_in_large(
+        4, 0, edges, large, THRESHOLD, stored([same] * 4, open_pages), engine
+    )
     assert choice.duplicate_of.tolist() == [KEPT, 0, KEPT, 2]
 
 
@@ -171,21 +181,24 @@ def test_bitmaps_tell_pages_of_one_frame_apart(own: int) -> None:
 def test_near_copies_of_one_page_cost_one_comparison_each() -> None:
     size = 3000
     edges = Edges(
-        np.arange(1, size), np.zeros(size - 1, np.int64), np.full(size - 1, 0.9), np.zeros(size - 1, bool)
+        np.arange(1, size),
+        np.zeros(size - 1, np.int64),
+        np.full(size - 1, 0.9),
+        np.zeros(size - 1, bool),
     )
     large = LargeBuckets(np.zeros(size, np.int64), np.arange(size), np.arange(size) < 1)
     for engine in ("numba", "numpy"):
-        assert survivors.open_pages(size, 0, edges, large, engine).size == 0
+        assert greedy.open_pages(size, 0, edges, large, engine).size == 0
 
 
 def test_no_chains() -> None:
     edges = Edges(np.array([1, 2]), np.array([0, 1]), np.array([0.8, 0.8]), np.zeros(2, bool))
-    assert survivors.choose(3, edges).duplicate_of.tolist() == [KEPT, 0, KEPT]
+    assert greedy.choose(3, edges).duplicate_of.tolist() == [KEPT, 0, KEPT]
 
 
 def test_copies_share_the_fate_of_the_first() -> None:
     edges = Edges(np.array([1]), np.array([0]), np.array([0.8]), np.zeros(1, bool))
-    choice = survivors.follow_copies(survivors.choose(5, edges), np.array([1, 3]), np.array([2, 4]))
+    choice = greedy.follow_copies(greedy.choose(5, edges), np.array([1, 3]), np.array([2, 4]))
     assert choice.duplicate_of.tolist() == [KEPT, 0, 0, KEPT, 3]
     assert choice.similarity[[2, 4]].tolist() == [0.8, 1.0]
     assert choice.exact.tolist() == [False, False, False, False, True]
@@ -193,6 +206,6 @@ def test_copies_share_the_fate_of_the_first() -> None:
 
 def test_pages_are_numbered_by_batch_score_and_id() -> None:
     docs = np.array([b"a", b"b", b"c", b"a"], "S16")
-    pages = survivors.number_pages([(np.array([1, 1, 1, 0]), np.array([3, 9, 3, 1]), docs)])
+    pages = greedy.number_pages([(np.array([1, 1, 1, 0]), np.array([3, 9, 3, 1]), docs)])
     assert pages.numbers[0].tolist() == [2, 1, 3, 0]
     assert pages.batch.tolist() == [0, 1, 1, 1]

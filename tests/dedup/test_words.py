@@ -16,7 +16,9 @@ from dedup.words import Ragged
 MASK = (1 << 64) - 1
 texts = st.lists(
     st.text(
-        st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("ab .,'\n\u0301\u00adß㌖ﷺ東"))
+        st.one_of(
+            st.characters(exclude_categories=["Cs"]), st.sampled_from("ab .,'\n\u0301\u00adß㌖ﷺ東")
+        )
     ),
     max_size=6,
 )
@@ -54,7 +56,9 @@ def test_hashes_follow_the_rule(engine: words.Engine, given_texts: list[str], n:
         assert found.row(index).tolist() == [word_hash(word) for word in spelled]
         size = min(n, len(spelled))
         expected = (
-            [gram_hash(spelled[at : at + size]) for at in range(len(spelled) - size + 1)] if size else []
+            [gram_hash(spelled[at : at + size]) for at in range(len(spelled) - size + 1)]
+            if size
+            else []
         )
         assert grams.row(index).tolist() == expected
 
@@ -73,7 +77,9 @@ def test_content_hashes_agree_and_tell_apart(given_texts: list[str]) -> None:
 @given(st.text(), st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
 def test_unicode_form_does_not_show(text: str, form: str) -> None:
     changed = unicodedata.normalize(form, text)  # type: ignore[arg-type]
-    assert [word for word, _, _ in words.split_words(changed)] == [w for w, _, _ in words.split_words(text)]
+    assert [word for word, _, _ in words.split_words(changed)] == [
+        w for w, _, _ in words.split_words(text)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +109,9 @@ def test_spans_agree_with_the_plain_reading(text: str) -> None:
 
 @settings(max_examples=50)
 @given(texts, st.integers(0, 3), st.booleans())
-def test_sliced_and_wide_arrays_are_read_alike(given_texts: list[str], skip: int, wide: bool) -> None:
+def test_sliced_and_wide_arrays_are_read_alike(
+    given_texts: list[str], skip: int, wide: bool
+) -> None:
     array = pa.array(given_texts, pa.large_string() if wide else pa.string())[skip:]
     whole = words.word_hashes(pa.array(given_texts[skip:], pa.string()))
     assert np.array_equal(words.word_hashes(array).values, whole.values)
@@ -114,7 +122,9 @@ def test_sliced_and_wide_arrays_are_read_alike(given_texts: list[str], skip: int
 def test_slices_cover_all_texts_in_order(given_texts: list[str], size: int) -> None:
     array = pa.array(given_texts, pa.string())
     ranges = list(words.slices(array, size))
-    assert [index for first, after in ranges for index in range(first, after)] == list(range(len(array)))
+    assert [index for first, after in ranges for index in range(first, after)] == list(
+        range(len(array))
+    )
 
 
 @pytest.mark.parametrize("engine", ["numba", "numpy"])
@@ -122,7 +132,9 @@ def test_slices_cover_all_texts_in_order(given_texts: list[str], size: int) -> N
 @given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
 def test_jaccard_is_shared_over_all(engine: words.Engine, left: set[int], right: set[int]) -> None:
     arrays = [np.array(sorted(each), np.uint64) for each in (left, right)]
-    assert words.jaccard(*arrays, engine) == (len(left & right) / len(left | right) if left | right else 0.0)
+    assert words.jaccard(*arrays, engine) == (
+        len(left & right) / len(left | right) if left | right else 0.0
+    )
 
 
 @settings(max_examples=50)

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpora import commit_batch, documents, make_shards, token_corpus
 
 from corpus.errors import FatalError, InputError
-from corpus.layout import Store
-from shards import layout, segments
-from shards.cache import DIGEST_BYTES, TokenCache, default_folder
+from corpus.storage.store import Store
 from shards.reader import BlockStream, open_split, sequential_blocks
+from shards.stream import file_layout, row_groups
+from shards.stream.cache import DIGEST_BYTES, TokenCache, default_folder
+from tests.support.document_corpus import commit_batch, documents, make_shards, token_corpus
 
 TOKENS = np.arange(1000, dtype="<u2")
 KEY = "0123456789abcdef" * 2
@@ -65,7 +65,9 @@ def test_the_limit_holds_and_the_unused_longest_go(tmp_path: Path) -> None:
         os.utime(tmp_path / f"{key}.tokens", ns=(number, number))
         if number == 2:
             assert not left.exists()
-            assert cache.get(keys[0], TOKENS.dtype, 1000) is not None  # used now, so after all others
+            assert (
+                cache.get(keys[0], TOKENS.dtype, 1000) is not None
+            )  # used now, so after all others
         assert cache.num_bytes() <= 3 * each
     assert {path.name for path in tmp_path.iterdir()} == {
         "notes.txt",
@@ -75,7 +77,9 @@ def test_the_limit_holds_and_the_unused_longest_go(tmp_path: Path) -> None:
     assert np.array_equal(held, TOKENS)  # a map outlives its file
 
 
-def test_a_disk_that_refuses_is_gone_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_disk_that_refuses_is_gone_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cache = TokenCache(tmp_path / "folder")
     (tmp_path / "folder").rmdir()
     assert cache.put(KEY, TOKENS) is None
@@ -107,14 +111,14 @@ class CountingReader:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read: list[tuple[str, int]] = []
         self.threads: set[str] = set()
-        real = segments.read_row_group
+        real = row_groups.read_row_group
 
         def read_row_group(store: Any, file: Any, number: int, footer: Any) -> np.ndarray:
             self.read.append((file.path, number))
             self.threads.add(threading.current_thread().name)
             return real(store, file, number, footer)
 
-        monkeypatch.setattr(segments, "read_row_group", read_row_group)
+        monkeypatch.setattr(row_groups, "read_row_group", read_row_group)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +189,9 @@ def test_a_cache_smaller_than_the_split(
     )  # two epochs; a run of a window lies in up to two row groups
 
 
-def test_files_that_left_the_cache_do_not_stay_on_its_disk(bucket_corpus: str, tmp_path: Path) -> None:
+def test_files_that_left_the_cache_do_not_stay_on_its_disk(
+    bucket_corpus: str, tmp_path: Path
+) -> None:
     """A deleted file takes room for as long as somebody maps it."""
     cache = TokenCache(tmp_path, 3 * (2048 + DIGEST_BYTES))
     split = open_split(bucket_corpus, "b2", "train", cache=cache, ahead=0)
@@ -224,13 +230,18 @@ def test_bytes_that_changed_in_the_bucket_are_refused(bucket_corpus: str, tmp_pa
             with pytest.raises(InputError, match=rf"{file.path}: row group 0 of .* has digest"):
                 split.slice(0, split.num_tokens)
             split.prefetch(np.arange(0, split.num_tokens - 100, 1024), 10)
-        assert not any(path.name.startswith(file.row_groups[0].digest) for path in tmp_path.iterdir())
+        assert not any(
+            path.name.startswith(file.row_groups[0].digest) for path in tmp_path.iterdir()
+        )
     finally:
         store.write_bytes(file.path, whole)
 
 
 def test_a_passing_fault_of_the_network_is_outlived(
-    bucket_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bucket_corpus: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     split = open_split(bucket_corpus, "b2", "train", cache=TokenCache(tmp_path))
     real = Store.open_input
@@ -242,16 +253,20 @@ def test_a_passing_fault_of_the_network_is_outlived(
         return real(store, path)
 
     monkeypatch.setattr(Store, "open_input", open_input)
-    monkeypatch.setattr(layout, "PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(file_layout, "PAUSES_S", (0.0, 0.0))
     first = split.slice(0, 10)
     assert len(first) == 10
     assert caplog.text.count("again in 0 s") == 2
     faults = iter([OSError("connection reset")] * 3)
-    with pytest.raises(FatalError, match=r"row group \d+ of \d+ cannot be read \(connection reset\)"):
+    with pytest.raises(
+        FatalError, match=r"row group \d+ of \d+ cannot be read \(connection reset\)"
+    ):
         split.slice(split.num_tokens - 10, split.num_tokens)
 
 
-def test_compressed_local_files_may_use_a_cache_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compressed_local_files_may_use_a_cache_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reader = CountingReader(monkeypatch)
     ids = np.random.default_rng(0).integers(0, 50256, 20_000)
     token_corpus(str(tmp_path / "corpus"), ids, compression="zstd", row_group_tokens=4096)

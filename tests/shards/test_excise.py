@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from corpora import commit_batch, documents, make_shards
 
-from corpus.digests import find_damage
 from corpus.errors import SchemaError
-from corpus.manifest import read_manifest
-from corpus.tables import read_table
-from corpus.takedown import remove_from_batch
+from corpus.tables.checksums import find_damage
+from corpus.tables.manifest import read_manifest
+from corpus.tables.parquet import read_table
 from shards.excise import excise
+from tests.support.document_corpus import commit_batch, documents, make_shards
+from webtext.takedown.pages import remove_from_batch
 
 
 def test_a_damaged_file_gets_no_new_digests(tmp_path: Path) -> None:
@@ -29,7 +29,9 @@ def test_a_damaged_file_gets_no_new_digests(tmp_path: Path) -> None:
         # Bytes that a reader takes as they are: a token, or the name of the writer in the footer.
         data[len(data) // 2 if table == "tokens" else data.rindex(b"parquet-cpp")] ^= 1
         path.write_bytes(data)
-        with pytest.raises(SchemaError, match=r" digest .*shards.run --corpus .* --batch b1 --rebuild"):
+        with pytest.raises(
+            SchemaError, match=r" digest .*shards.run --corpus .* --batch b1 --rebuild"
+        ):
             excise(store, "b1", frozenset({doc_id}))
         make_shards(root, "b1", "--rebuild")
         assert path.read_bytes() == whole

@@ -9,28 +9,37 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from corpus.layout import Store
-from corpus.tables import read_table
-from shards import export, vocabulary
+from corpus.storage.store import Store
+from corpus.tables.parquet import read_table
+from shards import export
 from shards.reader import open_split
-from shards.tokenizer import TOKENIZER_PATH, load_tokenizer
+from shards.tokenizer import vocabulary
+from shards.tokenizer.encode import TOKENIZER_PATH, load_tokenizer
 
 
 def run(built: str, kind: str, out: Path) -> None:
-    assert export.main(["--corpus", built, "--snapshot", "b2", "--to", kind, "--out", str(out)]) == 0
+    assert (
+        export.main(["--corpus", built, "--snapshot", "b2", "--to", kind, "--out", str(out)]) == 0
+    )
 
 
 def test_nanogpt_maps_the_same_tokens(built: str, tmp_path: Path) -> None:
     run(built, "nanogpt", tmp_path)
     for name in ("train", "val"):
         split = open_split(built, "b2", name)  # type: ignore[arg-type]
-        data = np.memmap(tmp_path / f"{name}.bin", dtype=np.uint16, mode="r")  # as nanoGPT's get_batch
+        data = np.memmap(
+            tmp_path / f"{name}.bin", dtype=np.uint16, mode="r"
+        )  # as nanoGPT's get_batch
         assert np.array_equal(data, split.slice(0, split.num_tokens))
 
 
-def test_llmc_reads_its_header_and_documents_begun_by_end_of_text(built: str, tmp_path: Path) -> None:
+def test_llmc_reads_its_header_and_documents_begun_by_end_of_text(
+    built: str, tmp_path: Path
+) -> None:
     split = open_split(built, "b2", "train")
-    paths = list(export.to_llmc(split, load_tokenizer(Store(built)), Store(str(tmp_path)), shard_tokens=7001))
+    paths = list(
+        export.to_llmc(split, load_tokenizer(Store(built)), Store(str(tmp_path)), shard_tokens=7001)
+    )
     assert len(paths) == -(-split.num_tokens // 7001)
     found = []
     for path in paths:  # as llm.c's dataloader: 256 int32, then as many uint16 as the third says
@@ -79,7 +88,9 @@ def test_a_flipped_byte_is_not_passed_on(
     assert not out.exists()
 
 
-def test_datasets_rows_are_the_documents(built: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_datasets_rows_are_the_documents(
+    built: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(export, "ROWS_PER_GROUP", 7)
     run(built, "datasets", tmp_path)
     texts = {
@@ -87,8 +98,16 @@ def test_datasets_rows_are_the_documents(built: str, tmp_path: Path, monkeypatch
         for batch in ("b1", "b2")
         for row in read_table(Store(built), "documents", batch, ["doc_id", "text"]).to_pylist()
     }
-    rows = [row for path in sorted(tmp_path.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
-    spans = [row for batch in ("b1", "b2") for row in read_table(Store(built), "spans", batch).to_pylist()]
+    rows = [
+        row
+        for path in sorted(tmp_path.glob("*.parquet"))
+        for row in pq.read_table(path).to_pylist()
+    ]
+    spans = [
+        row
+        for batch in ("b1", "b2")
+        for row in read_table(Store(built), "spans", batch).to_pylist()
+    ]
     assert sorted(row["doc_id"] for row in rows) == sorted(row["doc_id"] for row in spans)
     tokenizer = load_tokenizer(Store(built))
     for row in rows:
@@ -97,7 +116,9 @@ def test_datasets_rows_are_the_documents(built: str, tmp_path: Path, monkeypatch
 
 
 def test_hugging_face_datasets_load_it(built: str, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets", reason="a peer of the benches: bench/requirements-stream.txt")
+    datasets = pytest.importorskip(
+        "datasets", reason="a peer of the benches: bench/requirements-stream.txt"
+    )
     run(built, "datasets", tmp_path)
     files = {split: str(tmp_path / f"{split}-*.parquet") for split in ("train", "val")}
     loaded = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpora import Doc, commit_batch, documents, make_shards
 
 from corpus.errors import InputError
-from corpus.layout import Store
-from corpus.tables import read_table
-from shards.mixture import MixtureStream, Source, open_mixture
+from corpus.storage.store import Store
+from corpus.tables.parquet import read_table
 from shards.reader import open_split
-from shards.selection import by_domain, read_places
+from shards.stream.by_domain import by_domain, read_places
+from shards.stream.mixture import MixtureStream, Source, open_mixture
+from tests.support.document_corpus import Doc, commit_batch, documents, make_shards
 
 DOMAINS = ("a.org", "b.org", "c.org", "d.org")
 
@@ -44,7 +44,9 @@ def test_mixture_keeps_its_proportions_and_resumes(sites: str) -> None:
     found, positions = stream().sources(np.arange(3 * MixtureStream.PERIOD))
     assert np.bincount(found).tolist() == [9216, 3072]
     for source in (0, 1):
-        assert np.array_equal(np.sort(positions[found == source]), np.arange((found == source).sum()))
+        assert np.array_equal(
+            np.sort(positions[found == source]), np.arange((found == source).sum())
+        )
     whole = stream()
     order = [whole.next_batch(8) for _ in range(20)]
     later = stream()
@@ -61,7 +63,8 @@ def test_a_domain_s_documents_and_nothing_else(sites: str) -> None:
         for row in read_table(Store(sites), "documents", batch, ["doc_id", "domain"]).to_pylist()
     }
     tokens = {
-        found.doc_id: split.slice(found.start, found.stop) for found in split.documents(0, split.num_tokens)
+        found.doc_id: split.slice(found.start, found.stop)
+        for found in split.documents(0, split.num_tokens)
     }
     places = read_places(split.store, split.files)
     for chosen, others, expected in [
@@ -74,10 +77,13 @@ def test_a_domain_s_documents_and_nothing_else(sites: str) -> None:
         ids = [document.doc_id for document in found]
         assert ids == [doc_id for doc_id in tokens if domain[doc_id] in expected]
         assert np.array_equal(
-            selection.slice(0, selection.num_tokens), np.concatenate([tokens[doc_id] for doc_id in ids])
+            selection.slice(0, selection.num_tokens),
+            np.concatenate([tokens[doc_id] for doc_id in ids]),
         )
         for document in found:
-            assert np.array_equal(selection.slice(document.start, document.stop), tokens[document.doc_id])
+            assert np.array_equal(
+                selection.slice(document.start, document.stop), tokens[document.doc_id]
+            )
         starts = np.arange(0, selection.num_tokens - 100, 77)[::-1]
         blocks = selection.read_blocks(starts, 100)
         assert all(
@@ -167,4 +173,6 @@ def test_documents_made_anew_no_longer_say_where_tokens_are_from(tmp_path: Path)
     make_shards(root, "b1")
     commit_batch(root, "b1", [Doc("other", doc_id="0" * 32)], num_parts=1)
     with pytest.raises(InputError, match="was made anew since: run"):
-        open_mixture(root, "b1", "train", [Source(weight=1, domains=["example.org"])], block_size=8, seed=1)
+        open_mixture(
+            root, "b1", "train", [Source(weight=1, domains=["example.org"])], block_size=8, seed=1
+        )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.order import Permutation, WindowedPermutation
+from shards.stream.order import Permutation, WindowedPermutation
 
 
 @settings(deadline=None)
@@ -15,7 +15,9 @@ def test_every_index_comes_once(n: int, key: tuple[int, int]) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(n=st.integers(1, 500), run=st.integers(1, 99), window=st.integers(1, 9), key=st.integers(0, 9))
+@given(
+    n=st.integers(1, 500), run=st.integers(1, 99), window=st.integers(1, 9), key=st.integers(0, 9)
+)
 def test_windows_too_give_every_index_once(n: int, run: int, window: int, key: int) -> None:
     order = WindowedPermutation(n, run, window, key)
     whole = order(np.arange(n))
@@ -37,7 +39,10 @@ def test_one_index_is_what_it_is_among_others(n: int, index: int) -> None:
 
 
 def test_keys_give_different_orders() -> None:
-    orders = {tuple(Permutation(64, *key)(np.arange(64))) for key in [(0, 0), (0, 1), (1, 0), (1, 1), (10,)]}
+    orders = {
+        tuple(Permutation(64, *key)(np.arange(64)))
+        for key in [(0, 0), (0, 1), (1, 0), (1, 1), (10,)]
+    }
     assert len(orders) == 5
 
 

@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from corpora import commit_batch, documents, make_shards, token_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import FatalError, InputError
-from corpus.layout import Store
-from corpus.snapshot import read_snapshot
-from corpus.tables import read_file
-from shards import stream as stream_module
-from shards.order import Permutation
+from corpus.storage.store import Store
+from corpus.tables.parquet import read_file
+from corpus.tables.snapshot import read_snapshot
 from shards.reader import (
     BlockStream,
     TokenSplit,
@@ -28,6 +25,9 @@ from shards.reader import (
     open_split,
     sequential_blocks,
 )
+from shards.stream import blocks as stream_module
+from shards.stream.order import Permutation
+from tests.support.document_corpus import commit_batch, documents, make_shards, token_corpus
 
 
 def plain_tokens(root: str, name: str, split: Any) -> np.ndarray:
@@ -64,7 +64,9 @@ def test_any_slice_is_what_any_reader_sees(split: TokenSplit, tokens: np.ndarray
 
 
 @pytest.mark.parametrize("block_size", [1, 7, 64, 1000])
-def test_an_epoch_is_every_block_once(split: TokenSplit, tokens: np.ndarray, block_size: int) -> None:
+def test_an_epoch_is_every_block_once(
+    split: TokenSplit, tokens: np.ndarray, block_size: int
+) -> None:
     stream = BlockStream(split, block_size=block_size, seed=3)
     blocks = stream.next_batch(stream.num_blocks)
     assert (stream.epoch, stream.index) == (1, 0)
@@ -125,7 +127,9 @@ def test_a_whole_epoch_over_changing_ranks_loses_and_repeats_nothing(
     steps = num_blocks // 8
     given: list[bytes] = []
     for world_size, until in ((4, steps // 3), (2, 2 * steps // 3), (8, steps)):
-        streams = [BlockStream(split, block_size=size, seed=0, window=window) for _ in range(world_size)]
+        streams = [
+            BlockStream(split, block_size=size, seed=0, window=window) for _ in range(world_size)
+        ]
         for stream in streams:
             stream.load_state_dict(state)
         while streams[0].index < 8 * until:
@@ -147,7 +151,9 @@ def test_a_window_keeps_to_a_few_row_groups(split: TokenSplit) -> None:
     stream = BlockStream(split, block_size=64, seed=7, window=3)
     blocks = stream.block_numbers(np.arange(stream.num_blocks))
     windows = [blocks[i : i + 48] // 16 for i in range(0, stream.num_blocks // 48 * 48, 48)]
-    assert all(len(np.unique(window)) <= 4 for window in windows)  # the last has what is left over too
+    assert all(
+        len(np.unique(window)) <= 4 for window in windows
+    )  # the last has what is left over too
     assert len(windows) > 5
     assert np.ptp(windows[0]) > 3
     assert not np.array_equal(np.sort(blocks[:48]), blocks[:48])
@@ -179,7 +185,9 @@ for root in sys.argv[1:]:
     roots = [str(tmp_path / compression) for compression in ("none", "zstd")]
     for root in roots:
         token_corpus(root, ids, compression=Path(root).name, row_group_tokens=1 << 16)
-    done = subprocess.run([sys.executable, "-c", program, *roots], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *roots], capture_output=True, text=True, check=True
+    )
     assert [int(line) < 20_000_000 for line in done.stdout.split()] == [True, True], done.stdout
 
 
@@ -189,7 +197,9 @@ def test_a_file_that_goes_while_it_is_read_is_named(built: str, tmp_path: Path) 
     split = open_split(str(root), "b2", "train")
     gone = split.files[-1].path
     (root / gone).unlink()
-    with pytest.raises(FatalError, match=f"{gone} is gone; restore the file, or use another snapshot"):
+    with pytest.raises(
+        FatalError, match=f"{gone} is gone; restore the file, or use another snapshot"
+    ):
         split.slice(split.num_tokens - 1, split.num_tokens)
 
 
@@ -229,7 +239,9 @@ def test_resume_is_instant(split: TokenSplit) -> None:
 def test_validation_predicts_every_token_once(built: str) -> None:
     split = open_split(built, "b2", "val")
     blocks = list(sequential_blocks(split, 100))
-    assert np.array_equal(np.concatenate([block[1:] for block in blocks]), split.slice(1, split.num_tokens))
+    assert np.array_equal(
+        np.concatenate([block[1:] for block in blocks]), split.slice(1, split.num_tokens)
+    )
     assert all(np.array_equal(a[-1:], b[:1]) for a, b in itertools.pairwise(blocks))
 
 
@@ -242,7 +254,7 @@ def test_a_sample_leads_back_to_its_pages(built: str, split: TokenSplit) -> None
         for index in range(3)
         for row in read_file(Store(built), f"documents/{batch}/part-{index:05}.parquet").to_pylist()
     }
-    from shards.tokenizer import load_tokenizer
+    from shards.tokenizer.encode import load_tokenizer
 
     tokenizer = load_tokenizer(Store(built))
     again = BlockStream(split, block_size=300, seed=5)
@@ -274,7 +286,9 @@ def test_document_numbers() -> None:
         ({"epoch": "2"}, "epoch '2'"),
     ],
 )
-def test_foreign_states_are_refused(split: TokenSplit, change: dict[str, Any], message: str) -> None:
+def test_foreign_states_are_refused(
+    split: TokenSplit, change: dict[str, Any], message: str
+) -> None:
     stream = BlockStream(split, block_size=64, seed=1)
     with pytest.raises(InputError, match=message):
         stream.load_state_dict({**stream.state_dict(), **change})
@@ -350,7 +364,9 @@ def test_file_of_another_tokenizer_is_refused(small: Path) -> None:
         open_split(str(small), "b1", "train")
 
 
-def test_compressed_files_give_the_same_stream_from_a_small_cache(small: Path, tmp_path: Path) -> None:
+def test_compressed_files_give_the_same_stream_from_a_small_cache(
+    small: Path, tmp_path: Path
+) -> None:
     packed = str(tmp_path / "packed")
     commit_batch(packed, "b1", documents(60), num_parts=1)
     make_shards(packed, "b1", "--set", "shards.writer.compression=zstd")

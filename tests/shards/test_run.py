@@ -6,20 +6,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from corpora import Doc, arguments, commit_batch, documents, make_shards
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError
-from corpus.layout import Store
-from corpus.manifest import read_manifest
-from corpus.schemas import part_of_id
-from corpus.snapshot import read_snapshot
-from corpus.tables import read_table
-from shards import bpe, run, tokenizer, vocabulary
+from corpus.storage.store import Store
+from corpus.tables.manifest import read_manifest
+from corpus.tables.parquet import read_table
+from corpus.tables.schemas import part_of_id
+from corpus.tables.snapshot import read_snapshot
+from shards import pin_tokenizer, run
 from shards.reader import open_split
 from shards.split import is_validation
-from shards.tokenizer import load_tokenizer
-from shards.writer import cut_text
+from shards.tokenizer import encode, vocabulary
+from shards.tokenizer.encode import load_tokenizer
+from shards.write_step import cut_text
+from tests.support.document_corpus import Doc, arguments, commit_batch, documents, make_shards
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -28,7 +29,7 @@ def files(root: Path) -> dict[str, bytes]:
         str(path.relative_to(root)): path.read_bytes()
         for folder in ("tokens", "spans", "snapshots", "tokenizer")
         for path in sorted((root / folder).rglob("*"))
-        if path.is_file() and path.name != "manifest.json"
+        if path.is_file() and path.name != "_manifest.json"
     }
 
 
@@ -36,7 +37,9 @@ def test_every_kept_document_is_in_its_split_word_for_word(tmp_path: Path) -> No
     docs = documents(80)
     docs.append(Doc("", doc_id=xxh3_128_hexdigest(b"empty")))
     docs.append(Doc("<|endoftext|> stays", doc_id=xxh3_128_hexdigest(b"special")))
-    docs.append(Doc("keep CUT keep 🙂 CUT", cuts=[(5, 9), (16, 19)], doc_id=xxh3_128_hexdigest(b"cut")))
+    docs.append(
+        Doc("keep CUT keep 🙂 CUT", cuts=[(5, 9), (16, 19)], doc_id=xxh3_128_hexdigest(b"cut"))
+    )
     root = str(tmp_path / "corpus")
     store = commit_batch(root, "b1", docs)
     make_shards(root, "b1")
@@ -96,7 +99,9 @@ def test_same_bytes_for_any_workers(tmp_path: Path) -> None:
     assert len(made[0]) == 15
 
 
-def test_running_again_changes_nothing_and_rebuilding_keeps_the_old_snapshot(tmp_path: Path) -> None:
+def test_running_again_changes_nothing_and_rebuilding_keeps_the_old_snapshot(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "corpus"
     commit_batch(str(root), "b1", documents(60))
     make_shards(str(root), "b1")
@@ -119,7 +124,10 @@ def test_second_batch_is_a_longer_snapshot_over_the_same_files(
     store = Store(built)
     first, second = read_snapshot(store, "b1"), read_snapshot(store, "b2")
     assert second.parents == ["b1"]
-    assert second.splits["train"].files[: len(first.splits["train"].files)] == first.splits["train"].files
+    assert (
+        second.splits["train"].files[: len(first.splits["train"].files)]
+        == first.splits["train"].files
+    )
     assert [batch.batch for batch in second.batches] == ["b1", "b2"]
     assert run.main(arguments(built, "b2", "--snapshot", "b1")) == 2
     assert "with batches ['b1'], not one that ends with 'b2'" in capsys.readouterr().err
@@ -137,16 +145,19 @@ def test_the_tokenizer_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert found.vocab_size == 300
     assert found.end_of_text == 299
     commit_batch(root, "b2", documents(60, seed=1))
-    for change in (["--set", "shards.tokenizer.source=gpt2"], [*train, "--set", "shards.tokenizer.seed=1"]):
+    for change in (
+        ["--set", "shards.tokenizer.source=gpt2"],
+        [*train, "--set", "shards.tokenizer.seed=1"],
+    ):
         assert run.main(arguments(root, "b2", *change)) == 2
         assert "never changes" in capsys.readouterr().err
     make_shards(root, "b2", *train, "--snapshot", "both")
     assert load_tokenizer(Store(root)).fingerprint == found.fingerprint
     assert read_snapshot(Store(root), "both").parents == ["first"]
-    Store(root).write_bytes(tokenizer.TOKENIZER_PATH, vocabulary.gpt2().to_json().encode())
+    Store(root).write_bytes(encode.TOKENIZER_PATH, vocabulary.gpt2().to_json().encode())
     assert run.main(arguments(root, "b2", *train)) == 2
     assert f"it was pinned with {found.fingerprint}" in capsys.readouterr().err
-    record = Store(root).read_json(bpe.RECORD_PATH)
+    record = Store(root).read_json(pin_tokenizer.RECORD_PATH)
     assert 0 < record["sampled_documents"] < 60
     assert record["sampled_bytes"] > 0
 
@@ -154,21 +165,31 @@ def test_the_tokenizer_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_sample_stays_below_its_limit(built: str) -> None:
     store = Store(built)
     for limit in (1, 2000, 10_000):
-        config = bpe.TokenizerConfig(source="train", sample_bytes=limit)
-        texts = list(bpe._sample(store, config, "b1", 0.2))
+        config = pin_tokenizer.TokenizerConfig(source="train", sample_bytes=limit)
+        texts = list(pin_tokenizer._sample(store, config, "b1", 0.2))
         assert sum(len(text.encode()) for text in texts) <= limit
     assert texts
-    other = list(bpe._sample(store, bpe.TokenizerConfig(sample_bytes=10_000, seed=1), "b1", 0.2))
+    other = list(
+        pin_tokenizer._sample(
+            store, pin_tokenizer.TokenizerConfig(sample_bytes=10_000, seed=1), "b1", 0.2
+        )
+    )
     assert texts != other
 
 
 def test_the_sample_has_no_passage_that_was_cut_out(tmp_path: Path) -> None:
     docs = [
-        Doc("a leaked passage, and the rest", cuts=[(0, 18)], doc_id=xxh3_128_hexdigest(str(n).encode()))
+        Doc(
+            "a leaked passage, and the rest",
+            cuts=[(0, 18)],
+            doc_id=xxh3_128_hexdigest(str(n).encode()),
+        )
         for n in range(20)
     ]
     store = commit_batch(str(tmp_path / "corpus"), "b1", docs)
-    texts = list(bpe._sample(store, bpe.TokenizerConfig(sample_bytes=10_000), "b1", 0.2))
+    texts = list(
+        pin_tokenizer._sample(store, pin_tokenizer.TokenizerConfig(sample_bytes=10_000), "b1", 0.2)
+    )
     assert set(texts) == {"and the rest"}
 
 
@@ -191,33 +212,35 @@ def test_a_kill_while_the_tokenizer_is_pinned_loses_no_record(
             patch.setattr(Store, name, killed)
             assert run.main(arguments(root, "b1", *train)) == 130
         make_shards(root, "b1", *train)
-        record = store.read_json(bpe.RECORD_PATH)
+        record = store.read_json(pin_tokenizer.RECORD_PATH)
         assert record["fingerprint"] == load_tokenizer(store).fingerprint
         assert record["sampled_documents"] > 0
         for folder in ("tokenizer", "tokens", "spans", "snapshots"):
             store.delete_dir(folder)
 
 
-def test_the_sample_ends_where_its_words_would_take_too_much_memory(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_sample_ends_where_its_words_would_take_too_much_memory(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     texts = ["the same words again"] * 50 + [f"serial number {number}" for number in range(1000)]
-    limit = bpe.BYTES_PER_NEW_BYTE * 300
-    taken = list(bpe._within_memory(texts, limit))
+    limit = pin_tokenizer.BYTES_PER_NEW_BYTE * 300
+    taken = list(pin_tokenizer._within_memory(texts, limit))
     assert taken == texts[: len(taken)]
     words = {word for text in taken for word in text.split()}
     assert 290 < sum(map(len, words)) <= 300
     assert "memory_bytes" in caplog.text
-    assert list(bpe._within_memory(texts[:50], limit)) == texts[:50]
+    assert list(pin_tokenizer._within_memory(texts[:50], limit)) == texts[:50]
 
 
 def test_training_gives_a_vocabulary_that_spells_anything() -> None:
-    from shards.tokenizer import Tokenizer
+    from shards.tokenizer.encode import Tokenizer
 
-    found = bpe.train(["low lower lowest newer newest wide"] * 10, 270)
+    found = pin_tokenizer.train(["low lower lowest newer newest wide"] * 10, 270)
     encoder = Tokenizer(found)
     assert found.size == 270
     assert len(encoder.encode("lower newest")) < 6
     assert encoder.decode(encoder.encode("日本\x00 é")) == "日本\x00 é"
-    assert bpe.train(["aa"], 5000).size < 300
+    assert pin_tokenizer.train(["aa"], 5000).size < 300
 
 
 def test_large_vocabularies_are_32_bits_wide(tmp_path: Path) -> None:

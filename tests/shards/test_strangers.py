@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from corpus.layout import Store
-from corpus.snapshot import read_snapshot
-from corpus.tables import read_table
+from corpus.storage.store import Store
+from corpus.tables.parquet import read_table
+from corpus.tables.snapshot import read_snapshot
 from shards.reader import open_split
 
 PAGE = Path(__file__).parents[2] / "docs/shards.md"
@@ -39,7 +39,9 @@ def test_a_stranger_s_five_lines(built: str, tokens: np.ndarray, reader: str) ->
     assert program in README.read_text("utf-8")
     assert program.count(BATCH_FOLDER) == 1
     program = program.replace(BATCH_FOLDER, f"{built}/tokens/b1")
-    assert len([line for line in program.splitlines() if line and not line.startswith("import")]) <= 5
+    assert (
+        len([line for line in program.splitlines() if line and not line.startswith("import")]) <= 5
+    )
     names: dict[str, Any] = {}
     exec(compile(program, reader, "exec"), names)
     rows = np.asarray(names["rows"]).astype(np.uint16)
@@ -54,7 +56,11 @@ def test_a_stranger_s_five_lines(built: str, tokens: np.ndarray, reader: str) ->
 
 
 def test_spans_lead_from_tokens_to_pages_in_sql(built: str) -> None:
-    program = lines_of("Which pages the tokens are from").replace("my/", f"{built}/").replace("2024-01", "b1")
+    program = (
+        lines_of("Which pages the tokens are from")
+        .replace("my/", f"{built}/")
+        .replace("2024-01", "b1")
+    )
     names: dict[str, Any] = {}
     exec(compile(program, "pages", "exec"), names)
     store = Store(built)
@@ -63,5 +69,7 @@ def test_spans_lead_from_tokens_to_pages_in_sql(built: str) -> None:
         for row in read_table(store, "documents", "b1", ["doc_id", "url"]).to_pylist()
     }
     spans = read_table(store, "spans", "b1").to_pylist()
-    expected = sorted(((row["num_tokens"], urls[row["doc_id"]]) for row in spans), reverse=True)[:10]
+    expected = sorted(((row["num_tokens"], urls[row["doc_id"]]) for row in spans), reverse=True)[
+        :10
+    ]
     assert [(tokens, url) for url, tokens in names["pages"]] == expected

@@ -17,13 +17,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import InputError
-from corpus.layout import Store
-from shards import kernel, tokenizer, vocabulary
-from shards.tokenizer import Tokenizer
+from corpus.storage.store import Store
+from shards.tokenizer import encode, kernel, vocabulary
+from shards.tokenizer.encode import Tokenizer
 
 
 @cache
-def gpt2(engine: tokenizer.Engine = "kernel") -> Tokenizer:
+def gpt2(engine: encode.Engine = "kernel") -> Tokenizer:
     return Tokenizer(vocabulary.gpt2(), engine)
 
 
@@ -41,7 +41,9 @@ PIECES = st.sampled_from(
     ["'s", "'ll", "'", "''re", "'S", " ", "  ", "\n", "\t", "\r\n", "\u00a0", "\u3000", "\u200b", "a", "Z", "é", "ß",
      "1", "½", "٣", "漢", "字", "ก็", "🙂", "👩‍👩‍👧", "e\u0301", ".", "...", "<|endoftext|>", "\x00", "\ufeff", "ﬀ", "\U0001d7ce"]
 )  # fmt: skip
-TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join), st.text(" a'\n1é", max_size=60))
+TEXTS = st.one_of(
+    st.text(), st.lists(PIECES, max_size=30).map("".join), st.text(" a'\n1é", max_size=60)
+)
 
 
 @settings(max_examples=100, deadline=None)
@@ -59,7 +61,9 @@ def test_same_ids_as_the_library_and_back(text: str) -> None:
 @given(st.lists(TEXTS, max_size=5))
 def test_engines_agree_on_batches(texts: list[str]) -> None:
     array = pa.array(texts, pa.string())
-    ours, theirs = (gpt2(engine).encode_array(array, end_of_text=True) for engine in ("kernel", "tokenizers"))
+    ours, theirs = (
+        gpt2(engine).encode_array(array, end_of_text=True) for engine in ("kernel", "tokenizers")
+    )
     assert ours[0].tolist() == theirs[0].tolist()
     assert ours[1].tolist() == theirs[1].tolist()
     assert gpt2().encode_batch(texts) == [gpt2().encode(text) for text in texts]
@@ -90,7 +94,11 @@ def test_unicode_classes_are_the_library_s() -> None:
     classes = kernel.unicode_classes()
     edges = np.flatnonzero(np.diff(classes[:0x110000])) + 1
     rng = random.Random(5)
-    points = {*edges.tolist(), *(edges - 1).tolist(), *(rng.randrange(0x110000) for _ in range(3000))}
+    points = {
+        *edges.tolist(),
+        *(edges - 1).tolist(),
+        *(rng.randrange(0x110000) for _ in range(3000)),
+    }
     for point in sorted(points):
         if 0xD800 <= point < 0xE000:
             continue
@@ -107,7 +115,9 @@ def _class(rule: Any, char: str) -> int:
 
 def test_golden_encodings(shared: Path) -> None:
     data = (
-        zstandard.ZstdDecompressor().stream_reader((shared / "gpt2_bpe/golden.jsonl.zst").open("rb")).read()
+        zstandard.ZstdDecompressor()
+        .stream_reader((shared / "gpt2_bpe/golden.jsonl.zst").open("rb"))
+        .read()
     )
     rows = [json.loads(line) for line in data.decode().splitlines()]
     assert gpt2().encode_batch([row["text"] for row in rows]) == [row["ids"] for row in rows]
@@ -120,7 +130,9 @@ def test_real_prose_and_hostile_strings(shared: Path) -> None:
             reader = TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(stream), "utf-8")
             texts += [json.loads(line)["text"] for line, _ in zip(reader, range(40), strict=False)]
     packed = (
-        zstandard.ZstdDecompressor().stream_reader((shared / "hostile/hostile.tar.zst").open("rb")).read()
+        zstandard.ZstdDecompressor()
+        .stream_reader((shared / "hostile/hostile.tar.zst").open("rb"))
+        .read()
     )
     with tarfile.open(fileobj=BytesIO(packed)) as archive:
         member = next(m for m in archive.getmembers() if m.name.endswith("text/blns.txt"))
@@ -161,9 +173,9 @@ def test_spelled_out_end_of_text_stays_text() -> None:
 
 def test_sliced_and_chunked_arrays() -> None:
     whole = pa.array(["zero", "one two", "three", "four"])
-    assert gpt2().encode_array(whole.slice(1, 2))[0].tolist() == gpt2().encode("one two") + gpt2().encode(
-        "three"
-    )
+    assert gpt2().encode_array(whole.slice(1, 2))[0].tolist() == gpt2().encode(
+        "one two"
+    ) + gpt2().encode("three")
     chunked = pa.chunked_array([whole.slice(0, 1), whole.slice(3, 1)])
     assert gpt2().encode_array(chunked)[0].tolist() == gpt2().encode("zero") + gpt2().encode("four")
 
@@ -189,14 +201,20 @@ def test_bad_ids_and_text() -> None:
     assert gpt2().decode([*gpt2().encode("é")[:1], 50256]).endswith("<|endoftext|>")
 
 
-def test_missing_engine_and_missing_tokenizer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tokenizer.importlib.util, "find_spec", lambda name: None if name == "numba" else name)
-    assert tokenizer.choose_engine("auto") == "tokenizers"
+def test_missing_engine_and_missing_tokenizer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(
+        encode.importlib.util, "find_spec", lambda name: None if name == "numba" else name
+    )
+    assert encode.choose_engine("auto") == "tokenizers"
     with pytest.raises(InputError, match="numba is not installed"):
-        tokenizer.choose_engine("kernel")
+        encode.choose_engine("kernel")
     with pytest.raises(InputError, match=r"no tokenizer/tokenizer\.json; run `python -m shards"):
-        tokenizer.load_tokenizer(Store(str(tmp_path)))
+        encode.load_tokenizer(Store(str(tmp_path)))
     for content in (b"{", b"[]", b"{}", b'{"model": 3, "pre_tokenizer": null}'):
-        Store(str(tmp_path)).write_bytes(tokenizer.TOKENIZER_PATH, content)
-        with pytest.raises(InputError, match=r"tokenizer/tokenizer\.json: not a tokenizer.json .* restore"):
-            tokenizer.load_tokenizer(Store(str(tmp_path)))
+        Store(str(tmp_path)).write_bytes(encode.TOKENIZER_PATH, content)
+        with pytest.raises(
+            InputError, match=r"tokenizer/tokenizer\.json: not a tokenizer.json .* restore"
+        ):
+            encode.load_tokenizer(Store(str(tmp_path)))

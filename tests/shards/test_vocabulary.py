@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from corpus.errors import InputError
-from shards import vocabulary
-from shards.vocabulary import GPT2_SHA256
+from shards.tokenizer import vocabulary
+from shards.tokenizer.vocabulary import GPT2_SHA256
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """GPT-2's vocabulary in every format, rebuilt from the merges."""
     folder = tmp_path_factory.mktemp("gpt2")
     gpt2 = vocabulary.gpt2()
-    ids = {vocabulary.spell(token): index for token, index in gpt2.ids.items()} | {"<|endoftext|>": 50256}
+    ids = {vocabulary.spell(token): index for token, index in gpt2.ids.items()} | {
+        "<|endoftext|>": 50256
+    }
     (folder / "encoder.json").write_text(json.dumps(ids))
     lines = [f"{vocabulary.spell(left)} {vocabulary.spell(right)}" for left, right in gpt2.merges]
     (folder / "vocab.bpe").write_text("#version: 0.2\n" + "\n".join(lines) + "\n", "utf-8")
@@ -33,7 +35,9 @@ def test_published_files_come_out_byte_for_byte(files: Path) -> None:
         assert hashlib.sha256((files / name).read_bytes()).hexdigest() == digest, name
 
 
-@pytest.mark.parametrize("name", ["vocab.bpe", "encoder.json", "r50k_base.tiktoken", "tokenizer.json", ""])
+@pytest.mark.parametrize(
+    "name", ["vocab.bpe", "encoder.json", "r50k_base.tiktoken", "tokenizer.json", ""]
+)
 def test_every_format_is_the_same_vocabulary(files: Path, name: str) -> None:
     found = vocabulary.load(str(files / name))
     assert found.fingerprint == vocabulary.gpt2().fingerprint

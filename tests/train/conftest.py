@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.shards.corpora import commit_batch, documents, make_shards
+from tests.support.document_corpus import commit_batch, documents, make_shards
 from tests.train.fakes import TOKENIZER
 from train import distributed
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from corpus.layout import Store
+from corpus.storage.store import Store
 from train.checkpoint import Checkpoints
 
 SETTINGS = {

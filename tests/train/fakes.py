@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from corpus.layout import Store
+from corpus.storage.store import Store
 from train.checkpoint import state_tensors
 from train.config import ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
 from train.distributed import join_world
@@ -97,7 +97,12 @@ def config(**changes: Any) -> TrainConfig:
         **changes.pop("model", {}),
     }
     optimizer = {"learning_rate": 1e-2, **changes.pop("optimizer", {})}
-    settings: dict[str, Any] = {"batch_size": 8, "max_steps": 12, "eval_interval": 4, "num_samples": 0}
+    settings: dict[str, Any] = {
+        "batch_size": 8,
+        "max_steps": 12,
+        "eval_interval": 4,
+        "num_samples": 0,
+    }
     settings |= changes
     return TrainConfig(
         model=ModelConfig(**model),
@@ -134,14 +139,21 @@ def trained(root: Path, settings: TrainConfig, **changes: Any) -> dict[str, torc
     trainer = Trainer(job(root, settings, **changes), ALONE)
     trainer.resume()
     trainer.run()
-    return {name: tensor.clone() for name, tensor in state_tensors(trainer.model, trainer.optimizers).items()}
+    return {
+        name: tensor.clone()
+        for name, tensor in state_tensors(trainer.model, trainer.optimizers).items()
+    }
 
 
 def metrics(root: Path) -> list[dict[str, Any]]:
     """The lines of run `r` without what depends on the clock."""
     lines = (root / "runs/r/metrics.jsonl").read_text().splitlines()
     return [
-        {key: value for key, value in json.loads(line).items() if key not in ("tokens_per_s", "mfu", "time")}
+        {
+            key: value
+            for key, value in json.loads(line).items()
+            if key not in ("tokens_per_s", "mfu", "time")
+        }
         for line in lines
     ]
 

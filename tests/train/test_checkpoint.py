@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from corpus.errors import FatalError, InputError, SchemaError
-from corpus.layout import Store
+from corpus.storage.store import Store
 from tests.train.fakes import RemoteStore
 from train import checkpoint as checkpoint_module
 from train.checkpoint import Checkpoints, load_weights
@@ -28,7 +28,9 @@ def model(seed: int = 0) -> GPT2:
     return GPT2(SHAPE)
 
 
-def save(checkpoints: Checkpoints, step: int, val_loss: float | None = None, keep_last: int = 2) -> None:
+def save(
+    checkpoints: Checkpoints, step: int, val_loss: float | None = None, keep_last: int = 2
+) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in model(step).state_dict().items()}
     checkpoints.save(step, tensors, {"val_loss": val_loss}, WORLD, keep_last=keep_last)
 
@@ -43,7 +45,9 @@ def test_weights_come_back(tmp_path: Path, kind: type[Store]) -> None:
     other = model(1)
     with checkpoints.local_copy(latest) as files:
         load_weights(other, files)
-    assert all(torch.equal(a, b) for a, b in zip(other.parameters(), model(3).parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(other.parameters(), model(3).parameters(), strict=True)
+    )
 
 
 def test_the_last_two_and_the_best_stay(tmp_path: Path) -> None:
@@ -65,7 +69,9 @@ def test_a_save_that_dies_hides_nothing(
     checkpoints = Checkpoints(kind(str(tmp_path)), "r")
     save(checkpoints, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "_commit", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            Checkpoints, "_commit", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             save(checkpoints, 2)
     assert [found.step for found in checkpoints.all()] == [1]
@@ -82,11 +88,15 @@ def test_what_kills_left_goes_with_the_next_checkpoint(
     checkpoints = Checkpoints(kind(str(tmp_path)), "r")
     save(checkpoints, 1, keep_last=1)
     with monkeypatch.context() as patch:
-        patch.setattr(kind, "delete_dir", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            kind, "delete_dir", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             save(checkpoints, 2, keep_last=1)
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "_commit", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            Checkpoints, "_commit", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             save(checkpoints, 3, keep_last=1)
     save(checkpoints, 4, keep_last=1)
@@ -100,7 +110,9 @@ def damage(root: Path, step: int) -> None:
     path.write_bytes(data)
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_checkpoint_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     checkpoints = Checkpoints(Store(str(tmp_path)), "r")
     save(checkpoints, 1)
     save(checkpoints, 2)

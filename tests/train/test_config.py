@@ -22,7 +22,9 @@ def test_the_paper_is_the_default() -> None:
 
 
 def test_a_number_given_overrides_the_presets() -> None:
-    config = resolve("model.preset=tiny", "model.n_layer=7", "optimizer.learning_rate=0.5", "batch_size=3")
+    config = resolve(
+        "model.preset=tiny", "model.n_layer=7", "optimizer.learning_rate=0.5", "batch_size=3"
+    )
     assert config.model.shape(10).n_layer == 7
     assert config.model.shape(10).n_embd == 128
     assert (config.resolved_learning_rate, config.resolved_batch_size) == (0.5, 3)

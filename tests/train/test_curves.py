@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from corpus.errors import ConfigError
-from corpus.layout import Store
+from corpus.storage.store import Store
 from tests.train.fakes import FakeStream, RemoteStore, config, job
 from train.config import RuntimeConfig
 from train.curves import open_boards, scalars
 from train.distributed import join_world
 from train.loop import Trainer
-from train.record import RunFolder
+from train.run_folder import RunFolder
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
 
@@ -57,8 +57,12 @@ def test_a_resumed_run_is_one_curve(tmp_path: Path, kind: type[Store]) -> None:
     again = Trainer(job(tmp_path, config(), store=store), WORLD)
     assert again.resume()
     again.run()
-    lines = [json.loads(line) for line in (tmp_path / "runs/r/metrics.jsonl").read_text().splitlines()]
-    expected = {(name, line["step"]): value for line in lines for name, value in scalars(line).items()}
+    lines = [
+        json.loads(line) for line in (tmp_path / "runs/r/metrics.jsonl").read_text().splitlines()
+    ]
+    expected = {
+        (name, line["step"]): value for line in lines for name, value in scalars(line).items()
+    }
     found = list(points(tmp_path / "runs/r/tensorboard"))
     assert len(found) == len(expected)
     assert {(tag, step) for tag, step, _ in found} == expected.keys()
@@ -87,10 +91,14 @@ def test_no_board_where_none_is_wanted(tmp_path: Path) -> None:
     assert not (tmp_path / "runs/r/tensorboard").exists()
 
 
-def test_wandb_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_that_is_not_there_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     folder = RunFolder(Store(str(tmp_path)), "r")
-    with pytest.raises(ConfigError, match="wandb_project = 'p': wandb is not installed; pip install wandb"):
+    with pytest.raises(
+        ConfigError, match="wandb_project = 'p': wandb is not installed; pip install wandb"
+    ):
         open_boards(folder, RuntimeConfig(wandb_project="p"))
 
 
@@ -117,7 +125,9 @@ class FakeWandb:
         self.num_finished += 1
 
 
-def test_both_starts_of_a_run_are_one_at_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_starts_of_a_run_are_one_at_wandb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wandb = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     settings: dict[str, Any] = {"tensorboard": False, "wandb_project": "p"}
@@ -131,8 +141,12 @@ def test_both_starts_of_a_run_are_one_at_wandb(tmp_path: Path, monkeypatch: pyte
     assert len({start["id"] for start in wandb.starts}) == 1
     assert wandb.metrics == [("*", "step")] * 2
     assert wandb.num_finished == 2
-    lines = [json.loads(line) for line in (tmp_path / "runs/r/metrics.jsonl").read_text().splitlines()]
-    curve = {(name, point["step"]): value for point in wandb.points for name, value in point.items()}
+    lines = [
+        json.loads(line) for line in (tmp_path / "runs/r/metrics.jsonl").read_text().splitlines()
+    ]
+    curve = {
+        (name, point["step"]): value for point in wandb.points for name, value in point.items()
+    }
     for line in lines:  # points made again fall on the old ones
         for name, value in scalars(line).items():
             assert curve[name, line["step"]] == value

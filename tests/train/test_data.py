@@ -13,10 +13,10 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from corpus.config import load_config
 from corpus.errors import ConfigError, InputError
-from corpus.layout import Store
-from corpus.snapshot import read_snapshot
+from corpus.storage.store import Store
+from corpus.tables.snapshot import read_snapshot
 from shards.reader import BlockStream, MixtureStream, open_split
-from tests.shards.corpora import commit_batch, documents, make_shards
+from tests.support.document_corpus import commit_batch, documents, make_shards
 from tests.train.fakes import TOKENIZER, FakeStream
 from train import job
 from train.config import TrainConfig
@@ -32,13 +32,18 @@ def test_targets_are_the_tokens_one_later() -> None:
 
 
 def test_a_dataset_continues_where_its_state_was_taken_on_any_number_of_ranks() -> None:
-    whole = [tokens for tokens, _ in islice(DataLoader(TokenDataset(FakeStream(), 4), batch_size=None), 6)]
+    whole = [
+        tokens
+        for tokens, _ in islice(DataLoader(TokenDataset(FakeStream(), 4), batch_size=None), 6)
+    ]
     first = TokenDataset(FakeStream(), 4)
     begun = [tokens for tokens, _ in islice(first, 2)]
     ranks = [TokenDataset(FakeStream(), 4, rank=rank, world_size=2) for rank in range(2)]
     for dataset in ranks:
         dataset.load_state_dict(first.state_dict())
-    rest = [torch.cat([tokens for tokens, _ in parts]) for parts in islice(zip(*ranks, strict=True), 4)]
+    rest = [
+        torch.cat([tokens for tokens, _ in parts]) for parts in islice(zip(*ranks, strict=True), 4)
+    ]
     assert all(torch.equal(a, b) for a, b in zip(whole, [*begun, *rest], strict=True))
 
 
@@ -67,7 +72,9 @@ def test_a_stateful_loader_saves_and_continues_the_stream(corpus: Path) -> None:
     assert len({tokens.numpy().tobytes() for tokens in whole}) == 30
 
 
-def test_settings_choose_mixture_window_and_cache(corpus_copy: Path, tmp_path: Path, s3_bucket: str) -> None:
+def test_settings_choose_mixture_window_and_cache(
+    corpus_copy: Path, tmp_path: Path, s3_bucket: str
+) -> None:
     commit_batch(str(corpus_copy), "b2", documents(20, seed=1))
     make_shards(str(corpus_copy), "b2", *TOKENIZER)
     remote = Store(f"{s3_bucket}/corpus")
@@ -111,7 +118,16 @@ def test_a_flipped_byte_is_found_before_the_first_step(
     data = bytearray(path.read_bytes())
     data[file.row_groups[-1].offset + 100] ^= 1
     path.write_bytes(data)
-    arguments = ["--corpus", root, "--snapshot", "b", "--run", "r", "--set", "train.model.preset=tiny"]
+    arguments = [
+        "--corpus",
+        root,
+        "--snapshot",
+        "b",
+        "--run",
+        "r",
+        "--set",
+        "train.model.preset=tiny",
+    ]
     assert main(arguments) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert f"{file.path}: row group {groups - 1} of {groups} has digest" in error

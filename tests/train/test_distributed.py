@@ -31,12 +31,15 @@ from train.distributed import (
         ("cuda:1", 0, 2, "cuda:1"),
     ],
 )
-def test_each_process_has_its_device(wanted: str, local_rank: int, gpus: int, expected: str) -> None:
+def test_each_process_has_its_device(
+    wanted: str, local_rank: int, gpus: int, expected: str
+) -> None:
     assert choose_device(wanted, local_rank, cuda_devices=gpus) == torch.device(expected)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "local_rank", "gpus"), [("cuda", 0, 0), ("auto", 2, 2), ("gpu", 0, 1), ("meta", 0, 0)]
+    ("wanted", "local_rank", "gpus"),
+    [("cuda", 0, 0), ("auto", 2, 2), ("gpu", 0, 1), ("meta", 0, 0)],
 )
 def test_a_device_that_is_not_there_is_refused(wanted: str, local_rank: int, gpus: int) -> None:
     with pytest.raises(ConfigError, match="train.runtime.device = "):
@@ -89,7 +92,11 @@ def test_an_error_of_the_main_rank_is_raised() -> None:
 def test_gpus_exchange_through_nccl_and_fuse_the_optimizer() -> None:
     assert choose_backend(torch.device("cpu")) == "gloo"
     assert choose_backend(torch.device("cuda", 1)) == "cpu:gloo,cuda:nccl"
-    assert [choose_fused(torch.device(name)) for name in ("cpu", "cuda", "xpu")] == [True, True, False]
+    assert [choose_fused(torch.device(name)) for name in ("cpu", "cuda", "xpu")] == [
+        True,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(

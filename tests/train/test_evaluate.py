@@ -13,18 +13,25 @@ import pytest
 import torch
 
 from train.config import RuntimeConfig
-from train.detokenize import ONE_BILLION_WORDS, PTB, WIKITEXT, Detokenizer
 from train.distributed import join_world
 from train.load import LoadedModel
 from train.model import GPT2
-from train.scores import TASKS
-from train.scoring import Request, score
+from train.scores.detokenize import ONE_BILLION_WORDS, PTB, WIKITEXT, Detokenizer
+from train.scores.logprobs import Request, score
+from train.scores.score_set import TASKS
+from train.scores.tasks import generation
+from train.scores.tasks.language import (
+    Document,
+    articles,
+    entries_of,
+    tokenized,
+    windows,
+    words_with_ends,
+)
+from train.scores.tasks.language import figures as language_figures
+from train.scores.tasks.language import outcomes as language_outcomes
+from train.scores.tasks.task import Options
 from train.shape import Shape
-from train.tasks import generation
-from train.tasks.language import Document, articles, entries_of, tokenized, windows, words_with_ends
-from train.tasks.language import figures as language_figures
-from train.tasks.language import outcomes as language_outcomes
-from train.tasks.task import Options
 from train.validation import split_loss
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
@@ -80,7 +87,9 @@ MODEL = loaded(
 )
 
 
-def run(name: str, data: str, model: LoadedModel = MODEL, options: Options = OPTIONS) -> dict[str, Any]:
+def run(
+    name: str, data: str, model: LoadedModel = MODEL, options: Options = OPTIONS
+) -> dict[str, Any]:
     task = TASKS[name]
     entries = task.read(data.encode(), model, options)
     rows = task.outcomes(model, entries, WORLD, options)
@@ -112,11 +121,13 @@ def test_scores_are_those_of_the_model_one_by_one(
     requests += [Request(shared[i % 2], draw(rng.integers(1, 9))) for i in range(9)]
     requests += [Request(draw(1), draw(24))]
     rng.shuffle(requests)  # type: ignore[arg-type]
-    monkeypatch.setattr("train.scoring.BATCH_TOKENS", {"cpu": 60})
-    monkeypatch.setattr("train.scoring.HEAD_ROWS", {"cpu": 7})
+    monkeypatch.setattr("train.scores.logprobs.BATCH_TOKENS", {"cpu": 60})
+    monkeypatch.setattr("train.scores.logprobs.HEAD_ROWS", {"cpu": 7})
     for reuse in (1, 10_000):
-        monkeypatch.setattr("train.scoring.REUSE_TOKENS", {"cpu": reuse})
-        for request, found in zip(requests, score(net, requests, WORLD, banned=[2, 5]), strict=True):
+        monkeypatch.setattr("train.scores.logprobs.REUSE_TOKENS", {"cpu": reuse})
+        for request, found in zip(
+            requests, score(net, requests, WORLD, banned=[2, 5]), strict=True
+        ):
             expected = _slow(net, request)
             assert found.log_probs == pytest.approx(expected, abs=1e-5)
             assert found.log_prob == pytest.approx(sum(expected), abs=1e-4)
@@ -128,7 +139,11 @@ def test_a_continuation_longer_than_the_context_is_scored_in_pieces() -> None:
     torch.manual_seed(0)
     net = GPT2(Shape(1, 2, 16, 8, 30)).eval()
     text = tuple(range(20))
-    pieces = [Request(text[:2], text[2:10]), Request(text[:10], text[10:18]), Request(text[:18], text[18:])]
+    pieces = [
+        Request(text[:2], text[2:10]),
+        Request(text[:10], text[10:18]),
+        Request(text[:18], text[18:]),
+    ]
     expected = [p for each in pieces for p in _slow(net, each)]
     (found,) = score(net, [Request(text[:2], text[2:])], WORLD)
     assert found.log_probs == pytest.approx(expected, abs=1e-5)
@@ -136,7 +151,10 @@ def test_a_continuation_longer_than_the_context_is_scored_in_pieces() -> None:
 
 def test_greedy_and_banned_are_told_per_token() -> None:
     one, two = score(
-        MODEL.model, [Request((1,), (3, 0)), Request((1,), (2,))], WORLD, banned=[WORDS.index(" the")]
+        MODEL.model,
+        [Request((1,), (3, 0)), Request((1,), (2,))],
+        WORLD,
+        banned=[WORDS.index(" the")],
     )
     assert one.greedy[0]
     assert not one.first_allowed
@@ -161,9 +179,14 @@ def _passages(*texts: str) -> str:
         ("x b long", (1, 1, 1)),
     ],
 )
-def test_three_accuracies_of_the_last_word_are_three_numbers(text: str, hits: tuple[int, int, int]) -> None:
+def test_three_accuracies_of_the_last_word_are_three_numbers(
+    text: str, hits: tuple[int, int, int]
+) -> None:
     found = run("lambada", _passages(text))
-    assert tuple(found[f"{name}_accuracy"] for name in ("word_greedy", "word_stopword", "last_token")) == hits
+    assert (
+        tuple(found[f"{name}_accuracy"] for name in ("word_greedy", "word_stopword", "last_token"))
+        == hits
+    )
 
 
 def test_the_last_token_may_be_right_where_the_first_is_not() -> None:
@@ -240,7 +263,9 @@ def test_hellaswag_by_sum_and_per_character() -> None:
 
 @pytest.mark.parametrize("num_tokens", [0, 1, 7, 8, 9, 16, 17, 41])
 @pytest.mark.parametrize("stride", [0, 1, 3, 8])
-def test_windows_score_every_token_once_behind_what_stands_before_it(num_tokens: int, stride: int) -> None:
+def test_windows_score_every_token_once_behind_what_stands_before_it(
+    num_tokens: int, stride: int
+) -> None:
     tokens = list(range(1, num_tokens + 1))
     found = list(windows(tokens, 0, 8, stride))
     assert [t for request in found for t in request.continuation] == tokens
@@ -291,11 +316,11 @@ def test_a_stride_adds_context_and_no_tokens() -> None:
 
 
 def test_the_end_of_a_large_file_is_its_test_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.tasks.language.LAST_BYTES", 6)
+    monkeypatch.setattr("train.scores.tasks.language.LAST_BYTES", 6)
     found = run("enwik8", "x" * 50 + "éa b\n")  # the cut falls into the é
     assert found["bytes"] == 6
     assert found["chars"] == 5
-    monkeypatch.setattr("train.tasks.language.LAST_BYTES", 5)
+    monkeypatch.setattr("train.scores.tasks.language.LAST_BYTES", 5)
     assert run("text8", "x" * 50 + "éa b\n")["chars"] == 4
 
 
@@ -364,10 +389,17 @@ def test_real_sets_have_their_official_counts(shared: Path) -> None:
         assert all(part.lstrip().startswith("= ") for part in parts)
     assert words_with_ends(text("ptb/ptb.test.txt.gz")) == 78_669 + 3_761
     assert (
-        len(TASKS["lambada"].read(text("lambada_openai/lambada_test.jsonl.gz").encode(), MODEL, OPTIONS))
+        len(
+            TASKS["lambada"].read(
+                text("lambada_openai/lambada_test.jsonl.gz").encode(), MODEL, OPTIONS
+            )
+        )
         == 5_153
     )
-    assert len(TASKS["wsc273"].read(text("wsc273/winograd_wsc.jsonl.gz").encode(), MODEL, OPTIONS)) == 273
+    assert (
+        len(TASKS["wsc273"].read(text("wsc273/winograd_wsc.jsonl.gz").encode(), MODEL, OPTIONS))
+        == 273
+    )
 
 
 # --- written answers -----------------------------------------------------------------------------------------------
@@ -407,7 +439,8 @@ def test_coqa_by_hand() -> None:
         "additional_answers": {"0": [{"input_text": "a b"}, {"input_text": "b"}]},
     }  # fmt: skip
     prompts = [
-        prompt for prompt, _ in TASKS["coqa"].read(json.dumps({"data": [story]}).encode(), WRITER, OPTIONS)
+        prompt
+        for prompt, _ in TASKS["coqa"].read(json.dumps({"data": [story]}).encode(), WRITER, OPTIONS)
     ]
     assert prompts == ["x x\n\nQ: x\nA:", "x x\n\nQ: x\nA: b\n\nQ: x\nA:"]
     found = run("coqa", json.dumps({"data": [story]}), WRITER)
@@ -430,7 +463,10 @@ def test_translations_follow_examples_that_are_not_scored() -> None:
     entries = TASKS["wmt14_en_fr"].read(data.encode(), WRITER, OPTIONS)
     assert len(entries) == 2
     assert entries[0][0].endswith("x4 = a b.\nx5 =")
-    assert TASKS["wmt14_fr_en"].read(data.encode(), WRITER, OPTIONS)[1] == (entries_prompt(data), "x6")
+    assert TASKS["wmt14_fr_en"].read(data.encode(), WRITER, OPTIONS)[1] == (
+        entries_prompt(data),
+        "x6",
+    )
     found = run("wmt14_en_fr", data, WRITER)
     assert [row["translation"] for row in found["rows"]] == ["a b."] * 2
     pairs = [("the cat sat on the mat .", "the cat sat on the mat .")]
@@ -451,7 +487,7 @@ def entries_prompt(data: str) -> str:
 
 @pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0b", "\x1c"])
 def test_only_ends_of_line_end_a_line(mark: str) -> None:
-    """As in `corpus.testsets`; Python's `splitlines` breaks JSON and pairs at a dozen other signs that texts hold."""
+    """As in `corpus.evaluation_sets.files`; Python's `splitlines` breaks JSON and pairs at a dozen other signs that texts hold."""
     story = "".join(f"{n} x{mark}x\r\n" for n in range(1, 21))
     texts = {
         "lambada": [{"text": f"a{mark}b x"}],
@@ -484,7 +520,9 @@ def test_questions_by_exact_match_and_confidence() -> None:
     assert [row["exact_match"] for row in found["rows"]] == [True, False]
     assert found["exact_match"] == 50
     rows = [{"exact_match": n == 7, "confidence": -abs(n - 7.0)} for n in range(200)]
-    assert TASKS["nq"].figures(rows)["exact_match_confident"] == 50  # two of 200 are the most confident
+    assert (
+        TASKS["nq"].figures(rows)["exact_match_confident"] == 50
+    )  # two of 200 are the most confident
 
 
 def test_split_loss_is_the_mean_over_tokens_whatever_the_batching() -> None:

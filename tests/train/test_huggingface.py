@@ -57,7 +57,13 @@ def test_their_model_with_our_weights_gives_our_logits(tmp_path: Path, transform
 def test_our_model_with_their_weights_gives_their_logits(tmp_path: Path, transformers: Any) -> None:
     torch.manual_seed(1)
     config = transformers.GPT2Config(
-        n_layer=2, n_head=4, n_embd=32, n_positions=16, vocab_size=60, bos_token_id=0, eos_token_id=0
+        n_layer=2,
+        n_head=4,
+        n_embd=32,
+        n_positions=16,
+        vocab_size=60,
+        bos_token_id=0,
+        eos_token_id=0,
     )
     theirs = transformers.GPT2LMHeadModel(config).eval()
     with torch.no_grad():
@@ -87,7 +93,9 @@ def test_there_and_back_is_the_same(tmp_path: Path) -> None:
         ({"n_head": 0}, "n_embd = 32: not a multiple of n_head = 0"),
     ],
 )
-def test_another_architecture_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_another_architecture_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     write(tmp_path, model(), **changes)
     with pytest.raises(InputError, match=message):
         read_hf(tmp_path)
@@ -125,5 +133,7 @@ def test_an_untied_head_is_refused() -> None:
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a folder with config.json and model.safetensors"):
+    with pytest.raises(
+        InputError, match=r"expected a folder with config.json and model.safetensors"
+    ):
         read_hf(tmp_path)

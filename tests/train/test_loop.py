@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from corpus.errors import ConfigError, FatalError, InputError, Interrupted
-from corpus.layout import Store
+from corpus.storage.store import Store
 from tests.train.fakes import (
     ALONE,
     FakeStream,
@@ -35,7 +35,7 @@ from train.data import next_rows, num_micro_batches, shared_blocks
 from train.distributed import World
 from train.loop import Trainer
 from train.model import GPT2
-from train.record import RunFolder
+from train.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,12 @@ def test_killed_and_resumed_equals_undisturbed_bit_for_bit(
     if changes:
         whole, lines = trained(tmp_path / "whole", settings), metrics(tmp_path / "whole")
     root = tmp_path / "killed"
-    for step in (2, 6, 9, 11):  # checkpoints are after 4, 8 and 12, lines of metrics after 3, 6, 9 and 12
+    for step in (
+        2,
+        6,
+        9,
+        11,
+    ):  # checkpoints are after 4, 8 and 12, lines of metrics after 3, 6, 9 and 12
         with pytest.raises(KilledError):
             trained(root, settings, stream=raising(8 * step, KilledError()))
     resumed = trained(root, settings)
@@ -160,7 +165,10 @@ def test_a_signal_in_an_evaluation_gives_it_up_until_the_run_goes_on(
     trained(tmp_path, config())
     assert metrics(tmp_path) == metrics(undisturbed.root)
     losses = [
-        [(found.step, found.record["val_loss"]) for found in Checkpoints(Store(str(root)), "r").all()]
+        [
+            (found.step, found.record["val_loss"])
+            for found in Checkpoints(Store(str(root)), "r").all()
+        ]
         for root in (tmp_path, undisturbed.root)
     ]
     assert losses[0] == losses[1]
@@ -187,20 +195,25 @@ def test_on_an_object_store_a_checkpoint_hides_no_line_of_the_curve(
 ) -> None:
     """Lines are sent together, at the latest before a checkpoint that later starts go on from."""
     settings = config(
-        eval_interval=12, runtime={"checkpoint_interval": 2, "log_interval": 1, "tensorboard": False}
+        eval_interval=12,
+        runtime={"checkpoint_interval": 2, "log_interval": 1, "tensorboard": False},
     )
     trained(tmp_path / "whole", settings, store=RemoteStore(str(tmp_path / "whole")))
     store = RemoteStore(str(tmp_path / "killed"))
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "close_metrics", lambda folder: None)  # a kill closes nothing
         with pytest.raises(KilledError):
-            trained(tmp_path / "killed", settings, store=store, stream=raising(8 * 7, KilledError()))
+            trained(
+                tmp_path / "killed", settings, store=store, stream=raising(8 * 7, KilledError())
+            )
     trained(tmp_path / "killed", settings, store=store)
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(("factor", "setting"), [(math.nan, "on_nan"), (10.0, "on_spike")])
-def test_a_bad_batch_is_skipped_where_asked_and_named(tmp_path: Path, factor: float, setting: str) -> None:
+def test_a_bad_batch_is_skipped_where_asked_and_named(
+    tmp_path: Path, factor: float, setting: str
+) -> None:
     settings = {"window": 3, setting: "skip"}
     trainer = Trainer(job(tmp_path, config(divergence=settings)), ALONE)
     poisoned(trainer, 8 * 5, factor)  # the last step of a line of metrics.jsonl
@@ -215,7 +228,9 @@ def test_a_bad_batch_is_skipped_where_asked_and_named(tmp_path: Path, factor: fl
     assert all(math.isfinite(line["loss"]) for line in metrics(tmp_path) if "loss" in line)
 
 
-def test_a_spike_is_said_and_by_default_learnt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_spike_is_said_and_by_default_learnt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     trainer = Trainer(job(tmp_path, config(divergence={"window": 3})), ALONE)
     poisoned(trainer, 8 * 6, 10.0)
     trainer.run()
@@ -239,7 +254,9 @@ def test_a_run_stopped_by_a_bad_batch_goes_on_without_it(tmp_path: Path) -> None
 
 
 def test_a_checkpoint_of_another_run_is_refused_with_both_values(tmp_path: Path) -> None:
-    trained(tmp_path, config(), record={"identity": {"snapshot_digest": "a", "shape": {"n_layer": 2}}})
+    trained(
+        tmp_path, config(), record={"identity": {"snapshot_digest": "a", "shape": {"n_layer": 2}}}
+    )
     other = {"identity": {"snapshot_digest": "b", "shape": {"n_layer": 3}}}
     with pytest.raises(
         InputError, match="shape.n_layer: 2 there, 3 now; snapshot_digest: 'a' there, 'b' now"
@@ -281,7 +298,9 @@ def test_a_checkpoint_that_failed_beside_the_training_ends_it_at_once(
     assert trainer.step <= 6
 
 
-def test_a_checkpoint_is_of_the_moment_it_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_of_the_moment_it_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The files are written only after two more steps are done; what they hold is the earlier step."""
     trainer = Trainer(job(tmp_path, config(max_steps=4, eval_interval=2)), ALONE)
     released = threading.Event()
@@ -326,10 +345,14 @@ def test_each_block_is_compiled_where_asked_and_keeps_its_name(
 def test_compiled_blocks_learn_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the tracer without its C++ compiler, which takes a minute; that one is for `make gpu-check`."""
     compile_block = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda block: compile_block(block, backend="aot_eager"))
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda block: compile_block(block, backend="aot_eager")
+    )
     trained(tmp_path / "plain", config(max_steps=4))
     trained(tmp_path / "compiled", config(max_steps=4, runtime={"compile": True}))
-    for plain, other in zip(metrics(tmp_path / "plain"), metrics(tmp_path / "compiled"), strict=True):
+    for plain, other in zip(
+        metrics(tmp_path / "plain"), metrics(tmp_path / "compiled"), strict=True
+    ):
         assert plain.get("loss") == pytest.approx(other.get("loss"), abs=1e-5)
         assert plain.get("val_loss") == pytest.approx(other.get("val_loss"), abs=1e-5)
 
@@ -345,7 +368,9 @@ def test_products_in_bfloat16_learn_nearly_the_same(undisturbed: Whole, tmp_path
     ("batch", "world", "most", "expected"),
     [(512, 8, 24, 3), (8, 1, 3, 3), (6, 2, 8, 1), (8, 3, 2, 2), (7, 1, 4, 2), (3, 2, 1, 1)],
 )
-def test_a_ranks_share_is_cut_into_few_equal_passes(batch: int, world: int, most: int, expected: int) -> None:
+def test_a_ranks_share_is_cut_into_few_equal_passes(
+    batch: int, world: int, most: int, expected: int
+) -> None:
     assert num_micro_batches(batch, world, most) == expected
 
 
@@ -361,8 +386,12 @@ def rank(number: int, size: int) -> World:
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
 def test_shares_of_all_ranks_are_the_batch_in_order(size: int) -> None:
     shares = [next_rows(FakeStream(), 8, rank(number, size)) for number in range(size)]
-    assert np.concatenate([rows for rows, _ in shares]).tolist() == FakeStream().next_batch(8).tolist()
-    assert [first for _, first in shares] == np.cumsum([0, *(len(rows) for rows, _ in shares)])[:-1].tolist()
+    assert (
+        np.concatenate([rows for rows, _ in shares]).tolist() == FakeStream().next_batch(8).tolist()
+    )
+    assert [first for _, first in shares] == np.cumsum([0, *(len(rows) for rows, _ in shares)])[
+        :-1
+    ].tolist()
 
 
 def test_every_rank_sees_its_share_of_validation_once_and_all_run_in_step() -> None:

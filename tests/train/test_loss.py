@@ -16,7 +16,9 @@ from train import loss as loss_module
 from train.loss import linear_cross_entropy
 
 
-def inputs(rows: int, width: int, vocab: int, seed: int, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(
+    rows: int, width: int, vocab: int, seed: int, scale: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     hidden = (torch.randn(rows, width, generator=generator) * scale).requires_grad_()
     weight = torch.randn(vocab, width, generator=generator).requires_grad_()

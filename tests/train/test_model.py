@@ -37,7 +37,9 @@ def test_presets_have_the_published_number_of_parameters(preset: str, expected: 
 
 
 def test_every_preset_is_a_shape() -> None:
-    assert all(ModelConfig(preset=name).shape(100).n_embd % PRESETS[name].n_head == 0 for name in PRESETS)
+    assert all(
+        ModelConfig(preset=name).shape(100).n_embd % PRESETS[name].n_head == 0 for name in PRESETS
+    )
 
 
 def test_initial_weights_have_the_papers_spread() -> None:

@@ -26,7 +26,9 @@ def test_each_parameter_is_in_one_group_and_only_matrices_decay(name: str) -> No
     members = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(members) == sorted(id(parameter) for parameter in model.parameters())
     for group in groups:
-        assert all((parameter.ndim >= 2) == (group["weight_decay"] > 0) for parameter in group["params"])
+        assert all(
+            (parameter.ndim >= 2) == (group["weight_decay"] > 0) for parameter in group["params"]
+        )
 
 
 def test_hidden_matrices_are_those_of_the_blocks() -> None:
@@ -62,6 +64,12 @@ def test_the_last_step_has_the_final_share(kind: str) -> None:
 
 
 def test_learning_rate_is_a_share_of_each_groups_peak() -> None:
-    optimizers = build_optimizers(GPT2(SMALL), config(optimizer={"name": "muon"}), torch.device("cpu"))
+    optimizers = build_optimizers(
+        GPT2(SMALL), config(optimizer={"name": "muon"}), torch.device("cpu")
+    )
     set_learning_rate(optimizers, 0.5)
-    assert [group["lr"] for each in optimizers for group in each.param_groups] == [0.01, 0.005, 0.005]
+    assert [group["lr"] for each in optimizers for group in each.param_groups] == [
+        0.01,
+        0.005,
+        0.005,
+    ]

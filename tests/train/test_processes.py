@@ -17,7 +17,7 @@ import torch
 from torch.distributed import TCPStore
 from torch.distributed.run import main as torchrun
 
-from corpus.layout import Store
+from corpus.storage.store import Store
 from tests.train.doors import arguments, last_json, weights
 from tests.train.fakes import KilledError, config, metrics, raising, trained
 from tests.train.worlds import STOPPED, forked, train_in_world
@@ -56,13 +56,16 @@ def test_any_number_of_ranks_goes_on_as_one_would(
         for key, tolerance in (("loss", 1e-5), ("val_loss", 1e-5), ("grad_norm", 1e-3)):
             assert single.get(key) == pytest.approx(other.get(key), abs=tolerance)
     samples = {
-        path.name: len(json.loads(path.read_text())) for path in (tmp_path / "runs/r/samples").iterdir()
+        path.name: len(json.loads(path.read_text()))
+        for path in (tmp_path / "runs/r/samples").iterdir()
     }
     assert samples == {"step-00000008.txt": 8, "step-00000012.txt": 8}
     record = json.loads((tmp_path / "runs/r/checkpoints/step-00000012/checkpoint.json").read_text())
     assert record["world_size"] == size
     assert record["stream"] == {"index": 96}
-    opened, expected = (trained(root, config(**shared(dropout))) for root in (tmp_path, alone[dropout]))
+    opened, expected = (
+        trained(root, config(**shared(dropout))) for root in (tmp_path, alone[dropout])
+    )
     for name, tensor in expected.items():  # and one process opens what many wrote
         torch.testing.assert_close(opened[name], tensor, rtol=1e-3, atol=2e-4)
 
@@ -153,7 +156,10 @@ def test_ranks_of_torchrun_try_one_rate_after_the_other(corpus: Path, tmp_path: 
         rank.join(60)
         rank.kill()
     assert [rank.exitcode for rank in ranks] == [0, 0], (tmp_path / "log-0").read_text()
-    found = [json.loads((tmp_path / folder / "runs/r/sweep.json").read_text()) for folder in ("one", "two")]
+    found = [
+        json.loads((tmp_path / folder / "runs/r/sweep.json").read_text())
+        for folder in ("one", "two")
+    ]
     assert found[0]["best"] == found[1]["best"]
     for alone, together in zip(found[0]["rates"], found[1]["rates"], strict=True):
         assert alone["perplexity"] == pytest.approx(together["perplexity"], rel=1e-5)
@@ -180,7 +186,10 @@ def test_torchrun_trains_what_one_process_does(
     monkeypatch.chdir(REPO)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # torchrun takes --run for its own --run-path; the door's other name for it is --name.
-    options = ["--name" if option == "--run" else option for option in arguments(tmp_path / "two", "--json")]
+    options = [
+        "--name" if option == "--run" else option
+        for option in arguments(tmp_path / "two", "--json")
+    ]
     torchrun(["--standalone", "--nproc-per-node", "2", "-m", "train.run", *options])
     assert last_json(capfd.readouterr().out)["counts"]["val_loss"] == pytest.approx(
         alone["val_loss"], abs=1e-5

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from corpus.errors import ConfigError, FatalError, InputError, RetryableError
-from corpus.layout import Store, open_corpus
+from corpus.storage.store import Store, open_corpus
 from tests.train.fakes import config
 from train import ray_launcher
 from train import run as door
@@ -25,7 +25,7 @@ from train.checkpoint import Checkpoints
 from train.divergence import DivergedError
 from train.job import Request
 from train.ray_launcher import num_workers
-from train.record import RunFolder
+from train.run_folder import RunFolder
 
 REPO = Path(__file__).parents[2]
 
@@ -44,8 +44,20 @@ def test_anything_else_is_refused(text: str) -> None:
 def test_without_ray_trains_packages_nothing_is_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ray_launcher, "find_spec", lambda name: None if name == "pandas" else object())
-    line = ["--corpus", str(tmp_path), "--snapshot", "b", "--run", "r", "--ray-workers", "2", "--rebuild"]
+    monkeypatch.setattr(
+        ray_launcher, "find_spec", lambda name: None if name == "pandas" else object()
+    )
+    line = [
+        "--corpus",
+        str(tmp_path),
+        "--snapshot",
+        "b",
+        "--run",
+        "r",
+        "--ray-workers",
+        "2",
+        "--rebuild",
+    ]
     assert door.main(line) == 2
     assert "Ray Train needs pandas; pip install 'webtext[raytrain]'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -123,10 +135,22 @@ def command(root: Path, *extra: str, **changes: object) -> list[str]:
         "max_steps": 8, "runtime.device": "cpu",
     } | {name.replace("__", "."): value for name, value in changes.items()}  # fmt: skip
     sets = [part for name, value in settings.items() for part in ("--set", f"train.{name}={value}")]
-    return [sys.executable, "-m", "train.run", "--corpus", str(root), "--snapshot", "b", *sets, *extra]
+    return [
+        sys.executable,
+        "-m",
+        "train.run",
+        "--corpus",
+        str(root),
+        "--snapshot",
+        "b",
+        *sets,
+        *extra,
+    ]
 
 
-NEEDS_PANDAS = pytest.mark.skipif(find_spec("pandas") is None, reason="pip install 'webtext[raytrain]'")
+NEEDS_PANDAS = pytest.mark.skipif(
+    find_spec("pandas") is None, reason="pip install 'webtext[raytrain]'"
+)
 ENVIRON = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
 
 
@@ -135,12 +159,20 @@ ENVIRON = {key: value for key, value in os.environ.items() if key != "RAY_ADDRES
 @NEEDS_PANDAS
 def test_two_ray_workers_learn_what_one_process_does(corpus_copy: Path) -> None:
     losses = []
-    for run, extra in (("one", []), ("ray", ["--ray-workers", "2"]), ("ray", ["--ray-workers", "2"])):
+    for run, extra in (
+        ("one", []),
+        ("ray", ["--ray-workers", "2"]),
+        ("ray", ["--ray-workers", "2"]),
+    ):
         line = command(corpus_copy, "--run", run, "--json", *extra)
-        done = subprocess.run(line, cwd=REPO, env=ENVIRON, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            line, cwd=REPO, env=ENVIRON, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         losses.append(json.loads(done.stdout.strip().splitlines()[-1]))
-    assert losses[0]["counts"]["val_loss"] == pytest.approx(losses[1]["counts"]["val_loss"], abs=1e-5)
+    assert losses[0]["counts"]["val_loss"] == pytest.approx(
+        losses[1]["counts"]["val_loss"], abs=1e-5
+    )
     assert [each["up_to_date"] for each in losses] == [False, False, True]
 
 
@@ -177,7 +209,12 @@ def train_workers(ancestor: int) -> list[int]:
 @pytest.mark.timeout(900)
 @NEEDS_PANDAS
 def test_a_lost_worker_and_a_stop_change_nothing(corpus_copy: Path) -> None:
-    long = {"max_steps": 2000, "eval_interval": 1000, "num_samples": 0, "runtime__checkpoint_interval": 50}
+    long = {
+        "max_steps": 2000,
+        "eval_interval": 1000,
+        "num_samples": 0,
+        "runtime__checkpoint_interval": 50,
+    }
     line = command(corpus_copy, "--run", "ray", "--ray-workers", "1:2", **long)
     process = subprocess.Popen(line, cwd=REPO, env=ENVIRON, stderr=subprocess.PIPE, text=True)
     step = wait_beyond(corpus_copy, 0, process)

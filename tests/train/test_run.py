@@ -13,9 +13,9 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from corpus.layout import Store
-from corpus.withdrawal import retire
-from shards.tokenizer import load_tokenizer
+from corpus.storage.store import Store
+from corpus.tables.retirement import retire
+from shards.tokenizer.encode import load_tokenizer
 from tests.train.doors import arguments, last_json
 from train import evaluate, export, generate, run
 from train.checkpoint import Checkpoints
@@ -59,7 +59,9 @@ def test_done_is_up_to_date(trained: Path, capsys: pytest.CaptureFixture[str]) -
     assert "r up to date" in printed
     assert last_json(printed)["up_to_date"] is True
     assert last_json(printed)["counts"]["steps"] == 8
-    assert before == {path: path.stat().st_mtime_ns for path in (trained / "runs/r/checkpoints").rglob("*")}
+    assert before == {
+        path: path.stat().st_mtime_ns for path in (trained / "runs/r/checkpoints").rglob("*")
+    }
 
 
 def test_another_config_is_refused_until_rebuilt(
@@ -123,7 +125,11 @@ def test_a_sweep_names_the_best_rate(corpus_copy: Path, capsys: pytest.CaptureFi
     printed = capsys.readouterr().out
     assert "learning rate 0.01: perplexity" in printed
     assert last_json(printed)["best"] == 0.01
-    assert {path.name for path in (corpus_copy / "runs").iterdir()} == {"r", "r-lr-0.01", "r-lr-1e-06"}
+    assert {path.name for path in (corpus_copy / "runs").iterdir()} == {
+        "r",
+        "r-lr-0.01",
+        "r-lr-1e-06",
+    }
     before = (corpus_copy / "runs/r/sweep.json").read_text()
     assert (
         run.main(arguments(corpus_copy, *sweep, max_steps=4, num_samples=0)) == 0
@@ -138,7 +144,9 @@ def test_scores_name_what_they_count(
     passages.write_text('{"text": "a web page of the corpus"}\n{"text": "the link model"}\n')
     schemas = tmp_path / "wsc.jsonl"
     options = ["the page the link because the page", "the page the link because the link"]
-    schemas.write_text(json.dumps({"context_options": options, "continuation": "train .", "gold": 1}) + "\n")
+    schemas.write_text(
+        json.dumps({"context_options": options, "continuation": "train .", "gold": 1}) + "\n"
+    )
     command = ["--corpus", str(trained), "--name", "r", "--device", "cpu"]
     files = ["--task", f"lambada={passages}", "--task", f"wsc273={schemas}"]
     assert evaluate.main([*command, *files, "--limit", "-1"]) == 2
@@ -159,7 +167,9 @@ def test_scores_name_what_they_count(
     assert scores == json.loads((trained / "runs/r/scores.json").read_text())
     (trained / "runs/r/scores.json").unlink()
     summary = json.loads((trained / "runs/r/summary.json").read_text())
-    assert scores["sets"]["validation"]["nats_per_token"] == pytest.approx(summary["val_loss"], rel=1e-6)
+    assert scores["sets"]["validation"]["nats_per_token"] == pytest.approx(
+        summary["val_loss"], rel=1e-6
+    )
     assert scores["sets"]["validation"]["bits_per_byte"] == pytest.approx(
         summary["val_bits_per_byte"], rel=1e-6
     )
@@ -177,12 +187,24 @@ def test_scores_of_one_checkpoint_add_up(
     shutil.copytree(trained, root, ignore=shutil.ignore_patterns("scores*"))
     passages.write_text('{"text": "a web page of the corpus"}\n{"text": "the link model"}\n')
     schemas.write_text(
-        json.dumps({"context_options": ["the page", "the link"], "continuation": "train .", "gold": 1})
+        json.dumps(
+            {"context_options": ["the page", "the link"], "continuation": "train .", "gold": 1}
+        )
     )
     lambada, wsc = f"lambada={passages}", f"wsc273={schemas}"
 
     def scored(*words: str, said: str = "") -> Any:
-        asked = ["--corpus", str(root), "--run", "r", "--device", "cpu", "--allow-altered", "--json", *words]
+        asked = [
+            "--corpus",
+            str(root),
+            "--run",
+            "r",
+            "--device",
+            "cpu",
+            "--allow-altered",
+            "--json",
+            *words,
+        ]
         assert evaluate.main(asked) == 0
         out, err = capsys.readouterr()
         assert said in err
@@ -200,9 +222,14 @@ def test_scores_of_one_checkpoint_add_up(
     assert both["about"]["lambada"] == first["about"]["lambada"]
     changed = scored("--task", lambada, "--limit", "1", "--no-begin")
     assert changed["sets"]["lambada"]["entries"] == 1
-    assert (changed["about"]["lambada"]["begin"], changed["about"]["wsc273"]["begin"]) == (False, True)
+    assert (changed["about"]["lambada"]["begin"], changed["about"]["wsc273"]["begin"]) == (
+        False,
+        True,
+    )
     assert changed["sets"]["wsc273"] == both["sets"]["wsc273"]
-    assert "| lambada (not the official file) (first 1) |" in (root / "runs/r/scores.md").read_text()
+    assert (
+        "| lambada (not the official file) (first 1) |" in (root / "runs/r/scores.md").read_text()
+    )
 
     store = Store(str(root))
     at_8 = load_model(store, "r", "8", join_world(RuntimeConfig(device="cpu", num_threads=1), {}))
@@ -221,7 +248,10 @@ def test_scores_of_one_checkpoint_add_up(
 
 
 def test_text_from_prompt_file_and_stdin_is_the_same(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     command = ["--corpus", str(trained), "--run", "r", "--device", "cpu", "--num-tokens", "5"]
     (tmp_path / "prompt").write_text("the corpus")
@@ -255,11 +285,17 @@ def test_text_from_prompt_file_and_stdin_is_the_same(
 
 
 def test_exported_opens_elsewhere_and_comes_back(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     transformers = pytest.importorskip("transformers")
     folder = tmp_path / "hf"
-    assert export.main(["--corpus", str(trained), "--run", "r", "--to", "hf", "--folder", str(folder)]) == 0
+    assert (
+        export.main(["--corpus", str(trained), "--run", "r", "--to", "hf", "--folder", str(folder)])
+        == 0
+    )
     theirs = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     text = "the corpus of naïve 東京 🙂 pages, don't"
@@ -268,20 +304,29 @@ def test_exported_opens_elsewhere_and_comes_back(
     ours = load_model(Store(str(trained)), "r", "last", world)
     assert tokenizer.eos_token_id == ours.end_of_text
     tokens = torch.tensor([ours.tokenizer.encode(text)[:16]])
-    torch.testing.assert_close(theirs(tokens).logits, ours.model.logits(tokens), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        theirs(tokens).logits, ours.model.logits(tokens), rtol=1e-4, atol=1e-4
+    )
 
     root = tmp_path / "c"
     shutil.copytree(trained, root)
     back = ["--corpus", str(root), "--run", "back", "--from", "hf", "--folder", str(folder)]
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "_commit", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            Checkpoints, "_commit", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         assert export.main(back) == 130  # between config.json and the checkpoint
     assert export.main(back) == 0
     assert export.main(back) == 2
     assert "runs/back: exists" in capsys.readouterr().err
     imported = load_model(Store(str(root)), "back", "last", world)
     assert torch.equal(imported.model.logits(tokens), ours.model.logits(tokens))
-    assert evaluate.main(["--corpus", str(root), "--run", "back", "--snapshot", "b", "--device", "cpu"]) == 0
+    assert (
+        evaluate.main(
+            ["--corpus", str(root), "--run", "back", "--snapshot", "b", "--device", "cpu"]
+        )
+        == 0
+    )
 
     capsys.readouterr()
     passages = tmp_path / "lambada.jsonl"
@@ -292,7 +337,9 @@ def test_exported_opens_elsewhere_and_comes_back(
     assert evaluate.main(["--corpus", str(trained), "--run", "r", *asked]) == 0
     (trained / "runs/r/scores.json").unlink()
     ours_scores = last_json(capsys.readouterr().out)
-    assert theirs_scores["sets"]["lambada"] == pytest.approx(ours_scores["sets"]["lambada"], rel=1e-4)
+    assert theirs_scores["sets"]["lambada"] == pytest.approx(
+        ours_scores["sets"]["lambada"], rel=1e-4
+    )
     assert evaluate.main(["--model", str(tmp_path), "--out", str(tmp_path / "out"), *asked]) == 2
     assert "no config.json" in capsys.readouterr().err
     corrected = {"n_head": 1}
@@ -309,7 +356,10 @@ def test_exported_opens_elsewhere_and_comes_back(
 
 
 def test_a_model_of_the_hub_becomes_a_run(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import huggingface_hub
 
@@ -332,7 +382,10 @@ def test_a_model_of_the_hub_becomes_a_run(
     vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     assert export.main([*named, "--run", "other"]) == 2
-    assert f"token 'a' has id {vocab['a']} there, {vocab['b']} in the corpus's" in capsys.readouterr().err
+    assert (
+        f"token 'a' has id {vocab['a']} there, {vocab['b']} in the corpus's"
+        in capsys.readouterr().err
+    )
     (folder / "tokenizer.json").write_text("[]")
     assert export.main([*named, "--run", "other"]) == 2
     assert "expected the tokenizer of a GPT-2" in capsys.readouterr().err
@@ -340,8 +393,13 @@ def test_a_model_of_the_hub_becomes_a_run(
     assert "expected --folder DIR" in capsys.readouterr().err
 
 
-def test_a_name_that_is_no_model_is_one_line(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export.main(["--corpus", str(trained), "--run", "x", "--from", "hf", "--model", "no model"]) == 2
+def test_a_name_that_is_no_model_is_one_line(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        export.main(["--corpus", str(trained), "--run", "x", "--from", "hf", "--model", "no model"])
+        == 2
+    )
     assert "--model no model: " in capsys.readouterr().err
 
 
@@ -351,7 +409,9 @@ def test_outcomes_are_kept_by_the_weights_themselves(trained: Path, tmp_path: Pa
     shutil.copytree(trained, again)
     assert run.main(arguments(again, "--rebuild")) == 0
     found = [
-        load_model(Store(str(root)), "r", step, world).weights for root in (trained, again) for step in "48"
+        load_model(Store(str(root)), "r", step, world).weights
+        for root in (trained, again)
+        for step in "48"
     ]
     assert found[:2] == found[2:]
     assert found[0] != found[1]

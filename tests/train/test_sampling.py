@@ -88,7 +88,9 @@ def test_prompts_of_several_lengths_are_continued_as_each_alone(
     assert both[1] == together(net, [[5, 6]], sampling, 6)[0]  # what it forgets is the filling
 
 
-def together(net: GPT2, prompts: list[list[int]], sampling: Sampling, num_tokens: int = 4) -> list[list[int]]:
+def together(
+    net: GPT2, prompts: list[list[int]], sampling: Sampling, num_tokens: int = 4
+) -> list[list[int]]:
     return continue_prompts(
         net, prompts, num_tokens=num_tokens, sampling=sampling, seeds=[(7,)] * len(prompts), stop=None, world=WORLD
     )  # fmt: skip

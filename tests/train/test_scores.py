@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from corpus.errors import InputError
-from corpus.layout import Store
-from corpus.officialsets import SETS, SetFile, open_set
+from corpus.evaluation_sets.official import SETS, SetFile, open_set
+from corpus.storage.store import Store
 from train.config import RuntimeConfig
 from train.distributed import World, join_world
 from train.load import LoadedModel
 from train.model import GPT2
-from train.paper import PAPER, table
-from train.scores import TASKS, Overlap, Scores, overlap_of, overlaps, run_task
+from train.scores.paper import PAPER, table
+from train.scores.score_set import TASKS, Overlap, Scores, overlap_of, overlaps, run_task
+from train.scores.tasks.task import Options, Row
 from train.shape import Shape
-from train.tasks.task import Options, Row
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
 
@@ -45,21 +45,29 @@ def loaded() -> LoadedModel:
 @pytest.fixture
 def passages(tmp_path: Path) -> Path:
     path = tmp_path / "lambada_test.jsonl"
-    path.write_text("".join(json.dumps({"text": f"it is a passage {n * n}"}) + "\n" for n in range(10)))
+    path.write_text(
+        "".join(json.dumps({"text": f"it is a passage {n * n}"}) + "\n" for n in range(10))
+    )
     return path
 
 
-def scored(loaded: LoadedModel, path: Path, store: Store, world: World = WORLD, **changes: Any) -> Scores:
+def scored(
+    loaded: LoadedModel, path: Path, store: Store, world: World = WORLD, **changes: Any
+) -> Scores:
     task = dataclasses.replace(TASKS["lambada"], chunk=3, **changes.pop("task", {}))
     file = open_set("lambada", path, allow_altered=True)
     return run_task(task, file, loaded, world, Options(), store, "scores", weights="w", **changes)
 
 
-def test_an_interrupted_run_goes_on_where_it_was(loaded: LoadedModel, passages: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_where_it_was(
+    loaded: LoadedModel, passages: Path, tmp_path: Path
+) -> None:
     whole = scored(loaded, passages, Store(str(tmp_path / "whole")))
     asked: list[int] = []
 
-    def outcomes(model: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:
+    def outcomes(
+        model: LoadedModel, entries: Sequence[Any], world: World, options: Options
+    ) -> list[Row]:
         if len(asked) == 2:
             asked.append(0)
             raise KeyboardInterrupt
@@ -87,7 +95,15 @@ def test_a_limit_cuts_between_documents(loaded: LoadedModel, tmp_path: Path) -> 
         path.write_text(text)
         file = open_set("1bw", path)
         return run_task(
-            TASKS["1bw"], file, loaded, WORLD, Options(), Store(str(tmp_path)), "s", weights="w", limit=limit
+            TASKS["1bw"],
+            file,
+            loaded,
+            WORLD,
+            Options(),
+            Store(str(tmp_path)),
+            "s",
+            weights="w",
+            limit=limit,
         )
 
     first = figures("first", f"{long}\n")
@@ -116,7 +132,9 @@ def test_ranks_share_the_entries(loaded: LoadedModel, passages: Path, tmp_path: 
     assert scored(loaded, passages, store, second) == whole
 
 
-def test_the_score_without_overlapping_entries(loaded: LoadedModel, passages: Path, tmp_path: Path) -> None:
+def test_the_score_without_overlapping_entries(
+    loaded: LoadedModel, passages: Path, tmp_path: Path
+) -> None:
     store = Store(str(tmp_path / "s"))
     found = scored(loaded, passages, store, overlap=Overlap(0.25, frozenset({0, 3}), 10))
     lines = passages.read_text().splitlines()
@@ -133,10 +151,14 @@ def test_the_score_without_overlapping_entries(loaded: LoadedModel, passages: Pa
 def test_overlap_is_read_from_the_reports_of_all_batches(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     for batch, share, entries in (("a", 0.1, [1]), ("b", 0.2, [4])):
-        rows = [{"testset": "deep/lambada_test", "n": n, "share_so_far": share * n} for n in (8, 13)]
+        rows = [
+            {"testset": "deep/lambada_test", "n": n, "share_so_far": share * n} for n in (8, 13)
+        ]
         counted = {"deep/lambada_test": {"entries": 10, "overlapping": entries}}
         store.write_json(f"reports/overlap-{batch}.json", {"table": rows, "entries": counted})
-    assert overlaps(store, ["a", "b", "none"]) == {"deep/lambada_test": Overlap(1.6, frozenset({1, 4}), 10)}
+    assert overlaps(store, ["a", "b", "none"]) == {
+        "deep/lambada_test": Overlap(1.6, frozenset({1, 4}), 10)
+    }
 
 
 @pytest.mark.parametrize(
@@ -152,7 +174,9 @@ def test_overlap_is_read_from_the_reports_of_all_batches(tmp_path: Path) -> None
         ("ptb", "ptb.test.txt", None),
     ],
 )
-def test_a_set_is_known_to_dedup_by_its_file_and_folder(name: str, path: str, known_as: str | None) -> None:
+def test_a_set_is_known_to_dedup_by_its_file_and_folder(
+    name: str, path: str, known_as: str | None
+) -> None:
     others = [Overlap(share / 10, frozenset(), 1) for share in range(2)]
     measured = {"wikitextx/wiki.test": others[0], "hellaswag_val": others[1]}
     mine = Overlap(0.5, frozenset({1}), 3)
@@ -164,15 +188,21 @@ def test_a_set_is_known_to_dedup_by_its_file_and_folder(name: str, path: str, kn
 
 def test_two_sets_that_may_be_meant_are_none() -> None:
     measured = dict.fromkeys(("a/lambada_test", "b/lambada_test"), Overlap(0.5, frozenset(), 3))
-    assert overlap_of(SetFile(SETS["lambada"], Path("lambada_test.jsonl"), b"", "", None), measured) is None
+    assert (
+        overlap_of(SetFile(SETS["lambada"], Path("lambada_test.jsonl"), b"", "", None), measured)
+        is None
+    )
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[", '{"text": 3}', '{"text": "word"}', "\udcff"])
-def test_a_file_in_another_format_is_named(loaded: LoadedModel, tmp_path: Path, content: str) -> None:
+def test_a_file_in_another_format_is_named(
+    loaded: LoadedModel, tmp_path: Path, content: str
+) -> None:
     path = tmp_path / "lambada.jsonl"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(
-        InputError, match=r"test set lambada \(.*lambada.jsonl\).*expected a JSON object a line with text"
+        InputError,
+        match=r"test set lambada \(.*lambada.jsonl\).*expected a JSON object a line with text",
     ):
         scored(loaded, path, Store(str(tmp_path / "s")))
 
@@ -188,7 +218,9 @@ def test_the_table_shows_the_paper_beside_ours() -> None:
             "lambada": {"last_token_accuracy": 0.25, "word_perplexity": 123.456},
             "hellaswag": {"accuracy": 0.3},
         },
-        "about": {"lambada": {"overlap_share": 0.012, "without_overlap": {"word_perplexity": 130.0}}},
+        "about": {
+            "lambada": {"overlap_share": 0.012, "without_overlap": {"word_perplexity": 130.0}}
+        },
     }
     assert table(scores).splitlines()[2:] == [
         "| lambada | word perplexity | 99.8 | 35.13 | 15.6 | 10.87 | 8.63 | 123.5 | 130 | 1.20% |",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from corpus.errors import ConfigError, FatalError, InputError
-from corpus.layout import Store, open_corpus
+from corpus.storage.store import Store, open_corpus
 from shards.reader import BlockStream, open_split
 from tests.train.fakes import config
 from train.config import TrainConfig
@@ -37,7 +37,9 @@ def test_the_rate_with_the_lowest_perplexity_is_the_best(tmp_path: Path, name: s
 
     def launch(request: Request) -> Outcome:
         seen.append(request)
-        return Outcome({"val_loss": losses[request.config.resolved_learning_rate]}, up_to_date=False)
+        return Outcome(
+            {"val_loss": losses[request.config.resolved_learning_rate]}, up_to_date=False
+        )
 
     request = Request(str(tmp_path), "b", "r", config(optimizer={"name": name}))
     open_corpus(str(tmp_path), create=True)
@@ -45,7 +47,10 @@ def test_the_rate_with_the_lowest_perplexity_is_the_best(tmp_path: Path, name: s
     assert result["best"] == 2e-3
     assert result["rates"][2]["perplexity"] == pytest.approx(math.exp(2.5))
     assert [each.run for each in seen] == ["r-lr-0.0005", "r-lr-0.001", "r-lr-0.002", "r-lr-0.004"]
-    ratios = {each.config.optimizer.muon_learning_rate / each.config.resolved_learning_rate for each in seen}
+    ratios = {
+        each.config.optimizer.muon_learning_rate / each.config.resolved_learning_rate
+        for each in seen
+    }
     assert len(ratios) == (1 if name == "muon" else 4)
     assert Store(str(tmp_path)).read_json("runs/r/sweep.json") == result
 
@@ -55,7 +60,9 @@ def test_a_rate_that_diverges_is_no_end_of_the_sweep(corpus: Path, tmp_path: Pat
     shutil.copytree(corpus, tmp_path / "c")
 
     def asked(*rates: float) -> dict[str, Any]:
-        settings = config(num_samples=0, max_steps=6, optimizer={"grad_clip": 0.0, "warmup_frac": 0.0})
+        settings = config(
+            num_samples=0, max_steps=6, optimizer={"grad_clip": 0.0, "warmup_frac": 0.0}
+        )
         return sweep(Request(str(tmp_path / "c"), "b", "r", settings), rates, train)
 
     for _ in range(2):  # made again, it says the same
@@ -68,7 +75,9 @@ def test_a_rate_that_diverges_is_no_end_of_the_sweep(corpus: Path, tmp_path: Pat
 
 
 def request(root: Path, **changes: Any) -> Request:
-    return Request(str(root), "b", "r", config(num_samples=0, **changes), held_out_frac=HELD_OUT_FRAC)
+    return Request(
+        str(root), "b", "r", config(num_samples=0, **changes), held_out_frac=HELD_OUT_FRAC
+    )
 
 
 def test_what_is_held_out_is_never_trained_on(corpus: Path) -> None:
@@ -87,6 +96,8 @@ def test_what_is_held_out_is_never_trained_on(corpus: Path) -> None:
 
 def test_a_sweeps_run_is_not_the_run_itself(corpus: Path) -> None:
     plain = dataclasses.replace(request(corpus), held_out_frac=0.0)
-    records = [open_job(Store(str(corpus)), each).record["identity"] for each in (plain, request(corpus))]
+    records = [
+        open_job(Store(str(corpus)), each).record["identity"] for each in (plain, request(corpus))
+    ]
     assert records[0] != records[1]
     assert isinstance(request(corpus).config, TrainConfig)

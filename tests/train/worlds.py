@@ -30,7 +30,9 @@ def forked(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     return process
 
 
-def train_in_world(root: Path, size: int, *, told_rank: int | None = None, **changes: Any) -> list[int]:
+def train_in_world(
+    root: Path, size: int, *, told_rank: int | None = None, **changes: Any
+) -> list[int]:
     """Train `config(**changes)` on `size` ranks, from its last checkpoint on; gives their exit codes.
 
     Rank `told_rank` gets a SIGTERM in its sixth step.
@@ -38,7 +40,9 @@ def train_in_world(root: Path, size: int, *, told_rank: int | None = None, **cha
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    processes = [forked(_rank, rank, size, port, root, rank == told_rank, changes) for rank in range(size)]
+    processes = [
+        forked(_rank, rank, size, port, root, rank == told_rank, changes) for rank in range(size)
+    ]
     for process in processes:
         process.join(120)
     for process in processes:
@@ -47,7 +51,13 @@ def train_in_world(root: Path, size: int, *, told_rank: int | None = None, **cha
 
 
 def _sample(model: GPT2, step: int, world: World) -> list[str]:
-    settings = {"num_samples": 1, "num_tokens": 8, "sampling": Sampling(), "seed": step, "stop": None}
+    settings = {
+        "num_samples": 1,
+        "num_tokens": 8,
+        "sampling": Sampling(),
+        "seed": step,
+        "stop": None,
+    }
     return [str(tokens) for tokens in generate(model, [1], world=world, **settings)]
 
 

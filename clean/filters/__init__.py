@@ -1,0 +1,1 @@
+"""Rules that decide which pages become documents: language, quality presets, boilerplate."""

@@ -1,0 +1,221 @@
+"""Documents in four steps, with an exchange of lines by domain between extraction and the last verdict.
+
+candidates   every fetched page's document or reason, as without the exchange
+lines        by domain: which lines of which document are boilerplate
+cuts         the same by `doc_id`
+documents    candidates without those lines, judged again where lines went; dropped pages
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from xxhash import xxh3_64_intdigest
+
+from clean import pages
+from clean.config import CleanConfig
+from clean.filters import quality
+from clean.filters.boilerplate import line_keys, recurring, without
+from corpus.run.step import (
+    Context,
+    Exchange,
+    Joins,
+    Map,
+    MapFunction,
+    Output,
+    ReduceFunction,
+    Scattered,
+    ScatterFunction,
+    one_bucket_per_part,
+)
+from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, Table, part_of
+
+CANDIDATES = Table(
+    name="candidates",
+    schema=pa.schema(
+        [
+            *(field.with_nullable(field.name != "doc_id") for field in DOCUMENTS.schema),
+            *(
+                field.with_nullable(True)
+                for field in DOCUMENTS_DROPPED.schema
+                if field.name != "doc_id"
+            ),
+            pa.field("notes", pa.list_(pa.string())),
+        ]
+    ),
+    scratch=True,
+)
+"""A row of `documents` or of `documents_dropped` per fetched page, and what was noted on its way."""
+LINES = pa.schema(
+    [("doc_id", pa.string()), ("domain", pa.string()), ("keys", pa.list_(pa.uint64()))]
+)
+SITE_CUTS = Table(
+    name="site_cuts",
+    schema=pa.schema(
+        [("domain", pa.string()), ("doc_id", pa.string()), ("keys", pa.list_(pa.uint64()))]
+    ),
+    scratch=True,
+)
+CUTS = Table(
+    name="line_cuts",
+    schema=pa.schema([("doc_id", pa.string()), ("keys", pa.list_(pa.uint64()))]),
+    scratch=True,
+)
+"""The keys of the lines that go, for documents that lose any."""
+
+
+def _load_candidates(config: CleanConfig, context: Context) -> MapFunction:
+    made = pages.load_made(config, context)
+
+    def apply(fetched: pa.Table, joins: Joins) -> Output:
+        rows = [each.row | {"notes": each.result.notes} for each in made(fetched, joins)]
+        return Output({CANDIDATES.name: pa.Table.from_pylist(rows, CANDIDATES.schema)})
+
+    return apply
+
+
+def _load_lines(config: CleanConfig, context: Context) -> ScatterFunction:
+    def scatter(candidates: pa.Table) -> Scattered:
+        rows = [
+            {
+                "doc_id": row["doc_id"],
+                "domain": row["domain"],
+                "keys": line_keys(row["text"], config.boilerplate),
+            }
+            for row in candidates.to_pylist()
+            if row["text"] is not None
+        ]
+        buckets = [xxh3_64_intdigest(row["domain"].encode()) % context.num_parts for row in rows]
+        return Scattered(pa.Table.from_pylist(rows, LINES), np.array(buckets, np.int64))
+
+    return scatter
+
+
+def _load_sites(config: CleanConfig, context: Context) -> ReduceFunction:
+    def reduce(bucket: int, lines: pa.Table) -> Output:
+        found = []
+        ordered = lines.sort_by([("domain", "ascending"), ("doc_id", "ascending")]).to_pylist()
+        for domain, group in groupby(ordered, key=lambda row: row["domain"]):
+            site = list(group)
+            gone = recurring((row["keys"] for row in site), config.boilerplate)
+            for row in site if gone else ():
+                keys = [key for key in row["keys"] if key in gone]
+                if keys:
+                    found.append({"domain": domain, "doc_id": row["doc_id"], "keys": keys})
+        return Output({SITE_CUTS.name: pa.Table.from_pylist(found, SITE_CUTS.schema)})
+
+    return reduce
+
+
+def _load_regroup(config: CleanConfig, context: Context) -> ScatterFunction:
+    def regroup(cuts: pa.Table) -> Scattered:
+        rows = cuts.drop_columns("domain")
+        return Scattered(rows, part_of(rows["doc_id"], context.num_parts))
+
+    return regroup
+
+
+def _load_order(config: CleanConfig, context: Context) -> ReduceFunction:
+    def order(bucket: int, cuts: pa.Table) -> Output:
+        return Output({CUTS.name: cuts.sort_by("doc_id")})
+
+    return order
+
+
+def _load_documents(config: CleanConfig, context: Context) -> MapFunction:
+    def apply(candidates: pa.Table, joins: Joins) -> Output:
+        return cut_documents(candidates, joins[CUTS.name], config)
+
+    return apply
+
+
+def cut_documents(candidates: pa.Table, cuts: pa.Table, config: CleanConfig) -> Output:
+    """Documents and dropped pages of candidates, in their order; counts as `pages.in_tables`.
+
+    `cuts` holds at least the rows of these candidates. `boilerplate:lines` counts lines removed.
+    """
+    keys = {row["doc_id"]: frozenset(row["keys"]) for row in cuts.to_pylist()}
+    documents: list[dict[str, Any]] = []
+    dropped: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
+    for row in candidates.to_pylist():
+        counts.update(row["notes"] or ())
+        if row["reason"] is None and (gone := keys.get(row["doc_id"])):
+            counts["boilerplate:lines"] += _cut(row, gone, config)
+        counts[row["reason"] or "kept"] += 1
+        table, rows = (
+            (DOCUMENTS, documents) if row["reason"] is None else (DOCUMENTS_DROPPED, dropped)
+        )
+        rows.append({name: row[name] for name in table.schema.names})
+    return Output(
+        {
+            DOCUMENTS.name: pa.Table.from_pylist(documents, DOCUMENTS.schema),
+            DOCUMENTS_DROPPED.name: pa.Table.from_pylist(dropped, DOCUMENTS_DROPPED.schema),
+        },
+        counts,
+    )
+
+
+def _cut(row: dict[str, Any], keys: frozenset[int], config: CleanConfig) -> int:
+    """Take the lines out of a candidate and judge what is left; how many lines went."""
+    cut = without(row["text"], keys, config.boilerplate)
+    judged = quality.judge(cut.text, config.quality)
+    words = len(judged.text.split())
+    row["text"], row["num_words"] = judged.text, words
+    if judged.reason is not None:
+        row["step"], row["reason"], row["detail"] = (
+            judged.reason.step,
+            str(judged.reason),
+            f"{words} words",
+        )
+    return cut.num_lines
+
+
+STEPS = (
+    Map(
+        name="clean/candidates",
+        reads=pages.STEP.reads,
+        columns=pages.STEP.columns,
+        where=pages.STEP.where,
+        joins=pages.STEP.joins,
+        writes=(CANDIDATES,),
+        conserves=(CANDIDATES,),
+        sections=pages.STEP.sections,
+        depends=pages.judged_by,
+        revision=pages.STEP.revision,
+        load=_load_candidates,
+    ),
+    Exchange(
+        name="clean/lines",
+        reads=CANDIDATES,
+        columns=("doc_id", "domain", "text"),
+        writes=(SITE_CUTS,),
+        sections=("boilerplate",),
+        scattered=LINES,
+        load_scatter=_load_lines,
+        load_reduce=_load_sites,
+        num_buckets=one_bucket_per_part,
+    ),
+    Exchange(
+        name="clean/cuts",
+        reads=SITE_CUTS,
+        writes=(CUTS,),
+        scattered=CUTS.schema,
+        load_scatter=_load_regroup,
+        load_reduce=_load_order,
+        num_buckets=one_bucket_per_part,
+    ),
+    Map(
+        name="clean/cut_documents",
+        reads=CANDIDATES,
+        joins={CUTS: ("doc_id", "keys")},
+        writes=(DOCUMENTS, DOCUMENTS_DROPPED),
+        conserves=(DOCUMENTS, DOCUMENTS_DROPPED),
+        sections=(*pages.STEP.sections, "boilerplate"),
+        load=_load_documents,
+    ),
+)

@@ -1,0 +1,94 @@
+"""Whether a text is worth training on: small rules, each with its paper, grouped into presets.
+
+    webtext      a least length and nothing else: GPT-2 trusted the votes of Reddit's readers
+    openwebtext  the length of OpenWebTextCorpus: about 128 GPT-2 tokens
+    gopher       quality and repetition (clean/filters/gopher.py)
+    c4           line cleaning, then page rules (clean/filters/c4.py)
+    fineweb      gopher, then c4 without its punctuation rule, then three rules of its own (clean/filters/fineweb.py)
+
+A rule looks at a `Profile`, in which the shared counting is done once, and gives the reason to drop, or None. C4 also
+edits: it takes lines out, and what follows looks at what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from clean.filters import c4, fineweb, gopher
+from clean.filters.c4 import C4Config
+from clean.filters.fineweb import FineWebConfig
+from clean.filters.gopher import GopherConfig
+from clean.filters.profile import Profile
+from clean.reasons import Reason
+from corpus.config import Section
+
+Preset = Literal["webtext", "openwebtext", "gopher", "c4", "fineweb"]
+MIN_WORDS: dict[Preset, int] = {
+    "webtext": 50,
+    "openwebtext": 96,
+    "gopher": 50,
+    "c4": 0,
+    "fineweb": 50,
+}
+
+
+class QualityConfig(Section):
+    """Which rules a text must pass."""
+
+    preset: Preset = "webtext"
+    """`webtext`, `openwebtext`, `gopher`, `c4` or `fineweb`: see clean/filters/quality.py."""
+    min_words: int | None = Field(default=None, ge=0)
+    """Least words of a document, or none: the preset's (webtext 50: Gopher's; openwebtext 96: about 128 GPT-2 tokens)."""
+    gopher: GopherConfig = Field(default_factory=GopherConfig)
+    c4: C4Config = Field(default_factory=C4Config)
+    fineweb: FineWebConfig = Field(default_factory=FineWebConfig)
+
+
+class Judged(NamedTuple):
+    """The text as the preset leaves it, and why it is dropped, if it is."""
+
+    text: str
+    reason: Reason | None
+
+
+def judge(text: str, config: QualityConfig) -> Judged:
+    """The verdict of the preset's rules, the first that applies."""
+    for each in _verdicts(text, config):
+        text = each.text
+        if each.reason is not None:
+            return each
+    return Judged(text, None)
+
+
+def _verdicts(text: str, config: QualityConfig) -> Iterator[Judged]:
+    """What each rule of the preset says, in order, with the text as it is by then."""
+    preset = config.preset
+    profile = Profile(text)
+    yield Judged(text, too_short(profile, config))
+    if preset in ("gopher", "fineweb"):
+        for rule in gopher.RULES:
+            yield Judged(text, rule(profile, config.gopher))
+    if preset in ("c4", "fineweb"):
+        text = c4.kept_lines(
+            text, config.c4, punctuation=preset == "c4" and config.c4.terminal_punctuation
+        )
+        profile = Profile(text)
+        yield Judged(text, too_short(profile, config))
+        for c4_rule in c4.RULES:
+            yield Judged(text, c4_rule(profile, config.c4))
+    if preset == "fineweb":
+        for fineweb_rule in fineweb.RULES:
+            yield Judged(text, fineweb_rule(profile, config.fineweb))
+
+
+def min_words(config: QualityConfig) -> int:
+    """The least words of a document: the config's, else the preset's."""
+    return config.min_words if config.min_words is not None else MIN_WORDS[config.preset]
+
+
+def too_short(profile: Profile, config: QualityConfig) -> Reason | None:
+    """Fewer words than the least length."""
+    return Reason.TOO_SHORT if len(profile.words) < min_words(config) else None

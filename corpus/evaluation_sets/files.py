@@ -1,0 +1,371 @@
+"""Evaluation sets with digests: dedup removes, and train scores, exactly the same files.
+
+Sets are named by file, by folder, or as `hf:<owner>/<name>` on the Hugging Face hub (`hub`). A set is a file: JSON lines,
+JSON, Parquet, or plain text, all but Parquet also as .gz, .bz2 or .zst. One record is an entry, a text file
+is one entry. A JSON file is an array of records, or an object that holds one (CoQA and SQuAD: `data`). An entry is a few
+passages: the strings of those fields that count. Which fields these are says a `testsets.toml` beside the files, or
+the defaults below say it by name:
+
+    [boolq]                      # the set's name: the file's, without suffixes
+    fields = ["query", "choices"]
+    [ptb]
+    split = "lines"              # text: "file" (the default), "lines" or "paragraphs"
+    train = "ptb.train.txt"      # optional: the set's own training split, for comparison
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import logging
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+from pydantic import ValidationError
+from xxhash import xxh3_128
+
+from corpus.config import Section
+from corpus.errors import InputError
+from corpus.evaluation_sets import hub
+
+log = logging.getLogger(__name__)
+
+SETTINGS_FILE = "testsets.toml"
+FIELDS = (
+    *(
+        "text",
+        "question",
+        "query",
+        "prompt",
+        "input",
+        "problem",
+        "goal",
+        "sentence",
+        "passage",
+        "context",
+        "ctx",
+    ),
+    *(
+        "story",
+        "article",
+        "document",
+        "premise",
+        "hypothesis",
+        "support",
+        "context_options",
+        "endings",
+        "choices",
+    ),
+    *(
+        "highlights",
+        "options",
+        "sol1",
+        "sol2",
+        "answer",
+        "answers",
+        "continuation",
+        "completion",
+        "target",
+        "solution",
+    ),
+    *("chain_of_thought", "rationale"),
+)
+"""Fields that count where nothing else is said; those that a record does not have are passed over."""
+_RECORDS = (".jsonl", ".ndjson", ".json", ".parquet")
+_TEXT = (".txt", ".text", ".tokens")
+_TEXT_BY_NAME = re.compile(
+    r"enwik8|text8|news\.en\.heldout-\d+-of-\d+|newstest\d+\.[a-z]+-[a-z]+\.tsv"
+)
+"""Texts whose official names end otherwise."""
+_PACKED = (".gz", ".bz2", ".zst")
+
+
+class TestSetSettings(Section):
+    """One section of `testsets.toml`."""
+
+    __test__ = False
+    fields: tuple[str, ...] | None = None
+    """Fields that count, in order; none: the defaults by name."""
+    split: Literal["file", "lines", "paragraphs"] = "file"
+    """What an entry of a text file is."""
+    train: str | None = None
+    """File with the set's own training split, relative to the settings; none: not compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestSetFile:
+    """A set on disk, not read yet."""
+
+    __test__ = False
+    name: str
+    path: Path
+    settings: TestSetSettings
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits over the bytes of the file and what is taken of it."""
+        stat = self.path.stat()
+        content = _file_digest(str(self.path), stat.st_size, stat.st_mtime_ns)
+        chosen = self.settings.model_dump_json(exclude={"train"})
+        if self.settings.fields is None and _suffix(self.path) in _RECORDS:
+            chosen += " ".join(FIELDS)
+        return xxh3_128(f"{self.name}\n{content}\n{chosen}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class TestSet:
+    """An evaluation set: entries of passages, in the order of the file."""
+
+    __test__ = False
+    name: str
+    digest: str
+    entries: tuple[tuple[str, ...], ...]
+
+    @property
+    def texts(self) -> list[str]:
+        """Every entry as one text, its passages on lines of their own."""
+        return ["\n".join(entry) for entry in self.entries]
+
+
+def find_testsets(paths: Sequence[str]) -> list[TestSetFile]:
+    """The sets behind files, folders and names on the hub, by name.
+
+    Raises: InputError for a path that is not there, a folder without a set, two sets of one name, bad settings.
+    """
+    found: dict[str, TestSetFile] = {}
+    for given in paths:
+        for each in _sets_of(given):
+            if each.name in found and found[each.name].path.resolve() != each.path.resolve():
+                raise InputError(
+                    f"test sets {found[each.name].path} and {each.path} are both named {each.name!r}; "
+                    "name the folder above both, which tells them apart, or rename one of the files"
+                )
+            found[each.name] = each
+    return [found[name] for name in sorted(found)]
+
+
+def load_testset(file: TestSetFile) -> TestSet:
+    """Read one set. Raises InputError for a broken file or one in which nothing counts."""
+    try:
+        entries = tuple(_entries(file))
+    except (OSError, ValueError, EOFError, pa.ArrowException, zstandard.ZstdError) as error:
+        raise InputError(
+            f"test set {file.path}: cannot be read ({error}); mend or remove the file"
+        ) from error
+    if not entries:
+        raise InputError(f"test set {file.path}: no entry in it; mend or remove the file")
+    return TestSet(file.name, file.digest, entries)
+
+
+def load_testsets(paths: Sequence[str]) -> list[TestSet]:
+    """All sets behind `paths`, read. Raises InputError."""
+    return [load_testset(file) for file in find_testsets(paths)]
+
+
+def load_train_split(file: TestSetFile) -> TestSet | None:
+    """The set's own training split, where the settings name one. Raises InputError."""
+    if file.settings.train is None:
+        return None
+    path = file.path.parent / file.settings.train
+    if not path.is_file():
+        raise InputError(
+            f"test set {file.path}: its training split {path} is not there; correct {SETTINGS_FILE}"
+        )
+    return load_testset(TestSetFile(file.name, path, file.settings))
+
+
+def _sets_of(given: str) -> list[TestSetFile]:
+    if given.startswith(hub.PREFIX):
+        return [TestSetFile(each.name, each.path, TestSetSettings()) for each in hub.fetch(given)]
+    root = Path(given).expanduser()
+    if root.is_file():
+        if _suffix(root) is None:
+            raise InputError(
+                f"test set {root}: unknown kind of file; expected {', '.join(_RECORDS + _TEXT)} ({', '.join(_PACKED)} too)"
+            )
+        return [
+            TestSetFile(
+                _stem(root), root, _settings(root.parent).get(_stem(root), TestSetSettings())
+            )
+        ]
+    if not root.is_dir():
+        raise InputError(f"test sets {root}: no such file or folder; name existing ones")
+    sets = []
+    for folder in sorted({path.parent for path in root.rglob("*") if path.is_file()}):
+        settings = _settings(folder)
+        trains = {each.train for each in settings.values()}
+        files = [
+            path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in trains
+        ]
+        names = {}
+        for path in files:
+            if _suffix(path) is None:
+                if path.name != SETTINGS_FILE:
+                    log.info("test sets %s: %s passed over (unknown kind of file)", root, path.name)
+                continue
+            stem = _stem(path)
+            names[stem] = path
+            relative = folder.relative_to(root).as_posix()
+            name = stem if relative == "." else f"{relative}/{stem}"
+            sets.append(TestSetFile(name, path, settings.get(stem, TestSetSettings())))
+        if unknown := settings.keys() - names.keys():
+            raise InputError(
+                f"{folder / SETTINGS_FILE}: section [{sorted(unknown)[0]}] names no file there; known: {', '.join(sorted(names))}"
+            )
+    if not sets:
+        raise InputError(
+            f"test sets {root}: no file of a known kind in the folder; expected {', '.join(_RECORDS + _TEXT)}"
+        )
+    return sets
+
+
+def _settings(folder: Path) -> dict[str, TestSetSettings]:
+    path = folder / SETTINGS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+        return {name: TestSetSettings.model_validate(section) for name, section in document.items()}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML ({error})") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise InputError(f"{path}: {key} = {problem['input']!r}: {problem['msg']}") from error
+
+
+def _entries(file: TestSetFile) -> Iterator[tuple[str, ...]]:
+    suffix = _suffix(file.path)
+    if suffix in _TEXT:
+        for text in _split(read_bytes(file.path).decode("utf-8"), file.settings.split):
+            yield (text,)
+        return
+    chosen = file.settings.fields or FIELDS
+    seen: set[str] = set()
+    for record in _records(file.path, suffix):
+        if isinstance(record, str):
+            passages = [record]
+        elif isinstance(record, dict):
+            seen.update(record)
+            passages = [text for field in chosen for text in _strings(record.get(field))]
+        else:
+            raise ValueError(f"an entry is {type(record).__name__}, expected an object or a string")
+        if passages := [text for text in passages if text.strip()]:
+            yield tuple(passages)
+    if seen and not seen & set(chosen):
+        raise ValueError(
+            f"none of the fields {', '.join(chosen)} in it; its fields: {', '.join(sorted(seen))}; name them in {SETTINGS_FILE}"
+        )
+
+
+def _records(path: Path, suffix: str | None) -> Iterator[Any]:
+    if suffix == ".parquet":
+        for batch in pq.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+        return
+    text = read_bytes(path).decode("utf-8")
+    if suffix == ".json" and (whole := _whole_json(text)) is not None:
+        yield from whole
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
+
+
+def _whole_json(text: str) -> list[Any] | None:
+    """The records of a JSON file: those of its array, or of the one array of objects in its object; None for JSON lines."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        if text.lstrip().startswith("["):
+            raise
+        return None
+    if isinstance(document, list):
+        return document
+    lists = (
+        [each for each in document.values() if _holds_objects(each)]
+        if isinstance(document, dict)
+        else []
+    )
+    return lists[0] if len(lists) == 1 else [document]
+
+
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
+
+
+def _strings(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _strings(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _strings(each)
+
+
+def _split(text: str, split: str) -> list[str]:
+    if split == "lines":
+        pieces = text.split("\n")
+    elif split == "paragraphs":
+        pieces = text.replace("\r\n", "\n").split("\n\n")
+    else:
+        pieces = [text]
+    return [piece for piece in pieces if piece.strip()]
+
+
+def _suffix(path: Path) -> str | None:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    if suffixes and suffixes[-1] in _RECORDS + _TEXT:
+        return suffixes[-1]
+    return _TEXT[0] if _TEXT_BY_NAME.fullmatch(_unpacked_name(path)) else None
+
+
+def _unpacked_name(path: Path) -> str:
+    return path.name.rpartition(".")[0] if path.name.lower().endswith(_PACKED) else path.name
+
+
+def _stem(path: Path) -> str:
+    name = _unpacked_name(path)
+    return name.rpartition(".")[0] if name.lower().endswith(_RECORDS + _TEXT) else name
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file, unpacked where its name ends like a packer's. Raises: OSError, EOFError, ZstdError."""
+    data = path.read_bytes()
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return gzip.decompress(data)
+    if suffix == ".bz2":
+        return bz2.decompress(data)
+    if suffix == ".zst":
+        with zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(
+            io.BytesIO(data)
+        ) as reader:
+            return reader.read()
+    return data
+
+
+@lru_cache(maxsize=1024)
+def _file_digest(path: str, size: int, modified_ns: int) -> str:
+    digest = xxh3_128()
+    with open(path, "rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The corpus as a store of keys: local folders and object stores, conditional writes, leases."""

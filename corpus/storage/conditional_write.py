@@ -1,0 +1,335 @@
+"""Conditional writes: a file appears, or changes, only if nobody else was there first.
+
+Local: a hard link that fails on an existing name, and a comparison under a lock of the folder. S3, Google Cloud and
+Azure: conditional PUT (`If-None-Match: *`, `If-Match: <etag>`), which `pyarrow.fs` lacks and obstore has (one wheel,
+nothing else with it). A store that refuses these headers gets a look, a write and a look again, which leaves a window
+of one round trip; the log says so once.
+
+On S3 the same client reads, writes and deletes whole objects: in one request each, where `pyarrow.fs` takes two to
+three, and with more patience for a store that fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from configparser import ConfigParser
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from corpus.errors import FatalError, RetryableError
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 20
+MAX_RETRIES = 8
+"""Of a request that was refused for now: waits that about double from 0.1 s to `MOST_WAIT_S`, some 20 s together."""
+MOST_WAIT_S = 8
+BACKOFF_BASE = 4
+"""A wait is drawn from 0.1 s to so many times the one before; its mean doubles."""
+RETRY_WITHIN_S = 60
+ONE_REQUEST_BYTES = 8 << 20
+"""Objects up to this size are written by one PUT; larger ones in pieces, several at a time."""
+SMALL_BYTES = 256 << 10
+"""Objects up to this size are read whole where they are opened: one request instead of four for a small Parquet file."""
+PIECE_BYTES = 16 << 20
+PIECES_AT_A_TIME = 4
+PUT_ATTEMPTS = 3
+"""On top of obstore's own: it does not repeat a conditional PUT whose answer was lost."""
+STATUS = re.compile(r"status code: (\d{3})")
+"""Where obstore's errors that have no class of their own tell the store's answer."""
+REFUSALS = ("416", "501")
+"""No range of an empty object can be had; a request that the store does not know."""
+REQUEST = re.compile(r"Error performing \S+ \S+ in .*? - ")
+"""What obstore says before the reason: the address, the time and the number of attempts."""
+
+T = TypeVar("T")
+
+
+def create_local(final: Path, temporary: Path, data: bytes) -> bool:
+    """Write `data` to `final` only if nothing is there; False when something is. Raises FatalError."""
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _write_durably(temporary, data)
+        os.link(temporary, final)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise FatalError(f"cannot write {final}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    return True
+
+
+def replace_local(final: Path, temporary: Path, before: bytes, after: bytes) -> bool:
+    """Replace `final` only while its bytes are `before`. Raises FatalError."""
+    try:
+        with _locked(final.parent):
+            if not final.is_file() or final.read_bytes() != before:
+                return False
+            _write_durably(temporary, after)
+            os.replace(temporary, final)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise FatalError(f"cannot write {final}: {error.strerror or error}") from error
+    return True
+
+
+class ConditionalStore:
+    """Conditional PUTs below one URI. Raises: FatalError where the store stays unreachable."""
+
+    def __init__(self, root: str) -> None:
+        self._store = _open(root)
+        self._root = root
+        self._whole = self._store is not None and root.startswith("s3://")
+        """Whether whole objects go through here: where that is tested."""
+        self._written: dict[str, tuple[bytes, dict[str, str]]] = {}
+        """What was last written at a path, and its version: a renewal then needs no look before it."""
+
+    def read(self, path: str) -> bytes | None:
+        """The whole object; None where `pyarrow.fs` has to be asked. Raises: FileNotFoundError, RetryableError."""
+        return self._ask("read", path, lambda: bytes(self._store.get(path).bytes()))
+
+    def read_small(self, path: str) -> bytes | None:
+        """The whole object if it has 1 to `SMALL_BYTES`; None for any other. Raises: FileNotFoundError, RetryableError."""
+
+        def request() -> bytes | None:
+            found = self._store.get(path, options={"range": (0, SMALL_BYTES)})
+            return bytes(found.bytes()) if found.meta["size"] <= SMALL_BYTES else None
+
+        return self._ask("read", path, request)
+
+    def size(self, path: str) -> int | None:
+        """Bytes of the object; None where `pyarrow.fs` has to be asked. Raises: FileNotFoundError, RetryableError."""
+        return self._ask("found", path, lambda: int(self._store.head(path)["size"]))
+
+    def write(self, path: str, stream: BinaryIO, num_bytes: int) -> bool:
+        """Write a whole object, never visible in part; False where `pyarrow.fs` has to do it. Raises: RetryableError."""
+
+        def request() -> bool:
+            if num_bytes <= ONE_REQUEST_BYTES:
+                self._store.put(path, stream.read(), use_multipart=False)
+            else:
+                pieces = {"chunk_size": PIECE_BYTES, "max_concurrency": PIECES_AT_A_TIME}
+                self._store.put(path, stream, use_multipart=True, **pieces)
+            return True
+
+        try:
+            written = self._ask("written", path, request)
+        except FileNotFoundError:  # no bucket: Arrow's message names it
+            written = None
+        if not written:
+            stream.seek(0)
+        return bool(written)
+
+    def delete(self, path: str) -> bool:
+        """Delete an object, or find none; False where `pyarrow.fs` has to do it. Raises: RetryableError."""
+
+        def request() -> bool:
+            self._store.delete(path)
+            return True
+
+        try:
+            return bool(self._ask("deleted", path, request))
+        except FileNotFoundError:
+            return True
+
+    def _ask(self, verb: str, path: str, request: Callable[[], T]) -> T | None:
+        """What `request` returns; None where this client does not ask, or is refused.
+
+        A refusal may be a matter of the client, such as other credentials; a store that fails to answer is not.
+        Raises: FileNotFoundError, RetryableError.
+        """
+        if not self._whole:
+            return None
+        try:
+            return request()
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{self._root}/{path}") from None
+        except Exception as error:
+            if _may_pass(error):
+                raise RetryableError(
+                    f"{self._root}/{path} cannot be {verb}: {_line(error)}; what is done is kept, run again"
+                ) from error
+            return None
+
+    def create(self, path: str, data: bytes) -> bool | None:
+        """Whether `data` now lies at `path` and nothing did before; None where the store can't tell."""
+        return self._put(path, data, "create")
+
+    def replace(self, path: str, before: bytes, after: bytes) -> bool | None:
+        """Whether `after` took the place of exactly `before`; None where the store can't tell."""
+        if self._store is None:
+            return None
+        written = self._written.get(path)
+        if written is not None and written[0] == before:
+            return self._put(path, after, written[1])
+        try:
+            found = self._store.get(path)
+            if bytes(found.bytes()) != before:
+                return False
+        except FileNotFoundError:
+            return False
+        except Exception as error:
+            self._unable(path, error)
+            return None
+        return self._put(path, after, _version(found.meta))
+
+    def _put(self, path: str, data: bytes, mode: Any) -> bool | None:
+        """A PUT whose answer was lost is tried again and meets itself: the bytes that lie there decide."""
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        if self._store is None:
+            return None
+        for attempt in range(PUT_ATTEMPTS):
+            try:
+                made = self._store.put(path, data, mode=mode, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                self._written.pop(path, None)
+                return self._bytes_at(path) == data
+            except Exception as error:
+                if attempt == PUT_ATTEMPTS - 1 or not _may_pass(error):
+                    self._unable(path, error)
+                    return None
+                log.warning("%s/%s: %s; trying again", self._root, path, _line(error))
+                if self._bytes_at(path) == data:
+                    return True
+            else:
+                if version := _version(made):
+                    self._written[path] = (data, version)
+                return True
+        return False
+
+    def _bytes_at(self, path: str) -> bytes | None:
+        try:
+            return bytes(self._store.get(path).bytes())
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise FatalError(
+                f"{self._root}/{path}: cannot be read ({_line(error)}); run again"
+            ) from error
+
+    def _unable(self, path: str, error: Exception) -> None:
+        """Return where the store refuses such requests; raise where it fails to answer."""
+        if _may_pass(error):
+            raise FatalError(
+                f"cannot write {self._root}/{path}: {_line(error)}; check the store, then run again"
+            ) from error
+        _say_once(self._root, _line(error))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the store failed to answer, rather than refused."""
+    from obstore import exceptions as refused
+
+    kinds = (refused.NotSupportedError, refused.PermissionDeniedError, refused.UnauthenticatedError)
+    status = STATUS.search(str(error))
+    return not isinstance(error, kinds) and not (status and status[1] in REFUSALS)
+
+
+def _version(meta: Any) -> dict[str, str]:
+    """What must still be there for the PUT to go through."""
+    return {name: meta[name] for name in ("e_tag", "version") if meta.get(name) is not None}
+
+
+def _line(error: Exception) -> str:
+    """The reason alone: our messages name the address themselves."""
+    return REQUEST.sub("", str(error).splitlines()[0])[:200]
+
+
+@lru_cache(maxsize=8)
+def open_conditional(root: str) -> ConditionalStore:
+    """The conditional writer of a URI; opened once per process."""
+    return ConditionalStore(root)
+
+
+def _open(root: str) -> Any:
+    try:
+        from obstore.store import from_url
+    except ImportError:
+        _say_once(root, "obstore is not installed; pip install webtext[s3]")
+        return None
+    parts = urlsplit(root)
+    query = dict(parse_qsl(parts.query))
+    names = {"endpoint_override": "endpoint", "region": "region"}
+    names |= {"access_key": "access_key_id", "secret_key": "secret_access_key"}
+    config = {ours: query[theirs] for theirs, ours in names.items() if theirs in query}
+    if "endpoint" in config and "://" not in config["endpoint"]:
+        config["endpoint"] = f"{query.get('scheme', 'https')}://{config['endpoint']}"
+    if (
+        parts.scheme == "s3"
+        and not ({"access_key_id"} & config.keys())
+        and "AWS_ACCESS_KEY_ID" not in os.environ
+    ):
+        config |= _profile()
+    plain = config.get("endpoint", os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://")
+    try:
+        return from_url(
+            f"{parts.scheme}://{parts.netloc}{parts.path}",
+            client_options={"allow_http": plain, "timeout": f"{TIMEOUT_S}s"},
+            retry_config={
+                "max_retries": MAX_RETRIES,
+                "retry_timeout": timedelta(seconds=RETRY_WITHIN_S),
+                "backoff": {"base": BACKOFF_BASE, "max_backoff": timedelta(seconds=MOST_WAIT_S)},
+            },
+            **config,
+        )
+    except Exception as error:
+        _say_once(root, _line(error))
+        return None
+
+
+def _profile() -> dict[str, str]:
+    """The keys of the shared credentials file, which obstore does not read and pyarrow does; {} without one."""
+    path = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", os.path.expanduser("~/.aws/credentials"))
+    profiles = ConfigParser()
+    profiles.read(path)
+    name = os.environ.get("AWS_PROFILE", "default")
+    if not profiles.has_section(name):
+        return {}
+    names = ("access_key_id", "secret_access_key", "session_token")
+    return {key: profiles[name][f"aws_{key}"] for key in names if f"aws_{key}" in profiles[name]}
+
+
+@lru_cache(maxsize=32)
+def _say_once(root: str, why: str) -> None:
+    log.warning(
+        "%s: no conditional writes (%s); two starts within one round trip may not see each other",
+        root,
+        why,
+    )
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """An exclusive lock of a folder among the processes of this host; none on file systems without it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def temporary_name(final: Path, prefix: str) -> Path:
+    """A name beside `final` that no other process uses."""
+    return final.with_name(f"{prefix}{final.name}-{os.getpid()}-{secrets.token_hex(4)}")

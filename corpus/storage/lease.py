@@ -1,0 +1,268 @@
+"""One run at a time: a lease with owner, heartbeat and expiry, kept on the corpus itself, and fenced.
+
+A lease whose owner is provably gone is taken over: a process of this host when it is dead (or its id was given to
+another one), any other when its heartbeat is older than `STALE_S` and does not move while we watch. The owner renews
+it by comparison and exchange, never by a plain write, so it can't undo a takeover; and every commit of a table is
+preceded by a renewal (`confirm`), so a run that slept through its expiry cannot commit afterwards. A run that finds
+its lease lost stops as by SIGTERM, what is done is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from corpus.errors import (
+    BusyError,
+    FatalError,
+    InputError,
+    Interrupted,
+    LostLeaseError,
+    WebtextError,
+)
+from corpus.storage.store import Store
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 10.0
+STALE_S = 90.0
+WATCH_S = 12.0
+"""How long a silent lease of another host is watched for a heartbeat: clocks of hosts differ, a beat is a beat."""
+
+_held: list[Lease] = []
+"""The leases of this process: what a commit has to confirm."""
+
+
+class Lease:
+    """A lease that this process holds."""
+
+    def __init__(self, store: Store, path: str, what: str) -> None:
+        self.store = store
+        self.path = path
+        self.what = what
+        self.token = secrets.token_hex(8)
+        self.lost = ""
+        """Why it is not ours any more; empty while it is."""
+        self._started = time.time()
+        self._bytes = b""
+        self._guard = threading.Lock()
+
+    def acquire(self) -> None:
+        """Take the lease. Raises: BusyError when somebody alive holds it, InputError where nothing can be written."""
+        record = self._record()
+        try:
+            taken = self.store.create_exclusive(self.path, record)
+        except FatalError as error:
+            raise InputError(
+                f"--corpus {self.store.root}: {error}; name a corpus that can be written"
+            ) from error
+        if not taken:
+            found = _read(self.store, self.path)
+            if found is not None:
+                _refuse_living(self.store, self.path, found)
+                log.warning("%s/%s: its owner is gone, taken over", self.store.root, self.path)
+            taken = (
+                self.store.create_exclusive(self.path, record)
+                if found is None
+                else self.store.replace_exact(self.path, found, record)
+            )
+        if not taken:
+            raise BusyError(
+                f"{self.store.root}/{self.path}: another run took it at the same moment; run again"
+            )
+        self._bytes = record
+
+    def confirm(self) -> None:
+        """Renew the lease. Raises: LostLeaseError when it is not ours any more."""
+        with self._guard:
+            if not self.lost:
+                record = self._record()
+                if self.store.replace_exact(self.path, self._bytes, record):
+                    self._bytes = record
+                else:
+                    self.lost = _describe_owner(_read(self.store, self.path))
+        if self.lost:
+            raise LostLeaseError(
+                f"{self.store.root}/{self.path}: the lease of this run ({self.what}) {self.lost}; nothing more is committed. "
+                f"Look at `webtext status {self.store.root}`"
+            )
+
+    def release(self) -> None:
+        """Give the lease back, if it is still ours. A store that fails now hides no other error: the lease expires."""
+        with self._guard:
+            try:
+                if not self.lost and _read(self.store, self.path) == self._bytes:
+                    self.store.delete(self.path)
+            except (OSError, WebtextError) as error:
+                log.warning(
+                    "%s/%s: not given back (%s); it is taken over when it is %.0f s old",
+                    self.store.root,
+                    self.path,
+                    error,
+                    STALE_S,
+                )
+
+    def _record(self) -> bytes:
+        record = {
+            "token": self.token,
+            "what": self.what,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "processes": _process_space(),
+            "process_started": _process_start(os.getpid()),
+            "started": self._started,
+            "heartbeat": time.time(),
+        }
+        return json.dumps(record).encode()
+
+
+@contextlib.contextmanager
+def hold(store: Store, path: str, *, what: str) -> Iterator[Lease]:
+    """Hold the lease at `path` for the time of the block.
+
+    Raises: BusyError naming owner and age when somebody alive holds it; LostLeaseError when another run took it
+    over while the block ran.
+    """
+    lease = Lease(store, path, what)
+    lease.acquire()
+    _held.append(lease)
+    stop = threading.Event()
+    beat = threading.Thread(target=_heartbeat, args=(lease, stop), daemon=True)
+    beat.start()
+    try:
+        yield lease
+    except Interrupted as interrupted:
+        if not lease.lost:
+            raise
+        raise LostLeaseError(
+            f"{store.root}/{path}: the lease of this run ({what}) {lease.lost}; nothing more is committed"
+        ) from interrupted
+    finally:
+        stop.set()
+        beat.join()
+        _held.remove(lease)
+        lease.release()
+
+
+def confirm(store: Store) -> None:
+    """Renew every lease that this process holds on the corpus: what precedes a commit. Raises: LostLeaseError."""
+    for lease in list(_held):
+        if lease.store.root == store.root:
+            lease.confirm()
+
+
+def owner(store: Store, path: str) -> dict[str, Any] | None:
+    """Who holds the lease at `path`, with `alive`; None when nobody does."""
+    data = _read(store, path)
+    if data is None:
+        return None
+    record = _parse(data)
+    return {**record, "alive": not _is_stale(record)}
+
+
+def _refuse_living(store: Store, path: str, data: bytes) -> None:
+    """Raise BusyError unless the owner is gone; a silent one elsewhere is watched for a while."""
+    record = _parse(data)
+    if _is_stale(record) and not (_is_elsewhere(record) and _beats(store, path, data)):
+        return
+    age = time.time() - float(record.get("started", time.time()))
+    raise BusyError(
+        f"{store.root}/{path}: held by process {record.get('pid')} on {record.get('host')} for {age:.0f} s "
+        f"({record.get('what')}); wait for it, or end it and run the same command"
+    )
+
+
+def _beats(store: Store, path: str, data: bytes) -> bool:
+    deadline = time.monotonic() + WATCH_S
+    while time.monotonic() < deadline:
+        time.sleep(min(1.0, WATCH_S))
+        if _read(store, path) != data:
+            return True
+    return False
+
+
+def _describe_owner(data: bytes | None) -> str:
+    if data is None:
+        return "was removed"
+    record = _parse(data)
+    return f"was taken over by process {record.get('pid')} on {record.get('host')} ({record.get('what')})"
+
+
+def _read(store: Store, path: str) -> bytes | None:
+    try:
+        return store.read_bytes(path)
+    except FileNotFoundError:
+        return None
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(data)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _heartbeat(lease: Lease, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_S):
+        try:
+            lease.confirm()
+        except LostLeaseError as error:
+            log.error("%s", error)
+            _stop_run()
+            return
+        except Exception as error:
+            # A store that cannot be reached now is met again by the run itself; the lease only grows older.
+            log.warning("%s/%s: no heartbeat (%s)", lease.store.root, lease.path, error)
+
+
+def _stop_run() -> None:
+    """End this process' run as SIGTERM does, where a door listens for it."""
+    if callable(signal.getsignal(signal.SIGTERM)):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_elsewhere(record: dict[str, Any]) -> bool:
+    """Whether the owner's process cannot be seen from here: another host, or another container of this one."""
+    return bool(record) and (
+        record.get("host") != socket.gethostname()
+        or record.get("processes", _process_space()) != _process_space()
+    )
+
+
+def _is_stale(record: dict[str, Any]) -> bool:
+    if not record:
+        return True
+    if not _is_elsewhere(record):
+        started = _process_start(int(record.get("pid", 0)))
+        return started is None or started != record.get("process_started")
+    return time.time() - float(record.get("heartbeat", 0)) > STALE_S
+
+
+def _process_space() -> str:
+    """Which numbering of processes this one lives in: containers of one host have their own."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _process_start(pid: int) -> str | None:
+    """Clock ticks at which a process of this host started; None when there is none (or it is a zombie)."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+    except OSError:
+        if os.path.isdir("/proc/self"):
+            return None
+        return "unknown"  # no /proc on this system: believe the heartbeat's owner to be alive
+    return None if fields[0] == "Z" else fields[19]

@@ -1,0 +1,1 @@
+"""Tables on a store: schemas, Parquet parts, manifests, commits and snapshots."""

@@ -1,0 +1,84 @@
+"""Conservation: no row disappears between tables. The runner checks these at every commit.
+
+submissions read = counted;  links = pages;  fetched pages = documents + documents_dropped;  documents = verdicts;  kept verdicts = spans
+"""
+
+from __future__ import annotations
+
+from corpus.errors import FatalError
+from corpus.storage.store import Store
+from corpus.tables.manifest import Manifest, find_manifest
+
+FETCHED = "fetched"
+"""Count in the manifest of `pages`: rows with a stored response."""
+KEPT = "kept"
+"""Count in the manifest of `verdicts`: rows that stay."""
+CUT = "cut:test_overlap"
+"""Note in the manifest of `verdicts`: rows that stay without some passages."""
+NOT_KEPT = "not_kept"
+"""Count in the manifest of `tokens`: documents that do not stay, and have none."""
+
+
+def check(store: Store, manifests: dict[str, Manifest], batch: str) -> None:
+    """Check every law whose tables are in `manifests` (about to be committed) or committed already.
+
+    Raises: FatalError with both numbers; nothing is committed then.
+    """
+    for name in manifests:
+        if name == "links":
+            _check_fates(manifests[name])
+        elif name == "pages":
+            _equal("links", _rows(store, manifests, "links", batch), "pages", manifests[name].rows)
+        elif name == "documents":
+            made = manifests[name].rows + (_rows(store, manifests, "documents_dropped", batch) or 0)
+            _equal(
+                "fetched pages",
+                _count(store, manifests, "pages", batch, FETCHED),
+                "documents and documents_dropped",
+                made,
+            )
+        elif name == "verdicts":
+            _equal(
+                "documents",
+                _rows(store, manifests, "documents", batch),
+                "verdicts",
+                manifests[name].rows,
+            )
+        elif name == "spans":
+            _equal(
+                "kept verdicts",
+                _count(store, manifests, "verdicts", batch, KEPT),
+                "spans",
+                manifests[name].rows,
+            )
+
+
+def _check_fates(links: Manifest) -> None:
+    """Every submission of a dump has one fate. Links that came with WARC files count none."""
+    fates = {reason: count for reason, count in links.counts.items() if ":" not in reason}
+    read = links.details.get("rows_read")
+    if fates and read is not None:
+        _equal("submissions read", int(read), "counted ones", sum(fates.values()))
+
+
+def _find(store: Store, manifests: dict[str, Manifest], table: str, batch: str) -> Manifest | None:
+    return manifests.get(table) or find_manifest(store, table, batch)
+
+
+def _rows(store: Store, manifests: dict[str, Manifest], table: str, batch: str) -> int | None:
+    manifest = _find(store, manifests, table, batch)
+    return manifest.rows if manifest else None
+
+
+def _count(
+    store: Store, manifests: dict[str, Manifest], table: str, batch: str, key: str
+) -> int | None:
+    manifest = _find(store, manifests, table, batch)
+    return manifest.counts.get(key, 0) if manifest else None
+
+
+def _equal(left: str, left_rows: int | None, right: str, right_rows: int) -> None:
+    if left_rows is not None and left_rows != right_rows:
+        raise FatalError(
+            f"conservation broken: {left_rows:,} {left} became {right_rows:,} {right}; nothing was committed, this is a defect of the step"
+        )

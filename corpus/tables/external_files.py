@@ -1,0 +1,89 @@
+"""Files from outside the corpus that a stage is given: dumps, WARC files. Paths, or any URI that `pyarrow.fs` opens.
+
+Such a file's identity, for fingerprints, is its name, its size and the hash of its first and last mebibyte: reading all
+of a 20 GB file to learn whether it was read would be the work itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+from xxhash import xxh3_128
+
+from corpus.errors import InputError
+from corpus.storage.store import Store
+from corpus.tables.manifest import Input, find_manifest
+from corpus.tables.schemas import LINKS
+
+EDGE_BYTES = 1 << 20
+LEAST_PARTS = 4  # of a batch, however small: so many workers have something to do
+
+
+def open_source(path: str, option: str) -> BinaryIO:
+    """The file as a seekable binary stream. Raises InputError, naming the `option` it came by."""
+    filesystem, name = _locate(path, option)
+    try:
+        stream: BinaryIO = filesystem.open_input_file(name)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(
+            f"{option} {path}: cannot be read ({error}); name an existing file"
+        ) from error
+    return stream
+
+
+def in_order(paths: Sequence[str]) -> tuple[str, ...]:
+    """The files by their names, whatever the order they were given in: what comes of them does not depend on it."""
+    return tuple(sorted(paths, key=lambda path: (path.rpartition("/")[2], path)))
+
+
+def identity(path: str, option: str, kind: str) -> Input:
+    """What a fingerprint covers of the file, as an input of table `kind`. Raises InputError when missing or empty."""
+    with open_source(path, option) as stream:
+        size = stream.seek(0, 2)
+        if size == 0:
+            raise InputError(f"{option} {path}: the file is empty; download it again")
+        digest = xxh3_128(str(size).encode())
+        for start in (0, max(0, size - EDGE_BYTES)):
+            stream.seek(start)
+            digest.update(stream.read(EDGE_BYTES))
+    return Input(table=kind, batch=path.rpartition("/")[2], fingerprint=digest.hexdigest())
+
+
+def parts_of_batch(
+    store: Store,
+    batch: str,
+    paths: Sequence[str],
+    option: str,
+    *,
+    configured: int,
+    bytes_per_part: int,
+) -> int:
+    """Parts of a batch that begins with these files: as recorded, else as `configured`, else (0) by their size."""
+    manifest = find_manifest(store, LINKS.name, batch)
+    if manifest is not None:
+        return manifest.num_parts
+    return configured or max(LEAST_PARTS, -(-_total_bytes(paths, option) // bytes_per_part))
+
+
+def _total_bytes(paths: Sequence[str], option: str) -> int:
+    """Bytes of all files together; a missing one counts nothing here and is told when it is opened."""
+    total = 0
+    for path in paths:
+        filesystem, name = _locate(path, option)
+        total += filesystem.get_file_info(name).size or 0
+    return total
+
+
+def _locate(path: str, option: str) -> tuple[Any, str]:
+    if "://" not in path:
+        return pafs.LocalFileSystem(), path
+    try:
+        filesystem, name = pafs.FileSystem.from_uri(path)
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        raise InputError(
+            f"{option} {path}: not a path or URI that can be opened ({error})"
+        ) from error
+    return filesystem, name

@@ -1,0 +1,199 @@
+"""What a batch of a table is: how it was made, from what, and what lies in it. Written last; this file is the commit.
+
+The fingerprint covers the config, the inputs' fingerprints and the step's revision: never time, host, worker count
+or engine. So two runs that should give the same bytes have the same fingerprint, and "already done" is one comparison.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from xxhash import xxh3_128_hexdigest
+
+from corpus.errors import InputError, SchemaError
+from corpus.storage.store import Store, manifest_path, table_dir
+from corpus.tables.schemas import TABLES
+
+DOORS = {
+    "links": "crawl.run --only links",
+    "pages": "crawl.run",
+    "documents": "clean.run",
+    "documents_dropped": "clean.run",
+    "marks": "clean.run --set clean.marks=true",
+    "signatures": "dedup.run",
+    "verdicts": "dedup.run",
+    "bands": "dedup.run",
+    "tokens": "shards.run",
+    "spans": "shards.run",
+}
+"""Which door makes which table: what an error tells the user to run next."""
+READERS = 16
+"""Manifests that are read at the same time."""
+
+
+class Record(BaseModel):
+    """A small immutable JSON record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Part(Record):
+    """One file of a table: name relative to the manifest's folder, rows, bytes, xxh3-128 of the bytes."""
+
+    file: str
+    rows: int
+    bytes: int
+    digest: str
+    metadata: dict[str, Any] = {}
+
+
+class Input(Record):
+    """What a batch was made from: a table and batch, or a named file outside the corpus."""
+
+    table: str
+    batch: str
+    fingerprint: str
+
+
+class Manifest(Record):
+    """The commit of one batch of one table."""
+
+    table: str
+    batch: str
+    stage: str
+    schema_version: int
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: list[Input]
+    num_parts: int
+    parts: list[Part]
+    counts: dict[str, int]
+    code_version: str
+    created: str
+    wall_s: float
+    sequence: int = 0
+    """Place in the order of commits of this table: batches are ordered by it."""
+    details: dict[str, Any] = {}
+    seal: str = ""
+    """xxh3-128 over all of the above, for `webtext.verify`; empty in manifests older than it."""
+
+    @property
+    def rows(self) -> int:
+        """Rows over all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes over all parts."""
+        return sum(part.bytes for part in self.parts)
+
+
+def fingerprint(*parts: Any) -> str:
+    """32 hex digits over the canonical JSON of `parts` (sorted keys, so order of insertion does not matter)."""
+    return xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode())
+
+
+def sealed(manifest: Manifest) -> Manifest:
+    """The manifest with its seal."""
+    return manifest.model_copy(update={"seal": fingerprint(manifest.model_dump(exclude={"seal"}))})
+
+
+def record_seal(record: Mapping[str, Any]) -> str:
+    """The seal over all else that a record of JSON holds."""
+    return fingerprint({name: value for name, value in record.items() if name != "seal"})
+
+
+def serialized(manifest: Manifest) -> bytes:
+    """The bytes of the file."""
+    return manifest.model_dump_json(indent=1).encode() + b"\n"
+
+
+def find_manifest(store: Store, table: str, batch: str) -> Manifest | None:
+    """The manifest, or None where the batch is not committed. Raises SchemaError for one we cannot read."""
+    return find_manifest_in(store, table_dir(table, batch))
+
+
+def find_manifests(
+    store: Store, wanted: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], Manifest | None]:
+    """The manifests of some (table, batch), many at a time: an object store takes its 20 ms for each."""
+    keys = list(dict.fromkeys(wanted))
+    with ThreadPoolExecutor(READERS) as pool:
+        return dict(zip(keys, pool.map(lambda key: find_manifest(store, *key), keys), strict=True))
+
+
+def find_manifest_in(store: Store, folder: str) -> Manifest | None:
+    """The manifest in a table's folder, or None."""
+    path = manifest_path(folder)
+    try:
+        data = store.read_bytes(path)
+    except FileNotFoundError:
+        return None
+    return _parse(data, f"{store.root}/{path}")
+
+
+@lru_cache(maxsize=256)
+def _parse(data: bytes, where: str) -> Manifest:
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise SchemaError(
+            f"{where}: not a manifest of this version ({error.errors()[0]['msg']}); restore the file, or remove it and "
+            "run the stage again: parts are made anew"
+        ) from error
+
+
+def read_manifest(store: Store, table: str, batch: str) -> Manifest:
+    """The manifest of a committed batch.
+
+    Raises: InputError naming the door that makes the table; SchemaError for a table of another schema than this version's.
+    """
+    manifest = find_manifest(store, table, batch)
+    door = DOORS.get(table, f"the door that makes {table}")
+    if manifest is None:
+        raise InputError(
+            f"{store.root}: table {table} has no committed batch {batch!r}; run `python -m {door} --corpus {store.root} --batch {batch}` first"
+        )
+    if table in TABLES and manifest.schema_version != TABLES[table].version:
+        raise SchemaError(
+            f"{store.root}: table {table} of batch {batch!r} has schema {manifest.schema_version}, this version reads "
+            f"{TABLES[table].version}; use the version that made it, or make it new by "
+            f"`python -m {door} --corpus {store.root} --batch {batch} --rebuild`"
+        )
+    return manifest
+
+
+def mend(store: Store, path: str) -> str:
+    """What to do about a part (its path below the corpus) that is missing or damaged: the end of an error's line."""
+    table, batch, *_ = path.split("/")
+    if table == "pages":
+        manifest = find_manifest(store, table, batch)
+        if manifest is None or not is_imported(manifest):
+            return "restore the file from a copy; a crawl cannot be repeated"
+        return (
+            f"restore the file, or import it again: `python -m crawl.run --corpus {store.root} "
+            f"--batch {batch} --rebuild --warc FILE ...`"
+        )
+    door = DOORS.get(table)
+    if door is None:
+        return "restore the file, or run the stage that made it again with --rebuild"
+    return (
+        f"restore the file, or make it again by `python -m {door} --corpus {store.root} --batch {batch} --rebuild` "
+        "with the settings of then"
+    )
+
+
+def is_imported(manifest: Manifest) -> bool:
+    """True if `links` or `pages` were imported from WARC files instead of being crawled."""
+    return any(each.table == "warc" for each in manifest.inputs)
+
+
+def batches(store: Store, table: str) -> list[Manifest]:
+    """The committed batches of `table`, in the order in which they were committed."""
+    found = find_manifests(store, ((table, batch) for batch in store.folders(table)))
+    return sorted((m for m in found.values() if m is not None), key=lambda m: (m.sequence, m.batch))

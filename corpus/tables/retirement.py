@@ -1,0 +1,84 @@
+"""Snapshots that are no longer to be used: withdrawn by a take-down, or pruned.
+
+A snapshot never changes, so this is said beside it: `snapshots/retired/<name>.json`. The name stays taken for ever,
+also when the snapshot's own file is gone.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import ValidationError
+
+from corpus.errors import InputError, SchemaError
+from corpus.storage.store import Store
+from corpus.tables.manifest import Record, record_seal
+
+
+class Retirement(Record):
+    """Why a snapshot is not to be used."""
+
+    snapshot: str
+    kind: Literal["withdrawn", "pruned"]
+    why: str
+    when: str
+    replaced_by: str | None = None
+    seal: str = ""
+    """Over all of the above, for `webtext.verify`; empty in records older than it."""
+
+
+def retirement(store: Store, name: str) -> Retirement | None:
+    """What was said about a snapshot, or None. Raises SchemaError for a record that is none of ours."""
+    path = retirement_path(name)
+    try:
+        data = store.read_bytes(path)
+    except FileNotFoundError:
+        return None
+    try:
+        return Retirement.model_validate_json(data)
+    except ValidationError as error:
+        raise SchemaError(
+            f"{store.root}/{path}: not a retirement record; restore or remove it"
+        ) from error
+
+
+def retire(
+    store: Store,
+    name: str,
+    kind: Literal["withdrawn", "pruned"],
+    why: str,
+    replaced_by: str | None = None,
+) -> None:
+    """Say that a snapshot is not to be used; said again, the first word stands unless this one is later in its life."""
+    present = retirement(store, name)
+    if present is not None and (present.kind == kind or present.kind == "pruned"):
+        return
+    record = Retirement(
+        snapshot=name,
+        kind=kind,
+        why=why,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        replaced_by=replaced_by or (present.replaced_by if present else None),
+    )
+    sealed = record.model_copy(update={"seal": record_seal(record.model_dump(mode="json"))})
+    store.write_bytes(retirement_path(name), sealed.model_dump_json(indent=1).encode() + b"\n")
+
+
+def require_usable(store: Store, name: str, *, allow_withdrawn: bool) -> None:
+    """Refuse a snapshot that was withdrawn, unless told otherwise. Raises: InputError naming what replaces it."""
+    found = retirement(store, name)
+    if found is None or (allow_withdrawn and found.kind == "withdrawn"):
+        return
+    instead = (
+        f"use --snapshot {found.replaced_by}" if found.replaced_by else "use another --snapshot"
+    )
+    told = ", or --allow-withdrawn to use it all the same" if found.kind == "withdrawn" else ""
+    raise InputError(
+        f"{store.root}: snapshot {name!r} was {found.kind} on {found.when[:10]} ({found.why}); {instead}{told}"
+    )
+
+
+def retirement_path(name: str) -> str:
+    """Where it is said."""
+    return f"snapshots/retired/{name}.json"

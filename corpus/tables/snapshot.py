@@ -1,0 +1,315 @@
+"""Which batches and token files a training run reads: an immutable list, written last.
+
+A snapshot names the tokenizer, the batches in the order of their commits, and for each split the token files with
+their digests. Files of earlier batches are referenced, never copied. Its digest covers all it lists and not its name,
+so a checkpoint made with one name resumes with another.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from corpus.errors import InputError, SchemaError
+from corpus.storage.lease import confirm
+from corpus.storage.store import Store, check_name, table_dir
+from corpus.tables.manifest import Manifest, Part, Record, batches, fingerprint, read_manifest
+from corpus.tables.retirement import retirement
+
+SNAPSHOT_FORMAT = 1
+SPLITS: tuple[Split, ...] = ("train", "val")
+Split = Literal["train", "val"]
+
+
+class RowGroup(Record):
+    """One row group of a token file: where its bytes lie, what they hash to, where its tokens begin."""
+
+    offset: int
+    """First byte of the row group in the file."""
+    bytes: int
+    digest: str
+    """xxh3-128 of those bytes."""
+    rows: int
+    values_offset: int | None
+    """First byte of the tokens as one contiguous run; None where they are compressed."""
+
+
+class TokenFile(Record):
+    """One token file of a split."""
+
+    batch: str
+    path: str
+    """Relative to the corpus root."""
+    rows: int
+    num_tokens: int
+    """Without the padding of the last row."""
+    bytes: int
+    digest: str
+    row_tokens: int
+    dtype: Literal["uint16", "uint32"]
+    content: str
+    """xxh3-128 of the tokens with their padding, whatever the compression; also in the file's own metadata."""
+    row_groups: list[RowGroup]
+    spans_path: str
+    """Where each document lies in this file."""
+
+
+class Totals(Record):
+    """What a split, or a batch's share of it, amounts to."""
+
+    num_documents: int
+    num_tokens: int
+    num_bytes: int
+    """UTF-8 bytes of the documents' text as encoded, for bits per byte."""
+
+
+class SnapshotSplit(Totals):
+    """Totals and files of a split, in the order in which a stream reads them."""
+
+    files: list[TokenFile]
+
+
+class SnapshotBatch(Record):
+    """One batch of a snapshot."""
+
+    batch: str
+    fingerprint: str
+    """Of the `tokens` manifest."""
+    splits: dict[Split, Totals]
+
+
+class Snapshot(Record):
+    """An immutable list of token files."""
+
+    format: int
+    name: str
+    digest: str
+    tokenizer_fingerprint: str
+    vocab_size: int
+    end_of_text: int
+    batches: list[SnapshotBatch]
+    splits: dict[Split, SnapshotSplit]
+    parents: list[str]
+    """Snapshots that this one extends."""
+
+
+def snapshot_path(name: str) -> str:
+    """Where a snapshot lies."""
+    return f"snapshots/{name}.json"
+
+
+def read_snapshot(store: Store, name: str) -> Snapshot:
+    """The snapshot `name`.
+
+    Raises: InputError when there is none (naming those that are), SchemaError when it is not one of ours or was edited.
+    """
+    path = snapshot_path(check_name("--snapshot", name))
+    try:
+        data = store.read_bytes(path)
+    except FileNotFoundError:
+        names = ", ".join(snapshots(store)) or "none"
+        raise InputError(
+            f"{store.root}: no snapshot {name!r}; present: {names}; run `python -m shards.run --corpus {store.root} --batch B`"
+        ) from None
+    try:
+        snapshot = Snapshot.model_validate_json(data)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise SchemaError(
+            f"{store.root}/{path}: not a snapshot ({'.'.join(map(str, problem['loc']))}: {problem['msg']}); write it again under another name"
+        ) from error
+    if snapshot.format != SNAPSHOT_FORMAT:
+        raise SchemaError(
+            f"{store.root}/{path}: format {snapshot.format}, this version reads {SNAPSHOT_FORMAT}"
+        )
+    expected = _digest(snapshot)
+    if snapshot.digest != expected:
+        raise SchemaError(
+            f"{store.root}/{path}: digest {snapshot.digest}, its content gives {expected}; it was edited: write it again under another name"
+        )
+    return snapshot
+
+
+def snapshots(store: Store) -> list[str]:
+    """Names of the snapshots of a corpus, sorted."""
+    files = [path.rpartition("/")[2] for path, _ in store.files("snapshots")]
+    return [file.removesuffix(".json") for file in files if file.endswith(".json")]
+
+
+def batches_up_to(store: Store, batch: str) -> list[str]:
+    """The batches whose tokens were committed before `batch`, and `batch` itself, in that order."""
+    names = [manifest.batch for manifest in batches(store, "tokens")]
+    read_manifest(store, "tokens", batch)
+    return names[: names.index(batch) + 1]
+
+
+def compose(
+    store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
+) -> Snapshot:
+    """The snapshot that these batches' tokens make, not written. Raises: as `write_snapshot`."""
+    check_name("--snapshot", name)
+    if not batches or len(set(batches)) != len(batches):
+        raise InputError(
+            f"snapshot {name}: batches {list(batches)}; name at least one and each of them once"
+        )
+    manifests = [read_manifest(store, "tokens", batch) for batch in batches]
+    tokenizer = _one_tokenizer(name, manifests)
+    snapshot = Snapshot(
+        format=SNAPSHOT_FORMAT,
+        name=name,
+        digest="",
+        tokenizer_fingerprint=tokenizer["fingerprint"],
+        vocab_size=tokenizer["vocab_size"],
+        end_of_text=tokenizer["end_of_text"],
+        batches=[_batch(manifest) for manifest in manifests],
+        splits={split: _split(split, manifests) for split in SPLITS},
+        parents=list(parents),
+    )
+    return snapshot.model_copy(update={"digest": _digest(snapshot)})
+
+
+def snapshots_of(store: Store, batches: Sequence[str]) -> list[str]:
+    """Names of the snapshots of exactly these batches' tokens as they are now, whatever the names."""
+    present = snapshots(store) if batches else []
+    wanted = compose(store, "any", batches).digest if present else ""
+    return [
+        name for name in present if store.read_json(snapshot_path(name)).get("digest") == wanted
+    ]
+
+
+def check_free(store: Store, name: str, batch: str) -> None:
+    """Refuse a name that the snapshot of all batches up to `batch` can't have, before hours of work for it.
+
+    Raises: InputError when the name was given up, or is that of a snapshot which ends with another batch.
+    """
+    if name not in snapshots(store):
+        _check_not_given_up(store, name)
+        return
+    present = [each.batch for each in read_snapshot(store, name).batches]
+    if present[-1] != batch:
+        raise InputError(
+            f"{store.root}: snapshot {name!r} is there with batches {present}, not one that ends with {batch!r}: "
+            f"a snapshot never changes, choose another --snapshot name"
+        )
+
+
+def write_snapshot(
+    store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
+) -> Snapshot:
+    """Write the snapshot `name` of these batches' tokens and return it; the same content again changes nothing.
+
+    Raises: InputError when the name is taken by other content or was given up, when a batch has no tokens or appears
+    twice, or when the batches were encoded by different tokenizers.
+    """
+    snapshot = compose(store, name, batches, parents=parents)
+    if not store.exists(snapshot_path(name)):
+        _check_not_given_up(store, name)
+    confirm(store)
+    if store.create_exclusive(
+        snapshot_path(name), snapshot.model_dump_json(indent=1).encode() + b"\n"
+    ):
+        return snapshot
+    present = read_snapshot(store, name)
+    if present.digest != snapshot.digest:
+        raise InputError(
+            f"{store.root}: snapshot {name!r} is there with batches {[b.batch for b in present.batches]}, digest {present.digest}; "
+            f"these batches {list(batches)} give {snapshot.digest}: a snapshot never changes, choose another --snapshot name"
+        )
+    return present
+
+
+def write_revision(
+    store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
+) -> Snapshot:
+    """The snapshot of these batches under the first name of `name`, `name.2`, `name.3`, ... that is free or is it already.
+
+    Raises: InputError when the batches can't be a snapshot.
+    """
+    base, dot, number = name.rpartition(".")
+    base = (
+        base
+        if dot and number.isdigit() and snapshot_path(base) in dict(store.files("snapshots"))
+        else name
+    )
+    wanted = compose(store, base, batches, parents=parents)
+    for revision in itertools.count(1):
+        candidate = base if revision == 1 else f"{base}.{revision}"
+        taken = store.exists(snapshot_path(candidate))
+        if retirement(store, candidate) is not None or (
+            taken and read_snapshot(store, candidate).digest != wanted.digest
+        ):
+            continue
+        return write_snapshot(store, candidate, batches, parents=parents)
+    raise AssertionError("itertools.count ends never")
+
+
+def _check_not_given_up(store: Store, name: str) -> None:
+    """A snapshot that is gone keeps its name: what was trained on it says so."""
+    found = retirement(store, name)
+    if found is not None:
+        raise InputError(
+            f"{store.root}: snapshot {name!r} was {found.kind} on {found.when[:10]} ({found.why}), and its name stays its own; "
+            f"choose another --snapshot name"
+        )
+
+
+def _one_tokenizer(name: str, manifests: Sequence[Manifest]) -> dict[str, Any]:
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for manifest in manifests:
+        for part in manifest.parts:
+            tokenizer = part.metadata["tokenizer"]
+            found.setdefault(tokenizer["fingerprint"], (manifest.batch, tokenizer))
+    if len(found) != 1:
+        differing = "; ".join(f"{batch}: {print_}" for print_, (batch, _) in found.items())
+        raise InputError(
+            f"snapshot {name}: batches encoded by different tokenizers ({differing}); encode them again with one"
+        )
+    return next(iter(found.values()))[1]
+
+
+def _parts(manifest: Manifest, split: Split) -> list[Part]:
+    return [part for part in manifest.parts if part.file.startswith(f"{split}/")]
+
+
+def _batch(manifest: Manifest) -> SnapshotBatch:
+    return SnapshotBatch(
+        batch=manifest.batch,
+        fingerprint=manifest.fingerprint,
+        splits={split: Totals(**_totals(_parts(manifest, split))) for split in SPLITS},
+    )
+
+
+def _totals(parts: Sequence[Part]) -> dict[str, int]:
+    return {name: sum(part.metadata[name] for part in parts) for name in Totals.model_fields}
+
+
+def _split(split: Split, manifests: Sequence[Manifest]) -> SnapshotSplit:
+    parts = [(manifest.batch, part) for manifest in manifests for part in _parts(manifest, split)]
+    return SnapshotSplit(
+        **_totals([part for _, part in parts]),
+        files=[_file(batch, part) for batch, part in parts if part.metadata["num_tokens"]],
+    )
+
+
+def _file(batch: str, part: Part) -> TokenFile:
+    return TokenFile(
+        batch=batch,
+        path=f"{table_dir('tokens', batch)}/{part.file}",
+        rows=part.rows,
+        num_tokens=part.metadata["num_tokens"],
+        bytes=part.bytes,
+        digest=part.digest,
+        row_tokens=part.metadata["row_tokens"],
+        dtype=part.metadata["dtype"],
+        content=part.metadata["content"],
+        row_groups=part.metadata["row_groups"],
+        spans_path=f"{table_dir('spans', batch)}/{part.file}",
+    )
+
+
+def _digest(snapshot: Snapshot) -> str:
+    """Over all a snapshot holds but its own name and ancestry."""
+    return fingerprint(snapshot.model_dump(exclude={"name", "digest", "parents"}))

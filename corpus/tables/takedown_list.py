@@ -1,0 +1,122 @@
+"""Take-downs: what was asked for, when, what it removed, and which pages never come back.
+
+One record per take-down, `forgotten/<id>.json`, written before anything is removed and completed batch by batch; an
+interrupted one is found by it and carried on. All records together are the list that the links stage respects, and
+the fetch where a redirect leads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import ValidationError
+
+from corpus.errors import SchemaError
+from corpus.storage.store import Store
+from corpus.tables.manifest import Record, record_seal
+from corpus.urls import UrlProblem, page_identity, target
+
+FOLDER = "forgotten"
+HOST = re.compile(r"[a-z]+://(\[[^]]*\]|[^/:]*)")
+"""The host in a WHATWG-serialised address, which has no userinfo here."""
+
+
+class Takedown(Record):
+    """One take-down."""
+
+    id: str
+    asked: list[str]
+    """As given: addresses, domains, the name of a list."""
+    when: str
+    url_keys: dict[str, str]
+    """`doc_id` to identity of every page that is taken down or must never come."""
+    domains: list[str] = []
+    """Registered domains, or hosts, that are taken down as a whole, for ever."""
+    why: str = ""
+    done: list[str] = []
+    """Batches in which nothing of it is left."""
+    removed: dict[str, int] = {}
+    """What went, by kind: `pages`, `documents`, `warc_records`, `tokens`, ..."""
+    withdrawn: dict[str, str] = {}
+    """Snapshot to its replacement."""
+    finished: str | None = None
+    seal: str = ""
+    """Over all of the above, for `webtext.verify`; empty in records older than it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """Everything that was ever taken down."""
+
+    doc_ids: frozenset[str]
+    domains: frozenset[str]
+
+    def mask(
+        self, doc_ids: pa.ChunkedArray, domains: pa.ChunkedArray, urls: pa.ChunkedArray
+    ) -> pa.ChunkedArray:
+        """Which rows are on the list. Columns of `links`; a listed host stands for all below it."""
+        listed = pc.is_in(doc_ids, pa.array(sorted(self.doc_ids), pa.string()))
+        if self.domains:
+            listed = pc.or_(listed, pc.is_in(domains, pa.array(sorted(self.domains), pa.string())))
+            hosts = [self.has_host(url) for url in urls.to_pylist()]
+            listed = pc.or_(listed, pa.chunked_array([pa.array(hosts, pa.bool_())]))
+        return listed
+
+    def has_page(self, url: str) -> bool:
+        """Whether an address, such as a redirect's target, is of a page on the list."""
+        page = target(url)
+        return not isinstance(page, UrlProblem) and (
+            page_identity(page).doc_id in self.doc_ids or self.has_host(page.url)
+        )
+
+    def has_host(self, url: str) -> bool:
+        """Whether the host of a WHATWG-serialised address, or one above it, is listed."""
+        found = HOST.match(url)
+        host = found[1].rstrip(".") if found else ""
+        while host:
+            if host in self.domains:
+                return True
+            host = host.partition(".")[2]
+        return False
+
+
+def takedowns(store: Store) -> list[Takedown]:
+    """All take-downs, oldest first. Raises SchemaError for a record that is none of ours."""
+    found = []
+    for path, _ in store.files(FOLDER):
+        try:
+            found.append(Takedown.model_validate_json(store.read_bytes(path)))
+        except ValidationError as error:
+            raise SchemaError(f"{store.root}/{path}: not a take-down record; restore it") from error
+    return sorted(found, key=lambda each: (each.when, each.id))
+
+
+def unfinished(store: Store) -> list[Takedown]:
+    """Take-downs that were interrupted or wait for a batch."""
+    return [record for record in takedowns(store) if record.finished is None]
+
+
+def load_forgotten(store: Store) -> Forgotten:
+    """The list of what never comes back."""
+    return together(takedowns(store))
+
+
+def together(records: Iterable[Takedown]) -> Forgotten:
+    """Several take-downs as one list."""
+    records = list(records)
+    return Forgotten(
+        frozenset(doc_id for each in records for doc_id in each.url_keys),
+        frozenset(domain for each in records for domain in each.domains),
+    )
+
+
+def write_takedown(store: Store, record: Takedown) -> None:
+    """Make a take-down, or its progress, durable."""
+    sealed = record.model_copy(update={"seal": record_seal(record.model_dump(mode="json"))})
+    store.write_bytes(
+        f"{FOLDER}/{record.id}.json", sealed.model_dump_json(indent=1).encode() + b"\n"
+    )

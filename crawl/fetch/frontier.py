@@ -1,0 +1,209 @@
+"""Which URL next and when: queues per pace key, ordered by when each may be asked again. No sockets, no clock.
+
+A pace key is what shares one server's patience: the registered domain, so that all blogs of a platform go at one pace.
+A key has at most one lease; whoever took it gives it back with the time from which the key may be leased again. Of
+the keys that are ready, the one with the most work left goes first (longest processing time first: the hottest
+domain decides how long a crawl takes).
+
+Two heaps: keys that wait, by time; keys that are ready, by work. A key is in one of them, or leased, or has no items.
+Leasing is O(log keys), whatever the number of URLs: a key's unstarted items are a sequence and a position.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from xxhash import xxh3_64_intdigest
+
+T = TypeVar("T")
+
+
+def pace_key(domain: str) -> str:
+    """What shares a pace with `domain`, a registered domain (the suffix list's ICANN part).
+
+    Platforms need no list of their own: under ICANN suffixes all of blogspot.com is one registered domain.
+    """
+    return domain.lower().rstrip(".")
+
+
+def shard_of(key: str, num_shards: int) -> int:
+    """The shard that owns a pace key: all that shares a pace shares a shard."""
+    return xxh3_64_intdigest(key.encode()) % num_shards
+
+
+class Lease(NamedTuple, Generic[T]):
+    """An item taken, with the key that is blocked until `release`."""
+
+    key: str
+    item: T
+
+
+class _Queue(Generic[T]):
+    __slots__ = ("delayed", "fresh", "front", "leased", "listed_at", "position", "ready_at")
+
+    def __init__(self) -> None:
+        self.fresh: Sequence[T] = ()
+        self.position = 0
+        self.front: deque[T] | None = None
+        self.delayed: list[tuple[float, int, T]] | None = None
+        self.ready_at = 0.0
+        self.leased = False
+        self.listed_at: float | None = None
+        """The time under which the key stands in the heaps; None when it need not stand there."""
+
+    def __len__(self) -> int:
+        return len(self.fresh) - self.position + len(self.front or ()) + len(self.delayed or ())
+
+    def available_at(self) -> float:
+        """When an item can be taken; only meaningful with items."""
+        if self.front or self.position < len(self.fresh) or not self.delayed:
+            return self.ready_at
+        return max(self.ready_at, self.delayed[0][0])
+
+    def take(self, now: float) -> T:
+        if self.front:
+            return self.front.popleft()
+        if self.delayed and self.delayed[0][0] <= now:
+            return heapq.heappop(self.delayed)[2]
+        item = self.fresh[self.position]
+        self.position += 1
+        if self.position == len(self.fresh):
+            self.fresh, self.position = (), 0
+        return item
+
+
+class Frontier(Generic[T]):
+    """Items by pace key. Times are the caller's clock, in seconds."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, _Queue[T]] = {}
+        self._waiting: list[tuple[float, int, str]] = []
+        self._ready: list[tuple[int, int, str]] = []
+        self._sequence = 0
+        self._num_items = 0
+
+    def __len__(self) -> int:
+        """Items that are queued (leased ones not counted)."""
+        return self._num_items
+
+    @property
+    def num_ready(self) -> int:
+        """Keys that were ready when last looked at."""
+        return len(self._ready)
+
+    @property
+    def num_waiting(self) -> int:
+        """Keys whose time has not come."""
+        return len(self._waiting)
+
+    def add(self, key: str, items: Sequence[T], *, ready_at: float = 0.0) -> None:
+        """The unstarted items of a key, in the order they shall go. Once per key."""
+        queue = self._queue(key)
+        if queue.fresh:
+            raise ValueError(f"{key!r} has its items already")
+        queue.fresh = items
+        queue.ready_at = max(queue.ready_at, ready_at)
+        self._num_items += len(items)
+        self._list(key, queue)
+
+    def push(self, key: str, item: T, *, not_before: float | None = None) -> None:
+        """One more item: ahead of the unstarted ones, or from `not_before` on."""
+        queue = self._queue(key)
+        if not_before is None:
+            if queue.front is None:
+                queue.front = deque()
+            queue.front.append(item)
+        else:
+            if queue.delayed is None:
+                queue.delayed = []
+            heapq.heappush(queue.delayed, (not_before, self._next(), item))
+        self._num_items += 1
+        self._list(key, queue)
+
+    def lease(self, now: float) -> Lease[T] | None:
+        """The item that goes next, or None while none may."""
+        while self._waiting and self._waiting[0][0] <= now:
+            key = heapq.heappop(self._waiting)[2]
+            self._rank(key, self._queues[key], now)
+        while self._ready:
+            key = heapq.heappop(self._ready)[2]
+            queue = self._queues[key]
+            queue.listed_at = None
+            if queue.leased or not len(queue):
+                continue
+            if queue.available_at() > now:  # postponed since it was ranked
+                self._list(key, queue)
+                continue
+            item = queue.take(now)
+            queue.leased = True
+            self._num_items -= 1
+            return Lease(key, item)
+        return None
+
+    def release(self, key: str, ready_at: float | None = None) -> None:
+        """Give a key back; it may be leased again from `ready_at` on (None: no request was made)."""
+        queue = self._queues[key]
+        queue.leased = False
+        if ready_at is not None:
+            queue.ready_at = max(queue.ready_at, ready_at)
+        self._list(key, queue)
+
+    def postpone(self, key: str, until: float) -> None:
+        """Let nothing of `key` go before `until`."""
+        queue = self._queue(key)
+        queue.ready_at = max(queue.ready_at, until)
+
+    def next_ready(self) -> float | None:
+        """When the next waiting key has its turn; None if no key waits."""
+        return self._waiting[0][0] if self._waiting else None
+
+    def postponed(self, now: float, more_than_s: float) -> dict[str, float]:
+        """Keys that wait longer than `more_than_s` from now, with the time until which."""
+        return {
+            key: queue.ready_at
+            for key, queue in self._queues.items()
+            if queue.ready_at - now > more_than_s
+        }
+
+    def heaviest(self, count: int) -> list[tuple[str, int]]:
+        """Keys with the most items left, and how many. O(keys)."""
+        loads = ((len(queue), key) for key, queue in self._queues.items() if len(queue))
+        return [(key, load) for load, key in heapq.nlargest(count, loads)]
+
+    def _queue(self, key: str) -> _Queue[T]:
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = _Queue()
+        return queue
+
+    def _next(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    def _list(self, key: str, queue: _Queue[T]) -> None:
+        """Stand the key in the heap of those that wait, unless it is leased, empty or there for that time already.
+
+        A key may stand there twice, when an item came that is due before the others: the first entry to come up
+        serves, and the other finds the key leased, empty or not due.
+        """
+        if queue.leased or not len(queue):
+            return
+        at = queue.available_at()
+        if queue.listed_at is None or at < queue.listed_at:
+            queue.listed_at = at
+            heapq.heappush(self._waiting, (at, self._next(), key))
+
+    def _rank(self, key: str, queue: _Queue[T], now: float) -> None:
+        """Move a key whose time has come to the heap of those that are ready."""
+        queue.listed_at = None
+        if queue.leased or not len(queue):
+            return
+        if queue.available_at() > now:
+            self._list(key, queue)
+            return
+        queue.listed_at = -math.inf
+        heapq.heappush(self._ready, (-len(queue), self._next(), key))

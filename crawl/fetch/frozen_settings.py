@@ -1,0 +1,77 @@
+"""What a batch's fetch is held to from its first start: how many shards, how much of a page, and when it is closed.
+
+Shards are fixed because each keeps its state, and what it has fetched, under its number. As many as workers run at
+the first start means that all domains are under way at once, which is what a crawl's time depends on: with more
+shards than workers, the hottest domain of a late shard begins late.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from corpus.errors import InputError
+from corpus.storage.store import Store, work_dir
+from corpus.tables.manifest import find_manifest, read_manifest
+from crawl.config import CrawlConfig
+from crawl.fetch.settings import deadline_at
+
+LINKS_PER_SHARD = 500
+"""Fewer links than this are not worth a process of their own."""
+
+
+def settled(
+    config: CrawlConfig, store: Store, batch: str, *, slots: int, now: float, rebuild: bool = False
+) -> CrawlConfig:
+    """`config` with the shards and the deadline of this batch; written down at its first start, `now` in Unix seconds.
+
+    Raises: InputError when an unfinished fetch was begun otherwise: what it has would be fetched again.
+    """
+    path = f"{work_dir(batch)}/crawl.fetch-terms/terms.json"
+    pages = find_manifest(store, "pages", batch)
+    terms: dict[str, Any] | None = None
+    if not rebuild:
+        try:
+            terms = store.read_json(path)
+        except FileNotFoundError:
+            terms = None
+    if terms is not None:
+        _refuse_other(config, terms, store, batch)
+    else:
+        terms = {
+            "shards": config.fetch.shards or _shards(store, batch, slots),
+            "max_body_bytes": config.fetch.max_body_bytes,
+            "started_at": now,
+        }
+        if pages is not None:
+            terms["shards"] = config.fetch.shards or pages.config["fetch_identity"]["shards"]
+        if pages is None or rebuild:
+            store.write_bytes(path, json.dumps(terms).encode())
+    deadline = deadline_at(config.fetch.deadline, float(terms["started_at"]))
+    fetch = config.fetch.model_copy(
+        update={
+            "shards": int(terms["shards"]),
+            "deadline": ""
+            if deadline is None
+            else datetime.fromtimestamp(deadline, UTC).isoformat(),
+        }
+    )
+    return config.model_copy(update={"fetch": fetch})
+
+
+def _shards(store: Store, batch: str, slots: int) -> int:
+    num_links = read_manifest(store, "links", batch).rows
+    return max(1, min(slots, -(-num_links // LINKS_PER_SHARD)))
+
+
+def _refuse_other(config: CrawlConfig, terms: dict[str, Any], store: Store, batch: str) -> None:
+    for name, given in (
+        ("shards", config.fetch.shards),
+        ("max_body_bytes", config.fetch.max_body_bytes),
+    ):
+        if given and given != terms[name]:
+            raise InputError(
+                f"crawl.fetch.{name} is {given}, but the fetch of batch {batch!r} was begun with {terms[name]}: "
+                f"go on with --set crawl.fetch.{name}={terms[name]}, or begin anew with --rebuild"
+            )

@@ -1,0 +1,64 @@
+"""What a page says of itself to robots: `X-Robots-Tag` headers and `<meta name="robots">`. Pure.
+
+Heeded only where the config names tags (`noai`, `noindex`): the header is kept with the record either way, and the
+meta element is part of the page, so that a later step can still tell. Sources: the convention that search engines
+document; img2dataset for `noai`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+
+HEAD_BYTES = 16 << 10
+"""Bytes of a page in which its meta elements are looked for."""
+_META = re.compile(rb"<meta\s[^>]{0,1000}>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(
+    rb"""(?<![\w-])(name|content)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE
+)
+
+_TOKEN = re.compile(r"\*|[\w./-]+")
+"""What may name a robot before a colon; the hours of a date do not."""
+
+
+def is_tagged(
+    headers: Sequence[str], body: bytes, refused: Collection[str], product_token: str
+) -> bool:
+    """Whether a page bears one of the `refused` tags (lower case), for all robots or for `product_token`."""
+    if not refused:
+        return False
+    return any(
+        tag in refused
+        for tag in (*header_tags(headers, product_token), *meta_tags(body, product_token))
+    )
+
+
+def header_tags(values: Sequence[str], product_token: str) -> Iterator[str]:
+    """Tags of `X-Robots-Tag` headers that are for us, lower case; behind `otherbot:` they are for that one."""
+    for value in values:
+        ours = True
+        for part in value.lower().split(","):
+            name, colon, rest = part.partition(":")
+            if colon and _TOKEN.fullmatch(name.strip()) and name.strip() not in _WITH_VALUE:
+                ours = name.strip() in ("*", product_token.lower())
+                part = rest
+            if ours:
+                yield part.strip()
+
+
+def meta_tags(body: bytes, product_token: str) -> Iterator[str]:
+    """Tags of meta elements named `robots` or after us, lower case."""
+    for element in _META.findall(body[:HEAD_BYTES]):
+        found = {
+            match[0].lower(): (match[1] or match[2] or match[3]).decode("latin-1")
+            for match in _ATTRIBUTE.findall(element)
+        }
+        if found.get(b"name", "").strip().lower() in ("robots", product_token.lower()):
+            for tag in found.get(b"content", "").split(","):
+                yield tag.strip().lower()
+
+
+_WITH_VALUE = frozenset(
+    {"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"}
+)
+"""Tags that have a colon of their own."""

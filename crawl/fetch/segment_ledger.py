@@ -1,0 +1,182 @@
+"""What a worker has but not yet made durable: the open WARC segment and the outcomes that belong to it.
+
+A commit is cut off in the event loop and carried out in a thread, one after another: segment first, then its outcomes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpus.errors import FatalError
+from corpus.storage.store import Store
+from crawl.fetch.requests import Exchange
+from crawl.fetch.settings import FetchConfig
+from crawl.outcomes import Outcome, segment_path, write_outcomes
+from crawl.warc.records import SegmentWriter, digest, http_block
+
+TLS_UNVERIFIED = (("X-Crawler-TLS-Verified", "false"),)
+"""WARC field of a response whose server showed no valid certificate, or whose certificate was not looked at."""
+
+
+@dataclass(slots=True)
+class Commit:
+    """Something to make durable: outcomes, and the segment they point to, if any do."""
+
+    index: int
+    outcomes: list[Outcome]
+    segment: SegmentWriter | None
+
+
+class Ledger:
+    """Takes outcomes and responses, gives out commits. Times are monotonic seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        warc_prefix: str,
+        out_dir: Path,
+        config: FetchConfig,
+        *,
+        first_index: int,
+    ) -> None:
+        self._store = store
+        self._warc_prefix = warc_prefix
+        self._out_dir = out_dir
+        self._config = config
+        self._next_index = first_index
+        self._segment: SegmentWriter | None = None
+        self._segment_index = -1
+        self._opened_at = 0.0
+        self._pointing: list[Outcome] = []
+        self._loose: list[Outcome] = []
+
+    def add(self, outcome: Outcome) -> None:
+        """Note an outcome without a stored page."""
+        self._loose.append(outcome)
+
+    def add_page(self, outcome: Outcome, exchange: Exchange) -> None:
+        """Store a page and note its outcome, which gets the record's place. Raises FatalError."""
+        outcome.payload_digest = digest(exchange.wire)
+        self.store(exchange, outcome.payload_digest, outcome)
+        self._pointing.append(outcome)
+
+    def store(
+        self, exchange: Exchange, payload_digest: str | None = None, outcome: Outcome | None = None
+    ) -> None:
+        """Write the record of a response into the open segment. Raises FatalError."""
+        assert exchange.fetched_at is not None
+        unverified = not self._config.verify_tls and exchange.url.startswith("https:")
+        segment = self._open()
+        place = segment.add_response(
+            exchange.url,
+            block=http_block(exchange.status_line, exchange.headers, exchange.wire),
+            payload_digest=payload_digest or digest(exchange.wire),
+            fetched_at=exchange.fetched_at,
+            ip=exchange.ip,
+            truncated=exchange.truncated,
+            request_block=exchange.request_block if self._config.store_requests else None,
+            fields=TLS_UNVERIFIED if unverified else (),
+        )
+        if outcome is not None:
+            outcome.warc_file = segment.path
+            outcome.warc_offset = place.offset
+            outcome.warc_length = place.length
+
+    def due(self, now: float) -> Commit | None:
+        """The open segment with its outcomes, if it is full or old."""
+        if self._segment is None:
+            return None
+        full = self._segment.size >= self._config.segment_bytes
+        return self._cut() if full or now - self._opened_at >= self._config.segment_age_s else None
+
+    def loose(self) -> Commit | None:
+        """Outcomes that point to no record, as a commit of their own; the open segment stays open."""
+        if not self._loose:
+            return None
+        outcomes, self._loose = self._loose, []
+        return Commit(self._take_index(), outcomes, None)
+
+    def rest(self) -> Commit | None:
+        """All that is left."""
+        return self._cut() if self._segment is not None else self.loose()
+
+    def carry_out(self, commit: Commit) -> None:
+        """Make a commit durable, segment first. Blocks; for a thread. Raises FatalError."""
+        if commit.segment is not None:
+            commit.segment.commit()
+        write_outcomes(self._out_dir, commit.index, commit.outcomes)
+
+    def _open(self) -> SegmentWriter:
+        if self._segment is None:
+            self._segment_index = self._take_index()
+            self._opened_at = time.monotonic()
+            self._segment = SegmentWriter(
+                self._store,
+                segment_path(self._warc_prefix, self._segment_index),
+                info=segment_info(self._config),
+                gzip_level=self._config.gzip_level,
+            )
+        return self._segment
+
+    def _cut(self) -> Commit:
+        outcomes = [*self._pointing, *self._loose]
+        commit = Commit(self._segment_index, outcomes, self._segment)
+        self._segment, self._pointing, self._loose = None, [], []
+        return commit
+
+    def _take_index(self) -> int:
+        index = self._next_index
+        self._next_index += 1
+        return index
+
+
+class Committer:
+    """Carries out commits in a thread of its own, so that a slow disk holds up no request."""
+
+    def __init__(self, ledger: Ledger, failed: Callable[[FatalError], None]) -> None:
+        self._ledger = ledger
+        self._failed = failed
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._running: set[asyncio.Future[None]] = set()
+
+    def start(self, commit: Commit | None) -> None:
+        """Begin to carry out a commit, if there is one; what goes wrong is told to `failed`."""
+        if commit is None:
+            return
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._thread, self._ledger.carry_out, commit)
+        self._running.add(future)
+        future.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """Wait for all commits."""
+        if self._running:
+            await asyncio.wait(self._running)
+        self._thread.shutdown()
+
+    def _ended(self, future: asyncio.Future[None]) -> None:
+        self._running.discard(future)
+        error = future.exception()
+        if error is not None:
+            self._failed(
+                error
+                if isinstance(error, FatalError)
+                else FatalError(f"cannot keep pages: {error!r}")
+            )
+
+
+def segment_info(config: FetchConfig) -> dict[str, str]:
+    """What the `warcinfo` record of a segment says."""
+    return {
+        "software": "webtext (Scrapy, aiohttp)",
+        "format": "WARC File Format 1.1",
+        "conformsTo": "http://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/",
+        "robots": "RFC 9309",
+        "http-header-user-agent": config.user_agent_header,
+        "tls-verified": str(config.verify_tls).lower(),
+    }

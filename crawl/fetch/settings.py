@@ -1,0 +1,270 @@
+"""The settings of the fetch: `[crawl.fetch]`. What a default protects is said in its line."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import MAXYEAR, UTC, datetime
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from corpus.config import Section
+from corpus.errors import ConfigError
+from crawl.fetch.addresses import Network
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])\Z")
+MAX_DURATION_S = 100 * 366 * 86400
+_PRODUCT = re.compile(r"[A-Za-z_-]{2,64}\Z")
+_CONTACT = re.compile(r"(https?://|mailto:)?[^\s()<>;]+\.[^\s()<>;]+\Z")
+_ENDPOINT = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>\d{1,5})\Z")
+
+LARGEST_BODY_BYTES = 1 << 24
+"""Half of what readers of records take: whatever is stored can be read."""
+OWNED_SETTINGS = frozenset(
+    {
+        "SCHEDULER",
+        "DOWNLOAD_HANDLERS",
+        "TWISTED_REACTOR_ENABLED",
+        "TELNETCONSOLE_ENABLED",
+        "REMOTE_CONTROL_ENABLED",
+        "CONCURRENT_REQUESTS",
+        "JOBDIR",
+    }
+)
+"""Scrapy settings that carry our promises (pace, guard, resume) and can't be changed by config."""
+
+
+class FetchConfig(Section):
+    """How pages are fetched: identity, pace, limits, safety."""
+
+    user_agent: str = "webtext"
+    """Product token: sent in `User-Agent` and looked up in robots.txt; letters, `_` and `-` (RFC 9309)."""
+    contact: str = ""
+    """URL or mail address of the operator, sent in `User-Agent`. Required unless only loopback is crawled."""
+    shards: int = Field(0, ge=0, le=1 << 16)
+    """Shards of domains of a batch, each fetched by one process; fixed at the first start. 0: one per worker, fewer for few links."""
+    deadline: str = ""
+    """When the batch is closed: 36h, 2d or 90m from its first start, or a time such as 2026-12-01T06:00; later links end as `deferred`."""
+
+    delay_s: float = Field(1.0, ge=0, le=3600)
+    """Seconds between the end of a domain's answer and the next request to it (StormCrawler's default)."""
+    jitter_frac: float = Field(0.1, ge=0, le=2)
+    """The delay is drawn from delay..delay x (1 + this), never below the delay."""
+    latency_factor: float = Field(2.0, ge=0, le=20)
+    """A domain rests at least this times its last response time, body included (Heritrix: 5)."""
+    max_delay_s: float = Field(30.0, ge=0, le=3600)
+    """Limit of what latency and 429/503 answers add to the delay."""
+    max_crawl_delay_s: float = Field(30.0, ge=0, le=3600)
+    """`Crawl-delay` of robots.txt is honoured up to this."""
+    max_retry_after_s: float = Field(3600.0, ge=0, le=86400)
+    """`Retry-After` is honoured up to this."""
+    concurrency: int = Field(128, ge=1, le=4096)
+    """Requests in flight per worker, each to another domain."""
+    max_in_flight_per_ip: int = Field(8, ge=1, le=4096)
+    """Requests in flight per worker to one IP address: many domains live on one server."""
+    per_domain_cap: int = Field(0, ge=0)
+    """Links fetched per domain and batch, best score first; the rest ends as `domain_cap`. 0: all."""
+
+    max_body_bytes: int = Field(5 << 20, ge=1024, le=LARGEST_BODY_BYTES)
+    """Decoded bytes kept of a page; longer ones are cut and marked (Common Crawl: 5 MiB). At most 16 MiB."""
+    max_wire_bytes: int = Field(5 << 20, ge=1024, le=LARGEST_BODY_BYTES)
+    """Bytes read from the network per page; longer ones are cut and marked. At most 16 MiB."""
+    max_ratio: float = Field(100.0, ge=2)
+    """Decoded over received bytes; more is a decompression bomb (counted from 1 MiB decoded)."""
+    max_encodings: int = Field(2, ge=0, le=4)
+    """Content encodings applied to one body."""
+    max_redirects: int = Field(8, ge=0, le=20)
+    """Redirects followed per link (browsers: 20; RFC 9309 asks for 5 at robots.txt, which is fixed)."""
+    total_timeout_s: float = Field(30.0, gt=0)
+    """Seconds from the dial to the last byte."""
+    connect_timeout_s: float = Field(10.0, gt=0)
+    """Seconds to connect."""
+    read_timeout_s: float = Field(10.0, gt=0)
+    """Seconds between two reads."""
+    dns_timeout_s: float = Field(10.0, gt=0)
+    """Seconds to resolve a name."""
+    dns_cache_s: float = Field(300.0, ge=0)
+    """Seconds a resolved name is remembered; failures too."""
+
+    retries: int = Field(2, ge=0, le=20)
+    """Further tries after a failure that may pass (time-outs, resets, 408, 425, 429, 5xx)."""
+    retry_delay_s: float = Field(30.0, ge=0)
+    """Wait before the first retry; doubled at each further one."""
+    max_retry_delay_s: float = Field(900.0, ge=0)
+    """Limit of that doubling."""
+    breaker_failures: int = Field(5, ge=1)
+    """Connect failures in a row after which a host is left alone for a while."""
+    breaker_open_s: float = Field(900.0, ge=0)
+    """How long it is left alone."""
+    breaker_openings: int = Field(3, ge=1)
+    """After so many such rests the host is given up: all its links end as `host_unreachable`."""
+
+    robots_cache_s: float = Field(86400.0, gt=0, le=86400)
+    """Seconds a robots.txt is used before it is fetched anew (RFC 9309: at most 24 h)."""
+    robots_cache_bytes: int = Field(32 << 20, ge=1 << 20)
+    """Bytes of robots.txt rules a worker remembers: some 30,000 to 80,000 hosts."""
+    refuse_robots_tags: tuple[str, ...] = ()
+    """Tags of `X-Robots-Tag` or `<meta name=robots>` that drop a page as `robots_tag`, such as "noai"; none by default."""
+
+    allow_networks: tuple[str, ...] = ()
+    """Networks (CIDR) that may be dialled beside public addresses. None: the guard is closed."""
+    allow_ports: tuple[int, ...] = (80, 443)
+    """Ports a URL may name."""
+    connect_to: dict[str, str] = Field(default_factory=dict)
+    """Host pattern to `ip:port` that is dialled instead of resolving; the guard still judges the ip."""
+    proxy: str = ""
+    """`ip:port` of an HTTP proxy that dials in our place. None; those of the environment are ignored. Names are judged before it is asked."""
+    verify_tls: bool = True
+    """Verify certificates; when off, WARC records of https pages bear `X-Crawler-TLS-Verified: false`."""
+
+    segment_bytes: int = Field(1 << 29, ge=1 << 10)
+    """Compressed bytes after which a WARC segment is closed (Common Crawl: 1 GB)."""
+    segment_age_s: float = Field(900.0, gt=0)
+    """Seconds after which an open segment is closed: what a kill may cost."""
+    flush_s: float = Field(30.0, gt=0)
+    """Seconds between saves of outcomes without a record, and of retry times."""
+    gzip_level: int = Field(4, ge=1, le=9)
+    """Compression of WARC records."""
+    store_requests: bool = False
+    """Write a WARC request record beside each response."""
+    keepalive_s: float = Field(5.0, ge=0)
+    """Seconds an idle connection stays open."""
+    scrapy_settings: dict[str, Any] = Field(default_factory=dict)
+    """Further Scrapy settings, such as DOWNLOADER_MIDDLEWARES."""
+
+    @field_validator("user_agent")
+    @classmethod
+    def _check_user_agent(cls, value: str) -> str:
+        if not _PRODUCT.match(value):
+            raise ValueError("expected a product token of letters, '_' and '-'")
+        return value
+
+    @field_validator("contact")
+    @classmethod
+    def _check_contact(cls, value: str) -> str:
+        if value and not _CONTACT.match(value):
+            raise ValueError(
+                "expected a URL or a mail address, such as https://example.org/crawler"
+            )
+        return value
+
+    @field_validator("allow_networks")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"{error}; expected a network such as 10.1.0.0/16") from error
+        return value
+
+    @field_validator("deadline")
+    @classmethod
+    def _check_deadline(cls, value: str) -> str:
+        deadline_at(value, 0.0)
+        return value
+
+    @field_validator("allow_ports")
+    @classmethod
+    def _check_ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        for port in value:
+            if not 1 <= port <= 65535:
+                raise ValueError(f"port {port}; expected 1..65535")
+        return value
+
+    @field_validator("connect_to")
+    @classmethod
+    def _check_connect_to(cls, value: dict[str, str]) -> dict[str, str]:
+        for pattern, endpoint in value.items():
+            try:
+                parse_endpoint(endpoint)
+            except ValueError as error:
+                raise ValueError(f"{pattern!r}: {error}") from error
+        return value
+
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxy(cls, value: str) -> str:
+        if value:
+            parse_endpoint(value)
+        return value
+
+    @field_validator("scrapy_settings")
+    @classmethod
+    def _check_scrapy_settings(cls, value: dict[str, Any]) -> dict[str, Any]:
+        owned = sorted(OWNED_SETTINGS & value.keys())
+        if owned:
+            raise ValueError(f"{', '.join(owned)} can't be changed")
+        return value
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """`allow_networks`, parsed."""
+        return tuple(ipaddress.ip_network(network) for network in self.allow_networks)
+
+    @property
+    def only_loopback(self) -> bool:
+        """Whether nothing but loopback may be dialled: no contact is named, and only loopback is allowed."""
+        return (
+            not self.contact and bool(self.networks) and all(n.is_loopback for n in self.networks)
+        )
+
+    @property
+    def endpoints(self) -> dict[str, tuple[str, int]]:
+        """`connect_to`, parsed: host pattern to (ip, port)."""
+        return {pattern: parse_endpoint(endpoint) for pattern, endpoint in self.connect_to.items()}
+
+    @property
+    def proxy_endpoint(self) -> tuple[str, int] | None:
+        """`proxy`, parsed: (ip, port)."""
+        return parse_endpoint(self.proxy) if self.proxy else None
+
+    @property
+    def user_agent_header(self) -> str:
+        """What servers see."""
+        return f"{self.user_agent} (+{self.contact})" if self.contact else self.user_agent
+
+    def require_contact(self) -> None:
+        """Raises: ConfigError when hosts beyond loopback could be reached without a contact being named."""
+        if not self.contact and not self.only_loopback:
+            raise ConfigError(
+                "crawl.fetch.contact is empty: a crawl of real hosts names its operator; "
+                "add --set crawl.fetch.contact=https://your.site/about-this-crawler"
+            )
+
+
+def deadline_at(text: str, started_at: float) -> float | None:
+    """Unix seconds of a deadline, `36h` from `started_at` or a time of its own (UTC unless it says otherwise); None: none.
+
+    Raises: ValueError.
+    """
+    if not text:
+        return None
+    unusable = ValueError(f"{text!r}; expected 36h, 2d, 90m or a time such as 2026-12-01T06:00")
+    if match := _DURATION.match(text):
+        seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+        if seconds > MAX_DURATION_S:
+            raise unusable
+        return started_at + seconds
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise unusable from None
+    if (
+        not 1970 <= at.year < MAXYEAR
+    ):  # at the ends of the calendar, its neighbours in other zones have no name
+        raise unusable
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+
+
+def parse_endpoint(text: str) -> tuple[str, int]:
+    """(ip, port) of `127.0.0.1:8080` or `[::1]:8080`. Raises ValueError."""
+    match = _ENDPOINT.match(text)
+    if match is None:
+        raise ValueError(f"{text!r}; expected ip:port such as 127.0.0.1:8080")
+    address, port = match["v6"] or match["v4"], int(match["port"])
+    ipaddress.ip_address(address)
+    if not 1 <= port <= 65535:
+        raise ValueError(f"{text!r}; port {port} is not in 1..65535")
+    return address, port

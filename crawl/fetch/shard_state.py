@@ -1,0 +1,140 @@
+"""A shard's own state: a local folder that its worker writes, and what is kept of it elsewhere.
+
+The folder holds committed outcomes, `state.json` (retry times and paces, Unix seconds) and `heartbeat`, whose time says
+when a worker last lived. On an object store `Mirror` keeps a copy, so that losing the node loses no committed segment.
+Between the rounds of a fetch the paces are handed on to whoever asks the domains next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from corpus.errors import FatalError
+from corpus.storage.store import Store
+
+STATE = "state.json"
+HEARTBEAT = "heartbeat"
+LOCK = ".lock"
+LOCK_WAIT_S = 30.0
+"""How long a worker waits for the one before it, which may be saving what it has."""
+
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+"""Said by file systems that have no locks (some mounts of Lustre and NFS): there the watch for the parent must do."""
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """`state.json` of a shard's folder; empty where there is none, or none that can be read."""
+    try:
+        state: dict[str, Any] = json.loads((folder / STATE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return state
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Replace `state.json` as a whole. Raises FatalError (disk)."""
+    Store(str(folder)).write_bytes(STATE, json.dumps(state).encode())
+
+
+def alive_at(folder: Path) -> float | None:
+    """Unix seconds at which a worker of this folder last lived; None if none ever did."""
+    try:
+        return (folder / HEARTBEAT).stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only worker on a shard's folder: of two, both would ask the same domains. The lock dies with its process.
+
+    Raises: FatalError when another worker does not end in time.
+    """
+    with (folder / LOCK).open("w") as file:
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise FatalError(
+                        f"{folder}: another worker still fetches this shard; end it (`fuser {folder / LOCK}` names it) and run again"
+                    ) from None
+            except OSError as error:
+                if error.errno not in WITHOUT_LOCKS:
+                    raise
+                break
+            time.sleep(0.1)
+        yield
+
+
+def bequeath(store: Store, paces: str, shard: int, folder: Path) -> None:
+    """Put what is known of the paces of a shard's domains below `paces`."""
+    state = read_state(folder)
+    known = {name: state.get(name, {}) for name in ("crawl_delay_s", "postponed")}
+    store.write_bytes(
+        f"{paces}/{shard:05}.json", json.dumps({**known, "alive_at": alive_at(folder)}).encode()
+    )
+
+
+def inherit(store: Store, paces: str, folder: Path) -> None:
+    """Begin a folder that has no state yet with all paces known of earlier rounds.
+
+    Who inherits bequeaths as well, so an older word on a domain may stand beside its owner's: the longer rest counts.
+    """
+    if (folder / STATE).exists():
+        return
+    known = [store.read_json(path) for path, _ in store.files(paces)]
+    state: dict[str, dict[str, float]] = {"crawl_delay_s": {}, "postponed": {}}
+    for each in known:
+        for name, rests in state.items():
+            for key, value in each[name].items():
+                rests[key] = max(value, rests.get(key, value))
+    write_state(folder, state)
+    lived = max((each["alive_at"] or 0.0 for each in known), default=0.0)
+    if lived and alive_at(folder) is None:
+        (folder / HEARTBEAT).touch()
+        os.utime(folder / HEARTBEAT, (lived, lived))
+
+
+class Mirror:
+    """Keeps a shard's local state on an object store too, so that losing the node loses no committed segment."""
+
+    def __init__(self, store: Store, durable: str, folder: Path) -> None:
+        self._store = store
+        self._durable = durable
+        self._folder = folder
+        self._saved: dict[str, int] = {}
+
+    def restore(self) -> None:
+        """Bring what an earlier attempt saved to this node."""
+        if self._store.is_local:
+            return
+        for path, _ in self._store.files(self._durable):
+            target = self._folder / path.rpartition("/")[2]
+            target.write_bytes(self._store.read_bytes(path))
+            self._saved[target.name] = target.stat().st_mtime_ns if target.name != HEARTBEAT else 0
+
+    def save(self) -> None:
+        """Save the files that changed since the last time."""
+        if self._store.is_local:
+            return
+        for path in sorted(self._folder.glob("*")):
+            # What counts of a heartbeat elsewhere is that there was one: the time of its copy is never used.
+            changed = path.stat().st_mtime_ns if path.name != HEARTBEAT else 0
+            if (
+                path.is_file()
+                and not path.name.startswith(".")
+                and self._saved.get(path.name) != changed
+            ):
+                self._store.write_bytes(f"{self._durable}/{path.name}", path.read_bytes())
+                self._saved[path.name] = changed

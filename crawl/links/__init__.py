@@ -1,0 +1,1 @@
+"""Reddit dumps to the `links` table."""

@@ -1,0 +1,354 @@
+"""What a dump comes packed in: told by its first bytes, never by its name, and unpacked in bounded pieces.
+
+Containers are zstd (window up to 2^31, several frames), xz, bzip2, gzip (each also several members), or plain
+newline-delimited JSON. zstd is fed block by block, so that a damaged block takes none of its neighbours along and no input,
+however made, unpacks to more than 128 KiB at once. The other containers are bounded by their decoders' `max_length`; on
+damage the last chunk is gone through again byte by byte.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Protocol
+
+import zstandard
+
+from corpus.errors import InputError
+from crawl.links import dump_memory
+
+READ_BYTES = 1 << 18
+"""Compressed bytes read at once, and given to a decoder at most."""
+
+REMOTE_READ_BYTES = 1 << 22
+"""Compressed bytes of one request to an object store."""
+
+CHUNK_BYTES = 1 << 20
+"""Most bytes that one step of a decoder without blocks of its own gives out."""
+
+MAX_WINDOW_BYTES = 1 << 31
+"""The window of the newest dumps (`zstd --long=31`); the decoder holds that much memory."""
+
+XZ_MEMORY_BYTES = 1 << 30
+"""What an xz stream may ask for; `xz -9` asks for 65 MiB."""
+
+
+class BrokenStreamError(Exception):
+    """The container ends or fails at `byte_offset`; `replay_from` is where the decoder's last input began, if it hid rows."""
+
+    def __init__(self, byte_offset: int, cause: str, replay_from: int | None = None) -> None:
+        super().__init__(cause)
+        self.byte_offset = byte_offset
+        self.cause = cause
+        self.replay_from = replay_from
+
+
+class UnreadableError(BrokenStreamError):
+    """It is not the content that ends or fails but the way to it: a connection, a disk."""
+
+
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+XZ_MAGIC = b"\xfd7zXZ\x00"
+SKIPPABLE_MAGIC = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+HEAD_BYTES = 512
+"""Enough of the beginning to tell the container (a zstd frame header has at most 18 bytes)."""
+
+
+class Source:
+    """Bytes of a file with their position; the head that was read to tell the container comes first.
+
+    The file is read `read_bytes` at a time, which for an object store is a request each.
+    """
+
+    def __init__(
+        self, raw: BinaryIO, head: bytes, read_bytes: int, *, bytewise_from: int | None = None
+    ) -> None:
+        self._raw = raw
+        self._buffer = head
+        self._start = 0
+        """What of the buffer has been given out."""
+        self._read_bytes = read_bytes
+        self._bytewise_from = bytewise_from
+        self.position = 0
+        """Bytes given out so far."""
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes, or fewer at the end of the file.
+
+        Raises: UnreadableError where the file cannot be read on.
+        """
+        while (missing := size - self._at_hand()) > 0 and self._fill(missing):
+            pass
+        return self._take(size)
+
+    def read_some(self) -> bytes:
+        """Some of what is at hand, or of what comes next; empty at the end of the file.
+
+        At most READ_BYTES, and from position `bytewise_from` on one byte at a time.
+        """
+        size = READ_BYTES
+        if self._bytewise_from is not None:
+            size = max(1, min(size, self._bytewise_from - self.position))
+        if not self._at_hand():
+            self._fill(1)
+        return self._take(size)
+
+    def _at_hand(self) -> int:
+        return len(self._buffer) - self._start
+
+    def _take(self, size: int) -> bytes:
+        taken = self._buffer[self._start : self._start + size]
+        self._start += len(taken)
+        self.position += len(taken)
+        return taken
+
+    def _fill(self, least: int) -> bool:
+        """Read on; whether there was more."""
+        try:
+            part = self._raw.read(max(least, self._read_bytes))
+        except OSError as error:
+            raise UnreadableError(
+                self.position + self._at_hand(), f"cannot read on ({error})"
+            ) from error
+        self._buffer = self._buffer[self._start :] + part
+        self._start = 0
+        return bool(part)
+
+
+def read_exactly(raw: BinaryIO, size: int) -> bytes:
+    """`size` bytes, or fewer at the end of the file, however little a read gives."""
+    parts: list[bytes] = []
+    while size > 0:
+        part = raw.read(size)
+        if not part:
+            break
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _container(head: bytes) -> Callable[[Source], Iterator[bytes]]:
+    """The decompressor that the first bytes ask for.
+
+    Raises: InputError where they belong to no container that dumps come in.
+    """
+    if head.startswith(ZSTD_MAGIC) or SKIPPABLE_MAGIC.match(head):
+        return _zstd
+    if head.startswith(XZ_MAGIC):
+        return lambda source: _members(source, _xz_decoder)
+    if re.match(rb"BZh[1-9](1AY&SY|\x17\x72\x45\x38)", head):
+        return lambda source: _members(source, bz2.BZ2Decompressor)
+    if head.startswith(b"\x1f\x8b"):
+        return lambda source: _members(source, GzipDecoder)
+    if b"\x00" in head:
+        raise InputError(
+            f"not a dump: it begins with {head[:8].hex(' ')}; expected .zst, .xz, .bz2, .gz or newline-delimited JSON"
+        )
+    return _plain
+
+
+def _plain(source: Source) -> Iterator[bytes]:
+    while chunk := source.read_some():
+        yield chunk
+
+
+def _zstd(source: Source) -> Iterator[bytes]:
+    """The content of all frames, one block (at most 128 KiB of content) at a time.
+
+    Raises: MemoryLimitError for a window larger than what readers may hold.
+    """
+    factory, largest = None, 0
+    while magic := source.read(4):
+        if SKIPPABLE_MAGIC.fullmatch(magic):
+            _skip(source, int.from_bytes(_require(source, 4), "little"))
+        elif magic == ZSTD_MAGIC:
+            header = _zstd_header(source)
+            window = zstd_window(header)
+            if factory is None or window > largest:
+                factory, largest = None, window  # its buffers go before more memory is waited for
+                dump_memory.enlarge(window + dump_memory.FIXED_BYTES)
+                factory = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+            yield from _zstd_frame(source, factory.decompressobj(), header)
+        elif ZSTD_MAGIC.startswith(magic):
+            raise BrokenStreamError(source.position, "the file ends inside a zstd frame")
+        else:
+            raise BrokenStreamError(
+                source.position - len(magic), f"expected a zstd frame, found {magic.hex(' ')}"
+            )
+
+
+def zstd_window(header: bytes) -> int:
+    """Bytes of window that a frame asks for and gets; 0 where its header is cut off or damaged."""
+    try:
+        return min(zstandard.get_frame_parameters(header).window_size, MAX_WINDOW_BYTES)
+    except zstandard.ZstdError:
+        return 0
+
+
+def _zstd_header(source: Source) -> bytes:
+    """The header of a frame whose magic number has been read (RFC 8878, section 3.1.1.1)."""
+    descriptor = _require(source, 1)
+    flags = descriptor[0]
+    single_segment = flags >> 5 & 1
+    rest = (1 - single_segment) + (0, 1, 2, 4)[flags & 3] + (single_segment, 2, 4, 8)[flags >> 6]
+    return ZSTD_MAGIC + descriptor + _require(source, rest)
+
+
+def _zstd_frame(source: Source, decoder: Any, header: bytes) -> Iterator[bytes]:
+    """One frame, walked by the format's own lengths (RFC 8878, section 3.1.1)."""
+    _feed(decoder, header, source)
+    last = False
+    while not last:
+        block = _require(source, 3)
+        fields = int.from_bytes(block, "little")
+        last, kind, size = bool(fields & 1), fields >> 1 & 3, fields >> 3
+        content = _require(source, 1 if kind == 1 else size)  # kind 1 repeats one byte `size` times
+        chunk = _feed(decoder, block + content, source)
+        if chunk:
+            yield chunk
+    if header[len(ZSTD_MAGIC)] >> 2 & 1:
+        _feed(decoder, _require(source, 4), source)  # the frame's checksum
+
+
+def _feed(decoder: Any, data: bytes, source: Source) -> bytes:
+    try:
+        return decoder.decompress(data)
+    except zstandard.ZstdError as error:
+        raise BrokenStreamError(source.position - len(data), str(error)) from error
+
+
+def _require(source: Source, size: int) -> bytes:
+    data = source.read(size)
+    if len(data) < size:
+        raise BrokenStreamError(source.position, "the file ends inside a zstd frame")
+    return data
+
+
+def _skip(source: Source, size: int) -> None:
+    while size > 0:
+        size -= len(_require(source, min(size, READ_BYTES)))
+
+
+class Decoder(Protocol):
+    """What bz2 and lzma offer, and GzipDecoder adds: at most `max_length` bytes per call."""
+
+    @property
+    def eof(self) -> bool:
+        """The member is complete."""
+
+    @property
+    def needs_input(self) -> bool:
+        """All input so far is unpacked."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows the member."""
+
+    def decompress(self, data: bytes, max_length: int = ...) -> bytes:
+        """Feed `data`, get at most `max_length` bytes of content."""
+
+
+class GzipDecoder:
+    """zlib's decompressor with the manners of bz2's: it keeps what it has not yet unpacked."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(31)
+
+    @property
+    def eof(self) -> bool:
+        """The member is complete."""
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        """All input so far is unpacked."""
+        return not self._inner.unconsumed_tail and not self.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows the member."""
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int = 0) -> bytes:
+        """At most `max_length` bytes of content."""
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+
+
+def _xz_decoder() -> Decoder:
+    return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
+
+
+DECODER_ERRORS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+
+
+def _members(source: Source, new_decoder: Callable[[], Decoder]) -> Iterator[bytes]:
+    """The content of all members, at most CHUNK_BYTES at a time.
+
+    A decoder that fails takes the content of its last call along, and has no state to copy: the error says from where the
+    reader must go byte by byte.
+    """
+    decoder = new_decoder()
+    begun = False
+    start = source.position
+    while data := source.read_some():
+        full = False  # the last call met its limit: there may be more, though bz2 and zlib have no input left
+        while data or full or not decoder.needs_input:
+            if decoder.eof:
+                data = decoder.unused_data + data
+                decoder, begun, full = new_decoder(), False, False
+            if not begun:
+                data = data.lstrip(b"\x00")  # padding between members
+                if not data:
+                    break
+                begun = True
+            try:
+                chunk = decoder.decompress(data, CHUNK_BYTES)
+            except DECODER_ERRORS as error:
+                raise BrokenStreamError(source.position, str(error), replay_from=start) from error
+            data = b""
+            full = len(chunk) == CHUNK_BYTES
+            if chunk:
+                yield chunk
+        start = source.position
+    if begun and not decoder.eof:
+        raise BrokenStreamError(source.position, "the file ends inside a compressed stream")
+
+
+class Content:
+    """What a container holds, in chunks of some hundred KB."""
+
+    def __init__(self, raw: BinaryIO, read_bytes: int = READ_BYTES) -> None:
+        self._raw = raw
+        self._read_bytes = read_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Raises: BrokenStreamError behind the last byte that can be had, UnreadableError where more may be had another
+        time; InputError where the file is no dump at all.
+        """
+        start = self._raw.tell() if self._raw.seekable() else None
+        head = read_exactly(self._raw, HEAD_BYTES)
+        unpacked = _container(head)
+        source = Source(self._raw, head, self._read_bytes)
+        given = 0
+        try:
+            for chunk in unpacked(source):
+                given += len(chunk)
+                yield chunk
+        except BrokenStreamError as error:
+            if error.replay_from is None or start is None:
+                raise
+            self._raw.seek(start)
+            source = Source(self._raw, b"", self._read_bytes, bytewise_from=error.replay_from)
+            yield from _behind(unpacked(source), given)
+
+
+def _behind(chunks: Iterator[bytes], skipped: int) -> Iterator[bytes]:
+    """`chunks` without their first `skipped` bytes."""
+    for chunk in chunks:
+        rest = chunk[skipped:]
+        skipped -= len(chunk) - len(rest)
+        if rest:
+            yield rest

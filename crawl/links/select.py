@@ -1,0 +1,391 @@
+"""Outbound links of a dump: which submissions link to a page.
+
+`read_dump` gives every row of a dump exactly one fate and passes the link submissions on in batches; `grouping.group` makes
+rows of `links` of all submissions of a set of pages. Between them lies an exchange by `doc_id`, so that no table of all
+pages is ever in memory.
+
+Two rules of karma. `webtext` (the GPT-2 paper): a submission counts when its own score reaches `min_score`, so it is
+dropped while reading. `openwebtext2`: a page counts when the scores of all its submissions add up to `min_score`, so all
+pass and the group decides. A crosspost stands for the submission it repeats: it takes its URL where it has none, and under
+`webtext` its score where that is higher.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import BinaryIO, Literal
+
+import msgspec
+import pyarrow as pa
+from msgspec.structs import astuple
+from pydantic import Field
+
+from corpus.config import Section
+from corpus.errors import InputError
+from corpus.urls import UrlProblem, page_identity, target
+from crawl.links import rows, submissions
+from crawl.links.containers import READ_BYTES
+from crawl.links.maturity import ImmatureScoresError, ScoreStatistics, immature
+from crawl.links.submissions import FullSubmission, Number, Parent, Submission, whole_number
+from crawl.rules import Fate, Preset, Rules, read_hosts, read_subreddits
+
+log = logging.getLogger(__name__)
+
+BATCH_ROWS = 8_000
+"""Link submissions per batch: some 3 MB of Arrow, and 6 MB while they wait for it."""
+
+LAG_SAMPLE = 1024
+"""Every so manieth row tells its retrieval lag, and of the first ones every sixteenth."""
+
+KNOWS_WHERE = (
+    Fate.KEPT, Fate.SELF_POST, Fate.INTERNAL, Fate.MEDIA_HOST, Fate.WIKIPEDIA, Fate.BLOCKED_HOST, Fate.FILE_TYPE,
+    Fate.URL_TOO_LONG, Fate.BAD_URL, Fate.NOT_HTTP, Fate.PROMOTED, Fate.OVER_18,
+)  # fmt: skip
+"""Fates of rows that say what they link to, or that they are no comments: some row of any submission dump has one."""
+
+MAX_SCORE = (1 << 31) - 1
+MAX_CREATED_S = 1 << 32
+
+SUBMISSIONS = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("url_key", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("score", pa.int32(), nullable=False),
+        pa.field("submission_id", pa.string(), nullable=False),
+        pa.field("subreddit", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("created", pa.timestamp("s", tz="UTC"), nullable=False),
+        pa.field("over_18", pa.bool_(), nullable=False),
+    ]
+)
+"""Link submissions: what travels from the dumps to their pages."""
+
+
+class LinksConfig(Section):
+    """Which submissions become links."""
+
+    outside_identity = frozenset(
+        (
+            "allow_truncated",
+            "allow_immature_scores",
+            "blocked_hosts_file",
+            "blocked_subreddits_file",
+        )
+    )
+    """What a run puts up with, and where lists lie: their content counts as the input `rules`."""
+
+    preset: Preset = Preset.WEBTEXT
+    """Hosts and file types to skip: webtext (the GPT-2 paper's), openwebtext or openwebtext2 (the clones' lists)."""
+    karma_rule: Literal["webtext", "openwebtext2"] = "webtext"
+    """webtext: each submission needs min_score; openwebtext2: the scores of a page's submissions are added up."""
+    min_score: int = Field(default=3, ge=0)
+    """Karma that admits a link; 3 in the GPT-2 paper."""
+    crosspost_score: Literal["max", "own"] = "max"
+    """Under the webtext rule a crosspost counts with the higher of its own and its parent's score, or its own."""
+    over_18: Literal["drop", "keep"] = "drop"
+    """Submissions marked not safe for work; WebText blocked such subreddits by a list that is not published."""
+    removed: Literal["keep", "drop"] = "keep"
+    """Submissions that were removed or deleted later; known since 2019-09 only, WebText could not tell."""
+    blocked_hosts_file: str = ""
+    """File of hosts to skip, one a line, each with all below it; none by default."""
+    blocked_subreddits_file: str = ""
+    """File of subreddits to skip, one a line; none by default."""
+    max_url_chars: int = Field(default=4096, ge=64)
+    """Longer URLs are no pages; dumps have some of 500,000 characters."""
+    allow_truncated: bool = False
+    """Go on with what was read of a dump that breaks off."""
+    allow_immature_scores: bool = False
+    """Go on where the scores of a dump were taken too early."""
+    retry_failed: bool = False
+    """Link pages again whose fetch failed in an earlier batch for a passing reason."""
+    num_parts: int = Field(default=0, ge=0)
+    """Parts of the batch's tables; 0: by the size of the dumps."""
+
+    def rules(self) -> Rules:
+        """The preset with the block lists, which are read here. Raises: ConfigError for a bad list."""
+        hosts = read_hosts(self.blocked_hosts_file) if self.blocked_hosts_file else ()
+        subreddits = (
+            read_subreddits(self.blocked_subreddits_file) if self.blocked_subreddits_file else ()
+        )
+        return Rules(self.preset, hosts, subreddits)
+
+
+class LinkSubmission(msgspec.Struct, frozen=True, gc=False):
+    """A row of SUBMISSIONS; `created` in seconds since 1970, UTC.
+
+    No named tuple: tens of thousands wait for their batch, and the garbage collector would visit them again and again.
+    """
+
+    doc_id: str
+    url: str
+    url_key: str
+    domain: str
+    score: int
+    submission_id: str
+    subreddit: str
+    title: str
+    created: int
+    over_18: bool
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def read_dump(
+    raw: BinaryIO,
+    *,
+    name: str,
+    config: LinksConfig,
+    counts: Counter[str],
+    on_progress: Callable[[int], None] | None = None,
+    statistics: ScoreStatistics | None = None,
+    read_bytes: int = READ_BYTES,
+) -> Iterator[pa.RecordBatch]:
+    """The link submissions of a dump, in its order, in batches of about BATCH_ROWS (SUBMISSIONS).
+
+    Every row read adds one to exactly one Fate in `counts`, before the batch that holds it is given (so the caller may take
+    counts between batches); `statistics` collects the scores; `on_progress` is told the number of rows now and then; `raw` is
+    read `read_bytes` at a time.
+    Raises: TruncatedDump behind the last batch of a file that breaks off, unless `allow_truncated`; UnreadableDump where
+    reading fails, whatever is allowed;
+    ImmatureScoresError at the end, unless `allow_immature_scores`; InputError where the file is no dump.
+    """
+    judge = Judge(config)
+    statistics = ScoreStatistics() if statistics is None else statistics
+    reader = rows.open_rows(raw, read_bytes=read_bytes)
+    pending: list[LinkSubmission] = []
+    fates: Counter[str] = Counter()
+    try:
+        for block in reader.blocks():
+            judged = judge.block(block, reader.num_rows - block.num_rows, pending, statistics)
+            fates.update(judged)
+            counts.update(judged)
+            if on_progress is not None:
+                on_progress(block.num_rows)
+            if len(pending) >= BATCH_ROWS:
+                yield _batch(pending)
+                pending.clear()
+    except rows.TruncatedDump as error:
+        if pending:
+            yield _batch(pending)
+        if not config.allow_truncated:
+            raise rows.TruncatedDump(
+                error.byte_offset, error.row_number, f"{name}: {error.cause}"
+            ) from error
+        statistics.truncated = True
+        log.warning(
+            "%s: kept the %d rows before byte %d: %s",
+            name,
+            error.row_number,
+            error.byte_offset,
+            error.cause,
+        )
+    else:
+        if pending:
+            yield _batch(pending)
+    assert fates.total() == reader.num_rows, (name, fates, reader.num_rows)
+    _require_a_dump(name, fates)
+    verdict = immature(name, statistics)
+    if verdict is not None and not config.allow_immature_scores:
+        raise ImmatureScoresError(str(verdict))
+
+
+def _require_a_dump(name: str, fates: Counter[str]) -> None:
+    """Refuse a file of another kind: a web page saved under a dump's name, a table, a dump of comments."""
+    bad, total = fates[Fate.BAD_JSON], fates.total()
+    if bad and (bad + fates[Fate.BLANK] == total or (total >= 100 and bad * 2 > total)):
+        raise InputError(
+            f"{name}: {bad:,} of {total:,} rows are no JSON objects; expected a Reddit submission dump, one object a line"
+        )
+    if fates[Fate.NO_URL] >= 100 and not any(fates[fate] for fate in KNOWS_WHERE):
+        raise InputError(
+            f"{name}: none of {total:,} rows has a URL or is a self post; expected a Reddit submission dump (RS_...), "
+            "not one of comments (RC_...)"
+        )
+
+
+def _batch(found: list[LinkSubmission]) -> pa.RecordBatch:
+    columns = [
+        pa.array(values, field.type)
+        for values, field in zip(zip(*map(astuple, found), strict=True), SUBMISSIONS, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SUBMISSIONS)
+
+
+class Judge:
+    """Gives rows their fates under one config."""
+
+    def __init__(self, config: LinksConfig) -> None:
+        self.config = config
+        self._rules = config.rules()
+        self._per_submission = config.karma_rule == "webtext"
+        self._use_parents = self._per_submission and config.crosspost_score == "max"
+
+    def block(
+        self,
+        block: rows.Block,
+        first: int,
+        found: list[LinkSubmission],
+        statistics: ScoreStatistics,
+    ) -> Counter[str]:
+        """Fates of the rows of `block`, the first of which is row number `first`; links are added to `found`."""
+        fates: list[Fate] = []
+        scores: list[Number] = []
+        for index, seen in enumerate(submissions.decode_block(block)):
+            if seen is None:
+                fates.append(_fate_of_no_object(block.row(index)))
+                continue
+            outcome = self.judge(seen)
+            if outcome is None:
+                full = submissions.decode_fully(block.row(index))
+                assert full is not None
+                outcome = self.judge(full)
+            if type(outcome) is LinkSubmission:
+                found.append(outcome)
+                outcome = Fate.KEPT
+            assert type(outcome) is Fate
+            fates.append(outcome)
+            if outcome is not Fate.PROMOTED:
+                scores.append(seen.score)
+        statistics.add_scores(scores)
+        for index in _sample(first, block.num_rows):
+            if fates[index] is not Fate.PROMOTED:
+                _count_lag(submissions.decode_fully(block.row(index)), statistics)
+        return Counter(map(_VALUE, fates))
+
+    def judge(self, row: Submission) -> LinkSubmission | Fate | None:
+        """The link of a submission, or why it has none; None where only a FullSubmission can tell."""
+        if row.promoted or row.is_created_from_ads_ui:
+            return Fate.PROMOTED
+        if row.is_self:
+            return Fate.SELF_POST
+        if row.is_self is None:
+            if not isinstance(row, FullSubmission):
+                return None
+            if (row.domain or "").startswith("self."):
+                return Fate.SELF_POST
+        score = self._score(row)
+        if score is None:
+            return Fate.NO_SCORE
+        if self._per_submission and score < self.config.min_score:
+            return Fate.LOW_KARMA
+        if row.over_18 and self.config.over_18 == "drop":
+            return Fate.OVER_18
+        return self._rules.judge_subreddit(row.subreddit) or self._posted_link(row, score)
+
+    def _posted_link(self, row: Submission, score: int) -> LinkSubmission | Fate | None:
+        submission_id, text = row.id, _posted_url(row)
+        if not submission_id or not text or self.config.removed == "drop":
+            if not isinstance(row, FullSubmission):
+                return None
+            if row.removed_by_category and self.config.removed == "drop":
+                return Fate.REMOVED
+            submission_id = submission_id or (row.name or "").removeprefix("t3_")
+        created = whole_number(row.created_utc)
+        if not submission_id or created is None or not 0 < created < MAX_CREATED_S:
+            return Fate.BAD_FIELDS
+        if not text:
+            assert isinstance(row, FullSubmission)
+            # Galleries and videos of the months without URLs (2022-08 and -09) lie on Reddit.
+            return Fate.INTERNAL if row.is_gallery or row.is_video else Fate.NO_URL
+        return self._link(text, row, submission_id, score, created)
+
+    def _score(self, row: Submission) -> int | None:
+        score = whole_number(row.score)
+        if self._use_parents and row.crosspost_parent_list:
+            scores = [whole_number(parent.score) for parent in row.crosspost_parent_list]
+            return max((s for s in (score, *scores) if s is not None), default=None)
+        return score
+
+    def _link(
+        self, text: str, row: Submission, submission_id: str, score: int, created: int
+    ) -> LinkSubmission | Fate:
+        if text.startswith("/") and not text.startswith("//"):
+            return Fate.INTERNAL
+        if len(text) > self.config.max_url_chars:
+            return Fate.URL_TOO_LONG
+        page = target(text)
+        if isinstance(page, UrlProblem):
+            return Fate(page.value)
+        fate = self._rules.judge_host(page.host) or self._rules.judge_path(page.path)
+        if fate is not None:
+            return fate
+        identity = page_identity(page)
+        return LinkSubmission(
+            identity.doc_id,
+            page.url,
+            identity.url_key,
+            identity.domain,
+            max(-MAX_SCORE, min(score, MAX_SCORE)),
+            submission_id,
+            row.subreddit or "",
+            unescaped(row.title or ""),
+            created,
+            bool(row.over_18),
+        )
+
+
+_VALUE = attrgetter("_value_")  # plain strings: the hash of an Enum member is computed in Python
+
+
+def _fate_of_no_object(row: bytes) -> Fate:
+    if len(row) >= rows.MAX_ROW_BYTES:
+        return Fate.ROW_TOO_LONG
+    return Fate.BAD_JSON if row.strip() else Fate.BLANK
+
+
+def _posted_url(row: Submission) -> str:
+    """The URL that was posted, or the one of the submission that a crosspost repeats; empty where there is none."""
+    text = row.url_overridden_by_dest or row.url
+    if text is None or not (text := text.strip()):
+        text = next(_other_urls(row), "")
+    return unescaped(text)
+
+
+def _other_urls(row: Submission) -> Iterator[str]:
+    sources: list[Submission | Parent] = [row, *(row.crosspost_parent_list or ())]
+    for source in sources:
+        for text in (source.url_overridden_by_dest, source.url):
+            if text and not text.isspace():
+                yield text.strip()
+
+
+_ESCAPES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}
+_ESCAPE = re.compile("|".join(_ESCAPES))
+
+
+def unescaped(text: str) -> str:
+    """`text` without the three escapes that Reddit's API writes.
+
+    Older dumps have them, newer ones don't; complete references with a semicolon mean the same in both. All else of HTML's
+    (`&copy`, `&section`) is a parameter: `?a=1&copy=2`.
+    """
+    return _ESCAPE.sub(lambda match: _ESCAPES[match.group()], text) if "&" in text else text
+
+
+def _sample(first: int, num_rows: int) -> Iterator[int]:
+    """Indices of the sampled ones of `num_rows` rows that begin with row number `first`: the same for any blocks."""
+    step = 16 if first < LAG_SAMPLE else LAG_SAMPLE
+    for number in range(-(-first // step) * step, first + num_rows, step):
+        if number < LAG_SAMPLE or number % LAG_SAMPLE == 0:
+            yield number - first
+
+
+def _count_lag(submission: FullSubmission | None, statistics: ScoreStatistics) -> None:
+    if submission is None:
+        return
+    later: tuple[Number, ...] = (
+        submission.meta.retrieved_2nd_on if submission.meta else None,
+        submission.retrieved_on,
+        submission.retrieved_utc,
+    )
+    created = whole_number(submission.created_utc)
+    retrieved = next((second for second in map(whole_number, later) if second is not None), None)
+    if created is not None and retrieved is not None and 0 < created <= retrieved < MAX_CREATED_S:
+        statistics.add_lag(created, retrieved)

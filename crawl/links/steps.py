@@ -1,0 +1,228 @@
+"""The dumps of a batch, and the step that makes `links` of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from xxhash import xxh3_128_hexdigest
+
+from corpus.errors import InputError
+from corpus.run.runner import earlier_batches, earlier_inputs
+from corpus.run.step import (
+    Context,
+    Exchange,
+    FileScatterFunction,
+    Output,
+    ReduceFunction,
+    Scattered,
+    one_bucket_per_part,
+)
+from corpus.storage.store import Store
+from corpus.tables.external_files import identity, open_source, parts_of_batch
+from corpus.tables.manifest import Input, find_manifest
+from corpus.tables.parquet import read_file
+from corpus.tables.schemas import LINKS, part_of
+from corpus.tables.takedown_list import load_forgotten
+from crawl.config import CrawlConfig
+from crawl.fetch import retry
+from crawl.links import containers, dump_memory, dump_windows, group, select
+from crawl.links.maturity import ImmatureScoresError, ScoreStatistics, immature_among
+from crawl.outcomes import Reason
+from crawl.rules import Fate
+
+OPTION = "--dumps"
+BYTES_PER_PART = 64 << 20
+"""Compressed dump bytes behind one part of `links` when the config leaves the number open."""
+
+
+PASSING_BY_THE_NEXT_BATCH = retry.PASSING_REASONS | {
+    Reason.HOST_UNREACHABLE,
+    Reason.ROBOTS_UNREACHABLE,
+    Reason.DEFERRED,
+    Reason.INTERNAL_ERROR,
+}
+"""Reasons without a page that say nothing of next month: the network, a host that was down, a deadline, a fault of ours."""
+
+
+def num_parts(store: Store, batch: str, dumps: Sequence[str], config: CrawlConfig) -> int:
+    """Parts of the batch: as recorded, else as configured, else by the size of the dumps."""
+    return parts_of_batch(
+        store,
+        batch,
+        dumps,
+        OPTION,
+        configured=config.links.num_parts,
+        bytes_per_part=BYTES_PER_PART,
+    )
+
+
+def require_memory(paths: Sequence[str], limit_bytes: int) -> None:
+    """Refuse dumps that cannot be read under the limit. Raises: InputError naming dump, need and setting."""
+    for path in paths:
+        with open_source(path, OPTION) as stream, _named(path):
+            dump_memory.require(dump_windows.memory_bytes(stream), limit_bytes)
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Say which dump needs too much memory."""
+    try:
+        yield
+    except dump_memory.MemoryLimitError as error:
+        raise InputError(f"{OPTION} {path}: {error}") from error
+
+
+def _depends(config: CrawlConfig, context: Context) -> list[Input]:
+    """The dumps, the content of the block lists, and the earlier batches whose pages are not linked again.
+
+    What a second try may fetch follows from those batches' `pages`, so with `retry_failed` they count as well.
+    """
+    tables = ("links", "pages") if config.links.retry_failed else ("links",)
+    earlier = earlier_inputs(context.store, context.batch, *tables)
+    rules = Input(
+        table="rules", batch=config.links.preset.value, fingerprint=config.links.rules().digest()
+    )
+    return [*(identity(path, OPTION, "dump") for path in context.files), rules, *earlier]
+
+
+def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
+    def scatter(path: str) -> Iterator[Scattered]:
+        counts: Counter[str] = Counter()
+        statistics = ScoreStatistics()
+        with open_source(path, OPTION) as stream:
+            needed = dump_windows.memory_bytes(stream)
+            stream.seek(0)
+            with _named(path), dump_memory.reserved(needed, config.reading.limit_bytes()):
+                for batch in select.read_dump(
+                    stream,
+                    name=path,
+                    config=config.links,
+                    counts=counts,
+                    on_progress=context.report,
+                    statistics=statistics,
+                    read_bytes=_read_bytes(path),
+                ):
+                    table = pa.Table.from_batches([batch])
+                    yield Scattered(
+                        table, part_of(table["doc_id"], context.num_parts), _take(counts)
+                    )
+        context.store.write_bytes(_statistics_path(context, path), statistics.to_json())
+        yield Scattered(select.SUBMISSIONS.empty_table(), np.zeros(0, np.int64), _take(counts))
+
+    return scatter
+
+
+def _read_bytes(path: str) -> int:
+    """How much of a dump to read at once: with an object store each read is a request."""
+    remote = "://" in path and not path.startswith("file://")
+    return containers.REMOTE_READ_BYTES if remote else containers.READ_BYTES
+
+
+def _statistics_path(context: Context, dump: str) -> str:
+    return f"{context.scratch}/scores/{xxh3_128_hexdigest(dump.encode())}.json"
+
+
+def _notes_on_dumps(context: Context, *, allow_immature: bool) -> Counter[str]:
+    """How many dumps broke off, and how many had their scores taken too early, judged beside each other.
+
+    Raises: ImmatureScoresError naming the latter, unless they are allowed.
+    """
+    dumps = {
+        path: ScoreStatistics.from_json(context.store.read_bytes(_statistics_path(context, path)))
+        for path in context.files
+    }
+    found = immature_among(dumps)
+    if found and not allow_immature:
+        others = (
+            f"; and so for {', '.join(each.name for each in found[1:])}" if len(found) > 1 else ""
+        )
+        raise ImmatureScoresError(f"{found[0]}{others}")
+    truncated = sum(statistics.truncated for statistics in dumps.values())
+    return +Counter({"dump:truncated": truncated, "dump:immature_scores": len(found)})
+
+
+def _take(counts: Counter[str]) -> Counter[str]:
+    """What has been counted since the last time."""
+    taken = Counter(counts)
+    counts.clear()
+    return taken
+
+
+def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
+    earlier = earlier_batches(context.store, context.batch)
+    # No input of the fingerprint: a take-down must neither make old links stale nor stop a batch that is on its way.
+    forgotten = load_forgotten(context.store)
+
+    def reduce(index: int, submissions: pa.Table) -> Output:
+        grouped, counts = group.group(submissions, config.links)
+        if index == 0:  # once for the batch, before anything of it is committed
+            counts.update(
+                _notes_on_dumps(context, allow_immature=config.links.allow_immature_scores)
+            )
+        seen = _seen(context, earlier, index, config.links.retry_failed)
+        new = _left(grouped, pc.is_in(grouped["doc_id"], seen), "seen_before", counts)
+        listed = forgotten.mask(new["doc_id"], new["domain"], new["url"])
+        return Output({"links": _left(new, listed, "taken_down", counts)}, counts)
+
+    return reduce
+
+
+def _left(pages: pa.Table, leaving: Any, fate: str, counts: Counter[str]) -> pa.Table:
+    """`pages` without those that leave; their submissions move from `kept` to `fate`, so that counters still add up."""
+    gone = pc.sum(pages.filter(leaving)["num_submissions"]).as_py()
+    if not gone:
+        return pages
+    counts[fate] += gone
+    counts[Fate.KEPT.value] -= gone
+    return pages.filter(pc.invert(leaving))
+
+
+def _seen(context: Context, earlier: Sequence[str], index: int, retry_failed: bool) -> pa.Array:
+    """The ids of part `index` that earlier batches have; with `retry_failed`, without those whose fetch may pass now."""
+    low, high = index / context.num_parts, (index + 1) / context.num_parts
+    seen = []
+    for batch in earlier:
+        table, passing = "links", False
+        pages = find_manifest(context.store, "pages", batch)
+        if retry_failed and pages is not None:
+            table, passing = "pages", True
+        manifest = find_manifest(context.store, table, batch)
+        assert manifest is not None
+        for number, part in enumerate(manifest.parts):
+            if (number + 1) / manifest.num_parts <= low or number / manifest.num_parts >= high:
+                continue
+            columns = ["doc_id", "reason", "status"] if passing else ["doc_id"]
+            rows = read_file(context.store, f"{table}/{batch}/{part.file}", columns)
+            if passing:
+                rows = rows.filter(pc.invert(_may_pass(rows)))
+            seen.append(rows["doc_id"])
+    return (
+        pa.chunked_array(seen, pa.string()).combine_chunks() if seen else pa.array([], pa.string())
+    )
+
+
+def _may_pass(rows: pa.Table) -> pa.ChunkedArray:
+    """Which rows of pages another try, weeks later, may fetch."""
+    return pc.or_(
+        pc.is_in(rows["reason"], pa.array(sorted(PASSING_BY_THE_NEXT_BATCH), pa.string())),
+        pc.is_in(rows["status"], pa.array(sorted(retry.PASSING_STATUSES), pa.int16())),
+    )
+
+
+STEP = Exchange(
+    name="crawl/links",
+    reads=None,
+    writes=(LINKS,),
+    sections=("links",),
+    depends=_depends,
+    scattered=select.SUBMISSIONS,
+    load_file_scatter=_load_scatter,
+    load_reduce=_load_reduce,
+    num_buckets=one_bucket_per_part,
+)

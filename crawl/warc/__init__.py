@@ -1,0 +1,1 @@
+"""WARC records: reading, writing, checking, erasing, and importing captures from elsewhere."""

@@ -1,0 +1,233 @@
+"""WARC files from elsewhere (Common Crawl's, Heritrix's, wget's): the captures in them, and the fate of every record.
+
+A capture is a stored answer with status 200 that holds HTML or text, under an http(s) address. Files may be compressed
+by record (gzip, zstd, lz4), as a whole, or not at all; behind damage in a gzip file reading goes on at the next member.
+What a crawler stored as it came over the wire loses its chunked coding here, as in our own segments.
+
+Sources: ISO 28500:2017 (WARC 1.1); RFC 9112 section 7.1 (chunked coding).
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, BinaryIO, NamedTuple
+
+from fastwarc.warc import ArchiveIterator, WarcRecordType
+from pydantic import Field
+
+from corpus.config import Section
+from corpus.urls import Target, page_identity, target
+from crawl.warc import records
+from crawl.warc.kind import content_kind
+
+_GZIP = b"\x1f\x8b\x08"
+_SEARCH_BYTES = 1 << 20
+_CHUNK = re.compile(rb"[ \t]*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_LINE_END = re.compile(rb"\r?\n")
+
+
+class WarcConfig(Section):
+    """Import of WARC files from elsewhere as a batch (`--warc`)."""
+
+    num_parts: int = Field(default=0, ge=0)
+    """Parts of the batch's tables; 0: by the size of the files."""
+
+
+class Fate(StrEnum):
+    """What becomes of a record: a closed list."""
+
+    CAPTURE = "record:capture"
+    NO_RESPONSE = "record:no_response"
+    """Requests, metadata, revisits (which hold no page), files' own descriptions."""
+    STATUS = "record:status"
+    """An answer other than 200, or none that is HTTP."""
+    BAD_URL = "record:bad_url"
+    """No http(s) address."""
+    ROBOTS_FILE = "record:robots_file"
+    """A site's robots.txt, which crawlers store beside its pages."""
+    WRONG_TYPE = "record:wrong_type"
+    """Neither HTML nor text."""
+    TOO_LARGE = "record:too_large"
+    DAMAGED = "record:damaged"
+    """What was skipped of a damaged file up to its next readable record counts once."""
+
+
+class Capture(NamedTuple):
+    """A page as an archive holds it; the fields are columns, `record` is a WARC record of our own form."""
+
+    doc_id: str
+    url: str
+    url_key: str
+    domain: str
+    final_url: str
+    fetched_at: datetime | None
+    ip: str | None
+    content_type: str | None
+    body_bytes: int
+    payload_digest: str
+    truncated: bool
+    record_id: str
+    record: bytes
+
+
+def read_captures(stream: BinaryIO, counts: Counter[str]) -> Iterator[Capture]:
+    """The captures of one file, in its order. Every record read adds one to one `Fate` in `counts`."""
+    start = 0
+    is_gzip = stream.read(len(_GZIP)) == _GZIP
+    while True:
+        stream.seek(start)
+        last = start
+        try:
+            for record in ArchiveIterator(stream, parse_http=False, quirks_mode=True):
+                last = max(last, record.stream_pos)
+                found = _capture(record)
+                counts[Fate.CAPTURE if isinstance(found, Capture) else found] += 1
+                if isinstance(found, Capture):
+                    yield found
+            return
+        except OSError:  # a member that cannot be inflated, or a header block that is none
+            counts[Fate.DAMAGED] += 1
+        following = _next_member(stream, last + 1) if is_gzip else None
+        while following is not None and not _begins_record(stream, following):
+            following = _next_member(stream, following + 1)
+        if following is None:
+            return
+        start = following
+
+
+def _capture(record: Any) -> Capture | Fate:
+    """The page that a record holds, or why it holds none."""
+    if record.record_type != WarcRecordType.response:
+        return Fate.NO_RESPONSE
+    if record.content_length > records.MAX_RECORD_BYTES:
+        return Fate.TOO_LARGE
+    length = record.content_length
+    block = record.reader.read()
+    response = http_response(block)
+    if response is None:
+        return Fate.DAMAGED if len(block) < length else Fate.STATUS
+    if response.status != 200:
+        return Fate.STATUS
+    address = (record.headers.get("WARC-Target-URI") or "").strip().strip("<>")
+    page = target(address)
+    if not isinstance(page, Target):
+        return Fate.BAD_URL
+    if page.path == "/robots.txt":
+        return Fate.ROBOTS_FILE
+    content_type = response.header("content-type")
+    encoded = response.header("content-encoding")
+    if not encoded and content_kind(content_type, response.payload) is None:
+        return Fate.WRONG_TYPE
+    identity = page_identity(page)
+    digest = records.digest(response.payload)
+    date = record.headers.get("WARC-Date") or ""
+    ip = record.headers.get("WARC-IP-Address")
+    cut = record.headers.get("WARC-Truncated") or ("disconnect" if len(block) < length else None)
+    own = [("WARC-Record-ID", record.record_id), ("WARC-Date", date), ("WARC-Target-URI", address)]
+    own += [("WARC-IP-Address", ip)] if ip else []
+    own += [("WARC-Payload-Digest", digest)]
+    own += [("WARC-Truncated", cut)] if cut else []
+    body = records.http_block(response.status_line, response.headers, response.payload)
+    return Capture(
+        doc_id=identity.doc_id,
+        url=page.url,
+        url_key=identity.url_key,
+        domain=identity.domain,
+        final_url=address,
+        fetched_at=records.warc_date(date),
+        ip=ip,
+        content_type=content_type,
+        body_bytes=len(response.payload),
+        payload_digest=digest,
+        truncated=cut is not None,
+        record_id=record.record_id,
+        record=records.record_bytes("response", own, body, "application/http; msgtype=response"),
+    )
+
+
+class HttpResponse(NamedTuple):
+    """A stored answer, its transfer coding undone."""
+
+    status_line: str
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    payload: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, by lower-case name."""
+        wanted = name.encode()
+        return next(
+            (value.decode("latin-1") for key, value in self.headers if key.lower() == wanted), None
+        )
+
+
+def http_response(block: bytes) -> HttpResponse | None:
+    """The answer in a record's block, or None where that is no HTTP."""
+    end = _HEAD_END.search(block)
+    if end is None or not block.startswith(b"HTTP/"):
+        return None
+    first, *lines = _LINE_END.split(block[: end.start()])
+    words = first.split(None, 2)
+    if len(words) < 2 or not words[1].isdigit():
+        return None
+    headers = [
+        (name.strip(), value.strip())
+        for name, colon, value in (line.partition(b":") for line in lines)
+        if colon
+    ]
+    payload = block[end.end() :]
+    coding = b",".join(
+        value.lower() for name, value in headers if name.lower() == b"transfer-encoding"
+    )
+    if b"chunked" in coding:
+        payload = dechunked(payload)
+    return HttpResponse(first.decode("latin-1"), int(words[1]), headers, payload)
+
+
+def dechunked(payload: bytes) -> bytes:
+    """The content of a chunked payload.
+
+    What does not begin like one is taken as it is: crawlers keep the header of a coding that they have undone. Of one
+    that breaks off or is damaged, what comes before that is the content.
+    """
+    pieces: list[bytes] = []
+    place = 0
+    while size := _CHUNK.match(payload, place):
+        start, length = size.end(), int(size[1], 16)
+        pieces.append(payload[start : start + length])
+        place = start + length
+        if length == 0 or payload[place : place + 2] in (b"", b"\r"):
+            break
+        end = _LINE_END.match(payload, place)
+        if end is None:
+            return payload if len(pieces) == 1 else b"".join(pieces)
+        place = end.end()
+    return b"".join(pieces) if pieces else payload
+
+
+def _next_member(stream: BinaryIO, start: int) -> int | None:
+    """Where the next gzip member may begin, at or behind `start`."""
+    while True:
+        stream.seek(start)
+        data = stream.read(_SEARCH_BYTES)
+        found = data.find(_GZIP)
+        if found >= 0:
+            return start + found
+        if len(data) < len(_GZIP):
+            return None
+        start += len(data) - len(_GZIP) + 1
+
+
+def _begins_record(stream: BinaryIO, place: int) -> bool:
+    """Whether what lies at `place` is inflated to the beginning of a WARC record."""
+    stream.seek(place)
+    try:
+        return zlib.decompressobj(31).decompress(stream.read(512), 8).startswith(b"WARC/")
+    except zlib.error:
+        return False

@@ -1,0 +1,285 @@
+"""The step that makes `links` and `pages` of WARC files from elsewhere, so that their pages go the way of crawled ones.
+
+Captures are regrouped by `doc_id` and written anew as segments of this corpus, one gzip member per record: the batch can
+be cleaned again without the files that it came from. Of several captures of a page the latest stays; a page that an
+earlier batch stored is left to that batch, and one that was taken down does not come back. A link made of a capture has
+no submission: score 0, no subreddit, no title.
+The bytes written follow from the captures alone, so the same files give the same batch.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from corpus.errors import InputError
+from corpus.run.runner import earlier_batches, earlier_inputs
+from corpus.run.step import (
+    Context,
+    Exchange,
+    FileScatterFunction,
+    Output,
+    ReduceFunction,
+    Scattered,
+    one_bucket_per_part,
+)
+from corpus.storage.store import Store
+from corpus.tables.conservation import FETCHED
+from corpus.tables.external_files import identity, open_source, parts_of_batch
+from corpus.tables.manifest import Input, find_manifest, is_imported
+from corpus.tables.parquet import read_file
+from corpus.tables.schemas import LINKS, PAGES, part_of
+from corpus.tables.takedown_list import load_forgotten
+from crawl.config import CrawlConfig
+from crawl.warc.archives import Capture, Fate, read_captures
+
+OPTION = "--warc"
+BYTES_PER_PART = 32 << 20
+"""Bytes of WARC files behind one part where the config leaves the number open; a part is regrouped in memory."""
+BATCH_BYTES = 16 << 20
+GZIP_LEVEL = 6
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CAPTURES = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("url", pa.string()),
+        ("url_key", pa.string()),
+        ("domain", pa.string()),
+        ("final_url", pa.string()),
+        ("fetched_at", pa.timestamp("ms", tz="UTC")),
+        ("ip", pa.string()),
+        ("content_type", pa.string()),
+        ("body_bytes", pa.int64()),
+        ("payload_digest", pa.string()),
+        ("truncated", pa.bool_()),
+        ("record_id", pa.string()),
+        ("record", pa.large_binary()),
+    ]
+)
+"""What travels from the files to the parts: the fields of `Capture`."""
+
+
+def num_parts(store: Store, batch: str, files: Sequence[str], config: CrawlConfig) -> int:
+    """Parts of the batch: as recorded, else as configured, else by the size of the files."""
+    return parts_of_batch(
+        store,
+        batch,
+        files,
+        OPTION,
+        configured=config.warc.num_parts,
+        bytes_per_part=BYTES_PER_PART,
+    )
+
+
+def refuse_crawled(store: Store, batch: str) -> None:
+    """Raises InputError where the batch's links are a crawl's, which a rebuild must not replace."""
+    manifest = find_manifest(store, LINKS.name, batch)
+    if manifest is not None and not is_imported(manifest):
+        raise InputError(
+            f"{OPTION}: batch {batch!r} of {store.root} was crawled from dumps; "
+            "name another batch with --batch"
+        )
+
+
+def refuse_imported(store: Store, batch: str) -> None:
+    """Raises InputError if the batch was imported from WARC files, so that there is nothing to fetch."""
+    manifest = find_manifest(store, LINKS.name, batch)
+    if manifest is not None and is_imported(manifest):
+        raise InputError(
+            f"{store.root}: batch {batch!r} was imported from WARC files; name them with {OPTION} FILE ..., "
+            "or another batch with --batch"
+        )
+
+
+def sweep(store: Store, batch: str) -> None:
+    """Remove the segments of a batch that its pages no longer name: those of a batch that was rebuilt."""
+    manifest = find_manifest(store, PAGES.name, batch)
+    if manifest is None:
+        return
+    folder = PAGES.folder(batch)
+    named = {
+        name
+        for part in manifest.parts
+        for name in read_file(store, f"{folder}/{part.file}", ["warc_file"])["warc_file"]
+        .unique()
+        .to_pylist()
+    }
+    for path, _ in store.files(folder):
+        if path.endswith(".warc.gz") and path not in named:
+            store.delete(path)
+
+
+def _depends(config: CrawlConfig, context: Context) -> list[Input]:
+    """The files, and the earlier batches whose pages stay theirs."""
+    files = [identity(path, OPTION, "warc") for path in context.files]
+    return files + earlier_inputs(context.store, context.batch, PAGES.name)
+
+
+def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
+    def scatter(path: str) -> Iterator[Scattered]:
+        counts: Counter[str] = Counter()
+        pending: list[Capture] = []
+        size = 0
+        records = 0
+
+        def taken() -> Scattered:
+            nonlocal records
+            records += counts.total() - counts[Fate.DAMAGED]
+            table = pa.Table.from_pylist([each._asdict() for each in pending], CAPTURES)
+            batch = Scattered(table, part_of(table["doc_id"], context.num_parts), Counter(counts))
+            context.report(counts.total())
+            counts.clear()
+            pending.clear()
+            return batch
+
+        with open_source(path, OPTION) as stream:
+            for capture in read_captures(stream, counts):
+                pending.append(capture)
+                size += len(capture.record)
+                if size >= BATCH_BYTES:
+                    yield taken()
+                    size = 0
+        yield taken()
+        if not records:
+            raise InputError(
+                f"{OPTION} {path}: no WARC record in it; name WARC files themselves, not lists of them or ARC files"
+            )
+
+    return scatter
+
+
+def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
+    earlier = earlier_batches(context.store, context.batch)
+    # No input of the fingerprint, as for links: a take-down must not make a batch stale.
+    forgotten = load_forgotten(context.store)
+
+    def reduce(index: int, captures: pa.Table) -> Output:
+        latest = latest_captures(captures)
+        seen = _stored_before(context, earlier, index)
+        unseen = latest.filter(pc.invert(pc.is_in(latest["doc_id"], seen)))
+        new = unseen.filter(
+            pc.invert(forgotten.mask(unseen["doc_id"], unseen["domain"], unseen["url"]))
+        )
+        generation = f".{context.generation}" if context.generation else ""
+        segment = f"{PAGES.folder(context.batch)}/part-{index:05}-00000{generation}.warc.gz"
+        places = _write_segment(context.store, segment, new["record"])
+        counts = Counter(
+            {
+                FETCHED: new.num_rows,
+                "capture:earlier": captures.num_rows - latest.num_rows,
+                "capture:seen_before": latest.num_rows - unseen.num_rows,
+                "capture:taken_down": unseen.num_rows - new.num_rows,
+            }
+        )
+        return Output({PAGES.name: _pages(new, segment, places), LINKS.name: _links(new)}, +counts)
+
+    return reduce
+
+
+def latest_captures(captures: pa.Table) -> pa.Table:
+    """One row per `doc_id`, in its order: the latest capture; of captures of one moment the first by record id."""
+    order = pc.sort_indices(
+        captures,
+        sort_keys=[
+            ("doc_id", "ascending"),
+            ("fetched_at", "descending"),
+            ("record_id", "ascending"),
+        ],
+    )
+    ids = captures["doc_id"].take(order).to_numpy(zero_copy_only=False)
+    first = np.ones(len(ids), bool)
+    first[1:] = ids[1:] != ids[:-1]
+    return captures.take(order.filter(pa.array(first)))
+
+
+def _stored_before(context: Context, earlier: Sequence[str], index: int) -> pa.Array:
+    """The ids in the range of part `index` that earlier batches stored."""
+    low, high = index / context.num_parts, (index + 1) / context.num_parts
+    stored = []
+    for batch in earlier:
+        manifest = find_manifest(context.store, PAGES.name, batch)
+        for number, part in enumerate(manifest.parts if manifest is not None else ()):
+            if (
+                manifest is None
+                or (number + 1) / manifest.num_parts <= low
+                or number / manifest.num_parts >= high
+            ):
+                continue
+            rows = read_file(
+                context.store, f"{PAGES.folder(batch)}/{part.file}", ["doc_id", "reason"]
+            )
+            stored.append(rows.filter(pc.is_null(rows["reason"]))["doc_id"].combine_chunks())
+    return pa.concat_arrays(stored) if stored else pa.array([], pa.string())
+
+
+def _write_segment(store: Store, path: str, records: pa.ChunkedArray) -> list[tuple[int, int]]:
+    """Write the records, a gzip member each; (offset, length) of each. No file for no records."""
+    places = []
+    offset = 0
+    if len(records) == 0:
+        return []
+    with store.open_output(path) as stream:
+        for record in records:
+            deflater = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)
+            member = deflater.compress(record.as_buffer()) + deflater.flush()
+            stream.write(member)
+            places.append((offset, len(member)))
+            offset += len(member)
+    return places
+
+
+def _pages(captures: pa.Table, segment: str, places: list[tuple[int, int]]) -> pa.Table:
+    rows = captures.num_rows
+    given = {name: captures[name] for name in PAGES.schema.names if name in captures.column_names}
+    made = {
+        "redirects": pa.array([[]] * rows, PAGES.schema.field("redirects").type),
+        "status": pa.array([200] * rows, pa.int16()),
+        "reason": pa.nulls(rows, pa.string()),
+        "attempts": pa.array([1] * rows, pa.int16()),
+        "warc_file": pa.array([segment] * rows, pa.string()),
+        "warc_offset": pa.array([offset for offset, _ in places], pa.int64()),
+        "warc_length": pa.array([length for _, length in places], pa.int64()),
+    }
+    return pa.table({name: (given | made)[name] for name in PAGES.schema.names})
+
+
+def _links(captures: pa.Table) -> pa.Table:
+    columns: dict[str, Any] = {
+        name: captures[name] for name in LINKS.schema.names if name in captures.column_names
+    }
+    columns["created"] = pc.fill_null(
+        captures["fetched_at"], pa.scalar(EPOCH, pa.timestamp("ms", tz="UTC"))
+    )
+    columns["created"] = pc.floor_temporal(columns["created"], unit="second")
+    constants = {
+        "score": 0,
+        "score_sum": 0,
+        "num_submissions": 0,
+        "submission_id": "",
+        "subreddit": "",
+        "title": "",
+        "over_18": False,
+    }
+    for name, value in constants.items():
+        columns[name] = pa.array([value] * captures.num_rows, LINKS.schema.field(name).type)
+    return pa.table({name: columns[name] for name in LINKS.schema.names})
+
+
+STEP = Exchange(
+    name="crawl/import",
+    reads=None,
+    writes=(PAGES, LINKS),
+    depends=_depends,
+    scattered=CAPTURES,
+    load_file_scatter=_load_scatter,
+    load_reduce=_load_reduce,
+    num_buckets=one_bucket_per_part,
+)
+"""`pages` is the main table: committed last, so that a law that is broken leaves no pages behind."""

@@ -1,0 +1,89 @@
+"""Rows of `documents` by id, from any batch: every row group at most once, and only those that may hold a wanted id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from corpus.run.runner import earlier_batches
+from corpus.storage.store import Store, table_dir
+from corpus.tables.manifest import Manifest, read_manifest
+from corpus.tables.parquet import open_file
+from corpus.tables.schemas import DOCUMENTS
+from dedup import doc_ids, words
+from dedup.words import Engine, Ragged
+
+
+@dataclass(frozen=True, slots=True)
+class ShingleSets:
+    """What exact comparison needs of some pages. Arrays of one row per page."""
+
+    doc: np.ndarray
+    score: np.ndarray
+    content: np.ndarray
+    """S16: hash of the normalised text."""
+    sets: Ragged
+    """Distinct shingles, ascending."""
+
+
+def documents(store: Store, batch: str) -> list[Manifest]:
+    """The manifests of `documents` of the earlier batches and of this one, in order."""
+    return [
+        read_manifest(store, DOCUMENTS.name, name)
+        for name in [*earlier_batches(store, batch), batch]
+    ]
+
+
+def shingle_sets(
+    store: Store, manifest: Manifest, wanted: np.ndarray, n: int, engine: Engine
+) -> Iterator[ShingleSets]:
+    """The shingle sets of the pages in `wanted`, from their texts in `documents`, in bounded pieces."""
+    for rows in rows_by_id(store, manifest, wanted, ("doc_id", "score", "text")):
+        rows = rows.combine_chunks()
+        texts = rows["text"].combine_chunks() if rows.num_rows else pa.array([], pa.string())
+        for first, after in words.slices(texts):
+            hashed = words.word_hashes(texts.slice(first, after - first), engine)
+            yield ShingleSets(
+                doc_ids.pack(rows["doc_id"].slice(first, after - first)),
+                rows["score"].slice(first, after - first).to_numpy().astype(np.int32),
+                doc_ids.hashes_to_bytes(words.content_hashes(hashed, engine)),
+                words.shingle_sets(hashed, n, engine),
+            )
+
+
+def rows_by_id(
+    store: Store, manifest: Manifest, wanted: np.ndarray, columns: Sequence[str]
+) -> Iterator[pa.Table]:
+    """The rows of the batch's table whose ids are in `wanted`, ascending by id, a row group at a time.
+
+    Shapes: wanted (n,) S16, ascending and distinct; `columns` begin with doc_id. Ids that are not there are passed over.
+    Raises: SchemaError for a part that is missing or damaged.
+    """
+    part_of_wanted = doc_ids.parts(wanted, manifest.num_parts)
+    for index in np.unique(part_of_wanted):
+        part = manifest.parts[int(index)]
+        here = wanted[part_of_wanted == index]
+        path = f"{table_dir(manifest.table, manifest.batch)}/{part.file}"
+        with open_file(store, path) as file:
+            yield from _rows_of_part(file, here, columns)
+
+
+def _rows_of_part(
+    file: pq.ParquetFile, wanted: np.ndarray, columns: Sequence[str]
+) -> Iterator[pa.Table]:
+    column = file.schema_arrow.get_field_index("doc_id")
+    for group in range(file.num_row_groups):
+        statistics = file.metadata.row_group(group).column(column).statistics
+        if statistics is not None and statistics.has_min_max:
+            first, last = (
+                np.frombuffer(bytes.fromhex(each), "S16")[0]
+                for each in (statistics.min, statistics.max)
+            )
+            if np.searchsorted(wanted, last, "right") <= np.searchsorted(wanted, first, "left"):
+                continue
+        rows = file.read_row_group(group, columns=list(columns), use_threads=False)
+        yield rows.filter(pa.array(np.isin(doc_ids.pack(rows["doc_id"]), wanted)))

@@ -1,0 +1,274 @@
+"""Verified pairs to verdicts: who stays, and whom each removed page duplicates.
+
+The order is fixed: earlier batch first, then higher score, then smaller doc_id. In that order a page is dropped if and
+only if it is similar enough to a page that is kept already and that it meets in a bucket; its verdict names the first
+such page. So there are no chains: what is near a dropped page only, stays. And since no page looks ahead, batches
+taken one by one give what they give together.
+
+Pages of equal content: only the first is compared; what becomes of it becomes of the others, whose sets of shingles
+and buckets are the same (if it is kept, they duplicate it).
+
+In large buckets not every pair was compared beforehand. There a page is compared, as its turn comes, with the kept
+pages before it that it was not compared with: many near copies of one page cost one comparison each. A first walk finds
+which pages may have to be compared, so that only their sets are read; the second one compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dedup.shingle_store import StoredSets, none_stored
+from dedup.words import Engine
+
+KEPT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Pairs of pages at or above the threshold; pages are numbered in the order. Arrays of one row per pair."""
+
+    later: np.ndarray
+    earlier: np.ndarray
+    similarity: np.ndarray
+    exact: np.ndarray
+    """bool: equal content."""
+
+
+@dataclass(frozen=True, slots=True)
+class LargeBuckets:
+    """Memberships in buckets of which not all pairs are in the edges. One row per membership."""
+
+    bucket: np.ndarray
+    page: np.ndarray
+    leads: np.ndarray
+    """bool: every later page of the bucket was compared with this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What became of every page, by number."""
+
+    duplicate_of: np.ndarray
+    """(pages,) int64; KEPT for pages that stay."""
+    similarity: np.ndarray
+    """(pages,) float64; nan for pages that stay."""
+    exact: np.ndarray
+    """(pages,) bool."""
+
+
+Verify = Callable[[int, int], tuple[float, bool]]
+"""(earlier, later) -> (exact Jaccard similarity, equal content)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Pages numbered in the order. Arrays of one row per page."""
+
+    batch: np.ndarray
+    doc: np.ndarray
+    numbers: list[np.ndarray]
+    """For every group that was given, the numbers of its rows."""
+
+
+def number_pages(groups: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Pages:
+    """Number the distinct pages of all groups of rows (batch, score, doc) in the order of survivors."""
+    batch, score, doc = (np.concatenate([group[column] for group in groups]) for column in range(3))
+    order = np.lexsort((doc, -score.astype(np.int64), batch))
+    fresh = np.ones(order.size, bool)
+    fresh[1:] = (batch[order][1:] != batch[order][:-1]) | (doc[order][1:] != doc[order][:-1])
+    number = np.empty(order.size, np.int64)
+    number[order] = np.cumsum(fresh) - 1
+    bounds = np.cumsum([group[0].size for group in groups])[:-1]
+    return Pages(batch[order][fresh], doc[order][fresh], np.split(number, bounds))
+
+
+def follow_copies(choice: Choice, first: np.ndarray, copy: np.ndarray) -> Choice:
+    """Let copies share the fate of the page whose content they have; shapes (c,) numbers of pages."""
+    duplicate_of, similarity, exact = (
+        choice.duplicate_of.copy(),
+        choice.similarity.copy(),
+        choice.exact.copy(),
+    )
+    stays = choice.duplicate_of[first] == KEPT
+    duplicate_of[copy] = np.where(stays, first, choice.duplicate_of[first])
+    similarity[copy] = np.where(stays, 1.0, choice.similarity[first])
+    exact[copy] = stays | choice.exact[first]
+    return Choice(duplicate_of, similarity, exact)
+
+
+def choose(num_pages: int, edges: Edges) -> Choice:
+    """The greedy choice where all candidate pairs were verified. Pages of earlier batches are never `later`."""
+    duplicate_of = np.full(num_pages, KEPT, np.int64)
+    similarity = np.full(num_pages, np.nan)
+    exact = np.zeros(num_pages, bool)
+    order = np.lexsort((edges.earlier, edges.later))
+    later, earlier = edges.later[order].tolist(), edges.earlier[order].tolist()
+    fate = duplicate_of.tolist()
+    # A page's edges come together, and after those of every page before it: `earlier` is settled when it is asked.
+    for place, (page, before) in enumerate(zip(later, earlier, strict=True)):
+        if fate[page] == KEPT and fate[before] == KEPT:
+            fate[page] = before
+            similarity[page] = edges.similarity[order[place]]
+            exact[page] = edges.exact[order[place]]
+    duplicate_of[:] = fate
+    return Choice(duplicate_of, similarity, exact)
+
+
+def open_pages(
+    num_pages: int, num_old: int, edges: Edges, large: LargeBuckets, engine: Engine = "numba"
+) -> np.ndarray:
+    """Pages that `choose_in_large` may ask to compare: those that the edges alone do not settle. Ascending."""
+    if engine == "numba":
+        return _walk_compiled(num_pages, num_old, edges, large, 0.0, None)[1]
+    asked: set[int] = set()
+    doubtful: set[int] = set()
+
+    def unknown(earlier: int, later: int) -> tuple[float, bool]:
+        asked.update((earlier, later))
+        doubtful.add(later)
+        return -1.0, False
+
+    _walk(num_pages, num_old, edges, large, 0.0, unknown, doubtful)
+    return np.array(sorted(asked), np.int64)
+
+
+def choose_in_large(
+    num_pages: int,
+    num_old: int,
+    edges: Edges,
+    large: LargeBuckets,
+    threshold: float,
+    sets: StoredSets,
+    engine: Engine = "numba",
+) -> Choice:
+    """The greedy choice where pairs of large buckets are compared as they are needed. The first `num_old` pages stay.
+
+    `sets` has those of the `open_pages`.
+    """
+    if engine == "numba":
+        return _walk_compiled(num_pages, num_old, edges, large, threshold, sets)[0]
+
+    def verify(earlier: int, later: int) -> tuple[float, bool]:
+        return sets.compare(earlier, later, threshold, engine)
+
+    return _walk(num_pages, num_old, edges, large, threshold, verify, set())
+
+
+def _walk_compiled(
+    num_pages: int,
+    num_old: int,
+    edges: Edges,
+    large: LargeBuckets,
+    threshold: float,
+    sets: StoredSets | None,
+) -> tuple[Choice, np.ndarray]:
+    """(choice, pages that would have been compared if there were `sets`): as `_walk`, without an object per pair."""
+    from dedup import kernels
+
+    by_later = np.lexsort((edges.earlier, edges.later))
+    by_page = np.argsort(large.page, kind="stable")
+    _, bucket, sizes = np.unique(large.bucket, return_inverse=True, return_counts=True)
+    numbers = np.arange(num_pages + 1)
+    given = sets if sets is not None else none_stored(num_pages)
+    duplicate_of, edge = np.full(num_pages, KEPT, np.int64), np.full(num_pages, KEPT, np.int64)
+    similarity, asked = np.zeros(num_pages), np.zeros(num_pages, bool)
+    kernels.walk(
+        num_old,
+        np.searchsorted(edges.later[by_later], numbers),
+        edges.earlier[by_later],
+        np.searchsorted(large.page[by_page], numbers),
+        bucket[by_page],
+        large.leads[by_page],
+        np.cumsum([0, *sizes]),
+        float(threshold),
+        sets is not None,
+        given.slot,
+        given.value_bounds,
+        given.bitmap_bounds,
+        given.values,
+        given.bitmaps,
+        duplicate_of,
+        similarity,
+        edge,
+        asked,
+    )
+    decided = np.flatnonzero(edge != KEPT)
+    similarity[decided] = edges.similarity[by_later[edge[decided]]]
+    exact = np.zeros(num_pages, bool)
+    exact[decided] = edges.exact[by_later[edge[decided]]]
+    compared = np.flatnonzero((duplicate_of != KEPT) & (edge == KEPT))
+    left, right = (given.content[given.slot[pages]] for pages in (compared, duplicate_of[compared]))
+    exact[compared] = (left == right).all(axis=1)
+    similarity[duplicate_of == KEPT] = np.nan
+    return Choice(duplicate_of, similarity, exact), np.flatnonzero(asked)
+
+
+def _walk(
+    num_pages: int,
+    num_old: int,
+    edges: Edges,
+    large: LargeBuckets,
+    threshold: float,
+    verify: Verify,
+    doubtful: set[int],
+) -> Choice:
+    """One pass in the order. Pages that stay only for want of an answer are `doubtful`: nothing drops for them, and
+    what would have is doubtful too. So a pass whose `verify` knows nothing keeps too many pages, never too few."""
+    duplicate_of = np.full(num_pages, KEPT, np.int64)
+    similarity = np.full(num_pages, np.nan)
+    exact = np.zeros(num_pages, bool)
+    known = _by_page(num_pages, edges.later, edges.earlier)
+    memberships = _by_page(num_pages, large.page, np.arange(large.page.size))
+    kept_in: dict[int, list[tuple[int, bool]]] = {}
+    for page in range(num_pages):
+        rows = memberships(page)
+        if page >= num_old:
+            standing = [row for row in known(page) if duplicate_of[edges.earlier[row]] == KEPT]
+            hit = next((row for row in standing if int(edges.earlier[row]) not in doubtful), None)
+            limit = int(edges.earlier[hit]) if hit is not None else num_pages
+            settled = {int(edges.earlier[row]) for row in standing}
+            found = None
+            for mate in _mates(rows, large.bucket, kept_in, limit):
+                if mate in settled:
+                    continue
+                value, same = verify(mate, page)
+                if value >= threshold:
+                    found = (mate, value, same)
+                    break
+            if found is not None:
+                duplicate_of[page], similarity[page], exact[page] = found
+            elif hit is not None:
+                duplicate_of[page] = limit
+                similarity[page], exact[page] = edges.similarity[hit], edges.exact[hit]
+            elif standing:
+                doubtful.add(page)
+        if duplicate_of[page] == KEPT:
+            for row in rows:
+                kept_in.setdefault(int(large.bucket[row]), []).append(
+                    (page, bool(large.leads[row]))
+                )
+    return Choice(duplicate_of, similarity, exact)
+
+
+def _mates(
+    rows: Sequence[int], bucket: np.ndarray, kept_in: dict[int, list[tuple[int, bool]]], limit: int
+) -> list[int]:
+    """Kept pages before `limit` in the page's large buckets that it was not compared with, ascending."""
+    compared: dict[int, bool] = {}
+    for row in rows:
+        for mate, leads in kept_in.get(int(bucket[row]), ()):
+            if mate >= limit:
+                break
+            compared[mate] = compared.get(mate, False) or leads
+    return sorted(mate for mate, leads in compared.items() if not leads)
+
+
+def _by_page(num_pages: int, pages: np.ndarray, tie: np.ndarray) -> Callable[[int], Sequence[int]]:
+    """The rows of every page, ordered by `tie`."""
+    order = np.lexsort((tie, pages))
+    bounds = np.searchsorted(pages[order], np.arange(num_pages + 1))
+    rows = order.tolist()
+    return lambda page: rows[bounds[page] : bounds[page + 1]]

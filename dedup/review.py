@@ -1,0 +1,179 @@
+"""Verdicts for a person to judge: a removed page beside its survivor, and a sample of removals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from xxhash import xxh3_64_intdigest
+
+from corpus.errors import InputError
+from corpus.run.runner import earlier_batches
+from corpus.storage.store import Store
+from corpus.tables.manifest import Manifest, find_manifest, read_manifest
+from corpus.tables.parquet import find_row, read_table
+from dedup import overlap
+from dedup.tables import OVERLAP
+from dedup.words import Engine, Ragged, ngram_hashes, word_hashes, word_spans
+
+OPEN, CLOSE = "⟦", "⟧"
+GONE = "kept: no longer in the corpus (taken down)"
+EXCERPT_CHARS = 300
+
+
+def explanation(store: Store, batch: str, doc_id: str) -> str:
+    """The fate of one page of a batch: its verdict, and its text beside the survivor's with what is not shared marked.
+
+    Raises: InputError for a page that has no verdict.
+    """
+    manifest = read_manifest(store, "verdicts", batch)
+    verdict = find_row(store, "verdicts", manifest, doc_id) if _is_id(doc_id) else None
+    if verdict is None:
+        raise InputError(
+            f"{store.root}: batch {batch!r} has no verdict on {doc_id!r}; expected the 32 digits of a doc_id of it"
+        )
+    page = document(store, [batch], doc_id)
+    if page is None:
+        raise InputError(
+            f"{store.root}: batch {batch!r} has a verdict on {doc_id} and no document; rebuild the verdicts with --rebuild"
+        )
+    lines = [f"{doc_id}  {page['url']}", _verdict_line(verdict)]
+    if verdict["testsets"]:
+        lines += [f"  {passage}" for passage in Passages(store, batch).of(page["text"])]
+    if verdict["duplicate_of"] is not None:
+        survivor = document(store, [*earlier_batches(store, batch), batch], verdict["duplicate_of"])
+        if survivor is None:
+            return "\n".join(
+                [*lines, "", f"--- removed: {page['url']}", page["text"], "", f"--- {GONE}"]
+            )
+        n = int(manifest.config["shingles"]["n"])
+        left, right = (
+            marked(page["text"], survivor["text"], n),
+            marked(survivor["text"], page["text"], n),
+        )
+        lines += [
+            f"{OPEN}…{CLOSE}: words of no shingle that both have",
+            "",
+            f"--- removed: {page['url']}",
+            left,
+        ]
+        lines += ["", f"--- kept: {survivor['url']} ({survivor['doc_id']})", right]
+    return "\n".join(lines)
+
+
+def sample(store: Store, batch: str, count: int) -> str:
+    """`count` removed pages with their survivors, in excerpts; the same ones every time. Raises InputError for no count."""
+    if count < 1:
+        raise InputError(
+            f"--sample is {count}; expected the number of removals to show, at least 1"
+        )
+    rows = read_table(
+        store, "verdicts", batch, ["doc_id", "kept", "reason", "duplicate_of", "similarity"]
+    )
+    removed = rows.filter(pc.invert(rows["kept"])).to_pylist()
+    drawn = sorted(removed, key=lambda row: xxh3_64_intdigest(str(row["doc_id"]).encode()))[:count]
+    names = [*earlier_batches(store, batch), batch]
+    return (
+        "\n\n".join(_excerpts(store, names, batch, row) for row in drawn) or "no page was removed"
+    )
+
+
+def marked(text: str, other: str, n: int) -> str:
+    """`text` with marks around the words that no shingle shared with `other` covers."""
+    mine, theirs = (
+        word_hashes(pa.array([each], pa.large_string()), "numpy") for each in (text, other)
+    )
+    grams = ngram_hashes(mine, n, "numpy").values
+    shared = np.flatnonzero(np.isin(grams, ngram_hashes(theirs, n, "numpy").values))
+    size = min(n, mine.values.size)
+    covered = overlap.matched_words(mine.values.size, shared, np.full(shared.size, size))
+    starts, ends = word_spans(text)
+    pieces, at = [], 0
+    for first, after in _runs(~covered):
+        pieces += [text[at : starts[first]], OPEN, text[starts[first] : ends[after - 1]], CLOSE]
+        at = int(ends[after - 1])
+    return "".join([*pieces, text[at:]])
+
+
+class Passages:
+    """What of the test sets a batch contains, for finding it again in texts of either side."""
+
+    def __init__(self, store: Store, batch: str, engine: Engine = "numpy") -> None:
+        self._engine: Engine = engine
+        seen = read_table(store, OVERLAP.name, batch, ["ngram", "n"])
+        self._lengths = seen["n"].to_numpy()
+        self._index = overlap.build_index(seen["ngram"].to_numpy(), self._lengths)
+
+    def covered(self, words: Ragged) -> Iterator[tuple[int, np.ndarray]]:
+        """(row, which of its words such a passage covers) of every row of `words` that has one."""
+        hits = overlap.find(words, self._index, self._engine)
+        rows = np.unique(hits.text)
+        bounds = np.searchsorted(hits.text, np.append(rows, len(words)))
+        for place, row in enumerate(rows.tolist()):
+            here = slice(bounds[place], bounds[place + 1])
+            sizes = self._lengths[hits.key[here]]
+            yield row, overlap.matched_words(words.row(row).size, hits.word[here], sizes)
+
+    def of(self, text: str) -> list[str]:
+        """The passages of one text, longest first."""
+        starts, ends = word_spans(text)
+        found = [
+            text[starts[first] : ends[after - 1]]
+            for _, covered in self.covered(
+                word_hashes(pa.array([text], pa.large_string()), self._engine)
+            )
+            for first, after in _runs(covered)
+        ]
+        return sorted(found, key=len, reverse=True)
+
+
+def document(store: Store, batches: list[str], doc_id: str) -> dict[str, Any] | None:
+    """The page's row of `documents` in the first of the batches that has it; None where none has: it was taken down."""
+    for name in batches:
+        manifest: Manifest | None = find_manifest(store, "documents", name)
+        if (
+            manifest is not None
+            and (row := find_row(store, "documents", manifest, doc_id)) is not None
+        ):
+            return row
+    return None
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return [(int(first), int(after)) for first, after in edges.reshape(-1, 2)]
+
+
+def _excerpts(store: Store, names: list[str], batch: str, row: dict[str, Any]) -> str:
+    lines = [f"{row['doc_id']}  {_verdict_line(row)}"]
+    for label, name, where in (
+        ("removed", row["doc_id"], [batch]),
+        ("kept", row["duplicate_of"], names),
+    ):
+        if name is not None:
+            page = document(store, where, name)
+            lines.append(
+                f"  {label}: {page['url']}: {' '.join(page['text'][:EXCERPT_CHARS].split())}"
+                if page is not None
+                else f"  {GONE}"
+            )
+    return "\n".join(lines)
+
+
+def _verdict_line(verdict: dict[str, Any]) -> str:
+    if verdict["kept"]:
+        cuts = verdict.get("cuts") or []
+        return "kept" + (f", {len(cuts)} cuts for {', '.join(verdict['testsets'])}" if cuts else "")
+    line = str(verdict["reason"])
+    if verdict["duplicate_of"] is not None:
+        line += f" of {verdict['duplicate_of']}, similarity {verdict['similarity']:.3f}"
+    if verdict.get("testsets"):
+        line += f" with {', '.join(verdict['testsets'])} ({verdict['overlap_ngrams']} n-grams)"
+    return line
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == 32 and all(each in "0123456789abcdef" for each in text)

@@ -1,0 +1,155 @@
+"""The stage's own tables: what its steps pass on to each other, gone when the verdicts stand; and `overlap`, which stays.
+
+Pages are named by place of their batch in the order of batches and 16 bytes of id (`ids`).
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from corpus.tables.schemas import Table
+from dedup.doc_ids import BINARY
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
+
+
+OVERLAP = Table(
+    name="overlap",
+    schema=_schema(
+        ngram=pa.uint64(), n=pa.int16(), num_documents=pa.int32(), testsets=pa.list_(pa.string())
+    ),
+)
+"""Grams of the test sets that the batch contains, ascending, how many of its pages do, and the sets. Batches merge by sum."""
+
+NGRAMS = Table(
+    name="test_ngrams",
+    schema=_schema(
+        ngram=pa.uint64(),
+        n=pa.int16(),
+        removes=pa.bool_(),
+        prefix=pa.uint64(),
+        testsets=pa.list_(pa.string()),
+    ),
+    scratch=True,
+)
+"""All grams of the test sets, ascending, with the gram of the first few words of each."""
+
+HITS = Table(
+    name="hits",
+    schema=_schema(
+        doc_id=pa.string(),
+        num_chars=pa.int32(),
+        ngrams=pa.list_(pa.uint64()),
+        starts=pa.list_(pa.int32()),
+        ends=pa.list_(pa.int32()),
+    ),
+    scratch=True,
+)
+"""Pages that contain removable grams: which, and the character ranges where."""
+
+SEEN = Table(
+    name="seen",
+    schema=_schema(ngram=pa.uint64(), n=pa.int16(), num_documents=pa.int32()),
+    scratch=True,
+)
+"""Grams met in a run of pages, to be summed."""
+
+OVERLAPS = Table(
+    name="overlaps",
+    schema=_schema(
+        doc_id=pa.string(),
+        dropped=pa.bool_(),
+        testsets=pa.list_(pa.string()),
+        overlap_ngrams=pa.int32(),
+        cuts=pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32())])),
+    ),
+    scratch=True,
+)
+"""What overlap does to the pages that have any."""
+
+KEYS = Table(
+    name="keys",
+    schema=_schema(
+        doc_id=pa.string(), score=pa.int32(), content=BINARY, keys=pa.list_(pa.uint64())
+    ),
+    scratch=True,
+)
+"""Every page's keys: its bands' and its content's; none for a page that takes no part."""
+
+MEMBERS = _schema(key=pa.uint64(), score=pa.int32(), doc=BINARY, content=BINARY)
+"""Columns on their way to the buckets of keys."""
+
+PAIRS = Table(
+    name="pairs",
+    schema=_schema(later=BINARY, earlier_batch=pa.int32(), earlier=BINARY),
+    scratch=True,
+)
+"""Pages of this batch to be compared with earlier ones of the order; a pair may come several times."""
+
+COPIES = Table(
+    name="copies",
+    schema=_schema(later=BINARY, later_score=pa.int32(), first=BINARY, first_score=pa.int32()),
+    scratch=True,
+)
+"""Pages of this batch whose content an earlier page of this batch has."""
+
+LARGE = Table(
+    name="large",
+    schema=_schema(
+        bucket=pa.uint64(), batch=pa.int32(), doc=BINARY, score=pa.int32(), leads=pa.bool_()
+    ),
+    scratch=True,
+)
+"""Memberships in large buckets; the score of pages of earlier batches is not known here (0)."""
+
+WANTED = _schema(
+    home=pa.int32(), batch=pa.int32(), doc=BINARY, partner_batch=pa.int32(), partner=BINARY
+)
+"""A page whose shingles are wanted at `home`; `partner_batch` is -1 on rows that name no partner."""
+
+SHINGLES = Table(
+    name="shingles",
+    schema=_schema(
+        home=pa.int32(),
+        batch=pa.int32(),
+        doc=BINARY,
+        score=pa.int32(),
+        content=BINARY,
+        shingles=pa.list_(pa.uint64()),
+        partner_batches=pa.list_(pa.int32()),
+        partners=pa.list_(BINARY),
+    ),
+    scratch=True,
+)
+"""Shingle sets of candidates, each sent to where it is compared; the later page of a pair brings the partners' names."""
+
+EDGES = Table(
+    name="edges",
+    schema=_schema(
+        later=BINARY,
+        later_score=pa.int32(),
+        earlier_batch=pa.int32(),
+        earlier=BINARY,
+        earlier_score=pa.int32(),
+        similarity=pa.float64(),
+        exact=pa.bool_(),
+    ),
+    scratch=True,
+)
+"""Pairs whose exact similarity reaches the threshold."""
+
+DECISIONS = Table(
+    name="decisions",
+    schema=_schema(
+        doc_id=pa.string(), duplicate_of=pa.string(), similarity=pa.float32(), exact=pa.bool_()
+    ),
+    scratch=True,
+)
+"""Pages of this batch that duplicate a kept one."""
+
+KEPT_KEYS = Table(
+    name="kept_keys", schema=_schema(doc_id=pa.string(), keys=pa.list_(pa.uint64())), scratch=True
+)
+"""Keys of the pages that stay."""

@@ -1,0 +1,243 @@
+"""Verified pairs to verdicts.
+
+survivors   (gather)    in the fixed order: who stays
+verdicts    (map)       a row for every page
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from corpus.run.step import Context, Gather, GatherFunction, Joins, Map, MapFunction, Output
+from corpus.storage.store import Store
+from corpus.tables.conservation import CUT, KEPT
+from corpus.tables.manifest import Input, Manifest
+from corpus.tables.schemas import DOCUMENTS, SIGNATURES, VERDICTS
+from dedup import doc_ids, document_rows, greedy, index, overlap_steps
+from dedup.config import DedupConfig
+from dedup.shingle_store import SetWriter, StoredSets
+from dedup.tables import COPIES, DECISIONS, EDGES, KEPT_KEYS, KEYS, LARGE, OVERLAPS
+
+log = logging.getLogger(__name__)
+
+
+def load_survivors(config: DedupConfig, context: Context) -> GatherFunction:
+    """All verified pairs to decisions."""
+    manifests = document_rows.documents(context.store, context.batch)
+    this = len(manifests) - 1
+
+    def gather(tables: Mapping[str, Iterator[pa.Table]]) -> Output:
+        edges = _gathered(tables[EDGES.name], EDGES.schema)
+        copies = _gathered(tables[COPIES.name], COPIES.schema)
+        large = _gathered(tables[LARGE.name], LARGE.schema)
+        large_score = _scores(context.store, manifests, large)
+        pages = greedy.number_pages(
+            [
+                (
+                    np.full(edges.num_rows, this),
+                    edges["later_score"].to_numpy(),
+                    doc_ids.from_arrow(edges["later"]),
+                ),
+                (
+                    edges["earlier_batch"].to_numpy(),
+                    edges["earlier_score"].to_numpy(),
+                    doc_ids.from_arrow(edges["earlier"]),
+                ),
+                (large["batch"].to_numpy(), large_score, doc_ids.from_arrow(large["doc"])),
+                (
+                    np.full(copies.num_rows, this),
+                    copies["first_score"].to_numpy(),
+                    doc_ids.from_arrow(copies["first"]),
+                ),
+                (
+                    np.full(copies.num_rows, this),
+                    copies["later_score"].to_numpy(),
+                    doc_ids.from_arrow(copies["later"]),
+                ),
+            ]
+        )
+        later, earlier, in_large, first, copy = pages.numbers
+        known = greedy.Edges(
+            later, earlier, edges["similarity"].to_numpy(), edges["exact"].to_numpy()
+        )
+        buckets = greedy.LargeBuckets(
+            large["bucket"].to_numpy(), in_large, large["leads"].to_numpy()
+        )
+        num_old = int((pages.batch < this).sum())
+        if large.num_rows:
+            with tempfile.TemporaryFile() as values, tempfile.TemporaryFile() as bitmaps:
+                asked = greedy.open_pages(pages.doc.size, num_old, known, buckets, config.engine)
+                log.info("%s pages of large buckets are compared one by one", f"{asked.size:,}")
+                sets = _stored(
+                    context,
+                    config,
+                    manifests,
+                    pages,
+                    asked,
+                    SetWriter(pages.doc.size, values, bitmaps),
+                )
+                choice = greedy.choose_in_large(
+                    pages.doc.size, num_old, known, buckets, config.threshold, sets, config.engine
+                )
+        else:
+            choice = greedy.choose(pages.doc.size, known)
+        choice = greedy.follow_copies(choice, first, copy)
+        dropped = np.flatnonzero(choice.duplicate_of != greedy.KEPT)
+        decisions = pa.table(
+            {
+                "doc_id": doc_ids.unpack(pages.doc[dropped]),
+                "duplicate_of": doc_ids.unpack(pages.doc[choice.duplicate_of[dropped]]),
+                "similarity": choice.similarity[dropped].astype(np.float32),
+                "exact": choice.exact[dropped],
+            }
+        )
+        return Output({DECISIONS.name: decisions})
+
+    return gather
+
+
+def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
+    """A verdict for every page, and the keys of those that stay."""
+
+    def apply(documents: pa.Table, joins: Joins) -> Output:
+        doc = doc_ids.pack(documents["doc_id"])
+        has_words = doc_ids.join(doc, joins[SIGNATURES.name], "num_shingles", np.int32(0)) > 0
+        decision = doc_ids.places(doc, joins[DECISIONS.name]["doc_id"])
+        overlap = (
+            doc_ids.places(doc, joins[OVERLAPS.name]["doc_id"])
+            if OVERLAPS.name in joins
+            else np.full(doc.size, doc_ids.NOWHERE)
+        )
+        decided = joins[DECISIONS.name].select(["duplicate_of", "similarity", "exact"]).to_pylist()
+        overlapping = (
+            joins[OVERLAPS.name].drop_columns(["doc_id"]).to_pylist()
+            if OVERLAPS.name in joins
+            else []
+        )
+        rows = [
+            _verdict(
+                bool(words),
+                decided[at] if at != doc_ids.NOWHERE else None,
+                overlapping[over] if over != doc_ids.NOWHERE else None,
+            )
+            for words, at, over in zip(has_words, decision, overlap, strict=True)
+        ]
+        verdicts = pa.Table.from_pylist(
+            rows, pa.schema([field for field in VERDICTS.schema if field.name != "doc_id"])
+        )
+        verdicts = verdicts.add_column(0, VERDICTS.schema.field("doc_id"), documents["doc_id"])
+        kept = verdicts["kept"].to_numpy()
+        keys = joins[KEYS.name]["keys"].take(
+            pa.array(doc_ids.places(doc[kept], joins[KEYS.name]["doc_id"]))
+        )
+        counts = Counter(KEPT if row["kept"] else row["reason"] for row in rows)
+        counts[CUT] = sum(bool(row["cuts"]) for row in rows)
+        kept_keys = pa.table({"doc_id": documents["doc_id"].filter(kept), "keys": keys})
+        return Output({VERDICTS.name: verdicts, KEPT_KEYS.name: kept_keys}, +counts)
+
+    return apply
+
+
+def depends_on_testsets_too(config: DedupConfig, context: Context) -> list[Input]:
+    """Earlier indexes, and the test sets by digest: `verdicts` says what it was filtered against."""
+    return [*index.depends(config, context), *overlap_steps.depends_on_testsets(config, context)]
+
+
+def _gathered(pieces: Iterator[pa.Table], schema: pa.Schema) -> pa.Table:
+    return pa.concat_tables([schema.empty_table(), *pieces]).combine_chunks()
+
+
+def _scores(store: Store, manifests: list[Manifest], large: pa.Table) -> np.ndarray:
+    """The scores of memberships, those of earlier batches looked up."""
+    score = large["score"].to_numpy().copy()
+    batch, doc = large["batch"].to_numpy(), doc_ids.from_arrow(large["doc"])
+    for place, manifest in enumerate(manifests[:-1]):
+        here = np.flatnonzero(batch == place)
+        for rows in document_rows.rows_by_id(
+            store, manifest, np.unique(doc[here]), ("doc_id", "score")
+        ):
+            found = doc_ids.pack(rows["doc_id"])
+            at = np.minimum(np.searchsorted(found, doc[here]), max(0, found.size - 1))
+            hit = found[at] == doc[here] if found.size else np.zeros(here.size, bool)
+            score[here[hit]] = rows["score"].to_numpy()[at[hit]]
+    return score
+
+
+def _stored(
+    context: Context,
+    config: DedupConfig,
+    manifests: list[Manifest],
+    pages: greedy.Pages,
+    asked: np.ndarray,
+    writer: SetWriter,
+) -> StoredSets:
+    """The sets of the pages that are asked for, on disk; a page that was taken down since an interrupted run has none."""
+    for place, manifest in enumerate(manifests):
+        numbers = asked[pages.batch[asked] == place]
+        order = np.argsort(pages.doc[numbers])
+        wanted = pages.doc[numbers][order]
+        for found in document_rows.shingle_sets(
+            context.store, manifest, wanted, config.shingles.n, config.engine
+        ):
+            writer.add(numbers[order[np.searchsorted(wanted, found.doc)]], found)
+    return writer.finish()
+
+
+def _verdict(
+    has_words: bool, decision: dict[str, Any] | None, overlap: dict[str, Any] | None
+) -> dict[str, Any]:
+    """One row of `verdicts`, its id aside."""
+    reason = None
+    if not has_words:
+        reason = "no_words"
+    elif overlap is not None and overlap["dropped"]:
+        reason = "test_overlap"
+    elif decision is not None:
+        reason = "exact_duplicate" if decision["exact"] else "near_duplicate"
+    return {
+        "kept": reason is None,
+        "reason": reason,
+        "duplicate_of": decision["duplicate_of"] if decision is not None else None,
+        "similarity": decision["similarity"] if decision is not None else None,
+        "testsets": overlap["testsets"] if overlap is not None else [],
+        "overlap_ngrams": overlap["overlap_ngrams"] if overlap is not None else 0,
+        "cuts": overlap["cuts"] if overlap is not None and reason is None else [],
+    }
+
+
+SURVIVORS = Gather(
+    name="dedup/survivors",
+    reads={each: tuple(each.schema.names) for each in (EDGES, COPIES, LARGE)},
+    writes=(DECISIONS,),
+    sections=("threshold", "shingles"),
+    depends=index.depends,
+    load=load_survivors,
+)
+
+
+def verdicts_step(*, overlap: bool) -> Map:
+    """Decisions to verdicts, joined with those of `overlap_steps` or without."""
+    joined = {OVERLAPS: tuple(OVERLAPS.schema.names)} if overlap else {}
+    return Map(
+        name="dedup/verdicts",
+        reads=DOCUMENTS,
+        columns=("doc_id",),
+        joins={
+            SIGNATURES: ("doc_id", "num_shingles"),
+            DECISIONS: tuple(DECISIONS.schema.names),
+            KEYS: ("doc_id", "keys"),
+            **joined,
+        },
+        writes=(VERDICTS, KEPT_KEYS),
+        conserves=(VERDICTS,),
+        sections=("threshold", "shingles", "minhash", "lsh", "overlap"),
+        depends=depends_on_testsets_too,
+        load=load_verdicts,
+    )

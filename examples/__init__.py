@@ -1,0 +1,1 @@
+"""Examples that run from a checkout; not part of the installed package."""

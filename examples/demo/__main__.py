@@ -1,0 +1,201 @@
+"""`webtext demo`: the whole way on this machine, offline, in minutes.
+
+Builds a small web out of the documentation of the installed packages, serves it on loopback, writes a Reddit dump
+that links to it, and runs the ordinary doors with ordinary commands, printed as they run. At the end every planted
+case is checked against the tables; the exit code is 1 when one was handled wrongly.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from corpus.errors import FatalError, InputError, Interrupted
+from corpus.run import command as cli
+from corpus.run import funnel
+from corpus.run.progress import duration
+from corpus.storage.store import Store
+from examples.demo import checks, dump, schemas, web
+from examples.demo.server import DemoServer
+
+log = logging.getLogger(__name__)
+
+MARKER = ".webtext-demo"
+BATCH, RUN = "demo", "tiny"
+SAMPLE_CHARACTERS = 600
+MIN_STEPS = 20
+"""Training steps of the smallest demo: enough for a loss that has clearly fallen."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The door."""
+    return cli.door(_main, argv, stage="webtext.demo")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    parser = cli.bare_parser("webtext.demo", __doc__ or "")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("demo"),
+        help="where everything goes; a demo that lies there is replaced (default: ./demo)",
+    )
+    parser.add_argument(
+        "--pages",
+        type=cli.positive,
+        default=web.NUM_PAGES,
+        help="ordinary pages to serve (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of everything planted (default: %(default)s)"
+    )
+    parser.add_argument("--without-training", action="store_true", help="stop after the shards")
+    args = parser.parse_args(argv)
+    started = time.monotonic()
+    folder = _clear(args.folder)
+    print(f"Building a web of {args.pages:,} pages out of the installed documentation", flush=True)
+    demo = web.build(args.pages, args.seed)
+    print(
+        f"  {len(demo.hosts)} hosts, {demo.num_pages:,} pages, {demo.text_bytes / 1e6:.1f} MB of text ({duration(time.monotonic() - started)})",
+        flush=True,
+    )
+    dump_path = folder / "RS_demo.zst"
+    expected = dump.write_dump(demo, dump_path)
+    testset = demo.write_testset(folder / "testsets")
+    winograd = schemas.write_schemas(folder / "tasks")
+    with cli.interruptible(), DemoServer(demo.answers) as server:
+        config = write_config(folder, server.port, testset, args.pages)
+        for command in _commands(
+            folder, dump_path, config, None if args.without_training else winograd
+        ):
+            _run(command)
+        requests = list(server.log)
+    store = Store(str(folder / "corpus"))
+    print(f"\n{funnel.text(store, BATCH)}")
+    if not args.without_training:
+        _print_training(store)
+    result = checks.check(store, BATCH, demo, expected, requests)
+    print(f"\nPlanted cases\n{result.table()}")
+    for failure in result.failures:
+        print(f"  wrong: {failure}", file=sys.stderr)
+    print(f"\nreport: {store.root}/reports/report.html")
+    print(
+        f"demo: {'every planted case was handled rightly' if not result.failures else f'{len(result.failures)} cases were handled wrongly'}, in {duration(time.monotonic() - started)}"
+    )
+    return 1 if result.failures else 0
+
+
+def _clear(folder: Path) -> Path:
+    """An empty folder for the demo. Raises InputError when something else lies there."""
+    folder = folder.absolute()
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise InputError(f"--folder {folder}: not empty and no earlier demo; name another folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+        (folder / MARKER).touch()
+    except OSError as error:
+        raise InputError(
+            f"--folder {folder}: cannot be made ({error.strerror}); name another folder"
+        ) from error
+    return folder
+
+
+def write_config(folder: Path, port: int, testset: Path, num_pages: int) -> Path:
+    """The tiny preset with the settings that make `.test` names reach the loopback server."""
+    preset = resources.files("corpus").joinpath("presets/tiny.toml").read_text("utf-8")
+    ours = f"""
+# ---- added by the demo ----
+[crawl.fetch.connect_to]
+"*.test" = "127.0.0.1:{port}"
+
+[dedup]
+testsets = [{json.dumps(str(testset))}]
+"""
+    fetch = """[crawl.fetch]
+allow_networks = ["127.0.0.0/8"]   # the guard refuses loopback unless told otherwise
+delay_s = 0.0                      # our own server: no need to be polite to it
+latency_factor = 0.0
+retry_delay_s = 0.2
+"""
+    # A web of a few pages needs a larger share to have a validation document at all.
+    val_frac = f"val_frac = {min(0.1, max(0.01, 30 / num_pages)):.3g}\n"
+    preset = preset.replace("val_frac = 0.01\n", val_frac)
+    max_steps = max(MIN_STEPS, min(350, 350 * num_pages // web.NUM_PAGES))
+    preset = preset.replace("max_steps = 350 ", f"max_steps = {max_steps} ")
+    path = folder / "demo.toml"
+    path.write_text(preset.replace("[crawl.fetch]\n", fetch) + ours, encoding="utf-8")
+    return path
+
+
+def _commands(
+    folder: Path, dump_path: Path, config: Path, winograd: Path | None
+) -> list[list[str]]:
+    """Every door once; without `winograd`, the file of schemas to score, nothing is trained."""
+    corpus = ["--corpus", str(folder / "corpus")]
+    batch = [*corpus, "--batch", BATCH, "--config", str(config)]
+    commands = [
+        ["crawl", *batch, "--dumps", str(dump_path)],
+        ["clean", *batch],
+        ["dedup", *batch],
+        ["shards", *batch, "--snapshot", BATCH],
+    ]
+    if winograd is not None:
+        scored = ["--task", f"wsc273={winograd}", "--allow-altered"]
+        commands += [
+            ["train", *corpus, "--snapshot", BATCH, "--run", RUN, "--config", str(config)],
+            ["evaluate", *corpus, "--run", RUN, *scored],
+        ]
+    return [*commands, ["report", str(folder / "corpus")]]
+
+
+def _run(command: list[str]) -> None:
+    """Run one door as a person would, its output going where ours goes.
+
+    Raises FatalError when it fails, Interrupted (after the door has ended in order) when we are asked to stop.
+    """
+    print(f"\n$ webtext {shlex.join(command)}", flush=True)
+    started = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", "webtext", *command], env=os.environ)
+    try:
+        code = process.wait()
+    except Interrupted:
+        process.send_signal(
+            signal.SIGINT
+        )  # a second one, where the terminal sent it to both, changes nothing
+        process.wait()
+        raise
+    if code != 0:
+        raise FatalError(f"webtext {command[0]} ended with exit code {code}; its message is above")
+    print(f"  ({duration(time.monotonic() - started)})", flush=True)
+
+
+def _print_training(store: Store) -> None:
+    """By how much the validation loss fell, and a text sample."""
+    lines = [
+        json.loads(line)
+        for line in store.read_bytes(f"runs/{RUN}/metrics.jsonl").decode().splitlines()
+    ]
+    losses = [float(line["val_loss"]) for line in lines if "val_loss" in line]
+    print(f"\nValidation loss fell from {losses[0]:.3f} to {losses[-1]:.3f} nats per token")
+    if losses[-1] > losses[0] - 1.0:
+        raise FatalError(
+            f"the validation loss fell by only {losses[0] - losses[-1]:.3f}; expected at least 1.0"
+        )
+    samples = store.files(f"runs/{RUN}/samples")
+    text = store.read_bytes(samples[-1][0]).decode(errors="replace")
+    print(f"A sample:\n\n{text.strip()[:SAMPLE_CHARACTERS]}\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The training stream: file layout, cache, epoch order, blocks and mixtures."""

@@ -1,0 +1,136 @@
+"""Documents of chosen domains, read as one sequence of tokens: what a mixture by domain is made of.
+
+Token files hold all documents in the order of their ids. A selection keeps where the chosen ones lie, 16 bytes for
+each run of neighbours, and joins their tokens end to end; every chosen token is in it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from corpus.errors import InputError
+from corpus.storage.store import Store
+from corpus.tables.manifest import fingerprint
+from corpus.tables.parquet import part_index, part_paths, read_file
+from corpus.tables.snapshot import TokenFile
+from shards.stream.tokens import CHECKERS, Document, TokenSplit, read_spans
+
+
+class Selection:
+    """The ranges [begins[i], ends[i]) of a split, ascending and apart, end to end."""
+
+    def __init__(self, split: TokenSplit, begins: np.ndarray, ends: np.ndarray, label: str) -> None:
+        self.name = split.name
+        self.digest = fingerprint(split.digest, label)
+        self.run_tokens = split.run_tokens
+        self.ahead = split.ahead
+        self._split = split
+        self._begins = begins
+        self._starts = np.concatenate([[0], np.cumsum(ends - begins)]).astype(np.int64)
+        self.num_tokens = int(self._starts[-1])
+
+    @property
+    def misses(self) -> int:
+        """As `TokenSplit.misses`."""
+        return self._split.misses
+
+    def slice(self, start: int, stop: int) -> np.ndarray:
+        """Tokens [start, stop) of the selection. Shape (stop - start,). Raises IndexError outside it."""
+        if not 0 <= start <= stop <= self.num_tokens:
+            raise IndexError(f"tokens [{start}, {stop}) of a selection of {self.num_tokens}")
+        pieces = [self._split.slice(begin, end) for _, begin, end in self._ranges(start, stop)]
+        return np.concatenate(pieces) if pieces else np.zeros(0, self._split.dtype)
+
+    def read_blocks(
+        self, starts: np.ndarray, length: int, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """As `TokenSplit.read_blocks`."""
+        blocks = np.empty((len(starts), length), np.int64) if out is None else out
+        for row in np.argsort(starts).tolist():
+            start = int(starts[row])
+            for at, begin, end in self._ranges(start, start + length):
+                blocks[row, at - start : at - start + end - begin] = self._split.slice(begin, end)
+        return blocks
+
+    def prefetch(self, starts: np.ndarray, length: int) -> None:
+        """As `TokenSplit.prefetch`, by where each block begins."""
+        index = np.searchsorted(self._starts, starts, "right") - 1
+        self._split.prefetch(self._begins[index] + starts - self._starts[index], 1)
+
+    def documents(self, start: int, stop: int) -> list[Document]:
+        """As `TokenSplit.documents`; positions are those of the selection."""
+        return [
+            Document(found.doc_id, found.batch, found.start - begin + at, found.stop - begin + at)
+            for at, begin, end in self._ranges(start, stop)
+            for found in self._split.documents(begin, end)
+        ]
+
+    def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """(place in the selection, begin, end in the split) of what [start, stop) is made of."""
+        index = int(np.searchsorted(self._starts, start, "right")) - 1
+        while start < stop:
+            end = min(stop, int(self._starts[index + 1]))
+            begin = int(self._begins[index]) + start - int(self._starts[index])
+            yield start, begin, begin + end - start
+            start = end
+            index += 1
+
+
+Places = Mapping[str, tuple[pa.DictionaryArray, np.ndarray]]
+"""By path of a token file: the domain of each of its documents, and where each ends in it."""
+
+
+def read_places(store: Store, files: Iterable[TokenFile]) -> Places:
+    """Which domains lie where in token files; each is looked up once.
+
+    Raises: InputError for a document whose batch no longer says where it is from.
+    """
+    wanted = list({file.path: file for file in files}.values())
+
+    def read(file: TokenFile) -> tuple[pa.DictionaryArray, np.ndarray]:
+        doc_ids, ends = read_spans(store, file)
+        return _domains(store, file.batch, file.path, doc_ids).dictionary_encode(), ends
+
+    with ThreadPoolExecutor(CHECKERS) as pool:
+        each: Any = map if store.is_local else pool.map
+        return {file.path: found for file, found in zip(wanted, each(read, wanted), strict=True)}
+
+
+def by_domain(
+    split: TokenSplit, domains: Collection[str], other_than: Collection[str] | None, places: Places
+) -> Selection:
+    """The documents of `split` from one of `domains`, and those from none of `other_than` where that is given."""
+    begins, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    base = 0
+    for file in split.files:
+        found, file_ends = places[file.path]
+        chosen = pc.is_in(found.dictionary, pa.array(sorted(domains), pa.string()))
+        if other_than is not None:
+            named = pc.is_in(found.dictionary, pa.array(sorted(other_than), pa.string()))
+            chosen = pc.or_(chosen, pc.invert(named))
+        mask = np.asarray(chosen, bool)[found.indices.to_numpy()]
+        edges = np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))
+        limits = np.concatenate([[0], file_ends])
+        begins.append(base + limits[np.flatnonzero(edges == 1)])
+        ends.append(base + limits[np.flatnonzero(edges == -1)])
+        base += file.num_tokens
+    label = f"{sorted(domains)} not {None if other_than is None else sorted(other_than)}"
+    return Selection(split, np.concatenate(begins), np.concatenate(ends), label)
+
+
+def _domains(store: Store, batch: str, path: str, doc_ids: pa.Array) -> pa.Array:
+    """The registered domain of each document of a token file, from the part of `documents` it was made of."""
+    part = part_paths(store, "documents", batch)[part_index(path)]
+    table = read_file(store, part, ["doc_id", "domain"]).combine_chunks()
+    rows = pc.index_in(doc_ids, value_set=table["doc_id"].combine_chunks())
+    if rows.null_count:
+        raise InputError(
+            f"{store.root}/{part}: {rows.null_count} documents of {path} are not in it; it was made anew since: run `python -m shards.run --corpus {store.root} --batch {batch} --rebuild --snapshot NEW` and use that one"
+        )
+    return table["domain"].combine_chunks().take(rows)

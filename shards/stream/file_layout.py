@@ -1,0 +1,172 @@
+"""The byte layout of a token file: Parquet that any reader opens, and whose tokens a memory map reads in place.
+
+One required column of fixed-size binary, PLAIN, without dictionary, one data page per row group: Parquet then stores
+the values of a row group as one contiguous run of little-endian integers after the page header. (Parquet has no
+16-bit integer: a uint16 column would be stored as 32 bits.) The same schema with zstd pages gives up the map.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from xxhash import xxh3_128_hexdigest
+
+from corpus.errors import FatalError, SchemaError
+from corpus.storage.store import Store
+from corpus.tables.manifest import mend
+from corpus.tables.snapshot import TokenFile
+
+log = logging.getLogger(__name__)
+
+FORMAT = "webtext-tokens-1"
+PAUSES_S = (1.0, 4.0, 10.0)
+"""Between tries to read from an object store, on top of its client's own: a run of days outlives a passing fault."""
+
+
+def metadata(
+    *, dtype: str, row_tokens: int, num_tokens: int, content: str, tokenizer: dict[str, Any]
+) -> dict[str, str]:
+    """The key-value metadata of a token file."""
+    return {
+        "webtext.format": FORMAT,
+        "webtext.dtype": dtype,
+        "webtext.byte_order": "little",
+        "webtext.row_tokens": str(row_tokens),
+        "webtext.num_tokens": str(num_tokens),
+        "webtext.content": content,
+        "webtext.tokenizer": tokenizer["fingerprint"],
+        "webtext.vocab_size": str(tokenizer["vocab_size"]),
+        "webtext.end_of_text": str(tokenizer["end_of_text"]),
+    }
+
+
+def values_offset(column: Any, rows: int, width: int) -> int | None:
+    """First byte of a row group's values as one contiguous run; None where the pages are compressed or several.
+
+    An uncompressed column of one data page is a page header followed by exactly rows * width bytes. The caller
+    compares the bytes found there with what it wrote: two small pages can never pass for one.
+    """
+    if column.compression != "UNCOMPRESSED" or column.has_dictionary_page:
+        return None
+    header = column.total_compressed_size - rows * width
+    return int(column.data_page_offset + header) if 0 < header < 256 else None
+
+
+def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> Any:
+    """Compare a file's size and footer with the snapshot; the footer (`pq.FileMetaData`). Raises SchemaError with both values."""
+    where = f"{store.root}/{file.path}"
+    again = mend(store, file.path)
+    try:
+        size = store.size(file.path)
+    except FileNotFoundError:
+        raise SchemaError(
+            f"{where}: the snapshot names this file and it is missing; {again}"
+        ) from None
+    if size != file.bytes:
+        raise SchemaError(f"{where}: {size:,} bytes, the snapshot says {file.bytes:,}; {again}")
+    try:
+        with store.open_input(file.path) as stream:
+            footer = pq.read_metadata(stream)
+    except pa.ArrowInvalid as error:
+        raise SchemaError(f"{where}: damaged Parquet footer ({error}); {again}") from error
+    found = footer.metadata or {}
+    expected = {
+        "webtext.format": FORMAT,
+        "webtext.dtype": file.dtype,
+        "webtext.row_tokens": str(file.row_tokens),
+        "webtext.num_tokens": str(file.num_tokens),
+        "webtext.tokenizer": tokenizer_fingerprint,
+        "webtext.content": file.content,
+    }
+    for key, value in expected.items():
+        present = found.get(key.encode(), b"nothing").decode()
+        if present != value:
+            raise SchemaError(f"{where}: {key} is {present}, the snapshot says {value}; {again}")
+    return footer
+
+
+def read_row_group(store: Store, file: TokenFile, number: int, footer: Any) -> np.ndarray:
+    """The tokens of one row group, padding included, fetched as one range. Shape (rows * row_tokens,).
+
+    Raises: SchemaError naming file and row group when its bytes are not those the snapshot lists; FatalError when they
+    could not be read, after some more tries where the corpus is on an object store.
+    """
+    group = file.row_groups[number]
+    where = f"{store.root}/{file.path}: row group {number} of {len(file.row_groups)}"
+    data = _read_range(store, file.path, group.offset, group.bytes, where)
+    found = xxh3_128_hexdigest(data)
+    if found != group.digest:
+        raise SchemaError(
+            f"{where} has digest {found}, the snapshot says {group.digest}; restore the file"
+        )
+    dtype = np.dtype(file.dtype).newbyteorder("<")
+    count = group.rows * file.row_tokens
+    if group.values_offset is not None:
+        return np.frombuffer(data, dtype, count, group.values_offset - group.offset)
+    window = pa.PythonFile(_Window(data, group.offset, file.bytes), mode="r")
+    column = pq.ParquetFile(window, metadata=footer).read_row_group(number, use_threads=False)[
+        "tokens"
+    ]
+    chunks = [
+        np.frombuffer(
+            chunk.buffers()[1],
+            dtype,
+            len(chunk) * file.row_tokens,
+            chunk.offset * file.row_tokens * dtype.itemsize,
+        )
+        for chunk in column.chunks
+    ]
+    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+
+def _read_range(store: Store, path: str, offset: int, num_bytes: int, where: str) -> bytes:
+    """The bytes of a range. Raises FatalError."""
+    pauses = [] if store.is_local else [*PAUSES_S]
+    while True:
+        try:
+            with store.open_input(path) as stream:
+                data: bytes = stream.read_at(num_bytes, offset)
+                return data
+        except FileNotFoundError as error:
+            raise FatalError(
+                f"{where} is gone; restore the file, or use another snapshot"
+            ) from error
+        except OSError as error:
+            if not pauses:
+                raise FatalError(
+                    f"{where} cannot be read ({error}); run again: it goes on"
+                ) from error
+            log.warning("%s cannot be read (%s), again in %g s", where, error, pauses[0])
+            time.sleep(pauses.pop(0))
+
+
+class _Window(io.RawIOBase):
+    """A file of which only the bytes from `offset` are here: all that its Parquet reader asks for."""
+
+    def __init__(self, data: bytes, offset: int, size: int) -> None:
+        self._data, self._offset, self._size, self._position = data, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._position = offset + (0, self._position, self._size)[whence]
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        begin = self._position - self._offset
+        piece = self._data[begin : begin + size]
+        self._position += len(piece)
+        return piece

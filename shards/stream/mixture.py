@@ -1,0 +1,188 @@
+"""Several sources in fixed proportions: batches of a snapshot, or documents by domain, at weights of one's own.
+
+Which source a sample is of, and which of that source's samples it is, are computed from its index alone; so a mixture
+resumes exactly, on any number of ranks, as a single split does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from corpus.config import Section
+from corpus.errors import InputError
+from corpus.tables.manifest import fingerprint
+from corpus.tables.snapshot import Split
+from shards.stream.blocks import BlockStream, Tokens, check_state, share_of
+from shards.stream.by_domain import by_domain, read_places
+from shards.stream.cache import TokenCache
+from shards.stream.order import Permutation
+from shards.stream.tokens import AHEAD, Document, open_splits
+
+OTHERS = "*"
+"""Stands for the domains that no source names."""
+
+
+class Source(Section):
+    """One source of a mixture."""
+
+    weight: float = Field(gt=0)
+    """Its share of the samples, relative to the other sources' weights."""
+    batches: list[str] = []
+    """Batches of the snapshot that it takes; none named: all."""
+    domains: list[str] = []
+    """Registered domains whose documents it takes, `*` for those that no source names; none named: all."""
+
+
+class MixtureStream:
+    """Blocks of several splits in fixed proportions, by a rule that needs no memory.
+
+    Samples come in periods of `PERIOD`: in each, source s fills as many places as its weight earns (rounded by
+    largest remainder), in an order keyed by the number of the period. So sample i of the global order is a function
+    of (seed, i) here too, and every source's own blocks come in its own epochs' orders.
+    """
+
+    PERIOD = 1 << 12
+    """Samples in which the proportions are exact; a weight is a multiple of 1/4096."""
+
+    def __init__(
+        self,
+        splits: Sequence[Tokens],
+        weights: Sequence[float],
+        *,
+        block_size: int,
+        seed: int,
+        index: int = 0,
+        window: int = 0,
+    ) -> None:
+        self._streams = [
+            BlockStream(split, block_size=block_size, seed=seed, window=window) for split in splits
+        ]
+        self._places = _apportion(weights, self.PERIOD, len(splits))
+        self._bounds = np.cumsum([0, *self._places])
+        self.block_size, self.seed, self.index, self.window = block_size, seed, index, window
+        self.num_blocks = sum(stream.num_blocks for stream in self._streams)
+        """Blocks of all sources together: how many samples pass for an epoch."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that the order depends on beside seed and index."""
+        return fingerprint([stream.split.digest for stream in self._streams], self._places)
+
+    def next_batch(self, global_batch: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
+        """As `BlockStream.next_batch`."""
+        share = share_of(global_batch, rank, world_size)
+        first = self.index + rank * share
+        sources, positions = self.sources(np.arange(first, first + share))
+        blocks = np.empty((share, self.block_size + 1), np.int64)
+        for number, stream in enumerate(self._streams):
+            here = np.flatnonzero(sources == number)
+            if here.size:
+                starts = stream.block_numbers(positions[here]) * self.block_size
+                blocks[here] = stream.split.read_blocks(starts, self.block_size + 1)
+                stream.prefetch(int(positions[here[-1]]) + 1)
+        self.index += global_batch
+        return blocks
+
+    def sources(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which split each sample is of, and which sample of that split it is. Shapes (k,), (k,) int64."""
+        periods, within = np.divmod(np.asarray(indices, np.int64), self.PERIOD)
+        places = np.empty_like(within)
+        for period in np.unique(periods).tolist():
+            here = periods == period
+            places[here] = Permutation(self.PERIOD, self.seed, period, 1)(within[here])
+        sources = np.searchsorted(self._bounds, places, "right") - 1
+        counts = np.asarray(self._places, np.int64)
+        return sources, periods * counts[sources] + places - self._bounds[sources]
+
+    def documents(self, index: int) -> list[Document]:
+        """The documents in sample `index` of the global order."""
+        source, position = self.sources(np.array([index]))
+        return self._streams[int(source[0])].documents(int(position[0]))
+
+    def state_dict(self) -> dict[str, int | str]:
+        """As `BlockStream.state_dict`."""
+        return {
+            "mixture": self.digest,
+            "block_size": self.block_size,
+            "seed": self.seed,
+            "index": self.index,
+            "window": self.window,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """As `BlockStream.load_state_dict`."""
+        check_state(state, self.state_dict(), ("mixture", "block_size", "window"))
+        self.seed, self.index = state["seed"], state["index"]
+        for stream in self._streams:
+            stream.seed = self.seed
+
+
+def open_mixture(
+    corpus: str,
+    snapshot: str,
+    split: Split,
+    sources: Sequence[Source],
+    *,
+    block_size: int,
+    seed: int,
+    window: int = 0,
+    cache: TokenCache | None = None,
+    ahead: int = AHEAD,
+) -> MixtureStream:
+    """The mixture of `sources` over a split of a snapshot.
+
+    Raises: InputError for no source, a source without a block, unknown batches; SchemaError as `open_split`.
+    """
+    if not sources:
+        raise InputError("mixture without a source; name at least one with a weight")
+    named = {domain for source in sources for domain in source.domains} - {OTHERS}
+    splits = open_splits(
+        corpus,
+        snapshot,
+        split,
+        [source.batches or None for source in sources],
+        cache=cache,
+        ahead=ahead,
+    )
+    by_domains = [whole for source, whole in zip(sources, splits, strict=True) if source.domains]
+    places = read_places(splits[0].store, (file for whole in by_domains for file in whole.files))
+    opened: list[Tokens] = []
+    for source, whole in zip(sources, splits, strict=True):
+        if not source.domains:
+            opened.append(whole)
+            continue
+        others = named if OTHERS in source.domains else None
+        opened.append(by_domain(whole, set(source.domains) - {OTHERS}, others, places))
+    for number, (source, tokens) in enumerate(zip(sources, opened, strict=True), 1):
+        if tokens.num_tokens <= block_size:
+            wanted = {
+                name: chosen for name in ("batches", "domains") if (chosen := getattr(source, name))
+            }
+            raise InputError(
+                f"source {number} of the mixture ({wanted or 'all of it'}) holds {tokens.num_tokens:,} tokens of the {split} split "
+                f"and a block needs {block_size + 1:,}; name more in it, leave it out, or choose a smaller block_size"
+            )
+    weights = [source.weight for source in sources]
+    return MixtureStream(opened, weights, block_size=block_size, seed=seed, window=window)
+
+
+def _apportion(weights: Sequence[float], places: int, num_sources: int) -> list[int]:
+    """Whole places per weight, adding up to `places`: largest remainders, ties to the first."""
+    shares = np.asarray(weights, np.float64)
+    if shares.shape != (num_sources,) or not np.all(np.isfinite(shares)) or not np.all(shares > 0):
+        raise InputError(f"mixture weights {list(weights)}: expected {num_sources} numbers above 0")
+    exact = shares / shares.sum() * places
+    whole = np.floor(exact).astype(np.int64)
+    order = np.argsort(whole - exact, kind="stable")
+    whole[order[: places - int(whole.sum())]] += 1
+    if not whole.all():
+        raise InputError(
+            f"mixture weights {list(weights)}: the smallest is below 1/{places} of their sum"
+        )
+    result: list[int] = whole.tolist()
+    return result

@@ -1,0 +1,259 @@
+"""Row groups of all files in order: a position is found by bisection, its tokens in a map or in what was fetched.
+
+A plain local row group is mapped in place. Any other is read as one range, compared with its digest, decoded, and kept:
+on disk in a `TokenCache` (mapped from there), or in memory where there is none. Row groups that will be needed soon
+can be fetched ahead by a few threads. Maps are opened at first use, and closed oldest first when they take too many of
+the process's file descriptors, of which each takes one; a mixture's sources share them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import resource
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from corpus.errors import FatalError
+from corpus.storage.store import Store
+from corpus.tables.snapshot import RowGroup, TokenFile
+from shards.stream.cache import TokenCache
+from shards.stream.file_layout import read_row_group
+
+FETCHERS = 4
+"""Threads that fetch ahead: they wait for the network, and the Parquet library decodes outside the interpreter's lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One row group with tokens: which, and how many without the padding of a file's last row."""
+
+    file: TokenFile
+    row_group: int
+    num_tokens: int
+
+    @property
+    def group(self) -> RowGroup:
+        """What the snapshot says of it."""
+        return self.file.row_groups[self.row_group]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Little-endian, as stored."""
+        return np.dtype(self.file.dtype).newbyteorder("<")
+
+
+class Maps:
+    """Open maps by name, for one reader or several that are opened together; those opened longest ago close first."""
+
+    def __init__(self) -> None:
+        self.most = max(2, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        self._open: OrderedDict[
+            str, tuple[mmap.mmap | None, list[tuple[dict[int, np.ndarray], int]]]
+        ] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def find(self, name: str) -> mmap.mmap | None:
+        """The map of a file, where it is open."""
+        return self._open[name][0] if name in self._open else None
+
+    def hold(
+        self, name: str, data: mmap.mmap | None, mapped: dict[int, np.ndarray], index: int
+    ) -> None:
+        """Keep a map until too many others come: then `mapped` loses what it has of it, `index` now."""
+        self._open.setdefault(name, (data, []))[1].append((mapped, index))
+        while len(self._open) > self.most:
+            self.close(next(iter(self._open)))
+
+    def close(self, name: str) -> None:
+        """Let go of a map."""
+        for mapped, index in self._open.pop(name)[1]:
+            del mapped[index]
+
+
+class Segments:
+    """The tokens of `files` as one sequence. Not for several threads at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        files: Sequence[TokenFile],
+        footers: Mapping[str, Any],
+        *,
+        cache: TokenCache | None,
+        decoded_bytes: int,
+        ahead: int,
+        maps: Maps,
+    ) -> None:
+        self._store = store
+        self._footers = footers
+        self._cache = cache
+        self._cache_version = 0
+        self._decoded_bytes = decoded_bytes
+        self._segments = [segment for file in files for segment in _file_segments(file)]
+        self._starts = np.cumsum([0, *(segment.num_tokens for segment in self._segments)])
+        self._all_in_place = all(self._in_place(segment) for segment in self._segments)
+        self.ahead = 0 if self._all_in_place else ahead
+        """Row groups fetched ahead at most; 0: none, and `prefetch` need not be called."""
+        self._mapped: dict[int, np.ndarray] = {}
+        self._maps = maps
+        self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._decoded_size = 0
+        self.misses = 0
+        """Row groups that were neither mapped nor in memory when they were asked for."""
+        self._pool: ThreadPoolExecutor | None = None
+        self._fetching: dict[int, Future[tuple[np.ndarray, bool]]] = {}
+
+    def array(self, index: int) -> np.ndarray:
+        """The tokens of segment `index`. Shape (num_tokens,). Raises SchemaError for damaged ones."""
+        mapped = self._mapped.get(index)
+        if mapped is not None:
+            return mapped
+        if self._in_place(self._segments[index]):
+            return self._map(index)
+        if index in self._decoded:
+            self._decoded.move_to_end(index)
+            return self._decoded[index]
+        self.misses += 1
+        running = self._fetching.pop(index, None)
+        tokens, is_map = self._fetch(index) if running is None else running.result()
+        self._let_go()
+        if is_map:
+            self._mapped[index] = tokens
+            self._maps.hold(self._cached_name(index), None, self._mapped, index)
+        else:
+            self._keep(index, tokens)
+        return tokens
+
+    def prefetch(self, starts: np.ndarray, length: int) -> None:
+        """Begin to fetch what `length` tokens from each of `starts`, in this order, will need: the first few row groups."""
+        touched = np.stack([self._find(starts), self._find(starts + length - 1)], axis=1)
+        wanted = []
+        for index in dict.fromkeys(touched.ravel().tolist()):
+            here = (
+                index in self._mapped
+                or index in self._decoded
+                or self._in_place(self._segments[index])
+            )
+            if not here:
+                wanted.append(index)
+                if len(wanted) == self.ahead:
+                    break
+        for index in self._fetching.keys() - set(wanted):
+            self._fetching.pop(index).cancel()
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(FETCHERS, "fetch-tokens")
+        for index in wanted:
+            if index not in self._fetching:
+                self._fetching[index] = self._pool.submit(self._fetch, index)
+
+    def pieces(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        """Tokens [start, stop) as one array per segment touched."""
+        index = int(np.searchsorted(self._starts, start, "right")) - 1
+        while start < stop:
+            base = int(self._starts[index])
+            end = min(stop, int(self._starts[index + 1]))
+            yield self.array(index)[start - base : end - base]
+            start = end
+            index += 1
+
+    def read_blocks(self, starts: np.ndarray, out: np.ndarray) -> None:
+        """Fill row j of `out` with the tokens from starts[j]; rows are read by segment, so each is decoded once."""
+        length = out.shape[1]
+        found = self._find(starts)
+        offsets = (starts - self._starts[found]).tolist()
+        rows: Any = (
+            range(len(starts)) if self._all_in_place else np.argsort(found, kind="stable").tolist()
+        )
+        segments = found.tolist()
+        mapped = self._mapped
+        for row in rows:
+            tokens = mapped.get(segments[row])
+            if tokens is None:
+                tokens = self.array(segments[row])
+            block = tokens[offsets[row] : offsets[row] + length]
+            if len(block) == length:
+                out[row] = block
+            else:
+                start = int(starts[row])
+                np.concatenate(list(self.pieces(start, start + length)), out=out[row])
+
+    def _find(self, positions: np.ndarray) -> np.ndarray:
+        """The segment of each position. Shapes (n,) to (n,)."""
+        return self._starts[1:].searchsorted(positions, "right")
+
+    def _in_place(self, segment: Segment) -> bool:
+        return self._store.is_local and segment.group.values_offset is not None
+
+    def _map(self, index: int) -> np.ndarray:
+        """A plain local row group, in a map of its file that its neighbours share. Raises FatalError for a file that is gone."""
+        segment = self._segments[index]
+        path = self._store.local_path(segment.file.path)
+        assert path is not None
+        assert segment.group.values_offset is not None
+        data = self._maps.find(segment.file.path)
+        if data is None:
+            try:
+                with path.open("rb") as stream:
+                    data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            except FileNotFoundError as error:
+                raise FatalError(
+                    f"{path} is gone; restore the file, or use another snapshot"
+                ) from error
+        tokens = np.frombuffer(data, segment.dtype, segment.num_tokens, segment.group.values_offset)
+        self._mapped[index] = tokens
+        self._maps.hold(segment.file.path, data, self._mapped, index)
+        return tokens
+
+    def _let_go(self) -> None:
+        """Close the maps whose files left the cache: until then they take room on its disk."""
+        if self._cache is None or self._cache.version() == self._cache_version:
+            return
+        self._cache_version = self._cache.version()
+        present = self._cache.keys()
+        for index in list(self._mapped):
+            segment = self._segments[index]
+            if not self._in_place(segment) and segment.group.digest not in present:
+                self._maps.close(self._cached_name(index))
+
+    def _cached_name(self, index: int) -> str:
+        return f"{id(self)}#{index}"
+
+    def _fetch(self, index: int) -> tuple[np.ndarray, bool]:
+        """The tokens of a row group that is not mapped in place, and whether they are a map; the threads call it too."""
+        segment = self._segments[index]
+        key, cache = segment.group.digest, self._cache
+        if (
+            cache is not None
+            and (found := cache.get(key, segment.dtype, segment.num_tokens)) is not None
+        ):
+            return found, True
+        footer = self._footers[segment.file.path]
+        tokens = read_row_group(self._store, segment.file, segment.row_group, footer)[
+            : segment.num_tokens
+        ]
+        if cache is not None and (found := cache.put(key, tokens)) is not None:
+            return found, True
+        return tokens, False
+
+    def _keep(self, index: int, tokens: np.ndarray) -> None:
+        """Keep decoded tokens in memory; those used longest ago go when there are too many."""
+        self._decoded[index] = tokens
+        self._decoded_size += tokens.nbytes
+        while self._decoded_size > self._decoded_bytes and len(self._decoded) > 1:
+            self._decoded_size -= self._decoded.popitem(last=False)[1].nbytes
+
+
+def _file_segments(file: TokenFile) -> Iterator[Segment]:
+    left = file.num_tokens
+    for number, group in enumerate(file.row_groups):
+        num_tokens = min(left, group.rows * file.row_tokens)
+        if num_tokens:
+            yield Segment(file, number, num_tokens)
+        left -= num_tokens

@@ -1,0 +1,236 @@
+"""All tokens of one split of a snapshot, as one sequence: the files of the snapshot in their order.
+
+Opening one costs a look at each file: its size and footer are compared with what the snapshot says, before any work.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from corpus.errors import InputError, SchemaError
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.checksums import find_file_damage
+from corpus.tables.manifest import fingerprint, mend
+from corpus.tables.parquet import read_file
+from corpus.tables.snapshot import SPLITS, Snapshot, Split, TokenFile, read_snapshot
+from shards.stream.cache import TokenCache
+from shards.stream.file_layout import check_footer
+from shards.stream.row_groups import Maps, Segments
+
+DECODED_BYTES = 1 << 30
+"""Row groups held decoded in memory, for compressed files without a cache."""
+AHEAD = 8
+"""Row groups fetched ahead: 64 MiB of uint16 at the default size."""
+CHECKERS = 16
+"""Files of an object store looked at at once: each is a few round trips."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document's share of a range of tokens: positions [start, stop) of the split, end-of-text included."""
+
+    doc_id: str
+    batch: str
+    start: int
+    stop: int
+
+
+class TokenSplit:
+    """All tokens of one split of a snapshot, as one sequence."""
+
+    def __init__(
+        self,
+        store: Store,
+        snapshot: Snapshot,
+        split: Split,
+        files: Sequence[TokenFile],
+        *,
+        footers: Mapping[str, Any],
+        cache: TokenCache | None = None,
+        decoded_bytes: int = DECODED_BYTES,
+        ahead: int = AHEAD,
+        maps: Maps,
+    ) -> None:
+        self.name: Split = split
+        whole = len(files) == len(snapshot.splits[split].files)
+        self.digest = snapshot.digest if whole else fingerprint([file.content for file in files])
+        """Of what is read: the snapshot's, or another where only some of its batches are."""
+        self.vocab_size = snapshot.vocab_size
+        self.end_of_text = snapshot.end_of_text
+        self.tokenizer_fingerprint = snapshot.tokenizer_fingerprint
+        self.files = tuple(files)
+        self.num_tokens = sum(file.num_tokens for file in files)
+        self.dtype = np.dtype(
+            np.uint32 if any(file.dtype == "uint32" for file in files) else np.uint16
+        ).newbyteorder("<")
+        self.store = store
+        self._segments = Segments(
+            store,
+            files,
+            footers,
+            cache=cache,
+            decoded_bytes=decoded_bytes,
+            ahead=ahead,
+            maps=maps,
+        )
+        self.ahead = self._segments.ahead
+        """Row groups that `prefetch` fetches at most; 0 where all are mapped in place."""
+        self.run_tokens = max(
+            (group.rows * file.row_tokens for file in files for group in file.row_groups), default=1
+        )
+        """Tokens of the largest row group: what lies together is fetched together."""
+        self._file_starts = np.cumsum([0, *(file.num_tokens for file in files)])
+        self._spans: OrderedDict[int, tuple[Any, np.ndarray]] = OrderedDict()
+
+    @property
+    def misses(self) -> int:
+        """Row groups that had to be fetched, or taken from those fetched ahead, so far."""
+        return self._segments.misses
+
+    def slice(self, start: int, stop: int) -> np.ndarray:
+        """Tokens [start, stop). Shape (stop - start,); a view of the map where they lie together, read-only then.
+
+        Raises: IndexError outside 0 <= start <= stop <= num_tokens.
+        """
+        if not 0 <= start <= stop <= self.num_tokens:
+            raise IndexError(f"tokens [{start}, {stop}) of a split of {self.num_tokens}")
+        pieces = list(self._segments.pieces(start, stop))
+        if len(pieces) == 1:
+            return pieces[0]
+        return np.concatenate(pieces) if pieces else np.zeros(0, self.dtype)
+
+    def read_blocks(
+        self, starts: np.ndarray, length: int, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """`length` tokens from each of `starts`. Shape (len(starts), length) int64, written to `out` if given."""
+        blocks = np.empty((len(starts), length), np.int64) if out is None else out
+        self._segments.read_blocks(starts, blocks)
+        return blocks
+
+    def prefetch(self, starts: np.ndarray, length: int) -> None:
+        """Begin to fetch what `read_blocks` of these will need first, in the background; at most `ahead` row groups."""
+        self._segments.prefetch(starts, length)
+
+    def documents(self, start: int, stop: int) -> list[Document]:
+        """The documents that tokens [start, stop) come from, each with its share of that range."""
+        found = []
+        first = int(np.searchsorted(self._file_starts, start, "right")) - 1
+        for index in range(first, len(self.files)):
+            base = int(self._file_starts[index])
+            if base >= stop:
+                break
+            ids, ends = self.file_spans(index)
+            row = int(np.searchsorted(ends, start - base, "right"))
+            while row < len(ends):
+                begin = base + (int(ends[row - 1]) if row else 0)
+                if begin >= stop:
+                    break
+                end = base + int(ends[row])
+                found.append(
+                    Document(
+                        ids[row].as_py(), self.files[index].batch, max(begin, start), min(end, stop)
+                    )
+                )
+                row += 1
+        return found
+
+    def file_spans(self, index: int) -> tuple[Any, np.ndarray]:
+        """Document ids of a file and where each ends in it; the few files used last are kept."""
+        if index not in self._spans:
+            self._spans[index] = read_spans(self.store, self.files[index])
+            if len(self._spans) > 8:
+                self._spans.popitem(last=False)
+        self._spans.move_to_end(index)
+        return self._spans[index]
+
+    def verify(self) -> None:
+        """Read every file and compare digests. Raises SchemaError naming the first damaged file and row group."""
+        for file in self.files:
+            if damage := find_file_damage(
+                self.store, file.path, file.bytes, file.digest, file.row_groups
+            ):
+                raise SchemaError(f"{self.store.root}/{damage}; {mend(self.store, file.path)}")
+
+
+def read_spans(store: Store, file: TokenFile) -> tuple[Any, np.ndarray]:
+    """Ids of the documents of a token file, and where each ends in it. Shapes (n,) strings, (n,) int64."""
+    table = read_file(store, file.spans_path, ["doc_id", "start", "num_tokens"]).combine_chunks()
+    return table["doc_id"].combine_chunks(), table["start"].to_numpy() + table[
+        "num_tokens"
+    ].to_numpy()
+
+
+def open_split(
+    corpus: str,
+    snapshot: str,
+    split: Split,
+    *,
+    batches: Sequence[str] | None = None,
+    cache: TokenCache | None = None,
+    decoded_bytes: int = DECODED_BYTES,
+    ahead: int = AHEAD,
+) -> TokenSplit:
+    """The split of a snapshot, checked as far as costs milliseconds: sizes and footers of all its files.
+
+    `batches` leaves only those of the snapshot. `cache` keeps row groups that cannot be mapped in place; without one,
+    a corpus on an object store gets the user's default cache, and local compressed files are held decoded in memory.
+    `TokenSplit.verify` reads everything.
+    Raises: InputError, SchemaError for anything missing, truncated, or made otherwise than the snapshot says.
+    """
+    return open_splits(
+        corpus, snapshot, split, [batches], cache=cache, decoded_bytes=decoded_bytes, ahead=ahead
+    )[0]
+
+
+def open_splits(
+    corpus: str,
+    snapshot: str,
+    split: Split,
+    choices: Sequence[Sequence[str] | None],
+    *,
+    cache: TokenCache | None = None,
+    decoded_bytes: int = DECODED_BYTES,
+    ahead: int = AHEAD,
+) -> list[TokenSplit]:
+    """`open_split` for several choices of batches, of which each reads on its own; every file is looked at once."""
+    if split not in SPLITS:
+        raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+    store = open_corpus(corpus)
+    found = read_snapshot(store, snapshot)
+    present = [batch.batch for batch in found.batches]
+    if unknown := {name for batches in choices for name in batches or ()} - set(present):
+        raise InputError(
+            f"snapshot {snapshot}: no batch {sorted(unknown)}; present: {', '.join(present)}"
+        )
+    files = [
+        [file for file in found.splits[split].files if batches is None or file.batch in batches]
+        for batches in choices
+    ]
+    wanted = list({file.path: file for chosen in files for file in chosen}.values())
+    with ThreadPoolExecutor(CHECKERS) as pool:
+        each: Any = map if store.is_local else pool.map
+        checked = each(lambda file: check_footer(store, file, found.tokenizer_fingerprint), wanted)
+        footers = {file.path: footer for file, footer in zip(wanted, checked, strict=True)}
+    if cache is None and not store.is_local:
+        cache = TokenCache()
+    maps = Maps()
+    return [
+        TokenSplit(
+            store,
+            found,
+            split,
+            chosen,
+            footers=footers,
+            cache=cache,
+            decoded_bytes=decoded_bytes,
+            ahead=ahead,
+            maps=maps,
+        )
+        for chosen in files
+    ]

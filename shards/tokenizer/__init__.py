@@ -1,0 +1,1 @@
+"""Byte-level BPE: vocabulary, encoder and the pinned tokenizer of a corpus."""

@@ -1,0 +1,28 @@
+"""The demo's Winograd schemas are in the official format, and scored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from examples.demo.__main__ import _commands
+from examples.demo.schemas import SCHEMAS, write_schemas
+
+
+def test_each_schema_is_two_entries_with_either_candidate_right(tmp_path: Path) -> None:
+    path = write_schemas(tmp_path / "tasks")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == 2 * len(SCHEMAS)
+    assert [line["gold"] for line in lines] == [0, 1] * len(SCHEMAS)
+    for one, other in zip(lines[::2], lines[1::2], strict=True):
+        assert one["context_options"] == other["context_options"]
+        assert len(set(one["context_options"])) == 2
+        assert one["continuation"] != other["continuation"]
+
+
+def test_training_is_followed_by_the_scores(tmp_path: Path) -> None:
+    path = tmp_path / "w.jsonl"
+    commands = _commands(tmp_path, tmp_path / "RS.zst", tmp_path / "demo.toml", path)
+    assert commands[-2][0] == "train.evaluate"
+    assert commands[-2][-3:] == ["--task", f"wsc273={path}", "--allow-altered"]
+    assert "train" not in str([command[0] for command in _commands(tmp_path, path, path, None)])

@@ -1,0 +1,102 @@
+"""SQL over committed tables: the same rows as the files hold, all batches, nothing uncommitted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from corpus.storage.store import open_corpus
+from corpus.tables.manifest import read_manifest
+from corpus.tables.parquet import read_table
+from tests.support import grown_corpus
+from webtext import query
+
+
+@pytest.mark.parametrize("table", grown_corpus.TABLE_NAMES)
+def test_a_view_is_its_table(fates: grown_corpus.Fates, table: str) -> None:
+    rows = query.query(fates.store, f"SELECT * FROM {table}")
+    expected = [
+        row | {"batch": batch}
+        for batch in ("2024-01", "2024-02")
+        for row in read_table(fates.store, table, batch).to_pylist()
+    ]
+    found = [
+        {key: value for key, value in row.items() if key != "split"} for row in rows.to_pylist()
+    ]
+    assert sorted(map(str, found)) == sorted(map(str, expected))
+    assert ("split" in rows.column_names) == (table in ("spans", "tokens"))
+
+
+def test_joins_over_batches(fates: grown_corpus.Fates) -> None:
+    sql = "SELECT v.batch, l.url, s.url AS survivor FROM verdicts v JOIN links l USING (doc_id) JOIN links s ON s.doc_id = v.duplicate_of WHERE NOT kept ORDER BY l.url"
+    rows = query.query(fates.store, sql).to_pylist()
+    assert [(row["batch"], row["url"], row["survivor"]) for row in rows] == [
+        ("2024-01", fates.copy, fates.original),
+        ("2024-02", fates.later_copy, fates.original),
+        ("2024-01", fates.near, fates.original),
+    ]
+
+
+def test_an_uncommitted_batch_is_not_seen(fates_copy: grown_corpus.Fates) -> None:
+    fates_copy.store.delete("documents/2024-02/_manifest.json")
+    rows = query.query(fates_copy.store, "SELECT DISTINCT batch FROM documents").to_pylist()
+    assert rows == [{"batch": "2024-01"}]
+
+
+def test_names_of_python_are_no_tables(
+    fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert query.main([fates.root, "SELECT * FROM known"]) == 2
+    assert "tables here: links, pages" in capsys.readouterr().err
+
+
+def test_forms_of_output(fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]) -> None:
+    sql = "SELECT batch, count(*) AS rows FROM links GROUP BY ALL ORDER BY ALL"
+    counts = [read_manifest(fates.store, "links", batch).rows for batch in ("2024-01", "2024-02")]
+    assert query.main([fates.root, sql]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[2:]] == [
+        ["2024-01", str(counts[0])],
+        ["2024-02", str(counts[1])],
+    ]
+    assert query.main([fates.root, sql, "--json"]) == 0
+    assert [json.loads(line)["rows"] for line in capsys.readouterr().out.splitlines()] == counts
+    assert query.main([fates.root, sql, "--csv"]) == 0
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out)))[1:] == [
+        ["2024-01", str(counts[0])],
+        ["2024-02", str(counts[1])],
+    ]
+
+
+def test_columns_of_one_name_are_all_shown(
+    fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = "SELECT l.url, p.url, 1 AS url_2, p.url FROM links l JOIN pages p USING (doc_id) ORDER BY ALL LIMIT 1"
+    names = ["url", "url_3", "url_2", "url_4"]
+    (row,) = query.query(fates.store, sql).to_pylist()
+    assert list(row) == names
+    url = row["url"]
+    assert query.main([fates.root, sql, "--csv"]) == 0
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [names, [url, url, "1", url]]
+    assert query.main([fates.root, sql]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split() == [url, url, "1", url]
+
+
+def test_on_an_object_store(fates: grown_corpus.Fates, s3_bucket: str) -> None:
+    store = open_corpus(f"{s3_bucket}/c", create=True)
+    for path, _ in fates.store.files("links", recursive=True):
+        store.write_bytes(path, fates.store.read_bytes(path))
+    sql = "SELECT batch, max(score) AS score FROM links GROUP BY ALL ORDER BY ALL"
+    assert query.query(store, sql).to_pylist() == query.query(fates.store, sql).to_pylist()
+
+
+def test_an_empty_corpus_and_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_corpus(str(tmp_path / "c"), create=True)
+    assert query.main([str(tmp_path / "c"), "SELECT 1 AS one"]) == 0
+    assert capsys.readouterr().out.split() == ["one", "---", "1"]
+    assert query.main([str(tmp_path / "c"), "SELECT * FROM links"]) == 2
+    assert "none, no batch is committed yet" in capsys.readouterr().err
+    assert query.main([str(tmp_path / "c"), "SELEC"]) == 2

@@ -1,0 +1,1 @@
+"""Programs of maintainers; not part of the installed package."""

@@ -1,0 +1,91 @@
+"""How well an extracted text agrees with the gold text: the article-extraction-benchmark's own measure.
+
+Texts are cut into words (`\\w+`), words into overlapping runs of four. Shared runs count with their frequency.
+Precision and recall are averaged over pages, and F1 is taken of the averages.
+Source: scrapinghub/article-extraction-benchmark, README ("evaluation").
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+_WORD = re.compile(r"\w+")
+
+
+class Scores(NamedTuple):
+    """F1, precision and recall over pages, each in 0..1."""
+
+    f1: float
+    precision: float
+    recall: float
+
+
+class PageScores(NamedTuple):
+    """Of one page; None where there is nothing to take a share of, and then the page does not count in the mean."""
+
+    precision: float | None
+    recall: float | None
+
+
+def scores(pairs: Iterable[tuple[str, str]], n: int = 4) -> Scores:
+    """Scores of (gold text, extracted text) pairs."""
+    return average([page_scores(gold, extracted, n) for gold, extracted in pairs])
+
+
+def page_scores(gold: str, extracted: str, n: int = 4) -> PageScores:
+    """Scores of one page."""
+    wanted, got = shingles(gold, n), shingles(extracted, n)
+    shared = (wanted & got).total()
+    return PageScores(
+        shared / got.total() if got else None, shared / wanted.total() if wanted else None
+    )
+
+
+def average(pages: Sequence[PageScores]) -> Scores:
+    """Scores over pages that are scored already."""
+    precision = _mean([page.precision for page in pages if page.precision is not None])
+    recall = _mean([page.recall for page in pages if page.recall is not None])
+    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return Scores(f1, precision, recall)
+
+
+class SnippetScores(NamedTuple):
+    """How many snippets there are that belong in the texts, and that do not, and how many of each are in them."""
+
+    wanted: int
+    kept: int
+    foreign: int
+    slipped: int
+
+    def __str__(self) -> str:
+        kept, slipped = (
+            n / max(1, of) for n, of in ((self.kept, self.wanted), (self.slipped, self.foreign))
+        )
+        return f"{kept:.1%} of {self.wanted:,} snippets that belong in the text, {slipped:.1%} of {self.foreign:,} that do not"
+
+
+def snippet_scores(pages: Iterable[tuple[Sequence[str], Sequence[str], str]]) -> SnippetScores:
+    """Counts over (snippets that belong, snippets that do not, extracted text); white space is all alike."""
+    counts = Counter[str]()
+    for wanted, foreign, extracted in pages:
+        text = " ".join(extracted.split())
+        counts["wanted"] += len(wanted)
+        counts["foreign"] += len(foreign)
+        counts["kept"] += sum(" ".join(each.split()) in text for each in wanted)
+        counts["slipped"] += sum(" ".join(each.split()) in text for each in foreign)
+    return SnippetScores(counts["wanted"], counts["kept"], counts["foreign"], counts["slipped"])
+
+
+def shingles(text: str, n: int) -> Counter[tuple[str, ...]]:
+    """The runs of `n` words of a text with their counts; a shorter text is one run, an empty one none."""
+    words = _WORD.findall(text)
+    if not words:
+        return Counter()
+    return Counter(tuple(words[i : i + n]) for i in range(max(1, len(words) - n + 1)))
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

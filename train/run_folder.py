@@ -1,0 +1,167 @@
+"""The folder of a run: what it is, what it measured, how it ended.
+
+runs/<run>/config.json      what decides the result; a rerun must say the same
+runs/<run>/metrics.jsonl    one line per logged step and per evaluation, one curve over all interruptions
+runs/<run>/tensorboard/     the same for TensorBoard
+runs/<run>/samples/         texts sampled at each evaluation
+runs/<run>/scores.json      train.evaluate: of the checkpoint that was scored last
+runs/<run>/scores/          the same for every checkpoint, with an outcome per entry
+runs/<run>/summary.json     written last: the run is done
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from corpus.errors import InputError
+from corpus.storage.store import Store, check_name
+
+
+class Board(Protocol):
+    """Where curves are shown beside metrics.jsonl."""
+
+    def begin(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """The run begins or goes on; `lines` are those of metrics.jsonl that stand."""
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """One more line."""
+
+    def flush(self) -> None:
+        """Make all of it visible."""
+
+    def close(self) -> None:
+        """No more lines."""
+
+
+class RunFolder:
+    """`runs/<run>/` of a corpus."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self.store = store
+        self.run = check_name("--run", run)
+        self.path = f"runs/{run}"
+        self._lines: list[str] = []
+        self._file: Path | None = None
+        self._boards: Sequence[Board] = ()
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the folder; None when it is not there."""
+        try:
+            document: dict[str, Any] = self.store.read_json(f"{self.path}/{name}")
+        except FileNotFoundError:
+            return None
+        return document
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replace a JSON file of the folder."""
+        self.store.write_json(f"{self.path}/{name}", dict(value))
+
+    def forget(self, name: str) -> None:
+        """Remove a file of the folder; nothing there is fine."""
+        self.store.delete(f"{self.path}/{name}")
+
+    def claim(
+        self, identity: Mapping[str, Any], described: Mapping[str, Any], *, rebuild: bool
+    ) -> None:
+        """Make the folder this run's: new, or begun with the same identity. `described` is kept beside it.
+
+        Raises: InputError when it was begun with another one, naming each difference with both values.
+        """
+        if rebuild:
+            self.clear()
+        previous = self.read("config.json")
+        if previous is not None:
+            found = list(differences(previous["identity"], identity))
+            if found:
+                raise InputError(
+                    f"{self.store.root}/{self.path}: begun otherwise: {'; '.join(found)}; "
+                    "choose another --run name, or --rebuild to begin it again"
+                )
+        self.write("config.json", {"identity": identity, **described})
+
+    def clear(self) -> None:
+        """Remove what the run wrote, the commit first; the lock stays."""
+        for name in (
+            "summary.json",
+            "scores.json",
+            "scores.md",
+            "config.json",
+            "metrics.jsonl",
+            "wandb.json",
+        ):
+            self.forget(name)
+        for folder in ("checkpoints", "samples", "scores", "tensorboard"):
+            self.store.delete_dir(f"{self.path}/{folder}")
+
+    def open_metrics(
+        self, stands: Callable[[Mapping[str, Any]], bool], boards: Sequence[Board] = ()
+    ) -> None:
+        """Continue metrics.jsonl: lines that do not stand, which are about to be made again, go."""
+        path = f"{self.path}/metrics.jsonl"
+        try:
+            old = self.store.read_bytes(path).decode().splitlines()
+        except FileNotFoundError:
+            old = []
+        found = [(line, _parsed(line)) for line in old]
+        self._lines = [line for line, values in found if values is not None and stands(values)]
+        self.store.write_bytes(path, "".join(f"{line}\n" for line in self._lines).encode())
+        self._file = self.store.local_path(path)
+        self._boards = boards
+        for board in boards:
+            board.begin([json.loads(line) for line in self._lines])
+
+    def log(self, **values: Any) -> None:
+        """One line of metrics.jsonl, with the time; on an object store it appears at the next `flush`."""
+        values["time"] = round(time.time(), 3)
+        line = json.dumps(values)
+        for board in self._boards:
+            board.add(values)
+        self._lines.append(line)
+        if self._file is not None:
+            with self._file.open("a") as stream:
+                stream.write(line + "\n")
+
+    def flush(self) -> None:
+        """Make all logged lines visible."""
+        if self._file is None:
+            text = "".join(f"{line}\n" for line in self._lines)
+            self.store.write_bytes(f"{self.path}/metrics.jsonl", text.encode())
+        for board in self._boards:
+            board.flush()
+
+    def close_metrics(self) -> None:
+        """All lines are visible and no more come."""
+        self.flush()
+        for board in self._boards:
+            board.close()
+        self._boards = ()
+
+    def write_samples(self, step: int, texts: list[str]) -> None:
+        """Keep texts sampled after `step` steps."""
+        body = "\n\n=====\n\n".join(texts)
+        self.store.write_bytes(f"{self.path}/samples/step-{step:08}.txt", body.encode() + b"\n")
+
+
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
+) -> Iterator[str]:
+    """`key: a there, b now` for every leaf in which two nested settings differ."""
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}: {old!r} there, {new!r} now"
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    """A metrics line; None for one cut short by a kill, and for anything else that has no step."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) and isinstance(values.get("step"), int) else None

@@ -1,0 +1,135 @@
+"""The index of all commands: `webtext COMMAND ...`, also `python -m webtext COMMAND ...`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from corpus.errors import InputError
+from webtext import __version__
+from webtext.stages import needing, stage_main
+
+GROUPS = {
+    "build": {
+        "crawl": "fetch the outbound links of Reddit dumps, politely, into WARC files",
+        "clean": "extract text from fetched pages and drop what is not a document",
+        "dedup": "find near-duplicates and overlap with test sets",
+        "shards": "write byte-level BPE tokens and a snapshot",
+        "refresh": "run all stages for every new dump, on a schedule",
+    },
+    "look": {
+        "status": "list batches and tables: rows, bytes, age, what is missing or stale",
+        "explain": "trace one page from its submission to its tokens",
+        "query": "run SQL over all tables of a corpus",
+        "diff": "compare two snapshots",
+        "verify": "check digests, invariants and joins",
+        "report": "write the corpus report as one HTML file",
+    },
+    "tend": {
+        "forget": "take pages or sites down, in every table and snapshot",
+        "rebuild": "rebuild later tables under changed settings",
+        "prune": "delete old snapshots and the files that only they reference",
+    },
+    "train": {
+        "train": "train a GPT-2 on a snapshot",
+        "evaluate": "score a checkpoint on zero-shot tasks",
+        "generate": "sample text from a checkpoint",
+        "export": "convert a checkpoint to or from the Hugging Face format",
+        "demo": "build a small corpus and model offline in five minutes (from a checkout)",
+    },
+}
+"""Commands by group, each with its line of help."""
+
+USAGE = (
+    "usage: webtext COMMAND [OPTIONS]; `webtext COMMAND --help` lists the options of one command"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(index())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"webtext {__version__}")
+        return 0
+    try:
+        command = command_main(words[0])
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return command(words[1:])
+
+
+def index() -> str:
+    """All commands in their groups, as text."""
+    width = max(len(name) for commands in GROUPS.values() for name in commands)
+    lines = ["Build your own WebText: from Reddit dumps to a clean corpus and a GPT-2.", "", USAGE]
+    for group, commands in GROUPS.items():
+        lines += ["", f"{group}:"]
+        lines += [f"  {name:<{width}}  {meaning}" for name, meaning in commands.items()]
+    return "\n".join(lines)
+
+
+def command_main(name: str) -> Callable[[Sequence[str] | None], int]:
+    """The `main` function of a command, imported now. Raises InputError for an unknown name."""
+    if name in ("crawl", "clean", "dedup", "shards", "train"):
+        return stage_main(name)
+    if name in ("evaluate", "generate", "export"):
+        return _train_main(name)
+    return _corpus_main(name)
+
+
+def _train_main(name: str) -> Callable[[Sequence[str] | None], int]:
+    with needing("train"):
+        if name == "evaluate":
+            from train.evaluate import main
+        elif name == "generate":
+            from train.generate import main
+        else:
+            from train.export import main
+        return main
+
+
+def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
+    if name == "refresh":
+        from webtext.refresh import main
+    elif name == "status":
+        from webtext.reports.status import main
+    elif name == "explain":
+        from webtext.explain import main
+    elif name == "query":
+        from webtext.query import main
+    elif name == "diff":
+        from webtext.diff import main
+    elif name == "verify":
+        from webtext.verify.command import main
+    elif name == "report":
+        from webtext.reports.html import main
+    elif name == "forget":
+        from webtext.takedown.command import main
+    elif name == "rebuild":
+        from webtext.rebuild import main
+    elif name == "prune":
+        from webtext.prune import main
+    elif name == "demo":
+        return _demo_main()
+    else:
+        raise InputError(f"{name!r} is not a command; `webtext --help` lists all commands")
+    return main
+
+
+def _demo_main() -> Callable[[Sequence[str] | None], int]:
+    try:
+        from examples.demo.__main__ import main
+    except ImportError as error:
+        raise InputError(
+            f"the demo is part of the repository, not of the installed package ({error}); "
+            "clone the repository and run `make demo`"
+        ) from error
+    return main
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

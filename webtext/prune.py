@@ -1,0 +1,210 @@
+"""Gives back the room that nothing needs: old snapshots that are given up, and the files that only they named.
+
+    webtext prune CORPUS [--snapshot NAME ...] [--withdrawn] [--keep N] [--delete]
+
+Says what would go; `--delete` does it. Without a choice of snapshots, only files that neither a manifest nor a
+snapshot names go. A pruned snapshot's name stays taken. Snapshots that a training run names are passed over, unless
+named by `--snapshot`; batches that are being worked on are passed over as a whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from corpus.errors import BusyError, InputError
+from corpus.run import command
+from corpus.run.funnel import size
+from corpus.storage import lease
+from corpus.storage.store import Store, open_corpus, table_dir, work_dir
+from corpus.tables.inventory import EXTRA_TABLES
+from corpus.tables.manifest import find_manifest
+from corpus.tables.retirement import retire, retirement
+from corpus.tables.schemas import TABLES
+from corpus.tables.snapshot import SPLITS, read_snapshot, snapshot_path, snapshots
+from webtext.takedown.pages import runs_on
+
+log = logging.getLogger(__name__)
+
+LEASE = "work/prune.json"
+PRUNED = (*TABLES, *EXTRA_TABLES)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would go."""
+
+    snapshots: list[str]
+    files: list[tuple[str, int]]
+    """(path, bytes)"""
+
+    @property
+    def num_bytes(self) -> int:
+        """Room that comes back."""
+        return sum(num_bytes for _, num_bytes in self.files)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The door."""
+    return command.door(_main, argv, stage="webtext.prune")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = _parser().parse_args(argv)
+    store = open_corpus(args.corpus)
+    chosen = choose(store, args.snapshot, withdrawn=args.withdrawn, keep=args.keep)
+    if args.delete:
+        with lease.hold(store, LEASE, what="webtext.prune"), command.interruptible():
+            plan = carry_out(store, make_plan(store, chosen))
+    else:
+        plan = make_plan(store, chosen)
+    verb = "deleted" if args.delete else "would delete"
+    for name in plan.snapshots:
+        print(f"{verb} snapshot {name}")
+    for path, num_bytes in plan.files:
+        print(f"{verb} {path} ({size(num_bytes)})")
+    hint = (
+        ""
+        if args.delete or not (plan.files or plan.snapshots)
+        else "; the same command with --delete does it"
+    )
+    print(
+        f"{verb} {len(plan.snapshots)} snapshots, {len(plan.files):,} files, {size(plan.num_bytes)}{hint}"
+    )
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "deleted": args.delete,
+                    "snapshots": plan.snapshots,
+                    "files": len(plan.files),
+                    "bytes": plan.num_bytes,
+                }
+            )
+        )
+    return 0
+
+
+def choose(store: Store, named: Sequence[str], *, withdrawn: bool, keep: int | None) -> list[str]:
+    """The snapshots to give up. Raises: InputError for a name that is none."""
+    present = snapshots(store)
+    if unknown := set(named) - set(present):
+        raise InputError(
+            f"{store.root}: no snapshot {sorted(unknown)}; present: {', '.join(present) or 'none'}"
+        )
+    standing = [name for name in present if retirement(store, name) is None]
+    # Those that a stopped run has given up already are completed whatever is asked for.
+    found = [
+        name for name in present if name not in standing and (withdrawn or _is_pruned(store, name))
+    ]
+    if keep is not None:
+        by_age = sorted(
+            standing, key=lambda name: (len(read_snapshot(store, name).batches), _natural(name))
+        )
+        found += by_age[: max(0, len(by_age) - keep)]
+    used = [name for name in found if name not in named and runs_on(store, [name])]
+    for name in used:
+        log.info(
+            "snapshot %s stays: run %s was made on it", name, ", ".join(runs_on(store, [name]))
+        )
+    return sorted({*named, *found} - set(used))
+
+
+def _is_pruned(store: Store, name: str) -> bool:
+    found = retirement(store, name)
+    return found is not None and found.kind == "pruned"
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """The order of revisions: `2024-02.10` after `2024-02.9`."""
+    return [(int(word), "") if word.isdigit() else (0, word) for word in re.split(r"(\d+)", name)]
+
+
+def make_plan(store: Store, chosen: Sequence[str]) -> Plan:
+    """What goes with these snapshots, of batches at rest."""
+    pinned = _pinned(store, chosen)
+    files: list[tuple[str, int]] = []
+    for batch in sorted({batch for table in PRUNED for batch in store.folders(table)}):
+        if lease.owner(store, _lock_path(batch)) is None:
+            files += _unnamed(store, batch, pinned)
+    return Plan(sorted(chosen), sorted(files))
+
+
+def carry_out(store: Store, plan: Plan) -> Plan:
+    """Delete: first the word that a snapshot is gone, then the snapshot, then files; what went. A rerun completes.
+
+    A batch's files go under its lease, and only those that still nothing names: a run that began after the plan was
+    made writes files before a manifest names them.
+    """
+    for name in plan.snapshots:
+        retire(store, name, "pruned", "webtext.prune")
+        store.delete(snapshot_path(name))
+    planned, gone = dict(plan.files), []
+    for batch in sorted({path.split("/")[1] for path in planned}):
+        try:
+            with lease.hold(store, _lock_path(batch), what="webtext.prune"):
+                for path, num_bytes in _unnamed(store, batch, _pinned(store, plan.snapshots)):
+                    if path in planned:
+                        store.delete(path)
+                        gone.append((path, num_bytes))
+        except BusyError as error:
+            log.warning("%s; its files stay", error)
+    return Plan(plan.snapshots, gone)
+
+
+def _pinned(store: Store, chosen: Sequence[str]) -> set[str]:
+    """Files that other snapshots name."""
+    return {
+        path
+        for name in snapshots(store)
+        if name not in chosen
+        for split in SPLITS
+        for file in read_snapshot(store, name).splits[split].files
+        for path in (file.path, file.spans_path)
+    }
+
+
+def _lock_path(batch: str) -> str:
+    return f"{work_dir(batch)}/lock.json"
+
+
+def _unnamed(store: Store, batch: str, pinned: set[str]) -> Iterator[tuple[str, int]]:
+    """Files of a batch's tables that nothing names; none while it has unfinished steps, whose files they may be."""
+    if store.folders(work_dir(batch)):
+        return
+    for table in PRUNED:
+        manifest = find_manifest(store, table, batch)
+        if manifest is None:
+            continue
+        folder = table_dir(table, batch)
+        named = {f"{folder}/{part.file}" for part in manifest.parts} | pinned
+        for path, num_bytes in store.files(folder, recursive=True):
+            if path.endswith(".parquet") and path not in named:
+                yield path, num_bytes
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.corpus_parser("webtext.prune", __doc__ or "")
+    parser.add_argument(
+        "--snapshot",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="give up this snapshot; may be repeated",
+    )
+    parser.add_argument("--withdrawn", action="store_true", help="give up all withdrawn snapshots")
+    parser.add_argument(
+        "--keep", type=command.positive, metavar="N", help="give up all but the N latest snapshots"
+    )
+    parser.add_argument(
+        "--delete", action="store_true", help="do it; without this nothing is changed"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,430 @@
+"""The scheduled increment: every stage for every dump that no batch has yet, oldest first.
+
+    webtext refresh --config webtext.toml [--dry-run]
+
+The stages are called through their own doors, so what one by hand does, this does. It can be started at any time: a
+finished batch is left alone, an interrupted one goes on where it stopped, and a second start while the first still
+runs is refused by the lease; one that died is taken over, and can't commit after that. After each batch a summary
+says what came in, beside the batches before, and is handed to the hooks. Take-downs that waited for a batch are
+carried out once it is at rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import logging
+import os
+import re
+import shlex
+import subprocess
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from statistics import median
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+from pydantic import Field, field_validator
+
+from corpus.config import Section, load_config
+from corpus.errors import BusyError, InputError, Interrupted, StageError, WebtextError
+from corpus.run import command as cli
+from corpus.run import funnel
+from corpus.run.progress import duration
+from corpus.storage.lease import hold
+from corpus.storage.store import NAME, Store, open_corpus
+from corpus.tables.inventory import batch_names
+from corpus.tables.manifest import find_manifest
+from corpus.tables.retirement import retirement
+from corpus.tables.snapshot import snapshot_path
+from corpus.tables.takedown_list import unfinished
+from crawl.links import carry_over
+from webtext.reports import html, summary
+from webtext.reports.summary import Summary
+from webtext.stages import stage_main
+from webtext.takedown import command as forget
+
+log = logging.getLogger(__name__)
+
+STAGES = ("crawl", "clean", "dedup", "shards")
+LEASE = "work/refresh.json"
+HOOK_TIMEOUT_S = 30
+ESTIMATED = ("links", "tokens", "bytes", "wall_s")
+ESTIMATED_FROM = 3
+"""Batches that an estimate rests on."""
+
+
+class RefreshConfig(Section):
+    """What a refresh brings in."""
+
+    corpus: str = Field(min_length=1)
+    """The corpus: a folder or URI. Required here or as --corpus."""
+    dumps: str = Field(min_length=1)
+    """Where dumps appear: a folder or URI whose last part is a pattern, such as /data/reddit/RS_*.zst."""
+    batch: str = r"RS_(?:v2_)?(.+?)\."
+    """Regular expression over a dump's file name; its first group names the batch (RS_2024-01.zst: 2024-01)."""
+    snapshot: str = "{batch}"
+    """Name of the snapshot after each batch; {batch} stands for the batch."""
+    report: bool = True
+    """Whether the HTML report is made anew after each batch."""
+    retry_deferred: bool = False
+    """Fetch with each new batch the pages that earlier ones left at their deadline (reason `deferred`)."""
+    usual_factor: float = Field(default=2.0, gt=1)
+    """A figure that leaves the median of the batches before by more than this factor is warned of."""
+    webhook: str = ""
+    """An http(s) address that gets the summary of each batch, or the failure, as JSON by POST."""
+    command: str = ""
+    """A command that gets the same on standard input; its words are split as a shell does, no shell is asked."""
+
+    @field_validator("webhook")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("expected an http:// or https:// address")
+        return value
+
+    @field_validator("snapshot")
+    @classmethod
+    def _is_template(cls, value: str) -> str:
+        try:
+            differ = value.format(batch="a") != value.format(batch="b")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"only {{batch}} can be filled in ({error})") from error
+        if not differ:
+            raise ValueError("expected {batch} in it: every batch has a snapshot of its own")
+        return value
+
+    @field_validator("batch")
+    @classmethod
+    def _has_one_group(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        if groups != 1:
+            raise ValueError(f"expected one group, found {groups}")
+        return pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """A batch to be and its dumps."""
+
+    batch: str
+    dumps: tuple[str, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The door."""
+    return cli.door(_refresh, argv, stage="webtext.refresh")
+
+
+def _refresh(argv: Sequence[str] | None) -> int:
+    args = _parser().parse_args(argv)
+    sets = [*args.sets, *([f"refresh.corpus={json.dumps(args.corpus)}"] if args.corpus else [])]
+    config = load_config(
+        RefreshConfig, "refresh", toml_path=args.config, sets=sets, environ=os.environ
+    )
+    increments = list(find_increments(config))
+    if args.dry_run:
+        return _dry_run(config, increments, args)
+    store = open_corpus(config.corpus, create=True)
+    missing = _missing(store, config, increments)
+    _warn_of_late(store, increments, missing)
+    summaries: list[Summary] = []
+    if missing or unfinished(store):
+        with hold(store, LEASE, what="webtext.refresh"), cli.interruptible():
+            # Looked at again under the lease: another run may have finished in between.
+            missing = _missing(store, config, increments)
+            summaries = [_increment(store, config, increment, args) for increment in missing]
+            _carry_out_takedowns(store)
+    if not missing:
+        _say_up_to_date(config, increments)
+    if args.json:
+        made = [summary.document(each) for each in summaries]
+        _print_json(config, missing, dry_run=False, summaries=made)
+    return 0
+
+
+def _dry_run(
+    config: RefreshConfig, increments: Sequence[Increment], args: argparse.Namespace
+) -> int:
+    """Say what would be done; a corpus that is not there yet lacks everything."""
+    store = Store(config.corpus)
+    present = store.exists("corpus.json")
+    if present:
+        open_corpus(config.corpus)
+    missing = _missing(store, config, increments) if present else list(increments)
+    _warn_of_late(store, increments, missing)
+    estimates = []
+    for increment in missing:
+        estimate = estimate_of(store, config, increment) if present else {}
+        estimates.append(
+            {
+                "batch": increment.batch,
+                "dumps": list(increment.dumps),
+                "begun": find_manifest(store, "links", increment.batch) is not None,
+                **estimate,
+            }
+        )
+        print(
+            f"would make batch {increment.batch} from {', '.join(increment.dumps)}{_estimate_text(estimate)}"
+        )
+    waiting = unfinished(store) if present else []
+    for record in waiting:
+        print(f"would go on with take-down {record.id}")
+    if not missing and not waiting:
+        _say_up_to_date(config, increments)
+    if args.json:
+        _print_json(config, missing, dry_run=True, estimates=estimates)
+    return 0
+
+
+def _say_up_to_date(config: RefreshConfig, increments: Sequence[Increment]) -> None:
+    print(f"up to date: {len(increments)} dumps in {config.dumps}, each has its batch")
+
+
+def _print_json(config: RefreshConfig, missing: Sequence[Increment], **more: Any) -> None:
+    print(
+        json.dumps({"corpus": config.corpus, "batches": [each.batch for each in missing], **more})
+    )
+
+
+def _missing(
+    store: Store, config: RefreshConfig, increments: Sequence[Increment]
+) -> list[Increment]:
+    return [
+        increment for increment in increments if not is_complete(store, config, increment.batch)
+    ]
+
+
+def _warn_of_late(
+    store: Store, increments: Sequence[Increment], missing: Sequence[Increment]
+) -> None:
+    """Say which dumps came when their batch was made already: it stays as it is."""
+    for increment in increments:
+        links = find_manifest(store, "links", increment.batch) if increment not in missing else None
+        read = {given.batch for given in links.inputs if given.table == "dump"} if links else set()
+        for path in increment.dumps:
+            if read and path.rpartition("/")[2] not in read:
+                log.warning(
+                    "%s came after batch %s was made from %s, and is left out; rename it so that refresh.batch gives it a batch of its own",
+                    path,
+                    increment.batch,
+                    ", ".join(sorted(read)),
+                )
+
+
+def estimate_of(store: Store, config: RefreshConfig, increment: Increment) -> dict[str, float]:
+    """What a batch will come to, by the last batches and the sizes of their dumps: links, tokens, bytes, wall_s.
+
+    Empty without an earlier batch. Where the dumps of earlier batches are gone, a batch is taken to be as large as they.
+    """
+    sizes = {
+        path.rpartition("/")[2]: num_bytes for path, num_bytes in dump_sizes(config.dumps).items()
+    }
+    mine = sum(sizes.get(path.rpartition("/")[2], 0) for path in increment.dumps)
+    scaled: dict[str, list[float]] = {}
+    for name in [n for n in batch_names(store) if is_complete(store, config, n)][-ESTIMATED_FROM:]:
+        links = find_manifest(store, "links", name)
+        assert links is not None
+        theirs = sum(sizes.get(given.batch, 0) for given in links.inputs if given.table == "dump")
+        ratio = mine / theirs if theirs and mine else 1.0
+        for figure, value in summary.figures(store, name).items():
+            if figure in ESTIMATED:
+                scaled.setdefault(figure, []).append(value * ratio)
+    return {figure: round(median(values), 1) for figure, values in scaled.items()}
+
+
+def _estimate_text(estimate: dict[str, float]) -> str:
+    if not estimate:
+        return ""
+    return f": about {estimate['links']:,.0f} links, {estimate['tokens']:,.0f} tokens, {funnel.size(int(estimate['bytes']))} of tables, {duration(estimate['wall_s'])}"
+
+
+def find_increments(config: RefreshConfig) -> Iterator[Increment]:
+    """The batches that the dumps make, oldest (by name) first.
+
+    Raises: InputError when the folder cannot be listed or a file's name gives no batch.
+    """
+    by_batch: dict[str, list[str]] = {}
+    for path in dump_sizes(config.dumps):
+        name = path.rpartition("/")[2]
+        match = re.search(config.batch, name)
+        if match is None or not NAME.match(match[1] or ""):
+            raise InputError(
+                f"{path}: its name gives no batch by refresh.batch = {config.batch!r}; narrow refresh.dumps or change the expression"
+            )
+        by_batch.setdefault(match[1], []).append(path)
+    for batch in sorted(by_batch):
+        yield Increment(batch, tuple(by_batch[batch]))
+
+
+def dump_sizes(pattern: str) -> dict[str, int]:
+    """Paths or URIs of the files that match `pattern`, sorted, with their bytes. Raises InputError."""
+    folder, _, last = pattern.rpartition("/")
+    scheme = re.match(r"[a-z][a-z0-9+.-]*://", folder)
+    try:
+        filesystem, base = (
+            pafs.FileSystem.from_uri(folder)
+            if scheme
+            else (pafs.LocalFileSystem(), os.path.abspath(folder or "."))
+        )
+        infos = filesystem.get_file_info(pafs.FileSelector(base))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"refresh.dumps = {pattern!r}: the folder cannot be listed ({error})"
+        ) from error
+    return {
+        f"{folder if scheme else base}/{info.base_name}": int(info.size)
+        for info in sorted(infos, key=lambda info: info.base_name)
+        if info.type == pafs.FileType.File and fnmatch(info.base_name, last)
+    }
+
+
+def is_complete(store: Store, config: RefreshConfig, batch: str) -> bool:
+    """Whether the batch is made, and what came in was told."""
+    return _is_made(store, config, batch) and not store.exists(_begun_path(batch))
+
+
+def _is_made(store: Store, config: RefreshConfig, batch: str) -> bool:
+    """Whether the batch went all the way: its tokens are there, and its snapshot is or was."""
+    snapshot = config.snapshot.format(batch=batch)
+    if find_manifest(store, "tokens", batch) is None:
+        return False
+    return store.exists(snapshot_path(snapshot)) or retirement(store, snapshot) is not None
+
+
+def _begun_path(batch: str) -> str:
+    """A file that is there from the start of a batch until its summary was handed over."""
+    return f"refresh/begun-{batch}.json"
+
+
+def _increment(
+    store: Store, config: RefreshConfig, increment: Increment, args: argparse.Namespace
+) -> Summary:
+    """One batch with its summary, handed to the hooks; a failure is handed to them as well."""
+    store.write_json(_begun_path(increment.batch), {"dumps": list(increment.dumps)})
+    try:
+        if not _is_made(store, config, increment.batch):
+            _make(store, config, increment, args)
+        store.delete(carry_over.dump_path(increment.batch))
+        if config.report:
+            html.main([config.corpus])
+    except Interrupted:
+        raise
+    except (WebtextError, OSError) as error:
+        _tell(
+            config,
+            {
+                "event": "failure",
+                "corpus": config.corpus,
+                "batch": increment.batch,
+                "error": str(error),
+            },
+        )
+        raise
+    names = batch_names(store)
+    found = summary.summarise(
+        store, increment.batch, names[: names.index(increment.batch)], config.usual_factor
+    )
+    store.write_json(f"reports/refresh-{increment.batch}.json", summary.document(found))
+    print(summary.text(found))
+    for warning in found.warnings:
+        log.warning("batch %s: %s", increment.batch, warning)
+    _tell(config, {"event": "batch", "corpus": config.corpus, **summary.document(found)})
+    store.delete(_begun_path(increment.batch))
+    return found
+
+
+def _make(
+    store: Store, config: RefreshConfig, increment: Increment, args: argparse.Namespace
+) -> None:
+    """All stages for one batch that has no tokens yet. Raises StageError at the first that fails."""
+    shared = ["--corpus", config.corpus, "--batch", increment.batch, "--executor", args.executor]
+    shared += ["--config", args.config] if args.config else []
+    shared += ["--workers", str(args.workers)] if args.workers else []
+    shared += [word for setting in args.sets for word in ("--set", setting)]
+    shared += ["--rebuild"] if args.rebuild else []
+    tokenized = find_manifest(store, "tokens", increment.batch) is not None
+    for stage in STAGES[-1:] if tokenized else STAGES:
+        extra: list[str] = []
+        if stage == "crawl":
+            dumps = [
+                *increment.dumps,
+                *carry_over.pick_up(store, increment.batch, wanted=config.retry_deferred),
+            ]
+            extra = ["--dumps", *dumps]
+            extra += (
+                ["--set", "crawl.links.retry_failed=true"]
+                if len(dumps) > len(increment.dumps)
+                else []
+            )
+        elif stage == "shards":
+            extra = ["--snapshot", config.snapshot.format(batch=increment.batch)]
+        log.info("batch %s: %s", increment.batch, stage)
+        code = stage_main(stage)([*shared, *extra])
+        if code in (130, 143):
+            raise Interrupted(code - 128)
+        if code != 0:
+            raise StageError(increment.batch, stage, code)
+    log.info("batch %s is complete\n%s", increment.batch, funnel.text(store, increment.batch))
+
+
+def _carry_out_takedowns(store: Store) -> None:
+    """Go on with take-downs that waited for a batch."""
+    if not unfinished(store):
+        return
+    try:
+        with hold(store, forget.LEASE, what="webtext.refresh"):
+            for record in forget.carry_out(store):
+                print(forget.audit_line(record))
+    except BusyError as error:
+        log.warning("%s", error)
+
+
+def _tell(config: RefreshConfig, event: dict[str, Any]) -> None:
+    """Hand an event to the hooks. What they do is theirs: their failure is a warning."""
+    data = json.dumps(event, sort_keys=True).encode()
+    if config.webhook:
+        try:
+            request = urllib.request.Request(
+                config.webhook, data, {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=HOOK_TIMEOUT_S):
+                pass
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            log.warning("refresh.webhook = %r: %s", config.webhook, error)
+    if config.command:
+        try:
+            done = subprocess.run(
+                shlex.split(config.command), input=data, timeout=HOOK_TIMEOUT_S, check=False
+            )
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            log.warning("refresh.command = %r: %s", config.command, error)
+        else:
+            if done.returncode:
+                log.warning("refresh.command = %r: exit code %d", config.command, done.returncode)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser(
+        "webtext.refresh",
+        __doc__ or "",
+        RefreshConfig,
+        "refresh",
+        corpus_required=False,
+        batch=False,
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say which batches would be made, make none"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

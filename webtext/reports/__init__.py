@@ -1,0 +1,1 @@
+"""Summaries for people: the HTML report, the status table, and the figures of a batch."""

@@ -1,0 +1,261 @@
+"""The corpus as one HTML file that opens offline: funnel with reasons, top domains, loss curves, samples.
+
+    webtext report CORPUS
+
+Everything shown is read from manifests, tables and run folders; nothing is computed that is not there. All styles
+and drawings are inside the file, and every text of the corpus is escaped: pages are other people's words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+
+from corpus.errors import InputError
+from corpus.run import command
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.manifest import Manifest, batches, find_manifest
+from corpus.tables.parquet import iter_tables, part_paths
+from webtext.reports import charts, removals
+from webtext.reports.charts import escaped
+
+PATH = "reports/report.html"
+TOP_DOMAINS = 20
+SAMPLES_SHOWN = 3
+SAMPLE_CHARACTERS = 1500
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The door."""
+    return command.door(_main, argv, stage="webtext.report")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = command.corpus_parser("webtext.report", __doc__ or "").parse_args(argv)
+    path = write(open_corpus(args.corpus))
+    print(f"report: {path}")
+    if args.json:
+        print(json.dumps({"corpus": args.corpus, "report": path}))
+    return 0
+
+
+def write(store: Store) -> str:
+    """Write the report; its path or URI. Raises InputError for a corpus without a batch."""
+    links = batches(store, "links")
+    if not links:
+        raise InputError(
+            f"{store.root}: no batch is committed yet; begin with `python -m crawl.run --corpus {store.root} --batch B --dumps FILE`"
+        )
+    sections = [_batch(store, manifest.batch) for manifest in links]
+    sections.append(_domains(store, [manifest.batch for manifest in links]))
+    sections.extend(_run(store, run) for run in store.folders("runs"))
+    store.write_bytes(PATH, _page(store.root, sections).encode())
+    return f"{store.root}/{PATH}"
+
+
+# ---- the funnel ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One stage of the funnel."""
+
+    label: str
+    rows: int
+    lost: list[tuple[str, int]]
+    """What did not go on from here, by reason."""
+
+
+def _batch(store: Store, batch: str) -> str:
+    found = {
+        name: find_manifest(store, name, batch)
+        for name in ("links", "pages", "documents", "verdicts", "tokens")
+    }
+    bars = [
+        bar
+        for name, manifest in found.items()
+        if manifest is not None
+        for bar in _bars(name, manifest)
+    ]
+    most = max((bar.rows for bar in bars), default=1)
+    rows = "".join(
+        f"<tr><th>{escaped(bar.label)}</th><td class=n>{bar.rows:,}</td><td class=w>{charts.bar(bar.rows, most)}</td>"
+        f"<td class=r>{_reasons(bar)}</td></tr>"
+        for bar in bars
+    )
+    tokens = found["tokens"]
+    total = (
+        f"<p>{sum(int(part.metadata.get('num_tokens', 0)) for part in tokens.parts):,} tokens.</p>"
+        if tokens
+        else ""
+    )
+    return f"<section><h2>Batch {escaped(batch)}</h2><table class=bars>{rows}</table>{total}{removals.section(store, batch)}</section>"
+
+
+def _bars(name: str, manifest: Manifest) -> Iterable[Bar]:
+    counts = Counter(
+        {reason: count for reason, count in manifest.counts.items() if ":" not in reason}
+    )
+    if name == "links":
+        if counts:  # links that came with WARC files have no submissions
+            kept = counts.pop("kept", 0)
+            yield Bar("submissions read", int(manifest.details.get("rows_read", 0)), _most(counts))
+            yield Bar("link submissions kept", kept, [])
+        yield Bar("distinct links", manifest.rows, [])
+    elif name == "pages":
+        fetched = counts.pop("fetched", 0)
+        yield Bar("pages fetched", fetched, _most(counts))
+    elif name == "documents":
+        counts.pop("kept", None)
+        yield Bar("documents", manifest.rows, _most(counts))
+    elif name == "verdicts":
+        kept = counts.pop("kept", 0)
+        yield Bar("documents kept", kept, _most(counts))
+
+
+def _most(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(
+        ((reason, count) for reason, count in counts.items() if count),
+        key=lambda item: (-item[1], item[0]),
+    )
+
+
+def _reasons(bar: Bar) -> str:
+    return ", ".join(
+        f"{escaped(reason.replace('_', ' '))} <b>{count:,}</b>" for reason, count in bar.lost
+    )
+
+
+# ---- domains ---------------------------------------------------------------------------------------------------
+
+
+def _domains(store: Store, names: Sequence[str]) -> str:
+    linked: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
+    for batch in names:
+        linked.update(_count_domains(store, "links", batch))
+        kept.update(_count_domains(store, "documents", batch))
+    rows = [
+        (domain, f"{count:,}", f"{kept[domain]:,}")
+        for domain, count in sorted(linked.items(), key=lambda item: (-item[1], item[0]))[
+            :TOP_DOMAINS
+        ]
+    ]
+    shown = charts.table(("", "links", "documents"), rows)
+    return f"<section><h2>Top domains</h2><p>{len(linked):,} domains in all.</p>{shown}</section>"
+
+
+def _count_domains(store: Store, table: str, batch: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    if find_manifest(store, table, batch) is None:
+        return counts
+    for path in part_paths(store, table, batch):
+        for piece in iter_tables(store, path, ["domain"]):
+            for entry in pc.value_counts(piece["domain"]).to_pylist():
+                counts[entry["values"]] += entry["counts"]
+    return counts
+
+
+# ---- training runs ---------------------------------------------------------------------------------------------
+
+
+def _run(store: Store, run: str) -> str:
+    lines = _metrics(store, run)
+    curves = {
+        "training": [(int(line["step"]), float(line["loss"])) for line in lines if "loss" in line],
+        "validation": [
+            (int(line["step"]), float(line["val_loss"])) for line in lines if "val_loss" in line
+        ],
+    }
+    samples = [path for path, _ in store.files(f"runs/{run}/samples")]
+    text = store.read_bytes(samples[-1]).decode(errors="replace") if samples else ""
+    shown = "".join(
+        f"<pre>{escaped(sample.strip()[:SAMPLE_CHARACTERS])}</pre>"
+        for sample in text.split("\n\n=====\n\n")[:SAMPLES_SHOWN]
+        if sample.strip()
+    )
+    return f"<section><h2>Run {escaped(run)}</h2>{charts.curve(curves)}{_scores(store, run)}<h3>Samples</h3>{shown or '<p>None yet.</p>'}</section>"
+
+
+def _metrics(store: Store, run: str) -> list[dict[str, Any]]:
+    try:
+        data = store.read_bytes(f"runs/{run}/metrics.jsonl").decode()
+    except FileNotFoundError:
+        return []
+    lines = []
+    for line in data.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue  # the last line of a killed run may be cut short
+    return lines
+
+
+def _scores(store: Store, run: str) -> str:
+    try:
+        scores = store.read_json(f"runs/{run}/scores.json")
+    except FileNotFoundError:
+        return ""
+    rows = "".join(
+        f"<tr><th>{escaped(name)}</th><td class=n>{escaped(value)}</td></tr>"
+        for name, value in _flat(scores)
+    )
+    return f"<h3>Scores</h3>{_score_table(store, run)}<details><summary>All figures</summary><table>{rows}</table></details>"
+
+
+def _score_table(store: Store, run: str) -> str:
+    """The Markdown table beside the scores: best before, the paper's four sizes, this checkpoint."""
+    try:
+        lines = store.read_bytes(f"runs/{run}/scores.md").decode("utf-8").splitlines()
+    except FileNotFoundError:
+        return ""
+    head, *rows = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in lines
+        if not line.startswith("| ---")
+    ] or [[]]
+    return charts.table(head, rows, words=2)
+
+
+def _flat(value: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(item, f"{prefix} {key}".strip())
+    elif isinstance(value, float):
+        yield prefix, f"{value:.4g}"
+    elif not isinstance(value, list):
+        yield prefix, str(value)
+
+
+# ---- the page --------------------------------------------------------------------------------------------------
+
+STYLE = """
+body{font:16px/1.5 Georgia,serif;color:#222;background:#fdfcfa;max-width:960px;margin:2rem auto;padding:0 1rem}
+h1,h2,h3{font-weight:600;line-height:1.2}section{margin:2.5rem 0}
+table{border-collapse:collapse;font:14px/1.4 system-ui,sans-serif;width:100%}
+th{text-align:left;font-weight:500;padding:.25rem .75rem .25rem 0;white-space:nowrap;vertical-align:top}
+td{padding:.25rem .75rem .25rem 0;vertical-align:top}.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.bars .w{width:28%}.bars i{display:block;height:1rem;background:#3b6ea5}.r{color:#666}tr{border-bottom:1px solid #e6e2da}
+.h th{color:#666}table+table{margin-top:1.5rem}
+svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#666}.y{text-anchor:end;dominant-baseline:middle}
+.x{text-anchor:middle}.g{stroke:#e6e2da}polyline{fill:none;stroke-width:2}
+polyline.training{stroke:#9db8d6;stroke-width:1.2}polyline.validation{stroke:#b3392f}
+.key span{font-weight:600}.key .training{color:#5d86b3}.key .validation{color:#b3392f}
+pre{white-space:pre-wrap;background:#f3efe7;padding:1rem;font:13px/1.45 ui-monospace,monospace;overflow-wrap:anywhere}
+"""
+
+
+def _page(title: str, sections: Iterable[str]) -> str:
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>webtext: {escaped(title)}</title><style>{STYLE}</style><h1>webtext</h1><p>{escaped(title)}</p>{''.join(sections)}</html>\n"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

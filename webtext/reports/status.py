@@ -1,0 +1,167 @@
+"""Batches and tables at a glance: rows, bytes, age, fingerprint, what is missing or stale, who works on what.
+
+    webtext status CORPUS [--json]
+
+Reads manifests, leases and snapshots; no table is opened. Exit code 0 whatever it finds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from corpus.run import command
+from corpus.run.funnel import size
+from corpus.storage import lease
+from corpus.storage.store import Store, open_corpus, work_dir
+from corpus.tables.inventory import Entry, batch_names, entries
+from corpus.tables.retirement import retirement
+from corpus.tables.snapshot import Snapshot, read_snapshot, snapshots
+from corpus.tables.takedown_list import unfinished
+
+LEASES = ("work/refresh.json", "work/forget.json", "work/prune.json")
+"""Of those who work on the whole corpus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Somebody at work, or what an interrupted run left."""
+
+    batch: str
+    """Empty for those who work on the corpus, such as a refresh."""
+    owner: dict[str, Any] | None
+    steps: tuple[str, ...]
+    """Steps with receipts or scratch tables."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The door."""
+    return command.door(_main, argv, stage="webtext.status")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = command.corpus_parser("webtext.status", __doc__ or "").parse_args(argv)
+    store = open_corpus(args.corpus)
+    found = entries(store)
+    print(text(store, found))
+    if args.json:
+        print(json.dumps(document(store, found), sort_keys=True))
+    return 0
+
+
+def text(store: Store, found: Sequence[Entry]) -> str:
+    """The whole view."""
+    lines = [store.root]
+    names = batch_names(store)
+    if not names:
+        lines.append(
+            f"  no batch yet; begin with `python -m crawl.run --corpus {store.root} --batch B --dumps FILE`"
+        )
+    for batch in names:
+        lines += ["", f"batch {batch}"]
+        lines += [_line(entry) for entry in found if entry.batch == batch]
+    for name in snapshots(store):
+        if lines[-1:] and not lines[-1].startswith("snapshot"):
+            lines.append("")
+        lines.append(_snapshot_line(store, read_snapshot(store, name)))
+    for work in at_work(store):
+        lines.append(_work_line(work))
+    lines += [
+        f"take-down {each.id}: unfinished; `webtext forget {store.root}` goes on"
+        for each in unfinished(store)
+    ]
+    return "\n".join(lines)
+
+
+def document(store: Store, found: Sequence[Entry]) -> dict[str, Any]:
+    """The same for machines."""
+    return {
+        "corpus": store.root,
+        "batches": batch_names(store),
+        "tables": [
+            {
+                "table": entry.table,
+                "batch": entry.batch,
+                "state": entry.state,
+                "why": entry.why,
+                "rows": entry.manifest.rows if entry.manifest else None,
+                "bytes": entry.manifest.bytes if entry.manifest else None,
+                "fingerprint": entry.manifest.fingerprint if entry.manifest else None,
+                "created": entry.manifest.created if entry.manifest else None,
+            }
+            for entry in found
+        ],
+        "snapshots": [
+            _snapshot_document(store, read_snapshot(store, name)) for name in snapshots(store)
+        ],
+        "work": [
+            {"batch": w.batch, "owner": w.owner, "steps": list(w.steps)} for w in at_work(store)
+        ],
+        "unfinished_takedowns": [each.id for each in unfinished(store)],
+    }
+
+
+def at_work(store: Store) -> list[Work]:
+    """Leases that are held and batches with unfinished steps."""
+    found = []
+    for path in LEASES:
+        owner = lease.owner(store, path)
+        if owner is not None:
+            found.append(Work("", owner, ()))
+    for batch in store.folders("work"):
+        owner = lease.owner(store, f"{work_dir(batch)}/lock.json")
+        steps = tuple(store.folders(work_dir(batch)))
+        if owner is not None or steps:
+            found.append(Work(batch, owner, steps))
+    return found
+
+
+def age(seconds: float) -> str:
+    """`40 s`, `12 min`, `5 h`, `9 days`."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def _line(entry: Entry) -> str:
+    if entry.manifest is None:
+        return f"  {entry.table:<18} {'-':>12}  missing: {entry.why}"
+    words = f"{entry.manifest.rows:>12,} rows {size(entry.manifest.bytes):>10} {age(entry.age_s or 0.0):>10} old"
+    return f"  {entry.table:<18} {words}  {entry.manifest.fingerprint[:12]}" + (
+        f"  stale: {entry.why}" if entry.why else ""
+    )
+
+
+def _snapshot_line(store: Store, snapshot: Snapshot) -> str:
+    tokens = sum(split.num_tokens for split in snapshot.splits.values())
+    names = ", ".join(each.batch for each in snapshot.batches)
+    retired = retirement(store, snapshot.name)
+    mark = f"  {retired.kind}: {retired.why}" if retired else ""
+    return f"snapshot {snapshot.name}: {tokens:,} tokens of {names}{mark}"
+
+
+def _snapshot_document(store: Store, snapshot: Snapshot) -> dict[str, Any]:
+    retired = retirement(store, snapshot.name)
+    return {
+        "name": snapshot.name,
+        "digest": snapshot.digest,
+        "batches": [each.batch for each in snapshot.batches],
+        "tokens": {split: totals.num_tokens for split, totals in snapshot.splits.items()},
+        "withdrawn": retired is not None and retired.kind == "withdrawn",
+    }
+
+
+def _work_line(work: Work) -> str:
+    subject = f"batch {work.batch}" if work.batch else "corpus"
+    if work.owner is None:
+        return f"{subject}: interrupted at {', '.join(work.steps)}; the same command goes on"
+    owner = work.owner
+    state = "at work" if owner["alive"] else "gone, its lease will be taken over"
+    return f"{subject}: {owner.get('what')}, process {owner.get('pid')} on {owner.get('host')}, {state}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

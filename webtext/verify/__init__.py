@@ -1,0 +1,1 @@
+"""Integrity checks: digests, invariants and joins of everything that a corpus holds."""

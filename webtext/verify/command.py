@@ -1,0 +1,307 @@
+"""Is the corpus what it says it is: digests, laws and joins of everything, or of a sample.
+
+    webtext verify CORPUS [--batch B ...] [--sample 0.05] [--json]
+
+Checked are: the seals of manifests, take-downs and retired snapshots; the tokenizer; bytes and digest of every file that a manifest or a snapshot names; every WARC
+record with its checksums, and that pages point to their own; conservation; that ids lie in their part, ascend, and
+join between all tables; that duplicates name a page that stays; that spans cover their token files. What is wrong is
+printed a line each, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from xxhash import xxh3_64_intdigest
+
+from corpus.errors import InputError, SchemaError, WebtextError
+from corpus.run import command
+from corpus.run.funnel import size
+from corpus.storage.store import Store, open_corpus, table_dir
+from corpus.tables.inventory import EXTRA_TABLES, GONE, batch_names, entries, pinned_tokenizer
+from corpus.tables.manifest import Manifest, batches, find_manifest, record_seal
+from corpus.tables.parquet import iter_tables
+from corpus.tables.retirement import retirement
+from corpus.tables.schemas import TABLES
+from corpus.tables.snapshot import read_snapshot, snapshots
+from corpus.tables.takedown_list import FOLDER, load_forgotten
+from webtext.stages import needing
+from webtext.verify import checks as integrity
+
+TOKENIZER = "tokenizer/tokenizer.json"
+Check = Callable[[], list[str]]
+WARC_COLUMNS = (
+    "doc_id",
+    "final_url",
+    "reason",
+    "payload_digest",
+    "warc_file",
+    "warc_offset",
+    "warc_length",
+)
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a verification came to."""
+
+    problems: list[str] = field(default_factory=list)
+    num_checks: int = 0
+    num_files: int = 0
+    num_bytes: int = 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The door."""
+    return command.door(_main, argv, stage="webtext.verify")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = _parser().parse_args(argv)
+    store = open_corpus(args.corpus)
+    findings = verify(store, args.batch, sample=args.sample, seed=args.seed, workers=args.workers)
+    for problem in findings.problems:
+        print(problem)
+    share = "" if args.sample == 1 else f" (a sample of {100 * args.sample:g}%)"
+    verdict = (
+        f"{len(findings.problems)} problems"
+        if findings.problems
+        else "everything as it was written"
+    )
+    print(
+        f"{findings.num_checks:,} checks, {findings.num_files:,} files, {size(findings.num_bytes)}{share}: {verdict}"
+    )
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "corpus": store.root,
+                    "problems": findings.problems,
+                    "files": findings.num_files,
+                    "bytes": findings.num_bytes,
+                }
+            )
+        )
+    return 1 if findings.problems else 0
+
+
+def verify(
+    store: Store,
+    names: Sequence[str] | None = None,
+    *,
+    sample: float = 1.0,
+    seed: int = 0,
+    workers: int | None = None,
+) -> Findings:
+    """Check batches (all without `names`) and, with all of them, the snapshots. Raises InputError for an unknown batch."""
+    findings = Findings()
+    try:
+        present = batch_names(store)
+    except SchemaError as error:
+        findings.problems.append(str(error))
+        present = sorted({name for table in TABLES for name in store.folders(table)})
+    if unknown := set(names or ()) - set(present):
+        raise InputError(
+            f"{store.root}: no batch {sorted(unknown)}; present: {', '.join(present) or 'none'}"
+        )
+    drawn = _Sample(sample, seed)
+    checks: list[Check] = []
+    for batch in names or present:
+        checks += _batch_checks(store, batch, present, drawn, findings)
+    if not names:
+        checks += [lambda name=name: _snapshot_problems(store, name) for name in snapshots(store)]  # type: ignore[misc]
+        checks += [lambda: _tokenizer_problems(store), lambda: _record_problems(store)]
+    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+        for found in pool.map(_run, checks):
+            findings.problems += found
+    findings.problems = list(dict.fromkeys(findings.problems))
+    findings.num_checks = len(checks)
+    return findings
+
+
+class _Sample:
+    """Draws the same things every time for one seed; at least the first of every kind."""
+
+    def __init__(self, fraction: float, seed: int) -> None:
+        self.fraction, self.seed = fraction, seed
+
+    def takes(self, kind: str, name: str, number: int) -> bool:
+        drawn = xxh3_64_intdigest(f"{self.seed} {kind} {name}".encode()) / 2**64
+        return number == 0 or drawn < self.fraction
+
+
+def _run(check: Check) -> list[str]:
+    try:
+        return check()
+    except (WebtextError, OSError) as error:
+        return [str(error)]
+
+
+def _batch_checks(
+    store: Store, batch: str, order: Sequence[str], drawn: _Sample, findings: Findings
+) -> Iterator[Check]:
+    manifests = []
+    for table in (*TABLES, *EXTRA_TABLES):
+        try:
+            manifests += [each for each in [find_manifest(store, table, batch)] if each is not None]
+        except SchemaError as error:
+            findings.problems.append(str(error))
+    for manifest in manifests:
+        findings.problems += integrity.seal_problems(manifest)
+        for number, part in enumerate(manifest.parts):
+            if drawn.takes(manifest.table, part.file, number):
+                findings.num_files += 1
+                findings.num_bytes += part.bytes
+                yield lambda m=manifest, n=number: integrity.file_problems(store, m, n)  # type: ignore[misc]
+    yield lambda: integrity.law_problems(store, batch)
+    num_parts = max(
+        (m.num_parts for m in manifests if m.table in ("links", "documents")), default=0
+    )
+    for number in range(num_parts):
+        if drawn.takes("rows", batch, number):
+            yield lambda n=number: integrity.part_problems(store, batch, n)  # type: ignore[misc]
+    tables = {manifest.table for manifest in manifests}
+    if "verdicts" in tables:
+        earlier = order[: order.index(batch)]
+        yield lambda: integrity.duplicate_problems(
+            store, batch, earlier, sorted(load_forgotten(store).doc_ids)
+        )
+    if {"verdicts", "bands"} <= tables:
+        yield lambda: integrity.band_problems(store, batch)
+    for manifest in manifests:
+        if manifest.table == "pages":
+            yield from _segment_checks(store, manifest, drawn, findings)
+
+
+def _segment_checks(
+    store: Store, pages: Manifest, drawn: _Sample, findings: Findings
+) -> Iterator[Check]:
+    folder = table_dir("pages", pages.batch)
+    sizes = {
+        path: num_bytes for path, num_bytes in store.files(folder) if path.endswith(".warc.gz")
+    }
+    try:
+        rows = _rows_by_segment(store, pages)
+    except (SchemaError, OSError):
+        return  # the digest of that part says so already
+    with needing("crawl"):
+        from crawl.warc.audit import segment_problems
+    for number, path in enumerate(sorted(sizes.keys() | rows.keys())):
+        if drawn.takes("warc", path, number):
+            findings.num_files += 1
+            findings.num_bytes += sizes.get(path, 0)
+            yield lambda p=path: segment_problems(
+                store, p, rows[p].to_pylist() if p in rows else []
+            )  # type: ignore[misc]
+
+
+def _rows_by_segment(store: Store, pages: Manifest) -> dict[str, pa.Table]:
+    """The rows of `pages` that point into each segment, as slices of one table."""
+    pieces = [
+        piece.filter(pc.is_null(piece["reason"]))
+        for part in pages.parts
+        for piece in iter_tables(
+            store, f"{table_dir('pages', pages.batch)}/{part.file}", WARC_COLUMNS
+        )
+    ]
+    if not pieces:
+        return {}
+    table = pa.concat_tables(pieces).sort_by("warc_file").combine_chunks()
+    found, start = {}, 0
+    for entry in table["warc_file"].value_counts().to_pylist():
+        found[str(entry["values"])] = table.slice(start, entry["counts"])
+        start += entry["counts"]
+    return found
+
+
+def _tokenizer_problems(store: Store) -> list[str]:
+    """Whether the tokenizer is the one that all tokens were made with."""
+    named = {
+        given.fingerprint: f"tokens/{manifest.batch}"
+        for manifest in batches(store, "tokens")
+        for given in manifest.inputs
+        if given.table == "tokenizer"
+    }
+    if not store.exists(
+        TOKENIZER
+    ):  # its record alone is what a run leaves that is killed as it pins one
+        return [f"{TOKENIZER}: missing"] if named else []
+    pinned = pinned_tokenizer(store)
+    if pinned is not None:
+        named.setdefault(pinned, "tokenizer/source.json")
+    if not named:
+        return []
+    with needing("shards"):
+        from shards.tokenizer.encode import load_tokenizer
+    found = load_tokenizer(store).fingerprint
+    return [
+        f"{TOKENIZER}: fingerprint {found}, {where} has {expected}"
+        for expected, where in named.items()
+        if expected != found
+    ]
+
+
+def _record_problems(store: Store) -> list[str]:
+    """Whether the records of take-downs and retired snapshots are as they were written, and every table has its inputs."""
+    found = []
+    for path, _ in [*store.files(FOLDER), *store.files("snapshots/retired")]:
+        data = store.read_json(path)
+        if data.get("seal") and record_seal(data) != data["seal"]:
+            found.append(f"{path}: not as it was written (its seal differs)")
+    for entry in entries(store):
+        if entry.why.endswith(GONE):
+            found.append(f"{entry.table} {entry.batch}: made from {entry.why}")
+    return found
+
+
+def _snapshot_problems(store: Store, name: str) -> list[str]:
+    snapshot = read_snapshot(store, name)
+    if retirement(store, name) is not None:
+        return []  # its files may be gone: that is what it means
+    return [problem for check in integrity.pinned_problems(store, snapshot) for problem in check()]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.corpus_parser("webtext.verify", __doc__ or "")
+    parser.add_argument(
+        "--batch",
+        action="append",
+        metavar="B",
+        help="only this batch; may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--sample",
+        type=_fraction,
+        default=1.0,
+        metavar="F",
+        help="share of files, parts and segments, 0..1 (default: 1, everything)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="which sample (default: 0)")
+    parser.add_argument(
+        "--workers",
+        type=command.positive,
+        metavar="N",
+        help="checks at the same time (default: one per core)",
+    )
+    return parser
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0 and at most 1")
+    return value
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
