@@ -9,6 +9,7 @@ from corpus.errors import InputError
 from webtext import __version__
 from webtext.stages import needing, stage_main
 
+STAGES = ("crawl", "clean", "dedup", "shards", "train")
 GROUPS = {
     "build": {
         "crawl": "fetch the outbound links of Reddit dumps, politely, into WARC files",
@@ -40,6 +41,12 @@ GROUPS = {
 }
 """Commands by group, each with its line of help."""
 
+PROGRAMS = {
+    **{f"{stage}.run": f"webtext {stage}" for stage in STAGES},
+    **{f"train.{name}": f"webtext {name}" for name in ("evaluate", "generate", "export")},
+}
+"""Modules with a command of their own, by the command line that starts them from here."""
+
 USAGE = (
     "usage: webtext COMMAND [OPTIONS]; `webtext COMMAND --help` lists the options of one command"
 )
@@ -59,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    return command(words[1:])
+    from corpus.run.command import started_from_index  # pyarrow: too slow for --help
+
+    with started_from_index(PROGRAMS):
+        return command(words[1:])
 
 
 def index() -> str:
@@ -74,7 +84,7 @@ def index() -> str:
 
 def command_main(name: str) -> Callable[[Sequence[str] | None], int]:
     """The `main` function of a command, imported now. Raises InputError for an unknown name."""
-    if name in ("crawl", "clean", "dedup", "shards", "train"):
+    if name in STAGES:
         return stage_main(name)
     if name in ("evaluate", "generate", "export"):
         return _train_main(name)

@@ -1,6 +1,6 @@
 """What came and what went between two snapshots, and why; tokens by batch and domain.
 
-    webtext diff CORPUS OLD NEW [--json]
+    webtext diff --corpus C OLD NEW [--json]
 
 Files that both name are passed over unread, so neighbouring months cost what differs. Why a page went is read from
 the tables as they are now.

@@ -1,6 +1,6 @@
 """The whole fate of one page, from the submission to the tokens, on one screen.
 
-    webtext explain CORPUS URL-or-doc_id [--json]
+    webtext explain --corpus C URL-or-doc_id [--json]
 
 Any address of the page will do: it is reduced to the page's identity as the links stage does it. For a page that no
 batch has, the rule that would have refused it is named, under the settings of the latest batch. Reads one row group

@@ -1,6 +1,6 @@
 """Gives back the room that nothing needs: old snapshots that are given up, and the files that only they named.
 
-    webtext prune CORPUS [--snapshot NAME ...] [--withdrawn] [--keep N] [--delete]
+    webtext prune --corpus C [--snapshot NAME ...] [--withdrawn] [--keep N] [--delete]
 
 Says what would go; `--delete` does it. Without a choice of snapshots, only files that neither a manifest nor a
 snapshot names go. A pruned snapshot's name stays taken. Snapshots that a training run names are passed over, unless

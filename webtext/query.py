@@ -1,6 +1,6 @@
 """SQL over all committed tables of a corpus, by DuckDB: a view per table, all batches together.
 
-    webtext query CORPUS "SELECT batch, reason, count(*) FROM pages GROUP BY ALL" [--json | --csv]
+    webtext query --corpus C "SELECT batch, reason, count(*) FROM pages GROUP BY ALL" [--json | --csv]
 
 Every view has the columns of its table and `batch`; `spans` and `tokens` have `split` too. Only committed parts are
 seen, in the generation that is current. Files are read through the corpus' own file system, so `s3://` needs nothing

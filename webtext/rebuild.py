@@ -1,6 +1,6 @@
 """Makes the later tables of batches new, under a changed config, from a stage on.
 
-    webtext rebuild CORPUS --from clean --config webtext.toml [--batch B ...] [--snapshot NAME]
+    webtext rebuild --corpus C --from clean --config webtext.toml [--batch B ...] [--snapshot NAME]
 
 The old tables stay readable until the new ones commit, one after the other; old snapshots keep their files until
 `webtext.prune`. Batches are made in their order. What is new already is left alone, so after an interruption the same
@@ -60,7 +60,7 @@ def _main(argv: Sequence[str] | None) -> int:
     stale = sorted({entry.batch for entry in entries(store) if entry.state == "stale"})
     if stale:
         print(
-            f"made from what is no longer there: {', '.join(stale)}; see `webtext status {store.root}`"
+            f"made from what is no longer there: {', '.join(stale)}; see `webtext status --corpus {store.root}`"
         )
     if args.json:
         print(

@@ -14,7 +14,8 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,6 +29,10 @@ from corpus.storage.store import Store, check_name, open_corpus, work_dir
 from corpus.tables.manifest import read_manifest
 
 S = TypeVar("S", bound=Section)
+
+CORPUS_VARIABLE = "WEBTEXT_CORPUS"
+"""The environment variable that names the corpus of commands without --corpus."""
+_from_index: ContextVar[Mapping[str, str]] = ContextVar("_from_index", default={})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,12 +64,7 @@ def parser(
         epilog=_settings_help(model, stage) if model is not None else None,
         allow_abbrev=False,
     )
-    result.add_argument(
-        "--corpus",
-        required=corpus_required,
-        metavar="C",
-        help="the corpus: a folder or a URI such as s3://bucket/prefix",
-    )
+    _add_corpus(result, required=corpus_required)
     if batch:
         result.add_argument(
             "--batch", required=True, metavar="B", help="the increment's name, such as 2024-01"
@@ -84,6 +84,17 @@ def add_run_options(result: argparse.ArgumentParser) -> None:
     """Settings and where tasks run: what a door that runs stages passes on to them."""
     _add_settings(result)
     _add_tasks(result)
+
+
+def _add_corpus(result: argparse.ArgumentParser, *, required: bool) -> None:
+    named = os.environ.get(CORPUS_VARIABLE) or None
+    result.add_argument(
+        "--corpus",
+        required=required and named is None,
+        default=named,
+        metavar="C",
+        help=f"the corpus: a folder or a URI such as s3://bucket/prefix (default: {CORPUS_VARIABLE})",
+    )
 
 
 def _add_settings(result: argparse.ArgumentParser) -> None:
@@ -114,9 +125,25 @@ def _add_tasks(result: argparse.ArgumentParser) -> None:
 
 
 def program(name: str) -> str:
-    """The command line that starts a program: `webtext status` for `webtext.status`, else `python -m NAME`."""
+    """The command line that starts a program.
+
+    Commands over a whole corpus are `webtext NAME`. The others are `python -m NAME` unless they were
+    started by the index of commands: then `crawl.run` is `webtext crawl`, `train.export` `webtext export`.
+    """
     package, _, rest = name.partition(".")
-    return f"webtext {rest}" if package == "webtext" else f"python -m {name}"
+    if package == "webtext":
+        return f"webtext {rest}"
+    return _from_index.get().get(name, f"python -m {name}")
+
+
+@contextlib.contextmanager
+def started_from_index(names: Mapping[str, str]) -> Iterator[None]:
+    """Name programs as the index of commands does (module to command line) inside the block."""
+    token = _from_index.set(names)
+    try:
+        yield
+    finally:
+        _from_index.reset(token)
 
 
 def bare_parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -132,11 +159,9 @@ def bare_parser(prog: str, description: str) -> argparse.ArgumentParser:
 def corpus_parser(
     prog: str, description: str, *, json_help: str = "end with one line of JSON on stdout"
 ) -> argparse.ArgumentParser:
-    """A parser of the doors that look at or tend a whole corpus: its place comes first, `--json` is there."""
+    """Create the parser of a command that looks at or tends a whole corpus, with `--corpus` and `--json`."""
     result = bare_parser(prog, description)
-    result.add_argument(
-        "corpus", metavar="CORPUS", help="the corpus: a folder or a URI such as s3://bucket/prefix"
-    )
+    _add_corpus(result, required=True)
     result.add_argument("--json", action="store_true", help=json_help)
     return result
 

@@ -93,7 +93,7 @@ class Lease:
         if self.lost:
             raise LostLeaseError(
                 f"{self.store.root}/{self.path}: the lease of this run ({self.what}) {self.lost}; nothing more is committed. "
-                f"Look at `webtext status {self.store.root}`"
+                f"Look at `webtext status --corpus {self.store.root}`"
             )
 
     def release(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from corpus.storage.store import open_corpus
+from webtext import cli
 from webtext.cli import command_main
 
 WORDS = {
@@ -60,9 +61,9 @@ def test_wrong_use_is_one_line_and_exit_code_2(
     missing = str(tmp_path / "missing")
     for words, message in (
         (["--no-such-flag"], "see --help"),
-        ([], "CORPUS"),
-        ([missing, *WORDS[name]], f"--corpus {missing}: no corpus there"),
-        ([f"nosuch://{name}", *WORDS[name]], "not a path or URI that can be opened"),
+        ([], "--corpus"),
+        (["--corpus", missing, *WORDS[name]], f"--corpus {missing}: no corpus there"),
+        (["--corpus", f"nosuch://{name}", *WORDS[name]], "not a path or URI that can be opened"),
     ):
         assert call(name, *words) == 2, words
         lines = capsys.readouterr().err.splitlines()
@@ -77,6 +78,34 @@ def test_an_empty_corpus(name: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     root = str(tmp_path / "c")
     open_corpus(root, create=True)
     expected, message = EMPTY[name]
-    assert call(name, root, *WORDS[name]) == expected
+    assert call(name, "--corpus", root, *WORDS[name]) == expected
     shown = capsys.readouterr()
     assert message in (shown.out if expected == 0 else shown.err)
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_the_corpus_may_be_named_by_the_environment(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WEBTEXT_CORPUS", str(tmp_path / "none"))
+    assert call(name, *WORDS[name]) == 2
+    assert f"--corpus {tmp_path}/none: no corpus there" in capsys.readouterr().err
+    open_corpus(str(tmp_path / "c"), create=True)
+    expected, _ = EMPTY[name]
+    assert call(name, "--corpus", str(tmp_path / "c"), *WORDS[name]) == expected, "an option wins"
+
+
+@pytest.mark.parametrize("name", [each for group in cli.GROUPS.values() for each in group])
+def test_every_command_takes_the_corpus_as_an_option_and_is_named_as_it_was_started(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WEBTEXT_CORPUS", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: webtext {name} ")
+    if name != "demo":
+        assert "  --corpus C" in shown
+    assert cli.main([name, "--no-such-flag"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: webtext {name}: ")

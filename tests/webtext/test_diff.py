@@ -30,7 +30,7 @@ def test_another_config_and_a_take_down(
 ) -> None:
     sets = [word for setting in grown_corpus.SETTINGS for word in ("--set", setting)]
     longer = ["--set", "clean.quality.min_words=372", "--set", "dedup.testsets=[]"]
-    words = [fates_copy.root, "--from", "clean", "--executor", "serial", *sets, *longer]
+    words = ["--corpus", fates_copy.root, "--from", "clean", "--executor", "serial", *sets, *longer]
     assert rebuild.main(words) == 0
     found = diff.compare(fates_copy.store, "2024-02", "2024-02.2")
     assert found.changed == 1, "the page whose overlap with the test set is cut no longer"
@@ -43,11 +43,11 @@ def test_another_config_and_a_take_down(
     gone = explain.tell(fates_copy.store, "http://originals.test/story")
     assert gone.place is not None
     assert (
-        command.main([fates_copy.root, "--url", "http://originals.test/story", "--keep-withdrawn"])
+        command.main(["--corpus", fates_copy.root, "--url", "http://originals.test/story", "--keep-withdrawn"])
         == 0
     )
     capsys.readouterr()
-    assert diff.main([fates_copy.root, "2024-02.2", "2024-02.3", "--json"]) == 0
+    assert diff.main(["--corpus", fates_copy.root, "2024-02.2", "2024-02.3", "--json"]) == 0
     out = capsys.readouterr().out
     told = json.loads(out.splitlines()[-1])
     assert told["went"] == {"taken down": 1}
@@ -62,5 +62,5 @@ def test_the_same_snapshot_and_wrong_use(
     found = diff.compare(fates.store, "2024-01", "2024-01")
     assert (found.came, found.went, found.changed) == ({}, {}, 0)
     assert found.same_files > 0
-    assert diff.main([fates.root, "2024-01", "none"]) == 2
+    assert diff.main(["--corpus", fates.root, "2024-01", "none"]) == 2
     assert "no snapshot 'none'; present: 2024-01, 2024-02" in capsys.readouterr().err

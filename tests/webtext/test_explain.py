@@ -184,7 +184,7 @@ def test_words_that_are_no_page(fates: grown_corpus.Fates) -> None:
 
 
 def test_the_door(fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]) -> None:
-    assert explain.main([fates.root, fates.kept, "--json"]) == 0
+    assert explain.main(["--corpus", fates.root, fates.kept, "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     found = json.loads(lines[-1])
     assert found["batch"] == "2024-01"

@@ -43,7 +43,7 @@ def id_of(fates: grown_corpus.Fates, url: str) -> str:
 
 
 def run(fates: grown_corpus.Fates, *words: str) -> int:
-    return forget.main([fates.root, *words])
+    return forget.main(["--corpus", fates.root, *words])
 
 
 def everything(store: Store) -> dict[str, bytes]:
@@ -432,7 +432,7 @@ def test_a_batch_whose_links_were_read_before_the_take_down_waits(
 
     def link_meanwhile(store: Store) -> Forgotten:
         if not asked:
-            asked.append(forget.main([store.root, "--url", url]))
+            asked.append(forget.main(["--corpus", store.root, "--url", url]))
         return Forgotten(frozenset(), frozenset())
 
     monkeypatch.setattr("crawl.links.steps.load_forgotten", link_meanwhile)
@@ -497,7 +497,7 @@ def test_wrong_use(
 
 def test_an_empty_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     open_corpus(str(tmp_path / "c"), create=True)
-    assert forget.main([str(tmp_path / "c"), "--url", "http://a.test/x"]) == 0
+    assert forget.main(["--corpus", str(tmp_path / "c"), "--url", "http://a.test/x"]) == 0
     assert "1 pages listed; removed nothing was here" in capsys.readouterr().out
 
 

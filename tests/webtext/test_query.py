@@ -50,21 +50,21 @@ def test_an_uncommitted_batch_is_not_seen(fates_copy: grown_corpus.Fates) -> Non
 def test_names_of_python_are_no_tables(
     fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert query.main([fates.root, "SELECT * FROM known"]) == 2
+    assert query.main(["--corpus", fates.root, "SELECT * FROM known"]) == 2
     assert "tables here: links, pages" in capsys.readouterr().err
 
 
 def test_forms_of_output(fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]) -> None:
     sql = "SELECT batch, count(*) AS rows FROM links GROUP BY ALL ORDER BY ALL"
     counts = [read_manifest(fates.store, "links", batch).rows for batch in ("2024-01", "2024-02")]
-    assert query.main([fates.root, sql]) == 0
+    assert query.main(["--corpus", fates.root, sql]) == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()[2:]] == [
         ["2024-01", str(counts[0])],
         ["2024-02", str(counts[1])],
     ]
-    assert query.main([fates.root, sql, "--json"]) == 0
+    assert query.main(["--corpus", fates.root, sql, "--json"]) == 0
     assert [json.loads(line)["rows"] for line in capsys.readouterr().out.splitlines()] == counts
-    assert query.main([fates.root, sql, "--csv"]) == 0
+    assert query.main(["--corpus", fates.root, sql, "--csv"]) == 0
     assert list(csv.reader(io.StringIO(capsys.readouterr().out)))[1:] == [
         ["2024-01", str(counts[0])],
         ["2024-02", str(counts[1])],
@@ -79,9 +79,9 @@ def test_columns_of_one_name_are_all_shown(
     (row,) = query.query(fates.store, sql).to_pylist()
     assert list(row) == names
     url = row["url"]
-    assert query.main([fates.root, sql, "--csv"]) == 0
+    assert query.main(["--corpus", fates.root, sql, "--csv"]) == 0
     assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [names, [url, url, "1", url]]
-    assert query.main([fates.root, sql]) == 0
+    assert query.main(["--corpus", fates.root, sql]) == 0
     assert capsys.readouterr().out.splitlines()[2].split() == [url, url, "1", url]
 
 
@@ -95,8 +95,8 @@ def test_on_an_object_store(fates: grown_corpus.Fates, s3_bucket: str) -> None:
 
 def test_an_empty_corpus_and_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     open_corpus(str(tmp_path / "c"), create=True)
-    assert query.main([str(tmp_path / "c"), "SELECT 1 AS one"]) == 0
+    assert query.main(["--corpus", str(tmp_path / "c"), "SELECT 1 AS one"]) == 0
     assert capsys.readouterr().out.split() == ["one", "---", "1"]
-    assert query.main([str(tmp_path / "c"), "SELECT * FROM links"]) == 2
+    assert query.main(["--corpus", str(tmp_path / "c"), "SELECT * FROM links"]) == 2
     assert "none, no batch is committed yet" in capsys.readouterr().err
-    assert query.main([str(tmp_path / "c"), "SELEC"]) == 2
+    assert query.main(["--corpus", str(tmp_path / "c"), "SELEC"]) == 2

@@ -26,7 +26,7 @@ def words(fates: grown_corpus.Fates, *extra: str) -> list[str]:
     """The door's command line, with the settings that the corpus was grown with."""
     sets = [word for setting in grown_corpus.SETTINGS for word in ("--set", setting)]
     testset = ["--set", f'dedup.testsets=["{fates.folder / "testset.jsonl"}"]']
-    return [fates.root, "--executor", "serial", *sets, *testset, *extra]
+    return ["--corpus", fates.root, "--executor", "serial", *sets, *testset, *extra]
 
 
 def test_new_tables_are_as_if_made_so_at_first_and_old_snapshots_still_read(
@@ -65,7 +65,7 @@ def test_new_tables_are_as_if_made_so_at_first_and_old_snapshots_still_read(
     pinned = {f.path for split in ("train", "val") for f in before.splits[split].files}  # type: ignore[index]
     assert pinned <= {path for path, _ in unneeded.files}
     assert (
-        prune.main([fates_copy.root, "--snapshot", "2024-01", "--snapshot", "2024-02", "--delete"])
+        prune.main(["--corpus", fates_copy.root, "--snapshot", "2024-01", "--snapshot", "2024-02", "--delete"])
         == 0
     )
     assert snapshots(store) == ["2024-02.2"]
@@ -101,14 +101,14 @@ def test_dry_run_wrong_use_and_empty_corpus(
         ([], "--from"),
         (["--from", "clean", "--batch", "none"], "no batch ['none']; present: 2024-01, 2024-02"),
     ):
-        assert rebuild.main([fates.root, *extra]) == 2
+        assert rebuild.main(["--corpus", fates.root, *extra]) == 2
         assert message in capsys.readouterr().err
     open_corpus(str(tmp_path / "c"), create=True)
-    assert rebuild.main([str(tmp_path / "c"), "--from", "clean"]) == 2
+    assert rebuild.main(["--corpus", str(tmp_path / "c"), "--from", "clean"]) == 2
     assert "no batch is committed yet" in capsys.readouterr().err
-    assert prune.main([str(tmp_path / "c")]) == 0
+    assert prune.main(["--corpus", str(tmp_path / "c")]) == 0
     assert "would delete 0 snapshots, 0 files" in capsys.readouterr().out
-    assert prune.main([fates.root, "--snapshot", "none"]) == 2
+    assert prune.main(["--corpus", fates.root, "--snapshot", "none"]) == 2
     assert "no snapshot ['none']" in capsys.readouterr().err
 
 
@@ -125,7 +125,7 @@ def test_prune_only_says_and_keeps_what_a_run_was_made_on(
     store.write_bytes("documents/2024-02/part-00000.leftover.parquet", b"PAR1")
     store.write_bytes("work/2024-02/clean.documents-x/map/00000.json", b"{}")
     before = everything(store)
-    assert prune.main([fates_copy.root, "--keep", "1"]) == 0
+    assert prune.main(["--corpus", fates_copy.root, "--keep", "1"]) == 0
     out = capsys.readouterr().out
     assert everything(store) == before
     assert "would delete documents/2024-01/part-00000.leftover.parquet" in out
@@ -134,9 +134,9 @@ def test_prune_only_says_and_keeps_what_a_run_was_made_on(
     assert runs_on(store, ["2024-01"]) == ["last-year"]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KillError):
         patch.setattr(Store, "delete", _die_at_snapshots)
-        prune.main([fates_copy.root, "--snapshot", "2024-02", "--delete"])
+        prune.main(["--corpus", fates_copy.root, "--snapshot", "2024-02", "--delete"])
     assert snapshots(store) == ["2024-01", "2024-02"]
-    assert prune.main([fates_copy.root, "--keep", "5", "--delete"]) == 0
+    assert prune.main(["--corpus", fates_copy.root, "--keep", "5", "--delete"]) == 0
     assert snapshots(store) == ["2024-01"], "given up before, and completed now"
     for path in ("snapshots/2024-02.json", "snapshots/retired/2024-02.json"):
         before.pop(path, None)

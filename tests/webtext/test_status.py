@@ -19,7 +19,7 @@ from webtext.reports import status
 
 
 def test_a_whole_corpus(fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]) -> None:
-    assert status.main([fates.root, "--json"]) == 0
+    assert status.main(["--corpus", fates.root, "--json"]) == 0
     out = capsys.readouterr().out
     found = json.loads(out.splitlines()[-1])
     assert found["batches"] == ["2024-01", "2024-02"]
@@ -78,7 +78,7 @@ def test_who_works_and_what_was_left(fates_copy: grown_corpus.Fates) -> None:
     ):
         words = status.text(store, entries(store))
     assert "corpus: pruner, process" in words
-    assert f"take-down t1: unfinished; `webtext forget {store.root}` goes on" in words
+    assert f"take-down t1: unfinished; `webtext forget --corpus {store.root}` goes on" in words
     assert "batch 2024-01: clean.run, process" in words
     assert "at work" in words
     assert "batch 2024-02: interrupted at clean.documents-abc" in words
@@ -86,5 +86,5 @@ def test_who_works_and_what_was_left(fates_copy: grown_corpus.Fates) -> None:
 
 def test_an_empty_corpus(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
     open_corpus(f"{tmp_path}/c", create=True)
-    assert status.main([f"{tmp_path}/c"]) == 0
+    assert status.main(["--corpus", f"{tmp_path}/c"]) == 0
     assert "no batch yet; begin with `python -m crawl.run" in capsys.readouterr().out

@@ -38,7 +38,7 @@ def named_files(store: Store) -> list[str]:
 def test_a_corpus_as_it_was_written(
     fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert verify.main([fates.root, "--json"]) == 0
+    assert verify.main(["--corpus", fates.root, "--json"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[-2].endswith("everything as it was written")
     found = json.loads(out[-1])
@@ -81,7 +81,7 @@ def test_any_flipped_byte_is_found(fates_copy: grown_corpus.Fates) -> None:
 def test_what_lies_beside_the_tables_is_checked_too(fates_copy: grown_corpus.Fates) -> None:
     """The tokenizer, take-downs, and snapshots that were withdrawn by one."""
     rng, store = random.Random(3), fates_copy.store
-    assert verify.main([fates_copy.root, "--url", fates_copy.kept]) == 0
+    assert verify.main(["--corpus", fates_copy.root, "--url", fates_copy.kept]) == 0
     withdrawn = [f"snapshots/{batch}.json" for batch in ("2024-01", "2024-02")]
     listed = [path for path, _ in [*store.files("forgotten"), *store.files("snapshots/retired")]]
     assert len(listed) == 3
@@ -239,7 +239,7 @@ def test_a_sample_reads_less_and_the_same_each_time(
     assert some[0].problems == []
     assert 0 < some[0].num_files < all_of_it.num_files / 2
     assert (some[0].num_files, some[0].num_bytes) == (some[1].num_files, some[1].num_bytes)
-    assert verify.main([fates.root, "--sample", "0.005"]) == 0
+    assert verify.main(["--corpus", fates.root, "--sample", "0.005"]) == 0
     assert "(a sample of 0.5%)" in capsys.readouterr().out
 
 
@@ -281,11 +281,11 @@ def test_an_old_file_that_a_snapshot_pins_is_checked(fates_copy: grown_corpus.Fa
 def test_wrong_use(
     fates: grown_corpus.Fates, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert verify.main([fates.root, *words]) == 2
+    assert verify.main(["--corpus", fates.root, *words]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_an_empty_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     open_corpus(str(tmp_path / "c"), create=True)
-    assert verify.main([str(tmp_path / "c")]) == 0
+    assert verify.main(["--corpus", str(tmp_path / "c")]) == 0
     assert "0 files" in capsys.readouterr().out

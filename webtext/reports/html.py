@@ -1,6 +1,6 @@
 """The corpus as one HTML file that opens offline: funnel with reasons, top domains, loss curves, samples.
 
-    webtext report CORPUS
+    webtext report --corpus C
 
 Everything shown is read from manifests, tables and run folders; nothing is computed that is not there. All styles
 and drawings are inside the file, and every text of the corpus is escaped: pages are other people's words.

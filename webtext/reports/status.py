@@ -1,6 +1,6 @@
 """Batches and tables at a glance: rows, bytes, age, fingerprint, what is missing or stale, who works on what.
 
-    webtext status CORPUS [--json]
+    webtext status --corpus C [--json]
 
 Reads manifests, leases and snapshots; no table is opened. Exit code 0 whatever it finds.
 """
@@ -69,7 +69,7 @@ def text(store: Store, found: Sequence[Entry]) -> str:
     for work in at_work(store):
         lines.append(_work_line(work))
     lines += [
-        f"take-down {each.id}: unfinished; `webtext forget {store.root}` goes on"
+        f"take-down {each.id}: unfinished; `webtext forget --corpus {store.root}` goes on"
         for each in unfinished(store)
     ]
     return "\n".join(lines)

@@ -1,9 +1,9 @@
 """Takes pages down, everywhere and for good.
 
-    webtext forget CORPUS --url http://example.org/page --why "request of 2024-05-02"
-    webtext forget CORPUS --domain example.org
-    webtext forget CORPUS --list FILE          addresses, doc_ids or domains, one a line
-    webtext forget CORPUS                      go on with what was interrupted or had to wait
+    webtext forget --corpus C --url http://example.org/page --why "request of 2024-05-02"
+    webtext forget --corpus C --domain example.org
+    webtext forget --corpus C --list FILE          addresses, doc_ids or domains, one a line
+    webtext forget --corpus C                      go on with what was interrupted or had to wait
 
 Their WARC records are blanked in place, their rows leave every table, their tokens are cut out of the shards by their
 spans, and no later batch links them again. Snapshots that hold them are withdrawn and replaced; the token files that

@@ -1,6 +1,6 @@
 """Is the corpus what it says it is: digests, laws and joins of everything, or of a sample.
 
-    webtext verify CORPUS [--batch B ...] [--sample 0.05] [--json]
+    webtext verify --corpus C [--batch B ...] [--sample 0.05] [--json]
 
 Checked are: the seals of manifests, take-downs and retired snapshots; the tokenizer; bytes and digest of every file that a manifest or a snapshot names; every WARC
 record with its checksums, and that pages point to their own; conservation; that ids lie in their part, ascend, and
