@@ -43,7 +43,15 @@ def test_another_config_and_a_take_down(
     gone = explain.tell(fates_copy.store, "http://originals.test/story")
     assert gone.place is not None
     assert (
-        command.main(["--corpus", fates_copy.root, "--url", "http://originals.test/story", "--keep-withdrawn"])
+        command.main(
+            [
+                "--corpus",
+                fates_copy.root,
+                "--url",
+                "http://originals.test/story",
+                "--keep-withdrawn",
+            ]
+        )
         == 0
     )
     capsys.readouterr()

@@ -65,7 +65,17 @@ def test_new_tables_are_as_if_made_so_at_first_and_old_snapshots_still_read(
     pinned = {f.path for split in ("train", "val") for f in before.splits[split].files}  # type: ignore[index]
     assert pinned <= {path for path, _ in unneeded.files}
     assert (
-        prune.main(["--corpus", fates_copy.root, "--snapshot", "2024-01", "--snapshot", "2024-02", "--delete"])
+        prune.main(
+            [
+                "--corpus",
+                fates_copy.root,
+                "--snapshot",
+                "2024-01",
+                "--snapshot",
+                "2024-02",
+                "--delete",
+            ]
+        )
         == 0
     )
     assert snapshots(store) == ["2024-02.2"]

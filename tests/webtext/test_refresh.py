@@ -473,7 +473,9 @@ def play_months(play: Play, count: int, change_in: int, takedown_in: int, kill: 
         kill()
         if month == takedown_in:
             words = [word for url in gone for word in ("--url", url)]
-            assert forget.main(["--corpus", play.root, *words]) in (0, 1), "1: the batch that was killed waits"
+            assert forget.main(["--corpus", play.root, *words]) in (0, 1), (
+                "1: the batch that was killed waits"
+            )
         assert play.run() == 0
     return gone
 
