@@ -32,7 +32,7 @@ S = TypeVar("S", bound=Section)
 
 CORPUS_VARIABLE = "WEBTEXT_CORPUS"
 """The environment variable that names the corpus of commands without --corpus."""
-_from_index: ContextVar[Mapping[str, str]] = ContextVar("_from_index", default={})
+_from_index: ContextVar[Mapping[str, str] | None] = ContextVar("_from_index", default=None)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -133,7 +133,7 @@ def program(name: str) -> str:
     package, _, rest = name.partition(".")
     if package == "webtext":
         return f"webtext {rest}"
-    return _from_index.get().get(name, f"python -m {name}")
+    return (_from_index.get() or {}).get(name, f"python -m {name}")
 
 
 @contextlib.contextmanager
