@@ -18,6 +18,17 @@ from corpus.config import Section
 class CleanConfig(Section):
     """WARC to documents."""
 
+    common = frozenset(
+        {
+            "extract.extractor",
+            "language.languages",
+            "quality.preset",
+            "quality.min_words",
+            "boilerplate.remove",
+            "personal.replace",
+        }
+    )
+
     extract: ExtractConfig = Field(default_factory=ExtractConfig)
     normalize: NormalizeConfig = Field(default_factory=NormalizeConfig)
     language: LanguageConfig = Field(default_factory=LanguageConfig)

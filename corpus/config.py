@@ -1,8 +1,8 @@
 """Settings: defaults < TOML < environment < `--set`; unknown keys are refused before any work.
 
-A stage composes its config from small frozen `Section` classes that live beside the code they configure.
-Keys are dotted, stage first: `dedup.threshold`, `crawl.links.min_score`. In the environment the dots become
-double underscores: `WEBTEXT_DEDUP__THRESHOLD=0.8`. The parsing and its messages are pydantic's.
+A stage composes its config from small frozen `Section` classes beside the code they configure.
+Keys are dotted, stage first: `dedup.threshold`, `crawl.links.min_score`. In the environment the
+dots become double underscores: `WEBTEXT_DEDUP__THRESHOLD=0.8`. Pydantic does the parsing.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from corpus.errors import ConfigError
 
 ENV_PREFIX = "WEBTEXT_"
 STAGES = ("crawl", "clean", "dedup", "shards", "train", "refresh")
-"""The top-level sections one TOML file may hold; a door reads its own and passes over the others."""
-NEAREST = 3  # known settings named beside an unknown one
+"""The top-level sections of a TOML file; a command reads its own and ignores the others."""
+NEAREST = 3  # similar names suggested for an unknown one
 
 
 class Section(BaseModel):
-    """A group of settings: frozen, no unknown keys, finite numbers; the line under a field is its help."""
+    """A group of settings: frozen, no unknown keys, finite numbers.
+
+    The docstring below a field is its line of help.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -34,10 +37,12 @@ class Section(BaseModel):
         allow_inf_nan=False,
     )
     outside_identity: ClassVar[frozenset[str]] = frozenset()
-    """Fields that change nothing in what is made, such as what a run puts up with: no part of a fingerprint."""
+    """Fields that do not affect the output, such as tolerance flags. The fingerprint leaves them out."""
+    common: ClassVar[frozenset[str]] = frozenset()
+    """Settings of a stage that --help lists, as keys below the stage; --help-all lists the rest."""
 
     def identity(self) -> dict[str, Any]:
-        """The settings as a fingerprint covers them: those outside of it at their defaults."""
+        """The settings that the fingerprint covers; those outside of it are at their defaults."""
         defaults = {name: type(self).model_fields[name].default for name in self.outside_identity}
         return self.model_copy(update=defaults).model_dump(mode="json")
 
@@ -53,9 +58,9 @@ def load_config(
     sets: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
 ) -> S:
-    """The resolved settings of `stage`.
+    """Resolve the settings of `stage`.
 
-    Raises: ConfigError naming the key, the value and what is allowed.
+    Raises: ConfigError with the key, the value and the allowed values.
     """
     settings: dict[str, Any] = {}
     if toml_path is not None:
@@ -63,6 +68,7 @@ def load_config(
     _merge(settings, _from_environment(stage, environ or {}))
     for assignment in sets:
         _merge(settings, _from_assignment(assignment, stage))
+
     try:
         return model.model_validate(settings)
     except ValidationError as error:
@@ -70,12 +76,13 @@ def load_config(
 
 
 def describe(model: type[Section], prefix: str) -> Iterator[tuple[str, str, str]]:
-    """(dotted key, default, meaning) of every setting below `model`, for --help."""
+    """Yield (dotted key, default, meaning) of every setting below `model`."""
     for name, field in model.model_fields.items():
         key = f"{prefix}.{name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from describe(field.annotation, key)
             continue
+
         default = (
             "required"
             if field.is_required()
@@ -93,11 +100,13 @@ def _from_toml(path: str, stage: str) -> dict[str, Any]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: not TOML ({error})") from error
+
     for key in document:
         if key not in STAGES:
             raise ConfigError(
                 f"--config {path}: unknown section [{key}]; allowed: {', '.join(STAGES)}"
             )
+
     section = document.get(stage, {})
     if not isinstance(section, dict):
         raise ConfigError(f"--config {path}: {stage} = {section!r}; expected a section [{stage}]")
@@ -118,6 +127,7 @@ def _from_assignment(assignment: str, stage: str) -> dict[str, Any]:
     key, separator, value = assignment.partition("=")
     if not separator:
         raise ConfigError(f"--set {assignment}: expected section.key=value")
+
     top, *keys = key.strip().split(".")
     if top not in STAGES or not keys:
         raise ConfigError(
@@ -127,7 +137,7 @@ def _from_assignment(assignment: str, stage: str) -> dict[str, Any]:
 
 
 def _parse(text: str) -> Any:
-    """A TOML value (`0.8`, `true`, `["a"]`, `{a = "b"}`); anything else is the string itself."""
+    """Parse a TOML value (`0.8`, `true`, `["a"]`, `{a = "b"}`); anything else is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -150,16 +160,22 @@ def _merge(target: dict[str, Any], update: Mapping[str, Any]) -> None:
 
 
 def _explain(error: ValidationError, model: type[Section], stage: str) -> str:
-    """One line for the first problem: key, value, what is allowed."""
+    """Describe the first problem in one line: key, value and the allowed values."""
     problem = error.errors()[0]
     key = ".".join((stage, *(str(part) for part in problem["loc"])))
+
     if problem["type"] == "extra_forbidden":
         known = [name for name, _, _ in describe(model, stage)]
         depth = [name for name in known if name.startswith(key.rpartition(".")[0] + ".")]
         near = difflib.get_close_matches(key, known, n=NEAREST)
-        return f"unknown setting {key}; known: {', '.join(near or depth[:NEAREST] or known[:NEAREST])} (all: --help)"
+        named = ", ".join(near or depth[:NEAREST] or known[:NEAREST])
+        return f"unknown setting {key}; known: {named} (all: --help-all)"
+
     if problem["type"] == "missing":
-        return f"{key} is not set and has no default; put it into the file of --config, or add --set {key}=..."
+        return (
+            f"{key} is not set and has no default; "
+            f"put it into the file of --config, or add --set {key}=..."
+        )
     return f"{key} = {problem['input']!r}: {problem['msg']}"
 
 

@@ -14,6 +14,20 @@ from crawl.warc.archives import WarcConfig
 class CrawlConfig(Section):
     """What to link and how to fetch."""
 
+    common = frozenset(
+        {
+            "links.preset",
+            "links.min_score",
+            "fetch.contact",
+            "fetch.user_agent",
+            "fetch.deadline",
+            "fetch.delay_s",
+            "fetch.concurrency",
+            "fetch.per_domain_cap",
+            "fetch.proxy",
+        }
+    )
+
     links: LinksConfig = LinksConfig()
     """Dumps to links."""
     reading: ReadingConfig = ReadingConfig()

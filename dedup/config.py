@@ -17,6 +17,14 @@ from dedup.words import Engine, ShinglesConfig
 class DedupConfig(Section):
     """All of `[dedup]`."""
 
+    common = frozenset(
+        {
+            "threshold",
+            "testsets",
+            "overlap.policy",
+        }
+    )
+
     threshold: float = 0.75
     """Exact Jaccard similarity from which a page is a near-duplicate; where the S-curve of the default bands is steep."""
     shingles: ShinglesConfig = ShinglesConfig()

@@ -10,6 +10,14 @@ from shards.write_step import WriterConfig
 class ShardsConfig(Section):
     """All of `[shards]`."""
 
+    common = frozenset(
+        {
+            "tokenizer.source",
+            "tokenizer.vocab_size",
+            "writer.val_frac",
+        }
+    )
+
     tokenizer: TokenizerConfig = TokenizerConfig()
     """Where the tokenizer comes from."""
     writer: WriterConfig = WriterConfig()

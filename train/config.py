@@ -184,6 +184,17 @@ class RuntimeConfig(Section):
 class TrainConfig(Section):
     """Everything `train.run` can be told."""
 
+    common = frozenset(
+        {
+            "model.preset",
+            "optimizer.learning_rate",
+            "batch_size",
+            "max_steps",
+            "epochs",
+            "runtime.micro_batch_size",
+        }
+    )
+
     model: ModelConfig = ModelConfig()
     """Which GPT-2."""
     data: DataConfig = DataConfig()

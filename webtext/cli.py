@@ -66,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    from corpus.run.command import started_from_index  # pyarrow: too slow for --help
+    from corpus.run.arguments import named_by_index  # pydantic: too slow for --help
 
-    with started_from_index(PROGRAMS):
+    with named_by_index(PROGRAMS):
         return command(words[1:])
 
 
@@ -79,11 +79,12 @@ def index() -> str:
     for group, commands in GROUPS.items():
         lines += ["", f"{group}:"]
         lines += [f"  {name:<{width}}  {meaning}" for name, meaning in commands.items()]
+    lines += ["", "`webtext completion bash|zsh|tcsh` prints a script for completion by the shell."]
     return "\n".join(lines)
 
 
 def command_main(name: str) -> Callable[[Sequence[str] | None], int]:
-    """The `main` function of a command, imported now. Raises InputError for an unknown name."""
+    """Import a command and return its `main`. Raises InputError for an unknown name."""
     if name in STAGES:
         return stage_main(name)
     if name in ("evaluate", "generate", "export"):
@@ -123,6 +124,8 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         from webtext.rebuild import main
     elif name == "prune":
         from webtext.prune import main
+    elif name == "completion":
+        from webtext.completion import main
     elif name == "demo":
         return _demo_main()
     else:

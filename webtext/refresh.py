@@ -61,6 +61,16 @@ ESTIMATED_FROM = 3
 class RefreshConfig(Section):
     """What a refresh brings in."""
 
+    common = frozenset(
+        {
+            "corpus",
+            "dumps",
+            "retry_deferred",
+            "webhook",
+            "command",
+        }
+    )
+
     corpus: str = Field(min_length=1)
     """The corpus: a folder or URI. Required here or as --corpus."""
     dumps: str = Field(min_length=1)

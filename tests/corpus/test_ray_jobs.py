@@ -172,7 +172,7 @@ def test_stopped_then_killed_then_the_line_that_users_write_goes_on_to_the_end(
     stop_s = time.monotonic() - stopped
     assert stop_s < 60
     assert ended["status"] == "STOPPED"
-    assert "Go on with: python -m crawl.run" in ended["logs"]
+    assert "To continue: python -m crawl.run" in ended["logs"]
     assert find_manifest(Store(str(corpus)), "pages", "b") is None
 
     job = head.submit(crawl)

@@ -356,7 +356,7 @@ def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(
     _, errors = driver.communicate(timeout=30)
     assert time.monotonic() - stopped < 5
     assert driver.returncode == 130
-    assert "Go on with: python -m clean.run --corpus" in errors
+    assert "To continue: python -m clean.run --corpus" in errors
     assert not store.exists("work/b/lock.json")
     assert (
         subprocess.run(

@@ -121,7 +121,7 @@ def test_killed_then_refused_while_busy_then_stopped_is_as_if_nothing_had_been(
     assert time.monotonic() - asked < 30
     assert process.exitcode == 143, log.read_text()
     assert "continuing after step" in log.read_text()
-    assert "what is done is kept. Go on with: python -m train.run" in log.read_text()
+    assert "finished work is kept. To continue: python -m train.run" in log.read_text()
     stopped = Checkpoints(Store(str(root)), "r").find("last").step
     assert stopped >= step
     assert run.main(arguments(whole, **ENDLESS | {"max_steps": stopped})) == 0

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from clean.config import CleanConfig
+from corpus.config import describe
 from corpus.storage.store import open_corpus
+from crawl.config import CrawlConfig
+from dedup.config import DedupConfig
+from shards.config import ShardsConfig
+from train.config import TrainConfig
 from webtext import cli
 from webtext.cli import command_main
+from webtext.refresh import RefreshConfig
 
 WORDS = {
     "explain": ["http://example.org/page"],
@@ -109,3 +120,61 @@ def test_every_command_takes_the_corpus_as_an_option_and_is_named_as_it_was_star
         assert "  --corpus C" in shown
     assert cli.main([name, "--no-such-flag"]) == 2
     assert capsys.readouterr().err.startswith(f"error: webtext {name}: ")
+
+
+STAGES = {"crawl": CrawlConfig, "clean": CleanConfig, "dedup": DedupConfig, "shards": ShardsConfig}
+STAGES |= {"train": TrainConfig, "refresh": RefreshConfig}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_help_lists_the_common_settings_and_help_all_every_one(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = STAGES[name]
+    every = {key for key, _, _ in describe(model, name)}
+    common = {f"{name}.{key}" for key in model.common}
+    assert common
+    assert common <= every, "each is a setting"
+    for option, expected in (("--help", common), ("--help-all", every)):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([name, option])
+        assert ended.value.code == 0
+        shown = capsys.readouterr().out
+        assert set(re.findall(rf"^  ({name}\.[\w.]+) = ", shown, flags=re.MULTILINE)) == expected
+        assert ("more: --help-all" in shown) == (expected < every)
+
+
+def test_people_meet_about_25_settings() -> None:
+    assert sum(len(model.common) for model in STAGES.values()) <= 35
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bash itself is asked, with the script that the command prints."""
+    assert cli.main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+
+    def complete(*words: str) -> set[str]:
+        line = " ".join(f"'{word}'" for word in words)
+        ask = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _shtab_webtext; printf '%s\\n' ${{COMPREPLY[@]}}"
+        done = subprocess.run(
+            ["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True
+        )
+        return set(done.stdout.split())
+
+    names = {name for group in cli.GROUPS.values() for name in group}
+    assert names <= complete("webtext", "")
+    assert complete("webtext", "re") == {"refresh", "report", "rebuild"}
+    assert {"--corpus", "--sample"} <= complete("webtext", "verify", "--")
+    assert complete("webtext", "crawl", "--executor", "") == {"auto", "serial", "pool", "ray"}
+
+
+def test_a_command_without_its_extra_completes_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "crawl.run", None)
+    assert cli.main(["completion", "zsh"]) == 0
+    shown = capsys.readouterr()
+    assert "crawl: options are left out" in shown.err
+    assert "pip install webtext[crawl]" in shown.err
+    assert "--sample" in shown.out

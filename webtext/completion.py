@@ -1,0 +1,70 @@
+"""Shell completion for `webtext`: prints a script that completes commands, options and files.
+
+    webtext completion bash > ~/.local/share/bash-completion/completions/webtext
+    webtext completion zsh > ~/.zfunc/_webtext
+
+The script is static, so that a completion starts no Python. Print it again after an update.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+
+from corpus.errors import InputError
+from corpus.run.arguments import bare_parser, command_parser, named_by_index
+from corpus.run.command import run_command
+from webtext.cli import GROUPS, PROGRAMS, command_main
+
+FILES = frozenset({"FILE", "FILE.toml", "FOLDER", "C"})
+"""Metavars of options that take a path."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(_main, argv, stage="webtext.completion")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    try:
+        import shtab
+    except ImportError as error:
+        raise InputError("webtext completion needs shtab; run `pip install shtab`") from error
+
+    parser = bare_parser("webtext.completion", __doc__ or "")
+    parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="the shell to complete for")
+    args = parser.parse_args(argv)
+
+    print(shtab.complete(_whole(shtab.FILE), shell=args.shell))
+    return 0
+
+
+def _whole(complete_files: Mapping[str, str]) -> argparse.ArgumentParser:
+    """One parser with a subparser per command; commands whose extra is missing have no options."""
+    whole = argparse.ArgumentParser(prog="webtext")
+    whole.add_argument("--version", action="version")
+    commands = whole.add_subparsers()
+
+    for group in GROUPS.values():
+        for name, meaning in group.items():
+            parents = []
+            try:
+                with named_by_index(PROGRAMS):
+                    parents.append(command_parser(command_main(name)))
+            except InputError as error:
+                print(f"{name}: options are left out: {error}", file=sys.stderr)
+            command = commands.add_parser(name, help=meaning, parents=parents, add_help=not parents)
+            _complete_files(command, complete_files)
+    return whole
+
+
+def _complete_files(parser: argparse.ArgumentParser, complete: Mapping[str, str]) -> None:
+    # shtab documents `complete` as an attribute of the action; argparse has no public list of them.
+    for action in parser._actions:
+        if action.metavar in FILES:
+            action.complete = complete  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
