@@ -198,7 +198,7 @@ def _pages(ids: pa.Array, url: pa.Array, fetched: np.ndarray) -> pa.Table:
         PAGES, len(ids), doc_id=ids, url=url, final_url=url, redirects=[], attempts=1, truncated=False, ip="192.0.2.1",
         status=pc.if_else(mask, 200, 404), reason=pc.if_else(mask, pa.scalar(None, pa.string()), "http_status"),
         fetched_at=datetime(2024, 2, 2, tzinfo=UTC), content_type="text/html", body_bytes=40_000,
-        warc_file=pc.if_else(mask, f"pages/{BATCH}/part-00000-00000.warc.gz", pa.scalar(None, pa.string())),
+        warc_file=pc.if_else(mask, f"warc/{BATCH}/part-00000-00000.warc.gz", pa.scalar(None, pa.string())),
         warc_offset=pa.array(np.arange(len(ids)) * 10_000), warc_length=10_000, payload_digest="sha1:ABC",
     )  # fmt: skip
 

@@ -87,7 +87,7 @@ def ours(source: dict[str, Any]) -> Work:
         concurrency=CONCURRENCY,
     )
     spec = worker.Spec(
-        str(root / "corpus"), 0, root / "links.parquet", root / "out", "pages/b/part-00000", config
+        str(root / "corpus"), 0, root / "links.parquet", root / "out", "warc/b/part-00000", config
     )
 
     def work() -> Turn:

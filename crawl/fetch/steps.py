@@ -43,6 +43,7 @@ from corpus.run.step import (
 from corpus.storage.store import work_dir
 from corpus.tables.conservation import FETCHED
 from corpus.tables.schemas import LINKS, PAGES, Table, part_of
+from corpus.tables.segments import warc_dir
 from crawl.config import CrawlConfig
 from crawl.fetch.frontier import pace_key, shard_of
 from crawl.fetch.jobs import locate
@@ -210,7 +211,7 @@ def _fetch_shard(
                     "num_shards": 0 if of.last else config.fetch.shards,
                     "links": str(inputs),
                     "out_dir": str(folder),
-                    "warc_prefix": f"pages/{context.batch}/part-{number:05}",
+                    "warc_prefix": f"{warc_dir(context.batch)}/part-{number:05}",
                     "config": config.fetch.model_dump(mode="json"),
                     "excluded": config.links.model_dump(mode="json"),
                     "deadline": deadline,

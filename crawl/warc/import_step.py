@@ -36,6 +36,7 @@ from corpus.tables.external_files import identity, open_source, parts_of_batch
 from corpus.tables.manifest import Input, find_manifest, is_imported
 from corpus.tables.parquet import read_file
 from corpus.tables.schemas import LINKS, PAGES, part_of
+from corpus.tables.segments import segment_files, warc_dir
 from corpus.tables.takedown_list import load_forgotten
 from crawl.config import CrawlConfig
 from crawl.warc.archives import Capture, Fate, read_captures
@@ -99,7 +100,8 @@ def refuse_imported(store: Store, batch: str) -> None:
 
 
 def sweep(store: Store, batch: str) -> None:
-    """Remove the segments of a batch that its pages no longer name: those of a batch that was rebuilt."""
+    """Delete segments that the batch's pages no longer name, and temporary files of killed runs."""
+    store.sweep(warc_dir(batch))
     manifest = find_manifest(store, PAGES.name, batch)
     if manifest is None:
         return
@@ -111,8 +113,8 @@ def sweep(store: Store, batch: str) -> None:
         .unique()
         .to_pylist()
     }
-    for path, _ in store.files(folder):
-        if path.endswith(".warc.gz") and path not in named:
+    for path, _ in segment_files(store, batch):
+        if path not in named:
             store.delete(path)
 
 
@@ -168,7 +170,7 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
             pc.invert(forgotten.mask(unseen["doc_id"], unseen["domain"], unseen["url"]))
         )
         generation = f".{context.generation}" if context.generation else ""
-        segment = f"{PAGES.folder(context.batch)}/part-{index:05}-00000{generation}.warc.gz"
+        segment = f"{warc_dir(context.batch)}/part-{index:05}-00000{generation}.warc.gz"
         places = _write_segment(context.store, segment, new["record"])
         counts = Counter(
             {

@@ -190,7 +190,7 @@ def store(tmp_path: Path) -> Store:
     store = open_corpus(str(tmp_path / "one"), create=True)
     urls = [f"http://e.org/{kind}/{i}" for kind in BODIES for i in range(3)]
     random.Random(5).shuffle(urls)
-    writer = records.SegmentWriter(store, "pages/b/part-00000-00000.warc.gz", info={}, gzip_level=1)
+    writer = records.SegmentWriter(store, "warc/b/part-00000-00000.warc.gz", info={}, gzip_level=1)
     rows = []
     for url in urls:
         kind = url.split("/")[3]

@@ -179,7 +179,7 @@ class Shard:
             "shard": 7,
             "links": str(self.folder / "links.parquet"),
             "out_dir": str(self.folder / "out"),
-            "warc_prefix": "pages/b/part-00007",
+            "warc_prefix": "warc/b/part-00007",
             "config": FetchConfig.model_validate(settings).model_dump(mode="json"),
             "deadline": self.deadline,
         }

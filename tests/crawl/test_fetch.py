@@ -84,7 +84,7 @@ def assert_law_abiding(web: Web, pages: list[dict[str, Any]], urls: list[str], r
     store = Store(root)
     kept = Counter(
         (path, *response)
-        for path, _ in store.files("pages/b")
+        for path, _ in store.files("warc/b")
         if path.endswith(".warc.gz")
         for response in stored(store, path)
     )

@@ -44,7 +44,7 @@ from crawl.warc.records import (
 )
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-PATH = "pages/b/part-00000-00000.warc.gz"
+PATH = "warc/b/part-00000-00000.warc.gz"
 
 
 def write(store: Store, bodies: list[bytes], *, request: bool = False) -> list[Place]:
@@ -134,11 +134,11 @@ def test_strangers_read_it_and_every_digest_is_right(
 def test_a_segment_appears_on_commit_or_never(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     writer = SegmentWriter(store, PATH, info={}, gzip_level=1)
-    assert store.files("pages/b") == []
+    assert store.files("warc/b") == []
     writer.abort()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     write(store, BODIES)
-    assert [path for path, _ in store.files("pages/b")] == [PATH]
+    assert [path for path, _ in store.files("warc/b")] == [PATH]
 
 
 def test_a_full_disk_is_said_so(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_damage_costs_the_damaged_record_only(tmp_path: Path) -> None:
     with pytest.raises(WarcError):
         read_response(store, PATH, *places[3])
     with pytest.raises(WarcError, match="missing"):
-        read_response(store, "pages/b/none.warc.gz", 0, 10)
+        read_response(store, "warc/b/none.warc.gz", 0, 10)
 
 
 @pytest.mark.parametrize(

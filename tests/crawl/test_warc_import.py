@@ -79,7 +79,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path, files: list[Path]) -
         for store in stores
     ]
     assert digests[0] == digests[1]
-    segments = [path for path, _ in stores[0].files("pages/b") if path.endswith(".gz")]
+    segments = [path for path, _ in stores[0].files("warc/b") if path.endswith(".gz")]
     assert segments
     assert [stores[0].read_bytes(path) for path in segments] == [
         stores[1].read_bytes(path) for path in segments
@@ -124,11 +124,11 @@ def test_a_rebuild_leaves_no_old_segments_and_a_crawl_is_not_replaced(
     assert door(root, files[:1], "--rebuild") == 0
     store = open_corpus(str(root))
     named = set(read_table(store, "pages", "b", ["warc_file"])["warc_file"].to_pylist())
-    assert {path for path, _ in store.files("pages/b") if path.endswith(".gz")} == named
+    assert {path for path, _ in store.files("warc/b") if path.endswith(".gz")} == named
     manifest = read_manifest(store, "links", "b")
     store.write_bytes(
         "links/b/_manifest.json",
-        manifest.model_copy(update={"inputs": ()}).model_dump_json().encode(),
+        manifest.model_copy(update={"inputs": []}).model_dump_json().encode(),
     )
     assert door(root, files, "--rebuild") == 2
     assert "name another batch" in capsys.readouterr().err
@@ -175,7 +175,7 @@ def test_a_batch_is_made_again_from_its_own_segments_alone(
     long.unlink()
     assert clean(tmp_path / "c") == 0
     store = open_corpus(str(tmp_path / "c"))
-    segments = [tmp_path / "c" / path for path, _ in store.files("pages/b") if path.endswith(".gz")]
+    segments = [tmp_path / "c" / path for path, _ in store.files("warc/b") if path.endswith(".gz")]
     assert door(tmp_path / "d", segments) == 0
     assert clean(tmp_path / "d") == 0
     columns = ["doc_id", "url", "text", "fetched_at"]

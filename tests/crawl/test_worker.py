@@ -69,7 +69,7 @@ def assert_complete(shard: Shard, urls: list[str]) -> dict[str, dict[str, Any]]:
             read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"]).url
             == row["url"]
         )
-    paths = [path for path, _ in store.files("pages/b")]
+    paths = [path for path, _ in store.files("warc/b")]
     assert sorted(url for path in paths for url, _ in stored(store, path)) == sorted(urls)
     return outcomes
 
@@ -371,7 +371,7 @@ def test_a_finished_shard_is_left_alone(web: Web, shard: Shard) -> None:
 
 def test_segments_roll_over_and_orphans_go(web: Web, shard: Shard) -> None:
     urls = [f"http://h{i % 4}.test/{i}" for i in range(40)]
-    folder = shard.folder / "corpus/pages/b"
+    folder = shard.folder / "corpus/warc/b"
     folder.mkdir(parents=True)
     (folder / "part-00007-00003.warc.gz").write_bytes(b"left by a kill before its outcomes")
     (folder / ".tmp-part-00007-00004.warc.gz-1-ab").write_bytes(b"left by a kill in the middle")
@@ -387,7 +387,7 @@ def test_segments_roll_over_and_orphans_go(web: Web, shard: Shard) -> None:
 
 def test_requests_are_stored_when_asked(web: Web, shard: Shard) -> None:
     shard.crawl(["http://a.test/x?y=1"], store_requests=True)
-    data = next((shard.folder / "corpus/pages/b").iterdir()).read_bytes()
+    data = next((shard.folder / "corpus/warc/b").iterdir()).read_bytes()
     import gzip
 
     text = gzip.decompress(data)

@@ -132,7 +132,7 @@ def fetch(store: Store, batch: str, sites: Sequence[Site]) -> None:
     segments = {
         number: records.SegmentWriter(
             store,
-            f"pages/{batch}/part-{number:05}-00000.warc.gz",
+            f"warc/{batch}/part-{number:05}-00000.warc.gz",
             info={"software": "test"},
             gzip_level=6,
         )

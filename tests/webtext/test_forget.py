@@ -59,7 +59,7 @@ def contents(store: Store) -> dict[str, list[bytes]]:
             store, batch, *grown_corpus.TABLE_NAMES
         ).items()
     }
-    for path, _ in store.files("pages", recursive=True):
+    for path, _ in store.files("warc", recursive=True):
         if path.endswith(".warc.gz"):
             found[path] = [store.read_bytes(path)]
     return found

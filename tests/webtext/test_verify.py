@@ -19,6 +19,7 @@ from corpus.tables.parquet import read_file
 from corpus.tables.schemas import TABLES, Table
 from dedup.tables import OVERLAP
 from tests.support import grown_corpus
+from webtext.takedown import command as takedown
 from webtext.verify import command as verify
 
 
@@ -30,7 +31,7 @@ def named_files(store: Store) -> list[str]:
     """Every file that makes the corpus' tables and snapshots."""
     return [
         path
-        for table in (*grown_corpus.TABLE_NAMES, OVERLAP.name, "snapshots")
+        for table in (*grown_corpus.TABLE_NAMES, OVERLAP.name, "warc", "snapshots")
         for path, _ in store.files(table, recursive=True)
     ]
 
@@ -81,7 +82,7 @@ def test_any_flipped_byte_is_found(fates_copy: grown_corpus.Fates) -> None:
 def test_what_lies_beside_the_tables_is_checked_too(fates_copy: grown_corpus.Fates) -> None:
     """The tokenizer, take-downs, and snapshots that were withdrawn by one."""
     rng, store = random.Random(3), fates_copy.store
-    assert verify.main(["--corpus", fates_copy.root, "--url", fates_copy.kept]) == 0
+    assert takedown.main(["--corpus", fates_copy.root, "--url", fates_copy.kept]) == 0
     withdrawn = [f"snapshots/{batch}.json" for batch in ("2024-01", "2024-02")]
     listed = [path for path, _ in [*store.files("forgotten"), *store.files("snapshots/retired")]]
     assert len(listed) == 3
@@ -116,8 +117,8 @@ def test_a_missing_file_is_named(fates_copy: grown_corpus.Fates, table: str) -> 
 
 
 def test_a_missing_segment_is_named(fates_copy: grown_corpus.Fates) -> None:
-    fates_copy.store.delete("pages/2024-01/part-00001-00000.warc.gz")
-    assert "pages/2024-01/part-00001-00000.warc.gz: missing" in problems(fates_copy.store)
+    fates_copy.store.delete("warc/2024-01/part-00001-00000.warc.gz")
+    assert "warc/2024-01/part-00001-00000.warc.gz: missing" in problems(fates_copy.store)
 
 
 def rewrite(store: Store, table: Table, batch: str, change: object, number: int = 0) -> None:

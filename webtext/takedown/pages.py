@@ -40,6 +40,7 @@ from corpus.tables.schemas import (
     Table,
     part_of_id,
 )
+from corpus.tables.segments import segment_files
 from corpus.tables.snapshot import (
     SPLITS,
     Snapshot,
@@ -181,9 +182,7 @@ def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
             uris.update(uri for uri in (row["url"], row["final_url"], *row["redirects"]) if uri)
             shards.add(_shard_of(row))
     segments = [
-        path
-        for path, _ in store.files(table_dir(PAGES.name, batch))
-        if path.endswith(".warc.gz") and ("" in shards or _shard(path) in shards)
+        path for path, _ in segment_files(store, batch) if "" in shards or _shard(path) in shards
     ]
     if not segments or not uris:
         return 0

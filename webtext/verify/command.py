@@ -30,6 +30,7 @@ from corpus.tables.manifest import Manifest, batches, find_manifest, record_seal
 from corpus.tables.parquet import iter_tables
 from corpus.tables.retirement import retirement
 from corpus.tables.schemas import TABLES
+from corpus.tables.segments import segment_files
 from corpus.tables.snapshot import read_snapshot, snapshots
 from corpus.tables.takedown_list import FOLDER, load_forgotten
 from webtext.stages import needing
@@ -183,10 +184,7 @@ def _batch_checks(
 def _segment_checks(
     store: Store, pages: Manifest, drawn: _Sample, findings: Findings
 ) -> Iterator[Check]:
-    folder = table_dir("pages", pages.batch)
-    sizes = {
-        path: num_bytes for path, num_bytes in store.files(folder) if path.endswith(".warc.gz")
-    }
+    sizes = dict(segment_files(store, pages.batch))
     try:
         rows = _rows_by_segment(store, pages)
     except (SchemaError, OSError):

@@ -1,0 +1,23 @@
+"""The folder of a batch's WARC segments: `warc/<batch>/`.
+
+Segments are apart from the table `pages`, so that every Parquet reader can open the table's folder.
+"""
+
+from __future__ import annotations
+
+from corpus.storage.store import Store
+
+SUFFIX = ".warc.gz"
+
+
+def warc_dir(batch: str) -> str:
+    """The folder of a batch's segments."""
+    return f"warc/{batch}"
+
+
+def segment_files(store: Store, batch: str) -> list[tuple[str, int]]:
+    """(path, bytes) of every WARC segment of a batch, by name."""
+    # Until 2026-11-30 segments were files of pages/<batch>/. A crawl cannot be repeated, so they count.
+    folders = (warc_dir(batch), f"pages/{batch}")
+    files = [entry for folder in folders for entry in store.files(folder)]
+    return sorted(entry for entry in files if entry[0].endswith(SUFFIX))
