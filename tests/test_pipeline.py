@@ -98,9 +98,9 @@ def derived(store: Store, batch: str = BATCH) -> dict[str, bytes]:
 
 
 def fetched_only(demo: Demo, root: str) -> Store:
-    """A corpus that has the demo's links and pages and nothing later."""
+    """A corpus that has the demo's links, pages and WARC segments and nothing later."""
     store = open_corpus(root, create=True)
-    for table in ("links", "pages"):
+    for table in ("links", "pages", "warc"):
         for path, _ in demo.store.files(f"{table}/{BATCH}"):
             store.write_bytes(path, demo.store.read_bytes(path))
     return store

@@ -156,7 +156,7 @@ def _commands(
             ["train", *corpus, "--snapshot", BATCH, "--run", RUN, "--config", str(config)],
             ["evaluate", *corpus, "--run", RUN, *scored],
         ]
-    return [*commands, ["report", str(folder / "corpus")]]
+    return [*commands, ["report", *corpus]]
 
 
 def _run(command: list[str]) -> None:
