@@ -1,13 +1,16 @@
-"""Save and resume: a checkpoint is whole or it is not there.
+"""Save and resume training: a checkpoint is either complete or invisible.
 
     runs/<run>/checkpoints/step-00001000/
-        __0_0.distcp ..., .metadata     weights and optimizer state, by torch.distributed.checkpoint
-        checkpoint.json                 everything else, with the files' digests; written last: the commit
+        rank-00000.safetensors ..., tensors.json    weights and optimizer state (`train.tensor_files`)
+        checkpoint.json                             everything else, with the files' digests; the commit
 
-Locally the folder is made under a temporary name and renamed. On an object store, which cannot rename, files are made
-in a local scratch folder and uploaded, checkpoint.json last. Readers see a checkpoint through checkpoint.json only.
-Tensors are stored by name, so any number of ranks can load what any other number saved. Random state is no state: weights,
-sample order, dropout and samples are functions of (seed, position), and seed and position are in checkpoint.json.
+On a local disk the folder is made under a temporary name and renamed. An object store cannot rename: files are made in
+a local scratch folder and uploaded, checkpoint.json last. Readers see a checkpoint only through its checkpoint.json.
+
+Tensors are stored by name, so any number of ranks can load what any other number saved. Random generators are not
+saved: weights, sample order, dropout and samples are functions of (seed, position), and both are in checkpoint.json.
+
+No file here can run code, since a checkpoint may come from a stranger: docs/security.md, "Files from strangers".
 """
 
 from __future__ import annotations
@@ -26,22 +29,37 @@ from typing import Any
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
 from xxhash import xxh3_128
 
-from corpus.errors import FatalError, InputError, SchemaError
+from corpus.errors import FatalError, InputError, SchemaError, WebtextError
 from corpus.storage.lease import confirm
 from corpus.storage.store import TEMPORARY, Store
 from train.distributed import World
+from train.shape import Shape
+from train.tensor_files import (
+    DTYPES,
+    FILE,
+    INDEX,
+    TensorReader,
+    TensorWriter,
+    check_shapes,
+    read_index,
+)
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
+"""2 kept its index as a pickle, which is not read any more: it runs what its author wrote."""
 RECORD = "checkpoint.json"
+
+STATES = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+"""States that AdamW and Muon keep for a parameter: one number each, or a tensor of the parameter's shape."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A committed checkpoint: where it lies and what checkpoint.json says."""
+    """A committed checkpoint: its folder in the store and the contents of checkpoint.json."""
 
     path: str
     record: dict[str, Any]
@@ -60,34 +78,35 @@ class Checkpoints:
         self.folder = f"runs/{run}/checkpoints"
 
     def all(self) -> list[Checkpoint]:
-        """Committed checkpoints by step. Raises: SchemaError for one of an unknown format."""
+        """Committed checkpoints by step.
+
+        Raises: SchemaError for one of another format, or one that this code cannot have written.
+        """
         found = []
         for name in self.store.folders(self.folder):
             path = f"{self.folder}/{name}"
             if not name.startswith("step-") or not self.store.exists(f"{path}/{RECORD}"):
                 continue
             record = self.store.read_json(f"{path}/{RECORD}")
-            if record.get("format") != FORMAT:
-                raise SchemaError(
-                    f"{self.store.root}/{path}: format {record.get('format')!r}, this version reads {FORMAT}; "
-                    "use the version that wrote it, or --rebuild"
-                )
+            if (problem := _problem(record)) is not None:
+                raise SchemaError(f"{self.store.root}/{path}: {problem}")
             found.append(Checkpoint(path, record))
+
         return sorted(found, key=lambda checkpoint: checkpoint.step)
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint whose files are whole; damaged ones are passed over with a warning."""
+        """The newest checkpoint whose files are complete; damaged ones are skipped with a warning."""
         for checkpoint in reversed(self.all()):
             damage = self.damage(checkpoint)
             if damage is None:
                 return checkpoint
-            log.warning("%s; going back to the checkpoint before it", damage)
+            log.warning("%s; falling back to the previous checkpoint", damage)
         return None
 
     def find(self, which: str) -> Checkpoint:
         """`last`, `best` (lowest validation loss) or a step number.
 
-        Raises: InputError when there is none, naming those that are.
+        Raises: InputError if there is none, with the steps that exist.
         """
         found = self.all()
         chosen = None
@@ -132,7 +151,7 @@ class Checkpoints:
             )
 
     def amend(self, checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:
-        """Say more of a committed checkpoint whose tensors stay as they are."""
+        """Add values to the record of a committed checkpoint whose tensors do not change."""
         confirm(self.store)
         record = {**checkpoint.record, **values}
         self.store.write_json(f"{checkpoint.path}/{RECORD}", record)
@@ -147,7 +166,7 @@ class Checkpoints:
         *,
         keep_last: int,
     ) -> PendingSave:
-        """As `save`, from a copy made now: the tensors may change while a thread writes. One at a time."""
+        """Start a `save` of a copy made now: tensors may change while a thread writes. One at a time."""
         path = f"{self.folder}/step-{step:08}"
         background = world.in_background()
         with contextlib.ExitStack() as stack:
@@ -177,7 +196,7 @@ class Checkpoints:
         keep_last: int,
     ) -> Checkpoint:
         try:
-            write()
+            _run_collective(write)
             mine = [
                 _file_record(file)
                 for file in sorted(scratch.iterdir())
@@ -186,6 +205,7 @@ class Checkpoints:
             if not self.store.is_local:
                 for file in mine:
                     self._upload(scratch / file["file"], f"{path}/{file['file']}")
+
             files = [file for part in world.gather(mine) for file in part]
             document = {
                 **record,
@@ -200,13 +220,14 @@ class Checkpoints:
             raise FatalError(
                 f"cannot write {self.store.root}/{path}: {error}; free space or fix access, then run again"
             ) from error
+
         world.barrier()
         if world.is_main:
             self._prune(step, keep_last)
         return Checkpoint(path, document)
 
     def damage(self, checkpoint: Checkpoint) -> str | None:
-        """What is wrong with a checkpoint's files, None when nothing is; reads them once."""
+        """A description of the first damaged file of a checkpoint, or None. Reads every file once."""
         for file in checkpoint.record["files"]:
             path = f"{checkpoint.path}/{file['file']}"
             digest = xxh3_128()
@@ -222,11 +243,12 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def local_copy(self, checkpoint: Checkpoint) -> Iterator[Path]:
-        """A local folder with the checkpoint's files for the time of the block."""
+        """Give a local folder with the checkpoint's files; a copy is deleted after the block."""
         local = self.store.local_path(checkpoint.path)
         if local is not None:
             yield local
             return
+
         with tempfile.TemporaryDirectory(prefix="webtext-checkpoint-") as folder:
             for file in checkpoint.record["files"]:
                 with (
@@ -253,15 +275,17 @@ class Checkpoints:
             shutil.copyfileobj(source, target, 1 << 22)
 
     def _prune(self, step: int, keep_last: int) -> None:
-        """Drop what is not kept, and what a kill left without its record.
+        """Delete checkpoints that are not kept, and folders that a killed run left without a record.
 
-        Those of later steps are damaged, or the run would have gone on from them: they take nobody's place.
+        Checkpoints of later steps are damaged, or the run would have continued from them: they do not count.
         """
         found = [checkpoint for checkpoint in self.all() if checkpoint.step <= step]
         kept = {checkpoint.path for checkpoint in found[-keep_last:]}
         lowest = best(found)
         if lowest is not None:
             kept.add(lowest.path)
+
+        # Records first: a kill in between leaves folders that no reader sees.
         for checkpoint in found:
             if checkpoint.path not in kept:
                 self.store.delete(f"{checkpoint.path}/{RECORD}")
@@ -273,13 +297,13 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class PendingSave:
-    """A checkpoint being written beside the training."""
+    """A checkpoint that a thread is writing."""
 
     step: int
     _future: Future[Checkpoint]
 
     def failed(self) -> bool:
-        """Whether it is known to have failed; `wait` says how."""
+        """True once the writer has failed; `wait` raises its error."""
         return self._future.done() and self._future.exception() is not None
 
     def wait(self) -> Checkpoint:
@@ -289,12 +313,13 @@ class PendingSave:
 
 @contextlib.contextmanager
 def _scratch(store: Store, path: str, world: World) -> Iterator[Path]:
-    """Where the files are made: beside their place when that is local and shared, else in a folder of this rank."""
+    """Give the folder to write to: beside the final one if that is local and shared, else one of this rank's own."""
     final = store.local_path(path)
     if final is None:
         with tempfile.TemporaryDirectory(prefix="webtext-checkpoint-") as folder:
             yield Path(folder)
         return
+
     scratch = final.with_name(f"{TEMPORARY}{final.name}")
     if world.is_main:
         for stale in final.parent.glob(f"{TEMPORARY}*"):
@@ -310,7 +335,7 @@ def _scratch(store: Store, path: str, world: World) -> Iterator[Path]:
 
 
 def best(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
-    """The checkpoint with the lowest validation loss among those evaluated; the later of equals."""
+    """The evaluated checkpoint with the lowest validation loss; the latest one of equals."""
     evaluated = [
         checkpoint for checkpoint in checkpoints if checkpoint.record.get("val_loss") is not None
     ]
@@ -320,7 +345,7 @@ def best(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
 def state_tensors(
     model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> dict[str, Tensor]:
-    """Everything that must be stored, by name: `model.<parameter>` and `optimizer.<parameter>.<moment>`."""
+    """All tensors of a checkpoint by name: `model.<parameter>` and `optimizer.<parameter>.<state>`."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for optimizer in optimizers:
@@ -329,11 +354,37 @@ def state_tensors(
     return tensors
 
 
+def check_model_shape(shape: Shape, folder: Path) -> None:
+    """Compare the sizes in a run's settings with the tensors in `folder`, before a model takes memory for them.
+
+    Raises: SchemaError if they differ, with both values.
+    """
+    index = read_index(folder)
+    layers = {name.split(".")[2] for name in index.tensors if name.startswith("model.h.")}
+    if len(layers) != shape.n_layer:
+        raise SchemaError(
+            f"{folder}: {len(layers)} layers stored, the run's settings have {shape.n_layer}"
+        )
+    expected = {
+        "model.wte.weight": [shape.vocab_size, shape.n_embd],
+        "model.wpe.weight": [shape.block_size, shape.n_embd],
+    }
+    for name, wanted in expected.items():
+        stored = index.tensors.get(name)
+        if stored is None or stored.shape != wanted:
+            found = stored.shape if stored else "missing"
+            raise SchemaError(
+                f"{folder}: tensor {name!r} is {found}, the run's settings have {wanted}"
+            )
+
+
 def load_weights(model: nn.Module, folder: Path, *, collective: World | None = None) -> None:
-    """Fill `model` from the files in `folder`."""
-    _read_tensors(
-        {f"model.{name}": tensor for name, tensor in model.state_dict().items()}, folder, collective
-    )
+    """Fill `model` from the files in `folder`.
+
+    Raises: SchemaError if they are not the tensors of this model.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    _read_tensors(tensors, folder, collective)
 
 
 def load_optimizers(
@@ -343,61 +394,110 @@ def load_optimizers(
     *,
     collective: World | None = None,
 ) -> None:
-    """Fill the optimizers' state from the files in `folder`; parameters without a stored state begin anew."""
-    stored = dcp.FileSystemReader(folder).read_metadata().state_dict_metadata
+    """Fill the optimizers' state from the files in `folder`. Parameters without a stored state start empty.
+
+    Raises: SchemaError if a stored state has another shape than its parameter.
+    """
+    index = read_index(folder)
+    owners = {
+        parameter: optimizer
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
-        owner = next(
-            each
-            for each in optimizers
-            if any(parameter is p for g in each.param_groups for p in g["params"])
-        )
-        prefix = f"optimizer.{name}."
-        for key in stored:
-            if not key.startswith(prefix):
+        for state in STATES:
+            key = f"optimizer.{name}.{state}"
+            stored = index.tensors.get(key)
+            if stored is None:
                 continue
-            size, dtype = stored[key].size, stored[key].properties.dtype
-            like = (
-                parameter.detach()
-                if size == parameter.shape
-                else torch.empty(size, device=parameter.device)
-            )
-            tensors[key] = torch.zeros_like(like, dtype=dtype)
-            owner.state[parameter][key.removeprefix(prefix)] = tensors[key]
+
+            # The index decides only between these two shapes, so that it cannot ask for memory.
+            shape = () if stored.shape == [] else parameter.shape
+            like = parameter.detach() if shape else torch.empty((), device=parameter.device)
+            tensors[key] = torch.zeros_like(like, dtype=DTYPES[stored.dtype][0])
+            owners[parameter].state[parameter][state] = tensors[key]
+
     if tensors:
         _read_tensors(tensors, folder, collective)
 
 
 def _write_tensors(tensors: Mapping[str, Tensor], folder: Path, world: World) -> None:
     _accept_no_group()
-    writer = dcp.FileSystemWriter(folder, single_file_per_rank=True)
-    dcp.save(dict(tensors), storage_writer=writer, no_dist=world.size == 1)
+    dcp.save(dict(tensors), storage_writer=TensorWriter(folder), no_dist=world.size == 1)
 
 
 def _write_copies(tensors: Mapping[str, Tensor], folder: Path, world: World) -> Future[Any]:
-    """Copies are made before this returns; they are written by a thread."""
+    """Copy the tensors before returning; a thread writes the copies."""
     _accept_no_group()
-    writer = dcp.FileSystemWriter(folder, single_file_per_rank=True)
     written: Future[Any] = dcp.async_save(
-        dict(tensors), storage_writer=writer, process_group=world.group, no_dist=world.size == 1
+        dict(tensors),
+        storage_writer=TensorWriter(folder),
+        process_group=world.group,
+        no_dist=world.size == 1,
     )
     return written
 
 
 def _read_tensors(tensors: dict[str, Any], folder: Path, collective: World | None) -> None:
     _accept_no_group()
-    reader = dcp.FileSystemReader(folder)
-    dcp.load(tensors, storage_reader=reader, no_dist=collective is None or collective.size == 1)
+    index = read_index(folder)
+    check_shapes(tensors, index, folder)
+    alone = collective is None or collective.size == 1
+    reader = TensorReader(folder, index)
+    _run_collective(lambda: dcp.load(tensors, storage_reader=reader, no_dist=alone))
+
+
+def _run_collective(action: Callable[[], object]) -> None:
+    """Run a save or load of torch, which hides a rank's error in an exception of its own.
+
+    Raises: that rank's error, if it is one of ours or of the operating system.
+    """
+    try:
+        action()
+    except CheckpointException as error:
+        for cause, _ in error.failures.values():
+            if isinstance(cause, OSError | WebtextError):
+                raise cause from error
+        raise
 
 
 def _accept_no_group() -> None:
-    """torch warns that there is no process group even when told so by no_dist (2.13); also in its threads, hence for good."""
+    """Silence torch's warning about a missing process group, which it gives in spite of no_dist (2.13).
+
+    The filter stays set, because torch warns from its threads as well.
+    """
     warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
 
 
 def _is_mine(name: str, world: World) -> bool:
-    """Whether this rank wrote the file: `__<rank>_<n>.distcp`, and the metadata for rank 0."""
-    return name.startswith(f"__{world.rank}_") or (world.is_main and not name.startswith("__"))
+    """True for a rank's own tensor file, and on the main rank for the index."""
+    return name == f"rank-{world.rank:05}.safetensors" or (world.is_main and name == INDEX)
+
+
+def _problem(record: Any) -> str | None:
+    """A reason why the contents of a checkpoint.json cannot be used, or None."""
+    found = record.get("format") if isinstance(record, dict) else None
+    if found != FORMAT:
+        return (
+            f"format {found!r}, this version reads {FORMAT}; export it with the version that wrote it "
+            "(python -m train.export) and import the folder, or train again with --rebuild"
+        )
+    if type(record.get("step")) is not int or record["step"] < 0:
+        return f"step {record.get('step')!r} in {RECORD}; expected a number of steps"
+    files = record.get("files")
+    if not isinstance(files, list) or not files:
+        return f"no list of files in {RECORD}"
+    for file in files:
+        name = file.get("file") if isinstance(file, dict) else file
+        if isinstance(file, dict) and not isinstance(file.get("digest"), str):
+            return f"{RECORD} has no digest of the file {name!r}"
+        if not isinstance(name, str) or not (name == INDEX or FILE.match(name)):
+            return f"{RECORD} names the file {name!r}; expected rank-NNNNN.safetensors or {INDEX}"
+    if INDEX not in {file["file"] for file in files}:
+        return f"{RECORD} does not name {INDEX}"
+    return None
 
 
 def _file_record(path: Path) -> dict[str, Any]:

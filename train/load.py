@@ -1,16 +1,16 @@
-"""Open a trained model again: weights of a checkpoint and the corpus's tokenizer, checked against each other."""
+"""Load a trained model: weights of a checkpoint and the corpus's tokenizer, checked against each other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from corpus.errors import InputError
+from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
 from shards.tokenizer.encode import load_tokenizer
-from train.checkpoint import Checkpoints, load_weights
+from train.checkpoint import Checkpoints, check_model_shape, load_weights
 from train.distributed import World
 from train.model import GPT2
 from train.run_folder import RunFolder
@@ -18,7 +18,7 @@ from train.shape import Shape
 
 
 class Encoder(Protocol):
-    """What training needs of `shards.tokenizer.Tokenizer`."""
+    """The part of `shards.tokenizer.Tokenizer` that training uses."""
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; a literal <|endoftext|> in it never becomes the special id."""
@@ -29,17 +29,17 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model on its device, with what is needed to use it."""
+    """A model on its device, with its tokenizer and origin."""
 
     model: GPT2
     tokenizer: Encoder
     end_of_text: int
     identity: dict[str, Any]
-    """What the run was: see `train.job.run_identity`."""
+    """The settings that decide the run: see `train.job.run_identity`."""
     described: dict[str, Any]
     step: int
     weights: str = ""
-    """A fingerprint that no model has whose weights, shape or tokenizer are others."""
+    """Fingerprint of weights, shape and tokenizer."""
 
 
 def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
@@ -54,26 +54,25 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
         raise InputError(
             f"{store.root}: no run {run!r}; there: {runs}; train one with python -m train.run"
         )
-    identity = config["identity"]
+    identity, shape, document_mask = _settings(config, f"{store.root}/{folder.path}/config.json")
+
     tokenizer = load_tokenizer(store)
     if tokenizer.fingerprint != identity["tokenizer_fingerprint"]:
         raise InputError(
             f"{store.root}/tokenizer: fingerprint {tokenizer.fingerprint}, run {run} was trained with "
             f"{identity['tokenizer_fingerprint']}; use the corpus it was trained on"
         )
+
     checkpoints = Checkpoints(store, run)
     checkpoint = checkpoints.find(which)
-    model = GPT2(
-        Shape(**identity["shape"]),
-        document_end=identity["end_of_text"]
-        if identity["settings"]["model"]["document_mask"]
-        else None,
-    )
     damage = checkpoints.damage(checkpoint)
     if damage is not None:
         raise InputError(f"{damage}; choose another --checkpoint")
     with checkpoints.local_copy(checkpoint) as files:
+        check_model_shape(shape, files)
+        model = GPT2(shape, document_end=identity["end_of_text"] if document_mask else None)
         load_weights(model, files)
+
     return LoadedModel(
         model=model.to(world.device).eval(),
         tokenizer=tokenizer,
@@ -81,7 +80,23 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
         identity=identity,
         described=config,
         step=checkpoint.step,
-        weights=fingerprint(
-            [each["digest"] for each in checkpoint.record["files"] if each["file"] != ".metadata"]
-        ),
+        weights=fingerprint([each["digest"] for each in checkpoint.record["files"]]),
     )
+
+
+def _settings(config: Any, path: str) -> tuple[dict[str, Any], Shape, bool]:
+    """(identity, shape, document mask) in a run's config.json.
+
+    Raises: SchemaError if they are not there, or are not what this code writes.
+    """
+    try:
+        identity = config["identity"]
+        shape = Shape(**identity["shape"])
+        sizes = (*asdict(shape).values(), identity["end_of_text"])
+        if any(type(size) is not int or not 0 <= size < 1 << 31 for size in sizes):
+            raise ValueError(f"sizes {sizes}")
+        if shape.n_head < 1 or shape.n_embd % shape.n_head:
+            raise ValueError(f"n_embd {shape.n_embd} with n_head {shape.n_head}")
+        return identity, shape, bool(identity["settings"]["model"]["document_mask"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SchemaError(f"{path}: not the settings of a run ({error})") from error

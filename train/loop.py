@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from corpus.errors import InputError, Interrupted
+from corpus.errors import InputError, Interrupted, SchemaError
 from corpus.storage.store import Store
 from train.checkpoint import (
     Checkpoint,
@@ -136,16 +136,22 @@ class Trainer:
 
     def _continue_after(self, found: Checkpoint) -> None:
         record = found.record
-        self.job.stream.load_state_dict(record["stream"])
-        self.watch.restore(**record["watch"])
-        self._losses = list(record["losses"])
         self._saved, self.step = found, found.step
-        self.elapsed_s = float(record["elapsed_s"])
-        self.best_val_loss = (
-            record["best_val_loss"] if record["best_val_loss"] is not None else math.inf
-        )
-        if record["validation"] is not None:
-            self.val_loss, self._evaluated_step = SplitLoss(**record["validation"]), self.step
+        try:
+            self.job.stream.load_state_dict(record["stream"])
+            self.watch.restore(**record["watch"])
+            self._losses = [float(loss) for loss in record["losses"]]
+            self.elapsed_s = float(record["elapsed_s"])
+            best = record["best_val_loss"]
+            self.best_val_loss = math.inf if best is None else float(best)
+            if record["validation"] is not None:
+                self.val_loss, self._evaluated_step = SplitLoss(**record["validation"]), self.step
+        except (KeyError, TypeError, ValueError) as error:
+            raise SchemaError(
+                f"{self.job.store.root}/{found.path}: checkpoint.json is not one of training "
+                f"({type(error).__name__}: {error}); train again with --rebuild"
+            ) from error
+
         log.info("continuing after step %d of %d", self.step, self.num_steps)
 
     def run(self) -> dict[str, Any]:

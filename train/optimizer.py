@@ -21,12 +21,13 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """AdamW over all parameters; under muon, Muon over the hidden matrices and AdamW over the rest.
 
-    Every group carries its `peak` learning rate for `set_learning_rate`.
+    Every group has its `peak` learning rate, which `set_learning_rate` scales.
     """
     settings = config.optimizer
+    peak = config.resolved_learning_rate
     hidden, matrices, vectors = parameter_groups(model)
     optimizers: list[torch.optim.Optimizer] = []
-    peak = config.resolved_learning_rate
+
     if settings.name == "muon":
         muon_group = {"params": hidden, "peak": settings.muon_learning_rate}
         optimizers.append(
@@ -36,6 +37,7 @@ def build_optimizers(
         )
     else:
         matrices = hidden + matrices
+
     groups = [
         {"params": matrices, "weight_decay": settings.weight_decay, "peak": peak},
         {"params": vectors, "weight_decay": 0.0, "peak": peak},
@@ -57,6 +59,7 @@ def parameter_groups(
     hidden: list[nn.Parameter] = []
     embeddings: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
+
     for name, parameter in model.named_parameters():
         if parameter.ndim < 2:
             vectors.append(parameter)
@@ -64,27 +67,32 @@ def parameter_groups(
             hidden.append(parameter)
         else:
             embeddings.append(parameter)
+
     return hidden, embeddings, vectors
 
 
 def schedule(step: int, num_steps: int, config: OptimizerConfig) -> float:
-    """Share of the peak learning rate at `step` in [0, num_steps): in (0, 1].
+    """Fraction of the peak learning rate at `step` in [0, num_steps), between `final_frac` and 1.
 
     Linear warm-up, then a cosine to `final_frac` (Loshchilov & Hutter 2017), or wsd: constant, then linear to it.
+    Some step always has the peak: a run of one step trains at the peak, not at the final rate.
     """
     warmup = math.ceil(config.warmup_frac * num_steps)
     if step < warmup:
         return (step + 1) / warmup
+
     if config.schedule == "cosine":
         progress = (step - warmup) / max(1, num_steps - 1 - warmup)
         return config.final_frac + (1 - config.final_frac) * 0.5 * (
             1 + math.cos(math.pi * min(1.0, progress))
         )
-    decay = math.ceil(config.decay_frac * num_steps)
+
+    # A decay over the whole run begins at the second step, so that the first one has the peak.
+    decay = min(math.ceil(config.decay_frac * num_steps), num_steps - 1)
     left = num_steps - 1 - step
     if left >= decay:
         return 1.0
-    return config.final_frac + (1 - config.final_frac) * left / max(1, decay)
+    return config.final_frac + (1 - config.final_frac) * left / decay
 
 
 def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], frac: float) -> None:

@@ -31,9 +31,9 @@ def arguments(root: Path, *extra: str, **changes: Any) -> list[str]:
 
 
 def weights(root: Path) -> dict[str, str]:
-    """Digests of the files with tensors (what says where they lie is pickled, and no two pickles are alike)."""
+    """Digests of the tensor files and of their index."""
     files = Checkpoints(Store(str(root)), "r").find("last").record["files"]
-    return {file["file"]: file["digest"] for file in files if file["file"] != ".metadata"}
+    return {file["file"]: file["digest"] for file in files}
 
 
 def last_json(text: str) -> Any:

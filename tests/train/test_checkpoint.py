@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import pickle
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from xxhash import xxh3_128
 
 from corpus.errors import FatalError, InputError, SchemaError
 from corpus.storage.store import Store
 from tests.train.fakes import RemoteStore
 from train import checkpoint as checkpoint_module
-from train.checkpoint import Checkpoints, load_weights
+from train import tensor_files
+from train.checkpoint import Checkpoints, check_model_shape, load_optimizers, load_weights
 from train.config import RuntimeConfig
 from train.distributed import join_world
 from train.model import GPT2
@@ -104,7 +113,7 @@ def test_what_kills_left_goes_with_the_next_checkpoint(
 
 
 def damage(root: Path, step: int) -> None:
-    path = root / f"runs/r/checkpoints/step-{step:08}/__0_0.distcp"
+    path = root / f"runs/r/checkpoints/step-{step:08}/rank-00000.safetensors"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -120,7 +129,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     latest = checkpoints.latest()
     assert latest is not None
     assert latest.step == 1
-    assert "__0_0.distcp: digest" in caplog.text
+    assert "rank-00000.safetensors: digest" in caplog.text
 
 
 def test_a_damaged_checkpoint_takes_no_whole_ones_place(tmp_path: Path) -> None:
@@ -149,5 +158,182 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     save(checkpoints, 1)
     path = tmp_path / "runs/r/checkpoints/step-00000001/checkpoint.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 9}))
-    with pytest.raises(SchemaError, match="format 9, this version reads 2"):
+    with pytest.raises(SchemaError, match="format 9, this version reads 3"):
         checkpoints.latest()
+
+
+class Payload:
+    """Unpickles by running a command, as a stranger's file may."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.trace,)
+
+
+def stored(root: Path, step: int = 1) -> Path:
+    return root / f"runs/r/checkpoints/step-{step:08}"
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Digests as an author of hostile files would write them."""
+    record = json.loads((folder / "checkpoint.json").read_text()) | changes
+    for file in record["files"]:
+        path = folder / file["file"]
+        if path.is_file():
+            file |= {
+                "bytes": path.stat().st_size,
+                "digest": xxh3_128(path.read_bytes()).hexdigest(),
+            }
+    (folder / "checkpoint.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    "name", ["tensors.json", "rank-00000.safetensors", ".metadata", "checkpoint.json"]
+)
+def test_no_file_of_a_checkpoint_runs_code(tmp_path: Path, name: str) -> None:
+    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    save(checkpoints, 1)
+    trace = tmp_path / "ran"
+    for payload in (pickle.dumps(Payload(trace)), legacy(Payload(trace))):
+        save(checkpoints, 1)
+        folder = stored(tmp_path)
+        (folder / name).write_bytes(payload)
+        if name != "checkpoint.json":
+            reseal(folder)
+        if name == ".metadata":
+            load(checkpoints)
+        else:
+            with pytest.raises(InputError):
+                load(checkpoints)
+    assert not trace.exists()
+
+
+def legacy(value: Any) -> bytes:
+    stream = io.BytesIO()
+    torch.save({"x": torch.ones(2), "y": value}, stream)
+    return stream.getvalue()
+
+
+def load(checkpoints: Checkpoints) -> GPT2:
+    """As generate, evaluate and resume do."""
+    found = checkpoints.latest()
+    assert found is not None
+    other = model(1)
+    optimizer = torch.optim.AdamW(other.parameters())
+    with checkpoints.local_copy(found) as files:
+        check_model_shape(SHAPE, files)
+        load_weights(other, files)
+        load_optimizers(other, [optimizer], files)
+    return other
+
+
+def test_a_checkpoint_with_a_pickled_index_is_refused_with_the_command(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    save(checkpoints, 1)
+    reseal(stored(tmp_path), format=2)
+    with pytest.raises(SchemaError, match="format 2, this version reads 3; export .*--rebuild"):
+        checkpoints.latest()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../../../../victim",
+        "/etc/passwd",
+        "rank-00000.safetensors/..",
+        "checkpoint.json",
+        "",
+        ".",
+        "x\0",
+        7,
+        None,
+    ],
+)
+def test_a_record_names_only_files_that_this_code_writes(tmp_path: Path, name: Any) -> None:
+    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    save(checkpoints, 1)
+    record = json.loads((stored(tmp_path) / "checkpoint.json").read_text())
+    files = [*record["files"], {"file": name, "digest": "0" * 32, "bytes": 1}]
+    (stored(tmp_path) / "checkpoint.json").write_text(json.dumps({**record, "files": files}))
+    with pytest.raises(SchemaError, match="names the file"):
+        checkpoints.all()
+
+
+HUGE = 1 << 44
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.update({"model.wte.weight": {**t["model.wte.weight"], "dtype": "object"}}), "type 'object'; allowed"),
+        (lambda t: t["model.wte.weight"].update(shape=[HUGE, 8]), "pieces hold 40 of"),
+        (lambda t: t["model.wte.weight"].update(shape=[HUGE, 8], pieces=[{"file": "rank-00000.safetensors", "offsets": [0, 0], "shape": [HUGE, 8]}]), "its tensors need"),
+        (lambda t: t["model.wte.weight"]["pieces"][0].update(file="../../x"), "pattern"),
+        (lambda t: t["model.wte.weight"]["pieces"][0].update(offsets=[1, 0]), "leaves the shape"),
+        (lambda t: t["model.wte.weight"]["pieces"][0].update(offsets=[-1, 0]), "greater than or equal"),
+        (lambda t: t["model.wte.weight"]["pieces"][0].update(offsets=[0]), "dimensions"),
+        (lambda t: t["model.wte.weight"].update(code="x"), "Extra inputs"),
+        (lambda t: t.pop("model.wte.weight"), "'model.wte.weight' is missing"),
+        (lambda t: t.pop("model.ln_f.bias"), "no tensor 'model.ln_f.bias'"),
+        (lambda t: t.update({"optimizer.wte.weight.exp_avg": t["model.ln_f.bias"]}), "shape"),
+        (lambda t: t.update({"model.h.1.x": t["model.ln_f.bias"]}), "2 layers stored"),
+    ],
+)  # fmt: skip
+def test_an_index_is_bounded_before_memory_is_taken(
+    tmp_path: Path, change: Any, message: str
+) -> None:
+    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    save(checkpoints, 1)
+    path = stored(tmp_path) / "tensors.json"
+    document = json.loads(path.read_text())
+    change(document["tensors"])
+    path.write_text(json.dumps(document))
+    reseal(stored(tmp_path))
+    with pytest.raises(SchemaError, match=message):
+        load(checkpoints)
+
+
+def test_tensor_files_open_with_the_safetensors_library(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    save(checkpoints, 1)
+    tensors = load_file(stored(tmp_path) / "rank-00000.safetensors")
+    expected = {f"model.{name}": tensor for name, tensor in model(1).state_dict().items()}
+    assert {name.partition("@")[0]: tensor.tolist() for name, tensor in tensors.items()} == {
+        name: tensor.tolist() for name, tensor in expected.items()
+    }
+
+
+def test_a_rank_that_cannot_write_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tensor_files, "_write_file", full)
+    with pytest.raises(FatalError, match="No space left on device; free space"):
+        save(Checkpoints(Store(str(tmp_path)), "r"), 1)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_damaged_files_end_in_one_line(data: st.DataObject) -> None:
+    """Any byte of any file: the checkpoint loads, or is refused as wrong input."""
+    with tempfile.TemporaryDirectory() as root:
+        checkpoints = Checkpoints(Store(root), "r")
+        save(checkpoints, 1)
+        folder = stored(Path(root))
+        name = data.draw(
+            st.sampled_from(["tensors.json", "rank-00000.safetensors", "checkpoint.json"])
+        )
+        content = bytearray((folder / name).read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            position = data.draw(st.integers(0, min(len(content), 3000) - 1))
+            content[position : position + 1] = data.draw(st.binary(max_size=3))
+        (folder / name).write_bytes(bytes(content))
+        if name != "checkpoint.json":
+            reseal(folder)
+        with contextlib.suppress(InputError):
+            if checkpoints.latest() is not None:
+                load(checkpoints)
