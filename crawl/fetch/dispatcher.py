@@ -388,17 +388,19 @@ class Dispatcher:
         if exchange.status in REDIRECTS and exchange.problem is None and location is not None:
             next_url = redirect_target(job.url, location)
             if next_url is not None and len(job.redirects) < robots.MAX_REDIRECTS:
+                self._store(exchange)
                 self._follow(job, next_url)
                 return
         problem = exchange.problem
-        if problem in (Reason.BAD_ENCODING, Reason.DECOMPRESSION_BOMB):
-            problem = None  # an answer, if one without rules
         status = exchange.status if problem is None else None
-        rules = robots.decide(status, exchange.body, self.config.user_agent)
+        whole = status != 206 or robots.is_whole_range(exchange.header("content-range"))
+        rules = robots.decide(status, exchange.body, self.config.user_agent, is_whole=whole)
         if rules.access is robots.Access.UNREACHABLE:
             passing = may_pass(problem, status) or (status or 0) >= 500
             if passing and self._retry(key, job, now, wait_s):
                 return
+        if exchange.status is not None:
+            self._store(exchange)
         self._have_robots(origin, rules, now)
         # Most redirects of a robots.txt lead from http to https: what is there is that site's own file.
         place = locate(job.url)
@@ -459,9 +461,13 @@ class Dispatcher:
         elif self._excluded(next_url):
             self._end(job, Reason.REDIRECT_EXCLUDED, exchange)
         else:
-            self._ledger.store(exchange)
-            self._committer.start(self._ledger.due(time.monotonic()))
+            self._store(exchange)
             self._follow(job, next_url)
+
+    def _store(self, exchange: Exchange) -> None:
+        """Keep the record of an answer that decided something: a redirect or a robots.txt."""
+        self._ledger.store(exchange)
+        self._committer.start(self._ledger.due(time.monotonic()))
 
     def _follow(self, job: Job, next_url: str) -> None:
         """The same job at the next address, under the pace of the domain it is in, with the worker that owns it.
@@ -520,7 +526,7 @@ class Dispatcher:
             outcome.status = exchange.status
             outcome.ip = exchange.ip
             outcome.fetched_at = exchange.fetched_at
-            outcome.content_type = exchange.header("content-type")
+            outcome.content_type = exchange.content_type
         self._retrying.pop(job.link.doc_id, None)
         try:
             if reason is None and exchange is not None:

@@ -33,14 +33,16 @@ from crawl.fetch.body_budget import SMALL_BYTES, Holding
 from crawl.fetch.requests import REDIRECTS, TICKET, Exchange, ProxyLostError, Source, Ticket
 from crawl.outcomes import Reason
 from crawl.warc.body import (
-    SNIFF_BYTES,
+    XML_SNIFF_BYTES,
     BodyDecoder,
     BombError,
-    EncodingError,
     content_encodings,
+    ignored_encodings,
     is_page_type,
+    looks_like_page,
     looks_like_text,
 )
+from crawl.warc.codings import EncodingError
 
 ASIDE_BYTES = 16 << 10
 """Bytes read of a body that is not a page's (redirects)."""
@@ -151,11 +153,14 @@ class FetchHandler(BaseDownloadHandler):
                 # Where it leads is known, and nobody reads the rest: browsers do not wait for it either.
                 exchange.truncated = "time" if isinstance(error, TimeoutError) else "disconnect"
                 return False
-        if status not in (200, 203):
+        # A robots.txt is read under any status of success: its rules count (RFC 9309, 2.3.1.1).
+        if status not in (200, 203) and (exchange.page or not 200 <= status < 300):
+            exchange.truncated = "length"
             return False
-        if exchange.page and is_page_type(exchange.header("content-type")) is False:
+        if exchange.page and is_page_type(exchange.content_type) is False:
             exchange.problem = Reason.WRONG_TYPE
             return False
+
         encodings = content_encodings(exchange.header_values("content-encoding"))
         try:
             return await self._read(answer, exchange, holding, encodings, exchange.max_body_bytes)
@@ -163,7 +168,10 @@ class FetchHandler(BaseDownloadHandler):
             exchange.problem = Reason.BAD_ENCODING
         except BombError:
             exchange.problem = Reason.DECOMPRESSION_BOMB
-        exchange.wire = exchange.body = b""
+        exchange.body = b""
+        exchange.truncated = "length"
+        if exchange.page:
+            exchange.wire = b""
         return False
 
     async def _read(
@@ -181,32 +189,40 @@ class FetchHandler(BaseDownloadHandler):
             max_ratio=config.max_ratio,
             max_encodings=config.max_encodings,
         )
+        ignored = ignored_encodings(exchange.header_values("content-encoding"))
         wire: list[bytes] = []
         unsure = (
             exchange.page
             and exchange.status not in REDIRECTS
-            and is_page_type(exchange.header("content-type")) is None
+            and is_page_type(exchange.content_type) is None
         )
         try:
             async for chunk in answer.content.iter_any():
                 room = config.max_wire_bytes - decoder.wire_bytes
                 decoder.feed(chunk[:room])
                 wire.append(chunk[:room])
-                if unsure and decoder.decoded_bytes >= SNIFF_BYTES:
+                if unsure and decoder.decoded_bytes >= XML_SNIFF_BYTES:
                     unsure = False
-                    if not looks_like_text(decoder.body):
+                    if not looks_like_page(exchange.content_type, decoder.body):
                         exchange.problem = Reason.WRONG_TYPE
                         wire.clear()
                         return False
-                holding.grow_to(decoder.decoded_bytes + (decoder.wire_bytes if encodings else 0))
+                holding.grow_to(
+                    decoder.decoded_bytes + (decoder.wire_bytes if decoder.is_encoded else 0)
+                )
                 if decoder.full or len(chunk) > room or holding.is_cut:
                     exchange.truncated = "length"
                     return False
                 if holding.num_bytes > SMALL_BYTES:
                     await asyncio.sleep(LONG_PAUSE_S)
-            if unsure and not looks_like_text(decoder.body):
+            if unsure and not looks_like_page(exchange.content_type, decoder.body):
                 exchange.problem = Reason.WRONG_TYPE
                 wire.clear()
+            elif ignored and not looks_like_text(decoder.body):
+                raise EncodingError(f"unknown content encoding {ignored[0][:40]!r}")
+            elif not decoder.is_complete:
+                # The transfer ended as stated, the content did not: somebody on the way cut it.
+                exchange.problem = Reason.CONNECTION_LOST
         except (aiohttp.ClientError, OSError):
             if not holding.is_cut:
                 raise
@@ -215,7 +231,7 @@ class FetchHandler(BaseDownloadHandler):
                 # Of a plain body, what is stored ends where the decoder stopped.
                 received = b"".join(wire)
                 exchange.body = decoder.body
-                exchange.wire = received if encodings else exchange.body
+                exchange.wire = received if decoder.is_encoded else exchange.body
         if holding.is_cut:
             exchange.truncated = "length"
         return not holding.is_cut

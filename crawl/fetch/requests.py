@@ -10,6 +10,7 @@ from crawl.fetch.body_budget import Allowance
 from crawl.fetch.resolver import Resolver
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Reason
+from crawl.warc.body import content_type
 
 TICKET = "ticket"
 """Key of a request's `Ticket` in its meta."""
@@ -42,6 +43,11 @@ class Exchange:
     """The body without content encodings."""
     truncated: str | None = None
     problem: Reason | None = None
+
+    @property
+    def content_type(self) -> str | None:
+        """The `Content-Type` that counts, if there are several."""
+        return content_type(self.header_values("content-type"))
 
     def header(self, name: str) -> str | None:
         """The first header of that name."""

@@ -60,16 +60,25 @@ UNREACHABLE = Robots(Access.UNREACHABLE)
 UNAVAILABLE = Robots(Access.UNAVAILABLE)
 
 
-def decide(status: int | None, body: bytes, product_token: str) -> Robots:
-    """What the answer to a request for robots.txt means; redirects have been followed by the caller.
+def decide(status: int | None, body: bytes, product_token: str, *, is_whole: bool = True) -> Robots:
+    """Decide what the answer to a request for robots.txt means; the caller followed redirects.
 
-    None (no answer), 5xx and 429 are unreachable; other 4xx, and redirects that lead nowhere, unavailable.
+    No answer (None), 5xx, 429 and a body that could not be read whole are unreachable: rules that
+    nobody read may forbid everything. Other 4xx, and redirects that lead nowhere, are unavailable.
     """
     if status is None or status >= 500 or status == 429 or status < 200:
         return UNREACHABLE
     if status >= 300:
         return UNAVAILABLE
-    return parse(body, product_token)
+    return parse(body, product_token) if is_whole else UNREACHABLE
+
+
+def is_whole_range(content_range: str | None) -> bool:
+    """True if a 206 answer that nobody asked for holds the whole file, as far as it says."""
+    if content_range is None:
+        return True
+    match = _RANGE.match(content_range.strip())
+    return match is not None and int(match[1]) + 1 == int(match[2])
 
 
 def parse(body: bytes, product_token: str) -> Robots:
@@ -146,6 +155,7 @@ _KEYS = {
 }
 """Records that are read, with misspellings that are common enough to be meant (2.2: crawlers may be lenient)."""
 
+_RANGE = re.compile(r"bytes\s+0-(\d{1,18})/(\d{1,18})\Z", re.ASCII | re.IGNORECASE)
 _LINE = re.compile(r"\r\n|\r|\n")
 _AGENT = re.compile(r"[A-Za-z_-]+")
 

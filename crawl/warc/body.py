@@ -1,57 +1,89 @@
-"""Bodies as bytes: undoing content encodings within limits, and telling pages from other things.
+"""Response bodies: undoing content codings within limits, and telling pages from other things.
 
-The same functions serve the fetch, which counts while bytes arrive, and the reader of WARC records. Every decoder is
-fed so that one step gives out a bounded number of bytes: a bomb is noticed after the first mebibyte, not after the
-last gigabyte.
+The same functions serve the fetch, which counts while bytes arrive, and the reader of WARC records.
+A decompression bomb is noticed after the first mebibyte, not after the last gigabyte.
 
-Sources: RFC 9110 section 8.4 (content codings), RFC 8878 (zstd: a block of 4 bytes may stand for 128 KiB), the WHATWG
-MIME sniffing standard (binary data bytes).
+Sources: RFC 9110 section 8.4 (content codings); the WHATWG MIME sniffing standard (parsing a type,
+binary data bytes); the Fetch standard (extracting a type from several headers).
 """
 
 from __future__ import annotations
 
-import zlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
 
-import brotli
-import zstandard
+from crawl.warc.codings import (
+    STEP_BYTES,
+    Decoder,
+    EncodingError,
+    open_decoder,
+    open_unlabelled,
+)
 
-STEP_BYTES = 1 << 16
-"""Decoded bytes per step of a decoder."""
+__all__ = ["STEP_BYTES", "EncodingError"]
+
 FEED_BYTES = 1 << 12
 """Received bytes that are decoded before the ratio is looked at again."""
 RATIO_FREE_BYTES = 1 << 20
 """Decoded bytes before the ratio counts: small pages of repeated text compress well."""
-ZSTD_WINDOW_BYTES = 8 << 20
-"""RFC 8878's recommended limit for decoders."""
 SNIFF_BYTES = 512
-PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/plain"})
-_ZSTD_INPUT_BYTES = 64
-_GZIP_MAGIC = b"\x1f\x8b"
+XML_SNIFF_BYTES = 1024
+"""Bytes in which the root element of an XHTML page is looked for."""
+HTML_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/x-server-parsed-html"})
+XML_TYPES = frozenset({"application/xml", "text/xml", "application/vnd.wap.xhtml+xml"})
+"""Types of pages only if the root element is `html`; feeds and sitemaps have them as well."""
+NOT_PROSE = frozenset(
+    {
+        "text/css",
+        "text/csv",
+        "text/tab-separated-values",
+        "text/calendar",
+        "text/vcard",
+        "text/x-vcard",
+        "text/x-vcalendar",
+        "text/directory",
+        "text/vtt",
+        "text/srt",
+        "text/x-json",
+        "text/json",
+        "text/cache-manifest",
+        "text/event-stream",
+        "text/x-component",
+        "text/rtf",
+        "text/richtext",
+        "text/vnd.wap.wml",
+        "text/vnd.wap.wmlscript",
+        "text/sgml",
+        "text/xsl",
+        "text/vbscript",
+    }
+)
+"""Text types that hold data, styles or markup other than HTML. Scripts are told by their names."""
+UNKNOWN_TYPES = frozenset({"application/unknown", "unknown/unknown", "*/*"})
+CODINGS = frozenset(
+    {
+        *("gzip", "x-gzip", "deflate", "br", "zstd"),
+        *("compress", "x-compress", "exi", "pack200-gzip", "dcb", "dcz", "aes128gcm", "sdch"),
+        *("bzip2", "x-bzip2", "bz2", "xz", "x-xz", "lzma", "lz4", "snappy", "base64", "rot13"),
+    }
+)
+"""Names of byte transformations, supported or not. Browsers ignore any other `Content-Encoding`."""
+_TYPE = re.compile(r"[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+\Z", re.ASCII)
 _BINARY = bytes([*range(0x09), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)])
-
-
-class EncodingError(ValueError):
-    """An unknown content encoding, too many of them, or bytes that are not what they claim."""
+_XHTML = re.compile(rb"<(?:[\w.-]+:)?html[\s>]|<!doctype\s+html", re.IGNORECASE)
 
 
 class BombError(ValueError):
     """Decoded bytes out of all proportion to received ones."""
 
 
-class _Decoder(Protocol):
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decoded pieces. Raises EncodingError."""
-        ...
-
-
 class BodyDecoder:
-    """Collects a body: `feed` received bytes, read `body`.
+    """Collects a body: `feed` takes received bytes, `body` is what was decoded.
 
-    `full` is set when `max_bytes` are there; what comes later is dropped.
-    Raises: EncodingError from the constructor (unknown, too many) and from `feed`; BombError from `feed`.
+    `full` is set at `max_bytes`; later bytes are dropped.
+    Raises: EncodingError from the constructor (unknown, too many) and from `feed`; BombError from
+    `feed`.
     """
 
     def __init__(
@@ -64,7 +96,12 @@ class BodyDecoder:
     ) -> None:
         if len(encodings) > max_encodings:
             raise EncodingError(f"{len(encodings)} content encodings, limit {max_encodings}")
-        self._decoders: list[_Decoder] = [_decoder(name) for name in reversed(encodings)]
+        self._decoders: list[Decoder] = [open_decoder(name) for name in reversed(encodings)]
+        self._unlabelled = None if encodings else open_unlabelled()
+        if self._unlabelled is not None:
+            self._decoders.append(self._unlabelled)
+        self._named = bool(encodings)
+        self._step_bytes = FEED_BYTES if encodings else STEP_BYTES
         self._max_bytes = max_bytes
         self._max_ratio = max_ratio
         self._pieces: list[bytes] = []
@@ -74,16 +111,35 @@ class BodyDecoder:
 
     @property
     def body(self) -> bytes:
-        """All that was decoded, at most `max_bytes`."""
-        return b"".join(self._pieces)
+        """All that was decoded and not dropped, at most `max_bytes`."""
+        held = self._unlabelled.held if self._unlabelled is not None else b""
+        return b"".join(self._pieces) + held
+
+    @property
+    def is_complete(self) -> bool:
+        """True if every coding reached the end of its stream."""
+        return all(decoder.ended for decoder in self._decoders)
+
+    @property
+    def is_encoded(self) -> bool:
+        """True if a content coding was undone, so that the received bytes differ from the body."""
+        return self._named or bool(self.repairs)
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """Names of the repairs that the codings needed."""
+        return tuple(name for decoder in self._decoders for name in decoder.repairs)
+
+    def drop(self) -> None:
+        """Forget the decoded bytes, which are kept elsewhere; counting continues."""
+        self._pieces.clear()
 
     def feed(self, data: bytes) -> None:
-        """Take received bytes; in small pieces where they are encoded, so that the ratio is that of the bytes used."""
-        step = FEED_BYTES if self._decoders else max(1, len(data))
-        for start in range(0, len(data), step):
+        """Take received bytes, in small pieces so that the ratio is that of the bytes used."""
+        for start in range(0, len(data), self._step_bytes):
             if self.full:
                 return
-            self._feed(data[start : start + step])
+            self._feed(data[start : start + self._step_bytes])
 
     def _feed(self, data: bytes) -> None:
         self.wire_bytes += len(data)
@@ -94,6 +150,7 @@ class BodyDecoder:
                 self.full = True
             self._pieces.append(piece)
             self.decoded_bytes += len(piece)
+
             if (
                 self.decoded_bytes > RATIO_FREE_BYTES
                 and self.decoded_bytes > self._max_ratio * self.wire_bytes
@@ -112,167 +169,73 @@ class BodyDecoder:
 
 
 def decode_body(wire: bytes, encodings: Sequence[str], max_bytes: int) -> bytes:
-    """A stored body without its content encodings; of a damaged one, what comes before the damage."""
+    """A stored body without its content codings; of a damaged one, what comes before the damage."""
     try:
         decoder = BodyDecoder(encodings, max_bytes=max_bytes)
     except EncodingError:
         return wire[:max_bytes]
+
     with suppress(EncodingError):
         decoder.feed(wire)
     return decoder.body
 
 
 def content_encodings(values: Sequence[str]) -> list[str]:
-    """Codings of `Content-Encoding` headers in the order they were applied, `identity` left out."""
+    """Codings of `Content-Encoding` headers in the order in which they were applied.
+
+    Names that are not codings (`utf-8`, `binary`, `text/html`) are ignored, as browsers do.
+    """
+    return [name for name in _coding_names(values) if name in CODINGS]
+
+
+def ignored_encodings(values: Sequence[str]) -> list[str]:
+    """Names in `Content-Encoding` headers that are not codings, `identity` left out."""
+    return [name for name in _coding_names(values) if name not in CODINGS]
+
+
+def _coding_names(values: Sequence[str]) -> list[str]:
     names = [name.strip().lower() for value in values for name in value.split(",")]
     return [name for name in names if name not in ("", "identity", "none")]
 
 
-def is_page_type(content_type: str | None) -> bool | None:
-    """Whether a `Content-Type` names a page; None when there is none to go by and the bytes must tell."""
-    mime = (content_type or "").partition(";")[0].partition(",")[0].strip().lower()
-    if "/" not in mime or mime in ("application/unknown", "unknown/unknown", "*/*"):
+def content_type(values: Sequence[str]) -> str | None:
+    """The `Content-Type` that counts: the last one that is a type (Fetch, extract a MIME type).
+
+    None if there is no such header. If none of them is a type, the first one as it is.
+    """
+    parts = [part.strip() for value in values for part in value.split(",")]
+    valid = [part for part in parts if media_type(part) not in ("", "*/*")]
+    if valid:
+        return valid[-1]
+    return values[0] if values else None
+
+
+def media_type(value: str | None) -> str:
+    """The essence of a `Content-Type` in lower case; empty if it cannot be parsed (WHATWG 4.4)."""
+    essence = (value or "").partition(";")[0].strip().lower()
+    return essence if _TYPE.match(essence) else ""
+
+
+def is_page_type(value: str | None) -> bool | None:
+    """True if a `Content-Type` names a page; None if the bytes must tell."""
+    mime = media_type((value or "").partition(",")[0])
+    if not mime or mime in UNKNOWN_TYPES or mime in XML_TYPES:
         return None
-    return mime in PAGE_TYPES
+    if mime in HTML_TYPES:
+        return True
+    return mime.startswith("text/") and mime not in NOT_PROSE and "script" not in mime
+
+
+def looks_like_page(value: str | None, body: bytes) -> bool:
+    """True if a body whose type does not decide is a page: XHTML under an XML type, else text."""
+    if media_type(value) in XML_TYPES:
+        return _XHTML.search(body[:XML_SNIFF_BYTES]) is not None
+    return looks_like_text(body)
 
 
 def looks_like_text(body: bytes) -> bool:
-    """Whether a body begins as text: no binary data byte (WHATWG MIME sniffing, 7.1) or a UTF-16 mark, and no PDF or PostScript."""
+    """True if a body begins as text: no binary data byte, no PDF, no PostScript (WHATWG 7.1)."""
     head = body[:SNIFF_BYTES]
     if head.startswith((b"%PDF-", b"%!PS-Adobe-")):
         return False
     return head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.translate(None, _BINARY) == head
-
-
-def _decoder(name: str) -> _Decoder:
-    if name in ("gzip", "x-gzip"):
-        return _Gzip()
-    if name == "deflate":
-        return _Deflate()
-    if name == "br":
-        return _Brotli()
-    if name == "zstd":
-        return _Zstd()
-    raise EncodingError(f"unknown content encoding {name[:40]!r}")
-
-
-class _Zlib:
-    """A zlib stream; `wbits` chooses the wrapper."""
-
-    def __init__(self, wbits: int) -> None:
-        self._inflater = zlib.decompressobj(wbits)
-
-    def inflate(self, data: bytes) -> Iterator[bytes]:
-        while data and not self._inflater.eof:
-            try:
-                piece = self._inflater.decompress(data, STEP_BYTES)
-            except zlib.error as error:
-                raise EncodingError(str(error)) from error
-            if piece:
-                yield piece
-            data = self._inflater.unconsumed_tail
-
-    @property
-    def rest(self) -> bytes | None:
-        """Bytes behind the end of the stream; None before it."""
-        return self._inflater.unused_data if self._inflater.eof else None
-
-
-class _Sniffing:
-    """Holds back the first two bytes, which tell the wrapper; bytes that are not encoded at all pass as they are."""
-
-    def __init__(self) -> None:
-        self._head = b""
-        self._stream: _Zlib | None = None
-        self._plain = False
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        if self._stream is None and not self._plain:
-            self._head += data
-            if len(self._head) < 2:
-                return
-            data, self._head = self._head, b""
-            self._stream = self._open(data)
-            self._plain = self._stream is None
-        if self._stream is None:
-            yield data
-            return
-        yield from self._inflate(data)
-
-    def _inflate(self, data: bytes) -> Iterator[bytes]:
-        assert self._stream is not None
-        yield from self._stream.inflate(data)
-
-    def _open(self, head: bytes) -> _Zlib | None:
-        raise NotImplementedError
-
-
-class _Gzip(_Sniffing):
-    """Members one after another; a server that says gzip and sends plain text is believed by its bytes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._behind: bytes | None = None
-        """What came behind a member and may begin the next one; None inside a member."""
-        self._is_padding = False
-        """Whether what comes now lies behind the last member: it is ignored."""
-
-    def _open(self, head: bytes) -> _Zlib | None:
-        return _Zlib(31) if head.startswith(_GZIP_MAGIC) else None
-
-    def _inflate(self, data: bytes) -> Iterator[bytes]:
-        while data and not self._is_padding:
-            if self._behind is None:
-                assert self._stream is not None
-                yield from self._stream.inflate(data)
-                if self._stream.rest is None:
-                    return
-                data, self._behind = self._stream.rest, b""
-                continue
-            data = self._behind + data
-            if len(data) < len(_GZIP_MAGIC):  # received in two pieces
-                self._behind = data
-                return
-            self._is_padding = not data.startswith(_GZIP_MAGIC)
-            self._behind, self._stream = None, _Zlib(31)
-
-
-class _Deflate(_Sniffing):
-    """zlib's wrapper as the standard says, or the bare stream that some servers send."""
-
-    def _open(self, head: bytes) -> _Zlib | None:
-        wrapped = head[0] & 0x0F == 8 and (head[0] << 8 | head[1]) % 31 == 0
-        return _Zlib(15 if wrapped else -15)
-
-
-class _Brotli:
-    def __init__(self) -> None:
-        self._inflater: Any = brotli.Decompressor()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        while not self._inflater.is_finished():
-            try:
-                piece = self._inflater.process(data, output_buffer_limit=STEP_BYTES)
-            except brotli.error as error:
-                raise EncodingError(str(error)) from error
-            if piece:
-                yield piece
-            data = b""
-            # All input taken is not all output given: pieces may still wait behind the limit.
-            if not piece and self._inflater.can_accept_more_data():
-                return
-
-
-class _Zstd:
-    def __init__(self) -> None:
-        decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
-        self._inflater = decompressor.decompressobj(read_across_frames=True)
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        for start in range(0, len(data), _ZSTD_INPUT_BYTES):
-            try:
-                piece = self._inflater.decompress(data[start : start + _ZSTD_INPUT_BYTES])
-            except zstandard.ZstdError as error:
-                raise EncodingError(str(error)) from error
-            if piece:
-                yield piece
