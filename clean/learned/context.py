@@ -16,6 +16,8 @@ from clean.learned.compiled import compiled, inner
 from clean.learned.layout import ELEMENT, IN_HEADING, TAG_OF, WORDS
 
 UNIT: Final = 65536
+MAX_PAGE_WORDS: Final = 4759
+"""Cap of `page_words`, as in `features.CAPS`: a longer page looks like one of this length."""
 OFFSETS: Final = (-4, -3, -2, -1, 1, 2, 3, 4)
 REACHES: Final = (3, 10, 30)
 LEVELS: Final = 5
@@ -113,7 +115,7 @@ def _context(counts: Any, place: Any, parents: Any, chance: Any, out: Any) -> No
                 np.float64(element_content[element]) / np.float64(total) if total > 0 else 0
             )
             element = above[element]
-        row[_FIRST_PAGE] = np.float64(total) / UNIT
+        row[_FIRST_PAGE] = min(np.float64(total) / UNIT, MAX_PAGE_WORDS)
         row[_FIRST_PAGE + 1] = _mean(total, words[num])
         row[_FIRST_PAGE + 2] = np.float64(content[block]) / np.float64(total) if total > 0 else 0
         row[_FIRST_PAGE + 3] = _mean(best, 1)

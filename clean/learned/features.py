@@ -10,6 +10,7 @@ have most words outside links (the idea of Readability).
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -220,9 +221,43 @@ _NUM_NEIGHBOUR: Final = len(_NEIGHBOUR)
 _NUM_PAGE: Final = len(_PAGE)
 _FAR: Final = 1000
 """A distance in blocks that stands for "none"."""
+CAPS: Final = {
+    "depth": 26,
+    "index": 526,
+    "left": 526,
+    "container0_index": 41,
+    "container1_index": 360,
+    "container2_index": 481,
+    "container3_index": 517,
+    "container4_index": 524,
+    "before_main": 270,
+    "after_main": 187,
+    "repeats": 22,
+    "repeated_before": 21,
+    "same_kind_siblings": 67,
+    "articles": 8,
+    "article_number": 7,
+    "page_blocks": 527,
+    "page_words": 4759,
+    "page_paragraphs": 81,
+    "page_bytes_per_word": 271,
+}
+"""The cap of each feature that grows with the page, and of distances below: a greater value becomes this one.
+
+The trees have seen few larger values, so they judge them by chance: without caps, 13 novels of one page each kept 5 %
+of their words, with them 100 %, and F1 on 19 sources changed by -.001 to +.008 (2026-11). Each cap is the 90th
+percentile of the greatest value on a page, over the 1,044 pages that the model was fitted on.
+"""
 
 # Sums over the blocks of an element.
 _E_FREE, _E_LINK, _E_CHARS, _E_BLOCKS, _E_PARAGRAPHS, _E_FIRST = range(6)
+
+
+_MAX_HEADING_DISTANCE: Final = 151
+_MAX_NEXT_HEADING_DISTANCE: Final = 195
+_MAX_TITLE_DISTANCE: Final = 380
+_MAX_H1_DISTANCE: Final = 404
+"""Caps of distances, bounded where they are computed: there `_FAR` still differs from a distance."""
 
 
 def features(page: Blocks) -> np.ndarray:
@@ -241,7 +276,23 @@ def features(page: Blocks) -> np.ndarray:
             _marks(page),
             out,
         )
+        _cap(out, *_caps())
     return out
+
+
+@cache
+def _caps() -> tuple[np.ndarray, np.ndarray]:
+    """Capped columns, (c,) int64, and their caps, (c,) float32."""
+    columns = np.array([NAMES.index(name) for name in CAPS], np.int64)
+    return columns, np.array(list(CAPS.values()), np.float32)
+
+
+@compiled
+def _cap(out: Any, columns: Any, caps: Any) -> None:
+    """Bound the features that grow with the page."""
+    for block in range(out.shape[0]):
+        for index in range(columns.size):
+            out[block, columns[index]] = min(out[block, columns[index]], caps[index])
 
 
 def _kinds() -> np.ndarray:
@@ -533,7 +584,7 @@ def _headings(counts: Any, place: Any, out: Any) -> None:
         row = out[block]
         if heading >= 0:
             row[_FIRST_HEADING] = _level(place, heading)
-            row[_FIRST_HEADING + 1] = block - heading
+            row[_FIRST_HEADING + 1] = min(block - heading, _MAX_HEADING_DISTANCE)
             row[_FIRST_HEADING + 2] = counts[heading, WORDS]
             row[_FIRST_HEADING + 3] = _share(counts[heading, LINK_CHARS], counts[heading, CHARS])
             row[_FIRST_HEADING + 4] = _share(counts[heading, TITLE_WORDS], counts[heading, WORDS])
@@ -553,7 +604,9 @@ def _headings(counts: Any, place: Any, out: Any) -> None:
             heading = block
     heading = -1
     for block in range(num - 1, -1, -1):
-        out[block, _FIRST_HEADING + 5] = heading - block if heading >= 0 else _FAR
+        out[block, _FIRST_HEADING + 5] = (
+            min(heading - block, _MAX_NEXT_HEADING_DISTANCE) if heading >= 0 else _FAR
+        )
         out[block, _FIRST_HEADING + 6] = _level(place, heading) if heading >= 0 else 0
         if _is_heading(place, block):
             heading = block
@@ -575,9 +628,15 @@ def _titles(counts: Any, place: Any, out: Any) -> None:
             h1 = block
     for block in range(num):
         out[block, _FIRST_TITLE] = (block > best) - (block < best) if best >= 0 else -2
-        out[block, _FIRST_TITLE + 1] = block - best if best >= 0 else -_FAR
+        out[block, _FIRST_TITLE + 1] = (
+            max(-_MAX_TITLE_DISTANCE, min(block - best, _MAX_TITLE_DISTANCE))
+            if best >= 0
+            else -_FAR
+        )
         out[block, _FIRST_TITLE + 2] = (block > h1) - (block < h1) if h1 >= 0 else -2
-        out[block, _FIRST_TITLE + 3] = block - h1 if h1 >= 0 else -_FAR
+        out[block, _FIRST_TITLE + 3] = (
+            max(-_MAX_H1_DISTANCE, min(block - h1, _MAX_H1_DISTANCE)) if h1 >= 0 else -_FAR
+        )
 
 
 @inner

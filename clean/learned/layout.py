@@ -13,8 +13,8 @@ from clean.learned import markup
 
 MAX_DEPTH: Final = 256
 """Elements nested deeper replace their parent."""
-MAX_BLOCKS: Final = 50_000
-"""Text after that many blocks is left out; the longest of 2,685 real pages has a fifth of them."""
+MAX_BLOCKS: Final = 200_000
+"""Text after this many blocks is left out. The longest of 2,685 real pages has 10,000."""
 MAX_TITLE_WORDS: Final = 64
 NEAREST: Final = 16
 """The value of a channel that the block's own element opens; one less for every level above, at least 1."""
