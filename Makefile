@@ -12,9 +12,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Images often forbid Python to keep its bytecode; demo and tests start many processes that would all compile every module.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup lock demo test check format bench soak gpu-check docs
+.PHONY: help setup lock demo test check format bench soak gpu-check docs
+.DEFAULT_GOAL := help
 
-setup: $(STAMP) $(LOOPS)
+help: ## list all targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+setup: $(STAMP) $(LOOPS) ## create .venv from the lock file and compile all loops
 
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -28,7 +32,7 @@ $(LOOPS): $(STAMP) $(wildcard corpus/compiled.py webtext/precompile.py clean/lea
 	-$(BIN)/python -m webtext.precompile && touch $(LOOPS)
 
 # A new lock file: what the newest versions within pyproject.toml's ranges resolve to, in a fresh environment.
-lock:
+lock: ## write a new lock file from the ranges of pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet torch==2.13.0 setuptools wheel
 	build/lock/bin/python -m pip install --quiet --editable '.[all,dev]'
@@ -36,24 +40,24 @@ lock:
 	  build/lock/bin/python -m pip list --format=freeze --exclude pip --exclude-editable | sed 's/+cpu//' ) > requirements.lock
 	rm -rf build/lock
 
-demo: setup
+demo: setup ## build a small corpus and model, offline, in minutes
 	$(BIN)/webtext demo
 
-test: setup
+test: setup ## run the tests
 	# Three processes for two cores: tests of kills, pace and jobs mostly wait.
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
-check: setup
+check: setup ## check format, lint, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_fence.py
 
-format: setup
+format: setup ## format and fix the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(PEERS)/.installed $(STREAM)/.installed
+bench: $(PEERS)/.installed $(STREAM)/.installed ## run every bench beside other projects
 	failed=; for name in $$(grep -l '__main__' bench/*.py | sed 's/^bench.//; s/\.py$$//'); do \
 	  case $$name in stream) home=$(STREAM);; *) home=$(PEERS);; esac; \
 	  $$home/bin/python -m bench.$$name || failed="$$failed $$name"; \
@@ -71,11 +75,15 @@ $(STREAM)/.installed: bench/requirements-stream.txt
 	$(STREAM)/bin/python -m pip install --quiet --requirement bench/requirements-stream.txt
 	touch $@
 
-soak: setup
+soak: setup ## run the long tests
 	$(BIN)/python -m pytest -m soak
 
-gpu-check: setup
+gpu-check: setup ## train for 50 steps on every GPU of this machine
 	$(BIN)/python -m tools.gpu_check
 
-docs: setup
+docs: setup ## build the documentation site into build/site; a dead link fails
+	$(BIN)/python -m tools.draw_pictures
 	$(BIN)/python -m tools.generate_docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	$(BIN)/python -m pytest -n 0 tests/test_docs.py tests/tools/test_site.py tests/shards/test_strangers.py
+	@echo "the site: build/site/index.html"

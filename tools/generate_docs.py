@@ -1,45 +1,89 @@
-"""The parts of the documentation that the code knows best: `docs/settings.md` and the tree in README.md.
+"""Generates the reference pages of the documentation from the code.
 
-`python -m tools.generate_docs` writes them; with `--check` it names what is stale instead and exits 1.
+    python -m tools.generate_docs [--out FOLDER]
+
+The folder gets a copy of docs/ with pages that the repository does not hold: settings, commands,
+tables and the list of modules. `make docs` builds the site from there.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
-import sys
-from collections.abc import Iterator, Sequence
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from corpus.config import STAGES, Section, describe
+from corpus.run.arguments import command_parser, named_by_index
+from corpus.tables.schemas import TABLES
+from webtext.cli import GROUPS, PROGRAMS, command_main
 from webtext.refresh import RefreshConfig
 
 REPOSITORY = Path(__file__).parents[1]
-PACKAGES = ("webtext", "corpus", "crawl", "clean", "dedup", "shards", "train", "bench")
-BEGIN, END = "<!-- tree: made by `make docs` -->\n", "<!-- end of tree -->\n"
-NAME_WIDTH = 22  # characters before the description
+STAGE_PACKAGES = ("crawl", "clean", "dedup", "shards", "train")
+PACKAGES = ("webtext", "corpus", *STAGE_PACKAGES, "bench", "examples", "tools")
+OUTSIDE = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s]*)\)")
+"""A link to a file of the repository that is not part of the site."""
+
+
+def pages() -> Mapping[str, Callable[[], str]]:
+    """Every generated page, by its path below docs/."""
+    return {
+        "commands.md": commands_page,
+        "settings.md": settings_page,
+        "tables.md": tables_page,
+        "modules.md": modules_page,
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
-    arguments = sys.argv[1:] if argv is None else argv
-    stale = [path for path, text in pages() if not path.is_file() or path.read_text() != text]
-    if "--check" in arguments:
-        for path in stale:
-            print(f"{path.relative_to(REPOSITORY)} is stale: make docs")
-        return 1 if stale else 0
-    for path, text in pages():
-        path.write_text(text)
+    """Write the sources of the site into a folder: docs/ and the generated pages."""
+    parser = argparse.ArgumentParser(prog="tools.generate_docs", description=__doc__)
+    parser.add_argument(
+        "--out", type=Path, default=REPOSITORY / "build" / "docs", help="default: build/docs"
+    )
+    write(parser.parse_args(argv).out)
     return 0
 
 
-def pages() -> Iterator[tuple[Path, str]]:
-    """(path, whole text) of every page with generated parts."""
-    yield REPOSITORY / "docs" / "settings.md", settings_page()
-    readme = REPOSITORY / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    yield readme, f"{before}{BEGIN}\n{tree()}\n{END}{after}"
+def write(out: Path) -> None:
+    """Copy docs/ to `out` and add the generated pages."""
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(REPOSITORY / "docs", out)
+    for path, text in pages().items():
+        (out / path).write_text(text(), "utf-8")
+
+    # The site has no page for a file of the repository: its path is shown instead of a link.
+    for path in out.rglob("*.md"):
+        path.write_text(OUTSIDE.sub(_path_shown, path.read_text("utf-8")), "utf-8")
+
+
+def _path_shown(link: re.Match[str]) -> str:
+    path = link[2].replace("../", "")
+    return link[0] if (REPOSITORY / "docs" / path).exists() else f"{link[1]} (`{path}`)"
+
+
+def commands_page() -> str:
+    """The help of every command, by group."""
+    lines = [
+        "# Commands",
+        "",
+        "Every command names the corpus by `--corpus C` or by `WEBTEXT_CORPUS` in the environment.",
+        "Stages are `python -m crawl.run` and so on as well.",
+    ]
+    for group, commands in GROUPS.items():
+        lines += ["", f"## {group.capitalize()}"]
+        for name, meaning in commands.items():
+            with named_by_index(PROGRAMS):
+                parser = command_parser(command_main(name))
+            parser.epilog = None  # the page of settings has them
+            help_text = parser.format_help().rstrip()
+            lines += ["", f"### webtext {name}", "", f"Purpose: {meaning}."]
+            lines += ["", "```text", help_text, "```"]
+    return "\n".join(lines) + "\n"
 
 
 def settings_page() -> str:
@@ -47,58 +91,93 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Made by `make docs` from the code. A setting comes from the first of: `--set KEY=VALUE`, the environment",
+        "A setting comes from the first of: `--set KEY=VALUE`, the environment",
         "(`WEBTEXT_` and the key in capitals, dots as `__`), the file of `--config`, the default.",
+        "Common settings are bold.",
     ]
     for stage in STAGES:
+        model = config_model(stage)
         lines += ["", f"## {stage}", "", "| key | default | meaning |", "| --- | --- | --- |"]
+        for key, default, meaning in describe(model, stage):
+            shown = f"`{key}`"
+            if key.partition(".")[2] in model.common:
+                shown = f"**{shown}**"
+            lines.append(f"| {shown} | `{_cell(default)}` | {_cell(meaning)} |")
+    return "\n".join(lines) + "\n"
+
+
+def settings() -> set[str]:
+    """The keys of all settings."""
+    return {key for stage in STAGES for key, _, _ in describe(config_model(stage), stage)}
+
+
+def config_model(stage: str) -> type[Section]:
+    """The config class of a stage."""
+    if stage == "refresh":
+        return RefreshConfig
+    model: type[Section] = getattr(
+        importlib.import_module(f"{stage}.config"), f"{stage.capitalize()}Config"
+    )
+    return model
+
+
+def tables_page() -> str:
+    """The columns of every table."""
+    lines = [
+        "# Tables",
+        "",
+        "`<corpus>/<table>/<batch>/part-*.parquet`, committed by `_manifest.json` beside them.",
+        "Rows are joined by `doc_id`, never by position. [Architecture](architecture.md) says",
+        "which stage writes which table.",
+    ]
+    for table in TABLES.values():
         lines += [
-            f"| `{key}` | `{_cell(default)}` | {_cell(meaning)} |"
-            for key, default, meaning in settings(stage)
+            "",
+            f"## {table.name}",
+            "",
+            "| column | type | may be null |",
+            "| --- | --- | --- |",
+        ]
+        lines += [
+            f"| `{field.name}` | `{field.type}` | {'yes' if field.nullable else 'no'} |"
+            for field in table.schema
         ]
     return "\n".join(lines) + "\n"
 
 
-def settings(stage: str) -> Iterator[tuple[str, str, str]]:
-    """(key, default, meaning) of a stage's settings."""
-    if stage == "refresh":
-        return describe(RefreshConfig, stage)
-    model: type[Section] = getattr(
-        importlib.import_module(f"{stage}.config"), f"{stage.capitalize()}Config"
-    )
-    return describe(model, stage)
-
-
-def tree() -> str:
-    """The packages and their modules, each with the first sentence of its docstring, as an indented code block."""
-    lines = []
+def modules_page() -> str:
+    """The packages and their modules, each with the first sentence of its docstring."""
+    lines = ["# Modules", "", "Every line is the first of the module's own docstring."]
     for package in PACKAGES:
-        lines += list(_folder(REPOSITORY / package, depth=0))
-    return "\n".join(f"    {line}".rstrip() for line in lines) + "\n"
+        lines += ["", f"## {package}", "", *_folder(REPOSITORY / package, depth=0)]
+    return "\n".join(lines) + "\n"
 
 
 def _folder(folder: Path, depth: int) -> Iterator[str]:
     yield _line(f"{folder.name}/", _first_sentence(folder / "__init__.py"), depth)
+
     for path in sorted(folder.iterdir()):
         if path.suffix == ".py" and path.name not in ("__init__.py", "__main__.py"):
             yield _line(path.name, _first_sentence(path), depth + 1)
     for inner in sorted(folder.iterdir()):
-        if (inner / "__init__.py").is_file():
+        if any(inner.glob("*.py")):
             yield from _folder(inner, depth + 1)
 
 
 def _line(name: str, meaning: str, depth: int) -> str:
-    return f"{'  ' * depth}{name:<{NAME_WIDTH - 2 * depth}} {meaning}"
+    return f"{'    ' * depth}- `{name}`{': ' if meaning else ''}{meaning}"
 
 
 def _first_sentence(path: Path) -> str:
     """The first line of a module's docstring, without its full stop."""
-    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
-    return docstring.partition("\n")[0].rstrip(".")
+    if not path.is_file():
+        return ""
+    docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    return docstring.partition("\n")[0].rstrip(".").replace("<", "&lt;")
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The recipes of docs/: what starts a refresh by itself, and the image and manifest of a cluster."""
+"""The recipes of deploy/: what starts a refresh by itself, and the image and manifest of a cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import yaml
 from tests.support.ray_head import running_head
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
+DOCS, DEPLOY = ROOT / "docs", ROOT / "deploy"
 PLACE = "/srv/webtext"
 """Where the recipes have the checkout."""
 
@@ -29,8 +29,8 @@ PLACE = "/srv/webtext"
 def srv(tmp_path: Path) -> Path:
     """A folder as the recipes expect it; its `ray` only tells how it was called."""
     place = tmp_path / "srv"
-    (place / "docs").mkdir(parents=True)
-    shutil.copy2(DOCS / "submit-refresh.sh", place / "docs")
+    (place / "deploy").mkdir(parents=True)
+    shutil.copy2(DEPLOY / "submit-refresh.sh", place / "deploy")
     told = place / ".venv/bin/ray"
     told.parent.mkdir(parents=True)
     told.write_text(
@@ -60,7 +60,7 @@ def cron_command(place: Path) -> str:
 
 
 def unit(name: str) -> dict[str, str]:
-    lines = (DOCS / name).read_text().splitlines()
+    lines = (DEPLOY / name).read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
@@ -70,7 +70,7 @@ def test_cron_systemd_and_ci_start_the_same_script(srv: Path) -> None:
     )
     service, ci = (
         unit("webtext-refresh.service"),
-        yaml.safe_load((DOCS / "refresh-ci.yaml").read_text()),
+        yaml.safe_load((DEPLOY / "refresh-ci.yaml").read_text()),
     )
     assert service["ExecStart"] == cron_command(Path(PLACE))
     [*_, step] = ci["jobs"]["refresh"]["steps"]
@@ -84,9 +84,8 @@ def test_cron_systemd_and_ci_start_the_same_script(srv: Path) -> None:
         assert folder == str(srv)
         assert words[:4] == ["job", "submit", "--submission-id", f"refresh-{date.today()}"]
         assert words[words.index("--") + 1 :] == [
-            "python",
-            "-m",
-            "webtext.refresh",
+            "webtext",
+            "refresh",
             "--config",
             "webtext.toml",
         ]
@@ -105,7 +104,7 @@ def test_the_units_are_what_systemd_takes(srv: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     for name in ("webtext-refresh.service", "webtext-refresh.timer"):
-        text = (DOCS / name).read_text().replace(PLACE, str(srv)).replace("User=webtext\n", "")
+        text = (DEPLOY / name).read_text().replace(PLACE, str(srv)).replace("User=webtext\n", "")
         (srv / name).write_text(text)
     units = [str(path) for path in srv.glob("webtext-refresh.*")]
     done = subprocess.run(
@@ -115,8 +114,8 @@ def test_the_units_are_what_systemd_takes(srv: Path) -> None:
 
 
 def test_one_day_of_the_month_for_all_of_them() -> None:
-    ci = yaml.safe_load((DOCS / "refresh-ci.yaml").read_text())
-    manifest = list(yaml.safe_load_all((DOCS / "kuberay-refresh.yaml").read_text()))
+    ci = yaml.safe_load((DEPLOY / "refresh-ci.yaml").read_text())
+    manifest = list(yaml.safe_load_all((DEPLOY / "kuberay-refresh.yaml").read_text()))
     schedule = ci[True]["schedule"][0]["cron"]  # YAML 1.1 reads `on` as true
     assert manifest[-1]["spec"]["schedule"] == schedule
     assert f"{schedule}  {PLACE}" in (DOCS / "cluster.md").read_text()
@@ -182,7 +181,7 @@ RAY_JOB = closed(
 
 
 def test_the_manifest_has_fields_of_the_resource_definition_only() -> None:
-    config, cron = yaml.safe_load_all((DOCS / "kuberay-refresh.yaml").read_text())
+    config, cron = yaml.safe_load_all((DEPLOY / "kuberay-refresh.yaml").read_text())
     job = yaml.safe_load(config["data"]["rayjob.yaml"])
     jsonschema.validate(job, RAY_JOB)
     broken = json.loads(json.dumps(job))
@@ -206,11 +205,12 @@ def test_the_manifest_has_fields_of_the_resource_definition_only() -> None:
 
 
 def test_the_image_has_the_lock_file_and_all_packages() -> None:
-    text = (ROOT / "Containerfile").read_text().replace("\\\n", " ")
+    text = (DEPLOY / "Containerfile").read_text().replace("\\\n", " ")
     steps = [line.split(" ", 1) for line in text.splitlines() if line and not line.startswith("#")]
     copied = {word for verb, rest in steps if verb == "COPY" for word in rest.split()[:-1]}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packages = {name.partition(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+    found = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = {name.rstrip("*") for name in found}
     assert {f"{name}/" for name in packages} | {"requirements.lock", "pyproject.toml"} <= copied
     assert all((ROOT / name).exists() for name in copied)
     let_through = (ROOT / ".dockerignore").read_text()

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Submits the refresh as a Ray job named after the day, waits for it, and exits 0 only when it succeeded or was stopped.
-# Called by cron, by the systemd timer and by CI (docs/cluster.md). Words given to it go on to webtext.refresh.
+# Called by cron, by the systemd timer and by CI (docs/cluster.md). Words given to it go on to webtext refresh.
 # Besides itself it needs, in the folder above: .venv with ray, webtext.toml, and cluster.env with RAY_API_SERVER_ADDRESS,
 # RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH, a NAME=value on each line; a variable that is set already stays without that file.
 set -eu
