@@ -45,9 +45,11 @@ def test_doors_that_pages_name_exist(page: Path) -> None:
 def test_commands_that_pages_name_exist(page: Path) -> None:
     """Lines of code and inline code that begin with `webtext NAME`."""
     known = {name for group in GROUPS.values() for name in group} | {"completion"}
-    for name in set(
-        re.findall(r"(?:^ *|`|-- )webtext +([a-z]\w*)", page.read_text(), re.MULTILINE)
-    ):
+    code = re.findall(
+        r"```\w*\n(.*?)```|^ {4}(.*?)$|`([^`\n]+)`", page.read_text(), re.DOTALL | re.MULTILINE
+    )
+    lines = "\n".join("\n".join(part) for part in code)
+    for name in set(re.findall(r"(?:^|-- )webtext +([a-z]\w*)", lines, re.MULTILINE)):
         assert name in known, f"{page.name} names webtext {name}"
 
 
