@@ -28,8 +28,8 @@ import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
 from bench.measure import arguments
-from corpus.run.runner import commit_table
 from corpus.storage.store import Store, open_corpus
+from corpus.tables.commit import commit_table
 from corpus.tables.manifest import Part
 from corpus.tables.parquet import write_part
 from corpus.tables.schemas import (

@@ -8,7 +8,7 @@ from clean import marks, pages
 from clean.config import CleanConfig
 from clean.filters import boilerplate_steps
 from corpus.run import command
-from corpus.run.runner import AnyStep
+from corpus.run.step import AnyStep
 
 STEPS: tuple[AnyStep, ...] = (pages.STEP,)
 

@@ -45,6 +45,10 @@ class SchemaError(InputError):
     """A table or file that is not what its reader expects."""
 
 
+class StaleError(InputError):
+    """A table that was made from one that has been rebuilt since."""
+
+
 class BusyError(InputError):
     """Somebody else holds the lock."""
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from corpus.run.runner import earlier_batches
 from corpus.run.step import (
     Context,
     Exchange,
@@ -24,7 +23,7 @@ from corpus.run.step import (
     one_bucket_per_part,
 )
 from corpus.storage.store import Store
-from corpus.tables.manifest import Manifest
+from corpus.tables.manifest import Manifest, earlier_batches
 from dedup import doc_ids, document_rows, index, lsh, words
 from dedup.config import DedupConfig
 from dedup.lsh import Members

@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus.run.runner import earlier_batches
 from corpus.storage.store import Store, table_dir
-from corpus.tables.manifest import Manifest, read_manifest
+from corpus.tables.manifest import Manifest, earlier_batches, read_manifest
 from corpus.tables.parquet import open_file
 from corpus.tables.schemas import DOCUMENTS
 from dedup import doc_ids, words

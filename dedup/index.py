@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from corpus.errors import InputError, PartitionError
-from corpus.run.runner import earlier_batches
 from corpus.run.step import Context
 from corpus.storage.store import Store, table_dir
-from corpus.tables.manifest import Input, Manifest, Part, find_manifest
+from corpus.tables.manifest import Input, Manifest, Part, earlier_batches, find_manifest
 from dedup import doc_ids
 from dedup.config import DedupConfig
 

@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from corpus.evaluation_sets.files import find_testsets, load_testsets
-from corpus.run.runner import earlier_batches, earlier_inputs
 from corpus.run.step import Context, Gather, GatherFunction, Joins, Map, MapFunction, Output
 from corpus.storage.store import Store
-from corpus.tables.manifest import Input, batches, find_manifest_in
+from corpus.tables.manifest import Input, batches, earlier_batches, earlier_inputs, find_manifest_in
 from corpus.tables.parquet import read_file, read_table
 from corpus.tables.schemas import DOCUMENTS
 from dedup import overlap

@@ -21,9 +21,8 @@ from corpus.evaluation_sets.files import (
     load_testsets,
     load_train_split,
 )
-from corpus.run.runner import earlier_batches
 from corpus.storage.store import Store
-from corpus.tables.manifest import Manifest, find_manifest, read_manifest
+from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
 from corpus.tables.parquet import iter_part, read_table
 from dedup import doc_ids as ids
 from dedup import document_rows, overlap, review

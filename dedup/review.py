@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 from xxhash import xxh3_64_intdigest
 
 from corpus.errors import InputError
-from corpus.run.runner import earlier_batches
 from corpus.storage.store import Store
-from corpus.tables.manifest import Manifest, find_manifest, read_manifest
+from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
 from corpus.tables.parquet import find_row, read_table
 from dedup import overlap
 from dedup.tables import OVERLAP

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 
 from corpus.run import command
-from corpus.run.runner import AnyStep
+from corpus.run.step import AnyStep
 from corpus.storage.store import Store, check_name, open_corpus
 from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.snapshot import read_snapshot, snapshots

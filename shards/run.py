@@ -9,6 +9,7 @@ from corpus.run import command
 from corpus.storage.store import Store, check_name
 from corpus.tables.manifest import read_manifest
 from corpus.tables.snapshot import batches_up_to, check_free, snapshots_of, write_snapshot
+from corpus.tables.staleness import require_current
 from shards import write_step
 from shards.config import ShardsConfig
 from shards.pin_tokenizer import ensure_tokenizer
@@ -37,8 +38,15 @@ def _body(argv: Sequence[str] | None) -> int:
     config = command.config(ShardsConfig, "shards", args)
     name = check_name("--snapshot", args.snapshot or args.batch)
     with command.work(args, "shards.run") as opened:
-        for table in ("documents", "verdicts"):
+        inputs = ("documents", "verdicts")
+        for table in inputs:
             read_manifest(opened.store, table, opened.batch)
+        # The runner checks this as well, but the tokenizer is trained before it.
+        require_current(
+            opened.store,
+            [(table, opened.batch) for table in inputs],
+            f"shards of batch {opened.batch!r}",
+        )
         if not args.no_snapshot:
             check_free(opened.store, name, opened.batch)
         ensure_tokenizer(opened.store, config.tokenizer, opened.batch, config.writer.val_frac)

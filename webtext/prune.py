@@ -21,8 +21,7 @@ from corpus.run import command
 from corpus.run.funnel import size
 from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, table_dir, work_dir
-from corpus.tables.inventory import EXTRA_TABLES
-from corpus.tables.manifest import find_manifest
+from corpus.tables.manifest import EXTRA_TABLES, find_manifest
 from corpus.tables.retirement import retire, retirement
 from corpus.tables.schemas import TABLES
 from corpus.tables.snapshot import SPLITS, read_snapshot, snapshot_path, snapshots

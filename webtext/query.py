@@ -24,8 +24,7 @@ import pyarrow.parquet as pq
 from corpus.errors import InputError
 from corpus.run import command
 from corpus.storage.store import Store, open_corpus, table_dir
-from corpus.tables.inventory import EXTRA_TABLES
-from corpus.tables.manifest import Manifest, batches
+from corpus.tables.manifest import EXTRA_TABLES, Manifest, batches
 from corpus.tables.schemas import TABLES
 
 MOST_ROWS = 1000

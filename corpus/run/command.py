@@ -28,7 +28,9 @@ from corpus.run.arguments import corpus_parser as corpus_parser
 from corpus.run.arguments import parser as parser
 from corpus.run.arguments import positive as positive
 from corpus.run.executor import Executor, open_executor
-from corpus.run.runner import AnyStep, Run, StageResult, run_steps
+from corpus.run.plan import Run
+from corpus.run.runner import StageResult, run_steps
+from corpus.run.step import AnyStep
 from corpus.storage.lease import hold
 from corpus.storage.store import Store, check_name, open_corpus, work_dir
 from corpus.tables.manifest import read_manifest

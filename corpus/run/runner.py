@@ -14,50 +14,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from corpus.config import Section
-from corpus.errors import FatalError, InputError, PartitionError, RetryableError
+from corpus.errors import FatalError, PartitionError, RetryableError
 from corpus.run import progress
 from corpus.run.executor import Executor, Outcome, Status, TaskFunction
-from corpus.run.step import Context, Exchange, Gather, Map
+from corpus.run.plan import Planned, Run, make_plan, refuse_other, tables_read
+from corpus.run.step import AnyStep, Exchange, Gather, Map
 from corpus.run.task import Receipt, Task, run_gather, run_map, run_reduce, run_scatter
 from corpus.storage.store import Store, work_dir
 from corpus.tables.checksums import find_damage
 from corpus.tables.commit import commit_table
 from corpus.tables.manifest import (
-    Input,
     Manifest,
-    batches,
     find_manifest,
     find_manifest_in,
-    fingerprint,
     read_manifest,
 )
 from corpus.tables.schemas import Table
 
 log = logging.getLogger(__name__)
 
+__all__ = ["Run", "StageResult", "run_steps", "run_tasks"]
+
 ATTEMPTS = 3
-AnyStep = Map | Exchange | Gather
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One run of a stage: what it works on and how."""
-
-    stage: str
-    config: Any
-    store: Store
-    batch: str
-    executor: Executor
-    num_parts: int
-    files: tuple[str, ...] = ()
-    rebuild: bool = False
-
-    def context(self) -> Context:
-        """What `depends` sees."""
-        return Context(
-            store=self.store, batch=self.batch, num_parts=self.num_parts, files=self.files
-        )
 
 
 @dataclass(slots=True)
@@ -69,23 +47,13 @@ class StageResult:
     """Per table written: `rows`, `bytes` and its counts by reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """A step with all that its fingerprint covers."""
-
-    step: AnyStep
-    fingerprint: str
-    inputs: list[Input]
-    settings: dict[str, Any]
-
-
 def run_steps(run: Run, steps: Sequence[AnyStep]) -> StageResult:
     """Bring the stage's tables of this batch up to date.
 
     Raises: InputError when the batch was made with another config or other inputs and `rebuild` is not set;
     PartitionError when parts failed three times; FatalError when a law is broken.
     """
-    plan = _plan(run, steps)
+    plan = make_plan(run, steps)
     kept = [
         (planned, table) for planned in plan for table in planned.step.writes if not table.scratch
     ]
@@ -96,28 +64,12 @@ def run_steps(run: Run, steps: Sequence[AnyStep]) -> StageResult:
         return StageResult(True, _summary(m for m in standing.values() if m is not None))
     if not run.rebuild:
         for planned, table in kept:
-            _refuse_other(run, planned, standing[table.name])
+            refuse_other(run, planned, standing[table.name])
     for planned in plan:
         _run_step(run, planned, again=planned.step.name in damaged)
     manifests = [read_manifest(run.store, table.name, run.batch) for _, table in kept]
     _clean_up(run, plan)
     return StageResult(False, _summary(manifests))
-
-
-def earlier_batches(store: Store, batch: str) -> list[str]:
-    """The batches that come before `batch` in the order of their links' commits; all of them for a new batch."""
-    names = [manifest.batch for manifest in batches(store, "links")]
-    return names[: names.index(batch)] if batch in names else names
-
-
-def earlier_inputs(store: Store, batch: str, *tables: str) -> list[Input]:
-    """What a fingerprint covers of `tables` of the batches before `batch`: those that are committed, batch by batch."""
-    return [
-        Input(table=table, batch=name, fingerprint=manifest.fingerprint)
-        for name in earlier_batches(store, batch)
-        for table in tables
-        if (manifest := find_manifest(store, table, name)) is not None
-    ]
 
 
 def run_tasks(
@@ -177,53 +129,11 @@ def _is_final(outcome: Outcome) -> bool:
     )
 
 
-def _plan(run: Run, steps: Sequence[AnyStep]) -> list[_Planned]:
-    """Fingerprints of all steps, from config and inputs alone. Raises InputError for a missing input table."""
-    made: dict[str, str] = {}
-    plan = []
-    for step in steps:
-        inputs = []
-        for table in _tables_read(step):
-            found = (
-                made.get(table.name) or read_manifest(run.store, table.name, run.batch).fingerprint
-            )
-            inputs.append(Input(table=table.name, batch=run.batch, fingerprint=found))
-        inputs.extend(step.depends(run.config, run.context()))
-        sections = {name: getattr(run.config, name) for name in step.sections}
-        settings = {
-            name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-            for name, value in sections.items()
-        }
-        identity = settings | {
-            name: value.identity() for name, value in sections.items() if isinstance(value, Section)
-        }
-        versions = {table.name: table.version for table in step.writes}
-        print_ = fingerprint(
-            step.name,
-            step.revision,
-            versions,
-            identity,
-            [i.model_dump() for i in inputs],
-            run.num_parts,
-        )
-        made.update({table.name: print_ for table in step.writes})
-        plan.append(_Planned(step, print_, inputs, settings))
-    return plan
-
-
-def _tables_read(step: AnyStep) -> list[Table]:
-    if isinstance(step, Map):
-        return [step.reads, *step.joins]
-    if isinstance(step, Gather):
-        return list(step.reads)
-    return [step.reads] if step.reads is not None else []
-
-
-def _matches(manifest: Manifest | None, planned: _Planned) -> bool:
+def _matches(manifest: Manifest | None, planned: Planned) -> bool:
     return manifest is not None and manifest.fingerprint == planned.fingerprint
 
 
-def _damaged(run: Run, kept: Sequence[tuple[_Planned, Table]]) -> frozenset[str]:
+def _damaged(run: Run, kept: Sequence[tuple[Planned, Table]]) -> frozenset[str]:
     """Names of steps whose committed tables would stand, but for files that are missing or hold other bytes."""
     found = set()
     for planned, table in kept:
@@ -239,58 +149,7 @@ def _damaged(run: Run, kept: Sequence[tuple[_Planned, Table]]) -> frozenset[str]
     return frozenset(found)
 
 
-def _refuse_other(run: Run, planned: _Planned, manifest: Manifest | None) -> None:
-    """Raise when a committed table was made differently, saying what differs and how to make it new."""
-    if manifest is None or manifest.fingerprint == planned.fingerprint:
-        return
-    differences = [
-        f"{run.stage}.{key} is {ours!r}, there {theirs!r}"
-        for key, ours, theirs in _differences(planned.settings, manifest.config)
-        if not _outside_identity(run.config, key)
-    ]
-    theirs_by_name = {(i.table, i.batch): i.fingerprint for i in manifest.inputs}
-    ours_by_name = {(i.table, i.batch): i.fingerprint for i in planned.inputs}
-    for name in sorted(theirs_by_name.keys() | ours_by_name.keys()):
-        if theirs_by_name.get(name) != ours_by_name.get(name):
-            differences.append(
-                f"input {name[0]} {name[1]} "
-                + (
-                    "changed since"
-                    if name in theirs_by_name and name in ours_by_name
-                    else "was added"
-                    if name in ours_by_name
-                    else "is missing now"
-                )
-            )
-    what = (
-        "; ".join(differences[:5])
-        or "it was made by another version of the step or with another number of parts"
-    )
-    raise InputError(
-        f"{run.store.root}: table {manifest.table} of batch {run.batch!r} was made otherwise: {what}. "
-        f"Run the same command with --rebuild to make it new, or with the old settings to keep it"
-    )
-
-
-def _outside_identity(config: Any, key: str) -> bool:
-    """Whether a setting (`links.allow_truncated`) is no part of the fingerprint."""
-    section, _, name = key.partition(".")
-    return name in getattr(getattr(config, section, None), "outside_identity", ())
-
-
-def _differences(ours: Any, theirs: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
-    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-        return [
-            difference
-            for key in sorted(ours.keys() | theirs.keys())
-            for difference in _differences(
-                ours.get(key), theirs.get(key), f"{prefix}.{key}" if prefix else str(key)
-            )
-        ]
-    return [] if ours == theirs else [(prefix, ours, theirs)]
-
-
-def _run_step(run: Run, planned: _Planned, *, again: bool) -> None:
+def _run_step(run: Run, planned: Planned, *, again: bool) -> None:
     """Run what is missing of one step and commit its tables; with `again` also where they stand."""
     step = planned.step
     for table in step.writes:
@@ -326,7 +185,7 @@ def _run_step(run: Run, planned: _Planned, *, again: bool) -> None:
             counts=counts if table is step.writes[0] else None,
             num_parts=run.num_parts,
             config=planned.settings,
-            inputs=planned.inputs,
+            inputs=planned.origins,
             given_fingerprint=planned.fingerprint,
             wall_s=time.monotonic() - started,
             details={"rows_read": rows_read, "step": step.name},
@@ -334,7 +193,7 @@ def _run_step(run: Run, planned: _Planned, *, again: bool) -> None:
     run.store.delete_dir(_folder(run, planned))
 
 
-def _run_exchange(run: Run, planned: _Planned, step: Exchange) -> list[Receipt]:
+def _run_exchange(run: Run, planned: Planned, step: Exchange) -> list[Receipt]:
     """Scatter every input, then reduce every bucket. The counts of both halves belong to the step."""
     inputs = _input_paths(run, step) if step.reads is not None else {}
     num_inputs = len(inputs[step.reads.name]) if step.reads is not None else len(run.files)
@@ -360,7 +219,7 @@ def _run_exchange(run: Run, planned: _Planned, step: Exchange) -> list[Receipt]:
 
 def _run_phase(
     run: Run,
-    planned: _Planned,
+    planned: Planned,
     phase: str,
     function: TaskFunction,
     indices: range,
@@ -433,14 +292,14 @@ def _rows_expected(run: Run, step: AnyStep, phase: str) -> int | None:
     if phase == "reduce":
         return None
     manifests = [
-        find_manifest_in(run.store, table.folder(run.batch)) for table in _tables_read(step)[:1]
+        find_manifest_in(run.store, table.folder(run.batch)) for table in tables_read(step)[:1]
     ]
     return sum(m.rows for m in manifests if m is not None) or None
 
 
 def _input_paths(run: Run, step: AnyStep) -> dict[str, tuple[str, ...]]:
     paths = {}
-    for table in _tables_read(step):
+    for table in tables_read(step):
         folder = table.folder(run.batch)
         manifest = find_manifest_in(run.store, folder)
         assert manifest is not None, f"{folder} is committed before the step that reads it"
@@ -448,17 +307,17 @@ def _input_paths(run: Run, step: AnyStep) -> dict[str, tuple[str, ...]]:
     return paths
 
 
-def _folder(run: Run, planned: _Planned) -> str:
+def _folder(run: Run, planned: Planned) -> str:
     """Receipts and scattered rows of one step; the fingerprint keeps those of another config apart."""
     return f"{work_dir(run.batch)}/{_prefix(planned)}{planned.fingerprint[:12]}"
 
 
-def _prefix(planned: _Planned) -> str:
+def _prefix(planned: Planned) -> str:
     """How the folders of one step begin below the batch's work, under whatever config."""
     return f"{planned.step.name.replace('/', '.')}-"
 
 
-def _generation(run: Run, planned: _Planned) -> str:
+def _generation(run: Run, planned: Planned) -> str:
     """Part names of a rebuild differ from those it replaces, which stay readable until the commit.
 
     A damaged part is made again under the name that it has.
@@ -479,7 +338,7 @@ def _summary(manifests: Iterable[Manifest]) -> dict[str, dict[str, int]]:
     return {m.table: {"rows": m.rows, "bytes": m.bytes, **m.counts} for m in manifests}
 
 
-def _clean_up(run: Run, plan: Sequence[_Planned]) -> None:
+def _clean_up(run: Run, plan: Sequence[Planned]) -> None:
     """Scratch tables and leftovers of other configs go once the stage's tables stand."""
     left = run.store.folders(work_dir(run.batch))
     for planned in plan:
@@ -491,7 +350,7 @@ def _clean_up(run: Run, plan: Sequence[_Planned]) -> None:
                 run.store.delete_dir(f"{work_dir(run.batch)}/{name}")
 
 
-def _clean_up_late(run: Run, plan: Sequence[_Planned]) -> None:
+def _clean_up_late(run: Run, plan: Sequence[Planned]) -> None:
     """What a run left that was killed behind its last commit; an unfinished rebuild under other settings stays."""
     left = set(run.store.folders(work_dir(run.batch)))
     for planned in plan:

@@ -148,6 +148,9 @@ class Gather(Step):
     load: Callable[[Any, Context], GatherFunction]
 
 
+AnyStep = Map | Exchange | Gather
+
+
 def one_bucket_per_part(config: Any, context: Context) -> int:
     """The usual `num_buckets`: a bucket is a part of the batch."""
     return context.num_parts

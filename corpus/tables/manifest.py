@@ -19,7 +19,9 @@ from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, manifest_path, table_dir
 from corpus.tables.schemas import TABLES
 
-DOORS = {
+STAGES = ("crawl", "clean", "dedup", "shards")
+"""The stages that make tables, in the order of the data."""
+ENTRY_POINTS = {
     "links": "crawl.run --only links",
     "pages": "crawl.run",
     "documents": "clean.run",
@@ -28,10 +30,20 @@ DOORS = {
     "signatures": "dedup.run",
     "verdicts": "dedup.run",
     "bands": "dedup.run",
+    "overlap": "dedup.run",
     "tokens": "shards.run",
     "spans": "shards.run",
 }
-"""Which door makes which table: what an error tells the user to run next."""
+"""The command that makes each table, for messages."""
+EXTRA_TABLES = ("overlap",)
+"""Tables that stay, but whose schema belongs to one stage."""
+SIBLINGS = {
+    "documents": "documents_dropped",
+    "documents_dropped": "documents",
+    "tokens": "spans",
+    "spans": "tokens",
+}
+"""Tables of one step, which are read together."""
 READERS = 16
 """Manifests that are read at the same time."""
 
@@ -154,7 +166,7 @@ def read_manifest(store: Store, table: str, batch: str) -> Manifest:
     Raises: InputError naming the door that makes the table; SchemaError for a table of another schema than this version's.
     """
     manifest = find_manifest(store, table, batch)
-    door = DOORS.get(table, f"the door that makes {table}")
+    door = ENTRY_POINTS.get(table, f"the door that makes {table}")
     if manifest is None:
         raise InputError(
             f"{store.root}: table {table} has no committed batch {batch!r}; run `python -m {door} --corpus {store.root} --batch {batch}` first"
@@ -168,6 +180,17 @@ def read_manifest(store: Store, table: str, batch: str) -> Manifest:
     return manifest
 
 
+def stage_of(table: str) -> str:
+    """The stage that makes a table; empty for a table that none of ours makes."""
+    return ENTRY_POINTS.get(table, "").partition(".")[0]
+
+
+def remake_command(root: str, stage: str, batch: str) -> str:
+    """The command that rebuilds a stage's tables of one batch."""
+    files = " --dumps FILE ..." if stage == "crawl" else ""
+    return f"python -m {stage}.run --corpus {root} --batch {batch}{files} --rebuild"
+
+
 def mend(store: Store, path: str) -> str:
     """What to do about a part (its path below the corpus) that is missing or damaged: the end of an error's line."""
     table, batch, *_ = path.split("/")
@@ -179,7 +202,7 @@ def mend(store: Store, path: str) -> str:
             f"restore the file, or import it again: `python -m crawl.run --corpus {store.root} "
             f"--batch {batch} --rebuild --warc FILE ...`"
         )
-    door = DOORS.get(table)
+    door = ENTRY_POINTS.get(table)
     if door is None:
         return "restore the file, or run the stage that made it again with --rebuild"
     return (
@@ -197,3 +220,19 @@ def batches(store: Store, table: str) -> list[Manifest]:
     """The committed batches of `table`, in the order in which they were committed."""
     found = find_manifests(store, ((table, batch) for batch in store.folders(table)))
     return sorted((m for m in found.values() if m is not None), key=lambda m: (m.sequence, m.batch))
+
+
+def earlier_batches(store: Store, batch: str) -> list[str]:
+    """The batches before `batch`, in the order of their links' commits. A new batch comes after all."""
+    names = [manifest.batch for manifest in batches(store, "links")]
+    return names[: names.index(batch)] if batch in names else names
+
+
+def earlier_inputs(store: Store, batch: str, *tables: str) -> list[Input]:
+    """Committed `tables` of the batches before `batch`, batch by batch, as inputs of a fingerprint."""
+    return [
+        Input(table=table, batch=name, fingerprint=manifest.fingerprint)
+        for name in earlier_batches(store, batch)
+        for table in tables
+        if (manifest := find_manifest(store, table, name)) is not None
+    ]

@@ -8,6 +8,7 @@ so a checkpoint made with one name resumes with another.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,8 +17,19 @@ from pydantic import ValidationError
 from corpus.errors import InputError, SchemaError
 from corpus.storage.lease import confirm
 from corpus.storage.store import Store, check_name, table_dir
-from corpus.tables.manifest import Manifest, Part, Record, batches, fingerprint, read_manifest
+from corpus.tables.manifest import (
+    Manifest,
+    Part,
+    Record,
+    batches,
+    find_manifest,
+    fingerprint,
+    read_manifest,
+)
 from corpus.tables.retirement import retirement
+from corpus.tables.staleness import require_current, stale_among
+
+log = logging.getLogger(__name__)
 
 SNAPSHOT_FORMAT = 1
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -150,6 +162,19 @@ def compose(
     store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
 ) -> Snapshot:
     """The snapshot that these batches' tokens make, not written. Raises: as `write_snapshot`."""
+    require_current_tokens(store, name, batches)
+    return _compose(store, name, batches, parents=parents)
+
+
+def require_current_tokens(store: Store, name: str, batches: Sequence[str]) -> None:
+    """Refuse a snapshot of stale tokens. Raises: StaleError."""
+    wanted = [(table, batch) for batch in batches for table in ("tokens", "spans")]
+    require_current(store, wanted, f"snapshot {name!r}")
+
+
+def _compose(
+    store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
+) -> Snapshot:
     check_name("--snapshot", name)
     if not batches or len(set(batches)) != len(batches):
         raise InputError(
@@ -174,20 +199,51 @@ def compose(
 def snapshots_of(store: Store, batches: Sequence[str]) -> list[str]:
     """Names of the snapshots of exactly these batches' tokens as they are now, whatever the names."""
     present = snapshots(store) if batches else []
-    wanted = compose(store, "any", batches).digest if present else ""
+    wanted = _compose(store, "any", batches).digest if present else ""
     return [
         name for name in present if store.read_json(snapshot_path(name)).get("digest") == wanted
     ]
 
 
+def outdated_batches(store: Store, snapshot: Snapshot) -> dict[str, str]:
+    """Batches whose tokens a snapshot holds as they were before: batch to reason.
+
+    The snapshot stays whole and readable; what it says is not what the corpus says now.
+    """
+    found = {
+        each.batch: each.why
+        for each in stale_among(store, [("tokens", batch.batch) for batch in snapshot.batches])
+        if each.table == "tokens"
+    }
+    for batch in snapshot.batches:
+        present = find_manifest(store, "tokens", batch.batch)
+        if present is None:
+            found[batch.batch] = "its tokens are gone"
+        elif present.fingerprint != batch.fingerprint:
+            found[batch.batch] = "its tokens were rebuilt since"
+    return {each.batch: found[each.batch] for each in snapshot.batches if each.batch in found}
+
+
+def warn_if_outdated(store: Store, name: str) -> None:
+    """Log which batches of a snapshot were rebuilt since, or have to be."""
+    for batch, why in outdated_batches(store, read_snapshot(store, name)).items():
+        log.warning("snapshot %s holds batch %s as it was before: %s", name, batch, why)
+
+
 def check_free(store: Store, name: str, batch: str) -> None:
     """Refuse a name that the snapshot of all batches up to `batch` can't have, before hours of work for it.
 
-    Raises: InputError when the name was given up, or is that of a snapshot which ends with another batch.
+    Raises: InputError when the name was given up, or is that of a snapshot which ends with another batch; StaleError when
+    an earlier batch cannot be part of a snapshot.
     """
+    tokenized = [manifest.batch for manifest in batches(store, "tokens")]
+    earlier = tokenized[: tokenized.index(batch)] if batch in tokenized else tokenized
+    require_current_tokens(store, name, earlier)
+
     if name not in snapshots(store):
         _check_not_given_up(store, name)
         return
+
     present = [each.batch for each in read_snapshot(store, name).batches]
     if present[-1] != batch:
         raise InputError(

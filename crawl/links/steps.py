@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError
-from corpus.run.runner import earlier_batches, earlier_inputs
 from corpus.run.step import (
     Context,
     Exchange,
@@ -25,7 +24,7 @@ from corpus.run.step import (
 )
 from corpus.storage.store import Store
 from corpus.tables.external_files import identity, open_source, parts_of_batch
-from corpus.tables.manifest import Input, find_manifest
+from corpus.tables.manifest import Input, earlier_batches, earlier_inputs, find_manifest
 from corpus.tables.parquet import read_file
 from corpus.tables.schemas import LINKS, part_of
 from corpus.tables.takedown_list import load_forgotten

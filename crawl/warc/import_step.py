@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus.errors import InputError
-from corpus.run.runner import earlier_batches, earlier_inputs
 from corpus.run.step import (
     Context,
     Exchange,
@@ -33,7 +32,13 @@ from corpus.run.step import (
 from corpus.storage.store import Store
 from corpus.tables.conservation import FETCHED
 from corpus.tables.external_files import identity, open_source, parts_of_batch
-from corpus.tables.manifest import Input, find_manifest, is_imported
+from corpus.tables.manifest import (
+    Input,
+    earlier_batches,
+    earlier_inputs,
+    find_manifest,
+    is_imported,
+)
 from corpus.tables.parquet import read_file
 from corpus.tables.schemas import LINKS, PAGES, part_of
 from corpus.tables.segments import segment_files, warc_dir

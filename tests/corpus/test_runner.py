@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from corpus.errors import BusyError, FatalError, InputError, PartitionError, SchemaError
 from corpus.run.executor import PoolExecutor, SerialExecutor, open_executor
-from corpus.run.runner import Run, StageResult, run_steps
+from corpus.run.plan import Run
+from corpus.run.runner import StageResult, run_steps
 from corpus.storage.lease import hold
 from corpus.storage.store import Store
 from corpus.tables.manifest import find_manifest, read_manifest
@@ -260,7 +261,7 @@ def test_other_config_is_refused_with_the_difference_and_rebuilt_on_demand(tmp_p
     store = toy_stage.make_corpus(str(tmp_path))
     run_toy(store)
     old = toy_stage.committed_bytes(store)
-    with pytest.raises(InputError, match=r"toy.least is 22, there 20.*--rebuild"):
+    with pytest.raises(InputError, match=r"toy.least was 20, is now 22.*--rebuild"):
         run_toy(store, least=22)
     assert toy_stage.committed_bytes(store) == old
     result = run_toy(store, least=22, rebuild=True)

@@ -13,10 +13,16 @@ from hypothesis import strategies as st
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError, SchemaError
-from corpus.run.runner import earlier_batches
 from corpus.storage.store import Store
 from corpus.tables.commit import commit_table
-from corpus.tables.manifest import batches, find_manifest, fingerprint, read_manifest, serialized
+from corpus.tables.manifest import (
+    batches,
+    earlier_batches,
+    find_manifest,
+    fingerprint,
+    read_manifest,
+    serialized,
+)
 from corpus.tables.parquet import (
     ROW_GROUP_ROWS,
     find_row,

@@ -196,6 +196,6 @@ def committed_bytes(
 
 if __name__ == "__main__":
     # Under the module's importable name, as a stage's own door has it: steps travel by that name.
-    import toy
+    from tests.support import toy_stage as toy
 
     raise SystemExit(command.stage_door("clean", toy.ToyConfig, toy.STEPS, None, "a toy stage"))

@@ -44,7 +44,7 @@ def test_what_is_missing_and_what_is_stale(fates_copy: grown_corpus.Fates) -> No
     store.delete("spans/2024-02/_manifest.json")
     found = {(entry.table, entry.batch): entry for entry in entries(store)}
     assert found["verdicts", "2024-02"].state == "stale"
-    assert found["verdicts", "2024-02"].why == "bands 2024-01 was made anew"
+    assert found["verdicts", "2024-02"].why == "bands 2024-01 was rebuilt since"
     assert found["verdicts", "2024-01"].state == "ok"
     assert found["spans", "2024-02"].state == "missing"
     assert found["spans", "2024-02"].why == "python -m shards.run"

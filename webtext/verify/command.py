@@ -25,13 +25,14 @@ from corpus.errors import InputError, SchemaError, WebtextError
 from corpus.run import command
 from corpus.run.funnel import size
 from corpus.storage.store import Store, open_corpus, table_dir
-from corpus.tables.inventory import EXTRA_TABLES, GONE, batch_names, entries, pinned_tokenizer
-from corpus.tables.manifest import Manifest, batches, find_manifest, record_seal
+from corpus.tables.inventory import batch_names, entries
+from corpus.tables.manifest import EXTRA_TABLES, Manifest, batches, find_manifest, record_seal
 from corpus.tables.parquet import iter_tables
 from corpus.tables.retirement import retirement
 from corpus.tables.schemas import TABLES
 from corpus.tables.segments import segment_files
 from corpus.tables.snapshot import read_snapshot, snapshots
+from corpus.tables.staleness import pinned_tokenizer
 from corpus.tables.takedown_list import FOLDER, load_forgotten
 from webtext.stages import needing
 from webtext.verify import checks as integrity
@@ -247,15 +248,15 @@ def _tokenizer_problems(store: Store) -> list[str]:
 
 
 def _record_problems(store: Store) -> list[str]:
-    """Whether the records of take-downs and retired snapshots are as they were written, and every table has its inputs."""
+    """Damaged records of take-downs and retired snapshots, and tables whose inputs were rebuilt since."""
     found = []
     for path, _ in [*store.files(FOLDER), *store.files("snapshots/retired")]:
         data = store.read_json(path)
         if data.get("seal") and record_seal(data) != data["seal"]:
             found.append(f"{path}: not as it was written (its seal differs)")
     for entry in entries(store):
-        if entry.why.endswith(GONE):
-            found.append(f"{entry.table} {entry.batch}: made from {entry.why}")
+        if entry.state == "stale":
+            found.append(f"{entry.table} {entry.batch}: stale: {entry.why}")
     return found
 
 

@@ -1,0 +1,198 @@
+"""A run of a stage and its plan: the fingerprints of all steps, from config and inputs alone.
+
+So "up to date", "built with other settings" and "interrupted" are told apart before any work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from corpus.config import Section
+from corpus.errors import InputError
+from corpus.run.executor import Executor
+from corpus.run.step import AnyStep, Context, Gather, Map
+from corpus.storage.store import Store
+from corpus.tables.manifest import Input, Manifest, fingerprint, read_manifest
+from corpus.tables.schemas import Table
+from corpus.tables.staleness import require_current
+
+MOST_DIFFERENCES = 5
+"""Differences that one message lists."""
+INPUT_NAMES = {
+    "dump": "dump",
+    "warc": "WARC file",
+    "testset": "test set",
+    "rules": "link rules",
+    "model": "model",
+    "tokenizer": "tokenizer",
+}
+"""Inputs that are not tables, in the words of messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a stage on one batch."""
+
+    stage: str
+    config: Any
+    store: Store
+    batch: str
+    executor: Executor
+    num_parts: int
+    files: tuple[str, ...] = ()
+    rebuild: bool = False
+
+    def context(self) -> Context:
+        """The context that `depends` gets."""
+        return Context(
+            store=self.store, batch=self.batch, num_parts=self.num_parts, files=self.files
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A step with everything that its fingerprint covers."""
+
+    step: AnyStep
+    fingerprint: str
+    inputs: list[Input]
+    """Direct inputs, scratch tables among them."""
+    origins: list[Input]
+    """Inputs for the manifest: a scratch table is replaced by what it was made from, since it goes with the run."""
+    settings: dict[str, Any]
+    """Settings for the manifest: the step's own, and those of the scratch tables that it reads."""
+
+
+def make_plan(run: Run, steps: Sequence[AnyStep]) -> list[Planned]:
+    """Compute the fingerprints of all steps.
+
+    Raises: InputError for a missing input table; StaleError for one that was made from another than the committed ones.
+    """
+    makers: dict[str, Planned] = {}
+    plan = []
+
+    for step in steps:
+        inputs = [_input(run, table, makers) for table in tables_read(step)]
+        inputs.extend(step.depends(run.config, run.context()))
+
+        planned = _planned(run, step, inputs, makers)
+        makers.update({table.name: planned for table in step.writes})
+        plan.append(planned)
+
+    outside = {
+        (given.table, given.batch)
+        for planned in plan
+        for given in planned.inputs
+        if given.batch != run.batch or given.table not in makers
+    }
+    require_current(run.store, outside, f"{run.stage} of batch {run.batch!r}")
+    return plan
+
+
+def tables_read(step: AnyStep) -> list[Table]:
+    """The tables of this batch that a step reads, the main one first."""
+    if isinstance(step, Map):
+        return [step.reads, *step.joins]
+    if isinstance(step, Gather):
+        return list(step.reads)
+    return [step.reads] if step.reads is not None else []
+
+
+def refuse_other(run: Run, planned: Planned, manifest: Manifest | None) -> None:
+    """Refuse to replace a committed table that was built with other settings or inputs.
+
+    Raises: InputError with what differs and the two ways to continue.
+    """
+    if manifest is None or manifest.fingerprint == planned.fingerprint:
+        return
+
+    differences = [
+        *_settings_that_differ(run, planned, manifest),
+        *_inputs_that_differ(planned, manifest),
+    ]
+    what = (
+        "; ".join(differences[:MOST_DIFFERENCES])
+        or "another version of the step, or another number of parts"
+    )
+    raise InputError(
+        f"{run.store.root}: table {manifest.table} of batch {run.batch!r} was built with other settings or inputs: {what}. "
+        f"Run the same command with --rebuild to replace it, or with the old settings to keep it"
+    )
+
+
+def _input(run: Run, table: Table, makers: Mapping[str, Planned]) -> Input:
+    """A table read, with the fingerprint that it has or will have."""
+    maker = makers.get(table.name)
+    found = (
+        maker.fingerprint if maker else read_manifest(run.store, table.name, run.batch).fingerprint
+    )
+    return Input(table=table.name, batch=run.batch, fingerprint=found)
+
+
+def _planned(
+    run: Run, step: AnyStep, inputs: list[Input], makers: Mapping[str, Planned]
+) -> Planned:
+    sections = {name: getattr(run.config, name) for name in step.sections}
+    settings = {
+        name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+        for name, value in sections.items()
+    }
+    identity = settings | {
+        name: value.identity() for name, value in sections.items() if isinstance(value, Section)
+    }
+    versions = {table.name: table.version for table in step.writes}
+    print_ = fingerprint(
+        step.name,
+        step.revision,
+        versions,
+        identity,
+        [each.model_dump() for each in inputs],
+        run.num_parts,
+    )
+
+    scratch = [
+        makers[table.name] for table in tables_read(step) if table.scratch and table.name in makers
+    ]
+    names = {table.name for table in tables_read(step) if table.scratch}
+    direct = [each for each in inputs if each.batch != run.batch or each.table not in names]
+    origins = dict.fromkeys([*direct, *(each for maker in scratch for each in maker.origins)])
+    for maker in scratch:
+        settings = maker.settings | settings
+
+    return Planned(step, print_, inputs, list(origins), settings)
+
+
+def _settings_that_differ(run: Run, planned: Planned, manifest: Manifest) -> Iterator[str]:
+    for key, ours, theirs in _differences(planned.settings, manifest.config):
+        section, _, name = key.partition(".")
+        # Settings such as tolerance flags are no part of the fingerprint, so they explain nothing.
+        if name not in getattr(getattr(run.config, section, None), "outside_identity", ()):
+            yield f"{run.stage}.{key} was {theirs!r}, is now {ours!r}"
+
+
+def _inputs_that_differ(planned: Planned, manifest: Manifest) -> Iterator[str]:
+    theirs = {(each.table, each.batch): each.fingerprint for each in manifest.inputs}
+    ours = {(each.table, each.batch): each.fingerprint for each in planned.origins}
+    for table, batch in sorted(theirs.keys() | ours.keys()):
+        name = f"{INPUT_NAMES.get(table, f'table {table} of batch')} {batch}".rstrip()
+        if (table, batch) not in theirs:
+            yield f"{name} was added"
+        elif (table, batch) not in ours:
+            yield f"{name} is missing now"
+        elif ours[table, batch] != theirs[table, batch]:
+            yield f"{name} changed since"
+
+
+def _differences(ours: Any, theirs: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """(key, ours, theirs) of every value that differs, nested ones by their full key."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        return [
+            difference
+            for key in sorted(ours.keys() | theirs.keys())
+            for difference in _differences(
+                ours.get(key), theirs.get(key), f"{prefix}.{key}" if prefix else str(key)
+            )
+        ]
+    return [] if ours == theirs else [(prefix, ours, theirs)]

@@ -1,0 +1,194 @@
+"""Decides if tables still belong together: a table is current if every table that it was made from is the committed one.
+
+The rule is transitive, and fingerprints decide, not times: rebuilding an input with its old settings makes everything
+that was made from it current again. A take-down keeps fingerprints, so removed rows make nothing stale.
+A batch was made beside earlier ones (pages that they have are not linked again, documents meet their index), so a
+rebuilt earlier batch makes the later ones stale from the table on that had it as an input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from corpus.errors import StaleError
+from corpus.storage.store import Store
+from corpus.tables.manifest import (
+    EXTRA_TABLES,
+    SIBLINGS,
+    STAGES,
+    Manifest,
+    batches,
+    find_manifests,
+    remake_command,
+    stage_of,
+)
+from corpus.tables.schemas import TABLES
+
+Key = tuple[str, str]
+"""(table, batch)."""
+Found = Mapping[Key, Manifest | None]
+GONE = " is gone"
+"""How a reason ends when an input does not exist any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A committed table that may not be used, and its first reason."""
+
+    table: str
+    batch: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.table} of batch {self.batch!r} ({self.why})"
+
+
+def read_lineage(store: Store, wanted: Iterable[Key]) -> dict[Key, Manifest | None]:
+    """Read the manifests of `wanted` and of every table that they were made from, a generation at a time."""
+    found: dict[Key, Manifest | None] = {}
+    missing = set(wanted)
+
+    while missing:
+        read = find_manifests(store, sorted(missing))
+        found.update(read)
+        needed = {
+            (given.table, given.batch)
+            for manifest in read.values()
+            if manifest is not None
+            for given in manifest.inputs
+        }
+        needed |= {(SIBLINGS[table], batch) for table, batch in read if table in SIBLINGS}
+        missing = needed - found.keys()
+
+    return found
+
+
+def find_stale(found: Found, tokenizer: str | None) -> list[Stale]:
+    """The stale tables among `found`, inputs before what was made from them.
+
+    `tokenizer` is the fingerprint of the pinned one. Tables that `found` lacks count as gone.
+    """
+    reasons: dict[Key, str] = {}
+
+    for key in _inputs_first(found):
+        manifest = found[key]
+        if manifest is not None:
+            reasons[key] = _reason(manifest, found, reasons, tokenizer)
+
+    return [Stale(*key, why) for key, why in reasons.items() if why]
+
+
+def stale_among(store: Store, wanted: Iterable[Key]) -> list[Stale]:
+    """The stale tables among `wanted` and all that they were made from, inputs first."""
+    return find_stale(read_lineage(store, wanted), pinned_tokenizer(store))
+
+
+def require_current(store: Store, wanted: Iterable[Key], purpose: str) -> None:
+    """Refuse to use a stale table. Tables without a manifest pass: their absence has messages of its own.
+
+    Raises: StaleError naming each table, the input that was rebuilt since, and the commands in order.
+    """
+    keys = list(wanted)
+    stale = stale_among(store, keys)
+    if not stale:
+        return
+
+    direct = [each for each in stale if not each.why.endswith(_STALE)] or stale
+    shown = "; ".join(str(each) for each in direct[:3]) + ("; ..." if len(direct) > 3 else "")
+    raise StaleError(
+        f"{store.root}: {purpose} cannot use stale tables: {shown}. "
+        f"Rebuild them in this order, each with your settings: {remedy(store, stale)}; then run this command "
+        f"again, with --rebuild if it is refused (`webtext rebuild --corpus {store.root} --from STAGE` does the whole chain)"
+    )
+
+
+def remedy(store: Store, stale: Iterable[Stale]) -> str:
+    """The commands that rebuild stale tables: batches in their order, and stages in theirs."""
+    order = [manifest.batch for manifest in batches(store, "links")]
+    pairs = {(each.batch, stage_of(each.table)) for each in stale}
+
+    def place(pair: tuple[str, str]) -> tuple[int, str, int]:
+        batch, stage = pair
+        return (
+            order.index(batch) if batch in order else len(order),
+            batch,
+            STAGES.index(stage) if stage in STAGES else len(STAGES),
+        )
+
+    commands = [
+        f"`{remake_command(store.root, stage, batch)}`" for batch, stage in sorted(pairs, key=place)
+    ]
+    return ", ".join(commands)
+
+
+def pinned_tokenizer(store: Store) -> str | None:
+    """Fingerprint of the corpus' tokenizer, or None before one is pinned."""
+    try:
+        return str(store.read_json("tokenizer/source.json")["fingerprint"])
+    except (FileNotFoundError, KeyError, TypeError):
+        return None
+
+
+_STALE = " is stale"
+"""How a reason ends when the input itself is the committed one, but may not be used."""
+
+
+def _inputs_first(found: Found) -> Iterator[Key]:
+    """Every table after all that it was made from. Iterative: a hundred batches are a long chain."""
+    done: set[Key] = set()
+    entered: set[Key] = set()
+
+    for first in found:
+        stack = [first]
+        while stack:
+            key = stack[-1]
+            manifest = found.get(key)
+            if key in done or manifest is None:
+                done.add(key)
+                stack.pop()
+                continue
+            if key in entered:
+                done.add(key)
+                stack.pop()
+                yield key
+                continue
+            entered.add(key)
+            inputs = ((given.table, given.batch) for given in manifest.inputs)
+            stack.extend(each for each in inputs if each in found and each not in entered)
+
+
+def _reason(
+    manifest: Manifest, found: Found, reasons: Mapping[Key, str], tokenizer: str | None
+) -> str:
+    """Why a table is stale; empty if it is current."""
+    for given in manifest.inputs:
+        key = (given.table, given.batch)
+        present = found.get(key)
+
+        if given.table == "tokenizer":
+            if tokenizer is not None and given.fingerprint != tokenizer:
+                return "the tokenizer changed"
+        elif present is None:
+            # Inputs of other kinds (dumps, test sets, models) have no manifest to be compared with.
+            if given.table in TABLES or given.table in EXTRA_TABLES:
+                return f"{given.table} {given.batch}{GONE}"
+        elif present.fingerprint != given.fingerprint:
+            return f"{given.table} {given.batch} was rebuilt since"
+        elif reasons.get(key):
+            return f"{given.table} {given.batch}{_STALE}"
+
+    sibling = found.get((SIBLINGS.get(manifest.table, ""), manifest.batch))
+    if sibling is not None and _halfway(manifest, sibling):
+        return f"{sibling.table} {sibling.batch} is of another run: a rebuild was interrupted"
+    return ""
+
+
+def _halfway(manifest: Manifest, sibling: Manifest) -> bool:
+    """True if a run that was to replace both tables of a step replaced one of them."""
+    step = manifest.details.get("step")
+    return (
+        step is not None
+        and step == sibling.details.get("step")
+        and manifest.fingerprint != sibling.fingerprint
+    )
