@@ -103,7 +103,7 @@ def test_other_config_is_refused_and_the_batch_stays(
     before = files(tmp_path / "c")
     assert crawl(tmp_path / "c", dump, "--set", "crawl.links.min_score=4") == 2
     message = only_line(capsys)
-    assert "crawl.links.min_score is 4, there 3" in message
+    assert "crawl.links.min_score was 3, is now 4" in message
     assert "--rebuild" in message
     assert files(tmp_path / "c") == before
 

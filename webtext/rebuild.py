@@ -1,10 +1,12 @@
-"""Makes the later tables of batches new, under a changed config, from a stage on.
+"""Rebuilds tables of batches under a changed config, from a stage on.
 
     webtext rebuild --corpus C --from clean --config webtext.toml [--batch B ...] [--snapshot NAME]
+    webtext rebuild --corpus C --from crawl --files RS_2024-01.zst ...
 
-The old tables stay readable until the new ones commit, one after the other; old snapshots keep their files until
-`webtext.prune`. Batches are made in their order. What is new already is left alone, so after an interruption the same
-command goes on. At the end a snapshot of all batches is written, under the first free name.
+No stage of the chain is skipped, and batches are rebuilt in their order, since a later batch is compared with earlier
+ones. The old tables stay readable until the new ones are committed, one after the other; old snapshots keep their files
+until `webtext prune`. Tables that are up to date are left alone, so after an interruption the same command continues. At
+the end a snapshot of all batches is written, under the first free name.
 """
 
 from __future__ import annotations
@@ -18,67 +20,63 @@ from corpus.errors import InputError, Interrupted, StageError
 from corpus.run import command
 from corpus.storage import lease
 from corpus.storage.store import Store, check_name, open_corpus
+from corpus.tables.external_files import identity
 from corpus.tables.inventory import batch_names, entries
-from corpus.tables.manifest import batches, find_manifest
+from corpus.tables.manifest import STAGES, batches, earlier_batches, find_manifest
 from corpus.tables.snapshot import write_revision
+from corpus.tables.staleness import require_current, stale_among, suggestion
 from webtext.stages import stage_main
 
 log = logging.getLogger(__name__)
 
-STAGES = ("clean", "dedup", "shards")
-NEEDS = {"clean": "pages", "dedup": "documents", "shards": "verdicts"}
-"""What a stage begins with."""
+NEEDS = {
+    "crawl": ("links",),
+    "clean": ("pages",),
+    "dedup": ("documents",),
+    "shards": ("documents", "verdicts"),
+}
+"""The tables that a stage begins with."""
+FILE_OPTIONS = {"dump": "--dumps", "warc": "--warc"}
+"""Kinds of files that a crawl begins with, and the option that it takes them by."""
 LEASE = "work/refresh.json"
-"""The refresh's: the two must not meet."""
+"""The lease of `webtext refresh`: the two commands exclude each other."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
+    """Run the command; the exit code."""
     return command.door(_main, argv, stage="webtext.rebuild")
 
 
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     store = open_corpus(args.corpus)
-    chosen = choose(store, args.batch, args.first)
-    stages = STAGES[STAGES.index(args.first) :]
     if args.snapshot:
         check_name("--snapshot", args.snapshot)
+
+    chosen = choose(store, args.batch, args.first)
+    stages = STAGES[STAGES.index(args.first) :]
+    files = _files_by_batch(store, chosen, args.files) if args.first == "crawl" else {}
+    _check_inputs(store, chosen, stages)
     if args.dry_run:
         for batch in chosen:
-            print(f"would make {', '.join(stages)} of batch {batch} anew")
+            print(f"would rebuild {', '.join(stages)} of batch {batch}")
         return 0
+
     with lease.hold(store, LEASE, what="webtext.rebuild"), command.interruptible():
         for batch in chosen:
             for stage in stages:
-                _run(args, stage, batch)
-        names = [manifest.batch for manifest in batches(store, "tokens")]
-        snapshot = write_revision(store, args.snapshot or names[-1], names)
-    print(
-        f"{store.root}: {', '.join(stages)} of {', '.join(chosen)} are new; snapshot {snapshot.name}"
-    )
-    stale = sorted({entry.batch for entry in entries(store) if entry.state == "stale"})
-    if stale:
-        print(
-            f"made from what is no longer there: {', '.join(stale)}; see `webtext status --corpus {store.root}`"
-        )
-    if args.json:
-        print(
-            json.dumps(
-                {
-                    "corpus": store.root,
-                    "batches": chosen,
-                    "stages": list(stages),
-                    "snapshot": snapshot.name,
-                    "stale": stale,
-                }
-            )
-        )
+                _run(args, stage, batch, files.get(batch, ()) if stage == "crawl" else ())
+        snapshot = _write_snapshot(store, args.snapshot)
+
+    _report(args, store, chosen, stages, snapshot)
     return 0
 
 
 def choose(store: Store, named: Sequence[str] | None, first: str) -> list[str]:
-    """The batches, in their order. Raises: InputError for one that is not there or lacks what the stage begins with."""
+    """The batches to rebuild, in their order.
+
+    Raises: InputError for a batch that does not exist or lacks a table that the stage begins with.
+    """
     present = batch_names(store)
     if unknown := set(named or ()) - set(present):
         raise InputError(
@@ -89,20 +87,122 @@ def choose(store: Store, named: Sequence[str] | None, first: str) -> list[str]:
         raise InputError(
             f"{store.root}: no batch is committed yet; begin with `python -m crawl.run`"
         )
+
     for batch in chosen:
-        if find_manifest(store, NEEDS[first], batch) is None:
-            raise InputError(
-                f"{store.root}: batch {batch!r} has no {NEEDS[first]} yet; begin with an earlier stage, or finish it by `webtext refresh`"
-            )
+        for table in NEEDS[first]:
+            if find_manifest(store, table, batch) is None:
+                raise InputError(
+                    f"{store.root}: batch {batch!r} has no {table} yet; begin with an earlier stage, "
+                    "or finish the batch with `webtext refresh`"
+                )
     return chosen
 
 
-def _run(args: argparse.Namespace, stage: str, batch: str) -> None:
+def _files_by_batch(
+    store: Store, chosen: Sequence[str], paths: Sequence[str]
+) -> dict[str, list[str]]:
+    """The options that each batch's crawl takes its files by. A file belongs to the batch whose manifest names it.
+
+    Raises: InputError for a file of none of the batches, or a batch whose files are not all given.
+    """
+    given = {
+        (kind, found.batch, found.fingerprint): path
+        for path in paths
+        for kind in FILE_OPTIONS
+        for found in [identity(path, "--files", kind)]
+    }
+    words: dict[str, list[str]] = {}
+    used = set()
+
+    for batch in chosen:
+        links = find_manifest(store, "links", batch)
+        inputs = [each for each in links.inputs if each.table in FILE_OPTIONS] if links else []
+        missing = [
+            each.batch for each in inputs if (each.table, each.batch, each.fingerprint) not in given
+        ]
+        if missing or not inputs:
+            names = ", ".join(missing) or "files that its manifest does not name"
+            raise InputError(
+                f"{store.root}: batch {batch!r} was made from {names}; name them with --files FILE ..., "
+                "unchanged, or rebuild from a later stage with --from clean"
+            )
+        found = [given[each.table, each.batch, each.fingerprint] for each in inputs]
+        words[batch] = [FILE_OPTIONS[inputs[0].table], *found]
+        used.update(found)
+
+    if unused := set(paths) - used:
+        raise InputError(
+            f"--files {', '.join(sorted(unused))}: no batch was made from this file; leave it out, "
+            "or crawl it as a new batch"
+        )
+    return words
+
+
+def _check_inputs(store: Store, chosen: Sequence[str], stages: Sequence[str]) -> None:
+    """Refuse before any work what a stage would refuse later. Raises: StaleError."""
+    if stages[0] == "crawl":
+        return
+
+    wanted = [(table, batch) for batch in chosen for table in NEEDS[stages[0]]]
+    if "dedup" in stages:
+        # Later batches are compared with the index of earlier ones, which the chain may leave as it is.
+        earlier = {name for batch in chosen for name in earlier_batches(store, batch)}
+        wanted += [("bands", name) for name in sorted(earlier - set(chosen))]
+
+    require_current(store, wanted, f"webtext rebuild --from {stages[0]}")
+
+
+def _write_snapshot(store: Store, name: str | None) -> str | None:
+    """Write a snapshot of all batches; its name, or None while some of their tokens are stale."""
+    names = [manifest.batch for manifest in batches(store, "tokens")]
+    if stale_among(store, [(table, batch) for batch in names for table in ("tokens", "spans")]):
+        return None
+    return write_revision(store, name or names[-1], names).name
+
+
+def _report(
+    args: argparse.Namespace,
+    store: Store,
+    chosen: Sequence[str],
+    stages: Sequence[str],
+    snapshot: str | None,
+) -> None:
+    """Print what was rebuilt, and what is stale now."""
+    written = f"snapshot {snapshot}" if snapshot else "no snapshot was written"
+    print(f"{store.root}: rebuilt {', '.join(stages)} of {', '.join(chosen)}; {written}")
+
+    stale = [entry for entry in entries(store) if entry.state == "stale"]
+    names = sorted({entry.batch for entry in stale})
+    if stale:
+        left = [(entry.table, entry.batch) for entry in stale]
+        print(
+            f"stale: {', '.join(names)}; rebuild with {suggestion(store, stale_among(store, left))}, "
+            f"see `webtext status --corpus {store.root}`"
+        )
+
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "corpus": store.root,
+                    "batches": list(chosen),
+                    "stages": list(stages),
+                    "snapshot": snapshot,
+                    "stale": names,
+                }
+            )
+        )
+
+
+def _run(args: argparse.Namespace, stage: str, batch: str, files: Sequence[str]) -> None:
+    """Run one stage of one batch with --rebuild. Raises: StageError, Interrupted."""
     words = ["--corpus", args.corpus, "--batch", batch, "--executor", args.executor, "--rebuild"]
     words += ["--config", args.config] if args.config else []
     words += ["--workers", str(args.workers)] if args.workers else []
     words += [word for setting in args.sets for word in ("--set", setting)]
     words += ["--no-snapshot"] if stage == "shards" else []
+    words += files
+
     log.info("batch %s: %s", batch, stage)
     code = stage_main(stage)(words)
     if code in (130, 143):
@@ -118,7 +218,14 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         choices=STAGES,
         dest="first",
-        help="the first stage to run again; the later ones follow",
+        help="the first stage to run again; the later ones follow (crawl: links and pages; it fetches from the network)",
+    )
+    parser.add_argument(
+        "--files",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="with --from crawl: the dumps or WARC files that the batches were made from",
     )
     parser.add_argument(
         "--batch",
@@ -131,7 +238,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="name of the new snapshot (default: the last batch's, with the first free number)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be made anew")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be rebuilt, and stop"
+    )
     command.add_run_options(parser)
     return parser
 

@@ -97,10 +97,18 @@ def require_current(store: Store, wanted: Iterable[Key], purpose: str) -> None:
     direct = [each for each in stale if not each.why.endswith(_STALE)] or stale
     shown = "; ".join(str(each) for each in direct[:3]) + ("; ..." if len(direct) > 3 else "")
     raise StaleError(
-        f"{store.root}: {purpose} cannot use stale tables: {shown}. "
-        f"Rebuild them in this order, each with your settings: {remedy(store, stale)}; then run this command "
-        f"again, with --rebuild if it is refused (`webtext rebuild --corpus {store.root} --from STAGE` does the whole chain)"
+        f"{store.root}: {purpose} would use stale tables: {shown}. "
+        f"Run {remedy(store, stale)}, each with your settings, then this command again (with --rebuild "
+        f"if it asks for it). Or run the whole chain: {suggestion(store, stale)}"
     )
+
+
+def suggestion(store: Store, stale: Iterable[Stale]) -> str:
+    """The one command that rebuilds stale tables and everything after them."""
+    present = {stage_of(each.table) for each in stale}
+    first = next((stage for stage in STAGES if stage in present), STAGES[0])
+    files = " --files FILE ..." if first == "crawl" else ""
+    return f"`webtext rebuild --corpus {store.root} --from {first}{files}`"
 
 
 def remedy(store: Store, stale: Iterable[Stale]) -> str:
@@ -119,7 +127,7 @@ def remedy(store: Store, stale: Iterable[Stale]) -> str:
     commands = [
         f"`{remake_command(store.root, stage, batch)}`" for batch, stage in sorted(pairs, key=place)
     ]
-    return ", ".join(commands)
+    return ", then ".join(commands)
 
 
 def pinned_tokenizer(store: Store) -> str | None:

@@ -259,7 +259,7 @@ def test_the_door(
     monkeypatch.setattr(extraction, "model_digest", lambda: "another model")
     assert run.main(["--corpus", store.root, "--batch", "b"]) == 2
     assert (
-        "input model learned changed since. Run the same command with --rebuild"
+        "model learned changed since. Run the same command with --rebuild"
         in capsys.readouterr().err
     )
 

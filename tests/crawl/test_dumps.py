@@ -150,7 +150,7 @@ def test_the_content_of_a_block_list_counts_not_its_name(
     assert "up to date" in capsys.readouterr().out
     blocked.write_text("s1.test\ns0.test\n")
     assert _links(corpus, "b", [dump], *setting) == 2
-    assert "input rules webtext changed since" in capsys.readouterr().err
+    assert "link rules webtext changed since" in capsys.readouterr().err
     assert _links(corpus, "b", [dump], *setting, "--rebuild") == 0
     assert read_manifest(corpus, "links", "b").counts == {"blocked_host": 2, "kept": 2}
 

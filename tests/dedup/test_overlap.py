@@ -325,7 +325,7 @@ def test_a_new_test_set_makes_new_verdicts_and_no_new_signatures(
     assert corpus.dedup("b") == 0
     signed = corpus.store.read_bytes("signatures/b/_manifest.json")
     assert corpus.dedup("b", "--set", setting) == 2
-    assert "input testset stories was added" in capsys.readouterr().err
+    assert "test set stories was added" in capsys.readouterr().err
     corpus.add("later", [Page("a page of another batch")], 1)
     assert corpus.dedup("later") == 0
     held = {"old": ["a", "b"], "older": ["a"]}
@@ -344,7 +344,7 @@ def test_a_new_test_set_makes_new_verdicts_and_no_new_signatures(
     assert "snapshot older" not in said
     assert "batch later met batch b as it was before" in said
     assert corpus.dedup("later", "--set", setting) == 2
-    assert "input bands b changed since" in capsys.readouterr().err
+    assert "table bands of batch b changed since" in capsys.readouterr().err
     assert corpus.store.read_bytes("signatures/b/_manifest.json") == signed
     assert corpus.verdicts("b")[Page(long[0]).id]["reason"] == "test_overlap"
     inputs = {

@@ -206,7 +206,7 @@ def test_another_index_is_refused_with_both_values(
     assert "'seed': 7" in message
     assert "'seed': 1" in message
     assert corpus.dedup("first", "--set", "dedup.minhash.seed=7") == 2
-    assert "dedup.minhash.seed is 7, there 1" in capsys.readouterr().err
+    assert "dedup.minhash.seed was 1, is now 7" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

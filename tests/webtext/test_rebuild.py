@@ -36,7 +36,7 @@ def test_new_tables_are_as_if_made_so_at_first_and_old_snapshots_still_read(
     before = read_snapshot(store, "2024-02")
     assert rebuild.main(words(fates_copy, "--from", "clean", *CHANGE)) == 0
     other = open_corpus(str(tmp_path / "other"), create=True)
-    for table in ("links", "pages"):
+    for table in ("links", "pages", "warc"):
         for path, _ in store.files(table, recursive=True):
             other.write_bytes(path, store.read_bytes(path))
     testset = ("--set", f'dedup.testsets=["{fates_copy.folder / "testset.jsonl"}"]')
@@ -89,7 +89,7 @@ def test_one_batch_of_several_leaves_the_later_ones_stale_and_says_so(
     fates_copy: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert rebuild.main(words(fates_copy, "--from", "clean", "--batch", "2024-01", *CHANGE)) == 0
-    assert "made from what is no longer there: 2024-02" in capsys.readouterr().out
+    assert "stale: 2024-02; rebuild with `webtext rebuild --corpus" in capsys.readouterr().out
 
 
 def test_a_failing_stage_is_named_and_the_rest_kept(
@@ -105,7 +105,7 @@ def test_dry_run_wrong_use_and_empty_corpus(
     fates: grown_corpus.Fates, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert rebuild.main(words(fates, "--from", "dedup", "--dry-run")) == 0
-    assert "would make dedup, shards of batch 2024-01 anew" in capsys.readouterr().out
+    assert "would rebuild dedup, shards of batch 2024-01" in capsys.readouterr().out
     for extra, message in (
         (["--from", "train"], "invalid choice"),
         ([], "--from"),

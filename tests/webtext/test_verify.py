@@ -95,7 +95,7 @@ def test_what_lies_beside_the_tables_is_checked_too(fates_copy: grown_corpus.Fat
         store.write_bytes(path, data)
     assert problems(store) == []
     store.delete("documents/2024-01/_manifest.json")
-    assert "verdicts 2024-01: made from documents 2024-01 is gone" in problems(store)
+    assert "verdicts 2024-01: stale: documents 2024-01 is gone" in problems(store)
     store.delete("tokenizer/tokenizer.json")
     assert "tokenizer/tokenizer.json: missing" in problems(store)
 
