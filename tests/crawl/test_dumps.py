@@ -17,9 +17,10 @@ import pytest
 import zstandard
 
 from corpus.storage.store import Store
+from corpus.tables import external_files
 from corpus.tables.commit import commit_table
 from corpus.tables.manifest import read_manifest
-from corpus.tables.parquet import external_files, read_table, write_part
+from corpus.tables.parquet import read_table, write_part
 from corpus.tables.schemas import PAGES, part_of
 from crawl import run
 from crawl.links import dump_memory
