@@ -172,7 +172,7 @@ def _step(model: Any, optimizer: Any, tokens: list[int], count: int) -> None:
 
 def ours(source: tuple[str, str, str]) -> Work:
     from corpus.evaluation_sets.official import open_set
-    from corpus.storage.store import Store
+    from corpus.storage.store import open_store
     from train.config import RuntimeConfig
     from train.distributed import join_world
     from train.pretrained import load_pretrained
@@ -189,7 +189,7 @@ def ours(source: tuple[str, str, str]) -> Work:
     def work() -> Turn:
         with tempfile.TemporaryDirectory() as out:
             found = run_task(
-                TASKS[task], opened, loaded, world, options, Store(out), "s", weights=""
+                TASKS[task], opened, loaded, world, options, open_store(out), "s", weights=""
             ).figures
         if task == "lambada":
             quality = {

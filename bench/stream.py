@@ -25,7 +25,7 @@ import torch
 
 from bench.material import prose
 from bench.measure import Contestant, Turn, Work, alternate, arguments, show
-from corpus.storage.store import Store, open_corpus
+from corpus.storage.store import open_corpus, open_store
 from corpus.tables.commit import commit_table
 from corpus.tables.schemas import TOKENS
 from corpus.tables.snapshot import write_snapshot
@@ -184,7 +184,7 @@ def _mds(folder: str, split: TokenSplit, tokenizer: Tokenizer) -> Work:
     """MosaicML: StreamingDataset over local shards, in order."""
     import streaming
 
-    list(to_mds(split, tokenizer, Store(f"{folder}/mds")))
+    list(to_mds(split, tokenizer, open_store(f"{folder}/mds")))
 
     def turn() -> Turn:
         streaming.base.util.clean_stale_shared_memory()

@@ -49,6 +49,10 @@ class StaleError(InputError):
     """A table that was made from one that has been rebuilt since."""
 
 
+class PathError(InputError):
+    """A path that would leave the corpus. Nothing was read, written or deleted."""
+
+
 class BusyError(InputError):
     """Somebody else holds the lock."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus.storage.store import TEMPORARY, Store
+from corpus.storage.store import TEMPORARY, Store, open_store
 from corpus.tables.schemas import PAGES
 
 
@@ -119,7 +119,7 @@ def segment_path(warc_prefix: str, index: int) -> str:
 def write_outcomes(out_dir: Path, index: int, outcomes: Sequence[Outcome]) -> None:
     """Make the outcomes of commit `index` durable: all of them or none. Raises FatalError (disk)."""
     path = outcome_path(out_dir, index)
-    with Store(str(out_dir)).open_output(path.name) as stream:
+    with open_store(str(out_dir)).open_output(path.name) as stream:
         pq.write_table(to_table(outcomes), stream, compression="zstd")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from corpus.errors import InputError, WebtextError
 from corpus.run import command
 from corpus.run.runner import StageResult
-from corpus.storage.store import Store, check_name, open_corpus
+from corpus.storage.store import check_name, open_corpus, open_store
 from corpus.tables.external_files import in_order
 from corpus.tables.manifest import find_manifest
 from crawl import domains as coverage
@@ -135,7 +135,7 @@ def _told(root: str, batch: str) -> Iterator[None]:
     def tell() -> None:
         while not ended.wait(TELL_EVERY_S):
             try:
-                state = progress.read(Store(root), batch, time.time())
+                state = progress.read(open_store(root), batch, time.time())
             except (OSError, WebtextError) as error:  # a look that fails is no reason to stop
                 log.debug("no live state: %s", error)
                 continue

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from corpus.evaluation_sets.files import find_testsets, load_testsets
 from corpus.run.step import Context, Gather, GatherFunction, Joins, Map, MapFunction, Output
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from corpus.tables.manifest import Input, batches, earlier_batches, earlier_inputs, find_manifest_in
 from corpus.tables.parquet import read_file, read_table
 from corpus.tables.schemas import DOCUMENTS
@@ -226,7 +226,7 @@ def _read_index(
     root: str, path: str, prefix_words: int, fingerprint: str
 ) -> tuple[NgramIndex, np.ndarray, np.ndarray]:
     """(index, n of every gram, whether it is removed): made once per process and kept for its next parts."""
-    table = read_file(Store(root), path, ["ngram", "n", "removes", "prefix"])
+    table = read_file(open_store(root), path, ["ngram", "n", "removes", "prefix"])
     ngram, n, removes, prefix = (column.to_numpy() for column in table.columns)
     return overlap.build_index(ngram, n, prefix, prefix_words), n, removes
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from corpus.errors import FatalError, InputError
 from corpus.run import command
-from corpus.storage.store import Store, open_corpus
+from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.snapshot import SPLITS
 from shards.reader import Document, TokenSplit, open_split
 from shards.tokenizer.encode import TOKENIZER_PATH, Tokenizer, load_tokenizer
@@ -55,7 +55,7 @@ def _body(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
     store = open_corpus(args.corpus)
     tokenizer = load_tokenizer(store)
-    target = Store(args.out)
+    target = open_store(args.out)
     splits = [open_split(args.corpus, args.snapshot, name) for name in SPLITS]
     _check_tokenizer(store, args.snapshot, splits[0], tokenizer)
     for split in splits if store.is_local else []:

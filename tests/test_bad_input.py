@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from corpus.storage.lease import hold
-from corpus.storage.store import Store, open_corpus
+from corpus.storage.store import open_corpus, open_store
 from crawl import run as crawl_run
 from examples.demo.dump import compressed, submission
 
@@ -84,7 +84,7 @@ def test_truncated_dump_names_byte_and_row_and_the_flag_that_accepts_it(
     assert "byte" in message
     assert "row" in message
     assert "--allow-truncated" in message
-    assert not Store(str(tmp_path / "c")).exists("links/b/_manifest.json")
+    assert not open_store(str(tmp_path / "c")).exists("links/b/_manifest.json")
     assert crawl(tmp_path / "c", plain, "--allow-truncated") == 0
 
 

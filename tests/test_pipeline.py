@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus.storage.store import Store, open_corpus
+from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.manifest import read_manifest
 from corpus.tables.snapshot import read_snapshot
 from examples.demo import checks, dump, web
@@ -39,7 +39,7 @@ class Demo:
 
     @property
     def store(self) -> Store:
-        return Store(str(self.folder / "corpus"))
+        return open_store(str(self.folder / "corpus"))
 
     @property
     def config(self) -> str:
@@ -211,7 +211,7 @@ def test_refresh_makes_month_after_month_and_nothing_twice(
 
     first = dump.write_dump(made, tmp_path / "dumps" / "RS_2017-12.zst")
     assert refresh.main(arguments) == 0
-    store = Store(str(tmp_path / "corpus"))
+    store = open_store(str(tmp_path / "corpus"))
     assert checks.check(store, "2017-12", made, first, server.log).failures == []
 
     requests = len(server.log)

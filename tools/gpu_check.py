@@ -27,7 +27,7 @@ import torch
 
 from corpus.errors import FatalError, InputError
 from corpus.run import command as cli
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from train.config import PRESETS, ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
 from train.data import Stream
 from train.distributed import World, join_world, leave_world
@@ -244,7 +244,7 @@ def _train(args: argparse.Namespace) -> None:
     shape = config.model.shape(VOCAB)
     stream: Stream = SyntheticStream(shape.block_size)
     job = Job(
-        store=Store(args.folder),
+        store=open_store(args.folder),
         run="check",
         config=config,
         shape=shape,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from corpus.errors import InputError
 from corpus.evaluation_sets.official import SETS, SetFile, find_set, missing, open_set
 from corpus.run import command
-from corpus.storage.store import Store, open_corpus
+from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.snapshot import read_snapshot
 from shards.reader import open_split, sequential_blocks
 from train.config import RuntimeConfig
@@ -252,7 +252,7 @@ def _subject(args: argparse.Namespace, world: World) -> Subject:
 
     if args.model is not None:
         pretrained = load_pretrained(args.model, world)
-        return Subject(pretrained, Store(args.out), "", args.model, None)
+        return Subject(pretrained, open_store(args.out), "", args.model, None)
     store = open_corpus(args.corpus)
     loaded = load_model(store, args.run, args.checkpoint, world)
     snapshot = args.snapshot or loaded.described["snapshot"]

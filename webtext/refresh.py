@@ -36,7 +36,7 @@ from corpus.run import command as cli
 from corpus.run import funnel
 from corpus.run.progress import duration
 from corpus.storage.lease import hold
-from corpus.storage.store import NAME, Store, open_corpus
+from corpus.storage.store import NAME, Store, open_corpus, open_store
 from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import find_manifest
 from corpus.tables.retirement import retirement
@@ -164,7 +164,7 @@ def _dry_run(
     config: RefreshConfig, increments: Sequence[Increment], args: argparse.Namespace
 ) -> int:
     """Say what would be done; a corpus that is not there yet lacks everything."""
-    store = Store(config.corpus)
+    store = open_store(config.corpus)
     present = store.exists("corpus.json")
     if present:
         open_corpus(config.corpus)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from corpus.errors import FatalError, SchemaError
 from corpus.run.step import Context, Exchange, Gather, Map, Output, Scattered
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from corpus.tables.manifest import Part, Record
 from corpus.tables.parquet import PartWriter, conform, iter_tables, open_part, read_file, write_part
 from corpus.tables.schemas import Table, part_of
@@ -56,7 +56,7 @@ class Task:
     def context(self, report: Callable[[int], None]) -> Context:
         """What the step's `load` sees."""
         return Context(
-            store=Store(self.root),
+            store=open_store(self.root),
             batch=self.batch,
             num_parts=self.num_parts,
             files=self.files,

@@ -11,17 +11,13 @@ three, and with more patience for a store that fails.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import os
 import re
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from configparser import ConfigParser
 from datetime import timedelta
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -52,37 +48,6 @@ REQUEST = re.compile(r"Error performing \S+ \S+ in .*? - ")
 """What obstore says before the reason: the address, the time and the number of attempts."""
 
 T = TypeVar("T")
-
-
-def create_local(final: Path, temporary: Path, data: bytes) -> bool:
-    """Write `data` to `final` only if nothing is there; False when something is. Raises FatalError."""
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        _write_durably(temporary, data)
-        os.link(temporary, final)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise FatalError(f"cannot write {final}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-    return True
-
-
-def replace_local(final: Path, temporary: Path, before: bytes, after: bytes) -> bool:
-    """Replace `final` only while its bytes are `before`. Raises FatalError."""
-    try:
-        with _locked(final.parent):
-            if not final.is_file() or final.read_bytes() != before:
-                return False
-            _write_durably(temporary, after)
-            os.replace(temporary, final)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise FatalError(f"cannot write {final}: {error.strerror or error}") from error
-    return True
 
 
 class ConditionalStore:
@@ -309,27 +274,3 @@ def _say_once(root: str, why: str) -> None:
         root,
         why,
     )
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """An exclusive lock of a folder among the processes of this host; none on file systems without it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def temporary_name(final: Path, prefix: str) -> Path:
-    """A name beside `final` that no other process uses."""
-    return final.with_name(f"{prefix}{final.name}-{os.getpid()}-{secrets.token_hex(4)}")

@@ -1,7 +1,8 @@
-"""Where things are in a corpus, and how bytes appear there: all at once or not at all.
+"""The corpus as a store of keys: its interface, the rule for keys and names, and the folders of a corpus.
 
-`Store` is the one seam between the project and a file system: a local folder or any URI that `pyarrow.fs`
-opens (`s3://`, `gs://`, `file://`). Paths are relative to the corpus root and use `/`.
+`Store` is the only way from the project to a file system. A key is relative to the corpus root and uses `/`; the store
+itself refuses a key that would leave the root, for reading, writing and deleting. So a path that stands in a file of
+a stranger's corpus reaches nothing else, whoever passes it on.
 
     corpus.json                                     the format of this corpus
     <table>/<batch>/part-00000.parquet, _manifest.json
@@ -11,163 +12,85 @@ opens (`s3://`, `gs://`, `file://`). Paths are relative to the corpus root and u
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import shutil
-import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.fs as pafs
-
-from corpus.errors import FatalError, InputError
-from corpus.storage.conditional_write import (
-    create_local,
-    open_conditional,
-    replace_local,
-    temporary_name,
-)
+from corpus.errors import FatalError, InputError, PathError
 
 FORMAT = 1
 TEMPORARY = ".tmp-"
+
+MAX_KEY_BYTES = 1024
+"""The longest key of S3; Linux allows 4,096 bytes for a path."""
+MAX_SEGMENT_BYTES = 200
+"""Common file systems allow 255, of which a temporary name takes up to 30 more than the final one."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\.|\Z)", re.IGNORECASE)
+"""Names that Windows gives to devices, with any ending."""
 
 
-class Store:
-    """One corpus root. Cheap to make, safe to pickle: it holds the root's name and opens the rest anew."""
+class Store(ABC):
+    """One corpus root: a local folder or an object store. `open_store` chooses the implementation.
+
+    Cheap to make and safe to pickle: it holds the root's name and opens the rest again. Public methods check the key
+    and call the method of the same name with an underscore, which an implementation provides.
+    """
 
     def __init__(self, root: str) -> None:
-        self.root = root.rstrip("/") or "/"
-        self._local = _local_root(self.root)
-        if self._local is not None:
-            self._fs: Any = pafs.LocalFileSystem()
-            self._base = str(self._local)
-        else:
-            try:
-                self._fs, self._base = pafs.FileSystem.from_uri(self.root)
-            except (pa.ArrowInvalid, OSError, ValueError) as error:
-                raise InputError(
-                    f"--corpus {root}: not a path or URI that can be opened ({error})"
-                ) from error
+        self.root = root
 
-    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
-        return Store, (self.root,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.root,)
 
     @property
+    @abstractmethod
     def is_local(self) -> bool:
-        """Whether the corpus lies in a local folder."""
-        return self._local is not None
-
-    def local_path(self, path: str) -> Path | None:
-        """The local file behind `path`, for memory maps; None on an object store."""
-        return self._local / path if self._local is not None else None
+        """True if the corpus is in a local folder."""
 
     @property
+    @abstractmethod
     def filesystem(self) -> Any:
         """The `pyarrow.fs` file system that `full_path` belongs to, for readers of many files at once."""
-        return self._fs
 
     def full_path(self, path: str) -> str:
         """`path` as `filesystem` names it."""
-        return self._full(path)
+        return self._full_path(self._checked(path))
+
+    def local_path(self, path: str) -> Path | None:
+        """The local file behind `path`, for memory maps; None on an object store."""
+        return self._local_path(self._checked(path))
 
     def exists(self, path: str) -> bool:
-        """Whether a file lies at `path`."""
-        if self._local is None:
-            try:
-                return self.size(path) >= 0
-            except FileNotFoundError:
-                return False
-        return bool(self._fs.get_file_info(self._full(path)).type == pafs.FileType.File)
+        """True if `path` is a file."""
+        return self._exists(self._checked(path))
 
     def size(self, path: str) -> int:
         """Bytes of the file at `path`. Raises FileNotFoundError."""
-        if self._local is None and (found := open_conditional(self.root).size(path)) is not None:
-            return found
-        info = self._fs.get_file_info(self._full(path))
-        if info.type != pafs.FileType.File:
-            raise FileNotFoundError(f"{self.root}/{path}")
-        return int(info.size)
+        return self._size(self._checked(path))
 
     def read_bytes(self, path: str) -> bytes:
         """The whole file. Raises FileNotFoundError."""
-        if self._local is None and (found := open_conditional(self.root).read(path)) is not None:
-            return found
-        with self.open_input(path) as stream:
-            data: bytes = stream.read()
-            return data
+        return self._read_bytes(self._checked(path))
 
     def read_json(self, path: str) -> Any:
-        """The parsed JSON file. Raises FileNotFoundError, InputError when it is not JSON."""
-        try:
-            return json.loads(self.read_bytes(path))
-        except ValueError as error:
-            raise InputError(f"{self.root}/{path}: not JSON ({error})") from error
+        """The parsed JSON file. Raises: FileNotFoundError; InputError if it is not JSON."""
+        return parse_json(self.read_bytes(path), f"{self.root}/{path}")
 
     def open_input(self, path: str) -> Any:
         """A random-access `pa.NativeFile`. Raises FileNotFoundError."""
-        if (
-            self._local is None
-            and (small := open_conditional(self.root).read_small(path)) is not None
-        ):
-            return pa.BufferReader(small)
-        return self._fs.open_input_file(self._full(path))
+        return self._open_input(self._checked(path))
 
     @contextmanager
     def open_output(self, path: str) -> Iterator[Any]:
-        """A binary stream whose bytes appear at `path` on a clean exit, and never in part.
-
-        Local: a temporary name beside it, fsync, rename. Object store: one upload, visible once complete.
-        """
-        if self._local is None:
-            with self._upload(path) as stream:
-                yield stream
-            return
-        final = self._local / path
-        temporary = temporary_name(final, TEMPORARY)
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, final)
-        except OSError as error:
-            _discard(temporary)
-            raise FatalError(
-                f"cannot write {final}: {error.strerror or error}; free space or fix access, then run again"
-            ) from error
-        except BaseException:
-            _discard(temporary)
-            raise
-
-    @contextmanager
-    def _upload(self, path: str) -> Iterator[Any]:
-        """A single upload through a local spool: a failure in between leaves nothing at `path`."""
-        with tempfile.TemporaryFile() as spool:
-            yield spool
-            num_bytes = spool.tell()
-            spool.seek(0)
-            if open_conditional(self.root).write(path, spool, num_bytes):
-                return
-            try:
-                # A signal's exception would close the stream, which makes visible what it has: it waits outside.
-                with ThreadPoolExecutor(1) as uploader:
-                    uploader.submit(self._send, spool, path).result()
-            except OSError as error:
-                raise FatalError(
-                    f"cannot write {self.root}/{path}: {error}; check access, then run again"
-                ) from error
-
-    def _send(self, spool: Any, path: str) -> None:
-        with self._fs.open_output_stream(self._full(path), compression=None) as target:
-            shutil.copyfileobj(spool, target, 1 << 20)
+        """Give a binary stream whose bytes appear at `path` on a clean exit, and never in part."""
+        with self._open_output(self._checked(path)) as stream:
+            yield stream
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Replace the file at `path` as a whole."""
@@ -180,79 +103,146 @@ class Store:
         self.write_bytes(path, text.encode() + b"\n")
 
     def create_exclusive(self, path: str, data: bytes) -> bool:
-        """Write `path` only if nothing is there; False when something is.
-
-        Of two writers exactly one wins; see `corpus.storage.conditional_write` for stores that can't promise that.
-        """
-        if self._local is not None:
-            final = self._local / path
-            return create_local(final, temporary_name(final, TEMPORARY), data)
-        created = open_conditional(self.root).create(path, data)
-        if created is not None:
-            return created
-        if self.exists(path):
-            return False
-        self.write_bytes(path, data)
-        return self.read_bytes(path) == data
+        """Write `path` only if nothing is there; False if something is. Of two writers exactly one wins."""
+        return self._create_exclusive(self._checked(path), data)
 
     def replace_exact(self, path: str, before: bytes, after: bytes) -> bool:
-        """Replace the file at `path` only while its bytes are `before`; whether that was so."""
-        if self._local is not None:
-            final = self._local / path
-            return replace_local(final, temporary_name(final, TEMPORARY), before, after)
-        replaced = open_conditional(self.root).replace(path, before, after)
-        if replaced is not None:
-            return replaced
-        try:
-            if self.read_bytes(path) != before:
-                return False
-        except FileNotFoundError:
-            return False
-        self.write_bytes(path, after)
-        return self.read_bytes(path) == after
+        """Replace the file at `path` only while its bytes are `before`; False if they are not."""
+        return self._replace_exact(self._checked(path), before, after)
 
     def files(self, folder: str, *, recursive: bool = False) -> list[tuple[str, int]]:
-        """(path, bytes) of the files below `folder`, by name; temporary names are left out."""
-        selector = pafs.FileSelector(self._full(folder), allow_not_found=True, recursive=recursive)
-        prefix = self._base.rstrip("/") + "/"
-        files = [
-            (info.path.removeprefix(prefix), int(info.size))
-            for info in self._fs.get_file_info(selector)
-            if info.type == pafs.FileType.File
-        ]
-        return sorted(entry for entry in files if TEMPORARY not in entry[0])
+        """(path, bytes) of the files below `folder`, by name.
+
+        Temporary names are left out, and so are links that lead to a folder or out of the root.
+        """
+        found = self._files(self._checked(folder), recursive)
+        return sorted(entry for entry in found if TEMPORARY not in entry[0])
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders directly below `folder`, sorted."""
-        selector = pafs.FileSelector(self._full(folder), allow_not_found=True)
-        infos = self._fs.get_file_info(selector)
-        return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
+        return sorted(self._folders(self._checked(folder)))
 
     def sweep(self, folder: str) -> None:
-        """Remove what a killed run left below `folder` under temporary names. Call it under the lock."""
-        if self._local is not None:
-            for leftover in (self._local / folder).rglob(f"{TEMPORARY}*"):
-                leftover.unlink(missing_ok=True)
+        """Remove files that a killed run left below `folder` under temporary names. Call it under the lock."""
+        self._sweep(self._checked(folder))
 
     def delete(self, path: str) -> None:
         """Remove the file at `path`; nothing there is fine."""
-        if self._local is None and open_conditional(self.root).delete(path):
-            return
-        try:
-            self._fs.delete_file(self._full(path))
-        except FileNotFoundError:
-            return
-        except OSError:
-            if self.exists(path):
-                raise
+        if not path:
+            raise PathError(f"{self.root}: refused to delete the corpus itself")
+        self._delete(self._checked(path))
 
     def delete_dir(self, folder: str) -> None:
         """Remove all below `folder`; nothing there is fine."""
-        if self._fs.get_file_info(self._full(folder)).type == pafs.FileType.Directory:
-            self._fs.delete_dir(self._full(folder))
+        if not folder:
+            raise PathError(f"{self.root}: refused to delete the corpus itself")
+        self._delete_dir(self._checked(folder))
 
-    def _full(self, path: str) -> str:
-        return f"{self._base}/{path}" if path else self._base
+    def _checked(self, key: str) -> str:
+        """`key` if it stays below the root. Raises: PathError."""
+        if (problem := key_problem(key)) is not None:
+            raise PathError(
+                f"{self.root}: refused the path {key!r}, which {problem}; paths in a corpus are relative to its folder. "
+                "Find the file that holds it with `webtext verify`"
+            )
+        return key
+
+    @abstractmethod
+    def _full_path(self, path: str) -> str: ...
+
+    @abstractmethod
+    def _local_path(self, path: str) -> Path | None: ...
+
+    @abstractmethod
+    def _exists(self, path: str) -> bool: ...
+
+    @abstractmethod
+    def _size(self, path: str) -> int: ...
+
+    @abstractmethod
+    def _read_bytes(self, path: str) -> bytes: ...
+
+    @abstractmethod
+    def _open_input(self, path: str) -> Any: ...
+
+    @abstractmethod
+    def _open_output(self, path: str) -> Any: ...
+
+    @abstractmethod
+    def _create_exclusive(self, path: str, data: bytes) -> bool: ...
+
+    @abstractmethod
+    def _replace_exact(self, path: str, before: bytes, after: bytes) -> bool: ...
+
+    @abstractmethod
+    def _files(self, folder: str, recursive: bool) -> list[tuple[str, int]]: ...
+
+    @abstractmethod
+    def _folders(self, folder: str) -> list[str]: ...
+
+    @abstractmethod
+    def _sweep(self, folder: str) -> None: ...
+
+    @abstractmethod
+    def _delete(self, path: str) -> None: ...
+
+    @abstractmethod
+    def _delete_dir(self, folder: str) -> None: ...
+
+
+def key_problem(key: object) -> str | None:
+    """A reason why `key` is not the key of a file or folder in a store, or None. The root itself is ''."""
+    if not isinstance(key, str):
+        return "is not a string"
+    if not key:
+        return None
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError:
+        return "is not valid Unicode"
+
+    if len(encoded) > MAX_KEY_BYTES:
+        return f"has more than {MAX_KEY_BYTES} bytes"
+    if not key.isprintable() or "\\" in key:
+        return "has a control character or a backslash"
+    segments = key.split("/")
+    if "" in segments:
+        return "is absolute or has an empty part"
+    if "." in segments or ".." in segments:
+        return "has a part '.' or '..'"
+    if any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in segments):
+        return f"has a part of more than {MAX_SEGMENT_BYTES} bytes"
+    return None
+
+
+def parse_json(data: bytes, where: str) -> Any:
+    """The value of a JSON text from a file named `where`.
+
+    Raises: InputError if it is not JSON, nests too deeply, or has the same key twice in one object.
+    """
+    try:
+        return json.loads(data, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({error})") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Readers differ in which of two equal keys they take, so a file that has them says two things."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"key {twice!r} twice in one object")
+    return found
+
+
+def open_store(root: str) -> Store:
+    """The store at a path or URI: a local folder, or whatever `pyarrow.fs` opens. Raises: InputError."""
+    # Implementations import the interface, so they are imported here.
+    from corpus.storage.local import LocalStore, local_root
+    from corpus.storage.objects import ObjectStore
+
+    return ObjectStore(root) if local_root(root) is None else LocalStore(root)
 
 
 def open_corpus(root: str, *, create: bool = False) -> Store:
@@ -260,7 +250,7 @@ def open_corpus(root: str, *, create: bool = False) -> Store:
 
     Raises: InputError for a missing corpus, a folder that is something else, or an unknown format.
     """
-    store = Store(root)
+    store = open_store(root)
     try:
         document = store.read_json("corpus.json")
     except (FileNotFoundError, NotADirectoryError):
@@ -286,10 +276,17 @@ def open_corpus(root: str, *, create: bool = False) -> Store:
 
 
 def check_name(option: str, name: str) -> str:
-    """`name` if it can be a file name on every store. Raises InputError."""
-    if not NAME.match(name):
+    """`name` of a batch, snapshot or run, if it can be a file name on every store.
+
+    ASCII only, so that no two names look alike. Raises: InputError.
+    """
+    if not NAME.match(name) or name.endswith("."):
         raise InputError(
-            f"{option} {name!r}: use letters, digits, '.', '_' and '-', at most 100, beginning with a letter or digit"
+            f"{option} {name!r}: use letters, digits, '.', '_' and '-', at most 100, beginning with a letter or digit and not ending with '.'"
+        )
+    if DEVICES.match(name):
+        raise InputError(
+            f"{option} {name!r}: Windows reserves this name for a device; use another, such as 'b-{name}'"
         )
     return name
 
@@ -300,23 +297,10 @@ def table_dir(table: str, batch: str) -> str:
 
 
 def manifest_path(folder: str) -> str:
-    """The file in a table's folder whose presence is the commit."""
+    """The manifest in a table's folder: its presence is the commit."""
     return f"{folder}/_manifest.json"
 
 
 def work_dir(batch: str) -> str:
-    """Receipts and scratch tables of an unfinished batch, and its lock."""
+    """The folder of an unfinished batch: receipts, scratch tables and its lock."""
     return f"work/{batch}"
-
-
-def _discard(temporary: Path) -> None:
-    with contextlib.suppress(OSError):
-        temporary.unlink()
-
-
-def _local_root(root: str) -> Path | None:
-    if root.startswith("file://"):
-        return Path(root.removeprefix("file://")).absolute()
-    if re.match(r"[a-z][a-z0-9+.-]*://", root):
-        return None
-    return Path(root).expanduser().absolute()

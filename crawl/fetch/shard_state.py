@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from corpus.errors import FatalError
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 
 STATE = "state.json"
 HEARTBEAT = "heartbeat"
@@ -41,7 +41,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
     """Replace `state.json` as a whole. Raises FatalError (disk)."""
-    Store(str(folder)).write_bytes(STATE, json.dumps(state).encode())
+    open_store(str(folder)).write_bytes(STATE, json.dumps(state).encode())
 
 
 def alive_at(folder: Path) -> float | None:

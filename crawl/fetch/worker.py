@@ -33,7 +33,7 @@ from pydantic import ValidationError
 from scrapy.crawler import AsyncCrawlerRunner
 
 from corpus.errors import FatalError, InputError, WebtextError
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from corpus.tables.takedown_list import load_forgotten
 from crawl.fetch.dispatcher import Dispatcher
 from crawl.fetch.frontier import pace_key, shard_of
@@ -130,7 +130,7 @@ def run(spec: Spec) -> int:
     """Fetch what is left of a shard; 0 or `EXIT_LEFT`. Raises WebtextError."""
     spec.config.require_contact()
     spec.out_dir.mkdir(parents=True, exist_ok=True)
-    store = Store(spec.corpus)
+    store = open_store(spec.corpus)
     links = _read_links(spec.links)
     with alone(spec.out_dir):
         segments = remove_orphans(store, spec.warc_prefix, spec.out_dir)

@@ -24,7 +24,7 @@ from corpus.errors import FatalError, InputError, Interrupted
 from corpus.run import command as cli
 from corpus.run import funnel
 from corpus.run.progress import duration
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from examples.demo import checks, dump, schemas, web
 from examples.demo.server import DemoServer
 
@@ -80,7 +80,7 @@ def _main(argv: Sequence[str] | None) -> int:
         ):
             _run(command)
         requests = list(server.log)
-    store = Store(str(folder / "corpus"))
+    store = open_store(str(folder / "corpus"))
     print(f"\n{funnel.text(store, BATCH)}")
     if not args.without_training:
         _print_training(store)

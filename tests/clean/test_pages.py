@@ -18,7 +18,7 @@ from clean.document import Document, Dropped, Page, Result
 from clean.learned import extraction
 from clean.pages import fetched, in_tables, make
 from clean.reasons import Reason
-from corpus.storage.store import Store, open_corpus
+from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.commit import commit_table
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table, write_part
@@ -237,7 +237,7 @@ def test_the_door(
     digests = []
     for root, workers in ((tmp_path / "one", "1"), (tmp_path / "two", "2")):
         assert run.main(["--corpus", str(root), "--batch", "b", "--workers", workers]) == 0
-        copy = Store(str(root))
+        copy = open_store(str(root))
         manifests = [
             read_manifest(copy, table.name, "b") for table in (DOCUMENTS, DOCUMENTS_DROPPED)
         ]

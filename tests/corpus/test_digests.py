@@ -6,13 +6,13 @@ from pathlib import Path
 
 from xxhash import xxh3_128_hexdigest as digest
 
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.checksums import find_damage
 from corpus.tables.manifest import Part
 
 
 def test_damage_of_a_part(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     store.write_bytes("t/b/x", b"0123456789")
     groups = [
         {

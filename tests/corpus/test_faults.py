@@ -8,7 +8,7 @@ import pytest
 
 from corpus.errors import FatalError, RetryableError
 from corpus.storage import conditional_write
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from tests.support import faulty_network
 
 
@@ -33,7 +33,7 @@ def test_one_fault_is_not_noticed(
     network: faulty_network.Network, s3_bucket: str, fault: faulty_network.Fault
 ) -> None:
     """Also where it was done and the answer was lost: a commit that meets itself is a commit."""
-    store = Store(f"{s3_bucket}/c")
+    store = open_store(f"{s3_bucket}/c")
     for method, call, result in (
         ("PUT", lambda: store.write_bytes("a/x", b"1"), None),
         ("GET", lambda: store.read_bytes("a/x"), b"1"),
@@ -54,7 +54,7 @@ def test_one_fault_is_not_noticed(
 def test_a_large_object_comes_whole_or_not_at_all(
     network: faulty_network.Network, s3_bucket: str
 ) -> None:
-    store = Store(f"{s3_bucket}/c")
+    store = open_store(f"{s3_bucket}/c")
     data = bytes(range(256)) * (80 << 10)  # 20 MiB, two pieces
     network.plan = once("PUT", "lost", "partNumber=2")
     store.write_bytes("big", data)
@@ -74,7 +74,7 @@ def test_a_store_that_is_down_ends_every_wait(
 ) -> None:
     monkeypatch.setattr(conditional_write, "MAX_RETRIES", 2)
     conditional_write.open_conditional.cache_clear()
-    store = Store(f"{s3_bucket}/c")
+    store = open_store(f"{s3_bucket}/c")
     assert store.create_exclusive("l", b"1")
     network.plan = always("error")
     for call, kind in (
@@ -101,7 +101,7 @@ def test_a_silent_store_is_asked_again(
     monkeypatch.setattr(faulty_network, "SILENT_S", 8.0)
     monkeypatch.setattr(conditional_write, "TIMEOUT_S", 1)
     conditional_write.open_conditional.cache_clear()
-    store = Store(f"{s3_bucket}/c")
+    store = open_store(f"{s3_bucket}/c")
     assert store.create_exclusive("l", b"1")
     for method, call, result in (
         ("PUT", lambda: store.replace_exact("l", b"1", b"2"), True),
@@ -116,7 +116,7 @@ def test_a_silent_store_is_asked_again(
 
 def test_long_paths_with_numbers_in_them(network: faulty_network.Network, s3_bucket: str) -> None:
     """What a store answered is read from its status, wherever that stands in the message and whatever the path holds."""
-    store = Store(f"{s3_bucket}/{'deep/' * 40}part-00501-00416")
+    store = open_store(f"{s3_bucket}/{'deep/' * 40}part-00501-00416")
     store.write_bytes("empty", b"")
     with store.open_input("empty") as stream:
         assert stream.read() == b""

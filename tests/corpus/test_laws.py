@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from corpus.errors import FatalError
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from corpus.tables.commit import commit_table
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import write_part
@@ -51,7 +51,7 @@ def test_one_row_too_many_is_refused(store: Store, wrong: str) -> None:
 
 
 def test_a_submission_without_a_fate_or_with_two_is_refused(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     links = TABLES["links"]
     part = write_part(store, links.folder("b"), "part-00000.parquet", links, [])
     counts = {"kept": 3, "self_post": 4, "dump:truncated": 1}
@@ -62,7 +62,7 @@ def test_a_submission_without_a_fate_or_with_two_is_refused(tmp_path: Path) -> N
 
 
 def test_schemas_of_the_contract_write_and_read(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     for table in TABLES.values():
         assert (
             write_part(

@@ -16,7 +16,7 @@ import pytest
 
 from corpus.errors import BusyError, LostLeaseError
 from corpus.storage import lease as lock
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.commit import commit_table
 from corpus.tables.schemas import LINKS
 from tests.support import toy_stage
@@ -36,7 +36,7 @@ def foreign(**fields: Any) -> bytes:
 
 
 def test_held_then_free(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     with lock.hold(store, "l", what="first"):
         with (
             pytest.raises(
@@ -53,7 +53,7 @@ def test_held_then_free(tmp_path: Path) -> None:
 
 
 def test_a_living_owner_elsewhere_is_believed(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     store.write_bytes("l", foreign())
     with (
         pytest.raises(BusyError, match="process 1 on elsewhere for 60 s"),
@@ -76,7 +76,7 @@ def test_a_stale_lock_is_taken_over(
     tmp_path: Path, record: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "WATCH_S", 0.05)
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     store.write_bytes("l", record)
     with lock.hold(store, "l", what="x"):
         assert json.loads(store.read_bytes("l"))["pid"] == os.getpid()
@@ -86,7 +86,7 @@ def test_the_heartbeat_beats_and_keeps_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.05)
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     with lock.hold(store, "l", what="x"):
         first = json.loads(store.read_bytes("l"))
         time.sleep(0.3)
@@ -96,7 +96,7 @@ def test_the_heartbeat_beats_and_keeps_the_start(
 
 
 def test_a_lost_lock_is_not_released_for_the_new_owner(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     with lock.hold(store, "l", what="x"):
         store.write_bytes("l", foreign())
     assert json.loads(store.read_bytes("l"))["host"] == "elsewhere"
@@ -107,7 +107,7 @@ def test_a_silent_owner_whose_heart_beats_after_all_is_believed(
 ) -> None:
     """Its clock is behind ours by more than the expiry, and it lives."""
     monkeypatch.setattr(lock, "WATCH_S", 5.0)
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     old = time.time() - lock.STALE_S - 60
     store.write_bytes("l", foreign(heartbeat=old))
     beat = threading.Timer(0.2, lambda: store.write_bytes("l", foreign(heartbeat=old + 10)))
@@ -119,7 +119,7 @@ def test_a_silent_owner_whose_heart_beats_after_all_is_believed(
 
 def test_a_process_of_another_container_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
     """Its id means nothing here, though the host's name is the same."""
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     store.write_bytes("l", foreign(host=socket.gethostname(), pid=2**22 + 1, processes="pid:[1]"))
     with pytest.raises(BusyError), lock.hold(store, "l", what="x"):
         pass
@@ -142,7 +142,7 @@ def test_a_run_that_lost_its_lease_cannot_commit(tmp_path: Path, present: bytes 
 
 
 def test_a_renewal_never_undoes_a_takeover(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     with lock.hold(store, "l", what="x") as lease:
         store.write_bytes("l", foreign())
         with pytest.raises(LostLeaseError, match="taken over by process 1 on elsewhere"):
@@ -158,7 +158,7 @@ from corpus import cli, lock
 from corpus.storage.store import Store
 lock.HEARTBEAT_S = 0.1
 def body(argv):
-    store = Store({str(tmp_path)!r})
+    store = open_store({str(tmp_path)!r})
     with lock.hold(store, "l", what="slow.run"), cli.interruptible():
         store.delete("l")
         time.sleep(30)
@@ -179,11 +179,11 @@ def test_of_many_who_see_a_stale_lease_one_takes_it(
 ) -> None:
     monkeypatch.setattr(lock, "WATCH_S", 0.0)
     root = str(tmp_path) if where == "local" else request.getfixturevalue("s3_bucket")
-    Store(root).write_bytes("l", foreign(heartbeat=0))
+    open_store(root).write_bytes("l", foreign(heartbeat=0))
     taken, gate = [], threading.Barrier(6)
 
     def contend(number: int) -> None:
-        lease = lock.Lease(Store(root), "l", f"contender {number}")
+        lease = lock.Lease(open_store(root), "l", f"contender {number}")
         gate.wait()
         try:
             lease.acquire()
@@ -197,7 +197,7 @@ def test_of_many_who_see_a_stale_lease_one_takes_it(
     for thread in threads:
         thread.join()
     assert len(taken) == 1
-    assert json.loads(Store(root).read_bytes("l"))["what"] == f"contender {taken[0]}"
+    assert json.loads(open_store(root).read_bytes("l"))["what"] == f"contender {taken[0]}"
 
 
 @pytest.mark.parametrize("where", ["local", "s3"])
@@ -205,7 +205,7 @@ def test_conditional_writes(where: str, tmp_path: Path, request: pytest.FixtureR
     root = (
         str(tmp_path) if where == "local" else f"{request.getfixturevalue('s3_bucket')}/deep/root"
     )
-    store = Store(root)
+    store = open_store(root)
     assert not store.replace_exact("a/l", b"", b"one"), "nothing there is not empty"
     assert store.create_exclusive("a/l", b"one")
     assert not store.create_exclusive("a/l", b"two")
@@ -216,7 +216,7 @@ def test_conditional_writes(where: str, tmp_path: Path, request: pytest.FixtureR
 
 
 def test_on_an_object_store(s3_bucket: str) -> None:
-    store = Store(s3_bucket)
+    store = open_store(s3_bucket)
     with (
         lock.hold(store, "l", what="first"),
         pytest.raises(BusyError),

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from corpus.run.executor import CANCEL_GRACE_S
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import read_table
 from examples.demo.dump import compressed, submission
@@ -173,7 +173,7 @@ def test_stopped_then_killed_then_the_line_that_users_write_goes_on_to_the_end(
     assert stop_s < 60
     assert ended["status"] == "STOPPED"
     assert "To continue: python -m crawl.run" in ended["logs"]
-    assert find_manifest(Store(str(corpus)), "pages", "b") is None
+    assert find_manifest(open_store(str(corpus)), "pages", "b") is None
 
     job = head.submit(crawl)
     wait_until_asked(server, len(asked(server)) + 3)
@@ -200,7 +200,7 @@ def test_stopped_then_killed_then_the_line_that_users_write_goes_on_to_the_end(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(rf"links +{NUM_PAGES} rows", done.stdout), "the log shows the funnel"
-    pages = read_table(Store(str(corpus)), "pages", "b")
+    pages = read_table(open_store(str(corpus)), "pages", "b")
     assert pages.num_rows == NUM_PAGES
     assert pages["reason"].null_count == NUM_PAGES
     assert len(set(pages["doc_id"].to_pylist())) == NUM_PAGES

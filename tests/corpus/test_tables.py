@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError, SchemaError
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.commit import commit_table
 from corpus.tables.manifest import (
     batches,
@@ -52,7 +52,7 @@ def spans(ids: list[str]) -> pa.Table:
 def test_bytes_do_not_depend_on_how_rows_arrive(
     tmp_path_factory: pytest.TempPathFactory, ids: list[str], cut: int
 ) -> None:
-    store = Store(str(tmp_path_factory.mktemp("s")))
+    store = open_store(str(tmp_path_factory.mktemp("s")))
     whole = write_part(store, "t", "a.parquet", SPANS, [spans(ids)])
     table = spans(ids)
     pieces = write_part(store, "t", "b.parquet", SPANS, [table.slice(0, cut), table.slice(cut)])
@@ -66,7 +66,7 @@ def test_a_part_that_is_given_up_leaves_no_file_and_no_complaint(
 ) -> None:
     complaints: list[object] = []
     monkeypatch.setattr("sys.unraisablehook", complaints.append)
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     ids = sorted(xxh3_128_hexdigest(str(i).encode()) for i in range(ROW_GROUP_ROWS))
     with pytest.raises(KeyError), open_part(store, "t", "a.parquet", SPANS) as writer:
         writer.write(spans(ids))
@@ -78,7 +78,7 @@ def test_a_part_that_is_given_up_leaves_no_file_and_no_complaint(
 
 
 def test_row_groups_are_full_but_the_last(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     ids = sorted(xxh3_128_hexdigest(str(i).encode()) for i in range(2 * ROW_GROUP_ROWS + 10))
     table = spans(ids)
     write_part(
@@ -104,14 +104,14 @@ def test_row_groups_are_full_but_the_last(tmp_path: Path) -> None:
 def test_rows_out_of_order_or_place_are_refused(
     tmp_path: Path, ids: list[str], message: str
 ) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     with pytest.raises(SchemaError, match=message):
         write_part(store, "t", "a.parquet", SPANS, [spans(ids)], 0, 4)
     assert store.files("t") == []
 
 
 def test_other_columns_and_nulls_are_refused(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     with pytest.raises(SchemaError, match="columns"):
         write_part(store, "t", "a.parquet", SPANS, [pa.table({"doc_id": ["a"]})])
     nulls = pa.table(
@@ -145,7 +145,7 @@ def test_a_row_is_found_by_its_id(tmp_path: Path) -> None:
 
 
 def test_a_row_is_found_in_whichever_file_of_its_part_it_lies(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     ids = sorted(xxh3_128_hexdigest(str(i).encode()) for i in range(60))
     sides = {"train": ids[::2], "val": ids[1::2]}
     parts = []
@@ -210,4 +210,4 @@ def test_a_table_of_another_schema_is_refused(tmp_path: Path) -> None:
 
 def test_missing_table_names_its_door(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"python -m clean.run --corpus .* --batch b"):
-        read_manifest(Store(str(tmp_path)), "documents", "b")
+        read_manifest(open_store(str(tmp_path)), "documents", "b")

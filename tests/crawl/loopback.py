@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from corpus.storage.store import Store, open_corpus
+from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.commit import commit_table
 from corpus.tables.parquet import read_table, write_part
 from corpus.tables.schemas import LINKS
@@ -295,7 +295,9 @@ class Batch:
 
     def pages(self) -> list[dict[str, Any]]:
         """The committed rows."""
-        rows: list[dict[str, Any]] = read_table(Store(self.root), "pages", self.name).to_pylist()
+        rows: list[dict[str, Any]] = read_table(
+            open_store(self.root), "pages", self.name
+        ).to_pylist()
         return rows
 
 

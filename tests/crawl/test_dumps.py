@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 import zstandard
 
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from corpus.tables import external_files
 from corpus.tables.commit import commit_table
 from corpus.tables.manifest import read_manifest
@@ -35,7 +35,7 @@ PAGE: dict[str, Any] = {"status": 200, "reason": None}
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Store:
-    return Store(str(tmp_path / "corpus"))
+    return open_store(str(tmp_path / "corpus"))
 
 
 def test_a_dump_is_compared_with_its_neighbours(
@@ -175,7 +175,7 @@ def test_a_page_is_linked_again_only_where_its_failure_may_pass_and_the_config_a
     assert _urls(corpus, "plain") == {_url(6), _url(7)}
     assert read_manifest(corpus, "links", "plain").counts["seen_before"] == 6
 
-    other = Store(f"{corpus.root}-retry")
+    other = open_store(f"{corpus.root}-retry")
     assert _links(other, "first", [first]) == 0
     _fetched(other, "first", outcomes)
     retry = ("--set", "crawl.links.retry_failed=true")
@@ -335,7 +335,7 @@ def test_a_dump_is_read_where_it_lies(tmp_path: Path, corpus: Store, s3_bucket: 
     assert _links(corpus, "b", [dump]) == 0
     made = read_manifest(corpus, "links", "b")
     for uri in (f"{s3_bucket}/in/RS_x", dump.as_uri()):
-        other = Store(f"{corpus.root}-{uri[:2]}")
+        other = open_store(f"{corpus.root}-{uri[:2]}")
         assert _links(other, "b", [uri]) == 0
         there = read_manifest(other, "links", "b")
         assert (there.fingerprint, there.parts) == (made.fingerprint, made.parts)

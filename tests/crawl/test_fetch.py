@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from corpus.errors import InputError
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.urls import registered_domain
 from crawl import run as door
 from crawl.config import CrawlConfig
@@ -81,7 +81,7 @@ def assert_law_abiding(web: Web, pages: list[dict[str, Any]], urls: list[str], r
     for host in {hit.host for hit in web.hits}:
         groups[registered_domain(host)].append(host)
     assert_polite(web, DELAY_S, groups=groups)
-    store = Store(root)
+    store = open_store(root)
     kept = Counter(
         (path, *response)
         for path, _ in store.files("warc/b")
@@ -165,7 +165,7 @@ def test_a_killed_run_takes_its_worker_along(
     run = batch(tmp_path, wide_web, 4, shards=1, segment_age_s=0.2)
     run.links(urls)
     process = run.start("--executor", "serial")
-    store = Store(run.root)
+    store = open_store(run.root)
     wait_until(
         lambda: progress.read(store, "b", time.time()).running > 0 and len(wide_web.hits) > 12,
         process,
@@ -264,7 +264,7 @@ def settle(
 ) -> FetchConfig:
     config = CrawlConfig(fetch=FetchConfig(**fetch))
     return frozen_settings.settled(
-        config, Store(run.root), run.name, slots=slots, now=now, rebuild=rebuild
+        config, open_store(run.root), run.name, slots=slots, now=now, rebuild=rebuild
     ).fetch
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from corpus.errors import FatalError
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from crawl.fetch import progress
 
 
@@ -51,7 +51,7 @@ def test_numbers_go_to_the_corpus_and_to_ray(
     """One file and one set of gauges per shard; a store that is away is no reason to stop."""
     told: list[tuple[dict[str, float], dict[str, str]]] = []
     monkeypatch.setattr(progress, "publish", lambda values, tags: told.append((values, tags)))
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     reporter = progress.Reporter(store, "b", 3, delay_s=2.0)
     reporter.tell(state())
     reporter.tell(state(done=99))

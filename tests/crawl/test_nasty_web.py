@@ -22,7 +22,7 @@ import pytest
 import zstandard
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from crawl.outcomes import Reason
 from crawl.warc.records import read_response
 from tests.crawl.loopback import Batch, Script, Shard, Web, certificate, ok, serving
@@ -212,7 +212,7 @@ def test_unverified_tls_is_an_option_and_is_recorded(tls_web: Web, tmp_path: Pat
     shard = Shard(tmp_path, tls_web.port)
     (row,) = shard.crawl(["https://a.test/x"], verify_tls=False).values()
     assert row["reason"] is None
-    store = Store(str(tmp_path / "corpus"))
+    store = open_store(str(tmp_path / "corpus"))
     page = read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"])
     assert page.fields["x-crawler-tls-verified"] == "false"
     assert "x-crawler-tls-verified" not in {name.lower() for name, _ in page.headers}, (
@@ -260,7 +260,7 @@ def test_real_sites_come_back_byte_for_byte(
     outcomes = shard.crawl(
         [*bodies], latency_factor=0, max_body_bytes=12 * MIB, max_wire_bytes=12 * MIB
     )
-    store = Store(str(shard.folder / "corpus"))
+    store = open_store(str(shard.folder / "corpus"))
     for url, row in outcomes.items():
         assert row["reason"] is None
         page = read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"])
@@ -314,7 +314,7 @@ def test_a_batch_on_an_object_store(web: Web, s3_bucket: str, tmp_path: Path) ->
     urls = [f"http://h{i % 3}.test/{i}" for i in range(20)]
     run.links(urls)
     pages = run.crawl()
-    store = Store(run.root)
+    store = open_store(run.root)
     for row in pages:
         page = read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"])
         assert page.url == row["url"]

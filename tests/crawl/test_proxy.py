@@ -13,7 +13,7 @@ import pytest
 from fastwarc.warc import ArchiveIterator
 
 from corpus.errors import FatalError
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Reason, read_outcomes
 from crawl.warc.records import read_response
@@ -128,7 +128,7 @@ def test_all_goes_through_the_proxy_and_the_guard_is_closed(
     ]
     row = outcomes[urls[0]]
     assert row["ip"] is None, "nobody knows which address answered"
-    store = Store(str(shard.folder / "corpus"))
+    store = open_store(str(shard.folder / "corpus"))
     assert (
         b"A page about /x at open.test"
         in read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"]).body

@@ -13,7 +13,7 @@ import brotli
 import pytest
 import zstandard
 
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from crawl.fetch.settings import FetchConfig
 from crawl.fetch.spider import scrapy_settings
 from crawl.outcomes import Reason
@@ -175,7 +175,7 @@ def test_every_end_has_its_reason_and_nothing_is_lost(web: Web, shard: Shard) ->
     assert outcomes["http://2130706433/x"]["reason"] is not None
     assert outcomes["http://missing.test/x"]["status"] == 404
     assert outcomes["http://down.test/x"]["attempts"] == 2
-    store = Store(str(shard.folder / "corpus"))
+    store = open_store(str(shard.folder / "corpus"))
     for name, (_, reason) in SCRIPTED.items():
         row = outcomes[f"http://{name}.test/x"]
         if reason is None:
@@ -238,7 +238,7 @@ def test_large_pages_are_cut_and_say_so(web: Web, shard: Shard) -> None:
     web.on("a.test/plain", ok(text))
     web.on("a.test/gzip", encoded("gzip", gzip.compress(text)))
     outcomes = shard.crawl(["http://a.test/plain", "http://a.test/gzip"], max_body_bytes=50_000)
-    store = Store(str(shard.folder / "corpus"))
+    store = open_store(str(shard.folder / "corpus"))
     for row in outcomes.values():
         page = read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"])
         assert row["truncated"]

@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from crawl.fetch import robots
 from crawl.outcomes import Reason
 from crawl.warc.body import (
@@ -93,7 +93,7 @@ def test_every_robots_file_that_decided_is_in_the_archive(web: Web, shard: Shard
     web.on("e.test/robots.txt", b"HTTP/1.1 301 M\r\nLocation: /r\r\nContent-Length: 0\r\n\r\n")
     web.on("e.test/r", ok(SHUT))
     shard.crawl([f"http://{name}.test/x" for name in "abcde"], retries=0)
-    store = Store(str(shard.folder / "corpus"))
+    store = open_store(str(shard.folder / "corpus"))
     found = sorted(entry for path, _ in store.files("pages/b") for entry in stored(store, path))
     assert found == [
         ("http://a.test/robots.txt", 200),
@@ -127,7 +127,7 @@ def test_content_that_ends_early_is_marked(web: Web, shard: Shard) -> None:
         web.on(f"{kind}.test/whole", ok(pack(TEXT), f"Content-Encoding: {kind}"))
         urls += [f"http://{kind}.test/{how}" for how in ("length", "chunks", "whole")]
     outcomes = shard.crawl(urls)
-    store = Store(str(shard.folder / "corpus"))
+    store = open_store(str(shard.folder / "corpus"))
     for url, row in outcomes.items():
         page = read_response(store, row["warc_file"], row["warc_offset"], row["warc_length"])
         assert row["reason"] is None, url

@@ -20,7 +20,7 @@ from warcio.cli import main as warcio
 
 from clean.extract import ExtractConfig
 from corpus.errors import FatalError
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from crawl.fetch.settings import LARGEST_BODY_BYTES, FetchConfig
 from crawl.warc.body import (
     STEP_BYTES,
@@ -75,7 +75,7 @@ BODIES = [b"<p>one</p>", b"", b"three " * 5000, "d\u00e9j\u00e0\r\n\r\nvu".encod
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     places = write(store, BODIES, request=True)
     for number, (place, body) in enumerate(zip(places, BODIES, strict=True)):
         response = read_response(store, PATH, *place)
@@ -101,7 +101,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_strangers_read_it_and_every_digest_is_right(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     write(store, BODIES, request=True)
     path = tmp_path / PATH
     with path.open("rb") as stream:
@@ -132,7 +132,7 @@ def test_strangers_read_it_and_every_digest_is_right(
 
 
 def test_a_segment_appears_on_commit_or_never(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     writer = SegmentWriter(store, PATH, info={}, gzip_level=1)
     assert store.files("warc/b") == []
     writer.abort()
@@ -146,7 +146,7 @@ def test_a_full_disk_is_said_so(tmp_path: Path) -> None:
         def write(self, data: object) -> int:
             raise OSError(28, "No space left on device")
 
-    writer = SegmentWriter(Store(str(tmp_path)), PATH, info={}, gzip_level=1)
+    writer = SegmentWriter(open_store(str(tmp_path)), PATH, info={}, gzip_level=1)
     writer._stream = Full()
     with pytest.raises(FatalError, match="No space left"):
         writer.add_response("http://a/", block=b"", payload_digest="x", fetched_at=AT, ip=None)
@@ -154,7 +154,7 @@ def test_a_full_disk_is_said_so(tmp_path: Path) -> None:
 
 
 def test_damage_costs_the_damaged_record_only(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     places = write(store, BODIES)
     data = bytearray((tmp_path / PATH).read_bytes())
     middle = places[2]
@@ -210,7 +210,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 def test_a_segment_with_a_flipped_byte_yields_only_what_was_written(
     tmp_path: Path, bodies: list[bytes], position: float
 ) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     places = write(store, bodies)
     raw = bytearray((tmp_path / PATH).read_bytes())
     raw[int(position * len(raw))] ^= 0xFF
@@ -231,7 +231,7 @@ def test_the_largest_page_that_may_be_fetched_or_cleaned_is_read_whole(tmp_path:
     for name in ("max_body_bytes", "max_wire_bytes"):
         with pytest.raises(ValidationError, match=name):
             FetchConfig.model_validate({name: LARGEST_BODY_BYTES + 1})
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     (place,) = write(store, [b"x" * largest])
     assert len(read_response(store, PATH, *place).body) == largest
 

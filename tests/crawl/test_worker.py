@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus.errors import FatalError, InputError
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.takedown_list import Takedown, write_takedown
 from corpus.urls import UrlProblem, page_identity, target
 from crawl.fetch import worker
@@ -62,7 +62,7 @@ def wait_for_hits(
 def assert_complete(shard: Shard, urls: list[str]) -> dict[str, dict[str, Any]]:
     """Each link has one outcome, each outcome its record, and no segment holds what no outcome points to."""
     outcomes = shard.outcomes(urls)
-    store = Store(str(shard.folder / "corpus"))
+    store = open_store(str(shard.folder / "corpus"))
     for row in outcomes.values():
         assert row["reason"] is None
         assert (
@@ -290,7 +290,7 @@ def test_a_host_that_refuses_connections_is_given_up(shard: Shard) -> None:
 
 def test_no_redirect_brings_back_what_was_taken_down(web: Web, shard: Shard) -> None:
     """Neither the page nor anything of the domain is asked for, whatever leads there."""
-    store = Store(str(shard.folder / "corpus"))
+    store = open_store(str(shard.folder / "corpus"))
     page = target("http://a.test/gone")
     assert not isinstance(page, UrlProblem)
     keys = {page_identity(page).doc_id: ""}
@@ -344,7 +344,7 @@ def test_the_cap_is_that_of_the_links_own_domain(web: Web, shard: Shard) -> None
 
 
 def test_the_longest_rest_is_handed_on(tmp_path: Path) -> None:
-    store = Store(str(tmp_path / "corpus"))
+    store = open_store(str(tmp_path / "corpus"))
     for number, until in enumerate((500.0, 900.0, 700.0)):
         folder = tmp_path / str(number)
         folder.mkdir()

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.manifest import Manifest
 from corpus.tables.parquet import write_part
 from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, SPANS, VERDICTS
@@ -281,7 +281,7 @@ def default(field):
 
 
 def test_the_committed_tables_are_read_and_a_missing_one_is_named(rows, tmp_path):
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     assert "links" in review(store, "demo", EXPECTATIONS).failures[0]
     with_id = lambda table: [{"doc_id": doc_id, **row} for doc_id, row in table.items()]  # noqa: E731
     commit(store, LINKS, list(rows.links.values()), rows.link_counts)

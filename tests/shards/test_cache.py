@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from corpus.errors import FatalError, InputError
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from shards.reader import BlockStream, open_split, sequential_blocks
 from shards.stream import file_layout, row_groups
 from shards.stream.cache import DIGEST_BYTES, TokenCache, default_folder
@@ -218,7 +218,7 @@ def test_what_is_no_longer_needed_is_not_waited_for(
 
 
 def test_bytes_that_changed_in_the_bucket_are_refused(bucket_corpus: str, tmp_path: Path) -> None:
-    store = Store(bucket_corpus)
+    store = open_store(bucket_corpus)
     split = open_split(bucket_corpus, "b2", "train", cache=TokenCache(tmp_path), ahead=1)
     file = next(file for file in split.files if file.batch == "b2")
     data = bytearray(store.read_bytes(file.path))

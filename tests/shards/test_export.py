@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.parquet import read_table
 from shards import export
 from shards.reader import open_split
@@ -38,7 +38,9 @@ def test_llmc_reads_its_header_and_documents_begun_by_end_of_text(
 ) -> None:
     split = open_split(built, "b2", "train")
     paths = list(
-        export.to_llmc(split, load_tokenizer(Store(built)), Store(str(tmp_path)), shard_tokens=7001)
+        export.to_llmc(
+            split, load_tokenizer(open_store(built)), open_store(str(tmp_path)), shard_tokens=7001
+        )
     )
     assert len(paths) == -(-split.num_tokens // 7001)
     found = []
@@ -96,7 +98,7 @@ def test_datasets_rows_are_the_documents(
     texts = {
         row["doc_id"]: row["text"]
         for batch in ("b1", "b2")
-        for row in read_table(Store(built), "documents", batch, ["doc_id", "text"]).to_pylist()
+        for row in read_table(open_store(built), "documents", batch, ["doc_id", "text"]).to_pylist()
     }
     rows = [
         row
@@ -106,10 +108,10 @@ def test_datasets_rows_are_the_documents(
     spans = [
         row
         for batch in ("b1", "b2")
-        for row in read_table(Store(built), "spans", batch).to_pylist()
+        for row in read_table(open_store(built), "spans", batch).to_pylist()
     ]
     assert sorted(row["doc_id"] for row in rows) == sorted(row["doc_id"] for row in spans)
-    tokenizer = load_tokenizer(Store(built))
+    tokenizer = load_tokenizer(open_store(built))
     for row in rows:
         assert row["text"] == texts[row["doc_id"]]
         assert row["input_ids"] == tokenizer.encode(row["text"])
@@ -130,7 +132,9 @@ def test_hugging_face_datasets_load_it(built: str, tmp_path: Path) -> None:
 
 def test_mds_shards_by_their_layout(built: str, tmp_path: Path) -> None:
     split = open_split(built, "b2", "train")
-    paths = list(export.to_mds(split, load_tokenizer(Store(built)), Store(str(tmp_path)), 5))
+    paths = list(
+        export.to_mds(split, load_tokenizer(open_store(built)), open_store(str(tmp_path)), 5)
+    )
     index = json.loads((tmp_path / paths.pop()).read_bytes())
     found = []
     for path, shard in zip(paths, index["shards"], strict=True):
@@ -166,7 +170,7 @@ def test_wide_vocabularies_do_not_fit_16_bits(built: str) -> None:
     split = open_split(built, "b2", "train")
     split.dtype = np.dtype(np.uint32)
     with pytest.raises(export.InputError, match="export with --to datasets"):
-        next(export.to_nanogpt(split, load_tokenizer(Store(built)), Store(built)))
+        next(export.to_nanogpt(split, load_tokenizer(open_store(built)), open_store(built)))
 
 
 def test_another_tokenizer_than_the_snapshot_s_is_refused(

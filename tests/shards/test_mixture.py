@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from corpus.errors import InputError
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from corpus.tables.parquet import read_table
 from shards.reader import open_split
 from shards.stream.by_domain import by_domain, read_places
@@ -60,7 +60,9 @@ def test_a_domain_s_documents_and_nothing_else(sites: str) -> None:
     domain = {
         row["doc_id"]: row["domain"]
         for batch in ("b1", "b2")
-        for row in read_table(Store(sites), "documents", batch, ["doc_id", "domain"]).to_pylist()
+        for row in read_table(
+            open_store(sites), "documents", batch, ["doc_id", "domain"]
+        ).to_pylist()
     }
     tokens = {
         found.doc_id: split.slice(found.start, found.stop)
@@ -105,7 +107,9 @@ def test_domain_groups_by_weight(sites: str) -> None:
     rows = {
         row["doc_id"]: (batch, row["domain"])
         for batch in ("b1", "b2")
-        for row in read_table(Store(sites), "documents", batch, ["doc_id", "domain"]).to_pylist()
+        for row in read_table(
+            open_store(sites), "documents", batch, ["doc_id", "domain"]
+        ).to_pylist()
     }
     found, _ = stream.sources(np.arange(60))
     for index, source in enumerate(found.tolist()):

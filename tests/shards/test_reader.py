@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import FatalError, InputError
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.parquet import read_file
 from corpus.tables.snapshot import read_snapshot
 from shards.reader import (
@@ -33,7 +33,7 @@ from tests.support.document_corpus import commit_batch, documents, make_shards, 
 def plain_tokens(root: str, name: str, split: Any) -> np.ndarray:
     """All tokens of a split by plain pyarrow: the stranger's reading."""
     found = [np.zeros(0, np.uint16)]
-    for file in read_snapshot(Store(root), name).splits[split].files:
+    for file in read_snapshot(open_store(root), name).splits[split].files:
         rows = pq.read_table(f"{root}/{file.path}")["tokens"].to_pylist()
         found.append(np.frombuffer(b"".join(rows), "<u2")[: file.num_tokens])
     return np.concatenate(found)
@@ -252,11 +252,13 @@ def test_a_sample_leads_back_to_its_pages(built: str, split: TokenSplit) -> None
         row["doc_id"]: row["text"]
         for batch in ("b1", "b2")
         for index in range(3)
-        for row in read_file(Store(built), f"documents/{batch}/part-{index:05}.parquet").to_pylist()
+        for row in read_file(
+            open_store(built), f"documents/{batch}/part-{index:05}.parquet"
+        ).to_pylist()
     }
     from shards.tokenizer.encode import load_tokenizer
 
-    tokenizer = load_tokenizer(Store(built))
+    tokenizer = load_tokenizer(open_store(built))
     again = BlockStream(split, block_size=300, seed=5)
     for index in range(0, stream.num_blocks, 3):
         found = again.documents(index)
@@ -331,7 +333,7 @@ def small(undamaged: Path, tmp_path: Path) -> Path:
 def test_damage_is_found_before_training(small: Path) -> None:
     file = small / "tokens/b1/train/part-00000.parquet"
     whole = file.read_bytes()
-    group = read_snapshot(Store(str(small)), "b1").splits["train"].files[0].row_groups[1]
+    group = read_snapshot(open_store(str(small)), "b1").splits["train"].files[0].row_groups[1]
     flipped = bytearray(whole)
     flipped[group.offset + 500] ^= 1
     file.write_bytes(flipped)
@@ -358,7 +360,7 @@ def test_damage_is_found_before_training(small: Path) -> None:
 
 def test_file_of_another_tokenizer_is_refused(small: Path) -> None:
     file = small / "tokens/b1/train/part-00000.parquet"
-    fingerprint = read_snapshot(Store(str(small)), "b1").tokenizer_fingerprint.encode()
+    fingerprint = read_snapshot(open_store(str(small)), "b1").tokenizer_fingerprint.encode()
     file.write_bytes(file.read_bytes().replace(fingerprint, b"0" * 32))
     with pytest.raises(InputError, match=r"webtext.tokenizer is 0{32}"):
         open_split(str(small), "b1", "train")

@@ -9,7 +9,7 @@ import pytest
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table
 from corpus.tables.schemas import part_of_id
@@ -68,7 +68,7 @@ def test_every_kept_document_is_in_its_split_word_for_word(tmp_path: Path) -> No
 def test_a_file_holds_its_part_in_order_and_ends_padded(built: str) -> None:
     import pyarrow.parquet as pq
 
-    manifest = read_manifest(Store(built), "tokens", "b1")
+    manifest = read_manifest(open_store(built), "tokens", "b1")
     for part in manifest.parts:
         path = f"{built}/tokens/b1/{part.file}"
         file = pq.ParquetFile(path)
@@ -121,7 +121,7 @@ def test_running_again_changes_nothing_and_rebuilding_keeps_the_old_snapshot(
 def test_second_batch_is_a_longer_snapshot_over_the_same_files(
     built: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = Store(built)
+    store = open_store(built)
     first, second = read_snapshot(store, "b1"), read_snapshot(store, "b2")
     assert second.parents == ["b1"]
     assert (
@@ -141,7 +141,7 @@ def test_the_tokenizer_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixture[s
     commit_batch(root, "b1", documents(60))
     train = ["--set", "shards.tokenizer.source=train", "--set", "shards.tokenizer.vocab_size=300"]
     make_shards(root, "b1", *train, "--snapshot", "first")
-    found = load_tokenizer(Store(root))
+    found = load_tokenizer(open_store(root))
     assert found.vocab_size == 300
     assert found.end_of_text == 299
     commit_batch(root, "b2", documents(60, seed=1))
@@ -152,18 +152,18 @@ def test_the_tokenizer_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert run.main(arguments(root, "b2", *change)) == 2
         assert "never changes" in capsys.readouterr().err
     make_shards(root, "b2", *train, "--snapshot", "both")
-    assert load_tokenizer(Store(root)).fingerprint == found.fingerprint
-    assert read_snapshot(Store(root), "both").parents == ["first"]
-    Store(root).write_bytes(encode.TOKENIZER_PATH, vocabulary.gpt2().to_json().encode())
+    assert load_tokenizer(open_store(root)).fingerprint == found.fingerprint
+    assert read_snapshot(open_store(root), "both").parents == ["first"]
+    open_store(root).write_bytes(encode.TOKENIZER_PATH, vocabulary.gpt2().to_json().encode())
     assert run.main(arguments(root, "b2", *train)) == 2
     assert f"it was pinned with {found.fingerprint}" in capsys.readouterr().err
-    record = Store(root).read_json(pin_tokenizer.RECORD_PATH)
+    record = open_store(root).read_json(pin_tokenizer.RECORD_PATH)
     assert 0 < record["sampled_documents"] < 60
     assert record["sampled_bytes"] > 0
 
 
 def test_sample_stays_below_its_limit(built: str) -> None:
-    store = Store(built)
+    store = open_store(built)
     for limit in (1, 2000, 10_000):
         config = pin_tokenizer.TokenizerConfig(source="train", sample_bytes=limit)
         texts = list(pin_tokenizer._sample(store, config, "b1", 0.2))
@@ -255,7 +255,7 @@ def test_large_vocabularies_are_32_bits_wide(tmp_path: Path) -> None:
     split = open_split(root, "b1", "train")
     assert split.dtype == np.uint32
     assert split.slice(0, split.num_tokens).max() == large.size - 1 > 65535
-    decoded = load_tokenizer(Store(root)).decode(split.slice(0, split.num_tokens).tolist())
+    decoded = load_tokenizer(open_store(root)).decode(split.slice(0, split.num_tokens).tolist())
     assert set(decoded.split("<|endoftext|>")) == {"abcd xyz", ""}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.parquet import read_table
 from corpus.tables.snapshot import read_snapshot
 from shards.reader import open_split
@@ -46,7 +46,7 @@ def test_a_stranger_s_five_lines(built: str, tokens: np.ndarray, reader: str) ->
     exec(compile(program, reader, "exec"), names)
     rows = np.asarray(names["rows"]).astype(np.uint16)
     assert rows.shape[1] == 64
-    files = read_snapshot(Store(built), "b1").splits["train"].files
+    files = read_snapshot(open_store(built), "b1").splits["train"].files
     found, at = [], 0
     for file in files:
         found.append(rows[at : at + file.rows].ravel()[: file.num_tokens])
@@ -63,7 +63,7 @@ def test_spans_lead_from_tokens_to_pages_in_sql(built: str) -> None:
     )
     names: dict[str, Any] = {}
     exec(compile(program, "pages", "exec"), names)
-    store = Store(built)
+    store = open_store(built)
     urls = {
         row["doc_id"]: row["url"]
         for row in read_table(store, "documents", "b1", ["doc_id", "url"]).to_pylist()

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import InputError
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from shards.tokenizer import encode, kernel, vocabulary
 from shards.tokenizer.encode import Tokenizer
 
@@ -211,10 +211,10 @@ def test_missing_engine_and_missing_tokenizer(
     with pytest.raises(InputError, match="numba is not installed"):
         encode.choose_engine("kernel")
     with pytest.raises(InputError, match=r"no tokenizer/tokenizer\.json; run `python -m shards"):
-        encode.load_tokenizer(Store(str(tmp_path)))
+        encode.load_tokenizer(open_store(str(tmp_path)))
     for content in (b"{", b"[]", b"{}", b'{"model": 3, "pre_tokenizer": null}'):
-        Store(str(tmp_path)).write_bytes(encode.TOKENIZER_PATH, content)
+        open_store(str(tmp_path)).write_bytes(encode.TOKENIZER_PATH, content)
         with pytest.raises(
             InputError, match=r"tokenizer/tokenizer\.json: not a tokenizer.json .* restore"
         ):
-            encode.load_tokenizer(Store(str(tmp_path)))
+            encode.load_tokenizer(open_store(str(tmp_path)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clean import run as clean_run
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from corpus.tables.commit import commit_table
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table, write_part
@@ -229,7 +229,7 @@ def grow(
 ) -> Store:
     """A batch by all doors; its snapshot has the batch's name."""
     link(root, batch, write_dump(folder / f"RS_{batch}.zst", sites, start))
-    store = Store(root)
+    store = open_store(root)
     fetch(store, batch, sites)
     refine(root, batch, *extra)
     return store
@@ -275,7 +275,7 @@ class Fates:
 
     @property
     def store(self) -> Store:
-        return Store(self.root)
+        return open_store(self.root)
 
 
 def grow_fates(folder: Path, root: str | None = None) -> Fates:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.manifest import find_manifest
 from crawl import run as crawl_run
 from tests.support import grown_corpus
@@ -30,7 +30,10 @@ def refresh_with(web: Sequence[grown_corpus.Site]) -> Callable[[Sequence[str]], 
 
     def crawl(words: Sequence[str]) -> int:
         code = crawl_run.main([*words, "--only", "links"])
-        batch, store = words[words.index("--batch") + 1], Store(words[words.index("--corpus") + 1])
+        batch, store = (
+            words[words.index("--batch") + 1],
+            open_store(words[words.index("--corpus") + 1]),
+        )
         if code == 0 and find_manifest(store, "pages", batch) is None:
             grown_corpus.fetch(store, batch, web)
         return code

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from train.checkpoint import Checkpoints
 
 SETTINGS = {
@@ -32,7 +32,7 @@ def arguments(root: Path, *extra: str, **changes: Any) -> list[str]:
 
 def weights(root: Path) -> dict[str, str]:
     """Digests of the tensor files and of their index."""
-    files = Checkpoints(Store(str(root)), "r").find("last").record["files"]
+    files = Checkpoints(open_store(str(root)), "r").find("last").record["files"]
     return {file["file"]: file["digest"] for file in files}
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from corpus.storage.store import Store
+from corpus.storage.local import LocalStore
+from corpus.storage.store import open_store
 from train.checkpoint import state_tensors
 from train.config import ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
 from train.distributed import join_world
@@ -25,7 +26,7 @@ TOKENIZER = ("--set", "shards.tokenizer.source=train", "--set", "shards.tokenize
 """Of corpora that `shards.run` makes for these tests: GPT-2's own takes longer than all else."""
 
 
-class RemoteStore(Store):
+class RemoteStore(LocalStore):
     """A store that says it is no local folder, over one that is."""
 
     @property
@@ -114,7 +115,7 @@ def config(**changes: Any) -> TrainConfig:
 
 def job(root: Path, settings: TrainConfig, *, run: str = "r", **changes: Any) -> Job:
     values: dict[str, Any] = {
-        "store": Store(str(root)),
+        "store": open_store(str(root)),
         "run": run,
         "config": settings,
         "shape": Shape(2, 2, 16, BLOCK, VOCAB),

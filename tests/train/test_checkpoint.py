@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from xxhash import xxh3_128
 
 from corpus.errors import FatalError, InputError, SchemaError
-from corpus.storage.store import Store
+from corpus.storage.local import LocalStore
+from corpus.storage.store import open_store
 from tests.train.fakes import RemoteStore
 from train import checkpoint as checkpoint_module
 from train import tensor_files
@@ -44,8 +45,8 @@ def save(
     checkpoints.save(step, tensors, {"val_loss": val_loss}, WORLD, keep_last=keep_last)
 
 
-@pytest.mark.parametrize("kind", [Store, RemoteStore])
-def test_weights_come_back(tmp_path: Path, kind: type[Store]) -> None:
+@pytest.mark.parametrize("kind", [LocalStore, RemoteStore])
+def test_weights_come_back(tmp_path: Path, kind: type[LocalStore]) -> None:
     checkpoints = Checkpoints(kind(str(tmp_path)), "r")
     save(checkpoints, 3)
     latest = checkpoints.latest()
@@ -60,7 +61,7 @@ def test_weights_come_back(tmp_path: Path, kind: type[Store]) -> None:
 
 
 def test_the_last_two_and_the_best_stay(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
     for step, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, None), (5, 2.5)):
         save(checkpoints, step, loss)
     assert [found.step for found in checkpoints.all()] == [2, 4, 5]
@@ -71,9 +72,9 @@ def test_the_last_two_and_the_best_stay(tmp_path: Path) -> None:
         checkpoints.find("3")
 
 
-@pytest.mark.parametrize("kind", [Store, RemoteStore])
+@pytest.mark.parametrize("kind", [LocalStore, RemoteStore])
 def test_a_save_that_dies_hides_nothing(
-    tmp_path: Path, kind: type[Store], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: type[LocalStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoints = Checkpoints(kind(str(tmp_path)), "r")
     save(checkpoints, 1)
@@ -89,9 +90,9 @@ def test_a_save_that_dies_hides_nothing(
     assert names == ["step-00000001", "step-00000002"]
 
 
-@pytest.mark.parametrize("kind", [Store, RemoteStore])
+@pytest.mark.parametrize("kind", [LocalStore, RemoteStore])
 def test_what_kills_left_goes_with_the_next_checkpoint(
-    tmp_path: Path, kind: type[Store], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: type[LocalStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed while an old one is dropped, and (where nothing can be renamed) while one is sent: a step that may never come again."""
     checkpoints = Checkpoints(kind(str(tmp_path)), "r")
@@ -122,7 +123,7 @@ def damage(root: Path, step: int) -> None:
 def test_a_damaged_checkpoint_is_passed_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
     save(checkpoints, 1)
     save(checkpoints, 2)
     damage(tmp_path, 2)
@@ -133,7 +134,7 @@ def test_a_damaged_checkpoint_is_passed_over(
 
 
 def test_a_damaged_checkpoint_takes_no_whole_ones_place(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
     for step in (2, 8):
         save(checkpoints, step, keep_last=1)
     damage(tmp_path, 8)
@@ -150,11 +151,11 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(checkpoint_module, "_write_tensors", full)
     with pytest.raises(FatalError, match="No space left on device; free space"):
-        save(Checkpoints(Store(str(tmp_path)), "r"), 1)
+        save(Checkpoints(open_store(str(tmp_path)), "r"), 1)
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
     save(checkpoints, 1)
     path = tmp_path / "runs/r/checkpoints/step-00000001/checkpoint.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 9}))
@@ -193,7 +194,7 @@ def reseal(folder: Path, **changes: Any) -> None:
     "name", ["tensors.json", "rank-00000.safetensors", ".metadata", "checkpoint.json"]
 )
 def test_no_file_of_a_checkpoint_runs_code(tmp_path: Path, name: str) -> None:
-    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
     save(checkpoints, 1)
     trace = tmp_path / "ran"
     for payload in (pickle.dumps(Payload(trace)), legacy(Payload(trace))):
@@ -230,7 +231,7 @@ def load(checkpoints: Checkpoints) -> GPT2:
 
 
 def test_a_checkpoint_with_a_pickled_index_is_refused_with_the_command(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
     save(checkpoints, 1)
     reseal(stored(tmp_path), format=2)
     with pytest.raises(SchemaError, match="format 2, this version reads 3; export .*--rebuild"):
@@ -252,7 +253,7 @@ def test_a_checkpoint_with_a_pickled_index_is_refused_with_the_command(tmp_path:
     ],
 )
 def test_a_record_names_only_files_that_this_code_writes(tmp_path: Path, name: Any) -> None:
-    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
     save(checkpoints, 1)
     record = json.loads((stored(tmp_path) / "checkpoint.json").read_text())
     files = [*record["files"], {"file": name, "digest": "0" * 32, "bytes": 1}]
@@ -284,7 +285,7 @@ HUGE = 1 << 44
 def test_an_index_is_bounded_before_memory_is_taken(
     tmp_path: Path, change: Any, message: str
 ) -> None:
-    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
     save(checkpoints, 1)
     path = stored(tmp_path) / "tensors.json"
     document = json.loads(path.read_text())
@@ -296,7 +297,7 @@ def test_an_index_is_bounded_before_memory_is_taken(
 
 
 def test_tensor_files_open_with_the_safetensors_library(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(Store(str(tmp_path)), "r")
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
     save(checkpoints, 1)
     tensors = load_file(stored(tmp_path) / "rank-00000.safetensors")
     expected = {f"model.{name}": tensor for name, tensor in model(1).state_dict().items()}
@@ -313,7 +314,7 @@ def test_a_rank_that_cannot_write_is_one_line(
 
     monkeypatch.setattr(tensor_files, "_write_file", full)
     with pytest.raises(FatalError, match="No space left on device; free space"):
-        save(Checkpoints(Store(str(tmp_path)), "r"), 1)
+        save(Checkpoints(open_store(str(tmp_path)), "r"), 1)
 
 
 @given(st.data())
@@ -321,7 +322,7 @@ def test_a_rank_that_cannot_write_is_one_line(
 def test_damaged_files_end_in_one_line(data: st.DataObject) -> None:
     """Any byte of any file: the checkpoint loads, or is refused as wrong input."""
     with tempfile.TemporaryDirectory() as root:
-        checkpoints = Checkpoints(Store(root), "r")
+        checkpoints = Checkpoints(open_store(root), "r")
         save(checkpoints, 1)
         folder = stored(Path(root))
         name = data.draw(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from corpus.errors import ConfigError
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from tests.train.fakes import FakeStream, RemoteStore, config, job
 from train.config import RuntimeConfig
 from train.curves import open_boards, scalars
@@ -95,7 +95,7 @@ def test_wandb_that_is_not_there_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    folder = RunFolder(Store(str(tmp_path)), "r")
+    folder = RunFolder(open_store(str(tmp_path)), "r")
     with pytest.raises(
         ConfigError, match="wandb_project = 'p': wandb is not installed; pip install wandb"
     ):

@@ -13,7 +13,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from corpus.config import load_config
 from corpus.errors import ConfigError, InputError
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.snapshot import read_snapshot
 from shards.reader import BlockStream, MixtureStream, open_split
 from tests.support.document_corpus import commit_batch, documents, make_shards
@@ -77,7 +77,7 @@ def test_settings_choose_mixture_window_and_cache(
 ) -> None:
     commit_batch(str(corpus_copy), "b2", documents(20, seed=1))
     make_shards(str(corpus_copy), "b2", *TOKENIZER)
-    remote = Store(f"{s3_bucket}/corpus")
+    remote = open_store(f"{s3_bucket}/corpus")
     for path in corpus_copy.rglob("*"):
         if path.is_file():
             remote.write_bytes(path.relative_to(corpus_copy).as_posix(), path.read_bytes())
@@ -87,7 +87,7 @@ def test_settings_choose_mixture_window_and_cache(
         f"train.runtime.token_cache={tmp_path / 'cache'}",
     ]
     config = load_config(TrainConfig, "train", sets=sets)
-    for store in (Store(str(corpus_copy)), remote):
+    for store in (open_store(str(corpus_copy)), remote):
         cache = job._token_cache(store, config)
         assert (cache is None) == store.is_local
         mixture = job._train_stream(store, "b2", config, 64, cache)
@@ -112,7 +112,7 @@ def test_a_flipped_byte_is_found_before_the_first_step(
     corpus_copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = str(corpus_copy)
-    file = read_snapshot(Store(root), "b").splits["val"].files[-1]
+    file = read_snapshot(open_store(root), "b").splits["val"].files[-1]
     groups = len(file.row_groups)
     path = corpus_copy / file.path
     data = bytearray(path.read_bytes())

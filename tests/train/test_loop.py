@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from corpus.errors import ConfigError, FatalError, InputError, Interrupted
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from tests.train.fakes import (
     ALONE,
     FakeStream,
@@ -161,13 +161,13 @@ def test_a_signal_in_an_evaluation_gives_it_up_until_the_run_goes_on(
     with pytest.raises(Interrupted):
         Trainer(job(tmp_path, config(), val_blocks=blocks), ALONE).run()
     assert [line["step"] for line in metrics(tmp_path) if "val_loss" in line] == [0, 4]
-    assert [found.step for found in Checkpoints(Store(str(tmp_path)), "r").all()] == [4, 8]
+    assert [found.step for found in Checkpoints(open_store(str(tmp_path)), "r").all()] == [4, 8]
     trained(tmp_path, config())
     assert metrics(tmp_path) == metrics(undisturbed.root)
     losses = [
         [
             (found.step, found.record["val_loss"])
-            for found in Checkpoints(Store(str(root)), "r").all()
+            for found in Checkpoints(open_store(str(root)), "r").all()
         ]
         for root in (tmp_path, undisturbed.root)
     ]

@@ -17,7 +17,7 @@ import torch
 from torch.distributed import TCPStore
 from torch.distributed.run import main as torchrun
 
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from tests.train.doors import arguments, last_json, weights
 from tests.train.fakes import KilledError, config, metrics, raising, trained
 from tests.train.worlds import STOPPED, forked, train_in_world
@@ -73,7 +73,7 @@ def test_any_number_of_ranks_goes_on_as_one_would(
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path: Path) -> None:
     codes = train_in_world(tmp_path, 2, told_rank=1, runtime={"parallel": "fsdp"})
     assert codes == [STOPPED, STOPPED]
-    assert [found.step for found in Checkpoints(Store(str(tmp_path)), "r").all()] == [4, 6]
+    assert [found.step for found in Checkpoints(open_store(str(tmp_path)), "r").all()] == [4, 6]
 
 
 ENDLESS = {
@@ -92,7 +92,7 @@ def door(options: list[str], log: Path) -> None:
 def wait_for_checkpoint(root: Path, process: BaseProcess, after: int = 0) -> int:
     deadline = time.monotonic() + 60
     while (
-        not (steps := [found.step for found in Checkpoints(Store(str(root)), "r").all()])
+        not (steps := [found.step for found in Checkpoints(open_store(str(root)), "r").all()])
         or steps[-1] <= after
     ):
         assert process.is_alive()
@@ -122,7 +122,7 @@ def test_killed_then_refused_while_busy_then_stopped_is_as_if_nothing_had_been(
     assert process.exitcode == 143, log.read_text()
     assert "continuing after step" in log.read_text()
     assert "finished work is kept. To continue: python -m train.run" in log.read_text()
-    stopped = Checkpoints(Store(str(root)), "r").find("last").step
+    stopped = Checkpoints(open_store(str(root)), "r").find("last").step
     assert stopped >= step
     assert run.main(arguments(whole, **ENDLESS | {"max_steps": stopped})) == 0
     assert weights(root) == weights(whole)

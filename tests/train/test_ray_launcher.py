@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from corpus.errors import ConfigError, FatalError, InputError, RetryableError
-from corpus.storage.store import Store, open_corpus
+from corpus.storage.store import open_corpus, open_store
 from tests.train.fakes import config
 from train import ray_launcher
 from train import run as door
@@ -122,7 +122,7 @@ def test_a_store_that_fails_for_a_moment_hides_no_stop(
             raise answer
         return answer
 
-    folder = RunFolder(Store(str(tmp_path)), "r")
+    folder = RunFolder(open_store(str(tmp_path)), "r")
     monkeypatch.setattr(folder, "read", read)
     watch = ray_launcher._StopFile(folder)
     watch._thread.join(30)
@@ -177,7 +177,7 @@ def test_two_ray_workers_learn_what_one_process_does(corpus_copy: Path) -> None:
 
 
 def steps(root: Path, run: str) -> list[int]:
-    return [found.step for found in Checkpoints(Store(str(root)), run).all()]
+    return [found.step for found in Checkpoints(open_store(str(root)), run).all()]
 
 
 def wait_beyond(root: Path, step: int, process: subprocess.Popen[str]) -> int:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.retirement import retire
 from shards.tokenizer.encode import load_tokenizer
 from tests.train.doors import arguments, last_json
@@ -47,7 +47,7 @@ def test_a_run_leaves_all_it_should(trained: Path) -> None:
     assert identity["shape"] == {
         "n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "vocab_size": snapshot["vocab_size"],
     }  # fmt: skip
-    record = Checkpoints(Store(str(trained)), "r").find("last").record
+    record = Checkpoints(open_store(str(trained)), "r").find("last").record
     assert record["identity"] == identity
     assert record["stream"]["snapshot"] == snapshot["digest"]
 
@@ -78,7 +78,7 @@ def test_another_config_is_refused_until_rebuilt(
     (root / "runs/r/scores.md").touch()
     assert run.main(arguments(root, "--rebuild", max_steps=4, seed=7)) == 0
     assert not {"scores", "scores.md"} & {path.name for path in (root / "runs/r").iterdir()}
-    assert [found.step for found in Checkpoints(Store(str(root)), "r").all()] == [4]
+    assert [found.step for found in Checkpoints(open_store(str(root)), "r").all()] == [4]
 
 
 def test_another_snapshot_or_tokenizer_is_refused_with_both(
@@ -231,7 +231,7 @@ def test_scores_of_one_checkpoint_add_up(
         "| lambada (not the official file) (first 1) |" in (root / "runs/r/scores.md").read_text()
     )
 
-    store = Store(str(root))
+    store = open_store(str(root))
     at_8 = load_model(store, "r", "8", join_world(RuntimeConfig(device="cpu", num_threads=1), {}))
     assert changed["weights"] == at_8.weights
     older = scored("--task", wsc, "--checkpoint", "4")
@@ -299,9 +299,9 @@ def test_exported_opens_elsewhere_and_comes_back(
     theirs = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     text = "the corpus of naïve 東京 🙂 pages, don't"
-    assert tokenizer(text)["input_ids"] == load_tokenizer(Store(str(trained))).encode(text)
+    assert tokenizer(text)["input_ids"] == load_tokenizer(open_store(str(trained))).encode(text)
     world = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
-    ours = load_model(Store(str(trained)), "r", "last", world)
+    ours = load_model(open_store(str(trained)), "r", "last", world)
     assert tokenizer.eos_token_id == ours.end_of_text
     tokens = torch.tensor([ours.tokenizer.encode(text)[:16]])
     torch.testing.assert_close(
@@ -319,7 +319,7 @@ def test_exported_opens_elsewhere_and_comes_back(
     assert export.main(back) == 0
     assert export.main(back) == 2
     assert "runs/back: exists" in capsys.readouterr().err
-    imported = load_model(Store(str(root)), "back", "last", world)
+    imported = load_model(open_store(str(root)), "back", "last", world)
     assert torch.equal(imported.model.logits(tokens), ours.model.logits(tokens))
     assert (
         evaluate.main(
@@ -409,7 +409,7 @@ def test_outcomes_are_kept_by_the_weights_themselves(trained: Path, tmp_path: Pa
     shutil.copytree(trained, again)
     assert run.main(arguments(again, "--rebuild")) == 0
     found = [
-        load_model(Store(str(root)), "r", step, world).weights
+        load_model(open_store(str(root)), "r", step, world).weights
         for root in (trained, again)
         for step in "48"
     ]
@@ -427,7 +427,7 @@ def test_a_run_that_is_not_there_names_those_that_are(
 def test_a_withdrawn_snapshot_is_refused_unless_told_otherwise(
     corpus_copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    retire(Store(str(corpus_copy)), "b", "withdrawn", "take-down x", "b.2")
+    retire(open_store(str(corpus_copy)), "b", "withdrawn", "take-down x", "b.2")
     assert run.main(arguments(corpus_copy)) == 2
     message = capsys.readouterr().err
     assert "snapshot 'b' was withdrawn on" in message

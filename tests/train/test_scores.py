@@ -13,7 +13,7 @@ import torch
 
 from corpus.errors import InputError
 from corpus.evaluation_sets.official import SETS, SetFile, open_set
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
 from train.config import RuntimeConfig
 from train.distributed import World, join_world
 from train.load import LoadedModel
@@ -62,7 +62,7 @@ def scored(
 def test_an_interrupted_run_goes_on_where_it_was(
     loaded: LoadedModel, passages: Path, tmp_path: Path
 ) -> None:
-    whole = scored(loaded, passages, Store(str(tmp_path / "whole")))
+    whole = scored(loaded, passages, open_store(str(tmp_path / "whole")))
     asked: list[int] = []
 
     def outcomes(
@@ -74,7 +74,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
         asked.append(len(entries))
         return TASKS["lambada"].outcomes(model, entries, world, options)
 
-    store = Store(str(tmp_path / "again"))
+    store = open_store(str(tmp_path / "again"))
     with pytest.raises(KeyboardInterrupt):
         scored(loaded, passages, store, task={"outcomes": outcomes})
     assert scored(loaded, passages, store, task={"outcomes": outcomes}) == whole
@@ -100,7 +100,7 @@ def test_a_limit_cuts_between_documents(loaded: LoadedModel, tmp_path: Path) -> 
             loaded,
             WORLD,
             Options(),
-            Store(str(tmp_path)),
+            open_store(str(tmp_path)),
             "s",
             weights="w",
             limit=limit,
@@ -118,8 +118,8 @@ def test_a_limit_cuts_between_documents(loaded: LoadedModel, tmp_path: Path) -> 
 
 def test_ranks_share_the_entries(loaded: LoadedModel, passages: Path, tmp_path: Path) -> None:
     """Two ranks one after the other: the first one's parts are waited for, the last one sees all."""
-    whole = scored(loaded, passages, Store(str(tmp_path / "whole")))
-    store = Store(str(tmp_path / "shared"))
+    whole = scored(loaded, passages, open_store(str(tmp_path / "whole")))
+    store = open_store(str(tmp_path / "shared"))
 
     class Alone(World):
         def barrier(self) -> None:
@@ -135,7 +135,7 @@ def test_ranks_share_the_entries(loaded: LoadedModel, passages: Path, tmp_path: 
 def test_the_score_without_overlapping_entries(
     loaded: LoadedModel, passages: Path, tmp_path: Path
 ) -> None:
-    store = Store(str(tmp_path / "s"))
+    store = open_store(str(tmp_path / "s"))
     found = scored(loaded, passages, store, overlap=Overlap(0.25, frozenset({0, 3}), 10))
     lines = passages.read_text().splitlines()
     rest = tmp_path / "rest.jsonl"
@@ -149,7 +149,7 @@ def test_the_score_without_overlapping_entries(
 
 
 def test_overlap_is_read_from_the_reports_of_all_batches(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = open_store(str(tmp_path))
     for batch, share, entries in (("a", 0.1, [1]), ("b", 0.2, [4])):
         rows = [
             {"testset": "deep/lambada_test", "n": n, "share_so_far": share * n} for n in (8, 13)
@@ -204,7 +204,7 @@ def test_a_file_in_another_format_is_named(
         InputError,
         match=r"test set lambada \(.*lambada.jsonl\).*expected a JSON object a line with text",
     ):
-        scored(loaded, path, Store(str(tmp_path / "s")))
+        scored(loaded, path, open_store(str(tmp_path / "s")))
 
 
 def test_every_task_has_its_definition_and_the_paper_its_tasks() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from corpus.errors import ConfigError, FatalError, InputError
-from corpus.storage.store import Store, open_corpus
+from corpus.storage.store import open_corpus, open_store
 from shards.reader import BlockStream, open_split
 from tests.train.fakes import config
 from train.config import TrainConfig
@@ -52,7 +52,7 @@ def test_the_rate_with_the_lowest_perplexity_is_the_best(tmp_path: Path, name: s
         for each in seen
     }
     assert len(ratios) == (1 if name == "muon" else 4)
-    assert Store(str(tmp_path)).read_json("runs/r/sweep.json") == result
+    assert open_store(str(tmp_path)).read_json("runs/r/sweep.json") == result
 
 
 def test_a_rate_that_diverges_is_no_end_of_the_sweep(corpus: Path, tmp_path: Path) -> None:
@@ -85,19 +85,20 @@ def test_what_is_held_out_is_never_trained_on(corpus: Path) -> None:
     num_blocks = BlockStream(split, block_size=16, seed=0).num_blocks
     held = max(1, round(HELD_OUT_FRAC * num_blocks))
     steps = (num_blocks - held) // 8
-    job = open_job(Store(str(corpus)), request(corpus, max_steps=steps))
+    job = open_job(open_store(str(corpus)), request(corpus, max_steps=steps))
     trained = {row.tobytes() for _ in range(steps) for row in job.stream.next_batch(8)}
     blocks = list(job.val_blocks())
     assert len(blocks) == held
     assert not trained & {block.tobytes() for block in blocks}
     with pytest.raises(InputError, match=f"set train.max_steps={steps} or less"):
-        open_job(Store(str(corpus)), request(corpus, max_steps=steps + 1))
+        open_job(open_store(str(corpus)), request(corpus, max_steps=steps + 1))
 
 
 def test_a_sweeps_run_is_not_the_run_itself(corpus: Path) -> None:
     plain = dataclasses.replace(request(corpus), held_out_frac=0.0)
     records = [
-        open_job(Store(str(corpus)), each).record["identity"] for each in (plain, request(corpus))
+        open_job(open_store(str(corpus)), each).record["identity"]
+        for each in (plain, request(corpus))
     ]
     assert records[0] != records[1]
     assert isinstance(request(corpus).config, TrainConfig)

@@ -20,7 +20,7 @@ import pytest
 from corpus.errors import LostLeaseError
 from corpus.storage import conditional_write, lease
 from corpus.storage.lease import hold
-from corpus.storage.store import Store, open_corpus
+from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.manifest import read_manifest
 from corpus.tables.snapshot import read_snapshot, snapshots
 from crawl import run as crawl_run
@@ -94,7 +94,7 @@ class Play:
 
     @property
     def store(self) -> Store:
-        return Store(self.root)
+        return open_store(self.root)
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def _die(*words: Any) -> Any:
 def test_dumps_of_an_object_store(short: Play, s3_bucket: str) -> None:
     """Found by a pattern, oldest first, and read from there."""
     short.appear(0)
-    dumps = Store(f"{s3_bucket}/reddit")
+    dumps = open_store(f"{s3_bucket}/reddit")
     dumps.write_bytes("RS_2024-01.zst", (short.dumps / "RS_2024-01.zst").read_bytes())
     for name_ in ("RS_2023-12.zst", "RC_2024-01.zst", "old/RS_2020-01.zst"):
         dumps.write_bytes(name_, b"x")
@@ -344,7 +344,7 @@ def test_a_deferred_page_comes_with_the_karma_that_admitted_it(tmp_path: Path) -
         assert crawl_run.main(words) == 0
 
     link("b", str(grown_corpus.write_dump(tmp_path / "RS_b.zst", [site])))
-    store = Store(root)
+    store = open_store(root)
     grown_corpus.fetch(store, "b", [site])
     assert carry_over.pick_up(store, "c", wanted=False) == []
     [dump] = carry_over.pick_up(store, "c", wanted=True)
