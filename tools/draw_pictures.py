@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from corpus.storage.store import Store
+from corpus.storage.store import open_store
 from corpus.tables.manifest import read_manifest
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
@@ -79,7 +79,7 @@ def pictures() -> Iterator[tuple[Path, str]]:
 
 def read_demo(folder: Path) -> dict[str, Any]:
     """Collect rows, reasons and losses of a finished demo."""
-    store = Store(str(folder / "corpus"))
+    store = open_store(str(folder / "corpus"))
     manifests = {
         name: read_manifest(store, name, BATCH)
         for name in ("links", "pages", "documents", "verdicts", "tokens")
