@@ -1,9 +1,13 @@
-"""Bytes to text: which charset, and who said so.
+"""Decodes the bytes of a page to text, as browsers do where a label can be trusted.
 
-The order is that of browsers: byte order mark, HTTP header, `<meta>`, then a detector. Two rules of evidence stand
-beside it, because labels are often wrong (a server's default header over a page that says otherwise):
-bytes that are valid UTF-8 and not plain ASCII are UTF-8 whatever a label claims (a text of another charset passes
-that test by accident only if it is a few bytes long), and a label that many bytes contradict is passed over.
+The order is that of WHATWG's encoding sniffing: byte order mark, HTTP header, `<meta>`, then a detector. Labels are
+often wrong (a server's default header over a page that says otherwise), so two rules of evidence stand beside it:
+
+- Bytes that are valid UTF-8 and not plain ASCII are UTF-8, whatever a label says. Text in another charset passes that
+  test by accident only if it is a few bytes long.
+- A label is passed over if the bytes contradict it. UTF-8 is contradicted if more bytes are broken than multi-byte
+  characters are sound. A page with few broken bytes keeps its label, and each of them becomes U+FFFD.
+
 Labels mean what the WHATWG Encoding Standard says: `iso-8859-1` is windows-1252, `gb2312` is GB 18030, and so on.
 """
 
@@ -16,18 +20,23 @@ from typing import NamedTuple
 
 import charset_normalizer
 
-META_BYTES = 8192
-"""How far into the page a `<meta charset>` is looked for; browsers stop at 1,024, real pages put it later."""
+from clean.prescan import declared_labels
+
+META_BYTES = 16_384
+"""Bytes that are searched for a declaration. The standard says 1,024, but real pages put it later."""
 DETECT_BYTES = 32768
-"""How much of an unlabelled page the detector sees."""
+"""Bytes of an unlabelled page that the detector sees."""
 MAX_BAD_FRAC = 0.005
-"""Share of undecodable characters above which a label is taken to be wrong."""
+"""Share of undecodable characters above which a label other than UTF-8 is taken to be wrong."""
+MIN_SOUND_PER_BAD = 2
+"""Sound multi-byte characters for each broken one that make an unlabelled page UTF-8."""
+FEW_FOREIGN = 4
 FEW_FOREIGN_FRAC = 0.01
-"""Share of bytes beyond ASCII below which there is nothing for a detector to go by: English with typographic quotes."""
+"""Number and share of bytes beyond ASCII that a detector needs. With fewer it is English with typographic quotes."""
 
 
 class Source(StrEnum):
-    """Who decided the charset."""
+    """The origin of the charset."""
 
     BOM = "bom"
     HEADER = "header"
@@ -36,7 +45,7 @@ class Source(StrEnum):
 
 
 class Decoded(NamedTuple):
-    """Text, the Python codec that gave it, and who chose that."""
+    """Text, the Python codec that decoded it, and the origin of that choice."""
 
     text: str
     charset: str
@@ -92,18 +101,17 @@ _NAMES = (
 _KNOWN = frozenset(_NAMES.split())
 _STATEFUL = frozenset({"iso2022_jp"})
 """Charsets whose bytes look like plain ASCII."""
+_LABEL = re.compile(r"[\w:.+-]{1,40}", re.A)
 _HEADER = re.compile(r"charset\s*=\s*[\"']?\s*([\w:.+-]{1,40})", re.I)
-_META = re.compile(
-    rb"<meta\s[^<>]{0,512}?charset\s*=\s*[\"']?\s*([\w:.+-]{1,40})"
-    rb"|^\s{0,64}<\?xml\s[^<>]{0,256}?encoding\s*=\s*[\"']([\w:.+-]{1,40})",
-    re.I,
-)
+_FOREIGN = bytes(range(0x80, 0x100))
 _TAGS = re.compile(rb"<[^<>]{0,4096}>")
 
 
 def codec(label: str) -> str | None:
-    """The Python codec that a charset label of the web means, or None for no known charset."""
+    """The Python codec that a charset label of the web means, or None for an unknown label."""
     label = label.strip().lower()
+    if not _LABEL.fullmatch(label):  # Python's own lookup ignores punctuation
+        return None
     try:
         name = codecs.lookup(_ALIASES.get(label, label)).name
     except (LookupError, ValueError):
@@ -113,7 +121,7 @@ def codec(label: str) -> str | None:
 
 
 def decode(body: bytes, content_type: str | None = None) -> Decoded:
-    """The text of a page. Never fails: what cannot be decoded becomes U+FFFD."""
+    """Text of a page. Never fails: bytes that cannot be decoded become U+FFFD."""
     for mark, name in _BOMS:
         if body.startswith(mark):
             return Decoded(body[len(mark) :].decode(name, "replace"), name, Source.BOM)
@@ -133,32 +141,39 @@ def decode(body: bytes, content_type: str | None = None) -> Decoded:
 
 
 def _decode_other(body: bytes, labels: list[tuple[str, Source]]) -> Decoded:
-    """The text of bytes that are not strictly UTF-8."""
+    """Text of bytes that are not strictly UTF-8."""
     for name, source in labels:
         text = body.decode(name, "replace")
-        if _plausible(text, name):
+        if _is_plausible(text, name):
             return Decoded(text, name, source)
+
     text = body.decode("utf-8", "replace")
-    if _plausible(text, "utf-8"):
+    if _is_plausible(text, "utf-8", MIN_SOUND_PER_BAD):
         return Decoded(text, "utf-8", Source.DETECTOR)
+
     name = detect(body)
     return Decoded(body.decode(name, "replace"), name, Source.DETECTOR)
 
 
-def _plausible(text: str, name: str) -> bool:
-    """Whether so few characters were undecodable that the label is believed.
+def _is_plausible(text: str, name: str, min_sound_per_bad: int = 1) -> bool:
+    """True if so few characters were undecodable that the label is believed.
 
-    UTF-8 is judged by its own multi-byte characters: bytes of windows-1252 among ASCII decode to nothing but U+FFFD,
-    however few they are. One bad character at the very end is a page that was cut.
+    UTF-8 is judged by its multi-byte characters. Each sound one is evidence: bytes of another charset form one by
+    accident only now and then, and windows-1252 among ASCII never does. One bad character at the very end is a page
+    that was cut.
     """
     bad = text.count("\ufffd")
     if name == "utf-8":
-        return bad <= _foreign(text) // 20 or (bad == 1 and text.endswith("\ufffd"))
+        sound = _num_foreign(text) - bad
+        return bad * min_sound_per_bad <= sound or (bad == 1 and text.endswith("\ufffd"))
     return bad <= 1 + MAX_BAD_FRAC * len(text)
 
 
 def _utf16_without_mark(sample: bytes) -> str | None:
-    """UTF-16 by its zero bytes: in European text every second byte is zero, and always the same second one."""
+    """The UTF-16 codec of a sample without a byte order mark, or None.
+
+    In European text every second byte is zero, and always the same second one.
+    """
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
     least = len(sample) // 6
     if max(even, odd) <= max(least, 3) or min(even, odd) > max(even, odd) // 20:
@@ -166,26 +181,28 @@ def _utf16_without_mark(sample: bytes) -> str | None:
     return "utf-16-le" if odd > even else "utf-16-be"
 
 
-def _foreign(text: str) -> int:
-    """Characters beyond ASCII."""
-    return sum(character > "\x7f" for character in text)
+def _num_foreign(text: str) -> int:
+    """Number of characters beyond ASCII."""
+    return len(text) - len(text.encode("ascii", "ignore"))
 
 
 def detect(body: bytes) -> str:
-    """The codec that the bytes themselves suggest; windows-1252 where nothing does."""
+    """The codec that the bytes themselves suggest, windows-1252 if nothing does."""
     sample = _TAGS.sub(b" ", body[: 4 * DETECT_BYTES])[:DETECT_BYTES] or body[:DETECT_BYTES]
-    if sum(byte > 0x7F for byte in sample) < FEW_FOREIGN_FRAC * len(sample):
+    num_foreign = len(sample) - len(sample.translate(None, _FOREIGN))
+    if num_foreign < max(FEW_FOREIGN, FEW_FOREIGN_FRAC * len(sample)):
         return "cp1252"
     best = charset_normalizer.from_bytes(sample).best()
     return (codec(best.encoding) if best is not None else None) or "cp1252"
 
 
 def _labels(body: bytes, content_type: str | None) -> list[tuple[str, Source]]:
-    """The charsets that the page is said to have, most trusted first."""
-    found = []
+    """Charsets that header and page declare, most trusted first."""
+    found: list[tuple[str, Source]] = []
     if content_type and (match := _HEADER.search(content_type)) and (name := codec(match[1])):
         found.append((name, Source.HEADER))
-    declared = _META.search(body[:META_BYTES])
-    if declared and (name := codec((declared[1] or declared[2]).decode("ascii"))):
-        found.append((name, Source.META))
+    for label in declared_labels(body[:META_BYTES]):
+        if name := codec(label):
+            found.append((name, Source.META))
+            break
     return found
