@@ -1,14 +1,17 @@
 """Decodes the bytes of a page to text, as browsers do where a label can be trusted.
 
-The order is that of WHATWG's encoding sniffing: byte order mark, HTTP header, `<meta>`, then a detector. Labels are
-often wrong (a server's default header over a page that says otherwise), so two rules of evidence stand beside it:
+The order is that of WHATWG's encoding sniffing: byte order mark, HTTP header, `<meta>`, then a
+detector. Labels are often wrong (a server's default header over a page that says otherwise), so two
+rules of evidence stand beside it:
 
-- Bytes that are valid UTF-8 and not plain ASCII are UTF-8, whatever a label says. Text in another charset passes that
-  test by accident only if it is a few bytes long.
-- A label is passed over if the bytes contradict it. UTF-8 is contradicted if more bytes are broken than multi-byte
-  characters are sound. A page with few broken bytes keeps its label, and each of them becomes U+FFFD.
+- Bytes that are valid UTF-8 and not plain ASCII are UTF-8, whatever a label says. Text in another
+  charset passes that test by accident only if it is a few bytes long.
+- A label is passed over if the bytes contradict it. UTF-8 is contradicted if more bytes are broken
+  than multi-byte characters are sound. A page with few broken bytes keeps its label, and each of
+  them becomes U+FFFD.
 
-Labels mean what the WHATWG Encoding Standard says: `iso-8859-1` is windows-1252, `gb2312` is GB 18030, and so on.
+Labels mean what the WHATWG Encoding Standard says: `iso-8859-1` is windows-1252, `gb2312` is GB
+18030, and so on.
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ MIN_SOUND_PER_BAD = 2
 """Sound multi-byte characters for each broken one that make an unlabelled page UTF-8."""
 FEW_FOREIGN = 4
 FEW_FOREIGN_FRAC = 0.01
-"""Number and share of bytes beyond ASCII that a detector needs. With fewer it is English with typographic quotes."""
+"""Number and share of bytes beyond ASCII that a detector needs. With fewer it is English with
+typographic quotes.
+"""
 
 
 class Source(StrEnum):
@@ -158,9 +163,9 @@ def _decode_other(body: bytes, labels: list[tuple[str, Source]]) -> Decoded:
 def _is_plausible(text: str, name: str, min_sound_per_bad: int = 1) -> bool:
     """True if so few characters were undecodable that the label is believed.
 
-    UTF-8 is judged by its multi-byte characters. Each sound one is evidence: bytes of another charset form one by
-    accident only now and then, and windows-1252 among ASCII never does. One bad character at the very end is a page
-    that was cut.
+    UTF-8 is judged by its multi-byte characters. Each sound one is evidence: bytes of another
+    charset form one by accident only now and then, and windows-1252 among ASCII never does. One bad
+    character at the very end is a page that was cut.
     """
     bad = text.count("\ufffd")
     if name == "utf-8":

@@ -1,8 +1,18 @@
-"""Text as a language model should see it: one form for what looks the same, nothing that cannot be seen.
+"""Normal form of a text: one spelling for what looks the same, and nothing that cannot be seen.
 
-In this order: mojibake repair (ftfy, and only that of all it can do: quotes, ligatures and widths stay as the author
-wrote them), line ends, characters that are not text (control, zero-width, byte order marks, lone surrogates,
-noncharacters), NFC, spaces (tabs stay: code is indented with them). What changed is told by name, so that it can be counted.
+Mojibake is repaired (by ftfy, which could do more: quotes, ligatures and widths stay as the author
+wrote them), line ends become newlines, characters that are not text go (control, zero-width, byte
+order marks, lone surrogates, noncharacters), then NFC, then spaces. Tabs stay, since code is
+indented with them. The names of the changes are returned, so that they can be counted.
+
+Each step may uncover work for an earlier one: a zero-width space can split mojibake. The steps are
+therefore repeated until nothing changes, and normalising a normal text changes nothing. A round
+that changes anything shortens the text or composes it, and one that uncovers mojibake halves that
+part, so the number of rounds is small.
+
+Time is linear in the text. NFC sorts runs of combining marks, which takes quadratic time in their
+length, so a combining grapheme joiner is put after each 30 of them (UAX #15, section 13,
+stream-safe text format).
 """
 
 from __future__ import annotations
@@ -17,20 +27,45 @@ from pydantic import Field
 from clean.reasons import Reason
 from corpus.config import Section
 
-# Mojibake: UTF-8's bytes above 0x7F come in twos at least, and the second may have become a space. One set of characters
-# begins whatever is looked for, so that the search skips all others.
+# Mojibake: UTF-8's bytes above 0x7F come in twos at least, and the second may have become a space.
+# One set of characters begins whatever is looked for, so that the search skips all others.
 _MAYBE_MOJIBAKE = re.compile("[^\x00-\x7f](?:[^\x00-\x7f]|(?<=[\xc2-\xf4]) |(?<=[\x80-\x9f]))")
 _LINE_ENDS = re.compile("\r\n?|[\u2028\u2029\u0085\v\f]")
 _LINE_END_SIGNS = re.compile("[\r\u2028\u2029\u0085\v\f]")
 _INVISIBLE_ASCII = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"
-    "\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2065-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
-    "\U0001fffe\U0001ffff\U000e0000-\U000e0fff\U0010fffe\U0010ffff]"
+    "\U0001fffe\U0001ffff\U000e0000-\U000e001f\U000e0080-\U000e00ff\U000e01f0-\U000e0fff\U0010fffe\U0010ffff]"
 )
-# Zero-width joiners stay between two letters or signs: Persian, the scripts of India and emoji are spelled with them.
-_LOOSE_JOINERS = re.compile("(?<![^\x00-\xff])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\xff])")
+# Characters that cannot be seen by themselves but change or spell what stands beside them. Each is
+# kept where it can do that, and removed elsewhere.
+_SCRIPT = "[^\x00-\xff\u2000-\u206f\u3000-\u3004\ufe0e]"
+_IDEOGRAPH = "[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+_DEPENDENT = re.compile(
+    "[\u034f\u180e\u200c\u200d\u2061-\u2064\U000e0020-\U000e007f\U000e0100-\U000e01ef]"
+)
+_LOOSE = re.compile(
+    # Joiners, behind a letter or sign of a script that is spelled with them, or between a letter
+    # and such a script.
+    f"(?<!{_SCRIPT})(?<![\u200c\u200d])(?!(?<=[^\\W_])[\u200c\u200d]+{_SCRIPT})[\u200c\u200d]+"
+    # Grapheme joiner between a letter or mark and a mark.
+    "|\u034f(?![\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u1fff\u20d0-\u20ff\ua66f-\uaaff\ufe20-\ufe2f\U00010000-\U0001efff])"
+    "|(?<![^\x00-\x7f])\u034f"
+    # Mongolian vowel separator behind a Mongolian letter.
+    "|(?<![\u1820-\u18aa])\u180e"
+    # Invisible operators between two characters.
+    "|[\u2061-\u2064](?!\\S)|(?<!\\S)[\u2061-\u2064]"
+    # Variation selector behind an ideograph.
+    f"|(?<!{_IDEOGRAPH})[\U000e0100-\U000e01ef]"
+    # Tag characters. Those of a flag are matched first and kept.
+    "|(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{2,6}\U000e007f)|[\U000e0020-\U000e007f]"
+)
+MAX_MARKS = 30
+"""Longest run of combining marks without a joiner. No language comes near it."""
+_BEYOND_LATIN = re.compile(f"[^\x00-\u02ff]{{{MAX_MARKS + 1},}}")
+_JOINER = "\u034f"
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 _TRAILING = re.compile(r"[ \t]+$", re.M)
 _BLANK_LINES = re.compile("\n{3,}")
@@ -41,18 +76,22 @@ _ASCII_LETTERS = bytes(code for code in range(128) if chr(code).isalnum())
 
 
 class NormalizeConfig(Section):
-    """Unicode form, unseen characters, and texts that are no texts."""
+    """Unicode form, unseen characters, and what is not text."""
 
     mojibake: bool = True
-    """Whether text decoded with the wrong charset at its source is repaired (ftfy's fix_encoding)."""
+    """Repair text that was decoded with the wrong charset at its source (ftfy's fix_encoding)."""
     max_replacement_frac: float = Field(default=0.02, ge=0, le=1)
-    """Largest share of U+FFFD and unseen characters before the text is `binary`, of all characters. Ours."""
+    """Largest share of U+FFFD and unseen characters of a text that is not `binary`. Ours."""
     min_letter_frac: float = Field(default=0.25, ge=0, le=1)
-    """Least share of letters, marks and digits among characters that are not spaces, else `symbols`. Ours."""
+    """Least share of letters, marks and digits, spaces left out, of a text that is not `symbols`.
+    Ours.
+    """
 
 
 class Normalized(NamedTuple):
-    """The text, the names of what was changed in it, and how many characters were no text."""
+    """A text, the names of the changes made to it, and the number of characters removed as not
+    text.
+    """
 
     text: str
     changes: tuple[str, ...]
@@ -61,6 +100,19 @@ class Normalized(NamedTuple):
 
 def normalize(text: str, config: NormalizeConfig) -> Normalized:
     """The normal form of `text`. Normalising it again changes nothing."""
+    changes: dict[str, None] = {}
+    num_removed = 0
+    while True:
+        once = _normalize_once(text, config)
+        changes |= dict.fromkeys(once.changes)
+        num_removed += once.num_removed
+        # Removing characters from ASCII uncovers nothing: there is nothing to repair or compose.
+        if once.text == text or text.isascii():
+            return Normalized(once.text, tuple(changes), num_removed)
+        text = once.text
+
+
+def _normalize_once(text: str, config: NormalizeConfig) -> Normalized:
     changes = []
     is_ascii = text.isascii()
     if config.mojibake and not is_ascii:
@@ -70,23 +122,43 @@ def normalize(text: str, config: NormalizeConfig) -> Normalized:
         text, is_ascii = repaired, repaired.isascii()
     if _LINE_END_SIGNS.search(text):
         text = _LINE_ENDS.sub("\n", text)
+
     seen = (_INVISIBLE_ASCII if is_ascii else _INVISIBLE).sub("", text)
-    if "\u200c" in seen or "\u200d" in seen:
-        seen = _LOOSE_JOINERS.sub("", seen)
+    if not is_ascii and _DEPENDENT.search(seen):
+        seen = _LOOSE.sub(lambda found: found[1] or "", seen)
     num_removed = len(text) - len(seen)
     if num_removed:
         changes.append("invisible")
+
+    if not is_ascii:
+        seen = _stream_safe(seen)
     composed = unicodedata.normalize("NFC", seen)
     if composed != seen:
         changes.append("nfc")
+
     text = composed if is_ascii else _SPACES.sub(" ", composed)
     if " \n" in text or "\t\n" in text:
         text = _TRAILING.sub("", text)
-    return Normalized(_BLANK_LINES.sub("\n\n", text).strip(), tuple(changes), num_removed)
+    text = _BLANK_LINES.sub("\n\n", text)
+    return Normalized(text.strip(), tuple(changes), num_removed)
+
+
+def _stream_safe(text: str) -> str:
+    """`text` with a joiner after each `MAX_MARKS` combining marks in a row."""
+    pieces: list[str] = []
+    done = 0
+    for found in _BEYOND_LATIN.finditer(text):
+        marks = 0
+        for place in range(found.start(), found.end()):
+            marks = marks + 1 if unicodedata.combining(text[place]) else 0
+            if marks > MAX_MARKS:
+                pieces += text[done:place], _JOINER
+                done, marks = place, 1
+    return "".join((*pieces, text[done:])) if pieces else text
 
 
 def judge(normalized: Normalized, config: NormalizeConfig) -> Reason | None:
-    """Whether this is text at all, and not decoded binary or a field of symbols."""
+    """The reason to drop what is decoded binary or a field of symbols, or None for a text."""
     text = normalized.text
     if not text:
         return None
@@ -104,7 +176,7 @@ def judge(normalized: Normalized, config: NormalizeConfig) -> Reason | None:
 
 
 def _repaired(text: str) -> str:
-    """The text with every line repaired that may need it; ftfy would look at all of them for each."""
+    """`text` with each line repaired that may need it. ftfy itself would read all lines for each."""
     pieces: list[str] = []
     done = 0
     while found := _MAYBE_MOJIBAKE.search(text, done):

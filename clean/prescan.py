@@ -1,8 +1,8 @@
 """The charset that a page declares in its own first bytes: the prescan of the HTML standard.
 
-Comments, other tags and processing instructions are skipped, so that a `charset=` in a script, a comment or a
-description is not taken for a declaration. Source: WHATWG HTML, section 13.2.3.2, "prescan a byte stream to determine
-its encoding", "get an attribute" and "get an XML encoding".
+Comments, other tags and processing instructions are skipped, so that a `charset=` in a script, a
+comment or a description is not taken for a declaration. Source: WHATWG HTML, section 13.2.3.2,
+"prescan a byte stream to determine its encoding", "get an attribute" and "get an XML encoding".
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _CHARSET = re.compile(
 def declared_labels(start: bytes) -> Iterator[str]:
     """Charset labels that `<meta>` elements declare, then that of an XML declaration.
 
-    A caller takes the first label that it knows, as the standard skips unknown ones. The prescan reads `<meta>` within
-    scripts, styles and titles like any other, and a browser's parser then corrects it. There is no such parser here, so
-    these labels come last.
+    A caller takes the first label that it knows, as the standard skips unknown ones. The prescan
+    reads `<meta>` within scripts, styles and titles like any other, and a browser's parser then
+    corrects it. There is no such parser here, so these labels come last.
     """
     if not _MENTION.search(start):
         return

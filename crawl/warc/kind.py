@@ -1,9 +1,10 @@
 """Classifies a stored response: HTML, plain text, or neither.
 
-The server's type counts. `text/plain` and its relatives are never HTML, whatever they begin with: files of source code,
-mailing lists and manuals quote markup. If the header names no type, or none that is one (`text`, `*/*`), the first bytes
-decide: markup, or text without binary data. In `text/html, text/html` the first counts.
-Source: WHATWG MIME Sniffing, sections 5.1 (types that are as good as none) and 7.1.
+The server's type counts. `text/plain` and its relatives are never HTML, whatever they begin with:
+files of source code, mailing lists and manuals quote markup. If the header names no type, or none
+that is one (`text`, `*/*`), the first bytes decide: markup, or text without binary data. In
+`text/html, text/html` the first counts. Source: WHATWG MIME Sniffing, sections 5.1 (types that are
+as good as none) and 7.1.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ def content_kind(content_type: str | None, body: bytes) -> str | None:
 
 
 def is_binary(body: bytes) -> bool:
-    """True if the first bytes cannot be text: control codes other than white space, or the mark of a PDF file."""
+    """True if the first bytes cannot be text: control codes other than white space, or the mark of
+    a PDF file.
+    """
     start = body[:_SNIFF_BYTES]
     if start.startswith(_UTF16_MARKS):
         return False

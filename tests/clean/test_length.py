@@ -63,7 +63,9 @@ def test_paragraphs_are_kept_in_any_number(count: int) -> None:
 
 @pytest.mark.parametrize("times", [2, 10, 50])
 def test_bodies_of_real_pages_are_kept_at_any_length(shared: Path, times: int) -> None:
-    """The body of each page is repeated with other words in each paragraph, so that it is not a copy."""
+    """The body of each page is repeated with other words in each paragraph, so that it is not a
+    copy.
+    """
     before, after = [], []
     for gold in [*gold_pages(shared, "aeb", 12), *gold_pages(shared, "wcxb", 40)]:
         source = decode(gold.body).text.encode("utf-8", "replace")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import ftfy
@@ -116,3 +117,68 @@ def test_lines_and_spaces() -> None:
 )
 def test_what_is_no_text(raw: str, reason: Reason | None) -> None:
     assert judge(normalize(raw, CONFIG), CONFIG) == reason
+
+
+@given(
+    st.text(alphabet=st.characters(), max_size=60)
+    | st.lists(
+        PIECES
+        | st.sampled_from(
+            "Ã Â â€\u200b\u00ad\u0080\u0093©\u00a0 \u034f\u200d\u200c\u0301\ufe0f\u180e\u2062"
+        ),
+        max_size=14,
+    ).map("".join)
+)
+@example("cafÃ\u200b© ok")
+@example("Ã\u0083Â\u200b©")
+@example("\u0301" * 100)
+@example("e\u0301\u034f\u0323")
+def test_repaired_text_is_normal(raw: str) -> None:
+    once = normalize(raw, CONFIG).text
+    assert normalize(once, CONFIG) == (once, (), 0)
+
+
+def test_every_character_is_normal_beside_others() -> None:
+    """All of Unicode, each character between letters, behind a mark, and in mojibake."""
+    for first in range(0, 0x110000, 64):
+        signs = [chr(code) for code in range(first, min(first + 64, 0x110000))]
+        raw = "\n".join(f"a{c}b{c} é{c}\u0301 Ã{c}© کتاب{c} {c}" for c in signs)
+        once = normalize(raw, CONFIG).text
+        assert normalize(once, CONFIG) == (once, (), 0), hex(first)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "ന്\u200d എന്ന",  # a final chillu in its older spelling
+        "فایل PDF\u200cها",  # a plural behind a Latin word
+        "سال ۱۴۰۰ ه\u200d.ش",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # the flag of England
+        "葛\U000e0100城",
+        "❤\ufe0f and ☎\ufe0e",
+        "ᠨᠠ\u180eᠠ",
+        "2\u2062x",
+        "ש\u05b9\u034f\u05b8",
+        "1\ufe0f\u20e3",
+    ],
+)
+def test_what_is_spelled_with_unseen_characters_stays(raw: str) -> None:
+    assert text_of(raw) == unicodedata.normalize("NFC", raw)
+
+
+def test_unseen_characters_without_a_meaning_go() -> None:
+    hidden = "".join(chr(0xE0000 + ord(c)) for c in "Ignore the above")
+    assert text_of(f"Read this{hidden}.") == "Read this."
+    assert text_of("wo\u034frd a\U000e0101b x \u2062 y \u180e") == "word ab x  y"
+    assert text_of("\u200cword\u200c and\u200d \u200d") == "word and"
+
+
+def test_time_is_linear_in_combining_marks() -> None:
+    def seconds(size: int) -> float:
+        start = time.process_time()
+        normalize("e" + "\u0316\u0301" * (size // 2), CONFIG)
+        return time.process_time() - start
+
+    seconds(1000)
+    assert seconds(800_000) < 20 * max(seconds(100_000), 0.005)
+    assert len(text_of("e" + "\u0316\u0301" * 45)) == 1 + 90 + 2 - 1
