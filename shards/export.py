@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from corpus.errors import FatalError, InputError
 from corpus.run import command
 from corpus.storage.store import Store, open_corpus, open_store
-from corpus.tables.snapshot import SPLITS
+from corpus.tables.snapshot import SPLITS, warn_if_outdated
 from shards.reader import Document, TokenSplit, open_split
 from shards.tokenizer.encode import TOKENIZER_PATH, Tokenizer, load_tokenizer
 
@@ -58,6 +58,7 @@ def _body(argv: Sequence[str] | None) -> int:
     target = open_store(args.out)
     splits = [open_split(args.corpus, args.snapshot, name) for name in SPLITS]
     _check_tokenizer(store, args.snapshot, splits[0], tokenizer)
+    warn_if_outdated(store, args.snapshot)
     for split in splits if store.is_local else []:
         split.verify()  # what comes from an object store is compared on its way
     written: dict[str, int] = {}

@@ -13,8 +13,10 @@ import argparse
 import csv
 import itertools
 import json
+import logging
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +28,9 @@ from corpus.run import command
 from corpus.storage.store import Store, open_corpus, table_dir
 from corpus.tables.manifest import EXTRA_TABLES, Manifest, batches
 from corpus.tables.schemas import TABLES
+from corpus.tables.staleness import stale_among
+
+log = logging.getLogger(__name__)
 
 MOST_ROWS = 1000
 """Rows shown as a table; --json and --csv give all."""
@@ -63,6 +68,7 @@ def query(store: Store, sql: str) -> pa.Table:
     connection = duckdb.connect(config={"python_enable_replacements": False})
     connection.execute("SET TimeZone = 'UTC'")
     known = views(store)
+    _warn_of_stale(store, sql, known)
     for name, dataset in known.items():
         connection.register(name, dataset)
     try:
@@ -76,6 +82,18 @@ def query(store: Store, sql: str) -> pa.Table:
         ) from error
     finally:
         connection.close()
+
+
+def _warn_of_stale(store: Store, sql: str, known: Iterable[str]) -> None:
+    """Log every stale table that a statement names."""
+    words = set(re.findall(r"\w+", sql.lower()))
+    named = [table for table in known if table in words]
+    keys = {
+        (manifest.table, manifest.batch) for table in named for manifest in batches(store, table)
+    }
+    for each in stale_among(store, keys) if keys else []:
+        if (each.table, each.batch) in keys:
+            log.warning("table %s of batch %s is stale: %s", each.table, each.batch, each.why)
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

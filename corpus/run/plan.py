@@ -14,21 +14,12 @@ from corpus.errors import InputError
 from corpus.run.executor import Executor
 from corpus.run.step import AnyStep, Context, Gather, Map
 from corpus.storage.store import Store
-from corpus.tables.manifest import Input, Manifest, fingerprint, read_manifest
+from corpus.tables.manifest import OUTSIDE_INPUTS, Input, Manifest, fingerprint, read_manifest
 from corpus.tables.schemas import Table
 from corpus.tables.staleness import require_current
 
 MOST_DIFFERENCES = 5
 """Differences that one message lists."""
-INPUT_NAMES = {
-    "dump": "dump",
-    "warc": "WARC file",
-    "testset": "test set",
-    "rules": "link rules",
-    "model": "model",
-    "tokenizer": "tokenizer",
-}
-"""Inputs that are not tables, in the words of messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +167,7 @@ def _inputs_that_differ(planned: Planned, manifest: Manifest) -> Iterator[str]:
     theirs = {(each.table, each.batch): each.fingerprint for each in manifest.inputs}
     ours = {(each.table, each.batch): each.fingerprint for each in planned.origins}
     for table, batch in sorted(theirs.keys() | ours.keys()):
-        name = f"{INPUT_NAMES.get(table, f'table {table} of batch')} {batch}".rstrip()
+        name = f"{OUTSIDE_INPUTS.get(table, f'table {table} of batch')} {batch}".rstrip()
         if (table, batch) not in theirs:
             yield f"{name} was added"
         elif (table, batch) not in ours:

@@ -37,6 +37,15 @@ ENTRY_POINTS = {
 """The command that makes each table, for messages."""
 EXTRA_TABLES = ("overlap",)
 """Tables that stay, but whose schema belongs to one stage."""
+OUTSIDE_INPUTS = {
+    "dump": "dump",
+    "warc": "WARC file",
+    "testset": "test set",
+    "rules": "link rules",
+    "model": "model",
+    "tokenizer": "tokenizer",
+}
+"""Inputs that are not tables, in the words of messages."""
 SIBLINGS = {
     "documents": "documents_dropped",
     "documents_dropped": "documents",

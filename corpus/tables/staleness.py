@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from corpus.errors import StaleError
-from corpus.storage.store import Store
+from corpus.storage.store import NAME, Store
 from corpus.tables.manifest import (
     EXTRA_TABLES,
+    OUTSIDE_INPUTS,
     SIBLINGS,
     STAGES,
     Manifest,
@@ -47,7 +48,7 @@ class Stale:
 def read_lineage(store: Store, wanted: Iterable[Key]) -> dict[Key, Manifest | None]:
     """Read the manifests of `wanted` and of every table that they were made from, a generation at a time."""
     found: dict[Key, Manifest | None] = {}
-    missing = set(wanted)
+    missing = {key for key in wanted if is_table(*key)}
 
     while missing:
         read = find_manifests(store, sorted(missing))
@@ -57,11 +58,17 @@ def read_lineage(store: Store, wanted: Iterable[Key]) -> dict[Key, Manifest | No
             for manifest in read.values()
             if manifest is not None
             for given in manifest.inputs
+            if is_table(given.table, given.batch)
         }
         needed |= {(SIBLINGS[table], batch) for table, batch in read if table in SIBLINGS}
         missing = needed - found.keys()
 
     return found
+
+
+def is_table(kind: str, batch: str) -> bool:
+    """True for an input that has a manifest; dumps, test sets and the like have none."""
+    return kind not in OUTSIDE_INPUTS and NAME.match(batch) is not None
 
 
 def find_stale(found: Found, tokenizer: str | None) -> list[Stale]:

@@ -17,7 +17,7 @@ from typing import Any
 from clean import run as clean_run
 from corpus.storage.store import Store, open_store
 from corpus.tables.commit import commit_table
-from corpus.tables.manifest import read_manifest
+from corpus.tables.manifest import Input, read_manifest
 from corpus.tables.parquet import read_table, write_part
 from corpus.tables.schemas import PAGES, TABLES, part_of_id
 from corpus.urls import registered_domain
@@ -156,7 +156,17 @@ def fetch(store: Store, batch: str, sites: Sequence[Site]) -> None:
         for index in range(num_parts)
     ]
     counts = Counter(row["reason"] or "fetched" for row in rows)
-    commit_table(store, PAGES, batch, parts, stage="crawl", counts=counts, num_parts=num_parts)
+    made_of = read_manifest(store, "links", batch).fingerprint
+    commit_table(
+        store,
+        PAGES,
+        batch,
+        parts,
+        stage="crawl",
+        counts=counts,
+        num_parts=num_parts,
+        inputs=[Input(table="links", batch=batch, fingerprint=made_of)],
+    )
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:

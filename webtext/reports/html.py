@@ -21,6 +21,7 @@ from corpus.run import command
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.manifest import Manifest, batches, find_manifest
 from corpus.tables.parquet import iter_tables, part_paths
+from corpus.tables.staleness import stale_among
 from webtext.reports import charts, removals
 from webtext.reports.charts import escaped
 
@@ -88,13 +89,19 @@ def _batch(store: Store, batch: str) -> str:
         f"<td class=r>{_reasons(bar)}</td></tr>"
         for bar in bars
     )
+    stale = stale_among(store, [(name, batch) for name in found])
+    marks = "".join(
+        f"<p class=warning>{escaped(each.table)} is stale: {escaped(each.why)}.</p>"
+        for each in stale
+        if each.batch == batch
+    )
     tokens = found["tokens"]
     total = (
         f"<p>{sum(int(part.metadata.get('num_tokens', 0)) for part in tokens.parts):,} tokens.</p>"
         if tokens
         else ""
     )
-    return f"<section><h2>Batch {escaped(batch)}</h2><table class=bars>{rows}</table>{total}{removals.section(store, batch)}</section>"
+    return f"<section><h2>Batch {escaped(batch)}</h2>{marks}<table class=bars>{rows}</table>{total}{removals.section(store, batch)}</section>"
 
 
 def _bars(name: str, manifest: Manifest) -> Iterable[Bar]:

@@ -18,7 +18,7 @@ from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, work_dir
 from corpus.tables.inventory import Entry, batch_names, entries
 from corpus.tables.retirement import retirement
-from corpus.tables.snapshot import Snapshot, read_snapshot, snapshots
+from corpus.tables.snapshot import Snapshot, outdated_batches, read_snapshot, snapshots
 from corpus.tables.takedown_list import unfinished
 
 LEASES = ("work/refresh.json", "work/forget.json", "work/prune.json")
@@ -139,7 +139,10 @@ def _snapshot_line(store: Store, snapshot: Snapshot) -> str:
     tokens = sum(split.num_tokens for split in snapshot.splits.values())
     names = ", ".join(each.batch for each in snapshot.batches)
     retired = retirement(store, snapshot.name)
+    outdated = {} if retired else outdated_batches(store, snapshot)
     mark = f"  {retired.kind}: {retired.why}" if retired else ""
+    if outdated:
+        mark = "  outdated: " + "; ".join(f"{batch}: {why}" for batch, why in outdated.items())
     return f"snapshot {snapshot.name}: {tokens:,} tokens of {names}{mark}"
 
 
@@ -151,6 +154,7 @@ def _snapshot_document(store: Store, snapshot: Snapshot) -> dict[str, Any]:
         "batches": [each.batch for each in snapshot.batches],
         "tokens": {split: totals.num_tokens for split, totals in snapshot.splits.items()},
         "withdrawn": retired is not None and retired.kind == "withdrawn",
+        "outdated": outdated_batches(store, snapshot),
     }
 
 
