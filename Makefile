@@ -28,7 +28,7 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $(STAMP)
 
 # Nothing depends on it: what fails here is tried again at the first use.
-$(LOOPS): $(STAMP) $(wildcard corpus/compiled.py webtext/precompile.py clean/learned/*.py dedup/kernels.py dedup/loops.py shards/tokenizer/kernel.py)
+$(LOOPS): $(STAMP) $(wildcard corpus/compiled.py webtext/precompile.py clean/learned/*.py dedup/kernels.py dedup/loops.py)
 	-$(BIN)/python -m webtext.precompile && touch $(LOOPS)
 
 # A new lock file: what the newest versions within pyproject.toml's ranges resolve to, in a fresh environment.

@@ -94,11 +94,11 @@ def _without(
     counts = rows["num_tokens"].to_numpy().astype(np.int64)
     stays = np.repeat(~gone, counts)
     lost = [
-        all_tokens[start : start + count - 1]
+        all_tokens[start : start + count]
         for start, count in zip(rows["start"].to_numpy()[gone], counts[gone], strict=True)
     ]
     num_bytes = old.metadata["num_bytes"] - sum(
-        len(tokenizer.decode_bytes(ids.tolist())) for ids in lost
+        len(tokenizer.document_text(ids.tolist()).encode()) for ids in lost
     )
     generation = xxh3_64_hexdigest(
         f"{old.digest} {rows['doc_id'].filter(pa.array(gone)).to_pylist()}".encode()

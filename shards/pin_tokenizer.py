@@ -1,4 +1,4 @@
-"""The corpus' tokenizer: trained once on a sample of its first batch, or taken from a file, then pinned.
+"""The corpus' tokenizer: trained once on a sample of documents, or taken from a file, then pinned.
 
 Training counts words of GPT-2's split rule and merges the most frequent pair again and again (Sennrich et al. 2016),
 by the `tokenizers` library. Its memory grows with the distinct words, a hundred times their bytes, so the sample ends
@@ -9,44 +9,47 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from pydantic import field_validator, model_validator
 
 from corpus.config import Section
 from corpus.errors import ConfigError, InputError
 from corpus.storage.store import Store
-from corpus.tables.parquet import iter_tables, part_paths, read_file
-from shards.split import fractions, is_validation
-from shards.tokenizer import vocabulary
-from shards.tokenizer.encode import TOKENIZER_PATH, load_tokenizer
+from shards.tokenizer import vocabulary, vocabulary_files
+from shards.tokenizer.byte_spelling import unspell
+from shards.tokenizer.encode import RECORD_PATH, TOKENIZER_PATH, Tokenizer, load_tokenizer
+from shards.tokenizer.split_rules import SPLIT_RULES
 from shards.tokenizer.vocabulary import Vocabulary
-from shards.write_step import kept_texts
+from shards.tokenizer_sample import sample_texts, within_memory
 
 log = logging.getLogger(__name__)
 
-RECORD_PATH = "tokenizer/source.json"
-BYTES_PER_NEW_BYTE = 110
-"""Memory of training per byte of distinct words: 104 where all words differ (10 MB of random letters), less in prose."""
+TRAINING_SETTINGS = ("source", "vocab_size", "sample_bytes", "seed")
+"""Settings that decide a trained vocabulary."""
 
 
 class TokenizerConfig(Section):
     """Where the corpus' tokenizer comes from; asked at the first batch, compared at later ones."""
 
     source: str = "gpt2"
-    """`gpt2` (its own vocabulary, shipped here), `train` (on a sample of the first batch), or a file: tokenizer.json, vocab.bpe, encoder.json or .tiktoken."""
+    """`gpt2` (its own vocabulary, shipped here), `train` (on a sample of the first batch), or a file or folder: tokenizer.json, vocab.json with merges.txt, vocab.bpe, encoder.json or .tiktoken."""
     sha256: str = ""
     """Digest that the source file must have; empty: not compared."""
+    end_of_text: str = ""
+    """Token that ends every document, such as `</s>` or `<|end_of_text|>`; empty: `<|endoftext|>`. For a .tiktoken file NAME=ID."""
+    split_rule: str = ""
+    """How text is split into words, for source files that do not say it (all but tokenizer.json): gpt2, cl100k, o200k, qwen2, digits or deepseek; empty: known from the file's content, or refused."""
     vocab_size: int = 50257
-    """Ids of a trained vocabulary, end-of-text included (GPT-2's number); fewer where the sample runs out of pairs."""
+    """Ids of a trained vocabulary, end-of-text included (GPT-2's number); fewer if the sample runs out of pairs."""
     sample_bytes: int = 100_000_000
-    """UTF-8 bytes of documents to train on at most."""
+    """UTF-8 bytes of documents to train on; all documents if there are fewer."""
     memory_bytes: int = 4 << 30
     """Memory that training may take, by an estimate from the words met: the sample ends there. 100 MB of prose take 0.5 GB."""
     seed: int = 0
-    """Which documents the sample takes."""
+    """Decides which documents the sample takes."""
 
     @field_validator("vocab_size")
     @classmethod
@@ -62,36 +65,57 @@ class TokenizerConfig(Section):
             raise ValueError("expected at least 1")
         return value
 
+    @field_validator("split_rule")
+    @classmethod
+    def _known_rule(cls, value: str) -> str:
+        if value and value not in SPLIT_RULES:
+            raise ValueError(f"expected one of {', '.join(SPLIT_RULES)}, or empty")
+        return value
+
     @model_validator(mode="after")
-    def _digest_of_a_file(self) -> TokenizerConfig:
-        if self.sha256 and self.source in ("gpt2", "train"):
-            raise ValueError(
-                f"sha256 is set and source {self.source!r} is no file; leave it empty, or name the file"
-            )
+    def _settings_of_a_file(self) -> TokenizerConfig:
+        if self.source not in ("gpt2", "train"):
+            return self
+        for name in ("sha256", "end_of_text", "split_rule"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name} is set and source {self.source!r} is no file; leave it empty, or name the file"
+                )
         return self
 
 
-def ensure_tokenizer(store: Store, config: TokenizerConfig, batch: str, val_frac: float) -> None:
-    """Pin the corpus' tokenizer, or compare the pinned one with what is asked for.
+def ensure_tokenizer(
+    store: Store, config: TokenizerConfig, batches: Sequence[str], val_frac: float
+) -> None:
+    """Pin the corpus' tokenizer, or compare the pinned one with the settings.
 
-    Raises: InputError, ConfigError with both where they differ: tokens of different vocabularies do not mix.
+    A tokenizer that is trained sees documents of `batches`.
+    Raises: InputError, ConfigError with both values if they differ: tokens of different vocabularies do not mix.
     """
     if store.exists(TOKENIZER_PATH):
         _compare(store, config)
         return
+
     record: dict[str, Any] = config.model_dump()
     if config.source == "train":
-        found, sampled = _train_on_sample(store, config, batch, val_frac)
-        record.update(sampled, batch=batch)
+        found, sampled = _train_on_sample(store, config, batches, val_frac)
+        record.update(sampled, batch=batches[0], batches=list(batches))
     else:
         found = _given(config)
         record["source_fingerprint"] = found.fingerprint
-    record.update(fingerprint=found.fingerprint, actual_vocab_size=found.size)
-    # The record first, so that no kill leaves a tokenizer without; and again, as it may be another's who pinned at the same time.
+    _check_round_trip(found, config.source)
+    record.update(
+        fingerprint=found.fingerprint,
+        actual_vocab_size=found.size,
+        end_of_text=found.end_of_text_token,
+    )
+
+    # The record first, so that no kill leaves a tokenizer without one. Then again: another run that pinned at the
+    # same time may have written its own.
     store.write_json(RECORD_PATH, record)
     if store.create_exclusive(TOKENIZER_PATH, found.to_json().encode() + b"\n"):
         store.write_json(RECORD_PATH, record)
-        log.info("tokenizer pinned: %s, %d ids, %s", config.source, found.size, found.fingerprint)
+        _log_pinned(config, found)
     else:
         _compare(store, config)
 
@@ -111,21 +135,50 @@ def train(texts: Iterable[str], vocab_size: int) -> Vocabulary:
     )
     model.train_from_iterator(texts, trainer)
     pairs = json.loads(model.to_str())["model"]["merges"]
-    return vocabulary.from_merges(
-        [(vocabulary.unspell(left), vocabulary.unspell(right)) for left, right in pairs]
-    )
+    return vocabulary.from_merges([(unspell(left), unspell(right)) for left, right in pairs])
 
 
 def _given(config: TokenizerConfig) -> Vocabulary:
     if config.source == "gpt2":
         return vocabulary.gpt2()
     if config.sha256:
-        vocabulary.check_sha256(config.source, config.sha256)
-    return vocabulary.load(config.source)
+        vocabulary_files.check_sha256(config.source, config.sha256)
+    return vocabulary_files.load(
+        config.source, split_rule=config.split_rule, end_of_text=config.end_of_text
+    )
+
+
+def _check_round_trip(found: Vocabulary, source: str) -> None:
+    """Refuse a vocabulary that loses plain text or reads its end-of-text in one."""
+    tokenizer = Tokenizer(found)
+    spelled = f"a {found.end_of_text_token} b{found.end_of_text_token}"
+    if tokenizer.end_of_text in tokenizer.encode(spelled):
+        raise InputError(
+            f"tokenizer source {source}: text that spells {found.end_of_text_token} gets the id that ends a document; choose another shards.tokenizer.end_of_text"
+        )
+    text = "Plain words, 12 numbers and (punctuation)."
+    back = tokenizer.decode(tokenizer.encode(text))
+    if back.strip() != text:
+        raise InputError(
+            f"tokenizer source {source}: {text!r} comes back as {back!r}; expected a vocabulary that keeps plain text"
+        )
+
+
+def _log_pinned(config: TokenizerConfig, found: Vocabulary) -> None:
+    before, after = found.frame
+    log.info(
+        "tokenizer pinned: %s, %d ids, documents end with %s (%d)%s, %s",
+        config.source,
+        found.size,
+        found.end_of_text_token,
+        found.end_of_text,
+        f", framed by ids {before} and {after} of its post-processor" if before or after else "",
+        found.fingerprint,
+    )
 
 
 def _compare(store: Store, config: TokenizerConfig) -> None:
-    """Raise when the settings ask for another tokenizer than the pinned one."""
+    """Raise if the settings ask for another tokenizer than the pinned one."""
     pinned = load_tokenizer(store)
     record = store.read_json(RECORD_PATH) if store.exists(RECORD_PATH) else None
     if record is not None and record.get("fingerprint") != pinned.fingerprint:
@@ -133,17 +186,31 @@ def _compare(store: Store, config: TokenizerConfig) -> None:
             f"{store.root}/{TOKENIZER_PATH} has fingerprint {pinned.fingerprint}, it was pinned with {record.get('fingerprint')} ({RECORD_PATH}): "
             f"it was changed since; restore the file"
         )
-    if config.source != "train":
-        asked = _given(config).fingerprint
-        if asked != pinned.fingerprint:
-            raise ConfigError(
-                f"shards.tokenizer.source = {config.source!r} has fingerprint {asked}, this corpus is pinned to {pinned.fingerprint} ({store.root}/{TOKENIZER_PATH}); "
-                f"its tokenizer never changes: use the source it began with, or another corpus"
-            )
+    if config.source == "train":
+        if record is not None:
+            _compare_settings(store, config, record, TRAINING_SETTINGS)
         return
-    if record is None:
+    if record is not None and _is_gone(config.source):
+        # The corpus has all of it: a later batch, here or on another machine, does not need the file again.
+        _compare_settings(store, config, record, ("source", "sha256"))
         return
-    for key in ("source", "vocab_size", "sample_bytes", "seed"):
+
+    asked = _given(config).fingerprint
+    if asked != pinned.fingerprint:
+        raise ConfigError(
+            f"shards.tokenizer.source = {config.source!r} has fingerprint {asked}, this corpus is pinned to {pinned.fingerprint} ({store.root}/{TOKENIZER_PATH}); "
+            f"its tokenizer never changes: use the source it began with, or another corpus"
+        )
+
+
+def _is_gone(source: str) -> bool:
+    return source != "gpt2" and not Path(source).exists()
+
+
+def _compare_settings(
+    store: Store, config: TokenizerConfig, record: dict[str, Any], names: Sequence[str]
+) -> None:
+    for key in names:
         asked = getattr(config, key)
         if record.get(key) != asked:
             raise ConfigError(
@@ -153,70 +220,27 @@ def _compare(store: Store, config: TokenizerConfig) -> None:
 
 
 def _train_on_sample(
-    store: Store, config: TokenizerConfig, batch: str, val_frac: float
+    store: Store, config: TokenizerConfig, batches: Sequence[str], val_frac: float
 ) -> tuple[Vocabulary, dict[str, int]]:
     sampled = {"sampled_documents": 0, "sampled_bytes": 0}
 
     def texts() -> Iterator[str]:
-        for text in _within_memory(_sample(store, config, batch, val_frac), config.memory_bytes):
+        found = sample_texts(
+            store, batches, sample_bytes=config.sample_bytes, seed=config.seed, val_frac=val_frac
+        )
+        for text in within_memory(found, config.memory_bytes):
             sampled["sampled_documents"] += 1
             sampled["sampled_bytes"] += len(text.encode())
             yield text
 
     log.info(
-        "training a tokenizer on at most %s bytes of batch %s", f"{config.sample_bytes:,}", batch
+        "training a tokenizer on %s bytes of %s",
+        f"{config.sample_bytes:,}",
+        ", ".join(batches),
     )
     found = train(texts(), config.vocab_size)
     if not sampled["sampled_documents"]:
         raise InputError(
-            f'{store.root}: batch {batch!r} has no kept documents to train a tokenizer on; set shards.tokenizer.source = "gpt2" or begin with a larger batch'
+            f'{store.root}: batch {", ".join(map(repr, batches))} has no kept documents to train a tokenizer on; set shards.tokenizer.source = "gpt2" or begin with a larger batch'
         )
     return found, sampled
-
-
-def _within_memory(texts: Iterable[str], memory_bytes: int) -> Iterator[str]:
-    """`texts` until training on them would take more than `memory_bytes`."""
-    met: set[str] = set()
-    estimate = 0
-    for text in texts:
-        new = set(text.split()) - met
-        estimate += BYTES_PER_NEW_BYTE * sum(len(word.encode()) for word in new)
-        if estimate > memory_bytes:
-            log.warning(
-                "the tokenizer's sample ends before its size: more would take over %s bytes of memory "
-                "(shards.tokenizer.memory_bytes)",
-                f"{memory_bytes:,}",
-            )
-            return
-        met |= new
-        yield text
-
-
-def _sample(store: Store, config: TokenizerConfig, batch: str, val_frac: float) -> Iterator[str]:
-    """Kept training documents of a batch as they are encoded, chosen by hash, up to the limit in bytes."""
-    paths = part_paths(store, "documents", batch)
-    share = config.sample_bytes / max(1, sum(_text_bytes(store, path) for path in paths))
-    left = config.sample_bytes
-    for path, verdicts_path in zip(paths, part_paths(store, "verdicts", batch), strict=True):
-        verdicts = read_file(store, verdicts_path, ["doc_id", "kept", "cuts"])
-        for table in iter_tables(store, path, ["doc_id", "text"]):
-            doc_ids, texts = kept_texts(table, verdicts)
-            ids = doc_ids.to_pylist()
-            chosen = (fractions(ids, config.seed) < share) & ~is_validation(ids, val_frac)
-            for row in chosen.nonzero()[0].tolist():
-                text = texts[row].as_py()
-                left -= len(text.encode())
-                if left < 0:
-                    return
-                yield text
-
-
-def _text_bytes(store: Store, path: str) -> int:
-    """Bytes of the texts in a part, from its footer (a little less where many texts are equal)."""
-    with store.open_input(path) as stream:
-        metadata = pq.read_metadata(stream)
-    column = metadata.schema.names.index("text")
-    return sum(
-        int(metadata.row_group(index).column(column).total_uncompressed_size)
-        for index in range(metadata.num_row_groups)
-    )

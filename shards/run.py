@@ -49,7 +49,7 @@ def _body(argv: Sequence[str] | None) -> int:
         )
         if not args.no_snapshot:
             check_free(opened.store, name, opened.batch)
-        ensure_tokenizer(opened.store, config.tokenizer, opened.batch, config.writer.val_frac)
+        ensure_tokenizer(opened.store, config.tokenizer, [opened.batch], config.writer.val_frac)
         result = command.run_stage(opened, "shards", config, STEPS, rebuild=args.rebuild)
         if not args.no_snapshot:
             _snapshot(opened.store, opened.batch, name)

@@ -15,7 +15,8 @@ GROUPS = {
         "crawl": "fetch the outbound links of Reddit dumps, politely, into WARC files",
         "clean": "extract text from fetched pages and drop what is not a document",
         "dedup": "find near-duplicates and overlap with test sets",
-        "shards": "write byte-level BPE tokens and a snapshot",
+        "tokenizer": "train the corpus' tokenizer on several batches",
+        "shards": "write tokens and a snapshot",
         "refresh": "run all stages for every new dump, on a schedule",
     },
     "look": {
@@ -43,6 +44,7 @@ GROUPS = {
 
 PROGRAMS = {
     **{f"{stage}.run": f"webtext {stage}" for stage in STAGES},
+    "shards.train_tokenizer": "webtext tokenizer",
     **{f"train.{name}": f"webtext {name}" for name in ("evaluate", "generate", "export")},
 }
 """Modules with a command of their own, by the command line that starts them from here."""
@@ -124,6 +126,9 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         from webtext.rebuild import main
     elif name == "prune":
         from webtext.prune import main
+    elif name == "tokenizer":
+        with needing("shards"):
+            from shards.train_tokenizer import main
     elif name == "completion":
         from webtext.completion import main
     elif name == "demo":

@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from corpus import compiled as machinecode
 from webtext.stages import needing
 
-STAGES = ("clean", "dedup", "shards")
+STAGES = ("clean", "dedup")
 """Stages with compiled loops; the longest first."""
 
 
@@ -58,14 +58,10 @@ def run(stage: str) -> float:
             from clean.learned.extraction import extractor
 
             extractor()
-        elif stage == "dedup":
+        else:
             from dedup import loops
 
             loops.run_loops()
-        else:
-            from shards.tokenizer import kernel
-
-            kernel.run_loops()
     return time.monotonic() - begun
 
 

@@ -1,38 +1,54 @@
 """Text to token ids and back, by the corpus' one pinned vocabulary.
 
 Text is never read for special tokens: a page that spells `<|endoftext|>` keeps it as text, and the id of end-of-text
-appears only where a document ends. Two engines give the same ids: the compiled kernel (`shards.tokenizer.kernel`, needs numba)
-and the `tokenizers` library.
+appears only where a document ends. Ids are those of the `tokenizers` library. The `gigatoken` library gives the same
+ids some hundred times faster; it is used if it is installed, knows the vocabulary, and encodes a probe text equally.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from corpus.errors import InputError
 from corpus.storage.store import Store
-from shards.tokenizer.vocabulary import END_OF_TEXT, Vocabulary, from_json
+from shards.tokenizer.unsettled import unsettled_rows
+from shards.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
+
+log = logging.getLogger(__name__)
 
 TOKENIZER_PATH = "tokenizer/tokenizer.json"
-Engine = Literal["auto", "kernel", "tokenizers"]
+RECORD_PATH = "tokenizer/source.json"
+RENEW_BYTES = 512 << 20
+"""Text after which a `gigatoken` encoder is replaced: its cache keeps each new word, some 10 bytes a byte of text."""
+PROBE = (
+    "Hello  world, it's 2026!\n\n\tDON'T 12345 \u00bd x\u00b2 na\u00efve e\u0301 \u212b \u01c5 \ufb01 \u6771\u4eac\u30c6\u30b9\u30c8"
+    " \u0e01\u0e47 \u0939\u093f\u0928\u094d\u0926\u0940 \U0001f469\u200d\U0001f469\u200d\U0001f467 \u2581x \u200b\ufeff\u0085\u3000 \r\n  end </s> <s>\x00\x7f  <|endoftext|>  "
+    "\u1e9b\u0323 \u0343 \uac00\u11a8 \u017f 's 'S '\u017f a/b//\n\n  ..;; \u0661\u0662\u0663\u0664 ABCdef iPhone McDonald'S "
+)
+"""Text in which split rules and normalisers differ."""
+
+
+class Encoder(Protocol):
+    """Ids of the texts of an Arrow array, one after another, and the number of ids of each."""
+
+    def __call__(self, texts: Any) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 class Tokenizer:
-    """A vocabulary with an engine that encodes by it."""
+    """A vocabulary and the encoder for it. Safe for several threads."""
 
-    def __init__(self, vocabulary: Vocabulary, engine: Engine = "auto") -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self.vocab_size = vocabulary.size
         self.end_of_text = vocabulary.end_of_text
         self.fingerprint = vocabulary.fingerprint
-        self.engine = choose_engine(engine)
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text. Raises UnicodeEncodeError for lone surrogates, which no Unicode text holds."""
@@ -40,30 +56,29 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text."""
+        if not len(texts):
+            return []
         ids, counts = self.encode_array(pa.array(texts, pa.large_string()))
-        return (
-            [piece.tolist() for piece in np.split(ids, np.cumsum(counts)[:-1])]
-            if len(texts)
-            else []
-        )
+        return [piece.tolist() for piece in np.split(ids, np.cumsum(counts)[:-1])]
 
     def encode_array(
         self, texts: Any, *, end_of_text: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of an Arrow string array, one text after another, each followed by end-of-text where asked.
+        """Ids of an Arrow string array, one text after another.
 
+        With `end_of_text` each is a whole document: framed as the vocabulary's post-processor frames a text, then ended.
         Returns: ids (t,) uint32, number of ids per text (n,) int64.
         """
-        if self.engine == "kernel":
-            data, ends = _text_buffers(texts)
-            ids, counts = self._kernel.encode(data, ends, self.end_of_text if end_of_text else None)
+        if texts.null_count:
+            raise InputError("a text is null; documents always have text")
+        if len(texts) == 0:
+            return np.zeros(0, np.uint32), np.zeros(0, np.int64)
+
+        ids, counts = self._encoder(texts)
+        if not end_of_text:
             return ids, counts
-        tail = [self.end_of_text] if end_of_text else []
-        lists = [
-            encoding.ids + tail for encoding in self._library.encode_batch_fast(texts.to_pylist())
-        ]
-        counts = np.array([len(ids) for ids in lists], np.int64)
-        return np.fromiter((i for ids in lists for i in ids), np.uint32, int(counts.sum())), counts
+        before, after = self._document_frame
+        return _framed(ids, counts, before, after)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; half a character, as a model may end with, becomes U+FFFD."""
@@ -71,49 +86,146 @@ class Tokenizer:
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes of `ids`. Raises InputError for an id outside the vocabulary."""
-        tokens = self._tokens
+        known = list(ids)
         try:
-            return b"".join([tokens[index] for index in ids])
+            tokens = [self._tokens[index] for index in known]
         except KeyError as error:
             raise InputError(
                 f"token id {error.args[0]}: the vocabulary has 0..{self.vocab_size - 1}"
             ) from None
 
+        if self.vocabulary.is_byte_level:
+            return b"".join(tokens)
+        text: str = self._library.decode(known, skip_special_tokens=False)
+        return text.encode()
+
+    def document_text(self, ids: Sequence[int]) -> str:
+        """The text of a whole document, its frame and end-of-text left out."""
+        before, after = self._document_frame
+        return self.decode(ids[len(before) : len(ids) - len(after)])
+
+    @cached_property
+    def _document_frame(self) -> tuple[list[int], list[int]]:
+        before, after = self.vocabulary.frame
+        ended = after[-1:] == [self.end_of_text]
+        return before, after if ended else [*after, self.end_of_text]
+
     @cached_property
     def _tokens(self) -> dict[int, bytes]:
-        tokens = dict(enumerate(self.vocabulary.tokens))
-        tokens[self.end_of_text] = END_OF_TEXT.encode()
-        return tokens
-
-    @cached_property
-    def _kernel(self) -> Any:
-        from shards.tokenizer.kernel import Encoder
-
-        return Encoder(self.vocabulary.byte_ids(), self.vocabulary.merge_ids())
+        if self.vocabulary.is_byte_level:
+            return self.vocabulary.token_bytes
+        return {index: token.encode() for token, index in self.vocabulary.token_ids.items()}
 
     @cached_property
     def _library(self) -> Any:
         import tokenizers
 
-        return tokenizers.Tokenizer.from_str(self.vocabulary.to_json(with_end_of_text=False))
+        return tokenizers.Tokenizer.from_str(self.vocabulary.to_json())
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return choose_encoder(self.vocabulary)
 
 
-def choose_engine(engine: Engine) -> Literal["kernel", "tokenizers"]:
-    """`auto` is the kernel wherever numba is installed. Raises InputError when the engine asked for is missing."""
-    needed = {"kernel": "numba", "tokenizers": "tokenizers"}
-    names: list[Literal["kernel", "tokenizers"]] = (
-        ["kernel", "tokenizers"] if engine == "auto" else [engine]
-    )
-    for name in names:
-        if importlib.util.find_spec(needed[name]) is not None:
-            return name
-    raise InputError(
-        f"tokenizer engine {engine}: {' or '.join(needed[name] for name in names)} is not installed; run `pip install webtext[shards]`"
-    )
+class ReferenceEncoder:
+    """Encodes by the `tokenizers` library."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        import tokenizers
+
+        self._library = tokenizers.Tokenizer.from_str(vocabulary.encoder_json())
+
+    def __call__(self, texts: Any) -> tuple[np.ndarray, np.ndarray]:
+        encodings = self._library.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)
+        lists = [encoding.ids for encoding in encodings]
+        counts = np.array([len(ids) for ids in lists], np.int64)
+        return np.fromiter((i for ids in lists for i in ids), np.uint32, int(counts.sum())), counts
 
 
-def load_tokenizer(store: Store, engine: Engine = "auto") -> Tokenizer:
-    """The corpus' pinned tokenizer. Raises InputError where none is pinned yet."""
+class FastEncoder:
+    """Encodes by the `gigatoken` library; by the reference where the Unicode tables of the two may differ.
+
+    Raises: ValueError for a vocabulary that `gigatoken` does not know.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, reference: ReferenceEncoder) -> None:
+        self._document = vocabulary.encoder_json()
+        self._reference = reference
+        self._bytes_left = 0
+        self._library: Any = None
+        self._renew()
+
+    def __call__(self, texts: Any) -> tuple[np.ndarray, np.ndarray]:
+        rows = unsettled_rows(texts)
+        if not rows.size:
+            return self._encode(texts)
+
+        fast, slow = np.setdiff1d(np.arange(len(texts)), rows), rows
+        made = [self._encode(texts.take(fast)), self._reference(texts.take(slow))]
+        counts = np.zeros(len(texts), np.int64)
+        for where, (_, lengths) in zip((fast, slow), made, strict=True):
+            counts[where] = lengths
+        is_slow = np.zeros(len(texts), bool)
+        is_slow[slow] = True
+        from_slow = np.repeat(is_slow, counts)
+        ids = np.empty(len(from_slow), np.uint32)
+        ids[~from_slow], ids[from_slow] = made[0][0], made[1][0]
+        return ids, counts
+
+    def _encode(self, texts: Any) -> tuple[np.ndarray, np.ndarray]:
+        if len(texts) == 0:
+            return np.zeros(0, np.uint32), np.zeros(0, np.int64)
+        if self._bytes_left < 0:
+            self._renew()
+        self._bytes_left -= texts.nbytes
+
+        # Workers are processes already, one a core.
+        layout = self._library.encode_batch(texts.to_pylist(), parallel=False).layout
+        offsets = np.asarray(layout.offsets.data)
+        ids = np.asarray(layout.content.data)[offsets[0] : offsets[-1]]
+        return ids.astype(np.uint32, copy=False), np.diff(offsets).astype(np.int64, copy=False)
+
+    def _renew(self) -> None:
+        import gigatoken
+
+        self._library = gigatoken.Tokenizer.from_json(self._document)
+        self._bytes_left = RENEW_BYTES
+
+
+def choose_encoder(vocabulary: Vocabulary) -> Encoder:
+    """The fast encoder if it gives the reference's ids for `PROBE`, else the reference.
+
+    Raises: InputError if neither library is installed or the vocabulary cannot be loaded.
+    """
+    try:
+        reference = ReferenceEncoder(vocabulary)
+    except ImportError as error:
+        raise InputError(
+            f"the `tokenizers` library is not installed ({error}); run `pip install webtext[shards]`"
+        ) from error
+    # `BaseException`: the library's own panics are no `Exception`.
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        raise InputError(f"tokenizer.json: `tokenizers` cannot load it ({error})") from error
+
+    fast: Encoder
+    try:
+        fast = FastEncoder(vocabulary, reference)
+        probes = pa.array([PROBE, *PROBE.split(" ")])
+        same = all(
+            np.array_equal(*pair) for pair in zip(fast(probes), reference(probes), strict=True)
+        )
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        log.debug("gigatoken cannot encode this vocabulary: %s", error)
+        same = False
+    return fast if same else reference
+
+
+def load_tokenizer(store: Store) -> Tokenizer:
+    """The corpus' pinned tokenizer. Raises InputError if none is pinned yet."""
     try:
         data = store.read_bytes(TOKENIZER_PATH)
     except FileNotFoundError:
@@ -121,35 +233,44 @@ def load_tokenizer(store: Store, engine: Engine = "auto") -> Tokenizer:
             f"{store.root}: no {TOKENIZER_PATH}; run `python -m shards.run --corpus {store.root} --batch B` first"
         ) from None
     try:
-        return _tokenizer(data, engine)
+        return _tokenizer(data, _end_of_text(store))
     except InputError as error:
         raise InputError(f"{store.root}/{error}") from error
 
 
+def _end_of_text(store: Store) -> str:
+    """The token that ends a document: recorded beside the vocabulary if it is not GPT-2's."""
+    try:
+        record = store.read_json(RECORD_PATH)
+    except FileNotFoundError:
+        return END_OF_TEXT
+    return str(record.get("end_of_text") or END_OF_TEXT)
+
+
 @lru_cache(maxsize=2)
-def _tokenizer(data: bytes, engine: Engine) -> Tokenizer:
+def _tokenizer(data: bytes, end_of_text: str) -> Tokenizer:
     """Kept per process: a worker encodes many parts by the same one. Raises InputError."""
     try:
-        return Tokenizer(from_json(json.loads(data), TOKENIZER_PATH), engine)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        return Tokenizer(Vocabulary(json.loads(data), TOKENIZER_PATH, end_of_text))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(
             f"{TOKENIZER_PATH}: not a tokenizer.json ({type(error).__name__}: {error}); restore the file"
         ) from error
 
 
-def _text_buffers(texts: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The UTF-8 bytes of an Arrow string array and its offsets, without a copy of the bytes.
-
-    Shapes: (n,) uint8, (len(texts) + 1,) int64.
-    """
-    array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-    if array.null_count:
-        raise InputError("a text is null; documents always have text")
-    kind = np.int64 if pa.types.is_large_string(array.type) else np.int32
-    _, offsets, data = array.buffers()
-    if len(array) == 0 or offsets is None:
-        return np.zeros(0, np.uint8), np.zeros(len(array) + 1, np.int64)
-    ends = np.frombuffer(offsets, kind, len(array) + 1, array.offset * np.dtype(kind).itemsize)
-    return np.frombuffer(data, np.uint8) if data is not None else np.zeros(
-        0, np.uint8
-    ), ends.astype(np.int64)
+def _framed(
+    ids: np.ndarray, counts: np.ndarray, before: list[int], after: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every text between the ids `before` and `after` it. Shapes as `Tokenizer.encode_array`."""
+    whole = counts + len(before) + len(after)
+    stops = np.cumsum(whole)
+    framed = np.empty(int(stops[-1]), np.uint32)
+    is_text = np.ones(len(framed), bool)
+    for offset, index in enumerate(before):
+        is_text[stops - whole + offset] = False
+        framed[stops - whole + offset] = index
+    for offset, index in enumerate(after):
+        is_text[stops - len(after) + offset] = False
+        framed[stops - len(after) + offset] = index
+    framed[is_text] = ids
+    return framed, whole

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table
 from corpus.tables.schemas import part_of_id
 from corpus.tables.snapshot import read_snapshot
-from shards import pin_tokenizer, run
+from shards import pin_tokenizer, run, tokenizer_sample
 from shards.reader import open_split
 from shards.split import is_validation
 from shards.tokenizer import encode, vocabulary
 from shards.tokenizer.encode import load_tokenizer
 from shards.write_step import cut_text
 from tests.support.document_corpus import Doc, arguments, commit_batch, documents, make_shards
+from tests.support.tokenizer_shapes import SHAPES
+from webtext import cli
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -31,6 +34,14 @@ def files(root: Path) -> dict[str, bytes]:
         for path in sorted((root / folder).rglob("*"))
         if path.is_file() and path.name != "_manifest.json"
     }
+
+
+def sample(store: Store, batches: list[str], sample_bytes: int, seed: int = 0) -> list[str]:
+    return list(
+        tokenizer_sample.sample_texts(
+            store, batches, sample_bytes=sample_bytes, seed=seed, val_frac=0.2
+        )
+    )
 
 
 def test_every_kept_document_is_in_its_split_word_for_word(tmp_path: Path) -> None:
@@ -166,15 +177,92 @@ def test_sample_stays_below_its_limit(built: str) -> None:
     store = open_store(built)
     for limit in (1, 2000, 10_000):
         config = pin_tokenizer.TokenizerConfig(source="train", sample_bytes=limit)
-        texts = list(pin_tokenizer._sample(store, config, "b1", 0.2))
+        texts = sample(store, ["b1"], config.sample_bytes)
         assert sum(len(text.encode()) for text in texts) <= limit
     assert texts
-    other = list(
-        pin_tokenizer._sample(
-            store, pin_tokenizer.TokenizerConfig(sample_bytes=10_000, seed=1), "b1", 0.2
-        )
+    assert texts != sample(store, ["b1"], 10_000, seed=1)
+
+
+def test_the_sample_has_the_size_that_was_asked_for(tmp_path: Path) -> None:
+    """Whatever is dropped, in however many parts the batch lies, and over several batches."""
+    docs = documents(120)
+    for doc in docs[:90]:
+        doc.kept = False
+    first, second = (
+        commit_batch(str(tmp_path / str(parts)), "b1", docs, num_parts=parts) for parts in (1, 7)
     )
-    assert texts != other
+    everything = sample(first, ["b1"], 1 << 30)
+    total = sum(len(text.encode()) for text in everything)
+    for wanted in (total // 3, total // 2, total - 1):
+        texts = sample(first, ["b1"], wanted)
+        assert wanted - 4 < sum(len(text.encode()) for text in texts) <= wanted
+        assert texts == sample(second, ["b1"], wanted)
+        assert all(text in everything for text in texts[:-1])
+    for store in (first, second):
+        commit_batch(store.root, "b2", documents(50, seed=1))
+    both = sample(first, ["b1", "b2"], total)
+    assert both == sample(second, ["b2", "b1"], total)
+    assert set(both) & set(everything)
+    assert set(both) - set(everything)
+
+
+def test_a_tokenizer_is_trained_on_several_batches(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(tmp_path / "corpus")
+    for number, batch in enumerate(("b1", "b2", "b3")):
+        store = commit_batch(root, batch, documents(40, seed=number))
+    sets = [
+        "--set",
+        "shards.tokenizer.vocab_size=300",
+        "--set",
+        "shards.tokenizer.sample_bytes=9000",
+    ]
+    command = ["tokenizer", "train", "--corpus", root, "--batches", "b3", "b1", *sets]
+    assert cli.main(command) == 0
+    record = store.read_json(pin_tokenizer.RECORD_PATH)
+    assert record["batches"] == ["b1", "b3"]
+    assert 8990 < record["sampled_bytes"] <= 9000
+    assert cli.main(command) == 2
+    assert "never changes" in capsys.readouterr().err
+    make_shards(root, "b2", *sets, "--set", "shards.tokenizer.source=train")
+    assert load_tokenizer(store).fingerprint == record["fingerprint"]
+    assert cli.main([*command[:-4], "--batches", "b9"]) == 2
+
+
+@pytest.mark.parametrize("name", ["llama3", "neox", "llama2", "roberta"])
+def test_a_corpus_keeps_all_of_its_tokenizer_and_needs_no_other_file(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document, end_of_text = SHAPES[name]
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(document))
+    root = str(tmp_path / "corpus")
+    store = commit_batch(root, "b1", documents(30))
+    sets = ["--set", f"shards.tokenizer.source={path}"]
+    if end_of_text != "<|endoftext|>":
+        assert run.main(arguments(root, "b1", *sets)) == 2
+        assert "shards.tokenizer.end_of_text" in capsys.readouterr().err
+        sets += ["--set", f"shards.tokenizer.end_of_text={end_of_text}"]
+    make_shards(root, "b1", *sets)
+    assert store.read_json(encode.TOKENIZER_PATH) == document
+    path.unlink()
+    commit_batch(root, "b2", documents(30, seed=1))
+    make_shards(root, "b2", *sets)
+    assert run.main(arguments(root, "b2", "--set", "shards.tokenizer.source=/other.json")) == 2
+    assert "pinned to a tokenizer made with" in capsys.readouterr().err
+
+    tokenizer = load_tokenizer(store)
+    texts = {
+        row["doc_id"]: row["text"]
+        for batch in ("b1", "b2")
+        for row in read_table(store, "documents", batch, ["doc_id", "text"]).to_pylist()
+    }
+    split = open_split(root, "b2", "train")
+    for part in split.documents(0, split.num_tokens):
+        ids = split.slice(part.start, part.stop).tolist()
+        assert ids.count(tokenizer.end_of_text) == 1
+        assert tokenizer.document_text(ids) == texts[part.doc_id]
 
 
 def test_the_sample_has_no_passage_that_was_cut_out(tmp_path: Path) -> None:
@@ -187,10 +275,7 @@ def test_the_sample_has_no_passage_that_was_cut_out(tmp_path: Path) -> None:
         for n in range(20)
     ]
     store = commit_batch(str(tmp_path / "corpus"), "b1", docs)
-    texts = list(
-        pin_tokenizer._sample(store, pin_tokenizer.TokenizerConfig(sample_bytes=10_000), "b1", 0.2)
-    )
-    assert set(texts) == {"and the rest"}
+    assert set(sample(store, ["b1"], 10_000)) == {"and the rest"}
 
 
 def test_a_kill_while_the_tokenizer_is_pinned_loses_no_record(
@@ -223,13 +308,13 @@ def test_the_sample_ends_where_its_words_would_take_too_much_memory(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     texts = ["the same words again"] * 50 + [f"serial number {number}" for number in range(1000)]
-    limit = pin_tokenizer.BYTES_PER_NEW_BYTE * 300
-    taken = list(pin_tokenizer._within_memory(texts, limit))
+    limit = tokenizer_sample.BYTES_PER_NEW_BYTE * 300
+    taken = list(tokenizer_sample.within_memory(texts, limit))
     assert taken == texts[: len(taken)]
     words = {word for text in taken for word in text.split()}
     assert 290 < sum(map(len, words)) <= 300
     assert "memory_bytes" in caplog.text
-    assert list(pin_tokenizer._within_memory(texts[:50], limit)) == texts[:50]
+    assert list(tokenizer_sample.within_memory(texts[:50], limit)) == texts[:50]
 
 
 def test_training_gives_a_vocabulary_that_spells_anything() -> None:

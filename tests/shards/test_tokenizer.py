@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -18,23 +19,35 @@ from hypothesis import strategies as st
 
 from corpus.errors import InputError
 from corpus.storage.store import open_store
-from shards.tokenizer import encode, kernel, vocabulary
-from shards.tokenizer.encode import Tokenizer
+from shards.tokenizer import encode, vocabulary
+from shards.tokenizer.encode import FastEncoder, ReferenceEncoder, Tokenizer
 
 
 @cache
-def gpt2(engine: encode.Engine = "kernel") -> Tokenizer:
-    return Tokenizer(vocabulary.gpt2(), engine)
+def gpt2() -> Tokenizer:
+    return Tokenizer(vocabulary.gpt2())
 
 
 @cache
-def library() -> Any:
-    return gpt2("tokenizers")._library
+def by_reference() -> Tokenizer:
+    return with_encoder(ReferenceEncoder(vocabulary.gpt2()))
+
+
+def with_encoder(encoder: Any) -> Tokenizer:
+    made = Tokenizer(vocabulary.gpt2())
+    made.__dict__["_encoder"] = encoder
+    return made
 
 
 def expected(text: str) -> list[int]:
-    """The ids by the `tokenizers` library."""
-    return list(library().encode(text).ids)
+    """The ids by the `tokenizers` library, which reads no special token in text here."""
+    library = gpt2()._library
+    library.encode_special_tokens = True
+    return list(library.encode(text, add_special_tokens=False).ids)
+
+
+def test_the_fast_encoder_is_used() -> None:
+    assert isinstance(gpt2()._encoder, FastEncoder)
 
 
 PIECES = st.sampled_from(
@@ -61,9 +74,7 @@ def test_same_ids_as_the_library_and_back(text: str) -> None:
 @given(st.lists(TEXTS, max_size=5))
 def test_engines_agree_on_batches(texts: list[str]) -> None:
     array = pa.array(texts, pa.string())
-    ours, theirs = (
-        gpt2(engine).encode_array(array, end_of_text=True) for engine in ("kernel", "tokenizers")
-    )
+    ours, theirs = (each.encode_array(array, end_of_text=True) for each in (gpt2(), by_reference()))
     assert ours[0].tolist() == theirs[0].tolist()
     assert ours[1].tolist() == theirs[1].tolist()
     assert gpt2().encode_batch(texts) == [gpt2().encode(text) for text in texts]
@@ -74,7 +85,7 @@ def test_engines_agree_on_batches(texts: list[str]) -> None:
     st.lists(st.text(st.sampled_from("abc"), min_size=2, max_size=3), max_size=25, unique=True),
     st.text("abc", max_size=150),
 )
-def test_any_merges_scan_and_heap_agree_with_the_library(wanted: list[str], text: str) -> None:
+def test_any_merges_agree_with_the_library(wanted: list[str], text: str) -> None:
     """Also for merges that no training gives, where encoders that look at joined tokens alone go wrong."""
     made: list[tuple[bytes, bytes]] = []
     for word in wanted:
@@ -83,34 +94,9 @@ def test_any_merges_scan_and_heap_agree_with_the_library(wanted: list[str], text
         if left in known and left + right not in known:
             made.append((left, right))
     small = vocabulary.from_merges(made)
-    assert Tokenizer(small, "kernel").encode(text) == Tokenizer(small, "tokenizers").encode(text)
-
-
-def test_unicode_classes_are_the_library_s() -> None:
-    """At both sides of every run of equal classes, and at random code points."""
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    rule = ByteLevel(add_prefix_space=False, use_regex=True)
-    classes = kernel.unicode_classes()
-    edges = np.flatnonzero(np.diff(classes[:0x110000])) + 1
-    rng = random.Random(5)
-    points = {
-        *edges.tolist(),
-        *(edges - 1).tolist(),
-        *(rng.randrange(0x110000) for _ in range(3000)),
-    }
-    for point in sorted(points):
-        if 0xD800 <= point < 0xE000:
-            continue
-        char = chr(point)
-        assert _class(rule, char) == classes[point], hex(point)
-
-
-def _class(rule: Any, char: str) -> int:
-    for kind, neighbour in ((kernel.LETTER, "a"), (kernel.NUMBER, "1"), (kernel.OTHER, "!")):
-        if len(rule.pre_tokenize_str(neighbour + char)) == 1:
-            return kind
-    return kernel.SPACE
+    reference = ReferenceEncoder(small)
+    texts = pa.array([text])
+    assert FastEncoder(small, reference)(texts)[0].tolist() == reference(texts)[0].tolist()
 
 
 def test_golden_encodings(shared: Path) -> None:
@@ -144,7 +130,7 @@ def test_real_prose_and_hostile_strings(shared: Path) -> None:
 
 
 def test_ids_do_not_depend_on_what_was_encoded_before() -> None:
-    fresh = Tokenizer(vocabulary.gpt2(), "kernel")
+    fresh = Tokenizer(vocabulary.gpt2())
     text = "the same words in another company " * 50
     before = fresh.encode(text)
     others = np.random.default_rng(0).integers(97, 123, (100_000, 8)).astype(np.uint8)
@@ -153,10 +139,8 @@ def test_ids_do_not_depend_on_what_was_encoded_before() -> None:
     assert fresh.encode(text) == before
 
 
-def test_threads_share_a_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All words in one line of the cache: two writers at a time mixed them up within a few rounds."""
-    monkeypatch.setattr(kernel, "CACHE_BITS", 0)
-    shared = Tokenizer(vocabulary.gpt2(), "kernel")
+def test_threads_share_a_tokenizer() -> None:
+    shared = Tokenizer(vocabulary.gpt2())
     texts = ["aa bb" * 40_000, " ccc dddd" * 30_000]
     whole = [shared.encode(text) for text in texts]
     with ThreadPoolExecutor(2) as pool:
@@ -164,9 +148,32 @@ def test_threads_share_a_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
             assert list(pool.map(shared.encode, texts)) == whole
 
 
+def test_an_encoder_that_is_renewed_gives_the_same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = gpt2().encode("the same words again " * 50)
+    monkeypatch.setattr(encode, "RENEW_BYTES", 10)
+    fresh = FastEncoder(vocabulary.gpt2(), ReferenceEncoder(vocabulary.gpt2()))
+    texts = pa.array(["the same words again " * 50])
+    made = []
+    monkeypatch.setattr(fresh, "_renew", lambda real=fresh._renew: (made.append(1), real()))
+    for _ in range(4):
+        assert fresh(texts)[0].tolist() == whole
+    assert len(made) == 3
+
+
+def test_an_encoder_that_differs_on_the_probe_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = FastEncoder.__call__
+
+    def wrong(self: FastEncoder, texts: Any) -> tuple[np.ndarray, np.ndarray]:
+        ids, counts = real(self, texts)
+        return ids + (np.arange(len(ids)) == len(ids) - 1), counts
+
+    monkeypatch.setattr(FastEncoder, "__call__", wrong)
+    assert isinstance(encode.choose_encoder(vocabulary.gpt2()), ReferenceEncoder)
+
+
 def test_spelled_out_end_of_text_stays_text() -> None:
-    for engine in ("kernel", "tokenizers"):
-        ids, counts = gpt2(engine).encode_array(pa.array(["<|endoftext|>", ""]), end_of_text=True)
+    for tokenizer in (gpt2(), by_reference()):
+        ids, counts = tokenizer.encode_array(pa.array(["<|endoftext|>", ""]), end_of_text=True)
         assert ids.tolist() == [27, 91, 437, 1659, 5239, 91, 29, 50256, 50256]
         assert counts.tolist() == [8, 1]
 
@@ -178,14 +185,6 @@ def test_sliced_and_chunked_arrays() -> None:
     ) + gpt2().encode("three")
     chunked = pa.chunked_array([whole.slice(0, 1), whole.slice(3, 1)])
     assert gpt2().encode_array(chunked)[0].tolist() == gpt2().encode("zero") + gpt2().encode("four")
-
-
-def test_texts_longer_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = ["word " * 30, "", "x", "more words here " * 9] * 5
-    whole = gpt2().encode_array(pa.array(texts), end_of_text=True)
-    monkeypatch.setattr(kernel, "CHUNK_BYTES", 100)
-    pieces = gpt2().encode_array(pa.array(texts), end_of_text=True)
-    assert [part.tolist() for part in whole] == [part.tolist() for part in pieces]
 
 
 def test_a_long_text_without_a_space_is_no_trap() -> None:
@@ -201,15 +200,15 @@ def test_bad_ids_and_text() -> None:
     assert gpt2().decode([*gpt2().encode("é")[:1], 50256]).endswith("<|endoftext|>")
 
 
-def test_missing_engine_and_missing_tokenizer(
+def test_missing_libraries_and_missing_tokenizer(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(
-        encode.importlib.util, "find_spec", lambda name: None if name == "numba" else name
-    )
-    assert encode.choose_engine("auto") == "tokenizers"
-    with pytest.raises(InputError, match="numba is not installed"):
-        encode.choose_engine("kernel")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "gigatoken", None)
+        assert isinstance(encode.choose_encoder(vocabulary.gpt2()), ReferenceEncoder)
+        patch.setitem(sys.modules, "tokenizers", None)
+        with pytest.raises(InputError, match=r"not installed .*pip install webtext\[shards\]"):
+            encode.choose_encoder(vocabulary.gpt2())
     with pytest.raises(InputError, match=r"no tokenizer/tokenizer\.json; run `python -m shards"):
         encode.load_tokenizer(open_store(str(tmp_path)))
     for content in (b"{", b"[]", b"{}", b'{"model": 3, "pre_tokenizer": null}'):

@@ -121,7 +121,7 @@ def token_corpus(root: str, ids: np.ndarray, batch: str = "b", **settings: Any) 
     name = "train/part-00000.parquet"
     with store.open_output(f"{TOKENS.folder(batch)}/{name}") as stream:
         writer = TokenWriter(
-            stream, name, "train", Tokenizer(vocabulary.gpt2(), "kernel"), WriterConfig(**settings)
+            stream, name, "train", Tokenizer(vocabulary.gpt2()), WriterConfig(**settings)
         )
         writer.write(ids, 1, 1)
         part = writer.finish()

@@ -18,8 +18,6 @@ import json, sys, tempfile
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from clean.learned.extraction import extractor
 from dedup import minhash, overlap, survivors, words
-from shards import vocabulary
-from shards.tokenizer import Tokenizer
 
 text = extractor()("<h1>Rivers</h1><p>" + "Some rivers run north, others do not. " * 9 + "<ul><li><a href=/>Home</a></ul>")
 with tempfile.TemporaryFile() as file:
@@ -27,7 +25,6 @@ with tempfile.TemporaryFile() as file:
     column = pq.read_table(file)["text"]
 for texts in (column.combine_chunks(), pa.array([text])[:1], pa.array([], pa.large_string())):
     minhash.sign(texts, 5, minhash.permutations(8, 1))
-    Tokenizer(vocabulary.gpt2(), "kernel").encode_array(texts, end_of_text=True)
 found = words.word_hashes(column)
 sets = words.shingle_sets(found, 5)
 words.jaccard(sets.row(0), sets.row(2))
@@ -40,7 +37,7 @@ survivors.open_pages(3, 1, edges, survivors.LargeBuckets(np.zeros(3, np.int64), 
 loops = {
     f"{name}.{key}": [sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values())]
     for name, module in list(sys.modules.items())
-    if name.partition(".")[0] in ("clean", "dedup", "shards")
+    if name.partition(".")[0] in ("clean", "dedup")
     for key, loop in vars(module).items()
     if hasattr(loop, "stats") and loop.signatures
 }
@@ -72,8 +69,6 @@ def test_afterwards_a_fresh_process_compiles_nothing() -> None:
         "dedup.kernels.count_shared",
         "dedup.kernels.find_grams",
         "dedup.kernels.walk",
-        "shards.tokenizer.kernel._fill_pairs",
-        "shards.tokenizer.kernel._encode",
     }
 
 
