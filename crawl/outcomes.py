@@ -94,6 +94,10 @@ class Outcome:
     warc_offset: int | None = None
     warc_length: int | None = None
     truncated: bool = False
+    cause: str | None = None
+    """What made robots.txt unreachable: `tls_failed`, `timeout`, `status_503`, ..."""
+    repairs: Sequence[str] | None = None
+    """Deviations from HTTP that were repaired, as browsers do."""
 
 
 def to_table(outcomes: Sequence[Outcome]) -> pa.Table:

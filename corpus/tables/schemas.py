@@ -76,6 +76,8 @@ PAGES = Table(
             pa.field("warc_offset", pa.int64()),
             pa.field("warc_length", pa.int64()),
             _required("truncated", pa.bool_()),
+            pa.field("cause", pa.string()),
+            pa.field("repairs", pa.list_(pa.string())),
         ]
     ),
 )

@@ -1,71 +1,90 @@
-"""Memory that bodies in flight share: when it is used up, the long one that has taken most time ends where it is.
+"""A memory budget shared by all response bodies in flight.
 
-Nobody waits for room. A server that sends a few megabytes and then one byte at a time would else hold its room for as
-long as a request may take, and a handful of such servers would keep every longer page of all others waiting. Honest
-pages come and go meanwhile, so the oldest is rarely one of them. Cut bodies are stored and marked as truncated, like
-those that are longer than a page may be.
+Nobody waits for memory, and no page is cut for it. When the budget is exhausted, long bodies move
+to temporary files, so that servers which send a few megabytes and then one byte at a time cost disk
+space for as long as a request may take, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 ALL_BODIES_BYTES = 24 << 20
-"""What the bodies of a worker may hold together, received and decoded."""
+"""Bytes that the bodies of a worker may hold in memory together, received and decoded."""
 SMALL_BYTES = 512 << 10
-"""Bodies up to here are never cut: the number of requests in flight bounds what they hold."""
+"""Bodies up to here stay in memory: the number of requests in flight bounds their sum."""
 
 
-class Holding:
-    """What one body holds."""
+class BodyShare:
+    """The received bytes of one body, in memory or in a temporary file."""
 
-    def __init__(self, allowance: Allowance, stop: Callable[[], None]) -> None:
-        self._allowance = allowance
-        self._stop = stop
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._pieces: list[bytes] = []
+        self._file: IO[bytes] | None = None
         self.num_bytes = 0
-        self.is_cut = False
-        """Whether the body ends here, to make room."""
+        """Bytes in memory."""
 
-    def grow_to(self, num_bytes: int) -> None:
-        """The body holds so much now."""
-        self._allowance.grow(self, num_bytes - self.num_bytes)
+    @property
+    def is_spooled(self) -> bool:
+        """True if the body lies in a file."""
+        return self._file is not None
 
-    def cut(self) -> None:
-        """End the body: its reader may be waiting for bytes, so its connection ends."""
-        self.is_cut = True
-        self._stop()
+    def add(self, piece: bytes) -> None:
+        """Keep received bytes."""
+        if self._file is None:
+            self._pieces.append(piece)
+        else:
+            self._file.write(piece)
+
+    def grow_to(self, num_bytes: int) -> bool:
+        """Account for bytes in memory; True if the body has just moved to a file."""
+        if self._file is not None:
+            return False
+        self._budget.num_bytes += num_bytes - self.num_bytes
+        self.num_bytes = num_bytes
+        if num_bytes <= SMALL_BYTES or self._budget.num_bytes <= self._budget.limit_bytes:
+            return False
+
+        self._file = tempfile.TemporaryFile(prefix="webtext-body-")  # noqa: SIM115
+        self._file.writelines(self._pieces)
+        self._pieces.clear()
+        self._budget.num_bytes -= self.num_bytes
+        self.num_bytes = 0
+        return True
+
+    def received(self) -> bytes:
+        """All bytes that were kept."""
+        if self._file is None:
+            return b"".join(self._pieces)
+        self._file.seek(0)
+        return self._file.read()
+
+    def clear(self) -> None:
+        """Forget the bytes."""
+        self._pieces.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._budget.num_bytes -= self.num_bytes
+        self.num_bytes = 0
 
 
-class Allowance:
-    """At most `limit_bytes` for all bodies together, apart from small ones."""
+class BodyBudget:
+    """Memory of all bodies together: at most `limit_bytes` apart from small ones."""
 
     def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._num_bytes = 0
-        self._holdings: dict[Holding, None] = {}
-        """In the order in which they began."""
+        self.limit_bytes = limit_bytes
+        self.num_bytes = 0
 
     @contextmanager
-    def holding(self, stop: Callable[[], None]) -> Iterator[Holding]:
-        """What a body holds until the end of the block; `stop` ends its connection."""
-        holding = Holding(self, stop)
-        self._holdings[holding] = None
+    def share(self) -> Iterator[BodyShare]:
+        """A share that is given back at the end of the block."""
+        share = BodyShare(self)
         try:
-            yield holding
+            yield share
         finally:
-            del self._holdings[holding]
-            self._num_bytes -= holding.num_bytes
-
-    def grow(self, holding: Holding, num_bytes: int) -> None:
-        """Count bytes that came, and cut bodies while there are too many."""
-        holding.num_bytes += num_bytes
-        self._num_bytes += num_bytes
-        excess = self._num_bytes - self._limit_bytes
-        for each in list(self._holdings) if excess > 0 else ():
-            if excess <= 0:
-                return
-            if each.num_bytes > SMALL_BYTES:
-                if not each.is_cut:
-                    each.cut()
-                excess -= each.num_bytes
+            share.clear()

@@ -1,13 +1,14 @@
 """The download handler: http and https with aiohttp, every dial judged, every quantity limited.
 
-It is our own, on aiohttp's public interface: Scrapy's is private, has one time limit for all, and guards no
-addresses. What it saw of a request, and how far it got, is in the `Exchange` of the request's ticket, whether it
+It is our own, on aiohttp's public interface: Scrapy's is private, has one time limit for all, and
+guards no addresses. The `FetchResult` of a request's permit says how far it got, whether it
 succeeded or not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 import time
@@ -29,14 +30,24 @@ from scrapy.http import Headers, HtmlResponse, Response, TextResponse
 from yarl import URL
 
 from crawl.fetch import addresses
-from crawl.fetch.body_budget import SMALL_BYTES, Holding
-from crawl.fetch.requests import REDIRECTS, TICKET, Exchange, ProxyLostError, Source, Ticket
+from crawl.fetch.body_budget import SMALL_BYTES, BodyShare
+from crawl.fetch.requests import (
+    PAGE_STATUSES,
+    PERMIT,
+    REDIRECTS,
+    FetchResult,
+    Permit,
+    ProxyLostError,
+    RequestSource,
+)
+from crawl.fetch.wire import FLOOD, MAX_HEAD_BYTES, LenientProtocol
 from crawl.outcomes import Reason
 from crawl.warc.body import (
     XML_SNIFF_BYTES,
     BodyDecoder,
     BombError,
     content_encodings,
+    decode_body,
     ignored_encodings,
     is_page_type,
     looks_like_page,
@@ -44,15 +55,16 @@ from crawl.warc.body import (
 )
 from crawl.warc.codings import EncodingError
 
+KEEPALIVE_S = 5.0
+"""Seconds that an idle connection stays open."""
 ASIDE_BYTES = 16 << 10
 """Bytes read of a body that is not a page's (redirects)."""
-
 LONG_PAUSE_S = 0.05
-"""Between two pieces of a long body: other pages go first, and endless ones take little of the worker's time."""
+"""Between two pieces of a long body, so that other pages go first."""
 
 
 class AddressRefusedError(OSError):
-    """The guard's word at a dial."""
+    """The guard's refusal of a dial."""
 
 
 class FetchHandler(BaseDownloadHandler):
@@ -62,21 +74,20 @@ class FetchHandler(BaseDownloadHandler):
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
-        source: Source = crawler.spider.source
+        source: RequestSource = crawler.spider.source
         config = source.config
         self._config = config
         self._networks = config.networks
-        self._allowance = source.allowance
+        self._budget = source.budget
         self._proxy = config.proxy_endpoint
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_Connector(
                 resolver=source.resolver,
                 use_dns_cache=False,
                 socket_factory=self._socket,
                 ssl=_tls(config.verify_tls),
                 limit=0,
-                keepalive_timeout=config.keepalive_s or None,
-                force_close=not config.keepalive_s,
+                keepalive_timeout=KEEPALIVE_S,
             ),
             timeout=aiohttp.ClientTimeout(
                 total=config.total_timeout_s,
@@ -85,100 +96,114 @@ class FetchHandler(BaseDownloadHandler):
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            max_field_size=MAX_HEAD_BYTES,
             proxy=f"http://{config.proxy}" if config.proxy else None,
-            trust_env=False,  # a proxy that nobody chose would dial in our place, past the guard
+            trust_env=False,  # a proxy of the environment would dial for us, past the guard
             response_class=_Answer,
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
         )
-        # aiohttp would send a request again by itself, at once, when a kept connection turns out dead: a second
-        # request that no pace allowed. There is no public switch in 3.14.
+        # aiohttp would send a request again by itself, at once, when a kept connection turns out
+        # dead: a second request that no pace allowed. There is no public switch in 3.14.
         self._session._retry_connection = False
 
     async def download_request(self, request: Request) -> Response:
-        """The answer as Scrapy sees it: decoded. Raises Scrapy's download errors; the exchange has the reason."""
-        ticket = request.meta.get(TICKET)
-        if not isinstance(ticket, Ticket):
+        """The answer as Scrapy sees it: decoded.
+
+        Raises: Scrapy's download errors; the result of the permit has the reason.
+        """
+        permit = request.meta.get(PERMIT)
+        if not isinstance(permit, Permit):
             raise DownloadFailedError(f"{request.url}: not a request of the crawl's own")
-        exchange = ticket.exchange
-        exchange.started_at = time.monotonic()
-        exchange.fetched_at = datetime.now(UTC)
+        result = permit.result
+        result.started_at = time.monotonic()
+        result.fetched_at = datetime.now(UTC)
         try:
-            await self._fetch(request, exchange)
+            await self._fetch(request, result)
         except Exception as error:
-            translated = _translated(error, exchange)
+            translated = _translated(error, result)
             if translated is error:
                 raise
             raise translated from error
         finally:
-            exchange.ended_at = time.monotonic()
-        return _scrapy_response(request, exchange)
+            result.ended_at = time.monotonic()
+        return _scrapy_response(request, result)
 
     async def close(self) -> None:
         """Close all connections; requests in flight fail."""
         await self._session.close()
 
-    async def _fetch(self, request: Request, exchange: Exchange) -> None:
+    async def _fetch(self, request: Request, result: FetchResult) -> None:
         headers = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, values in request.headers.items()
             for value in values
         ]
-        url = URL(exchange.url, encoded=True)
-        exchange.request_block = _request_block(url, headers)
+        url = URL(result.url, encoded=True)
+        result.request_block = _request_block(url, headers)
         async with self._session.get(url, headers=headers, allow_redirects=False) as answer:
+            if not isinstance(answer, _Answer) or answer.reader is None:
+                raise TypeError("aiohttp answered without our protocol")
+            reader = answer.reader
             # Behind a proxy nobody knows which address answered.
-            exchange.ip = (
-                answer.peer_ip if isinstance(answer, _Answer) and not self._proxy else None
-            )
-            exchange.status = answer.status
-            version = answer.version
-            number = f"{version.major}.{version.minor}" if version else "1.1"
-            exchange.status_line = f"HTTP/{number} {answer.status} {answer.reason or ''}"
-            exchange.headers = tuple(answer.raw_headers)
-            with self._allowance.holding(answer.close) as holding:
-                if not await self._read_body(answer, exchange, holding):
-                    answer.close()  # what is left of the body is not wanted
+            result.ip = answer.peer_ip if not self._proxy else None
+            result.status = answer.status
+            if reader.head is not None:
+                result.status_line = reader.head.status_line
+                result.headers = reader.head.fields
+            try:
+                with self._budget.share() as share:
+                    if not await self._read_body(answer, result, share):
+                        answer.close()  # the rest of the body is not wanted
+            finally:
+                result.repairs.update(reader.repairs)
+                result.cpu_s += reader.cpu_s
 
     async def _read_body(
-        self, answer: aiohttp.ClientResponse, exchange: Exchange, holding: Holding
+        self, answer: aiohttp.ClientResponse, result: FetchResult, share: BodyShare
     ) -> bool:
-        """Read what is wanted of the body; whether that was all of it."""
+        """Read what is wanted of the body; True if that was all of it."""
         status = answer.status
         if status in REDIRECTS:
-            try:
-                return await self._read(answer, exchange, holding, [], ASIDE_BYTES)
-            except (aiohttp.ClientError, OSError) as error:
-                if exchange.header("location") is None:
-                    raise
-                # Where it leads is known, and nobody reads the rest: browsers do not wait for it either.
-                exchange.truncated = "time" if isinstance(error, TimeoutError) else "disconnect"
-                return False
+            return await self._read_aside(answer, result, share)
         # A robots.txt is read under any status of success: its rules count (RFC 9309, 2.3.1.1).
-        if status not in (200, 203) and (exchange.page or not 200 <= status < 300):
-            exchange.truncated = "length"
+        if status not in PAGE_STATUSES and (result.page or not 200 <= status < 300):
+            result.truncated = "length"
             return False
-        if exchange.page and is_page_type(exchange.content_type) is False:
-            exchange.problem = Reason.WRONG_TYPE
+        if result.page and is_page_type(result.content_type) is False:
+            result.problem = Reason.WRONG_TYPE
             return False
 
-        encodings = content_encodings(exchange.header_values("content-encoding"))
+        encodings = content_encodings(result.header_values("content-encoding"))
         try:
-            return await self._read(answer, exchange, holding, encodings, exchange.max_body_bytes)
+            return await self._read(answer, result, share, encodings, result.max_body_bytes)
         except EncodingError:
-            exchange.problem = Reason.BAD_ENCODING
+            result.problem = Reason.BAD_ENCODING
         except BombError:
-            exchange.problem = Reason.DECOMPRESSION_BOMB
-        exchange.body = b""
-        exchange.truncated = "length"
-        if exchange.page:
-            exchange.wire = b""
+            result.problem = Reason.DECOMPRESSION_BOMB
+        result.body = b""
+        result.truncated = "length"
+        if result.page:
+            result.wire = b""
         return False
+
+    async def _read_aside(
+        self, answer: aiohttp.ClientResponse, result: FetchResult, share: BodyShare
+    ) -> bool:
+        """Read the body of a redirect, which nobody needs."""
+        try:
+            return await self._read(answer, result, share, [], ASIDE_BYTES)
+        except (aiohttp.ClientError, OSError) as error:
+            if result.header("location") is None:
+                raise
+            # Its target is known, and browsers do not wait for the rest either.
+            result.truncated = "time" if isinstance(error, TimeoutError) else "disconnect"
+            return False
 
     async def _read(
         self,
         answer: aiohttp.ClientResponse,
-        exchange: Exchange,
-        holding: Holding,
+        result: FetchResult,
+        share: BodyShare,
         encodings: list[str],
         max_bytes: int,
     ) -> bool:
@@ -189,55 +214,55 @@ class FetchHandler(BaseDownloadHandler):
             max_ratio=config.max_ratio,
             max_encodings=config.max_encodings,
         )
-        ignored = ignored_encodings(exchange.header_values("content-encoding"))
-        wire: list[bytes] = []
-        unsure = (
-            exchange.page
-            and exchange.status not in REDIRECTS
-            and is_page_type(exchange.content_type) is None
-        )
+        judge = _ContentJudge(result, decoder)
         try:
             async for chunk in answer.content.iter_any():
                 room = config.max_wire_bytes - decoder.wire_bytes
+                began_at = time.perf_counter()
                 decoder.feed(chunk[:room])
-                wire.append(chunk[:room])
-                if unsure and decoder.decoded_bytes >= XML_SNIFF_BYTES:
-                    unsure = False
-                    if not looks_like_page(exchange.content_type, decoder.body):
-                        exchange.problem = Reason.WRONG_TYPE
-                        wire.clear()
-                        return False
-                holding.grow_to(
-                    decoder.decoded_bytes + (decoder.wire_bytes if decoder.is_encoded else 0)
-                )
-                if decoder.full or len(chunk) > room or holding.is_cut:
-                    exchange.truncated = "length"
+                result.cpu_s += time.perf_counter() - began_at
+                share.add(chunk[:room])
+                if not judge.may_continue():
+                    share.clear()
                     return False
-                if holding.num_bytes > SMALL_BYTES:
+
+                encoded_bytes = decoder.wire_bytes if decoder.is_encoded else 0
+                if share.grow_to(decoder.decoded_bytes + encoded_bytes):
+                    decoder.stop_keeping()
+                if decoder.full or len(chunk) > room:
+                    result.truncated = "length"
+                    return False
+                if decoder.decoded_bytes > SMALL_BYTES:
                     await asyncio.sleep(LONG_PAUSE_S)
-            if unsure and not looks_like_page(exchange.content_type, decoder.body):
-                exchange.problem = Reason.WRONG_TYPE
-                wire.clear()
-            elif ignored and not looks_like_text(decoder.body):
-                raise EncodingError(f"unknown content encoding {ignored[0][:40]!r}")
-            elif not decoder.is_complete:
-                # The transfer ended as stated, the content did not: somebody on the way cut it.
-                exchange.problem = Reason.CONNECTION_LOST
-        except (aiohttp.ClientError, OSError):
-            if not holding.is_cut:
-                raise
+            judge.at_end()
         finally:
-            if wire:
-                # Of a plain body, what is stored ends where the decoder stopped.
-                received = b"".join(wire)
-                exchange.body = decoder.body
-                exchange.wire = received if decoder.is_encoded else exchange.body
-        if holding.is_cut:
-            exchange.truncated = "length"
-        return not holding.is_cut
+            result.repairs.update(dict.fromkeys(decoder.repairs))
+            self._hand_out(result, decoder, share, encodings, max_bytes)
+        return True
+
+    @staticmethod
+    def _hand_out(
+        result: FetchResult,
+        decoder: BodyDecoder,
+        share: BodyShare,
+        encodings: list[str],
+        max_bytes: int,
+    ) -> None:
+        """Give the result its body; of a plain one, what is stored ends where the decoder did."""
+        if result.problem is Reason.WRONG_TYPE:
+            return
+        received = share.received()
+        if share.is_spooled:
+            result.body = decode_body(received, encodings, max_bytes)
+        else:
+            result.body = decoder.body
+        result.wire = received if decoder.is_encoded else result.body
 
     def _socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address, if it is the proxy's, or the guard lets it be dialled. Raises AddressRefusedError."""
+        """A socket for an address that may be dialled: the proxy's, or what the guard allows.
+
+        Raises: AddressRefusedError.
+        """
         family, kind, protocol, _, address = info
         if self._proxy is not None:
             why = None if address[:2] == self._proxy else f"{address[0]} is not the proxy"
@@ -250,12 +275,64 @@ class FetchHandler(BaseDownloadHandler):
         return socket.socket(family, kind, protocol)
 
 
+class _ContentJudge:
+    """Decides from the first bytes if a body is what its headers say, where they do not decide."""
+
+    def __init__(self, result: FetchResult, decoder: BodyDecoder) -> None:
+        self._result = result
+        self._decoder = decoder
+        self._ignored = ignored_encodings(result.header_values("content-encoding"))
+        self._unsure = (
+            result.page
+            and result.status not in REDIRECTS
+            and is_page_type(result.content_type) is None
+        )
+
+    def may_continue(self) -> bool:
+        """False if the bytes so far are not a page's. Raises EncodingError."""
+        if self._decoder.decoded_bytes < XML_SNIFF_BYTES:
+            return True
+        return self._is_page()
+
+    def at_end(self) -> None:
+        """Judge a body that has ended. Raises EncodingError."""
+        if self._is_page() and not self._decoder.is_complete:
+            # The transfer ended as stated, the content did not: somebody on the way cut it.
+            self._result.problem = Reason.CONNECTION_LOST
+
+    def _is_page(self) -> bool:
+        if self._unsure:
+            self._unsure = False
+            if not looks_like_page(self._result.content_type, self._decoder.body):
+                self._result.problem = Reason.WRONG_TYPE
+                return False
+        if self._ignored:
+            name, self._ignored = self._ignored[0], []
+            if not looks_like_text(self._decoder.body):
+                raise EncodingError(f"unknown content encoding {name[:40]!r}")
+            self._result.repairs["unknown_encoding"] = None
+        return True
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connects through `LenientProtocol`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory: Any = functools.partial(LenientProtocol, loop=self._loop)
+
+
 class _Answer(aiohttp.ClientResponse):
-    """Remembers the peer's address, which a finished response no longer has (aiohttp issue 2205)."""
+    """Remembers the reader and the peer's address.
+
+    A finished response no longer has its connection (aiohttp issue 2205).
+    """
 
     peer_ip: str | None = None
+    reader: Any = None
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        self.reader = getattr(connection.protocol, "reader", None)
         peer = (
             connection.transport.get_extra_info("peername")
             if connection.transport is not None
@@ -283,10 +360,13 @@ def _request_block(url: URL, headers: list[tuple[str, str]]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
-def _translated(error: Exception, exchange: Exchange) -> Exception:
-    """The error in Scrapy's terms; its reason goes to the exchange."""
+def _translated(error: Exception, result: FetchResult) -> Exception:
+    """The error in Scrapy's terms; its reason goes to the result."""
+    if isinstance(error, aiohttp.ClientError) and FLOOD in str(error):
+        result.problem, result.is_flood = Reason.BAD_RESPONSE, True
+        return DownloadFailedError(f"{result.url}: {error!r}")
     if isinstance(error, aiohttp.ClientError) and _refused(error):
-        exchange.problem = Reason.ADDRESS_REFUSED
+        result.problem = Reason.ADDRESS_REFUSED
         return DownloadConnectionRefusedError(str(error))
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return ProxyLostError(
@@ -294,11 +374,12 @@ def _translated(error: Exception, exchange: Exchange) -> Exception:
         )
     for kind, reason, translated in _ERRORS:
         if isinstance(error, kind):
-            exchange.problem = reason
-            return translated(f"{exchange.url}: {error!r}")
+            result.problem = reason
+            return translated(f"{result.url}: {error!r}")
     return error
 
 
+# First match wins: what aiohttp raised, the reason recorded, what Scrapy's users see.
 _ERRORS: tuple[tuple[type[BaseException], Reason, type[Exception]], ...] = (
     (aiohttp.ConnectionTimeoutError, Reason.CONNECT_FAILED, DownloadTimeoutError),
     (TimeoutError, Reason.TIMEOUT, DownloadTimeoutError),
@@ -313,11 +394,10 @@ _ERRORS: tuple[tuple[type[BaseException], Reason, type[Exception]], ...] = (
     (OSError, Reason.CONNECTION_LOST, DownloadFailedError),
     (ValueError, Reason.BAD_URL, DownloadFailedError),
 )
-"""First match wins: what aiohttp raised, the reason recorded, what Scrapy's users see."""
 
 
 def _refused(error: BaseException | None) -> bool:
-    """Whether the guard's refusal is what ended a dial."""
+    """True if the guard's refusal ended a dial."""
     seen = 0
     while error is not None and seen < 8:
         if isinstance(error, AddressRefusedError):
@@ -330,20 +410,20 @@ def _refused(error: BaseException | None) -> bool:
     return False
 
 
-def _scrapy_response(request: Request, exchange: Exchange) -> Response:
+def _scrapy_response(request: Request, result: FetchResult) -> Response:
     headers = Headers()
-    for name, value in exchange.headers:
+    for name, value in result.headers:
         if name.lower() not in (b"content-encoding", b"transfer-encoding"):
             headers.appendlist(name, value)
     kind: type[Response] = Response
-    if exchange.body:
+    if result.body:
         html = b"html" in (headers.get(b"content-type") or b"html").lower()
         kind = HtmlResponse if html else TextResponse
     return kind(
         request.url,
-        status=exchange.status or 0,
+        status=result.status or 0,
         headers=headers,
-        body=exchange.body,
+        body=result.body,
         request=request,
-        ip_address=exchange.ip,
+        ip_address=result.ip,
     )

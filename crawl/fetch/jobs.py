@@ -1,62 +1,111 @@
-"""A link on its way: the job it becomes, where its address lies, and where a redirect takes it. Pure."""
+"""Work items of a crawl: links, the jobs they become, and the sites that URLs belong to. Pure."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote_from_bytes, urlsplit
 
 import can_ada
+from aiohttp import CookieJar
 
 from corpus.urls import host_identity
 from crawl.fetch.frontier import pace_key
 
 
 class Link(NamedTuple):
-    """A row of the shard. One that was handed over goes on at `target`, behind the redirects it had met."""
+    """A row of the shard. One that was handed over continues at `target`, after its redirects."""
 
     doc_id: str
     url: str
     target: str | None = None
     redirects: tuple[str, ...] = ()
 
-    def job(self) -> Job:
-        """The link at its beginning."""
-        return Job(self, self.target or self.url, redirects=self.redirects)
+    def job(self) -> PageJob:
+        """The job of a link that has not begun."""
+        return PageJob(self, self.target or self.url, redirects=self.redirects)
 
 
 @dataclass(slots=True, frozen=True)
-class Place:
-    """Where a URL lies: what gates and pace go by."""
+class Site:
+    """The server behind a URL, as gates and pace see it."""
 
     host: str
     port: int
     origin: str
     key: str
 
+    @property
+    def robots_url(self) -> str:
+        """The address of the site's robots.txt, without a default port."""
+        scheme, _, authority = self.origin.partition("://")
+        default = ":443" if scheme == "https" else ":80"
+        return f"{scheme}://{authority.removesuffix(default)}/robots.txt"
+
 
 @dataclass(slots=True)
-class Job:
-    """A link on its way, or a robots.txt (`robots_of` names the origin it is for)."""
+class PageJob:
+    """A link being fetched: the address of its current hop and what is known so far."""
 
-    link: Link | None
+    link: Link
     url: str
-    robots_of: str | None = None
     redirects: tuple[str, ...] = ()
     num_tries: int = 0
-    """Requests made for `url` that failed."""
+    """Requests for `url` that failed."""
     attempts: int = 0
+    """Requests for any hop."""
+    cookies: CookieJar | None = None
+    """Cookies set by earlier hops in the same domain."""
+    robots_waits: int = 0
+    """Times that this hop waited for a robots.txt."""
+    is_cleared: bool = False
+    """True if robots.txt allowed this hop when its rules arrived."""
     ended: bool = False
-    """Whether its outcome is noted."""
+    """True if the outcome is noted."""
+
+    def at(self, url: str, key: str) -> PageJob:
+        """The job at the next hop. Cookies do not leave the domain `key` that set them.
+
+        That also makes the pages independent of the number of workers: a hop into another domain
+        may be made by another worker.
+        """
+        site = locate(self.url)
+        stays = site is not None and site.key == key
+        return replace(
+            self,
+            url=url,
+            redirects=(*self.redirects, self.url),
+            num_tries=0,
+            cookies=self.cookies if stays else None,
+            robots_waits=0,
+            is_cleared=False,
+        )
 
 
-Item = int | Job
-"""In the frontier: a row that has not begun, or a job."""
+@dataclass(slots=True)
+class RobotsJob:
+    """A robots.txt being fetched for the page jobs of one origin."""
+
+    origin: str
+    url: str
+    redirects: tuple[str, ...] = ()
+    num_tries: int = 0
+    waiting: list[tuple[str, PageJob]] = field(default_factory=list)
+    """Page jobs that wait for these rules, with their pace keys."""
+
+    def at(self, url: str) -> RobotsJob:
+        """The job at the next hop."""
+        return replace(self, url=url, redirects=(*self.redirects, self.url), num_tries=0)
+
+
+Job = PageJob | RobotsJob
+FrontierItem = int | PageJob | RobotsJob
+"""A row that has not begun, or a job."""
 
 
 class Resume(NamedTuple):
-    """What is known of a link that was tried before the worker was stopped."""
+    """Progress of a link that was tried before the worker was stopped."""
 
     attempts: int
     num_tries: int
@@ -64,8 +113,8 @@ class Resume(NamedTuple):
     """Monotonic seconds."""
 
 
-def locate(url: str) -> Place | None:
-    """Where `url` lies; None when it is no http(s) address."""
+def locate(url: str) -> Site | None:
+    """The site of `url`; None if it is not an http(s) address."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -74,9 +123,10 @@ def locate(url: str) -> Place | None:
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host:
         return None
+
     number = port if port is not None else 443 if parts.scheme == "https" else 80
     bracketed = f"[{host}]" if ":" in host else host
-    return Place(
+    return Site(
         host,
         number,
         f"{parts.scheme}://{bracketed}:{number}",
@@ -85,19 +135,37 @@ def locate(url: str) -> Place | None:
 
 
 def redirect_target(url: str, location: str) -> str | None:
-    """The absolute address a `Location` leads to, WHATWG-serialised, without fragment; None when it is none."""
+    """The absolute address that a `Location` leads to, serialised, without fragment; else None.
+
+    Resolved by one WHATWG parser from base to result, so `///host` means a host, as in browsers.
+    """
     text = location.strip()
     if not text:
         return None
-    with suppress(UnicodeError):
-        # Header bytes are latin-1 to HTTP and UTF-8 to most servers.
-        text = text.encode("latin-1").decode("utf-8")
     try:
-        found = can_ada.parse(urljoin(url, text))
+        found = can_ada.parse(url) + _header_text(text)
     except (ValueError, TypeError):
         return None
+
     if found.protocol not in ("http:", "https:") or not found.hostname:
         return None
     found.hash = found.username = found.password = ""
     href: str = found.href.rstrip("#")
     return href if locate(href) is not None else None
+
+
+def _header_text(text: str) -> str:
+    """The address in a header, which was decoded as Latin-1.
+
+    Most servers send UTF-8. Bytes of other encodings are escaped as they are, as browsers do: their
+    server knows what they mean.
+    """
+    with suppress(UnicodeError):
+        raw = text.encode("latin-1")
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return "".join(
+                chr(byte) if byte < 0x80 else quote_from_bytes(bytes([byte])) for byte in raw
+            )
+    return text

@@ -1,34 +1,35 @@
-"""What passes between dispatcher, spider and download handler: leave to make one request, and what came of it."""
+"""Objects passed between dispatcher, spider and download handler: a permit and its result."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from crawl.fetch.body_budget import Allowance
+from crawl.fetch.body_budget import BodyBudget
 from crawl.fetch.resolver import Resolver
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Reason
 from crawl.warc.body import content_type
 
-TICKET = "ticket"
-"""Key of a request's `Ticket` in its meta."""
+PERMIT = "permit"
+"""Key of a request's `Permit` in its meta."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+PAGE_STATUSES = frozenset({200, 203})
 
 
 class ProxyLostError(Exception):
-    """The operator's proxy cannot be reached: no fault of a page, and none can be had."""
+    """The operator's proxy cannot be reached: not the fault of a page, and no page can be had."""
 
 
 @dataclass(slots=True)
-class Exchange:
-    """One request and what came of it. Times ending in `_at` are monotonic seconds."""
+class FetchResult:
+    """One request and its answer. Times ending in `_at` are monotonic seconds."""
 
     url: str
     max_body_bytes: int
     page: bool = True
-    """Whether a page is wanted: only its types are read. robots.txt is read whatever its type."""
+    """True if a page is wanted, so that only its types are read; robots.txt may have any type."""
     started_at: float = 0.0
     ended_at: float = 0.0
     fetched_at: datetime | None = None
@@ -43,6 +44,12 @@ class Exchange:
     """The body without content encodings."""
     truncated: str | None = None
     problem: Reason | None = None
+    repairs: dict[str, None] = field(default_factory=dict)
+    """Names of the deviations from HTTP that were repaired, as browsers do."""
+    is_flood: bool = False
+    """True if the answer went beyond the limits of the wire."""
+    cpu_s: float = 0.0
+    """Time that its bytes took to parse and decode."""
 
     @property
     def content_type(self) -> str | None:
@@ -61,23 +68,28 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
-    """Leave to make one request: its exchange, the pace key it goes under, and what the source keeps with it."""
+class Permit:
+    """Permission to make one request now."""
 
-    exchange: Exchange
+    result: FetchResult
     key: str
-    subject: Any
+    """The pace key under which the request is made."""
+    job: Any
+    """The source's own; others pass it back."""
+    ip: str = ""
+    """The address that the request was admitted for."""
+    cookie: str | None = None
 
 
-class Source(Protocol):
-    """Where a spider gets its requests and brings their exchanges: `crawl.fetch.dispatcher.Dispatcher`."""
+class RequestSource(Protocol):
+    """Hands out requests and takes results: `crawl.fetch.dispatcher.Dispatcher`."""
 
     config: FetchConfig
     resolver: Resolver
-    allowance: Allowance
+    budget: BodyBudget
 
-    async def next_ticket(self) -> Ticket | None:
-        """The next request, when it is due; None when there is no more."""
+    async def next_permit(self) -> Permit | None:
+        """Wait for the next request to fall due; None when there are no more."""
 
-    def finished(self, ticket: Ticket, failure: BaseException | None) -> None:
-        """A request came to its end, well or not."""
+    def finished(self, permit: Permit, failure: BaseException | None) -> None:
+        """Take back a permit whose request ended, successfully or not."""

@@ -25,6 +25,8 @@ from crawl.outcomes import Reason
 NUM_THREADS = 128
 """Names that are asked for at the same time."""
 CACHE_SIZE = 1 << 16
+DNS_CACHE_S = 300.0
+"""Seconds that a resolved name is remembered, failures too; a tenth for those that may pass."""
 NOT_FOUND = frozenset(
     {
         socket.EAI_NONAME,
@@ -62,13 +64,13 @@ class Resolver(AbstractResolver):
         networks: tuple[addresses.Network, ...],
         public: bool,
         timeout_s: float,
-        cache_s: float,
+        cache_s: float | None = None,
     ) -> None:
         self._connect_to = connect_to
         self._networks = networks
         self._public = public
         self._timeout_s = timeout_s
-        self._cache_s = cache_s
+        self._cache_s = DNS_CACHE_S if cache_s is None else cache_s
         self._known: OrderedDict[str, tuple[float, Resolved]] = OrderedDict()
         self._threads = asyncio.Semaphore(NUM_THREADS)
 

@@ -44,6 +44,8 @@ class Robots:
     One string, because a crawl keeps the rules of many thousand hosts: an eighth of what parsed patterns take.
     """
     crawl_delay_s: float | None = None
+    cause: str | None = None
+    """What made the file unreachable."""
 
     def allows(self, url: str) -> bool:
         """Whether `url` may be fetched: the longest matching pattern decides (section 2.2.2)."""

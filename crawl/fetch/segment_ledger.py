@@ -14,11 +14,13 @@ from pathlib import Path
 
 from corpus.errors import FatalError
 from corpus.storage.store import Store
-from crawl.fetch.requests import Exchange
+from crawl.fetch.requests import FetchResult
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Outcome, segment_path, write_outcomes
 from crawl.warc.records import SegmentWriter, digest, http_block
 
+GZIP_LEVEL = 4
+"""Compression of WARC records: of the levels, the best pages per second on two cores."""
 TLS_UNVERIFIED = (("X-Crawler-TLS-Verified", "false"),)
 """WARC field of a response whose server showed no valid certificate, or whose certificate was not looked at."""
 
@@ -59,27 +61,27 @@ class Ledger:
         """Note an outcome without a stored page."""
         self._loose.append(outcome)
 
-    def add_page(self, outcome: Outcome, exchange: Exchange) -> None:
+    def add_page(self, outcome: Outcome, result: FetchResult) -> None:
         """Store a page and note its outcome, which gets the record's place. Raises FatalError."""
-        outcome.payload_digest = digest(exchange.wire)
-        self.store(exchange, outcome.payload_digest, outcome)
+        outcome.payload_digest = digest(result.wire)
+        self.store(result, outcome.payload_digest, outcome)
         self._pointing.append(outcome)
 
     def store(
-        self, exchange: Exchange, payload_digest: str | None = None, outcome: Outcome | None = None
+        self, result: FetchResult, payload_digest: str | None = None, outcome: Outcome | None = None
     ) -> None:
         """Write the record of a response into the open segment. Raises FatalError."""
-        assert exchange.fetched_at is not None
-        unverified = not self._config.verify_tls and exchange.url.startswith("https:")
+        assert result.fetched_at is not None
+        unverified = not self._config.verify_tls and result.url.startswith("https:")
         segment = self._open()
         place = segment.add_response(
-            exchange.url,
-            block=http_block(exchange.status_line, exchange.headers, exchange.wire),
-            payload_digest=payload_digest or digest(exchange.wire),
-            fetched_at=exchange.fetched_at,
-            ip=exchange.ip,
-            truncated=exchange.truncated,
-            request_block=exchange.request_block if self._config.store_requests else None,
+            result.url,
+            block=http_block(result.status_line, result.headers, result.wire),
+            payload_digest=payload_digest or digest(result.wire),
+            fetched_at=result.fetched_at,
+            ip=result.ip,
+            truncated=result.truncated,
+            request_block=result.request_block if self._config.store_requests else None,
             fields=TLS_UNVERIFIED if unverified else (),
         )
         if outcome is not None:
@@ -119,7 +121,7 @@ class Ledger:
                 self._store,
                 segment_path(self._warc_prefix, self._segment_index),
                 info=segment_info(self._config),
-                gzip_level=self._config.gzip_level,
+                gzip_level=GZIP_LEVEL,
             )
         return self._segment
 

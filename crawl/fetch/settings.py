@@ -84,8 +84,6 @@ class FetchConfig(Section):
     """Seconds between two reads."""
     dns_timeout_s: float = Field(10.0, gt=0)
     """Seconds to resolve a name."""
-    dns_cache_s: float = Field(300.0, ge=0)
-    """Seconds a resolved name is remembered; failures too."""
 
     retries: int = Field(2, ge=0, le=20)
     """Further tries after a failure that may pass (time-outs, resets, 408, 425, 429, 5xx)."""
@@ -93,12 +91,6 @@ class FetchConfig(Section):
     """Wait before the first retry; doubled at each further one."""
     max_retry_delay_s: float = Field(900.0, ge=0)
     """Limit of that doubling."""
-    breaker_failures: int = Field(5, ge=1)
-    """Connect failures in a row after which a host is left alone for a while."""
-    breaker_open_s: float = Field(900.0, ge=0)
-    """How long it is left alone."""
-    breaker_openings: int = Field(3, ge=1)
-    """After so many such rests the host is given up: all its links end as `host_unreachable`."""
 
     robots_cache_s: float = Field(86400.0, gt=0, le=86400)
     """Seconds a robots.txt is used before it is fetched anew (RFC 9309: at most 24 h)."""
@@ -124,12 +116,8 @@ class FetchConfig(Section):
     """Seconds after which an open segment is closed: what a kill may cost."""
     flush_s: float = Field(30.0, gt=0)
     """Seconds between saves of outcomes without a record, and of retry times."""
-    gzip_level: int = Field(4, ge=1, le=9)
-    """Compression of WARC records."""
     store_requests: bool = False
     """Write a WARC request record beside each response."""
-    keepalive_s: float = Field(5.0, ge=0)
-    """Seconds an idle connection stays open."""
     scrapy_settings: dict[str, Any] = Field(default_factory=dict)
     """Further Scrapy settings, such as DOWNLOADER_MIDDLEWARES."""
 
@@ -202,6 +190,14 @@ class FetchConfig(Section):
     def networks(self) -> tuple[Network, ...]:
         """`allow_networks`, parsed."""
         return tuple(ipaddress.ip_network(network) for network in self.allow_networks)
+
+    @property
+    def ip_interval_s(self) -> float:
+        """Seconds between requests to one IP address, over all workers and domains.
+
+        An address receives what `max_in_flight_per_ip` domains would at their full pace.
+        """
+        return self.delay_s / self.max_in_flight_per_ip
 
     @property
     def only_loopback(self) -> bool:

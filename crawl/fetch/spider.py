@@ -2,7 +2,7 @@
 
 Scrapy runs the requests, so its users' settings and middlewares apply. What decides which request goes when, whether
 it may, and what its answer means is not Scrapy's: `crawl.fetch.dispatcher` hands out requests one by one (`LinkSpider.start`)
-and takes back their exchanges. Scrapy's own robots, retry, redirect, cookie, referer, telnet and remote control parts
+and takes back their results. Scrapy's own robots, retry, redirect, cookie, referer, telnet and remote control parts
 are left out, and so are its handlers for other schemes; `crawl.fetch.download` is the one for http and https.
 """
 
@@ -18,7 +18,7 @@ from scrapy.http import Response
 from scrapy.logformatter import LogFormatter
 
 from crawl.fetch.download import FetchHandler
-from crawl.fetch.requests import TICKET, Source, Ticket
+from crawl.fetch.requests import PERMIT, Permit, RequestSource
 from crawl.fetch.settings import OWNED_SETTINGS, FetchConfig
 
 REQUEST_HEADERS = {
@@ -33,14 +33,14 @@ class LinkSpider(Spider):
 
     name = "webtext"
 
-    def __init__(self, source: Source, **kwargs: Any) -> None:
+    def __init__(self, source: RequestSource, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.source = source
 
     async def start(self) -> AsyncIterator[Request]:
         """Requests as they fall due."""
-        while (ticket := await self.source.next_ticket()) is not None:
-            yield self._request(ticket)
+        while (permit := await self.source.next_permit()) is not None:
+            yield self._request(permit)
 
     def answered(self, response: Response) -> None:
         """Callback of every request."""
@@ -52,18 +52,21 @@ class LinkSpider(Spider):
         self._finish(failure.request, failure.value)
 
     def _finish(self, request: Request, failure: BaseException | None) -> None:
-        ticket = request.meta.pop(TICKET, None)
-        if ticket is not None:  # else a middleware gave one request two ends; the first one counted
-            self.source.finished(ticket, failure)
+        permit = request.meta.pop(PERMIT, None)
+        if permit is not None:  # else a middleware gave one request two ends; the first one counted
+            self.source.finished(permit, failure)
 
-    def _request(self, ticket: Ticket) -> Request:
+    def _request(self, permit: Permit) -> Request:
+        headers = {**REQUEST_HEADERS, "User-Agent": self.source.config.user_agent_header}
+        if permit.cookie is not None:
+            headers["Cookie"] = permit.cookie
         return Request(
-            ticket.exchange.url,
+            permit.result.url,
             callback=self.answered,
             errback=self.failed,
-            headers={**REQUEST_HEADERS, "User-Agent": self.source.config.user_agent_header},
+            headers=headers,
             dont_filter=True,
-            meta={TICKET: ticket, "download_slot": ticket.key, "verbatim_url": True},
+            meta={PERMIT: permit, "download_slot": permit.key, "verbatim_url": True},
         )
 
 

@@ -225,7 +225,6 @@ class _Shard:
             networks=config.networks,
             public=not config.only_loopback,
             timeout_s=config.dns_timeout_s,
-            cache_s=config.dns_cache_s,
         )
         self._ledger = Ledger(
             store, spec.warc_prefix, spec.out_dir, config, first_index=first_index
@@ -316,8 +315,10 @@ class _Shard:
             )
         for key, delay_s in state.get("crawl_delay_s", {}).items():
             self._dispatcher.set_pace(key, crawl_delay_s=delay_s, ready_at=quiet_until + delay_s)
+        for key, slow_s in state.get("slow_s", {}).items():
+            self._dispatcher.set_pace(key, slow_s=slow_s)
         for key, until in state.get("postponed", {}).items():
-            self._dispatcher.set_pace(key, crawl_delay_s=None, ready_at=until + shift)
+            self._dispatcher.set_pace(key, ready_at=until + shift)
 
     def _begun(
         self, row: int, key: str, retrying: dict[str, list[float]], shift: float, capped: np.ndarray

@@ -29,7 +29,7 @@ from corpus.tables.parquet import read_file
 from corpus.tables.schemas import LINKS, part_of
 from corpus.tables.takedown_list import load_forgotten
 from crawl.config import CrawlConfig
-from crawl.fetch import retry
+from crawl.fetch.politeness import PASSING_REASONS, PASSING_STATUSES
 from crawl.links import containers, dump_memory, dump_windows, group, select
 from crawl.links.maturity import ImmatureScoresError, ScoreStatistics, immature_among
 from crawl.outcomes import Reason
@@ -40,7 +40,7 @@ BYTES_PER_PART = 64 << 20
 """Compressed dump bytes behind one part of `links` when the config leaves the number open."""
 
 
-PASSING_BY_THE_NEXT_BATCH = retry.PASSING_REASONS | {
+PASSING_BY_THE_NEXT_BATCH = PASSING_REASONS | {
     Reason.HOST_UNREACHABLE,
     Reason.ROBOTS_UNREACHABLE,
     Reason.DEFERRED,
@@ -210,7 +210,7 @@ def _may_pass(rows: pa.Table) -> pa.ChunkedArray:
     """Which rows of pages another try, weeks later, may fetch."""
     return pc.or_(
         pc.is_in(rows["reason"], pa.array(sorted(PASSING_BY_THE_NEXT_BATCH), pa.string())),
-        pc.is_in(rows["status"], pa.array(sorted(retry.PASSING_STATUSES), pa.int16())),
+        pc.is_in(rows["status"], pa.array(sorted(PASSING_STATUSES), pa.int16())),
     )
 
 

@@ -105,6 +105,7 @@ class BodyDecoder:
         self._max_bytes = max_bytes
         self._max_ratio = max_ratio
         self._pieces: list[bytes] = []
+        self._keeps = True
         self.wire_bytes = 0
         self.decoded_bytes = 0
         self.full = False
@@ -130,9 +131,10 @@ class BodyDecoder:
         """Names of the repairs that the codings needed."""
         return tuple(name for decoder in self._decoders for name in decoder.repairs)
 
-    def drop(self) -> None:
-        """Forget the decoded bytes, which are kept elsewhere; counting continues."""
+    def stop_keeping(self) -> None:
+        """Forget the decoded bytes and continue to count: the received ones are kept elsewhere."""
         self._pieces.clear()
+        self._keeps = False
 
     def feed(self, data: bytes) -> None:
         """Take received bytes, in small pieces so that the ratio is that of the bytes used."""
@@ -148,7 +150,8 @@ class BodyDecoder:
             if len(piece) > room:
                 piece = piece[:room]
                 self.full = True
-            self._pieces.append(piece)
+            if self._keeps:
+                self._pieces.append(piece)
             self.decoded_bytes += len(piece)
 
             if (

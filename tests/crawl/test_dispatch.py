@@ -12,7 +12,8 @@ import pytest
 
 from crawl.fetch.dispatcher import Dispatcher
 from crawl.fetch.jobs import Link, locate
-from crawl.fetch.requests import Exchange, Ticket
+from crawl.fetch.politeness import Breaker
+from crawl.fetch.requests import FetchResult, Permit
 from crawl.fetch.resolver import Endpoint, Resolved
 from crawl.fetch.segment_ledger import Ledger
 from crawl.fetch.settings import FetchConfig
@@ -48,7 +49,7 @@ class Notes(Ledger):
     def add(self, outcome: Outcome) -> None:
         self.ends[outcome.doc_id] += 1
 
-    def add_page(self, outcome: Outcome, exchange: Exchange) -> None:
+    def add_page(self, outcome: Outcome, result: FetchResult) -> None:
         self.add(outcome)
 
     def store(self, *record: Any) -> None:
@@ -89,24 +90,24 @@ class Names:
         self._known[host] = (time.monotonic() + self._draw.random() * 0.05, answer)
 
 
-def answer(exchange: Exchange, draw: random.Random) -> BaseException | None:
+def answer(result: FetchResult, draw: random.Random) -> BaseException | None:
     """Whatever a server, or our own handler, may come up with."""
     mood = draw.random()
     if mood < 0.15:
-        exchange.problem = draw.choice(PROBLEMS)
+        result.problem = draw.choice(PROBLEMS)
         return None
     if mood < 0.18:
         return RuntimeError("a fault of the handler's")
-    exchange.status = draw.choice([*[200] * 6, 203, 301, 302, 404, 429, 500, 503])
-    if exchange.status in (301, 302):
+    result.status = draw.choice([*[200] * 6, 203, 301, 302, 404, 429, 500, 503])
+    if result.status in (301, 302):
         location = draw.choice(LOCATIONS)
-        exchange.headers = (
+        result.headers = (
             (b"Location", location % draw.randrange(8) if b"%" in location else location),
         )
     elif draw.random() < 0.2:
-        exchange.headers = ((b"Retry-After", draw.choice(RETRY_AFTER)),)
+        result.headers = ((b"Retry-After", draw.choice(RETRY_AFTER)),)
     rules = b"User-agent: *\nCrawl-delay: 0.005\nDisallow: /%d" % draw.randrange(9)
-    exchange.body = exchange.wire = draw.choice([b"", b"<p>", rules])
+    result.body = result.wire = draw.choice([b"", b"<p>", rules])
     return None
 
 
@@ -122,9 +123,6 @@ async def crawl(seed: int) -> tuple[Counter[str], list[str]]:
         max_retry_after_s=0.02,
         max_crawl_delay_s=0.01,
         max_redirects=3,
-        breaker_failures=2,
-        breaker_open_s=0.02,
-        breaker_openings=2,
         concurrency=draw.choice([1, 3, 20]),
         max_in_flight_per_ip=draw.choice([1, 2, 5]),
         robots_cache_s=draw.choice([0.03, 100.0]),
@@ -145,27 +143,28 @@ async def crawl(seed: int) -> tuple[Counter[str], list[str]]:
         total=NUM_LINKS,
         owns=lambda key: key != "d9.test",
         excluded=lambda url: "wiki" in url,
+        breaker=Breaker(failures=2, open_s=0.02, openings=2),
     )
     for key, own in rows.items():
         dispatcher.add_rows(key, own)
     in_flight: Counter[str] = Counter()
     twice: list[str] = []
 
-    async def request(ticket: Ticket) -> None:
-        key = _key(ticket.exchange.url)
+    async def request(permit: Permit) -> None:
+        key = _key(permit.result.url)
         in_flight[key] += 1
         if in_flight[key] > 1:
             twice.append(key)
-        ticket.exchange.started_at = time.monotonic()
+        permit.result.started_at = time.monotonic()
         await asyncio.sleep(draw.random() * 0.003)
-        failure = answer(ticket.exchange, draw)
-        ticket.exchange.ended_at = time.monotonic()
+        failure = answer(permit.result, draw)
+        permit.result.ended_at = time.monotonic()
         in_flight[key] -= 1
-        dispatcher.finished(ticket, failure)
+        dispatcher.finished(permit, failure)
 
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        while (ticket := await dispatcher.next_ticket()) is not None:
-            group.create_task(request(ticket))
+        while (permit := await dispatcher.next_permit()) is not None:
+            group.create_task(request(permit))
     await dispatcher.close()
     return notes.ends, twice
 

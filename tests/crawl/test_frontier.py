@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import heapq
 import random
+import struct
 import time
 from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.fetch.breaker import Breaker
 from crawl.fetch.frontier import Frontier, pace_key
-from crawl.fetch.ip_slots import IpSlots
-from crawl.fetch.retry import backoff_s, may_pass, retry_after_s
+from crawl.fetch.politeness import (
+    Breaker,
+    IpLimits,
+    OwnIpPacer,
+    SharedIpPacer,
+    backoff_s,
+    may_pass,
+    retry_after_s,
+)
 from crawl.outcomes import Reason
 
 
@@ -219,18 +228,74 @@ def test_what_may_pass() -> None:
 
 
 def test_places_at_an_address_reach_whoever_waits() -> None:
-    slots: IpSlots[str] = IpSlots(2)
-    for name in ("a", "b"):
-        slots.take("1.1.1.1", name)
+    limits: IpLimits[str] = IpLimits(2, OwnIpPacer(0.0))
+    assert limits.take("1.1.1.1", 0.0)
+    assert limits.take("1.1.1.1", 0.0)
+    assert not limits.take("1.1.1.1", 0.0)
     for name in ("c", "d", "e"):
-        slots.wait("1.1.1.1", name)
-    assert slots.next_waiting("1.1.1.1") is None, "no place is free"
-    assert slots.leave("a") == "1.1.1.1"
-    assert slots.next_waiting("1.1.1.1") == "c"
-    assert slots.next_waiting("1.1.1.1") == "d", "c went elsewhere: the place is still free"
-    slots.take("1.1.1.1", "d")
-    assert slots.next_waiting("1.1.1.1") is None
-    assert slots.next_waiting("2.2.2.2") is None
+        limits.wait("1.1.1.1", name)
+    assert limits.next_waiting("1.1.1.1") is None, "no place is free"
+    limits.leave("1.1.1.1")
+    assert limits.next_waiting("1.1.1.1") == "c"
+    assert limits.next_waiting("1.1.1.1") == "d", "c went elsewhere: the place is still free"
+    assert limits.take("1.1.1.1", 0.0)
+    assert limits.next_waiting("1.1.1.1") is None
+    assert limits.next_waiting("2.2.2.2") is None
+    assert limits.next_due() is None
+
+
+class Clock:
+    """A pacer with a clock of its own."""
+
+    def __init__(self, interval_s: float) -> None:
+        self.now, self.due, self.interval_s = 0.0, dict[str, float](), interval_s
+
+    def reserve(self, group: str) -> float:
+        wait_s = self.due.get(group, 0.0) - self.now
+        if wait_s <= 0:
+            self.due[group] = self.now + self.interval_s
+        return max(0.0, wait_s)
+
+
+def test_an_address_gets_requests_at_its_rate_in_order() -> None:
+    clock = Clock(0.5)
+    limits: IpLimits[int] = IpLimits(8, clock)
+    waiting = []
+    for item in range(6):
+        if not limits.take(f"2001:db8:1:2::{item:x}", clock.now):
+            limits.wait(f"2001:db8:1:2::{item:x}", item)
+            waiting.append(item)
+    assert waiting == [1, 2, 3, 4, 5], "one /64 is one address"
+    assert limits.take("2001:db8:1:3::1", clock.now), "another /64 is not"
+    began: list[tuple[float, int]] = []
+    while (due := limits.next_due()) is not None:
+        clock.now = due
+        for group in limits.pop_due(clock.now):
+            item = limits.next_waiting(group)
+            while item is not None:
+                if limits.take(group, clock.now):
+                    began.append((clock.now, item))
+                else:
+                    limits.wait(group, item, first=True)
+                item = limits.next_waiting(group)
+    assert began == [(0.5, 1), (1.0, 2), (1.5, 3), (2.0, 4), (2.5, 5)]
+
+
+def test_workers_share_the_rate_of_an_address(tmp_path: Path) -> None:
+    pacers = [SharedIpPacer(tmp_path / "ip", 0.05) for _ in range(4)]
+    granted = []
+    began = time.monotonic()
+    while (now := time.monotonic()) - began < 1.0:
+        granted += [now for pacer in pacers if not pacer.reserve("1.2.3.4")]
+        time.sleep(0.001)
+    assert 14 <= len(granted) <= 21
+    assert min(after - before for before, after in pairwise(granted)) > 0.04
+    assert pacers[0].reserve("4.3.2.1") == 0.0
+    with (tmp_path / "ip").open("r+b") as file:
+        file.write(struct.pack("<d", 1e12) * SharedIpPacer.NUM_SLOTS)
+    assert pacers[0].reserve("1.2.3.4") == 0.0, "a clock that was set back stops nobody"
+    for pacer in pacers:
+        pacer.close()
 
 
 def test_the_breaker_rests_then_gives_up() -> None:

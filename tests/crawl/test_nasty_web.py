@@ -100,7 +100,7 @@ def run_worker(shard: Shard) -> tuple[float, float]:
     """The worker as a process: its peak memory in MB and the seconds it had."""
     code = (
         "import sys, resource, time\n"
-        "from crawl import worker\n"
+        "from crawl.fetch import worker\n"
         "spec = worker.read_spec(sys.argv[1])\n"
         "began = time.monotonic()\n"
         "assert worker.run(spec) == 0\n"

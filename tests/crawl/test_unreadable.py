@@ -94,7 +94,7 @@ def test_every_robots_file_that_decided_is_in_the_archive(web: Web, shard: Shard
     web.on("e.test/r", ok(SHUT))
     shard.crawl([f"http://{name}.test/x" for name in "abcde"], retries=0)
     store = open_store(str(shard.folder / "corpus"))
-    found = sorted(entry for path, _ in store.files("pages/b") for entry in stored(store, path))
+    found = sorted(entry for path, _ in store.files("warc/b") for entry in stored(store, path))
     assert found == [
         ("http://a.test/robots.txt", 200),
         ("http://a.test/x", 200),

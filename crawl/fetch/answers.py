@@ -1,0 +1,181 @@
+"""Answers: what does this response mean? Pure functions of a job and its result.
+
+The dispatcher carries out what they say. `Retry` falls back to its second action when the job has
+had its tries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from crawl.fetch import robots
+from crawl.fetch.jobs import PageJob, RobotsJob, redirect_target
+from crawl.fetch.politeness import may_pass
+from crawl.fetch.requests import PAGE_STATUSES, REDIRECTS, FetchResult
+from crawl.fetch.robots import Access, Robots
+from crawl.fetch.robots_meta import is_tagged
+from crawl.outcomes import Reason
+
+MAX_REFRESH_S = 5.0
+"""A page that leads elsewhere within this time is a redirect; later ones are pages that reload."""
+REFRESH_HEAD_BYTES = 16 << 10
+"""Bytes of a page in which a refresh is looked for."""
+_NOT_MARKUP = re.compile(
+    rb"<!--.*?-->|<(script|noscript|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL
+)
+_META = re.compile(rb"<meta\s[^>]{0,2000}>", re.IGNORECASE)
+_IS_REFRESH = re.compile(rb"""http-equiv\s*=\s*["']?\s*refresh\b""", re.IGNORECASE)
+_CONTENT = re.compile(rb"""content\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
+_REFRESH = re.compile(
+    r"""\s*([0-9]{0,4}(?:\.[0-9]*)?)\s*[;,]\s*url\s*=\s*['"]?\s*([^'"]+?)\s*['"]?\s*\Z""",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Store the page."""
+
+    truncated: str | None = None
+    """Why it is not whole, in the words of `WARC-Truncated`."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """End the link without a page."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Continue at another address."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again later, or do `otherwise` when there were enough tries."""
+
+    otherwise: Keep | End
+
+
+PageAction = Keep | End | Follow | Retry
+
+
+@dataclass(frozen=True, slots=True)
+class RulesFound:
+    """The rules of a site are known. `retry`: unless a later try brings better ones."""
+
+    rules: Robots
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PageTerms:
+    """Settings that decide what becomes of an answer."""
+
+    max_redirects: int
+    user_agent: str
+    refused_tags: Collection[str] = ()
+
+
+def judge_page(job: PageJob, result: FetchResult, terms: PageTerms) -> PageAction:
+    """Decide what becomes of a link after an answer, or after none."""
+    problem, status = result.problem, result.status
+    if problem is None and status in REDIRECTS:
+        return judge_redirect(job, result.header("location") or "", result, terms)
+
+    is_page = status in PAGE_STATUSES
+    if problem is not None or not is_page:
+        end = End(problem if problem is not None else Reason.HTTP_STATUS)
+        if not may_pass(problem, status if problem is None else None):
+            return end
+        if problem is Reason.CONNECTION_LOST and is_page and result.body:
+            return Retry(Keep("disconnect"))  # some sites never send more of it
+        return Retry(end)
+
+    if not result.body:
+        return End(Reason.EMPTY_BODY)
+    tags = result.header_values("x-robots-tag")
+    if is_tagged(tags, result.body, terms.refused_tags, terms.user_agent):
+        return End(Reason.ROBOTS_TAG)
+
+    target = refresh_target(result)
+    if target is not None:
+        refreshed = judge_redirect(job, target, result, terms)
+        if isinstance(refreshed, Follow):
+            return refreshed
+    return Keep(result.truncated)
+
+
+def judge_redirect(
+    job: PageJob, location: str, result: FetchResult, terms: PageTerms
+) -> Follow | End:
+    """Decide if a redirect is followed. The link rules are asked by the caller."""
+    url = redirect_target(job.url, location)
+    if url is None:
+        return End(Reason.REDIRECT_INVALID)
+    # A site that sets a cookie may lead to the same address again, and expect the cookie there.
+    seen = url == job.url or url in job.redirects
+    if seen and not result.header_values("set-cookie"):
+        return End(Reason.REDIRECT_LOOP)
+    if len(job.redirects) >= terms.max_redirects:
+        return End(Reason.REDIRECT_LOOP if seen else Reason.REDIRECT_LIMIT)
+    return Follow(url)
+
+
+def refresh_target(result: FetchResult) -> str | None:
+    """The address that a `Refresh` header or a meta refresh leads to at once; None if none does."""
+    for value in result.header_values("refresh"):
+        if (target := _refresh(value)) is not None:
+            return target
+
+    head = result.body[:REFRESH_HEAD_BYTES]
+    if b"refresh" not in head.lower():
+        return None
+    for element in _META.findall(_NOT_MARKUP.sub(b"", head)):
+        content = _CONTENT.search(element)
+        if content is not None and _IS_REFRESH.search(element):
+            text = (content[1] or content[2] or b"").decode("latin-1").replace("&amp;", "&")
+            if (target := _refresh(text)) is not None:
+                return target
+    return None
+
+
+def _refresh(value: str) -> str | None:
+    match = _REFRESH.match(value)
+    if match is None:
+        return None
+    seconds = float(match[1]) if match[1] not in ("", ".") else 0.0
+    return match[2] if seconds <= MAX_REFRESH_S else None
+
+
+def judge_robots(job: RobotsJob, result: FetchResult, product_token: str) -> Follow | RulesFound:
+    """Decide what the answer to a request for robots.txt means (RFC 9309, section 2.3.1)."""
+    location = result.header("location")
+    if result.status in REDIRECTS and result.problem is None and location is not None:
+        url = redirect_target(job.url, location)
+        if url is not None and len(job.redirects) < robots.MAX_REDIRECTS:
+            return Follow(url)
+
+    problem = result.problem
+    status = result.status if problem is None else None
+    is_whole = status != 206 or robots.is_whole_range(result.header("content-range"))
+    rules = robots.decide(status, result.body, product_token, is_whole=is_whole)
+    if rules.access is not Access.UNREACHABLE:
+        return RulesFound(rules)
+
+    cause = unreachable_cause(problem, status)
+    passing = may_pass(problem, status) or (status or 0) >= 500
+    return RulesFound(Robots(Access.UNREACHABLE, cause=cause), retry=passing)
+
+
+def unreachable_cause(problem: Reason | None, status: int | None) -> str:
+    """A word for what made robots.txt unreachable, such as `tls_failed` or `status_503`."""
+    if problem is not None:
+        return str(problem)
+    return f"status_{status}" if status is not None else str(Reason.CONNECTION_LOST)
