@@ -46,7 +46,7 @@ from torch.futures import Future
 from corpus.errors import SchemaError
 
 INDEX = "tensors.json"
-FILE = re.compile(r"rank-\d{5}\.safetensors\Z")
+FILE = re.compile(r"rank-[0-9]{5}\.safetensors\Z")
 
 MAX_INDEX_BYTES = 256 << 20
 """An index of GPT-2 XL saved by 1,024 ranks has 150 MB."""
@@ -69,7 +69,7 @@ class Piece(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    file: str = Field(pattern=r"^rank-\d{5}\.safetensors$")
+    file: str = Field(pattern=r"^rank-[0-9]{5}\.safetensors$")
     offsets: list[NonNegativeInt]
     shape: list[NonNegativeInt]
 

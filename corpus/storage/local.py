@@ -142,7 +142,7 @@ class LocalStore(Store):
         try:
             with os.scandir(self._inside(folder)) as entries:
                 return list(entries)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def _is_file_inside(self, entry: os.DirEntry[str], path: str) -> bool:

@@ -275,6 +275,11 @@ def open_corpus(root: str, *, create: bool = False) -> Store:
     return store
 
 
+def is_name(name: str) -> bool:
+    """True if `check_name` accepts the name."""
+    return bool(NAME.match(name)) and not name.endswith(".") and not DEVICES.match(name)
+
+
 def check_name(option: str, name: str) -> str:
     """`name` of a batch, snapshot or run, if it can be a file name on every store.
 

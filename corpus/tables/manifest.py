@@ -7,16 +7,17 @@ or engine. So two runs that should give the same bytes have the same fingerprint
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError, SchemaError
-from corpus.storage.store import Store, manifest_path, table_dir
+from corpus.storage.store import Store, is_name, manifest_path, table_dir
 from corpus.tables.schemas import TABLES
 
 STAGES = ("crawl", "clean", "dedup", "shards")
@@ -57,6 +58,11 @@ READERS = 16
 """Manifests that are read at the same time."""
 
 
+PART_FILE = r"^((train|val)/)?part-[0-9]{5,9}(\.[0-9a-f]{1,32})?\.(parquet|arrow)$"
+"""Names that this code gives to parts (`.arrow`: buckets of an unfinished exchange). A manifest decides which files are read, replaced and deleted, and may come
+from a stranger: no other name is accepted."""
+
+
 class Record(BaseModel):
     """A small immutable JSON record."""
 
@@ -67,8 +73,8 @@ class Part(Record):
     """One file of a table: name relative to the manifest's folder, rows, bytes, xxh3-128 of the bytes."""
 
     file: str
-    rows: int
-    bytes: int
+    rows: NonNegativeInt
+    bytes: NonNegativeInt
     digest: str
     metadata: dict[str, Any] = {}
 
@@ -135,7 +141,12 @@ def serialized(manifest: Manifest) -> bytes:
 
 
 def find_manifest(store: Store, table: str, batch: str) -> Manifest | None:
-    """The manifest, or None where the batch is not committed. Raises SchemaError for one we cannot read."""
+    """The manifest, or None if the batch is not committed, or is not the name of a batch but of an input file.
+
+    Raises: SchemaError for a manifest that this version cannot have written there.
+    """
+    if not (is_name(table) and is_name(batch)):
+        return None
     return find_manifest_in(store, table_dir(table, batch))
 
 
@@ -149,24 +160,54 @@ def find_manifests(
 
 
 def find_manifest_in(store: Store, folder: str) -> Manifest | None:
-    """The manifest in a table's folder, or None."""
+    """The manifest in a table's folder, or None.
+
+    Raises: SchemaError for a manifest that this version cannot have written there.
+    """
     path = manifest_path(folder)
     try:
         data = store.read_bytes(path)
     except FileNotFoundError:
         return None
-    return _parse(data, f"{store.root}/{path}")
+
+    where = f"{store.root}/{path}"
+    manifest = _parse(data, where)
+    # Scratch tables are in work/<batch>/<table>, others in <table>/<batch>.
+    first, second, *rest = folder.split("/")
+    place = ("/".join(rest), second) if first == "work" else (first, second)
+    if (manifest.table, manifest.batch) != place:
+        raise SchemaError(
+            f"{where}: says that it is table {manifest.table!r} of batch {manifest.batch!r}; it was moved or edited. "
+            f"{_restore(path)}"
+        )
+    return manifest
 
 
 @lru_cache(maxsize=256)
 def _parse(data: bytes, where: str) -> Manifest:
     try:
-        return Manifest.model_validate_json(data)
+        manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        value = (
+            repr(problem.get("input"))[:100] if problem["type"] == "string_pattern_mismatch" else ""
+        )
         raise SchemaError(
-            f"{where}: not a manifest of this version ({error.errors()[0]['msg']}); restore the file, or remove it and "
-            "run the stage again: parts are made anew"
+            f"{where}: not a manifest of this version ({field} {value}: {problem['msg']}); {_restore(where)}"
         ) from error
+
+    files = [part.file for part in manifest.parts]
+    odd = next((file for file in files if not re.fullmatch(PART_FILE, file)), None)
+    if odd is not None or len(set(files)) < len(files):
+        fault = "has a part twice" if odd is None else f"names the part {odd!r}"
+        raise SchemaError(f"{where}: {fault}; not written by this code: {_restore(where)}")
+    return manifest
+
+
+def _restore(path: str) -> str:
+    name = path.rpartition("/")[2]
+    return f"restore {name}, or remove it and run the stage again, which rebuilds the parts"
 
 
 def read_manifest(store: Store, table: str, batch: str) -> Manifest:

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from corpus.errors import InputError, SchemaError
-from corpus.storage.store import Store
+from corpus.storage.store import Store, is_name
 from corpus.tables.manifest import Record, record_seal
 
 
@@ -36,11 +36,17 @@ def retirement(store: Store, name: str) -> Retirement | None:
     except FileNotFoundError:
         return None
     try:
-        return Retirement.model_validate_json(data)
+        found = Retirement.model_validate_json(data)
     except ValidationError as error:
         raise SchemaError(
             f"{store.root}/{path}: not a retirement record; restore or remove it"
         ) from error
+
+    if found.snapshot != name or not is_name(found.replaced_by or name):
+        raise SchemaError(
+            f"{store.root}/{path}: retires {found.snapshot!r} for {found.replaced_by!r}; not written by this code: restore or remove it"
+        )
+    return found
 
 
 def retire(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,8 +17,9 @@ from pydantic import ValidationError
 
 from corpus.errors import InputError, SchemaError
 from corpus.storage.lease import confirm
-from corpus.storage.store import Store, check_name, table_dir
+from corpus.storage.store import Store, check_name, is_name, table_dir
 from corpus.tables.manifest import (
+    PART_FILE,
     Manifest,
     Part,
     Record,
@@ -142,13 +144,44 @@ def read_snapshot(store: Store, name: str) -> Snapshot:
         raise SchemaError(
             f"{store.root}/{path}: digest {snapshot.digest}, its content gives {expected}; it was edited: write it again under another name"
         )
+    if (misplaced := _misplaced(snapshot, name)) is not None:
+        raise SchemaError(
+            f"{store.root}/{path}: {misplaced}; not written by this code: write it again under another name"
+        )
     return snapshot
 
 
+def _misplaced(snapshot: Snapshot, name: str) -> str | None:
+    """A reason why a snapshot cannot be one of ours at this place, or None.
+
+    Its paths decide which files a take-down or a prune deletes, so they are derived again instead of trusted.
+    """
+    if snapshot.name != name:
+        return f"says that its name is {snapshot.name!r}"
+    if set(snapshot.splits) != set(SPLITS):
+        return f"has the splits {sorted(snapshot.splits)}"
+    batches = [each.batch for each in snapshot.batches]
+    if len(set(batches)) < len(batches):
+        return "has a batch twice"
+    if bad := [batch for batch in batches if not is_name(batch)]:
+        return f"{bad[0]!r} is not the name of a batch"
+    for split in SPLITS:
+        for file in snapshot.splits[split].files:
+            part = file.path.removeprefix(f"{table_dir('tokens', file.batch)}/")
+            if file.batch not in batches or not re.fullmatch(PART_FILE, part):
+                return f"names the file {file.path!r}"
+            if not part.startswith(f"{split}/"):
+                return f"has {file.path!r} in the split {split!r}"
+            if file.spans_path != f"{table_dir('spans', file.batch)}/{part}":
+                return f"names the file {file.spans_path!r}"
+    return None
+
+
 def snapshots(store: Store) -> list[str]:
-    """Names of the snapshots of a corpus, sorted."""
+    """Names of the snapshots of a corpus, sorted. Files with names that no snapshot can have are left out."""
     files = [path.rpartition("/")[2] for path, _ in store.files("snapshots")]
-    return [file.removesuffix(".json") for file in files if file.endswith(".json")]
+    names = [file.removesuffix(".json") for file in files if file.endswith(".json")]
+    return [name for name in names if is_name(name)]
 
 
 def batches_up_to(store: Store, batch: str) -> list[str]:

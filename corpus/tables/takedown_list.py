@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from corpus.errors import SchemaError
-from corpus.storage.store import Store
+from corpus.storage.store import Store, is_name
 from corpus.tables.manifest import Record, record_seal
 from corpus.urls import UrlProblem, page_identity, target
 
@@ -89,9 +89,13 @@ def takedowns(store: Store) -> list[Takedown]:
     found = []
     for path, _ in store.files(FOLDER):
         try:
-            found.append(Takedown.model_validate_json(store.read_bytes(path)))
+            record = Takedown.model_validate_json(store.read_bytes(path))
         except ValidationError as error:
             raise SchemaError(f"{store.root}/{path}: not a take-down record; restore it") from error
+
+        if path != f"{FOLDER}/{record.id}.json" or not is_name(record.id):
+            raise SchemaError(f"{store.root}/{path}: has the id {record.id!r}; restore the file")
+        found.append(record)
     return sorted(found, key=lambda each: (each.when, each.id))
 
 
