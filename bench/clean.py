@@ -50,6 +50,7 @@ def main() -> None:
     parser = arguments(__doc__, rounds=3)
     parser.add_argument("--pages", type=int, default=1500, help="pages (default: 1500)")
     args = parser.parse_args()
+
     with tempfile.TemporaryDirectory(prefix="webtext-bench-") as folder:
         pages = list(itertools.islice(stored_pages(), args.pages))
         archive = Path(folder) / "pages.warc"
@@ -64,6 +65,7 @@ def main() -> None:
             unit="pages/s",
             rounds=args.rounds,
         )
+
     result["contestants"][0]["quality"] |= shares(pages[:PAGES_OF_STEPS])
     rows = result["contestants"]
     result["ratios"]["2 workers/1, wall"] = round(rows[1]["rate"] / rows[0]["rate"], 2)
@@ -121,6 +123,7 @@ def _clean(corpus: str, workers: int, *more: str) -> dict[str, Any]:
         code = run.main(argv)
     if code != 0:
         raise SystemExit(f"clean.run ended with exit code {code}")
+
     counts: dict[str, Any] = json.loads(output.getvalue().splitlines()[-1])["counts"]
     return counts
 
@@ -200,6 +203,7 @@ def shares(pages: list[tuple[str, bytes]]) -> dict[str, float]:
     work(
         Page("http://e.example/", "http://e.example/", "text/html", None, pages[0][1])
     )  # opens what is opened late
+
     with contextlib.ExitStack() as stack:
         for step, functions in STEPS.items():
             for module, name in functions:
@@ -213,6 +217,7 @@ def shares(pages: list[tuple[str, bytes]]) -> dict[str, float]:
                 )
             )
         whole = time.process_time() - started
+
     spent["extract"] = whole - sum(spent.values())
     return {f"share_{step}": round(seconds / whole, 4) for step, seconds in spent.items()} | {
         "ms_a_page": round(1000 * whole / len(pages), 2)

@@ -82,16 +82,19 @@ def main() -> None:
     source, description = (
         (args.pages, f"{args.pages:,} made signatures") if args.part == "lsh" else _chapters()
     )
+
     if args.part == "stage":
         source, description = (
             STAGE_PAGES,
             f"{STAGE_PAGES:,} pages of 2 KB of prose/dev, a quarter near copies",
         )
+
     if args.part == "frame":
         source, description = (
             FRAME_PAGES,
             f"{FRAME_PAGES:,} pages of {PAGE_WORDS} words, {FRAME_WORDS} of them the same on all",
         )
+
     if args.part == "signatures":
         description = f"pages of 2 KB of {description}"
     result = compare(
@@ -145,6 +148,7 @@ def ours(folder: str, engine: Any = "numba") -> Work:
         )
         copies = np.unique(pages[found.copies], axis=0)
         choice = greedy.follow_copies(greedy.choose(len(texts), edges), copies[:, 0], copies[:, 1])
+
         return _turn(texts, pairs, np.flatnonzero(choice.duplicate_of >= 0).tolist())
 
     return work
@@ -175,6 +179,7 @@ def datasketch(folder: str) -> Work:
                 removed.append(page)
             else:
                 index.insert(page, sketch)
+
         return _turn(texts, pairs, removed)
 
     return work
@@ -200,6 +205,7 @@ def rensa(folder: str) -> Work:
                 removed.append(page)
             else:
                 index.insert(page, sketch)
+
         return _turn(texts, pairs, removed)
 
     return work
@@ -238,6 +244,7 @@ def datatrove(folder: str) -> Work:
                 int(each.id)
                 for each in MinhashDedupFilter(f"{place}/removed").run(documents(), 0, 1)
             }
+
         return _turn(texts, pairs, [page for page in range(len(texts)) if page not in kept])
 
     return work
@@ -330,6 +337,7 @@ def lsh_ours(num_pages: int) -> Work:
             these = slice(first, first + LSH_SLICE)
             keys[these, :BANDS] = lsh.band_keys(signatures[these], config)
             keys[these, BANDS] = lsh.content_keys(content[these])
+
         part = index.part_of_keys(keys.ravel(), LSH_RANGES).astype(np.uint8)
         met = []
         for number in range(LSH_RANGES):
@@ -340,6 +348,7 @@ def lsh_ours(num_pages: int) -> Work:
             text = content[pages].view("S16").ravel()
             found = lsh.candidates(lsh.Members(keys.ravel()[rows], zero, zero, names, text), 0)
             met.append(pages[np.concatenate([found.pairs, found.copies])])
+
         pairs = np.unique(np.concatenate(met), axis=0)
         similarity = np.concatenate(
             [
@@ -355,6 +364,7 @@ def lsh_ours(num_pages: int) -> Work:
             pairs[near, 1], pairs[near, 0], similarity[near], np.zeros(int(near.sum()), bool)
         )
         choice = greedy.choose(num_pages, edges)
+
         return Turn(num_pages, {"removed_frac": float((choice.duplicate_of >= 0).mean())})
 
     return work
@@ -382,6 +392,7 @@ def _one_by_one(lsh: Any, sketches: Sequence[Any]) -> Turn:
             removed += 1
         else:
             lsh.insert(page, sketch)
+
     return Turn(len(sketches), {"removed_frac": removed / len(sketches)})
 
 
@@ -414,6 +425,7 @@ def lsh_datatrove(num_pages: int) -> Work:
     config = MinhashConfig(n_grams=SHINGLE_WORDS, num_buckets=BANDS, hashes_per_bucket=ROWS)
     place = tempfile.mkdtemp()
     fields = [(f"field{number}", "<u8") for number in range(ROWS)]
+
     for band in range(BANDS):
         records = np.zeros(len(signatures), [*fields, ("page", "<u4")])
         for number, (name, _) in enumerate(fields):
@@ -428,6 +440,7 @@ def lsh_datatrove(num_pages: int) -> Work:
             MinhashDedupBuckets(f"{place}/signatures", f"{place}/buckets", config=config).run(
                 None, band, BANDS
             )
+
         MinhashDedupCluster(f"{place}/buckets", f"{place}/removed", config=config).run(None, 0, 1)
         removed = (Path(place) / "removed" / "000000.remove").stat().st_size / 4
         shutil.rmtree(place)
@@ -455,6 +468,7 @@ def stage_ours(num_pages: int) -> Work:
         counts = read_manifest(store, "verdicts", "one").counts
         index_bytes = sum(part.bytes for part in read_manifest(store, "bands", "one").parts)
         shutil.rmtree(root)
+
         return Turn(
             num_pages,
             {
@@ -508,6 +522,7 @@ def _door_cpu_s(corpus: str, batch: str) -> float:
         code = run.main(["--corpus", corpus, "--batch", batch, "--executor", "serial"])
     if code:
         raise SystemExit(f"the stage ended with exit code {code}")
+
     return cpu_s() - started
 
 
@@ -527,6 +542,7 @@ def _write_batch(store: Any, batch: str, texts: list[str]) -> None:
             "num_words": 0, "extractor": "", "score": 3 + place % 7, "subreddit": "",
         }  # fmt: skip
         rows[part_of_id(name, len(rows))].append(row)
+
     parts = []
     for number, here in enumerate(rows):
         here.sort(key=lambda row: str(row["doc_id"]))
@@ -535,6 +551,7 @@ def _write_batch(store: Any, batch: str, texts: list[str]) -> None:
         parts.append(
             write_part(store, DOCUMENTS.folder(batch), name, DOCUMENTS, [table], number, len(rows))
         )
+
     commit_table(store, LINKS, batch, [], num_parts=len(rows))
     commit_table(store, DOCUMENTS, batch, parts, num_parts=len(rows))
 
@@ -545,6 +562,7 @@ def _near_copies(num_pages: int) -> list[str]:
     texts, _ = prose(2 * PAGE_CHARS * num_pages)
     whole = [text[at : at + PAGE_CHARS] for text in texts for at in range(0, len(text), PAGE_CHARS)]
     pages: list[str] = []
+
     while len(pages) < num_pages:
         if len(pages) % 4 == 3:
             spelled = generator.choice(pages[-100:]).split()
@@ -553,6 +571,7 @@ def _near_copies(num_pages: int) -> list[str]:
             pages.append(" ".join(spelled))
         else:
             pages.append(whole[len(pages) - len(pages) // 4])
+
     return pages
 
 
@@ -585,6 +604,7 @@ def _signatures(num_pages: int) -> np.ndarray:
     generator = np.random.default_rng(1)
     whole = num_pages - num_pages // 4
     made = generator.integers(0, 1 << 32, (num_pages, BANDS * ROWS), np.uint32)
+
     for first in range(whole, num_pages, LSH_SLICE):
         last = min(first + LSH_SLICE, num_pages)
         keeps = generator.random((last - first, BANDS * ROWS)) < generator.uniform(
@@ -593,6 +613,7 @@ def _signatures(num_pages: int) -> np.ndarray:
         made[first:last] = np.where(
             keeps, made[generator.integers(0, whole, last - first)], made[first:last]
         )
+
     return made
 
 
@@ -612,10 +633,12 @@ def _material(folder: str) -> tuple[list[str], set[tuple[int, int]]]:
     rows = [json.loads(line) for line in data.splitlines()]
     place = {row["id"]: index for index, row in enumerate(rows)}
     pairs = set()
+
     for line in (Path(folder) / "pairs.tsv").read_text("utf-8").splitlines():
         left, right, similarity = line.split("\t")
         if float(similarity) >= THRESHOLD:
             pairs.add((place[left], place[right]))
+
     return [row["text"] for row in rows], pairs
 
 

@@ -173,9 +173,11 @@ def gold_pages(root: Path, source: str, limit: int) -> Iterator[GoldPage]:
                 for row in map(json.loads, lines)
                 if row["source"] == source and row["kind"] == "full" and row["text"]
             }
+
     names = sorted(rows)
     chosen = set(names[:: max(1, len(names) // limit)][:limit])
     bodies: dict[str, bytes] = {}
+
     for path in sorted((root / "extraction").glob("pages_*.tar.zst")):
         with zstandard.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
@@ -185,6 +187,7 @@ def gold_pages(root: Path, source: str, limit: int) -> Iterator[GoldPage]:
                     bodies[name] = handle.read()
                 if len(bodies) == len(chosen):
                     break
+
     for name in sorted(bodies):
         yield GoldPage(name, source, rows[name]["url"], bodies[name], rows[name]["text"])
 

@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--pages", type=int, default=1_000_000, help="pages of the batch (default: 1000000)"
     )
     args = parser.parse_args(argv)
+
     with tempfile.TemporaryDirectory() as folder:
         asked = make(f"{folder}/corpus", args.pages)
         size = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet"))
@@ -70,10 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             what: [_ask(f"{folder}/corpus", url) for _ in range(args.rounds)]
             for what, url in asked.items()
         }
+
     print(
         f"explain, one batch of {args.pages:,} pages ({size / 2**30:.1f} GiB of tables), medians of {args.rounds}, page cache warm"
     )
     rows = []
+
     for what, turns in took.items():
         wall_s, cpu_s = (median(turn[side] for turn in turns) for side in (0, 1))
         print(f"  {what:<18}{wall_s:>6.2f} s   cpu {cpu_s:.2f} s   longest {max(turns)[0]:.2f} s")
@@ -87,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "quality": {},
             }
         )
+
     if args.json:
         machine = (
             f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
@@ -103,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 }
             )
         )
+
     return 0
 
 
@@ -131,6 +136,7 @@ def make(root: str, num_pages: int) -> dict[str, str]:
     texts = pa.array(_texts())
     starts = np.searchsorted(part_of(ids, NUM_PARTS), np.arange(NUM_PARTS + 1))
     tables: dict[str, list[Part]] = {table.name: [] for table in ORDER}
+
     for index in range(NUM_PARTS):
         rows = slice(starts[index], starts[index + 1])
         got, twin = pa.array(fetched[rows]), copy[rows][fetched[rows]]
@@ -140,6 +146,7 @@ def make(root: str, num_pages: int) -> dict[str, str]:
         documents = _documents(mine.filter(got), url.filter(got), texts)
         verdicts = _verdicts(mine.filter(got), twin, ids[0].as_py())
         spans = _spans(mine.filter(got).filter(pa.array(~twin)))
+
         for table, made in (
             (LINKS, links),
             (PAGES, _pages(mine, url, fetched[rows])),
@@ -151,9 +158,12 @@ def make(root: str, num_pages: int) -> dict[str, str]:
             tables[table.name].append(
                 write_part(store, table.folder(BATCH), file, table, [made], index, NUM_PARTS)
             )
+
         tables[TOKENS.name].append(_token_part(index, spans.num_rows))
+
     _commit(store, tables, int(fetched.sum()), int((fetched & ~copy).sum()))
     write_snapshot(store, BATCH, [BATCH])
+
     # Row 0 is the original of all copies; others are far from the ends of their parts.
     return {
         "kept": f"http://{keys[num_pages // 2 // 70 * 70].as_py()}",
@@ -180,6 +190,7 @@ def _filled(table: Table, num_rows: int, **columns: object) -> pa.Table:
         made.append(
             value.cast(field.type) if whole else pa.repeat(pa.scalar(value, field.type), num_rows)
         )
+
     return pa.table(made, schema=table.schema)
 
 
@@ -240,6 +251,7 @@ def _token_part(index: int, num_documents: int) -> Part:
         "row_tokens": ROW_TOKENS, "dtype": "uint16", "content": f"{index:032x}", "row_groups": [group],
         "tokenizer": {"fingerprint": "0" * 32, "vocab_size": 50257, "end_of_text": 50256},
     }  # fmt: skip
+
     return Part(
         file=f"train/part-{index:05}.parquet",
         rows=num_rows,
@@ -263,6 +275,7 @@ def _commit(store: Store, tables: dict[str, list[Part]], num_fetched: int, num_k
         for n in range(NUM_PARTS)
     ]
     counts = {PAGES.name: {"fetched": num_fetched}, VERDICTS.name: {"kept": num_kept}}
+
     for table in ORDER:
         if table is DOCUMENTS:
             commit_table(store, DOCUMENTS_DROPPED, BATCH, empty, num_parts=NUM_PARTS)

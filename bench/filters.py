@@ -40,6 +40,7 @@ def main() -> None:
     if args.record:
         record(Path(args.record))
         return
+
     texts = list(itertools.islice(gold_texts(), args.texts))
     result = alternate(
         "filters",
@@ -68,6 +69,7 @@ def our_verdict(family: str, profile: Profile) -> str | None:
         return next(
             (str(each) for rule in fineweb.RULES if (each := rule(profile, CONFIG.fineweb))), None
         )
+
     rules = gopher.RULES[:4] if family == "repetition" else gopher.RULES[4:]
     return next((str(each) for rule in rules if (each := rule(profile, CONFIG.gopher))), None)
 
@@ -130,6 +132,7 @@ def agreement(texts: list[str]) -> dict[str, float]:
     theirs = their_filters()
     same: Counter[str] = Counter()
     differences: Counter[tuple[str, str | None, str | None]] = Counter()
+
     for text in texts:
         own, lent = Profile(text), Profile(text)
         lent.__dict__["words"] = split_into_words(text)
@@ -140,11 +143,13 @@ def agreement(texts: list[str]) -> dict[str, float]:
             same[f"agree_same_words_{family}"] += (found is None) == (expected is None)
             if (found is None) != (expected is None):
                 differences[family, found, expected] += 1
+
     for (family, found, expected), count in differences.most_common():
         print(
             f"{family}, same words: ours {found}, datatrove {expected}: {count} texts",
             file=sys.stderr,
         )
+
     return {name: round(count / len(texts), 4) for name, count in sorted(same.items())}
 
 
@@ -194,6 +199,7 @@ def made_text(seed: int) -> str:
     words = chance.sample(words, chance.choice([4, 12, 18]))
     signs = chance.choice([["."], [".", "#"], [".", "..."], [".", "{"], [".", "7"]])
     lines: list[str] = []
+
     for _ in range(chance.randint(1, 14)):
         if lines and chance.random() < chance.choice([0.02, 0.3]):
             lines.append(chance.choice(lines))
@@ -203,6 +209,7 @@ def made_text(seed: int) -> str:
         lines.append(
             f"{start}{body} {chance.choice(signs)}" if chance.random() < 0.7 else start + body
         )
+
     return chance.choice(["\n", "\n\n"]).join(lines)
 
 

@@ -48,6 +48,7 @@ def main() -> None:
     )
     parser.add_argument("--dump", help="a .zst dump instead of a generated one")
     args = parser.parse_args()
+
     with tempfile.TemporaryDirectory() as folder:
         if args.dump:
             path, description = args.dump, args.dump
@@ -57,6 +58,7 @@ def main() -> None:
             )
         else:
             path, description = _generate(folder, args.rows, args.era)
+
         rows, num_bytes = _size(path)
         result = compare(
             "links",
@@ -66,6 +68,7 @@ def main() -> None:
             unit="rows/s",
             rounds=args.rounds,
         )
+
     for row in result["contestants"]:
         row["quality"]["mb_per_s"] = round(row["rate"] * num_bytes / max(1, rows) / 1e6, 1)
     show(result, as_json=args.json)
@@ -79,6 +82,7 @@ def _generate(folder: str, rows: int, month: str | None) -> tuple[str, str]:
         raise SystemExit(
             f"--era {month}: expected one of {', '.join(era.month for era in eras.ERAS)}"
         )
+
     path = Path(folder) / "RS_bench.zst"
     with (
         path.open("wb") as stream,
@@ -87,6 +91,7 @@ def _generate(folder: str, rows: int, month: str | None) -> tuple[str, str]:
         for era in chosen:
             lines = eras.dump(era, SEED, rows).lines
             writer.write(b"".join(line + b"\n" for line in lines if _is_ordinary(line)))
+
     return str(path), f"generated rows of {', '.join(era.month for era in chosen)}, seed {SEED}"
 
 
@@ -95,6 +100,7 @@ def _reshape(folder: str, source: str, rows: int) -> tuple[str, str]:
         templates = [
             json.loads(line) for line in stream.read().splitlines() if len(line) >= MIN_ROW_BYTES
         ]
+
     rng = random.Random(SEED)
     path = Path(folder) / "RS_bench.zst"
     with (
@@ -114,6 +120,7 @@ def _reshape(folder: str, source: str, rows: int) -> tuple[str, str]:
             writer.write(
                 json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
             )
+
     return str(path), f"rows in the shapes of {len(templates)} real ones, seed {SEED}"
 
 
@@ -178,6 +185,7 @@ def ours_rows(path: str) -> Work:
                         continue
                     if not s.is_self and not s.over_18 and (whole_number(s.score) or 0) >= 3:
                         kept.append((s.id, s.url, s.score, s.subreddit, s.title, s.created_utc))
+
         return Turn(rows, {"kept": len(kept)})
 
     return work
@@ -197,6 +205,7 @@ def _loop(path: str, loads: Callable[[bytes], Any]) -> Work:
                         kept.append(tuple(s.get(name) for name in FIELDS))
                 except (ValueError, TypeError, KeyError):
                     continue
+
         return Turn(rows, {"kept": len(kept)})
 
     return work

@@ -27,6 +27,7 @@ def prose(limit_bytes: int) -> tuple[list[str], str]:
         if limit_bytes < 0:
             break
         texts.append(text)
+
     size = sum(len(text.encode()) for text in texts)
     return texts, f"{len(texts)} documents of prose/dev, {size / 1e6:.1f} MB"
 
@@ -37,6 +38,7 @@ def _texts(folder: Path) -> Iterator[str]:
     for path in sorted(folder.glob("*.jsonl.zst")):
         reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"))
         streams.append(iter(TextIOWrapper(reader, "utf-8")))
+
     while streams:
         for stream in list(streams):
             line = next(stream, None)

@@ -110,6 +110,7 @@ def compare(
                 print(f"{each.name}: failed, see above", file=sys.stderr)
             else:
                 samples[each.name].append(sample)
+
     return _result(bench, present, samples, description, unit)
 
 
@@ -126,6 +127,7 @@ def alternate(
     present = _installed(contestants)
     works = {each.name: each.factory(source) for each in present}
     samples: dict[str, list[Sample]] = {each.name: [] for each in present}
+
     for number in range(rounds + 1):
         for name, work in works.items():
             print(f"round {number}/{rounds}: {name}", file=sys.stderr)
@@ -133,6 +135,7 @@ def alternate(
             sample = _timed(work)
             if number:
                 samples[name].append(sample)
+
     return _result(bench, present, samples, description, unit)
 
 
@@ -146,6 +149,7 @@ def show(result: Mapping[str, Any], *, as_json: bool) -> None:
             f"{row['name']:16}{row['version']:>12}{row['rate']:14,.0f} {row['unit']:10}"
             f"{row['cpu_s']:8.2f}{row['wall_s']:8.2f}{row['peak_rss_mb']:9.0f}  {quality}"
         )
+
     for names, ratio in result["ratios"].items():
         print(f"{names}: {ratio:.2f} x per CPU second")
     if as_json:
@@ -171,6 +175,7 @@ def peak_rss_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
             2**20 if sys.platform == "darwin" else 2**10
         )
+
     live = sum(_peak_kb(pid) for pid in ["self", *_descendants(os.getpid())])
     return max(live, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
 
@@ -205,6 +210,7 @@ def _result(
     rows = [_row(each, unit, samples[each.name]) for each in present if samples[each.name]]
     if not rows:
         raise SystemExit(f"{bench}: no contestant ended a turn, see above")
+
     per_cpu_s = {row.name: row.rate * row.wall_s / max(row.cpu_s, 1e-9) for row in rows}
     ours = rows[0].name
     return {
@@ -227,10 +233,12 @@ def _in_own_process(factory: Factory, source: Any) -> Sample | None:
     process = context.Process(target=_turn, args=(factory, source, sender))
     process.start()
     sender.close()
+
     try:
         sample: Sample | None = receiver.recv()
     except EOFError:
         sample = None
+
     process.join()
     return sample
 

@@ -107,11 +107,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     seconds: dict[str, list[float]] = {"local": [], "s3": []}
     requests = 0
+
     with tempfile.TemporaryDirectory() as folder, running_store() as store:
         os.environ["AWS_ENDPOINT_URL"] = store.endpoint
         boto3.client("s3", endpoint_url=store.behind).create_bucket(Bucket="bench")
         sites = grown_corpus.ordinary(args.pages)
         dump = grown_corpus.write_dump(Path(folder) / "RS_b.zst", sites)
+
         for number in range(args.rounds):
             for where, root in (("local", f"{folder}/c{number}"), ("s3", f"s3://bench/c{number}")):
                 with contextlib.redirect_stdout(None):
@@ -125,6 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 seconds[where].append(time.monotonic() - began)
                 requests = store.count()
                 store.latency(0)
+
     rates = {where: args.pages / median(took) for where, took in seconds.items()}
     slower = rates["local"] / rates["s3"]
     print(
@@ -135,6 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"  s3 takes {slower:.2f} times as long, with {requests:,} requests")
     if args.json:
         print(json.dumps(_document(args, rates, seconds, slower, requests)))
+
     return 0
 
 

@@ -69,11 +69,13 @@ def ours(root: str, engine: Any = "numba", most_bytes: int | None = None) -> Wor
                 words.word_hashes(pages.slice(first, after - first), engine), index, engine
             )
             flagged.update((np.unique(hits.text[ngrams.removes[hits.key]]) + first).tolist())
+
         turn = _turn(planted, prose, flagged)
         more = {
             "ngrams": float(len(ngrams)),
             "bytes_per_ngram": round(index.nbytes / len(ngrams), 1),
         }
+
         return Turn(turn.amount, {**turn.quality, **more})
 
     return work
@@ -96,6 +98,7 @@ def janitor(root: str) -> Work:
     for testset in _sets(Path(root)):
         for text in testset.texts:
             cleaner.register_contaminant_python(text)
+
     return _flagging(root, lambda page: cleaner.clean_python(page) != [page])
 
 
@@ -116,6 +119,7 @@ def datatrove(root: str) -> Work:
     # Its tokenizer takes at most a million characters at once.
     pieces = [text[at : at + 500_000] for text in texts for at in range(0, len(text), 500_000)]
     chosen._index_hashes = {each: "sets" for piece in pieces for each in hashes(piece)}
+
     return _flagging(root, lambda page: chosen.filter(Document(text=page, id="")) is not True)
 
 
@@ -157,6 +161,7 @@ def _pages(root: Path, most_bytes: int | None = None) -> tuple[list[str], list[s
                 break
         if most_bytes is not None and size >= most_bytes:
             break
+
     generator = random.Random(SEED)
     entries = [
         " ".join(entry) for entry in load_testsets([str(root / "evalsets" / SETS[0])])[0].entries
@@ -166,6 +171,7 @@ def _pages(root: Path, most_bytes: int | None = None) -> tuple[list[str], list[s
     )
     around = [text for text in prose if len(text) > 4_000][:50]
     planted = []
+
     for place, entry in enumerate(chosen):
         text = generator.choice(around)
         before, after = text[:1_500], text[1_500:3_000]
@@ -177,6 +183,7 @@ def _pages(root: Path, most_bytes: int | None = None) -> tuple[list[str], list[s
         elif place % 4 == 3:
             entry = f"{before} <p>{' '.join(spelled[:30])}\n</p>\n<div>{' '.join(spelled[30:])}</div> {after}"
         planted.append(entry)
+
     return planted, prose
 
 

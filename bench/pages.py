@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=3000, help="pages per turn (default: 3000)")
     args = parser.parse_args()
     bodies = documents(args.pages)
+
     with serving(bodies) as port:
         urls = [
             f"http://127.0.0.{i % NUM_ADDRESSES + 1}:{port}/{i}.html" for i in range(args.pages)
@@ -51,6 +52,7 @@ def main() -> None:
             unit="pages/s",
             rounds=args.rounds,
         )
+
     show(result, as_json=args.json)
 
 
@@ -175,9 +177,11 @@ def documents(limit: int) -> list[bytes]:
             names = (member for member in archive if member.isfile() and "htm" in member.name)
             files = (archive.extractfile(member) for member in names)
             sites.append([file.read() for file in files if file is not None])
+
     found: list[bytes] = []
     for rank in range(max(map(len, sites))):
         found += [site[rank] for site in sites if rank < len(site)]
+
     return [found[i % len(found)] for i in range(limit)]
 
 
@@ -188,6 +192,7 @@ def serving(bodies: list[bytes]) -> Iterator[int]:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(bodies, sender), daemon=True)
     process.start()
+
     try:
         yield receiver.recv()
     finally:
@@ -221,6 +226,7 @@ def _serve(bodies: list[bytes], sender: Any) -> None:
                     )
                     writer.write(body)
                 await writer.drain()
+
         writer.close()
 
     asyncio.run(serve())

@@ -43,11 +43,13 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=60, help="of LAMBADA (default: 60)")
     args = parser.parse_args()
     sets = args.sets or shared() / "evalsets"
+
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         _write_sets(sets, root, args.passages)
         _write_model(root / "small", SMALL, root)
         _write_model(root / "gpt2", GPT2, None)
+
         for task, unit in (("lambada", "entries/s"), ("wikitext2", "articles/s")):
             result = compare(
                 f"scores-parity-{task}",
@@ -59,6 +61,7 @@ def main() -> None:
             )
             show(result, as_json=args.json)
             _show_differences(result)
+
         result = compare(
             "scores",
             CONTESTANTS,
@@ -87,6 +90,7 @@ def _write_sets(sets: Path, root: Path, passages: int) -> None:
         if path is None:
             raise SystemExit(str(missing(name, sets)))
         found[name] = open_set(name, path).data
+
     lines = found["lambada"].decode().splitlines()[:passages]
     (root / "lambada.jsonl").write_text("".join(f"{line}\n" for line in lines))
     whole = articles(found["wikitext2"].decode())[:NUM_ARTICLES]
@@ -140,6 +144,7 @@ def _tokens(folder: Path, root: Path) -> tuple[list[list[int]], list[int]]:
     pages = [
         json.loads(line)["page"] for line in (root / "wikitext2.jsonl").read_text().splitlines()
     ]
+
     return [tokenizer.encode(text).ids for text in passages], tokenizer.encode("".join(pages)).ids
 
 
@@ -150,6 +155,7 @@ def _train(model: Any, passages: list[list[int]], text: list[int]) -> None:
     torch.set_num_threads(1)  # the model is small: threads would wait for each other
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     generator = torch.Generator().manual_seed(0)
+
     for _ in range(EPOCHS):
         for number, place in enumerate(torch.randperm(len(passages), generator=generator).tolist()):
             _step(model, optimizer, passages[place], 3)
@@ -191,18 +197,21 @@ def ours(source: tuple[str, str, str]) -> Work:
             found = run_task(
                 TASKS[task], opened, loaded, world, options, open_store(out), "s", weights=""
             ).figures
+
         if task == "lambada":
             quality = {
                 "accuracy": found["word_greedy_accuracy"],
                 "perplexity": found["word_perplexity"],
             }
             return Turn(found["entries"], quality)
+
         pages = [
             json.loads(line)["page"]
             for line in (Path(folder) / "wikitext2.jsonl").read_text().splitlines()
         ]
         words = sum(len(re.split(r"\s+", page)) for page in pages)
         word = math.exp(found["nats"] / words)
+
         return Turn(len(pages), {"word_perplexity": word, "bits_per_byte": found["bits_per_byte"]})
 
     return work
@@ -243,6 +252,7 @@ def _lm_eval(source: tuple[str, str, str], batch_size: int) -> Work:
         count = len(found["samples"][f"local_{task}"])
         if task == "lambada":
             return Turn(count, {"accuracy": figures["acc"], "perplexity": figures["perplexity"]})
+
         return Turn(count, {name: figures[name] for name in ("word_perplexity", "bits_per_byte")})
 
     return work

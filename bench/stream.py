@@ -48,6 +48,7 @@ def main() -> None:
     ids = np.resize(
         tokenizer.encode_array(pa.array(texts, pa.large_string()), end_of_text=True)[0], NUM_TOKENS
     )
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.bin"
         ids.astype(np.uint16).tofile(path)
@@ -90,6 +91,7 @@ def _split(
         writer = TokenWriter(stream, "train/part-00000.parquet", "train", tokenizer, config)
         writer.write(ids, 1, 1)
         part = writer.finish()
+
     commit_table(store, TOKENS, "b", [part])
     write_snapshot(store, "s", ["b"])
     return open_split(root, "s", "train")
@@ -133,6 +135,7 @@ def _nanogpt(path: Path) -> Work:
             torch.stack(
                 [torch.from_numpy(data[i + 1 : i + 1 + BLOCK].astype(np.int64)) for i in starts]
             )
+
         return Turn(STEPS // 4 * BATCH * BLOCK / 1e6)
 
     return turn
@@ -272,6 +275,7 @@ def _exactness(split: TokenSplit) -> dict[str, Any]:
     later = BlockStream(again, block_size=BLOCK, seed=1)
     later.load_state_dict(state)
     later.next_batch(BATCH)
+
     return {
         "open_ms": round((opened - started) * 1e3, 2),
         "resume_ms": round((time.perf_counter() - opened) * 1e3, 2),

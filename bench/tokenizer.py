@@ -50,6 +50,7 @@ def main() -> None:
             for name, load in PEERS.items()
         ),
     ]
+
     with tempfile.TemporaryDirectory() as folder:
         megabytes = sum(len(text.encode()) for text in texts) / 1e6
         stage_work = _stage(folder, texts, megabytes)
@@ -134,10 +135,12 @@ def _stage(folder: str, texts: list[str], megabytes: float) -> Work:
         DOCUMENTS: [{**filled, "doc_id": doc_id, "text": text} for doc_id, text in by_id],
         VERDICTS: [{**filled, "doc_id": doc_id} for doc_id, _ in by_id],
     }
+
     for table, content in rows.items():
         found = pa.Table.from_pylist(content, table.schema)
         part = write_part(store, table.folder("b"), "part-00000.parquet", table, [found], 0, 1)
         commit_table(store, table, "b", [part], num_parts=1, counts={"kept": len(by_id)})
+
     turns = iter(range(1, 1000))
 
     def turn() -> Turn:
@@ -157,6 +160,7 @@ def _stage(folder: str, texts: list[str], megabytes: float) -> Work:
             code = stage.main([*flags, "--set", f"shards.writer.val_frac=0.00{number}"])
         if code:
             raise SystemExit(f"the stage ended with exit code {code}")
+
         return Turn(megabytes)
 
     return turn

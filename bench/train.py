@@ -49,10 +49,12 @@ def main() -> None:
         Contestant("ours", ours),
         Contestant("transformers", transformers, "transformers"),
     ]
+
     if args.nanogpt:
         contestants.append(Contestant("nanogpt", nanogpt, version="checkout"))
     else:
         print("nanogpt: left out, no checkout given (--nanogpt DIR)", file=sys.stderr)
+
     shape = ModelConfig(preset=args.preset).shape(VOCAB)
     with tempfile.TemporaryDirectory() as folder:
         source = {
@@ -70,6 +72,7 @@ def main() -> None:
             unit="tokens/s", rounds=args.rounds,
         )  # fmt: skip
         _add_loss_differences(result, folder)
+
     show(result, as_json=args.json)
 
 
@@ -144,6 +147,7 @@ def nanogpt(source: dict[str, Any]) -> Work:
                 for name, tensor in weights.items()
             }
             model.load_state_dict({**turned, "lm_head.weight": weights["transformer.wte.weight"]})
+
         model.train()
         optimizer = model.configure_optimizers(DECAY, RATE, BETAS, "cpu")
 

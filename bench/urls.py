@@ -86,6 +86,7 @@ def _work(path: str, normal: Normal) -> Work:
                 dropped += 1
             else:
                 pages.add(page)
+
         return Turn(len(urls), {"pages": len(pages), "dropped": dropped, "pairs_right": right})
 
     return work

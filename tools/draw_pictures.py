@@ -1,8 +1,8 @@
-"""Draws the pictures of the documentation: the way of a page, and the funnel and loss curve of a demo.
+"""Draws the pictures of the documentation: the pipeline, and the funnel and loss curve of a demo.
 
     python -m tools.draw_pictures [--from DEMO_FOLDER]
 
-The numbers are in `docs/pictures/demo.json`; `--from` replaces them by those of a finished demo.
+`docs/pictures/demo.json` holds the numbers; `--from` replaces them by those of a finished demo.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ARROWS = (
     ("tokens", "Parquet + snapshot", "shards", "encode, hold out"),
     ("model", "checkpoints, scores", "train", "stream, train, score"),
 )
-"""(table, meaning, module of the arrow that makes it, its work)"""
+"""(table, meaning, module that makes it, work of the module)"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.demo is not None:
         numbers = read_demo(Path(args.demo))
         NUMBERS.write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n", "utf-8")
+
     for path, picture in pictures():
         path.write_text(picture, "utf-8")
     return 0
@@ -107,12 +108,13 @@ def read_demo(folder: Path) -> dict[str, Any]:
 
 
 def pipeline() -> str:
-    """The numbered way of a page from dump to model, with the module that makes each table."""
+    """The numbered pipeline from dump to model, with the module that makes each table."""
     width, gap, top = 112, 62, 46
     parts = [
         '<defs><marker id="head" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
         '<path d="M0,0 L8,4 L0,8 z" fill="#57606a"/></marker></defs>'
     ]
+
     for number, (table, meaning, module, work) in enumerate(ARROWS):
         # Two rows: the second one starts below the first.
         row, column = divmod(number, 4)
@@ -132,18 +134,21 @@ def pipeline() -> str:
                 f'<path class="stage" d="M{before},{y - 98} V{y - 44} H{x + width / 2} V{y - 2}"/>'
             )
             middle, above = (x + width / 2 + before) / 2, y - 54
+
         parts.append(_text(middle, above - 14, f"{number} {module}", "bold", size=12))
         parts.append(_text(middle, above, work, "small", size=10))
+
     return _svg(
         4 * (width + gap) + 6, top + 150 + 72, parts, "The way of a page from dump to model"
     )
 
 
 def funnel(numbers: dict[str, Any]) -> str:
-    """Bars of the rows that remain after each stage, with the largest reasons for the others."""
+    """Bars for the rows left after each stage, with the most frequent reasons for the others."""
     rows, reasons = numbers["rows"], numbers["reasons"]
     most = max(rows.values())
     parts = []
+
     for number, (name, later, meaning) in enumerate(FUNNEL):
         y = 20 + number * 54
         length = 420 * rows[name] / most
@@ -166,6 +171,7 @@ def funnel(numbers: dict[str, Any]) -> str:
                 150, y + 38, f"{meaning}{'; then out: ' if after else ''}{after}", "small", "start"
             )
         )
+
     last = 20 + len(FUNNEL) * 54
     parts.append(_text(150, last + 4, f"{numbers['tokens']:,} training tokens", "bold", "start"))
     return _svg(680, last + 24, parts, "Funnel of a demo run")
@@ -194,6 +200,7 @@ def loss(points: Sequence[Sequence[float]]) -> str:
         _text(540, 208, f"step {steps[-1]:,}", "small", "end"),
         _text(300, 208, "validation loss of the demo's model, nats per token", "small"),
     ]
+
     return _svg(580, 222, parts, "Validation loss of a demo run")
 
 

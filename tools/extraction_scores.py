@@ -1,7 +1,7 @@
-"""How well an extracted text agrees with the gold text: the article-extraction-benchmark's own measure.
+"""Agreement of extracted text with gold text, as the article-extraction-benchmark measures it.
 
-Texts are cut into words (`\\w+`), words into overlapping runs of four. Shared runs count with their frequency.
-Precision and recall are averaged over pages, and F1 is taken of the averages.
+Texts are cut into words (`\\w+`), words into overlapping runs of four. Shared runs count with their
+frequency. Precision and recall are averaged over pages; F1 is taken of the averages.
 Source: scrapinghub/article-extraction-benchmark, README ("evaluation").
 """
 
@@ -24,7 +24,10 @@ class Scores(NamedTuple):
 
 
 class PageScores(NamedTuple):
-    """Of one page; None where there is nothing to take a share of, and then the page does not count in the mean."""
+    """Precision or recall of one page; None if it has no denominator.
+
+    Such a page is left out of the mean.
+    """
 
     precision: float | None
     recall: float | None
@@ -45,7 +48,7 @@ def page_scores(gold: str, extracted: str, n: int = 4) -> PageScores:
 
 
 def average(pages: Sequence[PageScores]) -> Scores:
-    """Scores over pages that are scored already."""
+    """Average scores of pages."""
     precision = _mean([page.precision for page in pages if page.precision is not None])
     recall = _mean([page.recall for page in pages if page.recall is not None])
     f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -53,7 +56,7 @@ def average(pages: Sequence[PageScores]) -> Scores:
 
 
 class SnippetScores(NamedTuple):
-    """How many snippets there are that belong in the texts, and that do not, and how many of each are in them."""
+    """Counts of wanted and foreign snippets, and of those found in the extracted texts."""
 
     wanted: int
     kept: int
@@ -64,11 +67,17 @@ class SnippetScores(NamedTuple):
         kept, slipped = (
             n / max(1, of) for n, of in ((self.kept, self.wanted), (self.slipped, self.foreign))
         )
-        return f"{kept:.1%} of {self.wanted:,} snippets that belong in the text, {slipped:.1%} of {self.foreign:,} that do not"
+        return (
+            f"{kept:.1%} of {self.wanted:,} snippets that belong in the text, "
+            f"{slipped:.1%} of {self.foreign:,} that do not"
+        )
 
 
 def snippet_scores(pages: Iterable[tuple[Sequence[str], Sequence[str], str]]) -> SnippetScores:
-    """Counts over (snippets that belong, snippets that do not, extracted text); white space is all alike."""
+    """Count snippets over triples of (wanted snippets, foreign snippets, extracted text).
+
+    All white space is alike.
+    """
     counts = Counter[str]()
     for wanted, foreign, extracted in pages:
         text = " ".join(extracted.split())
@@ -76,11 +85,15 @@ def snippet_scores(pages: Iterable[tuple[Sequence[str], Sequence[str], str]]) ->
         counts["foreign"] += len(foreign)
         counts["kept"] += sum(" ".join(each.split()) in text for each in wanted)
         counts["slipped"] += sum(" ".join(each.split()) in text for each in foreign)
+
     return SnippetScores(counts["wanted"], counts["kept"], counts["foreign"], counts["slipped"])
 
 
 def shingles(text: str, n: int) -> Counter[tuple[str, ...]]:
-    """The runs of `n` words of a text with their counts; a shorter text is one run, an empty one none."""
+    """The runs of `n` words of a text with their counts.
+
+    A shorter text is one run; an empty text has none.
+    """
     words = _WORD.findall(text)
     if not words:
         return Counter()

@@ -1,18 +1,19 @@
-"""Fit the learned extractor: `python -m tools.fit_extractor --data DIR` (needs the `fit` extra).
+"""Fits the learned extractor: `python -m tools.fit_extractor --data DIR` (needs the `fit` extra).
 
-DIR holds `gold_dev.jsonl.zst` and `pages_dev.tar.zst`: a line per page with `id`, `source`, `domain`, `kind`, `text`,
-and the pages under the names in `file`. Only the sources in `TRAINED_ON` are learned from: their annotations are under
-licences that allow it (CC BY 4.0, MIT). All sources that have gold text are scored; pages of the kind `segments`, which
-say `with` and `without` which snippets belong in the text, are checked.
+DIR holds `gold_dev.jsonl.zst` and `pages_dev.tar.zst`: one line per page with `id`, `source`,
+`domain`, `kind` and `text`, and the pages under the names in `file`. Only the sources in
+`TRAINED_ON` are used for training: their licences allow it (CC BY 4.0, MIT). All sources with gold
+text are scored. Pages of the kind `segments` list snippets that belong in the text (`with`) and
+snippets that do not (`without`); they are checked.
 
-Two forests are fitted: the first judges blocks by their features, the second by those and by the first one's chances of
-the blocks around (`clean.learned.context`). What the second learns from are chances of pages that the first did not
-learn from.
+Two forests are fitted. The first judges blocks by their features. The second judges them by the
+same features and the first model's probabilities for the blocks around
+(`clean.learned.context`); it is trained on probabilities of pages unseen by the first.
 
-A block's label is the share of its runs of four words that the gold text has. A block of fewer words would find itself
-anywhere; it counts as content when it stands in the gold text next to what it stands next to on the page.
-Scores come from cross-validation in which no registered domain is on both sides; the model that is written is then
-fitted on everything. Every draw is seeded, and LightGBM runs in its deterministic mode.
+A block's label is the share of its four-word runs found in the gold text. A block of fewer words
+would be found anywhere; it is content if the gold text has it next to its neighbour on the page.
+Scores come from cross-validation in which no registered domain is on both sides. The written model
+is then fitted on everything. Every draw is seeded, and LightGBM runs in its deterministic mode.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ PAGES_FILE: Final = "pages_dev.tar.zst"
 PACKAGE: Final = Path(learned.__file__).parent
 CARD_FILE: Final = "MODEL_CARD.md"
 CROSSED_FILE: Final = "crossvalidation.json"
-"""Precision and recall of every page that was learned from, by a model that had not seen its domain."""
+"""Precision and recall of every training page, by a model that had not seen its domain."""
 
 TRAINED_ON: Final = {"wcxb": "CC BY 4.0", "aeb": "MIT"}
 SHINGLE: Final = 4
@@ -90,7 +91,7 @@ _WORD = re.compile(r"\w+")
 
 
 class Sample(NamedTuple):
-    """An annotated page: its features and, for each block, its label, 0..1, and its number of words."""
+    """An annotated page: features, and per block a label in 0..1 and a number of words."""
 
     gold: dict[str, Any]
     page: Blocks
@@ -115,7 +116,7 @@ def read_pages(folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def sample(gold: dict[str, Any], html: str) -> Sample:
-    """Features and labels of a page that has a gold text."""
+    """Features and labels of a page with gold text."""
     page = blocks(html.encode("utf-8", "replace"))
     return Sample(gold, page, features(page), labels(block_words(page), gold["text"] or ""))
 
@@ -130,26 +131,29 @@ def block_words(page: Blocks) -> list[list[str]]:
 
 
 def labels(words: list[list[str]], gold: str) -> np.ndarray:
-    """How much of every block is in the gold text, (b,) float64 in 0..1."""
+    """The share of every block in the gold text, (b,) float64 in 0..1."""
     wanted = _WORD.findall(gold.lower())
     grams = {
         tuple(wanted[i : i + n]) for n in range(2, SHINGLE + 1) for i in range(len(wanted) - n + 1)
     }
     found = np.zeros(len(words))
+
     for block, own in enumerate(words):
         if len(own) >= SHINGLE:
             runs = [tuple(own[i : i + SHINGLE]) for i in range(len(own) - SHINGLE + 1)]
             found[block] = sum(run in grams for run in runs) / len(runs)
+
     for block, own in enumerate(words):
         if 0 < len(own) < SHINGLE:
             found[block] = _joins(words, found, block, grams)
+
     return found
 
 
 def _joins(
     words: list[list[str]], found: np.ndarray, block: int, grams: set[tuple[str, ...]]
 ) -> float:
-    """1 when a short block follows or precedes in the gold text what it follows or precedes on the page."""
+    """1 if a short block has the same neighbour in the gold text as on the page."""
     own = tuple(words[block])
     before = _around(words, found, range(block - 1, max(-1, block - 6), -1))
     after = _around(words, found, range(block + 1, min(len(words), block + 6)))
@@ -157,25 +161,31 @@ def _joins(
     for other in before:
         if (*other[-need:], *own) in grams and len(other):
             return 1.0
+
     for other in after:
         if (*own, *other[:need]) in grams and len(other):
             return 1.0
+
     return 0.0
 
 
 def _around(words: list[list[str]], found: np.ndarray, order: range) -> list[tuple[str, ...]]:
-    """The words that a short block may be next to: its neighbour's, and those of the nearest long block of content."""
+    """The words that may be next to a short block in the gold text.
+
+    They are its neighbour's, and those of the nearest long block of content.
+    """
     candidates = []
     for number, other in enumerate(order):
         if number == 0 or (found[other] > 0.5 and len(words[other]) >= SHINGLE):
             candidates.append(tuple(words[other]))
             if number:
                 break
+
     return candidates
 
 
 def weights(item: Sample) -> np.ndarray:
-    """What each block of a page counts in training: its words, and long pages less than their length."""
+    """Training weights of a page's blocks: their words, with long pages scaled down."""
     words = item.page.counts[:, WORDS].astype(np.float64)
     return (np.minimum(words, FULL_WORDS) + 0.5) / np.sqrt(max(1.0, words.sum()))
 
@@ -192,7 +202,7 @@ def dataset(samples: Sequence[Sample], rows: Sequence[np.ndarray]) -> lightgbm.D
 
 
 def fit_forest(data: lightgbm.Dataset, rounds: int, seed: int) -> Forest:
-    """A forest that tells the labels of blocks from their rows."""
+    """Fit a forest that predicts the labels of blocks from their rows."""
     booster = lightgbm.train(PARAMETERS | {"seed": seed}, data, rounds)
     return forest_of(booster.dump_model()["tree_info"])
 
@@ -209,6 +219,7 @@ def forest_of(tree_info: Iterable[dict[str, Any]]) -> Forest:
         if "leaf_value" in tree:
             nodes.append((0, np.inf, number, number, tree["leaf_value"]))
             return number, 0
+
         nodes.append((0, 0.0, 0, 0, 0.0))
         left, left_depth = add(tree["left_child"])
         right, right_depth = add(tree["right_child"])
@@ -219,6 +230,7 @@ def forest_of(tree_info: Iterable[dict[str, Any]]) -> Forest:
         root, depth = add(info["tree_structure"])
         roots.append(root)
         depths.append(depth)
+
     table = np.array(nodes, np.float64)
     return Forest(
         np.array(roots, np.int32),
@@ -231,7 +243,7 @@ def forest_of(tree_info: Iterable[dict[str, Any]]) -> Forest:
 
 
 def folds(samples: Sequence[Sample], count: int, seed: int) -> np.ndarray:
-    """The fold of every sample; a registered domain lies in one fold."""
+    """The fold of every sample. All pages of a registered domain are in one fold."""
     domains = sorted({item.gold["domain"] for item in samples})
     order = np.random.default_rng(seed).permutation(len(domains))
     fold = {domains[place]: number % count for number, place in enumerate(order)}
@@ -239,12 +251,16 @@ def folds(samples: Sequence[Sample], count: int, seed: int) -> np.ndarray:
 
 
 def fit_model(samples: Sequence[Sample], seed: int) -> Model:
-    """Both forests. The second learns from chances that the first, fitted on other domains, gives."""
+    """Fit both forests.
+
+    The second learns from probabilities of first models that were fitted on other domains.
+    """
     fold = folds(samples, NUM_INNER_FOLDS, seed + 1)
     fold_of_block = np.repeat(fold, [len(item.labels) for item in samples])
     data = dataset(samples, [item.rows for item in samples])
     first = fit_forest(data, ROUNDS[0], seed)
     rows: list[np.ndarray] = [np.empty(0)] * len(samples)
+
     for number in range(NUM_INNER_FOLDS):
         inner = fit_forest(
             data.subset(np.flatnonzero(fold_of_block != number).tolist()), ROUNDS[0], seed
@@ -253,6 +269,7 @@ def fit_model(samples: Sequence[Sample], seed: int) -> Model:
             item = samples[index]
             chance = chance_of(trees.scores(inner, item.rows))
             rows[index] = np.hstack([item.rows, context.context(item.page, chance)])
+
     second = fit_forest(dataset(samples, rows), ROUNDS[1], seed)
     return Model((first, second), NAMES + context.NAMES)
 
@@ -260,7 +277,7 @@ def fit_model(samples: Sequence[Sample], seed: int) -> Model:
 def cross_validate(
     samples: Sequence[Sample], seed: int, count: int = NUM_FOLDS
 ) -> list[np.ndarray]:
-    """The chances of every sample's blocks from a model that has seen no page of its domain."""
+    """Probabilities for every sample's blocks, by a model that has seen no page of its domain."""
     fold = folds(samples, count, seed)
     found: list[np.ndarray] = [np.empty(0)] * len(samples)
     for number in range(count):
@@ -272,6 +289,7 @@ def cross_validate(
         for index in np.flatnonzero(fold == number).tolist():
             found[index] = judge(samples[index].page)
         log.info("fold %d of %d done", number + 1, count)
+
     return found
 
 
@@ -292,6 +310,7 @@ def score_table(
         groups[item.gold["source"]].append(page)
         if kind := item.gold.get("page_type"):
             groups[f"{item.gold['source']} {kind}"].append(page)
+
     return {name: (len(own), average(own)) for name, own in sorted(groups.items())}
 
 
@@ -314,6 +333,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise SystemExit(
             f"{args.data} has no {GOLD_FILE} and {PAGES_FILE}; name the folder that holds both"
         )
+
     samples: list[Sample] = []
     checks: list[tuple[dict[str, Any], Blocks]] = []
     for row, html in read_pages(args.data):
@@ -321,6 +341,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             samples.append(sample(row, html))
         elif row["kind"] == "segments":
             checks.append((row, blocks(html.encode("utf-8", "replace"))))
+
     learned = [item for item in samples if item.gold["source"] in TRAINED_ON]
     domains = {item.gold["domain"] for item in learned}
     unseen = [
@@ -356,6 +377,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         json.dumps(by_page, indent=0, sort_keys=True) + "\n", "utf-8"
     )
     print(card)
+
     return 0
 
 
@@ -367,7 +389,7 @@ def model_card(
     day: date,
     content: bytes,
 ) -> str:
-    """The card in Markdown: what the model is, what it was made of, how well it does."""
+    """The model card in Markdown: purpose, training data, scores."""
     lines = [
         "# Model card: main text of web pages",
         "",
@@ -380,11 +402,13 @@ def model_card(
         "| source | pages | domains | licence of the annotations |",
         "| --- | --- | --- | --- |",
     ]
+
     for source, licence in TRAINED_ON.items():
         own = [item.gold for item in learned if item.gold["source"] == source]
         lines.append(
             f"| {source} | {len(own)} | {len({row['domain'] for row in own})} | {licence} |"
         )
+
     for title, table in tables.items():
         lines += [
             "",
@@ -397,6 +421,7 @@ def model_card(
             f"| {name} | {number} | {own.f1:.3f} | {own.precision:.3f} | {own.recall:.3f} |"
             for name, (number, own) in table.items()
         ]
+
     lines += [
         "",
         f"Of trafilatura's own test pages (Apache-2.0), which tell only snippets: kept are {snippets}.",
@@ -406,6 +431,7 @@ def model_card(
         "shops and listings are what the model is worst at.",
         "",
     ]
+
     return "\n".join(lines)
 
 

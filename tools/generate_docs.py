@@ -2,8 +2,8 @@
 
     python -m tools.generate_docs [--out FOLDER]
 
-The folder gets a copy of docs/ with pages that the repository does not hold: settings, commands,
-tables and the list of modules. `make docs` builds the site from there.
+The folder gets a copy of docs/ and the generated pages: settings, commands, tables and modules.
+`make docs` builds the site from there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[1]
 STAGE_PACKAGES = ("crawl", "clean", "dedup", "shards", "train")
 PACKAGES = ("webtext", "corpus", *STAGE_PACKAGES, "bench", "examples", "tools")
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s]*)\)")
-"""A link to a file of the repository that is not part of the site."""
+"""A link to a file outside the site."""
 
 
 def pages() -> Mapping[str, Callable[[], str]]:
@@ -74,6 +74,7 @@ def commands_page() -> str:
         "Every command names the corpus by `--corpus C` or by `WEBTEXT_CORPUS` in the environment.",
         "Stages are `python -m crawl.run` and so on as well.",
     ]
+
     for group, commands in GROUPS.items():
         lines += ["", f"## {group.capitalize()}"]
         for name, meaning in commands.items():
@@ -83,6 +84,7 @@ def commands_page() -> str:
             help_text = parser.format_help().rstrip()
             lines += ["", f"### webtext {name}", "", f"Purpose: {meaning}."]
             lines += ["", "```text", help_text, "```"]
+
     return "\n".join(lines) + "\n"
 
 
@@ -95,6 +97,7 @@ def settings_page() -> str:
         "(`WEBTEXT_` and the key in capitals, dots as `__`), the file of `--config`, the default.",
         "Common settings are bold.",
     ]
+
     for stage in STAGES:
         model = config_model(stage)
         lines += ["", f"## {stage}", "", "| key | default | meaning |", "| --- | --- | --- |"]
@@ -103,6 +106,7 @@ def settings_page() -> str:
             if key.partition(".")[2] in model.common:
                 shown = f"**{shown}**"
             lines.append(f"| {shown} | `{_cell(default)}` | {_cell(meaning)} |")
+
     return "\n".join(lines) + "\n"
 
 
@@ -130,6 +134,7 @@ def tables_page() -> str:
         "Rows are joined by `doc_id`, never by position. [Architecture](architecture.md) says",
         "which stage writes which table.",
     ]
+
     for table in TABLES.values():
         lines += [
             "",
@@ -142,6 +147,7 @@ def tables_page() -> str:
             f"| `{field.name}` | `{field.type}` | {'yes' if field.nullable else 'no'} |"
             for field in table.schema
         ]
+
     return "\n".join(lines) + "\n"
 
 
@@ -159,6 +165,7 @@ def _folder(folder: Path, depth: int) -> Iterator[str]:
     for path in sorted(folder.iterdir()):
         if path.suffix == ".py" and path.name not in ("__init__.py", "__main__.py"):
             yield _line(path.name, _first_sentence(path), depth + 1)
+
     for inner in sorted(folder.iterdir()):
         if any(inner.glob("*.py")):
             yield from _folder(inner, depth + 1)

@@ -1,9 +1,10 @@
 """Checks a machine with GPUs: `python -m tools.gpu_check` (`make gpu-check`).
 
-Trains the 124M model for 50 steps of synthetic text with the loop of `train.run`: on one device, on all with DDP, on all
-with FSDP2, and on one compiled. Prints speed, share of the device's peak and memory of each, and how far the losses of
-many ranks are from those of one. Exit code 1 where they are further apart than `--tolerance`. On a CPU (`--device cpu
---preset tiny`) the same check runs through gloo.
+Trains the 124M model for 50 steps of synthetic text with the loop of `train.run`: on one device, on
+all devices with DDP and with FSDP2, and on one with compilation. Prints speed, share of the
+device's peak and memory of each, and the difference between losses of many ranks and of one. Exits
+with 1 if a difference exceeds `--tolerance`. On a CPU (`--device cpu --preset tiny`) the same check
+runs through gloo.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ VAL_BLOCKS = 8
 
 
 class SyntheticStream:
-    """Blocks of text in which most words follow from the one before: something to learn, the same everywhere."""
+    """Synthetic blocks in which most words follow from the previous one.
+
+    There is something to learn, and it is the same on every machine.
+    """
 
     def __init__(self, block_size: int) -> None:
         self.num_blocks = BLOCKS
@@ -47,7 +51,7 @@ class SyntheticStream:
         self.index = 0
 
     def next_batch(self, global_batch: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
-        """This rank's share of the next samples. Shape (global_batch / world_size, block_size + 1) int64."""
+        """This rank's share of the next samples: (global_batch / world_size, block_size + 1)."""
         share = global_batch // world_size
         first = self.index + rank * share
         self.index += global_batch
@@ -60,7 +64,7 @@ class SyntheticStream:
         return result.astype(np.int64)
 
     def validation(self) -> Iterator[np.ndarray]:
-        """Blocks that no batch has."""
+        """Validation blocks, disjoint from every batch."""
         return (self._block(BLOCKS + number) for number in range(VAL_BLOCKS))
 
     def state_dict(self) -> dict[str, int | str]:
@@ -72,7 +76,7 @@ class SyntheticStream:
         self.index = int(state["index"])
 
     def documents(self, index: int) -> Sequence[Any]:
-        """None: the text is nobody's."""
+        """Always empty: the text is synthetic."""
         return ()
 
 
@@ -87,7 +91,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """What a case gave: mean losses step by step, and medians of speed after the first steps."""
+    """Results of a case: mean losses step by step, and medians of speed after the first steps."""
 
     losses: list[float]
     tokens_per_s: float
@@ -107,7 +111,7 @@ def cases(ranks: int) -> list[Case]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
+    """Run the command and return its exit code."""
     return cli.door(_main, argv, stage="tools.gpu_check")
 
 
@@ -116,18 +120,23 @@ def _main(argv: Sequence[str] | None) -> int:
     if args.worker is not None:
         _train(args)
         return 0
+
     gpus = torch.cuda.device_count()
     if args.device == "cuda" and not gpus:
         raise InputError(
-            "no CUDA device here; --device cpu --preset tiny --ranks 2 runs the same check on the CPU"
+            "no CUDA device here; "
+            "--device cpu --preset tiny --ranks 2 runs the same check on the CPU"
         )
+
     ranks = args.ranks or max(1, gpus)
     if args.batch_size < ranks:
         raise InputError(
             f"--batch-size {args.batch_size}: less than the {ranks} ranks; give {ranks} or more"
         )
+
     print(
-        f"torch {torch.__version__}, {_machine(args.device)}, {ranks} ranks, {args.steps} steps of {args.preset}"
+        f"torch {torch.__version__}, {_machine(args.device)}, "
+        f"{ranks} ranks, {args.steps} steps of {args.preset}"
     )
     results = {
         case.name: _run(case, args)
@@ -135,19 +144,23 @@ def _main(argv: Sequence[str] | None) -> int:
         if args.compile or case.name != "one compiled"
     }
     worst = 0.0
+
     for name, result in results.items():
         apart = max(abs(a - b) for a, b in zip(result.losses, results["one"].losses, strict=True))
         worst = max(worst, apart)
         print(
-            f"{name:14} {result.tokens_per_s:12,.0f} tokens/s  MFU {result.mfu:6.1%}  {result.memory_gb:6.2f} GB a rank  "
+            f"{name:14} {result.tokens_per_s:12,.0f} tokens/s  MFU {result.mfu:6.1%}  "
+            f"{result.memory_gb:6.2f} GB a rank  "
             f"loss {result.losses[0]:.4f} -> {result.losses[-1]:.4f}  from one rank at most {apart:.2e}"
         )
+
     verdict = "ok" if worst <= args.tolerance else "TOO FAR APART"
     print(
-        f"losses of all ways within {worst:.2e} nats of one rank (allowed {args.tolerance:g}): {verdict}"
+        f"losses of all cases within {worst:.2e} nats of one rank (allowed {args.tolerance:g}): {verdict}"
     )
     if args.json:
         print(json.dumps({name: vars(result) for name, result in results.items()}))
+
     return 0 if worst <= args.tolerance else 1
 
 
@@ -179,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
+
     return parser
 
 
@@ -190,7 +204,7 @@ def _machine(device: str) -> str:
 
 
 def _run(case: Case, args: argparse.Namespace) -> Result:
-    """Train in processes of their own. Raises: FatalError when they fail; their messages are above."""
+    """Train in separate processes. Raises FatalError if they fail; their messages are above."""
     with tempfile.TemporaryDirectory(prefix="webtext-gpu-check-") as folder:
         launcher = [
             "-m",
@@ -213,8 +227,10 @@ def _run(case: Case, args: argparse.Namespace) -> Result:
             raise FatalError(
                 f"{case.name}: the training processes ended with exit code {done.returncode}"
             )
+
         lines = (Path(folder) / "runs/check/metrics.jsonl").read_text().splitlines()
         memory = [json.loads(path.read_text()) for path in Path(folder).glob("memory-*.json")]
+
     steps = [line for line in map(json.loads, lines) if "loss" in line]
     settled = steps[len(steps) // 5 :]  # the first steps fill caches, and compile
     return Result(
@@ -254,6 +270,7 @@ def _train(args: argparse.Namespace) -> None:
         val_bytes=0,
         record={"identity": {}},
     )
+
     try:
         Trainer(job, world).run()
         (Path(args.folder) / f"memory-{world.rank}.json").write_text(json.dumps(_memory_gb(world)))

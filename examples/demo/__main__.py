@@ -1,8 +1,8 @@
-"""`webtext demo`: the whole way on this machine, offline, in minutes.
+"""`webtext demo`: all stages on this machine, offline, in minutes.
 
-Builds a small web out of the documentation of the installed packages, serves it on loopback, writes a Reddit dump
-that links to it, and runs the ordinary doors with ordinary commands, printed as they run. At the end every planted
-case is checked against the tables; the exit code is 1 when one was handled wrongly.
+Builds a small web out of the documentation of the installed packages, serves it on loopback, writes
+a Reddit dump with links to it, and runs the ordinary commands, printed as they run. At the end
+every planted case is checked against the tables; the exit code is 1 if one was handled wrongly.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ MARKER = ".webtext-demo"
 BATCH, RUN = "demo", "tiny"
 SAMPLE_CHARACTERS = 600
 MIN_STEPS = 20
-"""Training steps of the smallest demo: enough for a loss that has clearly fallen."""
+"""Training steps of the smallest demo, enough for a clear fall of the loss."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
-    return cli.door(_main, argv, stage="webtext.demo")
+    """Run the command and return its exit code."""
+    return cli.run_command(_main, argv, stage="webtext.demo")
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -66,13 +66,15 @@ def _main(argv: Sequence[str] | None) -> int:
     print(f"Building a web of {args.pages:,} pages out of the installed documentation", flush=True)
     demo = web.build(args.pages, args.seed)
     print(
-        f"  {len(demo.hosts)} hosts, {demo.num_pages:,} pages, {demo.text_bytes / 1e6:.1f} MB of text ({duration(time.monotonic() - started)})",
+        f"  {len(demo.hosts)} hosts, {demo.num_pages:,} pages, {demo.text_bytes / 1e6:.1f} MB of text "
+        f"({duration(time.monotonic() - started)})",
         flush=True,
     )
     dump_path = folder / "RS_demo.zst"
     expected = dump.write_dump(demo, dump_path)
     testset = demo.write_testset(folder / "testsets")
     winograd = schemas.write_schemas(folder / "tasks")
+
     with cli.interruptible(), DemoServer(demo.answers) as server:
         config = write_config(folder, server.port, testset, args.pages)
         for command in _commands(
@@ -80,8 +82,9 @@ def _main(argv: Sequence[str] | None) -> int:
         ):
             _run(command)
         requests = list(server.log)
+
     store = open_store(str(folder / "corpus"))
-    print(f"\n{funnel.text(store, BATCH)}")
+    print(f"\n{funnel.render(store, BATCH)}")
     if not args.without_training:
         _print_training(store)
     result = checks.check(store, BATCH, demo, expected, requests)
@@ -89,17 +92,20 @@ def _main(argv: Sequence[str] | None) -> int:
     for failure in result.failures:
         print(f"  wrong: {failure}", file=sys.stderr)
     print(f"\nreport: {store.root}/reports/report.html")
-    print(
-        f"demo: {'every planted case was handled rightly' if not result.failures else f'{len(result.failures)} cases were handled wrongly'}, in {duration(time.monotonic() - started)}"
-    )
+    outcome = "every planted case was handled rightly"
+    if result.failures:
+        outcome = f"{len(result.failures)} cases were handled wrongly"
+    print(f"demo: {outcome}, in {duration(time.monotonic() - started)}")
+
     return 1 if result.failures else 0
 
 
 def _clear(folder: Path) -> Path:
-    """An empty folder for the demo. Raises InputError when something else lies there."""
+    """Empty the demo's folder. Raises InputError if it holds something other than a demo."""
     folder = folder.absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
         raise InputError(f"--folder {folder}: not empty and no earlier demo; name another folder")
+
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.mkdir(parents=True)
@@ -108,14 +114,15 @@ def _clear(folder: Path) -> Path:
         raise InputError(
             f"--folder {folder}: cannot be made ({error.strerror}); name another folder"
         ) from error
+
     return folder
 
 
 def write_config(folder: Path, port: int, testset: Path, num_pages: int) -> Path:
-    """The tiny preset with the settings that make `.test` names reach the loopback server."""
+    """Write the tiny preset with settings by which `.test` names reach the loopback server."""
     preset = resources.files("corpus").joinpath("presets/tiny.toml").read_text("utf-8")
     ours = f"""
-# ---- added by the demo ----
+# added by the demo
 [crawl.fetch.connect_to]
 "*.test" = "127.0.0.1:{port}"
 
@@ -135,13 +142,14 @@ retry_delay_s = 0.2
     preset = preset.replace("max_steps = 350 ", f"max_steps = {max_steps} ")
     path = folder / "demo.toml"
     path.write_text(preset.replace("[crawl.fetch]\n", fetch) + ours, encoding="utf-8")
+
     return path
 
 
 def _commands(
     folder: Path, dump_path: Path, config: Path, winograd: Path | None
 ) -> list[list[str]]:
-    """Every door once; without `winograd`, the file of schemas to score, nothing is trained."""
+    """Every command once. `winograd` is the file of schemas to score; None leaves training out."""
     corpus = ["--corpus", str(folder / "corpus")]
     batch = [*corpus, "--batch", BATCH, "--config", str(config)]
     commands = [
@@ -150,33 +158,37 @@ def _commands(
         ["dedup", *batch],
         ["shards", *batch, "--snapshot", BATCH],
     ]
+
     if winograd is not None:
         scored = ["--task", f"wsc273={winograd}", "--allow-altered"]
         commands += [
             ["train", *corpus, "--snapshot", BATCH, "--run", RUN, "--config", str(config)],
             ["evaluate", *corpus, "--run", RUN, *scored],
         ]
+
     return [*commands, ["report", *corpus]]
 
 
 def _run(command: list[str]) -> None:
-    """Run one door as a person would, its output going where ours goes.
+    """Run one command as a person would, with its output on ours.
 
-    Raises FatalError when it fails, Interrupted (after the door has ended in order) when we are asked to stop.
+    Raises: FatalError if it fails, Interrupted if asked to stop (once the command has ended).
     """
     print(f"\n$ webtext {shlex.join(command)}", flush=True)
     started = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "webtext", *command], env=os.environ)
+
     try:
         code = process.wait()
     except Interrupted:
-        process.send_signal(
-            signal.SIGINT
-        )  # a second one, where the terminal sent it to both, changes nothing
+        # The terminal may have sent it a SIGINT already: a second one is ignored.
+        process.send_signal(signal.SIGINT)
         process.wait()
         raise
+
     if code != 0:
         raise FatalError(f"webtext {command[0]} ended with exit code {code}; its message is above")
+
     print(f"  ({duration(time.monotonic() - started)})", flush=True)
 
 
@@ -192,6 +204,7 @@ def _print_training(store: Store) -> None:
         raise FatalError(
             f"the validation loss fell by only {losses[0] - losses[-1]:.3f}; expected at least 1.0"
         )
+
     samples = store.files(f"runs/{RUN}/samples")
     text = store.read_bytes(samples[-1][0]).decode(errors="replace")
     print(f"A sample:\n\n{text.strip()[:SAMPLE_CHARACTERS]}\n")

@@ -1,4 +1,4 @@
-"""What is planted in the demo's web, and what must become of each planted page."""
+"""Cases planted in the demo's web, and the expected disposition of each page."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Case(StrEnum):
 
 
 class Fate(StrEnum):
-    """Where a page's way ends."""
+    """The table or reason in which a page ends."""
 
     FETCHED = "fetched"
-    """It is fetched and accounted for; most such pages are kept, some resemble another one by nature."""
+    """Fetched and accounted for. Most such pages are kept; some resemble another page."""
     KEPT = "kept"
-    """A document that dedup keeps and that has tokens."""
+    """A document kept by dedup, with tokens."""
     NOT_LINKED = "not linked"
     """No row in `links`."""
     NO_DOCUMENT = "no document"
@@ -50,31 +50,31 @@ class Fate(StrEnum):
     NOT_EXTRACTED = "not extracted"
     """A row in `documents_dropped`."""
     DUPLICATE = "duplicate"
-    """A verdict that names the page it duplicates."""
+    """A verdict with the page it duplicates."""
     TEST_OVERLAP = "test overlap"
-    """A verdict that names the test set, and drops the page or cuts the passage."""
+    """A verdict with the test set; the page is dropped or the passage cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What must become of the page at `url`."""
+    """The expected disposition of the page at `url`."""
 
     url: str
     """Address without tracking, as posted first: plain http, no fragment."""
     case: Case
     fate: Fate
     final_url: str | None = None
-    """Where the redirects end."""
+    """The address at which the redirects end."""
     status: int | None = None
-    """Status that `pages` must show."""
+    """The status expected in `pages`."""
     reasons: tuple[str, ...] = ()
-    """Reasons of which the row must show one; empty: any reason."""
+    """Accepted reasons of the row; empty: any reason."""
     survivor: str | None = None
     """Address of the page that a duplicate must name."""
     phrase: str | None = None
-    """Words that the document's text must contain."""
+    """Words expected in the document's text."""
 
 
 def scaled(full: int, num_pages: int, least: int = 1) -> int:
-    """How many pages of a case to plant among `num_pages`: `full` at 3,300 pages, in proportion below and above."""
+    """The number of pages of a case among `num_pages`: `full` at 3,300, else in proportion."""
     return max(least, round(full * num_pages / 3_300))

@@ -1,8 +1,9 @@
-"""Every planted case against the tables: what the demo verifies before it says that it worked.
+"""Checks every planted case against the tables before the demo reports success.
 
-`review` reads a batch once and judges each expectation by itself, with what the tables as a whole must show beside:
-counts of the dump by fate, scores, no clean page taken for a leak, no boilerplate in documents, no request where
-robots.txt forbids it. Reasons are compared as strings: the spine imports no stage.
+`review` reads a batch once and judges each expectation by itself. It also checks the tables as a
+whole: counts of the dump by reason, scores, clean pages taken for leaks, boilerplate in documents,
+and requests forbidden by robots.txt. Reasons are compared as strings, since the demo imports no
+stage.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from examples.demo.site import COOKIE_NOTICE, FOOTER_NOTICE
 from examples.demo.web import DemoWeb
 
 MAX_BOILERPLATE_FRAC = 0.02
-"""Most documents that may hold the cookie notice or the footer."""
+"""The largest accepted share of documents with the cookie notice or the footer."""
 MIN_DOCUMENT_FRAC = 0.9
-"""Least share of fetched ordinary pages that become documents (quality rules may drop a few)."""
+"""The smallest accepted share of documents among ordinary pages (quality rules drop a few)."""
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class CaseCount:
-    """One line of the table that the demo prints."""
+    """One line of the demo's table."""
 
     case: str
     planted: int
@@ -41,13 +42,13 @@ class CaseCount:
 
 @dataclass(slots=True)
 class Review:
-    """What was planted, what was handled rightly, and what was not."""
+    """Counts of planted and rightly handled cases, and a message per failure."""
 
     counts: list[CaseCount] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def add(self, case: str, planted: int, failures: Sequence[str]) -> None:
-        """Enter one line: `planted` checks of which each of `failures` failed one."""
+        """Enter one line: `planted` checks, one failed for each of `failures`."""
         if planted:
             self.counts.append(CaseCount(case, planted, planted - min(planted, len(failures))))
         self.failures += failures
@@ -90,7 +91,7 @@ def check(
     dump: DumpExpectation | None = None,
     requests: Sequence[Request] = (),
 ) -> Review:
-    """Judge the demo's first batch: every page that `web` planted, the rows of its dump, the server's log, the table of overlap."""
+    """Judge the demo's first batch: planted pages, rows of its dump, server log, overlap table."""
     found = review(store, batch, web.expectations, dump=dump, requests=requests)
     if found.counts:
         report = store.read_json(f"reports/overlap-{batch}.json")
@@ -98,6 +99,7 @@ def check(
         found.add(
             "overlap measured as counted", 1, wrong_shares(report["table"], web.passages, texts)
         )
+
     return found
 
 
@@ -110,14 +112,15 @@ def review(
     requests: Sequence[Request] = (),
     earlier: Sequence[str] = (),
 ) -> Review:
-    """Judge a batch. `earlier` names batches before it whose pages its duplicates may name.
+    """Judge a batch. `earlier` names previous batches that its duplicates may refer to.
 
-    A table that is not committed is one failure, and nothing else is judged.
+    An uncommitted table is one failure, and the review ends there.
     """
     try:
         rows = load(store, batch, earlier)
     except InputError as error:
         return Review(failures=[str(error)])
+
     return review_rows(rows, expectations, dump=dump, requests=requests)
 
 
@@ -128,7 +131,7 @@ def review_rows(
     dump: DumpExpectation | None = None,
     requests: Sequence[Request] = (),
 ) -> Review:
-    """Judge tables that are already in memory."""
+    """Judge tables already in memory."""
     found = Review()
     for case in Case:
         chosen = [expectation for expectation in expectations if expectation.case is case]
@@ -140,6 +143,7 @@ def review_rows(
         found.add(
             case.value, len(chosen), [f"{case.value}: {e.url}: {problem}" for e, problem in wrong]
         )
+
     found.add("ordinary pages become documents", 1, few_documents(rows, expectations))
     found.add("clean pages not taken for leaks", 1, false_overlaps(rows, expectations))
     found.add("no boilerplate in documents", 1, boilerplate(rows))
@@ -149,11 +153,12 @@ def review_rows(
     if dump is not None:
         found.add("rows of the dump by fate", len(dump.counts), wrong_counts(rows, dump))
         found.add("links with their scores", len(dump.links), wrong_links(rows, dump))
+
     return found
 
 
 def load(store: Store, batch: str, earlier: Sequence[str] = ()) -> Rows:
-    """Read the tables of `batch`. Raises InputError naming the first that is not committed."""
+    """Read the tables of `batch`. Raises InputError with the first uncommitted one."""
     links = read_table(
         store, "links", batch, ["doc_id", "url", "score", "num_submissions"]
     ).to_pylist()
@@ -171,11 +176,12 @@ def load(store: Store, batch: str, earlier: Sequence[str] = ()) -> Rows:
     for name in earlier:
         for row in read_table(store, "links", name, ["doc_id", "url"]).to_pylist():
             rows.earlier[page_address(row["url"])] = row["doc_id"]
+
     return rows
 
 
 def judge(expectation: Expectation, rows: Rows) -> str | None:
-    """What is wrong with the page's fate, or None."""
+    """The difference between the page's disposition and the expected one, or None."""
     link = rows.links.get(page_address(expectation.url))
     doc_id = link["doc_id"] if link is not None else None
     if expectation.fate is Fate.NOT_LINKED:
@@ -184,6 +190,7 @@ def judge(expectation: Expectation, rows: Rows) -> str | None:
         return "is among the documents" if doc_id in rows.documents else None
     if doc_id is None:
         return "has no row in links"
+
     page = rows.pages.get(doc_id)
     if page is None:
         return "has no row in pages"
@@ -193,6 +200,7 @@ def judge(expectation: Expectation, rows: Rows) -> str | None:
         return _judge_unfetched(expectation, page, doc_id, rows)
     if page["reason"] is not None:
         return f"not fetched: {page['reason']}"
+
     return _judge_redirects(expectation, page) or _judge_document(expectation, doc_id, rows)
 
 
@@ -244,11 +252,13 @@ def _judge_document(expectation: Expectation, doc_id: str, rows: Rows) -> str | 
         document["text"].split()
     ):
         return f"its text lacks {expectation.phrase!r}"
+
     verdict = rows.verdicts.get(doc_id)
     if verdict is None:
         return "has no verdict"
     if verdict["kept"] != (doc_id in rows.spans):
         return f"kept is {verdict['kept']}, and it has {rows.spans.get(doc_id, 'no')} tokens"
+
     return _judge_verdict(expectation, verdict, rows)
 
 
@@ -260,13 +270,18 @@ def _judge_verdict(expectation: Expectation, verdict: Row, rows: Rows) -> str | 
             return "is kept beside the page it duplicates"
         survivor = rows.doc_id(expectation.survivor or "")
         if verdict["duplicate_of"] != survivor:
-            return f"duplicate of {verdict['duplicate_of']}, expected {survivor} ({expectation.survivor})"
+            return (
+                f"duplicate of {verdict['duplicate_of']}, "
+                f"expected {survivor} ({expectation.survivor})"
+            )
         return _judge_reason(expectation, verdict["reason"])
+
     if expectation.fate is Fate.TEST_OVERLAP:
         if not verdict["testsets"]:
             return "its test passage was not found"
         if verdict["kept"] and not verdict["cuts"]:
             return "its test passage was found and left in"
+
     return None
 
 
@@ -280,23 +295,26 @@ def few_documents(rows: Rows, expectations: Iterable[Expectation]) -> list[str]:
     num_documents = sum(doc_id in rows.documents for doc_id in ids)
     if num_documents >= MIN_DOCUMENT_FRAC * len(ids):
         return []
+
     return [
-        f"only {num_documents:,} of {len(ids):,} ordinary pages became documents, expected {MIN_DOCUMENT_FRAC:.0%}"
+        f"only {num_documents:,} of {len(ids):,} ordinary pages became documents, "
+        f"expected {MIN_DOCUMENT_FRAC:.0%}"
     ]
 
 
 def false_overlaps(rows: Rows, expectations: Iterable[Expectation]) -> list[str]:
-    """Pages that hold no test passage and are dropped or cut for one."""
+    """Pages without a test passage that are dropped or cut for one."""
     planted = {rows.doc_id(e.url) for e in expectations if e.fate is Fate.TEST_OVERLAP}
     return [
-        f"clean page {rows.documents.get(doc_id, {}).get('url', doc_id)} is taken for a leak of {verdict['testsets']}"
+        f"clean page {rows.documents.get(doc_id, {}).get('url', doc_id)} "
+        f"is taken for a leak of {verdict['testsets']}"
         for doc_id, verdict in rows.verdicts.items()
         if (verdict["testsets"] or verdict["cuts"]) and doc_id not in planted
     ]
 
 
 def wrong_shares(table: Sequence[Row], passages: Iterable[str], texts: Iterable[str]) -> list[str]:
-    """Rows of the table of overlap that differ from a plain count: n-grams of the passages, and those that a text has."""
+    """Rows of the overlap table that differ from a plain count of the passages' n-grams."""
     failures = [] if table else ["the table of overlap is empty"]
     passages, texts = list(passages), list(texts)
     for row in table:
@@ -304,8 +322,10 @@ def wrong_shares(table: Sequence[Row], passages: Iterable[str], texts: Iterable[
         found = wanted.intersection(gram for text in texts for gram in _ngrams(text, row["n"]))
         if (row["ngrams"], row["found"]) != (len(wanted), len(found)):
             failures.append(
-                f"table of overlap: {row['found']} of {row['ngrams']} {row['n']}-grams, counted {len(found)} of {len(wanted)}"
+                f"table of overlap: {row['found']} of {row['ngrams']} {row['n']}-grams, "
+                f"counted {len(found)} of {len(wanted)}"
             )
+
     return failures
 
 
@@ -324,13 +344,15 @@ def boilerplate(rows: Rows) -> list[str]:
     ]
     if len(hit) <= MAX_BOILERPLATE_FRAC * len(rows.documents):
         return []
+
     return [
-        f"{len(hit):,} of {len(rows.documents):,} documents hold the site's cookie notice or footer, as {min(hit)}"
+        f"{len(hit):,} of {len(rows.documents):,} documents hold the site's cookie notice or footer, "
+        f"such as {min(hit)}"
     ]
 
 
 def wikipedia(rows: Rows) -> list[str]:
-    """Documents that came from a Wikipedia address."""
+    """Documents from a Wikipedia address."""
     urls = (row["url"] for row in rows.documents.values())
     return [
         f"{url} is among the documents"
@@ -342,13 +364,14 @@ def wikipedia(rows: Rows) -> list[str]:
 def forbidden_requests(
     requests: Iterable[Request], expectations: Iterable[Expectation]
 ) -> list[str]:
-    """Requests for pages that robots.txt forbids."""
+    """Requests for pages forbidden by robots.txt."""
     forbidden = {page_address(e.url) for e in expectations if e.case is Case.ROBOTS_FORBIDDEN}
     asked = {
         (request.host, request.target)
         for request in requests
         if address(request.host, request.target) in forbidden
     }
+
     return [
         f"robots.txt forbids http://{host}{target}, and it was requested"
         for host, target in sorted(asked)
@@ -356,7 +379,7 @@ def forbidden_requests(
 
 
 def wrong_counts(rows: Rows, dump: DumpExpectation) -> list[str]:
-    """Counters of the links stage that differ from what was written."""
+    """Counters of the links stage with other values than written."""
     return [
         f"dump rows {fate}: counted {rows.link_counts.get(fate, 0):,}, written {count:,}"
         for fate, count in dump.counts_behind_the_first.items()
@@ -365,9 +388,9 @@ def wrong_counts(rows: Rows, dump: DumpExpectation) -> list[str]:
 
 
 def wrong_links(rows: Rows, dump: DumpExpectation) -> list[str]:
-    """Rows of links that are missing, not expected, or add up to something else.
+    """Rows of links that are missing, not expected, or have other sums.
 
-    Pages that an earlier dump has as well may be absent: they are not linked twice.
+    Pages of an earlier dump may be absent, since they are not linked twice.
     """
     expected = {page_address(url): (url, link) for url, link in dump.links.items()}
     failures = [
@@ -375,6 +398,7 @@ def wrong_links(rows: Rows, dump: DumpExpectation) -> list[str]:
         for at, row in rows.links.items()
         if at not in expected
     ]
+
     for at, (url, link) in expected.items():
         row = rows.links.get(at)
         if row is None:
@@ -385,11 +409,12 @@ def wrong_links(rows: Rows, dump: DumpExpectation) -> list[str]:
                 f"links: {url}: score {row['score']} of {row['num_submissions']} submissions, "
                 f"expected {link.score} of {link.num_submissions}"
             )
+
     return failures
 
 
 def page_address(url: str) -> tuple[str, str]:
-    """Which of the demo's pages `url` means: scheme, `www.`, port, tracking and fragment don't count."""
+    """The demo's page meant by `url`: scheme, `www.`, port, tracking and fragment are ignored."""
     host, slash, rest = url.partition("#")[0].partition("://")[2].partition("/")
     return address(host, slash + rest or "/")
 
@@ -407,5 +432,6 @@ def _spans(store: Store, batch: str) -> dict[str, int]:
     ]
     if not files:
         raise InputError(f"{store.root}: batch {batch!r} has no spans; run `python -m shards.run`")
+
     tables = (read_file(store, path, ["doc_id", "num_tokens"]) for path in files)
     return {row["doc_id"]: row["num_tokens"] for table in tables for row in table.to_pylist()}

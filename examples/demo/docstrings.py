@@ -1,8 +1,8 @@
 """Docstrings of installed packages, read from their source without importing anything.
 
-A file is parsed only when enough of it lies between triple quotes: of the 235 MB of source in a full environment
-that leaves about a third, and parsing it takes seconds. Besides ordinary docstrings the strings handed to
-`add_docstr` and `add_newdoc` count: numpy and torch document their compiled functions that way.
+Only files with enough text in triple quotes are parsed: about a third of the 235 MB of source in a
+full environment, which takes seconds. Strings passed to `add_docstr` and `add_newdoc` count as
+well: numpy and torch document their compiled functions in this way.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ class Item:
 
 
 def package_folders(package: str) -> list[Path]:
-    """Where the source of `package` lies; "stdlib" is Python's own library. Empty when it is not installed."""
+    """The folders with the source of `package`; "stdlib" is Python's own library.
+
+    Empty if it is not installed.
+    """
     if package == "stdlib":
         return [Path(sysconfig.get_path("stdlib"))]
     spec = importlib.util.find_spec(package)
@@ -81,7 +84,7 @@ def items_of_package(package: str) -> Iterator[list[Item]]:
 
 
 def is_documented(source: bytes) -> bool:
-    """Whether enough of `source` lies between triple quotes."""
+    """True if enough of `source` is in triple quotes."""
     if len(source) < MIN_SOURCE_BYTES:
         return False
     quoted = sum(len(piece) for piece in source.split(b'"""')[1::2])
@@ -96,6 +99,7 @@ def items_of_source(source: bytes, module: str) -> Iterator[Item]:
             tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return
+
     public = ".".join(name for name in module.split(".") if not name.startswith("_")) or module
     for name, signature, text in _documented(tree):
         if is_prose(text):
@@ -103,7 +107,7 @@ def items_of_source(source: bytes, module: str) -> Iterator[Item]:
 
 
 def is_prose(text: str) -> bool:
-    """Whether `text` is long enough and made of words, rather than a table or a listing."""
+    """True if `text` is long enough and made of words, not a table or a listing."""
     if len(text) < MIN_DOCSTRING_CHARS:
         return False
     letters = sum(map(str.isalpha, text)) + text.count(" ") - text.count("  ")
@@ -111,7 +115,7 @@ def is_prose(text: str) -> bool:
 
 
 def _documented(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
-    """(name, signature, docstring) of the module, its classes with their methods, and its functions."""
+    """Yield (name, signature, docstring) of the module, its classes, methods and functions."""
     yield "", "", ast.get_docstring(tree) or ""
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
@@ -130,10 +134,11 @@ def _documented(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
 
 
 def _documenting_call(call: ast.Call) -> Iterator[tuple[str, str, str]]:
-    """The item that `add_docstr(torch.abs, "...")` or `add_newdoc("numpy", "abs", "...")` documents."""
+    """The item documented by `add_docstr(torch.abs, "...")` or `add_newdoc("numpy", ...)`."""
     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
     if name not in DOCUMENTING_CALLS or len(call.args) < 2:
         return
+
     target = call.args[0] if len(call.args) == 2 else call.args[1]
     label = (
         target.value if isinstance(target, ast.Constant) else ast.unparse(target).partition(".")[2]
@@ -144,11 +149,15 @@ def _documenting_call(call: ast.Call) -> Iterator[tuple[str, str, str]]:
 
 
 def _constant(node: ast.expr) -> str | None:
-    """The string of a literal, of `"...".format(...)` without its placeholder lines, or of (name, string)."""
+    """The string of a literal, of `"...".format(...)`, or of (name, string).
+
+    Placeholder lines of a format are left out.
+    """
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.Tuple) and len(node.elts) == 2:
         return _constant(node.elts[1])
+
     if (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
@@ -157,6 +166,7 @@ def _constant(node: ast.expr) -> str | None:
         template = _constant(node.func.value)
         if template is not None:
             return _PLACEHOLDER_LINE.sub("", template).replace("{{", "{").replace("}}", "}")
+
     return None
 
 
@@ -171,4 +181,5 @@ def _arguments(node: FunctionNode) -> str:
     names += [f"{argument.arg}=..." for argument in node.args.kwonlyargs]
     if node.args.kwarg is not None:
         names.append(f"**{node.args.kwarg.arg}")
+
     return f"({', '.join(names)})"

@@ -1,9 +1,10 @@
-"""The demo's Reddit dumps: submissions in the schema of December 2017 that link to the demo's web.
+"""The demo's Reddit dumps: submissions in the schema of December 2017 with links to the demo's web.
 
-Besides one good submission per page: text posts, low karma, advertisements, crossposts, reposts with tracking
-parameters, fragments, https and `www.`, deleted authors, links to media and to Reddit itself, unusable addresses and
-lines that are no JSON. Every row breaks at most one rule, so that each counter of the links stage is known exactly.
-As in the dumps of that year, `&` in URLs and titles is written `&amp;`.
+Besides one good submission per page there are text posts, low karma, advertisements, crossposts,
+reposts with tracking parameters, fragments, https and `www.`, deleted authors, links to media and
+to Reddit itself, unusable addresses and lines without JSON. Every row breaks at most one rule, so
+each counter of the links stage is known exactly. As in the dumps of that year, `&` in URLs and
+titles is written `&amp;`.
 """
 
 from __future__ import annotations
@@ -48,28 +49,31 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class LinkExpectation:
-    """What the submissions of one page must add up to."""
+    """The expected sums of one page's submissions."""
 
     score: int
-    """Highest score of those that count."""
+    """Highest score of the counting submissions."""
     num_submissions: int
     """Submissions with at least `MIN_SCORE`."""
 
 
 @dataclass(slots=True)
 class DumpExpectation:
-    """What the links stage must find in a dump."""
+    """The expected result of the links stage for a dump."""
 
     counts: dict[str, int] = field(default_factory=dict)
-    """Rows by fate, as the links stage names them; they add up to `num_rows`."""
+    """Rows by reason, named as in the links stage; they add up to `num_rows`."""
     links: dict[str, LinkExpectation] = field(default_factory=dict)
     """The pages linked, by their plain address."""
     seen: frozenset[str] = frozenset()
-    """Pages of `links` that an earlier dump links as well."""
+    """Pages of `links` also linked by an earlier dump."""
 
     @property
     def counts_behind_the_first(self) -> dict[str, int]:
-        """`counts` where the earlier dump is a batch before: submissions of pages seen there are not kept again."""
+        """`counts` if the earlier dump is a batch before this one.
+
+        Submissions of pages seen there are not kept again.
+        """
         seen = sum(self.links[url].num_submissions for url in self.seen)
         return self.counts | (
             {"kept": self.counts["kept"] - seen, "seen_before": seen} if seen else {}
@@ -82,7 +86,10 @@ class DumpExpectation:
 
 
 def write_dump(web: DemoWeb, path: Path) -> DumpExpectation:
-    """Write the dump that links to all pages of `web` but the follow-up's. Returns what must be found in it."""
+    """Write the dump with links to all pages of `web` but the follow-up's.
+
+    Returns the expected result.
+    """
     writer = _Writer(web, random.Random(web.seed + 1), FIRST_ID, DECEMBER_2017)
     survivors = {expectation.survivor for expectation in web.expectations}
     for expectation in web.expectations:
@@ -92,7 +99,7 @@ def write_dump(web: DemoWeb, path: Path) -> DumpExpectation:
 
 
 def write_followup_dump(web: DemoWeb, path: Path) -> DumpExpectation:
-    """Write the next month's dump: the follow-up pages, and some that the first dump has as well."""
+    """Write the next month's dump: the follow-up pages, and some of the first dump's."""
     writer = _Writer(web, random.Random(web.seed + 2), FIRST_ID + 2_000_000, JANUARY_2018)
     for expectation in web.followup:
         writer.post_page(expectation, is_survivor=False)
@@ -106,6 +113,7 @@ def write_followup_dump(web: DemoWeb, path: Path) -> DumpExpectation:
         writer.post_page(expectation, is_survivor=False)
     writer.post_noise(len(web.followup))
     writer.expected.seen = frozenset(expectation.url for expectation in seen)
+
     return writer.write(path)
 
 
@@ -114,6 +122,7 @@ def variants(url: str) -> list[str]:
     joint = "&" if "?" in url else "?"
     host, slash, rest = url.removeprefix("http://").partition("/")
     other_host = host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"
+
     return [
         f"{url}{joint}utm_source=reddit&utm_medium=social&utm_campaign=share",
         f"{url}{joint}fbclid=IwAR0x{len(url):04d}",
@@ -126,7 +135,7 @@ def variants(url: str) -> list[str]:
 
 
 class _Writer:
-    """Collects rows and what is to be expected of them, then writes them in the order of their creation."""
+    """Collects rows and the expectations of them, then writes the rows by creation time."""
 
     def __init__(self, web: DemoWeb, rng: random.Random, first_id: int, start_s: int) -> None:
         self.web = web
@@ -135,12 +144,12 @@ class _Writer:
         self.start_s = start_s
         self.lines: list[Row | str] = []
         self.crossposts: list[tuple[Row, Row]] = []
-        """Crossposts with the submission that each repeats."""
+        """Crossposts, each with the submission it repeats."""
         self.counts: Counter[str] = Counter()
         self.expected = DumpExpectation()
 
     def post_page(self, expectation: Expectation, *, is_survivor: bool) -> None:
-        """Submissions of one page: a good one with the highest score, perhaps reposts and a crosspost."""
+        """Append a page's submissions: one with the highest score, maybe reposts, a crosspost."""
         url, title = expectation.url, self.web.titles[expectation.url]
         fate = {Case.IMAGE_LINK: "file_type", Case.WIKIPEDIA: "wikipedia"}.get(
             expectation.case, "kept"
@@ -151,6 +160,7 @@ class _Writer:
             main["author"] = "[deleted]"
         if fate != "kept":
             return
+
         num_submissions = 1
         plain = expectation.case is Case.ORDINARY and not is_survivor
         if plain and self.rng.random() < REPOSTED_FRAC:
@@ -160,13 +170,15 @@ class _Writer:
                 )
                 num_submissions += 1
             self.add("low_karma", url=url, title=title, score=self.rng.randrange(MIN_SCORE))
+
         if plain and self.rng.random() < CROSSPOSTED_FRAC:
             self.crosspost(main, self.rng.randint(MIN_SCORE, score - 1))
             num_submissions += 1
+
         self.expected.links[url] = LinkExpectation(score, num_submissions)
 
     def score(self, expectation: Expectation, is_survivor: bool) -> int:
-        """A score that lets originals survive their copies; a long tail for the rest."""
+        """Draw a score: high for originals, so that they survive their copies; else a long tail."""
         if expectation.fate is Fate.DUPLICATE:
             return self.rng.randint(MIN_SCORE, 9)
         tail = min(int(4 * self.rng.paretovariate(0.9)), 40_000)
@@ -182,7 +194,7 @@ class _Writer:
         self.crossposts.append((row, parent))
 
     def post_noise(self, num_pages: int) -> None:
-        """Rows that must not become links."""
+        """Append rows that must not become links."""
         rng = self.rng
         for number in range(scaled(1_900, num_pages, 5)):
             self.add(
@@ -192,6 +204,7 @@ class _Writer:
                 score=rng.randint(0, 400),
                 is_self=True,
             )
+
         for number in range(scaled(900, num_pages, 5)):
             self.add(
                 "low_karma",
@@ -199,6 +212,7 @@ class _Writer:
                 title=f"My first story, part {number}",
                 score=rng.randrange(MIN_SCORE),
             )
+
         noise: dict[str, tuple[str, ...]] = {
             "internal": (
                 "https://www.reddit.com/r/Python/comments/7gsr{n}/a_thread/",
@@ -224,6 +238,7 @@ class _Writer:
             ),
             "no_url": ("",),
         }
+
         for fate, templates in noise.items():
             for number in range(scaled(60, num_pages, len(templates))):
                 url = templates[number % len(templates)].replace("{n}", str(number))
@@ -233,6 +248,7 @@ class _Writer:
                     title=f"You have to see this ({number})",
                     score=rng.randint(MIN_SCORE, 900),
                 )
+
         for number in range(scaled(20, num_pages, 2)):
             row = self.add(
                 "promoted",
@@ -253,6 +269,7 @@ class _Writer:
                 title="Just posted",
                 score=None,
             )
+
         for line in (
             '{"id":"7gx',
             "<html>502 Bad Gateway</html>",
@@ -264,7 +281,7 @@ class _Writer:
             self.counts["bad_json"] += 1
 
     def add(self, fate: str, *, url: str, title: str, score: int | None, **fields: Any) -> Row:
-        """Append a submission whose row must end as `fate`."""
+        """Append a submission that must end with `fate`."""
         rng = self.rng
         row = submission(
             url=url,
@@ -276,26 +293,30 @@ class _Writer:
         row |= fields
         self.lines.append(row)
         self.counts[fate] += 1
+
         return row
 
     def write(self, path: Path) -> DumpExpectation:
-        """Write all rows, shuffled, with ids and times that ascend."""
+        """Write all rows, shuffled, with ascending ids and times."""
         self.rng.shuffle(self.lines)
         self._put_parents_first()
         created = self.start_s
         for number, row in enumerate(line for line in self.lines if not isinstance(line, str)):
             created += self.rng.randint(1, 200)
             _stamp(row, _base36(self.first_id + 17 * number), created)
+
         for row, parent in self.crossposts:
             row["crosspost_parent"] = f"t3_{parent['id']}"
             row["crosspost_parent_list"] = [parent | {"num_crossposts": 1}]
+
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(compressed(self.lines))
         self.expected.counts = dict(sorted(self.counts.items()))
+
         return self.expected
 
     def _put_parents_first(self) -> None:
-        """Exchange places of crossposts that lie before the submission they repeat."""
+        """Swap crossposts with the submission they repeat if they precede it."""
         places = {id(line): place for place, line in enumerate(self.lines)}
         for row, parent in self.crossposts:
             later, earlier = places[id(row)], places[id(parent)]
@@ -304,7 +325,7 @@ class _Writer:
 
 
 def compressed(lines: Sequence[Row | str]) -> bytes:
-    """The lines as one zstd frame with a long window and long-distance matching, like the real dumps."""
+    """Compress the lines to one zstd frame with a long window, like the real dumps."""
     data = "".join(
         f"{line if isinstance(line, str) else json.dumps(line, separators=(',', ':'))}\n"
         for line in lines
@@ -317,7 +338,7 @@ def compressed(lines: Sequence[Row | str]) -> bytes:
 
 
 def submission(*, url: str, title: str, score: int | None, subreddit: str, author: str) -> Row:
-    """One submission with every field that was always there in December 2017, not yet stamped with id and time."""
+    """One submission with every field of December 2017, still without id and time."""
     escaped = html.escape(url, quote=False)
     return {
         "archived": False,
@@ -368,13 +389,14 @@ def submission(*, url: str, title: str, score: int | None, subreddit: str, autho
 
 
 def _stamp(row: Row, identifier: str, created: int) -> None:
-    """Give `row` its id and time, and what follows from them."""
+    """Set the id and time of `row`, and the fields derived from them."""
     subreddit = row.get("subreddit", "promoted")
     row["id"] = identifier
     row["created_utc"] = created
     row["retrieved_on"] = created + RETRIEVAL_LAG_S
     slug = "_".join("".join(c if c.isalnum() else " " for c in row["title"].lower()).split()[:6])
     row["permalink"] = f"/r/{subreddit}/comments/{identifier}/{slug}/"
+
     if row["is_self"]:
         row["url"] = f"https://www.reddit.com{row['permalink']}"
         row["domain"] = f"self.{subreddit}"

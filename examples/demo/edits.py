@@ -1,6 +1,7 @@
-"""Copies with edits, and how alike two texts are.
+"""Edited copies of pages, and the similarity of two texts.
 
-The similarity is dedup's own measure: exact Jaccard of the sets of 5-word shingles over lower-cased words.
+Similarity is dedup's own measure: exact Jaccard of the sets of 5-word shingles over lower-cased
+words.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ GRAM_WORDS = 8
 GRAM_STEP = 6
 """Grams of 8 words at every 6th word: each run of 13 shared words contains one."""
 EDITED_FRAC = 0.04
-"""Share of words edited in a near copy. In one run that gives a similarity of .9 and more, where 14 bands of 8 miss one
-pair in ten thousand: a demo with forty of them must not fail by chance, as it would at .85 (one in a hundred)."""
+"""Share of words edited in a near copy.
+
+Edits in one run give a similarity of .9 and more, at which 14 bands of 8 miss one pair in ten
+thousand. At .85 they miss one in a hundred, so a demo with forty copies would fail by chance.
+"""
 
 Edit = Callable[[str, Sequence[str], random.Random], "str | None"]
 """A page's body, words to put in, and the dice, to the body of a copy."""
@@ -35,21 +39,29 @@ def jaccard(left: str, right: str) -> float:
 
 
 def near_copy(body: str, vocabulary: Sequence[str], rng: random.Random) -> str | None:
-    """`body` with one run of its words replaced: Jaccard at least .88. None when no such copy is found."""
+    """Replace one run of words of `body`: Jaccard at least .88.
+
+    None if no such copy is found.
+    """
     spans = _word_spans(body)
     length = round(EDITED_FRAC * len(words(plain_text(body))))
     if not 0 < length < len(spans) // 4:
         return None
+
     start = rng.randrange(len(spans) - length)
     copy = _replace_words(body, spans, set(range(start, start + length)), vocabulary, rng)
     return copy if 0.88 <= jaccard(plain_text(body), plain_text(copy)) < 1.0 else None
 
 
 def reworded(body: str, vocabulary: Sequence[str], rng: random.Random) -> str | None:
-    """`body` with single words replaced all over: Jaccard between .53 and .57. None when no such copy is found."""
+    """Replace single words all over `body`: Jaccard between .53 and .57.
+
+    None if no such copy is found.
+    """
     spans = _word_spans(body)
     order = rng.sample(range(len(spans)), len(spans))
     low, high = 0, len(spans) // 4
+
     while low < high:
         count = (low + high) // 2
         copy = _replace_words(body, spans, set(order[:count]), vocabulary, random.Random(count))
@@ -57,6 +69,7 @@ def reworded(body: str, vocabulary: Sequence[str], rng: random.Random) -> str | 
         if 0.53 <= similarity <= 0.57:
             return copy
         low, high = (count + 1, high) if similarity > 0.57 else (low, count)
+
     return None
 
 
@@ -93,10 +106,10 @@ def embedded(body: str, text: str) -> str:
 def shared_words(
     targets: Mapping[str, Sequence[str]], others: Iterable[tuple[str, Sequence[str]]]
 ) -> dict[str, int]:
-    """For each target (name to words), about how many words the other text most like it shares with it.
+    """Count, for each target (name to words), the words shared with the most similar other text.
 
-    A text is not compared with targets of its own name, nor of its name with a `#fragment`. Every run of 13 shared words is found; the count is
-    that of shared grams times `GRAM_STEP`.
+    A text is not compared with targets of its own name, nor of its name with a `#fragment`. Every
+    run of 13 shared words is found; the count is the number of shared grams times `GRAM_STEP`.
     """
     owners: dict[int, list[str]] = {}
     for name, tokens in targets.items():
@@ -104,6 +117,7 @@ def shared_words(
             hash(tuple(tokens[i : i + GRAM_WORDS])) for i in range(len(tokens) - GRAM_WORDS + 1)
         }:
             owners.setdefault(gram, []).append(name)
+
     most = dict.fromkeys(targets, 0)
     for name, tokens in others:
         hits: Counter[str] = Counter()
@@ -112,6 +126,7 @@ def shared_words(
         for target, count in hits.items():
             if target.partition("#")[0] != name:
                 most[target] = max(most[target], count * GRAM_STEP)
+
     return most
 
 
@@ -122,7 +137,7 @@ def _shingles(tokens: Sequence[str]) -> set[tuple[str, ...]]:
 
 
 def _word_spans(body: str) -> list[tuple[int, int]]:
-    """Where the words of running text are in `body`, outside tags and listings."""
+    """The places of words of running text in `body`, outside tags and listings."""
     return [match.span() for match in _TOKEN.finditer(body) if match["word"]]
 
 
@@ -139,4 +154,5 @@ def _replace_words(
         start, stop = spans[index]
         parts += [body[end:start], rng.choice(vocabulary)]
         end = stop
+
     return "".join((*parts, body[end:]))

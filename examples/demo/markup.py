@@ -1,8 +1,8 @@
 """Documentation markup to HTML, and HTML back to words.
 
-Docstrings get a small renderer of their own (headings, lists, definitions, literal blocks, inline code): docutils
-needs milliseconds per kilobyte and complains about most docstrings. Whole reST and Markdown documents go through
-docutils and markdown-it-py.
+Docstrings get a small renderer of their own (headings, lists, definitions, literal blocks, inline
+code): docutils needs milliseconds per kilobyte and complains about most docstrings. Whole reST and
+Markdown documents go through docutils and markdown-it-py.
 """
 
 from __future__ import annotations
@@ -42,11 +42,15 @@ def docstring_html(text: str) -> str:
             continue
         parts.append(_block(block))
         literal = block.rstrip().endswith("::")
+
     return "\n".join(part for part in parts if part)
 
 
 def markdown_html(text: str) -> str:
-    """The HTML of a Markdown document (CommonMark with tables; raw HTML is kept, as package indexes do)."""
+    """Render a Markdown document (CommonMark with tables).
+
+    Raw HTML is kept, as package indexes do.
+    """
     rendered: str = _markdown().render(text)
     return rendered
 
@@ -68,6 +72,7 @@ def rest_html(text: str) -> str:
     }
     parts: dict[str, Any] = publish_parts(text, writer="html5", settings_overrides=settings)
     body: str = parts["body"]
+
     return body
 
 
@@ -96,17 +101,20 @@ def _block(block: str) -> str:
     if _UNDERLINE.match(first) and len(lines) > 2 and _UNDERLINE.match(lines[2].strip()):
         lines = lines[1:]
         first = lines[0].strip()
+
     if len(lines) > 1 and _UNDERLINE.match(lines[1].strip()):
         return _join(f"<h3>{_inline(first)}</h3>", lines[2:])
     if _SECTION_WORD.match(first):
         return _join(f"<h4>{_inline(first[:-1])}</h4>", lines[1:])
     if first.startswith((">>>", "$ ", "+--", "===")):
         return _literal(block)
+
     directive = _DIRECTIVE.match(first)
     if directive:
         return _directive(directive[1], directive[2], lines[1:])
     if _BULLET.match(lines[0]):
         return _bullets(lines)
+
     return (
         _definitions(lines)
         if _has_definitions(lines)
@@ -141,12 +149,14 @@ def _directive(name: str, argument: str, lines: list[str]) -> str:
         "autofunction",
     }:
         return ""
+
     text = _inline(" ".join((argument, *body.split())).strip())
     label = {
         "versionadded": "New in version",
         "versionchanged": "Changed in version",
         "deprecated": "Deprecated since",
     }
+
     return (
         f'<p class="{name}"><em>{label.get(name, name.capitalize())}</em> {text}</p>'
         if text
@@ -175,6 +185,7 @@ def _definitions(lines: list[str]) -> str:
     base = _indent(lines[0])
     parts: list[str] = []
     body: list[str] = []
+
     for line in [*lines, ""]:
         if _indent(line) > base:
             body.append(line.strip())
@@ -184,6 +195,7 @@ def _definitions(lines: list[str]) -> str:
             body = []
         if line.strip():
             parts.append(f"<dt>{_inline(line.strip())}</dt>")
+
     return f"<dl>{''.join(parts)}</dl>"
 
 

@@ -1,8 +1,9 @@
-"""The content of the demo's web: pages made of the documentation of what is installed.
+"""The content of the demo's web: pages made of the documentation of installed packages.
 
-Distributions' own descriptions, the language topics of `pydoc_data`, and docstrings grouped by module until a page
-has enough text. Each source is an iterator in a fixed order, so that a small demo reads only a few files of each
-package; for one set of installed packages the pages are always the same.
+Sources are the distributions' own descriptions, the language topics of `pydoc_data`, and docstrings
+grouped by module until a page has enough text. Each source is an iterator in a fixed order, so a
+small demo reads only a few files of each package. One set of installed packages always gives the
+same pages.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ PACKAGE_SITES = {
     "llvmlite": "compilers.test",
     "yaml": "configfiles.test",
 }
-"""Package to the host that documents it. A package that is not installed has no site."""
+"""Package to the host of its documentation. A package that is not installed has no site."""
 
 TOPICS_SITE = "languagetopics.test"
 DESCRIPTION_SITES = {
@@ -90,7 +91,7 @@ DESCRIPTION_SITES = {
     "r": "librarywatch.test",
     "{": "toolbench.test",
 }
-"""Distributions whose name begins below the letter are described on the host."""
+"""First letter of a name to the host that describes distributions up to it."""
 
 _TITLE_CHARS = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -117,10 +118,14 @@ class Page:
 
 
 def pages() -> Iterator[Page]:
-    """All pages, one of each site in turn, until every site has run dry. No two have the same URL."""
+    """All pages, one of each site in turn, until every site is exhausted.
+
+    No two have the same URL.
+    """
     streams = [description_pages(site) for site in DESCRIPTION_SITES.values()]
     streams += [topic_pages(), *(package_pages(name, site) for name, site in PACKAGE_SITES.items())]
     seen: set[str] = set()
+
     while streams:
         alive = []
         for stream in streams:
@@ -132,13 +137,15 @@ def pages() -> Iterator[Page]:
 
 
 def description_pages(site: str) -> Iterator[Page]:
-    """One page per installed distribution that `site` describes and that says enough about itself."""
+    """One page per installed distribution of `site` with a description of some length."""
     for name, metadata in sorted(_metadata().items()):
         if description_site(name) != site:
             continue
+
         text = str(metadata.get_payload() or metadata.get("Description") or "")
         if len(text) < MIN_PAGE_CHARS:
             continue
+
         kind = (metadata.get("Description-Content-Type") or "text/x-rst").partition(";")[0].strip()
         render = markup.markdown_html if kind == "text/markdown" else markup.rest_html
         summary = html.escape(metadata.get("Summary") or "", quote=False)
@@ -161,7 +168,7 @@ def _metadata() -> dict[str, Message]:
 
 
 def description_site(name: str) -> str:
-    """The host that describes the distribution `name` (lower case)."""
+    """The host for the distribution `name` (lower case)."""
     return next(site for limit, site in DESCRIPTION_SITES.items() if name[:1] < limit)
 
 
@@ -187,7 +194,7 @@ def package_pages(package: str, site: str) -> Iterator[Page]:
 
 
 def grouped(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """The items of one file in groups of at least `PAGE_CHARS`; a short rest joins the group before it.
+    """Group the items of one file to at least `PAGE_CHARS`; a short rest joins the previous group.
 
     A file with less than `MIN_PAGE_CHARS` gives nothing.
     """
@@ -199,11 +206,13 @@ def grouped(items: Sequence[Item]) -> Iterator[list[Item]]:
             size = 0
         groups[-1].append(item)
         size += len(item.text)
+
     if len(groups) > 1 and size < MIN_PAGE_CHARS:
         rest = groups.pop()
         groups[-1] += rest
     elif size < MIN_PAGE_CHARS:
         return
+
     yield from groups
 
 
@@ -221,12 +230,14 @@ def _item_html(item: Item) -> str:
     text = markup.docstring_html(item.text)
     if not item.name:
         return text
+
     name = html.escape(item.name)
     signature = (
         f'<p class="signature"><code>{name}{html.escape(item.signature)}</code></p>'
         if item.signature
         else ""
     )
+
     return f'<section id="{name}"><h2>{name}</h2>{signature}\n{text}</section>'
 
 
@@ -236,7 +247,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _with_free_path(page: Page, seen: set[str]) -> Page:
-    """`page` under a path that differs from all before it by more than letter case."""
+    """`page` under a path unlike all earlier ones, also in lower case."""
     stem, dot, extension = page.path.rpartition(".html")
     if not dot:
         stem, extension = page.path, ""
@@ -244,5 +255,6 @@ def _with_free_path(page: Page, seen: set[str]) -> Page:
     while f"{page.host}{path}".lower() in seen:
         path = f"{stem}-{number}{dot}{extension}"
         number += 1
+
     seen.add(f"{page.host}{path}".lower())
     return replace(page, path=path)

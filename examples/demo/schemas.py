@@ -1,7 +1,7 @@
-"""Winograd schemas of our own, in the official file's format: the demo is offline, and WSC273 is not ours to ship.
+"""Winograd schemas of our own in the official file's format.
 
-Each sentence breaks off after one of two candidates; with the first ending the first candidate is meant, with the second
-the second one.
+The demo is offline, and the licence of WSC273 does not allow us to ship it. Each sentence breaks
+off after one of two candidates. The first ending fits the first candidate, the second the second.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SCHEMAS = (
 
 
 def write_schemas(folder: Path) -> Path:
-    """Write the file that `train.evaluate --task wsc273=FILE` reads, twelve lines; gives its path."""
+    """Write the twelve lines for `train.evaluate --task wsc273=FILE` and return the file's path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "winograd_demo.jsonl"
     lines = [
@@ -57,4 +57,5 @@ def write_schemas(folder: Path) -> Path:
         for gold, ending in enumerate(endings)
     ]
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
+
     return path

@@ -1,7 +1,7 @@
 """A loopback web server for the demo: many hosts on one port, told apart by the Host header.
 
-HTTP/1.1 with keep-alive on asyncio, in a thread of its own. It answers only what it was given, keeps a log of every
-request, and is fast enough not to be what a crawl waits for (some thousand pages a second).
+HTTP/1.1 with keep-alive on asyncio, in a thread of its own. It logs every request and serves some
+thousand pages a second, so a crawl does not wait for it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TRACKING_PARAMETERS = frozenset({"fbclid", "gclid"})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server says for one address."""
+    """The server's answer for one address."""
 
     body: bytes = b""
     status: int = 200
@@ -47,7 +47,7 @@ NOT_FOUND = Answer(b"<!DOCTYPE html><title>404</title><h1>Not Found</h1>", statu
 
 
 def address(host: str, target: str) -> tuple[str, str]:
-    """The key under which an answer is kept: lower-case host without port and `www.`, target without tracking."""
+    """The key of an answer: lower-case host without port and `www.`, target without tracking."""
     name = host.lower().partition(":")[0].removeprefix("www.")
     path, _, query = target.partition("?")
     kept = [
@@ -109,6 +109,7 @@ class DemoServer:
             loop.close()
             self._ready.set()
             return
+
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         try:
@@ -172,10 +173,12 @@ class _Connection(asyncio.Protocol):
         if method not in ("GET", "HEAD"):
             self._refuse(HTTPStatus.NOT_IMPLEMENTED)
             return
+
         options = fields.get("connection", "").lower()
         keep_alive = "close" not in options and (version == "HTTP/1.1" or "keep-alive" in options)
         answer = self._server.answer(fields.get("host", ""), target)
         message = _message(answer, with_body=method == "GET", keep_alive=keep_alive)
+
         if answer.delay_s:
             loop = asyncio.get_running_loop()
             self._delayed = loop.call_later(answer.delay_s, self._send_delayed, message, keep_alive)
@@ -193,7 +196,7 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer a request that cannot be understood, and hang up."""
+        """Answer a malformed request and close the connection."""
         body = Answer(status.phrase.encode(), status.value, "text/plain; charset=utf-8")
         self._send(_message(body, with_body=True, keep_alive=False), keep_alive=False)
 
@@ -212,4 +215,5 @@ def _message(answer: Answer, *, with_body: bool, keep_alive: bool) -> bytes:
     if answer.location is not None:
         fields.append(f"Location: {answer.location}")
     head = "\r\n".join((*fields, "", "")).encode("latin-1")
+
     return head + answer.body if with_body else head

@@ -1,7 +1,7 @@
 """The HTML around the demo's pages: four layouts with the furniture of real sites.
 
-Navigation, breadcrumbs, sidebars, related links, share buttons, comments, a cookie notice and a footer surround the
-main content, so that telling it from boilerplate matters. One host always uses one layout.
+Navigation, breadcrumbs, sidebars, related links, share buttons, comments, a cookie notice and a
+footer surround the main content, so extraction matters. One host always uses one layout.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def links_around(page: Page, siblings: Sequence[Page]) -> list[Page]:
     """The neighbours of `page` among its siblings, cyclically, without itself."""
     if not siblings:
         return []
+
     start = zlib.crc32(page.path.encode()) % len(siblings)
     window = [
         siblings[(start + step) % len(siblings)]

@@ -1,6 +1,6 @@
-"""The demo's web: ordinary pages, the planted cases among them, and every answer the server gives.
+"""The demo's web: ordinary pages, the planted cases among them, and every answer of the server.
 
-`build` is deterministic for one set of installed packages: a number of pages and a seed give the same web.
+`build` is deterministic for one set of installed packages, a number of pages and a seed.
 """
 
 from __future__ import annotations
@@ -68,15 +68,15 @@ class DemoWeb:
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     """`server.address(host, target)` to answer."""
     expectations: list[Expectation] = field(default_factory=list)
-    """One per distinct page that the first dump links to."""
+    """One per distinct page linked by the first dump."""
     followup: list[Expectation] = field(default_factory=list)
-    """One per page that only the follow-up dump links to."""
+    """One per page linked by the follow-up dump alone."""
     titles: dict[str, str] = field(default_factory=dict)
     """URL to the title it is posted under."""
     passages: list[str] = field(default_factory=list)
     """The entries of the held-out test set."""
     text_bytes: int = 0
-    """UTF-8 bytes of main content, markup taken off, over all pages that are served as documents."""
+    """UTF-8 bytes of main content without markup, over all pages served as documents."""
 
     @property
     def hosts(self) -> list[str]:
@@ -85,7 +85,7 @@ class DemoWeb:
 
     @property
     def num_pages(self) -> int:
-        """HTML pages with content that the dumps link to."""
+        """HTML pages with content, linked by the dumps."""
         return len(self.expectations) + len(self.followup)
 
     def write_testset(self, folder: Path) -> Path:
@@ -100,12 +100,15 @@ class DemoWeb:
 
 
 def build(num_pages: int = NUM_PAGES, seed: int = 0) -> DemoWeb:
-    """A web of `num_pages` ordinary pages and the planted ones (about a tenth as many, never less than about 60).
+    """Build a web of `num_pages` ordinary pages and the planted ones.
 
-    Raises: InputError when the installed packages don't document themselves enough for that.
+    Planted pages are about a tenth as many, never fewer than about 60.
+
+    Raises: InputError if the installed packages have too little documentation.
     """
     collecting = gc.isenabled()
-    gc.disable()  # nothing here is cyclic, and syntax trees by the thousand make collections a sixth of the time
+    # Nothing here is cyclic. With thousands of syntax trees, collections take a sixth of the time.
+    gc.disable()
     try:
         return _Builder(num_pages, seed).build()
     finally:
@@ -130,6 +133,7 @@ class _Builder:
                 f"--pages {num_pages}: the installed packages give only {len(pool)} pages in all; "
                 "install the extras (pip install webtext[all]) or ask for fewer pages"
             )
+
         order = self.rng.sample(range(len(pool)), len(pool))
         self.ordinary = [pool[index] for index in sorted(order[:num_pages])]
         self.news = [pool[index] for index in sorted(order[num_pages : num_pages + num_news])]
@@ -137,9 +141,9 @@ class _Builder:
         self.siblings: dict[str, list[Page]] = {}
         self._words: dict[str, list[str]] = {}
         self.lonely: set[str] = set()
-        """URLs of pages of prose that resemble no other page."""
+        """URLs of prose pages unlike any other page."""
         self.passages: dict[str, str] = {}
-        """URL of a reserved page to a passage that only it has."""
+        """URL of a reserved page to a passage of its own."""
 
     def count(self, full: int, least: int = 1) -> int:
         return scaled(full, self.num_pages, least)
@@ -166,15 +170,17 @@ class _Builder:
         for page in self.ordinary:
             if page.url not in taken:
                 self.serve(page, Case.ORDINARY, Fate.FETCHED)
+
         self.plant_news()
         self.furnish_hosts()
         self.web.expectations.sort(key=lambda expectation: expectation.url)
+
         return self.web
 
     def find_lonely(self, everything: Sequence[Page]) -> None:
-        """Find pages of prose that resemble no other page, and passages of which no other page has a part.
+        """Find prose pages unlike any other page, and passages without a part in any other page.
 
-        What becomes of the former is certain; the latter may be held out as a test set.
+        The disposition of such pages is certain; the passages may be held out as a test set.
         """
         fit = {page.url: self._words[page.url] for page in everything if self.is_copyable(page)}
         passages = {
@@ -192,6 +198,7 @@ class _Builder:
     def is_copyable(self, page: Page) -> bool:
         if not MIN_COPYABLE_WORDS <= len(self._words[page.url]) <= MAX_COPYABLE_WORDS:
             return False
+
         text = page.text
         letters = sum(map(str.isalpha, text)) + text.count(" ")
         return (
@@ -201,10 +208,11 @@ class _Builder:
         )
 
     def take(self, count: int) -> list[Page]:
-        """Pages of prose that nothing else uses."""
+        """Take prose pages with no other use."""
         if len(self.spare) < count:
             raise InputError(
-                f"--pages {self.num_pages}: too few pages of prose to plant the cases; ask for more pages"
+                f"--pages {self.num_pages}: too few prose pages for the planted cases; "
+                "ask for more pages"
             )
         taken, self.spare = self.spare[:count], self.spare[count:]
         return taken
@@ -239,7 +247,7 @@ class _Builder:
         self.add(expected, page.title)
 
     def leaks(self) -> None:
-        """The held-out test set, and pages that contain half of its entries."""
+        """Plant the held-out test set, and pages with half of its entries."""
         per_case = self.count(8, 2)
         leaked, wanted = 3 * per_case, 6 * per_case
         alone = list(self.passages)[:wanted]
@@ -247,24 +255,27 @@ class _Builder:
             raise InputError(
                 f"--pages {self.num_pages}: too few passages for the test set; ask for more pages"
             )
+
         self.web.passages = [self.passages[url] for url in alone]
         held_out = set(alone)
         self.spare = [page for page in self.spare if page.url not in held_out]
         hosts = self.take(leaked)
+
         for index, (text, host) in enumerate(zip(self.web.passages[:leaked], hosts, strict=True)):
             case = (Case.PASSAGE_VERBATIM, Case.PASSAGE_REWRITTEN, Case.PASSAGE_EMBEDDED)[index % 3]
             if case is Case.PASSAGE_VERBATIM:
                 body = f"<p>{html.escape(text, quote=False)}</p>\n{host.body}"
             elif case is Case.PASSAGE_REWRITTEN:
                 shown = html.escape(edits.disguised(text, self.rng), quote=False)
-                body = f"{host.body}\n<p>{shown}</p>\n<p>These notes were written down from memory after the course.</p>"
+                notes = "These notes were written down from memory after the course."
+                body = f"{host.body}\n<p>{shown}</p>\n<p>{notes}</p>"
             else:
                 body = edits.embedded(host.body, text)
             page = Page(LEAKS, f"/notes/{index:03d}", f"Study notes on {host.title}", body)
             self.serve(page, case, Fate.TEST_OVERLAP)
 
     def copies(self, bases: list[Page]) -> None:
-        """Exact copies, near copies and rewordings of ordinary pages that are unlike each other."""
+        """Plant exact copies, near copies and rewordings of ordinary pages unlike each other."""
         exact, near, miss = self.count(40, 3), self.count(40, 3), self.count(30, 2)
         for number in range(exact):
             base = self.next_base(bases)
@@ -281,6 +292,7 @@ class _Builder:
                 reasons=("exact_duplicate",),
             )
             self.add(expected, f"[Mirror {number}] {base.title}")
+
         for edit, case, fate, host, wanted in (
             (edits.near_copy, Case.NEAR_COPY, Fate.DUPLICATE, NEAR_MIRROR, near),
             (edits.reworded, Case.NEAR_MISS, Fate.KEPT, REWORDED, miss),
@@ -300,7 +312,7 @@ class _Builder:
         return bases.pop()
 
     def next_edit(self, bases: list[Page], edit: edits.Edit) -> tuple[Page, str]:
-        """The next base of which `edit` makes a copy of the wanted similarity."""
+        """Take the next base from which `edit` makes a copy of the wanted similarity."""
         while True:
             base = self.next_base(bases)
             body = edit(base.body, self.vocabulary, self.rng)
@@ -308,15 +320,17 @@ class _Builder:
                 return base, body
 
     def redirects(self) -> None:
-        """Redirects to pages that nobody links to directly."""
+        """Plant redirects to pages without a direct link."""
         for number, target in enumerate(self.take(self.count(16, 2))):
             self.redirect(
                 target, [f"http://{target.host}/old/{number}"], Case.REDIRECT_SAME_HOST, 301
             )
+
         for number, target in enumerate(self.take(self.count(10, 2))):
             self.redirect(
                 target, [f"http://{SHORTENER}/{number:04x}"], Case.REDIRECT_OTHER_HOST, 302
             )
+
         for number, target in enumerate(self.take(self.count(6, 2))):
             hops = [
                 f"http://{SHORTENER}/chain{number}",
@@ -324,6 +338,7 @@ class _Builder:
                 f"http://{MOVED}/{number}/index",
             ]
             self.redirect(target, hops, Case.REDIRECT_CHAIN, 307)
+
         loop = (f"http://{MOVED}/round", f"http://{MOVED}/about")
         for here, there in (loop, loop[::-1]):
             self.answer(here, Answer(status=302, content_type=None, location=there))
@@ -340,7 +355,7 @@ class _Builder:
         )
 
     def robots(self) -> None:
-        """Paths and a whole host that robots.txt forbids, and an exception that it allows."""
+        """Plant paths and a host forbidden by robots.txt, and an allowed exception."""
         self.robots_txt(MEMBERS, FORBIDDING_ROBOTS)
         self.robots_txt(CLOSED, CLOSING_ROBOTS)
         for number, page in enumerate(self.take(self.count(24, 4))):
@@ -350,6 +365,7 @@ class _Builder:
             hidden = replace(page, host=host, path=path)
             self.put(hidden)
             self.add(Expectation(hidden.url, Case.ROBOTS_FORBIDDEN, Fate.NOT_FETCHED), page.title)
+
         for number, page in enumerate(self.take(self.count(3, 1))):
             self.serve(
                 replace(page, host=MEMBERS, path=f"/private/brochure-{number}"),
@@ -358,12 +374,13 @@ class _Builder:
             )
 
     def failures(self) -> None:
-        """Pages that are gone, broken, or slow."""
+        """Plant missing, broken and slow pages."""
         hosts = sorted({page.host for page in self.ordinary})
         text = (
-            "<p>The page you are looking for is not here. It may have moved, or the address may be wrong.</p>"
-            * 20
+            "<p>The page you are looking for is not here. "
+            "It may have moved, or the address may be wrong.</p>" * 20
         )
+
         for number in range(self.count(40, 3)):
             page = Page(hosts[number % len(hosts)], f"/gone/{number}.html", "Page not found", text)
             self.answer(page.url, Answer(site.render(page, self.siblings[page.host]), status=404))
@@ -371,6 +388,7 @@ class _Builder:
                 Expectation(page.url, Case.NOT_FOUND, Fate.NOT_FETCHED, status=404),
                 f"Great read no {number}",
             )
+
         for number in range(2):
             page = Page(STUBS, f"/broken/{number}", "Internal Server Error", text)
             self.answer(page.url, Answer(site.render(page, ()), status=500))
@@ -378,6 +396,7 @@ class _Builder:
                 Expectation(page.url, Case.SERVER_ERROR, Fate.NOT_FETCHED, status=500),
                 "It worked yesterday",
             )
+
         for number, page in enumerate(self.take(self.count(8, 3))):
             slow = replace(page, host=SLOW, path=f"/wait/{number}")
             self.put(slow, delay_s=SLOW_ANSWER_S)
@@ -395,6 +414,7 @@ class _Builder:
                 Fate.NOT_EXTRACTED,
                 reasons=("language",),
             )
+
         image = Answer(png(64, 64), content_type="image/png")
         for number in range(self.count(8, 2)):
             linked, plain = (
@@ -409,6 +429,7 @@ class _Builder:
             self.add(
                 Expectation(plain, Case.IMAGE_BODY, Fate.NOT_FETCHED), f"A figure, number {number}"
             )
+
         for url in WIKIPEDIA_URLS:
             self.add(Expectation(url, Case.WIKIPEDIA, Fate.NO_DOCUMENT), "TIL about this")
         for number in range(self.count(14, 3)):
@@ -416,6 +437,7 @@ class _Builder:
             stub = Page(STUBS, f"/chapter/{number}", f"Chapter {number}", body)
             reasons = ("extract_empty", "too_short")
             self.serve(stub, Case.TOO_SHORT, Fate.NOT_EXTRACTED, reasons=reasons)
+
         for number, page in enumerate(self.take(4)):
             self.wrong_charset(replace(page, host=LEGACY, path=f"/legacy/{number}.html"), number)
         for number, page in enumerate(self.take(self.count(6, 2))):
@@ -426,12 +448,13 @@ class _Builder:
             )
 
     def wrong_charset(self, page: Page, number: int) -> None:
-        """`page` in an encoding that the header misstates: bytes that are not UTF-8, or a label that does not exist."""
+        """Encode `page` under a wrong header: invalid UTF-8, or a label that does not exist."""
         page = replace(
             page, body=f"<p>They called it {CHARSET_PHRASE}, and nobody laughed.</p>\n{page.body}"
         )
         self.put(page)
         text = site.render(page, ()).decode()
+
         if number % 2:
             answer = Answer(text.encode(), content_type="text/html; charset=utf8mb4-default")
         else:
@@ -439,6 +462,7 @@ class _Builder:
                 "cp1252", "xmlcharrefreplace"
             )
             answer = Answer(body, content_type="text/html; charset=UTF-8")
+
         self.answer(page.url, answer)
         self.add(
             Expectation(page.url, Case.WRONG_CHARSET, Fate.KEPT, status=200, phrase=CHARSET_PHRASE),
@@ -446,12 +470,13 @@ class _Builder:
         )
 
     def plant_news(self) -> None:
-        """Pages of the follow-up dump: new ones, and a copy of a page that the first dump has."""
+        """Plant pages of the follow-up dump: new ones, and a copy of a page of the first dump."""
         for page in self.news:
             self.put(page)
             fate = Fate.KEPT if page.url in self.lonely else Fate.FETCHED
             self.web.followup.append(Expectation(page.url, Case.ORDINARY, fate, status=200))
             self.web.titles[page.url] = page.title
+
         base = next(
             e for e in self.web.expectations if e.fate is Fate.KEPT and e.case is Case.ORDINARY
         )
@@ -471,11 +496,12 @@ class _Builder:
         self.web.titles[copy] = self.web.titles[base.url]
 
     def furnish_hosts(self) -> None:
-        """A front page for every host, and a robots.txt for two of three that have none yet."""
+        """Add a front page for every host, and a robots.txt for two of three without one."""
         for host in self.web.hosts:
             self.answer(f"http://{host}/", Answer(site.home(host, self.siblings.get(host, ()))))
             if (host, "/robots.txt") not in self.web.answers and zlib.crc32(host.encode()) % 3:
                 self.robots_txt(host, USUAL_ROBOTS if zlib.crc32(host.encode()) % 3 == 1 else "")
+
         for url in WIKIPEDIA_URLS:
             body = Page(
                 "en.wikipedia.org", "/", "A free encyclopedia's article", self.ordinary[0].body
@@ -497,6 +523,7 @@ def png(width: int, height: int) -> bytes:
         (b"IDAT", zlib.compress(rows)),
         (b"IEND", b""),
     )
+
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks

@@ -23,6 +23,6 @@ def test_each_schema_is_two_entries_with_either_candidate_right(tmp_path: Path) 
 def test_training_is_followed_by_the_scores(tmp_path: Path) -> None:
     path = tmp_path / "w.jsonl"
     commands = _commands(tmp_path, tmp_path / "RS.zst", tmp_path / "demo.toml", path)
-    assert commands[-2][0] == "train.evaluate"
+    assert commands[-2][0] == "evaluate"
     assert commands[-2][-3:] == ["--task", f"wsc273={path}", "--allow-altered"]
     assert "train" not in str([command[0] for command in _commands(tmp_path, path, path, None)])

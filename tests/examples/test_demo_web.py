@@ -20,7 +20,7 @@ from examples.demo.web import CHARSET_PHRASE, build
 
 DIGEST = """
 import hashlib, sys
-from webtext.demo import build
+from examples.demo.web import build
 web = build(60, seed=3)
 print(hashlib.sha256(repr((sorted(web.answers.items()), web.expectations, web.passages)).encode()).hexdigest())
 print(sorted({"torch", "ray", "scipy", "scrapy"} & set(sys.modules)))
