@@ -13,6 +13,7 @@ STAGES = ("crawl", "clean", "dedup", "shards", "train")
 GROUPS = {
     "build": {
         "crawl": "fetch the outbound links of Reddit dumps, politely, into WARC files",
+        "import": "import documents that are text already (Parquet, JSON lines) as a batch",
         "clean": "extract text from fetched pages and drop what is not a document",
         "dedup": "find near-duplicates and overlap with test sets",
         "tokenizer": "train the corpus' tokenizer on several batches",
@@ -126,6 +127,9 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         from webtext.rebuild import main
     elif name == "prune":
         from webtext.prune import main
+    elif name == "import":
+        with needing("crawl"):
+            from webtext.import_documents import main
     elif name == "tokenizer":
         with needing("shards"):
             from shards.train_tokenizer import main

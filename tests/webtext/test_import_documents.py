@@ -1,0 +1,156 @@
+"""Documents that are text already, from their file to tokens."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from corpus.storage.store import open_corpus
+from corpus.tables.manifest import read_manifest
+from corpus.tables.parquet import read_table
+from webtext import cli
+
+PROSE = (
+    "The river runs north through the valley, and the people who live there have built their houses "
+    "on the higher ground. In spring the water rises, and the fields on both sides are under it for weeks. "
+    "Nobody minds, because the mud that it leaves makes the ground rich. "
+)
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    found = []
+    for number in range(count):
+        words = " ".join(f"word{number * 97 + n}" for n in range(60))
+        text = f"Story {number}. {PROSE} It was seen in {words}."
+        url = f"https://books{number % 3}.example.org/story/{number}"
+        found.append({"text": text, "url": url, "id": number, "date": "2024-05-06"})
+    return found
+
+
+def write(path: Path, documents: list[dict[str, Any]]) -> Path:
+    lines = "".join(json.dumps(row) + "\n" for row in documents).encode()
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(documents), path)
+    elif path.suffix == ".gz":
+        path.write_bytes(gzip.compress(lines))
+    elif path.suffix == ".zst":
+        path.write_bytes(zstandard.compress(lines))
+    else:
+        path.write_bytes(lines)
+    return path
+
+
+def bring_in(root: str, batch: str, *arguments: str) -> int:
+    return cli.main(["import", "--corpus", root, "--batch", batch, "--workers", "1", *arguments])
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])
+def test_texts_become_documents_and_tokens(tmp_path: Path, name: str) -> None:
+    documents = rows(20)
+    path = write(
+        tmp_path / name,
+        [*documents, {**documents[0], "text": "too short", "url": "https://short.example.org/"}],
+    )
+    root = str(tmp_path / "corpus")
+    kind = "--parquet" if name.endswith("parquet") else "--jsonl"
+    flags = [
+        kind,
+        str(path),
+        "--text-column",
+        "text",
+        "--url-column",
+        "url",
+        "--date-column",
+        "date",
+    ]
+    assert bring_in(root, "books", *flags) == 0
+    common = ["--corpus", root, "--batch", "books", "--executor", "serial"]
+    for stage in ("clean", "dedup", "shards"):
+        extra = ["--set", "shards.writer.val_frac=0.2"] if stage == "shards" else []
+        assert cli.main([stage, *common, *extra]) == 0
+
+    store = open_corpus(root)
+    assert read_manifest(store, "links", "books").rows == 21
+    assert read_manifest(store, "pages", "books").rows == 21
+    found = {row["url"]: row for row in read_table(store, "documents", "books").to_pylist()}
+    dropped = read_table(store, "documents_dropped", "books").num_rows
+    assert len(found) + dropped == 21
+    assert len(found) == 20
+    for row in documents:
+        kept = found[row["url"]]
+        assert kept["text"] == row["text"]
+        assert kept["language"] == "en"
+        assert kept["domain"] == "example.org"
+        assert kept["fetched_at"].date().isoformat() == "2024-05-06"
+    assert read_manifest(store, "spans", "books").rows > 0
+    assert cli.main(["verify", "--corpus", root]) == 0
+    path.unlink()
+    assert cli.main(["clean", *common, "--rebuild"]) == 0
+
+
+def test_documents_without_an_address_get_one_that_stays(tmp_path: Path) -> None:
+    documents = [{"body": row["text"], "key": f"k/{row['id']} ä"} for row in rows(6)]
+    store = None
+    ids = []
+    for number, flags in enumerate((["--id-column", "key"], [], [])):
+        path = write(
+            tmp_path / f"Büch er{number // 2}.jsonl", documents[:: -1 if number == 2 else 1]
+        )
+        root = str(tmp_path / f"corpus{number}")
+        assert bring_in(root, "b", "--jsonl", str(path), "--text-column", "body", *flags) == 0
+        store = open_corpus(root)
+        links = read_table(store, "links", "b")
+        assert links.num_rows == 6
+        assert all(domain.endswith(".invalid") for domain in links["domain"].to_pylist())
+        ids.append(links["doc_id"].to_pylist())
+    assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize(
+    ("row", "flags", "message"),
+    [
+        ({"text": "a"}, ["--text-column", "body"], "no column 'body'; present: text"),
+        ({"text": 3}, ["--text-column", "text"], "column 'text' holds 3; expected text"),
+        (
+            {"text": "a", "url": "ftp://x"},
+            ["--text-column", "text", "--url-column", "url"],
+            "not an http",
+        ),
+        (
+            {"text": "a", "d": "May"},
+            ["--text-column", "text", "--date-column", "d"],
+            "expected a date",
+        ),
+        ({"text": "a", "id": ""}, ["--text-column", "text", "--id-column", "id"], "is empty"),
+    ],
+)
+def test_bad_rows_are_named(
+    tmp_path: Path,
+    row: dict[str, Any],
+    flags: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write(tmp_path / "a.parquet", [row])
+    assert bring_in(str(tmp_path / "corpus"), "b", "--parquet", str(path), *flags) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]\n", b"\n\n"])
+def test_broken_files_are_named(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    assert bring_in(str(tmp_path / "corpus"), "b", "--jsonl", str(path), "--text-column", "t") == 2
+    assert str(path) in capsys.readouterr().err
+    assert (
+        bring_in(str(tmp_path / "corpus"), "b", "--parquet", str(path), "--text-column", "t") == 2
+    )
