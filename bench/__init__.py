@@ -1,1 +1,4 @@
-"""Side by side with the alternatives: `python -m bench.<name> [--json]`. A bench never asserts; it prints what it saw."""
+"""Benches beside other projects: `python -m bench.<name> [--json]`.
+
+A bench asserts nothing; it prints its measurements.
+"""

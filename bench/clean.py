@@ -1,9 +1,12 @@
-"""The whole clean stage over stored pages with one worker and with two: `python -m bench.clean [--json]`.
+"""The whole clean stage over stored pages, with one worker and with two.
 
-Real pages are written into a WARC file and taken in (`--warc`); each turn then makes their documents with the door, in a
-corpus of its own, start of its processes included. quality: `kept`, share of pages that become documents;
-`worker_mb`, the most that one worker and its extraction process held in memory, each at its highest;
-`share_<step>`, the part of a page's processor time that a step of its way takes, measured apart in one process.
+    python -m bench.clean [--json]
+
+Real pages are written into a WARC file and imported (`--warc`). Each turn then runs the command in
+a corpus of its own, start of its processes included. Quality: `kept` is the share of pages that
+become documents; `worker_mb` is the peak memory of one worker plus its extraction process;
+`share_<step>` is the share of a page's CPU time spent in a step, measured separately in one
+process.
 """
 
 from __future__ import annotations
@@ -61,7 +64,7 @@ def main() -> None:
             "clean",
             [Contestant("ours", one_worker), Contestant("ours-2-workers", two_workers)],
             folder,
-            description=f"{len(pages):,} pages of extraction/dev, {size:.0f} MB, the door from WARC to documents",
+            description=f"{len(pages):,} pages of extraction/dev, {size:.0f} MB, from WARC to documents",
             unit="pages/s",
             rounds=args.rounds,
         )
@@ -73,7 +76,7 @@ def main() -> None:
 
 
 def stored_pages() -> Iterator[tuple[str, bytes]]:
-    """(name, body) of real pages, as they lie in the archive."""
+    """Yield (name, body) of real pages in the archive's order."""
     with (
         zstandard.open(shared() / "extraction" / "pages_dev.tar.zst") as stream,
         tarfile.open(fileobj=stream, mode="r|") as files,
@@ -85,12 +88,12 @@ def stored_pages() -> Iterator[tuple[str, bytes]]:
 
 
 def one_worker(folder: str) -> Work:
-    """The door with `--workers 1`."""
+    """The command with `--workers 1`."""
     return _work(folder, 1)
 
 
 def two_workers(folder: str) -> Work:
-    """The door with `--workers 2`."""
+    """The command with `--workers 2`."""
     return _work(folder, 2)
 
 
@@ -116,7 +119,7 @@ def _import(corpus: str, archive: Path) -> None:
 
 
 def _clean(corpus: str, workers: int, *more: str) -> dict[str, Any]:
-    """Run the door; its counts."""
+    """Run the command and return its counts."""
     output = io.StringIO()
     argv = ["--corpus", corpus, "--batch", "b", "--workers", str(workers), "--json", *more]
     with contextlib.redirect_stdout(output):
@@ -141,7 +144,7 @@ def _record(name: str, body: bytes) -> bytes:
 
 @contextlib.contextmanager
 def _watched() -> Iterator[Callable[[], float]]:
-    """Looks at the extraction processes and their parents ten times a second; gives the highest pair in MiB."""
+    """Samples extraction processes and their parents; keeps the highest pair in MiB."""
     highest = 0.0
     ended = threading.Event()
 
@@ -177,7 +180,7 @@ def _status(path: Path) -> Counter[str]:
 
 
 def _is_ours(pid: int) -> bool:
-    """Whether a process is this one or was started by it."""
+    """True if a process is this one or one of its descendants."""
     while pid > 1:
         if pid == os.getpid():
             return True

@@ -19,7 +19,10 @@ SLICE = 50_000
 
 
 def lsh_ours(num_pages: int) -> Work:
-    """Bands, candidates and the greedy choice, a range of keys at a time as the stage does; estimates instead of verification."""
+    """Bands, candidates and the greedy choice, a range of keys at a time as in the stage.
+
+    Similarities are estimates from signatures instead of exact ones.
+    """
     from dedup import greedy, index, lsh
 
     config = lsh.LshConfig(num_bands=BANDS, rows_per_band=ROWS)
@@ -79,7 +82,7 @@ def lsh_datasketch(num_pages: int) -> Work:
 
 
 def lsh_rensa(num_pages: int) -> Work:
-    """`RMinHashLSH` in the same way; its sketches are made before, of a few tokens per page."""
+    """`RMinHashLSH` in the same way, with sketches of a few tokens per page made before."""
     from rensa import RMinHash, RMinHashLSH
 
     signatures = _signatures(min(num_pages, SLOW_SIGNATURES))
@@ -97,7 +100,7 @@ def lsh_rensa(num_pages: int) -> Work:
 
 
 def lsh_datatrove(num_pages: int) -> Work:
-    """Its stages of buckets and clusters; clusters merge whatever shares a bucket."""
+    """Buckets and clusters of datatrove; a cluster merges all pages of a common bucket."""
     from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster
     from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.utils.logging import logger
@@ -132,7 +135,7 @@ def lsh_datatrove(num_pages: int) -> Work:
 
 
 def _one_by_one(lsh: Any, sketches: Sequence[Any]) -> Turn:
-    """A page that meets one that was inserted is removed, any other inserted."""
+    """Remove a page if the index returns one, else insert it."""
     removed = 0
     for page, sketch in enumerate(sketches):
         if lsh.query(sketch):
@@ -144,7 +147,7 @@ def _one_by_one(lsh: Any, sketches: Sequence[Any]) -> Turn:
 
 
 def _signatures(num_pages: int) -> np.ndarray:
-    """Made signatures: three quarters at random, the others each a copy of one with some values drawn anew."""
+    """Synthetic signatures: three quarters random, the others copies with some values redrawn."""
     generator = np.random.default_rng(1)
     whole = num_pages - num_pages // 4
     made = generator.integers(0, 1 << 32, (num_pages, BANDS * ROWS), np.uint32)

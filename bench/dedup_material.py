@@ -1,4 +1,4 @@
-"""Material of the dedup benches: chapters with exact pairs, pages of 2 KB, and shared parameters."""
+"""Input of the dedup benches: chapters with exact pairs, pages of 2 KB, shared parameters."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def pages(folder: str) -> list[str]:
 
 
 def shingles(text: str) -> list[str]:
-    """What a user of a sketching library would write."""
+    """Shingles as a user of a sketching library would write them."""
     words = text.lower().split()
     return [
         " ".join(words[at : at + SHINGLE_WORDS])

@@ -1,4 +1,4 @@
-"""The whole dedup stage, tables on disk to committed verdicts, on prose and on pages of one frame."""
+"""The whole dedup stage, tables on disk to verdicts, on prose and on pages of one frame."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PART_PAGES = 8_000
 
 
 def stage_ours(num_pages: int) -> Work:
-    """The door over one batch, then over one of a tenth, then over one of a hundredth."""
+    """The command over one batch, then over one of a tenth, then over one of a hundredth."""
     from corpus.storage.store import open_corpus
 
     logging.disable(logging.INFO)
@@ -58,7 +58,7 @@ def stage_ours(num_pages: int) -> Work:
 
 
 def frame_ours(num_pages: int) -> Work:
-    """The door over pages of one frame; those of another frame before, so that compiled code is there."""
+    """The command over pages of one frame; a batch before it loads the compiled code."""
     from corpus.storage.store import open_corpus
 
     logging.disable(logging.INFO)
@@ -131,7 +131,7 @@ def _write_batch(store: Any, batch: str, texts: list[str]) -> None:
 
 
 def _near_copies(num_pages: int) -> list[str]:
-    """Pages of prose, every fourth a copy of one of the hundred before it with some words changed."""
+    """Pages of prose; every fourth is an edited copy of one of the previous hundred."""
     generator = random.Random(1)
     texts, _ = prose(2 * PAGE_CHARS * num_pages)
     whole = [text[at : at + PAGE_CHARS] for text in texts for at in range(0, len(text), PAGE_CHARS)]

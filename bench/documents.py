@@ -1,12 +1,13 @@
-"""Main text out of real pages: our stage and extractor beside the libraries, speed and F1 on the same pages.
+"""Main text of real pages: our stage and extractor beside the libraries, on the same pages.
 
-`ours` is the whole way of a page (charset, extraction, normal form, language, rules) under the default config,
-`ours-sandbox` the same in the child process that the stage uses, `ours-extract` charset and main text alone, which is
-what the others do. The libraries get the bytes. All run in this machine's one core, each in a process of its own.
+`ours` is the whole pipeline of a page (charset, extraction, normal form, language, rules) under the
+default config. `ours-sandbox` is the same in the stage's child process. `ours-extract` is charset
+and main text alone, as in the other contestants. The libraries get the bytes. Each contestant has
+one core and a process of its own.
 
-F1 is the article-extraction-benchmark's (tools/extraction_scores.py) on the text before any page is dropped. Pages that the learned
-extractor was fitted on count for it as in its cross-validation, by a model that had seen no page of their site; the
-sources beside `f1_news` and `f1_wcxb` were not learned from.
+F1 is the article-extraction-benchmark's (tools/extraction_scores.py), on the text before any page
+is dropped. Pages used to fit the learned extractor are scored by cross-validation: by a model that
+had seen no page of their site. Only `f1_news` and `f1_wcxb` are of sources used for fitting.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ ExtractBytes = Callable[[bytes], str]
 
 
 class Input(NamedTuple):
-    """Where pages come from, and how many of a source."""
+    """Sources of pages, with the number taken of each."""
 
     root: str
     pages: int
@@ -47,7 +48,7 @@ class Input(NamedTuple):
 
 @dataclass(frozen=True)
 class GoldPage:
-    """A page as it was served, and the text that people marked as its content."""
+    """A page as served, and its main text as marked by people."""
 
     name: str
     source: str
@@ -132,7 +133,7 @@ def trafilatura_cli(source: Input) -> Work:
 
 
 def resiliparse(source: Input) -> Work:
-    """With the settings that do best on news."""
+    """trafilatura with its best settings for news."""
     from resiliparse.extract.html2text import extract_plain_text
 
     return _library(
@@ -144,7 +145,7 @@ def resiliparse(source: Input) -> Work:
 
 
 def datatrove(source: Input) -> Work:
-    """Its step's function with FineWeb's settings, without the process that it runs in."""
+    """datatrove's extraction step with FineWeb's settings, without its own process."""
     from datatrove.pipeline.extractors import Trafilatura
 
     step = Trafilatura(favour_precision=True)
@@ -164,7 +165,7 @@ CONTESTANTS = (
 
 
 def gold_pages(root: Path, source: str, limit: int) -> Iterator[GoldPage]:
-    """Up to `limit` pages of a source that have a gold text, spread evenly over the order of their names."""
+    """Up to `limit` pages of a source with a gold text, spread evenly over their names."""
     rows: dict[str, dict[str, Any]] = {}
     for path in sorted((root / "extraction").glob("gold_*.jsonl.zst")):
         with zstandard.open(path, "rt", encoding="utf-8") as lines:
@@ -219,7 +220,7 @@ def _library(source: Input, extract: ExtractBytes) -> Work:
 def _work(
     source: Input, scored: Callable[[GoldPage], PageScores], each: Callable[[bytes], object]
 ) -> Work:
-    """Quality is found before, so that a turn is the pages' work alone."""
+    """Measure quality beforehand, so that a turn is the pages' work alone."""
     quality = {
         key: round(
             average(

@@ -1,10 +1,11 @@
-"""How long `webtext.explain` takes on one batch of a million pages, as its user starts it: a process, from nothing to the screen.
+"""Time of `webtext explain` on one batch of a million pages, from process start to output.
 
     python -m bench.explain [--pages 1000000] [--json]
 
-The batch is made up: real tables in real parts, of addresses that were counted out and pages of 3 KB of made words; one
-page in ten is a duplicate of the first kept one, so that "whose copies" has much to find. Half of the asked pages are kept,
-the others duplicates, failures, and addresses that nobody linked.
+The batch is synthetic: real tables in real parts, with numbered addresses and pages of 3 KB of
+random words. One page in ten is a duplicate of the first kept one, so that this one has many
+copies. Half of the requested pages are kept; the others are duplicates, failures and unknown
+addresses.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ from corpus.tables.snapshot import write_snapshot
 NUM_PARTS = 32
 ORDER = (LINKS, PAGES, DOCUMENTS, VERDICTS, SPANS, TOKENS)
 BATCH = "2024-01"
+# One page in so many is a copy of the first page.
 DUPLICATES = 10
-"""One page in so many is a copy of the first page."""
+# One page in so many was not fetched.
 FAILED = 7
-"""One page in so many was not fetched."""
 NUM_WORDS = 500
 TOKENS_EACH = 900
 ROW_TOKENS = 1024
@@ -73,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         }
 
     print(
-        f"explain, one batch of {args.pages:,} pages ({size / 2**30:.1f} GiB of tables), medians of {args.rounds}, page cache warm"
+        f"explain, one batch of {args.pages:,} pages ({size / 2**30:.1f} GiB of tables), "
+        f"medians of {args.rounds}, page cache warm"
     )
     rows = []
 
@@ -125,7 +127,7 @@ def _cpu_of_children_s() -> float:
 
 
 def make(root: str, num_pages: int) -> dict[str, str]:
-    """Commit the batch; addresses to ask for by what became of them."""
+    """Commit the batch and return addresses to ask for, by disposition."""
     store = open_corpus(root, create=True)
     keys = [f"site{n % 5000}.example/{n}" for n in range(num_pages)]
     ids = pa.array([xxh3_128_hexdigest(key.encode()) for key in keys])
@@ -182,7 +184,7 @@ def _texts() -> list[str]:
 
 
 def _filled(table: Table, num_rows: int, **columns: object) -> pa.Table:
-    """`table` with these columns, each an array or one value for all rows; what is left out is null."""
+    """`table` with these columns, arrays or single values; absent columns are null."""
     made = []
     for field in table.schema:
         value = columns.get(field.name)
@@ -237,7 +239,7 @@ def _spans(ids: pa.Array) -> pa.Table:
 
 
 def _token_part(index: int, num_documents: int) -> Part:
-    """The record of a token file; explain tells from it where tokens lie, and never opens the file."""
+    """The record of a token file. Explain reads it in place of the file itself."""
     num_rows = -(-num_documents * TOKENS_EACH // ROW_TOKENS)
     group = {
         "offset": 4,

@@ -1,11 +1,15 @@
-"""Quality rules beside datatrove's filters on the same real texts: speed and agreement: `python -m bench.filters [--json]`.
+"""Quality rules beside datatrove's filters on the same real texts: speed and agreement.
 
-The texts are what people marked as the content of real web pages (extraction/dev). Families: Gopher's repetition and
-quality rules, C4's, FineWeb's own. `agree`: share of texts on which both say the same; `agree_same_words`: the same
-where our rules count datatrove's words (spaCy's tokens, in which punctuation marks are words of their own) instead of
-what stands between white space. Every difference is printed with both reasons.
+    python -m bench.filters [--json]
 
---record FILE writes datatrove's verdicts on made texts, on whose words both agree: tests/fixtures/filters.json.
+The texts are main contents of real web pages as marked by people (extraction/dev). Families:
+Gopher's repetition and quality rules, C4's, FineWeb's own. `agree` is the share of texts with the
+same verdict. `agree_same_words` is the same with datatrove's words in our rules (spaCy's tokens, in
+which punctuation marks are words) instead of words between white space. Every difference is printed
+with both reasons.
+
+--record FILE writes datatrove's verdicts on synthetic texts in which both see the same words:
+tests/fixtures/filters.json.
 """
 
 from __future__ import annotations
@@ -49,7 +53,10 @@ def main() -> None:
             Contestant("datatrove", datatrove, "datatrove"),
         ],
         texts,
-        description=f"{len(texts)} gold texts of extraction/dev, {sum(map(len, texts)) / 1e6:.1f} M characters",
+        description=(
+            f"{len(texts)} gold texts of extraction/dev, "
+            f"{sum(map(len, texts)) / 1e6:.1f} M characters"
+        ),
         unit="texts/s",
         rounds=args.rounds,
     )
@@ -126,7 +133,7 @@ def datatrove(texts: list[str]) -> Work:
 
 
 def agreement(texts: list[str]) -> dict[str, float]:
-    """Share of texts with the same verdict, by family; differences are told on stderr."""
+    """Share of texts with the same verdict, by family. Prints the differences on stderr."""
     from datatrove.utils.text import split_into_words
 
     theirs = their_filters()
@@ -163,7 +170,7 @@ def gold_texts() -> Iterator[str]:
 
 
 def record(path: Path) -> None:
-    """Write datatrove's verdicts on made texts."""
+    """Write datatrove's verdicts on synthetic texts."""
     theirs = their_filters()
     rows = [
         {"text": text, "dropped": {family: theirs[family](text) for family in FAMILIES}}
@@ -173,7 +180,7 @@ def record(path: Path) -> None:
 
 
 def made_text(seed: int) -> str:
-    """A text of lines that vary in length, endings, repeats and signs; every sign stands between spaces."""
+    """A text of lines with various lengths, endings, repeats and signs between spaces."""
     chance = random.Random(seed)
     words = [
         "the",

@@ -1,8 +1,8 @@
-"""Text from a GPT-2: ours with cached keys and values, ours computing everything again for each token, transformers' generate.
+"""Text from a GPT-2: ours with cached keys and values, ours without a cache, and transformers.
 
-`--tokens` continue a prompt of `--prompt-tokens`, most probable token each time, float32, untrained weights with GPT-2's
-vocabulary. Reading the prompt is part of the time. The whole of a text of 512 tokens by a small model is
-`--preset mini --prompt-tokens 1 --tokens 512`.
+`--tokens` continue a prompt of `--prompt-tokens`, each time with the most probable token, in
+float32 with untrained weights and GPT-2's vocabulary. Reading the prompt is part of the time. A
+whole text of 512 tokens by a small model is `--preset mini --prompt-tokens 1 --tokens 512`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def main() -> None:
     }
     result = compare(
         "generation", contestants, source,
-        description=f"{args.tokens} tokens behind {args.prompt_tokens}, {args.preset}: {shape.n_layer} layers of {shape.n_embd}",
+        description=(
+            f"{args.tokens} tokens after {args.prompt_tokens}, "
+            f"{args.preset}: {shape.n_layer} layers of {shape.n_embd}"
+        ),
         unit="tokens/s", rounds=args.rounds,
     )  # fmt: skip
     show(result, as_json=args.json)

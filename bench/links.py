@@ -1,12 +1,17 @@
-"""A dump to link submissions: ours, and the loops people write, on the same file: `python -m bench.links [--json]`.
+"""A dump to link submissions: ours, and the usual loops, on the same file.
 
-`ours` does all of it: every row judged and counted, URLs parsed, keyed and hashed, Arrow batches. The others read the rows
-and keep (id, url, score, subreddit, title, created_utc) of those that are no self posts, not over 18 and have a score of
-3: `ours-rows` with our reader and decoder, `json` and `orjson` with a loop over lines, `polars` with its NDJSON reader on
-one thread, which needs the whole file in memory. The file is made of all schema eras in equal parts, from a seed, without
-the broken rows, which polars does not survive, and without those whose score is a list, which no dump has. Its filler draws the
-type of every value anew for every row, the worst case for a parser's guesses; with --shapes the rows are real ones (fields,
-their order, nested objects) in which texts, addresses, names and numbers are redrawn. With --dump it is the one you name.
+    python -m bench.links [--json]
+
+`ours` does the whole work: every row judged and counted, URLs parsed, keyed and hashed, Arrow
+batches. The others read the rows and keep (id, url, score, subreddit, title, created_utc) of those
+with an outbound link, not over 18, and a score of 3: `ours-rows` with our reader and decoder,
+`json` and `orjson` with a loop over lines, `polars` with its NDJSON reader on one thread, which
+needs the whole file in memory.
+
+The file has all schema eras in equal parts, from a seed. It leaves out broken rows, on which polars
+fails, and rows with a list as score, which no dump has. Its filler redraws the type of every value
+in every row, the worst case for a parser's guesses. With --shapes the rows are real ones (fields,
+order, nested objects) with redrawn texts, addresses, names and numbers. --dump names another file.
 """
 
 from __future__ import annotations
@@ -44,7 +49,10 @@ def main() -> None:
         nargs="?",
         const="",
         metavar="FILE",
-        help=".jsonl.zst of real rows to take the shapes from, those of MIN_ROW_BYTES or more (default: the shared ones)",
+        help=(
+            ".jsonl.zst of real rows to take the shapes from, those of MIN_ROW_BYTES or more "
+            "(default: the shared ones)"
+        ),
     )
     parser.add_argument("--dump", help="a .zst dump instead of a generated one")
     args = parser.parse_args()
@@ -64,7 +72,10 @@ def main() -> None:
             "links",
             CONTESTANTS,
             path,
-            description=f"{description}: {rows:,} rows, {num_bytes / 1e6:.0f} MB, {num_bytes / max(1, rows):.0f} bytes a row",
+            description=(
+                f"{description}: {rows:,} rows, {num_bytes / 1e6:.0f} MB, "
+                f"{num_bytes / max(1, rows):.0f} bytes a row"
+            ),
             unit="rows/s",
             rounds=args.rounds,
         )

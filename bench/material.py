@@ -1,4 +1,4 @@
-"""Real material that benches read: where it lies, and prose by the megabyte."""
+"""The folder of real material, and prose by the megabyte."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import zstandard
 
 
 def shared() -> Path:
-    """The folder of real material. Raises SystemExit saying what is missing."""
+    """The folder of real material. Raises SystemExit if it is missing."""
     root = Path(os.environ.get("WEBTEXT_SHARED", Path(__file__).parents[2] / "shared")) / "data"
     if not root.is_dir():
         raise SystemExit(f"no folder {root}; set WEBTEXT_SHARED to the folder of real material")
@@ -33,7 +33,7 @@ def prose(limit_bytes: int) -> tuple[list[str], str]:
 
 
 def _texts(folder: Path) -> Iterator[str]:
-    """Documents of all files in turn, so that any prefix is a mixture."""
+    """Yield documents of all files in turn: any prefix is a mixture."""
     streams = []
     for path in sorted(folder.glob("*.jsonl.zst")):
         reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"))

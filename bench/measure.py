@@ -1,10 +1,11 @@
-"""Contestants on the same input, in turns: wall time, CPU time, peak memory and quality, as one object for all benches.
+"""Measures contestants on the same input: wall time, CPU time, peak memory and quality.
 
-A contestant is a factory: it gets the input, imports what it needs, and returns the work, which is what is timed; the work
-returns a `Turn`. Rounds alternate between contestants, so that the machine's moods fall on all alike, and medians are
-shown. `compare` runs each turn in a process of its own, so that memory and imports are a contestant's own too; its
-factories stand at module level. `alternate` runs them in this process, after a round that warms up, for contestants that share
-what is costly to set up; peak memory is then the whole process's. Processes that the work starts count with it.
+A contestant is a factory: it gets the input, imports its libraries, and returns the work. Only the
+work is timed; it returns a `Turn`. Rounds alternate between contestants, so that other load on the
+machine affects all alike, and medians are shown. `compare` runs each turn in a process of its own,
+with its own memory and imports; its factories are module-level functions. `alternate` runs them in
+this process, after a warm-up round, for contestants with a costly common set-up; peak memory is
+then the whole process's. Processes started by the work count with it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Turn:
-    """What a turn did: an amount in the bench's unit, and figures of quality."""
+    """The amount of work done in a turn, in the bench's unit, and measures of quality."""
 
     amount: float
     quality: Mapping[str, float] = field(default_factory=dict)
@@ -40,8 +41,11 @@ Factory = Callable[[Any], Work]
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who runs. `distribution` is the package whose version is shown, and without which the contestant is left out;
-    `version` is shown instead where it is given. Those named `ours` show the version of this code."""
+    """A contestant by name.
+
+    Without its `distribution` installed it is left out. The version shown is `version`, else the
+    distribution's; those named `ours` show the version of this code.
+    """
 
     name: str
     factory: Factory
@@ -95,10 +99,10 @@ def compare(
     unit: str,
     rounds: int,
 ) -> dict[str, Any]:
-    """Let all contestants that are installed run `rounds` times in turns; the result as one JSON-ready object.
+    """Run all installed contestants `rounds` times in turns and return a JSON-ready object.
 
-    Each turn is a process of its own. Ratios are those of rates per CPU second, first contestant against each other one:
-    more than 1 is better for ours.
+    Each turn is a process of its own. Ratios compare rates per CPU second of the first contestant
+    with each other one: more than 1 is better for ours.
     """
     present = _installed(contestants)
     samples: dict[str, list[Sample]] = {each.name: [] for each in present}
@@ -123,7 +127,7 @@ def alternate(
     unit: str,
     rounds: int,
 ) -> dict[str, Any]:
-    """`compare` in this process: one round that warms up and is not counted, then `rounds`."""
+    """`compare` in this process: one warm-up round without counting, then `rounds`."""
     present = _installed(contestants)
     works = {each.name: each.factory(source) for each in present}
     samples: dict[str, list[Sample]] = {each.name: [] for each in present}
@@ -167,9 +171,10 @@ def version(distribution: str | None) -> str | None:
 
 
 def peak_rss_mb() -> float:
-    """The highest resident memory of this process in MiB, and of those it started: live ones and the largest that ended.
+    """Peak resident memory in MiB of this process plus the processes it started.
 
-    A parent's does not count, as it does in `ru_maxrss`; where there is no /proc, only this process counts.
+    Of ended processes only the largest counts. Unlike `ru_maxrss` this leaves out the parent's
+    memory. Without /proc, only this process counts.
     """
     if not Path("/proc/self/status").exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
@@ -181,7 +186,7 @@ def peak_rss_mb() -> float:
 
 
 def cpu_s() -> float:
-    """CPU seconds of this process, and of those it started: live ones and those that ended."""
+    """CPU seconds of this process and its live and ended descendants."""
     times = os.times()
     ticks = sum(_ticks(pid) for pid in _descendants(os.getpid()))
     return (
@@ -216,7 +221,9 @@ def _result(
     return {
         "bench": bench,
         "input": description,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": (
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        ),
         "contestants": [asdict(row) for row in rows],
         "ratios": {
             f"{ours}/{name}": round(per_cpu_s[ours] / rate, 2)
@@ -281,7 +288,7 @@ def _shown(each: Contestant) -> str:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Live processes that this one started, theirs included."""
+    """Live descendants of a process."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, _read(task).split()):

@@ -1,10 +1,10 @@
-"""A stage on an object store beside the same stage on a local disk: the same pages, the same workers, 20 ms to every answer.
+"""A stage on an object store and on a local disk: same pages, same workers, 20 ms per answer.
 
     python -m bench.objectstore [--pages 3000] [--stage clean] [--latency-ms 20] [--json]
 
-The store is moto's S3 server in a process of its own, behind a proxy that holds every request back. Both take processor
-time on the machine that does the work, which a real store does not: `cpu_s` is theirs too, and the ratio of the rates errs
-against us. Pages are made sentences; earlier stages run on each side unmeasured.
+The store is moto's S3 server in a process of its own, behind a delaying proxy. Both use CPU time of
+the same machine, unlike a real store: `cpu_s` includes it, so the ratio of rates errs against us.
+Pages are synthetic sentences; earlier stages run on each side unmeasured.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     rates = {where: args.pages / median(took) for where, took in seconds.items()}
     slower = rates["local"] / rates["s3"]
     print(
-        f"{args.stage}, {args.pages:,} pages, {args.workers} workers, {args.latency_ms:g} ms, medians of {args.rounds}"
+        f"{args.stage}, {args.pages:,} pages, {args.workers} workers, "
+        f"{args.latency_ms:g} ms, medians of {args.rounds}"
     )
     for where, rate in rates.items():
         print(f"  {where:<6}{rate:>9,.0f} pages/s  {median(seconds[where]):>7.2f} s")
@@ -161,7 +162,9 @@ def _document(
     return {
         "bench": "objectstore",
         "input": f"{args.pages} pages of made sentences, {args.stage}, {args.latency_ms:g} ms",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": (
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        ),
         "contestants": [
             {
                 "name": f"ours-{where}",

@@ -1,11 +1,15 @@
-"""Pages against test sets: ours, the harness's janitor, datatrove's filter, on the same input: `python -m bench.overlap [--json]`.
+"""Pages against test sets: ours, lm-eval's janitor and datatrove's filter, on the same input.
 
-The input: real prose, into which passages of LAMBADA are planted: a whole one as a page, 30 words inside a page, with other
-punctuation and case inside a page, and between remains of markup. The index holds the test sets of the shared folder up to about a
-million n-grams. `ours` measures 8-grams and removes 13-grams in one pass; `janitor` cuts 13-grams; `datatrove` looks for
-12-grams. Building the index is not timed. The slow ones get the planted pages and a part of the prose.
+    python -m bench.overlap [--json]
 
-recall: share of planted pages that are flagged; precision: share of flagged pages that are planted (prose that quotes a test set counts against all alike).
+The input is real prose with planted passages of LAMBADA: a whole one as a page, 30 words inside a
+page, with other punctuation and case inside a page, and between remains of markup. The index holds
+the test sets of the shared folder, up to about a million n-grams. `ours` measures 8-grams and
+removes 13-grams in one pass; `janitor` cuts 13-grams; `datatrove` looks for 12-grams. Building the
+index is not timed. Slow contestants get the planted pages and a part of the prose.
+
+`recall` is the share of planted pages flagged; `precision` is the share of flagged pages planted
+(prose with a quotation of a test set counts against all alike).
 """
 
 from __future__ import annotations
@@ -30,8 +34,8 @@ from corpus.evaluation_sets.files import load_testsets
 SETS = ("lambada_openai", "wikitext2", "ptb", "wsc273")
 PROSE = ("openstax", "peps", "us_gov_18f", "us_gov_digitalgov", "anarchist_faq")
 PLANTED_EACH = 75
+# Pages of prose for the slow contestants, besides the planted pages.
 SLOW_BYTES = 2_000_000
-"""Prose that the slow contestants read beside the planted pages."""
 SEED = 5
 
 
@@ -44,7 +48,10 @@ def main() -> None:
         "overlap",
         CONTESTANTS,
         str(root),
-        description=f"{len(prose):,} pages of prose and {len(planted)} planted, {size / 1e6:.0f} MB, against {', '.join(SETS)}",
+        description=(
+            f"{len(prose):,} pages of prose and {len(planted)} planted, {size / 1e6:.0f} MB, "
+            f"against {', '.join(SETS)}"
+        ),
         unit="MB/s",
         rounds=args.rounds,
     )
@@ -87,7 +94,7 @@ def ours_numpy(root: str) -> Work:
 
 
 def janitor(root: str) -> Work:
-    """lm-eval's `Janitor`, its Python path; the module is loaded by its file, the package would want torch."""
+    """lm-eval's `Janitor` in Python, loaded from its file: the package would import torch."""
     file = next(each for each in metadata.files("lm_eval") or [] if each.name == "janitor.py")
     spec = importlib.util.spec_from_file_location("janitor", file.locate())
     assert spec is not None
@@ -103,7 +110,7 @@ def janitor(root: str) -> Work:
 
 
 def datatrove(root: str) -> Work:
-    """`NGramsDecontFilter`; its indexer wants lighteval, so the index is made here by the same rule."""
+    """`NGramsDecontFilter`, with an index built here by its rule: its indexer needs lighteval."""
     from datatrove.data import Document
     from datatrove.pipeline.decont.n_grams import NGramsDecontConfig, NGramsDecontFilter
     from datatrove.utils.text import ngrams, simplify_text

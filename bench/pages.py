@@ -1,7 +1,8 @@
 """Pages fetched from a server on loopback: our worker, a bare Scrapy spider, bare aiohttp.
 
-Real documentation pages, served as they are from 64 addresses of this machine by a process of its own; no delay
-applies. Ours reads robots.txt, guards every dial and stores WARC; the others read the body and throw it away.
+Real documentation pages are served from 64 addresses of this machine by a process of its own,
+without delays. Ours reads robots.txt, guards every connection and stores WARC; the others read the
+body and discard it.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def ours(source: dict[str, Any]) -> Work:
 
 
 def scrapy(source: dict[str, Any]) -> Work:
-    """A spider with Scrapy's own handler and scheduler and nothing else; no robots.txt, no guard, no archive."""
+    """A spider with only Scrapy's own handler and scheduler: no robots.txt, guard or archive."""
     import scrapy as engine
     from scrapy.crawler import AsyncCrawlerRunner
 
@@ -145,7 +146,7 @@ async def _crawl(runner: Any, spider: Any) -> None:
 
 
 def bare_aiohttp(source: dict[str, Any]) -> Work:
-    """The least that any client on asyncio does."""
+    """The minimum work of any client on asyncio."""
     import aiohttp
 
     seen: list[int] = []
@@ -187,7 +188,7 @@ def documents(limit: int) -> list[bytes]:
 
 @contextlib.contextmanager
 def serving(bodies: list[bytes]) -> Iterator[int]:
-    """A process that serves the pages; its port."""
+    """Start a process with the server and return it with its port."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(bodies, sender), daemon=True)

@@ -1,11 +1,15 @@
-"""Zero-shot scores of the same weights: ours and lm-evaluation-harness: `python -m bench.scores [--json]`.
+"""Zero-shot scores of the same weights: ours and lm-evaluation-harness.
 
-Parity: a small GPT-2, trained for half a minute on the very passages that are scored, so that accuracies are far from chance,
-gets LAMBADA and two articles of WikiText from both; what each found is shown as quality, and the differences last. Speed:
-the first passages of LAMBADA with a model of the small GPT-2's shape and random weights. Both read local files; prompts
-without <|endoftext|> and text as tokenized, as the harness has them. It runs where torch, transformers and lm_eval are:
+    python -m bench.scores [--json]
 
-    python3.11 -m venv .venv-scores && .venv-scores/bin/pip install -r requirements.lock lm_eval==0.4.13 transformers
+Parity: a small GPT-2 is trained for half a minute on the scored passages themselves, so that
+accuracies are far from chance. Both score it on LAMBADA and two articles of WikiText; results are
+shown as quality, the differences last. Speed: the first passages of LAMBADA with a model of GPT-2
+small's shape and random weights. Both read local files, with prompts without <|endoftext|> and text
+as tokenized, like the harness. It needs torch, transformers and lm_eval:
+
+    python3.11 -m venv .venv-scores
+    .venv-scores/bin/pip install -r requirements.lock lm_eval==0.4.13 transformers
 """
 
 from __future__ import annotations
@@ -27,10 +31,10 @@ GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 1024}
 NUM_ARTICLES = 2
 ARTICLE_BYTES = 6_000
 WINDOW, EPOCHS = 128, 25
+# Of GPT-2's, in the tokenizer of the small model: the full vocabulary is most of its work.
 MERGES = 1_000
-"""Of GPT-2's, in the tokenizer of the small model: the full vocabulary is most of its work."""
+# Of the harness, for the second of its contestants; the first has its default, 1.
 BATCH_SIZE = 16
-"""Of the harness, for the second of its contestants; the first has its default, 1."""
 
 
 def main() -> None:
@@ -38,7 +42,10 @@ def main() -> None:
     parser.add_argument(
         "--sets",
         type=Path,
-        help="folder with LAMBADA's and WikiText-2's official files (default: the test sets of the real material)",
+        help=(
+            "folder with LAMBADA's and WikiText-2's official files "
+            "(default: the test sets of the real material)"
+        ),
     )
     parser.add_argument("--passages", type=int, default=60, help="of LAMBADA (default: 60)")
     args = parser.parse_args()
@@ -149,7 +156,7 @@ def _tokens(folder: Path, root: Path) -> tuple[list[list[int]], list[int]]:
 
 
 def _train(model: Any, passages: list[list[int]], text: list[int]) -> None:
-    """The last words of the passages, until many are known, and windows of the text between them."""
+    """The last words of the passages, until many are known, and windows of text between them."""
     import torch
 
     torch.set_num_threads(1)  # the model is small: threads would wait for each other

@@ -1,9 +1,10 @@
-"""Training batches of 8 rows of 1,024 tokens as int64, one process, no workers: our stream beside five others.
+"""Training batches of 8 rows of 1,024 tokens as int64: our stream beside five others.
 
-Random: ours, np.memmap on a .bin and nanoGPT's get_batch draw their own random rows of the same tokens. Sequential: one
-pass in order, ours plain and as zstd beside Hugging Face datasets (streaming Parquet), MosaicML's MDS (our export), LitData
-and grain (over our own file), each in the way its documentation names first. These run where they are installed
-(bench/requirements-stream.txt), on the first part of the tokens, since they are slow.
+One process without workers. Random: ours, np.memmap on a .bin and nanoGPT's get_batch draw random
+rows of the same tokens. Sequential: one pass in order, ours plain and as zstd, Hugging Face
+datasets (streaming Parquet), MosaicML's MDS (our export), LitData and grain (over our own file),
+each in the way named first in its documentation. The slow ones run if installed
+(bench/requirements-stream.txt), on the first part of the tokens.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def _ours(split: TokenSplit) -> Work:
 
 
 def _memmap(path: Path) -> Work:
-    """The least that any trainer on a .bin does: map once, convert each row into its place in the batch."""
+    """The minimum work of a trainer on a .bin: map once, convert each row into its place."""
     data = np.memmap(path, np.uint16, "r")
     rng = np.random.default_rng(1)
 
@@ -125,7 +126,7 @@ def _memmap(path: Path) -> Work:
 
 
 def _nanogpt(path: Path) -> Work:
-    """nanoGPT's way: a new map per batch (against growth of memory), x and y each copied and stacked by torch."""
+    """nanoGPT's `get_batch`: a new map per batch; x and y are copied and stacked by torch."""
 
     def turn() -> Turn:
         for _ in range(STEPS // 4):
@@ -261,7 +262,7 @@ def _drain(batches: Iterator[np.ndarray]) -> Turn:
 
 
 def _exactness(split: TokenSplit) -> dict[str, Any]:
-    """Milliseconds to open a split and to resume at 90 % of an epoch; growth of memory over three epochs in MB."""
+    """Milliseconds to open a split and to resume at 90 %, and MB of growth over three epochs."""
     stream = BlockStream(split, block_size=BLOCK, seed=1)
     stream.next_batch(stream.num_blocks // BATCH * BATCH)
     before = _resident_mb()
@@ -284,7 +285,7 @@ def _exactness(split: TokenSplit) -> dict[str, Any]:
 
 
 def _resident_mb() -> float:
-    """Resident memory now; its peak would not show growth below what the preparations took."""
+    """Resident memory now. Its peak would hide growth below the memory of the preparations."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
 
 

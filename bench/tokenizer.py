@@ -1,8 +1,8 @@
-"""GPT-2's ids of real prose: our encoder, the whole stage on one core, and the libraries people use.
+"""GPT-2's ids of real prose: our encoder, the whole stage on one core, and other libraries.
 
-Every round encodes other documents, since encoders remember words: a text that was met before takes a tenth of the time.
-`ours` is the encoder alone, fed the same texts as the others; `ours-stage` is everything from a documents table on disk
-to committed shards, in MB of text per second. Equality of ids is counted per document.
+Every round encodes other documents, since encoders cache words: a text seen before takes a tenth of
+the time. `ours` is the encoder alone on the same texts; `ours-stage` runs from a documents table on
+disk to committed shards, in MB of text per second. Equality of ids is counted per document.
 """
 
 from __future__ import annotations
@@ -111,16 +111,16 @@ def _gigatoken() -> Encode:
     return lambda texts: library.encode_batch(texts, parallel=False)
 
 
+# Libraries by package name; those not installed are left out.
 PEERS: dict[str, Callable[[], Encode]] = {
     "tokenizers": _tokenizers,
     "tiktoken": _tiktoken,
     "gigatoken": _gigatoken,
 }
-"""Libraries by the name of their package; one that is not installed is left out."""
 
 
 def _stage(folder: str, texts: list[str], megabytes: float) -> Work:
-    """The door over a batch of these documents, rebuilt at every turn with another share for validation."""
+    """The command over these documents, rebuilt each turn with another validation share."""
     logging.disable(logging.INFO)
     root = f"{folder}/corpus"
     store = open_corpus(root, create=True)

@@ -1,9 +1,10 @@
-"""A training step of GPT-2: ours, Hugging Face's model and nanoGPT's, from the same weights on the same tokens.
+"""A training step of GPT-2: ours, Hugging Face's model and nanoGPT's, from the same weights.
 
-Two measurements a contestant. Losses: 50 steps of a small model with the whole vocabulary, each contestant with its own
-optimizer and recipe numbers equal. Speed and memory: steps of `--preset` on `--batch` sequences of its context, float32 on
-the CPU. nanoGPT takes part where `--nanogpt` names a checkout (a folder with its model.py). `peak_rss_mb` holds the
-libraries too; `base_mb` says how much that is before a model is made.
+Two measurements per contestant. Losses: 50 steps of a small model with the whole vocabulary, each
+contestant with its own optimizer and equal hyperparameters. Speed and memory: steps of `--preset`
+on `--batch` sequences of its context, in float32 on the CPU. nanoGPT takes part if `--nanogpt`
+names a checkout (a folder with model.py). `peak_rss_mb` includes the libraries; `base_mb` is the
+memory before a model is created.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ SMALL_BATCH, SMALL_STEPS = 4, 50
 VOCAB = 50257
 RATE, BETAS, DECAY, CLIP = 6e-4, (0.9, 0.95), 0.1, 1.0
 
+# One optimizer step on rows (B, T + 1); gives the mean loss.
 Step = Callable[[np.ndarray], float]
-"""One optimizer step on rows (B, T + 1); gives the mean loss."""
 
 
 def main() -> None:
@@ -68,7 +69,10 @@ def main() -> None:
         _initial_weights(folder)
         result = compare(
             "train", contestants, source,
-            description=f"{args.preset}, {args.batch} x {shape.block_size} tokens a step, {args.steps} steps; {described}",
+            description=(
+                f"{args.preset}, {args.batch} x {shape.block_size} tokens a step, "
+                f"{args.steps} steps; {described}"
+            ),
             unit="tokens/s", rounds=args.rounds,
         )  # fmt: skip
         _add_loss_differences(result, folder)
@@ -164,7 +168,7 @@ def nanogpt(source: dict[str, Any]) -> Work:
 def _turn(
     source: dict[str, Any], name: str, build: Callable[[Shape, dict[str, Any] | None], Step]
 ) -> Work:
-    """The small model's losses, then the work that is timed: steps of the large one, after one that warms up."""
+    """Compute the small model's losses, then return the timed work: steps of the large model."""
     import torch
     from safetensors.torch import load_file
 

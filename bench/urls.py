@@ -1,11 +1,15 @@
-"""Addresses to the pages they name: ours, and the normalisers people use, on the same links: `python -m bench.urls [--json]`.
+"""URLs to the pages they name: ours, and common normalisers, on the same links.
 
-The input: 80,594 links posted in 2013 (the shared folder), or those of `--links FILE`, one a line. `ours` does all that a link
-needs: a WHATWG parser, redirectors unwrapped, the key, the registered domain, the hash. `w3lib` (Scrapy's canonical form, which
-sorts parameters and drops fragments) and `courlan` (trafilatura's, strict: without trackers) give a string only.
+    python -m bench.urls [--json]
 
-`pages` counts the distinct results, `dropped` the links that were refused. Of strings alone no one can say which pages are one: the
-labelled pairs in tests/corpus/test_urls.py do, and `pairs_right` is the share of those that each contestant judges as they do.
+The input is 80,594 links posted in 2013 (the shared folder), or `--links FILE`, one per line.
+`ours` does all the work on a link: a WHATWG parser, unwrapped redirectors, key, registered domain,
+hash. `w3lib` (Scrapy's canonical form: sorted parameters, no fragment) and `courlan`
+(trafilatura's, strict: without trackers) return only a string.
+
+`pages` counts distinct results, `dropped` the refused links. Labelled pairs in
+tests/corpus/test_urls.py say which strings are one page; `pairs_right` is the share of them judged
+alike.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 NUMBERS = PICTURES / "demo.json"
 BATCH, RUN = "demo", "tiny"
 
+# GitHub and the site show pictures on their own ground: a white one is drawn below.
 STYLE = """<style>
 text { font: 14px system-ui, sans-serif; fill: #24292f }
 .small { font-size: 12px; fill: #57606a }
@@ -32,7 +33,6 @@ text { font: 14px system-ui, sans-serif; fill: #24292f }
 .box { fill: #f6f8fa; stroke: #8c959f }
 .stage { fill: none; stroke: #57606a; stroke-width: 1.5; marker-end: url(#head) }
 </style>"""
-"""GitHub and the site show pictures on their own ground: a white one is drawn below."""
 
 FUNNEL = (
     ("submissions", "links", "rows read from the dump"),
@@ -42,6 +42,7 @@ FUNNEL = (
     ("kept", "tokens", "not duplicates"),
 )
 
+# (table, meaning, module that makes it, work of the module)
 ARROWS = (
     ("dump", "RS_2024-01.zst", "", ""),
     ("links", "one row per page", "crawl.links", "select, group"),
@@ -51,7 +52,6 @@ ARROWS = (
     ("tokens", "Parquet + snapshot", "shards", "encode, hold out"),
     ("model", "checkpoints, scores", "train", "stream, train, score"),
 )
-"""(table, meaning, module that makes it, work of the module)"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -59,15 +59,15 @@ GOLD_FILE: Final = "gold_dev.jsonl.zst"
 PAGES_FILE: Final = "pages_dev.tar.zst"
 PACKAGE: Final = Path(learned.__file__).parent
 CARD_FILE: Final = "MODEL_CARD.md"
+# Precision and recall of every training page, by a model that had not seen its domain.
 CROSSED_FILE: Final = "crossvalidation.json"
-"""Precision and recall of every training page, by a model that had not seen its domain."""
 
 TRAINED_ON: Final = {"wcxb": "CC BY 4.0", "aeb": "MIT"}
 SHINGLE: Final = 4
 NUM_FOLDS: Final = 5
 NUM_INNER_FOLDS: Final = 2
+# A block of more words weighs no more than one of so many: its words are not independent.
 FULL_WORDS: Final = 60
-"""A block of more words weighs no more than one of so many: its words are not independent."""
 PARAMETERS: Final = {
     "objective": "cross_entropy",  # takes shares as labels
     "learning_rate": 0.05,
@@ -85,8 +85,8 @@ PARAMETERS: Final = {
     "num_threads": 1,
     "verbose": -1,
 }
+# Trees of the first and of the second forest.
 ROUNDS: Final = (100, 120)
-"""Trees of the first and of the second forest."""
 _WORD = re.compile(r"\w+")
 
 

@@ -25,8 +25,8 @@ from webtext.refresh import RefreshConfig
 REPOSITORY = Path(__file__).parents[1]
 STAGE_PACKAGES = ("crawl", "clean", "dedup", "shards", "train")
 PACKAGES = ("webtext", "corpus", *STAGE_PACKAGES, "bench", "examples", "tools")
+# A link to a file outside the site.
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s]*)\)")
-"""A link to a file outside the site."""
 
 
 def pages() -> Mapping[str, Callable[[], str]]:

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 MARKER = ".webtext-demo"
 BATCH, RUN = "demo", "tiny"
 SAMPLE_CHARACTERS = 600
+# Training steps of the smallest demo, enough for a clear fall of the loss.
 MIN_STEPS = 20
-"""Training steps of the smallest demo, enough for a clear fall of the loss."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,10 +23,10 @@ from examples.demo.server import Request, address
 from examples.demo.site import COOKIE_NOTICE, FOOTER_NOTICE
 from examples.demo.web import DemoWeb
 
+# The largest accepted share of documents with the cookie notice or the footer.
 MAX_BOILERPLATE_FRAC = 0.02
-"""The largest accepted share of documents with the cookie notice or the footer."""
+# The smallest accepted share of documents among ordinary pages (quality rules drop a few).
 MIN_DOCUMENT_FRAC = 0.9
-"""The smallest accepted share of documents among ordinary pages (quality rules drop a few)."""
 
 Row = dict[str, Any]
 

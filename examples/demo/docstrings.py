@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MIN_SOURCE_BYTES = 2_000
+# Least share of a file between triple quotes for it to be worth parsing.
 MIN_DOC_FRAC = 0.35
-"""Least share of a file between triple quotes for it to be worth parsing."""
 MIN_DOCSTRING_CHARS = 80
+# Least share of letters and spaces in a docstring: below it are tables and code, not prose.
 MIN_LETTER_FRAC = 0.62
-"""Least share of letters and spaces in a docstring: below it are tables and code, not prose."""
+# Tests, copies of other packages, and folders of tables.
 SKIPPED_FOLDERS = frozenset(
     {
         *("tests", "test", "testing", "__pycache__", "site-packages", "dist-packages"),
@@ -31,7 +32,6 @@ SKIPPED_FOLDERS = frozenset(
         *("idlelib", "lib2to3", "encodings"),
     }
 )
-"""Tests, copies of other packages, and folders of tables."""
 DOCUMENTING_CALLS = frozenset({"add_docstr", "add_newdoc", "_add_docstr"})
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef

@@ -24,8 +24,8 @@ from examples.demo.cases import Case, Expectation, Fate, scaled
 from examples.demo.web import DemoWeb
 
 MIN_SCORE = 3
+# More than decoders allow by default, as in the real dumps (31).
 WINDOW_LOG = 28
-"""More than decoders allow by default, as in the real dumps (31)."""
 FIRST_ID = int("7gsr00", 36)
 DECEMBER_2017 = 1_512_086_400
 JANUARY_2018 = 1_514_764_800

@@ -16,17 +16,15 @@ from examples.demo.markup import plain_text, words
 
 SHINGLE_WORDS = 5
 GRAM_WORDS = 8
+# Grams of 8 words at every 6th word: each run of 13 shared words contains one.
 GRAM_STEP = 6
-"""Grams of 8 words at every 6th word: each run of 13 shared words contains one."""
+# Share of words edited in a near copy. Edits in one run give a similarity of .9 and more, at
+# which 14 bands of 8 miss one pair in ten thousand. At .85 they miss one in a hundred, so a demo
+# with forty copies would fail by chance.
 EDITED_FRAC = 0.04
-"""Share of words edited in a near copy.
 
-Edits in one run give a similarity of .9 and more, at which 14 bands of 8 miss one pair in ten
-thousand. At .85 they miss one in a hundred, so a demo with forty copies would fail by chance.
-"""
-
+# A page's body, words to put in, and the dice, to the body of a copy.
 Edit = Callable[[str, Sequence[str], random.Random], "str | None"]
-"""A page's body, words to put in, and the dice, to the body of a copy."""
 
 _TOKEN = re.compile(r"<pre\b.*?</pre>|<[^>]*>|&#?\w+;|(?P<word>\w+)", re.DOTALL)
 _PARAGRAPH = re.compile(r"<p>(.*?)</p>", re.DOTALL)

@@ -83,9 +83,9 @@ Por último, hay que contar. Cada enlace termina en algún sitio: en el archivo,
 errores o entre los que quedan para más tarde. Si las sumas no cuadran, alguna página se ha
 perdido por el camino, y es mejor descubrirlo hoy que cuando todo el trabajo esté terminado."""
 
+# Path to (title, text).
 TEXTS = {
     "/de/anleitungen-schreiben": ("Anleitungen schreiben", GERMAN),
     "/fr/nettoyer-un-corpus": ("Nettoyer un corpus", FRENCH),
     "/es/recorrer-la-red": ("Recorrer la red con cuidado", SPANISH),
 }
-"""Path to (title, text)."""

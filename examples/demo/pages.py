@@ -21,11 +21,12 @@ from typing import cast
 from examples.demo import markup
 from examples.demo.docstrings import Item, items_of_package
 
+# A page of docstrings ends once it has this many characters.
 PAGE_CHARS = 4_000
-"""A page of docstrings ends once it has this many characters."""
 MIN_PAGE_CHARS = 1_300
 MAX_DESCRIPTION_CHARS = 20_000
 
+# Package to the host of its documentation. A package that is not installed has no site.
 PACKAGE_SITES = {
     "stdlib": "docs.pythonlibrary.test",
     "numpy": "docs.numpymanual.test",
@@ -82,16 +83,15 @@ PACKAGE_SITES = {
     "llvmlite": "compilers.test",
     "yaml": "configfiles.test",
 }
-"""Package to the host of its documentation. A package that is not installed has no site."""
 
 TOPICS_SITE = "languagetopics.test"
+# First letter of a name to the host that describes distributions up to it.
 DESCRIPTION_SITES = {
     "f": "opensourceshelf.test",
     "l": "readmedaily.test",
     "r": "librarywatch.test",
     "{": "toolbench.test",
 }
-"""First letter of a name to the host that describes distributions up to it."""
 
 _TITLE_CHARS = re.compile(r"[^A-Za-z0-9_.-]+")
 

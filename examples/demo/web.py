@@ -22,14 +22,14 @@ from examples.demo.cases import Case, Expectation, Fate, scaled
 from examples.demo.pages import Page, pages
 from examples.demo.server import Answer, address
 
+# Ordinary pages of the full demo: about 15 MB of text.
 NUM_PAGES = 3_300
-"""Ordinary pages of the full demo: about 15 MB of text."""
 TESTSET = "demo"
 SLOW_ANSWER_S = 0.3
+# Pages kept back for the planted cases and the test set, at `NUM_PAGES`.
 RESERVED_PAGES = 600
-"""Pages kept back for the planted cases and the test set, at `NUM_PAGES`."""
+# New pages of the follow-up dump, per ordinary page.
 FOLLOWUP_FRAC = 0.04
-"""New pages of the follow-up dump, per ordinary page."""
 
 MIRROR, NEAR_MIRROR, REWORDED = "mirrors.test", "oldmanuals.test", "secondhand.test"
 MEMBERS, CLOSED, SLOW = "members.test", "closedshop.test", "slowpoke.test"
