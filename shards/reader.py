@@ -11,14 +11,19 @@ fetched to a bounded cache, ahead of need.
 
 from shards.stream.blocks import Blocks, BlockStream, Tokens, document_numbers, sequential_blocks
 from shards.stream.cache import TokenCache
-from shards.stream.mixture import MixtureStream, Source, open_mixture
+from shards.stream.mixture import MixtureStream, Packing, Source, open_mixture
+from shards.stream.packing import IGNORED, PackedFields, PackedStream, packed_fields
 from shards.stream.tokens import Document, TokenSplit, open_split
 
 __all__ = [
+    "IGNORED",
     "BlockStream",
     "Blocks",
     "Document",
     "MixtureStream",
+    "PackedFields",
+    "PackedStream",
+    "Packing",
     "Source",
     "TokenCache",
     "TokenSplit",
@@ -26,5 +31,6 @@ __all__ = [
     "document_numbers",
     "open_mixture",
     "open_split",
+    "packed_fields",
     "sequential_blocks",
 ]

@@ -8,7 +8,7 @@ which snapshot, which seed, which epoch, how many blocks of it are consumed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,9 +50,13 @@ class Tokens(Protocol):
 
 
 class Blocks(Protocol):
-    """A stream of training blocks, of one split or a mixture."""
+    """A stream of training blocks, of one split or a mixture, packed or not."""
+
+    num_blocks: int
 
     def next_batch(self, global_batch: int, rank: int = 0, world_size: int = 1) -> np.ndarray: ...
+
+    def advance(self, num_samples: int) -> None: ...
 
     def state_dict(self) -> dict[str, int | str]: ...
 
@@ -107,10 +111,19 @@ class BlockStream:
         first = self.index + rank * share
         starts = self._neighbours(first, share) * self.block_size
         blocks = self.split.read_blocks(starts, self.block_size + 1)
-        self.index += global_batch
-        self._normalise()
+        self.advance(global_batch)
         self.prefetch(self.index)
         return blocks
+
+    def advance(self, num_samples: int) -> None:
+        """Pass over samples without reading them."""
+        self.index += num_samples
+        self._normalise()
+
+    def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The samples at `indices`, counted from the start of this epoch. Shape (len(indices), block_size + 1) int64."""
+        starts = self.block_numbers(indices) * self.block_size
+        return self.split.read_blocks(starts, self.block_size + 1, out)
 
     def block_numbers(self, indices: np.ndarray) -> np.ndarray:
         """Which block each sample is. `indices` count from the start of this epoch and may run into later ones."""
@@ -233,14 +246,18 @@ def share_of(global_batch: int, rank: int, world_size: int) -> int:
     return global_batch // world_size
 
 
-def check_state(state: dict[str, Any], ours: dict[str, int | str], keys: Sequence[str]) -> None:
-    """Raise InputError where a saved state is none, or of another stream than ours by the facts named in `keys`."""
+def check_state(state: Any, ours: dict[str, int | str], keys: Sequence[str]) -> None:
+    """Raise InputError for anything but a saved state, and for one of another stream by the facts named in `keys`."""
+    if not isinstance(state, Mapping):
+        raise InputError(
+            f"stream state {state!r:.60}: expected the dict that state_dict gave; load that"
+        )
     if state.keys() != ours.keys():
-        raise InputError(f"stream state with {sorted(state)}; expected {sorted(ours)}")
+        raise InputError(f"stream state with {sorted(map(str, state))}; expected {sorted(ours)}")
     for key, value in ours.items():
-        if isinstance(value, int) and not (
-            isinstance(state[key], int) and (state[key] >= 0 or key == "seed")
-        ):
+        found = state[key]
+        is_number = isinstance(found, int) and not isinstance(found, bool)
+        if isinstance(value, int) and not (is_number and (found >= 0 or key == "seed")):
             raise InputError(
                 f"stream state with {key} {state[key]!r}: expected a whole number; load what state_dict gave"
             )

@@ -30,6 +30,7 @@ class Selection:
         self.digest = fingerprint(split.digest, label)
         self.run_tokens = split.run_tokens
         self.ahead = split.ahead
+        self.end_of_text = split.end_of_text
         self._split = split
         self._begins = begins
         self._starts = np.concatenate([[0], np.cumsum(ends - begins)]).astype(np.int64)
@@ -57,6 +58,31 @@ class Selection:
             for at, begin, end in self._ranges(start, start + length):
                 blocks[row, at - start : at - start + end - begin] = self._split.slice(begin, end)
         return blocks
+
+    def read_pieces(
+        self,
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        rows: np.ndarray,
+        places: np.ndarray,
+        out: np.ndarray,
+    ) -> None:
+        """As `TokenSplit.read_pieces`: documents are whole in a selection, so a piece is one in the split."""
+        index = np.searchsorted(self._starts, starts, "right") - 1
+        begins = self._begins[index] + starts - self._starts[index]
+        self._split.read_pieces(begins, lengths, rows, places, out)
+
+    def document_ends(self) -> np.ndarray:
+        """As `TokenSplit.document_ends`, in positions of the selection."""
+        ends = self._split.document_ends()
+        if not self.num_tokens:
+            return np.zeros(0, np.int64)
+        last = np.searchsorted(self._begins, ends, "left") - 1
+        inside = (last >= 0) & (
+            ends - self._begins[last] <= self._starts[last + 1] - self._starts[last]
+        )
+        chosen, ends = last[inside], ends[inside]
+        return self._starts[chosen] + ends - self._begins[chosen]
 
     def prefetch(self, starts: np.ndarray, length: int) -> None:
         """As `TokenSplit.prefetch`, by where each block begins."""

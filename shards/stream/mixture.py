@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -21,8 +21,10 @@ from shards.stream.blocks import BlockStream, Tokens, check_state, share_of
 from shards.stream.by_domain import by_domain, read_places
 from shards.stream.cache import TokenCache
 from shards.stream.order import Permutation
+from shards.stream.packing import PackedStream
 from shards.stream.tokens import AHEAD, Document, open_splits
 
+Packing = Literal["stream", "documents"]
 OTHERS = "*"
 """Stands for the domains that no source names."""
 
@@ -58,10 +60,13 @@ class MixtureStream:
         seed: int,
         index: int = 0,
         window: int = 0,
+        packing: Packing = "stream",
     ) -> None:
-        self._streams = [
-            BlockStream(split, block_size=block_size, seed=seed, window=window) for split in splits
+        make: Any = PackedStream if packing == "documents" else BlockStream
+        self._streams: list[BlockStream | PackedStream] = [
+            make(split, block_size=block_size, seed=seed, window=window) for split in splits
         ]
+        self.packing = packing
         self._places = _apportion(weights, self.PERIOD, len(splits))
         self._bounds = np.cumsum([0, *self._places])
         self.block_size, self.seed, self.index, self.window = block_size, seed, index, window
@@ -71,7 +76,9 @@ class MixtureStream:
     @cached_property
     def digest(self) -> str:
         """Of all that the order depends on beside seed and index."""
-        return fingerprint([stream.split.digest for stream in self._streams], self._places)
+        packed = ["documents"] if self.packing == "documents" else []
+        digests = [stream.split.digest for stream in self._streams]
+        return fingerprint(digests, self._places, *packed)
 
     def next_batch(self, global_batch: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
         """As `BlockStream.next_batch`."""
@@ -82,11 +89,14 @@ class MixtureStream:
         for number, stream in enumerate(self._streams):
             here = np.flatnonzero(sources == number)
             if here.size:
-                starts = stream.block_numbers(positions[here]) * self.block_size
-                blocks[here] = stream.split.read_blocks(starts, self.block_size + 1)
+                blocks[here] = stream.rows(positions[here])
                 stream.prefetch(int(positions[here[-1]]) + 1)
-        self.index += global_batch
+        self.advance(global_batch)
         return blocks
+
+    def advance(self, num_samples: int) -> None:
+        """As `BlockStream.advance`."""
+        self.index += num_samples
 
     def sources(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which split each sample is of, and which sample of that split it is. Shapes (k,), (k,) int64."""
@@ -119,7 +129,9 @@ class MixtureStream:
         check_state(state, self.state_dict(), ("mixture", "block_size", "window"))
         self.seed, self.index = state["seed"], state["index"]
         for stream in self._streams:
-            stream.seed = self.seed
+            stream.load_state_dict(
+                {**stream.state_dict(), "seed": self.seed, "epoch": 0, "index": 0}
+            )
 
 
 def open_mixture(
@@ -131,6 +143,7 @@ def open_mixture(
     block_size: int,
     seed: int,
     window: int = 0,
+    packing: Packing = "stream",
     cache: TokenCache | None = None,
     ahead: int = AHEAD,
 ) -> MixtureStream:
@@ -168,7 +181,9 @@ def open_mixture(
                 f"and a block needs {block_size + 1:,}; name more in it, leave it out, or choose a smaller block_size"
             )
     weights = [source.weight for source in sources]
-    return MixtureStream(opened, weights, block_size=block_size, seed=seed, window=window)
+    return MixtureStream(
+        opened, weights, block_size=block_size, seed=seed, window=window, packing=packing
+    )
 
 
 def _apportion(weights: Sequence[float], places: int, num_sources: int) -> list[int]:

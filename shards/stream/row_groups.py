@@ -184,6 +184,33 @@ class Segments:
                 start = int(starts[row])
                 np.concatenate(list(self.pieces(start, start + length)), out=out[row])
 
+    def read_pieces(
+        self,
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        rows: np.ndarray,
+        places: np.ndarray,
+        out: np.ndarray,
+    ) -> None:
+        """Write `lengths` tokens from each of `starts` to `out[row, place:]`, by segment. Shapes (n,) each, (B, T)."""
+        found = self._find(starts)
+        order: Any = (
+            range(len(starts)) if self._all_in_place else np.argsort(found, kind="stable").tolist()
+        )
+        segments, offsets = found.tolist(), (starts - self._starts[found]).tolist()
+        sizes, targets, begins = lengths.tolist(), rows.tolist(), places.tolist()
+        mapped = self._mapped
+        for piece in order:
+            tokens = mapped.get(segments[piece])
+            if tokens is None:
+                tokens = self.array(segments[piece])
+            size, offset, begin = sizes[piece], offsets[piece], begins[piece]
+            block = tokens[offset : offset + size]
+            if len(block) != size:
+                start = int(starts[piece])
+                block = np.concatenate(list(self.pieces(start, start + size)))
+            out[targets[piece], begin : begin + size] = block
+
     def _find(self, positions: np.ndarray) -> np.ndarray:
         """The segment of each position. Shapes (n,) to (n,)."""
         return self._starts[1:].searchsorted(positions, "right")

@@ -113,6 +113,26 @@ class TokenSplit:
         self._segments.read_blocks(starts, blocks)
         return blocks
 
+    def read_pieces(
+        self,
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        rows: np.ndarray,
+        places: np.ndarray,
+        out: np.ndarray,
+    ) -> None:
+        """Write `lengths` tokens from each of `starts` to `out[row, place:]`. Shapes (n,) each, (B, T)."""
+        self._segments.read_pieces(starts, lengths, rows, places, out)
+
+    def document_ends(self) -> np.ndarray:
+        """Where each document of the split ends, ascending. Shape (documents,) int64. Reads all spans once."""
+        with ThreadPoolExecutor(CHECKERS) as pool:
+            each: Any = map if self.store.is_local else pool.map
+            ends = list(each(lambda file: read_ends(self.store, file), self.files))
+        bases = self._file_starts.tolist()
+        found = [base + part for base, part in zip(bases, ends, strict=False)]
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
     def prefetch(self, starts: np.ndarray, length: int) -> None:
         """Begin to fetch what `read_blocks` of these will need first, in the background; at most `ahead` row groups."""
         self._segments.prefetch(starts, length)
@@ -164,6 +184,13 @@ def read_spans(store: Store, file: TokenFile) -> tuple[Any, np.ndarray]:
     return table["doc_id"].combine_chunks(), table["start"].to_numpy() + table[
         "num_tokens"
     ].to_numpy()
+
+
+def read_ends(store: Store, file: TokenFile) -> np.ndarray:
+    """Where each document of a token file ends in it. Shape (n,) int64."""
+    table = read_file(store, file.spans_path, ["start", "num_tokens"])
+    ends: np.ndarray = table["start"].to_numpy() + table["num_tokens"].to_numpy()
+    return ends
 
 
 def open_split(
