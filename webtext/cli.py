@@ -64,24 +64,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(f"webtext {__version__}")
         return 0
+
     try:
         command = command_main(words[0])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    from corpus.run.arguments import named_by_index  # pydantic: too slow for --help
+
+    # Imported late: pydantic would slow `webtext --help` down.
+    from corpus.run.arguments import named_by_index
 
     with named_by_index(PROGRAMS):
         return command(words[1:])
 
 
 def index() -> str:
-    """All commands in their groups, as text."""
+    """List all commands in their groups."""
     width = max(len(name) for commands in GROUPS.values() for name in commands)
     lines = ["Build your own WebText: from Reddit dumps to a clean corpus and a GPT-2.", "", USAGE]
+
     for group, commands in GROUPS.items():
         lines += ["", f"{group}:"]
         lines += [f"  {name:<{width}}  {meaning}" for name, meaning in commands.items()]
+
     lines += ["", "`webtext completion bash|zsh|tcsh` prints a script for completion by the shell."]
     return "\n".join(lines)
 

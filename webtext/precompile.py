@@ -1,7 +1,7 @@
-"""Compile every loop beforehand, so that no first run waits for it: `python -m webtext.precompile`, the end of `make setup`.
+"""Compiles all loops so that no first run waits: `python -m webtext.precompile`.
 
-Whoever installs with pip pays at the first use of each stage instead, half a minute in all, or calls this. Two processes
-compile at a time; what is compiled already is only read.
+`make setup` ends with it. After `pip install`, the first run of each stage compiles its own loops, half
+a minute in all. Two processes compile at a time; loops in the cache are only read.
 """
 
 from __future__ import annotations
@@ -14,23 +14,29 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from corpus import compiled as machinecode
+from corpus.errors import InputError
 from webtext.stages import needing
 
+# Stages with compiled loops. The slowest comes first, so that the two processes end together.
 STAGES = ("clean", "dedup")
-"""Stages with compiled loops; the longest first."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 1 when a stage's loops could not be compiled. Where no place takes machine code, nothing is done."""
+    """Run the command; exit code 1 if a stage's loops could not be compiled.
+
+    Nothing is done if no folder can keep the compiled code.
+    """
     parser = argparse.ArgumentParser(
         prog="webtext.precompile", description=(__doc__ or "").partition(":")[0]
     )
     parser.parse_args(argv)
     if machinecode.folder() is None:
         print(
-            "No folder takes compiled loops; every process compiles its own. Set NUMBA_CACHE_DIR to keep them."
+            "No folder can keep compiled loops; every process compiles its own. "
+            "Set NUMBA_CACHE_DIR to keep them."
         )
         return 0
+
     code = 0
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         for stage, compiled in zip(
@@ -40,17 +46,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"loops of {stage} are compiled ({compiled.result():.0f} s)", flush=True)
             except Exception as error:
                 print(
-                    f"loops of {stage} are not compiled ({type(error).__name__}: {error}); its first run will try again",
+                    f"loops of {stage} are not compiled ({type(error).__name__}: {error}); "
+                    "its first run will try again",
                     file=sys.stderr,
                 )
                 code = 1
+
     return code
 
 
 def run(stage: str) -> float:
     """Compile every loop of one stage and return the seconds taken.
 
-    Raises InputError if the stage is not installed, else what the loops raise.
+    Raises: InputError if the stage is not installed, else the errors of the loops.
     """
     begun = time.monotonic()
     with needing(stage):
@@ -58,10 +66,13 @@ def run(stage: str) -> float:
             from clean.learned.extraction import extractor
 
             extractor()
-        else:
+        elif stage == "dedup":
             from dedup import loops
 
             loops.run_loops()
+        else:
+            raise InputError(f"{stage!r} has no compiled loops; stages with some: {STAGES}")
+
     return time.monotonic() - begun
 
 

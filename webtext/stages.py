@@ -1,6 +1,7 @@
-"""Entry points of the stages, imported when they are called.
+"""Entry points of the stages, imported only when called.
 
-A node needs only the extras of the stages that it runs: a missing one becomes an error that names the extra.
+A node needs the extras of the stages it runs and no others. A missing one becomes an error with its
+name.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ Main = Callable[[Sequence[str] | None], int]
 
 @contextlib.contextmanager
 def needing(extra: str) -> Iterator[None]:
-    """Turn an ImportError inside the block into an InputError that names the missing extra."""
+    """Turn an ImportError inside the block into an InputError with the missing extra."""
     try:
         yield
     except ImportError as error:
@@ -25,7 +26,7 @@ def needing(extra: str) -> Iterator[None]:
 
 
 def stage_main(stage: str) -> Main:
-    """The `main` function of a stage's command. Raises InputError if its extra is not installed."""
+    """Import a stage's command and return its `main`. Raises InputError without its extra."""
     with needing(stage):
         if stage == "crawl":
             from crawl.run import main

@@ -1,4 +1,4 @@
-"""How far a step is: a live bar in a terminal, a plain line every ten seconds elsewhere."""
+"""Progress of a step: a live bar in a terminal, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 log = logging.getLogger(__name__)
 
-LINE_EVERY_S = 10.0
+LINE_EVERY_S = 10.0  # between lines in a log
 
 
 @dataclass(slots=True)
 class Meter:
-    """Rows and parts done of one step."""
+    """Counts of finished rows and parts of one step."""
 
     label: str
     num_parts: int
@@ -30,16 +30,16 @@ class Meter:
     rows_kept: int = 0
     started: float = field(default_factory=time.monotonic)
     rows_before: int = 0
-    """Rows that an earlier, interrupted run had done: not part of this run's rate."""
+    """Rows finished by an earlier, interrupted run; they do not count in this run's rate."""
 
     @property
     def rows(self) -> int:
-        """Rows done, as far as known: finished parts, or what running tasks have told."""
+        """Rows of finished parts, or those reported by running tasks if they are more."""
         return max(self.rows_done, self.rows_before + self.rows_reported)
 
     @property
     def rate(self) -> float:
-        """Rows a second in this run."""
+        """Rows per second in this run."""
         return (self.rows - self.rows_before) / max(1e-9, time.monotonic() - self.started)
 
     @property
@@ -50,7 +50,7 @@ class Meter:
         return max(0, self.total_rows - self.rows) / self.rate
 
     def line(self) -> str:
-        """Parts, rows, rate, kept share and time left, on one line."""
+        """Parts, rows, rate, kept share and remaining time in one line."""
         words = [
             f"{self.label:<18} {self.parts_done}/{self.num_parts} parts",
             f"{self.rows:,} rows",
@@ -60,11 +60,12 @@ class Meter:
             words.append(f"kept {self.rows_kept / self.rows_done:.1%}")
         if self.eta_s is not None and self.parts_done < self.num_parts:
             words.append(f"ETA {duration(self.eta_s)}")
+
         return "  ".join(words)
 
 
 class Display:
-    """Shows a meter while the block runs; call `update` often."""
+    """Shows a meter; call `update` often."""
 
     def __init__(self, meter: Meter, progress: Progress | None) -> None:
         self.meter = meter
@@ -75,7 +76,7 @@ class Display:
         self._next_line = time.monotonic() + LINE_EVERY_S
 
     def update(self) -> None:
-        """Redraw, or log a line when it is time."""
+        """Redraw the bar, or log a line every `LINE_EVERY_S`."""
         meter = self.meter
         if self._progress is not None and self._task is not None:
             done = meter.rows if meter.total_rows else meter.parts_done
@@ -87,12 +88,13 @@ class Display:
 
 @contextlib.contextmanager
 def show(meter: Meter) -> Iterator[Display]:
-    """A display for `meter`: a bar where stderr is a terminal, log lines otherwise; a last line at the end."""
+    """Open a display for `meter`: a bar if stderr is a terminal, else log lines and a last line."""
     if not sys.stderr.isatty():
         display = Display(meter, None)
         yield display
         log.info("%s  in %s", meter.line(), duration(time.monotonic() - meter.started))
         return
+
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as progress:
         display = Display(meter, progress)
@@ -101,7 +103,7 @@ def show(meter: Meter) -> Iterator[Display]:
 
 
 def duration(seconds: float) -> str:
-    """`seconds` as 12 s, 3:05 or 2:10:00."""
+    """Format `seconds` as 12 s, 3:05 or 2:10:00."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -17,7 +17,7 @@ WORK = """
 import json, sys, tempfile
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from clean.learned.extraction import extractor
-from dedup import minhash, overlap, survivors, words
+from dedup import greedy, minhash, overlap, words
 
 text = extractor()("<h1>Rivers</h1><p>" + "Some rivers run north, others do not. " * 9 + "<ul><li><a href=/>Home</a></ul>")
 with tempfile.TemporaryFile() as file:
@@ -32,8 +32,8 @@ keys = np.unique(sets.values)
 for index in (keys, np.frombuffer(keys.tobytes(), np.uint64)):
     overlap.find(found, overlap.build_index(index, np.full(index.size, 5, np.int16)))
 none, pages = np.zeros(0, np.int64), np.arange(3)
-edges = survivors.Edges(none, none, np.zeros(0), np.zeros(0, bool))
-survivors.open_pages(3, 1, edges, survivors.LargeBuckets(np.zeros(3, np.int64), pages, np.zeros(3, bool)))
+edges = greedy.Edges(none, none, np.zeros(0), np.zeros(0, bool))
+greedy.open_pages(3, 1, edges, greedy.LargeBuckets(np.zeros(3, np.int64), pages, np.zeros(3, bool)))
 loops = {
     f"{name}.{key}": [sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values())]
     for name, module in list(sys.modules.items())
@@ -49,7 +49,7 @@ def test_afterwards_a_fresh_process_compiles_nothing() -> None:
     command = [sys.executable, "-m", "webtext.precompile"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("are compiled") == len(precompile.LOOPS)
+    assert done.stdout.count("are compiled") == len(precompile.STAGES)
     found = subprocess.run(
         [sys.executable, "-c", WORK], capture_output=True, text=True, check=False
     )
@@ -84,7 +84,7 @@ def test_where_no_place_takes_machine_code_nothing_is_done(
 
     monkeypatch.setattr(compiled.numba, "njit", read_only)
     monkeypatch.setattr(compiled, "private_folder", lambda: None)
-    monkeypatch.setattr(precompile, "LOOPS", (("no.such.module", "loops"),))
+    monkeypatch.setattr(precompile, "STAGES", ("no_stage",))
     assert precompile.main([]) == 0
     assert "Set NUMBA_CACHE_DIR" in capsys.readouterr().out
 
@@ -92,13 +92,8 @@ def test_where_no_place_takes_machine_code_nothing_is_done(
 def test_a_stage_that_fails_is_named_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        precompile, "LOOPS", (("no_stage.loops", "run_loops"), ("tempfile", "gettempdir"))
-    )
+    monkeypatch.setattr(precompile, "STAGES", ("no_stage", "dedup"))
     assert precompile.main([]) == 1
     printed = capsys.readouterr()
-    assert (
-        "loops of no_stage are not compiled (InputError: no_stage.loops cannot be imported"
-        in printed.err
-    )
-    assert "loops of tempfile are compiled" in printed.out
+    assert "loops of no_stage are not compiled (InputError: 'no_stage' has no" in printed.err
+    assert "loops of dedup are compiled" in printed.out
