@@ -4,11 +4,15 @@
     stream = BlockStream(split, block_size=1024, seed=1337)
     rows = stream.next_batch(512, rank=0, world_size=1)    # (512, 1025) int64
     stream.state_dict()                                    # continues in any process of any world
+    files = snapshot_files("my-corpus", "first", "train")  # for pyarrow, DuckDB, Polars, ...
 
 numpy and the tables' own Arrow are all it needs; no worker processes. Local plain files are memory-mapped, others are
 fetched to a bounded cache, ahead of need.
 """
 
+from corpus.errors import InputError
+from corpus.storage.store import open_corpus
+from corpus.tables.snapshot import SPLITS, Split, read_snapshot
 from shards.stream.blocks import Blocks, BlockStream, Tokens, document_numbers, sequential_blocks
 from shards.stream.cache import TokenCache
 from shards.stream.mixture import MixtureStream, Packing, Source, open_mixture
@@ -33,4 +37,20 @@ __all__ = [
     "open_split",
     "packed_fields",
     "sequential_blocks",
+    "snapshot_files",
 ]
+
+
+def snapshot_files(
+    corpus: str, snapshot: str, split: Split = "train", *, spans: bool = False
+) -> list[str]:
+    """The Parquet files of a snapshot's split, in order, for other readers: paths below `corpus`, or URIs.
+
+    `spans=True` gives the files that say where each document is, one for each file of tokens. A rebuild may move a file,
+    so ask again after one. Raises: InputError for a snapshot or split that does not exist.
+    """
+    store = open_corpus(corpus)
+    found = read_snapshot(store, snapshot).splits.get(split)
+    if found is None:
+        raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+    return [f"{store.root}/{file.spans_path if spans else file.path}" for file in found.files]

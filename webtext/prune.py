@@ -21,10 +21,11 @@ from corpus.run import command
 from corpus.run.funnel import size
 from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, table_dir, work_dir
+from corpus.tables.generations import earlier_path, first_path, pinned_files
 from corpus.tables.manifest import EXTRA_TABLES, find_manifest
 from corpus.tables.retirement import retire, retirement
 from corpus.tables.schemas import TABLES
-from corpus.tables.snapshot import SPLITS, read_snapshot, snapshot_path, snapshots
+from corpus.tables.snapshot import read_snapshot, snapshot_path, snapshots
 from webtext.takedown.pages import runs_on
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,9 @@ def make_plan(store: Store, chosen: Sequence[str]) -> Plan:
     """What goes with these snapshots, of batches at rest."""
     pinned = _pinned(store, chosen)
     files: list[tuple[str, int]] = []
-    for batch in sorted({batch for table in PRUNED for batch in store.folders(table)}):
+    names = {batch for table in PRUNED for batch in store.folders(table)}
+    names |= {batch for table in PRUNED for batch in store.folders(earlier_path(table))}
+    for batch in sorted(names):
         if lease.owner(store, _lock_path(batch)) is None:
             files += _unnamed(store, batch, pinned)
     return Plan(sorted(chosen), sorted(files))
@@ -143,7 +146,7 @@ def carry_out(store: Store, plan: Plan) -> Plan:
         retire(store, name, "pruned", "webtext.prune")
         store.delete(snapshot_path(name))
     planned, gone = dict(plan.files), []
-    for batch in sorted({path.split("/")[1] for path in planned}):
+    for batch in sorted({first_path(path).split("/")[1] for path in planned}):
         try:
             with lease.hold(store, _lock_path(batch), what="webtext.prune"):
                 for path, num_bytes in _unnamed(store, batch, _pinned(store, plan.snapshots)):
@@ -156,15 +159,11 @@ def carry_out(store: Store, plan: Plan) -> Plan:
 
 
 def _pinned(store: Store, chosen: Sequence[str]) -> set[str]:
-    """Files that other snapshots name."""
-    return {
-        path
-        for name in snapshots(store)
-        if name not in chosen
-        for split in SPLITS
-        for file in read_snapshot(store, name).splits[split].files
-        for path in (file.path, file.spans_path)
-    }
+    """Files that other snapshots name, by their first places."""
+    for name in snapshots(store):
+        if name not in chosen:
+            read_snapshot(store, name)  # refuses one that is damaged: its files cannot be told
+    return pinned_files(store, without=chosen)
 
 
 def _lock_path(batch: str) -> str:
@@ -176,10 +175,14 @@ def _unnamed(store: Store, batch: str, pinned: set[str]) -> Iterator[tuple[str, 
     if store.folders(work_dir(batch)):
         return
     for table in PRUNED:
+        folder = table_dir(table, batch)
+        for path, num_bytes in store.files(earlier_path(folder), recursive=True):
+            if first_path(path) not in pinned:
+                yield path, num_bytes
+
         manifest = find_manifest(store, table, batch)
         if manifest is None:
             continue
-        folder = table_dir(table, batch)
         named = {f"{folder}/{part.file}" for part in manifest.parts} | pinned
         for path, num_bytes in store.files(folder, recursive=True):
             if path.endswith(".parquet") and path not in named:

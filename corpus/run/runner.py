@@ -23,6 +23,7 @@ from corpus.run.task import Receipt, Task, run_gather, run_map, run_reduce, run_
 from corpus.storage.store import Store, work_dir
 from corpus.tables.checksums import find_damage
 from corpus.tables.commit import commit_table
+from corpus.tables.generations import settle
 from corpus.tables.manifest import (
     Manifest,
     find_manifest,
@@ -345,6 +346,8 @@ def _clean_up(run: Run, plan: Sequence[Planned]) -> None:
         for table in planned.step.writes:
             if table.scratch:
                 run.store.delete_dir(table.folder(run.batch))
+            else:
+                _settle(run, table)
         for name in left:
             if name.startswith(_prefix(planned)):
                 run.store.delete_dir(f"{work_dir(run.batch)}/{name}")
@@ -361,7 +364,16 @@ def _clean_up_late(run: Run, plan: Sequence[Planned]) -> None:
         for table in planned.step.writes:
             folder = table.folder(run.batch)
             run.store.sweep(folder)
+            if not table.scratch and not rebuilt:
+                _settle(run, table)
             if table.scratch and table.name in left:
                 manifest = find_manifest_in(run.store, folder)
                 if _matches(manifest, planned) or (manifest is None and not rebuilt):
                     run.store.delete_dir(folder)
+
+
+def _settle(run: Run, table: Table) -> None:
+    folder = table.folder(run.batch)
+    manifest = find_manifest_in(run.store, folder)
+    if manifest is not None:
+        settle(run.store, folder, manifest)

@@ -158,6 +158,18 @@ class LocalStore(Store):
                 if name.startswith(TEMPORARY):
                     Path(parent, name).unlink(missing_ok=True)
 
+    def _move(self, path: str, to: str) -> None:
+        final = self._inside(to)
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(self._inside(path), final)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise FatalError(
+                f"cannot move {path} to {final}: {error.strerror or error}; free space or fix access, then run again"
+            ) from error
+
     def _delete(self, path: str) -> None:
         self._inside(path).unlink(missing_ok=True)
 

@@ -126,6 +126,19 @@ class Store(ABC):
         """Remove files that a killed run left below `folder` under temporary names. Call it under the lock."""
         self._sweep(self._checked(folder))
 
+    def move(self, path: str, to: str) -> None:
+        """Move a file, replacing one at `to`. At every moment the whole file is at one of the places.
+
+        Raises FileNotFoundError. Nothing at `path` but a file at `to` is a move that was done before.
+        """
+        self._checked(path)
+        self._checked(to)
+        try:
+            self._move(path, to)
+        except FileNotFoundError:
+            if not self.exists(to):
+                raise
+
     def delete(self, path: str) -> None:
         """Remove the file at `path`; nothing there is fine."""
         if not path:
@@ -182,6 +195,9 @@ class Store(ABC):
 
     @abstractmethod
     def _sweep(self, folder: str) -> None: ...
+
+    @abstractmethod
+    def _move(self, path: str, to: str) -> None: ...
 
     @abstractmethod
     def _delete(self, path: str) -> None: ...

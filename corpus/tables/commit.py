@@ -6,7 +6,7 @@ table, and those of the generation before go unless a snapshot names them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -16,6 +16,7 @@ from corpus.errors import FatalError
 from corpus.storage import lease
 from corpus.storage.store import Store, manifest_path
 from corpus.tables import conservation
+from corpus.tables.generations import retire_files
 from corpus.tables.manifest import (
     Input,
     Manifest,
@@ -73,7 +74,8 @@ def commit_table(
     manifest = sealed(manifest)
     _write_fenced(store, folder, previous, manifest)
     if previous is not None:
-        _remove_replaced(store, folder, previous, manifest)
+        kept = {part.file for part in manifest.parts}
+        retire_files(store, folder, [p.file for p in previous.parts if p.file not in kept])
     return manifest
 
 
@@ -111,28 +113,6 @@ def code_version() -> str:
         return metadata.version("webtext")
     except metadata.PackageNotFoundError:
         return "source"
-
-
-def _remove_replaced(store: Store, folder: str, previous: Manifest, manifest: Manifest) -> None:
-    """Delete the files of the replaced generation, except those a snapshot names."""
-    pinned: set[str] = set()
-    for path, _ in store.files("snapshots"):
-        pinned.update(_strings(store.read_json(path)))
-    kept = {part.file for part in manifest.parts}
-    for part in previous.parts:
-        if part.file not in kept and f"{folder}/{part.file}" not in pinned:
-            store.delete(f"{folder}/{part.file}")
-
-
-def _strings(value: Any) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
 
 
 def _sequence(store: Store, table: Table, previous: Manifest | None) -> int:

@@ -243,7 +243,7 @@ def remake_command(root: str, stage: str, batch: str) -> str:
 
 def mend(store: Store, path: str) -> str:
     """What to do about a part (its path below the corpus) that is missing or damaged: the end of an error's line."""
-    table, batch, *_ = path.split("/")
+    table, batch, *_ = path.removeprefix("earlier/").split("/")
     if table == "pages":
         manifest = find_manifest(store, table, batch)
         if manifest is None or not is_imported(manifest):

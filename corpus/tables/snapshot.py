@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from corpus.errors import InputError, SchemaError
 from corpus.storage.lease import confirm
 from corpus.storage.store import Store, check_name, is_name, table_dir
+from corpus.tables.generations import earlier_path, files_moved
 from corpus.tables.manifest import (
     PART_FILE,
     Manifest,
@@ -148,7 +149,32 @@ def read_snapshot(store: Store, name: str) -> Snapshot:
         raise SchemaError(
             f"{store.root}/{path}: {misplaced}; not written by this code: write it again under another name"
         )
-    return snapshot
+    return _located(store, snapshot)
+
+
+def _located(store: Store, snapshot: Snapshot) -> Snapshot:
+    """The snapshot with the places at which its files are now: those that a rebuild replaced have moved."""
+    moved = files_moved(store, ("tokens", "spans"))
+    if not moved:
+        return snapshot
+
+    def place(path: str) -> str:
+        return earlier_path(path) if path in moved else path
+
+    splits = {
+        name: split.model_copy(
+            update={
+                "files": [
+                    file.model_copy(
+                        update={"path": place(file.path), "spans_path": place(file.spans_path)}
+                    )
+                    for file in split.files
+                ]
+            }
+        )
+        for name, split in snapshot.splits.items()
+    }
+    return snapshot.model_copy(update={"splits": splits})
 
 
 def _misplaced(snapshot: Snapshot, name: str) -> str | None:

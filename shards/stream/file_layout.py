@@ -19,6 +19,7 @@ from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import FatalError, SchemaError
 from corpus.storage.store import Store
+from corpus.tables.generations import find_file
 from corpus.tables.manifest import mend
 from corpus.tables.snapshot import TokenFile
 
@@ -134,6 +135,10 @@ def _read_range(store: Store, path: str, offset: int, num_bytes: int, where: str
                 data: bytes = stream.read_at(num_bytes, offset)
                 return data
         except FileNotFoundError as error:
+            place = find_file(store, path)
+            if place != path:  # a rebuild moved it since the snapshot was opened
+                path = place
+                continue
             raise FatalError(
                 f"{where} is gone; restore the file, or use another snapshot"
             ) from error

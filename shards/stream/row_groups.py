@@ -20,6 +20,7 @@ import numpy as np
 
 from corpus.errors import FatalError
 from corpus.storage.store import Store
+from corpus.tables.generations import find_file
 from corpus.tables.snapshot import RowGroup, TokenFile
 from shards.stream.cache import TokenCache
 from shards.stream.file_layout import read_row_group
@@ -221,7 +222,7 @@ class Segments:
     def _map(self, index: int) -> np.ndarray:
         """A plain local row group, in a map of its file that its neighbours share. Raises FatalError for a file that is gone."""
         segment = self._segments[index]
-        path = self._store.local_path(segment.file.path)
+        path = self._store.local_path(find_file(self._store, segment.file.path))
         assert path is not None
         assert segment.group.values_offset is not None
         data = self._maps.find(segment.file.path)

@@ -45,6 +45,8 @@ CALLS: dict[str, Callable[[Store, str], Any]] = {
     "files_below": lambda store, key: store.files(key, recursive=True),
     "folders": lambda store, key: store.folders(key),
     "sweep": lambda store, key: store.sweep(key),
+    "move": lambda store, key: store.move(key, "elsewhere"),
+    "move to": lambda store, key: store.move("source", key),
     "delete": lambda store, key: store.delete(key),
     "delete_dir": lambda store, key: store.delete_dir(key),
     "full_path": lambda store, key: store.full_path(key),
@@ -90,6 +92,16 @@ class StorageLaws(ABC):
         for call in (store.read_bytes, store.size, store.open_input):
             with pytest.raises(FileNotFoundError):
                 call("a/y.bin")
+
+    def test_a_move_leaves_one_file_and_may_be_repeated(self, store: Store) -> None:
+        store.write_bytes("a/x", b"one")
+        store.write_bytes("b/c/x", b"two!")
+        store.move("a/x", "b/c/x")
+        assert store.files("", recursive=True) == [("b/c/x", 3)]
+        store.move("a/x", "b/c/x")
+        assert store.read_bytes("b/c/x") == b"one"
+        with pytest.raises(FileNotFoundError):
+            store.move("a/x", "nothing")
 
     @pytest.mark.parametrize(
         "num_bytes", [0, 1, conditional_write.SMALL_BYTES, conditional_write.SMALL_BYTES + 1]

@@ -1,4 +1,4 @@
-"""Others read our token files without us: the lines of docs/shards.md, run as they stand there."""
+"""Other projects read our token files: the lines of docs/shards.md, run as they stand there."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from corpus.storage.store import open_store
-from corpus.tables.parquet import read_table
+from corpus.tables.parquet import read_file, read_table
 from corpus.tables.snapshot import read_snapshot
 from shards.reader import open_split
 
 PAGE = Path(__file__).parents[2] / "docs/shards.md"
 README = Path(__file__).parents[2] / "README.md"
-BATCH_FOLDER = "my/tokens/2024-01"
+SNAPSHOT = 'snapshot_files("my", "first", "train"'
 
 
 def lines_of(heading: str) -> str:
@@ -37,8 +37,8 @@ def tokens(built: str) -> np.ndarray:
 def test_a_stranger_s_five_lines(built: str, tokens: np.ndarray, reader: str) -> None:
     program = lines_of(reader)
     assert program in README.read_text("utf-8")
-    assert program.count(BATCH_FOLDER) == 1
-    program = program.replace(BATCH_FOLDER, f"{built}/tokens/b1")
+    assert program.count(SNAPSHOT) == 1
+    program = program.replace(SNAPSHOT, f'snapshot_files("{built}", "b1", "train"')
     assert (
         len([line for line in program.splitlines() if line and not line.startswith("import")]) <= 5
     )
@@ -59,6 +59,7 @@ def test_spans_lead_from_tokens_to_pages_in_sql(built: str) -> None:
     program = (
         lines_of("Which pages the tokens are from")
         .replace("my/", f"{built}/")
+        .replace(SNAPSHOT, f'snapshot_files("{built}", "b1", "train"')
         .replace("2024-01", "b1")
     )
     names: dict[str, Any] = {}
@@ -68,7 +69,8 @@ def test_spans_lead_from_tokens_to_pages_in_sql(built: str) -> None:
         row["doc_id"]: row["url"]
         for row in read_table(store, "documents", "b1", ["doc_id", "url"]).to_pylist()
     }
-    spans = read_table(store, "spans", "b1").to_pylist()
+    parts = [file.spans_path for file in read_snapshot(store, "b1").splits["train"].files]
+    spans = [row for path in parts for row in read_file(store, path).to_pylist()]
     expected = sorted(((row["num_tokens"], urls[row["doc_id"]]) for row in spans), reverse=True)[
         :10
     ]

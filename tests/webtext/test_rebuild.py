@@ -62,6 +62,8 @@ def test_new_tables_are_as_if_made_so_at_first_and_old_snapshots_still_read(
     unneeded = prune.make_plan(
         store, prune.choose(store, ["2024-01", "2024-02"], withdrawn=False, keep=None)
     )
+    assert not any(store.exists(f.path) for f in before.splits["train"].files), "moved"
+    before = read_snapshot(store, "2024-02")
     pinned = {f.path for split in ("train", "val") for f in before.splits[split].files}  # type: ignore[index]
     assert pinned <= {path for path, _ in unneeded.files}
     assert (

@@ -22,6 +22,7 @@ from corpus.errors import InputError
 from corpus.storage.store import Store, table_dir
 from corpus.tables.commit import commit_table
 from corpus.tables.conservation import CUT, FETCHED, KEPT, NOT_KEPT
+from corpus.tables.generations import delete_unpinned
 from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import Manifest, Part, batches, find_manifest, read_manifest
 from corpus.tables.parquet import iter_tables, part_index, read_file, write_part
@@ -381,6 +382,8 @@ def withdraw_snapshots(store: Store, record: Takedown, *, keep_files: bool) -> d
         for file in doomed.values():
             store.delete(file.path)
             store.delete(file.spans_path)
+        for batch in record.done:
+            delete_unpinned(store, (TOKENS.name, SPANS.name), batch)
     return withdrawn
 
 

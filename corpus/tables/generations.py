@@ -1,0 +1,107 @@
+"""Keeps one generation of files in a table's folder, so that any Parquet reader may be given the folder as it is.
+
+A rebuild replaces a table's files. Those that a snapshot still names move to the same path below `earlier/`, which no
+reader of a table's folder sees, whatever pattern it is given; all others are deleted. The move follows the commit, and
+object stores copy and then delete, so at every moment a snapshot's file is at one of its two places, whole.
+While a rebuild is at work, its finished files are beside the old ones: the folder has one generation between runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from corpus.storage.store import Store
+from corpus.tables.manifest import Manifest
+
+EARLIER = "earlier"
+"""The folder of replaced files that a snapshot names."""
+
+
+def earlier_path(path: str) -> str:
+    """The second place of a file whose first is `path`."""
+    return f"{EARLIER}/{path}"
+
+
+def first_path(path: str) -> str:
+    """The path of a file as snapshots name it, whichever of its two places is given."""
+    return path.removeprefix(f"{EARLIER}/")
+
+
+def find_file(store: Store, path: str) -> str:
+    """The place at which a snapshot's file is now; `path` itself if it is at neither place."""
+    for place in (path, earlier_path(first_path(path)), first_path(path)):
+        if store.exists(place):
+            return place
+    return path
+
+
+def files_moved(store: Store, tables: Iterable[str]) -> frozenset[str]:
+    """Paths, as snapshots name them, of the files that moved to `earlier/`: one listing per table."""
+    return frozenset(
+        first_path(path)
+        for table in tables
+        for path, _ in store.files(earlier_path(table), recursive=True)
+    )
+
+
+def pinned_files(store: Store, without: Iterable[str] = ()) -> set[str]:
+    """Paths of the files that snapshots name, but for those of the snapshots `without`."""
+    left_out = {f"snapshots/{name}.json" for name in without}
+    pinned: set[str] = set()
+    for path, _ in store.files("snapshots"):
+        if path not in left_out:
+            pinned.update(_strings(store.read_json(path)))
+    return pinned
+
+
+def retire_files(store: Store, folder: str, files: Iterable[str]) -> None:
+    """Take files out of a table's folder that its manifest does not name (any more)."""
+    paths = [f"{folder}/{file}" for file in files]
+    if not paths:
+        return
+
+    pinned = pinned_files(store)
+    for path in paths:
+        if path in pinned:
+            store.move(path, earlier_path(path))
+        else:
+            store.delete(path)
+
+
+def settle(store: Store, folder: str, manifest: Manifest) -> None:
+    """Leave only the manifest's files in a table's folder: completes what a killed run had begun.
+
+    The caller holds the batch's lease, and no rebuild of the table is unfinished.
+    """
+    named = {f"{folder}/{part.file}" for part in manifest.parts}
+    present = [path for path, _ in store.files(folder, recursive=True) if path.endswith(".parquet")]
+    retire_files(
+        store,
+        folder,
+        [path.removeprefix(f"{folder}/") for path in present if path not in named],
+    )
+
+    # A rebuild under the settings of an earlier generation has the names, and the bytes, of files that had moved.
+    for path in files_moved(store, [folder]) & named:
+        store.delete(earlier_path(path))
+
+
+def delete_unpinned(store: Store, tables: Iterable[str], batch: str) -> None:
+    """Delete the replaced files of a batch that no snapshot names any more."""
+    pinned = pinned_files(store)
+    for table in tables:
+        for path, _ in store.files(earlier_path(f"{table}/{batch}"), recursive=True):
+            if first_path(path) not in pinned:
+                store.delete(path)
+
+
+def _strings(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
