@@ -133,7 +133,10 @@ def outcome_files(out_dir: Path) -> list[Path]:
 
 
 def read_outcomes(out_dir: Path) -> pa.Table:
-    """All committed outcomes of a shard, a link at most once. Schema: PAGES."""
+    """All committed outcomes of a shard. Schema: PAGES.
+
+    A link that other shards handed back has several rows.
+    """
     tables = [pq.read_table(path, schema=PAGES.schema) for path in outcome_files(out_dir)]
     return pa.concat_tables(tables) if tables else PAGES.schema.empty_table()
 

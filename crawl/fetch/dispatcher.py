@@ -30,7 +30,7 @@ from crawl.fetch import answers, gates
 from crawl.fetch.body_budget import ALL_BODIES_BYTES, BodyBudget
 from crawl.fetch.frontier import Frontier, Lease
 from crawl.fetch.jobs import FrontierItem, Job, Link, PageJob, Resume, RobotsJob, Site, locate
-from crawl.fetch.politeness import Breaker, IpLimits, IpPacer, OwnIpPacer, Pace, backoff_s
+from crawl.fetch.politeness import Breaker, IpLimits, OwnIpPacer, Pace, backoff_s
 from crawl.fetch.requests import FetchResult, Permit, ProxyLostError
 from crawl.fetch.resolver import Resolver
 from crawl.fetch.robots import MAX_PARSED_BYTES, PATH, Access, Robots, url_path
@@ -68,7 +68,7 @@ class Dispatcher:
         owns: Callable[[str], bool] = lambda key: True,
         excluded: Callable[[str], bool] = lambda url: False,
         breaker: Breaker | None = None,
-        ip_pacer: IpPacer | None = None,
+        ip_limits: IpLimits[Any] | None = None,
     ) -> None:
         """Start with nothing to do; `add_rows` brings work.
 
@@ -89,6 +89,8 @@ class Dispatcher:
         """Retry times and rests noted so far, so that a saver sees what changed."""
         self.error: FatalError | None = None
         self.stopping = False
+        self.expects_more = False
+        """True while other shards may hand over links."""
 
         self._links = links
         self._owns = owns
@@ -102,8 +104,8 @@ class Dispatcher:
         self._pace = Pace(config)
         self._breaker = breaker or Breaker()
         self._rules = SpillingRobotsCache(config.robots_cache_s, config.robots_cache_bytes)
-        self._ip_limits: IpLimits[Any] = IpLimits(
-            config.max_in_flight_per_ip, ip_pacer or OwnIpPacer(config.ip_interval_s)
+        self._ip_limits = ip_limits or IpLimits[Any](
+            config.max_in_flight_per_ip, OwnIpPacer(config.ip_interval_s)
         )
         self._gates = gates.Gates(config, resolver, self._rules, self._breaker, self._ip_limits)
         self._abuse = _HostAbuse()
@@ -132,6 +134,11 @@ class Dispatcher:
         if ready_at:
             self.frontier.postpone(site.key, ready_at)
         self.frontier.push(site.key, job)
+        self._wake.set()
+
+    def expect_no_more(self) -> None:
+        """End when the known links have ended."""
+        self.expects_more = False
         self._wake.set()
 
     def add_resumed(self, key: str, row: int, resume: Resume) -> None:
@@ -167,7 +174,7 @@ class Dispatcher:
     async def next_permit(self) -> Permit | None:
         """Wait for the next request to fall due; None when all links ended or the worker stops."""
         settled = 0
-        while not self.stopping and self.done < self.total:
+        while not self.stopping and (self.done < self.total or self.expects_more):
             self._wake.clear()
             now = time.monotonic()
             for address in self._ip_limits.pop_due(now):

@@ -7,6 +7,7 @@ about retries. No clock and no queue here: times are arguments, in the caller's 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import heapq
 import ipaddress
@@ -191,7 +192,7 @@ class SharedIpPacer:
         if not self._interval_s:
             return 0.0
         at = xxh3_64_intdigest(group.encode()) % self.NUM_SLOTS * 8
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._lock(fcntl.LOCK_EX)
         try:
             # Wall clock: several machines may share the file.
             now = time.time()
@@ -201,7 +202,12 @@ class SharedIpPacer:
             struct.pack_into("<d", self._table, at, now + self._interval_s)
             return 0.0
         finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._lock(fcntl.LOCK_UN)
+
+    def _lock(self, operation: int) -> None:
+        # Some file systems have no locks; two workers may then ask in the same instant.
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._file, operation)
 
     def close(self) -> None:
         """Close the file; its times stay for other workers."""

@@ -1,7 +1,8 @@
-"""A crawl as it runs: what each shard's worker last said, and all of it together.
+"""Progress of a running crawl: the last state of each shard's worker, and their sum.
 
-Every few seconds the task beside a worker writes the worker's state below `work/<batch>/`; whoever may read the corpus
-can look: the driver's log, `python -m crawl.run --status`, a dashboard. On Ray the same numbers are metrics.
+Every few seconds the task beside a worker writes the worker's state below `work/<batch>/`. Whoever
+may read the corpus can look: the driver's log, `webtext crawl --status`, a dashboard, and the other
+workers of the batch. On Ray the same numbers are metrics.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
 FRESH_S = 30.0
-"""A shard that has said nothing for so long is finished, or its worker is gone."""
+"""After this long without a word a shard is finished, or its worker is gone."""
 NUM_DOMAINS = 5
+RUNNING, FINISHED, LOST = "running", "finished", "lost"
+_GAUGES = ("done", "total", "ok", "in_flight", "bytes", "ready_hosts", "waiting_hosts")
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """All shards that run, and how far those are that do not."""
+class CrawlProgress:
+    """All shards that run, and the counts of those that do not."""
 
     running: int = 0
     done: int = 0
@@ -40,78 +43,87 @@ class Live:
     ready_hosts: int = 0
     waiting_hosts: int = 0
     eta_s: float = 0.0
-    """The least time left: that of the domain with the most links, or of the shard with the most at its rate."""
+    """The least time left: that of the domain with the most links, or of the slowest shard."""
     domains: tuple[tuple[str, int], ...] = ()
     """Domains with the most links left."""
     reasons: Counter[str] = field(default_factory=Counter)
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Three lines for people."""
         failures = [
             (reason, count) for reason, count in self.reasons.most_common() if reason != "ok"
         ]
+        ended = [
+            f"ok {self.reasons['ok']:,}",
+            *(f"{reason} {count:,}" for reason, count in failures),
+        ]
+        domains = ", ".join(f"{domain} {count:,}" for domain, count in self.domains)
         return [
-            f"{self.done:,} of {self.total:,} links  {self.pages_per_s:,.0f} pages/s  {self.bytes_per_s / 1e6:,.1f} MB/s  "
-            f"{self.in_flight} in flight  {self.ready_hosts:,} domains ready, {self.waiting_hosts:,} waiting  "
+            f"{self.done:,} of {self.total:,} links  {self.pages_per_s:,.0f} pages/s  "
+            f"{self.bytes_per_s / 1e6:,.1f} MB/s  {self.in_flight} in flight  "
+            f"{self.ready_hosts:,} domains ready, {self.waiting_hosts:,} waiting  "
             f"{self.running} workers  ETA at least {duration(self.eta_s)}",
-            "most left: "
-            + (", ".join(f"{domain} {count:,}" for domain, count in self.domains) or "none"),
-            "ended: "
-            + ", ".join(
-                [
-                    f"ok {self.reasons['ok']:,}",
-                    *(f"{reason} {count:,}" for reason, count in failures),
-                ]
-            ),
+            f"most left: {domains or 'none'}",
+            f"ended: {', '.join(ended)}",
         ]
 
 
 class Reporter:
-    """Passes a worker's progress on: to the corpus every few seconds, to Ray where the task runs there."""
+    """Passes a worker's progress to the corpus every few seconds, and to Ray if it runs there."""
 
     def __init__(self, store: Store, batch: str, number: int, *, delay_s: float) -> None:
         self._store = store
-        self._path = f"{_folder(batch)}/{number:05}.json"
+        self._path = _path(batch, number)
         self._tags = {"batch": batch, "shard": str(number)}
         self._delay_s = delay_s
         self._due = 0.0
 
-    def tell(self, state: dict[str, Any], *, last: bool = False) -> None:
-        """The state of a progress line; the last one is always written."""
+    def begin(self, total: int) -> None:
+        """Say that the shard is about to run; finished at once if it has no links."""
+        self._write({"done": 0, "total": total})
+
+    def write(self, state: dict[str, Any], *, last: bool = False) -> None:
+        """Write the state of a progress line, if one is due; the last one always is."""
         if not last and time.monotonic() < self._due:
             return
         self._due = time.monotonic() + EVERY_S
-        told = {**state, "at": time.time(), "delay_s": self._delay_s}
+        self._write(state)
+
+        numbers = {f"webtext_crawl_{name}": float(state[name]) for name in _GAUGES if name in state}
+        reasons = state.get("reasons", {})
+        failed = sum(count for reason, count in reasons.items() if reason != "ok")
+        publish({**numbers, "webtext_crawl_failed": float(failed)}, self._tags)
+
+    def _write(self, state: dict[str, Any]) -> None:
+        stamped = {**state, "at": time.time(), "delay_s": self._delay_s}
         try:
-            self._store.write_bytes(self._path, json.dumps(told).encode())
-        except (OSError, WebtextError) as error:  # a look that is missed is no reason to stop
-            log.warning("%s", error)
-        numbers = {
-            f"webtext_crawl_{name}": float(state[name])
-            for name in (
-                "done",
-                "total",
-                "ok",
-                "in_flight",
-                "bytes",
-                "ready_hosts",
-                "waiting_hosts",
-            )
-            if name in state
-        }
-        failures = sum(
-            count for reason, count in state.get("reasons", {}).items() if reason != "ok"
-        )
-        publish({**numbers, "webtext_crawl_failed": float(failures)}, self._tags)
+            self._store.write_bytes(self._path, json.dumps(stamped).encode())
+        except (OSError, WebtextError) as error:
+            log.warning("%s", error)  # a missed state is not a reason to stop
 
 
-def read(store: Store, batch: str, now: float) -> Live:
-    """What runs on a batch, `now` in Unix seconds; all zero where nothing was fetched lately."""
-    return together((store.read_json(path) for path, _ in store.files(_folder(batch))), now)
+def read(store: Store, batch: str, now: float) -> CrawlProgress:
+    """The progress of a batch, `now` in Unix seconds; all zero if nothing was fetched lately."""
+    return merge((store.read_json(path) for path, _ in store.files(_folder(batch))), now)
 
 
-def together(states: Iterable[dict[str, Any]], now: float) -> Live:
-    """The states of shards as one."""
+def states(store: Store, batch: str, now: float, num_shards: int) -> dict[int, str]:
+    """`running`, `finished` or `lost` for each of the first shards that has begun."""
+    found = {}
+    for number in range(num_shards):
+        try:
+            state = store.read_json(_path(batch, number))
+        except FileNotFoundError:
+            continue
+        if state["done"] >= state["total"]:
+            found[number] = FINISHED
+        else:
+            found[number] = RUNNING if now - state["at"] <= FRESH_S else LOST
+    return found
+
+
+def merge(states: Iterable[dict[str, Any]], now: float) -> CrawlProgress:
+    """The sum of the states of shards."""
     reasons: Counter[str] = Counter()
     domains: Counter[str] = Counter()
     sums: Counter[str] = Counter()
@@ -121,6 +133,7 @@ def together(states: Iterable[dict[str, Any]], now: float) -> Live:
         sums.update({name: state.get(name, 0) for name in ("done", "total")})
         if now - state["at"] > FRESH_S or state["done"] >= state["total"]:
             continue
+
         running += 1
         sums.update(
             {name: state.get(name, 0) for name in ("in_flight", "ready_hosts", "waiting_hosts")}
@@ -129,11 +142,13 @@ def together(states: Iterable[dict[str, Any]], now: float) -> Live:
         rate = state.get("begun", 0) / seconds
         pages_per_s += rate
         bytes_per_s += state.get("bytes", 0) / seconds
+
         top = dict(state.get("top", ()))
         domains.update(top)
         by_rate = (state["total"] - state["done"]) / rate if rate else 0.0
         eta_s = max(eta_s, by_rate, state.get("delay_s", 0.0) * max(top.values(), default=0))
-    return Live(
+
+    return CrawlProgress(
         running=running,
         done=sums["done"],
         total=sums["total"],
@@ -150,3 +165,7 @@ def together(states: Iterable[dict[str, Any]], now: float) -> Live:
 
 def _folder(batch: str) -> str:
     return f"{work_dir(batch)}/crawl.fetch-live"
+
+
+def _path(batch: str, number: int) -> str:
+    return f"{_folder(batch)}/{number:05}.json"

@@ -106,10 +106,8 @@ def parse(body: bytes, product_token: str) -> Robots:
             if pattern:
                 for group in current:
                     group.rules.add(("+" if key == "allow" else "-") + pattern)
-        elif (
-            key == "crawl-delay"
-        ):  # a record that we interpret is a member of its group: it ends the agents' run
-            naming = False
+        elif key == "crawl-delay":
+            # Other records must not interfere with groups (2.2.4): more agents may follow.
             for group in current:
                 group.crawl_delay_s = _delay(value, group.crawl_delay_s)
     group = ours if ours.named else everyones

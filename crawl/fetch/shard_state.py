@@ -1,8 +1,9 @@
-"""A shard's own state: a local folder that its worker writes, and what is kept of it elsewhere.
+"""A shard's own state: a local folder that its worker writes, and its copies.
 
-The folder holds committed outcomes, `state.json` (retry times and paces, Unix seconds) and `heartbeat`, whose time says
-when a worker last lived. On an object store `Mirror` keeps a copy, so that losing the node loses no committed segment.
-Between the rounds of a fetch the paces are handed on to whoever asks the domains next.
+The folder holds committed outcomes, `state.json` (retry times and paces, Unix seconds) and
+`heartbeat`, whose time says when a worker last lived. On an object store `Mirror` keeps a copy, so
+that losing the node loses no committed segment. Between the rounds of a fetch the paces are handed
+on to the workers that ask the domains next.
 """
 
 from __future__ import annotations
@@ -23,15 +24,20 @@ from corpus.storage.store import Store, open_store
 STATE = "state.json"
 HEARTBEAT = "heartbeat"
 LOCK = ".lock"
+PACES = ("crawl_delay_s", "slow_s", "postponed")
+"""Entries of `state.json` that belong to domains: delays in seconds, and Unix times."""
 LOCK_WAIT_S = 30.0
-"""How long a worker waits for the one before it, which may be saving what it has."""
+"""Seconds that a worker waits for the one before it, which may be saving what it has."""
 
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
-"""Said by file systems that have no locks (some mounts of Lustre and NFS): there the watch for the parent must do."""
+"""Errors of file systems without locks (some mounts of Lustre and NFS).
+
+There the watch for the parent process must do.
+"""
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """`state.json` of a shard's folder; empty where there is none, or none that can be read."""
+    """`state.json` of a shard's folder; empty if there is none that can be read."""
     try:
         state: dict[str, Any] = json.loads((folder / STATE).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -54,9 +60,9 @@ def alive_at(folder: Path) -> float | None:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Be the only worker on a shard's folder: of two, both would ask the same domains. The lock dies with its process.
+    """Be the only worker on a shard's folder: two would ask the same domains.
 
-    Raises: FatalError when another worker does not end in time.
+    The lock dies with its process. Raises: FatalError when another worker does not end in time.
     """
     with (folder / LOCK).open("w") as file:
         deadline = time.monotonic() + LOCK_WAIT_S
@@ -67,7 +73,8 @@ def alone(folder: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise FatalError(
-                        f"{folder}: another worker still fetches this shard; end it (`fuser {folder / LOCK}` names it) and run again"
+                        f"{folder}: another worker still fetches this shard; "
+                        f"end it (`fuser {folder / LOCK}` names it) and run again"
                     ) from None
             except OSError as error:
                 if error.errno not in WITHOUT_LOCKS:
@@ -77,29 +84,32 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def bequeath(store: Store, paces: str, shard: int, folder: Path) -> None:
-    """Put what is known of the paces of a shard's domains below `paces`."""
+def hand_on_pace(store: Store, paces: str, shard: int, folder: Path) -> None:
+    """Write the known paces of a shard's domains below `paces`."""
     state = read_state(folder)
-    known = {name: state.get(name, {}) for name in ("crawl_delay_s", "postponed")}
+    known = {name: state.get(name, {}) for name in PACES}
     store.write_bytes(
         f"{paces}/{shard:05}.json", json.dumps({**known, "alive_at": alive_at(folder)}).encode()
     )
 
 
-def inherit(store: Store, paces: str, folder: Path) -> None:
-    """Begin a folder that has no state yet with all paces known of earlier rounds.
+def take_over_pace(store: Store, paces: str, folder: Path) -> None:
+    """Start a folder that has no state yet with all paces known from earlier rounds.
 
-    Who inherits bequeaths as well, so an older word on a domain may stand beside its owner's: the longer rest counts.
+    A shard hands on what it took over, so an older entry may lie beside its owner's: the longer rest
+    counts.
     """
     if (folder / STATE).exists():
         return
     known = [store.read_json(path) for path, _ in store.files(paces)]
-    state: dict[str, dict[str, float]] = {"crawl_delay_s": {}, "postponed": {}}
+    state: dict[str, dict[str, float]] = {}
     for each in known:
-        for name, rests in state.items():
-            for key, value in each[name].items():
+        for name in PACES:
+            for key, value in each.get(name, {}).items():
+                rests = state.setdefault(name, {})
                 rests[key] = max(value, rests.get(key, value))
     write_state(folder, state)
+
     lived = max((each["alive_at"] or 0.0 for each in known), default=0.0)
     if lived and alive_at(folder) is None:
         (folder / HEARTBEAT).touch()
@@ -107,7 +117,7 @@ def inherit(store: Store, paces: str, folder: Path) -> None:
 
 
 class Mirror:
-    """Keeps a shard's local state on an object store too, so that losing the node loses no committed segment."""
+    """Keeps a copy of a shard's local state on an object store."""
 
     def __init__(self, store: Store, durable: str, folder: Path) -> None:
         self._store = store
@@ -129,7 +139,7 @@ class Mirror:
         if self._store.is_local:
             return
         for path in sorted(self._folder.glob("*")):
-            # What counts of a heartbeat elsewhere is that there was one: the time of its copy is never used.
+            # Of a heartbeat elsewhere, only its existence counts: the time of its copy is not used.
             changed = path.stat().st_mtime_ns if path.name != HEARTBEAT else 0
             if (
                 path.is_file()

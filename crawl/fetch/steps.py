@@ -1,12 +1,14 @@
-"""Links to pages: the links are spread over shards of domains, each shard is fetched by one process of its own.
+"""Links to pages: the links are spread over shards of domains, each fetched by its own process.
 
-Exchanges. The first regroups links by shard, so that a domain is paced by one process whatever the number of workers,
-and runs `crawl.fetch.worker` on each shard. A link whose redirect leads to a domain of another shard comes back as handed
-over: the second exchange brings it to that shard, and the third lets one process end whatever was handed over again.
-The last brings the outcomes into the order of `doc_id`. Between two rounds nothing is under way, so a domain is asked
-by one process at any time, and `crawl.fetch.shard_state` hands on what is known of its pace.
+The first exchange regroups links by shard, so that a domain is paced by one process whatever the
+number of workers, and runs `crawl.fetch.worker` on each shard. A link whose redirect leads to a
+domain of another shard is handed over while both run (`crawl.fetch.hand_over`); the second exchange
+keeps the last outcome of each link. Links that were handed over to a shard that had ended already
+are brought to it by a third exchange, and a fourth lets one process end those that are handed over
+again. The last brings the outcomes into the order of `doc_id`. Between two rounds nothing runs, so a
+domain is asked by one process at any time; `crawl.fetch.shard_state` passes on its pace.
 
-A shard keeps its own durable state, so a kill costs at most its open segment; see `crawl.fetch.worker`.
+A shard keeps its own durable state, so a kill costs at most its open segment.
 """
 
 from __future__ import annotations
@@ -49,28 +51,30 @@ from crawl.fetch.frontier import pace_key, shard_of
 from crawl.fetch.jobs import locate
 from crawl.fetch.progress import Reporter
 from crawl.fetch.settings import deadline_at
-from crawl.fetch.shard_state import Mirror, bequeath, inherit
+from crawl.fetch.shard_state import Mirror, hand_on_pace, take_over_pace
 from crawl.outcomes import Outcome, Reason, read_outcomes, to_table
 
 log = logging.getLogger(__name__)
 
 EXIT_LEFT = 3
-"""Of the worker: stopped with links left; run again to go on."""
+"""Exit code of a worker that stopped with links left; it continues when run again."""
 LOGGED_BYTES = 16 << 10
-"""Of what a worker wrote on stderr, this much of the end is logged."""
+"""Bytes at the end of a worker's stderr that are logged."""
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
 _OUTCOME = pa.schema([pa.field("shard", pa.int32(), nullable=False), *PAGES.schema])
+FETCHED_OUTCOMES = Table(name="outcomes_fetched", schema=_OUTCOME, scratch=True)
+"""Rows of `pages` by shard of domains. A link that was handed over has a row of each shard."""
 OUTCOMES = Table(name="outcomes", schema=_OUTCOME, scratch=True)
-"""Rows of `pages` in parts by shard of domains, before they are brought into the order of ids."""
+"""The last row of each link."""
 FOLLOWED = Table(name="outcomes_followed", schema=_OUTCOME, scratch=True)
-"""The same after links that were handed over have been fetched by the shards they led to."""
+"""The same after links that were handed over too late have been fetched by their owners."""
 SETTLED = Table(name="outcomes_settled", schema=_OUTCOME, scratch=True)
 """The same without links that are handed over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One pass of the fetch. In the last one a single process goes on with whatever is left, and hands over nothing."""
+    """One pass of the fetch. In the last one a single process fetches what is left."""
 
     number: int
     reads: Table
@@ -79,7 +83,7 @@ class Round:
 
 
 ROUNDS = (
-    Round(0, LINKS, OUTCOMES),
+    Round(0, LINKS, FETCHED_OUTCOMES),
     Round(1, OUTCOMES, FOLLOWED),
     Round(2, FOLLOWED, SETTLED, last=True),
 )
@@ -92,8 +96,38 @@ def _load_spread(config: CrawlConfig, context: Context) -> ScatterFunction:
     return spread
 
 
+def _load_by_link(config: CrawlConfig, context: Context) -> ScatterFunction:
+    def spread(outcomes: pa.Table) -> Scattered:
+        return Scattered(outcomes, part_of(outcomes["doc_id"], config.fetch.shards))
+
+    return spread
+
+
+def _load_last_outcome(config: CrawlConfig, context: Context) -> ReduceFunction:
+    def keep(bucket: int, outcomes: pa.Table) -> Output:
+        return Output({OUTCOMES.name: last_outcomes(outcomes)})
+
+    return keep
+
+
+def last_outcomes(outcomes: pa.Table) -> pa.Table:
+    """The row of each link with the longest chain of redirects: each hand-over makes it longer."""
+    hops = pc.list_value_length(outcomes["redirects"])
+    handed = _is_handed(outcomes)
+    ranked = outcomes.append_column("hops", hops).append_column("handed", handed)
+    keys = [("doc_id", "ascending"), ("hops", "descending"), ("handed", "ascending")]
+    ranked = ranked.sort_by([*keys, ("shard", "ascending")]).combine_chunks()
+    if not ranked.num_rows:
+        return outcomes
+
+    ids = ranked["doc_id"].combine_chunks()
+    first = np.ones(len(ids), bool)
+    first[1:] = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
+    return ranked.filter(pa.array(first)).drop_columns(["hops", "handed"])
+
+
 def _load_hand_over(config: CrawlConfig, context: Context, *, last: bool) -> ScatterFunction:
-    """Outcomes stay with their shard; links that were handed over go to the owner of the domain they led to."""
+    """Bring links that were handed over to the owner of their domain; outcomes stay in place."""
 
     def spread(outcomes: pa.Table) -> Scattered:
         shards = np.zeros(outcomes.num_rows, np.int64)
@@ -101,9 +135,8 @@ def _load_hand_over(config: CrawlConfig, context: Context, *, last: bool) -> Sca
         if not last:
             shards[:] = outcomes["shard"].to_numpy()
             targets = outcomes["final_url"].filter(pa.array(handed)).to_pylist()
-            shards[handed] = _owners(
-                pa.chunked_array([[*map(_domain, targets)]], pa.string()), config.fetch.shards
-            )
+            domains = pa.chunked_array([[*map(_domain, targets)]], pa.string())
+            shards[handed] = _owners(domains, config.fetch.shards)
         return Scattered(outcomes, shards)
 
     return spread
@@ -112,9 +145,9 @@ def _load_hand_over(config: CrawlConfig, context: Context, *, last: bool) -> Sca
 def _owners(domains: pa.ChunkedArray, num_shards: int) -> np.ndarray:
     encoded = domains.combine_chunks().dictionary_encode()
     owners = [shard_of(pace_key(domain), num_shards) for domain in encoded.dictionary.to_pylist()]
-    return (
-        np.array(owners, np.int64)[encoded.indices.to_numpy()] if owners else np.zeros(0, np.int64)
-    )
+    if not owners:
+        return np.zeros(0, np.int64)
+    return np.array(owners, np.int64)[encoded.indices.to_numpy()]
 
 
 def _is_handed(outcomes: pa.Table) -> pa.Array:
@@ -124,14 +157,16 @@ def _is_handed(outcomes: pa.Table) -> pa.Array:
 
 
 def _domain(url: str) -> str:
-    place = locate(url)
-    assert place is not None, "a hop was judged before it was handed over"
-    return place.key
+    site = locate(url)
+    if site is None:
+        raise ValueError(f"{url} was judged before it was handed over")
+    return site.key
 
 
 def _load_fetch(config: CrawlConfig, context: Context) -> ReduceFunction:
     def fetch(shard: int, links: pa.Table) -> Output:
-        return _output(OUTCOMES, shard, _fetch_shard(config, context, ROUNDS[0], shard, links))
+        fetched = _fetch_shard(config, context, ROUNDS[0], shard, links)
+        return _output(FETCHED_OUTCOMES, shard, fetched)
 
     return fetch
 
@@ -185,12 +220,18 @@ def _fetch_shard(
 ) -> pa.Table:
     """Run the worker on one shard until every link has its outcome; the outcomes.
 
-    Raises: RetryableError when the worker stopped with links left, InputError when it says that none can succeed.
+    Outcomes of links that other shards handed over are among them.
+    Raises: RetryableError when the worker stopped with links left, InputError when it says that none
+    can succeed.
     """
+    number = of.number * config.fetch.shards + shard
+    reporter = Reporter(context.store, context.batch, number, delay_s=config.fetch.delay_s)
+    # Others hand over links only while they know that this shard runs.
+    reporter.begin(links.num_rows)
     if links.num_rows == 0:
         return PAGES.schema.empty_table()
+
     durable = f"{context.scratch}/shard-{shard:05}"
-    number = of.number * config.fetch.shards + shard
     deadline = deadline_at(config.fetch.deadline, 0.0)
     with tempfile.TemporaryDirectory(prefix="webtext-fetch-") as temporary:
         folder = context.store.local_path(durable) or Path(temporary) / "state"
@@ -199,47 +240,68 @@ def _fetch_shard(
         mirror.restore()
         paces = f"{work_dir(context.batch)}/crawl.fetch-pace"
         if of.number:
-            inherit(context.store, paces, folder)
+            take_over_pace(context.store, paces, folder)
+
         inputs = Path(temporary) / "links.parquet"
         pq.write_table(links, inputs)
         spec = Path(temporary) / "spec.json"
-        spec.write_text(
-            json.dumps(
-                {
-                    "corpus": context.store.root,
-                    "shard": shard,
-                    "num_shards": 0 if of.last else config.fetch.shards,
-                    "links": str(inputs),
-                    "out_dir": str(folder),
-                    "warc_prefix": f"{warc_dir(context.batch)}/part-{number:05}",
-                    "config": config.fetch.model_dump(mode="json"),
-                    "excluded": config.links.model_dump(mode="json"),
-                    "deadline": deadline,
-                    "parent": os.getpid(),
-                }
-            )
-        )
-        reporter = Reporter(context.store, context.batch, number, delay_s=config.fetch.delay_s)
+        document = {
+            "corpus": context.store.root,
+            "batch": context.batch if of.number == 0 else None,
+            "shard": shard,
+            "num_shards": 0 if of.last else config.fetch.shards,
+            "links": str(inputs),
+            "out_dir": str(folder),
+            "warc_prefix": f"{warc_dir(context.batch)}/part-{number:05}",
+            "config": config.fetch.model_dump(mode="json"),
+            "excluded": config.links.model_dump(mode="json"),
+            "deadline": deadline,
+            **_ip_pace(config, context, alone=of.last),
+            "parent": os.getpid(),
+        }
+        spec.write_text(json.dumps(document))
         code, error = _run_worker(spec, context.report, reporter, mirror.save)
         mirror.save()
         outcomes = read_outcomes(folder)
-        bequeath(context.store, paces, shard, folder)
+        hand_on_pace(context.store, paces, shard, folder)
+
     if code == 2:
         raise InputError(f"shard {shard} of {context.batch}: {error}")
     if code == EXIT_LEFT and deadline is not None and time.time() >= deadline:
         return pa.concat_tables([outcomes, _deferred(links, outcomes)])
-    if code != 0 or outcomes.num_rows != links.num_rows:
+    ended = pc.is_in(links["doc_id"], value_set=outcomes["doc_id"].combine_chunks())
+    num_ended = pc.sum(ended).as_py() or 0
+    if code != 0 or num_ended != links.num_rows:
         raise RetryableError(
-            f"shard {shard}: the worker ended with exit code {code}, {outcomes.num_rows:,} of {links.num_rows:,} links done: {error}"
+            f"shard {shard}: the worker ended with exit code {code}, "
+            f"{num_ended:,} of {links.num_rows:,} links done: {error}"
         )
     return outcomes
 
 
+def _ip_pace(config: CrawlConfig, context: Context, *, alone: bool) -> dict[str, Any]:
+    """The table through which workers share the pace of IP addresses, and its interval.
+
+    With a local corpus all workers share one table. Machines that share only an object store have
+    one each, and each takes its part of the rate, but never less than a single domain's.
+    """
+    fetch = config.fetch
+    shared = context.store.local_path(f"{work_dir(context.batch)}/crawl.fetch-ip/table")
+    if shared is not None:
+        shared.parent.mkdir(parents=True, exist_ok=True)
+        return {"ip_table": str(shared), "ip_interval_s": fetch.ip_interval_s}
+
+    own = Path(tempfile.gettempdir()) / f"webtext-crawl-ip-{os.getuid()}"
+    machines = 1 if alone else fetch.shards
+    return {
+        "ip_table": str(own),
+        "ip_interval_s": min(fetch.delay_s, fetch.ip_interval_s * machines),
+    }
+
+
 def _deferred(links: pa.Table, outcomes: pa.Table) -> pa.Table:
     """Outcomes of the links that have none when the batch is closed."""
-    left = links.filter(
-        pc.invert(pc.is_in(links["doc_id"], value_set=outcomes["doc_id"].combine_chunks()))
-    )
+    ended = pc.is_in(links["doc_id"], value_set=outcomes["doc_id"].combine_chunks())
     return to_table(
         [
             Outcome(
@@ -248,7 +310,7 @@ def _deferred(links: pa.Table, outcomes: pa.Table) -> pa.Table:
                 redirects=row.get("redirects") or (),
                 reason=Reason.DEFERRED,
             )
-            for row in left.to_pylist()
+            for row in links.filter(pc.invert(ended)).to_pylist()
         ]
     )
 
@@ -256,9 +318,9 @@ def _deferred(links: pa.Table, outcomes: pa.Table) -> pa.Table:
 def _run_worker(
     spec: Path, report: Callable[[int], None], reporter: Reporter, each_second: Callable[[], None]
 ) -> tuple[int, str]:
-    """Run `crawl.fetch.worker` on `spec`; its exit code and its error. What it wrote on stderr is logged.
+    """Run `crawl.fetch.worker` on `spec`; its exit code and its error. Its stderr is logged.
 
-    The worker looks each second whether this process is still there; when it is gone, the worker saves and ends.
+    The worker checks each second that this process exists; if not, it saves and ends.
     """
     command = [sys.executable, "-m", "crawl.fetch.worker", str(spec)]
     error = ""
@@ -266,51 +328,51 @@ def _run_worker(
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=os.environ
         )
-        assert process.stdout is not None
+        if process.stdout is None:
+            raise TypeError("a pipe was asked for")
         try:
             state: dict[str, Any] = {"done": 0, "total": 1}
             for line in process.stdout:
-                said = _said(line)
-                error = said.get("error", error)
-                before, state = state["done"], said if {"done", "total"} <= said.keys() else state
+                reported = _parse_report(line)
+                error = reported.get("error", error)
+                before = state["done"]
+                state = reported if {"done", "total"} <= reported.keys() else state
                 report(max(0, state["done"] - before))
-                reporter.tell(state)
+                reporter.write(state)
                 try:
                     each_second()
-                except (
-                    OSError,
-                    WebtextError,
-                ) as failure:  # may pass; what counts is saved at the end
-                    log.warning("%s", failure)
+                except (OSError, WebtextError) as failure:
+                    log.warning("%s", failure)  # may pass; what counts is saved at the end
             code = process.wait()
-            report(-state["done"])  # the whole shard is counted by the task, once, at its end
-            reporter.tell(state, last=True)
+            report(-state["done"])  # the task counts the whole shard once, at its end
+            reporter.write(state, last=True)
         finally:
             _end(process)
         lines = _last_lines(errors)
-    for text in lines if not error else ():  # an error is said once, by whoever is told
+
+    for text in lines if not error else ():  # an error is logged once, by the caller
         log.warning("%s", text)
     return code, error or (lines[-1] if lines else "")
 
 
 def _last_lines(errors: IO[bytes]) -> list[str]:
-    """The end of what a worker wrote on stderr: faults of ours with where they were, warnings of Scrapy."""
+    """The end of a worker's stderr: our faults with their place, warnings of Scrapy."""
     size = errors.seek(0, os.SEEK_END)
     errors.seek(max(0, size - LOGGED_BYTES))
     return errors.read().decode(errors="replace").strip().splitlines()
 
 
-def _said(line: bytes) -> dict[str, Any]:
+def _parse_report(line: bytes) -> dict[str, Any]:
     """A line of a worker's stdout; empty for one that is not the worker's own."""
     try:
-        said = json.loads(line)
+        reported = json.loads(line)
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return reported if isinstance(reported, dict) else {}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a worker that still runs to stop, and end it when it does not."""
+    """Ask a worker that still runs to stop, and kill it if it does not."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -348,11 +410,21 @@ STEPS = (
         name="crawl/fetch",
         reads=LINKS,
         columns=LINK_COLUMNS,
-        writes=(OUTCOMES,),
+        writes=(FETCHED_OUTCOMES,),
         sections=("fetch_identity",),
         scattered=pa.schema([LINKS.schema.field(name) for name in LINK_COLUMNS]),
         load_scatter=_load_spread,
         load_reduce=_load_fetch,
+        num_buckets=_num_shards,
+    ),
+    Exchange(
+        name="crawl/outcomes",
+        reads=FETCHED_OUTCOMES,
+        writes=(OUTCOMES,),
+        sections=("fetch_identity",),
+        scattered=_OUTCOME,
+        load_scatter=_load_by_link,
+        load_reduce=_load_last_outcome,
         num_buckets=_num_shards,
     ),
     _follow(ROUNDS[1]),

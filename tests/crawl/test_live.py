@@ -32,7 +32,7 @@ def state(**changes: Any) -> dict[str, Any]:
 
 
 def test_shards_add_up() -> None:
-    whole = progress.together(
+    whole = progress.merge(
         [state(), state(top=[["c.test", 60]]), state(done=100), state(at=900.0)], 1001.0
     )
     assert (whole.running, whole.done, whole.total, whole.in_flight) == (2, 190, 400, 6)
@@ -42,7 +42,7 @@ def test_shards_add_up() -> None:
     assert whole.eta_s == 120.0, "the hottest domain at its delay, not the rate"
     assert whole.reasons == {"ok": 112, "timeout": 8}
     assert "timeout 8" in whole.lines()[2]
-    assert progress.together([], 0.0).lines()[0].startswith("0 of 0 links")
+    assert progress.merge([], 0.0).lines()[0].startswith("0 of 0 links")
 
 
 def test_numbers_go_to_the_corpus_and_to_ray(
@@ -53,20 +53,20 @@ def test_numbers_go_to_the_corpus_and_to_ray(
     monkeypatch.setattr(progress, "publish", lambda values, tags: told.append((values, tags)))
     store = open_store(str(tmp_path))
     reporter = progress.Reporter(store, "b", 3, delay_s=2.0)
-    reporter.tell(state())
-    reporter.tell(state(done=99))
+    reporter.write(state())
+    reporter.write(state(done=99))
     assert len(told) == 1, "every few seconds"
     values, tags = told[0]
     assert tags == {"batch": "b", "shard": "3"}
     assert values["webtext_crawl_done"] == 30
     assert values["webtext_crawl_failed"] == 2
     assert progress.read(store, "b", time.time()).done == 30
-    reporter.tell(state(done=100), last=True)
+    reporter.write(state(done=100), last=True)
     assert progress.read(store, "b", time.time()).done == 100
 
     def away(path: str, data: bytes) -> None:
         raise FatalError("away")
 
     monkeypatch.setattr(store, "write_bytes", away)
-    reporter.tell(state(), last=True)
+    reporter.write(state(), last=True)
     assert len(told) == 3

@@ -42,7 +42,7 @@ def allows(text: str | bytes, path: str, token: str = "webtext") -> bool:
             "/y",
             False,
         ),
-        ("User-agent: *\nCrawl-delay: 5\nUser-agent: b\nDisallow: /", "/x", True),
+        ("User-agent: *\nCrawl-delay: 5\nUser-agent: b\nDisallow: /", "/x", False),
         ("User-agent: webtext\nSitemap: http://a/s\nDisallow: /x", "/x", False),
         ("Disallow: /", "/x", True),
         ("User-agent: *\nDisallow: /a\nAllow: /a/b", "/a/b/c", True),

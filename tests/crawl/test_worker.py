@@ -30,7 +30,13 @@ from corpus.urls import UrlProblem, page_identity, target
 from crawl.fetch import worker
 from crawl.fetch.dispatcher import Dispatcher
 from crawl.fetch.resolver import Endpoint, Resolved, Resolver
-from crawl.fetch.shard_state import alone, bequeath, inherit, read_state, write_state
+from crawl.fetch.shard_state import (
+    alone,
+    hand_on_pace,
+    read_state,
+    take_over_pace,
+    write_state,
+)
 from crawl.outcomes import Outcome, Reason, outcome_files, read_outcomes, to_table
 from crawl.warc.records import read_response
 from tests.crawl.loopback import Shard, Web, assert_polite, gaps, moved, ok, serving, stored
@@ -353,9 +359,9 @@ def test_the_longest_rest_is_handed_on(tmp_path: Path) -> None:
         write_state(
             folder, {"postponed": {"a.test": until}, "crawl_delay_s": {"a.test": until / 100}}
         )
-        bequeath(store, "paces", number, folder)
+        hand_on_pace(store, "paces", number, folder)
     (tmp_path / "heir").mkdir()
-    inherit(store, "paces", tmp_path / "heir")
+    take_over_pace(store, "paces", tmp_path / "heir")
     assert read_state(tmp_path / "heir") == {
         "postponed": {"a.test": 900.0},
         "crawl_delay_s": {"a.test": 9.0},
