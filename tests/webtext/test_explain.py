@@ -47,7 +47,7 @@ def test_a_kept_page_is_followed_to_its_tokens(fates: grown_corpus.Fates) -> Non
         "karma 10",
         "r/books",
         "status 200",
-        "WARC pages/2024-01/",
+        "WARC warc/2024-01/",
         "kept",
         story.place.path,
     ):
