@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from corpus.storage.store import Store, table_dir
 from corpus.tables.manifest import Manifest, earlier_batches, read_manifest
-from corpus.tables.parquet import open_file
+from corpus.tables.parquet import PartFile, open_file
 from corpus.tables.schemas import DOCUMENTS
 from dedup import doc_ids, words
 from dedup.words import Engine, Ragged
@@ -71,9 +70,7 @@ def rows_by_id(
             yield from _rows_of_part(file, here, columns)
 
 
-def _rows_of_part(
-    file: pq.ParquetFile, wanted: np.ndarray, columns: Sequence[str]
-) -> Iterator[pa.Table]:
+def _rows_of_part(file: PartFile, wanted: np.ndarray, columns: Sequence[str]) -> Iterator[pa.Table]:
     column = file.schema_arrow.get_field_index("doc_id")
     for group in range(file.num_row_groups):
         statistics = file.metadata.row_group(group).column(column).statistics
@@ -84,5 +81,5 @@ def _rows_of_part(
             )
             if np.searchsorted(wanted, last, "right") <= np.searchsorted(wanted, first, "left"):
                 continue
-        rows = file.read_row_group(group, columns=list(columns), use_threads=False)
+        rows = file.read_row_group(group, columns)
         yield rows.filter(pa.array(np.isin(doc_ids.pack(rows["doc_id"]), wanted)))

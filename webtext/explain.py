@@ -270,10 +270,10 @@ def _in_snapshot(
                 continue
             if story.place is not None and file.path == story.place.path:
                 return {**told, "path": file.path, "start": story.place.start}
-            try:
-                span = row_in_file(store, file.spans_path, story.doc_id)
-            except FileNotFoundError:
+            # A file that is missing here is reported by `webtext verify`.
+            if not store.exists(file.spans_path):
                 continue
+            span = row_in_file(store, file.spans_path, story.doc_id)
             if span is not None:
                 return {**told, "path": file.path, "start": span["start"]}
     return None

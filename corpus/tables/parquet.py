@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
@@ -19,10 +20,17 @@ from xxhash import xxh3_128
 from corpus.errors import SchemaError
 from corpus.storage.store import Store, table_dir
 from corpus.tables.manifest import Manifest, Part, mend, read_manifest
-from corpus.tables.schemas import Table, part_of_id
+from corpus.tables.schemas import TABLES, TOKENS, Table, part_of_id
 
 ROW_GROUP_ROWS = 4096
 """Rows of a row group, and so of a batch that a map function sees: 4,096 documents of 5 KB are 20 MB."""
+
+
+MAX_UNPACKED_BYTES = 1 << 30
+"""Bytes that one row group, or a small file, may unpack to. Ours have 20 MB; one array of text holds 2 GiB at most."""
+MAX_UNPACKED_RATIO = 100
+"""How many times its own size a large file may unpack to. Columns of one repeated value reach more, but not these bytes."""
+MIN_SLICE_ROWS = 16
 
 
 class DigestWriter(io.RawIOBase):
@@ -191,37 +199,162 @@ def part_paths(store: Store, table: str, batch: str) -> list[str]:
 
 
 def read_file(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A whole Parquet file. Raises SchemaError when it is missing or damaged."""
-    return pa.concat_tables([*iter_tables(store, path, columns)])
+    """A whole Parquet file.
+
+    Raises: SchemaError if it is missing, damaged, of another schema, or unpacks beyond `unpacked_limit`.
+    """
+    limit = unpacked_limit(_size(store, path))
+    pieces: list[pa.Table] = []
+    num_bytes = 0
+    for piece in iter_tables(store, path, columns):
+        num_bytes += piece.nbytes
+        _check_unpacked(f"{store.root}/{path}", num_bytes, limit)
+        pieces.append(piece)
+    return pa.concat_tables(pieces)
 
 
 def iter_tables(
     store: Store, path: str, columns: Sequence[str] | None = None
 ) -> Iterator[pa.Table]:
-    """The row groups of a Parquet file as tables; at least one, of zero rows for an empty file."""
+    """The row groups of a Parquet file as tables; at least one, of zero rows for an empty file.
+
+    Raises: as `read_file`, where the limit is for each row group.
+    """
     with open_file(store, path) as file:
         names = list(columns) if columns is not None else None
         if file.num_row_groups == 0:
             schema = file.schema_arrow
             yield pa.schema([schema.field(name) for name in names or schema.names]).empty_table()
         for index in range(file.num_row_groups):
-            yield file.read_row_group(index, columns=names, use_threads=False)
+            yield file.read_row_group(index, names)
+
+
+class PartFile:
+    """A Parquet file whose row groups are decoded in slices, since their sizes cannot be trusted.
+
+    A row group of a few bytes may stand for gigabytes: a long text once in the dictionary, and its number a million
+    times. Each slice takes a bounded amount of memory, and the sum is compared with the limit before the next one.
+    """
+
+    def __init__(self, stream: Any, where: str) -> None:
+        self._file = pq.ParquetFile(stream)
+        self._where = where
+        self.metadata = self._file.metadata
+        self.schema_arrow: pa.Schema = self._file.schema_arrow
+        self.num_row_groups: int = self._file.num_row_groups
+
+    def read_row_group(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """One row group. Raises: SchemaError if a column is missing, or it unpacks to more than the limit."""
+        names = self._columns(columns)
+        group = self.metadata.row_group(index)
+        chunks = (group.column(number) for number in range(group.num_columns))
+        packed = max(
+            (
+                chunk.total_uncompressed_size
+                for chunk in chunks
+                if chunk.path_in_schema.partition(".")[0] in names
+            ),
+            default=0,
+        )
+        _check_unpacked(self._where, packed, MAX_UNPACKED_BYTES)
+        # No value is longer than its column, so this many rows of it stay within the limit.
+        rows = max(MIN_SLICE_ROWS, MAX_UNPACKED_BYTES // max(1, packed))
+
+        slices: list[pa.Table] = []
+        num_bytes = 0
+        batches = self._file.iter_batches(
+            batch_size=min(rows, max(1, group.num_rows)),
+            row_groups=[index],
+            columns=names,
+            use_threads=False,
+        )
+        for batch in batches:
+            num_bytes += batch.nbytes
+            _check_unpacked(self._where, num_bytes, MAX_UNPACKED_BYTES)
+            slices.append(pa.Table.from_batches([batch]))
+        if not slices:
+            return pa.schema([self.schema_arrow.field(name) for name in names]).empty_table()
+        table = pa.concat_tables(slices).combine_chunks() if len(slices) > 1 else slices[0]
+        # Compiled loops trust that text is UTF-8 and offsets ascend; Arrow's reader does not look. 1 ms for 20 MB.
+        table.validate(full=True)
+        return table
+
+    def _columns(self, wanted: Sequence[str] | None) -> list[str]:
+        present = self.schema_arrow.names
+        names = list(wanted) if wanted is not None else present
+        if missing := [name for name in names if name not in present]:
+            raise SchemaError(f"{self._where}: no column {missing[0]!r}; it has {present}")
+        return names
 
 
 @contextmanager
-def open_file(store: Store, path: str) -> Iterator[pq.ParquetFile]:
-    """A part of a committed table. Raises: SchemaError where it is missing or, while it is read, damaged."""
+def open_file(store: Store, path: str) -> Iterator[PartFile]:
+    """Open a part of a committed table.
+
+    Raises: SchemaError if it is missing, of another schema than its table or, while it is read, damaged.
+    """
+    where = f"{store.root}/{path}"
     try:
         with store.open_input(path) as stream:
-            yield pq.ParquetFile(stream)
+            file = PartFile(stream, where)
+            _check_schema(file, path, where)
+            yield file
     except FileNotFoundError as error:
         raise SchemaError(
-            f"{store.root}/{path}: the manifest names this part and it is missing; {mend(store, path)}"
+            f"{where}: the manifest names this part and it is missing; {mend(store, path)}"
         ) from error
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # Arrow raises OSError for a broken footer; one of the operating system has a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        first_line = str(error).partition("\n")[0]
         raise SchemaError(
-            f"{store.root}/{path}: damaged Parquet ({error}); {mend(store, path)}"
+            f"{where}: damaged Parquet ({first_line}); {mend(store, path)}"
         ) from error
+
+
+def unpacked_limit(num_bytes: int) -> int:
+    """Bytes that a whole file of `num_bytes` may unpack to."""
+    return max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * num_bytes)
+
+
+def _check_unpacked(where: str, num_bytes: int, limit: int) -> None:
+    if num_bytes > limit:
+        raise SchemaError(
+            f"{where}: unpacks to more than {num_bytes:,} bytes, the limit is {limit:,}; not written by this code, "
+            "remove the batch or get it from another source"
+        )
+
+
+def _check_schema(file: PartFile, path: str, where: str) -> None:
+    """Compare names and types with the contract, where the path is that of a table with fixed columns."""
+    table = TABLES.get(path.partition("/")[0])
+    if table is None or table.name == TOKENS.name:
+        return
+    expected = [(field.name, _as_stored(field.type)) for field in table.schema]
+    found = [(field.name, field.type) for field in file.schema_arrow]
+    if found != expected:
+        different = next(pair for pair in zip_longest(found, expected) if pair[0] != pair[1])
+        raise SchemaError(
+            f"{where}: column {_column(different[0])}, expected {_column(different[1])}; not the table {table.name}"
+        )
+
+
+def _as_stored(kind: pa.DataType) -> pa.DataType:
+    """The type that comes back from Parquet, which has no timestamps of whole seconds."""
+    seconds = pa.types.is_timestamp(kind) and kind.unit == "s"
+    return pa.timestamp("ms", kind.tz) if seconds else kind
+
+
+def _column(field: tuple[str, pa.DataType] | None) -> str:
+    return "none" if field is None else f"{field[0]!r} ({field[1]})"
+
+
+def _size(store: Store, path: str) -> int:
+    try:
+        return store.size(path)
+    except FileNotFoundError:
+        return 0
 
 
 def iter_part(
@@ -272,9 +405,8 @@ def part_index(file: str) -> int:
 
 
 def row_in_file(store: Store, path: str, doc_id: str) -> dict[str, Any] | None:
-    """The row of `doc_id` in one file, or None. Raises FileNotFoundError."""
-    with store.open_input(path) as stream:
-        file = pq.ParquetFile(stream)
+    """The row of `doc_id` in one file, or None. Raises: as `open_file`."""
+    with open_file(store, path) as file:
         column = file.schema_arrow.get_field_index("doc_id")
         for index in range(file.num_row_groups):
             statistics = file.metadata.row_group(index).column(column).statistics

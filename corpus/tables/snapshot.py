@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from corpus.errors import InputError, SchemaError
 from corpus.storage.lease import confirm
@@ -42,13 +42,13 @@ Split = Literal["train", "val"]
 class RowGroup(Record):
     """One row group of a token file: where its bytes lie, what they hash to, where its tokens begin."""
 
-    offset: int
+    offset: NonNegativeInt
     """First byte of the row group in the file."""
-    bytes: int
+    bytes: NonNegativeInt
     digest: str
     """xxh3-128 of those bytes."""
-    rows: int
-    values_offset: int | None
+    rows: NonNegativeInt
+    values_offset: NonNegativeInt | None
     """First byte of the tokens as one contiguous run; None where they are compressed."""
 
 
@@ -58,12 +58,12 @@ class TokenFile(Record):
     batch: str
     path: str
     """Relative to the corpus root."""
-    rows: int
-    num_tokens: int
+    rows: NonNegativeInt
+    num_tokens: NonNegativeInt
     """Without the padding of the last row."""
-    bytes: int
+    bytes: NonNegativeInt
     digest: str
-    row_tokens: int
+    row_tokens: PositiveInt
     dtype: Literal["uint16", "uint32"]
     content: str
     """xxh3-128 of the tokens with their padding, whatever the compression; also in the file's own metadata."""
@@ -75,9 +75,9 @@ class TokenFile(Record):
 class Totals(Record):
     """What a split, or a batch's share of it, amounts to."""
 
-    num_documents: int
-    num_tokens: int
-    num_bytes: int
+    num_documents: NonNegativeInt
+    num_tokens: NonNegativeInt
+    num_bytes: NonNegativeInt
     """UTF-8 bytes of the documents' text as encoded, for bits per byte."""
 
 
@@ -200,7 +200,28 @@ def _misplaced(snapshot: Snapshot, name: str) -> str | None:
                 return f"has {file.path!r} in the split {split!r}"
             if file.spans_path != f"{table_dir('spans', file.batch)}/{part}":
                 return f"names the file {file.spans_path!r}"
+            if not _fits(file):
+                return f"gives {file.path!r} row groups that do not fit its {file.bytes:,} bytes and {file.rows:,} rows"
     return None
+
+
+def _fits(file: TokenFile) -> bool:
+    """True if the sizes of a file agree with each other, so that they bound what reading it takes."""
+    row_bytes = file.row_tokens * (2 if file.dtype == "uint16" else 4)
+    groups = file.row_groups
+    if not groups:
+        return True  # Nothing is read from it.
+    inside = all(group.offset + group.bytes <= file.bytes for group in groups)
+    mapped = all(
+        group.values_offset is None
+        or (
+            group.offset <= group.values_offset
+            and group.values_offset + group.rows * row_bytes <= group.offset + group.bytes
+        )
+        for group in groups
+    )
+    rows = sum(group.rows for group in groups) == file.rows
+    return inside and mapped and rows and file.num_tokens <= file.rows * file.row_tokens
 
 
 def snapshots(store: Store) -> list[str]:
