@@ -11,7 +11,7 @@ from datetime import date
 
 import msgspec
 
-from clean import metadata, normalize
+from clean import detail, metadata, normalize
 from clean.config import CleanConfig
 from clean.decode import decode
 from clean.extract import extractor
@@ -62,11 +62,13 @@ def document_function(config: CleanConfig) -> DocumentFunction:
 
     def document(page: Page) -> Result:
         if reason := wikipedia.judge_address((page.url, page.final_url), config.wikipedia):
-            return Dropped(reason, page.final_url)
+            return Dropped(reason, f"{page.final_url}: clean.wikipedia.remove")
         if not page.body.strip():
             return Dropped(Reason.BODY_EMPTY)
         if len(page.body) > config.extract.max_html_bytes:
-            return Dropped(Reason.BODY_TOO_LARGE, f"{len(page.body)} bytes")
+            most = config.extract.max_html_bytes
+            size = detail.above(len(page.body), most, "bytes", "extract.max_html_bytes")
+            return Dropped(Reason.BODY_TOO_LARGE, size)
         kind = content_kind(page.content_type, page.body)
         if kind is None:
             return Dropped(Reason.CONTENT_TYPE, media_type(page.content_type) or "unknown")
@@ -87,15 +89,15 @@ def document_function(config: CleanConfig) -> DocumentFunction:
         normal = normalize.normalize(raw, config.normalize)
         notes += [f"normalized:{change}" for change in normal.changes]
         if reason := normalize.judge(normal, config.normalize):
-            return Dropped(reason, None, notes)
+            return Dropped(reason, normalize.detail_of(reason, normal, config.normalize), notes)
         if reason := wikipedia.judge_content(source.text, normal.text, config.wikipedia):
-            return Dropped(reason, None, notes)
+            return Dropped(reason, "names Wikipedia as its source: clean.wikipedia.remove", notes)
         told = language.detect(normal.text)
         if reason := language.judge(told, config.language):
-            return Dropped(reason, f"{told.label} {told.score:.2f}", notes)
+            return Dropped(reason, language.detail_of(reason, told, config.language), notes)
         judged = quality.judge(normal.text, config.quality)
         if judged.reason is not None:
-            return Dropped(judged.reason, f"{len(judged.text.split())} words", notes)
+            return Dropped(judged.reason, judged.detail, notes)
         text, shown = judged.text, _one_line(title, config)
         if config.personal.replace:
             replaced = personal.replace(text)

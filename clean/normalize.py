@@ -24,6 +24,7 @@ from typing import NamedTuple
 import ftfy
 from pydantic import Field
 
+from clean import detail
 from clean.reasons import Reason
 from corpus.config import Section
 
@@ -162,17 +163,42 @@ def judge(normalized: Normalized, config: NormalizeConfig) -> Reason | None:
     text = normalized.text
     if not text:
         return None
-    unreadable = text.count("\ufffd") + normalized.num_removed
-    if unreadable > config.max_replacement_frac * len(text) + 1:
+    if _num_unreadable(normalized) > config.max_replacement_frac * len(text) + 1:
         return Reason.BINARY
+    num_letters, num_dense = _letters(text)
+    return Reason.SYMBOLS if num_letters < config.min_letter_frac * num_dense else None
+
+
+def detail_of(reason: Reason, normalized: Normalized, config: NormalizeConfig) -> str:
+    """The detail of a text that `judge` drops."""
+    if reason is Reason.BINARY:
+        share = (_num_unreadable(normalized) - 1) / len(normalized.text)
+        most = config.max_replacement_frac
+        return detail.above(
+            share, most, "of characters unreadable", "normalize.max_replacement_frac"
+        )
+    num_letters, num_dense = _letters(normalized.text)
+    share, least = num_letters / num_dense, config.min_letter_frac
+    return detail.below(
+        share, least, "of characters are letters or digits", "normalize.min_letter_frac"
+    )
+
+
+def _num_unreadable(normalized: Normalized) -> int:
+    return normalized.text.count("\ufffd") + normalized.num_removed
+
+
+def _letters(text: str) -> tuple[int, int]:
+    """Letters, marks and digits of a text, and all its characters that are not spaces."""
     # Most of most texts is ASCII, which bytes count ten times as fast as a regular expression.
     ascii_dense = text.encode("ascii", "ignore").translate(None, _ASCII_SPACES)
     rest = "" if text.isascii() else "".join(_ASCII.sub("", text).split())
     others = _LETTERS.sub("", rest)
     marks = sum(unicodedata.category(c)[0] == "M" for c in others if c > "\u02ff")
+
     num_dense = len(ascii_dense) + len(rest)
     num_others = len(ascii_dense.translate(None, _ASCII_LETTERS)) + len(others) - marks
-    return Reason.SYMBOLS if num_dense - num_others < config.min_letter_frac * num_dense else None
+    return num_dense - num_others, num_dense
 
 
 def _repaired(text: str) -> str:

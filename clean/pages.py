@@ -125,7 +125,7 @@ def make(
         if isinstance(result, Document):
             made.append(Made(result, _document_row(row, link, result)))
         else:
-            made.append(Made(result, _dropped_row(row, result)))
+            made.append(Made(result, _dropped_row(row, link, result)))
     return made
 
 
@@ -217,9 +217,10 @@ def _document_row(row: dict[str, Any], link: dict[str, Any], result: Document) -
     }
 
 
-def _dropped_row(row: dict[str, Any], result: Dropped) -> dict[str, Any]:
+def _dropped_row(row: dict[str, Any], link: dict[str, Any], result: Dropped) -> dict[str, Any]:
     return {
         "doc_id": row["doc_id"],
+        "url": link["url"],
         "step": result.reason.step,
         "reason": str(result.reason),
         "detail": result.detail,

@@ -42,7 +42,7 @@ CANDIDATES = Table(
             *(
                 field.with_nullable(True)
                 for field in DOCUMENTS_DROPPED.schema
-                if field.name != "doc_id"
+                if field.name not in DOCUMENTS.schema.names
             ),
             pa.field("notes", pa.list_(pa.string())),
         ]
@@ -170,7 +170,7 @@ def _cut(row: dict[str, Any], keys: frozenset[int], config: CleanConfig) -> int:
         row["step"], row["reason"], row["detail"] = (
             judged.reason.step,
             str(judged.reason),
-            f"{words} words",
+            judged.detail,
         )
     return cut.num_lines
 

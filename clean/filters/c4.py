@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
+from clean import detail
 from clean.filters.profile import TERMINAL_PUNCTUATION, Profile
 from clean.reasons import Reason
 from corpus.config import Section
@@ -70,3 +72,19 @@ def sentences(profile: Profile, config: C4Config) -> Reason | None:
 
 
 RULES = (lorem_ipsum, curly_brace, sentences)
+
+DETAILS: Mapping[Reason, Callable[[Profile, C4Config], str]] = {
+    Reason.C4_LOREM_IPSUM: lambda profile, config: detail.unsettable(
+        "'lorem ipsum' in the text", "quality.preset"
+    ),
+    Reason.C4_CURLY_BRACE: lambda profile, config: detail.unsettable(
+        f"{profile.text.count('{')} '{{' in the text", "quality.preset"
+    ),
+    Reason.C4_SENTENCES: lambda profile, config: detail.below(
+        num_sentences(profile.text),
+        config.min_sentences,
+        "sentences",
+        "quality.c4.min_sentences",
+    ),
+}
+"""The value, threshold and setting behind each reason, for a text that was dropped for it."""

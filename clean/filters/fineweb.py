@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+from clean import detail
 from clean.filters.profile import TERMINAL_PUNCTUATION, Profile, frac, repeats
 from clean.reasons import Reason
 from corpus.config import Section
@@ -22,44 +25,80 @@ class FineWebConfig(Section):
     """Most line ends per word (the code; not in the paper)."""
 
 
-def line_punctuation(profile: Profile, config: FineWebConfig) -> Reason | None:
-    """Too few lines that end like sentences."""
+def line_punctuation_frac(profile: Profile) -> float:
+    """The share of lines that end in terminal punctuation."""
     ended = sum(line.endswith(TERMINAL_PUNCTUATION) for line in profile.lines)
-    return (
-        Reason.FINEWEB_LINE_PUNCTUATION
-        if frac(ended, len(profile.lines)) < config.min_line_punctuation_frac
-        else None
-    )
+    return frac(ended, len(profile.lines))
+
+
+def line_punctuation(profile: Profile, config: FineWebConfig) -> Reason | None:
+    """Drop a text with too few lines that end like sentences."""
+    least = config.min_line_punctuation_frac
+    return Reason.FINEWEB_LINE_PUNCTUATION if line_punctuation_frac(profile) < least else None
+
+
+def short_lines_frac(profile: Profile, config: FineWebConfig) -> float:
+    """The share of lines that are short."""
+    short = sum(len(line) <= config.short_line_chars for line in profile.lines)
+    return frac(short, len(profile.lines))
 
 
 def short_lines(profile: Profile, config: FineWebConfig) -> Reason | None:
-    """A page of list items and menu entries."""
-    short = sum(len(line) <= config.short_line_chars for line in profile.lines)
-    return (
-        Reason.FINEWEB_SHORT_LINES
-        if frac(short, len(profile.lines)) > config.max_short_lines_frac
-        else None
-    )
+    """Drop a page of list items and menu entries."""
+    most = config.max_short_lines_frac
+    return Reason.FINEWEB_SHORT_LINES if short_lines_frac(profile, config) > most else None
+
+
+def repeated_line_chars_frac(profile: Profile) -> float:
+    """The share of characters in repeated lines; line ends are not counted."""
+    _, chars = repeats(profile.lines)
+    return frac(chars, len(profile.text.replace("\n", "")))
 
 
 def repeated_lines(profile: Profile, config: FineWebConfig) -> Reason | None:
-    """Characters in lines that come again."""
-    _, chars = repeats(profile.lines)
-    whole = len(profile.text.replace("\n", ""))
-    return (
-        Reason.FINEWEB_REPEATED_LINES
-        if frac(chars, whole) > config.max_dup_line_chars_frac
-        else None
-    )
+    """Drop a text with too many characters in repeated lines."""
+    most = config.max_dup_line_chars_frac
+    return Reason.FINEWEB_REPEATED_LINES if repeated_line_chars_frac(profile) > most else None
+
+
+def newlines_per_word(profile: Profile) -> float:
+    """Line ends for each word."""
+    return frac(profile.text.count("\n"), len(profile.words))
 
 
 def newlines(profile: Profile, config: FineWebConfig) -> Reason | None:
-    """Too many line ends for the words."""
-    return (
-        Reason.FINEWEB_NEWLINES
-        if frac(profile.text.count("\n"), len(profile.words)) > config.max_newlines_per_word
-        else None
-    )
+    """Drop a text with too many line ends for its words."""
+    most = config.max_newlines_per_word
+    return Reason.FINEWEB_NEWLINES if newlines_per_word(profile) > most else None
 
 
 RULES = (line_punctuation, short_lines, repeated_lines, newlines)
+
+_KEY = "quality.fineweb."
+DETAILS: Mapping[Reason, Callable[[Profile, FineWebConfig], str]] = {
+    Reason.FINEWEB_LINE_PUNCTUATION: lambda profile, config: detail.below(
+        line_punctuation_frac(profile),
+        config.min_line_punctuation_frac,
+        "of lines end in punctuation",
+        f"{_KEY}min_line_punctuation_frac",
+    ),
+    Reason.FINEWEB_SHORT_LINES: lambda profile, config: detail.above(
+        short_lines_frac(profile, config),
+        config.max_short_lines_frac,
+        "of lines are short",
+        f"{_KEY}max_short_lines_frac",
+    ),
+    Reason.FINEWEB_REPEATED_LINES: lambda profile, config: detail.above(
+        repeated_line_chars_frac(profile),
+        config.max_dup_line_chars_frac,
+        "of characters in repeated lines",
+        f"{_KEY}max_dup_line_chars_frac",
+    ),
+    Reason.FINEWEB_NEWLINES: lambda profile, config: detail.above(
+        newlines_per_word(profile),
+        config.max_newlines_per_word,
+        "line ends a word",
+        f"{_KEY}max_newlines_per_word",
+    ),
+}
+"""The value, threshold and setting behind each reason, for a text that was dropped for it."""

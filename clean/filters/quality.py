@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
+from clean import detail
 from clean.filters import c4, fineweb, gopher
 from clean.filters.c4 import C4Config
 from clean.filters.fineweb import FineWebConfig
@@ -52,6 +53,8 @@ class Judged(NamedTuple):
 
     text: str
     reason: Reason | None
+    detail: str | None = None
+    """Of a dropped text: the value, the threshold and the setting."""
 
 
 def judge(text: str, config: QualityConfig) -> Judged:
@@ -59,8 +62,21 @@ def judge(text: str, config: QualityConfig) -> Judged:
     for each in _verdicts(text, config):
         text = each.text
         if each.reason is not None:
-            return each
+            # Measured again, for dropped texts only: rules stay as fast as they are.
+            return each._replace(detail=_detail(each.reason, Profile(text), config))
     return Judged(text, None)
+
+
+def _detail(reason: Reason, profile: Profile, config: QualityConfig) -> str:
+    if reason is Reason.TOO_SHORT:
+        least = min_words(config)
+        return detail.below(len(profile.words), least, "words", "quality.min_words")
+
+    if (gopher_detail := gopher.DETAILS.get(reason)) is not None:
+        return gopher_detail(profile, config.gopher)
+    if (c4_detail := c4.DETAILS.get(reason)) is not None:
+        return c4_detail(profile, config.c4)
+    return fineweb.DETAILS[reason](profile, config.fineweb)
 
 
 def _verdicts(text: str, config: QualityConfig) -> Iterator[Judged]:

@@ -103,9 +103,11 @@ DOCUMENTS = Table(
 )
 DOCUMENTS_DROPPED = Table(
     name="documents_dropped",
+    version=2,
     schema=pa.schema(
         [
             _required("doc_id", pa.string()),
+            _required("url", pa.string()),
             _required("step", pa.string()),
             _required("reason", pa.string()),
             pa.field("detail", pa.string()),
