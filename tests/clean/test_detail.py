@@ -81,7 +81,9 @@ def test_the_details_of_the_rules() -> None:
     assert detail("gopher", letters, min_words=0, gopher={"min_words": 0}) == (
         "1 characters a word, needs 3: clean.quality.gopher.min_mean_word_chars"
     )
-    braces = quality.judge("This is the case of a line if { that } is { so } now. " * 6, QualityConfig(preset="c4"))
+    braces = quality.judge(
+        "This is the case of a line if { that } is { so } now. " * 6, QualityConfig(preset="c4")
+    )
     assert braces.detail == "12 '{' in the text, allowed none: clean.quality.preset"
 
 
