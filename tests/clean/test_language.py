@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import itertools
+import json
 import socket
+from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -70,3 +74,68 @@ def test_judge() -> None:
 def test_a_language_that_the_model_never_names_is_refused(code: str) -> None:
     with pytest.raises(ValidationError, match="languages"):
         LanguageConfig(languages=("en", code))
+
+
+ENGLISH = " ".join(
+    f"The {number}th of them said that the house had been empty for years, and nobody knew why."
+    for number in range(40)
+)
+FRENCH = " ".join(
+    f"La {number}e maison était restée vide pendant des années avant d'être achetée par eux."
+    for number in range(40)
+)
+CODE = "for (int i = 0; i < n; i++) { buf[i] = tbl[idx(i)] ^ 0x1f; }\n" * 12
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        " ".join(
+            f"{first} {last}" for first in ("Zoltán", "Jürgen", "Björk") for last in "ABCDEFGHIJ"
+        ),
+        CODE,
+        "Arma virumque cano, Troiae qui primus ab oris Italiam, fato profugus, venit. " * 8,
+        FRENCH[:700],
+        "1. e4 e5 2. Nf3 Nc6 3. Bb5 a6 4. Ba4 Nf6 5. O-O Be7 6. Re1 b5 7. Bb3 d6 " * 8,
+    ],
+)
+def test_a_beginning_in_another_language_does_not_decide(start: str) -> None:
+    assert judge(detect(f"{start}\n\n{ENGLISH}"), LanguageConfig()) is None
+
+
+def test_a_page_behind_an_english_menu_is_in_its_own_language() -> None:
+    assert detect(f"{ENGLISH[:600]}\n\n{FRENCH}").label == "fr"
+
+
+def test_weak_windows_that_agree_are_evidence() -> None:
+    catalogue = "".join(
+        f"Sennheiser HD {n}S Headphones\nRegular price\n$ {n}.99\nSale price\n$ {n - 9}.00\nSold out\n\n"
+        for n in range(400, 440)
+    )
+    assert judge(detect(catalogue), LanguageConfig()) is None
+
+
+def test_english_texts_of_books_and_proposals_stay(shared: Path) -> None:
+    """Chapters with foreign epigraphs and proposals that are mostly code are among them."""
+    dropped, count = [], 0
+    for source in ("standardebooks", "peps", "openstax"):
+        path = shared / f"prose/dev/{source}.jsonl.zst"
+        with zstandard.open(path, "rt", encoding="utf-8") as lines:
+            for row in map(json.loads, itertools.islice(lines, 0, None, 3)):
+                count += 1
+                if judge(detect(row["text"]), LanguageConfig()):
+                    dropped.append(row["id"])
+    assert count > 1500
+    assert len(dropped) <= 0.001 * count, dropped
+
+
+def test_foreign_texts_go(shared: Path) -> None:
+    foreign = "rust_rfcs/text/3392-leadership-council/Leadership-Council-RFC"
+    path = shared / "prose/dev/rust_rfcs.jsonl.zst"
+    with zstandard.open(path, "rt", encoding="utf-8") as lines:
+        verdicts = [
+            judge(detect(row["text"]), LanguageConfig())
+            for row in map(json.loads, lines)
+            if row["id"].startswith(tuple(foreign + code for code in ("ko", "ru", "zh")))
+        ]
+    assert verdicts == [Reason.LANGUAGE] * 4
