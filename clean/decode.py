@@ -34,7 +34,7 @@ MAX_BAD_FRAC = 0.005
 MIN_SOUND_PER_BAD = 2
 """Sound multi-byte characters for each broken one that make an unlabelled page UTF-8."""
 FEW_FOREIGN = 4
-FEW_FOREIGN_FRAC = 0.01
+FEW_FOREIGN_FRAC = 0.03
 """Number and share of bytes beyond ASCII that a detector needs. With fewer it is English with
 typographic quotes.
 """

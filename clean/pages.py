@@ -60,7 +60,7 @@ def judged_by(config: CleanConfig, context: Context) -> list[Input]:
 
 STEP = Map(
     name="clean/documents",
-    revision=5,
+    revision=6,
     reads=PAGES,
     columns=(
         "doc_id",

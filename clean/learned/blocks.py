@@ -1,17 +1,19 @@
 """HTML to text blocks in one compiled pass: no tree is built, and each byte is looked at once.
 
-A block is the text between two block-level boundaries: a paragraph, a heading, a cell, a list item's own words. With
-every block come counts of what its text is like, the element that it stands in, and how near above it stand the tags
-and hint words (`class`, `id`, `role`, ...) that tell content from decoration.
+A block is the text between two block-level boundaries: a paragraph, a heading, a cell, a list
+item's own words. With every block come counts of what its text is like, the element that it stands
+in, and how near above it stand the tags and hint words (`class`, `id`, `role`, ...) that tell
+content from decoration.
 
-Tags are read as browsers read them (the WHATWG HTML standard's tokenizer and the parts of its tree construction that
-move text): void elements, end tags that may be left out, end tags without a start, comments, raw text, paragraphs that
-a block ends, cells and rows without a table. Two simplifications: an element nested deeper than `MAX_DEPTH` replaces
-its parent, as in browsers (there at 512), and a formatting element that a block interrupts is not opened again, except
-that a link that stays open goes on.
+Tags are read as browsers read them (the WHATWG HTML standard's tokenizer and the parts of its tree
+construction that move text): void elements, end tags that may be left out, end tags without a
+start, comments, raw text, paragraphs that a block ends, cells and rows without a table. Two
+simplifications: an element nested deeper than `MAX_DEPTH` replaces its parent, as in browsers
+(there at 512), and a formatting element that a block interrupts is not opened again, except that a
+link that stays open goes on.
 
-Time is linear in the bytes for any input: no search goes back, and every search of the open elements is bounded by
-`MAX_DEPTH`. Memory is bounded by the bytes and by `MAX_BLOCKS`.
+Time is linear in the bytes for any input: no search goes back, and every search of the open
+elements is bounded by `MAX_DEPTH`. Memory is bounded by the bytes and by `MAX_BLOCKS`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ from clean.learned.layout import (
     AT_LEVEL,
     AT_NUM_ELEMENTS,
     AT_OUT,
+    AT_SPACE,
+    AT_TAG_START,
     AT_TAGS,
+    AT_WORDLESS,
     FOUND_CLOSED,
     FOUND_KEY,
     FOUND_VALUE,
@@ -46,8 +51,10 @@ from clean.learned.layout import (
     OPEN_BLOCK_ELEMENT,
     OPEN_ELEMENT,
     OPEN_SKIP,
+    SOFT_SPACE,
     TAG_BODY,
     TAG_BR,
+    TAG_CITE,
     TAG_HEAD,
     TAG_HTML,
     TAG_IMG,
@@ -57,6 +64,7 @@ from clean.learned.layout import (
     TAG_P,
     TAG_SVG,
     TAG_TABLE,
+    TAG_TIME,
     TAG_TITLE,
 )
 from clean.learned.markup import NUM_CHANNELS
@@ -76,8 +84,9 @@ from clean.learned.words import flush, keep_title, read_text
 class Blocks(NamedTuple):
     """A page's blocks, b of them, in the order of the page.
 
-    `text` holds the visible text, white space collapsed, entities as written; blocks lie in it at `place`'s start and
-    end. Elements (e of them, in the order of their start tags) have a parent, the element -1 is above all.
+    `text` holds the visible text, white space collapsed, entities as written; blocks lie in it at
+    `place`'s start and end. Elements (e of them, in the order of their start tags) have a parent,
+    the element -1 is above all.
     """
 
     text: np.ndarray  # (bytes,) uint8, UTF-8
@@ -89,9 +98,12 @@ class Blocks(NamedTuple):
     hashes: np.ndarray  # (b,) uint64, of the block's words
     parents: np.ndarray  # (e,) int32
     element_tags: np.ndarray  # (e,) uint8, see markup.TAG
+    element_starts: np.ndarray  # (e,) int32, positions of the start tags in the source
+    wordless: np.ndarray  # (w, 3) int32: cell, start and end in the source of text without a word
     marks: np.ndarray  # (2,) uint64, bits of the hints in what the page says of itself
     title: tuple[int, int]  # where the page's own <title> lies in its source
     num_bytes: int
+    source: bytes
 
 
 def blocks(source: bytes) -> Blocks:
@@ -107,8 +119,10 @@ def blocks(source: bytes) -> Blocks:
     hashes = np.empty(room, np.uint64)
     parents = np.empty(num_tags + 1, np.int32)
     element_tags = np.empty(num_tags + 1, np.uint8)
+    element_starts = np.empty(num_tags + 1, np.int32)
+    wordless = np.empty((room, 3), np.int32)
     marks = np.zeros(2, np.uint64)
-    count, size, elements, start, end = scan(
+    count, size, elements, start, end, num_wordless = scan(
         data,
         markup.tables(),
         state(),
@@ -119,6 +133,8 @@ def blocks(source: bytes) -> Blocks:
         hashes,
         parents,
         element_tags,
+        element_starts,
+        wordless,
         marks,
     )
     return Blocks(
@@ -129,14 +145,19 @@ def blocks(source: bytes) -> Blocks:
         hashes[:count],
         parents[:elements],
         element_tags[:elements],
+        element_starts[:elements],
+        wordless[:num_wordless],
         marks,
         (start, end),
         data.size,
+        source,
     )
 
 
 class State(NamedTuple):
-    """What the pass knows at a place of the page: made here, since a loop takes long to compile that makes arrays."""
+    """What the pass knows at a place of the page: made here, since a loop takes long to compile
+    that makes arrays.
+    """
 
     stack: np.ndarray  # (MAX_DEPTH, NUM_OPEN) int32, the open elements
     near: (
@@ -178,9 +199,15 @@ def scan(
     hashes: Any,
     parents: Any,
     element_tags: Any,
+    element_starts: Any,
+    wordless: Any,
     marks: Any,
 ) -> Any:
-    """(blocks, bytes of text, elements, start and end of the title) of a page; the arrays are filled."""
+    """Fill the arrays with a page.
+
+    Returns the numbers of blocks, bytes of text and elements, start and end of the title, and the
+    number of wordless cells.
+    """
     size = data.size
     stack, near, opened, reg, now, block_hash, title_words, mask, attributes = at
     stack[0, OPEN_ELEMENT] = -1
@@ -231,9 +258,12 @@ def scan(
         if not complete:  # browsers drop a tag that the end of the page cuts off
             break
         reg[AT_TAGS] += 1
+        reg[AT_TAG_START] = position
+        if (tag in (TAG_TIME, TAG_CITE)) and reg[AT_SPACE] == 0:
+            reg[AT_SPACE] = SOFT_SPACE
         if closing:
             if flags & markup.BLOCK or tag == TAG_BR:
-                flush(reg, now, block_hash, text, counts, place, hashes, position)
+                flush(reg, now, block_hash, text, counts, place, hashes, wordless, position)
             if tag == TAG_BR or (tag == TAG_P and opened[TAG_P] == 0):
                 reg[AT_BREAK] += 1
             else:
@@ -247,12 +277,12 @@ def scan(
         if opened[TAG_HEAD] and not foreign and not flags & markup.IN_HEAD:
             pop_tag(stack, opened, reg, TAG_HEAD)
         if flags & markup.BLOCK:
-            flush(reg, now, block_hash, text, counts, place, hashes, position)
+            flush(reg, now, block_hash, text, counts, place, hashes, wordless, position)
         elif tag == TAG_BR:
             reg[AT_BREAK] += 1
             if reg[AT_BREAK] > 1:
                 breaks = reg[AT_BREAK]
-                flush(reg, now, block_hash, text, counts, place, hashes, position)
+                flush(reg, now, block_hash, text, counts, place, hashes, wordless, position)
                 reg[AT_BREAK] = breaks
         if tag == TAG_IMG:
             reg[AT_IMAGES] += 1
@@ -295,7 +325,15 @@ def scan(
             attributes,
             parents,
             element_tags,
+            element_starts,
         )
     if reg[AT_BLOCKS] < place.shape[0]:
-        flush(reg, now, block_hash, text, counts, place, hashes, size)
-    return reg[AT_BLOCKS], reg[AT_OUT], reg[AT_NUM_ELEMENTS], max(title_start, 0), max(title_end, 0)
+        flush(reg, now, block_hash, text, counts, place, hashes, wordless, size)
+    return (
+        reg[AT_BLOCKS],
+        reg[AT_OUT],
+        reg[AT_NUM_ELEMENTS],
+        max(title_start, 0),
+        max(title_end, 0),
+        reg[AT_WORDLESS],
+    )

@@ -1,8 +1,8 @@
 """What a second look knows of a block: the first look's chances of the blocks around it.
 
-A caption is content in an article and none beside it; a comment is content where the page is a thread. Both are seen by
-what the block's neighbours, containers, siblings and page were taken for. Chances come rounded to 1/65536, so that
-their sums are exact and the same in any order.
+A caption is content in an article and none beside it; a comment is content where the page is a
+thread. Both are seen by what the block's neighbours, containers, siblings and page were taken for.
+Chances come rounded to 1/65536, so that their sums are exact and the same in any order.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ _FIRST_PAGE: Final = _FIRST_CONTAINER + 2 * LEVELS
 
 
 def context(page: Blocks, chance: np.ndarray) -> np.ndarray:
-    """The context of a page's blocks, (b, NUM_CONTEXT) float32, columns NAMES; chance is (b,) in 0..1."""
+    """The context of a page's blocks, (b, NUM_CONTEXT) float32, columns NAMES; chance is (b,) in
+    0..1.
+    """
     out = np.empty((chance.size, NUM_CONTEXT), np.float32)
     if chance.size:
         units = np.rint(chance * UNIT).astype(np.int64)
@@ -148,7 +150,9 @@ def _sections(place: Any, chance: Any, words: Any, content: Any, out: Any) -> No
 
 @inner
 def _siblings(counts: Any, place: Any, above: Any, chance: Any, total: Any, out: Any) -> None:
-    """The mean of the blocks of the same tag under the same container, and their share of the page's content."""
+    """The mean of the blocks of the same tag under the same container, and their share of the
+    page's content.
+    """
     num = chance.size
     slots = 16
     while slots < 4 * num:

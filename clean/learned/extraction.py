@@ -1,22 +1,24 @@
-"""Main text by a learned judge of blocks: what GPT-2's own extractor (Dragnet) was, with more to go by.
+"""Main text by a learned judge of blocks: what GPT-2's own extractor (Dragnet) was, with more to go
+by.
 
-A page becomes blocks (`blocks`), each block a row of figures (`features`), each row a chance that the block's text
-belongs to the page's content (`trees`); a second look judges again, knowing the first one's chances of all the blocks
-around (`context`). Which chances suffice is a matter of the page: the blocks kept are those that make the expected F1
-of the page greatest (Lewis 1995; Nan et al. 2012: the best set is everything above a threshold, which is half the F1
-that it gives). A page that is easy is cut cleanly, one that is vague keeps more. That holds for blocks that are right or
-wrong each by itself, and the entries of a side column are so together: hence a least chance, which is higher where
-something on the page is clear. Comments go at the end by a rule.
+A page becomes blocks (`blocks`), each block a row of figures (`features`), each row a chance that
+the block's text belongs to the page's content (`trees`); a second look judges again, knowing the
+first one's chances of all the blocks around (`context`). Which chances suffice is a matter of the
+page: the blocks kept are those that make the expected F1 of the page greatest (Lewis 1995; Nan et
+al. 2012: the best set is everything above a threshold, which is half the F1 that it gives). A page
+that is easy is cut cleanly, one that is vague keeps more. That holds for blocks that are right or
+wrong each by itself, and the entries of a side column are so together: hence a least chance, which
+is higher where something on the page is clear. Comments go at the end by a rule.
 
 Nothing is carried from one page to the next.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
-from html import unescape
 from importlib import resources
 from typing import Final
 
@@ -28,10 +30,22 @@ from clean.learned import trees
 from clean.learned.blocks import Blocks, blocks, scan
 from clean.learned.compiled import first_run
 from clean.learned.context import context
+from clean.learned.copies import without_copies, without_hidden
 from clean.learned.features import NAMES, features
-from clean.learned.layout import CELL, END, IN_HEADING, ITEM, ROW, START, WORDS
-from clean.learned.markup import HINTS
+from clean.learned.layout import (
+    END,
+    FIRST_TAG_CHANNEL,
+    HIDDEN,
+    HIDDEN_BY_STYLE,
+    OFF_SCREEN,
+    START,
+    WORDS,
+)
+from clean.learned.markup import CHANNEL_TAGS, HINTS
+from clean.learned.render import render
+from clean.learned.tables import data_rows, with_whole_rows
 from clean.learned.trees import Model
+from clean.rewrite import rewritten
 from corpus.errors import InputError
 
 MODEL_FILE: Final = "model.npz"
@@ -40,9 +54,16 @@ MODEL_FILE: Final = "model.npz"
 LEAST_WORDS: Final = 25
 """A page with fewer words outside its comments is its comments."""
 NEAR_COMMENT: Final = 2
-"""Of the channel of the hint: marks more than 13 levels above do not count, they are the page's own."""
+"""Of the channel of the hint: marks more than 13 levels above do not count, they are the page's
+own.
+"""
 _THREAD: Final = ("forum", "thread", "topic", "question")
 _BLOG: Final = "blog"
+_NAV: Final = FIRST_TAG_CHANNEL + CHANNEL_TAGS.index("nav")
+_COUNTER = re.compile(
+    rb"\s*\d[\d.,]*[KkMm]?\s+(?:likes?|shares?|comments?|views?|retweets?|reactions?|claps?|upvotes?|points?)\s*",
+    re.I,
+)
 
 
 class Use(StrEnum):
@@ -67,14 +88,16 @@ OF_THE_BEST: Final = 0.6
 
 
 def extractor(use: Use = Use.BALANCED) -> Callable[[str], str]:
-    """The extractor with the model of the package: decoded HTML to main text, empty where there is none.
+    """The extractor with the model of the package: decoded HTML to main text, empty where there is
+    none.
 
-    Compiled code is ready when this returns: the first time on a machine that takes half a minute, later half a second.
+    Compiled code is ready when this returns: the first time on a machine that takes half a minute,
+    later half a second.
     """
     judge = chances(model())
 
     def extract(html: str) -> str:
-        page = blocks(html.encode("utf-8", "replace"))
+        page = blocks(rewritten(html).encode("utf-8", "replace"))
         return extracted(page, judge(page), use)
 
     with first_run(scan):
@@ -84,7 +107,9 @@ def extractor(use: Use = Use.BALANCED) -> Callable[[str], str]:
 
 @cache
 def model_digest() -> str:
-    """xxh3-128 of the package's model: texts depend on it, so it belongs to what a batch was made from."""
+    """xxh3-128 of the package's model: texts depend on it, so it belongs to what a batch was made
+    from.
+    """
     return xxh3_128_hexdigest(_model_bytes())
 
 
@@ -121,21 +146,51 @@ def chances(found: Model) -> Callable[[Blocks], np.ndarray]:
 def chance_of(log_odds: np.ndarray) -> np.ndarray:
     """Log-odds to chances by the logistic function, rounded.
 
-    exp() may differ in its last bit between machines; rounding far above that bit takes the difference away.
+    exp() may differ in its last bit between machines; rounding far above that bit takes the
+    difference away.
     """
     return np.round(1 / (1 + np.exp(-log_odds)), 6)
 
 
 def extracted(page: Blocks, chance: np.ndarray, use: Use) -> str:
-    """The text that these chances give; a page without a single element (JSON, an image) has none."""
+    """The text that these probabilities give; empty for a page without elements (JSON, an image)."""
     if not page.parents.size:
         return ""
+    rows = data_rows(page)
     keep = chosen(chance, page.counts[:, WORDS], use)
-    return render(page, without_comments(page, keep))
+    keep = without_comments(page, keep)
+    keep = with_whole_rows(page, keep, rows)
+    keep = without_copies(page, without_hidden(page, keep), rows)
+    return render(page, without_counters(page, keep), rows)
+
+
+def visible_words(page: Blocks) -> int:
+    """Words that the page shows, navigation left out."""
+    state = page.place[:, HIDDEN]
+    shown = (state != HIDDEN_BY_STYLE) & (state != OFF_SCREEN) & (page.channels[:, _NAV] == 0)
+    return int(page.counts[shown, WORDS].sum())
+
+
+def without_counters(page: Blocks, keep: np.ndarray) -> np.ndarray:
+    """`keep` without blocks that only count reactions, such as "2 Likes"."""
+    short = np.flatnonzero(keep & (page.counts[:, WORDS] <= 2))
+    gone = [
+        block
+        for block in short.tolist()
+        if _COUNTER.fullmatch(
+            page.text[page.place[block, START] : page.place[block, END]].tobytes()
+        )
+    ]
+    if gone:
+        keep = keep.copy()
+        keep[gone] = False
+    return keep
 
 
 def chosen(chance: np.ndarray, words: np.ndarray, use: Use) -> np.ndarray:
-    """Which blocks to keep, (b,) bool: those whose expected F-beta together is greatest, without the vague ones."""
+    """Which blocks to keep, (b,) bool: those whose expected F-beta together is greatest, without
+    the vague ones.
+    """
     if chance.size == 0 or chance.max() < LEAST_CHANCE:
         return np.zeros(chance.size, bool)
     least = max(best_threshold(chance, words, BETA[use]), least_chance(chance, words, use))
@@ -143,7 +198,9 @@ def chosen(chance: np.ndarray, words: np.ndarray, use: Use) -> np.ndarray:
 
 
 def best_threshold(chance: np.ndarray, words: np.ndarray, beta: float) -> float:
-    """The chance from which on blocks together have the greatest expected F-beta, were they independent."""
+    """The chance from which on blocks together have the greatest expected F-beta, were they
+    independent.
+    """
     order = np.argsort(-chance, kind="stable")
     sizes = words[order].astype(np.float64)
     hits = np.cumsum(chance[order] * sizes)
@@ -159,11 +216,13 @@ def least_chance(chance: np.ndarray, words: np.ndarray, use: Use) -> float:
 
 
 def without_comments(page: Blocks, keep: np.ndarray) -> np.ndarray:
-    """`keep` without what stands under the mark of comments, unless the page is a thread, where they are the content.
+    """`keep` without what stands under the mark of comments, unless the page is a thread, where
+    they are the content.
 
-    A page is one that says so of itself, or that has next to nothing else. What the trees learn from has few articles
-    with comments in the page itself: with this rule F1 went from .881 to .896 on 649 pages of 2012's blogs and news,
-    from .959 to .967 on news, and stayed where it was on WCXB with its 86 pages of forums (2026-11).
+    A page is one that says so of itself, or that has next to nothing else. What the trees learn
+    from has few articles with comments in the page itself: with this rule F1 went from .881 to .896
+    on 649 pages of 2012's blogs and news, from .959 to .967 on news, and stayed where it was on
+    WCXB with its 86 pages of forums (2026-11).
     """
     marks = {
         name
@@ -178,33 +237,3 @@ def without_comments(page: Blocks, keep: np.ndarray) -> np.ndarray:
 
 def _hint(name: str) -> int:
     return HINTS.index(name)
-
-
-def render(page: Blocks, keep: np.ndarray) -> str:
-    """The text of the kept blocks: paragraphs and headings apart, items and rows on lines of their own.
-
-    List items begin with a hyphen, the cells of a row are parted by tabs, preformatted text keeps its lines.
-    """
-    pieces: list[str] = []
-    previous: list[int] | None = None
-    content = page.text.tobytes()
-    for place in page.place[keep].tolist():
-        text = content[place[START] : place[END]].decode("utf-8", "replace")
-        text = (unescape(text) if "&" in text else text).strip("\n\r ")
-        new_item = place[ITEM] and (previous is None or previous[ITEM] != place[ITEM])
-        if previous is not None:
-            pieces.append(_between(previous, place))
-        pieces.append("- " + text if new_item and not place[IN_HEADING] else text)
-        previous = place
-    return "".join(pieces)
-
-
-def _between(previous: list[int], place: list[int]) -> str:
-    """What parts two blocks that follow each other."""
-    if place[ROW] and previous[CELL] and place[CELL]:
-        if place[ROW] == previous[ROW]:
-            return "\t" if place[CELL] != previous[CELL] else "\n"
-        return "\n"
-    if place[ITEM] and previous[ITEM] and not place[IN_HEADING]:
-        return "\n"
-    return "\n\n"

@@ -1,11 +1,13 @@
-"""What the trees know of a block: its own figures, its containers, its neighbours, its heading, its page.
+"""What the trees know of a block: its own figures, its containers, its neighbours, its heading, its
+page.
 
-Every feature is a count, a share of counts, or a small code: divisions of integers in float64, rounded once to float32,
-so that any machine computes the same bits. There is no logarithm or exponential: trees only compare, and do not care.
+Every feature is a count, a share of counts, or a small code: divisions of integers in float64,
+rounded once to float32, so that any machine computes the same bits. There is no logarithm or
+exponential: trees only compare, and do not care.
 
-A container is an ancestor that holds more blocks than what it is built around: the chains of wrappers that pages are
-made of count as one level. The main container is the one whose paragraphs, with those of its children at half weight,
-have most words outside links (the idea of Readability).
+A container is an ancestor that holds more blocks than what it is built around: the chains of
+wrappers that pages are made of count as one level. The main container is the one whose paragraphs,
+with those of its children at half weight, have most words outside links (the idea of Readability).
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from clean.learned.layout import (
     FIRST_CLASS,
     GROUP,
     HIDDEN,
+    HIDDEN_BY_STYLE,
+    HIDDEN_FROM_READERS,
     IMAGES,
     IN_HEADING,
     ITEM,
@@ -242,11 +246,13 @@ CAPS: Final = {
     "page_paragraphs": 81,
     "page_bytes_per_word": 271,
 }
-"""The cap of each feature that grows with the page, and of distances below: a greater value becomes this one.
+"""The cap of each feature that grows with the page, and of distances below: a greater value becomes
+this one.
 
-The trees have seen few larger values, so they judge them by chance: without caps, 13 novels of one page each kept 5 %
-of their words, with them 100 %, and F1 on 19 sources changed by -.001 to +.008 (2026-11). Each cap is the 90th
-percentile of the greatest value on a page, over the 1,044 pages that the model was fitted on.
+The trees have seen few larger values, so they judge them by chance: without caps, 13 novels of one
+page each kept 5 % of their words, with them 100 %, and F1 on 19 sources changed by -.001 to +.008
+(2026-11). Each cap is the 90th percentile of the greatest value on a page, over the 1,044 pages
+that the model was fitted on.
 """
 
 # Sums over the blocks of an element.
@@ -414,7 +420,7 @@ def _own(counts: Any, place: Any, num_bytes: Any, kinds: Any, out: Any) -> None:
             np.float32(row[FIRST_CLASS]),
             np.float32(row[LAST_CLASS]),
             np.float32(where[DEPTH]),
-            np.float32(where[HIDDEN]),
+            np.float32(where[HIDDEN] in (HIDDEN_BY_STYLE, HIDDEN_FROM_READERS)),
             np.float32(where[PRE]),
             np.float32(where[ITEM] > 0),
             np.float32(where[ROW] > 0),
@@ -443,7 +449,8 @@ def _own(counts: Any, place: Any, num_bytes: Any, kinds: Any, out: Any) -> None:
 
 @inner
 def _elements(counts: Any, place: Any, parents: Any) -> Any:
-    """Sums over the blocks in every element, (e + 1, 6) int64, and the next container above each, (e + 1,).
+    """Sums over the blocks in every element, (e + 1, 6) int64, and the next container above each,
+    (e + 1,).
 
     Element 0 stands for the page here; all others are one higher than in `Blocks`.
     """
@@ -522,7 +529,9 @@ def _main_container(counts: Any, place: Any, sums: Any, above: Any, parents: Any
 
 @inner
 def _windows(out: Any) -> None:
-    """Mean words outside links of the blocks around, each clipped to 100 so that no giant speaks for its street."""
+    """Mean words outside links of the blocks around, each clipped to 100 so that no giant speaks
+    for its street.
+    """
     num = out.shape[0]
     running = np.zeros(num + 1, np.float64)
     for block in range(num):
@@ -641,7 +650,9 @@ def _titles(counts: Any, place: Any, out: Any) -> None:
 
 @inner
 def _repeats(counts: Any, place: Any, hashes: Any, above: Any, kinds: Any, out: Any) -> None:
-    """How often a block's words come on the page, how often before it, and its like under the same container."""
+    """How often a block's words come on the page, how often before it, and its like under the same
+    container.
+    """
     num = counts.shape[0]
     slots = 16
     while slots < 4 * num:
@@ -732,7 +743,8 @@ def _page(counts: Any, place: Any, num_bytes: Any, out: Any) -> None:
 def _zones(counts: Any, channels: Any, out: Any) -> None:
     """Share of the page's words outside links that stand under a hint, in all and before a block.
 
-    Comments below an article and the posts of a thread look alike; what else is on the page does not.
+    Comments below an article and the posts of a thread look alike; what else is on the page does
+    not.
     """
     num = counts.shape[0]
     total = np.int64(0)

@@ -1,4 +1,5 @@
-"""Where the compiled pass keeps what: columns, registers, and the numbers of the tags that it treats by name.
+"""Where the compiled pass keeps what: columns, registers, and the numbers of the tags that it
+treats by name.
 
 Compiled loops take constants only as plain module-level numbers, hence no enums here.
 """
@@ -17,10 +18,13 @@ MAX_BLOCKS: Final = 200_000
 """Text after this many blocks is left out. The longest of 2,685 real pages has 10,000."""
 MAX_TITLE_WORDS: Final = 64
 NEAREST: Final = 16
-"""The value of a channel that the block's own element opens; one less for every level above, at least 1."""
+"""The value of a channel that the block's own element opens; one less for every level above, at
+least 1.
+"""
 FIRST_TAG_CHANNEL: Final = len(markup.HINTS)
 
-# Columns of `Blocks.counts`: what a block's text is like. The groups of words (`markup.GROUPS`) follow.
+# Columns of `Blocks.counts`: what a block's text is like. The groups of words (`markup.GROUPS`)
+# follow.
 (
     CHARS,
     WORDS,
@@ -49,10 +53,12 @@ FIRST_TAG_CHANNEL: Final = len(markup.HINTS)
 GROUP: Final = POSITION + 1
 NUM_COUNTS: Final = GROUP + markup.NUM_GROUPS
 
-# Columns of `Blocks.place`: where the text lies in `Blocks.text`, and where the block stands in the page. An item, row
-# or cell is the number of its element plus one, 0 outside of any.
+# Columns of `Blocks.place`: where the text lies in `Blocks.text`, and where the block stands in the
+# page. An item, row or cell is the number of its element plus one, 0 outside of any.
 START, END, TAG_OF, OUTER_TAG, ELEMENT, DEPTH, HIDDEN, PRE, ITEM, ROW, CELL, IN_HEADING = range(12)
 NUM_PLACE: Final = IN_HEADING + 1
+# Values of HIDDEN: by a style or attribute, for screen readers alone, out of sight.
+SHOWN, HIDDEN_BY_STYLE, HIDDEN_FROM_READERS, OFF_SCREEN = range(4)
 
 # What a level of the stack of open elements inherits from the level below.
 (
@@ -88,8 +94,15 @@ FOUND_HIDES, FOUND_ADDRESS, FOUND_KEY, FOUND_CLOSED, FOUND_VALUE, FOUND_VALUE_EN
     AT_IMAGES,
     AT_FIELDS,
     AT_TAGS,
-) = range(11)
-NUM_AT: Final = AT_TAGS + 1
+    AT_TAG_START,
+    AT_INDENT,
+    AT_WORDLESS,
+) = range(14)
+NUM_AT: Final = AT_WORDLESS + 1
+TAB: Final = 1 << 16
+"""A tab in `AT_INDENT`, where a space is 1."""
+SOFT_SPACE: Final = 2
+"""Value of `AT_SPACE` that becomes a space only between two words."""
 
 TAG_P: Final = markup.TAG["p"]
 TAG_LI: Final = markup.TAG["li"]
@@ -118,6 +131,8 @@ TAG_HTML: Final = markup.TAG["html"]
 TAG_SVG: Final = markup.TAG["svg"]
 TAG_NOSCRIPT: Final = markup.TAG["noscript"]
 NOSCRIPT_NAME: Final = np.uint64(markup.packed("noscript"))
+TAG_TIME: Final = markup.TAG["time"]
+TAG_CITE: Final = markup.TAG["cite"]
 TAG_META: Final = markup.TAG["meta"]
 TAG_LINK: Final = markup.TAG["link"]
 SELF_KEYS: Final = np.array(
@@ -129,6 +144,6 @@ FNV_OFFSET: Final = np.uint64(0xCBF29CE484222325)
 FNV_PRIME: Final = np.uint64(0x100000001B3)
 TEXT_PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 
-# Classes of characters, in the order of `markup.CLASSES`. What is of the class "other" leaves no trace: soft hyphens and
-# zero-width spaces, which part no words.
+# Classes of characters, in the order of `markup.CLASSES`. What is of the class "other" leaves no
+# trace: soft hyphens and zero-width spaces, which part no words.
 OTHER, SPACE, LETTER, CAPITAL, DIGIT, STOP, COMMA, QUOTE, SYMBOL = range(9)

@@ -1,8 +1,9 @@
 """What tags, attributes and words mean to the learned extractor, as tables for compiled loops.
 
-Names are few and short, so they are looked up exactly: up to twelve characters fit one 64-bit number. Hint words are
-found in the values of `class`, `id` and their like by one automaton (Aho and Corasick, 1975): long ones anywhere
-(`mainContent`, `articlebody`), short ones only as a word of their own (`nav`, `ad`), each in one step per character.
+Names are few and short, so they are looked up exactly: up to twelve characters fit one 64-bit
+number. Hint words are found in the values of `class`, `id` and their like by one automaton (Aho and
+Corasick, 1975): long ones anywhere (`mainContent`, `articlebody`), short ones only as a word of
+their own (`nav`, `ad`), each in one step per character.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ FIELD: Final = 1024
 
 _VOID = "area base br col embed hr img input link meta param source track wbr"
 _RAW = "script style textarea title xmp iframe noembed noframes"
-# <noscript> is read as by a browser without scripts: forums keep the whole thread there for just such readers.
-# Readings of characters (<rt>) would stand in the middle of the words that they are of.
+# <noscript> is read as by a browser without scripts: forums keep the whole thread there for just
+# such readers. Readings of characters (<rt>) would stand in the middle of the words that they are
+# of.
 _SKIP = "head select svg template object canvas audio video map datalist rt rp rtc"
 _TABLE = "table caption colgroup tbody thead tfoot tr td th"
 _CLOSES_P = (
@@ -116,7 +118,9 @@ PAGE_MARKS: Final = [
     "home",
     "single",
 ]
-"""Hints that are looked for in what a page says of itself: its kind, generator, address, and class of its body."""
+"""Hints that are looked for in what a page says of itself: its kind, generator, address, and class
+of its body.
+"""
 CHANNEL_TAGS: Final = [
     "p",
     "div",
@@ -243,7 +247,9 @@ class Hints(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Every table that the compiled pass needs. Loops take what they need of it: references are counted one by one."""
+    """Every table that the compiled pass needs. Loops take what they need of it: references are
+    counted one by one.
+    """
 
     char_class: np.ndarray  # (256,) uint8
     tags: Lookup  # uint8: the number of a tag
@@ -266,17 +272,19 @@ def tables() -> Tables:
             groups[word_hash(word)] = groups.get(word_hash(word), 0) | 1 << number
     return Tables(
         _char_classes(),
-        _lookup({packed(name): number for name, number in TAG.items()}, np.uint8),
+        lookup({packed(name): number for name, number in TAG.items()}, np.uint8),
         _tag_flags(),
         _tag_channels(),
-        _lookup({packed(name): kind for name, kind in kinds.items()}, np.uint8),
+        lookup({packed(name): kind for name, kind in kinds.items()}, np.uint8),
         _automaton(_spellings()),
-        _lookup(groups, np.uint16),
+        lookup(groups, np.uint16),
     )
 
 
 def word_hash(word: str) -> int:
-    """FNV-1a, 64 bits, of the UTF-8 bytes of a word in lower case; what the compiled pass computes of a word."""
+    """FNV-1a, 64 bits, of the UTF-8 bytes of a word in lower case; what the compiled pass computes
+    of a word.
+    """
     state = 0xCBF29CE484222325
     for byte in word.encode():
         state = (state ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
@@ -304,7 +312,8 @@ def slot_of(key: int, slots: int) -> int:
     return (key ^ key >> 29) & (slots - 1)
 
 
-def _lookup(entries: Mapping[int, int], dtype: type[np.unsignedinteger]) -> Lookup:
+def lookup(entries: Mapping[int, int], dtype: type[np.unsignedinteger]) -> Lookup:
+    """The hash table of these keys and values."""
     slots = 8
     while slots < 4 * len(entries):
         slots *= 2
@@ -319,7 +328,8 @@ def _lookup(entries: Mapping[int, int], dtype: type[np.unsignedinteger]) -> Look
 
 def _char_classes() -> np.ndarray:
     classes = np.full(256, CLASSES.index("symbol"), np.uint8)
-    # Control characters cannot be seen: they part no words. What becomes of them is `clean.normalize`'s business.
+    # Control characters cannot be seen: they part no words. What becomes of them is
+    # `clean.normalize`'s business.
     classes[[*range(33), 127]] = CLASSES.index("letter")
     classes[list(b"\t\n\f\r ")] = CLASSES.index("space")
     for characters, name in (

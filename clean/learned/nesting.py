@@ -1,4 +1,6 @@
-"""The stack of open elements: what start and end tags open, close and imply (WHATWG HTML, section 13.2.6, in part)."""
+"""The stack of open elements: what start and end tags open, close and imply (WHATWG HTML, section
+13.2.6, in part).
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,11 @@ from clean.learned.layout import (
     AT_LEVEL,
     AT_NUM_ELEMENTS,
     AT_OPEN,
+    AT_TAG_START,
     FIRST_TAG_CHANNEL,
     FOUND_ADDRESS,
     FOUND_HIDES,
+    HIDDEN_BY_STYLE,
     MAX_DEPTH,
     NUM_OPEN,
     OPEN_BLOCK_ELEMENT,
@@ -64,6 +68,7 @@ def push(
     attributes: Any,
     parents: Any,
     element_tags: Any,
+    element_starts: Any,
 ) -> None:
     """Open an element: what lies in it inherits from what is open."""
     if reg[AT_LEVEL] == MAX_DEPTH - 1:
@@ -76,13 +81,14 @@ def push(
     reg[AT_NUM_ELEMENTS] += 1
     parents[element] = stack[below, OPEN_ELEMENT]
     element_tags[element] = tag
+    element_starts[element] = reg[AT_TAG_START]
     opened[tag] += 1
     for column in range(NUM_OPEN):
         stack[level, column] = stack[below, column]
     stack[level, OPEN_TAG] = tag
     stack[level, OPEN_ELEMENT] = element
-    if attributes[FOUND_HIDES]:
-        stack[level, OPEN_HIDDEN] = 1
+    if attributes[FOUND_HIDES] and stack[level, OPEN_HIDDEN] != HIDDEN_BY_STYLE:
+        stack[level, OPEN_HIDDEN] = attributes[FOUND_HIDES]
     if flags & markup.SKIP:
         stack[level, OPEN_SKIP] = 1
     if flags & markup.BOLD:

@@ -1,4 +1,6 @@
-"""Tags, attributes, comments and raw text: the tokenizer's part of the compiled pass (WHATWG HTML, section 13.2.5)."""
+"""Tags, attributes, comments and raw text: the tokenizer's part of the compiled pass (WHATWG HTML,
+section 13.2.5).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,9 @@ from clean.learned.layout import (
     FOUND_KEY,
     FOUND_VALUE,
     FOUND_VALUE_END,
+    HIDDEN_BY_STYLE,
+    HIDDEN_FROM_READERS,
+    OFF_SCREEN,
     SELF_KEYS,
 )
 
@@ -40,7 +45,9 @@ def find(table: Any, key: Any) -> Any:
 
 @inner
 def read_name(data: Any, position: Any) -> Any:
-    """(a name of a tag or attribute as one number, where it ends); longer than twelve characters is 0."""
+    """(a name of a tag or attribute as one number, where it ends); longer than twelve characters is
+    0.
+    """
     start = position
     number = np.uint64(0)
     while position < data.size:
@@ -60,8 +67,8 @@ def read_attributes(
 ) -> Any:
     """(end of the tag, whether it has one), with the hint bits in `mask`.
 
-    `found` is whether the element is hidden, has an address, tells what the page is, closes itself, and where its
-    address or content lies.
+    `found` is whether the element is hidden, has an address, tells what the page is, closes itself,
+    and where its address or content lies.
     """
     size = data.size
     while position < size:
@@ -105,11 +112,15 @@ def read_attributes(
         if kind == 1:
             read_hints(data, start, end, hints, mask)
         elif kind == 2:
-            found[FOUND_HIDES] |= hides(data, start, end)
+            if hides(data, start, end):
+                found[FOUND_HIDES] = HIDDEN_BY_STYLE
+            elif found[FOUND_HIDES] == 0 and is_off_screen(data, start, end):
+                found[FOUND_HIDES] = OFF_SCREEN
         elif kind == 3:
-            found[FOUND_HIDES] = 1
+            found[FOUND_HIDES] = HIDDEN_BY_STYLE
         elif kind == 4:
-            found[FOUND_HIDES] |= end - start == 4 and data[start] == 116
+            if found[FOUND_HIDES] == 0 and end - start == 4 and data[start] == 116:
+                found[FOUND_HIDES] = HIDDEN_FROM_READERS
         elif kind == 5:
             found[FOUND_ADDRESS] = 2 if end > start and data[start] == 35 else 1
             found[FOUND_VALUE] = start
@@ -147,7 +158,9 @@ def digit(byte: Any) -> Any:
 
 @inner
 def read_hints(data: Any, start: Any, end: Any, hints: Any, mask: Any) -> None:
-    """Set the bits of the hint words in a value; words end at what is no letter, and before a capital."""
+    """Set the bits of the hint words in a value; words end at what is no letter, and before a
+    capital.
+    """
     state = 0
     length = 0
     previous_lower = False
@@ -181,15 +194,33 @@ def hides(data: Any, start: Any, end: Any) -> Any:
                 before -= 1
             if before > start and data[before] == 58 and (data[before - 1] | 32) == 121:
                 return 1
-        if (
-            first == 104
-            and index >= start + 4
-            and data[index - 1] == 58
-            and (data[index - 2] | 32) == 121
-            and (data[index + 1] | 32) == 105
-        ):
-            return 1
+        if first == 104 and (data[index + 1] | 32) == 105:
+            before = index - 1
+            while before > start and data[before] == 32:
+                before -= 1
+            if before > start + 2 and data[before] == 58 and (data[before - 1] | 32) == 121:
+                return 1
     return 0
+
+
+@inner
+def is_off_screen(data: Any, start: Any, end: Any) -> Any:
+    """True if a style moves an element far to the left or up: a colon, a minus and three digits."""
+    for index in range(start, end - 4):
+        if data[index] == 58:
+            sign = index + 1
+            if data[sign] == 32:
+                sign += 1
+            if (
+                sign + 3 < end
+                and data[sign] == 45
+                and 48 <= data[sign + 1] <= 57
+                and 48 <= data[sign + 2] <= 57
+                and 48 <= data[sign + 3] <= 57
+                and (data[index - 1] | 32) in (116, 112)  # left, top, text-indent
+            ):
+                return True
+    return False
 
 
 @inner
@@ -224,8 +255,8 @@ def end_of_comment(data: Any, position: Any) -> Any:
 def end_of_raw(data: Any, position: Any, name: Any, stop: Any) -> Any:
     """(end of the content, end of the end tag) of an element whose content is not markup.
 
-    The end tag of `stop` ends it too, and stays to be read: <noscript><iframe/></noscript> is common, and to a browser
-    that runs scripts all of it is text that it does not show.
+    The end tag of `stop` ends it too, and stays to be read: <noscript><iframe/></noscript> is
+    common, and to a browser that runs scripts all of it is text that it does not show.
     """
     size = data.size
     while position < size:

@@ -1,9 +1,10 @@
 """Gradient-boosted trees as plain arrays: loaded from a file, evaluated in a compiled loop.
 
-A forest is the nodes of its trees, one tree after another. A node sends a row to its second child when the row's
-feature is above the threshold, else to its first; a leaf sends it to itself. All trees are thus walked for a number of
-steps that is known beforehand. Thresholds are float32, as rows are: rounding them down changes no comparison. Leaves
-are summed in float64 in the order of the trees, so the score of a row is the same bits everywhere.
+A forest is the nodes of its trees, one tree after another. A node sends a row to its second child
+when the row's feature is above the threshold, else to its first; a leaf sends it to itself. All
+trees are thus walked for a number of steps that is known beforehand. Thresholds are float32, as
+rows are: rounding them down changes no comparison. Leaves are summed in float64 in the order of the
+trees, so the score of a row is the same bits everywhere.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Model(NamedTuple):
 
 
 def scores(forest: Forest, rows: np.ndarray) -> np.ndarray:
-    """The sum of the leaves that every row falls in: rows (n, features) float32, result (n,) float64 log-odds."""
+    """The sum of the leaves that every row falls in: rows (n, features) float32, result (n,)
+    float64 log-odds.
+    """
     out = np.zeros(rows.shape[0], np.float64)
     if rows.shape[0]:
         flat = forest._replace(child=forest.child.ravel())
@@ -61,7 +64,9 @@ def _scores(
     width: Any,
     out: Any,
 ) -> None:
-    """Rows, flat and of `width` each, walk in step and without a branch: their loads overlap, which is twice as fast."""
+    """Rows, flat and of `width` each, walk in step and without a branch: their loads overlap, which
+    is twice as fast.
+    """
     last = out.size - 1
     at = np.zeros(STRIDE, np.uint32)
     base = np.zeros(STRIDE, np.int64)

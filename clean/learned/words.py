@@ -13,12 +13,14 @@ from clean.learned.layout import (
     AT_BREAK,
     AT_FIELDS,
     AT_IMAGES,
+    AT_INDENT,
     AT_LEVEL,
     AT_OPEN,
     AT_OUT,
     AT_OUT_START,
     AT_SPACE,
     AT_TAGS,
+    AT_WORDLESS,
     BOLD_CHARS,
     BREAKS,
     CAPITAL,
@@ -68,11 +70,13 @@ from clean.learned.layout import (
     PRE,
     QUOTE,
     ROW,
+    SOFT_SPACE,
     SPACE,
     START,
     STOP,
     SYMBOL,
     SYMBOLS,
+    TAB,
     TAG_OF,
     TAGS_SEEN,
     TEXT_PRIME,
@@ -81,6 +85,8 @@ from clean.learned.layout import (
     WORDS,
 )
 from clean.learned.tokens import clear, find
+
+COLON = 58
 
 
 @inner
@@ -116,15 +122,27 @@ def flush(
     counts: Any,
     place: Any,
     hashes: Any,
+    wordless: Any,
     position: Any,
 ) -> None:
-    """End the block that is being read; one without a word is forgotten, and its text with it."""
+    """End the block that is being read.
+
+    One without a word is forgotten, and its text with it. In a cell of a table it is noted as
+    wordless, so that a row can be shown whole.
+    """
     reg[AT_SPACE] = 0
     reg[AT_BREAK] = 0
+    reg[AT_INDENT] = 0
     if now[CHARS] == 0:
         return
+
     block = reg[AT_BLOCKS]
     if now[WORDS] == 0 or block >= place.shape[0]:
+        if block < place.shape[0] and place[block, CELL] and reg[AT_WORDLESS] < wordless.shape[0]:
+            wordless[reg[AT_WORDLESS], 0] = place[block, CELL]
+            wordless[reg[AT_WORDLESS], 1] = now[POSITION]
+            wordless[reg[AT_WORDLESS], 2] = position
+            reg[AT_WORDLESS] += 1
         reg[AT_OUT] = reg[AT_OUT_START]
         clear(now)
         block_hash[0] = 0
@@ -211,7 +229,9 @@ def end_word(
 
 @inner
 def entity_end(data: Any, position: Any) -> Any:
-    """Where the character reference at `position` ends, or `position` if it is none that a semicolon ends."""
+    """Where the character reference at `position` ends, or `position` if it is none that a
+    semicolon ends.
+    """
     end = position + 1
     while end < data.size and end < position + 12:
         byte = data[end]
@@ -264,6 +284,25 @@ def entity_class(data: Any, position: Any, end: Any) -> Any:
 
 
 @inner
+def is_mojibake(data: Any, position: Any, width: Any, text: Any, out: Any) -> Any:
+    """True for a no-break space behind a letter that UTF-8's first byte looks like in windows-1252.
+
+    Both together may be one character that was decoded wrongly. Normalisation repairs it, and needs
+    the space as it was.
+    """
+    if width == 1 or out < 2:
+        return False
+    if text[out - 2] == 0xC3 and (text[out - 1] == 0x82 or text[out - 1] == 0x83):
+        return True
+    # &Acirc; and &Atilde;
+    if text[out - 1] != 59 or out < 8:
+        return False
+    if text[out - 7] == 38 and text[out - 6] == 65 and text[out - 5] == 99:
+        return True
+    return text[out - 8] == 38 and text[out - 7] == 65 and text[out - 6] == 116
+
+
+@inner
 def read_text(
     data: Any,
     position: Any,
@@ -279,7 +318,9 @@ def read_text(
     place: Any,
     channels: Any,
 ) -> Any:
-    """Read text up to the next `<`, which is itself text when it comes first. Where reading stopped."""
+    """Read text up to the next `<`, which is itself text when it comes first. Where reading
+    stopped.
+    """
     size = data.size
     level = reg[AT_LEVEL]
     pre = stack[level, OPEN_PRE] != 0
@@ -353,10 +394,18 @@ def read_text(
             digits = 0
             capital = False
         if kind == SPACE:
-            if pre and byte != 13:
+            if is_mojibake(data, position, width, text, out) and now[CHARS] > 0:
+                for index in range(position, position + width):
+                    text[out] = data[index]
+                    out += 1
+            elif pre and byte != 13:
                 if now[CHARS] > 0:
                     text[out] = byte if byte < 33 and byte > 0 else 32
                     out += 1
+                elif byte == 10:
+                    reg[AT_INDENT] = 0
+                else:
+                    reg[AT_INDENT] += TAB if byte == 9 else 1
             else:
                 reg[AT_SPACE] = 1
             position += width
@@ -364,10 +413,22 @@ def read_text(
         if now[CHARS] == 0:
             begin(stack, near, reg, now, place, channels, position)
             now[FIRST_CLASS] = kind
+            for _ in range(reg[AT_INDENT] // TAB):
+                text[out] = 9
+                out += 1
+            for _ in range(reg[AT_INDENT] % TAB):
+                text[out] = 32
+                out += 1
+            reg[AT_INDENT] = 0
         elif reg[AT_BREAK] > 0:
             text[out] = 10
             out += 1
             now[BREAKS] += 1
+        elif reg[AT_SPACE] == SOFT_SPACE:
+            after_word = now[LAST_CLASS] in (LETTER, CAPITAL, DIGIT) or text[out - 1] == COLON
+            if in_word and after_word:
+                text[out] = 32
+                out += 1
         elif reg[AT_SPACE]:
             text[out] = 32
             out += 1

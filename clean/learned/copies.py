@@ -1,0 +1,134 @@
+"""Text that is on a page twice, or that a browser does not show.
+
+Sites carry an article a second time for telephones, for readers without scripts, for print, or for
+machines. A second copy is told from text that repeats itself (refrains, quotations in a thread,
+entries of a manual) by where it is: its elements have other classes than those of the first.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from clean.learned.blocks import Blocks
+from clean.learned.layout import (
+    ELEMENT,
+    FIRST_TAG_CHANNEL,
+    HIDDEN,
+    HIDDEN_BY_STYLE,
+    OFF_SCREEN,
+    ROW,
+    SHOWN,
+    TAG_DD,
+    TAG_LI,
+    TAG_OF,
+    TAG_TD,
+    TAG_TH,
+    WORDS,
+)
+from clean.learned.markup import CHANNEL_TAGS, HINTS
+from clean.learned.tables import Row
+
+COPY_WORDS: Final = 12
+"""Shorter blocks may well be there twice for a reason."""
+MAX_COPIES: Final = 4
+"""A text that is there more often is part of a template, not of a second layout."""
+RUN_BLOCKS: Final = 4
+"""So many different blocks that follow each other a second time are a copy wherever they are."""
+LEAST_SHOWN_FRAC: Final = 0.3
+"""Share of the kept words that must be shown, else the page shows its text later by script."""
+_LEVELS: Final = 8
+_CLASS = re.compile(rb"class\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.I)
+_NOSCRIPT: Final = FIRST_TAG_CHANNEL + CHANNEL_TAGS.index("noscript")
+_QUOTES: Final = (FIRST_TAG_CHANNEL + CHANNEL_TAGS.index("blockquote"), HINTS.index("quote"))
+_ENTRIES: Final = (TAG_DD, TAG_LI, TAG_TD, TAG_TH)
+
+
+def without_hidden(page: Blocks, keep: np.ndarray) -> np.ndarray:
+    """`keep` without what a browser hides, unless most of the text is hidden."""
+    state = page.place[:, HIDDEN]
+    hidden = keep & ((state == HIDDEN_BY_STYLE) | (state == OFF_SCREEN))
+    if not hidden.any():
+        return keep
+    words = page.counts[:, WORDS]
+    shown = keep & ~hidden
+    return shown if words[shown].sum() >= LEAST_SHOWN_FRAC * words[keep].sum() else keep
+
+
+def without_copies(page: Blocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
+    """`keep` without second copies of long blocks. The copy that is shown to all stays.
+
+    Quotations and cells of data repeat other text for a reason.
+    """
+    long_enough = keep & (page.counts[:, WORDS] >= COPY_WORDS)
+    places = np.flatnonzero(long_enough & ~_is_cited(page, rows))
+    groups: dict[int, list[int]] = {}
+    for block, key in zip(places.tolist(), page.hashes[places].tolist(), strict=True):
+        groups.setdefault(key, []).append(block)
+    if len(groups) == places.size:
+        return keep
+
+    keep = keep.copy()
+    runs = _second_runs(page, places, groups)
+    path = partial(_path, page, {})
+    for blocks in groups.values():
+        if 1 < len(blocks) <= MAX_COPIES:
+            first = min(blocks, key=lambda block: (_is_aside(page, block), block))
+            for block in blocks:
+                if block != first and (
+                    block in runs
+                    or _is_aside(page, block)
+                    or (page.place[block, TAG_OF] not in _ENTRIES and path(block) != path(first))
+                ):
+                    keep[block] = False
+    return keep
+
+
+def _is_cited(page: Blocks, rows: dict[int, Row]) -> np.ndarray:
+    """True for blocks in a quotation or a row of data, (b,) bool."""
+    cited = np.asarray((page.channels[:, _QUOTES] > 0).any(axis=1))
+    if rows:
+        cited |= np.isin(page.place[:, ROW], list(rows))
+    return cited
+
+
+def _second_runs(page: Blocks, places: np.ndarray, groups: dict[int, list[int]]) -> set[int]:
+    """Blocks of runs of long blocks that follow each other as an earlier run did."""
+    order = {block: number for number, block in enumerate(places.tolist())}
+    found: set[int] = set()
+    run: list[int] = []
+    expected = -1
+    for block in places.tolist():
+        first = groups[int(page.hashes[block])][0]
+        if first == block or order[first] != expected:
+            if len(run) >= RUN_BLOCKS:
+                found.update(run)
+            run = []
+        if first != block:
+            run.append(block)
+        expected = order[first] + 1
+    return found | set(run) if len(run) >= RUN_BLOCKS else found
+
+
+def _is_aside(page: Blocks, block: int) -> bool:
+    """True for a copy that not every reader sees."""
+    return bool(page.place[block, HIDDEN] != SHOWN or page.channels[block, _NOSCRIPT])
+
+
+def _path(page: Blocks, known: dict[int, bytes], block: int) -> list[bytes]:
+    """Tag and classes of the elements around a block."""
+    path: list[bytes] = []
+    element = int(page.place[block, ELEMENT])
+    while element >= 0 and len(path) < _LEVELS:
+        if element not in known:
+            start = int(page.element_starts[element])
+            end = page.source.find(b">", start, start + 2000)
+            found = _CLASS.search(page.source[start:end]) if end > 0 else None
+            classes = (found[1] or found[2] or found[3] or b"") if found else b""
+            known[element] = bytes([page.element_tags[element]]) + classes
+        path.append(known[element])
+        element = int(page.parents[element])
+    return path

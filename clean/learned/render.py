@@ -1,0 +1,141 @@
+"""Kept blocks as plain text.
+
+Paragraphs and headings are separated by an empty line. List items and rows of data are lines of
+their own: items begin with a hyphen or their number and are indented by their level, cells are
+separated by tabs, with an empty field for an empty cell. Preformatted text keeps its lines.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from html import unescape
+
+import numpy as np
+
+from clean.learned.blocks import Blocks
+from clean.learned.layout import END, IN_HEADING, ITEM, PRE, ROW, START, TAG_LI, TAG_OL
+from clean.learned.tables import Row, data_rows
+
+_MARKS = re.compile(
+    r"(?:\s*\u00b6|\s+[#\u00a7\U0001f517]|\s*\[\s*(?:edit|edit source)\s*\]|\s*\u21a9\ufe0e?)+$"
+)
+"""Links that sites put behind headings and notes: to themselves, to an editor, back to the text."""
+_TAG = re.compile(r"<[^<>]*>?")
+_ATTRIBUTE = re.compile(rb"\s(start|type|value)\s*=\s*[\"']?\s*([\w-]{1,9})", re.I)
+MAX_LEVEL = 8
+"""Deeper lists are indented no further."""
+
+
+def render(page: Blocks, keep: np.ndarray, rows: dict[int, Row] | None = None) -> str:
+    """The text of the kept blocks."""
+    return _Renderer(page, data_rows(page) if rows is None else rows).text(keep)
+
+
+class _Renderer:
+    """Texts of blocks, and the lists and rows that they belong to."""
+
+    def __init__(self, page: Blocks, rows: dict[int, Row]) -> None:
+        self._page = page
+        self._rows = rows
+        self._content = page.text.tobytes()
+
+    def text(self, keep: np.ndarray) -> str:
+        pieces: list[str] = []
+        previous: list[int] | None = None
+        for block in np.flatnonzero(keep).tolist():
+            place = self._page.place[block].tolist()
+            row = self._rows.get(place[ROW])
+            if row is not None and previous is not None and previous[ROW] == place[ROW]:
+                continue  # the whole row was written with its first block
+
+            if previous is not None:
+                pieces.append(self._separator(previous, place))
+            if row is not None:
+                pieces.append(self._row(row, keep))
+            else:
+                pieces.append(self._marker(previous, place) + self._block(place))
+            previous = place
+        return "".join(pieces)
+
+    def _separator(self, previous: list[int], place: list[int]) -> str:
+        """The end of one block and the beginning of the next."""
+        if place[ROW] in self._rows and previous[ROW] in self._rows:
+            return "\n"
+        same_list = place[ITEM] and previous[ITEM] and not place[IN_HEADING]
+        return "\n" if same_list else "\n\n"
+
+    def _block(self, place: list[int]) -> str:
+        text = self._content[place[START] : place[END]].decode("utf-8", "replace")
+        text = unescape(text) if "&" in text else text
+        if place[PRE]:
+            return text.strip("\n\r").rstrip()
+        return _MARKS.sub("", text.strip("\n\r "))
+
+    def _row(self, row: Row, keep: np.ndarray) -> str:
+        """The fields of a row. A cell without words has its signs, or nothing."""
+        fields = []
+        for cell in row.cells:
+            blocks = [block for block in row.blocks_of.get(cell, ()) if keep[block]]
+            texts = [" ".join(self._block(self._page.place[b].tolist()).split()) for b in blocks]
+            fields.append(" ".join(texts) or self._signs.get(cell, ""))
+        return "\t".join(fields)
+
+    @cached_property
+    def _signs(self) -> dict[int, str]:
+        """Text of cells that have no word, such as a dash."""
+        found: dict[int, str] = {}
+        for cell, start, end in self._page.wordless.tolist():
+            text = self._page.source[start:end].decode("utf-8", "replace")
+            found[cell] = f"{found.get(cell, '')} {' '.join(unescape(_TAG.sub('', text)).split())}"
+        return {cell: text.strip() for cell, text in found.items()}
+
+    def _marker(self, previous: list[int] | None, place: list[int]) -> str:
+        """The indentation and sign of a list item that begins here."""
+        item = place[ITEM]
+        if not item or place[IN_HEADING] or (previous is not None and previous[ITEM] == item):
+            return ""
+        parents, tags = self._page.parents, self._page.element_tags
+        level = 0
+        above = int(parents[item - 1])
+        while above >= 0 and level < MAX_LEVEL:
+            level += tags[above] == TAG_LI
+            above = int(parents[above])
+        number = self._numbers.get(item - 1)
+        return "  " * level + (f"{number}. " if number else "- ")
+
+    @cached_property
+    def _numbers(self) -> dict[int, str]:
+        """The number of each item of an ordered list, as a browser shows it."""
+        parents, tags = self._page.parents, self._page.element_tags
+        next_of: dict[int, int] = {}
+        letters: dict[int, bool] = {}
+        numbers: dict[int, str] = {}
+        for item in np.flatnonzero(tags == TAG_LI).tolist():
+            parent = int(parents[item])
+            if parent < 0 or tags[parent] != TAG_OL:
+                continue
+            if parent not in next_of:
+                own = self._attributes(parent)
+                next_of[parent] = _integer(own.get(b"start"), 1)
+                letters[parent] = own.get(b"type") in (b"a", b"A")
+            number = _integer(self._attributes(item).get(b"value"), next_of[parent])
+            next_of[parent] = number + 1
+            is_letter = letters[parent] and 1 <= number <= 26
+            numbers[item] = chr(ord("a") + number - 1) if is_letter else str(number)
+        return numbers
+
+    def _attributes(self, element: int) -> dict[bytes, bytes]:
+        """`start`, `type` and `value` of an element's start tag."""
+        start = int(self._page.element_starts[element])
+        end = self._page.source.find(b">", start, start + 1000)
+        return {
+            name.lower(): value for name, value in _ATTRIBUTE.findall(self._page.source[start:end])
+        }
+
+
+def _integer(value: bytes | None, default: int) -> int:
+    try:
+        return int(value) if value else default
+    except ValueError:
+        return default

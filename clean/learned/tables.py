@@ -1,0 +1,78 @@
+"""Rows of tables: which of them hold data, and the cells that they are made of.
+
+A row of data is kept whole or not at all, since a cell that is missing moves the others into wrong
+columns. The rows of a layout table are no such unit: their cells hold paragraphs.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from clean.learned.blocks import Blocks
+from clean.learned.layout import CELL, ROW, TAG_TD, TAG_TH, WORDS
+
+MAX_CELL_WORDS: Final = 150
+"""A cell with more words is a column of a layout."""
+
+
+class Row:
+    """The cells of a row, as element numbers plus one, and the blocks in each."""
+
+    __slots__ = ("blocks_of", "cells", "most_words")
+
+    def __init__(self) -> None:
+        self.cells: list[int] = []
+        self.blocks_of: dict[int, list[int]] = {}
+        self.most_words = 0
+
+    def holds_data(self) -> bool:
+        """True if at least two cells have text and none has more than one block."""
+        return len(self.blocks_of) > 1 and self.is_plain()
+
+    def is_plain(self) -> bool:
+        """True if at least one cell has text and none has more than one block."""
+        return 0 < self.most_words <= MAX_CELL_WORDS and all(
+            len(blocks) == 1 for blocks in self.blocks_of.values()
+        )
+
+
+def data_rows(page: Blocks) -> dict[int, Row]:
+    """Rows of data by their value of ROW."""
+    if not page.place[:, ROW].any():
+        return {}
+
+    rows: dict[int, Row] = {}
+    is_cell = (page.element_tags == TAG_TD) | (page.element_tags == TAG_TH)
+    for element in np.flatnonzero(is_cell).tolist():
+        parent = int(page.parents[element])
+        rows.setdefault(parent + 1, Row()).cells.append(element + 1)
+    for block in np.flatnonzero(page.place[:, CELL]).tolist():
+        row = rows.get(int(page.place[block, ROW]))
+        if row is not None:
+            cell = int(page.place[block, CELL])
+            row.blocks_of.setdefault(cell, []).append(block)
+            row.most_words = max(row.most_words, int(page.counts[block, WORDS]))
+    found = {number: row for number, row in rows.items() if row.holds_data()}
+    if found:
+        # A row of one field is data as well where others of its table are.
+        tables = {int(page.parents[number - 1]) for number in found}
+        found |= {
+            number: row
+            for number, row in rows.items()
+            if number not in found and row.is_plain() and int(page.parents[number - 1]) in tables
+        }
+    return found
+
+
+def with_whole_rows(page: Blocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
+    """`keep` with each row of data whole if at least half of its words were kept, else without it."""
+    keep = keep.copy()
+    for row in rows.values():
+        blocks = [block for own in row.blocks_of.values() for block in own]
+        kept = sum(int(page.counts[block, WORDS]) for block in blocks if keep[block])
+        if kept:
+            total = sum(int(page.counts[block, WORDS]) for block in blocks)
+            keep[blocks] = 2 * kept >= total
+    return keep

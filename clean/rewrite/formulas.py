@@ -1,0 +1,129 @@
+r"""One representation for each formula: its TeX, as \\(...\\) in a line and \\[...\\] on its own.
+
+Pages carry a formula up to three times: as MathML for screen readers, as positioned spans for the
+eye, and as TeX. KaTeX, MathJax 2 and 3, MediaWiki, LaTeXML and WordPress are known here. A formula
+without TeX stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+
+from clean.rewrite.elements import attribute, replace_elements
+
+_SIGNS = frozenset({"math", "katex", "mathjax", "mjx", "latex", "tex", "formula"})
+_CLASS = r"class\s*=\s*[\"']?[^\"'<>]*(?<![\w-])"
+_RENDERED = re.compile(
+    r"<(span|div|nobr)\s[^<>]*"
+    + _CLASS
+    + r"(?:katex-html|MathJax_Preview|MathJax_SVG|MathJax_CHTML|MathJax_Display|MathJax|mjx-chtml)"
+    r"(?![\w-])[^<>]*>",
+    re.I,
+)
+_DISPLAY = re.compile(r"<(span|div)\s[^<>]*" + _CLASS + r"katex-display(?![\w-])[^<>]*>", re.I)
+_CONTAINER = re.compile(r"<(mjx-container(?=[\s>])|span(?=[^<>]*mwe-math-element))[^<>]*>", re.I)
+_MATH = re.compile(r"<(math)(?=[\s>])[^<>]*>", re.I)
+_ANNOTATION = re.compile(
+    r"<annotation[^<>]*encoding\s*=\s*[\"']?application/x-tex[^<>]*>([^<]*)</annotation>", re.I
+)
+_SCRIPT = re.compile(
+    r"<script[^<>]*type\s*=\s*[\"']?math/tex(;\s*mode=display)?[\"']?[^<>]*>(.*?)</script>",
+    re.I | re.S,
+)
+_IMAGE = re.compile(
+    r"<img\s(?=[^<>]*"
+    + _CLASS
+    + r"(?:latex|tex|math|mwe-math-fallback-image-(?:inline|display)|ee_img|formula)(?![\w]))[^<>]*>",
+    re.I,
+)
+_DATA = re.compile(
+    r"<(span|div)\s[^<>]*data-(?:math|tex|latex|formula|expr)\s*=\s*[\"'][^\"']+[\"'][^<>]*>", re.I
+)
+_DATA_VALUE = re.compile(
+    r"data-(?:math|tex|latex|formula|expr)\s*=\s*(?:\"([^\"]+)\"|'([^']+)')", re.I
+)
+_DISPLAY_STYLE = re.compile(r"\s*\{?\s*\\displaystyle\b\s*(.*?)\s*\}?\s*", re.S)
+
+
+def with_tex(html: str, signs: frozenset[str]) -> str:
+    """`html` with TeX in the place of formulas that carry it."""
+    if signs.isdisjoint(_SIGNS):
+        return html
+
+    if not signs.isdisjoint({"katex", "mathjax", "mjx", "tex"}):
+        html = replace_elements(html, _RENDERED, lambda tag, content: _kept_script(content))
+        html = _SCRIPT.sub(lambda found: _tex(_escaped(found[2]), bool(found[1])), html)
+    html = replace_elements(html, _DISPLAY, lambda tag, content: _first_tex(content, True))
+    html = replace_elements(html, _CONTAINER, lambda tag, content: _container(tag[0], content))
+    html = replace_elements(html, _MATH, lambda tag, content: _math(tag[0], content))
+    html = _IMAGE.sub(lambda found: _image(found[0]), html)
+    return replace_elements(html, _DATA, lambda tag, content: _data(tag[0]))
+
+
+def _tex(tex: str, display: bool) -> str:
+    tex = " ".join(tex.split())
+    if not tex:
+        return ""
+    return f"<p>\\[{tex}\\]</p>" if display else f"\\({tex}\\)"
+
+
+def _escaped(tex: str) -> str:
+    return tex.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _kept_script(content: str) -> str:
+    """The TeX that lies within what is drawn, if it does."""
+    return "".join(found[0] for found in _SCRIPT.finditer(content))
+
+
+def _first_tex(content: str, display: bool) -> str | None:
+    found = _ANNOTATION.search(content)
+    return _tex(found[1], display) if found else None
+
+
+def _math(tag: str, content: str) -> str | None:
+    display = attribute(tag, "display") == "block"
+    if (found := _first_tex(_bare(content), display)) is not None:
+        return found
+    alternative = attribute(tag, "alttext")
+    return _tex(_without_style(alternative), display) if alternative else None
+
+
+def _bare(content: str) -> str:
+    """`content` with the style that MediaWiki puts around its TeX taken off."""
+    return _ANNOTATION.sub(
+        lambda found: found[0].replace(found[1], _without_style(found[1])), content
+    )
+
+
+def _without_style(tex: str) -> str:
+    found = _DISPLAY_STYLE.fullmatch(tex)
+    return found[1] if found else tex
+
+
+def _container(tag: str, content: str) -> str | None:
+    """The `math` of a formula that is there twice, for the eye and for screen readers."""
+    display = attribute(tag, "display") == "true"
+    found = _MATH.search(content)
+    if found is not None:
+        inner = content[found.start() :]
+        tex = _math(found[0], inner)
+        if tex is not None:
+            return tex
+        end = inner.lower().find("</math>")
+        return inner[: end + len("</math>")] if end >= 0 else None
+    data = _DATA_VALUE.search(content)
+    return _tex(data[1] or data[2], display) if data else None
+
+
+def _image(tag: str) -> str:
+    tex = attribute(tag, "alt") or ""
+    return _tex(_without_style(tex), "display" in tag) if tex.strip() else tag
+
+
+def _data(tag: str) -> str | None:
+    found = _DATA_VALUE.search(tag)
+    value = (found[1] or found[2]) if found else ""
+    display = "display" in tag or tag[:4].lower() == "<div"
+    # Other data of that name is a list, an object or an address.
+    return _tex(value, display) if value and value[0] not in "[{/h" else None

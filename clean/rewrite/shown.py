@@ -1,0 +1,60 @@
+"""Elements that browsers show and a parser of today's HTML passes over.
+
+Obsolete elements of plain text (`xmp`, `listing`, `plaintext`), frames for browsers without them,
+declarative shadow roots, sources of slides in a `textarea`, and addresses that a proxy has hidden
+from robots (Cloudflare's `data-cfemail`: bytes in hexadecimal, each combined with the first by
+exclusive or).
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+from clean.rewrite.elements import replace_elements
+
+MIN_SOURCE_CHARS = 200
+"""A shorter `textarea` is a field of a form."""
+_OLD = re.compile(r"<(xmp|listing|plaintext)(?=[\s>])[^<>]*>", re.I)
+_OPEN_PLAIN = re.compile(r"<plaintext(?=[\s>])[^<>]*>", re.I)
+_TEXTAREA = re.compile(r"<(textarea)(?=[\s>])[^<>]*>", re.I)
+_NOFRAMES = re.compile(r"<(/?)noframes(?=[\s>])[^<>]*>", re.I)
+_SHADOW = re.compile(r"<(template)\s[^<>]*shadowroot(?:mode)?\s*=[^<>]*>", re.I)
+_EMAIL = re.compile(
+    r"<(a|span)\s[^<>]*data-cfemail\s*=\s*[\"']?([0-9a-f]{4,400})[\"']?[^<>]*>[^<]*</\1>", re.I
+)
+
+
+def with_shown_elements(html: str, signs: frozenset[str]) -> str:
+    """`html` with these elements as ones that every reader of HTML shows."""
+    if not signs.isdisjoint({"xmp", "listing"}):
+        html = replace_elements(html, _OLD, _preformatted)
+    if "plaintext" in signs and (found := _OPEN_PLAIN.search(html)):
+        html = f"{html[: found.start()]}<pre>{escape(html[found.end() :], quote=False)}</pre>"
+    if "noframes" in signs:
+        html = _NOFRAMES.sub(r"<\1div>", html)
+    if not signs.isdisjoint({"shadowroot", "shadowrootm"}):
+        html = replace_elements(html, _SHADOW, lambda tag, content: f"<div>{content}</div>")
+    if "textarea" in signs:
+        html = replace_elements(html, _TEXTAREA, _source)
+    if "cfemail" in signs:
+        html = _EMAIL.sub(lambda found: escape(_address(bytes.fromhex(found[2]))), html)
+    return html
+
+
+def _preformatted(tag: re.Match[str], content: str) -> str:
+    """A `pre` in which markup is text, as in `xmp`; `listing` holds markup."""
+    if tag[1].lower() == "listing":
+        return f"<pre>{content}</pre>"
+    return f"<pre>{escape(content, quote=False)}</pre>"
+
+
+def _source(tag: re.Match[str], content: str) -> str | None:
+    """A long text of several lines is the page's content, as with remark's slides."""
+    if len(content) < MIN_SOURCE_CHARS or "\n" not in content.strip():
+        return None
+    return f"<pre>{escape(content, quote=False)}</pre>"
+
+
+def _address(code: bytes) -> str:
+    return bytes(byte ^ code[0] for byte in code[1:]).decode("utf-8", "replace")
