@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from corpus.errors import ConfigError
 from corpus.run import command
 from corpus.storage.store import Store, check_name
-from corpus.tables.manifest import read_manifest
+from corpus.tables.manifest import batches, read_manifest
 from corpus.tables.snapshot import batches_up_to, check_free, snapshots_of, write_snapshot
 from corpus.tables.staleness import require_current
 from shards import write_step
@@ -49,6 +50,7 @@ def _body(argv: Sequence[str] | None) -> int:
         )
         if not args.no_snapshot:
             check_free(opened.store, name, opened.batch)
+        _check_val_frac(opened.store, opened.batch, config.writer.val_frac)
         ensure_tokenizer(opened.store, config.tokenizer, [opened.batch], config.writer.val_frac)
         result = command.run_stage(opened, "shards", config, STEPS, rebuild=args.rebuild)
         if not args.no_snapshot:
@@ -56,10 +58,28 @@ def _body(argv: Sequence[str] | None) -> int:
         return command.finish(args, opened.store, "shards", result)
 
 
+def _check_val_frac(store: Store, batch: str, val_frac: float) -> None:
+    """Refuse another validation share than the first batch's: pages would change sides between batches."""
+    for manifest in batches(store, "tokens"):
+        if manifest.batch == batch:
+            return
+        found = manifest.config.get("writer", {}).get("val_frac", val_frac)
+        if found != val_frac:
+            raise ConfigError(
+                f"shards.writer.val_frac = {val_frac:g}, batch {manifest.batch!r} has {found:g}: a page that is validation in one batch would be trained on in another; "
+                f"use {found:g}, or change it in all batches: first --batch {manifest.batch} with --rebuild, then the later ones"
+            )
+
+
 def _snapshot(store: Store, batch: str, name: str) -> None:
     """Write the snapshot of all batches up to this one."""
-    batches = batches_up_to(store, batch)
-    snapshot = write_snapshot(store, name, batches, parents=snapshots_of(store, batches[:-1]))
+    names = batches_up_to(store, batch)
+    for each in names:
+        # A first batch that was rebuilt with another share leaves the later ones behind.
+        val_frac = read_manifest(store, "tokens", each).config.get("writer", {}).get("val_frac")
+        if val_frac is not None:
+            _check_val_frac(store, each, val_frac)
+    snapshot = write_snapshot(store, name, names, parents=snapshots_of(store, names[:-1]))
     totals = ", ".join(
         f"{split} {part.num_tokens:,} tokens" for split, part in snapshot.splits.items()
     )

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from corpus.config import Section
 from corpus.errors import ConfigError
-from shards.reader import Source
+from shards.reader import Packing, Source
 from train.shape import Shape
 
 PresetName = Literal["tiny", "mini", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
@@ -136,6 +136,10 @@ class DataConfig(Section):
 
     sources: list[Source] = []
     """Mixture, as [{weight = 3, batches = ["2024-01"]}, {weight = 1, domains = ["arxiv.org"]}]; none: all, once an epoch."""
+    max_passes: float | None = Field(default=None, gt=0)
+    """Most passes over any source that a run may make; none: no limit. The passes are logged and recorded either way."""
+    packing: Packing = "stream"
+    """stream: blocks cut from documents end to end, as GPT-2's; documents: whole documents packed by best fit, each attending to itself alone."""
     window: int = Field(default=0, ge=0)
     """Row groups from which samples come at a time; 0: all. For object stores larger than token_cache_bytes."""
 
@@ -251,4 +255,9 @@ class TrainConfig(Section):
             settings["model"][name] = getattr(shape, name)
         settings["optimizer"]["learning_rate"] = self.resolved_learning_rate
         settings["batch_size"] = self.resolved_batch_size
+        if self.data.packing == "stream":
+            # Runs of earlier versions have no such setting.
+            del settings["data"]["packing"]
+        # A limit decides whether a run starts, not what it learns.
+        del settings["data"]["max_passes"]
         return settings

@@ -6,7 +6,7 @@ processes and nothing is prefetched: what was handed out was consumed, and the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from corpus.errors import ConfigError
+from corpus.errors import ConfigError, InputError
+from shards.reader import IGNORED, packed_fields
 from train.distributed import World
 
 
@@ -32,16 +33,27 @@ class Stream(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position."""
 
+    def advance(self, num_samples: int) -> None:
+        """Pass over samples without reading them."""
+
     def documents(self, index: int) -> Sequence[Any]:
         """The documents (each with a doc_id) in sample `index` of this epoch."""
 
 
-def device_batch(rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens and their targets, one position later. Shapes: rows (B, T + 1) int64; two of (B, T) int64."""
+def device_batch(
+    rows: np.ndarray, device: torch.device, *, document_end: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Tokens and their targets, one position later. Shapes: rows (B, T + 1) int64; two of (B, T) int64.
+
+    With `document_end`, for rows of whole documents, the target after a document's end is `IGNORED`.
+    """
     tensor = torch.from_numpy(rows)
     if device.type == "cuda":
         tensor = tensor.pin_memory().to(device, non_blocking=True)
-    return tensor[:, :-1], tensor[:, 1:]
+    tokens, targets = tensor[:, :-1], tensor[:, 1:]
+    if document_end is not None:
+        targets = targets.masked_fill(tokens == document_end, IGNORED)
+    return tokens, targets
 
 
 def next_rows(stream: Stream, batch_size: int, world: World) -> tuple[np.ndarray, int]:
@@ -94,36 +106,70 @@ def _part(group: list[np.ndarray], world: World) -> tuple[np.ndarray, bool]:
 
 
 class TokenDataset(IterableDataset):
-    """The stream as a torch dataset, for training loops of one's own: yields (tokens, targets) of this rank for ever.
+    """The stream as a torch dataset, for training loops of one's own: yields batches of this rank for ever.
 
-    Use it with `DataLoader(dataset, batch_size=None)`. `state_dict` is exact, since nothing is read ahead.
+    Use it with `DataLoader(dataset, batch_size=None)`, with any `num_workers`: worker w of W reads batches w, w + W, ...,
+    which the loader puts in order again. `state_dict` is exact in a `StatefulDataLoader` with the same number of workers,
+    and without workers.
+    With `end_of_text`, for a `PackedStream`, batches are dicts as language models of Hugging Face take them.
     """
 
     def __init__(
-        self, stream: Stream, global_batch: int, *, rank: int = 0, world_size: int = 1
+        self,
+        stream: Stream,
+        global_batch: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        end_of_text: int | None = None,
     ) -> None:
         self.stream = stream
         self.global_batch = global_batch
         self.rank = rank
         self.world_size = world_size
+        self.end_of_text = end_of_text
+        self._is_worker_state = False
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of two (global_batch / world_size, block_size) int64 tensors.
-
-        Raises: ConfigError inside loader processes, each of which would repeat the same samples.
-        """
-        if get_worker_info() is not None:
-            raise ConfigError(
-                "num_workers > 0: every loader process would yield the same samples; use num_workers=0"
-            )
+    def __iter__(self) -> Iterator[Any]:
+        """Batches of two (global_batch / world_size, block_size) int64 tensors, or dicts of packed rows."""
+        worker = get_worker_info()
+        others = 0 if worker is None else worker.num_workers - 1
+        if worker is not None and not self._is_worker_state:
+            self.stream.advance(worker.id * self.global_batch)
         while True:
             rows = self.stream.next_batch(self.global_batch, self.rank, self.world_size)
-            yield device_batch(rows, torch.device("cpu"))
+            self.stream.advance(others * self.global_batch)
+            yield self._batch(rows)
 
     def state_dict(self) -> dict[str, int | str]:
-        """The position in the global order."""
-        return self.stream.state_dict()
+        """The position in the global order; of a worker, that of its next batch."""
+        state = self.stream.state_dict()
+        worker = get_worker_info()
+        return state if worker is None else {**state, "worker": worker.id}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a position, also one saved by another number of ranks."""
+        """Go to a position, also one saved by another number of ranks.
+
+        Raises: InputError for the state of a loader process outside of one, and for anything that is not a state.
+        """
+        worker = get_worker_info()
+        self._is_worker_state = isinstance(state, Mapping) and "worker" in state
+        if self._is_worker_state:
+            if worker is None or worker.id != state["worker"]:
+                raise InputError(
+                    f"state of loader process {state['worker']}: expected to continue in it; use a StatefulDataLoader with the same num_workers"
+                )
+            state = {key: value for key, value in state.items() if key != "worker"}
         self.stream.load_state_dict(state)
+
+    def _batch(self, rows: np.ndarray) -> Any:
+        if self.end_of_text is None:
+            return device_batch(rows, torch.device("cpu"))
+        fields = packed_fields(rows, self.end_of_text)
+        return {
+            "input_ids": torch.from_numpy(rows[:, :-1].copy()),
+            "labels": torch.from_numpy(fields.labels),
+            "position_ids": torch.from_numpy(fields.position_ids),
+            "cu_seqlens": torch.from_numpy(fields.cu_seqlens),
+            "max_seqlen": fields.max_seqlen,
+        }

@@ -23,6 +23,7 @@ from corpus.tables.snapshot import SPLITS, Snapshot, read_snapshot, warn_if_outd
 from shards.reader import (
     BlockStream,
     MixtureStream,
+    PackedStream,
     TokenCache,
     open_mixture,
     open_split,
@@ -184,6 +185,7 @@ def open_job(store: Store, request: Request) -> Job:
             store, request.snapshot, shape.block_size, snapshot.splits["val"].num_bytes, cache
         )
     )
+    passes = _passes(stream, config)
     return Job(
         store=store,
         run=request.run,
@@ -193,7 +195,11 @@ def open_job(store: Store, request: Request) -> Job:
         stream=stream,
         val_blocks=val_blocks,
         val_bytes=val_bytes,
-        record={"identity": run_identity(snapshot, request), "snapshot": request.snapshot},
+        record={
+            "identity": run_identity(snapshot, request),
+            "snapshot": request.snapshot,
+            "passes": passes,
+        },
         sampler=_sampler(config, tokenizer, snapshot.end_of_text),
     )
 
@@ -210,8 +216,9 @@ def _token_cache(store: Store, config: TrainConfig) -> TokenCache | None:
 
 def _train_stream(
     store: Store, snapshot: str, config: TrainConfig, block_size: int, cache: TokenCache | None
-) -> BlockStream | MixtureStream:
+) -> BlockStream | PackedStream | MixtureStream:
     window, sources = config.data.window, config.data.sources
+    packing = config.data.packing
     if sources:
         return open_mixture(
             store.root,
@@ -221,10 +228,44 @@ def _train_stream(
             block_size=block_size,
             seed=config.seed,
             window=window,
+            packing=packing,
             cache=cache,
         )
     split = open_split(store.root, snapshot, "train", cache=cache)
+    if packing == "documents":
+        packed = PackedStream(split, block_size=block_size, seed=config.seed, window=window)
+        log.info(
+            "whole documents in %d rows, %.2f %% of them empty",
+            packed.num_blocks,
+            100 * packed.waste,
+        )
+        return packed
     return BlockStream(split, block_size=block_size, seed=config.seed, window=window)
+
+
+def _passes(
+    stream: BlockStream | PackedStream | MixtureStream, config: TrainConfig
+) -> dict[str, float]:
+    """Log and return the passes over each source that the run makes. Raises InputError above `max_passes`."""
+    num_samples = config.steps(stream.num_blocks) * config.resolved_batch_size
+    if isinstance(stream, MixtureStream):
+        names = [
+            f"source {number} ({source.describe()})"
+            for number, source in enumerate(config.data.sources, 1)
+        ]
+        passes = dict(zip(names, stream.passes(num_samples), strict=True))
+    else:
+        passes = {"the train split": num_samples / stream.num_blocks}
+
+    for name, count in passes.items():
+        log.info("%.2f passes over %s", count, name)
+    limit = config.data.max_passes
+    if limit is not None and (above := {n: c for n, c in passes.items() if c > limit * (1 + 1e-9)}):
+        shown = ", ".join(f"{count:.2f} over {name}" for name, count in above.items())
+        raise InputError(
+            f"train.data.max_passes = {limit:g}: this run makes {shown} passes; train for fewer steps, give the source less weight, or raise the limit"
+        )
+    return {name: round(count, 4) for name, count in passes.items()}
 
 
 def _validation_split(
@@ -239,7 +280,7 @@ def _validation_split(
 
 
 def _held_out(
-    stream: BlockStream | MixtureStream, config: TrainConfig, frac: float
+    stream: BlockStream | PackedStream | MixtureStream, config: TrainConfig, frac: float
 ) -> tuple[Blocks, int]:
     """The last blocks in the order of the first epoch, which a run that ends before them never sees.
 
@@ -248,6 +289,10 @@ def _held_out(
     if isinstance(stream, MixtureStream):
         raise InputError(
             "train.data.sources: a sweep holds out blocks of one split; leave the mixture out of it"
+        )
+    if isinstance(stream, PackedStream):
+        raise InputError(
+            "train.data.packing = 'documents': a sweep holds out blocks of one split; set it to 'stream' for the sweep"
         )
     first = stream.num_blocks - max(1, round(frac * stream.num_blocks))
     used = config.steps(stream.num_blocks) * config.resolved_batch_size

@@ -89,11 +89,14 @@ class Trainer:
         self.micro_batches = num_micro_batches(self.batch_size, world.size, self.micro_batch_size)
         self.num_steps = config.steps(job.stream.num_blocks)
         self.eval_interval = config.eval_interval or min(1000, math.ceil(self.num_steps / 10))
+        packed = config.data.packing == "documents"
+        self.document_end = job.end_of_text if packed else None
         torch.manual_seed(config.seed)
         self.model = GPT2(
             job.shape,
             dropout=config.model.dropout,
-            document_end=job.end_of_text if config.model.document_mask else None,
+            document_end=job.end_of_text if config.model.document_mask or packed else None,
+            restart_positions=packed,
             activation_checkpointing=config.runtime.activation_checkpointing,
         ).to(world.device)
         self.num_parameters = num_parameters(self.model)
@@ -243,7 +246,10 @@ class Trainer:
                 loss += self._backward(part)
             first += len(part)
         num_tokens = self.batch_size * self.job.shape.block_size
-        mean = self._reduce(loss, time.monotonic() - started, stop) / num_tokens
+        total, counted = self._reduce(
+            loss, self._num_targets(rows), time.monotonic() - started, stop
+        )
+        mean = total / counted
         norm = self._clip()
         frac = schedule(self.step, self.num_steps, self.job.config.optimizer)
         updated = self._judge(mean, norm, position)
@@ -258,19 +264,29 @@ class Trainer:
             self._losses.append(mean)
         self._log_step(meter, norm, frac)
 
-    def _reduce(self, loss: Tensor, seconds: float, stop: StopSignal) -> float:
+    def _num_targets(self, rows: np.ndarray) -> int:
+        """Targets of rows that count: after a document's end there is none where documents are packed."""
+        targets = rows[:, 1:].size
+        if self.document_end is not None:
+            targets -= int(np.count_nonzero(rows[:, :-1] == self.document_end))
+        return targets
+
+    def _reduce(
+        self, loss: Tensor, num_targets: int, seconds: float, stop: StopSignal
+    ) -> tuple[float, float]:
         """The summed loss of all ranks; with it, in one message, they agree on stopping and on how long a step takes."""
         if self.world.size == 1:
             self._told_to_stop(stop)
-            return float(loss)
+            return float(loss), float(num_targets)
         number = stop.number or self.job.wanted_stop()
-        values = torch.zeros(66, dtype=torch.float64, device=self.world.device)
+        values = torch.zeros(67, dtype=torch.float64, device=self.world.device)
         values[0], values[1] = loss.double(), seconds
         values[1 + number] += float(number > 0)
-        total, all_seconds, *signals = self.world.sum(values).tolist()
+        values[66] = num_targets
+        total, all_seconds, *signals, counted = self.world.sum(values).tolist()
         self._step_s = all_seconds / self.world.size
         self._stopping = next((number for number, count in enumerate(signals, 1) if count), 0)
-        return float(total)
+        return float(total), float(counted)
 
     def _told_to_stop(self, stop: StopSignal) -> bool:
         """Whether any rank got a signal; asked by all together."""
@@ -285,7 +301,7 @@ class Trainer:
 
     def _backward(self, rows: np.ndarray) -> Tensor:
         """Add the gradients of these rows; gives their summed loss. Ranks' gradients are averaged, hence world.size."""
-        tokens, targets = device_batch(rows, self.world.device)
+        tokens, targets = device_batch(rows, self.world.device, document_end=self.document_end)
         with self.world.autocast():
             loss: Tensor = self.network(tokens, targets)
         (loss * (self.world.size / (self.batch_size * self.job.shape.block_size))).backward()

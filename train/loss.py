@@ -17,24 +17,29 @@ CHUNK_ROWS = {"cpu": 512, "cuda": 2048}
 """Rows of logits in memory at once: enough for full matrix speed, few enough for caches (measured on 2 CPU cores)."""
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, with_ignored: bool = False
+) -> Tensor:
     """Sum over rows of -log softmax(hidden @ weight.T)[target], float32 scalar in nats.
 
     Shapes: hidden (N, C), weight (V, C), targets (N,) int64 in [0, V).
+    `with_ignored`: targets below 0 are left out.
     Under autocast the products run in the autocast type, sums and softmax in float32.
     """
     if torch.is_autocast_enabled(hidden.device.type):
         hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-    result: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets)
+    result: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, with_ignored)
     return result
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, with_ignored: bool
+    ) -> Tensor:
         """Loss, and with it the gradients that backward hands out."""
         rows = CHUNK_ROWS.get(hidden.device.type, 1024)
-        need_hidden, need_weight, _ = ctx.needs_input_grad
+        need_hidden, need_weight, *_ = ctx.needs_input_grad
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
@@ -43,16 +48,26 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for start in range(0, hidden.shape[0], rows):
                 part = slice(start, start + rows)
                 logits = (hidden[part] @ matrix.t()).float()  # (rows, V)
-                label = logits.gather(1, targets[part, None])
+                wanted = targets[part, None]
+                if with_ignored:
+                    # Rows without a target get weight 0; any id stands in for theirs.
+                    counted = (wanted >= 0).float()  # (rows, 1)
+                    wanted = wanted.clamp(min=0)
+                    logits = logits * counted
+                label = logits.gather(1, wanted)
                 highest = logits.amax(dim=1)
                 grad = torch.softmax(logits, dim=1)
                 # The highest probability is 1 / sum(exp(logits - highest)): the log-sum comes without a second exp.
-                total += (highest - grad.amax(dim=1).log()).sum() - label.sum()
+                log_sums = highest - grad.amax(dim=1).log()
+                if with_ignored:
+                    total += ((log_sums - label[:, 0]) * counted[:, 0]).sum()
+                else:
+                    total += log_sums.sum() - label.sum()
                 if grad_hidden is None and grad_weight is None:
                     continue
-                grad.scatter_add_(
-                    1, targets[part, None], torch.full_like(label, -1.0)
-                )  # d loss / d logits
+                grad.scatter_add_(1, wanted, torch.full_like(label, -1.0))  # d loss / d logits
+                if with_ignored:
+                    grad *= counted
                 grad = grad.to(hidden.dtype)
                 if grad_hidden is not None:
                     grad_hidden[part] = grad @ matrix
@@ -65,12 +80,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         """The kept gradients times the incoming one."""
         grad_hidden, grad_weight = ctx.saved_tensors
         scale = outputs[0]
         return (
             grad_hidden * scale.to(grad_hidden.dtype) if grad_hidden is not None else None,
             (grad_weight * scale).to(ctx.weight_dtype) if grad_weight is not None else None,
+            None,
             None,
         )

@@ -145,13 +145,18 @@ class GPT2(nn.Module):
         *,
         dropout: float = 0.0,
         document_end: int | None = None,
+        restart_positions: bool = False,
         activation_checkpointing: bool = False,
     ) -> None:
-        """`document_end`: the id of <|endoftext|> to keep attention inside documents, None for plain causality."""
+        """`document_end`: the id of <|endoftext|> to keep attention inside documents, None for plain causality.
+
+        `restart_positions`: every document begins at position 0, for rows of whole documents.
+        """
         super().__init__()
         self.shape = shape
         self.dropout = dropout
         self.document_end = document_end
+        self.restart_positions = restart_positions
         self.activation_checkpointing = activation_checkpointing
         self.wte = nn.Embedding(shape.vocab_size, shape.n_embd)
         self.wpe = nn.Embedding(shape.block_size, shape.n_embd)
@@ -167,9 +172,15 @@ class GPT2(nn.Module):
         """Summed cross-entropy of `targets` in nats, float32 scalar.
 
         Shapes: tokens and targets (B, T) int64, T at most block_size. Full logits never lie in memory.
+        With `restart_positions` targets below 0 are left out of the sum.
         """
         hidden = self.hidden(tokens)
-        return linear_cross_entropy(hidden.flatten(0, 1), self.wte.weight, targets.flatten())
+        return linear_cross_entropy(
+            hidden.flatten(0, 1),
+            self.wte.weight,
+            targets.flatten(),
+            with_ignored=self.restart_positions,
+        )
 
     def hidden(self, tokens: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """The last layer's normalised states (B, T, C) of tokens (B, T); a cache is extended by T positions."""
@@ -179,6 +190,8 @@ class GPT2(nn.Module):
         padding = cache.padding if cache is not None else None
         if padding is not None:
             positions = (positions - padding[:, None]).clamp(min=0)  # (B, T)
+        if self.restart_positions and self.document_end is not None and cache is None:
+            positions = document_positions(tokens, self.document_end)  # (B, T)
         x = self.wte(tokens) + self.wpe(positions)  # (B, T, C)
         x = F.dropout(x, self.dropout, self.training)
         seen = tokens if cache is None else torch.cat([cache.tokens, tokens], dim=1)  # (B, S)
@@ -221,6 +234,14 @@ def document_mask(tokens: Tensor, document_end: int) -> Tensor:
             tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=tokens.device
         ).tril()
     )
+
+
+def document_positions(tokens: Tensor, document_end: int) -> Tensor:
+    """Position of each token in its document. Shapes: (B, T) to (B, T)."""
+    columns = torch.arange(tokens.shape[1], device=tokens.device)
+    begins = torch.zeros_like(tokens)
+    begins[:, 1:] = torch.where(tokens[:, :-1] == document_end, columns[1:], 0)
+    return columns - begins.cummax(dim=1).values
 
 
 def num_parameters(model: nn.Module) -> int:

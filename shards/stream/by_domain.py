@@ -136,11 +136,7 @@ def by_domain(
     base = 0
     for file in split.files:
         found, file_ends = places[file.path]
-        chosen = pc.is_in(found.dictionary, pa.array(sorted(domains), pa.string()))
-        if other_than is not None:
-            named = pc.is_in(found.dictionary, pa.array(sorted(other_than), pa.string()))
-            chosen = pc.or_(chosen, pc.invert(named))
-        mask = np.asarray(chosen, bool)[found.indices.to_numpy()]
+        mask = chosen_documents(found, domains, other_than)
         edges = np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))
         limits = np.concatenate([[0], file_ends])
         begins.append(base + limits[np.flatnonzero(edges == 1)])
@@ -148,6 +144,17 @@ def by_domain(
         base += file.num_tokens
     label = f"{sorted(domains)} not {None if other_than is None else sorted(other_than)}"
     return Selection(split, np.concatenate(begins), np.concatenate(ends), label)
+
+
+def chosen_documents(
+    found: pa.DictionaryArray, domains: Collection[str], other_than: Collection[str] | None
+) -> np.ndarray:
+    """True for documents from one of `domains`, or from none of `other_than` if that is given. Shape (n,) bool."""
+    chosen = pc.is_in(found.dictionary, pa.array(sorted(domains), pa.string()))
+    if other_than is not None:
+        named = pc.is_in(found.dictionary, pa.array(sorted(other_than), pa.string()))
+        chosen = pc.or_(chosen, pc.invert(named))
+    return np.asarray(chosen, bool)[found.indices.to_numpy()]
 
 
 def _domains(store: Store, batch: str, path: str, doc_ids: pa.Array) -> pa.Array:

@@ -6,8 +6,10 @@ resumes exactly, on any number of ranks, as a single split does.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -18,11 +20,13 @@ from corpus.errors import InputError
 from corpus.tables.manifest import fingerprint
 from corpus.tables.snapshot import Split
 from shards.stream.blocks import BlockStream, Tokens, check_state, share_of
-from shards.stream.by_domain import by_domain, read_places
+from shards.stream.by_domain import Places, by_domain, chosen_documents, read_places
 from shards.stream.cache import TokenCache
 from shards.stream.order import Permutation
 from shards.stream.packing import PackedStream
-from shards.stream.tokens import AHEAD, Document, open_splits
+from shards.stream.tokens import AHEAD, Document, TokenSplit, open_splits
+
+log = logging.getLogger(__name__)
 
 Packing = Literal["stream", "documents"]
 OTHERS = "*"
@@ -31,6 +35,15 @@ OTHERS = "*"
 
 class Source(Section):
     """One source of a mixture."""
+
+    def describe(self) -> str:
+        """The batches and domains it names, for messages."""
+        named = [
+            f"{name} {', '.join(getattr(self, name))}"
+            for name in ("batches", "domains")
+            if getattr(self, name)
+        ]
+        return "; ".join(named) or "all of it"
 
     weight: float = Field(gt=0)
     """Its share of the samples, relative to the other sources' weights."""
@@ -72,6 +85,13 @@ class MixtureStream:
         self.block_size, self.seed, self.index, self.window = block_size, seed, index, window
         self.num_blocks = sum(stream.num_blocks for stream in self._streams)
         """Blocks of all sources together: how many samples pass for an epoch."""
+
+    def passes(self, num_samples: int) -> list[float]:
+        """Passes over each source that the first `num_samples` samples make."""
+        return [
+            num_samples * places / self.PERIOD / stream.num_blocks
+            for places, stream in zip(self._places, self._streams, strict=True)
+        ]
 
     @cached_property
     def digest(self) -> str:
@@ -149,7 +169,8 @@ def open_mixture(
 ) -> MixtureStream:
     """The mixture of `sources` over a split of a snapshot.
 
-    Raises: InputError for no source, a source without a block, unknown batches; SchemaError as `open_split`.
+    Warns of sources that share documents: those are counted in each of them.
+    Raises: InputError for no source, a source without a block, unknown batches or domains; SchemaError as `open_split`.
     """
     if not sources:
         raise InputError("mixture without a source; name at least one with a weight")
@@ -164,26 +185,74 @@ def open_mixture(
     )
     by_domains = [whole for source, whole in zip(sources, splits, strict=True) if source.domains]
     places = read_places(splits[0].store, (file for whole in by_domains for file in whole.files))
+    for number, (source, whole) in enumerate(zip(sources, splits, strict=True), 1):
+        _check_domains(number, source, whole, places)
     opened: list[Tokens] = []
     for source, whole in zip(sources, splits, strict=True):
         if not source.domains:
             opened.append(whole)
             continue
-        others = named if OTHERS in source.domains else None
-        opened.append(by_domain(whole, set(source.domains) - {OTHERS}, others, places))
+        opened.append(by_domain(whole, *_choice(source, named), places))
     for number, (source, tokens) in enumerate(zip(sources, opened, strict=True), 1):
         if tokens.num_tokens <= block_size:
-            wanted = {
-                name: chosen for name in ("batches", "domains") if (chosen := getattr(source, name))
-            }
             raise InputError(
-                f"source {number} of the mixture ({wanted or 'all of it'}) holds {tokens.num_tokens:,} tokens of the {split} split "
+                f"source {number} of the mixture ({source.describe()}) holds {tokens.num_tokens:,} tokens of the {split} split "
                 f"and a block needs {block_size + 1:,}; name more in it, leave it out, or choose a smaller block_size"
             )
+    _warn_of_overlaps(sources, splits, named, places)
     weights = [source.weight for source in sources]
     return MixtureStream(
         opened, weights, block_size=block_size, seed=seed, window=window, packing=packing
     )
+
+
+def _check_domains(number: int, source: Source, whole: TokenSplit, places: Places) -> None:
+    """Refuse domains of which no batch of the source has a document: a misspelt one would be left out unseen."""
+    wanted = set(source.domains) - {OTHERS}
+    if not wanted:
+        return
+    present = {
+        domain for file in whole.files for domain in places[file.path][0].dictionary.to_pylist()
+    }
+    if unknown := sorted(wanted - present):
+        alike = sorted(present & {domain.lower().removeprefix("www.") for domain in unknown})
+        hint = f"; did you mean {', '.join(alike)}?" if alike else ""
+        raise InputError(
+            f"source {number} of the mixture: no document from {', '.join(unknown)} in its batches (expected registered domains, as `documents` has them){hint}"
+        )
+
+
+def _warn_of_overlaps(
+    sources: Sequence[Source], splits: Sequence[TokenSplit], named: set[str], places: Places
+) -> None:
+    for (first, a), (second, b) in combinations(enumerate(zip(sources, splits, strict=True), 1), 2):
+        shared = 0
+        in_both = {file.path for file in a[1].files} & {file.path for file in b[1].files}
+        for file in a[1].files:
+            if file.path not in in_both:
+                continue
+            if not a[0].domains and not b[0].domains:
+                shared += file.num_tokens
+                continue
+            domains, ends = places[file.path]
+            chosen = chosen_documents(domains, *_choice(a[0], named))
+            chosen &= chosen_documents(domains, *_choice(b[0], named))
+            shared += int(np.diff(ends, prepend=0)[chosen].sum())
+        if shared:
+            log.warning(
+                "sources %d and %d of the mixture share %s tokens, which are counted in both",
+                first,
+                second,
+                f"{shared:,}",
+            )
+
+
+def _choice(source: Source, named: set[str]) -> tuple[set[str], set[str] | None]:
+    """The domains that a source takes, and those that it does not where it takes all others."""
+    if not source.domains:
+        return set(), set()
+    others = named if OTHERS in source.domains else None
+    return set(source.domains) - {OTHERS}, others
 
 
 def _apportion(weights: Sequence[float], places: int, num_sources: int) -> list[int]:

@@ -158,7 +158,7 @@ def test_wrong_mixtures(sites: str) -> None:
 
     with pytest.raises(InputError, match="without a source"):
         opened()
-    with pytest.raises(InputError, match=r"source 2 .*nowhere\.org.* holds 0 tokens"):
+    with pytest.raises(InputError, match=r"source 2 .*nowhere\.org"):
         opened(Source(weight=1), Source(weight=1, domains=["nowhere.org"]))
     with pytest.raises(InputError, match=r"no batch \['b9'\]"):
         opened(Source(weight=1, batches=["b9"]))
@@ -180,3 +180,51 @@ def test_documents_made_anew_no_longer_say_where_tokens_are_from(tmp_path: Path)
         open_mixture(
             root, "b1", "train", [Source(weight=1, domains=["example.org"])], block_size=8, seed=1
         )
+
+
+def test_unknown_domains_are_named(sites: str) -> None:
+    """One that is misspelt among several was left out unseen."""
+    for wrong in ("typo.org", "A.org", "www.a.org"):
+        with pytest.raises(
+            InputError, match=f"source 1 of the mixture: no document from {wrong} in"
+        ):
+            open_mixture(
+                sites,
+                "b2",
+                "train",
+                [Source(weight=1, domains=["b.org", wrong])],
+                block_size=64,
+                seed=2,
+            )
+    with pytest.raises(InputError, match=r"did you mean a\.org\?"):
+        open_mixture(
+            sites, "b2", "train", [Source(weight=1, domains=["A.org"])], block_size=64, seed=2
+        )
+
+
+def test_sources_that_share_documents_are_reported(
+    sites: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def shared(*sources: Source) -> list[str]:
+        caplog.clear()
+        open_mixture(sites, "b2", "train", sources, block_size=64, seed=2)
+        return [record.getMessage() for record in caplog.records]
+
+    one, other = Source(weight=1, domains=["a.org"]), Source(weight=1, domains=["*"])
+    assert shared(one, other) == []
+    assert shared(Source(weight=1, batches=["b1"]), Source(weight=1, batches=["b2"])) == []
+    split = open_split(sites, "b2", "train")
+    found = by_domain(split, {"a.org"}, None, read_places(split.store, split.files))
+    assert shared(one, Source(weight=1)) == [
+        f"sources 1 and 2 of the mixture share {found.num_tokens:,} tokens, which are counted in both"
+    ]
+    whole = open_split(sites, "b2", "train", batches=["b1"]).num_tokens
+    assert f"{whole:,}" in shared(Source(weight=1, batches=["b1"]), Source(weight=2))[0]
+
+
+def test_passes_over_each_source(sites: str) -> None:
+    sources = [Source(weight=1, batches=["b1"]), Source(weight=1, domains=["a.org"])]
+    mixture = open_mixture(sites, "b2", "train", sources, block_size=64, seed=2)
+    passes = mixture.passes(mixture.num_blocks)
+    blocks = [stream.num_blocks for stream in mixture._streams]
+    assert passes == [mixture.num_blocks / 2 / each for each in blocks]

@@ -365,3 +365,21 @@ def test_bad_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert message in capsys.readouterr().err
     make_shards(root, "b1", "--set", "shards.writer.val_frac=0")
     assert "no document fell to validation" in capsys.readouterr().err
+
+
+def test_the_validation_share_is_that_of_the_first_batch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a page is validation in one batch and trained on in another."""
+    root = str(tmp_path / "corpus")
+    for number, batch in enumerate(("b1", "b2")):
+        commit_batch(root, batch, documents(30, seed=number))
+    make_shards(root, "b1")
+    other = ["--set", "shards.writer.val_frac=0.4"]
+    assert run.main(arguments(root, "b2", *other)) == 2
+    assert "val_frac = 0.4, batch 'b1' has 0.2" in capsys.readouterr().err
+    make_shards(root, "b2")
+    make_shards(root, "b1", *other, "--rebuild", "--snapshot", "s1")
+    assert run.main(arguments(root, "b2", "--snapshot", "mixed")) == 2
+    assert "batch 'b1' has 0.4" in capsys.readouterr().err
+    make_shards(root, "b2", *other, "--rebuild", "--snapshot", "s2")

@@ -63,6 +63,9 @@ class FakeStream:
         self.index += global_batch
         return np.stack([self.tokens[s : s + self.block_size + 1] for s in starts]).astype(np.int64)
 
+    def advance(self, num_samples: int) -> None:
+        self.index += num_samples
+
     def state_dict(self) -> dict[str, int | str]:
         return {"index": self.index}
 

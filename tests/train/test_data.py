@@ -15,13 +15,15 @@ from corpus.config import load_config
 from corpus.errors import ConfigError, InputError
 from corpus.storage.store import open_store
 from corpus.tables.snapshot import read_snapshot
-from shards.reader import BlockStream, MixtureStream, open_split
+from shards.reader import BlockStream, MixtureStream, PackedStream, open_split, packed_fields
 from tests.support.document_corpus import commit_batch, documents, make_shards
 from tests.train.fakes import TOKENIZER, FakeStream
 from train import job
 from train.config import TrainConfig
 from train.data import TokenDataset, device_batch
+from train.model import GPT2
 from train.run import main
+from train.shape import Shape
 
 
 def test_targets_are_the_tokens_one_later() -> None:
@@ -47,10 +49,84 @@ def test_a_dataset_continues_where_its_state_was_taken_on_any_number_of_ranks() 
     assert all(torch.equal(a, b) for a, b in zip(whole, [*begun, *rest], strict=True))
 
 
-def test_loader_processes_are_refused() -> None:
-    loader = DataLoader(TokenDataset(FakeStream(), 4), batch_size=None, num_workers=1)
-    with pytest.raises(ConfigError, match="every loader process would yield the same samples"):
-        next(iter(loader))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_loader_processes_give_the_same_batches_in_order(corpus: Path, workers: int) -> None:
+    """A plain DataLoader with workers, from any position."""
+
+    def dataset() -> TokenDataset:
+        stream = BlockStream(open_split(str(corpus), "b", "train"), block_size=64, seed=3, index=8)
+        return TokenDataset(stream, 4)
+
+    alone = [tokens for tokens, _ in islice(dataset(), 9)]
+    loader = DataLoader(dataset(), batch_size=None, num_workers=workers)
+    assert torch.equal(torch.stack(alone), torch.stack([t for t, _ in islice(loader, 9)]))
+
+
+@pytest.mark.filterwarnings("ignore:.set_vital. is deprecated")  # asked for by torchdata
+@pytest.mark.parametrize("taken", [3, 7])
+def test_a_stateful_loader_with_workers_continues_packed_rows(corpus: Path, taken: int) -> None:
+    """As torchtitan saves its loader: state_dict in the checkpoint, loaded by a new process."""
+
+    def loader(seed: int = 3) -> StatefulDataLoader:
+        split = open_split(str(corpus), "b", "train")
+        stream = PackedStream(split, block_size=64, seed=seed)
+        dataset = TokenDataset(stream, 4, end_of_text=split.end_of_text)
+        return StatefulDataLoader(dataset, batch_size=None, num_workers=2)
+
+    whole = [batch["input_ids"] for batch in islice(loader(), 12)]
+    first = loader()
+    begun = [batch["input_ids"] for batch in islice(iter(first), taken)]
+    state = first.state_dict()
+    later = loader(seed=0)
+    later.load_state_dict(state)
+    rest = [batch["input_ids"] for batch in islice(iter(later), 12 - taken)]
+    assert torch.equal(torch.stack(whole), torch.stack([*begun, *rest]))
+
+
+def test_a_worker_s_state_is_not_taken_for_a_whole_one(corpus: Path) -> None:
+    dataset = TokenDataset(
+        BlockStream(open_split(str(corpus), "b", "train"), block_size=64, seed=3), 4
+    )
+    with pytest.raises(InputError, match="loader process 1"):
+        dataset.load_state_dict({**dataset.state_dict(), "worker": 1})
+    for bad in (None, [], "x"):
+        with pytest.raises(InputError, match="stream state"):
+            dataset.load_state_dict(bad)  # type: ignore[arg-type]
+
+
+def test_packed_rows_train_like_each_document_alone(corpus: Path) -> None:
+    """Loss and gradients of packed rows are those of the documents one by one."""
+    split = open_split(str(corpus), "b", "train")
+    end = split.end_of_text
+    rows = PackedStream(split, block_size=32, seed=1).next_batch(6)
+    fields = packed_fields(rows, end)
+    torch.manual_seed(0)
+    shape = Shape(2, 2, 16, 32, split.vocab_size)
+    packed = GPT2(shape, document_end=end, restart_positions=True)
+    loss = packed(*device_batch(rows, torch.device("cpu"), document_end=end))
+    assert (
+        device_batch(rows, torch.device("cpu"), document_end=end)[1].tolist()
+        == fields.labels.tolist()
+    )
+    loss.backward()
+    together = [parameter.grad.clone() for parameter in packed.parameters()]
+
+    plain = GPT2(shape)
+    plain.load_state_dict(packed.state_dict())
+    alone = torch.zeros(())
+    flat, labels = rows[:, :-1].ravel(), fields.labels.ravel()
+    for start, stop in zip(
+        fields.cu_seqlens[:-1].tolist(), fields.cu_seqlens[1:].tolist(), strict=True
+    ):
+        wanted = torch.from_numpy(labels[start:stop].copy())[None]
+        kept = int((wanted >= 0).sum())
+        if kept:
+            tokens = torch.from_numpy(flat[start : start + kept].copy())[None]
+            alone = alone + plain(tokens, wanted[:, :kept])
+    alone.backward()
+    assert torch.allclose(loss, alone, rtol=1e-5)
+    for ours, parameter in zip(together, plain.parameters(), strict=True):
+        assert torch.allclose(ours, parameter.grad, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.set_vital. is deprecated")  # asked for by torchdata

@@ -434,3 +434,21 @@ def test_a_withdrawn_snapshot_is_refused_unless_told_otherwise(
     assert "use --snapshot b.2, or --allow-withdrawn" in message
     assert not (corpus_copy / "runs" / "r" / "summary.json").exists()
     assert run.main(arguments(corpus_copy, "--allow-withdrawn", max_steps=2, eval_interval=2)) == 0
+
+
+def test_whole_documents_passes_and_their_limit(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "c"
+    shutil.copytree(corpus, root)
+    packed = ("--set", "train.data.packing=documents")
+    assert run.main(arguments(root, *packed)) == 0
+    printed = capsys.readouterr().err
+    assert "whole documents in" in printed
+    assert "passes over the train split" in printed
+    record = Checkpoints(open_store(str(root)), "r").find("last").record
+    assert record["stream"]["packing"] == "documents"
+    assert 0 < record["passes"]["the train split"] < 10
+    limit = ("--set", "train.data.max_passes=0.001", "--run", "other")
+    assert run.main([*arguments(root, *packed), *limit]) == 2
+    assert "train.data.max_passes = 0.001: this run makes" in capsys.readouterr().err
