@@ -1,10 +1,12 @@
-"""SQL over all committed tables of a corpus, by DuckDB: a view per table, all batches together.
+"""Runs SQL over the committed tables of a corpus with DuckDB: one view per table, all batches together.
 
     webtext query --corpus C "SELECT batch, reason, count(*) FROM pages GROUP BY ALL" [--json | --csv]
 
-Every view has the columns of its table and `batch`; `spans` and `tokens` have `split` too. Only committed parts are
-seen, in the generation that is current. Files are read through the corpus' own file system, so `s3://` needs nothing
-more. The database itself is empty and in memory; what the statement writes (`COPY ... TO`) goes where it says.
+Every view has the columns of its table and `batch`; `spans` and `tokens` have `split` as well. Only committed parts of
+the current generation are seen. Files are read through the corpus' own file system, so `s3://` needs nothing more.
+
+A statement sees these views and nothing else: no files, no network, no extensions. `--allow-files` lets it read and
+write files (`COPY ... TO`, `read_csv`), attach databases and load extensions, with your permissions.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Number
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +27,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from corpus.errors import InputError
+from corpus.printable import printable, spreadsheet_cell
 from corpus.run import command
 from corpus.storage.store import Store, open_corpus, table_dir
 from corpus.tables.manifest import EXTRA_TABLES, Manifest, batches
@@ -32,56 +36,90 @@ from corpus.tables.staleness import stale_among
 
 log = logging.getLogger(__name__)
 
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 """Rows shown as a table; --json and --csv give all."""
+MAX_CELL_CHARS = 80
+
+CLOSED = {
+    "enable_external_access": False,
+    "autoload_known_extensions": False,
+    "autoinstall_known_extensions": False,
+    "allow_community_extensions": False,
+}
+"""Settings of DuckDB that leave a statement the registered views only."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
+    """Run the command."""
     return command.door(_main, argv, stage="webtext.query")
 
 
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     store = open_corpus(args.corpus)
-    result = query(store, args.sql)
+    result = query(store, args.sql, allow_files=args.allow_files)
+
+    on_terminal = sys.stdout.isatty()
     if args.json:
-        for batch in result.to_batches(max_chunksize=10_000):
-            for row in batch.to_pylist():
-                print(json.dumps(row, default=_plain, ensure_ascii=False))
-    elif args.csv:
+        for row in _rows(result):
+            print(json.dumps(row, default=_plain, ensure_ascii=on_terminal))
+    elif args.csv or args.csv_safe:
         writer = csv.writer(sys.stdout)
-        writer.writerow(result.column_names)
-        for batch in result.to_batches(max_chunksize=10_000):
-            writer.writerows(list(row.values()) for row in batch.to_pylist())
+        for values in itertools.chain(
+            [result.column_names], (row.values() for row in _rows(result))
+        ):
+            writer.writerow(
+                _csv_cell(value, safe=args.csv_safe, on_terminal=on_terminal) for value in values
+            )
     else:
         print(as_text(result))
     return 0
 
 
-def query(store: Store, sql: str) -> pa.Table:
-    """The rows that a statement gives. Raises: InputError where DuckDB refuses it or is not installed."""
+def query(store: Store, sql: str, *, allow_files: bool = False) -> pa.Table:
+    """The rows that a statement gives. It sees the corpus' views only, unless `allow_files`.
+
+    Raises: InputError if DuckDB refuses it or is not installed.
+    """
     try:
         import duckdb
     except ImportError as error:
-        raise InputError("webtext.query needs DuckDB; pip install webtext[query]") from error
-    connection = duckdb.connect(config={"python_enable_replacements": False})
+        raise InputError("webtext query needs DuckDB; pip install webtext[query]") from error
+
+    config = {"python_enable_replacements": False, **({} if allow_files else CLOSED)}
+    connection = duckdb.connect(config=config)
     connection.execute("SET TimeZone = 'UTC'")
+    # Later SET statements cannot open what is closed.
+    connection.execute("SET lock_configuration = true")
     known = views(store)
     _warn_of_stale(store, sql, known)
     for name, dataset in known.items():
         connection.register(name, dataset)
+
     try:
         relation = connection.sql(sql)
         result = relation.to_arrow_table() if relation is not None else pa.table({})
         return result.rename_columns(_distinct(result.column_names))
-    except duckdb.Error as error:
-        first = str(error).strip().splitlines()[0]
+    except duckdb.PermissionException as error:
         raise InputError(
-            f"{first}; tables here: {', '.join(known) or 'none, no batch is committed yet'}"
+            f"{_first_line(error)}; a statement sees the corpus' tables only, "
+            "--allow-files lets it read and write files and load extensions"
+        ) from error
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise InputError(
+            f"{_first_line(error)}; tables here: {', '.join(known) or 'none, no batch is committed yet'}"
         ) from error
     finally:
         connection.close()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    for batch in table.to_batches(max_chunksize=10_000):
+        yield from batch.to_pylist()
 
 
 def _warn_of_stale(store: Store, sql: str, known: Iterable[str]) -> None:
@@ -148,9 +186,9 @@ def _dataset(store: Store, table: str, manifests: Sequence[Manifest]) -> Any:
 def as_text(table: pa.Table) -> str:
     """Rows in aligned columns."""
     shown = [
-        [_cell(value) for value in row.values()] for row in table.slice(0, MOST_ROWS).to_pylist()
+        [_cell(value) for value in row.values()] for row in table.slice(0, MAX_ROWS).to_pylist()
     ]
-    names = table.column_names
+    names = [_cell(name) for name in table.column_names]
     widths = [
         max([len(name), *(len(row[column]) for row in shown)]) for column, name in enumerate(names)
     ]
@@ -164,15 +202,23 @@ def as_text(table: pa.Table) -> str:
         ).rstrip()
         for row in [names, ["-" * width for width in widths], *shown]
     ]
-    if table.num_rows > MOST_ROWS:
+    if table.num_rows > MAX_ROWS:
         lines.append(f"... {table.num_rows:,} rows; --json or --csv for all")
     return "\n".join(lines)
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    text = text.encode("unicode_escape").decode() if not text.isprintable() else text
-    return text if len(text) <= 80 else text[:79] + "…"
+    return printable("" if value is None else str(value), max_chars=MAX_CELL_CHARS)
+
+
+def _csv_cell(value: Any, *, safe: bool, on_terminal: bool) -> Any:
+    """A value as CSV: exact in a file, escaped on a terminal, and no formula if `safe`. Numbers stay numbers."""
+    if value is None or isinstance(value, Number):
+        return value
+    text = str(value)
+    if on_terminal:
+        text = printable(text)
+    return spreadsheet_cell(text) if safe else text
 
 
 def _plain(value: Any) -> Any:
@@ -185,6 +231,16 @@ def _parser() -> argparse.ArgumentParser:
         "sql", metavar="SQL", help="one statement; tables are named as in the corpus"
     )
     parser.add_argument("--csv", action="store_true", help="comma-separated values")
+    parser.add_argument(
+        "--csv-safe",
+        action="store_true",
+        help="comma-separated values, with an apostrophe before cells that a spreadsheet would run as a formula",
+    )
+    parser.add_argument(
+        "--allow-files",
+        action="store_true",
+        help="let the statement read and write files, use the network and load extensions",
+    )
     return parser
 
 

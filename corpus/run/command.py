@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from corpus.config import Section, load_config
 from corpus.errors import Interrupted, WebtextError
+from corpus.printable import printable
 from corpus.run import funnel
 from corpus.run.arguments import Main, program
 from corpus.run.arguments import add_run_options as add_run_options
@@ -57,7 +58,7 @@ def run_command(body: Main, argv: Sequence[str] | None, *, stage: str) -> int:
         print(f"{error}; finished work is kept. To continue: {command}", file=sys.stderr)
         return error.exit_code
     except WebtextError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -100,3 +100,83 @@ def test_an_empty_corpus_and_wrong_use(tmp_path: Path, capsys: pytest.CaptureFix
     assert query.main(["--corpus", str(tmp_path / "c"), "SELECT * FROM links"]) == 2
     assert "none, no batch is committed yet" in capsys.readouterr().err
     assert query.main(["--corpus", str(tmp_path / "c"), "SELEC"]) == 2
+
+
+STATEMENTS = (
+    "SELECT * FROM read_text('{file}')",
+    "SELECT * FROM '{file}'",
+    "SELECT * FROM read_csv('{file}')",
+    "COPY (SELECT 1) TO '{new}'",
+    "COPY (SELECT 1) TO '{new}' (FORMAT parquet)",
+    "ATTACH '{new}' AS other",
+    "EXPORT DATABASE '{new}'",
+    "IMPORT DATABASE '{folder}'",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "LOAD '{file}'",
+    "SELECT * FROM read_parquet('http://127.0.0.1:9/x.parquet')",
+    "SET enable_external_access = true; SELECT * FROM read_text('{file}')",
+    "RESET lock_configuration; SET enable_external_access = true; SELECT * FROM read_text('{file}')",
+    "SET temp_directory = '{new}'",
+    "SET home_directory = '{folder}'",
+    "SELECT * FROM glob('{folder}/*')",
+    "CREATE SECRET (TYPE s3)",
+    "SELECT getenv('HOME')",
+)
+
+
+@pytest.mark.parametrize("sql", STATEMENTS)
+def test_a_statement_sees_the_views_and_nothing_else(
+    fates: grown_corpus.Fates, tmp_path: Path, sql: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "secret.txt").write_text("secret words")
+    names = {"file": tmp_path / "secret.txt", "new": tmp_path / "new", "folder": tmp_path}
+    assert query.main(["--corpus", fates.root, sql.format(**names)]) == 2
+    output = capsys.readouterr()
+    assert "secret words" not in output.out + output.err
+    assert len([line for line in output.err.splitlines() if line.startswith("error: ")]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.txt"]
+
+
+def test_files_are_open_where_asked(
+    fates: grown_corpus.Fates, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = tmp_path / "new.csv"
+    sql = f"COPY (SELECT count(*) AS n FROM links) TO '{new}'"
+    assert query.main(["--corpus", fates.root, sql]) == 2
+    assert "--allow-files" in capsys.readouterr().err
+    assert query.main(["--corpus", fates.root, sql, "--allow-files"]) == 0
+    assert new.read_text().startswith("n\n")
+
+
+def test_terminals_get_no_control_characters(
+    fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = "SELECT chr(27) || ']0;owned' || chr(7) || chr(8238) || chr(155) AS \"a\x1b[31m\x9b\""
+    assert query.main(["--corpus", fates.root, sql]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "a\\x1b[31m\\x9b",
+        "-" * 26,
+        "\\x1b]0;owned\\x07\\u202e\\x9b",
+    ]
+    for form in ("--csv", "--json", "--csv-safe"):
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+            assert query.main(["--corpus", fates.root, sql, form]) == 0
+        assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
+    assert query.main(["--corpus", fates.root, sql, "--csv"]) == 0
+    assert "\x1b]0;owned\x07" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"])
+def test_csv_safe_cells_are_no_formulas(
+    fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str], start: str
+) -> None:
+    sql = f"SELECT '{start}' AS a, 'x=1' AS b, -5 AS c, NULL AS d, -0.5 AS \"=e\""
+    found = {}
+    for form in ("--csv", "--csv-safe"):
+        assert query.main(["--corpus", fates.root, sql, form]) == 0
+        found[form] = list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert found["--csv"] == [["a", "b", "c", "d", "=e"], [start, "x=1", "-5", "", "-0.5"]]
+    assert found["--csv-safe"][0][-1] == "'=e"
+    assert found["--csv-safe"][1] == [f"'{start}", "x=1", "-5", "", "-0.5"]
