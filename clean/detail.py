@@ -1,9 +1,11 @@
-"""Details of dropped pages: the measured value, the threshold, and the setting that holds the threshold.
+"""Details of dropped pages: the measured value, the threshold, and the setting that holds the
+threshold.
 
     3 sentences, needs 5: clean.quality.c4.min_sentences
     0.41 of lines repeated, allowed 0.3: clean.quality.gopher.max_dup_lines_frac
 
-Shares are rounded away from the threshold, so that the value shown, used as the setting, keeps the page.
+Shares are rounded away from the threshold, so that the value shown, used as the setting, keeps the
+page.
 """
 
 from __future__ import annotations

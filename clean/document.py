@@ -1,27 +1,33 @@
-"""One page's way: decode, extract, normalise, tell the language, judge. Pure: bytes in, a document or a reason out.
+"""One page's way: decode, extract, normalise, tell the language, judge. Pure: bytes in, a document
+or a reason out.
 
-Runs inside the sandbox's process (`clean.sandbox`), since any step of it may meet a page that was made to hurt.
-Nothing is carried from one page to the next: a page gives the same result alone, first, last, or in any company.
+Runs inside the sandbox's process (`clean.sandbox`), since any step of it may meet a page that was
+made to hurt. Nothing is carried from one page to the next: a page gives the same result alone,
+first, last, or in any company.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
+from typing import NamedTuple
 
 import msgspec
 
 from clean import detail, metadata, normalize
 from clean.config import CleanConfig
 from clean.decode import decode
-from clean.extract import extractor
+from clean.embedded import is_plain
+from clean.extract import Extracted, page_extractor
 from clean.filters import language, personal, quality, wikipedia
 from clean.reasons import Reason
-from crawl.warc.kind import PLAIN_TEXT, content_kind, media_type
+from crawl.warc.kind import PLAIN_TEXT, content_kind, is_binary, media_type
 
 
 class Page(msgspec.Struct, frozen=True, array_like=True):
-    """A stored response on its way to a document. `latest_day` is the ordinal of the day of the fetch."""
+    """A stored response on its way to a document. `latest_day` is the ordinal of the day of the
+    fetch.
+    """
 
     url: str
     final_url: str
@@ -41,6 +47,7 @@ class Document(msgspec.Struct, frozen=True, tag=True, array_like=True):
     published_day: int | None
     extractor: str
     notes: list[str]
+    visible_words: int = 0
 
 
 class Dropped(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -55,66 +62,111 @@ Result = Document | Dropped
 DocumentFunction = Callable[[Page], Result]
 
 
+class _Source(NamedTuple):
+    """Text of a page as it was found: normal form, language and quality are not judged yet."""
+
+    html: str
+    raw: str
+    visible_words: int
+    title: str | None
+    published: date | None
+    extractor: str
+
+
 def document_function(config: CleanConfig) -> DocumentFunction:
-    """The way of a page under `config`; extractor and language model are opened here, once."""
-    extract = extractor(config.extract)
+    """The function of a page under `config`. It opens extractor and language model once."""
+    extract = page_extractor(config.extract)
     language.detect("The language model is read when it is first asked.")
 
     def document(page: Page) -> Result:
-        if reason := wikipedia.judge_address((page.url, page.final_url), config.wikipedia):
-            return Dropped(reason, f"{page.final_url}: clean.wikipedia.remove")
-        if not page.body.strip():
-            return Dropped(Reason.BODY_EMPTY)
-        if len(page.body) > config.extract.max_html_bytes:
-            most = config.extract.max_html_bytes
-            size = detail.above(len(page.body), most, "bytes", "extract.max_html_bytes")
-            return Dropped(Reason.BODY_TOO_LARGE, size)
-        kind = content_kind(page.content_type, page.body)
-        if kind is None:
-            return Dropped(Reason.CONTENT_TYPE, media_type(page.content_type) or "unknown")
-        source = decode(page.body, page.content_type)
-        notes = [f"charset:{source.source}"]
-        if kind == PLAIN_TEXT:
-            raw, title, published = source.text, None, None
-        else:
-            raw = extract(source.text)
-            marks = metadata.head_marks(source.text)
-            latest = date.fromordinal(page.latest_day) if page.latest_day else None
-            title, published = (
-                metadata.title(source.text, marks),
-                metadata.published(source.text, marks, latest),
-            )
-        if not raw.strip():
+        kind = _kind(page, config)
+        if isinstance(kind, Dropped):
+            return kind
+
+        decoded = decode(page.body, page.content_type)
+        notes = [f"charset:{decoded.source}"]
+        source = _source(page, kind, decoded.text, extract, config)
+        if not source.raw.strip():
             return Dropped(Reason.EXTRACT_EMPTY, None, notes)
-        normal = normalize.normalize(raw, config.normalize)
-        notes += [f"normalized:{change}" for change in normal.changes]
-        if reason := normalize.judge(normal, config.normalize):
-            return Dropped(reason, normalize.detail_of(reason, normal, config.normalize), notes)
-        if reason := wikipedia.judge_content(source.text, normal.text, config.wikipedia):
-            return Dropped(reason, "names Wikipedia as its source: clean.wikipedia.remove", notes)
-        told = language.detect(normal.text)
-        if reason := language.judge(told, config.language):
-            return Dropped(reason, language.detail_of(reason, told, config.language), notes)
-        judged = quality.judge(normal.text, config.quality)
-        if judged.reason is not None:
-            return Dropped(judged.reason, judged.detail, notes)
-        text, shown = judged.text, _one_line(title, config)
-        if config.personal.replace:
-            replaced = personal.replace(text)
-            text, shown = replaced.text, personal.replace(shown).text if shown else None
-            notes += ["replaced:email"] * replaced.num_emails + ["replaced:ip"] * replaced.num_ips
-        return Document(
-            text=text,
-            title=shown,
-            language=told.label,
-            language_score=told.score,
-            num_words=len(text.split()),
-            published_day=published.toordinal() if published else None,
-            extractor=PLAIN_TEXT if kind == PLAIN_TEXT else config.extract.extractor,
-            notes=notes,
-        )
+        return _judged(source, notes, config)
 
     return document
+
+
+def _kind(page: Page, config: CleanConfig) -> str | Dropped:
+    """The kind of a page's content, or the reason not to read it."""
+    if reason := wikipedia.judge_address((page.url, page.final_url), config.wikipedia):
+        return Dropped(reason, f"{page.final_url}: clean.wikipedia.remove")
+    if not page.body.strip():
+        return Dropped(Reason.BODY_EMPTY)
+
+    most = config.extract.max_html_bytes
+    if len(page.body) > most:
+        size = detail.above(len(page.body), most, "bytes", "extract.max_html_bytes")
+        return Dropped(Reason.BODY_TOO_LARGE, size)
+
+    kind = content_kind(page.content_type, page.body)
+    if kind is None:
+        return Dropped(Reason.CONTENT_TYPE, media_type(page.content_type) or "unknown")
+    return kind
+
+
+def _source(
+    page: Page,
+    kind: str,
+    html: str,
+    extract: Callable[[str], Extracted],
+    config: CleanConfig,
+) -> _Source:
+    """The main text of a page, and what the page says about itself."""
+    if kind == PLAIN_TEXT or (is_plain(html) and not is_binary(page.body)):
+        return _Source(html, html, len(html.split()), None, None, PLAIN_TEXT)
+
+    found = extract(html)
+    marks = metadata.head_marks(html)
+    latest = date.fromordinal(page.latest_day) if page.latest_day else None
+    return _Source(
+        html,
+        found.text,
+        found.visible_words,
+        metadata.title(html, marks),
+        metadata.published(html, marks, latest),
+        config.extract.extractor,
+    )
+
+
+def _judged(source: _Source, notes: list[str], config: CleanConfig) -> Result:
+    """The document of a text, or the first reason to drop it."""
+    normal = normalize.normalize(source.raw, config.normalize)
+    notes += [f"normalized:{change}" for change in normal.changes]
+    if reason := normalize.judge(normal, config.normalize):
+        return Dropped(reason, normalize.detail_of(reason, normal, config.normalize), notes)
+    if reason := wikipedia.judge_content(source.html, normal.text, config.wikipedia):
+        return Dropped(reason, "names Wikipedia as its source: clean.wikipedia.remove", notes)
+
+    spoken = language.detect(normal.text)
+    if reason := language.judge(spoken, config.language):
+        return Dropped(reason, language.detail_of(reason, spoken, config.language), notes)
+    judged = quality.judge(normal.text, config.quality)
+    if judged.reason is not None:
+        return Dropped(judged.reason, judged.detail, notes)
+
+    text, title = judged.text, _one_line(source.title, config)
+    if config.personal.replace:
+        replaced = personal.replace(text)
+        text, title = replaced.text, personal.replace(title).text if title else None
+        notes += ["replaced:email"] * replaced.num_emails + ["replaced:ip"] * replaced.num_ips
+    return Document(
+        text=text,
+        title=title,
+        language=spoken.label,
+        language_score=spoken.score,
+        num_words=len(text.split()),
+        visible_words=source.visible_words,
+        published_day=source.published.toordinal() if source.published else None,
+        extractor=source.extractor,
+        notes=notes,
+    )
 
 
 def program(config_json: str) -> Callable[[bytes], bytes]:

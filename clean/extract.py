@@ -1,20 +1,22 @@
 """HTML to main text: the one home of the extractors.
 
-`learned` is ours (`clean.learned`). `trafilatura` and `trafilatura-fast` give what that library gives for one page on
-its own, comments left out. Three of the library's habits are kept out because they carry something from one page to the
-next, or from one day to another: its deduplication (a process-wide cache of segments), threads (lxml crashes in them),
-and dates (bounded by "today").
+`learned` is ours (`clean.learned`). `trafilatura` and `trafilatura-fast` give what that library
+gives for one page on its own, comments left out. Three of the library's habits are kept out because
+they carry something from one page to the next, or from one day to another: its deduplication (a
+process-wide cache of segments), threads (lxml crashes in them), and dates (bounded by "today").
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
+from clean import embedded
 from clean.learned import extraction
+from clean.learned.blocks import blocks
 from corpus.config import Section
 from crawl.warc import records
 
@@ -23,31 +25,70 @@ ExtractFunction = Callable[[str], str]
 """Decoded HTML to text; empty where the page has no main text."""
 
 RESET_PAGES = 1000
-"""Pages after which the library's caches (of pure functions) are emptied, so that memory stays flat."""
+"""Pages after which the library's caches (of pure functions) are emptied, so that memory stays
+flat.
+"""
 
 
 class ExtractConfig(Section):
     """Main text out of HTML."""
 
     extractor: Extractor = "learned"
-    """`learned` is our own; `trafilatura` and `trafilatura-fast` are the library with and without its fallbacks."""
+    """`learned` is our own; `trafilatura` and `trafilatura-fast` are the library with and without
+    its fallbacks.
+    """
     threshold: Literal["precision", "balanced", "recall"] = "balanced"
     """What the `learned` extractor keeps when in doubt: less, what gives the best F1, or more."""
     include_tables: bool = True
-    """Whether the cells of tables are text, for `trafilatura` and `trafilatura-fast`; `learned` judges each cell."""
+    """Whether the cells of tables are text, for `trafilatura` and `trafilatura-fast`; `learned`
+    judges each cell.
+    """
     max_html_bytes: int = Field(default=20_000_000, ge=1, lt=records.MAX_BODY_BYTES)
-    """Larger pages are dropped as `body_too_large`, bytes; the limit that trafilatura sets itself. Less than 32 MiB."""
+    """Larger pages are dropped as `body_too_large`, bytes; the limit that trafilatura sets itself.
+    Less than 32 MiB.
+    """
+
+
+class Extracted(NamedTuple):
+    """Main text of a page, and the number of words that the page shows."""
+
+    text: str
+    visible_words: int
 
 
 def extractor(config: ExtractConfig) -> ExtractFunction:
     """The configured extractor, ready to work: models are read and loops compiled.
 
-    The function never carries state that a later page could notice. It raises whatever a library raises; what that
-    means for the page is decided where pages are isolated, in `clean.sandbox`.
+    The function carries no state that a later page could notice. It raises whatever a library
+    raises: `clean.sandbox` decides what that means for the page.
     """
     if config.extractor == "learned":
         return extraction.extractor(extraction.Use(config.threshold))
     return _trafilatura(config)
+
+
+def page_extractor(config: ExtractConfig) -> Callable[[str], Extracted]:
+    """As `extractor`, with the words that the page shows.
+
+    Where a page shows next to nothing, the text is what it carries for its scripts.
+    """
+    if config.extractor == "learned":
+        learned = extraction.page_extractor(extraction.Use(config.threshold))
+    else:
+        library = _trafilatura(config)
+
+        def learned(html: str) -> tuple[str, int]:
+            return library(html), extraction.visible_words(blocks(html.encode("utf-8", "replace")))
+
+    def extract(html: str) -> Extracted:
+        text, visible = learned(html)
+        if visible <= embedded.MAX_SHOWN_WORDS and len(text.split()) <= embedded.MAX_SHOWN_WORDS:
+            found = embedded.embedded_text(html)
+            if len(found) > 2 * len(text):
+                return Extracted(found, max(visible, len(found.split())))
+        return Extracted(text, visible)
+
+    return extract
 
 
 def _trafilatura(config: ExtractConfig) -> ExtractFunction:
@@ -83,7 +124,8 @@ def _trafilatura(config: ExtractConfig) -> ExtractFunction:
 
 
 class _MemoryWatch(logging.Handler):
-    """Notices that the library's parser ran out of memory: the library logs that and goes on as with an empty page.
+    """Notices that the library's parser ran out of memory: the library logs that and goes on as
+    with an empty page.
 
     lxml says so as a MemoryError, or as a syntax error that has no message of its own.
     """

@@ -1,11 +1,13 @@
-"""What pages say about their use: licences and opt-outs, kept as a table beside `documents` where asked for.
+"""What pages say about their use: licences and opt-outs, kept as a table beside `documents` where
+asked for.
 
-A step of its own over the stored pages: asking for it later extracts nothing again. Nothing is dropped by it; what a
-mark means for a corpus is for whoever uses the corpus to decide.
+A step of its own over the stored pages: asking for it later extracts nothing again. Nothing is
+dropped by it; what a mark means for a corpus is for whoever uses the corpus to decide.
 
-Opt-outs, by the words that sites use: robots directives (`noai`, `noimageai`, `noindex`, `none`, `noarchive`) in
-`<meta name=robots>`, in the meta of a named crawler or in `X-Robots-Tag`; the TDM reservation protocol (W3C community report, 2024).
-Licences: Creative Commons addresses that the page links, as `by-sa/4.0`; those marked rel=license alone where there are any.
+Opt-outs, by the words that sites use: robots directives (`noai`, `noimageai`, `noindex`, `none`,
+`noarchive`) in `<meta name=robots>`, in the meta of a named crawler or in `X-Robots-Tag`; the TDM
+reservation protocol (W3C community report, 2024). Licences: Creative Commons addresses that the
+page links, as `by-sa/4.0`; those marked rel=license alone where there are any.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ _TAG_WITH_LICENSE = re.compile(
 
 
 def opt_outs(html: str, headers: records.Headers) -> list[str]:
-    """What a page asks not to be used for: directives, `tdm-reservation` where that is 1; sorted, each once."""
+    """What a page asks not to be used for: directives, `tdm-reservation` where that is 1; sorted,
+    each once.
+    """
     said = [content for name, content in metas(html) if _ROBOTS_NAME.fullmatch(name)]
     said += [value for name, value in headers if name.lower() == "x-robots-tag"]
     found = {word for each in said for word in _DIRECTIVE.findall(each.lower())} & DIRECTIVES

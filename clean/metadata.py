@@ -1,8 +1,9 @@
 """Title and date of publication, from what a page says about itself in its head.
 
-Only marks meant for machines count (`og:title`, `<title>`, `article:published_time`, JSON-LD, `<time>`): a date
-guessed from running text is often another event's. Nothing here looks at the clock, so a page gives the same date on
-any day; whoever fetched the page on some day can tell that a later date of publication is wrong.
+Only marks meant for machines count (`og:title`, `<title>`, `article:published_time`, JSON-LD,
+`<time>`): a date guessed from running text is often another event's. Nothing here looks at the
+clock, so a page gives the same date on any day; whoever fetched the page on some day can tell that
+a later date of publication is wrong.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Fetched pages to documents: reads their WARC records and has each worked on in the sandbox.
 
-Records are read in the order in which they lie in the files, whatever the order of the rows; results go out in the
-order of the rows. A record that cannot be read is a page dropped as `warc_broken`, never an error.
+Records are read in the order in which they lie in the files, whatever the order of the rows;
+results go out in the order of the rows. A record that cannot be read is a page dropped as
+`warc_broken`, never an error.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 
 from clean.config import CleanConfig
 from clean.document import Document, Dropped, Page, Result
+from clean.kept_share import share_counts
 from clean.learned import extraction
 from clean.reasons import Reason
 from clean.sandbox import Failure, Sandbox
@@ -33,7 +35,9 @@ ProcessFunction = Callable[[Page], Result]
 ReadFunction = Callable[
     [str, list[tuple[int, int]]], Iterator[records.Response | records.WarcError]
 ]
-"""(WARC file, places in it by offset) to the responses there; raises WarcError when the file cannot be read at all."""
+"""(WARC file, places in it by offset) to the responses there; raises WarcError when the file cannot
+be read at all.
+"""
 
 
 def fetched(pages: pa.Table) -> pa.Table:
@@ -60,7 +64,7 @@ def judged_by(config: CleanConfig, context: Context) -> list[Input]:
 
 STEP = Map(
     name="clean/documents",
-    revision=6,
+    revision=7,
     reads=PAGES,
     columns=(
         "doc_id",
@@ -109,7 +113,9 @@ class Made(NamedTuple):
 def make(
     pages: pa.Table, links: pa.Table, read: ReadFunction, document: ProcessFunction
 ) -> list[Made]:
-    """What became of each page, in the order of the rows. `links` holds at least the rows of these pages."""
+    """What became of each page, in the order of the rows. `links` holds at least the rows of these
+    pages.
+    """
     rows = pages.to_pylist()
     results: list[Result | None] = [None] * len(rows)
     in_file_order = sorted(range(len(rows)), key=lambda index: _place(rows[index]))
@@ -130,7 +136,9 @@ def make(
 
 
 def in_tables(made: Sequence[Made]) -> Output:
-    """Documents and dropped pages, in the order given. Counts: `kept`, one per reason, and the notes of every page."""
+    """Documents and dropped pages, in the order given. Counts: `kept`, one per reason, and the
+    notes of every page.
+    """
     counts = Counter[str]()
     rows: dict[Table, list[dict[str, Any]]] = {DOCUMENTS: [], DOCUMENTS_DROPPED: []}
     for result, row in made:
@@ -141,6 +149,7 @@ def in_tables(made: Sequence[Made]) -> Output:
         else:
             counts[str(result.reason)] += 1
             rows[DOCUMENTS_DROPPED].append(row)
+    counts.update(share_counts(rows[DOCUMENTS]))
     return Output(
         {table.name: pa.Table.from_pylist(each, table.schema) for table, each in rows.items()},
         counts,
@@ -165,7 +174,9 @@ def _place(row: dict[str, Any]) -> tuple[str, int, int]:
 def _responses(
     read: ReadFunction, warc_file: str | None, places: Sequence[tuple[int, int]]
 ) -> Iterator[records.Response | records.WarcError]:
-    """As many as places, whatever happens: behind an error of the file itself, that error for each that is left."""
+    """As many as places, whatever happens: behind an error of the file itself, that error for each
+    that is left.
+    """
     given = 0
     try:
         if not warc_file:
@@ -209,6 +220,7 @@ def _document_row(row: dict[str, Any], link: dict[str, Any], result: Document) -
         "language": result.language,
         "language_score": result.language_score,
         "num_words": result.num_words,
+        "visible_words": result.visible_words,
         "published": date.fromordinal(result.published_day) if result.published_day else None,
         "extractor": result.extractor,
         "score": link["score"],

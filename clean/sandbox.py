@@ -1,14 +1,16 @@
 """Pages are worked on in a process of their own that may die: one hostile page never costs another.
 
-The process takes one page at a time over a pipe and answers with a document or a reason. It is limited from inside,
-where the limits hold even while C code runs: processor time by an interval timer whose signal ends the process,
-memory by the size of its address space. From outside a wall clock stands behind both. When the process dies, the page
-it had is the culprit and all others are safe; a new process goes on with the next page. A page that ended a process by
-memory or a crash is tried once more, alone in a fresh process, so that its fate does not depend on what came before.
+The process takes one page at a time over a pipe and answers with a document or a reason. It is
+limited from inside, where the limits hold even while C code runs: processor time by an interval
+timer whose signal ends the process, memory by the size of its address space. From outside a wall
+clock stands behind both. When the process dies, the page it had is the culprit and all others are
+safe; a new process goes on with the next page. A page that ended a process by memory or a crash is
+tried once more, alone in a fresh process, so that its fate does not depend on what came before.
 
-Processor time rather than wall time is what makes a time-out tell something about the page and not about the load of
-the machine. The process's hash seed is fixed: what a library makes of a page may not vary with the order of a set.
-The answers are msgpack, not pickle: what comes back from a process that read hostile bytes is data, never code.
+Processor time rather than wall time is what makes a time-out tell something about the page and not
+about the load of the machine. The process's hash seed is fixed: what a library makes of a page may
+not vary with the order of a set. The answers are msgpack, not pickle: what comes back from a
+process that read hostile bytes is data, never code.
 """
 
 from __future__ import annotations
@@ -35,9 +37,13 @@ from corpus.config import Section
 from corpus.errors import RetryableError
 
 START_S = 300.0
-"""How long a process may take to import its libraries and, once on a machine, to compile loops, seconds, under heavy load."""
+"""How long a process may take to import its libraries and, once on a machine, to compile loops,
+seconds, under heavy load.
+"""
 WALL_PER_CPU = 4
-"""The wall clock allows this many times the processor time, and `WALL_SLACK_S` more, for loaded machines."""
+"""The wall clock allows this many times the processor time, and `WALL_SLACK_S` more, for loaded
+machines.
+"""
 WALL_SLACK_S = 10.0
 PAGES_PER_PROCESS = 5000
 """Pages after which a process makes way for a fresh one, so that memory stays flat."""
@@ -65,8 +71,9 @@ class Failure(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class Sandbox:
     """A killable process that answers requests one at a time; started when first needed.
 
-    `program` is `module:function`: called in the process with `argument`, it gives the function of bytes to bytes that
-    answers. Use as a context manager, or `close` it; a forgotten one ends when its parent does.
+    `program` is `module:function`: called in the process with `argument`, it gives the function of
+    bytes to bytes that answers. Use as a context manager, or `close` it; a forgotten one ends when
+    its parent does.
     """
 
     def __init__(
@@ -208,7 +215,9 @@ def _send(stream: IO[bytes] | None, message: bytes) -> None:
 
 
 def _receive(stream: IO[bytes] | None, deadline: float | None) -> bytes:
-    """Read one message whole. Raises EOFError when the other side is gone, TimeoutError at the deadline."""
+    """Read one message whole. Raises EOFError when the other side is gone, TimeoutError at the
+    deadline.
+    """
     (length,) = _LENGTH.unpack(_receive_bytes(stream, _LENGTH.size, deadline))
     return _receive_bytes(stream, length, deadline)
 
@@ -254,7 +263,9 @@ def serve() -> None:
 
 
 def _answer(function: Callable[[bytes], bytes], request: bytes) -> bytes:
-    """The one broad catch of the stage: whatever a library raises at a page is the page's fate, not ours."""
+    """The one broad catch of the stage: whatever a library raises at a page is the page's fate, not
+    ours.
+    """
     try:
         return _DONE + function(request)
     except MemoryError:
@@ -265,7 +276,9 @@ def _answer(function: Callable[[bytes], bytes], request: bytes) -> bytes:
 
 
 def _address_space() -> int:
-    """Bytes of this process's address space; 0 where /proc does not tell, and then memory is not limited."""
+    """Bytes of this process's address space; 0 where /proc does not tell, and then memory is not
+    limited.
+    """
     try:
         with open("/proc/self/statm") as statm:
             return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,8 +1,10 @@
-"""Lines that recur on most pages of one site: menus, notices and teasers that an extractor takes for text, page after page.
+"""Lines that recur on most pages of one site: menus, notices and teasers that an extractor takes
+for text, page after page.
 
-A line is known by its words, white space aside. It goes where it stands on at least `min_frac` of the documents of its
-registered domain and on at least `min_pages` of them, within one batch. Off in every preset: WebText did nothing of the
-kind, and FineWeb found no gain in removing lines that recur across sites (Penedo et al. 2024).
+A line is known by its words, white space aside. It goes where it stands on at least `min_frac` of
+the documents of its registered domain and on at least `min_pages` of them, within one batch. Off in
+every preset: WebText did nothing of the kind, and FineWeb found no gain in removing lines that
+recur across sites (Penedo et al. 2024).
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ class BoilerplateConfig(Section):
     min_frac: float = Field(default=0.5, gt=0, le=1)
     """Least share of a domain's documents that hold the line. Ours: most of them."""
     min_pages: int = Field(default=10, ge=2)
-    """Least number of a domain's documents that hold the line. Ours: what recurs on fewer may be chance."""
+    """Least number of a domain's documents that hold the line. Ours: what recurs on fewer may be
+    chance.
+    """
     min_line_chars: int = Field(default=8, ge=1)
     """Shorter lines stay, characters: brackets, rules and labels recur in code and tables."""
 

@@ -1,4 +1,5 @@
-"""Documents in four steps, with an exchange of lines by domain between extraction and the last verdict.
+"""Documents in four steps, with an exchange of lines by domain between extraction and the last
+verdict.
 
 candidates   every fetched page's document or reason, as without the exchange
 lines        by domain: which lines of which document are boilerplate
@@ -20,6 +21,7 @@ from clean import pages
 from clean.config import CleanConfig
 from clean.filters import quality
 from clean.filters.boilerplate import line_keys, recurring, without
+from clean.kept_share import share_counts
 from corpus.run.step import (
     Context,
     Exchange,
@@ -151,6 +153,7 @@ def cut_documents(candidates: pa.Table, cuts: pa.Table, config: CleanConfig) -> 
             (DOCUMENTS, documents) if row["reason"] is None else (DOCUMENTS_DROPPED, dropped)
         )
         rows.append({name: row[name] for name in table.schema.names})
+    counts.update(share_counts(documents))
     return Output(
         {
             DOCUMENTS.name: pa.Table.from_pylist(documents, DOCUMENTS.schema),

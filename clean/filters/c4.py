@@ -1,4 +1,6 @@
-"""C4's cleaning of lines and its rules for pages: Raffel et al. 2020 (arXiv 1910.10683), section 2.2."""
+"""C4's cleaning of lines and its rules for pages: Raffel et al. 2020 (arXiv 1910.10683), section
+2.2.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ class C4Config(Section):
     """C4's line cleaning and page rules."""
 
     terminal_punctuation: bool = True
-    """Whether a line must end in a terminal punctuation mark to stay (section 2.2). The fineweb preset leaves it out."""
+    """Whether a line must end in a terminal punctuation mark to stay (section 2.2). The fineweb
+    preset leaves it out.
+    """
     min_words_per_line: int = 3
     """Shorter lines go, words; the first version of the paper, and the code that made C4."""
     min_sentences: int = 5

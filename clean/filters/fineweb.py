@@ -20,7 +20,9 @@ class FineWebConfig(Section):
     short_line_chars: int = 30
     """A line of at most so many characters is short."""
     max_dup_line_chars_frac: float = 0.01
-    """Largest share of characters in repeated lines (0.1 in the paper's text, 0.01 in its code and its ablation)."""
+    """Largest share of characters in repeated lines (0.1 in the paper's text, 0.01 in its code and
+    its ablation).
+    """
     max_newlines_per_word: float = 0.3
     """Most line ends per word (the code; not in the paper)."""
 

@@ -1,4 +1,6 @@
-"""Gopher's rules of quality and of repetition: Rae et al. 2021 (arXiv 2112.11446), section A.1.1 and table A1."""
+"""Gopher's rules of quality and of repetition: Rae et al. 2021 (arXiv 2112.11446), section A.1.1
+and table A1.
+"""
 
 from __future__ import annotations
 

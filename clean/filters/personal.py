@@ -1,9 +1,11 @@
-"""E-mail addresses and public IP addresses in a text, replaced by ones that are nobody's. Off unless asked for.
+"""E-mail addresses and public IP addresses in a text, replaced by ones that are nobody's. Off
+unless asked for.
 
-As FineWeb did (Penedo et al. 2024), with two differences. The addresses put in are those that the standards set aside for
-examples (RFC 2606, RFC 5737, RFC 3849), which can never become somebody's. And which of them stands where follows from
-the page alone: the same address gets the same stand-in throughout a page, different ones in turn.
-Private, loopback and documentation addresses stay, and so do version numbers, which have four parts but no such range.
+As FineWeb did (Penedo et al. 2024), with two differences. The addresses put in are those that the
+standards set aside for examples (RFC 2606, RFC 5737, RFC 3849), which can never become somebody's.
+And which of them stands where follows from the page alone: the same address gets the same stand-in
+throughout a page, different ones in turn. Private, loopback and documentation addresses stay, and
+so do version numbers, which have four parts but no such range.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ class PersonalConfig(Section):
     """Personal data in texts."""
 
     replace: bool = False
-    """Whether e-mail addresses and public IP addresses are replaced by examples. FineWeb does; WebText did not."""
+    """Whether e-mail addresses and public IP addresses are replaced by examples. FineWeb does;
+    WebText did not.
+    """
 
 
 class Replaced(NamedTuple):
@@ -47,7 +51,9 @@ class Replaced(NamedTuple):
 
 
 def replace(text: str) -> Replaced:
-    """`text` with every e-mail address and public IP address replaced. Replacing again changes nothing."""
+    """`text` with every e-mail address and public IP address replaced. Replacing again changes
+    nothing.
+    """
     emails = _Replacer(EMAILS, lambda found: found.lower() not in _OWN)
     ipv4 = _Replacer(IPV4, _is_public)
     ipv6 = _Replacer(IPV6, _is_public)

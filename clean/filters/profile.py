@@ -1,7 +1,8 @@
 """A text and what the quality rules count in it: words, lines, paragraphs, repeats, n-grams.
 
-Words are what stands between white space. The n-grams of words are counted as arrays of codes: equal n-grams have equal
-codes, and the code of an n-gram is made of that of its first n - 1 words and its last word.
+Words are what stands between white space. The n-grams of words are counted as arrays of codes:
+equal n-grams have equal codes, and the code of an n-gram is made of that of its first n - 1 words
+and its last word.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Grams:
         self._codes = [codes]
 
     def top_chars(self, n: int) -> int:
-        """Characters in all occurrences of the most frequent n-gram, spaces between its words counted.
+        """Characters in all occurrences of the most frequent n-gram, spaces between its words
+        counted.
 
         Of n-grams equally frequent the first counts.
         """
@@ -79,7 +81,9 @@ class Grams:
         return int(counts[first]) * (int(self._chars[first : first + n].sum()) + n - 1)
 
     def most_repeated_chars(self, n: int) -> int:
-        """Characters of the words that lie in any repeat of an earlier n-gram: never less than `repeated_chars`."""
+        """Characters of the words that lie in any repeat of an earlier n-gram: never less than
+        `repeated_chars`.
+        """
         covered = np.zeros(self._chars.size + 1, np.int64)
         places = np.flatnonzero(self._repeats(n))
         np.add.at(covered, places, 1)
@@ -89,7 +93,8 @@ class Grams:
     def repeated_chars(self, n: int) -> int:
         """Characters of words that lie in a repeat of an earlier n-gram, each word counted once.
 
-        Repeats are looked for from left to right, and a repeat found is stepped over, as in Gopher's description.
+        Repeats are looked for from left to right, and a repeat found is stepped over, as in
+        Gopher's description.
         """
         if not self._repeats(n).any():
             return 0

@@ -1,13 +1,13 @@
 """Whether a text is worth training on: small rules, each with its paper, grouped into presets.
 
-    webtext      a least length and nothing else: GPT-2 trusted the votes of Reddit's readers
+webtext      a least length and nothing else: GPT-2 trusted the votes of Reddit's readers
     openwebtext  the length of OpenWebTextCorpus: about 128 GPT-2 tokens
     gopher       quality and repetition (clean/filters/gopher.py)
     c4           line cleaning, then page rules (clean/filters/c4.py)
     fineweb      gopher, then c4 without its punctuation rule, then three rules of its own (clean/filters/fineweb.py)
 
-A rule looks at a `Profile`, in which the shared counting is done once, and gives the reason to drop, or None. C4 also
-edits: it takes lines out, and what follows looks at what is left.
+A rule looks at a `Profile`, in which the shared counting is done once, and gives the reason to
+drop, or None. C4 also edits: it takes lines out, and what follows looks at what is left.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class QualityConfig(Section):
     preset: Preset = "webtext"
     """`webtext`, `openwebtext`, `gopher`, `c4` or `fineweb`: see clean/filters/quality.py."""
     min_words: int | None = Field(default=None, ge=0)
-    """Least words of a document, or none: the preset's (webtext 50: Gopher's; openwebtext 96: about 128 GPT-2 tokens)."""
+    """Least words of a document, or none: the preset's (webtext 50: Gopher's; openwebtext 96: about
+    128 GPT-2 tokens).
+    """
     gopher: GopherConfig = Field(default_factory=GopherConfig)
     c4: C4Config = Field(default_factory=C4Config)
     fineweb: FineWebConfig = Field(default_factory=FineWebConfig)

@@ -1,10 +1,11 @@
 """Pages of Wikipedia and of its mirrors, which stay out of the corpus.
 
-GPT-2 (section 2.1): "We removed all Wikipedia documents from WebText since it is a common data source for other
-datasets and could complicate analysis due to over-lapping training data with test evaluation tasks."
-A copy is known by its address (the domains below, or Wikipedia's address inside an archive's or proxy's) or by what it
-says about itself: the credit that the licence asks of whoever copies an article, or Wikipedia's own page furniture.
-A page that quotes or links Wikipedia is no mirror.
+GPT-2 (section 2.1): "We removed all Wikipedia documents from WebText since it is a common data
+source for other datasets and could complicate analysis due to over-lapping training data with test
+evaluation tasks." A copy is known by its address (the domains below, or Wikipedia's address inside
+an archive's or proxy's) or by what it says about itself: the credit that the licence asks of
+whoever copies an article, or Wikipedia's own page furniture. A page that quotes or links Wikipedia
+is no mirror.
 """
 
 from __future__ import annotations
@@ -54,11 +55,15 @@ _DOMAIN = re.compile(r"[\w-]+(?:\.[\w-]+)+")
 _NAME = "ikipedia"
 _TAGLINE = "from wikipedia, the free encyclopedia"
 TAGLINE_CHARS = 400
-"""How far from its start a text shows the line that stands below the title of each of Wikipedia's articles."""
+"""How far from its start a text shows the line that stands below the title of each of Wikipedia's
+articles.
+"""
 AROUND_CHARS = 600
 """How much of the page around a mention of Wikipedia is looked at, on either side."""
 MAX_MENTIONS = 100
-"""Mentions that are looked at; a mirror names its source near the top or at the bottom of a page of ordinary length."""
+"""Mentions that are looked at; a mirror names its source near the top or at the bottom of a page of
+ordinary length.
+"""
 
 
 class WikipediaConfig(Section):

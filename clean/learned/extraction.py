@@ -88,17 +88,22 @@ OF_THE_BEST: Final = 0.6
 
 
 def extractor(use: Use = Use.BALANCED) -> Callable[[str], str]:
-    """The extractor with the model of the package: decoded HTML to main text, empty where there is
-    none.
+    """The extractor with the model of the package: decoded HTML to main text, or empty.
 
-    Compiled code is ready when this returns: the first time on a machine that takes half a minute,
-    later half a second.
+    Compiled code is ready when this returns. That takes half a minute the first time on a machine
+    and half a second later.
     """
+    extract = page_extractor(use)
+    return lambda html: extract(html)[0]
+
+
+def page_extractor(use: Use = Use.BALANCED) -> Callable[[str], tuple[str, int]]:
+    """As `extractor`, with the number of words that the page shows."""
     judge = chances(model())
 
-    def extract(html: str) -> str:
+    def extract(html: str) -> tuple[str, int]:
         page = blocks(rewritten(html).encode("utf-8", "replace"))
-        return extracted(page, judge(page), use)
+        return extracted(page, judge(page), use), visible_words(page)
 
     with first_run(scan):
         extract("<title>A title</title><p>A first page, so that the loops are compiled.")

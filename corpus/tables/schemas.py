@@ -83,6 +83,7 @@ PAGES = Table(
 )
 DOCUMENTS = Table(
     name="documents",
+    version=2,
     schema=pa.schema(
         [
             _required("doc_id", pa.string()),
@@ -93,6 +94,7 @@ DOCUMENTS = Table(
             _required("language", pa.string()),
             _required("language_score", pa.float32()),
             _required("num_words", pa.int32()),
+            pa.field("visible_words", pa.int32()),
             pa.field("published", pa.date32()),
             _required("extractor", pa.string()),
             _required("score", pa.int32()),

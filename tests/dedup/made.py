@@ -96,6 +96,7 @@ def _document(page: Page) -> dict[str, Any]:
         "language": "en",
         "language_score": 1.0,
         "num_words": len(page.text.split()),
+        "visible_words": len(page.text.split()),
         "extractor": "test",
         "score": page.score,
         "subreddit": "r",

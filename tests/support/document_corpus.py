@@ -146,6 +146,7 @@ def _document(doc: Doc) -> dict[str, Any]:
         "language": "en",
         "language_score": 1.0,
         "num_words": len(doc.text.split()),
+        "visible_words": len(doc.text.split()),
         "published": None,
         "extractor": "test",
         "score": 3,

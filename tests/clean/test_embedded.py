@@ -1,0 +1,115 @@
+"""Pages that are drawn by scripts, and text that was sent as HTML."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from clean.config import CleanConfig
+from clean.document import Document, Page, document_function
+from clean.embedded import embedded_text, is_plain
+from clean.extract import ExtractConfig, page_extractor
+
+STORY = [
+    f"The {number}th boat went up the river in the spring of that year, and it came back in the autumn."
+    for number in range(8)
+]
+SHELL = "<title>News</title><div id=root></div><noscript>Please enable JavaScript to run this app.</noscript>"
+
+
+def script(attributes: str, content: str) -> str:
+    return f"{SHELL}<script {attributes}>{content}</script>"
+
+
+STATE = {
+    "props": {
+        "menu": [{"label": "Home", "hint": "The first page of this paper, with all of the news"}],
+        "post": {"title": "Boats", "blocks": [{"type": "p", "text": line} for line in STORY]},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        script(
+            "type='application/ld+json'",
+            json.dumps({"@graph": [{"@type": "Article", "articleBody": "\n".join(STORY)}]}),
+        ),
+        script(
+            "type=application/ld+json",
+            json.dumps([{"articleBody": "".join(f"<p>{line}</p>" for line in STORY)}]),
+        ),
+        script("id=__NEXT_DATA__ type=application/json", json.dumps(STATE)),
+        script("", f"window.__INITIAL_STATE__ = {json.dumps(STATE)};"),
+        script(
+            "", f"window.__NUXT__={json.dumps({'html': ''.join(f'<p>{x}</p>' for x in STORY)})}"
+        ),
+    ],
+)
+def test_the_text_of_a_page_without_a_body(html: str) -> None:
+    found = page_extractor(ExtractConfig())(html)
+    assert found.text.split("\n\n") == STORY
+    assert found.visible_words >= len(found.text.split())
+
+
+def test_a_page_with_a_body_is_its_body() -> None:
+    body = "".join(f"<p>{line.replace('boat', 'ship')}</p>" for line in STORY)
+    data = json.dumps({"articleBody": "\n".join(STORY) * 2})
+    html = (
+        f"<title>x</title><article>{body}</article><script type=application/ld+json>{data}</script>"
+    )
+    assert page_extractor(ExtractConfig())(html).text.split("\n\n")[0] == STORY[0].replace(
+        "boat", "ship"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        '{"a":' * 50_000,
+        "null",
+        '{"articleBody": 7}',
+        '{"articleBody": "x"}',
+    ],
+)
+def test_broken_data_is_no_text(content: str) -> None:
+    assert embedded_text(script("type=application/ld+json", content)) == ""
+
+
+def document_of(body: bytes, content_type: str) -> Document | None:
+    page = Page("http://x.org/", "http://x.org/", content_type, None, body)
+    result = document_function(CleanConfig())(page)
+    return result if isinstance(result, Document) else None
+
+
+def test_plain_text_sent_as_html_is_text() -> None:
+    document = document_of("\n".join(STORY).encode(), "text/html")
+    assert document is not None
+    assert document.text == "\n".join(STORY)
+    assert document.extractor == "plain"
+    assert document.visible_words == document.num_words
+
+
+def test_plain_text_about_markup_stays_as_it_is() -> None:
+    text = "<!-- notes -->\n    <html> is the root of a page.\n" + "\n".join(STORY)
+    document = document_of(text.encode(), "text/plain; charset=utf-8")
+    assert document is not None
+    assert document.text == text
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"words": "%s"}' % " ".join(STORY).encode(), b"%PDF-1.4 " + " ".join(STORY).encode()]
+)
+def test_data_sent_as_html_is_not_text(body: bytes) -> None:
+    assert document_of(body, "text/html") is None
+
+
+def test_is_plain() -> None:
+    assert is_plain("a < b and c > d")
+    assert not is_plain("a <b>c</b>")
+    assert not is_plain(" ")
