@@ -117,10 +117,12 @@ def codec(label: str) -> str | None:
     label = label.strip().lower()
     if not _LABEL.fullmatch(label):  # Python's own lookup ignores punctuation
         return None
+
     try:
         name = codecs.lookup(_ALIASES.get(label, label)).name
     except (LookupError, ValueError):
         return None
+
     name = _CODECS.get(name, name)
     return name if name in _KNOWN else None
 
@@ -130,18 +132,22 @@ def decode(body: bytes, content_type: str | None = None) -> Decoded:
     for mark, name in _BOMS:
         if body.startswith(mark):
             return Decoded(body[len(mark) :].decode(name, "replace"), name, Source.BOM)
+
     if wide := _utf16_without_mark(body[:DETECT_BYTES]):
         return Decoded(body.decode(wide, "replace"), wide, Source.DETECTOR)
+
     labels = _labels(body, content_type)
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         return _decode_other(body, labels)
+
     for name, source in labels:
         if name in _STATEFUL and b"\x1b" in body:
             return Decoded(body.decode(name, "replace"), name, source)
         if name == "utf-8":
             return Decoded(text, name, source)
+
     return Decoded(text, "utf-8", Source.DETECTOR)
 
 
@@ -171,6 +177,7 @@ def _is_plausible(text: str, name: str, min_sound_per_bad: int = 1) -> bool:
     if name == "utf-8":
         sound = _num_foreign(text) - bad
         return bad * min_sound_per_bad <= sound or (bad == 1 and text.endswith("\ufffd"))
+
     return bad <= 1 + MAX_BAD_FRAC * len(text)
 
 
@@ -183,6 +190,7 @@ def _utf16_without_mark(sample: bytes) -> str | None:
     least = len(sample) // 6
     if max(even, odd) <= max(least, 3) or min(even, odd) > max(even, odd) // 20:
         return None
+
     return "utf-16-le" if odd > even else "utf-16-be"
 
 
@@ -206,8 +214,10 @@ def _labels(body: bytes, content_type: str | None) -> list[tuple[str, Source]]:
     found: list[tuple[str, Source]] = []
     if content_type and (match := _HEADER.search(content_type)) and (name := codec(match[1])):
         found.append((name, Source.HEADER))
+
     for label in declared_labels(body[:META_BYTES]):
         if name := codec(label):
             found.append((name, Source.META))
             break
+
     return found

@@ -88,6 +88,7 @@ def document_function(config: CleanConfig) -> DocumentFunction:
         source = _source(page, kind, decoded.text, extract, config)
         if not source.raw.strip():
             return Dropped(Reason.EXTRACT_EMPTY, None, notes)
+
         return _judged(source, notes, config)
 
     return document
@@ -108,6 +109,7 @@ def _kind(page: Page, config: CleanConfig) -> str | Dropped:
     kind = content_kind(page.content_type, page.body)
     if kind is None:
         return Dropped(Reason.CONTENT_TYPE, media_type(page.content_type) or "unknown")
+
     return kind
 
 
@@ -125,6 +127,7 @@ def _source(
     found = extract(html)
     marks = metadata.head_marks(html)
     latest = date.fromordinal(page.latest_day) if page.latest_day else None
+
     return _Source(
         html,
         found.text,
@@ -147,6 +150,7 @@ def _judged(source: _Source, notes: list[str], config: CleanConfig) -> Result:
     spoken = language.detect(normal.text)
     if reason := language.judge(spoken, config.language):
         return Dropped(reason, language.detail_of(reason, spoken, config.language), notes)
+
     judged = quality.judge(normal.text, config.quality)
     if judged.reason is not None:
         return Dropped(judged.reason, judged.detail, notes)
@@ -156,6 +160,7 @@ def _judged(source: _Source, notes: list[str], config: CleanConfig) -> Result:
         replaced = personal.replace(text)
         text, title = replaced.text, personal.replace(title).text if title else None
         notes += ["replaced:email"] * replaced.num_emails + ["replaced:ip"] * replaced.num_ips
+
     return Document(
         text=text,
         title=title,

@@ -46,10 +46,12 @@ def embedded_text(html: str) -> str:
             bodies += _article_bodies(_parsed(content), 0)
         elif _STATE.search(attributes) or _STATE.search(content[:500]):
             states.append(_largest_group(_parsed(content)))
+
     for found in (bodies, states):
         text = max(map(_plain, found), key=len, default="")
         if len(text.split()) >= MIN_WORDS:
             return text
+
     return ""
 
 
@@ -69,6 +71,7 @@ def _parsed(content: str) -> Any:
     start = min((n for n in (content.find("{"), content.find("[")) if n >= 0), default=-1)
     if start < 0:
         return None
+
     try:
         return json.JSONDecoder(strict=False).raw_decode(content, start)[0]
     except (ValueError, RecursionError):
@@ -102,6 +105,7 @@ def _strings(
     """(path to the list or object that holds it, text) of each longer string, in order."""
     if depth > MAX_DEPTH:
         return
+
     if isinstance(value, str):
         is_text = not _NOT_TEXT.match(value) or value.lstrip().startswith("<p")
         if is_text and len(value.split()) >= MIN_STRING_WORDS:

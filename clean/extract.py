@@ -64,6 +64,7 @@ def extractor(config: ExtractConfig) -> ExtractFunction:
     """
     if config.extractor == "learned":
         return extraction.extractor(extraction.Use(config.threshold))
+
     return _trafilatura(config)
 
 
@@ -118,6 +119,7 @@ def _trafilatura(config: ExtractConfig) -> ExtractFunction:
         )
         if watch.exhausted:
             raise MemoryError
+
         return text or ""
 
     return extract

@@ -43,6 +43,7 @@ def share_counts(documents: Iterable[Mapping[str, Any]]) -> Counter[str]:
         if len(shares) >= MIN_PAGES:
             usual = median(shares)
             counts[UNUSUAL] += sum(share < FAR_BELOW * usual for share in shares)
+
     return +counts
 
 

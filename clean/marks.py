@@ -69,6 +69,7 @@ def _load(config: CleanConfig, context: Context) -> MapFunction:
         )
         rows = []
         counts: Counter[str] = Counter()
+
         for row in kept.to_pylist():
             response = records.read_response(
                 context.store, row["warc_file"], row["warc_offset"], row["warc_length"]
@@ -79,6 +80,7 @@ def _load(config: CleanConfig, context: Context) -> MapFunction:
                 [*(f"opt_out:{each}" for each in asked), *(f"license:{each}" for each in licensed)]
             )
             rows.append({"doc_id": row["doc_id"], "opt_outs": asked, "licenses": licensed})
+
         return Output({MARKS.name: pa.Table.from_pylist(rows, MARKS.schema)}, counts)
 
     return apply

@@ -71,6 +71,7 @@ def title(html: str, marks: dict[str, str]) -> str | None:
     for text in texts:
         if cleaned := " ".join(unescape(text).split()):
             return cleaned[:MAX_TITLE_CHARS]
+
     return None
 
 
@@ -82,6 +83,7 @@ def published(html: str, marks: dict[str, str], latest: date | None) -> date | N
         found = parse_date(text)
         if found and found >= EARLIEST and (latest is None or found <= latest):
             return found
+
     return None
 
 
@@ -90,6 +92,7 @@ def parse_date(text: str) -> date | None:
     match = _DATE.match(text)
     if match is None:
         return None
+
     try:
         return date(int(match[1]), int(match[2]), int(match[3]))
     except ValueError:

@@ -121,6 +121,7 @@ def _normalize_once(text: str, config: NormalizeConfig) -> Normalized:
         if repaired != text:
             changes.append("mojibake")
         text, is_ascii = repaired, repaired.isascii()
+
     if _LINE_END_SIGNS.search(text):
         text = _LINE_ENDS.sub("\n", text)
 
@@ -141,6 +142,7 @@ def _normalize_once(text: str, config: NormalizeConfig) -> Normalized:
     if " \n" in text or "\t\n" in text:
         text = _TRAILING.sub("", text)
     text = _BLANK_LINES.sub("\n\n", text)
+
     return Normalized(text.strip(), tuple(changes), num_removed)
 
 
@@ -155,6 +157,7 @@ def _stream_safe(text: str) -> str:
             if marks > MAX_MARKS:
                 pieces += text[done:place], _JOINER
                 done, marks = place, 1
+
     return "".join((*pieces, text[done:])) if pieces else text
 
 
@@ -165,6 +168,7 @@ def judge(normalized: Normalized, config: NormalizeConfig) -> Reason | None:
         return None
     if _num_unreadable(normalized) > config.max_replacement_frac * len(text) + 1:
         return Reason.BINARY
+
     num_letters, num_dense = _letters(text)
     return Reason.SYMBOLS if num_letters < config.min_letter_frac * num_dense else None
 
@@ -177,6 +181,7 @@ def detail_of(reason: Reason, normalized: Normalized, config: NormalizeConfig) -
         return detail.above(
             share, most, "of characters unreadable", "normalize.max_replacement_frac"
         )
+
     num_letters, num_dense = _letters(normalized.text)
     share, least = num_letters / num_dense, config.min_letter_frac
     return detail.below(
@@ -211,4 +216,5 @@ def _repaired(text: str) -> str:
         end = len(text) if end < 0 else end
         pieces += text[done:start], ftfy.fix_encoding(text[start:end])
         done = end
+
     return "".join((*pieces, text[done:]))

@@ -119,11 +119,13 @@ def make(
     rows = pages.to_pylist()
     results: list[Result | None] = [None] * len(rows)
     in_file_order = sorted(range(len(rows)), key=lambda index: _place(rows[index]))
+
     for warc_file, group in groupby(in_file_order, key=lambda index: rows[index]["warc_file"]):
         indices = list(group)
         places = [_place(rows[index])[1:] for index in indices]
         for index, response in zip(indices, _responses(read, warc_file, places), strict=True):
             results[index] = _result(rows[index], response, document)
+
     link_of = links.take(pc.index_in(pages["doc_id"], links["doc_id"])).to_pylist()
     made = []
     for row, link, result in zip(rows, link_of, results, strict=True):
@@ -132,6 +134,7 @@ def make(
             made.append(Made(result, _document_row(row, link, result)))
         else:
             made.append(Made(result, _dropped_row(row, link, result)))
+
     return made
 
 
@@ -149,6 +152,7 @@ def in_tables(made: Sequence[Made]) -> Output:
         else:
             counts[str(result.reason)] += 1
             rows[DOCUMENTS_DROPPED].append(row)
+
     counts.update(share_counts(rows[DOCUMENTS]))
     return Output(
         {table.name: pa.Table.from_pylist(each, table.schema) for table, each in rows.items()},
@@ -194,6 +198,7 @@ def _result(
 ) -> Result:
     if isinstance(response, records.WarcError):
         return Dropped(Reason.WARC_BROKEN, str(response)[:200])
+
     stated = [value for name, value in response.headers if name.lower() == "content-type"]
     at = row["fetched_at"]
     return document(

@@ -101,6 +101,7 @@ def _attributes(start: bytes, position: int) -> tuple[dict[bytes, bytes], int]:
             if start[position] == ord("=") and position > name_start:
                 break
             position += 1
+
         name = start[name_start:position].lower()
         position = _skip_space(start, position)
         value = b""

@@ -105,6 +105,7 @@ class Sandbox:
             and answer.reason is not Reason.EXTRACT_TIMEOUT
         ):
             answer = self._ask_once(request)
+
         return answer
 
     @property
@@ -128,6 +129,7 @@ class Sandbox:
         process = self._process or self._start()
         self._served += 1
         wall_s = WALL_PER_CPU * self._config.cpu_s + WALL_SLACK_S
+
         try:
             _send(process.stdin, request)
             answer = _receive(process.stdout, time.monotonic() + wall_s)
@@ -137,9 +139,11 @@ class Sandbox:
         except (BrokenPipeError, EOFError, ConnectionResetError):
             self._kill(process)
             return _cause_of_death(process.returncode, self._config)
+
         if answer[:1] == _FAILED:
             self.close()  # its memory is in an unknown state
             return msgspec.msgpack.decode(answer[1:], type=Failure)
+
         if self._served >= self._pages_per_process:
             self.close()
         return answer[1:]
@@ -162,6 +166,7 @@ class Sandbox:
         )
         self._process, self._served = process, 0
         self._end = weakref.finalize(self, _finish, process)
+
         try:
             _send(process.stdin, self._config.model_dump_json().encode())
             _send(process.stdin, self._argument.encode())
@@ -171,6 +176,7 @@ class Sandbox:
             raise RetryableError(
                 f"the extraction process does not start (exit code {process.returncode}); its own message is above"
             ) from error
+
         return process
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
@@ -189,11 +195,13 @@ def _cause_of_death(code: int | None, config: SandboxConfig) -> Failure:
         return Failure(
             Reason.EXTRACT_MEMORY, "killed from outside, as the system does when memory runs out"
         )
+
     how = (
         f"signal {signal.Signals(-code).name}"
         if code is not None and code < 0
         else f"exit code {code}"
     )
+
     return Failure(Reason.EXTRACT_CRASHED, how)
 
 
@@ -227,6 +235,7 @@ def _receive_bytes(stream: IO[bytes] | None, length: int, deadline: float | None
     poller = select.poll()
     poller.register(stream, select.POLLIN)
     pieces = []
+
     while length:
         if deadline is not None and not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise TimeoutError
@@ -235,6 +244,7 @@ def _receive_bytes(stream: IO[bytes] | None, length: int, deadline: float | None
             raise EOFError
         pieces.append(piece)
         length -= len(piece)
+
     return b"".join(pieces)
 
 
@@ -250,6 +260,7 @@ def serve() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # A limit, so that what a page takes counts, and not what the libraries took before it.
     _limit_memory(_address_space() + (config.memory_mb << 20))
+
     with contextlib.suppress(EOFError, BrokenPipeError):
         _send(answers, _DONE)
         while True:
@@ -259,6 +270,7 @@ def serve() -> None:
             signal.setitimer(signal.ITIMER_PROF, 0)
             _send(answers, answer)
             del request, answer
+
     os._exit(0)
 
 
@@ -272,6 +284,7 @@ def _answer(function: Callable[[bytes], bytes], request: bytes) -> bytes:
         failure = Failure(Reason.EXTRACT_MEMORY, "MemoryError")
     except Exception as error:
         failure = Failure(Reason.EXTRACT_CRASHED, f"{type(error).__name__}: {error}"[:200])
+
     return _FAILED + msgspec.msgpack.encode(failure)
 
 

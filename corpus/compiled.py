@@ -40,6 +40,7 @@ def compiler(**options: Any) -> Callable[[F], F]:
                 if folder is None
                 else _kept_in(folder, function, options)
             )
+
         return result
 
     return compiled
@@ -73,10 +74,12 @@ def private_folder() -> Path | None:
         ):
             return folder
         reason = f"{folder} is not this user's alone"
+
     log.warning(
         "compiled loops are kept nowhere (%s), so each process compiles its own; set NUMBA_CACHE_DIR",
         reason,
     )
+
     return None
 
 
@@ -88,4 +91,5 @@ def _kept_in(folder: Path, function: F, options: dict[str, Any]) -> F:
         result: F = numba.njit(cache=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = before
+
     return result

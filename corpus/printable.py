@@ -15,6 +15,7 @@ def printable(text: str, *, max_chars: int | None = None) -> str:
         text = "".join(char if char.isprintable() else _escape(char) for char in text)
     if max_chars is not None and len(text) > max_chars:
         return text[: max_chars - 1] + "…"
+
     return text
 
 

@@ -39,6 +39,7 @@ def read_list(path: str) -> dict[str, int]:
         raise InputError(
             f"list of domains {path}: {error}; name a readable UTF-8 text file"
         ) from error
+
     listed: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         fields = line.partition("#")[0].replace(",", " ").split()
@@ -52,6 +53,7 @@ def read_list(path: str) -> dict[str, int]:
             raise InputError(
                 f"{path}:{number}: {line!r}; expected a name and at most one count, as `1234 example`"
             )
+
         # else an empty line, or a count without a name, of which OpenAI's list has one
     return listed
 
@@ -64,9 +66,11 @@ def coverage(ours: Mapping[str, int], listed: Mapping[str, int]) -> Coverage:
         name = domain if domain in listed else label
         if name in listed:
             met[name] += links
+
     missing = sorted(
         ((n, c) for n, c in listed.items() if n not in met), key=lambda item: (-item[1], item[0])
     )
+
     return Coverage(
         num_listed=len(listed),
         num_met=len(met),

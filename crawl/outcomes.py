@@ -161,6 +161,7 @@ def remove_orphans(store: Store, warc_prefix: str, out_dir: Path) -> list[str]:
     for leftover in _unfinished(store, folder, stem):
         leftover.unlink(missing_ok=True)
     kept = []
+
     for path, _ in store.files(folder):
         name = path.rpartition("/")[2]
         digits = name.removeprefix(stem + "-").removesuffix(".warc.gz")
@@ -170,6 +171,7 @@ def remove_orphans(store: Store, warc_prefix: str, out_dir: Path) -> list[str]:
             kept.append(path)
         else:
             store.delete(path)
+
     return kept
 
 

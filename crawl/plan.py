@@ -121,6 +121,7 @@ def text(plan: Plan) -> str:
     if plan.order:
         lines.append("domains that start first:")
         lines += [f"  {links:>12,}  {domain}" for domain, links in plan.order[:TOP_DOMAINS]]
+
     return "\n".join(lines)
 
 

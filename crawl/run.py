@@ -48,10 +48,12 @@ def _body(argv: Sequence[str] | None) -> int:
         ).lines():
             print(line)
         return 0
+
     config = command.config(CrawlConfig, "crawl", args)
     listed = coverage.read_list(args.compare_domains) if args.compare_domains else {}
     if args.warc:
         return _import(args, config)
+
     if args.only != "links" and not args.plan:
         config.fetch.require_contact()
     with command.work(args, "crawl.run", create=bool(args.dumps)) as opened:
@@ -75,6 +77,7 @@ def _import(args: argparse.Namespace, config: CrawlConfig) -> int:
                 f"--{option.replace('_', '-')} and {import_step.OPTION} exclude each other: "
                 "WARC files hold the pages already"
             )
+
     with command.work(args, "crawl.run", create=True) as opened:
         import_step.refuse_crawled(opened.store, opened.batch)
         result = command.run_stage(
@@ -98,6 +101,7 @@ def _links(opened: command.Work, args: argparse.Namespace, config: CrawlConfig) 
                 f"{args.corpus}: batch {args.batch!r} has no links yet; name its dumps with --dumps FILE ..."
             )
         return StageResult(True)
+
     link_steps.require_memory(args.dumps, config.reading.limit_bytes())
     num_parts = link_steps.num_parts(opened.store, opened.batch, args.dumps, config)
     return command.run_stage(
@@ -124,6 +128,7 @@ def _pages(
     )
     with _told(opened.store.root, opened.batch):
         pages = command.run_stage(opened, "crawl", config, FETCH_STEPS, rebuild=args.rebuild)
+
     return StageResult(links.up_to_date and pages.up_to_date, {**links.counts, **pages.counts})
 
 
@@ -191,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="go on where scores were captured too early",
     )
+
     return parser
 
 

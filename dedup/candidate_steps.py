@@ -47,6 +47,7 @@ def load_candidates_scatter(config: DedupConfig, context: Context) -> ScatterFun
                 "content": doc_ids.to_arrow(doc_ids.from_arrow(table["content"])[row]),
             }
         )
+
         return Scattered(members, index.part_of_keys(keys, context.num_parts))
 
     return apply
@@ -65,6 +66,7 @@ def load_candidates_reduce(config: DedupConfig, context: Context) -> ReduceFunct
         )
         copies = found.copies[by_content]  # they meet in every band too: once is enough
         large, leads = found.large, _leads(members.key[found.large])
+
         return Output(
             {
                 PAIRS.name: pa.table(
@@ -119,6 +121,7 @@ def load_shingles_scatter(config: DedupConfig, context: Context) -> ScatterFunct
                 ),
             }
         )
+
         return Scattered(wishes, doc_ids.parts(doc, context.num_parts))
 
     return apply
@@ -132,10 +135,12 @@ def load_shingles_reduce(config: DedupConfig, context: Context) -> ReduceFunctio
         partners: dict[tuple[int, bytes], set[tuple[int, bytes]]] = defaultdict(set)
         homes: dict[tuple[int, bytes], set[int]] = defaultdict(set)
         columns = (table[name].to_pylist() for name in WANTED.names)
+
         for home, batch, doc, partner_batch, partner in zip(*columns, strict=True):
             homes[batch, doc].add(home)
             if partner_batch != doc_ids.NOWHERE:
                 partners[batch, doc].add((partner_batch, partner))
+
         tables = [SHINGLES.schema.empty_table()]
         for batch in sorted({batch for batch, _ in homes}):
             wanted = np.array(sorted(doc for place, doc in homes if place == batch), "S16")
@@ -143,6 +148,7 @@ def load_shingles_reduce(config: DedupConfig, context: Context) -> ReduceFunctio
                 context.store, manifests[batch], wanted, config.shingles.n, config.engine
             ):
                 tables.append(_send(found, batch, homes, partners, context.num_parts))
+
         return Output(
             {SHINGLES.name: pa.concat_tables(tables)},
             Counter(compared=sum(map(len, partners.values()))),
@@ -169,6 +175,7 @@ def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction
         scores, contents = table["score"].to_numpy(), doc_ids.from_arrow(table["content"])
         sets = _rows(table["shingles"])
         rows = []
+
         for later, names in enumerate(
             zip(table["partner_batches"], table["partners"], strict=True)
         ):
@@ -183,6 +190,7 @@ def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction
                 )
                 if value >= config.threshold:
                     rows.append((later, earlier, value))
+
         later_rows = np.array([row[0] for row in rows], np.int64)
         earlier_rows = np.array([row[1] for row in rows], np.int64)
         doc = doc_ids.from_arrow(table["doc"])
@@ -197,6 +205,7 @@ def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction
                 "exact": contents[later_rows] == contents[earlier_rows],
             }
         )
+
         return Output({EDGES.name: edges}, Counter(similar=len(rows)))
 
     return reduce
@@ -215,10 +224,12 @@ def _members(store: Store, earlier: list[Manifest], table: pa.Table) -> Members:
             doc_ids.from_arrow(table["content"]),
         )
     ]
+
     for place, manifest in enumerate(earlier):
         old_key, old_doc = index.read_matching(store, manifest, wanted)
         batch, score = np.full(old_key.size, place, np.int32), np.zeros(old_key.size, np.int32)
         parts.append((old_key, batch, score, old_doc, np.full(old_key.size, NO_CONTENT, "S16")))
+
     return Members(*(np.concatenate([part[column] for part in parts]) for column in range(5)))
 
 
@@ -233,6 +244,7 @@ def _distinct_pairs(members: Members, pairs: np.ndarray) -> np.ndarray:
     page[order] = np.cumsum(fresh) - 1
     first_row = order[fresh]
     codes = np.unique(page[pairs[:, 0]] * max(1, first_row.size) + page[pairs[:, 1]])
+
     return np.stack(
         [first_row[code] for code in np.divmod(codes, max(1, first_row.size))], axis=1
     ).reshape(-1, 2)
@@ -262,6 +274,7 @@ def _send(
             rows.append(row)
             at.append(home)
             names.append(sorted(partners.get((batch, doc), ())) if home == own[row] else [])
+
     sets = pa.LargeListArray.from_arrays(pa.array(found.sets.bounds), pa.array(found.sets.values))
     return pa.table(
         {

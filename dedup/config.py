@@ -54,10 +54,12 @@ class DedupConfig(Section):
         """Bands and rows that are not set follow the threshold."""
         if not isinstance(settings, dict):
             return settings
+
         threshold = settings.get("threshold", cls.model_fields["threshold"].default)
         given = settings.get("lsh", {})
         if isinstance(threshold, int | float) and 0 < threshold <= 1 and isinstance(given, dict):
             return {**settings, "lsh": {**lsh.bands_for(threshold).model_dump(), **given}}
+
         return settings
 
     def model_post_init(self, context: object) -> None:

@@ -109,6 +109,7 @@ def build() -> Folding:
         else:
             codes[point] = EXPANSION | len(expansions) << 5 | len(folded)
             expansions.extend(folded)
+
     return Folding(codes, np.array(expansions, np.int32))
 
 

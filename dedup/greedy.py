@@ -96,6 +96,7 @@ def follow_copies(choice: Choice, first: np.ndarray, copy: np.ndarray) -> Choice
     duplicate_of[copy] = np.where(stays, first, choice.duplicate_of[first])
     similarity[copy] = np.where(stays, 1.0, choice.similarity[first])
     exact[copy] = stays | choice.exact[first]
+
     return Choice(duplicate_of, similarity, exact)
 
 
@@ -107,12 +108,14 @@ def choose(num_pages: int, edges: Edges) -> Choice:
     order = np.lexsort((edges.earlier, edges.later))
     later, earlier = edges.later[order].tolist(), edges.earlier[order].tolist()
     fate = duplicate_of.tolist()
+
     # A page's edges come together, and after those of every page before it: `earlier` is settled when it is asked.
     for place, (page, before) in enumerate(zip(later, earlier, strict=True)):
         if fate[page] == KEPT and fate[before] == KEPT:
             fate[page] = before
             similarity[page] = edges.similarity[order[place]]
             exact[page] = edges.exact[order[place]]
+
     duplicate_of[:] = fate
     return Choice(duplicate_of, similarity, exact)
 
@@ -123,6 +126,7 @@ def open_pages(
     """Pages that `choose_in_large` may ask to compare: those that the edges alone do not settle. Ascending."""
     if engine == "numba":
         return _walk_compiled(num_pages, num_old, edges, large, 0.0, None)[1]
+
     asked: set[int] = set()
     doubtful: set[int] = set()
 
@@ -203,6 +207,7 @@ def _walk_compiled(
     left, right = (given.content[given.slot[pages]] for pages in (compared, duplicate_of[compared]))
     exact[compared] = (left == right).all(axis=1)
     similarity[duplicate_of == KEPT] = np.nan
+
     return Choice(duplicate_of, similarity, exact), np.flatnonzero(asked)
 
 
@@ -223,6 +228,7 @@ def _walk(
     known = _by_page(num_pages, edges.later, edges.earlier)
     memberships = _by_page(num_pages, large.page, np.arange(large.page.size))
     kept_in: dict[int, list[tuple[int, bool]]] = {}
+
     for page in range(num_pages):
         rows = memberships(page)
         if page >= num_old:
@@ -245,11 +251,13 @@ def _walk(
                 similarity[page], exact[page] = edges.similarity[hit], edges.exact[hit]
             elif standing:
                 doubtful.add(page)
+
         if duplicate_of[page] == KEPT:
             for row in rows:
                 kept_in.setdefault(int(large.bucket[row]), []).append(
                     (page, bool(large.leads[row]))
                 )
+
     return Choice(duplicate_of, similarity, exact)
 
 
@@ -263,6 +271,7 @@ def _mates(
             if mate >= limit:
                 break
             compared[mate] = compared.get(mate, False) or leads
+
     return sorted(mate for mate, leads in compared.items() if not leads)
 
 

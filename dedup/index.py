@@ -38,6 +38,7 @@ def earlier_indexes(store: Store, batch: str, config: DedupConfig) -> list[Manif
             )
         _check_parameters(store, manifest, config)
         found.append(manifest)
+
     return found
 
 
@@ -90,6 +91,7 @@ def read_matching(
                     rows = file.read_row_group(group, columns=["doc_id"], use_threads=False)
                     keys.append(found[hit])
                     docs.append(doc_ids.pack(rows["doc_id"].filter(hit)))
+
     return np.concatenate(keys), np.concatenate(docs)
 
 

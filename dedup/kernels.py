@@ -52,6 +52,7 @@ def _decode(data: Any, position: Any) -> Any:
             | (np.int64(data[position + 1]) & 0x3F) << 6
             | (np.int64(data[position + 2]) & 0x3F)
         ), 3
+
     return (
         (first & 0x07) << 18
         | (np.int64(data[position + 1]) & 0x3F) << 12
@@ -79,12 +80,14 @@ def hash_words(
     alone = np.int32(1 << 24)
     expansion = np.int32(1 << 28)
     one = np.zeros(1, np.int32)
+
     for text in range(offsets.size - 1):
         bounds[text] = count
         state = seed
         inside = False
         position = offsets[text]
         end = offsets[text + 1]
+
         while position < end:
             byte = data[np.uint64(position)]
             if byte < 0x80:
@@ -122,9 +125,11 @@ def hash_words(
                 elif each > 0:
                     state = _step(state, each, multiplier)
                     inside = True
+
         if inside:
             hashes[count] = _mix(state)
             count += 1
+
     bounds[offsets.size - 1] = count
     return count
 
@@ -138,6 +143,7 @@ def hash_ngrams(
     top = np.uint64(1)
     for _ in range(n - 1):
         top *= base
+
     for text in range(bounds.size - 1):
         out_bounds[text] = count
         first = bounds[text]
@@ -145,16 +151,19 @@ def hash_ngrams(
         size = min(np.int64(n), last - first)
         if size == 0:
             continue
+
         state = np.uint64(0)
         for index in range(first, first + size):
             state = state * base + words[index]
         salt = np.uint64(size) * length_salt
         hashes[count] = _mix(state ^ salt)
         count += 1
+
         for index in range(first + size, last):
             state = (state - words[index - size] * top) * base + words[index]
             hashes[count] = _mix(state ^ salt)
             count += 1
+
     out_bounds[bounds.size - 1] = count
     return count
 
@@ -189,6 +198,7 @@ def distinct(hashes: Any, bounds: Any, slots: Any, out: Any, out_bounds: Any) ->
             size *= 2
         mask = np.uint64(size - 1)
         zero_seen = False
+
         for index in range(bounds[text], bounds[text + 1]):
             value = hashes[index]
             if value == 0:
@@ -204,7 +214,9 @@ def distinct(hashes: Any, bounds: Any, slots: Any, out: Any, out_bounds: Any) ->
                 slots[slot] = value
                 out[count] = value
                 count += 1
+
         slots[:size] = 0
+
     out_bounds[bounds.size - 1] = count
     return count
 
@@ -215,12 +227,14 @@ def count_shared(left: Any, right: Any) -> int:
     count = 0
     i = np.uint64(0)
     j = np.uint64(0)
+
     while i < left.size and j < right.size:
         a = left[i]
         b = right[j]
         count += a == b
         i += np.uint64(a <= b)
         j += np.uint64(b <= a)
+
     return count
 
 
@@ -263,11 +277,13 @@ def stored_similarity(
     total = num_left + num_right
     if min(num_left, num_right) / max(num_left, num_right, 1) < threshold:
         return 0.0
+
     left_words = bitmap_bounds[left + 1] - bitmap_bounds[left]
     right_words = bitmap_bounds[right + 1] - bitmap_bounds[right]
     size = min(left_words, right_words)
     only_left = np.uint64(0)
     only_right = np.uint64(0)
+
     for place in range(size):
         one = np.uint64(0)
         for fold in range(left_words // size):
@@ -277,13 +293,16 @@ def stored_similarity(
             other |= bitmaps[bitmap_bounds[right] + place + fold * size]
         only_left += _num_bits(one & ~other)
         only_right += _num_bits(other & ~one)
+
     most = min(num_left - np.int64(only_left), num_right - np.int64(only_right))
     if most / (total - most) < threshold:
         return 0.0
+
     shared = count_shared(
         values[value_bounds[left] : value_bounds[left + 1]],
         values[value_bounds[right] : value_bounds[right + 1]],
     )
+
     return shared / (total - shared)
 
 
@@ -323,6 +342,7 @@ def walk(
     doubtful = np.zeros(num_pages, np.bool_)
     ones = np.empty(bitmap_bounds.size - 1, np.int64)
     count_ones(bitmaps, bitmap_bounds, ones)
+
     for page in range(num_pages):
         if page >= num_old:
             best = num_pages
@@ -386,6 +406,7 @@ def walk(
                 similarity[page] = value
             elif standing:
                 doubtful[page] = True
+
         if duplicate_of[page] == -1:
             for row in range(member_bounds[page], member_bounds[page + 1]):
                 bucket = member_bucket[row]
@@ -409,6 +430,7 @@ def minima(hashes: Any, bounds: Any, factors: Any, offsets: Any, signatures: Any
         row = signatures[text]
         index = bounds[text]
         end = bounds[text + 1]
+
         while index + 4 <= end:  # four at a time: a third of the loads and stores
             h0 = hashes[index]
             h1 = hashes[index + 1]
@@ -423,6 +445,7 @@ def minima(hashes: Any, bounds: Any, factors: Any, offsets: Any, signatures: Any
                 v3 = np.uint32(a * h3 + b)
                 row[k] = min(row[k], min(min(v0, v1), min(v2, v3)))
             index += 4
+
         while index < end:
             h0 = hashes[index]
             for k in range(num_perm):
@@ -462,14 +485,17 @@ def find_grams(
         top *= base
     prefix_salt = np.uint64(prefix_words) * length_salt
     text = first_text
+
     while text < bounds.size - 1:
         first = bounds[text]
         last = bounds[text + 1]
         if count + (last - first) * lengths.size > hit_text.size:
             break
+
         state = np.uint64(0)
         for index in range(first, min(first + prefix_words - 1, last)):
             state = state * base + words[index]
+
         for index in range(first + prefix_words - 1, last):
             start = index - prefix_words + 1
             state = state * base + words[index]
@@ -499,5 +525,7 @@ def find_grams(
                         hit_key[count] = key
                         count += 1
                         break
+
         text += 1
+
     return count, text

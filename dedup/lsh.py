@@ -124,10 +124,12 @@ def band_keys(signatures: np.ndarray, config: LshConfig) -> np.ndarray:
     bands = signatures.reshape(signatures.shape[0], config.num_bands, config.rows_per_band)
     state = np.empty(bands.shape[:2], np.uint64)
     state[:] = (np.arange(config.num_bands, dtype=np.uint64) + np.uint64(1)) * _BAND_SALT
+
     for row in range(config.rows_per_band):
         state ^= bands[:, :, row]
         state *= _MULTIPLIER
         state ^= state >> np.uint64(32)
+
     return mix(state)
 
 
@@ -161,12 +163,14 @@ def candidates(members: Members, this_batch: int) -> Candidates:
     has_new = np.add.reduceat(new, starts) > 0 if starts.size else np.zeros(0, bool)
     starts, sizes = starts[has_new], sizes[has_new]
     pairs = [np.zeros((0, 2), np.int64)]
+
     for size in np.unique(sizes):
         first = starts[sizes == size]
         earlier, later = _slots(int(size))
         pairs.append(
             np.stack([(first[:, None] + earlier).ravel(), (first[:, None] + later).ravel()], axis=1)
         )
+
     chosen = np.concatenate(pairs)
     chosen = chosen[new[chosen[:, 1]]]
     is_large = sizes > FULL_BUCKET
@@ -174,6 +178,7 @@ def candidates(members: Members, this_batch: int) -> Candidates:
         np.arange(start, start + size)
         for start, size in zip(starts[is_large], sizes[is_large], strict=True)
     ]
+
     return Candidates(
         order[chosen].reshape(-1, 2), copies, order[np.concatenate([np.zeros(0, np.int64), *large])]
     )
@@ -212,4 +217,5 @@ def _take_copies(
     copies = np.stack([first[~fresh], by_content[~fresh]], axis=1).reshape(-1, 2)
     gone = np.zeros(members.key.size, bool)
     gone[copies[:, 1]] = True
+
     return copies, order[~gone[order]]

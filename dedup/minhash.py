@@ -72,6 +72,7 @@ def sign(texts: pa.Array, n: int, perms: Permutations, engine: Engine = "numba")
         _sign_slice(texts.slice(first, after - first), n, perms, engine)
         for first, after in slices(texts)
     ]
+
     return Signatures(
         np.concatenate([np.zeros((0, 2), np.uint64), *(piece.content for piece in pieces)]),
         np.concatenate([np.zeros(0, np.int32), *(piece.num_shingles for piece in pieces)]),
@@ -92,6 +93,7 @@ def signatures(hashes: Ragged, perms: Permutations, engine: Engine = "numba") ->
                 values = perms.factors[k] * mixed + perms.offsets[k]
                 result[filled, k] = np.minimum.reduceat(values, hashes.bounds[:-1][filled])
         return result
+
     from dedup import kernels
 
     kernels.minima(mixed, hashes.bounds, perms.factors, perms.offsets, result)
@@ -105,6 +107,7 @@ def distinct(hashes: Ragged, engine: Engine = "numba") -> Ragged:
         kept = [row[np.sort(np.unique(row, return_index=True)[1])] for row in rows]
         bounds = np.concatenate([[0], np.cumsum([row.size for row in kept])]).astype(np.int64)
         return Ragged(np.concatenate([np.zeros(0, np.uint64), *kept]), bounds)
+
     from dedup import kernels
 
     longest = int(hashes.lengths().max(initial=1))
@@ -112,6 +115,7 @@ def distinct(hashes: Ragged, engine: Engine = "numba") -> Ragged:
     values = np.empty_like(hashes.values)
     bounds = np.empty_like(hashes.bounds)
     count = kernels.distinct(hashes.values, hashes.bounds, slots, values, bounds)
+
     return Ragged(values[:count], bounds)
 
 

@@ -77,6 +77,7 @@ class OverlapConfig(Section):
             raise ValueError(
                 f"boilerplate_frac is {self.boilerplate_frac}; allowed: above 0, up to 1"
             )
+
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: at least {least}")
@@ -161,6 +162,7 @@ def ngrams_of(
     pairs = np.unique(place * max(1, len(parts)) + owner)
     of_gram, owner = np.divmod(pairs, max(1, len(parts)))
     bounds = np.searchsorted(of_gram, np.arange(distinct.size + 1)).astype(np.int64)
+
     return TestNgrams(
         distinct, grams.n[first], any_removes, grams.prefix[first], Ragged(owner, bounds)
     )
@@ -179,6 +181,7 @@ def build_index(
         ngram >> start_shift, np.arange((1 << bits) + 1, dtype=np.uint64)
     ).astype(np.uint32)
     blocks, filter_shift = _prefix_filter(np.unique(prefix) if prefix is not None else None)
+
     return NgramIndex(
         keys=ngram,
         lengths=np.unique(n).astype(np.int64),
@@ -194,6 +197,7 @@ def _prefix_filter(prefix: np.ndarray | None) -> tuple[np.ndarray, np.uint64]:
     """(blocks of 64 bits, shift that gives a hash its block); without prefixes all bits are set."""
     if prefix is None:
         return np.full(2, ~np.uint64(0)), np.uint64(63)
+
     width = max(1, int(prefix.size * FILTER_BITS_PER_PREFIX // 64).bit_length())
     blocks = np.zeros(1 << width, np.uint64)
     one, low = np.uint64(1), np.uint64(63)
@@ -204,6 +208,7 @@ def _prefix_filter(prefix: np.ndarray | None) -> tuple[np.ndarray, np.uint64]:
     )
     shift = np.uint64(64 - width)
     np.bitwise_or.at(blocks, prefix >> shift, bits)
+
     return blocks, shift
 
 
@@ -221,10 +226,12 @@ def by_set(n: np.ndarray, testsets: pa.ChunkedArray) -> dict[tuple[str, int], np
     names = lists.flatten().dictionary_encode()
     place = names.indices.to_numpy()
     found = {}
+
     for number, name in enumerate(names.dictionary.to_pylist()):
         mine = row[place == number]
         for each in np.unique(n[mine]).tolist():
             found[name, each] = mine[n[mine] == each]
+
     return found
 
 
@@ -242,6 +249,7 @@ def judge(spans: Sequence[tuple[int, int]], num_chars: int, config: OverlapConfi
         return Judgement(False, [])
     if config.policy == "document":
         return Judgement(True, [])
+
     window = config.window_chars
     cuts = merge_ranges(
         (max(0, start - window), min(num_chars, end + window)) for start, end in spans
@@ -250,6 +258,7 @@ def judge(spans: Sequence[tuple[int, int]], num_chars: int, config: OverlapConfi
     short = [piece for piece in pieces if piece[1] - piece[0] < config.min_piece_chars]
     if len(pieces) > config.max_pieces or len(short) == len(pieces):
         return Judgement(True, [])
+
     return Judgement(False, merge_ranges([*cuts, *short]))
 
 
@@ -261,6 +270,7 @@ def merge_ranges(ranges: object) -> list[tuple[int, int]]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:
             merged.append((start, end))
+
     return merged
 
 
@@ -282,6 +292,7 @@ def without_prompts(words: Ragged, ordinal: np.ndarray) -> Ragged:
         if passages.size >= BOILERPLATE_ENTRIES:
             _strip(words.values, starts, ends, passages, backwards=False)
             _strip(words.values, starts, ends, passages, backwards=True)
+
     sizes = ends - starts
     bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return Ragged(
@@ -305,6 +316,7 @@ def _strip(
         most = counts.argmax()
         if counts[most] < max(BOILERPLATE_ENTRIES, passages.size / 2):
             break
+
         following = following[outer == word[most]]
         if backwards:
             ends[following] -= 1
@@ -339,6 +351,7 @@ def _joined(parts: Sequence[_Grams]) -> _Grams:
         np.zeros(0, np.uint64), np.zeros(0, np.int16), np.zeros(0, bool), np.zeros(0, np.uint64)
     )
     every = [empty, *parts]
+
     return _Grams(
         np.concatenate([each.ngram for each in every]),
         np.concatenate([each.n for each in every]),
@@ -375,6 +388,7 @@ def _passages(
     ordinal = np.arange(len(texts)) - np.repeat(firsts, counts)
     stays = (ordinal == 0) | np.repeat(longest >= min(config.min_passage_words, config.n), counts)
     bounds = np.append(words.bounds[:-1][stays], words.bounds[-1])
+
     return (
         Ragged(words.values, bounds),
         np.repeat(np.arange(counts.size), counts)[stays],
@@ -393,6 +407,7 @@ def _set_grams(testset: TestSet, config: OverlapConfig, engine: Engine) -> _Gram
         without_prompts(words, ordinal), config.n, least, config, engine, removes=True
     )
     few = _in_few_entries(removed.ngram, entry_of[row], testset, config)
+
     return _joined([*measured, removed.take(few)])
 
 
@@ -419,6 +434,7 @@ def _find_numba(words: Ragged, index: NgramIndex) -> Hits:
     buffers = [np.empty(room, np.int64) for _ in range(3)]
     pieces: list[list[np.ndarray]] = []
     text = 0
+
     while text < len(words):
         count, text = kernels.find_grams(
             words.values,
@@ -436,10 +452,12 @@ def _find_numba(words: Ragged, index: NgramIndex) -> Hits:
             *buffers,
         )
         pieces.append([buffer[:count].copy() for buffer in buffers])
+
     columns = [
         np.concatenate([np.zeros(0, np.int64), *(piece[which] for piece in pieces)])
         for which in range(3)
     ]
+
     return Hits(*columns)
 
 
@@ -455,6 +473,7 @@ def _find_numpy(words: Ragged, index: NgramIndex) -> Hits:
         found.append(
             np.stack([owner[hit], word[hit], place[hit], np.full(int(hit.sum()), n)], axis=1)
         )
+
     rows = np.concatenate(found)
     rows = rows[np.lexsort((rows[:, 3], rows[:, 1], rows[:, 0]))]
     return Hits(rows[:, 0], rows[:, 1], rows[:, 2])

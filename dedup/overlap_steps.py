@@ -47,6 +47,7 @@ def load_ngrams(config: DedupConfig, context: Context) -> GatherFunction:
                 ),
             }
         )
+
         return Output({NGRAMS.name: table})
 
     return gather
@@ -70,10 +71,12 @@ def load_hits(config: DedupConfig, context: Context) -> MapFunction:
             owner, word, key = found.text[counted], found.word[counted], found.key[counted]
             with_hits = np.unique(owner)
             bounds = np.searchsorted(owner, np.append(with_hits, len(piece)))
+
             for place, text in enumerate(with_hits.tolist()):
                 here = slice(bounds[place], bounds[place + 1])
                 row = _hit_row(piece[text].as_py(), word[here], key[here], index, lengths)
                 rows.append({"doc_id": documents["doc_id"][first + text].as_py(), **row})
+
         keys, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *seen]), return_counts=True)
         seen_table = pa.table(
             {
@@ -83,6 +86,7 @@ def load_hits(config: DedupConfig, context: Context) -> MapFunction:
             }
         )
         hits = pa.Table.from_pylist(rows, HITS.schema)
+
         return Output({HITS.name: hits, SEEN.name: seen_table}, Counter(pages_with_hits=len(rows)))
 
     return apply
@@ -151,6 +155,7 @@ def _common(context: Context, most_pages: int) -> np.ndarray:
     """Grams in more pages of this and earlier batches than are counted as overlap, ascending."""
     if most_pages == 0:
         return np.zeros(0, np.uint64)
+
     before = set(earlier_batches(context.store, context.batch)) | {context.batch}
     names = [
         manifest.batch
@@ -161,6 +166,7 @@ def _common(context: Context, most_pages: int) -> np.ndarray:
         [read_table(context.store, OVERLAP.name, name, SEEN.schema.names) for name in names]
     )
     values: np.ndarray = table["ngram"].to_numpy()[table["num_documents"].to_numpy() > most_pages]
+
     return values
 
 
@@ -204,6 +210,7 @@ def _overlap_row(
     ]
     judgement = overlap.judge(spans, int(row["num_chars"]), config.overlap)  # type: ignore[call-overload]
     places = np.searchsorted(keys, np.unique(grams[counted]))
+
     return {
         "doc_id": row["doc_id"],
         "dropped": judgement.dropped,

@@ -72,6 +72,7 @@ def write_reports(
         store.write_json(paths[0], overlaps(store, batch, testsets, engine))
     else:
         store.delete(overlap_path(batch))
+
     paths.append(duplicates_path(batch))
     store.write_json(paths[-1], duplicates(store, batch))
     return paths
@@ -84,6 +85,7 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
     pages: Counter[str] = Counter()
     similarity = []
     verdicts = read_manifest(store, "verdicts", batch)
+
     for index in range(len(verdicts.parts)):
         gone: set[str] = set()
         for rows in iter_part(
@@ -96,16 +98,19 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
             similarity.append(
                 np.round(rows["similarity"].drop_null().to_numpy().astype(np.float64), 6)
             )
+
         for rows in iter_part(store, "documents", batch, index, ["doc_id", "domain"]):
             for doc_id, domain in zip(
                 rows["doc_id"].to_pylist(), rows["domain"].to_pylist(), strict=True
             ):
                 pages[domain] += 1
                 removed[domain] += doc_id in gone
+
     edges = np.round(np.linspace(0, 1, 21), 2)
     histogram, _ = np.histogram(np.concatenate([np.zeros(0), *similarity]), edges)
     largest = sorted(groups.items(), key=lambda item: (-item[1], item[0]))[:MOST_ROWS]
     urls = _urls(store, batch, [name for name, _ in largest])
+
     return {
         "batch": batch,
         "verdicts": verdicts.fingerprint,
@@ -158,6 +163,7 @@ def overlaps(
     table = _table(store, manifest, [each for each in before if each is not None])
     passages = review.Passages(store, batch, engine)
     worst = _worst_entries(sets, passages, engine)
+
     return {
         "batch": batch,
         "table": [
@@ -175,20 +181,24 @@ def text(report: dict[str, Any]) -> str:
         "share of the test sets' n-grams that the corpus contains (GPT-2: what the paper saw, n = 8)",
         f"{'test set':36}{'n':>3}{'n-grams':>12}{'this batch':>12}{'so far':>9}{'own train':>11}{'GPT-2:':>8}{'WebText':>9}{'own train':>11}",
     ]
+
     for row in report["table"]:
         gpt2 = row["gpt2"] or {"webtext": None, "train": None}
         lines.append(
             f"{row['testset'][-35:]:36}{row['n']:3}{row['ngrams']:12,}{_percent(row['share']):>12}{_percent(row['share_so_far']):>9}"
             f"{_percent(row['share_of_own_train']):>11}{'':8}{_percent(gpt2['webtext']):>9}{_percent(gpt2['train']):>11}"
         )
+
     for row in report["worst_entries"][:WORST_SHOWN]:
         lines.append(
             f"entry {row['entry']} of {row['testset']}: {row['words_found']} of {row['words']} words found: {_line(row['text'])}"
         )
+
     for row in report["worst_pages"][:WORST_SHOWN]:
         lines.append(
             f"page {row['doc_id']} {row['url']}: {row['overlap_ngrams']} n-grams: {_line(row['passage'])}"
         )
+
     return "\n".join(lines)
 
 
@@ -215,6 +225,7 @@ def own_train_shares(
                 overlap.distinct_ngrams(each, n, config, engine) for each in (test, train)
             )
             shares[file.name, n] = float(np.isin(mine, theirs).mean()) if mine.size else 0.0
+
     return shares
 
 
@@ -228,12 +239,14 @@ def _table(store: Store, manifest: Manifest, before: list[Manifest]) -> list[dic
         for key, places in overlap.by_set(marks["n"].to_numpy(), marks["testsets"]).items():
             if key[0] in same:
                 met.setdefault(key, []).append(marks["ngram"].to_numpy()[places])
+
     table = []
     measured = manifest.config["overlap"]["measure_n"]
     for counted, total in sorted(manifest.counts.items()):
         name, _, grams = counted.rpartition(" ")
         if not grams.endswith("-grams") or int(grams.removesuffix("-grams")) not in measured:
             continue
+
         n = int(grams.removesuffix("-grams"))
         found = manifest.counts.get(f"{counted} found", 0)
         so_far = np.unique(np.concatenate([np.zeros(0, np.uint64), *met.get((name, n), [])])).size
@@ -244,6 +257,7 @@ def _table(store: Store, manifest: Manifest, before: list[Manifest]) -> list[dic
             "gpt2": _gpt2(name) if n == 8 else None,
         }
         table.append(row)
+
     return table
 
 
@@ -276,6 +290,7 @@ def _worst_entries(
                     "text": texts[entry][: review.EXCERPT_CHARS],
                 }
             )
+
     rows.sort(
         key=lambda row: (
             -row["words_found"] / row["words"],
@@ -284,6 +299,7 @@ def _worst_entries(
             row["entry"],
         )
     )
+
     return rows
 
 
@@ -294,6 +310,7 @@ def _overlapping(
     found: dict[str, list[int]] = {}
     for row in rows:
         found.setdefault(row["testset"], []).append(row["entry"])
+
     return {
         testset.name: {
             "entries": len(testset.entries),
@@ -311,9 +328,11 @@ def _worst_pages(store: Store, batch: str, passages: review.Passages) -> list[di
         for piece in iter_part(store, "verdicts", batch, index, columns):
             rows.extend(piece.filter(pc.greater(piece["overlap_ngrams"], 0)).to_pylist())
             rows = sorted(rows, key=lambda row: (-row["overlap_ngrams"], row["doc_id"]))[:MOST_ROWS]
+
     for row in rows:
         page = review.document(store, [batch], row["doc_id"])
         assert page is not None, "a batch has a document for every verdict"
         found = passages.of(page["text"])
         row |= {"url": page["url"], "passage": found[0][: review.EXCERPT_CHARS] if found else ""}
+
     return rows

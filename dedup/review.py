@@ -34,14 +34,17 @@ def explanation(store: Store, batch: str, doc_id: str) -> str:
         raise InputError(
             f"{store.root}: batch {batch!r} has no verdict on {doc_id!r}; expected the 32 digits of a doc_id of it"
         )
+
     page = document(store, [batch], doc_id)
     if page is None:
         raise InputError(
             f"{store.root}: batch {batch!r} has a verdict on {doc_id} and no document; rebuild the verdicts with --rebuild"
         )
+
     lines = [f"{doc_id}  {page['url']}", _verdict_line(verdict)]
     if verdict["testsets"]:
         lines += [f"  {passage}" for passage in Passages(store, batch).of(page["text"])]
+
     if verdict["duplicate_of"] is not None:
         survivor = document(store, [*earlier_batches(store, batch), batch], verdict["duplicate_of"])
         if survivor is None:
@@ -60,6 +63,7 @@ def explanation(store: Store, batch: str, doc_id: str) -> str:
             left,
         ]
         lines += ["", f"--- kept: {survivor['url']} ({survivor['doc_id']})", right]
+
     return "\n".join(lines)
 
 
@@ -69,12 +73,14 @@ def sample(store: Store, batch: str, count: int) -> str:
         raise InputError(
             f"--sample is {count}; expected the number of removals to show, at least 1"
         )
+
     rows = read_table(
         store, "verdicts", batch, ["doc_id", "kept", "reason", "duplicate_of", "similarity"]
     )
     removed = rows.filter(pc.invert(rows["kept"])).to_pylist()
     drawn = sorted(removed, key=lambda row: xxh3_64_intdigest(str(row["doc_id"]).encode()))[:count]
     names = [*earlier_batches(store, batch), batch]
+
     return (
         "\n\n".join(_excerpts(store, names, batch, row) for row in drawn) or "no page was removed"
     )
@@ -94,6 +100,7 @@ def marked(text: str, other: str, n: int) -> str:
     for first, after in _runs(~covered):
         pieces += [text[at : starts[first]], OPEN, text[starts[first] : ends[after - 1]], CLOSE]
         at = int(ends[after - 1])
+
     return "".join([*pieces, text[at:]])
 
 
@@ -111,6 +118,7 @@ class Passages:
         hits = overlap.find(words, self._index, self._engine)
         rows = np.unique(hits.text)
         bounds = np.searchsorted(hits.text, np.append(rows, len(words)))
+
         for place, row in enumerate(rows.tolist()):
             here = slice(bounds[place], bounds[place + 1])
             sizes = self._lengths[hits.key[here]]
@@ -138,6 +146,7 @@ def document(store: Store, batches: list[str], doc_id: str) -> dict[str, Any] | 
             and (row := find_row(store, "documents", manifest, doc_id)) is not None
         ):
             return row
+
     return None
 
 
@@ -159,6 +168,7 @@ def _excerpts(store: Store, names: list[str], batch: str, row: dict[str, Any]) -
                 if page is not None
                 else f"  {GONE}"
             )
+
     return "\n".join(lines)
 
 
@@ -166,6 +176,7 @@ def _verdict_line(verdict: dict[str, Any]) -> str:
     if verdict["kept"]:
         cuts = verdict.get("cuts") or []
         return "kept" + (f", {len(cuts)} cuts for {', '.join(verdict['testsets'])}" if cuts else "")
+
     line = str(verdict["reason"])
     if verdict["duplicate_of"] is not None:
         line += f" of {verdict['duplicate_of']}, similarity {verdict['similarity']:.3f}"

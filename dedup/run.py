@@ -72,12 +72,14 @@ def _run(argv: Sequence[str] | None) -> int:
             else review.sample(store, batch, args.sample)
         )
         return 0
+
     config = command.config(DedupConfig, "dedup", args)
     with command.work(args, "dedup.run") as opened:
         log.info("%s", lsh.curve(config.lsh))
         result = command.run_stage(
             opened, "dedup", config, stage_steps(config), rebuild=args.rebuild
         )
+
         if not result.up_to_date or not report.are_written(opened.store, args.batch):
             for path in report.write_reports(
                 opened.store, args.batch, config.testsets, config.engine
@@ -85,6 +87,7 @@ def _run(argv: Sequence[str] | None) -> int:
                 log.info("report: %s/%s", opened.store.root, path)
             if args.rebuild:
                 _warn_of_what_is_left(opened.store, args.batch)
+
         if config.testsets:
             print(report.text(opened.store.read_json(report.overlap_path(args.batch))))
         return command.finish(args, opened.store, "dedup", result)
@@ -101,6 +104,7 @@ def _warn_of_what_is_left(store: Store, batch: str) -> None:
             store.root,
             batch,
         )
+
     for name in later_batches(store, batch):
         log.warning(
             "batch %s met batch %s as it was before; make it new with "

@@ -47,6 +47,7 @@ class StoredSets:
         left, right = int(self.slot[earlier]), int(self.slot[later])
         if ABSENT in (left, right):
             return 0.0, False
+
         sets = [
             self.values[self.value_bounds[at] : self.value_bounds[at + 1]] for at in (left, right)
         ]
@@ -78,6 +79,7 @@ class SetWriter:
         value_bounds, bitmap_bounds = (
             np.cumsum([0, *sizes], dtype=np.int64) for sizes in self._sizes
         )
+
         return StoredSets(
             slot=self._slot,
             value_bounds=value_bounds,

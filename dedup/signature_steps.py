@@ -48,6 +48,7 @@ def load_signatures(config: DedupConfig, context: Context) -> MapFunction:
                 "signature": pa.ListArray.from_arrays(offsets, pa.array(signed.values.ravel())),
             }
         )
+
         return Output(
             {SIGNATURES.name: table}, Counter(no_words=int((signed.num_shingles == 0).sum()))
         )
@@ -83,6 +84,7 @@ def load_keys(config: DedupConfig, context: Context) -> MapFunction:
                 "keys": pa.ListArray.from_arrays(pa.array(bounds), pa.array(keys.ravel())),
             }
         )
+
         return Output({KEYS.name: table})
 
     return apply

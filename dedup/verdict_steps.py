@@ -71,6 +71,7 @@ def load_survivors(config: DedupConfig, context: Context) -> GatherFunction:
             large["bucket"].to_numpy(), in_large, large["leads"].to_numpy()
         )
         num_old = int((pages.batch < this).sum())
+
         if large.num_rows:
             with tempfile.TemporaryFile() as values, tempfile.TemporaryFile() as bitmaps:
                 asked = greedy.open_pages(pages.doc.size, num_old, known, buckets, config.engine)
@@ -88,6 +89,7 @@ def load_survivors(config: DedupConfig, context: Context) -> GatherFunction:
                 )
         else:
             choice = greedy.choose(pages.doc.size, known)
+
         choice = greedy.follow_copies(choice, first, copy)
         dropped = np.flatnonzero(choice.duplicate_of != greedy.KEPT)
         decisions = pa.table(
@@ -98,6 +100,7 @@ def load_survivors(config: DedupConfig, context: Context) -> GatherFunction:
                 "exact": choice.exact[dropped],
             }
         )
+
         return Output({DECISIONS.name: decisions})
 
     return gather
@@ -140,6 +143,7 @@ def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
         counts = Counter(KEPT if row["kept"] else row["reason"] for row in rows)
         counts[CUT] = sum(bool(row["cuts"]) for row in rows)
         kept_keys = pa.table({"doc_id": documents["doc_id"].filter(kept), "keys": keys})
+
         return Output({VERDICTS.name: verdicts, KEPT_KEYS.name: kept_keys}, +counts)
 
     return apply
@@ -167,6 +171,7 @@ def _scores(store: Store, manifests: list[Manifest], large: pa.Table) -> np.ndar
             at = np.minimum(np.searchsorted(found, doc[here]), max(0, found.size - 1))
             hit = found[at] == doc[here] if found.size else np.zeros(here.size, bool)
             score[here[hit]] = rows["score"].to_numpy()[at[hit]]
+
     return score
 
 
@@ -187,6 +192,7 @@ def _stored(
             context.store, manifest, wanted, config.shingles.n, config.engine
         ):
             writer.add(numbers[order[np.searchsorted(wanted, found.doc)]], found)
+
     return writer.finish()
 
 
@@ -201,6 +207,7 @@ def _verdict(
         reason = "test_overlap"
     elif decision is not None:
         reason = "exact_duplicate" if decision["exact"] else "near_duplicate"
+
     return {
         "kept": reason is None,
         "reason": reason,

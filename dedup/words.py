@@ -97,11 +97,13 @@ def text_buffers(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndar
     _, offset_buffer, data_buffer = texts.buffers()
     if len(texts) == 0 or offset_buffer is None:
         return np.zeros(1, np.int64), np.zeros(0, np.uint8)
+
     offsets = np.frombuffer(offset_buffer, np.int64 if wide else np.int32)
     offsets = offsets[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
     data = (
         np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else np.zeros(0, np.uint8)
     )
+
     return offsets, data
 
 
@@ -111,6 +113,7 @@ def word_hashes(texts: pa.Array | pa.ChunkedArray, engine: Engine = "numba") -> 
     table = folding.load()
     if engine == "numpy":
         return _word_hashes_numpy(offsets, data, table)
+
     from dedup import kernels
 
     hashes = np.empty(MOST_WORDS_PER_BYTE * int(offsets[-1] - offsets[0]), np.uint64)
@@ -125,6 +128,7 @@ def word_hashes(texts: pa.Array | pa.ChunkedArray, engine: Engine = "numba") -> 
         hashes,
         bounds,
     )
+
     return Ragged(hashes[:count].copy(), bounds)
 
 
@@ -132,6 +136,7 @@ def ngram_hashes(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
     """The 64-bit hashes of the n-grams of every row of `words`; one shorter gram for a row of fewer words, none for none."""
     if engine == "numpy":
         return _ngram_hashes_numpy(words, n)
+
     from dedup import kernels
 
     hashes = np.empty(words.values.size, np.uint64)
@@ -139,6 +144,7 @@ def ngram_hashes(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
     count = kernels.hash_ngrams(
         words.values, words.bounds, n, NGRAM_BASE, LENGTH_SALT, hashes, bounds
     )
+
     return Ragged(hashes[:count], bounds)
 
 
@@ -154,12 +160,14 @@ def jaccard(left: np.ndarray, right: np.ndarray, engine: Engine = "numba") -> fl
     """Exact Jaccard similarity of two ascending arrays of distinct values; two empty sets have 0."""
     if left.size + right.size == 0:
         return 0.0
+
     if engine == "numpy":
         shared = int(np.intersect1d(left, right, assume_unique=True).size)
     else:
         from dedup import kernels
 
         shared = int(kernels.count_shared(left, right))
+
     return shared / (left.size + right.size - shared)
 
 
@@ -183,6 +191,7 @@ def content_hashes(words: Ragged, engine: Engine = "numba") -> np.ndarray:
     """128 bits over the sequence of words of every text. Shape (texts, 2) uint64; equal for equal normalised texts."""
     if engine == "numpy":
         return _content_hashes_numpy(words)
+
     from dedup import kernels
 
     lanes = [np.empty(len(words), np.uint64) for _ in CONTENT_SALTS]
@@ -196,11 +205,13 @@ def _content_hashes_numpy(words: Ragged) -> np.ndarray:
         words.bounds[:-1].astype(np.uint64), words.lengths()
     )
     result = np.empty((len(words), 2), np.uint64)
+
     for lane, salt in enumerate(CONTENT_SALTS):
         placed = mix((words.values ^ salt) + place * NGRAM_BASE)
         sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(placed, dtype=np.uint64)])
         total = sums[words.bounds[1:]] - sums[words.bounds[:-1]]
         result[:, lane] = mix(total ^ words.lengths().astype(np.uint64) * LENGTH_SALT)
+
     return result
 
 
@@ -217,6 +228,7 @@ def split_words(text: str) -> list[tuple[str, int, int]]:
     table = folding.load()
     found: list[tuple[str, int, int]] = []
     word, start, end = "", 0, 0
+
     for position, character in enumerate(text):
         for code in table.of(ord(character)):
             if word and (code == folding.BREAK or code >= folding.ALONE):
@@ -227,6 +239,7 @@ def split_words(text: str) -> list[tuple[str, int, int]]:
             elif code != folding.BREAK:
                 start = start if word else position
                 word, end = word + chr(code), position + 1
+
     if word:
         found.append((word, start, end))
     return found
@@ -242,11 +255,13 @@ def _word_hashes_numpy(offsets: np.ndarray, data: np.ndarray, table: folding.Fol
     state = np.full(starts.size, WORD_SEED)
     active = np.arange(starts.size)
     depth = 0
+
     while active.size:
         step = (state[active] ^ values[starts[active] + depth]) * WORD_MULTIPLIER
         state[active] = step ^ (step >> np.uint64(32))
         depth += 1
         active = active[lengths[active] > depth]
+
     bounds = np.searchsorted(owner[starts], np.arange(offsets.size)).astype(np.int64)
     return Ragged(mix(state), bounds)
 
@@ -266,6 +281,7 @@ def _cut(
     ends_before = np.flatnonzero(~follows)
     after = np.searchsorted(ends_before, starts, "right")
     ends = np.append(ends_before, codes.size)[after]
+
     return starts, ends, codes, position
 
 
@@ -291,6 +307,7 @@ def _expand(
     base = np.repeat(np.where(several, (codes & ~folding.EXPANSION) >> 5, 0), lengths)
     spread = np.repeat(several, lengths)
     result[spread] = table.expansions[(base + within)[spread]]
+
     return result, np.repeat(owner, lengths)
 
 
@@ -305,4 +322,5 @@ def _ngram_hashes_numpy(words: Ragged, n: int) -> Ragged:
     for depth in range(n):
         active = size > depth
         state[active] = state[active] * NGRAM_BASE + words.values[start[active] + depth]
+
     return Ragged(mix(state ^ size.astype(np.uint64) * LENGTH_SALT), bounds)

@@ -52,6 +52,7 @@ def excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Excised:
     new_tokens: list[Part] = []
     new_spans: list[Part] = []
     documents = num_tokens = 0
+
     for part in spans.parts:
         rows = read_file(store, f"{table_dir(SPANS.name, batch)}/{part.file}").combine_chunks()
         gone = np.asarray(pc.is_in(rows["doc_id"], wanted))
@@ -59,6 +60,7 @@ def excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Excised:
         if gone.any():
             _check_whole(store, SPANS.folder(batch), part)
             _check_whole(store, TOKENS.folder(batch), old)
+
         if not gone.any():
             made = old, part
         elif _is_cut(old, rows, gone):
@@ -66,9 +68,11 @@ def excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Excised:
         else:
             made = _without(store, batch, old, rows, gone, config, spans.num_parts)
             num_tokens += int(rows["num_tokens"].to_numpy()[gone].sum())
+
         new_tokens.append(made[0])
         new_spans.append(made[1])
         documents += int(gone.sum())
+
     return Excised(new_tokens, new_spans, documents, num_tokens)
 
 
@@ -104,10 +108,12 @@ def _without(
         f"{old.digest} {rows['doc_id'].filter(pa.array(gone)).to_pylist()}".encode()
     )[:12]
     file = str(PurePosixPath(old.file).with_name(f"part-{number:05}.{generation}.parquet"))
+
     with store.open_output(f"{table_dir(TOKENS.name, batch)}/{file}") as stream:
         writer = TokenWriter(stream, file, split, tokenizer, config)
         writer.write(all_tokens[: len(stays)][stays], int((~gone).sum()), num_bytes)
         made = writer.finish()
+
     return made, _write_spans(store, batch, file, rows, gone, num_parts)
 
 
@@ -135,6 +141,7 @@ def _is_cut(tokens: Part, rows: pa.Table, gone: np.ndarray) -> bool:
         raise InputError(
             f"{tokens.file}: {present:,} tokens, its spans say {counts.sum():,}; run `webtext verify`"
         )
+
     return bool(present != counts.sum())
 
 

@@ -62,10 +62,12 @@ def _body(argv: Sequence[str] | None) -> int:
     for split in splits if store.is_local else []:
         split.verify()  # what comes from an object store is compared on its way
     written: dict[str, int] = {}
+
     for split in splits:
         for path in FORMATS[args.to](split, tokenizer, target):
             written[path] = target.size(path)
             print(f"{args.out}/{path}  {written[path]:,} bytes")
+
     _refuse_strangers(target, args.to, written.keys())
     if args.json:
         print(
@@ -73,6 +75,7 @@ def _body(argv: Sequence[str] | None) -> int:
                 {"corpus": args.corpus, "snapshot": args.snapshot, "to": args.to, "files": written}
             )
         )
+
     return 0
 
 
@@ -120,12 +123,14 @@ def to_llmc(
         header = np.zeros(LLMC_HEADER, "<i4")
         header[:3] = LLMC_MAGIC, LLMC_VERSION, stop - start
         path = f"{split.name}_{number:06}.bin"
+
         with target.open_output(path) as stream:
             stream.write(header.tobytes())
             if start == 0:
                 stream.write(np.array([tokenizer.end_of_text], "<u2").tobytes())
             for chunk in _chunks(split, max(0, start - 1), stop - 1):
                 stream.write(chunk.tobytes())
+
         yield path
 
 
@@ -135,6 +140,7 @@ def to_datasets(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Itera
         [("doc_id", pa.string()), ("text", pa.string()), ("input_ids", pa.list_(pa.int32()))]
     )
     start = 0
+
     for number, file in enumerate(split.files):
         stop = start + file.num_tokens
         path = f"{split.name}-{number:05}-of-{len(split.files):05}.parquet"
@@ -147,6 +153,7 @@ def to_datasets(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Itera
                 writer.write_table(
                     _rows(split, tokenizer, documents[first : first + ROWS_PER_GROUP]).cast(schema)
                 )
+
         start = stop
         yield path
 
@@ -160,6 +167,7 @@ def _rows(split: TokenSplit, tokenizer: Tokenizer, documents: Sequence[Document]
     texts = [tokenizer.decode(ids[a:b].tolist()) for a, b in pairwise(offsets.tolist())]
     lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ids))
     doc_ids = [document.doc_id for document in documents]
+
     return pa.table(
         {
             "doc_id": pa.array(doc_ids, pa.string()),
@@ -192,6 +200,7 @@ def to_mds(
     }
     described = json.dumps(columns, sort_keys=True).encode()
     shards: list[dict[str, Any]] = []
+
     for start in range(0, split.num_tokens, samples_per_shard * MDS_SAMPLE_TOKENS):
         tokens = split.slice(
             start, min(start + samples_per_shard * MDS_SAMPLE_TOKENS, split.num_tokens)
@@ -201,16 +210,19 @@ def to_mds(
         first = 4 + 4 * (samples + 1) + len(described)
         offsets = first + np.arange(samples + 1) * MDS_SAMPLE_TOKENS * split.dtype.itemsize
         name = f"shard.{len(shards):05}.mds"
+
         with target.open_output(f"{split.name}/{name}") as stream:
             stream.write(
                 np.array([samples], "<u4").tobytes() + offsets.astype("<u4").tobytes() + described
             )
             stream.write(tokens.tobytes() + tail.tobytes())
+
         raw = {"basename": name, "bytes": int(offsets[-1]), "hashes": {}}
         shards.append(
             {**columns, "raw_data": raw, "samples": samples, "version": 2, "zip_data": None}
         )
         yield f"{split.name}/{name}"
+
     target.write_json(f"{split.name}/index.json", {"shards": shards, "version": 2})
     yield f"{split.name}/index.json"
 

@@ -76,11 +76,13 @@ class TokenizerConfig(Section):
     def _settings_of_a_file(self) -> TokenizerConfig:
         if self.source not in ("gpt2", "train"):
             return self
+
         for name in ("sha256", "end_of_text", "split_rule"):
             if getattr(self, name):
                 raise ValueError(
                     f"{name} is set and source {self.source!r} is no file; leave it empty, or name the file"
                 )
+
         return self
 
 
@@ -103,6 +105,7 @@ def ensure_tokenizer(
     else:
         found = _given(config)
         record["source_fingerprint"] = found.fingerprint
+
     _check_round_trip(found, config.source)
     record.update(
         fingerprint=found.fingerprint,
@@ -113,6 +116,7 @@ def ensure_tokenizer(
     # The record first, so that no kill leaves a tokenizer without one. Then again: another run that pinned at the
     # same time may have written its own.
     store.write_json(RECORD_PATH, record)
+
     if store.create_exclusive(TOKENIZER_PATH, found.to_json().encode() + b"\n"):
         store.write_json(RECORD_PATH, record)
         _log_pinned(config, found)
@@ -135,6 +139,7 @@ def train(texts: Iterable[str], vocab_size: int) -> Vocabulary:
     )
     model.train_from_iterator(texts, trainer)
     pairs = json.loads(model.to_str())["model"]["merges"]
+
     return vocabulary.from_merges([(unspell(left), unspell(right)) for left, right in pairs])
 
 
@@ -156,6 +161,7 @@ def _check_round_trip(found: Vocabulary, source: str) -> None:
         raise InputError(
             f"tokenizer source {source}: text that spells {found.end_of_text_token} gets the id that ends a document; choose another shards.tokenizer.end_of_text"
         )
+
     text = "Plain words, 12 numbers and (punctuation)."
     back = tokenizer.decode(tokenizer.encode(text))
     if back.strip() != text:
@@ -243,4 +249,5 @@ def _train_on_sample(
         raise InputError(
             f'{store.root}: batch {", ".join(map(repr, batches))} has no kept documents to train a tokenizer on; set shards.tokenizer.source = "gpt2" or begin with a larger batch'
         )
+
     return found, sampled

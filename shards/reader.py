@@ -53,4 +53,5 @@ def snapshot_files(
     found = read_snapshot(store, snapshot).splits.get(split)
     if found is None:
         raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+
     return [f"{store.root}/{file.spans_path if spans else file.path}" for file in found.files]

@@ -38,6 +38,7 @@ def _body(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
     config = command.config(ShardsConfig, "shards", args)
     name = check_name("--snapshot", args.snapshot or args.batch)
+
     with command.work(args, "shards.run") as opened:
         inputs = ("documents", "verdicts")
         for table in inputs:
@@ -55,6 +56,7 @@ def _body(argv: Sequence[str] | None) -> int:
         result = command.run_stage(opened, "shards", config, STEPS, rebuild=args.rebuild)
         if not args.no_snapshot:
             _snapshot(opened.store, opened.batch, name)
+
         return command.finish(args, opened.store, "shards", result)
 
 
@@ -79,11 +81,13 @@ def _snapshot(store: Store, batch: str, name: str) -> None:
         val_frac = read_manifest(store, "tokens", each).config.get("writer", {}).get("val_frac")
         if val_frac is not None:
             _check_val_frac(store, each, val_frac)
+
     snapshot = write_snapshot(store, name, names, parents=snapshots_of(store, names[:-1]))
     totals = ", ".join(
         f"{split} {part.num_tokens:,} tokens" for split, part in snapshot.splits.items()
     )
     log.info("snapshot %s: %s (%s)", snapshot.name, totals, snapshot.digest)
+
     if not snapshot.splits["val"].num_tokens:
         log.warning(
             "snapshot %s: no document fell to validation, and training wants some: "

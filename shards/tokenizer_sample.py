@@ -31,6 +31,7 @@ def sample_texts(
     chosen: list[tuple[float, str, bytes]] = []
     size = 0
     bound = 1.0
+
     for fraction, doc_id, text in _documents(store, batches, seed, val_frac):
         if fraction >= bound:
             continue
@@ -46,6 +47,7 @@ def sample_texts(
         fraction, doc_id, text = heapq.heappop(chosen)
         rest = text[: len(text) - (size - sample_bytes)].decode("utf-8", "ignore").encode()
         heapq.heappush(chosen, (fraction, doc_id, rest))
+
     for _, _, text in sorted(chosen, reverse=True):
         if text:
             yield text.decode()
@@ -79,6 +81,7 @@ def _documents(
             part_paths(store, "verdicts", batch),
             strict=True,
         )
+
         for path, verdicts_path in paths:
             verdicts = read_file(store, verdicts_path, ["doc_id", "kept", "cuts"])
             for table in iter_tables(store, path, ["doc_id", "text"]):

@@ -43,6 +43,7 @@ def _body(argv: Sequence[str] | None) -> int:
     for batch in batches:
         for table in ("documents", "verdicts"):
             read_manifest(store, table, batch)
+
     if store.exists(TOKENIZER_PATH):
         raise InputError(
             f"{store.root}/{TOKENIZER_PATH}: this corpus has a tokenizer, which never changes; train before its first batch has tokens"
@@ -58,6 +59,7 @@ def _body(argv: Sequence[str] | None) -> int:
     print(f"next: webtext shards --corpus {args.corpus} --set shards.tokenizer.source=train ...")
     if args.json:
         print(json.dumps(record, sort_keys=True))
+
     return 0
 
 

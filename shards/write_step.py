@@ -71,6 +71,7 @@ class WriterConfig(Section):
             )
         if self.row_group_tokens > 1 << 28:
             raise ValueError("row_group_tokens above 2**28: a Parquet page ends below 2 GiB")
+
         return self
 
 
@@ -149,6 +150,7 @@ class TokenWriter:
         self.num_tokens += len(ids)
         self.num_documents += num_documents
         self.num_bytes += num_bytes
+
         if self._num_pending >= self._config.row_group_tokens:
             tokens = np.concatenate(self._pending)
             size = self._config.row_group_tokens
@@ -164,6 +166,7 @@ class TokenWriter:
                 -self._num_pending % self._config.row_tokens, self._tokenizer["end_of_text"]
             )
             self._write_group(np.concatenate([*self._pending, padding.astype(self._dtype)]))
+
         content = self._content.hexdigest()
         dtype = self._dtype.name
         self._parquet.add_key_value_metadata(
@@ -189,6 +192,7 @@ class TokenWriter:
             "row_groups": [group.model_dump() for group in self._row_groups()],
         }
         rows = sum(rows for *_, rows in self._groups)
+
         return Part(
             file=self._file,
             rows=rows,
@@ -212,6 +216,7 @@ class TokenWriter:
             raise FatalError(
                 f'{self._file}: the Parquet library did not lay a row group out as one run of values; set shards.writer.compression = "zstd", which does without'
             )
+
         self._groups.append((offset, len(written), xxh3_128(written).hexdigest(), rows))
 
     def _row_groups(self) -> Iterator[RowGroup]:
@@ -223,6 +228,7 @@ class TokenWriter:
                 raise FatalError(
                     f"{self._file}: row group {number} was written at {offset}+{num_bytes}, the footer says {column.data_page_offset}+{column.total_compressed_size}"
                 )
+
             width = self._config.row_tokens * self._dtype.itemsize
             yield RowGroup(
                 offset=offset,
@@ -262,11 +268,13 @@ def load_writer(config: Any, context: Context) -> PartFunction:
         counts: Counter[str] = Counter()
         rows_read = 0
         file = f"part-{index:05}{suffix}.parquet"
+
         with ExitStack() as stack:
             writers = {
                 split: stack.enter_context(_open(context, file, index, split, tokenizer, settings))
                 for split in SPLITS
             }
+
             for piece in pieces:
                 rows_read += piece.num_rows
                 doc_ids, texts = kept_texts(piece, joins[VERDICTS.name])
@@ -278,13 +286,16 @@ def load_writer(config: Any, context: Context) -> PartFunction:
                         writers[split].write(doc_ids.filter(chosen), texts.filter(chosen))
                 counts[NOT_KEPT] += piece.num_rows - len(doc_ids)
                 context.report(piece.num_rows)
+
             parts = {
                 SPANS.name: [writers[split].spans.finish() for split in SPLITS],
                 TOKENS.name: [writers[split].tokens.finish() for split in SPLITS],
             }
+
         for split in SPLITS:
             counts[f"{split}_documents"] += writers[split].tokens.num_documents
             counts[f"tokens:{split}"] += writers[split].tokens.num_tokens
+
         return Written(parts=parts, rows_read=rows_read, counts=counts)
 
     return write
@@ -321,11 +332,13 @@ def kept_texts(documents: pa.Table, verdicts: pa.Table) -> tuple[Any, Any]:
         raise InputError(
             f"{rows.null_count} documents without a verdict, first {first}; run `python -m dedup.run` again with --rebuild"
         )
+
     matched = verdicts.take(rows)
     kept = matched["kept"].combine_chunks()
     doc_ids = doc_ids.filter(kept)
     texts = documents["text"].combine_chunks().filter(kept)
     cuts = matched["cuts"].combine_chunks().filter(kept)
+
     return doc_ids, _leave_out(texts, cuts)
 
 
@@ -334,12 +347,14 @@ def _leave_out(texts: Any, cuts: Any) -> Any:
     with_cuts = pc.fill_null(pc.greater(pc.list_value_length(cuts), 0), False)
     if not pc.any(with_cuts).as_py():
         return texts
+
     changed = [
         cut_text(text, [(cut["start"], cut["end"]) for cut in ranges])
         for text, ranges in zip(
             texts.filter(with_cuts).to_pylist(), cuts.filter(with_cuts).to_pylist(), strict=True
         )
     ]
+
     return pc.replace_with_mask(texts, with_cuts, pa.array(changed, texts.type))
 
 
@@ -354,6 +369,7 @@ def cut_text(text: str, cuts: list[tuple[int, int]]) -> str:
             )
         pieces.append(text[position:start])
         position = end
+
     pieces.append(text[position:])
     return "".join(pieces)
 

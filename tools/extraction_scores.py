@@ -97,6 +97,7 @@ def shingles(text: str, n: int) -> Counter[tuple[str, ...]]:
     words = _WORD.findall(text)
     if not words:
         return Counter()
+
     return Counter(tuple(words[i : i + n]) for i in range(max(1, len(words) - n + 1)))
 
 

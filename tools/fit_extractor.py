@@ -224,6 +224,7 @@ def forest_of(tree_info: Iterable[dict[str, Any]]) -> Forest:
         left, left_depth = add(tree["left_child"])
         right, right_depth = add(tree["right_child"])
         nodes[number] = (tree["split_feature"], tree["threshold"], left, right, 0.0)
+
         return number, 1 + max(left_depth, right_depth)
 
     for info in tree_info:

@@ -118,11 +118,13 @@ class Checkpoints:
             chosen = next(
                 (checkpoint for checkpoint in found if checkpoint.step == int(which)), None
             )
+
         if chosen is None:
             steps = ", ".join(str(checkpoint.step) for checkpoint in found) or "none"
             raise InputError(
                 f"{self.store.root}/{self.folder}: no checkpoint {which!r} (last, best or a step); steps there: {steps}"
             )
+
         return chosen
 
     def save(
@@ -183,6 +185,7 @@ class Checkpoints:
         executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         pending = PendingSave(step, executor.submit(finish))
         executor.shutdown(wait=False)
+
         return pending
 
     def _finish(
@@ -224,6 +227,7 @@ class Checkpoints:
         world.barrier()
         if world.is_main:
             self._prune(step, keep_last)
+
         return Checkpoint(path, document)
 
     def damage(self, checkpoint: Checkpoint) -> str | None:
@@ -239,6 +243,7 @@ class Checkpoints:
                 return f"{self.store.root}/{path}: missing"
             if digest.hexdigest() != file["digest"]:
                 return f"{self.store.root}/{path}: digest {digest.hexdigest()}, expected {file['digest']}"
+
         return None
 
     @contextlib.contextmanager
@@ -264,6 +269,7 @@ class Checkpoints:
         if final is None:
             self.store.write_json(f"{path}/{RECORD}", document)
             return
+
         inside = f"{path.rpartition('/')[0]}/{scratch.name}"
         self.store.write_json(f"{inside}/{RECORD}", document)
         if final.exists():
@@ -289,6 +295,7 @@ class Checkpoints:
         for checkpoint in found:
             if checkpoint.path not in kept:
                 self.store.delete(f"{checkpoint.path}/{RECORD}")
+
         for name in self.store.folders(self.folder):
             path = f"{self.folder}/{name}"
             if name.startswith("step-") and not self.store.exists(f"{path}/{RECORD}"):
@@ -330,6 +337,7 @@ def _scratch(store: Store, path: str, world: World) -> Iterator[Path]:
             raise FatalError(
                 f"cannot write {scratch}: {error.strerror}; free space or fix access, then run again"
             ) from error
+
     world.barrier()
     yield scratch
 
@@ -351,6 +359,7 @@ def state_tensors(
         for optimizer in optimizers:
             for key, value in optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{name}.{key}"] = value
+
     return tensors
 
 
@@ -365,10 +374,12 @@ def check_model_shape(shape: Shape, folder: Path) -> None:
         raise SchemaError(
             f"{folder}: {len(layers)} layers stored, the run's settings have {shape.n_layer}"
         )
+
     expected = {
         "model.wte.weight": [shape.vocab_size, shape.n_embd],
         "model.wpe.weight": [shape.block_size, shape.n_embd],
     }
+
     for name, wanted in expected.items():
         stored = index.tensors.get(name)
         if stored is None or stored.shape != wanted:
@@ -406,6 +417,7 @@ def load_optimizers(
         for parameter in group["params"]
     }
     tensors: dict[str, Tensor] = {}
+
     for name, parameter in model.named_parameters():
         for state in STATES:
             key = f"optimizer.{name}.{state}"
@@ -486,17 +498,21 @@ def _problem(record: Any) -> str | None:
         )
     if type(record.get("step")) is not int or record["step"] < 0:
         return f"step {record.get('step')!r} in {RECORD}; expected a number of steps"
+
     files = record.get("files")
     if not isinstance(files, list) or not files:
         return f"no list of files in {RECORD}"
+
     for file in files:
         name = file.get("file") if isinstance(file, dict) else file
         if isinstance(file, dict) and not isinstance(file.get("digest"), str):
             return f"{RECORD} has no digest of the file {name!r}"
         if not isinstance(name, str) or not (name == INDEX or FILE.match(name)):
             return f"{RECORD} names the file {name!r}; expected rank-NNNNN.safetensors or {INDEX}"
+
     if INDEX not in {file["file"] for file in files}:
         return f"{RECORD} does not name {INDEX}"
+
     return None
 
 

@@ -81,6 +81,7 @@ class ModelConfig(Section):
             raise ConfigError(
                 f"train.model.n_embd = {shape.n_embd}: not a multiple of n_head = {shape.n_head}"
             )
+
         return shape
 
 
@@ -258,6 +259,7 @@ class TrainConfig(Section):
         if self.data.packing == "stream":
             # Runs of earlier versions have no such setting.
             del settings["data"]["packing"]
+
         # A limit decides whether a run starts, not what it learns.
         del settings["data"]["max_passes"]
         return settings

@@ -56,6 +56,7 @@ class TensorBoard:
         if local is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="webtext-tensorboard-")
             local = Path(self._scratch.name)
+
         self._writer = SummaryWriter(str(local))
         for line in lines:
             self.add(line)
@@ -90,6 +91,7 @@ class WeightsAndBiases:
             raise ConfigError(
                 f"train.runtime.wandb_project = {project!r}: wandb is not installed; pip install wandb, or leave it empty"
             ) from error
+
         self._wandb: Any = wandb
         self._folder = folder
         self._project = project
@@ -101,6 +103,7 @@ class WeightsAndBiases:
         if known is None:
             known = {"id": secrets.token_hex(8)}
             self._folder.write("wandb.json", known)
+
         config = self._folder.read("config.json")
         self._run = self._wandb.init(
             project=self._project,

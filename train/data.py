@@ -64,6 +64,7 @@ def next_rows(stream: Stream, batch_size: int, world: World) -> tuple[np.ndarray
     first = batch_size * world.rank // world.size
     if batch_size % world.size == 0:
         return stream.next_batch(batch_size, world.rank, world.size), first
+
     return stream.next_batch(batch_size)[first : batch_size * (world.rank + 1) // world.size], first
 
 
@@ -78,6 +79,7 @@ def num_micro_batches(batch_size: int, world_size: int, most: int) -> int:
             f"train.batch_size = {batch_size}: less than the {world_size} processes; "
             f"start at most {batch_size}, or set train.batch_size={world_size}"
         )
+
     largest_share = -(-batch_size // world_size)
     return min(-(-largest_share // most), batch_size // world_size)
 
@@ -96,6 +98,7 @@ def shared_blocks(
             yield _part(group, world)
             group = []
         group.append(block)
+
     if group:
         yield _part(group, world)
 
@@ -136,6 +139,7 @@ class TokenDataset(IterableDataset):
         others = 0 if worker is None else worker.num_workers - 1
         if worker is not None and not self._is_worker_state:
             self.stream.advance(worker.id * self.global_batch)
+
         while True:
             rows = self.stream.next_batch(self.global_batch, self.rank, self.world_size)
             self.stream.advance(others * self.global_batch)
@@ -160,11 +164,13 @@ class TokenDataset(IterableDataset):
                     f"state of loader process {state['worker']}: expected to continue in it; use a StatefulDataLoader with the same num_workers"
                 )
             state = {key: value for key, value in state.items() if key != "worker"}
+
         self.stream.load_state_dict(state)
 
     def _batch(self, rows: np.ndarray) -> Any:
         if self.end_of_text is None:
             return device_batch(rows, torch.device("cpu"))
+
         fields = packed_fields(rows, self.end_of_text)
         return {
             "input_ids": torch.from_numpy(rows[:, :-1].copy()),

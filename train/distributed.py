@@ -117,15 +117,18 @@ def join_world(config: RuntimeConfig, environ: Mapping[str, str] = os.environ) -
     rank = int(environ.get("RANK", "0"))
     local_rank = int(environ.get("LOCAL_RANK", "0"))
     device = choose_device(config.device, local_rank, cuda_devices=torch.cuda.device_count())
+
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
     else:
         torch.set_num_threads(num_threads(config, int(environ.get("LOCAL_WORLD_SIZE", "1"))))
+
     owns_group = size > 1 and not dist.is_initialized()
     if owns_group:
         dist.init_process_group(choose_backend(device), timeout=GROUP_TIMEOUT)
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
     return World(
         rank,
         size,
@@ -158,17 +161,20 @@ def choose_device(wanted: str, local_rank: int, *, cuda_devices: int) -> torch.d
         raise ConfigError(
             f"train.runtime.device = {wanted!r}: not a device; allowed: auto, cpu, cuda, cuda:N"
         ) from error
+
     if device.type == "cpu":
         return device
     if device.type != "cuda":
         raise ConfigError(
             f"train.runtime.device = {wanted!r}: not supported; allowed: auto, cpu, cuda, cuda:N"
         )
+
     index = local_rank if device.index is None else device.index
     if index >= cuda_devices:
         raise ConfigError(
             f"train.runtime.device = {wanted!r}: GPU {index} of {cuda_devices}; use cpu, or start at most {cuda_devices} processes here"
         )
+
     return torch.device("cuda", index)
 
 
@@ -219,11 +225,13 @@ def peak(device: torch.device, dtype: torch.dtype, config: RuntimeConfig) -> Pea
     """The peak of one device: as configured, from its data sheet, or measured with matrix products in `dtype`."""
     if config.peak_tflops is not None:
         return Peak(config.peak_tflops * 1e12, "train.runtime.peak_tflops")
+
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         known = known_peak(name)
         if known is not None:
             return Peak(known, f"{name}, data sheet, bfloat16")
+
     return Peak(_measured_flops(device, dtype), f"measured, {str(dtype).removeprefix('torch.')}")
 
 
@@ -237,8 +245,10 @@ def _measured_flops(device: torch.device, dtype: torch.dtype) -> float:
     size = 4096 if device.type == "cuda" else 512
     matrix = torch.ones(size, size, device=device, dtype=dtype)
     best = 0.0
+
     for _ in range(20):
         started = time.perf_counter()
         (matrix @ matrix).sum().item()  # the sum waits for the device
         best = max(best, 2 * size**3 / (time.perf_counter() - started))
+
     return best

@@ -40,16 +40,19 @@ class LossWatch:
         elif action != "stop":
             self.skipped = 0
             self.losses.append(loss)
+
         return action, reason
 
     def _judge(self, loss: float, norm: float) -> tuple[Action, str]:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return self.config.on_nan, f"loss {loss}, gradient norm {norm}"
+
         if len(self.losses) == self.config.window:
             usual = statistics.median(self.losses)
             if loss > usual + self.config.spike_nats:
                 last = f"median of the last {self.config.window}: {usual:.4f}"
                 return self.config.on_spike, f"loss {loss:.4f}, gradient norm {norm:.4f} ({last})"
+
         return "go", ""
 
     def state(self) -> dict[str, list[float] | int]:

@@ -77,6 +77,7 @@ def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: Wor
         raise InputError(
             f"snapshot {snapshot_name}: tokenizer {snapshot.tokenizer_fingerprint}, the run has {expected}; name another --snapshot"
         )
+
     loss = split_loss(
         loaded.model,
         sequential_blocks(
@@ -86,6 +87,7 @@ def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: Wor
         batch=micro_batch_size(RuntimeConfig(), world.device, loaded.model.shape.block_size),
         world=world,
     )
+
     return {
         "tokens": loss.num_tokens,
         "bytes": loss.num_bytes,
@@ -121,11 +123,13 @@ def _main(argv: Sequence[str] | None) -> int:
                 f"--stride {options.stride}: the model reads {subject.loaded.model.shape.block_size} tokens; give 1 to that, or 0"
             )
         scores = _scores(args, subject, files, options, world)
+
     if world.is_main:
         scores = _kept(subject, scores)
         print(table(scores))
         if args.json:
             print(json.dumps(scores, sort_keys=True))
+
     leave_world(world)
     return 0
 
@@ -148,6 +152,7 @@ def _scores(
         "about": {},
     }
     measured: dict[str, Any] = {}
+
     if subject.snapshot is not None:
         scores["sets"]["validation"] = {
             "snapshot": subject.snapshot,
@@ -155,6 +160,7 @@ def _scores(
         }
         snapshot = read_snapshot(subject.store, subject.snapshot)
         measured = overlaps(subject.store, [each.batch for each in snapshot.batches])
+
     for file in files:
         name = file.official.name
         found = run_task(
@@ -171,6 +177,7 @@ def _scores(
         )
         scores["sets"][name] = found.figures
         scores["about"][name] = found.about
+
     return scores
 
 
@@ -190,9 +197,11 @@ def _kept(subject: Subject, scores: dict[str, Any]) -> dict[str, Any]:
                 " and ".join(others),
             )
         scores = together(earlier, scores)
+
     for written in (path, f"{subject.prefix}scores.json"):
         subject.store.write_json(written, scores)
     subject.store.write_bytes(f"{subject.prefix}scores.md", f"{table(scores)}\n".encode())
+
     return scores
 
 
@@ -209,6 +218,7 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("--model wants --out FOLDER for its scores, and no --run")
     if args.model is None and (args.corpus is None or args.run is None):
         raise InputError("name a run with --corpus C --run R, or a Hugging Face GPT-2 with --model")
+
     for option, value in (
         ("--limit", args.limit),
         ("--stride", args.stride),
@@ -228,6 +238,7 @@ def _files(args: argparse.Namespace) -> list[SetFile]:
         if name not in SETS:
             raise InputError(f"--task {given}: unknown set {name!r}; known: {', '.join(SETS)}")
         named[name] = Path(path) if equals else None
+
     if args.tasks is not None:
         folder = Path(args.tasks)
         if not folder.is_dir():
@@ -236,9 +247,11 @@ def _files(args: argparse.Namespace) -> list[SetFile]:
             found = find_set(name, folder)
             if found is not None and (not named or name in named):
                 named[name] = named.get(name) or found
+
     for name, path in named.items():
         if path is None:
             raise missing(name, Path(args.tasks or "."))
+
     return [
         open_set(name, path, allow_altered=args.allow_altered)
         for name, path in named.items()
@@ -253,9 +266,11 @@ def _subject(args: argparse.Namespace, world: World) -> Subject:
     if args.model is not None:
         pretrained = load_pretrained(args.model, world)
         return Subject(pretrained, open_store(args.out), "", args.model, None)
+
     store = open_corpus(args.corpus)
     loaded = load_model(store, args.run, args.checkpoint, world)
     snapshot = args.snapshot or loaded.described["snapshot"]
+
     return Subject(loaded, store, RunFolder(store, args.run).path, args.run, snapshot)
 
 
@@ -316,6 +331,7 @@ def _parser() -> argparse.ArgumentParser:
         help="prompts without the <|endoftext|> that begins a document, as lm-evaluation-harness has them",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
+
     return parser
 
 

@@ -31,6 +31,7 @@ def _main(argv: Sequence[str] | None) -> int:
         raise InputError(
             "train.export: expected --folder DIR, or with --from hf --model NAME; see --help"
         )
+
     store = open_corpus(args.corpus)
     # torch takes seconds to load: what can be refused without it is refused before
     from train.distributed import join_world
@@ -46,6 +47,7 @@ def _main(argv: Sequence[str] | None) -> int:
         loaded = load_model(store, args.run, args.checkpoint, world)
         write_hf(loaded, store.read_bytes("tokenizer/tokenizer.json"), folder)
         print(f"train.export: run {args.run} at step {loaded.step} written to {folder}")
+
     if args.json:
         print(json.dumps({"run": args.run, "folder": str(folder)}))
     return 0
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", metavar="NAME", help="with --from: a model's name at the Hugging Face hub"
     )
+
     return parser
 
 

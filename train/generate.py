@@ -48,10 +48,12 @@ def _main(argv: Sequence[str] | None) -> int:
         world=world,
     )
     texts = [loaded.tokenizer.decode(continuation) for continuation in continuations]
+
     for number, text in enumerate(texts, start=1):
         if len(texts) > 1:
             print(f"===== {number} =====")
         print(prompt + text)
+
     if args.json:
         print(json.dumps({"run": args.run, "step": loaded.step, "prompt": prompt, "texts": texts}))
     return 0
@@ -92,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=0, help="the same seed gives the same text (default: 0)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
+
     return parser
 
 
@@ -118,6 +121,7 @@ def _check_ranges(args: argparse.Namespace) -> None:
 def _prompt(args: argparse.Namespace) -> str:
     if args.prompt_file is None:
         return args.prompt or ""
+
     try:
         data = (
             sys.stdin.buffer.read()

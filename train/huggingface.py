@@ -73,6 +73,7 @@ def model_from_hf(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> G
     model = GPT2(shape)
     theirs = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items()}
     loaded = {}
+
     for name, ours in model.state_dict().items():
         if name not in theirs:
             raise InputError(
@@ -84,11 +85,13 @@ def model_from_hf(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> G
                 f"model.safetensors: {name} is {list(tensor.shape)}, config.json says {list(ours.shape)}"
             )
         loaded[name] = tensor
+
     head = theirs.get("lm_head.weight")
     if head is not None and not torch.equal(head.float(), loaded["wte.weight"]):
         raise InputError(
             "model.safetensors: lm_head.weight differs from wte.weight; GPT-2's head is tied"
         )
+
     model.load_state_dict(loaded)
     return model
 
@@ -109,6 +112,7 @@ def write_hf(loaded: LoadedModel, tokenizer_json: bytes, folder: Path) -> None:
         "do_sample": True,
         "top_k": 40,
     }
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, document in (
@@ -118,6 +122,7 @@ def write_hf(loaded: LoadedModel, tokenizer_json: bytes, folder: Path) -> None:
             ("special_tokens_map.json", token),
         ):
             (folder / name).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+
         (folder / "tokenizer.json").write_bytes(tokenizer_json)
         save_file(hf_weights(loaded.model), folder / "model.safetensors", metadata={"format": "pt"})
     except (OSError, SafetensorError) as error:
@@ -135,6 +140,7 @@ def read_hf(folder: Path) -> GPT2:
         raise InputError(
             f"{folder}: {error}; expected a folder with config.json and model.safetensors of a GPT-2"
         ) from error
+
     return model_from_hf(config, weights)
 
 
@@ -161,10 +167,12 @@ def _check_tokenizer(folder: Path, ours: bytes) -> None:
     path = folder / "tokenizer.json"
     if not path.exists():
         return
+
     try:
         theirs: dict[str, int] = dict(json.loads(path.read_text("utf-8"))["model"]["vocab"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: {error!r}; expected the tokenizer of a GPT-2") from error
+
     mine = json.loads(ours)["model"]["vocab"]
     different = next(
         (token for token in sorted({*theirs, *mine}) if theirs.get(token) != mine.get(token)), None
@@ -188,10 +196,12 @@ def import_run(store: Store, run: str, folder: Path, world: World) -> None:
             f"{folder}: vocabulary of {model.shape.vocab_size}, the corpus's tokenizer has {tokenizer.vocab_size}; "
             "import into a corpus with the model's own tokenizer (shards.run with GPT-2's vocabulary)"
         )
+
     _check_tokenizer(folder, store.read_bytes("tokenizer/tokenizer.json"))
     target, checkpoints = RunFolder(store, run), Checkpoints(store, run)
     if target.read("config.json") is not None and checkpoints.all():
         raise InputError(f"{store.root}/{target.path}: exists; choose another --run name")
+
     shape = model.shape
     settings = TrainConfig(
         model=ModelConfig(
@@ -222,6 +232,7 @@ def _shape(config: Mapping[str, Any]) -> Shape:
     """Raises: InputError for settings that change GPT-2's arithmetic, or are none."""
     if not isinstance(config, Mapping):
         raise InputError(f"config.json: a {type(config).__name__}; expected the config of a GPT-2")
+
     fixed = {
         "model_type": "gpt2",
         "activation_function": "gelu_new",
@@ -233,6 +244,7 @@ def _shape(config: Mapping[str, Any]) -> Shape:
     for key, expected in fixed.items():
         if config.get(key, expected) != expected:
             raise InputError(f"config.json: {key} = {config[key]!r}, GPT-2 has {expected!r}")
+
     try:
         shape = Shape(
             n_layer=int(config["n_layer"]),
@@ -243,6 +255,7 @@ def _shape(config: Mapping[str, Any]) -> Shape:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"config.json: {error!r}; expected the config of a GPT-2") from error
+
     if shape.n_head < 1 or shape.n_embd % shape.n_head:
         raise InputError(
             f"config.json: n_embd = {shape.n_embd}: not a multiple of n_head = {shape.n_head}"
@@ -251,4 +264,5 @@ def _shape(config: Mapping[str, Any]) -> Shape:
         raise InputError(
             f"config.json: n_inner = {config['n_inner']}, GPT-2 has {4 * shape.n_embd}"
         )
+
     return shape

@@ -175,6 +175,7 @@ def open_job(store: Store, request: Request) -> Job:
             f"snapshot {request.snapshot}: tokenizer {snapshot.tokenizer_fingerprint}, the corpus has {tokenizer.fingerprint}; "
             "make a snapshot of batches encoded with the present one"
         )
+
     shape = config.model.shape(snapshot.vocab_size)
     cache = _token_cache(store, config)
     stream = _train_stream(store, request.snapshot, config, shape.block_size, cache)
@@ -186,6 +187,7 @@ def open_job(store: Store, request: Request) -> Job:
         )
     )
     passes = _passes(stream, config)
+
     return Job(
         store=store,
         run=request.run,
@@ -231,6 +233,7 @@ def _train_stream(
             packing=packing,
             cache=cache,
         )
+
     split = open_split(store.root, snapshot, "train", cache=cache)
     if packing == "documents":
         packed = PackedStream(split, block_size=block_size, seed=config.seed, window=window)
@@ -240,6 +243,7 @@ def _train_stream(
             100 * packed.waste,
         )
         return packed
+
     return BlockStream(split, block_size=block_size, seed=config.seed, window=window)
 
 
@@ -265,6 +269,7 @@ def _passes(
         raise InputError(
             f"train.data.max_passes = {limit:g}: this run makes {shown} passes; train for fewer steps, give the source less weight, or raise the limit"
         )
+
     return {name: round(count, 4) for name, count in passes.items()}
 
 
@@ -276,6 +281,7 @@ def _validation_split(
         raise InputError(
             f"snapshot {snapshot}: the val split holds {val.num_tokens} tokens; use a larger corpus or a larger val share"
         )
+
     return lambda: sequential_blocks(val, block_size), num_bytes
 
 
@@ -294,6 +300,7 @@ def _held_out(
         raise InputError(
             "train.data.packing = 'documents': a sweep holds out blocks of one split; set it to 'stream' for the sweep"
         )
+
     first = stream.num_blocks - max(1, round(frac * stream.num_blocks))
     used = config.steps(stream.num_blocks) * config.resolved_batch_size
     if used > first:
@@ -301,6 +308,7 @@ def _held_out(
             f"{used:,} sequences of training and {frac:.0%} held out need more than the {stream.num_blocks:,} blocks of the "
             f"train split; set train.max_steps={max(1, first // config.resolved_batch_size)} or less, or a smaller train.batch_size"
         )
+
     numbers = np.sort(stream.block_numbers(np.arange(first, stream.num_blocks)))
 
     def blocks() -> Iterator[np.ndarray]:
@@ -327,6 +335,7 @@ def _sampler(
             stop=end_of_text,
             world=world,
         )
+
         return [tokenizer.decode(continuation) for continuation in continuations]
 
     return texts

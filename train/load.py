@@ -54,6 +54,7 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
         raise InputError(
             f"{store.root}: no run {run!r}; there: {runs}; train one with python -m train.run"
         )
+
     identity, shape, document_mask = _settings(config, f"{store.root}/{folder.path}/config.json")
 
     tokenizer = load_tokenizer(store)
@@ -68,6 +69,7 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
     damage = checkpoints.damage(checkpoint)
     if damage is not None:
         raise InputError(f"{damage}; choose another --checkpoint")
+
     with checkpoints.local_copy(checkpoint) as files:
         check_model_shape(shape, files)
         model = GPT2(shape, document_end=identity["end_of_text"] if document_mask else None)

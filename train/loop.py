@@ -124,6 +124,7 @@ class Trainer:
         found = self.world.main_does(self.checkpoints.latest)
         if found is None:
             return False
+
         identity = found.record.get("identity", {})
         differing = list(differences(identity, self.job.record.get("identity", {})))
         if differing:
@@ -131,9 +132,11 @@ class Trainer:
                 f"{self.job.store.root}/{found.path}: made otherwise: {'; '.join(differing)}; "
                 "choose another --run name, or --rebuild to begin it again"
             )
+
         with self.checkpoints.local_copy(found) as files:
             load_weights(self.model, files, collective=self.world)
             load_optimizers(self.model, self.optimizers, files, collective=self.world)
+
         self._continue_after(found)
         return True
 
@@ -168,6 +171,7 @@ class Trainer:
             lambda: self.folder.open_metrics(self._stands, open_boards(self.folder, runtime))
         )
         self._started = time.monotonic()
+
         with StopSignal() as stop:
             try:
                 self._loop(stop, checkpoint_interval)
@@ -178,6 +182,7 @@ class Trainer:
                 self._finish_save(quiet=True)
                 if self.world.is_main:
                     self.folder.close_metrics()
+
         return self._summary()
 
     def _loop(self, stop: StopSignal, checkpoint_interval: int) -> None:
@@ -189,6 +194,7 @@ class Trainer:
                 meter.pause(
                     self._save
                 )  # a signal had cut that evaluation off: the checkpoint lacks it
+
         while self.step < self.num_steps:
             self._train_step(stop, meter)
             if self._pending is not None and self._pending.failed():
@@ -199,6 +205,7 @@ class Trainer:
                 meter.pause(self._save)
             if self._stopping:
                 raise StoppedError
+
         self._finish_save()
 
     def _stands(self, line: Mapping[str, Any]) -> bool:
@@ -217,6 +224,7 @@ class Trainer:
                 "%s x %d, %s; peak %.4g TFLOP/s a device (%s)",
                 self.world.device.type, self.world.size, self.world.dtype, device_peak.flops / 1e12, device_peak.source,
             )  # fmt: skip
+
         return Meter(
             num_steps=self.num_steps,
             flops_per_token=flops_per_token(self.job.shape),
@@ -236,6 +244,7 @@ class Trainer:
         rows, first = next_rows(self.job.stream, self.batch_size, self.world)
         loss = torch.zeros((), device=self.world.device)
         parts = np.array_split(rows, self.micro_batches)
+
         for number, part in enumerate(parts):
             if (self.world.size == 1 or self._step_s > SLOW_STEP_S) and self._told_to_stop(stop):
                 self._forget_gradients()
@@ -245,6 +254,7 @@ class Trainer:
             with exchanging(self.network, last=number == len(parts) - 1):
                 loss += self._backward(part)
             first += len(part)
+
         num_tokens = self.batch_size * self.job.shape.block_size
         total, counted = self._reduce(
             loss, self._num_targets(rows), time.monotonic() - started, stop
@@ -253,10 +263,12 @@ class Trainer:
         norm = self._clip()
         frac = schedule(self.step, self.num_steps, self.job.config.optimizer)
         updated = self._judge(mean, norm, position)
+
         if updated:
             set_learning_rate(self.optimizers, frac)
             for optimizer in self.optimizers:
                 optimizer.step()
+
         self._forget_gradients()
         self.step += 1
         meter.add(num_tokens)
@@ -278,6 +290,7 @@ class Trainer:
         if self.world.size == 1:
             self._told_to_stop(stop)
             return float(loss), float(num_targets)
+
         number = stop.number or self.job.wanted_stop()
         values = torch.zeros(67, dtype=torch.float64, device=self.world.device)
         values[0], values[1] = loss.double(), seconds
@@ -286,6 +299,7 @@ class Trainer:
         total, all_seconds, *signals, counted = self.world.sum(values).tolist()
         self._step_s = all_seconds / self.world.size
         self._stopping = next((number for number, count in enumerate(signals, 1) if count), 0)
+
         return float(total), float(counted)
 
     def _told_to_stop(self, stop: StopSignal) -> bool:
@@ -296,6 +310,7 @@ class Trainer:
             numbers[number] = 1
             counts = self.world.sum(numbers)[1:]
             number = int(counts.argmax()) + 1 if bool(counts.any()) else 0
+
         self._stopping = number
         return number > 0
 
@@ -324,6 +339,7 @@ class Trainer:
         action, reason = self.watch.judge(loss, norm)
         if action == "go":
             return True
+
         documents = self._documents(position)
         named = f"{', '.join(documents[:5])}{', ...' if len(documents) > 5 else ''}"
         about = f"step {self.step}: {reason}; the batch has {len(documents)} documents ({named}): see webtext.explain"
@@ -337,6 +353,7 @@ class Trainer:
                 "--set train.divergence.on_nan=skip --set train.divergence.on_spike=skip, or begin a run with a lower "
                 "train.optimizer.learning_rate"
             )
+
         if self.world.is_main:
             log.warning("%s%s", about, "; skipped" if action == "skip" else "")
         return action == "warn"
@@ -356,10 +373,12 @@ class Trainer:
     def _log_step(self, meter: Meter, norm: float, frac: float) -> None:
         if self.step % self.job.config.runtime.log_interval and self.step < self.num_steps:
             return
+
         loss = statistics.fmean(self._losses) if self._losses else None
         self._losses.clear()
         if not self.world.is_main:
             return
+
         speed = meter.line(self.step, loss)
         if loss is not None:
             rate = frac * self.job.config.resolved_learning_rate
@@ -382,12 +401,14 @@ class Trainer:
             interrupted=lambda: self._told_to_stop(stop),
         )
         texts = None
+
         if (
             self.job.sampler is not None
             and self.step
             and (self.world.is_main or is_sharded(self.model))
         ):
             texts = self.job.sampler(self.model, self.step, self.world)
+
         reshard(self.model)
         self.val_loss, self._evaluated_step = loss, self.step
         self.best_val_loss = min(self.best_val_loss, loss.nats_per_token)
@@ -418,11 +439,13 @@ class Trainer:
             if saved.record["val_loss"] != record["val_loss"]:
                 self._saved = self.world.main_does(lambda: self.checkpoints.amend(saved, record))
             return
+
         self.world.main_does(
             self.folder.flush
         )  # a start from this checkpoint makes no earlier line again
         runtime = self.job.config.runtime
         tensors = state_tensors(self.model, self.optimizers)
+
         if runtime.async_checkpoints and not wait:
             self._pending = self.checkpoints.begin(
                 self.step, tensors, record, self.world, keep_last=runtime.keep_last
@@ -456,6 +479,7 @@ class Trainer:
         pending, self._pending = self._pending, None
         if pending is None:
             return
+
         try:
             self._committed(pending.wait())
         except Exception:

@@ -43,6 +43,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+
         with torch.autocast(hidden.device.type, enabled=False):
             matrix = weight.detach().to(hidden.dtype)
             for start in range(0, hidden.shape[0], rows):
@@ -75,6 +76,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     grad_weight.addmm_(grad.t(), hidden[part])
                 elif grad_weight is not None:
                     grad_weight += grad.t() @ hidden[part]
+
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight.dtype
         return total

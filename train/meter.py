@@ -54,6 +54,7 @@ class Meter:
         seconds = max(1e-9, now - self._since)
         rate = self._tokens / seconds
         mfu = rate * self.flops_per_token / (self.peak.flops * self.devices)
+
         if now - self._last_line >= self.progress_interval_s and loss is not None:
             self._last_line = now
             eta = duration((self.num_steps - step) * seconds / self._steps)
@@ -62,5 +63,6 @@ class Meter:
                 step, self.num_steps, loss, f"{rate:,.0f}", 100 * mfu, self.peak.flops * self.devices / 1e12,
                 self.peak.source, eta,
             )  # fmt: skip
+
         self._tokens, self._steps, self._since = 0, 0, now
         return {"tokens_per_s": round(rate, 1), "mfu": round(mfu, 4)}

@@ -85,10 +85,12 @@ class Attention(nn.Module):
             )  # (B, H, T, D)
             for part in self.c_attn(x).split(channels, dim=2)
         )
+
         if cache is not None:
             key, value = cache.append(layer, key, value)  # (B, H, S, D)
             if mask is None and length > 1 and cache.length:
                 mask = _continuation_mask(length, key.shape[2], x.device)
+
         causal = mask is None and length > 1  # one query sees everything: no mask at all
         y = F.scaled_dot_product_attention(
             query,
@@ -99,6 +101,7 @@ class Attention(nn.Module):
             dropout_p=self.dropout if self.training else 0.0,
         )
         y = y.transpose(1, 2).reshape(batch, length, channels)
+
         return F.dropout(self.c_proj(y), self.dropout, self.training)
 
 
@@ -201,11 +204,13 @@ class GPT2(nn.Module):
         if padding is not None:
             behind = _padding_mask(padding, length, seen.shape[1])
             mask = behind if mask is None else mask & behind
+
         for layer, block in enumerate(self.h):
             if self.activation_checkpointing and self.training:
                 x = checkpoint(block, x, mask, cache, layer, use_reentrant=False)
             else:
                 x = block(x, mask, cache, layer)
+
         if cache is not None:
             cache.tokens = seen
         return self.ln_f(x)

@@ -49,6 +49,7 @@ def build_optimizers(
         eps=settings.eps,
         fused=choose_fused(device),
     )
+
     return [*optimizers, adamw]
 
 
@@ -92,6 +93,7 @@ def schedule(step: int, num_steps: int, config: OptimizerConfig) -> float:
     left = num_steps - 1 - step
     if left >= decay:
         return 1.0
+
     return config.final_frac + (1 - config.final_frac) * left / decay
 
 

@@ -25,6 +25,7 @@ def parallelise(model: GPT2, world: World, config: RuntimeConfig) -> nn.Module:
     if config.compile:
         for block in model.h:
             block.compile()  # in place: names of weights stay, and one graph serves all blocks
+
     if world.size == 1:
         return model
     if config.parallel == "fsdp":
@@ -34,6 +35,7 @@ def parallelise(model: GPT2, world: World, config: RuntimeConfig) -> nn.Module:
         fully_shard(model, mesh=mesh)
         register_fsdp_forward_method(model, "next_logits")
         return model
+
     devices = [world.device] if world.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 

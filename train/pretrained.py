@@ -59,6 +59,7 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
     for file in FILES:
         if not (folder / file).is_file():
             raise InputError(f"--model {name}: no {file}; expected the folder of a GPT2LMHeadModel")
+
     try:
         model = model_from_hf(
             json.loads((folder / "config.json").read_text("utf-8")),
@@ -69,6 +70,7 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
         raise InputError(
             f"--model {name}: {error}; expected the folder of a GPT2LMHeadModel"
         ) from error
+
     end_of_text = tokenizer.token_to_id(END_OF_TEXT)
     if end_of_text is None:
         raise InputError(f"--model {name}: tokenizer.json has no {END_OF_TEXT}")
@@ -76,6 +78,7 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
         raise InputError(
             f"--model {name}: tokenizer.json has {tokenizer.get_vocab_size()} tokens, the model {model.shape.vocab_size}"
         )
+
     return LoadedModel(
         model=model.to(world.device).eval(),
         tokenizer=PretrainedTokenizer(tokenizer),

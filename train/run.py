@@ -77,10 +77,12 @@ def _main(argv: Sequence[str] | None) -> int:
     launch = _launcher(args)
     if args.sweep is not None:
         return _sweep(args, request, launch)
+
     with command.interruptible():
         outcome = launch(request)
     if not int(os.environ.get("RANK", "0")):
         _print(args, outcome)
+
     return 0
 
 
@@ -90,6 +92,7 @@ def _launcher(args: argparse.Namespace) -> Callable[[Request], Outcome]:
         from train.job import train
 
         return train
+
     from train.ray_launcher import num_workers, require_ray_train, train_on_ray
 
     workers = num_workers(args.ray_workers)
@@ -106,21 +109,26 @@ def _sweep(args: argparse.Namespace, request: Request, launch: Callable[[Request
         one_world(request.config) if args.ray_workers is None else nullcontext(),
     ):
         found = sweep(request, rates, launch)
+
     if int(os.environ.get("RANK", "0")):
         return 0
+
     for each in found["rates"]:
         best = "  <- best" if each["learning_rate"] == found["best"] else ""
         reached = "diverged" if each["diverged"] else f"perplexity {each['perplexity']:.2f}"
         print(f"train: learning rate {each['learning_rate']:g}: {reached}{best}")
+
     print(
         f"train: --set train.optimizer.learning_rate={found['best']:g} (sequences trained on and held out are apart)"
     )
+
     if args.json:
         print(
             json.dumps(
                 {"stage": "train", "corpus": args.corpus, "run": args.run, **found}, sort_keys=True
             )
         )
+
     return 0
 
 
@@ -132,6 +140,7 @@ def _print(args: argparse.Namespace, outcome: Outcome) -> None:
         f"{summary['tokens']:,} tokens, validation loss {summary['val_loss']:.4f} nats/token, "
         f"{summary['val_bits_per_byte']:.4f} bits/byte"
     )
+
     if args.json:
         record = {
             "stage": "train",

@@ -74,6 +74,7 @@ class RunFolder:
         if rebuild:
             self.clear()
         previous = self.read("config.json")
+
         if previous is not None:
             found = list(differences(previous["identity"], identity))
             if found:
@@ -81,6 +82,7 @@ class RunFolder:
                     f"{self.store.root}/{self.path}: begun otherwise: {'; '.join(found)}; "
                     "choose another --run name, or --rebuild to begin it again"
                 )
+
         self.write("config.json", {"identity": identity, **described})
 
     def clear(self) -> None:
@@ -94,6 +96,7 @@ class RunFolder:
             "wandb.json",
         ):
             self.forget(name)
+
         for folder in ("checkpoints", "samples", "scores", "tensorboard"):
             self.store.delete_dir(f"{self.path}/{folder}")
 
@@ -106,6 +109,7 @@ class RunFolder:
             old = self.store.read_bytes(path).decode().splitlines()
         except FileNotFoundError:
             old = []
+
         found = [(line, _parsed(line)) for line in old]
         self._lines = [line for line, values in found if values is not None and stands(values)]
         self.store.write_bytes(path, "".join(f"{line}\n" for line in self._lines).encode())

@@ -31,23 +31,27 @@ def sample(logits: Tensor, sampling: Sampling, generators: Sequence[torch.Genera
     """One token id per row, drawn by the row's generator. Shapes: logits (B, V) float; result (B,) int64, on the CPU."""
     if sampling.temperature == 0:
         return logits.argmax(dim=-1).cpu()
+
     scaled, ids = logits.float() / sampling.temperature, None
     if 0 < sampling.top_k < logits.shape[-1]:
         scaled, ids = scaled.topk(sampling.top_k)  # in descending order, as sorted below
     elif sampling.top_p < 1:
         scaled, ids = scaled.sort(dim=-1, descending=True, stable=True)
+
     probs = torch.softmax(scaled, dim=-1).cpu()
     if sampling.top_p < 1:
         outside = (
             probs.cumsum(dim=-1) - probs >= sampling.top_p
         )  # the most probable is always inside
         probs = probs.masked_fill(outside, 0)
+
     drawn = torch.stack(
         [
             torch.multinomial(row, 1, generator=each)
             for row, each in zip(probs, generators, strict=True)
         ]
     )
+
     return (drawn if ids is None else ids.cpu().gather(1, drawn))[:, 0]
 
 
@@ -97,11 +101,13 @@ def continue_prompts(
     """
     if not all(prompts):
         raise ValueError("an empty prompt: begin with <|endoftext|>")
+
     generators = [_generator(seed) for seed in seeds]
     was_training = model.training
     model.eval()
     found: list[list[int]] = [[] for _ in prompts]
     going = set(range(len(prompts)))
+
     with world.autocast():
         for tokens in _next_tokens(model, prompts, sampling, generators, num_tokens, world):
             for row in sorted(going):
@@ -111,6 +117,7 @@ def continue_prompts(
                     going.remove(row)
             if not going:
                 break
+
     model.train(was_training)
     return found
 
@@ -135,6 +142,7 @@ def _next_tokens(
     padding = torch.tensor([width - len(row) for row in rows], device=world.device)
     new = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=world.device)
     cache = _cache(model, padding, min(context, width + num_tokens), world)
+
     for _ in range(num_tokens):
         if cache.length + new.shape[1] > context:
             kept = torch.cat([cache.tokens, new], dim=1)

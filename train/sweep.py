@@ -34,10 +34,12 @@ def learning_rates(text: str) -> list[float]:
         rates = sorted({float(part) for part in text.split(",")})
     except ValueError:
         rates = []
+
     if not rates or not all(0 < rate < math.inf for rate in rates):
         raise ConfigError(
             f"--sweep {text}: expected learning rates above 0, such as 3e-4,6e-4,1.2e-3"
         )
+
     return rates
 
 
@@ -58,16 +60,19 @@ def sweep(
                 "diverged": not math.isfinite(loss),
             }
         )
+
     if all(each["diverged"] for each in found):
         raise FatalError(
             f"--sweep {','.join(f'{rate:g}' for rate in rates)}: every rate diverged; try lower ones"
         )
+
     result = {
         "held_out_frac": HELD_OUT_FRAC,
         "rates": found,
         "best": min(found, key=lambda each: each["perplexity"])["learning_rate"],
     }
     RunFolder(open_corpus(request.corpus), request.run).write("sweep.json", result)
+
     return result
 
 
@@ -92,6 +97,7 @@ def _variant(request: Request, rate: float) -> Request:
     if settings.name == "adamw":
         del changes["muon_learning_rate"]
     config = request.config.model_copy(update={"optimizer": settings.model_copy(update=changes)})
+
     return dataclasses.replace(
         request, run=f"{request.run}-lr-{rate:g}", config=config, held_out_frac=HELD_OUT_FRAC
     )

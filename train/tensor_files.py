@@ -114,6 +114,7 @@ def read_index(folder: Path) -> Index:
     for name, tensor in index.tensors.items():
         if (problem := _problem(tensor)) is not None:
             raise SchemaError(f"{path}: tensor {name!r}: {problem}")
+
     _check_file_sizes(index, folder)
     return index
 
@@ -166,6 +167,7 @@ class TensorWriter(StorageWriter, BlockingAsyncStager):
                 for item in plan.items
             ]
         )
+
         return done
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
@@ -187,6 +189,7 @@ class TensorWriter(StorageWriter, BlockingAsyncStager):
                 for name, tensor in sorted(metadata.state_dict_metadata.items())
             }
         )
+
         with (self._folder / INDEX).open("wb") as stream:
             stream.write(index.model_dump_json().encode())
             stream.flush()
@@ -220,6 +223,7 @@ class TensorReader(StorageReader):
             for piece in stored.pieces:
                 place = MetadataIndex(name, piece.offsets)
                 places[place] = _Place(piece.file, _key(place))
+
         return Metadata(tensors, storage_data=places)
 
     def set_up_storage_reader(
@@ -279,6 +283,7 @@ def _write_file(path: Path, items: Iterable[WriteItem], planner: SavePlanner) ->
     ordered = sorted(items, key=lambda item: (-_itemsize(item), _key(item.index)))
     header: dict[str, Any] = {}
     position = 0
+
     for item in ordered:
         data = item.tensor_data
         end = position + _num_bytes(item)
@@ -288,6 +293,7 @@ def _write_file(path: Path, items: Iterable[WriteItem], planner: SavePlanner) ->
             "data_offsets": [position, end],
         }
         position = end
+
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
 
@@ -322,12 +328,14 @@ def _problem(tensor: StoredTensor) -> str | None:
     """A reason why the index entry of a tensor cannot be ours, or None."""
     if tensor.dtype not in DTYPES:
         return f"type {tensor.dtype!r}; allowed: {', '.join(DTYPES)}"
+
     for piece in tensor.pieces:
         if not len(piece.offsets) == len(piece.shape) == len(tensor.shape):
             return f"a piece has {len(piece.shape)} dimensions, the tensor {len(tensor.shape)}"
         boxes = zip(piece.offsets, piece.shape, tensor.shape, strict=True)
         if any(offset + length > size for offset, length, size in boxes):
             return f"a piece at {piece.offsets} of {piece.shape} leaves the shape {tensor.shape}"
+
     found = sum(_product(piece.shape) for piece in tensor.pieces)
     expected = _product(tensor.shape)
     return None if found == expected else f"pieces hold {found} of {expected} elements"

@@ -51,6 +51,7 @@ def split_loss(
     was_training = model.training
     model.eval()
     total = torch.zeros(2, dtype=torch.float64, device=world.device)
+
     try:
         for rows, counts in shared_blocks(blocks, batch, world):
             if interrupted is not None and interrupted():
@@ -63,6 +64,7 @@ def split_loss(
                 total[1] += targets.numel()
     finally:
         model.train(was_training)
+
     world.sum(total)
     nats, count = total.tolist()
     return SplitLoss(nats, round(count), num_bytes)

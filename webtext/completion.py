@@ -37,6 +37,7 @@ def _main(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
 
     print(shtab.complete(_whole(shtab.FILE), shell=args.shell))
+
     return 0
 
 
@@ -56,6 +57,7 @@ def _whole(complete_files: Mapping[str, str]) -> argparse.ArgumentParser:
                 print(f"{name}: options are left out: {error}", file=sys.stderr)
             command = commands.add_parser(name, help=meaning, parents=parents, add_help=not parents)
             _complete_files(command, complete_files)
+
     return whole
 
 

@@ -59,6 +59,7 @@ def _main(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
     found = compare(open_corpus(args.corpus), args.old, args.new)
     print(text(found))
+
     if args.json:
         print(
             json.dumps(
@@ -66,6 +67,7 @@ def _main(argv: Sequence[str] | None) -> int:
                 sort_keys=True,
             )
         )
+
     return 0
 
 
@@ -76,6 +78,7 @@ def compare(store: Store, old: str, new: str) -> Difference:
     for batch in dict.fromkeys(each.batch for each in (*left.batches, *right.batches)):
         found.tokens_by_batch[batch] = (_tokens(left, batch), _tokens(right, batch))
         _compare_batch(store, batch, left, right, found)
+
     found.tokens_by_domain = {
         name: tokens for name, tokens in found.tokens_by_domain.items() if tokens
     }
@@ -97,11 +100,13 @@ def text(found: Difference) -> str:
         for batch, (a, b) in found.tokens_by_batch.items()
     ]
     ranked = sorted(found.tokens_by_domain.items(), key=lambda item: (-abs(item[1]), item[0]))
+
     if ranked:
         lines.append(
             f"tokens by domain, the {min(len(ranked), MOST_DOMAINS)} largest of {len(ranked):,} changes"
         )
         lines += [f"  {domain:<28}{tokens:>+14,}" for domain, tokens in ranked[:MOST_DOMAINS]]
+
     return "\n".join(lines)
 
 
@@ -164,6 +169,7 @@ def _documents(store: Store, files: Iterable[TokenFile]) -> dict[str, tuple[str,
             rows["doc_id"].to_pylist(), rows["num_tokens"].to_pylist(), strict=True
         ):
             found[doc_id] = (split, num_tokens)
+
     return found
 
 
@@ -173,13 +179,16 @@ def _why_gone(store: Store, batch: str, went: set[str], right: Snapshot) -> Coun
         return Counter()
     if batch not in {each.batch for each in right.batches}:
         return Counter({f"batch {batch} is left out": len(went)})
+
     reasons: dict[str, str] = {}
     taken_down = load_forgotten(store).doc_ids
     reasons |= {doc_id: "taken down" for doc_id in went if doc_id in taken_down}
+
     for table in ("documents_dropped", "verdicts"):
         for row in _rows(store, table, batch, ["doc_id", "reason"], went):
             if row["reason"] is not None:
                 reasons.setdefault(row["doc_id"], row["reason"])
+
     return Counter(reasons.get(doc_id, "not in the tables any more") for doc_id in went)
 
 
@@ -190,6 +199,7 @@ def _add_domains(store: Store, batch: str, changes: dict[str, int], found: Diffe
     for row in _rows(store, "links", batch, ["doc_id", "domain"], wanted):
         totals[row["domain"]] += changes[row["doc_id"]]
         known.add(row["doc_id"])
+
     if rest := sum(changes[doc_id] for doc_id in wanted - known):
         totals["(taken down)"] += rest
     found.tokens_by_domain = dict(totals)

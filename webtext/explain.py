@@ -95,6 +95,7 @@ def _main(argv: Sequence[str] | None) -> int:
     print(text(story))
     if args.json:
         print(json.dumps(document(story), default=str, sort_keys=True))
+
     return 0
 
 
@@ -103,12 +104,14 @@ def tell(store: Store, asked: str) -> Story:
     names = batch_names(store)
     doc_id = _identify(asked)
     story = Story(asked, doc_id)
+
     if doc_id is not None:
         _tell_takedown(store, story, asked)
         batch = _home(store, story, names)
         if batch is not None:
             _tell_batch(store, story, batch, names)
             return story
+
     if not re.fullmatch("[0-9a-f]{32}", asked):
         _tell_refusal(store, story, names)
     return story
@@ -124,6 +127,7 @@ def _home(store: Store, story: Story, names: Sequence[str]) -> str | None:
             page = _row(store, "pages", batch, story.doc_id)
             if page is None or page["reason"] is None:
                 break
+
     return story.batch
 
 
@@ -135,6 +139,7 @@ def _identify(asked: str) -> str | None:
         raise InputError(
             f"{asked!r}: neither an address such as http://example.org/page nor the 32 digits of a doc_id"
         )
+
     page = target(_with_scheme(asked))
     return None if isinstance(page, UrlProblem) else page_identity(page).doc_id
 
@@ -154,6 +159,7 @@ def _tell_refusal(store: Store, story: Story, names: Sequence[str]) -> None:
                 (each.fingerprint for each in manifest.inputs if each.table == "rules"), None
             )
             break
+
     with needing("crawl"):
         from crawl.warc.audit import refusal
     found = refusal(_with_scheme(story.asked), settings, made_under)
@@ -179,19 +185,23 @@ def _tell_batch(store: Store, story: Story, batch: str, names: Sequence[str]) ->
         return
     if story.page["reason"] is not None:
         return
+
     story.document = _row(store, "documents", batch, story.doc_id)
     if story.document is None:
         story.dropped = _row(store, "documents_dropped", batch, story.doc_id)
         story.next_door = None if story.dropped else "clean.run"
         return
+
     story.verdict = _row(store, "verdicts", batch, story.doc_id)
     if story.verdict is None:
         story.next_door = "dedup.run"
         return
+
     if story.verdict["duplicate_of"] is not None:
         story.survivor = _survivor(store, story.verdict["duplicate_of"], names)
     if not story.verdict["kept"]:
         return
+
     story.copies = list(_copies(store, story.doc_id, names[names.index(batch) :]))
     story.place = _place(store, batch, story.doc_id)
     story.next_door = None if story.place else "shards.run"
@@ -231,9 +241,11 @@ def _place(store: Store, batch: str, doc_id: str) -> Place | None:
     spans, tokens = find_manifest(store, "spans", batch), find_manifest(store, "tokens", batch)
     if spans is None or tokens is None:
         return None
+
     found = locate_row(store, "spans", spans, doc_id)
     if found is None:
         return None
+
     part = next(part for part in tokens.parts if _same_part(part.file, found[0].file))
     groups = [(int(group["rows"]), int(group["offset"])) for group in part.metadata["row_groups"]]
     return _make_place(
@@ -264,6 +276,7 @@ def _in_snapshot(
     assert story.doc_id is not None
     retired = retirement(store, snapshot.name)
     told = {"name": snapshot.name, "retired": retired.kind if retired else None}
+
     for split in SPLITS:
         for file in snapshot.splits[split].files:
             if file.batch != batch or not _may_hold(store, file, story):
@@ -276,6 +289,7 @@ def _in_snapshot(
             span = row_in_file(store, file.spans_path, story.doc_id)
             if span is not None:
                 return {**told, "path": file.path, "start": span["start"]}
+
     return None
 
 
@@ -297,6 +311,7 @@ def document(story: Story) -> dict[str, Any]:
             "text": None,
             "num_chars": len(story.document["text"]),
         }
+
     if story.place is not None:
         place = story.place
         result["place"] = {
@@ -307,6 +322,7 @@ def document(story: Story) -> dict[str, Any]:
             "rows": place.rows,
             "row_group": place.row_group,
         }
+
     return result
 
 
@@ -316,6 +332,7 @@ def text(story: Story) -> str:
     if story.doc_id is not None:
         key = f"  key {story.link['url_key']}  domain {story.link['domain']}" if story.link else ""
         lines.append(f"  doc_id {story.doc_id}{key}")
+
     if story.taken_down:
         lines.append(_entry("taken down", f"on {story.taken_down}; it never comes back"))
     if story.link is None:
@@ -323,24 +340,29 @@ def text(story: Story) -> str:
         if story.doubt is not None:
             lines.append(_entry("in doubt", story.doubt))
         return "\n".join(lines)
+
     lines += _link_lines(story.link, story.batch)
     if story.page is not None:
         lines += _page_lines(story.page)
+
     if story.dropped is not None:
         detail = f": {story.dropped['detail']}" if story.dropped["detail"] else ""
         lines.append(
             _entry("dropped", f"at {story.dropped['step']} by {story.dropped['reason']}{detail}")
         )
+
     if story.document is not None:
         lines += _document_lines(story.document)
     if story.verdict is not None:
         lines += _verdict_lines(story)
     if story.place is not None:
         lines += _place_lines(story.place, story.snapshots)
+
     if story.next_door is not None:
         lines.append(
             _entry("next", f"python -m {story.next_door} has not run on batch {story.batch}")
         )
+
     return "\n".join(lines)
 
 
@@ -372,15 +394,18 @@ def _page_lines(page: dict[str, Any]) -> list[str]:
     at = f" on {page['fetched_at']:%Y-%m-%d %H:%M:%S} UTC" if page["fetched_at"] else ""
     status = f", status {page['status']}" if page["status"] is not None else ""
     tries = f", {page['attempts']} attempts" if page["attempts"] != 1 else ""
+
     if page["reason"] is not None:
         lines = [_entry("not fetched", f"{page['reason']}{status}{at}{tries}")]
     else:
         cut = ", cut off" if page["truncated"] else ""
         body = f", {page['content_type']}, {size(page['body_bytes'] or 0)}{cut}"
         lines = [_entry("fetched", f"from {page['ip']}{at}{status}{body}{tries}")]
+
     lines += [_entry("", f"hop {hop}") for hop in page["redirects"]]
     if page["final_url"] not in (None, page["url"]):
         lines.append(_entry("", f"at  {page['final_url']}"))
+
     if page["warc_file"] is not None:
         lines.append(
             _entry(
@@ -388,6 +413,7 @@ def _page_lines(page: dict[str, Any]) -> list[str]:
                 f"WARC {page['warc_file']} at {page['warc_offset']}, {page['warc_length']} bytes",
             )
         )
+
     return lines
 
 
@@ -424,6 +450,7 @@ def _verdict_lines(story: Story) -> list[str]:
             ),
             _entry("", where),
         ]
+
     if verdict["testsets"]:
         cut = sum(each["end"] - each["start"] for each in verdict["cuts"])
         cuts = f", {len(verdict['cuts'])} cuts of {cut:,} characters" if verdict["cuts"] else ""
@@ -433,11 +460,13 @@ def _verdict_lines(story: Story) -> list[str]:
                 f"{', '.join(verdict['testsets'])}: {verdict['overlap_ngrams']} n-grams{cuts}",
             )
         )
+
     if story.copies:
         named = ", ".join(
             f"{each['doc_id']} ({each['similarity']:.3f})" for each in story.copies[:MOST_COPIES]
         )
         lines.append(_entry("copies", f"{len(story.copies)} pages removed for it: {named}"))
+
     return lines
 
 
@@ -457,6 +486,7 @@ def _place_lines(place: Place, found: Sequence[dict[str, Any]]) -> list[str]:
         for each in found
         if each["path"] != place.path
     ]
+
     return lines
 
 

@@ -86,6 +86,7 @@ def _body(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
 
     columns = Columns(args.text_column, args.url_column, args.id_column, args.date_column)
+
     with tempfile.TemporaryDirectory(prefix="webtext-import-") as folder:
         files = [
             _write_warc(source, columns, bool(args.parquet), Path(folder), number)
@@ -95,6 +96,7 @@ def _body(argv: Sequence[str] | None) -> int:
         arguments += ["--workers", args.workers] if args.workers else []
         arguments += ["--json"] if args.json else []
         code = stage_main("crawl")(arguments)
+
     if code == 0:
         print(f"next: webtext clean --corpus {args.corpus} --batch {args.batch}")
     return code
@@ -108,12 +110,15 @@ def _write_warc(source: str, columns: Columns, is_parquet: bool, folder: Path, n
     host = f"{_host_label(name)}.invalid"
     rows = _parquet_rows(source, columns) if is_parquet else _json_rows(source)
     count = 0
+
     with path.open("wb") as stream:
         for count, row in enumerate(rows, 1):
             place = f"{source}: document {count}"
             stream.write(_record(row, columns, host, place))
+
     if not count:
         raise InputError(f"{source}: no document in it")
+
     return str(path)
 
 
@@ -124,6 +129,7 @@ def _record(row: dict[str, Any], columns: Columns, host: str, place: str) -> byt
         raise InputError(
             f"{place}: column {columns.text!r} holds {text!r:.60}; expected text (columns: {', '.join(row)})"
         )
+
     body = (text or "").encode("utf-8", "replace")
     url = _address(row, columns, host, body, place)
 
@@ -139,6 +145,7 @@ def _record(row: dict[str, Any], columns: Columns, host: str, place: str) -> byt
         "Content-Type: application/http; msgtype=response",
         f"Content-Length: {len(block)}",
     ]
+
     return "\r\n".join(fields).encode() + b"\r\n\r\n" + block + b"\r\n\r\n"
 
 
@@ -152,9 +159,11 @@ def _address(row: dict[str, Any], columns: Columns, host: str, body: bytes, plac
                 f"{place}: column {columns.url!r} holds {url!r:.120}, which is not an http(s) address; leave --url-column out to have addresses made"
             )
         return found.url
+
     name = row.get(columns.id) if columns.id else None
     if columns.id and (name is None or name == ""):
         raise InputError(f"{place}: column {columns.id!r} is empty; expected an id")
+
     # Hashed: an id may have any characters, and addresses are normalised.
     return f"https://{host}/{xxh3_128_hexdigest(body if name is None else str(name).encode())}"
 
@@ -164,6 +173,7 @@ def _date(row: dict[str, Any], columns: Columns, place: str) -> str:
     value = row.get(columns.date) if columns.date else None
     if value is None:
         return "1970-01-01T00:00:00Z"
+
     try:
         if isinstance(value, str):
             value = datetime.fromisoformat(value)
@@ -174,6 +184,7 @@ def _date(row: dict[str, Any], columns: Columns, place: str) -> str:
         raise InputError(
             f"{place}: column {columns.date!r} holds {value!r:.60}; expected a date such as 2024-01-31T12:00:00Z"
         ) from error
+
     return str(moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
@@ -219,6 +230,7 @@ def _plain(stream: BinaryIO) -> io.BufferedIOBase:
     if magic == ZSTD_MAGIC:
         unpacked = zstandard.ZstdDecompressor(max_window_size=1 << 31)
         return io.BufferedReader(unpacked.stream_reader(stream, read_across_frames=True))
+
     return io.BufferedReader(cast(io.RawIOBase, stream))
 
 

@@ -57,11 +57,13 @@ def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     store = open_corpus(args.corpus)
     chosen = choose(store, args.snapshot, withdrawn=args.withdrawn, keep=args.keep)
+
     if args.delete:
         with lease.hold(store, LEASE, what="webtext.prune"), command.interruptible():
             plan = carry_out(store, make_plan(store, chosen))
     else:
         plan = make_plan(store, chosen)
+
     verb = "deleted" if args.delete else "would delete"
     for name in plan.snapshots:
         print(f"{verb} snapshot {name}")
@@ -75,6 +77,7 @@ def _main(argv: Sequence[str] | None) -> int:
     print(
         f"{verb} {len(plan.snapshots)} snapshots, {len(plan.files):,} files, {size(plan.num_bytes)}{hint}"
     )
+
     if args.json:
         print(
             json.dumps(
@@ -86,6 +89,7 @@ def _main(argv: Sequence[str] | None) -> int:
                 }
             )
         )
+
     return 0
 
 
@@ -96,21 +100,25 @@ def choose(store: Store, named: Sequence[str], *, withdrawn: bool, keep: int | N
         raise InputError(
             f"{store.root}: no snapshot {sorted(unknown)}; present: {', '.join(present) or 'none'}"
         )
+
     standing = [name for name in present if retirement(store, name) is None]
     # Those that a stopped run has given up already are completed whatever is asked for.
     found = [
         name for name in present if name not in standing and (withdrawn or _is_pruned(store, name))
     ]
+
     if keep is not None:
         by_age = sorted(
             standing, key=lambda name: (len(read_snapshot(store, name).batches), _natural(name))
         )
         found += by_age[: max(0, len(by_age) - keep)]
+
     used = [name for name in found if name not in named and runs_on(store, [name])]
     for name in used:
         log.info(
             "snapshot %s stays: run %s was made on it", name, ", ".join(runs_on(store, [name]))
         )
+
     return sorted({*named, *found} - set(used))
 
 
@@ -133,6 +141,7 @@ def make_plan(store: Store, chosen: Sequence[str]) -> Plan:
     for batch in sorted(names):
         if lease.owner(store, _lock_path(batch)) is None:
             files += _unnamed(store, batch, pinned)
+
     return Plan(sorted(chosen), sorted(files))
 
 
@@ -145,6 +154,7 @@ def carry_out(store: Store, plan: Plan) -> Plan:
     for name in plan.snapshots:
         retire(store, name, "pruned", "webtext.prune")
         store.delete(snapshot_path(name))
+
     planned, gone = dict(plan.files), []
     for batch in sorted({first_path(path).split("/")[1] for path in planned}):
         try:
@@ -155,6 +165,7 @@ def carry_out(store: Store, plan: Plan) -> Plan:
                         gone.append((path, num_bytes))
         except BusyError as error:
             log.warning("%s; its files stay", error)
+
     return Plan(plan.snapshots, gone)
 
 
@@ -174,6 +185,7 @@ def _unnamed(store: Store, batch: str, pinned: set[str]) -> Iterator[tuple[str, 
     """Files of a batch's tables that nothing names; none while it has unfinished steps, whose files they may be."""
     if store.folders(work_dir(batch)):
         return
+
     for table in PRUNED:
         folder = table_dir(table, batch)
         for path, num_bytes in store.files(earlier_path(folder), recursive=True):
@@ -205,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--delete", action="store_true", help="do it; without this nothing is changed"
     )
+
     return parser
 
 

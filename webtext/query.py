@@ -60,6 +60,7 @@ def _main(argv: Sequence[str] | None) -> int:
     result = query(store, args.sql, allow_files=args.allow_files)
 
     on_terminal = sys.stdout.isatty()
+
     if args.json:
         for row in _rows(result):
             print(json.dumps(row, default=_plain, ensure_ascii=on_terminal))
@@ -73,6 +74,7 @@ def _main(argv: Sequence[str] | None) -> int:
             )
     else:
         print(as_text(result))
+
     return 0
 
 
@@ -144,6 +146,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
             if name not in found
             else next(new for new in numbered if new not in {*names, *found})
         )
+
     return found
 
 
@@ -168,10 +171,12 @@ def _dataset(store: Store, table: str, manifests: Sequence[Manifest]) -> Any:
             places.append(
                 place & (ds.field("split") == part.file.partition("/")[0]) if with_split else place
             )
+
     with store.open_input(
         f"{table_dir(table, manifests[0].batch)}/{manifests[0].parts[0].file}"
     ) as stream:
         schema = pq.read_schema(stream).remove_metadata()
+
     for name in ("batch", "split") if with_split else ("batch",):
         schema = schema.append(pa.field(name, pa.string()))
     return ds.FileSystemDataset.from_paths(
@@ -204,6 +209,7 @@ def as_text(table: pa.Table) -> str:
     ]
     if table.num_rows > MAX_ROWS:
         lines.append(f"... {table.num_rows:,} rows; --json or --csv for all")
+
     return "\n".join(lines)
 
 
@@ -241,6 +247,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="let the statement read and write files, use the network and load extensions",
     )
+
     return parser
 
 

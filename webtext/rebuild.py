@@ -82,6 +82,7 @@ def choose(store: Store, named: Sequence[str] | None, first: str) -> list[str]:
         raise InputError(
             f"{store.root}: no batch {sorted(unknown)}; present: {', '.join(present) or 'none'}"
         )
+
     chosen = [batch for batch in present if not named or batch in named]
     if not chosen:
         raise InputError(
@@ -95,6 +96,7 @@ def choose(store: Store, named: Sequence[str] | None, first: str) -> list[str]:
                     f"{store.root}: batch {batch!r} has no {table} yet; begin with an earlier stage, "
                     "or finish the batch with `webtext refresh`"
                 )
+
     return chosen
 
 
@@ -126,6 +128,7 @@ def _files_by_batch(
                 f"{store.root}: batch {batch!r} was made from {names}; name them with --files FILE ..., "
                 "unchanged, or rebuild from a later stage with --from clean"
             )
+
         found = [given[each.table, each.batch, each.fingerprint] for each in inputs]
         words[batch] = [FILE_OPTIONS[inputs[0].table], *found]
         used.update(found)
@@ -135,6 +138,7 @@ def _files_by_batch(
             f"--files {', '.join(sorted(unused))}: no batch was made from this file; leave it out, "
             "or crawl it as a new batch"
         )
+
     return words
 
 
@@ -173,6 +177,7 @@ def _report(
 
     stale = [entry for entry in entries(store) if entry.state == "stale"]
     names = sorted({entry.batch for entry in stale})
+
     if stale:
         left = [(entry.table, entry.batch) for entry in stale]
         print(
@@ -242,6 +247,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="print what would be rebuilt, and stop"
     )
     command.add_run_options(parser)
+
     return parser
 
 

@@ -42,4 +42,5 @@ def stage_main(stage: str) -> Main:
             raise InputError(
                 f"{stage!r} is not a stage; stages are crawl, clean, dedup, shards, train"
             )
+
         return main

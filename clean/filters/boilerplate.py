@@ -63,6 +63,7 @@ def recurring(pages: Iterable[list[int]], config: BoilerplateConfig) -> frozense
     for keys in pages:
         counts.update(keys)
         num_pages += 1
+
     least = max(config.min_pages, config.min_frac * num_pages)
     return frozenset(key for key, count in counts.items() if count >= least)
 

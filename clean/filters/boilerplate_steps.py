@@ -92,6 +92,7 @@ def _load_lines(config: CleanConfig, context: Context) -> ScatterFunction:
             if row["text"] is not None
         ]
         buckets = [xxh3_64_intdigest(row["domain"].encode()) % context.num_parts for row in rows]
+
         return Scattered(pa.Table.from_pylist(rows, LINES), np.array(buckets, np.int64))
 
     return scatter
@@ -108,6 +109,7 @@ def _load_sites(config: CleanConfig, context: Context) -> ReduceFunction:
                 keys = [key for key in row["keys"] if key in gone]
                 if keys:
                     found.append({"domain": domain, "doc_id": row["doc_id"], "keys": keys})
+
         return Output({SITE_CUTS.name: pa.Table.from_pylist(found, SITE_CUTS.schema)})
 
     return reduce
@@ -144,6 +146,7 @@ def cut_documents(candidates: pa.Table, cuts: pa.Table, config: CleanConfig) -> 
     documents: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
+
     for row in candidates.to_pylist():
         counts.update(row["notes"] or ())
         if row["reason"] is None and (gone := keys.get(row["doc_id"])):
@@ -153,6 +156,7 @@ def cut_documents(candidates: pa.Table, cuts: pa.Table, config: CleanConfig) -> 
             (DOCUMENTS, documents) if row["reason"] is None else (DOCUMENTS_DROPPED, dropped)
         )
         rows.append({name: row[name] for name in table.schema.names})
+
     counts.update(share_counts(documents))
     return Output(
         {
@@ -169,12 +173,14 @@ def _cut(row: dict[str, Any], keys: frozenset[int], config: CleanConfig) -> int:
     judged = quality.judge(cut.text, config.quality)
     words = len(judged.text.split())
     row["text"], row["num_words"] = judged.text, words
+
     if judged.reason is not None:
         row["step"], row["reason"], row["detail"] = (
             judged.reason.step,
             str(judged.reason),
             judged.detail,
         )
+
     return cut.num_lines
 
 

@@ -50,6 +50,7 @@ def kept_lines(text: str, config: C4Config, *, punctuation: bool) -> str:
             and not _POLICY.search(line)
         ):
             kept.append(line)
+
     return "\n".join(kept)
 
 

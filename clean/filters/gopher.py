@@ -176,6 +176,7 @@ def too_repeated_ngrams(profile: Profile, config: GopherConfig) -> tuple[int, fl
             return None  # no longer n-gram is repeated either
         if bound > limit and (chars := profile.grams.repeated_chars(n)) > limit:
             return n, frac(chars, len(profile.text))
+
     return None
 
 

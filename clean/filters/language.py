@@ -100,6 +100,7 @@ def _combined(pieces: list[str]) -> Language:
     if score < SURE and agree and len(found) >= MIN_AGREEING:
         # One less the probability that all of them are wrong, were they independent.
         score = 1 - math.prod(1 - scores[label] for scores in found)
+
     return Language(label, round(min(score, 1.0), 4))
 
 

@@ -76,6 +76,7 @@ class Grams:
         codes = self._of(n)
         if not codes.size:
             return 0
+
         counts = np.bincount(codes)[codes]
         first = int(counts.argmax())
         return int(counts[first]) * (int(self._chars[first : first + n].sum()) + n - 1)
@@ -98,9 +99,11 @@ class Grams:
         """
         if not self._repeats(n).any():
             return 0
+
         seen: set[int] = set()
         chars = index = 0
         codes = self._of(n).tolist()
+
         while index < len(codes):
             if codes[index] in seen:
                 chars += int(self._chars[index : index + n].sum())
@@ -108,6 +111,7 @@ class Grams:
             else:
                 seen.add(codes[index])
                 index += 1
+
         return chars
 
     def _of(self, n: int) -> np.ndarray:
@@ -137,6 +141,7 @@ def repeats(items: Sequence[str]) -> tuple[int, int]:
             chars += len(item)
         else:
             seen.add(item)
+
     return repeated, chars
 
 

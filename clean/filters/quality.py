@@ -78,6 +78,7 @@ def _detail(reason: Reason, profile: Profile, config: QualityConfig) -> str:
         return gopher_detail(profile, config.gopher)
     if (c4_detail := c4.DETAILS.get(reason)) is not None:
         return c4_detail(profile, config.c4)
+
     return fineweb.DETAILS[reason](profile, config.fineweb)
 
 
@@ -89,6 +90,7 @@ def _verdicts(text: str, config: QualityConfig) -> Iterator[Judged]:
     if preset in ("gopher", "fineweb"):
         for rule in gopher.RULES:
             yield Judged(text, rule(profile, config.gopher))
+
     if preset in ("c4", "fineweb"):
         text = c4.kept_lines(
             text, config.c4, punctuation=preset == "c4" and config.c4.terminal_punctuation
@@ -97,6 +99,7 @@ def _verdicts(text: str, config: QualityConfig) -> Iterator[Judged]:
         yield Judged(text, too_short(profile, config))
         for c4_rule in c4.RULES:
             yield Judged(text, c4_rule(profile, config.c4))
+
     if preset == "fineweb":
         for fineweb_rule in fineweb.RULES:
             yield Judged(text, fineweb_rule(profile, config.fineweb))

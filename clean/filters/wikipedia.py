@@ -87,6 +87,7 @@ def judge_address(urls: Iterable[str], config: WikipediaConfig) -> Reason | None
     """Whether one of a page's addresses (as linked, as reached) is Wikipedia's or a mirror's."""
     if not config.remove:
         return None
+
     for url in urls:
         if _ADDRESS.search(url):
             return Reason.WIKIPEDIA
@@ -94,6 +95,7 @@ def judge_address(urls: Iterable[str], config: WikipediaConfig) -> Reason | None
         domains = {".".join(labels[start:]) for start in range(len(labels))}
         if not domains.isdisjoint(MIRRORS) or not domains.isdisjoint(config.domains):
             return Reason.WIKIPEDIA_MIRROR
+
     return None
 
 
@@ -105,6 +107,7 @@ def judge_content(html: str, text: str, config: WikipediaConfig) -> Reason | Non
         _OWN.search(around) or _CREDIT.search(around) for around in _mentions(html)
     ):
         return Reason.WIKIPEDIA_MIRROR
+
     return None
 
 

@@ -137,6 +137,7 @@ def blocks(source: bytes) -> Blocks:
         wordless,
         marks,
     )
+
     return Blocks(
         text[:size],
         counts[:count],
@@ -215,6 +216,7 @@ def scan(
     title_start = -1
     title_end = -1
     position = 0
+
     while position < size and reg[AT_BLOCKS] < place.shape[0]:
         opening = data[position] == 60
         following = data[position + 1] if position + 1 < size else np.uint8(0)
@@ -246,6 +248,7 @@ def scan(
                     channels,
                 )
             continue
+
         name, name_end = read_name(data, position + (2 if closing else 1))
         tag = np.int64(find(tables.tags, name))
         flags = np.int64(tables.tag_flags[tag])
@@ -257,6 +260,7 @@ def scan(
         )
         if not complete:  # browsers drop a tag that the end of the page cuts off
             break
+
         reg[AT_TAGS] += 1
         reg[AT_TAG_START] = position
         if (tag in (TAG_TIME, TAG_CITE)) and reg[AT_SPACE] == 0:
@@ -270,10 +274,12 @@ def scan(
                 close(stack, opened, reg, tables.tag_flags, tag, flags)
             position = tag_end
             continue
+
         foreign = opened[TAG_SVG] > 0
         if foreign and flags & markup.BLOCK and tag != TAG_TITLE:
             pop_tag(stack, opened, reg, TAG_SVG)
             foreign = False
+
         if opened[TAG_HEAD] and not foreign and not flags & markup.IN_HEAD:
             pop_tag(stack, opened, reg, TAG_HEAD)
         if flags & markup.BLOCK:
@@ -284,6 +290,7 @@ def scan(
                 breaks = reg[AT_BREAK]
                 flush(reg, now, block_hash, text, counts, place, hashes, wordless, position)
                 reg[AT_BREAK] = breaks
+
         if tag == TAG_IMG:
             reg[AT_IMAGES] += 1
         elif (tag in (TAG_META, TAG_LINK)) and attributes[FOUND_KEY]:
@@ -293,6 +300,7 @@ def scan(
         elif tag in (TAG_BODY, TAG_HTML):
             marks[0] |= mask[0]
             marks[1] |= mask[1]
+
         if flags & markup.FIELD:
             reg[AT_FIELDS] += 1
         if not foreign:
@@ -307,12 +315,14 @@ def scan(
                 keep_title(data, title_start, title_end, tables.char_class, title_words)
             position = tag_end_of_raw
             continue
+
         position = tag_end
         again = (tag in (TAG_BODY, TAG_HTML, TAG_HEAD)) and opened[tag] > 0
         loose = flags & markup.TABLE_PART and tag != TAG_TABLE and opened[TAG_TABLE] == 0
         empty = attributes[FOUND_CLOSED] and (foreign or flags & markup.RAW)
         if flags & markup.VOID or empty or again or loose:
             continue
+
         push(
             stack,
             near,
@@ -327,6 +337,7 @@ def scan(
             element_tags,
             element_starts,
         )
+
     if reg[AT_BLOCKS] < place.shape[0]:
         flush(reg, now, block_hash, text, counts, place, hashes, wordless, size)
     return (

@@ -43,11 +43,13 @@ def forget_stale(function: Any) -> Path | None:
     folder = Path(function.stats.cache_path or "")
     if not folder.is_absolute():
         return None
+
     newest = max(source.stat().st_mtime for source in Path(__file__).parent.rglob("*.py"))
     for index in folder.glob("*.nbi"):
         with contextlib.suppress(FileNotFoundError):  # another process does the same
             if index.stat().st_mtime < newest:
                 index.unlink()
+
     return folder
 
 
@@ -60,6 +62,7 @@ def first_run(function: Any) -> Iterator[None]:
     if folder is None:
         yield
         return
+
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "learned.lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

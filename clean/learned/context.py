@@ -52,6 +52,7 @@ def context(page: Blocks, chance: np.ndarray) -> np.ndarray:
     if chance.size:
         units = np.rint(chance * UNIT).astype(np.int64)
         _context(page.counts, page.place, page.parents, units, out)
+
     return out
 
 
@@ -71,6 +72,7 @@ def _context(counts: Any, place: Any, parents: Any, chance: Any, out: Any) -> No
     element_content = np.zeros(size, np.int64)
     element_blocks = np.zeros(size, np.int64)
     best = 0
+
     for block in range(num):
         own = np.int64(counts[block, WORDS])
         words[block + 1] = words[block] + own
@@ -80,16 +82,19 @@ def _context(counts: Any, place: Any, parents: Any, chance: Any, out: Any) -> No
         element_content[element] += own * chance[block]
         element_blocks[element] += 1
         best = max(best, chance[block])
+
     for element in range(size - 1, 0, -1):
         parent = parents[element - 1] + 1
         element_words[parent] += element_words[element]
         element_content[parent] += element_content[element]
         element_blocks[parent] += element_blocks[element]
+
     above = np.zeros(size, np.int64)
     for element in range(1, size):
         parent = parents[element - 1] + 1
         more = element_blocks[parent] > element_blocks[element]
         above[element] = parent if more or parent == 0 else above[parent]
+
     total = content[num]
     for block in range(num):
         row = out[block]
@@ -97,6 +102,7 @@ def _context(counts: Any, place: Any, parents: Any, chance: Any, out: Any) -> No
         for index in range(len(OFFSETS)):
             other = block + OFFSETS[index]
             row[1 + index] = _mean(chance[other], 1) if 0 <= other < num else -1
+
         for index in range(len(REACHES)):
             first = max(0, block - REACHES[index])
             last = min(num, block + 1 + REACHES[index])
@@ -106,6 +112,7 @@ def _context(counts: Any, place: Any, parents: Any, chance: Any, out: Any) -> No
             row[_FIRST_MEAN + 2 * index + 1] = _mean(
                 content[last] - content[block + 1], words[last] - words[block + 1]
             )
+
         element = np.int64(place[block, ELEMENT] + 1)
         for level in range(LEVELS):
             # Without the block itself: its own chance is known already.
@@ -117,11 +124,13 @@ def _context(counts: Any, place: Any, parents: Any, chance: Any, out: Any) -> No
                 np.float64(element_content[element]) / np.float64(total) if total > 0 else 0
             )
             element = above[element]
+
         row[_FIRST_PAGE] = min(np.float64(total) / UNIT, MAX_PAGE_WORDS)
         row[_FIRST_PAGE + 1] = _mean(total, words[num])
         row[_FIRST_PAGE + 2] = np.float64(content[block]) / np.float64(total) if total > 0 else 0
         row[_FIRST_PAGE + 3] = _mean(best, 1)
         row[_FIRST_PAGE + 4] = _mean(chance[block] - best, 1)
+
     _sections(place, chance, words, content, out)
     _siblings(counts, place, above, chance, total, out)
     _gaps(chance, out)
@@ -133,6 +142,7 @@ def _sections(place: Any, chance: Any, words: Any, content: Any, out: Any) -> No
     num = chance.size
     start = 0
     heading = -1
+
     while start < num:
         end = start
         while end < num and place[end, IN_HEADING]:
@@ -161,6 +171,7 @@ def _siblings(counts: Any, place: Any, above: Any, chance: Any, total: Any, out:
     keys = np.zeros(slots, np.uint64)
     sums = np.zeros((slots, 2), np.int64)
     slot_of = np.zeros(num, np.int64)
+
     for block in range(num):
         container = above[above[place[block, ELEMENT] + 1]]
         key = np.uint64(container * 256 + place[block, TAG_OF] + 1) * np.uint64(0x9E3779B97F4A7C15)
@@ -171,6 +182,7 @@ def _siblings(counts: Any, place: Any, above: Any, chance: Any, total: Any, out:
         sums[slot, 0] += counts[block, WORDS]
         sums[slot, 1] += counts[block, WORDS] * chance[block]
         slot_of[block] = np.int64(slot)
+
     for block in range(num):
         own = sums[slot_of[block]]
         words = np.int64(counts[block, WORDS])
@@ -186,6 +198,7 @@ def _gaps(chance: Any, out: Any) -> None:
     for block in range(num):
         out[block, _FIRST_PAGE + 9] = gap
         gap = 1 if 2 * chance[block] > UNIT else min(gap + 1, 1000)
+
     gap = 1000
     for block in range(num - 1, -1, -1):
         out[block, _FIRST_PAGE + 10] = gap

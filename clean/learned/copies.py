@@ -53,6 +53,7 @@ def without_hidden(page: Blocks, keep: np.ndarray) -> np.ndarray:
     hidden = keep & ((state == HIDDEN_BY_STYLE) | (state == OFF_SCREEN))
     if not hidden.any():
         return keep
+
     words = page.counts[:, WORDS]
     shown = keep & ~hidden
     return shown if words[shown].sum() >= LEAST_SHOWN_FRAC * words[keep].sum() else keep
@@ -74,6 +75,7 @@ def without_copies(page: Blocks, keep: np.ndarray, rows: dict[int, Row]) -> np.n
     keep = keep.copy()
     runs = _second_runs(page, places, groups)
     path = partial(_path, page, {})
+
     for blocks in groups.values():
         if 1 < len(blocks) <= MAX_COPIES:
             first = min(blocks, key=lambda block: (_is_aside(page, block), block))
@@ -84,6 +86,7 @@ def without_copies(page: Blocks, keep: np.ndarray, rows: dict[int, Row]) -> np.n
                     or (page.place[block, TAG_OF] not in _ENTRIES and path(block) != path(first))
                 ):
                     keep[block] = False
+
     return keep
 
 
@@ -101,6 +104,7 @@ def _second_runs(page: Blocks, places: np.ndarray, groups: dict[int, list[int]])
     found: set[int] = set()
     run: list[int] = []
     expected = -1
+
     for block in places.tolist():
         first = groups[int(page.hashes[block])][0]
         if first == block or order[first] != expected:
@@ -110,6 +114,7 @@ def _second_runs(page: Blocks, places: np.ndarray, groups: dict[int, list[int]])
         if first != block:
             run.append(block)
         expected = order[first] + 1
+
     return found | set(run) if len(run) >= RUN_BLOCKS else found
 
 
@@ -131,4 +136,5 @@ def _path(page: Blocks, known: dict[int, bytes], block: int) -> list[bytes]:
             known[element] = bytes([page.element_tags[element]]) + classes
         path.append(known[element])
         element = int(page.parents[element])
+
     return path

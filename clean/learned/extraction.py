@@ -133,6 +133,7 @@ def model() -> Model:
         raise InputError(
             "the model was made for other features; make it anew with `python -m tools.fit_extractor`"
         )
+
     return found
 
 
@@ -161,6 +162,7 @@ def extracted(page: Blocks, chance: np.ndarray, use: Use) -> str:
     """The text that these probabilities give; empty for a page without elements (JSON, an image)."""
     if not page.parents.size:
         return ""
+
     rows = data_rows(page)
     keep = chosen(chance, page.counts[:, WORDS], use)
     keep = without_comments(page, keep)
@@ -189,6 +191,7 @@ def without_counters(page: Blocks, keep: np.ndarray) -> np.ndarray:
     if gone:
         keep = keep.copy()
         keep[gone] = False
+
     return keep
 
 
@@ -236,6 +239,7 @@ def without_comments(page: Blocks, keep: np.ndarray) -> np.ndarray:
     }
     if marks and _BLOG not in marks:
         return keep
+
     rest = keep & (page.channels[:, _hint("comment")] < NEAR_COMMENT)
     return rest if page.counts[rest, WORDS].sum() >= LEAST_WORDS else keep
 

@@ -283,6 +283,7 @@ def features(page: Blocks) -> np.ndarray:
             out,
         )
         _cap(out, *_caps())
+
     return out
 
 
@@ -306,6 +307,7 @@ def _kinds() -> np.ndarray:
     kinds = np.zeros(len(markup.TAGS) + 1, np.int64)
     for number, name in enumerate(_KINDS, 1):
         kinds[markup.TAG[name]] = number
+
     for name, like in (
         ("th", "td"),
         ("h5", "h4"),
@@ -315,6 +317,7 @@ def _kinds() -> np.ndarray:
         ("main", "article"),
     ):
         kinds[markup.TAG[name]] = kinds[markup.TAG[like]]
+
     return kinds
 
 
@@ -355,6 +358,7 @@ def _features(
     _articles(place, parents, element_tags, out)
     _page(counts, place, num_bytes, out)
     _zones(counts, channels, out)
+
     for block in range(counts.shape[0]):
         for mark in range(marks.size):
             out[block, _FIRST_MARK + mark] = marks[mark]
@@ -387,6 +391,7 @@ def _own(counts: Any, place: Any, num_bytes: Any, kinds: Any, out: Any) -> None:
         total_words += counts[block, WORDS]
     before = 0
     num = counts.shape[0]
+
     for block in range(num):
         row = counts[block]
         words = row[WORDS]
@@ -459,6 +464,7 @@ def _elements(counts: Any, place: Any, parents: Any) -> Any:
     above = np.zeros(num, np.int64)
     for element in range(num):
         sums[element, _E_FIRST] = counts.shape[0]
+
     for block in range(counts.shape[0]):
         element = place[block, ELEMENT] + 1
         free = _free_words(counts, block)
@@ -468,15 +474,18 @@ def _elements(counts: Any, place: Any, parents: Any) -> Any:
         sums[element, _E_BLOCKS] += 1
         sums[element, _E_PARAGRAPHS] += free >= PARAGRAPH_WORDS * 1024
         sums[element, _E_FIRST] = min(sums[element, _E_FIRST], block)
+
     for element in range(num - 1, 0, -1):
         parent = parents[element - 1] + 1
         for column in range(_E_FIRST):
             sums[parent, column] += sums[element, column]
         sums[parent, _E_FIRST] = min(sums[parent, _E_FIRST], sums[element, _E_FIRST])
+
     for element in range(1, num):
         parent = parents[element - 1] + 1
         more = sums[parent, _E_BLOCKS] > sums[element, _E_BLOCKS]
         above[element] = parent if more or parent == 0 else above[parent]
+
     return sums, above
 
 
@@ -506,10 +515,12 @@ def _main_container(counts: Any, place: Any, sums: Any, above: Any, parents: Any
             weights[container] += 2 * free
             if container > 0:
                 weights[above[container]] += free
+
     main = 0
     for element in range(1, weights.size):
         if weights[element] > weights[main]:
             main = element
+
     inside = np.zeros(sums.shape[0], np.uint8)
     inside[main] = 1
     for element in range(main + 1, sums.shape[0]):
@@ -519,6 +530,7 @@ def _main_container(counts: Any, place: Any, sums: Any, above: Any, parents: Any
     for block in range(counts.shape[0]):
         if inside[place[block, ELEMENT] + 1]:
             last = block
+
     for block in range(counts.shape[0]):
         out[block, _FIRST_MAIN] = inside[place[block, ELEMENT] + 1]
         out[block, _FIRST_MAIN + 1] = max(0, first - block)
@@ -537,6 +549,7 @@ def _windows(out: Any) -> None:
     for block in range(num):
         # Shares of 1/1024: their sums are exact.
         running[block + 1] = running[block] + min(np.float64(out[block, 1]), 100.0)
+
     column = _FIRST_WINDOW
     for window in WINDOWS:
         for block in range(num):
@@ -569,6 +582,7 @@ def _neighbours(counts: Any, place: Any, kinds: Any, out: Any) -> None:
             out[block, column + 6] = row[LAST_CLASS]
             out[block, column + 7] = _share(row[CAPITALS], row[WORDS])
             out[block, column + 8] = _share(row[TITLE_WORDS], row[WORDS])
+
         column += _NUM_NEIGHBOUR
 
 
@@ -603,14 +617,17 @@ def _headings(counts: Any, place: Any, out: Any) -> None:
             row[_FIRST_HEADING + 2] = 0
             row[_FIRST_HEADING + 3] = 0
             row[_FIRST_HEADING + 4] = 0
+
         for group in range(NUM_GROUPS):
             row[_FIRST_HEADING_GROUP + group] = (
                 _share(counts[heading, GROUP + group], counts[heading, WORDS])
                 if heading >= 0
                 else 0
             )
+
         if _is_heading(place, block):
             heading = block
+
     heading = -1
     for block in range(num - 1, -1, -1):
         out[block, _FIRST_HEADING + 5] = (
@@ -628,6 +645,7 @@ def _titles(counts: Any, place: Any, out: Any) -> None:
     best = -1
     best_words = 1
     h1 = -1
+
     for block in range(num):
         likeness = 2 * counts[block, TITLE_WORDS] - counts[block, WORDS]
         if counts[block, LINK_CHARS] * 2 < counts[block, CHARS] and likeness > best_words:
@@ -635,6 +653,7 @@ def _titles(counts: Any, place: Any, out: Any) -> None:
             best_words = likeness
         if h1 < 0 and place[block, IN_HEADING] and place[block, TAG_OF] == _H1:
             h1 = block
+
     for block in range(num):
         out[block, _FIRST_TITLE] = (block > best) - (block < best) if best >= 0 else -2
         out[block, _FIRST_TITLE + 1] = (
@@ -661,10 +680,12 @@ def _repeats(counts: Any, place: Any, hashes: Any, above: Any, kinds: Any, out: 
     keys = np.zeros(slots, np.uint64)
     seen = np.zeros(slots, np.int64)
     slot_of = np.zeros(num, np.int64)
+
     for table in range(2):
         for slot in range(slots):
             keys[slot] = 0
             seen[slot] = 0
+
         for block in range(num):
             if table == 0:
                 key = hashes[block]
@@ -682,6 +703,7 @@ def _repeats(counts: Any, place: Any, hashes: Any, above: Any, kinds: Any, out: 
                 out[block, _FIRST_REPEAT + 1] = seen[slot]
             seen[slot] += 1
             slot_of[block] = np.int64(slot)
+
         column = _FIRST_REPEAT + 2 * table
         for block in range(num):
             out[block, column] = seen[slot_of[block]]
@@ -697,6 +719,7 @@ def _articles(place: Any, parents: Any, element_tags: Any, out: Any) -> None:
         if element_tags[element] == _ARTICLE_TAG:
             articles += 1
             number[element + 1] = articles
+
     for block in range(place.shape[0]):
         out[block, _FIRST_ARTICLE] = articles
         out[block, _FIRST_ARTICLE + 1] = number[place[block, ELEMENT] + 1]
@@ -713,6 +736,7 @@ def _page(counts: Any, place: Any, num_bytes: Any, out: Any) -> None:
     items = 0
     headings = 0
     fields = 0
+
     for block in range(num):
         words += counts[block, WORDS]
         chars += counts[block, CHARS]
@@ -723,6 +747,7 @@ def _page(counts: Any, place: Any, num_bytes: Any, out: Any) -> None:
         items += place[block, ITEM] > 0
         headings += place[block, IN_HEADING] != 0
         fields += counts[block, FIELDS]
+
     values = (
         np.float32(num),
         np.float32(words),
@@ -751,6 +776,7 @@ def _zones(counts: Any, channels: Any, out: Any) -> None:
     for block in range(num):
         total += _free_words(counts, block)
     column = _FIRST_ZONE
+
     for zone in _ZONES:
         inside = np.int64(0)
         for block in range(num):

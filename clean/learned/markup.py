@@ -270,6 +270,7 @@ def tables() -> Tables:
     for number, words in enumerate(GROUPS.values()):
         for word in set(words.split()):
             groups[word_hash(word)] = groups.get(word_hash(word), 0) | 1 << number
+
     return Tables(
         _char_classes(),
         lookup({packed(name): number for name, number in TAG.items()}, np.uint8),
@@ -303,6 +304,7 @@ def packed(name: str) -> int:
         else:
             digit = 37
         number = number * 38 + digit
+
     assert 0 < number < 38**12, name
     return number
 
@@ -318,11 +320,13 @@ def lookup(entries: Mapping[int, int], dtype: type[np.unsignedinteger]) -> Looku
     while slots < 4 * len(entries):
         slots *= 2
     keys, values = np.zeros(slots, np.uint64), np.zeros(slots, dtype)
+
     for key, value in entries.items():
         slot = slot_of(key, slots)
         while keys[slot]:
             slot = (slot + 1) & (slots - 1)
         keys[slot], values[slot] = key, value
+
     return Lookup(keys, values)
 
 
@@ -332,6 +336,7 @@ def _char_classes() -> np.ndarray:
     # `clean.normalize`'s business.
     classes[[*range(33), 127]] = CLASSES.index("letter")
     classes[list(b"\t\n\f\r ")] = CLASSES.index("space")
+
     for characters, name in (
         ("abcdefghijklmnopqrstuvwxyz_", "letter"),
         ("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "upper"),
@@ -342,6 +347,7 @@ def _char_classes() -> np.ndarray:
     ):
         for character in characters:
             classes[ord(character)] = CLASSES.index(name)
+
     return classes
 
 
@@ -362,6 +368,7 @@ def _tag_flags() -> np.ndarray:
     ):
         for name in names.split():
             flags[TAG[name]] |= flag
+
     return flags
 
 
@@ -393,12 +400,15 @@ def _automaton(words: Iterable[tuple[str, int]]) -> Hints:
                 whole.append(0)
                 inside.append(0)
             state = children[state][letter]
+
         whole[state] |= 1 << number
         if len(word) > SHORT_HINT:
             inside[state] |= 1 << number
+
     after = np.zeros((len(children), 26), np.int16)
     failure = [0] * len(children)
     queue = deque([0])
+
     while queue:
         state = queue.popleft()
         inside[state] |= inside[failure[state]]
@@ -410,6 +420,7 @@ def _automaton(words: Iterable[tuple[str, int]]) -> Hints:
             else:
                 after[state, letter], failure[child] = child, fallback
                 queue.append(child)
+
     return Hints(after, np.array(depth, np.int16), _halves(inside), _halves(whole))
 
 

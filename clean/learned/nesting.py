@@ -74,6 +74,7 @@ def push(
     if reg[AT_LEVEL] == MAX_DEPTH - 1:
         opened[stack[reg[AT_LEVEL], OPEN_TAG]] -= 1
         reg[AT_LEVEL] -= 1
+
     below = reg[AT_LEVEL]
     level = below + 1
     reg[AT_LEVEL] = level
@@ -98,6 +99,7 @@ def push(
     if flags & markup.BLOCK:
         stack[level, OPEN_BLOCK_TAG] = tag
         stack[level, OPEN_BLOCK_ELEMENT] = element
+
     if tag == TAG_A and attributes[FOUND_ADDRESS]:
         stack[level, OPEN_LINK] = element + 1
         # Reported once, with the first text of the link; an address within the page counts apart.
@@ -114,6 +116,7 @@ def push(
     elif tag == TAG_TABLE:
         stack[level, OPEN_ROW] = 0
         stack[level, OPEN_CELL] = 0
+
     for channel in range(near.shape[1]):
         near[level, channel] = near[below, channel]
     for part in range(2):
@@ -124,6 +127,7 @@ def push(
                 near[level, channel] = level
             bits >>= np.uint64(1)
             channel += 1
+
     if tag_channel[tag] >= 0:
         near[level, FIRST_TAG_CHANNEL + tag_channel[tag]] = level
 
@@ -153,12 +157,15 @@ def close(stack: Any, opened: Any, reg: Any, tag_flags: Any, tag: Any, flags: An
         if tag == 0 and stack[reg[AT_LEVEL], OPEN_TAG] == 0 and reg[AT_LEVEL] > 0:
             pop_to(stack, opened, reg, reg[AT_LEVEL])
         return
+
     heading = flags & markup.HEADING
     if opened[tag] == 0 and not heading:
         return
+
     block = flags & markup.BLOCK
     part = flags & markup.TABLE_PART
     level = reg[AT_LEVEL]
+
     while level > 0:
         other = stack[level, OPEN_TAG]
         other_flags = tag_flags[other]
@@ -167,12 +174,15 @@ def close(stack: Any, opened: Any, reg: Any, tag_flags: Any, tag: Any, flags: An
             return
         if not block and other_flags & markup.BLOCK:
             break
+
         if part:
             if other == TAG_TABLE:
                 break
         elif other_flags & markup.SCOPE:
             break
+
         level -= 1
+
     if tag == TAG_A:
         for each in range(reg[AT_LEVEL] + 1):
             stack[each, OPEN_LINK] = 0
@@ -191,6 +201,7 @@ def imply(stack: Any, opened: Any, reg: Any, tag_flags: Any, tag: Any, flags: An
             level -= 1
         if stack[level, OPEN_TAG] == TAG_P:
             pop_to(stack, opened, reg, level)
+
     if flags & markup.HEADING:
         if tag_flags[stack[reg[AT_LEVEL], OPEN_TAG]] & markup.HEADING:
             pop_to(stack, opened, reg, reg[AT_LEVEL])

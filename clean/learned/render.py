@@ -56,6 +56,7 @@ class _Renderer:
             else:
                 pieces.append(self._marker(previous, place) + self._block(place))
             previous = place
+
         return "".join(pieces)
 
     def _separator(self, previous: list[int], place: list[int]) -> str:
@@ -95,12 +96,14 @@ class _Renderer:
         item = place[ITEM]
         if not item or place[IN_HEADING] or (previous is not None and previous[ITEM] == item):
             return ""
+
         parents, tags = self._page.parents, self._page.element_tags
         level = 0
         above = int(parents[item - 1])
         while above >= 0 and level < MAX_LEVEL:
             level += tags[above] == TAG_LI
             above = int(parents[above])
+
         number = self._numbers.get(item - 1)
         return "  " * level + (f"{number}. " if number else "- ")
 
@@ -111,6 +114,7 @@ class _Renderer:
         next_of: dict[int, int] = {}
         letters: dict[int, bool] = {}
         numbers: dict[int, str] = {}
+
         for item in np.flatnonzero(tags == TAG_LI).tolist():
             parent = int(parents[item])
             if parent < 0 or tags[parent] != TAG_OL:
@@ -123,6 +127,7 @@ class _Renderer:
             next_of[parent] = number + 1
             is_letter = letters[parent] and 1 <= number <= 26
             numbers[item] = chr(ord("a") + number - 1) if is_letter else str(number)
+
         return numbers
 
     def _attributes(self, element: int) -> dict[bytes, bytes]:

@@ -48,12 +48,14 @@ def data_rows(page: Blocks) -> dict[int, Row]:
     for element in np.flatnonzero(is_cell).tolist():
         parent = int(page.parents[element])
         rows.setdefault(parent + 1, Row()).cells.append(element + 1)
+
     for block in np.flatnonzero(page.place[:, CELL]).tolist():
         row = rows.get(int(page.place[block, ROW]))
         if row is not None:
             cell = int(page.place[block, CELL])
             row.blocks_of.setdefault(cell, []).append(block)
             row.most_words = max(row.most_words, int(page.counts[block, WORDS]))
+
     found = {number: row for number, row in rows.items() if row.holds_data()}
     if found:
         # A row of one field is data as well where others of its table are.
@@ -63,6 +65,7 @@ def data_rows(page: Blocks) -> dict[int, Row]:
             for number, row in rows.items()
             if number not in found and row.is_plain() and int(page.parents[number - 1]) in tables
         }
+
     return found
 
 
@@ -75,4 +78,5 @@ def with_whole_rows(page: Blocks, keep: np.ndarray, rows: dict[int, Row]) -> np.
         if kept:
             total = sum(int(page.counts[block, WORDS]) for block in blocks)
             keep[blocks] = 2 * kept >= total
+
     return keep

@@ -36,10 +36,12 @@ def find(table: Any, key: Any) -> Any:
     keys, values = table
     last = np.uint64(keys.size - 1)
     slot = (key ^ (key >> np.uint64(29))) & last
+
     while keys[slot] != 0:
         if keys[slot] == key:
             return values[slot]
         slot = (slot + np.uint64(1)) & last
+
     return values.dtype.type(0)
 
 
@@ -56,6 +58,7 @@ def read_name(data: Any, position: Any) -> Any:
             break
         number = number * np.uint64(38) + np.uint64(digit(byte))
         position += 1
+
     if position - start > 12:
         number = np.uint64(0)
     return number, position
@@ -82,11 +85,13 @@ def read_attributes(
             position += 1
             found[FOUND_CLOSED] = position < size and data[position] == 62
             continue
+
         name, position = read_name(data, position)
         while position < size and data[position] <= 32:
             position += 1
         start = position
         end = position
+
         if position < size and data[position] == 61:
             position += 1
             while position < size and data[position] <= 32:
@@ -106,8 +111,10 @@ def read_attributes(
                 while position < size and data[position] > 32 and data[position] != 62:
                     position += 1
                 end = position
+
         if not wanted:
             continue
+
         kind = find(attributes, name)
         if kind == 1:
             read_hints(data, start, end, hints, mask)
@@ -133,6 +140,7 @@ def read_attributes(
         elif kind == 9:
             found[FOUND_VALUE] = start
             found[FOUND_VALUE_END] = end
+
     return size, False
 
 
@@ -164,10 +172,12 @@ def read_hints(data: Any, start: Any, end: Any, hints: Any, mask: Any) -> None:
     state = 0
     length = 0
     previous_lower = False
+
     for index in range(start, end + 1):
         byte = data[index] if index < end else np.uint8(0)
         lower = byte | 32
         letter = 97 <= lower <= 122
+
         if not letter or (previous_lower and byte < 97):
             if length > 0 and hints.depth[state] == length:
                 mask[0] |= hints.whole[state, 0]
@@ -175,6 +185,7 @@ def read_hints(data: Any, start: Any, end: Any, hints: Any, mask: Any) -> None:
             length = 0
             if not letter or hints.depth[state] == 0:
                 state = 0
+
         previous_lower = bool(letter and byte >= 97)
         if letter:
             state = hints.after[state, lower - 97]
@@ -194,12 +205,14 @@ def hides(data: Any, start: Any, end: Any) -> Any:
                 before -= 1
             if before > start and data[before] == 58 and (data[before - 1] | 32) == 121:
                 return 1
+
         if first == 104 and (data[index + 1] | 32) == 105:
             before = index - 1
             while before > start and data[before] == 32:
                 before -= 1
             if before > start + 2 and data[before] == 58 and (data[before - 1] | 32) == 121:
                 return 1
+
     return 0
 
 
@@ -220,6 +233,7 @@ def is_off_screen(data: Any, start: Any, end: Any) -> Any:
                 and (data[index - 1] | 32) in (116, 112)  # left, top, text-indent
             ):
                 return True
+
     return False
 
 
@@ -246,6 +260,7 @@ def end_of_comment(data: Any, position: Any) -> Any:
                     return index + 1
             index += 1
         return size
+
     while position < size and data[position] != 62:
         position += 1
     return position + 1
@@ -272,4 +287,5 @@ def end_of_raw(data: Any, position: Any, name: Any, stop: Any) -> Any:
                 return content_end, min(position + 1, size)
             position = max(position + 1, end - 1)
         position += 1
+
     return size, size

@@ -49,6 +49,7 @@ def scores(forest: Forest, rows: np.ndarray) -> np.ndarray:
     if rows.shape[0]:
         flat = forest._replace(child=forest.child.ravel())
         _scores(*flat, rows.ravel(), rows.shape[1], out)
+
     return out
 
 
@@ -70,6 +71,7 @@ def _scores(
     last = out.size - 1
     at = np.zeros(STRIDE, np.uint32)
     base = np.zeros(STRIDE, np.int64)
+
     for start in range(0, out.size, STRIDE):
         for lane in range(STRIDE):
             base[lane] = min(start + lane, last) * width
@@ -98,12 +100,14 @@ def save(model: Model) -> bytes:
     for number, forest in enumerate(model.forests):
         arrays |= {f"{name}{number}": array for name, array in forest._asdict().items()}
     buffer = io.BytesIO()
+
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             content = io.BytesIO()
             np.save(content, array, allow_pickle=False)
             entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             archive.writestr(entry, content.getvalue(), zipfile.ZIP_DEFLATED)
+
     return buffer.getvalue()
 
 
@@ -132,6 +136,7 @@ def load(content: bytes) -> Model:
         raise InputError(
             f"not a model file ({error}); make one with `python -m tools.fit_extractor`"
         ) from error
+
     if version != FORMAT:
         raise InputError(
             f"model format {version}, expected {FORMAT}; make it anew with `python -m tools.fit_extractor`"
@@ -140,6 +145,7 @@ def load(content: bytes) -> Model:
         raise InputError(
             "the model file is damaged: an index is out of range; make it anew with `python -m tools.fit_extractor`"
         )
+
     return Model(tuple(forests), names)
 
 

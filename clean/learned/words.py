@@ -96,6 +96,7 @@ def keep_title(data: Any, start: Any, end: Any, char_class: Any, title_words: An
     length = 0
     count = 0
     last = np.uint64(title_words.size - 1)
+
     for index in range(start, end + 1):
         byte = data[index] if index < end else np.uint8(32)
         kind = char_class[byte]
@@ -103,12 +104,14 @@ def keep_title(data: Any, start: Any, end: Any, char_class: Any, title_words: An
             state = (state ^ np.uint64(byte | 32 if kind == CAPITAL else byte)) * FNV_PRIME
             length += 1
             continue
+
         if length > 1 and count < MAX_TITLE_WORDS:
             slot = (state ^ (state >> np.uint64(29))) & last
             while title_words[slot] != 0 and title_words[slot] != state:
                 slot = (slot + np.uint64(1)) & last
             title_words[slot] = state
             count += 1
+
         state = FNV_OFFSET
         length = 0
 
@@ -147,6 +150,7 @@ def flush(
         clear(now)
         block_hash[0] = 0
         return
+
     now[IMAGES] = reg[AT_IMAGES]
     now[FIELDS] = reg[AT_FIELDS]
     now[TAGS_SEEN] = reg[AT_TAGS]
@@ -185,6 +189,7 @@ def begin(
     for channel in range(channels.shape[1]):
         nearest = near[level, channel]
         channels[block, channel] = max(1, NEAREST - (level - nearest)) if nearest > 0 else 0
+
     now[POSITION] = position
 
 
@@ -207,16 +212,19 @@ def end_word(
         now[LINK_WORDS] += 1
     if capital:
         now[CAPITALS] += 1
+
     if digits == length:
         now[NUMBERS] += 1
     elif length > 6:
         now[LONG_WORDS] += 1
+
     bits = np.int64(find(groups, state))
     group = GROUP
     while bits:
         now[group] += bits & 1
         bits >>= 1
         group += 1
+
     if length > 1:
         last = np.uint64(title_words.size - 1)
         slot = (state ^ (state >> np.uint64(29))) & last
@@ -240,6 +248,7 @@ def entity_end(data: Any, position: Any) -> Any:
         if not (48 <= byte <= 57 or 97 <= (byte | 32) <= 122 or byte == 35):
             return position
         end += 1
+
     return position
 
 
@@ -265,6 +274,7 @@ def entity_class(data: Any, position: Any, end: Any) -> Any:
         if number < 128:
             return QUOTE
         return QUOTE if 8208 <= number <= 8223 else SYMBOL if 8224 <= number < 12288 else LETTER
+
     second = data[position + 2]
     if (
         end - position == 5 and first == 115 and second == 104 and data[position + 3] == 121
@@ -280,6 +290,7 @@ def entity_class(data: Any, position: Any, end: Any) -> Any:
         return SYMBOL  # amp lt gt
     if first == 110 or first == 109:
         return QUOTE if data[position + 3] == 97 else SYMBOL  # ndash mdash middot
+
     return LETTER
 
 
@@ -299,6 +310,7 @@ def is_mojibake(data: Any, position: Any, width: Any, text: Any, out: Any) -> An
         return False
     if text[out - 7] == 38 and text[out - 6] == 65 and text[out - 5] == 99:
         return True
+
     return text[out - 8] == 38 and text[out - 7] == 65 and text[out - 6] == 116
 
 
@@ -332,10 +344,12 @@ def read_text(
     length = 0
     digits = 0
     capital = False
+
     while position < size:
         byte = data[position]
         if byte == 60 and position > start:
             break
+
         width = 1
         alone = False
         if byte < 128:
@@ -383,9 +397,11 @@ def read_text(
                         SPACE if second == 0xA0 else OTHER if second == 0xAD else SYMBOL
                     )
             width = min(width, size - position)
+
         if kind == OTHER:
             position += width
             continue
+
         in_word = kind in (LETTER, CAPITAL, DIGIT)
         if length > 0 and (not in_word or alone):
             end_word(state, length, digits, capital, link, groups, title_words, now, block_hash)
@@ -393,6 +409,7 @@ def read_text(
             length = 0
             digits = 0
             capital = False
+
         if kind == SPACE:
             if is_mojibake(data, position, width, text, out) and now[CHARS] > 0:
                 for index in range(position, position + width):
@@ -410,6 +427,7 @@ def read_text(
                 reg[AT_SPACE] = 1
             position += width
             continue
+
         if now[CHARS] == 0:
             begin(stack, near, reg, now, place, channels, position)
             now[FIRST_CLASS] = kind
@@ -432,6 +450,7 @@ def read_text(
         elif reg[AT_SPACE]:
             text[out] = 32
             out += 1
+
         reg[AT_SPACE] = 0
         reg[AT_BREAK] = 0
         if link and reg[AT_OPEN]:
@@ -439,15 +458,18 @@ def read_text(
             if reg[AT_OPEN] == 2:
                 now[ANCHORS] += 1
             reg[AT_OPEN] = 0
+
         for index in range(position, position + width):
             text[out] = data[index]
             out += 1
+
         now[CHARS] += 1
         now[LAST_CLASS] = kind
         if link:
             now[LINK_CHARS] += 1
         if bold:
             now[BOLD_CHARS] += 1
+
         if in_word:
             if kind == CAPITAL:
                 now[UPPER] += 1
@@ -467,8 +489,11 @@ def read_text(
             now[COMMAS] += 1
         elif kind == SYMBOL:
             now[SYMBOLS] += 1
+
         position += width
+
     if length > 0:
         end_word(state, length, digits, capital, link, groups, title_words, now, block_hash)
     reg[AT_OUT] = out
+
     return position

@@ -35,6 +35,7 @@ def rewritten(html: str) -> str:
     new = _PLACE.sub(lambda place: hidden[int(place[1])], new)
     if "&lt;!--" in new:
         new = _ESCAPED_PLACE.sub(lambda place: _quoted(place, hidden), new)
+
     return new
 
 
@@ -43,11 +44,13 @@ def _put_aside(html: str) -> tuple[str, list[str]]:
     pieces: list[str] = []
     hidden: list[str] = []
     done = 0
+
     while found := _HIDDEN.search(html, done):
         end = _end(html, found)
         pieces += html[done : found.start()], f"<!--{len(hidden)}-->"
         hidden.append(html[found.start() : end])
         done = end
+
     return "".join((*pieces, html[done:])), hidden
 
 

@@ -52,15 +52,18 @@ def with_plain_code(html: str, signs: frozenset[str]) -> str:
     has_tables = not signs.isdisjoint(_CONTAINER_SIGNS) or (
         "lines" in signs and not signs.isdisjoint({"view", "react"})
     )
+
     if has_tables or "pre" in signs:
         if not signs.isdisjoint(_GUTTER_SIGNS):
             html = replace_elements(html, _GUTTER, _without_gutter)
         if has_tables:
             html = replace_elements(html, _CONTAINER, _container)
+
     if signs.issuperset({"white", "space"}) and "white-space" in html:
         html = replace_elements(html, _STYLED, _styled)
     if "<pre" in html or "<PRE" in html:
         html = replace_elements(html, _PRE, _preformatted)
+
     return html
 
 
@@ -69,20 +72,24 @@ def code_lines(content: str) -> str:
     lines = [""]
     done = 0
     after_block = True
+
     for tag in [*_TAG.finditer(content), None]:
         text = content[done : tag.start() if tag else len(content)]
         name = tag[2].lower() if tag else ""
         is_block = name in _BLOCKS
+
         # White space of the source between two rows or line elements is not shown.
         if not (after_block and (is_block or tag is None) and not text.strip()):
             parts = text.split("\n")
             lines[-1] += parts[0]
             lines += parts[1:]
+
         if (is_block and lines[-1]) or name == "br":
             lines.append("")
         if tag:
             after_block = is_block or (after_block and name in _CELLS)
             done = tag.end()
+
     return "\n".join(line.rstrip() for line in lines).rstrip("\n")
 
 

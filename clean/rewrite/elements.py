@@ -47,6 +47,7 @@ def replace_elements(
             continue
         pieces += html[done : found.start()], new
         done = position = end[1]
+
     return "".join((*pieces, html[done:])) if pieces else html
 
 

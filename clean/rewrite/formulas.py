@@ -53,10 +53,12 @@ def with_tex(html: str, signs: frozenset[str]) -> str:
     if not signs.isdisjoint({"katex", "mathjax", "mjx", "tex"}):
         html = replace_elements(html, _RENDERED, lambda tag, content: _kept_script(content))
         html = _SCRIPT.sub(lambda found: _tex(_escaped(found[2]), bool(found[1])), html)
+
     html = replace_elements(html, _DISPLAY, lambda tag, content: _first_tex(content, True))
     html = replace_elements(html, _CONTAINER, lambda tag, content: _container(tag[0], content))
     html = replace_elements(html, _MATH, lambda tag, content: _math(tag[0], content))
     html = _IMAGE.sub(lambda found: _image(found[0]), html)
+
     return replace_elements(html, _DATA, lambda tag, content: _data(tag[0]))
 
 
@@ -112,6 +114,7 @@ def _container(tag: str, content: str) -> str | None:
             return tex
         end = inner.lower().find("</math>")
         return inner[: end + len("</math>")] if end >= 0 else None
+
     data = _DATA_VALUE.search(content)
     return _tex(data[1] or data[2], display) if data else None
 

@@ -39,6 +39,7 @@ def with_shown_elements(html: str, signs: frozenset[str]) -> str:
         html = replace_elements(html, _TEXTAREA, _source)
     if "cfemail" in signs:
         html = _EMAIL.sub(lambda found: escape(_address(bytes.fromhex(found[2]))), html)
+
     return html
 
 

@@ -79,5 +79,6 @@ def _search(data: Any, table: Any, found: Any) -> None:
             found[find(table, number)] = 1
             number = np.uint64(0)
             length = 0
+
     if length:
         found[find(table, number)] = 1

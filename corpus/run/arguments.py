@@ -50,6 +50,7 @@ def command_parser(main: Main) -> argparse.ArgumentParser:
         return handover.parser
     finally:
         _hands_over.reset(token)
+
     raise TypeError(f"{main.__module__}.main parses no arguments")
 
 
@@ -190,6 +191,7 @@ def _settings_help(model: type[Section], stage: str, only: frozenset[str] | None
     title = "settings" if only is None else "common settings"
     lines = [f"{title} (TOML, WEBTEXT_SECTION__KEY in the environment, or --set; later ones win):"]
     left_out = 0
+
     for key, default, meaning in describe(model, stage):
         if only is not None and key.partition(".")[2] not in only:
             left_out += 1
@@ -217,6 +219,7 @@ def program(name: str) -> str:
     package, _, rest = name.partition(".")
     if package == "webtext":
         return f"webtext {rest}"
+
     return (_index_names.get() or {}).get(name, f"python -m {name}")
 
 

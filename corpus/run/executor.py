@@ -191,12 +191,14 @@ class PoolExecutor:
             if cancel or worker.key is not None:
                 worker.process.terminate()
             worker.pipe.close()
+
         deadline = time.monotonic() + CANCEL_GRACE_S
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
+
         self._workers.clear()
 
     def _feed(self) -> None:
@@ -217,6 +219,7 @@ class PoolExecutor:
         ours, theirs = self._spawn.Pipe()
         kept = {name: os.environ.get(name) for name in SINGLE_THREADED}
         os.environ.update(SINGLE_THREADED)
+
         try:
             process = self._spawn.Process(target=_work, args=(theirs,), daemon=False)
             process.start()
@@ -226,24 +229,29 @@ class PoolExecutor:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
         theirs.close()
         worker = _Worker(process, ours)
         self._workers.append(worker)
+
         return worker
 
     def _collect(self, timeout_s: float) -> list[Outcome]:
         busy = [worker for worker in self._workers if worker.key is not None]
         if not busy:
             return []
+
         multiprocessing.connection.wait(
             [w.pipe for w in busy] + [w.process.sentinel for w in busy], timeout_s
         )
         outcomes = []
+
         for worker in busy:
             self._enforce_limits(worker)
             outcome = self._read(worker)
             if outcome is not None:
                 outcomes.append(outcome)
+
         return outcomes
 
     def _read(self, worker: _Worker) -> Outcome | None:
@@ -259,6 +267,7 @@ class PoolExecutor:
                 self._rows += message
         except (EOFError, OSError):
             return self._bury(worker)
+
         return None if worker.process.is_alive() else self._bury(worker)
 
     def _bury(self, worker: _Worker) -> Outcome:
@@ -271,11 +280,13 @@ class PoolExecutor:
             return Outcome(
                 worker.key, Status.OOM, error=f"over {(self._memory_bytes or 0) >> 20} MiB resident"
             )
+
         how = (
             f"signal {-code} ({signal.Signals(-code).name})"
             if code is not None and code < 0
             else f"exit code {code}"
         )
+
         return Outcome(worker.key, Status.CRASH, error=f"the worker process ended with {how}")
 
     def _remove(self, worker: _Worker) -> None:
@@ -293,6 +304,7 @@ class PoolExecutor:
             worker.ended_by_us = Status.OOM
         else:
             return
+
         worker.process.kill()
         worker.process.join()
 
@@ -305,6 +317,7 @@ def publish(values: Mapping[str, float], tags: Mapping[str, str]) -> None:
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return
+
     from ray.util.metrics import Gauge
 
     for name, value in values.items():
@@ -396,6 +409,7 @@ class RayExecutor:
     def wait(self, timeout_s: float) -> list[Outcome]:
         if not self._open:
             return []
+
         try:
             done, _ = self._ray.wait(list(self._open), num_returns=1, timeout=timeout_s)
         except SystemError as error:
@@ -403,9 +417,11 @@ class RayExecutor:
             if isinstance(error.__cause__, Interrupted):
                 raise error.__cause__ from None
             raise
+
         self._cancel_overdue()
         outcomes = [self._outcome(reference) for reference in done]
         self._feed()
+
         return outcomes
 
     def progress(self) -> int:
@@ -423,6 +439,7 @@ class RayExecutor:
             )
             for reference in left:
                 self._ray.cancel(reference, force=True)
+
         self._open.clear()
         if self._owned:
             self._ray.shutdown()
@@ -432,6 +449,7 @@ class RayExecutor:
         timed_out = key in self._timed_out
         self._timed_out.discard(key)
         errors = self._ray.exceptions
+
         try:
             outcome: Outcome = pickle.loads(self._ray.get(reference))
             return outcome
@@ -484,6 +502,7 @@ def _prepare_ray_environment() -> None:
         if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         return
+
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -507,6 +526,7 @@ def _join_or_start_ray(workers: int | None) -> None:
             **quiet,
         )
         return
+
     try:
         ray.init(address=address, **quiet)
     except ConnectionError as error:
@@ -546,9 +566,11 @@ def open_executor(
         )
     else:
         executor = RayExecutor(workers, timeout_s=timeout_s)
+
     try:
         yield executor
     except BaseException:
         executor.close(cancel=True)
         raise
+
     executor.close()

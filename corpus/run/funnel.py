@@ -17,6 +17,7 @@ def render(store: Store, batch: str) -> str:
         # The reasons of dropped documents are counts of `documents` already.
         if manifest is not None and name != "documents_dropped":
             lines.extend(_section(manifest))
+
     return "\n".join(lines)
 
 
@@ -37,6 +38,7 @@ def _section(manifest: Manifest) -> list[str]:
     for reason, count in by_size:
         share = f"{count / read:>8.1%}" if read and count <= read else ""
         lines.append(f"    {reason:<{WIDTH - 4}}{count:>12,}{share}")
+
     return lines
 
 

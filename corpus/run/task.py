@@ -91,9 +91,11 @@ def run_map(task: Task, report: Callable[[int], None]) -> Receipt:
     if step.load_part is not None:
         written = step.load_part(task.config, context)(task.index, _selected(step, pieces), joins)
         return _finish(task, context.store, written.parts, written.rows_read, written.counts)
+
     assert step.load is not None
     apply = step.load(task.config, context)
     tally = _Tally()
+
     with ExitStack() as stack:
         writers = _open_writers(task, context.store, stack, task.index)
         for piece in _selected(step, pieces):
@@ -105,6 +107,7 @@ def run_map(task: Task, report: Callable[[int], None]) -> Receipt:
             tally.rows_read += piece.num_rows
             report(piece.num_rows)
         parts = {name: [writer.finish()] for name, writer in writers.items()}
+
     return _finish(task, context.store, parts, tally.rows_read, tally.counts)
 
 
@@ -117,6 +120,7 @@ def run_scatter(task: Task, report: Callable[[int], None]) -> Receipt:
     tally = _Tally()
     path = f"{task.scratch}/{task.file(task.index).replace('.parquet', '.arrow')}"
     options = pa.ipc.IpcWriteOptions(compression="zstd")
+
     with (
         context.store.open_output(path) as stream,
         pa.ipc.new_file(stream, step.scattered, options=options) as writer,
@@ -130,6 +134,7 @@ def run_scatter(task: Task, report: Callable[[int], None]) -> Receipt:
                 _write_round(writer, pending, step.scattered, num_buckets)
                 pending, size = [], 0
         _write_round(writer, pending, step.scattered, num_buckets)
+
     part = Part(file=path.rpartition("/")[2], rows=0, bytes=context.store.size(path), digest="")
     return _finish(task, context.store, {"scattered": [part]}, tally.rows_read, tally.counts)
 
@@ -148,10 +153,12 @@ def run_reduce(task: Task, report: Callable[[int], None]) -> Receipt:
     table = pa.Table.from_batches(pieces, step.scattered)
     output = step.load_reduce(task.config, context)(task.index, table)
     tally = _Tally(rows_read=table.num_rows)
+
     with ExitStack() as stack:
         writers = _open_writers(task, context.store, stack, task.index)
         _write(writers, output, tally)
         parts = {name: [writer.finish()] for name, writer in writers.items()}
+
     report(table.num_rows)
     return _finish(task, context.store, parts, tally.rows_read, tally.counts)
 
@@ -176,6 +183,7 @@ def run_gather(task: Task, report: Callable[[int], None]) -> Receipt:
     for table in step.writes:
         rows = conform(output.tables[table.name], table.schema)
         parts[table.name] = _write_gathered(task, context, table, rows)
+
     return _finish(task, context.store, parts, tally.rows_read, output.counts)
 
 
@@ -217,6 +225,7 @@ def _write(writers: Mapping[str, PartWriter], output: Output, tally: _Tally) -> 
 def _check_conserved(step: Map, rows_read: int, output: Output) -> None:
     if not step.conserves:
         return
+
     made = sum(
         output.tables[table.name].num_rows
         for table in step.conserves
@@ -237,9 +246,11 @@ def _scattered(task: Task, step: Exchange, context: Context, tally: _Tally) -> I
             tally.counts.update(scattered.counts)
             yield scattered
         return
+
     assert step.reads is not None
     assert step.load_scatter is not None
     apply = step.load_scatter(task.config, context)
+
     for piece in iter_tables(context.store, task.inputs[step.reads.name][task.index], step.columns):
         scattered = apply(piece)
         tally.rows_read += piece.num_rows
@@ -279,6 +290,7 @@ def _write_gathered(task: Task, context: Context, table: Table, rows: pa.Table) 
     folder = table.folder(task.batch)
     if not table.by_doc_id:
         return [write_part(context.store, folder, task.file(0), table, [rows])]
+
     rows = rows.take(pc.sort_indices(rows["doc_id"]))
     bounds = np.searchsorted(part_of(rows["doc_id"], task.num_parts), np.arange(task.num_parts + 1))
     return [

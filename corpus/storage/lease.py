@@ -65,6 +65,7 @@ class Lease:
             raise InputError(
                 f"--corpus {self.store.root}: {error}; name a corpus that can be written"
             ) from error
+
         if not taken:
             found = _read(self.store, self.path)
             if found is not None:
@@ -75,10 +76,12 @@ class Lease:
                 if found is None
                 else self.store.replace_exact(self.path, found, record)
             )
+
         if not taken:
             raise BusyError(
                 f"{self.store.root}/{self.path}: another run took it at the same moment; run again"
             )
+
         self._bytes = record
 
     def confirm(self) -> None:
@@ -90,6 +93,7 @@ class Lease:
                     self._bytes = record
                 else:
                     self.lost = _describe_owner(_read(self.store, self.path))
+
         if self.lost:
             raise LostLeaseError(
                 f"{self.store.root}/{self.path}: the lease of this run ({self.what}) {self.lost}; nothing more is committed. "
@@ -122,6 +126,7 @@ class Lease:
             "started": self._started,
             "heartbeat": time.time(),
         }
+
         return json.dumps(record).encode()
 
 
@@ -138,6 +143,7 @@ def hold(store: Store, path: str, *, what: str) -> Iterator[Lease]:
     stop = threading.Event()
     beat = threading.Thread(target=_heartbeat, args=(lease, stop), daemon=True)
     beat.start()
+
     try:
         yield lease
     except Interrupted as interrupted:
@@ -174,6 +180,7 @@ def _refuse_living(store: Store, path: str, data: bytes) -> None:
     record = _parse(data)
     if _is_stale(record) and not (_is_elsewhere(record) and _beats(store, path, data)):
         return
+
     age = time.time() - float(record.get("started", time.time()))
     raise BusyError(
         f"{store.root}/{path}: held by process {record.get('pid')} on {record.get('host')} for {age:.0f} s "
@@ -265,4 +272,5 @@ def _process_start(pid: int) -> str | None:
         if os.path.isdir("/proc/self"):
             return None
         return "unknown"  # no /proc on this system: believe the heartbeat's owner to be alive
+
     return None if fields[0] == "Z" else fields[19]

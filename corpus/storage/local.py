@@ -50,6 +50,7 @@ class LocalStore(Store):
             raise PathError(
                 f"{self.root}: refused {path!r}, a link to {real} outside of the corpus; copy the data into it, or mount it there"
             )
+
         return found
 
     def _full_path(self, path: str) -> str:
@@ -85,6 +86,7 @@ class LocalStore(Store):
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
+
             os.replace(temporary, final)
         except OSError as error:
             _discard(temporary)
@@ -120,6 +122,7 @@ class LocalStore(Store):
             return False
         except OSError as error:
             raise FatalError(f"cannot write {final}: {error.strerror or error}") from error
+
         return True
 
     def _files(self, folder: str, recursive: bool) -> list[tuple[str, int]]:
@@ -131,6 +134,7 @@ class LocalStore(Store):
                     found += self._files(path, recursive)
             elif self._is_file_inside(entry, path):
                 found.append((path, entry.stat().st_size))
+
         return found
 
     def _folders(self, folder: str) -> list[str]:

@@ -32,8 +32,10 @@ def find_file_damage(
         size = store.size(path)
     except FileNotFoundError:
         return f"{path}: missing"
+
     if size != num_bytes:
         return f"{path}: {size:,} bytes, expected {num_bytes:,}"
+
     whole = xxh3_128()
     with store.open_input(path) as stream:
         for number, group in enumerate(groups):
@@ -47,9 +49,11 @@ def find_file_damage(
                 return f"{path}: row group {number} of {len(groups)} has digest {own.hexdigest()}, expected {group.digest}"
         for piece in _pieces(stream, size - stream.tell()):
             whole.update(piece)
+
     if whole.hexdigest() != digest:
         where = " (outside its row groups)" if groups else ""
         return f"{path}: digest {whole.hexdigest()}, expected {digest}{where}"
+
     return None
 
 

@@ -76,6 +76,7 @@ def commit_table(
     if previous is not None:
         kept = {part.file for part in manifest.parts}
         retire_files(store, folder, [p.file for p in previous.parts if p.file not in kept])
+
     return manifest
 
 
@@ -87,6 +88,7 @@ def _write_fenced(store: Store, folder: str, previous: Manifest | None, manifest
     path = manifest_path(folder)
     data = serialized(manifest)
     lease.confirm(store)
+
     if previous is None:
         written = store.create_exclusive(path, data)
     else:
@@ -94,8 +96,10 @@ def _write_fenced(store: Store, folder: str, previous: Manifest | None, manifest
         written = find_manifest_in(store, folder) == previous and store.replace_exact(
             path, before, data
         )
+
     if written:
         return
+
     present = find_manifest_in(store, folder)
     if present is None or (present.fingerprint, present.parts) != (
         manifest.fingerprint,

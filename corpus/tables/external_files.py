@@ -31,6 +31,7 @@ def open_source(path: str, option: str) -> BinaryIO:
         raise InputError(
             f"{option} {path}: cannot be read ({error}); name an existing file"
         ) from error
+
     return stream
 
 
@@ -49,6 +50,7 @@ def identity(path: str, option: str, kind: str) -> Input:
         for start in (0, max(0, size - EDGE_BYTES)):
             stream.seek(start)
             digest.update(stream.read(EDGE_BYTES))
+
     return Input(table=kind, batch=path.rpartition("/")[2], fingerprint=digest.hexdigest())
 
 
@@ -65,6 +67,7 @@ def parts_of_batch(
     manifest = find_manifest(store, LINKS.name, batch)
     if manifest is not None:
         return manifest.num_parts
+
     return configured or max(LEAST_PARTS, -(-_total_bytes(paths, option) // bytes_per_part))
 
 
@@ -80,10 +83,12 @@ def _total_bytes(paths: Sequence[str], option: str) -> int:
 def _locate(path: str, option: str) -> tuple[Any, str]:
     if "://" not in path:
         return pafs.LocalFileSystem(), path
+
     try:
         filesystem, name = pafs.FileSystem.from_uri(path)
     except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise InputError(
             f"{option} {path}: not a path or URI that can be opened ({error})"
         ) from error
+
     return filesystem, name

@@ -59,6 +59,7 @@ def entries(store: Store, names: Sequence[str] | None = None) -> list[Entry]:
     }
 
     result = []
+
     for table, batch in keys:
         present = found[table, batch]
         if present is not None:
@@ -67,4 +68,5 @@ def entries(store: Store, names: Sequence[str] | None = None) -> list[Entry]:
         elif table not in OPTIONAL_TABLES:
             command = f"python -m {ENTRY_POINTS[table]}"
             result.append(Entry(table, batch, "missing", command, None))
+
     return result

@@ -180,6 +180,7 @@ def find_manifest_in(store: Store, folder: str) -> Manifest | None:
             f"{where}: says that it is table {manifest.table!r} of batch {manifest.batch!r}; it was moved or edited. "
             f"{_restore(path)}"
         )
+
     return manifest
 
 
@@ -202,6 +203,7 @@ def _parse(data: bytes, where: str) -> Manifest:
     if odd is not None or len(set(files)) < len(files):
         fault = "has a part twice" if odd is None else f"names the part {odd!r}"
         raise SchemaError(f"{where}: {fault}; not written by this code: {_restore(where)}")
+
     return manifest
 
 
@@ -227,6 +229,7 @@ def read_manifest(store: Store, table: str, batch: str) -> Manifest:
             f"{TABLES[table].version}; use the version that made it, or make it new by "
             f"`python -m {door} --corpus {store.root} --batch {batch} --rebuild`"
         )
+
     return manifest
 
 
@@ -252,9 +255,11 @@ def mend(store: Store, path: str) -> str:
             f"restore the file, or import it again: `python -m crawl.run --corpus {store.root} "
             f"--batch {batch} --rebuild --warc FILE ...`"
         )
+
     door = ENTRY_POINTS.get(table)
     if door is None:
         return "restore the file, or run the stage that made it again with --rebuild"
+
     return (
         f"restore the file, or make it again by `python -m {door} --corpus {store.root} --batch {batch} --rebuild` "
         "with the settings of then"

@@ -92,6 +92,7 @@ class PartWriter:
         table = conform(batch, self._table.schema)
         if table.num_rows == 0:
             return
+
         if self._table.by_doc_id:
             self._check_ids(table["doc_id"])
         self.rows += table.num_rows
@@ -122,12 +123,14 @@ class PartWriter:
     def _flush(self, least: int) -> None:
         if not self._pending:
             return
+
         whole = pa.concat_tables(self._pending)
         start = 0
         while whole.num_rows - start >= least and start < whole.num_rows:
             group = whole.slice(start, ROW_GROUP_ROWS).combine_chunks()
             self._parquet.write_table(group, row_group_size=ROW_GROUP_ROWS)
             start += group.num_rows
+
         self._pending = [whole.slice(start)] if start < whole.num_rows else []
         self._pending_rows = whole.num_rows - start
 
@@ -148,6 +151,7 @@ class PartWriter:
             raise SchemaError(
                 f"{name}: doc_id {first}..{last} does not belong to part {self._index} of {self._num_parts}"
             )
+
         self._last_id = last
 
 
@@ -186,6 +190,7 @@ def conform(batch: pa.RecordBatch | pa.Table, schema: pa.Schema) -> pa.Table:
     table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
     if table.column_names != schema.names:
         raise SchemaError(f"columns {table.column_names}, expected {schema.names}")
+
     try:
         return table.cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
@@ -206,10 +211,12 @@ def read_file(store: Store, path: str, columns: Sequence[str] | None = None) -> 
     limit = unpacked_limit(_size(store, path))
     pieces: list[pa.Table] = []
     num_bytes = 0
+
     for piece in iter_tables(store, path, columns):
         num_bytes += piece.nbytes
         _check_unpacked(f"{store.root}/{path}", num_bytes, limit)
         pieces.append(piece)
+
     return pa.concat_tables(pieces)
 
 
@@ -268,15 +275,19 @@ class PartFile:
             columns=names,
             use_threads=False,
         )
+
         for batch in batches:
             num_bytes += batch.nbytes
             _check_unpacked(self._where, num_bytes, MAX_UNPACKED_BYTES)
             slices.append(pa.Table.from_batches([batch]))
+
         if not slices:
             return pa.schema([self.schema_arrow.field(name) for name in names]).empty_table()
+
         table = pa.concat_tables(slices).combine_chunks() if len(slices) > 1 else slices[0]
         # Compiled loops trust that text is UTF-8 and offsets ascend; Arrow's reader does not look. 1 ms for 20 MB.
         table.validate(full=True)
+
         return table
 
     def _columns(self, wanted: Sequence[str] | None) -> list[str]:
@@ -331,6 +342,7 @@ def _check_schema(file: PartFile, path: str, where: str) -> None:
     table = TABLES.get(path.partition("/")[0])
     if table is None or table.name == TOKENS.name:
         return
+
     expected = [(field.name, _as_stored(field.type)) for field in table.schema]
     found = [(field.name, field.type) for field in file.schema_arrow]
     if found != expected:
@@ -393,6 +405,7 @@ def locate_row(
             row = row_in_file(store, f"{table_dir(table, manifest.batch)}/{part.file}", doc_id)
             if row is not None:
                 return part, row
+
     return None
 
 
@@ -416,4 +429,5 @@ def row_in_file(store: Store, path: str, doc_id: str) -> dict[str, Any] | None:
                 if hits:
                     row: dict[str, Any] = hits[0]
                     return row
+
     return None

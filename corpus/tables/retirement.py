@@ -35,6 +35,7 @@ def retirement(store: Store, name: str) -> Retirement | None:
         data = store.read_bytes(path)
     except FileNotFoundError:
         return None
+
     try:
         found = Retirement.model_validate_json(data)
     except ValidationError as error:
@@ -46,6 +47,7 @@ def retirement(store: Store, name: str) -> Retirement | None:
         raise SchemaError(
             f"{store.root}/{path}: retires {found.snapshot!r} for {found.replaced_by!r}; not written by this code: restore or remove it"
         )
+
     return found
 
 
@@ -60,6 +62,7 @@ def retire(
     present = retirement(store, name)
     if present is not None and (present.kind == kind or present.kind == "pruned"):
         return
+
     record = Retirement(
         snapshot=name,
         kind=kind,
@@ -76,6 +79,7 @@ def require_usable(store: Store, name: str, *, allow_withdrawn: bool) -> None:
     found = retirement(store, name)
     if found is None or (allow_withdrawn and found.kind == "withdrawn"):
         return
+
     instead = (
         f"use --snapshot {found.replaced_by}" if found.replaced_by else "use another --snapshot"
     )

@@ -129,6 +129,7 @@ def read_snapshot(store: Store, name: str) -> Snapshot:
         raise InputError(
             f"{store.root}: no snapshot {name!r}; present: {names}; run `python -m shards.run --corpus {store.root} --batch B`"
         ) from None
+
     try:
         snapshot = Snapshot.model_validate_json(data)
     except ValidationError as error:
@@ -136,10 +137,12 @@ def read_snapshot(store: Store, name: str) -> Snapshot:
         raise SchemaError(
             f"{store.root}/{path}: not a snapshot ({'.'.join(map(str, problem['loc']))}: {problem['msg']}); write it again under another name"
         ) from error
+
     if snapshot.format != SNAPSHOT_FORMAT:
         raise SchemaError(
             f"{store.root}/{path}: format {snapshot.format}, this version reads {SNAPSHOT_FORMAT}"
         )
+
     expected = _digest(snapshot)
     if snapshot.digest != expected:
         raise SchemaError(
@@ -149,6 +152,7 @@ def read_snapshot(store: Store, name: str) -> Snapshot:
         raise SchemaError(
             f"{store.root}/{path}: {misplaced}; not written by this code: write it again under another name"
         )
+
     return _located(store, snapshot)
 
 
@@ -174,6 +178,7 @@ def _located(store: Store, snapshot: Snapshot) -> Snapshot:
         )
         for name, split in snapshot.splits.items()
     }
+
     return snapshot.model_copy(update={"splits": splits})
 
 
@@ -186,11 +191,13 @@ def _misplaced(snapshot: Snapshot, name: str) -> str | None:
         return f"says that its name is {snapshot.name!r}"
     if set(snapshot.splits) != set(SPLITS):
         return f"has the splits {sorted(snapshot.splits)}"
+
     batches = [each.batch for each in snapshot.batches]
     if len(set(batches)) < len(batches):
         return "has a batch twice"
     if bad := [batch for batch in batches if not is_name(batch)]:
         return f"{bad[0]!r} is not the name of a batch"
+
     for split in SPLITS:
         for file in snapshot.splits[split].files:
             part = file.path.removeprefix(f"{table_dir('tokens', file.batch)}/")
@@ -202,6 +209,7 @@ def _misplaced(snapshot: Snapshot, name: str) -> str | None:
                 return f"names the file {file.spans_path!r}"
             if not _fits(file):
                 return f"gives {file.path!r} row groups that do not fit its {file.bytes:,} bytes and {file.rows:,} rows"
+
     return None
 
 
@@ -211,6 +219,7 @@ def _fits(file: TokenFile) -> bool:
     groups = file.row_groups
     if not groups:
         return True  # Nothing is read from it.
+
     inside = all(group.offset + group.bytes <= file.bytes for group in groups)
     mapped = all(
         group.values_offset is None
@@ -221,6 +230,7 @@ def _fits(file: TokenFile) -> bool:
         for group in groups
     )
     rows = sum(group.rows for group in groups) == file.rows
+
     return inside and mapped and rows and file.num_tokens <= file.rows * file.row_tokens
 
 
@@ -260,6 +270,7 @@ def _compose(
         raise InputError(
             f"snapshot {name}: batches {list(batches)}; name at least one and each of them once"
         )
+
     manifests = [read_manifest(store, "tokens", batch) for batch in batches]
     tokenizer = _one_tokenizer(name, manifests)
     snapshot = Snapshot(
@@ -273,6 +284,7 @@ def _compose(
         splits={split: _split(split, manifests) for split in SPLITS},
         parents=list(parents),
     )
+
     return snapshot.model_copy(update={"digest": _digest(snapshot)})
 
 
@@ -295,12 +307,14 @@ def outdated_batches(store: Store, snapshot: Snapshot) -> dict[str, str]:
         for each in stale_among(store, [("tokens", batch.batch) for batch in snapshot.batches])
         if each.table == "tokens"
     }
+
     for batch in snapshot.batches:
         present = find_manifest(store, "tokens", batch.batch)
         if present is None:
             found[batch.batch] = "its tokens are gone"
         elif present.fingerprint != batch.fingerprint:
             found[batch.batch] = "its tokens were rebuilt since"
+
     return {each.batch: found[each.batch] for each in snapshot.batches if each.batch in found}
 
 
@@ -348,12 +362,14 @@ def write_snapshot(
         snapshot_path(name), snapshot.model_dump_json(indent=1).encode() + b"\n"
     ):
         return snapshot
+
     present = read_snapshot(store, name)
     if present.digest != snapshot.digest:
         raise InputError(
             f"{store.root}: snapshot {name!r} is there with batches {[b.batch for b in present.batches]}, digest {present.digest}; "
             f"these batches {list(batches)} give {snapshot.digest}: a snapshot never changes, choose another --snapshot name"
         )
+
     return present
 
 
@@ -371,6 +387,7 @@ def write_revision(
         else name
     )
     wanted = compose(store, base, batches, parents=parents)
+
     for revision in itertools.count(1):
         candidate = base if revision == 1 else f"{base}.{revision}"
         taken = store.exists(snapshot_path(candidate))
@@ -379,6 +396,7 @@ def write_revision(
         ):
             continue
         return write_snapshot(store, candidate, batches, parents=parents)
+
     raise AssertionError("itertools.count ends never")
 
 
@@ -398,11 +416,13 @@ def _one_tokenizer(name: str, manifests: Sequence[Manifest]) -> dict[str, Any]:
         for part in manifest.parts:
             tokenizer = part.metadata["tokenizer"]
             found.setdefault(tokenizer["fingerprint"], (manifest.batch, tokenizer))
+
     if len(found) != 1:
         differing = "; ".join(f"{batch}: {print_}" for print_, (batch, _) in found.items())
         raise InputError(
             f"snapshot {name}: batches encoded by different tokenizers ({differing}); encode them again with one"
         )
+
     return next(iter(found.values()))[1]
 
 

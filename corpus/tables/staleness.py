@@ -134,6 +134,7 @@ def remedy(store: Store, stale: Iterable[Stale]) -> str:
     commands = [
         f"`{remake_command(store.root, stage, batch)}`" for batch, stage in sorted(pairs, key=place)
     ]
+
     return ", then ".join(commands)
 
 
@@ -196,6 +197,7 @@ def _reason(
     sibling = found.get((SIBLINGS.get(manifest.table, ""), manifest.batch))
     if sibling is not None and _halfway(manifest, sibling):
         return f"{sibling.table} {sibling.batch} is of another run: a rebuild was interrupted"
+
     return ""
 
 

@@ -64,6 +64,7 @@ class Forgotten:
             listed = pc.or_(listed, pc.is_in(domains, pa.array(sorted(self.domains), pa.string())))
             hosts = [self.has_host(url) for url in urls.to_pylist()]
             listed = pc.or_(listed, pa.chunked_array([pa.array(hosts, pa.bool_())]))
+
         return listed
 
     def has_page(self, url: str) -> bool:
@@ -81,6 +82,7 @@ class Forgotten:
             if host in self.domains:
                 return True
             host = host.partition(".")[2]
+
         return False
 
 
@@ -96,6 +98,7 @@ def takedowns(store: Store) -> list[Takedown]:
         if path != f"{FOLDER}/{record.id}.json" or not is_name(record.id):
             raise SchemaError(f"{store.root}/{path}: has the id {record.id!r}; restore the file")
         found.append(record)
+
     return sorted(found, key=lambda each: (each.when, each.id))
 
 

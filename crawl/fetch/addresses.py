@@ -75,11 +75,14 @@ def refusal(ip: str, allowed: tuple[Network, ...] = (), *, public: bool = True) 
         address = _carried(ipaddress.ip_address(ip.partition("%")[0]))
     except ValueError:
         return f"{ip!r} is no IP address"
+
     if any(address in network for network in allowed if network.version == address.version):
         return None
+
     kind = _special(address)
     if kind is not None:
         return f"{ip} is {kind}"
+
     return None if public else f"{ip} is outside the allowed networks"
 
 
@@ -110,9 +113,12 @@ def _carried(address: Address) -> Address:
 def _special(address: Address) -> str | None:
     if isinstance(address, ipaddress.IPv4Address):
         return next((why for network, why in _V4 if address in network), None)
+
     for network, why in _V6:
         if address in network:
             return why
+
     if address not in _GLOBAL_UNICAST:
         return "not global unicast"
+
     return "an ISATAP tunnel" if (int(address) >> 32 & 0xFFFFFFFF) in _ISATAP else None

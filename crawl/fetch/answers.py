@@ -100,6 +100,7 @@ def judge_page(job: PageJob, result: FetchResult, terms: PageTerms) -> PageActio
 
     if not result.body:
         return End(Reason.EMPTY_BODY)
+
     tags = result.header_values("x-robots-tag")
     if is_tagged(tags, result.body, terms.refused_tags, terms.user_agent):
         return End(Reason.ROBOTS_TAG)
@@ -109,6 +110,7 @@ def judge_page(job: PageJob, result: FetchResult, terms: PageTerms) -> PageActio
         refreshed = judge_redirect(job, target, result, terms)
         if isinstance(refreshed, Follow):
             return refreshed
+
     return Keep(result.truncated)
 
 
@@ -119,12 +121,14 @@ def judge_redirect(
     url = redirect_target(job.url, location)
     if url is None:
         return End(Reason.REDIRECT_INVALID)
+
     # A site that sets a cookie may lead to the same address again, and expect the cookie there.
     seen = url == job.url or url in job.redirects
     if seen and not result.header_values("set-cookie"):
         return End(Reason.REDIRECT_LOOP)
     if len(job.redirects) >= terms.max_redirects:
         return End(Reason.REDIRECT_LOOP if seen else Reason.REDIRECT_LIMIT)
+
     return Follow(url)
 
 
@@ -137,12 +141,14 @@ def refresh_target(result: FetchResult) -> str | None:
     head = result.body[:REFRESH_HEAD_BYTES]
     if b"refresh" not in head.lower():
         return None
+
     for element in _META.findall(_NOT_MARKUP.sub(b"", head)):
         content = _CONTENT.search(element)
         if content is not None and _IS_REFRESH.search(element):
             text = (content[1] or content[2] or b"").decode("latin-1").replace("&amp;", "&")
             if (target := _refresh(text)) is not None:
                 return target
+
     return None
 
 

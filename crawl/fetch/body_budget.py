@@ -44,6 +44,7 @@ class BodyShare:
         """Account for bytes in memory; True if the body has just moved to a file."""
         if self._file is not None:
             return False
+
         self._budget.num_bytes += num_bytes - self.num_bytes
         self.num_bytes = num_bytes
         if num_bytes <= SMALL_BYTES or self._budget.num_bytes <= self._budget.limit_bytes:
@@ -54,6 +55,7 @@ class BodyShare:
         self._pieces.clear()
         self._budget.num_bytes -= self.num_bytes
         self.num_bytes = 0
+
         return True
 
     def received(self) -> bytes:

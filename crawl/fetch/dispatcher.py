@@ -131,6 +131,7 @@ class Dispatcher:
         if site is None:
             self._end(job, Reason.BAD_URL)
             return
+
         if ready_at:
             self.frontier.postpone(site.key, ready_at)
         self.frontier.push(site.key, job)
@@ -184,6 +185,7 @@ class Dispatcher:
             if found is None:
                 await self._rest(now)
                 continue
+
             lease, ip = found
             permit = self._try(lease, ip, now)
             if ip is not None:
@@ -194,12 +196,14 @@ class Dispatcher:
             settled += 1
             if settled % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
+
         return None
 
     def finished(self, permit: Permit, failure: BaseException | None) -> None:
         """Take back a request; its job ends, waits or continues."""
         if self._closed:
             return  # too late to be kept: the link is left for the next run
+
         self.in_flight -= 1
         self._ip_limits.leave(permit.ip)
         self._let_through(permit.ip)
@@ -208,9 +212,11 @@ class Dispatcher:
         if isinstance(failure, ProxyLostError):
             self.fail(FatalError(f"{failure}; crawl.fetch.proxy names it. What is done is kept"))
             return
+
         result = permit.result
         if failure is not None and result.problem is None:
             result.problem = self._unforeseen(failure)
+
         try:
             self._take(permit.key, permit.job, result)
         except FatalError as error:
@@ -228,6 +234,7 @@ class Dispatcher:
         lease = self.frontier.lease(now)
         if lease is None:
             return None
+
         if isinstance(lease.item, int):
             lease = Lease(lease.key, self._links(lease.item).job())
         return lease, None
@@ -285,6 +292,7 @@ class Dispatcher:
                 self._settle(lease, reason, cause)
             case gates.Unresolved(site, reason):
                 self._unresolved(lease, site, reason, now)
+
         return None
 
     def _permit(self, job: Job, key: str, ip: str) -> Permit:
@@ -300,6 +308,7 @@ class Dispatcher:
         if job.cookies is not None:
             sent = job.cookies.filter_cookies(URL(job.url, encoded=True))
             cookie = "; ".join(f"{name}={each.value}" for name, each in sent.items()) or None
+
         return Permit(FetchResult(job.url, self.config.max_body_bytes), key, job, ip, cookie)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -336,6 +345,7 @@ class Dispatcher:
             log.error("%s: waited %d times for robots.txt", job.url, MAX_ROBOTS_WAITS)
             self._settle(lease, Reason.ROBOTS_UNREACHABLE, "expired")
             return None
+
         asked = self._robots_jobs.get(site.origin)
         if asked is not None:
             asked.waiting.append((lease.key, job))
@@ -353,6 +363,7 @@ class Dispatcher:
         may_improve = isinstance(judged, answers.RulesFound) and judged.retry
         if may_improve and self._retry(key, job, now, wait_s):
             return
+
         if result.status is not None:
             self._keeper.store(result)
         if isinstance(judged, answers.Follow):
@@ -362,6 +373,7 @@ class Dispatcher:
         self._have_rules(job.origin, judged.rules, now)
         # Most redirects lead from http to https: what is there is that site's own file.
         site = locate(job.url)
+
         if (
             site is not None
             and site.origin != job.origin
@@ -391,6 +403,7 @@ class Dispatcher:
             else:
                 job.is_cleared = True
                 self.frontier.push(key, job)
+
         self._wake.set()
 
     # Answers
@@ -409,6 +422,7 @@ class Dispatcher:
         if rest_s:
             self.frontier.postpone(key, now + rest_s)
             self.num_noted += 1
+
         if isinstance(job, RobotsJob):
             self._take_robots(key, job, result, now, wait_s)
         else:
@@ -454,6 +468,7 @@ class Dispatcher:
         if site is None:
             self._end(job, Reason.REDIRECT_INVALID, result)
             return
+
         cookies = result.header_values("set-cookie")
         if cookies:
             job.cookies = job.cookies or CookieJar()
@@ -477,6 +492,7 @@ class Dispatcher:
         """Queue the job for later; False when it has had its tries."""
         if job.num_tries >= self.config.retries:
             return False
+
         job.num_tries += 1
         config = self.config
         backoff = backoff_s(job.num_tries, config.retry_delay_s, config.max_retry_delay_s)
@@ -486,6 +502,7 @@ class Dispatcher:
         if isinstance(job, PageJob):
             self._retrying[job.link.doc_id] = (job.attempts, job.num_tries, not_before)
             self.num_noted += 1
+
         return True
 
     # Ends
@@ -497,6 +514,7 @@ class Dispatcher:
         if isinstance(job, PageJob):
             self._end(job, reason, cause=cause)
             return
+
         # At the site itself, its pages meet the same gate and get its reason; behind a redirect,
         # nothing is known of the rules.
         unreachable = Robots(Access.UNREACHABLE, cause=str(reason))
@@ -523,6 +541,7 @@ class Dispatcher:
         self._retrying.pop(job.link.doc_id, None)
         if not self._keeper.keep(outcome, result):
             return
+
         self.done += 1
         self.reasons[reason or "ok"] += 1
         if self.done >= self.total:
@@ -533,6 +552,7 @@ class Dispatcher:
         log.exception("%s: unexpected", job.url)
         now = time.monotonic()
         self.frontier.release(key, now + self.config.delay_s)
+
         if isinstance(job, RobotsJob):
             unreachable = Robots(Access.UNREACHABLE, cause=str(Reason.INTERNAL_ERROR))
             self._have_rules(job.origin, unreachable, now)
@@ -606,6 +626,7 @@ class _OutcomeKeeper:
             outcome.fetched_at = result.fetched_at
             outcome.content_type = result.content_type
             outcome.repairs = tuple(result.repairs) or None
+
         try:
             if outcome.reason is None and result is not None:
                 outcome.body_bytes = len(result.body)
@@ -616,6 +637,7 @@ class _OutcomeKeeper:
         except FatalError as error:
             self._failed(error)
             return False
+
         self._commit_due()
         return True
 
@@ -650,8 +672,10 @@ class _HostAbuse:
             self._floods[host] += 1
         # Saved up rather than stored for every host: an honest answer costs less than its share.
         cpu_s = self._cpu_s.get(host, 0.0) + result.cpu_s - REQUEST_CPU_S
+
         if cpu_s > 0:
             self._cpu_s[host] = cpu_s
         else:
             self._cpu_s.pop(host, None)
+
         return self._floods[host] >= MAX_FLOODS or cpu_s > HOST_CPU_S

@@ -114,9 +114,11 @@ class FetchHandler(BaseDownloadHandler):
         permit = request.meta.get(PERMIT)
         if not isinstance(permit, Permit):
             raise DownloadFailedError(f"{request.url}: not a request of the crawl's own")
+
         result = permit.result
         result.started_at = time.monotonic()
         result.fetched_at = datetime.now(UTC)
+
         try:
             await self._fetch(request, result)
         except Exception as error:
@@ -126,6 +128,7 @@ class FetchHandler(BaseDownloadHandler):
             raise translated from error
         finally:
             result.ended_at = time.monotonic()
+
         return _scrapy_response(request, result)
 
     async def close(self) -> None:
@@ -140,9 +143,11 @@ class FetchHandler(BaseDownloadHandler):
         ]
         url = URL(result.url, encoded=True)
         result.request_block = _request_block(url, headers)
+
         async with self._session.get(url, headers=headers, allow_redirects=False) as answer:
             if not isinstance(answer, _Answer) or answer.reader is None:
                 raise TypeError("aiohttp answered without our protocol")
+
             reader = answer.reader
             # Behind a proxy nobody knows which address answered.
             result.ip = answer.peer_ip if not self._proxy else None
@@ -150,6 +155,7 @@ class FetchHandler(BaseDownloadHandler):
             if reader.head is not None:
                 result.status_line = reader.head.status_line
                 result.headers = reader.head.fields
+
             try:
                 with self._budget.share() as share:
                     if not await self._read_body(answer, result, share):
@@ -180,10 +186,12 @@ class FetchHandler(BaseDownloadHandler):
             result.problem = Reason.BAD_ENCODING
         except BombError:
             result.problem = Reason.DECOMPRESSION_BOMB
+
         result.body = b""
         result.truncated = "length"
         if result.page:
             result.wire = b""
+
         return False
 
     async def _read_aside(
@@ -215,6 +223,7 @@ class FetchHandler(BaseDownloadHandler):
             max_encodings=config.max_encodings,
         )
         judge = _ContentJudge(result, decoder)
+
         try:
             async for chunk in answer.content.iter_any():
                 room = config.max_wire_bytes - decoder.wire_bytes
@@ -234,10 +243,12 @@ class FetchHandler(BaseDownloadHandler):
                     return False
                 if decoder.decoded_bytes > SMALL_BYTES:
                     await asyncio.sleep(LONG_PAUSE_S)
+
             judge.at_end()
         finally:
             result.repairs.update(dict.fromkeys(decoder.repairs))
             self._hand_out(result, decoder, share, encodings, max_bytes)
+
         return True
 
     @staticmethod
@@ -251,11 +262,13 @@ class FetchHandler(BaseDownloadHandler):
         """Give the result its body; of a plain one, what is stored ends where the decoder did."""
         if result.problem is Reason.WRONG_TYPE:
             return
+
         received = share.received()
         if share.is_spooled:
             result.body = decode_body(received, encodings, max_bytes)
         else:
             result.body = decoder.body
+
         result.wire = received if decoder.is_encoded else result.body
 
     def _socket(self, info: tuple[Any, ...]) -> socket.socket:
@@ -270,8 +283,10 @@ class FetchHandler(BaseDownloadHandler):
             why = addresses.refusal(
                 str(address[0]), self._networks, public=not self._config.only_loopback
             )
+
         if why is not None:
             raise AddressRefusedError(None, why)
+
         return socket.socket(family, kind, protocol)
 
 
@@ -306,11 +321,13 @@ class _ContentJudge:
             if not looks_like_page(self._result.content_type, self._decoder.body):
                 self._result.problem = Reason.WRONG_TYPE
                 return False
+
         if self._ignored:
             name, self._ignored = self._ignored[0], []
             if not looks_like_text(self._decoder.body):
                 raise EncodingError(f"unknown content encoding {name[:40]!r}")
             self._result.repairs["unknown_encoding"] = None
+
         return True
 
 
@@ -372,10 +389,12 @@ def _translated(error: Exception, result: FetchResult) -> Exception:
         return ProxyLostError(
             f"the proxy {error.host}:{error.port} cannot be reached: {error.os_error}"
         )
+
     for kind, reason, translated in _ERRORS:
         if isinstance(error, kind):
             result.problem = reason
             return translated(f"{result.url}: {error!r}")
+
     return error
 
 
@@ -407,6 +426,7 @@ def _refused(error: BaseException | None) -> bool:
         ):
             return True
         error, seen = error.__cause__ or error.__context__, seen + 1
+
     return False
 
 
@@ -415,10 +435,12 @@ def _scrapy_response(request: Request, result: FetchResult) -> Response:
     for name, value in result.headers:
         if name.lower() not in (b"content-encoding", b"transfer-encoding"):
             headers.appendlist(name, value)
+
     kind: type[Response] = Response
     if result.body:
         html = b"html" in (headers.get(b"content-type") or b"html").lower()
         kind = HtmlResponse if html else TextResponse
+
     return kind(
         request.url,
         status=result.status or 0,

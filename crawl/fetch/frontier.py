@@ -69,6 +69,7 @@ class _Queue(Generic[T]):
             return self.front.popleft()
         if self.delayed and self.delayed[0][0] <= now:
             return heapq.heappop(self.delayed)[2]
+
         item = self.fresh[self.position]
         self.position += 1
         if self.position == len(self.fresh):
@@ -105,6 +106,7 @@ class Frontier(Generic[T]):
         queue = self._queue(key)
         if queue.fresh:
             raise ValueError(f"{key!r} has its items already")
+
         queue.fresh = items
         queue.ready_at = max(queue.ready_at, ready_at)
         self._num_items += len(items)
@@ -121,6 +123,7 @@ class Frontier(Generic[T]):
             if queue.delayed is None:
                 queue.delayed = []
             heapq.heappush(queue.delayed, (not_before, self._next(), item))
+
         self._num_items += 1
         self._list(key, queue)
 
@@ -129,6 +132,7 @@ class Frontier(Generic[T]):
         while self._waiting and self._waiting[0][0] <= now:
             key = heapq.heappop(self._waiting)[2]
             self._rank(key, self._queues[key], now)
+
         while self._ready:
             key = heapq.heappop(self._ready)[2]
             queue = self._queues[key]
@@ -142,6 +146,7 @@ class Frontier(Generic[T]):
             queue.leased = True
             self._num_items -= 1
             return Lease(key, item)
+
         return None
 
     def release(self, key: str, ready_at: float | None = None) -> None:
@@ -192,6 +197,7 @@ class Frontier(Generic[T]):
         """
         if queue.leased or not len(queue):
             return
+
         at = queue.available_at()
         if queue.listed_at is None or at < queue.listed_at:
             queue.listed_at = at
@@ -205,5 +211,6 @@ class Frontier(Generic[T]):
         if queue.available_at() > now:
             self._list(key, queue)
             return
+
         queue.listed_at = -math.inf
         heapq.heappush(self._ready, (-len(queue), self._next(), key))

@@ -31,11 +31,13 @@ def settled(
     path = f"{work_dir(batch)}/crawl.fetch-terms/terms.json"
     pages = find_manifest(store, "pages", batch)
     terms: dict[str, Any] | None = None
+
     if not rebuild:
         try:
             terms = store.read_json(path)
         except FileNotFoundError:
             terms = None
+
     if terms is not None:
         _refuse_other(config, terms, store, batch)
     else:
@@ -48,6 +50,7 @@ def settled(
             terms["shards"] = config.fetch.shards or pages.config["fetch_identity"]["shards"]
         if pages is None or rebuild:
             store.write_bytes(path, json.dumps(terms).encode())
+
     deadline = deadline_at(config.fetch.deadline, float(terms["started_at"]))
     fetch = config.fetch.model_copy(
         update={
@@ -57,6 +60,7 @@ def settled(
             else datetime.fromtimestamp(deadline, UTC).isoformat(),
         }
     )
+
     return config.model_copy(update={"fetch": fetch})
 
 

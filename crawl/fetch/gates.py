@@ -101,6 +101,7 @@ class Gates:
             return Refuse(Reason.BAD_URL)
         if site.key != key:  # the domain that is asked is paced, whatever the table says
             return Move(site.key)
+
         refused = self._host(site, now)
         if refused is not None:
             return refused

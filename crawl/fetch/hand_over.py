@@ -93,6 +93,7 @@ class HandOver:
                 for row in table.to_pylist()
             ]
             self._received.add(path)
+
         return links
 
     def may_get_more(self, now: float) -> bool:
@@ -104,6 +105,7 @@ class HandOver:
         others = {number: state for number, state in states.items() if number != self._shard}
         if len(others) < self._num_shards - 1 or progress.LOST in others.values():
             return False
+
         return progress.RUNNING in others.values()
 
     def _by_owner(self, handed: pa.Table) -> Iterator[tuple[int, pa.Table]]:
@@ -112,6 +114,7 @@ class HandOver:
             site = locate(url)
             if site is not None:
                 shards[self._owner(site.key)].append(row)
+
         columns = handed.rename_columns(["doc_id", "url", "target", "redirects", "reason"])
         for shard, rows in sorted(shards.items()):
             yield shard, columns.take(pa.array(rows)).select(_ROW.names).cast(_ROW)

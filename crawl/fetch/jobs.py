@@ -120,6 +120,7 @@ def locate(url: str) -> Site | None:
         port = parts.port
     except ValueError:
         return None
+
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host:
         return None
@@ -142,6 +143,7 @@ def redirect_target(url: str, location: str) -> str | None:
     text = location.strip()
     if not text:
         return None
+
     try:
         found = can_ada.parse(url) + _header_text(text)
     except (ValueError, TypeError):
@@ -149,6 +151,7 @@ def redirect_target(url: str, location: str) -> str | None:
 
     if found.protocol not in ("http:", "https:") or not found.hostname:
         return None
+
     found.hash = found.username = found.password = ""
     href: str = found.href.rstrip("#")
     return href if locate(href) is not None else None
@@ -168,4 +171,5 @@ def _header_text(text: str) -> str:
             return "".join(
                 chr(byte) if byte < 0x80 else quote_from_bytes(bytes([byte])) for byte in raw
             )
+
     return text

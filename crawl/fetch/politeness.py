@@ -96,6 +96,7 @@ class Pace:
         delay_s = min(crawl_delay_s or 0.0, self._config.max_crawl_delay_s)
         if delay_s <= self.crawl_delay_s.get(key, self._config.delay_s):
             return 0.0
+
         self.crawl_delay_s[key] = delay_s
         return delay_s
 
@@ -157,8 +158,10 @@ def address_group(ip: str) -> str:
         address = ipaddress.ip_address(ip.partition("%")[0])
     except ValueError:
         return ip
+
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((address, 64), strict=False))
+
     return ip
 
 
@@ -191,6 +194,7 @@ class SharedIpPacer:
     def reserve(self, group: str) -> float:
         if not self._interval_s:
             return 0.0
+
         at = xxh3_64_intdigest(group.encode()) % self.NUM_SLOTS * 8
         self._lock(fcntl.LOCK_EX)
         try:
@@ -253,10 +257,12 @@ class IpLimits(Generic[T]):
         group = address_group(ip)
         if self._taken[group] >= self._limit:
             return False
+
         wait_s = self._pacer.reserve(group)
         if wait_s > 0:
             self._wake_at(now + wait_s, group)
             return False
+
         self._taken[group] += 1
         return True
 
@@ -297,6 +303,7 @@ class IpLimits(Generic[T]):
         waiting = self._waiting.get(group)
         if not waiting or self._taken[group] >= self._limit or group in self._has_due:
             return None
+
         item = waiting.popleft()
         if not waiting:
             del self._waiting[group]
@@ -322,6 +329,7 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
     """Seconds that a `Retry-After` header asks for (RFC 9110, 10.2.3); None if unreadable."""
     if value is None:
         return None
+
     text = value.strip()
     if text.isascii() and text.isdigit():
         return float(text) if len(text) < 12 else None
@@ -330,6 +338,7 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
         date = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
     return max(0.0, (date - now).total_seconds())

@@ -91,6 +91,7 @@ class Resolver(AbstractResolver):
             self._known[host] = (time.monotonic() + keep_s, answer)
             while len(self._known) > CACHE_SIZE:
                 self._known.popitem(last=False)
+
         return answer
 
     async def resolve(
@@ -100,6 +101,7 @@ class Resolver(AbstractResolver):
         answer = await self.lookup(host)
         if not answer.endpoints:
             raise OSError(None, f"{host}: {answer.reason}")
+
         return [
             ResolveResult(
                 hostname=host,
@@ -135,6 +137,7 @@ class Resolver(AbstractResolver):
         except (OSError, UnicodeError, RuntimeError):
             # A time-out; a name that IDNA or the resolver refuses; a machine without room for one more thread.
             return Resolved((), Reason.DNS_FAILED)
+
         return Resolved(tuple(dict.fromkeys(Endpoint(str(info[4][0])) for info in infos)))
 
     def _begin(self, host: str) -> asyncio.Future[list[AddressInfo]]:
@@ -158,6 +161,7 @@ class Resolver(AbstractResolver):
                 infos = _getaddrinfo(host)
             except (OSError, UnicodeError) as error:
                 failure = error
+
             with contextlib.suppress(RuntimeError):  # the crawl has ended meanwhile
                 loop.call_soon_threadsafe(ended, infos, failure)
 
@@ -166,12 +170,14 @@ class Resolver(AbstractResolver):
         except RuntimeError:
             self._threads.release()
             raise
+
         return answer
 
     def _judge(self, answer: Resolved) -> Resolved:
         """The answer without endpoints that the guard refuses."""
         if not answer.endpoints:
             return answer
+
         fine = tuple(
             endpoint
             for endpoint in answer.endpoints

@@ -82,9 +82,11 @@ class SpillingRobotsCache(RobotsCache):
         row = self._disk.execute(_GET, (origin,)).fetchone()
         if row is None or row[0] < now:
             return None
+
         until, access, text, delay_s, cause = row
         rules = Robots(Access(access), text, delay_s, cause)
         self._keep_until(origin, rules, until)
+
         return rules
 
     def close(self) -> None:
@@ -101,6 +103,7 @@ class SpillingRobotsCache(RobotsCache):
             self._disk.execute("PRAGMA journal_mode = OFF")
             self._disk.execute("PRAGMA synchronous = OFF")
             self._disk.execute(_CREATE)
+
         self.num_spilled += 1
         row = (origin, until, rules.access, rules.rules, rules.crawl_delay_s, rules.cause)
         self._disk.execute(_PUT, row)

@@ -27,6 +27,7 @@ def is_tagged(
     """Whether a page bears one of the `refused` tags (lower case), for all robots or for `product_token`."""
     if not refused:
         return False
+
     return any(
         tag in refused
         for tag in (*header_tags(headers, product_token), *meta_tags(body, product_token))

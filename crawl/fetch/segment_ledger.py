@@ -84,6 +84,7 @@ class Ledger:
             request_block=result.request_block if self._config.store_requests else None,
             fields=TLS_UNVERIFIED if unverified else (),
         )
+
         if outcome is not None:
             outcome.warc_file = segment.path
             outcome.warc_offset = place.offset
@@ -123,6 +124,7 @@ class Ledger:
                 info=segment_info(self._config),
                 gzip_level=GZIP_LEVEL,
             )
+
         return self._segment
 
     def _cut(self) -> Commit:

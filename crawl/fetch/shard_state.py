@@ -81,6 +81,7 @@ def alone(folder: Path) -> Iterator[None]:
                     raise
                 break
             time.sleep(0.1)
+
         yield
 
 
@@ -101,6 +102,7 @@ def take_over_pace(store: Store, paces: str, folder: Path) -> None:
     """
     if (folder / STATE).exists():
         return
+
     known = [store.read_json(path) for path, _ in store.files(paces)]
     state: dict[str, dict[str, float]] = {}
     for each in known:
@@ -108,6 +110,7 @@ def take_over_pace(store: Store, paces: str, folder: Path) -> None:
             for key, value in each.get(name, {}).items():
                 rests = state.setdefault(name, {})
                 rests[key] = max(value, rests.get(key, value))
+
     write_state(folder, state)
 
     lived = max((each["alive_at"] or 0.0 for each in known), default=0.0)
@@ -138,6 +141,7 @@ class Mirror:
         """Save the files that changed since the last time."""
         if self._store.is_local:
             return
+
         for path in sorted(self._folder.glob("*")):
             # Of a heartbeat elsewhere, only its existence counts: the time of its copy is not used.
             changed = path.stat().st_mtime_ns if path.name != HEARTBEAT else 0

@@ -60,6 +60,7 @@ class LinkSpider(Spider):
         headers = {**REQUEST_HEADERS, "User-Agent": self.source.config.user_agent_header}
         if permit.cookie is not None:
             headers["Cookie"] = permit.cookie
+
         return Request(
             permit.result.url,
             callback=self.answered,
@@ -129,4 +130,5 @@ def scrapy_settings(config: FetchConfig) -> dict[str, Any]:
         "JOBDIR": None,
     }
     assert promised.keys() == OWNED_SETTINGS
+
     return {**ours, **config.scrapy_settings, **promised}

@@ -123,6 +123,7 @@ def last_outcomes(outcomes: pa.Table) -> pa.Table:
     ids = ranked["doc_id"].combine_chunks()
     first = np.ones(len(ids), bool)
     first[1:] = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
+
     return ranked.filter(pa.array(first)).drop_columns(["hops", "handed"])
 
 
@@ -137,6 +138,7 @@ def _load_hand_over(config: CrawlConfig, context: Context, *, last: bool) -> Sca
             targets = outcomes["final_url"].filter(pa.array(handed)).to_pylist()
             domains = pa.chunked_array([[*map(_domain, targets)]], pa.string())
             shards[handed] = _owners(domains, config.fetch.shards)
+
         return Scattered(outcomes, shards)
 
     return spread
@@ -187,6 +189,7 @@ def _load_follow(config: CrawlConfig, context: Context, *, of: Round) -> ReduceF
         )
         ended = outcomes.filter(pc.invert(handed)).drop_columns("shard")
         fetched = _fetch_shard(config, context, of, shard, links)
+
         return _output(of.writes, shard, pa.concat_tables([ended, fetched]))
 
     return follow
@@ -269,6 +272,7 @@ def _fetch_shard(
         raise InputError(f"shard {shard} of {context.batch}: {error}")
     if code == EXIT_LEFT and deadline is not None and time.time() >= deadline:
         return pa.concat_tables([outcomes, _deferred(links, outcomes)])
+
     ended = pc.is_in(links["doc_id"], value_set=outcomes["doc_id"].combine_chunks())
     num_ended = pc.sum(ended).as_py() or 0
     if code != 0 or num_ended != links.num_rows:
@@ -276,6 +280,7 @@ def _fetch_shard(
             f"shard {shard}: the worker ended with exit code {code}, "
             f"{num_ended:,} of {links.num_rows:,} links done: {error}"
         )
+
     return outcomes
 
 
@@ -330,6 +335,7 @@ def _run_worker(
         )
         if process.stdout is None:
             raise TypeError("a pipe was asked for")
+
         try:
             state: dict[str, Any] = {"done": 0, "total": 1}
             for line in process.stdout:
@@ -348,6 +354,7 @@ def _run_worker(
             reporter.write(state, last=True)
         finally:
             _end(process)
+
         lines = _last_lines(errors)
 
     for text in lines if not error else ():  # an error is logged once, by the caller
@@ -380,6 +387,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
     if process.stdout is not None:
         process.stdout.close()
 

@@ -118,6 +118,7 @@ class ResponseReader:
         self.is_done = self._left == 0
         if beyond:
             self.repairs["bytes_after_body"] = None
+
         return body
 
     # The head
@@ -127,11 +128,13 @@ class ResponseReader:
         searched = max(0, len(self._buffer) - 2)
         self._buffer += data
         self._head_bytes += len(data)
+
         while True:
             lead = len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))
             if lead:
                 self._buffer = self._buffer[lead:]
                 self.repairs["leading_blank_lines"] = None
+
             end = _END_OF_HEAD.search(self._buffer, max(0, searched - lead))
             searched = 0
             limit = self._head_bytes - len(self._buffer) + (end.end() if end else len(self._buffer))
@@ -146,6 +149,7 @@ class ResponseReader:
             head = self._parse([line.removesuffix(b"\r") for line in lines])
             if head.status >= 200:
                 break
+
             self._num_interim += 1
             if head.status == 101 or self._num_interim > MAX_INTERIM:
                 raise HeadError(f"{FLOOD}: {self._num_interim} interim answers")
@@ -164,10 +168,12 @@ class ResponseReader:
         status = _STATUS_LINE.match(lines[0].strip())
         if status is None:
             raise HeadError(f"not an HTTP status line: {lines[0][:40]!r}")
+
         version = (int(status[1]), int(status[2] or 0)) if status[1] else (1, 0)
         code = int(status[3])
         if code < 100:
             raise HeadError(f"status {code}")
+
         return Head(version, code, status[4] or b"", tuple(self._fields(lines[1:])))
 
     def _fields(self, lines: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -179,6 +185,7 @@ class ResponseReader:
                 if pending is not None:
                     pending = (pending[0], b" ".join((pending[1], self._clean(line))))
                 continue
+
             if pending is not None:
                 yield pending
             pending = None
@@ -187,13 +194,17 @@ class ResponseReader:
             if not colon:
                 self.repairs["field_without_colon"] = None
                 continue
+
             if name != name.rstrip():
                 self.repairs["space_before_colon"] = None
                 name = name.rstrip()
+
             if not _FIELD_NAME.match(name):
                 self.repairs["bad_field_name"] = None
                 continue
+
             pending = (name, self._clean(value))
+
         if pending is not None:
             yield pending
 
@@ -217,16 +228,19 @@ class ResponseReader:
 
         minor = 0 if head.version == (1, 0) else 1
         lines = [b"HTTP/1.%d %d" % (minor, head.status)]
+
         if self._framing is _Framing.LENGTH:
             lines.append(b"Content-Length: %d" % self._left)
         elif self._framing is _Framing.CHUNKED:
             lines.append(b"Transfer-Encoding: chunked")
+
         lines += [b"Connection: " + value for value in by_name.get(b"connection", ()) if value]
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def _body_framing(self, head: Head, by_name: dict[bytes, list[bytes]]) -> tuple[_Framing, int]:
         if head.status in (204, 304):
             return _Framing.NONE, 0
+
         codings = b",".join(by_name.get(b"transfer-encoding", ())).lower()
         lengths = by_name.get(b"content-length", [])
         if b"chunked" in [coding.strip() for coding in codings.split(b",")]:
@@ -245,6 +259,7 @@ class ResponseReader:
         if not numbers or not all(part.isdigit() for part in stated):
             self.repairs["bad_length"] = None  # browsers read to the end of the connection
             return _Framing.CLOSE, 0
+
         return _Framing.LENGTH, numbers.pop()
 
 
@@ -291,6 +306,7 @@ class _ChunkReader:
             if line_end < 0:
                 self._count(0, pending=len(buffer) - at)
                 break
+
             line = buffer[at:line_end].removesuffix(b"\r")
             self._count(line_end + 1 - at)
             at = line_end + 1
@@ -308,6 +324,7 @@ class _ChunkReader:
             if not line:
                 return
             self._repairs["no_line_end_after_chunk"] = None
+
         if self._in_trailer:
             self.is_done = not line
             return
@@ -315,6 +332,7 @@ class _ChunkReader:
         size = _CHUNK_SIZE.match(line)
         if size is None:
             raise BodyError(f"not the size of a chunk: {line[:20]!r}")
+
         self._left = int(size[1], 16)
         self._in_trailer = self._left == 0
 
@@ -354,10 +372,12 @@ class LenientProtocol(ResponseHandler):
             self._close_early()
             self.set_exception(HttpProcessingError(code=400, message=str(error)), error)
             return
+
         if passed:
             super().data_received(passed)
         else:
             self._reschedule_timeout()
+
         reader.cpu_s += time.perf_counter() - began_at
         if reader.failure is not None:
             # Not at once: whoever waits for the bytes before the failure reads them first.

@@ -101,6 +101,7 @@ def read_spec(path: str) -> Spec:
         document = json.loads(Path(path).read_bytes())
         excluded = document.get("excluded")
         ip_table = document.get("ip_table")
+
         return Spec(
             corpus=document["corpus"],
             shard=int(document["shard"]),
@@ -127,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments in (["-h"], ["--help"]):
         print(__doc__)
         return 0
+
     try:
         if len(arguments) != 1:
             raise InputError(
@@ -146,6 +148,7 @@ def run(spec: Spec) -> int:
     spec.out_dir.mkdir(parents=True, exist_ok=True)
     store = open_store(spec.corpus)
     links = _read_links(spec.links)
+
     with alone(spec.out_dir):
         segments = remove_orphans(store, spec.warc_prefix, spec.out_dir)
         done = read_outcomes(spec.out_dir).select(["doc_id", "redirects"])
@@ -189,6 +192,7 @@ def _left(links: pa.Table, done: pa.Array, cap: int) -> pa.Table:
     table = table.append_column(
         "capped", pa.array((rank >= cap) if cap else np.zeros(len(rank), bool))
     )
+
     return table.filter(pc.invert(pc.is_in(table["doc_id"], value_set=done))).combine_chunks()
 
 
@@ -277,10 +281,12 @@ class _Shard:
         rules = spec.excluded.rules() if spec.excluded is not None else None
         taken_down = load_forgotten(self._store)
         interval_s = config.ip_interval_s if spec.ip_interval_s is None else spec.ip_interval_s
+
         if spec.ip_table is not None:
             self._ip_pacer: IpPacer = SharedIpPacer(spec.ip_table, interval_s)
         else:
             self._ip_pacer = OwnIpPacer(interval_s)
+
         in_flight = max(1, config.max_in_flight_per_ip // max(1, spec.num_shards))
         return Dispatcher(
             config,
@@ -299,6 +305,7 @@ class _Shard:
         spec = self._spec
         if spec.batch is None or spec.num_shards < 2:
             return None
+
         return HandOver(
             self._store,
             spec.batch,
@@ -321,10 +328,12 @@ class _Shard:
         await asyncio.wait({crawl, stop}, return_when=asyncio.FIRST_COMPLETED)
         if not crawl.done():
             await asyncio.wait({crawl}, timeout=STOP_GRACE_S)
+
         if not crawl.done():
             # Requests in flight are given up; their links have no outcome and are fetched again.
             crawl.cancel()
             await asyncio.wait({crawl}, timeout=CLOSE_GRACE_S)
+
         for task in (*watches, stop):
             task.cancel()
 
@@ -350,6 +359,7 @@ class _Shard:
             raise FatalError(
                 f"shard {self._spec.shard}: Scrapy ended with links left; its log says why"
             )
+
         return EXIT_LEFT
 
     async def _crawl(self, runner: AsyncCrawlerRunner, crawler: Any) -> None:
@@ -363,6 +373,7 @@ class _Shard:
         quiet_until = self._quiet_at = now + max(0.0, self._quiet_until() - wall)
         retrying: dict[str, list[float]] = state.get("retrying", {})
         capped = self._links.capped
+
         for key, start, stop in self._links.runs():
             fresh = [*range(start, stop)]
             if retrying or capped[start:stop].any():
@@ -385,6 +396,7 @@ class _Shard:
         if self._links.capped[row]:
             self._dispatcher.refuse(link, Reason.DOMAIN_CAP)
             return True
+
         entry = retrying.get(link.doc_id)
         if entry is None:
             return False
@@ -392,6 +404,7 @@ class _Shard:
         attempts, tries, not_before = entry
         resume = Resume(int(attempts), int(tries), not_before + shift)
         self._dispatcher.add_resumed(key, row, resume)
+
         return True
 
     def _quiet_until(self) -> float:
@@ -402,6 +415,7 @@ class _Shard:
         lived = alive_at(self._spec.out_dir)
         if lived is None:
             return 0.0
+
         return lived + PROGRESS_S + self._spec.config.delay_s * (1 + self._spec.config.jitter_frac)
 
     async def _exchange_links(self) -> None:
@@ -409,6 +423,7 @@ class _Shard:
         queue = self._queue
         if queue is None:
             return
+
         num_handed = -1
         while True:
             handed = self._dispatcher.reasons[Reason.HANDED_OVER]
@@ -482,12 +497,14 @@ class _Shard:
             if began_at - flushed_at >= self._spec.config.flush_s:
                 flushed_at = began_at
                 self._dispatcher.flush()
+
             if self._dispatcher.num_noted != saved:
                 saved = self._dispatcher.num_noted
                 self._writing = asyncio.ensure_future(
                     asyncio.to_thread(write_state, self._spec.out_dir, self._state())
                 )
                 await asyncio.shield(self._writing)
+
             pause_s = min(
                 self._spec.config.flush_s,
                 max(PROGRESS_S, SAVE_PAUSE * (time.monotonic() - began_at)),

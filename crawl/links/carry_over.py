@@ -34,6 +34,7 @@ def pick_up(store: Store, batch: str, *, wanted: bool) -> list[str]:
         if not lines:
             return []
         store.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+
     return [f"{store.root}/{path}"]
 
 
@@ -74,6 +75,7 @@ def _ids_in(store: Store, names: list[str], ids: Any) -> Any:
                 "doc_id"
             ].combine_chunks()
             found = pa.concat_arrays([found, ids.filter(pc.is_in(ids, there))])
+
     return found
 
 
@@ -81,6 +83,7 @@ def _links(store: Store, batch: str, ids: Any) -> Iterator[dict[str, Any]]:
     links = find_manifest(store, "links", batch)
     if links is None or not len(ids):
         return
+
     by_sum = links.config.get("links", {}).get("karma_rule") == "openwebtext2"
     for part in links.parts:
         rows = read_file(store, f"{table_dir('links', batch)}/{part.file}")

@@ -113,6 +113,7 @@ class Source:
             raise UnreadableError(
                 self.position + self._at_hand(), f"cannot read on ({error})"
             ) from error
+
         self._buffer = self._buffer[self._start :] + part
         self._start = 0
         return bool(part)
@@ -127,6 +128,7 @@ def read_exactly(raw: BinaryIO, size: int) -> bytes:
             break
         parts.append(part)
         size -= len(part)
+
     return b"".join(parts)
 
 
@@ -147,6 +149,7 @@ def _container(head: bytes) -> Callable[[Source], Iterator[bytes]]:
         raise InputError(
             f"not a dump: it begins with {head[:8].hex(' ')}; expected .zst, .xz, .bz2, .gz or newline-delimited JSON"
         )
+
     return _plain
 
 
@@ -209,6 +212,7 @@ def _zstd_frame(source: Source, decoder: Any, header: bytes) -> Iterator[bytes]:
         chunk = _feed(decoder, block + content, source)
         if chunk:
             yield chunk
+
     if header[len(ZSTD_MAGIC)] >> 2 & 1:
         _feed(decoder, _require(source, 4), source)  # the frame's checksum
 
@@ -293,6 +297,7 @@ def _members(source: Source, new_decoder: Callable[[], Decoder]) -> Iterator[byt
     decoder = new_decoder()
     begun = False
     start = source.position
+
     while data := source.read_some():
         full = False  # the last call met its limit: there may be more, though bz2 and zlib have no input left
         while data or full or not decoder.needs_input:
@@ -312,7 +317,9 @@ def _members(source: Source, new_decoder: Callable[[], Decoder]) -> Iterator[byt
             full = len(chunk) == CHUNK_BYTES
             if chunk:
                 yield chunk
+
         start = source.position
+
     if begun and not decoder.eof:
         raise BrokenStreamError(source.position, "the file ends inside a compressed stream")
 
@@ -333,6 +340,7 @@ class Content:
         unpacked = _container(head)
         source = Source(self._raw, head, self._read_bytes)
         given = 0
+
         try:
             for chunk in unpacked(source):
                 given += len(chunk)

@@ -87,6 +87,7 @@ class _Reservation:
             f"waiting for {num_bytes >> 20:,} MiB of memory: other readers on this machine hold too much of "
             f"{units * UNIT_BYTES >> 20:,} MiB (crawl.reading.memory_bytes)"
         )
+
         with contextlib.ExitStack() as queue:
             while not _lock(self._folder / "queue", queue):
                 next(pauses)
@@ -118,6 +119,7 @@ def reserved(num_bytes: int, limit_bytes: int, folder: Path | None = None) -> It
         folder = Path(tempfile.gettempdir()) / f"webtext-memory-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     reservation, outer = _Reservation(limit_bytes, folder), _in_force.get()
+
     try:
         reservation.take(num_bytes)
         _in_force.set(reservation)
@@ -158,5 +160,6 @@ def _lock(path: Path, stack: contextlib.ExitStack) -> bool:
     except BlockingIOError:
         os.close(descriptor)
         return False
+
     stack.callback(os.close, descriptor)
     return True

@@ -32,12 +32,14 @@ def memory_bytes(raw: BinaryIO) -> int:
     while SKIPPABLE_MAGIC.match(head) and len(head) >= 8:
         raw.seek(int.from_bytes(head[4:8], "little") - len(head) + 8, io.SEEK_CUR)
         head = read_exactly(raw, HEAD_BYTES)
+
     window = 0
     if head.startswith(ZSTD_MAGIC):
         window = zstd_window(head)
     elif head.startswith(XZ_MAGIC):
         with contextlib.suppress(IndexError):
             window = min(_xz_dictionary_bytes(head), XZ_MEMORY_BYTES)
+
     return window + FIXED_BYTES
 
 
@@ -48,10 +50,12 @@ def _xz_dictionary_bytes(head: bytes) -> int:
     """
     if head[12] == 0:  # no block: the index follows
         return 0
+
     flags, place = head[13], 14
     for present in (0x40, 0x80):  # compressed and uncompressed size, which several threads write
         if flags & present:
             _, place = _variable_length(head, place)
+
     for _ in range((flags & 3) + 1):
         filter_id, place = _variable_length(head, place)
         size, place = _variable_length(head, place)
@@ -59,6 +63,7 @@ def _xz_dictionary_bytes(head: bytes) -> int:
             bits = head[place] & 0x3F
             return (2 | bits & 1) << (bits // 2 + 11)
         place += size
+
     return 0
 
 

@@ -30,6 +30,7 @@ def group(table: pa.Table, config: LinksConfig) -> tuple[pa.Table, Counter[str]]
     assert best["doc_id"].equals(pages["doc_id"])
     repeated = table.num_rows - (pc.sum(pages["num_submissions"]).as_py() or 0)
     _move(counts, "repeated_submission", repeated)
+
     if config.karma_rule == "openwebtext2":
         enough = pc.greater_equal(pages["score_sum"], config.min_score)
         _move(
@@ -38,9 +39,11 @@ def group(table: pa.Table, config: LinksConfig) -> tuple[pa.Table, Counter[str]]
             pc.sum(pages.filter(pc.invert(enough))["num_submissions"]).as_py() or 0,
         )
         best, pages = best.filter(enough), pages.filter(enough)
+
     columns = {name: best[name] for name in SUBMISSIONS.names} | {
         name: pages[name] for name in ("score_sum", "num_submissions", "over_18")
     }
+
     return pa.table(
         [columns[field.name].cast(field.type) for field in LINKS.schema], schema=LINKS.schema
     ), counts
@@ -70,6 +73,7 @@ def _first_of_each(table: pa.Table, key: list[str]) -> pa.Table:
     ids = ranked["doc_id"].combine_chunks()
     if len(ids) == 0:
         return ranked
+
     new = pc.not_equal(ids[1:], ids[:-1])
     return ranked.filter(pa.concat_arrays([pa.array([True]), _flat(new)]))
 
@@ -87,6 +91,7 @@ def _totals(table: pa.Table) -> pa.Table:
         [("score_max", "sum"), ("submission_id", "count"), ("over_18_max", "max")]
     )
     pages = pages.select(["doc_id", "score_max_sum", "submission_id_count", "over_18_max_max"])
+
     return pages.rename_columns(["doc_id", "score_sum", "num_submissions", "over_18"]).sort_by(
         "doc_id"
     )

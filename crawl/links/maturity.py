@@ -140,6 +140,7 @@ def immature(
     why = _own_reason(statistics) or _neighbour_reason(statistics, name, others or {})
     if why is None:
         return None
+
     return Immature(
         name, statistics.admitted_share, statistics.median_score, statistics.median_lag_hours, why
     )
@@ -154,17 +155,20 @@ def immature_among(dumps: Mapping[str, ScoreStatistics]) -> list[Immature]:
         verdict = immature(name, dumps[name], {other: dumps[other] for other in around})
         if verdict is not None:
             found.append(verdict)
+
     return found
 
 
 def _own_reason(statistics: ScoreStatistics) -> str | None:
     if statistics.num_scores < MIN_SCORES:
         return None
+
     share, lag = statistics.admitted_share, statistics.median_lag_hours
     if share < FLOOR_SHARE:
         return f"expected a share of {FLOOR_SHARE:.0%} or more"
     if lag is not None and lag < MIN_LAG_HOURS and share < EARLY_SHARE:
         return f"expected a lag of {MIN_LAG_HOURS} h, or a share of {EARLY_SHARE:.0%} or more"
+
     return None
 
 
@@ -178,11 +182,13 @@ def _neighbour_reason(
     )
     if len(shares) < 2 or statistics.num_scores < MIN_SCORES:
         return None
+
     usual = shares[len(shares) // 2]
     lag = statistics.median_lag_hours
     early = statistics.median_score <= 1 or (lag is not None and lag < MIN_LAG_HOURS)
     if early and statistics.admitted_share < usual * NEIGHBOUR_RATIO:
         return f"the other dumps' median share is {usual:.1%}"
+
     return None
 
 

@@ -69,6 +69,7 @@ class Block:
         data = self.data
         if not (data.startswith(b"{") and data.endswith(b"}")):
             return False
+
         return all(data[end - 1] == CLOSE and data[end + 1] == OPEN for end in self._ends)
 
 
@@ -125,6 +126,7 @@ class RowReader:
             ) from error
         except BrokenStreamError as error:
             raise TruncatedDump(error.byte_offset, self.num_rows, error.cause) from error
+
         if tail := self._unmarked(tail):
             self.num_rows += 1
             yield Block(tail)

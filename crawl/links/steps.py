@@ -111,6 +111,7 @@ def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
                     yield Scattered(
                         table, part_of(table["doc_id"], context.num_parts), _take(counts)
                     )
+
         context.store.write_bytes(_statistics_path(context, path), statistics.to_json())
         yield Scattered(select.SUBMISSIONS.empty_table(), np.zeros(0, np.int64), _take(counts))
 
@@ -142,6 +143,7 @@ def _notes_on_dumps(context: Context, *, allow_immature: bool) -> Counter[str]:
             f"; and so for {', '.join(each.name for each in found[1:])}" if len(found) > 1 else ""
         )
         raise ImmatureScoresError(f"{found[0]}{others}")
+
     truncated = sum(statistics.truncated for statistics in dumps.values())
     return +Counter({"dump:truncated": truncated, "dump:immature_scores": len(found)})
 
@@ -164,6 +166,7 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
             counts.update(
                 _notes_on_dumps(context, allow_immature=config.links.allow_immature_scores)
             )
+
         seen = _seen(context, earlier, index, config.links.retry_failed)
         new = _left(grouped, pc.is_in(grouped["doc_id"], seen), "seen_before", counts)
         listed = forgotten.mask(new["doc_id"], new["domain"], new["url"])
@@ -193,6 +196,7 @@ def _seen(context: Context, earlier: Sequence[str], index: int, retry_failed: bo
             table, passing = "pages", True
         manifest = find_manifest(context.store, table, batch)
         assert manifest is not None
+
         for number, part in enumerate(manifest.parts):
             if (number + 1) / manifest.num_parts <= low or number / manifest.num_parts >= high:
                 continue
@@ -201,6 +205,7 @@ def _seen(context: Context, earlier: Sequence[str], index: int, retry_failed: bo
             if passing:
                 rows = rows.filter(pc.invert(_may_pass(rows)))
             seen.append(rows["doc_id"])
+
     return (
         pa.chunked_array(seen, pa.string()).combine_chunks() if seen else pa.array([], pa.string())
     )

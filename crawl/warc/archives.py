@@ -93,11 +93,13 @@ def read_captures(stream: BinaryIO, counts: Counter[str]) -> Iterator[Capture]:
             return
         except OSError:  # a member that cannot be inflated, or a header block that is none
             counts[Fate.DAMAGED] += 1
+
         following = _next_member(stream, last + 1) if is_gzip else None
         while following is not None and not _begins_record(stream, following):
             following = _next_member(stream, following + 1)
         if following is None:
             return
+
         start = following
 
 
@@ -107,6 +109,7 @@ def _capture(record: Any) -> Capture | Fate:
         return Fate.NO_RESPONSE
     if record.content_length > records.MAX_RECORD_BYTES:
         return Fate.TOO_LARGE
+
     length = record.content_length
     block = record.reader.read()
     response = http_response(block)
@@ -114,16 +117,19 @@ def _capture(record: Any) -> Capture | Fate:
         return Fate.DAMAGED if len(block) < length else Fate.STATUS
     if response.status != 200:
         return Fate.STATUS
+
     address = (record.headers.get("WARC-Target-URI") or "").strip().strip("<>")
     page = target(address)
     if not isinstance(page, Target):
         return Fate.BAD_URL
     if page.path == "/robots.txt":
         return Fate.ROBOTS_FILE
+
     content_type = response.header("content-type")
     encoded = response.header("content-encoding")
     if not encoded and content_kind(content_type, response.payload) is None:
         return Fate.WRONG_TYPE
+
     identity = page_identity(page)
     digest = records.digest(response.payload)
     date = record.headers.get("WARC-Date") or ""
@@ -134,6 +140,7 @@ def _capture(record: Any) -> Capture | Fate:
     own += [("WARC-Payload-Digest", digest)]
     own += [("WARC-Truncated", cut)] if cut else []
     body = records.http_block(response.status_line, response.headers, response.payload)
+
     return Capture(
         doc_id=identity.doc_id,
         url=page.url,
@@ -172,10 +179,12 @@ def http_response(block: bytes) -> HttpResponse | None:
     end = _HEAD_END.search(block)
     if end is None or not block.startswith(b"HTTP/"):
         return None
+
     first, *lines = _LINE_END.split(block[: end.start()])
     words = first.split(None, 2)
     if len(words) < 2 or not words[1].isdigit():
         return None
+
     headers = [
         (name.strip(), value.strip())
         for name, colon, value in (line.partition(b":") for line in lines)
@@ -187,6 +196,7 @@ def http_response(block: bytes) -> HttpResponse | None:
     )
     if b"chunked" in coding:
         payload = dechunked(payload)
+
     return HttpResponse(first.decode("latin-1"), int(words[1]), headers, payload)
 
 
@@ -208,6 +218,7 @@ def dechunked(payload: bytes) -> bytes:
         if end is None:
             return payload if len(pieces) == 1 else b"".join(pieces)
         place = end.end()
+
     return b"".join(pieces) if pieces else payload
 
 

@@ -39,10 +39,12 @@ def segment_problems(store: Store, path: str, rows: Sequence[Mapping[str, Any]])
     except records.WarcError as error:
         problems.append(f"{path}: {error}")
         return problems
+
     problems += [
         f"{path} at {row['warc_offset']}: no record there, page {row['doc_id']} points to it"
         for row in expected.values()
     ]
+
     return problems
 
 
@@ -79,11 +81,13 @@ def _rules_now(config: LinksConfig, made_under: str | None) -> tuple[Rules, str 
         except ConfigError:
             lists.append(())
             lost.append(f"the block list {path} can no longer be read, and is left out")
+
     rules = Rules(config.preset, *lists)
     if lost:
         return rules, "; ".join(lost)
     if made_under is None or rules.digest() == made_under:
         return rules, None
+
     files = [path for path in (config.blocked_hosts_file, config.blocked_subreddits_file) if path]
     return rules, f"the rules are others now: {' or '.join((*files, 'the program'))} has changed"
 
@@ -91,6 +95,7 @@ def _rules_now(config: LinksConfig, made_under: str | None) -> tuple[Rules, str 
 def _reason(url: str, config: LinksConfig, rules: Rules) -> str | None:
     if len(url) > config.max_url_chars:
         return f"{Fate.URL_TOO_LONG}: {len(url):,} characters, crawl.links.max_url_chars = {config.max_url_chars:,}"
+
     page = target(url)
     if isinstance(page, UrlProblem):
         return {
@@ -101,6 +106,7 @@ def _reason(url: str, config: LinksConfig, rules: Rules) -> str | None:
         return _host_reason(page.host, fate, config)
     if (fate := rules.judge_path(page.path)) is not None:
         return _path_reason(page.path, fate, config.preset)
+
     return None
 
 
@@ -128,6 +134,7 @@ def _members(store: Store, path: str) -> Iterator[tuple[tuple[int, int], records
         stream = store.open_input(path)
     except FileNotFoundError as error:
         raise records.WarcError("missing") from error
+
     start, position, buffer, ended = 0, 0, b"", False
     with stream:
         while True:
@@ -166,8 +173,10 @@ def _inflate(data: bytes, position: int, offset: int) -> tuple[bytes, int]:
                 f"the record at {offset} has more than {records.MAX_RECORD_BYTES} bytes"
             )
         pieces.append(piece)
+
     if not inflater.eof:
         return b"", 0
+
     return b"".join(pieces), at - len(inflater.unused_data) - position
 
 
@@ -196,12 +205,15 @@ def _digest_problem(record: records.Record) -> str | None:
 def _row_problem(record: records.Record, row: Mapping[str, Any]) -> str | None:
     if record.kind != "response":
         return f"a {record.kind} record, page {row['doc_id']} expects its response"
+
     payload = record.block.partition(b"\r\n\r\n")[2]
     if (found := records.digest(payload)) != row["payload_digest"]:
         return f"payload digest {found}, page {row['doc_id']} has {row['payload_digest']}"
+
     uri = record.fields.get("warc-target-uri", "").strip("<>")
     if row["final_url"] is not None and uri != row["final_url"]:
         return f"holds {uri}, page {row['doc_id']} expects {row['final_url']}"
+
     return None
 
 
@@ -225,11 +237,13 @@ def erase_records(
         if record.fields.get("warc-target-uri", "").strip("<>") in uris
         and (offset, length) not in keep
     ]
+
     if erased:
         pieces = bytearray(data)
         for offset, length in erased:
             pieces[offset : offset + length] = blank_member(length)
         store.write_bytes(path, bytes(pieces))
+
     return len(erased)
 
 
@@ -264,4 +278,5 @@ def blank_member(length: int) -> bytes:
         raise InputError(
             f"a WARC record of {length} bytes cannot be blanked; remove its segment by hand"
         )
+
     return head + b" " * padding + b"\0" + body + tail

@@ -96,6 +96,7 @@ class BodyDecoder:
     ) -> None:
         if len(encodings) > max_encodings:
             raise EncodingError(f"{len(encodings)} content encodings, limit {max_encodings}")
+
         self._decoders: list[Decoder] = [open_decoder(name) for name in reversed(encodings)]
         self._unlabelled = None if encodings else open_unlabelled()
         if self._unlabelled is not None:
@@ -150,6 +151,7 @@ class BodyDecoder:
             if len(piece) > room:
                 piece = piece[:room]
                 self.full = True
+
             if self._keeps:
                 self._pieces.append(piece)
             self.decoded_bytes += len(piece)
@@ -210,6 +212,7 @@ def content_type(values: Sequence[str]) -> str | None:
     valid = [part for part in parts if media_type(part) not in ("", "*/*")]
     if valid:
         return valid[-1]
+
     return values[0] if values else None
 
 

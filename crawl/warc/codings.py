@@ -159,6 +159,7 @@ class _Deflate:
         skipped = min(self._head_bytes, len(data))
         self._head_bytes -= skipped
         data = data[skipped:]
+
         if not self._inflater.eof:
             for piece in inflate(self._inflater, data):
                 if self._sum is not None:
@@ -212,6 +213,7 @@ class _Gzip:
             if self._buffer.strip(b"\0"):  # zeros are padding (tar, RFC 1952's gzip tool)
                 self.repairs["trailing_bytes"] = None
             return b""
+
         length = _gzip_head_length(self._buffer)
         if length is None:
             if len(self._buffer) > _MAX_GZIP_HEAD_BYTES:
@@ -222,6 +224,7 @@ class _Gzip:
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         self._num_members += 1
         self._sum = self._size = 0
+
         return rest
 
     def _end(self, data: bytes) -> bytes:
@@ -235,6 +238,7 @@ class _Gzip:
         if stated != expected:
             self.repairs["bad_checksum"] = None
         self._buffer, self._inflater = b"", None
+
         return rest
 
 
@@ -242,6 +246,7 @@ def _gzip_head_length(data: bytes) -> int | None:
     """Bytes of a gzip member's header; None when there is not all of it yet."""
     if len(data) < _GZIP_HEAD_BYTES:
         return None
+
     flags, at = data[3], _GZIP_HEAD_BYTES
     if flags & _HAS_EXTRA:
         if len(data) < at + 2:
@@ -254,6 +259,7 @@ def _gzip_head_length(data: bytes) -> int | None:
             if end < 0:
                 return None
             at = end + 1
+
     if flags & _HAS_CRC:
         at += 2
     return at if len(data) >= at else None
@@ -291,11 +297,13 @@ class _Brotli:
             if data:
                 self.repairs["trailing_bytes"] = None
             return
+
         piece = data
         try:
             yield from self._inflate(piece)
         except EncodingError:
             yield from self._up_to_the_end(data)
+
         self._fed.append(data)
 
     def _inflate(self, data: bytes) -> Iterator[bytes]:
@@ -323,6 +331,7 @@ class _Brotli:
             if self._inflater.is_finished():
                 self.repairs["trailing_bytes"] = None
                 return
+
         raise EncodingError("brotli data that cannot be decoded")
 
 
@@ -364,6 +373,7 @@ class _Zstd:
             self._trailing = True
             self.repairs["trailing_bytes"] = None
             return b""
+
         self._inflater = self._frames.decompressobj()
         return data
 
@@ -373,10 +383,12 @@ class _Zstd:
             decoded: bytes = self._inflater.decompress(data)
         except zstandard.ZstdError as error:
             raise EncodingError(str(error)) from error
+
         if not self._inflater.eof:
             return decoded, b""
 
         rest: bytes = self._inflater.unused_data
         self._inflater = None
         self._num_frames += 1
+
         return decoded, rest

@@ -74,6 +74,7 @@ def content_kind(content_type: str | None, body: bytes) -> str | None:
         if b"<" in start:
             return "html"
         return PLAIN_TEXT if not kind else None
+
     return None
 
 

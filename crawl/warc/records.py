@@ -92,6 +92,7 @@ def http_block(status_line: str, headers: Iterable[tuple[bytes, bytes]], payload
     lines = [status_line.encode("latin-1", "replace")]
     length = str(len(payload)).encode()
     stated = False
+
     for name, value in headers:
         lower = name.lower()
         if lower == b"content-length" and value.strip() == length and not stated:
@@ -99,6 +100,7 @@ def http_block(status_line: str, headers: Iterable[tuple[bytes, bytes]], payload
         elif lower in (b"content-length", b"transfer-encoding"):
             name = b"X-Crawler-" + name
         lines.append(name + b": " + value)
+
     if not stated:
         lines.append(b"Content-Length: " + length)
     return b"\r\n".join(lines) + b"\r\n\r\n" + payload
@@ -168,11 +170,13 @@ class SegmentWriter:
         if ip is not None:
             shared.append(("WARC-IP-Address", ip))
         response_id = record_id()
+
         if request_block is not None:
             own = [("WARC-Record-ID", record_id()), *shared, ("WARC-Concurrent-To", response_id)]
             self._write(
                 record_bytes("request", own, request_block, "application/http; msgtype=request")
             )
+
         own = [
             ("WARC-Record-ID", response_id),
             *shared,
@@ -181,6 +185,7 @@ class SegmentWriter:
         ]
         if truncated is not None:
             own.append(("WARC-Truncated", truncated))
+
         return self._write(
             record_bytes("response", own, block, "application/http; msgtype=response")
         )
@@ -205,6 +210,7 @@ class SegmentWriter:
             raise FatalError(
                 f"cannot write {self.path}: {error.strerror or error}; free space or fix access, then run again"
             ) from error
+
         place = Place(self.size, len(member))
         self.size += len(member)
         return place
@@ -293,6 +299,7 @@ def _runs(places: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
                 yield run
                 run = []
         run.append((offset, length))
+
     if run:
         yield run
 
@@ -307,10 +314,12 @@ def _member(data: bytes) -> tuple[bytes, int]:
         record = inflater.decompress(data, MAX_RECORD_BYTES)
     except zlib.error as error:
         raise WarcError(f"broken gzip member ({error})") from error
+
     if inflater.eof:
         return record, len(data) - len(inflater.unused_data)
     if inflater.unconsumed_tail:
         raise WarcError(f"a record of more than {MAX_RECORD_BYTES} bytes")
+
     return record, 0
 
 
@@ -320,16 +329,19 @@ def parse_record(data: bytes) -> Record:
     lines = head.split(b"\r\n")
     if not separator or not lines[0].startswith(b"WARC/"):
         raise WarcError("no WARC record")
+
     fields = {name.lower(): value for name, value in _fields(lines[1:], "utf-8")}
     length = fields.get("content-length", "")
     if not (length.isascii() and length.isdigit()) or int(length) > len(rest):
         raise WarcError(f"content length {length[:20]!r}, {len(rest)} bytes there")
+
     return Record(fields, rest[: int(length)])
 
 
 def _response(record: Record) -> Response:
     if record.kind != "response":
         raise WarcError(f"a {record.kind[:20] or 'nameless'} record, expected a response")
+
     head, separator, payload = record.block.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     words = lines[0].split(None, 2)
@@ -340,10 +352,12 @@ def _response(record: Record) -> Response:
         or not words[1].isdigit()
     ):
         raise WarcError("no HTTP response")
+
     headers = list(_fields(lines[1:], "latin-1"))
     encodings = content_encodings(
         [value for name, value in headers if name.lower() == "content-encoding"]
     )
+
     return Response(
         url=record.fields.get("warc-target-uri", "").strip("<>"),
         status=int(words[1]),

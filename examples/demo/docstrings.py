@@ -56,9 +56,11 @@ def package_folders(package: str) -> list[Path]:
     """
     if package == "stdlib":
         return [Path(sysconfig.get_path("stdlib"))]
+
     spec = importlib.util.find_spec(package)
     if spec is None:
         return []
+
     return [Path(folder) for folder in spec.submodule_search_locations or ()]
 
 

@@ -109,6 +109,7 @@ def build(num_pages: int = NUM_PAGES, seed: int = 0) -> DemoWeb:
     collecting = gc.isenabled()
     # Nothing here is cyclic. With thousands of syntax trees, collections take a sixth of the time.
     gc.disable()
+
     try:
         return _Builder(num_pages, seed).build()
     finally:
@@ -214,6 +215,7 @@ class _Builder:
                 f"--pages {self.num_pages}: too few prose pages for the planted cases; "
                 "ask for more pages"
             )
+
         taken, self.spare = self.spare[:count], self.spare[count:]
         return taken
 

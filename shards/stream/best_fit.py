@@ -24,6 +24,7 @@ def best_fit(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, int]:
     rooms: list[int] = []
     edges = np.flatnonzero(np.diff(lengths)) + 1
     starts = [0, *edges.tolist()] if len(lengths) else []
+
     for start, stop in zip(starts, [*edges.tolist(), len(lengths)], strict=False):
         length = int(lengths[start])
         while start < stop:
@@ -57,6 +58,7 @@ def best_fit(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, int]:
                 with_room[room] = [free[used:]] if used < len(free) else []
                 if not with_room[room]:
                     del with_room[room], rooms[bisect_left(rooms, room)]
+
     return rows, num_rows
 
 
@@ -65,7 +67,9 @@ def _add(
 ) -> None:
     if room == 0 or not len(rows):
         return
+
     if room not in with_room:
         insort(rooms, room)
         with_room[room] = []
+
     with_room[room].append(rows)

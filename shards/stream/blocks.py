@@ -88,6 +88,7 @@ class BlockStream:
             raise InputError(f"window {window}: expected 0 (all blocks) or a number of row groups")
         if block_size < 1:
             raise InputError(f"block_size {block_size}: expected at least 1")
+
         self.split = split
         self.block_size = block_size
         self.seed = seed
@@ -97,6 +98,7 @@ class BlockStream:
             raise InputError(
                 f"block_size {block_size}: the {split.name} split holds {split.num_tokens:,} tokens and a block needs {block_size + 1:,}; choose a smaller block_size or a larger corpus"
             )
+
         self.epoch, self.index, self.window = epoch, index, window
         self._chunks: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
         self._looked = (-1, 0)
@@ -130,11 +132,13 @@ class BlockStream:
         indices = np.asarray(indices, np.int64)
         if indices.size and indices[0] >= 0 and indices.max() < self.num_blocks:
             return self._order(self.epoch, indices)
+
         epochs, within = np.divmod(indices, self.num_blocks)
         blocks = np.empty_like(within)
         for offset in np.unique(epochs).tolist():
             here = epochs == offset
             blocks[here] = self._order(self.epoch + offset, within[here])
+
         return blocks
 
     def prefetch(self, index: int) -> None:
@@ -189,6 +193,7 @@ class BlockStream:
             return self._chunk(epoch, first)[indices - first * ORDER_CHUNK]
         if last > first + 1:
             return self._permutation(epoch)(indices)
+
         both = np.concatenate([self._chunk(epoch, first), self._chunk(epoch, last)])
         return both[indices - first * ORDER_CHUNK]
 
@@ -200,6 +205,7 @@ class BlockStream:
             if len(self._chunks) == KEPT_CHUNKS:
                 self._chunks.popitem(last=False)
             self._chunks[key] = self._permutation(epoch)(np.arange(start, stop))
+
         return self._chunks[key]
 
     def _permutation(self, epoch: int) -> Permutation | WindowedPermutation:
@@ -243,6 +249,7 @@ def share_of(global_batch: int, rank: int, world_size: int) -> int:
         )
     if not 0 <= rank < world_size:
         raise InputError(f"rank {rank}: expected 0..{world_size - 1}")
+
     return global_batch // world_size
 
 
@@ -254,6 +261,7 @@ def check_state(state: Any, ours: dict[str, int | str], keys: Sequence[str]) -> 
         )
     if state.keys() != ours.keys():
         raise InputError(f"stream state with {sorted(map(str, state))}; expected {sorted(ours)}")
+
     for key, value in ours.items():
         found = state[key]
         is_number = isinstance(found, int) and not isinstance(found, bool)
@@ -261,6 +269,7 @@ def check_state(state: Any, ours: dict[str, int | str], keys: Sequence[str]) -> 
             raise InputError(
                 f"stream state with {key} {state[key]!r}: expected a whole number; load what state_dict gave"
             )
+
     for key in keys:
         if state[key] != ours[key]:
             raise InputError(

@@ -57,6 +57,7 @@ class Selection:
             start = int(starts[row])
             for at, begin, end in self._ranges(start, start + length):
                 blocks[row, at - start : at - start + end - begin] = self._split.slice(begin, end)
+
         return blocks
 
     def read_pieces(
@@ -77,6 +78,7 @@ class Selection:
         ends = self._split.document_ends()
         if not self.num_tokens:
             return np.zeros(0, np.int64)
+
         last = np.searchsorted(self._begins, ends, "left") - 1
         inside = (last >= 0) & (
             ends - self._begins[last] <= self._starts[last + 1] - self._starts[last]
@@ -142,6 +144,7 @@ def by_domain(
         begins.append(base + limits[np.flatnonzero(edges == 1)])
         ends.append(base + limits[np.flatnonzero(edges == -1)])
         base += file.num_tokens
+
     label = f"{sorted(domains)} not {None if other_than is None else sorted(other_than)}"
     return Selection(split, np.concatenate(begins), np.concatenate(ends), label)
 
@@ -154,6 +157,7 @@ def chosen_documents(
     if other_than is not None:
         named = pc.is_in(found.dictionary, pa.array(sorted(other_than), pa.string()))
         chosen = pc.or_(chosen, pc.invert(named))
+
     return np.asarray(chosen, bool)[found.indices.to_numpy()]
 
 
@@ -166,4 +170,5 @@ def _domains(store: Store, batch: str, path: str, doc_ids: pa.Array) -> pa.Array
         raise InputError(
             f"{store.root}/{part}: {rows.null_count} documents of {path} are not in it; it was made anew since: run `python -m shards.run --corpus {store.root} --batch {batch} --rebuild --snapshot NEW` and use that one"
         )
+
     return table["domain"].combine_chunks().take(rows)

@@ -36,6 +36,7 @@ def default_folder() -> Path:
         raise InputError(
             "token cache: this user has no home folder; set XDG_CACHE_HOME to a folder that can be written"
         ) from error
+
     return root / "webtext" / "tokens"
 
 
@@ -49,9 +50,11 @@ class TokenCache:
     def __init__(self, folder: str | Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
         if limit_bytes < 1:
             raise InputError(f"token cache of {limit_bytes} bytes: expected at least 1")
+
         self.folder = default_folder() if folder is None else Path(folder)
         self.limit_bytes = limit_bytes
         self._refused = False
+
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -70,14 +73,17 @@ class TokenCache:
                 data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError:
             return None
+
         with contextlib.suppress(
             OSError
         ):  # gone just now, or in somebody else's folder: the map is good
             os.utime(path)
+
         content = memoryview(data)
         if xxh3_128_digest(content[:size]) != content[size:]:
             log.warning("%s: damaged, fetched anew", path)
             return None
+
         return np.frombuffer(data, dtype, num_tokens)
 
     def put(self, key: str, tokens: np.ndarray) -> np.ndarray | None:
@@ -89,6 +95,7 @@ class TokenCache:
             with temporary.open("wb") as stream:
                 stream.write(tokens.data)
                 stream.write(xxh3_128_digest(tokens.data))
+
             temporary.replace(path)
         except OSError as error:
             if not self._refused:
@@ -99,6 +106,7 @@ class TokenCache:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             return None
+
         return self.get(key, tokens.dtype, len(tokens))
 
     def version(self) -> int:
@@ -137,6 +145,7 @@ class TokenCache:
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat()
                     found.append((status.st_mtime_ns, status.st_size, Path(entry.path)))
+
         return found
 
     def _path(self, key: str) -> Path:

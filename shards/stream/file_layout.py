@@ -55,6 +55,7 @@ def values_offset(column: Any, rows: int, width: int) -> int | None:
     """
     if column.compression != "UNCOMPRESSED" or column.has_dictionary_page:
         return None
+
     header = column.total_compressed_size - rows * width
     return int(column.data_page_offset + header) if 0 < header < 256 else None
 
@@ -69,13 +70,16 @@ def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> A
         raise SchemaError(
             f"{where}: the snapshot names this file and it is missing; {again}"
         ) from None
+
     if size != file.bytes:
         raise SchemaError(f"{where}: {size:,} bytes, the snapshot says {file.bytes:,}; {again}")
+
     try:
         with store.open_input(file.path) as stream:
             footer = pq.read_metadata(stream)
     except pa.ArrowInvalid as error:
         raise SchemaError(f"{where}: damaged Parquet footer ({error}); {again}") from error
+
     found = footer.metadata or {}
     expected = {
         "webtext.format": FORMAT,
@@ -85,10 +89,12 @@ def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> A
         "webtext.tokenizer": tokenizer_fingerprint,
         "webtext.content": file.content,
     }
+
     for key, value in expected.items():
         present = found.get(key.encode(), b"nothing").decode()
         if present != value:
             raise SchemaError(f"{where}: {key} is {present}, the snapshot says {value}; {again}")
+
     return footer
 
 
@@ -106,10 +112,12 @@ def read_row_group(store: Store, file: TokenFile, number: int, footer: Any) -> n
         raise SchemaError(
             f"{where} has digest {found}, the snapshot says {group.digest}; restore the file"
         )
+
     dtype = np.dtype(file.dtype).newbyteorder("<")
     count = group.rows * file.row_tokens
     if group.values_offset is not None:
         return np.frombuffer(data, dtype, count, group.values_offset - group.offset)
+
     window = pa.PythonFile(_Window(data, group.offset, file.bytes), mode="r")
     column = pq.ParquetFile(window, metadata=footer).read_row_group(number, use_threads=False)[
         "tokens"
@@ -123,6 +131,7 @@ def read_row_group(store: Store, file: TokenFile, number: int, footer: Any) -> n
         )
         for chunk in column.chunks
     ]
+
     return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 

@@ -106,11 +106,13 @@ class MixtureStream:
         first = self.index + rank * share
         sources, positions = self.sources(np.arange(first, first + share))
         blocks = np.empty((share, self.block_size + 1), np.int64)
+
         for number, stream in enumerate(self._streams):
             here = np.flatnonzero(sources == number)
             if here.size:
                 blocks[here] = stream.rows(positions[here])
                 stream.prefetch(int(positions[here[-1]]) + 1)
+
         self.advance(global_batch)
         return blocks
 
@@ -125,6 +127,7 @@ class MixtureStream:
         for period in np.unique(periods).tolist():
             here = periods == period
             places[here] = Permutation(self.PERIOD, self.seed, period, 1)(within[here])
+
         sources = np.searchsorted(self._bounds, places, "right") - 1
         counts = np.asarray(self._places, np.int64)
         return sources, periods * counts[sources] + places - self._bounds[sources]
@@ -174,6 +177,7 @@ def open_mixture(
     """
     if not sources:
         raise InputError("mixture without a source; name at least one with a weight")
+
     named = {domain for source in sources for domain in source.domains} - {OTHERS}
     splits = open_splits(
         corpus,
@@ -188,17 +192,20 @@ def open_mixture(
     for number, (source, whole) in enumerate(zip(sources, splits, strict=True), 1):
         _check_domains(number, source, whole, places)
     opened: list[Tokens] = []
+
     for source, whole in zip(sources, splits, strict=True):
         if not source.domains:
             opened.append(whole)
             continue
         opened.append(by_domain(whole, *_choice(source, named), places))
+
     for number, (source, tokens) in enumerate(zip(sources, opened, strict=True), 1):
         if tokens.num_tokens <= block_size:
             raise InputError(
                 f"source {number} of the mixture ({source.describe()}) holds {tokens.num_tokens:,} tokens of the {split} split "
                 f"and a block needs {block_size + 1:,}; name more in it, leave it out, or choose a smaller block_size"
             )
+
     _warn_of_overlaps(sources, splits, named, places)
     weights = [source.weight for source in sources]
     return MixtureStream(
@@ -211,6 +218,7 @@ def _check_domains(number: int, source: Source, whole: TokenSplit, places: Place
     wanted = set(source.domains) - {OTHERS}
     if not wanted:
         return
+
     present = {
         domain for file in whole.files for domain in places[file.path][0].dictionary.to_pylist()
     }
@@ -238,6 +246,7 @@ def _warn_of_overlaps(
             chosen = chosen_documents(domains, *_choice(a[0], named))
             chosen &= chosen_documents(domains, *_choice(b[0], named))
             shared += int(np.diff(ends, prepend=0)[chosen].sum())
+
         if shared:
             log.warning(
                 "sources %d and %d of the mixture share %s tokens, which are counted in both",
@@ -260,6 +269,7 @@ def _apportion(weights: Sequence[float], places: int, num_sources: int) -> list[
     shares = np.asarray(weights, np.float64)
     if shares.shape != (num_sources,) or not np.all(np.isfinite(shares)) or not np.all(shares > 0):
         raise InputError(f"mixture weights {list(weights)}: expected {num_sources} numbers above 0")
+
     exact = shares / shares.sum() * places
     whole = np.floor(exact).astype(np.int64)
     order = np.argsort(whole - exact, kind="stable")
@@ -268,5 +278,6 @@ def _apportion(weights: Sequence[float], places: int, num_sources: int) -> list[
         raise InputError(
             f"mixture weights {list(weights)}: the smallest is below 1/{places} of their sum"
         )
+
     result: list[int] = whole.tolist()
     return result

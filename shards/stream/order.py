@@ -64,14 +64,17 @@ class WindowedPermutation:
         indices = np.asarray(indices, np.int64)
         windows = np.minimum(indices // self._size, self._last)
         places = np.empty_like(indices)
+
         for window in np.unique(windows).tolist():
             here = windows == window
             first = window * self._size
             size = self._size if window < self._last else self.n - first
             places[here] = first + Permutation(size, *self._key, 2, window)(indices[here] - first)
+
         runs, within = np.divmod(places, self.run)
         whole = runs < self._num_runs
         places[whole] = self._runs(runs[whole]) * self.run + within[whole]
+
         return places
 
 

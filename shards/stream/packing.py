@@ -98,10 +98,12 @@ class PackedStream:
             raise InputError(f"block_size {block_size}: expected at least 1")
         if window < 0:
             raise InputError(f"window {window}: expected 0 (all) or a number of row groups")
+
         self.split, self.block_size, self.seed, self.window = split, block_size, seed, window
         ends = split.document_ends()
         if not len(ends):
             raise InputError(f"the {split.name} split has no document to pack")
+
         self._starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         self._lengths = ends - self._starts
         self._groups: OrderedDict[tuple[int, int], _Group] = OrderedDict()
@@ -184,6 +186,7 @@ class PackedStream:
             self.seed = state["seed"]
             self._groups.clear()
             self._deal()
+
         self.epoch, self.index = state["epoch"], state["index"]
         self._normalise()
 
@@ -195,16 +198,19 @@ class PackedStream:
             mean = max(1, int(self._lengths.mean()))
             self._run = max(1, self.split.run_tokens // mean)
             per_group = self.window
+
         num_runs = -(-num_documents // self._run)
         order = Permutation(num_runs, self.seed, 3)(np.arange(num_runs))
         self._dealt = [order[at : at + per_group] for at in range(0, num_runs, per_group)]
 
         counts = []
         self._num_tokens = 0
+
         for group in range(len(self._dealt)):
             _, lengths = self._group_pieces(group)
             counts.append(best_fit(np.sort(lengths)[::-1], self.block_size + 1)[1])
             self._num_tokens += int(lengths.sum())
+
         self._rows_of_group = np.array(counts, np.int64)
         self.num_blocks = int(self._rows_of_group.sum())
         """Rows of an epoch."""
@@ -220,9 +226,11 @@ class PackedStream:
         pieces = np.maximum(1, -(-(lengths - 1) // self.block_size))
         if (pieces == 1).all():
             return starts, lengths
+
         which = np.repeat(np.arange(len(lengths)), pieces)
         number = np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
         begins = number * self.block_size
+
         return (
             starts[which] + begins,
             np.minimum(lengths[which] - begins, self.block_size + 1),
@@ -249,6 +257,7 @@ class PackedStream:
         if len(self._groups) >= KEPT_GROUPS:
             self._groups.popitem(last=False)
         self._groups[key] = _Group(starts[chosen], lengths[chosen], offsets)
+
         return self._groups[key]
 
     def _pieces(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -265,6 +274,7 @@ class PackedStream:
                 first = int(ends[turn] - self._rows_of_group[order[turn]])
                 group = self._group(self.epoch + epoch, int(order[turn]))
                 found.append(_rows_of(group, within[chosen] - first, chosen))
+
         where, starts, lengths, places = (np.concatenate(each) for each in zip(*found, strict=True))
         return where, starts, lengths, places
 
@@ -292,6 +302,7 @@ def packed_fields(rows: np.ndarray, end_of_text: int) -> PackedFields:
     position_ids = columns - np.maximum.accumulate(np.where(begins, columns, 0), axis=1)
     flat = np.flatnonzero(begins)
     cu_seqlens = np.append(flat, tokens.size).astype(np.int32)
+
     return PackedFields(
         labels=np.where(is_end, IGNORED, rows[:, 1:]),
         position_ids=position_ids,
@@ -311,6 +322,7 @@ def _rows_of(
     lengths = group.lengths[pieces]
     before = np.cumsum(lengths) - lengths
     row_starts = before[np.cumsum(counts) - counts]
+
     return (
         np.repeat(where, counts),
         group.starts[pieces],

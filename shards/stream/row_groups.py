@@ -121,15 +121,18 @@ class Segments:
         if index in self._decoded:
             self._decoded.move_to_end(index)
             return self._decoded[index]
+
         self.misses += 1
         running = self._fetching.pop(index, None)
         tokens, is_map = self._fetch(index) if running is None else running.result()
         self._let_go()
+
         if is_map:
             self._mapped[index] = tokens
             self._maps.hold(self._cached_name(index), None, self._mapped, index)
         else:
             self._keep(index, tokens)
+
         return tokens
 
     def prefetch(self, starts: np.ndarray, length: int) -> None:
@@ -146,6 +149,7 @@ class Segments:
                 wanted.append(index)
                 if len(wanted) == self.ahead:
                     break
+
         for index in self._fetching.keys() - set(wanted):
             self._fetching.pop(index).cancel()
         if self._pool is None:
@@ -174,6 +178,7 @@ class Segments:
         )
         segments = found.tolist()
         mapped = self._mapped
+
         for row in rows:
             tokens = mapped.get(segments[row])
             if tokens is None:
@@ -201,6 +206,7 @@ class Segments:
         segments, offsets = found.tolist(), (starts - self._starts[found]).tolist()
         sizes, targets, begins = lengths.tolist(), rows.tolist(), places.tolist()
         mapped = self._mapped
+
         for piece in order:
             tokens = mapped.get(segments[piece])
             if tokens is None:
@@ -226,6 +232,7 @@ class Segments:
         assert path is not None
         assert segment.group.values_offset is not None
         data = self._maps.find(segment.file.path)
+
         if data is None:
             try:
                 with path.open("rb") as stream:
@@ -234,15 +241,18 @@ class Segments:
                 raise FatalError(
                     f"{path} is gone; restore the file, or use another snapshot"
                 ) from error
+
         tokens = np.frombuffer(data, segment.dtype, segment.num_tokens, segment.group.values_offset)
         self._mapped[index] = tokens
         self._maps.hold(segment.file.path, data, self._mapped, index)
+
         return tokens
 
     def _let_go(self) -> None:
         """Close the maps whose files left the cache: until then they take room on its disk."""
         if self._cache is None or self._cache.version() == self._cache_version:
             return
+
         self._cache_version = self._cache.version()
         present = self._cache.keys()
         for index in list(self._mapped):
@@ -262,12 +272,14 @@ class Segments:
             and (found := cache.get(key, segment.dtype, segment.num_tokens)) is not None
         ):
             return found, True
+
         footer = self._footers[segment.file.path]
         tokens = read_row_group(self._store, segment.file, segment.row_group, footer)[
             : segment.num_tokens
         ]
         if cache is not None and (found := cache.put(key, tokens)) is not None:
             return found, True
+
         return tokens, False
 
     def _keep(self, index: int, tokens: np.ndarray) -> None:

@@ -100,9 +100,11 @@ class TokenSplit:
         """
         if not 0 <= start <= stop <= self.num_tokens:
             raise IndexError(f"tokens [{start}, {stop}) of a split of {self.num_tokens}")
+
         pieces = list(self._segments.pieces(start, stop))
         if len(pieces) == 1:
             return pieces[0]
+
         return np.concatenate(pieces) if pieces else np.zeros(0, self.dtype)
 
     def read_blocks(
@@ -145,6 +147,7 @@ class TokenSplit:
             base = int(self._file_starts[index])
             if base >= stop:
                 break
+
             ids, ends = self.file_spans(index)
             row = int(np.searchsorted(ends, start - base, "right"))
             while row < len(ends):
@@ -158,6 +161,7 @@ class TokenSplit:
                     )
                 )
                 row += 1
+
         return found
 
     def file_spans(self, index: int) -> tuple[Any, np.ndarray]:
@@ -228,6 +232,7 @@ def open_splits(
     """`open_split` for several choices of batches, of which each reads on its own; every file is looked at once."""
     if split not in SPLITS:
         raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+
     store = open_corpus(corpus)
     found = read_snapshot(store, snapshot)
     present = [batch.batch for batch in found.batches]
@@ -235,18 +240,22 @@ def open_splits(
         raise InputError(
             f"snapshot {snapshot}: no batch {sorted(unknown)}; present: {', '.join(present)}"
         )
+
     files = [
         [file for file in found.splits[split].files if batches is None or file.batch in batches]
         for batches in choices
     ]
     wanted = list({file.path: file for chosen in files for file in chosen}.values())
+
     with ThreadPoolExecutor(CHECKERS) as pool:
         each: Any = map if store.is_local else pool.map
         checked = each(lambda file: check_footer(store, file, found.tokenizer_fingerprint), wanted)
         footers = {file.path: footer for file, footer in zip(wanted, checked, strict=True)}
+
     if cache is None and not store.is_local:
         cache = TokenCache()
     maps = Maps()
+
     return [
         TokenSplit(
             store,

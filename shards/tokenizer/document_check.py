@@ -74,6 +74,7 @@ def components(component: Any) -> Iterator[Mapping[str, Any]]:
     """A component of the document, or those of a `Sequence`, in the order in which they apply."""
     if not component:
         return
+
     if component["type"] == "Sequence":
         for name in NESTED:
             for each in component.get(name, ()):
@@ -89,6 +90,7 @@ def check_document(document: Any, source: str) -> None:
     """
     if not isinstance(document, Mapping):
         raise ValueError(f"expected an object, found {type(document).__name__}")
+
     _check_fields(document, TOP_LEVEL, source, "the document")
     for name in ("truncation", "padding"):
         if document.get(name):
@@ -103,6 +105,7 @@ def check_document(document: Any, source: str) -> None:
     for name, known in parts:
         if document.get(name):
             _check_component(document[name], known, source, name)
+
     _check_pre_tokenizer(document, source)
     _check_model(document["model"], source)
     _check_ids(document, source)
@@ -116,6 +119,7 @@ def _check_component(
     kind = component.get("type")
     if not isinstance(kind, str) or kind not in known:
         raise _unknown(source, f"{name} {kind}", f"one of {', '.join(known)}")
+
     _check_fields(component, known[kind] | {"type"}, source, f"{name} {kind}")
     for field in NESTED:
         for each in component.get(field, ()):
@@ -139,10 +143,12 @@ def _check_model(model: Mapping[str, Any], source: str) -> None:
     kind = model["type"]
     if kind not in MODELS:
         raise _unknown(source, f"model {kind}", f"one of {', '.join(MODELS)}")
+
     _check_fields(model, MODELS[kind] | {"type"}, source, f"model {kind}")
     for name in MUST_BE_EMPTY:
         if model.get(name):
             raise _unknown(source, f"model {kind} with {name} {model[name]!r}", "none")
+
     if kind != "BPE":
         return
 
@@ -164,6 +170,7 @@ def _check_ids(document: Mapping[str, Any], source: str) -> None:
             raise InputError(f"{source}: a piece of the vocabulary appears twice")
     else:
         ids = dict(model["vocab"])
+
     for token in document.get("added_tokens") or ():
         _check_fields(token, ADDED_TOKEN, source, f"added token {token.get('content')!r}")
         content, index = token["content"], token["id"]
@@ -200,6 +207,7 @@ def _check_post_processor(document: Mapping[str, Any], source: str) -> None:
             ids = [each["cls"][1], each["sep"][1]]
         else:
             ids = []
+
         if unknown := set(ids) - known:
             raise InputError(
                 f"{source}: post_processor {each['type']} adds id {min(unknown)}, which is not an added token"
@@ -227,6 +235,7 @@ def _check_coverage(document: Mapping[str, Any], source: str) -> None:
         if missing:
             raise InputError(f"{source}: byte_fallback without the token <0x{missing[0]:02X}>")
         return
+
     unknown = model.get("unk_token") if model["type"] == "BPE" else model.get("unk_id")
     if unknown is None:
         raise _unknown(

@@ -77,6 +77,7 @@ class Tokenizer:
         ids, counts = self._encoder(texts)
         if not end_of_text:
             return ids, counts
+
         before, after = self._document_frame
         return _framed(ids, counts, before, after)
 
@@ -96,6 +97,7 @@ class Tokenizer:
 
         if self.vocabulary.is_byte_level:
             return b"".join(tokens)
+
         text: str = self._library.decode(known, skip_special_tokens=False)
         return text.encode()
 
@@ -170,11 +172,13 @@ class FastEncoder:
         from_slow = np.repeat(is_slow, counts)
         ids = np.empty(len(from_slow), np.uint32)
         ids[~from_slow], ids[from_slow] = made[0][0], made[1][0]
+
         return ids, counts
 
     def _encode(self, texts: Any) -> tuple[np.ndarray, np.ndarray]:
         if len(texts) == 0:
             return np.zeros(0, np.uint32), np.zeros(0, np.int64)
+
         if self._bytes_left < 0:
             self._renew()
         self._bytes_left -= texts.nbytes
@@ -183,6 +187,7 @@ class FastEncoder:
         layout = self._library.encode_batch(texts.to_pylist(), parallel=False).layout
         offsets = np.asarray(layout.offsets.data)
         ids = np.asarray(layout.content.data)[offsets[0] : offsets[-1]]
+
         return ids.astype(np.uint32, copy=False), np.diff(offsets).astype(np.int64, copy=False)
 
     def _renew(self) -> None:
@@ -221,6 +226,7 @@ def choose_encoder(vocabulary: Vocabulary) -> Encoder:
             raise
         log.debug("gigatoken cannot encode this vocabulary: %s", error)
         same = False
+
     return fast if same else reference
 
 
@@ -232,6 +238,7 @@ def load_tokenizer(store: Store) -> Tokenizer:
         raise InputError(
             f"{store.root}: no {TOKENIZER_PATH}; run `python -m shards.run --corpus {store.root} --batch B` first"
         ) from None
+
     try:
         return _tokenizer(data, _end_of_text(store))
     except InputError as error:
@@ -269,8 +276,10 @@ def _framed(
     for offset, index in enumerate(before):
         is_text[stops - whole + offset] = False
         framed[stops - whole + offset] = index
+
     for offset, index in enumerate(after):
         is_text[stops - len(after) + offset] = False
         framed[stops - len(after) + offset] = index
+
     framed[is_text] = ids
     return framed, whole

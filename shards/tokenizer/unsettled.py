@@ -24,12 +24,14 @@ def unsettled_rows(texts: Any) -> np.ndarray:
     _, offsets, data = array.buffers()
     if len(array) == 0 or offsets is None or data is None:
         return np.zeros(0, np.int64)
+
     ends = np.frombuffer(offsets, kind, len(array) + 1, array.offset * np.dtype(kind).itemsize)
     text = np.frombuffer(data, np.uint8)[: ends[-1]]
 
     leads = np.flatnonzero(text[ends[0] :] >= FIRST_LEAD) + int(ends[0])
     if not leads.size:
         return np.zeros(0, np.int64)
+
     found = leads[_table()[_code_points(text, leads)]]
     return np.unique(np.searchsorted(ends, found, "right") - 1)
 
@@ -56,4 +58,5 @@ def _table() -> np.ndarray:
         if not line.startswith("#"):
             first, last = line.split()
             table[int(first, 16) : int(last, 16) + 1] = True
+
     return table

@@ -52,6 +52,7 @@ class Vocabulary:
                 f"{source}: no {end_of_text} in its vocabulary; name the token that ends a document with "
                 f"shards.tokenizer.end_of_text (its special tokens: {', '.join(self.special_tokens[:12]) or 'none'})"
             )
+
         self.end_of_text = found
 
     @cached_property
@@ -62,6 +63,7 @@ class Vocabulary:
             found = {piece: index for index, (piece, _) in enumerate(model["vocab"])}
         else:
             found = dict(model["vocab"])
+
         found.update({token["content"]: token["id"] for token in self._added_tokens})
         return found
 
@@ -126,6 +128,7 @@ class Vocabulary:
             "model": model,
         }
         text = json.dumps(decisive, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+
         return xxh3_128(text.encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -162,6 +165,7 @@ class Vocabulary:
             "added_tokens": added,
             "post_processor": None,
         }
+
         return json.dumps(document, ensure_ascii=False)
 
     @property
@@ -181,11 +185,13 @@ class Vocabulary:
         )
         if not plain or len(self.token_ids) != self.size:
             return False
+
         try:
             for token in self.special_tokens:
                 unspell(token)
         except ValueError:
             return False
+
         return True
 
     def _gpt2_fingerprint(self) -> str:
@@ -199,6 +205,7 @@ class Vocabulary:
         digest.update(
             "".join([f"{left.hex()} {right.hex()}\n" for left, right in self.merges]).encode()
         )
+
         return digest.hexdigest()
 
 
@@ -218,6 +225,7 @@ def byte_level_document(
         }
         for token, index in sorted(special_tokens.items(), key=lambda entry: entry[1])
     ]  # fmt: skip
+
     return {
         "version": "1.0",
         "truncation": None,
@@ -265,6 +273,7 @@ def gpt2() -> Vocabulary:
         raise InputError(
             f"shards/tokenizer/gpt2_vocab.bpe.gz: sha256 {found}, expected {GPT2_SHA256['vocab.bpe']}; install the project again"
         )
+
     return from_merges(read_merges(data))
 
 
@@ -276,6 +285,7 @@ def read_merges(data: bytes) -> list[tuple[bytes, bytes]]:
 
     known: dict[str, bytes] = {}
     merges = []
+
     for line in lines:
         if not line:
             continue
@@ -284,6 +294,7 @@ def read_merges(data: bytes) -> list[tuple[bytes, bytes]]:
             if part not in known:
                 known[part] = unspell(part)
         merges.append((known[left], known[right]))
+
     return merges
 
 
@@ -305,6 +316,7 @@ def _with_stable_ids(document: Mapping[str, Any], source: str) -> Mapping[str, A
         raise InputError(
             f"{source}: added tokens have ids {sorted(new.values())[:5]}; expected {len(known)} and on, after the pieces of the vocabulary"
         )
+
     vocab = dict(sorted({**known, **new}.items(), key=lambda entry: entry[1]))
     return {**document, "model": {**model, "vocab": vocab}}
 
@@ -326,11 +338,13 @@ def _frame(post_processor: Mapping[str, Any]) -> tuple[list[int], list[int]]:
     before: list[int] = []
     after: list[int] = []
     here = before
+
     for piece in post_processor["single"]:
         if "Sequence" in piece:
             here = after
         else:
             here += post_processor["special_tokens"][piece["SpecialToken"]["id"]]["ids"]
+
     return before, after
 
 

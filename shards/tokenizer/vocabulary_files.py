@@ -71,6 +71,7 @@ def load(source: str, *, split_rule: str = "", end_of_text: str = "") -> Vocabul
     path = Path(source)
     if path.is_dir():
         path = _file_in(path, source)
+
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -87,6 +88,7 @@ def load(source: str, *, split_rule: str = "", end_of_text: str = "") -> Vocabul
             raise InputError(
                 f"tokenizer source {path}: shards.tokenizer.split_rule = {split_rule!r}, but a tokenizer.json names its own rule; leave it empty"
             )
+
         return Vocabulary(json.loads(data), str(path), end_of_text or END_OF_TEXT)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(
@@ -118,6 +120,7 @@ def _from_merge_files(path: Path, split_rule: str, end_of_text: str) -> Vocabula
     if path.name in ID_FILES.values():
         merges_name = next(name for name, ids in ID_FILES.items() if ids == path.name)
         path = path.with_name(merges_name)
+
     merges = read_merges(path.read_bytes())
     if not split_rule:
         # The merges are GPT-2's own in RoBERTa, OPT and many others, so their rule is GPT-2's.
@@ -132,6 +135,7 @@ def _from_merge_files(path: Path, split_rule: str, end_of_text: str) -> Vocabula
     else:
         vocab = json.loads(ids_path.read_bytes())
         special = _special_tokens(vocab, merges, str(ids_path))
+
     pairs = ((spell(left), spell(right)) for left, right in merges)
     document = byte_level_document(vocab, pairs, special, SPLIT_RULES[split_rule])
     return Vocabulary(document, str(path), end_of_text or END_OF_TEXT)
@@ -150,6 +154,7 @@ def _special_tokens(
             raise InputError(
                 f"{source}: no merge makes the token {token!r}: this is not a byte-level vocabulary; use its tokenizer.json"
             )
+
     return special
 
 
@@ -159,6 +164,7 @@ def _from_ranks(data: bytes, source: str, split_rule: str, end_of_text: str) -> 
     for line in data.splitlines():
         token, rank = line.split()
         ranks[base64.b64decode(token)] = int(rank)
+
     tokens = sorted(ranks, key=lambda token: ranks[token])
     known = PUBLISHED.get(hashlib.sha256(data).hexdigest())
     if known is None:
@@ -186,6 +192,7 @@ def _from_ranks(data: bytes, source: str, split_rule: str, end_of_text: str) -> 
         SPLIT_RULES[split_rule],
         ignore_merges=split_rule != "gpt2",
     )
+
     return Vocabulary(document, source, end)
 
 
@@ -193,11 +200,13 @@ def _named_end(source: str, split_rule: str, end_of_text: str) -> tuple[dict[str
     """The end-of-text that the user gave a rank file that is not a published one."""
     if not split_rule:
         raise _rule_missing(Path(source))
+
     name, equals, index = end_of_text.rpartition("=")
     if not equals or not index.isdecimal():
         raise InputError(
             f"{source}: a rank file has no special tokens; set shards.tokenizer.end_of_text to NAME=ID, such as '<|endoftext|>=100257'"
         )
+
     return {name: int(index)}, name
 
 
@@ -227,4 +236,5 @@ def _split_by_ranks(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, by
             joined[best - 1] = ranks.get(parts[best - 1] + parts[best], none)
         if best < len(joined):
             joined[best] = ranks.get(parts[best] + parts[best + 1], none)
+
     return parts[0], parts[1]

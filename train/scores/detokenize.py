@@ -54,6 +54,7 @@ class Detokenizer:
         body = line.strip(" ")
         if not body:
             return line
+
         lead, tail = line[: len(line) - len(line.lstrip(" "))], line[len(line.rstrip(" ")) :]
         words = body.split(" ")
         tokens = [token for word in words[:-1] for token in self._tokens(word)]
@@ -70,6 +71,7 @@ class Detokenizer:
                 yield token[1]
                 glue = True
                 continue
+
             before = tokens[place - 1] if place else ""
             left = self._clings_left(token) or (
                 token == "." and self.punctuation and before.strip(".") != ""
@@ -78,10 +80,12 @@ class Detokenizer:
             if self.punctuation and token == QUOTE:
                 left, right, quoted = quoted, not quoted, not quoted
                 right = right and place + 1 < len(tokens)
+
             if not (glue or left):
                 yield " "
             yield token
             glue = right
+
         return
 
     def _clings_left(self, token: str) -> bool:
@@ -92,6 +96,7 @@ class Detokenizer:
     def _tokens(self, word: str, *, last: bool = False) -> list[str]:
         if word.isalnum():  # most words: nothing to peel off
             return [word]
+
         head: list[str] = []
         tail: list[str] = []
         while len(word) > 1 and word not in ATOMS:
@@ -116,6 +121,7 @@ class Detokenizer:
                     break
                 tail.append(clitic)
                 word = word[: -len(clitic)]
+
         inner = _INNER.sub(_opened, word) if self.inner and word not in ATOMS else word
         return [*head, *inner.split(" "), *reversed(tail)]
 
@@ -140,6 +146,7 @@ def _ends_sentence(word: str, *, last: bool) -> bool:
         return len(stem) > 1 and "." in stem[:-1] and stem.strip(".") != ""
     if stem.lower() in ABBREVIATIONS:
         return last
+
     return not ("." in stem and stem.replace(".", "").isalpha()) and not (
         len(stem) == 1 and stem.isupper()
     )

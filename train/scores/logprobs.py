@@ -59,6 +59,7 @@ def score(
     size = model.shape.block_size
     pieces: list[Request] = []
     counts = []
+
     for each in requests:
         if not each.context or not each.continuation:
             raise ValueError(
@@ -68,6 +69,7 @@ def score(
         starts = range(len(each.context), len(text), size)
         pieces += [Request(text[:start], text[start : start + size]) for start in starts]
         counts.append(len(starts))
+
     found = iter(_score_pieces(model, pieces, world, banned))
     return [_joined([next(found) for _ in range(count)]) for count in counts]
 
@@ -90,6 +92,7 @@ def _score_pieces(
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, each in enumerate(requests):
         groups.setdefault(each.context, []).append(place)
+
     for context, places in groups.items():
         longest = max(len(requests[place].continuation) for place in places)
         saved = (len(context) - 1) * (len(places) - 1)
@@ -98,9 +101,11 @@ def _score_pieces(
             _score_shared(model, requests, places, world, ban, found)
         else:
             alone += places
+
     lengths = [_length(requests[place]) for place in alone]
     for batch in batches(lengths, BATCH_TOKENS[world.device.type]):
         _score_batch(model, requests, [alone[index] for index in batch], world, ban, found)
+
     return [found[place] for place in range(len(requests))]
 
 
@@ -118,6 +123,7 @@ def batches(lengths: Sequence[int], limit: int) -> list[list[int]]:
         else:
             found.append([place])
             longest = lengths[place]
+
     return found
 
 
@@ -157,6 +163,7 @@ def _score_shared(
     context = requests[places[0]].context
     prefix = KeyValueCache(model.shape, 1, world.device, world.dtype)
     limit = max(1, BATCH_TOKENS[world.device.type] // len(context))
+
     with world.autocast():
         model.hidden(torch.tensor([context[:-1]], device=world.device), prefix)
         for first in range(0, len(places), limit):
@@ -201,6 +208,7 @@ def _collect(
     heads[firsts] = True
     log_probs, greedy, allowed = [], [], []
     step = HEAD_ROWS[hidden.device.type]
+
     for begin in range(0, len(targets), step):
         here = slice(begin, begin + step)
         logits = F.linear(states[here], model.wte.weight.to(states.dtype)).float()
@@ -211,6 +219,7 @@ def _collect(
             rows = heads[here].nonzero()[:, 0]
             best = logits[rows].index_fill(1, ban, -torch.inf).argmax(dim=-1)
             allowed += (best == targets[here][rows]).tolist()
+
     for number, (place, first, length) in enumerate(zip(places, firsts, lengths, strict=True)):
         span = slice(first, first + length)
         first_allowed = allowed[number] if len(ban) else greedy[first]

@@ -71,6 +71,7 @@ def table(scores: Mapping[str, Any]) -> str:
     rows = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
     sets: Mapping[str, Any] = scores["sets"]
     shown = [key for key in (*PAPER, *FURTHER) if key[0] in sets and key[1] in sets[key[0]]]
+
     for name, figure in sorted(shown, key=lambda key: ORDER.index(key[0])):
         published = PAPER.get((name, figure), Published(None, (None,) * 4))
         about = scores["about"].get(name, {})
@@ -89,6 +90,7 @@ def table(scores: Mapping[str, Any]) -> str:
                 "" if share is None else f"{share:.2%}",
             ]
         )
+
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

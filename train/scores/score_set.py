@@ -106,6 +106,7 @@ def run_task(
     }
     if cut:
         about["limit"] = limit
+
     if task.document is not None:
         about["windows"] = {
             "tokens": loaded.model.shape.block_size,
@@ -114,12 +115,14 @@ def run_task(
         about["detokenized"] = options.detokenize
     else:
         about["begin"], about["seed"] = options.begin, options.seed
+
     if overlap is not None:
         about["overlap_share"] = overlap.share
         rest = [row for place, row in enumerate(rows) if place not in overlap.entries]
         if task.document is None and not cut and overlap.num_entries == len(rows) and rest:
             about["overlapping_entries"] = len(rows) - len(rest)
             about["without_overlap"] = task.figures(rest)
+
     return Scores(task.figures(rows), about)
 
 
@@ -130,10 +133,12 @@ def _entries(task: Task, file: SetFile, loaded: LoadedModel, options: Options) -
         raise InputError(
             f"test set {task.name} ({file.path}): {type(error).__name__}: {error}; expected {file.official.format}"
         ) from error
+
     if not entries:
         raise InputError(
             f"test set {task.name} ({file.path}): no entries; expected {file.official.format}"
         )
+
     return entries
 
 
@@ -152,6 +157,7 @@ def _outcomes(
     mine = range(world.rank, len(starts), world.size)
     num_rows = sum(min(task.chunk, len(entries) - starts[number]) for number in mine)
     meter = progress.Meter(f"scores/{task.name}", len(mine), num_rows)
+
     # One rank's share speaks for all: they are equal but for a part.
     with progress.show(meter) if world.is_main else contextlib.nullcontext() as display:
         for number in mine:
@@ -165,6 +171,7 @@ def _outcomes(
             meter.rows_done += len(some)
             if display is not None:
                 display.update()
+
     world.barrier()
     return [
         row
@@ -187,12 +194,14 @@ def overlap_of(file: SetFile, measured: Mapping[str, Overlap]) -> Overlap | None
     official = file.official
     names = {_plain(each) for each in (*official.files, file.path.name)}
     found = [name for name in measured if _plain(name.rpartition("/")[2]) in names]
+
     if official.folder:
         found = [
             name
             for name in found
             if official.folder in re.sub(r"[-_]", "", name.rpartition("/")[0])
         ]
+
     return measured[found[0]] if len(found) == 1 else None
 
 
@@ -206,6 +215,7 @@ def overlaps(store: Store, batches: Sequence[str]) -> dict[str, Overlap]:
     shares: dict[str, float] = {}
     entries: dict[str, set[int]] = {}
     counts: dict[str, int] = {}
+
     for batch in batches:
         try:
             report = store.read_json(f"reports/overlap-{batch}.json")
@@ -217,6 +227,7 @@ def overlaps(store: Store, batches: Sequence[str]) -> dict[str, Overlap]:
         for name, found in report.get("entries", {}).items():
             entries.setdefault(name, set()).update(found["overlapping"])
             counts[name] = found["entries"]
+
     return {
         name: Overlap(share, frozenset(entries.get(name, ())), counts.get(name, 0))
         for name, share in shares.items()

@@ -39,6 +39,7 @@ def curve(curves: dict[str, list[tuple[int, float]]]) -> str:
     points = [point for each in curves.values() for point in each]
     if len(points) < 2:
         return "<p>No loss curve yet.</p>"
+
     width, height, left, bottom = 720, 300, 56, 36
     last = max(step for step, _ in points) or 1
     low, high = (
@@ -62,6 +63,7 @@ def curve(curves: dict[str, list[tuple[int, float]]]) -> str:
         step = last * index // 4
         x = place(step, low).partition(",")[0]
         grid.append(f"<text x={x} y={height - 16} class=x>{step:,}</text>")
+
     lines = "".join(
         f"<polyline class='{name}' points='{' '.join(place(*point) for point in each)}' />"
         for name, each in curves.items()
@@ -71,4 +73,5 @@ def curve(curves: dict[str, list[tuple[int, float]]]) -> str:
         f"{name} {each[0][1]:.3f} to {each[-1][1]:.3f}" for name, each in curves.items() if each
     )
     key = "<p class=key><span class=training>training</span> <span class=validation>validation</span> loss, nats per token, by step</p>"
+
     return f"<svg viewBox='0 0 {width} {height}' role=img aria-label='loss curve'>{''.join(grid)}{lines}</svg>{key}<p>{escaped(ends)}.</p>"

@@ -52,10 +52,12 @@ def write(store: Store) -> str:
         raise InputError(
             f"{store.root}: no batch is committed yet; begin with `python -m crawl.run --corpus {store.root} --batch B --dumps FILE`"
         )
+
     sections = [_batch(store, manifest.batch) for manifest in links]
     sections.append(_domains(store, [manifest.batch for manifest in links]))
     sections.extend(_run(store, run) for run in store.folders("runs"))
     store.write_bytes(PATH, _page(store.root, sections).encode())
+
     return f"{store.root}/{PATH}"
 
 
@@ -101,6 +103,7 @@ def _batch(store: Store, batch: str) -> str:
         if tokens
         else ""
     )
+
     return f"<section><h2>Batch {escaped(batch)}</h2>{marks}<table class=bars>{rows}</table>{total}{removals.section(store, batch)}</section>"
 
 
@@ -108,6 +111,7 @@ def _bars(name: str, manifest: Manifest) -> Iterable[Bar]:
     counts = Counter(
         {reason: count for reason, count in manifest.counts.items() if ":" not in reason}
     )
+
     if name == "links":
         if counts:  # links that came with WARC files have no submissions
             kept = counts.pop("kept", 0)
@@ -147,6 +151,7 @@ def _domains(store: Store, names: Sequence[str]) -> str:
     for batch in names:
         linked.update(_count_domains(store, "links", batch))
         kept.update(_count_domains(store, "documents", batch))
+
     rows = [
         (domain, f"{count:,}", f"{kept[domain]:,}")
         for domain, count in sorted(linked.items(), key=lambda item: (-item[1], item[0]))[
@@ -154,6 +159,7 @@ def _domains(store: Store, names: Sequence[str]) -> str:
         ]
     ]
     shown = charts.table(("", "links", "documents"), rows)
+
     return f"<section><h2>Top domains</h2><p>{len(linked):,} domains in all.</p>{shown}</section>"
 
 
@@ -161,10 +167,12 @@ def _count_domains(store: Store, table: str, batch: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     if find_manifest(store, table, batch) is None:
         return counts
+
     for path in part_paths(store, table, batch):
         for piece in iter_tables(store, path, ["domain"]):
             for entry in pc.value_counts(piece["domain"]).to_pylist():
                 counts[entry["values"]] += entry["counts"]
+
     return counts
 
 
@@ -186,6 +194,7 @@ def _run(store: Store, run: str) -> str:
         for sample in text.split("\n\n=====\n\n")[:SAMPLES_SHOWN]
         if sample.strip()
     )
+
     return f"<section><h2>Run {escaped(run)}</h2>{charts.curve(curves)}{_scores(store, run)}<h3>Samples</h3>{shown or '<p>None yet.</p>'}</section>"
 
 
@@ -194,12 +203,14 @@ def _metrics(store: Store, run: str) -> list[dict[str, Any]]:
         data = store.read_bytes(f"runs/{run}/metrics.jsonl").decode()
     except FileNotFoundError:
         return []
+
     lines = []
     for line in data.splitlines():
         try:
             lines.append(json.loads(line))
         except ValueError:
             continue  # the last line of a killed run may be cut short
+
     return lines
 
 
@@ -208,6 +219,7 @@ def _scores(store: Store, run: str) -> str:
         scores = store.read_json(f"runs/{run}/scores.json")
     except FileNotFoundError:
         return ""
+
     rows = "".join(
         f"<tr><th>{escaped(name)}</th><td class=n>{escaped(value)}</td></tr>"
         for name, value in _flat(scores)
@@ -221,11 +233,13 @@ def _score_table(store: Store, run: str) -> str:
         lines = store.read_bytes(f"runs/{run}/scores.md").decode("utf-8").splitlines()
     except FileNotFoundError:
         return ""
+
     head, *rows = [
         [cell.strip() for cell in line.strip().strip("|").split("|")]
         for line in lines
         if not line.startswith("| ---")
     ] or [[]]
+
     return charts.table(head, rows, words=2)
 
 

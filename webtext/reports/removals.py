@@ -37,6 +37,7 @@ def _duplicates(found: Mapping[str, Any]) -> str:
     histogram = found["similarity_histogram"]
     if not histogram:
         return ""
+
     most = max(histogram.values())
     bars = "".join(
         f"<tr><th>{escaped(span)}</th><td class=n>{count:,}</td><td class=w>{bar(count, most)}</td></tr>"
@@ -55,6 +56,7 @@ def _duplicates(found: Mapping[str, Any]) -> str:
         )
         for each in found["domains"][:SHOWN]
     ]
+
     return (
         f"<h3>Removed by dedup: {found['removed_frac']:.1%} of the documents</h3>"
         f"<p>Exact similarity with the page that stayed (Jaccard):</p><table class=bars>{bars}</table>"
@@ -102,6 +104,7 @@ def _overlap(found: Mapping[str, Any]) -> str:
         shown += table(("entries of which most was found", "words"), entries)
     if pages:
         shown += table(("pages that hold most of them", "n-grams"), pages)
+
     return shown
 
 

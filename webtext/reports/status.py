@@ -59,19 +59,23 @@ def text(store: Store, found: Sequence[Entry]) -> str:
         lines.append(
             f"  no batch yet; begin with `python -m crawl.run --corpus {store.root} --batch B --dumps FILE`"
         )
+
     for batch in names:
         lines += ["", f"batch {batch}"]
         lines += [_line(entry) for entry in found if entry.batch == batch]
+
     for name in snapshots(store):
         if lines[-1:] and not lines[-1].startswith("snapshot"):
             lines.append("")
         lines.append(_snapshot_line(store, read_snapshot(store, name)))
+
     for work in at_work(store):
         lines.append(_work_line(work))
     lines += [
         f"take-down {each.id}: unfinished; `webtext forget --corpus {store.root}` goes on"
         for each in unfinished(store)
     ]
+
     return "\n".join(lines)
 
 
@@ -110,11 +114,13 @@ def at_work(store: Store) -> list[Work]:
         owner = lease.owner(store, path)
         if owner is not None:
             found.append(Work("", owner, ()))
+
     for batch in store.folders("work"):
         owner = lease.owner(store, f"{work_dir(batch)}/lock.json")
         steps = tuple(store.folders(work_dir(batch)))
         if owner is not None or steps:
             found.append(Work(batch, owner, steps))
+
     return found
 
 

@@ -55,6 +55,7 @@ def summarise(store: Store, batch: str, earlier: Sequence[str], factor: float) -
     result.warnings = unusual(now, history, factor)
     if earlier:
         result.warnings += newly_failing(failures, domain_failures(store, earlier[-1]))
+
     return result
 
 
@@ -69,9 +70,11 @@ def figures(store: Store, batch: str) -> dict[str, float]:
     if pages is not None:
         found["pages"] = pages.counts.get(FETCHED, 0)
         found["fetched_share"] = _share(pages.counts.get(FETCHED, 0), pages.rows)
+
     if documents is not None:
         found["documents"] = documents.rows
         found["usable_share"] = _share(documents.rows, found.get("pages", 0))
+
     if verdicts is not None:
         counts = verdicts.counts
         duplicates = counts.get("exact_duplicate", 0) + counts.get("near_duplicate", 0)
@@ -80,12 +83,14 @@ def figures(store: Store, batch: str) -> dict[str, float]:
         found["overlap_share"] = _share(
             counts.get("test_overlap", 0) + counts.get(CUT, 0), verdicts.rows
         )
+
     if tokens is not None:
         found["tokens"] = sum(int(part.metadata["num_tokens"]) for part in tokens.parts)
     found["bytes"] = sum(manifest.bytes for manifest in manifests.values() if manifest is not None)
     found["wall_s"] = sum(
         manifest.wall_s for manifest in manifests.values() if manifest is not None
     )
+
     return found
 
 
@@ -104,6 +109,7 @@ def unusual(
             lines.append(
                 f"{name.replace('_', ' ')} {_shown(name, value)}: usual {_shown(name, low)} to {_shown(name, high)} (median of {len(before)} batches {_shown(name, usual)})"
             )
+
     return lines
 
 
@@ -124,6 +130,7 @@ def newly_failing(
             lines.append(
                 f"{name}: {counts['failed']:,} of {counts['links']:,} links failed, {_share(old['failed'], old['links']):.0%} in the batch before"
             )
+
     return lines
 
 
@@ -132,6 +139,7 @@ def domain_failures(store: Store, batch: str) -> dict[str, dict[str, int]]:
     links, pages = find_manifest(store, "links", batch), find_manifest(store, "pages", batch)
     if links is None or pages is None:
         return {}
+
     total: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for left, right in zip(links.parts, pages.parts, strict=True):
@@ -148,6 +156,7 @@ def domain_failures(store: Store, batch: str) -> dict[str, dict[str, int]]:
         failed.update(
             {entry["values"]: entry["counts"] for entry in gone.value_counts().to_pylist()}
         )
+
     return {name: {"links": count, "failed": failed[name]} for name, count in total.items()}
 
 
@@ -157,13 +166,16 @@ def text(summary: Summary) -> str:
         f"batch {summary.batch}"
         + ("" if summary.before else " (the first: nothing to compare it with)")
     ]
+
     for name, value in summary.figures.items():
         old = summary.before.get(name)
         beside = f"   before {_shown(name, old):>14}" if old is not None else ""
         lines.append(f"  {name.replace('_', ' '):<18}{_shown(name, value):>14}{beside}")
+
     for name, counts in summary.failing_domains.items():
         lines.append(f"  failed {counts['failed']:>9,} of {counts['links']:>9,}  {name}")
     lines += [f"  warning: {warning}" for warning in summary.warnings]
+
     return "\n".join(lines)
 
 

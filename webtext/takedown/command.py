@@ -58,13 +58,16 @@ def _main(argv: Sequence[str] | None) -> int:
             print(f"would take down {doc_id}  {key}")
         print(f"{len(found):,} pages; {len(unfinished(store))} unfinished take-downs")
         return 0
+
     with lease.hold(store, LEASE, what="webtext.forget"), command.interruptible():
         if asked:
             _note(store, asked, args.why)
         records = carry_out(store, keep_withdrawn=args.keep_withdrawn)
+
     for record in records:
         print(audit_line(record))
     waiting = unfinished(store)
+
     if args.json:
         print(
             json.dumps(
@@ -74,6 +77,7 @@ def _main(argv: Sequence[str] | None) -> int:
                 }
             )
         )
+
     if not records:
         print("nothing new: all of it was taken down before")
     return 1 if waiting else 0
@@ -101,6 +105,7 @@ def audit_line(record: Takedown) -> str:
         if record.finished
         else "waits for batches at work; run it again"
     )
+
     return f"take-down {record.id} of {', '.join(record.asked)}{why}: {len(record.url_keys):,} pages listed; removed {what}; snapshots withdrawn: {snapshots}; {end}"
 
 
@@ -115,6 +120,7 @@ def _note(store: Store, asked: Sequence[str], why: str) -> None:
     domains = [name for name in takedown.domains(asked) if name not in known.domains]
     if not pages and not domains:
         return
+
     now = datetime.now(UTC)
     number = xxh3_64_hexdigest(json.dumps([sorted(pages), domains]).encode())[:8]
     record = Takedown(
@@ -133,9 +139,11 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
     begun = _begun(store)
     names = batch_names(store)
     removed = Counter(record.removed)
+
     for batch in names:
         if batch in record.done:
             continue
+
         try:
             with lease.hold(store, f"{work_dir(batch)}/lock.json", what="webtext.forget"):
                 if not _is_at_rest(store, batch):
@@ -153,12 +161,15 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
         except BusyError as error:
             log.warning("%s; its pages go when it is done", error)
             continue
+
         record = record.model_copy(update={"done": [*record.done, batch], "removed": dict(removed)})
         write_takedown(store, record)
+
     withdrawn = takedown.withdraw_snapshots(store, record, keep_files=keep_withdrawn)
     record = record.model_copy(update={"withdrawn": {**record.withdrawn, **withdrawn}})
     for batch in begun - set(names):
         log.warning("batch %s is being linked: what it has of this goes when that is done", batch)
+
     if begun | set(names) <= set(record.done):
         record = record.model_copy(
             update={"finished": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -166,6 +177,7 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
         _renew_report(store)
         for run in takedown.runs_on(store, list(record.withdrawn)):
             log.warning("run %s was trained on a snapshot that is withdrawn now", run)
+
     write_takedown(store, record)
     return record
 
@@ -224,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="leave the token files of withdrawn snapshots until webtext.prune",
     )
+
     return parser
 
 

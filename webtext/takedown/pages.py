@@ -75,6 +75,7 @@ def read_request(urls: Sequence[str], names: Sequence[str], list_path: str | Non
             ) from error
         words = [re.split(r"(?:^|\s)#", line)[0].strip() for line in lines]
         asked += [word if _is_page(word) else f"{DOMAIN}{word}" for word in words if word]
+
     for each in asked:
         _check(each)
     return list(dict.fromkeys(asked))
@@ -102,6 +103,7 @@ def find_pages(
         if not each.startswith(DOMAIN):
             doc_id, key = _identity(each)
             pages[doc_id] = key
+
     listed = Forgotten(frozenset(pages), frozenset(domains(asked)))
     for batch in batch_names(store) if names is None else names:
         pages.update(_in_batch(store, batch, listed))
@@ -125,11 +127,13 @@ def _check(asked: str) -> None:
 def _identity(asked: str) -> tuple[str, str]:
     if re.fullmatch("[0-9a-f]{32}", asked):
         return asked, ""
+
     page = target(asked if "://" in asked else f"http://{asked}")
     if isinstance(page, UrlProblem):
         raise InputError(
             f"{asked!r} is no address of a page ({page.value}); expected one such as http://example.org/page"
         )
+
     identity = page_identity(page)
     return identity.doc_id, identity.url_key
 
@@ -141,10 +145,12 @@ def _in_batch(store: Store, batch: str, listed: Forgotten) -> dict[str, str]:
     for piece in _pieces(store, pages, ["doc_id", "url", "final_url"]):
         moved = piece.filter(pc.fill_null(pc.not_equal(piece["url"], piece["final_url"]), False))
         led.update(row["doc_id"] for row in moved.to_pylist() if listed.has_page(row["final_url"]))
+
     wanted = Forgotten(listed.doc_ids | led, listed.domains)
     for piece in _pieces(store, links, ["doc_id", "url_key", "domain", "url"]):
         rows = piece.filter(wanted.mask(piece["doc_id"], piece["domain"], piece["url"]))
         found.update(zip(rows["doc_id"].to_pylist(), rows["url_key"].to_pylist(), strict=True))
+
     return found
 
 
@@ -162,13 +168,16 @@ def remove_from_batch(store: Store, batch: str, doc_ids: frozenset[str]) -> Coun
             removed[table.name] += len(gone)
             if table is DOCUMENTS_DROPPED:
                 dropped = Counter(row["reason"] for row in gone)
+
     if dropped:
         _discount(store, batch, dropped)
     removed += _excise(store, batch, doc_ids)
+
     if removed.total():
         for path, _ in store.files("reports"):
             if path.endswith(f"-{batch}.json"):
                 store.delete(path)
+
     return +removed
 
 
@@ -178,15 +187,18 @@ def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
     columns = ["doc_id", "url", "final_url", "redirects", "warc_file", "warc_offset", "warc_length"]
     uris: set[str] = set()
     shards: set[str] = set()
+
     for piece in _pieces(store, pages, columns, doc_ids):
         for row in piece.filter(_among(piece["doc_id"], doc_ids)).to_pylist():
             uris.update(uri for uri in (row["url"], row["final_url"], *row["redirects"]) if uri)
             shards.add(_shard_of(row))
+
     segments = [
         path for path, _ in segment_files(store, batch) if "" in shards or _shard(path) in shards
     ]
     if not segments or not uris:
         return 0
+
     keep: dict[str, set[tuple[int, int]]] = {path: set() for path in segments}
     for piece in _pieces(store, pages, ["doc_id", "warc_file", "warc_offset", "warc_length"]):
         others = piece.filter(
@@ -197,6 +209,7 @@ def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
         )
         for row in others.to_pylist():
             keep[row["warc_file"]].add((row["warc_offset"], row["warc_length"]))
+
     with needing("crawl"):
         from crawl.warc.audit import erase_records
     return sum(
@@ -234,6 +247,7 @@ def _filter_table(
             parts.append(part)
             continue
         parts.append(_rewrite(store, table, manifest, part, doc_ids, gone))
+
     if gone:
         _recommit(store, table, manifest, parts, _counts_without(manifest, table, gone))
     return gone
@@ -260,6 +274,7 @@ def _rewrite(
     number = part_index(part.file)
     index = number if table.by_doc_id else None
     file = f"part-{number:05}.{generation}.parquet"
+
     return write_part(store, folder, file, table, left(), index, manifest.num_parts)
 
 
@@ -282,6 +297,7 @@ def _counts_without(
         elif table is VERDICTS:
             counts[KEPT if row["kept"] else row["reason"]] -= 1
             counts[CUT] -= bool(row["cuts"])
+
     return {name: count for name, count in counts.items() if count > 0 or name in manifest.counts}
 
 
@@ -319,6 +335,7 @@ def _excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Counter[str]:
         or find_manifest(store, SPANS.name, batch) is None
     ):
         return Counter()
+
     tokens, spans = (
         read_manifest(store, TOKENS.name, batch),
         read_manifest(store, SPANS.name, batch),
@@ -328,18 +345,22 @@ def _excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Counter[str]:
     made = excise(store, batch, doc_ids)
     counts = dict(tokens.counts)
     verdicts = find_manifest(store, VERDICTS.name, batch)
+
     if verdicts is not None and verdicts.fingerprint in {
         given.fingerprint for given in tokens.inputs
     }:
         counts[NOT_KEPT] = verdicts.rows - verdicts.counts.get(KEPT, 0)
+
     if not made.num_documents:
         if counts != tokens.counts:
             _recommit(store, TOKENS, tokens, tokens.parts, counts)
         return Counter()
+
     for split in SPLITS:
         mine = [part.metadata for part in made.tokens if part.metadata["split"] == split]
         counts[f"{split}_documents"] = sum(each["num_documents"] for each in mine)
         counts[f"tokens:{split}"] = sum(each["num_tokens"] for each in mine)
+
     # Tokens first: an interruption between the two leaves the spans, by which the rest is found again. The law about
     # spans is checked with theirs.
     _recommit(store, TOKENS, tokens, made.tokens, counts)
@@ -358,10 +379,12 @@ def withdraw_snapshots(store: Store, record: Takedown, *, keep_files: bool) -> d
     doc_ids = frozenset(record.url_keys)
     withdrawn: dict[str, str] = {}
     doomed: dict[str, TokenFile] = {}
+
     for name in snapshots(store):
         snapshot = read_snapshot(store, name)
         if not {each.batch for each in snapshot.batches} <= set(record.done):
             continue
+
         held = [
             file
             for split in SPLITS
@@ -370,6 +393,7 @@ def withdraw_snapshots(store: Store, record: Takedown, *, keep_files: bool) -> d
         ]
         if not held:
             continue
+
         doomed.update({file.path: file for file in held})
         present = retirement(store, name)
         if present is None:
@@ -378,12 +402,14 @@ def withdraw_snapshots(store: Store, record: Takedown, *, keep_files: bool) -> d
             withdrawn[name] = replacement or ""
         elif record.id in present.why:
             withdrawn[name] = present.replaced_by or ""
+
     if not keep_files:
         for file in doomed.values():
             store.delete(file.path)
             store.delete(file.spans_path)
         for batch in record.done:
             delete_unpinned(store, (TOKENS.name, SPANS.name), batch)
+
     return withdrawn
 
 
@@ -397,6 +423,7 @@ def runs_on(store: Store, names: Sequence[str]) -> list[str]:
             continue
         if isinstance(described, dict) and described.get("snapshot") in names:
             found.append(run)
+
     return found
 
 
@@ -406,6 +433,7 @@ def _replace(store: Store, snapshot: Snapshot) -> str | None:
     names = [each.batch for each in snapshot.batches]
     if not set(names) <= present:
         return None
+
     try:
         return write_revision(store, snapshot.name, names, parents=[snapshot.name]).name
     except InputError as error:
@@ -435,11 +463,13 @@ def _pieces(
     """Row groups of a table that may not be there; with `doc_ids` only of the parts that may hold them."""
     if manifest is None:
         return
+
     parts = (
         {part_of_id(doc_id, manifest.num_parts) for doc_id in doc_ids}
         if doc_ids is not None
         else None
     )
+
     for part in manifest.parts:
         if parts is None or part_index(part.file) in parts:
             yield from iter_tables(

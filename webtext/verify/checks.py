@@ -47,6 +47,7 @@ def law_problems(store: Store, batch: str) -> list[str]:
             conservation.check(store, {table: manifest}, batch)
         except FatalError as error:
             found.append(f"{table} {batch}: {str(error).partition(';')[0]}")
+
     return found
 
 
@@ -98,12 +99,14 @@ def duplicate_problems(
     for piece in _pieces(store, "verdicts", batch, ["kept", "duplicate_of"]):
         dropped = pc.and_(pc.invert(piece["kept"]), pc.is_valid(piece["duplicate_of"]))
         named.append(_flat(piece["duplicate_of"].filter(dropped)))
+
     wanted = pc.unique(pa.concat_arrays(named))
     found = [pa.array(sorted(forgotten), pa.string())]
     for name in [*earlier, batch] if len(wanted) else []:
         for piece in _pieces(store, "verdicts", name, ["doc_id", "kept"]):
             kept = _flat(piece["doc_id"].filter(piece["kept"]))
             found.append(kept.filter(pc.is_in(kept, wanted)))
+
     missing = wanted.filter(pc.invert(pc.is_in(wanted, pa.concat_arrays(found))))
     return _named(f"verdicts {batch}", missing, "named as the page that stays, and kept nowhere")
 
@@ -117,6 +120,7 @@ def band_problems(store: Store, batch: str) -> list[str]:
     for piece in _pieces(store, "bands", batch, ["doc_id"]):
         listed.append(_flat(pc.unique(piece["doc_id"])))
     survivors, indexed = pa.concat_arrays(kept), pc.unique(pa.concat_arrays(listed))
+
     return _named(
         f"bands {batch}", _minus(indexed, survivors), "in the index, and not kept"
     ) + _named(f"bands {batch}", _minus(survivors, indexed), "kept, and not in the index")
@@ -135,16 +139,19 @@ class _Reader:
         manifest = self.manifest(table)
         if manifest is None:
             return None
+
         files = [part for part in manifest.parts if part_index(part.file) == self.number]
         tables = [
             read_file(self.store, f"{table_dir(table, self.batch)}/{part.file}", columns)
             for part in files
         ]
+
         for part, rows in zip(files, tables, strict=True):
             if table != "tokens" and part.rows != rows.num_rows:
                 raise SchemaError(
                     f"{table}/{self.batch}/{part.file}: {rows.num_rows:,} rows, the manifest says {part.rows:,}"
                 )
+
         return pa.concat_tables(tables).combine_chunks() if tables else None
 
     def name(self, table: str) -> str:
@@ -155,6 +162,7 @@ def _link_problems(reader: _Reader) -> list[str]:
     rows = reader.read("links", ["doc_id", "url_key"])
     if rows is None:
         return []
+
     keys = rows["url_key"].to_pylist()
     right = pa.array([xxh3_128_hexdigest(key.encode()) for key in keys], pa.string())
     wrong = _flat(rows["doc_id"]).filter(pc.not_equal(_flat(rows["doc_id"]), right))
@@ -179,6 +187,7 @@ def _document_problems(reader: _Reader) -> list[str]:
     )
     if documents is None or dropped is None:
         return []
+
     problems = _place_problems(reader, "documents", documents)
     pages = reader.read("pages", ["doc_id", "reason"])
     if pages is not None:
@@ -189,13 +198,16 @@ def _document_problems(reader: _Reader) -> list[str]:
         problems += _same(
             reader.name("documents and documents_dropped"), made, fetched, "fetched pages"
         )
+
     for table in ("marks", "signatures", "verdicts"):
         rows = reader.read(table, ["doc_id"])
         if rows is not None:
             problems += _same(reader.name(table), rows["doc_id"], documents["doc_id"], "documents")
+
     verdicts = reader.read("verdicts", ["doc_id", "cuts"])
     if verdicts is not None:
         problems += _cut_problems(reader, documents, verdicts)
+
     return problems
 
 
@@ -205,6 +217,7 @@ def _cut_problems(reader: _Reader, documents: pa.Table, verdicts: pa.Table) -> l
         pc.index_in(cut["doc_id"], _flat(documents["doc_id"]))
     )
     wrong = []
+
     for doc_id, cuts, length in zip(
         cut["doc_id"].to_pylist(), cut["cuts"].to_pylist(), lengths.to_pylist(), strict=True
     ):
@@ -215,6 +228,7 @@ def _cut_problems(reader: _Reader, documents: pa.Table, verdicts: pa.Table) -> l
         ]
         if sorted(bounds) != bounds:
             wrong.append(doc_id)
+
     return _named(
         reader.name("verdicts"),
         pa.array(wrong, pa.string()),
@@ -229,36 +243,44 @@ def _span_problems(reader: _Reader) -> list[str]:
     )
     if spans is None:
         return []
+
     problems = []
     if verdicts is not None:
         kept = verdicts["doc_id"].filter(verdicts["kept"])
         problems += _same(reader.name("spans"), spans["doc_id"], kept, "kept verdicts")
+
     tokens, listed = reader.manifest("tokens"), reader.manifest("spans")
     assert listed is not None
     if tokens is None:
         return problems
+
     totals = {
         part.file.partition("/")[0]: part
         for part in tokens.parts
         if part_index(part.file) == reader.number
     }
+
     for part in listed.parts:
         split = part.file.partition("/")[0]
         if part_index(part.file) != reader.number or split not in totals:
             continue
+
         rows = read_file(
             reader.store, f"{table_dir('spans', reader.batch)}/{part.file}", ["start", "num_tokens"]
         )
         counts = rows["num_tokens"].to_numpy().astype(np.int64)
+
         if not np.array_equal(rows["start"].to_numpy(), np.cumsum(counts) - counts):
             problems.append(
                 f"{reader.name('spans')} {split}: documents do not lie one behind the other"
             )
+
         expected = int(totals[split].metadata["num_tokens"])
         if int(counts.sum()) != expected:
             problems.append(
                 f"{reader.name('spans')} {split}: {int(counts.sum()):,} tokens, their file holds {expected:,}"
             )
+
     return problems
 
 

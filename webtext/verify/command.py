@@ -80,6 +80,7 @@ def _main(argv: Sequence[str] | None) -> int:
     print(
         f"{findings.num_checks:,} checks, {findings.num_files:,} files, {size(findings.num_bytes)}{share}: {verdict}"
     )
+
     if args.json:
         print(
             json.dumps(
@@ -91,6 +92,7 @@ def _main(argv: Sequence[str] | None) -> int:
                 }
             )
         )
+
     return 1 if findings.problems else 0
 
 
@@ -109,10 +111,12 @@ def verify(
     except SchemaError as error:
         findings.problems.append(str(error))
         present = sorted({name for table in TABLES for name in store.folders(table)})
+
     if unknown := set(names or ()) - set(present):
         raise InputError(
             f"{store.root}: no batch {sorted(unknown)}; present: {', '.join(present) or 'none'}"
         )
+
     drawn = _Sample(sample, seed)
     checks: list[Check] = []
     for batch in names or present:
@@ -120,9 +124,11 @@ def verify(
     if not names:
         checks += [lambda name=name: _snapshot_problems(store, name) for name in snapshots(store)]  # type: ignore[misc]
         checks += [lambda: _tokenizer_problems(store), lambda: _record_problems(store)]
+
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
         for found in pool.map(_run, checks):
             findings.problems += found
+
     findings.problems = list(dict.fromkeys(findings.problems))
     findings.num_checks = len(checks)
     return findings
@@ -155,6 +161,7 @@ def _batch_checks(
             manifests += [each for each in [find_manifest(store, table, batch)] if each is not None]
         except SchemaError as error:
             findings.problems.append(str(error))
+
     for manifest in manifests:
         findings.problems += integrity.seal_problems(manifest)
         for number, part in enumerate(manifest.parts):
@@ -162,6 +169,7 @@ def _batch_checks(
                 findings.num_files += 1
                 findings.num_bytes += part.bytes
                 yield lambda m=manifest, n=number: integrity.file_problems(store, m, n)  # type: ignore[misc]
+
     yield lambda: integrity.law_problems(store, batch)
     num_parts = max(
         (m.num_parts for m in manifests if m.table in ("links", "documents")), default=0
@@ -169,12 +177,14 @@ def _batch_checks(
     for number in range(num_parts):
         if drawn.takes("rows", batch, number):
             yield lambda n=number: integrity.part_problems(store, batch, n)  # type: ignore[misc]
+
     tables = {manifest.table for manifest in manifests}
     if "verdicts" in tables:
         earlier = order[: order.index(batch)]
         yield lambda: integrity.duplicate_problems(
             store, batch, earlier, sorted(load_forgotten(store).doc_ids)
         )
+
     if {"verdicts", "bands"} <= tables:
         yield lambda: integrity.band_problems(store, batch)
     for manifest in manifests:
@@ -190,6 +200,7 @@ def _segment_checks(
         rows = _rows_by_segment(store, pages)
     except (SchemaError, OSError):
         return  # the digest of that part says so already
+
     with needing("crawl"):
         from crawl.warc.audit import segment_problems
     for number, path in enumerate(sorted(sizes.keys() | rows.keys())):
@@ -212,11 +223,13 @@ def _rows_by_segment(store: Store, pages: Manifest) -> dict[str, pa.Table]:
     ]
     if not pieces:
         return {}
+
     table = pa.concat_tables(pieces).sort_by("warc_file").combine_chunks()
     found, start = {}, 0
     for entry in table["warc_file"].value_counts().to_pylist():
         found[str(entry["values"])] = table.slice(start, entry["counts"])
         start += entry["counts"]
+
     return found
 
 
@@ -232,14 +245,17 @@ def _tokenizer_problems(store: Store) -> list[str]:
         TOKENIZER
     ):  # its record alone is what a run leaves that is killed as it pins one
         return [f"{TOKENIZER}: missing"] if named else []
+
     pinned = pinned_tokenizer(store)
     if pinned is not None:
         named.setdefault(pinned, "tokenizer/source.json")
     if not named:
         return []
+
     with needing("shards"):
         from shards.tokenizer.encode import load_tokenizer
     found = load_tokenizer(store).fingerprint
+
     return [
         f"{TOKENIZER}: fingerprint {found}, {where} has {expected}"
         for expected, where in named.items()
@@ -254,9 +270,11 @@ def _record_problems(store: Store) -> list[str]:
         data = store.read_json(path)
         if data.get("seal") and record_seal(data) != data["seal"]:
             found.append(f"{path}: not as it was written (its seal differs)")
+
     for entry in entries(store):
         if entry.state == "stale":
             found.append(f"{entry.table} {entry.batch}: stale: {entry.why}")
+
     return found
 
 
@@ -289,6 +307,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="checks at the same time (default: one per core)",
     )
+
     return parser
 
 

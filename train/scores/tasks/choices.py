@@ -52,6 +52,7 @@ def _score(
                 requests.append(Request((loaded.end_of_text,), text))
             else:
                 requests.append(Request(options.prompt(loaded, context), after))
+
     scored = iter(zip(score(loaded.model, requests, world), counts, strict=True))
     return [[next(scored) for _ in entry.endings] for entry in entries]
 
@@ -91,6 +92,7 @@ def winograd(
                 "partial": _best(partial) == entry.gold,
             }
         )
+
     return rows
 
 
@@ -119,6 +121,7 @@ def read_cbt(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
         if "\t" not in text:
             story.append(text.strip())
             continue
+
         query, answer, *_, candidates = text.split("\t")
         before, blank, after = query.partition(BLANK)
         choices = candidates.strip().split("|")
@@ -126,10 +129,12 @@ def read_cbt(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
             raise ValueError(
                 f"{query!r}: expected {BLANK} and the answer {answer!r} among {choices}"
             )
+
         context = " ".join([*story, before]).rstrip()
         endings = tuple(f" {choice}{after}".rstrip() for choice in choices)
         lengths = tuple(len(f" {choice}") for choice in choices)
         entries.append((Choice((context,), endings, choices.index(answer)), lengths))
+
     return entries
 
 
@@ -151,6 +156,7 @@ def cbt(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Opti
                 "choice": _best(alone) == entry.gold,
             }
         )
+
     return rows
 
 
@@ -175,6 +181,7 @@ def read_hellaswag(data: bytes, loaded: LoadedModel, options: Options) -> list[A
                 (context,), tuple(f" {_clean(e)}" for e in fields["endings"]), int(fields["label"])
             )
         )
+
     return entries
 
 
@@ -203,6 +210,7 @@ def hellaswag(
                 "per_char": _best(per_char) == entry.gold,
             }
         )
+
     return rows
 
 

@@ -60,6 +60,7 @@ def write(
     for prompt in prompts:
         tokens = options.prompt(loaded, prompt)
         cut.append((*tokens[:begin], *tokens[-room:]) if len(tokens) > begin + room else tokens)
+
     texts = [""] * len(prompts)
     for places in batches(
         [len(tokens) + num_tokens for tokens in cut], WRITE_TOKENS[world.device.type]
@@ -76,6 +77,7 @@ def write(
         )
         for place, tokens in zip(places, written, strict=True):
             texts[place] = loaded.tokenizer.decode(tokens)
+
     return texts
 
 
@@ -142,6 +144,7 @@ def read_coqa(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
             references = [answer["input_text"], *(other[turn]["input_text"] for other in others)]
             entries.append((said, references))
             said += f" {answer['input_text']}"
+
     return entries
 
 
@@ -153,6 +156,7 @@ def coqa(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Opt
     for text, (_, references) in zip(texts, entries, strict=True):
         answer = first_line(text)
         rows.append({"answer": answer, "references": references, "f1": best_f1(answer, references)})
+
     return rows
 
 
@@ -178,10 +182,12 @@ def summaries(
     prompts = [f"{article.strip()}\nTL;DR:" for article, _ in entries]
     enough = partial(has_sentences, count=SUMMARY_SENTENCES)
     texts = write(loaded, prompts, SUMMARY_TOKENS, SUMMARY_SAMPLING, options, world, enough=enough)
+
     for text, (_, highlights) in zip(texts, entries, strict=True):
         summary = first_sentences(text, SUMMARY_SENTENCES)
         found = scorer.score(highlights, summary)
         rows.append({"summary": summary, **{name: value.fmeasure for name, value in found.items()}})
+
     return rows
 
 
@@ -240,6 +246,7 @@ def translation_figures(rows: Sequence[Row]) -> Figures:
         raise InputError(
             "wmt14: BLEU is counted by sacrebleu; pip install 'webtext[scores]'"
         ) from error
+
     found = corpus_bleu([row["translation"] for row in rows], [[row["reference"] for row in rows]])
     return {"entries": len(rows), "bleu": float(found.score)}
 
@@ -254,6 +261,7 @@ def read_questions(data: bytes, loaded: LoadedModel, options: Options) -> list[A
     ]
     if len(pairs) <= EXAMPLES:
         raise ValueError(f"expected more than {EXAMPLES} questions")
+
     shown = "".join(f"{question} {answers[0]}\n\n" for question, answers in pairs[:EXAMPLES])
     return [(shown + question, answers) for question, answers in pairs[EXAMPLES:]]
 
@@ -265,12 +273,14 @@ def questions(
     rows, requests = [], []
     prompts = [prompt for prompt, _ in entries]
     texts = write(loaded, prompts, ANSWER_TOKENS, GREEDY, options, world, enough=has_line)
+
     for text, (prompt, references) in zip(texts, entries, strict=True):
         answer = first_line(text)
         right = normalized(answer) in {normalized(each) for each in references}
         rows.append({"answer": answer, "references": list(references), "exact_match": right})
         tokens = loaded.tokenizer.encode(f" {answer}") or [loaded.end_of_text]
         requests.append(Request(options.prompt(loaded, prompt), tuple(tokens[:ANSWER_TOKENS])))
+
     for row, each in zip(rows, score(loaded.model, requests, world), strict=True):
         row["confidence"] = each.log_prob / len(each.log_probs)
     return rows

@@ -46,6 +46,7 @@ def outcomes(
         answer = loaded.tokenizer.encode(f" {word}")
         requests.append(Request(options.prompt(loaded, context), tuple(answer)))
         words.append(word)
+
     scores = score(loaded.model, requests, world, banned=stop_word_tokens(loaded))
     return [
         {

@@ -59,9 +59,11 @@ def windows(
     """
     if not 0 <= stride <= block_size:
         raise ValueError(f"a stride of {stride} tokens; the model reads {block_size}")
+
     stride = stride or block_size
     text = (start, *tokens)
     done = 1
+
     while done < len(text):
         end = min(len(text), done + (stride if done > 1 else block_size))
         full = end - done == block_size
@@ -80,6 +82,7 @@ def entries_of(documents: Sequence[Document], loaded: LoadedModel, options: Opti
         )
         for number, request in enumerate(requests):
             found.append(Window(place, request, document if number == 0 else None))
+
     return found
 
 
@@ -124,6 +127,7 @@ def figures(rows: Sequence[Row]) -> Figures:
         "bits_per_char": nats / LN_2 / max(1, total["num_chars"]),
         "bits_per_byte": nats / LN_2 / max(1, total["num_bytes"]),
     }
+
     return result | {"detokenizer_exceptions": total["num_exceptions"]}
 
 
@@ -154,6 +158,7 @@ def articles(text: str) -> list[str]:
     ]
     if not starts:
         return [text]
+
     bounds = [0, *starts[1:], len(text)]
     return [text[a:b] for a, b in itertools.pairwise(bounds)]
 
