@@ -1,10 +1,10 @@
 """Evaluation sets with digests: dedup removes, and train scores, exactly the same files.
 
 Sets are named by file, by folder, or as `hf:<owner>/<name>` on the Hugging Face hub (`hub`). A set is a file: JSON lines,
-JSON, Parquet, or plain text, all but Parquet also as .gz, .bz2 or .zst. One record is an entry, a text file
-is one entry. A JSON file is an array of records, or an object that holds one (CoQA and SQuAD: `data`). An entry is a few
-passages: the strings of those fields that count. Which fields these are says a `testsets.toml` beside the files, or
-the defaults below say it by name:
+JSON, Parquet, or plain text, all but Parquet also as .gz, .bz2 or .zst. One record is an entry, a text file is one
+entry. A JSON file is an array of records, or an object that holds one (CoQA and SQuAD: `data`). An entry is a few
+passages: the strings of the fields that count. A `testsets.toml` beside the files names these fields, or the defaults
+below apply:
 
     [boolq]                      # the set's name: the file's, without suffixes
     fields = ["query", "choices"]
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import json
 import logging
 import re
@@ -29,7 +28,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import zstandard
 from pydantic import ValidationError
 from xxhash import xxh3_128
@@ -37,6 +35,7 @@ from xxhash import xxh3_128
 from corpus.config import Section
 from corpus.errors import InputError
 from corpus.evaluation_sets import hub
+from corpus.tables.parquet import PartFile, unpacked_limit
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +79,18 @@ FIELDS = (
     ),
     *("chain_of_thought", "rationale"),
 )
-"""Fields that count where nothing else is said; those that a record does not have are passed over."""
+"""Fields that count by default; a record may lack some of them."""
+MAX_UNPACKED_BYTES = 1 << 30
+"""Bytes that a set may unpack to. The largest known, the held-out shards of One Billion Words, have 210 MB together."""
+MAX_ENTRY_CHARS = 128 << 20
+"""Characters of one entry. enwik8 is one of 100 million; the overlap filter needs 16 bytes of memory for each."""
+
 _RECORDS = (".jsonl", ".ndjson", ".json", ".parquet")
 _TEXT = (".txt", ".text", ".tokens")
 _TEXT_BY_NAME = re.compile(
     r"enwik8|text8|news\.en\.heldout-\d+-of-\d+|newstest\d+\.[a-z]+-[a-z]+\.tsv"
 )
-"""Texts whose official names end otherwise."""
+"""Official names of texts without a known suffix."""
 _PACKED = (".gz", ".bz2", ".zst")
 
 
@@ -97,14 +101,14 @@ class TestSetSettings(Section):
     fields: tuple[str, ...] | None = None
     """Fields that count, in order; none: the defaults by name."""
     split: Literal["file", "lines", "paragraphs"] = "file"
-    """What an entry of a text file is."""
+    """Unit of a text file that becomes an entry."""
     train: str | None = None
     """File with the set's own training split, relative to the settings; none: not compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class TestSetFile:
-    """A set on disk, not read yet."""
+    """A set on disk that has not been read."""
 
     __test__ = False
     name: str
@@ -113,7 +117,7 @@ class TestSetFile:
 
     @property
     def digest(self) -> str:
-        """32 hex digits over the bytes of the file and what is taken of it."""
+        """32 hex digits over the bytes of the file and the settings that choose from it."""
         stat = self.path.stat()
         content = _file_digest(str(self.path), stat.st_size, stat.st_mtime_ns)
         chosen = self.settings.model_dump_json(exclude={"train"})
@@ -124,7 +128,7 @@ class TestSetFile:
 
 @dataclass(frozen=True, slots=True)
 class TestSet:
-    """An evaluation set: entries of passages, in the order of the file."""
+    """An evaluation set: entries of passages, in file order."""
 
     __test__ = False
     name: str
@@ -133,14 +137,14 @@ class TestSet:
 
     @property
     def texts(self) -> list[str]:
-        """Every entry as one text, its passages on lines of their own."""
+        """Every entry as one text, one passage a line."""
         return ["\n".join(entry) for entry in self.entries]
 
 
 def find_testsets(paths: Sequence[str]) -> list[TestSetFile]:
-    """The sets behind files, folders and names on the hub, by name.
+    """The sets in files, in folders and on the hub, sorted by name.
 
-    Raises: InputError for a path that is not there, a folder without a set, two sets of one name, bad settings.
+    Raises: InputError for a missing path, a folder without a set, two sets of one name, or bad settings.
     """
     found: dict[str, TestSetFile] = {}
     for given in paths:
@@ -155,25 +159,41 @@ def find_testsets(paths: Sequence[str]) -> list[TestSetFile]:
 
 
 def load_testset(file: TestSetFile) -> TestSet:
-    """Read one set. Raises InputError for a broken file or one in which nothing counts."""
+    """Read one set.
+
+    Raises: InputError for a broken file, one beyond the limits, or one without an entry.
+    """
     try:
         entries = tuple(_entries(file))
-    except (OSError, ValueError, EOFError, pa.ArrowException, zstandard.ZstdError) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        RecursionError,
+        pa.ArrowException,
+        zstandard.ZstdError,
+    ) as error:
         raise InputError(
             f"test set {file.path}: cannot be read ({error}); mend or remove the file"
         ) from error
+
+    longest = max((sum(map(len, entry)) for entry in entries), default=0)
+    if longest > MAX_ENTRY_CHARS:
+        raise InputError(
+            f"test set {file.path}: an entry has {longest:,} characters, the limit is {MAX_ENTRY_CHARS:,}; split or remove it"
+        )
     if not entries:
         raise InputError(f"test set {file.path}: no entry in it; mend or remove the file")
     return TestSet(file.name, file.digest, entries)
 
 
 def load_testsets(paths: Sequence[str]) -> list[TestSet]:
-    """All sets behind `paths`, read. Raises InputError."""
+    """Read all sets in `paths`. Raises: InputError."""
     return [load_testset(file) for file in find_testsets(paths)]
 
 
 def load_train_split(file: TestSetFile) -> TestSet | None:
-    """The set's own training split, where the settings name one. Raises InputError."""
+    """Read the set's own training split, if the settings name one. Raises: InputError."""
     if file.settings.train is None:
         return None
     path = file.path.parent / file.settings.train
@@ -260,7 +280,7 @@ def _entries(file: TestSetFile) -> Iterator[tuple[str, ...]]:
             passages = [text for field in chosen for text in _strings(record.get(field))]
         else:
             raise ValueError(f"an entry is {type(record).__name__}, expected an object or a string")
-        if passages := [text for text in passages if text.strip()]:
+        if passages := [_encodable(text) for text in passages if text.strip()]:
             yield tuple(passages)
     if seen and not seen & set(chosen):
         raise ValueError(
@@ -270,8 +290,7 @@ def _entries(file: TestSetFile) -> Iterator[tuple[str, ...]]:
 
 def _records(path: Path, suffix: str | None) -> Iterator[Any]:
     if suffix == ".parquet":
-        for batch in pq.ParquetFile(path).iter_batches():
-            yield from batch.to_pylist()
+        yield from _parquet_records(path)
         return
     text = read_bytes(path).decode("utf-8")
     if suffix == ".json" and (whole := _whole_json(text)) is not None:
@@ -285,8 +304,30 @@ def _records(path: Path, suffix: str | None) -> Iterator[Any]:
                 raise ValueError(f"line {number}: {error}") from error
 
 
+def _parquet_records(path: Path) -> Iterator[Any]:
+    limit = unpacked_limit(path.stat().st_size)
+    num_bytes = 0
+    with path.open("rb") as stream:
+        file = PartFile(stream, str(path))
+        for index in range(file.num_row_groups):
+            table = file.read_row_group(index)
+            num_bytes += table.nbytes
+            if num_bytes > limit:
+                raise _too_large(path, limit)
+            yield from table.to_pylist()
+
+
+def _encodable(text: str) -> str:
+    """JSON can hold lone surrogates, which no text has: they become question marks."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
 def _whole_json(text: str) -> list[Any] | None:
-    """The records of a JSON file: those of its array, or of the one array of objects in its object; None for JSON lines."""
+    """The records of a JSON file: its array, or the only array of objects in its object. None for JSON lines."""
     try:
         document = json.loads(text)
     except ValueError:
@@ -347,19 +388,35 @@ def _stem(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file, unpacked where its name ends like a packer's. Raises: OSError, EOFError, ZstdError."""
-    data = path.read_bytes()
+    """The bytes of the file, unpacked if its name ends like a packer's.
+
+    Raises: InputError if it unpacks to more than `MAX_UNPACKED_BYTES`; OSError, EOFError, ZstdError.
+    """
     suffix = path.suffix.lower()
-    if suffix == ".gz":
-        return gzip.decompress(data)
-    if suffix == ".bz2":
-        return bz2.decompress(data)
-    if suffix == ".zst":
-        with zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(
-            io.BytesIO(data)
-        ) as reader:
-            return reader.read()
-    return data
+    with path.open("rb") as packed:
+        stream: Any = packed
+        if suffix == ".gz":
+            stream = gzip.GzipFile(fileobj=packed)
+        elif suffix == ".bz2":
+            stream = bz2.BZ2File(packed)
+        elif suffix == ".zst":
+            stream = zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(
+                packed, read_across_frames=False
+            )
+
+        # One byte beyond the limit tells a file at the limit from a larger one.
+        data = bytearray()
+        while piece := stream.read(min(1 << 20, MAX_UNPACKED_BYTES + 1 - len(data))):
+            data += piece
+            if len(data) > MAX_UNPACKED_BYTES:
+                raise _too_large(path, MAX_UNPACKED_BYTES)
+    return bytes(data)
+
+
+def _too_large(path: Path, limit: int) -> InputError:
+    return InputError(
+        f"test set {path}: unpacks to more than {limit:,} bytes, the limit for its {path.stat().st_size:,}; split or remove it"
+    )
 
 
 @lru_cache(maxsize=1024)

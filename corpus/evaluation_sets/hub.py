@@ -1,8 +1,8 @@
 """Evaluation sets by their name on the Hugging Face hub: `hf:<owner>/<name>[/<config>[/<split>]]`.
 
-The hub keeps every data set as Parquet too, on a branch of its own, as `<config>/<split>/0000.parquet`; these files are
-fetched once into the hub's cache on this machine and read like any other from then on, without network too. Without a
-split it is `test`, or `validation` where there is no test; without a config all of them.
+The hub converts every data set to Parquet on a branch of its own, as `<config>/<split>/0000.parquet`. These files are
+fetched once into the hub's cache on this machine and then read like any other, also without network. The default split
+is `test`, or `validation` if there is no test; the default is all configs.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from corpus.errors import InputError
 PREFIX = "hf:"
 REVISION = "refs/convert/parquet"
 SPLITS = ("test", "validation")
-"""Which split is taken where none is named: the first that there is."""
+"""Default splits: the first that exists is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """One fetched file; `name` is `<data set>/<config>/<split>`, with the file's number where a split has several."""
+    """One fetched file. `name` is `<data set>/<config>/<split>`, with the file's number if a split has several."""
 
     name: str
     path: Path
 
 
 def fetch(name: str) -> list[HubFile]:
-    """The files behind a name that begins with `hf:`.
+    """Fetch the files of a name that begins with `hf:`.
 
-    Raises: InputError for a name of another form, one that the hub does not know, or without network and cache.
+    Raises: InputError for a malformed or unknown name, or without network and cache.
     """
     fields = name.removeprefix(PREFIX).split("/")
     if not 2 <= len(fields) <= 4 or not all(fields):
@@ -70,7 +70,7 @@ def fetch(name: str) -> list[HubFile]:
 def _files(
     root: Path, name: str, config: str, splits: tuple[str, ...] | list[str]
 ) -> list[HubFile]:
-    """Of every config the first of the splits that it has."""
+    """The files of the first existing split of every config."""
     found = []
     for folder in sorted(path for path in root.glob(config) if path.is_dir()):
         split = next((each for each in splits if any((folder / each).glob("*.parquet"))), None)

@@ -1,11 +1,10 @@
-"""The test sets that models are scored on: what each official file is, its digest, and where it comes from.
+"""Official files of the test sets that models are scored on: names, digests, sources and licences.
 
-Nothing is downloaded here and nothing is shipped: the files belong to their makers, under the licences named. A scored
-file that is not the official one is refused, naming the set, the digest that was expected and the source, because scores
-on a changed set are not comparable; `--allow-altered` scores it all the same and says so in the result. The digest is of the
-unpacked file; .gz, .bz2 and .zst are unpacked when read.
+Nothing is downloaded here and nothing is shipped: the files belong to their makers, under the licences named. A file
+that is not the official one is refused, because scores on a changed set are not comparable. `--allow-altered` scores it
+and notes it in the result. Digests are of the unpacked file; .gz, .bz2 and .zst are unpacked when read.
 
-The overlap filter of dedup reads the same files by way of `corpus.evaluation_sets.files`.
+The overlap filter of dedup reads the same files through `corpus.evaluation_sets.files`.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ class OfficialSet:
     name: str
     title: str
     files: tuple[str, ...]
-    """Names that the official file goes by, without the suffix of a packer; the first is the official one."""
+    """Names of the file without a packer's suffix; the first is the official one."""
     digest: str | None
-    """`<algorithm>:<hex digits>` of the unpacked file; None where its makers publish none and we have not seen the file."""
+    """`<algorithm>:<hex digits>` of the unpacked file; None if its makers publish none and we have not seen the file."""
     source: str
-    """Where the official file comes from."""
+    """Origin of the official file."""
     licence: str
     format: str
-    """What a record is, for messages."""
+    """Description of a record, for messages."""
     folder: str = ""
-    """Part of the folder's name where several sets have files of the same name."""
+    """Part of the folder's name, if several sets have files of the same name."""
 
 
 _JSON_LINES = "a JSON object a line with "
@@ -138,13 +137,13 @@ class SetFile:
     digest: str
     """sha256 of the unpacked bytes."""
     is_official: bool | None
-    """Whether the digest is the official one; None where that is not known."""
+    """True if the digest is the official one; None if that is unknown."""
 
 
 def open_set(name: str, path: Path, *, allow_altered: bool = False) -> SetFile:
-    """A set's file, checked.
+    """Read a set's file and check its digest.
 
-    Raises: InputError for an unknown set, a file that is not there, or one that is not the official one.
+    Raises: InputError for an unknown set, a missing file, or one that is not the official one.
     """
     official = SETS.get(name)
     if official is None:
@@ -153,6 +152,7 @@ def open_set(name: str, path: Path, *, allow_altered: bool = False) -> SetFile:
         data = read_bytes(path)
     except (OSError, EOFError, zstandard.ZstdError) as error:
         raise InputError(f"{_missing(official)}: {path}: {error}") from error
+
     genuine: bool | None = None
     if official.digest is not None:
         algorithm, _, expected = official.digest.partition(":")
@@ -161,13 +161,13 @@ def open_set(name: str, path: Path, *, allow_altered: bool = False) -> SetFile:
         if not genuine and not allow_altered:
             raise InputError(
                 f"test set {name} ({path}): not the official file: {algorithm} {found}, expected {expected}; "
-                f"the official one: {official.source}; --allow-altered scores this one all the same"
+                f"the official one: {official.source}; --allow-altered scores this one and notes it"
             )
     return SetFile(official, path, data, hashlib.sha256(data).hexdigest(), genuine)
 
 
 def find_set(name: str, folder: Path) -> Path | None:
-    """The file of a set below `folder` by the names it goes by, packed or not; None where there is none."""
+    """The file of a set below `folder` under one of its names, packed or not, or None."""
     official = SETS[name]
     wanted = {
         f"{file}{packer}" for file in official.files for packer in ("", ".gz", ".bz2", ".zst")
@@ -188,5 +188,5 @@ def _missing(official: OfficialSet) -> str:
 
 
 def missing(name: str, folder: Path) -> InputError:
-    """The error of a set whose file is not below `folder`."""
+    """Make the error of a set whose file is not below `folder`."""
     return InputError(f"{_missing(SETS[name])}; no such file below {folder}")

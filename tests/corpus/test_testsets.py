@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import json
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import zstandard
 
 from corpus.errors import InputError
+from corpus.evaluation_sets import files
 from corpus.evaluation_sets.files import find_testsets, load_testsets, load_train_split
 
 RECORDS = [
@@ -152,3 +154,81 @@ def test_bad_paths_are_refused(tmp_path: Path) -> None:
 def test_real_sets(shared: Path) -> None:
     (lambada,) = load_testsets([str(shared / "evalsets" / "lambada_openai")])
     assert len(lambada.entries) == 5153
+
+
+def test_the_limits_as_they_are() -> None:
+    assert files.MAX_UNPACKED_BYTES == 1 << 30
+    assert files.MAX_ENTRY_CHARS == 128 << 20
+
+
+@pytest.mark.parametrize(("num_bytes", "fits"), [(999, True), (1000, True), (1001, False)])
+@pytest.mark.parametrize("packer", ["", ".gz", ".bz2", ".zst"])
+def test_the_border_of_the_unpacked_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packer: str, num_bytes: int, fits: bool
+) -> None:
+    pack = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstandard.compress}
+    path = tmp_path / f"set.txt{packer}"
+    path.write_bytes(pack[packer](b"x" * num_bytes))
+    monkeypatch.setattr(files, "MAX_UNPACKED_BYTES", 1000)
+    if fits:
+        assert load_testsets([str(path)])[0].texts == ["x" * num_bytes]
+    else:
+        with pytest.raises(InputError, match=r"set\.txt.*more than 1,000 bytes.*split or remove"):
+            load_testsets([str(path)])
+
+
+@pytest.mark.parametrize(("chars", "fits"), [(9, True), (10, True), (11, False)])
+def test_the_border_of_an_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chars: int, fits: bool
+) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text(json.dumps({"text": "x" * 5, "answer": "y" * (chars - 5)}))
+    monkeypatch.setattr(files, "MAX_ENTRY_CHARS", 10)
+    if fits:
+        assert len(load_testsets([str(path)])[0].entries) == 1
+    else:
+        with pytest.raises(
+            InputError, match=r"set\.jsonl: an entry has 11 characters, the limit is 10"
+        ):
+            load_testsets([str(path)])
+
+
+def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
+    """1 GB of spaces in 5 MB: one line, and no more than the limit in memory."""
+    path = tmp_path / "set.jsonl.gz"
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        for _ in range(1030):
+            stream.write(b" " * (1 << 20))
+    with pytest.raises(InputError, match="more than 1,073,741,824 bytes"):
+        load_testsets([str(path)])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"text": ' + "[" * 100_000,
+        '{"text": ' + "[" * 990 + '"x"' + "]" * 990 + "}",
+        "nul",
+        '{"text": 1e999}',
+    ],
+)
+def test_strange_json_is_one_line_or_an_entry(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text(line)
+    with contextlib.suppress(InputError):
+        load_testsets([str(path)])
+
+
+def test_lone_surrogates_become_question_marks(tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text('{"text": "a \\ud800 b"}')
+    assert load_testsets([str(path)])[0].texts == ["a ? b"]
+
+
+def test_a_parquet_bomb_is_one_line(tmp_path: Path) -> None:
+    text = pa.DictionaryArray.from_arrays(
+        pa.array([0] * 500_000, pa.int32()), pa.array(["x" * 3000])
+    )
+    pq.write_table(pa.table({"text": text}), tmp_path / "set.parquet", store_schema=False)
+    with pytest.raises(InputError, match=r"set\.parquet: unpacks to more than"):
+        load_testsets([str(tmp_path / "set.parquet")])

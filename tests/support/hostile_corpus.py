@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -118,12 +119,16 @@ def redigest(path: Path) -> None:
     folder = path.parent
     while not (folder / "_manifest.json").is_file():
         folder = folder.parent
+        if len(folder.parts) < 3:
+            return
     document = json.loads((folder / "_manifest.json").read_bytes())
-    for part in document["parts"]:
-        if folder / part["file"] == path:
-            part["digest"] = xxh3_128(path.read_bytes()).hexdigest()
-            part["bytes"] = path.stat().st_size
-    write(folder / "_manifest.json", document)
+    # An earlier fault may have left something else than a manifest.
+    with contextlib.suppress(TypeError, KeyError, AttributeError):
+        for part in document["parts"]:
+            if folder / part["file"] == path:
+                part["digest"] = xxh3_128(path.read_bytes()).hexdigest()
+                part["bytes"] = path.stat().st_size
+        write(folder / "_manifest.json", document)
 
 
 def link_out(root: Path, outside: Path, rng: random.Random) -> str:
