@@ -12,6 +12,7 @@ page links, as `by-sa/4.0`; those marked rel=license alone where there are any.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -29,6 +30,18 @@ from crawl.warc import records
 DIRECTIVES = frozenset({"noai", "noimageai", "noindex", "none", "noarchive"})
 _ROBOTS_NAME = re.compile(r"robots|[\w-]{0,40}bot|google-extended")
 _DIRECTIVE = re.compile(r"[\w-]{2,40}")
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w-]+)", re.I)
+WIDE_BOMS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""UTF-32 first: its little-endian mark begins with that of UTF-16."""
+WIDE_LABELS = {
+    "utf-16": "utf-16-le", "utf-16le": "utf-16-le", "utf-16be": "utf-16-be",
+    "utf-32": "utf-32-le", "utf-32le": "utf-32-le", "utf-32be": "utf-32-be",
+}  # fmt: skip
 _LICENSE = re.compile(
     r"creativecommons\.org/(?:licenses|publicdomain)/([a-z][a-z+-]{1,20}/\d\.\d)", re.I
 )
@@ -48,6 +61,26 @@ def opt_outs(html: str, headers: records.Headers) -> list[str]:
     if any(name == "tdm-reservation" and value.strip() == "1" for name, value in fields):
         found.add("tdm-reservation")
     return sorted(found)
+
+
+def readable(body: bytes, headers: records.Headers) -> str:
+    """A page's bytes as text in which marks can be read. All marks are ASCII, so only wide charsets are decoded."""
+    charset = next((codec for mark, codec in WIDE_BOMS if body.startswith(mark)), None)
+    if charset is None:
+        types = (value for name, value in headers if name.lower() == "content-type")
+        label = next((found[1].lower() for value in types if (found := _CHARSET.search(value))), "")
+        # The standard reads utf-16 without a byte order mark as little-endian.
+        charset = WIDE_LABELS.get(label)
+    if charset is None:
+        # Markup without any declaration: every other byte of its first characters is zero.
+        start = body.lstrip(b"\0\t\n\r ")[:2]
+        big_endian = body[:1] == b"\0"
+        charset = (
+            ("utf-16-be" if big_endian else "utf-16-le")
+            if start[:1] == b"<" and (start[1:] == b"\0")
+            else "latin-1"
+        )
+    return body.decode(charset, "replace")
 
 
 def licenses(html: str) -> list[str]:
@@ -74,7 +107,7 @@ def _load(config: CleanConfig, context: Context) -> MapFunction:
             response = records.read_response(
                 context.store, row["warc_file"], row["warc_offset"], row["warc_length"]
             )
-            html = response.body.decode("latin-1")  # every mark is ASCII
+            html = readable(response.body, response.headers)
             asked, licensed = opt_outs(html, response.headers), licenses(html)
             counts.update(
                 [*(f"opt_out:{each}" for each in asked), *(f"license:{each}" for each in licensed)]

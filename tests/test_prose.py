@@ -12,7 +12,20 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("webtext", "corpus", "crawl", "clean", "dedup", "shards", "train")
 FOLDERS += ("bench", "examples", "tools")
 OPENINGS = frozenset(
-    ["what", "which", "whether", "where", "how", "why", "who", "whose", "when", "whatever", "wherever", "whoever"]
+    [
+        "what",
+        "which",
+        "whether",
+        "where",
+        "how",
+        "why",
+        "who",
+        "whose",
+        "when",
+        "whatever",
+        "wherever",
+        "whoever",
+    ]
 )
 LONG = 25
 """Lines from which a function needs a blank line or a comment."""

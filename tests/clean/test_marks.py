@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import pytest
 
 from clean import run
-from clean.marks import licenses, opt_outs
+from clean.marks import licenses, opt_outs, readable
 from corpus.storage.store import open_corpus
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table
@@ -32,6 +33,32 @@ from tests.support.foreign_warc import archive, import_warc
 )
 def test_opt_outs(html: str, headers: list[tuple[str, str]], found: list[str]) -> None:
     assert opt_outs(html, headers) == found
+
+
+PAGE = '<html><meta name="robots" content="noai"><p>Ünïcode 漢</p></html>'
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (PAGE.encode(), "text/html"),
+        (PAGE.encode("utf-16"), "text/html"),
+        (codecs.BOM_UTF16_BE + PAGE.encode("utf-16-be"), "text/html; charset=utf-8"),
+        (codecs.BOM_UTF32_LE + PAGE.encode("utf-32-le"), "text/html"),
+        (codecs.BOM_UTF32_BE + PAGE.encode("utf-32-be"), ""),
+        (PAGE.encode("utf-16-le"), "text/html; charset=UTF-16LE"),
+        (PAGE.encode("utf-16-be"), 'text/html; charset="utf-16be"'),
+        (PAGE.encode("utf-16-le"), "text/html;charset=utf-16"),
+        (PAGE.encode("utf-16-le"), "text/html"),
+        (PAGE.encode("utf-16-be"), "text/html"),
+        (("\n \t" + PAGE).encode("utf-16-be"), ""),
+        (PAGE.encode("utf-16-le") + b"\xd8", "text/html"),
+    ],
+)
+def test_marks_are_read_in_wide_charsets(body: bytes, content_type: str) -> None:
+    """A browser reads such a page, so its opt-out counts."""
+    html = readable(body, [("Content-Type", content_type)])
+    assert opt_outs(html, []) == ["noai"]
 
 
 @pytest.mark.parametrize(
