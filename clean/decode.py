@@ -25,19 +25,18 @@ import charset_normalizer
 
 from clean.prescan import declared_labels
 
+# Bytes that are searched for a declaration. The standard says 1,024, but real pages put it later.
 META_BYTES = 16_384
-"""Bytes that are searched for a declaration. The standard says 1,024, but real pages put it later."""
+# Bytes of an unlabelled page that the detector sees.
 DETECT_BYTES = 32768
-"""Bytes of an unlabelled page that the detector sees."""
+# Share of undecodable characters above which a label other than UTF-8 is taken to be wrong.
 MAX_BAD_FRAC = 0.005
-"""Share of undecodable characters above which a label other than UTF-8 is taken to be wrong."""
+# Sound multi-byte characters for each broken one that make an unlabelled page UTF-8.
 MIN_SOUND_PER_BAD = 2
-"""Sound multi-byte characters for each broken one that make an unlabelled page UTF-8."""
 FEW_FOREIGN = 4
+# Number and share of bytes beyond ASCII that a detector needs. With fewer it is English with
+# typographic quotes.
 FEW_FOREIGN_FRAC = 0.03
-"""Number and share of bytes beyond ASCII that a detector needs. With fewer it is English with
-typographic quotes.
-"""
 
 
 class Source(StrEnum):
@@ -104,8 +103,8 @@ _NAMES = (
     "iso8859-15 iso8859-16 mac-roman mac-cyrillic gb18030 big5hkscs euc_jp iso2022_jp"
 )
 _KNOWN = frozenset(_NAMES.split())
+# Charsets whose bytes look like plain ASCII.
 _STATEFUL = frozenset({"iso2022_jp"})
-"""Charsets whose bytes look like plain ASCII."""
 _LABEL = re.compile(r"[\w:.+-]{1,40}", re.A)
 _HEADER = re.compile(r"charset\s*=\s*[\"']?\s*([\w:.+-]{1,40})", re.I)
 _FOREIGN = bytes(range(0x80, 0x100))

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from html import unescape
 from typing import Any, Final
 
+# A page that shows more words has a body of its own.
 MAX_SHOWN_WORDS: Final = 60
-"""A page that shows more words has a body of its own."""
+# Least words of an embedded text.
 MIN_WORDS: Final = 50
-"""Least words of an embedded text."""
+# Shorter strings of a state are labels and names.
 MIN_STRING_WORDS: Final = 8
-"""Shorter strings of a state are labels and names."""
 MAX_JSON_CHARS: Final = 4_000_000
 MAX_DEPTH: Final = 60
 _SCRIPT_START = re.compile(r"<script(?=[\s>])([^<>]*)>", re.I)

@@ -21,13 +21,12 @@ from corpus.config import Section
 from crawl.warc import records
 
 Extractor = Literal["learned", "trafilatura-fast", "trafilatura"]
+# Decoded HTML to text; empty where the page has no main text.
 ExtractFunction = Callable[[str], str]
-"""Decoded HTML to text; empty where the page has no main text."""
 
+# Pages after which the library's caches (of pure functions) are emptied, so that memory stays
+# flat.
 RESET_PAGES = 1000
-"""Pages after which the library's caches (of pure functions) are emptied, so that memory stays
-flat.
-"""
 
 
 class ExtractConfig(Section):

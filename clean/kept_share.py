@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any, Final
 
+# Upper bounds of the classes of the distribution. The rest is the class `over_0.9`.
 BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
-"""Upper bounds of the classes of the distribution. The rest is the class `over_0.9`."""
+# Least documents of a domain in a part that tell what is usual for it.
 MIN_PAGES: Final = 8
-"""Least documents of a domain in a part that tell what is usual for it."""
+# On shorter pages the share varies too much.
 MIN_VISIBLE_WORDS: Final = 150
-"""On shorter pages the share varies too much."""
+# A share below this part of its domain's median is unusual.
 FAR_BELOW: Final = 1 / 3
-"""A share below this part of its domain's median is unusual."""
 UNUSUAL: Final = "kept_share:unusual_for_domain"
 
 

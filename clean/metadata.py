@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from datetime import date
 from html import unescape
 
+# How far into the page marks are looked for; the heads of some real pages hold 100 KB of scripts.
 HEAD_CHARS = 200_000
-"""How far into the page marks are looked for; the heads of some real pages hold 100 KB of scripts."""
 MAX_TITLE_CHARS = 500
+# The first web page.
 EARLIEST = date(1991, 1, 1)
-"""The first web page."""
 
 _META = re.compile(r"<meta\s([^<>]{1,2000})>", re.I)
 _ATTRIBUTE = re.compile(r"([a-z:_-]{1,40})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.I)

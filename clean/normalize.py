@@ -63,8 +63,8 @@ _LOOSE = re.compile(
     # Tag characters. Those of a flag are matched first and kept.
     "|(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{2,6}\U000e007f)|[\U000e0020-\U000e007f]"
 )
+# Longest run of combining marks without a joiner. No language comes near it.
 MAX_MARKS = 30
-"""Longest run of combining marks without a joiner. No language comes near it."""
 _BEYOND_LATIN = re.compile(f"[^\x00-\u02ff]{{{MAX_MARKS + 1},}}")
 _JOINER = "\u034f"
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")

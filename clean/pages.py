@@ -32,12 +32,11 @@ from crawl.warc import records
 _LINK_COLUMNS = ("doc_id", "url", "domain", "score", "subreddit")
 _decode_result = msgspec.msgpack.Decoder(Result).decode
 ProcessFunction = Callable[[Page], Result]
+# (WARC file, places in it by offset) to the responses there; raises WarcError when the file
+# cannot be read at all.
 ReadFunction = Callable[
     [str, list[tuple[int, int]]], Iterator[records.Response | records.WarcError]
 ]
-"""(WARC file, places in it by offset) to the responses there; raises WarcError when the file cannot
-be read at all.
-"""
 
 
 def fetched(pages: pa.Table) -> pa.Table:

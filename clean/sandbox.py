@@ -36,20 +36,18 @@ from clean.reasons import Reason
 from corpus.config import Section
 from corpus.errors import RetryableError
 
+# How long a process may take to import its libraries and, once on a machine, to compile loops,
+# seconds, under heavy load.
 START_S = 300.0
-"""How long a process may take to import its libraries and, once on a machine, to compile loops,
-seconds, under heavy load.
-"""
+# The wall clock allows this many times the processor time, and `WALL_SLACK_S` more, for loaded
+# machines.
 WALL_PER_CPU = 4
-"""The wall clock allows this many times the processor time, and `WALL_SLACK_S` more, for loaded
-machines.
-"""
 WALL_SLACK_S = 10.0
+# Pages after which a process makes way for a fresh one, so that memory stays flat.
 PAGES_PER_PROCESS = 5000
-"""Pages after which a process makes way for a fresh one, so that memory stays flat."""
 _LENGTH = struct.Struct("<Q")
+# First byte of an answer.
 _DONE, _FAILED = b"\0", b"\1"
-"""First byte of an answer."""
 
 
 class SandboxConfig(Section):

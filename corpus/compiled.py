@@ -1,9 +1,10 @@
 """The one way in which loops are compiled: by numba, with the machine code kept on disk, so that a machine pays once.
 
-numba keeps it in `NUMBA_CACHE_DIR` if that is set, else beside the source, else in the user's cache folder, and refuses to
-compile where none of them can be written: an installed package of another user, a service without a home. There it goes to a
-folder of this user below the temporary one. Machine code that somebody else could have put there is not loaded: without a
-folder that is ours alone, every process compiles for itself.
+numba keeps it in `NUMBA_CACHE_DIR` if that is set, else beside the source, else in the user's cache
+folder, and refuses to compile where none of them can be written: an installed package of another
+user, a service without a home. There it goes to a folder of this user below the temporary one.
+Machine code that somebody else could have put there is not loaded: without a folder that is ours
+alone, every process compiles for itself.
 """
 
 from __future__ import annotations

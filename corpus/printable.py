@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+# First characters of cells that spreadsheets run, full-width forms included. Source: OWASP, CSV
+# Injection.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""First characters of cells that spreadsheets run, full-width forms included. Source: OWASP, CSV Injection."""
 
 
 def printable(text: str, *, max_chars: int | None = None) -> str:
     r"""`text` on one line, with every character that is not printed as its escape (`\x1b`, `\u202e`).
 
-    These move the cursor, retitle the window or reorder the line. Longer texts than `max_chars` end in an ellipsis.
+    These move the cursor, retitle the window or reorder the line. Longer texts than `max_chars` end
+    in an ellipsis.
     """
     if not text.isprintable():
         text = "".join(char if char.isprintable() else _escape(char) for char in text)

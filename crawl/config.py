@@ -41,6 +41,7 @@ class CrawlConfig(Section):
     def fetch_identity(self) -> dict[str, Any]:
         """What of the fetch settings a batch's pages depend on.
 
-        Pace, time-outs and retries are left out: they may be changed in the middle of a crawl that goes on.
+        Pace, time-outs and retries are left out: they may be changed in the middle of a crawl that
+        goes on.
         """
         return {"shards": self.fetch.shards, "max_body_bytes": self.fetch.max_body_bytes}

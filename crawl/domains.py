@@ -1,7 +1,8 @@
 """How the domains of a corpus compare with a list of domains, such as the top 1,000 that OpenAI published for WebText.
 
-The list is a text file: a name a line, with or without a count before or after it. OpenAI's list names second-level labels
-(`nytimes`, `google`) and not domains; names without a dot are therefore met by the first label of a registered domain.
+The list is a text file: a name a line, with or without a count before or after it. OpenAI's list
+names second-level labels (`nytimes`, `google`) and not domains; names without a dot are therefore
+met by the first label of a registered domain.
 """
 
 from __future__ import annotations

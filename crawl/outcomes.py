@@ -1,8 +1,9 @@
 """What became of each link: a row of `pages`, written once its bytes are safe.
 
-A worker writes WARC segments; the outcomes of a segment are written after it, in one file with the same number. So
-an outcome that can be read points to a record that can be read, and resume is "links minus outcomes". A segment
-without its outcomes is what a kill left: it is removed, and its links are fetched again.
+A worker writes WARC segments; the outcomes of a segment are written after it, in one file with the
+same number. So an outcome that can be read points to a record that can be read, and resume is
+"links minus outcomes". A segment without its outcomes is what a kill left: it is removed, and its
+links are fetched again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a crawl will cost, before anything is fetched: time, disk, and which domains decide it.
 
-Politeness, not bandwidth, sets the time: a domain with n links and one request every `delay_s` takes n x delay_s, however
-many machines help. 333,160 links of one newspaper at one a second are 3.9 days. So the largest domain gives a lower bound,
-domains with the most links start first (longest processing time first), and a cap per domain is what shortens a crawl.
+Politeness, not bandwidth, sets the time: a domain with n links and one request every `delay_s`
+takes n x delay_s, however many machines help. 333,160 links of one newspaper at one a second are
+3.9 days. So the largest domain gives a lower bound, domains with the most links start first
+(longest processing time first), and a cap per domain is what shortens a crawl.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from corpus.storage.store import Store
 from corpus.tables.parquet import iter_part, part_paths
 from crawl.fetch.settings import FetchConfig
 
+# Caps per domain whose effect a plan shows.
 CAPS = (100_000, 10_000, 1_000, 100)
-"""Caps per domain whose effect a plan shows."""
 
+# Compressed bytes of a page in the archive: the order of Common Crawl's WARC files (an estimate;
+# pages have grown).
 STORED_BYTES_PER_PAGE = 30_000
-"""Compressed bytes of a page in the archive: the order of Common Crawl's WARC files (an estimate; pages have grown)."""
 
 TOP_DOMAINS = 20
 

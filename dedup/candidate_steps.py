@@ -307,6 +307,7 @@ def _rows(lists: pa.ChunkedArray) -> list[np.ndarray]:
     ]
 
 
+# From keys to verified pairs.
 STEPS = (
     Exchange(
         name="dedup/candidates",
@@ -340,4 +341,3 @@ STEPS = (
         num_buckets=one_bucket_per_part,
     ),
 )
-"""From keys to verified pairs."""

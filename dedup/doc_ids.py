@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 BINARY = pa.binary(16)
+# The place of an id that is not there.
 NOWHERE = -1
-"""The place of an id that is not there."""
 
 
 def pack(doc_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -58,8 +58,8 @@ def rows_by_id(
 ) -> Iterator[pa.Table]:
     """The rows of the batch's table whose ids are in `wanted`, ascending by id, a row group at a time.
 
-    Shapes: wanted (n,) S16, ascending and distinct; `columns` begin with doc_id. Ids that are not there are passed over.
-    Raises: SchemaError for a part that is missing or damaged.
+    Shapes: wanted (n,) S16, ascending and distinct; `columns` begin with doc_id. Ids that are not
+    there are passed over. Raises: SchemaError for a part that is missing or damaged.
     """
     part_of_wanted = doc_ids.parts(wanted, manifest.num_parts)
     for index in np.unique(part_of_wanted):

@@ -1,15 +1,17 @@
 """Which characters make words: one table from code point to what the word rule does with it.
 
-The rule, for a character c of the text: take the compatibility decomposition (NFKD) of its case folding, and of that
-- combining marks and invisible format characters (soft hyphen, joiners, variation selectors) count for nothing;
-- letters, digits and vowel signs belong to a word; in scripts written without spaces (Han, Kana, Thai, Lao, Khmer,
-  Myanmar) each is a word of its own;
-- everything else, the underscore and the apostrophe too, ends a word.
+The rule, for a character c of the text: take the compatibility decomposition (NFKD) of its case
+folding, and of that - combining marks and invisible format characters (soft hyphen, joiners,
+variation selectors) count for nothing; - letters, digits and vowel signs belong to a word; in
+scripts written without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar) each is a word of its own; -
+everything else, the underscore and the apostrophe too, ends a word.
 
-The table works character by character, and reordering concerns only the marks that it drops, so the words of a text are
-the same in all four Unicode forms; case, punctuation, ligatures, widths and line breaks do not show in them either.
+The table works character by character, and reordering concerns only the marks that it drops, so the
+words of a text are the same in all four Unicode forms; case, punctuation, ligatures, widths and
+line breaks do not show in them either.
 
-The table is a file made once, from Unicode 14.0: another Python must not give other bytes. `build` is how it was made.
+The table is a file made once, from Unicode 14.0: another Python must not give other bytes. `build`
+is how it was made.
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ FILE = f"folding-{UNICODE_VERSION}.zz"
 NUM_CODE_POINTS = 0x110000
 BREAK = 0
 NOTHING = -1
+# Added to a code point that is a word of its own.
 ALONE = 1 << 24
-"""Added to a code point that is a word of its own."""
+# Marks an entry `EXPANSION | offset << 5 | length` into the expansions.
 EXPANSION = 1 << 28
-"""Marks an entry `EXPANSION | offset << 5 | length` into the expansions."""
 
 _UNSPACED = (
     (0x0E00, 0x0EFF),  # Thai, Lao

@@ -1,16 +1,18 @@
 """Verified pairs to verdicts: who stays, and whom each removed page duplicates.
 
-The order is fixed: earlier batch first, then higher score, then smaller doc_id. In that order a page is dropped if and
-only if it is similar enough to a page that is kept already and that it meets in a bucket; its verdict names the first
-such page. So there are no chains: what is near a dropped page only, stays. And since no page looks ahead, batches
-taken one by one give what they give together.
+The order is fixed: earlier batch first, then higher score, then smaller doc_id. In that order a
+page is dropped if and only if it is similar enough to a page that is kept already and that it meets
+in a bucket; its verdict names the first such page. So there are no chains: what is near a dropped
+page only, stays. And since no page looks ahead, batches taken one by one give what they give
+together.
 
-Pages of equal content: only the first is compared; what becomes of it becomes of the others, whose sets of shingles
-and buckets are the same (if it is kept, they duplicate it).
+Pages of equal content: only the first is compared; what becomes of it becomes of the others, whose
+sets of shingles and buckets are the same (if it is kept, they duplicate it).
 
-In large buckets not every pair was compared beforehand. There a page is compared, as its turn comes, with the kept
-pages before it that it was not compared with: many near copies of one page cost one comparison each. A first walk finds
-which pages may have to be compared, so that only their sets are read; the second one compares.
+In large buckets not every pair was compared beforehand. There a page is compared, as its turn
+comes, with the kept pages before it that it was not compared with: many near copies of one page
+cost one comparison each. A first walk finds which pages may have to be compared, so that only their
+sets are read; the second one compares.
 """
 
 from __future__ import annotations
@@ -59,8 +61,8 @@ class Choice:
     """(pages,) bool."""
 
 
+# (earlier, later) -> (exact Jaccard similarity, equal content).
 Verify = Callable[[int, int], tuple[float, bool]]
-"""(earlier, later) -> (exact Jaccard similarity, equal content)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +223,8 @@ def _walk(
     doubtful: set[int],
 ) -> Choice:
     """One pass in the order. Pages that stay only for want of an answer are `doubtful`: nothing drops for them, and
-    what would have is doubtful too. So a pass whose `verify` knows nothing keeps too many pages, never too few."""
+    what would have is doubtful too. So a pass whose `verify` knows nothing keeps too many pages,
+    never too few."""
     duplicate_of = np.full(num_pages, KEPT, np.int64)
     similarity = np.full(num_pages, np.nan)
     exact = np.zeros(num_pages, bool)

@@ -1,7 +1,8 @@
 """What earlier batches kept, for the next batch to meet: the table `bands`, by key.
 
-A new batch reads of it only the rows whose keys it has itself. Keys mean something only together with the parameters
-that made them, which are in the manifest; another's index is refused with both values.
+A new batch reads of it only the rows whose keys it has itself. Keys mean something only together
+with the parameters that made them, which are in the manifest; another's index is refused with both
+values.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from corpus.tables.manifest import Input, Manifest, Part, earlier_batches, find_
 from dedup import doc_ids
 from dedup.config import DedupConfig
 
+# Settings that all batches of a corpus must share.
 SECTIONS = ("threshold", "shingles", "minhash", "lsh")
-"""Settings that all batches of a corpus must share."""
 
 
 def earlier_indexes(store: Store, batch: str, config: DedupConfig) -> list[Manifest]:
     """The manifests of `bands` of the batches before this one, in order.
 
-    Raises: InputError for an earlier batch that is not deduplicated yet, or was with other parameters.
+    Raises: InputError for an earlier batch that is not deduplicated yet, or was with other
+    parameters.
     """
     found = []
     for name in earlier_batches(store, batch):

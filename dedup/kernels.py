@@ -1,9 +1,10 @@
 """Compiled loops over whole batches: bytes to words, words to signatures, words to hits. No Python object per page.
 
-Each has a numpy twin beside its use (`words`, `minhash`, `overlap`) with equal results; tests hold them together.
-They are compiled at the first call, once on a machine: `corpus.compiled`.
+Each has a numpy twin beside its use (`words`, `minhash`, `overlap`) with equal results; tests hold
+them together. They are compiled at the first call, once on a machine: `corpus.compiled`.
 
-Arithmetic is on uint64 and wraps, on purpose. numba widens mixed integers, hence the explicit casts.
+Arithmetic is on uint64 and wraps, on purpose. numba widens mixed integers, hence the explicit
+casts.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from numba.extending import intrinsic
 
 from corpus.compiled import compiler
 
+# A factor that keeps a rounded product below the exact one.
 SURELY = 1 - 1e-9
-"""A factor that keeps a rounded product below the exact one."""
 
 compiled = compiler(nogil=True)
 
@@ -74,7 +75,8 @@ def hash_words(
 ) -> int:
     """Hash every word of every text into `hashes`; `bounds[i]..bounds[i + 1]` are those of text i. The number of words.
 
-    Shapes: data (bytes,) uint8; offsets (texts + 1,) int64; hashes with room for a word per byte; bounds (texts + 1,).
+    Shapes: data (bytes,) uint8; offsets (texts + 1,) int64; hashes with room for a word per byte;
+    bounds (texts + 1,).
     """
     count = 0
     alone = np.int32(1 << 24)
@@ -186,8 +188,8 @@ def hash_contents(
 def distinct(hashes: Any, bounds: Any, slots: Any, out: Any, out_bounds: Any) -> int:
     """The distinct hashes of every text, in order of first appearance, through one small hash set that is reused.
 
-    `slots` (power of two, at least twice the hashes of the largest text) must be zero and is zero again afterwards;
-    the value zero has no slot of its own and is told apart by a flag.
+    `slots` (power of two, at least twice the hashes of the largest text) must be zero and is zero
+    again afterwards; the value zero has no slot of its own and is told apart by a flag.
     """
     count = 0
     for text in range(bounds.size - 1):
@@ -223,7 +225,7 @@ def distinct(hashes: Any, bounds: Any, slots: Any, out: Any, out_bounds: Any) ->
 
 @compiled
 def count_shared(left: Any, right: Any) -> int:
-    """How many values two ascending arrays of distinct values share. Without branches: a merge that never mispredicts."""
+    """The number of values two ascending arrays of distinct values share. Without branches: a merge that never mispredicts."""
     count = 0
     i = np.uint64(0)
     j = np.uint64(0)
@@ -240,7 +242,7 @@ def count_shared(left: Any, right: Any) -> int:
 
 @intrinsic
 def _num_bits(typing_context: Any, value: Any) -> Any:
-    """How many bits of a uint64 are set: the processor's own instruction."""
+    """The number of bits of a uint64 are set: the processor's own instruction."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
@@ -270,7 +272,8 @@ def stored_similarity(
 ) -> Any:
     """Exact Jaccard similarity of sets number `left` and `right`, or 0 where it is certainly below the threshold.
 
-    Values whose bit the other bitmap lacks are not shared; the larger bitmap is folded to the smaller one's size.
+    Values whose bit the other bitmap lacks are not shared; the larger bitmap is folded to the
+    smaller one's size.
     """
     num_left = value_bounds[left + 1] - value_bounds[left]
     num_right = value_bounds[right + 1] - value_bounds[right]
@@ -329,8 +332,9 @@ def walk(
 ) -> None:
     """The greedy choice of `survivors`, page by page in the order; see there for the rule.
 
-    Edges and memberships lie by page, a page's edges ascending. Without `knows`, nothing is compared, and pages that would
-    be are marked in `asked`. Of every page comes `duplicate_of`, with the `edge` that decides or -1 and the `similarity` found.
+    Edges and memberships lie by page, a page's edges ascending. Without `knows`, nothing is
+    compared, and pages that would be are marked in `asked`. Of every page comes `duplicate_of`,
+    with the `edge` that decides or -1 and the `similarity` found.
     """
     num_pages = duplicate_of.size
     num_buckets = bucket_bounds.size - 1
@@ -423,7 +427,8 @@ def walk(
 def minima(hashes: Any, bounds: Any, factors: Any, offsets: Any, signatures: Any) -> None:
     """MinHash of every text: per permutation k the least of factors[k] * h + offsets[k] modulo 2**32.
 
-    Shapes: hashes (m,) uint32, mixed already; signatures (texts, num_perm) uint32, filled with the greatest value.
+    Shapes: hashes (m,) uint32, mixed already; signatures (texts, num_perm) uint32, filled with the
+    greatest value.
     """
     num_perm = factors.size
     for text in range(bounds.size - 1):
@@ -473,9 +478,10 @@ def find_grams(
 ) -> Any:
     """Look up the grams that begin at every word: (hits, next text). Stops before a text that might overflow the room.
 
-    `keys` ascend; `starts[p]` is where those with top bits p begin. Every gram of the index begins with `prefix_words` words
-    whose hash sets three bits in one block of `filter_blocks`: where they are not all set, no gram begins, of any length.
-    `lengths` ascend and none is below `prefix_words`.
+    `keys` ascend; `starts[p]` is where those with top bits p begin. Every gram of the index begins
+    with `prefix_words` words whose hash sets three bits in one block of `filter_blocks`: where they
+    are not all set, no gram begins, of any length. `lengths` ascend and none is below
+    `prefix_words`.
     """
     count = 0
     one = np.uint64(1)

@@ -1,13 +1,15 @@
 """Signatures to band keys to candidate pairs.
 
-A signature of b x r positions is cut into b bands of r. Two pages are candidates when they agree in a whole band:
-of two pages of Jaccard similarity J that happens with probability 1 - (1 - J**r)**b, the S-curve. Candidates are
-found by sorting keys, not by a dictionary. A key is a 64-bit mix of the band's number and all its r values (sums or
-32-bit keys bring unrelated pages together: measured 3 % of pages at 100,000).
+A signature of b x r positions is cut into b bands of r. Two pages are candidates when they agree in
+a whole band: of two pages of Jaccard similarity J that happens with probability 1 - (1 - J**r)**b,
+the S-curve. Candidates are found by sorting keys, not by a dictionary. A key is a 64-bit mix of the
+band's number and all its r values (sums or 32-bit keys bring unrelated pages together: measured 3 %
+of pages at 100,000).
 
-A bucket is the pages of one key. Of a small bucket every pair is compared. Of a large one (boilerplate by the
-million) each page is compared with the first few of the order; the rest is left to `survivors`, which compares a
-page with kept pages only, so that a family of near copies costs its size, not the square of it.
+A bucket is the pages of one key. Of a small bucket every pair is compared. Of a large one
+(boilerplate by the million) each page is compared with the first few of the order; the rest is left
+to `survivors`, which compares a page with kept pages only, so that a family of near copies costs
+its size, not the square of it.
 """
 
 from __future__ import annotations
@@ -19,22 +21,23 @@ import numpy as np
 from corpus.config import Section
 from dedup.words import mix
 
+# Pages of a bucket up to which every pair is compared at once. Changes cost, never a verdict.
 FULL_BUCKET = 24
-"""Pages of a bucket up to which every pair is compared at once. Changes cost, never a verdict."""
+# Of a larger bucket, how many first pages every other is compared with at once. Changes cost,
+# never a verdict.
 LEADERS = 4
-"""Of a larger bucket, how many first pages every other is compared with at once. Changes cost, never a verdict."""
 
 _MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
 _BAND_SALT = np.uint64(0x9E3779B97F4A7C15)
 _CONTENT_SALT = np.uint64(0xA0761D6478BD642F)
 
 
+# Of bands that are chosen by threshold.
 MOST_PERMUTATIONS = 128
-"""Of bands that are chosen by threshold."""
+# The probability with which pages a little above the threshold shall meet, of such bands.
 MEETS = 0.92
-"""The probability with which pages a little above the threshold shall meet, of such bands."""
+# How much above; at most half the way to 1.
 MARGIN = 0.05
-"""How much above; at most half the way to 1."""
 
 
 class LshConfig(Section):
@@ -141,8 +144,8 @@ def content_keys(content: np.ndarray) -> np.ndarray:
 def candidates(members: Members, this_batch: int) -> Candidates:
     """All that the buckets of `members` bring together; pages of earlier batches are not compared among themselves.
 
-    Any order of rows gives the same pages (rows are named by index). Every pair lies in one direction only, but may
-    come from several buckets.
+    Any order of rows gives the same pages (rows are named by index). Every pair lies in one
+    direction only, but may come from several buckets.
     """
     by_key = np.argsort(members.key)
     rows = by_key[

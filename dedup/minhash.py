@@ -1,11 +1,13 @@
 """Shingles to signatures: MinHash, bit for bit what `datasketch.MinHash` computes under its scheme `affine32`.
 
-The scheme: the upper 32 bits of a shingle's hash, mixed once by MurmurHash3's finalizer (a bijection), then per
-permutation k the value a[k] * h + b[k] modulo 2**32 with odd a[k] (a bijection too); the signature holds the minima.
-The share of equal positions of two signatures estimates the Jaccard similarity, with standard error sqrt(J (1 - J) / num_perm).
+The scheme: the upper 32 bits of a shingle's hash, mixed once by MurmurHash3's finalizer (a
+bijection), then per permutation k the value a[k] * h + b[k] modulo 2**32 with odd a[k] (a bijection
+too); the signature holds the minima. The share of equal positions of two signatures estimates the
+Jaccard similarity, with standard error sqrt(J (1 - J) / num_perm).
 
-Our signatures load into datasketch (`MinHash(hashvalues=..., scheme="affine32", seed=...)`, `LeanMinHash` bytes) and the
-other way round. Sources: Broder 1997; datasketch 2.0 (scheme and byte format).
+Our signatures load into datasketch (`MinHash(hashvalues=..., scheme="affine32", seed=...)`,
+`LeanMinHash` bytes) and the other way round. Sources: Broder 1997; datasketch 2.0 (scheme and byte
+format).
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ import pyarrow as pa
 from corpus.config import Section
 from dedup.words import Engine, Ragged, content_hashes, ngram_hashes, slices, word_hashes
 
+# The value that every position of an empty set's signature has.
 EMPTY = np.uint32(0xFFFFFFFF)
-"""The value that every position of an empty set's signature has."""
 _LEAN_HEADER = struct.Struct("<qiB")
 _AFFINE32_CODE = 1
 

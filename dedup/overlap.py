@@ -1,12 +1,14 @@
 """Overlap of documents with test sets, over exact n-grams: measured as GPT-2 did, removed as GPT-3 did.
 
-The n-grams of the *test sets* are indexed, exactly (no Bloom filter); the corpus is read once and every gram that is
-met is marked. Marks of parts and batches merge by OR (counts of pages: by sum), so any sharding gives one table.
+The n-grams of the *test sets* are indexed, exactly (no Bloom filter); the corpus is read once and
+every gram that is met is marked. Marks of parts and batches merge by OR (counts of pages: by sum),
+so any sharding gives one table.
 
-Measure (GPT-2, section 4, table 6): per set the share of its distinct n-grams, n = 8, that the corpus contains.
-Remove (GPT-3, appendix C): a page that contains a 13-gram of a test set, or a whole passage shorter than that, is cut
-around it or dropped. Left out are grams that many pages contain (common speech) and grams that many entries of one
-set contain (its prompts). Words are those of `words`: case, punctuation, Unicode form and line breaks do not matter.
+Measure (GPT-2, section 4, table 6): per set the share of its distinct n-grams, n = 8, that the
+corpus contains. Remove (GPT-3, appendix C): a page that contains a 13-gram of a test set, or a
+whole passage shorter than that, is cut around it or dropped. Left out are grams that many pages
+contain (common speech) and grams that many entries of one set contain (its prompts). Words are
+those of `words`: case, punctuation, Unicode form and line breaks do not matter.
 """
 
 from __future__ import annotations
@@ -31,10 +33,11 @@ from dedup.words import (
 )
 
 FILTER_BITS_PER_PREFIX = 16
+# Fewer entries than this that share a gram are not yet a habit of the set.
 BOILERPLATE_ENTRIES = 5
-"""Fewer entries than this that share a gram are not yet a habit of the set."""
 
 
+# Least values of settings.
 LEAST = {
     "min_passage_words": 1,
     "common_pages": 0,
@@ -42,7 +45,6 @@ LEAST = {
     "min_piece_chars": 0,
     "max_pieces": 1,
 }
-"""Least values of settings."""
 
 
 class OverlapConfig(Section):
@@ -112,8 +114,9 @@ class TestNgrams:
 class NgramIndex:
     """Finds grams: sorted keys, where each prefix of bits begins among them, and a bitmap of the words that they begin with.
 
-    The bitmap tells nearly all places of a text away at one look for all n together; what passes is looked up exactly.
-    8 bytes for the key, 4 to 8 for `starts` and 2 to 4 for the bitmap: 20 bytes per gram at most.
+    The bitmap tells nearly all places of a text away at one look for all n together; what passes is
+    looked up exactly. 8 bytes for the key, 4 to 8 for `starts` and 2 to 4 for the bitmap: 20 bytes
+    per gram at most.
     """
 
     keys: np.ndarray
@@ -173,7 +176,8 @@ def build_index(
 ) -> NgramIndex:
     """An index of ascending distinct grams. Shapes (k,) uint64, (k,) int16, (k,) uint64.
 
-    `prefix` are the grams of their first `prefix_words` words; without it every place of a text is looked up.
+    `prefix` are the grams of their first `prefix_words` words; without it every place of a text is
+    looked up.
     """
     bits = max(1, int(max(ngram.size, 1) - 1).bit_length())
     start_shift = np.uint64(64 - bits)
@@ -378,7 +382,8 @@ def _passages(
 ) -> tuple[Ragged, np.ndarray, np.ndarray]:
     """(words of every passage, its entry, its place in the entry).
 
-    An entry of nothing but passages too short to count ("Who wrote Ulysses?", "Joyce") is taken as one passage.
+    An entry of nothing but passages too short to count ("Who wrote Ulysses?", "Joyce") is taken as
+    one passage.
     """
     texts = [passage for entry in testset.entries for passage in entry]
     words = word_hashes(pa.array(texts, pa.large_string()), engine)

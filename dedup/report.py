@@ -1,7 +1,8 @@
 """What a batch's verdicts amount to: groups, similarities, domains, and GPT-2's table 6. Written as JSON under reports/.
 
-reports/dedup-<batch>.json      counts, largest groups, histogram of similarity, share removed per domain
-reports/overlap-<batch>.json    per test set and n the share of its n-grams that the corpus contains; worst entries and pages
+reports/dedup-<batch>.json      counts, largest groups, histogram of similarity, share removed per
+domain reports/overlap-<batch>.json    per test set and n the share of its n-grams that the corpus
+contains; worst entries and pages
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from dedup.words import Engine, word_hashes
 MOST_ROWS = 20
 WORST_SHOWN = 3
 LINE_CHARS = 100
+# Table 6 of the GPT-2 paper: share of a test set's 8-grams in its own training split, and in
+# WebText.
 GPT2_SHARES = {
     "ptb": {"train": 0.0267, "webtext": 0.0088},
     "wikitext2": {"train": 0.0066, "webtext": 0.0163},
@@ -40,11 +43,10 @@ GPT2_SHARES = {
     "wikitext103": {"train": 0.0909, "webtext": 0.0242},
     "one_billion_word": {"train": 0.1319, "webtext": 0.0375},
 }
-"""Table 6 of the GPT-2 paper: share of a test set's 8-grams in its own training split, and in WebText."""
 
 
 def are_written(store: Store, batch: str) -> bool:
-    """Whether the batch has the reports of its verdicts: a killed run may have left none, or those of verdicts before."""
+    """True if the batch has the reports of its verdicts: a killed run may have left none, or those of verdicts before."""
     path = duplicates_path(batch)
     if not store.exists(path):
         return False

@@ -1,6 +1,7 @@
 """The door: `python -m dedup.run --corpus C --batch B`, documents to verdicts.
 
-`--explain DOC_ID` shows a page of the batch beside the one that it duplicates; `--sample` draws 20 removals to judge, `--sample N` so many.
+`--explain DOC_ID` shows a page of the batch beside the one that it duplicates; `--sample` draws 20
+removals to judge, `--sample N` so many.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Shingle sets of many pages on disk, for comparing any two of them as the need arises.
 
-Beside every set lies a bitmap of its values' low bits. A value whose bit the other bitmap lacks is certainly not shared,
-which rules most pairs below the threshold out at a fraction of the cost of a merge; the others are merged. So the
-answer is exact, and pages that share a frame but not enough text cost little each.
+Beside every set lies a bitmap of its values' low bits. A value whose bit the other bitmap lacks is
+certainly not shared, which rules most pairs below the threshold out at a fraction of the cost of a
+merge; the others are merged. So the answer is exact, and pages that share a frame but not enough
+text cost little each.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from dedup.doc_ids import bytes_to_hashes
 from dedup.document_rows import ShingleSets
 from dedup.words import Engine
 
+# At least; 12 of 13 values that are not shared then show in the bitmaps.
 BITS_PER_SHINGLE = 12
-"""At least; 12 of 13 values that are not shared then show in the bitmaps."""
 ABSENT = -1
 
 

@@ -15,14 +15,16 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
 
 
+# Grams of the test sets that the batch contains, ascending, how many of its pages do, and the
+# sets. Batches merge by sum.
 OVERLAP = Table(
     name="overlap",
     schema=_schema(
         ngram=pa.uint64(), n=pa.int16(), num_documents=pa.int32(), testsets=pa.list_(pa.string())
     ),
 )
-"""Grams of the test sets that the batch contains, ascending, how many of its pages do, and the sets. Batches merge by sum."""
 
+# All grams of the test sets, ascending, with the gram of the first few words of each.
 NGRAMS = Table(
     name="test_ngrams",
     schema=_schema(
@@ -34,8 +36,8 @@ NGRAMS = Table(
     ),
     scratch=True,
 )
-"""All grams of the test sets, ascending, with the gram of the first few words of each."""
 
+# Pages that contain removable grams: which, and the character ranges where.
 HITS = Table(
     name="hits",
     schema=_schema(
@@ -47,15 +49,15 @@ HITS = Table(
     ),
     scratch=True,
 )
-"""Pages that contain removable grams: which, and the character ranges where."""
 
+# Grams met in a run of pages, to be summed.
 SEEN = Table(
     name="seen",
     schema=_schema(ngram=pa.uint64(), n=pa.int16(), num_documents=pa.int32()),
     scratch=True,
 )
-"""Grams met in a run of pages, to be summed."""
 
+# What overlap does to the pages that have any.
 OVERLAPS = Table(
     name="overlaps",
     schema=_schema(
@@ -67,8 +69,8 @@ OVERLAPS = Table(
     ),
     scratch=True,
 )
-"""What overlap does to the pages that have any."""
 
+# Every page's keys: its bands' and its content's; none for a page that takes no part.
 KEYS = Table(
     name="keys",
     schema=_schema(
@@ -76,25 +78,26 @@ KEYS = Table(
     ),
     scratch=True,
 )
-"""Every page's keys: its bands' and its content's; none for a page that takes no part."""
 
+# Columns on their way to the buckets of keys.
 MEMBERS = _schema(key=pa.uint64(), score=pa.int32(), doc=BINARY, content=BINARY)
-"""Columns on their way to the buckets of keys."""
 
+# Pages of this batch to be compared with earlier ones of the order; a pair may come several
+# times.
 PAIRS = Table(
     name="pairs",
     schema=_schema(later=BINARY, earlier_batch=pa.int32(), earlier=BINARY),
     scratch=True,
 )
-"""Pages of this batch to be compared with earlier ones of the order; a pair may come several times."""
 
+# Pages of this batch whose content an earlier page of this batch has.
 COPIES = Table(
     name="copies",
     schema=_schema(later=BINARY, later_score=pa.int32(), first=BINARY, first_score=pa.int32()),
     scratch=True,
 )
-"""Pages of this batch whose content an earlier page of this batch has."""
 
+# Memberships in large buckets; the score of pages of earlier batches is not known here (0).
 LARGE = Table(
     name="large",
     schema=_schema(
@@ -102,13 +105,14 @@ LARGE = Table(
     ),
     scratch=True,
 )
-"""Memberships in large buckets; the score of pages of earlier batches is not known here (0)."""
 
+# A page whose shingles are wanted at `home`; `partner_batch` is -1 on rows that name no partner.
 WANTED = _schema(
     home=pa.int32(), batch=pa.int32(), doc=BINARY, partner_batch=pa.int32(), partner=BINARY
 )
-"""A page whose shingles are wanted at `home`; `partner_batch` is -1 on rows that name no partner."""
 
+# Shingle sets of candidates, each sent to where it is compared; the later page of a pair brings
+# the partners' names.
 SHINGLES = Table(
     name="shingles",
     schema=_schema(
@@ -123,8 +127,8 @@ SHINGLES = Table(
     ),
     scratch=True,
 )
-"""Shingle sets of candidates, each sent to where it is compared; the later page of a pair brings the partners' names."""
 
+# Pairs whose exact similarity reaches the threshold.
 EDGES = Table(
     name="edges",
     schema=_schema(
@@ -138,8 +142,8 @@ EDGES = Table(
     ),
     scratch=True,
 )
-"""Pairs whose exact similarity reaches the threshold."""
 
+# Pages of this batch that duplicate a kept one.
 DECISIONS = Table(
     name="decisions",
     schema=_schema(
@@ -147,9 +151,8 @@ DECISIONS = Table(
     ),
     scratch=True,
 )
-"""Pages of this batch that duplicate a kept one."""
 
+# Keys of the pages that stay.
 KEPT_KEYS = Table(
     name="kept_keys", schema=_schema(doc_id=pa.string(), keys=pa.list_(pa.uint64())), scratch=True
 )
-"""Keys of the pages that stay."""

@@ -1,8 +1,9 @@
 """Text to words to hashed n-grams: the one rule that near-duplicates and test-set overlap share.
 
-Which characters make words is said in `folding`. A word is hashed to 64 bits from its folded code points; an n-gram
-from its words' hashes, as a polynomial that can roll, mixed at the end together with n. A text with fewer than n
-words (but at least one) has one shorter gram instead of none. The seeds are fixed: the hashes are part of the index.
+Which characters make words is said in `folding`. A word is hashed to 64 bits from its folded code
+points; an n-gram from its words' hashes, as a polynomial that can roll, mixed at the end together
+with n. A text with fewer than n words (but at least one) has one shorter gram instead of none. The
+seeds are fixed: the hashes are part of the index.
 
 Two engines give equal hashes: `numba` (compiled, `kernels`) and `numpy`.
 """
@@ -26,10 +27,11 @@ WORD_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
 NGRAM_BASE = np.uint64(0x9FB21C651E98DF25)
 LENGTH_SALT = np.uint64(0xC2B2AE3D27D4EB4F)
 CONTENT_SALTS = (np.uint64(0x165667B19E3779F9), np.uint64(0x27D4EB2F165667C5))
+# Reached by squared Katakana abbreviations: three bytes that fold to six words.
 MOST_WORDS_PER_BYTE = 2
-"""Reached by squared Katakana abbreviations: three bytes that fold to six words."""
+# Text that is worked on at a time: bounds the arrays of hashes, which take some 4 bytes per byte
+# of text.
 SLICE_BYTES = 16 << 20
-"""Text that is worked on at a time: bounds the arrays of hashes, which take some 4 bytes per byte of text."""
 
 
 class ShinglesConfig(Section):

@@ -1,6 +1,7 @@
 """Documents to tokens, and tokens to training blocks.
 
-Comes in: `documents` and `verdicts` of a batch, and the corpus' pinned tokenizer (made here at first use).
-Goes out: `tokens` (Parquet files that read like a memory map), `spans` (where each document lies in them), and a
-snapshot, the immutable list that a training run reads through `shards.reader`.
+Comes in: `documents` and `verdicts` of a batch, and the corpus' pinned tokenizer (made here at
+first use). Goes out: `tokens` (Parquet files that read like a memory map), `spans` (where each
+document lies in them), and a snapshot, the immutable list that a training run reads through
+`shards.reader`.
 """

@@ -1,7 +1,7 @@
 """Documents out of token files by their spans, nothing encoded again: what a take-down asks for.
 
-The tokens before and behind a document stay what they are, so the new file is, byte for byte, the one that encoding
-the rest would have made.
+The tokens before and behind a document stay what they are, so the new file is, byte for byte, the
+one that encoding the rest would have made.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Excised:
 def excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Excised:
     """The parts of `tokens` and `spans` without some documents; files that hold none of them are left as they are.
 
-    Raises: InputError when the batch was encoded by another tokenizer than the corpus' own; SchemaError for a damaged
-    file, whose bytes the new file would hold under digests of its own.
+    Raises: InputError when the batch was encoded by another tokenizer than the corpus' own;
+    SchemaError for a damaged file, whose bytes the new file would hold under digests of its own.
     """
     spans, tokens = (
         read_manifest(store, SPANS.name, batch),
@@ -131,7 +131,7 @@ def _write_spans(
 
 
 def _is_cut(tokens: Part, rows: pa.Table, gone: np.ndarray) -> bool:
-    """Whether an interrupted take-down has committed the tokens without these documents and not yet the spans.
+    """True if an interrupted take-down has committed the tokens without these documents and not yet the spans.
 
     Raises: InputError where the two fit in no way.
     """

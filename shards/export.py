@@ -1,9 +1,10 @@
 """A snapshot in other projects' formats, so that their trainers read it, and what is written can be compared.
 
-nanogpt    train.bin, val.bin: the tokens as uint16, documents ended by end-of-text
-llmc       train_000000.bin ...: 256 int32 of header, then uint16; documents begun by end-of-text, as llm.c expects
-datasets   train-00000-of-00004.parquet ...: doc_id, text, input_ids, for Hugging Face `load_dataset("parquet")`
-mds        train/index.json, train/shard.00000.mds ...: samples of 1,024 tokens, for MosaicML's StreamingDataset
+nanogpt    train.bin, val.bin: the tokens as uint16, documents ended by end-of-text llmc
+train_000000.bin ...: 256 int32 of header, then uint16; documents begun by end-of-text, as llm.c
+expects datasets   train-00000-of-00004.parquet ...: doc_id, text, input_ids, for Hugging Face
+`load_dataset("parquet")` mds        train/index.json, train/shard.00000.mds ...: samples of 1,024
+tokens, for MosaicML's StreamingDataset
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ from shards.tokenizer.encode import TOKENIZER_PATH, Tokenizer, load_tokenizer
 
 CHUNK_TOKENS = 1 << 22
 LLMC_MAGIC, LLMC_VERSION, LLMC_HEADER = 20240520, 1, 256
+# llm.c reads its shards with 32-bit offsets: below 2 GB; 100 M is what its own scripts write.
 LLMC_SHARD_TOKENS = 100_000_000
-"""llm.c reads its shards with 32-bit offsets: below 2 GB; 100 M is what its own scripts write."""
 ROWS_PER_GROUP = 1000
+# What their readers take for a data set: whatever has such a name.
 NUMBERED = {"llmc": r"(train|val)_\d{6}\.bin", "datasets": r"(train|val)-\d{5}-of-\d{5}\.parquet"}
-"""What their readers take for a data set: whatever has such a name."""
 MDS_SAMPLE_TOKENS = 1024
+# 64 MiB of uint16, the size that MDS writers make by default; offsets in a shard are 32 bits
+# wide.
 MDS_SHARD_SAMPLES = 1 << 15
-"""64 MiB of uint16, the size that MDS writers make by default; offsets in a shard are 32 bits wide."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,7 +117,8 @@ def to_llmc(
 ) -> Iterator[str]:
     """Files of at most `shard_tokens`; their paths.
 
-    Moving the last end-of-text to the front turns "ended by" into "begun by" for every document at once.
+    Moving the last end-of-text to the front turns "ended by" into "begun by" for every document at
+    once.
     """
     _need_uint16(split, "llm.c")
     for number, start in enumerate(range(0, split.num_tokens, shard_tokens)):
@@ -185,8 +188,9 @@ def to_mds(
 ) -> Iterator[str]:
     """Shards of samples of `MDS_SAMPLE_TOKENS` tokens, and their index; the paths.
 
-    A sample has one column `tokens`, an array of fixed type and length, so that samples stack; the last is filled up
-    with end-of-text. A shard: uint32 number of samples, uint32 offsets (one more), JSON of the columns, the samples.
+    A sample has one column `tokens`, an array of fixed type and length, so that samples stack; the
+    last is filled up with end-of-text. A shard: uint32 number of samples, uint32 offsets (one
+    more), JSON of the columns, the samples.
     """
     kind = f"ndarray:{split.dtype.name}:{MDS_SAMPLE_TOKENS}"
     columns = {

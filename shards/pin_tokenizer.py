@@ -1,8 +1,9 @@
 """The corpus' tokenizer: trained once on a sample of documents, or taken from a file, then pinned.
 
-Training counts words of GPT-2's split rule and merges the most frequent pair again and again (Sennrich et al. 2016),
-by the `tokenizers` library. Its memory grows with the distinct words, a hundred times their bytes, so the sample ends
-where an estimate reaches the limit: a corpus of serial numbers ends sooner than one of prose.
+Training counts words of GPT-2's split rule and merges the most frequent pair again and again
+(Sennrich et al. 2016), by the `tokenizers` library. Its memory grows with the distinct words, a
+hundred times their bytes, so the sample ends where an estimate reaches the limit: a corpus of
+serial numbers ends sooner than one of prose.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from shards.tokenizer_sample import sample_texts, within_memory
 
 log = logging.getLogger(__name__)
 
+# Settings that decide a trained vocabulary.
 TRAINING_SETTINGS = ("source", "vocab_size", "sample_bytes", "seed")
-"""Settings that decide a trained vocabulary."""
 
 
 class TokenizerConfig(Section):
@@ -91,8 +92,8 @@ def ensure_tokenizer(
 ) -> None:
     """Pin the corpus' tokenizer, or compare the pinned one with the settings.
 
-    A tokenizer that is trained sees documents of `batches`.
-    Raises: InputError, ConfigError with both values if they differ: tokens of different vocabularies do not mix.
+    A tokenizer that is trained sees documents of `batches`. Raises: InputError, ConfigError with
+    both values if they differ: tokens of different vocabularies do not mix.
     """
     if store.exists(TOKENIZER_PATH):
         _compare(store, config)

@@ -6,8 +6,8 @@
     stream.state_dict()                                    # continues in any process of any world
     files = snapshot_files("my-corpus", "first", "train")  # for pyarrow, DuckDB, Polars, ...
 
-numpy and the tables' own Arrow are all it needs; no worker processes. Local plain files are memory-mapped, others are
-fetched to a bounded cache, ahead of need.
+numpy and the tables' own Arrow are all it needs; no worker processes. Local plain files are
+memory-mapped, others are fetched to a bounded cache, ahead of need.
 """
 
 from corpus.errors import InputError
@@ -46,8 +46,9 @@ def snapshot_files(
 ) -> list[str]:
     """The Parquet files of a snapshot's split, in order, for other readers: paths below `corpus`, or URIs.
 
-    `spans=True` gives the files that say where each document is, one for each file of tokens. A rebuild may move a file,
-    so ask again after one. Raises: InputError for a snapshot or split that does not exist.
+    `spans=True` gives the files that say where each document is, one for each file of tokens. A
+    rebuild may move a file, so ask again after one. Raises: InputError for a snapshot or split that
+    does not exist.
     """
     store = open_corpus(corpus)
     found = read_snapshot(store, snapshot).splits.get(split)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
+# Any number would do; this one keeps the split apart from every other hash of `doc_id`.
 SPLIT_SEED = 20190214
-"""Any number would do; this one keeps the split apart from every other hash of `doc_id`."""
 
 
 def fractions(doc_ids: Sequence[str], seed: int) -> np.ndarray:

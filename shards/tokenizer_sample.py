@@ -1,7 +1,7 @@
 """The sample of documents that a tokenizer is trained on.
 
-Documents come in the order of a hash of their id until the sample has the size that was asked for, so the sample
-depends on neither the number of parts nor the order of the batches.
+Documents come in the order of a hash of their id until the sample has the size that was asked for,
+so the sample depends on neither the number of parts nor the order of the batches.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from shards.write_step import kept_texts
 
 log = logging.getLogger(__name__)
 
+# Memory of training per byte of distinct words: 104 if all words differ (10 MB of random
+# letters), less in prose.
 BYTES_PER_NEW_BYTE = 110
-"""Memory of training per byte of distinct words: 104 if all words differ (10 MB of random letters), less in prose."""
 
 
 def sample_texts(
@@ -26,7 +27,8 @@ def sample_texts(
 ) -> Iterator[str]:
     """Kept training documents of `batches` as they are encoded, `sample_bytes` of UTF-8 in all.
 
-    The last document is cut to fit. A batch with less gives all of its documents. Holds the sample in memory.
+    The last document is cut to fit. A batch with less gives all of its documents. Holds the sample
+    in memory.
     """
     chosen: list[tuple[float, str, bytes]] = []
     size = 0

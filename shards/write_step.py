@@ -1,7 +1,8 @@
 """Documents and verdicts to token files and spans: the one step of this stage.
 
-A part of the documents becomes one token file per split, streamed: text is encoded a row group of documents at a time
-and written a row group of tokens at a time, so memory is bounded by those two whatever a part holds.
+A part of the documents becomes one token file per split, streamed: text is encoded a row group of
+documents at a time and written a row group of tokens at a time, so memory is bounded by those two
+whatever a part holds.
 """
 
 from __future__ import annotations

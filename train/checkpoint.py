@@ -4,13 +4,16 @@
         rank-00000.safetensors ..., tensors.json    weights and optimizer state (`train.tensor_files`)
         checkpoint.json                             everything else, with the files' digests; the commit
 
-On a local disk the folder is made under a temporary name and renamed. An object store cannot rename: files are made in
-a local scratch folder and uploaded, checkpoint.json last. Readers see a checkpoint only through its checkpoint.json.
+On a local disk the folder is made under a temporary name and renamed. An object store cannot
+rename: files are made in a local scratch folder and uploaded, checkpoint.json last. Readers see a
+checkpoint only through its checkpoint.json.
 
-Tensors are stored by name, so any number of ranks can load what any other number saved. Random generators are not
-saved: weights, sample order, dropout and samples are functions of (seed, position), and both are in checkpoint.json.
+Tensors are stored by name, so any number of ranks can load what any other number saved. Random
+generators are not saved: weights, sample order, dropout and samples are functions of (seed,
+position), and both are in checkpoint.json.
 
-No file here can run code, since a checkpoint may come from a stranger: docs/security.md, "Files from strangers".
+No file here can run code, since a checkpoint may come from a stranger: docs/security.md, "Files
+from strangers".
 """
 
 from __future__ import annotations
@@ -49,12 +52,13 @@ from train.tensor_files import (
 
 log = logging.getLogger(__name__)
 
+# 2 kept its index as a pickle, which is not read any more: it runs what its author wrote.
 FORMAT = 3
-"""2 kept its index as a pickle, which is not read any more: it runs what its author wrote."""
 RECORD = "checkpoint.json"
 
+# States that AdamW and Muon keep for a parameter: one number each, or a tensor of the parameter's
+# shape.
 STATES = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
-"""States that AdamW and Muon keep for a parameter: one number each, or a tensor of the parameter's shape."""
 
 
 @dataclass(frozen=True)
@@ -283,7 +287,8 @@ class Checkpoints:
     def _prune(self, step: int, keep_last: int) -> None:
         """Delete checkpoints that are not kept, and folders that a killed run left without a record.
 
-        Checkpoints of later steps are damaged, or the run would have continued from them: they do not count.
+        Checkpoints of later steps are damaged, or the run would have continued from them: they do
+        not count.
         """
         found = [checkpoint for checkpoint in self.all() if checkpoint.step <= step]
         kept = {checkpoint.path for checkpoint in found[-keep_last:]}

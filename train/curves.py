@@ -1,7 +1,8 @@
 """The curves of metrics.jsonl where people look at them: TensorBoard, Weights & Biases.
 
-metrics.jsonl is the truth. TensorBoard's file is made again from it when a run goes on, so it holds one curve whatever
-was interrupted; Weights & Biases keeps its own run, which is continued under the same id.
+metrics.jsonl is the truth. TensorBoard's file is made again from it when a run goes on, so it holds
+one curve whatever was interrupted; Weights & Biases keeps its own run, which is continued under the
+same id.
 """
 
 from __future__ import annotations

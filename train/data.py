@@ -1,7 +1,8 @@
 """From the token stream of `shards.reader` to tensors on the device.
 
-The stream is a memory map with a global sample order, read far faster than any model trains, so there are no loader
-processes and nothing is prefetched: what was handed out was consumed, and the state of the stream is the truth.
+The stream is a memory map with a global sample order, read far faster than any model trains, so
+there are no loader processes and nothing is prefetched: what was handed out was consumed, and the
+state of the stream is the truth.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def device_batch(
 ) -> tuple[Tensor, Tensor]:
     """Tokens and their targets, one position later. Shapes: rows (B, T + 1) int64; two of (B, T) int64.
 
-    With `document_end`, for rows of whole documents, the target after a document's end is `IGNORED`.
+    With `document_end`, for rows of whole documents, the target after a document's end is
+    `IGNORED`.
     """
     tensor = torch.from_numpy(rows)
     if device.type == "cuda":
@@ -89,8 +91,8 @@ def shared_blocks(
 ) -> Iterator[tuple[np.ndarray, bool]]:
     """This rank's part of 1-d `blocks` as (at most size, T + 1) arrays; only blocks of one length stand together.
 
-    Every rank gets equally many arrays, so that all run in step. False beside an array that another rank has too and
-    that must not be counted.
+    Every rank gets equally many arrays, so that all run in step. False beside an array that another
+    rank has too and that must not be counted.
     """
     group: list[np.ndarray] = []
     for block in blocks:
@@ -111,10 +113,10 @@ def _part(group: list[np.ndarray], world: World) -> tuple[np.ndarray, bool]:
 class TokenDataset(IterableDataset):
     """The stream as a torch dataset, for training loops of one's own: yields batches of this rank for ever.
 
-    Use it with `DataLoader(dataset, batch_size=None)`, with any `num_workers`: worker w of W reads batches w, w + W, ...,
-    which the loader puts in order again. `state_dict` is exact in a `StatefulDataLoader` with the same number of workers,
-    and without workers.
-    With `end_of_text`, for a `PackedStream`, batches are dicts as language models of Hugging Face take them.
+    Use it with `DataLoader(dataset, batch_size=None)`, with any `num_workers`: worker w of W reads
+    batches w, w + W, ..., which the loader puts in order again. `state_dict` is exact in a
+    `StatefulDataLoader` with the same number of workers, and without workers. With `end_of_text`,
+    for a `PackedStream`, batches are dicts as language models of Hugging Face take them.
     """
 
     def __init__(
@@ -154,7 +156,8 @@ class TokenDataset(IterableDataset):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position, also one saved by another number of ranks.
 
-        Raises: InputError for the state of a loader process outside of one, and for anything that is not a state.
+        Raises: InputError for the state of a loader process outside of one, and for anything that
+        is not a state.
         """
         worker = get_worker_info()
         self._is_worker_state = isinstance(state, Mapping) and "worker" in state

@@ -1,7 +1,7 @@
 """Process group, rank, device and number type: every choice that depends on the machine is made here.
 
-Launchers (`torchrun`, Ray Train) tell a process its place through RANK, LOCAL_RANK, WORLD_SIZE and MASTER_ADDR;
-without them this is the only process.
+Launchers (`torchrun`, Ray Train) tell a process its place through RANK, LOCAL_RANK, WORLD_SIZE and
+MASTER_ADDR; without them this is the only process.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from train.config import RuntimeConfig
 
 T = TypeVar("T")
 
+# Longest wait for another rank: rank 0 may be uploading a checkpoint or sampling.
 GROUP_TIMEOUT = timedelta(minutes=30)
-"""Longest wait for another rank: rank 0 may be uploading a checkpoint or sampling."""
 
+# Dense bfloat16 operations a second by part of the device's name, first match; from the makers'
+# data sheets.
 PEAK_FLOPS = {
     "H200": 989e12,
     "H100 PCIe": 756e12,
@@ -38,7 +40,6 @@ PEAK_FLOPS = {
     "RTX 4090": 165e12,
     "RTX 3090": 71e12,
 }
-"""Dense bfloat16 operations a second by part of the device's name, first match; from the makers' data sheets."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes what is written once."""
+        """True if this process writes what is written once."""
         return self.rank == 0
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -184,7 +185,7 @@ def choose_backend(device: torch.device) -> str:
 
 
 def choose_fused(device: torch.device) -> bool:
-    """Whether torch has a fused AdamW for the device."""
+    """True if torch has a fused AdamW for the device."""
     return device.type in ("cpu", "cuda")
 
 
@@ -198,7 +199,8 @@ def choose_dtype(wanted: str, *, has_bf16: bool) -> torch.dtype:
 def micro_batch_size(config: RuntimeConfig, device: torch.device, block_size: int) -> int:
     """Sequences of a forward pass: as configured, else what a GPU likes, or what keeps a CPU's passes short.
 
-    A run that is told to stop does so between two passes, and 2,048 tokens of GPT-2 small take two cores 15 s.
+    A run that is told to stop does so between two passes, and 2,048 tokens of GPT-2 small take two
+    cores 15 s.
     """
     if config.micro_batch_size is not None:
         return config.micro_batch_size

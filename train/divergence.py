@@ -1,6 +1,7 @@
 """Bad batches: a loss that is no number, or one far above the losses before it.
 
-The window of losses is part of the run's state, so that a resumed run judges as the uninterrupted one.
+The window of losses is part of the run's state, so that a resumed run judges as the uninterrupted
+one.
 """
 
 from __future__ import annotations

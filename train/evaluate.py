@@ -1,9 +1,10 @@
 """Scores of a checkpoint: `python -m train.evaluate`.
 
-The snapshot's whole validation split, and GPT-2's zero-shot tasks on their official files. Every figure is named by what it
-counts, since published numbers differ by exactly that; the paper's four sizes stand beside it. What was scored before of the same
-weights beside the same snapshot stays in the table. `train/tasks` has the tasks, `docs/scores.md` what each figure is and which of
-them agree with whose.
+The snapshot's whole validation split, and GPT-2's zero-shot tasks on their official files. Every
+figure is named by what it counts, since published numbers differ by exactly that; the paper's four
+sizes stand beside it. What was scored before of the same weights beside the same snapshot stays in
+the table. `train/tasks` has the tasks, `docs/scores.md` what each figure is and which of them agree
+with whose.
 
     python -m train.evaluate --corpus C --run R --tasks FOLDER              every set whose file lies below the folder
     python -m train.evaluate --corpus C --run R --task lambada=FILE ...     these
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# What scores that stand in one table share.
 SAME = ("weights", "snapshot")
-"""What scores that stand in one table share."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ def _scores(
 def _kept(subject: Subject, scores: dict[str, Any]) -> dict[str, Any]:
     """Write the scores, with those of other sets that this checkpoint got before; gives what was written.
 
-    A checkpoint's own stay beside its outcomes, where those of another one don't reach; the run's are the last call's.
+    A checkpoint's own stay beside its outcomes, where those of another one don't reach; the run's
+    are the last call's.
     """
     path = f"{subject.outcomes}/scores.json"
     earlier = subject.store.read_json(path) if subject.store.exists(path) else None

@@ -1,6 +1,7 @@
 """Sample text: `python -m train.generate`.
 
-A prompt from the command line, a file or stdin is continued by `train.sampling` with the weights of a checkpoint.
+A prompt from the command line, a file or stdin is continued by `train.sampling` with the weights of
+a checkpoint.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from corpus.run import command
 from corpus.storage.store import open_corpus
 from train.config import RuntimeConfig
 
+# Below it probabilities are 0 and 1 in float32: what temperature 0 gives.
 LOWEST_TEMPERATURE = 1e-4
-"""Below it probabilities are 0 and 1 in float32: what temperature 0 gives."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,8 @@
 """Hugging Face's GPT-2 and ours: the same weights under other names.
 
-A folder of theirs has config.json, model.safetensors and tokenizer.json, as `GPT2LMHeadModel.from_pretrained` and
-`AutoTokenizer.from_pretrained` open them. There the projections are stored (in, out), here (out, in); all else is names.
+A folder of theirs has config.json, model.safetensors and tokenizer.json, as
+`GPT2LMHeadModel.from_pretrained` and `AutoTokenizer.from_pretrained` open them. There the
+projections are stored (in, out), here (out, in); all else is names.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def hf_weights(model: GPT2) -> dict[str, Tensor]:
 def model_from_hf(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> GPT2:
     """A model of ours with weights of theirs, names with or without `transformer.`.
 
-    Raises: InputError for another architecture, or tensors missing or of another shape, with both shapes.
+    Raises: InputError for another architecture, or tensors missing or of another shape, with both
+    shapes.
     """
     shape = _shape(config)
     model = GPT2(shape)
@@ -187,7 +189,8 @@ def _check_tokenizer(folder: Path, ours: bytes) -> None:
 def import_run(store: Store, run: str, folder: Path, world: World) -> None:
     """Make the model in `folder` the run `run` of the corpus, whose tokenizer must have its vocabulary.
 
-    An import that was ended before its checkpoint goes on. Raises: InputError when the run exists or the vocabulary is another.
+    An import that was ended before its checkpoint goes on. Raises: InputError when the run exists
+    or the vocabulary is another.
     """
     model = read_hf(folder)
     tokenizer = load_tokenizer(store)

@@ -1,7 +1,7 @@
 """From a corpus and settings to a finished run: claim the folder, open the data, train, commit.
 
-What a run is (its identity) is written to config.json before the first step and compared by every later start: the
-same settings go on where the run stopped, others are refused.
+What a run is (its identity) is written to config.json before the first step and compared by every
+later start: the same settings go on where the run stopped, others are refused.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from train.sampling import Sampling, generate
 
 log = logging.getLogger(__name__)
 
+# How samples of a run are drawn: as the paper's.
 SAMPLING = Sampling(temperature=1.0, top_k=40)
-"""How samples of a run are drawn: as the paper's."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ def train(
 ) -> Outcome:
     """Begin, continue or confirm a run; the same in every process of a world. `locked`: the caller holds the lock.
 
-    Raises: InputError for other settings, snapshot or tokenizer than the run's; BusyError when it is being trained;
-    Interrupted after a checkpoint; DivergedError for a batch that must not be learnt.
+    Raises: InputError for other settings, snapshot or tokenizer than the run's; BusyError when it
+    is being trained; Interrupted after a checkpoint; DivergedError for a batch that must not be
+    learnt.
     """
     world = join_world(request.config.runtime)
     store = open_corpus(request.corpus)
@@ -122,7 +123,8 @@ def _enter(stack: contextlib.ExitStack, lock: contextlib.AbstractContextManager[
 def verify_tokens(store: Store, snapshot: str) -> None:
     """Raise SchemaError naming file and row group where bytes are not the snapshot's.
 
-    Files are mapped in place and would be trained on as they are; what comes from an object store is compared on its way.
+    Files are mapped in place and would be trained on as they are; what comes from an object store
+    is compared on its way.
     """
     for split in SPLITS:
         open_split(store.root, snapshot, split).verify()
@@ -137,7 +139,8 @@ def run_lock(request: Request) -> contextlib.AbstractContextManager[object]:
 def claim(request: Request) -> dict[str, Any] | None:
     """Make the run's folder this request's; the summary of a run that is done, None when there is something to do.
 
-    Raises: InputError when the run was begun otherwise, naming what differs, or when the snapshot was withdrawn.
+    Raises: InputError when the run was begun otherwise, naming what differs, or when the snapshot
+    was withdrawn.
     """
     store = open_corpus(request.corpus)
     require_usable(store, request.snapshot, allow_withdrawn=request.allow_withdrawn)
@@ -165,7 +168,8 @@ def run_identity(snapshot: Snapshot, request: Request) -> dict[str, Any]:
 def open_job(store: Store, request: Request) -> Job:
     """Streams over the snapshot, and what a checkpoint says of them.
 
-    Raises: InputError when a split is too small or the corpus's tokenizer is another than the snapshot's.
+    Raises: InputError when a split is too small or the corpus's tokenizer is another than the
+    snapshot's.
     """
     config = request.config
     snapshot = read_snapshot(store, request.snapshot)

@@ -45,7 +45,8 @@ class LoadedModel:
 def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
     """The model of a run at checkpoint `which` (last, best or a step), in evaluation mode.
 
-    Raises: InputError for a run or checkpoint that is not there, or a tokenizer that is not the run's.
+    Raises: InputError for a run or checkpoint that is not there, or a tokenizer that is not the
+    run's.
     """
     folder = RunFolder(store, run)
     config = folder.read("config.json")

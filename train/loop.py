@@ -1,8 +1,9 @@
 """One step, then the loop: the one train function under every launcher.
 
-A step takes `batch_size` sequences of the global order, shared by the ranks in micro-batches. Its loss is the sum over
-all tokens divided by their number, whatever the number of ranks, so N ranks learn what one does up to rounding. What a
-step does depends on (seed, step) and the weights alone; a run interrupted anywhere therefore ends as if it never was.
+A step takes `batch_size` sequences of the global order, shared by the ranks in micro-batches. Its
+loss is the sum over all tokens divided by their number, whatever the number of ranks, so N ranks
+learn what one does up to rounding. What a step does depends on (seed, step) and the weights alone;
+a run interrupted anywhere therefore ends as if it never was.
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ from train.validation import SplitLoss, split_loss
 log = logging.getLogger(__name__)
 
 
+# From this long on, ranks ask one another before each micro-batch whether to stop; a shorter step
+# is finished first.
 SLOW_STEP_S = 5.0
-"""From this long on, ranks ask one another before each micro-batch whether to stop; a shorter step is finished first."""
 
+# What a model would say after some step: texts.
 Sampler = Callable[[GPT2, int, World], list[str]]
-"""What a model would say after some step: texts."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ class Trainer:
     def run(self) -> dict[str, Any]:
         """Train to the last step. Gives the summary.
 
-        Raises: Interrupted after a checkpoint on SIGINT or SIGTERM; DivergedError for a batch that must not be learnt.
+        Raises: Interrupted after a checkpoint on SIGINT or SIGTERM; DivergedError for a batch that
+        must not be learnt.
         """
         runtime = self.job.config.runtime
         checkpoint_interval = runtime.checkpoint_interval or self.eval_interval
@@ -209,7 +212,7 @@ class Trainer:
         self._finish_save()
 
     def _stands(self, line: Mapping[str, Any]) -> bool:
-        """Whether a line of metrics.jsonl belongs to what the run goes on from; the others are made again."""
+        """True if a line of metrics.jsonl belongs to what the run goes on from; the others are made again."""
         if line["step"] > self.step:
             return False
         return (
@@ -303,7 +306,7 @@ class Trainer:
         return float(total), float(counted)
 
     def _told_to_stop(self, stop: StopSignal) -> bool:
-        """Whether any rank got a signal; asked by all together."""
+        """True if any rank got a signal; asked by all together."""
         number = stop.number or self.job.wanted_stop()
         if self.world.size > 1:
             numbers = torch.zeros(65, device=self.world.device)
@@ -335,7 +338,7 @@ class Trainer:
         return float(norm.full_tensor() if is_sharded(self.model) else norm)
 
     def _judge(self, loss: float, norm: float, position: dict[str, int | str]) -> bool:
-        """Whether to learn this batch. Raises: DivergedError where the settings say stop, naming its documents."""
+        """Decide whether to learn this batch. Raises: DivergedError where the settings say stop, naming its documents."""
         action, reason = self.watch.judge(loss, norm)
         if action == "go":
             return True

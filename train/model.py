@@ -1,12 +1,13 @@
 """GPT-2, all of it: the Transformer of Radford et al. 2019, section 2.3.
 
-Layer norm stands before each sub-block and once after the last; GELU in its tanh form; the head shares the token
-embedding; context of learned positions. Init: weights N(0, .02), positions N(0, .01), and the two projections of
-each block that write into the residual stream scaled by 1/sqrt(number of residual layers = 2 n_layer), as the paper
-says (the code released with it leaves that scaling out).
+Layer norm stands before each sub-block and once after the last; GELU in its tanh form; the head
+shares the token embedding; context of learned positions. Init: weights N(0, .02), positions N(0,
+.01), and the two projections of each block that write into the residual stream scaled by
+1/sqrt(number of residual layers = 2 n_layer), as the paper says (the code released with it leaves
+that scaling out).
 
-Shape legend: B sequences, T positions, C = n_embd channels, H = n_head heads, D = C/H, V words, S = T + what the
-cache already holds.
+Shape legend: B sequences, T positions, C = n_embd channels, H = n_head heads, D = C/H, V words, S =
+T + what the cache already holds.
 """
 
 from __future__ import annotations
@@ -174,8 +175,8 @@ class GPT2(nn.Module):
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Summed cross-entropy of `targets` in nats, float32 scalar.
 
-        Shapes: tokens and targets (B, T) int64, T at most block_size. Full logits never lie in memory.
-        With `restart_positions` targets below 0 are left out of the sum.
+        Shapes: tokens and targets (B, T) int64, T at most block_size. Full logits never lie in
+        memory. With `restart_positions` targets below 0 are left out of the sum.
         """
         hidden = self.hidden(tokens)
         return linear_cross_entropy(
@@ -227,8 +228,8 @@ class GPT2(nn.Module):
 def document_mask(tokens: Tensor, document_end: int) -> Tensor:
     """Who may look at whom: causal and within one document. (B, T) to (B, 1, T, T) bool.
 
-    A document's <|endoftext|> still belongs to it; literal markers in the text never carry this id, so the ids
-    alone tell where `spans` has its boundaries.
+    A document's <|endoftext|> still belongs to it; literal markers in the text never carry this id,
+    so the ids alone tell where `spans` has its boundaries.
     """
     ends = (tokens == document_end).cumsum(dim=1)
     document = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], dim=1)  # (B, T)

@@ -1,7 +1,7 @@
 """Parameter groups, the update rule, and the learning rate of each step.
 
-Weight decay acts on matrices (embeddings included) and never on biases or layer norms. The schedule is a pure
-function of the step, so that a resumed run needs no scheduler state.
+Weight decay acts on matrices (embeddings included) and never on biases or layer norms. The schedule
+is a pure function of the step, so that a resumed run needs no scheduler state.
 """
 
 from __future__ import annotations
@@ -75,8 +75,9 @@ def parameter_groups(
 def schedule(step: int, num_steps: int, config: OptimizerConfig) -> float:
     """Fraction of the peak learning rate at `step` in [0, num_steps), between `final_frac` and 1.
 
-    Linear warm-up, then a cosine to `final_frac` (Loshchilov & Hutter 2017), or wsd: constant, then linear to it.
-    Some step always has the peak: a run of one step trains at the peak, not at the final rate.
+    Linear warm-up, then a cosine to `final_frac` (Loshchilov & Hutter 2017), or wsd: constant, then
+    linear to it. Some step always has the peak: a run of one step trains at the peak, not at the
+    final rate.
     """
     warmup = math.ceil(config.warmup_frac * num_steps)
     if step < warmup:

@@ -1,8 +1,9 @@
 """The model as trained: its blocks compiled and its weights copied to or shared by the ranks, as configured.
 
-DDP keeps the whole model in each process and averages gradients; FSDP2 keeps a share of every tensor and gathers a
-block's weights when it runs. Both average over ranks, so the rest of the loop does not know which it is. Checkpoints
-hold tensors by name and whole shape: either way opens what the other saved.
+DDP keeps the whole model in each process and averages gradients; FSDP2 keeps a share of every
+tensor and gathers a block's weights when it runs. Both average over ranks, so the rest of the loop
+does not know which it is. Checkpoints hold tensors by name and whole shape: either way opens what
+the other saved.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def parallelise(model: GPT2, world: World, config: RuntimeConfig) -> nn.Module:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether no rank has the whole model: then all must run it together."""
+    """True if no rank has the whole model: then all must run it together."""
     return isinstance(model, FSDPModule)
 
 

@@ -53,7 +53,8 @@ def _digest(file: Path) -> str:
 def load_pretrained(name: str, world: World) -> LoadedModel:
     """The model in a folder, or on the hub under a name such as openai-community/gpt2, in evaluation mode.
 
-    Raises: InputError for a folder without the files, a name that cannot be fetched, or another architecture.
+    Raises: InputError for a folder without the files, a name that cannot be fetched, or another
+    architecture.
     """
     folder = Path(name) if Path(name).is_dir() else fetch_hf(name)
     for file in FILES:

@@ -1,7 +1,8 @@
 """The door: `python -m train.run --corpus C --snapshot NAME --run R`.
 
-More processes: `torchrun --nproc-per-node N -m train.run --corpus C --snapshot NAME --name R` on one machine (torchrun reads
-`--run` as its own `--run-path`, hence the second name), or `--ray-workers N` on a Ray cluster.
+More processes: `torchrun --nproc-per-node N -m train.run --corpus C --snapshot NAME --name R` on
+one machine (torchrun reads `--run` as its own `--run-path`, hence the second name), or
+`--ray-workers N` on a Ray cluster.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """The folder of a run: what it is, what it measured, how it ended.
 
 runs/<run>/config.json      what decides the result; a rerun must say the same
-runs/<run>/metrics.jsonl    one line per logged step and per evaluation, one curve over all interruptions
-runs/<run>/tensorboard/     the same for TensorBoard
-runs/<run>/samples/         texts sampled at each evaluation
-runs/<run>/scores.json      train.evaluate: of the checkpoint that was scored last
-runs/<run>/scores/          the same for every checkpoint, with an outcome per entry
+runs/<run>/metrics.jsonl    one line per logged step and per evaluation, one curve over all
+interruptions runs/<run>/tensorboard/     the same for TensorBoard runs/<run>/samples/         texts
+sampled at each evaluation runs/<run>/scores.json      train.evaluate: of the checkpoint that was
+scored last runs/<run>/scores/          the same for every checkpoint, with an outcome per entry
 runs/<run>/summary.json     written last: the run is done
 """
 
@@ -69,7 +68,8 @@ class RunFolder:
     ) -> None:
         """Make the folder this run's: new, or begun with the same identity. `described` is kept beside it.
 
-        Raises: InputError when it was begun with another one, naming each difference with both values.
+        Raises: InputError when it was begun with another one, naming each difference with both
+        values.
         """
         if rebuild:
             self.clear()

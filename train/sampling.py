@@ -1,8 +1,9 @@
 """Text from a model: which token comes next, and the loop that asks for one after another.
 
-Temperature, top-k (40, as the samples of the paper's figures) and top-p (Holtzman et al. 2020), with cached keys and
-values, until <|endoftext|> or the asked length. Past the context the oldest half is forgotten and the rest read again.
-Prompts of several lengths are continued together, the shorter ones filled up on the left with positions that nobody sees.
+Temperature, top-k (40, as the samples of the paper's figures) and top-p (Holtzman et al. 2020),
+with cached keys and values, until <|endoftext|> or the asked length. Past the context the oldest
+half is forgotten and the rest read again. Prompts of several lengths are continued together, the
+shorter ones filled up on the left with positions that nobody sees.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def generate(
 ) -> list[list[int]]:
     """Continuations of one prompt, at most `num_tokens` long each, without the prompt and without `stop`.
 
-    Sample i depends on (seed, i), not on how many there are. Raises: ValueError for an empty prompt (begin with <|endoftext|>).
+    Sample i depends on (seed, i), not on how many there are. Raises: ValueError for an empty prompt
+    (begin with <|endoftext|>).
     """
     return continue_prompts(
         model,
@@ -95,9 +97,9 @@ def continue_prompts(
 ) -> list[list[int]]:
     """A continuation of each prompt, at most `num_tokens` long, without the prompt and without `stop`.
 
-    A row ends with `stop`, or where `enough` says so of its tokens; its draws depend on its seed alone. Past the context all
-    rows forget at once.
-    Raises: ValueError for an empty prompt (begin with <|endoftext|>).
+    A row ends with `stop`, or where `enough` says so of its tokens; its draws depend on its seed
+    alone. Past the context all rows forget at once. Raises: ValueError for an empty prompt (begin
+    with <|endoftext|>).
     """
     if not all(prompts):
         raise ValueError("an empty prompt: begin with <|endoftext|>")

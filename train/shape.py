@@ -19,8 +19,8 @@ class Shape:
 def flops_per_token(shape: Shape) -> int:
     """Floating-point operations of one trained token, forward and backward.
 
-    Six per matrix weight (the tied head included, position embedding and look-up not) and 12 T C per layer for
-    attention over the full context. Source: Chowdhery et al. 2022 (PaLM), appendix B.
+    Six per matrix weight (the tied head included, position embedding and look-up not) and 12 T C
+    per layer for attention over the full context. Source: Chowdhery et al. 2022 (PaLM), appendix B.
     """
     weights = shape.n_layer * 12 * shape.n_embd**2 + shape.vocab_size * shape.n_embd
     return 6 * weights + 12 * shape.n_layer * shape.block_size * shape.n_embd

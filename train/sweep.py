@@ -1,8 +1,8 @@
 """The learning rate as the paper found it: several rates, the best perplexity on 5 % held out (Radford et al. 2019, section 3).
 
-Each rate is a run of its own, R-lr-RATE, with all other settings equal; an interrupted sweep goes on where it stopped, and a
-rate that diverges is told as such.
-What is held out are the last sequences of the first epoch's order, which no run of the sweep reaches.
+Each rate is a run of its own, R-lr-RATE, with all other settings equal; an interrupted sweep goes
+on where it stopped, and a rate that diverges is told as such. What is held out are the last
+sequences of the first epoch's order, which no run of the sweep reaches.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HELD_OUT_FRAC = 0.05
+# Nats per token whose perplexity is still a number.
 HIGHEST_LOSS = 700.0
-"""Nats per token whose perplexity is still a number."""
 
 
 def learning_rates(text: str) -> list[float]:

@@ -3,9 +3,10 @@
     rank-00000.safetensors ...    pieces of tensors, each under `<tensor>@<offset>,<offset>...`
     tensors.json                  name, type, shape and pieces of every tensor
 
-`torch.distributed.checkpoint` decides which rank saves and loads what; its own storage would pickle the index, and
-unpickling a file from a stranger runs what the stranger wrote. Nothing here is code: names, types and sizes of the
-index are checked against a closed list and against the tensors that they are to fill, before memory is taken.
+`torch.distributed.checkpoint` decides which rank saves and loads what; its own storage would pickle
+the index, and unpickling a file from a stranger runs what the stranger wrote. Nothing here is code:
+names, types and sizes of the index are checked against a closed list and against the tensors that
+they are to fill, before memory is taken.
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ from corpus.errors import SchemaError
 INDEX = "tensors.json"
 FILE = re.compile(r"rank-[0-9]{5}\.safetensors\Z")
 
+# An index of GPT-2 XL saved by 1,024 ranks has 150 MB.
 MAX_INDEX_BYTES = 256 << 20
-"""An index of GPT-2 XL saved by 1,024 ranks has 150 MB."""
 
+# Types that weights and optimizer states may have: torch's type and safetensors' name.
 DTYPES = {
     "float64": (torch.float64, "F64"),
     "float32": (torch.float32, "F32"),
@@ -59,7 +61,6 @@ DTYPES = {
     "int64": (torch.int64, "I64"),
     "int32": (torch.int32, "I32"),
 }
-"""Types that weights and optimizer states may have: torch's type and safetensors' name."""
 
 NAMES = {dtype: name for name, (dtype, _) in DTYPES.items()}
 
@@ -100,7 +101,8 @@ class _Place(NamedTuple):
 def read_index(folder: Path) -> Index:
     """The index of the tensor files in `folder`.
 
-    Raises: SchemaError if it is missing, too large, or describes tensors that this version cannot have written.
+    Raises: SchemaError if it is missing, too large, or describes tensors that this version cannot
+    have written.
     """
     path = folder / INDEX
     try:

@@ -17,8 +17,8 @@ from corpus.run.arguments import bare_parser, command_parser, named_by_index
 from corpus.run.command import run_command
 from webtext.cli import GROUPS, PROGRAMS, command_main
 
+# Metavars of options that take a path.
 FILES = frozenset({"FILE", "FILE.toml", "FOLDER", "C"})
-"""Metavars of options that take a path."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

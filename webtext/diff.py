@@ -2,8 +2,8 @@
 
     webtext diff --corpus C OLD NEW [--json]
 
-Files that both name are passed over unread, so neighbouring months cost what differs. Why a page went is read from
-the tables as they are now.
+Files that both name are passed over unread, so neighbouring months cost what differs. Why a page
+went is read from the tables as they are now.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Difference:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
+    """Run the command and return its exit code."""
     return command.door(_main, argv, stage="webtext.diff")
 
 

@@ -2,9 +2,10 @@
 
     webtext explain --corpus C URL-or-doc_id [--json]
 
-Any address of the page will do: it is reduced to the page's identity as the links stage does it. For a page that no
-batch has, the rule that would have refused it is named, under the settings of the latest batch. Reads one row group
-of each table, so a batch of millions answers like one of thousands; only "who is a duplicate of it" reads a column.
+Any address of the page will do: it is reduced to the page's identity as the links stage does it.
+For a page that no batch has, the rule that would have refused it is named, under the settings of
+the latest batch. Reads one row group of each table, so a batch of millions answers like one of
+thousands; only "who is a duplicate of it" reads a column.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Story:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
+    """Run the command and return its exit code."""
     return command.door(_main, argv, stage="webtext.explain")
 
 

@@ -1,8 +1,9 @@
 """Imports documents that are text already (FineWeb, books, another crawl) as a batch like any other.
 
-Each document becomes a stored response of type text/plain under its address, in WARC files of the corpus, as an imported
-crawl has them. So `links`, `pages` and `documents` conserve rows as always, the batch can be cleaned again without the
-files that it came from, and identity, language, rules, deduplication, overlap and take-downs apply unchanged.
+Each document becomes a stored response of type text/plain under its address, in WARC files of the
+corpus, as an imported crawl has them. So `links`, `pages` and `documents` conserve rows as always,
+the batch can be cleaned again without the files that it came from, and identity, language, rules,
+deduplication, overlap and take-downs apply unchanged.
 """
 
 from __future__ import annotations

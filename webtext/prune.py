@@ -2,9 +2,10 @@
 
     webtext prune --corpus C [--snapshot NAME ...] [--withdrawn] [--keep N] [--delete]
 
-Says what would go; `--delete` does it. Without a choice of snapshots, only files that neither a manifest nor a
-snapshot names go. A pruned snapshot's name stays taken. Snapshots that a training run names are passed over, unless
-named by `--snapshot`; batches that are being worked on are passed over as a whole.
+Says what would go; `--delete` does it. Without a choice of snapshots, only files that neither a
+manifest nor a snapshot names go. A pruned snapshot's name stays taken. Snapshots that a training
+run names are passed over, unless named by `--snapshot`; batches that are being worked on are passed
+over as a whole.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Plan:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
+    """Run the command and return its exit code."""
     return command.door(_main, argv, stage="webtext.prune")
 
 
@@ -148,8 +149,8 @@ def make_plan(store: Store, chosen: Sequence[str]) -> Plan:
 def carry_out(store: Store, plan: Plan) -> Plan:
     """Delete: first the word that a snapshot is gone, then the snapshot, then files; what went. A rerun completes.
 
-    A batch's files go under its lease, and only those that still nothing names: a run that began after the plan was
-    made writes files before a manifest names them.
+    A batch's files go under its lease, and only those that still nothing names: a run that began
+    after the plan was made writes files before a manifest names them.
     """
     for name in plan.snapshots:
         retire(store, name, "pruned", "webtext.prune")

@@ -2,11 +2,13 @@
 
     webtext query --corpus C "SELECT batch, reason, count(*) FROM pages GROUP BY ALL" [--json | --csv]
 
-Every view has the columns of its table and `batch`; `spans` and `tokens` have `split` as well. Only committed parts of
-the current generation are seen. Files are read through the corpus' own file system, so `s3://` needs nothing more.
+Every view has the columns of its table and `batch`; `spans` and `tokens` have `split` as well. Only
+committed parts of the current generation are seen. Files are read through the corpus' own file
+system, so `s3://` needs nothing more.
 
-A statement sees these views and nothing else: no files, no network, no extensions. `--allow-files` lets it read and
-write files (`COPY ... TO`, `read_csv`), attach databases and load extensions, with your permissions.
+A statement sees these views and nothing else: no files, no network, no extensions. `--allow-files`
+lets it read and write files (`COPY ... TO`, `read_csv`), attach databases and load extensions, with
+your permissions.
 """
 
 from __future__ import annotations
@@ -36,17 +38,17 @@ from corpus.tables.staleness import stale_among
 
 log = logging.getLogger(__name__)
 
+# Rows shown as a table; --json and --csv give all.
 MAX_ROWS = 1000
-"""Rows shown as a table; --json and --csv give all."""
 MAX_CELL_CHARS = 80
 
+# Settings of DuckDB that leave a statement the registered views only.
 CLOSED = {
     "enable_external_access": False,
     "autoload_known_extensions": False,
     "autoinstall_known_extensions": False,
     "allow_community_extensions": False,
 }
-"""Settings of DuckDB that leave a statement the registered views only."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,10 +3,11 @@
     webtext rebuild --corpus C --from clean --config webtext.toml [--batch B ...] [--snapshot NAME]
     webtext rebuild --corpus C --from crawl --files RS_2024-01.zst ...
 
-No stage of the chain is skipped, and batches are rebuilt in their order, since a later batch is compared with earlier
-ones. The old tables stay readable until the new ones are committed, one after the other; old snapshots keep their files
-until `webtext prune`. Tables that are up to date are left alone, so after an interruption the same command continues. At
-the end a snapshot of all batches is written, under the first free name.
+No stage of the chain is skipped, and batches are rebuilt in their order, since a later batch is
+compared with earlier ones. The old tables stay readable until the new ones are committed, one after
+the other; old snapshots keep their files until `webtext prune`. Tables that are up to date are left
+alone, so after an interruption the same command continues. At the end a snapshot of all batches is
+written, under the first free name.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ from webtext.stages import stage_main
 
 log = logging.getLogger(__name__)
 
+# The tables that a stage begins with.
 NEEDS = {
     "crawl": ("links",),
     "clean": ("pages",),
     "dedup": ("documents",),
     "shards": ("documents", "verdicts"),
 }
-"""The tables that a stage begins with."""
+# Kinds of files that a crawl begins with, and the option that it takes them by.
 FILE_OPTIONS = {"dump": "--dumps", "warc": "--warc"}
-"""Kinds of files that a crawl begins with, and the option that it takes them by."""
+# The lease of `webtext refresh`: the two commands exclude each other.
 LEASE = "work/refresh.json"
-"""The lease of `webtext refresh`: the two commands exclude each other."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

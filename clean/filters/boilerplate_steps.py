@@ -36,6 +36,7 @@ from corpus.run.step import (
 )
 from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, Table, part_of
 
+# A row of `documents` or of `documents_dropped` per fetched page, and what was noted on its way.
 CANDIDATES = Table(
     name="candidates",
     schema=pa.schema(
@@ -51,7 +52,6 @@ CANDIDATES = Table(
     ),
     scratch=True,
 )
-"""A row of `documents` or of `documents_dropped` per fetched page, and what was noted on its way."""
 LINES = pa.schema(
     [("doc_id", pa.string()), ("domain", pa.string()), ("keys", pa.list_(pa.uint64()))]
 )
@@ -62,12 +62,12 @@ SITE_CUTS = Table(
     ),
     scratch=True,
 )
+# The keys of the lines that go, for documents that lose any.
 CUTS = Table(
     name="line_cuts",
     schema=pa.schema([("doc_id", pa.string()), ("keys", pa.list_(pa.uint64()))]),
     scratch=True,
 )
-"""The keys of the lines that go, for documents that lose any."""
 
 
 def _load_candidates(config: CleanConfig, context: Context) -> MapFunction:

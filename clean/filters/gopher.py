@@ -185,6 +185,7 @@ def repeated_ngrams(profile: Profile, config: GopherConfig) -> Reason | None:
     return Reason.GOPHER_REPEATED_NGRAMS if too_repeated_ngrams(profile, config) else None
 
 
+# Repetition, then quality.
 RULES = (
     repeated_paragraphs,
     repeated_lines,
@@ -198,7 +199,6 @@ RULES = (
     alphabetic,
     stop_words,
 )
-"""Repetition, then quality."""
 
 
 _KEY = "quality.gopher."
@@ -259,6 +259,7 @@ def _repeated_ngrams_detail(profile: Profile, config: GopherConfig) -> str:
     return detail.above(share, most, of, f"{_KEY}max_dup_ngram_chars_frac")
 
 
+# The value, threshold and setting behind each reason, for a text that was dropped for it.
 DETAILS: Mapping[Reason, Callable[[Profile, GopherConfig], str]] = {
     Reason.GOPHER_WORDS: _words_detail,
     Reason.GOPHER_WORD_LENGTH: _word_length_detail,
@@ -297,4 +298,3 @@ DETAILS: Mapping[Reason, Callable[[Profile, GopherConfig], str]] = {
     Reason.GOPHER_TOP_NGRAM: _top_ngram_detail,
     Reason.GOPHER_REPEATED_NGRAMS: _repeated_ngrams_detail,
 }
-"""The value, threshold and setting behind each reason, for a text that was dropped for it."""

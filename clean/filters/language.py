@@ -23,21 +23,21 @@ from clean import detail
 from clean.reasons import Reason
 from corpus.config import Section
 
+# Characters of a window. Shorter ones say less about languages that are close to each other.
 WINDOW_CHARS = 400
-"""Characters of a window. Shorter ones say less about languages that are close to each other."""
 MIN_WINDOW_CHARS = 150
+# Windows that are read of every text.
 NUM_WINDOWS = 3
-"""Windows that are read of every text."""
+# Windows that are read of a text that the first ones leave unsure.
 MAX_WINDOWS = 16
-"""Windows that are read of a text that the first ones leave unsure."""
+# Mean probability from which no further windows are read. FineWeb keeps English from here on.
 SURE = 0.65
-"""Mean probability from which no further windows are read. FineWeb keeps English from here on."""
+# Most probable labels of a window that are counted.
 NUM_LABELS = 5
-"""Most probable labels of a window that are counted."""
+# Windows whose agreement counts as evidence.
 MIN_AGREEING = 3
-"""Windows whose agreement counts as evidence."""
+# ISO 639's code for a text of no determined language.
 UNKNOWN = "und"
-"""ISO 639's code for a text of no determined language."""
 
 
 class Language(NamedTuple):
@@ -47,8 +47,8 @@ class Language(NamedTuple):
     score: float
 
 
+# As the model names languages: `english`, or `EN`, would keep nothing.
 Code = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
-"""As the model names languages: `english`, or `EN`, would keep nothing."""
 
 
 class LanguageConfig(Section):

@@ -132,7 +132,7 @@ class Grams:
 
 
 def repeats(items: Sequence[str]) -> tuple[int, int]:
-    """How many items are repeats of an earlier one, and their characters."""
+    """The number of items are repeats of an earlier one, and their characters."""
     seen: set[str] = set()
     repeated = chars = 0
     for item in items:

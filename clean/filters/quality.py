@@ -1,4 +1,4 @@
-"""Whether a text is worth training on: small rules, each with its paper, grouped into presets.
+"""Quality rules: small ones, each with its paper, grouped into presets.
 
 webtext      a least length and nothing else: GPT-2 trusted the votes of Reddit's readers
     openwebtext  the length of OpenWebTextCorpus: about 128 GPT-2 tokens

@@ -26,14 +26,14 @@ _MIRRORS = (
     "academic.ru deacademic.com kiddle.co dbpedia.org wikimonde.com worldheritage.org worldlibrary.org worldlibrary.net "
     "gutenberg.us qwika.com artandpopularculture.com kidzsearch.com alegsaonline.com explained.today"
 )
+# Domains that mainly republish Wikipedia's articles (or DBpedia's extracts of them).
 MIRRORS = frozenset(_MIRRORS.split())
-"""Domains that mainly republish Wikipedia's articles (or DBpedia's extracts of them)."""
 
+# In any address, in one that an address carries, and there percent-encoded (%2F, %3A, %3F, %23).
 _ADDRESS = re.compile(
     r"(?:[./]|%2F)wikipedia\.org(?=\.?(?:[/:?#]|%(?:2F|3A|3F|23)|$))|-wikipedia-org\.translate\.goog(?=\.?(?:[/:?#]|$))",
     re.I,
 )
-"""In any address, in one that an address carries, and there percent-encoded (%2F, %3A, %3F, %23)."""
 _OWN = re.compile(
     r"<link\s[^<>]{0,200}?rel=[\"']?canonical[\"']?[^<>]{0,200}?href=[\"']?https?://[a-z-]{1,20}\.(?:m\.)?wikipedia\.org/"
     r"|\"wgSiteName\"\s{0,3}:\s{0,3}\"Wikipedia\""
@@ -54,16 +54,14 @@ _CREDIT = re.compile(
 _DOMAIN = re.compile(r"[\w-]+(?:\.[\w-]+)+")
 _NAME = "ikipedia"
 _TAGLINE = "from wikipedia, the free encyclopedia"
+# How far from its start a text shows the line that stands below the title of each of Wikipedia's
+# articles.
 TAGLINE_CHARS = 400
-"""How far from its start a text shows the line that stands below the title of each of Wikipedia's
-articles.
-"""
+# How much of the page around a mention of Wikipedia is looked at, on either side.
 AROUND_CHARS = 600
-"""How much of the page around a mention of Wikipedia is looked at, on either side."""
+# Mentions that are looked at; a mirror names its source near the top or at the bottom of a page
+# of ordinary length.
 MAX_MENTIONS = 100
-"""Mentions that are looked at; a mirror names its source near the top or at the bottom of a page of
-ordinary length.
-"""
 
 
 class WikipediaConfig(Section):
@@ -84,7 +82,7 @@ class WikipediaConfig(Section):
 
 
 def judge_address(urls: Iterable[str], config: WikipediaConfig) -> Reason | None:
-    """Whether one of a page's addresses (as linked, as reached) is Wikipedia's or a mirror's."""
+    """True if one of a page's addresses (as linked, as reached) is Wikipedia's or a mirror's."""
     if not config.remove:
         return None
 
@@ -100,7 +98,7 @@ def judge_address(urls: Iterable[str], config: WikipediaConfig) -> Reason | None
 
 
 def judge_content(html: str, text: str, config: WikipediaConfig) -> Reason | None:
-    """Whether the page says of itself that it is a copy of an article."""
+    """True if the page says of itself that it is a copy of an article."""
     if not config.remove:
         return None
     if _TAGLINE in text[:TAGLINE_CHARS].lower() or any(

@@ -15,8 +15,8 @@ from corpus.compiled import compiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# For the loops that Python calls.
 compiled = compiler(nogil=True)
-"""For the loops that Python calls."""
 
 
 def inner(function: F) -> F:

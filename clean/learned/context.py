@@ -16,8 +16,8 @@ from clean.learned.compiled import compiled, inner
 from clean.learned.layout import ELEMENT, IN_HEADING, TAG_OF, WORDS
 
 UNIT: Final = 65536
+# Cap of `page_words`, as in `features.CAPS`: a longer page looks like one of this length.
 MAX_PAGE_WORDS: Final = 4759
-"""Cap of `page_words`, as in `features.CAPS`: a longer page looks like one of this length."""
 OFFSETS: Final = (-4, -3, -2, -1, 1, 2, 3, 4)
 REACHES: Final = (3, 10, 30)
 LEVELS: Final = 5

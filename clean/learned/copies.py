@@ -32,14 +32,14 @@ from clean.learned.layout import (
 from clean.learned.markup import CHANNEL_TAGS, HINTS
 from clean.learned.tables import Row
 
+# Shorter blocks may well be there twice for a reason.
 COPY_WORDS: Final = 12
-"""Shorter blocks may well be there twice for a reason."""
+# A text that is there more often is part of a template, not of a second layout.
 MAX_COPIES: Final = 4
-"""A text that is there more often is part of a template, not of a second layout."""
+# So many different blocks that follow each other a second time are a copy wherever they are.
 RUN_BLOCKS: Final = 4
-"""So many different blocks that follow each other a second time are a copy wherever they are."""
+# Share of the kept words that must be shown, else the page shows its text later by script.
 LEAST_SHOWN_FRAC: Final = 0.3
-"""Share of the kept words that must be shown, else the page shows its text later by script."""
 _LEVELS: Final = 8
 _CLASS = re.compile(rb"class\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.I)
 _NOSCRIPT: Final = FIRST_TAG_CHANNEL + CHANNEL_TAGS.index("noscript")

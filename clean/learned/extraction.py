@@ -51,12 +51,11 @@ from corpus.errors import InputError
 MODEL_FILE: Final = "model.npz"
 
 
+# A page with fewer words outside its comments is its comments.
 LEAST_WORDS: Final = 25
-"""A page with fewer words outside its comments is its comments."""
+# Of the channel of the hint: marks more than 13 levels above do not count, they are the page's
+# own.
 NEAR_COMMENT: Final = 2
-"""Of the channel of the hint: marks more than 13 levels above do not count, they are the page's
-own.
-"""
 _THREAD: Final = ("forum", "thread", "topic", "question")
 _BLOG: Final = "blog"
 _NAV: Final = FIRST_TAG_CHANNEL + CHANNEL_TAGS.index("nav")
@@ -74,17 +73,17 @@ class Use(StrEnum):
     RECALL = "recall"
 
 
+# The weight of recall against precision in F-beta (van Rijsbergen 1979).
 BETA: Final = {Use.PRECISION: 0.5, Use.BALANCED: 0.8, Use.RECALL: 1.5}
-"""The weight of recall against precision in F-beta (van Rijsbergen 1979)."""
+# A page whose best block has a smaller chance has no content.
 LEAST_CHANCE: Final = 0.25
-"""A page whose best block has a smaller chance has no content."""
+# The least chance of a kept block: where nothing on the page is clear, and where something is.
 VAGUE: Final = {Use.PRECISION: (0.4, 0.5), Use.BALANCED: (0.4, 0.5), Use.RECALL: (0.0, 0.0)}
-"""The least chance of a kept block: where nothing on the page is clear, and where something is."""
 CLEAR: Final = 0.8
+# Something is clear where so many words have the chance `CLEAR`.
 CLEAR_WORDS: Final = 30
-"""Something is clear where so many words have the chance `CLEAR`."""
+# No block is too vague that has this share of the best block's chance.
 OF_THE_BEST: Final = 0.6
-"""No block is too vague that has this share of the best block's chance."""
 
 
 def extractor(use: Use = Use.BALANCED) -> Callable[[str], str]:

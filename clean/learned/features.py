@@ -59,12 +59,12 @@ from clean.learned.layout import (
 )
 from clean.learned.markup import CHANNEL_TAGS, GROUPS, HINTS, NUM_GROUPS, PAGE_MARKS
 
+# Containers that are looked at: the block's own element and four above it.
 LEVELS: Final = 5
-"""Containers that are looked at: the block's own element and four above it."""
 NEIGHBOURS: Final = (-3, -2, -1, 1, 2, 3)
 WINDOWS: Final = (2, 6, 20)
+# A block with that many words outside links counts as a paragraph.
 PARAGRAPH_WORDS: Final = 15
-"""A block with that many words outside links counts as a paragraph."""
 _OWN: Final = [
     "words",
     "free_words",
@@ -223,8 +223,13 @@ _FIRST_CHANNEL: Final = _FIRST_MARK + len(PAGE_MARKS)
 _NUM_CONTAINER: Final = len(_CONTAINER)
 _NUM_NEIGHBOUR: Final = len(_NEIGHBOUR)
 _NUM_PAGE: Final = len(_PAGE)
+# A distance in blocks that stands for "none".
 _FAR: Final = 1000
-"""A distance in blocks that stands for "none"."""
+# The cap of each feature that grows with the page, and of distances below: a greater value
+# becomes this one. The trees have seen few larger values, so they judge them by chance: without
+# caps, 13 novels of one page each kept 5 % of their words, with them 100 %, and F1 on 19 sources
+# changed by -.001 to +.008 (2026-11). Each cap is the 90th percentile of the greatest value on a
+# page, over the 1,044 pages that the model was fitted on.
 CAPS: Final = {
     "depth": 26,
     "index": 526,
@@ -246,14 +251,6 @@ CAPS: Final = {
     "page_paragraphs": 81,
     "page_bytes_per_word": 271,
 }
-"""The cap of each feature that grows with the page, and of distances below: a greater value becomes
-this one.
-
-The trees have seen few larger values, so they judge them by chance: without caps, 13 novels of one
-page each kept 5 % of their words, with them 100 %, and F1 on 19 sources changed by -.001 to +.008
-(2026-11). Each cap is the 90th percentile of the greatest value on a page, over the 1,044 pages
-that the model was fitted on.
-"""
 
 # Sums over the blocks of an element.
 _E_FREE, _E_LINK, _E_CHARS, _E_BLOCKS, _E_PARAGRAPHS, _E_FIRST = range(6)
@@ -262,8 +259,8 @@ _E_FREE, _E_LINK, _E_CHARS, _E_BLOCKS, _E_PARAGRAPHS, _E_FIRST = range(6)
 _MAX_HEADING_DISTANCE: Final = 151
 _MAX_NEXT_HEADING_DISTANCE: Final = 195
 _MAX_TITLE_DISTANCE: Final = 380
+# Caps of distances, bounded where they are computed: there `_FAR` still differs from a distance.
 _MAX_H1_DISTANCE: Final = 404
-"""Caps of distances, bounded where they are computed: there `_FAR` still differs from a distance."""
 
 
 def features(page: Blocks) -> np.ndarray:
@@ -711,7 +708,7 @@ def _repeats(counts: Any, place: Any, hashes: Any, above: Any, kinds: Any, out: 
 
 @inner
 def _articles(place: Any, parents: Any, element_tags: Any, out: Any) -> None:
-    """How many <article> elements the page has, and the number of that in which a block stands."""
+    """The number of <article> elements the page has, and the number of that in which a block stands."""
     number = np.zeros(parents.size + 1, np.int64)
     articles = 0
     for element in range(parents.size):

@@ -12,15 +12,14 @@ import numpy as np
 
 from clean.learned import markup
 
+# Elements nested deeper replace their parent.
 MAX_DEPTH: Final = 256
-"""Elements nested deeper replace their parent."""
+# Text after this many blocks is left out. The longest of 2,685 real pages has 10,000.
 MAX_BLOCKS: Final = 200_000
-"""Text after this many blocks is left out. The longest of 2,685 real pages has 10,000."""
 MAX_TITLE_WORDS: Final = 64
+# The value of a channel that the block's own element opens; one less for every level above, at
+# least 1.
 NEAREST: Final = 16
-"""The value of a channel that the block's own element opens; one less for every level above, at
-least 1.
-"""
 FIRST_TAG_CHANNEL: Final = len(markup.HINTS)
 
 # Columns of `Blocks.counts`: what a block's text is like. The groups of words (`markup.GROUPS`)
@@ -99,10 +98,10 @@ FOUND_HIDES, FOUND_ADDRESS, FOUND_KEY, FOUND_CLOSED, FOUND_VALUE, FOUND_VALUE_EN
     AT_WORDLESS,
 ) = range(14)
 NUM_AT: Final = AT_WORDLESS + 1
+# A tab in `AT_INDENT`, where a space is 1.
 TAB: Final = 1 << 16
-"""A tab in `AT_INDENT`, where a space is 1."""
+# Value of `AT_SPACE` that becomes a space only between two words.
 SOFT_SPACE: Final = 2
-"""Value of `AT_SPACE` that becomes a space only between two words."""
 
 TAG_P: Final = markup.TAG["p"]
 TAG_LI: Final = markup.TAG["li"]
@@ -135,10 +134,10 @@ TAG_TIME: Final = markup.TAG["time"]
 TAG_CITE: Final = markup.TAG["cite"]
 TAG_META: Final = markup.TAG["meta"]
 TAG_LINK: Final = markup.TAG["link"]
+# Names under which a page's head tells what the page is.
 SELF_KEYS: Final = np.array(
     [markup.packed(n) for n in ("og:type", "og:url", "generator", "canonical")], np.uint64
 )
-"""Names under which a page's head tells what the page is."""
 
 FNV_OFFSET: Final = np.uint64(0xCBF29CE484222325)
 FNV_PRIME: Final = np.uint64(0x100000001B3)

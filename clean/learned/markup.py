@@ -15,25 +15,25 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+# Tag flags. The tag ends a run of text.
 BLOCK: Final = 1
-"""Tag flags. The tag ends a run of text."""
+# The element has no content and no end tag.
 VOID: Final = 2
-"""The element has no content and no end tag."""
+# The content is not markup, and is no text of the page.
 RAW: Final = 4
-"""The content is not markup, and is no text of the page."""
+# The content is markup, but no text of the page.
 SKIP: Final = 8
-"""The content is markup, but no text of the page."""
+# The start tag ends an open paragraph.
 CLOSES_P: Final = 16
-"""The start tag ends an open paragraph."""
+# End tags do not reach beyond the element.
 SCOPE: Final = 32
-"""End tags do not reach beyond the element."""
+# The start tag does not end the head.
 IN_HEAD: Final = 64
-"""The start tag does not end the head."""
 HEADING: Final = 128
 BOLD: Final = 256
 TABLE_PART: Final = 512
+# Part of a form.
 FIELD: Final = 1024
-"""Part of a form."""
 
 _VOID = "area base br col embed hr img input link meta param source track wbr"
 _RAW = "script style textarea title xmp iframe noembed noframes"
@@ -53,10 +53,11 @@ _BLOCK = (
     + " body html head button legend noscript select textarea iframe frameset frame title"
 )
 _INLINE = "a abbr b bdi bdo cite code del dfn em font i ins kbd label mark q rb ruby s samp small span strong sub sup time tt u var picture math"
+# Known tags; the id of a tag is its place here plus one, 0 is any other.
 TAGS: Final = tuple(dict.fromkeys(f"{_BLOCK} {_VOID} {_RAW} {_SKIP} {_INLINE}".split()))
-"""Known tags; the id of a tag is its place here plus one, 0 is any other."""
 TAG: Final[Mapping[str, int]] = {name: number for number, name in enumerate(TAGS, 1)}
 
+# Kinds of attribute that are looked at, from 1.
 ATTRIBUTES: Final = (
     "hints",
     "style",
@@ -68,11 +69,11 @@ ATTRIBUTES: Final = (
     "rel",
     "content",
 )
-"""Kinds of attribute that are looked at, from 1."""
 _HINTING = "class id role itemprop itemtype data-testid aria-label"
 
+# Hint words up to this length count only as words of their own.
 SHORT_HINT: Final = 4
-"""Hint words up to this length count only as words of their own."""
+# Words that mean what another hint word means.
 _ALSO: Final[Mapping[str, str]] = {
     "forum": "discuss discourse phpbb xenforo vbulletin mybb smf vanilla flarum nodebb bulletin boards",
     "comment": "disqus komment respond replies",
@@ -86,7 +87,6 @@ _ALSO: Final[Mapping[str, str]] = {
     "paywall": "premium piano",
     "relat": "recirc jetpack",
 }
-"""Words that mean what another hint word means."""
 _HINTS = (
     "nav menu foot head side comment share social relat promo ad ads banner cookie popup breadcrumb content article "
     "post entry main body text story title meta author byline date caption widget list link tag newsletter "
@@ -98,6 +98,8 @@ _HINTS = (
     "blog news single home paywall trend popular latest hero testimonial disclaimer reference"
 )
 HINTS: Final = tuple(_HINTS.split())
+# Hints that are looked for in what a page says of itself: its kind, generator, address, and class
+# of its body.
 PAGE_MARKS: Final = [
     "forum",
     "thread",
@@ -118,9 +120,6 @@ PAGE_MARKS: Final = [
     "home",
     "single",
 ]
-"""Hints that are looked for in what a page says of itself: its kind, generator, address, and class
-of its body.
-"""
 CHANNEL_TAGS: Final = [
     "p",
     "div",
@@ -160,8 +159,8 @@ CHANNEL_TAGS: Final = [
     "time",
     "noscript",
 ]
+# A channel per hint word and per telling tag: how near above a block it is.
 NUM_CHANNELS: Final = len(HINTS) + len(CHANNEL_TAGS)
-"""A channel per hint word and per telling tag: how near above a block it is."""
 
 GROUPS: Final[Mapping[str, str]] = {
     "stop": (
@@ -226,8 +225,8 @@ GROUPS: Final[Mapping[str, str]] = {
 }
 NUM_GROUPS: Final = len(GROUPS)
 
+# Classes of ASCII characters, and of what a block begins and ends with.
 CLASSES: Final = ("other", "space", "letter", "upper", "digit", "end", "comma", "quote", "symbol")
-"""Classes of ASCII characters, and of what a block begins and ends with."""
 
 
 class Lookup(NamedTuple):

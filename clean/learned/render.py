@@ -17,14 +17,14 @@ from clean.learned.blocks import Blocks
 from clean.learned.layout import END, IN_HEADING, ITEM, PRE, ROW, START, TAG_LI, TAG_OL
 from clean.learned.tables import Row, data_rows
 
+# Links that sites put behind headings and notes: to themselves, to an editor, back to the text.
 _MARKS = re.compile(
     r"(?:\s*\u00b6|\s+[#\u00a7\U0001f517]|\s*\[\s*(?:edit|edit source)\s*\]|\s*\u21a9\ufe0e?)+$"
 )
-"""Links that sites put behind headings and notes: to themselves, to an editor, back to the text."""
 _TAG = re.compile(r"<[^<>]*>?")
 _ATTRIBUTE = re.compile(rb"\s(start|type|value)\s*=\s*[\"']?\s*([\w-]{1,9})", re.I)
+# Deeper lists are indented no further.
 MAX_LEVEL = 8
-"""Deeper lists are indented no further."""
 
 
 def render(page: Blocks, keep: np.ndarray, rows: dict[int, Row] | None = None) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 from clean.learned.blocks import Blocks
 from clean.learned.layout import CELL, ROW, TAG_TD, TAG_TH, WORDS
 
+# A cell with more words is a column of a layout.
 MAX_CELL_WORDS: Final = 150
-"""A cell with more words is a column of a layout."""
 
 
 class Row:

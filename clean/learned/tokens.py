@@ -196,7 +196,7 @@ def read_hints(data: Any, start: Any, end: Any, hints: Any, mask: Any) -> None:
 
 @inner
 def hides(data: Any, start: Any, end: Any) -> Any:
-    """Whether a style says `display: none` or `visibility: hidden`."""
+    """True if a style says `display: none` or `visibility: hidden`."""
     for index in range(start, end - 3):
         first = data[index] | 32
         if first == 110 and (data[index + 1] | 32) == 111 and (data[index + 2] | 32) == 110:

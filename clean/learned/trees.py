@@ -19,8 +19,8 @@ from clean.learned.compiled import compiled
 from corpus.errors import InputError
 
 FORMAT: Final = 1
+# Rows that walk down a tree in step.
 STRIDE: Final = 8
-"""Rows that walk down a tree in step."""
 
 
 class Forest(NamedTuple):
@@ -150,7 +150,7 @@ def load(content: bytes) -> Model:
 
 
 def _is_sound(forest: Forest, num_features: int) -> bool:
-    """Whether every index that evaluation follows is in range; numba itself does not look."""
+    """True if every index that evaluation follows is in range; numba itself does not look."""
     roots, depth, feature, threshold, child, value = forest
     nodes = feature.size
     return (

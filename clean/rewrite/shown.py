@@ -13,8 +13,8 @@ from html import escape
 
 from clean.rewrite.elements import replace_elements
 
+# A shorter `textarea` is a field of a form.
 MIN_SOURCE_CHARS = 200
-"""A shorter `textarea` is a field of a form."""
 _OLD = re.compile(r"<(xmp|listing|plaintext)(?=[\s>])[^<>]*>", re.I)
 _OPEN_PLAIN = re.compile(r"<plaintext(?=[\s>])[^<>]*>", re.I)
 _TEXTAREA = re.compile(r"<(textarea)(?=[\s>])[^<>]*>", re.I)

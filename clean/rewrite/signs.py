@@ -14,6 +14,7 @@ from clean.learned.compiled import compiled
 from clean.learned.markup import Lookup, lookup, packed
 from clean.learned.tokens import find
 
+# In lower case, cut after `WORD_CHARS` letters.
 WORDS: Final = (
     *(
         "xmp",
@@ -51,7 +52,6 @@ WORDS: Final = (
     ),
     *("view", "codemirror", "react", "button", "select", "q", "sup"),
 )
-"""In lower case, cut after `WORD_CHARS` letters."""
 WORD_CHARS: Final = 11
 _A, _Z = 97, 122
 _TABLE: Final[Lookup] = lookup({packed(word): n for n, word in enumerate(WORDS, 1)}, np.uint8)

@@ -14,8 +14,8 @@ from corpus.errors import InputError
 
 Main = Callable[[Sequence[str] | None], int]
 
+# The environment variable that names the corpus when --corpus is left out.
 CORPUS_VARIABLE = "WEBTEXT_CORPUS"
-"""The environment variable that names the corpus when --corpus is left out."""
 
 _index_names: ContextVar[Mapping[str, str] | None] = ContextVar("_index_names", default=None)
 _hands_over: ContextVar[bool] = ContextVar("_hands_over", default=False)

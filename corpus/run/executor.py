@@ -1,10 +1,12 @@
 """Where tasks run: in this process, in a pool of local processes, or on Ray. The bytes they write are the same.
 
-A task gets paths and settings, writes its own files and returns a small value; page bodies never travel. An
-executor reports how each attempt ended and decides nothing: trying again and giving up are the runner's.
+A task gets paths and settings, writes its own files and returns a small value; page bodies never
+travel. An executor reports how each attempt ended and decides nothing: trying again and giving up
+are the runner's.
 
-Ray has its home here. The rules behind this adapter, each of them measured: no implicit address (it would join a
-stranger's cluster), `max_retries=0` (out-of-memory retries have no end), tasks of seconds to minutes, never rows.
+Ray has its home here. The rules behind this adapter, each of them measured: no implicit address (it
+would join a stranger's cluster), `max_retries=0` (out-of-memory retries have no end), tasks of
+seconds to minutes, never rows.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ from typing import Any, Protocol
 
 from corpus.errors import ConfigError, InputError, Interrupted, WebtextError
 
+# A module-level function of (payload, report); `report(rows)` tells the progress display of rows
+# done.
 TaskFunction = Callable[[Any, Callable[[int], None]], Any]
-"""A module-level function of (payload, report); `report(rows)` tells the progress display of rows done."""
 
+# A worker is one core: libraries that would start a thread per core are told so before they load.
 SINGLE_THREADED = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -38,11 +42,10 @@ SINGLE_THREADED = {
     "TOKENIZERS_PARALLELISM": "false",
     "NUMBA_NUM_THREADS": "1",
 }
-"""A worker is one core: libraries that would start a thread per core are told so before they load."""
 
 
+# What cancelled tasks have to save their state before they are ended by force.
 CANCEL_GRACE_S = 6.0
-"""What cancelled tasks have to save their state before they are ended by force."""
 
 
 class Status(StrEnum):
@@ -153,7 +156,8 @@ class _Worker:
 class PoolExecutor:
     """Local processes, each its own: one that dies takes its task along and nobody else's.
 
-    `concurrent.futures` is not used for that reason: there one dead worker fails every task in flight.
+    `concurrent.futures` is not used for that reason: there one dead worker fails every task in
+    flight.
     """
 
     name = "pool"
@@ -489,8 +493,8 @@ def _first_line(error: BaseException) -> str:
 def _prepare_ray_environment() -> None:
     """What Ray reads while it is imported: no usage statistics, token authentication wherever a token is known.
 
-    A private cluster gets a token of its own, in the environment of its processes only. Of Ray's ports just the
-    dashboard honours a loopback address; the token is what closes the others.
+    A private cluster gets a token of its own, in the environment of its processes only. Of Ray's
+    ports just the dashboard honours a loopback address; the token is what closes the others.
     Raises: ConfigError for a dashboard's address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -4,9 +4,10 @@
     Exchange  rows scattered into buckets, then each bucket reduced on its own
     Gather    all of some tables to one result
 
-The functions are pure: they see Arrow tables and their config, and give back tables and counts. The runner sees
-files, resume, accounting, progress and commit. Functions come from `load`, called once per task, which is where
-models are opened; everything named here is a module-level object, so that a step can travel to another process.
+The functions are pure: they see Arrow tables and their config, and give back tables and counts. The
+runner sees files, resume, accounting, progress and commit. Functions come from `load`, called once
+per task, which is where models are opened; everything named here is a module-level object, so that
+a step can travel to another process.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ class Map(Step):
 class Exchange(Step):
     """Regroup by key: scatter every input part (or file) into buckets, then reduce each bucket.
 
-    A bucket reaches `reduce` as one table, in the order of the input parts and of the rows within them.
+    A bucket reaches `reduce` as one table, in the order of the input parts and of the rows within
+    them.
     """
 
     reads: Table | None
@@ -141,7 +143,8 @@ class Exchange(Step):
 class Gather(Step):
     """All to one, in one task: each table read arrives as an iterator over its parts' row groups, in order.
 
-    Result tables that are partitioned by `doc_id` may come in any order: the runner sorts and cuts them.
+    Result tables that are partitioned by `doc_id` may come in any order: the runner sorts and cuts
+    them.
     """
 
     reads: Mapping[Table, tuple[str, ...]]

@@ -1,7 +1,7 @@
 """What runs inside a worker: one task of a step, from its input files to its own parts and a receipt.
 
-A receipt is a small JSON written after the task's parts. It is what a rerun finds, and it holds all that the driver
-needs to commit, so a killed driver loses nothing that a worker had finished.
+A receipt is a small JSON written after the task's parts. It is what a rerun finds, and it holds all
+that the driver needs to commit, so a killed driver loses nothing that a worker had finished.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from corpus.tables.manifest import Part, Record
 from corpus.tables.parquet import PartWriter, conform, iter_tables, open_part, read_file, write_part
 from corpus.tables.schemas import Table, part_of
 
+# Rows on their way to buckets that a task holds in memory before it writes a round of them.
 SCATTER_ROUND_BYTES = 16 << 20
-"""Rows on their way to buckets that a task holds in memory before it writes a round of them."""
 
 
 class Receipt(Record):

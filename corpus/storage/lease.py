@@ -1,10 +1,11 @@
 """One run at a time: a lease with owner, heartbeat and expiry, kept on the corpus itself, and fenced.
 
-A lease whose owner is provably gone is taken over: a process of this host when it is dead (or its id was given to
-another one), any other when its heartbeat is older than `STALE_S` and does not move while we watch. The owner renews
-it by comparison and exchange, never by a plain write, so it can't undo a takeover; and every commit of a table is
-preceded by a renewal (`confirm`), so a run that slept through its expiry cannot commit afterwards. A run that finds
-its lease lost stops as by SIGTERM, what is done is kept.
+A lease whose owner is provably gone is taken over: a process of this host when it is dead (or its
+id was given to another one), any other when its heartbeat is older than `STALE_S` and does not move
+while we watch. The owner renews it by comparison and exchange, never by a plain write, so it can't
+undo a takeover; and every commit of a table is preceded by a renewal (`confirm`), so a run that
+slept through its expiry cannot commit afterwards. A run that finds its lease lost stops as by
+SIGTERM, what is done is kept.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 10.0
 STALE_S = 90.0
+# How long a silent lease of another host is watched for a heartbeat: clocks of hosts differ, a
+# beat is a beat.
 WATCH_S = 12.0
-"""How long a silent lease of another host is watched for a heartbeat: clocks of hosts differ, a beat is a beat."""
 
+# The leases of this process: what a commit has to confirm.
 _held: list[Lease] = []
-"""The leases of this process: what a commit has to confirm."""
 
 
 class Lease:
@@ -134,8 +136,8 @@ class Lease:
 def hold(store: Store, path: str, *, what: str) -> Iterator[Lease]:
     """Hold the lease at `path` for the time of the block.
 
-    Raises: BusyError naming owner and age when somebody alive holds it; LostLeaseError when another run took it
-    over while the block ran.
+    Raises: BusyError naming owner and age when somebody alive holds it; LostLeaseError when another
+    run took it over while the block ran.
     """
     lease = Lease(store, path, what)
     lease.acquire()
@@ -239,7 +241,7 @@ def _stop_run() -> None:
 
 
 def _is_elsewhere(record: dict[str, Any]) -> bool:
-    """Whether the owner's process cannot be seen from here: another host, or another container of this one."""
+    """True if the owner's process cannot be seen from here: another host, or another container of this one."""
     return bool(record) and (
         record.get("host") != socket.gethostname()
         or record.get("processes", _process_space()) != _process_space()

@@ -41,7 +41,8 @@ class LocalStore(Store):
     def _inside(self, path: str) -> Path:
         """The file or folder at `path`. Raises: PathError if links on the way lead out of the root.
 
-        Somebody who changes links while this runs is not held off; they can write to the corpus anyway.
+        Somebody who changes links while this runs is not held off; they can write to the corpus
+        anyway.
         """
         found = self._folder / path if path else self._folder
         root = os.path.realpath(self._folder)

@@ -1,6 +1,7 @@
-"""Whether files still hold the bytes that were written: what manifests and snapshots say, against what is there.
+"""Checks that files still hold the bytes recorded in manifests and snapshots.
 
-A token file has a digest per row group beside that of its whole: 8 MiB to fetch again instead of a part.
+A token file has a digest per row group beside that of its whole: 8 MiB to fetch again instead of a
+part.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from corpus.tables.snapshot import RowGroup
 def find_damage(store: Store, folder: str, part: Part) -> str | None:
     """What is wrong with a part of any table, as one line naming file and (for tokens) row group; None when whole.
 
-    `folder` is the part's, from `corpus.storage.store.table_dir`; bytes, not rows, are compared: read once, in small pieces.
+    `folder` is the part's, from `corpus.storage.store.table_dir`; bytes, not rows, are compared:
+    read once, in small pieces.
     """
     groups = [RowGroup.model_validate(group) for group in part.metadata.get("row_groups", [])]
     return find_file_damage(store, f"{folder}/{part.file}", part.bytes, part.digest, groups)

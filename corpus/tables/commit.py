@@ -1,7 +1,7 @@
 """The commit of a table: its manifest, written last, by whoever still holds the lease, after the laws were checked.
 
-Parts lie there already under their own names. Until the manifest stands, no reader sees them; from then on they are the
-table, and those of the generation before go unless a snapshot names them.
+Parts lie there already under their own names. Until the manifest stands, no reader sees them; from
+then on they are the table, and those of the generation before go unless a snapshot names them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Conservation: no row disappears between tables. The runner checks these at every commit.
 
-submissions read = counted;  links = pages;  fetched pages = documents + documents_dropped;  documents = verdicts;  kept verdicts = spans
+submissions read = counted;  links = pages;  fetched pages = documents + documents_dropped;
+documents = verdicts;  kept verdicts = spans
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from corpus.errors import FatalError
 from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, find_manifest
 
+# Count in the manifest of `pages`: rows with a stored response.
 FETCHED = "fetched"
-"""Count in the manifest of `pages`: rows with a stored response."""
+# Count in the manifest of `verdicts`: rows that stay.
 KEPT = "kept"
-"""Count in the manifest of `verdicts`: rows that stay."""
+# Note in the manifest of `verdicts`: rows that stay without some passages.
 CUT = "cut:test_overlap"
-"""Note in the manifest of `verdicts`: rows that stay without some passages."""
+# Count in the manifest of `tokens`: documents that do not stay, and have none.
 NOT_KEPT = "not_kept"
-"""Count in the manifest of `tokens`: documents that do not stay, and have none."""
 
 
 def check(store: Store, manifests: dict[str, Manifest], batch: str) -> None:

@@ -1,7 +1,7 @@
 """Files from outside the corpus that a stage is given: dumps, WARC files. Paths, or any URI that `pyarrow.fs` opens.
 
-Such a file's identity, for fingerprints, is its name, its size and the hash of its first and last mebibyte: reading all
-of a 20 GB file to learn whether it was read would be the work itself.
+Such a file's identity, for fingerprints, is its name, its size and the hash of its first and last
+mebibyte: reading all of a 20 GB file to learn whether it was read would be the work itself.
 """
 
 from __future__ import annotations

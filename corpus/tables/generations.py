@@ -1,9 +1,10 @@
 """Keeps one generation of files in a table's folder, so that any Parquet reader may be given the folder as it is.
 
-A rebuild replaces a table's files. Those that a snapshot still names move to the same path below `earlier/`, which no
-reader of a table's folder sees, whatever pattern it is given; all others are deleted. The move follows the commit, and
-object stores copy and then delete, so at every moment a snapshot's file is at one of its two places, whole.
-While a rebuild is at work, its finished files are beside the old ones: the folder has one generation between runs.
+A rebuild replaces a table's files. Those that a snapshot still names move to the same path below
+`earlier/`, which no reader of a table's folder sees, whatever pattern it is given; all others are
+deleted. The move follows the commit, and object stores copy and then delete, so at every moment a
+snapshot's file is at one of its two places, whole. While a rebuild is at work, its finished files
+are beside the old ones: the folder has one generation between runs.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any
 from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest
 
+# The folder of replaced files that a snapshot names.
 EARLIER = "earlier"
-"""The folder of replaced files that a snapshot names."""
 
 
 def earlier_path(path: str) -> str:

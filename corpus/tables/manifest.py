@@ -1,7 +1,8 @@
 """What a batch of a table is: how it was made, from what, and what lies in it. Written last; this file is the commit.
 
-The fingerprint covers the config, the inputs' fingerprints and the step's revision: never time, host, worker count
-or engine. So two runs that should give the same bytes have the same fingerprint, and "already done" is one comparison.
+The fingerprint covers the config, the inputs' fingerprints and the step's revision: never time,
+host, worker count or engine. So two runs that should give the same bytes have the same fingerprint,
+and "already done" is one comparison.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, is_name, manifest_path, table_dir
 from corpus.tables.schemas import TABLES
 
+# The stages that make tables, in the order of the data.
 STAGES = ("crawl", "clean", "dedup", "shards")
-"""The stages that make tables, in the order of the data."""
+# The command that makes each table, for messages.
 ENTRY_POINTS = {
     "links": "crawl.run --only links",
     "pages": "crawl.run",
@@ -35,9 +37,9 @@ ENTRY_POINTS = {
     "tokens": "shards.run",
     "spans": "shards.run",
 }
-"""The command that makes each table, for messages."""
+# Tables that stay, but whose schema belongs to one stage.
 EXTRA_TABLES = ("overlap",)
-"""Tables that stay, but whose schema belongs to one stage."""
+# Inputs that are not tables, in the words of messages.
 OUTSIDE_INPUTS = {
     "dump": "dump",
     "warc": "WARC file",
@@ -46,21 +48,21 @@ OUTSIDE_INPUTS = {
     "model": "model",
     "tokenizer": "tokenizer",
 }
-"""Inputs that are not tables, in the words of messages."""
+# Tables of one step, which are read together.
 SIBLINGS = {
     "documents": "documents_dropped",
     "documents_dropped": "documents",
     "tokens": "spans",
     "spans": "tokens",
 }
-"""Tables of one step, which are read together."""
+# Manifests that are read at the same time.
 READERS = 16
-"""Manifests that are read at the same time."""
 
 
+# Names that this code gives to parts (`.arrow`: buckets of an unfinished exchange). A manifest
+# decides which files are read, replaced and deleted, and may come from a stranger: no other name
+# is accepted.
 PART_FILE = r"^((train|val)/)?part-[0-9]{5,9}(\.[0-9a-f]{1,32})?\.(parquet|arrow)$"
-"""Names that this code gives to parts (`.arrow`: buckets of an unfinished exchange). A manifest decides which files are read, replaced and deleted, and may come
-from a stranger: no other name is accepted."""
 
 
 class Record(BaseModel):
@@ -215,7 +217,8 @@ def _restore(path: str) -> str:
 def read_manifest(store: Store, table: str, batch: str) -> Manifest:
     """The manifest of a committed batch.
 
-    Raises: InputError naming the door that makes the table; SchemaError for a table of another schema than this version's.
+    Raises: InputError naming the door that makes the table; SchemaError for a table of another
+    schema than this version's.
     """
     manifest = find_manifest(store, table, batch)
     door = ENTRY_POINTS.get(table, f"the door that makes {table}")

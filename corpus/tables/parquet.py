@@ -1,6 +1,7 @@
 """Reading and writing the parts of a table as Parquet.
 
-The bytes of a part depend on its rows alone: fixed writer settings, fixed row groups, no timestamps.
+The bytes of a part depend on its rows alone: fixed writer settings, fixed row groups, no
+timestamps.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from corpus.storage.store import Store, table_dir
 from corpus.tables.manifest import Manifest, Part, mend, read_manifest
 from corpus.tables.schemas import TABLES, TOKENS, Table, part_of_id
 
+# Rows of a row group, and so of a batch that a map function sees: 4,096 documents of 5 KB are 20
+# MB.
 ROW_GROUP_ROWS = 4096
-"""Rows of a row group, and so of a batch that a map function sees: 4,096 documents of 5 KB are 20 MB."""
 
 
+# Bytes that one row group, or a small file, may unpack to. Ours have 20 MB; one array of text
+# holds 2 GiB at most.
 MAX_UNPACKED_BYTES = 1 << 30
-"""Bytes that one row group, or a small file, may unpack to. Ours have 20 MB; one array of text holds 2 GiB at most."""
+# How many times its own size a large file may unpack to. Columns of one repeated value reach
+# more, but not these bytes.
 MAX_UNPACKED_RATIO = 100
-"""How many times its own size a large file may unpack to. Columns of one repeated value reach more, but not these bytes."""
 MIN_SLICE_ROWS = 16
 
 
@@ -63,9 +67,9 @@ class DigestWriter(io.RawIOBase):
 class PartWriter:
     """One part on its way: rows come in any sizes and lie in row groups of `ROW_GROUP_ROWS`.
 
-    A table whose rows are found by `doc_id` is checked on the way: ids ascend, none comes twice, and all of them
-    belong to part `index` of `num_parts` where these are given.
-    Raises: SchemaError when a row breaks that or the schema.
+    A table whose rows are found by `doc_id` is checked on the way: ids ascend, none comes twice,
+    and all of them belong to part `index` of `num_parts` where these are given. Raises: SchemaError
+    when a row breaks that or the schema.
     """
 
     def __init__(
@@ -206,7 +210,8 @@ def part_paths(store: Store, table: str, batch: str) -> list[str]:
 def read_file(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A whole Parquet file.
 
-    Raises: SchemaError if it is missing, damaged, of another schema, or unpacks beyond `unpacked_limit`.
+    Raises: SchemaError if it is missing, damaged, of another schema, or unpacks beyond
+    `unpacked_limit`.
     """
     limit = unpacked_limit(_size(store, path))
     pieces: list[pa.Table] = []
@@ -239,8 +244,9 @@ def iter_tables(
 class PartFile:
     """A Parquet file whose row groups are decoded in slices, since their sizes cannot be trusted.
 
-    A row group of a few bytes may stand for gigabytes: a long text once in the dictionary, and its number a million
-    times. Each slice takes a bounded amount of memory, and the sum is compared with the limit before the next one.
+    A row group of a few bytes may stand for gigabytes: a long text once in the dictionary, and its
+    number a million times. Each slice takes a bounded amount of memory, and the sum is compared
+    with the limit before the next one.
     """
 
     def __init__(self, stream: Any, where: str) -> None:
@@ -302,7 +308,8 @@ class PartFile:
 def open_file(store: Store, path: str) -> Iterator[PartFile]:
     """Open a part of a committed table.
 
-    Raises: SchemaError if it is missing, of another schema than its table or, while it is read, damaged.
+    Raises: SchemaError if it is missing, of another schema than its table or, while it is read,
+    damaged.
     """
     where = f"{store.root}/{path}"
     try:

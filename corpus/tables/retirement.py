@@ -1,7 +1,7 @@
 """Snapshots that are no longer to be used: withdrawn by a take-down, or pruned.
 
-A snapshot never changes, so this is said beside it: `snapshots/retired/<name>.json`. The name stays taken for ever,
-also when the snapshot's own file is gone.
+A snapshot never changes, so this is said beside it: `snapshots/retired/<name>.json`. The name stays
+taken for ever, also when the snapshot's own file is gone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The tables between stages, as Arrow schemas. This is their one home; a change here is a change of contract.
 
-`doc_id` is 32 hex digits, the xxh3-128 of the page's `url_key`: the same from link to token.
-A row lies in part `int(doc_id[:8], 16) * P >> 32` of a batch with P parts, so part i of every table covers the
-same ids and the parts, taken in order, ascend by `doc_id`.
+`doc_id` is 32 hex digits, the xxh3-128 of the page's `url_key`: the same from link to token. A row
+lies in part `int(doc_id[:8], 16) * P >> 32` of a batch with P parts, so part i of every table
+covers the same ids and the parts, taken in order, ascend by `doc_id`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Table:
 
     @property
     def by_doc_id(self) -> bool:
-        """Whether parts are ranges of `doc_id` and rows ascend by it, each id once."""
+        """True if parts are ranges of `doc_id` and rows ascend by it, each id once."""
         return self.schema.names[0] == "doc_id"
 
     def folder(self, batch: str) -> str:
@@ -116,6 +116,7 @@ DOCUMENTS_DROPPED = Table(
         ]
     ),
 )
+# One row per document where `clean.marks` asks for it: what the page says about its use.
 MARKS = Table(
     name="marks",
     schema=pa.schema(
@@ -126,7 +127,6 @@ MARKS = Table(
         ]
     ),
 )
-"""One row per document where `clean.marks` asks for it: what the page says about its use."""
 
 SIGNATURES = Table(
     name="signatures",
@@ -154,6 +154,9 @@ VERDICTS = Table(
         ]
     ),
 )
+# The index of survivors: the band keys of every kept document, sorted by (key, doc_id), in parts
+# by range of key. Keys of different bands differ (the band's number is hashed in); one more key
+# per document is its content hash.
 BANDS = Table(
     name="bands",
     schema=pa.schema(
@@ -163,8 +166,6 @@ BANDS = Table(
         ]
     ),
 )
-"""The index of survivors: the band keys of every kept document, sorted by (key, doc_id), in parts by range of key.
-Keys of different bands differ (the band's number is hashed in); one more key per document is its content hash."""
 
 SPANS = Table(
     name="spans",
@@ -183,8 +184,9 @@ def tokens_schema(row_tokens: int, bytes_per_token: int) -> pa.Schema:
     return pa.schema([_required("tokens", pa.binary(row_tokens * bytes_per_token))])
 
 
+# The contract's default shape; a batch's own (`row_tokens`, bytes per token) is in its parts'
+# metadata.
 TOKENS = Table(name="tokens", schema=tokens_schema(1024, 2))
-"""The contract's default shape; a batch's own (`row_tokens`, bytes per token) is in its parts' metadata."""
 
 TABLES = {
     table.name: table

@@ -1,8 +1,8 @@
 """Which batches and token files a training run reads: an immutable list, written last.
 
-A snapshot names the tokenizer, the batches in the order of their commits, and for each split the token files with
-their digests. Files of earlier batches are referenced, never copied. Its digest covers all it lists and not its name,
-so a checkpoint made with one name resumes with another.
+A snapshot names the tokenizer, the batches in the order of their commits, and for each split the
+token files with their digests. Files of earlier batches are referenced, never copied. Its digest
+covers all it lists and not its name, so a checkpoint made with one name resumes with another.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def snapshot_path(name: str) -> str:
 def read_snapshot(store: Store, name: str) -> Snapshot:
     """The snapshot `name`.
 
-    Raises: InputError when there is none (naming those that are), SchemaError when it is not one of ours or was edited.
+    Raises: InputError when there is none (naming those that are), SchemaError when it is not one of
+    ours or was edited.
     """
     path = snapshot_path(check_name("--snapshot", name))
     try:
@@ -185,7 +186,8 @@ def _located(store: Store, snapshot: Snapshot) -> Snapshot:
 def _misplaced(snapshot: Snapshot, name: str) -> str | None:
     """A reason why a snapshot cannot be one of ours at this place, or None.
 
-    Its paths decide which files a take-down or a prune deletes, so they are derived again instead of trusted.
+    Its paths decide which files a take-down or a prune deletes, so they are derived again instead
+    of trusted.
     """
     if snapshot.name != name:
         return f"says that its name is {snapshot.name!r}"
@@ -327,8 +329,8 @@ def warn_if_outdated(store: Store, name: str) -> None:
 def check_free(store: Store, name: str, batch: str) -> None:
     """Refuse a name that the snapshot of all batches up to `batch` can't have, before hours of work for it.
 
-    Raises: InputError when the name was given up, or is that of a snapshot which ends with another batch; StaleError when
-    an earlier batch cannot be part of a snapshot.
+    Raises: InputError when the name was given up, or is that of a snapshot which ends with another
+    batch; StaleError when an earlier batch cannot be part of a snapshot.
     """
     tokenized = [manifest.batch for manifest in batches(store, "tokens")]
     earlier = tokenized[: tokenized.index(batch)] if batch in tokenized else tokenized
@@ -351,8 +353,8 @@ def write_snapshot(
 ) -> Snapshot:
     """Write the snapshot `name` of these batches' tokens and return it; the same content again changes nothing.
 
-    Raises: InputError when the name is taken by other content or was given up, when a batch has no tokens or appears
-    twice, or when the batches were encoded by different tokenizers.
+    Raises: InputError when the name is taken by other content or was given up, when a batch has no
+    tokens or appears twice, or when the batches were encoded by different tokenizers.
     """
     snapshot = compose(store, name, batches, parents=parents)
     if not store.exists(snapshot_path(name)):

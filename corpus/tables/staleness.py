@@ -1,9 +1,10 @@
 """Decides if tables still belong together: a table is current if every table that it was made from is the committed one.
 
-The rule is transitive, and fingerprints decide, not times: rebuilding an input with its old settings makes everything
-that was made from it current again. A take-down keeps fingerprints, so removed rows make nothing stale.
-A batch was made beside earlier ones (pages that they have are not linked again, documents meet their index), so a
-rebuilt earlier batch makes the later ones stale from the table on that had it as an input.
+The rule is transitive, and fingerprints decide, not times: rebuilding an input with its old
+settings makes everything that was made from it current again. A take-down keeps fingerprints, so
+removed rows make nothing stale. A batch was made beside earlier ones (pages that they have are not
+linked again, documents meet their index), so a rebuilt earlier batch makes the later ones stale
+from the table on that had it as an input.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from corpus.tables.manifest import (
 )
 from corpus.tables.schemas import TABLES
 
+# (table, batch).
 Key = tuple[str, str]
-"""(table, batch)."""
 Found = Mapping[Key, Manifest | None]
+# How a reason ends when an input does not exist any more.
 GONE = " is gone"
-"""How a reason ends when an input does not exist any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ def stale_among(store: Store, wanted: Iterable[Key]) -> list[Stale]:
 def require_current(store: Store, wanted: Iterable[Key], purpose: str) -> None:
     """Refuse to use a stale table. Tables without a manifest pass: their absence has messages of its own.
 
-    Raises: StaleError naming each table, the input that was rebuilt since, and the commands in order.
+    Raises: StaleError naming each table, the input that was rebuilt since, and the commands in
+    order.
     """
     keys = list(wanted)
     stale = stale_among(store, keys)
@@ -146,8 +148,8 @@ def pinned_tokenizer(store: Store) -> str | None:
         return None
 
 
+# How a reason ends when the input itself is the committed one, but may not be used.
 _STALE = " is stale"
-"""How a reason ends when the input itself is the committed one, but may not be used."""
 
 
 def _inputs_first(found: Found) -> Iterator[Key]:

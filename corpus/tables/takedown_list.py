@@ -1,8 +1,8 @@
 """Take-downs: what was asked for, when, what it removed, and which pages never come back.
 
-One record per take-down, `forgotten/<id>.json`, written before anything is removed and completed batch by batch; an
-interrupted one is found by it and carried on. All records together are the list that the links stage respects, and
-the fetch where a redirect leads.
+One record per take-down, `forgotten/<id>.json`, written before anything is removed and completed
+batch by batch; an interrupted one is found by it and carried on. All records together are the list
+that the links stage respects, and the fetch where a redirect leads.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from corpus.tables.manifest import Record, record_seal
 from corpus.urls import UrlProblem, page_identity, target
 
 FOLDER = "forgotten"
+# The host in a WHATWG-serialised address, which has no userinfo here.
 HOST = re.compile(r"[a-z]+://(\[[^]]*\]|[^/:]*)")
-"""The host in a WHATWG-serialised address, which has no userinfo here."""
 
 
 class Takedown(Record):
@@ -68,14 +68,14 @@ class Forgotten:
         return listed
 
     def has_page(self, url: str) -> bool:
-        """Whether an address, such as a redirect's target, is of a page on the list."""
+        """True if an address, such as a redirect's target, is of a page on the list."""
         page = target(url)
         return not isinstance(page, UrlProblem) and (
             page_identity(page).doc_id in self.doc_ids or self.has_host(page.url)
         )
 
     def has_host(self, url: str) -> bool:
-        """Whether the host of a WHATWG-serialised address, or one above it, is listed."""
+        """True if the host of a WHATWG-serialised address, or one above it, is listed."""
         found = HOST.match(url)
         host = found[1].rstrip(".") if found else ""
         while host:

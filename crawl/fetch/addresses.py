@@ -1,12 +1,13 @@
 """Which IP addresses may be dialled: public unicast, and networks the operator opens by name.
 
-Reddit's users choose the URLs, and a crawler's machine has metadata services, dashboards and databases in reach.
-So the address that a socket is about to dial is judged here, at every dial: robots.txt, redirects, retries,
-whatever the name server said a moment ago. The tables are our own: `ipaddress.is_global` calls multicast, 6to4 and
-NAT64 addresses global, and its answers change with the Python version.
+Reddit's users choose the URLs, and a crawler's machine has metadata services, dashboards and
+databases in reach. So the address that a socket is about to dial is judged here, at every dial:
+robots.txt, redirects, retries, whatever the name server said a moment ago. The tables are our own:
+`ipaddress.is_global` calls multicast, 6to4 and NAT64 addresses global, and its answers change with
+the Python version.
 
-Sources: the IANA special-purpose registries for IPv4 and IPv6 (RFC 6890 and its updates), RFC 6052 (NAT64),
-RFC 5214 (ISATAP), and the metadata addresses that clouds document.
+Sources: the IANA special-purpose registries for IPv4 and IPv6 (RFC 6890 and its updates), RFC 6052
+(NAT64), RFC 5214 (ISATAP), and the metadata addresses that clouds document.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ _V4 = tuple((ipaddress.IPv4Network(text), why) for text, why in _REFUSED_V4.item
 _V6 = tuple((ipaddress.IPv6Network(text), why) for text, why in _REFUSED_V6.items())
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Upper half of an interface identifier that carries an IPv4 address to tunnel to.
 _ISATAP = (0x00005EFE, 0x02005EFE)
-"""Upper half of an interface identifier that carries an IPv4 address to tunnel to."""
 
 
 @lru_cache(maxsize=1 << 14)
@@ -87,7 +88,7 @@ def refusal(ip: str, allowed: tuple[Network, ...] = (), *, public: bool = True) 
 
 
 def is_literal(host: str) -> bool:
-    """Whether the host of a URL is an address rather than a name; IPv6 with or without brackets."""
+    """True if the host of a URL is an address rather than a name; IPv6 with or without brackets."""
     try:
         ipaddress.ip_address(host.strip("[]"))
     except ValueError:

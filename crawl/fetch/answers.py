@@ -18,10 +18,10 @@ from crawl.fetch.robots import Access, Robots
 from crawl.fetch.robots_meta import is_tagged
 from crawl.outcomes import Reason
 
+# A page that leads elsewhere within this time is a redirect; later ones are pages that reload.
 MAX_REFRESH_S = 5.0
-"""A page that leads elsewhere within this time is a redirect; later ones are pages that reload."""
+# Bytes of a page in which a refresh is looked for.
 REFRESH_HEAD_BYTES = 16 << 10
-"""Bytes of a page in which a refresh is looked for."""
 _NOT_MARKUP = re.compile(
     rb"<!--.*?-->|<(script|noscript|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL
 )

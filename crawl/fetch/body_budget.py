@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+# Bytes that the bodies of a worker may hold in memory together, received and decoded.
 ALL_BODIES_BYTES = 24 << 20
-"""Bytes that the bodies of a worker may hold in memory together, received and decoded."""
+# Bodies up to here stay in memory: the number of requests in flight bounds their sum.
 SMALL_BYTES = 512 << 10
-"""Bodies up to here stay in memory: the number of requests in flight bounds their sum."""
 
 
 class BodyShare:

@@ -41,16 +41,17 @@ from crawl.outcomes import Outcome, Reason
 
 log = logging.getLogger(__name__)
 
+# Leases settled without a request after which the event loop gets its turn.
 YIELD_EVERY = 64
-"""Leases settled without a request after which the event loop gets its turn."""
+# Names that are looked up, or wait for it, at the same time: dead ones take long.
 MAX_LOOKUPS = 256
-"""Names that are looked up, or wait for it, at the same time: dead ones take long."""
+# Times that one hop of a job may wait for a robots.txt; more means that the crawl goes in
+# circles.
 MAX_ROBOTS_WAITS = 4
-"""Times that one hop of a job may wait for a robots.txt; more means that the crawl goes in circles."""
+# Answers beyond the limits of the wire after which a host is given up.
 MAX_FLOODS = 3
-"""Answers beyond the limits of the wire after which a host is given up."""
+# Processor time that answers of one host may take to parse, and `REQUEST_CPU_S` for each of them.
 HOST_CPU_S = 10.0
-"""Processor time that answers of one host may take to parse, and `REQUEST_CPU_S` for each of them."""
 REQUEST_CPU_S = 0.05
 
 

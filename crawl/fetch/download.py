@@ -55,12 +55,12 @@ from crawl.warc.body import (
 )
 from crawl.warc.codings import EncodingError
 
+# Seconds that an idle connection stays open.
 KEEPALIVE_S = 5.0
-"""Seconds that an idle connection stays open."""
+# Bytes read of a body that is not a page's (redirects).
 ASIDE_BYTES = 16 << 10
-"""Bytes read of a body that is not a page's (redirects)."""
+# Between two pieces of a long body, so that other pages go first.
 LONG_PAUSE_S = 0.05
-"""Between two pieces of a long body, so that other pages go first."""
 
 
 class AddressRefusedError(OSError):

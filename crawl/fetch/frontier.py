@@ -1,12 +1,13 @@
 """Which URL next and when: queues per pace key, ordered by when each may be asked again. No sockets, no clock.
 
-A pace key is what shares one server's patience: the registered domain, so that all blogs of a platform go at one pace.
-A key has at most one lease; whoever took it gives it back with the time from which the key may be leased again. Of
-the keys that are ready, the one with the most work left goes first (longest processing time first: the hottest
-domain decides how long a crawl takes).
+A pace key is what shares one server's patience: the registered domain, so that all blogs of a
+platform go at one pace. A key has at most one lease; whoever took it gives it back with the time
+from which the key may be leased again. Of the keys that are ready, the one with the most work left
+goes first (longest processing time first: the hottest domain decides how long a crawl takes).
 
-Two heaps: keys that wait, by time; keys that are ready, by work. A key is in one of them, or leased, or has no items.
-Leasing is O(log keys), whatever the number of URLs: a key's unstarted items are a sequence and a position.
+Two heaps: keys that wait, by time; keys that are ready, by work. A key is in one of them, or
+leased, or has no items. Leasing is O(log keys), whatever the number of URLs: a key's unstarted
+items are a sequence and a position.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ T = TypeVar("T")
 def pace_key(domain: str) -> str:
     """What shares a pace with `domain`, a registered domain (the suffix list's ICANN part).
 
-    Platforms need no list of their own: under ICANN suffixes all of blogspot.com is one registered domain.
+    Platforms need no list of their own: under ICANN suffixes all of blogspot.com is one registered
+    domain.
     """
     return domain.lower().rstrip(".")
 
@@ -192,8 +194,8 @@ class Frontier(Generic[T]):
     def _list(self, key: str, queue: _Queue[T]) -> None:
         """Stand the key in the heap of those that wait, unless it is leased, empty or there for that time already.
 
-        A key may stand there twice, when an item came that is due before the others: the first entry to come up
-        serves, and the other finds the key leased, empty or not due.
+        A key may stand there twice, when an item came that is due before the others: the first
+        entry to come up serves, and the other finds the key leased, empty or not due.
         """
         if queue.leased or not len(queue):
             return

@@ -1,8 +1,8 @@
 """What a batch's fetch is held to from its first start: how many shards, how much of a page, and when it is closed.
 
-Shards are fixed because each keeps its state, and what it has fetched, under its number. As many as workers run at
-the first start means that all domains are under way at once, which is what a crawl's time depends on: with more
-shards than workers, the hottest domain of a late shard begins late.
+Shards are fixed because each keeps its state, and what it has fetched, under its number. As many as
+workers run at the first start means that all domains are under way at once, which is what a crawl's
+time depends on: with more shards than workers, the hottest domain of a late shard begins late.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from corpus.tables.manifest import find_manifest, read_manifest
 from crawl.config import CrawlConfig
 from crawl.fetch.settings import deadline_at
 
+# Fewer links than this are not worth a process of their own.
 LINKS_PER_SHARD = 500
-"""Fewer links than this are not worth a process of their own."""
 
 
 def settled(
@@ -26,7 +26,8 @@ def settled(
 ) -> CrawlConfig:
     """`config` with the shards and the deadline of this batch; written down at its first start, `now` in Unix seconds.
 
-    Raises: InputError when an unfinished fetch was begun otherwise: what it has would be fetched again.
+    Raises: InputError when an unfinished fetch was begun otherwise: what it has would be fetched
+    again.
     """
     path = f"{work_dir(batch)}/crawl.fetch-terms/terms.json"
     pages = find_manifest(store, "pages", batch)

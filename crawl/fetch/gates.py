@@ -17,8 +17,8 @@ from crawl.fetch.robots_cache import RobotsCache
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Reason
 
+# Answers about a host that hold for all its links.
 GIVEN_UP_ADDRESS = frozenset({Reason.DNS_NOT_FOUND, Reason.ADDRESS_REFUSED})
-"""Answers about a host that hold for all its links."""
 
 
 class Refuse(NamedTuple):

@@ -6,10 +6,10 @@ few seconds and continues the link at its own pace. So a hop is made when it is 
 deadline and the number of workers, and not after the slowest domain of the batch.
 
 Nothing depends on a message arriving in time. Queue files are named after the outcome files that
-they follow from, so that a restarted worker writes the same ones again; a link that reached an owner
-too late is found by the follow-up rounds of `crawl.fetch.steps`. A worker with nothing left to do
-waits for others only while every shard of the batch is running or finished: otherwise another shard
-needs its place.
+they follow from, so that a restarted worker writes the same ones again; a link that reached an
+owner too late is found by the follow-up rounds of `crawl.fetch.steps`. A worker with nothing left
+to do waits for others only while every shard of the batch is running or finished: otherwise another
+shard needs its place.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from crawl.fetch import progress
 from crawl.fetch.jobs import Link, locate
 from crawl.outcomes import Reason, outcome_files
 
+# Seconds between looks into a local queue.
 LOOK_S = 1.0
-"""Seconds between looks into a local queue."""
+# The same on an object store, where a look is a request.
 REMOTE_LOOK_S = 10.0
-"""The same on an object store, where a look is a request."""
 _ROW = pa.schema(
     [
         pa.field("doc_id", pa.string()),

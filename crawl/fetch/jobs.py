@@ -100,8 +100,8 @@ class RobotsJob:
 
 
 Job = PageJob | RobotsJob
+# A row that has not begun, or a job.
 FrontierItem = int | PageJob | RobotsJob
-"""A row that has not begun, or a job."""
 
 
 class Resume(NamedTuple):

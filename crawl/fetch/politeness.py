@@ -1,8 +1,8 @@
 """Politeness: how long domains, hosts and addresses are left alone.
 
 `Pace` sets the rest of a domain after each answer, `Breaker` avoids hosts that do not answer,
-`IpLimits` bounds what one address receives from all its domains, and the functions at the end decide
-about retries. No clock and no queue here: times are arguments, in the caller's seconds.
+`IpLimits` bounds what one address receives from all its domains, and the functions at the end
+decide about retries. No clock and no queue here: times are arguments, in the caller's seconds.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from crawl.outcomes import Reason
 
 T = TypeVar("T")
 
+# Connect failures in a row after which a host is left alone for a while.
 BREAKER_FAILURES = 5
-"""Connect failures in a row after which a host is left alone for a while."""
 BREAKER_OPEN_S = 900.0
+# Rests of `BREAKER_OPEN_S` after which a host is given up.
 BREAKER_OPENINGS = 3
-"""Rests of `BREAKER_OPEN_S` after which a host is given up."""
+# Failures of the network that may be gone in a minute.
 PASSING_REASONS = frozenset(
     {Reason.TIMEOUT, Reason.CONNECT_FAILED, Reason.CONNECTION_LOST, Reason.DNS_FAILED}
 )
-"""Failures of the network that may be gone in a minute."""
+# Answers that may differ in a minute; 501 and 505 will not.
 PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-"""Answers that may differ in a minute; 501 and 505 will not."""
+# Answers by which a server asks for a slower pace.
 SLOWING_STATUSES = frozenset({429, 503})
-"""Answers by which a server asks for a slower pace."""
 
 
 class Pace:

@@ -12,8 +12,8 @@ from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Reason
 from crawl.warc.body import content_type
 
+# Key of a request's `Permit` in its meta.
 PERMIT = "permit"
-"""Key of a request's `Permit` in its meta."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PAGE_STATUSES = frozenset({200, 203})
 

@@ -1,9 +1,11 @@
 """Names to addresses: off the event loop, with a time limit, remembered; failures too.
 
-`getaddrinfo` runs in a thread of its own for each name. One that hangs, as dead domains of old links do for half a
-minute, is left to itself: it holds up neither other names nor the end of the process, as a pool's thread would. The
-time limit counts from when the thread begins, so that a name is not given up because others took long. A host pattern of `connect_to` is answered without asking anyone. Addresses that the guard refuses are told apart from names
-that don't exist; the dial itself is guarded again, on its own.
+`getaddrinfo` runs in a thread of its own for each name. One that hangs, as dead domains of old
+links do for half a minute, is left to itself: it holds up neither other names nor the end of the
+process, as a pool's thread would. The time limit counts from when the thread begins, so that a name
+is not given up because others took long. A host pattern of `connect_to` is answered without asking
+anyone. Addresses that the guard refuses are told apart from names that don't exist; the dial itself
+is guarded again, on its own.
 """
 
 from __future__ import annotations
@@ -22,22 +24,22 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from crawl.fetch import addresses
 from crawl.outcomes import Reason
 
+# Names that are asked for at the same time.
 NUM_THREADS = 128
-"""Names that are asked for at the same time."""
 CACHE_SIZE = 1 << 16
+# Seconds that a resolved name is remembered, failures too; a tenth for those that may pass.
 DNS_CACHE_S = 300.0
-"""Seconds that a resolved name is remembered, failures too; a tenth for those that may pass."""
+# What `getaddrinfo` says of a name that does not exist or has no address.
 NOT_FOUND = frozenset(
     {
         socket.EAI_NONAME,
         *(code for code in (getattr(socket, "EAI_NODATA", None),) if code is not None),
     }
 )
-"""What `getaddrinfo` says of a name that does not exist or has no address."""
 
 
+# What `getaddrinfo` gives for an address; the last item begins with it.
 AddressInfo = tuple[object, object, object, object, tuple[object, ...]]
-"""What `getaddrinfo` gives for an address; the last item begins with it."""
 
 
 class Endpoint(NamedTuple):

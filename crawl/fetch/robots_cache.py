@@ -13,10 +13,10 @@ from collections import OrderedDict
 
 from crawl.fetch.robots import Access, Robots
 
+# Rules of some 30,000 to 80,000 hosts.
 ROBOTS_CACHE_BYTES = 32 << 20
-"""Rules of some 30,000 to 80,000 hosts."""
+# Memory of an entry beside its rules and its origin.
 ENTRY_BYTES = 300
-"""Memory of an entry beside its rules and its origin."""
 _CREATE = """CREATE TABLE rules (
     origin TEXT PRIMARY KEY, until REAL, access TEXT, rules TEXT, delay REAL, cause TEXT
 ) WITHOUT ROWID"""

@@ -1,8 +1,8 @@
 """What a page says of itself to robots: `X-Robots-Tag` headers and `<meta name="robots">`. Pure.
 
-Heeded only where the config names tags (`noai`, `noindex`): the header is kept with the record either way, and the
-meta element is part of the page, so that a later step can still tell. Sources: the convention that search engines
-document; img2dataset for `noai`.
+Heeded only where the config names tags (`noai`, `noindex`): the header is kept with the record
+either way, and the meta element is part of the page, so that a later step can still tell. Sources:
+the convention that search engines document; img2dataset for `noai`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 
+# Bytes of a page in which its meta elements are looked for.
 HEAD_BYTES = 16 << 10
-"""Bytes of a page in which its meta elements are looked for."""
 _META = re.compile(rb"<meta\s[^>]{0,1000}>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(
     rb"""(?<![\w-])(name|content)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE
 )
 
+# What may name a robot before a colon; the hours of a date do not.
 _TOKEN = re.compile(r"\*|[\w./-]+")
-"""What may name a robot before a colon; the hours of a date do not."""
 
 
 def is_tagged(
     headers: Sequence[str], body: bytes, refused: Collection[str], product_token: str
 ) -> bool:
-    """Whether a page bears one of the `refused` tags (lower case), for all robots or for `product_token`."""
+    """True if a page bears one of the `refused` tags (lower case), for all robots or for `product_token`."""
     if not refused:
         return False
 
@@ -59,7 +59,7 @@ def meta_tags(body: bytes, product_token: str) -> Iterator[str]:
                 yield tag.strip().lower()
 
 
+# Tags that have a colon of their own.
 _WITH_VALUE = frozenset(
     {"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"}
 )
-"""Tags that have a colon of their own."""

@@ -1,6 +1,7 @@
 """What a worker has but not yet made durable: the open WARC segment and the outcomes that belong to it.
 
-A commit is cut off in the event loop and carried out in a thread, one after another: segment first, then its outcomes.
+A commit is cut off in the event loop and carried out in a thread, one after another: segment first,
+then its outcomes.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Outcome, segment_path, write_outcomes
 from crawl.warc.records import SegmentWriter, digest, http_block
 
+# Compression of WARC records: of the levels, the best pages per second on two cores.
 GZIP_LEVEL = 4
-"""Compression of WARC records: of the levels, the best pages per second on two cores."""
+# WARC field of a response whose server showed no valid certificate, or whose certificate was not
+# looked at.
 TLS_UNVERIFIED = (("X-Crawler-TLS-Verified", "false"),)
-"""WARC field of a response whose server showed no valid certificate, or whose certificate was not looked at."""
 
 
 @dataclass(slots=True)

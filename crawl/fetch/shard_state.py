@@ -24,16 +24,14 @@ from corpus.storage.store import Store, open_store
 STATE = "state.json"
 HEARTBEAT = "heartbeat"
 LOCK = ".lock"
+# Entries of `state.json` that belong to domains: delays in seconds, and Unix times.
 PACES = ("crawl_delay_s", "slow_s", "postponed")
-"""Entries of `state.json` that belong to domains: delays in seconds, and Unix times."""
+# Seconds that a worker waits for the one before it, which may be saving what it has.
 LOCK_WAIT_S = 30.0
-"""Seconds that a worker waits for the one before it, which may be saving what it has."""
 
+# Errors of file systems without locks (some mounts of Lustre and NFS). There the watch for the
+# parent process must do.
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
-"""Errors of file systems without locks (some mounts of Lustre and NFS).
-
-There the watch for the parent process must do.
-"""
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -97,8 +95,8 @@ def hand_on_pace(store: Store, paces: str, shard: int, folder: Path) -> None:
 def take_over_pace(store: Store, paces: str, folder: Path) -> None:
     """Start a folder that has no state yet with all paces known from earlier rounds.
 
-    A shard hands on what it took over, so an older entry may lie beside its owner's: the longer rest
-    counts.
+    A shard hands on what it took over, so an older entry may lie beside its owner's: the longer
+    rest counts.
     """
     if (folder / STATE).exists():
         return

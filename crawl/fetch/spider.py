@@ -1,9 +1,10 @@
 """The Scrapy side: a spider that asks for work, a queue for it, and the settings that keep our promises.
 
-Scrapy runs the requests, so its users' settings and middlewares apply. What decides which request goes when, whether
-it may, and what its answer means is not Scrapy's: `crawl.fetch.dispatcher` hands out requests one by one (`LinkSpider.start`)
-and takes back their results. Scrapy's own robots, retry, redirect, cookie, referer, telnet and remote control parts
-are left out, and so are its handlers for other schemes; `crawl.fetch.download` is the one for http and https.
+Scrapy runs the requests, so its users' settings and middlewares apply. What decides which request
+goes when, whether it may, and what its answer means is not Scrapy's: `crawl.fetch.dispatcher` hands
+out requests one by one (`LinkSpider.start`) and takes back their results. Scrapy's own robots,
+retry, redirect, cookie, referer, telnet and remote control parts are left out, and so are its
+handlers for other schemes; `crawl.fetch.download` is the one for http and https.
 """
 
 from __future__ import annotations

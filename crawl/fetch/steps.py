@@ -5,8 +5,8 @@ number of workers, and runs `crawl.fetch.worker` on each shard. A link whose red
 domain of another shard is handed over while both run (`crawl.fetch.hand_over`); the second exchange
 keeps the last outcome of each link. Links that were handed over to a shard that had ended already
 are brought to it by a third exchange, and a fourth lets one process end those that are handed over
-again. The last brings the outcomes into the order of `doc_id`. Between two rounds nothing runs, so a
-domain is asked by one process at any time; `crawl.fetch.shard_state` passes on its pace.
+again. The last brings the outcomes into the order of `doc_id`. Between two rounds nothing runs, so
+a domain is asked by one process at any time; `crawl.fetch.shard_state` passes on its pace.
 
 A shard keeps its own durable state, so a kill costs at most its open segment.
 """
@@ -56,20 +56,20 @@ from crawl.outcomes import Outcome, Reason, read_outcomes, to_table
 
 log = logging.getLogger(__name__)
 
+# Exit code of a worker that stopped with links left; it continues when run again.
 EXIT_LEFT = 3
-"""Exit code of a worker that stopped with links left; it continues when run again."""
+# Bytes at the end of a worker's stderr that are logged.
 LOGGED_BYTES = 16 << 10
-"""Bytes at the end of a worker's stderr that are logged."""
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
 _OUTCOME = pa.schema([pa.field("shard", pa.int32(), nullable=False), *PAGES.schema])
+# Rows of `pages` by shard of domains. A link that was handed over has a row of each shard.
 FETCHED_OUTCOMES = Table(name="outcomes_fetched", schema=_OUTCOME, scratch=True)
-"""Rows of `pages` by shard of domains. A link that was handed over has a row of each shard."""
+# The last row of each link.
 OUTCOMES = Table(name="outcomes", schema=_OUTCOME, scratch=True)
-"""The last row of each link."""
+# The same after links that were handed over too late have been fetched by their owners.
 FOLLOWED = Table(name="outcomes_followed", schema=_OUTCOME, scratch=True)
-"""The same after links that were handed over too late have been fetched by their owners."""
+# The same without links that are handed over.
 SETTLED = Table(name="outcomes_settled", schema=_OUTCOME, scratch=True)
-"""The same without links that are handed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +223,8 @@ def _fetch_shard(
 ) -> pa.Table:
     """Run the worker on one shard until every link has its outcome; the outcomes.
 
-    Outcomes of links that other shards handed over are among them.
-    Raises: RetryableError when the worker stopped with links left, InputError when it says that none
-    can succeed.
+    Outcomes of links that other shards handed over are among them. Raises: RetryableError when the
+    worker stopped with links left, InputError when it says that none can succeed.
     """
     number = of.number * config.fetch.shards + shard
     reporter = Reporter(context.store, context.batch, number, delay_s=config.fetch.delay_s)

@@ -1,9 +1,10 @@
 """HTTP/1 responses as browsers read them, with limits on what strangers send.
 
-`ResponseReader` stands between the transport and aiohttp's parser. It reads the head itself, repairs
-what browsers tolerate, names each repair, and passes on a minimal head and a well-formed body. So a
-server decides neither what the web is nor how long we parse: interim answers, blank lines, header
-bytes and chunk framing are counted where they arrive, and not only in the decoded body.
+`ResponseReader` stands between the transport and aiohttp's parser. It reads the head itself,
+repairs what browsers tolerate, names each repair, and passes on a minimal head and a well-formed
+body. So a server decides neither what the web is nor how long we parse: interim answers, blank
+lines, header bytes and chunk framing are counted where they arrive, and not only in the decoded
+body.
 
 Why not another parser (2026-11-30): h11 and httptools refuse repeated and conflicting lengths as
 well; pycurl repairs, but does not say what, and hides interim answers from limits.
@@ -25,15 +26,15 @@ from aiohttp import ClientPayloadError
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
+# Bytes before the body: the final head, interim answers and blank lines (Chromium: 256 KiB).
 MAX_HEAD_BYTES = 64 << 10
-"""Bytes before the body: the final head, interim answers and blank lines (Chromium: 256 KiB)."""
+# Answers 100, 102 and 103 before the final one.
 MAX_INTERIM = 32
-"""Answers 100, 102 and 103 before the final one."""
+# Chunk framing that is free; beyond it, `MAX_FRAMING_RATIO` times the body's bytes.
 MAX_FRAMING_BYTES = 64 << 10
-"""Chunk framing that is free; beyond it, `MAX_FRAMING_RATIO` times the body's bytes."""
 MAX_FRAMING_RATIO = 1.0
+# Begins the message of an error for answers beyond these limits.
 FLOOD = "flood"
-"""Begins the message of an error for answers beyond these limits."""
 _STATUS_LINE = re.compile(
     rb"(?:HTTP/(\d{1,3})(?:\.(\d{1,3}))?|ICY)[ \t]+(\d{3})(?:[ \t]+(.*))?\Z", re.I
 )

@@ -52,14 +52,14 @@ from crawl.outcomes import Reason, next_index, read_outcomes, remove_orphans
 
 log = logging.getLogger(__name__)
 
+# Stopped with links left; the worker continues when run again.
 EXIT_LEFT = 3
-"""Stopped with links left; the worker continues when run again."""
 PROGRESS_S = 1.0
+# Seconds for requests in flight when the worker is stopped; Ray kills a job after 3 s.
 STOP_GRACE_S = 1.0
-"""Seconds for requests in flight when the worker is stopped; Ray kills a job after 3 s."""
 CLOSE_GRACE_S = 0.5
+# Retry times are saved each second, but with a pause of this many times the last save.
 SAVE_PAUSE = 50
-"""Retry times are saved each second, but with a pause of this many times the last save."""
 TOP_DOMAINS = 5
 TOP_EVERY_S = 5.0
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")

@@ -1,8 +1,9 @@
 """Pages that earlier batches left at their deadline, as a small dump for the next batch.
 
-The links stage takes dumps, so that is what it gets: a submission per page, with the karma that once admitted it (of its
-best submission, or the sum of all, by the batch's `karma_rule`). The file, `refresh/deferred-<batch>.jsonl`, is there until
-the batch is complete: a take-down must find nothing in it.
+The links stage takes dumps, so that is what it gets: a submission per page, with the karma that
+once admitted it (of its best submission, or the sum of all, by the batch's `karma_rule`). The file,
+`refresh/deferred-<batch>.jsonl`, is there until the batch is complete: a take-down must find
+nothing in it.
 """
 
 from __future__ import annotations

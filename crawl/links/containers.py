@@ -1,9 +1,10 @@
 """What a dump comes packed in: told by its first bytes, never by its name, and unpacked in bounded pieces.
 
-Containers are zstd (window up to 2^31, several frames), xz, bzip2, gzip (each also several members), or plain
-newline-delimited JSON. zstd is fed block by block, so that a damaged block takes none of its neighbours along and no input,
-however made, unpacks to more than 128 KiB at once. The other containers are bounded by their decoders' `max_length`; on
-damage the last chunk is gone through again byte by byte.
+Containers are zstd (window up to 2^31, several frames), xz, bzip2, gzip (each also several
+members), or plain newline-delimited JSON. zstd is fed block by block, so that a damaged block takes
+none of its neighbours along and no input, however made, unpacks to more than 128 KiB at once. The
+other containers are bounded by their decoders' `max_length`; on damage the last chunk is gone
+through again byte by byte.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ import zstandard
 from corpus.errors import InputError
 from crawl.links import dump_memory
 
+# Compressed bytes read at once, and given to a decoder at most.
 READ_BYTES = 1 << 18
-"""Compressed bytes read at once, and given to a decoder at most."""
 
+# Compressed bytes of one request to an object store.
 REMOTE_READ_BYTES = 1 << 22
-"""Compressed bytes of one request to an object store."""
 
+# Most bytes that one step of a decoder without blocks of its own gives out.
 CHUNK_BYTES = 1 << 20
-"""Most bytes that one step of a decoder without blocks of its own gives out."""
 
+# The window of the newest dumps (`zstd --long=31`); the decoder holds that much memory.
 MAX_WINDOW_BYTES = 1 << 31
-"""The window of the newest dumps (`zstd --long=31`); the decoder holds that much memory."""
 
+# What an xz stream may ask for; `xz -9` asks for 65 MiB.
 XZ_MEMORY_BYTES = 1 << 30
-"""What an xz stream may ask for; `xz -9` asks for 65 MiB."""
 
 
 class BrokenStreamError(Exception):
@@ -53,8 +54,8 @@ class UnreadableError(BrokenStreamError):
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 XZ_MAGIC = b"\xfd7zXZ\x00"
 SKIPPABLE_MAGIC = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+# Enough of the beginning to tell the container (a zstd frame header has at most 18 bytes).
 HEAD_BYTES = 512
-"""Enough of the beginning to tell the container (a zstd frame header has at most 18 bytes)."""
 
 
 class Source:
@@ -291,8 +292,8 @@ DECODER_ERRORS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 def _members(source: Source, new_decoder: Callable[[], Decoder]) -> Iterator[bytes]:
     """The content of all members, at most CHUNK_BYTES at a time.
 
-    A decoder that fails takes the content of its last call along, and has no state to copy: the error says from where the
-    reader must go byte by byte.
+    A decoder that fails takes the content of its last call along, and has no state to copy: the
+    error says from where the reader must go byte by byte.
     """
     decoder = new_decoder()
     begun = False

@@ -1,11 +1,12 @@
 """Memory that the readers of dumps on one machine share: each takes what it needs before it reads, and waits for it.
 
-A dump compressed with `zstd --long=31` takes 2 GiB to read, so as many readers as cores may be more than the machine has.
-A reservation is a number of locked files in a folder of the machine, each standing for UNIT_BYTES; whose process ends,
-however it ends, has let go of them. So the limit holds for several runs at once, and on every node of a cluster.
+A dump compressed with `zstd --long=31` takes 2 GiB to read, so as many readers as cores may be more
+than the machine has. A reservation is a number of locked files in a folder of the machine, each
+standing for UNIT_BYTES; whose process ends, however it ends, has let go of them. So the limit holds
+for several runs at once, and on every node of a cluster.
 
-A dump may turn out to need more than it began with: its reader gives all back and waits for the larger amount like
-anybody else, so that two readers that want more never wait for each other.
+A dump may turn out to need more than it began with: its reader gives all back and waits for the
+larger amount like anybody else, so that two readers that want more never wait for each other.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from corpus.errors import InputError
 log = logging.getLogger(__name__)
 
 UNIT_BYTES = 1 << 28
+# Memory of a reader beside the window of its dump: buffers, a batch of rows, caches.
 FIXED_BYTES = 1 << 28
-"""Memory of a reader beside the window of its dump: buffers, a batch of rows, caches."""
 DEFAULT_FRAC = 0.75
 POLL_S = 0.1
 TELL_AFTER_S = 10.0
@@ -153,7 +154,7 @@ def _pauses(what_for: str) -> Iterator[None]:
 
 
 def _lock(path: Path, stack: contextlib.ExitStack) -> bool:
-    """Whether the file is ours now, until `stack` closes."""
+    """True if the file is ours now, until `stack` closes."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,16 +17,16 @@ from crawl.links.containers import (
 )
 from crawl.links.dump_memory import FIXED_BYTES
 
+# The filter of xz that has a dictionary.
 LZMA2 = 0x21
-"""The filter of xz that has a dictionary."""
 
 
 def memory_bytes(raw: BinaryIO) -> int:
     """What reading `raw` (seekable, at its beginning) may take: its first window or dictionary and `memory.FIXED_BYTES`.
 
-    Frames that hold no content (pzstd begins with one) are passed over; a further frame with a larger window asks for more
-    when it is reached. A header that is cut off or damaged asks for nothing: whoever reads the file says so, and keeps what
-    it holds.
+    Frames that hold no content (pzstd begins with one) are passed over; a further frame with a
+    larger window asks for more when it is reached. A header that is cut off or damaged asks for
+    nothing: whoever reads the file says so, and keeps what it holds.
     """
     head = read_exactly(raw, HEAD_BYTES)
     while SKIPPABLE_MAGIC.match(head) and len(head) >= 8:

@@ -1,6 +1,7 @@
 """Submissions of some pages to one row of `links` per page.
 
-The result depends on the set of submissions, never on their order, so an exchange by `doc_id` may bring them in any.
+The result depends on the set of submissions, never on their order, so an exchange by `doc_id` may
+bring them in any.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from crawl.rules import Fate
 def group(table: pa.Table, config: LinksConfig) -> tuple[pa.Table, Counter[str]]:
     """One row of LINKS per page, ascending by doc_id, of all link submissions of some pages (SUBMISSIONS).
 
-    The result depends on the set of submissions, not on their order. A submission that several dumps hold counts once, with
-    its highest score. The counters move submissions from `kept` to `repeated_submission` and, under the rule
-    `openwebtext2`, to `low_karma`: together with those of `read_dump` they still add up to the rows read.
+    The result depends on the set of submissions, not on their order. A submission that several
+    dumps hold counts once, with its highest score. The counters move submissions from `kept` to
+    `repeated_submission` and, under the rule `openwebtext2`, to `low_karma`: together with those of
+    `read_dump` they still add up to the rows read.
     """
     counts: Counter[str] = Counter()
     table = table.select(SUBMISSIONS.names).combine_chunks()
@@ -58,7 +60,8 @@ def _move(counts: Counter[str], fate: str, number: int) -> None:
 def _first_of_each(table: pa.Table, key: list[str]) -> pa.Table:
     """The best submission of each page: highest score, then earliest, then smallest id (base 36: shorter is smaller).
 
-    The remaining columns decide between copies of one submission, so that the order of the input never does.
+    The remaining columns decide between copies of one submission, so that the order of the input
+    never does.
     """
     keyed = table.append_column("id_length", pc.binary_length(table["submission_id"]))
     order = [

@@ -1,9 +1,10 @@
 """Were a dump's scores taken after the votes were in?
 
-An archive that records a submission seconds after it was posted sees a score of 1, and a rule that asks for 3 then keeps
-almost nothing, silently. It happened: in one archive's 2023-08 to 2023-10 the mean score is 1.0 and the lag between
-posting and retrieval 0 days, where 2023-06 has a mean of 39.9 and a lag of weeks. Months are not hard-coded, since other
-archives have the same months with later scores: every dump is judged by its own numbers, and by its neighbours'.
+An archive that records a submission seconds after it was posted sees a score of 1, and a rule that
+asks for 3 then keeps almost nothing, silently. It happened: in one archive's 2023-08 to 2023-10 the
+mean score is 1.0 and the lag between posting and retrieval 0 days, where 2023-06 has a mean of 39.9
+and a lag of weeks. Months are not hard-coded, since other archives have the same months with later
+scores: every dump is judged by its own numbers, and by its neighbours'.
 """
 
 from __future__ import annotations
@@ -17,31 +18,34 @@ from corpus.errors import InputError
 from corpus.tables.external_files import in_order
 from crawl.links.submissions import Number, whole_number
 
+# WebText's threshold: the share of scores from here on is what immature dumps lack.
 ADMITTED_SCORE = 3
-"""WebText's threshold: the share of scores from here on is what immature dumps lack."""
 
 SCORE_CAP = 1000
 LAG_CAP_HOURS = 24 * 365
+# Distinct values that wait to be understood, so that no dump, however made, fills the memory.
 MAX_VALUES = 10 * SCORE_CAP
-"""Distinct values that wait to be understood, so that no dump, however made, fills the memory."""
 
+# Dumps with fewer scores are not judged: their shares say little.
 MIN_SCORES = 1000
-"""Dumps with fewer scores are not judged: their shares say little."""
 
+# Votes are nearly all in after a day.
 MIN_LAG_HOURS = 24
-"""Votes are nearly all in after a day."""
 
+# A share below this is immature whatever the lag: ordinary months lie at 0.2 to 0.5, the early
+# captures below 0.02.
 FLOOR_SHARE = 0.05
-"""A share below this is immature whatever the lag: ordinary months lie at 0.2 to 0.5, the early captures below 0.02."""
 
+# A share below this is immature where the lag is under MIN_LAG_HOURS as well.
 EARLY_SHARE = 0.12
-"""A share below this is immature where the lag is under MIN_LAG_HOURS as well."""
 
+# A share below this part of the other dumps' median share is immature, with a low median score or
+# a short lag.
 NEIGHBOUR_RATIO = 1 / 3
-"""A share below this part of the other dumps' median share is immature, with a low median score or a short lag."""
 
+# Dumps before and behind one, in the order of their names, that it is compared with: shares drift
+# over the years.
 NUM_NEIGHBOURS = 3
-"""Dumps before and behind one, in the order of their names, that it is compared with: shares drift over the years."""
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """The rows of a dump, split on bytes: a character on the border of two chunks costs nothing.
 
-A file that breaks off, or is damaged, gives every row that lies wholly before the break; then TruncatedDump says at which
-byte and row.
+A file that breaks off, or is damaged, gives every row that lies wholly before the break; then
+TruncatedDump says at which byte and row.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import BinaryIO
 from corpus.errors import PartitionError, RetryableError
 from crawl.links.containers import READ_BYTES, BrokenStreamError, Content, UnreadableError
 
+# Rows are cut here: the longest submissions known have some hundred KB. No chunk of a container
+# is as long.
 MAX_ROW_BYTES = 1 << 24
-"""Rows are cut here: the longest submissions known have some hundred KB. No chunk of a container is as long."""
 
 
 class TruncatedDump(PartitionError):  # noqa: N818 - the name says what the file is
     """The dump breaks off: all rows before the break were given.
 
-    `byte_offset` counts bytes of the file (compressed where it is), `row_number` the rows that were read before.
+    `byte_offset` counts bytes of the file (compressed where it is), `row_number` the rows that were
+    read before.
     """
 
     def __init__(self, byte_offset: int, row_number: int, cause: str) -> None:
@@ -61,10 +63,11 @@ class Block:
 
     @property
     def one_object_each(self) -> bool:
-        """Whether as many JSON values as rows mean one object per row.
+        """True if as many JSON values as rows mean one object per row.
 
-        So it is when every row begins with `{` and ends with `}`: no JSON value goes on over `}`, newline, `{` (a comma
-        would stand between, and no string holds a newline), so every newline lies between two values.
+        So it is when every row begins with `{` and ends with `}`: no JSON value goes on over `}`,
+        newline, `{` (a comma would stand between, and no string holds a newline), so every newline
+        lies between two values.
         """
         data = self.data
         if not (data.startswith(b"{") and data.endswith(b"}")):
@@ -84,8 +87,8 @@ def _newlines(data: bytes) -> Iterator[int]:
 class RowReader:
     """The rows of one dump, without their newlines.
 
-    A last row without a newline is a row; where it was cut off by a break, it is not. Rows beyond MAX_ROW_BYTES are cut
-    to that length exactly. `num_rows` counts rows given.
+    A last row without a newline is a row; where it was cut off by a break, it is not. Rows beyond
+    MAX_ROW_BYTES are cut to that length exactly. `num_rows` counts rows given.
     """
 
     def __init__(self, raw: BinaryIO, *, read_bytes: int = READ_BYTES) -> None:
@@ -99,8 +102,8 @@ class RowReader:
     def blocks(self) -> Iterator[Block]:
         """The rows in blocks of some hundred KB.
 
-        Raises: TruncatedDump behind the last whole row; UnreadableDump where a connection or a disk fails; InputError where
-        the file is no dump at all.
+        Raises: TruncatedDump behind the last whole row; UnreadableDump where a connection or a disk
+        fails; InputError where the file is no dump at all.
         """
         tail = b""
         cut = False  # the row in `tail` has reached the limit: skip to its end

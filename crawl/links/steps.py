@@ -36,17 +36,18 @@ from crawl.outcomes import Reason
 from crawl.rules import Fate
 
 OPTION = "--dumps"
+# Compressed dump bytes behind one part of `links` when the config leaves the number open.
 BYTES_PER_PART = 64 << 20
-"""Compressed dump bytes behind one part of `links` when the config leaves the number open."""
 
 
+# Reasons without a page that say nothing of next month: the network, a host that was down, a
+# deadline, a fault of ours.
 PASSING_BY_THE_NEXT_BATCH = PASSING_REASONS | {
     Reason.HOST_UNREACHABLE,
     Reason.ROBOTS_UNREACHABLE,
     Reason.DEFERRED,
     Reason.INTERNAL_ERROR,
 }
-"""Reasons without a page that say nothing of next month: the network, a host that was down, a deadline, a fault of ours."""
 
 
 def num_parts(store: Store, batch: str, dumps: Sequence[str], config: CrawlConfig) -> int:
@@ -80,7 +81,8 @@ def _named(path: str) -> Iterator[None]:
 def _depends(config: CrawlConfig, context: Context) -> list[Input]:
     """The dumps, the content of the block lists, and the earlier batches whose pages are not linked again.
 
-    What a second try may fetch follows from those batches' `pages`, so with `retry_failed` they count as well.
+    What a second try may fetch follows from those batches' `pages`, so with `retry_failed` they
+    count as well.
     """
     tables = ("links", "pages") if config.links.retry_failed else ("links",)
     earlier = earlier_inputs(context.store, context.batch, *tables)
@@ -129,7 +131,7 @@ def _statistics_path(context: Context, dump: str) -> str:
 
 
 def _notes_on_dumps(context: Context, *, allow_immature: bool) -> Counter[str]:
-    """How many dumps broke off, and how many had their scores taken too early, judged beside each other.
+    """The number of dumps broke off, and how many had their scores taken too early, judged beside each other.
 
     Raises: ImmatureScoresError naming the latter, unless they are allowed.
     """

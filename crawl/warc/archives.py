@@ -1,8 +1,9 @@
 """WARC files from elsewhere (Common Crawl's, Heritrix's, wget's): the captures in them, and the fate of every record.
 
-A capture is a stored answer with status 200 that holds HTML or text, under an http(s) address. Files may be compressed
-by record (gzip, zstd, lz4), as a whole, or not at all; behind damage in a gzip file reading goes on at the next member.
-What a crawler stored as it came over the wire loses its chunked coding here, as in our own segments.
+A capture is a stored answer with status 200 that holds HTML or text, under an http(s) address.
+Files may be compressed by record (gzip, zstd, lz4), as a whole, or not at all; behind damage in a
+gzip file reading goes on at the next member. What a crawler stored as it came over the wire loses
+its chunked coding here, as in our own segments.
 
 Sources: ISO 28500:2017 (WARC 1.1); RFC 9112 section 7.1 (chunked coding).
 """
@@ -203,8 +204,8 @@ def http_response(block: bytes) -> HttpResponse | None:
 def dechunked(payload: bytes) -> bytes:
     """The content of a chunked payload.
 
-    What does not begin like one is taken as it is: crawlers keep the header of a coding that they have undone. Of one
-    that breaks off or is damaged, what comes before that is the content.
+    What does not begin like one is taken as it is: crawlers keep the header of a coding that they
+    have undone. Of one that breaks off or is damaged, what comes before that is the content.
     """
     pieces: list[bytes] = []
     place = 0
@@ -236,7 +237,7 @@ def _next_member(stream: BinaryIO, start: int) -> int | None:
 
 
 def _begins_record(stream: BinaryIO, place: int) -> bool:
-    """Whether what lies at `place` is inflated to the beginning of a WARC record."""
+    """True if what lies at `place` is inflated to the beginning of a WARC record."""
     stream.seek(place)
     try:
         return zlib.decompressobj(31).decompress(stream.read(512), 8).startswith(b"WARC/")

@@ -1,6 +1,7 @@
 """What the spine asks of the crawl: is a segment whole, what would refuse an address.
 
-`webtext.verify`, `webtext.explain` and `webtext.forget` look these functions up when they are called.
+`webtext.verify`, `webtext.explain` and `webtext.forget` look these functions up when they are
+called.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from crawl.warc import records
 
 MEMBER_HEAD = b"\x1f\x8b\x08"
 FEED_BYTES = 1 << 15
+# Flags of a gzip member: as we write records, and as `erase_records` leaves the place of one.
 PLAIN, COMMENTED = 0, 16
-"""Flags of a gzip member: as we write records, and as `erase_records` leaves the place of one."""
 
 
 def segment_problems(store: Store, path: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What is wrong with a segment: bytes that are no record, digests that differ, rows that point elsewhere.
 
-    `rows` are those of `pages` that point into it: warc_offset, warc_length, payload_digest, final_url.
+    `rows` are those of `pages` that point into it: warc_offset, warc_length, payload_digest,
+    final_url.
     """
     problems: list[str] = []
     expected = {(row["warc_offset"], row["warc_length"]): row for row in rows}
@@ -60,8 +62,8 @@ class Refusal(NamedTuple):
 def refusal(url: str, settings: Mapping[str, Any] | None, made_under: str | None = None) -> Refusal:
     """Which rule of the links stage refuses an address.
 
-    `settings` are those of a batch's manifest, `[crawl.links]`, and `made_under` the digest of its rules; None stands for
-    the defaults.
+    `settings` are those of a batch's manifest, `[crawl.links]`, and `made_under` the digest of its
+    rules; None stands for the defaults.
     """
     config = LinksConfig.model_validate(dict(settings or {}))
     rules, doubt = _rules_now(config, made_under)
@@ -225,9 +227,9 @@ def erase_records(
 ) -> int:
     """Take the records of some addresses out of a segment; how many went.
 
-    Their places hold blank members of the same length, so that every other record stays where `pages` says it is, and
-    the file changes in one step. Records at the places `keep` stay: other pages' responses. Damage elsewhere in the
-    segment is passed on as it is.
+    Their places hold blank members of the same length, so that every other record stays where
+    `pages` says it is, and the file changes in one step. Records at the places `keep` stay: other
+    pages' responses. Damage elsewhere in the segment is passed on as it is.
     """
     with store.open_input(path) as stream:
         data: bytes = stream.read()

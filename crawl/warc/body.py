@@ -23,16 +23,17 @@ from crawl.warc.codings import (
 
 __all__ = ["STEP_BYTES", "EncodingError"]
 
+# Received bytes that are decoded before the ratio is looked at again.
 FEED_BYTES = 1 << 12
-"""Received bytes that are decoded before the ratio is looked at again."""
+# Decoded bytes before the ratio counts: small pages of repeated text compress well.
 RATIO_FREE_BYTES = 1 << 20
-"""Decoded bytes before the ratio counts: small pages of repeated text compress well."""
 SNIFF_BYTES = 512
+# Bytes in which the root element of an XHTML page is looked for.
 XML_SNIFF_BYTES = 1024
-"""Bytes in which the root element of an XHTML page is looked for."""
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/x-server-parsed-html"})
+# Types of pages only if the root element is `html`; feeds and sitemaps have them as well.
 XML_TYPES = frozenset({"application/xml", "text/xml", "application/vnd.wap.xhtml+xml"})
-"""Types of pages only if the root element is `html`; feeds and sitemaps have them as well."""
+# Text types that hold data, styles or markup other than HTML. Scripts are told by their names.
 NOT_PROSE = frozenset(
     {
         "text/css",
@@ -59,8 +60,8 @@ NOT_PROSE = frozenset(
         "text/vbscript",
     }
 )
-"""Text types that hold data, styles or markup other than HTML. Scripts are told by their names."""
 UNKNOWN_TYPES = frozenset({"application/unknown", "unknown/unknown", "*/*"})
+# Names of byte transformations, supported or not. Browsers ignore any other `Content-Encoding`.
 CODINGS = frozenset(
     {
         *("gzip", "x-gzip", "deflate", "br", "zstd"),
@@ -68,7 +69,6 @@ CODINGS = frozenset(
         *("bzip2", "x-bzip2", "bz2", "xz", "x-xz", "lzma", "lz4", "snappy", "base64", "rot13"),
     }
 )
-"""Names of byte transformations, supported or not. Browsers ignore any other `Content-Encoding`."""
 _TYPE = re.compile(r"[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+\Z", re.ASCII)
 _BINARY = bytes([*range(0x09), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)])
 _XHTML = re.compile(rb"<(?:[\w.-]+:)?html[\s>]|<!doctype\s+html", re.IGNORECASE)

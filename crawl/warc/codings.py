@@ -16,22 +16,22 @@ from typing import Any, Protocol
 import brotli
 import zstandard
 
+# Decoded bytes per step of a decoder.
 STEP_BYTES = 1 << 16
-"""Decoded bytes per step of a decoder."""
+# RFC 8878's recommended limit for decoders.
 ZSTD_WINDOW_BYTES = 8 << 20
-"""RFC 8878's recommended limit for decoders."""
 GZIP_MAGIC = b"\x1f\x8b"
+# The magic bytes and the only compression method (RFC 1952, section 2.3.1).
 _GZIP_DEFLATED = GZIP_MAGIC + b"\x08"
-"""The magic bytes and the only compression method (RFC 1952, section 2.3.1)."""
 _GZIP_HEAD_BYTES = 10
 _GZIP_TRAILER_BYTES = 8
 _MAX_GZIP_HEAD_BYTES = 1 << 16
+# Flags of a gzip member's header (RFC 1952, section 2.3.1).
 _HAS_CRC, _HAS_EXTRA, _HAS_NAME, _HAS_COMMENT = 2, 4, 8, 16
-"""Flags of a gzip member's header (RFC 1952, section 2.3.1)."""
 _ZLIB_HEAD_BYTES = 2
 _ZLIB_TRAILER_BYTES = 4
+# Second bytes that zlib's own compressor writes after 0x78.
 _ZLIB_LEVELS = frozenset(b"\x01\x5e\x9c\xda")
-"""Second bytes that zlib's own compressor writes after 0x78."""
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = (0x184D2A50, 0x184D2A5F)
 _ZSTD_INPUT_BYTES = 64

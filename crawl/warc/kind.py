@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 
+# Value of the `extractor` column for a page that was text already.
 PLAIN_TEXT = "plain"
-"""Value of the `extractor` column for a page that was text already."""
 _HTML_TYPES = frozenset(
     {
         "text/html",
@@ -23,6 +23,7 @@ _HTML_TYPES = frozenset(
         "text/x-server-parsed-html",
     }
 )
+# Types that a reader sees as they are written.
 _PLAIN_TYPES = frozenset(
     {
         "text/plain",
@@ -41,7 +42,6 @@ _PLAIN_TYPES = frozenset(
         "text/x-tex",
     }
 )
-"""Types that a reader sees as they are written."""
 _DOWNLOAD = "application/octet-stream"
 _NO_TYPES = frozenset({"application/unknown", "unknown/unknown", "*/*"})
 _TYPE = re.compile(r"[\w!#$&^.+*-]+/[\w!#$&^.+*-]+")

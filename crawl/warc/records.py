@@ -1,11 +1,13 @@
 """WARC 1.1: writing responses as they came, reading them back.
 
-A segment is a `.warc.gz` whose gzip members hold one record each, so that any record can be read by its offset and
-length, and any WARC tool can read the whole. Payloads keep their content encoding; only the transfer coding is
-undone (it belongs to the connection), and headers that this makes untrue are kept under an `X-Crawler-` name.
+A segment is a `.warc.gz` whose gzip members hold one record each, so that any record can be read by
+its offset and length, and any WARC tool can read the whole. Payloads keep their content encoding;
+only the transfer coding is undone (it belongs to the connection), and headers that this makes
+untrue are kept under an `X-Crawler-` name.
 
-The reader is our own: with offset and length known there is nothing to scan for, and a member is a zlib call and two
-header blocks. tests/crawl/test_warc.py reads our files with warcio and fastwarc, and damaged ones with ours.
+The reader is our own: with offset and length known there is nothing to scan for, and a member is a
+zlib call and two header blocks. tests/crawl/test_warc.py reads our files with warcio and fastwarc,
+and damaged ones with ours.
 
 Sources: ISO 28500:2017 (WARC 1.1); StormCrawler's WARCRecordFormat for the renamed headers.
 """
@@ -26,14 +28,15 @@ from corpus.errors import FatalError, WebtextError
 from corpus.storage.store import Store
 from crawl.warc.body import content_encodings, decode_body
 
+# Decoded bytes that a reader gives out per record; segments may come from anywhere. A longer body
+# ends there.
 MAX_BODY_BYTES = 32 << 20
-"""Decoded bytes that a reader gives out per record; segments may come from anywhere. A longer body ends there."""
+# Uncompressed bytes of a record that is believed to be one of ours.
 MAX_RECORD_BYTES = 32 << 20
-"""Uncompressed bytes of a record that is believed to be one of ours."""
+# Bytes of one read when many records of a segment are wanted.
 READ_BYTES = 8 << 20
-"""Bytes of one read when many records of a segment are wanted."""
+# Unwanted bytes between two records that are read rather than skipped.
 GAP_BYTES = 256 << 10
-"""Unwanted bytes between two records that are read rather than skipped."""
 
 Headers = Sequence[tuple[str, str]]
 

@@ -1,8 +1,8 @@
 """Best-fit decreasing over counts of equal lengths: the fewest rows in practice that hold whole documents.
 
-All pieces of one length are placed together, so the work grows with the number of different lengths and not with the
-number of documents.
-Source: Johnson 1973, "Near-optimal bin packing algorithms" (at most 11/9 of the optimum; 0.1 % on lengths of web pages).
+All pieces of one length are placed together, so the work grows with the number of different lengths
+and not with the number of documents. Source: Johnson 1973, "Near-optimal bin packing algorithms"
+(at most 11/9 of the optimum; 0.1 % on lengths of web pages).
 """
 
 from __future__ import annotations

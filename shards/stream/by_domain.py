@@ -1,7 +1,8 @@
 """Documents of chosen domains, read as one sequence of tokens: what a mixture by domain is made of.
 
-Token files hold all documents in the order of their ids. A selection keeps where the chosen ones lie, 16 bytes for
-each run of neighbours, and joins their tokens end to end; every chosen token is in it once.
+Token files hold all documents in the order of their ids. A selection keeps where the chosen ones
+lie, 16 bytes for each run of neighbours, and joins their tokens end to end; every chosen token is
+in it once.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ class Selection:
             index += 1
 
 
+# By path of a token file: the domain of each of its documents, and where each ends in it.
 Places = Mapping[str, tuple[pa.DictionaryArray, np.ndarray]]
-"""By path of a token file: the domain of each of its documents, and where each ends in it."""
 
 
 def read_places(store: Store, files: Iterable[TokenFile]) -> Places:

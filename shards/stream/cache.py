@@ -1,9 +1,10 @@
 """A bounded folder of row groups that were fetched or decoded, so that each is mapped like a local plain file.
 
-Names are the digests of the row groups' bytes, so snapshots, ranks and runs on one machine share what any of them
-fetched. A file is the tokens and the xxh3-128 of them: what a crash or a full disk left behind is noticed and made
-anew. The files unused longest go first, before the limit is passed. A file that goes while mapped stays readable, and on
-the disk, until its reader lets go of it: readers compare what they map with `keys` whenever files have come or gone.
+Names are the digests of the row groups' bytes, so snapshots, ranks and runs on one machine share
+what any of them fetched. A file is the tokens and the xxh3-128 of them: what a crash or a full disk
+left behind is noticed and made anew. The files unused longest go first, before the limit is passed.
+A file that goes while mapped stays readable, and on the disk, until its reader lets go of it:
+readers compare what they map with `keys` whenever files have come or gone.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def default_folder() -> Path:
 class TokenCache:
     """Decoded row groups in `folder`, at most `limit_bytes` of them.
 
-    Several processes may share the folder: each keeps the limit as it sees it, so that together they may pass it by
-    one row group per process for a moment. Files of other names in the folder are left alone and not counted.
+    Several processes may share the folder: each keeps the limit as it sees it, so that together
+    they may pass it by one row group per process for a moment. Files of other names in the folder
+    are left alone and not counted.
     """
 
     def __init__(self, folder: str | Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:

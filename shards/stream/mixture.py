@@ -1,7 +1,7 @@
 """Several sources in fixed proportions: batches of a snapshot, or documents by domain, at weights of one's own.
 
-Which source a sample is of, and which of that source's samples it is, are computed from its index alone; so a mixture
-resumes exactly, on any number of ranks, as a single split does.
+Which source a sample is of, and which of that source's samples it is, are computed from its index
+alone; so a mixture resumes exactly, on any number of ranks, as a single split does.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from shards.stream.tokens import AHEAD, Document, TokenSplit, open_splits
 log = logging.getLogger(__name__)
 
 Packing = Literal["stream", "documents"]
+# Stands for the domains that no source names.
 OTHERS = "*"
-"""Stands for the domains that no source names."""
 
 
 class Source(Section):
@@ -56,9 +56,10 @@ class Source(Section):
 class MixtureStream:
     """Blocks of several splits in fixed proportions, by a rule that needs no memory.
 
-    Samples come in periods of `PERIOD`: in each, source s fills as many places as its weight earns (rounded by
-    largest remainder), in an order keyed by the number of the period. So sample i of the global order is a function
-    of (seed, i) here too, and every source's own blocks come in its own epochs' orders.
+    Samples come in periods of `PERIOD`: in each, source s fills as many places as its weight earns
+    (rounded by largest remainder), in an order keyed by the number of the period. So sample i of
+    the global order is a function of (seed, i) here too, and every source's own blocks come in its
+    own epochs' orders.
     """
 
     PERIOD = 1 << 12
@@ -172,8 +173,8 @@ def open_mixture(
 ) -> MixtureStream:
     """The mixture of `sources` over a split of a snapshot.
 
-    Warns of sources that share documents: those are counted in each of them.
-    Raises: InputError for no source, a source without a block, unknown batches or domains; SchemaError as `open_split`.
+    Warns of sources that share documents: those are counted in each of them. Raises: InputError for
+    no source, a source without a block, unknown batches or domains; SchemaError as `open_split`.
     """
     if not sources:
         raise InputError("mixture without a source; name at least one with a weight")

@@ -1,18 +1,20 @@
 """A keyed permutation of 0..n-1, computed for any index in constant time: the order of a training epoch.
 
-A balanced Feistel network permutes the integers of an even number of bits; indices that land at n or above walk on
-along their cycle until they fall below it (fewer than four steps on average). No list of indices is ever held, so
-starting anywhere in an epoch of any length costs the same.
+A balanced Feistel network permutes the integers of an even number of bits; indices that land at n
+or above walk on along their cycle until they fall below it (fewer than four steps on average). No
+list of indices is ever held, so starting anywhere in an epoch of any length costs the same.
 
-Sources: Luby and Rackoff 1988; Black and Rogaway 2002, "Ciphers with arbitrary finite domains" (cycle walking).
+Sources: Luby and Rackoff 1988; Black and Rogaway 2002, "Ciphers with arbitrary finite domains"
+(cycle walking).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+# Luby and Rackoff need four; small domains mix visibly better with six
+# (tests/shards/test_order.py).
 ROUNDS = 6
-"""Luby and Rackoff need four; small domains mix visibly better with six (tests/shards/test_order.py)."""
 
 _MULTIPLY = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -46,9 +48,10 @@ class Permutation:
 class WindowedPermutation:
     """A permutation of 0..n-1 that wanders through windows: for data of which not all can be at hand at once.
 
-    The indices are cut into runs of `run` neighbours. The runs are permuted, and each `window` of them that follow one
-    another are permuted index by index: so at any time all comes from `window` runs, which lie anywhere. What is left
-    after the last whole run stays at the end, within the last window. One index costs the same as in `Permutation`.
+    The indices are cut into runs of `run` neighbours. The runs are permuted, and each `window` of
+    them that follow one another are permuted index by index: so at any time all comes from `window`
+    runs, which lie anywhere. What is left after the last whole run stays at the end, within the
+    last window. One index costs the same as in `Permutation`.
     """
 
     def __init__(self, n: int, run: int, window: int, *key: int) -> None:

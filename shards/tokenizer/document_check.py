@@ -1,7 +1,8 @@
 """An allow-list of all that a `tokenizer.json` can say: any other feature is refused by its name.
 
-Ids are pinned for as long as the corpus lives, so a feature that the encoder would ignore must never pass. The lists
-below name every component and every field of it that was compared with the `tokenizers` library.
+Ids are pinned for as long as the corpus lives, so a feature that the encoder would ignore must
+never pass. The lists below name every component and every field of it that was compared with the
+`tokenizers` library.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ TOP_LEVEL = {
     "post_processor", "decoder", "model",
 }  # fmt: skip
 ADDED_TOKEN = {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"}
+# Lowercase, StripAccents and BertNormalizer are left out: they lose what a language model should
+# learn.
 NORMALIZERS: dict[str, set[str]] = {
     "NFC": set(),
     "NFD": set(),
@@ -30,7 +33,8 @@ NORMALIZERS: dict[str, set[str]] = {
     "Sequence": {"normalizers"},
     "Strip": {"strip_left", "strip_right"},
 }
-"""Lowercase, StripAccents and BertNormalizer are left out: they lose what a language model should learn."""
+# Whitespace, WhitespaceSplit, CharDelimiterSplit and BertPreTokenizer are left out: they lose
+# white space.
 PRE_TOKENIZERS: dict[str, set[str]] = {
     "ByteLevel": {"add_prefix_space", "trim_offsets", "use_regex"},
     "Digits": {"individual_digits"},
@@ -40,7 +44,6 @@ PRE_TOKENIZERS: dict[str, set[str]] = {
     "Split": {"pattern", "behavior", "invert"},
     "UnicodeScripts": set(),
 }
-"""Whitespace, WhitespaceSplit, CharDelimiterSplit and BertPreTokenizer are left out: they lose white space."""
 POST_PROCESSORS: dict[str, set[str]] = {
     "BertProcessing": {"sep", "cls"},
     "ByteLevel": {"add_prefix_space", "trim_offsets", "use_regex"},
@@ -65,8 +68,8 @@ MODELS: dict[str, set[str]] = {
     },
     "Unigram": {"unk_id", "vocab", "byte_fallback"},
 }  # fmt: skip
+# Fields of a BPE model that training and other encoders use, and that change ids.
 MUST_BE_EMPTY = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
-"""Fields of a BPE model that training and other encoders use, and that change ids."""
 NESTED = ("normalizers", "pretokenizers", "processors", "decoders")
 
 

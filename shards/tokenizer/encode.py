@@ -1,8 +1,9 @@
 """Text to token ids and back, by the corpus' one pinned vocabulary.
 
-Text is never read for special tokens: a page that spells `<|endoftext|>` keeps it as text, and the id of end-of-text
-appears only where a document ends. Ids are those of the `tokenizers` library. The `gigatoken` library gives the same
-ids some hundred times faster; it is used if it is installed, knows the vocabulary, and encodes a probe text equally.
+Text is never read for special tokens: a page that spells `<|endoftext|>` keeps it as text, and the
+id of end-of-text appears only where a document ends. Ids are those of the `tokenizers` library. The
+`gigatoken` library gives the same ids some hundred times faster; it is used if it is installed,
+knows the vocabulary, and encodes a probe text equally.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ log = logging.getLogger(__name__)
 
 TOKENIZER_PATH = "tokenizer/tokenizer.json"
 RECORD_PATH = "tokenizer/source.json"
+# Text after which a `gigatoken` encoder is replaced: its cache keeps each new word, some 10 bytes
+# a byte of text.
 RENEW_BYTES = 512 << 20
-"""Text after which a `gigatoken` encoder is replaced: its cache keeps each new word, some 10 bytes a byte of text."""
+# Text in which split rules and normalisers differ.
 PROBE = (
     "Hello  world, it's 2026!\n\n\tDON'T 12345 \u00bd x\u00b2 na\u00efve e\u0301 \u212b \u01c5 \ufb01 \u6771\u4eac\u30c6\u30b9\u30c8"
     " \u0e01\u0e47 \u0939\u093f\u0928\u094d\u0926\u0940 \U0001f469\u200d\U0001f469\u200d\U0001f467 \u2581x \u200b\ufeff\u0085\u3000 \r\n  end </s> <s>\x00\x7f  <|endoftext|>  "
     "\u1e9b\u0323 \u0343 \uac00\u11a8 \u017f 's 'S '\u017f a/b//\n\n  ..;; \u0661\u0662\u0663\u0664 ABCdef iPhone McDonald'S "
 )
-"""Text in which split rules and normalisers differ."""
 
 
 class Encoder(Protocol):
@@ -66,8 +68,8 @@ class Tokenizer:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Ids of an Arrow string array, one text after another.
 
-        With `end_of_text` each is a whole document: framed as the vocabulary's post-processor frames a text, then ended.
-        Returns: ids (t,) uint32, number of ids per text (n,) int64.
+        With `end_of_text` each is a whole document: framed as the vocabulary's post-processor
+        frames a text, then ended. Returns: ids (t,) uint32, number of ids per text (n,) int64.
         """
         if texts.null_count:
             raise InputError("a text is null; documents always have text")

@@ -1,20 +1,21 @@
 """Split rules as data: how a tokenizer cuts text into words before it merges bytes.
 
-Vocabulary files other than `tokenizer.json` do not name their rule, so the user names one of these. Each is written as
-the `pre_tokenizer` of a `tokenizer.json`; tests compare each with its reference on every code point.
+Vocabulary files other than `tokenizer.json` do not name their rule, so the user names one of these.
+Each is written as the `pre_tokenizer` of a `tokenizer.json`; tests compare each with its reference
+on every code point.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+# GPT-2's rule: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 BYTE_LEVEL: dict[str, Any] = {
     "type": "ByteLevel",
     "add_prefix_space": False,
     "trim_offsets": True,
     "use_regex": True,
 }
-"""GPT-2's rule: 's|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"""
 
 _BYTES_ONLY = {**BYTE_LEVEL, "use_regex": False}
 _ENDING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -37,6 +38,8 @@ def _regexes(*patterns: str) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": [*splits, _BYTES_ONLY]}
 
 
+# By name. Llama 3 has cl100k's rule, GPT-NeoX and OLMo have GPT-2's, StarCoder and SmolLM
+# `digits`, Qwen 3 `qwen2`.
 SPLIT_RULES: dict[str, dict[str, Any]] = {
     "gpt2": BYTE_LEVEL,
     "cl100k": _regexes(
@@ -69,4 +72,3 @@ SPLIT_RULES: dict[str, dict[str, Any]] = {
         r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     ),
 }
-"""By name. Llama 3 has cl100k's rule, GPT-NeoX and OLMo have GPT-2's, StarCoder and SmolLM `digits`, Qwen 3 `qwen2`."""

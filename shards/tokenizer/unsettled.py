@@ -1,7 +1,7 @@
 """Texts with characters that libraries treat differently, since each has the Unicode tables of its own release.
 
-`gigatoken` 0.10 is at Unicode 17, `tokenizers` 0.23 at 16, its normaliser at 9. A character that is a letter in one
-table and unassigned in another is split from its neighbours in one library only.
+`gigatoken` 0.10 is at Unicode 17, `tokenizers` 0.23 at 16, its normaliser at 9. A character that is
+a letter in one table and unassigned in another is split from its neighbours in one library only.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+# Lead byte of U+0340: no character below U+0378 is unsettled, so most text of Latin script has no
+# candidate.
 FIRST_LEAD = 0xCD
-"""Lead byte of U+0340: no character below U+0378 is unsettled, so most text of Latin script has no candidate."""
 
 
 def unsettled_rows(texts: Any) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A vocabulary: a Hugging Face `tokenizer.json` with the token that ends a document.
 
-Whatever file it came from, the document is complete: it names the split rule, all special tokens and how text is
-normalised. `document_check` has verified that every feature in it is one that the encoder applies.
+Whatever file it came from, the document is complete: it names the split rule, all special tokens
+and how text is normalised. `document_check` has verified that every feature in it is one that the
+encoder applies.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from shards.tokenizer.document_check import check_document, components
 from shards.tokenizer.split_rules import BYTE_LEVEL
 
 END_OF_TEXT = "<|endoftext|>"
+# Of OpenAI's published files.
 GPT2_SHA256 = {
     "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
     "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
     "r50k_base.tiktoken": "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930",
 }
-"""Of OpenAI's published files."""
 
 
 class Vocabulary:
@@ -138,8 +139,8 @@ class Vocabulary:
     def encoder_json(self) -> str:
         """The document for encoding text: tokens that only mark up a text cannot come out of one.
 
-        They are no longer added tokens, and a model that could still produce them (Unigram picks whole pieces,
-        `ignore_merges` whole words) knows them under a name that no text has.
+        They are no longer added tokens, and a model that could still produce them (Unigram picks
+        whole pieces, `ignore_merges` whole words) knows them under a name that no text has.
         """
         marks = {*self.special_tokens, self.end_of_text_token}
         added = [token for token in self._added_tokens if token["content"] not in marks]
@@ -301,7 +302,8 @@ def read_merges(data: bytes) -> list[tuple[bytes, bytes]]:
 def _with_stable_ids(document: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     """The document so that Hugging Face gives its added tokens the ids that it states.
 
-    Their loader numbers added tokens that the model lacks one after another, which loses a gap before them.
+    Their loader numbers added tokens that the model lacks one after another, which loses a gap
+    before them.
     """
     model = document["model"]
     known = {piece for piece, _ in model["vocab"]} if model["type"] == "Unigram" else model["vocab"]

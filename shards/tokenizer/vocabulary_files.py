@@ -5,8 +5,9 @@
     vocab.json + merges.txt      Hugging Face's names for the same two files
     *.tiktoken                   tokens by rank; merges follow from the ranks
 
-Only the first says how text is split into words. The others are accepted without `split_rule` if their content is a
-published vocabulary whose rule is known; a wrong rule would give wrong ids without any error.
+Only the first says how text is split into words. The others are accepted without `split_rule` if
+their content is a published vocabulary whose rule is known; a wrong rule would give wrong ids
+without any error.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from shards.tokenizer.vocabulary import (
     read_merges,
 )
 
+# Rank files by sha256: name, split rule, special tokens. From tiktoken 0.14,
+# `tiktoken_ext/openai_public.py`.
 PUBLISHED: dict[str, tuple[str, str, dict[str, int]]] = {
     GPT2_SHA256["r50k_base.tiktoken"]: ("r50k_base", "gpt2", {END_OF_TEXT: 50256}),
     "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069": (
@@ -55,18 +58,17 @@ PUBLISHED: dict[str, tuple[str, str, dict[str, int]]] = {
         {END_OF_TEXT: 199999, "<|endofprompt|>": 200018},
     ),
 }
-"""Rank files by sha256: name, split rule, special tokens. From tiktoken 0.14, `tiktoken_ext/openai_public.py`."""
 MERGE_FILES = ("vocab.bpe", "merges.txt")
+# Files that lie beside each other: merges, and ids of their tokens.
 ID_FILES = {"vocab.bpe": "encoder.json", "merges.txt": "vocab.json"}
-"""Files that lie beside each other: merges, and ids of their tokens."""
 
 
 def load(source: str, *, split_rule: str = "", end_of_text: str = "") -> Vocabulary:
     """Read the vocabulary in a file or folder.
 
-    `split_rule` names a rule for formats that have none; `end_of_text` the token that ends a document, as NAME or, for
-    a rank file, NAME=ID.
-    Raises: InputError for a missing file, an unknown format or feature, or a vocabulary that cannot encode any text.
+    `split_rule` names a rule for formats that have none; `end_of_text` the token that ends a
+    document, as NAME or, for a rank file, NAME=ID. Raises: InputError for a missing file, an
+    unknown format or feature, or a vocabulary that cannot encode any text.
     """
     path = Path(source)
     if path.is_dir():

@@ -1,12 +1,14 @@
 """From the tokenized text of old test sets to text as people write it, and back.
 
-WikiText, Penn Treebank and One Billion Words come with spaces around every sign ("the U.S. , he did n't"), which no text of
-the web looks like; GPT-2's paper scores them "with invertible de-tokenizers" that it does not show, and gains 2.5 to 5
-perplexity. `Detokenizer.join` makes such text of a line, `split` makes the line again, and `num_exceptions` counts the
-lines of a file for which it does not: an inverse that is not tested is a claim.
+WikiText, Penn Treebank and One Billion Words come with spaces around every sign ("the U.S. , he did
+n't"), which no text of the web looks like; GPT-2's paper scores them "with invertible
+de-tokenizers" that it does not show, and gains 2.5 to 5 perplexity. `Detokenizer.join` makes such
+text of a line, `split` makes the line again, and `num_exceptions` counts the lines of a file for
+which it does not: an inverse that is not tested is a claim.
 
-`split` looks at one written word at a time: it peels brackets, quotes, currency and closing signs off its ends, then the
-clitics, and opens what was joined inside. Where a tokenizer kept the full stop of an abbreviation, so does a list of them.
+`split` looks at one written word at a time: it peels brackets, quotes, currency and closing signs
+off its ends, then the clitics, and opens what was joined inside. Where a tokenizer kept the full
+stop of an abbreviation, so does a list of them.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ OPENING = frozenset("([{$£¥€#")
 CLOSING = frozenset(",;:!?)]}%")
 QUOTE = '"'
 CLITICS = ("n't", "'s", "'m", "'d", "'re", "'ve", "'ll")
+# Signs that WikiText writes as `@-@` between two parts of a word.
 INNER = ("-", ",", ".")
-"""Signs that WikiText writes as `@-@` between two parts of a word."""
 ATOMS = frozenset(
     {"...", "..", "....", ".....", "--", "---", "!!", "??", "''", "``", ":)", ":-)", ";-)", ":("}
 )
@@ -140,7 +142,7 @@ def _is_word(token: str) -> bool:
 
 
 def _ends_sentence(word: str, *, last: bool) -> bool:
-    """Whether the full stop behind a word is a token of its own; `last`: the word ends the line."""
+    """True if the full stop behind a word is a token of its own; `last`: the word ends the line."""
     stem = word[:-1]
     if stem.endswith("."):
         return len(stem) > 1 and "." in stem[:-1] and stem.strip(".") != ""

@@ -1,8 +1,9 @@
 """Log-probabilities of continuations, many at a time: what every zero-shot task asks of a model.
 
-Requests are batched by length, longest first, padded on the right (attention is causal, so padding is never looked at).
-Hidden states go through the head only where a token is scored: with GPT-2's vocabulary the head is a third of the small
-model's work. Where several continuations share a long context, its keys and values are computed once.
+Requests are batched by length, longest first, padded on the right (attention is causal, so padding
+is never looked at). Hidden states go through the head only where a token is scored: with GPT-2's
+vocabulary the head is a third of the small model's work. Where several continuations share a long
+context, its keys and values are computed once.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from torch import Tensor
 from train.distributed import World
 from train.model import GPT2, KeyValueCache
 
+# Tokens of a batch, padding included; at least one sequence.
 BATCH_TOKENS = {"cpu": 2_048, "cuda": 32_768}
-"""Tokens of a batch, padding included; at least one sequence."""
+# Positions whose logits lie in memory at a time: 100 MB and 0.8 GB with GPT-2's vocabulary.
 HEAD_ROWS = {"cpu": 512, "cuda": 4_096}
-"""Positions whose logits lie in memory at a time: 100 MB and 0.8 GB with GPT-2's vocabulary."""
+# Tokens of context that must be saved before sharing it is worth a pass of its own.
 REUSE_TOKENS = {"cpu": 32, "cuda": 2_048}
-"""Tokens of context that must be saved before sharing it is worth a pass of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ def score(
 ) -> list[Scored]:
     """What the model thinks of every request, in their order.
 
-    Of a context too long only the last tokens are read; a continuation longer than the model's context is scored in pieces.
-    Raises: ValueError for an empty context or continuation.
+    Of a context too long only the last tokens are read; a continuation longer than the model's
+    context is scored in pieces. Raises: ValueError for an empty context or continuation.
     """
     size = model.shape.block_size
     pieces: list[Request] = []

@@ -1,8 +1,9 @@
 """What GPT-2's paper reports, beside what ours counts; and the table of it.
 
-Radford et al. 2019, table 3 and section 3: the state of the art of its time and the four sizes, which the paper calls
-117M, 345M, 762M and 1542M (by their true counts 124M, 355M, 774M and 1558M). A figure stands beside the one of ours that its
-published description agrees with; where reproductions disagree with the paper (`docs/scores.md`), that is said there.
+Radford et al. 2019, table 3 and section 3: the state of the art of its time and the four sizes,
+which the paper calls 117M, 345M, 762M and 1542M (by their true counts 124M, 355M, 774M and 1558M).
+A figure stands beside the one of ours that its published description agrees with; where
+reproductions disagree with the paper (`docs/scores.md`), that is said there.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ PAPER: Mapping[tuple[str, str], Published] = {
     ("nq", "exact_match"): _largest(None, 4.1),
     ("nq", "exact_match_confident"): _largest(None, 63.1),
 }
+# Figures that the table shows though the paper has none.
 FURTHER = (
     ("lambada", "word_greedy_accuracy"),
     ("lambada", "word_stopword_accuracy"),
@@ -57,9 +59,8 @@ FURTHER = (
     ("validation", "perplexity_per_token"),
     ("validation", "bits_per_byte"),
 )
-"""Figures that the table shows though the paper has none."""
+# Of the sets: the paper's table 3 and section 3.
 ORDER = tuple(dict.fromkeys(("validation", *(name for name, _ in (*PAPER, *FURTHER)))))
-"""Of the sets: the paper's table 3 and section 3."""
 
 
 def table(scores: Mapping[str, Any]) -> str:

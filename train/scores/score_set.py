@@ -2,8 +2,9 @@
 
     runs/<run>/scores/step-<step>/<set>-<fingerprint>/part-00000.parquet     outcomes of some entries, in their order
 
-A part is written when its entries are done, so an interrupted run goes on where it was. The fingerprint covers the file,
-the options, the task's revision and the weights. Ranks take the parts in turn.
+A part is written when its entries are done, so an interrupted run goes on where it was. The
+fingerprint covers the file, the options, the task's revision and the weights. Ranks take the parts
+in turn.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from train.load import LoadedModel
 from train.scores.tasks import choices, generation, lambada, language
 from train.scores.tasks.task import Figures, Options, Row, Task
 
+# In the order of the paper's table 3 and section 3.
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
@@ -49,7 +51,6 @@ TASKS: Mapping[str, Task] = {
         generation.NATURAL_QUESTIONS,
     )
 }
-"""In the order of the paper's table 3 and section 3."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,8 @@ def _write(store: Store, path: str, rows: Sequence[Row]) -> None:
 def overlap_of(file: SetFile, measured: Mapping[str, Overlap]) -> Overlap | None:
     """What is known of a file's set, None for nothing. Dedup names a set by its file without suffixes, in its folder.
 
-    Two files of one name (WikiText-2 and -103 both have a wiki.test.tokens) are told apart by the folder.
+    Two files of one name (WikiText-2 and -103 both have a wiki.test.tokens) are told apart by the
+    folder.
     """
     official = file.official
     names = {_plain(each) for each in (*official.files, file.path.name)}

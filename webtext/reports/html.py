@@ -2,8 +2,9 @@
 
     webtext report --corpus C
 
-Everything shown is read from manifests, tables and run folders; nothing is computed that is not there. All styles
-and drawings are inside the file, and every text of the corpus is escaped: pages are other people's words.
+Everything shown is read from manifests, tables and run folders; nothing is computed that is not
+there. All styles and drawings are inside the file, and every text of the corpus is escaped: pages
+are other people's words.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SAMPLE_CHARACTERS = 1500
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
+    """Run the command and return its exit code."""
     return command.door(_main, argv, stage="webtext.report")
 
 

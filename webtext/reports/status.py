@@ -21,8 +21,8 @@ from corpus.tables.retirement import retirement
 from corpus.tables.snapshot import Snapshot, outdated_batches, read_snapshot, snapshots
 from corpus.tables.takedown_list import unfinished
 
+# Of those who work on the whole corpus.
 LEASES = ("work/refresh.json", "work/forget.json", "work/prune.json")
-"""Of those who work on the whole corpus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Work:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
+    """Run the command and return its exit code."""
     return command.door(_main, argv, stage="webtext.status")
 
 

@@ -1,7 +1,8 @@
 """What a batch brought in, beside the batches before it, with a warning for every figure that leaves its usual range.
 
-Figures come from the manifests; failures by domain from two columns of `pages` and `links`. The usual range of a
-figure is its median over the batches before, up to a factor both ways; shares have to move by more than noise too.
+Figures come from the manifests; failures by domain from two columns of `pages` and `links`. The
+usual range of a figure is its median over the batches before, up to a factor both ways; shares have
+to move by more than noise too.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import read_file
 
 BATCHES_BEFORE = 6
+# Shares that move by less are no news, whatever the ratio.
 LEAST_SHIFT = 0.02
-"""Shares that move by less are no news, whatever the ratio."""
 MOST_DOMAINS = 10
+# Links of a domain below which its failures are chance.
 LEAST_LINKS = 20
-"""Links of a domain below which its failures are chance."""
 SHARES = ("fetched_share", "kept_share", "duplicate_share", "overlap_share", "usable_share")
 TIMED = ("links", "pages", "documents", "signatures", "verdicts", "bands", "tokens")
 

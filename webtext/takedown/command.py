@@ -5,11 +5,12 @@
     webtext forget --corpus C --list FILE          addresses, doc_ids or domains, one a line
     webtext forget --corpus C                      go on with what was interrupted or had to wait
 
-Their WARC records are blanked in place, their rows leave every table, their tokens are cut out of the shards by their
-spans, and no later batch links them again. Snapshots that hold them are withdrawn and replaced; the token files that
-only those name are deleted, unless `--keep-withdrawn`. Pages that were removed as duplicates of a page taken down
-stay removed: they are its copies. Interrupted at any point, the same command completes. A batch that is being worked
-on waits: its pages go when it is at rest, by this command or by the next refresh.
+Their WARC records are blanked in place, their rows leave every table, their tokens are cut out of
+the shards by their spans, and no later batch links them again. Snapshots that hold them are
+withdrawn and replaced; the token files that only those name are deleted, unless `--keep-withdrawn`.
+Pages that were removed as duplicates of a page taken down stay removed: they are its copies.
+Interrupted at any point, the same command completes. A batch that is being worked on waits: its
+pages go when it is at rest, by this command or by the next refresh.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ LEASE = "work/forget.json"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
+    """Run the command and return its exit code."""
     return command.door(_main, argv, stage="webtext.forget")
 
 
@@ -193,7 +194,7 @@ def _begun(store: Store) -> set[str]:
 
 
 def _is_at_rest(store: Store, batch: str) -> bool:
-    """Whether nothing of the batch is under way; a dump of deferred pages is needed until it has its tokens."""
+    """True if nothing of the batch is under way; a dump of deferred pages is needed until it has its tokens."""
     dump_needed = find_manifest(store, "tokens", batch) is None and store.exists(
         carry_over.dump_path(batch)
     )

@@ -1,8 +1,9 @@
 """The parts of a take-down: which pages are meant, and how they leave a batch and the snapshots.
 
-Tables lose their rows one after the other in the order of the data's way, which keeps the laws at every commit. Their
-fingerprints stay: a table without a page that was taken down is not another table, and nothing made from it is stale.
-Every step looks at what is there, so that after an interruption the same steps complete.
+Tables lose their rows one after the other in the order of the data's way, which keeps the laws at
+every commit. Their fingerprints stay: a table without a page that was taken down is not another
+table, and nothing made from it is stale. Every step looks at what is there, so that after an
+interruption the same steps complete.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ def find_pages(
 ) -> dict[str, str]:
     """`doc_id` to identity of all pages that are meant.
 
-    An address means the page of that identity, whether or not a batch has it, and every page that redirects led to
-    it; a domain means all its pages, and those that led into it.
+    An address means the page of that identity, whether or not a batch has it, and every page that
+    redirects led to it; a domain means all its pages, and those that led into it.
     """
     pages: dict[str, str] = {}
     for each in asked:
@@ -442,7 +443,7 @@ def _replace(store: Store, snapshot: Snapshot) -> str | None:
 
 
 def _holds(store: Store, file: TokenFile, doc_ids: frozenset[str]) -> bool:
-    """Whether a token file has tokens of one of these pages; False for one that is gone."""
+    """True if a token file has tokens of one of these pages; False for one that is gone."""
     if not store.exists(file.spans_path) and not store.exists(file.path):
         return False
     if not store.exists(file.spans_path):

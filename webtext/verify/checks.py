@@ -1,6 +1,7 @@
 """What must be true of a corpus, checked on its bytes and rows: digests, laws, joins. Each check gives lines, none when all is well.
 
-The rows of one part of all tables cover the same ids, so joins are checked part by part, in bounded memory.
+The rows of one part of all tables cover the same ids, so joins are checked part by part, in bounded
+memory.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from corpus.tables.parquet import iter_tables, part_index, read_file
 from corpus.tables.schemas import part_of
 from corpus.tables.snapshot import SPLITS, Snapshot
 
+# Ids that a line names.
 MOST_NAMED = 3
-"""Ids that a line names."""
 EMPTY = pa.array([], pa.string())
 
 
 def seal_problems(manifest: Manifest) -> list[str]:
-    """Whether the manifest is as it was written."""
+    """True if the manifest is as it was written."""
     if manifest.seal and sealed(manifest).seal != manifest.seal:
         return [
             f"{table_dir(manifest.table, manifest.batch)}/_manifest.json: not as it was written (its seal differs)"
@@ -52,7 +53,7 @@ def law_problems(store: Store, batch: str) -> list[str]:
 
 
 def file_problems(store: Store, manifest: Manifest, number: int) -> list[str]:
-    """Whether a file of a table is there and holds the bytes that were written."""
+    """True if a file of a table is there and holds the bytes that were written."""
     damage = find_damage(store, table_dir(manifest.table, manifest.batch), manifest.parts[number])
     return [damage] if damage else []
 
@@ -94,7 +95,7 @@ def part_problems(store: Store, batch: str, number: int) -> list[str]:
 def duplicate_problems(
     store: Store, batch: str, earlier: Sequence[str], forgotten: Sequence[str]
 ) -> list[str]:
-    """Whether every duplicate names a page that stays, of this batch or an earlier one, or one that was taken down."""
+    """True if every duplicate names a page that stays, of this batch or an earlier one, or one that was taken down."""
     named = [EMPTY]
     for piece in _pieces(store, "verdicts", batch, ["kept", "duplicate_of"]):
         dropped = pc.and_(pc.invert(piece["kept"]), pc.is_valid(piece["duplicate_of"]))
@@ -112,7 +113,7 @@ def duplicate_problems(
 
 
 def band_problems(store: Store, batch: str) -> list[str]:
-    """Whether the index of survivors holds survivors, and all of them that have words."""
+    """True if the index of survivors holds survivors, and all of them that have words."""
     kept = [EMPTY]
     for piece in _pieces(store, "verdicts", batch, ["doc_id", "kept"]):
         kept.append(_flat(piece["doc_id"].filter(piece["kept"])))

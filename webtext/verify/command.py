@@ -2,10 +2,11 @@
 
     webtext verify --corpus C [--batch B ...] [--sample 0.05] [--json]
 
-Checked are: the seals of manifests, take-downs and retired snapshots; the tokenizer; bytes and digest of every file that a manifest or a snapshot names; every WARC
-record with its checksums, and that pages point to their own; conservation; that ids lie in their part, ascend, and
-join between all tables; that duplicates name a page that stays; that spans cover their token files. What is wrong is
-printed a line each, and the exit code is 1.
+Checked are: the seals of manifests, take-downs and retired snapshots; the tokenizer; bytes and
+digest of every file that a manifest or a snapshot names; every WARC record with its checksums, and
+that pages point to their own; conservation; that ids lie in their part, ascend, and join between
+all tables; that duplicates name a page that stays; that spans cover their token files. What is
+wrong is printed a line each, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Findings:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
+    """Run the command and return its exit code."""
     return command.door(_main, argv, stage="webtext.verify")
 
 
@@ -234,7 +235,7 @@ def _rows_by_segment(store: Store, pages: Manifest) -> dict[str, pa.Table]:
 
 
 def _tokenizer_problems(store: Store) -> list[str]:
-    """Whether the tokenizer is the one that all tokens were made with."""
+    """True if the tokenizer is the one that all tokens were made with."""
     named = {
         given.fingerprint: f"tokens/{manifest.batch}"
         for manifest in batches(store, "tokens")

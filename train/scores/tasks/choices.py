@@ -110,7 +110,8 @@ BLANK = "XXXXX"
 def read_cbt(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     """Questions of 21 numbered lines, the last with the blank, the answer and its ten choices behind tabs.
 
-    An entry is the choice among endings, and how many characters of each ending are the choice itself.
+    An entry is the choice among endings, and how many characters of each ending are the choice
+    itself.
     """
     entries: list[tuple[Choice, tuple[int, ...]]] = []
     story: list[str] = []

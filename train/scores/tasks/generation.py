@@ -35,8 +35,9 @@ SUMMARY_SENTENCES = 3
 ANSWER_TOKENS = 32
 SENTENCE_TOKENS = 128
 CONFIDENT_FRAC = 0.01
+# Tokens of the texts written together, prompts and padding included; gpt2 keeps 0.3 and 1.2 GB of
+# keys and values for them.
 WRITE_TOKENS = {"cpu": 4_096, "cuda": 32_768}
-"""Tokens of the texts written together, prompts and padding included; gpt2 keeps 0.3 and 1.2 GB of keys and values for them."""
 
 
 def write(
@@ -51,8 +52,8 @@ def write(
 ) -> list[str]:
     """Texts that continue prompts, longest prompts first, several at a time. Of a prompt too long its beginning is left out.
 
-    A text ends after `num_tokens`, with <|endoftext|>, or where it is `enough`. Each is drawn with the same seed, whatever
-    stands beside it.
+    A text ends after `num_tokens`, with <|endoftext|>, or where it is `enough`. Each is drawn with
+    the same seed, whatever stands beside it.
     """
     room = max(1, loaded.model.shape.block_size - num_tokens - 1)
     begin = int(options.begin)
@@ -82,7 +83,7 @@ def write(
 
 
 def has_line(text: str) -> bool:
-    """Whether `first_line` of the text stays what it is, whatever follows."""
+    """True if `first_line` of the text stays what it is, whatever follows."""
     return "\n" in text.lstrip()
 
 
@@ -90,7 +91,7 @@ SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s)")
 
 
 def has_sentences(text: str, count: int) -> bool:
-    """Whether `first_sentences` of the text stay what they are, whatever follows."""
+    """True if `first_sentences` of the text stay what they are, whatever follows."""
     return len(SENTENCE_END.findall(text)) >= count
 
 

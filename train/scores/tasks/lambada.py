@@ -1,9 +1,10 @@
 """LAMBADA (Paperno et al. 2016): the last word of a passage that is clear from all of it only.
 
-Published figures differ by what they count, so there are three accuracies: `word_greedy`, every token of the last word is
-the most probable one (what lm-evaluation-harness counts); `word_stopword`, the same with stop words left out of the first
-choice, the paper's filter; `last_token`, the last token alone given all before it (what the paper's 45.99 % for its
-smallest model agrees with). `word_perplexity` is exp of the mean of -log P(last word).
+Published figures differ by what they count, so there are three accuracies: `word_greedy`, every
+token of the last word is the most probable one (what lm-evaluation-harness counts);
+`word_stopword`, the same with stop words left out of the first choice, the paper's filter;
+`last_token`, the last token alone given all before it (what the paper's 45.99 % for its smallest
+model agrees with). `word_perplexity` is exp of the mean of -log P(last word).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from train.load import LoadedModel
 from train.scores.logprobs import Request, score
 from train.scores.tasks.task import Figures, Options, Row, Task, exp, lines, mean
 
+# Function words that the last word of a passage, a content word, is not.
 STOP_WORDS = frozenset(
     """a about above after again all also am an and any are as at be because been before being below between both but by
     can could did do does doing down during each few for from further had has have having he her here hers herself him
@@ -25,7 +27,6 @@ STOP_WORDS = frozenset(
     there these they this those through to too under until up very was we were what when where which while who whom why
     will with would you your yours yourself yourselves""".split()  # noqa: SIM905 - words read best as words
 )
-"""Function words that the last word of a passage, a content word, is not."""
 
 
 def read(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:

@@ -1,12 +1,14 @@
 """Language-modelling sets: how probable a text is, over the units of its original file.
 
-A perplexity says nothing without its unit: GPT-2's paper divides the log-probability of a set by its *canonical* units,
-the words, characters or bytes of the file as published, end of line counted as a word; a tokenizer's own tokens are another
-unit, and give other numbers. All of them are reported: per token, per word, per byte.
+A perplexity says nothing without its unit: GPT-2's paper divides the log-probability of a set by
+its *canonical* units, the words, characters or bytes of the file as published, end of line counted
+as a word; a tokenizer's own tokens are another unit, and give other numbers. All of them are
+reported: per token, per word, per byte.
 
-A document is read in windows. Disjoint ones (the default, and what lm-evaluation-harness does) score every token once: the
-first window begins with <|endoftext|>, each later one with the last token before it, and the last window looks back as far
-as fits. With a stride of s every window scores s tokens behind as much context as fits: slower, and a lower perplexity.
+A document is read in windows. Disjoint ones (the default, and what lm-evaluation-harness does)
+score every token once: the first window begins with <|endoftext|>, each later one with the last
+token before it, and the last window looks back as far as fits. With a stride of s every window
+scores s tokens behind as much context as fits: slower, and a lower perplexity.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from train.scores.logprobs import Request, score
 from train.scores.tasks.task import Figures, Options, Row, Task, exp
 
 LN_2 = 0.6931471805599453
+# The test split of enwik8 and text8: their last five million bytes (Mikolov et al. 2012).
 LAST_BYTES = 5_000_000
-"""The test split of enwik8 and text8: their last five million bytes (Mikolov et al. 2012)."""
 
 
 @dataclass(frozen=True)
