@@ -1,8 +1,9 @@
-"""What a batch's verdicts amount to: groups, similarities, domains, and GPT-2's table 6. Written as JSON under reports/.
+"""Report of a batch's verdicts: groups, similarities, domains, and GPT-2's table 6, as JSON.
 
-reports/dedup-<batch>.json      counts, largest groups, histogram of similarity, share removed per
-domain reports/overlap-<batch>.json    per test set and n the share of its n-grams that the corpus
-contains; worst entries and pages
+reports/dedup-<batch>.json      counts, largest groups, histogram of similarity, removed share
+                                per domain
+reports/overlap-<batch>.json    share of each test set's n-grams found in the corpus; worst
+                                entries and pages
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""A snapshot in other projects' formats, so that their trainers read it, and what is written can be compared.
+"""Exports of a snapshot to other projects' formats, for their trainers and for comparison.
 
-nanogpt    train.bin, val.bin: the tokens as uint16, documents ended by end-of-text llmc
-train_000000.bin ...: 256 int32 of header, then uint16; documents begun by end-of-text, as llm.c
-expects datasets   train-00000-of-00004.parquet ...: doc_id, text, input_ids, for Hugging Face
-`load_dataset("parquet")` mds        train/index.json, train/shard.00000.mds ...: samples of 1,024
-tokens, for MosaicML's StreamingDataset
+nanogpt    train.bin, val.bin: the tokens as uint16, documents ended by end-of-text
+llmc       train_000000.bin ...: 256 int32 of header, then uint16; documents begin with
+           end-of-text, as llm.c expects
+datasets   train-00000-of-00004.parquet ...: doc_id, text, input_ids, for Hugging Face
+           `load_dataset("parquet")`
+mds        train/index.json, train/shard.00000.mds ...: samples of 1,024 tokens, for MosaicML's
+           StreamingDataset
 """
 
 from __future__ import annotations

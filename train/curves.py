@@ -1,8 +1,7 @@
-"""The curves of metrics.jsonl where people look at them: TensorBoard, Weights & Biases.
+"""Curves of metrics.jsonl in TensorBoard and Weights & Biases.
 
-metrics.jsonl is the truth. TensorBoard's file is made again from it when a run goes on, so it holds
-one curve whatever was interrupted; Weights & Biases keeps its own run, which is continued under the
-same id.
+metrics.jsonl is the source. TensorBoard's file is rebuilt from it when a run continues, so it holds
+one curve whatever was interrupted. Weights & Biases keeps its own run, continued under the same id.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from train.run_folder import Board, RunFolder
 
 
 def open_boards(folder: RunFolder, config: RuntimeConfig) -> list[Board]:
-    """What the settings ask for. Raises: ConfigError when wandb is asked for and not installed."""
+    """Open the boards of the settings. Raises: ConfigError if wandb is not installed."""
     boards: list[Board] = []
     if config.tensorboard:
         boards.append(TensorBoard(folder))

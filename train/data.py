@@ -1,8 +1,8 @@
 """From the token stream of `shards.reader` to tensors on the device.
 
-The stream is a memory map with a global sample order, read far faster than any model trains, so
-there are no loader processes and nothing is prefetched: what was handed out was consumed, and the
-state of the stream is the truth.
+The stream is a memory map with a global sample order, read far faster than any model trains.
+Therefore nothing is prefetched and there are no loader processes: every batch handed out was used,
+and the state of the stream is exact.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from train.distributed import World
 
 
 class Stream(Protocol):
-    """What training needs of `shards.reader.BlockStream`."""
+    """The part of `shards.reader.BlockStream` used by training."""
 
     num_blocks: int
 
@@ -29,10 +29,13 @@ class Stream(Protocol):
         """This rank's (global_batch / world_size, block_size + 1) int64 rows; advances by global_batch samples."""
 
     def state_dict(self) -> dict[str, int | str]:
-        """The position in the global order."""
+        """The position in the global order; in a worker, the one of its next batch."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a position."""
+        """Go to a position, also one saved by another number of ranks.
+
+        Raises: InputError for a loader process's state outside of one, and for an invalid state.
+        """
 
     def advance(self, num_samples: int) -> None:
         """Pass over samples without reading them."""
@@ -59,9 +62,9 @@ def device_batch(
 
 
 def next_rows(stream: Stream, batch_size: int, world: World) -> tuple[np.ndarray, int]:
-    """This rank's rows (n, T + 1) of the next `batch_size` samples, and how many of those lie before them.
+    """This rank's rows (n, T + 1) of the next `batch_size` samples, and the number before them.
 
-    A world that does not divide the batch gets shares that differ by one row.
+    If the batch is not divisible by the world, shares differ by one row.
     """
     first = batch_size * world.rank // world.size
     if batch_size % world.size == 0:
@@ -71,10 +74,11 @@ def next_rows(stream: Stream, batch_size: int, world: World) -> tuple[np.ndarray
 
 
 def num_micro_batches(batch_size: int, world_size: int, most: int) -> int:
-    """Into how many forward passes of at most `most` rows a rank's share is cut: the same number on every rank.
+    """The number of forward passes for a rank's share, at most `most` rows each; equal on all ranks.
 
-    Where shares differ a pass may hold one row more, so that no rank has an empty one.
-    Raises: ConfigError when there are more ranks than sequences.
+    If shares differ, a pass may hold one row more, so that no rank has an empty one.
+
+    Raises: ConfigError if there are more ranks than sequences.
     """
     if batch_size < world_size:
         raise ConfigError(
@@ -89,10 +93,10 @@ def num_micro_batches(batch_size: int, world_size: int, most: int) -> int:
 def shared_blocks(
     blocks: Iterable[np.ndarray], size: int, world: World
 ) -> Iterator[tuple[np.ndarray, bool]]:
-    """This rank's part of 1-d `blocks` as (at most size, T + 1) arrays; only blocks of one length stand together.
+    """Yield this rank's part of 1-d `blocks` as (at most size, T + 1) arrays of equal lengths.
 
-    Every rank gets equally many arrays, so that all run in step. False beside an array that another
-    rank has too and that must not be counted.
+    Every rank gets equally many arrays, so that all run in step. An array also given to another
+    rank comes with False and must not be counted.
     """
     group: list[np.ndarray] = []
     for block in blocks:
@@ -111,12 +115,12 @@ def _part(group: list[np.ndarray], world: World) -> tuple[np.ndarray, bool]:
 
 
 class TokenDataset(IterableDataset):
-    """The stream as a torch dataset, for training loops of one's own: yields batches of this rank for ever.
+    """The stream as a torch dataset for other training loops: yields this rank's batches endlessly.
 
-    Use it with `DataLoader(dataset, batch_size=None)`, with any `num_workers`: worker w of W reads
-    batches w, w + W, ..., which the loader puts in order again. `state_dict` is exact in a
+    Use it with `DataLoader(dataset, batch_size=None)` and any `num_workers`: worker w of W reads
+    batches w, w + W, ..., and the loader restores their order. `state_dict` is exact in a
     `StatefulDataLoader` with the same number of workers, and without workers. With `end_of_text`,
-    for a `PackedStream`, batches are dicts as language models of Hugging Face take them.
+    for a `PackedStream`, batches are dicts as taken by language models of Hugging Face.
     """
 
     def __init__(

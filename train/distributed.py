@@ -1,6 +1,6 @@
-"""Process group, rank, device and number type: every choice that depends on the machine is made here.
+"""Process group, rank, device and number type: every choice about the machine.
 
-Launchers (`torchrun`, Ray Train) tell a process its place through RANK, LOCAL_RANK, WORLD_SIZE and
+Launchers (`torchrun`, Ray Train) pass a process's rank by RANK, LOCAL_RANK, WORLD_SIZE and
 MASTER_ADDR; without them this is the only process.
 """
 
@@ -60,7 +60,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """True if this process writes what is written once."""
+        """True on rank 0, the only one to write common files."""
         return self.rank == 0
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -81,7 +81,7 @@ class World:
             dist.barrier(group=self.group)
 
     def in_background(self) -> World:
-        """The same ranks through a group of their own: what waits there does not wait for training's messages."""
+        """The same ranks through another group, so that waiting there does not delay training."""
         return replace(self, group=self.background_group)
 
     def gather(self, value: Any) -> list[Any]:
@@ -93,7 +93,10 @@ class World:
         return values
 
     def main_does(self, action: Callable[[], T]) -> T:
-        """What `action` gave on rank 0; what it raised there is raised everywhere, so that no rank waits for ever."""
+        """Run `action` on rank 0 and return its result on all ranks.
+
+        Its error is raised everywhere too, so that no rank waits forever.
+        """
         value, error = self.gather(_attempt(action) if self.is_main else None)[0]
         if error is not None:
             raise error
@@ -102,7 +105,7 @@ class World:
 
 
 def _attempt(action: Callable[[], T]) -> tuple[T | None, WebtextError | None]:
-    """What an action gave or what error of ours it raised."""
+    """Run an action; return its result or our error."""
     try:
         return action(), None
     except WebtextError as error:
@@ -144,15 +147,15 @@ def join_world(config: RuntimeConfig, environ: Mapping[str, str] = os.environ) -
 
 
 def leave_world(world: World) -> None:
-    """Take down the process group that `join_world` made."""
+    """Take down the process group of `join_world`."""
     if world.owns_group:
         dist.destroy_process_group()
 
 
 def choose_device(wanted: str, local_rank: int, *, cuda_devices: int) -> torch.device:
-    """The device of a process: `auto` is the GPU of its local rank where there are GPUs, else the CPU.
+    """The device of a process: `auto` is the GPU of its local rank if there is one, else the CPU.
 
-    Raises: ConfigError for a name that is no device or a GPU that is not there.
+    Raises: ConfigError for an invalid name or a missing GPU.
     """
     if wanted == "auto":
         wanted = "cuda" if cuda_devices else "cpu"
@@ -180,7 +183,7 @@ def choose_device(wanted: str, local_rank: int, *, cuda_devices: int) -> torch.d
 
 
 def choose_backend(device: torch.device) -> str:
-    """How ranks exchange tensors: NCCL between GPUs, gloo for what lies in host memory."""
+    """The backend between ranks: NCCL for GPU tensors, gloo for host memory."""
     return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
 
 
@@ -197,10 +200,9 @@ def choose_dtype(wanted: str, *, has_bf16: bool) -> torch.dtype:
 
 
 def micro_batch_size(config: RuntimeConfig, device: torch.device, block_size: int) -> int:
-    """Sequences of a forward pass: as configured, else what a GPU likes, or what keeps a CPU's passes short.
+    """Sequences per forward pass: configured, else suited to a GPU, else short passes on a CPU.
 
-    A run that is told to stop does so between two passes, and 2,048 tokens of GPT-2 small take two
-    cores 15 s.
+    A stop waits for the end of a pass, and 2,048 tokens of GPT-2 small take two cores 15 s.
     """
     if config.micro_batch_size is not None:
         return config.micro_batch_size
@@ -217,7 +219,7 @@ def num_threads(config: RuntimeConfig, local_world_size: int) -> int:
 
 @dataclass(frozen=True)
 class Peak:
-    """Operations a second a device could do at most, and how that is known."""
+    """Peak operations per second of a device, and the source of the number."""
 
     flops: float
     source: str
@@ -243,7 +245,7 @@ def known_peak(name: str) -> float | None:
 
 
 def _measured_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """The best of a few square matrix products: what this process reaches, a tenth of a second on two CPU cores."""
+    """Measure the peak: the best of a few square matrix products, 0.1 s on two CPU cores."""
     size = 4096 if device.type == "cuda" else 512
     matrix = torch.ones(size, size, device=device, dtype=dtype)
     best = 0.0

@@ -1,7 +1,6 @@
-"""Bad batches: a loss that is no number, or one far above the losses before it.
+"""Bad batches: a loss that is not a number, or far above the previous ones.
 
-The window of losses is part of the run's state, so that a resumed run judges as the uninterrupted
-one.
+The window of losses is part of the run's state, so a resumed run judges like the uninterrupted one.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class DivergedError(FatalError):
 
 
 class LossWatch:
-    """The losses of the last steps, and what to do when the next one is out of line."""
+    """The losses of the last steps, and the reaction to an unusual one."""
 
     def __init__(self, config: DivergenceConfig) -> None:
         self.config = config
@@ -32,7 +31,10 @@ class LossWatch:
         """Batches skipped since the last one that was not."""
 
     def judge(self, loss: float, norm: float) -> tuple[Action, str]:
-        """What to do with a batch of this mean loss (nats per token) and gradient norm, and why; "go" remembers the loss."""
+        """Choose the action for a batch by mean loss (nats per token) and gradient norm, with the reason.
+
+        "go" remembers the loss.
+        """
         action, reason = self._judge(loss, norm)
         if action == "skip":
             self.skipped += 1

@@ -1,14 +1,13 @@
 """Scores of a checkpoint: `python -m train.evaluate`.
 
-The snapshot's whole validation split, and GPT-2's zero-shot tasks on their official files. Every
-figure is named by what it counts, since published numbers differ by exactly that; the paper's four
-sizes stand beside it. What was scored before of the same weights beside the same snapshot stays in
-the table. `train/tasks` has the tasks, `docs/scores.md` what each figure is and which of them agree
-with whose.
+Scores the snapshot's whole validation split and GPT-2's zero-shot tasks on their official files.
+Every figure is named by its unit of counting, since published numbers differ by exactly this. The
+paper's four sizes are shown as well. Earlier scores of the same weights and snapshot stay in the
+table. `train/tasks` has the tasks; `docs/scores.md` explains the figures and compares them.
 
-    python -m train.evaluate --corpus C --run R --tasks FOLDER              every set whose file lies below the folder
-    python -m train.evaluate --corpus C --run R --task lambada=FILE ...     these
-    python -m train.evaluate --model FOLDER --out FOLDER --tasks FOLDER     a Hugging Face GPT-2 folder, or its name on the hub
+    python -m train.evaluate --corpus C --run R --tasks FOLDER            every set below FOLDER
+    python -m train.evaluate --corpus C --run R --task lambada=FILE ...   these
+    python -m train.evaluate --model FOLDER --out FOLDER --tasks FOLDER   a Hugging Face GPT-2
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ SAME = ("weights", "snapshot")
 
 @dataclass(frozen=True)
 class Subject:
-    """What is scored, and where the scores go."""
+    """The scored model, and the place of its scores."""
 
     loaded: LoadedModel
     store: Store
@@ -55,7 +54,7 @@ class Subject:
 
     @property
     def prefix(self) -> str:
-        """Of the paths of what is written."""
+        """Prefix of all written paths."""
         return f"{self.folder}/" if self.folder else ""
 
     @property
@@ -183,10 +182,9 @@ def _scores(
 
 
 def _kept(subject: Subject, scores: dict[str, Any]) -> dict[str, Any]:
-    """Write the scores, with those of other sets that this checkpoint got before; gives what was written.
+    """Write the scores with the checkpoint's earlier ones of other sets; return what was written.
 
-    A checkpoint's own stay beside its outcomes, where those of another one don't reach; the run's
-    are the last call's.
+    A checkpoint's own scores are in its folder; the run's are those of the last call.
     """
     path = f"{subject.outcomes}/scores.json"
     earlier = subject.store.read_json(path) if subject.store.exists(path) else None
@@ -208,14 +206,14 @@ def _kept(subject: Subject, scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def together(earlier: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
-    """`scores`, and what `earlier` has of other sets; `scores` alone unless both are of the same weights and snapshot."""
+    """`scores` plus other sets of `earlier`, if both are of the same weights and snapshot."""
     if any(earlier[name] != scores[name] for name in SAME):
         return dict(scores)
     return {**scores, **{part: {**earlier[part], **scores[part]} for part in ("sets", "about")}}
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raises: InputError for options that contradict each other or mean nothing."""
+    """Check options. Raises: InputError for contradicting or meaningless ones."""
     if args.model is not None and (args.run is not None or args.out is None):
         raise InputError("--model wants --out FOLDER for its scores, and no --run")
     if args.model is None and (args.corpus is None or args.run is None):
@@ -233,7 +231,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _files(args: argparse.Namespace) -> list[SetFile]:
-    """The sets asked for. Raises: InputError for one that is missing, altered or unknown."""
+    """Open the requested sets. Raises: InputError for a missing, altered or unknown one."""
     named = {}
     for given in args.task:
         name, equals, path = given.partition("=")

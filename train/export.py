@@ -1,8 +1,8 @@
 """To Hugging Face and back: `python -m train.export`.
 
-`--to hf` writes a folder that `GPT2LMHeadModel.from_pretrained` and `AutoTokenizer.from_pretrained`
-open: config.json, model.safetensors, tokenizer.json and its settings. `--from hf` makes such a
-folder a run of ours, at step 0 and without optimizer state. `train.huggingface` has the conversion.
+`--to hf` writes a folder for `GPT2LMHeadModel.from_pretrained` and `AutoTokenizer.from_pretrained`:
+config.json, model.safetensors, tokenizer.json and its settings. `--from hf` turns such a folder
+into a run at step 0 without optimizer state. `train.huggingface` has the conversion.
 """
 
 from __future__ import annotations

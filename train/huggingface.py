@@ -134,7 +134,7 @@ def write_hf(loaded: LoadedModel, tokenizer_json: bytes, folder: Path) -> None:
 
 
 def read_hf(folder: Path) -> GPT2:
-    """The model in a Hugging Face folder. Raises: InputError for a folder that holds none."""
+    """Read the model in a Hugging Face folder. Raises: InputError if there is none."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
         weights = load_file(folder / "model.safetensors")
@@ -187,10 +187,9 @@ def _check_tokenizer(folder: Path, ours: bytes) -> None:
 
 
 def import_run(store: Store, run: str, folder: Path, world: World) -> None:
-    """Make the model in `folder` the run `run` of the corpus, whose tokenizer must have its vocabulary.
+    """Make the model in `folder` the run `run` of the corpus. Vocabularies must be equal.
 
-    An import that was ended before its checkpoint goes on. Raises: InputError when the run exists
-    or the vocabulary is another.
+    An interrupted import continues. Raises: InputError if the run exists or the vocabulary differs.
     """
     model = read_hf(folder)
     tokenizer = load_tokenizer(store)
@@ -232,7 +231,7 @@ def _turned(name: str, tensor: Tensor) -> Tensor:
 
 
 def _shape(config: Mapping[str, Any]) -> Shape:
-    """Raises: InputError for settings that change GPT-2's arithmetic, or are none."""
+    """Read the shape. Raises: InputError for settings with other arithmetic than GPT-2's."""
     if not isinstance(config, Mapping):
         raise InputError(f"config.json: a {type(config).__name__}; expected the config of a GPT-2")
 

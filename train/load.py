@@ -18,7 +18,7 @@ from train.shape import Shape
 
 
 class Encoder(Protocol):
-    """The part of `shards.tokenizer.Tokenizer` that training uses."""
+    """The part of `shards.tokenizer.Tokenizer` used by training."""
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; a literal <|endoftext|> in it never becomes the special id."""
@@ -43,10 +43,9 @@ class LoadedModel:
 
 
 def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
-    """The model of a run at checkpoint `which` (last, best or a step), in evaluation mode.
+    """Load a run's model at checkpoint `which` (last, best or a step), in evaluation mode.
 
-    Raises: InputError for a run or checkpoint that is not there, or a tokenizer that is not the
-    run's.
+    Raises: InputError for a missing run or checkpoint, or another tokenizer than the run's.
     """
     folder = RunFolder(store, run)
     config = folder.read("config.json")
@@ -88,9 +87,9 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
 
 
 def _settings(config: Any, path: str) -> tuple[dict[str, Any], Shape, bool]:
-    """(identity, shape, document mask) in a run's config.json.
+    """Read (identity, shape, document mask) of a run's config.json.
 
-    Raises: SchemaError if they are not there, or are not what this code writes.
+    Raises: SchemaError if they are missing or were not written by this code.
     """
     try:
         identity = config["identity"]

@@ -1,9 +1,9 @@
 """One step, then the loop: the one train function under every launcher.
 
 A step takes `batch_size` sequences of the global order, shared by the ranks in micro-batches. Its
-loss is the sum over all tokens divided by their number, whatever the number of ranks, so N ranks
-learn what one does up to rounding. What a step does depends on (seed, step) and the weights alone;
-a run interrupted anywhere therefore ends as if it never was.
+loss is the sum over all tokens divided by their number, so N ranks learn the same as one, up to
+rounding. A step depends on (seed, step) and the weights alone; a run interrupted anywhere therefore
+ends like an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Sampler = Callable[[GPT2, int, World], list[str]]
 
 @dataclass(frozen=True)
 class Job:
-    """What to train on what; the parts that a test replaces are arguments."""
+    """The parts of a training; tests replace some of them."""
 
     store: Store
     run: str
@@ -78,7 +78,7 @@ class Job:
 
 
 class Trainer:
-    """Model, optimizers and position in the data; `run` takes it from wherever it is to the last step."""
+    """Model, optimizers and position in the data; `run` continues to the last step."""
 
     def __init__(self, job: Job, world: World) -> None:
         config = job.config
@@ -119,9 +119,9 @@ class Trainer:
         """Of the steps since the last line of metrics.jsonl."""
 
     def resume(self) -> bool:
-        """Continue after the newest whole checkpoint; False when there is none.
+        """Continue after the newest complete checkpoint; False if there is none.
 
-        Raises: InputError when it was made by another run than this, naming what differs.
+        Raises: InputError with the differences if another run made it.
         """
         found = self.world.main_does(self.checkpoints.latest)
         if found is None:
@@ -163,7 +163,7 @@ class Trainer:
         log.info("continuing after step %d of %d", self.step, self.num_steps)
 
     def run(self) -> dict[str, Any]:
-        """Train to the last step. Gives the summary.
+        """Train to the last step and return the summary.
 
         Raises: Interrupted after a checkpoint on SIGINT or SIGTERM; DivergedError for a batch that
         must not be learnt.
@@ -212,7 +212,7 @@ class Trainer:
         self._finish_save()
 
     def _stands(self, line: Mapping[str, Any]) -> bool:
-        """True if a line of metrics.jsonl belongs to what the run goes on from; the others are made again."""
+        """True if a line of metrics.jsonl precedes the point of continuation."""
         if line["step"] > self.step:
             return False
         return (
@@ -280,7 +280,7 @@ class Trainer:
         self._log_step(meter, norm, frac)
 
     def _num_targets(self, rows: np.ndarray) -> int:
-        """Targets of rows that count: after a document's end there is none where documents are packed."""
+        """The number of counted targets: after a packed document's end there is none."""
         targets = rows[:, 1:].size
         if self.document_end is not None:
             targets -= int(np.count_nonzero(rows[:, :-1] == self.document_end))
@@ -461,7 +461,7 @@ class Trainer:
             )
 
     def _record(self) -> dict[str, Any]:
-        """What a checkpoint of this moment says beside its tensors."""
+        """The record of a checkpoint at this moment, without its tensors."""
         evaluated = self.val_loss if self._evaluated_step == self.step else None
         return {
             **self.job.record,

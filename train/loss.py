@@ -1,9 +1,9 @@
 """Cross-entropy over a large vocabulary without ever holding all logits.
 
 With 8 x 1,024 tokens and 50,257 words the float32 logits and their gradient take 3.3 GB, more than
-all the rest of a 124M step. The loss of a row depends on that row's logits alone, so rows are taken
-in chunks: logits, loss and both gradients of a chunk are computed in the forward pass and only the
-gradients are kept. Same arithmetic cost as the plain way (three matrix products), since nothing is
+all the rest of a 124M step. A row's loss depends on the row's logits alone, so rows are taken in
+chunks: logits, loss and both gradients of a chunk are computed in the forward pass, and only the
+gradients are kept. The arithmetic cost stays the same (three matrix products), since nothing is
 computed twice. The idea is known from Liger Kernel (Hsu et al. 2024).
 """
 
@@ -39,7 +39,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, with_ignored: bool
     ) -> Tensor:
-        """Loss, and with it the gradients that backward hands out."""
+        """Compute the loss together with the gradients for the backward pass."""
         rows = CHUNK_ROWS.get(hidden.device.type, 1024)
         need_hidden, need_weight, *_ = ctx.needs_input_grad
         grad_hidden = torch.empty_like(hidden) if need_hidden else None

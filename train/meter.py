@@ -1,4 +1,4 @@
-"""Speed, share of the device's peak, and time left: what rank 0 says between evaluations."""
+"""Speed, share of the device's peak, and remaining time, as reported by rank 0."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Meter:
         self._tokens += num_tokens
 
     def pause(self, action: Callable[[], T]) -> T:
-        """Do something that is not training: its time counts in no rate."""
+        """Run something outside training: its time counts in no rate."""
         started = time.monotonic()
         result = action()
         self._since += time.monotonic() - started
         return result
 
     def line(self, step: int, loss: float | None) -> dict[str, float]:
-        """What metrics.jsonl says after `step` of the speed since the last call; a progress line, with `loss`, where one is due."""
+        """The speed since the last call for metrics.jsonl; logs a progress line if one is due."""
         now = time.monotonic()
         seconds = max(1e-9, now - self._since)
         rate = self._tokens / seconds

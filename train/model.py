@@ -1,13 +1,12 @@
 """GPT-2, all of it: the Transformer of Radford et al. 2019, section 2.3.
 
-Layer norm stands before each sub-block and once after the last; GELU in its tanh form; the head
-shares the token embedding; context of learned positions. Init: weights N(0, .02), positions N(0,
-.01), and the two projections of each block that write into the residual stream scaled by
-1/sqrt(number of residual layers = 2 n_layer), as the paper says (the code released with it leaves
-that scaling out).
+Layer norm before each sub-block and once after the last; GELU in its tanh form; the head shares the
+token embedding; learned positions. Init: weights N(0, .02), positions N(0, .01), and the two
+projections of each block into the residual stream scaled by 1/sqrt(number of residual layers = 2
+n_layer), as in the paper (its released code leaves this scaling out).
 
 Shape legend: B sequences, T positions, C = n_embd channels, H = n_head heads, D = C/H, V words, S =
-T + what the cache already holds.
+T + length of the cache.
 """
 
 from __future__ import annotations
@@ -39,7 +38,10 @@ class KeyValueCache:
         size: int | None = None,
         padding: Tensor | None = None,
     ) -> None:
-        """`size`: positions there is room for, none: block_size. `padding`: (B,) int64, first positions of a row that are none."""
+        """Allocate `size` positions (none: block_size).
+
+        `padding`: (B,) int64, number of padding positions at the start of each row.
+        """
         buffer = (
             shape.n_layer,
             batch,
@@ -226,10 +228,10 @@ class GPT2(nn.Module):
 
 
 def document_mask(tokens: Tensor, document_end: int) -> Tensor:
-    """Who may look at whom: causal and within one document. (B, T) to (B, 1, T, T) bool.
+    """The attention mask: causal and within one document. (B, T) to (B, 1, T, T) bool.
 
-    A document's <|endoftext|> still belongs to it; literal markers in the text never carry this id,
-    so the ids alone tell where `spans` has its boundaries.
+    A document's <|endoftext|> still belongs to it. Literal markers in the text never carry this id,
+    so the ids alone give the boundaries of `spans`.
     """
     ends = (tokens == document_end).cumsum(dim=1)
     document = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], dim=1)  # (B, T)
@@ -261,7 +263,10 @@ def _continuation_mask(length: int, total: int, device: torch.device) -> Tensor:
 
 
 def _padding_mask(padding: Tensor, length: int, total: int) -> Tensor:
-    """(B, 1, T, S) bool: causal, and no key in the padding but the query's own (a query that sees nothing has no number)."""
+    """The mask (B, 1, T, S) bool: causal, without keys in the padding except the query's own.
+
+    A query without any key would give NaN.
+    """
     keys = torch.arange(total, device=padding.device)
     queries = keys[total - length :, None]  # (T, 1)
     real = (keys >= padding[:, None])[:, None, :]  # (B, 1, S)

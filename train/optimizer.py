@@ -1,7 +1,7 @@
 """Parameter groups, the update rule, and the learning rate of each step.
 
 Weight decay acts on matrices (embeddings included) and never on biases or layer norms. The schedule
-is a pure function of the step, so that a resumed run needs no scheduler state.
+is a pure function of the step, so a resumed run needs no scheduler state.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """AdamW over all parameters; under muon, Muon over the hidden matrices and AdamW over the rest.
 
-    Every group has its `peak` learning rate, which `set_learning_rate` scales.
+    Every group has a `peak` learning rate, scaled by `set_learning_rate`.
     """
     settings = config.optimizer
     peak = config.resolved_learning_rate

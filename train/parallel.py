@@ -1,9 +1,8 @@
-"""The model as trained: its blocks compiled and its weights copied to or shared by the ranks, as configured.
+"""The model as trained: blocks compiled and weights copied or sharded, as configured.
 
 DDP keeps the whole model in each process and averages gradients; FSDP2 keeps a share of every
 tensor and gathers a block's weights when it runs. Both average over ranks, so the rest of the loop
-does not know which it is. Checkpoints hold tensors by name and whole shape: either way opens what
-the other saved.
+is the same. Checkpoints hold tensors by name and whole shape: each mode opens the other's.
 """
 
 from __future__ import annotations
@@ -22,7 +21,10 @@ from train.model import GPT2
 
 
 def parallelise(model: GPT2, world: World, config: RuntimeConfig) -> nn.Module:
-    """What to call for the loss. Weights stay those of `model`; under fsdp they become shares, so optimizers come after."""
+    """Return the callable for the loss. Weights stay those of `model`.
+
+    Under fsdp they become shards, so create optimizers afterwards.
+    """
     if config.compile:
         for block in model.h:
             block.compile()  # in place: names of weights stay, and one graph serves all blocks
@@ -47,7 +49,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def reshard(model: nn.Module) -> None:
-    """Let go of weights gathered by a forward pass that no backward pass followed."""
+    """Release weights gathered by a forward pass without a backward pass."""
     if isinstance(model, FSDPModule):
         model.reshard()
 

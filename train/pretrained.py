@@ -37,7 +37,10 @@ class PretrainedTokenizer:
 
 
 def _tokenizer(file: Path) -> Tokenizer:
-    """Of whole texts, in which nothing is special: what a fine-tuning left in the file of cutting and filling up goes."""
+    """The tokenizer for whole texts, without special tokens.
+
+    Truncation and padding left in the file by a fine-tuning are removed.
+    """
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -51,7 +54,7 @@ def _digest(file: Path) -> str:
 
 
 def load_pretrained(name: str, world: World) -> LoadedModel:
-    """The model in a folder, or on the hub under a name such as openai-community/gpt2, in evaluation mode.
+    """Load the model of a folder, or of a hub name such as openai-community/gpt2, for evaluation.
 
     Raises: InputError for a folder without the files, a name that cannot be fetched, or another
     architecture.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train a run to its end, or say that it is up to date."""
+    """Train a run to its end, or report it as up to date."""
     return command.door(_main, argv, stage="train.run")
 
 
@@ -88,7 +88,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _launcher(args: argparse.Namespace) -> Callable[[Request], Outcome]:
-    """How a run is trained: in this process (one of a torchrun's, maybe), or in Ray's workers."""
+    """The launcher of a run: this process (perhaps one of torchrun's) or Ray's workers."""
     if args.ray_workers is None:
         from train.job import train
 

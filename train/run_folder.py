@@ -1,10 +1,11 @@
-"""The folder of a run: what it is, what it measured, how it ended.
+"""The folder of a run: identity, measurements, end.
 
-runs/<run>/config.json      what decides the result; a rerun must say the same
-runs/<run>/metrics.jsonl    one line per logged step and per evaluation, one curve over all
-interruptions runs/<run>/tensorboard/     the same for TensorBoard runs/<run>/samples/         texts
-sampled at each evaluation runs/<run>/scores.json      train.evaluate: of the checkpoint that was
-scored last runs/<run>/scores/          the same for every checkpoint, with an outcome per entry
+runs/<run>/config.json      identity; a rerun must have the same
+runs/<run>/metrics.jsonl    a line per logged step and evaluation, one curve over interruptions
+runs/<run>/tensorboard/     the same for TensorBoard
+runs/<run>/samples/         texts sampled at each evaluation
+runs/<run>/scores.json      train.evaluate: scores of the checkpoint scored last
+runs/<run>/scores/          the same for every checkpoint, with an outcome per entry
 runs/<run>/summary.json     written last: the run is done
 """
 
@@ -21,10 +22,10 @@ from corpus.storage.store import Store, check_name
 
 
 class Board(Protocol):
-    """Where curves are shown beside metrics.jsonl."""
+    """A display of curves besides metrics.jsonl."""
 
     def begin(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """The run begins or goes on; `lines` are those of metrics.jsonl that stand."""
+        """Begin or continue the run; `lines` are the valid ones of metrics.jsonl."""
 
     def add(self, line: Mapping[str, Any]) -> None:
         """One more line."""
@@ -86,7 +87,7 @@ class RunFolder:
         self.write("config.json", {"identity": identity, **described})
 
     def clear(self) -> None:
-        """Remove what the run wrote, the commit first; the lock stays."""
+        """Remove the run's files, the commit first. The lock stays."""
         for name in (
             "summary.json",
             "scores.json",
@@ -103,7 +104,7 @@ class RunFolder:
     def open_metrics(
         self, stands: Callable[[Mapping[str, Any]], bool], boards: Sequence[Board] = ()
     ) -> None:
-        """Continue metrics.jsonl: lines that do not stand, which are about to be made again, go."""
+        """Continue metrics.jsonl without the lines of steps about to be repeated."""
         path = f"{self.path}/metrics.jsonl"
         try:
             old = self.store.read_bytes(path).decode().splitlines()
@@ -153,7 +154,7 @@ class RunFolder:
 def differences(
     before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[str]:
-    """`key: a there, b now` for every leaf in which two nested settings differ."""
+    """Yield `key: a there, b now` for every leaf with two different values in nested settings."""
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -163,7 +164,7 @@ def differences(
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
-    """A metrics line; None for one cut short by a kill, and for anything else that has no step."""
+    """Parse a metrics line; None if a kill cut it short or it has no step."""
     try:
         values = json.loads(line)
     except ValueError:

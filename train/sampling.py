@@ -1,9 +1,9 @@
-"""Text from a model: which token comes next, and the loop that asks for one after another.
+"""Text from a model: the choice of the next token, and the loop around it.
 
 Temperature, top-k (40, as the samples of the paper's figures) and top-p (Holtzman et al. 2020),
-with cached keys and values, until <|endoftext|> or the asked length. Past the context the oldest
-half is forgotten and the rest read again. Prompts of several lengths are continued together, the
-shorter ones filled up on the left with positions that nobody sees.
+with cached keys and values, until <|endoftext|> or the requested length. Past the context the
+oldest half is forgotten and the rest read again. Prompts of several lengths are continued together;
+shorter ones are padded on the left with masked positions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from train.model import GPT2, KeyValueCache
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. temperature 0 takes the most probable; top_k 0 and top_p 1 restrict nothing."""
+    """Settings of the choice. temperature 0 is greedy; top_k 0 and top_p 1 restrict nothing."""
 
     temperature: float = 1.0
     top_k: int = 40

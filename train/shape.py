@@ -1,4 +1,7 @@
-"""The numbers that fix every tensor of a GPT-2. Apart from the model so that settings load without torch."""
+"""Hyperparameters of every tensor shape.
+
+They are kept out of `model.py` so that settings load without torch.
+"""
 
 from __future__ import annotations
 

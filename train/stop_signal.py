@@ -1,4 +1,7 @@
-"""A signal becomes a wish that the loop asks for: steps are never cut, and a host program keeps its own handlers."""
+"""Turns SIGINT and SIGTERM into a flag for the training loop, so that no step is cut short.
+
+The caller's handlers are restored.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 
 class StoppedError(Exception):
-    """Work that can be made again was given up because the run is to stop."""
+    """A run was asked to stop; repeatable work was given up."""
 
 
 class StopSignal:

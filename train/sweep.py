@@ -1,8 +1,8 @@
-"""The learning rate as the paper found it: several rates, the best perplexity on 5 % held out (Radford et al. 2019, section 3).
+"""The learning rate by the paper's method: several rates, the best perplexity on 5 % held out.
 
-Each rate is a run of its own, R-lr-RATE, with all other settings equal; an interrupted sweep goes
-on where it stopped, and a rate that diverges is told as such. What is held out are the last
-sequences of the first epoch's order, which no run of the sweep reaches.
+Source: Radford et al. 2019, section 3. Each rate is a run of its own, R-lr-RATE, with all other
+settings equal. An interrupted sweep continues; a diverging rate is reported. The last sequences of
+the first epoch's order are held out, since no run of the sweep reaches them.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def learning_rates(text: str) -> list[float]:
 def sweep(
     request: Request, rates: Sequence[float], launch: Callable[[Request], Outcome]
 ) -> dict[str, Any]:
-    """Train with each rate; what was found, also in runs/<run>/sweep.json. Under muon its rate keeps its ratio to AdamW's.
+    """Train with each rate; return the results, also written to runs/<run>/sweep.json.
 
-    Raises: FatalError where every rate diverged.
+    Under muon its rate keeps its ratio to AdamW's. Raises: FatalError if every rate diverged.
     """
     found = []
     for rate in rates:

@@ -1,14 +1,14 @@
-"""From the tokenized text of old test sets to text as people write it, and back.
+"""From the tokenized text of old test sets to natural text, and back.
 
-WikiText, Penn Treebank and One Billion Words come with spaces around every sign ("the U.S. , he did
-n't"), which no text of the web looks like; GPT-2's paper scores them "with invertible
-de-tokenizers" that it does not show, and gains 2.5 to 5 perplexity. `Detokenizer.join` makes such
-text of a line, `split` makes the line again, and `num_exceptions` counts the lines of a file for
-which it does not: an inverse that is not tested is a claim.
+WikiText, Penn Treebank and One Billion Words have spaces around every sign ("the U.S. , he did
+n't"), unlike any text of the web. GPT-2's paper scores them "with invertible de-tokenizers", which
+it does not show, and gains 2.5 to 5 perplexity. `Detokenizer.join` makes natural text of a line,
+`split` restores the line, and `num_exceptions` counts the lines of a file without a round trip: an
+untested inverse is only a claim.
 
-`split` looks at one written word at a time: it peels brackets, quotes, currency and closing signs
-off its ends, then the clitics, and opens what was joined inside. Where a tokenizer kept the full
-stop of an abbreviation, so does a list of them.
+`split` takes one written word at a time: it peels brackets, quotes, currency and closing signs off
+its ends, then the clitics, and opens joined parts. A list has the abbreviations with their full
+stop, as the tokenizer kept it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Detokenizer:
         return lead + " ".join([*tokens, *self._tokens(words[-1], last=True)]) + tail
 
     def num_exceptions(self, lines: Iterable[str]) -> int:
-        """Lines that `split` does not bring back."""
+        """The number of lines not restored by `split`."""
         return sum(self.split(self.join(line)) != line for line in lines)
 
     def _joined(self, tokens: list[str]) -> Iterator[str]:

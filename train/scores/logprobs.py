@@ -1,9 +1,9 @@
-"""Log-probabilities of continuations, many at a time: what every zero-shot task asks of a model.
+"""Log-probabilities of continuations, many at a time: the one question of all zero-shot tasks.
 
 Requests are batched by length, longest first, padded on the right (attention is causal, so padding
-is never looked at). Hidden states go through the head only where a token is scored: with GPT-2's
-vocabulary the head is a third of the small model's work. Where several continuations share a long
-context, its keys and values are computed once.
+is never read). Hidden states go through the head only at scored tokens: with GPT-2's vocabulary the
+head is a third of the small model's work. The keys and values of a long context are computed once
+for all its continuations.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Scored:
 def score(
     model: GPT2, requests: Sequence[Request], world: World, *, banned: Sequence[int] = ()
 ) -> list[Scored]:
-    """What the model thinks of every request, in their order.
+    """Score every request, in their order.
 
-    Of a context too long only the last tokens are read; a continuation longer than the model's
+    Only the last tokens of a too long context are read; a continuation longer than the model's
     context is scored in pieces. Raises: ValueError for an empty context or continuation.
     """
     size = model.shape.block_size

@@ -1,9 +1,9 @@
-"""What GPT-2's paper reports, beside what ours counts; and the table of it.
+"""Numbers of GPT-2's paper, and the table that compares ours with them.
 
 Radford et al. 2019, table 3 and section 3: the state of the art of its time and the four sizes,
-which the paper calls 117M, 345M, 762M and 1542M (by their true counts 124M, 355M, 774M and 1558M).
-A figure stands beside the one of ours that its published description agrees with; where
-reproductions disagree with the paper (`docs/scores.md`), that is said there.
+named 117M, 345M, 762M and 1542M (true counts 124M, 355M, 774M and 1558M). A number is compared with
+the figure of ours that fits its published description. `docs/scores.md` lists where reproductions
+disagree with the paper.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ ORDER = tuple(dict.fromkeys(("validation", *(name for name, _ in (*PAPER, *FURTH
 
 
 def table(scores: Mapping[str, Any]) -> str:
-    """Our scores beside the paper's, as Markdown, in its order; accuracies in per cent.
+    """Our scores and the paper's as a Markdown table, in its order; accuracies in per cent.
 
-    Files known to be altered are marked, and sets of which only the first entries were scored.
+    Altered files and sets scored in part are marked.
     """
     head = ["set", "figure", "best before", *SIZES, "this model", "without overlap", "overlap"]
     rows = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]

@@ -55,7 +55,7 @@ TASKS: Mapping[str, Task] = {
 
 @dataclass(frozen=True)
 class Overlap:
-    """What dedup measured of a set in the batches that a model was trained on."""
+    """Dedup's measurements of a set in the batches of the training."""
 
     share: float
     """Of the set's distinct 8-grams, those that the corpus contains."""
@@ -86,7 +86,10 @@ def run_task(
     limit: int = 0,
     overlap: Overlap | None = None,
 ) -> Scores:
-    """Score a set; `folder` is where outcomes of this step are kept, `weights` says whose they are. `limit`: of the file's entries, 0: all.
+    """Score a set.
+
+    `folder` keeps outcomes of this step; `weights` identifies the model; `limit` is the number of
+    the file's entries, 0 for all.
 
     Raises: InputError for a file in another format, or without an entry.
     """
@@ -152,7 +155,7 @@ def _outcomes(
     store: Store,
     path: str,
 ) -> list[Row]:
-    """All outcomes, those that are kept from an earlier run among them."""
+    """All outcomes, including those kept from an earlier run."""
     starts = range(0, len(entries), task.chunk)
     paths = [f"{path}/part-{number:05}.parquet" for number in range(len(starts))]
     mine = range(world.rank, len(starts), world.size)
@@ -188,7 +191,7 @@ def _write(store: Store, path: str, rows: Sequence[Row]) -> None:
 
 
 def overlap_of(file: SetFile, measured: Mapping[str, Overlap]) -> Overlap | None:
-    """What is known of a file's set, None for nothing. Dedup names a set by its file without suffixes, in its folder.
+    """The overlap of a file's set, or None. Dedup names a set by its file without suffixes.
 
     Two files of one name (WikiText-2 and -103 both have a wiki.test.tokens) are told apart by the
     folder.
@@ -213,7 +216,7 @@ def _plain(name: str) -> str:
 
 
 def overlaps(store: Store, batches: Sequence[str]) -> dict[str, Overlap]:
-    """What the reports of dedup say about sets, by dedup's names of them: of all `batches` that have one."""
+    """Overlaps of sets by dedup's names, from the reports of all `batches` with one."""
     shares: dict[str, float] = {}
     entries: dict[str, set[int]] = {}
     counts: dict[str, int] = {}

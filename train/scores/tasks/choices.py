@@ -1,11 +1,14 @@
-"""Tasks with given choices: Winograd schemas, Children's Book Test, HellaSwag. The most probable choice wins.
+"""Tasks with given choices: Winograd schemas, Children's Book Test, HellaSwag.
 
-- WSC273 (Levesque et al. 2012), lines of JSON with `context_options`, `continuation`, `gold`: `full` scores the whole
-  sentence with each candidate put in, `partial` only the words behind it (Trinh & Le 2018).
-- CBT (Hill et al. 2016), 20 sentences and a 21st with a blank: as in GPT-2's paper the choice *and the rest of the sentence*
-  are scored; `choice` scores the choice alone.
-- HellaSwag (Zellers et al. 2019): `accuracy` by the sum of log-probabilities of an ending, `accuracy_per_char` by that sum
-  over its number of characters (lm-evaluation-harness: acc and acc_norm).
+The most probable choice wins.
+
+- WSC273 (Levesque et al. 2012), lines of JSON with `context_options`, `continuation`, `gold`:
+  `full` scores the whole sentence with each candidate, `partial` only the words after it (Trinh &
+  Le 2018).
+- CBT (Hill et al. 2016), 20 sentences and a 21st with a blank: as in GPT-2's paper the choice *and
+  the rest of the sentence* are scored; `choice` scores the choice alone.
+- HellaSwag (Zellers et al. 2019): `accuracy` by the sum of an ending's log-probabilities,
+  `accuracy_per_char` by this sum over its characters (lm-evaluation-harness: acc and acc_norm).
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
-"""Tasks whose answers are written by the model: CoQA, CNN/Daily Mail, WMT-14, Natural Questions. Prompts as in the paper.
+"""Tasks with written answers: CoQA, CNN/Daily Mail, WMT-14, Natural Questions.
 
-- CoQA (Reddy et al. 2019): the story, the conversation so far and `A:`; greedy, up to the end of the line; F1 over words
-  against the best of the references.
-- CNN/Daily Mail: the article and `TL;DR:`; 100 tokens, top-k 2; the first three sentences are the summary; ROUGE-1, -2, -L.
+Prompts are those of the paper.
+
+- CoQA (Reddy et al. 2019): the story, the conversation so far and `A:`; greedy, up to the end of
+  the line; F1 over words against the best of the references.
+- CNN/Daily Mail: the article and `TL;DR:`; 100 tokens, top-k 2; the first three sentences are the
+  summary; ROUGE-1, -2, -L.
 - WMT-14: pairs `english = french`, then `english =`; greedy, first sentence; BLEU by sacrebleu.
-- Natural Questions: pairs of question and answer, then the question; greedy, up to the end of the line; exact match, also of
-  the most confident 1 % by the mean log-probability of the answer's tokens.
+- Natural Questions: pairs of question and answer, then the question; greedy, up to the end of the
+  line; exact match, also of the most confident 1 % by the mean log-probability of the answer.
 
 The first EXAMPLES entries of a WMT or NQ file are the prompt's examples, and are not scored.
 """
@@ -50,10 +53,10 @@ def write(
     *,
     enough: Callable[[str], bool],
 ) -> list[str]:
-    """Texts that continue prompts, longest prompts first, several at a time. Of a prompt too long its beginning is left out.
+    """Write continuations of prompts, longest prompts first, several at a time.
 
-    A text ends after `num_tokens`, with <|endoftext|>, or where it is `enough`. Each is drawn with
-    the same seed, whatever stands beside it.
+    The beginning of a too long prompt is left out. A text ends after `num_tokens`, with
+    <|endoftext|>, or once it is `enough`. Each is drawn with the same seed, in any batch.
     """
     room = max(1, loaded.model.shape.block_size - num_tokens - 1)
     begin = int(options.begin)
@@ -83,7 +86,7 @@ def write(
 
 
 def has_line(text: str) -> bool:
-    """True if `first_line` of the text stays what it is, whatever follows."""
+    """True if no continuation can change `first_line` of the text."""
     return "\n" in text.lstrip()
 
 
@@ -91,12 +94,12 @@ SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s)")
 
 
 def has_sentences(text: str, count: int) -> bool:
-    """True if `first_sentences` of the text stay what they are, whatever follows."""
+    """True if no continuation can change `first_sentences` of the text."""
     return len(SENTENCE_END.findall(text)) >= count
 
 
 def first_line(text: str) -> str:
-    """Up to the end of the first line that is not empty."""
+    """The first line with text, and all before it."""
     return text.lstrip().split("\n", 1)[0].strip()
 
 

@@ -1,10 +1,10 @@
-"""LAMBADA (Paperno et al. 2016): the last word of a passage that is clear from all of it only.
+"""LAMBADA (Paperno et al. 2016): the last word of a passage, clear only from all of it.
 
-Published figures differ by what they count, so there are three accuracies: `word_greedy`, every
-token of the last word is the most probable one (what lm-evaluation-harness counts);
-`word_stopword`, the same with stop words left out of the first choice, the paper's filter;
-`last_token`, the last token alone given all before it (what the paper's 45.99 % for its smallest
-model agrees with). `word_perplexity` is exp of the mean of -log P(last word).
+Published figures count different things, so there are three accuracies. `word_greedy`: every token
+of the last word is the most probable one (as in lm-evaluation-harness). `word_stopword`: the same
+with stop words left out of the first choice, the paper's filter. `last_token`: the last token alone
+given all before it (fits the paper's 45.99 % for its smallest model). `word_perplexity` is exp of
+the mean of -log P(last word).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def figures(rows: Sequence[Row]) -> Figures:
 
 
 def stop_word_tokens(loaded: LoadedModel) -> list[int]:
-    """Ids of tokens that are one whole stop word, as it stands inside a sentence."""
+    """Ids of tokens equal to one whole stop word inside a sentence."""
     encoded = (loaded.tokenizer.encode(f" {word}") for word in sorted(STOP_WORDS))
     return [tokens[0] for tokens in encoded if len(tokens) == 1]
 

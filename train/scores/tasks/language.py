@@ -1,14 +1,14 @@
-"""Language-modelling sets: how probable a text is, over the units of its original file.
+"""Language-modelling sets: the probability of a text, per unit of its original file.
 
-A perplexity says nothing without its unit: GPT-2's paper divides the log-probability of a set by
-its *canonical* units, the words, characters or bytes of the file as published, end of line counted
-as a word; a tokenizer's own tokens are another unit, and give other numbers. All of them are
-reported: per token, per word, per byte.
+A perplexity needs its unit: GPT-2's paper divides the log-probability of a set by its *canonical*
+units, the words, characters or bytes of the file as published, with end of line as a word. A
+tokenizer's own tokens are another unit and give other numbers. All of them are reported: per token,
+per word, per byte.
 
-A document is read in windows. Disjoint ones (the default, and what lm-evaluation-harness does)
-score every token once: the first window begins with <|endoftext|>, each later one with the last
-token before it, and the last window looks back as far as fits. With a stride of s every window
-scores s tokens behind as much context as fits: slower, and a lower perplexity.
+A document is read in windows. Disjoint ones (the default, as in lm-evaluation-harness) score every
+token once: the first window begins with <|endoftext|>, each later one with the last token before
+it, and the last window looks back as far as fits. With a stride of s every window scores s tokens
+after as much context as fits: slower, with a lower perplexity.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LAST_BYTES = 5_000_000
 
 @dataclass(frozen=True)
 class Document:
-    """A text to score, and what it has of the units of the file as published."""
+    """A text to score, with its units in the published file."""
 
     text: str
     num_words: int
@@ -45,7 +45,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Window:
-    """Tokens of a document that are scored together. The first window of a document carries its units."""
+    """Tokens of a document scored together. The first window carries the document's units."""
 
     place: int
     request: Request
@@ -114,7 +114,7 @@ def outcomes(
 
 
 def figures(rows: Sequence[Row]) -> Figures:
-    """Perplexity per token and per word, bits per character and per byte, and what they are over."""
+    """Perplexity per token and word, bits per character and byte, with their unit counts."""
     total = {name: sum(row[name] for row in rows) for name in rows[0]}
     nats = -total["log_prob"]
     result: Figures = {
@@ -189,7 +189,7 @@ def read_tokenized(
 
 
 def read_bytes(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
-    """Windows of the last LAST_BYTES of a file that is one text (a smaller file is read whole)."""
+    """Windows of the last LAST_BYTES of a file with one text (a smaller file is read whole)."""
     last = data[-LAST_BYTES:]
     text = last.decode("utf-8", "ignore")  # the cut may lie within a character
     return entries_of(

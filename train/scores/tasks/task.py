@@ -1,4 +1,4 @@
-"""What a task is."""
+"""The interface of a task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Figures = dict[str, float | int]
 
 @dataclass(frozen=True)
 class Options:
-    """Choices of a scoring run that its figures depend on."""
+    """Options of a scoring run with an effect on its figures."""
 
     stride: int = 0
     """Tokens that each window scores, the others of it being context; 0: as many as fit, so windows are disjoint."""
@@ -57,7 +57,10 @@ class Task:
 
 
 def lines(data: bytes) -> list[str]:
-    """The lines of a UTF-8 file that are not empty. Only an end of line ends one: texts hold other signs that `splitlines` takes for it."""
+    """The lines of a UTF-8 file with text.
+
+    Only an end of line ends a line: texts hold other signs on which `splitlines` breaks.
+    """
     return [line.removesuffix("\r") for line in data.decode("utf-8").split("\n") if line.strip()]
 
 
