@@ -49,6 +49,8 @@ class Target(NamedTuple):
     port: str
     path: str
     search: str
+    hash_bang: str = ""
+    """A fragment that begins with `#!`: it named the page to scripts, so it is part of its identity."""
 
 
 class PageIdentity(NamedTuple):
@@ -94,6 +96,7 @@ def page_identity(page: Target) -> PageIdentity:
         query = _key_query(page.search[1:], host.domain)
         if query:
             key += "?" + query
+    key += page.hash_bang
     return PageIdentity(key, host.domain, xxhash.xxh3_128_hexdigest(key.encode()))
 
 
@@ -154,8 +157,12 @@ def _parse(text: str) -> Target | UrlProblem:
     if ".." in host or host.startswith("."):
         return UrlProblem.BAD_URL
     path, search, port = parsed.pathname, parsed.search, parsed.port
+    if host in ("http", "https"):  # `http://http://host/`: the scheme was pasted twice
+        inner = f"{host}:{path}{search}" if path.startswith("//") else ""
+        return _parse(inner) if inner else UrlProblem.BAD_URL
+    hash_bang = parsed.hash if parsed.hash.startswith("#!") and len(parsed.hash) > 2 else ""
     authority = f"{host}:{port}" if port else host
-    return Target(f"{scheme}//{authority}{path}{search}", host, port, path, search)
+    return Target(f"{scheme}//{authority}{path}{search}", host, port, path, search, hash_bang)
 
 
 # --- redirectors ---------------------------------------------------------------------------------------------------
@@ -195,6 +202,12 @@ def carried_address(page: Target) -> str | None:
         return _parameter(page.search, names) if not paths or page.path in paths else None
     if host in _QUERY_REDIRECTORS:
         return _http_address(page.search[1:])
+    if host == "twitter.com" and page.path == "/" and page.hash_bang.startswith("#!/"):
+        return f"https://twitter.com/{page.hash_bang[3:]}"  # its addresses of 2010 to 2012
+    if host == "12ft.io":
+        return _http_address(page.path[1:] + page.search) or _parameter(page.search, ("q",))
+    if host == "bing.com" and page.path.startswith("/amp/"):
+        return _amp_address(page.path[len("/amp/") :], page.search)
     if host.endswith(".ampproject.org"):
         return _amp_cache_address(page)
     if "google." in host:

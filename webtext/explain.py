@@ -162,8 +162,8 @@ def _tell_refusal(store: Store, story: Story, names: Sequence[str]) -> None:
             break
 
     with needing("crawl"):
-        from crawl.warc.audit import refusal
-    found = refusal(_with_scheme(story.asked), settings, made_under)
+        from crawl.links.refusal import explain_refusal
+    found = explain_refusal(_with_scheme(story.asked), settings, made_under)
     story.refused = found.reason
     if found.doubt is not None:
         story.doubt = f"{found.doubt}; batch {latest} may have judged otherwise"

@@ -85,7 +85,7 @@ def is_whole_range(content_range: str | None) -> bool:
 
 def parse(body: bytes, product_token: str) -> Robots:
     """The rules of a robots.txt for `product_token`: its own groups, else those of `*` (section 2.2.1)."""
-    text = _whole_lines(body).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    text = _text(body)
     ours, everyones = _Group(), _Group()
     token = product_token.lower()
     current: list[_Group] = []
@@ -123,6 +123,16 @@ def url_path(url: str) -> str:
     return path.replace("*", "%2A").replace("$", "%24")
 
 
+def _text(body: bytes) -> str:
+    """The text of a file in UTF-8 (2.2), or in UTF-16 as some Windows editors write it."""
+    if body[:2] in _UTF16_MARKS or (len(body) > 1 and b"\0" in body[:2]):
+        name = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(
+            body[:2], "utf-16-be" if body[:1] == b"\0" else "utf-16-le"
+        )
+        body = body[:MAX_PARSED_BYTES].decode(name, "replace").removeprefix("\ufeff").encode()
+    return _whole_lines(body).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+
+
 def _whole_lines(body: bytes) -> bytes:
     """What is parsed of a file: of a longer one, the lines that are whole; half of `Disallow: /a` forbids everything."""
     if len(body) <= MAX_PARSED_BYTES:
@@ -155,6 +165,7 @@ _KEYS = {
 }
 """Records that are read, with misspellings that are common enough to be meant (2.2: crawlers may be lenient)."""
 
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _RANGE = re.compile(r"bytes\s+0-(\d{1,18})/(\d{1,18})\Z", re.ASCII | re.IGNORECASE)
 _LINE = re.compile(r"\r\n|\r|\n")
 _AGENT = re.compile(r"[A-Za-z_-]+")

@@ -275,7 +275,7 @@ class Judge:
             return Fate.NO_SCORE
         if self._per_submission and score < self.config.min_score:
             return Fate.LOW_KARMA
-        if row.over_18 and self.config.over_18 == "drop":
+        if self._is_over_18(row) and self.config.over_18 == "drop":
             return Fate.OVER_18
         return self._rules.judge_subreddit(row.subreddit) or self._posted_link(row, score)
 
@@ -303,6 +303,12 @@ class Judge:
             return max((s for s in (score, *scores) if s is not None), default=None)
         return score
 
+    def _is_over_18(self, row: Submission) -> bool:
+        """The submission's flag; a parent whose score counts brings its flag as well."""
+        if self._use_parents and row.crosspost_parent_list:
+            return bool(row.over_18) or any(parent.over_18 for parent in row.crosspost_parent_list)
+        return bool(row.over_18)
+
     def _link(
         self, text: str, row: Submission, submission_id: str, score: int, created: int
     ) -> LinkSubmission | Fate:
@@ -327,7 +333,7 @@ class Judge:
             row.subreddit or "",
             unescaped(row.title or ""),
             created,
-            bool(row.over_18),
+            self._is_over_18(row),
         )
 
 

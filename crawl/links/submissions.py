@@ -28,6 +28,7 @@ class Parent(msgspec.Struct, gc=False):
     url: str | None = None
     url_overridden_by_dest: str | None = None
     score: Number = None
+    over_18: bool | None = None
 
 
 class Meta(msgspec.Struct, gc=False):
@@ -135,6 +136,7 @@ def _parent(fields: dict[str, Any]) -> Parent:
         _text(fields.get("url")),
         _text(fields.get("url_overridden_by_dest")),
         _number(fields.get("score")),
+        _flag(fields.get("over_18")),
     )
 
 

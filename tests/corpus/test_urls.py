@@ -121,6 +121,21 @@ NOT_SAME = [
     ("http://google.example.com/url?q=http://example.com/a", "http://example.com/a"),
     ("http://www.google.com/url?q=javascript:alert(1)", "http://example.com/a"),
     ("http://foo.blogspot.com/1", "http://bar.blogspot.com/1"),
+    ("http://example.com/#!/a/status/1", "http://example.com/"),
+    ("http://example.com/#!/a/status/1", "http://example.com/#!/a/status/2"),
+    ("https://twitter.com/#!/a/status/1", "https://twitter.com/"),
+    ("http://example.com/x#!y", "http://example.com/x"),
+]
+
+SAME += [
+    ("http://http://example.com/a?b=1", "http://example.com/a?b=1"),
+    ("https://http//example.com/a", "http://example.com/a"),
+    ("http://https://http://example.com/a", "http://example.com/a"),
+    ("https://twitter.com/#!/a/status/1", "https://twitter.com/a/status/1"),
+    ("http://example.com/x#part", "http://example.com/x"),
+    ("http://example.com/x#!", "http://example.com/x"),
+    ("https://12ft.io/https://example.com/a?b=1", "https://example.com/a?b=1"),
+    ("https://www.bing.com/amp/s/example.com/a", "https://example.com/a"),
 ]
 
 
@@ -150,6 +165,9 @@ def test_not_the_same_page(one: str, other: str) -> None:
         ("http://[::1/", "bad_url"),
         ("http://example.com:99999/", "bad_url"),
         ("http://example.com/\ud800", "bad_url"),
+        ("http://http", "bad_url"),
+        ("http://https/x", "bad_url"),
+        ("http://http://", "bad_url"),
         ("ftp://example.com/a", "not_http"),
         ("mailto:someone@example.com", "not_http"),
         ("javascript:alert(1)", "not_http"),
@@ -309,7 +327,7 @@ def _check_idempotent(url: str) -> bool:
     found = target(url)
     if isinstance(found, UrlProblem):
         return False
-    again = target(found.url)
+    again = target(found.url + found.hash_bang)
     assert again == found
     identity = page_identity(found)
     for scheme in ("http://", "https://"):

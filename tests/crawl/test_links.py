@@ -262,6 +262,8 @@ ROW: dict[str, Any] = {
         ({"url": "http://exa mple.org/"}, "bad_url"),
         ({"url": "data:text/html,x"}, "not_http"),
         ({"score": 0, "crosspost_parent_list": [{"score": 9, "url": "http://example.org/p"}]}, "kept"),
+        ({"score": 0, "crosspost_parent_list": [{"score": 9, "over_18": True}]}, "over_18"),
+        ({"score": 9, "crosspost_parent_list": [{"score": 2, "over_18": True}]}, "over_18"),
         ({"score": 0, "crosspost_parent_list": [{"score": 2}]}, "low_karma"),
         ({"url": None, "crosspost_parent_list": [{"score": 2, "url": "http://example.org/p"}]}, "kept"),
         ({"subreddit": None, "title": None}, "kept"),

@@ -198,6 +198,14 @@ def real_files(path: Path) -> list[bytes]:
         return [file.read() for file in files if file is not None]
 
 
+@pytest.mark.parametrize("name", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_files_of_windows_editors(name: str) -> None:
+    text = "User-agent: *\r\nDisallow: /no\r\n"
+    assert not allows(text.encode(name), "/no")
+    assert not allows(b"\xfe\xff" + text.encode("utf-16-be"), "/no")
+    assert allows(text.encode(name), "/yes")
+
+
 RULES = b"User-agent: webtext\nDisallow: /no\n"
 
 

@@ -24,7 +24,8 @@ NAMES = sorted({*FullSubmission.__struct_fields__} - {"meta", "crosspost_parent_
 PARENTS = st.one_of(
     VALUES,
     st.lists(
-        st.dictionaries(st.sampled_from(["url", "score", "x"]), VALUES, max_size=3), max_size=2
+        st.dictionaries(st.sampled_from(["url", "score", "over_18", "x"]), VALUES, max_size=3),
+        max_size=2,
     ),
 )
 FIELDS = st.fixed_dictionaries(

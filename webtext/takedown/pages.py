@@ -212,7 +212,7 @@ def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
             keep[row["warc_file"]].add((row["warc_offset"], row["warc_length"]))
 
     with needing("crawl"):
-        from crawl.warc.audit import erase_records
+        from crawl.warc.erase import erase_records
     return sum(
         erase_records(store, path, frozenset(uris), frozenset(keep[path])) for path in segments
     )

@@ -203,7 +203,7 @@ def _segment_checks(
         return  # the digest of that part says so already
 
     with needing("crawl"):
-        from crawl.warc.audit import segment_problems
+        from crawl.warc.verify import segment_problems
     for number, path in enumerate(sorted(sizes.keys() | rows.keys())):
         if drawn.takes("warc", path, number):
             findings.num_files += 1

@@ -1,0 +1,95 @@
+"""Explanation of refusals: the rule of the links stage that leaves out an address, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from corpus.errors import ConfigError
+from corpus.urls import UrlProblem, host_identity, target
+from crawl.links.select import LinksConfig
+from crawl.rules import EXTENSION_RULES, HOST_RULES, Fate, Rules, read_hosts, read_subreddits
+
+
+class Refusal(NamedTuple):
+    """The judgement of the links stage about an address."""
+
+    reason: str | None
+    """The rule that refuses it, in words; None if none does."""
+    doubt: str | None
+    """The reason why the batch may have been built with other rules than today's; None if not."""
+
+
+def explain_refusal(
+    url: str, settings: Mapping[str, Any] | None, made_under: str | None = None
+) -> Refusal:
+    """Find the rule that refuses an address.
+
+    `settings` are `[crawl.links]` of a batch's manifest, and `made_under` is the digest of its
+    rules; None means the defaults.
+    """
+    config = LinksConfig.model_validate(dict(settings or {}))
+    rules, doubt = _rules_now(config, made_under)
+    return Refusal(_reason(url, config, rules), doubt)
+
+
+def _rules_now(config: LinksConfig, made_under: str | None) -> tuple[Rules, str | None]:
+    """The rules as far as they can be read, and changes of their files since then."""
+    lists: list[tuple[str, ...]] = []
+    lost = []
+    for read, path in (
+        (read_hosts, config.blocked_hosts_file),
+        (read_subreddits, config.blocked_subreddits_file),
+    ):
+        try:
+            lists.append(read(path) if path else ())
+        except ConfigError:
+            lists.append(())
+            lost.append(f"the block list {path} can no longer be read, and is left out")
+    rules = Rules(config.preset, *lists)
+    if lost:
+        return rules, "; ".join(lost)
+    if made_under is None or rules.digest() == made_under:
+        return rules, None
+    files = [path for path in (config.blocked_hosts_file, config.blocked_subreddits_file) if path]
+    return rules, f"the rules are others now: {' or '.join((*files, 'the program'))} has changed"
+
+
+def _reason(url: str, config: LinksConfig, rules: Rules) -> str | None:
+    if len(url) > config.max_url_chars:
+        return (
+            f"{Fate.URL_TOO_LONG}: {len(url):,} characters, "
+            f"crawl.links.max_url_chars = {config.max_url_chars:,}"
+        )
+    page = target(url)
+    if isinstance(page, UrlProblem):
+        return {
+            "bad_url": "bad_url: a WHATWG parser refuses it",
+            "not_http": "not_http: its scheme is not http or https",
+        }[page.value]
+    if (fate := rules.judge_host(page.host)) is not None:
+        return _host_reason(page.host, fate, config)
+    if (fate := rules.judge_path(page.path)) is not None:
+        return _path_reason(page.path, fate, config.preset)
+    return None
+
+
+def _host_reason(host: str, fate: Fate, config: LinksConfig) -> str:
+    labels = host_identity(host).key
+    while labels:
+        for rule in HOST_RULES:
+            if rule.host == labels and config.preset in rule.presets:
+                return f"{fate}: {rule.host} and all below it ({rule.why}; preset {config.preset})"
+        labels = labels.partition(".")[2]
+    return (
+        f"{fate}: {host} is below a host of crawl.links.blocked_hosts_file "
+        f"{config.blocked_hosts_file}"
+    )
+
+
+def _path_reason(path: str, fate: Fate, preset: Any) -> str:
+    extension = path.rpartition("/")[2].partition(";")[0].rpartition(".")[2].lower()
+    for rule in EXTENSION_RULES:
+        if extension in rule.extensions.split() and preset in rule.presets:
+            return f"{fate}: the path ends in .{extension} ({rule.why}; preset {preset})"
+    return f"{fate}: the path ends like a file"
