@@ -81,7 +81,7 @@ def coverage(ours: Mapping[str, int], listed: Mapping[str, int]) -> Coverage:
     )
 
 
-def text(found: Coverage) -> str:
+def render(found: Coverage) -> str:
     """The comparison for people."""
     names = ", ".join(name for name, _ in found.missing[:NUM_MISSING])
     return (

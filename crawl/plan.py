@@ -107,7 +107,7 @@ def plan(
     )
 
 
-def text(plan: Plan) -> str:
+def render(plan: Plan) -> str:
     """The plan for people."""
     lines = [
         f"{plan.links:,} links on {len(plan.order):,} registered domains",
@@ -137,7 +137,7 @@ def domains_of_batch(store: Store, batch: str) -> Counter[str]:
 
 def of_batch(store: Store, batch: str, config: FetchConfig) -> str:
     """The plan of a committed batch of links, as text."""
-    return text(
+    return render(
         plan(domains_of_batch(store, batch), delay_s=config.delay_s, cap=config.per_domain_cap)
     )
 

@@ -1,9 +1,14 @@
-"""The door: `python -m crawl.run --corpus C --batch B --dumps RS_2024-01.zst ...`: dumps to links, links to pages."""
+"""The crawl: Reddit dumps or WARC files to links, links to pages.
+
+`webtext crawl --corpus C --batch B --dumps RS_2024-01.zst ...`, or `python -m crawl.run ...`;
+`webtext crawl audit --ip` shows the pace that IP addresses received.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import logging
 import threading
 import time
@@ -18,7 +23,7 @@ from corpus.tables.manifest import find_manifest
 from crawl import domains as coverage
 from crawl import plan
 from crawl.config import CrawlConfig
-from crawl.fetch import frozen_settings, progress
+from crawl.fetch import frozen_settings, ip_audit, progress
 from crawl.fetch import steps as fetch_steps
 from crawl.links import steps as link_steps
 from crawl.warc import import_step
@@ -27,15 +32,17 @@ log = logging.getLogger(__name__)
 
 LINK_STEPS = (link_steps.STEP,)
 FETCH_STEPS = fetch_steps.STEPS
-TELL_EVERY_S = 30.0
+LOG_EVERY_S = 30.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; the exit code."""
-    return command.door(_body, argv, stage="crawl.run")
+    return command.run_command(_body, argv, stage="crawl.run")
 
 
 def _body(argv: Sequence[str] | None) -> int:
+    if argv and argv[0] == "audit":
+        return _audit(argv[1:])
     args = _parser().parse_args(argv)
     args.sets += [
         f"crawl.links.{name}=true"
@@ -56,17 +63,41 @@ def _body(argv: Sequence[str] | None) -> int:
 
     if args.only != "links" and not args.plan:
         config.fetch.require_contact()
-    with command.work(args, "crawl.run", create=bool(args.dumps)) as opened:
+    with command.open_batch(args, "crawl.run", create=bool(args.dumps)) as opened:
         import_step.refuse_imported(opened.store, opened.batch)
         result = _links(opened, args, config)
         if args.compare_domains:
             domains = plan.domains_of_batch(opened.store, opened.batch)
-            print(coverage.text(coverage.coverage(domains, listed)))
+            print(coverage.render(coverage.coverage(domains, listed)))
         if args.plan:
             print(plan.of_batch(opened.store, opened.batch, config.fetch))
         elif args.only != "links":
             result = _pages(opened, args, config, result)
         return command.finish(args, opened.store, "crawl", result)
+
+
+def _audit(argv: Sequence[str]) -> int:
+    """Print the pace that a batch kept to IP addresses; nothing is changed."""
+    parser = command.corpus_parser("crawl.run audit", ip_audit.__doc__ or "")
+    parser.add_argument("--batch", required=True, help="name of the batch")
+    parser.add_argument(
+        "--ip",
+        nargs="?",
+        const="",
+        required=True,
+        metavar="ADDRESS",
+        help="requests per IP address (IPv6 by /64): of all, or of one address",
+    )
+    parser.add_argument("--top", type=command.positive, default=ip_audit.NUM_SHOWN, help="lines")
+    args = parser.parse_args(argv)
+    loads = ip_audit.batch_loads(open_corpus(args.corpus), check_name("--batch", args.batch))
+    if args.ip:
+        loads = ip_audit.find_address(loads, args.ip)
+    if args.json:
+        print(json.dumps([load.to_json() for load in loads]))
+    else:
+        print(ip_audit.render(loads, num_shown=args.top))
+    return 0
 
 
 def _import(args: argparse.Namespace, config: CrawlConfig) -> int:
@@ -78,7 +109,7 @@ def _import(args: argparse.Namespace, config: CrawlConfig) -> int:
                 "WARC files hold the pages already"
             )
 
-    with command.work(args, "crawl.run", create=True) as opened:
+    with command.open_batch(args, "crawl.run", create=True) as opened:
         import_step.refuse_crawled(opened.store, opened.batch)
         result = command.run_stage(
             opened,
@@ -93,12 +124,13 @@ def _import(args: argparse.Namespace, config: CrawlConfig) -> int:
         return command.finish(args, opened.store, "crawl", result)
 
 
-def _links(opened: command.Work, args: argparse.Namespace, config: CrawlConfig) -> StageResult:
+def _links(opened: command.OpenBatch, args: argparse.Namespace, config: CrawlConfig) -> StageResult:
     """Bring `links` up to date; without --dumps, or with --only fetch, they must be there."""
     if not args.dumps or args.only == "fetch":
         if find_manifest(opened.store, "links", opened.batch) is None:
             raise InputError(
-                f"{args.corpus}: batch {args.batch!r} has no links yet; name its dumps with --dumps FILE ..."
+                f"{args.corpus}: batch {args.batch!r} has no links yet; "
+                "name its dumps with --dumps FILE ..."
             )
         return StageResult(True)
 
@@ -116,7 +148,7 @@ def _links(opened: command.Work, args: argparse.Namespace, config: CrawlConfig) 
 
 
 def _pages(
-    opened: command.Work, args: argparse.Namespace, config: CrawlConfig, links: StageResult
+    opened: command.OpenBatch, args: argparse.Namespace, config: CrawlConfig, links: StageResult
 ) -> StageResult:
     config = frozen_settings.settled(
         config,
@@ -126,29 +158,29 @@ def _pages(
         now=time.time(),
         rebuild=args.rebuild,
     )
-    with _told(opened.store.root, opened.batch):
+    with _logged_progress(opened.store.root, opened.batch):
         pages = command.run_stage(opened, "crawl", config, FETCH_STEPS, rebuild=args.rebuild)
 
     return StageResult(links.up_to_date and pages.up_to_date, {**links.counts, **pages.counts})
 
 
 @contextlib.contextmanager
-def _told(root: str, batch: str) -> Iterator[None]:
-    """Log how the fetch stands while the block runs: rates, domains with the most links left, failures by reason."""
+def _logged_progress(root: str, batch: str) -> Iterator[None]:
+    """Log the progress of the fetch while the block runs: rates, largest domains, failures."""
     ended = threading.Event()
 
-    def tell() -> None:
-        while not ended.wait(TELL_EVERY_S):
+    def watch() -> None:
+        while not ended.wait(LOG_EVERY_S):
             try:
                 state = progress.read(open_store(root), batch, time.time())
-            except (OSError, WebtextError) as error:  # a look that fails is no reason to stop
-                log.debug("no live state: %s", error)
+            except (OSError, WebtextError) as error:
+                log.debug("no progress can be read: %s", error)
                 continue
             if state.running:
                 for line in state.lines():
                     log.info("%s", line)
 
-    thread = threading.Thread(target=tell, name="live", daemon=True)
+    thread = threading.Thread(target=watch, name="live", daemon=True)
     thread.start()
     try:
         yield
@@ -170,31 +202,32 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="FILE",
         default=[],
-        help="import pages from WARC files (Common Crawl, Heritrix, wget, ...) instead of fetching; paths or URIs",
+        help="import pages from WARC files (Common Crawl, Heritrix, wget, ...) instead of "
+        "fetching; paths or URIs",
     )
-    parser.add_argument("--only", choices=("links", "fetch"), help="one half of the stage")
+    parser.add_argument("--only", choices=("links", "fetch"), help="run only one half of the stage")
     parser.add_argument(
         "--plan",
         action="store_true",
-        help="after the links: what the crawl would take; nothing is fetched",
+        help="build the links, then print the estimated time and disk use and stop",
     )
     parser.add_argument(
-        "--status", action="store_true", help="how a fetch that runs stands; nothing is done"
+        "--status", action="store_true", help="print the progress of a running fetch and stop"
     )
     parser.add_argument(
         "--compare-domains",
         metavar="FILE",
-        help="after the links: how their domains compare with a list, a name and at most one count a line",
+        help="compare the domains of the links with a list: a name and at most one count a line",
     )
     parser.add_argument(
         "--allow-truncated",
         action="store_true",
-        help="go on with what was read of a dump that breaks off",
+        help="continue with the readable rows of a truncated dump",
     )
     parser.add_argument(
         "--allow-immature-scores",
         action="store_true",
-        help="go on where scores were captured too early",
+        help="continue although scores were captured too early",
     )
 
     return parser

@@ -11,9 +11,10 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 from corpus.errors import InputError
 from corpus.storage.store import Store, table_dir
@@ -40,6 +41,14 @@ class AddressLoad:
     most_in_60_s: int
     shortest_gap_s: float | None
     """Seconds between the starts of two requests; None after a single one."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, with times in ISO 8601."""
+        return {
+            **asdict(self),
+            "first": self.first.isoformat(),
+            "last": self.last.isoformat(),
+        }
 
 
 def batch_loads(store: Store, batch: str) -> list[AddressLoad]:

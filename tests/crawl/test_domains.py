@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from corpus.errors import InputError
-from crawl.domains import coverage, read_list, text
+from crawl.domains import coverage, read_list, render
 
 
 def test_names_of_the_list_are_met_by_labels_or_domains() -> None:
@@ -19,7 +19,7 @@ def test_names_of_the_list_are_met_by_labels_or_domains() -> None:
     assert found.listed_frac == 0.8
     assert found.ours_frac == 0.4
     assert found.missing == (("archive", 150), ("bbc.co.uk", 50))
-    assert "archive, bbc.co.uk" in text(found)
+    assert "archive, bbc.co.uk" in render(found)
     assert coverage({"bbc.co.uk": 1}, {"bbc.co.uk": 2, "bbc": 5}).missing == (("bbc", 5),)
     assert coverage({}, {}).listed_frac == 0
 

@@ -33,7 +33,7 @@ def test_plans_add_up(domains: dict[str, int], delay_s: float, cap: int) -> None
         assert effect.links + effect.dropped == sum(domains.values())
         assert effect.links < found.links
         assert effect.wall_time_s == effect.cap * delay_s < found.wall_time_s
-    assert all(line for line in plan.text(found).splitlines())
+    assert all(line for line in plan.render(found).splitlines())
 
 
 def test_the_order_of_equal_domains_is_their_names() -> None:
