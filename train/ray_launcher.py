@@ -21,7 +21,7 @@ from typing import Any
 
 from corpus.errors import ConfigError, FatalError, InputError, Interrupted, WebtextError
 from corpus.run import command
-from corpus.run.executor import open_executor
+from corpus.run.executors import open_executor
 from corpus.storage.store import open_corpus
 from train.divergence import DivergedError
 from train.job import Outcome, Request, claim, run_lock, train

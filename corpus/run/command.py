@@ -28,7 +28,8 @@ from corpus.run.arguments import bare_parser as bare_parser
 from corpus.run.arguments import corpus_parser as corpus_parser
 from corpus.run.arguments import parser as parser
 from corpus.run.arguments import positive as positive
-from corpus.run.executor import Executor, open_executor
+from corpus.run.executors import open_executor
+from corpus.run.executors.interface import Executor
 from corpus.run.plan import Run
 from corpus.run.runner import StageResult, run_steps
 from corpus.run.step import AnyStep

@@ -11,7 +11,7 @@ from typing import Any
 
 from corpus.config import Section
 from corpus.errors import InputError
-from corpus.run.executor import Executor
+from corpus.run.executors.interface import Executor
 from corpus.run.step import AnyStep, Context, Gather, Map
 from corpus.storage.store import Store
 from corpus.tables.manifest import OUTSIDE_INPUTS, Input, Manifest, fingerprint, read_manifest

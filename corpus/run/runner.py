@@ -16,7 +16,7 @@ from typing import Any
 
 from corpus.errors import FatalError, PartitionError, RetryableError
 from corpus.run import progress
-from corpus.run.executor import Executor, Outcome, Status, TaskFunction
+from corpus.run.executors.interface import Attempt, Executor, Status, TaskFunction
 from corpus.run.plan import Planned, Run, make_plan, refuse_other, tables_read
 from corpus.run.step import AnyStep, Exchange, Gather, Map
 from corpus.run.task import Receipt, Task, run_gather, run_map, run_reduce, run_scatter
@@ -78,8 +78,8 @@ def run_tasks(
     tasks: Iterable[tuple[int, TaskFunction, Any]],
     meter: progress.Meter,
     on_done: Any = None,
-) -> tuple[dict[int, Any], dict[int, Outcome]]:
-    """Run tasks with a bounded window, each up to `ATTEMPTS` times: (values, last outcomes of the failed).
+) -> tuple[dict[int, Any], dict[int, Attempt]]:
+    """Run tasks with a bounded window, each up to `ATTEMPTS` times: (values, last attempts of the failed).
 
     Raises: InputError or FatalError that a task raised: those concern the whole run.
     """
@@ -87,46 +87,46 @@ def run_tasks(
     running: dict[int, tuple[TaskFunction, Any]] = {}
     failures: Counter[int] = Counter()
     values: dict[int, Any] = {}
-    failed: dict[int, Outcome] = {}
+    failed: dict[int, Attempt] = {}
     with progress.show(meter) as display:
         while waiting or running:
             while waiting and len(running) < executor.slots + 1:
                 key, function, payload = waiting.popleft()
                 running[key] = (function, payload)
                 executor.submit(key, function, payload)
-            for outcome in executor.wait(0.5):
-                function, payload = running.pop(outcome.key)
-                if outcome.status is Status.OK:
-                    values[outcome.key] = outcome.value
+            for attempt in executor.wait(0.5):
+                function, payload = running.pop(attempt.key)
+                if attempt.status is Status.OK:
+                    values[attempt.key] = attempt.value
                     meter.parts_done += 1
                     if on_done is not None:
-                        on_done(outcome.value, meter)
+                        on_done(attempt.value, meter)
                     continue
-                if isinstance(outcome.exception, FatalError):
-                    raise outcome.exception
-                failures[outcome.key] += 1
+                if isinstance(attempt.exception, FatalError):
+                    raise attempt.exception
+                failures[attempt.key] += 1
                 log.warning(
                     "%s part %d: %s: %s (attempt %d of %d)",
                     meter.label,
-                    outcome.key,
-                    outcome.status,
-                    outcome.error,
-                    failures[outcome.key],
+                    attempt.key,
+                    attempt.status,
+                    attempt.error,
+                    failures[attempt.key],
                     ATTEMPTS,
                 )
-                if failures[outcome.key] < ATTEMPTS and not _is_final(outcome):
-                    waiting.append((outcome.key, function, payload))
+                if failures[attempt.key] < ATTEMPTS and not _is_final(attempt):
+                    waiting.append((attempt.key, function, payload))
                 else:
-                    failed[outcome.key] = outcome
+                    failed[attempt.key] = attempt
             meter.rows_reported += executor.progress()
             display.update()
     return values, failed
 
 
-def _is_final(outcome: Outcome) -> bool:
+def _is_final(attempt: Attempt) -> bool:
     """Whether trying again cannot help: the task itself said that its partition fails."""
-    return isinstance(outcome.exception, PartitionError) and not isinstance(
-        outcome.exception, RetryableError
+    return isinstance(attempt.exception, PartitionError) and not isinstance(
+        attempt.exception, RetryableError
     )
 
 

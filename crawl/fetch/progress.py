@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corpus.errors import WebtextError
-from corpus.run.executor import publish
+from corpus.run.executors.ray import publish
 from corpus.run.progress import duration
 from corpus.storage.store import Store, work_dir
 

@@ -1,113 +1,75 @@
-"""How attempts end, told apart: ok, error, crash, out of memory, time-out. In the pool and on Ray alike."""
+"""Executors: the invariants of all, and what each does in its own way."""
 
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from corpus.errors import ConfigError, InputError
-from corpus.run.executor import (
-    Executor,
-    Outcome,
-    PoolExecutor,
-    RayExecutor,
-    SerialExecutor,
-    Status,
-    choose,
-    open_executor,
-)
+from corpus.errors import ConfigError
+from corpus.run.executors import choose, open_executor
+from corpus.run.executors.interface import Executor, Status
+from corpus.run.executors.pool import PoolExecutor
+from corpus.run.executors.ray import RayExecutor
+from tests.corpus.executor_laws import ExecutorLaws, ProcessExecutorLaws, drain, importable_tasks
 from tests.support import toy_tasks
 
-TIMEOUT_S = {"pool": 8.0, "ray": 20.0}
-"""Of a task; a busy machine takes seconds to start the process of one, and for Ray's many."""
+
+class TestSerial(ExecutorLaws):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
+        with open_executor("serial", 1) as opened:
+            yield opened
+
+    def test_it_runs_in_this_process(self, executor: Executor) -> None:
+        executor.submit(0, toy_tasks.process, None)
+        assert drain(executor, 1)[0].value == os.getpid()
 
 
-def drain(executor: Executor, count: int) -> dict[int, Outcome]:
-    outcomes: dict[int, Outcome] = {}
-    deadline = time.monotonic() + 180
-    while len(outcomes) < count and time.monotonic() < deadline:
-        outcomes.update({outcome.key: outcome for outcome in executor.wait(0.5)})
-    assert len(outcomes) == count
-    return outcomes
+class TestPool(ProcessExecutorLaws):
+    timeout_s = 8.0
+    """A busy machine takes seconds to start a process."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
+        with importable_tasks(), open_executor("pool", 2, timeout_s=cls.timeout_s) as opened:
+            yield opened
+
+    def opened(self) -> Any:
+        return open_executor("pool", 1)
 
 
-@pytest.fixture(scope="module", params=["pool", "ray"])
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    folder = os.path.dirname(toy_tasks.__file__)
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), folder])
-    with open_executor(request.param, 2, timeout_s=TIMEOUT_S[request.param]) as opened:
-        yield opened
-    os.environ.pop("PYTHONPATH")
-    if before is not None:
-        os.environ["PYTHONPATH"] = before
+class TestRay(ProcessExecutorLaws):
+    timeout_s = 20.0
+    """Ray starts many processes for the first task."""
+    reports_rows = False
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
+        with importable_tasks(), open_executor("ray", 2, timeout_s=cls.timeout_s) as opened:
+            yield opened
 
-def test_every_end_is_told_apart_and_costs_nobody_else(executor: Executor) -> None:
-    tasks: list[Callable[..., Any]] = [
-        toy_tasks.double,
-        toy_tasks.fail,
-        toy_tasks.die,
-        toy_tasks.refuse,
-        toy_tasks.sleep,
-        toy_tasks.double,
-    ]
-    for key, function in enumerate(tasks):
-        executor.submit(key, function, 60 if function is toy_tasks.sleep else key)
-    outcomes = drain(executor, len(tasks))
-    assert {key: outcome.status for key, outcome in outcomes.items()} == {
-        0: Status.OK,
-        1: Status.ERROR,
-        2: Status.CRASH,
-        3: Status.ERROR,
-        4: Status.TIMEOUT,
-        5: Status.OK,
-    }
-    assert outcomes[5].value == 10
-    assert "ZeroDivisionError: division by zero (fail, toy_tasks.py:" in outcomes[1].error
-    assert isinstance(outcomes[3].exception, InputError)
-    assert re.search("over (8|20) s", outcomes[4].error)
-
-
-def test_a_cancelled_task_leaves_in_order_before_the_executor_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([os.getcwd(), os.path.dirname(toy_tasks.__file__)])
-    )
-    mark = tmp_path / "at work"
-    with open_executor("pool", 1) as executor:
-        executor.submit(0, toy_tasks.leave_in_order, str(mark))
-        deadline = time.monotonic() + 60
-        while not mark.exists():
-            executor.wait(0.1)
-            assert time.monotonic() < deadline
-        executor.close(cancel=True)
-        assert not mark.exists()
-
-
-def test_memory_error_is_out_of_memory(executor: Executor) -> None:
-    executor.submit(0, toy_tasks.exhaust, 0)
-    assert drain(executor, 1)[0].status is Status.OOM
+    def opened(self) -> Any:
+        return open_executor("ray", 1)
 
 
 def test_pool_ends_a_task_that_outgrows_its_memory() -> None:
     pool = PoolExecutor(1, memory_bytes=300 << 20)
     pool.submit(0, toy_tasks.grow, 600 << 20)
     pool.submit(1, toy_tasks.double, 4)
-    outcomes = drain(pool, 2)
+    attempts = drain(pool, 2)
     pool.close()
-    assert outcomes[0].status is Status.OOM
-    assert "resident" in outcomes[0].error
-    assert outcomes[1].value == 8
+    assert attempts[0].status is Status.OOM
+    assert "resident" in attempts[0].error
+    assert attempts[1].value == 8
 
 
 def test_a_task_that_ends_as_its_time_does_costs_the_next_one_nothing() -> None:
@@ -120,8 +82,8 @@ def test_a_task_that_ends_as_its_time_does_costs_the_next_one_nothing() -> None:
         worker.started -= 2000.0
         assert drain(pool, 1)[1].value == 4
         pool.submit(2, toy_tasks.double, 3)
-        outcome = drain(pool, 1)[2]
-        assert (outcome.status, outcome.value) == (Status.OK, 6)
+        attempt = drain(pool, 1)[2]
+        assert (attempt.status, attempt.value) == (Status.OK, 6)
     finally:
         pool.close(cancel=True)
 
@@ -154,7 +116,7 @@ def test_on_ray_the_time_of_a_second_attempt_counts_too(monkeypatch: pytest.Monk
     found = []
     for attempt in ("first", "second"):
         executor._open[attempt] = (7, time.monotonic() - 10)
-        found += [outcome.status for outcome in executor.wait(0)]
+        found += [attempt.status for attempt in executor.wait(0)]
     assert ended == ["first", "second"]
     assert found == [Status.OOM, Status.TIMEOUT]
 
@@ -175,12 +137,6 @@ def test_pool_workers_are_single_threaded() -> None:
     assert drain(pool, 1)[0].value == (1, "1", "1")
     pool.close()
     assert os.environ.get("RAYON_NUM_THREADS") != "1", "the driver's own environment is left alone"
-
-
-def test_serial_runs_in_this_process() -> None:
-    serial = SerialExecutor()
-    serial.submit(0, toy_tasks.process, None)
-    assert drain(serial, 1)[0].value == os.getpid()
 
 
 def test_a_driver_that_is_gone_takes_its_workers_along() -> None:

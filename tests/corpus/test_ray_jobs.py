@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from corpus.run.executor import CANCEL_GRACE_S
+from corpus.run.executors.interface import CANCEL_GRACE_S
 from corpus.storage.store import open_store
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import read_table

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import BusyError, FatalError, InputError, PartitionError, SchemaError
-from corpus.run.executor import PoolExecutor, SerialExecutor, open_executor
+from corpus.run.executors import PoolExecutor, SerialExecutor, open_executor
 from corpus.run.plan import Run
 from corpus.run.runner import StageResult, run_steps
 from corpus.storage.lease import hold

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from corpus.errors import InputError, StaleError
 from corpus.run import runner
-from corpus.run.executor import SerialExecutor
+from corpus.run.executors.serial import SerialExecutor
 from corpus.run.plan import Run
 from corpus.run.runner import run_steps
 from corpus.storage.store import Store, open_corpus

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from corpus.run import runner
-from corpus.run.executor import SerialExecutor
+from corpus.run.executors.serial import SerialExecutor
 from corpus.tables.parquet import part_paths
 from dedup import index, lsh, minhash, words
 from dedup.lsh import LshConfig, Members

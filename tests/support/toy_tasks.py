@@ -40,7 +40,8 @@ def leave_in_order(payload: str, report: Report) -> None:
     with open(payload, "x"):
         pass
     try:
-        time.sleep(60)
+        for _ in range(600):  # Ray interrupts between calls, and one long sleep is one call
+            time.sleep(0.1)
     finally:
         time.sleep(0.3)
         os.unlink(payload)
@@ -74,8 +75,8 @@ def orphan(payload: Any, report: Report) -> int:
     """Start a driver with a busy pool, kill it, and tell the id of the worker that is left."""
     program = """
 import sys, time
-from tests.corpus import toy_tasks
-from corpus.run.executor import PoolExecutor
+from tests.support import toy_tasks
+from corpus.run.executors.pool import PoolExecutor
 if __name__ == "__main__":
     pool = PoolExecutor(1)
     pool.submit(0, toy_tasks.sleep, 600)

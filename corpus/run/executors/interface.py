@@ -1,0 +1,98 @@
+"""The interface of executors, and how an attempt at a task ends.
+
+A task gets paths and settings, writes its own files and returns a small value; page bodies never travel. An executor
+reports how each attempt ended and decides nothing: trying again and giving up are the runner's business.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from corpus.errors import Interrupted, WebtextError
+
+TaskFunction = Callable[[Any, Callable[[int], None]], Any]
+"""A module-level function of (payload, report); `report(rows)` adds to the progress display."""
+
+CANCEL_GRACE_S = 6.0
+"""Seconds in which cancelled tasks may save their state before they are killed."""
+
+
+class Status(StrEnum):
+    """How an attempt ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    CRASH = "crash"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The end of one attempt at a task."""
+
+    key: int
+    status: Status
+    value: Any = None
+    error: str = ""
+    exception: WebtextError | None = None
+    """The task's own error, if it is one of ours: the runner stops the run for a FatalError."""
+
+
+class Executor(ABC):
+    """A place where tasks run. Every implementation gives the same bytes.
+
+    `tests/corpus/executor_laws.py` has the invariants that each implementation's tests inherit.
+    """
+
+    name: str
+    slots: int
+    """Tasks that run at the same time."""
+
+    @abstractmethod
+    def submit(self, key: int, function: TaskFunction, payload: Any) -> None:
+        """Queue a task under `key`. The caller keeps at most `slots` plus a few open."""
+
+    @abstractmethod
+    def wait(self, timeout_s: float) -> list[Attempt]:
+        """The attempts that ended since the last call, waiting at most `timeout_s` for the first."""
+
+    @abstractmethod
+    def progress(self) -> int:
+        """Rows that running tasks have reported since the last call."""
+
+    @abstractmethod
+    def close(self, *, cancel: bool = False) -> None:
+        """Release everything. With `cancel`, running tasks are ended, softly at first. May be called again."""
+
+
+def run_attempt(
+    key: int, function: TaskFunction, payload: Any, report: Callable[[int], None]
+) -> Attempt:
+    """Run a task in this process. The one broad catch: a task's failure is a value."""
+    try:
+        return Attempt(key, Status.OK, function(payload, report))
+    except MemoryError as error:
+        return Attempt(key, Status.OOM, error=f"MemoryError: {error}")
+    except Interrupted:
+        # The run's, not the task's: in the driver's process a signal may arrive anywhere.
+        raise
+    except WebtextError as error:
+        return Attempt(key, Status.ERROR, error=str(error), exception=error)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{where.name}, {os.path.basename(where.filename)}:{where.lineno}"
+        return Attempt(key, Status.ERROR, error=f"{type(error).__name__}: {error} ({place})")
+
+
+def limit_threads() -> None:
+    """Keep Arrow to one compute thread, so that as many workers as cores do not compete."""
+    import pyarrow as pa
+
+    pa.set_cpu_count(1)

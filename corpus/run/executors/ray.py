@@ -1,0 +1,195 @@
+"""Tasks on a Ray cluster, the one home of Ray in the core.
+
+Rules behind this adapter, each of them measured: the address is never implicit (Ray would join a stranger's cluster),
+`max_retries=0` (out-of-memory retries have no end), and tasks take seconds to minutes, never one row.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import secrets
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from corpus.errors import ConfigError, InputError, Interrupted
+from corpus.run.executors.interface import (
+    CANCEL_GRACE_S,
+    Attempt,
+    Executor,
+    Status,
+    TaskFunction,
+    limit_threads,
+    run_attempt,
+)
+
+_gauges: dict[str, Any] = {}
+
+
+def publish(values: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    """Set Ray's gauges of these names, where this process works for Ray; its dashboard and Prometheus show them."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return
+    from ray.util.metrics import Gauge
+
+    for name, value in values.items():
+        if name not in _gauges:
+            _gauges[name] = Gauge(name, description=name.replace("_", " "), tag_keys=tuple(tags))
+        _gauges[name].set(value, tags=dict(tags))
+
+
+class RayExecutor(Executor):
+    """Tasks on a Ray cluster: the one this job runs in, or a private one on this machine."""
+
+    name = "ray"
+
+    def __init__(self, workers: int | None, *, timeout_s: float | None = None) -> None:
+        _prepare_ray_environment()
+        import ray
+
+        self._ray = ray
+        self._owned = not ray.is_initialized()
+        if self._owned:
+            _join_or_start_ray(workers)
+        self.slots = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._timeout_s = timeout_s
+        self._remote = ray.remote(max_retries=0, num_cpus=1)(_ray_task)
+        self._queue: deque[tuple[int, bytes]] = deque()
+        self._open: dict[Any, tuple[int, float]] = {}
+        self._timed_out: set[int] = set()
+
+    def submit(self, key: int, function: TaskFunction, payload: Any) -> None:
+        # Pickled here, not by Ray: only references to importable names may travel, as in the pool.
+        self._queue.append((key, pickle.dumps((key, function, payload))))
+        self._feed()
+
+    def _feed(self) -> None:
+        """Hand Ray no more than it has CPUs for: what would wait there has not begun, and its time not either."""
+        while self._queue and len(self._open) < self.slots:
+            key, pickled = self._queue.popleft()
+            self._open[self._remote.remote(pickled)] = (key, time.monotonic())
+
+    def wait(self, timeout_s: float) -> list[Attempt]:
+        if not self._open:
+            return []
+        try:
+            done, _ = self._ray.wait(list(self._open), num_returns=1, timeout=timeout_s)
+        except SystemError as error:
+            # A signal handler that raises inside ray.wait comes out of its compiled frame as a SystemError.
+            if isinstance(error.__cause__, Interrupted):
+                raise error.__cause__ from None
+            raise
+        self._cancel_overdue()
+        attempts = [self._ended(reference) for reference in done]
+        self._feed()
+        return attempts
+
+    def progress(self) -> int:
+        return 0  # a task on another machine reports when it ends
+
+    def close(self, *, cancel: bool = False) -> None:
+        self._queue.clear()
+        if cancel and self._open:
+            # First softly: the task's `finally` runs, so that a child of it may save its state; then by force.
+            references = list(self._open)
+            for reference in references:
+                self._ray.cancel(reference)
+            _, left = self._ray.wait(
+                references, num_returns=len(references), timeout=CANCEL_GRACE_S
+            )
+            for reference in left:
+                self._ray.cancel(reference, force=True)
+        self._open.clear()
+        if self._owned:
+            self._ray.shutdown()
+
+    def _ended(self, reference: Any) -> Attempt:
+        key, _ = self._open.pop(reference)
+        timed_out = key in self._timed_out
+        self._timed_out.discard(key)
+        errors = self._ray.exceptions
+        try:
+            attempt: Attempt = pickle.loads(self._ray.get(reference))
+            return attempt
+        except errors.OutOfMemoryError as error:
+            return Attempt(key, Status.OOM, error=_first_line(error))
+        except (
+            errors.WorkerCrashedError,
+            errors.TaskCancelledError,
+            errors.NodeDiedError,
+            errors.LocalRayletDiedError,
+        ) as error:
+            if timed_out:
+                return Attempt(key, Status.TIMEOUT, error=f"over {self._timeout_s:g} s")
+            return Attempt(key, Status.CRASH, error=_first_line(error))
+        except errors.RayError as error:
+            return Attempt(key, Status.ERROR, error=_first_line(error))
+
+    def _cancel_overdue(self) -> None:
+        if self._timeout_s is None:
+            return
+        for reference, (key, started) in self._open.items():
+            if key not in self._timed_out and time.monotonic() - started > self._timeout_s:
+                self._timed_out.add(key)
+                self._ray.cancel(reference, force=True)
+
+
+def _ray_task(pickled: bytes) -> bytes:
+    limit_threads()
+    key, function, payload = pickle.loads(pickled)
+    return pickle.dumps(run_attempt(key, function, payload, lambda rows: None))
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+
+
+def _prepare_ray_environment() -> None:
+    """What Ray reads while it is imported: no usage statistics, token authentication wherever a token is known.
+
+    A private cluster gets a token of its own, in the environment of its processes only. Of Ray's ports just the
+    dashboard honours a loopback address; the token is what closes the others.
+    Raises: ConfigError for a dashboard's address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address := os.environ.get("RAY_ADDRESS"):
+        if address.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"RAY_ADDRESS={address}: that is a dashboard; set RAY_API_SERVER_ADDRESS to it for `ray job submit`, or RAY_ADDRESS=host:port"
+            )
+        if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def _join_or_start_ray(workers: int | None) -> None:
+    """Join the cluster that RAY_ADDRESS names, else start a private one. The address is never left to Ray's guess.
+
+    Raises: InputError when no cluster answers.
+    """
+    import ray
+
+    quiet = {"log_to_driver": False, "configure_logging": False}
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        ray.init(
+            address="local",
+            num_cpus=workers,
+            include_dashboard=False,
+            dashboard_host="127.0.0.1",
+            **quiet,
+        )
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except ConnectionError as error:
+        raise InputError(
+            f"RAY_ADDRESS={address}: no cluster answers ({_first_line(error)}); unset it to run here, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+        ) from error
