@@ -1,4 +1,5 @@
-"""Gives back the room that nothing needs: old snapshots that are given up, and the files that only they named.
+"""Gives back the room that nothing needs: old snapshots that are given up, and the files that only
+they named.
 
     webtext prune --corpus C [--snapshot NAME ...] [--withdrawn] [--keep N] [--delete]
 
@@ -147,7 +148,8 @@ def make_plan(store: Store, chosen: Sequence[str]) -> Plan:
 
 
 def carry_out(store: Store, plan: Plan) -> Plan:
-    """Delete: first the word that a snapshot is gone, then the snapshot, then files; what went. A rerun completes.
+    """Delete: first the word that a snapshot is gone, then the snapshot, then files; what went. A
+    rerun completes.
 
     A batch's files go under its lease, and only those that still nothing names: a run that began
     after the plan was made writes files before a manifest names them.
@@ -183,7 +185,9 @@ def _lock_path(batch: str) -> str:
 
 
 def _unnamed(store: Store, batch: str, pinned: set[str]) -> Iterator[tuple[str, int]]:
-    """Files of a batch's tables that nothing names; none while it has unfinished steps, whose files they may be."""
+    """Files of a batch's tables that nothing names; none while it has unfinished steps, whose files
+    they may be.
+    """
     if store.folders(work_dir(batch)):
         return
 

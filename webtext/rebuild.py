@@ -104,7 +104,8 @@ def choose(store: Store, named: Sequence[str] | None, first: str) -> list[str]:
 def _files_by_batch(
     store: Store, chosen: Sequence[str], paths: Sequence[str]
 ) -> dict[str, list[str]]:
-    """The options that each batch's crawl takes its files by. A file belongs to the batch whose manifest names it.
+    """The options that each batch's crawl takes its files by. A file belongs to the batch whose
+    manifest names it.
 
     Raises: InputError for a file of none of the batches, or a batch whose files are not all given.
     """

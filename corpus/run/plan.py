@@ -18,8 +18,8 @@ from corpus.tables.manifest import OUTSIDE_INPUTS, Input, Manifest, fingerprint,
 from corpus.tables.schemas import Table
 from corpus.tables.staleness import require_current
 
+# Differences that one message lists.
 MOST_DIFFERENCES = 5
-"""Differences that one message lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,9 @@ class Planned:
     inputs: list[Input]
     """Direct inputs, scratch tables among them."""
     origins: list[Input]
-    """Inputs for the manifest: a scratch table is replaced by what it was made from, since it goes with the run."""
+    """Inputs for the manifest: a scratch table is replaced by what it was made from, since it goes
+    with the run.
+    """
     settings: dict[str, Any]
     """Settings for the manifest: the step's own, and those of the scratch tables that it reads."""
 
@@ -59,7 +61,8 @@ class Planned:
 def make_plan(run: Run, steps: Sequence[AnyStep]) -> list[Planned]:
     """Compute the fingerprints of all steps.
 
-    Raises: InputError for a missing input table; StaleError for one that was made from another than the committed ones.
+    Raises: InputError for a missing input table; StaleError for one that was made from another than
+    the committed ones.
     """
     makers: dict[str, Planned] = {}
     plan = []

@@ -1,8 +1,10 @@
-"""Runs the steps of a stage: skip what is done, try again what failed, account for every row, commit.
+"""Runs the steps of a stage: skip what is done, try again what failed, account for every row,
+commit.
 
-Nothing here knows what a step computes. A stage's outputs have fingerprints that follow from config and inputs
-alone, so "up to date", "made with another config" and "interrupted" are told apart before any work. A task that
-fails `ATTEMPTS` times, or says itself that it cannot succeed, is quarantined: the rest goes on, the batch stays uncommitted, the run ends with exit code 1.
+Nothing here knows what a step computes. A stage's outputs have fingerprints that follow from config
+and inputs alone, so "up to date", "made with another config" and "interrupted" are told apart
+before any work. A task that fails `ATTEMPTS` times, or says itself that it cannot succeed, is
+quarantined: the rest goes on, the batch stays uncommitted, the run ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ class StageResult:
 def run_steps(run: Run, steps: Sequence[AnyStep]) -> StageResult:
     """Bring the stage's tables of this batch up to date.
 
-    Raises: InputError when the batch was made with another config or other inputs and `rebuild` is not set;
-    PartitionError when parts failed three times; FatalError when a law is broken.
+    Raises: InputError when the batch was made with another config or other inputs and `rebuild` is
+    not set; PartitionError when parts failed three times; FatalError when a law is broken.
     """
     plan = make_plan(run, steps)
     kept = [
@@ -79,7 +81,8 @@ def run_tasks(
     meter: progress.Meter,
     on_done: Any = None,
 ) -> tuple[dict[int, Any], dict[int, Attempt]]:
-    """Run tasks with a bounded window, each up to `ATTEMPTS` times: (values, last attempts of the failed).
+    """Run tasks with a bounded window, each up to `ATTEMPTS` times: (values, last attempts of the
+    failed).
 
     Raises: InputError or FatalError that a task raised: those concern the whole run.
     """
@@ -135,7 +138,9 @@ def _matches(manifest: Manifest | None, planned: Planned) -> bool:
 
 
 def _damaged(run: Run, kept: Sequence[tuple[Planned, Table]]) -> frozenset[str]:
-    """Names of steps whose committed tables would stand, but for files that are missing or hold other bytes."""
+    """Names of steps whose committed tables would stand, but for files that are missing or hold
+    other bytes.
+    """
     found = set()
     for planned, table in kept:
         folder = table.folder(run.batch)
@@ -354,7 +359,9 @@ def _clean_up(run: Run, plan: Sequence[Planned]) -> None:
 
 
 def _clean_up_late(run: Run, plan: Sequence[Planned]) -> None:
-    """What a run left that was killed behind its last commit; an unfinished rebuild under other settings stays."""
+    """What a run left that was killed behind its last commit; an unfinished rebuild under other
+    settings stays.
+    """
     left = set(run.store.folders(work_dir(run.batch)))
     for planned in plan:
         receipts = f"{_prefix(planned)}{planned.fingerprint[:12]}"

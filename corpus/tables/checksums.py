@@ -17,7 +17,8 @@ from corpus.tables.snapshot import RowGroup
 
 
 def find_damage(store: Store, folder: str, part: Part) -> str | None:
-    """What is wrong with a part of any table, as one line naming file and (for tokens) row group; None when whole.
+    """What is wrong with a part of any table, as one line naming file and (for tokens) row group;
+    None when whole.
 
     `folder` is the part's, from `corpus.storage.store.table_dir`; bytes, not rows, are compared:
     read once, in small pieces.

@@ -1,4 +1,5 @@
-"""The commit of a table: its manifest, written last, by whoever still holds the lease, after the laws were checked.
+"""The commit of a table: its manifest, written last, by whoever still holds the lease, after the
+laws were checked.
 
 Parts lie there already under their own names. Until the manifest stands, no reader sees them; from
 then on they are the table, and those of the generation before go unless a snapshot names them.
@@ -45,7 +46,9 @@ def commit_table(
     wall_s: float = 0.0,
     details: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Write the manifest of a table whose parts lie there already: the commit. The laws are checked first."""
+    """Write the manifest of a table whose parts lie there already: the commit. The laws are checked
+    first.
+    """
     settings = dict(config or {})
     folder = table.folder(batch)
     previous = find_manifest_in(store, folder)
@@ -81,7 +84,8 @@ def commit_table(
 
 
 def _write_fenced(store: Store, folder: str, previous: Manifest | None, manifest: Manifest) -> None:
-    """Write the manifest if the leases of this process still hold and nobody has committed since we looked.
+    """Write the manifest if the leases of this process still hold and nobody has committed since we
+    looked.
 
     Raises: LostLeaseError; FatalError when another run committed something else meanwhile.
     """

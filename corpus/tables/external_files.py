@@ -1,4 +1,5 @@
-"""Files from outside the corpus that a stage is given: dumps, WARC files. Paths, or any URI that `pyarrow.fs` opens.
+"""Files from outside the corpus that a stage is given: dumps, WARC files. Paths, or any URI that
+`pyarrow.fs` opens.
 
 Such a file's identity, for fingerprints, is its name, its size and the hash of its first and last
 mebibyte: reading all of a 20 GB file to learn whether it was read would be the work itself.
@@ -36,12 +37,16 @@ def open_source(path: str, option: str) -> BinaryIO:
 
 
 def in_order(paths: Sequence[str]) -> tuple[str, ...]:
-    """The files by their names, whatever the order they were given in: what comes of them does not depend on it."""
+    """The files by their names, whatever the order they were given in: what comes of them does not
+    depend on it.
+    """
     return tuple(sorted(paths, key=lambda path: (path.rpartition("/")[2], path)))
 
 
 def identity(path: str, option: str, kind: str) -> Input:
-    """What a fingerprint covers of the file, as an input of table `kind`. Raises InputError when missing or empty."""
+    """What a fingerprint covers of the file, as an input of table `kind`. Raises InputError when
+    missing or empty.
+    """
     with open_source(path, option) as stream:
         size = stream.seek(0, 2)
         if size == 0:
@@ -63,7 +68,9 @@ def parts_of_batch(
     configured: int,
     bytes_per_part: int,
 ) -> int:
-    """Parts of a batch that begins with these files: as recorded, else as `configured`, else (0) by their size."""
+    """Parts of a batch that begins with these files: as recorded, else as `configured`, else (0) by
+    their size.
+    """
     manifest = find_manifest(store, LINKS.name, batch)
     if manifest is not None:
         return manifest.num_parts

@@ -1,4 +1,5 @@
-"""Keeps one generation of files in a table's folder, so that any Parquet reader may be given the folder as it is.
+"""Keeps one generation of files in a table's folder, so that any Parquet reader may be given the
+folder as it is.
 
 A rebuild replaces a table's files. Those that a snapshot still names move to the same path below
 `earlier/`, which no reader of a table's folder sees, whatever pattern it is given; all others are

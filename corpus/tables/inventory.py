@@ -42,7 +42,9 @@ class Entry:
 
 
 def batch_names(store: Store) -> list[str]:
-    """The batches of the corpus in their order; first those with links, then any that have only other tables."""
+    """The batches of the corpus in their order; first those with links, then any that have only
+    other tables.
+    """
     names = [manifest.batch for manifest in batches(store, "links")]
     others = {name for table in TABLES for name in store.folders(table)} - set(names)
     found = find_manifests(store, ((table, name) for name in others for table in TABLES))

@@ -1,4 +1,5 @@
-"""What a batch of a table is: how it was made, from what, and what lies in it. Written last; this file is the commit.
+"""What a batch of a table is: how it was made, from what, and what lies in it. Written last; this
+file is the commit.
 
 The fingerprint covers the config, the inputs' fingerprints and the step's revision: never time,
 host, worker count or engine. So two runs that should give the same bytes have the same fingerprint,
@@ -72,7 +73,9 @@ class Record(BaseModel):
 
 
 class Part(Record):
-    """One file of a table: name relative to the manifest's folder, rows, bytes, xxh3-128 of the bytes."""
+    """One file of a table: name relative to the manifest's folder, rows, bytes, xxh3-128 of the
+    bytes.
+    """
 
     file: str
     rows: NonNegativeInt
@@ -123,7 +126,9 @@ class Manifest(Record):
 
 
 def fingerprint(*parts: Any) -> str:
-    """32 hex digits over the canonical JSON of `parts` (sorted keys, so order of insertion does not matter)."""
+    """32 hex digits over the canonical JSON of `parts` (sorted keys, so order of insertion does not
+    matter).
+    """
     return xxh3_128_hexdigest(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode())
 
 
@@ -143,7 +148,8 @@ def serialized(manifest: Manifest) -> bytes:
 
 
 def find_manifest(store: Store, table: str, batch: str) -> Manifest | None:
-    """The manifest, or None if the batch is not committed, or is not the name of a batch but of an input file.
+    """The manifest, or None if the batch is not committed, or is not the name of a batch but of an
+    input file.
 
     Raises: SchemaError for a manifest that this version cannot have written there.
     """
@@ -155,7 +161,9 @@ def find_manifest(store: Store, table: str, batch: str) -> Manifest | None:
 def find_manifests(
     store: Store, wanted: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], Manifest | None]:
-    """The manifests of some (table, batch), many at a time: an object store takes its 20 ms for each."""
+    """The manifests of some (table, batch), many at a time: an object store takes its 20 ms for
+    each.
+    """
     keys = list(dict.fromkeys(wanted))
     with ThreadPoolExecutor(READERS) as pool:
         return dict(zip(keys, pool.map(lambda key: find_manifest(store, *key), keys), strict=True))
@@ -248,7 +256,9 @@ def remake_command(root: str, stage: str, batch: str) -> str:
 
 
 def mend(store: Store, path: str) -> str:
-    """What to do about a part (its path below the corpus) that is missing or damaged: the end of an error's line."""
+    """What to do about a part (its path below the corpus) that is missing or damaged: the end of an
+    error's line.
+    """
     table, batch, *_ = path.removeprefix("earlier/").split("/")
     if table == "pages":
         manifest = find_manifest(store, table, batch)
@@ -281,7 +291,9 @@ def batches(store: Store, table: str) -> list[Manifest]:
 
 
 def earlier_batches(store: Store, batch: str) -> list[str]:
-    """The batches before `batch`, in the order of their links' commits. A new batch comes after all."""
+    """The batches before `batch`, in the order of their links' commits. A new batch comes after
+    all.
+    """
     names = [manifest.batch for manifest in batches(store, "links")]
     return names[: names.index(batch)] if batch in names else names
 

@@ -117,7 +117,9 @@ class PartWriter:
         )
 
     def abandon(self) -> None:
-        """Close without a part, after an error: left open, the file's footer would be written when memory is cleared up."""
+        """Close without a part, after an error: left open, the file's footer would be written when
+        memory is cleared up.
+        """
         self._digest.let_go()
         with suppress(
             OSError, ValueError, pa.ArrowException
@@ -257,7 +259,9 @@ class PartFile:
         self.num_row_groups: int = self._file.num_row_groups
 
     def read_row_group(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """One row group. Raises: SchemaError if a column is missing, or it unpacks to more than the limit."""
+        """One row group. Raises: SchemaError if a column is missing, or it unpacks to more than the
+        limit.
+        """
         names = self._columns(columns)
         group = self.metadata.row_group(index)
         chunks = (group.column(number) for number in range(group.num_columns))
@@ -345,7 +349,9 @@ def _check_unpacked(where: str, num_bytes: int, limit: int) -> None:
 
 
 def _check_schema(file: PartFile, path: str, where: str) -> None:
-    """Compare names and types with the contract, where the path is that of a table with fixed columns."""
+    """Compare names and types with the contract, where the path is that of a table with fixed
+    columns.
+    """
     table = TABLES.get(path.partition("/")[0])
     if table is None or table.name == TOKENS.name:
         return
@@ -402,7 +408,8 @@ def find_row(store: Store, table: str, manifest: Manifest, doc_id: str) -> dict[
 def locate_row(
     store: Store, table: str, manifest: Manifest, doc_id: str
 ) -> tuple[Part, dict[str, Any]] | None:
-    """The row of `doc_id` and the part it lies in, by statistics of the row groups: reads one group, not the part.
+    """The row of `doc_id` and the part it lies in, by statistics of the row groups: reads one
+    group, not the part.
 
     A table may have several files per part (`spans`: one per split); all of them are asked.
     """
@@ -417,7 +424,9 @@ def locate_row(
 
 
 def part_index(file: str) -> int:
-    """The number in a part's name, whatever folder and generation it carries. Raises SchemaError for other names."""
+    """The number in a part's name, whatever folder and generation it carries. Raises SchemaError
+    for other names.
+    """
     found = re.search(r"(?:^|/)part-(\d+)\.", file)
     if found is None:
         raise SchemaError(f"{file}: not the name of a part (part-00000.parquet)")

@@ -29,7 +29,9 @@ class Retirement(Record):
 
 
 def retirement(store: Store, name: str) -> Retirement | None:
-    """What was said about a snapshot, or None. Raises SchemaError for a record that is none of ours."""
+    """What was said about a snapshot, or None. Raises SchemaError for a record that is none of
+    ours.
+    """
     path = retirement_path(name)
     try:
         data = store.read_bytes(path)
@@ -58,7 +60,9 @@ def retire(
     why: str,
     replaced_by: str | None = None,
 ) -> None:
-    """Say that a snapshot is not to be used; said again, the first word stands unless this one is later in its life."""
+    """Say that a snapshot is not to be used; said again, the first word stands unless this one is
+    later in its life.
+    """
     present = retirement(store, name)
     if present is not None and (present.kind == kind or present.kind == "pruned"):
         return
@@ -75,7 +79,9 @@ def retire(
 
 
 def require_usable(store: Store, name: str, *, allow_withdrawn: bool) -> None:
-    """Refuse a snapshot that was withdrawn, unless told otherwise. Raises: InputError naming what replaces it."""
+    """Refuse a snapshot that was withdrawn, unless told otherwise. Raises: InputError naming what
+    replaces it.
+    """
     found = retirement(store, name)
     if found is None or (allow_withdrawn and found.kind == "withdrawn"):
         return

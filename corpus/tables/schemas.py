@@ -1,4 +1,5 @@
-"""The tables between stages, as Arrow schemas. This is their one home; a change here is a change of contract.
+"""The tables between stages, as Arrow schemas. This is their one home; a change here is a change of
+contract.
 
 `doc_id` is 32 hex digits, the xxh3-128 of the page's `url_key`: the same from link to token. A row
 lies in part `int(doc_id[:8], 16) * P >> 32` of a batch with P parts, so part i of every table
@@ -206,7 +207,9 @@ TABLES = {
 
 
 def part_of(doc_ids: pa.Array | pa.ChunkedArray, num_parts: int) -> np.ndarray:
-    """The part of every `doc_id` in a batch of `num_parts` parts. Shape (n,) int64, range 0..num_parts-1."""
+    """The part of every `doc_id` in a batch of `num_parts` parts. Shape (n,) int64, range
+    0..num_parts-1.
+    """
     if len(doc_ids) == 0:
         return np.zeros(0, np.int64)
     prefix = np.array([int(doc_id[:8], 16) for doc_id in doc_ids.to_pylist()], np.uint64)

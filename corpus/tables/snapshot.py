@@ -40,7 +40,9 @@ Split = Literal["train", "val"]
 
 
 class RowGroup(Record):
-    """One row group of a token file: where its bytes lie, what they hash to, where its tokens begin."""
+    """One row group of a token file: where its bytes lie, what they hash to, where its tokens
+    begin.
+    """
 
     offset: NonNegativeInt
     """First byte of the row group in the file."""
@@ -66,7 +68,9 @@ class TokenFile(Record):
     row_tokens: PositiveInt
     dtype: Literal["uint16", "uint32"]
     content: str
-    """xxh3-128 of the tokens with their padding, whatever the compression; also in the file's own metadata."""
+    """xxh3-128 of the tokens with their padding, whatever the compression; also in the file's own
+    metadata.
+    """
     row_groups: list[RowGroup]
     spans_path: str
     """Where each document lies in this file."""
@@ -158,7 +162,9 @@ def read_snapshot(store: Store, name: str) -> Snapshot:
 
 
 def _located(store: Store, snapshot: Snapshot) -> Snapshot:
-    """The snapshot with the places at which its files are now: those that a rebuild replaced have moved."""
+    """The snapshot with the places at which its files are now: those that a rebuild replaced have
+    moved.
+    """
     moved = files_moved(store, ("tokens", "spans"))
     if not moved:
         return snapshot
@@ -237,7 +243,9 @@ def _fits(file: TokenFile) -> bool:
 
 
 def snapshots(store: Store) -> list[str]:
-    """Names of the snapshots of a corpus, sorted. Files with names that no snapshot can have are left out."""
+    """Names of the snapshots of a corpus, sorted. Files with names that no snapshot can have are
+    left out.
+    """
     files = [path.rpartition("/")[2] for path, _ in store.files("snapshots")]
     names = [file.removesuffix(".json") for file in files if file.endswith(".json")]
     return [name for name in names if is_name(name)]
@@ -327,7 +335,8 @@ def warn_if_outdated(store: Store, name: str) -> None:
 
 
 def check_free(store: Store, name: str, batch: str) -> None:
-    """Refuse a name that the snapshot of all batches up to `batch` can't have, before hours of work for it.
+    """Refuse a name that the snapshot of all batches up to `batch` can't have, before hours of work
+    for it.
 
     Raises: InputError when the name was given up, or is that of a snapshot which ends with another
     batch; StaleError when an earlier batch cannot be part of a snapshot.
@@ -351,7 +360,8 @@ def check_free(store: Store, name: str, batch: str) -> None:
 def write_snapshot(
     store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
 ) -> Snapshot:
-    """Write the snapshot `name` of these batches' tokens and return it; the same content again changes nothing.
+    """Write the snapshot `name` of these batches' tokens and return it; the same content again
+    changes nothing.
 
     Raises: InputError when the name is taken by other content or was given up, when a batch has no
     tokens or appears twice, or when the batches were encoded by different tokenizers.
@@ -378,7 +388,8 @@ def write_snapshot(
 def write_revision(
     store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
 ) -> Snapshot:
-    """The snapshot of these batches under the first name of `name`, `name.2`, `name.3`, ... that is free or is it already.
+    """The snapshot of these batches under the first name of `name`, `name.2`, `name.3`, ... that is
+    free or is it already.
 
     Raises: InputError when the batches can't be a snapshot.
     """

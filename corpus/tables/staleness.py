@@ -1,4 +1,5 @@
-"""Decides if tables still belong together: a table is current if every table that it was made from is the committed one.
+"""Decides if tables still belong together: a table is current if every table that it was made from
+is the committed one.
 
 The rule is transitive, and fingerprints decide, not times: rebuilding an input with its old
 settings makes everything that was made from it current again. A take-down keeps fingerprints, so
@@ -47,7 +48,9 @@ class Stale:
 
 
 def read_lineage(store: Store, wanted: Iterable[Key]) -> dict[Key, Manifest | None]:
-    """Read the manifests of `wanted` and of every table that they were made from, a generation at a time."""
+    """Read the manifests of `wanted` and of every table that they were made from, a generation at a
+    time.
+    """
     found: dict[Key, Manifest | None] = {}
     missing = {key for key in wanted if is_table(*key)}
 
@@ -93,7 +96,8 @@ def stale_among(store: Store, wanted: Iterable[Key]) -> list[Stale]:
 
 
 def require_current(store: Store, wanted: Iterable[Key], purpose: str) -> None:
-    """Refuse to use a stale table. Tables without a manifest pass: their absence has messages of its own.
+    """Refuse to use a stale table. Tables without a manifest pass: their absence has messages of
+    its own.
 
     Raises: StaleError naming each table, the input that was rebuilt since, and the commands in
     order.

@@ -1,4 +1,6 @@
-"""Invariants of `corpus.run.executors.interface.Executor`: every implementation's tests inherit these suites."""
+"""Invariants of `corpus.run.executors.interface.Executor`: every implementation's tests inherit
+these suites.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def importable_tasks() -> Iterator[None]:
 
 
 class ExecutorLaws(ABC):
-    """What holds wherever a task runs. Subclasses name a fixture `executor`, open and with two slots at most."""
+    """What holds wherever a task runs. Subclasses name a fixture `executor`, open and with two
+    slots at most.
+    """
 
     reports_rows = True
     """True if rows are counted while a task runs."""
@@ -101,7 +105,9 @@ class ExecutorLaws(ABC):
 
 
 class ProcessExecutorLaws(ExecutorLaws):
-    """What holds where a task has a process of its own. The executor's time limit is that of `timeout_s`."""
+    """What holds where a task has a process of its own. The executor's time limit is that of
+    `timeout_s`.
+    """
 
     timeout_s: float
 

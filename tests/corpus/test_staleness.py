@@ -1,4 +1,6 @@
-"""A table is used only if every table that it was made from is the committed one, whatever was rebuilt in what order."""
+"""A table is used only if every table that it was made from is the committed one, whatever was
+rebuilt in what order.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def score_of(store: Store, batch: str) -> int:
 
 
 def is_true(store: Store, table: str, batch: str) -> bool:
-    """True if a table, and all that it was made from, has the values that follow from the committed ones."""
+    """True if a table, and all that it was made from, has the values that follow from the committed
+    ones.
+    """
     if find_manifest(store, table, batch) is None:
         return False
     upstream = {"second": "first", "third": "second"}.get(table)
@@ -129,7 +133,9 @@ def test_no_order_of_rebuilds_and_kills_makes_a_table_of_tables_that_do_not_belo
 def _act(
     store: Store, stage: str, batch: str, setting: int, middle: int, rebuild: bool, die_after: int
 ) -> None:
-    """Run a stage; it must either refuse and be right to do so, or leave tables that belong together."""
+    """Run a stage; it must either refuse and be right to do so, or leave tables that belong
+    together.
+    """
     current = all(is_true(store, table, batch) for table in UPSTREAM.get(stage, ()))
     if stage == "two" and batch == "b":
         current = current and is_true(store, "second", "a")
@@ -180,7 +186,9 @@ def test_a_refusal_names_the_input_and_old_settings_make_all_current_again(chain
 
 
 def test_up_to_date_is_not_said_of_what_is_stale(chain: Store) -> None:
-    """A stage that would do nothing is refused as well: it was "up to date" over links that were rebuilt."""
+    """A stage that would do nothing is refused as well: it was "up to date" over links that were
+    rebuilt.
+    """
     commit_links(chain, "a", 5)
     with pytest.raises(StaleError, match=r"first of batch 'a' \(links a was rebuilt since\)"):
         run_stage(chain, "two", "a", rebuild=False)

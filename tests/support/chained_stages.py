@@ -1,7 +1,8 @@
-"""Three toy stages in a row over two batches, with a scratch table in the middle and an input from earlier batches.
+"""Three toy stages in a row over two batches, with a scratch table in the middle and an input from
+earlier batches.
 
-Every row carries a value that follows from the settings and values of everything it was made from, so a row that was
-made from tables which do not belong together is recognized by its value alone.
+Every row carries a value that follows from the settings and values of everything it was made from,
+so a row that was made from tables which do not belong together is recognized by its value alone.
 """
 
 from __future__ import annotations
@@ -132,7 +133,9 @@ STAGES: dict[str, tuple[AnyStep, ...]] = {
 
 
 def expected(store: Store, table: str, batch: str, score: int) -> set[int]:
-    """The values that a table has if it was made from the committed tables, by their recorded settings."""
+    """The values that a table has if it was made from the committed tables, by their recorded
+    settings.
+    """
     manifest = find_manifest(store, table, batch)
     assert manifest is not None
     settings = manifest.config

@@ -1,4 +1,6 @@
-"""A table's folder holds one generation of files, and snapshots keep theirs, at whatever moment a rebuild is killed."""
+"""A table's folder holds one generation of files, and snapshots keep theirs, at whatever moment a
+rebuild is killed.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ from webtext.takedown import command as forget
 from webtext.verify import command as verify
 
 REBUILD = ("--rebuild", "--set", "shards.writer.val_frac=0.5", "--snapshot", "b.new")
+# What a store does that can be seen.
 CHANGES = ("_move", "_delete", "_create_exclusive", "_replace_exact", "_open_output")
-"""What a store does that can be seen."""
 
 
 class KillError(BaseException):
@@ -75,7 +77,9 @@ def content(root: str, snapshot: str) -> list[np.ndarray]:
 
 
 def killing_at(number: int, patch: pytest.MonkeyPatch) -> list[int]:
-    """Patch the local store so that it dies before its change of this number; the count of changes so far."""
+    """Patch the local store so that it dies before its change of this number; the count of changes
+    so far.
+    """
     count = [0]
 
     def dying(name: str) -> Any:

@@ -1,4 +1,6 @@
-"""Rebuilds in the wrong order: no command uses tables that do not belong together, and each says what to run."""
+"""Rebuilds in the wrong order: no command uses tables that do not belong together, and each says
+what to run.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ OTHER_TEXTS = ("--set", "clean.extract.include_tables=false")
 
 @dataclass(frozen=True)
 class TablePage(grown_corpus.Site):
-    """A page whose table comes before its prose, so that leaving tables out moves every character behind it."""
+    """A page whose table comes before its prose, so that leaving tables out moves every character
+    behind it.
+    """
 
     @property
     def html(self) -> bytes:

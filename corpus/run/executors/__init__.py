@@ -1,4 +1,6 @@
-"""Executors: where tasks run. In this process, in local processes, or on Ray; the bytes are the same."""
+"""Executors: where tasks run. In this process, in local processes, or on Ray; the bytes are the
+same.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The interface of executors, and how an attempt at a task ends.
 
-A task gets paths and settings, writes its own files and returns a small value; page bodies never travel. An executor
-reports how each attempt ended and decides nothing: trying again and giving up are the runner's business.
+A task gets paths and settings, writes its own files and returns a small value; page bodies never
+travel. An executor reports how each attempt ended and decides nothing: trying again and giving up
+are the runner's business.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import Any
 
 from corpus.errors import Interrupted, WebtextError
 
+# A module-level function of (payload, report); `report(rows)` adds to the progress display.
 TaskFunction = Callable[[Any, Callable[[int], None]], Any]
-"""A module-level function of (payload, report); `report(rows)` adds to the progress display."""
 
+# Seconds in which cancelled tasks may save their state before they are killed.
 CANCEL_GRACE_S = 6.0
-"""Seconds in which cancelled tasks may save their state before they are killed."""
 
 
 class Status(StrEnum):
@@ -69,7 +70,9 @@ class Executor(ABC):
 
     @abstractmethod
     def close(self, *, cancel: bool = False) -> None:
-        """Release everything. With `cancel`, running tasks are ended, softly at first. May be called again."""
+        """Release everything. With `cancel`, running tasks are ended, softly at first. May be
+        called again.
+        """
 
 
 def run_attempt(

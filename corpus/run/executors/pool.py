@@ -25,6 +25,8 @@ from corpus.run.executors.interface import (
     run_attempt,
 )
 
+# Environment of a worker, which is one core: libraries read it when they load, before they start
+# a thread per core.
 SINGLE_THREADED = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -32,7 +34,6 @@ SINGLE_THREADED = {
     "TOKENIZERS_PARALLELISM": "false",
     "NUMBA_NUM_THREADS": "1",
 }
-"""Environment of a worker, which is one core: libraries read it when they load, before they start a thread per core."""
 
 
 @dataclass(slots=True)
@@ -49,7 +50,8 @@ class _Worker:
 class PoolExecutor(Executor):
     """Local processes, each its own: one that dies takes its task along and nobody else's.
 
-    `concurrent.futures` is not used for that reason: there one dead worker fails every task in flight.
+    `concurrent.futures` is not used for that reason: there one dead worker fails every task in
+    flight.
     """
 
     name = "pool"
@@ -203,7 +205,9 @@ def resident_bytes(pid: int | None = None) -> int:
 
 
 def _work(pipe: Any) -> None:
-    """The life of a pool process: take a task, do it, tell, until the pipe closes or the parent is gone."""
+    """The life of a pool process: take a task, do it, tell, until the pipe closes or the parent is
+    gone.
+    """
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the whole group; the driver decides

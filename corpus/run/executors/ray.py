@@ -1,7 +1,8 @@
 """Tasks on a Ray cluster, the one home of Ray in the core.
 
-Rules behind this adapter, each of them measured: the address is never implicit (Ray would join a stranger's cluster),
-`max_retries=0` (out-of-memory retries have no end), and tasks take seconds to minutes, never one row.
+Rules behind this adapter, each of them measured: the address is never implicit (Ray would join a
+stranger's cluster), `max_retries=0` (out-of-memory retries have no end), and tasks take seconds to
+minutes, never one row.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _gauges: dict[str, Any] = {}
 
 
 def publish(values: Mapping[str, float], tags: Mapping[str, str]) -> None:
-    """Set Ray's gauges of these names, where this process works for Ray; its dashboard and Prometheus show them."""
+    """Set Ray's gauges of these names, where this process works for Ray; its dashboard and
+    Prometheus show them.
+    """
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return
@@ -68,7 +71,9 @@ class RayExecutor(Executor):
         self._feed()
 
     def _feed(self) -> None:
-        """Hand Ray no more than it has CPUs for: what would wait there has not begun, and its time not either."""
+        """Hand Ray no more than it has CPUs for: what would wait there has not begun, and its time
+        not either.
+        """
         while self._queue and len(self._open) < self.slots:
             key, pickled = self._queue.popleft()
             self._open[self._remote.remote(pickled)] = (key, time.monotonic())
@@ -149,10 +154,11 @@ def _first_line(error: BaseException) -> str:
 
 
 def _prepare_ray_environment() -> None:
-    """What Ray reads while it is imported: no usage statistics, token authentication wherever a token is known.
+    """What Ray reads while it is imported: no usage statistics, token authentication wherever a
+    token is known.
 
-    A private cluster gets a token of its own, in the environment of its processes only. Of Ray's ports just the
-    dashboard honours a loopback address; the token is what closes the others.
+    A private cluster gets a token of its own, in the environment of its processes only. Of Ray's
+    ports just the dashboard honours a loopback address; the token is what closes the others.
     Raises: ConfigError for a dashboard's address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -170,7 +176,8 @@ def _prepare_ray_environment() -> None:
 
 
 def _join_or_start_ray(workers: int | None) -> None:
-    """Join the cluster that RAY_ADDRESS names, else start a private one. The address is never left to Ray's guess.
+    """Join the cluster that RAY_ADDRESS names, else start a private one. The address is never left
+    to Ray's guess.
 
     Raises: InputError when no cluster answers.
     """
