@@ -29,9 +29,9 @@ from clean.learned import context as contexts
 from clean.learned import trees
 from clean.learned.blocks import Blocks, blocks, scan
 from clean.learned.compiled import first_run
-from clean.learned.context import context
+from clean.learned.context import NUM_CONTEXT, context
 from clean.learned.copies import without_copies, without_hidden
-from clean.learned.features import NAMES, features
+from clean.learned.features import NAMES, NUM_FEATURES, features
 from clean.learned.layout import (
     END,
     FIRST_TAG_CHANNEL,
@@ -141,9 +141,9 @@ def chances(found: Model) -> Callable[[Blocks], np.ndarray]:
     first, second = found.forests
 
     def judge(page: Blocks) -> np.ndarray:
-        rows = features(page)
-        around = context(page, chance_of(trees.scores(first, rows)))
-        return chance_of(trees.scores(second, np.hstack([rows, around])))
+        rows = features(page, NUM_CONTEXT)
+        rows[:, NUM_FEATURES:] = context(page, chance_of(trees.scores(first, rows)))
+        return chance_of(trees.scores(second, rows))
 
     return judge
 
