@@ -31,13 +31,13 @@ DIRECTIVES = frozenset({"noai", "noimageai", "noindex", "none", "noarchive"})
 _ROBOTS_NAME = re.compile(r"robots|[\w-]{0,40}bot|google-extended")
 _DIRECTIVE = re.compile(r"[\w-]{2,40}")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w-]+)", re.I)
+# UTF-32 first: its little-endian mark begins with that of UTF-16.
 WIDE_BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-"""UTF-32 first: its little-endian mark begins with that of UTF-16."""
 WIDE_LABELS = {
     "utf-16": "utf-16-le", "utf-16le": "utf-16-le", "utf-16be": "utf-16-be",
     "utf-32": "utf-32-le", "utf-32le": "utf-32-le", "utf-32be": "utf-32-be",

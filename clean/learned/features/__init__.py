@@ -34,6 +34,7 @@ from clean.learned.markup import HINTS, PAGE_MARKS
 
 __all__ = ["NAMES", "NUM_FEATURES", "features"]
 
+# Tags of the same kind as another.
 _ALIKE = (
     ("th", "td"),
     ("h5", "h4"),
@@ -42,7 +43,6 @@ _ALIKE = (
     ("em", "span"),
     ("main", "article"),
 )
-"""Tags of the same kind as another."""
 
 
 def features(page: Blocks, extra: int = 0) -> np.ndarray:

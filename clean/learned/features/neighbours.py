@@ -31,10 +31,10 @@ from clean.learned.layout import (
     WORDS,
 )
 
+# Words of one block that count in a window, so that a giant does not speak for its street.
 _MOST_WORDS: Final = 100.0
-"""Words of one block that count in a window, so that a giant does not speak for its street."""
+# Value of `near_share` for a neighbour in the same element.
 _SAME_ELEMENT: Final = 100
-"""Value of `near_share` for a neighbour in the same element."""
 
 
 @inner

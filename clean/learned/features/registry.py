@@ -14,17 +14,17 @@ from typing import Final, NamedTuple, TypeVar
 
 from clean.learned.markup import CHANNEL_TAGS, GROUPS, HINTS, PAGE_MARKS
 
+# Containers of a block that are described: its own element and four above it.
 LEVELS: Final = 5
-"""Containers of a block that are described: its own element and four above it."""
+# Offsets of the neighbours that are described, in blocks.
 NEIGHBOURS: Final = (-3, -2, -1, 1, 2, 3)
-"""Offsets of the neighbours that are described, in blocks."""
+# Reaches of the means around a block, in blocks.
 WINDOWS: Final = (2, 6, 20)
-"""Reaches of the means around a block, in blocks."""
+# Tags that make kinds of block.
 KINDS: Final = (
     *("p", "li", "div", "td", "h1", "h2", "h3", "h4", "pre", "blockquote", "dd", "dt"),
     *("figcaption", "span", "a", "button", "section", "article", "body"),
 )
-"""Tags that make kinds of block."""
 ZONE_HINTS: Final = (
     *("comment", "reply", "post", "article", "message", "thread", "forum", "product", "content"),
 )
@@ -165,6 +165,13 @@ class Zone(NamedTuple):
     before: int
 
 
+# The cap of each feature that grows with the page, and of distances below. A greater value
+# becomes this one.
+#
+# The trees have seen few larger values, so they judge them by chance: without caps, 13 novels of
+# one page each kept 5 % of their words, with them 100 %, and F1 on 19 sources changed by -.001 to
+# +.008 (2026-11). Each cap is the 90th percentile of the greatest value on a page, over the 1,044
+# pages that the model was fitted on.
 CAPS: Final = {
     "depth": 26,
     "index": 526,
@@ -186,21 +193,13 @@ CAPS: Final = {
     "page_paragraphs": 81,
     "page_bytes_per_word": 271,
 }
-"""The cap of each feature that grows with the page, and of distances below. A greater value becomes
-this one.
-
-The trees have seen few larger values, so they judge them by chance: without caps, 13 novels of one
-page each kept 5 % of their words, with them 100 %, and F1 on 19 sources changed by -.001 to +.008
-(2026-11). Each cap is the 90th percentile of the greatest value on a page, over the 1,044 pages that
-the model was fitted on.
-"""
 MAX_HEADING_DISTANCE: Final = 151
 MAX_NEXT_HEADING_DISTANCE: Final = 195
 MAX_TITLE_DISTANCE: Final = 380
+# Caps of distances, applied where they are computed: there `FAR` still differs from a distance.
 MAX_H1_DISTANCE: Final = 404
-"""Caps of distances, applied where they are computed: there `FAR` still differs from a distance."""
+# A distance in blocks that means "none".
 FAR: Final = 1000
-"""A distance in blocks that means "none"."""
 
 _names: list[str] = []
 T = TypeVar("T", bound=tuple[int, ...])
@@ -254,5 +253,5 @@ NUM_KINDS: Final = len(KINDS)
 NUM_CONTAINER: Final = len(Container._fields)
 NUM_NEIGHBOUR: Final = len(Neighbour._fields)
 NUM_ZONE: Final = len(Zone._fields)
+# Channels of the zones.
 ZONES: Final = tuple(HINTS.index(hint) for hint in ZONE_HINTS)
-"""Channels of the zones."""

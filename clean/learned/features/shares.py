@@ -9,10 +9,10 @@ import numpy as np
 from clean.learned.compiled import inner
 from clean.learned.layout import CHARS, LINK_CHARS, WORDS
 
+# A block with that many words outside links counts as a paragraph.
 PARAGRAPH_WORDS: Final = 15
-"""A block with that many words outside links counts as a paragraph."""
+# Parts of a word in `free_words`.
 UNIT: Final = 1024
-"""Parts of a word in `free_words`."""
 
 
 @inner
