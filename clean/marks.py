@@ -64,7 +64,10 @@ def opt_outs(html: str, headers: records.Headers) -> list[str]:
 
 
 def readable(body: bytes, headers: records.Headers) -> str:
-    """A page's bytes as text in which marks can be read. All marks are ASCII, so only wide charsets are decoded."""
+    """A page's bytes as text in which marks can be read.
+
+    All marks are ASCII, so only wide charsets are decoded.
+    """
     charset = next((codec for mark, codec in WIDE_BOMS if body.startswith(mark)), None)
     if charset is None:
         types = (value for name, value in headers if name.lower() == "content-type")

@@ -43,7 +43,10 @@ _DATE_KEYS = (
 
 
 def head_marks(html: str) -> dict[str, str]:
-    """The page's `<meta>` marks: lower-case name or property to content; the first of a name stays."""
+    """The page's `<meta>` marks: lower-case name or property to content.
+
+    The first of a name stays.
+    """
     marks: dict[str, str] = {}
     for key, content in metas(html):
         marks.setdefault(key, content)

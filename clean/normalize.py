@@ -207,7 +207,10 @@ def _letters(text: str) -> tuple[int, int]:
 
 
 def _repaired(text: str) -> str:
-    """`text` with each line repaired that may need it. ftfy itself would read all lines for each."""
+    """`text` with each line repaired that may need it.
+
+    ftfy itself would read all lines for each.
+    """
     pieces: list[str] = []
     done = 0
     while found := _MAYBE_MOJIBAKE.search(text, done):

@@ -54,7 +54,10 @@ class SandboxConfig(Section):
     """Limits of the processes that pages are worked on in."""
 
     cpu_s: float = Field(default=10.0, gt=0)
-    """Processor time for one page, seconds; the slowest of 2,685 real pages takes 1.5 s (2026-11)."""
+    """Processor time for one page, seconds.
+
+    The slowest of 2,685 real pages takes 1.5 s (2026-11).
+    """
     memory_mb: int = Field(default=1024, ge=64)
     """Memory that one page may take beyond what the process needs itself, MiB."""
 

@@ -1,6 +1,5 @@
-"""The spine: what the stages share, and nothing else.
+"""The core: everything that the stages share. It imports no stage.
 
-Where tables lie (`layout`), what they hold (`schemas`), what makes one real (`manifest`), how work
-runs (`step`, `runner`, `executor`), and the doors that look at a corpus as a whole.
-It imports no stage.
+`storage` has stores and leases, `tables` schemas, manifests and commits, `run` steps, executors and
+commands, `evaluation_sets` the test sets.
 """

@@ -1,10 +1,9 @@
-"""The one way in which loops are compiled: by numba, with the machine code kept on disk, so that a machine pays once.
+"""The project's `@njit`: compiles with numba and caches the code on disk for later runs.
 
-numba keeps it in `NUMBA_CACHE_DIR` if that is set, else beside the source, else in the user's cache
-folder, and refuses to compile where none of them can be written: an installed package of another
-user, a service without a home. There it goes to a folder of this user below the temporary one.
-Machine code that somebody else could have put there is not loaded: without a folder that is ours
-alone, every process compiles for itself.
+numba's cache is `NUMBA_CACHE_DIR` if set, else beside the source, else in the user's cache folder.
+If none of them is writable (an installed package of another user, a service without a home), it
+refuses to compile; then the cache is a folder of this user below the temporary one. Code writable
+by others is not loaded: without a private folder, every process compiles for itself.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiler(**options: Any) -> Callable[[F], F]:
-    """The decorator `numba.njit` with these options and a cache wherever there is a place for one.
+    """The decorator `numba.njit` with these options and, if possible, a cache.
 
-    Neither fastmath nor threads are ever among them: results are the same bits on any machine.
+    Never with fastmath or threads: results are the same bits on any machine.
     """
 
     def compiled(function: F) -> F:
@@ -48,7 +47,7 @@ def compiler(**options: Any) -> Callable[[F], F]:
 
 
 def folder() -> str | None:
-    """Where the machine code of a loop in this folder is kept; None where no place takes it."""
+    """The cache folder of a loop in this folder; None if there is none."""
 
     def loop() -> int:
         return 0
@@ -59,7 +58,7 @@ def folder() -> str | None:
 
 @cache
 def private_folder() -> Path | None:
-    """A folder below the temporary one that nobody but this user reads or writes; None where none can be had."""
+    """A folder below the temporary one, private to this user; None if impossible."""
     folder = Path(tempfile.gettempdir()) / f"webtext-machinecode-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

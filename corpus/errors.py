@@ -1,7 +1,7 @@
-"""Errors named by what the runner does next.
+"""Errors, named by the runner's next action.
 
-A page that cannot be used is never one of these: it is a row with a reason.
-Messages are one line: the offending value, what was expected, and the next command.
+An unusable page is never one of these: it is a row with a reason. Messages are one line: the
+offending value, the expected one, and the next command.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class WebtextError(Exception):
     exit_code = 1
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Errors travel from workers: pickled by what they hold, not by what their constructor asks for."""
+        """Pickle the attributes instead of the constructor's arguments, so that workers can send errors."""
         return _rebuilt, (type(self), self.args, self.__dict__)
 
 
@@ -28,7 +28,7 @@ def _rebuilt(
 
 
 class FatalError(WebtextError):
-    """The run cannot go on (a full disk, an unwritable target). What is committed stays."""
+    """The run cannot continue (a full disk, an unwritable target). Committed work stays."""
 
 
 class InputError(FatalError):
@@ -38,19 +38,19 @@ class InputError(FatalError):
 
 
 class ConfigError(InputError):
-    """A config key or value that is refused before any work."""
+    """A config key or value refused before any work."""
 
 
 class SchemaError(InputError):
-    """A table or file that is not what its reader expects."""
+    """A table or file in another format than expected."""
 
 
 class StaleError(InputError):
-    """A table that was made from one that has been rebuilt since."""
+    """A table built from one that has been rebuilt since."""
 
 
 class PathError(InputError):
-    """A path that would leave the corpus. Nothing was read, written or deleted."""
+    """A path out of the corpus. Nothing was read, written or deleted."""
 
 
 class BusyError(InputError):
@@ -70,7 +70,7 @@ class RetryableError(PartitionError):
 
 
 class Interrupted(WebtextError):  # noqa: N818 - an event, not a fault
-    """SIGINT or SIGTERM: what is done is kept. Exit code 130 or 143."""
+    """SIGINT or SIGTERM; finished work is kept. Exit code 130 or 143."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}")
@@ -79,7 +79,7 @@ class Interrupted(WebtextError):  # noqa: N818 - an event, not a fault
 
 
 class StageError(WebtextError):
-    """A stage that was called through its door failed; the door has said why."""
+    """A stage's command failed and has printed the reason."""
 
     def __init__(self, batch: str, stage: str, code: int) -> None:
         super().__init__(

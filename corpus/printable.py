@@ -1,4 +1,4 @@
-"""Cleans text of strangers for people: terminals, logs and spreadsheets act on characters that nobody sees."""
+"""Cleans text of strangers for people: invisible characters act on terminals and spreadsheets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 
 
 def printable(text: str, *, max_chars: int | None = None) -> str:
-    r"""`text` on one line, with every character that is not printed as its escape (`\x1b`, `\u202e`).
+    """Put `text` on one line, with unprintable characters as escapes (`\\x1b`, `\\u202e`).
 
     These move the cursor, retitle the window or reorder the line. Longer texts than `max_chars` end
     in an ellipsis.

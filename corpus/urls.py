@@ -42,7 +42,10 @@ class UrlProblem(StrEnum):
 
 
 class Target(NamedTuple):
-    """A parsed http(s) address, unwrapped; `host` keeps its port out, `path` begins with a slash."""
+    """A parsed http(s) address, unwrapped.
+
+    `host` keeps its port out, `path` begins with a slash.
+    """
 
     url: str
     host: str
@@ -135,7 +138,10 @@ def registered_domain(host: str) -> str:
 
 @lru_cache(maxsize=1)
 def _suffix_list() -> tldextract.TLDExtract:
-    """The list that the package ships: no network, no cache directory. Its import brings an HTTP client, 0.17 s of every start."""
+    """The list that the package ships: no network, no cache directory.
+
+    Its import brings an HTTP client, 0.17 s of every start.
+    """
     import tldextract
 
     return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)

@@ -25,7 +25,10 @@ class Coverage:
     num_met: int
     """Names of the list of which we have a link."""
     listed_frac: float
-    """The part of the list's counts that the met names carry; by names where the list has no counts."""
+    """The part of the list's counts that the met names carry.
+
+    By names where the list has no counts.
+    """
     ours_frac: float
     """The part of our links that lies on listed domains."""
     missing: tuple[tuple[str, int], ...]
@@ -33,7 +36,10 @@ class Coverage:
 
 
 def read_list(path: str) -> dict[str, int]:
-    """Names with their counts, 1 where none is given. Raises: InputError naming file, line and value."""
+    """Names with their counts, 1 where none is given.
+
+    Raises: InputError naming file, line and value.
+    """
     try:
         lines = Path(path).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

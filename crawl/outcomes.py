@@ -22,7 +22,10 @@ from corpus.tables.schemas import PAGES
 
 
 class Reason(StrEnum):
-    """Why a link has no stored page. The list is closed; `pages.reason` is null for a stored page."""
+    """Why a link has no stored page.
+
+    The list is closed; `pages.reason` is null for a stored page.
+    """
 
     BAD_URL = "bad_url"
     """No http(s) address."""
@@ -122,7 +125,10 @@ def segment_path(warc_prefix: str, index: int) -> str:
 
 
 def write_outcomes(out_dir: Path, index: int, outcomes: Sequence[Outcome]) -> None:
-    """Make the outcomes of commit `index` durable: all of them or none. Raises FatalError (disk)."""
+    """Make the outcomes of commit `index` durable: all of them or none.
+
+    Raises FatalError (disk).
+    """
     path = outcome_path(out_dir, index)
     with open_store(str(out_dir)).open_output(path.name) as stream:
         pq.write_table(to_table(outcomes), stream, compression="zstd")

@@ -43,7 +43,10 @@ class CapEffect:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Numbers of a crawl to come. `order` is the order in which domains start: most links first, then by name."""
+    """Numbers of a crawl to come.
+
+    `order` is the order in which domains start: most links first, then by name.
+    """
 
     links: int
     order: tuple[tuple[str, int], ...]
@@ -68,7 +71,10 @@ def start_order(domains: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
 
 
 def wall_time_s(domains: Mapping[str, int], delay_s: float, cap: int = 0) -> float:
-    """The least time in seconds that a polite crawl takes: the largest domain's, each link once; cap 0 means none."""
+    """The least time in seconds that a polite crawl takes: the largest domain's, each link once.
+
+    Cap 0 means none.
+    """
     largest = max(domains.values(), default=0)
     return (min(largest, cap) if cap else largest) * delay_s
 

@@ -30,7 +30,10 @@ from corpus.urls import HOST_CACHE_SIZE, UrlProblem, host_identity, target
 
 
 class Fate(StrEnum):
-    """What became of one row of a dump; every row read has exactly one, the first that holds in this order."""
+    """What became of one row of a dump.
+
+    Every row read has exactly one, the first that holds in this order.
+    """
 
     BLANK = "blank"
     """An empty line."""

@@ -163,7 +163,10 @@ def load_compare_scatter(config: DedupConfig, context: Context) -> ScatterFuncti
 
 
 def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction:
-    """Exact similarity of every pair whose later page lives here; those that reach the threshold stay."""
+    """Exact similarity of every pair whose later page lives here.
+
+    Those that reach the threshold stay.
+    """
 
     def reduce(bucket: int, table: pa.Table) -> Output:
         table = table.combine_chunks()

@@ -26,7 +26,10 @@ class DedupConfig(Section):
     )
 
     threshold: float = 0.75
-    """Exact Jaccard similarity from which a page is a near-duplicate; where the S-curve of the default bands is steep."""
+    """Exact Jaccard similarity from which a page is a near-duplicate.
+
+    Where the S-curve of the default bands is steep.
+    """
     shingles: ShinglesConfig = ShinglesConfig()
     """What near-duplicates are compared by."""
     minhash: MinhashConfig = MinhashConfig()

@@ -61,7 +61,10 @@ def bytes_to_hashes(packed: np.ndarray) -> np.ndarray:
 
 
 def parts(packed: np.ndarray, num_parts: int) -> np.ndarray:
-    """The part of every id in a batch of `num_parts` parts. Shape (n,) int64. As `corpus.tables.schemas.part_of`."""
+    """The part of every id in a batch of `num_parts` parts.
+
+    Shape (n,) int64. As `corpus.tables.schemas.part_of`.
+    """
     prefix = np.frombuffer(np.ascontiguousarray(packed, "S16").tobytes(), ">u4")[::4].astype(
         np.uint64
     )
@@ -69,7 +72,10 @@ def parts(packed: np.ndarray, num_parts: int) -> np.ndarray:
 
 
 def places(packed: np.ndarray, doc_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """The row of every id among ascending `doc_ids` (hex), or NOWHERE. Shapes (n,) S16 to (n,) int64."""
+    """The row of every id among ascending `doc_ids` (hex), or NOWHERE.
+
+    Shapes (n,) S16 to (n,) int64.
+    """
     there = pack(doc_ids)
     if there.size == 0:
         return np.full(packed.size, NOWHERE)

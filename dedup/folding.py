@@ -62,7 +62,10 @@ class Folding:
     expansions: np.ndarray
 
     def of(self, code_point: int) -> list[int]:
-        """What one character contributes: BREAK, folded code points, and ALONE ones; nothing for NOTHING."""
+        """What one character contributes: BREAK, folded code points, and ALONE ones.
+
+        Nothing for NOTHING.
+        """
         code = int(self.codes[code_point])
         if code >= EXPANSION:
             offset, length = (code & ~EXPANSION) >> 5, code & 31

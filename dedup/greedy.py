@@ -30,7 +30,10 @@ KEPT = -1
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """Pairs of pages at or above the threshold; pages are numbered in the order. Arrays of one row per pair."""
+    """Pairs of pages at or above the threshold; pages are numbered in the order.
+
+    Arrays of one row per pair.
+    """
 
     later: np.ndarray
     earlier: np.ndarray
@@ -88,7 +91,10 @@ def number_pages(groups: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) ->
 
 
 def follow_copies(choice: Choice, first: np.ndarray, copy: np.ndarray) -> Choice:
-    """Let copies share the fate of the page whose content they have; shapes (c,) numbers of pages."""
+    """Let copies share the fate of the page whose content they have.
+
+    Shapes (c,) numbers of pages.
+    """
     duplicate_of, similarity, exact = (
         choice.duplicate_of.copy(),
         choice.similarity.copy(),
@@ -103,7 +109,10 @@ def follow_copies(choice: Choice, first: np.ndarray, copy: np.ndarray) -> Choice
 
 
 def choose(num_pages: int, edges: Edges) -> Choice:
-    """The greedy choice where all candidate pairs were verified. Pages of earlier batches are never `later`."""
+    """The greedy choice where all candidate pairs were verified.
+
+    Pages of earlier batches are never `later`.
+    """
     duplicate_of = np.full(num_pages, KEPT, np.int64)
     similarity = np.full(num_pages, np.nan)
     exact = np.zeros(num_pages, bool)
@@ -125,7 +134,10 @@ def choose(num_pages: int, edges: Edges) -> Choice:
 def open_pages(
     num_pages: int, num_old: int, edges: Edges, large: LargeBuckets, engine: Engine = "numba"
 ) -> np.ndarray:
-    """Pages that `choose_in_large` may ask to compare: those that the edges alone do not settle. Ascending."""
+    """Pages that `choose_in_large` may ask to compare: those that the edges alone do not settle.
+
+    Ascending.
+    """
     if engine == "numba":
         return _walk_compiled(num_pages, num_old, edges, large, 0.0, None)[1]
 

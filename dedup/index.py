@@ -64,7 +64,10 @@ def part_of_keys(keys: np.ndarray, num_parts: int) -> np.ndarray:
 def read_matching(
     store: Store, manifest: Manifest, wanted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(keys, ids) of the rows whose key is in `wanted` (ascending, distinct); reads ids only where a key matches."""
+    """(keys, ids) of the rows whose key is in `wanted` (ascending, distinct).
+
+    Reads ids only where a key matches.
+    """
     keys, docs = [np.zeros(0, np.uint64)], [np.zeros(0, "S16")]
     if wanted.size:
         first, last = part_of_keys(wanted[[0, -1]], manifest.num_parts).tolist()

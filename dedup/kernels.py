@@ -41,7 +41,10 @@ def _step(state: Any, code: Any, multiplier: Any) -> Any:
 
 @compiled
 def _decode(data: Any, position: Any) -> Any:
-    """(code point, bytes) of the UTF-8 character at `position`; the text is valid, Arrow has checked it."""
+    """(code point, bytes) of the UTF-8 character at `position`.
+
+    The text is valid, Arrow has checked it.
+    """
     first = np.int64(data[position])
     if first < 0x80:
         return first, 1
@@ -140,7 +143,10 @@ def hash_words(
 def hash_ngrams(
     words: Any, bounds: Any, n: Any, base: Any, length_salt: Any, hashes: Any, out_bounds: Any
 ) -> int:
-    """Hash the n-grams of every text, or the one shorter gram of a text with fewer words. The number of grams."""
+    """Hash the n-grams of every text, or the one shorter gram of a text with fewer words.
+
+    The number of grams.
+    """
     count = 0
     top = np.uint64(1)
     for _ in range(n - 1):
@@ -225,7 +231,10 @@ def distinct(hashes: Any, bounds: Any, slots: Any, out: Any, out_bounds: Any) ->
 
 @compiled
 def count_shared(left: Any, right: Any) -> int:
-    """The number of values two ascending arrays of distinct values share. Without branches: a merge that never mispredicts."""
+    """The number of values two ascending arrays of distinct values share.
+
+    Without branches: a merge that never mispredicts.
+    """
     count = 0
     i = np.uint64(0)
     j = np.uint64(0)

@@ -41,7 +41,10 @@ MARGIN = 0.05
 
 
 class LshConfig(Section):
-    """How signatures are cut into bands; together they set the similarity at which pages are likely to meet."""
+    """How signatures are cut into bands.
+
+    Together they set the similarity at which pages are likely to meet.
+    """
 
     num_bands: int = 14
     """Bands (`b` elsewhere). Not set: chosen by the threshold; 14 x 8, as in FineWeb, for .75: pages of similarity .8 meet with
@@ -74,7 +77,10 @@ class Members:
     doc: np.ndarray
     """S16 or any sortable: the page; ties of score go to the smaller."""
     content: np.ndarray
-    """S16: content hash, of which a bucket takes only the first page; empty for pages of earlier batches."""
+    """S16: content hash, of which a bucket takes only the first page.
+
+    Empty for pages of earlier batches.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,10 @@ def band_keys(signatures: np.ndarray, config: LshConfig) -> np.ndarray:
 
 
 def content_keys(content: np.ndarray) -> np.ndarray:
-    """The key under which pages of equal content meet. Shapes: (pages, 2) uint64 to (pages,) uint64."""
+    """The key under which pages of equal content meet.
+
+    Shapes: (pages, 2) uint64 to (pages,) uint64.
+    """
     return mix(content[:, 0] ^ mix(content[:, 1] ^ _CONTENT_SALT))
 
 

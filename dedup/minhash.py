@@ -85,7 +85,10 @@ def sign(texts: pa.Array, n: int, perms: Permutations, engine: Engine = "numba")
 
 
 def signatures(hashes: Ragged, perms: Permutations, engine: Engine = "numba") -> np.ndarray:
-    """Minima over the rows of 64-bit hashes. Shape (rows, num_perm) uint32; EMPTY throughout for an empty row."""
+    """Minima over the rows of 64-bit hashes.
+
+    Shape (rows, num_perm) uint32; EMPTY throughout for an empty row.
+    """
     mixed = _mix32((hashes.values >> np.uint64(32)).astype(np.uint32))
     result = np.full((len(hashes), perms.factors.size), EMPTY, np.uint32)
     if engine == "numpy":
@@ -134,7 +137,10 @@ def to_lean_bytes(signature: np.ndarray, seed: int) -> bytes:
 
 
 def from_lean_bytes(data: bytes) -> tuple[np.ndarray, int]:
-    """(signature, seed) from little-endian LeanMinHash bytes. Raises ValueError for another scheme."""
+    """(signature, seed) from little-endian LeanMinHash bytes.
+
+    Raises ValueError for another scheme.
+    """
     seed, size, code = _LEAN_HEADER.unpack_from(data)
     if size >= 0 or code != _AFFINE32_CODE:
         raise ValueError(

@@ -51,7 +51,10 @@ class OverlapConfig(Section):
     """What counts as overlap with a test set, and what becomes of it."""
 
     policy: Literal["report", "document", "span"] = "span"
-    """report: touch nothing; document: drop the page; span: cut the match and its surroundings out of it (GPT-3)."""
+    """report: touch nothing.
+
+    Document: drop the page; span: cut the match and its surroundings out of it (GPT-3).
+    """
     n: int = 13
     """Words of a gram that is removed: 13 as in GPT-3; 8-grams meet by chance. From 4 to 64."""
     measure_n: tuple[int, ...] = (8,)
@@ -224,7 +227,10 @@ def find(words: Ragged, index: NgramIndex, engine: Engine = "numba") -> Hits:
 
 
 def by_set(n: np.ndarray, testsets: pa.ChunkedArray) -> dict[tuple[str, int], np.ndarray]:
-    """The places of every set's grams of every n, ascending. Shapes: n (k,), testsets k lists of names."""
+    """The places of every set's grams of every n, ascending.
+
+    Shapes: n (k,), testsets k lists of names.
+    """
     lists = testsets.combine_chunks()
     row = np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy())
     names = lists.flatten().dictionary_encode()
@@ -240,7 +246,10 @@ def by_set(n: np.ndarray, testsets: pa.ChunkedArray) -> dict[tuple[str, int], np
 
 
 def matched_words(num_words: int, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Which of a text's words lie in a gram that begins at `starts` and has `sizes` words. Shape (num_words,) bool."""
+    """Which of a text's words lie in a gram that begins at `starts` and has `sizes` words.
+
+    Shape (num_words,) bool.
+    """
     edges = np.zeros(num_words + 1, np.int64)
     np.add.at(edges, starts, 1)
     np.add.at(edges, starts + sizes, -1)
@@ -367,7 +376,10 @@ def _joined(parts: Sequence[_Grams]) -> _Grams:
 def _grams(
     words: Ragged, n: int, least: int, config: OverlapConfig, engine: Engine, *, removes: bool
 ) -> tuple[_Grams, np.ndarray]:
-    """(the n-grams of the rows of at least `least` words, one shorter gram of a row below n; the row of each), in order."""
+    """(the n-grams of the rows of at least `least` words, one shorter gram of a row below n.
+
+    The row of each), in order.
+    """
     grams, prefixes = (ngram_hashes(words, each, engine) for each in (n, config.prefix_words))
     row = np.repeat(np.arange(len(words)), grams.lengths())
     at = np.arange(row.size) - grams.bounds[row] + prefixes.bounds[row]

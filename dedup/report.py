@@ -68,7 +68,10 @@ def overlap_path(batch: str) -> str:
 def write_reports(
     store: Store, batch: str, testsets: Sequence[str], engine: Engine = "numba"
 ) -> list[str]:
-    """Write the batch's reports; their paths. One of overlap goes where its verdicts were made without test sets."""
+    """Write the batch's reports; their paths.
+
+    One of overlap goes where its verdicts were made without test sets.
+    """
     paths = []
     if testsets:
         paths.append(overlap_path(batch))
@@ -233,7 +236,10 @@ def own_train_shares(
 
 
 def _table(store: Store, manifest: Manifest, before: list[Manifest]) -> list[dict[str, Any]]:
-    """One row per set and n. Earlier batches count for a set if they were filtered against the same file of it."""
+    """One row per set and n.
+
+    Earlier batches count for a set if they were filtered against the same file of it.
+    """
     digest = _digests(manifest)
     met: dict[tuple[str, int], list[np.ndarray]] = {}
     for each in (manifest, *before):

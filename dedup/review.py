@@ -68,7 +68,10 @@ def explanation(store: Store, batch: str, doc_id: str) -> str:
 
 
 def sample(store: Store, batch: str, count: int) -> str:
-    """`count` removed pages with their survivors, in excerpts; the same ones every time. Raises InputError for no count."""
+    """`count` removed pages with their survivors, in excerpts; the same ones every time.
+
+    Raises InputError for no count.
+    """
     if count < 1:
         raise InputError(
             f"--sample is {count}; expected the number of removals to show, at least 1"
@@ -138,7 +141,10 @@ class Passages:
 
 
 def document(store: Store, batches: list[str], doc_id: str) -> dict[str, Any] | None:
-    """The page's row of `documents` in the first of the batches that has it; None where none has: it was taken down."""
+    """The page's row of `documents` in the first of the batches that has it.
+
+    None where none has: it was taken down.
+    """
     for name in batches:
         manifest: Manifest | None = find_manifest(store, "documents", name)
         if (

@@ -31,7 +31,10 @@ SAMPLE_PAGES = 20
 
 
 def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
-    """The steps of the stage; those of overlap only where there are test sets, and first: a broken set is found at once."""
+    """The steps of the stage.
+
+    Those of overlap only where there are test sets, and first: a broken set is found at once.
+    """
     with_overlap = bool(config.testsets)
     return (
         *(overlap_steps.steps() if with_overlap else ()),

@@ -26,10 +26,16 @@ ABSENT = -1
 
 @dataclass(frozen=True, slots=True)
 class StoredSets:
-    """The sets of some pages, by number of the page. Sets of `values` and `bitmaps` lie one after the other."""
+    """The sets of some pages, by number of the page.
+
+    Sets of `values` and `bitmaps` lie one after the other.
+    """
 
     slot: np.ndarray
-    """(pages,) int64: the place of the page's set; ABSENT for pages without one: they are similar to nothing."""
+    """(pages,) int64: the place of the page's set.
+
+    ABSENT for pages without one: they are similar to nothing.
+    """
     value_bounds: np.ndarray
     """(sets + 1,) int64 into `values`."""
     bitmap_bounds: np.ndarray
@@ -44,7 +50,10 @@ class StoredSets:
     def compare(
         self, earlier: int, later: int, threshold: float, engine: Engine = "numba"
     ) -> tuple[float, bool]:
-        """(exact Jaccard similarity, or 0 where it is below the threshold; whether the contents are equal)."""
+        """(exact Jaccard similarity, or 0 where it is below the threshold.
+
+        Whether the contents are equal).
+        """
         left, right = int(self.slot[earlier]), int(self.slot[later])
         if ABSENT in (left, right):
             return 0.0, False

@@ -183,7 +183,10 @@ def _stored(
     asked: np.ndarray,
     writer: SetWriter,
 ) -> StoredSets:
-    """The sets of the pages that are asked for, on disk; a page that was taken down since an interrupted run has none."""
+    """The sets of the pages that are asked for, on disk.
+
+    A page that was taken down since an interrupted run has none.
+    """
     for place, manifest in enumerate(manifests):
         numbers = asked[pages.batch[asked] == place]
         order = np.argsort(pages.doc[numbers])

@@ -38,7 +38,10 @@ class ShinglesConfig(Section):
     """What near-duplicates are compared by."""
 
     normalizer: Literal["words-1"] = "words-1"
-    """Rule from text to words (`dedup/folding.py`); recorded so that another rule's index is refused."""
+    """Rule from text to words (`dedup/folding.py`).
+
+    Recorded so that another rule's index is refused.
+    """
     n: int = 5
     """Words in a shingle; 5 as in OpenWebText, MassiveText and FineWeb. From 1 to 64."""
 
@@ -74,7 +77,10 @@ def mix(values: np.ndarray) -> np.ndarray:
 
 
 def slices(texts: pa.Array, slice_bytes: int = SLICE_BYTES) -> Iterator[tuple[int, int]]:
-    """(first row, row after the last) of runs of texts that together hold about `slice_bytes`; each at least one text."""
+    """(first row, row after the last) of runs of texts that together hold about `slice_bytes`.
+
+    Each at least one text.
+    """
     offsets, _ = text_buffers(texts)
     first = 0
     while first < len(texts):
@@ -135,7 +141,10 @@ def word_hashes(texts: pa.Array | pa.ChunkedArray, engine: Engine = "numba") -> 
 
 
 def ngram_hashes(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
-    """The 64-bit hashes of the n-grams of every row of `words`; one shorter gram for a row of fewer words, none for none."""
+    """The 64-bit hashes of the n-grams of every row of `words`.
+
+    One shorter gram for a row of fewer words, none for none.
+    """
     if engine == "numpy":
         return _ngram_hashes_numpy(words, n)
 
@@ -159,7 +168,10 @@ def shingle_sets(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
 
 
 def jaccard(left: np.ndarray, right: np.ndarray, engine: Engine = "numba") -> float:
-    """Exact Jaccard similarity of two ascending arrays of distinct values; two empty sets have 0."""
+    """Exact Jaccard similarity of two ascending arrays of distinct values.
+
+    Two empty sets have 0.
+    """
     if left.size + right.size == 0:
         return 0.0
 
@@ -190,7 +202,10 @@ def _distinct(ascending: np.ndarray) -> np.ndarray:
 
 
 def content_hashes(words: Ragged, engine: Engine = "numba") -> np.ndarray:
-    """128 bits over the sequence of words of every text. Shape (texts, 2) uint64; equal for equal normalised texts."""
+    """128 bits over the sequence of words of every text.
+
+    Shape (texts, 2) uint64; equal for equal normalised texts.
+    """
     if engine == "numpy":
         return _content_hashes_numpy(words)
 
@@ -218,7 +233,10 @@ def _content_hashes_numpy(words: Ragged) -> np.ndarray:
 
 
 def word_spans(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where the words of one text stand: (starts, ends) in code points, half-open. Shapes (words,) int32."""
+    """Where the words of one text stand: (starts, ends) in code points, half-open.
+
+    Shapes (words,) int32.
+    """
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.int64)
     codes, position = _expand(folding.load(), points, np.arange(points.size))
     starts, ends, _, position = _cut(codes, np.zeros(codes.size, np.int64), position)
@@ -226,7 +244,10 @@ def word_spans(text: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split_words(text: str) -> list[tuple[str, int, int]]:
-    """(folded word, start, end) of every word of one text, in code points: the rule, readable. For looking, not for bulk."""
+    """(folded word, start, end) of every word of one text, in code points: the rule, readable.
+
+    For looking, not for bulk.
+    """
     table = folding.load()
     found: list[tuple[str, int, int]] = []
     word, start, end = "", 0, 0

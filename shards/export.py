@@ -105,7 +105,10 @@ def _refuse_strangers(target: Store, kind: str, written: Set[str]) -> None:
 
 
 def to_nanogpt(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Iterator[str]:
-    """One file; the path written. Raises InputError for a vocabulary wider than nanoGPT's uint16."""
+    """One file; the path written.
+
+    Raises InputError for a vocabulary wider than nanoGPT's uint16.
+    """
     _need_uint16(split, "nanoGPT")
     path = f"{split.name}.bin"
     with target.open_output(path) as stream:

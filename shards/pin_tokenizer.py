@@ -40,15 +40,24 @@ class TokenizerConfig(Section):
     sha256: str = ""
     """Digest that the source file must have; empty: not compared."""
     end_of_text: str = ""
-    """Token that ends every document, such as `</s>` or `<|end_of_text|>`; empty: `<|endoftext|>`. For a .tiktoken file NAME=ID."""
+    """Token that ends every document, such as `</s>` or `<|end_of_text|>`.
+
+    Empty: `<|endoftext|>`. For a .tiktoken file NAME=ID.
+    """
     split_rule: str = ""
     """How text is split into words, for source files that do not say it (all but tokenizer.json): gpt2, cl100k, o200k, qwen2, digits or deepseek; empty: known from the file's content, or refused."""
     vocab_size: int = 50257
-    """Ids of a trained vocabulary, end-of-text included (GPT-2's number); fewer if the sample runs out of pairs."""
+    """Ids of a trained vocabulary, end-of-text included (GPT-2's number).
+
+    Fewer if the sample runs out of pairs.
+    """
     sample_bytes: int = 100_000_000
     """UTF-8 bytes of documents to train on; all documents if there are fewer."""
     memory_bytes: int = 4 << 30
-    """Memory that training may take, by an estimate from the words met: the sample ends there. 100 MB of prose take 0.5 GB."""
+    """Memory that training may take, by an estimate from the words met: the sample ends there.
+
+    100 MB of prose take 0.5 GB.
+    """
     seed: int = 0
     """Decides which documents the sample takes."""
 

@@ -42,9 +42,15 @@ class WriterConfig(Section):
     row_group_tokens: int = 1 << 22
     """Tokens of a row group: what is written, checked, decoded and fetched at once (8 MiB of uint16)."""
     compression: Literal["none", "zstd"] = "none"
-    """`none` can be memory-mapped; `zstd` has 0.63 of the bytes and is decoded a row group at a time."""
+    """`none` can be memory-mapped.
+
+    `zstd` has 0.63 of the bytes and is decoded a row group at a time.
+    """
     compression_level: int = 5
-    """Of zstd, 1..19. English prose as GPT-2 tokens: 0.66 of the plain bytes at 3, 0.63 at 5, 0.60 at 9 (2026-11)."""
+    """Of zstd, 1..19.
+
+    English prose as GPT-2 tokens: 0.66 of the plain bytes at 3, 0.63 at 5, 0.60 at 9 (2026-11).
+    """
 
     @field_validator("val_frac")
     @classmethod
@@ -360,7 +366,10 @@ def _leave_out(texts: Any, cuts: Any) -> Any:
 
 
 def cut_text(text: str, cuts: list[tuple[int, int]]) -> str:
-    """`text` without the half-open, ascending ranges of code points. Raises InputError for ranges outside it."""
+    """`text` without the half-open, ascending ranges of code points.
+
+    Raises InputError for ranges outside it.
+    """
     pieces = []
     position = 0
     for start, end in cuts:

@@ -99,7 +99,10 @@ class Checkpoints:
         return sorted(found, key=lambda checkpoint: checkpoint.step)
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint whose files are complete; damaged ones are skipped with a warning."""
+        """The newest checkpoint whose files are complete.
+
+        Damaged ones are skipped with a warning.
+        """
         for checkpoint in reversed(self.all()):
             damage = self.damage(checkpoint)
             if damage is None:
@@ -172,7 +175,10 @@ class Checkpoints:
         *,
         keep_last: int,
     ) -> PendingSave:
-        """Start a `save` of a copy made now: tensors may change while a thread writes. One at a time."""
+        """Start a `save` of a copy made now: tensors may change while a thread writes.
+
+        One at a time.
+        """
         path = f"{self.folder}/step-{step:08}"
         background = world.in_background()
         with contextlib.ExitStack() as stack:
@@ -235,7 +241,10 @@ class Checkpoints:
         return Checkpoint(path, document)
 
     def damage(self, checkpoint: Checkpoint) -> str | None:
-        """A description of the first damaged file of a checkpoint, or None. Reads every file once."""
+        """A description of the first damaged file of a checkpoint, or None.
+
+        Reads every file once.
+        """
         for file in checkpoint.record["files"]:
             path = f"{checkpoint.path}/{file['file']}"
             digest = xxh3_128()

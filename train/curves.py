@@ -39,7 +39,10 @@ def scalars(line: Mapping[str, Any]) -> dict[str, float]:
 
 
 class TensorBoard:
-    """Event files in runs/<run>/tensorboard/, one per start; those of earlier starts are replaced."""
+    """Event files in runs/<run>/tensorboard/, one per start.
+
+    Those of earlier starts are replaced.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         self._store = folder.store
@@ -82,7 +85,10 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run at Weights & Biases, continued by later starts; how it gets there (key, server, offline) is wandb's settings."""
+    """A run at Weights & Biases, continued by later starts.
+
+    How it gets there (key, server, offline) is wandb's settings.
+    """
 
     def __init__(self, folder: RunFolder, project: str) -> None:
         try:

@@ -26,7 +26,10 @@ class Stream(Protocol):
     num_blocks: int
 
     def next_batch(self, global_batch: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
-        """This rank's (global_batch / world_size, block_size + 1) int64 rows; advances by global_batch samples."""
+        """This rank's (global_batch / world_size, block_size + 1) int64 rows.
+
+        Advances by global_batch samples.
+        """
 
     def state_dict(self) -> dict[str, int | str]:
         """The position in the global order; in a worker, the one of its next batch."""

@@ -193,7 +193,10 @@ def choose_fused(device: torch.device) -> bool:
 
 
 def choose_dtype(wanted: str, *, has_bf16: bool) -> torch.dtype:
-    """bfloat16 where the device computes in it; float32 elsewhere (float16 would need loss scaling)."""
+    """bfloat16 where the device computes in it.
+
+    Float32 elsewhere (float16 would need loss scaling).
+    """
     if wanted == "auto":
         return torch.bfloat16 if has_bf16 else torch.float32
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32

@@ -58,7 +58,10 @@ def hf_config(shape: Shape, end_of_text: int) -> dict[str, Any]:
 
 
 def hf_weights(model: GPT2) -> dict[str, Tensor]:
-    """Our weights under Hugging Face's names and orientation; the tied head is left out, as there."""
+    """Our weights under Hugging Face's names and orientation.
+
+    The tied head is left out, as there.
+    """
     return {
         PREFIX + name: _turned(name, tensor).contiguous().cpu()
         for name, tensor in model.state_dict().items()

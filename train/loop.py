@@ -189,7 +189,10 @@ class Trainer:
         return self._summary()
 
     def _loop(self, stop: StopSignal, checkpoint_interval: int) -> None:
-        """Steps, evaluations and checkpoints to the end. Raises: StoppedError between two of them."""
+        """Steps, evaluations and checkpoints to the end.
+
+        Raises: StoppedError between two of them.
+        """
         meter = self._meter()
         if self._evaluation_due():
             meter.pause(lambda: self._evaluate(stop))
@@ -241,7 +244,10 @@ class Trainer:
         return due and self._evaluated_step != self.step
 
     def _train_step(self, stop: StopSignal, meter: Meter) -> None:
-        """One optimizer step. Raises: StoppedError, with nothing changed, when told to stop in the middle of a long one."""
+        """One optimizer step.
+
+        Raises: StoppedError, with nothing changed, when told to stop in the middle of a long one.
+        """
         started = time.monotonic()
         position = self.job.stream.state_dict()
         rows, first = next_rows(self.job.stream, self.batch_size, self.world)
@@ -289,7 +295,10 @@ class Trainer:
     def _reduce(
         self, loss: Tensor, num_targets: int, seconds: float, stop: StopSignal
     ) -> tuple[float, float]:
-        """The summed loss of all ranks; with it, in one message, they agree on stopping and on how long a step takes."""
+        """The summed loss of all ranks.
+
+        With it, in one message, they agree on stopping and on how long a step takes.
+        """
         if self.world.size == 1:
             self._told_to_stop(stop)
             return float(loss), float(num_targets)
@@ -318,7 +327,10 @@ class Trainer:
         return number > 0
 
     def _backward(self, rows: np.ndarray) -> Tensor:
-        """Add the gradients of these rows; gives their summed loss. Ranks' gradients are averaged, hence world.size."""
+        """Add the gradients of these rows; gives their summed loss.
+
+        Ranks' gradients are averaged, hence world.size.
+        """
         tokens, targets = device_batch(rows, self.world.device, document_end=self.document_end)
         with self.world.autocast():
             loss: Tensor = self.network(tokens, targets)
@@ -338,7 +350,10 @@ class Trainer:
         return float(norm.full_tensor() if is_sharded(self.model) else norm)
 
     def _judge(self, loss: float, norm: float, position: dict[str, int | str]) -> bool:
-        """Decide whether to learn this batch. Raises: DivergedError where the settings say stop, naming its documents."""
+        """Decide whether to learn this batch.
+
+        Raises: DivergedError where the settings say stop, naming its documents.
+        """
         action, reason = self.watch.judge(loss, norm)
         if action == "go":
             return True
@@ -362,7 +377,10 @@ class Trainer:
         return action == "warn"
 
     def _documents(self, position: dict[str, int | str]) -> list[str]:
-        """Ids of the documents in the batch at `position`; the stream is where it was afterwards."""
+        """Ids of the documents in the batch at `position`.
+
+        The stream is where it was afterwards.
+        """
         stream = self.job.stream
         now = stream.state_dict()
         stream.load_state_dict(position)
@@ -394,7 +412,10 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
 
     def _evaluate(self, stop: StopSignal) -> None:
-        """Validation loss and samples, into the run's folder. Raises: StoppedError when told to stop."""
+        """Validation loss and samples, into the run's folder.
+
+        Raises: StoppedError when told to stop.
+        """
         loss = split_loss(
             self.model,
             self.job.val_blocks(),
@@ -478,7 +499,10 @@ class Trainer:
         }
 
     def _finish_save(self, *, quiet: bool = False) -> None:
-        """Wait for the checkpoint being written. Raises: FatalError when it failed; `quiet` (on the way out) says so only."""
+        """Wait for the checkpoint being written.
+
+        Raises: FatalError when it failed; `quiet` (on the way out) says so only.
+        """
         pending, self._pending = self._pending, None
         if pending is None:
             return

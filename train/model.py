@@ -80,7 +80,10 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int
     ) -> Tensor:
-        """Shapes: x (B, T, C), mask (B, 1, T, S) bool or None for plain causality; result (B, T, C)."""
+        """Shapes: x (B, T, C), mask (B, 1, T, S) bool or None for plain causality.
+
+        Result (B, T, C).
+        """
         batch, length, channels = x.shape
         query, key, value = (
             part.view(batch, length, self.n_head, channels // self.n_head).transpose(
@@ -189,7 +192,10 @@ class GPT2(nn.Module):
         )
 
     def hidden(self, tokens: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        """The last layer's normalised states (B, T, C) of tokens (B, T); a cache is extended by T positions."""
+        """The last layer's normalised states (B, T, C) of tokens (B, T).
+
+        A cache is extended by T positions.
+        """
         start = cache.length if cache is not None else 0
         length = tokens.shape[1]
         positions = torch.arange(start, start + length, device=tokens.device)

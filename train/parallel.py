@@ -56,7 +56,10 @@ def reshard(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def exchanging(network: nn.Module, *, last: bool) -> Iterator[None]:
-    """Under DDP ranks exchange gradients in the last micro-batch of a step only; FSDP does in each, keeping its shares small."""
+    """Under DDP ranks exchange gradients in the last micro-batch of a step only.
+
+    FSDP does in each, keeping its shares small.
+    """
     if last or not isinstance(network, DistributedDataParallel):
         yield
         return

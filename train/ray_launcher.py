@@ -45,7 +45,10 @@ STOP_GRACE_S = 27.0
 """How long the driver waits for the workers' checkpoint after a signal."""
 
 MAX_FAILURES = 3
-"""Starts after a lost worker or node before the run is given up; it goes on with the next start of the door."""
+"""Starts after a lost worker or node before the run is given up.
+
+It goes on with the next start of the door.
+"""
 
 
 def num_workers(text: str) -> int | tuple[int, int]:
@@ -57,7 +60,10 @@ def num_workers(text: str) -> int | tuple[int, int]:
 
 
 def require_ray_train() -> None:
-    """Raises: InputError where Ray Train could not be loaded. pandas is no part of `all`: Arrow would load it in every process."""
+    """Raises: InputError where Ray Train could not be loaded.
+
+    pandas is no part of `all`: Arrow would load it in every process.
+    """
     missing = [name for name in ("ray", "pandas") if find_spec(name) is None]
     if missing:
         raise InputError(
@@ -92,7 +98,10 @@ def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:
 
 
 def _fit(request: Request, workers: int | tuple[int, int], folder: RunFolder) -> None:
-    """Run the workers to their end. The run's name at Ray is new each time: resuming is ours, not Ray's."""
+    """Run the workers to their end.
+
+    The run's name at Ray is new each time: resuming is ours, not Ray's.
+    """
     with (
         open_executor("ray", workers if isinstance(workers, int) else workers[1]),
         command.interruptible(),
@@ -144,7 +153,10 @@ def _wait(fit: Callable[[], object], folder: RunFolder) -> None:
 
 
 def _worker(settings: dict[str, Any]) -> None:
-    """The train function of one worker. An error of ours is told through the run's folder: starting anew cannot mend it."""
+    """The train function of one worker.
+
+    An error of ours is told through the run's folder: starting anew cannot mend it.
+    """
     import ray.train
 
     request: Request = pickle.loads(settings["request"])

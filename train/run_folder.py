@@ -120,7 +120,10 @@ class RunFolder:
             board.begin([json.loads(line) for line in self._lines])
 
     def log(self, **values: Any) -> None:
-        """One line of metrics.jsonl, with the time; on an object store it appears at the next `flush`."""
+        """One line of metrics.jsonl, with the time.
+
+        On an object store it appears at the next `flush`.
+        """
         values["time"] = round(time.time(), 3)
         line = json.dumps(values)
         for board in self._boards:

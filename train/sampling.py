@@ -29,7 +29,10 @@ class Sampling:
 
 
 def sample(logits: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> Tensor:
-    """One token id per row, drawn by the row's generator. Shapes: logits (B, V) float; result (B,) int64, on the CPU."""
+    """One token id per row, drawn by the row's generator.
+
+    Shapes: logits (B, V) float; result (B,) int64, on the CPU.
+    """
     if sampling.temperature == 0:
         return logits.argmax(dim=-1).cpu()
 

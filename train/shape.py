@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Shape:
-    """n_embd is a multiple of n_head; block_size is the context in tokens; the head is tied to the embedding."""
+    """n_embd is a multiple of n_head.
+
+    Block_size is the context in tokens; the head is tied to the embedding.
+    """
 
     n_layer: int
     n_head: int

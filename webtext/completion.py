@@ -1,9 +1,9 @@
-"""Shell completion for `webtext`: prints a script that completes commands, options and files.
+"""Shell completion for `webtext`: prints a script to complete commands, options and files.
 
     webtext completion bash > ~/.local/share/bash-completion/completions/webtext
     webtext completion zsh > ~/.zfunc/_webtext
 
-The script is static, so that a completion starts no Python. Print it again after an update.
+The script is static, so a completion starts no Python. Print it again after an update.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _whole(complete_files: Mapping[str, str]) -> argparse.ArgumentParser:
-    """One parser with a subparser per command; commands whose extra is missing have no options."""
+    """Build one parser with a subparser per command. Without its extra a command has no options."""
     whole = argparse.ArgumentParser(prog="webtext")
     whole.add_argument("--version", action="version")
     commands = whole.add_subparsers()

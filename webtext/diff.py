@@ -1,9 +1,9 @@
-"""What came and what went between two snapshots, and why; tokens by batch and domain.
+"""The difference of two snapshots: documents added and removed, reasons, tokens by batch and domain.
 
     webtext diff --corpus C OLD NEW [--json]
 
-Files that both name are passed over unread, so neighbouring months cost what differs. Why a page
-went is read from the tables as they are now.
+Common files are skipped unread, so the cost of neighbouring months is the cost of their difference.
+The reason of a removed page is read from the tables as they are now.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_DOMAINS = 15
 
 @dataclass(slots=True)
 class Difference:
-    """What is otherwise in the second snapshot."""
+    """The differences of the second snapshot from the first."""
 
     old: str
     new: str
@@ -72,7 +72,10 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def compare(store: Store, old: str, new: str) -> Difference:
-    """The difference of two snapshots. Raises: InputError for a name that is none, SchemaError for missing files."""
+    """Compare two snapshots.
+
+    Raises: InputError for an unknown name, SchemaError for missing files.
+    """
     left, right = read_snapshot(store, old), read_snapshot(store, new)
     found = Difference(old, new)
     for batch in dict.fromkeys(each.batch for each in (*left.batches, *right.batches)):
@@ -174,7 +177,7 @@ def _documents(store: Store, files: Iterable[TokenFile]) -> dict[str, tuple[str,
 
 
 def _why_gone(store: Store, batch: str, went: set[str], right: Snapshot) -> Counter[str]:
-    """Why documents of a batch are not in the new snapshot."""
+    """Reasons of documents of a batch for not being in the new snapshot."""
     if not went:
         return Counter()
     if batch not in {each.batch for each in right.batches}:

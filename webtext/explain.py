@@ -101,7 +101,10 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def tell(store: Store, asked: str) -> Story:
-    """The story of a page. Raises: InputError for something that is neither an address nor a doc_id."""
+    """The story of a page.
+
+    Raises: InputError for something that is neither an address nor a doc_id.
+    """
     names = batch_names(store)
     doc_id = _identify(asked)
     story = Story(asked, doc_id)
@@ -119,7 +122,10 @@ def tell(store: Store, asked: str) -> Story:
 
 
 def _home(store: Store, story: Story, names: Sequence[str]) -> str | None:
-    """The batch that has the page: the one that fetched it, where several have tried; the last to try otherwise."""
+    """The batch that has the page: the one that fetched it, where several have tried.
+
+    The last to try otherwise.
+    """
     assert story.doc_id is not None
     for batch in names:
         link = _row(store, "links", batch, story.doc_id)
@@ -273,7 +279,10 @@ def _make_place(
 def _in_snapshot(
     store: Store, snapshot: Snapshot, batch: str, story: Story
 ) -> dict[str, Any] | None:
-    """The snapshot's name and where in it the page's tokens lie; None where it does not have them."""
+    """The snapshot's name and where in it the page's tokens lie.
+
+    None where it does not have them.
+    """
     assert story.doc_id is not None
     retired = retirement(store, snapshot.name)
     told = {"name": snapshot.name, "retired": retired.kind if retired else None}

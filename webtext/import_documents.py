@@ -1,9 +1,9 @@
-"""Imports documents that are text already (FineWeb, books, another crawl) as a batch like any other.
+"""Imports text documents (FineWeb, books, another crawl) as a batch like any other.
 
-Each document becomes a stored response of type text/plain under its address, in WARC files of the
-corpus, as an imported crawl has them. So `links`, `pages` and `documents` conserve rows as always,
-the batch can be cleaned again without the files that it came from, and identity, language, rules,
-deduplication, overlap and take-downs apply unchanged.
+Each document becomes a stored text/plain response under its address in the corpus's WARC files,
+like those of an imported crawl. So `links`, `pages` and `documents` conserve rows as always, the
+batch can be cleaned again without its source files, and identity, language, rules, deduplication,
+overlap and take-downs apply unchanged.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _write_warc(source: str, columns: Columns, is_parquet: bool, folder: Path, n
 
 
 def _record(row: dict[str, Any], columns: Columns, host: str, place: str) -> bytes:
-    """A WARC response record (ISO 28500:2017) that holds the text."""
+    """A WARC response record (ISO 28500:2017) with the text."""
     text = row.get(columns.text)
     if columns.text not in row or not isinstance(text, str | None):
         raise InputError(
@@ -151,7 +151,10 @@ def _record(row: dict[str, Any], columns: Columns, host: str, place: str) -> byt
 
 
 def _address(row: dict[str, Any], columns: Columns, host: str, body: bytes, place: str) -> str:
-    """The document's own address; else one below a host that cannot exist (RFC 2606), made from its id or text."""
+    """The document's own address, else one made from its id or text.
+
+    The latter is below a host that cannot exist (RFC 2606).
+    """
     if columns.url:
         url = row.get(columns.url)
         found = target(url) if isinstance(url, str) else None
@@ -223,7 +226,7 @@ def _json_rows(source: str) -> Iterator[dict[str, Any]]:
 
 
 def _plain(stream: BinaryIO) -> io.BufferedIOBase:
-    """The lines of a file that may be compressed, by its first bytes."""
+    """The lines of a file, decompressed according to its first bytes."""
     magic = stream.read(4)
     stream.seek(0)
     if magic.startswith(GZIP_MAGIC):
@@ -236,6 +239,9 @@ def _plain(stream: BinaryIO) -> io.BufferedIOBase:
 
 
 def _host_label(name: str) -> str:
-    """A host name from a file's name: its letters and digits, then a hash, so that two files never share one."""
+    """A host name from a file's name: its letters and digits, and a hash.
+
+    Two files never share one.
+    """
     plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in name.lower())
     return f"{plain.strip('-')[:40].strip('-') or 'file'}-{xxh3_128_hexdigest(name.encode())[:6]}"

@@ -1,12 +1,10 @@
-"""Gives back the room that nothing needs: old snapshots that are given up, and the files that only
-they named.
+"""Deletes old snapshots and the files that only they reference.
 
     webtext prune --corpus C [--snapshot NAME ...] [--withdrawn] [--keep N] [--delete]
 
-Says what would go; `--delete` does it. Without a choice of snapshots, only files that neither a
-manifest nor a snapshot names go. A pruned snapshot's name stays taken. Snapshots that a training
-run names are passed over, unless named by `--snapshot`; batches that are being worked on are passed
-over as a whole.
+Lists what would be deleted; `--delete` does it. Without a choice of snapshots, only files without a
+manifest or snapshot are deleted. A pruned snapshot's name stays taken. Snapshots used by a training
+run are skipped unless named by `--snapshot`; active batches are skipped as a whole.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ PRUNED = (*TABLES, *EXTRA_TABLES)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would go."""
+    """The snapshots and files to delete."""
 
     snapshots: list[str]
     files: list[tuple[str, int]]
@@ -46,7 +44,7 @@ class Plan:
 
     @property
     def num_bytes(self) -> int:
-        """Room that comes back."""
+        """Bytes to be freed."""
         return sum(num_bytes for _, num_bytes in self.files)
 
 
@@ -96,7 +94,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def choose(store: Store, named: Sequence[str], *, withdrawn: bool, keep: int | None) -> list[str]:
-    """The snapshots to give up. Raises: InputError for a name that is none."""
+    """Choose the snapshots to delete. Raises: InputError for an unknown name."""
     present = snapshots(store)
     if unknown := set(named) - set(present):
         raise InputError(
@@ -135,7 +133,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def make_plan(store: Store, chosen: Sequence[str]) -> Plan:
-    """What goes with these snapshots, of batches at rest."""
+    """Plan the deletion of these snapshots, for batches at rest."""
     pinned = _pinned(store, chosen)
     files: list[tuple[str, int]] = []
     names = {batch for table in PRUNED for batch in store.folders(table)}
@@ -148,11 +146,10 @@ def make_plan(store: Store, chosen: Sequence[str]) -> Plan:
 
 
 def carry_out(store: Store, plan: Plan) -> Plan:
-    """Delete: first the word that a snapshot is gone, then the snapshot, then files; what went. A
-    rerun completes.
+    """Delete the marker first, then the snapshot, then its files; return what was deleted.
 
-    A batch's files go under its lease, and only those that still nothing names: a run that began
-    after the plan was made writes files before a manifest names them.
+    A rerun completes. A batch's files are deleted under its lease, and only if they are still
+    unreferenced: a run started after the plan writes files before its manifest names them.
     """
     for name in plan.snapshots:
         retire(store, name, "pruned", "webtext.prune")
@@ -173,7 +170,7 @@ def carry_out(store: Store, plan: Plan) -> Plan:
 
 
 def _pinned(store: Store, chosen: Sequence[str]) -> set[str]:
-    """Files that other snapshots name, by their first places."""
+    """Files of other snapshots, by their first places."""
     for name in snapshots(store):
         if name not in chosen:
             read_snapshot(store, name)  # refuses one that is damaged: its files cannot be told
@@ -185,8 +182,9 @@ def _lock_path(batch: str) -> str:
 
 
 def _unnamed(store: Store, batch: str, pinned: set[str]) -> Iterator[tuple[str, int]]:
-    """Files of a batch's tables that nothing names; none while it has unfinished steps, whose files
-    they may be.
+    """Unreferenced files of a batch's tables.
+
+    None while it has unfinished steps, whose files they may be.
     """
     if store.folders(work_dir(batch)):
         return

@@ -81,7 +81,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def query(store: Store, sql: str, *, allow_files: bool = False) -> pa.Table:
-    """The rows that a statement gives. It sees the corpus' views only, unless `allow_files`.
+    """Run a statement and return its rows. It sees only the corpus' views unless `allow_files`.
 
     Raises: InputError if DuckDB refuses it or is not installed.
     """
@@ -127,7 +127,7 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def _warn_of_stale(store: Store, sql: str, known: Iterable[str]) -> None:
-    """Log every stale table that a statement names."""
+    """Log every stale table of a statement."""
     words = set(re.findall(r"\w+", sql.lower()))
     named = [table for table in known if table in words]
     keys = {
@@ -139,7 +139,7 @@ def _warn_of_stale(store: Store, sql: str, known: Iterable[str]) -> None:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Names of columns with a number behind those that were there before: a row becomes a dictionary."""
+    """Make column names unique by a number, since a row becomes a dictionary."""
     found: list[str] = []
     for name in names:
         numbered = (f"{name}_{number}" for number in itertools.count(2))
@@ -153,7 +153,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def views(store: Store) -> dict[str, Any]:
-    """A dataset per table that has a committed batch."""
+    """A dataset per table with a committed batch."""
     found = {}
     for table in (*TABLES, *EXTRA_TABLES):
         manifests = batches(store, table)
@@ -163,7 +163,7 @@ def views(store: Store) -> dict[str, Any]:
 
 
 def _dataset(store: Store, table: str, manifests: Sequence[Manifest]) -> Any:
-    """The parts of all batches as one dataset; what their places say becomes columns."""
+    """The parts of all batches as one dataset, with columns for batch and part."""
     paths, places = [], []
     with_split = table in ("spans", "tokens")
     for manifest in manifests:
@@ -220,7 +220,10 @@ def _cell(value: Any) -> str:
 
 
 def _csv_cell(value: Any, *, safe: bool, on_terminal: bool) -> Any:
-    """A value as CSV: exact in a file, escaped on a terminal, and no formula if `safe`. Numbers stay numbers."""
+    """A value as CSV: exact in a file, escaped on a terminal, and no formula if `safe`.
+
+    Numbers stay numbers.
+    """
     if value is None or isinstance(value, Number):
         return value
     text = str(value)

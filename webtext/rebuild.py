@@ -76,7 +76,7 @@ def _main(argv: Sequence[str] | None) -> int:
 def choose(store: Store, named: Sequence[str] | None, first: str) -> list[str]:
     """The batches to rebuild, in their order.
 
-    Raises: InputError for a batch that does not exist or lacks a table that the stage begins with.
+    Raises: InputError for an unknown batch, or one without a table needed by the stage.
     """
     present = batch_names(store)
     if unknown := set(named or ()) - set(present):
@@ -104,10 +104,9 @@ def choose(store: Store, named: Sequence[str] | None, first: str) -> list[str]:
 def _files_by_batch(
     store: Store, chosen: Sequence[str], paths: Sequence[str]
 ) -> dict[str, list[str]]:
-    """The options that each batch's crawl takes its files by. A file belongs to the batch whose
-    manifest names it.
+    """The file options of each batch's crawl. A file belongs to the batch with it in its manifest.
 
-    Raises: InputError for a file of none of the batches, or a batch whose files are not all given.
+    Raises: InputError for a file of none of the batches, or a batch with files missing.
     """
     given = {
         (kind, found.batch, found.fingerprint): path
@@ -145,7 +144,7 @@ def _files_by_batch(
 
 
 def _check_inputs(store: Store, chosen: Sequence[str], stages: Sequence[str]) -> None:
-    """Refuse before any work what a stage would refuse later. Raises: StaleError."""
+    """Refuse early what a stage would refuse later. Raises: StaleError."""
     if stages[0] == "crawl":
         return
 
@@ -173,7 +172,7 @@ def _report(
     stages: Sequence[str],
     snapshot: str | None,
 ) -> None:
-    """Print what was rebuilt, and what is stale now."""
+    """Print rebuilt and stale tables."""
     written = f"snapshot {snapshot}" if snapshot else "no snapshot was written"
     print(f"{store.root}: rebuilt {', '.join(stages)} of {', '.join(chosen)}; {written}")
 

@@ -29,7 +29,10 @@ class C4Config(Section):
     min_words_per_line: int = 3
     """Shorter lines go, words; the first version of the paper, and the code that made C4."""
     min_sentences: int = 5
-    """Least sentences left on the page; the first version of the paper, and the code that made C4."""
+    """Least sentences left on the page.
+
+    The first version of the paper, and the code that made C4.
+    """
     max_word_chars: int = 1000
     """Lines with a longer word go, characters; the code that made C4."""
 

@@ -1,10 +1,10 @@
 """Evaluation sets with digests: dedup removes, and train scores, exactly the same files.
 
-Sets are named by file, by folder, or as `hf:<owner>/<name>` on the Hugging Face hub (`hub`). A set is a file: JSON lines,
-JSON, Parquet, or plain text, all but Parquet also as .gz, .bz2 or .zst. One record is an entry, a text file is one
-entry. A JSON file is an array of records, or an object that holds one (CoQA and SQuAD: `data`). An entry is a few
-passages: the strings of the fields that count. A `testsets.toml` beside the files names these fields, or the defaults
-below apply:
+Sets are named by file, by folder, or as `hf:<owner>/<name>` on the Hugging Face hub (`hub`). A set
+is a file: JSON lines, JSON, Parquet, or plain text, all but Parquet also as .gz, .bz2 or .zst. A
+record is an entry, a text file is one entry. A JSON file is an array of records, or an object with
+one (CoQA and SQuAD: `data`). An entry is a few passages: the strings of its fields. A
+`testsets.toml` beside the files names these fields; without it, the defaults below apply:
 
     [boolq]                      # the set's name: the file's, without suffixes
     fields = ["query", "choices"]
@@ -40,6 +40,7 @@ from corpus.tables.parquet import PartFile, unpacked_limit
 log = logging.getLogger(__name__)
 
 SETTINGS_FILE = "testsets.toml"
+# Fields that count by default; a record may lack some of them.
 FIELDS = (
     *(
         "text",
@@ -79,18 +80,19 @@ FIELDS = (
     ),
     *("chain_of_thought", "rationale"),
 )
-"""Fields that count by default; a record may lack some of them."""
+# Bytes that a set may unpack to. The largest known, the held-out shards of One Billion Words,
+# have 210 MB together.
 MAX_UNPACKED_BYTES = 1 << 30
-"""Bytes that a set may unpack to. The largest known, the held-out shards of One Billion Words, have 210 MB together."""
+# Characters of one entry. enwik8 is one of 100 million; the overlap filter needs 16 bytes of
+# memory for each.
 MAX_ENTRY_CHARS = 128 << 20
-"""Characters of one entry. enwik8 is one of 100 million; the overlap filter needs 16 bytes of memory for each."""
 
 _RECORDS = (".jsonl", ".ndjson", ".json", ".parquet")
 _TEXT = (".txt", ".text", ".tokens")
+# Official names of texts without a known suffix.
 _TEXT_BY_NAME = re.compile(
     r"enwik8|text8|news\.en\.heldout-\d+-of-\d+|newstest\d+\.[a-z]+-[a-z]+\.tsv"
 )
-"""Official names of texts without a known suffix."""
 _PACKED = (".gz", ".bz2", ".zst")
 
 
@@ -108,7 +110,7 @@ class TestSetSettings(Section):
 
 @dataclass(frozen=True, slots=True)
 class TestSetFile:
-    """A set on disk that has not been read."""
+    """A set on disk, still unread."""
 
     __test__ = False
     name: str
@@ -117,7 +119,7 @@ class TestSetFile:
 
     @property
     def digest(self) -> str:
-        """32 hex digits over the bytes of the file and the settings that choose from it."""
+        """32 hex digits over the file's bytes and the settings of the choice."""
         stat = self.path.stat()
         content = _file_digest(str(self.path), stat.st_size, stat.st_mtime_ns)
         chosen = self.settings.model_dump_json(exclude={"train"})
@@ -144,7 +146,8 @@ class TestSet:
 def find_testsets(paths: Sequence[str]) -> list[TestSetFile]:
     """The sets in files, in folders and on the hub, sorted by name.
 
-    Raises: InputError for a missing path, a folder without a set, two sets of one name, or bad settings.
+    Raises: InputError for a missing path, a folder without a set, two sets of one name, or bad
+    settings.
     """
     found: dict[str, TestSetFile] = {}
     for given in paths:
@@ -318,7 +321,7 @@ def _parquet_records(path: Path) -> Iterator[Any]:
 
 
 def _encodable(text: str) -> str:
-    """JSON can hold lone surrogates, which no text has: they become question marks."""
+    """Replace lone surrogates, possible in JSON but not in UTF-8, by question marks."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -327,7 +330,10 @@ def _encodable(text: str) -> str:
 
 
 def _whole_json(text: str) -> list[Any] | None:
-    """The records of a JSON file: its array, or the only array of objects in its object. None for JSON lines."""
+    """The records of a JSON file: its array, or the only array of objects in its object.
+
+    None for JSON lines.
+    """
     try:
         document = json.loads(text)
     except ValueError:
@@ -390,7 +396,8 @@ def _stem(path: Path) -> str:
 def read_bytes(path: Path) -> bytes:
     """The bytes of the file, unpacked if its name ends like a packer's.
 
-    Raises: InputError if it unpacks to more than `MAX_UNPACKED_BYTES`; OSError, EOFError, ZstdError.
+    Raises: InputError if it unpacks to more than `MAX_UNPACKED_BYTES`; OSError, EOFError,
+    ZstdError.
     """
     suffix = path.suffix.lower()
     with path.open("rb") as packed:

@@ -1,8 +1,9 @@
 """Evaluation sets by their name on the Hugging Face hub: `hf:<owner>/<name>[/<config>[/<split>]]`.
 
-The hub converts every data set to Parquet on a branch of its own, as `<config>/<split>/0000.parquet`. These files are
-fetched once into the hub's cache on this machine and then read like any other, also without network. The default split
-is `test`, or `validation` if there is no test; the default is all configs.
+The hub converts every data set to Parquet on a branch of its own, as
+`<config>/<split>/0000.parquet`. These files are fetched once into the hub's cache on this machine
+and then read like any other, also without network. The default split is `test`, or `validation` if
+there is no test; the default is all configs.
 """
 
 from __future__ import annotations
@@ -15,20 +16,23 @@ from corpus.errors import InputError
 
 PREFIX = "hf:"
 REVISION = "refs/convert/parquet"
+# Default splits: the first that exists is used.
 SPLITS = ("test", "validation")
-"""Default splits: the first that exists is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """One fetched file. `name` is `<data set>/<config>/<split>`, with the file's number if a split has several."""
+    """One fetched file.
+
+    `name` is `<data set>/<config>/<split>`, with the file's number if a split has several.
+    """
 
     name: str
     path: Path
 
 
 def fetch(name: str) -> list[HubFile]:
-    """Fetch the files of a name that begins with `hf:`.
+    """Fetch the files of a name with the prefix `hf:`.
 
     Raises: InputError for a malformed or unknown name, or without network and cache.
     """

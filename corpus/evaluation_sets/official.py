@@ -1,8 +1,9 @@
-"""Official files of the test sets that models are scored on: names, digests, sources and licences.
+"""Official files of the test sets used for scores: names, digests, sources and licences.
 
-Nothing is downloaded here and nothing is shipped: the files belong to their makers, under the licences named. A file
-that is not the official one is refused, because scores on a changed set are not comparable. `--allow-altered` scores it
-and notes it in the result. Digests are of the unpacked file; .gz, .bz2 and .zst are unpacked when read.
+Nothing is downloaded or shipped here: the files belong to their makers, under the licences named.
+Other files are refused, because scores on a changed set are not comparable. `--allow-altered`
+scores them with a note in the result. Digests are of the unpacked file; .gz, .bz2 and .zst are
+unpacked when read.
 
 The overlap filter of dedup reads the same files through `corpus.evaluation_sets.files`.
 """
@@ -28,7 +29,10 @@ class OfficialSet:
     files: tuple[str, ...]
     """Names of the file without a packer's suffix; the first is the official one."""
     digest: str | None
-    """`<algorithm>:<hex digits>` of the unpacked file; None if its makers publish none and we have not seen the file."""
+    """`<algorithm>:<hex digits>` of the unpacked file.
+
+    None if its makers publish none and we have not seen the file.
+    """
     source: str
     """Origin of the official file."""
     licence: str
@@ -143,7 +147,7 @@ class SetFile:
 def open_set(name: str, path: Path, *, allow_altered: bool = False) -> SetFile:
     """Read a set's file and check its digest.
 
-    Raises: InputError for an unknown set, a missing file, or one that is not the official one.
+    Raises: InputError for an unknown set, a missing or an altered file.
     """
     official = SETS.get(name)
     if official is None:
@@ -188,5 +192,5 @@ def _missing(official: OfficialSet) -> str:
 
 
 def missing(name: str, folder: Path) -> InputError:
-    """Make the error of a set whose file is not below `folder`."""
+    """Make the error of a set without a file below `folder`."""
     return InputError(f"{_missing(SETS[name])}; no such file below {folder}")

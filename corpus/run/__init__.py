@@ -1,1 +1,1 @@
-"""Running a stage: steps, tasks, executors, progress, and the parts that every command shares."""
+"""Running a stage: steps, tasks, executors, progress, and common parts of commands."""

@@ -1,4 +1,4 @@
-"""Arguments of the commands: parsers with the options that commands share, and names of programs."""
+"""Arguments of the commands: parsers with common options, and names of programs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Handover(BaseException):
 
 
 def command_parser(main: Main) -> argparse.ArgumentParser:
-    """Return the parser that a command builds, without running the command."""
+    """Return a command's parser without running the command."""
     token = _hands_over.set(True)
     try:
         main([])
@@ -64,7 +64,7 @@ def parser(
     corpus_required: bool = True,
     tasks: bool = True,
 ) -> argparse.ArgumentParser:
-    """Create a parser with the shared options that apply to the command.
+    """Create a parser with the shared options of a command.
 
     A command with a `model` has settings and --rebuild. It has --workers and --executor as well,
     unless `tasks` is false because it starts its processes in another way.
@@ -90,7 +90,7 @@ def parser(
 
 
 def bare_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """Create a parser without options that reports wrong use in one line."""
+    """Create a parser without options. It reports wrong use in one line."""
     return _Parser(
         prog=program(prog),
         description=description,
@@ -110,7 +110,7 @@ def corpus_parser(
 
 
 def add_run_options(result: argparse.ArgumentParser) -> None:
-    """Add the options that a command passes on to the stages it runs."""
+    """Add the options passed on to stages."""
     _add_settings(result)
     _add_tasks(result)
 
@@ -204,7 +204,7 @@ def _settings_help(model: type[Section], stage: str, only: frozenset[str] | None
 
 
 def positive(text: str) -> int:
-    """Parse an argument that must be a whole number of 1 or more."""
+    """Parse a whole number of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return int(text)

@@ -200,7 +200,10 @@ def _run_step(run: Run, planned: Planned, *, again: bool) -> None:
 
 
 def _run_exchange(run: Run, planned: Planned, step: Exchange) -> list[Receipt]:
-    """Scatter every input, then reduce every bucket. The counts of both halves belong to the step."""
+    """Scatter every input, then reduce every bucket.
+
+    The counts of both halves belong to the step.
+    """
     inputs = _input_paths(run, step) if step.reads is not None else {}
     num_inputs = len(inputs[step.reads.name]) if step.reads is not None else len(run.files)
     scattered = _run_phase(run, planned, "scatter", run_scatter, range(num_inputs), inputs)
@@ -314,7 +317,10 @@ def _input_paths(run: Run, step: AnyStep) -> dict[str, tuple[str, ...]]:
 
 
 def _folder(run: Run, planned: Planned) -> str:
-    """Receipts and scattered rows of one step; the fingerprint keeps those of another config apart."""
+    """Receipts and scattered rows of one step.
+
+    The fingerprint keeps those of another config apart.
+    """
     return f"{work_dir(run.batch)}/{_prefix(planned)}{planned.fingerprint[:12]}"
 
 

@@ -1,13 +1,13 @@
-"""The three shapes of work. A stage is a short tuple of these.
+"""The three shapes of work. A stage is a short tuple of them.
 
     Map       a part of a table to the same part of other tables
     Exchange  rows scattered into buckets, then each bucket reduced on its own
     Gather    all of some tables to one result
 
-The functions are pure: they see Arrow tables and their config, and give back tables and counts. The
+The functions are pure: they see Arrow tables and their config, and return tables and counts. The
 runner sees files, resume, accounting, progress and commit. Functions come from `load`, called once
-per task, which is where models are opened; everything named here is a module-level object, so that
-a step can travel to another process.
+per task, which opens models. Everything named here is a module-level object, so a step can be sent
+to another process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from corpus.tables.schemas import Table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Where a task works: what a `load` may need beside its config."""
+    """The place of a task: input of `load` besides its config."""
 
     store: Store
     batch: str
@@ -45,11 +45,14 @@ class Context:
 
 @dataclass(slots=True)
 class Output:
-    """What a function made of one batch, part or bucket."""
+    """Result of a function for one batch, part or bucket."""
 
     tables: dict[str, pa.Table]
     counts: Counter[str] = field(default_factory=Counter)
-    """By reason, and they add up to the rows read. A name with a colon (`charset:header`) is a note on such rows."""
+    """By reason, and they add up to the rows read.
+
+    A name with a colon (`charset:header`) is a note on such rows.
+    """
 
 
 @dataclass(slots=True)
@@ -63,7 +66,7 @@ class Scattered:
 
 @dataclass(slots=True)
 class Written:
-    """What a whole-part function wrote by itself: the parts per table."""
+    """Parts per table written by a whole-part function itself."""
 
     parts: dict[str, list[Part]]
     rows_read: int
@@ -81,13 +84,13 @@ Depends = Callable[[Any, Context], list[Input]]
 
 
 def no_further_inputs(config: Any, context: Context) -> list[Input]:
-    """The usual `depends`: nothing beside the tables that are read."""
+    """The usual `depends`: no inputs besides the tables read."""
     return []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What all shapes have in common."""
+    """Common attributes of all shapes."""
 
     name: str
     """`stage/noun`, for logs and the funnel."""
@@ -104,14 +107,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Map(Step):
-    """A part to the same part. `load(config, context)` gives the function for row-group-sized batches."""
+    """A part to the same part.
+
+    `load(config, context)` gives the function for row-group-sized batches.
+    """
 
     reads: Table
     columns: tuple[str, ...] | None = None
     where: Callable[[pa.Table], pa.Table] | None = None
     """Which rows of the table are this step's business; the others are not counted as read."""
     joins: Mapping[Table, tuple[str, ...]] = field(default_factory=dict)
-    """Tables partitioned alike and the columns wanted of them; given as whole parts, to be matched by id."""
+    """Tables partitioned alike and the columns wanted of them.
+
+    Given as whole parts, to be matched by id.
+    """
     load: Callable[[Any, Context], MapFunction] | None = None
     load_part: Callable[[Any, Context], PartFunction] | None = None
     """Instead of `load`, for a table with its own file layout: the function writes the parts itself."""
@@ -141,10 +150,9 @@ class Exchange(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gather(Step):
-    """All to one, in one task: each table read arrives as an iterator over its parts' row groups, in order.
+    """All to one, in one task: each table arrives as an iterator over row groups, in order.
 
-    Result tables that are partitioned by `doc_id` may come in any order: the runner sorts and cuts
-    them.
+    Result tables partitioned by `doc_id` may come in any order: the runner sorts and cuts them.
     """
 
     reads: Mapping[Table, tuple[str, ...]]

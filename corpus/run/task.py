@@ -1,7 +1,7 @@
-"""What runs inside a worker: one task of a step, from its input files to its own parts and a receipt.
+"""One task of a step inside a worker: from its input files to its own parts and a receipt.
 
-A receipt is a small JSON written after the task's parts. It is what a rerun finds, and it holds all
-that the driver needs to commit, so a killed driver loses nothing that a worker had finished.
+A receipt is a small JSON written after the task's parts. A rerun finds it, and it has everything
+for the commit, so a killed driver loses no finished work.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SCATTER_ROUND_BYTES = 16 << 20
 
 
 class Receipt(Record):
-    """What a finished task made."""
+    """The outputs of a finished task."""
 
     outputs: dict[str, list[Part]]
     rows_read: int
@@ -47,14 +47,17 @@ class Task:
     files: tuple[str, ...]
     index: int
     inputs: Mapping[str, tuple[str, ...]]
-    """Per table read, the paths of its parts in order; under `scattered` the files of an exchange's first half."""
+    """Per table read, the paths of its parts in order.
+
+    Under `scattered` the files of an exchange's first half.
+    """
     generation: str
     """Empty, or what distinguishes the files of a rebuild from the ones it will replace."""
     receipt: str
     scratch: str
 
     def context(self, report: Callable[[int], None]) -> Context:
-        """What the step's `load` sees."""
+        """The context for the step's `load`."""
         return Context(
             store=open_store(self.root),
             batch=self.batch,
@@ -66,7 +69,7 @@ class Task:
         )
 
     def file(self, index: int) -> str:
-        """Name of a part that this task writes."""
+        """Name of a part written by this task."""
         return f"part-{index:05}{'.' + self.generation if self.generation else ''}.parquet"
 
 
@@ -208,7 +211,7 @@ def _open_writers(task: Task, store: Store, stack: ExitStack, index: int) -> dic
 
 
 def _range(task: Task, table: Table, index: int) -> tuple[int | None, int]:
-    """Which ids a part may hold, as far as the table is cut by id."""
+    """The range of ids of a part, if the table is cut by id."""
     return (index, task.num_parts) if table.by_doc_id else (None, 1)
 
 

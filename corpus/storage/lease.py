@@ -1,11 +1,10 @@
 """One run at a time: a lease with owner, heartbeat and expiry, kept on the corpus itself, and fenced.
 
-A lease whose owner is provably gone is taken over: a process of this host when it is dead (or its
-id was given to another one), any other when its heartbeat is older than `STALE_S` and does not move
-while we watch. The owner renews it by comparison and exchange, never by a plain write, so it can't
-undo a takeover; and every commit of a table is preceded by a renewal (`confirm`), so a run that
-slept through its expiry cannot commit afterwards. A run that finds its lease lost stops as by
-SIGTERM, what is done is kept.
+A lease with a provably dead owner is taken over: on this host a dead process (or one with a reused
+id), elsewhere a heartbeat older than `STALE_S` and unchanged while we watch. The owner renews it by
+comparison and exchange, never by a plain write, so it cannot undo a takeover. Every commit of a
+table follows a renewal (`confirm`), so a run that slept through its expiry cannot commit. A run
+without its lease stops as if by SIGTERM; finished work is kept.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _held: list[Lease] = []
 
 
 class Lease:
-    """A lease that this process holds."""
+    """A lease held by this process."""
 
     def __init__(self, store: Store, path: str, what: str) -> None:
         self.store = store
@@ -59,7 +58,10 @@ class Lease:
         self._guard = threading.Lock()
 
     def acquire(self) -> None:
-        """Take the lease. Raises: BusyError when somebody alive holds it, InputError where nothing can be written."""
+        """Take the lease.
+
+        Raises: BusyError when somebody alive holds it, InputError where nothing can be written.
+        """
         record = self._record()
         try:
             taken = self.store.create_exclusive(self.path, record)
@@ -103,7 +105,10 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give the lease back, if it is still ours. A store that fails now hides no other error: the lease expires."""
+        """Release the lease if it is still ours.
+
+        A failing store hides no other error here: the lease expires.
+        """
         with self._guard:
             try:
                 if not self.lost and _read(self.store, self.path) == self._bytes:
@@ -162,14 +167,14 @@ def hold(store: Store, path: str, *, what: str) -> Iterator[Lease]:
 
 
 def confirm(store: Store) -> None:
-    """Renew every lease that this process holds on the corpus: what precedes a commit. Raises: LostLeaseError."""
+    """Renew this process's leases on the corpus before a commit. Raises: LostLeaseError."""
     for lease in list(_held):
         if lease.store.root == store.root:
             lease.confirm()
 
 
 def owner(store: Store, path: str) -> dict[str, Any] | None:
-    """Who holds the lease at `path`, with `alive`; None when nobody does."""
+    """The holder of the lease at `path`, with `alive`; None without one."""
     data = _read(store, path)
     if data is None:
         return None
@@ -258,7 +263,7 @@ def _is_stale(record: dict[str, Any]) -> bool:
 
 
 def _process_space() -> str:
-    """Which numbering of processes this one lives in: containers of one host have their own."""
+    """The process namespace: containers of one host have their own."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -266,7 +271,7 @@ def _process_space() -> str:
 
 
 def _process_start(pid: int) -> str | None:
-    """Clock ticks at which a process of this host started; None when there is none (or it is a zombie)."""
+    """Start of a process of this host in clock ticks; None if there is none (or a zombie)."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
             fields = stat.read().rpartition(")")[2].split()

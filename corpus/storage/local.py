@@ -1,4 +1,7 @@
-"""A corpus in a local folder. Files appear by a rename, and conditional writes by hard links and folder locks."""
+"""A corpus in a local folder.
+
+Files appear by a rename, and conditional writes by hard links and folder locks.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from corpus.storage.store import TEMPORARY, Store
 
 
 class LocalStore(Store):
-    """A store in a local folder. Symbolic links that lead out of the folder are refused."""
+    """A store in a local folder. Symbolic links out of the folder are refused."""
 
     def __init__(self, root: str) -> None:
         super().__init__(root.rstrip("/") or "/")
@@ -151,7 +154,7 @@ class LocalStore(Store):
             return []
 
     def _is_file_inside(self, entry: os.DirEntry[str], path: str) -> bool:
-        """False for links that lead nowhere, to a folder, or out of the root."""
+        """False for dangling links, and links to a folder or out of the root."""
         try:
             return self._inside(path).is_file() if entry.is_symlink() else entry.is_file()
         except (OSError, PathError):
@@ -196,7 +199,7 @@ def local_root(root: str) -> Path | None:
 
 
 def temporary_name(final: Path) -> Path:
-    """A name beside `final` that no other process uses."""
+    """A name beside `final`, unique to this process."""
     return final.with_name(f"{TEMPORARY}{final.name}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
@@ -208,7 +211,7 @@ def _write_durably(path: Path, data: bytes) -> None:
 
 
 def _link(temporary: Path, final: Path) -> bool:
-    """Name a file `final`; False if the name is taken, which a rename would not notice."""
+    """Name a file `final`; False if the name is taken, unnoticed by a rename."""
     try:
         os.link(temporary, final)
     except FileExistsError:
@@ -223,7 +226,10 @@ def _discard(temporary: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold an exclusive lock of a folder among the processes of this host; none on file systems without locks."""
+    """Hold an exclusive lock of a folder among the processes of this host.
+
+    None on file systems without locks.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):

@@ -1,7 +1,6 @@
 """Checks that files still hold the bytes recorded in manifests and snapshots.
 
-A token file has a digest per row group beside that of its whole: 8 MiB to fetch again instead of a
-part.
+A token file has a digest per row group besides its own: 8 MiB to fetch again instead of a part.
 """
 
 from __future__ import annotations
@@ -17,11 +16,10 @@ from corpus.tables.snapshot import RowGroup
 
 
 def find_damage(store: Store, folder: str, part: Part) -> str | None:
-    """What is wrong with a part of any table, as one line naming file and (for tokens) row group;
-    None when whole.
+    """Find damage in a part of any table: a line with file and (for tokens) row group, or None.
 
-    `folder` is the part's, from `corpus.storage.store.table_dir`; bytes, not rows, are compared:
-    read once, in small pieces.
+    `folder` is the part's, from `corpus.storage.store.table_dir`. Bytes, not rows, are compared, in
+    small pieces.
     """
     groups = [RowGroup.model_validate(group) for group in part.metadata.get("row_groups", [])]
     return find_file_damage(store, f"{folder}/{part.file}", part.bytes, part.digest, groups)

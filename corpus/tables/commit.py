@@ -1,8 +1,7 @@
-"""The commit of a table: its manifest, written last, by whoever still holds the lease, after the
-laws were checked.
+"""The commit of a table: its manifest, written last under the lease, after the invariants are checked.
 
-Parts lie there already under their own names. Until the manifest stands, no reader sees them; from
-then on they are the table, and those of the generation before go unless a snapshot names them.
+Parts have their own names already. Until the manifest is written, no reader sees them; then they
+are the table, and the previous generation is retired.
 """
 
 from __future__ import annotations
@@ -46,9 +45,7 @@ def commit_table(
     wall_s: float = 0.0,
     details: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Write the manifest of a table whose parts lie there already: the commit. The laws are checked
-    first.
-    """
+    """Commit a table: check the invariants and write its manifest."""
     settings = dict(config or {})
     folder = table.folder(batch)
     previous = find_manifest_in(store, folder)

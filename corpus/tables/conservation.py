@@ -21,7 +21,7 @@ NOT_KEPT = "not_kept"
 
 
 def check(store: Store, manifests: dict[str, Manifest], batch: str) -> None:
-    """Check every law whose tables are in `manifests` (about to be committed) or committed already.
+    """Check every invariant over tables of `manifests` (about to be committed) or committed ones.
 
     Raises: FatalError with both numbers; nothing is committed then.
     """
@@ -55,7 +55,7 @@ def check(store: Store, manifests: dict[str, Manifest], batch: str) -> None:
 
 
 def _check_fates(links: Manifest) -> None:
-    """Every submission of a dump has one fate. Links that came with WARC files count none."""
+    """Check that every submission has one reason. Imported links have none."""
     fates = {reason: count for reason, count in links.counts.items() if ":" not in reason}
     read = links.details.get("rows_read")
     if fates and read is not None:

@@ -1,8 +1,7 @@
-"""Files from outside the corpus that a stage is given: dumps, WARC files. Paths, or any URI that
-`pyarrow.fs` opens.
+"""Files from outside the corpus given to a stage: dumps, WARC files; paths or `pyarrow.fs` URIs.
 
-Such a file's identity, for fingerprints, is its name, its size and the hash of its first and last
-mebibyte: reading all of a 20 GB file to learn whether it was read would be the work itself.
+A file's identity for fingerprints is its name, its size and the hash of its first and last
+mebibyte: hashing all of a 20 GB file would be as slow as the work itself.
 """
 
 from __future__ import annotations
@@ -37,16 +36,12 @@ def open_source(path: str, option: str) -> BinaryIO:
 
 
 def in_order(paths: Sequence[str]) -> tuple[str, ...]:
-    """The files by their names, whatever the order they were given in: what comes of them does not
-    depend on it.
-    """
+    """Sort the files by name, so that the result does not depend on the order given."""
     return tuple(sorted(paths, key=lambda path: (path.rpartition("/")[2], path)))
 
 
 def identity(path: str, option: str, kind: str) -> Input:
-    """What a fingerprint covers of the file, as an input of table `kind`. Raises InputError when
-    missing or empty.
-    """
+    """The file's fingerprint as an input of table `kind`. Raises InputError if missing or empty."""
     with open_source(path, option) as stream:
         size = stream.seek(0, 2)
         if size == 0:
@@ -68,9 +63,7 @@ def parts_of_batch(
     configured: int,
     bytes_per_part: int,
 ) -> int:
-    """Parts of a batch that begins with these files: as recorded, else as `configured`, else (0) by
-    their size.
-    """
+    """Parts of a batch with these files: recorded, else `configured`, else (0) by size."""
     manifest = find_manifest(store, LINKS.name, batch)
     if manifest is not None:
         return manifest.num_parts
@@ -79,7 +72,10 @@ def parts_of_batch(
 
 
 def _total_bytes(paths: Sequence[str], option: str) -> int:
-    """Bytes of all files together; a missing one counts nothing here and is told when it is opened."""
+    """Bytes of all files together.
+
+    A missing one counts nothing here and is told when it is opened.
+    """
     total = 0
     for path in paths:
         filesystem, name = _locate(path, option)

@@ -1,11 +1,10 @@
-"""Keeps one generation of files in a table's folder, so that any Parquet reader may be given the
-folder as it is.
+"""Keeps one generation of files in a table's folder, so that it opens in any Parquet reader.
 
-A rebuild replaces a table's files. Those that a snapshot still names move to the same path below
-`earlier/`, which no reader of a table's folder sees, whatever pattern it is given; all others are
-deleted. The move follows the commit, and object stores copy and then delete, so at every moment a
-snapshot's file is at one of its two places, whole. While a rebuild is at work, its finished files
-are beside the old ones: the folder has one generation between runs.
+A rebuild replaces a table's files. Those of a snapshot move to the same path below `earlier/`,
+unseen by readers of a table's folder; all others are deleted. The move follows the commit, and
+object stores copy and then delete, so a snapshot's file is always at one of its two places, whole.
+During a rebuild its finished files are beside the old ones: the folder has one generation between
+runs.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def first_path(path: str) -> str:
 
 
 def find_file(store: Store, path: str) -> str:
-    """The place at which a snapshot's file is now; `path` itself if it is at neither place."""
+    """The present place of a snapshot's file; `path` itself if it is at neither place."""
     for place in (path, earlier_path(first_path(path)), first_path(path)):
         if store.exists(place):
             return place
@@ -39,7 +38,7 @@ def find_file(store: Store, path: str) -> str:
 
 
 def files_moved(store: Store, tables: Iterable[str]) -> frozenset[str]:
-    """Paths, as snapshots name them, of the files that moved to `earlier/`: one listing per table."""
+    """Paths in snapshots of files now in `earlier/`: one listing per table."""
     return frozenset(
         first_path(path)
         for table in tables
@@ -48,7 +47,7 @@ def files_moved(store: Store, tables: Iterable[str]) -> frozenset[str]:
 
 
 def pinned_files(store: Store, without: Iterable[str] = ()) -> set[str]:
-    """Paths of the files that snapshots name, but for those of the snapshots `without`."""
+    """Paths of snapshots' files, except for the snapshots `without`."""
     left_out = {f"snapshots/{name}.json" for name in without}
     pinned: set[str] = set()
     for path, _ in store.files("snapshots"):
@@ -58,7 +57,7 @@ def pinned_files(store: Store, without: Iterable[str] = ()) -> set[str]:
 
 
 def retire_files(store: Store, folder: str, files: Iterable[str]) -> None:
-    """Take files out of a table's folder that its manifest does not name (any more)."""
+    """Move or delete files of a table's folder that are not in its manifest."""
     paths = [f"{folder}/{file}" for file in files]
     if not paths:
         return
@@ -72,7 +71,7 @@ def retire_files(store: Store, folder: str, files: Iterable[str]) -> None:
 
 
 def settle(store: Store, folder: str, manifest: Manifest) -> None:
-    """Leave only the manifest's files in a table's folder: completes what a killed run had begun.
+    """Leave only the manifest's files in a table's folder, completing the work of a killed run.
 
     The caller holds the batch's lease, and no rebuild of the table is unfinished.
     """
@@ -90,7 +89,7 @@ def settle(store: Store, folder: str, manifest: Manifest) -> None:
 
 
 def delete_unpinned(store: Store, tables: Iterable[str], batch: str) -> None:
-    """Delete the replaced files of a batch that no snapshot names any more."""
+    """Delete the replaced files of a batch without a snapshot."""
     pinned = pinned_files(store)
     for table in tables:
         for path, _ in store.files(earlier_path(f"{table}/{batch}"), recursive=True):

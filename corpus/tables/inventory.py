@@ -42,9 +42,7 @@ class Entry:
 
 
 def batch_names(store: Store) -> list[str]:
-    """The batches of the corpus in their order; first those with links, then any that have only
-    other tables.
-    """
+    """The batches in their order: those with links, then those with other tables only."""
     names = [manifest.batch for manifest in batches(store, "links")]
     others = {name for table in TABLES for name in store.folders(table)} - set(names)
     found = find_manifests(store, ((table, name) for name in others for table in TABLES))

@@ -1,9 +1,8 @@
-"""What a batch of a table is: how it was made, from what, and what lies in it. Written last; this
-file is the commit.
+"""The description of one batch of a table: settings, inputs, parts, counts. Writing it is the commit.
 
 The fingerprint covers the config, the inputs' fingerprints and the step's revision: never time,
-host, worker count or engine. So two runs that should give the same bytes have the same fingerprint,
-and "already done" is one comparison.
+host, worker count or engine. Runs with the same expected bytes have the same fingerprint, so
+"already done" is one comparison.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ class Part(Record):
 
 
 class Input(Record):
-    """What a batch was made from: a table and batch, or a named file outside the corpus."""
+    """An input of a batch: a table and batch, or a named file outside the corpus."""
 
     table: str
     batch: str
@@ -138,7 +137,7 @@ def sealed(manifest: Manifest) -> Manifest:
 
 
 def record_seal(record: Mapping[str, Any]) -> str:
-    """The seal over all else that a record of JSON holds."""
+    """The seal over the rest of a JSON record."""
     return fingerprint({name: value for name, value in record.items() if name != "seal"})
 
 
@@ -148,8 +147,7 @@ def serialized(manifest: Manifest) -> bytes:
 
 
 def find_manifest(store: Store, table: str, batch: str) -> Manifest | None:
-    """The manifest, or None if the batch is not committed, or is not the name of a batch but of an
-    input file.
+    """The manifest, or None for an uncommitted batch or the name of an input file.
 
     Raises: SchemaError for a manifest that this version cannot have written there.
     """
@@ -225,8 +223,7 @@ def _restore(path: str) -> str:
 def read_manifest(store: Store, table: str, batch: str) -> Manifest:
     """The manifest of a committed batch.
 
-    Raises: InputError naming the door that makes the table; SchemaError for a table of another
-    schema than this version's.
+    Raises: InputError with the command that makes the table; SchemaError for another schema.
     """
     manifest = find_manifest(store, table, batch)
     door = ENTRY_POINTS.get(table, f"the door that makes {table}")
@@ -245,20 +242,18 @@ def read_manifest(store: Store, table: str, batch: str) -> Manifest:
 
 
 def stage_of(table: str) -> str:
-    """The stage that makes a table; empty for a table that none of ours makes."""
+    """The stage of a table; empty for a table of others."""
     return ENTRY_POINTS.get(table, "").partition(".")[0]
 
 
 def remake_command(root: str, stage: str, batch: str) -> str:
-    """The command that rebuilds a stage's tables of one batch."""
+    """The command for rebuilding a stage's tables of one batch."""
     files = " --dumps FILE ..." if stage == "crawl" else ""
     return f"python -m {stage}.run --corpus {root} --batch {batch}{files} --rebuild"
 
 
 def mend(store: Store, path: str) -> str:
-    """What to do about a part (its path below the corpus) that is missing or damaged: the end of an
-    error's line.
-    """
+    """The advice about a missing or damaged part (a path in the corpus): the end of an error's line."""
     table, batch, *_ = path.removeprefix("earlier/").split("/")
     if table == "pages":
         manifest = find_manifest(store, table, batch)
@@ -285,7 +280,7 @@ def is_imported(manifest: Manifest) -> bool:
 
 
 def batches(store: Store, table: str) -> list[Manifest]:
-    """The committed batches of `table`, in the order in which they were committed."""
+    """The committed batches of `table`, in order of commits."""
     found = find_manifests(store, ((table, batch) for batch in store.folders(table)))
     return sorted((m for m in found.values() if m is not None), key=lambda m: (m.sequence, m.batch))
 

@@ -38,7 +38,7 @@ MIN_SLICE_ROWS = 16
 
 
 class DigestWriter(io.RawIOBase):
-    """A binary stream that passes bytes on and keeps their xxh3-128 and count."""
+    """A binary stream with an xxh3-128 digest and a count of the bytes written."""
 
     def __init__(self, target: Any) -> None:
         self._target = target
@@ -65,11 +65,10 @@ class DigestWriter(io.RawIOBase):
 
 
 class PartWriter:
-    """One part on its way: rows come in any sizes and lie in row groups of `ROW_GROUP_ROWS`.
+    """A part being written: rows come in any sizes and end in row groups of `ROW_GROUP_ROWS`.
 
-    A table whose rows are found by `doc_id` is checked on the way: ids ascend, none comes twice,
-    and all of them belong to part `index` of `num_parts` where these are given. Raises: SchemaError
-    when a row breaks that or the schema.
+    In a table keyed by `doc_id`, ids must ascend without repeats, and belong to part `index` of
+    `num_parts` if given. Raises: SchemaError for a row against that or the schema.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class PartWriter:
             self._flush(ROW_GROUP_ROWS)
 
     def finish(self) -> Part:
-        """Write what is left; the part's record."""
+        """Write the remaining rows; return the part's record."""
         self._flush(1)
         self._parquet.close()
         return Part(
@@ -165,7 +164,7 @@ class PartWriter:
 def open_part(
     store: Store, folder: str, file: str, table: Table, index: int | None = None, num_parts: int = 1
 ) -> Iterator[PartWriter]:
-    """A `PartWriter` whose file appears under its name on a clean exit; call `finish` inside."""
+    """Open a `PartWriter`. The file appears on a clean exit; call `finish` inside."""
     with store.open_output(f"{folder}/{file}") as stream:
         writer = PartWriter(stream, file, table, index, num_parts)
         try:
@@ -336,7 +335,7 @@ def open_file(store: Store, path: str) -> Iterator[PartFile]:
 
 
 def unpacked_limit(num_bytes: int) -> int:
-    """Bytes that a whole file of `num_bytes` may unpack to."""
+    """The limit on unpacked bytes of a file of `num_bytes`."""
     return max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * num_bytes)
 
 
@@ -349,9 +348,7 @@ def _check_unpacked(where: str, num_bytes: int, limit: int) -> None:
 
 
 def _check_schema(file: PartFile, path: str, where: str) -> None:
-    """Compare names and types with the contract, where the path is that of a table with fixed
-    columns.
-    """
+    """Compare names and types with the contract, for a path of a table with fixed columns."""
     table = TABLES.get(path.partition("/")[0])
     if table is None or table.name == TOKENS.name:
         return
@@ -366,7 +363,7 @@ def _check_schema(file: PartFile, path: str, where: str) -> None:
 
 
 def _as_stored(kind: pa.DataType) -> pa.DataType:
-    """The type that comes back from Parquet, which has no timestamps of whole seconds."""
+    """The type after Parquet, which has no timestamps of whole seconds."""
     seconds = pa.types.is_timestamp(kind) and kind.unit == "s"
     return pa.timestamp("ms", kind.tz) if seconds else kind
 
@@ -393,7 +390,10 @@ def iter_part(
 def read_table(
     store: Store, table: str, batch: str, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """All parts of a committed batch in one table (for reports and tests; stages go part by part)."""
+    """All parts of a committed batch in one table (for reports and tests.
+
+    Stages go part by part).
+    """
     return pa.concat_tables(
         [read_file(store, path, columns) for path in part_paths(store, table, batch)]
     )
@@ -424,9 +424,7 @@ def locate_row(
 
 
 def part_index(file: str) -> int:
-    """The number in a part's name, whatever folder and generation it carries. Raises SchemaError
-    for other names.
-    """
+    """The number in a part's name, in any folder and generation. Raises SchemaError otherwise."""
     found = re.search(r"(?:^|/)part-(\d+)\.", file)
     if found is None:
         raise SchemaError(f"{file}: not the name of a part (part-00000.parquet)")

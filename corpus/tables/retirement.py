@@ -1,7 +1,7 @@
-"""Snapshots that are no longer to be used: withdrawn by a take-down, or pruned.
+"""Retired snapshots: withdrawn by a take-down, or pruned.
 
-A snapshot never changes, so this is said beside it: `snapshots/retired/<name>.json`. The name stays
-taken for ever, also when the snapshot's own file is gone.
+A snapshot never changes, so its retirement is a separate file: `snapshots/retired/<name>.json`. The
+name stays taken for ever, also after the snapshot's own file is deleted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from corpus.tables.manifest import Record, record_seal
 
 
 class Retirement(Record):
-    """Why a snapshot is not to be used."""
+    """The reason for not using a snapshot."""
 
     snapshot: str
     kind: Literal["withdrawn", "pruned"]
@@ -29,9 +29,7 @@ class Retirement(Record):
 
 
 def retirement(store: Store, name: str) -> Retirement | None:
-    """What was said about a snapshot, or None. Raises SchemaError for a record that is none of
-    ours.
-    """
+    """The retirement of a snapshot, or None. Raises SchemaError for a record of another kind."""
     path = retirement_path(name)
     try:
         data = store.read_bytes(path)
@@ -60,9 +58,7 @@ def retire(
     why: str,
     replaced_by: str | None = None,
 ) -> None:
-    """Say that a snapshot is not to be used; said again, the first word stands unless this one is
-    later in its life.
-    """
+    """Retire a snapshot. A second retirement counts only if it is later in its life."""
     present = retirement(store, name)
     if present is not None and (present.kind == kind or present.kind == "pruned"):
         return
@@ -79,9 +75,7 @@ def retire(
 
 
 def require_usable(store: Store, name: str, *, allow_withdrawn: bool) -> None:
-    """Refuse a snapshot that was withdrawn, unless told otherwise. Raises: InputError naming what
-    replaces it.
-    """
+    """Refuse a withdrawn snapshot unless allowed. Raises: InputError with its replacement."""
     found = retirement(store, name)
     if found is None or (allow_withdrawn and found.kind == "withdrawn"):
         return
@@ -96,5 +90,5 @@ def require_usable(store: Store, name: str, *, allow_withdrawn: bool) -> None:
 
 
 def retirement_path(name: str) -> str:
-    """Where it is said."""
+    """The path of the record."""
     return f"snapshots/retired/{name}.json"

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table of the contract: its name, its columns, the version that readers check."""
+    """A table of the contract: its name, its columns, and the version for readers."""
 
     name: str
     schema: pa.Schema
@@ -30,7 +30,7 @@ class Table:
         return self.schema.names[0] == "doc_id"
 
     def folder(self, batch: str) -> str:
-        """Where the parts and the manifest of one batch lie."""
+        """The folder of one batch's parts and manifest."""
         return f"work/{batch}/{self.name}" if self.scratch else f"{self.name}/{batch}"
 
 

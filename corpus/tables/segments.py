@@ -1,6 +1,6 @@
 """The folder of a batch's WARC segments: `warc/<batch>/`.
 
-Segments are apart from the table `pages`, so that every Parquet reader can open the table's folder.
+It is apart from the table `pages`, so every Parquet reader can open the table's folder.
 """
 
 from __future__ import annotations

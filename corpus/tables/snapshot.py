@@ -1,8 +1,8 @@
-"""Which batches and token files a training run reads: an immutable list, written last.
+"""Snapshots: an immutable list of the batches and token files of a training run, written last.
 
 A snapshot names the tokenizer, the batches in the order of their commits, and for each split the
 token files with their digests. Files of earlier batches are referenced, never copied. Its digest
-covers all it lists and not its name, so a checkpoint made with one name resumes with another.
+covers its contents without its name, so a checkpoint resumes under another name.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ Split = Literal["train", "val"]
 
 
 class RowGroup(Record):
-    """One row group of a token file: where its bytes lie, what they hash to, where its tokens
-    begin.
-    """
+    """One row group of a token file: place of its bytes, their hash, first token."""
 
     offset: NonNegativeInt
     """First byte of the row group in the file."""
@@ -77,7 +75,7 @@ class TokenFile(Record):
 
 
 class Totals(Record):
-    """What a split, or a batch's share of it, amounts to."""
+    """Totals of a split, or of a batch's share of it."""
 
     num_documents: NonNegativeInt
     num_tokens: NonNegativeInt
@@ -86,7 +84,7 @@ class Totals(Record):
 
 
 class SnapshotSplit(Totals):
-    """Totals and files of a split, in the order in which a stream reads them."""
+    """Totals and files of a split, in stream order."""
 
     files: list[TokenFile]
 
@@ -116,15 +114,15 @@ class Snapshot(Record):
 
 
 def snapshot_path(name: str) -> str:
-    """Where a snapshot lies."""
+    """The path of a snapshot."""
     return f"snapshots/{name}.json"
 
 
 def read_snapshot(store: Store, name: str) -> Snapshot:
-    """The snapshot `name`.
+    """Read the snapshot `name`.
 
-    Raises: InputError when there is none (naming those that are), SchemaError when it is not one of
-    ours or was edited.
+    Raises: InputError for an unknown name (listing the known ones), SchemaError for an edited or
+    foreign file.
     """
     path = snapshot_path(check_name("--snapshot", name))
     try:
@@ -162,9 +160,7 @@ def read_snapshot(store: Store, name: str) -> Snapshot:
 
 
 def _located(store: Store, snapshot: Snapshot) -> Snapshot:
-    """The snapshot with the places at which its files are now: those that a rebuild replaced have
-    moved.
-    """
+    """The snapshot with present paths of its files: a rebuild moves the replaced ones."""
     moved = files_moved(store, ("tokens", "spans"))
     if not moved:
         return snapshot
@@ -190,10 +186,10 @@ def _located(store: Store, snapshot: Snapshot) -> Snapshot:
 
 
 def _misplaced(snapshot: Snapshot, name: str) -> str | None:
-    """A reason why a snapshot cannot be one of ours at this place, or None.
+    """A reason against a snapshot of ours at this place, or None.
 
-    Its paths decide which files a take-down or a prune deletes, so they are derived again instead
-    of trusted.
+    Its paths decide on deletions by a take-down or a prune, so they are derived again instead of
+    trusted.
     """
     if snapshot.name != name:
         return f"says that its name is {snapshot.name!r}"
@@ -222,7 +218,7 @@ def _misplaced(snapshot: Snapshot, name: str) -> str | None:
 
 
 def _fits(file: TokenFile) -> bool:
-    """True if the sizes of a file agree with each other, so that they bound what reading it takes."""
+    """True if a file's sizes agree with each other, so that they bound the cost of reading."""
     row_bytes = file.row_tokens * (2 if file.dtype == "uint16" else 4)
     groups = file.row_groups
     if not groups:
@@ -243,16 +239,14 @@ def _fits(file: TokenFile) -> bool:
 
 
 def snapshots(store: Store) -> list[str]:
-    """Names of the snapshots of a corpus, sorted. Files with names that no snapshot can have are
-    left out.
-    """
+    """Sorted names of a corpus' snapshots. Files with impossible names are left out."""
     files = [path.rpartition("/")[2] for path, _ in store.files("snapshots")]
     names = [file.removesuffix(".json") for file in files if file.endswith(".json")]
     return [name for name in names if is_name(name)]
 
 
 def batches_up_to(store: Store, batch: str) -> list[str]:
-    """The batches whose tokens were committed before `batch`, and `batch` itself, in that order."""
+    """The batches with tokens committed before `batch`, then `batch` itself, in order."""
     names = [manifest.batch for manifest in batches(store, "tokens")]
     read_manifest(store, "tokens", batch)
     return names[: names.index(batch) + 1]
@@ -261,7 +255,7 @@ def batches_up_to(store: Store, batch: str) -> list[str]:
 def compose(
     store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
 ) -> Snapshot:
-    """The snapshot that these batches' tokens make, not written. Raises: as `write_snapshot`."""
+    """Compose the snapshot of these batches without writing it. Raises: as `write_snapshot`."""
     require_current_tokens(store, name, batches)
     return _compose(store, name, batches, parents=parents)
 
@@ -308,9 +302,9 @@ def snapshots_of(store: Store, batches: Sequence[str]) -> list[str]:
 
 
 def outdated_batches(store: Store, snapshot: Snapshot) -> dict[str, str]:
-    """Batches whose tokens a snapshot holds as they were before: batch to reason.
+    """Batches with other tokens in the snapshot than now: batch to reason.
 
-    The snapshot stays whole and readable; what it says is not what the corpus says now.
+    The snapshot stays whole and readable, but the corpus has changed since.
     """
     found = {
         each.batch: each.why
@@ -329,17 +323,16 @@ def outdated_batches(store: Store, snapshot: Snapshot) -> dict[str, str]:
 
 
 def warn_if_outdated(store: Store, name: str) -> None:
-    """Log which batches of a snapshot were rebuilt since, or have to be."""
+    """Log the batches of a snapshot that were rebuilt since, or must be."""
     for batch, why in outdated_batches(store, read_snapshot(store, name)).items():
         log.warning("snapshot %s holds batch %s as it was before: %s", name, batch, why)
 
 
 def check_free(store: Store, name: str, batch: str) -> None:
-    """Refuse a name that the snapshot of all batches up to `batch` can't have, before hours of work
-    for it.
+    """Refuse an impossible name for the snapshot up to `batch`, before hours of work for it.
 
-    Raises: InputError when the name was given up, or is that of a snapshot which ends with another
-    batch; StaleError when an earlier batch cannot be part of a snapshot.
+    Raises: InputError for a pruned name, or one of a snapshot with another last batch; StaleError
+    if an earlier batch cannot be part of a snapshot.
     """
     tokenized = [manifest.batch for manifest in batches(store, "tokens")]
     earlier = tokenized[: tokenized.index(batch)] if batch in tokenized else tokenized
@@ -388,10 +381,9 @@ def write_snapshot(
 def write_revision(
     store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
 ) -> Snapshot:
-    """The snapshot of these batches under the first name of `name`, `name.2`, `name.3`, ... that is
-    free or is it already.
+    """Write the snapshot of these batches under the first possible of `name`, `name.2`, `name.3`, ...
 
-    Raises: InputError when the batches can't be a snapshot.
+    Raises: InputError if the batches cannot be a snapshot.
     """
     base, dot, number = name.rpartition(".")
     base = (
@@ -414,7 +406,7 @@ def write_revision(
 
 
 def _check_not_given_up(store: Store, name: str) -> None:
-    """A snapshot that is gone keeps its name: what was trained on it says so."""
+    """Refuse the name of a deleted snapshot: training runs may refer to it."""
     found = retirement(store, name)
     if found is not None:
         raise InputError(

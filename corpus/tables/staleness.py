@@ -1,11 +1,10 @@
-"""Decides if tables still belong together: a table is current if every table that it was made from
-is the committed one.
+"""Decides if tables still belong together.
 
-The rule is transitive, and fingerprints decide, not times: rebuilding an input with its old
-settings makes everything that was made from it current again. A take-down keeps fingerprints, so
-removed rows make nothing stale. A batch was made beside earlier ones (pages that they have are not
-linked again, documents meet their index), so a rebuilt earlier batch makes the later ones stale
-from the table on that had it as an input.
+A table is current if every input it was built from is the committed one. The rule is transitive,
+and fingerprints decide, not times: rebuilding an input with its old settings makes everything built
+from it current again. A take-down keeps fingerprints, so removed rows make nothing stale. A batch
+depends on earlier ones (their pages are not linked again, documents meet their index), so a rebuilt
+earlier batch makes the later ones stale from the first table with it as an input.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ GONE = " is gone"
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """A committed table that may not be used, and its first reason."""
+    """A committed but unusable table, and its first reason."""
 
     table: str
     batch: str
@@ -48,9 +47,7 @@ class Stale:
 
 
 def read_lineage(store: Store, wanted: Iterable[Key]) -> dict[Key, Manifest | None]:
-    """Read the manifests of `wanted` and of every table that they were made from, a generation at a
-    time.
-    """
+    """Read the manifests of `wanted` and of all their inputs, a generation at a time."""
     found: dict[Key, Manifest | None] = {}
     missing = {key for key in wanted if is_table(*key)}
 
@@ -71,14 +68,14 @@ def read_lineage(store: Store, wanted: Iterable[Key]) -> dict[Key, Manifest | No
 
 
 def is_table(kind: str, batch: str) -> bool:
-    """True for an input that has a manifest; dumps, test sets and the like have none."""
+    """True for an input with a manifest; dumps, test sets and the like have none."""
     return kind not in OUTSIDE_INPUTS and NAME.match(batch) is not None
 
 
 def find_stale(found: Found, tokenizer: str | None) -> list[Stale]:
-    """The stale tables among `found`, inputs before what was made from them.
+    """The stale tables among `found`, inputs before outputs.
 
-    `tokenizer` is the fingerprint of the pinned one. Tables that `found` lacks count as gone.
+    `tokenizer` is the fingerprint of the pinned one. Tables missing from `found` count as deleted.
     """
     reasons: dict[Key, str] = {}
 
@@ -91,16 +88,14 @@ def find_stale(found: Found, tokenizer: str | None) -> list[Stale]:
 
 
 def stale_among(store: Store, wanted: Iterable[Key]) -> list[Stale]:
-    """The stale tables among `wanted` and all that they were made from, inputs first."""
+    """The stale tables among `wanted` and all their inputs, inputs first."""
     return find_stale(read_lineage(store, wanted), pinned_tokenizer(store))
 
 
 def require_current(store: Store, wanted: Iterable[Key], purpose: str) -> None:
-    """Refuse to use a stale table. Tables without a manifest pass: their absence has messages of
-    its own.
+    """Refuse to use a stale table. Tables without a manifest pass: they have messages of their own.
 
-    Raises: StaleError naming each table, the input that was rebuilt since, and the commands in
-    order.
+    Raises: StaleError with each table, the input rebuilt since, and the commands in order.
     """
     keys = list(wanted)
     stale = stale_among(store, keys)
@@ -117,7 +112,7 @@ def require_current(store: Store, wanted: Iterable[Key], purpose: str) -> None:
 
 
 def suggestion(store: Store, stale: Iterable[Stale]) -> str:
-    """The one command that rebuilds stale tables and everything after them."""
+    """The one command for rebuilding stale tables and everything after them."""
     present = {stage_of(each.table) for each in stale}
     first = next((stage for stage in STAGES if stage in present), STAGES[0])
     files = " --files FILE ..." if first == "crawl" else ""
@@ -125,7 +120,7 @@ def suggestion(store: Store, stale: Iterable[Stale]) -> str:
 
 
 def remedy(store: Store, stale: Iterable[Stale]) -> str:
-    """The commands that rebuild stale tables: batches in their order, and stages in theirs."""
+    """The commands for rebuilding stale tables: batches and stages in order."""
     order = [manifest.batch for manifest in batches(store, "links")]
     pairs = {(each.batch, stage_of(each.table)) for each in stale}
 
@@ -157,7 +152,7 @@ _STALE = " is stale"
 
 
 def _inputs_first(found: Found) -> Iterator[Key]:
-    """Every table after all that it was made from. Iterative: a hundred batches are a long chain."""
+    """Sort every table after its inputs. Iterative: a hundred batches are a long chain."""
     done: set[Key] = set()
     entered: set[Key] = set()
 
@@ -183,7 +178,7 @@ def _inputs_first(found: Found) -> Iterator[Key]:
 def _reason(
     manifest: Manifest, found: Found, reasons: Mapping[Key, str], tokenizer: str | None
 ) -> str:
-    """Why a table is stale; empty if it is current."""
+    """The reason of a stale table; empty if it is current."""
     for given in manifest.inputs:
         key = (given.table, given.batch)
         present = found.get(key)
@@ -208,7 +203,7 @@ def _reason(
 
 
 def _halfway(manifest: Manifest, sibling: Manifest) -> bool:
-    """True if a run that was to replace both tables of a step replaced one of them."""
+    """True if a run replaced only one of a step's two tables."""
     step = manifest.details.get("step")
     return (
         step is not None

@@ -1,8 +1,8 @@
-"""Take-downs: what was asked for, when, what it removed, and which pages never come back.
+"""Take-downs: requests, times, removals, and pages that must never come back.
 
-One record per take-down, `forgotten/<id>.json`, written before anything is removed and completed
-batch by batch; an interrupted one is found by it and carried on. All records together are the list
-that the links stage respects, and the fetch where a redirect leads.
+One record per take-down, `forgotten/<id>.json`, written before any removal and completed batch by
+batch, so an interrupted one is found and continued. All records together are the list for the links
+stage, and for redirects of the fetch.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Takedown(Record):
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """Everything that was ever taken down."""
+    """All taken-down pages and hosts."""
 
     doc_ids: frozenset[str]
     domains: frozenset[str]
@@ -58,7 +58,7 @@ class Forgotten:
     def mask(
         self, doc_ids: pa.ChunkedArray, domains: pa.ChunkedArray, urls: pa.ChunkedArray
     ) -> pa.ChunkedArray:
-        """Which rows are on the list. Columns of `links`; a listed host stands for all below it."""
+        """Mask of rows on the list. Columns of `links`; a listed host includes all below it."""
         listed = pc.is_in(doc_ids, pa.array(sorted(self.doc_ids), pa.string()))
         if self.domains:
             listed = pc.or_(listed, pc.is_in(domains, pa.array(sorted(self.domains), pa.string())))
@@ -87,7 +87,7 @@ class Forgotten:
 
 
 def takedowns(store: Store) -> list[Takedown]:
-    """All take-downs, oldest first. Raises SchemaError for a record that is none of ours."""
+    """All take-downs, oldest first. Raises SchemaError for a foreign record."""
     found = []
     for path, _ in store.files(FOLDER):
         try:
@@ -103,12 +103,12 @@ def takedowns(store: Store) -> list[Takedown]:
 
 
 def unfinished(store: Store) -> list[Takedown]:
-    """Take-downs that were interrupted or wait for a batch."""
+    """Interrupted take-downs, and those waiting for a batch."""
     return [record for record in takedowns(store) if record.finished is None]
 
 
 def load_forgotten(store: Store) -> Forgotten:
-    """The list of what never comes back."""
+    """Load the list of taken-down pages."""
     return together(takedowns(store))
 
 

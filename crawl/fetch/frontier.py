@@ -152,7 +152,10 @@ class Frontier(Generic[T]):
         return None
 
     def release(self, key: str, ready_at: float | None = None) -> None:
-        """Give a key back; it may be leased again from `ready_at` on (None: no request was made)."""
+        """Give a key back.
+
+        It may be leased again from `ready_at` on (None: no request was made).
+        """
         queue = self._queues[key]
         queue.leased = False
         if ready_at is not None:

@@ -84,7 +84,10 @@ class Resolver(AbstractResolver):
         return entry[1]
 
     async def lookup(self, host: str) -> Resolved:
-        """Endpoints of `host` that may be dialled, or the reason why there are none. Never raises."""
+        """Endpoints of `host` that may be dialled, or the reason why there are none.
+
+        Never raises.
+        """
         answer = self.known(host)
         if answer is None:
             answer = self._judge(self._fixed(host) or await self._ask(host))
@@ -143,7 +146,10 @@ class Resolver(AbstractResolver):
         return Resolved(tuple(dict.fromkeys(Endpoint(str(info[4][0])) for info in infos)))
 
     def _begin(self, host: str) -> asyncio.Future[list[AddressInfo]]:
-        """Ask for a name in a thread; its place is free again when the thread ends, however long that takes."""
+        """Ask for a name in a thread.
+
+        Its place is free again when the thread ends, however long that takes.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[AddressInfo]] = loop.create_future()
 

@@ -134,7 +134,10 @@ def _text(body: bytes) -> str:
 
 
 def _whole_lines(body: bytes) -> bytes:
-    """What is parsed of a file: of a longer one, the lines that are whole; half of `Disallow: /a` forbids everything."""
+    """What is parsed of a file: of a longer one, the lines that are whole.
+
+    Half of `Disallow: /a` forbids everything.
+    """
     if len(body) <= MAX_PARSED_BYTES:
         return body
     head = body[:MAX_PARSED_BYTES]

@@ -35,7 +35,10 @@ def is_tagged(
 
 
 def header_tags(values: Sequence[str], product_token: str) -> Iterator[str]:
-    """Tags of `X-Robots-Tag` headers that are for us, lower case; behind `otherbot:` they are for that one."""
+    """Tags of `X-Robots-Tag` headers that are for us, lower case.
+
+    Behind `otherbot:` they are for that one.
+    """
     for value in values:
         ours = True
         for part in value.lower().split(","):

@@ -100,7 +100,10 @@ class Ledger:
         return self._cut() if full or now - self._opened_at >= self._config.segment_age_s else None
 
     def loose(self) -> Commit | None:
-        """Outcomes that point to no record, as a commit of their own; the open segment stays open."""
+        """Outcomes that point to no record, as a commit of their own.
+
+        The open segment stays open.
+        """
         if not self._loose:
             return None
         outcomes, self._loose = self._loose, []

@@ -73,7 +73,10 @@ class LinkSpider(Spider):
 
 
 class Queue(BaseScheduler):
-    """A plain queue: what the spider yields is due already. The frontier decides the order before this."""
+    """A plain queue: what the spider yields is due already.
+
+    The frontier decides the order before this.
+    """
 
     def __init__(self) -> None:
         self._requests: deque[Request] = deque()

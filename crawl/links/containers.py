@@ -38,7 +38,10 @@ XZ_MEMORY_BYTES = 1 << 30
 
 
 class BrokenStreamError(Exception):
-    """The container ends or fails at `byte_offset`; `replay_from` is where the decoder's last input began, if it hid rows."""
+    """The container ends or fails at `byte_offset`.
+
+    `replay_from` is where the decoder's last input began, if it hid rows.
+    """
 
     def __init__(self, byte_offset: int, cause: str, replay_from: int | None = None) -> None:
         super().__init__(cause)

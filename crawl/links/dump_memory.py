@@ -41,7 +41,10 @@ class ReadingConfig(Section):
     """How dumps are read; nothing here changes what is found in them."""
 
     memory_bytes: int = Field(default=0, ge=0)
-    """Bytes that the readers of dumps on one machine may hold together; 0: three quarters of its memory."""
+    """Bytes that the readers of dumps on one machine may hold together.
+
+    0: three quarters of its memory.
+    """
 
     def limit_bytes(self) -> int:
         """The limit on this machine."""

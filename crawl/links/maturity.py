@@ -140,7 +140,10 @@ class ImmatureScoresError(InputError):
 def immature(
     name: str, statistics: ScoreStatistics, others: Mapping[str, ScoreStatistics] | None = None
 ) -> Immature | None:
-    """What is wrong with the scores of dump `name`, or None. `others` are dumps to compare it with."""
+    """What is wrong with the scores of dump `name`, or None.
+
+    `others` are dumps to compare it with.
+    """
     why = _own_reason(statistics) or _neighbour_reason(statistics, name, others or {})
     if why is None:
         return None

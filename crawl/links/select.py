@@ -83,15 +83,24 @@ class LinksConfig(Section):
     preset: Preset = Preset.WEBTEXT
     """Hosts and file types to skip: webtext (the GPT-2 paper's), openwebtext or openwebtext2 (the clones' lists)."""
     karma_rule: Literal["webtext", "openwebtext2"] = "webtext"
-    """webtext: each submission needs min_score; openwebtext2: the scores of a page's submissions are added up."""
+    """webtext: each submission needs min_score.
+
+    Openwebtext2: the scores of a page's submissions are added up.
+    """
     min_score: int = Field(default=3, ge=0)
     """Karma that admits a link; 3 in the GPT-2 paper."""
     crosspost_score: Literal["max", "own"] = "max"
     """Under the webtext rule a crosspost counts with the higher of its own and its parent's score, or its own."""
     over_18: Literal["drop", "keep"] = "drop"
-    """Submissions marked not safe for work; WebText blocked such subreddits by a list that is not published."""
+    """Submissions marked not safe for work.
+
+    WebText blocked such subreddits by a list that is not published.
+    """
     removed: Literal["keep", "drop"] = "keep"
-    """Submissions that were removed or deleted later; known since 2019-09 only, WebText could not tell."""
+    """Submissions that were removed or deleted later.
+
+    Known since 2019-09 only, WebText could not tell.
+    """
     blocked_hosts_file: str = ""
     """File of hosts to skip, one a line, each with all below it; none by default."""
     blocked_subreddits_file: str = ""
@@ -108,7 +117,10 @@ class LinksConfig(Section):
     """Parts of the batch's tables; 0: by the size of the dumps."""
 
     def rules(self) -> Rules:
-        """The preset with the block lists, which are read here. Raises: ConfigError for a bad list."""
+        """The preset with the block lists, which are read here.
+
+        Raises: ConfigError for a bad list.
+        """
         hosts = read_hosts(self.blocked_hosts_file) if self.blocked_hosts_file else ()
         subreddits = (
             read_subreddits(self.blocked_subreddits_file) if self.blocked_subreddits_file else ()
@@ -234,7 +246,10 @@ class Judge:
         found: list[LinkSubmission],
         statistics: ScoreStatistics,
     ) -> Counter[str]:
-        """Fates of the rows of `block`, the first of which is row number `first`; links are added to `found`."""
+        """Fates of the rows of `block`, the first of which is row number `first`.
+
+        Links are added to `found`.
+        """
         fates: list[Fate] = []
         scores: list[Number] = []
         for index, seen in enumerate(submissions.decode_block(block)):
@@ -260,7 +275,10 @@ class Judge:
         return Counter(map(_VALUE, fates))
 
     def judge(self, row: Submission) -> LinkSubmission | Fate | None:
-        """The link of a submission, or why it has none; None where only a FullSubmission can tell."""
+        """The link of a submission, or why it has none.
+
+        None where only a FullSubmission can tell.
+        """
         if row.promoted or row.is_created_from_ads_ui:
             return Fate.PROMOTED
         if row.is_self:
@@ -347,7 +365,10 @@ def _fate_of_no_object(row: bytes) -> Fate:
 
 
 def _posted_url(row: Submission) -> str:
-    """The URL that was posted, or the one of the submission that a crosspost repeats; empty where there is none."""
+    """The URL that was posted, or the one of the submission that a crosspost repeats.
+
+    Empty where there is none.
+    """
     text = row.url_overridden_by_dest or row.url
     if text is None or not (text := text.strip()):
         text = next(_other_urls(row), "")

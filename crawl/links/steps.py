@@ -63,7 +63,10 @@ def num_parts(store: Store, batch: str, dumps: Sequence[str], config: CrawlConfi
 
 
 def require_memory(paths: Sequence[str], limit_bytes: int) -> None:
-    """Refuse dumps that cannot be read under the limit. Raises: InputError naming dump, need and setting."""
+    """Refuse dumps that cannot be read under the limit.
+
+    Raises: InputError naming dump, need and setting.
+    """
     for path in paths:
         with open_source(path, OPTION) as stream, _named(path):
             dump_memory.require(dump_windows.memory_bytes(stream), limit_bytes)
@@ -178,7 +181,10 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
 
 
 def _left(pages: pa.Table, leaving: Any, fate: str, counts: Counter[str]) -> pa.Table:
-    """`pages` without those that leave; their submissions move from `kept` to `fate`, so that counters still add up."""
+    """`pages` without those that leave.
+
+    Their submissions move from `kept` to `fate`, so that counters still add up.
+    """
     gone = pc.sum(pages.filter(leaving)["num_submissions"]).as_py()
     if not gone:
         return pages
@@ -188,7 +194,10 @@ def _left(pages: pa.Table, leaving: Any, fate: str, counts: Counter[str]) -> pa.
 
 
 def _seen(context: Context, earlier: Sequence[str], index: int, retry_failed: bool) -> pa.Array:
-    """The ids of part `index` that earlier batches have; with `retry_failed`, without those whose fetch may pass now."""
+    """The ids of part `index` that earlier batches have.
+
+    With `retry_failed`, without those whose fetch may pass now.
+    """
     low, high = index / context.num_parts, (index + 1) / context.num_parts
     seen = []
     for batch in earlier:

@@ -38,7 +38,10 @@ class Meta(msgspec.Struct, gc=False):
 
 
 class Submission(msgspec.Struct, gc=False):
-    """The fields that decide nearly all rows; an absent field is None. Every further field would cost every row time."""
+    """The fields that decide nearly all rows; an absent field is None.
+
+    Every further field would cost every row time.
+    """
 
     id: str | None = None
     url: str | None = None

@@ -60,7 +60,10 @@ class Fate(StrEnum):
 
 
 class Capture(NamedTuple):
-    """A page as an archive holds it; the fields are columns, `record` is a WARC record of our own form."""
+    """A page as an archive holds it.
+
+    The fields are columns, `record` is a WARC record of our own form.
+    """
 
     doc_id: str
     url: str
@@ -78,7 +81,10 @@ class Capture(NamedTuple):
 
 
 def read_captures(stream: BinaryIO, counts: Counter[str]) -> Iterator[Capture]:
-    """The captures of one file, in its order. Every record read adds one to one `Fate` in `counts`."""
+    """The captures of one file, in its order.
+
+    Every record read adds one to one `Fate` in `counts`.
+    """
     start = 0
     is_gzip = stream.read(len(_GZIP)) == _GZIP
     while True:

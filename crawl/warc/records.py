@@ -168,7 +168,10 @@ class SegmentWriter:
         request_block: bytes | None = None,
         fields: Sequence[tuple[str, str]] = (),
     ) -> Place:
-        """Write a response, and before it the request where one is given; the place of the response."""
+        """Write a response, and before it the request where one is given.
+
+        The place of the response.
+        """
         shared = [("WARC-Date", timestamp(fetched_at)), ("WARC-Target-URI", url)]
         if ip is not None:
             shared.append(("WARC-IP-Address", ip))
@@ -239,7 +242,10 @@ def _one_line(value: str) -> str:
 
 
 def read_response(store: Store, warc_file: str, offset: int, length: int) -> Response:
-    """The response stored at a place. Raises WarcError when it cannot be read, or the file is not there."""
+    """The response stored at a place.
+
+    Raises WarcError when it cannot be read, or the file is not there.
+    """
     return next(iter(_wanted(store, warc_file, [(offset, length)])))
 
 
@@ -383,7 +389,10 @@ def _fields(lines: Sequence[bytes], encoding: str) -> Iterator[tuple[str, str]]:
 
 
 def warc_date(text: str) -> datetime | None:
-    """The time a `WARC-Date` field names, UTC where it names no zone; None for anything else (WARC 1.1, section 5.4)."""
+    """The time a `WARC-Date` field names, UTC where it names no zone.
+
+    None for anything else (WARC 1.1, section 5.4).
+    """
     try:
         at = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:

@@ -97,7 +97,10 @@ class BlockStream:
         self.block_size = block_size
         self.seed = seed
         self.num_blocks = (split.num_tokens - 1) // block_size
-        """Blocks of an epoch; the tokens after the last whole block (fewer than block_size) rest."""
+        """Blocks of an epoch.
+
+        The tokens after the last whole block (fewer than block_size) rest.
+        """
         if self.num_blocks < 1:
             raise InputError(
                 f"block_size {block_size}: the {split.name} split holds {split.num_tokens:,} tokens and a block needs {block_size + 1:,}; choose a smaller block_size or a larger corpus"
@@ -127,12 +130,18 @@ class BlockStream:
         self._normalise()
 
     def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """The samples at `indices`, counted from the start of this epoch. Shape (len(indices), block_size + 1) int64."""
+        """The samples at `indices`, counted from the start of this epoch.
+
+        Shape (len(indices), block_size + 1) int64.
+        """
         starts = self.block_numbers(indices) * self.block_size
         return self.split.read_blocks(starts, self.block_size + 1, out)
 
     def block_numbers(self, indices: np.ndarray) -> np.ndarray:
-        """Which block each sample is. `indices` count from the start of this epoch and may run into later ones."""
+        """Which block each sample is.
+
+        `indices` count from the start of this epoch and may run into later ones.
+        """
         indices = np.asarray(indices, np.int64)
         if indices.size and indices[0] >= 0 and indices.max() < self.num_blocks:
             return self._order(self.epoch, indices)
@@ -247,7 +256,10 @@ def document_numbers(blocks: np.ndarray, end_of_text: int) -> np.ndarray:
 
 
 def share_of(global_batch: int, rank: int, world_size: int) -> int:
-    """Samples per rank. Raises InputError when the world does not divide the batch, or `rank` is not one of it."""
+    """Samples per rank.
+
+    Raises InputError when the world does not divide the batch, or `rank` is not one of it.
+    """
     if world_size < 1:
         raise InputError(f"world size {world_size}: expected the number of ranks, at least 1")
     if global_batch < 1 or global_batch % world_size:

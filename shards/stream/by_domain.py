@@ -43,7 +43,10 @@ class Selection:
         return self._split.misses
 
     def slice(self, start: int, stop: int) -> np.ndarray:
-        """Tokens [start, stop) of the selection. Shape (stop - start,). Raises IndexError outside it."""
+        """Tokens [start, stop) of the selection.
+
+        Shape (stop - start,). Raises IndexError outside it.
+        """
         if not 0 <= start <= stop <= self.num_tokens:
             raise IndexError(f"tokens [{start}, {stop}) of a selection of {self.num_tokens}")
         pieces = [self._split.slice(begin, end) for _, begin, end in self._ranges(start, stop)]
@@ -153,7 +156,10 @@ def by_domain(
 def chosen_documents(
     found: pa.DictionaryArray, domains: Collection[str], other_than: Collection[str] | None
 ) -> np.ndarray:
-    """True for documents from one of `domains`, or from none of `other_than` if that is given. Shape (n,) bool."""
+    """True for documents from one of `domains`, or from none of `other_than` if that is given.
+
+    Shape (n,) bool.
+    """
     chosen = pc.is_in(found.dictionary, pa.array(sorted(domains), pa.string()))
     if other_than is not None:
         named = pc.is_in(found.dictionary, pa.array(sorted(other_than), pa.string()))

@@ -50,7 +50,10 @@ class Source(Section):
     batches: list[str] = []
     """Batches of the snapshot that it takes; none named: all."""
     domains: list[str] = []
-    """Registered domains whose documents it takes, `*` for those that no source names; none named: all."""
+    """Registered domains whose documents it takes, `*` for those that no source names.
+
+    None named: all.
+    """
 
 
 class MixtureStream:
@@ -122,7 +125,10 @@ class MixtureStream:
         self.index += num_samples
 
     def sources(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which split each sample is of, and which sample of that split it is. Shapes (k,), (k,) int64."""
+        """Which split each sample is of, and which sample of that split it is.
+
+        Shapes (k,), (k,) int64.
+        """
         periods, within = np.divmod(np.asarray(indices, np.int64), self.PERIOD)
         places = np.empty_like(within)
         for period in np.unique(periods).tolist():

@@ -30,7 +30,10 @@ class Permutation:
         self._round_keys = _round_keys(key)
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
-        """Where each index goes. Shapes: (k,) integers in 0..n-1 to (k,) int64 in the same range."""
+        """Where each index goes.
+
+        Shapes: (k,) integers in 0..n-1 to (k,) int64 in the same range.
+        """
         values = self._feistel(np.asarray(indices).astype(np.uint64))
         outside = np.flatnonzero(values >= np.uint64(self.n))
         while outside.size:
@@ -63,7 +66,10 @@ class WindowedPermutation:
         self._key = key
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
-        """Where each index goes. Shapes: (k,) integers in 0..n-1 to (k,) int64 in the same range."""
+        """Where each index goes.
+
+        Shapes: (k,) integers in 0..n-1 to (k,) int64 in the same range.
+        """
         indices = np.asarray(indices, np.int64)
         windows = np.minimum(indices // self._size, self._last)
         places = np.empty_like(indices)

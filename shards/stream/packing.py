@@ -65,7 +65,10 @@ class PackedFields:
     document_ids: np.ndarray
     """Number of the document in its row, from 0. Shape (B, T) int32."""
     cu_seqlens: np.ndarray
-    """Where each document begins in the rows end to end, and their end. Shape (documents + 1,) int32."""
+    """Where each document begins in the rows end to end, and their end.
+
+    Shape (documents + 1,) int32.
+    """
     max_seqlen: int
     """Tokens of the longest document."""
 
@@ -140,7 +143,10 @@ class PackedStream:
         self._normalise()
 
     def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """The samples at `indices`, counted from the start of this epoch. Shape (len(indices), block_size + 1) int64."""
+        """The samples at `indices`, counted from the start of this epoch.
+
+        Shape (len(indices), block_size + 1) int64.
+        """
         shape = len(indices), self.block_size + 1
         rows = np.empty(shape, np.int64) if out is None else out
         rows.fill(self.split.end_of_text)
@@ -221,7 +227,10 @@ class PackedStream:
         """Rows of an epoch."""
 
     def _group_pieces(self, group: int) -> tuple[np.ndarray, np.ndarray]:
-        """Start and length of every piece of a group's documents, long ones cut. Shapes (n,), (n,)."""
+        """Start and length of every piece of a group's documents, long ones cut.
+
+        Shapes (n,), (n,).
+        """
         firsts = self._dealt[group] * self._run
         documents = (firsts[:, None] + np.arange(self._run)).ravel()
         documents = documents[documents < len(self._lengths)]

@@ -27,5 +27,8 @@ def spell(token: bytes) -> str:
 
 
 def unspell(text: str) -> bytes:
-    """The token that byte-level files write so. Raises ValueError for a character that stands for no byte."""
+    """The token that byte-level files write so.
+
+    Raises ValueError for a character that stands for no byte.
+    """
     return text.translate(_UNSPELLED).encode("latin-1")

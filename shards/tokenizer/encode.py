@@ -53,7 +53,10 @@ class Tokenizer:
         self.fingerprint = vocabulary.fingerprint
 
     def encode(self, text: str) -> list[int]:
-        """Ids of one text. Raises UnicodeEncodeError for lone surrogates, which no Unicode text holds."""
+        """Ids of one text.
+
+        Raises UnicodeEncodeError for lone surrogates, which no Unicode text holds.
+        """
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

@@ -19,7 +19,10 @@ FIRST_LEAD = 0xCD
 
 
 def unsettled_rows(texts: Any) -> np.ndarray:
-    """Indices of the texts of an Arrow string array that have an unsettled character. Shape (k,) int64, ascending."""
+    """Indices of the texts of an Arrow string array that have an unsettled character.
+
+    Shape (k,) int64, ascending.
+    """
     array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     kind = np.int64 if pa.types.is_large_string(array.type) else np.int32
     _, offsets, data = array.buffers()

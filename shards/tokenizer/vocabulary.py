@@ -95,7 +95,10 @@ class Vocabulary:
 
     @cached_property
     def token_bytes(self) -> dict[int, bytes]:
-        """Bytes of each id of a byte-level vocabulary; an added token stands for its own spelling."""
+        """Bytes of each id of a byte-level vocabulary.
+
+        An added token stands for its own spelling.
+        """
         found = {index: token for token, index in self.ids.items()}
         found.update({token["id"]: token["content"].encode() for token in self._added_tokens})
         found[self.end_of_text] = self.end_of_text_token.encode()
@@ -279,7 +282,10 @@ def gpt2() -> Vocabulary:
 
 
 def read_merges(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Merges of a `vocab.bpe` or `merges.txt`, one pair a line. Raises ValueError for any other content."""
+    """Merges of a `vocab.bpe` or `merges.txt`, one pair a line.
+
+    Raises ValueError for any other content.
+    """
     lines = data.decode().splitlines()
     if lines and lines[0].startswith("#version"):
         del lines[0]

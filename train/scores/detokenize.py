@@ -41,7 +41,10 @@ class Detokenizer:
     inner: bool = False
     """Whether `@-@`, `@,@` and `@.@` stand for signs inside words (WikiText)."""
     punctuation: bool = True
-    """Whether there are signs to join; the Penn Treebank of language models has none but $, % and '."""
+    """Whether there are signs to join.
+
+    The Penn Treebank of language models has none but $, % and '.
+    """
 
     def join(self, line: str) -> str:
         """The line as written; spaces at its ends stay."""

@@ -17,7 +17,10 @@ SIZES = ("117M", "345M", "762M", "1542M")
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One row of the paper: state of the art, then the four sizes; None where it gives no number."""
+    """One row of the paper: state of the art, then the four sizes.
+
+    None where it gives no number.
+    """
 
     best_before: float | None
     sizes: tuple[float | None, float | None, float | None, float | None]

@@ -1,4 +1,4 @@
-"""What the report is drawn with: escaped text, tables, bars and curves as plain HTML and SVG, no script."""
+"""Drawing of the report: escaped text, tables, bars and curves as plain HTML and SVG, no script."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 
 
 def escaped(text: object) -> str:
-    """Text that is safe inside HTML, attributes included."""
+    """Escape text for HTML, attributes included."""
     return html.escape(str(text), quote=True)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, words: int = 1) -> str:
-    """A table whose first `words` columns are words, aligned left, and whose others are figures, aligned right."""
+    """A table with the first `words` columns as words (left) and the others as numbers (right)."""
 
     def cells(row: Sequence[object], tag: str) -> str:
         return "".join(
@@ -26,7 +26,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, words: int =
 
 
 def bar(count: int, most: int) -> str:
-    """A bar whose length is `count` of `most`; a sliver is left of the shortest, so that it can be seen."""
+    """A bar of length `count` of `most`; the shortest stays visible."""
     return f"<i style='width:{max(0.2, 100 * count / max(1, most)):.1f}%'></i>"
 
 

@@ -1,10 +1,10 @@
-"""The corpus as one HTML file that opens offline: funnel with reasons, top domains, loss curves, samples.
+"""The corpus as one offline HTML file: funnel with reasons, top domains, loss curves, samples.
 
     webtext report --corpus C
 
-Everything shown is read from manifests, tables and run folders; nothing is computed that is not
-there. All styles and drawings are inside the file, and every text of the corpus is escaped: pages
-are other people's words.
+Everything is read from manifests, tables and run folders; nothing is recomputed. All styles and
+drawings are inside the file, and every text of the corpus is escaped, since pages come from
+strangers.
 """
 
 from __future__ import annotations

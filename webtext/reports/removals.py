@@ -1,6 +1,6 @@
-"""What a batch lost to near-duplicates and to test sets, as parts of the report.
+"""Removals of a batch, near-duplicates and test-set overlap, as parts of the report.
 
-Read from what `dedup.run` leaves under reports/: `dedup-<batch>.json` and `overlap-<batch>.json`.
+They are read from the reports of `dedup.run`: `dedup-<batch>.json` and `overlap-<batch>.json`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _read(store: Store, path: str) -> dict[str, Any] | None:
 
 
 def _duplicates(found: Mapping[str, Any]) -> str:
-    """The share removed, the histogram of similarities, the largest groups, the domains that lost most."""
+    """The removed share, the histogram of similarities, the largest groups, the top domains."""
     histogram = found["similarity_histogram"]
     if not histogram:
         return ""

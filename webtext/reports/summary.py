@@ -1,8 +1,8 @@
-"""What a batch brought in, beside the batches before it, with a warning for every figure that leaves its usual range.
+"""Summary of a batch beside the previous ones, with a warning for every unusual figure.
 
 Figures come from the manifests; failures by domain from two columns of `pages` and `links`. The
-usual range of a figure is its median over the batches before, up to a factor both ways; shares have
-to move by more than noise too.
+usual range of a figure is its median over the previous batches, up to a factor in both directions;
+shares must also differ by more than noise.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def summarise(store: Store, batch: str, earlier: Sequence[str], factor: float) -
 
 
 def figures(store: Store, batch: str) -> dict[str, float]:
-    """What the manifests of a batch say; a figure whose table is not there is left out."""
+    """The figures in a batch's manifests, without those of missing tables."""
     found: dict[str, float] = {}
     manifests = {name: find_manifest(store, name, batch) for name in TIMED}
     links, pages, documents = manifests["links"], manifests["pages"], manifests["documents"]
@@ -117,7 +117,7 @@ def unusual(
 def newly_failing(
     now: Mapping[str, Mapping[str, int]], before: Mapping[str, Mapping[str, int]]
 ) -> list[str]:
-    """Domains of which most links fail, and failed less before."""
+    """Domains with a majority of failures, and fewer in earlier batches."""
     lines = []
     for name, counts in sorted(now.items()):
         old = before.get(name, {"links": 0, "failed": 0})

@@ -2,15 +2,15 @@
 
     webtext forget --corpus C --url http://example.org/page --why "request of 2024-05-02"
     webtext forget --corpus C --domain example.org
-    webtext forget --corpus C --list FILE          addresses, doc_ids or domains, one a line
-    webtext forget --corpus C                      go on with what was interrupted or had to wait
+    webtext forget --corpus C --list FILE          addresses, doc_ids or domains, one per line
+    webtext forget --corpus C                      continue interrupted or waiting take-downs
 
-Their WARC records are blanked in place, their rows leave every table, their tokens are cut out of
-the shards by their spans, and no later batch links them again. Snapshots that hold them are
-withdrawn and replaced; the token files that only those name are deleted, unless `--keep-withdrawn`.
-Pages that were removed as duplicates of a page taken down stay removed: they are its copies.
-Interrupted at any point, the same command completes. A batch that is being worked on waits: its
-pages go when it is at rest, by this command or by the next refresh.
+WARC records are blanked in place, rows leave every table, tokens are cut out of the shards by their
+spans, and no later batch links the pages again. Snapshots with them are withdrawn and replaced;
+token files of these snapshots alone are deleted, unless `--keep-withdrawn`. Pages removed as
+duplicates of a taken-down page stay removed: they are its copies. Interrupted at any point, the
+same command completes. An active batch waits: its pages go when it is at rest, by this command or
+by the next refresh.
 """
 
 from __future__ import annotations
@@ -85,12 +85,15 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def carry_out(store: Store, *, keep_withdrawn: bool = False) -> list[Takedown]:
-    """Complete every unfinished take-down as far as batches are at rest; their records. The caller holds a lease."""
+    """Complete every unfinished take-down as far as batches are at rest; their records.
+
+    The caller holds a lease.
+    """
     return [_complete(store, record, keep_withdrawn) for record in unfinished(store)]
 
 
 def audit_line(record: Takedown) -> str:
-    """What was removed and when, on one line."""
+    """One line with the removals and their time."""
     what = (
         ", ".join(
             f"{count:,} {name.replace('_', ' ')}" for name, count in record.removed.items() if count
@@ -111,7 +114,7 @@ def audit_line(record: Takedown) -> str:
 
 
 def _note(store: Store, asked: Sequence[str], why: str) -> None:
-    """Write down what is to go, before anything goes; nothing where all of it was taken down before."""
+    """Record the pages before removing any; nothing if all were taken down before."""
     known = load_forgotten(store)
     pages = {
         doc_id: key
@@ -184,7 +187,7 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
 
 
 def _begun(store: Store) -> set[str]:
-    """Batches that somebody works on, or left unfinished: their links may have been read before the take-down."""
+    """Active or unfinished batches: their links may have been read before the take-down."""
     return {
         batch
         for batch in store.folders("work")
@@ -194,7 +197,10 @@ def _begun(store: Store) -> set[str]:
 
 
 def _is_at_rest(store: Store, batch: str) -> bool:
-    """True if nothing of the batch is under way; a dump of deferred pages is needed until it has its tokens."""
+    """True if nothing of the batch is under way.
+
+    A dump of deferred pages is needed until it has its tokens.
+    """
     dump_needed = find_manifest(store, "tokens", batch) is None and store.exists(
         carry_over.dump_path(batch)
     )

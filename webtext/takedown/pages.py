@@ -65,7 +65,10 @@ ROW_TABLES = (LINKS, PAGES, DOCUMENTS_DROPPED, DOCUMENTS, MARKS, SIGNATURES, VER
 
 
 def read_request(urls: Sequence[str], names: Sequence[str], list_path: str | None) -> list[str]:
-    """What is asked for: addresses, doc_ids, and domains as `domain:example.org`. Raises: InputError."""
+    """What is asked for: addresses, doc_ids, and domains as `domain:example.org`.
+
+    Raises: InputError.
+    """
     asked = [*urls, *(f"{DOMAIN}{name}" for name in names)]
     if list_path is not None:
         try:
@@ -159,7 +162,10 @@ def _in_batch(store: Store, batch: str, listed: Forgotten) -> dict[str, str]:
 
 
 def remove_from_batch(store: Store, batch: str, doc_ids: frozenset[str]) -> Counter[str]:
-    """Take pages out of everything a batch has; what went, by kind. The caller holds the batch's lease."""
+    """Take pages out of everything a batch has; what went, by kind.
+
+    The caller holds the batch's lease.
+    """
     removed: Counter[str] = Counter(warc_records=_erase_records(store, batch, doc_ids))
     dropped: Counter[str] = Counter()
     for table in ROW_TABLES:
@@ -219,7 +225,10 @@ def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
 
 
 def _shard_of(page: dict[str, Any]) -> str:
-    """The shard that holds all records of a page; empty where any may: each hop lies with the owner of its domain."""
+    """The shard that holds all records of a page.
+
+    Empty where any may: each hop lies with the owner of its domain.
+    """
     hops = [uri for uri in (page["final_url"], *page["redirects"]) if uri]
     domains = {host_identity(found[1]).domain for uri in hops if (found := HOST.match(uri))}
     if page["redirects"] and (len(domains) > 1 or not page["warc_file"]):
@@ -235,7 +244,10 @@ def _shard(segment: str) -> str:
 def _filter_table(
     store: Store, table: Table, manifest: Manifest, doc_ids: frozenset[str]
 ) -> list[dict[str, Any]]:
-    """Commit the table without some pages' rows, under the fingerprint that it has; the rows that went."""
+    """Commit the table without some pages' rows, under the fingerprint that it has.
+
+    The rows that went.
+    """
     parts: list[Part] = []
     gone: list[dict[str, Any]] = []
     for part in manifest.parts:
@@ -429,7 +441,10 @@ def runs_on(store: Store, names: Sequence[str]) -> list[str]:
 
 
 def _replace(store: Store, snapshot: Snapshot) -> str | None:
-    """The same batches as they are now, under the next free name; None where they can't be one snapshot any more."""
+    """The same batches as they are now, under the next free name.
+
+    None where they can't be one snapshot any more.
+    """
     present = {manifest.batch for manifest in batches(store, TOKENS.name)}
     names = [each.batch for each in snapshot.batches]
     if not set(names) <= present:
@@ -461,7 +476,10 @@ def _pieces(
     columns: Sequence[str],
     doc_ids: frozenset[str] | None = None,
 ) -> Iterable[pa.Table]:
-    """Row groups of a table that may not be there; with `doc_ids` only of the parts that may hold them."""
+    """Row groups of a table that may not be there.
+
+    With `doc_ids` only of the parts that may hold them.
+    """
     if manifest is None:
         return
 

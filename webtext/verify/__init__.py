@@ -1,1 +1,1 @@
-"""Integrity checks: digests, invariants and joins of everything that a corpus holds."""
+"""Integrity checks of a whole corpus: digests, invariants and joins."""

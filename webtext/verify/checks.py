@@ -1,7 +1,7 @@
-"""What must be true of a corpus, checked on its bytes and rows: digests, laws, joins. Each check gives lines, none when all is well.
+"""Checks of a corpus on its bytes and rows: digests, invariants, joins.
 
-The rows of one part of all tables cover the same ids, so joins are checked part by part, in bounded
-memory.
+Each check yields lines, none if all is well. The rows of one part of all tables cover the same ids,
+so joins are checked part by part, in bounded memory.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def law_problems(store: Store, batch: str) -> list[str]:
 
 
 def file_problems(store: Store, manifest: Manifest, number: int) -> list[str]:
-    """True if a file of a table is there and holds the bytes that were written."""
+    """Problems of a table's file: missing, or with other bytes than written."""
     damage = find_damage(store, table_dir(manifest.table, manifest.batch), manifest.parts[number])
     return [damage] if damage else []
 
 
 def pinned_problems(store: Store, snapshot: Snapshot) -> Iterator[Callable[[], list[str]]]:
-    """Checks of the token files of a snapshot that no manifest names any more."""
+    """Checks of a snapshot's token files without a manifest."""
     for split in SPLITS:
         for file in snapshot.splits[split].files:
             manifest = find_manifest(store, "tokens", file.batch)
@@ -95,7 +95,7 @@ def part_problems(store: Store, batch: str, number: int) -> list[str]:
 def duplicate_problems(
     store: Store, batch: str, earlier: Sequence[str], forgotten: Sequence[str]
 ) -> list[str]:
-    """True if every duplicate names a page that stays, of this batch or an earlier one, or one that was taken down."""
+    """Duplicates without a kept page of this or an earlier batch, or a taken-down one."""
     named = [EMPTY]
     for piece in _pieces(store, "verdicts", batch, ["kept", "duplicate_of"]):
         dropped = pc.and_(pc.invert(piece["kept"]), pc.is_valid(piece["duplicate_of"]))
@@ -113,7 +113,7 @@ def duplicate_problems(
 
 
 def band_problems(store: Store, batch: str) -> list[str]:
-    """True if the index of survivors holds survivors, and all of them that have words."""
+    """Differences between the index of survivors and the survivors with words."""
     kept = [EMPTY]
     for piece in _pieces(store, "verdicts", batch, ["doc_id", "kept"]):
         kept.append(_flat(piece["doc_id"].filter(piece["kept"])))
@@ -128,7 +128,7 @@ def band_problems(store: Store, batch: str) -> list[str]:
 
 
 class _Reader:
-    """Columns of one part of a batch's tables; None for a table that is not there."""
+    """Columns of one part of a batch's tables; None for a missing table."""
 
     def __init__(self, store: Store, batch: str, number: int) -> None:
         self.store, self.batch, self.number = store, batch, number

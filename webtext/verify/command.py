@@ -105,7 +105,10 @@ def verify(
     seed: int = 0,
     workers: int | None = None,
 ) -> Findings:
-    """Check batches (all without `names`) and, with all of them, the snapshots. Raises InputError for an unknown batch."""
+    """Check batches (all without `names`) and, with all of them, the snapshots.
+
+    Raises InputError for an unknown batch.
+    """
     findings = Findings()
     try:
         present = batch_names(store)

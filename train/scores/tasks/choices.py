@@ -42,7 +42,10 @@ def _score(
     *,
     whole: bool = False,
 ) -> list[list[tuple[Scored, int]]]:
-    """Per entry and choice its scores and the number of tokens of the ending; `whole`: the context is scored as well."""
+    """Per entry and choice its scores and the number of tokens of the ending.
+
+    `whole`: the context is scored as well.
+    """
     requests: list[Request] = []
     counts: list[int] = []
     for entry in entries:

@@ -259,7 +259,10 @@ def translation_figures(rows: Sequence[Row]) -> Figures:
 
 
 def read_questions(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
-    """(prompt, answers) per question behind the examples; lines of JSON with `question` and `answer`, a list."""
+    """(prompt, answers) per question behind the examples.
+
+    Lines of JSON with `question` and `answer`, a list.
+    """
     pairs = [
         (f"Q: {line['question']}\nA:", line["answer"]) for line in map(json.loads, lines(data))
     ]

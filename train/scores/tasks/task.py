@@ -20,7 +20,10 @@ class Options:
     """Options of a scoring run with an effect on its figures."""
 
     stride: int = 0
-    """Tokens that each window scores, the others of it being context; 0: as many as fit, so windows are disjoint."""
+    """Tokens that each window scores, the others of it being context.
+
+    0: as many as fit, so windows are disjoint.
+    """
     detokenize: bool = True
     """Whether tokenized sets are turned into text as people write it."""
     seed: int = 0
