@@ -141,8 +141,8 @@ class DataConfig(Section):
     """Most passes over any source that a run may make; none: no limit. The passes are logged and recorded either way."""
     packing: Packing = "stream"
     """stream: blocks cut from documents end to end, as GPT-2's; documents: whole documents packed by best fit, each attending to itself alone."""
-    window: int = Field(default=0, ge=0)
-    """Row groups from which samples come at a time; 0: all. For object stores larger than token_cache_bytes."""
+    window: int | None = Field(default=None, ge=0)
+    """Row groups from which samples come at a time; 0: all; none: all, unless the tokens of an object store exceed token_cache_bytes: then as many as the cache takes."""
 
 
 class RuntimeConfig(Section):
@@ -259,7 +259,8 @@ class TrainConfig(Section):
         if self.data.packing == "stream":
             # Runs of earlier versions have no such setting.
             del settings["data"]["packing"]
-
+        # One that is chosen by the cache is compared with the stream's own state.
+        settings["data"]["window"] = self.data.window or 0
         # A limit decides whether a run starts, not what it learns.
         del settings["data"]["max_passes"]
         return settings

@@ -25,6 +25,7 @@ from shards.reader import (
     MixtureStream,
     PackedStream,
     TokenCache,
+    TokenSplit,
     open_mixture,
     open_split,
     sequential_blocks,
@@ -223,8 +224,9 @@ def _token_cache(store: Store, config: TrainConfig) -> TokenCache | None:
 def _train_stream(
     store: Store, snapshot: str, config: TrainConfig, block_size: int, cache: TokenCache | None
 ) -> BlockStream | PackedStream | MixtureStream:
-    window, sources = config.data.window, config.data.sources
-    packing = config.data.packing
+    sources, packing = config.data.sources, config.data.packing
+    split = open_split(store.root, snapshot, "train", cache=cache)
+    window = _window(split, config)
     if sources:
         return open_mixture(
             store.root,
@@ -237,8 +239,6 @@ def _train_stream(
             packing=packing,
             cache=cache,
         )
-
-    split = open_split(store.root, snapshot, "train", cache=cache)
     if packing == "documents":
         packed = PackedStream(split, block_size=block_size, seed=config.seed, window=window)
         log.info(
@@ -249,6 +249,26 @@ def _train_stream(
         return packed
 
     return BlockStream(split, block_size=block_size, seed=config.seed, window=window)
+
+
+def _window(split: TokenSplit, config: TrainConfig) -> int:
+    """The window that was set, else one for which the cache of an object store suffices. Logs a choice."""
+    suggested = split.suggested_window
+    if config.data.window is None:
+        if suggested:
+            log.info(
+                "the train split is larger than its cache: samples come from %d row groups at a time (train.data.window = %d)",
+                suggested,
+                suggested,
+            )
+        return suggested
+    if suggested and (config.data.window == 0 or config.data.window > suggested):
+        log.warning(
+            "train.data.window = %d: the cache holds less, so most samples will fetch a row group again; set it to %d or less, or raise train.runtime.token_cache_bytes",
+            config.data.window,
+            suggested,
+        )
+    return config.data.window
 
 
 def _passes(

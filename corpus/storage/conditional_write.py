@@ -74,6 +74,14 @@ class ConditionalStore:
 
         return self._ask("read", path, request)
 
+    def read_range(self, path: str, offset: int, num_bytes: int) -> bytes | None:
+        """A range of the object by one request; None where `pyarrow.fs` has to be asked. Raises: FileNotFoundError, RetryableError."""
+
+        def request() -> bytes:
+            return bytes(self._store.get_range(path, start=offset, length=num_bytes))
+
+        return self._ask("read", path, request) if num_bytes else None
+
     def size(self, path: str) -> int | None:
         """Bytes of the object; None where `pyarrow.fs` has to be asked. Raises: FileNotFoundError, RetryableError."""
         return self._ask("found", path, lambda: int(self._store.head(path)["size"]))

@@ -73,6 +73,11 @@ class ObjectStore(Store):
             data: bytes = stream.read()
         return data
 
+    def _read_range(self, path: str, offset: int, num_bytes: int) -> bytes:
+        if (found := self._client.read_range(path, offset, num_bytes)) is not None:
+            return found
+        return super()._read_range(path, offset, num_bytes)
+
     def _open_input(self, path: str) -> Any:
         if (small := self._client.read_small(path)) is not None:
             return pa.BufferReader(small)

@@ -86,6 +86,10 @@ class Store(ABC):
         """A random-access `pa.NativeFile`. Raises FileNotFoundError."""
         return self._open_input(self._checked(path))
 
+    def read_range(self, path: str, offset: int, num_bytes: int) -> bytes:
+        """`num_bytes` from `offset` on, fewer at the file's end. Raises FileNotFoundError."""
+        return self._read_range(self._checked(path), offset, num_bytes)
+
     @contextmanager
     def open_output(self, path: str) -> Iterator[Any]:
         """Give a binary stream whose bytes appear at `path` on a clean exit, and never in part."""
@@ -177,6 +181,12 @@ class Store(ABC):
 
     @abstractmethod
     def _open_input(self, path: str) -> Any: ...
+
+    def _read_range(self, path: str, offset: int, num_bytes: int) -> bytes:
+        with self._open_input(path) as stream:
+            stream.seek(offset)
+            data: bytes = stream.read(num_bytes)
+        return data
 
     @abstractmethod
     def _open_output(self, path: str) -> Any: ...

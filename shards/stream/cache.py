@@ -111,6 +111,15 @@ class TokenCache:
 
         return self.get(key, tokens.dtype, len(tokens))
 
+    def window_for(self, num_bytes: int, row_group_bytes: int) -> int:
+        """The window that lets a split of `num_bytes` stream through this cache; 0 if all of it fits.
+
+        A window's row groups, the one before and the one after are wanted at once: a third of the cache each.
+        """
+        if num_bytes <= self.limit_bytes:
+            return 0
+        return max(1, self.limit_bytes // (3 * (row_group_bytes + DIGEST_BYTES)))
+
     def version(self) -> int:
         """A number that changes when files come or go."""
         try:

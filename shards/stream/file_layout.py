@@ -10,24 +10,27 @@ from __future__ import annotations
 import io
 import logging
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
-from corpus.errors import FatalError, SchemaError
+from corpus.errors import FatalError, RetryableError, SchemaError
 from corpus.storage.store import Store
 from corpus.tables.generations import find_file
 from corpus.tables.manifest import mend
 from corpus.tables.snapshot import TokenFile
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 FORMAT = "webtext-tokens-1"
-PAUSES_S = (1.0, 4.0, 10.0)
-"""Between tries to read from an object store, on top of its client's own: a run of days outlives a passing fault."""
+PAUSES_S = (1.0, 4.0, 10.0, 20.0, 30.0, 30.0)
+"""Seconds between tries to read from an object store, on top of its client's own: every rank outlives a stall of a minute."""
 
 
 def metadata(
@@ -98,9 +101,12 @@ def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> A
     return footer
 
 
-def read_row_group(store: Store, file: TokenFile, number: int, footer: Any) -> np.ndarray:
+def read_row_group(
+    store: Store, file: TokenFile, number: int, footer: Callable[[], Any]
+) -> np.ndarray:
     """The tokens of one row group, padding included, fetched as one range. Shape (rows * row_tokens,).
 
+    `footer` gives the file's, which only compressed row groups need.
     Raises: SchemaError naming file and row group when its bytes are not those the snapshot lists; FatalError when they
     could not be read, after some more tries where the corpus is on an object store.
     """
@@ -119,7 +125,7 @@ def read_row_group(store: Store, file: TokenFile, number: int, footer: Any) -> n
         return np.frombuffer(data, dtype, count, group.values_offset - group.offset)
 
     window = pa.PythonFile(_Window(data, group.offset, file.bytes), mode="r")
-    column = pq.ParquetFile(window, metadata=footer).read_row_group(number, use_threads=False)[
+    column = pq.ParquetFile(window, metadata=footer()).read_row_group(number, use_threads=False)[
         "tokens"
     ]
     chunks = [
@@ -137,24 +143,35 @@ def read_row_group(store: Store, file: TokenFile, number: int, footer: Any) -> n
 
 def _read_range(store: Store, path: str, offset: int, num_bytes: int, where: str) -> bytes:
     """The bytes of a range. Raises FatalError."""
+    while True:
+        place = path
+        try:
+            return patiently(store, partial(store.read_range, place, offset, num_bytes), where)
+        except FileNotFoundError as error:
+            path = find_file(store, place)
+            if path == place:
+                raise FatalError(
+                    f"{where} is gone; restore the file, or use another snapshot"
+                ) from error
+            # A rebuild moved it since the snapshot was opened.
+
+
+def patiently(store: Store, read: Callable[[], T], where: str) -> T:
+    """The result of `read`, tried again after each of `PAUSES_S` while an object store does not answer.
+
+    Raises: FileNotFoundError at once; FatalError if the store stays unavailable.
+    """
     pauses = [] if store.is_local else [*PAUSES_S]
     while True:
         try:
-            with store.open_input(path) as stream:
-                data: bytes = stream.read_at(num_bytes, offset)
-                return data
-        except FileNotFoundError as error:
-            place = find_file(store, path)
-            if place != path:  # a rebuild moved it since the snapshot was opened
-                path = place
-                continue
-            raise FatalError(
-                f"{where} is gone; restore the file, or use another snapshot"
-            ) from error
-        except OSError as error:
+            return read()
+        except FileNotFoundError:
+            raise
+        # The two clients of an object store have two families of errors for one event.
+        except (OSError, RetryableError) as error:
             if not pauses:
                 raise FatalError(
-                    f"{where} cannot be read ({error}); run again: it goes on"
+                    f"{where} cannot be read ({error}); run the same command again to continue"
                 ) from error
             log.warning("%s cannot be read (%s), again in %g s", where, error, pauses[0])
             time.sleep(pauses.pop(0))

@@ -8,23 +8,29 @@ the process's file descriptors, of which each takes one; a mixture's sources sha
 
 from __future__ import annotations
 
+import contextlib
 import mmap
+import os
 import resource
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from corpus.errors import FatalError
+from corpus.errors import FatalError, SchemaError
 from corpus.storage.store import Store
 from corpus.tables.generations import find_file
 from corpus.tables.snapshot import RowGroup, TokenFile
 from shards.stream.cache import TokenCache
-from shards.stream.file_layout import read_row_group
+from shards.stream.file_layout import check_footer, patiently, read_row_group
 
+WATCH_S = 1.0
+"""Seconds between two looks at the files under open maps: 3,000 files take 3 ms."""
 FETCHERS = 4
 """Threads that fetch ahead: they wait for the network, and the Parquet library decodes outside the interpreter's lock."""
 
@@ -52,6 +58,8 @@ class Maps:
     """Open maps by name, for one reader or several that are opened together; those opened longest ago close first."""
 
     def __init__(self) -> None:
+        self._known: dict[Path, tuple[int, int, int]] = {}
+        self._watched = 0.0
         self.most = max(2, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._open: OrderedDict[
             str, tuple[mmap.mmap | None, list[tuple[dict[int, np.ndarray], int]]]
@@ -59,6 +67,40 @@ class Maps:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def remember(self, path: Path) -> None:
+        """Note size, time and inode of a file that was checked, so that any later change is noticed."""
+        self._known[path] = _identity(os.stat(path))
+
+    def open(self, path: Path, file: TokenFile) -> mmap.mmap:
+        """Map a file. Raises: FatalError for one that is gone; SchemaError for one that changed since it was checked."""
+        try:
+            with path.open("rb") as stream:
+                found = _identity(os.fstat(stream.fileno()))
+                known = self._known.setdefault(path, found)
+                if found != known or found[0] != file.bytes:
+                    raise _changed(path, found, known)
+                return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError as error:
+            raise FatalError(
+                f"{path} is gone; restore the file, or use another snapshot"
+            ) from error
+
+    def watch(self) -> None:
+        """Once a second, compare the files under open maps: reading one that shrank would end the process (SIGBUS).
+
+        Raises: SchemaError naming the file.
+        """
+        now = time.monotonic()
+        if now - self._watched < WATCH_S:
+            return
+        self._watched = now
+        for path, known in self._known.items():
+            with contextlib.suppress(FileNotFoundError):  # a deleted file stays readable
+                found = _identity(os.stat(path))
+                # Another inode is another file: the mapped one stays as it was.
+                if found[2] == known[2] and found != known:
+                    raise _changed(path, found, known)
 
     def find(self, name: str) -> mmap.mmap | None:
         """The map of a file, where it is open."""
@@ -78,6 +120,16 @@ class Maps:
             del mapped[index]
 
 
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _changed(path: Path, found: tuple[int, int, int], known: tuple[int, int, int]) -> SchemaError:
+    return SchemaError(
+        f"{path}: the file changed while it was in use ({found[0]:,} bytes, before {known[0]:,}); restore it, then run the same command again to continue"
+    )
+
+
 class Segments:
     """The tokens of `files` as one sequence. Not for several threads at once."""
 
@@ -85,7 +137,7 @@ class Segments:
         self,
         store: Store,
         files: Sequence[TokenFile],
-        footers: Mapping[str, Any],
+        tokenizer_fingerprint: str,
         *,
         cache: TokenCache | None,
         decoded_bytes: int,
@@ -93,7 +145,8 @@ class Segments:
         maps: Maps,
     ) -> None:
         self._store = store
-        self._footers = footers
+        self._tokenizer_fingerprint = tokenizer_fingerprint
+        self._footers: dict[str, Any] = {}
         self._cache = cache
         self._cache_version = 0
         self._decoded_bytes = decoded_bytes
@@ -170,6 +223,7 @@ class Segments:
 
     def read_blocks(self, starts: np.ndarray, out: np.ndarray) -> None:
         """Fill row j of `out` with the tokens from starts[j]; rows are read by segment, so each is decoded once."""
+        self._maps.watch()
         length = out.shape[1]
         found = self._find(starts)
         offsets = (starts - self._starts[found]).tolist()
@@ -199,6 +253,7 @@ class Segments:
         out: np.ndarray,
     ) -> None:
         """Write `lengths` tokens from each of `starts` to `out[row, place:]`, by segment. Shapes (n,) each, (B, T)."""
+        self._maps.watch()
         found = self._find(starts)
         order: Any = (
             range(len(starts)) if self._all_in_place else np.argsort(found, kind="stable").tolist()
@@ -234,14 +289,7 @@ class Segments:
         data = self._maps.find(segment.file.path)
 
         if data is None:
-            try:
-                with path.open("rb") as stream:
-                    data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            except FileNotFoundError as error:
-                raise FatalError(
-                    f"{path} is gone; restore the file, or use another snapshot"
-                ) from error
-
+            data = self._maps.open(path, segment.file)
         tokens = np.frombuffer(data, segment.dtype, segment.num_tokens, segment.group.values_offset)
         self._mapped[index] = tokens
         self._maps.hold(segment.file.path, data, self._mapped, index)
@@ -272,15 +320,22 @@ class Segments:
             and (found := cache.get(key, segment.dtype, segment.num_tokens)) is not None
         ):
             return found, True
-
-        footer = self._footers[segment.file.path]
-        tokens = read_row_group(self._store, segment.file, segment.row_group, footer)[
-            : segment.num_tokens
-        ]
+        tokens = read_row_group(
+            self._store, segment.file, segment.row_group, lambda: self._footer(segment.file)
+        )[: segment.num_tokens]
         if cache is not None and (found := cache.put(key, tokens)) is not None:
             return found, True
 
         return tokens, False
+
+    def _footer(self, file: TokenFile) -> Any:
+        if file.path not in self._footers:
+            self._footers[file.path] = patiently(
+                self._store,
+                lambda: check_footer(self._store, file, self._tokenizer_fingerprint),
+                f"{self._store.root}/{file.path}",
+            )
+        return self._footers[file.path]
 
     def _keep(self, index: int, tokens: np.ndarray) -> None:
         """Keep decoded tokens in memory; those used longest ago go when there are too many."""

@@ -1,12 +1,13 @@
 """All tokens of one split of a snapshot, as one sequence: the files of the snapshot in their order.
 
-Opening one costs a look at each file: its size and footer are compared with what the snapshot says, before any work.
+On a local disk, opening one compares size and footer of each file with the snapshot. On an object store it takes the
+snapshot alone, since every row group is compared with its digest when it is fetched.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from corpus.tables.manifest import fingerprint, mend
 from corpus.tables.parquet import read_file
 from corpus.tables.snapshot import SPLITS, Snapshot, Split, TokenFile, read_snapshot
 from shards.stream.cache import TokenCache
-from shards.stream.file_layout import check_footer
+from shards.stream.file_layout import check_footer, patiently
 from shards.stream.row_groups import Maps, Segments
 
 DECODED_BYTES = 1 << 30
@@ -51,7 +52,6 @@ class TokenSplit:
         split: Split,
         files: Sequence[TokenFile],
         *,
-        footers: Mapping[str, Any],
         cache: TokenCache | None = None,
         decoded_bytes: int = DECODED_BYTES,
         ahead: int = AHEAD,
@@ -70,10 +70,11 @@ class TokenSplit:
             np.uint32 if any(file.dtype == "uint32" for file in files) else np.uint16
         ).newbyteorder("<")
         self.store = store
+        self._cache = cache
         self._segments = Segments(
             store,
             files,
-            footers,
+            snapshot.tokenizer_fingerprint,
             cache=cache,
             decoded_bytes=decoded_bytes,
             ahead=ahead,
@@ -87,6 +88,14 @@ class TokenSplit:
         """Tokens of the largest row group: what lies together is fetched together."""
         self._file_starts = np.cumsum([0, *(file.num_tokens for file in files)])
         self._spans: OrderedDict[int, tuple[Any, np.ndarray]] = OrderedDict()
+
+    @property
+    def suggested_window(self) -> int:
+        """The `window` of a stream for which the cache suffices; 0 where every row group is at hand."""
+        if self.ahead == 0 or self._cache is None:
+            return 0
+        width = self.dtype.itemsize
+        return self._cache.window_for(self.num_tokens * width, self.run_tokens * width)
 
     @property
     def misses(self) -> int:
@@ -234,7 +243,8 @@ def open_splits(
         raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
 
     store = open_corpus(corpus)
-    found = read_snapshot(store, snapshot)
+    # An object store costs no other request: each row group is compared with its digest when it is fetched.
+    found = patiently(store, lambda: read_snapshot(store, snapshot), f"{store.root}/snapshots")
     present = [batch.batch for batch in found.batches]
     if unknown := {name for batches in choices for name in batches or ()} - set(present):
         raise InputError(
@@ -245,24 +255,20 @@ def open_splits(
         [file for file in found.splits[split].files if batches is None or file.batch in batches]
         for batches in choices
     ]
-    wanted = list({file.path: file for chosen in files for file in chosen}.values())
-
-    with ThreadPoolExecutor(CHECKERS) as pool:
-        each: Any = map if store.is_local else pool.map
-        checked = each(lambda file: check_footer(store, file, found.tokenizer_fingerprint), wanted)
-        footers = {file.path: footer for file, footer in zip(wanted, checked, strict=True)}
-
-    if cache is None and not store.is_local:
-        cache = TokenCache()
     maps = Maps()
-
+    if store.is_local:
+        for file in {file.path: file for chosen in files for file in chosen}.values():
+            check_footer(store, file, found.tokenizer_fingerprint)
+            if (path := store.local_path(file.path)) is not None:
+                maps.remember(path)
+    elif cache is None:
+        cache = TokenCache()
     return [
         TokenSplit(
             store,
             found,
             split,
             chosen,
-            footers=footers,
             cache=cache,
             decoded_bytes=decoded_bytes,
             ahead=ahead,

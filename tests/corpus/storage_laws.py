@@ -37,6 +37,7 @@ CALLS: dict[str, Callable[[Store, str], Any]] = {
     "read_json": lambda store, key: store.read_json(key),
     "open_input": lambda store, key: store.open_input(key).close(),
     "open_output": lambda store, key: store.open_output(key).__enter__(),
+    "read_range": lambda store, key: store.read_range(key, 0, 3),
     "write_bytes": lambda store, key: store.write_bytes(key, b"new"),
     "write_json": lambda store, key: store.write_json(key, 1),
     "create_exclusive": lambda store, key: store.create_exclusive(key, b"new"),
@@ -115,6 +116,15 @@ class StorageLaws(ABC):
             assert stream.read() == data
             stream.seek(num_bytes // 2)
             assert stream.read(7) == data[num_bytes // 2 :][:7]
+
+    def test_ranges_are_those_of_the_file(self, store: Store) -> None:
+        data = bytes(range(256)) * 3000
+        store.write_bytes("a/file", data)
+        for offset, num_bytes in ((0, 5), (1000, 600_000), (767_990, 100), (5, 0)):
+            found = store.read_range("a/file", offset, num_bytes)
+            assert found == data[offset : offset + num_bytes]
+        with pytest.raises(FileNotFoundError):
+            store.read_range("a/none", 0, 5)
 
     def test_names_do_not_change_bytes(self, store: Store) -> None:
         """Arrow compresses by the ending of the name unless told not to: a WARC file was gzipped twice that way."""

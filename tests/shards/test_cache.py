@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from corpus.errors import FatalError, InputError
+from corpus.errors import FatalError, InputError, RetryableError
 from corpus.storage.store import Store, open_store
 from shards.reader import BlockStream, open_split, sequential_blocks
 from shards.stream import file_layout, row_groups
 from shards.stream.cache import DIGEST_BYTES, TokenCache, default_folder
+from tests.support import faulty_network
 from tests.support.document_corpus import commit_batch, documents, make_shards, token_corpus
 
 TOKENS = np.arange(1000, dtype="<u2")
@@ -244,24 +245,82 @@ def test_a_passing_fault_of_the_network_is_outlived(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     split = open_split(bucket_corpus, "b2", "train", cache=TokenCache(tmp_path))
-    real = Store.open_input
-    faults = iter([OSError("connection reset"), OSError("slow down")])
+    real = Store.read_range
+    faults = iter([OSError("connection reset"), RetryableError("slow down")])
 
-    def open_input(store: Store, path: str) -> Any:
+    def read_range(store: Store, path: str, offset: int, num_bytes: int) -> bytes:
         for fault in faults:
             raise fault
-        return real(store, path)
+        return real(store, path, offset, num_bytes)
 
-    monkeypatch.setattr(Store, "open_input", open_input)
+    monkeypatch.setattr(Store, "read_range", read_range)
     monkeypatch.setattr(file_layout, "PAUSES_S", (0.0, 0.0))
     first = split.slice(0, 10)
     assert len(first) == 10
     assert caplog.text.count("again in 0 s") == 2
-    faults = iter([OSError("connection reset")] * 3)
-    with pytest.raises(
-        FatalError, match=r"row group \d+ of \d+ cannot be read \(connection reset\)"
-    ):
-        split.slice(split.num_tokens - 10, split.num_tokens)
+    for fault in (OSError("connection reset"), RetryableError("connection reset")):
+        faults = iter([fault] * 3)
+        with pytest.raises(
+            FatalError, match=r"row group \d+ of \d+ cannot be read \(connection reset\)"
+        ):
+            split.slice(split.num_tokens - 10, split.num_tokens)
+
+
+def test_tries_outlive_a_stall_of_a_minute() -> None:
+    """Of 7 ranks some ended after 3 s and some after 21, as the client's own tries fell."""
+    assert sum(file_layout.PAUSES_S) > 60
+
+
+def test_a_start_costs_no_request_per_file_and_a_row_group_one(
+    s3_bucket: str, tmp_path: Path, network: faulty_network.Network
+) -> None:
+    root = f"{s3_bucket}/corpus"
+    commit_batch(root, "b1", documents(60), num_parts=7)
+    make_shards(root, "b1")
+    network.requests.clear()
+    split = open_split(root, "b1", "train", cache=TokenCache(tmp_path), ahead=0)
+    # corpus.json, the snapshot, and a list of files that a rebuild moved: whatever the number of files.
+    assert network.requests.total() <= 4
+    assert len(split.files) == 7
+    network.requests.clear()
+    split.slice(0, 10)
+    assert dict(network.requests) == {"GET": 1}
+
+
+def test_a_file_that_changes_under_its_map_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading past the end of a mapped file ends the process without a word."""
+    root = str(tmp_path / "corpus")
+    commit_batch(root, "b1", documents(40), num_parts=1)
+    make_shards(root, "b1")
+    monkeypatch.setattr(row_groups, "WATCH_S", 0.0)
+
+    def opened() -> BlockStream:
+        return BlockStream(open_split(root, "b1", "train"), block_size=50, seed=3)
+
+    file = tmp_path / "corpus" / opened().split.files[0].path
+    data = file.read_bytes()
+
+    stream = opened()  # changed after it was opened, before it is mapped: the same size
+    file.write_bytes(bytes(len(data)))
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(InputError, match="changed while it was in use"):
+        stream.next_batch(4)
+    file.write_bytes(data)
+
+    stream = opened()
+    stream.next_batch(4)
+    os.truncate(file, 100)
+    with pytest.raises(InputError, match=r"\(100 bytes, before"):
+        stream.next_batch(4)
+    file.write_bytes(data)
+
+    stream = opened()
+    expected = opened().next_batch(4)
+    stream.split.slice(0, 1)
+    file.unlink()
+    assert np.array_equal(stream.next_batch(4), expected)  # a deleted file stays readable
 
 
 def test_compressed_local_files_may_use_a_cache_too(
@@ -275,3 +334,37 @@ def test_compressed_local_files_may_use_a_cache_too(
         split = open_split(str(tmp_path / "corpus"), "b", "train", cache=cache)
         assert np.array_equal(split.slice(0, 20_000), ids)
     assert len(reader.read) == 5
+
+
+def test_a_window_is_suggested_for_a_split_larger_than_its_cache(
+    bucket_corpus: str, twin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch then fetches hardly more than the split; without a window each sample was a fetch."""
+    assert open_split(twin, "b2", "train").suggested_window == 0
+    roomy = open_split(bucket_corpus, "b2", "train", cache=TokenCache(tmp_path / "roomy"))
+    assert roomy.suggested_window == 0
+    groups = sum(len(file.row_groups) for file in roomy.files)
+    cache = TokenCache(tmp_path / "tight", groups // 3 * (2048 + DIGEST_BYTES))
+    split = open_split(bucket_corpus, "b2", "train", cache=cache, ahead=2)
+    window = split.suggested_window
+    assert 1 <= window <= groups // 9
+    reader = CountingReader(monkeypatch)
+    stream = BlockStream(split, block_size=64, seed=3, window=window)
+    for _ in range(stream.num_blocks // 8):
+        stream.next_batch(8)
+    fetched = len(reader.read)
+    reader.read.clear()
+    stream = BlockStream(
+        open_split(
+            bucket_corpus,
+            "b2",
+            "train",
+            cache=TokenCache(tmp_path / "other", cache.limit_bytes),
+            ahead=0,
+        ),
+        block_size=64,
+        seed=3,
+    )
+    for _ in range(stream.num_blocks // 8):
+        stream.next_batch(8)
+    assert fetched < len(reader.read) / 1.5
