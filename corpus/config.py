@@ -88,7 +88,7 @@ def describe(model: type[Section], prefix: str) -> Iterator[tuple[str, str, str]
             if field.is_required()
             else _toml_value(field.get_default(call_default_factory=True))
         )
-        yield key, default, (field.description or "").replace("\n", " ")
+        yield key, default, " ".join((field.description or "").split())
 
 
 def _from_toml(path: str, stage: str) -> dict[str, Any]:
