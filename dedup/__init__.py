@@ -1,6 +1,6 @@
 """Documents to verdicts: near-duplicates removed with proof, overlap with test sets measured and removed.
 
-In: `documents` of a batch, and what earlier batches kept. Out: `signatures`, `verdicts`, and
-`bands`, the index of survivors that the next batch meets; with test sets also `overlap`, their
-n-grams that the batch contains.
+In: `documents` of a batch, and the index of earlier batches. Out: `signatures`, `verdicts`, and
+`bands`, the index of survivors for the next batch; with test sets also `overlap`, their n-grams
+found in the batch.
 """

@@ -1,7 +1,7 @@
-"""Keys to pairs of pages whose exact similarity reaches the threshold.
+"""Keys to pairs of pages with an exact similarity at or above the threshold.
 
-candidates  (exchange)  by key: which pages are to be compared
-shingles    (exchange)  by page: the texts of candidates, and only theirs, to shingle sets
+candidates  (exchange)  by key: pages to compare
+shingles    (exchange)  by page: texts of candidates only, to shingle sets
 compare     (exchange)  by the later page: exact similarity of every pair
 """
 
@@ -54,7 +54,7 @@ def load_candidates_scatter(config: DedupConfig, context: Context) -> ScatterFun
 
 
 def load_candidates_reduce(config: DedupConfig, context: Context) -> ReduceFunction:
-    """A range of keys, with what earlier batches kept under them, to the pages that are to be compared."""
+    """A range of keys, with those of earlier batches, to the pages to compare."""
     earlier = index.earlier_indexes(context.store, context.batch, config)
 
     def reduce(bucket: int, table: pa.Table) -> Output:
@@ -128,7 +128,7 @@ def load_shingles_scatter(config: DedupConfig, context: Context) -> ScatterFunct
 
 
 def load_shingles_reduce(config: DedupConfig, context: Context) -> ReduceFunction:
-    """A range of ids: read the texts that are wanted, of any batch, once each."""
+    """A range of ids: read the requested texts, of any batch, once each."""
     manifests = document_rows.documents(context.store, context.batch)
 
     def reduce(bucket: int, table: pa.Table) -> Output:
@@ -163,9 +163,9 @@ def load_compare_scatter(config: DedupConfig, context: Context) -> ScatterFuncti
 
 
 def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction:
-    """Exact similarity of every pair whose later page lives here.
+    """Compute the exact similarity of every pair with its later page here.
 
-    Those that reach the threshold stay.
+    Pairs at or above the threshold stay.
     """
 
     def reduce(bucket: int, table: pa.Table) -> Output:
@@ -215,7 +215,7 @@ def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction
 
 
 def _members(store: Store, earlier: list[Manifest], table: pa.Table) -> Members:
-    """The rows of a bucket of keys, with those of earlier batches that have one of its keys."""
+    """The rows of a bucket of keys, with earlier batches' rows under the same keys."""
     key = table["key"].to_numpy()
     wanted = np.unique(key)
     parts = [
@@ -254,7 +254,7 @@ def _distinct_pairs(members: Members, pairs: np.ndarray) -> np.ndarray:
 
 
 def _leads(bucket: np.ndarray) -> np.ndarray:
-    """Which rows are among the first of their bucket, to which all later ones were compared."""
+    """Mask of the first rows of their bucket, to which all later ones were compared."""
     place = np.arange(bucket.size)
     starts = (
         np.concatenate([[True], bucket[1:] != bucket[:-1]]) if bucket.size else np.zeros(0, bool)

@@ -1,4 +1,4 @@
-"""Settings of the stage, composed of those that live in its modules."""
+"""Settings of the stage, composed of those in its modules."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class DedupConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _bands_by_threshold(cls, settings: Any) -> Any:
-        """Bands and rows that are not set follow the threshold."""
+        """Choose unset bands and rows by the threshold."""
         if not isinstance(settings, dict):
             return settings
 

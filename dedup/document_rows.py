@@ -1,4 +1,7 @@
-"""Rows of `documents` by id, from any batch: every row group at most once, and only those that may hold a wanted id."""
+"""Rows of `documents` by id, from any batch.
+
+Every row group is read at most once, and only if it may hold a requested id.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from dedup.words import Engine, Ragged
 
 @dataclass(frozen=True, slots=True)
 class ShingleSets:
-    """What exact comparison needs of some pages. Arrays of one row per page."""
+    """Input of exact comparison: shingle sets of some pages. Arrays of one row per page."""
 
     doc: np.ndarray
     score: np.ndarray
@@ -56,10 +59,10 @@ def shingle_sets(
 def rows_by_id(
     store: Store, manifest: Manifest, wanted: np.ndarray, columns: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """The rows of the batch's table whose ids are in `wanted`, ascending by id, a row group at a time.
+    """Yield the rows with ids in `wanted`, ascending by id, a row group at a time.
 
-    Shapes: wanted (n,) S16, ascending and distinct; `columns` begin with doc_id. Ids that are not
-    there are passed over. Raises: SchemaError for a part that is missing or damaged.
+    Shapes: wanted (n,) S16, ascending and distinct; `columns` begin with doc_id. Unknown ids are
+    skipped. Raises: SchemaError for a missing or damaged part.
     """
     part_of_wanted = doc_ids.parts(wanted, manifest.num_parts)
     for index in np.unique(part_of_wanted):

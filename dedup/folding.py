@@ -1,17 +1,20 @@
-"""Which characters make words: one table from code point to what the word rule does with it.
+"""Word characters: one table from code point to its effect under the word rule.
 
 The rule, for a character c of the text: take the compatibility decomposition (NFKD) of its case
-folding, and of that - combining marks and invisible format characters (soft hyphen, joiners,
-variation selectors) count for nothing; - letters, digits and vowel signs belong to a word; in
-scripts written without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar) each is a word of its own; -
-everything else, the underscore and the apostrophe too, ends a word.
+folding, and of this
 
-The table works character by character, and reordering concerns only the marks that it drops, so the
-words of a text are the same in all four Unicode forms; case, punctuation, ligatures, widths and
-line breaks do not show in them either.
+- combining marks and invisible format characters (soft hyphen, joiners, variation selectors) are
+  ignored;
+- letters, digits and vowel signs belong to a word; in scripts without spaces (Han, Kana, Thai, Lao,
+  Khmer, Myanmar) each is a word of its own;
+- everything else ends a word, including the underscore and the apostrophe.
 
-The table is a file made once, from Unicode 14.0: another Python must not give other bytes. `build`
-is how it was made.
+The table works character by character, and reordering concerns only ignored marks, so the words of
+a text are the same in all four Unicode forms. Case, punctuation, ligatures, widths and line breaks
+do not matter either.
+
+The table is a file made once, from Unicode 14.0, since another Python must not give other bytes.
+`build` made it.
 """
 
 from __future__ import annotations
@@ -56,13 +59,13 @@ _IGNORABLE_MARKS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """The table: codes (NUM_CODE_POINTS,) int32, expansions (k,) int32 of codes that are no expansions."""
+    """The table: codes (NUM_CODE_POINTS,) int32, expansions (k,) int32 of their codes."""
 
     codes: np.ndarray
     expansions: np.ndarray
 
     def of(self, code_point: int) -> list[int]:
-        """What one character contributes: BREAK, folded code points, and ALONE ones.
+        """The contribution of one character: BREAK, folded code points, and ALONE ones.
 
         Nothing for NOTHING.
         """
@@ -88,7 +91,7 @@ def load() -> Folding:
 
 
 def dump(folding: Folding) -> bytes:
-    """The file of a table: 1 stands for a character that folds to itself, 2 for one that does so alone."""
+    """The file of a table: 1 for a character folding to itself, 2 for one doing so alone."""
     codes = folding.codes.copy()
     points = np.arange(NUM_CODE_POINTS, dtype=np.int32)
     codes[folding.codes == points] = 1

@@ -1,18 +1,17 @@
-"""Verified pairs to verdicts: who stays, and whom each removed page duplicates.
+"""Verified pairs to verdicts: the greedy choice of survivors, and the duplicate of each removed page.
 
 The order is fixed: earlier batch first, then higher score, then smaller doc_id. In that order a
-page is dropped if and only if it is similar enough to a page that is kept already and that it meets
-in a bucket; its verdict names the first such page. So there are no chains: what is near a dropped
-page only, stays. And since no page looks ahead, batches taken one by one give what they give
-together.
+page is dropped if and only if it meets, in a bucket, a kept page of sufficient similarity; its
+verdict names the first such page. So there are no chains: a page near a dropped page only stays.
+And since no page looks ahead, batches taken one by one give the same result as together.
 
-Pages of equal content: only the first is compared; what becomes of it becomes of the others, whose
-sets of shingles and buckets are the same (if it is kept, they duplicate it).
+Pages of equal content: only the first is compared. The others share its disposition, since their
+shingle sets and buckets are the same (if it is kept, they duplicate it).
 
-In large buckets not every pair was compared beforehand. There a page is compared, as its turn
-comes, with the kept pages before it that it was not compared with: many near copies of one page
-cost one comparison each. A first walk finds which pages may have to be compared, so that only their
-sets are read; the second one compares.
+In large buckets not every pair was compared beforehand. There a page is compared, in its turn, with
+the previous kept pages left out before: many near copies of one page cost one comparison each. A
+first pass finds the pages that may need comparison, so only their sets are read; the second
+compares.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Edges:
 
 @dataclass(frozen=True, slots=True)
 class LargeBuckets:
-    """Memberships in buckets of which not all pairs are in the edges. One row per membership."""
+    """Memberships in buckets with pairs left out of the edges. One row per membership."""
 
     bucket: np.ndarray
     page: np.ndarray
@@ -54,7 +53,7 @@ class LargeBuckets:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What became of every page, by number."""
+    """The disposition of every page, by number."""
 
     duplicate_of: np.ndarray
     """(pages,) int64; KEPT for pages that stay."""
@@ -91,7 +90,7 @@ def number_pages(groups: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) ->
 
 
 def follow_copies(choice: Choice, first: np.ndarray, copy: np.ndarray) -> Choice:
-    """Let copies share the fate of the page whose content they have.
+    """Give copies the disposition of the page with their content.
 
     Shapes (c,) numbers of pages.
     """
@@ -134,7 +133,7 @@ def choose(num_pages: int, edges: Edges) -> Choice:
 def open_pages(
     num_pages: int, num_old: int, edges: Edges, large: LargeBuckets, engine: Engine = "numba"
 ) -> np.ndarray:
-    """Pages that `choose_in_large` may ask to compare: those that the edges alone do not settle.
+    """Pages that `choose_in_large` may compare: those undecided by the edges alone.
 
     Ascending.
     """
@@ -183,7 +182,7 @@ def _walk_compiled(
     threshold: float,
     sets: StoredSets | None,
 ) -> tuple[Choice, np.ndarray]:
-    """(choice, pages that would have been compared if there were `sets`): as `_walk`, without an object per pair."""
+    """Run `_walk` compiled: (choice, pages to compare), without an object per pair."""
     from dedup import kernels
 
     by_later = np.lexsort((edges.earlier, edges.later))
@@ -234,9 +233,12 @@ def _walk(
     verify: Verify,
     doubtful: set[int],
 ) -> Choice:
-    """One pass in the order. Pages that stay only for want of an answer are `doubtful`: nothing drops for them, and
-    what would have is doubtful too. So a pass whose `verify` knows nothing keeps too many pages,
-    never too few."""
+    """Make one pass in the order.
+
+    Pages kept only for lack of an answer are `doubtful`: nothing is dropped because of them, and
+    pages they might drop are doubtful too. So a pass with an empty `verify` keeps too many pages,
+    never too few.
+    """
     duplicate_of = np.full(num_pages, KEPT, np.int64)
     similarity = np.full(num_pages, np.nan)
     exact = np.zeros(num_pages, bool)
@@ -279,7 +281,7 @@ def _walk(
 def _mates(
     rows: Sequence[int], bucket: np.ndarray, kept_in: dict[int, list[tuple[int, bool]]], limit: int
 ) -> list[int]:
-    """Kept pages before `limit` in the page's large buckets that it was not compared with, ascending."""
+    """Kept pages before `limit` in the page's large buckets, not compared with it; ascending."""
     compared: dict[int, bool] = {}
     for row in rows:
         for mate, leads in kept_in.get(int(bucket[row]), ()):

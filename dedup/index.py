@@ -1,8 +1,7 @@
-"""What earlier batches kept, for the next batch to meet: the table `bands`, by key.
+"""The index of pages kept by earlier batches: the table `bands`, sorted by key.
 
-A new batch reads of it only the rows whose keys it has itself. Keys mean something only together
-with the parameters that made them, which are in the manifest; another's index is refused with both
-values.
+A new batch reads only rows with its own keys. Keys depend on the parameters in the manifest; an
+index with others is refused with both values.
 """
 
 from __future__ import annotations
@@ -25,10 +24,9 @@ SECTIONS = ("threshold", "shingles", "minhash", "lsh")
 
 
 def earlier_indexes(store: Store, batch: str, config: DedupConfig) -> list[Manifest]:
-    """The manifests of `bands` of the batches before this one, in order.
+    """The manifests of `bands` of the previous batches, in order.
 
-    Raises: InputError for an earlier batch that is not deduplicated yet, or was with other
-    parameters.
+    Raises: InputError for an earlier batch without verdicts, or with other parameters.
     """
     found = []
     for name in earlier_batches(store, batch):
@@ -45,14 +43,14 @@ def earlier_indexes(store: Store, batch: str, config: DedupConfig) -> list[Manif
 
 
 def index_inputs(manifests: Sequence[Manifest]) -> list[Input]:
-    """What a step that meets these indexes depends on."""
+    """Inputs of a step on these indexes."""
     return [
         Input(table="bands", batch=each.batch, fingerprint=each.fingerprint) for each in manifests
     ]
 
 
 def depends(config: DedupConfig, context: Context) -> list[Input]:
-    """The indexes of the batches before this one, for a step that meets them. Raises InputError."""
+    """The indexes of the previous batches, as inputs of a step. Raises InputError."""
     return index_inputs(earlier_indexes(context.store, context.batch, config))
 
 
@@ -64,9 +62,9 @@ def part_of_keys(keys: np.ndarray, num_parts: int) -> np.ndarray:
 def read_matching(
     store: Store, manifest: Manifest, wanted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(keys, ids) of the rows whose key is in `wanted` (ascending, distinct).
+    """(keys, ids) of the rows with a key in `wanted` (ascending, distinct).
 
-    Reads ids only where a key matches.
+    Reads ids only of matching keys.
     """
     keys, docs = [np.zeros(0, np.uint64)], [np.zeros(0, "S16")]
     if wanted.size:
@@ -101,7 +99,7 @@ def read_matching(
 
 
 def _open_part(store: Store, manifest: Manifest, part: Part) -> Any:
-    """Raises: PartitionError for a part that is gone: trying again would not bring it back."""
+    """Open a part. Raises: PartitionError for a missing one, since a retry would not help."""
     path = f"{table_dir('bands', manifest.batch)}/{part.file}"
     try:
         return store.open_input(path)

@@ -25,7 +25,7 @@ compiled = compiler(nogil=True)
 
 @compiled
 def _mix(value: Any) -> Any:
-    """MurmurHash3's 64-bit finalizer: a bijection that spreads every bit."""
+    """MurmurHash3's 64-bit finalizer: a bijection with good diffusion."""
     value ^= value >> np.uint64(33)
     value *= np.uint64(0xFF51AFD7ED558CCD)
     value ^= value >> np.uint64(33)
@@ -192,10 +192,10 @@ def hash_contents(
 
 @compiled
 def distinct(hashes: Any, bounds: Any, slots: Any, out: Any, out_bounds: Any) -> int:
-    """The distinct hashes of every text, in order of first appearance, through one small hash set that is reused.
+    """The distinct hashes of every text, in order of first appearance, through one small hash set.
 
     `slots` (power of two, at least twice the hashes of the largest text) must be zero and is zero
-    again afterwards; the value zero has no slot of its own and is told apart by a flag.
+    again afterwards; the value zero has a flag instead of a slot.
     """
     count = 0
     for text in range(bounds.size - 1):
@@ -231,9 +231,9 @@ def distinct(hashes: Any, bounds: Any, slots: Any, out: Any, out_bounds: Any) ->
 
 @compiled
 def count_shared(left: Any, right: Any) -> int:
-    """The number of values two ascending arrays of distinct values share.
+    """The number of common values of two ascending arrays of distinct values.
 
-    Without branches: a merge that never mispredicts.
+    Without branches: a merge without mispredictions.
     """
     count = 0
     i = np.uint64(0)
@@ -279,9 +279,9 @@ def stored_similarity(
     right: Any,
     threshold: Any,
 ) -> Any:
-    """Exact Jaccard similarity of sets number `left` and `right`, or 0 where it is certainly below the threshold.
+    """Exact Jaccard similarity of sets `left` and `right`, or 0 if certainly below the threshold.
 
-    Values whose bit the other bitmap lacks are not shared; the larger bitmap is folded to the
+    Values without their bit in the other bitmap are not shared; the larger bitmap is folded to the
     smaller one's size.
     """
     num_left = value_bounds[left + 1] - value_bounds[left]
@@ -339,11 +339,11 @@ def walk(
     edge: Any,
     asked: Any,
 ) -> None:
-    """The greedy choice of `survivors`, page by page in the order; see there for the rule.
+    """The greedy choice of `greedy`, page by page in the order; see there for the rule.
 
-    Edges and memberships lie by page, a page's edges ascending. Without `knows`, nothing is
-    compared, and pages that would be are marked in `asked`. Of every page comes `duplicate_of`,
-    with the `edge` that decides or -1 and the `similarity` found.
+    Edges and memberships are sorted by page, a page's edges ascending. Without `knows`, nothing is
+    compared, and pages to compare are marked in `asked`. Each page gets `duplicate_of`, the
+    deciding `edge` or -1, and the `similarity` found.
     """
     num_pages = duplicate_of.size
     num_buckets = bucket_bounds.size - 1
@@ -485,12 +485,11 @@ def find_grams(
     hit_word: Any,
     hit_key: Any,
 ) -> Any:
-    """Look up the grams that begin at every word: (hits, next text). Stops before a text that might overflow the room.
+    """Look up the grams at every word: (hits, next text). Stops before a text may overflow the buffer.
 
-    `keys` ascend; `starts[p]` is where those with top bits p begin. Every gram of the index begins
-    with `prefix_words` words whose hash sets three bits in one block of `filter_blocks`: where they
-    are not all set, no gram begins, of any length. `lengths` ascend and none is below
-    `prefix_words`.
+    `keys` ascend; `starts[p]` is the first key with top bits p. Every gram of the index begins with
+    `prefix_words` words whose hash sets three bits in one block of `filter_blocks`: if not all are
+    set, no gram of any length begins. `lengths` ascend and none is below `prefix_words`.
     """
     count = 0
     one = np.uint64(1)

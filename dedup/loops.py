@@ -1,4 +1,4 @@
-"""Every compiled loop of this package once, on next to nothing: what runs later finds its machine code."""
+"""Runs every compiled loop on a tiny input, so that later runs find it in the cache."""
 
 from __future__ import annotations
 

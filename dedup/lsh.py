@@ -1,15 +1,15 @@
 """Signatures to band keys to candidate pairs.
 
-A signature of b x r positions is cut into b bands of r. Two pages are candidates when they agree in
-a whole band: of two pages of Jaccard similarity J that happens with probability 1 - (1 - J**r)**b,
-the S-curve. Candidates are found by sorting keys, not by a dictionary. A key is a 64-bit mix of the
-band's number and all its r values (sums or 32-bit keys bring unrelated pages together: measured 3 %
-of pages at 100,000).
+A signature of b x r positions is cut into b bands of r. Two pages are candidates if they agree in a
+whole band: with Jaccard similarity J this has probability 1 - (1 - J**r)**b, the S-curve.
+Candidates are found by sorting keys, not by a dictionary. A key is a 64-bit mix of the band's
+number and all its r values (sums or 32-bit keys bring unrelated pages together: 3 % of pages at
+100,000, measured).
 
-A bucket is the pages of one key. Of a small bucket every pair is compared. Of a large one
+A bucket is the pages of one key. In a small bucket every pair is compared. In a large one
 (boilerplate by the million) each page is compared with the first few of the order; the rest is left
-to `survivors`, which compares a page with kept pages only, so that a family of near copies costs
-its size, not the square of it.
+to `greedy`, which compares a page with kept pages only, so a family of near copies costs its size,
+not its square.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ MARGIN = 0.05
 
 
 class LshConfig(Section):
-    """How signatures are cut into bands.
+    """Division of signatures into bands.
 
-    Together they set the similarity at which pages are likely to meet.
+    Bands and rows set the similarity at which pages are likely to meet.
     """
 
     num_bands: int = 14
@@ -85,7 +85,7 @@ class Members:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Rows of `Members` that the buckets bring together."""
+    """Rows of `Members` brought together by buckets."""
 
     pairs: np.ndarray
     """(p, 2) int64: (earlier, later) rows to be compared."""
@@ -96,9 +96,10 @@ class Candidates:
 
 
 def bands_for(threshold: float) -> LshConfig:
-    """The steepest bands of at most MOST_PERMUTATIONS under which pages MARGIN above the threshold meet with probability MEETS.
+    """The steepest bands for a threshold, with at most MOST_PERMUTATIONS.
 
-    Range: threshold above 0, up to 1; a band of one row suffices for any.
+    Pages MARGIN above the threshold meet with probability MEETS. Range: threshold above 0, up to 1;
+    a band of one row suffices for any.
     """
     wanted = threshold + min(MARGIN, (1 - threshold) / 2)
     bands, rows = next(
@@ -143,7 +144,7 @@ def band_keys(signatures: np.ndarray, config: LshConfig) -> np.ndarray:
 
 
 def content_keys(content: np.ndarray) -> np.ndarray:
-    """The key under which pages of equal content meet.
+    """The key of pages with equal content.
 
     Shapes: (pages, 2) uint64 to (pages,) uint64.
     """
@@ -151,10 +152,10 @@ def content_keys(content: np.ndarray) -> np.ndarray:
 
 
 def candidates(members: Members, this_batch: int) -> Candidates:
-    """All that the buckets of `members` bring together; pages of earlier batches are not compared among themselves.
+    """Find all candidates in the buckets of `members`, except between pages of earlier batches.
 
-    Any order of rows gives the same pages (rows are named by index). Every pair lies in one
-    direction only, but may come from several buckets.
+    Any order of rows gives the same pages (rows are named by index). Every pair has one direction
+    only, but may come from several buckets.
     """
     by_key = np.argsort(members.key)
     rows = by_key[
@@ -197,7 +198,7 @@ def candidates(members: Members, this_batch: int) -> Candidates:
 
 
 def _slots(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places in a bucket of this size that are compared: (earlier, later)."""
+    """Compared places in a bucket of this size: (earlier, later)."""
     if size <= FULL_BUCKET:
         earlier, later = np.triu_indices(size, 1)
         return earlier, later
@@ -207,7 +208,7 @@ def _slots(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _in_crowd(key: np.ndarray) -> np.ndarray:
-    """Which of the sorted keys occur more than once."""
+    """Mask of sorted keys with repeats."""
     same = key[1:] == key[:-1]
     crowd = np.zeros(key.size, bool)
     crowd[1:] |= same
@@ -218,7 +219,7 @@ def _in_crowd(key: np.ndarray) -> np.ndarray:
 def _take_copies(
     members: Members, order: np.ndarray, this_batch: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split off, bucket by bucket, the pages of this batch whose content an earlier one of this batch has."""
+    """Split off, bucket by bucket, this batch's pages with the content of an earlier one of it."""
     rows = order[members.batch[order] == this_batch]
     # Stable, so within equal (key, content) the order of pages stands.
     by_content = rows[np.lexsort((np.arange(rows.size), members.content[rows], members.key[rows]))]

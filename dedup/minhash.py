@@ -1,4 +1,4 @@
-"""Shingles to signatures: MinHash, bit for bit what `datasketch.MinHash` computes under its scheme `affine32`.
+"""Shingles to signatures: MinHash, bit for bit as `datasketch.MinHash` under the scheme `affine32`.
 
 The scheme: the upper 32 bits of a shingle's hash, mixed once by MurmurHash3's finalizer (a
 bijection), then per permutation k the value a[k] * h + b[k] modulo 2**32 with odd a[k] (a bijection
@@ -29,7 +29,7 @@ _AFFINE32_CODE = 1
 
 
 class MinhashConfig(Section):
-    """How shingles become a signature; the number of permutations follows from the bands."""
+    """Settings of signatures; the number of permutations follows from the bands."""
 
     scheme: Literal["affine32"] = "affine32"
     """Family of permutations, named as in datasketch 2.0."""
@@ -51,7 +51,7 @@ class Permutations:
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """What one pass over texts gives: per text its content hash, number of distinct shingles and signature."""
+    """Result of one pass over texts: content hash, number of distinct shingles, signature."""
 
     content: np.ndarray
     """(texts, 2) uint64."""
@@ -62,7 +62,7 @@ class Signatures:
 
 
 def permutations(num_perm: int, seed: int) -> Permutations:
-    """The permutations that `datasketch.MinHash(num_perm, seed, scheme="affine32")` draws."""
+    """The permutations of `datasketch.MinHash(num_perm, seed, scheme="affine32")`."""
     generator = np.random.RandomState(seed)
     factors = generator.randint(0, 1 << 31, num_perm, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     return Permutations(factors, generator.randint(0, 1 << 32, num_perm, dtype=np.uint32))

@@ -1,14 +1,14 @@
 """Overlap of documents with test sets, over exact n-grams: measured as GPT-2 did, removed as GPT-3 did.
 
 The n-grams of the *test sets* are indexed, exactly (no Bloom filter); the corpus is read once and
-every gram that is met is marked. Marks of parts and batches merge by OR (counts of pages: by sum),
-so any sharding gives one table.
+every gram found is marked. Marks of parts and batches merge by OR (counts of pages: by sum), so any
+partition gives one table.
 
-Measure (GPT-2, section 4, table 6): per set the share of its distinct n-grams, n = 8, that the
-corpus contains. Remove (GPT-3, appendix C): a page that contains a 13-gram of a test set, or a
-whole passage shorter than that, is cut around it or dropped. Left out are grams that many pages
-contain (common speech) and grams that many entries of one set contain (its prompts). Words are
-those of `words`: case, punctuation, Unicode form and line breaks do not matter.
+Measure (GPT-2, section 4, table 6): per set the share of its distinct n-grams, n = 8, found in the
+corpus. Remove (GPT-3, appendix C): a page with a 13-gram of a test set, or a whole shorter passage,
+is cut around it or dropped. Left out are grams on many pages (common speech) and grams in many
+entries of one set (its prompts). Words are those of `words`: case, punctuation, Unicode form and
+line breaks do not matter.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ LEAST = {
 
 
 class OverlapConfig(Section):
-    """What counts as overlap with a test set, and what becomes of it."""
+    """Settings of overlap with a test set, and of its removal."""
 
     policy: Literal["report", "document", "span"] = "span"
     """report: touch nothing.
@@ -89,7 +89,7 @@ class OverlapConfig(Section):
 
     @property
     def prefix_words(self) -> int:
-        """Words that every gram has at least."""
+        """The least number of words in a gram."""
         return min(*self.measure_n, self.min_passage_words, self.n)
 
 
@@ -115,11 +115,11 @@ class TestNgrams:
 
 @dataclass(frozen=True, slots=True)
 class NgramIndex:
-    """Finds grams: sorted keys, where each prefix of bits begins among them, and a bitmap of the words that they begin with.
+    """Finds grams: sorted keys, the first key of each bit prefix, and a bitmap of the first words.
 
-    The bitmap tells nearly all places of a text away at one look for all n together; what passes is
-    looked up exactly. 8 bytes for the key, 4 to 8 for `starts` and 2 to 4 for the bitmap: 20 bytes
-    per gram at most.
+    The bitmap rules out nearly all places of a text at once for all n together; the rest is looked
+    up exactly. 8 bytes for the key, 4 to 8 for `starts` and 2 to 4 for the bitmap: 20 bytes per
+    gram at most.
     """
 
     keys: np.ndarray
@@ -138,7 +138,7 @@ class NgramIndex:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """Where grams of the index stand in texts. Arrays of one row per hit, texts in order."""
+    """Places of index grams in texts. Arrays of one row per hit, texts in order."""
 
     text: np.ndarray
     word: np.ndarray
@@ -149,7 +149,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What overlap does to one page."""
+    """The effect of overlap on one page."""
 
     dropped: bool
     cuts: list[tuple[int, int]]
@@ -158,7 +158,7 @@ class Judgement:
 def ngrams_of(
     sets: Sequence[TestSet], config: OverlapConfig, engine: Engine = "numba"
 ) -> TestNgrams:
-    """All grams that are measured or removed, with the sets that contain them."""
+    """All measured or removed grams, with their sets."""
     parts = [_set_grams(testset, config, engine) for testset in sets]
     grams = _joined(parts)
     owner = np.repeat(np.arange(len(parts)), [part.ngram.size for part in parts])
@@ -201,7 +201,7 @@ def build_index(
 
 
 def _prefix_filter(prefix: np.ndarray | None) -> tuple[np.ndarray, np.uint64]:
-    """(blocks of 64 bits, shift that gives a hash its block); without prefixes all bits are set."""
+    """(blocks of 64 bits, shift from a hash to its block); without prefixes all bits are set."""
     if prefix is None:
         return np.full(2, ~np.uint64(0)), np.uint64(63)
 
@@ -246,7 +246,7 @@ def by_set(n: np.ndarray, testsets: pa.ChunkedArray) -> dict[tuple[str, int], np
 
 
 def matched_words(num_words: int, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Which of a text's words lie in a gram that begins at `starts` and has `sizes` words.
+    """Mask of a text's words inside a gram at `starts` of `sizes` words.
 
     Shape (num_words,) bool.
     """
@@ -257,7 +257,7 @@ def matched_words(num_words: int, starts: np.ndarray, sizes: np.ndarray) -> np.n
 
 
 def judge(spans: Sequence[tuple[int, int]], num_chars: int, config: OverlapConfig) -> Judgement:
-    """What becomes of a page with matches at `spans` (character ranges, half-open, any order, possibly overlapping)."""
+    """Judge a page with matches at `spans` (half-open character ranges, any order, may overlap)."""
     if not spans or config.policy == "report":
         return Judgement(False, [])
     if config.policy == "document":
@@ -276,7 +276,7 @@ def judge(spans: Sequence[tuple[int, int]], num_chars: int, config: OverlapConfi
 
 
 def merge_ranges(ranges: object) -> list[tuple[int, int]]:
-    """Ascending disjoint ranges that cover the same as `ranges`; touching ones become one."""
+    """Merge `ranges` to ascending disjoint ones; touching ones become one."""
     merged: list[tuple[int, int]] = []
     for start, end in sorted(ranges):  # type: ignore[call-overload]
         if merged and start <= merged[-1][1]:
@@ -294,8 +294,11 @@ def gaps(cuts: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
 
 
 def without_prompts(words: Ragged, ordinal: np.ndarray) -> Ragged:
-    """The passages without the words at their beginning and end that at least half of those at the same place of their
-    entry share ("Question:", "Answer:"): a page may contain the question without them.
+    """Cut prompt words off the passages.
+
+    A word at the beginning or end is a prompt word if at least half of the passages at the same
+    place of their entry share it ("Question:", "Answer:"): a page may contain the question without
+    them.
 
     Shapes: ordinal (passages,) int, a passage's place in its entry.
     """
@@ -321,7 +324,7 @@ def _strip(
     *,
     backwards: bool,
 ) -> None:
-    """Move the starts (or ends) of those passages that share their next word with half of all, while they do."""
+    """Move starts (or ends) of passages while they share their next word with half of all."""
     following = passages
     while (following := following[starts[following] < ends[following]]).size:
         outer = values[ends[following] - 1] if backwards else values[starts[following]]
@@ -340,7 +343,7 @@ def _strip(
 def distinct_ngrams(
     testset: TestSet, n: int, config: OverlapConfig, engine: Engine = "numba"
 ) -> np.ndarray:
-    """The distinct n-grams of a set's passages that have n words, ascending. Shape (k,) uint64."""
+    """The distinct n-grams of a set's passages, ascending. Shape (k,) uint64."""
     words, _, _ = _passages(testset, config, engine)
     grams = ngram_hashes(words, n, engine)
     return np.unique(grams.values[np.repeat(words.lengths() >= n, grams.lengths())])
@@ -414,7 +417,7 @@ def _passages(
 
 
 def _set_grams(testset: TestSet, config: OverlapConfig, engine: Engine) -> _Grams:
-    """The grams of one set; one that is both measured and removed comes twice."""
+    """The grams of one set; measured and removed ones come twice."""
     words, entry_of, ordinal = _passages(testset, config, engine)
     measured = [
         _grams(words, n, n, config, engine, removes=False)[0] for n in sorted(set(config.measure_n))
@@ -431,7 +434,7 @@ def _set_grams(testset: TestSet, config: OverlapConfig, engine: Engine) -> _Gram
 def _in_few_entries(
     gram: np.ndarray, entry: np.ndarray, testset: TestSet, config: OverlapConfig
 ) -> np.ndarray:
-    """The places of the distinct grams that few entries contain, equal entries counting once."""
+    """Places of distinct grams of few entries; equal entries count once."""
     first_of: dict[tuple[str, ...], int] = {}
     distinct_entry = np.array(
         [first_of.setdefault(each, place) for place, each in enumerate(testset.entries)]

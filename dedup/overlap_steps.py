@@ -1,9 +1,9 @@
-"""The steps from documents to what overlap with test sets does to them.
+"""The steps from documents to the effect of overlap with test sets.
 
 ngrams    (gather)  the test sets to their grams
-hits      (map)     pages to the grams they contain
-overlap   (gather)  all grams that were met, and how many pages have them
-overlaps  (map)     what becomes of each page that has some
+hits      (map)     pages to the grams found in them
+overlap   (gather)  all grams found, with their numbers of pages
+overlaps  (map)     the effect on each page with some
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dedup.words import slices, word_hashes, word_spans
 
 
 def load_ngrams(config: DedupConfig, context: Context) -> GatherFunction:
-    """The test sets' grams, from their files."""
+    """The test sets' grams of the current batch."""
 
     def gather(tables: Mapping[str, Iterator[pa.Table]]) -> Output:
         sets = load_testsets(config.testsets)
@@ -54,7 +54,7 @@ def load_ngrams(config: DedupConfig, context: Context) -> GatherFunction:
 
 
 def load_hits(config: DedupConfig, context: Context) -> MapFunction:
-    """Pages to the grams of test sets that they contain."""
+    """Pages to the test-set grams in them."""
     index, lengths, removes = _load_index(config, context)
 
     def apply(documents: pa.Table, joins: Joins) -> Output:
@@ -108,7 +108,7 @@ def load_overlap(config: DedupConfig, context: Context) -> GatherFunction:
 
 
 def load_overlaps(config: DedupConfig, context: Context) -> MapFunction:
-    """Pages with hits to what becomes of them."""
+    """Pages with hits to the effect on them."""
     common = _common(context, config.overlap.common_pages)
     grams = read_ngrams(context.store, context.batch)
     keys, testsets = grams["ngram"].to_numpy(), grams["testsets"]
@@ -139,7 +139,7 @@ def read_ngrams(store: Store, batch: str) -> pa.Table:
 
 
 def depends_on_testsets(config: DedupConfig, context: Context) -> list[Input]:
-    """The test sets by digest. Raises InputError for a path that is not there."""
+    """The test sets by digest. Raises InputError for a missing path."""
     return [
         Input(table="testset", batch=file.name, fingerprint=file.digest)
         for file in find_testsets(config.testsets)
@@ -147,7 +147,7 @@ def depends_on_testsets(config: DedupConfig, context: Context) -> list[Input]:
 
 
 def depends_on_earlier(config: DedupConfig, context: Context) -> list[Input]:
-    """What earlier batches contain of test sets: common speech is counted over them too."""
+    """Test-set grams of earlier batches: common speech is counted over them too."""
     return earlier_inputs(context.store, context.batch, OVERLAP.name)
 
 

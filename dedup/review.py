@@ -24,9 +24,9 @@ EXCERPT_CHARS = 300
 
 
 def explanation(store: Store, batch: str, doc_id: str) -> str:
-    """The fate of one page of a batch: its verdict, and its text beside the survivor's with what is not shared marked.
+    """Explain one page of a batch: its verdict, and its text next to the survivor's with differences marked.
 
-    Raises: InputError for a page that has no verdict.
+    Raises: InputError for a page without a verdict.
     """
     manifest = read_manifest(store, "verdicts", batch)
     verdict = find_row(store, "verdicts", manifest, doc_id) if _is_id(doc_id) else None
@@ -90,7 +90,7 @@ def sample(store: Store, batch: str, count: int) -> str:
 
 
 def marked(text: str, other: str, n: int) -> str:
-    """`text` with marks around the words that no shingle shared with `other` covers."""
+    """Mark the words of `text` outside shingles shared with `other`."""
     mine, theirs = (
         word_hashes(pa.array([each], pa.large_string()), "numpy") for each in (text, other)
     )
@@ -108,7 +108,7 @@ def marked(text: str, other: str, n: int) -> str:
 
 
 class Passages:
-    """What of the test sets a batch contains, for finding it again in texts of either side."""
+    """Test-set passages of a batch, to be found again in texts of either side."""
 
     def __init__(self, store: Store, batch: str, engine: Engine = "numpy") -> None:
         self._engine: Engine = engine
@@ -117,7 +117,7 @@ class Passages:
         self._index = overlap.build_index(seen["ngram"].to_numpy(), self._lengths)
 
     def covered(self, words: Ragged) -> Iterator[tuple[int, np.ndarray]]:
-        """(row, which of its words such a passage covers) of every row of `words` that has one."""
+        """Yield (row, mask of its words in such a passage) of every row of `words` with one."""
         hits = overlap.find(words, self._index, self._engine)
         rows = np.unique(hits.text)
         bounds = np.searchsorted(hits.text, np.append(rows, len(words)))
@@ -141,9 +141,9 @@ class Passages:
 
 
 def document(store: Store, batches: list[str], doc_id: str) -> dict[str, Any] | None:
-    """The page's row of `documents` in the first of the batches that has it.
+    """The page's row of `documents` in the first batch with it.
 
-    None where none has: it was taken down.
+    None if there is none: it was taken down.
     """
     for name in batches:
         manifest: Manifest | None = find_manifest(store, "documents", name)

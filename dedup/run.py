@@ -1,7 +1,7 @@
-"""The door: `python -m dedup.run --corpus C --batch B`, documents to verdicts.
+"""The command of the stage, `webtext dedup --corpus C --batch B`: documents to verdicts.
 
-`--explain DOC_ID` shows a page of the batch beside the one that it duplicates; `--sample` draws 20
-removals to judge, `--sample N` so many.
+`--explain DOC_ID` shows a page of the batch next to the page it duplicates; `--sample` draws 20
+removals for review, `--sample N` as many.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _warn_of_what_is_left(store: Store, batch: str) -> None:
-    """Name what was made from the verdicts as they were before."""
+    """Log tables and snapshots made from the previous verdicts."""
     for name in snapshots_of(store, batch):
         log.warning(
             "snapshot %s holds batch %s as it was before; write a new one with "
@@ -121,7 +121,7 @@ def _warn_of_what_is_left(store: Store, batch: str) -> None:
 
 
 def later_batches(store: Store, batch: str) -> list[str]:
-    """The batches that come after this one and have verdicts."""
+    """The later batches with verdicts."""
     names = [manifest.batch for manifest in batches(store, "links")]
     return [
         name for name in names[names.index(batch) + 1 :] if find_manifest(store, "verdicts", name)
@@ -129,7 +129,7 @@ def later_batches(store: Store, batch: str) -> list[str]:
 
 
 def snapshots_of(store: Store, batch: str) -> list[str]:
-    """The snapshots that hold the batch: what new verdicts leave behind."""
+    """The snapshots with the batch, outdated by new verdicts."""
     return [
         name
         for name in snapshots(store)

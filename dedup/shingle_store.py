@@ -1,8 +1,8 @@
-"""Shingle sets of many pages on disk, for comparing any two of them as the need arises.
+"""Shingle sets of many pages on disk, for comparing any two of them on demand.
 
-Beside every set lies a bitmap of its values' low bits. A value whose bit the other bitmap lacks is
-certainly not shared, which rules most pairs below the threshold out at a fraction of the cost of a
-merge; the others are merged. So the answer is exact, and pages that share a frame but not enough
+Beside every set is a bitmap of its values' low bits. A value without its bit in the other bitmap is
+certainly not shared, which rules out most pairs below the threshold at a fraction of a merge's
+cost; the others are merged. So the answer is exact, and pages with a common frame but little common
 text cost little each.
 """
 

@@ -1,8 +1,8 @@
-"""Pages to the keys under which they meet others: documents to signatures to keys, and keys of kept pages to the index.
+"""Documents to signatures to keys, and keys of kept pages to the index.
 
 signatures  (map)       a page to its signature
 keys        (map)       a signature to the keys of its bands and of its content
-bands       (exchange)  by key: what stays, for the next batch
+bands       (exchange)  by key: kept pages, for the next batch
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def load_signatures(config: DedupConfig, context: Context) -> MapFunction:
 
 
 def load_keys(config: DedupConfig, context: Context) -> MapFunction:
-    """Signatures to keys. Pages without words and pages that overlap drops take no part."""
+    """Signatures to keys. Pages without words and pages dropped by overlap take no part."""
 
     def apply(signatures: pa.Table, joins: Joins) -> Output:
         doc = doc_ids.pack(signatures["doc_id"])
@@ -111,7 +111,7 @@ def load_bands_reduce(config: DedupConfig, context: Context) -> ReduceFunction:
 
 
 def keys_step(*, overlap: bool) -> Map:
-    """Signatures to keys; with `overlap`, without the pages that it drops."""
+    """Signatures to keys; with `overlap`, without the pages it drops."""
     return Map(
         name="dedup/keys",
         reads=SIGNATURES,

@@ -1,6 +1,6 @@
-"""The stage's own tables: what its steps pass on to each other, gone when the verdicts stand; and `overlap`, which stays.
+"""Intermediate tables of the stage, deleted once the verdicts are committed, except `overlap`.
 
-Pages are named by place of their batch in the order of batches and 16 bytes of id (`ids`).
+Pages are named by the place of their batch in the order of batches and 16 bytes of id (`ids`).
 """
 
 from __future__ import annotations

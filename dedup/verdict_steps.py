@@ -107,7 +107,7 @@ def load_survivors(config: DedupConfig, context: Context) -> GatherFunction:
 
 
 def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
-    """A verdict for every page, and the keys of those that stay."""
+    """A verdict for every page, and the keys of kept pages."""
 
     def apply(documents: pa.Table, joins: Joins) -> Output:
         doc = doc_ids.pack(documents["doc_id"])
@@ -150,7 +150,7 @@ def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
 
 
 def depends_on_testsets_too(config: DedupConfig, context: Context) -> list[Input]:
-    """Earlier indexes, and the test sets by digest: `verdicts` says what it was filtered against."""
+    """Earlier indexes, and the test sets by digest, recorded with `verdicts`."""
     return [*index.depends(config, context), *overlap_steps.depends_on_testsets(config, context)]
 
 
@@ -183,9 +183,9 @@ def _stored(
     asked: np.ndarray,
     writer: SetWriter,
 ) -> StoredSets:
-    """The sets of the pages that are asked for, on disk.
+    """The sets of the requested pages, on disk.
 
-    A page that was taken down since an interrupted run has none.
+    A page taken down since an interrupted run has none.
     """
     for place, manifest in enumerate(manifests):
         numbers = asked[pages.batch[asked] == place]

@@ -1,9 +1,9 @@
-"""Text to words to hashed n-grams: the one rule that near-duplicates and test-set overlap share.
+"""Text to words to hashed n-grams: the one rule of near-duplicates and test-set overlap.
 
-Which characters make words is said in `folding`. A word is hashed to 64 bits from its folded code
-points; an n-gram from its words' hashes, as a polynomial that can roll, mixed at the end together
-with n. A text with fewer than n words (but at least one) has one shorter gram instead of none. The
-seeds are fixed: the hashes are part of the index.
+`folding` defines word characters. A word is hashed to 64 bits from its folded code points; an
+n-gram from its words' hashes, as a rolling polynomial, mixed at the end together with n. A text
+with fewer than n words (but at least one) has one shorter gram instead of none. The seeds are
+fixed: the hashes are part of the index.
 
 Two engines give equal hashes: `numba` (compiled, `kernels`) and `numpy`.
 """
@@ -35,7 +35,7 @@ SLICE_BYTES = 16 << 20
 
 
 class ShinglesConfig(Section):
-    """What near-duplicates are compared by."""
+    """The unit of comparison of near-duplicates."""
 
     normalizer: Literal["words-1"] = "words-1"
     """Rule from text to words (`dedup/folding.py`).
@@ -70,16 +70,16 @@ class Ragged:
 
 
 def mix(values: np.ndarray) -> np.ndarray:
-    """MurmurHash3's 64-bit finalizer, element by element: a bijection that spreads every bit."""
+    """MurmurHash3's 64-bit finalizer, element by element: a bijection with good diffusion."""
     values = (values ^ (values >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
     values = (values ^ (values >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
     return values ^ (values >> np.uint64(33))
 
 
 def slices(texts: pa.Array, slice_bytes: int = SLICE_BYTES) -> Iterator[tuple[int, int]]:
-    """(first row, row after the last) of runs of texts that together hold about `slice_bytes`.
+    """Yield (first row, row after the last) of runs of texts of about `slice_bytes` in all.
 
-    Each at least one text.
+    Each has at least one text.
     """
     offsets, _ = text_buffers(texts)
     first = 0
@@ -91,7 +91,7 @@ def slices(texts: pa.Array, slice_bytes: int = SLICE_BYTES) -> Iterator[tuple[in
 
 
 def read_only(values: np.ndarray) -> np.ndarray:
-    """A view that cannot be written to: compiled loops are compiled once more for arrays that can."""
+    """A read-only view: compiled loops would be compiled once more for writable arrays."""
     view = values.view()
     view.flags.writeable = False
     return view
@@ -160,7 +160,7 @@ def ngram_hashes(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
 
 
 def shingle_sets(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
-    """The distinct shingles of every row of `words`, ascending: what exact Jaccard is computed on."""
+    """The distinct shingles of every row of `words`, ascending: the input of exact Jaccard."""
     grams = ngram_hashes(words, n, engine)
     sets = [_distinct(np.sort(grams.row(index))) for index in range(len(grams))]
     bounds = np.cumsum([0, *(each.size for each in sets)], dtype=np.int64)
@@ -233,7 +233,7 @@ def _content_hashes_numpy(words: Ragged) -> np.ndarray:
 
 
 def word_spans(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where the words of one text stand: (starts, ends) in code points, half-open.
+    """Places of the words of one text: (starts, ends) in code points, half-open.
 
     Shapes (words,) int32.
     """
@@ -292,7 +292,7 @@ def _word_hashes_numpy(offsets: np.ndarray, data: np.ndarray, table: folding.Fol
 def _cut(
     codes: np.ndarray, owner: np.ndarray, position: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(starts, ends) of the words among the codes that count for something, these codes, and their positions."""
+    """(starts, ends) of the words among the significant codes, these codes, and their positions."""
     keep = codes != folding.NOTHING
     codes, owner, position = codes[keep], owner[keep], position[keep]
     alone = codes >= folding.ALONE
@@ -309,7 +309,7 @@ def _cut(
 
 
 def _decode(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(code points, the text that each belongs to) of UTF-8 texts."""
+    """(code points, the text of each) of UTF-8 texts."""
     data = data[offsets[0] : offsets[-1]]
     points = np.frombuffer(data.tobytes().decode().encode("utf-32-le"), np.uint32).astype(np.int64)
     starts = np.flatnonzero((data & 0xC0) != 0x80)
@@ -320,7 +320,7 @@ def _decode(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _expand(
     table: folding.Folding, points: np.ndarray, owner: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every character replaced by what it folds to."""
+    """Replace every character by its folding."""
     codes = table.codes[points]
     several = codes >= folding.EXPANSION
     lengths = np.where(several, codes & 31, 1)
