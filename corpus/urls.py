@@ -85,6 +85,7 @@ def target(text: str) -> Target | UrlProblem:
         if isinstance(inner, UrlProblem):
             return found
         found = inner
+
     return UrlProblem.BAD_URL
 
 
@@ -95,10 +96,12 @@ def page_identity(page: Target) -> PageIdentity:
     if page.port and page.port not in ("80", "443"):
         key += ":" + page.port
     key += _key_path(page.path)
+
     if page.search:
         query = _key_query(page.search[1:], host.domain)
         if query:
             key += "?" + query
+
     key += page.hash_bang
     return PageIdentity(key, host.domain, xxhash.xxh3_128_hexdigest(key.encode()))
 
@@ -130,9 +133,11 @@ def registered_domain(host: str) -> str:
     """
     if host.startswith("[") or "." not in host or host.rpartition(".")[2].isdigit():
         return host
+
     found = _suffix_list().extract_str(host)
     if found.top_domain_under_public_suffix:
         return found.top_domain_under_public_suffix
+
     return host if found.suffix else ".".join(host.rsplit(".", 2)[-2:])
 
 
@@ -155,17 +160,21 @@ def _parse(text: str) -> Target | UrlProblem:
         parsed = can_ada.parse(text)
     except (ValueError, TypeError):  # TypeError: a lone surrogate, which no UTF-8 text can hold
         return UrlProblem.BAD_URL
+
     scheme = parsed.protocol
     if scheme not in ("http:", "https:"):
         return UrlProblem.NOT_HTTP
+
     host = parsed.hostname
     # WHATWG allows empty labels (`http://a..b/`, `http://./`), DNS has none but the root's.
     if ".." in host or host.startswith("."):
         return UrlProblem.BAD_URL
+
     path, search, port = parsed.pathname, parsed.search, parsed.port
     if host in ("http", "https"):  # `http://http://host/`: the scheme was pasted twice
         inner = f"{host}:{path}{search}" if path.startswith("//") else ""
         return _parse(inner) if inner else UrlProblem.BAD_URL
+
     hash_bang = parsed.hash if parsed.hash.startswith("#!") and len(parsed.hash) > 2 else ""
     authority = f"{host}:{port}" if port else host
     return Target(f"{scheme}//{authority}{path}{search}", host, port, path, search, hash_bang)
@@ -220,6 +229,7 @@ def carried_address(page: Target) -> str | None:
         return _google_address(page, host)
     if host.endswith(".safelinks.protection.outlook.com"):
         return _parameter(page.search, ("url",))
+
     return None
 
 
@@ -231,6 +241,7 @@ def _google_address(page: Target, host: str) -> str | None:
         return _parameter(page.search, ("q", "url"))
     if page.path.startswith("/amp/"):
         return _amp_address(page.path[len("/amp/") :], page.search)
+
     return None
 
 
@@ -256,6 +267,7 @@ def _parameter(search: str, names: tuple[str, ...]) -> str | None:
                 address = _http_address(unquote(parameter[len(name) + 1 :]))
                 if address is not None:
                     return address
+
     return None
 
 
@@ -349,10 +361,12 @@ def _without_amp(path: str) -> str:
     if lower.endswith("/amp"):
         slug = path[:-4].rpartition("/")[2]
         return path[:-4] if any(char in "-.0123456789" for char in slug) else path
+
     for mark, extension in ((".amp", ""), (".amp.html", ".html"), (".amp.htm", ".htm")):
         stem = path[: -len(mark)]
         if lower.endswith(mark) and not stem.endswith(("/", ".")):
             return stem + extension
+
     return path
 
 
@@ -364,5 +378,6 @@ def _key_query(query: str, domain: str) -> str:
         tracks = name in _TRACKING or name in local or name.startswith(_TRACKING_PREFIXES)
         if parameter and not tracks and parameter.lower() not in _AMP_FLAGS:
             kept.append(parameter)
+
     kept.sort()
     return "&".join(kept)

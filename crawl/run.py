@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _body(argv: Sequence[str] | None) -> int:
     if argv and argv[0] == "audit":
         return _audit(argv[1:])
+
     args = _parser().parse_args(argv)
     args.sets += [
         f"crawl.links.{name}=true"
@@ -93,10 +94,12 @@ def _audit(argv: Sequence[str]) -> int:
     loads = ip_audit.batch_loads(open_corpus(args.corpus), check_name("--batch", args.batch))
     if args.ip:
         loads = ip_audit.find_address(loads, args.ip)
+
     if args.json:
         print(json.dumps([load.to_json() for load in loads]))
     else:
         print(ip_audit.render(loads, num_shown=args.top))
+
     return 0
 
 

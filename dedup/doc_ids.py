@@ -79,6 +79,7 @@ def places(packed: np.ndarray, doc_ids: pa.Array | pa.ChunkedArray) -> np.ndarra
     there = pack(doc_ids)
     if there.size == 0:
         return np.full(packed.size, NOWHERE)
+
     at = np.minimum(np.searchsorted(there, packed), there.size - 1)
     return np.where(there[at] == packed, at, NOWHERE)
 

@@ -73,6 +73,7 @@ class Folding:
         if code >= EXPANSION:
             offset, length = (code & ~EXPANSION) >> 5, code & 31
             return [int(each) for each in self.expansions[offset : offset + length]]
+
         return [] if code == NOTHING else [code]
 
 

@@ -146,6 +146,7 @@ def from_lean_bytes(data: bytes) -> tuple[np.ndarray, int]:
         raise ValueError(
             f"LeanMinHash bytes of another scheme (size field {size}, code {code}); expected affine32 (code {_AFFINE32_CODE})"
         )
+
     return np.frombuffer(data, "<u4", -size, _LEAN_HEADER.size).astype(np.uint32), seed
 
 

@@ -188,6 +188,7 @@ def _verdict_line(verdict: dict[str, Any]) -> str:
         line += f" of {verdict['duplicate_of']}, similarity {verdict['similarity']:.3f}"
     if verdict.get("testsets"):
         line += f" with {', '.join(verdict['testsets'])} ({verdict['overlap_ngrams']} n-grams)"
+
     return line
 
 

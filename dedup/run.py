@@ -49,7 +49,7 @@ def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage on one batch; the exit code."""
-    return command.door(_run, argv, stage="dedup.run")
+    return command.run_command(_run, argv, stage="dedup.run")
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -78,7 +78,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return 0
 
     config = command.config(DedupConfig, "dedup", args)
-    with command.work(args, "dedup.run") as opened:
+    with command.open_batch(args, "dedup.run") as opened:
         log.info("%s", lsh.curve(config.lsh))
         result = command.run_stage(
             opened, "dedup", config, stage_steps(config), rebuild=args.rebuild

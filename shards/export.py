@@ -43,7 +43,7 @@ MDS_SHARD_SAMPLES = 1 << 15
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write a snapshot in another project's format."""
-    return command.door(_body, argv, stage="shards.export")
+    return command.run_command(_body, argv, stage="shards.export")
 
 
 def _body(argv: Sequence[str] | None) -> int:
@@ -114,6 +114,7 @@ def to_nanogpt(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Iterat
     with target.open_output(path) as stream:
         for chunk in _chunks(split, 0, split.num_tokens):
             stream.write(chunk.tobytes())
+
     yield path
 
 

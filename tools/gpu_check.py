@@ -112,7 +112,7 @@ def cases(ranks: int) -> list[Case]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return cli.door(_main, argv, stage="tools.gpu_check")
+    return cli.run_command(_main, argv, stage="tools.gpu_check")
 
 
 def _main(argv: Sequence[str] | None) -> int:

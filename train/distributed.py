@@ -100,6 +100,7 @@ class World:
         value, error = self.gather(_attempt(action) if self.is_main else None)[0]
         if error is not None:
             raise error
+
         result: T = value
         return result
 

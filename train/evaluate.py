@@ -99,7 +99,7 @@ def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: Wor
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The door: scores.json and scores.md in the run's folder."""
-    return command.door(_main, argv, stage="train.evaluate")
+    return command.run_command(_main, argv, stage="train.evaluate")
 
 
 def _main(argv: Sequence[str] | None) -> int:

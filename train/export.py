@@ -20,7 +20,7 @@ from train.config import RuntimeConfig
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The door: one direction or the other."""
-    return command.door(_main, argv, stage="train.export")
+    return command.run_command(_main, argv, stage="train.export")
 
 
 def _main(argv: Sequence[str] | None) -> int:

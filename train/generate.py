@@ -23,7 +23,7 @@ LOWEST_TEMPERATURE = 1e-4
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The door: prints prompt and continuation."""
-    return command.door(_main, argv, stage="train.generate")
+    return command.run_command(_main, argv, stage="train.generate")
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -262,12 +262,14 @@ def _window(split: TokenSplit, config: TrainConfig) -> int:
                 suggested,
             )
         return suggested
+
     if suggested and (config.data.window == 0 or config.data.window > suggested):
         log.warning(
             "train.data.window = %d: the cache holds less, so most samples will fetch a row group again; set it to %d or less, or raise train.runtime.token_cache_bytes",
             config.data.window,
             suggested,
         )
+
     return config.data.window
 
 

@@ -63,5 +63,6 @@ def exchanging(network: nn.Module, *, last: bool) -> Iterator[None]:
     if last or not isinstance(network, DistributedDataParallel):
         yield
         return
+
     with network.no_sync():
         yield

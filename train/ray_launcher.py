@@ -80,6 +80,7 @@ def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:
     if (local := store.local_path("")) is not None:  # workers have a working directory of their own
         request = dataclasses.replace(request, corpus=str(local))
     folder = RunFolder(store, request.run)
+
     with run_lock(request):
         done = claim(request)
         if done is not None:
@@ -88,12 +89,14 @@ def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:
         folder.forget(STOP)
         _fit(dataclasses.replace(request, rebuild=False), workers, folder)
         failure, summary = folder.read(FAILURE), folder.read("summary.json")
+
     if failure is not None:
         raise KINDS[failure["kind"]](failure["error"])
     if summary is None:
         raise FatalError(
             f"run {request.run}: the workers ended without a summary; run the same command again"
         )
+
     return Outcome(summary, up_to_date=False)
 
 
@@ -113,6 +116,7 @@ def _fit(request: Request, workers: int | tuple[int, int], folder: RunFolder) ->
         use_gpu = (
             request.config.runtime.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
         )
+
         with tempfile.TemporaryDirectory(prefix="webtext-ray-") as scratch:
             trainer = TorchTrainer(
                 _worker,
@@ -141,6 +145,7 @@ def _wait(fit: Callable[[], object], folder: RunFolder) -> None:
     executor = ThreadPoolExecutor(1, thread_name_prefix="ray-train")
     running = executor.submit(fit)
     executor.shutdown(wait=False)
+
     try:
         running.result()
     except Interrupted as stop:
@@ -163,6 +168,7 @@ def _worker(settings: dict[str, Any]) -> None:
     folder = RunFolder(open_corpus(request.corpus), request.run)
     is_main = ray.train.get_context().get_world_rank() == 0
     watch = _StopFile(folder) if is_main else None
+
     try:
         train(
             request,

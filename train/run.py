@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train a run to its end, or report it as up to date."""
-    return command.door(_main, argv, stage="train.run")
+    return command.run_command(_main, argv, stage="train.run")
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -49,7 +49,7 @@ class Difference:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return command.door(_main, argv, stage="webtext.diff")
+    return command.run_command(_main, argv, stage="webtext.diff")
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -85,6 +85,7 @@ def compare(store: Store, old: str, new: str) -> Difference:
     found.tokens_by_domain = {
         name: tokens for name, tokens in found.tokens_by_domain.items() if tokens
     }
+
     return found
 
 

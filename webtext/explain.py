@@ -83,7 +83,7 @@ class Story:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return command.door(_main, argv, stage="webtext.explain")
+    return command.run_command(_main, argv, stage="webtext.explain")
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -50,7 +50,7 @@ class Plan:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return command.door(_main, argv, stage="webtext.prune")
+    return command.run_command(_main, argv, stage="webtext.prune")
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -45,7 +45,7 @@ LEASE = "work/refresh.json"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    return command.door(_main, argv, stage="webtext.rebuild")
+    return command.run_command(_main, argv, stage="webtext.rebuild")
 
 
 def _main(argv: Sequence[str] | None) -> int:

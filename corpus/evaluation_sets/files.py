@@ -158,6 +158,7 @@ def find_testsets(paths: Sequence[str]) -> list[TestSetFile]:
                     "name the folder above both, which tells them apart, or rename one of the files"
                 )
             found[each.name] = each
+
     return [found[name] for name in sorted(found)]
 
 
@@ -187,6 +188,7 @@ def load_testset(file: TestSetFile) -> TestSet:
         )
     if not entries:
         raise InputError(f"test set {file.path}: no entry in it; mend or remove the file")
+
     return TestSet(file.name, file.digest, entries)
 
 
@@ -199,17 +201,20 @@ def load_train_split(file: TestSetFile) -> TestSet | None:
     """Read the set's own training split, if the settings name one. Raises: InputError."""
     if file.settings.train is None:
         return None
+
     path = file.path.parent / file.settings.train
     if not path.is_file():
         raise InputError(
             f"test set {file.path}: its training split {path} is not there; correct {SETTINGS_FILE}"
         )
+
     return load_testset(TestSetFile(file.name, path, file.settings))
 
 
 def _sets_of(given: str) -> list[TestSetFile]:
     if given.startswith(hub.PREFIX):
         return [TestSetFile(each.name, each.path, TestSetSettings()) for each in hub.fetch(given)]
+
     root = Path(given).expanduser()
     if root.is_file():
         if _suffix(root) is None:
@@ -223,6 +228,7 @@ def _sets_of(given: str) -> list[TestSetFile]:
         ]
     if not root.is_dir():
         raise InputError(f"test sets {root}: no such file or folder; name existing ones")
+
     sets = []
     for folder in sorted({path.parent for path in root.rglob("*") if path.is_file()}):
         settings = _settings(folder)
@@ -231,6 +237,7 @@ def _sets_of(given: str) -> list[TestSetFile]:
             path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in trains
         ]
         names = {}
+
         for path in files:
             if _suffix(path) is None:
                 if path.name != SETTINGS_FILE:
@@ -241,14 +248,17 @@ def _sets_of(given: str) -> list[TestSetFile]:
             relative = folder.relative_to(root).as_posix()
             name = stem if relative == "." else f"{relative}/{stem}"
             sets.append(TestSetFile(name, path, settings.get(stem, TestSetSettings())))
+
         if unknown := settings.keys() - names.keys():
             raise InputError(
                 f"{folder / SETTINGS_FILE}: section [{sorted(unknown)[0]}] names no file there; known: {', '.join(sorted(names))}"
             )
+
     if not sets:
         raise InputError(
             f"test sets {root}: no file of a known kind in the folder; expected {', '.join(_RECORDS + _TEXT)}"
         )
+
     return sets
 
 
@@ -256,6 +266,7 @@ def _settings(folder: Path) -> dict[str, TestSetSettings]:
     path = folder / SETTINGS_FILE
     if not path.is_file():
         return {}
+
     try:
         document = tomllib.loads(path.read_text("utf-8"))
         return {name: TestSetSettings.model_validate(section) for name, section in document.items()}
@@ -273,6 +284,7 @@ def _entries(file: TestSetFile) -> Iterator[tuple[str, ...]]:
         for text in _split(read_bytes(file.path).decode("utf-8"), file.settings.split):
             yield (text,)
         return
+
     chosen = file.settings.fields or FIELDS
     seen: set[str] = set()
     for record in _records(file.path, suffix):
@@ -285,6 +297,7 @@ def _entries(file: TestSetFile) -> Iterator[tuple[str, ...]]:
             raise ValueError(f"an entry is {type(record).__name__}, expected an object or a string")
         if passages := [_encodable(text) for text in passages if text.strip()]:
             yield tuple(passages)
+
     if seen and not seen & set(chosen):
         raise ValueError(
             f"none of the fields {', '.join(chosen)} in it; its fields: {', '.join(sorted(seen))}; name them in {SETTINGS_FILE}"
@@ -295,10 +308,12 @@ def _records(path: Path, suffix: str | None) -> Iterator[Any]:
     if suffix == ".parquet":
         yield from _parquet_records(path)
         return
+
     text = read_bytes(path).decode("utf-8")
     if suffix == ".json" and (whole := _whole_json(text)) is not None:
         yield from whole
         return
+
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
@@ -340,13 +355,16 @@ def _whole_json(text: str) -> list[Any] | None:
         if text.lstrip().startswith("["):
             raise
         return None
+
     if isinstance(document, list):
         return document
+
     lists = (
         [each for each in document.values() if _holds_objects(each)]
         if isinstance(document, dict)
         else []
     )
+
     return lists[0] if len(lists) == 1 else [document]
 
 
@@ -417,6 +435,7 @@ def read_bytes(path: Path) -> bytes:
             data += piece
             if len(data) > MAX_UNPACKED_BYTES:
                 raise _too_large(path, MAX_UNPACKED_BYTES)
+
     return bytes(data)
 
 

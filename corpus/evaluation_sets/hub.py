@@ -39,6 +39,7 @@ def fetch(name: str) -> list[HubFile]:
     fields = name.removeprefix(PREFIX).split("/")
     if not 2 <= len(fields) <= 4 or not all(fields):
         raise InputError(f"test set {name}: expected {PREFIX}<owner>/<name>[/<config>[/<split>]]")
+
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import (
@@ -48,6 +49,7 @@ def fetch(name: str) -> list[HubFile]:
         )
     except ModuleNotFoundError as error:
         raise InputError(f"test set {name}: needs `pip install huggingface_hub`") from error
+
     config = fields[2] if len(fields) > 2 else "*"
     splits = fields[3:] or SPLITS
     try:
@@ -63,11 +65,13 @@ def fetch(name: str) -> list[HubFile]:
         raise InputError(
             f"test set {name}: cannot be had from the hub ({reason}); name files or a folder instead"
         ) from error
+
     found = _files(Path(root), fields[1], config, splits)
     if not found:
         raise InputError(
             f"test set {name}: the hub has no Parquet file {config}/{'|'.join(splits)} of it"
         )
+
     return found
 
 
@@ -82,4 +86,5 @@ def _files(
         for path in files:
             number = f"/{path.stem}" if len(files) > 1 else ""
             found.append(HubFile(f"{name}/{folder.name}/{split}{number}", path))
+
     return found

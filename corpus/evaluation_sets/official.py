@@ -152,6 +152,7 @@ def open_set(name: str, path: Path, *, allow_altered: bool = False) -> SetFile:
     official = SETS.get(name)
     if official is None:
         raise InputError(f"test set {name!r}: unknown; known: {', '.join(SETS)}")
+
     try:
         data = read_bytes(path)
     except (OSError, EOFError, zstandard.ZstdError) as error:
@@ -167,6 +168,7 @@ def open_set(name: str, path: Path, *, allow_altered: bool = False) -> SetFile:
                 f"test set {name} ({path}): not the official file: {algorithm} {found}, expected {expected}; "
                 f"the official one: {official.source}; --allow-altered scores this one and notes it"
             )
+
     return SetFile(official, path, data, hashlib.sha256(data).hexdigest(), genuine)
 
 
@@ -183,6 +185,7 @@ def find_set(name: str, folder: Path) -> Path | None:
         and official.folder in path.parent.name.replace("-", "").replace("_", "")
         and path.is_file()
     ]
+
     return found[0] if found else None
 
 

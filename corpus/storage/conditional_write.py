@@ -101,6 +101,7 @@ class ConditionalStore:
             written = self._ask("written", path, request)
         except FileNotFoundError:  # no bucket: Arrow's message names it
             written = None
+
         if not written:
             stream.seek(0)
         return bool(written)
@@ -125,6 +126,7 @@ class ConditionalStore:
         """
         if not self._whole:
             return None
+
         try:
             return request()
         except FileNotFoundError:
@@ -144,9 +146,11 @@ class ConditionalStore:
         """Whether `after` took the place of exactly `before`; None where the store can't tell."""
         if self._store is None:
             return None
+
         written = self._written.get(path)
         if written is not None and written[0] == before:
             return self._put(path, after, written[1])
+
         try:
             found = self._store.get(path)
             if bytes(found.bytes()) != before:
@@ -156,6 +160,7 @@ class ConditionalStore:
         except Exception as error:
             self._unable(path, error)
             return None
+
         return self._put(path, after, _version(found.meta))
 
     def _put(self, path: str, data: bytes, mode: Any) -> bool | None:
@@ -164,6 +169,7 @@ class ConditionalStore:
 
         if self._store is None:
             return None
+
         for attempt in range(PUT_ATTEMPTS):
             try:
                 made = self._store.put(path, data, mode=mode, use_multipart=False)
@@ -181,6 +187,7 @@ class ConditionalStore:
                 if version := _version(made):
                     self._written[path] = (data, version)
                 return True
+
         return False
 
     def _bytes_at(self, path: str) -> bytes | None:
@@ -233,6 +240,7 @@ def _open(root: str) -> Any:
     except ImportError:
         _say_once(root, "obstore is not installed; pip install webtext[s3]")
         return None
+
     parts = urlsplit(root)
     query = dict(parse_qsl(parts.query))
     names = {"endpoint_override": "endpoint", "region": "region"}
@@ -240,12 +248,14 @@ def _open(root: str) -> Any:
     config = {ours: query[theirs] for theirs, ours in names.items() if theirs in query}
     if "endpoint" in config and "://" not in config["endpoint"]:
         config["endpoint"] = f"{query.get('scheme', 'https')}://{config['endpoint']}"
+
     if (
         parts.scheme == "s3"
         and not ({"access_key_id"} & config.keys())
         and "AWS_ACCESS_KEY_ID" not in os.environ
     ):
         config |= _profile()
+
     plain = config.get("endpoint", os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://")
     try:
         return from_url(
@@ -271,6 +281,7 @@ def _profile() -> dict[str, str]:
     name = os.environ.get("AWS_PROFILE", "default")
     if not profiles.has_section(name):
         return {}
+
     names = ("access_key_id", "secret_access_key", "session_token")
     return {key: profiles[name][f"aws_{key}"] for key in names if f"aws_{key}" in profiles[name]}
 

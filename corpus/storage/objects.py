@@ -92,6 +92,7 @@ class ObjectStore(Store):
             spool.seek(0)
             if self._client.write(path, spool, num_bytes):
                 return
+
             try:
                 # A signal's exception would close the stream and publish what it has: it waits outside.
                 with ThreadPoolExecutor(1) as uploader:
@@ -113,6 +114,7 @@ class ObjectStore(Store):
         # A store without conditional writes: two writers within one round trip may not see each other.
         if self._exists(path):
             return False
+
         self.write_bytes(path, data)
         return self._read_bytes(path) == data
 
@@ -126,6 +128,7 @@ class ObjectStore(Store):
                 return False
         except FileNotFoundError:
             return False
+
         self.write_bytes(path, after)
         return self._read_bytes(path) == after
 
@@ -162,6 +165,7 @@ class ObjectStore(Store):
     def _delete(self, path: str) -> None:
         if self._client.delete(path):
             return
+
         try:
             self._fs.delete_file(self._full_path(path))
         except FileNotFoundError:

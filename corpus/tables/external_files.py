@@ -80,6 +80,7 @@ def _total_bytes(paths: Sequence[str], option: str) -> int:
     for path in paths:
         filesystem, name = _locate(path, option)
         total += filesystem.get_file_info(name).size or 0
+
     return total
 
 

@@ -68,12 +68,14 @@ def render(loads: list[AddressLoad], *, num_shown: int = NUM_SHOWN) -> str:
         f"{len(loads):,} addresses; the busiest {min(num_shown, len(loads))} by requests a second",
         f"{'address':40} {'requests':>9} {'sites':>6} {'in 1 s':>7} {'in 60 s':>8} {'gap':>9}",
     ]
+
     for load in loads[:num_shown]:
         gap = "-" if load.shortest_gap_s is None else f"{load.shortest_gap_s:.3f} s"
         lines.append(
             f"{load.address:40} {load.num_requests:9,} {load.num_sites:6,} "
             f"{load.most_in_1_s:7,} {load.most_in_60_s:8,} {gap:>9}"
         )
+
     return "\n".join(lines)
 
 
@@ -90,6 +92,7 @@ def _from_pages(store: Store, batch: str) -> Iterator[tuple[str, str, datetime]]
     manifest = find_manifest(store, "pages", batch)
     if manifest is None:
         raise InputError(f"batch {batch!r} has no pages yet; fetch it with `webtext crawl`")
+
     for part in manifest.parts:
         path = f"{table_dir('pages', batch)}/{part.file}"
         rows = read_file(store, path, ["ip", "final_url", "url", "fetched_at"])
@@ -122,6 +125,7 @@ def _load(address: str, asked: Iterable[tuple[datetime, str]]) -> AddressLoad:
     requests = sorted(asked)
     times = [at.timestamp() for at, _ in requests]
     gaps = [after - before for before, after in pairwise(times)]
+
     return AddressLoad(
         address=address,
         num_requests=len(times),

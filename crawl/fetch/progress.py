@@ -58,6 +58,7 @@ class CrawlProgress:
             *(f"{reason} {count:,}" for reason, count in failures),
         ]
         domains = ", ".join(f"{domain} {count:,}" for domain, count in self.domains)
+
         return [
             f"{self.done:,} of {self.total:,} links  {self.pages_per_s:,.0f} pages/s  "
             f"{self.bytes_per_s / 1e6:,.1f} MB/s  {self.in_flight} in flight  "
@@ -86,6 +87,7 @@ class Reporter:
         """Write the state of a progress line, if one is due; the last one always is."""
         if not last and time.monotonic() < self._due:
             return
+
         self._due = time.monotonic() + EVERY_S
         self._write(state)
 
@@ -119,6 +121,7 @@ def states(store: Store, batch: str, now: float, num_shards: int) -> dict[int, s
             found[number] = FINISHED
         else:
             found[number] = RUNNING if now - state["at"] <= FRESH_S else LOST
+
     return found
 
 
@@ -128,6 +131,7 @@ def merge(states: Iterable[dict[str, Any]], now: float) -> CrawlProgress:
     domains: Counter[str] = Counter()
     sums: Counter[str] = Counter()
     running, pages_per_s, bytes_per_s, eta_s = 0, 0.0, 0.0, 0.0
+
     for state in states:
         reasons.update(state.get("reasons", {}))
         sums.update({name: state.get(name, 0) for name in ("done", "total")})

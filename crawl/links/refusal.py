@@ -46,11 +46,13 @@ def _rules_now(config: LinksConfig, made_under: str | None) -> tuple[Rules, str 
         except ConfigError:
             lists.append(())
             lost.append(f"the block list {path} can no longer be read, and is left out")
+
     rules = Rules(config.preset, *lists)
     if lost:
         return rules, "; ".join(lost)
     if made_under is None or rules.digest() == made_under:
         return rules, None
+
     files = [path for path in (config.blocked_hosts_file, config.blocked_subreddits_file) if path]
     return rules, f"the rules are others now: {' or '.join((*files, 'the program'))} has changed"
 
@@ -61,6 +63,7 @@ def _reason(url: str, config: LinksConfig, rules: Rules) -> str | None:
             f"{Fate.URL_TOO_LONG}: {len(url):,} characters, "
             f"crawl.links.max_url_chars = {config.max_url_chars:,}"
         )
+
     page = target(url)
     if isinstance(page, UrlProblem):
         return {
@@ -71,6 +74,7 @@ def _reason(url: str, config: LinksConfig, rules: Rules) -> str | None:
         return _host_reason(page.host, fate, config)
     if (fate := rules.judge_path(page.path)) is not None:
         return _path_reason(page.path, fate, config.preset)
+
     return None
 
 
@@ -81,6 +85,7 @@ def _host_reason(host: str, fate: Fate, config: LinksConfig) -> str:
             if rule.host == labels and config.preset in rule.presets:
                 return f"{fate}: {rule.host} and all below it ({rule.why}; preset {config.preset})"
         labels = labels.partition(".")[2]
+
     return (
         f"{fate}: {host} is below a host of crawl.links.blocked_hosts_file "
         f"{config.blocked_hosts_file}"

@@ -28,11 +28,13 @@ def erase_records(
         if record.fields.get("warc-target-uri", "").strip("<>") in uris
         and (offset, length) not in keep
     ]
+
     if erased:
         pieces = bytearray(data)
         for offset, length in erased:
             pieces[offset : offset + length] = blank_member(length)
         store.write_bytes(path, bytes(pieces))
+
     return len(erased)
 
 
@@ -74,4 +76,5 @@ def blank_member(length: int) -> bytes:
         raise InputError(
             f"a WARC record of {length} bytes cannot be blanked; remove its segment by hand"
         )
+
     return head + b" " * padding + b"\0" + body + tail

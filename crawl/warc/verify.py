@@ -33,10 +33,12 @@ def segment_problems(store: Store, path: str, rows: Sequence[Mapping[str, Any]])
     except records.WarcError as error:
         problems.append(f"{path}: {error}")
         return problems
+
     problems += [
         f"{path} at {row['warc_offset']}: no record there, page {row['doc_id']} points to it"
         for row in expected.values()
     ]
+
     return problems
 
 
@@ -49,6 +51,7 @@ def members(store: Store, path: str) -> Iterator[tuple[tuple[int, int], records.
         stream = store.open_input(path)
     except FileNotFoundError as error:
         raise records.WarcError("missing") from error
+
     start, position, buffer, ended = 0, 0, b"", False
     with stream:
         while True:
@@ -87,8 +90,10 @@ def inflate_member(data: bytes, position: int, offset: int) -> tuple[bytes, int]
                 f"the record at {offset} has more than {records.MAX_RECORD_BYTES} bytes"
             )
         pieces.append(piece)
+
     if not inflater.eof:
         return b"", 0
+
     return b"".join(pieces), at - len(inflater.unused_data) - position
 
 
@@ -117,10 +122,13 @@ def _digest_problem(record: records.Record) -> str | None:
 def _row_problem(record: records.Record, row: Mapping[str, Any]) -> str | None:
     if record.kind != "response":
         return f"a {record.kind} record, page {row['doc_id']} expects its response"
+
     payload = record.block.partition(b"\r\n\r\n")[2]
     if (found := records.digest(payload)) != row["payload_digest"]:
         return f"payload digest {found}, page {row['doc_id']} has {row['payload_digest']}"
+
     uri = record.fields.get("warc-target-uri", "").strip("<>")
     if row["final_url"] is not None and uri != row["final_url"]:
         return f"holds {uri}, page {row['doc_id']} expects {row['final_url']}"
+
     return None

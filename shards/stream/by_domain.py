@@ -49,6 +49,7 @@ class Selection:
         """
         if not 0 <= start <= stop <= self.num_tokens:
             raise IndexError(f"tokens [{start}, {stop}) of a selection of {self.num_tokens}")
+
         pieces = [self._split.slice(begin, end) for _, begin, end in self._ranges(start, stop)]
         return np.concatenate(pieces) if pieces else np.zeros(0, self._split.dtype)
 
@@ -88,6 +89,7 @@ class Selection:
             ends - self._begins[last] <= self._starts[last + 1] - self._starts[last]
         )
         chosen, ends = last[inside], ends[inside]
+
         return self._starts[chosen] + ends - self._begins[chosen]
 
     def prefetch(self, starts: np.ndarray, length: int) -> None:

@@ -39,6 +39,7 @@ class Permutation:
         while outside.size:
             values[outside] = self._feistel(values[outside])
             outside = outside[values[outside] >= np.uint64(self.n)]
+
         return values.astype(np.int64)
 
     def _feistel(self, values: np.ndarray) -> np.ndarray:

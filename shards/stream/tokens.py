@@ -256,6 +256,7 @@ def open_splits(
         for batches in choices
     ]
     maps = Maps()
+
     if store.is_local:
         for file in {file.path: file for chosen in files for file in chosen}.values():
             check_footer(store, file, found.tokenizer_fingerprint)
@@ -263,6 +264,7 @@ def open_splits(
                 maps.remember(path)
     elif cache is None:
         cache = TokenCache()
+
     return [
         TokenSplit(
             store,

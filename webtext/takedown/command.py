@@ -42,7 +42,7 @@ LEASE = "work/forget.json"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return command.door(_main, argv, stage="webtext.forget")
+    return command.run_command(_main, argv, stage="webtext.forget")
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -167,6 +167,7 @@ def _link_problems(reader: _Reader) -> list[str]:
     keys = rows["url_key"].to_pylist()
     right = pa.array([xxh3_128_hexdigest(key.encode()) for key in keys], pa.string())
     wrong = _flat(rows["doc_id"]).filter(pc.not_equal(_flat(rows["doc_id"]), right))
+
     return _place_problems(reader, "links", rows) + _named(
         reader.name("links"), wrong, "not the hash of its url_key"
     )

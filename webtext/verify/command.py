@@ -63,7 +63,7 @@ class Findings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return command.door(_main, argv, stage="webtext.verify")
+    return command.run_command(_main, argv, stage="webtext.verify")
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -65,6 +65,7 @@ def features(page: Blocks, extra: int = 0) -> np.ndarray:
             out,
         )
         _cap(out, *_caps())
+
     return out
 
 

@@ -63,6 +63,7 @@ def _sums(counts: Any, place: Any, parents: Any) -> Any:
         for column in range(_FIRST):
             sums[parent, column] += sums[element, column]
         sums[parent, _FIRST] = min(sums[parent, _FIRST], sums[element, _FIRST])
+
     return sums
 
 
@@ -106,6 +107,7 @@ def _describe_main(counts: Any, place: Any, sums: Any, above: Any, parents: Any,
     for block in range(counts.shape[0]):
         if inside[place[block, ELEMENT] + 1]:
             last = block
+
     for block in range(counts.shape[0]):
         out[block, MAIN.in_main] = inside[place[block, ELEMENT] + 1]
         out[block, MAIN.before_main] = max(0, first - block)
@@ -130,4 +132,5 @@ def _main_container(counts: Any, place: Any, sums: Any, above: Any) -> Any:
     for element in range(1, weights.size):
         if weights[element] > weights[main]:
             main = element
+
     return main

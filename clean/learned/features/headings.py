@@ -85,6 +85,7 @@ def describe_title(counts: Any, place: Any, out: Any) -> None:
     title = -1
     most_alike = 1
     h1 = -1
+
     for block in range(num):
         own = counts[block]
         likeness = 2 * own[TITLE_WORDS] - own[WORDS]

@@ -57,6 +57,7 @@ def describe_own(counts: Any, place: Any, num_bytes: Any, kinds: Any, out: Any) 
         total_words += counts[block, WORDS]
 
     words_before = 0
+
     for block in range(num):
         _describe_text(counts, block, out[block])
         _describe_place(place[block], out[block])

@@ -34,6 +34,7 @@ def describe_articles(place: Any, parents: Any, element_tags: Any, out: Any) -> 
         if element_tags[element] == _ARTICLE_TAG:
             articles += 1
             number[element + 1] = articles
+
     for block in range(place.shape[0]):
         out[block, ARTICLE.articles] = articles
         out[block, ARTICLE.article_number] = number[place[block, ELEMENT] + 1]
@@ -80,6 +81,7 @@ def describe_zones(counts: Any, channels: Any, out: Any) -> None:
         total += free_words(counts, block)
 
     column = FIRST_ZONE
+
     for zone in ZONES:
         inside = np.int64(0)
         for block in range(num):

@@ -30,18 +30,21 @@ def describe_repeats(place: Any, hashes: Any, above: Any, kinds: Any, out: Any) 
         out[block, REPEAT.repeated_before] = seen[slot]
         seen[slot] += 1
         slot_of[block] = slot
+
     for block in range(num):
         out[block, REPEAT.repeats] = seen[slot_of[block]]
 
     for slot in range(slots):
         keys[slot] = 0
         seen[slot] = 0
+
     for block in range(num):
         container = above[place[block, ELEMENT] + 1]
         kind = kinds[place[block, TAG_OF]]
         slot = _slot(keys, np.uint64(container * _KINDS_PER_CONTAINER + kind) * _SPREAD)
         seen[slot] += 1
         slot_of[block] = slot
+
     for block in range(num):
         out[block, REPEAT.same_kind_siblings] = seen[slot_of[block]]
 
