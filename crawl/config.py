@@ -12,7 +12,7 @@ from crawl.warc.archives import WarcConfig
 
 
 class CrawlConfig(Section):
-    """What to link and how to fetch."""
+    """Settings of the crawl: links, readers, fetch and import."""
 
     common = frozenset(
         {
@@ -39,9 +39,8 @@ class CrawlConfig(Section):
 
     @property
     def fetch_identity(self) -> dict[str, Any]:
-        """What of the fetch settings a batch's pages depend on.
+        """Fetch settings that the pages of a batch depend on.
 
-        Pace, time-outs and retries are left out: they may be changed in the middle of a crawl that
-        goes on.
+        Pace, time-outs and retries are left out: they may be changed while a crawl runs.
         """
         return {"shards": self.fetch.shards, "max_body_bytes": self.fetch.max_body_bytes}

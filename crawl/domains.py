@@ -1,8 +1,8 @@
-"""How the domains of a corpus compare with a list of domains, such as the top 1,000 that OpenAI published for WebText.
+"""Comparison of a corpus' domains with a list, such as the 1,000 that OpenAI published.
 
-The list is a text file: a name a line, with or without a count before or after it. OpenAI's list
-names second-level labels (`nytimes`, `google`) and not domains; names without a dot are therefore
-met by the first label of a registered domain.
+The list is a text file with a name on each line, and a count before or after it or none. OpenAI's
+list names second-level labels (`nytimes`, `google`) and not domains. A name without a dot is
+therefore compared with the first label of a registered domain.
 """
 
 from __future__ import annotations
@@ -19,24 +19,22 @@ NUM_MISSING = 20
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Our domains beside a list's."""
+    """Our domains compared with a list."""
 
     num_listed: int
     num_met: int
-    """Names of the list of which we have a link."""
+    """Names of the list with a link of ours."""
     listed_frac: float
-    """The part of the list's counts that the met names carry.
-
-    By names where the list has no counts.
+    """Fraction of the list's counts at names with links; of the names, if the list has no counts.
     """
     ours_frac: float
-    """The part of our links that lies on listed domains."""
+    """Fraction of our links that lie on listed domains."""
     missing: tuple[tuple[str, int], ...]
     """Names of the list without a link of ours, largest counts first."""
 
 
 def read_list(path: str) -> dict[str, int]:
-    """Names with their counts, 1 where none is given.
+    """Read names with their counts, 1 where none is given.
 
     Raises: InputError naming file, line and value.
     """
@@ -88,7 +86,7 @@ def coverage(ours: Mapping[str, int], listed: Mapping[str, int]) -> Coverage:
 
 
 def render(found: Coverage) -> str:
-    """The comparison for people."""
+    """The comparison as text."""
     names = ", ".join(name for name, _ in found.missing[:NUM_MISSING])
     return (
         f"{found.num_met:,} of the {found.num_listed:,} listed domains have links here; they carry "

@@ -1,9 +1,9 @@
-"""What became of each link: a row of `pages`, written once its bytes are safe.
+"""The outcome of each link: a row of `pages`, written after its bytes are durable.
 
-A worker writes WARC segments; the outcomes of a segment are written after it, in one file with the
-same number. So an outcome that can be read points to a record that can be read, and resume is
-"links minus outcomes". A segment without its outcomes is what a kill left: it is removed, and its
-links are fetched again.
+A worker writes WARC segments. The outcomes of a segment are written after it, in one file with the
+same number, so a readable outcome always has a readable record. The links left are those without an
+outcome. A segment without outcomes was left by a kill: it is removed, and its links are fetched
+again.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from corpus.tables.schemas import PAGES
 
 
 class Reason(StrEnum):
-    """Why a link has no stored page.
+    """The reason why a link has no stored page: null in `pages.reason` for a stored one.
 
-    The list is closed; `pages.reason` is null for a stored page.
+    The list is closed.
     """
 
     BAD_URL = "bad_url"
-    """No http(s) address."""
+    """Not an http(s) address."""
     PORT_REFUSED = "port_refused"
     ADDRESS_REFUSED = "address_refused"
-    """The guard: not a public address, and not in an allowed network."""
+    """Refused by the guard: not a public address, and not in an allowed network."""
     DOMAIN_CAP = "domain_cap"
     """More links of one domain than the config admits."""
     ROBOTS_DISALLOWED = "robots_disallowed"
     ROBOTS_UNREACHABLE = "robots_unreachable"
     """robots.txt could not be read (5xx, 429, network): nothing is allowed (RFC 9309)."""
     ROBOTS_TAG = "robots_tag"
-    """An `X-Robots-Tag` that the config heeds."""
+    """A tag of `crawl.fetch.refuse_robots_tags`."""
     DNS_NOT_FOUND = "dns_not_found"
     """The host does not exist: all its links end at once."""
     DNS_FAILED = "dns_failed"
@@ -56,7 +56,7 @@ class Reason(StrEnum):
     REDIRECT_LOOP = "redirect_loop"
     REDIRECT_INVALID = "redirect_invalid"
     REDIRECT_EXCLUDED = "redirect_excluded"
-    """It led to what the link rules leave out: Wikipedia, Reddit itself, media, files."""
+    """It led to a page that the link rules leave out: Wikipedia, Reddit, media, files."""
     WRONG_TYPE = "wrong_type"
     """Neither HTML nor plain text."""
     BAD_ENCODING = "bad_encoding"
@@ -66,11 +66,11 @@ class Reason(StrEnum):
     IGNORED = "ignored"
     """Dropped by a Scrapy middleware of the operator's."""
     DEFERRED = "deferred"
-    """Left when the batch was closed at its deadline."""
+    """Not fetched before the deadline of the batch."""
     HANDED_OVER = "handed_over"
-    """It led to a domain of another shard, which goes on with it: never the last word in `pages`."""
+    """It led to a domain of another shard, which continues it; never final in `pages`."""
     INTERNAL_ERROR = "internal_error"
-    """A fault of ours; the log has it."""
+    """A bug of ours, which the log describes."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -149,7 +149,7 @@ def read_outcomes(out_dir: Path) -> pa.Table:
 
 
 def next_index(out_dir: Path, segments: Iterable[str]) -> int:
-    """The first commit number that neither outcomes nor a segment bears."""
+    """The first commit number that is used by neither outcomes nor a segment."""
     names = [path.name for path in outcome_files(out_dir)] + list(segments)
     used = [
         int(name.removesuffix(".parquet").removesuffix(".warc.gz").rpartition("-")[2])
@@ -159,9 +159,9 @@ def next_index(out_dir: Path, segments: Iterable[str]) -> int:
 
 
 def remove_orphans(store: Store, warc_prefix: str, out_dir: Path) -> list[str]:
-    """Delete segments that no committed outcomes belong to; the paths of those that stay.
+    """Delete segments without committed outcomes; the paths of the others.
 
-    Outcomes of commit i are written after segment i, so a segment alone was cut off in between.
+    Outcomes of commit i are written after segment i, so a kill may leave the segment alone.
     """
     folder, _, stem = warc_prefix.rpartition("/")
     committed = {int(path.stem.rpartition("-")[2]) for path in outcome_files(out_dir)}

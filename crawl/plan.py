@@ -1,9 +1,9 @@
-"""What a crawl will cost, before anything is fetched: time, disk, and which domains decide it.
+"""Estimates of a crawl before anything is fetched: time, disk and the domains that decide.
 
-Politeness, not bandwidth, sets the time: a domain with n links and one request every `delay_s`
-takes n x delay_s, however many machines help. 333,160 links of one newspaper at one a second are
+Politeness, not bandwidth, sets the time. A domain with n links and one request every `delay_s`
+takes n x delay_s, however many machines help: 333,160 links of one newspaper at one a second take
 3.9 days. So the largest domain gives a lower bound, domains with the most links start first
-(longest processing time first), and a cap per domain is what shortens a crawl.
+(longest processing time first), and a cap per domain shortens a crawl.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TOP_DOMAINS = 20
 
 @dataclass(frozen=True, slots=True)
 class CapEffect:
-    """What a cap of `cap` links per domain changes."""
+    """The effect of a cap of `cap` links per domain."""
 
     cap: int
     links: int
@@ -43,7 +43,7 @@ class CapEffect:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Numbers of a crawl to come.
+    """The estimates of a crawl.
 
     `order` is the order in which domains start: most links first, then by name.
     """
@@ -57,7 +57,7 @@ class Plan:
 
 
 def links_per_domain(tables: Iterable[pa.Table | pa.RecordBatch]) -> Counter[str]:
-    """Links by registered domain, of tables with a column `domain`."""
+    """Links by registered domain in tables with a column `domain`."""
     counts: Counter[str] = Counter()
     for table in tables:
         for entry in pc.value_counts(table["domain"]).to_pylist():
@@ -71,10 +71,7 @@ def start_order(domains: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
 
 
 def wall_time_s(domains: Mapping[str, int], delay_s: float, cap: int = 0) -> float:
-    """The least time in seconds that a polite crawl takes: the largest domain's, each link once.
-
-    Cap 0 means none.
-    """
+    """The least seconds that a polite crawl takes: the largest domain's; cap 0 means none."""
     largest = max(domains.values(), default=0)
     return (min(largest, cap) if cap else largest) * delay_s
 
@@ -85,7 +82,7 @@ def num_capped(domains: Mapping[str, int], cap: int) -> int:
 
 
 def cap_effect(domains: Mapping[str, int], delay_s: float, cap: int) -> CapEffect:
-    """What a cap of `cap` (1 or more) links per domain changes."""
+    """The effect of a cap of `cap` (1 or more) links per domain."""
     remaining = num_capped(domains, cap)
     return CapEffect(
         cap, remaining, sum(domains.values()) - remaining, wall_time_s(domains, delay_s, cap)
@@ -93,14 +90,14 @@ def cap_effect(domains: Mapping[str, int], delay_s: float, cap: int) -> CapEffec
 
 
 def disk_bytes(links: int, bytes_per_page: int = STORED_BYTES_PER_PAGE) -> int:
-    """Bytes that the archive of so many pages takes, all of them answering."""
+    """Bytes of WARC files for so many pages, if all of them answer."""
     return links * bytes_per_page
 
 
 def plan(
     domains: Mapping[str, int], *, delay_s: float, cap: int = 0, caps: Sequence[int] = CAPS
 ) -> Plan:
-    """The plan of a crawl of `domains` (links by domain) under the configured `cap` (0: none)."""
+    """The plan for `domains` (links by domain) under a cap per domain (0: none)."""
     links = num_capped(domains, cap)
     largest = min(max(domains.values(), default=0), cap or max(domains.values(), default=0))
     return Plan(
@@ -114,7 +111,7 @@ def plan(
 
 
 def render(plan: Plan) -> str:
-    """The plan for people."""
+    """The plan as text."""
     lines = [
         f"{plan.links:,} links on {len(plan.order):,} registered domains",
         f"at least {duration(plan.wall_time_s)} at one request per domain every {plan.delay_s:g} s"

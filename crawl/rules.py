@@ -1,16 +1,18 @@
-"""Which links are skipped, and why: one line per rule.
+"""Rules that leave out links, one line each.
 
-A rule names a host (with all below it) or a file extension, the fate of what it meets, and the presets that hold it:
+A rule names a host (with all hosts below it) or a file extension, the reason it gives, and the
+presets that contain it:
 
-- `webtext` what the GPT-2 paper and its model card say: Wikipedia, reddit's own, media that hold no text;
-- `openwebtext` the lists of jcpeterson's OpenWebText (2019);
-- `openwebtext2` the shorter lists of eukaryote31's scraper, which OpenWebText2 (2020) inherited.
+- `webtext`: the GPT-2 paper and its model card: Wikipedia, Reddit's own pages, media without text;
+- `openwebtext`: the lists of jcpeterson's OpenWebText (2019);
+- `openwebtext2`: the shorter lists of eukaryote31's scraper, which OpenWebText2 (2020) took over.
 
-The two clones' lists drop github, ebay, xkcd and all of google, which stand near the top of the domains that OpenAI
-published for WebText; that is why `webtext` is the default. Extensions are looked up in the path alone: the clones
-test the end of the whole URL, so that their `.ai` drops `https://character.ai`.
+The lists of the two clones drop github, ebay, xkcd and all of google, which are near the top of the
+domains that OpenAI published for WebText. That is why `webtext` is the default. Extensions are
+compared with the path alone: the clones test the end of the whole URL, so that their `.ai` drops
+`https://character.ai`.
 
-Every judge returns a Fate, or None where the link may stay.
+Every judge returns a Fate, or None if the link may stay.
 """
 
 from __future__ import annotations
@@ -30,23 +32,20 @@ from corpus.urls import HOST_CACHE_SIZE, UrlProblem, host_identity, target
 
 
 class Fate(StrEnum):
-    """What became of one row of a dump.
-
-    Every row read has exactly one, the first that holds in this order.
-    """
+    """The disposition of one row of a dump: the first of these that applies."""
 
     BLANK = "blank"
     """An empty line."""
     ROW_TOO_LONG = "row_too_long"
     """Longer than any submission; the rest of the line was skipped."""
     BAD_JSON = "bad_json"
-    """No JSON object."""
+    """Not a JSON object."""
     PROMOTED = "promoted"
     """An advertisement."""
     SELF_POST = "self_post"
-    """A text post: it links nowhere."""
+    """A text post, which links to no other page."""
     NO_SCORE = "no_score"
-    """The score is absent, null or no number."""
+    """The score is absent, null or not a number."""
     LOW_KARMA = "low_karma"
     """Below the minimum score."""
     OVER_18 = "over_18"
@@ -68,19 +67,19 @@ class Fate(StrEnum):
     INTERNAL = "internal"
     """Reddit's own pages, images and videos."""
     WIKIPEDIA = "wikipedia"
-    """Left out as in WebText: too many test sets are made of it."""
+    """Left out as in WebText: too many evaluation sets are built from it."""
     MEDIA_HOST = "media_host"
     """A site of images, videos or music."""
     BLOCKED_HOST = "blocked_host"
-    """A host that the preset or the block list names."""
+    """A host of the preset or of the block list."""
     FILE_TYPE = "file_type"
-    """The path ends like a file that is no page."""
+    """The path ends like a file that is not a page."""
     KEPT = "kept"
-    """A submission of a page that is linked."""
+    """A submission whose page is linked."""
 
 
 class Preset(StrEnum):
-    """Whose rules."""
+    """The origin of the rules."""
 
     WEBTEXT = "webtext"
     OPENWEBTEXT = "openwebtext"
@@ -95,7 +94,7 @@ _PAPER_AND_FIRST = frozenset((Preset.WEBTEXT, Preset.OPENWEBTEXT))
 
 
 class HostRule(NamedTuple):
-    """`host` and everything below it meet `fate` under `presets`."""
+    """Gives `fate` to `host` and all hosts below it, under `presets`."""
 
     host: str
     fate: Fate
@@ -181,7 +180,7 @@ HOST_RULES = (
 
 
 class ExtensionRule(NamedTuple):
-    """Paths that end in one of `extensions` are files under `presets`."""
+    """Extensions of files that are not pages, under `presets`."""
 
     extensions: str
     why: str
@@ -216,7 +215,7 @@ EXTENSION_RULES = (
 
 
 class Rules:
-    """The rules of one run: a preset plus the user's block lists, with the fates of hosts remembered."""
+    """The rules of one run: a preset and the user's block lists. Remembers results by host."""
 
     def __init__(
         self, preset: Preset, hosts: Iterable[str] = (), subreddits: Iterable[str] = ()
@@ -236,7 +235,7 @@ class Rules:
         self.judge_host = lru_cache(maxsize=HOST_CACHE_SIZE)(self._judge_host)
 
     def _judge_host(self, host: str) -> Fate | None:
-        """The fate of the nearest rule at or above `host` (as the URL has it)."""
+        """The result of the nearest rule at or above `host` (as the URL has it)."""
         labels = host_identity(host).key
         while labels:
             fate = self.hosts.get(labels)
@@ -246,7 +245,7 @@ class Rules:
         return None
 
     def judge_path(self, path: str) -> Fate | None:
-        """FILE_TYPE where the last segment of `path` ends in a file's extension."""
+        """FILE_TYPE if the last segment of `path` ends in a file's extension."""
         segment = path.rpartition("/")[2]
         if "%" in segment:
             segment = unquote(segment)
@@ -254,18 +253,18 @@ class Rules:
         return Fate.FILE_TYPE if dot and extension.lower() in self.extensions else None
 
     def judge_url(self, url: str) -> Fate | None:
-        """The fate of an http(s) address by its host and path; None also for what is no address."""
+        """The result for an http(s) address by its host and path; None for other strings as well."""
         parts = urlsplit(url)
         return self.judge_host(parts.hostname or "") or self.judge_path(parts.path)
 
     def judge_subreddit(self, subreddit: str | None) -> Fate | None:
-        """BLOCKED_SUBREDDIT where the user's list has it, in any case of letters."""
+        """BLOCKED_SUBREDDIT if the user's list contains it, in any case of letters."""
         if self.subreddits and subreddit and subreddit.lower() in self.subreddits:
             return Fate.BLOCKED_SUBREDDIT
         return None
 
     def digest(self) -> str:
-        """xxh3-128 of everything that decides a fate: what a fingerprint needs beside the names of files."""
+        """xxh3-128 of all rules and lists, for a fingerprint that the names of files do not give."""
         return _digest(self.hosts, sorted(self.extensions), sorted(self.subreddits))
 
 
@@ -275,9 +274,10 @@ def _digest(hosts: Mapping[str, Fate], extensions: list[str], subreddits: list[s
 
 
 def read_hosts(path: str) -> tuple[str, ...]:
-    """The hosts of a block list as URLs have them: one a line, `#` begins a comment; a host stands for all below it.
+    """Read the hosts of a block list, as URLs have them, one on each line.
 
-    Raises: ConfigError naming file, line and value where a line is no host name.
+    `#` begins a comment. A host includes all hosts below it. Raises: ConfigError naming file, line
+    and value of a line that is not a host name.
     """
     hosts = []
     for number, line in _lines(path):
@@ -294,9 +294,10 @@ def read_hosts(path: str) -> tuple[str, ...]:
 
 
 def read_subreddits(path: str) -> tuple[str, ...]:
-    """The subreddits of a block list: one a line, with or without `r/`, in any case; `#` begins a comment.
+    """Read the subreddits of a block list, one on each line, with or without `r/`, in any case.
 
-    Raises: ConfigError naming file, line and value where a line is no subreddit's name.
+    `#` begins a comment. Raises: ConfigError naming file, line and value of a line that is not a
+    subreddit's name.
     """
     names = []
     for number, line in _lines(path):

@@ -1,10 +1,10 @@
-"""Which IP addresses may be dialled: public unicast, and networks the operator opens by name.
+"""The address guard: public unicast addresses may be dialled, and networks opened by name.
 
-Reddit's users choose the URLs, and a crawler's machine has metadata services, dashboards and
-databases in reach. So the address that a socket is about to dial is judged here, at every dial:
-robots.txt, redirects, retries, whatever the name server said a moment ago. The tables are our own:
-`ipaddress.is_global` calls multicast, 6to4 and NAT64 addresses global, and its answers change with
-the Python version.
+Reddit's users choose the URLs, and a crawler's machine can reach metadata services, dashboards and
+databases. So the address that a socket is about to dial is judged here, at every dial: for
+robots.txt, redirects and retries, whatever the name server said a moment ago. The tables are our
+own: `ipaddress.is_global` calls multicast, 6to4 and NAT64 addresses global, and its answers change
+with the Python version.
 
 Sources: the IANA special-purpose registries for IPv4 and IPv6 (RFC 6890 and its updates), RFC 6052
 (NAT64), RFC 5214 (ISATAP), and the metadata addresses that clouds document.
@@ -67,10 +67,10 @@ _ISATAP = (0x00005EFE, 0x02005EFE)
 
 @lru_cache(maxsize=1 << 14)
 def refusal(ip: str, allowed: tuple[Network, ...] = (), *, public: bool = True) -> str | None:
-    """Why `ip` must not be dialled, or None if it may be.
+    """The reason why `ip` must not be dialled, or None if it may be.
 
-    `allowed` networks are opened, whatever they are; without `public`, nothing else is.
-    Text that is no canonical address (names, decimal or octal forms) is refused.
+    `allowed` networks are opened, whatever they are; without `public`, no others are. Text that is
+    not a canonical address (names, decimal or octal forms) is refused.
     """
     try:
         address = _carried(ipaddress.ip_address(ip.partition("%")[0]))
@@ -97,7 +97,7 @@ def is_literal(host: str) -> bool:
 
 
 def port_refusal(port: int, allowed: Collection[int]) -> str | None:
-    """Why a URL's port must not be dialled, or None."""
+    """The reason why a URL's port must not be dialled, or None."""
     return None if port in allowed else f"port {port} is not among {sorted(allowed)}"
 
 

@@ -1,13 +1,13 @@
-"""Which URL next and when: queues per pace key, ordered by when each may be asked again. No sockets, no clock.
+"""The frontier: queues by pace key, ordered by when each may be asked again.
 
-A pace key is what shares one server's patience: the registered domain, so that all blogs of a
-platform go at one pace. A key has at most one lease; whoever took it gives it back with the time
-from which the key may be leased again. Of the keys that are ready, the one with the most work left
-goes first (longest processing time first: the hottest domain decides how long a crawl takes).
+A pace key is the registered domain, so that all blogs of a platform share one pace. A key has at
+most one lease; its holder returns it with the time from which the key may be leased again. Of the
+keys that are ready, the one with the most items left goes first (longest processing time first):
+the hottest domain decides how long a crawl takes.
 
-Two heaps: keys that wait, by time; keys that are ready, by work. A key is in one of them, or
-leased, or has no items. Leasing is O(log keys), whatever the number of URLs: a key's unstarted
-items are a sequence and a position.
+Two heaps: waiting keys by time, and ready keys by load. A key is in one of them, or leased, or has
+no items. Leasing is O(log keys), whatever the number of URLs: a key's unstarted items are a
+sequence and a position. No sockets and no clock here.
 """
 
 from __future__ import annotations
@@ -24,21 +24,20 @@ T = TypeVar("T")
 
 
 def pace_key(domain: str) -> str:
-    """What shares a pace with `domain`, a registered domain (the suffix list's ICANN part).
+    """The pace key of `domain`, a registered domain (the ICANN part of the suffix list).
 
-    Platforms need no list of their own: under ICANN suffixes all of blogspot.com is one registered
-    domain.
+    Platforms need no list: under ICANN suffixes, all of blogspot.com is one registered domain.
     """
     return domain.lower().rstrip(".")
 
 
 def shard_of(key: str, num_shards: int) -> int:
-    """The shard that owns a pace key: all that shares a pace shares a shard."""
+    """The shard that owns a pace key, so that no key is asked by two shards."""
     return xxh3_64_intdigest(key.encode()) % num_shards
 
 
 class Lease(NamedTuple, Generic[T]):
-    """An item taken, with the key that is blocked until `release`."""
+    """An item with its key, which is blocked until `release`."""
 
     key: str
     item: T
@@ -55,13 +54,13 @@ class _Queue(Generic[T]):
         self.ready_at = 0.0
         self.leased = False
         self.listed_at: float | None = None
-        """The time under which the key stands in the heaps; None when it need not stand there."""
+        """The time by which the key is listed in a heap; None if it is in none."""
 
     def __len__(self) -> int:
         return len(self.fresh) - self.position + len(self.front or ()) + len(self.delayed or ())
 
     def available_at(self) -> float:
-        """When an item can be taken; only meaningful with items."""
+        """The time from which an item can be taken; only meaningful if there are items."""
         if self.front or self.position < len(self.fresh) or not self.delayed:
             return self.ready_at
         return max(self.ready_at, self.delayed[0][0])
@@ -90,12 +89,12 @@ class Frontier(Generic[T]):
         self._num_items = 0
 
     def __len__(self) -> int:
-        """Items that are queued (leased ones not counted)."""
+        """Items in the queues, without leased ones."""
         return self._num_items
 
     @property
     def num_ready(self) -> int:
-        """Keys that were ready when last looked at."""
+        """Keys that were ready at the last lease."""
         return len(self._ready)
 
     @property
@@ -104,7 +103,7 @@ class Frontier(Generic[T]):
         return len(self._waiting)
 
     def add(self, key: str, items: Sequence[T], *, ready_at: float = 0.0) -> None:
-        """The unstarted items of a key, in the order they shall go. Once per key."""
+        """Add the unstarted items of a key, in their order. Once per key."""
         queue = self._queue(key)
         if queue.fresh:
             raise ValueError(f"{key!r} has its items already")
@@ -115,7 +114,7 @@ class Frontier(Generic[T]):
         self._list(key, queue)
 
     def push(self, key: str, item: T, *, not_before: float | None = None) -> None:
-        """One more item: ahead of the unstarted ones, or from `not_before` on."""
+        """Add an item ahead of the unstarted ones, or from `not_before` on."""
         queue = self._queue(key)
         if not_before is None:
             if queue.front is None:
@@ -130,7 +129,7 @@ class Frontier(Generic[T]):
         self._list(key, queue)
 
     def lease(self, now: float) -> Lease[T] | None:
-        """The item that goes next, or None while none may."""
+        """Lease the next item; None while none may go."""
         while self._waiting and self._waiting[0][0] <= now:
             key = heapq.heappop(self._waiting)[2]
             self._rank(key, self._queues[key], now)
@@ -152,10 +151,7 @@ class Frontier(Generic[T]):
         return None
 
     def release(self, key: str, ready_at: float | None = None) -> None:
-        """Give a key back.
-
-        It may be leased again from `ready_at` on (None: no request was made).
-        """
+        """Return a key; it may be leased from `ready_at` on (None: no request was made)."""
         queue = self._queues[key]
         queue.leased = False
         if ready_at is not None:
@@ -163,16 +159,16 @@ class Frontier(Generic[T]):
         self._list(key, queue)
 
     def postpone(self, key: str, until: float) -> None:
-        """Let nothing of `key` go before `until`."""
+        """Postpone all items of `key` until a time."""
         queue = self._queue(key)
         queue.ready_at = max(queue.ready_at, until)
 
     def next_ready(self) -> float | None:
-        """When the next waiting key has its turn; None if no key waits."""
+        """The time at which the next waiting key is due; None if no key waits."""
         return self._waiting[0][0] if self._waiting else None
 
     def postponed(self, now: float, more_than_s: float) -> dict[str, float]:
-        """Keys that wait longer than `more_than_s` from now, with the time until which."""
+        """Keys that wait longer than `more_than_s` from now, with their times."""
         return {
             key: queue.ready_at
             for key, queue in self._queues.items()
@@ -195,10 +191,10 @@ class Frontier(Generic[T]):
         return self._sequence
 
     def _list(self, key: str, queue: _Queue[T]) -> None:
-        """Stand the key in the heap of those that wait, unless it is leased, empty or there for that time already.
+        """List the key as waiting, unless it is leased, empty or listed for that time already.
 
-        A key may stand there twice, when an item came that is due before the others: the first
-        entry to come up serves, and the other finds the key leased, empty or not due.
+        A key may be listed twice, when an item came that is due before the others. The first entry
+        serves; the other then finds the key leased, empty or not due.
         """
         if queue.leased or not len(queue):
             return
@@ -209,7 +205,7 @@ class Frontier(Generic[T]):
             heapq.heappush(self._waiting, (at, self._next(), key))
 
     def _rank(self, key: str, queue: _Queue[T], now: float) -> None:
-        """Move a key whose time has come to the heap of those that are ready."""
+        """List a key as ready, when its time has come."""
         queue.listed_at = None
         if queue.leased or not len(queue):
             return

@@ -1,8 +1,8 @@
-"""What a batch's fetch is held to from its first start: how many shards, how much of a page, and when it is closed.
+"""Fetch settings that are frozen when a batch first starts: shards, body limit and deadline.
 
-Shards are fixed because each keeps its state, and what it has fetched, under its number. As many as
-workers run at the first start means that all domains are under way at once, which is what a crawl's
-time depends on: with more shards than workers, the hottest domain of a late shard begins late.
+Shards are fixed because each keeps its state, and its pages, under its number. With as many shards
+as workers, all domains are under way at once, and a crawl's time depends on that: with more shards
+than workers, the hottest domain of a late shard begins late.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ LINKS_PER_SHARD = 500
 def settled(
     config: CrawlConfig, store: Store, batch: str, *, slots: int, now: float, rebuild: bool = False
 ) -> CrawlConfig:
-    """`config` with the shards and the deadline of this batch; written down at its first start, `now` in Unix seconds.
+    """Return `config` with the shards and the deadline of this batch.
 
-    Raises: InputError when an unfinished fetch was begun otherwise: what it has would be fetched
-    again.
+    They are written at its first start; `now` in Unix seconds. Raises: InputError if an unfinished
+    fetch was begun with other settings, as its pages would be fetched again.
     """
     path = f"{work_dir(batch)}/crawl.fetch-terms/terms.json"
     pages = find_manifest(store, "pages", batch)

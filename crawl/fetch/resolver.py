@@ -1,11 +1,10 @@
-"""Names to addresses: off the event loop, with a time limit, remembered; failures too.
+"""Resolution of names: off the event loop, with a time limit, remembered with its failures.
 
-`getaddrinfo` runs in a thread of its own for each name. One that hangs, as dead domains of old
-links do for half a minute, is left to itself: it holds up neither other names nor the end of the
-process, as a pool's thread would. The time limit counts from when the thread begins, so that a name
-is not given up because others took long. A host pattern of `connect_to` is answered without asking
-anyone. Addresses that the guard refuses are told apart from names that don't exist; the dial itself
-is guarded again, on its own.
+Each name has its own thread for `getaddrinfo`. Dead domains of old links hang for half a minute;
+such a thread is abandoned, so it blocks neither other names nor the end of the process, as a pool's
+thread would. The time limit counts from the start of the thread, so that a slow neighbour costs no
+name its answer. Host patterns of `connect_to` need no look-up. Addresses that the guard refuses are
+told apart from names that do not exist; the dial itself is guarded again.
 """
 
 from __future__ import annotations
@@ -43,21 +42,21 @@ AddressInfo = tuple[object, object, object, object, tuple[object, ...]]
 
 
 class Endpoint(NamedTuple):
-    """An address to dial; `port` is None where the URL's own is meant."""
+    """An address to dial; without `port`, the port of the URL is used."""
 
     ip: str
     port: int | None = None
 
 
 class Resolved(NamedTuple):
-    """What is known of a host: endpoints to dial, or why there are none."""
+    """The answer for a host: endpoints to dial, or the reason why there are none."""
 
     endpoints: tuple[Endpoint, ...]
     reason: Reason | None = None
 
 
 class Resolver(AbstractResolver):
-    """Resolves hosts for the dispatcher (`lookup`) and, from the same memory, for aiohttp (`resolve`)."""
+    """Resolves hosts for the dispatcher (`lookup`) and, from the same cache, for aiohttp."""
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class Resolver(AbstractResolver):
         self._threads = asyncio.Semaphore(NUM_THREADS)
 
     def known(self, host: str) -> Resolved | None:
-        """The remembered answer for `host`, if it is fresh."""
+        """The cached answer for `host`, if it is fresh."""
         entry = self._known.get(host)
         if entry is None or entry[0] < time.monotonic():
             return None
@@ -102,7 +101,7 @@ class Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """aiohttp's question. Raises OSError."""
+        """Resolve for aiohttp. Raises OSError."""
         answer = await self.lookup(host)
         if not answer.endpoints:
             raise OSError(None, f"{host}: {answer.reason}")
@@ -120,7 +119,7 @@ class Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing to close: a look-up that hangs is left to itself."""
+        """Do nothing: a look-up that hangs is abandoned."""
 
     def _fixed(self, host: str) -> Resolved | None:
         for pattern, (ip, port) in self._connect_to.items():
@@ -146,10 +145,7 @@ class Resolver(AbstractResolver):
         return Resolved(tuple(dict.fromkeys(Endpoint(str(info[4][0])) for info in infos)))
 
     def _begin(self, host: str) -> asyncio.Future[list[AddressInfo]]:
-        """Ask for a name in a thread.
-
-        Its place is free again when the thread ends, however long that takes.
-        """
+        """Ask for a name in a thread, which holds one of `NUM_THREADS` places until it ends."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[AddressInfo]] = loop.create_future()
 
@@ -182,7 +178,7 @@ class Resolver(AbstractResolver):
         return answer
 
     def _judge(self, answer: Resolved) -> Resolved:
-        """The answer without endpoints that the guard refuses."""
+        """Remove the endpoints that the guard refuses."""
         if not answer.endpoints:
             return answer
 

@@ -1,8 +1,9 @@
-"""What a robots.txt allows: RFC 9309, as pure functions of its status and bytes.
+"""Rules of robots.txt (RFC 9309), as pure functions of its status and bytes.
 
-The parser is our own because the RFC's details decide cases: a group is chosen by the whole product token (Protego,
-Scrapy's parser, lets `User-agent: web` rule `webtext`), and `/index.html` does not imply `/`. On thousands of real
-files the verdicts are Protego's but for those two; tests/crawl/test_robots.py counts the differences.
+The parser is our own because details of the RFC decide cases: a group is chosen by the whole
+product token (Protego, Scrapy's parser, lets `User-agent: web` rule `webtext`), and `/index.html`
+does not imply `/`. On thousands of real files the verdicts equal Protego's apart from those two;
+tests/crawl/test_robots.py counts the differences.
 
 Sources: RFC 9309 (sections in the comments); `Crawl-delay` is a widespread extension.
 """
@@ -18,37 +19,38 @@ from urllib.parse import urlsplit
 
 PATH = "/robots.txt"
 MAX_PARSED_BYTES = 500 * 1024
-"""Bytes that are parsed of a longer file (section 2.5)."""
+"""Bytes of a longer file that are parsed (section 2.5)."""
 MAX_REDIRECTS = 5
-"""Redirects that are followed, to any host (section 2.3.1.2)."""
+"""Redirects followed, to any host (section 2.3.1.2)."""
 
 
 class Access(StrEnum):
-    """What the state of a site's robots.txt says before any rule is read."""
+    """The state of a site's robots.txt, before any rule is read."""
 
     RULES = "rules"
     UNAVAILABLE = "unavailable"
-    """No rules: all is allowed (section 2.3.1.3)."""
+    """There are no rules: everything is allowed (section 2.3.1.3)."""
     UNREACHABLE = "unreachable"
-    """Nothing is known: nothing is allowed (section 2.3.1.4)."""
+    """Nothing is known, so nothing is allowed (section 2.3.1.4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Robots:
-    """What one robots.txt means for one product token."""
+    """The rules of one robots.txt for one product token."""
 
     access: Access
     rules: str = ""
-    """A line per rule, `+` or `-` and its pattern: longest pattern first, allow before disallow at the same length.
+    """A line for each rule: `+` or `-` and its pattern.
 
-    One string, because a crawl keeps the rules of many thousand hosts: an eighth of what parsed patterns take.
+    Longest pattern first, allow before disallow at the same length. One string takes an eighth of
+    the memory of parsed patterns, and a crawl keeps the rules of many thousand hosts.
     """
     crawl_delay_s: float | None = None
     cause: str | None = None
     """What made the file unreachable."""
 
     def allows(self, url: str) -> bool:
-        """Whether `url` may be fetched: the longest matching pattern decides (section 2.2.2)."""
+        """True if `url` may be fetched: the longest matching pattern decides (section 2.2.2)."""
         if self.access is not Access.RULES:
             return self.access is Access.UNAVAILABLE
         path = url_path(url)
@@ -76,7 +78,7 @@ def decide(status: int | None, body: bytes, product_token: str, *, is_whole: boo
 
 
 def is_whole_range(content_range: str | None) -> bool:
-    """True if a 206 answer that nobody asked for holds the whole file, as far as it says."""
+    """True if an unrequested 206 answer holds the whole file, as far as it says."""
     if content_range is None:
         return True
     match = _RANGE.match(content_range.strip())
@@ -84,7 +86,7 @@ def is_whole_range(content_range: str | None) -> bool:
 
 
 def parse(body: bytes, product_token: str) -> Robots:
-    """The rules of a robots.txt for `product_token`: its own groups, else those of `*` (section 2.2.1)."""
+    """Parse the rules for `product_token`: its own groups, else those of `*` (section 2.2.1)."""
     text = _text(body)
     ours, everyones = _Group(), _Group()
     token = product_token.lower()
@@ -116,7 +118,10 @@ def parse(body: bytes, product_token: str) -> Robots:
 
 
 def url_path(url: str) -> str:
-    """What rules are matched against: path and query in normal percent-encoding, `*` and `$` encoded (2.2.3)."""
+    """The path and query of `url` in normal percent-encoding, for matching (2.2.3).
+
+    `*` and `$` are encoded.
+    """
     parts = urlsplit(url)
     path = parts.path or "/"
     path = _normal(f"{path}?{parts.query}" if parts.query or "?" in url else path)
@@ -134,7 +139,7 @@ def _text(body: bytes) -> str:
 
 
 def _whole_lines(body: bytes) -> bytes:
-    """What is parsed of a file: of a longer one, the lines that are whole.
+    """The bytes that are parsed: of a longer file, its whole lines.
 
     Half of `Disallow: /a` forbids everything.
     """
@@ -166,7 +171,7 @@ _KEYS = {
     "crawl delay": "crawl-delay",
     "crawldelay": "crawl-delay",
 }
-"""Records that are read, with misspellings that are common enough to be meant (2.2: crawlers may be lenient)."""
+"""Known records, with misspellings that are common enough to be meant (2.2)."""
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _RANGE = re.compile(r"bytes\s+0-(\d{1,18})/(\d{1,18})\Z", re.ASCII | re.IGNORECASE)
@@ -175,7 +180,7 @@ _AGENT = re.compile(r"[A-Za-z_-]+")
 
 
 def _records(text: str) -> Iterator[tuple[str, str]]:
-    """(key, value) of the lines that mean something; a colon may be missing."""
+    """Yield (key, value) of known records; a colon may be missing."""
     for line in _LINE.split(text):
         content = line.partition("#")[0].strip()
         if not content:
@@ -191,7 +196,7 @@ def _records(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _agent(value: str) -> str:
-    """The product token of a user-agent line: `webtext/1.0 (x)` names `webtext`."""
+    """The product token in a user-agent line: `webtext/1.0 (x)` names `webtext`."""
     if value[:2].strip() == "*":  # `*Bot*` names nobody
         return "*"
     match = _AGENT.match(value)
@@ -199,9 +204,9 @@ def _agent(value: str) -> str:
 
 
 def _pattern(value: str) -> str:
-    """The pattern of a rule in normal form; empty for one without effect, and for one that no path can begin with.
+    """A rule's pattern in normal form; empty if it has no effect or matches no path.
 
-    A `$` that is not the last character stands for itself, encoded as it is in paths.
+    A `$` before the end means itself, and is encoded as in paths.
     """
     if not value.startswith(("/", "*")):
         return ""
@@ -218,7 +223,10 @@ def _delay(value: str, before: float | None) -> float | None:
 
 
 def _matches(pattern: str, path: str) -> bool:
-    """Greedy match of the parts between `*` in order: linear, where a regular expression could be made to backtrack."""
+    """Match the parts between `*` greedily, in linear time.
+
+    A regular expression could be made to backtrack.
+    """
     anchored = pattern.endswith("$")
     first, *rest = pattern[: len(pattern) - anchored].split("*")
     if not path.startswith(first):
@@ -243,7 +251,7 @@ _OUTSIDE_ASCII = re.compile(r"[^\x21-\x7e]+")
 
 
 def _normal(text: str) -> str:
-    """Percent-encoding made equal (2.2.2): unreserved characters plain, all others upper case, no raw non-ASCII."""
+    """Normalise percent-encoding (2.2.2): unreserved plain, others in upper case, no raw non-ASCII."""
     if "%" in text:
         text = _ESCAPE.sub(_unescape, text)
     return _OUTSIDE_ASCII.sub(

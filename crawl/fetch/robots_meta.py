@@ -1,8 +1,8 @@
-"""What a page says of itself to robots: `X-Robots-Tag` headers and `<meta name="robots">`. Pure.
+"""Robots tags of a page: `X-Robots-Tag` headers and `<meta name="robots">`. Pure.
 
-Heeded only where the config names tags (`noai`, `noindex`): the header is kept with the record
-either way, and the meta element is part of the page, so that a later step can still tell. Sources:
-the convention that search engines document; img2dataset for `noai`.
+Obeyed only if the config names tags (`noai`, `noindex`). The header is kept with the record and the
+meta element with the page, so that a later step can still decide. Sources: the convention that
+search engines document; img2dataset for `noai`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ def is_tagged(
 
 
 def header_tags(values: Sequence[str], product_token: str) -> Iterator[str]:
-    """Tags of `X-Robots-Tag` headers that are for us, lower case.
-
-    Behind `otherbot:` they are for that one.
+    """Tags of `X-Robots-Tag` headers for us, lower case; `otherbot:` begins those for another
+    robot.
     """
     for value in values:
         ours = True
@@ -51,7 +50,7 @@ def header_tags(values: Sequence[str], product_token: str) -> Iterator[str]:
 
 
 def meta_tags(body: bytes, product_token: str) -> Iterator[str]:
-    """Tags of meta elements named `robots` or after us, lower case."""
+    """Tags of meta elements named `robots` or after our product token, lower case."""
     for element in _META.findall(body[:HEAD_BYTES]):
         found = {
             match[0].lower(): (match[1] or match[2] or match[3]).decode("latin-1")

@@ -1,4 +1,4 @@
-"""What a worker has but not yet made durable: the open WARC segment and the outcomes that belong to it.
+"""The open WARC segment of a worker and its outcomes, until they are durable.
 
 A commit is cut off in the event loop and carried out in a thread, one after another: segment first,
 then its outcomes.
@@ -29,7 +29,7 @@ TLS_UNVERIFIED = (("X-Crawler-TLS-Verified", "false"),)
 
 @dataclass(slots=True)
 class Commit:
-    """Something to make durable: outcomes, and the segment they point to, if any do."""
+    """A unit to make durable: outcomes, and the segment with their records, if there is one."""
 
     index: int
     outcomes: list[Outcome]
@@ -37,7 +37,7 @@ class Commit:
 
 
 class Ledger:
-    """Takes outcomes and responses, gives out commits. Times are monotonic seconds."""
+    """Takes outcomes and responses, and cuts commits. Times are monotonic seconds."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Ledger:
         self._loose.append(outcome)
 
     def add_page(self, outcome: Outcome, result: FetchResult) -> None:
-        """Store a page and note its outcome, which gets the record's place. Raises FatalError."""
+        """Store a page and note its outcome with the place of its record. Raises FatalError."""
         outcome.payload_digest = digest(result.wire)
         self.store(result, outcome.payload_digest, outcome)
         self._pointing.append(outcome)
@@ -100,17 +100,14 @@ class Ledger:
         return self._cut() if full or now - self._opened_at >= self._config.segment_age_s else None
 
     def loose(self) -> Commit | None:
-        """Outcomes that point to no record, as a commit of their own.
-
-        The open segment stays open.
-        """
+        """Cut the outcomes without a record; the open segment stays open."""
         if not self._loose:
             return None
         outcomes, self._loose = self._loose, []
         return Commit(self._take_index(), outcomes, None)
 
     def rest(self) -> Commit | None:
-        """All that is left."""
+        """Cut everything that is left."""
         return self._cut() if self._segment is not None else self.loose()
 
     def carry_out(self, commit: Commit) -> None:
@@ -145,7 +142,7 @@ class Ledger:
 
 
 class Committer:
-    """Carries out commits in a thread of its own, so that a slow disk holds up no request."""
+    """Carries out commits in its own thread, so that a slow disk delays no request."""
 
     def __init__(self, ledger: Ledger, failed: Callable[[FatalError], None]) -> None:
         self._ledger = ledger
@@ -154,7 +151,7 @@ class Committer:
         self._running: set[asyncio.Future[None]] = set()
 
     def start(self, commit: Commit | None) -> None:
-        """Begin to carry out a commit, if there is one; what goes wrong is told to `failed`."""
+        """Begin to carry out a commit, if there is one; its errors go to `failed`."""
         if commit is None:
             return
         loop = asyncio.get_running_loop()
@@ -180,7 +177,7 @@ class Committer:
 
 
 def segment_info(config: FetchConfig) -> dict[str, str]:
-    """What the `warcinfo` record of a segment says."""
+    """The fields of a segment's `warcinfo` record."""
     return {
         "software": "webtext (Scrapy, aiohttp)",
         "format": "WARC File Format 1.1",

@@ -1,4 +1,4 @@
-"""The settings of the fetch: `[crawl.fetch]`. What a default protects is said in its line."""
+"""The settings of the fetch, `[crawl.fetch]`, each with its unit, its reason or its source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONTACT = re.compile(r"(https?://|mailto:)?[^\s()<>;]+\.[^\s()<>;]+\Z")
 _ENDPOINT = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>\d{1,5})\Z")
 
 LARGEST_BODY_BYTES = 1 << 24
-"""Half of what readers of records take: whatever is stored can be read."""
+"""Half of the readers' limit for records, so that every stored page can be read."""
 OWNED_SETTINGS = frozenset(
     {
         "SCHEDULER",
@@ -36,25 +36,30 @@ OWNED_SETTINGS = frozenset(
 
 
 class FetchConfig(Section):
-    """How pages are fetched: identity, pace, limits, safety."""
+    """Settings of the fetch: identity, pace, limits, safety."""
 
     user_agent: str = "webtext"
     """Product token: sent in `User-Agent` and looked up in robots.txt; letters, `_` and `-` (RFC 9309)."""
     contact: str = ""
     """URL or mail address of the operator, sent in `User-Agent`. Required unless only loopback is crawled."""
     shards: int = Field(0, ge=0, le=1 << 16)
-    """Shards of domains of a batch, each fetched by one process; fixed at the first start. 0: one per worker, fewer for few links."""
+    """Shards of domains of a batch, each fetched by one process, fixed at the first start. 0: one
+    per worker, fewer for few links.
+    """
     deadline: str = ""
-    """When the batch is closed: 36h, 2d or 90m from its first start, or a time such as 2026-12-01T06:00; later links end as `deferred`."""
+    """Time at which the batch is closed: 36h, 2d or 90m from its first start, or 2026-12-01T06:00.
+    Links left end as `deferred`.
+    """
 
     delay_s: float = Field(1.0, ge=0, le=3600)
     """Seconds between the end of a domain's answer and the next request to it (StormCrawler's default)."""
     jitter_frac: float = Field(0.1, ge=0, le=2)
-    """The delay is drawn from delay..delay x (1 + this), never below the delay."""
+    """The delay is drawn between itself and itself x (1 + this)."""
     latency_factor: float = Field(2.0, ge=0, le=20)
-    """A domain rests at least this times its last response time, body included (Heritrix: 5)."""
+    """A domain rests at least this many times its last response time, body included (Heritrix: 5).
+    """
     max_delay_s: float = Field(30.0, ge=0, le=3600)
-    """Limit of what latency and 429/503 answers add to the delay."""
+    """Limit of the delay that latency and 429/503 answers cause."""
     max_crawl_delay_s: float = Field(30.0, ge=0, le=3600)
     """`Crawl-delay` of robots.txt is honoured up to this."""
     max_retry_after_s: float = Field(3600.0, ge=0, le=86400)
@@ -62,20 +67,25 @@ class FetchConfig(Section):
     concurrency: int = Field(128, ge=1, le=4096)
     """Requests in flight per worker, each to another domain."""
     max_in_flight_per_ip: int = Field(8, ge=1, le=4096)
-    """Requests in flight per worker to one IP address: many domains live on one server."""
+    """Requests in flight to one IP address (IPv6: one /64) over all workers; also sets its rate,
+    this many per `delay_s`.
+    """
     per_domain_cap: int = Field(0, ge=0)
-    """Links fetched per domain and batch, best score first; the rest ends as `domain_cap`. 0: all."""
+    """Links fetched per domain and batch, best score first; others end as `domain_cap`. 0: all."""
 
     max_body_bytes: int = Field(5 << 20, ge=1024, le=LARGEST_BODY_BYTES)
-    """Decoded bytes kept of a page; longer ones are cut and marked (Common Crawl: 5 MiB). At most 16 MiB."""
+    """Decoded bytes kept of a page; longer ones are cut and marked (Common Crawl: 5 MiB). At most
+    16 MiB.
+    """
     max_wire_bytes: int = Field(5 << 20, ge=1024, le=LARGEST_BODY_BYTES)
     """Bytes read from the network per page; longer ones are cut and marked. At most 16 MiB."""
     max_ratio: float = Field(100.0, ge=2)
-    """Decoded over received bytes; more is a decompression bomb (counted from 1 MiB decoded)."""
+    """Decoded bytes per received byte; more is a decompression bomb (counted from 1 MiB decoded).
+    """
     max_encodings: int = Field(2, ge=0, le=4)
     """Content encodings applied to one body."""
     max_redirects: int = Field(8, ge=0, le=20)
-    """Redirects followed per link (browsers: 20; RFC 9309 asks for 5 at robots.txt, which is fixed)."""
+    """Redirects followed per link (browsers: 20). robots.txt has a fixed limit of 5 (RFC 9309)."""
     total_timeout_s: float = Field(30.0, gt=0)
     """Seconds from the dial to the last byte."""
     connect_timeout_s: float = Field(10.0, gt=0)
@@ -88,32 +98,40 @@ class FetchConfig(Section):
     retries: int = Field(2, ge=0, le=20)
     """Further tries after a failure that may pass (time-outs, resets, 408, 425, 429, 5xx)."""
     retry_delay_s: float = Field(30.0, ge=0)
-    """Wait before the first retry; doubled at each further one."""
+    """Seconds before the first retry; doubled at each further one."""
     max_retry_delay_s: float = Field(900.0, ge=0)
     """Limit of that doubling."""
 
     robots_cache_s: float = Field(86400.0, gt=0, le=86400)
-    """Seconds a robots.txt is used before it is fetched anew (RFC 9309: at most 24 h)."""
+    """Seconds for which a robots.txt is used (RFC 9309: at most 24 h)."""
     robots_cache_bytes: int = Field(32 << 20, ge=1 << 20)
-    """Bytes of robots.txt rules a worker remembers: some 30,000 to 80,000 hosts."""
+    """Bytes of robots.txt rules that a worker keeps in memory; others go to disk."""
     refuse_robots_tags: tuple[str, ...] = ()
-    """Tags of `X-Robots-Tag` or `<meta name=robots>` that drop a page as `robots_tag`, such as "noai"; none by default."""
+    """Tags of `X-Robots-Tag` or `<meta name=robots>` that drop a page as `robots_tag`, such as
+    "noai".
+    """
 
     allow_networks: tuple[str, ...] = ()
-    """Networks (CIDR) that may be dialled beside public addresses. None: the guard is closed."""
+    """Networks (CIDR) that may be dialled beside public addresses."""
     allow_ports: tuple[int, ...] = (80, 443)
-    """Ports a URL may name."""
+    """Ports that a URL may name."""
     connect_to: dict[str, str] = Field(default_factory=dict)
-    """Host pattern to `ip:port` that is dialled instead of resolving; the guard still judges the ip."""
+    """Host patterns to `ip:port` that is dialled without resolving; the guard still judges the
+    address.
+    """
     proxy: str = ""
-    """`ip:port` of an HTTP proxy that dials in our place. None; those of the environment are ignored. Names are judged before it is asked."""
+    """`ip:port` of an HTTP proxy that dials for us; those of the environment are ignored. Names are
+    judged before it is asked.
+    """
     verify_tls: bool = True
-    """Verify certificates; when off, WARC records of https pages bear `X-Crawler-TLS-Verified: false`."""
+    """Verify certificates. If off, WARC records of https pages have `X-Crawler-TLS-Verified:
+    false`.
+    """
 
     segment_bytes: int = Field(1 << 29, ge=1 << 10)
     """Compressed bytes after which a WARC segment is closed (Common Crawl: 1 GB)."""
     segment_age_s: float = Field(900.0, gt=0)
-    """Seconds after which an open segment is closed: what a kill may cost."""
+    """Seconds after which an open segment is closed: a kill may cost this much."""
     flush_s: float = Field(30.0, gt=0)
     """Seconds between saves of outcomes without a record, and of retry times."""
     store_requests: bool = False
@@ -201,7 +219,9 @@ class FetchConfig(Section):
 
     @property
     def only_loopback(self) -> bool:
-        """Whether nothing but loopback may be dialled: no contact is named, and only loopback is allowed."""
+        """True if only loopback may be dialled: no contact is named, and no other network is
+        allowed.
+        """
         return (
             not self.contact and bool(self.networks) and all(n.is_loopback for n in self.networks)
         )
@@ -218,11 +238,13 @@ class FetchConfig(Section):
 
     @property
     def user_agent_header(self) -> str:
-        """What servers see."""
+        """The `User-Agent` header."""
         return f"{self.user_agent} (+{self.contact})" if self.contact else self.user_agent
 
     def require_contact(self) -> None:
-        """Raises: ConfigError when hosts beyond loopback could be reached without a contact being named."""
+        """Check that a contact is named if hosts beyond loopback can be reached. Raises
+        ConfigError.
+        """
         if not self.contact and not self.only_loopback:
             raise ConfigError(
                 "crawl.fetch.contact is empty: a crawl of real hosts names its operator; "
@@ -231,7 +253,8 @@ class FetchConfig(Section):
 
 
 def deadline_at(text: str, started_at: float) -> float | None:
-    """Unix seconds of a deadline, `36h` from `started_at` or a time of its own (UTC unless it says otherwise); None: none.
+    """Unix seconds of a deadline: `36h` from `started_at`, or a time (UTC by default); None if
+    empty.
 
     Raises: ValueError.
     """

@@ -1,10 +1,10 @@
-"""The Scrapy side: a spider that asks for work, a queue for it, and the settings that keep our promises.
+"""The Scrapy side: a spider that asks for permits, a queue, and the settings that we depend on.
 
-Scrapy runs the requests, so its users' settings and middlewares apply. What decides which request
-goes when, whether it may, and what its answer means is not Scrapy's: `crawl.fetch.dispatcher` hands
-out requests one by one (`LinkSpider.start`) and takes back their results. Scrapy's own robots,
-retry, redirect, cookie, referer, telnet and remote control parts are left out, and so are its
-handlers for other schemes; `crawl.fetch.download` is the one for http and https.
+Scrapy runs the requests, so its users' settings and middlewares apply. `crawl.fetch.dispatcher`
+decides about requests and answers: it hands out permits one by one (`LinkSpider.start`) and takes
+back their results. Scrapy's own robots, retry, redirect, cookie, referer, telnet and remote control
+parts are left out, and so are its handlers for other schemes; `crawl.fetch.download` serves http
+and https.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REQUEST_HEADERS = {
 
 
 class LinkSpider(Spider):
-    """Yields what its source hands out."""
+    """Yields the requests of its source."""
 
     name = "webtext"
 
@@ -39,17 +39,17 @@ class LinkSpider(Spider):
         self.source = source
 
     async def start(self) -> AsyncIterator[Request]:
-        """Requests as they fall due."""
+        """Yield requests as they fall due."""
         while (permit := await self.source.next_permit()) is not None:
             yield self._request(permit)
 
     def answered(self, response: Response) -> None:
-        """Callback of every request."""
+        """Take an answer."""
         assert response.request is not None
         self._finish(response.request, None)
 
     def failed(self, failure: Any) -> None:
-        """Errback of every request."""
+        """Take a failure."""
         self._finish(failure.request, failure.value)
 
     def _finish(self, request: Request, failure: BaseException | None) -> None:
@@ -73,10 +73,7 @@ class LinkSpider(Spider):
 
 
 class Queue(BaseScheduler):
-    """A plain queue: what the spider yields is due already.
-
-    The frontier decides the order before this.
-    """
+    """A plain queue: all requests are due, and the frontier has decided their order."""
 
     def __init__(self) -> None:
         self._requests: deque[Request] = deque()
@@ -93,14 +90,14 @@ class Queue(BaseScheduler):
 
 
 class QuietLogFormatter(LogFormatter):
-    """No line per page: a crawl has millions, and `pages` says it all."""
+    """Writes no line per page: a crawl has millions, and `pages` has a row for each."""
 
     def crawled(self, request: Request, response: Response, spider: Spider) -> Any:
         return None
 
 
 def scrapy_settings(config: FetchConfig) -> dict[str, Any]:
-    """Settings of the crawl: ours, the operator's, and those of ours that carry promises."""
+    """Scrapy settings: our defaults, the operator's, and those that carry our promises."""
     ours: dict[str, Any] = {
         "ADDONS": {},
         "DOWNLOADER_MIDDLEWARES_BASE": {},

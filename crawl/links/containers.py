@@ -1,10 +1,10 @@
-"""What a dump comes packed in: told by its first bytes, never by its name, and unpacked in bounded pieces.
+"""Containers of dumps: recognised by their first bytes, unpacked in bounded pieces.
 
-Containers are zstd (window up to 2^31, several frames), xz, bzip2, gzip (each also several
-members), or plain newline-delimited JSON. zstd is fed block by block, so that a damaged block takes
-none of its neighbours along and no input, however made, unpacks to more than 128 KiB at once. The
-other containers are bounded by their decoders' `max_length`; on damage the last chunk is gone
-through again byte by byte.
+Containers are zstd (window up to 2^31, several frames), xz, bzip2, gzip (each also with several
+members), and plain newline-delimited JSON. zstd is fed block by block, so that a damaged block
+costs none of its neighbours and no input unpacks to more than 128 KiB at once. The other containers
+are bounded by their decoders' `max_length`; after damage, their last chunk is decoded again byte by
+byte.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ XZ_MEMORY_BYTES = 1 << 30
 class BrokenStreamError(Exception):
     """The container ends or fails at `byte_offset`.
 
-    `replay_from` is where the decoder's last input began, if it hid rows.
+    `replay_from` is the start of the decoder's last input, if that input hid rows.
     """
 
     def __init__(self, byte_offset: int, cause: str, replay_from: int | None = None) -> None:
@@ -51,7 +51,7 @@ class BrokenStreamError(Exception):
 
 
 class UnreadableError(BrokenStreamError):
-    """It is not the content that ends or fails but the way to it: a connection, a disk."""
+    """The connection or the disk fails, and not the content."""
 
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -62,9 +62,9 @@ HEAD_BYTES = 512
 
 
 class Source:
-    """Bytes of a file with their position; the head that was read to tell the container comes first.
+    """Bytes of a file with their position, beginning with the head that was read to recognise it.
 
-    The file is read `read_bytes` at a time, which for an object store is a request each.
+    The file is read `read_bytes` at a time; on an object store each read is a request.
     """
 
     def __init__(
@@ -73,23 +73,23 @@ class Source:
         self._raw = raw
         self._buffer = head
         self._start = 0
-        """What of the buffer has been given out."""
+        """Bytes of the buffer that were returned."""
         self._read_bytes = read_bytes
         self._bytewise_from = bytewise_from
         self.position = 0
-        """Bytes given out so far."""
+        """Bytes returned so far."""
 
     def read(self, size: int) -> bytes:
-        """`size` bytes, or fewer at the end of the file.
+        """Read `size` bytes, or fewer at the end of the file.
 
-        Raises: UnreadableError where the file cannot be read on.
+        Raises: UnreadableError if the file cannot be read further.
         """
         while (missing := size - self._at_hand()) > 0 and self._fill(missing):
             pass
         return self._take(size)
 
     def read_some(self) -> bytes:
-        """Some of what is at hand, or of what comes next; empty at the end of the file.
+        """Read buffered bytes, or the next ones; empty at the end of the file.
 
         At most READ_BYTES, and from position `bytewise_from` on one byte at a time.
         """
@@ -110,7 +110,7 @@ class Source:
         return taken
 
     def _fill(self, least: int) -> bool:
-        """Read on; whether there was more."""
+        """Read more into the buffer; False at the end of the file."""
         try:
             part = self._raw.read(max(least, self._read_bytes))
         except OSError as error:
@@ -124,7 +124,7 @@ class Source:
 
 
 def read_exactly(raw: BinaryIO, size: int) -> bytes:
-    """`size` bytes, or fewer at the end of the file, however little a read gives."""
+    """Read `size` bytes, or fewer at the end of the file, from a stream that may return less."""
     parts: list[bytes] = []
     while size > 0:
         part = raw.read(size)
@@ -137,9 +137,9 @@ def read_exactly(raw: BinaryIO, size: int) -> bytes:
 
 
 def _container(head: bytes) -> Callable[[Source], Iterator[bytes]]:
-    """The decompressor that the first bytes ask for.
+    """Choose the decompressor by the first bytes.
 
-    Raises: InputError where they belong to no container that dumps come in.
+    Raises: InputError if no container of dumps begins with them.
     """
     if head.startswith(ZSTD_MAGIC) or SKIPPABLE_MAGIC.match(head):
         return _zstd
@@ -163,9 +163,9 @@ def _plain(source: Source) -> Iterator[bytes]:
 
 
 def _zstd(source: Source) -> Iterator[bytes]:
-    """The content of all frames, one block (at most 128 KiB of content) at a time.
+    """Yield the content of all frames, one block (at most 128 KiB of content) at a time.
 
-    Raises: MemoryLimitError for a window larger than what readers may hold.
+    Raises: MemoryLimitError for a window larger than readers may hold.
     """
     factory, largest = None, 0
     while magic := source.read(4):
@@ -188,7 +188,7 @@ def _zstd(source: Source) -> Iterator[bytes]:
 
 
 def zstd_window(header: bytes) -> int:
-    """Bytes of window that a frame asks for and gets; 0 where its header is cut off or damaged."""
+    """The window bytes that a frame needs, after reserving them; 0 if its header is damaged."""
     try:
         return min(zstandard.get_frame_parameters(header).window_size, MAX_WINDOW_BYTES)
     except zstandard.ZstdError:
@@ -196,7 +196,7 @@ def zstd_window(header: bytes) -> int:
 
 
 def _zstd_header(source: Source) -> bytes:
-    """The header of a frame whose magic number has been read (RFC 8878, section 3.1.1.1)."""
+    """Read the header of a frame behind its magic number (RFC 8878, section 3.1.1.1)."""
     descriptor = _require(source, 1)
     flags = descriptor[0]
     single_segment = flags >> 5 & 1
@@ -205,7 +205,7 @@ def _zstd_header(source: Source) -> bytes:
 
 
 def _zstd_frame(source: Source, decoder: Any, header: bytes) -> Iterator[bytes]:
-    """One frame, walked by the format's own lengths (RFC 8878, section 3.1.1)."""
+    """Yield the content of one frame, block by block (RFC 8878, section 3.1.1)."""
     _feed(decoder, header, source)
     last = False
     while not last:
@@ -241,7 +241,7 @@ def _skip(source: Source, size: int) -> None:
 
 
 class Decoder(Protocol):
-    """What bz2 and lzma offer, and GzipDecoder adds: at most `max_length` bytes per call."""
+    """The interface of bz2 and lzma, which GzipDecoder shares: at most `max_length` bytes per call."""
 
     @property
     def eof(self) -> bool:
@@ -253,14 +253,14 @@ class Decoder(Protocol):
 
     @property
     def unused_data(self) -> bytes:
-        """What follows the member."""
+        """Bytes behind the member."""
 
     def decompress(self, data: bytes, max_length: int = ...) -> bytes:
         """Feed `data`, get at most `max_length` bytes of content."""
 
 
 class GzipDecoder:
-    """zlib's decompressor with the manners of bz2's: it keeps what it has not yet unpacked."""
+    """zlib's decompressor with the interface of bz2's: it keeps input that is not unpacked yet."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(31)
@@ -277,7 +277,7 @@ class GzipDecoder:
 
     @property
     def unused_data(self) -> bytes:
-        """What follows the member."""
+        """Bytes behind the member."""
         return self._inner.unused_data
 
     def decompress(self, data: bytes, max_length: int = 0) -> bytes:
@@ -293,10 +293,10 @@ DECODER_ERRORS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
 def _members(source: Source, new_decoder: Callable[[], Decoder]) -> Iterator[bytes]:
-    """The content of all members, at most CHUNK_BYTES at a time.
+    """Yield the content of all members, at most CHUNK_BYTES at a time.
 
-    A decoder that fails takes the content of its last call along, and has no state to copy: the
-    error says from where the reader must go byte by byte.
+    A decoder that fails loses the content of its last call and has no state to copy. The error says
+    where the reader must continue byte by byte.
     """
     decoder = new_decoder()
     begun = False
@@ -329,15 +329,17 @@ def _members(source: Source, new_decoder: Callable[[], Decoder]) -> Iterator[byt
 
 
 class Content:
-    """What a container holds, in chunks of some hundred KB."""
+    """The content of a container, in chunks of some hundred KB."""
 
     def __init__(self, raw: BinaryIO, read_bytes: int = READ_BYTES) -> None:
         self._raw = raw
         self._read_bytes = read_bytes
 
     def __iter__(self) -> Iterator[bytes]:
-        """Raises: BrokenStreamError behind the last byte that can be had, UnreadableError where more may be had another
-        time; InputError where the file is no dump at all.
+        """Yield chunks.
+
+        Raises: BrokenStreamError behind the last readable byte, UnreadableError if a later try may
+        read more, InputError if the file is not a dump.
         """
         start = self._raw.tell() if self._raw.seekable() else None
         head = read_exactly(self._raw, HEAD_BYTES)
@@ -358,7 +360,7 @@ class Content:
 
 
 def _behind(chunks: Iterator[bytes], skipped: int) -> Iterator[bytes]:
-    """`chunks` without their first `skipped` bytes."""
+    """Yield `chunks` without their first `skipped` bytes."""
     for chunk in chunks:
         rest = chunk[skipped:]
         skipped -= len(chunk) - len(rest)

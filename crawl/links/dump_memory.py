@@ -1,12 +1,12 @@
-"""Memory that the readers of dumps on one machine share: each takes what it needs before it reads, and waits for it.
+"""Memory of the readers of dumps on one machine: each reserves what it needs before it reads.
 
-A dump compressed with `zstd --long=31` takes 2 GiB to read, so as many readers as cores may be more
-than the machine has. A reservation is a number of locked files in a folder of the machine, each
-standing for UNIT_BYTES; whose process ends, however it ends, has let go of them. So the limit holds
-for several runs at once, and on every node of a cluster.
+A dump compressed with `zstd --long=31` takes 2 GiB to read, so one reader per core may be more than
+the machine has. A reservation is a number of locked files in a folder of the machine, each for
+UNIT_BYTES. The locks end with their process, so the limit holds for several runs at once, and on
+every node of a cluster.
 
-A dump may turn out to need more than it began with: its reader gives all back and waits for the
-larger amount like anybody else, so that two readers that want more never wait for each other.
+A dump may need more memory later than at its beginning. Its reader then releases all of it and
+waits for the larger amount, so that two readers that want more never wait for each other.
 """
 
 from __future__ import annotations
@@ -38,13 +38,10 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class ReadingConfig(Section):
-    """How dumps are read; nothing here changes what is found in them."""
+    """Settings of the readers; they do not change the links."""
 
     memory_bytes: int = Field(default=0, ge=0)
-    """Bytes that the readers of dumps on one machine may hold together.
-
-    0: three quarters of its memory.
-    """
+    """Bytes for all readers of dumps on one machine; 0: three quarters of its memory."""
 
     def limit_bytes(self) -> int:
         """The limit on this machine."""
@@ -52,7 +49,7 @@ class ReadingConfig(Section):
 
 
 def machine_bytes() -> int:
-    """The memory of this machine, or of the container that it pretends to be."""
+    """The memory of this machine, or the limit of its container."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         allowed = CGROUP_LIMIT.read_text().strip()
@@ -66,7 +63,7 @@ class MemoryLimitError(InputError):
 
 
 def require(num_bytes: int, limit_bytes: int) -> None:
-    """Raises: MemoryLimitError where `num_bytes` are more than the limit."""
+    """Check that `num_bytes` are within the limit. Raises MemoryLimitError."""
     if num_bytes > limit_bytes:
         raise MemoryLimitError(
             f"reading it takes {num_bytes >> 20:,} MiB of memory, the limit is {limit_bytes >> 20:,} MiB; "
@@ -75,7 +72,7 @@ def require(num_bytes: int, limit_bytes: int) -> None:
 
 
 class _Reservation:
-    """What a reader holds of the machine's memory."""
+    """The reservation of a reader."""
 
     def __init__(self, limit_bytes: int, folder: Path) -> None:
         self.limit_bytes = limit_bytes
@@ -84,7 +81,7 @@ class _Reservation:
         self._held = contextlib.ExitStack()
 
     def take(self, num_bytes: int) -> None:
-        """Wait for so many bytes; who waits is served before who comes later."""
+        """Wait for so many bytes. Readers are served in the order in which they came."""
         needed = -(-num_bytes // UNIT_BYTES)
         units = max(needed, self.limit_bytes // UNIT_BYTES)
         pauses = _pauses(
@@ -105,7 +102,7 @@ class _Reservation:
                     self.num_units += 1
 
     def give_back(self) -> None:
-        """Hold nothing any more."""
+        """Release everything."""
         self._held.close()
         self.num_units = 0
 
@@ -115,9 +112,9 @@ _in_force: ContextVar[_Reservation | None] = ContextVar("_in_force", default=Non
 
 @contextlib.contextmanager
 def reserved(num_bytes: int, limit_bytes: int, folder: Path | None = None) -> Iterator[None]:
-    """Hold `num_bytes` of the machine's `limit_bytes` for the time of the block; waits until they are free.
+    """Reserve `num_bytes` of the machine's `limit_bytes` for the block; wait until they are free.
 
-    Both are counted in UNIT_BYTES, the limit at least as what is asked for.
+    Both are counted in UNIT_BYTES; the limit is at least as large as the reservation.
     """
     if folder is None:
         folder = Path(tempfile.gettempdir()) / f"webtext-memory-{os.getuid()}"
@@ -134,7 +131,7 @@ def reserved(num_bytes: int, limit_bytes: int, folder: Path | None = None) -> It
 
 
 def enlarge(num_bytes: int) -> None:
-    """Make the reservation around the caller hold `num_bytes`, where there is one and it holds less.
+    """Grow the reservation around the caller to `num_bytes`, if there is one that is smaller.
 
     The caller should hold little memory meanwhile. Raises: MemoryLimitError.
     """
@@ -146,7 +143,7 @@ def enlarge(num_bytes: int) -> None:
 
 
 def _pauses(what_for: str) -> Iterator[None]:
-    """A pause at each step; says once what is waited for, where it takes long."""
+    """Yield before each pause; log once what is waited for, if that takes long."""
     due: float | None = time.monotonic() + TELL_AFTER_S
     while True:
         time.sleep(POLL_S)

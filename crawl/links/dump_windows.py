@@ -1,4 +1,4 @@
-"""What memory reading a dump takes, told by its first bytes: the window of zstd, the dictionary of xz, and the rest."""
+"""Estimates the memory needed to decompress a dump from its header (zstd window, xz dictionary)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ LZMA2 = 0x21
 
 
 def memory_bytes(raw: BinaryIO) -> int:
-    """What reading `raw` (seekable, at its beginning) may take: its first window or dictionary and `memory.FIXED_BYTES`.
+    """The bytes that reading `raw` (seekable, at its beginning) may take.
 
-    Frames that hold no content (pzstd begins with one) are passed over; a further frame with a
-    larger window asks for more when it is reached. A header that is cut off or damaged asks for
-    nothing: whoever reads the file says so, and keeps what it holds.
+    The window or dictionary of its first frame and `dump_memory.FIXED_BYTES`. Frames without
+    content (pzstd begins with one) are skipped; a later frame with a larger window reserves more
+    when it is reached. A header that is cut off or damaged needs nothing: the reader reports it,
+    and keeps what it read.
     """
     head = read_exactly(raw, HEAD_BYTES)
     while SKIPPABLE_MAGIC.match(head) and len(head) >= 8:
@@ -44,9 +45,9 @@ def memory_bytes(raw: BinaryIO) -> int:
 
 
 def _xz_dictionary_bytes(head: bytes) -> int:
-    """The dictionary of the first block of an xz stream (its format, version 1.1.0, sections 3.1 and 5.3.1).
+    """The dictionary of the first block of an xz stream (format 1.1.0, sections 3.1 and 5.3.1).
 
-    Raises: IndexError where the header is cut off.
+    Raises: IndexError if the header is cut off.
     """
     if head[12] == 0:  # no block: the index follows
         return 0
@@ -68,7 +69,7 @@ def _xz_dictionary_bytes(head: bytes) -> int:
 
 
 def _variable_length(data: bytes, place: int) -> tuple[int, int]:
-    """An integer of seven bits a byte, lowest first, and the place behind it."""
+    """An integer with seven bits in each byte, lowest first, and the position behind it."""
     value, shift = 0, 0
     while True:
         byte = data[place]

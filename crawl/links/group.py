@@ -1,7 +1,7 @@
-"""Submissions of some pages to one row of `links` per page.
+"""Groups submissions into one row of `links` per page.
 
 The result depends on the set of submissions, never on their order, so an exchange by `doc_id` may
-bring them in any.
+bring them in any order.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from crawl.rules import Fate
 
 
 def group(table: pa.Table, config: LinksConfig) -> tuple[pa.Table, Counter[str]]:
-    """One row of LINKS per page, ascending by doc_id, of all link submissions of some pages (SUBMISSIONS).
+    """Group all link submissions of some pages (SUBMISSIONS) to LINKS, ascending by doc_id.
 
-    The result depends on the set of submissions, not on their order. A submission that several
-    dumps hold counts once, with its highest score. The counters move submissions from `kept` to
-    `repeated_submission` and, under the rule `openwebtext2`, to `low_karma`: together with those of
-    `read_dump` they still add up to the rows read.
+    A submission that several dumps hold counts once, with its highest score. The counters move
+    submissions from `kept` to `repeated_submission` and, under the rule `openwebtext2`, to
+    `low_karma`: together with those of `read_dump` they still add up to the rows read.
     """
     counts: Counter[str] = Counter()
     table = table.select(SUBMISSIONS.names).combine_chunks()
@@ -58,10 +57,10 @@ def _move(counts: Counter[str], fate: str, number: int) -> None:
 
 
 def _first_of_each(table: pa.Table, key: list[str]) -> pa.Table:
-    """The best submission of each page: highest score, then earliest, then smallest id (base 36: shorter is smaller).
+    """The best submission of each page: highest score, then earliest, then smallest id.
 
-    The remaining columns decide between copies of one submission, so that the order of the input
-    never does.
+    Ids are numbers in base 36: a shorter one is smaller. The remaining columns decide between
+    copies of one submission, so that the order of the input never does.
     """
     keyed = table.append_column("id_length", pc.binary_length(table["submission_id"]))
     order = [
@@ -86,7 +85,7 @@ def _flat(values: Any) -> pa.Array:
 
 
 def _totals(table: pa.Table) -> pa.Table:
-    """Per page, ascending by doc_id: score_sum and num_submissions over its distinct submissions, and any over_18."""
+    """score_sum, num_submissions and any over_18 of each page's distinct submissions, by doc_id."""
     each = table.group_by(["doc_id", "submission_id"], use_threads=False).aggregate(
         [("score", "max"), ("over_18", "max")]
     )

@@ -1,10 +1,10 @@
-"""Were a dump's scores taken after the votes were in?
+"""Score maturity: were a dump's scores taken after the votes were in?
 
 An archive that records a submission seconds after it was posted sees a score of 1, and a rule that
-asks for 3 then keeps almost nothing, silently. It happened: in one archive's 2023-08 to 2023-10 the
-mean score is 1.0 and the lag between posting and retrieval 0 days, where 2023-06 has a mean of 39.9
-and a lag of weeks. Months are not hard-coded, since other archives have the same months with later
-scores: every dump is judged by its own numbers, and by its neighbours'.
+asks for 3 then silently keeps almost nothing. In one archive's 2023-08 to 2023-10, the mean score
+is 1.0 and the lag between posting and retrieval 0 days; 2023-06 has a mean of 39.9 and a lag of
+weeks. Months are not hard-coded, since other archives have the same months with later scores: every
+dump is judged by its own numbers, and by its neighbours'.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ NUM_NEIGHBOURS = 3
 
 @dataclass(slots=True)
 class ScoreStatistics:
-    """What a dump's scores say of it: histograms over its submissions (advertisements aside), which add up."""
+    """Histograms of a dump's scores, without advertisements. They can be added up."""
 
     values: Counter[Number] = field(default_factory=Counter)
-    """Submissions by their `score` field, as the rows have it: understanding it can wait to the end."""
+    """Submissions by their `score` field as it is in the rows; it is converted at the end."""
     lags: Counter[int] = field(default_factory=Counter)
     """Sampled submissions by whole hours between posting and the (last) retrieval, capped at a year."""
     truncated: bool = False
-    """The dump broke off: only what lies before the break was counted."""
+    """True if the dump was truncated; its readable rows were counted."""
 
     def add_scores(self, scores: Iterable[Number]) -> None:
         """Count submissions by their `score` fields."""
@@ -70,13 +70,13 @@ class ScoreStatistics:
         self.lags[max(0, min((retrieved_s - created_s) // 3600, LAG_CAP_HOURS))] += 1
 
     def to_json(self) -> bytes:
-        """All of it, for another process."""
+        """The statistics as bytes, for another process."""
         histograms = {"scores": sorted(self.scores.items()), "lags": sorted(self.lags.items())}
         return json.dumps(histograms | {"truncated": self.truncated}).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> ScoreStatistics:
-        """What `to_json` wrote."""
+        """Read what `to_json` wrote."""
         found = json.loads(data)
         return cls(Counter(dict(found["scores"])), Counter(dict(found["lags"])), found["truncated"])
 
@@ -97,7 +97,7 @@ class ScoreStatistics:
 
     @property
     def admitted_share(self) -> float:
-        """The part of them at ADMITTED_SCORE or above; 0 where there are none."""
+        """The fraction of submissions at ADMITTED_SCORE or above; 0 if there are none."""
         scores = self.scores
         return sum(count for score, count in scores.items() if score >= ADMITTED_SCORE) / max(
             1, scores.total()
@@ -105,18 +105,18 @@ class ScoreStatistics:
 
     @property
     def median_score(self) -> int:
-        """The lower median; 0 where there are none."""
+        """The lower median; 0 if there are no scores."""
         return _median(self.scores) or 0
 
     @property
     def median_lag_hours(self) -> int | None:
-        """The lower median, or None where no sampled row says when it was retrieved."""
+        """The lower median, or None if no sampled row has a retrieval time."""
         return _median(self.lags)
 
 
 @dataclass(frozen=True, slots=True)
 class Immature:
-    """Why a dump's scores are not to be trusted."""
+    """The reason why a dump's scores are not mature."""
 
     name: str
     admitted_share: float
@@ -140,7 +140,7 @@ class ImmatureScoresError(InputError):
 def immature(
     name: str, statistics: ScoreStatistics, others: Mapping[str, ScoreStatistics] | None = None
 ) -> Immature | None:
-    """What is wrong with the scores of dump `name`, or None.
+    """The problem of the scores of dump `name`, or None.
 
     `others` are dumps to compare it with.
     """
@@ -154,7 +154,7 @@ def immature(
 
 
 def immature_among(dumps: Mapping[str, ScoreStatistics]) -> list[Immature]:
-    """Those of `dumps` (by path) whose scores are not to be trusted, each judged beside its neighbours in order of names."""
+    """The dumps (by path) whose scores are not mature, each compared with its neighbours by name."""
     names = in_order([*dumps])
     found = []
     for place, name in enumerate(names):

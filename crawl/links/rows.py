@@ -1,7 +1,7 @@
-"""The rows of a dump, split on bytes: a character on the border of two chunks costs nothing.
+"""Rows of a dump, split on bytes: a character on the border of two chunks costs nothing.
 
-A file that breaks off, or is damaged, gives every row that lies wholly before the break; then
-TruncatedDump says at which byte and row.
+A truncated or damaged file gives every row that lies wholly before the break; then TruncatedDump
+names its byte and row.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MAX_ROW_BYTES = 1 << 24
 
 
 class TruncatedDump(PartitionError):  # noqa: N818 - the name says what the file is
-    """The dump breaks off: all rows before the break were given.
+    """The dump is truncated; all rows before the break were given.
 
-    `byte_offset` counts bytes of the file (compressed where it is), `row_number` the rows that were
-    read before.
+    `byte_offset` counts bytes of the file (compressed, if it is), `row_number` the rows read
+    before.
     """
 
     def __init__(self, byte_offset: int, row_number: int, cause: str) -> None:
@@ -35,7 +35,7 @@ class TruncatedDump(PartitionError):  # noqa: N818 - the name says what the file
 
 
 class UnreadableDump(RetryableError):  # noqa: N818 - as above
-    """Reading the dump failed, by no fault of the file: never taken for its end, and tried again."""
+    """Reading the dump failed, but not because of its content: it is tried again."""
 
 
 OPEN, CLOSE = b"{}"
@@ -43,7 +43,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Block:
-    """Some whole rows: `data` without the newline behind the last."""
+    """Whole rows: `data` without the newline behind the last."""
 
     __slots__ = ("_ends", "data", "num_rows")
 
@@ -65,9 +65,9 @@ class Block:
     def one_object_each(self) -> bool:
         """True if as many JSON values as rows mean one object per row.
 
-        So it is when every row begins with `{` and ends with `}`: no JSON value goes on over `}`,
-        newline, `{` (a comma would stand between, and no string holds a newline), so every newline
-        lies between two values.
+        That holds if every row begins with `{` and ends with `}`. No JSON value continues over `}`,
+        newline, `{` (a comma would come between, and no string contains a newline), so every
+        newline lies between two values.
         """
         data = self.data
         if not (data.startswith(b"{") and data.endswith(b"}")):
@@ -77,7 +77,7 @@ class Block:
 
 
 def _newlines(data: bytes) -> Iterator[int]:
-    """Where they are; sooner than by comparing every byte, as rows are long."""
+    """The positions of newlines, searched one by one: rows are long."""
     at = data.find(b"\n")
     while at >= 0:
         yield at
@@ -87,8 +87,8 @@ def _newlines(data: bytes) -> Iterator[int]:
 class RowReader:
     """The rows of one dump, without their newlines.
 
-    A last row without a newline is a row; where it was cut off by a break, it is not. Rows beyond
-    MAX_ROW_BYTES are cut to that length exactly. `num_rows` counts rows given.
+    A last row without a newline is a row, unless a break cut it off. Rows beyond MAX_ROW_BYTES are
+    cut to exactly that length. `num_rows` counts the rows given.
     """
 
     def __init__(self, raw: BinaryIO, *, read_bytes: int = READ_BYTES) -> None:
@@ -100,10 +100,10 @@ class RowReader:
             yield from block.rows()
 
     def blocks(self) -> Iterator[Block]:
-        """The rows in blocks of some hundred KB.
+        """Yield the rows in blocks of some hundred KB.
 
-        Raises: TruncatedDump behind the last whole row; UnreadableDump where a connection or a disk
-        fails; InputError where the file is no dump at all.
+        Raises: TruncatedDump behind the last whole row; UnreadableDump if a connection or a disk
+        fails; InputError if the file is not a dump.
         """
         tail = b""
         cut = False  # the row in `tail` has reached the limit: skip to its end
@@ -135,7 +135,7 @@ class RowReader:
             yield Block(tail)
 
     def _unmarked(self, row: bytes) -> bytes:
-        """A row without the byte order mark that may stand before the first."""
+        """A row without a byte order mark, which may begin the first one."""
         return row.removeprefix(BYTE_ORDER_MARK) if self.num_rows == 0 else row
 
 

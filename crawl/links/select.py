@@ -1,13 +1,14 @@
-"""Outbound links of a dump: which submissions link to a page.
+"""Selects the submissions of a dump that link to a page.
 
-`read_dump` gives every row of a dump exactly one fate and passes the link submissions on in batches; `grouping.group` makes
-rows of `links` of all submissions of a set of pages. Between them lies an exchange by `doc_id`, so that no table of all
-pages is ever in memory.
+`read_dump` gives every row of a dump exactly one fate and passes the link submissions on in
+batches; `group.group` makes rows of `links` from all submissions of a set of pages. Between them
+lies an exchange by `doc_id`, so that no table of all pages is ever in memory.
 
-Two rules of karma. `webtext` (the GPT-2 paper): a submission counts when its own score reaches `min_score`, so it is
-dropped while reading. `openwebtext2`: a page counts when the scores of all its submissions add up to `min_score`, so all
-pass and the group decides. A crosspost stands for the submission it repeats: it takes its URL where it has none, and under
-`webtext` its score where that is higher.
+There are two karma rules. `webtext` (the GPT-2 paper): a submission counts if its own score reaches
+`min_score`, so others are dropped while reading. `openwebtext2`: a page counts if the scores of all
+its submissions add up to `min_score`, so all of them pass and the group decides. A crosspost
+represents the submission that it repeats: it takes its URL if it has none, and under `webtext` its
+score if that is higher.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ from crawl.rules import Fate, Preset, Rules, read_hosts, read_subreddits
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 8_000
-"""Link submissions per batch: some 3 MB of Arrow, and 6 MB while they wait for it."""
+"""Link submissions per batch: some 3 MB of Arrow, and 6 MB before that."""
 
 LAG_SAMPLE = 1024
-"""Every so manieth row tells its retrieval lag, and of the first ones every sixteenth."""
+"""Distance of rows whose retrieval lag is sampled; of the first ones, every sixteenth is."""
 
 KNOWS_WHERE = (
     Fate.KEPT, Fate.SELF_POST, Fate.INTERNAL, Fate.MEDIA_HOST, Fate.WIKIPEDIA, Fate.BLOCKED_HOST, Fate.FILE_TYPE,
     Fate.URL_TOO_LONG, Fate.BAD_URL, Fate.NOT_HTTP, Fate.PROMOTED, Fate.OVER_18,
 )  # fmt: skip
-"""Fates of rows that say what they link to, or that they are no comments: some row of any submission dump has one."""
+"""Fates that show a dump of submissions: some row of any such dump has one."""
 
 MAX_SCORE = (1 << 31) - 1
 MAX_CREATED_S = 1 << 32
@@ -64,11 +65,11 @@ SUBMISSIONS = pa.schema(
         pa.field("over_18", pa.bool_(), nullable=False),
     ]
 )
-"""Link submissions: what travels from the dumps to their pages."""
+"""Link submissions: the columns that travel from the dumps to their pages."""
 
 
 class LinksConfig(Section):
-    """Which submissions become links."""
+    """Settings that select submissions."""
 
     outside_identity = frozenset(
         (
@@ -78,14 +79,12 @@ class LinksConfig(Section):
             "blocked_subreddits_file",
         )
     )
-    """What a run puts up with, and where lists lie: their content counts as the input `rules`."""
+    """Fields that do not affect the output, or name files whose content is the input `rules`."""
 
     preset: Preset = Preset.WEBTEXT
     """Hosts and file types to skip: webtext (the GPT-2 paper's), openwebtext or openwebtext2 (the clones' lists)."""
     karma_rule: Literal["webtext", "openwebtext2"] = "webtext"
-    """webtext: each submission needs min_score.
-
-    Openwebtext2: the scores of a page's submissions are added up.
+    """webtext: each submission needs min_score; openwebtext2: the sum of a page's submissions does.
     """
     min_score: int = Field(default=3, ge=0)
     """Karma that admits a link; 3 in the GPT-2 paper."""
@@ -97,20 +96,17 @@ class LinksConfig(Section):
     WebText blocked such subreddits by a list that is not published.
     """
     removed: Literal["keep", "drop"] = "keep"
-    """Submissions that were removed or deleted later.
-
-    Known since 2019-09 only, WebText could not tell.
-    """
+    """Submissions removed or deleted later; known since 2019-09, so WebText could not tell."""
     blocked_hosts_file: str = ""
     """File of hosts to skip, one a line, each with all below it; none by default."""
     blocked_subreddits_file: str = ""
     """File of subreddits to skip, one a line; none by default."""
     max_url_chars: int = Field(default=4096, ge=64)
-    """Longer URLs are no pages; dumps have some of 500,000 characters."""
+    """Longest URL; dumps have some of 500,000 characters."""
     allow_truncated: bool = False
-    """Go on with what was read of a dump that breaks off."""
+    """Continue with the readable rows of a truncated dump."""
     allow_immature_scores: bool = False
-    """Go on where the scores of a dump were taken too early."""
+    """Continue although the scores of a dump were taken too early."""
     retry_failed: bool = False
     """Link pages again whose fetch failed in an earlier batch for a passing reason."""
     num_parts: int = Field(default=0, ge=0)
@@ -131,7 +127,8 @@ class LinksConfig(Section):
 class LinkSubmission(msgspec.Struct, frozen=True, gc=False):
     """A row of SUBMISSIONS; `created` in seconds since 1970, UTC.
 
-    No named tuple: tens of thousands wait for their batch, and the garbage collector would visit them again and again.
+    Not a named tuple: tens of thousands wait for their batch, and the garbage collector would visit
+    them again and again.
     """
 
     doc_id: str
@@ -159,14 +156,15 @@ def read_dump(
     statistics: ScoreStatistics | None = None,
     read_bytes: int = READ_BYTES,
 ) -> Iterator[pa.RecordBatch]:
-    """The link submissions of a dump, in its order, in batches of about BATCH_ROWS (SUBMISSIONS).
+    """Yield the link submissions of a dump in batches of about BATCH_ROWS (SUBMISSIONS).
 
-    Every row read adds one to exactly one Fate in `counts`, before the batch that holds it is given (so the caller may take
-    counts between batches); `statistics` collects the scores; `on_progress` is told the number of rows now and then; `raw` is
-    read `read_bytes` at a time.
-    Raises: TruncatedDump behind the last batch of a file that breaks off, unless `allow_truncated`; UnreadableDump where
-    reading fails, whatever is allowed;
-    ImmatureScoresError at the end, unless `allow_immature_scores`; InputError where the file is no dump.
+    Every row read adds one to exactly one Fate in `counts`, before the batch that holds it is
+    given, so the caller may take counts between batches. `statistics` collects the scores,
+    `on_progress` receives numbers of rows, and `raw` is read `read_bytes` at a time.
+
+    Raises: TruncatedDump behind the last batch of a truncated file, unless `allow_truncated`;
+    UnreadableDump if reading fails, whatever is allowed; ImmatureScoresError at the end, unless
+    `allow_immature_scores`; InputError if the file is not a dump.
     """
     judge = Judge(config)
     statistics = ScoreStatistics() if statistics is None else statistics
@@ -209,7 +207,9 @@ def read_dump(
 
 
 def _require_a_dump(name: str, fates: Counter[str]) -> None:
-    """Refuse a file of another kind: a web page saved under a dump's name, a table, a dump of comments."""
+    """Refuse files of other kinds: a web page saved under a dump's name, a table, a dump of
+    comments.
+    """
     bad, total = fates[Fate.BAD_JSON], fates.total()
     if bad and (bad + fates[Fate.BLANK] == total or (total >= 100 and bad * 2 > total)):
         raise InputError(
@@ -231,7 +231,7 @@ def _batch(found: list[LinkSubmission]) -> pa.RecordBatch:
 
 
 class Judge:
-    """Gives rows their fates under one config."""
+    """Judges rows under one config."""
 
     def __init__(self, config: LinksConfig) -> None:
         self.config = config
@@ -246,10 +246,7 @@ class Judge:
         found: list[LinkSubmission],
         statistics: ScoreStatistics,
     ) -> Counter[str]:
-        """Fates of the rows of `block`, the first of which is row number `first`.
-
-        Links are added to `found`.
-        """
+        """Judge the rows of `block`, which begins with row number `first`; append links to `found`."""
         fates: list[Fate] = []
         scores: list[Number] = []
         for index, seen in enumerate(submissions.decode_block(block)):
@@ -275,10 +272,7 @@ class Judge:
         return Counter(map(_VALUE, fates))
 
     def judge(self, row: Submission) -> LinkSubmission | Fate | None:
-        """The link of a submission, or why it has none.
-
-        None where only a FullSubmission can tell.
-        """
+        """The link of a submission, or its fate; None if only a FullSubmission can tell."""
         if row.promoted or row.is_created_from_ads_ui:
             return Fate.PROMOTED
         if row.is_self:
@@ -365,10 +359,7 @@ def _fate_of_no_object(row: bytes) -> Fate:
 
 
 def _posted_url(row: Submission) -> str:
-    """The URL that was posted, or the one of the submission that a crosspost repeats.
-
-    Empty where there is none.
-    """
+    """The posted URL, or that of the submission that a crosspost repeats; empty if there is none."""
     text = row.url_overridden_by_dest or row.url
     if text is None or not (text := text.strip()):
         text = next(_other_urls(row), "")
@@ -388,16 +379,19 @@ _ESCAPE = re.compile("|".join(_ESCAPES))
 
 
 def unescaped(text: str) -> str:
-    """`text` without the three escapes that Reddit's API writes.
+    """Undo the three escapes that Reddit's API writes.
 
-    Older dumps have them, newer ones don't; complete references with a semicolon mean the same in both. All else of HTML's
-    (`&copy`, `&section`) is a parameter: `?a=1&copy=2`.
+    Older dumps have them, newer ones do not; complete references with a semicolon mean the same in
+    both. All other references of HTML (`&copy`, `&section`) are parameters: `?a=1&copy=2`.
     """
     return _ESCAPE.sub(lambda match: _ESCAPES[match.group()], text) if "&" in text else text
 
 
 def _sample(first: int, num_rows: int) -> Iterator[int]:
-    """Indices of the sampled ones of `num_rows` rows that begin with row number `first`: the same for any blocks."""
+    """Indices of the sampled ones among `num_rows` rows from row number `first` on.
+
+    The same rows are sampled for any division into blocks.
+    """
     step = 16 if first < LAG_SAMPLE else LAG_SAMPLE
     for number in range(-(-first // step) * step, first + num_rows, step):
         if number < LAG_SAMPLE or number % LAG_SAMPLE == 0:

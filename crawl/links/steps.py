@@ -1,4 +1,4 @@
-"""The dumps of a batch, and the step that makes `links` of them."""
+"""The step that turns the dumps of a batch into `links`."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def require_memory(paths: Sequence[str], limit_bytes: int) -> None:
 
 @contextlib.contextmanager
 def _named(path: str) -> Iterator[None]:
-    """Say which dump needs too much memory."""
+    """Name the dump that needs too much memory."""
     try:
         yield
     except dump_memory.MemoryLimitError as error:
@@ -82,10 +82,11 @@ def _named(path: str) -> Iterator[None]:
 
 
 def _depends(config: CrawlConfig, context: Context) -> list[Input]:
-    """The dumps, the content of the block lists, and the earlier batches whose pages are not linked again.
+    """The dumps, the content of the block lists, and earlier batches, whose pages are not linked
+    again.
 
-    What a second try may fetch follows from those batches' `pages`, so with `retry_failed` they
-    count as well.
+    With `retry_failed`, the `pages` of those batches decide what is tried again, so they count as
+    well.
     """
     tables = ("links", "pages") if config.links.retry_failed else ("links",)
     earlier = earlier_inputs(context.store, context.batch, *tables)
@@ -124,7 +125,7 @@ def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
 
 
 def _read_bytes(path: str) -> int:
-    """How much of a dump to read at once: with an object store each read is a request."""
+    """Bytes to read at once: on an object store each read is a request."""
     remote = "://" in path and not path.startswith("file://")
     return containers.REMOTE_READ_BYTES if remote else containers.READ_BYTES
 
@@ -134,7 +135,7 @@ def _statistics_path(context: Context, dump: str) -> str:
 
 
 def _notes_on_dumps(context: Context, *, allow_immature: bool) -> Counter[str]:
-    """The number of dumps broke off, and how many had their scores taken too early, judged beside each other.
+    """The numbers of truncated dumps and of dumps with immature scores, compared with each other.
 
     Raises: ImmatureScoresError naming the latter, unless they are allowed.
     """
@@ -154,7 +155,7 @@ def _notes_on_dumps(context: Context, *, allow_immature: bool) -> Counter[str]:
 
 
 def _take(counts: Counter[str]) -> Counter[str]:
-    """What has been counted since the last time."""
+    """Take the counts since the last call."""
     taken = Counter(counts)
     counts.clear()
     return taken
@@ -181,7 +182,7 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
 
 
 def _left(pages: pa.Table, leaving: Any, fate: str, counts: Counter[str]) -> pa.Table:
-    """`pages` without those that leave.
+    """Remove the pages that leave.
 
     Their submissions move from `kept` to `fate`, so that counters still add up.
     """
@@ -194,9 +195,9 @@ def _left(pages: pa.Table, leaving: Any, fate: str, counts: Counter[str]) -> pa.
 
 
 def _seen(context: Context, earlier: Sequence[str], index: int, retry_failed: bool) -> pa.Array:
-    """The ids of part `index` that earlier batches have.
+    """The ids of part `index` in earlier batches.
 
-    With `retry_failed`, without those whose fetch may pass now.
+    With `retry_failed`, pages whose fetch may succeed now are left out.
     """
     low, high = index / context.num_parts, (index + 1) / context.num_parts
     seen = []
@@ -223,7 +224,7 @@ def _seen(context: Context, earlier: Sequence[str], index: int, retry_failed: bo
 
 
 def _may_pass(rows: pa.Table) -> pa.ChunkedArray:
-    """Which rows of pages another try, weeks later, may fetch."""
+    """Rows of pages that may be fetched successfully weeks later."""
     return pc.or_(
         pc.is_in(rows["reason"], pa.array(sorted(PASSING_BY_THE_NEXT_BATCH), pa.string())),
         pc.is_in(rows["status"], pa.array(sorted(PASSING_STATUSES), pa.int16())),

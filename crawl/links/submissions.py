@@ -1,10 +1,11 @@
-"""Rows into submissions, whatever the year.
+"""Decodes rows of any year into submissions.
 
-Rows are decoded by msgspec, a block in one call: it checks all of a row's syntax but builds only the named fields, and
-takes a fifth to an eighth of the time of json.loads. A filter on bytes before it does not pay: finding `"is_self":true` in
-a block takes a sixth of the decoding and spares a quarter of it, and what it finds may lie in a nested object or in a broken
-row. Rows that msgspec refuses (a lone surrogate, a number where a string belongs) get a second chance from the lenient
-`json` of the standard library.
+Rows are decoded by msgspec, a block in one call: it checks the whole syntax of a row but builds
+only the named fields, and takes a fifth to an eighth of the time of json.loads. Filtering bytes
+before that does not pay: searching for `"is_self":true` takes a sixth of the decoding and saves a
+quarter of it, and a match may lie in a nested object or in a broken row. Rows that msgspec refuses
+(a lone surrogate, a number in place of a string) get a second chance from the lenient `json` of the
+standard library.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Number = int | float | str | None
 
 
 class Parent(msgspec.Struct, gc=False):
-    """What is used of the submission that a crosspost repeats."""
+    """Fields of the submission that a crosspost repeats."""
 
     url: str | None = None
     url_overridden_by_dest: str | None = None
@@ -32,7 +33,7 @@ class Parent(msgspec.Struct, gc=False):
 
 
 class Meta(msgspec.Struct, gc=False):
-    """What later archives say about their own work."""
+    """Fields that later archives add about their own work."""
 
     retrieved_2nd_on: Number = None
 
@@ -40,7 +41,7 @@ class Meta(msgspec.Struct, gc=False):
 class Submission(msgspec.Struct, gc=False):
     """The fields that decide nearly all rows; an absent field is None.
 
-    Every further field would cost every row time.
+    Every further field would cost time on every row.
     """
 
     id: str | None = None
@@ -58,7 +59,7 @@ class Submission(msgspec.Struct, gc=False):
 
 
 class FullSubmission(Submission, gc=False):
-    """And the fields that few rows are asked for."""
+    """A submission with the fields that only few rows need."""
 
     name: str | None = None
     domain: str | None = None
@@ -71,7 +72,7 @@ class FullSubmission(Submission, gc=False):
 
 
 decode_strictly = msgspec.json.Decoder(Submission).decode
-"""A row as a Submission; raises one of DECODE_ERRORS where it is not what a dump should hold."""
+"""Decode a row as a Submission; raises one of DECODE_ERRORS if a field has another type."""
 
 decode_fully_strictly = msgspec.json.Decoder(FullSubmission).decode
 _decode_lines = msgspec.json.Decoder(Submission).decode_lines
@@ -80,9 +81,10 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def decode_block(block: Block) -> Sequence[Submission | None]:
-    """The submission in every row of a block; None where a row is no JSON object.
+    """Decode the submission in every row of a block; None for a row that is not a JSON object.
 
-    All rows in one call where nothing is amiss: that saves the splitting and a call per row.
+    All rows are decoded in one call if nothing is wrong: that saves the splitting and a call per
+    row.
     """
     if block.one_object_each:
         try:
@@ -95,7 +97,7 @@ def decode_block(block: Block) -> Sequence[Submission | None]:
 
 
 def decode(row: bytes) -> Submission | None:
-    """The submission in a row, or None where it is no JSON object."""
+    """Decode the submission in a row; None if it is not a JSON object."""
     try:
         return decode_strictly(row)
     except DECODE_ERRORS:
@@ -103,7 +105,7 @@ def decode(row: bytes) -> Submission | None:
 
 
 def decode_fully(row: bytes) -> FullSubmission | None:
-    """The submission in a row with all its fields, or None where it is no JSON object."""
+    """Decode all fields of a submission; None if the row is not a JSON object."""
     try:
         return decode_fully_strictly(row)
     except DECODE_ERRORS:
@@ -111,10 +113,12 @@ def decode_fully(row: bytes) -> FullSubmission | None:
 
 
 def decode_leniently(row: bytes) -> FullSubmission | None:
-    """As `decode_fully`, by another parser and forgiving: broken UTF-8, control characters in strings, wrong types.
+    """Decode leniently, with another parser: broken UTF-8, control characters in strings, wrong
+    types.
 
-    A value of a type that cannot be read as the field's own counts as absent. Wherever the strict decoders accept a row,
-    this gives the same values (a test compares them); it is slower by a factor of ten.
+    A value that cannot be read as the type of its field counts as absent. For every row that the
+    strict decoders accept, this gives the same values (a test compares them); it is slower by a
+    factor of ten.
     """
     try:
         fields = json.loads(row.decode("utf-8", "replace"), strict=False, parse_int=_integer)
@@ -144,7 +148,7 @@ def _parent(fields: dict[str, Any]) -> Parent:
 
 
 def _integer(digits: str) -> int | float:
-    """Python refuses integers of more than 4,300 digits."""
+    """Convert digits, of which Python's int accepts at most 4,300."""
     return int(digits) if len(digits) < 4_300 else float(digits)
 
 
@@ -187,7 +191,7 @@ _COERCIONS: dict[str, Callable[[Any], Any]] = {
 
 
 def whole_number(value: Number) -> int | None:
-    """The integer that a field means, cut towards zero, or None where it means none."""
+    """The integer of a field, cut towards zero; None if it is not a number."""
     if type(value) is int:
         return value
     if value is None:

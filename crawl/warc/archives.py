@@ -1,9 +1,9 @@
-"""WARC files from elsewhere (Common Crawl's, Heritrix's, wget's): the captures in them, and the fate of every record.
+"""Captures in WARC files from elsewhere (Common Crawl's, Heritrix's, wget's).
 
 A capture is a stored answer with status 200 that holds HTML or text, under an http(s) address.
-Files may be compressed by record (gzip, zstd, lz4), as a whole, or not at all; behind damage in a
-gzip file reading goes on at the next member. What a crawler stored as it came over the wire loses
-its chunked coding here, as in our own segments.
+Files may be compressed by record (gzip, zstd, lz4), as a whole, or not at all. After damage in a
+gzip file, reading continues at the next member. If a crawler stored chunked bytes, the chunked
+coding is undone here, as in our own segments. Every record is counted under one `Fate`.
 
 Sources: ISO 28500:2017 (WARC 1.1); RFC 9112 section 7.1 (chunked coding).
 """
@@ -41,29 +41,26 @@ class WarcConfig(Section):
 
 
 class Fate(StrEnum):
-    """What becomes of a record: a closed list."""
+    """The disposition of a record: a closed list."""
 
     CAPTURE = "record:capture"
     NO_RESPONSE = "record:no_response"
-    """Requests, metadata, revisits (which hold no page), files' own descriptions."""
+    """Requests, metadata, revisits (which hold no page) and descriptions of files."""
     STATUS = "record:status"
-    """An answer other than 200, or none that is HTTP."""
+    """An answer other than 200, or not HTTP."""
     BAD_URL = "record:bad_url"
-    """No http(s) address."""
+    """Not an http(s) address."""
     ROBOTS_FILE = "record:robots_file"
     """A site's robots.txt, which crawlers store beside its pages."""
     WRONG_TYPE = "record:wrong_type"
     """Neither HTML nor text."""
     TOO_LARGE = "record:too_large"
     DAMAGED = "record:damaged"
-    """What was skipped of a damaged file up to its next readable record counts once."""
+    """A damaged stretch up to the next readable record, counted once."""
 
 
 class Capture(NamedTuple):
-    """A page as an archive holds it.
-
-    The fields are columns, `record` is a WARC record of our own form.
-    """
+    """A page of an archive; the fields are columns, `record` is a WARC record of our own form."""
 
     doc_id: str
     url: str
@@ -81,10 +78,7 @@ class Capture(NamedTuple):
 
 
 def read_captures(stream: BinaryIO, counts: Counter[str]) -> Iterator[Capture]:
-    """The captures of one file, in its order.
-
-    Every record read adds one to one `Fate` in `counts`.
-    """
+    """Yield the captures of one file in its order; each record adds one to a `Fate` in `counts`."""
     start = 0
     is_gzip = stream.read(len(_GZIP)) == _GZIP
     while True:
@@ -111,7 +105,7 @@ def read_captures(stream: BinaryIO, counts: Counter[str]) -> Iterator[Capture]:
 
 
 def _capture(record: Any) -> Capture | Fate:
-    """The page that a record holds, or why it holds none."""
+    """The page in a record, or the reason why it holds none."""
     if record.record_type != WarcRecordType.response:
         return Fate.NO_RESPONSE
     if record.content_length > records.MAX_RECORD_BYTES:
@@ -166,7 +160,7 @@ def _capture(record: Any) -> Capture | Fate:
 
 
 class HttpResponse(NamedTuple):
-    """A stored answer, its transfer coding undone."""
+    """A stored answer without its transfer coding."""
 
     status_line: str
     status: int
@@ -182,7 +176,7 @@ class HttpResponse(NamedTuple):
 
 
 def http_response(block: bytes) -> HttpResponse | None:
-    """The answer in a record's block, or None where that is no HTTP."""
+    """The answer in a record's block, or None if that is not HTTP."""
     end = _HEAD_END.search(block)
     if end is None or not block.startswith(b"HTTP/"):
         return None
@@ -210,8 +204,8 @@ def http_response(block: bytes) -> HttpResponse | None:
 def dechunked(payload: bytes) -> bytes:
     """The content of a chunked payload.
 
-    What does not begin like one is taken as it is: crawlers keep the header of a coding that they
-    have undone. Of one that breaks off or is damaged, what comes before that is the content.
+    A payload that does not begin with a chunk is returned as it is: some crawlers keep the header
+    of a coding that they undid. Of a truncated or damaged one, the content before that is returned.
     """
     pieces: list[bytes] = []
     place = 0
@@ -230,7 +224,7 @@ def dechunked(payload: bytes) -> bytes:
 
 
 def _next_member(stream: BinaryIO, start: int) -> int | None:
-    """Where the next gzip member may begin, at or behind `start`."""
+    """The position at which the next gzip member may begin, from `start` on."""
     while True:
         stream.seek(start)
         data = stream.read(_SEARCH_BYTES)

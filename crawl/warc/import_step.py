@@ -1,10 +1,11 @@
-"""The step that makes `links` and `pages` of WARC files from elsewhere, so that their pages go the way of crawled ones.
+"""The step that imports WARC files from elsewhere as `links` and `pages`.
 
-Captures are regrouped by `doc_id` and written anew as segments of this corpus, one gzip member per record: the batch can
-be cleaned again without the files that it came from. Of several captures of a page the latest stays; a page that an
-earlier batch stored is left to that batch, and one that was taken down does not come back. A link made of a capture has
-no submission: score 0, no subreddit, no title.
-The bytes written follow from the captures alone, so the same files give the same batch.
+Captures are regrouped by `doc_id` and written as segments of this corpus, one gzip member per
+record, so the batch can be cleaned again without the files that it came from. Of several captures
+of a page the latest stays. A page that an earlier batch stored is left to that batch, and one that
+was taken down is not imported again. A link made from a capture has no submission: score 0, no
+subreddit, no title. The bytes written follow from the captures alone, so the same files give the
+same batch.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ from crawl.warc.archives import Capture, Fate, read_captures
 
 OPTION = "--warc"
 BYTES_PER_PART = 32 << 20
-"""Bytes of WARC files behind one part where the config leaves the number open; a part is regrouped in memory."""
+"""Bytes of WARC files per part if the config leaves the number open.
+
+A part is regrouped in memory.
+"""
 BATCH_BYTES = 16 << 20
 GZIP_LEVEL = 6
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -69,7 +73,7 @@ CAPTURES = pa.schema(
         ("record", pa.large_binary()),
     ]
 )
-"""What travels from the files to the parts: the fields of `Capture`."""
+"""The columns that travel from the files to the parts: the fields of `Capture`."""
 
 
 def num_parts(store: Store, batch: str, files: Sequence[str], config: CrawlConfig) -> int:
@@ -85,7 +89,10 @@ def num_parts(store: Store, batch: str, files: Sequence[str], config: CrawlConfi
 
 
 def refuse_crawled(store: Store, batch: str) -> None:
-    """Raises InputError where the batch's links are a crawl's, which a rebuild must not replace."""
+    """Refuse a batch whose links come from a crawl, which a rebuild must not replace.
+
+    Raises: InputError.
+    """
     manifest = find_manifest(store, LINKS.name, batch)
     if manifest is not None and not is_imported(manifest):
         raise InputError(
@@ -95,7 +102,10 @@ def refuse_crawled(store: Store, batch: str) -> None:
 
 
 def refuse_imported(store: Store, batch: str) -> None:
-    """Raises InputError if the batch was imported from WARC files, so that there is nothing to fetch."""
+    """Refuse a batch that was imported from WARC files: there is nothing to fetch.
+
+    Raises: InputError.
+    """
     manifest = find_manifest(store, LINKS.name, batch)
     if manifest is not None and is_imported(manifest):
         raise InputError(
@@ -124,7 +134,7 @@ def sweep(store: Store, batch: str) -> None:
 
 
 def _depends(config: CrawlConfig, context: Context) -> list[Input]:
-    """The files, and the earlier batches whose pages stay theirs."""
+    """The files, and earlier batches, which keep their pages."""
     files = [identity(path, OPTION, "warc") for path in context.files]
     return files + earlier_inputs(context.store, context.batch, PAGES.name)
 
@@ -191,7 +201,7 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
 
 
 def latest_captures(captures: pa.Table) -> pa.Table:
-    """One row per `doc_id`, in its order: the latest capture; of captures of one moment the first by record id."""
+    """One row per `doc_id`, in its order: the latest capture, then the first by record id."""
     order = pc.sort_indices(
         captures,
         sort_keys=[
@@ -227,7 +237,7 @@ def _stored_before(context: Context, earlier: Sequence[str], index: int) -> pa.A
 
 
 def _write_segment(store: Store, path: str, records: pa.ChunkedArray) -> list[tuple[int, int]]:
-    """Write the records, a gzip member each; (offset, length) of each. No file for no records."""
+    """Write the records, a gzip member each; their (offset, length). No records, no file."""
     places = []
     offset = 0
     if len(records) == 0:
@@ -290,4 +300,4 @@ STEP = Exchange(
     load_reduce=_load_reduce,
     num_buckets=one_bucket_per_part,
 )
-"""`pages` is the main table: committed last, so that a law that is broken leaves no pages behind."""
+"""`pages` is the main table and committed last, so that a broken invariant leaves no pages."""

@@ -1,9 +1,9 @@
-"""WARC 1.1: writing responses as they came, reading them back.
+"""WARC 1.1: writes responses as they came, and reads them back.
 
 A segment is a `.warc.gz` whose gzip members hold one record each, so that any record can be read by
-its offset and length, and any WARC tool can read the whole. Payloads keep their content encoding;
-only the transfer coding is undone (it belongs to the connection), and headers that this makes
-untrue are kept under an `X-Crawler-` name.
+its offset and length, and any WARC tool can read the whole file. Payloads keep their content
+encoding. Only the transfer coding is undone, which belongs to the connection; headers that this
+makes untrue are kept under an `X-Crawler-` name.
 
 The reader is our own: with offset and length known there is nothing to scan for, and a member is a
 zlib call and two header blocks. tests/crawl/test_warc.py reads our files with warcio and fastwarc,
@@ -46,7 +46,7 @@ class WarcError(WebtextError):
 
 
 class Place(NamedTuple):
-    """Where a record lies in its segment, in compressed bytes."""
+    """The position of a record in its segment, in compressed bytes."""
 
     offset: int
     length: int
@@ -68,13 +68,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP response as it was stored."""
+    """A stored HTTP response."""
 
     url: str
     status: int
     headers: Headers
     body: bytes
-    """Without transfer and content encodings; of a damaged body, what comes before the damage."""
+    """Without transfer and content encodings; of a damaged body, the bytes before the damage."""
     fetched_at: datetime | None
     truncated: str | None = None
     """`length`, `time` or `disconnect`."""
@@ -86,12 +86,12 @@ class Response:
 
 
 def digest(data: bytes) -> str:
-    """`sha1:` and base32: what WARC tools check."""
+    """The digest that WARC tools check: `sha1:` and base32."""
     return "sha1:" + base64.b32encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()
 
 
 def http_block(status_line: str, headers: Iterable[tuple[bytes, bytes]], payload: bytes) -> bytes:
-    """Status line, headers and payload of a response whose transfer coding has been undone."""
+    """The block of a response whose transfer coding has been undone."""
     lines = [status_line.encode("latin-1", "replace")]
     length = str(len(payload)).encode()
     stated = False
@@ -135,9 +135,9 @@ def timestamp(at: datetime) -> str:
 
 
 class SegmentWriter:
-    """One segment. It appears under its name on `commit`, and not at all before, or after `abort`.
+    """One segment, which appears under its name on `commit`, and never after `abort`.
 
-    Raises: FatalError when the disk or the object store refuses.
+    Raises: FatalError if the disk or the object store refuses.
     """
 
     def __init__(self, store: Store, path: str, *, info: dict[str, str], gzip_level: int) -> None:
@@ -168,10 +168,7 @@ class SegmentWriter:
         request_block: bytes | None = None,
         fields: Sequence[tuple[str, str]] = (),
     ) -> Place:
-        """Write a response, and before it the request where one is given.
-
-        The place of the response.
-        """
+        """Write a response, after its request if one is given; the place of the response."""
         shared = [("WARC-Date", timestamp(fetched_at)), ("WARC-Target-URI", url)]
         if ip is not None:
             shared.append(("WARC-IP-Address", ip))
@@ -201,7 +198,7 @@ class SegmentWriter:
         self._stack.close()
 
     def abort(self) -> None:
-        """Leave nothing behind."""
+        """Discard the segment."""
         with ExitStack() as stack:
             stack.push(_swallow_abort)
             stack.push(self._stack)
@@ -242,19 +239,17 @@ def _one_line(value: str) -> str:
 
 
 def read_response(store: Store, warc_file: str, offset: int, length: int) -> Response:
-    """The response stored at a place.
-
-    Raises WarcError when it cannot be read, or the file is not there.
-    """
+    """Read the response at a place. Raises WarcError if it or the file cannot be read."""
     return next(iter(_wanted(store, warc_file, [(offset, length)])))
 
 
 def read_responses(
     store: Store, warc_file: str, places: Iterable[tuple[int, int]]
 ) -> Iterator[Response | WarcError]:
-    """The responses at `places` of one segment, in the order given; few, large reads when that is by offset.
+    """Read the responses at `places` of one segment, in the order given.
 
-    A record that cannot be read is given as the error it raised, so that the others still come.
+    That takes few, large reads if they are ordered by offset. A record that cannot be read is given
+    as its error, so that the others still come.
     """
     with _open(store, warc_file) as stream:
         for run in _runs(places):
@@ -299,7 +294,7 @@ def _read_at(stream: Any, offset: int, length: int) -> bytes:
 
 
 def _runs(places: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """Places grouped so that a group is one read: ascending, close together, not too large in all."""
+    """Group places so that a group is one read: ascending, close together, not too large."""
     run: list[tuple[int, int]] = []
     for offset, length in places:
         if run:
@@ -314,9 +309,9 @@ def _runs(places: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
 
 
 def _member(data: bytes) -> tuple[bytes, int]:
-    """The first gzip member of `data`, uncompressed, and its compressed length; length 0 when it is cut off.
+    """Unpack the first gzip member of `data`; also its compressed length, 0 if it is cut off.
 
-    Raises: WarcError when it is no gzip member, damaged, or larger than a record may be.
+    Raises: WarcError if it is not a gzip member, damaged, or larger than a record may be.
     """
     inflater = zlib.decompressobj(31)
     try:
@@ -333,7 +328,7 @@ def _member(data: bytes) -> tuple[bytes, int]:
 
 
 def parse_record(data: bytes) -> Record:
-    """The record in an uncompressed member. Raises WarcError."""
+    """Parse the record in an uncompressed member. Raises WarcError."""
     head, separator, rest = data.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     if not separator or not lines[0].startswith(b"WARC/"):
@@ -389,10 +384,7 @@ def _fields(lines: Sequence[bytes], encoding: str) -> Iterator[tuple[str, str]]:
 
 
 def warc_date(text: str) -> datetime | None:
-    """The time a `WARC-Date` field names, UTC where it names no zone.
-
-    None for anything else (WARC 1.1, section 5.4).
-    """
+    """The time in a `WARC-Date` field (WARC 1.1, section 5.4), UTC by default; None if unreadable."""
     try:
         at = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
