@@ -260,6 +260,7 @@ def _pages(captures: pa.Table, segment: str, places: list[tuple[int, int]]) -> p
         "status": pa.array([200] * rows, pa.int16()),
         "reason": pa.nulls(rows, pa.string()),
         "cause": pa.nulls(rows, pa.string()),
+        "repairs": pa.nulls(rows, pa.list_(pa.string())),
         "attempts": pa.array([1] * rows, pa.int16()),
         "warc_file": pa.array([segment] * rows, pa.string()),
         "warc_offset": pa.array([offset for offset, _ in places], pa.int64()),
