@@ -1,0 +1,128 @@
+"""Exact borders of every rule of clean: just under, at, and just over."""
+
+from __future__ import annotations
+
+import pytest
+
+from clean.decode import decode
+from clean.filters import c4, gopher, language
+from clean.filters.c4 import C4Config
+from clean.filters.gopher import GopherConfig
+from clean.filters.language import Language, LanguageConfig
+from clean.filters.profile import Profile
+from clean.normalize import NormalizeConfig, normalize
+from clean.reasons import Reason
+
+CONFIG = GopherConfig()
+
+
+def lines(ending: int, total: int, mark: str = "...") -> str:
+    return "\n".join(f"line {n}{mark if n < ending else ''}" for n in range(total))
+
+
+def distinct(count: int) -> str:
+    return " ".join(f"w{n}" for n in range(count))
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "dropped"),
+    [
+        (gopher.words, distinct(49), True),
+        (gopher.words, distinct(50), False),
+        (gopher.words, distinct(100_000), False),
+        (gopher.words, distinct(100_001), True),
+        (gopher.word_length, "ab abc", True),  # 2.5
+        (gopher.word_length, "abc abc", False),  # 3
+        (gopher.word_length, "a" * 10 + " " + "b" * 10, False),
+        (gopher.word_length, "a" * 10 + " " + "b" * 11, True),
+        (gopher.symbols, "# " + distinct(9), False),  # 1 of 10 words
+        (gopher.symbols, "# " + distinct(8), True),
+        (gopher.symbols, "... " + distinct(9), False),
+        (gopher.symbols, "\u2026 " + distinct(8), True),
+        (gopher.bullets, "\n".join(["- x"] * 9 + ["y"]), False),
+        (gopher.bullets, "\n".join(["- x"] * 10 + ["y"]), True),
+        (gopher.ellipses, lines(3, 10), False),
+        (gopher.ellipses, lines(3, 9), True),
+        (gopher.ellipses, lines(4, 10, "\u2026"), True),
+        (gopher.alphabetic, "a b c d 1", False),  # .8
+        (gopher.alphabetic, "a b c d e f g 1 2", True),  # 7 of 9
+        (gopher.alphabetic, "a b c 1", True),
+        (gopher.stop_words, "the cat", True),
+        (gopher.stop_words, "the cat of", False),
+        (gopher.repeated_lines, "\n".join(["x"] * 4 + [f"line {n} of some length" for n in range(6)]), False),
+        (gopher.repeated_lines, "\n".join(["x"] * 5 + [f"line {n} of some length" for n in range(6)]), True),
+        (gopher.repeated_paragraphs, "\n\n".join(["x"] * 4 + [f"part {n} of some length" for n in range(6)]), False),
+        (gopher.repeated_paragraphs, "\n\n".join(["x"] * 5 + [f"part {n} of some length" for n in range(6)]), True),
+    ],
+)  # fmt: skip
+def test_gopher_borders(rule: object, text: str, dropped: bool) -> None:
+    assert (rule(Profile(text), CONFIG) is not None) is dropped  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("chars", "dropped"), [(19, False), (20, False), (21, True)])
+@pytest.mark.parametrize("rule", [gopher.repeated_lines, gopher.repeated_paragraphs])
+def test_gopher_border_of_repeated_characters(rule: object, chars: int, dropped: bool) -> None:
+    """A repeat of so many characters in a text of 100, in few lines."""
+    gap = "\n\n"
+    unique = [f"{n}{'u' * 9}" for n in range(4)]
+    rest = 100 - 2 * chars - len(gap) * (len(unique) + 2) - sum(map(len, unique))
+    text = gap.join(["r" * chars, "r" * chars, *unique, "v" * rest])
+    assert len(text) == 100
+    assert (rule(Profile(text), CONFIG) is not None) is dropped  # type: ignore[operator]
+
+
+def test_repetition_is_named_before_quality_and_paragraphs_before_lines() -> None:
+    text = "\n\n".join(["the same words of it"] * 5)
+    found = [reason for rule in gopher.RULES if (reason := rule(Profile(text), CONFIG))]
+    assert found[:2] == [Reason.GOPHER_REPEATED_PARAGRAPHS, Reason.GOPHER_REPEATED_LINES]
+    assert found.index(Reason.GOPHER_WORDS) > 1
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("Two words.", False),
+        ("Now three words.", True),
+        ("Now three words", False),
+        ("Now three words...", False),
+        ("Now three " + "w" * 999 + ".", True),
+        ("Now three " + "w" * 1000 + ".", False),
+        ("We use cookies here.", False),
+        ("This needs JavaScript now.", False),
+    ],
+)
+def test_c4_lines(line: str, kept: bool) -> None:
+    assert c4.kept_lines(line, C4Config(), punctuation=True) == (line if kept else "")
+
+
+@pytest.mark.parametrize(("count", "dropped"), [(4, True), (5, False), (6, False)])
+def test_c4_sentences(count: int, dropped: bool) -> None:
+    assert (c4.sentences(Profile("One here. " * count), C4Config()) is not None) is dropped
+
+
+@pytest.mark.parametrize(
+    ("score", "reason"),
+    [(0.4999, Reason.LANGUAGE_UNSURE), (0.5, None), (0.5001, None), (0.0, Reason.LANGUAGE_UNSURE)],
+)
+def test_the_least_probability_of_a_language(score: float, reason: Reason | None) -> None:
+    assert language.judge(Language("en", score), LanguageConfig()) is reason
+
+
+@pytest.mark.parametrize(
+    ("bad", "believed"), [(0, True), (1, True), (5, True), (6, True), (7, False)]
+)
+def test_a_label_is_believed_up_to_its_share_of_bad_bytes(bad: int, believed: bool) -> None:
+    """One, and .005 of the characters: 6 of 1,000."""
+    good = "あ" * (1000 - bad)
+    body = good.encode("euc-jp") + b"\xff" * bad
+    decoded = decode(body, "text/html; charset=euc-jp")
+    if bad == 0 or believed:
+        assert (decoded.charset, decoded.text.count("\ufffd")) == ("euc_jp", bad)
+    else:
+        assert decoded.source != "header"
+
+
+def test_a_text_begins_and_ends_with_words() -> None:
+    for text in ("\n\n  words \n", "\u200b\n words\u00a0\n\n", "words\n\n\n\n"):
+        assert normalize(text, NormalizeConfig()).text == "words"
+    assert normalize("a\n\n\n\nb", NormalizeConfig()).text == "a\n\nb"

@@ -1,0 +1,162 @@
+"""Exact borders, limits at their defaults, and rates over time of the crawl. Times are arguments here, so no clock runs."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from datetime import UTC, datetime
+
+import pytest
+import zstandard
+
+from crawl.fetch import politeness
+from crawl.fetch.politeness import (
+    PASSING_STATUSES,
+    Pace,
+    backoff_s,
+    may_pass,
+    retry_after_s,
+)
+from crawl.fetch.requests import FetchResult
+from crawl.fetch.robots import parse
+from crawl.fetch.settings import FetchConfig
+from crawl.warc import body as warc_body
+from crawl.warc import codings
+from crawl.warc.body import BodyDecoder, BombError
+
+NOW = datetime(2024, 1, 2, tzinfo=UTC)
+MIB = 1 << 20
+
+
+def answer(
+    status: int, *headers: tuple[str, str], started: float = 0.0, ended: float = 0.0
+) -> FetchResult:
+    fields = tuple((name.encode(), value.encode()) for name, value in headers)
+    return FetchResult(
+        "http://d.test/", 1 << 20, started_at=started, ended_at=ended, status=status, headers=fields
+    )
+
+
+def test_statuses_that_may_pass_as_a_table() -> None:
+    expected = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
+    assert (
+        {status for status in range(600) if may_pass(None, status)} == expected == PASSING_STATUSES
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("0", 0.0), ("99999999999", 99_999_999_999.0), ("100000000000", None), (" 5 ", 5.0), ("-1", None), ("٥", None), ("", None), (None, None),
+     ("Tue, 02 Jan 2024 00:00:10 GMT", 10.0), ("Mon, 01 Jan 2024 00:00:00 GMT", 0.0), ("never", None)],
+)  # fmt: skip
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    assert retry_after_s(value, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("num_tries", "seconds"), [(1, 2.0), (2, 4.0), (3, 8.0), (4, 10.0), (99, 10.0)]
+)
+def test_backoff_doubles_up_to_its_limit(num_tries: int, seconds: float) -> None:
+    assert backoff_s(num_tries, 2.0, 10.0) == seconds
+
+
+def pace(**changes: float) -> Pace:
+    return Pace(FetchConfig(**{"delay_s": 2.0, "jitter_frac": 0.0, "max_delay_s": 30.0, **changes}))
+
+
+def test_slowing_doubles_to_its_cap_and_recovers_by_halves() -> None:
+    limits = pace()
+    slower = [limits.asked_wait_s("d", answer(429))[1] for _ in range(6)]
+    assert slower == [4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert limits.slow_s["d"] == 30.0
+    recovered = []
+    for _ in range(5):
+        limits.asked_wait_s("d", answer(200))
+        recovered.append(limits.slow_s.get("d", 0.0))
+    assert recovered == [15.0, 7.5, 3.75, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"),
+    [(200, 0.0), (299, 0.0), (300, 7.0), (301, 7.0), (404, 7.0), (429, 7.0), (503, 7.0)],
+)
+def test_which_answers_may_ask_for_a_wait(status: int, asked: float) -> None:
+    assert pace().asked_wait_s("d", answer(status, ("retry-after", "7")))[0] == asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "obeyed"),
+    [("3599", 3599.0), ("3600", 3600.0), ("3601", 3600.0), ("99999999", 3600.0)],
+)
+def test_a_wait_is_obeyed_up_to_the_default_limit(asked: str, obeyed: float) -> None:
+    limits = Pace(FetchConfig())
+    assert limits.asked_wait_s("d", answer(503, ("retry-after", asked))) == (obeyed, obeyed)
+
+
+def test_a_rest_is_jittered_within_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = pace(jitter_frac=0.5)
+    for drawn, rest in ((0.0, 2.0), (0.5, 2.5), (1.0, 3.0)):
+        monkeypatch.setattr(random, "random", lambda drawn=drawn: drawn)
+        assert limits.rest_until("d", answer(200), now=100.0) == 100.0 + rest
+
+
+def test_a_rest_follows_latency_delay_and_slowness() -> None:
+    limits = pace(latency_factor=3.0)
+    slow = answer(200, started=10.0, ended=12.0)
+    assert limits.rest_until("d", slow, now=0.0) == 12.0 + 6.0
+    assert limits.rest_until("d", answer(200, started=10.0, ended=90.0), now=0.0) == 90.0 + 30.0
+    limits.slow_s["d"] = 20.0
+    assert limits.rest_until("d", slow, now=0.0) == 12.0 + 20.0
+    assert limits.rest_until("other", slow, now=0.0) == 12.0 + 6.0
+
+
+@pytest.mark.parametrize(
+    ("lines", "delay"),
+    [("Crawl-delay: 2\nCrawl-delay: 5", 5.0), ("Crawl-delay: 5\nCrawl-delay: 2", 5.0), ("Crawl-delay: 5\nCrawl-delay: x", 5.0),
+     ("Crawl-delay: -1", None), ("Crawl-delay: nan", None), ("Crawl-delay: inf\nCrawl-delay: 3", 3.0), ("Crawl-delay: 0", 0.0)],
+)  # fmt: skip
+def test_the_longest_crawl_delay_counts(lines: str, delay: float | None) -> None:
+    robots = parse(f"User-agent: *\n{lines}\nDisallow: /x".encode(), "webtext")
+    assert robots.crawl_delay_s == delay
+
+
+def test_a_zstd_window_is_bounded_at_the_default() -> None:
+    """RFC 8878 recommends 8 MiB; a frame may ask for far more memory."""
+    assert codings.ZSTD_WINDOW_BYTES == 8 * MIB
+    for log, fits in ((22, True), (23, True), (24, False), (27, False)):
+        parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=log)
+        # An unknown size, so that the frame declares its window.
+        compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+        data = compressor.compress(b"x" * 100) + compressor.flush()
+        decoder = BodyDecoder(["zstd"], max_bytes=5 * MIB)
+        if fits:
+            decoder.feed(data)
+            assert decoder.body == b"x" * 100
+        else:
+            with pytest.raises(codings.EncodingError):
+                decoder.feed(data)
+
+
+def test_the_ratio_counts_from_the_default_on() -> None:
+    """Below 1 MiB any ratio passes; above it the limit holds."""
+    assert warc_body.RATIO_FREE_BYTES == MIB
+    for size, bomb in ((MIB - warc_body.STEP_BYTES, False), (MIB, False), (2 * MIB, True)):
+        data = zlib.compress(b"\0" * size, 9)
+        decoder = BodyDecoder(["deflate"], max_bytes=5 * MIB, max_ratio=100)
+        if bomb:
+            with pytest.raises(BombError):
+                decoder.feed(data)
+        else:
+            decoder.feed(data)
+            assert len(decoder.body) == size
+
+
+def test_defaults_that_bound_a_page() -> None:
+    config = FetchConfig()
+    assert (config.max_body_bytes, config.max_ratio, config.max_encodings) == (5 * MIB, 100.0, 2)
+    assert warc_body.SNIFF_BYTES == 512
+    assert (
+        politeness.BREAKER_FAILURES,
+        politeness.BREAKER_OPEN_S,
+        politeness.BREAKER_OPENINGS,
+    ) == (5, 900.0, 3)
