@@ -51,7 +51,7 @@ def are_written(store: Store, batch: str) -> bool:
     path = duplicates_path(batch)
     if not store.exists(path):
         return False
-    written: str | None = store.read_json(path).get("verdicts")
+    written: str | None = store.read_object(path).get("verdicts")
     return written == read_manifest(store, "verdicts", batch).fingerprint
 
 

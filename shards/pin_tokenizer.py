@@ -196,7 +196,7 @@ def _log_pinned(config: TokenizerConfig, found: Vocabulary) -> None:
 def _compare(store: Store, config: TokenizerConfig) -> None:
     """Raise if the settings ask for another tokenizer than the pinned one."""
     pinned = load_tokenizer(store)
-    record = store.read_json(RECORD_PATH) if store.exists(RECORD_PATH) else None
+    record = store.read_object(RECORD_PATH) if store.exists(RECORD_PATH) else None
     if record is not None and record.get("fingerprint") != pinned.fingerprint:
         raise InputError(
             f"{store.root}/{TOKENIZER_PATH} has fingerprint {pinned.fingerprint}, it was pinned with {record.get('fingerprint')} ({RECORD_PATH}): "

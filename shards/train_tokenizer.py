@@ -51,7 +51,7 @@ def _body(argv: Sequence[str] | None) -> int:
 
     settings = config.tokenizer.model_copy(update={"source": "train"})
     ensure_tokenizer(store, settings, batches, config.writer.val_frac)
-    record = store.read_json(RECORD_PATH)
+    record = store.read_object(RECORD_PATH)
     print(
         f"tokenizer: {record['actual_vocab_size']:,} ids from {record['sampled_documents']:,} documents "
         f"({record['sampled_bytes']:,} bytes) of {', '.join(batches)}"

@@ -91,7 +91,7 @@ class Checkpoints:
             path = f"{self.folder}/{name}"
             if not name.startswith("step-") or not self.store.exists(f"{path}/{RECORD}"):
                 continue
-            record = self.store.read_json(f"{path}/{RECORD}")
+            record = self.store.read_object(f"{path}/{RECORD}")
             if (problem := _problem(record)) is not None:
                 raise SchemaError(f"{self.store.root}/{path}: {problem}")
             found.append(Checkpoint(path, record))

@@ -51,7 +51,7 @@ class RunFolder:
     def read(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the folder; None when it is not there."""
         try:
-            document: dict[str, Any] = self.store.read_json(f"{self.path}/{name}")
+            document: dict[str, Any] = self.store.read_object(f"{self.path}/{name}")
         except FileNotFoundError:
             return None
         return document

@@ -26,13 +26,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from corpus.errors import InputError
 from corpus.printable import printable, spreadsheet_cell
 from corpus.run import command
 from corpus.storage.store import Store, open_corpus, table_dir
 from corpus.tables.manifest import EXTRA_TABLES, Manifest, batches
+from corpus.tables.parquet import open_file
 from corpus.tables.schemas import TABLES
 from corpus.tables.staleness import stale_among
 
@@ -156,7 +156,7 @@ def views(store: Store) -> dict[str, Any]:
     """A dataset per table with a committed batch."""
     found = {}
     for table in (*TABLES, *EXTRA_TABLES):
-        manifests = batches(store, table)
+        manifests = [manifest for manifest in batches(store, table) if manifest.parts]
         if manifests:
             found[table] = _dataset(store, table, manifests)
     return found
@@ -174,10 +174,9 @@ def _dataset(store: Store, table: str, manifests: Sequence[Manifest]) -> Any:
                 place & (ds.field("split") == part.file.partition("/")[0]) if with_split else place
             )
 
-    with store.open_input(
-        f"{table_dir(table, manifests[0].batch)}/{manifests[0].parts[0].file}"
-    ) as stream:
-        schema = pq.read_schema(stream).remove_metadata()
+    first = f"{table_dir(table, manifests[0].batch)}/{manifests[0].parts[0].file}"
+    with open_file(store, first) as file:
+        schema = file.schema_arrow.remove_metadata()
 
     for name in ("batch", "split") if with_split else ("batch",):
         schema = schema.append(pa.field(name, pa.string()))

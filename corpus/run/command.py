@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from corpus.config import Section, load_config
 from corpus.errors import Interrupted, WebtextError
 from corpus.printable import printable
@@ -61,6 +63,13 @@ def run_command(body: Main, argv: Sequence[str] | None, *, stage: str) -> int:
     except WebtextError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
+    except ValidationError as error:
+        # A file of the corpus: settings are checked where they are read.
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        line = f"{error.title}: {field}: {problem['msg']}; a file of the corpus is not as this version writes it"
+        print(f"error: {printable(line)}: run webtext verify", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

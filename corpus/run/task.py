@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 from corpus.errors import FatalError, SchemaError
 from corpus.run.step import Context, Exchange, Gather, Map, Output, Scattered
 from corpus.storage.store import Store, open_store
-from corpus.tables.manifest import Part, Record
+from corpus.tables.manifest import Part
 from corpus.tables.parquet import PartWriter, conform, iter_tables, open_part, read_file, write_part
+from corpus.tables.record import Record
 from corpus.tables.schemas import Table, part_of
 
 # Rows on their way to buckets that a task holds in memory before it writes a round of them.

@@ -82,6 +82,13 @@ class Store(ABC):
         """The parsed JSON file. Raises: FileNotFoundError; InputError if it is not JSON."""
         return parse_json(self.read_bytes(path), f"{self.root}/{path}")
 
+    def read_object(self, path: str) -> dict[str, Any]:
+        """The parsed JSON file, an object. Raises: FileNotFoundError; InputError if it is anything else."""
+        value = self.read_json(path)
+        if not isinstance(value, dict):
+            raise InputError(f"{self.root}/{path}: expected a JSON object; restore the file")
+        return value
+
     def open_input(self, path: str) -> Any:
         """A random-access `pa.NativeFile`. Raises FileNotFoundError."""
         return self._open_input(self._checked(path))

@@ -12,7 +12,7 @@ from xxhash import xxh3_128
 
 from corpus.storage.store import Store
 from corpus.tables.manifest import Part
-from corpus.tables.snapshot import RowGroup
+from corpus.tables.record import RowGroup
 
 
 def find_damage(store: Store, folder: str, part: Part) -> str | None:

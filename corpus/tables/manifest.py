@@ -11,14 +11,16 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, NonNegativeInt, ValidationError, field_validator
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, is_name, manifest_path, table_dir
+from corpus.tables.record import Record, TokenMetadata
 from corpus.tables.schemas import TABLES
 
 # The stages that make tables, in the order of the data.
@@ -65,12 +67,6 @@ READERS = 16
 PART_FILE = r"^((train|val)/)?part-[0-9]{5,9}(\.[0-9a-f]{1,32})?\.(parquet|arrow)$"
 
 
-class Record(BaseModel):
-    """A small immutable JSON record."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class Part(Record):
     """One file of a table: name relative to the manifest's folder, rows, bytes, xxh3-128 of the
     bytes.
@@ -112,6 +108,13 @@ class Manifest(Record):
     details: dict[str, Any] = {}
     seal: str = ""
     """xxh3-128 over all of the above, for `webtext.verify`; empty in manifests older than it."""
+
+    @field_validator("created")
+    @classmethod
+    def _is_a_time(cls, created: str) -> str:
+        if datetime.fromisoformat(created).tzinfo is None:
+            raise ValueError("no time zone")
+        return created
 
     @property
     def rows(self) -> int:
@@ -212,7 +215,25 @@ def _parse(data: bytes, where: str) -> Manifest:
         fault = "has a part twice" if odd is None else f"names the part {odd!r}"
         raise SchemaError(f"{where}: {fault}; not written by this code: {_restore(where)}")
 
+    if manifest.table == "tokens":
+        for part in manifest.parts:
+            _check(TokenMetadata, part.metadata, where, part.file)
     return manifest
+
+
+def _check(kind: type[BaseModel], value: Any, where: str, name: str) -> None:
+    try:
+        kind.model_validate(value)
+    except ValidationError as error:
+        raise _unexpected(error, where, f"{name} ") from error
+
+
+def _unexpected(error: ValidationError, where: str, name: str = "") -> SchemaError:
+    problem = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    return SchemaError(
+        f"{where}: not a manifest of this version ({name}{field}: {problem['msg']}); {_restore(where)}"
+    )
 
 
 def _restore(path: str) -> str:

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, is_name
-from corpus.tables.manifest import Record, record_seal
+from corpus.tables.manifest import record_seal
+from corpus.tables.record import Record
 
 
 class Retirement(Record):

@@ -23,12 +23,12 @@ from corpus.tables.manifest import (
     PART_FILE,
     Manifest,
     Part,
-    Record,
     batches,
     find_manifest,
     fingerprint,
     read_manifest,
 )
+from corpus.tables.record import Record, RowGroup
 from corpus.tables.retirement import retirement
 from corpus.tables.staleness import require_current, stale_among
 
@@ -37,19 +37,6 @@ log = logging.getLogger(__name__)
 SNAPSHOT_FORMAT = 1
 SPLITS: tuple[Split, ...] = ("train", "val")
 Split = Literal["train", "val"]
-
-
-class RowGroup(Record):
-    """One row group of a token file: place of its bytes, their hash, first token."""
-
-    offset: NonNegativeInt
-    """First byte of the row group in the file."""
-    bytes: NonNegativeInt
-    digest: str
-    """xxh3-128 of those bytes."""
-    rows: NonNegativeInt
-    values_offset: NonNegativeInt | None
-    """First byte of the tokens as one contiguous run; None where they are compressed."""
 
 
 class TokenFile(Record):
@@ -297,7 +284,7 @@ def snapshots_of(store: Store, batches: Sequence[str]) -> list[str]:
     present = snapshots(store) if batches else []
     wanted = _compose(store, "any", batches).digest if present else ""
     return [
-        name for name in present if store.read_json(snapshot_path(name)).get("digest") == wanted
+        name for name in present if store.read_object(snapshot_path(name)).get("digest") == wanted
     ]
 
 

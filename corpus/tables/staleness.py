@@ -142,7 +142,7 @@ def remedy(store: Store, stale: Iterable[Stale]) -> str:
 def pinned_tokenizer(store: Store) -> str | None:
     """Fingerprint of the corpus' tokenizer, or None before one is pinned."""
     try:
-        return str(store.read_json("tokenizer/source.json")["fingerprint"])
+        return str(store.read_object("tokenizer/source.json")["fingerprint"])
     except (FileNotFoundError, KeyError, TypeError):
         return None
 

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from corpus.errors import SchemaError
 from corpus.storage.store import Store, is_name
-from corpus.tables.manifest import Record, record_seal
+from corpus.tables.manifest import record_seal
+from corpus.tables.record import Record
 from corpus.urls import UrlProblem, page_identity, target
 
 FOLDER = "forgotten"

@@ -35,7 +35,7 @@ def settled(
 
     if not rebuild:
         try:
-            terms = store.read_json(path)
+            terms = store.read_object(path)
         except FileNotFoundError:
             terms = None
 

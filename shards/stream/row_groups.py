@@ -25,7 +25,8 @@ import numpy as np
 from corpus.errors import FatalError, SchemaError
 from corpus.storage.store import Store
 from corpus.tables.generations import find_file
-from corpus.tables.snapshot import RowGroup, TokenFile
+from corpus.tables.record import RowGroup
+from corpus.tables.snapshot import TokenFile
 from shards.stream.cache import TokenCache
 from shards.stream.file_layout import check_footer, patiently, read_row_group
 

@@ -217,7 +217,7 @@ def _metrics(store: Store, run: str) -> list[dict[str, Any]]:
 
 def _scores(store: Store, run: str) -> str:
     try:
-        scores = store.read_json(f"runs/{run}/scores.json")
+        scores = store.read_object(f"runs/{run}/scores.json")
     except FileNotFoundError:
         return ""
 

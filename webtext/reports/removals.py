@@ -26,7 +26,7 @@ def section(store: Store, batch: str) -> str:
 
 def _read(store: Store, path: str) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = store.read_json(path)
+        found: dict[str, Any] = store.read_object(path)
     except FileNotFoundError:
         return None
     return found

@@ -431,7 +431,7 @@ def runs_on(store: Store, names: Sequence[str]) -> list[str]:
     found = []
     for run in store.folders("runs"):
         try:
-            described = store.read_json(f"runs/{run}/config.json")
+            described = store.read_object(f"runs/{run}/config.json")
         except (FileNotFoundError, InputError):
             continue
         if isinstance(described, dict) and described.get("snapshot") in names:
