@@ -51,9 +51,7 @@ class Planned:
     inputs: list[Input]
     """Direct inputs, scratch tables among them."""
     origins: list[Input]
-    """Inputs for the manifest: a scratch table is replaced by what it was made from, since it goes
-    with the run.
-    """
+    """Inputs for the manifest: each scratch table is replaced by its own inputs."""
     settings: dict[str, Any]
     """Settings for the manifest: the step's own, and those of the scratch tables that it reads."""
 
@@ -83,6 +81,11 @@ def make_plan(run: Run, steps: Sequence[AnyStep]) -> list[Planned]:
     }
     require_current(run.store, outside, f"{run.stage} of batch {run.batch!r}")
     return plan
+
+
+def matches(manifest: Manifest | None, planned: Planned) -> bool:
+    """True if a table is committed as planned."""
+    return manifest is not None and manifest.fingerprint == planned.fingerprint
 
 
 def tables_read(step: AnyStep) -> list[Table]:

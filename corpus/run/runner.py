@@ -1,31 +1,27 @@
-"""Runs the steps of a stage: skip what is done, try again what failed, account for every row,
-commit.
+"""Runs the steps of a stage: skips finished work, accounts for every row, commits the tables.
 
-Nothing here knows what a step computes. A stage's outputs have fingerprints that follow from config
-and inputs alone, so "up to date", "made with another config" and "interrupted" are told apart
-before any work. A task that fails `ATTEMPTS` times, or says itself that it cannot succeed, is
-quarantined: the rest goes on, the batch stays uncommitted, the run ends with exit code 1.
+The runner does not know what a step computes. It compares fingerprints before any work, runs the
+tasks that have no receipt yet, and writes each table's manifest once all of its parts are there.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from corpus.errors import FatalError, PartitionError, RetryableError
-from corpus.run import progress
-from corpus.run.executors.interface import Attempt, Executor, Status, TaskFunction
-from corpus.run.plan import Planned, Run, make_plan, refuse_other, tables_read
+from corpus.errors import PartitionError
+from corpus.run import leftovers, progress
+from corpus.run.attempts import run_tasks
+from corpus.run.executors.interface import TaskFunction
+from corpus.run.plan import Planned, Run, make_plan, matches, refuse_other, tables_read
 from corpus.run.step import AnyStep, Exchange, Gather, Map
 from corpus.run.task import Receipt, Task, run_gather, run_map, run_reduce, run_scatter
-from corpus.storage.store import Store, work_dir
+from corpus.storage.store import Store
 from corpus.tables.checksums import find_damage
 from corpus.tables.commit import commit_table
-from corpus.tables.generations import settle
 from corpus.tables.manifest import (
     Manifest,
     find_manifest,
@@ -36,14 +32,12 @@ from corpus.tables.schemas import Table
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Run", "StageResult", "run_steps", "run_tasks"]
-
-ATTEMPTS = 3
+__all__ = ["Run", "StageResult", "run_steps"]
 
 
 @dataclass(slots=True)
 class StageResult:
-    """What a run of a stage came to."""
+    """The result of a run of a stage."""
 
     up_to_date: bool
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -53,118 +47,66 @@ class StageResult:
 def run_steps(run: Run, steps: Sequence[AnyStep]) -> StageResult:
     """Bring the stage's tables of this batch up to date.
 
-    Raises: InputError when the batch was made with another config or other inputs and `rebuild` is
-    not set; PartitionError when parts failed three times; FatalError when a law is broken.
+    Raises: StaleError for inputs that do not belong together; InputError if the batch was built
+    with other settings or inputs and `rebuild` is not set; PartitionError if tasks failed in every
+    attempt; FatalError if rows were lost or added.
     """
     plan = make_plan(run, steps)
     kept = [
         (planned, table) for planned in plan for table in planned.step.writes if not table.scratch
     ]
-    standing = {table.name: find_manifest(run.store, table.name, run.batch) for _, table in kept}
-    damaged = _damaged(run, kept) if run.rebuild else frozenset()
-    if not damaged and all(_matches(standing[table.name], planned) for planned, table in kept):
-        _clean_up_late(run, plan)
-        return StageResult(True, _summary(m for m in standing.values() if m is not None))
+    present = {table.name: find_manifest(run.store, table.name, run.batch) for _, table in kept}
+    damaged = _damaged_steps(run, kept) if run.rebuild else frozenset()
+
+    if not damaged and all(matches(present[table.name], planned) for planned, table in kept):
+        leftovers.clean_after_kill(run, plan)
+        return StageResult(True, _summary(m for m in present.values() if m is not None))
+
     if not run.rebuild:
         for planned, table in kept:
-            refuse_other(run, planned, standing[table.name])
+            refuse_other(run, planned, present[table.name])
+
     for planned in plan:
         _run_step(run, planned, again=planned.step.name in damaged)
+
     manifests = [read_manifest(run.store, table.name, run.batch) for _, table in kept]
-    _clean_up(run, plan)
+    leftovers.clean(run, plan)
     return StageResult(False, _summary(manifests))
 
 
-def run_tasks(
-    executor: Executor,
-    tasks: Iterable[tuple[int, TaskFunction, Any]],
-    meter: progress.Meter,
-    on_done: Any = None,
-) -> tuple[dict[int, Any], dict[int, Attempt]]:
-    """Run tasks with a bounded window, each up to `ATTEMPTS` times: (values, last attempts of the
-    failed).
-
-    Raises: InputError or FatalError that a task raised: those concern the whole run.
-    """
-    waiting = deque(tasks)
-    running: dict[int, tuple[TaskFunction, Any]] = {}
-    failures: Counter[int] = Counter()
-    values: dict[int, Any] = {}
-    failed: dict[int, Attempt] = {}
-    with progress.show(meter) as display:
-        while waiting or running:
-            while waiting and len(running) < executor.slots + 1:
-                key, function, payload = waiting.popleft()
-                running[key] = (function, payload)
-                executor.submit(key, function, payload)
-            for attempt in executor.wait(0.5):
-                function, payload = running.pop(attempt.key)
-                if attempt.status is Status.OK:
-                    values[attempt.key] = attempt.value
-                    meter.parts_done += 1
-                    if on_done is not None:
-                        on_done(attempt.value, meter)
-                    continue
-                if isinstance(attempt.exception, FatalError):
-                    raise attempt.exception
-                failures[attempt.key] += 1
-                log.warning(
-                    "%s part %d: %s: %s (attempt %d of %d)",
-                    meter.label,
-                    attempt.key,
-                    attempt.status,
-                    attempt.error,
-                    failures[attempt.key],
-                    ATTEMPTS,
-                )
-                if failures[attempt.key] < ATTEMPTS and not _is_final(attempt):
-                    waiting.append((attempt.key, function, payload))
-                else:
-                    failed[attempt.key] = attempt
-            meter.rows_reported += executor.progress()
-            display.update()
-    return values, failed
-
-
-def _is_final(attempt: Attempt) -> bool:
-    """Whether trying again cannot help: the task itself said that its partition fails."""
-    return isinstance(attempt.exception, PartitionError) and not isinstance(
-        attempt.exception, RetryableError
-    )
-
-
-def _matches(manifest: Manifest | None, planned: Planned) -> bool:
-    return manifest is not None and manifest.fingerprint == planned.fingerprint
-
-
-def _damaged(run: Run, kept: Sequence[tuple[Planned, Table]]) -> frozenset[str]:
-    """Names of steps whose committed tables would stand, but for files that are missing or hold
-    other bytes.
-    """
+def _damaged_steps(run: Run, kept: Sequence[tuple[Planned, Table]]) -> frozenset[str]:
+    """Names of steps whose committed tables are right, except for missing or damaged files."""
     found = set()
+
     for planned, table in kept:
         folder = table.folder(run.batch)
         manifest = find_manifest_in(run.store, folder)
-        if manifest is None or not planned.step.repeatable or not _matches(manifest, planned):
+        if manifest is None or not planned.step.repeatable or not matches(manifest, planned):
             continue
+
         for part in manifest.parts:
             if (damage := find_damage(run.store, folder, part)) is not None:
-                log.warning("%s: made again", damage)
+                log.warning("%s: rebuilding it", damage)
                 found.add(planned.step.name)
                 break
+
     return frozenset(found)
 
 
 def _run_step(run: Run, planned: Planned, *, again: bool) -> None:
-    """Run what is missing of one step and commit its tables; with `again` also where they stand."""
+    """Run the missing tasks of one step and commit its tables.
+
+    Steps whose tables are committed are skipped, unless `again` is set.
+    """
     step = planned.step
     for table in step.writes:
         run.store.sweep(table.folder(run.batch))
     if not again and all(
-        _matches(find_manifest_in(run.store, table.folder(run.batch)), planned)
+        matches(find_manifest_in(run.store, table.folder(run.batch)), planned)
         for table in step.writes
     ):
         return
+
     started = time.monotonic()
     if isinstance(step, Map):
         receipts = _run_phase(
@@ -174,13 +116,14 @@ def _run_step(run: Run, planned: Planned, *, again: bool) -> None:
         receipts = _run_phase(run, planned, "gather", run_gather, range(1), _input_paths(run, step))
     else:
         receipts = _run_exchange(run, planned, step)
+
     counts: Counter[str] = Counter()
     for receipt in receipts:
         counts.update(receipt.counts)
     rows_read = sum(receipt.rows_read for receipt in receipts)
-    for table in reversed(
-        step.writes
-    ):  # the first table named is the step's main one: committed last
+
+    # The first table is the step's main one. It is committed last, so that it vouches for the others.
+    for table in reversed(step.writes):
         parts = [part for receipt in receipts for part in receipt.outputs.get(table.name, [])]
         commit_table(
             run.store,
@@ -196,26 +139,27 @@ def _run_step(run: Run, planned: Planned, *, again: bool) -> None:
             wall_s=time.monotonic() - started,
             details={"rows_read": rows_read, "step": step.name},
         )
-    run.store.delete_dir(_folder(run, planned))
+
+    run.store.delete_dir(leftovers.step_folder(run, planned))
 
 
 def _run_exchange(run: Run, planned: Planned, step: Exchange) -> list[Receipt]:
-    """Scatter every input, then reduce every bucket.
-
-    The counts of both halves belong to the step.
-    """
+    """Scatter every input, then reduce every bucket. The counts of both halves are the step's."""
     inputs = _input_paths(run, step) if step.reads is not None else {}
     num_inputs = len(inputs[step.reads.name]) if step.reads is not None else len(run.files)
     scattered = _run_phase(run, planned, "scatter", run_scatter, range(num_inputs), inputs)
     files = tuple(
-        f"{_folder(run, planned)}/{part.file}"
+        f"{leftovers.step_folder(run, planned)}/{part.file}"
         for receipt in scattered
         for part in receipt.outputs["scattered"]
     )
+
     num_buckets = step.num_buckets(run.config, run.context())
     reduced = _run_phase(
         run, planned, "reduce", run_reduce, range(num_buckets), {"scattered": files}
     )
+
+    # A row is read once, by the scatter: rows that reach a bucket are not counted again.
     counts: Counter[str] = Counter()
     for receipt in scattered:
         counts.update(receipt.counts)
@@ -234,19 +178,21 @@ def _run_phase(
     indices: range,
     inputs: Mapping[str, tuple[str, ...]],
 ) -> list[Receipt]:
-    """All tasks of one phase, those with a receipt skipped: the receipts in order of index.
+    """Run the tasks of one phase that have no receipt; all receipts, in order of index.
 
-    Raises: PartitionError when tasks were quarantined.
+    Raises: PartitionError if tasks were quarantined.
     """
-    folder = _folder(run, planned)
+    folder = leftovers.step_folder(run, planned)
     generation = _generation(run, planned)
-    receipts = _finished(run.store, f"{folder}/{phase}")
+    receipts = _read_receipts(run.store, f"{folder}/{phase}")
+
     label = planned.step.name if phase in ("map", "gather") else f"{planned.step.name} ({phase})"
     meter = progress.Meter(label, len(indices), _rows_expected(run, planned.step, phase))
     for receipt in receipts.values():
         _count(receipt, meter)
         meter.parts_done += 1
     meter.rows_before = meter.rows_done
+
     tasks = [
         (
             index,
@@ -270,14 +216,17 @@ def _run_phase(
     ]
     if not tasks:
         return [receipts[index] for index in indices]
+
     values, failed = run_tasks(run.executor, tasks, meter, _count)
     if failed:
         first = min(failed)
         shown = ", ".join(str(index) for index in sorted(failed)[:8])
         raise PartitionError(
-            f"{label}: {len(failed)} of {len(indices)} parts failed and are quarantined (part {shown}); "
-            f"part {first}: {failed[first].status}: {failed[first].error}. What is done is kept; run the same command to try them again"
+            f"{label}: {len(failed)} of {len(indices)} parts failed and are quarantined "
+            f"(part {shown}); part {first}: {failed[first].status}: {failed[first].error}. "
+            "Finished parts are kept; run the same command to try the others again"
         )
+
     receipts.update(values)
     return [receipts[index] for index in indices]
 
@@ -288,8 +237,8 @@ def _count(receipt: Receipt, meter: progress.Meter) -> None:
     meter.rows_kept += sum(part.rows for part in kept)
 
 
-def _finished(store: Store, folder: str) -> dict[int, Receipt]:
-    """Receipts of an interrupted run: these tasks need not run again."""
+def _read_receipts(store: Store, folder: str) -> dict[int, Receipt]:
+    """Receipts of an interrupted run: these tasks are finished."""
     found = {}
     for path, _ in store.files(folder):
         index = int(path.rpartition("/")[2].removesuffix(".json"))
@@ -298,8 +247,10 @@ def _finished(store: Store, folder: str) -> dict[int, Receipt]:
 
 
 def _rows_expected(run: Run, step: AnyStep, phase: str) -> int | None:
+    """Rows that a phase will read; None if they are not known beforehand."""
     if phase == "reduce":
         return None
+
     manifests = [
         find_manifest_in(run.store, table.folder(run.batch)) for table in tables_read(step)[:1]
     ]
@@ -316,77 +267,24 @@ def _input_paths(run: Run, step: AnyStep) -> dict[str, tuple[str, ...]]:
     return paths
 
 
-def _folder(run: Run, planned: Planned) -> str:
-    """Receipts and scattered rows of one step.
-
-    The fingerprint keeps those of another config apart.
-    """
-    return f"{work_dir(run.batch)}/{_prefix(planned)}{planned.fingerprint[:12]}"
-
-
-def _prefix(planned: Planned) -> str:
-    """How the folders of one step begin below the batch's work, under whatever config."""
-    return f"{planned.step.name.replace('/', '.')}-"
-
-
 def _generation(run: Run, planned: Planned) -> str:
-    """Part names of a rebuild differ from those it replaces, which stay readable until the commit.
+    """The mark in the names of a rebuild's parts: the old ones stay readable until the commit.
 
-    A damaged part is made again under the name that it has.
+    Empty for a first build. A damaged part is rebuilt under the name that it has.
     """
+    mark = planned.fingerprint[:12]
     for table in planned.step.writes:
         manifest = find_manifest_in(run.store, table.folder(run.batch))
         if manifest is None:
             continue
-        mark = planned.fingerprint[:12]
+
         if manifest.fingerprint != planned.fingerprint or any(
             mark in part.file for part in manifest.parts
         ):
             return mark
+
     return ""
 
 
 def _summary(manifests: Iterable[Manifest]) -> dict[str, dict[str, int]]:
     return {m.table: {"rows": m.rows, "bytes": m.bytes, **m.counts} for m in manifests}
-
-
-def _clean_up(run: Run, plan: Sequence[Planned]) -> None:
-    """Scratch tables and leftovers of other configs go once the stage's tables stand."""
-    left = run.store.folders(work_dir(run.batch))
-    for planned in plan:
-        for table in planned.step.writes:
-            if table.scratch:
-                run.store.delete_dir(table.folder(run.batch))
-            else:
-                _settle(run, table)
-        for name in left:
-            if name.startswith(_prefix(planned)):
-                run.store.delete_dir(f"{work_dir(run.batch)}/{name}")
-
-
-def _clean_up_late(run: Run, plan: Sequence[Planned]) -> None:
-    """What a run left that was killed behind its last commit; an unfinished rebuild under other
-    settings stays.
-    """
-    left = set(run.store.folders(work_dir(run.batch)))
-    for planned in plan:
-        receipts = f"{_prefix(planned)}{planned.fingerprint[:12]}"
-        if receipts in left:
-            run.store.delete_dir(_folder(run, planned))
-        rebuilt = any(name.startswith(_prefix(planned)) and name != receipts for name in left)
-        for table in planned.step.writes:
-            folder = table.folder(run.batch)
-            run.store.sweep(folder)
-            if not table.scratch and not rebuilt:
-                _settle(run, table)
-            if table.scratch and table.name in left:
-                manifest = find_manifest_in(run.store, folder)
-                if _matches(manifest, planned) or (manifest is None and not rebuilt):
-                    run.store.delete_dir(folder)
-
-
-def _settle(run: Run, table: Table) -> None:
-    folder = table.folder(run.batch)
-    manifest = find_manifest_in(run.store, folder)
-    if manifest is not None:
-        settle(run.store, folder, manifest)

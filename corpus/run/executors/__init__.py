@@ -1,6 +1,4 @@
-"""Executors: where tasks run. In this process, in local processes, or on Ray; the bytes are the
-same.
-"""
+"""Executors run tasks in this process, in local processes, or on Ray, and give the same bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ def open_executor(
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
 ) -> Iterator[Executor]:
-    """The chosen executor; on an exception (Ctrl-C among them) running tasks are cancelled.
+    """Open the chosen executor. On an exception, Ctrl-C included, running tasks are cancelled.
 
     `workers`: None means one per core here, or one per CPU of the cluster on Ray.
     """
@@ -46,6 +44,7 @@ def open_executor(
         from corpus.run.executors.ray import RayExecutor
 
         executor = RayExecutor(workers, timeout_s=timeout_s)
+
     try:
         yield executor
     except BaseException:

@@ -70,9 +70,7 @@ class Executor(ABC):
 
     @abstractmethod
     def close(self, *, cancel: bool = False) -> None:
-        """Release everything. With `cancel`, running tasks are ended, softly at first. May be
-        called again.
-        """
+        """Release everything; repeating it is fine. With `cancel`, running tasks are ended softly."""
 
 
 def run_attempt(

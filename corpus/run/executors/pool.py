@@ -38,7 +38,7 @@ SINGLE_THREADED = {
 
 @dataclass(slots=True)
 class _Worker:
-    """One pool process and what it is doing."""
+    """One pool process and its current task."""
 
     process: Any
     pipe: Any
@@ -48,10 +48,9 @@ class _Worker:
 
 
 class PoolExecutor(Executor):
-    """Local processes, each its own: one that dies takes its task along and nobody else's.
+    """Local processes that fail one by one.
 
-    `concurrent.futures` is not used for that reason: there one dead worker fails every task in
-    flight.
+    `concurrent.futures` is not used: there one dead worker fails every task in flight.
     """
 
     name = "pool"
@@ -98,13 +97,14 @@ class PoolExecutor(Executor):
         self._workers.clear()
 
     def _feed(self) -> None:
-        """Give waiting tasks to idle workers, starting workers up to the number of slots."""
+        """Give waiting tasks to idle workers; start workers up to the number of slots."""
         while self._queue:
             worker = next((w for w in self._workers if w.key is None), None)
             if worker is None:
                 if len(self._workers) >= self.slots:
                     return
                 worker = self._start()
+
             key, function, payload = self._queue.popleft()
             worker.key, worker.started = key, time.monotonic()
             # A worker that died idle closes the pipe; the task is then reported as crashed and tried again.
@@ -115,6 +115,8 @@ class PoolExecutor(Executor):
         ours, theirs = self._spawn.Pipe()
         kept = {name: os.environ.get(name) for name in SINGLE_THREADED}
         os.environ.update(SINGLE_THREADED)
+
+        # A spawned process reads its environment at once, so ours is changed and restored around it.
         try:
             process = self._spawn.Process(target=_work, args=(theirs,), daemon=False)
             process.start()
@@ -124,6 +126,7 @@ class PoolExecutor(Executor):
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
         theirs.close()
         worker = _Worker(process, ours)
         self._workers.append(worker)
@@ -133,9 +136,11 @@ class PoolExecutor(Executor):
         busy = [worker for worker in self._workers if worker.key is not None]
         if not busy:
             return []
+
         multiprocessing.connection.wait(
             [w.pipe for w in busy] + [w.process.sentinel for w in busy], timeout_s
         )
+
         attempts = []
         for worker in busy:
             self._enforce_limits(worker)
@@ -145,13 +150,14 @@ class PoolExecutor(Executor):
         return attempts
 
     def _read(self, worker: _Worker) -> Attempt | None:
-        """What a worker sent: its attempt, or its death; progress is counted on the way."""
+        """Read what a worker sent: the end of its attempt, or its death. Counts progress on the way."""
         try:
             while worker.pipe.poll():
                 message = pickle.loads(worker.pipe.recv_bytes())
                 if isinstance(message, Attempt):
                     worker.key = None
-                    if worker.ended_by_us is not None:  # too late: the task had ended first
+                    # Its result was sent before we killed it: the result counts, the worker is gone.
+                    if worker.ended_by_us is not None:
                         self._remove(worker)
                     return message
                 self._rows += message
@@ -160,15 +166,18 @@ class PoolExecutor(Executor):
         return None if worker.process.is_alive() else self._bury(worker)
 
     def _bury(self, worker: _Worker) -> Attempt:
+        """Report the task of a dead worker by what it died of."""
         self._remove(worker)
         code = worker.process.exitcode
         assert worker.key is not None
+
         if worker.ended_by_us is Status.TIMEOUT:
             return Attempt(worker.key, Status.TIMEOUT, error=f"over {self._timeout_s:g} s")
         if worker.ended_by_us is Status.OOM:
             return Attempt(
                 worker.key, Status.OOM, error=f"over {(self._memory_bytes or 0) >> 20} MiB resident"
             )
+
         how = (
             f"signal {-code} ({signal.Signals(-code).name})"
             if code is not None and code < 0
@@ -196,7 +205,7 @@ class PoolExecutor(Executor):
 
 
 def resident_bytes(pid: int | None = None) -> int:
-    """Resident memory of a process (this one by default) in bytes; 0 where /proc does not tell."""
+    """Resident memory of a process (this one by default) in bytes; 0 if /proc does not have it."""
     try:
         with open(f"/proc/{pid or 'self'}/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -205,16 +214,14 @@ def resident_bytes(pid: int | None = None) -> int:
 
 
 def _work(pipe: Any) -> None:
-    """The life of a pool process: take a task, do it, tell, until the pipe closes or the parent is
-    gone.
-    """
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the driver decides
+    """Run a pool process: take tasks from the pipe until it closes or the parent is gone."""
+    # Ctrl-C reaches the whole process group; the driver decides what to do about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A task that has a process of its own, as the fetch has, ends it on the way out.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     limit_threads()
+
     sending = threading.Lock()
 
     def report(rows: int) -> None:
@@ -226,13 +233,14 @@ def _work(pipe: Any) -> None:
             key, function, payload = pickle.loads(pipe.recv_bytes())
         except (EOFError, OSError):
             return
+
         attempt = run_attempt(key, function, payload, report)
         with sending, contextlib.suppress(BrokenPipeError):
             pipe.send_bytes(pickle.dumps(attempt))
 
 
 def _die_with_parent() -> None:
-    """End this process when the driver is gone, also when it was killed and could tell nobody."""
+    """End this process when the driver is gone, even if it was killed and could not say so."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])

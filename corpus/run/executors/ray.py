@@ -31,12 +31,11 @@ _gauges: dict[str, Any] = {}
 
 
 def publish(values: Mapping[str, float], tags: Mapping[str, str]) -> None:
-    """Set Ray's gauges of these names, where this process works for Ray; its dashboard and
-    Prometheus show them.
-    """
+    """Set gauges that Ray's dashboard and Prometheus show, if this process works for Ray."""
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return
+
     from ray.util.metrics import Gauge
 
     for name, value in values.items():
@@ -66,14 +65,12 @@ class RayExecutor(Executor):
         self._timed_out: set[int] = set()
 
     def submit(self, key: int, function: TaskFunction, payload: Any) -> None:
-        # Pickled here, not by Ray: only references to importable names may travel, as in the pool.
+        # Pickled here, not by Ray: as in the pool, only references to importable names may travel.
         self._queue.append((key, pickle.dumps((key, function, payload))))
         self._feed()
 
     def _feed(self) -> None:
-        """Hand Ray no more than it has CPUs for: what would wait there has not begun, and its time
-        not either.
-        """
+        """Hand Ray no more tasks than it has CPUs for: a task's time begins when it is handed over."""
         while self._queue and len(self._open) < self.slots:
             key, pickled = self._queue.popleft()
             self._open[self._remote.remote(pickled)] = (key, time.monotonic())
@@ -88,6 +85,7 @@ class RayExecutor(Executor):
             if isinstance(error.__cause__, Interrupted):
                 raise error.__cause__ from None
             raise
+
         self._cancel_overdue()
         attempts = [self._ended(reference) for reference in done]
         self._feed()
@@ -99,7 +97,7 @@ class RayExecutor(Executor):
     def close(self, *, cancel: bool = False) -> None:
         self._queue.clear()
         if cancel and self._open:
-            # First softly: the task's `finally` runs, so that a child of it may save its state; then by force.
+            # Softly at first, so that `finally` blocks run and children save their state; then by force.
             references = list(self._open)
             for reference in references:
                 self._ray.cancel(reference)
@@ -117,6 +115,7 @@ class RayExecutor(Executor):
         timed_out = key in self._timed_out
         self._timed_out.discard(key)
         errors = self._ray.exceptions
+
         try:
             attempt: Attempt = pickle.loads(self._ray.get(reference))
             return attempt
@@ -154,30 +153,32 @@ def _first_line(error: BaseException) -> str:
 
 
 def _prepare_ray_environment() -> None:
-    """What Ray reads while it is imported: no usage statistics, token authentication wherever a
-    token is known.
+    """Set the variables that Ray reads while it is imported: no usage statistics, and a token.
 
     A private cluster gets a token of its own, in the environment of its processes only. Of Ray's
-    ports just the dashboard honours a loopback address; the token is what closes the others.
+    ports only the dashboard obeys a loopback address; the token closes the others.
     Raises: ConfigError for a dashboard's address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address := os.environ.get("RAY_ADDRESS"):
         if address.startswith(("http://", "https://")):
             raise ConfigError(
-                f"RAY_ADDRESS={address}: that is a dashboard; set RAY_API_SERVER_ADDRESS to it for `ray job submit`, or RAY_ADDRESS=host:port"
+                f"RAY_ADDRESS={address} is a dashboard; set RAY_API_SERVER_ADDRESS to it for "
+                "`ray job submit`, or set RAY_ADDRESS=host:port"
             )
         if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         return
+
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _join_or_start_ray(workers: int | None) -> None:
-    """Join the cluster that RAY_ADDRESS names, else start a private one. The address is never left
-    to Ray's guess.
+    """Join the cluster that RAY_ADDRESS names, else start a private one.
+
+    Ray never guesses the address.
 
     Raises: InputError when no cluster answers.
     """
@@ -194,9 +195,11 @@ def _join_or_start_ray(workers: int | None) -> None:
             **quiet,
         )
         return
+
     try:
         ray.init(address=address, **quiet)
     except ConnectionError as error:
         raise InputError(
-            f"RAY_ADDRESS={address}: no cluster answers ({_first_line(error)}); unset it to run here, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+            f"RAY_ADDRESS={address}: no cluster answers ({_first_line(error)}); unset it to run here, "
+            "or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
         ) from error
