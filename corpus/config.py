@@ -1,4 +1,6 @@
-"""Settings: defaults < TOML < environment < `--set`; unknown keys are refused before any work.
+"""Settings: defaults < the corpus < TOML < environment < `--set`; unknown keys are refused.
+
+The file `webtext.toml` in the corpus holds what every batch of it shares (`webtext init` writes it).
 
 A stage composes its config from small frozen `Section` classes beside the code they configure.
 Keys are dotted, stage first: `dedup.threshold`, `crawl.links.min_score`. In the environment the
@@ -8,6 +10,7 @@ dots become double underscores: `WEBTEXT_DEDUP__THRESHOLD=0.8`. Pydantic does th
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +23,8 @@ from corpus.errors import ConfigError
 ENV_PREFIX = "WEBTEXT_"
 STAGES = ("crawl", "clean", "dedup", "shards", "train", "refresh")
 """The top-level sections of a TOML file; a command reads its own and ignores the others."""
+CORPUS_SETTINGS = "webtext.toml"
+"""The file in the corpus with the settings that all its batches share."""
 NEAREST = 3  # similar names suggested for an unknown one
 
 
@@ -38,6 +43,9 @@ class Section(BaseModel):
     )
     outside_identity: ClassVar[frozenset[str]] = frozenset()
     """Fields that do not affect the output, such as tolerance flags. The fingerprint leaves them out."""
+    outside_corpus: ClassVar[frozenset[str]] = frozenset()
+    """Fields that `<corpus>/webtext.toml` may not set: a corpus may come from a stranger, and these
+    run commands, send data or open private networks."""
     common: ClassVar[frozenset[str]] = frozenset()
     """Settings of a stage that --help lists, as keys below the stage; --help-all lists the rest."""
 
@@ -54,15 +62,18 @@ def load_config(
     model: type[S],
     stage: str,
     *,
+    corpus_toml: str | None = None,
     toml_path: str | None = None,
     sets: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
 ) -> S:
-    """Resolve the settings of `stage`.
+    """Resolve the settings of `stage`; `corpus_toml` is the text of the corpus's own file.
 
     Raises: ConfigError with the key, the value and the allowed values.
     """
     settings: dict[str, Any] = {}
+    if corpus_toml is not None:
+        _merge(settings, _from_corpus(corpus_toml, model, stage))
     if toml_path is not None:
         _merge(settings, _from_toml(toml_path, stage))
     _merge(settings, _from_environment(stage, environ or {}))
@@ -93,23 +104,53 @@ def describe(model: type[Section], prefix: str) -> Iterator[tuple[str, str, str]
 
 def _from_toml(path: str, stage: str) -> dict[str, Any]:
     try:
-        document = tomllib.loads(Path(path).read_text("utf-8"))
+        text = Path(path).read_text("utf-8")
     except OSError as error:
         raise ConfigError(
             f"--config {path}: {error.strerror}; name an existing TOML file"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"--config {path}: not TOML ({error})") from error
+    return _section_of(text, stage, f"--config {path}")
+
+
+def _from_corpus(text: str, model: type[Section], stage: str) -> dict[str, Any]:
+    """Read the corpus's own settings. Raises ConfigError for those that a corpus may not hold."""
+    settings = _section_of(text, stage, CORPUS_SETTINGS)
+    for key in outside_corpus(model):
+        found: Any = settings
+        for name in key.split("."):
+            found = found.get(name) if isinstance(found, dict) else None
+        if found is not None:
+            raise ConfigError(
+                f"{CORPUS_SETTINGS} of the corpus sets {stage}.{key}; it is read from --config, the "
+                "environment or --set only, since a corpus may come from somebody else"
+            )
+    return settings
+
+
+def outside_corpus(model: type[Section], prefix: str = "") -> Iterator[str]:
+    """Yield the keys below the stage that `<corpus>/webtext.toml` may not set."""
+    for name, field in model.model_fields.items():
+        if name in model.outside_corpus:
+            yield f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from outside_corpus(field.annotation, f"{prefix}{name}.")
+
+
+def _section_of(text: str, stage: str, where: str) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not TOML ({error})") from error
 
     for key in document:
         if key not in STAGES:
-            raise ConfigError(
-                f"--config {path}: unknown section [{key}]; allowed: {', '.join(STAGES)}"
-            )
+            raise ConfigError(f"{where}: unknown section [{key}]; allowed: {', '.join(STAGES)}")
 
     section = document.get(stage, {})
     if not isinstance(section, dict):
-        raise ConfigError(f"--config {path}: {stage} = {section!r}; expected a section [{stage}]")
+        raise ConfigError(f"{where}: {stage} = {section!r}; expected a section [{stage}]")
     return section
 
 
@@ -176,7 +217,31 @@ def _explain(error: ValidationError, model: type[Section], stage: str) -> str:
             f"{key} is not set and has no default; "
             f"put it into the file of --config, or add --set {key}=..."
         )
+    if problem["type"] in ("tuple_type", "list_type") and isinstance(problem["input"], str | int):
+        written = _toml_value([problem["input"]])
+        return f"{key} = {problem['input']!r}: expected a list; write --set '{key}={written}'"
     return f"{key} = {problem['input']!r}: {problem['msg']}"
+
+
+def to_toml(settings: Mapping[str, Any], prefix: str = "") -> str:
+    """Write nested settings as TOML tables."""
+    plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
+    lines = [f"{key} = {_toml_value(value)}" for key, value in plain.items()]
+    text = "\n".join([f"[{prefix}]", *lines, "", ""]) if prefix and lines else ""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            text += to_toml(value, f"{prefix}.{key}" if prefix else key)
+    return text
+
+
+def given_settings(
+    stage: str, *, toml_path: str | None = None, sets: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Settings of `stage` that a file and --set name, unchecked."""
+    settings = _from_toml(toml_path, stage) if toml_path is not None else {}
+    for assignment in sets:
+        _merge(settings, _from_assignment(assignment, stage))
+    return settings
 
 
 def _toml_value(value: Any) -> str:
@@ -185,7 +250,7 @@ def _toml_value(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, str):
-        return f'"{value}"'
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     if isinstance(value, dict):

@@ -9,6 +9,7 @@ from corpus.errors import ConfigError
 from corpus.run import command
 from corpus.storage.store import Store, check_name
 from corpus.tables.manifest import batches, read_manifest
+from corpus.tables.mixed_settings import mixed_among
 from corpus.tables.snapshot import batches_up_to, check_free, snapshots_of, write_snapshot
 from corpus.tables.staleness import require_current
 from shards import write_step
@@ -87,6 +88,8 @@ def _snapshot(store: Store, batch: str, name: str) -> None:
         f"{split} {part.num_tokens:,} tokens" for split, part in snapshot.splits.items()
     )
     log.info("snapshot %s: %s (%s)", snapshot.name, totals, snapshot.digest)
+    for difference in mixed_among(store, batches):
+        log.warning("snapshot %s mixes settings: %s", snapshot.name, difference)
 
     if not snapshot.splits["val"].num_tokens:
         log.warning(

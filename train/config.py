@@ -148,6 +148,8 @@ class DataConfig(Section):
 class RuntimeConfig(Section):
     """How the machine is used and what is kept. None of it decides what is learnt, up to rounding."""
 
+    outside_corpus = frozenset({"wandb_project"})
+
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda, cuda:1."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

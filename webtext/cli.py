@@ -12,6 +12,7 @@ from webtext.stages import needing, stage_main
 STAGES = ("crawl", "clean", "dedup", "shards", "train")
 GROUPS = {
     "build": {
+        "init": "start a corpus and keep the settings that its batches share",
         "crawl": "fetch the outbound links of Reddit dumps, politely, into WARC files",
         "import": "import documents that are text already (Parquet, JSON lines) as a batch",
         "clean": "extract text from fetched pages and drop what is not a document",
@@ -23,6 +24,7 @@ GROUPS = {
     "look": {
         "status": "list batches and tables: rows, bytes, age, what is missing or stale",
         "explain": "trace one page from its submission to its tokens",
+        "why": "show examples of dropped pages with value, threshold and setting",
         "query": "run SQL over all tables of a corpus",
         "diff": "compare two snapshots",
         "verify": "check digests, invariants and joins",
@@ -31,6 +33,7 @@ GROUPS = {
     "tend": {
         "forget": "take pages or sites down, in every table and snapshot",
         "rebuild": "rebuild later tables under changed settings",
+        "drop-batch": "remove a batch that was never finished",
         "prune": "delete old snapshots and the files that only they reference",
     },
     "train": {
@@ -132,6 +135,12 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         from webtext.rebuild import main
     elif name == "prune":
         from webtext.prune import main
+    elif name == "init":
+        from webtext.init import main
+    elif name == "why":
+        from webtext.why import main
+    elif name == "drop-batch":
+        from webtext.drop_batch import main
     elif name == "import":
         with needing("crawl"):
             from webtext.import_documents import main

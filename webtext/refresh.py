@@ -71,6 +71,8 @@ class RefreshConfig(Section):
         }
     )
 
+    outside_corpus = frozenset({"corpus", "dumps", "webhook", "command"})
+
     corpus: str = Field(min_length=1)
     """The corpus: a folder or URI. Required here or as --corpus."""
     dumps: str = Field(min_length=1)
@@ -136,9 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _refresh(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     sets = [*args.sets, *([f"refresh.corpus={json.dumps(args.corpus)}"] if args.corpus else [])]
-    config = load_config(
-        RefreshConfig, "refresh", toml_path=args.config, sets=sets, environ=os.environ
-    )
+    config = _config(args.config, sets)
     increments = list(find_increments(config))
     if args.dry_run:
         return _dry_run(config, increments, args)
@@ -158,6 +158,21 @@ def _refresh(argv: Sequence[str] | None) -> int:
         made = [summary.document(each) for each in summaries]
         _print_json(config, missing, dry_run=False, summaries=made)
     return 0
+
+
+def _config(toml_path: str | None, sets: Sequence[str]) -> RefreshConfig:
+    """Load the settings, those of the corpus included: the first pass finds the corpus."""
+    first = load_config(
+        RefreshConfig, "refresh", toml_path=toml_path, sets=sets, environ=os.environ
+    )
+    return load_config(
+        RefreshConfig,
+        "refresh",
+        corpus_toml=cli.corpus_settings(first.corpus),
+        toml_path=toml_path,
+        sets=sets,
+        environ=os.environ,
+    )
 
 
 def _dry_run(

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from corpus.config import Section, load_config
-from corpus.errors import Interrupted, WebtextError
+from corpus.config import CORPUS_SETTINGS, Section, load_config
+from corpus.errors import ConfigError, Interrupted, WebtextError
 from corpus.printable import printable
 from corpus.run import funnel
 from corpus.run.arguments import Main, program
@@ -36,8 +36,11 @@ from corpus.run.plan import Run
 from corpus.run.runner import StageResult, run_steps
 from corpus.run.step import AnyStep
 from corpus.storage.lease import hold
-from corpus.storage.store import Store, check_name, open_corpus, work_dir
-from corpus.tables.manifest import read_manifest
+from corpus.storage.store import Store, check_name, open_corpus, open_store, work_dir
+from corpus.tables.manifest import earlier_batches, read_manifest
+from corpus.tables.mixed_settings import mixed_settings
+
+log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=Section)
 
@@ -136,8 +139,27 @@ def interruptible() -> Iterator[None]:
 
 
 def config(model: type[S], stage: str, args: argparse.Namespace) -> S:
-    """The command's settings from file, environment and --set."""
-    return load_config(model, stage, toml_path=args.config, sets=args.sets, environ=os.environ)
+    """The command's settings from the corpus, a file, the environment and --set."""
+    return load_config(
+        model,
+        stage,
+        corpus_toml=corpus_settings(args.corpus),
+        toml_path=args.config,
+        sets=args.sets,
+        environ=os.environ,
+    )
+
+
+def corpus_settings(root: str | None) -> str | None:
+    """The text of `<corpus>/webtext.toml`; None without a corpus or without that file."""
+    if root is None:
+        return None
+    try:
+        return open_store(root).read_bytes(CORPUS_SETTINGS).decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{root}/{CORPUS_SETTINGS}: not TOML ({error})") from error
 
 
 def finish(args: argparse.Namespace, store: Store, stage: str, result: StageResult) -> int:
@@ -202,7 +224,23 @@ def run_stage(
         files=files,
         rebuild=rebuild,
     )
-    return run_steps(run, steps)
+    result = run_steps(run, steps)
+    _warn_of_mixed(opened, stage)
+    return result
+
+
+def _warn_of_mixed(opened: OpenBatch, stage: str) -> None:
+    """Warn if the batch was built with other settings than those before it."""
+    batches = [*earlier_batches(opened.store, opened.batch), opened.batch]
+    mixed = [line for line in mixed_settings(opened.store, batches) if line.startswith(f"{stage}.")]
+    if mixed:
+        log.warning(
+            "the batches of this corpus differ: %s. Settings are kept for all batches by "
+            "`webtext init --corpus %s --set %s=...`",
+            "; ".join(mixed),
+            opened.store.root,
+            mixed[0].partition(" is ")[0],
+        )
 
 
 # Former names, in use until every caller has the ones above.

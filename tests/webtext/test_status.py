@@ -76,9 +76,9 @@ def test_who_works_and_what_was_left(fates_copy: grown_corpus.Fates) -> None:
         hold(store, "work/2024-01/lock.json", what="clean.run"),
         hold(store, "work/prune.json", what="pruner"),
     ):
-        words = status.text(store, entries(store))
+        words = status.render(store, entries(store))
     assert "corpus: pruner, process" in words
-    assert f"take-down t1: unfinished; `webtext forget --corpus {store.root}` goes on" in words
+    assert f"take-down t1: unfinished; to continue: `webtext forget --corpus {store.root}`" in words
     assert "batch 2024-01: clean.run, process" in words
     assert "at work" in words
     assert "batch 2024-02: interrupted at clean.documents-abc" in words

@@ -1,8 +1,8 @@
-"""Batches and tables at a glance: rows, bytes, age, fingerprint, what is missing or stale, who works on what.
+"""Lists batches and tables: rows, bytes, age, fingerprint, missing and stale ones, and running work.
 
     webtext status --corpus C [--json]
 
-Reads manifests, leases and snapshots; no table is opened. Exit code 0 whatever it finds.
+Reads manifests, leases and snapshots; no table is opened. The exit code is always 0.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from corpus.run.funnel import size
 from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, work_dir
 from corpus.tables.inventory import Entry, batch_names, entries
+from corpus.tables.mixed_settings import mixed_among
 from corpus.tables.retirement import retirement
 from corpus.tables.snapshot import Snapshot, outdated_batches, read_snapshot, snapshots
 from corpus.tables.takedown_list import unfinished
@@ -26,11 +27,11 @@ LEASES = ("work/refresh.json", "work/forget.json", "work/prune.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """Somebody at work, or what an interrupted run left."""
+class WorkInProgress:
+    """A running command, or the steps that an interrupted run left."""
 
     batch: str
-    """Empty for those who work on the corpus, such as a refresh."""
+    """Empty for commands that work on the whole corpus, such as a refresh."""
     owner: dict[str, Any] | None
     steps: tuple[str, ...]
     """Steps with receipts or scratch tables."""
@@ -38,26 +39,26 @@ class Work:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return command.door(_main, argv, stage="webtext.status")
+    return command.run_command(_main, argv, stage="webtext.status")
 
 
 def _main(argv: Sequence[str] | None) -> int:
     args = command.corpus_parser("webtext.status", __doc__ or "").parse_args(argv)
     store = open_corpus(args.corpus)
     found = entries(store)
-    print(text(store, found))
+    print(render(store, found))
     if args.json:
-        print(json.dumps(document(store, found), sort_keys=True))
+        print(json.dumps(to_json(store, found), sort_keys=True))
     return 0
 
 
-def text(store: Store, found: Sequence[Entry]) -> str:
-    """The whole view."""
+def render(store: Store, found: Sequence[Entry]) -> str:
+    """Describe the corpus for people."""
     lines = [store.root]
     names = batch_names(store)
     if not names:
         lines.append(
-            f"  no batch yet; begin with `python -m crawl.run --corpus {store.root} --batch B --dumps FILE`"
+            f"  no batch yet; begin with `webtext crawl --corpus {store.root} --batch B --dumps FILE`"
         )
 
     for batch in names:
@@ -72,15 +73,15 @@ def text(store: Store, found: Sequence[Entry]) -> str:
     for work in at_work(store):
         lines.append(_work_line(work))
     lines += [
-        f"take-down {each.id}: unfinished; `webtext forget --corpus {store.root}` goes on"
+        f"take-down {each.id}: unfinished; to continue: `webtext forget --corpus {store.root}`"
         for each in unfinished(store)
     ]
 
     return "\n".join(lines)
 
 
-def document(store: Store, found: Sequence[Entry]) -> dict[str, Any]:
-    """The same for machines."""
+def to_json(store: Store, found: Sequence[Entry]) -> dict[str, Any]:
+    """Describe the corpus for machines."""
     return {
         "corpus": store.root,
         "batches": batch_names(store),
@@ -107,19 +108,19 @@ def document(store: Store, found: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-def at_work(store: Store) -> list[Work]:
+def at_work(store: Store) -> list[WorkInProgress]:
     """Leases that are held and batches with unfinished steps."""
     found = []
     for path in LEASES:
         owner = lease.owner(store, path)
         if owner is not None:
-            found.append(Work("", owner, ()))
+            found.append(WorkInProgress("", owner, ()))
 
     for batch in store.folders("work"):
         owner = lease.owner(store, f"{work_dir(batch)}/lock.json")
         steps = tuple(store.folders(work_dir(batch)))
         if owner is not None or steps:
-            found.append(Work(batch, owner, steps))
+            found.append(WorkInProgress(batch, owner, steps))
 
     return found
 
@@ -148,7 +149,11 @@ def _snapshot_line(store: Store, snapshot: Snapshot) -> str:
     outdated = {} if retired else outdated_batches(store, snapshot)
     mark = f"  {retired.kind}: {retired.why}" if retired else ""
     if outdated:
+        # An outdated snapshot keeps its files, so it can still be read.
         mark = "  outdated: " + "; ".join(f"{batch}: {why}" for batch, why in outdated.items())
+    mixed = mixed_among(store, [each.batch for each in snapshot.batches])
+    if mixed and not retired:
+        mark += "  mixes settings: " + "; ".join(mixed)
     return f"snapshot {snapshot.name}: {tokens:,} tokens of {names}{mark}"
 
 
@@ -161,15 +166,19 @@ def _snapshot_document(store: Store, snapshot: Snapshot) -> dict[str, Any]:
         "tokens": {split: totals.num_tokens for split, totals in snapshot.splits.items()},
         "withdrawn": retired is not None and retired.kind == "withdrawn",
         "outdated": outdated_batches(store, snapshot),
+        "mixed_settings": mixed_among(store, [each.batch for each in snapshot.batches]),
     }
 
 
-def _work_line(work: Work) -> str:
+def _work_line(work: WorkInProgress) -> str:
     subject = f"batch {work.batch}" if work.batch else "corpus"
     if work.owner is None:
-        return f"{subject}: interrupted at {', '.join(work.steps)}; the same command goes on"
+        return (
+            f"{subject}: interrupted at {', '.join(work.steps)}; run the same command to continue"
+        )
+
     owner = work.owner
-    state = "at work" if owner["alive"] else "gone, its lease will be taken over"
+    state = "at work" if owner["alive"] else "gone; the next run takes its lease over"
     return f"{subject}: {owner.get('what')}, process {owner.get('pid')} on {owner.get('host')}, {state}"
 
 
