@@ -88,7 +88,7 @@ def _snapshot(store: Store, batch: str, name: str) -> None:
         f"{split} {part.num_tokens:,} tokens" for split, part in snapshot.splits.items()
     )
     log.info("snapshot %s: %s (%s)", snapshot.name, totals, snapshot.digest)
-    for difference in mixed_among(store, batches):
+    for difference in mixed_among(store, names):
         log.warning("snapshot %s mixes settings: %s", snapshot.name, difference)
 
     if not snapshot.splits["val"].num_tokens:

@@ -1,0 +1,176 @@
+"""Settings that stay with the corpus, batches that differ, dropped batches, and reasons explained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clean import run as clean_run
+from corpus.config import load_config, outside_corpus
+from corpus.errors import ConfigError
+from corpus.storage.store import open_store
+from corpus.tables.manifest import read_manifest
+from corpus.tables.mixed_settings import mixed_among
+from crawl import run as crawl_run
+from crawl.config import CrawlConfig
+from tests.support import grown_corpus
+from train.config import TrainConfig
+from webtext import drop_batch, init, why
+from webtext.refresh import RefreshConfig
+from webtext.reports import status
+
+
+def start(root: Path, *sets: str) -> int:
+    return init.main(["--corpus", str(root), *(word for each in sets for word in ("--set", each))])
+
+
+def test_a_second_batch_is_made_as_the_first_without_a_word(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    assert start(root, "clean.quality.preset=gopher", "crawl.links.min_score=4") == 0
+    store = grown_corpus.grow(str(root), "2024-01", grown_corpus.ordinary(6), tmp_path)
+    grown_corpus.grow(str(root), "2024-02", grown_corpus.ordinary(6, 1), tmp_path, start=50)
+    for batch in ("2024-01", "2024-02"):
+        assert read_manifest(store, "documents", batch).config["quality"]["preset"] == "gopher"
+        assert read_manifest(store, "links", batch).config["links"]["min_score"] == 4
+    assert mixed_among(store, ["2024-01", "2024-02"]) == []
+    assert "mixes settings" not in status.render(store, [])
+
+
+def test_set_config_and_environment_have_precedence_over_the_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "[crawl.links]\nmin_score = 7\n"
+    file = tmp_path / "s.toml"
+    file.write_text("[crawl.links]\nmin_score = 8\n")
+    load = load_config
+
+    def min_score(**more: object) -> int:
+        return load(CrawlConfig, "crawl", corpus_toml=text, **more).links.min_score  # type: ignore[arg-type]
+
+    assert min_score() == 7
+    assert min_score(toml_path=str(file)) == 8
+    environ = {"WEBTEXT_CRAWL__LINKS__MIN_SCORE": "9"}
+    assert min_score(toml_path=str(file), environ=environ) == 9
+    assert min_score(environ=environ, sets=["crawl.links.min_score=10"]) == 10
+
+
+def test_a_batch_that_differs_and_a_snapshot_that_mixes_say_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = str(tmp_path / "c")
+    gopher = ("--set", "clean.quality.preset=gopher")
+    store = grown_corpus.grow(root, "2024-01", grown_corpus.ordinary(6), tmp_path, *gopher)
+    assert "differ" not in caplog.text
+    grown_corpus.grow(root, "2024-02", grown_corpus.ordinary(6, 1), tmp_path, start=50)
+    difference = "clean.quality.preset is 'webtext' in batch 2024-02, 'gopher' in batch 2024-01"
+    assert f"the batches of this corpus differ: {difference}" in caplog.text
+    assert f"snapshot 2024-02 mixes settings: {difference}" in caplog.text
+    assert mixed_among(store, ["2024-01", "2024-02"]) == [difference]
+    shown = status.render(store, [])
+    assert f"mixes settings: {difference}" in shown
+    assert status.to_json(store, [])["snapshots"][1]["mixed_settings"] == [difference]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "refresh.command='curl http://evil.example'",
+        "refresh.webhook='http://evil.example'",
+        "crawl.fetch.allow_networks=['10.0.0.0/8']",
+        "crawl.fetch.proxy='10.0.0.1:80'",
+        "train.runtime.wandb_project='theirs'",
+    ],
+)
+def test_a_corpus_sets_nothing_that_runs_sends_or_opens(
+    setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "c"
+    assert start(root, setting) == 2
+    assert "a corpus may come from somebody else" in capsys.readouterr().err
+    assert not (root / "webtext.toml").exists()
+
+
+def test_every_setting_that_reaches_out_is_kept_from_corpora() -> None:
+    assert {*outside_corpus(CrawlConfig)} == {
+        f"fetch.{name}" for name in ("allow_networks", "allow_ports", "connect_to", "proxy")
+    }
+    assert {*outside_corpus(RefreshConfig)} == {"corpus", "dumps", "webhook", "command"}
+    assert {*outside_corpus(TrainConfig)} == {"runtime.wandb_project"}
+
+
+def test_bad_settings_of_a_corpus_are_refused_by_init_and_by_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "c"
+    assert start(root, "clean.quality.preset=gofer") == 2
+    assert start(root, "clean.quality.preset=gopher") == 0
+    assert start(root, "clean.quality.min_words=7") == 0
+    assert (
+        '[clean.quality]\npreset = "gopher"\nmin_words = 7' in (root / "webtext.toml").read_text()
+    )
+    (root / "webtext.toml").write_text("[clean\n")
+    assert clean_run.main(["--corpus", str(root), "--batch", "b"]) == 2
+    assert "webtext.toml: not TOML" in capsys.readouterr().err
+
+
+def test_a_string_in_place_of_a_list_names_the_line_to_type() -> None:
+    with pytest.raises(
+        ConfigError, match=r"expected a list; write --set 'crawl.fetch.allow_networks="
+    ):
+        load_config(CrawlConfig, "crawl", sets=["crawl.fetch.allow_networks=127.0.0.0/8"])
+
+
+def test_a_refused_warc_file_leaves_nothing_behind(tmp_path: Path) -> None:
+    root, bad = tmp_path / "c", tmp_path / "not.warc.gz"
+    store = grown_corpus.grow(str(root), "2024-01", grown_corpus.ordinary(4), tmp_path)
+    bad.write_bytes(b"print('no WARC')\n")
+    assert crawl_run.main(["--corpus", str(root), "--batch", "x", "--warc", str(bad)]) != 0
+    assert drop_batch.batch_folders(store, "x") == []
+    assert "batch x" not in status.render(store, [])
+
+
+def test_drop_batch_asks_and_removes_all_but_what_is_needed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(tmp_path / "c")
+    store = grown_corpus.grow(root, "2024-01", grown_corpus.ordinary(4), tmp_path)
+    dump = grown_corpus.write_dump(tmp_path / "RS_2024-02.zst", grown_corpus.ordinary(4, 1), 50)
+    grown_corpus.link(root, "2024-02", dump)
+    where = ["--corpus", root, "--batch"]
+    before = sorted(path for path, _ in store.files("", recursive=True) if "2024-02" not in path)
+
+    assert drop_batch.main([*where, "2024-02"]) == 2
+    assert (
+        f"To do it: webtext drop-batch --corpus {root} --batch 2024-02" in capsys.readouterr().err
+    )
+    assert drop_batch.main([*where, "2024-02", "--yes"]) == 0
+    assert sorted(path for path, _ in store.files("", recursive=True)) == before
+    assert drop_batch.main([*where, "2024-01", "--yes"]) == 2
+    assert "is part of snapshot '2024-01'" in capsys.readouterr().err
+    assert drop_batch.main([*where, "2024-09", "--yes"]) == 2
+
+
+def test_why_shows_value_threshold_and_setting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(tmp_path / "c")
+    sites = grown_corpus.ordinary(4)
+    short = [grown_corpus.Site("http://short.test/a", "Only a handful of words are here.")]
+    grown_corpus.grow(root, "2024-01", [*sites, *short], tmp_path)
+    capsys.readouterr()
+    assert why.main(["--corpus", root, "--batch", "2024-01", "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    answer = json.loads(lines[-1])
+    assert answer["counts"] == {"too_short": 1}
+    (row,) = answer["examples"]["too_short"]
+    assert row["url"] == "http://short.test/a"
+    value = row["detail"].partition(" ")[0]
+    assert row["detail"].endswith("needs 50: clean.quality.min_words")
+    assert f"    --set clean.quality.min_words={value} would keep it here" in lines
+
+    again = ["--set", f"clean.quality.min_words={value}", "--rebuild"]
+    assert clean_run.main([*grown_corpus.arguments(root, "2024-01"), *again]) == 0
+    assert read_manifest(open_store(root), "documents", "2024-01").rows == 5
+    assert why.main(["--corpus", root, "--batch", "2024-01", "--reason", "gone"]) == 2

@@ -1,0 +1,125 @@
+"""Remove a batch that should not be part of the corpus, such as one that an interrupted run left.
+
+    webtext drop-batch --corpus C --batch B          asks before it acts
+    webtext drop-batch --corpus C --batch B --yes
+
+Every table, WARC segment and unfinished step of the batch is deleted. Pages that only this batch
+fetched are lost: a crawl cannot be repeated. A batch that a later batch was deduplicated against,
+or that a snapshot names, is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from corpus.errors import InputError
+from corpus.run import command
+from corpus.storage import lease
+from corpus.storage.store import Store, check_name, open_corpus, work_dir
+from corpus.tables.generations import EARLIER
+from corpus.tables.manifest import EXTRA_TABLES, batches, find_manifest
+from corpus.tables.retirement import retirement
+from corpus.tables.schemas import TABLES
+from corpus.tables.snapshot import read_snapshot, snapshots
+
+FOLDERS = (*reversed((*TABLES, *EXTRA_TABLES)), "warc")
+"""Folders with one folder per batch. Last tables go first: what an interruption leaves is a batch
+that later stages have not run on, and WARC segments outlive the table that names them."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return command.run_command(_main, argv, stage="webtext.drop-batch")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    parser = command.corpus_parser("webtext.drop-batch", __doc__ or "")
+    parser.add_argument("--batch", required=True, metavar="B", help="the batch to remove")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    args = parser.parse_args(argv)
+
+    store = open_corpus(args.corpus)
+    batch = check_name("--batch", args.batch)
+    folders = batch_folders(store, batch)
+    if not folders:
+        raise InputError(f"{store.root}: no batch {batch!r}; `webtext status` lists the batches")
+    refuse_needed(store, batch)
+
+    confirm(
+        f"batch {batch}: {', '.join(folders)} will be deleted for good",
+        yes=args.yes,
+        command=f"webtext drop-batch --corpus {args.corpus} --batch {batch} --yes",
+    )
+    drop(store, batch)
+    print(f"batch {batch} is removed: {', '.join(folders)}")
+    if args.json:
+        print(json.dumps({"corpus": args.corpus, "batch": batch, "removed": folders}))
+    return 0
+
+
+def confirm(what: str, *, yes: bool, command: str) -> None:
+    """Ask before something is deleted for good. Raises InputError unless the answer is yes."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError(f"{what}; nothing was done. To do it: {command}")
+
+    print(f"{what}. Continue? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise InputError("nothing was done")
+
+
+def batch_folders(store: Store, batch: str) -> list[str]:
+    """The folders that hold something of the batch."""
+    tables = [table for table in FOLDERS if batch in store.folders(table)]
+    work = ["work"] if any(_unfinished(store, batch)) else []
+    return [f"{table}/{batch}" for table in (*tables, *work)]
+
+
+def _unfinished(store: Store, batch: str) -> list[str]:
+    steps = [name for name in store.folders(work_dir(batch)) if name]
+    lock = f"{work_dir(batch)}/lock.json"
+    return [*steps, *(path for path, _ in store.files(work_dir(batch)) if path != lock)]
+
+
+def refuse_needed(store: Store, batch: str) -> None:
+    """Raise InputError if a later batch or a snapshot needs the batch."""
+    judged = [manifest.batch for manifest in batches(store, "verdicts")]
+    if batch in judged and (later := judged[judged.index(batch) + 1 :]):
+        raise InputError(
+            f"batch {batch!r} is needed: {', '.join(later)} was deduplicated against it; "
+            f"drop {later[-1]} first"
+        )
+
+    for name in snapshots(store):
+        if retirement(store, name) is None and batch in {
+            each.batch for each in read_snapshot(store, name).batches
+        }:
+            raise InputError(
+                f"batch {batch!r} is part of snapshot {name!r}; a snapshot stays readable. "
+                f"To take pages out of it: `webtext forget`; to delete old ones: `webtext prune`"
+            )
+
+
+def drop(store: Store, batch: str) -> None:
+    """Delete everything of a batch, its last table first. Raises BusyError while a run works on it."""
+    with lease.hold(store, f"{work_dir(batch)}/lock.json", what="webtext.drop-batch"):
+        for table in FOLDERS:
+            if find_manifest(store, table, batch) is not None:
+                store.delete(f"{table}/{batch}/_manifest.json")
+            store.delete_dir(f"{table}/{batch}")
+            store.delete_dir(f"{EARLIER}/{table}/{batch}")
+
+        for path, _ in store.files("reports"):
+            if path.endswith(f"-{batch}.json"):
+                store.delete(path)
+        store.delete(f"refresh/begun-{batch}.json")
+        for name in store.folders(work_dir(batch)):
+            store.delete_dir(f"{work_dir(batch)}/{name}")
+    store.delete_dir(work_dir(batch))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
