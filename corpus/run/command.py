@@ -14,14 +14,14 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from corpus.config import CORPUS_SETTINGS, Section, load_config
-from corpus.errors import ConfigError, Interrupted, WebtextError
+from corpus.errors import ConfigError, InputError, Interrupted, WebtextError
 from corpus.printable import printable
 from corpus.run import funnel
 from corpus.run.arguments import Main, program
@@ -112,7 +112,23 @@ def open_batch(
             open_executor(args.executor, args.workers, timeout_s=timeout_s)
         )
         stack.enter_context(interruptible())
-        yield OpenBatch(store, batch, executor)
+        begun = set(store.folders(work_dir(batch)))
+        try:
+            yield OpenBatch(store, batch, executor)
+        except InputError:
+            _forget_refused(store, batch, begun)
+            raise
+
+
+def _forget_refused(store: Store, batch: str, begun: Set[str]) -> None:
+    """Delete what a run left that was refused before it finished any task.
+
+    Receipts of finished tasks stay: with one more option the next run continues from them.
+    """
+    for name in set(store.folders(work_dir(batch))) - begun:
+        folder = f"{work_dir(batch)}/{name}"
+        if not any(path.endswith(".json") for path, _ in store.files(folder, recursive=True)):
+            store.delete_dir(folder)
 
 
 @contextlib.contextmanager

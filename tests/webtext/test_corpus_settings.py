@@ -57,16 +57,17 @@ def test_set_config_and_environment_have_precedence_over_the_corpus(
 
 
 def test_a_batch_that_differs_and_a_snapshot_that_mixes_say_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = str(tmp_path / "c")
     gopher = ("--set", "clean.quality.preset=gopher")
     store = grown_corpus.grow(root, "2024-01", grown_corpus.ordinary(6), tmp_path, *gopher)
-    assert "differ" not in caplog.text
+    assert "differ" not in capsys.readouterr().err
     grown_corpus.grow(root, "2024-02", grown_corpus.ordinary(6, 1), tmp_path, start=50)
     difference = "clean.quality.preset is 'webtext' in batch 2024-02, 'gopher' in batch 2024-01"
-    assert f"the batches of this corpus differ: {difference}" in caplog.text
-    assert f"snapshot 2024-02 mixes settings: {difference}" in caplog.text
+    told = capsys.readouterr().err
+    assert f"the batches of this corpus differ: {difference}" in told
+    assert f"snapshot 2024-02 mixes settings: {difference}" in told
     assert mixed_among(store, ["2024-01", "2024-02"]) == [difference]
     shown = status.render(store, [])
     assert f"mixes settings: {difference}" in shown

@@ -174,7 +174,8 @@ def _work_line(work: WorkInProgress) -> str:
     subject = f"batch {work.batch}" if work.batch else "corpus"
     if work.owner is None:
         return (
-            f"{subject}: interrupted at {', '.join(work.steps)}; run the same command to continue"
+            f"{subject}: interrupted at {', '.join(work.steps)}; run the same command to continue, "
+            "or remove the batch with `webtext drop-batch`"
         )
 
     owner = work.owner
