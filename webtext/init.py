@@ -77,10 +77,12 @@ def add_settings(
 
 def _merged(present: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(present)
-    for key, value in given.items():
+    for key, each in given.items():
+        value = each
         old = result.get(key)
-        both = isinstance(value, Mapping) and isinstance(old, Mapping)
-        result[key] = _merged(old, value) if both else value
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            value = _merged(old, value)
+        result[key] = value
     return result
 
 

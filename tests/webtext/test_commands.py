@@ -35,7 +35,7 @@ WORDS = {
 """What each needs besides the corpus."""
 EMPTY = {
     "explain": (0, "linked by no batch, and no rule refuses it"),
-    "status": (0, "no batch yet; begin with `python -m crawl.run"),
+    "status": (0, "no batch yet; begin with `webtext crawl"),
     "verify": (0, "0 files, 0 B: everything as it was written"),
     "query": (0, "one"),
     "forget": (0, "1 pages listed; removed nothing was here"),

@@ -62,7 +62,7 @@ def test_a_batch_that_differs_and_a_snapshot_that_mixes_say_so(
     root = str(tmp_path / "c")
     gopher = ("--set", "clean.quality.preset=gopher")
     store = grown_corpus.grow(root, "2024-01", grown_corpus.ordinary(6), tmp_path, *gopher)
-    assert "differ" not in capsys.readouterr().err
+    assert "batches of this corpus differ" not in capsys.readouterr().err
     grown_corpus.grow(root, "2024-02", grown_corpus.ordinary(6, 1), tmp_path, start=50)
     difference = "clean.quality.preset is 'webtext' in batch 2024-02, 'gopher' in batch 2024-01"
     told = capsys.readouterr().err

@@ -87,4 +87,4 @@ def test_who_works_and_what_was_left(fates_copy: grown_corpus.Fates) -> None:
 def test_an_empty_corpus(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
     open_corpus(f"{tmp_path}/c", create=True)
     assert status.main(["--corpus", f"{tmp_path}/c"]) == 0
-    assert "no batch yet; begin with `python -m crawl.run" in capsys.readouterr().out
+    assert "no batch yet; begin with `webtext crawl" in capsys.readouterr().out
