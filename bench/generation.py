@@ -27,6 +27,7 @@ def main() -> None:
         "--threads", type=int, default=0, help="CPU threads; 0: all cores (default: 0)"
     )
     args = parser.parse_args()
+
     shape = ModelConfig(preset=args.preset, block_size=1024).shape(VOCAB)
     contestants = [
         Contestant("ours", cached),
@@ -39,6 +40,7 @@ def main() -> None:
         "tokens": args.tokens,
         "threads": args.threads,
     }
+
     result = compare(
         "generation", contestants, source,
         description=(

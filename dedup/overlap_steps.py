@@ -250,6 +250,7 @@ def steps() -> tuple[Gather | Map, ...]:
             depends=depends_on_testsets,
             load=load_ngrams,
         ),
+        # Every page is read once for the test sets of measurement and of removal.
         Map(
             name="dedup/hits",
             reads=DOCUMENTS,

@@ -120,7 +120,7 @@ def _without(
 def _write_spans(
     store: Store, batch: str, file: str, rows: pa.Table, gone: np.ndarray, num_parts: int
 ) -> Part:
-    """Where the documents that stay lie once the others are cut out."""
+    """Write the places of the remaining documents after the others are cut out."""
     left = rows.filter(pa.array(~gone))
     counts = left["num_tokens"].to_numpy().astype(np.int64)
     starts = pa.array(np.cumsum(counts) - counts, pa.int64())

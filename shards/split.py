@@ -18,5 +18,5 @@ def fractions(doc_ids: Sequence[str], seed: int) -> np.ndarray:
 
 
 def is_validation(doc_ids: Sequence[str], val_frac: float) -> np.ndarray:
-    """Which documents are held out. Shape (n,) bool."""
+    """Mask of the documents held out. Shape (n,) bool."""
     return fractions(doc_ids, SPLIT_SEED) < val_frac

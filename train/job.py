@@ -47,7 +47,7 @@ SAMPLING = Sampling(temperature=1.0, top_k=40)
 
 @dataclass(frozen=True)
 class Request:
-    """What the door was asked. Plain values, so that it travels to any worker."""
+    """The request of a command. Plain values, so that it can be sent to any worker."""
 
     corpus: str
     snapshot: str
@@ -62,7 +62,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The end of a run."""
 
     summary: dict[str, Any]
     up_to_date: bool
@@ -154,7 +154,7 @@ def claim(request: Request) -> dict[str, Any] | None:
 
 
 def run_identity(snapshot: Snapshot, request: Request) -> dict[str, Any]:
-    """What decides a run's result: the tokens, the tokenizer, the shape and the deciding settings."""
+    """The identity of a run: tokens, tokenizer, shape and the deciding settings."""
     config = request.config
     return {
         "snapshot_digest": snapshot.digest,
@@ -215,7 +215,7 @@ Blocks = Callable[[], Iterable[np.ndarray]]
 
 
 def _token_cache(store: Store, config: TrainConfig) -> TokenCache | None:
-    """Where tokens of an object store are kept; None for a local corpus, whose files are mapped in place."""
+    """The cache for tokens of an object store; None for a local corpus, which is mapped."""
     if store.is_local:
         return None
     return TokenCache(config.runtime.token_cache or None, config.runtime.token_cache_bytes)

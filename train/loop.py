@@ -86,11 +86,13 @@ class Trainer:
         self.world = world
         self.checkpoints = Checkpoints(job.store, job.run)
         self.folder = RunFolder(job.store, job.run)
+
         self.batch_size = config.resolved_batch_size
         self.micro_batch_size = micro_batch_size(config.runtime, world.device, job.shape.block_size)
         self.micro_batches = num_micro_batches(self.batch_size, world.size, self.micro_batch_size)
         self.num_steps = config.steps(job.stream.num_blocks)
         self.eval_interval = config.eval_interval or min(1000, math.ceil(self.num_steps / 10))
+
         packed = config.data.packing == "documents"
         self.document_end = job.end_of_text if packed else None
         torch.manual_seed(config.seed)
@@ -101,10 +103,12 @@ class Trainer:
             restart_positions=packed,
             activation_checkpointing=config.runtime.activation_checkpointing,
         ).to(world.device)
+
         self.num_parameters = num_parameters(self.model)
         self.network = parallelise(self.model, world, config.runtime).train()
         self.optimizers = build_optimizers(self.model, config, world.device)
         self.watch = LossWatch(config.divergence)
+
         self.step = 0
         self.best_val_loss = math.inf
         self.val_loss: SplitLoss | None = None

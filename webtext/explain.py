@@ -39,7 +39,7 @@ MOST_COPIES = 5
 
 @dataclass(slots=True)
 class Place:
-    """Where a page's tokens lie."""
+    """The place of a page's tokens."""
 
     split: str
     path: str

@@ -119,11 +119,7 @@ class ConditionalStore:
             return True
 
     def _ask(self, verb: str, path: str, request: Callable[[], T]) -> T | None:
-        """What `request` returns; None where this client does not ask, or is refused.
-
-        A refusal may be a matter of the client, such as other credentials; a store that fails to answer is not.
-        Raises: FileNotFoundError, RetryableError.
-        """
+        """Send a request and return its result; None if this client does not ask, or is refused."""
         if not self._whole:
             return None
 
@@ -139,11 +135,11 @@ class ConditionalStore:
             return None
 
     def create(self, path: str, data: bytes) -> bool | None:
-        """Whether `data` now lies at `path` and nothing did before; None where the store can't tell."""
+        """Create `path` with `data`: True if it was free, False if taken, None if the store can't tell."""
         return self._put(path, data, "create")
 
     def replace(self, path: str, before: bytes, after: bytes) -> bool | None:
-        """Whether `after` took the place of exactly `before`; None where the store can't tell."""
+        """Replace exactly `before` by `after`: True if done, None if the store can't tell."""
         if self._store is None:
             return None
 
@@ -210,7 +206,7 @@ class ConditionalStore:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the store failed to answer, rather than refused."""
+    """True if the store failed to answer, rather than refused."""
     from obstore import exceptions as refused
 
     kinds = (refused.NotSupportedError, refused.PermissionDeniedError, refused.UnauthenticatedError)
@@ -219,7 +215,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _version(meta: Any) -> dict[str, str]:
-    """What must still be there for the PUT to go through."""
+    """The version that must still be there for the PUT to succeed."""
     return {name: meta[name] for name in ("e_tag", "version") if meta.get(name) is not None}
 
 

@@ -339,6 +339,7 @@ def compressed(lines: Sequence[Row | str]) -> bytes:
 
 def submission(*, url: str, title: str, score: int | None, subreddit: str, author: str) -> Row:
     """One submission with every field of December 2017, still without id and time."""
+    # Dumps of that year escape `&`, `<` and `>` in URLs.
     escaped = html.escape(url, quote=False)
     return {
         "archived": False,

@@ -138,7 +138,7 @@ class BlockStream:
         return self.split.read_blocks(starts, self.block_size + 1, out)
 
     def block_numbers(self, indices: np.ndarray) -> np.ndarray:
-        """Which block each sample is.
+        """The block of each sample.
 
         `indices` count from the start of this epoch and may run into later ones.
         """
@@ -173,7 +173,7 @@ class BlockStream:
         return self.split.documents(start, start + self.block_size + 1)
 
     def state_dict(self) -> dict[str, int | str]:
-        """What is consumed: enough to continue this order in any process of any world."""
+        """The consumed part: enough to continue this order in any process of any world."""
         return {
             "snapshot": self.split.digest,
             "split": self.split.name,
@@ -244,10 +244,10 @@ def sequential_blocks(split: Tokens, block_size: int) -> Iterator[np.ndarray]:
 
 
 def document_numbers(blocks: np.ndarray, end_of_text: int) -> np.ndarray:
-    """Which document of its row each token belongs to, for masks. Shapes (n, T) to (n, T) int32, counting from 0.
+    """The document of each token within its row, for masks. Shapes (n, T) to (n, T) int32, from 0.
 
-    An end-of-text belongs to the document that it ends. Text is never read as end-of-text, so the
-    marks are exact.
+    An end-of-text belongs to the document before it. Text is never read as end-of-text, so the marks
+    are exact.
     """
     ends = blocks == end_of_text
     numbers = np.zeros(blocks.shape, np.int32)

@@ -121,9 +121,9 @@ Places = Mapping[str, tuple[pa.DictionaryArray, np.ndarray]]
 
 
 def read_places(store: Store, files: Iterable[TokenFile]) -> Places:
-    """Which domains lie where in token files; each is looked up once.
+    """Read the places of domains in token files; each is looked up once.
 
-    Raises: InputError for a document whose batch no longer says where it is from.
+    Raises: InputError for a document without a known origin.
     """
     wanted = list({file.path: file for file in files}.values())
 

@@ -125,7 +125,7 @@ class MixtureStream:
         self.index += num_samples
 
     def sources(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which split each sample is of, and which sample of that split it is.
+        """The split of each sample, and its number in that split.
 
         Shapes (k,), (k,) int64.
         """

@@ -30,7 +30,7 @@ class Permutation:
         self._round_keys = _round_keys(key)
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
-        """Where each index goes.
+        """Permute indices.
 
         Shapes: (k,) integers in 0..n-1 to (k,) int64 in the same range.
         """
@@ -67,7 +67,7 @@ class WindowedPermutation:
         self._key = key
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
-        """Where each index goes.
+        """Permute indices.
 
         Shapes: (k,) integers in 0..n-1 to (k,) int64 in the same range.
         """

@@ -56,7 +56,7 @@ class PackableTokens(Tokens, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PackedFields:
-    """What attention and loss need of packed rows, which hold T + 1 tokens."""
+    """Input of attention and loss for packed rows of T + 1 tokens."""
 
     labels: np.ndarray
     """Next token of the same document, else `IGNORED`. Shape (B, T) int64."""
@@ -173,7 +173,7 @@ class PackedStream:
         ]
 
     def state_dict(self) -> dict[str, int | str]:
-        """What is consumed: enough to continue this order in any process of any world."""
+        """The consumed part: enough to continue this order in any process of any world."""
         return {
             "snapshot": self.split.digest,
             "split": self.split.name,

@@ -136,7 +136,7 @@ class TokenSplit:
         self._segments.read_pieces(starts, lengths, rows, places, out)
 
     def document_ends(self) -> np.ndarray:
-        """Where each document of the split ends, ascending. Shape (documents,) int64. Reads all spans once."""
+        """Ends of the split's documents, ascending. Shape (documents,) int64. Reads all spans once."""
         with ThreadPoolExecutor(CHECKERS) as pool:
             each: Any = map if self.store.is_local else pool.map
             ends = list(each(lambda file: read_ends(self.store, file), self.files))
@@ -200,7 +200,7 @@ def read_spans(store: Store, file: TokenFile) -> tuple[Any, np.ndarray]:
 
 
 def read_ends(store: Store, file: TokenFile) -> np.ndarray:
-    """Where each document of a token file ends in it. Shape (n,) int64."""
+    """Ends of a token file's documents in it. Shape (n,) int64."""
     table = read_file(store, file.spans_path, ["start", "num_tokens"])
     ends: np.ndarray = table["start"].to_numpy() + table["num_tokens"].to_numpy()
     return ends

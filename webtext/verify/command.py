@@ -53,7 +53,7 @@ WARC_COLUMNS = (
 
 @dataclass(slots=True)
 class Findings:
-    """What a verification came to."""
+    """The result of a verification."""
 
     problems: list[str] = field(default_factory=list)
     num_checks: int = 0
