@@ -1,0 +1,62 @@
+"""A model's output and the settings of its optimizers, which must be the same in every version."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.train.fakes import config
+from train.checkpoint import Checkpoint, best
+from train.model import GPT2
+from train.optimizer import build_optimizers
+from train.shape import Shape
+
+LOGITS = [-0.12409, -0.27981, -0.30993, -0.20094, -0.00175, 0.19823, 0.30922, 0.28142, 0.12729, -0.08397, -0.25754]  # fmt: skip
+
+
+def fixed_model() -> GPT2:
+    model = GPT2(Shape(2, 2, 8, 6, 11)).eval()
+    with torch.no_grad():
+        for index, parameter in enumerate(model.parameters()):
+            places = torch.arange(parameter.numel(), dtype=torch.float64)
+            values = 0.3 * torch.sin(places * 0.7 + index)
+            parameter.copy_(values.reshape(parameter.shape).float())
+    return model
+
+
+def test_the_output_of_a_fixed_model() -> None:
+    """Another GELU, another place of a norm or another mask shows here; rounding does not."""
+    model = fixed_model()
+    tokens = torch.tensor([[1, 2, 3, 4, 5, 6]])
+    with torch.no_grad():
+        logits = model.next_logits(tokens)[0].tolist()
+        loss = float(model(tokens, torch.tensor([[2, 3, 4, 5, 6, 7]])))
+    assert logits == pytest.approx(LOGITS, abs=2e-5)
+    assert loss == pytest.approx(14.04015, abs=2e-4)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_optimizers_get_every_setting(name: str) -> None:
+    settings = {"name": name, "beta1": 0.8, "beta2": 0.97, "eps": 1e-5, "weight_decay": 0.05}
+    optimizers = build_optimizers(fixed_model(), config(optimizer=settings), torch.device("cpu"))
+    adamw = next(each for each in optimizers if isinstance(each, torch.optim.AdamW))
+    for group in adamw.param_groups:
+        assert (group["betas"], group["eps"]) == ((0.8, 0.97), 1e-5)
+    decays = {group["weight_decay"] for each in optimizers for group in each.param_groups}
+    assert decays == {0.05, 0.0}
+
+
+@pytest.mark.parametrize(
+    ("losses", "step"),
+    [([3.0, 1.0, 2.0], 2), ([1.0, 1.0, 2.0], 2), ([2.0, 1.0, 1.0], 3), ([None, 1.0, None], 2)],
+)
+def test_the_best_checkpoint_is_the_latest_of_equals(losses: list[float | None], step: int) -> None:
+    found = best(
+        [Checkpoint("x", {"step": n, "val_loss": loss}) for n, loss in enumerate(losses, 1)]
+    )
+    assert found is not None
+    assert found.step == step
+
+
+def test_nothing_evaluated_has_no_best() -> None:
+    assert best([Checkpoint("x", {"step": 1, "val_loss": None})]) is None
