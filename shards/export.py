@@ -1,17 +1,21 @@
 """Exports of a snapshot to other projects' formats, for their trainers and for comparison.
 
-nanogpt    train.bin, val.bin: the tokens as uint16, documents ended by end-of-text
-llmc       train_000000.bin ...: 256 int32 of header, then uint16; documents begin with
+nanogpt    train.bin, val.bin: the tokens as uint16, documents ended by end-of-text; meta.pkl for a
+           vocabulary that is not GPT-2's
+llmc       train_000000.bin ...: 256 int32 of header, then uint16 or uint32; documents begin with
            end-of-text, as llm.c expects
-datasets   train-00000-of-00004.parquet ...: doc_id, text, input_ids, for Hugging Face
-           `load_dataset("parquet")`
+datasets   train-00000-of-00004.parquet ...: doc_id, url, ..., text, input_ids without end-of-text,
+           for Hugging Face `load_dataset("parquet")`
 mds        train/index.json, train/shard.00000.mds ...: samples of 1,024 tokens, for MosaicML's
            StreamingDataset
+
+`shards.export_formats` has megatron, datatrove, litdata and numpy.
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import pairwise
@@ -19,20 +23,29 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.errors import FatalError, InputError
 from corpus.run import command
 from corpus.storage.store import Store, open_corpus, open_store
-from corpus.tables.snapshot import SPLITS, warn_if_outdated
+from corpus.tables.parquet import part_index, part_paths, read_file
+from corpus.tables.schemas import DOCUMENTS
+from corpus.tables.snapshot import SPLITS, TokenFile, warn_if_outdated
+from shards.export_formats import to_datatrove, to_litdata, to_megatron, to_numpy
 from shards.reader import Document, TokenSplit, open_split
 from shards.tokenizer.encode import TOKENIZER_PATH, Tokenizer, load_tokenizer
+from shards.tokenizer.vocabulary import gpt2
 
 CHUNK_TOKENS = 1 << 22
-LLMC_MAGIC, LLMC_VERSION, LLMC_HEADER = 20240520, 1, 256
+# Magic number and version by bytes of a token (llm.c, dev/data/data_common.py: GPT-2, Llama 3).
+LLMC_FORMATS = {2: (20240520, 1), 4: (20240801, 7)}
+LLMC_HEADER = 256
 # llm.c reads its shards with 32-bit offsets: below 2 GB; 100 M is what its own scripts write.
 LLMC_SHARD_TOKENS = 100_000_000
 ROWS_PER_GROUP = 1000
+# Columns of `documents` that `datasets` rows carry beside the text.
+PROVENANCE = ("url", "domain", "title", "published", "fetched_at", "score", "subreddit", "language")
 # What their readers take for a data set: whatever has such a name.
 NUMBERED = {"llmc": r"(train|val)_\d{6}\.bin", "datasets": r"(train|val)-\d{5}-of-\d{5}\.parquet"}
 MDS_SAMPLE_TOKENS = 1024
@@ -56,11 +69,14 @@ def _body(argv: Sequence[str] | None) -> int:
         metavar="DIR",
         help="where to write: a folder or a URI, best an empty one",
     )
+    parser.add_argument("--split", choices=SPLITS, help="only this split (default: both)")
     args = parser.parse_args(argv)
     store = open_corpus(args.corpus)
     tokenizer = load_tokenizer(store)
     target = open_store(args.out)
-    splits = [open_split(args.corpus, args.snapshot, name) for name in SPLITS]
+    names = [args.split] if args.split else SPLITS
+    splits = [open_split(args.corpus, args.snapshot, name) for name in names]
+    _refuse_empty(args.snapshot, splits)
     _check_tokenizer(store, args.snapshot, splits[0], tokenizer)
     warn_if_outdated(store, args.snapshot)
     for split in splits if store.is_local else []:
@@ -72,6 +88,8 @@ def _body(argv: Sequence[str] | None) -> int:
             written[path] = target.size(path)
             print(f"{args.out}/{path}  {written[path]:,} bytes")
 
+    if args.to == "nanogpt" and tokenizer.fingerprint != gpt2().fingerprint:
+        written["meta.pkl"] = _write_meta(tokenizer, target)
     _refuse_strangers(target, args.to, written.keys())
     if args.json:
         print(
@@ -90,6 +108,27 @@ def _check_tokenizer(store: Store, snapshot: str, split: TokenSplit, tokenizer: 
             f"{store.root}: snapshot {snapshot!r} was encoded by tokenizer {split.tokenizer_fingerprint}, {TOKENIZER_PATH} is "
             f"{tokenizer.fingerprint}; restore that file, or export a snapshot that was made with it"
         )
+
+
+def _refuse_empty(snapshot: str, splits: Sequence[TokenSplit]) -> None:
+    """Raise InputError for a split without tokens: its readers cannot open an empty file."""
+    for split in splits:
+        if not split.num_tokens:
+            other = next((each.name for each in splits if each.num_tokens), None)
+            hint = f"export --split {other} alone, or use" if other else "use"
+            raise InputError(
+                f"snapshot {snapshot}: its {split.name} split has no tokens; "
+                f"{hint} a larger corpus or another shards.writer.val_frac"
+            )
+
+
+def _write_meta(tokenizer: Tokenizer, target: Store) -> int:
+    """Write nanoGPT's `meta.pkl`, which names the size of the vocabulary; returns its bytes."""
+    itos = {index: token.decode("utf-8", "replace") for index, token in tokenizer.tokens.items()}
+    stoi = {text: index for index, text in reversed(itos.items())}
+    data = pickle.dumps({"vocab_size": tokenizer.vocab_size, "itos": itos, "stoi": stoi})
+    target.write_bytes("meta.pkl", data)
+    return len(data)
 
 
 def _refuse_strangers(target: Store, kind: str, written: Set[str]) -> None:
@@ -126,27 +165,37 @@ def to_llmc(
     Moving the last end-of-text to the front turns "ended by" into "begun by" for every document at
     once.
     """
-    _need_uint16(split, "llm.c")
-    for number, start in enumerate(range(0, split.num_tokens, shard_tokens)):
-        stop = min(start + shard_tokens, split.num_tokens)
+    magic, version = LLMC_FORMATS[split.dtype.itemsize]
+    # Equal sizes: llm.c's loader stops at a last shard that is shorter than a batch of all ranks.
+    num_shards = -(-split.num_tokens // shard_tokens)
+    edges = np.linspace(0, split.num_tokens, num_shards + 1).astype(np.int64).tolist()
+    for number, (start, stop) in enumerate(pairwise(edges)):
         header = np.zeros(LLMC_HEADER, "<i4")
-        header[:3] = LLMC_MAGIC, LLMC_VERSION, stop - start
+        header[:3] = magic, version, stop - start
         path = f"{split.name}_{number:06}.bin"
 
         with target.open_output(path) as stream:
             stream.write(header.tobytes())
             if start == 0:
-                stream.write(np.array([tokenizer.end_of_text], "<u2").tobytes())
+                stream.write(np.array([tokenizer.end_of_text], split.dtype).tobytes())
             for chunk in _chunks(split, max(0, start - 1), stop - 1):
-                stream.write(chunk.tobytes())
+                stream.write(chunk.astype(split.dtype, copy=False).tobytes())
 
         yield path
 
 
 def to_datasets(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Iterator[str]:
     """One Parquet file per token file: a row per document; the paths."""
+    end = tokenizer.end_of_text
     schema = pa.schema(
-        [("doc_id", pa.string()), ("text", pa.string()), ("input_ids", pa.list_(pa.int32()))]
+        [
+            ("doc_id", pa.string()),
+            *(DOCUMENTS.schema.field(name).with_nullable(True) for name in PROVENANCE),
+            ("batch", pa.string()),
+            ("text", pa.string()),
+            ("input_ids", pa.list_(pa.int32())),
+        ],
+        metadata={"webtext.end_of_text": f"{end} ends every document; input_ids leave it out"},
     )
     start = 0
 
@@ -158,13 +207,33 @@ def to_datasets(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Itera
             pq.ParquetWriter(pa.PythonFile(stream, mode="w"), schema, compression="zstd") as writer,
         ):
             documents = split.documents(start, stop)
+            provenance = _provenance(split.store, file)
             for first in range(0, len(documents), ROWS_PER_GROUP):
-                writer.write_table(
-                    _rows(split, tokenizer, documents[first : first + ROWS_PER_GROUP]).cast(schema)
-                )
+                rows = _rows(split, tokenizer, documents[first : first + ROWS_PER_GROUP])
+                writer.write_table(_with_provenance(rows, provenance, file.batch, schema))
 
         start = stop
         yield path
+
+
+def _provenance(store: Store, file: TokenFile) -> pa.Table:
+    """Origin of the documents of a token file, from the part of `documents` it was made of."""
+    part = part_paths(store, DOCUMENTS.name, file.batch)[part_index(file.path)]
+    return read_file(store, part, ["doc_id", *PROVENANCE]).combine_chunks()
+
+
+def _with_provenance(
+    rows: pa.Table, provenance: pa.Table, batch: str, schema: pa.Schema
+) -> pa.Table:
+    """The rows with address, date, score and so on, joined by id.
+
+    Null for a document that is no longer there.
+    """
+    found = pc.index_in(rows["doc_id"], value_set=provenance["doc_id"].combine_chunks())
+    columns: dict[str, Any] = {name: rows[name] for name in rows.column_names}
+    columns |= {name: provenance[name].take(found) for name in PROVENANCE}
+    columns["batch"] = pa.array([batch] * rows.num_rows, pa.string())
+    return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)
 
 
 def _rows(split: TokenSplit, tokenizer: Tokenizer, documents: Sequence[Document]) -> pa.Table:
@@ -173,7 +242,10 @@ def _rows(split: TokenSplit, tokenizer: Tokenizer, documents: Sequence[Document]
     ends = np.array([document.stop - begin for document in documents])
     ids = np.delete(split.slice(begin, stop), ends - 1).astype(np.int32)
     offsets = np.concatenate([[0], ends - np.arange(1, len(ends) + 1)])
-    texts = [tokenizer.decode(ids[a:b].tolist()) for a, b in pairwise(offsets.tolist())]
+    texts = [
+        tokenizer.document_text([*ids[a:b].tolist(), tokenizer.end_of_text])
+        for a, b in pairwise(offsets.tolist())
+    ]
     lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ids))
     doc_ids = [document.doc_id for document in documents]
 
@@ -242,6 +314,10 @@ FORMATS: dict[str, Callable[[TokenSplit, Tokenizer, Store], Iterator[str]]] = {
     "llmc": to_llmc,
     "datasets": to_datasets,
     "mds": to_mds,
+    "megatron": to_megatron,
+    "datatrove": to_datatrove,
+    "litdata": to_litdata,
+    "numpy": to_numpy,
 }
 
 

@@ -36,7 +36,9 @@ def _section(manifest: Manifest) -> list[str]:
 
     by_size = sorted(manifest.counts.items(), key=lambda item: (":" in item[0], -item[1], item[0]))
     for reason, count in by_size:
-        share = f"{count / read:>8.1%}" if read and count <= read else ""
+        # Tokens are not rows: they have no share of the documents.
+        of_rows = read and count <= read and not reason.startswith("tokens:")
+        share = f"{count / read:>8.1%}" if of_rows else ""
         lines.append(f"    {reason:<{WIDTH - 4}}{count:>12,}{share}")
 
     return lines

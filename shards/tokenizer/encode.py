@@ -94,7 +94,7 @@ class Tokenizer:
         """The bytes of `ids`. Raises InputError for an id outside the vocabulary."""
         known = list(ids)
         try:
-            tokens = [self._tokens[index] for index in known]
+            tokens = [self.tokens[index] for index in known]
         except KeyError as error:
             raise InputError(
                 f"token id {error.args[0]}: the vocabulary has 0..{self.vocab_size - 1}"
@@ -118,7 +118,8 @@ class Tokenizer:
         return before, after if ended else [*after, self.end_of_text]
 
     @cached_property
-    def _tokens(self) -> dict[int, bytes]:
+    def tokens(self) -> dict[int, bytes]:
+        """Bytes of each id; of a SentencePiece vocabulary as it spells its pieces."""
         if self.vocabulary.is_byte_level:
             return self.vocabulary.token_bytes
         return {index: token.encode() for token, index in self.vocabulary.token_ids.items()}
