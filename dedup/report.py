@@ -56,12 +56,12 @@ def are_written(store: Store, batch: str) -> bool:
 
 
 def duplicates_path(batch: str) -> str:
-    """Where the batch's report of duplicates lies; written last."""
+    """The path of the batch's report of duplicates; written last."""
     return f"reports/dedup-{batch}.json"
 
 
 def overlap_path(batch: str) -> str:
-    """Where the batch's report of overlap lies."""
+    """The path of the batch's report of overlap."""
     return f"reports/overlap-{batch}.json"
 
 

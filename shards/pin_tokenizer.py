@@ -33,7 +33,7 @@ TRAINING_SETTINGS = ("source", "vocab_size", "sample_bytes", "seed")
 
 
 class TokenizerConfig(Section):
-    """Where the corpus' tokenizer comes from; asked at the first batch, compared at later ones."""
+    """Source of the corpus' tokenizer; asked at the first batch, compared at later ones."""
 
     source: str = "gpt2"
     """`gpt2` (its own vocabulary, shipped here), `train` (on a sample of the first batch), or a file or folder: tokenizer.json, vocab.json with merges.txt, vocab.bpe, encoder.json or .tiktoken."""

@@ -34,7 +34,7 @@ from shards.tokenizer.encode import Tokenizer, load_tokenizer
 
 
 class WriterConfig(Section):
-    """How token files are laid out."""
+    """Layout of token files."""
 
     val_frac: float = 0.005
     """Share of the documents held out for validation, by hash of doc_id (the paper held out 0.05)."""
@@ -129,6 +129,8 @@ class TokenWriter:
             np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
         ).newbyteorder("<")
         self._type = pa.binary(config.row_tokens * self._dtype.itemsize)
+
+        # One data page per row group: its values are then one run of bytes, which a reader maps.
         self._sink = _Sink(stream)
         self._parquet = pq.ParquetWriter(
             pa.PythonFile(self._sink, mode="w"),
@@ -143,6 +145,7 @@ class TokenWriter:
             store_schema=False,
         )
         self._sink.take()
+
         self._pending: list[np.ndarray] = []
         self._num_pending = 0
         self._content = xxh3_128()
@@ -228,7 +231,7 @@ class TokenWriter:
         self._groups.append((offset, len(written), xxh3_128(written).hexdigest(), rows))
 
     def _row_groups(self) -> Iterator[RowGroup]:
-        """What was written, compared with what the footer says about it."""
+        """Compare the written row groups with the footer's record of them."""
         footer = self._parquet.writer.metadata
         for number, (offset, num_bytes, digest, rows) in enumerate(self._groups):
             column = footer.row_group(number).column(0)

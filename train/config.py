@@ -45,7 +45,7 @@ PRESETS: dict[str, Preset] = {
 
 
 class ModelConfig(Section):
-    """Which GPT-2. A number given here overrides the preset's."""
+    """The shape of the GPT-2. A number given here overrides the preset's."""
 
     preset: PresetName = "gpt2"
     """Named shape and recipe: tiny, mini (CPUs), gpt2 (124M), gpt2-medium (355M), gpt2-large (774M), gpt2-xl (1.5B)."""
@@ -115,10 +115,7 @@ class OptimizerConfig(Section):
 
 
 class DivergenceConfig(Section):
-    """What to do with a batch whose loss is no number, or far above those before it. Its documents are named.
-
-    Not part of what a run is: one that stopped at such a batch may go on and skip it.
-    """
+    """The reaction to a batch with a bad loss. Its documents are named."""
 
     on_nan: Literal["stop", "skip"] = "stop"
     """A loss or gradient that is not finite: stop before the update, or go on without it."""
@@ -133,7 +130,7 @@ class DivergenceConfig(Section):
 
 
 class DataConfig(Section):
-    """Which tokens, in what proportions and order."""
+    """The tokens of the training, their proportions and order."""
 
     sources: list[Source] = []
     """Mixture, as [{weight = 3, batches = ["2024-01"]}, {weight = 1, domains = ["arxiv.org"]}]; none: all, once an epoch."""
@@ -146,7 +143,7 @@ class DataConfig(Section):
 
 
 class RuntimeConfig(Section):
-    """How the machine is used and what is kept. None of it decides what is learnt, up to rounding."""
+    """Use of the machine, and files to keep. Without effect on the weights, up to rounding."""
 
     outside_corpus = frozenset({"wandb_project"})
 

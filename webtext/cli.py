@@ -115,6 +115,7 @@ def _train_main(name: str) -> Callable[[Sequence[str] | None], int]:
 
 
 def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
+    # A command imports its own modules only, so that the others need not be installed.
     if name == "refresh":
         from webtext.refresh import main
     elif name == "status":

@@ -64,6 +64,6 @@ def _end(html: str, found: re.Match[str]) -> int:
 
 
 def _quoted(place: re.Match[str], hidden: list[str]) -> str:
-    """What stood there, as text; a page may quote such a comment itself."""
+    """The original as text; a page may quote such a comment itself."""
     number = int(place[1])
     return escape(hidden[number], quote=False) if number < len(hidden) else place[0]

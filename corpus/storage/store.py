@@ -330,7 +330,7 @@ def check_name(option: str, name: str) -> str:
 
 
 def table_dir(table: str, batch: str) -> str:
-    """Where the committed parts and the manifest of one batch of `table` lie."""
+    """The folder of the committed parts and the manifest of one batch of `table`."""
     return f"{table}/{batch}"
 
 

@@ -259,6 +259,7 @@ class _Shard:
         hops = pc.list_value_length(done["redirects"]).to_pylist()
         for doc_id, num_hops in zip(done["doc_id"].to_pylist(), hops, strict=True):
             self._hops[doc_id] = max(num_hops, self._hops.get(doc_id, 0))
+
         config = spec.config
         self._resolver = Resolver(
             connect_to=config.endpoints,
@@ -269,6 +270,7 @@ class _Shard:
         self._dispatcher = self._dispatch(links.num_rows, first_index)
         self._queue = self._open_queue()
         self._dispatcher.expects_more = self._queue is not None
+
         self._stopped = asyncio.Event()
         self._began_at = time.monotonic()
         self._quiet_at = 0.0

@@ -40,7 +40,7 @@ def pick_up(store: Store, batch: str, *, wanted: bool) -> list[str]:
 
 
 def dump_path(batch: str) -> str:
-    """Where the dump of a batch lies."""
+    """The path of a batch's dump."""
     return f"refresh/deferred-{batch}.jsonl"
 
 

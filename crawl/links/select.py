@@ -171,6 +171,7 @@ def read_dump(
     reader = rows.open_rows(raw, read_bytes=read_bytes)
     pending: list[LinkSubmission] = []
     fates: Counter[str] = Counter()
+
     try:
         for block in reader.blocks():
             judged = judge.block(block, reader.num_rows - block.num_rows, pending, statistics)
@@ -328,12 +329,14 @@ class Judge:
             return Fate.INTERNAL
         if len(text) > self.config.max_url_chars:
             return Fate.URL_TOO_LONG
+
         page = target(text)
         if isinstance(page, UrlProblem):
             return Fate(page.value)
         fate = self._rules.judge_host(page.host) or self._rules.judge_path(page.path)
         if fate is not None:
             return fate
+
         identity = page_identity(page)
         return LinkSubmission(
             identity.doc_id,

@@ -46,7 +46,7 @@ class Segment:
 
     @property
     def group(self) -> RowGroup:
-        """What the snapshot says of it."""
+        """The snapshot's record of it."""
         return self.file.row_groups[self.row_group]
 
     @property
@@ -148,6 +148,7 @@ class Segments:
         self._store = store
         self._tokenizer_fingerprint = tokenizer_fingerprint
         self._footers: dict[str, Any] = {}
+
         self._cache = cache
         self._cache_version = 0
         self._decoded_bytes = decoded_bytes
@@ -156,6 +157,7 @@ class Segments:
         self._all_in_place = all(self._in_place(segment) for segment in self._segments)
         self.ahead = 0 if self._all_in_place else ahead
         """Row groups fetched ahead at most; 0: none, and `prefetch` need not be called."""
+
         self._mapped: dict[int, np.ndarray] = {}
         self._maps = maps
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()

@@ -61,6 +61,7 @@ class TokenSplit:
         whole = len(files) == len(snapshot.splits[split].files)
         self.digest = snapshot.digest if whole else fingerprint([file.content for file in files])
         """Of what is read: the snapshot's, or another where only some of its batches are."""
+
         self.vocab_size = snapshot.vocab_size
         self.end_of_text = snapshot.end_of_text
         self.tokenizer_fingerprint = snapshot.tokenizer_fingerprint
@@ -69,6 +70,7 @@ class TokenSplit:
         self.dtype = np.dtype(
             np.uint32 if any(file.dtype == "uint32" for file in files) else np.uint16
         ).newbyteorder("<")
+
         self.store = store
         self._cache = cache
         self._segments = Segments(

@@ -65,10 +65,7 @@ ROW_TABLES = (LINKS, PAGES, DOCUMENTS_DROPPED, DOCUMENTS, MARKS, SIGNATURES, VER
 
 
 def read_request(urls: Sequence[str], names: Sequence[str], list_path: str | None) -> list[str]:
-    """What is asked for: addresses, doc_ids, and domains as `domain:example.org`.
-
-    Raises: InputError.
-    """
+    """Read a request: addresses, doc_ids, and domains as `domain:example.org`."""
     asked = [*urls, *(f"{DOMAIN}{name}" for name in names)]
     if list_path is not None:
         try:

@@ -1,12 +1,4 @@
-"""What the trees know of a block, as a row of numbers: `NAMES` says what each is.
-
-Subjects: the block itself (`own`), its containers (`containers`), its neighbours (`neighbours`), its
-heading and the title (`headings`), repetition (`repeats`), and the page (`page`).
-
-Every feature is a count, a share of counts, or a small code: divisions of integers in float64,
-rounded once to float32, so that any machine computes the same bits. There is no logarithm or
-exponential: trees only compare, so they would make no difference.
-"""
+"""Features of a block for the trees, as a row of numbers named by `NAMES`."""
 
 from __future__ import annotations
 
