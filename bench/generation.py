@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.measure import Contestant, Turn, Work, arguments, compare, show
 from train.config import ModelConfig
-from train.shape import Shape
+from train.gpt2.shape import Shape
 
 VOCAB = 50257
 
@@ -60,7 +60,7 @@ def _prompt(source: dict[str, Any]) -> list[int]:
 def _model(source: dict[str, Any]) -> Any:
     import torch
 
-    from train.model import GPT2
+    from train.gpt2.model import GPT2
 
     torch.set_num_threads(source["threads"] or torch.get_num_threads())
     torch.manual_seed(0)
@@ -70,7 +70,7 @@ def _model(source: dict[str, Any]) -> Any:
 def cached(source: dict[str, Any]) -> Work:
     from train.config import RuntimeConfig
     from train.distributed import join_world
-    from train.sampling import Sampling, generate
+    from train.gpt2.sampling import Sampling, generate
 
     model, world = (
         _model(source),
@@ -106,7 +106,7 @@ def transformers(source: dict[str, Any]) -> Work:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from train.huggingface import hf_config, hf_weights
+    from train.gpt2.huggingface import hf_config, hf_weights
 
     theirs = GPT2LMHeadModel(GPT2Config(**hf_config(Shape(**source["shape"]), VOCAB - 1))).eval()
     weights = hf_weights(_model(source))

@@ -188,7 +188,7 @@ def ours(source: tuple[str, str, str]) -> Work:
     from corpus.storage.store import open_store
     from train.config import RuntimeConfig
     from train.distributed import join_world
-    from train.pretrained import load_pretrained
+    from train.gpt2.pretrained import load_pretrained
     from train.scores.score_set import TASKS, run_task
     from train.scores.tasks.task import Options
 

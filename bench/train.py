@@ -24,7 +24,7 @@ import pyarrow as pa
 from bench.material import prose
 from bench.measure import Contestant, Turn, Work, arguments, compare, peak_rss_mb, show
 from train.config import ModelConfig
-from train.shape import Shape
+from train.gpt2.shape import Shape
 
 SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 256}
 SMALL_BATCH, SMALL_STEPS = 4, 50
@@ -84,8 +84,8 @@ def ours(source: dict[str, Any]) -> Work:
     import torch
 
     from train.config import TrainConfig
-    from train.huggingface import model_from_hf
-    from train.model import GPT2
+    from train.gpt2.huggingface import model_from_hf
+    from train.gpt2.model import GPT2
     from train.optimizer import build_optimizers
 
     config = TrainConfig(optimizer={"learning_rate": RATE, "weight_decay": DECAY})
@@ -239,8 +239,8 @@ def _initial_weights(folder: str) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from train.huggingface import hf_weights
-    from train.model import GPT2
+    from train.gpt2.huggingface import hf_weights
+    from train.gpt2.model import GPT2
 
     torch.manual_seed(1337)
     save_file(
@@ -249,13 +249,13 @@ def _initial_weights(folder: str) -> None:
 
 
 def _hf_config(shape: Shape) -> dict[str, Any]:
-    from train.huggingface import hf_config
+    from train.gpt2.huggingface import hf_config
 
     return hf_config(shape, VOCAB - 1)
 
 
 def _is_projection(name: str) -> bool:
-    from train.huggingface import TRANSPOSED
+    from train.gpt2.huggingface import TRANSPOSED
 
     return name.endswith(TRANSPOSED)
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from corpus.config import Section
 from corpus.errors import ConfigError
 from shards.reader import Packing, Source
-from train.shape import Shape
+from train.gpt2.shape import Shape
 
 PresetName = Literal["tiny", "mini", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
 

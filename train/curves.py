@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from corpus.errors import ConfigError
+from train.checkpoints.run_folder import Board, RunFolder
 from train.config import RuntimeConfig
-from train.run_folder import Board, RunFolder
 
 
 def open_boards(folder: RunFolder, config: RuntimeConfig) -> list[Board]:

@@ -26,14 +26,14 @@ from corpus.run import command
 from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.snapshot import read_snapshot
 from shards.reader import open_split, sequential_blocks
+from train.checkpoints.run_folder import RunFolder
 from train.config import RuntimeConfig
-from train.run_folder import RunFolder
 from train.scores.paper import table
 from train.scores.tasks.task import Figures, Options, exp
 
 if TYPE_CHECKING:
+    from train.checkpoints.load import LoadedModel
     from train.distributed import World
-    from train.load import LoadedModel
 
 log = logging.getLogger(__name__)
 
@@ -260,8 +260,8 @@ def _files(args: argparse.Namespace) -> list[SetFile]:
 
 
 def _subject(args: argparse.Namespace, world: World) -> Subject:
-    from train.load import load_model
-    from train.pretrained import load_pretrained
+    from train.checkpoints.load import load_model
+    from train.gpt2.pretrained import load_pretrained
 
     if args.model is not None:
         pretrained = load_pretrained(args.model, world)

@@ -2,7 +2,7 @@
 
 `--to hf` writes a folder for `GPT2LMHeadModel.from_pretrained` and `AutoTokenizer.from_pretrained`:
 config.json, model.safetensors, tokenizer.json and its settings. `--from hf` turns such a folder
-into a run at step 0 without optimizer state. `train.huggingface` has the conversion.
+into a run at step 0 without optimizer state. `train.gpt2.huggingface` has the conversion.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def _main(argv: Sequence[str] | None) -> int:
 
     store = open_corpus(args.corpus)
     # torch takes seconds to load: what can be refused without it is refused before
+    from train.checkpoints.load import load_model
     from train.distributed import join_world
-    from train.huggingface import fetch_hf, import_run, write_hf
-    from train.load import load_model
+    from train.gpt2.huggingface import fetch_hf, import_run, write_hf
 
     world = join_world(RuntimeConfig(device="cpu"))
     folder = Path(args.folder) if args.model is None else fetch_hf(args.model)

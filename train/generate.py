@@ -1,6 +1,6 @@
 """Sample text: `python -m train.generate`.
 
-A prompt from the command line, a file or stdin is continued by `train.sampling` with the weights of
+A prompt from the command line, a file or stdin is continued by `train.gpt2.sampling` with the weights of
 a checkpoint.
 """
 
@@ -32,9 +32,9 @@ def _main(argv: Sequence[str] | None) -> int:
     prompt = _prompt(args)
     store = open_corpus(args.corpus)
     # torch takes seconds to load: what can be refused without it is refused before
+    from train.checkpoints.load import load_model
     from train.distributed import join_world
-    from train.load import load_model
-    from train.sampling import Sampling, generate
+    from train.gpt2.sampling import Sampling, generate
 
     world = join_world(RuntimeConfig(device=args.device))
     loaded = load_model(store, args.run, args.checkpoint, world)

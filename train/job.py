@@ -31,13 +31,13 @@ from shards.reader import (
     sequential_blocks,
 )
 from shards.tokenizer.encode import load_tokenizer
+from train.checkpoints.load import Encoder
+from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
 from train.distributed import World, join_world, leave_world
-from train.load import Encoder
+from train.gpt2.model import GPT2
+from train.gpt2.sampling import Sampling, generate
 from train.loop import Job, Trainer
-from train.model import GPT2
-from train.run_folder import RunFolder
-from train.sampling import Sampling, generate
 
 log = logging.getLogger(__name__)
 

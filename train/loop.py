@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from corpus.errors import InputError, Interrupted, SchemaError
 from corpus.storage.store import Store
-from train.checkpoint import (
+from train.checkpoints.checkpoint import (
     Checkpoint,
     Checkpoints,
     PendingSave,
@@ -30,17 +30,17 @@ from train.checkpoint import (
     load_weights,
     state_tensors,
 )
+from train.checkpoints.run_folder import RunFolder, differences
 from train.config import TrainConfig
 from train.curves import open_boards
 from train.data import Stream, device_batch, next_rows, num_micro_batches
 from train.distributed import World, micro_batch_size, peak
 from train.divergence import DivergedError, LossWatch
+from train.gpt2.model import GPT2, num_parameters
+from train.gpt2.parallel import exchanging, is_sharded, parallelise, reshard
+from train.gpt2.shape import Shape, flops_per_token
 from train.meter import Meter
-from train.model import GPT2, num_parameters
 from train.optimizer import build_optimizers, schedule, set_learning_rate
-from train.parallel import exchanging, is_sharded, parallelise, reshard
-from train.run_folder import RunFolder, differences
-from train.shape import Shape, flops_per_token
 from train.stop_signal import StoppedError, StopSignal
 from train.validation import SplitLoss, split_loss
 

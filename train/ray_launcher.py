@@ -23,9 +23,9 @@ from corpus.errors import ConfigError, FatalError, InputError, Interrupted, Webt
 from corpus.run import command
 from corpus.run.executors import open_executor
 from corpus.storage.store import open_corpus
+from train.checkpoints.run_folder import RunFolder
 from train.divergence import DivergedError
 from train.job import Outcome, Request, claim, run_lock, train
-from train.run_folder import RunFolder
 
 FAILURE = "failure.json"
 """In the run's folder: why the workers stopped on purpose."""

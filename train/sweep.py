@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from corpus.errors import ConfigError, FatalError
 from corpus.storage.store import open_corpus
+from train.checkpoints.run_folder import RunFolder
 from train.divergence import DivergedError
-from train.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from train.job import Outcome, Request

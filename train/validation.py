@@ -11,7 +11,7 @@ import torch
 
 from train.data import device_batch, shared_blocks
 from train.distributed import World
-from train.model import GPT2
+from train.gpt2.model import GPT2
 from train.stop_signal import StoppedError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from corpus.storage.store import open_store
-from train.checkpoint import Checkpoints
+from train.checkpoints.checkpoint import Checkpoints
 
 SETTINGS = {
     "model.preset": "tiny",

@@ -21,13 +21,18 @@ from corpus.errors import FatalError, InputError, SchemaError
 from corpus.storage.local import LocalStore
 from corpus.storage.store import open_store
 from tests.train.fakes import RemoteStore
-from train import checkpoint as checkpoint_module
-from train import tensor_files
-from train.checkpoint import Checkpoints, check_model_shape, load_optimizers, load_weights
+from train.checkpoints import checkpoint as checkpoint_module
+from train.checkpoints import tensor_files
+from train.checkpoints.checkpoint import (
+    Checkpoints,
+    check_model_shape,
+    load_optimizers,
+    load_weights,
+)
 from train.config import RuntimeConfig
 from train.distributed import join_world
-from train.model import GPT2
-from train.shape import Shape
+from train.gpt2.model import GPT2
+from train.gpt2.shape import Shape
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
 SHAPE = Shape(1, 1, 4, 8, 10)

@@ -21,9 +21,9 @@ from tests.train.fakes import TOKENIZER, FakeStream
 from train import job
 from train.config import TrainConfig
 from train.data import TokenDataset, device_batch
-from train.model import GPT2
+from train.gpt2.model import GPT2
+from train.gpt2.shape import Shape
 from train.run import main
-from train.shape import Shape
 
 
 def test_targets_are_the_tokens_one_later() -> None:

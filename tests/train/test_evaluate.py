@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from train.checkpoints.load import LoadedModel
 from train.config import RuntimeConfig
 from train.distributed import join_world
-from train.load import LoadedModel
-from train.model import GPT2
+from train.gpt2.model import GPT2
+from train.gpt2.shape import Shape
 from train.scores.detokenize import ONE_BILLION_WORDS, PTB, WIKITEXT, Detokenizer
 from train.scores.logprobs import Request, score
 from train.scores.score_set import TASKS
@@ -31,7 +32,6 @@ from train.scores.tasks.language import (
 from train.scores.tasks.language import figures as language_figures
 from train.scores.tasks.language import outcomes as language_outcomes
 from train.scores.tasks.task import Options
-from train.shape import Shape
 from train.validation import split_loss
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})

@@ -16,10 +16,10 @@ from tokenizers.pre_tokenizers import Whitespace
 from corpus.errors import InputError
 from train.config import RuntimeConfig
 from train.distributed import join_world
-from train.huggingface import hf_config, hf_weights, model_from_hf, read_hf
-from train.model import GPT2
-from train.pretrained import load_pretrained
-from train.shape import Shape
+from train.gpt2.huggingface import hf_config, hf_weights, model_from_hf, read_hf
+from train.gpt2.model import GPT2
+from train.gpt2.pretrained import load_pretrained
+from train.gpt2.shape import Shape
 
 SHAPE = Shape(n_layer=2, n_head=4, n_embd=32, block_size=16, vocab_size=60)
 

@@ -30,12 +30,12 @@ from tests.train.fakes import (
     trained,
     val_blocks,
 )  # fmt: skip
-from train.checkpoint import Checkpoints, load_weights
+from train.checkpoints.checkpoint import Checkpoints, load_weights
+from train.checkpoints.run_folder import RunFolder
 from train.data import next_rows, num_micro_batches, shared_blocks
 from train.distributed import World
+from train.gpt2.model import GPT2
 from train.loop import Trainer
-from train.model import GPT2
-from train.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)

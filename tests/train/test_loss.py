@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from train import loss as loss_module
-from train.loss import linear_cross_entropy
+from train.gpt2 import loss as loss_module
+from train.gpt2.loss import linear_cross_entropy
 
 
 def inputs(

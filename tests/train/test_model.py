@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from train.config import PRESETS, ModelConfig
-from train.model import GPT2, KeyValueCache, document_mask, num_parameters
-from train.shape import Shape
+from train.gpt2.model import GPT2, KeyValueCache, document_mask, num_parameters
+from train.gpt2.shape import Shape
 
 SMALL = Shape(n_layer=3, n_head=2, n_embd=16, block_size=12, vocab_size=40)
 GPT2_VOCAB = 50257

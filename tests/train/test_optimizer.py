@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests.train.fakes import config
 from train.config import OptimizerConfig
-from train.model import GPT2
+from train.gpt2.model import GPT2
+from train.gpt2.shape import Shape
 from train.optimizer import build_optimizers, parameter_groups, schedule, set_learning_rate
-from train.shape import Shape
 
 SMALL = Shape(n_layer=2, n_head=2, n_embd=16, block_size=12, vocab_size=40)
 

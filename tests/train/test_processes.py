@@ -22,7 +22,7 @@ from tests.train.doors import arguments, last_json, weights
 from tests.train.fakes import KilledError, config, metrics, raising, trained
 from tests.train.worlds import STOPPED, forked, train_in_world
 from train import run
-from train.checkpoint import Checkpoints
+from train.checkpoints.checkpoint import Checkpoints
 
 REPO = Path(__file__).parents[2]
 

@@ -21,11 +21,11 @@ from corpus.storage.store import open_corpus, open_store
 from tests.train.fakes import config
 from train import ray_launcher
 from train import run as door
-from train.checkpoint import Checkpoints
+from train.checkpoints.checkpoint import Checkpoints
+from train.checkpoints.run_folder import RunFolder
 from train.divergence import DivergedError
 from train.job import Request
 from train.ray_launcher import num_workers
-from train.run_folder import RunFolder
 
 REPO = Path(__file__).parents[2]
 

@@ -18,10 +18,10 @@ from corpus.tables.retirement import retire
 from shards.tokenizer.encode import load_tokenizer
 from tests.train.doors import arguments, last_json
 from train import evaluate, export, generate, run
-from train.checkpoint import Checkpoints
+from train.checkpoints.checkpoint import Checkpoints
+from train.checkpoints.load import load_model
 from train.config import RuntimeConfig
 from train.distributed import join_world
-from train.load import load_model
 
 
 @pytest.fixture(scope="module")

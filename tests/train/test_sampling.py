@@ -8,9 +8,9 @@ import torch
 
 from train.config import RuntimeConfig
 from train.distributed import join_world
-from train.model import GPT2
-from train.sampling import Sampling, continue_prompts, generate, sample
-from train.shape import Shape
+from train.gpt2.model import GPT2
+from train.gpt2.sampling import Sampling, continue_prompts, generate, sample
+from train.gpt2.shape import Shape
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
 GREEDY = Sampling(temperature=0)

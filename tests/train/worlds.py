@@ -14,9 +14,9 @@ from corpus.errors import Interrupted
 from tests.train.fakes import FakeStream, config, job
 from train.config import RuntimeConfig
 from train.distributed import World, join_world, leave_world
+from train.gpt2.model import GPT2
+from train.gpt2.sampling import Sampling, generate
 from train.loop import Trainer
-from train.model import GPT2
-from train.sampling import Sampling, generate
 
 STOPPED = 5
 

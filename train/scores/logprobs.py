@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from train.distributed import World
-from train.model import GPT2, KeyValueCache
+from train.gpt2.model import GPT2, KeyValueCache
 
 # Tokens of a batch, padding included; at least one sequence.
 BATCH_TOKENS = {"cpu": 2_048, "cuda": 32_768}

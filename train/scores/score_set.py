@@ -24,8 +24,8 @@ from corpus.evaluation_sets.official import SetFile
 from corpus.run import progress
 from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
+from train.checkpoints.load import LoadedModel
 from train.distributed import World
-from train.load import LoadedModel
 from train.scores.tasks import choices, generation, lambada, language
 from train.scores.tasks.task import Figures, Options, Row, Task
 

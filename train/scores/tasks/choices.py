@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from train.checkpoints.load import LoadedModel
 from train.distributed import World
-from train.load import LoadedModel
 from train.scores.logprobs import Request, Scored, score
 from train.scores.tasks.task import Figures, Options, Row, Task, lines, mean
 

@@ -24,9 +24,9 @@ from functools import partial
 from typing import Any
 
 from corpus.errors import InputError
+from train.checkpoints.load import LoadedModel
 from train.distributed import World
-from train.load import LoadedModel
-from train.sampling import Sampling, continue_prompts
+from train.gpt2.sampling import Sampling, continue_prompts
 from train.scores.logprobs import Request, batches, score
 from train.scores.tasks.task import Figures, Options, Row, Task, lines, mean
 

@@ -13,8 +13,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from train.checkpoints.load import LoadedModel
 from train.distributed import World
-from train.load import LoadedModel
 from train.scores.logprobs import Request, score
 from train.scores.tasks.task import Figures, Options, Row, Task, exp, lines, mean
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from train.checkpoints.load import LoadedModel
 from train.distributed import World
-from train.load import LoadedModel
 from train.scores.detokenize import ONE_BILLION_WORDS, PTB, WIKITEXT, Detokenizer
 from train.scores.logprobs import Request, score
 from train.scores.tasks.task import Figures, Options, Row, Task, exp

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from train.checkpoints.load import LoadedModel
     from train.distributed import World
-    from train.load import LoadedModel
 
 Row = dict[str, Any]
 Figures = dict[str, float | int]

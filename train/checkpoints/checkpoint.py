@@ -1,7 +1,7 @@
 """Save and resume training: a checkpoint is either complete or invisible.
 
     runs/<run>/checkpoints/step-00001000/
-        rank-00000.safetensors ..., tensors.json    weights and optimizer state (`train.tensor_files`)
+        rank-00000.safetensors ..., tensors.json    weights and optimizer state (`train.checkpoints.tensor_files`)
         checkpoint.json                             everything else, with the files' digests; the commit
 
 On a local disk the folder is made under a temporary name and renamed. An object store cannot
@@ -38,9 +38,7 @@ from xxhash import xxh3_128
 from corpus.errors import FatalError, InputError, SchemaError, WebtextError
 from corpus.storage.lease import confirm
 from corpus.storage.store import TEMPORARY, Store
-from train.distributed import World
-from train.shape import Shape
-from train.tensor_files import (
+from train.checkpoints.tensor_files import (
     DTYPES,
     FILE,
     INDEX,
@@ -49,6 +47,8 @@ from train.tensor_files import (
     check_shapes,
     read_index,
 )
+from train.distributed import World
+from train.gpt2.shape import Shape
 
 log = logging.getLogger(__name__)
 

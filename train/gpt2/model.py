@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from train.loss import linear_cross_entropy
-from train.shape import Shape
+from train.gpt2.loss import linear_cross_entropy
+from train.gpt2.shape import Shape
 
 LAYER_NORM_EPS = 1e-5
 WEIGHT_STD = 0.02

@@ -14,14 +14,14 @@ from tokenizers import Tokenizer
 
 from corpus.errors import InputError
 from corpus.tables.manifest import fingerprint
+from train.checkpoints.load import LoadedModel
 from train.distributed import World
-from train.huggingface import END_OF_TEXT, FILES, fetch_hf, model_from_hf
-from train.load import LoadedModel
+from train.gpt2.huggingface import END_OF_TEXT, FILES, fetch_hf, model_from_hf
 
 
 @dataclass(frozen=True)
 class PretrainedTokenizer:
-    """A `tokenizer.json` as `train.load.Encoder`."""
+    """A `tokenizer.json` as `train.checkpoints.load.Encoder`."""
 
     inner: Tokenizer
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from train.distributed import World
-from train.model import GPT2, KeyValueCache
+from train.gpt2.model import GPT2, KeyValueCache
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from train.config import RuntimeConfig
 from train.distributed import World
-from train.model import GPT2
+from train.gpt2.model import GPT2
 
 
 def parallelise(model: GPT2, world: World, config: RuntimeConfig) -> nn.Module:

@@ -10,11 +10,11 @@ from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
 from shards.tokenizer.encode import load_tokenizer
-from train.checkpoint import Checkpoints, check_model_shape, load_weights
+from train.checkpoints.checkpoint import Checkpoints, check_model_shape, load_weights
+from train.checkpoints.run_folder import RunFolder
 from train.distributed import World
-from train.model import GPT2
-from train.run_folder import RunFolder
-from train.shape import Shape
+from train.gpt2.model import GPT2
+from train.gpt2.shape import Shape
 
 
 class Encoder(Protocol):

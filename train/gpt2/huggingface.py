@@ -20,13 +20,13 @@ from torch import Tensor
 from corpus.errors import FatalError, InputError
 from corpus.storage.store import Store
 from shards.tokenizer.encode import load_tokenizer
-from train.checkpoint import Checkpoints
+from train.checkpoints.checkpoint import Checkpoints
+from train.checkpoints.load import LoadedModel
+from train.checkpoints.run_folder import RunFolder
 from train.config import ModelConfig, TrainConfig
 from train.distributed import World
-from train.load import LoadedModel
-from train.model import GPT2, LAYER_NORM_EPS, WEIGHT_STD
-from train.run_folder import RunFolder
-from train.shape import Shape
+from train.gpt2.model import GPT2, LAYER_NORM_EPS, WEIGHT_STD
+from train.gpt2.shape import Shape
 
 PREFIX = "transformer."
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
