@@ -15,7 +15,7 @@ from tools import draw_pictures, generate_docs
 from webtext.cli import GROUPS
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 PRESETS = sorted((ROOT / "corpus" / "presets").glob("*.toml"))
 
 
@@ -92,3 +92,15 @@ def test_presets_load(preset: Path, stage: str) -> None:
     for key, value in tomllib.loads(preset.read_text()).get(stage, {}).items():
         if not isinstance(value, dict):
             assert getattr(config, key) == value
+
+
+def test_every_decision_is_a_page_with_a_date_and_in_the_index_once() -> None:
+    index = (ROOT / "docs/decisions.md").read_text()
+    pages = sorted((ROOT / "docs/decisions").glob("*.md"))
+    assert pages
+    for number, page in enumerate(pages, 1):
+        assert page.name.startswith(f"{number:04}-"), f"{page.name}: numbers have no gap"
+        first, _, second = page.read_text().splitlines()[:3]
+        assert first.startswith(f"# {number}. "), page.name
+        assert re.match(r"Date: \d{4}-\d\d-\d\d\. Area: ", second), page.name
+        assert index.count(f"(decisions/{page.name})") == 1, page.name
