@@ -246,7 +246,7 @@ def steps() -> tuple[Gather | Map, ...]:
             reads={},
             writes=(NGRAMS,),
             sections=("overlap",),
-            revision=2,
+            revision=3,
             depends=depends_on_testsets,
             load=load_ngrams,
         ),

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from corpus.evaluation_sets.detokenize import ONE_BILLION_WORDS, PTB, WIKITEXT, Detokenizer
 from train.checkpoints.load import LoadedModel
 from train.config import RuntimeConfig
 from train.distributed import join_world
 from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
-from train.scores.detokenize import ONE_BILLION_WORDS, PTB, WIKITEXT, Detokenizer
 from train.scores.logprobs import Request, score
 from train.scores.score_set import TASKS
 from train.scores.tasks import generation

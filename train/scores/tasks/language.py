@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from corpus.evaluation_sets.detokenize import ONE_BILLION_WORDS, PTB, WIKITEXT, Detokenizer
 from train.checkpoints.load import LoadedModel
 from train.distributed import World
-from train.scores.detokenize import ONE_BILLION_WORDS, PTB, WIKITEXT, Detokenizer
 from train.scores.logprobs import Request, score
 from train.scores.tasks.task import Figures, Options, Row, Task, exp
 

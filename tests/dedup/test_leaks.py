@@ -1,0 +1,99 @@
+"""Leaks that pass for prompts, tokenized sets, markup: the page with natural text is still found."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from corpus.evaluation_sets.files import TestSet
+from corpus.evaluation_sets.natural_text import natural_pieces
+from dedup import overlap, words
+from dedup.overlap import OverlapConfig
+
+VOCABULARY = [f"word{index}" for index in range(8000)]
+
+
+def removes(testset: TestSet, pages: list[str]) -> list[int]:
+    """The pages that hold a removable gram."""
+    config = OverlapConfig()
+    grams = overlap.ngrams_of([testset], config)
+    index = overlap.build_index(grams.ngram, grams.n, grams.prefix, config.prefix_words)
+    hits = overlap.find(words.word_hashes(pa.array(pages, pa.large_string())), index)
+    return np.unique(hits.text[grams.removes[hits.key]]).tolist()
+
+
+def prose(generator: random.Random, size: int) -> str:
+    return " ".join(generator.choices(VOCABULARY, k=size))
+
+
+@pytest.mark.parametrize("size", [35, 120])
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("num_passages", [1, 5])
+def test_a_passage_that_questions_share_is_not_a_prompt(
+    size: int, joined: bool, num_passages: int
+) -> None:
+    if joined and size < overlap.PROMPT_WORDS:
+        pytest.skip("a short text before every question of one field cannot be told from a prompt")
+    generator = random.Random(1)
+    passages = [prose(generator, size) for _ in range(num_passages)]
+    entries = []
+    for passage in passages:
+        for _ in range(8):
+            question = prose(generator, 12)
+            entries.append((f"{passage} {question}",) if joined else (passage, question))
+    pages = [f"{prose(generator, 80)} {passage} {prose(generator, 80)}" for passage in passages]
+    assert removes(TestSet("t", "0", tuple(entries)), pages) == list(range(num_passages))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_a_prompt_before_many_questions_is_left_out(share: float) -> None:
+    generator = random.Random(2)
+    prompt = prose(generator, 20)
+    entries = tuple(
+        (f"{prompt} {prose(generator, 30)}" if at < 60 * share else prose(generator, 40),)
+        for at in range(60)
+    )
+    assert removes(TestSet("t", "0", entries), [prompt, entries[3][0]]) == [1]
+
+
+def test_an_instruction_in_a_field_of_its_own_is_left_out() -> None:
+    generator = random.Random(3)
+    instruction = prose(generator, 15)
+    entries = tuple((instruction, prose(generator, 20)) for _ in range(20))
+    assert removes(TestSet("t", "0", entries), [instruction, entries[3][1]]) == [1]
+
+
+NATURAL = [
+    (
+        "the company did n't say <unk> how many of its workers were hurt when N of them left",
+        "The company didn't say exactly how many of its workers were hurt when 17 of them left.",
+    ),
+    (
+        "We do n't know why the U.S. has n't signed the treaty that it ca n't now avoid signing",
+        "We don't know why the U.S. hasn't signed the treaty that it can't now avoid signing",
+    ),
+    (
+        "What is <b>the</b> value&nbsp;of the <i>second</i> term &amp; the third term in this row?",
+        "What is the value of the second term & the third term in this row?",
+    ),
+    (
+        r"Let \frac{a+b}{2} be the mean of \alpha and \beta, \textbf{find} the sum of all terms",
+        "Let (a+b)/2 be the mean of α and β, find the sum of all terms",
+    ),
+]
+
+
+@pytest.mark.parametrize(("entry", "page"), NATURAL)
+def test_the_natural_form_of_an_entry_is_found(entry: str, page: str) -> None:
+    # <unk> elsewhere in the set says that N and <unk> are gaps.
+    testset = TestSet("t", "0", ((entry,), ("<unk> said mr. <unk>",)))
+    assert removes(testset, ["something else", page]) == [1]
+    assert removes(testset, [entry]) == [0]
+
+
+def test_plain_text_has_no_other_form() -> None:
+    assert natural_pieces("It's a plain text, 3 < 4 & more.", tokenized=False, has_gaps=False) == []
+    assert natural_pieces("plan N is best", tokenized=False, has_gaps=False) == []
