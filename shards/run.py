@@ -23,7 +23,7 @@ STEPS = (write_step.STEP,)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the batch's tokens, then the snapshot of all batches up to it."""
-    return command.door(_body, argv, stage="shards.run")
+    return command.run_command(_body, argv, stage="shards.run")
 
 
 def _body(argv: Sequence[str] | None) -> int:
@@ -40,7 +40,7 @@ def _body(argv: Sequence[str] | None) -> int:
     config = command.config(ShardsConfig, "shards", args)
     name = check_name("--snapshot", args.snapshot or args.batch)
 
-    with command.work(args, "shards.run") as opened:
+    with command.open_batch(args, "shards.run") as opened:
         inputs = ("documents", "verdicts")
         for table in inputs:
             read_manifest(opened.store, table, opened.batch)

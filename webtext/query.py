@@ -53,7 +53,7 @@ CLOSED = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    return command.door(_main, argv, stage="webtext.query")
+    return command.run_command(_main, argv, stage="webtext.query")
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -163,7 +163,7 @@ def body(argv):
         store.delete("l")
         time.sleep(30)
     return 0
-sys.exit(cli.door(body, [], stage="slow.run"))
+sys.exit(cli.run_command(body, [], stage="slow.run"))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False

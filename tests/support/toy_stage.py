@@ -198,4 +198,6 @@ if __name__ == "__main__":
     # Under the module's importable name, as a stage's own door has it: steps travel by that name.
     from tests.support import toy_stage as toy
 
-    raise SystemExit(command.stage_door("clean", toy.ToyConfig, toy.STEPS, None, "a toy stage"))
+    raise SystemExit(
+        command.run_stage_command("clean", toy.ToyConfig, toy.STEPS, None, "a toy stage")
+    )

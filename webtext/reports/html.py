@@ -34,7 +34,7 @@ SAMPLE_CHARACTERS = 1500
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return command.door(_main, argv, stage="webtext.report")
+    return command.run_command(_main, argv, stage="webtext.report")
 
 
 def _main(argv: Sequence[str] | None) -> int:
