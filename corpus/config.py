@@ -1,6 +1,7 @@
 """Settings: defaults < the corpus < TOML < environment < `--set`; unknown keys are refused.
 
-The file `webtext.toml` in the corpus holds what every batch of it shares (`webtext init` writes it).
+The file `webtext.toml` in the corpus holds what every batch of it shares (`webtext init` writes
+it).
 
 A stage composes its config from small frozen `Section` classes beside the code they configure.
 Keys are dotted, stage first: `dedup.threshold`, `crawl.links.min_score`. In the environment the
@@ -21,10 +22,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from corpus.errors import ConfigError
 
 ENV_PREFIX = "WEBTEXT_"
+# The top-level sections of a TOML file; a command reads its own and ignores the others.
 STAGES = ("crawl", "clean", "dedup", "shards", "train", "refresh")
-"""The top-level sections of a TOML file; a command reads its own and ignores the others."""
+# The file in the corpus with the settings that all its batches share.
 CORPUS_SETTINGS = "webtext.toml"
-"""The file in the corpus with the settings that all its batches share."""
 NEAREST = 3  # similar names suggested for an unknown one
 
 
@@ -42,7 +43,10 @@ class Section(BaseModel):
         allow_inf_nan=False,
     )
     outside_identity: ClassVar[frozenset[str]] = frozenset()
-    """Fields that do not affect the output, such as tolerance flags. The fingerprint leaves them out."""
+    """Fields that do not affect the output, such as tolerance flags.
+
+    The fingerprint leaves them out.
+    """
     outside_corpus: ClassVar[frozenset[str]] = frozenset()
     """Fields that `<corpus>/webtext.toml` may not set: a corpus may come from a stranger, and these
     run commands, send data or open private networks."""

@@ -253,7 +253,10 @@ class Rules:
         return Fate.FILE_TYPE if dot and extension.lower() in self.extensions else None
 
     def judge_url(self, url: str) -> Fate | None:
-        """The result for an http(s) address by its host and path; None for other strings as well."""
+        """The result for an http(s) address by its host and path.
+
+        None for other strings as well.
+        """
         parts = urlsplit(url)
         return self.judge_host(parts.hostname or "") or self.judge_path(parts.path)
 

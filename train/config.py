@@ -1,7 +1,8 @@
 """Settings of a training run: the shape, the recipe, and how the machine is used.
 
-`Shape`s and learning rates of the presets stand here once. What decides the result (model, optimizer, data order) is
-compared when a run is resumed; what only decides how it is computed or kept (`RuntimeConfig`) is not.
+`Shape`s and learning rates of the presets stand here once. What decides the result (model,
+optimizer, data order) is compared when a run is resumed; what only decides how it is computed or
+kept (`RuntimeConfig`) is not.
 """
 
 from __future__ import annotations
@@ -28,11 +29,16 @@ class Preset:
     n_embd: int
     block_size: int
     learning_rate: float
-    """Peak of AdamW's schedule. GPT-2 sizes: Brown et al. 2020, table 2.1; tiny, mini: swept on 2 CPU cores."""
+    """Peak of AdamW's schedule.
+
+    GPT-2 sizes: Brown et al. 2020, table 2.1; tiny, mini: swept on 2 CPU cores.
+    """
     batch_size: int
     """Sequences per optimizer step, all ranks together. GPT-2 sizes: 512, the paper's."""
 
 
+# Layers, heads, widths of the four GPT-2 sizes: Radford et al. 2019, table 2 (heads from the
+# released code).
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(4, 4, 128, 256, 2e-3, 8),
     "mini": Preset(6, 6, 384, 512, 1e-3, 32),
@@ -41,7 +47,6 @@ PRESETS: dict[str, Preset] = {
     "gpt2-large": Preset(36, 20, 1280, 1024, 2.5e-4, 512),
     "gpt2-xl": Preset(48, 25, 1600, 1024, 2e-4, 512),
 }
-"""Layers, heads, widths of the four GPT-2 sizes: Radford et al. 2019, table 2 (heads from the released code)."""
 
 
 class ModelConfig(Section):
@@ -58,7 +63,10 @@ class ModelConfig(Section):
     block_size: int | None = Field(default=None, ge=2)
     """Context in tokens; none: the preset's (1,024 for GPT-2 sizes)."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout fraction; 0 as in current practice: all GPT-2 models underfit their corpus (paper, section 3)."""
+    """Dropout fraction.
+
+    0 as in current practice: all GPT-2 models underfit their corpus (paper, section 3).
+    """
     document_mask: bool = False
     """Keep attention inside a document; GPT-2 attends across <|endoftext|>, hence false."""
 
@@ -133,13 +141,26 @@ class DataConfig(Section):
     """The tokens of the training, their proportions and order."""
 
     sources: list[Source] = []
-    """Mixture, as [{weight = 3, batches = ["2024-01"]}, {weight = 1, domains = ["arxiv.org"]}]; none: all, once an epoch."""
+    """Mixture, as [{weight = 3, batches = ["2024-01"]}, {weight = 1, domains = ["arxiv.org"]}].
+
+    None: all, once an epoch.
+    """
     max_passes: float | None = Field(default=None, gt=0)
-    """Most passes over any source that a run may make; none: no limit. The passes are logged and recorded either way."""
+    """Most passes over any source that a run may make; none: no limit.
+
+    The passes are logged and recorded either way.
+    """
     packing: Packing = "stream"
-    """stream: blocks cut from documents end to end, as GPT-2's; documents: whole documents packed by best fit, each attending to itself alone."""
+    """stream: blocks cut from documents end to end, as GPT-2's.
+
+    Documents: whole documents packed by best fit, each attending to itself alone.
+    """
     window: int | None = Field(default=None, ge=0)
-    """Row groups from which samples come at a time; 0: all; none: all, unless the tokens of an object store exceed token_cache_bytes: then as many as the cache takes."""
+    """Row groups from which samples come at a time.
+
+    0: all; none: all, unless the tokens of an object store exceed token_cache_bytes: then as many
+    as the cache takes.
+    """
 
 
 class RuntimeConfig(Section):
@@ -150,15 +171,24 @@ class RuntimeConfig(Section):
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda, cuda:1."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the matrix products; auto: bfloat16 on GPUs that have it, else float32. Weights stay float32."""
+    """Type of the matrix products; auto: bfloat16 on GPUs that have it, else float32.
+
+    Weights stay float32.
+    """
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Most sequences per forward pass and rank, the rest is accumulated; none: 8 on a GPU, 2,048 tokens on a CPU. Less takes less memory."""
+    """Most sequences per forward pass and rank, the rest is accumulated.
+
+    None: 8 on a GPU, 2,048 tokens on a CPU. Less takes less memory.
+    """
     compile: bool = False
     """Compile the model with torch.compile; pays on GPUs after a minute."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    """Several processes: ddp keeps the whole model in each; fsdp (FSDP2) shares weights, gradients and optimizer state."""
+    """Several processes: ddp keeps the whole model in each.
+
+    Fsdp (FSDP2) shares weights, gradients and optimizer state.
+    """
     num_threads: int = Field(default=0, ge=0)
     """CPU threads per process; 0: all cores (divided by the ranks of this host)."""
     log_interval: int = Field(default=10, ge=1)
@@ -168,9 +198,15 @@ class RuntimeConfig(Section):
     keep_last: int = Field(default=2, ge=1)
     """Newest checkpoints kept, besides the one with the lowest validation loss."""
     checkpoint_interval: int | None = Field(default=None, ge=1)
-    """Steps between checkpoints; none: eval_interval. One is always written at the end and on a stop."""
+    """Steps between checkpoints; none: eval_interval.
+
+    One is always written at the end and on a stop.
+    """
     async_checkpoints: bool = True
-    """Write checkpoints beside the training, from a copy in host memory; false: training waits for the file."""
+    """Write checkpoints beside the training, from a copy in host memory.
+
+    False: training waits for the file.
+    """
     tensorboard: bool = True
     """Write the curves for TensorBoard too: runs/<run>/tensorboard/."""
     wandb_project: str = ""
@@ -178,11 +214,17 @@ class RuntimeConfig(Section):
     verify_tokens: bool = True
     """Compare all token files of a local corpus with their digests before the first step: 20 GB take some 20 s."""
     token_cache: str = ""
-    """Folder for tokens fetched from an object store; empty: webtext/tokens in the user's cache folder."""
+    """Folder for tokens fetched from an object store.
+
+    Empty: webtext/tokens in the user's cache folder.
+    """
     token_cache_bytes: int = Field(default=16 << 30, ge=1)
     """Most bytes kept there; with a window, room for three of it is enough."""
     peak_tflops: float | None = Field(default=None, gt=0)
-    """Peak of one device in 10^12 operations a second, for MFU; none: known by name, else measured with a matrix product."""
+    """Peak of one device in 10^12 operations a second, for MFU.
+
+    None: known by name, else measured with a matrix product.
+    """
 
 
 class TrainConfig(Section):
@@ -212,13 +254,19 @@ class TrainConfig(Section):
     seed: int = Field(default=1337, ge=0, lt=2**63)
     """Seed of weights, sample order, dropout and samples."""
     batch_size: int | None = Field(default=None, ge=1)
-    """Sequences per optimizer step over all ranks; none: the preset's (512 for GPT-2 sizes, the paper's)."""
+    """Sequences per optimizer step over all ranks.
+
+    None: the preset's (512 for GPT-2 sizes, the paper's).
+    """
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps; none: as many as `epochs` takes."""
     epochs: float = Field(default=1.0, gt=0)
     """Passes over the training split when max_steps is not given."""
     eval_interval: int | None = Field(default=None, ge=1)
-    """Steps between evaluations of the whole validation split, with samples; none: a tenth of the run, at most 1,000."""
+    """Steps between evaluations of the whole validation split, with samples.
+
+    None: a tenth of the run, at most 1,000.
+    """
     num_samples: int = Field(default=2, ge=0)
     """Texts sampled at each evaluation."""
     sample_tokens: int = Field(default=128, ge=1)

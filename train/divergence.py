@@ -27,8 +27,8 @@ class LossWatch:
     def __init__(self, config: DivergenceConfig) -> None:
         self.config = config
         self.losses: deque[float] = deque(maxlen=config.window)
+        # Batches skipped since the last one that was not.
         self.skipped = 0
-        """Batches skipped since the last one that was not."""
 
     def judge(self, loss: float, norm: float) -> tuple[Action, str]:
         """Choose the action for a batch by mean loss (nats per token) and gradient norm, with the reason.

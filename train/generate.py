@@ -1,7 +1,7 @@
 """Sample text: `python -m train.generate`.
 
-A prompt from the command line, a file or stdin is continued by `train.gpt2.sampling` with the weights of
-a checkpoint.
+A prompt from the command line, a file or stdin is continued by `train.gpt2.sampling` with the
+weights of a checkpoint.
 """
 
 from __future__ import annotations

@@ -252,7 +252,10 @@ def _train_stream(
 
 
 def _window(split: TokenSplit, config: TrainConfig) -> int:
-    """The window that was set, else one for which the cache of an object store suffices. Logs a choice."""
+    """The window that was set, else one for which the cache of an object store suffices.
+
+    Logs a choice.
+    """
     suggested = split.suggested_window
     if config.data.window is None:
         if suggested:
@@ -276,7 +279,10 @@ def _window(split: TokenSplit, config: TrainConfig) -> int:
 def _passes(
     stream: BlockStream | PackedStream | MixtureStream, config: TrainConfig
 ) -> dict[str, float]:
-    """Log and return the passes over each source that the run makes. Raises InputError above `max_passes`."""
+    """Log and return the passes over each source that the run makes.
+
+    Raises InputError above `max_passes`.
+    """
     num_samples = config.steps(stream.num_blocks) * config.resolved_batch_size
     if isinstance(stream, MixtureStream):
         names = [

@@ -119,8 +119,8 @@ class Trainer:
         self._pending: PendingSave | None = None
         self._saved: Checkpoint | None = None
         self._evaluated_step: int | None = None
+        # Of the steps since the last line of metrics.jsonl.
         self._losses: list[float] = []
-        """Of the steps since the last line of metrics.jsonl."""
 
     def resume(self) -> bool:
         """Continue after the newest complete checkpoint; False if there is none.

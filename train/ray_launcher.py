@@ -1,8 +1,9 @@
 """Ray Train as a launcher: the same train function in the workers of a cluster.
 
-Ray places the workers, sets RANK and WORLD_SIZE, joins the process group, and starts anew after a failure; checkpoints
-and the position in the data are ours, in the corpus, so that a run may go on under any launcher. Ray Train's `report` is
-a barrier that every worker passes equally often: once per checkpoint. A plain torchrun starts some 35 s sooner.
+Ray places the workers, sets RANK and WORLD_SIZE, joins the process group, and starts anew after a
+failure; checkpoints and the position in the data are ours, in the corpus, so that a run may go on
+under any launcher. Ray Train's `report` is a barrier that every worker passes equally often: once
+per checkpoint. A plain torchrun starts some 35 s sooner.
 """
 
 from __future__ import annotations
@@ -27,28 +28,27 @@ from train.checkpoints.run_folder import RunFolder
 from train.divergence import DivergedError
 from train.job import Outcome, Request, claim, run_lock, train
 
+# In the run's folder: why the workers stopped on purpose.
 FAILURE = "failure.json"
-"""In the run's folder: why the workers stopped on purpose."""
 
+# Errors of the workers that the driver raises again as what they were: exit codes and sweeps go
+# by them.
 KINDS: dict[str, type[FatalError]] = {
     "input": InputError,
     "diverged": DivergedError,
     "fatal": FatalError,
 }
-"""Errors of the workers that the driver raises again as what they were: exit codes and sweeps go by them."""
 
+# In the run's folder: the signal that the driver got; rank 0 looks for it.
 STOP = "stop.json"
-"""In the run's folder: the signal that the driver got; rank 0 looks for it."""
 
 POLL_S = 1.0
+# How long the driver waits for the workers' checkpoint after a signal.
 STOP_GRACE_S = 27.0
-"""How long the driver waits for the workers' checkpoint after a signal."""
 
+# Starts after a lost worker or node before the run is given up. It goes on with the next start of
+# the door.
 MAX_FAILURES = 3
-"""Starts after a lost worker or node before the run is given up.
-
-It goes on with the next start of the door.
-"""
 
 
 def num_workers(text: str) -> int | tuple[int, int]:

@@ -10,6 +10,7 @@ from webtext import __version__
 from webtext.stages import needing, stage_main
 
 STAGES = ("crawl", "clean", "dedup", "shards", "train")
+# Commands by group, each with its line of help.
 GROUPS = {
     "build": {
         "init": "start a corpus and keep the settings that its batches share",
@@ -44,14 +45,13 @@ GROUPS = {
         "demo": "build a small corpus and model offline in five minutes (from a checkout)",
     },
 }
-"""Commands by group, each with its line of help."""
 
+# Modules with a command of their own, by the command line that starts them from here.
 PROGRAMS = {
     **{f"{stage}.run": f"webtext {stage}" for stage in STAGES},
     "shards.train_tokenizer": "webtext tokenizer",
     **{f"train.{name}": f"webtext {name}" for name in ("evaluate", "generate", "export")},
 }
-"""Modules with a command of their own, by the command line that starts them from here."""
 
 USAGE = (
     "usage: webtext COMMAND [OPTIONS]; `webtext COMMAND --help` lists the options of one command"

@@ -1,7 +1,7 @@
 """Compiles all loops so that no first run waits: `python -m webtext.precompile`.
 
-`make setup` ends with it. After `pip install`, the first run of each stage compiles its own loops, half
-a minute in all. Two processes compile at a time; loops in the cache are only read.
+`make setup` ends with it. After `pip install`, the first run of each stage compiles its own loops,
+half a minute in all. Two processes compile at a time; loops in the cache are only read.
 """
 
 from __future__ import annotations

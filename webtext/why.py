@@ -28,8 +28,8 @@ from corpus.tables.parquet import iter_tables, part_paths
 THRESHOLD = re.compile(
     r"(?P<value>[\d.]+) (?P<of>.*), (?P<rule>needs|allowed) (?P<limit>[\d.]+): (?P<key>[\w.]+)"
 )
+# Settings with one threshold for each n: the file of --config is the place for them.
 PER_NGRAM = ("max_top_ngram_chars_frac", "max_dup_ngram_chars_frac")
-"""Settings with one threshold for each n: the file of --config is the place for them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

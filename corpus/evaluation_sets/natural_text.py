@@ -1,7 +1,8 @@
 """Other forms in which a page may show a test set's text: detokenized, with HTML and LaTeX rendered, without gaps.
 
-Old language-model sets are tokenized ("did n't", "@-@") and replace rare words by `<unk>` and numbers by `N`. Sets of
-questions hold HTML entities or LaTeX. A web page has the text that people read, so the overlap index holds both.
+Old language-model sets are tokenized ("did n't", "@-@") and replace rare words by `<unk>` and
+numbers by `N`. Sets of questions hold HTML entities or LaTeX. A web page has the text that people
+read, so the overlap index holds both.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Conditional writes: a file appears, or changes, only if nobody else was there first.
 
-Local: a hard link that fails on an existing name, and a comparison under a lock of the folder. S3, Google Cloud and
-Azure: conditional PUT (`If-None-Match: *`, `If-Match: <etag>`), which `pyarrow.fs` lacks and obstore has (one wheel,
-nothing else with it). A store that refuses these headers gets a look, a write and a look again, which leaves a window
-of one round trip; the log says so once.
+Local: a hard link that fails on an existing name, and a comparison under a lock of the folder. S3,
+Google Cloud and Azure: conditional PUT (`If-None-Match: *`, `If-Match: <etag>`), which `pyarrow.fs`
+lacks and obstore has (one wheel, nothing else with it). A store that refuses these headers gets a
+look, a write and a look again, which leaves a window of one round trip; the log says so once.
 
-On S3 the same client reads, writes and deletes whole objects: in one request each, where `pyarrow.fs` takes two to
-three, and with more patience for a store that fails.
+On S3 the same client reads, writes and deletes whole objects: in one request each, where
+`pyarrow.fs` takes two to three, and with more patience for a store that fails.
 """
 
 from __future__ import annotations
@@ -26,26 +26,28 @@ from corpus.errors import FatalError, RetryableError
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20
+# Of a request that was refused for now: waits that about double from 0.1 s to `MOST_WAIT_S`, some
+# 20 s together.
 MAX_RETRIES = 8
-"""Of a request that was refused for now: waits that about double from 0.1 s to `MOST_WAIT_S`, some 20 s together."""
 MOST_WAIT_S = 8
+# A wait is drawn from 0.1 s to so many times the one before; its mean doubles.
 BACKOFF_BASE = 4
-"""A wait is drawn from 0.1 s to so many times the one before; its mean doubles."""
 RETRY_WITHIN_S = 60
+# Objects up to this size are written by one PUT; larger ones in pieces, several at a time.
 ONE_REQUEST_BYTES = 8 << 20
-"""Objects up to this size are written by one PUT; larger ones in pieces, several at a time."""
+# Objects up to this size are read whole where they are opened: one request instead of four for a
+# small Parquet file.
 SMALL_BYTES = 256 << 10
-"""Objects up to this size are read whole where they are opened: one request instead of four for a small Parquet file."""
 PIECE_BYTES = 16 << 20
 PIECES_AT_A_TIME = 4
+# On top of obstore's own: it does not repeat a conditional PUT whose answer was lost.
 PUT_ATTEMPTS = 3
-"""On top of obstore's own: it does not repeat a conditional PUT whose answer was lost."""
+# Where obstore's errors that have no class of their own tell the store's answer.
 STATUS = re.compile(r"status code: (\d{3})")
-"""Where obstore's errors that have no class of their own tell the store's answer."""
+# No range of an empty object can be had; a request that the store does not know.
 REFUSALS = ("416", "501")
-"""No range of an empty object can be had; a request that the store does not know."""
+# What obstore says before the reason: the address, the time and the number of attempts.
 REQUEST = re.compile(r"Error performing \S+ \S+ in .*? - ")
-"""What obstore says before the reason: the address, the time and the number of attempts."""
 
 T = TypeVar("T")
 
@@ -56,17 +58,23 @@ class ConditionalStore:
     def __init__(self, root: str) -> None:
         self._store = _open(root)
         self._root = root
+        # Whether whole objects go through here: where that is tested.
         self._whole = self._store is not None and root.startswith("s3://")
-        """Whether whole objects go through here: where that is tested."""
+        # What was last written at a path, and its version: a renewal then needs no look before it.
         self._written: dict[str, tuple[bytes, dict[str, str]]] = {}
-        """What was last written at a path, and its version: a renewal then needs no look before it."""
 
     def read(self, path: str) -> bytes | None:
-        """The whole object; None where `pyarrow.fs` has to be asked. Raises: FileNotFoundError, RetryableError."""
+        """The whole object; None where `pyarrow.fs` has to be asked.
+
+        Raises: FileNotFoundError, RetryableError.
+        """
         return self._ask("read", path, lambda: bytes(self._store.get(path).bytes()))
 
     def read_small(self, path: str) -> bytes | None:
-        """The whole object if it has 1 to `SMALL_BYTES`; None for any other. Raises: FileNotFoundError, RetryableError."""
+        """The whole object if it has 1 to `SMALL_BYTES`; None for any other.
+
+        Raises: FileNotFoundError, RetryableError.
+        """
 
         def request() -> bytes | None:
             found = self._store.get(path, options={"range": (0, SMALL_BYTES)})
@@ -75,7 +83,10 @@ class ConditionalStore:
         return self._ask("read", path, request)
 
     def read_range(self, path: str, offset: int, num_bytes: int) -> bytes | None:
-        """A range of the object by one request; None where `pyarrow.fs` has to be asked. Raises: FileNotFoundError, RetryableError."""
+        """A range of the object by one request; None where `pyarrow.fs` has to be asked.
+
+        Raises: FileNotFoundError, RetryableError.
+        """
 
         def request() -> bytes:
             return bytes(self._store.get_range(path, start=offset, length=num_bytes))
@@ -83,11 +94,17 @@ class ConditionalStore:
         return self._ask("read", path, request) if num_bytes else None
 
     def size(self, path: str) -> int | None:
-        """Bytes of the object; None where `pyarrow.fs` has to be asked. Raises: FileNotFoundError, RetryableError."""
+        """Bytes of the object; None where `pyarrow.fs` has to be asked.
+
+        Raises: FileNotFoundError, RetryableError.
+        """
         return self._ask("found", path, lambda: int(self._store.head(path)["size"]))
 
     def write(self, path: str, stream: BinaryIO, num_bytes: int) -> bool:
-        """Write a whole object, never visible in part; False where `pyarrow.fs` has to do it. Raises: RetryableError."""
+        """Write a whole object, never visible in part; False where `pyarrow.fs` has to do it.
+
+        Raises: RetryableError.
+        """
 
         def request() -> bool:
             if num_bytes <= ONE_REQUEST_BYTES:
@@ -107,7 +124,10 @@ class ConditionalStore:
         return bool(written)
 
     def delete(self, path: str) -> bool:
-        """Delete an object, or find none; False where `pyarrow.fs` has to do it. Raises: RetryableError."""
+        """Delete an object, or find none; False where `pyarrow.fs` has to do it.
+
+        Raises: RetryableError.
+        """
 
         def request() -> bool:
             self._store.delete(path)
@@ -270,7 +290,10 @@ def _open(root: str) -> Any:
 
 
 def _profile() -> dict[str, str]:
-    """The keys of the shared credentials file, which obstore does not read and pyarrow does; {} without one."""
+    """The keys of the shared credentials file, which obstore does not read and pyarrow does.
+
+    {} without one.
+    """
     path = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", os.path.expanduser("~/.aws/credentials"))
     profiles = ConfigParser()
     profiles.read(path)

@@ -51,8 +51,8 @@ class Lease:
         self.path = path
         self.what = what
         self.token = secrets.token_hex(8)
+        # Why it is not ours any more; empty while it is.
         self.lost = ""
-        """Why it is not ours any more; empty while it is."""
         self._started = time.time()
         self._bytes = b""
         self._guard = threading.Lock()

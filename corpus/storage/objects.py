@@ -1,7 +1,7 @@
 """A corpus on an object store (`s3://`, `gs://` and other URIs that `pyarrow.fs` opens).
 
-An object is uploaded as a whole and visible once complete. `corpus.storage.conditional_write` has the client for
-conditional writes, and on S3 for whole objects; `pyarrow.fs` does the rest.
+An object is uploaded as a whole and visible once complete. `corpus.storage.conditional_write` has
+the client for conditional writes, and on S3 for whole objects; `pyarrow.fs` does the rest.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The corpus as a store of keys: its interface, the rule for keys and names, and the folders of a corpus.
 
-`Store` is the only way from the project to a file system. A key is relative to the corpus root and uses `/`; the store
-itself refuses a key that would leave the root, for reading, writing and deleting. So a path that stands in a file of
-a stranger's corpus reaches nothing else, whoever passes it on.
+`Store` is the only way from the project to a file system. A key is relative to the corpus root and
+uses `/`; the store itself refuses a key that would leave the root, for reading, writing and
+deleting. So a path that stands in a file of a stranger's corpus reaches nothing else, whoever
+passes it on.
 
     corpus.json                                     the format of this corpus
     <table>/<batch>/part-00000.parquet, _manifest.json
@@ -25,21 +26,22 @@ from corpus.errors import FatalError, InputError, PathError
 FORMAT = 1
 TEMPORARY = ".tmp-"
 
+# The longest key of S3; Linux allows 4,096 bytes for a path.
 MAX_KEY_BYTES = 1024
-"""The longest key of S3; Linux allows 4,096 bytes for a path."""
+# Common file systems allow 255, of which a temporary name takes up to 30 more than the final one.
 MAX_SEGMENT_BYTES = 200
-"""Common file systems allow 255, of which a temporary name takes up to 30 more than the final one."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+# Names that Windows gives to devices, with any ending.
 DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\.|\Z)", re.IGNORECASE)
-"""Names that Windows gives to devices, with any ending."""
 
 
 class Store(ABC):
     """One corpus root: a local folder or an object store. `open_store` chooses the implementation.
 
-    Cheap to make and safe to pickle: it holds the root's name and opens the rest again. Public methods check the key
-    and call the method of the same name with an underscore, which an implementation provides.
+    Cheap to make and safe to pickle: it holds the root's name and opens the rest again. Public
+    methods check the key and call the method of the same name with an underscore, which an
+    implementation provides.
     """
 
     def __init__(self, root: str) -> None:
@@ -83,7 +85,10 @@ class Store(ABC):
         return parse_json(self.read_bytes(path), f"{self.root}/{path}")
 
     def read_object(self, path: str) -> dict[str, Any]:
-        """The parsed JSON file, an object. Raises: FileNotFoundError; InputError if it is anything else."""
+        """The parsed JSON file, an object.
+
+        Raises: FileNotFoundError; InputError if it is anything else.
+        """
         value = self.read_json(path)
         if not isinstance(value, dict):
             raise InputError(f"{self.root}/{path}: expected a JSON object; restore the file")
@@ -114,7 +119,10 @@ class Store(ABC):
         self.write_bytes(path, text.encode() + b"\n")
 
     def create_exclusive(self, path: str, data: bytes) -> bool:
-        """Write `path` only if nothing is there; False if something is. Of two writers exactly one wins."""
+        """Write `path` only if nothing is there; False if something is.
+
+        Of two writers exactly one wins.
+        """
         return self._create_exclusive(self._checked(path), data)
 
     def replace_exact(self, path: str, before: bytes, after: bytes) -> bool:
@@ -134,13 +142,17 @@ class Store(ABC):
         return sorted(self._folders(self._checked(folder)))
 
     def sweep(self, folder: str) -> None:
-        """Remove files that a killed run left below `folder` under temporary names. Call it under the lock."""
+        """Remove files that a killed run left below `folder` under temporary names.
+
+        Call it under the lock.
+        """
         self._sweep(self._checked(folder))
 
     def move(self, path: str, to: str) -> None:
         """Move a file, replacing one at `to`. At every moment the whole file is at one of the places.
 
-        Raises FileNotFoundError. Nothing at `path` but a file at `to` is a move that was done before.
+        Raises FileNotFoundError. Nothing at `path` but a file at `to` is a move that was done
+        before.
         """
         self._checked(path)
         self._checked(to)
@@ -224,7 +236,10 @@ class Store(ABC):
 
 
 def key_problem(key: object) -> str | None:
-    """A reason why `key` is not the key of a file or folder in a store, or None. The root itself is ''."""
+    """A reason why `key` is not the key of a file or folder in a store, or None.
+
+    The root itself is ''.
+    """
     if not isinstance(key, str):
         return "is not a string"
     if not key:
@@ -270,7 +285,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def open_store(root: str) -> Store:
-    """The store at a path or URI: a local folder, or whatever `pyarrow.fs` opens. Raises: InputError."""
+    """The store at a path or URI: a local folder, or whatever `pyarrow.fs` opens.
+
+    Raises: InputError.
+    """
     # Implementations import the interface, so they are imported here.
     from corpus.storage.local import LocalStore, local_root
     from corpus.storage.objects import ObjectStore

@@ -8,8 +8,9 @@ from typing import Any
 from corpus.storage.store import Store
 from corpus.tables.manifest import find_manifest
 
+# Tables whose settings decide about the text of a corpus.
 SETTLED_IN = ("links", "documents", "verdicts", "tokens")
-"""Tables whose settings decide about the text of a corpus."""
+# Settings about one run: its tolerance, its retries, its limits, and where lists are.
 OF_ONE_RUN = frozenset(
     {
         "allow_truncated",
@@ -20,7 +21,6 @@ OF_ONE_RUN = frozenset(
         "sandbox",
     }
 )
-"""Settings about one run: its tolerance, its retries, its limits, and where lists are."""
 
 
 def mixed_settings(store: Store, batches: Sequence[str]) -> list[str]:

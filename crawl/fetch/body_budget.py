@@ -25,8 +25,8 @@ class BodyShare:
         self._budget = budget
         self._pieces: list[bytes] = []
         self._file: IO[bytes] | None = None
+        # Bytes in memory.
         self.num_bytes = 0
-        """Bytes in memory."""
 
     @property
     def is_spooled(self) -> bool:

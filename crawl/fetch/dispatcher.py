@@ -86,12 +86,12 @@ class Dispatcher:
         self.done = 0
         self.in_flight = 0
         self.num_bytes = 0
+        # Retry times and rests noted so far, so that a saver sees what changed.
         self.num_noted = 0
-        """Retry times and rests noted so far, so that a saver sees what changed."""
         self.error: FatalError | None = None
         self.stopping = False
+        # True while other shards may hand over links.
         self.expects_more = False
-        """True while other shards may hand over links."""
 
         self._links = links
         self._owns = owns
@@ -113,10 +113,10 @@ class Dispatcher:
 
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Leases to be tried now: their name is known, or the address beside them may be free.
         self._through: deque[tuple[Lease[FrontierItem], str | None]] = deque()
-        """Leases to be tried now: their name is known, or the address beside them may be free."""
+        # Unfinished fetches of robots.txt by origin.
         self._robots_jobs: dict[str, RobotsJob] = {}
-        """Unfinished fetches of robots.txt by origin."""
         self._retrying: dict[str, tuple[int, int, float]] = {}
         self._closed = False
 

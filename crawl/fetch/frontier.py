@@ -53,8 +53,8 @@ class _Queue(Generic[T]):
         self.delayed: list[tuple[float, int, T]] | None = None
         self.ready_at = 0.0
         self.leased = False
+        # The time by which the key is listed in a heap; None if it is in none.
         self.listed_at: float | None = None
-        """The time by which the key is listed in a heap; None if it is in none."""
 
     def __len__(self) -> int:
         return len(self.fresh) - self.position + len(self.front or ()) + len(self.delayed or ())

@@ -91,8 +91,8 @@ class Gates:
         self._rules = rules
         self._breaker = breaker
         self._ip_limits = ip_limits
+        # Hosts whose links all end for the same reason.
         self.refused_hosts: dict[str, Reason] = {}
-        """Hosts whose links all end for the same reason."""
 
     def check(self, job: Job, key: str, now: float) -> Decision:
         """Decide about a job that was leased under `key`."""

@@ -51,10 +51,10 @@ class Pace:
 
     def __init__(self, config: FetchConfig) -> None:
         self._config = config
+        # `Crawl-delay` of robots.txt, if it is more than our own delay.
         self.crawl_delay_s: dict[str, float] = {}
-        """`Crawl-delay` of robots.txt, if it is more than our own delay."""
+        # Seconds between requests while a server asks for a slower pace.
         self.slow_s: dict[str, float] = {}
-        """Seconds between requests while a server asks for a slower pace."""
 
     def rest_until(self, key: str, result: FetchResult, now: float) -> float:
         """The time from which the key may be asked again, counted from the end of the answer."""

@@ -23,8 +23,8 @@ from corpus.storage.store import Store, work_dir
 log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
+# After this long without a word a shard is finished, or its worker is gone.
 FRESH_S = 30.0
-"""After this long without a word a shard is finished, or its worker is gone."""
 NUM_DOMAINS = 5
 RUNNING, FINISHED, LOST = "running", "finished", "lost"
 _GAUGES = ("done", "total", "ok", "in_flight", "bytes", "ready_hosts", "waiting_hosts")

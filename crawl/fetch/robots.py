@@ -18,10 +18,10 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 PATH = "/robots.txt"
+# Bytes of a longer file that are parsed (section 2.5).
 MAX_PARSED_BYTES = 500 * 1024
-"""Bytes of a longer file that are parsed (section 2.5)."""
+# Redirects followed, to any host (section 2.3.1.2).
 MAX_REDIRECTS = 5
-"""Redirects followed, to any host (section 2.3.1.2)."""
 
 
 class Access(StrEnum):
@@ -156,6 +156,7 @@ class _Group:
         self.crawl_delay_s: float | None = None
 
 
+# Known records, with misspellings that are common enough to be meant (2.2).
 _KEYS = {
     "user-agent": "user-agent",
     "useragent": "user-agent",
@@ -171,7 +172,6 @@ _KEYS = {
     "crawl delay": "crawl-delay",
     "crawldelay": "crawl-delay",
 }
-"""Known records, with misspellings that are common enough to be meant (2.2)."""
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _RANGE = re.compile(r"bytes\s+0-(\d{1,18})/(\d{1,18})\Z", re.ASCII | re.IGNORECASE)

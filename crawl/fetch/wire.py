@@ -84,8 +84,8 @@ class ResponseReader:
     def __init__(self) -> None:
         self.head: Head | None = None
         self.repairs: dict[str, None] = {}
+        # True when the body has ended; what comes later is not part of the response.
         self.is_done = False
-        """True when the body has ended; what comes later is not part of the response."""
         self.failure: BodyError | None = None
         self.cpu_s = 0.0
         self._buffer = b""

@@ -212,8 +212,8 @@ class _LinkRows:
         self._doc_ids = links["doc_id"].combine_chunks()
         self._urls = links["url"].combine_chunks()
         self._keys = links["key"].combine_chunks()
+        # True for rows beyond the cap of their domain.
         self.capped: np.ndarray = links["capped"].to_numpy()
-        """True for rows beyond the cap of their domain."""
         handed = all(name in links.schema.names for name in HAND_OVER_COLUMNS)
         self._targets = links["target"].combine_chunks() if handed else None
         self._redirects = links["redirects"].combine_chunks() if handed else None
@@ -254,8 +254,8 @@ class _Shard:
         self._store = store
         self._links = _LinkRows(links)
         self._num_done = done.num_rows
+        # Redirects behind the last hop that was made here of each link, which may come back.
         self._hops = dict.fromkeys(links["doc_id"].to_pylist(), 0)
-        """Redirects behind the last hop that was made here of each link, which may come back."""
         hops = pc.list_value_length(done["redirects"]).to_pylist()
         for doc_id, num_hops in zip(done["doc_id"].to_pylist(), hops, strict=True):
             self._hops[doc_id] = max(num_hops, self._hops.get(doc_id, 0))

@@ -72,12 +72,12 @@ class Source:
     ) -> None:
         self._raw = raw
         self._buffer = head
+        # Bytes of the buffer that were returned.
         self._start = 0
-        """Bytes of the buffer that were returned."""
         self._read_bytes = read_bytes
         self._bytewise_from = bytewise_from
+        # Bytes returned so far.
         self.position = 0
-        """Bytes returned so far."""
 
     def read(self, size: int) -> bytes:
         """Read `size` bytes, or fewer at the end of the file.

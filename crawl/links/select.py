@@ -36,21 +36,22 @@ from crawl.rules import Fate, Preset, Rules, read_hosts, read_subreddits
 
 log = logging.getLogger(__name__)
 
+# Link submissions per batch: some 3 MB of Arrow, and 6 MB before that.
 BATCH_ROWS = 8_000
-"""Link submissions per batch: some 3 MB of Arrow, and 6 MB before that."""
 
+# Distance of rows whose retrieval lag is sampled; of the first ones, every sixteenth is.
 LAG_SAMPLE = 1024
-"""Distance of rows whose retrieval lag is sampled; of the first ones, every sixteenth is."""
 
+# Fates that show a dump of submissions: some row of any such dump has one.
 KNOWS_WHERE = (
     Fate.KEPT, Fate.SELF_POST, Fate.INTERNAL, Fate.MEDIA_HOST, Fate.WIKIPEDIA, Fate.BLOCKED_HOST, Fate.FILE_TYPE,
     Fate.URL_TOO_LONG, Fate.BAD_URL, Fate.NOT_HTTP, Fate.PROMOTED, Fate.OVER_18,
 )  # fmt: skip
-"""Fates that show a dump of submissions: some row of any such dump has one."""
 
 MAX_SCORE = (1 << 31) - 1
 MAX_CREATED_S = 1 << 32
 
+# Link submissions: the columns that travel from the dumps to their pages.
 SUBMISSIONS = pa.schema(
     [
         pa.field("doc_id", pa.string(), nullable=False),
@@ -65,7 +66,6 @@ SUBMISSIONS = pa.schema(
         pa.field("over_18", pa.bool_(), nullable=False),
     ]
 )
-"""Link submissions: the columns that travel from the dumps to their pages."""
 
 
 class LinksConfig(Section):
@@ -247,7 +247,10 @@ class Judge:
         found: list[LinkSubmission],
         statistics: ScoreStatistics,
     ) -> Counter[str]:
-        """Judge the rows of `block`, which begins with row number `first`; append links to `found`."""
+        """Judge the rows of `block`, which begins with row number `first`.
+
+        Append links to `found`.
+        """
         fates: list[Fate] = []
         scores: list[Number] = []
         for index, seen in enumerate(submissions.decode_block(block)):
@@ -362,7 +365,10 @@ def _fate_of_no_object(row: bytes) -> Fate:
 
 
 def _posted_url(row: Submission) -> str:
-    """The posted URL, or that of the submission that a crosspost repeats; empty if there is none."""
+    """The posted URL, or that of the submission that a crosspost repeats.
+
+    Empty if there is none.
+    """
     text = row.url_overridden_by_dest or row.url
     if text is None or not (text := text.strip()):
         text = next(_other_urls(row), "")

@@ -19,8 +19,8 @@ import msgspec
 
 from crawl.links.rows import Block
 
+# Dumps write numbers as integers (most years), strings (2014 and 2015), floats (2024) and null.
 Number = int | float | str | None
-"""Dumps write numbers as integers (most years), strings (2014 and 2015), floats (2024) and null."""
 
 
 class Parent(msgspec.Struct, gc=False):
@@ -71,8 +71,8 @@ class FullSubmission(Submission, gc=False):
     meta: Meta | None = msgspec.field(name="_meta", default=None)
 
 
+# Decode a row as a Submission; raises one of DECODE_ERRORS if a field has another type.
 decode_strictly = msgspec.json.Decoder(Submission).decode
-"""Decode a row as a Submission; raises one of DECODE_ERRORS if a field has another type."""
 
 decode_fully_strictly = msgspec.json.Decoder(FullSubmission).decode
 _decode_lines = msgspec.json.Decoder(Submission).decode_lines

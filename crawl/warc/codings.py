@@ -82,8 +82,8 @@ class _Sniffing:
 
     def __init__(self, label: str) -> None:
         self._label = label
+        # Bytes that wait for more, because they may begin a gzip header.
         self.held = b""
-        """Bytes that wait for more, because they may begin a gzip header."""
         self._stream: Decoder | None = None
         self.repairs: dict[str, None] = {}
 
@@ -181,8 +181,8 @@ class _Gzip:
     def __init__(self, repairs: dict[str, None]) -> None:
         self.repairs = repairs
         self._buffer = b""
+        # The deflate stream of the current member; None between members.
         self._inflater: Any = None
-        """The deflate stream of the current member; None between members."""
         self._num_members = 0
         self._trailing = False
         self._sum = self._size = 0

@@ -48,14 +48,13 @@ from crawl.config import CrawlConfig
 from crawl.warc.archives import Capture, Fate, read_captures
 
 OPTION = "--warc"
+# Bytes of WARC files per part if the config leaves the number open. A part is regrouped in
+# memory.
 BYTES_PER_PART = 32 << 20
-"""Bytes of WARC files per part if the config leaves the number open.
-
-A part is regrouped in memory.
-"""
 BATCH_BYTES = 16 << 20
 GZIP_LEVEL = 6
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The columns that travel from the files to the parts: the fields of `Capture`.
 CAPTURES = pa.schema(
     [
         ("doc_id", pa.string()),
@@ -73,7 +72,6 @@ CAPTURES = pa.schema(
         ("record", pa.large_binary()),
     ]
 )
-"""The columns that travel from the files to the parts: the fields of `Capture`."""
 
 
 def num_parts(store: Store, batch: str, files: Sequence[str], config: CrawlConfig) -> int:
@@ -291,6 +289,7 @@ def _links(captures: pa.Table) -> pa.Table:
     return pa.table({name: columns[name] for name in LINKS.schema.names})
 
 
+# `pages` is the main table and committed last, so that a broken invariant leaves no pages.
 STEP = Exchange(
     name="crawl/import",
     reads=None,
@@ -301,4 +300,3 @@ STEP = Exchange(
     load_reduce=_load_reduce,
     num_buckets=one_bucket_per_part,
 )
-"""`pages` is the main table and committed last, so that a broken invariant leaves no pages."""

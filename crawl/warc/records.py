@@ -142,8 +142,8 @@ class SegmentWriter:
 
     def __init__(self, store: Store, path: str, *, info: dict[str, str], gzip_level: int) -> None:
         self.path = path
+        # Compressed bytes so far.
         self.size = 0
-        """Compressed bytes so far."""
         self._gzip_level = gzip_level
         self._stack = ExitStack()
         output: AbstractContextManager[Any] = store.open_output(path)
@@ -384,7 +384,10 @@ def _fields(lines: Sequence[bytes], encoding: str) -> Iterator[tuple[str, str]]:
 
 
 def warc_date(text: str) -> datetime | None:
-    """The time in a `WARC-Date` field (WARC 1.1, section 5.4), UTC by default; None if unreadable."""
+    """The time in a `WARC-Date` field (WARC 1.1, section 5.4), UTC by default.
+
+    None if unreadable.
+    """
     try:
         at = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:

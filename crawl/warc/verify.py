@@ -11,8 +11,8 @@ from crawl.warc import records
 
 MEMBER_HEAD = b"\x1f\x8b\x08"
 FEED_BYTES = 1 << 15
+# Flags of a gzip member: as records are written, and as `erase_records` leaves their place.
 PLAIN, COMMENTED = 0, 16
-"""Flags of a gzip member: as records are written, and as `erase_records` leaves their place."""
 
 
 def segment_problems(store: Store, path: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -143,8 +143,8 @@ class _Writer:
         self.first_id = first_id
         self.start_s = start_s
         self.lines: list[Row | str] = []
+        # Crossposts, each with the submission it repeats.
         self.crossposts: list[tuple[Row, Row]] = []
-        """Crossposts, each with the submission it repeats."""
         self.counts: Counter[str] = Counter()
         self.expected = DumpExpectation()
 

@@ -141,10 +141,10 @@ class _Builder:
         self.reserve = [pool[index] for index in sorted(order[num_pages + num_news :])]
         self.siblings: dict[str, list[Page]] = {}
         self._words: dict[str, list[str]] = {}
+        # URLs of prose pages unlike any other page.
         self.lonely: set[str] = set()
-        """URLs of prose pages unlike any other page."""
+        # URL of a reserved page to a passage of its own.
         self.passages: dict[str, str] = {}
-        """URL of a reserved page to a passage of its own."""
 
     def count(self, full: int, least: int = 1) -> int:
         return scaled(full, self.num_pages, least)

@@ -96,11 +96,8 @@ class BlockStream:
         self.split = split
         self.block_size = block_size
         self.seed = seed
+        # Blocks of an epoch. The tokens after the last whole block (fewer than block_size) rest.
         self.num_blocks = (split.num_tokens - 1) // block_size
-        """Blocks of an epoch.
-
-        The tokens after the last whole block (fewer than block_size) rest.
-        """
         if self.num_blocks < 1:
             raise InputError(
                 f"block_size {block_size}: the {split.name} split holds {split.num_tokens:,} tokens and a block needs {block_size + 1:,}; choose a smaller block_size or a larger corpus"
@@ -246,8 +243,8 @@ def sequential_blocks(split: Tokens, block_size: int) -> Iterator[np.ndarray]:
 def document_numbers(blocks: np.ndarray, end_of_text: int) -> np.ndarray:
     """The document of each token within its row, for masks. Shapes (n, T) to (n, T) int32, from 0.
 
-    An end-of-text belongs to the document before it. Text is never read as end-of-text, so the marks
-    are exact.
+    An end-of-text belongs to the document before it. Text is never read as end-of-text, so the
+    marks are exact.
     """
     ends = blocks == end_of_text
     numbers = np.zeros(blocks.shape, np.int32)

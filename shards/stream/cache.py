@@ -30,7 +30,10 @@ _OURS = re.compile(r"[0-9a-f]{32}\.tokens(\.[0-9a-f]+)?\Z")
 
 
 def default_folder() -> Path:
-    """`webtext/tokens` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache). Raises InputError for a user without a home."""
+    """`webtext/tokens` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache).
+
+    Raises InputError for a user without a home.
+    """
     try:
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     except RuntimeError as error:
@@ -65,7 +68,10 @@ class TokenCache:
             ) from error
 
     def get(self, key: str, dtype: np.dtype, num_tokens: int) -> np.ndarray | None:
-        """The tokens of a row group as a map, or None where they are not here whole. Shape (num_tokens,)."""
+        """The tokens of a row group as a map, or None where they are not here whole.
+
+        Shape (num_tokens,).
+        """
         path = self._path(key)
         size = num_tokens * dtype.itemsize
         try:
@@ -89,7 +95,10 @@ class TokenCache:
         return np.frombuffer(data, dtype, num_tokens)
 
     def put(self, key: str, tokens: np.ndarray) -> np.ndarray | None:
-        """Keep the tokens of a row group; the map of them, or None where the disk refuses. Shape (num_tokens,)."""
+        """Keep the tokens of a row group; the map of them, or None where the disk refuses.
+
+        Shape (num_tokens,).
+        """
         path = self._path(key)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         try:
@@ -114,7 +123,8 @@ class TokenCache:
     def window_for(self, num_bytes: int, row_group_bytes: int) -> int:
         """The window that lets a split of `num_bytes` stream through this cache; 0 if all of it fits.
 
-        A window's row groups, the one before and the one after are wanted at once: a third of the cache each.
+        A window's row groups, the one before and the one after are wanted at once: a third of the
+        cache each.
         """
         if num_bytes <= self.limit_bytes:
             return 0

@@ -1,8 +1,9 @@
 """The byte layout of a token file: Parquet that any reader opens, and whose tokens a memory map reads in place.
 
-One required column of fixed-size binary, PLAIN, without dictionary, one data page per row group: Parquet then stores
-the values of a row group as one contiguous run of little-endian integers after the page header. (Parquet has no
-16-bit integer: a uint16 column would be stored as 32 bits.) The same schema with zstd pages gives up the map.
+One required column of fixed-size binary, PLAIN, without dictionary, one data page per row group:
+Parquet then stores the values of a row group as one contiguous run of little-endian integers after
+the page header. (Parquet has no 16-bit integer: a uint16 column would be stored as 32 bits.) The
+same schema with zstd pages gives up the map.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FORMAT = "webtext-tokens-1"
+# Seconds between tries to read from an object store, on top of its client's own: every rank
+# outlives a stall of a minute.
 PAUSES_S = (1.0, 4.0, 10.0, 20.0, 30.0, 30.0)
-"""Seconds between tries to read from an object store, on top of its client's own: every rank outlives a stall of a minute."""
 
 
 def metadata(
@@ -53,8 +55,9 @@ def metadata(
 def values_offset(column: Any, rows: int, width: int) -> int | None:
     """First byte of a row group's values as one contiguous run; None where the pages are compressed or several.
 
-    An uncompressed column of one data page is a page header followed by exactly rows * width bytes. The caller
-    compares the bytes found there with what it wrote: two small pages can never pass for one.
+    An uncompressed column of one data page is a page header followed by exactly rows * width bytes.
+    The caller compares the bytes found there with what it wrote: two small pages can never pass for
+    one.
     """
     if column.compression != "UNCOMPRESSED" or column.has_dictionary_page:
         return None
@@ -64,7 +67,10 @@ def values_offset(column: Any, rows: int, width: int) -> int | None:
 
 
 def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> Any:
-    """Compare a file's size and footer with the snapshot; the footer (`pq.FileMetaData`). Raises SchemaError with both values."""
+    """Compare a file's size and footer with the snapshot; the footer (`pq.FileMetaData`).
+
+    Raises SchemaError with both values.
+    """
     where = f"{store.root}/{file.path}"
     again = mend(store, file.path)
     try:
@@ -106,9 +112,9 @@ def read_row_group(
 ) -> np.ndarray:
     """The tokens of one row group, padding included, fetched as one range. Shape (rows * row_tokens,).
 
-    `footer` gives the file's, which only compressed row groups need.
-    Raises: SchemaError naming file and row group when its bytes are not those the snapshot lists; FatalError when they
-    could not be read, after some more tries where the corpus is on an object store.
+    `footer` gives the file's, which only compressed row groups need. Raises: SchemaError naming
+    file and row group when its bytes are not those the snapshot lists; FatalError when they could
+    not be read, after some more tries where the corpus is on an object store.
     """
     group = file.row_groups[number]
     where = f"{store.root}/{file.path}: row group {number} of {len(file.row_groups)}"

@@ -87,8 +87,8 @@ class MixtureStream:
         self._places = _apportion(weights, self.PERIOD, len(splits))
         self._bounds = np.cumsum([0, *self._places])
         self.block_size, self.seed, self.index, self.window = block_size, seed, index, window
+        # Blocks of all sources together: how many samples pass for an epoch.
         self.num_blocks = sum(stream.num_blocks for stream in self._streams)
-        """Blocks of all sources together: how many samples pass for an epoch."""
 
     def passes(self, num_samples: int) -> list[float]:
         """Passes over each source that the first `num_samples` samples make."""

@@ -223,8 +223,8 @@ class PackedStream:
             self._num_tokens += int(lengths.sum())
 
         self._rows_of_group = np.array(counts, np.int64)
+        # Rows of an epoch.
         self.num_blocks = int(self._rows_of_group.sum())
-        """Rows of an epoch."""
 
     def _group_pieces(self, group: int) -> tuple[np.ndarray, np.ndarray]:
         """Start and length of every piece of a group's documents, long ones cut.

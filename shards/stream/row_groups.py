@@ -1,9 +1,10 @@
 """Row groups of all files in order: a position is found by bisection, its tokens in a map or in what was fetched.
 
-A plain local row group is mapped in place. Any other is read as one range, compared with its digest, decoded, and kept:
-on disk in a `TokenCache` (mapped from there), or in memory where there is none. Row groups that will be needed soon
-can be fetched ahead by a few threads. Maps are opened at first use, and closed oldest first when they take too many of
-the process's file descriptors, of which each takes one; a mixture's sources share them.
+A plain local row group is mapped in place. Any other is read as one range, compared with its
+digest, decoded, and kept: on disk in a `TokenCache` (mapped from there), or in memory where there
+is none. Row groups that will be needed soon can be fetched ahead by a few threads. Maps are opened
+at first use, and closed oldest first when they take too many of the process's file descriptors, of
+which each takes one; a mixture's sources share them.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ from corpus.tables.snapshot import TokenFile
 from shards.stream.cache import TokenCache
 from shards.stream.file_layout import check_footer, patiently, read_row_group
 
+# Seconds between two looks at the files under open maps: 3,000 files take 3 ms.
 WATCH_S = 1.0
-"""Seconds between two looks at the files under open maps: 3,000 files take 3 ms."""
+# Threads that fetch ahead: they wait for the network, and the Parquet library decodes outside the
+# interpreter's lock.
 FETCHERS = 4
-"""Threads that fetch ahead: they wait for the network, and the Parquet library decodes outside the interpreter's lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,10 @@ class Segment:
 
 
 class Maps:
-    """Open maps by name, for one reader or several that are opened together; those opened longest ago close first."""
+    """Open maps by name, for one reader or several that are opened together.
+
+    Those opened longest ago close first.
+    """
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[int, int, int]] = {}
@@ -74,7 +79,11 @@ class Maps:
         self._known[path] = _identity(os.stat(path))
 
     def open(self, path: Path, file: TokenFile) -> mmap.mmap:
-        """Map a file. Raises: FatalError for one that is gone; SchemaError for one that changed since it was checked."""
+        """Map a file.
+
+        Raises: FatalError for one that is gone; SchemaError for one that changed since it was
+        checked.
+        """
         try:
             with path.open("rb") as stream:
                 found = _identity(os.fstat(stream.fileno()))
@@ -155,20 +164,23 @@ class Segments:
         self._segments = [segment for file in files for segment in _file_segments(file)]
         self._starts = np.cumsum([0, *(segment.num_tokens for segment in self._segments)])
         self._all_in_place = all(self._in_place(segment) for segment in self._segments)
+        # Row groups fetched ahead at most; 0: none, and `prefetch` need not be called.
         self.ahead = 0 if self._all_in_place else ahead
-        """Row groups fetched ahead at most; 0: none, and `prefetch` need not be called."""
 
         self._mapped: dict[int, np.ndarray] = {}
         self._maps = maps
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
         self._decoded_size = 0
+        # Row groups that were neither mapped nor in memory when they were asked for.
         self.misses = 0
-        """Row groups that were neither mapped nor in memory when they were asked for."""
         self._pool: ThreadPoolExecutor | None = None
         self._fetching: dict[int, Future[tuple[np.ndarray, bool]]] = {}
 
     def array(self, index: int) -> np.ndarray:
-        """The tokens of segment `index`. Shape (num_tokens,). Raises SchemaError for damaged ones."""
+        """The tokens of segment `index`.
+
+        Shape (num_tokens,). Raises SchemaError for damaged ones.
+        """
         mapped = self._mapped.get(index)
         if mapped is not None:
             return mapped
@@ -225,7 +237,10 @@ class Segments:
             index += 1
 
     def read_blocks(self, starts: np.ndarray, out: np.ndarray) -> None:
-        """Fill row j of `out` with the tokens from starts[j]; rows are read by segment, so each is decoded once."""
+        """Fill row j of `out` with the tokens from starts[j].
+
+        Rows are read by segment, so each is decoded once.
+        """
         self._maps.watch()
         length = out.shape[1]
         found = self._find(starts)
@@ -255,7 +270,10 @@ class Segments:
         places: np.ndarray,
         out: np.ndarray,
     ) -> None:
-        """Write `lengths` tokens from each of `starts` to `out[row, place:]`, by segment. Shapes (n,) each, (B, T)."""
+        """Write `lengths` tokens from each of `starts` to `out[row, place:]`, by segment.
+
+        Shapes (n,) each, (B, T).
+        """
         self._maps.watch()
         found = self._find(starts)
         order: Any = (
@@ -284,7 +302,10 @@ class Segments:
         return self._store.is_local and segment.group.values_offset is not None
 
     def _map(self, index: int) -> np.ndarray:
-        """A plain local row group, in a map of its file that its neighbours share. Raises FatalError for a file that is gone."""
+        """A plain local row group, in a map of its file that its neighbours share.
+
+        Raises FatalError for a file that is gone.
+        """
         segment = self._segments[index]
         path = self._store.local_path(find_file(self._store, segment.file.path))
         assert path is not None
@@ -315,7 +336,10 @@ class Segments:
         return f"{id(self)}#{index}"
 
     def _fetch(self, index: int) -> tuple[np.ndarray, bool]:
-        """The tokens of a row group that is not mapped in place, and whether they are a map; the threads call it too."""
+        """The tokens of a row group that is not mapped in place, and whether they are a map.
+
+        The threads call it too.
+        """
         segment = self._segments[index]
         key, cache = segment.group.digest, self._cache
         if (

@@ -1,7 +1,8 @@
 """All tokens of one split of a snapshot, as one sequence: the files of the snapshot in their order.
 
-On a local disk, opening one compares size and footer of each file with the snapshot. On an object store it takes the
-snapshot alone, since every row group is compared with its digest when it is fetched.
+On a local disk, opening one compares size and footer of each file with the snapshot. On an object
+store it takes the snapshot alone, since every row group is compared with its digest when it is
+fetched.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from shards.stream.cache import TokenCache
 from shards.stream.file_layout import check_footer, patiently
 from shards.stream.row_groups import Maps, Segments
 
+# Row groups held decoded in memory, for compressed files without a cache.
 DECODED_BYTES = 1 << 30
-"""Row groups held decoded in memory, for compressed files without a cache."""
+# Row groups fetched ahead: 64 MiB of uint16 at the default size.
 AHEAD = 8
-"""Row groups fetched ahead: 64 MiB of uint16 at the default size."""
+# Files of an object store looked at at once: each is a few round trips.
 CHECKERS = 16
-"""Files of an object store looked at at once: each is a few round trips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ class TokenSplit:
     ) -> None:
         self.name: Split = split
         whole = len(files) == len(snapshot.splits[split].files)
+        # Of what is read: the snapshot's, or another where only some of its batches are.
         self.digest = snapshot.digest if whole else fingerprint([file.content for file in files])
-        """Of what is read: the snapshot's, or another where only some of its batches are."""
 
         self.vocab_size = snapshot.vocab_size
         self.end_of_text = snapshot.end_of_text
@@ -82,18 +83,21 @@ class TokenSplit:
             ahead=ahead,
             maps=maps,
         )
+        # Row groups that `prefetch` fetches at most; 0 where all are mapped in place.
         self.ahead = self._segments.ahead
-        """Row groups that `prefetch` fetches at most; 0 where all are mapped in place."""
+        # Tokens of the largest row group: what lies together is fetched together.
         self.run_tokens = max(
             (group.rows * file.row_tokens for file in files for group in file.row_groups), default=1
         )
-        """Tokens of the largest row group: what lies together is fetched together."""
         self._file_starts = np.cumsum([0, *(file.num_tokens for file in files)])
         self._spans: OrderedDict[int, tuple[Any, np.ndarray]] = OrderedDict()
 
     @property
     def suggested_window(self) -> int:
-        """The `window` of a stream for which the cache suffices; 0 where every row group is at hand."""
+        """The `window` of a stream for which the cache suffices.
+
+        0 where every row group is at hand.
+        """
         if self.ahead == 0 or self._cache is None:
             return 0
         width = self.dtype.itemsize
@@ -121,7 +125,10 @@ class TokenSplit:
     def read_blocks(
         self, starts: np.ndarray, length: int, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """`length` tokens from each of `starts`. Shape (len(starts), length) int64, written to `out` if given."""
+        """`length` tokens from each of `starts`.
+
+        Shape (len(starts), length) int64, written to `out` if given.
+        """
         blocks = np.empty((len(starts), length), np.int64) if out is None else out
         self._segments.read_blocks(starts, blocks)
         return blocks
@@ -134,11 +141,17 @@ class TokenSplit:
         places: np.ndarray,
         out: np.ndarray,
     ) -> None:
-        """Write `lengths` tokens from each of `starts` to `out[row, place:]`. Shapes (n,) each, (B, T)."""
+        """Write `lengths` tokens from each of `starts` to `out[row, place:]`.
+
+        Shapes (n,) each, (B, T).
+        """
         self._segments.read_pieces(starts, lengths, rows, places, out)
 
     def document_ends(self) -> np.ndarray:
-        """Ends of the split's documents, ascending. Shape (documents,) int64. Reads all spans once."""
+        """Ends of the split's documents, ascending.
+
+        Shape (documents,) int64. Reads all spans once.
+        """
         with ThreadPoolExecutor(CHECKERS) as pool:
             each: Any = map if self.store.is_local else pool.map
             ends = list(each(lambda file: read_ends(self.store, file), self.files))
@@ -147,7 +160,10 @@ class TokenSplit:
         return np.concatenate([np.zeros(0, np.int64), *found])
 
     def prefetch(self, starts: np.ndarray, length: int) -> None:
-        """Begin to fetch what `read_blocks` of these will need first, in the background; at most `ahead` row groups."""
+        """Begin to fetch what `read_blocks` of these will need first, in the background.
+
+        At most `ahead` row groups.
+        """
         self._segments.prefetch(starts, length)
 
     def documents(self, start: int, stop: int) -> list[Document]:
@@ -185,7 +201,10 @@ class TokenSplit:
         return self._spans[index]
 
     def verify(self) -> None:
-        """Read every file and compare digests. Raises SchemaError naming the first damaged file and row group."""
+        """Read every file and compare digests.
+
+        Raises SchemaError naming the first damaged file and row group.
+        """
         for file in self.files:
             if damage := find_file_damage(
                 self.store, file.path, file.bytes, file.digest, file.row_groups
@@ -194,7 +213,10 @@ class TokenSplit:
 
 
 def read_spans(store: Store, file: TokenFile) -> tuple[Any, np.ndarray]:
-    """Ids of the documents of a token file, and where each ends in it. Shapes (n,) strings, (n,) int64."""
+    """Ids of the documents of a token file, and where each ends in it.
+
+    Shapes (n,) strings, (n,) int64.
+    """
     table = read_file(store, file.spans_path, ["doc_id", "start", "num_tokens"]).combine_chunks()
     return table["doc_id"].combine_chunks(), table["start"].to_numpy() + table[
         "num_tokens"
@@ -220,10 +242,11 @@ def open_split(
 ) -> TokenSplit:
     """The split of a snapshot, checked as far as costs milliseconds: sizes and footers of all its files.
 
-    `batches` leaves only those of the snapshot. `cache` keeps row groups that cannot be mapped in place; without one,
-    a corpus on an object store gets the user's default cache, and local compressed files are held decoded in memory.
-    `TokenSplit.verify` reads everything.
-    Raises: InputError, SchemaError for anything missing, truncated, or made otherwise than the snapshot says.
+    `batches` leaves only those of the snapshot. `cache` keeps row groups that cannot be mapped in
+    place; without one, a corpus on an object store gets the user's default cache, and local
+    compressed files are held decoded in memory. `TokenSplit.verify` reads everything. Raises:
+    InputError, SchemaError for anything missing, truncated, or made otherwise than the snapshot
+    says.
     """
     return open_splits(
         corpus, snapshot, split, [batches], cache=cache, decoded_bytes=decoded_bytes, ahead=ahead
@@ -240,7 +263,10 @@ def open_splits(
     decoded_bytes: int = DECODED_BYTES,
     ahead: int = AHEAD,
 ) -> list[TokenSplit]:
-    """`open_split` for several choices of batches, of which each reads on its own; every file is looked at once."""
+    """`open_split` for several choices of batches, of which each reads on its own.
+
+    Every file is looked at once.
+    """
     if split not in SPLITS:
         raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
 

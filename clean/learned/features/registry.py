@@ -1,8 +1,9 @@
 """The names of all features and their columns: one list, from which both are generated.
 
-A kernel writes `out[block, OWN.words] = ...`: name and value are side by side, and the column follows
-from the order below. The model stores the names, and a model with other names is refused. A trailing
-underscore keeps a name apart from the methods of tuples and is not part of the feature's name.
+A kernel writes `out[block, OWN.words] = ...`: name and value are side by side, and the column
+follows from the order below. The model stores the names, and a model with other names is refused. A
+trailing underscore keeps a name apart from the methods of tuples and is not part of the feature's
+name.
 
 Features that grow with the page are capped (`CAPS`).
 """
