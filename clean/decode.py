@@ -1,17 +1,17 @@
-"""Decodes the bytes of a page to text, as browsers do where a label can be trusted.
+"""Decodes the bytes of a page to text, as browsers do as far as labels can be trusted.
 
 The order is that of WHATWG's encoding sniffing: byte order mark, HTTP header, `<meta>`, then a
-detector. Labels are often wrong (a server's default header over a page that says otherwise), so two
-rules of evidence stand beside it:
+detector. Labels are often wrong (a server's default header over a page with its own), so two rules
+of evidence apply:
 
-- Bytes that are valid UTF-8 and not plain ASCII are UTF-8, whatever a label says. Text in another
-  charset passes that test by accident only if it is a few bytes long.
-- A label is passed over if the bytes contradict it. UTF-8 is contradicted if more bytes are broken
-  than multi-byte characters are sound. A page with few broken bytes keeps its label, and each of
-  them becomes U+FFFD.
+- Valid UTF-8 with more than plain ASCII is UTF-8, under any label. Text in another charset passes
+  by accident only if it is a few bytes long.
+- A label is ignored if the bytes contradict it. UTF-8 is contradicted by more broken bytes than
+  sound multi-byte characters. A page with few broken bytes keeps its label, and each of them
+  becomes U+FFFD.
 
-Labels mean what the WHATWG Encoding Standard says: `iso-8859-1` is windows-1252, `gb2312` is GB
-18030, and so on.
+Labels have the meaning of the WHATWG Encoding Standard: `iso-8859-1` is windows-1252, `gb2312` is
+GB 18030, and so on.
 """
 
 from __future__ import annotations

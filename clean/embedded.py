@@ -1,8 +1,8 @@
-"""The text of a page that is drawn by scripts: data for machines that the page carries.
+"""The text of script-drawn pages: data for machines inside the page.
 
-Used only where the page itself shows next to nothing. The `articleBody` of JSON-LD (schema.org) is
-taken first, then the state that frameworks (Next.js, Nuxt and their like) leave for their scripts:
-of all lists and objects in it, the one whose own texts have most words.
+It is used only if the page itself shows next to nothing. The `articleBody` of JSON-LD (schema.org)
+comes first, then the state of frameworks (Next.js, Nuxt and the like): of all lists and objects in
+it, the one with most words in its own texts.
 """
 
 from __future__ import annotations

@@ -1,18 +1,17 @@
-"""Normal form of a text: one spelling for what looks the same, and nothing that cannot be seen.
+"""Normal form of a text: one spelling for equal looks, and no invisible characters.
 
 Mojibake is repaired (by ftfy, which could do more: quotes, ligatures and widths stay as the author
-wrote them), line ends become newlines, characters that are not text go (control, zero-width, byte
-order marks, lone surrogates, noncharacters), then NFC, then spaces. Tabs stay, since code is
-indented with them. The names of the changes are returned, so that they can be counted.
+wrote them). Line ends become newlines. Control, zero-width and byte order marks, lone surrogates
+and noncharacters go; then NFC, then spaces. Tabs stay, since code is indented with them. The names
+of the changes are returned for counting.
 
 Each step may uncover work for an earlier one: a zero-width space can split mojibake. The steps are
 therefore repeated until nothing changes, and normalising a normal text changes nothing. A round
-that changes anything shortens the text or composes it, and one that uncovers mojibake halves that
-part, so the number of rounds is small.
+with changes shortens the text or composes it, and uncovered mojibake is at most half as long, so
+the number of rounds is small.
 
-Time is linear in the text. NFC sorts runs of combining marks, which takes quadratic time in their
-length, so a combining grapheme joiner is put after each 30 of them (UAX #15, section 13,
-stream-safe text format).
+Time is linear in the text. NFC sorts runs of combining marks in quadratic time, so a combining
+grapheme joiner is put after each 30 of them (UAX #15, section 13, stream-safe text format).
 """
 
 from __future__ import annotations

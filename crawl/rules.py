@@ -1,15 +1,14 @@
-"""Rules that leave out links, one line each.
+"""Rules for leaving out links, one line each.
 
-A rule names a host (with all hosts below it) or a file extension, the reason it gives, and the
-presets that contain it:
+A rule names a host (with all hosts below it) or a file extension, its reason, and its presets:
 
 - `webtext`: the GPT-2 paper and its model card: Wikipedia, Reddit's own pages, media without text;
 - `openwebtext`: the lists of jcpeterson's OpenWebText (2019);
-- `openwebtext2`: the shorter lists of eukaryote31's scraper, which OpenWebText2 (2020) took over.
+- `openwebtext2`: the shorter lists of eukaryote31's scraper, adopted by OpenWebText2 (2020).
 
-The lists of the two clones drop github, ebay, xkcd and all of google, which are near the top of the
-domains that OpenAI published for WebText. That is why `webtext` is the default. Extensions are
-compared with the path alone: the clones test the end of the whole URL, so that their `.ai` drops
+The lists of the two clones drop github, ebay, xkcd and all of google, which are near the top of
+OpenAI's published domains of WebText. Therefore `webtext` is the default. Extensions are compared
+with the path alone: the clones test the end of the whole URL, so their `.ai` drops
 `https://character.ai`.
 
 Every judge returns a Fate, or None if the link may stay.

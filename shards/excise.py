@@ -1,7 +1,7 @@
-"""Documents out of token files by their spans, nothing encoded again: what a take-down asks for.
+"""Cuts documents out of token files by their spans, without encoding again, for a take-down.
 
-The tokens before and behind a document stay what they are, so the new file is, byte for byte, the
-one that encoding the rest would have made.
+The tokens before and after a document stay, so the new file is, byte for byte, the one made by
+encoding the rest.
 """
 
 from __future__ import annotations

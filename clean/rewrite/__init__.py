@@ -1,8 +1,8 @@
-"""Rewrites markup whose text is not where its tags say, before blocks are cut.
+"""Rewrites markup with text elsewhere than its tags say, before blocks are cut.
 
-Each rewriting takes a page, and the words in it that may call for the rewriting. It takes time
-linear in the page. What it puts in is escaped like what it replaces. Scripts, styles
-and comments are put aside meanwhile, since they may quote any markup.
+Each rewriting takes a page and its trigger words, in time linear in the page. Inserted text is
+escaped like the replaced one. Scripts, styles and comments are put aside meanwhile, since they may
+quote any markup.
 """
 
 from __future__ import annotations

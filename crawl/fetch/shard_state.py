@@ -1,9 +1,9 @@
-"""A shard's own state: a local folder that its worker writes, and its copies.
+"""A shard's own state: a local folder written by its worker, and its copies.
 
 The folder holds committed outcomes, `state.json` (retry times and paces, Unix seconds) and
-`heartbeat`, whose time says when a worker last lived. On an object store `Mirror` keeps a copy, so
-that losing the node loses no committed segment. Between the rounds of a fetch the paces are handed
-on to the workers that ask the domains next.
+`heartbeat`, with the time of the worker's last sign of life. On an object store `Mirror` keeps a
+copy, so losing the node loses no committed segment. Between the rounds of a fetch the paces are
+handed on to the next workers of the domains.
 """
 
 from __future__ import annotations

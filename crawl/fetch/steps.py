@@ -1,12 +1,12 @@
 """Links to pages: the links are spread over shards of domains, each fetched by its own process.
 
-The first exchange regroups links by shard, so that a domain is paced by one process whatever the
-number of workers, and runs `crawl.fetch.worker` on each shard. A link whose redirect leads to a
-domain of another shard is handed over while both run (`crawl.fetch.hand_over`); the second exchange
-keeps the last outcome of each link. Links that were handed over to a shard that had ended already
-are brought to it by a third exchange, and a fourth lets one process end those that are handed over
-again. The last brings the outcomes into the order of `doc_id`. Between two rounds nothing runs, so
-a domain is asked by one process at any time; `crawl.fetch.shard_state` passes on its pace.
+The first exchange regroups links by shard, so that a domain is paced by one process for any number
+of workers, and runs `crawl.fetch.worker` on each shard. A link with a redirect to another shard's
+domain is handed over while both run (`crawl.fetch.hand_over`); the second exchange keeps the last
+outcome of each link. A third exchange brings links to a shard already ended, and a fourth lets one
+process end those handed over again. The last sorts the outcomes by `doc_id`. Between two rounds
+nothing runs, so a domain is asked by one process at any time; `crawl.fetch.shard_state` passes on
+its pace.
 
 A shard keeps its own durable state, so a kill costs at most its open segment.
 """

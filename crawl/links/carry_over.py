@@ -1,7 +1,7 @@
-"""Pages that earlier batches left at their deadline, as a small dump for the next batch.
+"""Pages left by earlier batches at their deadline, as a small dump for the next batch.
 
-The links stage takes dumps, so that is what it gets: a submission per page, with the karma that
-once admitted it (of its best submission, or the sum of all, by the batch's `karma_rule`). The file,
+The links stage takes dumps, so it gets one: a submission per page, with the karma of its first
+admission (of its best submission, or the sum of all, by the batch's `karma_rule`). The file,
 `refresh/deferred-<batch>.jsonl`, is there until the batch is complete: a take-down must find
 nothing in it.
 """

@@ -1,14 +1,13 @@
-"""Selects the submissions of a dump that link to a page.
+"""Selects a dump's submissions with a link to a page.
 
 `read_dump` gives every row of a dump exactly one fate and passes the link submissions on in
-batches; `group.group` makes rows of `links` from all submissions of a set of pages. Between them
-lies an exchange by `doc_id`, so that no table of all pages is ever in memory.
+batches; `group.group` makes rows of `links` from all submissions of a set of pages. Between them is
+an exchange by `doc_id`, so no table of all pages is ever in memory.
 
 There are two karma rules. `webtext` (the GPT-2 paper): a submission counts if its own score reaches
 `min_score`, so others are dropped while reading. `openwebtext2`: a page counts if the scores of all
 its submissions add up to `min_score`, so all of them pass and the group decides. A crosspost
-represents the submission that it repeats: it takes its URL if it has none, and under `webtext` its
-score if that is higher.
+represents its original: it takes its URL if it has none, and under `webtext` its score if higher.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The step that imports WARC files from elsewhere as `links` and `pages`.
+"""The step for importing foreign WARC files as `links` and `pages`.
 
 Captures are regrouped by `doc_id` and written as segments of this corpus, one gzip member per
-record, so the batch can be cleaned again without the files that it came from. Of several captures
-of a page the latest stays. A page that an earlier batch stored is left to that batch, and one that
-was taken down is not imported again. A link made from a capture has no submission: score 0, no
-subreddit, no title. The bytes written follow from the captures alone, so the same files give the
-same batch.
+record, so the batch can be cleaned again without its source files. Of several captures of a page
+the latest stays. A page stored by an earlier batch is left to it, and a taken-down one is not
+imported again. A link made from a capture has no submission: score 0, no subreddit, no title. The
+bytes follow from the captures alone, so the same files give the same batch.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Classifies a stored response: HTML, plain text, or neither.
 
-The server's type counts. `text/plain` and its relatives are never HTML, whatever they begin with:
-files of source code, mailing lists and manuals quote markup. If the header names no type, or none
-that is one (`text`, `*/*`), the first bytes decide: markup, or text without binary data. In
-`text/html, text/html` the first counts. Source: WHATWG MIME Sniffing, sections 5.1 (types that are
-as good as none) and 7.1.
+The server's type counts. `text/plain` and its relatives are never HTML, since source files, mailing
+lists and manuals quote markup. Without a valid type in the header (`text`, `*/*`), the first bytes
+decide: markup, or text without binary data. In `text/html, text/html` the first counts. Source:
+WHATWG MIME Sniffing, sections 5.1 (types as good as none) and 7.1.
 """
 
 from __future__ import annotations

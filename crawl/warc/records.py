@@ -1,13 +1,13 @@
-"""WARC 1.1: writes responses as they came, and reads them back.
+"""WARC 1.1: writes responses as received, and reads them back.
 
-A segment is a `.warc.gz` whose gzip members hold one record each, so that any record can be read by
-its offset and length, and any WARC tool can read the whole file. Payloads keep their content
-encoding. Only the transfer coding is undone, which belongs to the connection; headers that this
-makes untrue are kept under an `X-Crawler-` name.
+A segment is a `.warc.gz` with one record per gzip member, so any record can be read by its offset
+and length, and any WARC tool can read the whole file. Payloads keep their content encoding. Only
+the transfer coding is undone, since it belongs to the connection; headers made untrue by this are
+kept under an `X-Crawler-` name.
 
-The reader is our own: with offset and length known there is nothing to scan for, and a member is a
-zlib call and two header blocks. tests/crawl/test_warc.py reads our files with warcio and fastwarc,
-and damaged ones with ours.
+The reader is our own: with offset and length known nothing needs scanning, and a member is a zlib
+call and two header blocks. tests/crawl/test_warc.py reads our files with warcio and fastwarc, and
+damaged ones with ours.
 
 Sources: ISO 28500:2017 (WARC 1.1); StormCrawler's WARCRecordFormat for the renamed headers.
 """

@@ -1,9 +1,8 @@
-"""A stream of training blocks that starts anywhere at once and continues exactly, on any number of ranks.
+"""A stream of training blocks with an instant start anywhere and exact continuation, on any ranks.
 
 Block i is the tokens [i * block_size, (i + 1) * block_size] of a split, so every token is predicted
 once an epoch; the order of the blocks is a keyed permutation computed per index. The state of a
-stream is therefore a few small facts: which snapshot, which seed, which epoch, how many blocks of
-it are consumed.
+stream is therefore small: snapshot, seed, epoch, number of consumed blocks.
 """
 
 from __future__ import annotations
@@ -70,12 +69,12 @@ class BlockStream:
     """The blocks of a split in the order of (seed, epoch), for one rank of any world.
 
     Sample i of the global order is the same for every world size: rank r takes the r-th share of
-    each global batch, and all ranks advance alike. What `state_dict` counts is what `next_batch`
-    has given out; what is fetched ahead does not count.
+    each global batch, and all ranks advance alike. `state_dict` counts batches returned by
+    `next_batch`; prefetched ones do not count.
 
-    `window`: 0 permutes all blocks of an epoch; any other number keeps to that many row groups'
-    worth of tokens at a time (`WindowedPermutation`), for a split larger than its cache: a cache of
-    three times the window suffices.
+    `window`: 0 permutes all blocks of an epoch; any other number keeps to so many row groups' worth
+    of tokens at a time (`WindowedPermutation`), for a split larger than its cache: a cache of three
+    times the window suffices.
     """
 
     def __init__(

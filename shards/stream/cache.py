@@ -1,10 +1,10 @@
-"""A bounded folder of row groups that were fetched or decoded, so that each is mapped like a local plain file.
+"""A bounded folder of fetched or decoded row groups, each mapped like a local plain file.
 
 Names are the digests of the row groups' bytes, so snapshots, ranks and runs on one machine share
-what any of them fetched. A file is the tokens and the xxh3-128 of them: what a crash or a full disk
-left behind is noticed and made anew. The files unused longest go first, before the limit is passed.
-A file that goes while mapped stays readable, and on the disk, until its reader lets go of it:
-readers compare what they map with `keys` whenever files have come or gone.
+them. A file is the tokens and their xxh3-128, so remains of a crash or a full disk are noticed and
+replaced. Files unused longest are deleted first, before the limit is passed. A file deleted while
+mapped stays readable, and keeps using disk space, until it is unmapped: readers compare their maps
+with `keys` whenever files have come or gone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Several sources in fixed proportions: batches of a snapshot, or documents by domain, at weights of one's own.
+"""Several sources in fixed proportions: batches of a snapshot, or documents by domain.
 
-Which source a sample is of, and which of that source's samples it is, are computed from its index
-alone; so a mixture resumes exactly, on any number of ranks, as a single split does.
+The source of a sample, and its number there, are computed from its index alone; so a mixture
+resumes exactly, on any number of ranks, like a single split.
 """
 
 from __future__ import annotations

@@ -50,12 +50,12 @@ class Permutation:
 
 
 class WindowedPermutation:
-    """A permutation of 0..n-1 that wanders through windows: for data of which not all can be at hand at once.
+    """A permutation of 0..n-1 through windows, for data too large to be at hand at once.
 
     The indices are cut into runs of `run` neighbours. The runs are permuted, and each `window` of
-    them that follow one another are permuted index by index: so at any time all comes from `window`
-    runs, which lie anywhere. What is left after the last whole run stays at the end, within the
-    last window. One index costs the same as in `Permutation`.
+    consecutive ones is permuted index by index, so at any time all comes from `window` runs,
+    anywhere. The rest after the last whole run stays at the end, within the last window. One index
+    costs the same as in `Permutation`.
     """
 
     def __init__(self, n: int, run: int, window: int, *key: int) -> None:

@@ -1,15 +1,13 @@
-"""Training rows of whole documents, packed by best fit; starts anywhere in constant time and continues exactly.
+"""Training rows of whole documents, packed by best fit, with an instant start and exact continuation.
 
 The documents of a split are dealt into groups of `GROUP_DOCUMENTS`, by a keyed permutation of short
-runs. How many rows a group takes depends on the lengths in it alone, so the number of the group and
-of the row in it follow from a sample's index, for any number of ranks. Each epoch has its own order
-of the groups and of the rows in them, and deals documents of equal length anew, so that a document
-has other neighbours.
+runs. The number of a group's rows depends on its lengths alone, so group and row follow from a
+sample's index, for any number of ranks. Each epoch has its own order of the groups and of the rows
+in them, and redistributes documents of equal length, so a document has other neighbours.
 
-A row has `block_size` + 1 tokens. A document that is longer is cut into pieces that overlap by one
-token, as few as possible; no other is cut. The rest of a row is end-of-text. Inside a row every
-document but the last ends with end-of-text, so `packed_fields` finds the documents in the tokens
-alone.
+A row has `block_size` + 1 tokens. A longer document is cut into as few pieces as possible with an
+overlap of one token; no other is cut. The rest of a row is end-of-text. Inside a row every document
+but the last ends with end-of-text, so `packed_fields` finds the documents in the tokens alone.
 """
 
 from __future__ import annotations

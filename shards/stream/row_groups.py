@@ -1,10 +1,9 @@
-"""Row groups of all files in order: a position is found by bisection, its tokens in a map or in what was fetched.
+"""Row groups of all files in order: bisection finds a position, a map or a buffer its tokens.
 
 A plain local row group is mapped in place. Any other is read as one range, compared with its
-digest, decoded, and kept: on disk in a `TokenCache` (mapped from there), or in memory where there
-is none. Row groups that will be needed soon can be fetched ahead by a few threads. Maps are opened
-at first use, and closed oldest first when they take too many of the process's file descriptors, of
-which each takes one; a mixture's sources share them.
+digest, decoded, and kept: on disk in a `TokenCache` (mapped from there), or else in memory. A few
+threads can prefetch the next row groups. Maps are opened at first use, and closed oldest first when
+they take too many of the process's file descriptors, one each; a mixture's sources share them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""An allow-list of all that a `tokenizer.json` can say: any other feature is refused by its name.
+"""An allow-list for `tokenizer.json`: every feature outside it is refused by its name.
 
-Ids are pinned for as long as the corpus lives, so a feature that the encoder would ignore must
-never pass. The lists below name every component and every field of it that was compared with the
-`tokenizers` library.
+Ids are pinned for as long as the corpus lives, so a feature ignored by the encoder must never pass.
+The lists below name every component and field compared with the `tokenizers` library.
 """
 
 from __future__ import annotations

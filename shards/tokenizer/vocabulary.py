@@ -1,8 +1,7 @@
-"""A vocabulary: a Hugging Face `tokenizer.json` with the token that ends a document.
+"""A vocabulary: a Hugging Face `tokenizer.json` with an end-of-document token.
 
-Whatever file it came from, the document is complete: it names the split rule, all special tokens
-and how text is normalised. `document_check` has verified that every feature in it is one that the
-encoder applies.
+The document is complete for any source file: it has the split rule, all special tokens and the
+normalisation. `document_check` has verified every feature in it.
 """
 
 from __future__ import annotations
@@ -140,10 +139,10 @@ class Vocabulary:
         return json.dumps(self.document, ensure_ascii=False)
 
     def encoder_json(self) -> str:
-        """The document for encoding text: tokens that only mark up a text cannot come out of one.
+        """The document for encoding text: markup tokens cannot come out of one.
 
-        They are no longer added tokens, and a model that could still produce them (Unigram picks
-        whole pieces, `ignore_merges` whole words) knows them under a name that no text has.
+        They are no longer added tokens, and a model still able to produce them (Unigram picks whole
+        pieces, `ignore_merges` whole words) has them under a name unlike any text.
         """
         marks = {*self.special_tokens, self.end_of_text_token}
         added = [token for token in self._added_tokens if token["content"] not in marks]
@@ -306,10 +305,9 @@ def read_merges(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _with_stable_ids(document: Mapping[str, Any], source: str) -> Mapping[str, Any]:
-    """The document so that Hugging Face gives its added tokens the ids that it states.
+    """The document with ids that Hugging Face's loader reproduces.
 
-    Their loader numbers added tokens that the model lacks one after another, which loses a gap
-    before them.
+    It numbers added tokens missing from the model one after another, and loses a gap before them.
     """
     model = document["model"]
     known = {piece for piece, _ in model["vocab"]} if model["type"] == "Unigram" else model["vocab"]

@@ -1,9 +1,9 @@
-"""The parts of a take-down: which pages are meant, and how they leave a batch and the snapshots.
+"""The parts of a take-down: finding its pages, and removing them from batches and snapshots.
 
-Tables lose their rows one after the other in the order of the data's way, which keeps the laws at
-every commit. Their fingerprints stay: a table without a page that was taken down is not another
-table, and nothing made from it is stale. Every step looks at what is there, so that after an
-interruption the same steps complete.
+Tables lose their rows one after the other in the order of the stages, which keeps the invariants at
+every commit. Removing rows does not change a table's fingerprint, so nothing derived from it
+becomes stale. Every step looks at the present state, so after an interruption the same steps
+complete.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def domains(asked: Iterable[str]) -> list[str]:
 def find_pages(
     store: Store, asked: Sequence[str], names: Sequence[str] | None = None
 ) -> dict[str, str]:
-    """`doc_id` to identity of all pages that are meant.
+    """Find the requested pages: `doc_id` to identity.
 
-    An address means the page of that identity, whether or not a batch has it, and every page that
-    redirects led to it; a domain means all its pages, and those that led into it.
+    An address means the page of its identity, with or without a batch, and every page redirected to
+    it; a domain means all its pages, and those redirected into it.
     """
     pages: dict[str, str] = {}
     for each in asked:

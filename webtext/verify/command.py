@@ -1,12 +1,12 @@
-"""Is the corpus what it says it is: digests, laws and joins of everything, or of a sample.
+"""Verifies a corpus: digests, invariants and joins of everything, or of a sample.
 
     webtext verify --corpus C [--batch B ...] [--sample 0.05] [--json]
 
 Checked are: the seals of manifests, take-downs and retired snapshots; the tokenizer; bytes and
-digest of every file that a manifest or a snapshot names; every WARC record with its checksums, and
-that pages point to their own; conservation; that ids lie in their part, ascend, and join between
-all tables; that duplicates name a page that stays; that spans cover their token files. What is
-wrong is printed a line each, and the exit code is 1.
+digest of every file in a manifest or snapshot; every WARC record with its checksums, and its row in
+`pages`; conservation; order, part and joins of ids in all tables; the kept page behind every
+duplicate; spans over all tokens of a file. Each problem is printed on a line, and the exit code
+is 1.
 """
 
 from __future__ import annotations

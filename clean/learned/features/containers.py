@@ -1,8 +1,8 @@
 """Features of the containers of a block.
 
-A container is an ancestor that holds more blocks than what it is built around: the chains of
-wrappers that pages are made of count as one level. The main container is the one whose paragraphs,
-with those of its children at half weight, have most words outside links (the idea of Readability).
+A container is an ancestor with more blocks than its only child: chains of wrappers count as one
+level. The main container is the one with most words outside links in its paragraphs, plus those of
+its children at half weight (the idea of Readability).
 """
 
 from __future__ import annotations
