@@ -18,14 +18,23 @@ import pyarrow as pa
 from corpus.evaluation_sets.files import find_testsets, load_testsets
 from corpus.run.step import Context, Gather, GatherFunction, Joins, Map, MapFunction, Output
 from corpus.storage.store import Store, open_store
-from corpus.tables.manifest import Input, batches, earlier_batches, earlier_inputs, find_manifest_in
+from corpus.tables.manifest import (
+    Input,
+    earlier_batches,
+    earlier_inputs,
+    find_manifest,
+    find_manifest_in,
+)
 from corpus.tables.parquet import read_file, read_table
-from corpus.tables.schemas import DOCUMENTS
-from dedup import overlap
+from corpus.tables.schemas import DOCUMENTS, SIGNATURES
+from dedup import common_speech, doc_ids, index, overlap
+from dedup.common_speech import PageGrams
 from dedup.config import DedupConfig
 from dedup.overlap import NgramIndex
-from dedup.tables import HITS, NGRAMS, OVERLAP, OVERLAPS, SEEN
+from dedup.tables import EXEMPT, HITS, NGRAMS, OVERLAP, OVERLAPS, SEEN
 from dedup.words import slices, word_hashes, word_spans
+
+_GRAMS_OF_HITS = pa.schema([HITS.schema.field("doc_id"), HITS.schema.field("ngrams")])
 
 
 def load_ngrams(config: DedupConfig, context: Context) -> GatherFunction:
@@ -93,28 +102,60 @@ def load_hits(config: DedupConfig, context: Context) -> MapFunction:
 
 
 def load_overlap(config: DedupConfig, context: Context) -> GatherFunction:
-    """The grams of all runs together: the batch's row in the table of GPT-2, as counts per set."""
+    """The grams of all runs together: the batch's row in the table of GPT-2, as counts per set.
+
+    Finds those that are common speech, as well.
+    """
+    earlier = index.earlier_indexes(context.store, context.batch, config)
 
     def gather(tables: Mapping[str, Iterator[pa.Table]]) -> Output:
         table = merge([SEEN.schema.empty_table(), *tables[SEEN.name]])
         grams = read_ngrams(context.store, context.batch)
         at = np.searchsorted(grams["ngram"].to_numpy(), table["ngram"].to_numpy())
+        hits = pa.concat_tables([_GRAMS_OF_HITS.empty_table(), *tables[HITS.name]])
+        pages = PageGrams.of(hits)
+        group, known = common_speech.groups(
+            pages.doc, tables[SIGNATURES.name], config.lsh, context.store, earlier
+        )
+        num_groups = _num_groups(table, pages, group, known)
+        common = _common(context, config, table["ngram"].to_numpy(), num_groups)
+        sets = load_testsets(config.testsets) if common.size else []
+        exempt = common_speech.exempt(pages, common, sets, config.overlap, config.engine)
+        table = table.append_column(OVERLAP.schema.field("num_groups"), pa.array(num_groups))
+        table = table.append_column(
+            OVERLAP.schema.field("exempt"),
+            pa.array(np.isin(table["ngram"].to_numpy(), pages.gram[exempt])),
+        )
         table = table.append_column(
             OVERLAP.schema.field("testsets"), grams["testsets"].take(pa.array(at))
         )
-        return Output({OVERLAP.name: table}, shares(grams, table))
+
+        return Output(
+            {OVERLAP.name: table, EXEMPT.name: _exempt_table(pages, exempt)}, shares(grams, table)
+        )
 
     return gather
 
 
 def load_overlaps(config: DedupConfig, context: Context) -> MapFunction:
     """Pages with hits to the effect on them."""
-    common = _common(context, config.overlap.common_pages)
     grams = read_ngrams(context.store, context.batch)
     keys, testsets = grams["ngram"].to_numpy(), grams["testsets"]
 
     def apply(hits: pa.Table, joins: Joins) -> Output:
-        rows = [_overlap_row(row, common, keys, testsets, config) for row in hits.to_pylist()]
+        exempt = dict(
+            zip(
+                joins[EXEMPT.name]["doc_id"].to_pylist(),
+                joins[EXEMPT.name]["ngrams"].to_pylist(),
+                strict=True,
+            )
+        )
+        rows = [
+            _overlap_row(
+                row, np.array(exempt.get(row["doc_id"], ()), np.uint64), keys, testsets, config
+            )
+            for row in hits.to_pylist()
+        ]
         made = [row for row in rows if row["overlap_ngrams"]]
         return Output({OVERLAPS.name: pa.Table.from_pylist(made, OVERLAPS.schema)})
 
@@ -147,27 +188,59 @@ def depends_on_testsets(config: DedupConfig, context: Context) -> list[Input]:
 
 
 def depends_on_earlier(config: DedupConfig, context: Context) -> list[Input]:
-    """Test-set grams of earlier batches: common speech is counted over them too."""
-    return earlier_inputs(context.store, context.batch, OVERLAP.name)
-
-
-def _common(context: Context, most_pages: int) -> np.ndarray:
-    """Grams in more pages of this and earlier batches than are counted as overlap, ascending."""
-    if most_pages == 0:
-        return np.zeros(0, np.uint64)
-
-    before = set(earlier_batches(context.store, context.batch)) | {context.batch}
-    names = [
-        manifest.batch
-        for manifest in batches(context.store, OVERLAP.name)
-        if manifest.batch in before
+    """The test sets, and what earlier batches have: common speech is counted over them too."""
+    return [
+        *depends_on_testsets(config, context),
+        *index.depends(config, context),
+        *earlier_inputs(context.store, context.batch, OVERLAP.name),
     ]
-    table = merge(
-        [read_table(context.store, OVERLAP.name, name, SEEN.schema.names) for name in names]
-    )
-    values: np.ndarray = table["ngram"].to_numpy()[table["num_documents"].to_numpy() > most_pages]
 
-    return values
+
+def _num_groups(
+    table: pa.Table, pages: PageGrams, group: np.ndarray, known: np.ndarray
+) -> np.ndarray:
+    """Groups of pages, new ones only, that hold each gram of `table`. Shape (grams,) int32."""
+    new = ~known[pages.page]
+    at = np.searchsorted(table["ngram"].to_numpy(), pages.gram[new])
+    pairs = np.unique(at * max(1, pages.doc.size) + group[pages.page[new]])
+    counts = np.bincount(pairs // max(1, pages.doc.size), minlength=table.num_rows)
+    return counts.astype(np.int32)
+
+
+def _common(
+    context: Context, config: DedupConfig, ngram: np.ndarray, num_groups: np.ndarray
+) -> np.ndarray:
+    """Grams in more groups of this and earlier batches than are counted as overlap."""
+    total = num_groups.astype(np.int64)
+    names = earlier_batches(context.store, context.batch)
+    num_pages = 0
+    for name in [*names, context.batch]:
+        documents = find_manifest(context.store, DOCUMENTS.name, name)
+        num_pages += documents.rows if documents is not None else 0
+    for name in names:
+        if find_manifest(context.store, OVERLAP.name, name) is None:
+            continue
+        before = read_table(context.store, OVERLAP.name, name, ["ngram", "num_groups"])
+        there = before["ngram"].to_numpy()
+        at = np.minimum(np.searchsorted(there, ngram), max(0, there.size - 1))
+        if there.size:
+            total += np.where(there[at] == ngram, before["num_groups"].to_numpy()[at], 0)
+    common: np.ndarray = ngram[total > common_speech.limit(config.overlap, num_pages)]
+    return common
+
+
+def _exempt_table(pages: PageGrams, exempt: np.ndarray) -> pa.Table:
+    """The exempted grams of every page that has some."""
+    page, gram = pages.page[exempt], pages.gram[exempt]
+    with_some, first = np.unique(page, return_index=True)
+    bounds = np.append(first, page.size).astype(np.int32)
+    return pa.table(
+        {
+            "doc_id": doc_ids.unpack(pages.doc[with_some]),
+            "ngrams": pa.ListArray.from_arrays(pa.array(bounds), pa.array(gram)),
+        },
+        EXEMPT.schema,
+    )
 
 
 def merge(tables: list[pa.Table]) -> pa.Table:
@@ -262,18 +335,22 @@ def steps() -> tuple[Gather | Map, ...]:
         ),
         Gather(
             name="dedup/overlap",
-            reads={SEEN: tuple(SEEN.schema.names)},
-            writes=(OVERLAP,),
-            sections=("overlap",),
-            depends=depends_on_testsets,
+            reads={
+                SEEN: tuple(SEEN.schema.names),
+                HITS: ("doc_id", "ngrams"),
+                SIGNATURES: ("doc_id", "num_shingles", "signature"),
+            },
+            writes=(OVERLAP, EXEMPT),
+            sections=("overlap", "threshold", "shingles", "minhash", "lsh"),
+            depends=depends_on_earlier,
             load=load_overlap,
         ),
         Map(
             name="dedup/overlaps",
             reads=HITS,
+            joins={EXEMPT: tuple(EXEMPT.schema.names)},
             writes=(OVERLAPS,),
             sections=("overlap",),
-            depends=depends_on_earlier,
             load=load_overlaps,
         ),
     )

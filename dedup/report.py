@@ -177,6 +177,7 @@ def overlaps(
         ],
         "worst_entries": worst[:MOST_ROWS],
         "entries": _overlapping(worst, sets),
+        "exempted": _exempted(store, batch, sets, engine),
         "worst_pages": _worst_pages(store, batch, passages),
     }
 
@@ -200,6 +201,10 @@ def text(report: dict[str, Any]) -> str:
             f"entry {row['entry']} of {row['testset']}: {row['words_found']} of {row['words']} words found: {_line(row['text'])}"
         )
 
+    if report["exempted"]:
+        lines.append(f"{len(report['exempted']):,} phrases of entries are left in: common speech")
+    for row in report["exempted"][:WORST_SHOWN]:
+        lines.append(f"left in, of {row['testset']} entry {row['entry']}: {_line(row['text'])}")
     for row in report["worst_pages"][:WORST_SHOWN]:
         lines.append(
             f"page {row['doc_id']} {row['url']}: {row['overlap_ngrams']} n-grams: {_line(row['passage'])}"
@@ -308,6 +313,28 @@ def _worst_entries(
             row["entry"],
         )
     )
+
+    return rows
+
+
+def _exempted(
+    store: Store, batch: str, sets: Sequence[TestSet], engine: Engine
+) -> list[dict[str, Any]]:
+    """The entries of which something was left in pages as common speech, with the words."""
+    seen = read_table(store, OVERLAP.name, batch, ["ngram", "n", "exempt"])
+    seen = seen.filter(seen["exempt"])
+    if seen.num_rows == 0:
+        return []
+    passages = review.Passages.of_grams(seen["ngram"].to_numpy(), seen["n"].to_numpy(), engine)
+    rows: list[dict[str, Any]] = []
+    for testset in sets:
+        texts = testset.texts
+        words = word_hashes(pa.array(texts, pa.large_string()), engine)
+        for entry, _ in passages.covered(words):
+            rows += [
+                {"testset": testset.name, "entry": entry, "text": text}
+                for text in passages.of(texts[entry])
+            ]
 
     return rows
 

@@ -111,10 +111,20 @@ class Passages:
     """Test-set passages of a batch, to be found again in texts of either side."""
 
     def __init__(self, store: Store, batch: str, engine: Engine = "numpy") -> None:
-        self._engine: Engine = engine
         seen = read_table(store, OVERLAP.name, batch, ["ngram", "n"])
-        self._lengths = seen["n"].to_numpy()
-        self._index = overlap.build_index(seen["ngram"].to_numpy(), self._lengths)
+        self._set(seen["ngram"].to_numpy(), seen["n"].to_numpy(), engine)
+
+    @classmethod
+    def of_grams(cls, ngram: np.ndarray, n: np.ndarray, engine: Engine = "numpy") -> Passages:
+        """Passages made of these grams only, ascending. Shapes (k,) uint64, (k,) int16."""
+        passages = cls.__new__(cls)
+        passages._set(ngram, n, engine)
+        return passages
+
+    def _set(self, ngram: np.ndarray, n: np.ndarray, engine: Engine) -> None:
+        self._engine: Engine = engine
+        self._lengths = n
+        self._index = overlap.build_index(ngram, n)
 
     def covered(self, words: Ragged) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (row, mask of its words in such a passage) of every row of `words` with one."""

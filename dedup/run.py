@@ -37,8 +37,9 @@ def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
     """
     with_overlap = bool(config.testsets)
     return (
-        *(overlap_steps.steps() if with_overlap else ()),
+        *(overlap_steps.steps()[:1] if with_overlap else ()),
         signature_steps.SIGN,
+        *(overlap_steps.steps()[1:] if with_overlap else ()),
         signature_steps.keys_step(overlap=with_overlap),
         *candidate_steps.STEPS,
         verdict_steps.SURVIVORS,

@@ -20,8 +20,14 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 OVERLAP = Table(
     name="overlap",
     schema=_schema(
-        ngram=pa.uint64(), n=pa.int16(), num_documents=pa.int32(), testsets=pa.list_(pa.string())
+        ngram=pa.uint64(),
+        n=pa.int16(),
+        num_documents=pa.int32(),
+        num_groups=pa.int32(),
+        exempt=pa.bool_(),
+        testsets=pa.list_(pa.string()),
     ),
+    version=2,
 )
 
 # All grams of the test sets, ascending, with the gram of the first few words of each.
@@ -54,6 +60,13 @@ HITS = Table(
 SEEN = Table(
     name="seen",
     schema=_schema(ngram=pa.uint64(), n=pa.int16(), num_documents=pa.int32()),
+    scratch=True,
+)
+
+# Grams of pages that are common speech there, so not removed.
+EXEMPT = Table(
+    name="exempt",
+    schema=_schema(doc_id=pa.string(), ngrams=pa.list_(pa.uint64())),
     scratch=True,
 )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +13,12 @@ import pytest
 
 from corpus.evaluation_sets.files import TestSet
 from corpus.evaluation_sets.natural_text import natural_pieces
-from dedup import overlap, words
+from corpus.tables.parquet import read_table
+from dedup import common_speech, overlap, words
 from dedup.overlap import OverlapConfig
+from tests.dedup.made import MadeCorpus, Page
 
+New = Callable[[], MadeCorpus]
 VOCABULARY = [f"word{index}" for index in range(8000)]
 
 
@@ -97,3 +103,66 @@ def test_the_natural_form_of_an_entry_is_found(entry: str, page: str) -> None:
 def test_plain_text_has_no_other_form() -> None:
     assert natural_pieces("It's a plain text, 3 < 4 & more.", tokenized=False, has_gaps=False) == []
     assert natural_pieces("plan N is best", tokenized=False, has_gaps=False) == []
+
+
+def leaks(corpus: MadeCorpus, batch: str, leaked: str) -> int:
+    """Kept pages of a batch that still hold the words of `leaked`."""
+    texts = {}
+    for row in read_table(corpus.store, "documents", batch).to_pylist():
+        texts[row["doc_id"]] = row["text"]
+    left = 0
+    for doc_id, verdict in corpus.verdicts(batch).items():
+        text = list(texts[doc_id])
+        for cut in reversed(verdict["cuts"]):
+            del text[cut["start"] : cut["end"]]
+        left += bool(verdict["kept"]) and leaked in "".join(text)
+    return left
+
+
+@pytest.mark.parametrize("size", [10, 36])
+@pytest.mark.parametrize("batches", [1, 6])
+def test_mirrors_do_not_make_a_leak_common_speech(
+    made_corpus: New, tmp_path: Path, size: int, batches: int
+) -> None:
+    """Thirty mirrors of one page, at once or over the months."""
+    generator = random.Random(4)
+    entry = prose(generator, size)
+    (tmp_path / "leaked.jsonl").write_text(json.dumps({"text": entry}))
+    body = prose(generator, 300)
+    corpus = made_corpus()
+    for batch in range(batches):
+        pages = [
+            Page(f"{prose(generator, 5)} {body} {entry} {body[::-1]}", score)
+            for score in range(3, 3 + 30 // batches)
+        ]
+        corpus.add(f"b{batch}", pages)
+        setting = f'dedup.testsets=["{tmp_path / "leaked.jsonl"}"]'
+        assert corpus.dedup(f"b{batch}", "--set", setting) == 0
+        assert leaks(corpus, f"b{batch}", entry) == 0
+
+
+def test_a_whole_entry_is_never_common_speech(made_corpus: New, tmp_path: Path) -> None:
+    """Fifteen different pages quote it; a phrase out of it on as many pages is left alone."""
+    generator = random.Random(5)
+    whole, part = prose(generator, 40), prose(generator, 40)
+    entries = "".join(json.dumps({"text": each}) + chr(10) for each in (whole, part))
+    (tmp_path / "set.jsonl").write_text(entries)
+    phrase = " ".join(part.split()[:16])
+    pages = [
+        Page(f"{prose(generator, 90)} {each} {prose(generator, 90)}")
+        for each in [whole] * 15 + [phrase] * 15
+    ]
+    corpus = made_corpus()
+    corpus.add("b", pages)
+    assert corpus.dedup("b", "--set", f'dedup.testsets=["{tmp_path / "set.jsonl"}"]') == 0
+    assert leaks(corpus, "b", whole) == 0
+    assert leaks(corpus, "b", phrase) == 15
+    report = corpus.store.read_json("reports/overlap-b.json")
+    assert [(row["testset"], row["entry"]) for row in report["exempted"]] == [("set", 1)]
+    assert report["exempted"][0]["text"] == phrase
+
+
+def test_the_limit_of_common_speech_grows_with_the_corpus() -> None:
+    assert common_speech.limit(OverlapConfig(), 8_000) == 10
+    assert common_speech.limit(OverlapConfig(), 8_000_000) == 800
+    assert common_speech.limit(OverlapConfig(common_pages=0), 8_000_000) == float("inf")

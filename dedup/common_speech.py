@@ -1,0 +1,139 @@
+"""Grams of test sets that are common speech: in many groups of near-duplicate pages.
+
+GPT-3 ignores 13-grams of more than ten training documents. It counts a corpus that is deduplicated
+already. Here pages are counted by group, since copies of one leaked page would otherwise vote their
+own leak into common speech. Pages are of one group if a chain of shared band keys joins them. Groups
+that an earlier batch has kept are not counted again. A gram is never exempt on a page that holds
+nearly the whole passage that it is from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from corpus.evaluation_sets.files import TestSet
+from corpus.storage.store import Store
+from corpus.tables.manifest import Manifest
+from dedup import doc_ids, index, lsh, overlap
+from dedup.lsh import LshConfig
+from dedup.overlap import OverlapConfig
+from dedup.words import Engine
+
+# Share of a passage's grams from which a page holds it nearly whole.
+NEARLY_WHOLE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class PageGrams:
+    """Removable grams of pages, one row for each page and distinct gram."""
+
+    doc: np.ndarray
+    """(pages,) S16, ascending."""
+    page: np.ndarray
+    """(rows,) int64."""
+    gram: np.ndarray
+    """(rows,) uint64."""
+
+    @classmethod
+    def of(cls, hits: pa.Table) -> PageGrams:
+        """The grams of the table `hits`."""
+        lists = hits["ngrams"].combine_chunks()
+        page = np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy())
+        pairs = np.unique(
+            np.rec.fromarrays([page, lists.flatten().to_numpy()], names="page,gram")  # type: ignore[no-untyped-call]
+        )
+        return cls(doc_ids.pack(hits["doc_id"]), pairs["page"], pairs["gram"])
+
+
+def limit(config: OverlapConfig, num_pages: int) -> float:
+    """Groups of pages up to which a gram counts as overlap."""
+    if config.common_pages == 0:
+        return float("inf")
+    return max(config.common_pages, config.common_frac * num_pages)
+
+
+def groups(
+    doc: np.ndarray,
+    signatures: Iterator[pa.Table],
+    config: LshConfig,
+    store: Store,
+    earlier: Sequence[Manifest],
+) -> tuple[np.ndarray, np.ndarray]:
+    """(the group of every page, True if an earlier batch has kept a page of it). `doc` ascends."""
+    rows, keys = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
+    for table in signatures:
+        at = _places(doc_ids.pack(table["doc_id"]), doc)
+        here = np.flatnonzero((at >= 0) & (table["num_shingles"].to_numpy() > 0))
+        chosen = table["signature"].take(pa.array(here)).combine_chunks().flatten().to_numpy()
+        found = lsh.band_keys(chosen.reshape(-1, config.num_perm), config)
+        rows.append(np.repeat(at[here], config.num_bands))
+        keys.append(found.ravel())
+
+    row = np.concatenate(rows)
+    distinct, key = np.unique(np.concatenate(keys), return_inverse=True)
+    group = _components(row, key, doc.size, distinct.size)
+
+    known = np.zeros(doc.size, bool)
+    for manifest in earlier:
+        met = np.isin(distinct, index.read_matching(store, manifest, distinct)[0])
+        known[group[row[met[key]]]] = True
+
+    return group, known[group]
+
+
+def exempt(
+    pages: PageGrams,
+    common: np.ndarray,
+    sets: Sequence[TestSet],
+    config: OverlapConfig,
+    engine: Engine,
+) -> np.ndarray:
+    """True for rows of `pages` whose gram is common speech there. `common` are the grams of many groups."""
+    exempt = np.isin(pages.gram, common)
+    if not exempt.any():
+        return exempt
+
+    by_gram = np.argsort(pages.gram, kind="stable")
+    ascending = pages.gram[by_gram]
+    for testset in sets:
+        grams, passage = overlap.removable_grams(testset, config, engine)
+        concerned = np.unique(passage[np.isin(grams.ngram, common) & (grams.n >= config.n)])
+        order = np.argsort(passage, kind="stable")
+        for number in concerned.tolist():
+            first, after = np.searchsorted(passage[order], [number, number + 1])
+            mine = np.unique(grams.ngram[order[first:after]])
+            starts, ends = (np.searchsorted(ascending, mine, side) for side in ("left", "right"))
+            rows = by_gram[
+                np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
+            ]
+            held = np.bincount(pages.page[rows], minlength=pages.doc.size)
+            whole = held >= NEARLY_WHOLE * mine.size
+            exempt[rows[whole[pages.page[rows]]]] = False
+
+    return exempt
+
+
+def _places(packed: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """The place of every id among ascending ones, or -1."""
+    if among.size == 0:
+        return np.full(packed.size, -1)
+    at = np.minimum(np.searchsorted(among, packed), among.size - 1)
+    return np.where(among[at] == packed, at, -1)
+
+
+def _components(row: np.ndarray, key: np.ndarray, num_rows: int, num_keys: int) -> np.ndarray:
+    """The least row that a chain of shared keys joins to every row. Shape (num_rows,) int64."""
+    label = np.arange(num_rows)
+    while True:
+        of_key = np.full(num_keys, num_rows)
+        np.minimum.at(of_key, key, label[row])
+        least = label.copy()
+        np.minimum.at(least, row, of_key[key])
+        least = least[least]
+        if np.array_equal(least, label):
+            return label
+        label = least
