@@ -43,10 +43,11 @@ class PageGrams:
         """The grams of the table `hits`."""
         lists = hits["ngrams"].combine_chunks()
         page = np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy())
-        pairs = np.unique(
-            np.rec.fromarrays([page, lists.flatten().to_numpy()], names="page,gram")  # type: ignore[no-untyped-call]
-        )
-        return cls(doc_ids.pack(hits["doc_id"]), pairs["page"], pairs["gram"])
+        values, place = np.unique(lists.flatten().to_numpy(), return_inverse=True)
+        pairs = np.unique(page * max(1, values.size) + place)
+        page, place = np.divmod(pairs, max(1, values.size))
+
+        return cls(doc_ids.pack(hits["doc_id"]), page, values[place])
 
 
 def limit(config: OverlapConfig, num_pages: int) -> float:
