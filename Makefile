@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Images often forbid Python to keep its bytecode; demo and tests start many processes that would all compile every module.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup lock demo test check format bench soak gpu-check docs
+.PHONY: help setup lock demo test check format bench soak mutants gpu-check docs
 .DEFAULT_GOAL := help
 
 help: ## list all targets
@@ -74,6 +74,9 @@ $(STREAM)/.installed: bench/requirements-stream.txt
 	test -x $(STREAM)/bin/python || $(PYTHON) -m venv $(STREAM)
 	$(STREAM)/bin/python -m pip install --quiet --requirement bench/requirements-stream.txt
 	touch $@
+
+mutants: setup ## put small faults into pure modules and count those that tests notice
+	$(BIN)/python -m tools.mutants
 
 soak: setup ## run the long tests
 	$(BIN)/python -m pytest -m soak

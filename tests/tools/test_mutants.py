@@ -1,0 +1,47 @@
+"""The faults that are put into modules: each is one change, and all of them parse."""
+
+from __future__ import annotations
+
+import ast
+
+from tools import mutants
+
+SOURCE = """
+LIMIT = 5
+def f(a, b):
+    if a < b and not a == LIMIT:
+        return min(a, b) + 1
+    return a is None or b in (2, 3.5, True)
+"""
+
+
+def test_each_fault_is_one_change_that_parses() -> None:
+    found = list(mutants.mutants_of("x.py", SOURCE))
+    assert [(each.line, each.before, each.after) for each in found if each.line == 4] == [
+        (4, "a < b and (not a == LIMIT)", "a < b or not a == LIMIT"),
+        (4, "a < b", "a <= b"),
+        (4, "a == LIMIT", "a != LIMIT"),
+    ]
+    plain = ast.unparse(ast.parse(SOURCE))
+    for each in found:
+        ast.parse(each.source)
+        assert each.before != each.after
+        assert (
+            sum(a != b for a, b in zip(plain.split("\n"), each.source.split("\n"), strict=True))
+            == 1
+        )
+    assert {each.before for each in found} >= {
+        "5",
+        "min(a, b)",
+        "min(a, b) + 1",
+        "a is None",
+        "2",
+        "3.5",
+        "True",
+    }
+
+
+def test_the_table_names_files() -> None:
+    for module, tests in mutants.TESTS.items():
+        assert (mutants.ROOT / module).is_file()
+        assert all((mutants.ROOT / test).is_file() for test in tests)
