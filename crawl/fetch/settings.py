@@ -38,7 +38,9 @@ OWNED_SETTINGS = frozenset(
 class FetchConfig(Section):
     """Settings of the fetch: identity, pace, limits, safety."""
 
-    outside_corpus = frozenset({"allow_networks", "allow_ports", "connect_to", "proxy"})
+    outside_corpus = frozenset(
+        {"allow_networks", "allow_ports", "connect_to", "proxy", "scrapy_settings", "verify_tls"}
+    )
 
     user_agent: str = "webtext"
     """Product token: sent in `User-Agent` and looked up in robots.txt; letters, `_` and `-` (RFC 9309)."""

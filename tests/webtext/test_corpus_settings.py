@@ -82,6 +82,8 @@ def test_a_batch_that_differs_and_a_snapshot_that_mixes_say_so(
         "crawl.fetch.allow_networks=['10.0.0.0/8']",
         "crawl.fetch.proxy='10.0.0.1:80'",
         "train.runtime.wandb_project='theirs'",
+        "crawl.fetch.verify_tls=false",
+        'crawl.fetch.scrapy_settings={"FEEDS": {"/tmp/x": {"format": "json"}}}',
     ],
 )
 def test_a_corpus_sets_nothing_that_runs_sends_or_opens(
@@ -95,7 +97,15 @@ def test_a_corpus_sets_nothing_that_runs_sends_or_opens(
 
 def test_every_setting_that_reaches_out_is_kept_from_corpora() -> None:
     assert {*outside_corpus(CrawlConfig)} == {
-        f"fetch.{name}" for name in ("allow_networks", "allow_ports", "connect_to", "proxy")
+        f"fetch.{name}"
+        for name in (
+            "allow_networks",
+            "allow_ports",
+            "connect_to",
+            "proxy",
+            "scrapy_settings",
+            "verify_tls",
+        )
     }
     assert {*outside_corpus(RefreshConfig)} == {"corpus", "dumps", "webhook", "command"}
     assert {*outside_corpus(TrainConfig)} == {"runtime.wandb_project"}
