@@ -558,7 +558,7 @@ def _is_prompt(
 
 
 def _num_owners(gram: np.ndarray, owner: np.ndarray, most: int) -> np.ndarray:
-    """How many distinct owners (below `most`) each row's gram has."""
+    """The number of distinct owners (below `most`) of each row's gram."""
     _, place = np.unique(gram, return_inverse=True)
     pairs = np.unique(place * most + owner)
     return np.bincount(pairs // most)[place]
