@@ -260,8 +260,8 @@ def commit(store, table, rows, counts=None, file="part-00000.parquet"):
         store, f"{table.name}/demo", file, table, [pa.Table.from_pylist(full, table.schema)]
     )
     manifest = Manifest(
-        table=table.name, batch="demo", stage="test", schema_version=1, fingerprint="0", config={}, inputs=[],
-        num_parts=1, parts=[part], counts=counts or {}, code_version="", created="", wall_s=0.0,
+        table=table.name, batch="demo", stage="test", schema_version=table.version, fingerprint="0", config={}, inputs=[],
+        num_parts=1, parts=[part], counts=counts or {}, code_version="", created="2024-01-01T00:00:00+00:00", wall_s=0.0,
     )  # fmt: skip
     store.write_bytes(f"{table.name}/demo/_manifest.json", manifest.model_dump_json().encode())
 

@@ -58,7 +58,7 @@ def test_afterwards_a_fresh_process_compiles_nothing() -> None:
     assert {name: counts for name, counts in loops.items() if counts[1]} == {}
     assert {name for name, counts in loops.items() if counts[0]} >= {
         "clean.learned.blocks.scan",
-        "clean.learned.features._features",
+        "clean.learned.features._describe",
         "clean.learned.context._context",
         "clean.learned.trees._scores",
         "dedup.kernels.hash_words",
