@@ -477,7 +477,23 @@ def _set_grams(testset: TestSet, config: OverlapConfig, engine: Engine) -> Grams
 def removable_grams(
     testset: TestSet, config: OverlapConfig, engine: Engine = "numba"
 ) -> tuple[Grams, np.ndarray]:
-    """The grams of a set that are removed, and the passage of each, prompts left out.
+    """The grams of a set that are removed, and the passage of each."""
+    grams, passage, _ = _removable(testset, config, engine)
+    return grams, passage
+
+
+def removable_entries(
+    testset: TestSet, config: OverlapConfig, engine: Engine = "numba"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The hashes of a set's grams that are removed, and the entry of each."""
+    grams, _, entry = _removable(testset, config, engine)
+    return grams.ngram, entry
+
+
+def _removable(
+    testset: TestSet, config: OverlapConfig, engine: Engine = "numba"
+) -> tuple[Grams, np.ndarray, np.ndarray]:
+    """The grams of a set that are removed, prompts left out, with the passage and entry of each.
 
     Passages are those of the set and their natural forms (`natural_text`).
     """
@@ -496,7 +512,7 @@ def removable_grams(
     whose = np.concatenate([entry, natural_entry])
     stays = ~_is_prompt(removed.ngram, row, whose, rows, testset, config)
 
-    return removed.take(np.flatnonzero(stays)), row[stays]
+    return removed.take(np.flatnonzero(stays)), row[stays], whose[row[stays]]
 
 
 def _natural_passages(

@@ -8,6 +8,7 @@ overlaps  (map)     the effect on each page with some
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -15,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from corpus.evaluation_sets.files import find_testsets, load_testsets
+from corpus.evaluation_sets.files import LONG_FIELD_WORDS, find_testsets, load_testsets
 from corpus.run.step import Context, Gather, GatherFunction, Joins, Map, MapFunction, Output
 from corpus.storage.store import Store, open_store
 from corpus.tables.manifest import (
@@ -34,6 +35,8 @@ from dedup.overlap import NgramIndex
 from dedup.tables import EXEMPT, HITS, NGRAMS, OVERLAP, OVERLAPS, SEEN
 from dedup.words import slices, word_hashes, word_spans
 
+log = logging.getLogger(__name__)
+
 _GRAMS_OF_HITS = pa.schema([HITS.schema.field("doc_id"), HITS.schema.field("ngrams")])
 
 
@@ -42,6 +45,16 @@ def load_ngrams(config: DedupConfig, context: Context) -> GatherFunction:
 
     def gather(tables: Mapping[str, Iterator[pa.Table]]) -> Output:
         sets = load_testsets(config.testsets)
+        for each in sets:
+            if each.left_out:
+                log.warning(
+                    "test set %s: read %s; not read, though they hold %d words and more: %s. Name the "
+                    "fields that count in a testsets.toml beside the file, or in ?fields= of a hub name",
+                    each.name,
+                    ", ".join(each.fields),
+                    LONG_FIELD_WORDS,
+                    ", ".join(each.left_out),
+                )
         grams = overlap.ngrams_of(sets, config.overlap, config.engine)
         names = pa.array([each.name for each in sets], pa.string())
         table = pa.table(

@@ -177,6 +177,7 @@ def overlaps(
         ],
         "worst_entries": worst[:MOST_ROWS],
         "entries": _overlapping(worst, sets),
+        "coverage": [_coverage(testset, settings, engine) for testset in sets],
         "exempted": _exempted(store, batch, sets, engine),
         "worst_pages": _worst_pages(store, batch, passages),
     }
@@ -315,6 +316,19 @@ def _worst_entries(
     )
 
     return rows
+
+
+def _coverage(testset: TestSet, config: overlap.OverlapConfig, engine: Engine) -> dict[str, Any]:
+    """The part of a set that is looked for: its fields, and entries that have no removable gram."""
+    grams, entry = overlap.removable_entries(testset, config, engine)
+    return {
+        "testset": testset.name,
+        "entries": len(testset.entries),
+        "fields": list(testset.fields),
+        "left_out": list(testset.left_out),
+        "entries_without_gram": len(testset.entries) - int(np.unique(entry).size),
+        "ngrams": int(np.unique(grams).size),
+    }
 
 
 def _exempted(

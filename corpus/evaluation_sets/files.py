@@ -4,7 +4,8 @@ Sets are named by file, by folder, or as `hf:<owner>/<name>` on the Hugging Face
 is a file: JSON lines, JSON, Parquet, or plain text, all but Parquet also as .gz, .bz2 or .zst. A
 record is an entry, a text file is one entry. A JSON file is an array of records, or an object with
 one (CoQA and SQuAD: `data`). An entry is a few passages: the strings of its fields. A
-`testsets.toml` beside the files names these fields; without it, the defaults below apply:
+`testsets.toml` beside the files names these fields, and so does `hf:<owner>/<name>?fields=question,code`; without either, the
+defaults below apply. CSV and TSV are records as well.
 
     [boolq]                      # the set's name: the file's, without suffixes
     fields = ["query", "choices"]
@@ -16,13 +17,15 @@ one (CoQA and SQuAD: `data`). An entry is a few passages: the strings of its fie
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
+import io
 import json
 import logging
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -35,11 +38,14 @@ from xxhash import xxh3_128
 from corpus.config import Section
 from corpus.errors import InputError
 from corpus.evaluation_sets import hub
+from corpus.evaluation_sets.known_fields import KNOWN_FIELDS, known_fields
 from corpus.tables.parquet import PartFile, unpacked_limit
 
 log = logging.getLogger(__name__)
 
 SETTINGS_FILE = "testsets.toml"
+# Names the fields of a set of the hub: `hf:owner/name?fields=question,code`.
+FIELDS_MARK = "?fields="
 # Fields that count by default; a record may lack some of them.
 FIELDS = (
     *(
@@ -79,6 +85,10 @@ FIELDS = (
         "solution",
     ),
     *("chain_of_thought", "rationale"),
+    *("canonical_solution", "code", "summary", "best_answer", "correct_answers", "correct_answer"),
+    *("incorrect_answers", "answerA", "answerB", "answerC", "answerD", "choice1", "choice2"),
+    *("paragraph", "alternatives", "sentence1", "sentence2", "question_stem", "body", "statement"),
+    *("claim", "narrative", "explanation", "solutions", "references", "translation", "messages"),
 )
 # Bytes that a set may unpack to. The largest known, the held-out shards of One Billion Words,
 # have 210 MB together.
@@ -87,13 +97,20 @@ MAX_UNPACKED_BYTES = 1 << 30
 # memory for each.
 MAX_ENTRY_CHARS = 128 << 20
 
-_RECORDS = (".jsonl", ".ndjson", ".json", ".parquet")
+# Words from which a string field that is left out is reported: a passage of 7 words counts.
+LONG_FIELD_WORDS = 7
+# enwik8 and text8 are scored by their last 5 MB; the rest is their training part.
+TEST_PART_BYTES = 5_000_000
+
+_TABLES = {".csv": ",", ".tsv": "\t"}
+_RECORDS = (".jsonl", ".ndjson", ".json", ".parquet", *_TABLES)
 _TEXT = (".txt", ".text", ".tokens")
 # Official names of texts without a known suffix.
 _TEXT_BY_NAME = re.compile(
     r"enwik8|text8|news\.en\.heldout-\d+-of-\d+|newstest\d+\.[a-z]+-[a-z]+\.tsv"
 )
 _PACKED = (".gz", ".bz2", ".zst")
+_COLUMN_NAME = re.compile(r"[A-Za-z_][\w .-]{0,40}|")
 
 
 class TestSetSettings(Section):
@@ -124,7 +141,9 @@ class TestSetFile:
         content = _file_digest(str(self.path), stat.st_size, stat.st_mtime_ns)
         chosen = self.settings.model_dump_json(exclude={"train"})
         if self.settings.fields is None and _suffix(self.path) in _RECORDS:
-            chosen += " ".join(FIELDS)
+            chosen += " ".join((*FIELDS, *known_fields(self.name)))
+        if _has_training_part(self.path):
+            chosen += f"last {TEST_PART_BYTES}"
         return xxh3_128(f"{self.name}\n{content}\n{chosen}".encode()).hexdigest()
 
 
@@ -136,6 +155,10 @@ class TestSet:
     name: str
     digest: str
     entries: tuple[tuple[str, ...], ...]
+    fields: tuple[str, ...] = ()
+    """Fields that were read; none for texts."""
+    left_out: tuple[str, ...] = ()
+    """Fields of long strings that were not read."""
 
     @property
     def texts(self) -> list[str]:
@@ -167,8 +190,9 @@ def load_testset(file: TestSetFile) -> TestSet:
 
     Raises: InputError for a broken file, one beyond the limits, or one without an entry.
     """
+    seen = _FieldsSeen()
     try:
-        entries = tuple(_entries(file))
+        entries = tuple(_entries(file, seen))
     except (
         OSError,
         ValueError,
@@ -189,7 +213,8 @@ def load_testset(file: TestSetFile) -> TestSet:
     if not entries:
         raise InputError(f"test set {file.path}: no entry in it; mend or remove the file")
 
-    return TestSet(file.name, file.digest, entries)
+    chosen = _chosen_fields(file)
+    return TestSet(file.name, file.digest, entries, seen.read(chosen), seen.left_out(chosen))
 
 
 def load_testsets(paths: Sequence[str]) -> list[TestSet]:
@@ -213,7 +238,9 @@ def load_train_split(file: TestSetFile) -> TestSet | None:
 
 def _sets_of(given: str) -> list[TestSetFile]:
     if given.startswith(hub.PREFIX):
-        return [TestSetFile(each.name, each.path, TestSetSettings()) for each in hub.fetch(given)]
+        name, _, fields = given.partition(FIELDS_MARK)
+        settings = TestSetSettings(fields=tuple(fields.split(",")) if fields else None)
+        return [TestSetFile(each.name, each.path, settings) for each in hub.fetch(name)]
 
     root = Path(given).expanduser()
     if root.is_file():
@@ -241,7 +268,12 @@ def _sets_of(given: str) -> list[TestSetFile]:
         for path in files:
             if _suffix(path) is None:
                 if path.name != SETTINGS_FILE:
-                    log.info("test sets %s: %s passed over (unknown kind of file)", root, path.name)
+                    log.warning(
+                        "test sets %s: %s is not read: unknown kind of file; expected %s",
+                        root,
+                        path.name,
+                        ", ".join(_RECORDS + _TEXT),
+                    )
                 continue
             stem = _stem(path)
             names[stem] = path
@@ -278,30 +310,97 @@ def _settings(folder: Path) -> dict[str, TestSetSettings]:
         raise InputError(f"{path}: {key} = {problem['input']!r}: {problem['msg']}") from error
 
 
-def _entries(file: TestSetFile) -> Iterator[tuple[str, ...]]:
+@dataclass(slots=True)
+class _FieldsSeen:
+    """The fields of a set's records, and those with a long string in some record."""
+
+    all: set[str] = field(default_factory=set)
+    long: set[str] = field(default_factory=set)
+
+    def read(self, chosen: Sequence[str]) -> tuple[str, ...]:
+        """The fields that were read, by name."""
+        names = {name.lower() for name in chosen}
+        return tuple(sorted(name for name in self.all if name.lower() in names))
+
+    def left_out(self, chosen: Sequence[str]) -> tuple[str, ...]:
+        """The fields of long strings that were not, by name."""
+        return tuple(sorted(self.long - set(self.read(chosen))))
+
+    def see(self, record: Mapping[str, Any], passages: Sequence[str]) -> None:
+        """Take note of a record, of which `passages` were read."""
+        self.all.update(record)
+        read = "\n".join(passages)
+        for name, value in record.items():
+            if name not in self.long and any(
+                len(text.split()) >= LONG_FIELD_WORDS and text not in read
+                for text in _strings(value)
+            ):
+                self.long.add(name)
+
+
+def _entries(file: TestSetFile, seen: _FieldsSeen) -> Iterator[tuple[str, ...]]:
     suffix = _suffix(file.path)
     if suffix in _TEXT:
-        for text in _split(read_bytes(file.path).decode("utf-8"), file.settings.split):
-            yield (text,)
+        data = read_bytes(file.path)
+        if _has_training_part(file.path):
+            # The cut may fall inside a character.
+            text = data[-TEST_PART_BYTES:].decode("utf-8", "ignore")
+        else:
+            text = data.decode("utf-8")
+        for piece in _split(text, file.settings.split):
+            yield (piece,)
         return
 
-    chosen = file.settings.fields or FIELDS
-    seen: set[str] = set()
+    chosen = _chosen_fields(file)
     for record in _records(file.path, suffix):
         if isinstance(record, str):
             passages = [record]
+        elif isinstance(record, tuple):
+            passages = list(record)
         elif isinstance(record, dict):
-            seen.update(record)
-            passages = [text for field in chosen for text in _strings(record.get(field))]
+            # CMMLU's "Question" is others' "question".
+            by_name = {name.lower(): value for name, value in record.items()}
+            passages = [text for name in chosen for text in _strings(by_name.get(name.lower()))]
+            seen.see(record, passages)
         else:
             raise ValueError(f"an entry is {type(record).__name__}, expected an object or a string")
         if passages := [_encodable(text) for text in passages if text.strip()]:
             yield tuple(passages)
 
-    if seen and not seen & set(chosen):
+    if seen.all and not seen.read(chosen):
         raise ValueError(
-            f"none of the fields {', '.join(chosen)} in it; its fields: {', '.join(sorted(seen))}; name them in {SETTINGS_FILE}"
+            f"none of the fields {', '.join(chosen)} in it; its fields: {', '.join(sorted(seen.all))}; name them in {SETTINGS_FILE}"
         )
+
+
+def _chosen_fields(file: TestSetFile) -> tuple[str, ...]:
+    return file.settings.fields or tuple(dict.fromkeys((*FIELDS, *known_fields(file.name))))
+
+
+def _has_training_part(path: Path) -> bool:
+    return _unpacked_name(path) in ("enwik8", "text8")
+
+
+def _table_rows(text: str, delimiter: str) -> Iterator[dict[str, str] | tuple[str, ...]]:
+    """The rows of CSV or TSV: by field under a header with a known name, else all cells (MMLU's own)."""
+    csv.field_size_limit(1 << 30)
+    rows = csv.reader(io.StringIO(text), delimiter=delimiter)
+    first = next(rows, None)
+    if first is None:
+        return
+
+    known = {name.lower() for names in (FIELDS, *KNOWN_FIELDS.values()) for name in names}
+    header = [cell.strip() for cell in first]
+    is_header = (
+        all(_COLUMN_NAME.fullmatch(cell) for cell in header)
+        and len(set(header)) == len(header)
+        and any(cell.lower() in known and len(cell) > 1 for cell in header)
+    )
+    if not is_header:
+        yield tuple(first)
+    for row in rows:
+        if row:
+            yield dict(zip(header, row, strict=False)) if is_header else tuple(row)
 
 
 def _records(path: Path, suffix: str | None) -> Iterator[Any]:
@@ -310,6 +409,9 @@ def _records(path: Path, suffix: str | None) -> Iterator[Any]:
         return
 
     text = read_bytes(path).decode("utf-8")
+    if suffix in _TABLES:
+        yield from _table_rows(text, _TABLES[suffix])
+        return
     if suffix == ".json" and (whole := _whole_json(text)) is not None:
         yield from whole
         return
@@ -394,12 +496,14 @@ def _split(text: str, split: str) -> list[str]:
 
 
 def _suffix(path: Path) -> str | None:
+    if _TEXT_BY_NAME.fullmatch(_unpacked_name(path)):
+        return _TEXT[0]
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _PACKED:
         suffixes.pop()
     if suffixes and suffixes[-1] in _RECORDS + _TEXT:
         return suffixes[-1]
-    return _TEXT[0] if _TEXT_BY_NAME.fullmatch(_unpacked_name(path)) else None
+    return None
 
 
 def _unpacked_name(path: Path) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -232,3 +233,83 @@ def test_a_parquet_bomb_is_one_line(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": text}), tmp_path / "set.parquet", store_schema=False)
     with pytest.raises(InputError, match=r"set\.parquet: unpacks to more than"):
         load_testsets([str(tmp_path / "set.parquet")])
+
+
+PASSAGE = "one two three four five six seven eight nine"
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("humaneval", {"prompt": "def f():", "canonical_solution": PASSAGE}),
+        ("mbpp", {"text": "write it", "code": PASSAGE}),
+        ("xsum", {"document": "a b", "summary": PASSAGE}),
+        ("truthfulqa", {"question": "a b", "best_answer": "c", "correct_answers": [PASSAGE]}),
+        ("siqa", {"context": "a b", "answerB": PASSAGE}),
+        ("copa", {"premise": "a b", "choice2": PASSAGE}),
+        ("multirc", {"paragraph": PASSAGE, "question": "a b"}),
+        ("belebele", {"flores_passage": PASSAGE, "question": "a b"}),
+        ("belebele_test", {"question": "a b", "mc_answer1": PASSAGE}),
+        ("cmmlu", {"Question": PASSAGE, "A": "b"}),
+        ("glue", {"sentence1": PASSAGE, "sentence2": "b"}),
+        ("wmt", {"translation": {"en": PASSAGE, "fr": "b"}}),
+        ("swag", {"sent1": "a", "ending3": PASSAGE}),
+        ("own", {"question": "a", "alternatives": [PASSAGE]}),
+    ],
+)
+def test_fields_of_public_sets_are_read(tmp_path: Path, name: str, record: dict[str, Any]) -> None:
+    (tmp_path / f"{name}.jsonl").write_text(json.dumps(record))
+    (found,) = load_testsets([str(tmp_path)])
+    assert PASSAGE in found.entries[0]
+    assert found.left_out == ()
+
+
+def test_a_long_field_that_is_not_read_is_named(tmp_path: Path) -> None:
+    record = {"question": "a b", "grundwahrheit": PASSAGE, "id": "x", "part_of": "b"}
+    (tmp_path / "own.jsonl").write_text(json.dumps(record))
+    (found,) = load_testsets([str(tmp_path)])
+    assert (found.fields, found.left_out) == (("question",), ("grundwahrheit",))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "entries"),
+    [
+        ("anatomy_test.csv", f'"{PASSAGE}",a,b,c,d,B\nsecond,e,f,g,h,A\n', ((PASSAGE, "a", "b", "c", "d", "B"), ("second", "e", "f", "g", "h", "A"))),
+        ("own.csv", f"id,question,answer\n1,{PASSAGE},yes\n", ((PASSAGE, "yes"),)),
+        ("own.tsv", f"id\tquestion\tanswer\n1\t{PASSAGE}\tyes\n", ((PASSAGE, "yes"),)),
+        ("own.csv", "", None),
+    ],
+)  # fmt: skip
+def test_tables_of_text(
+    tmp_path: Path, file: str, text: str, entries: tuple[tuple[str, ...], ...] | None
+) -> None:
+    (tmp_path / file).write_text(text)
+    if entries is None:
+        with pytest.raises(InputError, match="no entry"):
+            load_testsets([str(tmp_path)])
+    else:
+        assert load_testsets([str(tmp_path)])[0].entries == entries
+
+
+@pytest.mark.parametrize("name", ["text8", "enwik8"])
+def test_of_texts_with_a_training_part_the_test_part_counts(tmp_path: Path, name: str) -> None:
+    text = "é" + "train " * 1_000 + "x" * (files.TEST_PART_BYTES - 6) + " test "
+    (tmp_path / name).write_text(text)
+    (found,) = load_testsets([str(tmp_path / name)])
+    assert found.entries == (("x" * (files.TEST_PART_BYTES - 6) + " test ",),)
+
+
+def test_a_hub_name_says_which_fields_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "0000.jsonl"
+    path.write_text(json.dumps({"question": "a b", "own": PASSAGE}))
+    asked: list[str] = []
+
+    def fetch(name: str) -> list[files.hub.HubFile]:
+        asked.append(name)
+        return [files.hub.HubFile("set/default/test", path)]
+
+    monkeypatch.setattr(files.hub, "fetch", fetch)
+    (found,) = load_testsets(["hf:owner/set?fields=own,question"])
+    assert (asked, found.entries) == (["hf:owner/set"], ((PASSAGE, "a b"),))
