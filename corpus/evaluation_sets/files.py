@@ -239,8 +239,8 @@ def load_train_split(file: TestSetFile) -> TestSet | None:
 def _sets_of(given: str) -> list[TestSetFile]:
     if given.startswith(hub.PREFIX):
         name, _, fields = given.partition(FIELDS_MARK)
-        settings = TestSetSettings(fields=tuple(fields.split(",")) if fields else None)
-        return [TestSetFile(each.name, each.path, settings) for each in hub.fetch(name)]
+        chosen = TestSetSettings(fields=tuple(fields.split(",")) if fields else None)
+        return [TestSetFile(each.name, each.path, chosen) for each in hub.fetch(name)]
 
     root = Path(given).expanduser()
     if root.is_file():
