@@ -153,20 +153,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         for checkout in checkouts:
             shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(*COPIED), symlinks=True)
 
-        def share(number: int) -> list[tuple[Mutant, bool]]:
-            mine = chosen[number :: args.jobs]
-            return [(mutant, is_noticed(mutant, checkouts[number])) for mutant in mine]
+        def share(number: int) -> list[bool]:
+            found = []
+            for mutant in chosen[number :: args.jobs]:
+                found.append(is_noticed(mutant, checkouts[number]))
+                if not found[-1]:
+                    place = f"{mutant.module}:{mutant.line}"
+                    print(f"not noticed: {place}: {mutant.before}  ->  {mutant.after}", flush=True)
+            return found
 
         results = [each for part in pool.map(share, range(args.jobs)) for each in part]
 
-    survivors = sorted(
-        (mutant.module, mutant.line, mutant.before, mutant.after)
-        for mutant, noticed in results
-        if not noticed
-    )
-    for module, line, before, after in survivors:
-        print(f"not noticed: {module}:{line}: {before}  ->  {after}")
-    killed = len(results) - len(survivors)
+    killed = sum(results)
     print(
         f"{killed} of {len(results)} faults noticed ({killed / max(1, len(results)):.0%}), seed {args.seed}"
     )

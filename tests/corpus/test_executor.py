@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,6 +60,16 @@ class TestRay(ProcessExecutorLaws):
 
     def opened(self) -> Any:
         return open_executor("ray", 1)
+
+    def test_relative_paths_mean_the_drivers_folder(
+        self, executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A test set named by a relative path is read by tasks; Ray starts them somewhere else."""
+        (tmp_path / "set.txt").write_text("here")
+        monkeypatch.chdir(tmp_path)
+        executor.submit(0, toy_tasks.read_text, "set.txt")
+        attempt = drain(executor, 1)[0]
+        assert (attempt.status, attempt.value) == (Status.OK, "here"), attempt.error
 
 
 def test_pool_ends_a_task_that_outgrows_its_memory() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -96,3 +97,7 @@ if __name__ == "__main__":
     driver.wait()
     driver.stdout.close()
     return worker
+
+
+def read_text(path: str, report: Any) -> str:
+    return Path(path).read_text()

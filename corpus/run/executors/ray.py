@@ -7,6 +7,7 @@ minutes, never one row.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import secrets
@@ -66,7 +67,7 @@ class RayExecutor(Executor):
 
     def submit(self, key: int, function: TaskFunction, payload: Any) -> None:
         # Pickled here, not by Ray: as in the pool, only references to importable names may travel.
-        self._queue.append((key, pickle.dumps((key, function, payload))))
+        self._queue.append((key, pickle.dumps((key, function, payload, os.getcwd()))))
         self._feed()
 
     def _feed(self) -> None:
@@ -144,7 +145,10 @@ class RayExecutor(Executor):
 
 def _ray_task(pickled: bytes) -> bytes:
     limit_threads()
-    key, function, payload = pickle.loads(pickled)
+    key, function, payload, folder = pickle.loads(pickled)
+    # Relative paths in settings, such as test sets, mean the driver's folder, if this machine has it.
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
     return pickle.dumps(run_attempt(key, function, payload, lambda rows: None))
 
 
