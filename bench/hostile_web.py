@@ -1,0 +1,185 @@
+"""Odd answers and floods: pages that clients read, and the pace of other sites under attack.
+
+Each odd answer (`tests/crawl/odd_answers.py`) is asked of a server on loopback by ours, curl, bare
+Scrapy and bare aiohttp; a page counts if its text arrives. Then one worker crawls 20 ordinary hosts,
+quiet and beside hosts that flood it in twelve ways.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.crawl.loopback import Shard, Web, serving
+from tests.crawl.odd_answers import FLOODS, ODD, PAGE
+from tests.crawl.test_spider import cut_off
+
+MARK = b"The quick brown fox"
+NUM_HOSTS, NUM_PAGES = 20, 40
+DELAY_S = 0.1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    parser.add_argument("--flood-server", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.flood_server:
+        _serve_floods()
+        return
+
+    found = {"odd_answers": odd_answers(), "floods": floods()}
+    if args.json:
+        print(json.dumps({"bench": "hostile_web", **found}))
+        return
+    read = found["odd_answers"]
+    print(f"odd answers read, of {len(ODD)}: " + ", ".join(f"{k} {v}" for k, v in read.items()))
+    for name, numbers in found["floods"].items():
+        print(f"{name:8}" + "".join(f"  {key} {value:.2f}" for key, value in numbers.items()))
+
+
+def odd_answers() -> dict[str, int]:
+    """Answers whose page arrives, by client."""
+    with serving(Web()) as web, tempfile.TemporaryDirectory() as folder:
+        for name, (answer, _) in ODD.items():
+            web.on(f"{name}.test/x", cut_off(answer))
+        shard = Shard(Path(folder), web.port)
+        outcomes = shard.crawl([f"http://{name}.test/x" for name in ODD], retries=0)
+        read = {"ours": sum(row["reason"] is None for row in outcomes.values())}
+        if shutil.which("curl"):
+            read["curl"] = sum(_by_curl(name, web.port) for name in ODD)
+        read["scrapy"] = sum(_by_script(_SCRAPY, web.port))
+        read["aiohttp"] = sum(_by_script(_AIOHTTP, web.port))
+        return read
+
+
+def _by_curl(name: str, port: int) -> bool:
+    done = subprocess.run(
+        [
+            *("curl", "-s", "--compressed", "--max-time", "5", "--resolve"),
+            *(f"{name}.test:{port}:127.0.0.1", f"http://{name}.test:{port}/x"),
+        ],
+        capture_output=True,
+        check=False,
+    )
+    return MARK in done.stdout
+
+
+def _by_script(script: str, port: int) -> list[bool]:
+    """Run a client in its own process; one flag per answer."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(port), *ODD], capture_output=True, check=False, text=True
+    )
+    return json.loads(done.stdout.splitlines()[-1]) if done.stdout else []
+
+
+_AIOHTTP = """
+import aiohttp, asyncio, json, sys
+port, names, found = sys.argv[1], sys.argv[2:], []
+async def main():
+    for name in names:
+        async with aiohttp.ClientSession() as session:
+            try:
+                headers = {"Host": f"{name}.test"}
+                async with session.get(f"http://127.0.0.1:{port}/x", headers=headers) as answer:
+                    found.append(b"The quick brown fox" in await answer.read())
+            except Exception:
+                found.append(False)
+asyncio.run(main())
+print(json.dumps(found))
+"""
+_SCRAPY = """
+import asyncio, json, sys
+import scrapy
+from scrapy.crawler import AsyncCrawlerRunner
+port, names, found = sys.argv[1], sys.argv[2:], {}
+class Bare(scrapy.Spider):
+    name = "bare"
+    async def start(self):
+        for name in names:
+            yield scrapy.Request(f"http://127.0.0.1:{port}/x", dont_filter=True,
+                headers={"Host": f"{name}.test"}, meta={"name": name}, errback=lambda failure: None)
+    def parse(self, response):
+        found[response.meta["name"]] = b"The quick brown fox" in response.body
+settings = {"TWISTED_REACTOR_ENABLED": False, "TELNETCONSOLE_ENABLED": False,
+    "REMOTE_CONTROL_ENABLED": False, "LOG_ENABLED": False, "RETRY_ENABLED": False,
+    "ROBOTSTXT_OBEY": False, "DOWNLOAD_DELAY": 0, "DOWNLOAD_TIMEOUT": 5}
+async def main():
+    await AsyncCrawlerRunner(settings).crawl(Bare)
+asyncio.run(main())
+print(json.dumps([found.get(name, False) for name in names]))
+"""
+
+
+def floods() -> dict[str, dict[str, float]]:
+    """Requests a second of an ordinary host, and processor time of the worker."""
+    return {"quiet": _crawl(attacked=False), "attacked": _crawl(attacked=True)}
+
+
+def _crawl(*, attacked: bool) -> dict[str, float]:
+    command = [sys.executable, "-m", "bench.hostile_web", "--flood-server"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attacker:
+        assert attacker.stdout is not None
+        port = int(attacker.stdout.readline())
+        try:
+            with serving(Web()) as web, tempfile.TemporaryDirectory() as folder:
+                return _measure(web, port, Path(folder), attacked=attacked)
+        finally:
+            attacker.kill()
+
+
+def _measure(web: Web, port: int, folder: Path, *, attacked: bool) -> dict[str, float]:
+    config: dict[str, Any] = {
+        "delay_s": DELAY_S,
+        "jitter_frac": 0.0,
+        "latency_factor": 0.0,
+        "max_in_flight_per_ip": 256,
+        "total_timeout_s": 3.0,
+        "connect_to": {"h*.test": f"127.0.0.1:{web.port}", "*.test": f"127.0.0.1:{port}"},
+    }
+    shard = Shard(folder, web.port, config)
+    good = [f"http://h{host}.test/{page}" for host in range(NUM_HOSTS) for page in range(NUM_PAGES)]
+    bad = [
+        f"http://x-{name}{i}.test/{page}" for name in FLOODS for i in range(4) for page in range(3)
+    ]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    shard.links(good + bad if attacked else good)
+    subprocess.run(
+        [sys.executable, "-m", "crawl.fetch.worker", str(shard.spec_path)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    rates = []
+    for host in range(NUM_HOSTS):
+        hits = web.of(f"h{host}.test")
+        rates.append((len(hits) - 1) / (hits[-1].began - hits[0].began))
+    return {
+        "requests_per_s": median(rates),
+        "worker_cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+    }
+
+
+def _serve_floods() -> None:
+    web = Web()
+    for name, script in FLOODS.items():
+        for host in range(4):
+            for page in range(3):
+                web.on(f"x-{name}{host}.test/{page}", script())
+    with serving(web):
+        print(web.port, flush=True)
+        threading.Event().wait()
+
+
+assert MARK in PAGE
+if __name__ == "__main__":
+    main()
