@@ -6,10 +6,12 @@ index with others is refused with both values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus.errors import InputError, PartitionError
@@ -70,8 +72,8 @@ def read_matching(
     if wanted.size:
         first, last = part_of_keys(wanted[[0, -1]], manifest.num_parts).tolist()
         for part in manifest.parts[first : last + 1]:
-            with _open_part(store, manifest, part) as stream:
-                file = pq.ParquetFile(stream)
+            with _open_part(store, manifest, part) as stream, _damage_named(store, manifest, part):
+                file = pq.ParquetFile(stream, page_checksum_verification=True)
                 for group in range(file.num_row_groups):
                     found = file.read_row_group(group, columns=["key"], use_threads=False)[
                         "key"
@@ -106,6 +108,23 @@ def _open_part(store: Store, manifest: Manifest, part: Part) -> Any:
     except FileNotFoundError as error:
         raise PartitionError(
             f"{store.root}: the index of batch {manifest.batch!r} lacks {path}; bring the file back, or make it again with "
+            f"`python -m dedup.run --corpus {store.root} --batch {manifest.batch} --rebuild`"
+        ) from error
+
+
+@contextmanager
+def _damage_named(store: Store, manifest: Manifest, part: Part) -> Iterator[None]:
+    """Raises: PartitionError for a part whose bytes changed: trying again gives the same."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        # Arrow raises OSError for a broken page; one of the operating system has a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        path = f"{table_dir('bands', manifest.batch)}/{part.file}"
+        first_line = str(error).partition("\n")[0]
+        raise PartitionError(
+            f"{store.root}/{path}: damaged ({first_line}); bring the file back, or rebuild it with "
             f"`python -m dedup.run --corpus {store.root} --batch {manifest.batch} --rebuild`"
         ) from error
 

@@ -80,6 +80,8 @@ class PartWriter:
             table.schema,
             compression="zstd",
             compression_level=3,
+            # zstd of Parquet has no checksum of its own: a flipped bit would be read as other values.
+            write_page_checksum=True,
         )
         self._file = file
         self._table = table
@@ -251,7 +253,7 @@ class PartFile:
     """
 
     def __init__(self, stream: Any, where: str) -> None:
-        self._file = pq.ParquetFile(stream)
+        self._file = pq.ParquetFile(stream, page_checksum_verification=True)
         self._where = where
         self.metadata = self._file.metadata
         self.schema_arrow: pa.Schema = self._file.schema_arrow
