@@ -31,6 +31,8 @@ GROUP_DOCUMENTS = 1 << 16
 # strangers.
 RUN_DOCUMENTS = 64
 KEPT_GROUPS = 3
+# Samples whose pieces are looked up at once: a batch of 8 rows costs 20 us then, 150 us without.
+CHUNK_SAMPLES = 1 << 12
 # Label of a position that predicts nothing, as torch's cross entropy ignores it.
 IGNORED = -100
 
@@ -113,6 +115,8 @@ class PackedStream:
         self._lengths = ends - self._starts
         self._groups: OrderedDict[tuple[int, int], _Group] = OrderedDict()
         self._looked = (-1, 0)
+        self._chunk: tuple[np.ndarray, ...] = ()
+        self._chunk_key = (-1, -1)
         self._deal()
         self.epoch, self.index = epoch, index
         self._normalise()
@@ -130,7 +134,7 @@ class PackedStream:
         """
         share = share_of(global_batch, rank, world_size)
         first = self.index + rank * share
-        rows = self.rows(np.arange(first, first + share))
+        rows = self._read(share, *self._neighbours(first, share))
         self.advance(global_batch)
         self.prefetch(self.index)
         return rows
@@ -145,12 +149,7 @@ class PackedStream:
 
         Shape (len(indices), block_size + 1) int64.
         """
-        shape = len(indices), self.block_size + 1
-        rows = np.empty(shape, np.int64) if out is None else out
-        rows.fill(self.split.end_of_text)
-        where, starts, lengths, places = self._pieces(np.asarray(indices, np.int64))
-        self.split.read_pieces(starts, lengths, where, places, rows)
-        return rows
+        return self._read(len(indices), *self._pieces(np.asarray(indices, np.int64)), out=out)
 
     def prefetch(self, index: int) -> None:
         """Let the row groups that the samples from `index` on need be fetched in the background."""
@@ -194,10 +193,51 @@ class PackedStream:
         if self.seed != state["seed"]:
             self.seed = state["seed"]
             self._groups.clear()
+            self._chunk_key = (-1, -1)
             self._deal()
 
         self.epoch, self.index = state["epoch"], state["index"]
         self._normalise()
+
+    def _read(
+        self,
+        count: int,
+        where: np.ndarray,
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        places: np.ndarray,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        rows = np.empty((count, self.block_size + 1), np.int64) if out is None else out
+        # Only the end of a row that the pieces leave open is filled.
+        filled = np.zeros(count, np.int64)
+        filled[where] = places + lengths
+        for row in np.flatnonzero(filled <= self.block_size).tolist():
+            rows[row, filled[row] :] = self.split.end_of_text
+        self.split.read_pieces(starts, lengths, where, places, rows)
+        return rows
+
+    def _neighbours(
+        self, first: int, count: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """`_pieces` of samples that follow one another, through a chunk of them that is kept."""
+        number, begin = divmod(first, CHUNK_SAMPLES)
+        if begin + count > CHUNK_SAMPLES or first + count > self.num_blocks:
+            return self._pieces(np.arange(first, first + count))
+
+        key = self.epoch, number
+        if self._chunk_key != key:
+            start = number * CHUNK_SAMPLES
+            stop = min(start + CHUNK_SAMPLES, self.num_blocks)
+            where, *rest = self._pieces(np.arange(start, stop))
+            order = np.argsort(where, kind="stable")
+            where, *rest = (each[order] for each in (where, *rest))
+            bounds = np.searchsorted(where, np.arange(stop - start + 1))
+            self._chunk, self._chunk_key = (bounds, where, *rest), key
+        bounds, *pieces = self._chunk
+        chosen = slice(int(bounds[begin]), int(bounds[begin + count]))
+        where, starts, lengths, places = (each[chosen] for each in pieces)
+        return where - begin, starts, lengths, places
 
     def _deal(self) -> None:
         """Deal runs of documents into groups and count the rows of each."""
