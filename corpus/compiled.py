@@ -76,7 +76,8 @@ def private_folder() -> Path | None:
         reason = f"{folder} is not this user's alone"
 
     log.warning(
-        "compiled loops are kept nowhere (%s), so each process compiles its own; set NUMBA_CACHE_DIR",
+        "compiled loops are kept nowhere (%s), so each process compiles its own; set "
+        "NUMBA_CACHE_DIR",
         reason,
     )
 

@@ -15,7 +15,7 @@ class WebtextError(Exception):
     exit_code = 1
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the attributes instead of the constructor's arguments, so that workers can send errors."""
+        """Pickle by attributes, not by constructor arguments, so that workers can send errors."""
         return _rebuilt, (type(self), self.args, self.__dict__)
 
 
@@ -83,6 +83,7 @@ class StageError(WebtextError):
 
     def __init__(self, batch: str, stage: str, code: int) -> None:
         super().__init__(
-            f"batch {batch}: {stage} ended with exit code {code} (its message is above); what is done is kept, run the same command to go on"
+            f"batch {batch}: {stage} ended with exit code {code} (its message is above); finished "
+            "work is kept, run the same command to continue"
         )
         self.exit_code = code

@@ -1,16 +1,18 @@
-"""What a link points to: the URL that is fetched, and the key that says which page it is.
+"""URLs of links: the address that is fetched, and the key that identifies the page.
 
-Two strings per link. `url` is what a browser would ask for (WHATWG serialisation, without fragment and user
-information). `url_key` is the page's identity: scheme, `www.`, default ports, trailing dots and slashes, the case of
-percent-encoding, the order of parameters and tracking parameters don't make a new page. Parameters that may select
-content are never dropped: what is not known to track stays. Addresses that only carry another address (redirectors of
-Google, Facebook, Reddit; AMP caches) are replaced by the one they carry.
+Two strings per link. `url` is what a browser would ask for (WHATWG serialisation, without fragment
+and user information). `url_key` is the page's identity: scheme, `www.`, default ports, trailing
+dots and slashes, the case of percent-encoding, the order of parameters and tracking parameters
+don't make a new page. Parameters that may select content are never dropped: what is not known to
+track stays. Addresses that only carry another address (redirectors of Google, Facebook, Reddit; AMP
+caches) are replaced by the one they carry.
 
-Everything here is pure. `target` parses and unwraps, `page_identity` computes the key: two steps, so that links which a
-rule drops never pay for the second.
+Everything here is pure. `target` parses and unwraps, `page_identity` computes the key: two steps,
+so that links which a rule drops never pay for the second.
 
-Sources: the WHATWG URL standard, as ada implements it; RFC 3986 section 6.2.2 for percent-encoding; the public suffix
-list as shipped with tldextract (ICANN part: all of blogspot.com is one registered domain, and one server to be polite to).
+Sources: the WHATWG URL standard, as ada implements it; RFC 3986 section 6.2.2 for percent-encoding;
+the public suffix list as shipped with tldextract (ICANN part: all of blogspot.com is one registered
+domain, and one server to be polite to).
 """
 
 from __future__ import annotations
@@ -27,15 +29,15 @@ import xxhash
 if TYPE_CHECKING:
     import tldextract
 
+# Hosts whose identity is remembered per process (about 20 MB when full).
 HOST_CACHE_SIZE = 1 << 16
-"""Hosts whose identity is remembered per process (about 20 MB when full)."""
 
+# Redirectors inside redirectors that are followed; a longer chain is not a page.
 MAX_UNWRAPS = 8
-"""Redirectors inside redirectors that are followed; a longer chain is nobody's page."""
 
 
 class UrlProblem(StrEnum):
-    """Why a string is not the address of a page."""
+    """Reasons why a string is not the address of a page."""
 
     BAD_URL = "bad_url"
     NOT_HTTP = "not_http"
@@ -53,11 +55,11 @@ class Target(NamedTuple):
     path: str
     search: str
     hash_bang: str = ""
-    """A fragment that begins with `#!`: it named the page to scripts, so it is part of its identity."""
+    """A fragment that begins with `#!`: it names the page to scripts, so it is identity."""
 
 
 class PageIdentity(NamedTuple):
-    """Which page an address names: `doc_id` is the xxh3-128 of `url_key` in 32 hex digits."""
+    """The page that an address names: `doc_id` is the xxh3-128 of `url_key` in 32 hex digits."""
 
     url_key: str
     domain: str
@@ -107,7 +109,7 @@ def page_identity(page: Target) -> PageIdentity:
 
 
 def doc_id(url: str) -> str | None:
-    """The doc_id of the page at `url`, or None where `url` is no http(s) address."""
+    """The doc_id of the page at `url`, or None if `url` is not an http(s) address."""
     found = target(url)
     return None if isinstance(found, UrlProblem) else page_identity(found).doc_id
 
@@ -128,8 +130,9 @@ def host_identity(host: str) -> HostIdentity:
 def registered_domain(host: str) -> str:
     """The public suffix of `host` plus one label.
 
-    An IP address, a single label and a public suffix are their own domain. Where no rule of the list matches (`numpy.test`),
-    the last label counts as the suffix, which is the list's own default rule.
+    An IP address, a single label and a public suffix are their own domain. Where no rule of the
+    list matches (`numpy.test`), the last label counts as the suffix, which is the list's own
+    default rule.
     """
     if host.startswith("[") or "." not in host or host.rpartition(".")[2].isdigit():
         return host
@@ -150,9 +153,6 @@ def _suffix_list() -> tldextract.TLDExtract:
     import tldextract
 
     return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-
-
-# --- parsing -------------------------------------------------------------------------------------------------------
 
 
 def _parse(text: str) -> Target | UrlProblem:
@@ -180,9 +180,7 @@ def _parse(text: str) -> Target | UrlProblem:
     return Target(f"{scheme}//{authority}{path}{search}", host, port, path, search, hash_bang)
 
 
-# --- redirectors ---------------------------------------------------------------------------------------------------
-
-# host without `www.` -> (paths that redirect, or () for every path; parameters that carry the address)
+# Host without `www.` -> (paths that redirect, () for all; parameters that carry the address).
 _REDIRECTORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "out.reddit.com": ((), ("url",)),
     "l.facebook.com": (("/l.php",), ("u",)),
@@ -204,8 +202,8 @@ _REDIRECTORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "exit.sc": ((), ("url",)),
     "go.redirectingat.com": ((), ("url",)),
 }
+# Hosts whose whole query is the address.
 _QUERY_REDIRECTORS = frozenset(("href.li", "anonym.to", "anon.to", "nullrefer.com"))
-"""Hosts whose whole query is the address."""
 
 
 def carried_address(page: Target) -> str | None:
@@ -275,33 +273,36 @@ def _http_address(text: str) -> str | None:
     return text if text[:8].lower().startswith(("http://", "https://")) else None
 
 
-# --- the key -------------------------------------------------------------------------------------------------------
-
+# Families of campaign parameters: Urchin's, Matomo's, HubSpot's advertisements.
 _TRACKING_PREFIXES = ("utm_", "mtm_", "matomo_", "hsa_")
-"""Families of campaign parameters: Urchin's, Matomo's, HubSpot's advertisements."""
 
+# Names of parameters that are known to track, and to do nothing else.
 _TRACKING = frozenset(
     name
     for names in (
         # click identifiers of advertising networks
-        "fbclid gclid gclsrc dclid gbraid wbraid msclkid twclid ttclid yclid ysclid igshid igsh li_fat_id epik sccid",
+        "fbclid gclid gclsrc dclid gbraid wbraid msclkid twclid ttclid yclid ysclid igshid igsh "
+        "li_fat_id epik sccid",
         "rb_clickid wickedid irclickid s_kwcid srsltid _ga _gl",
         # newsletters and campaigns
-        "mc_cid mc_eid mkt_tok _hsenc _hsmi __hstc __hssc __hsfp hsctatracking oly_anon_id oly_enc_id vero_id vero_conv",
+        "mc_cid mc_eid mkt_tok _hsenc _hsmi __hstc __hssc __hsfp hsctatracking oly_anon_id "
+        "oly_enc_id vero_id vero_conv",
         "_openstat ncid cmpid icid ocid xtor spm scm ref_src ref_url __twitter_impression",
-        "at_medium at_campaign at_campaign_type at_link_id at_link_type at_link_origin at_format at_ptr_name at_bbc_team",
-        "at_custom1 at_custom2 at_custom3 at_custom4 ns_campaign ns_mchannel ns_source ns_linkname ns_fee",
+        "at_medium at_campaign at_campaign_type at_link_id at_link_type at_link_origin at_format "
+        "at_ptr_name at_bbc_team",
+        "at_custom1 at_custom2 at_custom3 at_custom4 ns_campaign ns_mchannel ns_source "
+        "ns_linkname ns_fee",
         "ga_source ga_medium ga_term ga_content ga_campaign ga_place",
         # what AMP caches add
         "amp_js_v amp_gsa amp_ct usqp aoh",
     )
     for name in names.split()
 )
-"""Names of parameters that are known to track, and to do nothing else."""
 
+# Ask for the AMP form of a page; `amp=marshall` may ask for something else.
 _AMP_FLAGS = frozenset(("amp", "amp=", "amp=1", "amp=true"))
-"""Ask for the AMP form of a page; `amp=marshall` may ask for something else."""
 
+# Parameters that track on one site and may select content elsewhere.
 _TRACKING_OF_DOMAIN = {
     "youtube.com": frozenset(("feature", "si", "ab_channel", "pp")),
     "nytimes.com": frozenset(
@@ -326,7 +327,6 @@ _TRACKING_OF_DOMAIN = {
     "wired.com": frozenset(("mbid",)),
     "newyorker.com": frozenset(("mbid",)),
 }
-"""Parameters that track on one site and may select content elsewhere."""
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -353,9 +353,11 @@ def _key_path(path: str) -> str:
 
 
 def _without_amp(path: str) -> str:
-    """`path` without a mark of the AMP form: `/2019/some-story/amp`, `/story.amp`, `/story.amp.html`.
+    """`path` without a mark of the AMP form: `/2019/some-story/amp`, `/story.amp`,
+    `/story.amp.html`.
 
-    `/amp` goes only behind a segment that looks like a slug: `/products/amp` is a page about amplifiers.
+    `/amp` goes only behind a segment that looks like a slug: `/products/amp` is a page about
+    amplifiers.
     """
     lower = path.lower()
     if lower.endswith("/amp"):

@@ -75,7 +75,8 @@ def _main(argv: Sequence[str] | None) -> int:
         else "; the same command with --delete does it"
     )
     print(
-        f"{verb} {len(plan.snapshots)} snapshots, {len(plan.files):,} files, {size(plan.num_bytes)}{hint}"
+        f"{verb} {len(plan.snapshots)} snapshots, {len(plan.files):,} files, "
+        f"{size(plan.num_bytes)}{hint}"
     )
 
     if args.json:

@@ -94,7 +94,8 @@ def choose(store: Store, named: Sequence[str] | None, first: str) -> list[str]:
         for table in NEEDS[first]:
             if find_manifest(store, table, batch) is None:
                 raise InputError(
-                    f"{store.root}: batch {batch!r} has no {table} yet; begin with an earlier stage, "
+                    f"{store.root}: batch {batch!r} has no {table} yet; begin with an earlier "
+                    "stage, "
                     "or finish the batch with `webtext refresh`"
                 )
 
@@ -126,7 +127,8 @@ def _files_by_batch(
         if missing or not inputs:
             names = ", ".join(missing) or "files that its manifest does not name"
             raise InputError(
-                f"{store.root}: batch {batch!r} was made from {names}; name them with --files FILE ..., "
+                f"{store.root}: batch {batch!r} was made from {names}; name them with --files FILE "
+                "..., "
                 "unchanged, or rebuild from a later stage with --from clean"
             )
 
@@ -150,7 +152,7 @@ def _check_inputs(store: Store, chosen: Sequence[str], stages: Sequence[str]) ->
 
     wanted = [(table, batch) for batch in chosen for table in NEEDS[stages[0]]]
     if "dedup" in stages:
-        # Later batches are compared with the index of earlier ones, which the chain may leave as it is.
+        # Dedup compares a batch with the index of earlier ones, which may not be rebuilt here.
         earlier = {name for batch in chosen for name in earlier_batches(store, batch)}
         wanted += [("bands", name) for name in sorted(earlier - set(chosen))]
 
@@ -182,7 +184,8 @@ def _report(
     if stale:
         left = [(entry.table, entry.batch) for entry in stale]
         print(
-            f"stale: {', '.join(names)}; rebuild with {suggestion(store, stale_among(store, left))}, "
+            f"stale: {', '.join(names)}; rebuild with "
+            f"{suggestion(store, stale_among(store, left))}, "
             f"see `webtext status --corpus {store.root}`"
         )
 
@@ -224,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         choices=STAGES,
         dest="first",
-        help="the first stage to run again; the later ones follow (crawl: links and pages; it fetches from the network)",
+        help="the first stage to run again; the later ones follow (crawl fetches again)",
     )
     parser.add_argument(
         "--files",

@@ -114,7 +114,8 @@ def refuse_other(run: Run, planned: Planned, manifest: Manifest | None) -> None:
         or "another version of the step, or another number of parts"
     )
     raise InputError(
-        f"{run.store.root}: table {manifest.table} of batch {run.batch!r} was built with other settings or inputs: {what}. "
+        f"{run.store.root}: table {manifest.table} of batch {run.batch!r} was built with other "
+        f"settings or inputs: {what}. "
         f"Run the same command with --rebuild to replace it, or with the old settings to keep it"
     )
 

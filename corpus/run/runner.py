@@ -122,7 +122,7 @@ def _run_step(run: Run, planned: Planned, *, again: bool) -> None:
         counts.update(receipt.counts)
     rows_read = sum(receipt.rows_read for receipt in receipts)
 
-    # The first table is the step's main one. It is committed last, so that it vouches for the others.
+    # The first table is the step's main one: committed last, it vouches for the others.
     for table in reversed(step.writes):
         parts = [part for receipt in receipts for part in receipt.outputs.get(table.name, [])]
         commit_table(

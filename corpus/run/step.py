@@ -36,7 +36,7 @@ class Context:
     files: tuple[str, ...] = ()
     """Files outside the corpus that the stage was given (dumps)."""
     generation: str = ""
-    """Empty, or what names of parts carry in a rebuild (`part-00000.<generation>.parquet`)."""
+    """The mark in a rebuild's part names (`part-00000.<generation>.parquet`); empty otherwise."""
     scratch: str = ""
     """Folder below the corpus root for this step's own durable state."""
     report: Callable[[int], None] = field(default=lambda rows: None, compare=False)
@@ -100,7 +100,7 @@ class Step:
     revision: int = 1
     """Raised when the same config and input give other bytes than before."""
     repeatable: bool = True
-    """Whether the same inputs give the same bytes at any time, so that `--rebuild` may replace a damaged part."""
+    """True if equal inputs always give equal bytes, so that `--rebuild` may replace a part."""
     depends: Depends = no_further_inputs
     """Inputs beside the tables read: earlier batches, files outside the corpus."""
 
@@ -115,7 +115,7 @@ class Map(Step):
     reads: Table
     columns: tuple[str, ...] | None = None
     where: Callable[[pa.Table], pa.Table] | None = None
-    """Which rows of the table are this step's business; the others are not counted as read."""
+    """Selects the rows of the table that the step works on; the others do not count as read."""
     joins: Mapping[Table, tuple[str, ...]] = field(default_factory=dict)
     """Tables partitioned alike and the columns wanted of them.
 
@@ -123,7 +123,7 @@ class Map(Step):
     """
     load: Callable[[Any, Context], MapFunction] | None = None
     load_part: Callable[[Any, Context], PartFunction] | None = None
-    """Instead of `load`, for a table with its own file layout: the function writes the parts itself."""
+    """Instead of `load`, for a table with its own file layout: the function writes its parts."""
     conserves: tuple[Table, ...] = ()
     """Outputs whose rows must add up to the rows read."""
 
@@ -141,7 +141,7 @@ class Exchange(Step):
     columns: tuple[str, ...] | None = None
     load_scatter: Callable[[Any, Context], ScatterFunction] | None = None
     load_file_scatter: Callable[[Any, Context], FileScatterFunction] | None = None
-    """For files: every row of a file counts once in `Scattered.counts`, whether it travels on or not."""
+    """For files. Every row of a file counts once in `Scattered.counts`, also if it is dropped."""
     scattered: pa.Schema
     """Columns that travel."""
     load_reduce: Callable[[Any, Context], ReduceFunction]

@@ -168,7 +168,7 @@ def run_reduce(task: Task, report: Callable[[int], None]) -> Receipt:
 
 
 def run_gather(task: Task, report: Callable[[int], None]) -> Receipt:
-    """All parts of the tables read to one result, cut into the batch's parts where rows have a `doc_id`."""
+    """All parts of the tables read to one result, cut into parts if rows have a `doc_id`."""
     step = task.step
     assert isinstance(step, Gather)
     context = task.context(report)
@@ -238,7 +238,8 @@ def _check_conserved(step: Map, rows_read: int, output: Output) -> None:
     if made != rows_read:
         names = " + ".join(table.name for table in step.conserves)
         raise FatalError(
-            f"{step.name}: {rows_read:,} rows read, {made:,} written to {names}; a step may not lose or add rows"
+            f"{step.name}: {rows_read:,} rows read, {made:,} written to {names}; a step may not "
+            "lose or add rows"
         )
 
 
@@ -246,7 +247,7 @@ def _scattered(task: Task, step: Exchange, context: Context, tally: _Tally) -> I
     if step.load_file_scatter is not None:
         source = step.load_file_scatter(task.config, context)(task.files[task.index])
         for scattered in source:
-            tally.rows_read += scattered.counts.total()  # every row of a file has exactly one fate
+            tally.rows_read += scattered.counts.total()  # every row of a file has one reason
             tally.counts.update(scattered.counts)
             yield scattered
         return
@@ -266,7 +267,10 @@ def _scattered(task: Task, step: Exchange, context: Context, tally: _Tally) -> I
 def _write_round(
     writer: Any, pending: list[Scattered], schema: pa.Schema, num_buckets: int
 ) -> None:
-    """One record batch per bucket, empty ones too: bucket b of round k is record batch k * num_buckets + b."""
+    """Write one record batch per bucket, empty ones too.
+
+    Bucket b of round k is record batch `k * num_buckets + b`.
+    """
     tables = [conform(scattered.table, schema) for scattered in pending]
     table = pa.concat_tables(tables) if tables else schema.empty_table()
     bucket = (

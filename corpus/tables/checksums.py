@@ -47,7 +47,10 @@ def find_file_damage(
                 own.update(piece)
                 whole.update(piece)
             if own.hexdigest() != group.digest:
-                return f"{path}: row group {number} of {len(groups)} has digest {own.hexdigest()}, expected {group.digest}"
+                return (
+                    f"{path}: row group {number} of {len(groups)} has digest {own.hexdigest()}, "
+                    f"expected {group.digest}"
+                )
         for piece in _pieces(stream, size - stream.tell()):
             whole.update(piece)
 

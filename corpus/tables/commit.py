@@ -1,4 +1,4 @@
-"""The commit of a table: its manifest, written last under the lease, after the invariants are checked.
+"""Commits tables: the manifest is written last, under the lease, after the invariants hold.
 
 Parts have their own names already. Until the manifest is written, no reader sees them; then they
 are the table, and the previous generation is retired.
@@ -107,7 +107,8 @@ def _write_fenced(store: Store, folder: str, previous: Manifest | None, manifest
         manifest.parts,
     ):
         raise FatalError(
-            f"{store.root}/{path}: another run committed this table meanwhile; nothing was overwritten. Run the same command again"
+            f"{store.root}/{path}: another run committed this table meanwhile; nothing was "
+            "overwritten. Run the same command again"
         )
 
 

@@ -81,5 +81,6 @@ def _count(
 def _equal(left: str, left_rows: int | None, right: str, right_rows: int) -> None:
     if left_rows is not None and left_rows != right_rows:
         raise FatalError(
-            f"conservation broken: {left_rows:,} {left} became {right_rows:,} {right}; nothing was committed, this is a defect of the step"
+            f"conservation broken: {left_rows:,} {left} became {right_rows:,} {right}; nothing was "
+            "committed, this is a defect of the step"
         )

@@ -83,7 +83,7 @@ def settle(store: Store, folder: str, manifest: Manifest) -> None:
         [path.removeprefix(f"{folder}/") for path in present if path not in named],
     )
 
-    # A rebuild under the settings of an earlier generation has the names, and the bytes, of files that had moved.
+    # A rebuild with earlier settings gives files that had moved again, with names and bytes.
     for path in files_moved(store, [folder]) & named:
         store.delete(earlier_path(path))
 

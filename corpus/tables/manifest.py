@@ -1,4 +1,4 @@
-"""The description of one batch of a table: settings, inputs, parts, counts. Writing it is the commit.
+"""Manifests: settings, inputs, parts and counts of one batch of a table. Writing one is the commit.
 
 The fingerprint covers the config, the inputs' fingerprints and the step's revision: never time,
 host, worker count or engine. Runs with the same expected bytes have the same fingerprint, so
@@ -188,7 +188,8 @@ def find_manifest_in(store: Store, folder: str) -> Manifest | None:
     place = ("/".join(rest), second) if first == "work" else (first, second)
     if (manifest.table, manifest.batch) != place:
         raise SchemaError(
-            f"{where}: says that it is table {manifest.table!r} of batch {manifest.batch!r}; it was moved or edited. "
+            f"{where}: says that it is table {manifest.table!r} of batch {manifest.batch!r}; it "
+            "was moved or edited. "
             f"{_restore(path)}"
         )
 
@@ -206,7 +207,8 @@ def _parse(data: bytes, where: str) -> Manifest:
             repr(problem.get("input"))[:100] if problem["type"] == "string_pattern_mismatch" else ""
         )
         raise SchemaError(
-            f"{where}: not a manifest of this version ({field} {value}: {problem['msg']}); {_restore(where)}"
+            f"{where}: not a manifest of this version ({field} {value}: {problem['msg']}); "
+            f"{_restore(where)}"
         ) from error
 
     files = [part.file for part in manifest.parts]
@@ -232,7 +234,8 @@ def _unexpected(error: ValidationError, where: str, name: str = "") -> SchemaErr
     problem = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
     return SchemaError(
-        f"{where}: not a manifest of this version ({name}{field}: {problem['msg']}); {_restore(where)}"
+        f"{where}: not a manifest of this version ({name}{field}: {problem['msg']}); "
+        f"{_restore(where)}"
     )
 
 
@@ -250,11 +253,13 @@ def read_manifest(store: Store, table: str, batch: str) -> Manifest:
     door = ENTRY_POINTS.get(table, f"the door that makes {table}")
     if manifest is None:
         raise InputError(
-            f"{store.root}: table {table} has no committed batch {batch!r}; run `python -m {door} --corpus {store.root} --batch {batch}` first"
+            f"{store.root}: table {table} has no committed batch {batch!r}; run `python -m {door} "
+            f"--corpus {store.root} --batch {batch}` first"
         )
     if table in TABLES and manifest.schema_version != TABLES[table].version:
         raise SchemaError(
-            f"{store.root}: table {table} of batch {batch!r} has schema {manifest.schema_version}, this version reads "
+            f"{store.root}: table {table} of batch {batch!r} has schema {manifest.schema_version}, "
+            "this version reads "
             f"{TABLES[table].version}; use the version that made it, or make it new by "
             f"`python -m {door} --corpus {store.root} --batch {batch} --rebuild`"
         )
@@ -274,7 +279,7 @@ def remake_command(root: str, stage: str, batch: str) -> str:
 
 
 def mend(store: Store, path: str) -> str:
-    """The advice about a missing or damaged part (a path in the corpus): the end of an error's line."""
+    """The advice about a missing or damaged part, for the end of an error message."""
     table, batch, *_ = path.removeprefix("earlier/").split("/")
     if table == "pages":
         manifest = find_manifest(store, table, batch)
@@ -290,7 +295,8 @@ def mend(store: Store, path: str) -> str:
         return "restore the file, or run the stage that made it again with --rebuild"
 
     return (
-        f"restore the file, or make it again by `python -m {door} --corpus {store.root} --batch {batch} --rebuild` "
+        f"restore the file, or make it again by `python -m {door} --corpus {store.root} --batch "
+        f"{batch} --rebuild` "
         "with the settings of then"
     )
 
@@ -315,7 +321,7 @@ def earlier_batches(store: Store, batch: str) -> list[str]:
 
 
 def earlier_inputs(store: Store, batch: str, *tables: str) -> list[Input]:
-    """Committed `tables` of the batches before `batch`, batch by batch, as inputs of a fingerprint."""
+    """Inputs for committed `tables` of the batches before `batch`, batch by batch."""
     return [
         Input(table=table, batch=name, fingerprint=manifest.fingerprint)
         for name in earlier_batches(store, batch)

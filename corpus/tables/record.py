@@ -1,4 +1,4 @@
-"""Immutable JSON records, and the ones that a manifest and a snapshot share: what a token file says of itself."""
+"""Immutable JSON records, among them the ones that manifests and snapshots share."""
 
 from __future__ import annotations
 

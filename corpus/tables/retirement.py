@@ -46,7 +46,8 @@ def retirement(store: Store, name: str) -> Retirement | None:
 
     if found.snapshot != name or not is_name(found.replaced_by or name):
         raise SchemaError(
-            f"{store.root}/{path}: retires {found.snapshot!r} for {found.replaced_by!r}; not written by this code: restore or remove it"
+            f"{store.root}/{path}: retires {found.snapshot!r} for {found.replaced_by!r}; not "
+            "written by this code: restore or remove it"
         )
 
     return found
@@ -86,7 +87,8 @@ def require_usable(store: Store, name: str, *, allow_withdrawn: bool) -> None:
     )
     told = ", or --allow-withdrawn to use it all the same" if found.kind == "withdrawn" else ""
     raise InputError(
-        f"{store.root}: snapshot {name!r} was {found.kind} on {found.when[:10]} ({found.why}); {instead}{told}"
+        f"{store.root}: snapshot {name!r} was {found.kind} on {found.when[:10]} ({found.why}); "
+        f"{instead}{told}"
     )
 
 

@@ -17,7 +17,7 @@ def warc_dir(batch: str) -> str:
 
 def segment_files(store: Store, batch: str) -> list[tuple[str, int]]:
     """(path, bytes) of every WARC segment of a batch, by name."""
-    # Until 2026-11-30 segments were files of pages/<batch>/. A crawl cannot be repeated, so they count.
+    # Segments were in pages/<batch>/ until 2026-11-30, and a crawl cannot be repeated.
     folders = (warc_dir(batch), f"pages/{batch}")
     files = [entry for folder in folders for entry in store.files(folder)]
     return sorted(entry for entry in files if entry[0].endswith(SUFFIX))

@@ -117,7 +117,8 @@ def read_snapshot(store: Store, name: str) -> Snapshot:
     except FileNotFoundError:
         names = ", ".join(snapshots(store)) or "none"
         raise InputError(
-            f"{store.root}: no snapshot {name!r}; present: {names}; run `python -m shards.run --corpus {store.root} --batch B`"
+            f"{store.root}: no snapshot {name!r}; present: {names}; run `python -m shards.run "
+            f"--corpus {store.root} --batch B`"
         ) from None
 
     try:
@@ -125,7 +126,8 @@ def read_snapshot(store: Store, name: str) -> Snapshot:
     except ValidationError as error:
         problem = error.errors()[0]
         raise SchemaError(
-            f"{store.root}/{path}: not a snapshot ({'.'.join(map(str, problem['loc']))}: {problem['msg']}); write it again under another name"
+            f"{store.root}/{path}: not a snapshot ({'.'.join(map(str, problem['loc']))}: "
+            f"{problem['msg']}); write it again under another name"
         ) from error
 
     if snapshot.format != SNAPSHOT_FORMAT:
@@ -136,11 +138,13 @@ def read_snapshot(store: Store, name: str) -> Snapshot:
     expected = _digest(snapshot)
     if snapshot.digest != expected:
         raise SchemaError(
-            f"{store.root}/{path}: digest {snapshot.digest}, its content gives {expected}; it was edited: write it again under another name"
+            f"{store.root}/{path}: digest {snapshot.digest}, its content gives {expected}; it was "
+            "edited: write it again under another name"
         )
     if (misplaced := _misplaced(snapshot, name)) is not None:
         raise SchemaError(
-            f"{store.root}/{path}: {misplaced}; not written by this code: write it again under another name"
+            f"{store.root}/{path}: {misplaced}; not written by this code: write it again under "
+            "another name"
         )
 
     return _located(store, snapshot)
@@ -199,7 +203,10 @@ def _misplaced(snapshot: Snapshot, name: str) -> str | None:
             if file.spans_path != f"{table_dir('spans', file.batch)}/{part}":
                 return f"names the file {file.spans_path!r}"
             if not _fits(file):
-                return f"gives {file.path!r} row groups that do not fit its {file.bytes:,} bytes and {file.rows:,} rows"
+                return (
+                    f"gives {file.path!r} row groups that do not fit its {file.bytes:,} bytes "
+                    f"and {file.rows:,} rows"
+                )
 
     return None
 
@@ -280,7 +287,7 @@ def _compose(
 
 
 def snapshots_of(store: Store, batches: Sequence[str]) -> list[str]:
-    """Names of the snapshots of exactly these batches' tokens as they are now, whatever the names."""
+    """Names of the snapshots of exactly these batches' tokens as they are now."""
     present = snapshots(store) if batches else []
     wanted = _compose(store, "any", batches).digest if present else ""
     return [
@@ -332,7 +339,8 @@ def check_free(store: Store, name: str, batch: str) -> None:
     present = [each.batch for each in read_snapshot(store, name).batches]
     if present[-1] != batch:
         raise InputError(
-            f"{store.root}: snapshot {name!r} is there with batches {present}, not one that ends with {batch!r}: "
+            f"{store.root}: snapshot {name!r} is there with batches {present}, not one that ends "
+            f"with {batch!r}: "
             f"a snapshot never changes, choose another --snapshot name"
         )
 
@@ -358,8 +366,10 @@ def write_snapshot(
     present = read_snapshot(store, name)
     if present.digest != snapshot.digest:
         raise InputError(
-            f"{store.root}: snapshot {name!r} is there with batches {[b.batch for b in present.batches]}, digest {present.digest}; "
-            f"these batches {list(batches)} give {snapshot.digest}: a snapshot never changes, choose another --snapshot name"
+            f"{store.root}: snapshot {name!r} is there with batches "
+            f"{[b.batch for b in present.batches]}, digest {present.digest}; "
+            f"these batches {list(batches)} give {snapshot.digest}: a snapshot never changes, "
+            "choose another --snapshot name"
         )
 
     return present
@@ -368,7 +378,7 @@ def write_snapshot(
 def write_revision(
     store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
 ) -> Snapshot:
-    """Write the snapshot of these batches under the first possible of `name`, `name.2`, `name.3`, ...
+    """Write the snapshot of these batches as the first possible of `name`, `name.2`, `name.3` ...
 
     Raises: InputError if the batches cannot be a snapshot.
     """
@@ -397,7 +407,8 @@ def _check_not_given_up(store: Store, name: str) -> None:
     found = retirement(store, name)
     if found is not None:
         raise InputError(
-            f"{store.root}: snapshot {name!r} was {found.kind} on {found.when[:10]} ({found.why}), and its name stays its own; "
+            f"{store.root}: snapshot {name!r} was {found.kind} on {found.when[:10]} ({found.why}), "
+            "and its name stays its own; "
             f"choose another --snapshot name"
         )
 
@@ -412,7 +423,8 @@ def _one_tokenizer(name: str, manifests: Sequence[Manifest]) -> dict[str, Any]:
     if len(found) != 1:
         differing = "; ".join(f"{batch}: {print_}" for print_, (batch, _) in found.items())
         raise InputError(
-            f"snapshot {name}: batches encoded by different tokenizers ({differing}); encode them again with one"
+            f"snapshot {name}: batches encoded by different tokenizers ({differing}); encode them "
+            "again with one"
         )
 
     return next(iter(found.values()))[1]

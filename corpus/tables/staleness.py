@@ -106,7 +106,8 @@ def require_current(store: Store, wanted: Iterable[Key], purpose: str) -> None:
     shown = "; ".join(str(each) for each in direct[:3]) + ("; ..." if len(direct) > 3 else "")
     raise StaleError(
         f"{store.root}: {purpose} would use stale tables: {shown}. "
-        f"Run {remedy(store, stale)}, each with your settings, then this command again (with --rebuild "
+        f"Run {remedy(store, stale)}, each with your settings, then this command again (with "
+        "--rebuild "
         f"if it asks for it). Or run the whole chain: {suggestion(store, stale)}"
     )
 

@@ -25,7 +25,7 @@ CANCEL_GRACE_S = 6.0
 
 
 class Status(StrEnum):
-    """How an attempt ended."""
+    """The ways in which an attempt ends."""
 
     OK = "ok"
     ERROR = "error"
@@ -62,7 +62,7 @@ class Executor(ABC):
 
     @abstractmethod
     def wait(self, timeout_s: float) -> list[Attempt]:
-        """The attempts that ended since the last call, waiting at most `timeout_s` for the first."""
+        """Attempts that ended since the last call; waits at most `timeout_s` for the first."""
 
     @abstractmethod
     def progress(self) -> int:
@@ -70,7 +70,7 @@ class Executor(ABC):
 
     @abstractmethod
     def close(self, *, cancel: bool = False) -> None:
-        """Release everything; repeating it is fine. With `cancel`, running tasks are ended softly."""
+        """Release everything, once or more often; `cancel` ends running tasks, softly at first."""
 
 
 def run_attempt(

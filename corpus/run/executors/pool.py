@@ -107,7 +107,7 @@ class PoolExecutor(Executor):
 
             key, function, payload = self._queue.popleft()
             worker.key, worker.started = key, time.monotonic()
-            # A worker that died idle closes the pipe; the task is then reported as crashed and tried again.
+            # A worker that died idle has closed the pipe: the task counts as crashed.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 worker.pipe.send_bytes(pickle.dumps((key, function, payload)))
 
@@ -116,7 +116,7 @@ class PoolExecutor(Executor):
         kept = {name: os.environ.get(name) for name in SINGLE_THREADED}
         os.environ.update(SINGLE_THREADED)
 
-        # A spawned process reads its environment at once, so ours is changed and restored around it.
+        # The new process reads its environment at once, so ours is restored afterwards.
         try:
             process = self._spawn.Process(target=_work, args=(theirs,), daemon=False)
             process.start()
@@ -150,13 +150,13 @@ class PoolExecutor(Executor):
         return attempts
 
     def _read(self, worker: _Worker) -> Attempt | None:
-        """Read what a worker sent: the end of its attempt, or its death. Counts progress on the way."""
+        """Read the end of a worker's attempt, or its death; count progress on the way."""
         try:
             while worker.pipe.poll():
                 message = pickle.loads(worker.pipe.recv_bytes())
                 if isinstance(message, Attempt):
                     worker.key = None
-                    # Its result was sent before we killed it: the result counts, the worker is gone.
+                    # Its result came before we killed it: the result counts, the worker is gone.
                     if worker.ended_by_us is not None:
                         self._remove(worker)
                     return message

@@ -71,7 +71,7 @@ class RayExecutor(Executor):
         self._feed()
 
     def _feed(self) -> None:
-        """Hand Ray no more tasks than it has CPUs for: a task's time begins when it is handed over."""
+        """Hand Ray no more tasks than it has CPUs for: their time begins with the handing over."""
         while self._queue and len(self._open) < self.slots:
             key, pickled = self._queue.popleft()
             self._open[self._remote.remote(pickled)] = (key, time.monotonic())
@@ -82,7 +82,7 @@ class RayExecutor(Executor):
         try:
             done, _ = self._ray.wait(list(self._open), num_returns=1, timeout=timeout_s)
         except SystemError as error:
-            # A signal handler that raises inside ray.wait comes out of its compiled frame as a SystemError.
+            # An exception of a signal handler leaves the compiled ray.wait as a SystemError.
             if isinstance(error.__cause__, Interrupted):
                 raise error.__cause__ from None
             raise
@@ -98,7 +98,7 @@ class RayExecutor(Executor):
     def close(self, *, cancel: bool = False) -> None:
         self._queue.clear()
         if cancel and self._open:
-            # Softly at first, so that `finally` blocks run and children save their state; then by force.
+            # Softly at first, so that `finally` blocks run and save state; then by force.
             references = list(self._open)
             for reference in references:
                 self._ray.cancel(reference)
@@ -153,7 +153,8 @@ def _ray_task(pickled: bytes) -> bytes:
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def _prepare_ray_environment() -> None:
@@ -204,6 +205,6 @@ def _join_or_start_ray(workers: int | None) -> None:
         ray.init(address=address, **quiet)
     except ConnectionError as error:
         raise InputError(
-            f"RAY_ADDRESS={address}: no cluster answers ({_first_line(error)}); unset it to run here, "
-            "or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+            f"RAY_ADDRESS={address}: no cluster answers ({_first_line(error)}); unset it to run "
+            "here, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
         ) from error
