@@ -150,7 +150,7 @@ class ConditionalStore:
         except Exception as error:
             if _may_pass(error):
                 raise RetryableError(
-                    f"{self._root}/{path} cannot be {verb}: {_line(error)}; what is done is kept, run again"
+                    f"{self._root}/{path} cannot be {verb}: {_line(error)}; finished work is kept, run again"
                 ) from error
             return None
 
@@ -180,7 +180,7 @@ class ConditionalStore:
         return self._put(path, after, _version(found.meta))
 
     def _put(self, path: str, data: bytes, mode: Any) -> bool | None:
-        """A PUT whose answer was lost is tried again and meets itself: the bytes that lie there decide."""
+        """Write, and repeat a PUT with a lost answer, which may meet itself: the bytes there decide."""
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         if self._store is None:

@@ -246,7 +246,7 @@ def _stop_run() -> None:
 
 
 def _is_elsewhere(record: dict[str, Any]) -> bool:
-    """True if the owner's process cannot be seen from here: another host, or another container of this one."""
+    """True if the owner runs on another host, or in another container of this one."""
     return bool(record) and (
         record.get("host") != socket.gethostname()
         or record.get("processes", _process_space()) != _process_space()

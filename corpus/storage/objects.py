@@ -94,7 +94,7 @@ class ObjectStore(Store):
                 return
 
             try:
-                # A signal's exception would close the stream and publish what it has: it waits outside.
+                # A signal's exception would close the stream and publish a part: it waits outside.
                 with ThreadPoolExecutor(1) as uploader:
                     uploader.submit(self._send, spool, path).result()
             except OSError as error:
@@ -111,7 +111,7 @@ class ObjectStore(Store):
         if created is not None:
             return created
 
-        # A store without conditional writes: two writers within one round trip may not see each other.
+        # Without conditional writes, two writers within one round trip may not see each other.
         if self._exists(path):
             return False
 

@@ -5,9 +5,9 @@ uses `/`; the store itself refuses a key that would leave the root, for reading,
 deleting. So a path that stands in a file of a stranger's corpus reaches nothing else, whoever
 passes it on.
 
-    corpus.json                                     the format of this corpus
+    corpus.json                  the format of this corpus
     <table>/<batch>/part-00000.parquet, _manifest.json
-    work/<batch>/...                                receipts, scratch tables and the lock of an unfinished batch
+    work/<batch>/...             receipts, scratch tables and the lock of an unfinished batch
     snapshots/<name>.json, tokenizer/, runs/<run>/, reports/
 """
 
@@ -58,7 +58,7 @@ class Store(ABC):
     @property
     @abstractmethod
     def filesystem(self) -> Any:
-        """The `pyarrow.fs` file system that `full_path` belongs to, for readers of many files at once."""
+        """The `pyarrow.fs` file system of `full_path`, for readers of many files at once."""
 
     def full_path(self, path: str) -> str:
         """`path` as `filesystem` names it."""
@@ -275,7 +275,10 @@ def parse_json(data: bytes, where: str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Readers differ in which of two equal keys they take, so a file that has them says two things."""
+    """An object of distinct keys: readers differ in which of two equal keys they take.
+
+    Raises: ValueError.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()
