@@ -2,7 +2,7 @@
 
 Reddit's users choose the URLs, and a crawler's machine can reach metadata services, dashboards and
 databases. So the address that a socket is about to dial is judged here, at every dial: for
-robots.txt, redirects and retries, whatever the name server said a moment ago. The tables are our
+robots.txt, redirects and retries, independent of earlier answers of the name server. The tables are our
 own: `ipaddress.is_global` calls multicast, 6to4 and NAT64 addresses global, and its answers change
 with the Python version.
 
@@ -69,7 +69,7 @@ _ISATAP = (0x00005EFE, 0x02005EFE)
 def refusal(ip: str, allowed: tuple[Network, ...] = (), *, public: bool = True) -> str | None:
     """The reason why `ip` must not be dialled, or None if it may be.
 
-    `allowed` networks are opened, whatever they are; without `public`, no others are. Text that is
+    `allowed` networks are always opened; without `public`, no others are. Text that is
     not a canonical address (names, decimal or octal forms) is refused.
     """
     try:

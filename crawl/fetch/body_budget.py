@@ -1,6 +1,6 @@
 """A memory budget shared by all response bodies in flight.
 
-Nobody waits for memory, and no page is cut for it. When the budget is exhausted, long bodies move
+No page waits for memory or is cut for it. When the budget is exhausted, long bodies move
 to temporary files, so that servers which send a few megabytes and then one byte at a time cost disk
 space for as long as a request may take, and nothing else.
 """
@@ -30,7 +30,7 @@ class BodyShare:
 
     @property
     def is_spooled(self) -> bool:
-        """True if the body lies in a file."""
+        """True if the body is in a file."""
         return self._file is not None
 
     def add(self, piece: bytes) -> None:

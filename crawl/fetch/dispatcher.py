@@ -123,7 +123,7 @@ class Dispatcher:
     # Filling
 
     def add_rows(self, key: str, rows: Sequence[int], *, ready_at: float = 0.0) -> None:
-        """Add rows of one pace key that have not begun, best first."""
+        """Add rows of one pace key without a request so far, best first."""
         self.frontier.add(key, rows, ready_at=ready_at)
 
     def add_job(self, job: PageJob, *, ready_at: float = 0.0) -> None:

@@ -149,7 +149,7 @@ class FetchHandler(BaseDownloadHandler):
                 raise TypeError("aiohttp answered without our protocol")
 
             reader = answer.reader
-            # Behind a proxy nobody knows which address answered.
+            # Behind a proxy the address that answered is unknown.
             result.ip = answer.peer_ip if not self._proxy else None
             result.status = answer.status
             if reader.head is not None:
@@ -197,7 +197,7 @@ class FetchHandler(BaseDownloadHandler):
     async def _read_aside(
         self, answer: aiohttp.ClientResponse, result: FetchResult, share: BodyShare
     ) -> bool:
-        """Read the body of a redirect, which nobody needs."""
+        """Read the body of a redirect, which is not needed."""
         try:
             return await self._read(answer, result, share, [], ASIDE_BYTES)
         except (aiohttp.ClientError, OSError) as error:
@@ -312,7 +312,7 @@ class _ContentJudge:
     def at_end(self) -> None:
         """Judge a body that has ended. Raises EncodingError."""
         if self._is_page() and not self._decoder.is_complete:
-            # The transfer ended as stated, the content did not: somebody on the way cut it.
+            # The transfer ended as stated, the content did not: it was cut before it was sent or by a proxy.
             self._result.problem = Reason.CONNECTION_LOST
 
     def _is_page(self) -> bool:

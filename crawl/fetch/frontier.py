@@ -6,7 +6,7 @@ keys that are ready, the one with the most items left goes first (longest proces
 the hottest domain decides how long a crawl takes.
 
 Two heaps: waiting keys by time, and ready keys by load. A key is in one of them, or leased, or has
-no items. Leasing is O(log keys), whatever the number of URLs: a key's unstarted items are a
+no items. Leasing is O(log keys), for any number of URLs: a key's unstarted items are a
 sequence and a position. No sockets and no clock here.
 """
 

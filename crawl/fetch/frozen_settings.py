@@ -27,7 +27,7 @@ def settled(
     """Return `config` with the shards and the deadline of this batch.
 
     They are written at its first start; `now` in Unix seconds. Raises: InputError if an unfinished
-    fetch was begun with other settings, as its pages would be fetched again.
+    fetch was started with other settings, as its pages would be fetched again.
     """
     path = f"{work_dir(batch)}/crawl.fetch-terms/terms.json"
     pages = find_manifest(store, "pages", batch)
@@ -78,5 +78,5 @@ def _refuse_other(config: CrawlConfig, terms: dict[str, Any], store: Store, batc
         if given and given != terms[name]:
             raise InputError(
                 f"crawl.fetch.{name} is {given}, but the fetch of batch {batch!r} was begun with {terms[name]}: "
-                f"go on with --set crawl.fetch.{name}={terms[name]}, or begin anew with --rebuild"
+                f"continue with --set crawl.fetch.{name}={terms[name]}, or start again with --rebuild"
             )

@@ -99,7 +99,7 @@ class Gates:
         site = locate(job.url)
         if site is None:
             return Refuse(Reason.BAD_URL)
-        if site.key != key:  # the domain that is asked is paced, whatever the table says
+        if site.key != key:  # the domain that is asked is the one to be paced
             return Move(site.key)
 
         refused = self._host(site, now)

@@ -2,7 +2,7 @@
 
 A redirect into a domain of another shard ends as `handed_over`. As soon as that outcome is durable,
 its worker writes the link to the owner's queue, a folder of the corpus; the owner looks there every
-few seconds and continues the link at its own pace. So a hop is made when it is met, whatever the
+few seconds and continues the link at its own pace. So a hop is made when it is met, for any
 deadline and the number of workers, and not after the slowest domain of the batch.
 
 Nothing depends on a message arriving in time. Queue files are named after the outcome files that

@@ -30,7 +30,7 @@ NUM_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class AddressLoad:
-    """Requests that one address answered; an IPv6 address stands for its /64 network."""
+    """Requests that one address answered; an IPv6 address represents its /64 network."""
 
     address: str
     num_requests: int

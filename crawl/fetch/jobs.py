@@ -23,7 +23,7 @@ class Link(NamedTuple):
     redirects: tuple[str, ...] = ()
 
     def job(self) -> PageJob:
-        """The job of a link that has not begun."""
+        """The job of an untried link."""
         return PageJob(self, self.target or self.url, redirects=self.redirects)
 
 
@@ -100,7 +100,7 @@ class RobotsJob:
 
 
 Job = PageJob | RobotsJob
-# A row that has not begun, or a job.
+# An untried row, or a job.
 FrontierItem = int | PageJob | RobotsJob
 
 

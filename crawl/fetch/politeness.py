@@ -297,7 +297,7 @@ class IpLimits(Generic[T]):
     def next_waiting(self, ip: str) -> T | None:
         """Remove and return the item that has waited longest for `ip`, if one may be tried now.
 
-        To be asked again once that item was tried: nobody else wakes the others.
+        To be asked again once that item was tried: nothing else wakes the others.
         """
         group = address_group(ip)
         waiting = self._waiting.get(group)

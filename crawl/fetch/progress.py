@@ -1,7 +1,7 @@
 """Progress of a running crawl: the last state of each shard's worker, and their sum.
 
-Every few seconds the task beside a worker writes the worker's state below `work/<batch>/`. Whoever
-may read the corpus can look: the driver's log, `webtext crawl --status`, a dashboard, and the other
+Every few seconds the task beside a worker writes the worker's state below `work/<batch>/`. They are
+read by the driver's log, `webtext crawl --status`, a dashboard, and the other
 workers of the batch. On Ray the same numbers are metrics.
 """
 
@@ -110,7 +110,7 @@ def read(store: Store, batch: str, now: float) -> CrawlProgress:
 
 
 def states(store: Store, batch: str, now: float, num_shards: int) -> dict[int, str]:
-    """`running`, `finished` or `lost` for each of the first shards that has begun."""
+    """`running`, `finished` or `lost` for each of the first shards that was started."""
     found = {}
     for number in range(num_shards):
         try:

@@ -68,7 +68,7 @@ def decide(status: int | None, body: bytes, product_token: str, *, is_whole: boo
     """Decide what the answer to a request for robots.txt means; the caller followed redirects.
 
     No answer (None), 5xx, 429 and a body that could not be read whole are unreachable: rules that
-    nobody read may forbid everything. Other 4xx, and redirects that lead nowhere, are unavailable.
+    were not read may forbid everything. Other 4xx, and redirects that lead nowhere, are unavailable.
     """
     if status is None or status >= 500 or status == 429 or status < 200:
         return UNREACHABLE
@@ -197,7 +197,7 @@ def _records(text: str) -> Iterator[tuple[str, str]]:
 
 def _agent(value: str) -> str:
     """The product token in a user-agent line: `webtext/1.0 (x)` names `webtext`."""
-    if value[:2].strip() == "*":  # `*Bot*` names nobody
+    if value[:2].strip() == "*":  # `*Bot*` names no robot
         return "*"
     match = _AGENT.match(value)
     return match.group().lower() if match else ""

@@ -1,6 +1,6 @@
 """HTTP/1 responses as browsers read them, with limits on what strangers send.
 
-`ResponseReader` stands between the transport and aiohttp's parser. It reads the head itself,
+`ResponseReader` is placed between the transport and aiohttp's parser. It reads the head itself,
 repairs what browsers tolerate, names each repair, and passes on a minimal head and a well-formed
 body. So a server decides neither what the web is nor how long we parse: interim answers, blank
 lines, header bytes and chunk framing are counted where they arrive, and not only in the decoded
@@ -381,7 +381,7 @@ class LenientProtocol(ResponseHandler):
 
         reader.cpu_s += time.perf_counter() - began_at
         if reader.failure is not None:
-            # Not at once: whoever waits for the bytes before the failure reads them first.
+            # Not at once: the reader that waits for the bytes before the failure gets them first.
             self._loop.call_soon(self._fail_body, reader.failure)
         elif "bytes_after_body" in reader.repairs:
             self._close_early()

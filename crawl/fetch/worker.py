@@ -2,7 +2,7 @@
 
 The spec (see `Spec`) names the shard's links, a local folder for its state, and the place of its
 WARC segments. Run again with the same spec, the worker continues from the links without a committed
-outcome, whatever stopped it. Exit codes: 0 all links have outcomes; 3 stopped (deadline, SIGTERM,
+outcome, however it was stopped. Exit codes: 0 all links have outcomes; 3 stopped (deadline, SIGTERM,
 SIGINT) with links left; 1 or 2 an error, one line on stderr. A line of JSON on stdout each second
 reports progress; the last one names the error, if there is one.
 
@@ -82,7 +82,7 @@ class Spec:
     batch: str | None = None
     """The batch whose shards exchange links while they run. None: nothing is exchanged."""
     deadline: float | None = None
-    """Unix seconds after which nothing more is begun."""
+    """Unix seconds after which nothing more is started."""
     num_shards: int = 0
     """Shards of the batch: links into domains of other ones are handed over. 0: none are."""
     excluded: LinksConfig | None = None

@@ -25,7 +25,7 @@ REASON = "deferred"
 def pick_up(store: Store, batch: str, *, wanted: bool) -> list[str]:
     """The dump of deferred pages for `batch` as a list of one path, or of none where there are none or none are wanted.
 
-    Written when the batch begins; a batch that has begun keeps what it was begun with.
+    Written when the batch begins; a started batch keeps its file.
     """
     path = dump_path(batch)
     if not store.exists(path):

@@ -32,7 +32,7 @@ MIN_SCORES = 1000
 # Votes are nearly all in after a day.
 MIN_LAG_HOURS = 24
 
-# A share below this is immature whatever the lag: ordinary months lie at 0.2 to 0.5, the early
+# A share below this is immature for any lag: ordinary months are at 0.2 to 0.5, the early
 # captures below 0.02.
 FLOOR_SHARE = 0.05
 

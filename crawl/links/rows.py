@@ -1,6 +1,6 @@
 """Rows of a dump, split on bytes: a character on the border of two chunks costs nothing.
 
-A truncated or damaged file gives every row that lies wholly before the break; then TruncatedDump
+A truncated or damaged file gives every row that is wholly before the break; then TruncatedDump
 names its byte and row.
 """
 
@@ -67,7 +67,7 @@ class Block:
 
         That holds if every row begins with `{` and ends with `}`. No JSON value continues over `}`,
         newline, `{` (a comma would come between, and no string contains a newline), so every
-        newline lies between two values.
+        newline is between two values.
         """
         data = self.data
         if not (data.startswith(b"{") and data.endswith(b"}")):

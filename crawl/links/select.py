@@ -162,7 +162,7 @@ def read_dump(
     `on_progress` receives numbers of rows, and `raw` is read `read_bytes` at a time.
 
     Raises: TruncatedDump behind the last batch of a truncated file, unless `allow_truncated`;
-    UnreadableDump if reading fails, whatever is allowed; ImmatureScoresError at the end, unless
+    UnreadableDump if reading fails, with any options; ImmatureScoresError at the end, unless
     `allow_immature_scores`; InputError if the file is not a dump.
     """
     judge = Judge(config)

@@ -163,7 +163,7 @@ def _take(counts: Counter[str]) -> Counter[str]:
 
 def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
     earlier = earlier_batches(context.store, context.batch)
-    # No input of the fingerprint: a take-down must neither make old links stale nor stop a batch that is on its way.
+    # No input of the fingerprint: a take-down must neither make old links stale nor stop an unfinished batch.
     forgotten = load_forgotten(context.store)
 
     def reduce(index: int, submissions: pa.Table) -> Output:

@@ -237,7 +237,7 @@ def _next_member(stream: BinaryIO, start: int) -> int | None:
 
 
 def _begins_record(stream: BinaryIO, place: int) -> bool:
-    """True if what lies at `place` is inflated to the beginning of a WARC record."""
+    """True if the bytes at `place` inflate to the beginning of a WARC record."""
     stream.seek(place)
     try:
         return zlib.decompressobj(31).decompress(stream.read(512), 8).startswith(b"WARC/")

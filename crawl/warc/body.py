@@ -33,7 +33,7 @@ XML_SNIFF_BYTES = 1024
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/x-server-parsed-html"})
 # Types of pages only if the root element is `html`; feeds and sitemaps have them as well.
 XML_TYPES = frozenset({"application/xml", "text/xml", "application/vnd.wap.xhtml+xml"})
-# Text types that hold data, styles or markup other than HTML. Scripts are told by their names.
+# Text types that hold data, styles or markup other than HTML. Scripts are recognised by their names.
 NOT_PROSE = frozenset(
     {
         "text/css",
