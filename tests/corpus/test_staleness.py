@@ -215,6 +215,7 @@ def test_a_gone_table_a_half_replaced_pair_and_another_tokenizer(tmp_path: Any) 
                 "fingerprint": print_,
                 "inputs": list(inputs),
                 "details": {"step": f"step of {table[:6]}"},
+                "parts": [],
             }
         )
         store.write_bytes(f"{table}/b/_manifest.json", serialized(sealed(manifest)))

@@ -25,7 +25,7 @@ from webtext import prune
 from webtext.takedown import command as forget
 from webtext.verify import command as verify
 
-REBUILD = ("--rebuild", "--set", "shards.writer.val_frac=0.5", "--snapshot", "b.new")
+REBUILD = ("--rebuild", "--set", "shards.writer.row_tokens=32", "--snapshot", "b.new")
 # What a store does that can be seen.
 CHANGES = ("_move", "_delete", "_create_exclusive", "_replace_exact", "_open_output")
 
@@ -104,7 +104,9 @@ def test_a_rebuild_moves_what_a_snapshot_names_and_deletes_the_rest(corpus: str)
     old = {file.path for file in read_snapshot(store, "b").splits["train"].files}
     assert rebuild(corpus) == 0
     assert (
-        rebuild(corpus, "b", *REBUILD[:-2], "--set", "shards.writer.val_frac=0.3", "--no-snapshot")
+        rebuild(
+            corpus, "b", *REBUILD[:-2], "--set", "shards.writer.row_tokens=128", "--no-snapshot"
+        )
         == 0
     )
     for table in ("tokens", "spans"):
@@ -125,8 +127,8 @@ def test_a_rebuild_moves_what_a_snapshot_names_and_deletes_the_rest(corpus: str)
 def test_back_to_the_old_settings_and_forth_keeps_one_of_every_file(corpus: str) -> None:
     store = open_store(corpus)
     before = content(corpus, "b")
-    for setting in ("0.5", "0.2", "0.5", "0.2"):
-        extra = ("--rebuild", "--set", f"shards.writer.val_frac={setting}", "--no-snapshot")
+    for setting in (32, 64, 32, 64):
+        extra = ("--rebuild", "--set", f"shards.writer.row_tokens={setting}", "--no-snapshot")
         assert rebuild(corpus, "b", *extra) == 0
         assert token_files(store, "tokens") == named(store, "tokens")
         assert all(map(np.array_equal, content(corpus, "b"), before))
