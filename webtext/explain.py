@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from corpus.errors import InputError
+from corpus.printable import printable
 from corpus.run import command
 from corpus.run.funnel import size
 from corpus.storage.store import Store, open_corpus, table_dir
@@ -507,7 +508,7 @@ def _entry(label: str, words: str) -> str:
 def _excerpt(words: str, limit: int) -> str:
     """One line of somebody's text, nothing in it that moves a terminal's cursor."""
     line = " ".join(words[: 2 * limit].split())
-    line = "".join(char if char.isprintable() else "\ufffd" for char in line)
+    line = printable(line)
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

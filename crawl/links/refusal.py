@@ -28,7 +28,7 @@ def explain_refusal(
     `settings` are `[crawl.links]` of a batch's manifest, and `made_under` is the digest of its
     rules; None means the defaults.
     """
-    config = LinksConfig.model_validate(dict(settings or {}))
+    config = LinksConfig.model_validate(settings or {})
     rules, doubt = _rules_now(config, made_under)
     return Refusal(_reason(url, config, rules), doubt)
 

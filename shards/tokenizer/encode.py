@@ -254,7 +254,7 @@ def load_tokenizer(store: Store) -> Tokenizer:
 def _end_of_text(store: Store) -> str:
     """The token that ends a document: recorded beside the vocabulary if it is not GPT-2's."""
     try:
-        record = store.read_json(RECORD_PATH)
+        record = store.read_object(RECORD_PATH)
     except FileNotFoundError:
         return END_OF_TEXT
     return str(record.get("end_of_text") or END_OF_TEXT)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+import struct
+import time
 import zlib
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import zstandard
+from xxhash import xxh3_64_intdigest
 
 from crawl.fetch import politeness
 from crawl.fetch.politeness import (
@@ -160,3 +164,36 @@ def test_defaults_that_bound_a_page() -> None:
         politeness.BREAKER_OPEN_S,
         politeness.BREAKER_OPENINGS,
     ) == (5, 900.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "rest"), [(None, 0.0), (1.9, 0.0), (2.0, 0.0), (2.1, 2.1), (60.0, 60.0), (61.0, 60.0)]
+)
+def test_a_crawl_delay_counts_if_it_is_longer_and_up_to_the_limit(
+    asked: float | None, rest: float
+) -> None:
+    limits = pace(max_crawl_delay_s=60.0)
+    assert limits.obey("d", asked) == rest
+    assert limits.crawl_delay_s.get("d", 0.0) == rest
+    assert limits.obey("d", asked) == 0.0
+
+
+def test_a_time_far_ahead_comes_from_another_clock(tmp_path: Path) -> None:
+    """64 intervals ahead is waited for; a moment more is a clock that was set back."""
+    assert politeness.SharedIpPacer.STALE_FACTOR == 64
+    assert politeness.SharedIpPacer.NUM_SLOTS == 65_536
+    for ahead, waits in ((63.0, True), (65.0, False)):
+        pacer = politeness.SharedIpPacer(tmp_path / f"{ahead}", 10.0)
+        assert pacer.reserve("1.2.3.4") == 0.0
+        at = xxh3_64_intdigest(b"1.2.3.4") % pacer.NUM_SLOTS * 8
+        struct.pack_into("<d", pacer._table, at, time.time() + ahead * 10.0)
+        assert (pacer.reserve("1.2.3.4") > 0) is waits
+        pacer.close()
+
+
+def test_an_address_that_was_never_asked_is_free() -> None:
+    pacer = politeness.OwnIpPacer(5.0)
+    assert pacer.reserve("1.2.3.4") == 0.0
+    assert 4.0 < pacer.reserve("1.2.3.4") <= 5.0
+    assert pacer.reserve("5.6.7.8") == 0.0
+    assert pacer._due["1.2.3.4"] > time.monotonic()

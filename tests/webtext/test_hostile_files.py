@@ -51,6 +51,7 @@ def commands(root: Path, fates: grown_corpus.Fates) -> dict[str, Callable[[], in
         "verify": lambda: verify.main([*corpus, "--sample", "0.2"]),
         "status": lambda: status.main(corpus),
         "explain": lambda: explain.main([*corpus, fates.kept]),
+        "explain another": lambda: explain.main([*corpus, UNRELATED]),
         "forget": lambda: forget.main([*corpus, "--url", UNRELATED]),
         "forget a page": lambda: forget.main([*corpus, "--url", fates.kept]),
         "prune": lambda: prune.main([*corpus, "--delete", "--keep", "1"]),
@@ -135,6 +136,29 @@ def test_links_are_not_followed_by_deletions(
     assert code == 0, output
     assert "links/2024-01" not in output
     assert tree(outside) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "place", "value", "name"),
+    [
+        ("tokens/2024-01/_manifest.json", ("parts", 1, "metadata", "row_groups"), 1 << 100, "verify"),
+        ("tokens/2024-01/_manifest.json", ("parts", 0, "metadata", "dtype"), {}, "forget a page"),
+        ("tokens/2024-02/_manifest.json", ("parts", 3, "metadata", "num_tokens"), "CON", "forget a page"),
+        ("signatures/2024-02/_manifest.json", ("created",), "", "status"),
+        ("signatures/2024-02/_manifest.json", ("created",), "2024-01-01T00:00:00", "status"),
+        ("links/2024-02/_manifest.json", ("config", "links", "preset"), "../victim", "explain another"),
+        ("links/2024-02/_manifest.json", ("config", "links"), [[[[]]]], "explain another"),
+        ("tokenizer/source.json", (), 1 << 62, "verify"),
+        ("tokenizer/source.json", (), "", "forget a page"),
+    ],
+)  # fmt: skip
+def test_faults_that_once_ended_in_a_traceback(
+    root: Path, fates: grown_corpus.Fates, path: str, place: tuple[Any, ...], value: Any, name: str
+) -> None:
+    edit(root / path, place, value)
+    code, output = ends_in_a_line(commands(root, fates)[name])
+    assert code in (1, 2), output
+    assert "Traceback" not in output
 
 
 def attack(root: Path, fates: grown_corpus.Fates, seed: int) -> None:
