@@ -74,7 +74,7 @@ class Maps:
         return len(self._open)
 
     def remember(self, path: Path) -> None:
-        """Note size, time and inode of a file that was checked, so that any later change is noticed."""
+        """Note size, time and inode of a checked file, to notice later changes."""
         self._known[path] = _identity(os.stat(path))
 
     def open(self, path: Path, file: TokenFile) -> mmap.mmap:

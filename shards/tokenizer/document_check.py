@@ -86,7 +86,7 @@ def components(component: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def check_document(document: Any, source: str) -> None:
-    """Verify that every feature of `document` is known and that it can encode any text.
+    """Check the features of `document` and its ability to encode any text.
 
     Raises: InputError naming the feature.
     """

@@ -1,4 +1,4 @@
-"""Texts with characters that libraries treat differently, since each has the Unicode tables of its own release.
+"""Characters that libraries treat differently, since each has the Unicode tables of its release.
 
 `gigatoken` 0.10 is at Unicode 17, `tokenizers` 0.23 at 16, its normaliser at 9. A character that is
 a letter in one table and unassigned in another is split from its neighbours in one library only.
