@@ -41,6 +41,7 @@ def main() -> None:
     if args.json:
         print(json.dumps({"bench": "hostile_web", **found}))
         return
+
     read = found["odd_answers"]
     print(f"odd answers read, of {len(ODD)}: " + ", ".join(f"{k} {v}" for k, v in read.items()))
     for name, numbers in found["floods"].items():
@@ -163,6 +164,7 @@ def _measure(web: Web, port: int, folder: Path, *, attacked: bool) -> dict[str, 
     for host in range(NUM_HOSTS):
         hits = web.of(f"h{host}.test")
         rates.append((len(hits) - 1) / (hits[-1].began - hits[0].began))
+
     return {
         "requests_per_s": median(rates),
         "worker_cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
@@ -175,6 +177,7 @@ def _serve_floods() -> None:
         for host in range(4):
             for page in range(3):
                 web.on(f"x-{name}{host}.test/{page}", script())
+
     with serving(web):
         print(web.port, flush=True)
         threading.Event().wait()

@@ -101,6 +101,7 @@ def _changed(node: ast.AST) -> ast.expr | None:
         changed.func = ast.Name(other, ast.Load(), lineno=changed.lineno, col_offset=0)
     else:
         return None
+
     return changed
 
 
@@ -113,6 +114,7 @@ def is_noticed(mutant: Mutant, checkout: Path) -> bool:
     tests = [*TESTS[mutant.module], "tests/test_paper_defaults.py"]
     # The checkout comes first on the path, before the one that this program runs from.
     environment = {"PYTHONPATH": str(checkout), "PATH": "/usr/bin:/bin", "HYPOTHESIS_PROFILE": ""}
+
     try:
         done = subprocess.run(
             [*command, *tests],
@@ -126,6 +128,7 @@ def is_noticed(mutant: Mutant, checkout: Path) -> bool:
         return True
     finally:
         path.write_text(before, "utf-8")
+
     return done.returncode != 0
 
 
@@ -168,6 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"{killed} of {len(results)} faults noticed ({killed / max(1, len(results)):.0%}), seed {args.seed}"
     )
+
     return 0
 
 

@@ -59,7 +59,7 @@ ESTIMATED_FROM = 3
 
 
 class RefreshConfig(Section):
-    """What a refresh brings in."""
+    """Settings of a refresh."""
 
     common = frozenset(
         {
@@ -132,7 +132,7 @@ class Increment:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The door."""
-    return cli.door(_refresh, argv, stage="webtext.refresh")
+    return cli.run_command(_refresh, argv, stage="webtext.refresh")
 
 
 def _refresh(argv: Sequence[str] | None) -> int:
@@ -142,21 +142,25 @@ def _refresh(argv: Sequence[str] | None) -> int:
     increments = list(find_increments(config))
     if args.dry_run:
         return _dry_run(config, increments, args)
+
     store = open_corpus(config.corpus, create=True)
     missing = _missing(store, config, increments)
     _warn_of_late(store, increments, missing)
     summaries: list[Summary] = []
+
     if missing or unfinished(store):
         with hold(store, LEASE, what="webtext.refresh"), cli.interruptible():
             # Looked at again under the lease: another run may have finished in between.
             missing = _missing(store, config, increments)
             summaries = [_increment(store, config, increment, args) for increment in missing]
             _carry_out_takedowns(store)
+
     if not missing:
         _say_up_to_date(config, increments)
     if args.json:
         made = [summary.document(each) for each in summaries]
         _print_json(config, missing, dry_run=False, summaries=made)
+
     return 0
 
 
@@ -165,6 +169,7 @@ def _config(toml_path: str | None, sets: Sequence[str]) -> RefreshConfig:
     first = load_config(
         RefreshConfig, "refresh", toml_path=toml_path, sets=sets, environ=os.environ
     )
+
     return load_config(
         RefreshConfig,
         "refresh",
@@ -186,6 +191,7 @@ def _dry_run(
     missing = _missing(store, config, increments) if present else list(increments)
     _warn_of_late(store, increments, missing)
     estimates = []
+
     for increment in missing:
         estimate = estimate_of(store, config, increment) if present else {}
         estimates.append(
@@ -199,6 +205,7 @@ def _dry_run(
         print(
             f"would make batch {increment.batch} from {', '.join(increment.dumps)}{_estimate_text(estimate)}"
         )
+
     waiting = unfinished(store) if present else []
     for record in waiting:
         print(f"would go on with take-down {record.id}")
@@ -206,6 +213,7 @@ def _dry_run(
         _say_up_to_date(config, increments)
     if args.json:
         _print_json(config, missing, dry_run=True, estimates=estimates)
+
     return 0
 
 
@@ -245,15 +253,17 @@ def _warn_of_late(
 
 
 def estimate_of(store: Store, config: RefreshConfig, increment: Increment) -> dict[str, float]:
-    """What a batch will come to, by the last batches and the sizes of their dumps: links, tokens, bytes, wall_s.
+    """Estimate a batch's links, tokens, bytes and wall_s from the last ones and the dumps.
 
-    Empty without an earlier batch. Where the dumps of earlier batches are gone, a batch is taken to be as large as they.
+    Empty without an earlier batch. If the dumps of earlier batches are gone, the batch is assumed
+    to be as large as they were.
     """
     sizes = {
         path.rpartition("/")[2]: num_bytes for path, num_bytes in dump_sizes(config.dumps).items()
     }
     mine = sum(sizes.get(path.rpartition("/")[2], 0) for path in increment.dumps)
     scaled: dict[str, list[float]] = {}
+
     for name in [n for n in batch_names(store) if is_complete(store, config, n)][-ESTIMATED_FROM:]:
         links = find_manifest(store, "links", name)
         assert links is not None
@@ -262,6 +272,7 @@ def estimate_of(store: Store, config: RefreshConfig, increment: Increment) -> di
         for figure, value in summary.figures(store, name).items():
             if figure in ESTIMATED:
                 scaled.setdefault(figure, []).append(value * ratio)
+
     return {figure: round(median(values), 1) for figure, values in scaled.items()}
 
 
@@ -285,6 +296,7 @@ def find_increments(config: RefreshConfig) -> Iterator[Increment]:
                 f"{path}: its name gives no batch by refresh.batch = {config.batch!r}; narrow refresh.dumps or change the expression"
             )
         by_batch.setdefault(match[1], []).append(path)
+
     for batch in sorted(by_batch):
         yield Increment(batch, tuple(by_batch[batch]))
 
@@ -304,6 +316,7 @@ def dump_sizes(pattern: str) -> dict[str, int]:
         raise InputError(
             f"refresh.dumps = {pattern!r}: the folder cannot be listed ({error})"
         ) from error
+
     return {
         f"{folder if scheme else base}/{info.base_name}": int(info.size)
         for info in sorted(infos, key=lambda info: info.base_name)
@@ -312,12 +325,12 @@ def dump_sizes(pattern: str) -> dict[str, int]:
 
 
 def is_complete(store: Store, config: RefreshConfig, batch: str) -> bool:
-    """Whether the batch is made, and what came in was told."""
+    """True if the batch is finished and its summary has been sent."""
     return _is_made(store, config, batch) and not store.exists(_begun_path(batch))
 
 
 def _is_made(store: Store, config: RefreshConfig, batch: str) -> bool:
-    """Whether the batch went all the way: its tokens are there, and its snapshot is or was."""
+    """True if the batch has its tokens and has, or had, its snapshot."""
     snapshot = config.snapshot.format(batch=batch)
     if find_manifest(store, "tokens", batch) is None:
         return False
@@ -353,6 +366,7 @@ def _increment(
             },
         )
         raise
+
     names = batch_names(store)
     found = summary.summarise(
         store, increment.batch, names[: names.index(increment.batch)], config.usual_factor
@@ -363,6 +377,7 @@ def _increment(
         log.warning("batch %s: %s", increment.batch, warning)
     _tell(config, {"event": "batch", "corpus": config.corpus, **summary.document(found)})
     store.delete(_begun_path(increment.batch))
+
     return found
 
 
@@ -376,6 +391,7 @@ def _make(
     shared += [word for setting in args.sets for word in ("--set", setting)]
     shared += ["--rebuild"] if args.rebuild else []
     tokenized = find_manifest(store, "tokens", increment.batch) is not None
+
     for stage in STAGES[-1:] if tokenized else STAGES:
         extra: list[str] = []
         if stage == "crawl":
@@ -391,19 +407,22 @@ def _make(
             )
         elif stage == "shards":
             extra = ["--snapshot", config.snapshot.format(batch=increment.batch)]
+
         log.info("batch %s: %s", increment.batch, stage)
         code = stage_main(stage)([*shared, *extra])
         if code in (130, 143):
             raise Interrupted(code - 128)
         if code != 0:
             raise StageError(increment.batch, stage, code)
-    log.info("batch %s is complete\n%s", increment.batch, funnel.text(store, increment.batch))
+
+    log.info("batch %s is complete\n%s", increment.batch, funnel.render(store, increment.batch))
 
 
 def _carry_out_takedowns(store: Store) -> None:
     """Go on with take-downs that waited for a batch."""
     if not unfinished(store):
         return
+
     try:
         with hold(store, forget.LEASE, what="webtext.refresh"):
             for record in forget.carry_out(store):
@@ -424,6 +443,7 @@ def _tell(config: RefreshConfig, event: dict[str, Any]) -> None:
                 pass
         except (OSError, ValueError, http.client.HTTPException) as error:
             log.warning("refresh.webhook = %r: %s", config.webhook, error)
+
     if config.command:
         try:
             done = subprocess.run(
@@ -448,6 +468,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="say which batches would be made, make none"
     )
+
     return parser
 
 

@@ -31,6 +31,7 @@ def check(store: Store, manifests: dict[str, Manifest], batch: str) -> None:
         elif name == "pages":
             _equal("links", _rows(store, manifests, "links", batch), "pages", manifests[name].rows)
         elif name == "documents":
+            # Dropped documents are a table of their own; together they are all fetched pages.
             made = manifests[name].rows + (_rows(store, manifests, "documents_dropped", batch) or 0)
             _equal(
                 "fetched pages",
