@@ -139,7 +139,8 @@ def _is_cut(tokens: Part, rows: pa.Table, gone: np.ndarray) -> bool:
     present = tokens.metadata["num_tokens"]
     if present not in (counts.sum(), counts[~gone].sum()):
         raise InputError(
-            f"{tokens.file}: {present:,} tokens, its spans say {counts.sum():,}; run `webtext verify`"
+            f"{tokens.file}: {present:,} tokens, its spans say {counts.sum():,}; run `webtext "
+            "verify`"
         )
 
     return bool(present != counts.sum())
@@ -149,7 +150,8 @@ def _check_tokenizer(store: Store, batch: str, part: Part, tokenizer: Tokenizer)
     theirs = part.metadata["tokenizer"]["fingerprint"]
     if theirs != tokenizer.fingerprint:
         raise InputError(
-            f"{store.root}: batch {batch!r} was encoded by tokenizer {theirs}, the corpus has {tokenizer.fingerprint}; "
+            f"{store.root}: batch {batch!r} was encoded by tokenizer {theirs}, the corpus has "
+            f"{tokenizer.fingerprint}; "
             f"run `python -m shards.run --corpus {store.root} --batch {batch} --rebuild` first"
         )
 

@@ -105,8 +105,10 @@ def _check_tokenizer(store: Store, snapshot: str, split: TokenSplit, tokenizer: 
     """Raise InputError where the corpus' tokenizer is not the one that the snapshot was encoded by."""
     if split.tokenizer_fingerprint != tokenizer.fingerprint:
         raise InputError(
-            f"{store.root}: snapshot {snapshot!r} was encoded by tokenizer {split.tokenizer_fingerprint}, {TOKENIZER_PATH} is "
-            f"{tokenizer.fingerprint}; restore that file, or export a snapshot that was made with it"
+            f"{store.root}: snapshot {snapshot!r} was encoded by tokenizer "
+            f"{split.tokenizer_fingerprint}, {TOKENIZER_PATH} is "
+            f"{tokenizer.fingerprint}; restore that file, or export a snapshot that was made with "
+            "it"
         )
 
 
@@ -138,7 +140,8 @@ def _refuse_strangers(target: Store, kind: str, written: Set[str]) -> None:
     if left := sorted(there - written):
         shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
         raise FatalError(
-            f"{target.root}: all is written, but {len(left)} files of another export lie there and would be read with it ({shown}); "
+            f"{target.root}: all is written, but {len(left)} files of another export lie there "
+            f"and would be read with it ({shown}); "
             f"remove them, or export to an empty folder"
         )
 
@@ -329,7 +332,8 @@ def _chunks(split: TokenSplit, start: int, stop: int) -> Iterator[np.ndarray]:
 def _need_uint16(split: TokenSplit, whose: str) -> None:
     if split.dtype.itemsize != 2:
         raise InputError(
-            f"vocabulary of {split.vocab_size:,} ids: {whose}'s files hold 16 bits per token; export with --to datasets"
+            f"vocabulary of {split.vocab_size:,} ids: {whose}'s files hold 16 bits per token; "
+            "export with --to datasets"
         )
 
 

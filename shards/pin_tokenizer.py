@@ -90,7 +90,8 @@ class TokenizerConfig(Section):
         for name in ("sha256", "end_of_text", "split_rule"):
             if getattr(self, name):
                 raise ValueError(
-                    f"{name} is set and source {self.source!r} is no file; leave it empty, or name the file"
+                    f"{name} is set and source {self.source!r} is no file; leave it empty, or "
+                    "name the file"
                 )
 
         return self
@@ -169,14 +170,16 @@ def _check_round_trip(found: Vocabulary, source: str) -> None:
     spelled = f"a {found.end_of_text_token} b{found.end_of_text_token}"
     if tokenizer.end_of_text in tokenizer.encode(spelled):
         raise InputError(
-            f"tokenizer source {source}: text that spells {found.end_of_text_token} gets the id that ends a document; choose another shards.tokenizer.end_of_text"
+            f"tokenizer source {source}: text that spells {found.end_of_text_token} gets the id "
+            "that ends a document; choose another shards.tokenizer.end_of_text"
         )
 
     text = "Plain words, 12 numbers and (punctuation)."
     back = tokenizer.decode(tokenizer.encode(text))
     if back.strip() != text:
         raise InputError(
-            f"tokenizer source {source}: {text!r} comes back as {back!r}; expected a vocabulary that keeps plain text"
+            f"tokenizer source {source}: {text!r} comes back as {back!r}; expected a vocabulary "
+            "that keeps plain text"
         )
 
 
@@ -199,7 +202,8 @@ def _compare(store: Store, config: TokenizerConfig) -> None:
     record = store.read_object(RECORD_PATH) if store.exists(RECORD_PATH) else None
     if record is not None and record.get("fingerprint") != pinned.fingerprint:
         raise InputError(
-            f"{store.root}/{TOKENIZER_PATH} has fingerprint {pinned.fingerprint}, it was pinned with {record.get('fingerprint')} ({RECORD_PATH}): "
+            f"{store.root}/{TOKENIZER_PATH} has fingerprint {pinned.fingerprint}, it was pinned "
+            f"with {record.get('fingerprint')} ({RECORD_PATH}): "
             f"it was changed since; restore the file"
         )
     if config.source == "train":
@@ -214,7 +218,8 @@ def _compare(store: Store, config: TokenizerConfig) -> None:
     asked = _given(config).fingerprint
     if asked != pinned.fingerprint:
         raise ConfigError(
-            f"shards.tokenizer.source = {config.source!r} has fingerprint {asked}, this corpus is pinned to {pinned.fingerprint} ({store.root}/{TOKENIZER_PATH}); "
+            f"shards.tokenizer.source = {config.source!r} has fingerprint {asked}, this corpus is "
+            f"pinned to {pinned.fingerprint} ({store.root}/{TOKENIZER_PATH}); "
             f"its tokenizer never changes: use the source it began with, or another corpus"
         )
 
@@ -230,7 +235,8 @@ def _compare_settings(
         asked = getattr(config, key)
         if record.get(key) != asked:
             raise ConfigError(
-                f"shards.tokenizer.{key} = {asked!r}, this corpus is pinned to a tokenizer made with {record.get(key)!r} ({store.root}/{RECORD_PATH}); "
+                f"shards.tokenizer.{key} = {asked!r}, this corpus is pinned to a tokenizer made "
+                f"with {record.get(key)!r} ({store.root}/{RECORD_PATH}); "
                 f"its tokenizer never changes: use the old setting, or another corpus"
             )
 
@@ -257,7 +263,8 @@ def _train_on_sample(
     found = train(texts(), config.vocab_size)
     if not sampled["sampled_documents"]:
         raise InputError(
-            f'{store.root}: batch {", ".join(map(repr, batches))} has no kept documents to train a tokenizer on; set shards.tokenizer.source = "gpt2" or begin with a larger batch'
+            f"{store.root}: batch {', '.join(map(repr, batches))} has no kept documents to train "
+            'a tokenizer on; set shards.tokenizer.source = "gpt2" or begin with a larger batch'
         )
 
     return found, sampled

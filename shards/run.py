@@ -69,8 +69,10 @@ def _check_val_frac(store: Store, batch: str, val_frac: float) -> None:
         found = manifest.config.get("writer", {}).get("val_frac", val_frac)
         if found != val_frac:
             raise ConfigError(
-                f"shards.writer.val_frac = {val_frac:g}, batch {manifest.batch!r} has {found:g}: a page that is validation in one batch would be trained on in another; "
-                f"use {found:g}, or change it in all batches: first --batch {manifest.batch} with --rebuild, then the later ones"
+                f"shards.writer.val_frac = {val_frac:g}, batch {manifest.batch!r} has {found:g}: "
+                "a page that is validation in one batch would be trained on in another; "
+                f"use {found:g}, or change it in all batches: first --batch {manifest.batch} with "
+                "--rebuild, then the later ones"
             )
 
 

@@ -64,7 +64,8 @@ def within_memory(texts: Iterable[str], memory_bytes: int) -> Iterator[str]:
         estimate += BYTES_PER_NEW_BYTE * sum(len(word.encode()) for word in new)
         if estimate > memory_bytes:
             log.warning(
-                "the tokenizer's sample ends before its size: more would take over %s bytes of memory "
+                "the tokenizer's sample ends before its size: more would take over %s bytes of "
+                "memory "
                 "(shards.tokenizer.memory_bytes)",
                 f"{memory_bytes:,}",
             )

@@ -46,14 +46,16 @@ def _body(argv: Sequence[str] | None) -> int:
 
     if store.exists(TOKENIZER_PATH):
         raise InputError(
-            f"{store.root}/{TOKENIZER_PATH}: this corpus has a tokenizer, which never changes; train before its first batch has tokens"
+            f"{store.root}/{TOKENIZER_PATH}: this corpus has a tokenizer, which never changes; "
+            "train before its first batch has tokens"
         )
 
     settings = config.tokenizer.model_copy(update={"source": "train"})
     ensure_tokenizer(store, settings, batches, config.writer.val_frac)
     record = store.read_object(RECORD_PATH)
     print(
-        f"tokenizer: {record['actual_vocab_size']:,} ids from {record['sampled_documents']:,} documents "
+        f"tokenizer: {record['actual_vocab_size']:,} ids from {record['sampled_documents']:,} "
+        "documents "
         f"({record['sampled_bytes']:,} bytes) of {', '.join(batches)}"
     )
     print(f"next: webtext shards --corpus {args.corpus} --set shards.tokenizer.source=train ...")

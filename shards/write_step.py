@@ -75,7 +75,8 @@ class WriterConfig(Section):
             or self.row_group_tokens < 1
         ):
             raise ValueError(
-                f"row_group_tokens {self.row_group_tokens} must be a positive multiple of row_tokens {self.row_tokens}"
+                f"row_group_tokens {self.row_group_tokens} must be a positive multiple of "
+                f"row_tokens {self.row_tokens}"
             )
         if self.row_group_tokens > 1 << 28:
             raise ValueError("row_group_tokens above 2**28: a Parquet page ends below 2 GiB")
@@ -225,7 +226,8 @@ class TokenWriter:
         written = self._sink.take()
         if self._config.compression == "none" and not written.endswith(values):
             raise FatalError(
-                f'{self._file}: the Parquet library did not lay a row group out as one run of values; set shards.writer.compression = "zstd", which does without'
+                f"{self._file}: the Parquet library did not lay a row group out as one run of "
+                'values; set shards.writer.compression = "zstd", which does without'
             )
 
         self._groups.append((offset, len(written), xxh3_128(written).hexdigest(), rows))
@@ -237,7 +239,8 @@ class TokenWriter:
             column = footer.row_group(number).column(0)
             if (column.data_page_offset, column.total_compressed_size) != (offset, num_bytes):
                 raise FatalError(
-                    f"{self._file}: row group {number} was written at {offset}+{num_bytes}, the footer says {column.data_page_offset}+{column.total_compressed_size}"
+                    f"{self._file}: row group {number} was written at {offset}+{num_bytes}, the "
+                    f"footer says {column.data_page_offset}+{column.total_compressed_size}"
                 )
 
             width = self._config.row_tokens * self._dtype.itemsize
@@ -341,7 +344,8 @@ def kept_texts(documents: pa.Table, verdicts: pa.Table) -> tuple[Any, Any]:
     if rows.null_count:
         first = doc_ids.filter(pc.is_null(rows))[0].as_py()
         raise InputError(
-            f"{rows.null_count} documents without a verdict, first {first}; run `python -m dedup.run` again with --rebuild"
+            f"{rows.null_count} documents without a verdict, first {first}; run `python -m "
+            "dedup.run` again with --rebuild"
         )
 
     matched = verdicts.take(rows)

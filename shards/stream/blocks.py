@@ -99,7 +99,9 @@ class BlockStream:
         self.num_blocks = (split.num_tokens - 1) // block_size
         if self.num_blocks < 1:
             raise InputError(
-                f"block_size {block_size}: the {split.name} split holds {split.num_tokens:,} tokens and a block needs {block_size + 1:,}; choose a smaller block_size or a larger corpus"
+                f"block_size {block_size}: the {split.name} split holds {split.num_tokens:,} "
+                f"tokens and a block needs {block_size + 1:,}; choose a smaller block_size or a "
+                "larger corpus"
             )
 
         self.epoch, self.index, self.window = epoch, index, window
@@ -260,7 +262,8 @@ def share_of(global_batch: int, rank: int, world_size: int) -> int:
         raise InputError(f"world size {world_size}: expected the number of ranks, at least 1")
     if global_batch < 1 or global_batch % world_size:
         raise InputError(
-            f"global batch {global_batch}: {world_size} ranks do not divide it; choose a multiple, so that every world size gives the same order"
+            f"global batch {global_batch}: {world_size} ranks do not divide it; choose a "
+            "multiple, so that every world size gives the same order"
         )
     if not 0 <= rank < world_size:
         raise InputError(f"rank {rank}: expected 0..{world_size - 1}")
@@ -282,11 +285,13 @@ def check_state(state: Any, ours: dict[str, int | str], keys: Sequence[str]) -> 
         is_number = isinstance(found, int) and not isinstance(found, bool)
         if isinstance(value, int) and not (is_number and (found >= 0 or key == "seed")):
             raise InputError(
-                f"stream state with {key} {state[key]!r}: expected a whole number; load what state_dict gave"
+                f"stream state with {key} {state[key]!r}: expected a whole number; load what "
+                "state_dict gave"
             )
 
     for key in keys:
         if state[key] != ours[key]:
             raise InputError(
-                f"stream state of {key} {state[key]!r}, this stream has {ours[key]!r}: continuing would repeat or skip data; open what the run was started with"
+                f"stream state of {key} {state[key]!r}, this stream has {ours[key]!r}: continuing "
+                "would repeat or skip data; open what the run was started with"
             )

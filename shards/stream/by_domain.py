@@ -177,7 +177,9 @@ def _domains(store: Store, batch: str, path: str, doc_ids: pa.Array) -> pa.Array
     rows = pc.index_in(doc_ids, value_set=table["doc_id"].combine_chunks())
     if rows.null_count:
         raise InputError(
-            f"{store.root}/{part}: {rows.null_count} documents of {path} are not in it; it was made anew since: run `python -m shards.run --corpus {store.root} --batch {batch} --rebuild --snapshot NEW` and use that one"
+            f"{store.root}/{part}: {rows.null_count} documents of {path} are not in it; it was "
+            f"made anew since: run `python -m shards.run --corpus {store.root} --batch {batch} "
+            "--rebuild --snapshot NEW` and use that one"
         )
 
     return table["domain"].combine_chunks().take(rows)

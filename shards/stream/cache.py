@@ -38,7 +38,8 @@ def default_folder() -> Path:
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     except RuntimeError as error:
         raise InputError(
-            "token cache: this user has no home folder; set XDG_CACHE_HOME to a folder that can be written"
+            "token cache: this user has no home folder; set XDG_CACHE_HOME to a folder that can "
+            "be written"
         ) from error
 
     return root / "webtext" / "tokens"

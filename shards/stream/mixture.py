@@ -209,8 +209,10 @@ def open_mixture(
     for number, (source, tokens) in enumerate(zip(sources, opened, strict=True), 1):
         if tokens.num_tokens <= block_size:
             raise InputError(
-                f"source {number} of the mixture ({source.describe()}) holds {tokens.num_tokens:,} tokens of the {split} split "
-                f"and a block needs {block_size + 1:,}; name more in it, leave it out, or choose a smaller block_size"
+                f"source {number} of the mixture ({source.describe()}) holds "
+                f"{tokens.num_tokens:,} tokens of the {split} split "
+                f"and a block needs {block_size + 1:,}; name more in it, leave it out, or choose "
+                "a smaller block_size"
             )
 
     _warn_of_overlaps(sources, splits, named, places)
@@ -233,7 +235,8 @@ def _check_domains(number: int, source: Source, whole: TokenSplit, places: Place
         alike = sorted(present & {domain.lower().removeprefix("www.") for domain in unknown})
         hint = f"; did you mean {', '.join(alike)}?" if alike else ""
         raise InputError(
-            f"source {number} of the mixture: no document from {', '.join(unknown)} in its batches (expected registered domains, as `documents` has them){hint}"
+            f"source {number} of the mixture: no document from {', '.join(unknown)} in its "
+            f"batches (expected registered domains, as `documents` has them){hint}"
         )
 
 

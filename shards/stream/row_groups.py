@@ -135,7 +135,8 @@ def _identity(status: os.stat_result) -> tuple[int, int, int]:
 
 def _changed(path: Path, found: tuple[int, int, int], known: tuple[int, int, int]) -> SchemaError:
     return SchemaError(
-        f"{path}: the file changed while it was in use ({found[0]:,} bytes, before {known[0]:,}); restore it, then run the same command again to continue"
+        f"{path}: the file changed while it was in use ({found[0]:,} bytes, before {known[0]:,}); "
+        "restore it, then run the same command again to continue"
     )
 
 

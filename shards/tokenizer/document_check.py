@@ -178,7 +178,8 @@ def _check_ids(document: Mapping[str, Any], source: str) -> None:
         content, index = token["content"], token["id"]
         if ids.setdefault(content, index) != index:
             raise InputError(
-                f"{source}: token {content} has id {ids[content]} in the vocabulary and {index} in added_tokens"
+                f"{source}: token {content} has id {ids[content]} in the vocabulary and {index} "
+                "in added_tokens"
             )
 
     wrong = [
@@ -212,7 +213,8 @@ def _check_post_processor(document: Mapping[str, Any], source: str) -> None:
 
         if unknown := set(ids) - known:
             raise InputError(
-                f"{source}: post_processor {each['type']} adds id {min(unknown)}, which is not an added token"
+                f"{source}: post_processor {each['type']} adds id {min(unknown)}, which is not an "
+                "added token"
             )
 
 
@@ -224,7 +226,8 @@ def _check_coverage(document: Mapping[str, Any], source: str) -> None:
         missing = [byte for byte, char in CHAR_OF_BYTE.items() if char not in model["vocab"]]
         if missing:
             raise InputError(
-                f"{source}: no token for byte 0x{min(missing):02x} ({spell(bytes([min(missing)]))}; "
+                f"{source}: no token for byte 0x{min(missing):02x} "
+                f"({spell(bytes([min(missing)]))}; "
                 f"{len(missing)} bytes without): not a byte-level vocabulary"
             )
         return

@@ -31,9 +31,13 @@ RECORD_PATH = "tokenizer/source.json"
 RENEW_BYTES = 512 << 20
 # Text in which split rules and normalisers differ.
 PROBE = (
-    "Hello  world, it's 2026!\n\n\tDON'T 12345 \u00bd x\u00b2 na\u00efve e\u0301 \u212b \u01c5 \ufb01 \u6771\u4eac\u30c6\u30b9\u30c8"
-    " \u0e01\u0e47 \u0939\u093f\u0928\u094d\u0926\u0940 \U0001f469\u200d\U0001f469\u200d\U0001f467 \u2581x \u200b\ufeff\u0085\u3000 \r\n  end </s> <s>\x00\x7f  <|endoftext|>  "
-    "\u1e9b\u0323 \u0343 \uac00\u11a8 \u017f 's 'S '\u017f a/b//\n\n  ..;; \u0661\u0662\u0663\u0664 ABCdef iPhone McDonald'S "
+    "Hello  world, it's 2026!\n\n\tDON'T 12345 \u00bd x\u00b2 na\u00efve e\u0301 \u212b \u01c5 "
+    "\ufb01 \u6771\u4eac\u30c6\u30b9\u30c8"
+    " \u0e01\u0e47 \u0939\u093f\u0928\u094d\u0926\u0940 "
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467 \u2581x \u200b\ufeff\u0085\u3000 \r\n  end </s> "
+    "<s>\x00\x7f  <|endoftext|>  "
+    "\u1e9b\u0323 \u0343 \uac00\u11a8 \u017f 's 'S '\u017f a/b//\n\n  ..;; "
+    "\u0661\u0662\u0663\u0664 ABCdef iPhone McDonald'S "
 )
 
 
@@ -212,7 +216,8 @@ def choose_encoder(vocabulary: Vocabulary) -> Encoder:
         reference = ReferenceEncoder(vocabulary)
     except ImportError as error:
         raise InputError(
-            f"the `tokenizers` library is not installed ({error}); run `pip install webtext[shards]`"
+            f"the `tokenizers` library is not installed ({error}); run `pip install "
+            "webtext[shards]`"
         ) from error
     # `BaseException`: the library's own panics are no `Exception`.
     except BaseException as error:
@@ -242,7 +247,8 @@ def load_tokenizer(store: Store) -> Tokenizer:
         data = store.read_bytes(TOKENIZER_PATH)
     except FileNotFoundError:
         raise InputError(
-            f"{store.root}: no {TOKENIZER_PATH}; run `python -m shards.run --corpus {store.root} --batch B` first"
+            f"{store.root}: no {TOKENIZER_PATH}; run `python -m shards.run --corpus {store.root} "
+            "--batch B` first"
         ) from None
 
     try:
@@ -267,7 +273,8 @@ def _tokenizer(data: bytes, end_of_text: str) -> Tokenizer:
         return Tokenizer(Vocabulary(json.loads(data), TOKENIZER_PATH, end_of_text))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(
-            f"{TOKENIZER_PATH}: not a tokenizer.json ({type(error).__name__}: {error}); restore the file"
+            f"{TOKENIZER_PATH}: not a tokenizer.json ({type(error).__name__}: {error}); restore "
+            "the file"
         ) from error
 
 

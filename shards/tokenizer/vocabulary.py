@@ -49,8 +49,10 @@ class Vocabulary:
         found = self.token_ids.get(end_of_text)
         if found is None:
             raise InputError(
-                f"{source}: no {end_of_text} in its vocabulary; name the token that ends a document with "
-                f"shards.tokenizer.end_of_text (its special tokens: {', '.join(self.special_tokens[:12]) or 'none'})"
+                f"{source}: no {end_of_text} in its vocabulary; name the token that ends a "
+                "document with "
+                "shards.tokenizer.end_of_text (its special tokens: "
+                f"{', '.join(self.special_tokens[:12]) or 'none'})"
             )
 
         self.end_of_text = found
@@ -274,7 +276,8 @@ def gpt2() -> Vocabulary:
     found = hashlib.sha256(data).hexdigest()
     if found != GPT2_SHA256["vocab.bpe"]:
         raise InputError(
-            f"shards/tokenizer/gpt2_vocab.bpe.gz: sha256 {found}, expected {GPT2_SHA256['vocab.bpe']}; install the project again"
+            f"shards/tokenizer/gpt2_vocab.bpe.gz: sha256 {found}, expected "
+            f"{GPT2_SHA256['vocab.bpe']}; install the project again"
         )
 
     return from_merges(read_merges(data))
@@ -320,7 +323,8 @@ def _with_stable_ids(document: Mapping[str, Any], source: str) -> Mapping[str, A
         return document
     if isinstance(known, set):
         raise InputError(
-            f"{source}: added tokens have ids {sorted(new.values())[:5]}; expected {len(known)} and on, after the pieces of the vocabulary"
+            f"{source}: added tokens have ids {sorted(new.values())[:5]}; expected {len(known)} "
+            "and on, after the pieces of the vocabulary"
         )
 
     vocab = dict(sorted({**known, **new}.items(), key=lambda entry: entry[1]))

@@ -88,13 +88,15 @@ def load(source: str, *, split_rule: str = "", end_of_text: str = "") -> Vocabul
             return _from_merge_files(path, split_rule, end_of_text)
         if split_rule:
             raise InputError(
-                f"tokenizer source {path}: shards.tokenizer.split_rule = {split_rule!r}, but a tokenizer.json names its own rule; leave it empty"
+                f"tokenizer source {path}: shards.tokenizer.split_rule = {split_rule!r}, but a "
+                "tokenizer.json names its own rule; leave it empty"
             )
 
         return Vocabulary(json.loads(data), str(path), end_of_text or END_OF_TEXT)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(
-            f"tokenizer source {path}: not readable as tokenizer.json, vocab.bpe, merges.txt or .tiktoken ({type(error).__name__}: {error})"
+            f"tokenizer source {path}: not readable as tokenizer.json, vocab.bpe, merges.txt or "
+            f".tiktoken ({type(error).__name__}: {error})"
         ) from error
 
 
@@ -113,7 +115,8 @@ def _file_in(folder: Path, source: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise InputError(
-        f"tokenizer source {source}: neither tokenizer.json nor vocab.bpe nor merges.txt in that folder"
+        f"tokenizer source {source}: neither tokenizer.json nor vocab.bpe nor merges.txt in that "
+        "folder"
     )
 
 
@@ -157,7 +160,8 @@ def _special_tokens(
             "madeupword"
         ):
             raise InputError(
-                f"{source}: no merge makes the token {token!r}: this is not a byte-level vocabulary; use its tokenizer.json"
+                f"{source}: no merge makes the token {token!r}: this is not a byte-level "
+                "vocabulary; use its tokenizer.json"
             )
 
     return special
@@ -184,7 +188,8 @@ def _from_ranks(data: bytes, source: str, split_rule: str, end_of_text: str) -> 
         _, own_rule, special = known
         if split_rule not in ("", own_rule):
             raise InputError(
-                f"{source}: this is {known[0]}, whose split rule is {own_rule}, not {split_rule}; leave shards.tokenizer.split_rule empty"
+                f"{source}: this is {known[0]}, whose split rule is {own_rule}, not {split_rule}; "
+                "leave shards.tokenizer.split_rule empty"
             )
         split_rule, end = own_rule, end_of_text or END_OF_TEXT
 
@@ -209,7 +214,8 @@ def _named_end(source: str, split_rule: str, end_of_text: str) -> tuple[dict[str
     name, equals, index = end_of_text.rpartition("=")
     if not equals or not index.isdecimal():
         raise InputError(
-            f"{source}: a rank file has no special tokens; set shards.tokenizer.end_of_text to NAME=ID, such as '<|endoftext|>=100257'"
+            f"{source}: a rank file has no special tokens; set shards.tokenizer.end_of_text to "
+            "NAME=ID, such as '<|endoftext|>=100257'"
         )
 
     return {name: int(index)}, name
@@ -217,8 +223,10 @@ def _named_end(source: str, split_rule: str, end_of_text: str) -> tuple[dict[str
 
 def _rule_missing(path: Path) -> InputError:
     return InputError(
-        f"tokenizer source {path}: this format does not say how text is split into words, and the file is not a published "
-        f"vocabulary whose rule is known; use its tokenizer.json, or set shards.tokenizer.split_rule to one of {', '.join(SPLIT_RULES)}"
+        f"tokenizer source {path}: this format does not say how text is split into words, and the "
+        "file is not a published "
+        "vocabulary whose rule is known; use its tokenizer.json, or set "
+        f"shards.tokenizer.split_rule to one of {', '.join(SPLIT_RULES)}"
     )
 
 
