@@ -11,7 +11,6 @@ or that a snapshot names, is refused.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
 from corpus.errors import InputError
@@ -23,6 +22,7 @@ from corpus.tables.manifest import EXTRA_TABLES, batches, find_manifest
 from corpus.tables.retirement import retirement
 from corpus.tables.schemas import TABLES
 from corpus.tables.snapshot import read_snapshot, snapshots
+from webtext.confirm import confirm
 
 FOLDERS = (*reversed((*TABLES, *EXTRA_TABLES)), "warc")
 """Folders with one folder per batch. Last tables go first: what an interruption leaves is a batch
@@ -57,18 +57,6 @@ def _main(argv: Sequence[str] | None) -> int:
     if args.json:
         print(json.dumps({"corpus": args.corpus, "batch": batch, "removed": folders}))
     return 0
-
-
-def confirm(what: str, *, yes: bool, command: str) -> None:
-    """Ask before something is deleted for good. Raises InputError unless the answer is yes."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise InputError(f"{what}; nothing was done. To do it: {command}")
-
-    print(f"{what}. Continue? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise InputError("nothing was done")
 
 
 def batch_folders(store: Store, batch: str) -> list[str]:

@@ -373,8 +373,6 @@ def _increment(
     )
     store.write_json(f"reports/refresh-{increment.batch}.json", summary.document(found))
     print(summary.text(found))
-    for warning in found.warnings:
-        log.warning("batch %s: %s", increment.batch, warning)
     _tell(config, {"event": "batch", "corpus": config.corpus, **summary.document(found)})
     store.delete(_begun_path(increment.batch))
 

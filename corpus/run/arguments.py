@@ -144,6 +144,9 @@ def _add_settings(result: argparse.ArgumentParser) -> None:
 
 def _add_tasks(result: argparse.ArgumentParser) -> None:
     result.add_argument(
+        "-v", "--verbose", action="store_true", help="show every step with its internal name"
+    )
+    result.add_argument(
         "--workers",
         type=positive,
         metavar="N",

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from corpus.config import CORPUS_SETTINGS, Section, load_config
 from corpus.errors import ConfigError, InputError, Interrupted, WebtextError
 from corpus.printable import printable
-from corpus.run import funnel
+from corpus.run import funnel, progress
 from corpus.run.arguments import Main, program
 from corpus.run.arguments import add_run_options as add_run_options
 from corpus.run.arguments import bare_parser as bare_parser
@@ -54,7 +54,11 @@ def run_command(body: Main, argv: Sequence[str] | None, *, stage: str) -> int:
         stream=sys.stderr,
         force=True,
     )
-    command = f"{program(stage)} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+
+    words = sys.argv[1:] if argv is None else argv
+    verbose = bool({"-v", "--verbose"} & set(words))
+    logging.getLogger(progress.__name__).setLevel(logging.DEBUG if verbose else logging.INFO)
+    command = f"{program(stage)} {shlex.join(words)}"
 
     try:
         return body(argv)

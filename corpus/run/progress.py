@@ -10,11 +10,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 log = logging.getLogger(__name__)
 
 LINE_EVERY_S = 10.0  # between lines in a log
+
+# What a step does, in the words of the job, and the unit of its rows.
+JOBS = {
+    "crawl/links (scatter)": ("read dumps", "submissions"),
+    "crawl/links (reduce)": ("merge links", "submissions"),
+    "crawl/import (scatter)": ("read WARC files", "captures"),
+    "crawl/import (reduce)": ("store pages", "captures"),
+    "crawl/fetch (reduce)": ("fetch pages", "links"),
+    "clean/documents": ("extract text", "pages"),
+    "clean/candidates": ("extract text", "pages"),
+    "clean/cut_documents": ("remove repeated lines", "pages"),
+    "dedup/signatures": ("sign documents", "documents"),
+    "dedup/compare (reduce)": ("compare candidates", "pairs"),
+    "dedup/overlaps (reduce)": ("find test passages", "documents"),
+    "dedup/verdicts": ("judge documents", "documents"),
+    "shards/tokens": ("write tokens", "documents"),
+}
+DETAILS = frozenset({"crawl", "clean", "dedup", "shards"})
+"""Stages whose other steps regroup rows between these: their lines are details (-v)."""
 
 
 @dataclass(slots=True)
@@ -27,7 +46,6 @@ class Meter:
     parts_done: int = 0
     rows_reported: int = 0
     rows_done: int = 0
-    rows_kept: int = 0
     started: float = field(default_factory=time.monotonic)
     rows_before: int = 0
     """Rows finished by an earlier, interrupted run; they do not count in this run's rate."""
@@ -49,18 +67,26 @@ class Meter:
             return None
         return max(0, self.total_rows - self.rows) / self.rate
 
-    def line(self) -> str:
-        """Parts, rows, rate, kept share and remaining time in one line."""
-        words = [
-            f"{self.label:<18} {self.parts_done}/{self.num_parts} parts",
-            f"{self.rows:,} rows",
-            f"{self.rate:,.0f} rows/s",
-        ]
-        if self.rows_done and self.rows_kept:
-            words.append(f"kept {self.rows_kept / self.rows_done:.1%}")
-        if self.eta_s is not None and self.parts_done < self.num_parts:
-            words.append(f"ETA {duration(self.eta_s)}")
+    @property
+    def is_detail(self) -> bool:
+        """True for a step that only prepares the next one; its lines are shown with -v."""
+        return self.label not in JOBS and self.label.partition("/")[0] in DETAILS
 
+    def line(self, *, took_s: float | None = None) -> str:
+        """Rows, rate and remaining time in one line; `took_s` of a finished step instead of those."""
+        job, unit = JOBS.get(self.label, (self.label, "rows"))
+        if log.isEnabledFor(logging.DEBUG) and job != self.label:
+            job = f"{job} [{self.label}]"
+        of = f" of {self.total_rows:,}" if self.total_rows and took_s is None else ""
+        words = [f"{job:<18} {self.rows:,}{of} {unit}"]
+        if self.num_parts > 1 and (took_s is None or self.parts_done < self.num_parts):
+            words.append(f"{self.parts_done}/{self.num_parts} parts")
+
+        words.append(f"{self.rate:,.0f} {unit}/s")
+        if took_s is not None:
+            words.append(f"in {duration(took_s)}")
+        elif self.eta_s is not None and self.parts_done < self.num_parts:
+            words.append(f"ETA {duration(self.eta_s)}")
         return "  ".join(words)
 
 
@@ -83,23 +109,33 @@ class Display:
             self._progress.update(self._task, completed=done, description=meter.line())
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY_S
+            # A step that takes this long is worth a line, whatever it is.
             log.info("%s", meter.line())
 
 
 @contextlib.contextmanager
 def show(meter: Meter) -> Iterator[Display]:
     """Open a display for `meter`: a bar if stderr is a terminal, else log lines and a last line."""
+    level = logging.DEBUG if meter.is_detail else logging.INFO
     if not sys.stderr.isatty():
         display = Display(meter, None)
         yield display
-        log.info("%s  in %s", meter.line(), duration(time.monotonic() - meter.started))
+        log.log(level, "%s", meter.line(took_s=time.monotonic() - meter.started))
         return
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as progress:
+    # A finished bar leaves its line with the time that it took; a detail leaves none.
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        console=Console(stderr=True),
+        refresh_per_second=4,
+        transient=True,
+    )
+    with bar as progress:
         display = Display(meter, progress)
         yield display
         display.update()
+    log.log(level, "%s", meter.line(took_s=time.monotonic() - meter.started))
 
 
 def duration(seconds: float) -> str:

@@ -155,8 +155,15 @@ def _run_exchange(run: Run, planned: Planned, step: Exchange) -> list[Receipt]:
     )
 
     num_buckets = step.num_buckets(run.config, run.context())
+    num_scattered = sum(part.rows for receipt in scattered for part in receipt.outputs["scattered"])
     reduced = _run_phase(
-        run, planned, "reduce", run_reduce, range(num_buckets), {"scattered": files}
+        run,
+        planned,
+        "reduce",
+        run_reduce,
+        range(num_buckets),
+        {"scattered": files},
+        num_scattered,
     )
 
     # A row is read once, by the scatter: rows that reach a bucket are not counted again.
@@ -177,6 +184,7 @@ def _run_phase(
     function: TaskFunction,
     indices: range,
     inputs: Mapping[str, tuple[str, ...]],
+    num_rows: int | None = None,
 ) -> list[Receipt]:
     """Run the tasks of one phase that have no receipt; all receipts, in order of index.
 
@@ -187,7 +195,8 @@ def _run_phase(
     receipts = _read_receipts(run.store, f"{folder}/{phase}")
 
     label = planned.step.name if phase in ("map", "gather") else f"{planned.step.name} ({phase})"
-    meter = progress.Meter(label, len(indices), _rows_expected(run, planned.step, phase))
+    total = num_rows if num_rows is not None else _rows_expected(run, planned.step, phase)
+    meter = progress.Meter(label, len(indices), total)
     for receipt in receipts.values():
         _count(receipt, meter)
         meter.parts_done += 1
@@ -233,8 +242,6 @@ def _run_phase(
 
 def _count(receipt: Receipt, meter: progress.Meter) -> None:
     meter.rows_done += receipt.rows_read
-    kept = next(iter(receipt.outputs.values()), [])
-    meter.rows_kept += sum(part.rows for part in kept)
 
 
 def _read_receipts(store: Store, folder: str) -> dict[int, Receipt]:

@@ -20,6 +20,7 @@ from train.config import TrainConfig
 from webtext import drop_batch, init, why
 from webtext.refresh import RefreshConfig
 from webtext.reports import status
+from webtext.takedown import command as forget
 
 
 def start(root: Path, *sets: str) -> int:
@@ -185,3 +186,20 @@ def test_why_shows_value_threshold_and_setting(
     assert clean_run.main([*grown_corpus.arguments(root, "2024-01"), *again]) == 0
     assert read_manifest(open_store(root), "documents", "2024-01").rows == 5
     assert why.main(["--corpus", root, "--batch", "2024-01", "--reason", "gone"]) == 2
+
+
+def test_forget_wants_a_reason_and_an_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(tmp_path / "c")
+    sites = grown_corpus.ordinary(4)
+    store = grown_corpus.grow(root, "2024-01", sites, tmp_path)
+    words = ["--corpus", root, "--url", sites[0].url]
+    before = grown_corpus.rows(store, "links", "2024-01")
+    assert forget.main(words) == 2
+    assert "--why is missing" in capsys.readouterr().err
+    assert forget.main([*words, "--why", "asked for"]) == 2
+    assert "1 page of" in capsys.readouterr().err
+    assert grown_corpus.rows(store, "links", "2024-01") == before
+    assert forget.main([*words, "--why", "asked for", "--yes"]) == 0
+    assert len(grown_corpus.rows(store, "links", "2024-01")) == 3

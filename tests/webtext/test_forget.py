@@ -44,7 +44,7 @@ def id_of(fates: grown_corpus.Fates, url: str) -> str:
 
 
 def run(fates: grown_corpus.Fates, *words: str) -> int:
-    return forget.main(["--corpus", fates.root, *words])
+    return forget.main(["--corpus", fates.root, "--yes", "--why", "a test", *words])
 
 
 def everything(store: Store) -> dict[str, bytes]:
@@ -433,7 +433,9 @@ def test_a_batch_whose_links_were_read_before_the_take_down_waits(
 
     def link_meanwhile(store: Store) -> Forgotten:
         if not asked:
-            asked.append(forget.main(["--corpus", store.root, "--url", url]))
+            asked.append(
+                forget.main(["--corpus", store.root, "--url", url, "--why", "a test", "--yes"])
+            )
         return Forgotten(frozenset(), frozenset())
 
     monkeypatch.setattr("crawl.links.steps.load_forgotten", link_meanwhile)
@@ -498,7 +500,20 @@ def test_wrong_use(
 
 def test_an_empty_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     open_corpus(str(tmp_path / "c"), create=True)
-    assert forget.main(["--corpus", str(tmp_path / "c"), "--url", "http://a.test/x"]) == 0
+    assert (
+        forget.main(
+            [
+                "--corpus",
+                str(tmp_path / "c"),
+                "--url",
+                "http://a.test/x",
+                "--why",
+                "a test",
+                "--yes",
+            ]
+        )
+        == 0
+    )
     assert "1 pages listed; removed nothing was here" in capsys.readouterr().out
 
 

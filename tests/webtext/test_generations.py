@@ -213,7 +213,12 @@ def test_a_takedown_reaches_files_that_moved(fates_copy: grown_corpus.Fates) -> 
     assert document_corpus.run.main(list(changed)) == 0
     moved = {path for path, _ in store.files("earlier", recursive=True)}
     assert moved
-    assert forget.main(["--corpus", fates_copy.root, "--url", fates_copy.kept]) == 0
+    assert (
+        forget.main(
+            ["--corpus", fates_copy.root, "--url", fates_copy.kept, "--why", "a test", "--yes"]
+        )
+        == 0
+    )
     [record] = takedowns(store)
     assert set(record.withdrawn) == {"2024-01", "2024-02", "new"}
     [page] = record.url_keys

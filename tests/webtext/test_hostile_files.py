@@ -52,8 +52,10 @@ def commands(root: Path, fates: grown_corpus.Fates) -> dict[str, Callable[[], in
         "status": lambda: status.main(corpus),
         "explain": lambda: explain.main([*corpus, fates.kept]),
         "explain another": lambda: explain.main([*corpus, UNRELATED]),
-        "forget": lambda: forget.main([*corpus, "--url", UNRELATED]),
-        "forget a page": lambda: forget.main([*corpus, "--url", fates.kept]),
+        "forget": lambda: forget.main([*corpus, "--url", UNRELATED, "--why", "a test", "--yes"]),
+        "forget a page": lambda: forget.main(
+            [*corpus, "--url", fates.kept, "--why", "a test", "--yes"]
+        ),
         "prune": lambda: prune.main([*corpus, "--delete", "--keep", "1"]),
         "query": lambda: query.main([*corpus, "select count(*) from verdicts join tokens on true"]),
     }

@@ -283,6 +283,11 @@ def test_figures_that_leave_their_usual_range_are_warned_of() -> None:
     usual = [{"links": 100.0, "tokens": 1000.0, "kept_share": 0.9, "duplicate_share": 0.01}] * 3
     assert summary.unusual(usual[0], usual, 2.0) == []
     assert summary.unusual(usual[0], [], 2.0) == []
+    far = {"links": 9000.0, "tokens": 9.0, "kept_share": 0.1, "duplicate_share": 0.9}
+    assert summary.unusual(far, usual[:1], 2.0) == [], "one batch before is no usual range"
+    assert len(summary.unusual(far, usual[:2], 2.0)) == 4
+    few = [{"links": 5.0, "duplicate_share": 0.0}] * 3
+    assert summary.unusual({"links": 15.0, "duplicate_share": 0.01}, few, 2.0) == []
     odd = {"links": 40.0, "tokens": 2001.0, "kept_share": 0.4, "duplicate_share": 0.025}
     assert [line.split(":")[0] for line in summary.unusual(odd, usual, 2.0)] == [
         "links 40",
@@ -473,9 +478,10 @@ def play_months(play: Play, count: int, change_in: int, takedown_in: int, kill: 
         kill()
         if month == takedown_in:
             words = [word for url in gone for word in ("--url", url)]
-            assert forget.main(["--corpus", play.root, *words]) in (0, 1), (
-                "1: the batch that was killed waits"
-            )
+            assert forget.main(["--corpus", play.root, *words, "--why", "a test", "--yes"]) in (
+                0,
+                1,
+            ), "1: the batch that was killed waits"
         assert play.run() == 0
     return gone
 

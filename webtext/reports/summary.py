@@ -23,6 +23,8 @@ from corpus.tables.parquet import read_file
 BATCHES_BEFORE = 6
 # Shares that move by less are no news, whatever the ratio.
 LEAST_SHIFT = 0.02
+LEAST_COUNT_SHIFT = 20
+FEWEST_BEFORE = 2  # one batch before has no usual range
 MOST_DOMAINS = 10
 # Links of a domain below which its failures are chance.
 LEAST_LINKS = 20
@@ -98,15 +100,20 @@ def figures(store: Store, batch: str) -> dict[str, float]:
 def unusual(
     now: Mapping[str, float], history: Sequence[Mapping[str, float]], factor: float
 ) -> list[str]:
-    """A line for every figure outside its usual range; none for a first batch."""
+    """A line for every figure outside its usual range; none before the third batch.
+
+    A share has to leave its median by `LEAST_SHIFT`, a count by `LEAST_COUNT_SHIFT`, so that small
+    corpora, and ranges of no width, raise no alarm.
+    """
     lines = []
     for name in ("links", "pages", "documents", "tokens", *SHARES):
         before = [each[name] for each in history if name in each]
-        if name not in now or not before:
+        if name not in now or len(before) < FEWEST_BEFORE:
             continue
         usual, value = median(before), now[name]
         low, high = usual / factor, usual * factor
-        if not low <= value <= high and (name not in SHARES or abs(value - usual) >= LEAST_SHIFT):
+        least = LEAST_SHIFT if name in SHARES else LEAST_COUNT_SHIFT
+        if not low <= value <= high and abs(value - usual) >= least:
             lines.append(
                 f"{name.replace('_', ' ')} {_shown(name, value)}: usual {_shown(name, low)} to {_shown(name, high)} (median of {len(before)} batches {_shown(name, usual)})"
             )

@@ -1,8 +1,8 @@
 """Takes pages down, everywhere and for good.
 
     webtext forget --corpus C --url http://example.org/page --why "request of 2024-05-02"
-    webtext forget --corpus C --domain example.org
-    webtext forget --corpus C --list FILE          addresses, doc_ids or domains, one per line
+    webtext forget --corpus C --domain example.org --why TEXT --yes     do not ask
+    webtext forget --corpus C --list FILE --why TEXT          addresses, doc_ids or domains, one per line
     webtext forget --corpus C                      continue interrupted or waiting take-downs
 
 WARC records are blanked in place, rows leave every table, tokens are cut out of the shards by their
@@ -32,6 +32,7 @@ from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import find_manifest
 from corpus.tables.takedown_list import Takedown, load_forgotten, unfinished, write_takedown
 from crawl.links import carry_over
+from webtext.confirm import confirm
 from webtext.reports import html
 from webtext.takedown import pages as takedown
 
@@ -59,6 +60,17 @@ def _main(argv: Sequence[str] | None) -> int:
             print(f"would take down {doc_id}  {key}")
         print(f"{len(found):,} pages; {len(unfinished(store))} unfinished take-downs")
         return 0
+
+    if asked:
+        if not args.why:
+            raise InputError("--why is missing: the record of a take-down names its reason")
+        num_pages = len(takedown.find_pages(store, asked))
+        confirm(
+            f"{num_pages:,} {'page' if num_pages == 1 else 'pages'} of {', '.join(asked)} will be "
+            "taken down for good, in every table and snapshot",
+            yes=args.yes,
+            command="the same command with --yes; --dry-run lists the pages",
+        )
 
     with lease.hold(store, LEASE, what="webtext.forget"), command.interruptible():
         if asked:
@@ -110,7 +122,7 @@ def audit_line(record: Takedown) -> str:
         else "waits for batches at work; run it again"
     )
 
-    return f"take-down {record.id} of {', '.join(record.asked)}{why}: {len(record.url_keys):,} pages listed; removed {what}; snapshots withdrawn: {snapshots}; {end}"
+    return f"take-down {record.id} of {', '.join(record.asked)}{why}: {len(record.url_keys):,} {'page' if len(record.url_keys) == 1 else 'pages'} listed; removed {what}; snapshots withdrawn: {snapshots}; {end}"
 
 
 def _note(store: Store, asked: Sequence[str], why: str) -> None:
@@ -234,7 +246,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="addresses, doc_ids and domains, one a line; # begins a comment",
     )
-    parser.add_argument("--why", default="", metavar="TEXT", help="a reason, for the record")
+    parser.add_argument(
+        "--why", default="", metavar="TEXT", help="the reason, for the record; required"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument(
         "--dry-run", action="store_true", help="say which pages would go; nothing is written"
     )
