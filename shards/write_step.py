@@ -32,6 +32,8 @@ from shards.split import is_validation
 from shards.stream.file_layout import metadata, values_offset
 from shards.tokenizer.encode import Tokenizer, load_tokenizer
 
+Seams = Literal["documents", "paragraphs"]
+
 
 class WriterConfig(Section):
     """Layout of token files."""
@@ -42,6 +44,8 @@ class WriterConfig(Section):
     """Tokens of a Parquet row. Blocks of any length are read from the run of all rows."""
     row_group_tokens: int = 1 << 22
     """Tokens of a row group: what is written, checked, decoded and fetched at once (8 MiB of uint16)."""
+    seams: Seams = "documents"
+    """Pieces of a page between cuts: `documents` ends each with end-of-text (GPT-3), `paragraphs` joins them by a blank line."""
     compression: Literal["none", "zstd"] = "none"
     """`none` can be memory-mapped.
 
@@ -259,9 +263,10 @@ class _SplitWriter:
     def __init__(self, tokens: TokenWriter, spans: PartWriter, tokenizer: Tokenizer) -> None:
         self.tokens, self.spans, self._tokenizer = tokens, spans, tokenizer
 
-    def write(self, doc_ids: Any, texts: Any) -> None:
+    def write(self, doc_ids: Any, texts: Any, num_pieces: np.ndarray) -> None:
         """Append documents in their order."""
-        ids, counts = self._tokenizer.encode_array(texts, end_of_text=True)
+        ids, piece_tokens = self._tokenizer.encode_array(texts, end_of_text=True)
+        counts = np.add.reduceat(piece_tokens, np.cumsum(num_pieces) - num_pieces)
         starts = self.tokens.num_tokens + np.cumsum(counts) - counts
         num_bytes = int(pc.sum(pc.binary_length(texts)).as_py() or 0)
         self.tokens.write(ids, len(doc_ids), num_bytes)
@@ -291,13 +296,19 @@ def load_writer(config: Any, context: Context) -> PartFunction:
 
             for piece in pieces:
                 rows_read += piece.num_rows
-                doc_ids, texts = kept_texts(piece, joins[VERDICTS.name])
+                doc_ids, texts, num_pieces = kept_pieces(
+                    piece, joins[VERDICTS.name], settings.seams
+                )
                 held_out = is_validation(doc_ids.to_pylist(), settings.val_frac)
                 for split in SPLITS:
                     mask = held_out if split == "val" else ~held_out
                     if mask.any():
                         chosen = pa.array(mask)
-                        writers[split].write(doc_ids.filter(chosen), texts.filter(chosen))
+                        writers[split].write(
+                            doc_ids.filter(chosen),
+                            texts.filter(pa.array(np.repeat(mask, num_pieces))),
+                            num_pieces[mask],
+                        )
                 counts[NOT_KEPT] += piece.num_rows - len(doc_ids)
                 context.report(piece.num_rows)
 
@@ -334,8 +345,42 @@ def _open(
         yield _SplitWriter(TokenWriter(stream, name, split, tokenizer, config), spans, tokenizer)
 
 
+def kept_pieces(
+    documents: pa.Table, verdicts: pa.Table, seams: Seams
+) -> tuple[Any, Any, np.ndarray]:
+    """Ids of the documents that stay, the pieces that cuts leave of them, and the number of each.
+
+    A document has at least one piece, an empty one if nothing is left.
+    """
+    doc_ids, texts, cuts = _kept(documents, verdicts)
+    num_pieces = np.ones(len(doc_ids), np.int64)
+    with_cuts = pc.fill_null(pc.greater(pc.list_value_length(cuts), 0), False)
+    if not pc.any(with_cuts).as_py():
+        return doc_ids, texts, num_pieces
+
+    pieces: list[str] = []
+    ranges = cuts.to_pylist()
+    for place, text in enumerate(texts.to_pylist()):
+        left = uncut_pieces(text, [(cut["start"], cut["end"]) for cut in ranges[place] or ()])
+        if seams == "paragraphs":
+            left = ["\n\n".join(piece.strip() for piece in left) if len(left) > 1 else left[0]]
+        pieces += left
+        num_pieces[place] = len(left)
+
+    return doc_ids, pa.array(pieces, texts.type), num_pieces
+
+
 def kept_texts(documents: pa.Table, verdicts: pa.Table) -> tuple[Any, Any]:
     """Ids and texts of the documents that stay, their cuts left out; joined by id.
+
+    Raises: InputError for a document without a verdict.
+    """
+    doc_ids, texts, cuts = _kept(documents, verdicts)
+    return doc_ids, _leave_out(texts, cuts)
+
+
+def _kept(documents: pa.Table, verdicts: pa.Table) -> tuple[Any, Any, Any]:
+    """Ids, texts and cuts of the documents that stay.
 
     Raises: InputError for a document without a verdict.
     """
@@ -354,7 +399,7 @@ def kept_texts(documents: pa.Table, verdicts: pa.Table) -> tuple[Any, Any]:
     texts = documents["text"].combine_chunks().filter(kept)
     cuts = matched["cuts"].combine_chunks().filter(kept)
 
-    return doc_ids, _leave_out(texts, cuts)
+    return doc_ids, texts, cuts
 
 
 def _leave_out(texts: Any, cuts: Any) -> Any:
@@ -378,6 +423,14 @@ def cut_text(text: str, cuts: list[tuple[int, int]]) -> str:
 
     Raises InputError for ranges outside it.
     """
+    return "".join(uncut_pieces(text, cuts))
+
+
+def uncut_pieces(text: str, cuts: list[tuple[int, int]]) -> list[str]:
+    """The pieces of `text` between half-open, ascending ranges of code points; at least one.
+
+    Raises InputError for ranges outside it.
+    """
     pieces = []
     position = 0
     for start, end in cuts:
@@ -387,9 +440,9 @@ def cut_text(text: str, cuts: list[tuple[int, int]]) -> str:
             )
         pieces.append(text[position:start])
         position = end
-
     pieces.append(text[position:])
-    return "".join(pieces)
+
+    return [piece for piece in pieces if piece] or [""]
 
 
 def tokenizer_input(config: Any, context: Context) -> list[Input]:
@@ -406,6 +459,7 @@ STEP = Map(
     joins={VERDICTS: ("doc_id", "kept", "cuts")},
     writes=(TOKENS, SPANS),
     sections=("writer",),
+    revision=2,
     depends=tokenizer_input,
     load_part=load_writer,
 )

@@ -20,7 +20,7 @@ from shards.reader import open_split
 from shards.split import is_validation
 from shards.tokenizer import encode, vocabulary
 from shards.tokenizer.encode import load_tokenizer
-from shards.write_step import cut_text
+from shards.write_step import cut_text, kept_pieces
 from tests.support.document_corpus import Doc, arguments, commit_batch, documents, make_shards
 from tests.support.tokenizer_shapes import SHAPES
 from webtext import cli
@@ -65,7 +65,12 @@ def test_every_kept_document_is_in_its_split_word_for_word(tmp_path: Path) -> No
         for part in split.documents(0, split.num_tokens):
             ids = split.slice(part.start, part.stop).tolist()
             assert ids[-1] == encoder.end_of_text
-            assert encoder.decode(ids[:-1]) == kept[part.doc_id]
+            # Pieces between cuts are documents of their own.
+            ends = [at for at, each in enumerate(ids) if each == encoder.end_of_text]
+            starts = [0, *(end + 1 for end in ends[:-1])]
+            pieces = [encoder.decode(ids[a:b]) for a, b in zip(starts, ends, strict=True)]
+            assert "".join(pieces) == kept[part.doc_id]
+            assert len(pieces) == 1 + (part.doc_id == xxh3_128_hexdigest(b"cut"))
             assert is_validation([part.doc_id], 0.2)[0] == (name == "val")
             seen.add(part.doc_id)
         assert snapshot.splits[name].num_tokens == split.num_tokens  # type: ignore[index]
@@ -383,3 +388,22 @@ def test_the_validation_share_is_that_of_the_first_batch(
     assert run.main(arguments(root, "b2", "--snapshot", "mixed")) == 2
     assert "batch 'b1' has 0.4" in capsys.readouterr().err
     make_shards(root, "b2", *other, "--rebuild", "--snapshot", "s2")
+
+
+def test_seams_of_a_page() -> None:
+    cuts = [{"start": 4, "end": 6}, {"start": 9, "end": 11}]
+    documents = pa.table({"doc_id": ["a", "b", "c"], "text": ["one XX 2 YYend", "whole", "gone"]})
+    verdicts = pa.table(
+        {
+            "doc_id": ["a", "b", "c"],
+            "kept": [True, True, False],
+            "cuts": pa.array(
+                [cuts, [], []], pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32())]))
+            ),
+        }
+    )
+    doc_ids, pieces, counts = kept_pieces(documents, verdicts, "documents")
+    assert doc_ids.to_pylist() == ["a", "b"]
+    assert (pieces.to_pylist(), counts.tolist()) == (["one ", " 2 ", "end", "whole"], [3, 1])
+    _, pieces, counts = kept_pieces(documents, verdicts, "paragraphs")
+    assert (pieces.to_pylist(), counts.tolist()) == (["one\n\n2\n\nend", "whole"], [1, 1])
