@@ -50,6 +50,9 @@ INSTRUCTION_WORDS = 30
 MIN_PIECE_WORDS = 8
 
 
+# Characters that a cut is widened by to end at a word; in scripts without spaces it ends there.
+MAX_WORD_CHARS = 40
+
 # Least values of settings.
 LEAST = {
     "min_passage_words": 1,
@@ -275,23 +278,41 @@ def matched_words(num_words: int, starts: np.ndarray, sizes: np.ndarray) -> np.n
     return np.cumsum(edges[:-1]) > 0
 
 
-def judge(spans: Sequence[tuple[int, int]], num_chars: int, config: OverlapConfig) -> Judgement:
+def judge(
+    spans: Sequence[tuple[int, int]],
+    num_chars: int,
+    config: OverlapConfig,
+    windows: Sequence[tuple[int, int]] | None = None,
+) -> Judgement:
     """Judge a page with matches at `spans` (half-open character ranges, any order, may overlap)."""
     if not spans or config.policy == "report":
         return Judgement(False, [])
     if config.policy == "document":
         return Judgement(True, [])
 
-    window = config.window_chars
-    cuts = merge_ranges(
-        (max(0, start - window), min(num_chars, end + window)) for start, end in spans
-    )
+    if windows is None:
+        window = config.window_chars
+        windows = [(max(0, start - window), min(num_chars, end + window)) for start, end in spans]
+    cuts = merge_ranges(windows)
     pieces = gaps(cuts, num_chars)
     short = [piece for piece in pieces if piece[1] - piece[0] < config.min_piece_chars]
     if len(pieces) > config.max_pieces or len(short) == len(pieces):
         return Judgement(True, [])
 
     return Judgement(False, merge_ranges([*cuts, *short]))
+
+
+def window_at_words(text: str, start: int, end: int, window: int) -> tuple[int, int]:
+    """The range `window` characters around a match, widened to the next ends of words."""
+    first, after = max(0, start - window), min(len(text), end + window)
+    lowest = max(0, first - MAX_WORD_CHARS)
+    while first > lowest and not text[first - 1].isspace():
+        first -= 1
+    highest = min(len(text), after + MAX_WORD_CHARS)
+    while after < highest and not text[after].isspace():
+        after += 1
+
+    return first, after
 
 
 def merge_ranges(ranges: object) -> list[tuple[int, int]]:

@@ -96,7 +96,14 @@ def load_hits(config: DedupConfig, context: Context) -> MapFunction:
 
             for place, text in enumerate(with_hits.tolist()):
                 here = slice(bounds[place], bounds[place + 1])
-                row = _hit_row(piece[text].as_py(), word[here], key[here], index, lengths)
+                row = _hit_row(
+                    piece[text].as_py(),
+                    word[here],
+                    key[here],
+                    index,
+                    lengths,
+                    config.overlap.window_chars,
+                )
                 rows.append({"doc_id": documents["doc_id"][first + text].as_py(), **row})
 
         keys, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *seen]), return_counts=True)
@@ -269,14 +276,26 @@ def merge(tables: list[pa.Table]) -> pa.Table:
 
 
 def _hit_row(
-    text: str, word: np.ndarray, key: np.ndarray, index: NgramIndex, lengths: np.ndarray
+    text: str,
+    word: np.ndarray,
+    key: np.ndarray,
+    index: NgramIndex,
+    lengths: np.ndarray,
+    window_chars: int,
 ) -> dict[str, object]:
     starts, ends = word_spans(text)
+    first, after = starts[word], ends[word + lengths[key] - 1]
+    windows = [
+        overlap.window_at_words(text, one, other, window_chars)
+        for one, other in zip(first.tolist(), after.tolist(), strict=True)
+    ]
     return {
         "num_chars": len(text),
         "ngrams": index.keys[key],
-        "starts": starts[word],
-        "ends": ends[word + lengths[key] - 1],
+        "starts": first,
+        "ends": after,
+        "firsts": [window[0] for window in windows],
+        "afters": [window[1] for window in windows],
     }
 
 
@@ -294,7 +313,14 @@ def _overlap_row(
         for span, kept in zip(zip(row["starts"], row["ends"], strict=True), counted, strict=True)
         if kept
     ]
-    judgement = overlap.judge(spans, int(row["num_chars"]), config.overlap)  # type: ignore[call-overload]
+    windows = [
+        window
+        for window, kept in zip(
+            zip(row["firsts"], row["afters"], strict=True), counted, strict=True
+        )
+        if kept
+    ]
+    judgement = overlap.judge(spans, int(row["num_chars"]), config.overlap, windows)  # type: ignore[call-overload]
     places = np.searchsorted(keys, np.unique(grams[counted]))
 
     return {
@@ -343,6 +369,7 @@ def steps() -> tuple[Gather | Map, ...]:
             columns=("doc_id", "text"),
             writes=(HITS, SEEN),
             sections=("overlap",),
+            revision=2,
             depends=depends_on_testsets,
             load=load_hits,
         ),

@@ -52,6 +52,8 @@ HITS = Table(
         ngrams=pa.list_(pa.uint64()),
         starts=pa.list_(pa.int32()),
         ends=pa.list_(pa.int32()),
+        firsts=pa.list_(pa.int32()),
+        afters=pa.list_(pa.int32()),
     ),
     scratch=True,
 )

@@ -166,3 +166,17 @@ def test_the_limit_of_common_speech_grows_with_the_corpus() -> None:
     assert common_speech.limit(OverlapConfig(), 8_000) == 10
     assert common_speech.limit(OverlapConfig(), 8_000_000) == 800
     assert common_speech.limit(OverlapConfig(common_pages=0), 8_000_000) == float("inf")
+
+
+def test_cuts_end_at_words(made_corpus: New, tmp_path: Path) -> None:
+    generator = random.Random(6)
+    entry = prose(generator, 20)
+    (tmp_path / "set.jsonl").write_text(json.dumps({"text": entry}))
+    pages = [Page(f"{prose(generator, 150)} {entry} {prose(generator, 150)}") for _ in range(9)]
+    corpus = made_corpus()
+    corpus.add("b", pages)
+    assert corpus.dedup("b", "--set", f'dedup.testsets=["{tmp_path / "set.jsonl"}"]') == 0
+    for page in pages:
+        ((start, end),) = (tuple(cut.values()) for cut in corpus.verdicts("b")[page.id]["cuts"])
+        left = [*page.text[:start].split(), *page.text[end:].split()]
+        assert set(left) <= set(page.text.split())
