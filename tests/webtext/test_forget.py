@@ -514,7 +514,7 @@ def test_an_empty_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         )
         == 0
     )
-    assert "1 pages listed; removed nothing was here" in capsys.readouterr().out
+    assert "1 page listed; removed nothing was here" in capsys.readouterr().out
 
 
 def test_a_page_that_redirects_led_to(fates: grown_corpus.Fates) -> None:
