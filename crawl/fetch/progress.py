@@ -1,12 +1,13 @@
 """Progress of a running crawl: the last state of each shard's worker, and their sum.
 
 Every few seconds the task beside a worker writes the worker's state below `work/<batch>/`. They are
-read by the driver's log, `webtext crawl --status`, a dashboard, and the other
-workers of the batch. On Ray the same numbers are metrics.
+read by the driver's log, `webtext crawl --status`, a dashboard, and the other workers of the batch.
+On Ray the same numbers are metrics.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -106,7 +107,12 @@ class Reporter:
 
 def read(store: Store, batch: str, now: float) -> CrawlProgress:
     """The progress of a batch, `now` in Unix seconds; all zero if nothing was fetched lately."""
-    return merge((store.read_json(path) for path, _ in store.files(_folder(batch))), now)
+    found = []
+    for path, _ in store.files(_folder(batch)):
+        # A state that is being replaced is listed under a temporary name for a moment.
+        with contextlib.suppress(FileNotFoundError):
+            found.append(store.read_json(path))
+    return merge(found, now)
 
 
 def states(store: Store, batch: str, now: float, num_shards: int) -> dict[int, str]:
