@@ -29,8 +29,8 @@ from webtext import cli
 def files(root: Path) -> dict[str, bytes]:
     """All bytes this stage made, by path; manifests apart (they tell the time)."""
     return {
-        str(path.relative_to(root)): path.read_bytes()
-        for folder in ("tokens", "spans", "snapshots", "tokenizer")
+        str(path.relative_to(root)).removeprefix("earlier/"): path.read_bytes()
+        for folder in ("tokens", "spans", "snapshots", "tokenizer", "earlier")
         for path in sorted((root / folder).rglob("*"))
         if path.is_file() and path.name != "_manifest.json"
     }
