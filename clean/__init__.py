@@ -1,6 +1,6 @@
-"""Documents: pages in, one page's main text each out, or a reason why not.
+"""Turns pages into documents: the main text of each page, or the reason to drop it.
 
-In: `pages` (what was fetched, with its place in the WARC files) and `links` (score, subreddit,
-domain). Out: `documents` and `documents_dropped`; every fetched page is in exactly one of the two.
-Runs from the WARC files alone, without network, as often as one likes.
+In: `pages` (what was fetched, with its position in the WARC files) and `links` (score, subreddit,
+domain). Out: `documents` and `documents_dropped`. Every fetched page is in exactly one of the two.
+The stage reads WARC files only, needs no network, and can be run any number of times.
 """

@@ -1,4 +1,4 @@
-"""`python -m clean` is short for `python -m clean.run`."""
+"""Runs `python -m clean.run`."""
 
 from clean.run import main
 

@@ -1,4 +1,4 @@
-"""The settings of the clean stage: the sections live beside the code that they configure."""
+"""Settings of the clean stage. Each section is defined beside the code that it configures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from corpus.config import Section
 
 
 class CleanConfig(Section):
-    """WARC to documents."""
+    """Settings of the step from WARC files to documents."""
 
     common = frozenset(
         {
@@ -38,4 +38,4 @@ class CleanConfig(Section):
     boilerplate: BoilerplateConfig = Field(default_factory=BoilerplateConfig)
     sandbox: SandboxConfig = Field(default_factory=SandboxConfig)
     marks: bool = False
-    """Whether licences and opt-outs that pages name are kept as a table `marks` beside `documents`."""
+    """Keep licences and opt-outs that pages name, as the table `marks`."""

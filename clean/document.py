@@ -1,9 +1,8 @@
-"""One page's way: decode, extract, normalise, tell the language, judge. Pure: bytes in, a document
-or a reason out.
+"""Makes the document of one page: decode, extract, normalise, detect the language, judge.
 
-Runs inside the sandbox's process (`clean.sandbox`), since any step of it may meet a page that was
-made to hurt. Nothing is carried from one page to the next: a page gives the same result alone,
-first, last, or in any company.
+A pure function of bytes to a document or a reason. It runs in the sandbox's process
+(`clean.sandbox`), since a page may be hostile to any of its steps. Nothing is carried from one page
+to the next, so a page gives the same result alone, first, last, or in any company.
 """
 
 from __future__ import annotations
@@ -25,9 +24,7 @@ from crawl.warc.kind import PLAIN_TEXT, content_kind, is_binary, media_type
 
 
 class Page(msgspec.Struct, frozen=True, array_like=True):
-    """A stored response on its way to a document. `latest_day` is the ordinal of the day of the
-    fetch.
-    """
+    """A stored response. `latest_day` is the ordinal of the day of the fetch."""
 
     url: str
     final_url: str
@@ -37,7 +34,7 @@ class Page(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Document(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The text of a page that stays. `notes` names what was seen on the way, for the counts."""
+    """The text of a kept page. `notes` names observations for the counts."""
 
     text: str
     title: str | None
@@ -51,7 +48,7 @@ class Document(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Dropped(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Why a page gives no document; `detail` is the figure or name behind the reason."""
+    """The reason to drop a page. `detail` is the value or name behind it."""
 
     reason: Reason
     detail: str | None = None
@@ -175,7 +172,7 @@ def _judged(source: _Source, notes: list[str], config: CleanConfig) -> Result:
 
 
 def program(config_json: str) -> Callable[[bytes], bytes]:
-    """What the sandbox's process runs: a page's msgpack to a result's."""
+    """Returns the function that the sandbox's process runs: a page's msgpack to a result's."""
     document = document_function(CleanConfig.model_validate_json(config_json))
     decode_page = msgspec.msgpack.Decoder(Page).decode
     encode_result = msgspec.msgpack.Encoder().encode

@@ -1,9 +1,9 @@
-"""HTML to main text: the one home of the extractors.
+"""The extractors: HTML to main text.
 
 `learned` is ours (`clean.learned`). `trafilatura` and `trafilatura-fast` give what that library
-gives for one page on its own, comments left out. Three of the library's habits are kept out because
-they carry something from one page to the next, or from one day to another: its deduplication (a
-process-wide cache of segments), threads (lxml crashes in them), and dates (bounded by "today").
+gives for one page on its own, without comments. Three of its features are off because they depend
+on other pages or on the day: deduplication (a process-wide cache of segments), threads (lxml
+crashes in them), and dates (bounded by "today").
 """
 
 from __future__ import annotations
@@ -21,30 +21,29 @@ from corpus.config import Section
 from crawl.warc import records
 
 Extractor = Literal["learned", "trafilatura-fast", "trafilatura"]
-# Decoded HTML to text; empty where the page has no main text.
+# Decoded HTML to text, empty if the page has no main text.
 ExtractFunction = Callable[[str], str]
 
-# Pages after which the library's caches (of pure functions) are emptied, so that memory stays
-# flat.
+# Pages after which the library's caches (of pure functions) are emptied, to bound memory.
 RESET_PAGES = 1000
 
 
 class ExtractConfig(Section):
-    """Main text out of HTML."""
+    """Settings of main text extraction."""
 
     extractor: Extractor = "learned"
-    """`learned` is our own; `trafilatura` and `trafilatura-fast` are the library with and without
-    its fallbacks.
+    """`learned` is ours; `trafilatura` and `trafilatura-fast` are the library with and without its
+    fallbacks.
     """
     threshold: Literal["precision", "balanced", "recall"] = "balanced"
-    """What the `learned` extractor keeps when in doubt: less, what gives the best F1, or more."""
-    include_tables: bool = True
-    """Whether the cells of tables are text, for `trafilatura` and `trafilatura-fast`; `learned`
-    judges each cell.
+    """Text that the `learned` extractor keeps when unsure: less (`precision`), the best F1
+    (`balanced`), or more (`recall`).
     """
+    include_tables: bool = True
+    """Keep cells of tables, for `trafilatura` and `trafilatura-fast`. `learned` judges each row."""
     max_html_bytes: int = Field(default=20_000_000, ge=1, lt=records.MAX_BODY_BYTES)
-    """Larger pages are dropped as `body_too_large`, bytes; the limit that trafilatura sets itself.
-    Less than 32 MiB.
+    """Largest page, bytes; larger ones are dropped as `body_too_large`. The default is
+    trafilatura's own limit. Less than 32 MiB.
     """
 
 
@@ -125,10 +124,10 @@ def _trafilatura(config: ExtractConfig) -> ExtractFunction:
 
 
 class _MemoryWatch(logging.Handler):
-    """Notices that the library's parser ran out of memory: the library logs that and goes on as
-    with an empty page.
+    """Notices that the library's parser ran out of memory.
 
-    lxml says so as a MemoryError, or as a syntax error that has no message of its own.
+    The library logs that and continues as with an empty page. lxml reports it as a MemoryError, or
+    as a syntax error without a message.
     """
 
     exhausted = False

@@ -1,13 +1,12 @@
-"""What pages say about their use: licences and opt-outs, kept as a table beside `documents` where
-asked for.
+"""The table `marks`: licences and opt-outs that pages state, beside `documents`.
 
-A step of its own over the stored pages: asking for it later extracts nothing again. Nothing is
-dropped by it; what a mark means for a corpus is for whoever uses the corpus to decide.
+It is made by a step of its own over the stored pages, so asking for it later extracts nothing
+again. The step drops nothing. The user of the corpus decides what a mark means.
 
 Opt-outs, by the words that sites use: robots directives (`noai`, `noimageai`, `noindex`, `none`,
 `noarchive`) in `<meta name=robots>`, in the meta of a named crawler or in `X-Robots-Tag`; the TDM
 reservation protocol (W3C community report, 2024). Licences: Creative Commons addresses that the
-page links, as `by-sa/4.0`; those marked rel=license alone where there are any.
+page links, as `by-sa/4.0`. If some are marked rel=license, only those count.
 """
 
 from __future__ import annotations
@@ -51,9 +50,7 @@ _TAG_WITH_LICENSE = re.compile(
 
 
 def opt_outs(html: str, headers: records.Headers) -> list[str]:
-    """What a page asks not to be used for: directives, `tdm-reservation` where that is 1; sorted,
-    each once.
-    """
+    """Opt-outs of a page: directives, and `tdm-reservation` if it is 1. Sorted, each once."""
     said = [content for name, content in metas(html) if _ROBOTS_NAME.fullmatch(name)]
     said += [value for name, value in headers if name.lower() == "x-robots-tag"]
     found = {word for each in said for word in _DIRECTIVE.findall(each.lower())} & DIRECTIVES
@@ -87,7 +84,7 @@ def readable(body: bytes, headers: records.Headers) -> str:
 
 
 def licenses(html: str) -> list[str]:
-    """The Creative Commons licences that a page names, as `by-sa/4.0`; sorted, each once."""
+    """Creative Commons licences that a page names, as `by-sa/4.0`. Sorted, each once."""
     if "creativecommons.org/" not in html.lower():
         return []
     marked = _licenses(match[0] for match in _TAG_WITH_LICENSE.finditer(html))

@@ -1,9 +1,8 @@
-"""Title and date of publication, from what a page says about itself in its head.
+"""Title and date of publication, from a page's own metadata.
 
-Only marks meant for machines count (`og:title`, `<title>`, `article:published_time`, JSON-LD,
-`<time>`): a date guessed from running text is often another event's. Nothing here looks at the
-clock, so a page gives the same date on any day; whoever fetched the page on some day can tell that
-a later date of publication is wrong.
+Only metadata for machines counts (`og:title`, `<title>`, `article:published_time`, JSON-LD,
+`<time>`): a date in running text is often another event's. The clock is not read, so a page gives
+the same date on any day. A date after the day of the fetch is wrong and is ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from datetime import date
 from html import unescape
 
-# How far into the page marks are looked for; the heads of some real pages hold 100 KB of scripts.
+# Characters that are searched for metadata. Heads of some real pages hold 100 KB of scripts.
 HEAD_CHARS = 200_000
 MAX_TITLE_CHARS = 500
 # The first web page.

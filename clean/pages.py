@@ -1,8 +1,8 @@
-"""Fetched pages to documents: reads their WARC records and has each worked on in the sandbox.
+"""The step from fetched pages to documents: reads WARC records and has each processed in the
+sandbox.
 
-Records are read in the order in which they lie in the files, whatever the order of the rows;
-results go out in the order of the rows. A record that cannot be read is a page dropped as
-`warc_broken`, never an error.
+Records are read in file order, whatever the order of the rows. Results are in the order of the
+rows. A record that cannot be read is a page dropped as `warc_broken`, not an error.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from crawl.warc import records
 _LINK_COLUMNS = ("doc_id", "url", "domain", "score", "subreddit")
 _decode_result = msgspec.msgpack.Decoder(Result).decode
 ProcessFunction = Callable[[Page], Result]
-# (WARC file, places in it by offset) to the responses there; raises WarcError when the file
-# cannot be read at all.
+# (WARC file, places in it by offset) to the responses there. It raises WarcError if the file cannot
+# be read at all.
 ReadFunction = Callable[
     [str, list[tuple[int, int]]], Iterator[records.Response | records.WarcError]
 ]
@@ -55,7 +55,7 @@ def load(config: CleanConfig, context: Context) -> MapFunction:
 
 
 def judged_by(config: CleanConfig, context: Context) -> list[Input]:
-    """The model of the learned extractor, where that is used: another model makes other texts."""
+    """The model of the learned extractor as an input, since another model makes other texts."""
     if config.extract.extractor != "learned":
         return []
     return [Input(table="model", batch="learned", fingerprint=extraction.model_digest())]
@@ -93,7 +93,9 @@ def _sandbox(config_json: str) -> Sandbox:
 
 
 def process(page: Page, sandbox: Sandbox) -> Result:
-    """The page's document or reason; a page that the process died of has a reason too."""
+    """The page's document, or the reason to drop it. A page that ended the process has a reason
+    too.
+    """
     answer = sandbox.ask(msgspec.msgpack.encode(page))
     return (
         Dropped(answer.reason, answer.detail)
@@ -103,7 +105,7 @@ def process(page: Page, sandbox: Sandbox) -> Result:
 
 
 class Made(NamedTuple):
-    """What became of a page, and its row of `documents` or of `documents_dropped`."""
+    """The result of a page, and its row of `documents` or `documents_dropped`."""
 
     result: Result
     row: dict[str, Any]
@@ -112,9 +114,7 @@ class Made(NamedTuple):
 def make(
     pages: pa.Table, links: pa.Table, read: ReadFunction, document: ProcessFunction
 ) -> list[Made]:
-    """What became of each page, in the order of the rows. `links` holds at least the rows of these
-    pages.
-    """
+    """The result of each page, in the order of the rows. `links` holds at least these pages' rows."""
     rows = pages.to_pylist()
     results: list[Result | None] = [None] * len(rows)
     in_file_order = sorted(range(len(rows)), key=lambda index: _place(rows[index]))
@@ -139,7 +139,7 @@ def make(
 
 def in_tables(made: Sequence[Made]) -> Output:
     """Documents and dropped pages, in the order given. Counts: `kept`, one per reason, and the
-    notes of every page.
+    notes.
     """
     counts = Counter[str]()
     rows: dict[Table, list[dict[str, Any]]] = {DOCUMENTS: [], DOCUMENTS_DROPPED: []}
@@ -160,7 +160,9 @@ def in_tables(made: Sequence[Made]) -> Output:
 
 
 def load_made(config: CleanConfig, context: Context) -> Callable[[pa.Table, Joins], list[Made]]:
-    """Gives what became of pages; the sandbox is this process's own and outlives the task."""
+    """Returns the function that processes pages. Its sandbox is this process's own and outlives the
+    task.
+    """
     sandbox = _sandbox(config.model_dump_json())
     read = partial(records.read_responses, context.store)
 
@@ -177,9 +179,7 @@ def _place(row: dict[str, Any]) -> tuple[str, int, int]:
 def _responses(
     read: ReadFunction, warc_file: str | None, places: Sequence[tuple[int, int]]
 ) -> Iterator[records.Response | records.WarcError]:
-    """As many as places, whatever happens: behind an error of the file itself, that error for each
-    that is left.
-    """
+    """As many results as places. After an error of the file itself, the rest is that error."""
     given = 0
     try:
         if not warc_file:
@@ -214,7 +214,9 @@ def _result(
 
 
 def _document_row(row: dict[str, Any], link: dict[str, Any], result: Document) -> dict[str, Any]:
-    """`url` is the link's, whose hash is `doc_id`; where a redirect led stays in `pages`."""
+    """The row of a document. `url` is the link's, whose hash is `doc_id`; the redirect target is in
+    `pages`.
+    """
     return {
         "doc_id": row["doc_id"],
         "url": link["url"],

@@ -1,4 +1,4 @@
-"""Why a page does not become a document: a closed list. None keeps."""
+"""The closed list of reasons to drop a page. None keeps it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """One per dropped page, the first that applies; `STEP` tells where on the way that was."""
+    """A reason to drop a page: the first that applies. `step` names the part of the stage."""
 
     WARC_BROKEN = "warc_broken"
     CONTENT_TYPE = "content_type"
@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
     @property
     def step(self) -> str:
-        """The part of the way that drops for this reason."""
+        """The part of the stage that drops for this reason."""
         return _STEPS.get(self, "quality")
 
 

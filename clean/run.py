@@ -1,4 +1,4 @@
-"""The door: `python -m clean.run --corpus C --batch B`. WARC to documents; needs no network."""
+"""The command `python -m clean.run --corpus C --batch B`: WARC files to documents, without network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ STEPS: tuple[AnyStep, ...] = (pages.STEP,)
 
 
 def steps(config: CleanConfig) -> tuple[AnyStep, ...]:
-    """The steps that the settings ask for."""
+    """The steps that the settings enable."""
     documents = boilerplate_steps.STEPS if config.boilerplate.remove else STEPS
     return (*documents, marks.STEP) if config.marks else documents
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the stage; the exit code."""
+    """Runs the stage and returns the exit code."""
     return command.door(_body, argv, stage="clean.run")
 
 

@@ -1,16 +1,15 @@
-"""Pages are worked on in a process of their own that may die: one hostile page never costs another.
+"""Processes pages in a child process that may die, so that a hostile page never costs another.
 
-The process takes one page at a time over a pipe and answers with a document or a reason. It is
-limited from inside, where the limits hold even while C code runs: processor time by an interval
-timer whose signal ends the process, memory by the size of its address space. From outside a wall
-clock stands behind both. When the process dies, the page it had is the culprit and all others are
-safe; a new process goes on with the next page. A page that ended a process by memory or a crash is
-tried once more, alone in a fresh process, so that its fate does not depend on what came before.
+The child takes one page at a time over a pipe and answers with a document or a reason. Its limits
+hold even while C code runs: processor time by an interval timer whose signal ends the process,
+memory by the size of its address space. The parent adds a wall clock. If the child dies, the page
+it had is the culprit, and a new child continues with the next page. A page that ended a child by
+memory or a crash is tried once more alone in a fresh one, so that its result does not depend on
+earlier pages.
 
-Processor time rather than wall time is what makes a time-out tell something about the page and not
-about the load of the machine. The process's hash seed is fixed: what a library makes of a page may
-not vary with the order of a set. The answers are msgpack, not pickle: what comes back from a
-process that read hostile bytes is data, never code.
+A limit on processor time says something about the page, a limit on wall time about the load of the
+machine. The child's hash seed is fixed, so that results do not vary with the order of a set.
+Answers are msgpack, not pickle: a process that read hostile bytes may send data, never code.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ from clean.reasons import Reason
 from corpus.config import Section
 from corpus.errors import RetryableError
 
-# How long a process may take to import its libraries and, once on a machine, to compile loops,
-# seconds, under heavy load.
+# Time for a process to import its libraries and, once on a machine, to compile functions under
+# heavy load, seconds.
 START_S = 300.0
 # The wall clock allows this many times the processor time, and `WALL_SLACK_S` more, for loaded
 # machines.
 WALL_PER_CPU = 4
 WALL_SLACK_S = 10.0
-# Pages after which a process makes way for a fresh one, so that memory stays flat.
+# Pages after which a process is replaced, to bound its memory.
 PAGES_PER_PROCESS = 5000
 _LENGTH = struct.Struct("<Q")
 # First byte of an answer.
@@ -51,7 +50,7 @@ _DONE, _FAILED = b"\0", b"\1"
 
 
 class SandboxConfig(Section):
-    """Limits of the processes that pages are worked on in."""
+    """Limits of the child processes."""
 
     cpu_s: float = Field(default=10.0, gt=0)
     """Processor time for one page, seconds.
@@ -59,22 +58,22 @@ class SandboxConfig(Section):
     The slowest of 2,685 real pages takes 1.5 s (2026-11).
     """
     memory_mb: int = Field(default=1024, ge=64)
-    """Memory that one page may take beyond what the process needs itself, MiB."""
+    """Memory for one page beyond what the process needs itself, MiB."""
 
 
 class Failure(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """What the process tells of a page that it could not finish."""
+    """The child's report of a page that it could not finish."""
 
     reason: Reason
     detail: str
 
 
 class Sandbox:
-    """A killable process that answers requests one at a time; started when first needed.
+    """A killable child process that answers requests one at a time. It starts when first needed.
 
-    `program` is `module:function`: called in the process with `argument`, it gives the function of
-    bytes to bytes that answers. Use as a context manager, or `close` it; a forgotten one ends when
-    its parent does.
+    `program` is `module:function`. The child calls it with `argument` and gets the function of
+    bytes to bytes that answers. Use as a context manager, or `close` it. A forgotten child ends
+    with its parent.
     """
 
     def __init__(
@@ -94,9 +93,9 @@ class Sandbox:
         self._end: weakref.finalize[[subprocess.Popen[bytes]], Sandbox] | None = None
 
     def ask(self, request: bytes) -> bytes | Failure:
-        """The answer to one request, or how the process failed at it.
+        """Answers one request, or reports how the child failed at it.
 
-        Raises: RetryableError when no process can be started.
+        Raises: RetryableError if no process can be started.
         """
         fresh = self._process is None
         answer = self._ask_once(request)
@@ -111,7 +110,7 @@ class Sandbox:
 
     @property
     def pid(self) -> int | None:
-        """The process now at work."""
+        """The pid of the running child, or None."""
         return self._process.pid if self._process is not None else None
 
     def close(self) -> None:
@@ -181,7 +180,7 @@ class Sandbox:
         return process
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        # A process whose pipe broke is ending by itself, and its own exit code tells why.
+        # A process whose pipe broke is ending by itself, and its exit code says why.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.5)
         process.kill()
@@ -216,7 +215,7 @@ def _finish(process: subprocess.Popen[bytes]) -> None:
 
 
 def _send(stream: IO[bytes] | None, message: bytes) -> None:
-    """Write one message whole. Raises BrokenPipeError when nobody reads."""
+    """Writes one whole message. Raises BrokenPipeError if the other side is closed."""
     assert stream is not None
     rest = memoryview(_LENGTH.pack(len(message)) + message)
     while rest:
@@ -224,7 +223,7 @@ def _send(stream: IO[bytes] | None, message: bytes) -> None:
 
 
 def _receive(stream: IO[bytes] | None, deadline: float | None) -> bytes:
-    """Read one message whole. Raises EOFError when the other side is gone, TimeoutError at the
+    """Reads one whole message. Raises EOFError if the other side is closed, TimeoutError at the
     deadline.
     """
     (length,) = _LENGTH.unpack(_receive_bytes(stream, _LENGTH.size, deadline))
@@ -250,7 +249,7 @@ def _receive_bytes(stream: IO[bytes] | None, length: int, deadline: float | None
 
 
 def serve() -> None:
-    """The life of the process: answer requests, until the pipe closes or a limit ends it."""
+    """Answers requests until the pipe closes or a limit ends the process. Runs in the child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -259,7 +258,7 @@ def serve() -> None:
     module, _, name = sys.argv[1].partition(":")
     function = getattr(importlib.import_module(module), name)(_receive(requests, None).decode())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # A limit, so that what a page takes counts, and not what the libraries took before it.
+    # Relative to the memory in use, so that a page is not charged for the libraries.
     _limit_memory(_address_space() + (config.memory_mb << 20))
 
     with contextlib.suppress(EOFError, BrokenPipeError):
@@ -276,8 +275,8 @@ def serve() -> None:
 
 
 def _answer(function: Callable[[bytes], bytes], request: bytes) -> bytes:
-    """The one broad catch of the stage: whatever a library raises at a page is the page's fate, not
-    ours.
+    """Answers one request. Any exception of a library is a result of the page, so the catch is
+    broad.
     """
     try:
         return _DONE + function(request)
@@ -290,8 +289,8 @@ def _answer(function: Callable[[bytes], bytes], request: bytes) -> bytes:
 
 
 def _address_space() -> int:
-    """Bytes of this process's address space; 0 where /proc does not tell, and then memory is not
-    limited.
+    """The size of this process's address space in bytes, or 0 without /proc; memory is not limited
+    then.
     """
     try:
         with open("/proc/self/statm") as statm:

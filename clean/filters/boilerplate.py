@@ -1,9 +1,8 @@
-"""Lines that recur on most pages of one site: menus, notices and teasers that an extractor takes
-for text, page after page.
+"""Lines that recur on most pages of one site: menus, notices and teasers that the extractor kept.
 
-A line is known by its words, white space aside. It goes where it stands on at least `min_frac` of
-the documents of its registered domain and on at least `min_pages` of them, within one batch. Off in
-every preset: WebText did nothing of the kind, and FineWeb found no gain in removing lines that
+A line is identified by its words, white space aside. It is removed if it is on at least `min_frac`
+of the documents of its registered domain and on at least `min_pages` of them, within one batch. Off
+in every preset: WebText did nothing of the kind, and FineWeb found no gain in removing lines that
 recur across sites (Penedo et al. 2024).
 """
 
@@ -26,26 +25,26 @@ class BoilerplateConfig(Section):
     """Removal of lines that recur on most pages of a domain."""
 
     remove: bool = False
-    """Whether such lines are removed. Needs an exchange of all lines by domain."""
+    """Remove such lines. This needs an exchange of all lines by domain."""
     min_frac: float = Field(default=0.5, gt=0, le=1)
     """Least share of a domain's documents that hold the line. Ours: most of them."""
     min_pages: int = Field(default=10, ge=2)
-    """Least number of a domain's documents that hold the line. Ours: what recurs on fewer may be
-    chance.
-    """
+    """Least number of a domain's documents that hold the line. Ours: fewer may be chance."""
     min_line_chars: int = Field(default=8, ge=1)
-    """Shorter lines stay, characters: brackets, rules and labels recur in code and tables."""
+    """Length from which lines are removed, characters. Brackets, rules and labels recur in code and
+    tables.
+    """
 
 
 class Cut(NamedTuple):
-    """A text without its boilerplate, and how many lines went."""
+    """A text without its boilerplate, and the number of lines removed."""
 
     text: str
     num_lines: int
 
 
 def line_key(line: str, config: BoilerplateConfig) -> int | None:
-    """The xxh3-64 of a line's words, or None for one that is too short to be looked at."""
+    """The xxh3-64 of a line's words, or None for a line that is too short."""
     words = " ".join(line.split())
     return xxhash.xxh3_64_intdigest(words.encode()) if len(words) >= config.min_line_chars else None
 
@@ -57,7 +56,7 @@ def line_keys(text: str, config: BoilerplateConfig) -> list[int]:
 
 
 def recurring(pages: Iterable[list[int]], config: BoilerplateConfig) -> frozenset[int]:
-    """The keys that are boilerplate of a site, given each of its documents' different keys."""
+    """Keys that are boilerplate of a site, given the different keys of each of its documents."""
     counts: Counter[int] = Counter()
     num_pages = 0
     for keys in pages:

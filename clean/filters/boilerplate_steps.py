@@ -1,10 +1,10 @@
 """Documents in four steps, with an exchange of lines by domain between extraction and the last
 verdict.
 
-candidates   every fetched page's document or reason, as without the exchange
-lines        by domain: which lines of which document are boilerplate
-cuts         the same by `doc_id`
-documents    candidates without those lines, judged again where lines went; dropped pages
+    candidates   the document or reason of each fetched page, as without the exchange
+    lines        by domain: the boilerplate lines of each document
+    cuts         the same by `doc_id`
+    documents    candidates without those lines, judged again if lines were removed; dropped pages
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from corpus.run.step import (
 )
 from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, Table, part_of
 
-# A row of `documents` or of `documents_dropped` per fetched page, and what was noted on its way.
+# A row of `documents` or of `documents_dropped` per fetched page, and its notes.
 CANDIDATES = Table(
     name="candidates",
     schema=pa.schema(
@@ -62,7 +62,7 @@ SITE_CUTS = Table(
     ),
     scratch=True,
 )
-# The keys of the lines that go, for documents that lose any.
+# The keys of removed lines, for documents that lose any.
 CUTS = Table(
     name="line_cuts",
     schema=pa.schema([("doc_id", pa.string()), ("keys", pa.list_(pa.uint64()))]),
@@ -138,7 +138,7 @@ def _load_documents(config: CleanConfig, context: Context) -> MapFunction:
 
 
 def cut_documents(candidates: pa.Table, cuts: pa.Table, config: CleanConfig) -> Output:
-    """Documents and dropped pages of candidates, in their order; counts as `pages.in_tables`.
+    """Documents and dropped pages of candidates, in their order. Counts as in `pages.in_tables`.
 
     `cuts` holds at least the rows of these candidates. `boilerplate:lines` counts lines removed.
     """
@@ -168,7 +168,7 @@ def cut_documents(candidates: pa.Table, cuts: pa.Table, config: CleanConfig) -> 
 
 
 def _cut(row: dict[str, Any], keys: frozenset[int], config: CleanConfig) -> int:
-    """Take the lines out of a candidate and judge what is left; how many lines went."""
+    """Removes the lines from a candidate, judges the rest, and returns the number of lines removed."""
     cut = without(row["text"], keys, config.boilerplate)
     judged = quality.judge(cut.text, config.quality)
     words = len(judged.text.split())

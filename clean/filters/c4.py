@@ -23,18 +23,18 @@ class C4Config(Section):
     """C4's line cleaning and page rules."""
 
     terminal_punctuation: bool = True
-    """Whether a line must end in a terminal punctuation mark to stay (section 2.2). The fineweb
-    preset leaves it out.
+    """Require lines to end in a terminal punctuation mark (section 2.2). The fineweb preset does
+    not.
     """
     min_words_per_line: int = 3
-    """Shorter lines go, words; the first version of the paper, and the code that made C4."""
+    """Least words of a line. From the first version of the paper, and the code that made C4."""
     min_sentences: int = 5
     """Least sentences left on the page.
 
     The first version of the paper, and the code that made C4.
     """
     max_word_chars: int = 1000
-    """Lines with a longer word go, characters; the code that made C4."""
+    """Longest word of a line, characters. From the code that made C4."""
 
 
 def kept_lines(text: str, config: C4Config, *, punctuation: bool) -> str:
@@ -65,17 +65,17 @@ def num_sentences(text: str) -> int:
 
 
 def lorem_ipsum(profile: Profile, config: C4Config) -> Reason | None:
-    """A page that is not written yet."""
+    """Drops a page that is not written yet."""
     return Reason.C4_LOREM_IPSUM if "lorem ipsum" in profile.text.lower() else None
 
 
 def curly_brace(profile: Profile, config: C4Config) -> Reason | None:
-    """Programming code, by the sign that prose never has."""
+    """Drops programming code, by a sign that prose never has."""
     return Reason.C4_CURLY_BRACE if "{" in profile.text else None
 
 
 def sentences(profile: Profile, config: C4Config) -> Reason | None:
-    """Too few sentences left."""
+    """Drops a page with too few sentences left."""
     return Reason.C4_SENTENCES if num_sentences(profile.text) < config.min_sentences else None
 
 

@@ -104,7 +104,7 @@ def ellipsis_lines_frac(profile: Profile) -> float:
 
 
 def ellipses(profile: Profile, config: GopherConfig) -> Reason | None:
-    """Drop a text whose lines break off, such as teasers."""
+    """Drops a text whose lines break off, as teasers do."""
     most = config.max_ellipsis_lines_frac
     return Reason.GOPHER_ELLIPSES if ellipsis_lines_frac(profile) > most else None
 

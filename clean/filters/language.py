@@ -26,9 +26,9 @@ from corpus.config import Section
 # Characters of a window. Shorter ones say less about languages that are close to each other.
 WINDOW_CHARS = 400
 MIN_WINDOW_CHARS = 150
-# Windows that are read of every text.
+# Windows of every text.
 NUM_WINDOWS = 3
-# Windows that are read of a text that the first ones leave unsure.
+# Windows of a text that the first ones leave unsure.
 MAX_WINDOWS = 16
 # Mean probability from which no further windows are read. FineWeb keeps English from here on.
 SURE = 0.65
@@ -47,16 +47,16 @@ class Language(NamedTuple):
     score: float
 
 
-# As the model names languages: `english`, or `EN`, would keep nothing.
+# The model's own names: `english`, or `EN`, would keep nothing.
 Code = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 
 
 class LanguageConfig(Section):
-    """Which languages stay."""
+    """Languages that are kept."""
 
     languages: tuple[Code, ...] = ("en",)
-    """ISO 639 codes that stay; [] keeps every language. English: GPT-2 (section 3.7) removed other
-    languages.
+    """ISO 639 codes of the languages to keep; [] keeps all. English: GPT-2 (section 3.7) removed
+    other languages.
     """
     min_score: float = Field(default=0.5, ge=0, le=1)
     """Least probability of the language, 0..1. The default is CCNet's (Wenzek et al. 2020)."""

@@ -1,11 +1,10 @@
-"""E-mail addresses and public IP addresses in a text, replaced by ones that are nobody's. Off
-unless asked for.
+"""Replaces e-mail addresses and public IP addresses in a text by examples. Off by default.
 
-As FineWeb did (Penedo et al. 2024), with two differences. The addresses put in are those that the
-standards set aside for examples (RFC 2606, RFC 5737, RFC 3849), which can never become somebody's.
-And which of them stands where follows from the page alone: the same address gets the same stand-in
-throughout a page, different ones in turn. Private, loopback and documentation addresses stay, and
-so do version numbers, which have four parts but no such range.
+It does what FineWeb did (Penedo et al. 2024), with two differences. The addresses put in are those
+that the standards reserve for examples (RFC 2606, RFC 5737, RFC 3849), which can never belong to
+somebody. The choice of the example depends on the page alone: the same address is replaced by the
+same example throughout a page, different ones in turn. Private, loopback and documentation
+addresses stay. Version numbers stay too: they have four parts but no such range.
 """
 
 from __future__ import annotations
@@ -34,16 +33,15 @@ _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?
 
 
 class PersonalConfig(Section):
-    """Personal data in texts."""
+    """Settings for personal data in texts."""
 
     replace: bool = False
-    """Whether e-mail addresses and public IP addresses are replaced by examples. FineWeb does;
-    WebText did not.
+    """Replace e-mail addresses and public IP addresses by examples. FineWeb does, WebText did not.
     """
 
 
 class Replaced(NamedTuple):
-    """The text without the addresses, and how many of each kind were replaced."""
+    """A text without the addresses, and the number replaced of each kind."""
 
     text: str
     num_emails: int
@@ -66,7 +64,7 @@ def replace(text: str) -> Replaced:
 
 
 class _Replacer:
-    """Gives each different address of a page its stand-in."""
+    """Chooses the example for each different address of a page."""
 
     def __init__(self, stand_ins: tuple[str, ...], wanted: Callable[[str], bool]) -> None:
         self.count = 0

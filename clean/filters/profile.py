@@ -1,8 +1,8 @@
-"""A text and what the quality rules count in it: words, lines, paragraphs, repeats, n-grams.
+"""A text and the counts that quality rules need: words, lines, paragraphs, repeats, n-grams.
 
-Words are what stands between white space. The n-grams of words are counted as arrays of codes:
-equal n-grams have equal codes, and the code of an n-gram is made of that of its first n - 1 words
-and its last word.
+Words are separated by white space. The n-grams of words are counted as arrays of codes: equal
+n-grams have equal codes, and the code of an n-gram is made from that of its first n - 1 words and
+its last word.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ TERMINAL_PUNCTUATION = (
 
 
 class Profile:
-    """A text and what the rules count in it, each thing once."""
+    """A text and its counts, each computed once."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     @cached_property
     def words(self) -> list[str]:
-        """What stands between white space."""
+        """The words, separated by white space."""
         return self.text.split()
 
     @cached_property
@@ -46,7 +46,7 @@ class Profile:
 
     @cached_property
     def paragraphs(self) -> list[str]:
-        """What stands between blank lines, stripped."""
+        """The paragraphs, separated by blank lines, stripped."""
         return [part for raw in re.split(r"\n{2,}", self.text) if (part := raw.strip())]
 
     @cached_property
@@ -68,10 +68,10 @@ class Grams:
         self._codes = [codes]
 
     def top_chars(self, n: int) -> int:
-        """Characters in all occurrences of the most frequent n-gram, spaces between its words
-        counted.
+        """Characters in all occurrences of the most frequent n-gram, with the spaces between its
+        words.
 
-        Of n-grams equally frequent the first counts.
+        Of n-grams that are equally frequent, the first counts.
         """
         codes = self._of(n)
         if not codes.size:
@@ -82,9 +82,7 @@ class Grams:
         return int(counts[first]) * (int(self._chars[first : first + n].sum()) + n - 1)
 
     def most_repeated_chars(self, n: int) -> int:
-        """Characters of the words that lie in any repeat of an earlier n-gram: never less than
-        `repeated_chars`.
-        """
+        """Characters of words in any repeat of an earlier n-gram. Never less than `repeated_chars`."""
         covered = np.zeros(self._chars.size + 1, np.int64)
         places = np.flatnonzero(self._repeats(n))
         np.add.at(covered, places, 1)
@@ -92,10 +90,10 @@ class Grams:
         return int(self._chars[np.cumsum(covered[:-1]) > 0].sum())
 
     def repeated_chars(self, n: int) -> int:
-        """Characters of words that lie in a repeat of an earlier n-gram, each word counted once.
+        """Characters of words in a repeat of an earlier n-gram, each word counted once.
 
-        Repeats are looked for from left to right, and a repeat found is stepped over, as in
-        Gopher's description.
+        The text is read from left to right, and a repeat is skipped as a whole, as in Gopher's
+        description.
         """
         if not self._repeats(n).any():
             return 0
@@ -124,7 +122,7 @@ class Grams:
         return self._codes[n - 1]
 
     def _repeats(self, n: int) -> np.ndarray:
-        """At which places an n-gram stands that stood before. Shape as `_of`."""
+        """True for an n-gram that occurred before. Shape as `_of`."""
         codes = self._of(n)
         repeats = np.ones(codes.size, bool)
         repeats[np.unique(codes, return_index=True)[1]] = False
@@ -132,7 +130,7 @@ class Grams:
 
 
 def repeats(items: Sequence[str]) -> tuple[int, int]:
-    """The number of items are repeats of an earlier one, and their characters."""
+    """The number of items that repeat an earlier one, and their characters."""
     seen: set[str] = set()
     repeated = chars = 0
     for item in items:

@@ -1,13 +1,14 @@
 """Quality rules: small ones, each with its paper, grouped into presets.
 
-webtext      a least length and nothing else: GPT-2 trusted the votes of Reddit's readers
+    webtext      a least length and nothing else: GPT-2 trusted the votes of Reddit's readers
     openwebtext  the length of OpenWebTextCorpus: about 128 GPT-2 tokens
     gopher       quality and repetition (clean/filters/gopher.py)
     c4           line cleaning, then page rules (clean/filters/c4.py)
-    fineweb      gopher, then c4 without its punctuation rule, then three rules of its own (clean/filters/fineweb.py)
+    fineweb      gopher, then c4 without its punctuation rule, then three rules of its own
+                 (clean/filters/fineweb.py)
 
-A rule looks at a `Profile`, in which the shared counting is done once, and gives the reason to
-drop, or None. C4 also edits: it takes lines out, and what follows looks at what is left.
+A rule reads a `Profile`, which does the shared counting once, and returns the reason to drop, or
+None. C4 also edits: it removes lines, and later rules see the rest.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ MIN_WORDS: dict[Preset, int] = {
 
 
 class QualityConfig(Section):
-    """Which rules a text must pass."""
+    """Rules that a text must pass."""
 
     preset: Preset = "webtext"
     """`webtext`, `openwebtext`, `gopher`, `c4` or `fineweb`: see clean/filters/quality.py."""
     min_words: int | None = Field(default=None, ge=0)
-    """Least words of a document, or none: the preset's (webtext 50: Gopher's; openwebtext 96: about
-    128 GPT-2 tokens).
+    """Least words of a document. Without a value it is the preset's (webtext 50: Gopher's;
+    openwebtext 96: about 128 GPT-2 tokens).
     """
     gopher: GopherConfig = Field(default_factory=GopherConfig)
     c4: C4Config = Field(default_factory=C4Config)
@@ -51,7 +52,7 @@ class QualityConfig(Section):
 
 
 class Judged(NamedTuple):
-    """The text as the preset leaves it, and why it is dropped, if it is."""
+    """The text as the preset leaves it, and the reason to drop it, if any."""
 
     text: str
     reason: Reason | None
@@ -83,7 +84,7 @@ def _detail(reason: Reason, profile: Profile, config: QualityConfig) -> str:
 
 
 def _verdicts(text: str, config: QualityConfig) -> Iterator[Judged]:
-    """What each rule of the preset says, in order, with the text as it is by then."""
+    """Verdicts of the preset's rules in order, each with the text at that point."""
     preset = config.preset
     profile = Profile(text)
     yield Judged(text, too_short(profile, config))
@@ -106,10 +107,10 @@ def _verdicts(text: str, config: QualityConfig) -> Iterator[Judged]:
 
 
 def min_words(config: QualityConfig) -> int:
-    """The least words of a document: the config's, else the preset's."""
+    """The least words of a document: the setting, or else the preset's."""
     return config.min_words if config.min_words is not None else MIN_WORDS[config.preset]
 
 
 def too_short(profile: Profile, config: QualityConfig) -> Reason | None:
-    """Fewer words than the least length."""
+    """Drops a text with fewer words than the least length."""
     return Reason.TOO_SHORT if len(profile.words) < min_words(config) else None

@@ -1,11 +1,10 @@
-"""Pages of Wikipedia and of its mirrors, which stay out of the corpus.
+"""Drops pages of Wikipedia and of its mirrors.
 
 GPT-2 (section 2.1): "We removed all Wikipedia documents from WebText since it is a common data
 source for other datasets and could complicate analysis due to over-lapping training data with test
-evaluation tasks." A copy is known by its address (the domains below, or Wikipedia's address inside
-an archive's or proxy's) or by what it says about itself: the credit that the licence asks of
-whoever copies an article, or Wikipedia's own page furniture. A page that quotes or links Wikipedia
-is no mirror.
+evaluation tasks." A copy is recognised by its address (the domains below, or Wikipedia's address
+inside an archive's or proxy's) or by its own words: the credit that the licence requires of copies,
+or Wikipedia's page furniture. A page that quotes or links Wikipedia is not a mirror.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _MIRRORS = (
 # Domains that mainly republish Wikipedia's articles (or DBpedia's extracts of them).
 MIRRORS = frozenset(_MIRRORS.split())
 
-# In any address, in one that an address carries, and there percent-encoded (%2F, %3A, %3F, %23).
+# In an address, or within one, where it may be percent-encoded (%2F, %3A, %3F, %23).
 _ADDRESS = re.compile(
     r"(?:[./]|%2F)wikipedia\.org(?=\.?(?:[/:?#]|%(?:2F|3A|3F|23)|$))|-wikipedia-org\.translate\.goog(?=\.?(?:[/:?#]|$))",
     re.I,
@@ -54,13 +53,12 @@ _CREDIT = re.compile(
 _DOMAIN = re.compile(r"[\w-]+(?:\.[\w-]+)+")
 _NAME = "ikipedia"
 _TAGLINE = "from wikipedia, the free encyclopedia"
-# How far from its start a text shows the line that stands below the title of each of Wikipedia's
-# articles.
+# Characters of a text that may hold the line below the title of each of Wikipedia's articles.
 TAGLINE_CHARS = 400
-# How much of the page around a mention of Wikipedia is looked at, on either side.
+# Characters on either side of a mention of Wikipedia that are searched.
 AROUND_CHARS = 600
-# Mentions that are looked at; a mirror names its source near the top or at the bottom of a page
-# of ordinary length.
+# Mentions that are searched. A mirror names its source near the top or at the bottom of a page of
+# ordinary length.
 MAX_MENTIONS = 100
 
 
@@ -68,16 +66,16 @@ class WikipediaConfig(Section):
     """Removal of Wikipedia and its mirrors."""
 
     remove: bool = True
-    """Whether these pages are dropped. GPT-2 section 2.1."""
+    """Drop these pages. GPT-2 section 2.1."""
     domains: tuple[str, ...] = ()
-    """Further registered domains that are dropped as mirrors."""
+    """Further registered domains to drop as mirrors."""
 
     @field_validator("domains")
     @classmethod
     def _check_domains(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for domain in value:
             if not _DOMAIN.fullmatch(domain):
-                raise ValueError(f"{domain!r} is no domain; expected one such as example.org")
+                raise ValueError(f"{domain!r} is not a domain; expected one such as example.org")
         return tuple(domain.lower() for domain in value)
 
 
@@ -110,7 +108,7 @@ def judge_content(html: str, text: str, config: WikipediaConfig) -> Reason | Non
 
 
 def _mentions(html: str) -> Iterator[str]:
-    """What stands around each place that names Wikipedia, up to `MAX_MENTIONS` of them."""
+    """The text around each mention of Wikipedia, up to `MAX_MENTIONS` of them."""
     place = html.find(_NAME)
     for _ in range(MAX_MENTIONS):
         if place < 0:

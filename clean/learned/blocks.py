@@ -1,19 +1,25 @@
-"""HTML to text blocks in one compiled pass: no tree is built, and each byte is looked at once.
+"""Cuts HTML into text blocks in one compiled pass: no tree is built, and each byte is read once.
 
 A block is the text between two block-level boundaries: a paragraph, a heading, a cell, a list
-item's own words. With every block come counts of what its text is like, the element that it stands
-in, and how near above it stand the tags and hint words (`class`, `id`, `role`, ...) that tell
-content from decoration.
+item's own words. Each block comes with counts of its text, its element, and the distance to the
+tags and hint words (`class`, `id`, `role`, ...) above it that tell content from decoration.
 
 Tags are read as browsers read them (the WHATWG HTML standard's tokenizer and the parts of its tree
 construction that move text): void elements, end tags that may be left out, end tags without a
-start, comments, raw text, paragraphs that a block ends, cells and rows without a table. Two
-simplifications: an element nested deeper than `MAX_DEPTH` replaces its parent, as in browsers
-(there at 512), and a formatting element that a block interrupts is not opened again, except that a
-link that stays open goes on.
+start, comments, raw text, paragraphs that a block ends, cells and rows without a table. There are
+two simplifications. An element nested deeper than `MAX_DEPTH` replaces its parent, as in browsers
+(there at 512). A formatting element that a block interrupts is not opened again, except for a link.
 
 Time is linear in the bytes for any input: no search goes back, and every search of the open
 elements is bounded by `MAX_DEPTH`. Memory is bounded by the bytes and by `MAX_BLOCKS`.
+
+Terms of the kernel, in all files of the pass:
+
+- `stack`: the open elements, one row a level; its columns are `OPEN_*`.
+- `near`: for each level and channel, the nearest level above that opened the channel.
+- `reg`: registers that the parts of the pass share; indices are `AT_*`.
+- `now`: counts of the block that is being read; columns as in `counts`.
+- `found`: findings of `read_attributes`; indices are `FOUND_*`.
 """
 
 from __future__ import annotations
@@ -82,11 +88,11 @@ from clean.learned.words import flush, keep_title, read_text
 
 
 class Blocks(NamedTuple):
-    """A page's blocks, b of them, in the order of the page.
+    """A page's blocks, b of them, in page order.
 
-    `text` holds the visible text, white space collapsed, entities as written; blocks lie in it at
-    `place`'s start and end. Elements (e of them, in the order of their start tags) have a parent,
-    the element -1 is above all.
+    `text` is the visible text with white space collapsed and entities as written. Blocks are the
+    ranges from START to END in `place`. Elements, e of them, are in the order of their start tags
+    and have a parent; -1 is the parent of the outermost.
     """
 
     text: np.ndarray  # (bytes,) uint8, UTF-8
@@ -107,7 +113,7 @@ class Blocks(NamedTuple):
 
 
 def blocks(source: bytes) -> Blocks:
-    """The blocks of a page given as UTF-8. Any bytes are a page; reading never fails."""
+    """Cuts a page given as UTF-8 into blocks. Any bytes are a page, and reading never fails."""
     forget_stale(scan)
     data = np.frombuffer(source, np.uint8)
     num_tags = int(np.count_nonzero(data == ord("<")))
@@ -156,8 +162,8 @@ def blocks(source: bytes) -> Blocks:
 
 
 class State(NamedTuple):
-    """What the pass knows at a place of the page: made here, since a loop takes long to compile
-    that makes arrays.
+    """State of the pass at a position of the page. It is made in Python because numba compiles
+    array creation slowly.
     """
 
     stack: np.ndarray  # (MAX_DEPTH, NUM_OPEN) int32, the open elements
@@ -174,7 +180,7 @@ class State(NamedTuple):
 
 
 def state() -> State:
-    """At the beginning of a page."""
+    """The state at the beginning of a page."""
     return State(
         stack=np.zeros((MAX_DEPTH, NUM_OPEN), np.int32),
         near=np.zeros((MAX_DEPTH, NUM_CHANNELS), np.int16),
@@ -204,7 +210,7 @@ def scan(
     wordless: Any,
     marks: Any,
 ) -> Any:
-    """Fill the arrays with a page.
+    """Fills the arrays with a page.
 
     Returns the numbers of blocks, bytes of text and elements, start and end of the title, and the
     number of wordless cells.
@@ -305,7 +311,7 @@ def scan(
             reg[AT_FIELDS] += 1
         if not foreign:
             imply(stack, opened, reg, tables.tag_flags, tag, flags)
-        # One that closes itself is empty, as in XHTML and for libxml2: whoever writes it means it.
+        # `<script/>` is empty, as in XHTML and libxml2: authors who write it mean it.
         if flags & markup.RAW and not foreign and not attributes[FOUND_CLOSED]:
             stop = NOSCRIPT_NAME if opened[TAG_NOSCRIPT] > 0 else name
             content_end, tag_end_of_raw = end_of_raw(data, tag_end, name, stop)

@@ -1,4 +1,4 @@
-"""The loops of this package: compiled together, and again when any file of the package is newer."""
+"""Compiled functions of this package, which are rebuilt if any of its files is newer."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ from corpus.compiled import compiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# For the loops that Python calls.
+# For functions that Python calls.
 compiled = compiler(nogil=True)
 
 
 def inner(function: F) -> F:
-    """For what only compiled loops call: it becomes part of their machine code, and is kept with
-    it.
+    """Marks a function that only compiled functions call: it becomes part of their machine code.
 
-    Nothing is made for a call from Python, where it stays the plain function that it is written as.
-    That, and one version for a number and for a number known beforehand, takes a fifth off the time
-    to compile.
+    For Python it stays the plain function that it is. Without a version for calls from Python,
+    compiling takes a fifth less time.
     """
     part: F = register_jitable(no_cfunc_wrapper=True)(function)
     return part
@@ -33,12 +31,11 @@ def inner(function: F) -> F:
 
 @cache
 def forget_stale(function: Any) -> Path | None:
-    """Remove kept machine code that is older than a source of this package; gives the folder it is
-    kept in, if any.
+    """Deletes cached machine code that is older than a source of this package. Returns the cache's
+    folder, if any.
 
-    numba itself looks only at the file that a function is in, and would go on with what it once
-    compiled of another: numbers of tags and columns lie in files of their own. Once in a process is
-    enough.
+    numba checks only the file of the function itself, and would reuse code with old constants of
+    another file. Once in a process is enough.
     """
     folder = Path(function.stats.cache_path or "")
     if not folder.is_absolute():
@@ -55,8 +52,8 @@ def forget_stale(function: Any) -> Path | None:
 
 @contextlib.contextmanager
 def first_run(function: Any) -> Iterator[None]:
-    """Around the first run of loops that end in `function`: one process compiles, those beside it
-    wait and read.
+    """Holds a lock during the first run of `function`, so that one process compiles and others
+    load.
     """
     folder = forget_stale(function)
     if folder is None:

@@ -1,8 +1,8 @@
-"""What a second look knows of a block: the first look's chances of the blocks around it.
+"""Features of the second model: the first model's probabilities for the blocks around.
 
-A caption is content in an article and none beside it; a comment is content where the page is a
-thread. Both are seen by what the block's neighbours, containers, siblings and page were taken for.
-Chances come rounded to 1/65536, so that their sums are exact and the same in any order.
+A caption is content within an article and not beside it. A comment is content if the page is a
+thread. Both can be seen from the first verdicts on the block's neighbours, containers, siblings and
+page. Probabilities are rounded to 1/65536, so that their sums are exact and the same in any order.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _FIRST_PAGE: Final = _FIRST_CONTAINER + 2 * LEVELS
 
 
 def context(page: Blocks, chance: np.ndarray) -> np.ndarray:
-    """The context of a page's blocks, (b, NUM_CONTEXT) float32, columns NAMES; chance is (b,) in
+    """The context of a page's blocks, (b, NUM_CONTEXT) float32, columns NAMES. `chance` is (b,) in
     0..1.
     """
     out = np.empty((chance.size, NUM_CONTEXT), np.float32)
@@ -58,7 +58,7 @@ def context(page: Blocks, chance: np.ndarray) -> np.ndarray:
 
 @inner
 def _mean(part: Any, whole: Any) -> Any:
-    """Mean chance of `whole` words whose chances add up to `part` units."""
+    """Mean probability of `whole` words whose probabilities add up to `part` units."""
     return np.float64(part) / np.float64(whole * UNIT) if whole > 0 else -1.0
 
 
@@ -115,7 +115,7 @@ def _context(counts: Any, place: Any, parents: Any, chance: Any, out: Any) -> No
 
         element = np.int64(place[block, ELEMENT] + 1)
         for level in range(LEVELS):
-            # Without the block itself: its own chance is known already.
+            # Without the block itself: its own probability is a feature already.
             own = np.int64(counts[block, WORDS])
             row[_FIRST_CONTAINER + 2 * level] = _mean(
                 element_content[element] - own * chance[block], element_words[element] - own
@@ -138,7 +138,7 @@ def _context(counts: Any, place: Any, parents: Any, chance: Any, out: Any) -> No
 
 @inner
 def _sections(place: Any, chance: Any, words: Any, content: Any, out: Any) -> None:
-    """The chance of the heading above, and the mean of what stands between it and the next."""
+    """Probability of the heading above, and mean of the blocks between it and the next heading."""
     num = chance.size
     start = 0
     heading = -1
@@ -160,9 +160,7 @@ def _sections(place: Any, chance: Any, words: Any, content: Any, out: Any) -> No
 
 @inner
 def _siblings(counts: Any, place: Any, above: Any, chance: Any, total: Any, out: Any) -> None:
-    """The mean of the blocks of the same tag under the same container, and their share of the
-    page's content.
-    """
+    """Mean of the blocks of the same tag under the same container, and their share of the content."""
     num = chance.size
     slots = 16
     while slots < 4 * num:
@@ -192,7 +190,7 @@ def _siblings(counts: Any, place: Any, above: Any, chance: Any, total: Any, out:
 
 @inner
 def _gaps(chance: Any, out: Any) -> None:
-    """Blocks since, and until, the next that is more likely content than not."""
+    """Blocks since the last, and until the next, block that is more likely content than not."""
     num = chance.size
     gap = 1000
     for block in range(num):

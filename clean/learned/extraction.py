@@ -1,16 +1,17 @@
-"""Main text by a learned judge of blocks: what GPT-2's own extractor (Dragnet) was, with more to go
-by.
+"""Extracts the main text by classifying blocks with a trained model, as Dragnet did for GPT-2.
 
-A page becomes blocks (`blocks`), each block a row of figures (`features`), each row a chance that
-the block's text belongs to the page's content (`trees`); a second look judges again, knowing the
-first one's chances of all the blocks around (`context`). Which chances suffice is a matter of the
-page: the blocks kept are those that make the expected F1 of the page greatest (Lewis 1995; Nan et
-al. 2012: the best set is everything above a threshold, which is half the F1 that it gives). A page
-that is easy is cut cleanly, one that is vague keeps more. That holds for blocks that are right or
-wrong each by itself, and the entries of a side column are so together: hence a least chance, which
-is higher where something on the page is clear. Comments go at the end by a rule.
+A page is cut into blocks (`blocks`). Each block becomes a row of features (`features`), and each
+row a probability that the block is content (`trees`). A second model judges again, with the first
+one's probabilities of the blocks around as further features (`context`).
 
-Nothing is carried from one page to the next.
+The blocks kept are those with the greatest expected F-beta together (Lewis 1995; Nan et al. 2012:
+the best set is everything above a threshold, half the F1 that it gives). A clear page is cut
+cleanly, and a vague one keeps more. The theory assumes independent blocks, but the entries of a
+side column are right or wrong together. A block therefore needs a least probability, which is
+higher if something on the page is clear.
+
+Rules then correct what a choice by block cannot see: comments, rows of tables, hidden text and
+second copies. Nothing is carried from one page to the next.
 """
 
 from __future__ import annotations
@@ -51,10 +52,9 @@ from corpus.errors import InputError
 MODEL_FILE: Final = "model.npz"
 
 
-# A page with fewer words outside its comments is its comments.
+# A page with fewer words outside its comments consists of its comments.
 LEAST_WORDS: Final = 25
-# Of the channel of the hint: marks more than 13 levels above do not count, they are the page's
-# own.
+# Value of the hint's channel. Marks more than 13 levels above are those of the page.
 NEAR_COMMENT: Final = 2
 _THREAD: Final = ("forum", "thread", "topic", "question")
 _BLOG: Final = "blog"
@@ -66,7 +66,7 @@ _COUNTER = re.compile(
 
 
 class Use(StrEnum):
-    """What the text is for: how much a missing word weighs against a foreign one."""
+    """The purpose of the text: the weight of a missing word against a foreign one."""
 
     PRECISION = "precision"
     BALANCED = "balanced"
@@ -75,14 +75,14 @@ class Use(StrEnum):
 
 # The weight of recall against precision in F-beta (van Rijsbergen 1979).
 BETA: Final = {Use.PRECISION: 0.5, Use.BALANCED: 0.8, Use.RECALL: 1.5}
-# A page whose best block has a smaller chance has no content.
+# A page whose best block has a smaller probability has no content.
 LEAST_CHANCE: Final = 0.25
-# The least chance of a kept block: where nothing on the page is clear, and where something is.
+# The least probability of a kept block: if nothing on the page is clear, and if something is.
 VAGUE: Final = {Use.PRECISION: (0.4, 0.5), Use.BALANCED: (0.4, 0.5), Use.RECALL: (0.0, 0.0)}
 CLEAR: Final = 0.8
-# Something is clear where so many words have the chance `CLEAR`.
+# Something is clear if so many words have the probability `CLEAR`.
 CLEAR_WORDS: Final = 30
-# No block is too vague that has this share of the best block's chance.
+# A block with this share of the best block's probability is never too vague.
 OF_THE_BEST: Final = 0.6
 
 
@@ -111,9 +111,7 @@ def page_extractor(use: Use = Use.BALANCED) -> Callable[[str], tuple[str, int]]:
 
 @cache
 def model_digest() -> str:
-    """xxh3-128 of the package's model: texts depend on it, so it belongs to what a batch was made
-    from.
-    """
+    """xxh3-128 of the package's model. Texts depend on it, so it is an input of a batch."""
     return xxh3_128_hexdigest(_model_bytes())
 
 
@@ -125,19 +123,20 @@ def _model_bytes() -> bytes:
 def model() -> Model:
     """The model of the package.
 
-    Raises: InputError when its features are not those that this code computes.
+    Raises: InputError if its features are not those that this code computes.
     """
     found = trees.load(_model_bytes())
     if found.names != NAMES + contexts.NAMES:
         raise InputError(
-            "the model was made for other features; make it anew with `python -m tools.fit_extractor`"
+            "the model was fitted with other features; "
+            "fit it again with `python -m tools.fit_extractor`"
         )
 
     return found
 
 
 def chances(found: Model) -> Callable[[Blocks], np.ndarray]:
-    """The function that gives the chance of every block to be content, (b,) float64 in 0..1."""
+    """Returns the function from a page to the probabilities that blocks are content, (b,) in 0..1."""
     first, second = found.forests
 
     def judge(page: Blocks) -> np.ndarray:
@@ -149,10 +148,10 @@ def chances(found: Model) -> Callable[[Blocks], np.ndarray]:
 
 
 def chance_of(log_odds: np.ndarray) -> np.ndarray:
-    """Log-odds to chances by the logistic function, rounded.
+    """Log-odds to probabilities by the logistic function, rounded.
 
-    exp() may differ in its last bit between machines; rounding far above that bit takes the
-    difference away.
+    exp() may differ in its last bit between machines. Rounding far above that bit removes the
+    difference.
     """
     return np.round(1 / (1 + np.exp(-log_odds)), 6)
 
@@ -195,9 +194,7 @@ def without_counters(page: Blocks, keep: np.ndarray) -> np.ndarray:
 
 
 def chosen(chance: np.ndarray, words: np.ndarray, use: Use) -> np.ndarray:
-    """Which blocks to keep, (b,) bool: those whose expected F-beta together is greatest, without
-    the vague ones.
-    """
+    """Blocks to keep, (b,) bool: those with the greatest expected F-beta, without the vague ones."""
     if chance.size == 0 or chance.max() < LEAST_CHANCE:
         return np.zeros(chance.size, bool)
     least = max(best_threshold(chance, words, BETA[use]), least_chance(chance, words, use))
@@ -205,9 +202,7 @@ def chosen(chance: np.ndarray, words: np.ndarray, use: Use) -> np.ndarray:
 
 
 def best_threshold(chance: np.ndarray, words: np.ndarray, beta: float) -> float:
-    """The chance from which on blocks together have the greatest expected F-beta, were they
-    independent.
-    """
+    """The threshold of the set with the greatest expected F-beta, if blocks were independent."""
     order = np.argsort(-chance, kind="stable")
     sizes = words[order].astype(np.float64)
     hits = np.cumsum(chance[order] * sizes)
@@ -217,19 +212,18 @@ def best_threshold(chance: np.ndarray, words: np.ndarray, beta: float) -> float:
 
 
 def least_chance(chance: np.ndarray, words: np.ndarray, use: Use) -> float:
-    """The chance below which a block is too vague for this page."""
+    """The probability below which a block is too vague for this page."""
     clear = words[chance >= CLEAR].sum() >= CLEAR_WORDS
     return min(VAGUE[use][int(clear)], OF_THE_BEST * float(chance.max()))
 
 
 def without_comments(page: Blocks, keep: np.ndarray) -> np.ndarray:
-    """`keep` without what stands under the mark of comments, unless the page is a thread, where
-    they are the content.
+    """`keep` without blocks under a mark of comments, unless the page is a thread.
 
-    A page is one that says so of itself, or that has next to nothing else. What the trees learn
-    from has few articles with comments in the page itself: with this rule F1 went from .881 to .896
-    on 649 pages of 2012's blogs and news, from .959 to .967 on news, and stayed where it was on
-    WCXB with its 86 pages of forums (2026-11).
+    A page is a thread if it says so of itself, or if it has next to nothing else. The training data
+    has few articles with comments. With this rule F1 rose from .881 to .896 on 649 pages of 2012's
+    blogs and news and from .959 to .967 on news, and did not change on WCXB with its 86 pages of
+    forums (2026-11).
     """
     marks = {
         name

@@ -1,7 +1,6 @@
-"""Where the compiled pass keeps what: columns, registers, and the numbers of the tags that it
-treats by name.
+"""Columns, registers and constants of the compiled pass, and the numbers of tags that it names.
 
-Compiled loops take constants only as plain module-level numbers, hence no enums here.
+numba takes constants only as plain module-level numbers, so there are no enums here.
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ MAX_DEPTH: Final = 256
 # Text after this many blocks is left out. The longest of 2,685 real pages has 10,000.
 MAX_BLOCKS: Final = 200_000
 MAX_TITLE_WORDS: Final = 64
-# The value of a channel that the block's own element opens; one less for every level above, at
-# least 1.
+# The value of a channel that the block's own element opens. It is one less for every level above,
+# and at least 1.
 NEAREST: Final = 16
 FIRST_TAG_CHANNEL: Final = len(markup.HINTS)
 
-# Columns of `Blocks.counts`: what a block's text is like. The groups of words (`markup.GROUPS`)
-# follow.
+# Columns of `Blocks.counts`: counts of a block's text. The groups of words (`markup.GROUPS`) follow.
 (
     CHARS,
     WORDS,
@@ -52,14 +50,14 @@ FIRST_TAG_CHANNEL: Final = len(markup.HINTS)
 GROUP: Final = POSITION + 1
 NUM_COUNTS: Final = GROUP + markup.NUM_GROUPS
 
-# Columns of `Blocks.place`: where the text lies in `Blocks.text`, and where the block stands in the
-# page. An item, row or cell is the number of its element plus one, 0 outside of any.
+# Columns of `Blocks.place`: range in `Blocks.text`, and position in the page. An item, row or cell
+# is the number of its element plus one, or 0 outside of any.
 START, END, TAG_OF, OUTER_TAG, ELEMENT, DEPTH, HIDDEN, PRE, ITEM, ROW, CELL, IN_HEADING = range(12)
 NUM_PLACE: Final = IN_HEADING + 1
 # Values of HIDDEN: by a style or attribute, for screen readers alone, out of sight.
 SHOWN, HIDDEN_BY_STYLE, HIDDEN_FROM_READERS, OFF_SCREEN = range(4)
 
-# What a level of the stack of open elements inherits from the level below.
+# Columns of the stack of open elements. Each level inherits the values of the one below.
 (
     OPEN_TAG,
     OPEN_ELEMENT,
@@ -77,7 +75,7 @@ SHOWN, HIDDEN_BY_STYLE, HIDDEN_FROM_READERS, OFF_SCREEN = range(4)
 ) = range(13)
 NUM_OPEN: Final = OPEN_HEADING + 1
 
-# What `tokens.read_attributes` finds.
+# Findings of `tokens.read_attributes`.
 FOUND_HIDES, FOUND_ADDRESS, FOUND_KEY, FOUND_CLOSED, FOUND_VALUE, FOUND_VALUE_END = range(6)
 
 # Registers of the pass that its parts share.
@@ -134,7 +132,7 @@ TAG_TIME: Final = markup.TAG["time"]
 TAG_CITE: Final = markup.TAG["cite"]
 TAG_META: Final = markup.TAG["meta"]
 TAG_LINK: Final = markup.TAG["link"]
-# Names under which a page's head tells what the page is.
+# Names of metadata that says what the page is.
 SELF_KEYS: Final = np.array(
     [markup.packed(n) for n in ("og:type", "og:url", "generator", "canonical")], np.uint64
 )
@@ -143,6 +141,6 @@ FNV_OFFSET: Final = np.uint64(0xCBF29CE484222325)
 FNV_PRIME: Final = np.uint64(0x100000001B3)
 TEXT_PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 
-# Classes of characters, in the order of `markup.CLASSES`. What is of the class "other" leaves no
-# trace: soft hyphens and zero-width spaces, which part no words.
+# Classes of characters, in the order of `markup.CLASSES`. Characters of the class "other" are left
+# out: soft hyphens and zero-width spaces, which do not separate words.
 OTHER, SPACE, LETTER, CAPITAL, DIGIT, STOP, COMMA, QUOTE, SYMBOL = range(9)

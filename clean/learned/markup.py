@@ -1,9 +1,9 @@
-"""What tags, attributes and words mean to the learned extractor, as tables for compiled loops.
+"""Meanings of tags, attributes and words for the learned extractor, as tables for compiled code.
 
 Names are few and short, so they are looked up exactly: up to twelve characters fit one 64-bit
-number. Hint words are found in the values of `class`, `id` and their like by one automaton (Aho and
-Corasick, 1975): long ones anywhere (`mainContent`, `articlebody`), short ones only as a word of
-their own (`nav`, `ad`), each in one step per character.
+number. Hint words are found in the values of `class`, `id` and similar attributes by one automaton
+(Aho and Corasick, 1975), in one step per character. Long ones are found anywhere (`mainContent`,
+`articlebody`), short ones only as a word of their own (`nav`, `ad`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 BLOCK: Final = 1
 # The element has no content and no end tag.
 VOID: Final = 2
-# The content is not markup, and is no text of the page.
+# The content is not markup, and not text of the page.
 RAW: Final = 4
-# The content is markup, but no text of the page.
+# The content is markup, but not text of the page.
 SKIP: Final = 8
 # The start tag ends an open paragraph.
 CLOSES_P: Final = 16
@@ -37,9 +37,8 @@ FIELD: Final = 1024
 
 _VOID = "area base br col embed hr img input link meta param source track wbr"
 _RAW = "script style textarea title xmp iframe noembed noframes"
-# <noscript> is read as by a browser without scripts: forums keep the whole thread there for just
-# such readers. Readings of characters (<rt>) would stand in the middle of the words that they are
-# of.
+# <noscript> is read as by a browser without scripts: some forums keep the whole thread there.
+# Readings of characters (<rt>) would split the words that they belong to.
 _SKIP = "head select svg template object canvas audio video map datalist rt rp rtc"
 _TABLE = "table caption colgroup tbody thead tfoot tr td th"
 _CLOSES_P = (
@@ -53,11 +52,11 @@ _BLOCK = (
     + " body html head button legend noscript select textarea iframe frameset frame title"
 )
 _INLINE = "a abbr b bdi bdo cite code del dfn em font i ins kbd label mark q rb ruby s samp small span strong sub sup time tt u var picture math"
-# Known tags; the id of a tag is its place here plus one, 0 is any other.
+# Known tags. The number of a tag is its place here plus one, 0 is any other.
 TAGS: Final = tuple(dict.fromkeys(f"{_BLOCK} {_VOID} {_RAW} {_SKIP} {_INLINE}".split()))
 TAG: Final[Mapping[str, int]] = {name: number for number, name in enumerate(TAGS, 1)}
 
-# Kinds of attribute that are looked at, from 1.
+# Kinds of attribute that are read, from 1.
 ATTRIBUTES: Final = (
     "hints",
     "style",
@@ -73,7 +72,7 @@ _HINTING = "class id role itemprop itemtype data-testid aria-label"
 
 # Hint words up to this length count only as words of their own.
 SHORT_HINT: Final = 4
-# Words that mean what another hint word means.
+# Words with the meaning of another hint word.
 _ALSO: Final[Mapping[str, str]] = {
     "forum": "discuss discourse phpbb xenforo vbulletin mybb smf vanilla flarum nodebb bulletin boards",
     "comment": "disqus komment respond replies",
@@ -98,8 +97,8 @@ _HINTS = (
     "blog news single home paywall trend popular latest hero testimonial disclaimer reference"
 )
 HINTS: Final = tuple(_HINTS.split())
-# Hints that are looked for in what a page says of itself: its kind, generator, address, and class
-# of its body.
+# Hints that are searched in metadata of the page: its kind, generator, address, and class of its
+# body.
 PAGE_MARKS: Final = [
     "forum",
     "thread",
@@ -225,7 +224,7 @@ GROUPS: Final[Mapping[str, str]] = {
 }
 NUM_GROUPS: Final = len(GROUPS)
 
-# Classes of ASCII characters, and of what a block begins and ends with.
+# Classes of ASCII characters, and of the first and last character of a block.
 CLASSES: Final = ("other", "space", "letter", "upper", "digit", "end", "comma", "quote", "symbol")
 
 
@@ -246,8 +245,8 @@ class Hints(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Every table that the compiled pass needs. Loops take what they need of it: references are
-    counted one by one.
+    """Every table of the compiled pass. Functions take only what they need of it, because numba
+    counts references one by one.
     """
 
     char_class: np.ndarray  # (256,) uint8
@@ -282,8 +281,8 @@ def tables() -> Tables:
 
 
 def word_hash(word: str) -> int:
-    """FNV-1a, 64 bits, of the UTF-8 bytes of a word in lower case; what the compiled pass computes
-    of a word.
+    """FNV-1a, 64 bits, of the UTF-8 bytes of a word in lower case, as the compiled pass computes
+    it.
     """
     state = 0xCBF29CE484222325
     for byte in word.encode():
@@ -309,7 +308,7 @@ def packed(name: str) -> int:
 
 
 def slot_of(key: int, slots: int) -> int:
-    """Where the search for a key begins."""
+    """The slot at which the search for a key begins."""
     return (key ^ key >> 29) & (slots - 1)
 
 
@@ -331,8 +330,7 @@ def lookup(entries: Mapping[int, int], dtype: type[np.unsignedinteger]) -> Looku
 
 def _char_classes() -> np.ndarray:
     classes = np.full(256, CLASSES.index("symbol"), np.uint8)
-    # Control characters cannot be seen: they part no words. What becomes of them is
-    # `clean.normalize`'s business.
+    # Control characters are invisible and do not separate words. `clean.normalize` removes them.
     classes[[*range(33), 127]] = CLASSES.index("letter")
     classes[list(b"\t\n\f\r ")] = CLASSES.index("space")
 
@@ -379,7 +377,7 @@ def _tag_channels() -> np.ndarray:
 
 
 def _spellings() -> list[tuple[str, int]]:
-    """Every hint word with the channel that it counts for."""
+    """Every hint word with its channel."""
     also = [(word, HINTS.index(name)) for name, words in _ALSO.items() for word in words.split()]
     return [(name, number) for number, name in enumerate(HINTS)] + also
 

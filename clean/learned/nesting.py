@@ -1,5 +1,6 @@
-"""The stack of open elements: what start and end tags open, close and imply (WHATWG HTML, section
-13.2.6, in part).
+"""The stack of open elements: what start and end tags open, close and imply.
+
+Source: WHATWG HTML, section 13.2.6, in part. `blocks` explains the names of arrays.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def push(
     element_tags: Any,
     element_starts: Any,
 ) -> None:
-    """Open an element: what lies in it inherits from what is open."""
+    """Opens an element, which inherits from the open ones."""
     if reg[AT_LEVEL] == MAX_DEPTH - 1:
         opened[stack[reg[AT_LEVEL], OPEN_TAG]] -= 1
         reg[AT_LEVEL] -= 1
@@ -102,7 +103,7 @@ def push(
 
     if tag == TAG_A and attributes[FOUND_ADDRESS]:
         stack[level, OPEN_LINK] = element + 1
-        # Reported once, with the first text of the link; an address within the page counts apart.
+        # Counted once, with the first text of the link. Anchors within the page are counted apart.
         reg[AT_OPEN] = attributes[FOUND_ADDRESS]
     elif tag == TAG_PRE:
         stack[level, OPEN_PRE] = 1
@@ -134,7 +135,7 @@ def push(
 
 @inner
 def pop_to(stack: Any, opened: Any, reg: Any, level: Any) -> None:
-    """Close the elements from the innermost down to `level`, that one too."""
+    """Closes the elements from the innermost down to `level`, inclusive."""
     while reg[AT_LEVEL] >= level:
         opened[stack[reg[AT_LEVEL], OPEN_TAG]] -= 1
         reg[AT_LEVEL] -= 1
@@ -142,7 +143,7 @@ def pop_to(stack: Any, opened: Any, reg: Any, level: Any) -> None:
 
 @inner
 def pop_tag(stack: Any, opened: Any, reg: Any, tag: Any) -> None:
-    """Close the innermost element of a tag, and all within it."""
+    """Closes the innermost element of a tag, and all within it."""
     level = reg[AT_LEVEL]
     while level > 0 and stack[level, OPEN_TAG] != tag:
         level -= 1
@@ -152,7 +153,7 @@ def pop_tag(stack: Any, opened: Any, reg: Any, tag: Any) -> None:
 
 @inner
 def close(stack: Any, opened: Any, reg: Any, tag_flags: Any, tag: Any, flags: Any) -> None:
-    """An end tag: close its element if it is open and in reach."""
+    """Closes the element of an end tag if it is open and in scope."""
     if tag in (TAG_BODY, TAG_HTML) or tag == 0:
         if tag == 0 and stack[reg[AT_LEVEL], OPEN_TAG] == 0 and reg[AT_LEVEL] > 0:
             pop_to(stack, opened, reg, reg[AT_LEVEL])
@@ -190,7 +191,7 @@ def close(stack: Any, opened: Any, reg: Any, tag_flags: Any, tag: Any, flags: An
 
 @inner
 def imply(stack: Any, opened: Any, reg: Any, tag_flags: Any, tag: Any, flags: Any) -> None:
-    """Close what a start tag ends without an end tag."""
+    """Closes the elements that a start tag ends without an end tag."""
     if flags & markup.CLOSES_P and opened[TAG_P]:
         level = reg[AT_LEVEL]
         while (

@@ -1,5 +1,6 @@
-"""Tags, attributes, comments and raw text: the tokenizer's part of the compiled pass (WHATWG HTML,
-section 13.2.5).
+"""Tags, attributes, comments and raw text: the tokenizer of the compiled pass.
+
+Source: WHATWG HTML, section 13.2.5. `blocks` explains the names of arrays.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from clean.learned.layout import (
 
 @inner
 def clear(array: Any) -> None:
-    """Zero every place."""
+    """Sets every entry to 0."""
     for index in range(array.size):
         array[index] = 0
 
 
 @inner
 def find(table: Any, key: Any) -> Any:
-    """The value of a key in a `markup.Lookup`, 0 where it has none."""
+    """The value of a key in a `markup.Lookup`, or 0."""
     keys, values = table
     last = np.uint64(keys.size - 1)
     slot = (key ^ (key >> np.uint64(29))) & last
@@ -47,9 +48,7 @@ def find(table: Any, key: Any) -> Any:
 
 @inner
 def read_name(data: Any, position: Any) -> Any:
-    """(a name of a tag or attribute as one number, where it ends); longer than twelve characters is
-    0.
-    """
+    """(name of a tag or attribute as one number, its end). A name of over twelve characters is 0."""
     start = position
     number = np.uint64(0)
     while position < data.size:
@@ -68,10 +67,10 @@ def read_name(data: Any, position: Any) -> Any:
 def read_attributes(
     data: Any, position: Any, attributes: Any, hints: Any, mask: Any, found: Any, wanted: Any
 ) -> Any:
-    """(end of the tag, whether it has one), with the hint bits in `mask`.
+    """(end of the tag, True if the tag has an end). Sets the bits of hint words in `mask`.
 
-    `found` is whether the element is hidden, has an address, tells what the page is, closes itself,
-    and where its address or content lies.
+    `found` gets the findings: hidden, address, kind of metadata, self-closing, and the range of the
+    address or content.
     """
     size = data.size
     while position < size:
@@ -146,7 +145,7 @@ def read_attributes(
 
 @inner
 def packed(data: Any, start: Any, end: Any) -> Any:
-    """A value as one number, as names are; longer than twelve characters is 0."""
+    """A value as one number, as names are. A value of over twelve characters is 0."""
     number = np.uint64(0)
     if end - start > 12:
         return number
@@ -157,7 +156,7 @@ def packed(data: Any, start: Any, end: Any) -> Any:
 
 @inner
 def digit(byte: Any) -> Any:
-    """A character of a name as 1 to 37."""
+    """A character of a name as a number from 1 to 37."""
     lower = byte | 32
     if 97 <= lower <= 122:
         return lower - 96
@@ -166,9 +165,7 @@ def digit(byte: Any) -> Any:
 
 @inner
 def read_hints(data: Any, start: Any, end: Any, hints: Any, mask: Any) -> None:
-    """Set the bits of the hint words in a value; words end at what is no letter, and before a
-    capital.
-    """
+    """Sets the bits of the hint words in a value. Words end at a non-letter and before a capital."""
     state = 0
     length = 0
     previous_lower = False
@@ -239,7 +236,7 @@ def is_off_screen(data: Any, start: Any, end: Any) -> Any:
 
 @inner
 def end_of_comment(data: Any, position: Any) -> Any:
-    """Where a comment, or what browsers take for one, ends."""
+    """The end of a comment, or of what browsers read as one."""
     size = data.size
     if (
         position + 3 < size
@@ -270,8 +267,8 @@ def end_of_comment(data: Any, position: Any) -> Any:
 def end_of_raw(data: Any, position: Any, name: Any, stop: Any) -> Any:
     """(end of the content, end of the end tag) of an element whose content is not markup.
 
-    The end tag of `stop` ends it too, and stays to be read: <noscript><iframe/></noscript> is
-    common, and to a browser that runs scripts all of it is text that it does not show.
+    The end tag of `stop` ends it too, and is left to be read: <noscript><iframe/></noscript> is
+    common, and for a browser with scripts all of it is hidden text.
     """
     size = data.size
     while position < size:

@@ -1,9 +1,9 @@
-"""Gradient-boosted trees as plain arrays: loaded from a file, evaluated in a compiled loop.
+"""Gradient-boosted trees as plain arrays: loaded from a file, evaluated by compiled code.
 
 A forest is the nodes of its trees, one tree after another. A node sends a row to its second child
-when the row's feature is above the threshold, else to its first; a leaf sends it to itself. All
-trees are thus walked for a number of steps that is known beforehand. Thresholds are float32, as
-rows are: rounding them down changes no comparison. Leaves are summed in float64 in the order of the
+if the row's feature is above the threshold, else to its first. A leaf sends it to itself, so every
+tree can be walked for a number of steps that is known beforehand. Thresholds are float32, as rows
+are; rounding them down changes no comparison. Leaves are summed in float64 in the order of the
 trees, so the score of a row is the same bits everywhere.
 """
 
@@ -19,7 +19,7 @@ from clean.learned.compiled import compiled
 from corpus.errors import InputError
 
 FORMAT: Final = 1
-# Rows that walk down a tree in step.
+# Rows that are walked down a tree in step.
 STRIDE: Final = 8
 
 
@@ -35,15 +35,15 @@ class Forest(NamedTuple):
 
 
 class Model(NamedTuple):
-    """Forests that are used one after the other, and the names of the features that they know."""
+    """Forests that are used one after the other, and the names of their features."""
 
     forests: tuple[Forest, ...]
     names: tuple[str, ...]
 
 
 def scores(forest: Forest, rows: np.ndarray) -> np.ndarray:
-    """The sum of the leaves that every row falls in: rows (n, features) float32, result (n,)
-    float64 log-odds.
+    """Scores of rows, (n,) float64 log-odds: the sum of each row's leaves. Rows are (n, features)
+    float32.
     """
     out = np.zeros(rows.shape[0], np.float64)
     if rows.shape[0]:
@@ -65,8 +65,8 @@ def _scores(
     width: Any,
     out: Any,
 ) -> None:
-    """Rows, flat and of `width` each, walk in step and without a branch: their loads overlap, which
-    is twice as fast.
+    """Walks `STRIDE` rows in step and without branches: their loads overlap, which is twice as
+    fast.
     """
     last = out.size - 1
     at = np.zeros(STRIDE, np.uint32)
@@ -95,7 +95,7 @@ def round_down(values: np.ndarray) -> np.ndarray:
 
 
 def save(model: Model) -> bytes:
-    """The bytes of a model's file, an `.npz` of plain arrays: the same model gives the same bytes."""
+    """The bytes of a model's file, an `.npz` of plain arrays. The same model gives the same bytes."""
     arrays: dict[str, np.ndarray] = {"format": np.array(FORMAT), "names": np.array(model.names)}
     for number, forest in enumerate(model.forests):
         arrays |= {f"{name}{number}": array for name, array in forest._asdict().items()}
@@ -112,9 +112,10 @@ def save(model: Model) -> bytes:
 
 
 def load(content: bytes) -> Model:
-    """The model in the bytes of a file.
+    """Reads a model from the bytes of a file.
 
-    Raises: InputError when the bytes are no model of this format, or point outside themselves.
+    Raises: InputError if the bytes are not a model of this format, or contain an index out of
+    range.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
@@ -139,18 +140,20 @@ def load(content: bytes) -> Model:
 
     if version != FORMAT:
         raise InputError(
-            f"model format {version}, expected {FORMAT}; make it anew with `python -m tools.fit_extractor`"
+            f"model format {version}, expected {FORMAT}; "
+            "fit it again with `python -m tools.fit_extractor`"
         )
     if not all(_is_sound(forest, len(names)) for forest in forests):
         raise InputError(
-            "the model file is damaged: an index is out of range; make it anew with `python -m tools.fit_extractor`"
+            "the model file is damaged: an index is out of range; "
+            "fit it again with `python -m tools.fit_extractor`"
         )
 
     return Model(tuple(forests), names)
 
 
 def _is_sound(forest: Forest, num_features: int) -> bool:
-    """True if every index that evaluation follows is in range; numba itself does not look."""
+    """True if every index is in range. numba itself does not check."""
     roots, depth, feature, threshold, child, value = forest
     nodes = feature.size
     return (

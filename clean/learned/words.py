@@ -1,4 +1,8 @@
-"""Text to words and blocks: the innermost loop of the compiled pass, one look at each byte."""
+"""Reads text into words and blocks: the innermost loop of the compiled pass.
+
+`blocks` explains the names of arrays. A character has a class (`layout`): letters, capitals and
+digits form words.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +95,7 @@ COLON = 58
 
 @inner
 def keep_title(data: Any, start: Any, end: Any, char_class: Any, title_words: Any) -> None:
-    """Put the hashes of the title's words in a small hash table."""
+    """Puts the hashes of the title's words into a small hash table."""
     state = FNV_OFFSET
     length = 0
     count = 0
@@ -128,10 +132,10 @@ def flush(
     wordless: Any,
     position: Any,
 ) -> None:
-    """End the block that is being read.
+    """Ends the block that is being read.
 
-    One without a word is forgotten, and its text with it. In a cell of a table it is noted as
-    wordless, so that a row can be shown whole.
+    A block without a word is dropped with its text. In a cell of a table it is noted as wordless,
+    so that a row can be shown whole.
     """
     reg[AT_SPACE] = 0
     reg[AT_BREAK] = 0
@@ -172,7 +176,7 @@ def flush(
 def begin(
     stack: Any, near: Any, reg: Any, now: Any, place: Any, channels: Any, position: Any
 ) -> None:
-    """The first character of a block: where it stands is where the block stands."""
+    """Begins a block at its first character: the block takes the position of that character."""
     level = reg[AT_LEVEL]
     block = reg[AT_BLOCKS]
     reg[AT_OUT_START] = reg[AT_OUT]
@@ -205,7 +209,7 @@ def end_word(
     now: Any,
     block_hash: Any,
 ) -> None:
-    """Count a word."""
+    """Counts a word."""
     now[WORDS] += 1
     block_hash[0] = (block_hash[0] ^ state) * TEXT_PRIME
     if link:
@@ -237,9 +241,7 @@ def end_word(
 
 @inner
 def entity_end(data: Any, position: Any) -> Any:
-    """Where the character reference at `position` ends, or `position` if it is none that a
-    semicolon ends.
-    """
+    """The end of the character reference at `position`, or `position` if no semicolon ends one."""
     end = position + 1
     while end < data.size and end < position + 12:
         byte = data[end]
@@ -254,7 +256,7 @@ def entity_end(data: Any, position: Any) -> Any:
 
 @inner
 def entity_class(data: Any, position: Any, end: Any) -> Any:
-    """The class of the character that a reference stands for, as far as it matters."""
+    """The class of a reference's character, as far as it matters."""
     first = data[position + 1]
     if end - position < 4:
         return LETTER
@@ -330,9 +332,7 @@ def read_text(
     place: Any,
     channels: Any,
 ) -> Any:
-    """Read text up to the next `<`, which is itself text when it comes first. Where reading
-    stopped.
-    """
+    """Reads text up to the next `<`, which is text itself at the beginning. Returns the end."""
     size = data.size
     level = reg[AT_LEVEL]
     pre = stack[level, OPEN_PRE] != 0

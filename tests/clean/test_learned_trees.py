@@ -88,7 +88,7 @@ def test_a_model_that_points_outside_itself_is_refused(field: str, value: int) -
     array = getattr(forest, field).copy()
     array.flat[0] = value
     content = trees.save(Model((forest._replace(**{field: array}),), ("a", "b", "c", "d", "e")))
-    with pytest.raises(InputError, match=r"damaged.*python -m clean\.fit"):
+    with pytest.raises(InputError, match=r"damaged.*python -m tools\.fit_extractor"):
         trees.load(content)
 
 

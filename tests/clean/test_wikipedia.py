@@ -44,7 +44,7 @@ def test_addresses(url: str, reason: Reason | None) -> None:
 
 
 def test_a_domain_that_none_can_be_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"'https://mine\.example' is no domain"):
+    with pytest.raises(ValidationError, match=r"'https://mine\.example' is not a domain"):
         WikipediaConfig(domains=("https://mine.example",))
 
 
