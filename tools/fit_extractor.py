@@ -44,6 +44,7 @@ from clean.learned.extraction import MODEL_FILE, Use, chance_of, chances, extrac
 from clean.learned.features import NAMES, features
 from clean.learned.layout import END, START, WORDS
 from clean.learned.trees import Forest, Model
+from clean.rewrite import rewritten
 from tools.extraction_scores import (
     PageScores,
     Scores,
@@ -117,7 +118,7 @@ def read_pages(folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
 
 def sample(gold: dict[str, Any], html: str) -> Sample:
     """Features and labels of a page with gold text."""
-    page = blocks(html.encode("utf-8", "replace"))
+    page = blocks(rewritten(html).encode("utf-8", "replace"))
     return Sample(gold, page, features(page), labels(block_words(page), gold["text"] or ""))
 
 
@@ -341,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if row["kind"] == "full" and row["text"]:
             samples.append(sample(row, html))
         elif row["kind"] == "segments":
-            checks.append((row, blocks(html.encode("utf-8", "replace"))))
+            checks.append((row, blocks(rewritten(html).encode("utf-8", "replace"))))
 
     learned = [item for item in samples if item.gold["source"] in TRAINED_ON]
     domains = {item.gold["domain"] for item in learned}
