@@ -154,16 +154,17 @@ def test_a_run_whose_lease_goes_is_stopped(tmp_path: Path) -> None:
     """The heartbeat finds it, the process ends as by SIGTERM, with a line that says why."""
     program = f"""
 import sys, time
-from corpus import cli, lock
-from corpus.storage.store import Store
-lock.HEARTBEAT_S = 0.1
+from corpus.run import command
+from corpus.storage import lease
+from corpus.storage.store import open_store
+lease.HEARTBEAT_S = 0.1
 def body(argv):
     store = open_store({str(tmp_path)!r})
-    with lock.hold(store, "l", what="slow.run"), cli.interruptible():
+    with lease.hold(store, "l", what="slow.run"), command.interruptible():
         store.delete("l")
         time.sleep(30)
     return 0
-sys.exit(cli.run_command(body, [], stage="slow.run"))
+sys.exit(command.run_command(body, [], stage="slow.run"))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False

@@ -121,14 +121,18 @@ def test_running_again_changes_nothing_and_rebuilding_keeps_the_old_snapshot(
     root = tmp_path / "corpus"
     commit_batch(str(root), "b1", documents(60))
     make_shards(str(root), "b1")
-    before = files(root)
+    before, snapshot = files(root), read_snapshot(open_store(str(root)), "b1")
     make_shards(str(root), "b1")
     assert files(root) == before
     other = ["--set", "shards.writer.val_frac=0.5"]
     assert run.main(arguments(str(root), "b1", *other)) == 2
     assert run.main(arguments(str(root), "b1", *other, "--rebuild")) == 2  # the name b1 is taken
     assert run.main(arguments(str(root), "b1", *other, "--snapshot", "half")) == 0
-    assert before.items() <= files(root).items()
+    after = files(root)
+    named = [each.path for split in snapshot.splits.values() for each in split.files]
+    assert named
+    for path in named:
+        assert after.get(f"earlier/{path}", after.get(path)) == before[path]
     counts = [open_split(str(root), name, "val").num_tokens for name in ("b1", "half")]
     assert counts[0] < counts[1]
     open_split(str(root), "b1", "train").verify()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from corpus.errors import ConfigError
+from corpus.storage.local import LocalStore
 from corpus.storage.store import Store, open_store
 from tests.train.fakes import FakeStream, RemoteStore, config, job
 from train.checkpoints.run_folder import RunFolder
@@ -49,7 +50,7 @@ def stop_at(index: int) -> FakeStream:
     return stream
 
 
-@pytest.mark.parametrize("kind", [Store, RemoteStore])
+@pytest.mark.parametrize("kind", [LocalStore, RemoteStore])
 def test_a_resumed_run_is_one_curve(tmp_path: Path, kind: type[Store]) -> None:
     store = kind(str(tmp_path))
     with pytest.raises(RuntimeError):
