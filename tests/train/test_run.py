@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from corpus.storage.store import open_store
 from corpus.tables.retirement import retire
+from corpus.tables.snapshot import write_snapshot
 from shards.tokenizer.encode import load_tokenizer
 from tests.train.doors import arguments, last_json
 from train import evaluate, export, generate, run
@@ -242,7 +243,7 @@ def test_scores_of_one_checkpoint_add_up(
         "the checkpoint's own are still there"
     )
 
-    shutil.copy(root / "snapshots/b.json", root / "snapshots/b2.json")
+    write_snapshot(store, "b2", ["b"])
     said = "lambada, validation, wsc273 made of other snapshot, and not in the table"
     assert set(scored("--snapshot", "b2", said=said)["sets"]) == {"validation"}
 

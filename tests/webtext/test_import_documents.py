@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ PROSE = (
 def rows(count: int) -> list[dict[str, Any]]:
     found = []
     for number in range(count):
-        words = " ".join(f"word{number * 97 + n}" for n in range(60))
+        words = " ".join(random.Random(number).choices(PROSE.split(), k=60))
         text = f"Story {number}. {PROSE} It was seen in {words}."
         url = f"https://books{number % 3}.example.org/story/{number}"
         found.append({"text": text, "url": url, "id": number, "date": "2024-05-06"})
