@@ -49,7 +49,7 @@ def test_commands_that_pages_name_exist(page: Path) -> None:
         r"```\w*\n(.*?)```|^ {4}(.*?)$|`([^`\n]+)`", page.read_text(), re.DOTALL | re.MULTILINE
     )
     lines = "\n".join("\n".join(part) for part in code)
-    for name in set(re.findall(r"(?:^|-- )webtext +([a-z]\w*)", lines, re.MULTILINE)):
+    for name in set(re.findall(r"(?:^|-- )webtext +([a-z][\w-]*)", lines, re.MULTILINE)):
         assert name in known, f"{page.name} names webtext {name}"
 
 
