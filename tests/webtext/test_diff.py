@@ -40,7 +40,7 @@ def test_another_config_and_a_take_down(
     }
     assert found.went.total() > 0
 
-    gone = explain.tell(fates_copy.store, "http://originals.test/story")
+    gone = explain.trace(fates_copy.store, "http://originals.test/story")
     assert gone.place is not None
     assert (
         command.main(

@@ -15,12 +15,12 @@ from corpus.tables.manifest import read_manifest
 from crawl import run as crawl_run
 from shards.tokenizer.encode import load_tokenizer
 from tests.support import grown_corpus
-from webtext import explain
+from webtext import explain, explain_text
 
 
-def told(fates: grown_corpus.Fates, asked: str) -> tuple[explain.Story, str]:
-    story = explain.tell(fates.store, asked)
-    return story, explain.text(story)
+def told(fates: grown_corpus.Fates, asked: str) -> tuple[explain.PageHistory, str]:
+    story = explain.trace(fates.store, asked)
+    return story, explain_text.render(story)
 
 
 def test_a_kept_page_is_followed_to_its_tokens(fates: grown_corpus.Fates) -> None:
@@ -141,7 +141,7 @@ def test_a_block_list_that_is_gone_or_changed_is_named(tmp_path: Path) -> None:
     store = open_corpus(root)
 
     def asked(url: str) -> list[str]:
-        return explain.text(explain.tell(store, url)).splitlines()
+        return explain_text.render(explain.trace(store, url)).splitlines()
 
     known = f"blocked_host: blocked.test is below a host of crawl.links.blocked_hosts_file {hosts}"
     assert asked("http://blocked.test/x")[-1].endswith(known)
@@ -164,23 +164,23 @@ def test_a_block_list_that_is_gone_or_changed_is_named(tmp_path: Path) -> None:
 def test_a_corpus_that_is_not_done_yet(tmp_path: pytest.TempPathFactory) -> None:
     root = str(tmp_path / "c")  # type: ignore[operator]
     store = open_corpus(root, create=True)
-    assert "no rule refuses it" in explain.text(
-        explain.tell(store, "http://site0.test/0/page-0.html")
+    assert "no rule refuses it" in explain_text.render(
+        explain.trace(store, "http://site0.test/0/page-0.html")
     )
     sites = grown_corpus.ordinary(3)
     grown_corpus.link(root, "b", grown_corpus.write_dump(tmp_path / "RS_b.zst", sites))  # type: ignore[operator]
-    assert "python -m crawl.run has not run on batch b" in explain.text(
-        explain.tell(store, sites[0].url)
+    assert "python -m crawl.run has not run on batch b" in explain_text.render(
+        explain.trace(store, sites[0].url)
     )
     grown_corpus.fetch(store, "b", sites)
-    assert "python -m clean.run has not run on batch b" in explain.text(
-        explain.tell(store, sites[0].url)
+    assert "python -m clean.run has not run on batch b" in explain_text.render(
+        explain.trace(store, sites[0].url)
     )
 
 
 def test_words_that_are_no_page(fates: grown_corpus.Fates) -> None:
     with pytest.raises(InputError, match="'nonsense': neither an address"):
-        explain.tell(fates.store, "nonsense")
+        explain.trace(fates.store, "nonsense")
 
 
 def test_the_door(fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ from crawl.links import carry_over
 from crawl.warc import records
 from shards.tokenizer.encode import load_tokenizer
 from tests.support import grown_corpus
-from webtext import explain, query
+from webtext import explain, explain_text, query
 from webtext.reports import summary
 from webtext.takedown import command as forget
 from webtext.takedown import pages as takedown
@@ -38,7 +38,7 @@ TARGETS = ("kept", "copy", "short", "moved", "missing", "overlapping", "later_co
 
 
 def id_of(fates: grown_corpus.Fates, url: str) -> str:
-    found = explain.tell(fates.store, url).doc_id
+    found = explain.trace(fates.store, url).doc_id
     assert found is not None
     return found
 
@@ -90,7 +90,7 @@ def residue(store: Store, words: list[str]) -> list[str]:
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_of_the_page_is_left(fates_copy: grown_corpus.Fates, name: str) -> None:
     url = getattr(fates_copy, name)
-    story = explain.tell(fates_copy.store, url)
+    story = explain.trace(fates_copy.store, url)
     unique = [url, str(story.doc_id)]
     if story.document is not None and name in ("kept", "moved", "overlapping"):
         unique.append(story.document["text"][200:280])
@@ -105,7 +105,7 @@ def test_nothing_of_the_page_is_left(fates_copy: grown_corpus.Fates, name: str) 
     ]
     assert left == []
     assert verify.verify(store).problems == []
-    told = explain.tell(store, url)
+    told = explain.trace(store, url)
     assert told.link is None
     assert told.taken_down is not None
 
@@ -218,10 +218,10 @@ def test_an_original_goes_and_its_copies_stay_out(fates_copy: grown_corpus.Fates
     copies = [fates_copy.copy, fates_copy.near, fates_copy.later_copy]
     assert run(fates_copy, "--url", fates_copy.original) == 0
     for url in copies:
-        story = explain.tell(fates_copy.store, url)
+        story = explain.trace(fates_copy.store, url)
         assert story.verdict is not None
         assert not story.verdict["kept"]
-        assert "a page that was taken down" in explain.text(story)
+        assert "a page that was taken down" in explain_text.render(story)
     assert verify.verify(fates_copy.store).problems == []
 
 
@@ -298,7 +298,7 @@ def test_any_address_below_a_domain_is_told_as_taken_down(
     fates_copy: grown_corpus.Fates, url: str
 ) -> None:
     assert run(fates_copy, "--domain", "copies.test") == 0
-    assert "taken down" in explain.text(explain.tell(fates_copy.store, url))
+    assert "taken down" in explain_text.render(explain.trace(fates_copy.store, url))
 
 
 def test_a_list_of_pages_ids_and_domains(fates_copy: grown_corpus.Fates) -> None:
@@ -331,7 +331,7 @@ def test_snapshots_are_withdrawn_replaced_and_refused(fates_copy: grown_corpus.F
 
 def test_only_snapshots_that_hold_it_are_withdrawn(fates_copy: grown_corpus.Fates) -> None:
     url = "http://site1.test/1/page-1.html"
-    assert explain.tell(fates_copy.store, url).batch == "2024-02"
+    assert explain.trace(fates_copy.store, url).batch == "2024-02"
     assert run(fates_copy, "--url", url) == 0
     assert sorted(snapshots(fates_copy.store)) == ["2024-01", "2024-02", "2024-02.2"]
 
@@ -412,10 +412,10 @@ def test_a_batch_at_work_waits(
     with hold(store, "work/2024-01/lock.json", what="dedup.run"):
         assert run(fates_copy, "--url", fates_copy.kept) == 1
     assert "waits for batches at work" in capsys.readouterr().out
-    assert explain.tell(store, fates_copy.kept).link is not None
+    assert explain.trace(store, fates_copy.kept).link is not None
     assert snapshots(store) == ["2024-01", "2024-02"]
     assert run(fates_copy) == 0
-    assert explain.tell(store, fates_copy.kept).link is None
+    assert explain.trace(store, fates_copy.kept).link is None
     assert sorted(snapshots(store)) == ["2024-01", "2024-01.2", "2024-02", "2024-02.2"]
 
 
@@ -442,9 +442,9 @@ def test_a_batch_whose_links_were_read_before_the_take_down_waits(
     grown_corpus.link(fates_copy.root, "2024-03", dump)
     assert asked == [1]
     assert "batch 2024-03 is being linked" in capsys.readouterr().err
-    assert explain.tell(store, url).link is not None
+    assert explain.trace(store, url).link is not None
     assert run(fates_copy) == 0
-    assert explain.tell(store, url).link is None
+    assert explain.trace(store, url).link is None
     assert takedowns(store)[0].removed == {"links": 1}
 
 
@@ -457,7 +457,7 @@ def test_what_a_batch_at_work_was_led_to_goes_as_well(fates_copy: grown_corpus.F
         assert run(fates_copy, "--url", "http://moved.test/new") == 1
     store.write_bytes("pages/2024-01/_manifest.json", pages)
     assert run(fates_copy) == 0
-    assert explain.tell(store, fates_copy.moved).link is None
+    assert explain.trace(store, fates_copy.moved).link is None
     assert residue(store, ["http://moved.test/new"]) == []
 
 

@@ -26,7 +26,7 @@ from corpus.tables.snapshot import read_snapshot, snapshots
 from crawl import run as crawl_run
 from crawl.links import carry_over
 from tests.support import faulty_network, grown_corpus, simulated_refresh
-from webtext import explain, refresh
+from webtext import explain, explain_text, refresh
 from webtext.reports import summary
 from webtext.takedown import command as forget
 from webtext.verify import command as verify
@@ -327,7 +327,7 @@ def test_deferred_pages_are_picked_up(short: Play) -> None:
     urls = {row["url"] for row in grown_corpus.rows(short.store, "documents", "2024-02").values()}
     assert {site.url for site in late} <= urls
     assert not short.store.files("refresh"), "the dump of what was left is gone with its use"
-    story = explain.tell(short.store, late[0].url)
+    story = explain.trace(short.store, late[0].url)
     assert story.batch == "2024-02"
     assert story.link is not None
     assert story.link["score"] == 10
@@ -516,7 +516,7 @@ def assert_equal_to_a_single_run(
         )
     assert verify.verify(play.store).problems == []
     for url in gone:
-        assert explain.tell(play.store, url).link is None
+        assert explain.trace(play.store, url).link is None
 
 
 def assert_every_fate_is_explained(play: Play, count: int) -> None:
@@ -535,7 +535,7 @@ def assert_every_fate_is_explained(play: Play, count: int) -> None:
     dropped = grown_corpus.rows(play.store, "documents_dropped", name(count - 1))
     fates |= {next(iter(dropped)): "dropped"} if dropped else {}
     for asked, words in fates.items():
-        assert words in explain.text(explain.tell(play.store, asked)), asked
+        assert words in explain_text.render(explain.trace(play.store, asked)), asked
 
 
 FAULTS: tuple[faulty_network.Fault, ...] = ("error", "slow_down", "lost")
