@@ -12,14 +12,10 @@ carried out once it is at rest.
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import logging
 import os
 import re
-import shlex
-import subprocess
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -43,6 +39,7 @@ from corpus.tables.retirement import retirement
 from corpus.tables.snapshot import snapshot_path
 from corpus.tables.takedown_list import unfinished
 from crawl.links import carry_over
+from webtext.hooks import call_hooks
 from webtext.reports import html, summary
 from webtext.reports.summary import Summary
 from webtext.stages import stage_main
@@ -52,7 +49,6 @@ log = logging.getLogger(__name__)
 
 STAGES = ("crawl", "clean", "dedup", "shards")
 LEASE = "work/refresh.json"
-HOOK_TIMEOUT_S = 30
 ESTIMATED = ("links", "tokens", "bytes", "wall_s")
 ESTIMATED_FROM = 3
 """Batches that an estimate rests on."""
@@ -356,8 +352,9 @@ def _increment(
     except Interrupted:
         raise
     except (WebtextError, OSError) as error:
-        _tell(
-            config,
+        call_hooks(
+            config.webhook,
+            config.command,
             {
                 "event": "failure",
                 "corpus": config.corpus,
@@ -373,7 +370,11 @@ def _increment(
     )
     store.write_json(f"reports/refresh-{increment.batch}.json", summary.document(found))
     print(summary.text(found))
-    _tell(config, {"event": "batch", "corpus": config.corpus, **summary.document(found)})
+    call_hooks(
+        config.webhook,
+        config.command,
+        {"event": "batch", "corpus": config.corpus, **summary.document(found)},
+    )
     store.delete(_begun_path(increment.batch))
 
     return found
@@ -427,31 +428,6 @@ def _carry_out_takedowns(store: Store) -> None:
                 print(forget.audit_line(record))
     except BusyError as error:
         log.warning("%s", error)
-
-
-def _tell(config: RefreshConfig, event: dict[str, Any]) -> None:
-    """Hand an event to the hooks. What they do is theirs: their failure is a warning."""
-    data = json.dumps(event, sort_keys=True).encode()
-    if config.webhook:
-        try:
-            request = urllib.request.Request(
-                config.webhook, data, {"Content-Type": "application/json"}
-            )
-            with urllib.request.urlopen(request, timeout=HOOK_TIMEOUT_S):
-                pass
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            log.warning("refresh.webhook = %r: %s", config.webhook, error)
-
-    if config.command:
-        try:
-            done = subprocess.run(
-                shlex.split(config.command), input=data, timeout=HOOK_TIMEOUT_S, check=False
-            )
-        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            log.warning("refresh.command = %r: %s", config.command, error)
-        else:
-            if done.returncode:
-                log.warning("refresh.command = %r: exit code %d", config.command, done.returncode)
 
 
 def _parser() -> argparse.ArgumentParser:

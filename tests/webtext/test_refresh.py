@@ -27,6 +27,7 @@ from crawl import run as crawl_run
 from crawl.links import carry_over
 from tests.support import faulty_network, grown_corpus, simulated_refresh
 from webtext import explain, explain_text, refresh
+from webtext.hooks import call_hooks
 from webtext.reports import summary
 from webtext.takedown import command as forget
 from webtext.verify import command as verify
@@ -156,7 +157,7 @@ def test_a_stage_that_fails_is_named_and_told_and_the_rest_is_kept(
     assert short.run() == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert "batch 2024-01: dedup ended with exit code 2" in message
-    assert "run the same command to go on" in message
+    assert "run the same command to continue" in message
     assert json.loads(note.read_text())["event"] == "failure"
     note.unlink()
     with pytest.MonkeyPatch.context() as patch:
@@ -264,17 +265,12 @@ def test_hooks_get_the_summary_and_their_failure_is_a_warning(
     play: Play, listener: tuple[str, list[Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     play.appear(0)
-    config = refresh.RefreshConfig(
-        corpus=play.root, dumps="x", webhook=listener[0], command="false"
-    )
-    refresh._tell(config, {"event": "batch", "batch": "2024-01"})
+    call_hooks(listener[0], "false", {"event": "batch", "batch": "2024-01"})
     assert listener[1] == [{"event": "batch", "batch": "2024-01"}]
     assert "refresh.command = 'false': exit code 1" in caplog.text
-    refresh._tell(
-        config.model_copy(update={"webhook": "http://127.0.0.1:9/", "command": "/no/such"}), {}
-    )
+    call_hooks("http://127.0.0.1:9/", "/no/such", {})
     assert "refresh.webhook = 'http://127.0.0.1:9/'" in caplog.text
-    refresh._tell(config.model_copy(update={"webhook": "http://[", "command": ""}), {})
+    call_hooks("http://[", "", {})
     assert "refresh.webhook = 'http://['" in caplog.text
     assert "refresh.command = '/no/such'" in caplog.text
 
