@@ -29,12 +29,6 @@ OPENINGS = frozenset(
 )
 LONG = 25
 """Lines from which a function needs a blank line or a comment."""
-# Folders whose docstrings are being rewritten: remove them from here when they pass.
-PENDING = {"clean"}
-OPENING_FOLDERS = [
-    pytest.param(each, marks=pytest.mark.xfail(strict=False)) if each in PENDING else each
-    for each in FOLDERS
-]
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -55,7 +49,7 @@ def is_wall(path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return len(rows) >= LONG and not any(not row or row.startswith("#") for row in rows)
 
 
-@pytest.mark.parametrize("folder", OPENING_FOLDERS)
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_docstrings_begin_with_a_verb_or_a_noun(folder: str) -> None:
     found = [
         f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)} {words[:60]}"
