@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from tests.train.fakes import config
-from train.checkpoint import Checkpoint, best
-from train.model import GPT2
+from train.checkpoints.checkpoint import Checkpoint, best
+from train.gpt2.model import GPT2
+from train.gpt2.shape import Shape
 from train.optimizer import build_optimizers
-from train.shape import Shape
 
 LOGITS = [-0.12409, -0.27981, -0.30993, -0.20094, -0.00175, 0.19823, 0.30922, 0.28142, 0.12729, -0.08397, -0.25754]  # fmt: skip
 

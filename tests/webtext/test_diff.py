@@ -47,6 +47,9 @@ def test_another_config_and_a_take_down(
             [
                 "--corpus",
                 fates_copy.root,
+                "--yes",
+                "--why",
+                "a test",
                 "--url",
                 "http://originals.test/story",
                 "--keep-withdrawn",

@@ -83,7 +83,12 @@ def test_any_flipped_byte_is_found(fates_copy: grown_corpus.Fates) -> None:
 def test_what_lies_beside_the_tables_is_checked_too(fates_copy: grown_corpus.Fates) -> None:
     """The tokenizer, take-downs, and snapshots that were withdrawn by one."""
     rng, store = random.Random(3), fates_copy.store
-    assert takedown.main(["--corpus", fates_copy.root, "--url", fates_copy.kept]) == 0
+    assert (
+        takedown.main(
+            ["--corpus", fates_copy.root, "--url", fates_copy.kept, "--yes", "--why", "a test"]
+        )
+        == 0
+    )
     withdrawn = [f"snapshots/{batch}.json" for batch in ("2024-01", "2024-02")]
     listed = [path for path, _ in [*store.files("forgotten"), *store.files("snapshots/retired")]]
     assert len(listed) == 3
