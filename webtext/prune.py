@@ -26,7 +26,7 @@ from corpus.tables.manifest import EXTRA_TABLES, find_manifest
 from corpus.tables.retirement import retire, retirement
 from corpus.tables.schemas import TABLES
 from corpus.tables.snapshot import read_snapshot, snapshot_path, snapshots
-from webtext.takedown.pages import runs_on
+from webtext.takedown.snapshots import runs_on
 
 log = logging.getLogger(__name__)
 

@@ -33,7 +33,7 @@ from examples.demo.markup import plain_text
 from tests.dedup import made
 from tests.dedup.made import MadeCorpus, Page
 from tests.dedup.test_run import CONFIG, SMALL, pages_of_families, run_batches
-from webtext.takedown.pages import remove_from_batch
+from webtext.takedown.batch import remove_from_batch
 
 New = Callable[[], MadeCorpus]
 TABLES = ("signatures", "verdicts", "bands")

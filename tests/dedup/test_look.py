@@ -12,7 +12,7 @@ import pytest
 
 from dedup import report, review
 from tests.dedup.made import MadeCorpus, Page
-from webtext.takedown.pages import remove_from_batch
+from webtext.takedown.batch import remove_from_batch
 
 New = Callable[[], MadeCorpus]
 WORDS = [f"word{index}" for index in range(5000)]

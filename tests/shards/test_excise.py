@@ -12,7 +12,7 @@ from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table
 from shards.excise import excise
 from tests.support.document_corpus import commit_batch, documents, make_shards
-from webtext.takedown.pages import remove_from_batch
+from webtext.takedown.batch import remove_from_batch
 
 
 def test_a_damaged_file_gets_no_new_digests(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from tests.support import grown_corpus
 from webtext import explain, explain_text, query
 from webtext.reports import summary
 from webtext.takedown import command as forget
-from webtext.takedown import pages as takedown
+from webtext.takedown import find
 from webtext.verify import command as verify
 
 TARGETS = ("kept", "copy", "short", "moved", "missing", "overlapping", "later_copy")
@@ -518,7 +518,7 @@ def test_an_empty_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_page_that_redirects_led_to(fates: grown_corpus.Fates) -> None:
-    found = takedown.find_pages(fates.store, ["http://moved.test/new"])
+    found = find.find_pages(fates.store, ["http://moved.test/new"])
     assert set(found.values()) == {"moved.test/new", "moved.test/old"}
 
 

@@ -15,7 +15,7 @@ from corpus.tables.snapshot import read_snapshot, snapshots, write_snapshot
 from shards.reader import open_split
 from tests.support import grown_corpus
 from webtext import prune, rebuild
-from webtext.takedown.pages import runs_on
+from webtext.takedown.snapshots import runs_on
 from webtext.verify import command
 
 CHANGE = ("--set", "clean.quality.min_words=372")

@@ -34,7 +34,9 @@ from corpus.tables.takedown_list import Takedown, load_forgotten, unfinished, wr
 from crawl.links import carry_over
 from webtext.confirm import confirm
 from webtext.reports import html
-from webtext.takedown import pages as takedown
+from webtext.takedown import find
+from webtext.takedown.batch import remove_from_batch
+from webtext.takedown.snapshots import runs_on, withdraw_snapshots
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     store = open_corpus(args.corpus)
-    asked = takedown.read_request(args.url, args.domain, args.list)
+    asked = find.read_request(args.url, args.domain, args.list)
     if not asked and not unfinished(store):
         raise InputError(
             "nothing to take down: name pages with --url, --domain or --list; no take-down is unfinished"
         )
     if args.dry_run:
-        found = takedown.find_pages(store, asked)
+        found = find.find_pages(store, asked)
         for doc_id, key in sorted(found.items(), key=lambda item: item[1]):
             print(f"would take down {doc_id}  {key}")
         print(f"{len(found):,} pages; {len(unfinished(store))} unfinished take-downs")
@@ -64,7 +66,7 @@ def _main(argv: Sequence[str] | None) -> int:
     if asked:
         if not args.why:
             raise InputError("--why is missing: the record of a take-down names its reason")
-        num_pages = len(takedown.find_pages(store, asked))
+        num_pages = len(find.find_pages(store, asked))
         confirm(
             f"{num_pages:,} {'page' if num_pages == 1 else 'pages'} of {', '.join(asked)} will be "
             "taken down for good, in every table and snapshot",
@@ -130,10 +132,10 @@ def _note(store: Store, asked: Sequence[str], why: str) -> None:
     known = load_forgotten(store)
     pages = {
         doc_id: key
-        for doc_id, key in takedown.find_pages(store, asked).items()
+        for doc_id, key in find.find_pages(store, asked).items()
         if doc_id not in known.doc_ids
     }
-    domains = [name for name in takedown.domains(asked) if name not in known.domains]
+    domains = [name for name in find.domains(asked) if name not in known.domains]
     if not pages and not domains:
         return
 
@@ -169,11 +171,11 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
                     continue
                 store.delete(carry_over.dump_path(batch))
                 # A batch that was at work when it was asked for may have pages since of a domain, or that led there.
-                asked = [*record.url_keys, *(f"{takedown.DOMAIN}{name}" for name in record.domains)]
-                pages = takedown.find_pages(store, asked, [batch])
+                asked = [*record.url_keys, *(f"{find.DOMAIN}{name}" for name in record.domains)]
+                pages = find.find_pages(store, asked, [batch])
                 record = record.model_copy(update={"url_keys": {**pages, **record.url_keys}})
                 write_takedown(store, record)
-                removed.update(takedown.remove_from_batch(store, batch, frozenset(record.url_keys)))
+                removed.update(remove_from_batch(store, batch, frozenset(record.url_keys)))
         except BusyError as error:
             log.warning("%s; its pages go when it is done", error)
             continue
@@ -181,7 +183,7 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
         record = record.model_copy(update={"done": [*record.done, batch], "removed": dict(removed)})
         write_takedown(store, record)
 
-    withdrawn = takedown.withdraw_snapshots(store, record, keep_files=keep_withdrawn)
+    withdrawn = withdraw_snapshots(store, record, keep_files=keep_withdrawn)
     record = record.model_copy(update={"withdrawn": {**record.withdrawn, **withdrawn}})
     for batch in begun - set(names):
         log.warning("batch %s is being linked: what it has of this goes when that is done", batch)
@@ -191,7 +193,7 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
             update={"finished": datetime.now(UTC).isoformat(timespec="seconds")}
         )
         _renew_report(store)
-        for run in takedown.runs_on(store, list(record.withdrawn)):
+        for run in runs_on(store, list(record.withdrawn)):
             log.warning("run %s was trained on a snapshot that is withdrawn now", run)
 
     write_takedown(store, record)

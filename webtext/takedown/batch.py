@@ -1,4 +1,4 @@
-"""The parts of a take-down: finding its pages, and removing them from batches and snapshots.
+"""Removal of pages from everything a batch has.
 
 Tables lose their rows one after the other in the order of the stages, which keeps the invariants at
 every commit. Removing rows does not change a table's fingerprint, so nothing derived from it
@@ -8,26 +8,19 @@ complete.
 
 from __future__ import annotations
 
-import logging
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_64_hexdigest
 
-from corpus.errors import InputError
 from corpus.storage.store import Store, table_dir
 from corpus.tables.commit import commit_table
 from corpus.tables.conservation import CUT, FETCHED, KEPT, NOT_KEPT
-from corpus.tables.generations import delete_unpinned
-from corpus.tables.inventory import batch_names
-from corpus.tables.manifest import Manifest, Part, batches, find_manifest, read_manifest
+from corpus.tables.manifest import Manifest, Part, find_manifest, read_manifest
 from corpus.tables.parquet import iter_tables, part_index, read_file, write_part
-from corpus.tables.retirement import retire, retirement
 from corpus.tables.schemas import (
     BANDS,
     DOCUMENTS,
@@ -45,117 +38,13 @@ from corpus.tables.schemas import (
 from corpus.tables.segments import segment_files
 from corpus.tables.snapshot import (
     SPLITS,
-    Snapshot,
-    TokenFile,
-    read_snapshot,
-    snapshots,
-    write_revision,
 )
-from corpus.tables.takedown_list import HOST, Forgotten, Takedown
-from corpus.urls import UrlProblem, host_identity, page_identity, target
+from corpus.tables.takedown_list import HOST
+from corpus.urls import host_identity
 from webtext.stages import needing
+from webtext.takedown.rows import among, row_groups
 
-log = logging.getLogger(__name__)
-
-DOMAIN = "domain:"
 ROW_TABLES = (LINKS, PAGES, DOCUMENTS_DROPPED, DOCUMENTS, MARKS, SIGNATURES, VERDICTS, BANDS)
-
-
-# ---- which pages ---------------------------------------------------------------------------------------------------
-
-
-def read_request(urls: Sequence[str], names: Sequence[str], list_path: str | None) -> list[str]:
-    """Read a request: addresses, doc_ids, and domains as `domain:example.org`."""
-    asked = [*urls, *(f"{DOMAIN}{name}" for name in names)]
-    if list_path is not None:
-        try:
-            lines = Path(list_path).read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"--list {list_path}: {error}; name a readable UTF-8 text file"
-            ) from error
-        words = [re.split(r"(?:^|\s)#", line)[0].strip() for line in lines]
-        asked += [word if _is_page(word) else f"{DOMAIN}{word}" for word in words if word]
-
-    for each in asked:
-        _check(each)
-    return list(dict.fromkeys(asked))
-
-
-def domains(asked: Iterable[str]) -> list[str]:
-    """The domains and hosts that are asked for, as identities have them."""
-    return [
-        host_identity(each.removeprefix(DOMAIN).lower().strip(".")).key
-        for each in asked
-        if each.startswith(DOMAIN)
-    ]
-
-
-def find_pages(
-    store: Store, asked: Sequence[str], names: Sequence[str] | None = None
-) -> dict[str, str]:
-    """Find the requested pages: `doc_id` to identity.
-
-    An address means the page of its identity, with or without a batch, and every page redirected to
-    it; a domain means all its pages, and those redirected into it.
-    """
-    pages: dict[str, str] = {}
-    for each in asked:
-        if not each.startswith(DOMAIN):
-            doc_id, key = _identity(each)
-            pages[doc_id] = key
-
-    listed = Forgotten(frozenset(pages), frozenset(domains(asked)))
-    for batch in batch_names(store) if names is None else names:
-        pages.update(_in_batch(store, batch, listed))
-    return pages
-
-
-def _is_page(word: str) -> bool:
-    return "/" in word or re.fullmatch("[0-9a-f]{32}", word) is not None
-
-
-def _check(asked: str) -> None:
-    name = asked.removeprefix(DOMAIN)
-    if asked.startswith(DOMAIN) and not re.fullmatch(
-        r"[^\s/:@?#]+\.[^\s/:@?#]+|\[[0-9a-f:]+\]", name
-    ):
-        raise InputError(f"{name!r} is no domain; expected one such as example.org")
-    if not asked.startswith(DOMAIN):
-        _identity(asked)
-
-
-def _identity(asked: str) -> tuple[str, str]:
-    if re.fullmatch("[0-9a-f]{32}", asked):
-        return asked, ""
-
-    page = target(asked if "://" in asked else f"http://{asked}")
-    if isinstance(page, UrlProblem):
-        raise InputError(
-            f"{asked!r} is no address of a page ({page.value}); expected one such as http://example.org/page"
-        )
-
-    identity = page_identity(page)
-    return identity.doc_id, identity.url_key
-
-
-def _in_batch(store: Store, batch: str, listed: Forgotten) -> dict[str, str]:
-    links, pages = find_manifest(store, LINKS.name, batch), find_manifest(store, PAGES.name, batch)
-    found: dict[str, str] = {}
-    led: set[str] = set()
-    for piece in _pieces(store, pages, ["doc_id", "url", "final_url"]):
-        moved = piece.filter(pc.fill_null(pc.not_equal(piece["url"], piece["final_url"]), False))
-        led.update(row["doc_id"] for row in moved.to_pylist() if listed.has_page(row["final_url"]))
-
-    wanted = Forgotten(listed.doc_ids | led, listed.domains)
-    for piece in _pieces(store, links, ["doc_id", "url_key", "domain", "url"]):
-        rows = piece.filter(wanted.mask(piece["doc_id"], piece["domain"], piece["url"]))
-        found.update(zip(rows["doc_id"].to_pylist(), rows["url_key"].to_pylist(), strict=True))
-
-    return found
-
-
-# ---- out of a batch ------------------------------------------------------------------------------------------------
 
 
 def remove_from_batch(store: Store, batch: str, doc_ids: frozenset[str]) -> Counter[str]:
@@ -192,8 +81,8 @@ def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
     uris: set[str] = set()
     shards: set[str] = set()
 
-    for piece in _pieces(store, pages, columns, doc_ids):
-        for row in piece.filter(_among(piece["doc_id"], doc_ids)).to_pylist():
+    for piece in row_groups(store, pages, columns, doc_ids):
+        for row in piece.filter(among(piece["doc_id"], doc_ids)).to_pylist():
             uris.update(uri for uri in (row["url"], row["final_url"], *row["redirects"]) if uri)
             shards.add(_shard_of(row))
 
@@ -204,10 +93,10 @@ def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
         return 0
 
     keep: dict[str, set[tuple[int, int]]] = {path: set() for path in segments}
-    for piece in _pieces(store, pages, ["doc_id", "warc_file", "warc_offset", "warc_length"]):
+    for piece in row_groups(store, pages, ["doc_id", "warc_file", "warc_offset", "warc_length"]):
         others = piece.filter(
             pc.and_(
-                pc.invert(_among(piece["doc_id"], doc_ids)),
+                pc.invert(among(piece["doc_id"], doc_ids)),
                 pc.is_in(piece["warc_file"], pa.array(segments)),
             )
         )
@@ -253,7 +142,7 @@ def _filter_table(
             parts.append(part)
             continue
         ids = read_file(store, path, ["doc_id"])["doc_id"]
-        if not pc.any(_among(ids, doc_ids)).as_py():
+        if not pc.any(among(ids, doc_ids)).as_py():
             parts.append(part)
             continue
         parts.append(_rewrite(store, table, manifest, part, doc_ids, gone))
@@ -276,7 +165,7 @@ def _rewrite(
 
     def left() -> Iterable[pa.Table]:
         for piece in iter_tables(store, f"{folder}/{part.file}"):
-            listed = _among(piece["doc_id"], doc_ids)
+            listed = among(piece["doc_id"], doc_ids)
             gone.extend(piece.select(small).filter(listed).to_pylist())
             yield piece.filter(pc.invert(listed))
 
@@ -376,122 +265,3 @@ def _excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Counter[str]:
     _recommit(store, TOKENS, tokens, made.tokens, counts)
     _recommit(store, SPANS, spans, made.spans, dict(spans.counts))
     return Counter(token_documents=made.num_documents, tokens=made.num_tokens)
-
-
-# ---- out of the snapshots ------------------------------------------------------------------------------------------
-
-
-def withdraw_snapshots(store: Store, record: Takedown, *, keep_files: bool) -> dict[str, str]:
-    """Withdraw every snapshot that holds such a page, write its replacement, delete its files; old to new names.
-
-    Snapshots of batches that still wait are left for later.
-    """
-    doc_ids = frozenset(record.url_keys)
-    withdrawn: dict[str, str] = {}
-    doomed: dict[str, TokenFile] = {}
-
-    for name in snapshots(store):
-        snapshot = read_snapshot(store, name)
-        if not {each.batch for each in snapshot.batches} <= set(record.done):
-            continue
-
-        held = [
-            file
-            for split in SPLITS
-            for file in snapshot.splits[split].files
-            if _holds(store, file, doc_ids)
-        ]
-        if not held:
-            continue
-
-        doomed.update({file.path: file for file in held})
-        present = retirement(store, name)
-        if present is None:
-            replacement = _replace(store, snapshot)
-            retire(store, name, "withdrawn", f"take-down {record.id}", replacement)
-            withdrawn[name] = replacement or ""
-        elif record.id in present.why:
-            withdrawn[name] = present.replaced_by or ""
-
-    if not keep_files:
-        for file in doomed.values():
-            store.delete(file.path)
-            store.delete(file.spans_path)
-        for batch in record.done:
-            delete_unpinned(store, (TOKENS.name, SPANS.name), batch)
-
-    return withdrawn
-
-
-def runs_on(store: Store, names: Sequence[str]) -> list[str]:
-    """Training runs that were made on one of these snapshots."""
-    found = []
-    for run in store.folders("runs"):
-        try:
-            described = store.read_object(f"runs/{run}/config.json")
-        except (FileNotFoundError, InputError):
-            continue
-        if isinstance(described, dict) and described.get("snapshot") in names:
-            found.append(run)
-
-    return found
-
-
-def _replace(store: Store, snapshot: Snapshot) -> str | None:
-    """The same batches as they are now, under the next free name.
-
-    None where they can't be one snapshot any more.
-    """
-    present = {manifest.batch for manifest in batches(store, TOKENS.name)}
-    names = [each.batch for each in snapshot.batches]
-    if not set(names) <= present:
-        return None
-
-    try:
-        return write_revision(store, snapshot.name, names, parents=[snapshot.name]).name
-    except InputError as error:
-        log.warning("snapshot %s has no replacement: %s", snapshot.name, error)
-        return None
-
-
-def _holds(store: Store, file: TokenFile, doc_ids: frozenset[str]) -> bool:
-    """True if a token file has tokens of one of these pages; False for one that is gone."""
-    if not store.exists(file.spans_path) and not store.exists(file.path):
-        return False
-    if not store.exists(file.spans_path):
-        return True  # half deleted by an interrupted take-down
-    ids = read_file(store, file.spans_path, ["doc_id"])["doc_id"]
-    return bool(pc.any(_among(ids, doc_ids)).as_py())
-
-
-# ---- rows ----------------------------------------------------------------------------------------------------------
-
-
-def _pieces(
-    store: Store,
-    manifest: Manifest | None,
-    columns: Sequence[str],
-    doc_ids: frozenset[str] | None = None,
-) -> Iterable[pa.Table]:
-    """Row groups of a table that may not be there.
-
-    With `doc_ids` only of the parts that may hold them.
-    """
-    if manifest is None:
-        return
-
-    parts = (
-        {part_of_id(doc_id, manifest.num_parts) for doc_id in doc_ids}
-        if doc_ids is not None
-        else None
-    )
-
-    for part in manifest.parts:
-        if parts is None or part_index(part.file) in parts:
-            yield from iter_tables(
-                store, f"{table_dir(manifest.table, manifest.batch)}/{part.file}", columns
-            )
-
-
-def _among(ids: Any, doc_ids: frozenset[str]) -> Any:
-    return pc.is_in(ids, pa.array(sorted(doc_ids), pa.string()))

@@ -1,0 +1,111 @@
+"""Search for the pages that a take-down asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from corpus.errors import InputError
+from corpus.storage.store import Store
+from corpus.tables.inventory import batch_names
+from corpus.tables.manifest import find_manifest
+from corpus.tables.schemas import LINKS, PAGES
+from corpus.tables.takedown_list import Forgotten
+from corpus.urls import UrlProblem, host_identity, page_identity, target
+from webtext.takedown.rows import row_groups
+
+DOMAIN = "domain:"
+
+
+def read_request(urls: Sequence[str], names: Sequence[str], list_path: str | None) -> list[str]:
+    """Read a request: addresses, doc_ids, and domains as `domain:example.org`."""
+    asked = [*urls, *(f"{DOMAIN}{name}" for name in names)]
+    if list_path is not None:
+        try:
+            lines = Path(list_path).read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"--list {list_path}: {error}; name a readable UTF-8 text file"
+            ) from error
+        words = [re.split(r"(?:^|\s)#", line)[0].strip() for line in lines]
+        asked += [word if _is_page(word) else f"{DOMAIN}{word}" for word in words if word]
+
+    for each in asked:
+        _check(each)
+    return list(dict.fromkeys(asked))
+
+
+def domains(asked: Iterable[str]) -> list[str]:
+    """The domains and hosts that are asked for, as identities have them."""
+    return [
+        host_identity(each.removeprefix(DOMAIN).lower().strip(".")).key
+        for each in asked
+        if each.startswith(DOMAIN)
+    ]
+
+
+def find_pages(
+    store: Store, asked: Sequence[str], names: Sequence[str] | None = None
+) -> dict[str, str]:
+    """Find the requested pages: `doc_id` to identity.
+
+    An address means the page of its identity, with or without a batch, and every page redirected to
+    it; a domain means all its pages, and those redirected into it.
+    """
+    pages: dict[str, str] = {}
+    for each in asked:
+        if not each.startswith(DOMAIN):
+            doc_id, key = _identity(each)
+            pages[doc_id] = key
+
+    listed = Forgotten(frozenset(pages), frozenset(domains(asked)))
+    for batch in batch_names(store) if names is None else names:
+        pages.update(_in_batch(store, batch, listed))
+    return pages
+
+
+def _is_page(word: str) -> bool:
+    return "/" in word or re.fullmatch("[0-9a-f]{32}", word) is not None
+
+
+def _check(asked: str) -> None:
+    name = asked.removeprefix(DOMAIN)
+    if asked.startswith(DOMAIN) and not re.fullmatch(
+        r"[^\s/:@?#]+\.[^\s/:@?#]+|\[[0-9a-f:]+\]", name
+    ):
+        raise InputError(f"{name!r} is no domain; expected one such as example.org")
+    if not asked.startswith(DOMAIN):
+        _identity(asked)
+
+
+def _identity(asked: str) -> tuple[str, str]:
+    if re.fullmatch("[0-9a-f]{32}", asked):
+        return asked, ""
+
+    page = target(asked if "://" in asked else f"http://{asked}")
+    if isinstance(page, UrlProblem):
+        raise InputError(
+            f"{asked!r} is no address of a page ({page.value}); expected one such as http://example.org/page"
+        )
+
+    identity = page_identity(page)
+    return identity.doc_id, identity.url_key
+
+
+def _in_batch(store: Store, batch: str, listed: Forgotten) -> dict[str, str]:
+    links, pages = find_manifest(store, LINKS.name, batch), find_manifest(store, PAGES.name, batch)
+    found: dict[str, str] = {}
+    led: set[str] = set()
+    for piece in row_groups(store, pages, ["doc_id", "url", "final_url"]):
+        moved = piece.filter(pc.fill_null(pc.not_equal(piece["url"], piece["final_url"]), False))
+        led.update(row["doc_id"] for row in moved.to_pylist() if listed.has_page(row["final_url"]))
+
+    wanted = Forgotten(listed.doc_ids | led, listed.domains)
+    for piece in row_groups(store, links, ["doc_id", "url_key", "domain", "url"]):
+        rows = piece.filter(wanted.mask(piece["doc_id"], piece["domain"], piece["url"]))
+        found.update(zip(rows["doc_id"].to_pylist(), rows["url_key"].to_pylist(), strict=True))
+
+    return found
