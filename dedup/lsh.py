@@ -101,6 +101,7 @@ def bands_for(threshold: float) -> LshConfig:
     Pages MARGIN above the threshold meet with probability MEETS. Range: threshold above 0, up to 1;
     a band of one row suffices for any.
     """
+    # Near 1 the margin shrinks to half the space left: similarities end at 1.
     wanted = threshold + min(MARGIN, (1 - threshold) / 2)
     bands, rows = next(
         (bands, rows)
@@ -133,6 +134,7 @@ def band_keys(signatures: np.ndarray, config: LshConfig) -> np.ndarray:
     """The key of every band. Shapes: (pages, num_perm) uint32 to (pages, num_bands) uint64."""
     bands = signatures.reshape(signatures.shape[0], config.num_bands, config.rows_per_band)
     state = np.empty(bands.shape[:2], np.uint64)
+    # Salted by band: equal rows in different bands must not share a bucket.
     state[:] = (np.arange(config.num_bands, dtype=np.uint64) + np.uint64(1)) * _BAND_SALT
 
     for row in range(config.rows_per_band):

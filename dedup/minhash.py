@@ -63,6 +63,8 @@ class Signatures:
 
 def permutations(num_perm: int, seed: int) -> Permutations:
     """The permutations of `datasketch.MinHash(num_perm, seed, scheme="affine32")`."""
+    # The legacy generator, and factors before offsets: datasketch draws them so, and signatures
+    # are exchanged with it bit for bit.
     generator = np.random.RandomState(seed)
     factors = generator.randint(0, 1 << 31, num_perm, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     return Permutations(factors, generator.randint(0, 1 << 32, num_perm, dtype=np.uint32))
@@ -92,6 +94,7 @@ def signatures(hashes: Ragged, perms: Permutations, engine: Engine = "numba") ->
     mixed = _mix32((hashes.values >> np.uint64(32)).astype(np.uint32))
     result = np.full((len(hashes), perms.factors.size), EMPTY, np.uint32)
     if engine == "numpy":
+        # reduceat gives an element, not the identity, for an empty range: leave such rows out.
         filled = hashes.lengths() > 0
         if filled.any():
             for k in range(perms.factors.size):
@@ -116,6 +119,7 @@ def distinct(hashes: Ragged, engine: Engine = "numba") -> Ragged:
     from dedup import kernels
 
     longest = int(hashes.lengths().max(initial=1))
+    # Open addressing at most half full, a power of two so that a mask replaces the remainder.
     slots = np.zeros(1 << max(2, int(2 * longest - 1).bit_length()), np.uint64)
     values = np.empty_like(hashes.values)
     bounds = np.empty_like(hashes.bounds)
@@ -144,7 +148,8 @@ def from_lean_bytes(data: bytes) -> tuple[np.ndarray, int]:
     seed, size, code = _LEAN_HEADER.unpack_from(data)
     if size >= 0 or code != _AFFINE32_CODE:
         raise ValueError(
-            f"LeanMinHash bytes of another scheme (size field {size}, code {code}); expected affine32 (code {_AFFINE32_CODE})"
+            f"LeanMinHash bytes of another scheme (size field {size}, code {code}); "
+            f"expected affine32 (code {_AFFINE32_CODE})"
         )
 
     return np.frombuffer(data, "<u4", -size, _LEAN_HEADER.size).astype(np.uint32), seed

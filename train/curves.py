@@ -118,7 +118,8 @@ class WeightsAndBiases:
             resume="allow",
             config=config,
         )
-        # Points are placed by their own step: those made again after an interruption fall on the old ones.
+        # Points are placed by their own step: those made again after an interruption fall on
+        # the old ones.
         self._run.define_metric("*", step_metric="step")
 
     def add(self, line: Mapping[str, Any]) -> None:

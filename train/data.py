@@ -57,6 +57,7 @@ def device_batch(
     """
     tensor = torch.from_numpy(rows)
     if device.type == "cuda":
+        # Only a copy from pinned memory overlaps with the device's work.
         tensor = tensor.pin_memory().to(device, non_blocking=True)
     tokens, targets = tensor[:, :-1], tensor[:, 1:]
     if document_end is not None:
@@ -146,6 +147,7 @@ class TokenDataset(IterableDataset):
         """Batches of two (global_batch / world_size, block_size) int64 tensors, or dicts of packed rows."""
         worker = get_worker_info()
         others = 0 if worker is None else worker.num_workers - 1
+        # A worker's restored state already includes its offset; adding it again would skip batches.
         if worker is not None and not self._is_worker_state:
             self.stream.advance(worker.id * self.global_batch)
 
@@ -171,7 +173,8 @@ class TokenDataset(IterableDataset):
         if self._is_worker_state:
             if worker is None or worker.id != state["worker"]:
                 raise InputError(
-                    f"state of loader process {state['worker']}: expected to continue in it; use a StatefulDataLoader with the same num_workers"
+                    f"state of loader process {state['worker']}: expected to continue in it; "
+                    "use a StatefulDataLoader with the same num_workers"
                 )
             state = {key: value for key, value in state.items() if key != "worker"}
 

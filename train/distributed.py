@@ -177,7 +177,8 @@ def choose_device(wanted: str, local_rank: int, *, cuda_devices: int) -> torch.d
     index = local_rank if device.index is None else device.index
     if index >= cuda_devices:
         raise ConfigError(
-            f"train.runtime.device = {wanted!r}: GPU {index} of {cuda_devices}; use cpu, or start at most {cuda_devices} processes here"
+            f"train.runtime.device = {wanted!r}: GPU {index} of {cuda_devices}; "
+            f"use cpu, or start at most {cuda_devices} processes here"
         )
 
     return torch.device("cuda", index)

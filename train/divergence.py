@@ -50,6 +50,7 @@ class LossWatch:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return self.config.on_nan, f"loss {loss}, gradient norm {norm}"
 
+        # A part-filled window says too little: early losses fall fast and spread widely.
         if len(self.losses) == self.config.window:
             usual = statistics.median(self.losses)
             if loss > usual + self.config.spike_nats:

@@ -75,7 +75,8 @@ def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: Wor
     expected = loaded.identity["tokenizer_fingerprint"]
     if snapshot.tokenizer_fingerprint != expected:
         raise InputError(
-            f"snapshot {snapshot_name}: tokenizer {snapshot.tokenizer_fingerprint}, the run has {expected}; name another --snapshot"
+            f"snapshot {snapshot_name}: tokenizer {snapshot.tokenizer_fingerprint}, the run has {expected}; "
+            f"name another --snapshot"
         )
 
     loss = split_loss(

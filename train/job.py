@@ -177,7 +177,8 @@ def open_job(store: Store, request: Request) -> Job:
     tokenizer = load_tokenizer(store)
     if tokenizer.fingerprint != snapshot.tokenizer_fingerprint:
         raise InputError(
-            f"snapshot {request.snapshot}: tokenizer {snapshot.tokenizer_fingerprint}, the corpus has {tokenizer.fingerprint}; "
+            f"snapshot {request.snapshot}: tokenizer {snapshot.tokenizer_fingerprint}, the corpus has "
+            f"{tokenizer.fingerprint}; "
             "make a snapshot of batches encoded with the present one"
         )
 
@@ -299,7 +300,8 @@ def _passes(
     if limit is not None and (above := {n: c for n, c in passes.items() if c > limit * (1 + 1e-9)}):
         shown = ", ".join(f"{count:.2f} over {name}" for name, count in above.items())
         raise InputError(
-            f"train.data.max_passes = {limit:g}: this run makes {shown} passes; train for fewer steps, give the source less weight, or raise the limit"
+            f"train.data.max_passes = {limit:g}: this run makes {shown} passes; "
+            "train for fewer steps, give the source less weight, or raise the limit"
         )
 
     return {name: round(count, 4) for name, count in passes.items()}

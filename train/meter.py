@@ -51,6 +51,7 @@ class Meter:
     def line(self, step: int, loss: float | None) -> dict[str, float]:
         """The speed since the last call for metrics.jsonl; logs a progress line if one is due."""
         now = time.monotonic()
+        # Two calls within the clock's resolution would divide by zero.
         seconds = max(1e-9, now - self._since)
         rate = self._tokens / seconds
         mfu = rate * self.flops_per_token / (self.peak.flops * self.devices)

@@ -62,6 +62,8 @@ def parameter_groups(
     vectors: list[nn.Parameter] = []
 
     for name, parameter in model.named_parameters():
+        # Biases and layer norms are the only tensors of one dimension; `.h.` marks a block's weights,
+        # with or without a wrapper's prefix.
         if parameter.ndim < 2:
             vectors.append(parameter)
         elif ".h." in f".{name}":
@@ -81,6 +83,7 @@ def schedule(step: int, num_steps: int, config: OptimizerConfig) -> float:
     """
     warmup = math.ceil(config.warmup_frac * num_steps)
     if step < warmup:
+        # From 1 / warmup, not 0: a first step without a rate would waste its batch.
         return (step + 1) / warmup
 
     if config.schedule == "cosine":

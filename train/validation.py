@@ -50,6 +50,7 @@ def split_loss(
     """
     was_training = model.training
     model.eval()
+    # (nats, tokens); float64, since float32 counts exactly only up to 2**24 tokens.
     total = torch.zeros(2, dtype=torch.float64, device=world.device)
 
     try:
@@ -59,6 +60,7 @@ def split_loss(
             tokens, targets = device_batch(rows, world.device)
             with world.autocast():
                 loss = model(tokens, targets).double()
+            # Ranks without a row of their own run a borrowed one, to keep collectives in step.
             if counts:
                 total[0] += loss
                 total[1] += targets.numel()

@@ -241,7 +241,8 @@ def _warn_of_late(
         for path in increment.dumps:
             if read and path.rpartition("/")[2] not in read:
                 log.warning(
-                    "%s came after batch %s was made from %s, and is left out; rename it so that refresh.batch gives it a batch of its own",
+                    "%s came after batch %s was made from %s, and is left out; "
+                    "rename it so that refresh.batch gives it a batch of its own",
                     path,
                     increment.batch,
                     ", ".join(sorted(read)),
@@ -289,7 +290,8 @@ def find_increments(config: RefreshConfig) -> Iterator[Increment]:
         match = re.search(config.batch, name)
         if match is None or not NAME.match(match[1] or ""):
             raise InputError(
-                f"{path}: its name gives no batch by refresh.batch = {config.batch!r}; narrow refresh.dumps or change the expression"
+                f"{path}: its name gives no batch by refresh.batch = {config.batch!r}; "
+                "narrow refresh.dumps or change the expression"
             )
         by_batch.setdefault(match[1], []).append(path)
 

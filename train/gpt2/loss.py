@@ -43,6 +43,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         rows = CHUNK_ROWS.get(hidden.device.type, 1024)
         need_hidden, need_weight, *_ = ctx.needs_input_grad
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
+        # Summed over chunks, so float32: bfloat16 would lose small terms.
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
 
@@ -60,7 +61,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 label = logits.gather(1, wanted)
                 highest = logits.amax(dim=1)
                 grad = torch.softmax(logits, dim=1)
-                # The highest probability is 1 / sum(exp(logits - highest)): the log-sum comes without a second exp.
+                # The highest probability is 1 / sum(exp(logits - highest)): the log-sum comes without
+                # a second exp.
                 log_sums = highest - grad.amax(dim=1).log()
                 if with_ignored:
                     total += ((log_sums - label[:, 0]) * counted[:, 0]).sum()
@@ -74,6 +76,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad = grad.to(hidden.dtype)
                 if grad_hidden is not None:
                     grad_hidden[part] = grad @ matrix
+                # addmm_ needs equal types; it saves a (V, C) temporary where it can be used.
                 if grad_weight is not None and grad.dtype == torch.float32:
                     grad_weight.addmm_(grad.t(), hidden[part])
                 elif grad_weight is not None:

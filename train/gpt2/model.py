@@ -174,6 +174,8 @@ class GPT2(nn.Module):
         self.apply(_initialise)
         nn.init.normal_(self.wpe.weight, std=POSITION_STD)
         for name, parameter in self.named_parameters():
+            # Two residual additions a layer: this keeps the stream's variance independent of depth
+            # (GPT-2 paper, section 2.3).
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(parameter, std=WEIGHT_STD / math.sqrt(2 * shape.n_layer))
 
@@ -240,6 +242,7 @@ def document_mask(tokens: Tensor, document_end: int) -> Tensor:
     so the ids alone give the boundaries of `spans`.
     """
     ends = (tokens == document_end).cumsum(dim=1)
+    # Shifted by one position, since an end belongs to the document before it.
     document = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], dim=1)  # (B, T)
     same = document[:, None, :, None] == document[:, None, None, :]
     return (
@@ -253,6 +256,7 @@ def document_mask(tokens: Tensor, document_end: int) -> Tensor:
 def document_positions(tokens: Tensor, document_end: int) -> Tensor:
     """Position of each token in its document. Shapes: (B, T) to (B, T)."""
     columns = torch.arange(tokens.shape[1], device=tokens.device)
+    # Column where each document begins, 0 elsewhere; the running maximum carries it along the row.
     begins = torch.zeros_like(tokens)
     begins[:, 1:] = torch.where(tokens[:, :-1] == document_end, columns[1:], 0)
     return columns - begins.cummax(dim=1).values

@@ -42,6 +42,7 @@ def sample(logits: Tensor, sampling: Sampling, generators: Sequence[torch.Genera
     elif sampling.top_p < 1:
         scaled, ids = scaled.sort(dim=-1, descending=True, stable=True)
 
+    # Drawn on the CPU: generators of other devices give other numbers for the same seed.
     probs = torch.softmax(scaled, dim=-1).cpu()
     if sampling.top_p < 1:
         outside = (
@@ -129,6 +130,7 @@ def continue_prompts(
 
 def _generator(seed: tuple[int, ...]) -> torch.Generator:
     state = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+    # Below 2**63: torch takes seeds as signed 64-bit integers.
     return torch.Generator().manual_seed(state % 2**63)
 
 
@@ -149,6 +151,8 @@ def _next_tokens(
     cache = _cache(model, padding, min(context, width + num_tokens), world)
 
     for _ in range(num_tokens):
+        # Learnt positions can't be shifted, so the kept half is read again from position 0;
+        # forgetting half at a time makes that rare.
         if cache.length + new.shape[1] > context:
             kept = torch.cat([cache.tokens, new], dim=1)
             new = kept[:, -max(1, context // 2) :]
