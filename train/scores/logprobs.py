@@ -96,7 +96,7 @@ def _score_pieces(
 
     for context, places in groups.items():
         longest = max(len(requests[place].continuation) for place in places)
-        # Tokens not read again; below the device's limit copying the cache costs more than it saves.
+        # Tokens of the shared context that are not read again; none below the limit of the device.
         saved = (len(context) - 1) * (len(places) - 1)
         fits = len(context) + longest - 1 <= model.shape.block_size
         if fits and len(context) > 1 and saved >= REUSE_TOKENS[world.device.type]:
@@ -119,7 +119,7 @@ def batches(lengths: Sequence[int], limit: int) -> list[list[int]]:
     """Places of sequences of these lengths, longest first, in groups of at most `limit` tokens with padding; at least one each."""
     found: list[list[int]] = []
     longest = 0
-    # Longest first: the first member sets a group's width, and a lack of memory shows at once.
+    # Longest first: the first member sets the width of its group.
     for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
         if found and (len(found[-1]) + 1) * longest <= limit:
             found[-1].append(place)
@@ -210,7 +210,7 @@ def _collect(
     firsts = [sum(lengths[:i]) for i in range(len(lengths))]
     heads[firsts] = True
     log_probs, greedy, allowed = [], [], []
-    # Logits are (rows, V) in float32: all rows at once would exceed the memory of the model.
+    # Logits are (rows, V) in float32, so rows are taken a few at a time.
     step = HEAD_ROWS[hidden.device.type]
 
     for begin in range(0, len(targets), step):
