@@ -56,7 +56,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
     chosen = choose(store, args.batch, args.first)
     stages = STAGES[STAGES.index(args.first) :]
-    files = _files_by_batch(store, chosen, args.files) if args.first == "crawl" else {}
+    files = files_by_batch(store, chosen, args.files) if args.first == "crawl" else {}
     _check_inputs(store, chosen, stages)
     if args.dry_run:
         for batch in chosen:
@@ -102,10 +102,12 @@ def choose(store: Store, named: Sequence[str] | None, first: str) -> list[str]:
     return chosen
 
 
-def _files_by_batch(
+def files_by_batch(
     store: Store, chosen: Sequence[str], paths: Sequence[str]
 ) -> dict[str, list[str]]:
-    """The file options of each batch's crawl. A file belongs to the batch with it in its manifest.
+    """The options of each batch's crawl: its files and, if it has any, pages carried over.
+
+    A file belongs to the batch with it in its manifest.
 
     Raises: InputError for a file of none of the batches, or a batch with files missing.
     """
@@ -134,6 +136,8 @@ def _files_by_batch(
 
         found = [given[each.table, each.batch, each.fingerprint] for each in inputs]
         words[batch] = [FILE_OPTIONS[inputs[0].table], *found]
+        if links is not None and links.config.get("links", {}).get("carry_over"):
+            words[batch] += ["--set", "crawl.links.carry_over=true"]
         used.update(found)
 
     if unused := set(paths) - used:

@@ -38,7 +38,6 @@ from corpus.tables.manifest import find_manifest
 from corpus.tables.retirement import retirement
 from corpus.tables.snapshot import snapshot_path
 from corpus.tables.takedown_list import unfinished
-from crawl.links import carry_over
 from webtext.hooks import call_hooks
 from webtext.reports import html, summary
 from webtext.reports.summary import Summary
@@ -348,7 +347,6 @@ def _increment(
     try:
         if not _is_made(store, config, increment.batch):
             _make(store, config, increment, args)
-        store.delete(carry_over.dump_path(increment.batch))
         if config.report:
             html.main([config.corpus])
     except Interrupted:
@@ -396,16 +394,9 @@ def _make(
     for stage in STAGES[-1:] if tokenized else STAGES:
         extra: list[str] = []
         if stage == "crawl":
-            dumps = [
-                *increment.dumps,
-                *carry_over.pick_up(store, increment.batch, wanted=config.retry_deferred),
-            ]
-            extra = ["--dumps", *dumps]
-            extra += (
-                ["--set", "crawl.links.retry_failed=true"]
-                if len(dumps) > len(increment.dumps)
-                else []
-            )
+            extra = ["--dumps", *increment.dumps]
+            if _carries_over(store, config, increment.batch):
+                extra += ["--set", "crawl.links.carry_over=true"]
         elif stage == "shards":
             extra = ["--snapshot", config.snapshot.format(batch=increment.batch)]
 
@@ -417,6 +408,14 @@ def _make(
             raise StageError(increment.batch, stage, code)
 
     log.info("batch %s is complete\n%s", increment.batch, funnel.render(store, increment.batch))
+
+
+def _carries_over(store: Store, config: RefreshConfig, batch: str) -> bool:
+    """True if the batch takes over deferred pages; committed links keep what they began with."""
+    links = find_manifest(store, "links", batch)
+    if links is None:
+        return config.retry_deferred
+    return bool(links.config.get("links", {}).get("carry_over"))
 
 
 def _carry_out_takedowns(store: Store) -> None:

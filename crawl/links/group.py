@@ -17,19 +17,29 @@ from crawl.links.select import SUBMISSIONS, LinksConfig
 from crawl.rules import Fate
 
 
-def group(table: pa.Table, config: LinksConfig) -> tuple[pa.Table, Counter[str]]:
+def group(
+    table: pa.Table, config: LinksConfig, carried: pa.Table | None = None
+) -> tuple[pa.Table, Counter[str]]:
     """Group all link submissions of some pages (SUBMISSIONS) to LINKS, ascending by doc_id.
 
-    A submission that several dumps hold counts once, with its highest score. The counters move
-    submissions from `kept` to `repeated_submission` and, under the rule `openwebtext2`, to
-    `low_karma`: together with those of `read_dump` they still add up to the rows read.
+    A submission that several dumps hold counts once, with its highest score. New submissions of a
+    page that is `carried` over (LINKS) are added to those that it had. The counters add the latter
+    to `kept` and move submissions from there to `repeated_submission` and, under the rule
+    `openwebtext2`, to `low_karma`: together with those of `read_dump` they still add up to the
+    rows read.
     """
     counts: Counter[str] = Counter()
-    table = table.select(SUBMISSIONS.names).combine_chunks()
-    best = _first_of_each(table, ["doc_id"])
-    pages = _totals(table)
+    carried = LINKS.schema.empty_table() if carried is None else carried
+    num_carried = pc.sum(carried["num_submissions"]).as_py() or 0
+    if num_carried:
+        counts[Fate.KEPT.value] += num_carried
+
+    table = table.select(SUBMISSIONS.names).cast(SUBMISSIONS)
+    ranked = pa.concat_tables([table, carried.select(SUBMISSIONS.names).cast(SUBMISSIONS)])
+    best = _first_of_each(ranked.combine_chunks(), ["doc_id"])
+    pages = _totals(table.combine_chunks(), carried)
     assert best["doc_id"].equals(pages["doc_id"])
-    repeated = table.num_rows - (pc.sum(pages["num_submissions"]).as_py() or 0)
+    repeated = table.num_rows + num_carried - (pc.sum(pages["num_submissions"]).as_py() or 0)
     _move(counts, "repeated_submission", repeated)
 
     if config.karma_rule == "openwebtext2":
@@ -84,16 +94,25 @@ def _flat(values: Any) -> pa.Array:
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
-def _totals(table: pa.Table) -> pa.Table:
+def _totals(table: pa.Table, carried: pa.Table) -> pa.Table:
     """score_sum, num_submissions and any over_18 of each page's distinct submissions, by doc_id."""
     each = table.group_by(["doc_id", "submission_id"], use_threads=False).aggregate(
         [("score", "max"), ("over_18", "max")]
     )
-    pages = each.group_by(["doc_id"], use_threads=False).aggregate(
-        [("score_max", "sum"), ("submission_id", "count"), ("over_18_max", "max")]
-    )
-    pages = pages.select(["doc_id", "score_max_sum", "submission_id_count", "over_18_max_max"])
+    # A dump that is given again holds the submission that stands for a carried page.
+    known = pc.is_in(_submission(each), _submission(carried).combine_chunks())
+    each = each.filter(pc.invert(known)).select(["doc_id", "score_max", "over_18_max"])
+    each = each.append_column("num_submissions", pa.repeat(pa.scalar(1, pa.int64()), len(each)))
+    names = ["doc_id", "score_sum", "over_18", "num_submissions"]
+    schema = pa.schema(zip(names, (pa.string(), pa.int64(), pa.bool_(), pa.int64()), strict=True))
 
-    return pages.rename_columns(["doc_id", "score_sum", "num_submissions", "over_18"]).sort_by(
-        "doc_id"
-    )
+    rows = [each.rename_columns(names).cast(schema), carried.select(names).cast(schema)]
+    pages = pa.concat_tables(rows).group_by(["doc_id"], use_threads=False)
+    pages = pages.aggregate([("score_sum", "sum"), ("over_18", "max"), ("num_submissions", "sum")])
+    pages = pages.select(["doc_id", "score_sum_sum", "over_18_max", "num_submissions_sum"])
+    return pages.rename_columns(names).sort_by("doc_id")
+
+
+def _submission(rows: pa.Table) -> pa.ChunkedArray:
+    """A key of a page's submission; neither part has a space in it."""
+    return pc.binary_join_element_wise(rows["doc_id"], rows["submission_id"], " ")

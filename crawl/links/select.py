@@ -74,11 +74,13 @@ class LinksConfig(Section):
         (
             "allow_truncated",
             "allow_immature_scores",
+            "carry_over",
             "blocked_hosts_file",
             "blocked_subreddits_file",
         )
     )
-    """Fields that do not affect the output, or name files whose content is the input `rules`."""
+    """Fields that do not affect the output, or are covered by inputs: the files of the block lists
+    by `rules`, the pages carried over by the `pages` of earlier batches."""
 
     preset: Preset = Preset.WEBTEXT
     """Hosts and file types to skip: webtext (the GPT-2 paper's), openwebtext or openwebtext2 (the clones' lists)."""
@@ -108,6 +110,8 @@ class LinksConfig(Section):
     """Continue although the scores of a dump were taken too early."""
     retry_failed: bool = False
     """Link pages again whose fetch failed in an earlier batch for a passing reason."""
+    carry_over: bool = False
+    """Add the pages that earlier batches left at their deadline, with the karma they had."""
     num_parts: int = Field(default=0, ge=0)
     """Parts of the batch's tables; 0: by the size of the dumps."""
 

@@ -24,30 +24,18 @@ from corpus.run.step import (
 )
 from corpus.storage.store import Store
 from corpus.tables.external_files import identity, open_source, parts_of_batch
-from corpus.tables.manifest import Input, earlier_batches, earlier_inputs, find_manifest
-from corpus.tables.parquet import read_file
+from corpus.tables.manifest import Input, earlier_batches, earlier_inputs
 from corpus.tables.schemas import LINKS, part_of
 from corpus.tables.takedown_list import load_forgotten
 from crawl.config import CrawlConfig
-from crawl.fetch.politeness import PASSING_REASONS, PASSING_STATUSES
 from crawl.links import containers, dump_memory, dump_windows, group, select
+from crawl.links.earlier_pages import carried_over, seen_ids
 from crawl.links.maturity import ImmatureScoresError, ScoreStatistics, immature_among
-from crawl.outcomes import Reason
 from crawl.rules import Fate
 
 OPTION = "--dumps"
 # Compressed dump bytes behind one part of `links` when the config leaves the number open.
 BYTES_PER_PART = 64 << 20
-
-
-# Reasons without a page that say nothing of next month: the network, a host that was down, a
-# deadline, a fault of ours.
-PASSING_BY_THE_NEXT_BATCH = PASSING_REASONS | {
-    Reason.HOST_UNREACHABLE,
-    Reason.ROBOTS_UNREACHABLE,
-    Reason.DEFERRED,
-    Reason.INTERNAL_ERROR,
-}
 
 
 def num_parts(store: Store, batch: str, dumps: Sequence[str], config: CrawlConfig) -> int:
@@ -85,10 +73,11 @@ def _depends(config: CrawlConfig, context: Context) -> list[Input]:
     """The dumps, the content of the block lists, and earlier batches, whose pages are not linked
     again.
 
-    With `retry_failed`, the `pages` of those batches decide what is tried again, so they count as
-    well.
+    With `retry_failed` or `carry_over`, the `pages` of those batches decide what is linked again,
+    so they count as well.
     """
-    tables = ("links", "pages") if config.links.retry_failed else ("links",)
+    by_pages = config.links.retry_failed or config.links.carry_over
+    tables = ("links", "pages") if by_pages else ("links",)
     earlier = earlier_inputs(context.store, context.batch, *tables)
     rules = Input(
         table="rules", batch=config.links.preset.value, fingerprint=config.links.rules().digest()
@@ -167,14 +156,23 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
     forgotten = load_forgotten(context.store)
 
     def reduce(index: int, submissions: pa.Table) -> Output:
-        grouped, counts = group.group(submissions, config.links)
+        carried, excluded = LINKS.schema.empty_table(), Counter[str]()
+        if config.links.carry_over:
+            carried, excluded = carried_over(context, earlier, index, config.links)
+        grouped, counts = group.group(submissions, config.links, carried)
+        counts.update(+excluded)
+
         if index == 0:  # once for the batch, before anything of it is committed
             counts.update(
                 _notes_on_dumps(context, allow_immature=config.links.allow_immature_scores)
             )
 
-        seen = _seen(context, earlier, index, config.links.retry_failed)
-        new = _left(grouped, pc.is_in(grouped["doc_id"], seen), "seen_before", counts)
+        seen = seen_ids(context, earlier, index, retry_failed=config.links.retry_failed)
+        again = pc.and_not(
+            pc.is_in(grouped["doc_id"], seen),
+            pc.is_in(grouped["doc_id"], carried["doc_id"].combine_chunks()),
+        )
+        new = _left(grouped, again, "seen_before", counts)
         listed = forgotten.mask(new["doc_id"], new["domain"], new["url"])
         return Output({"links": _left(new, listed, "taken_down", counts)}, counts)
 
@@ -192,43 +190,6 @@ def _left(pages: pa.Table, leaving: Any, fate: str, counts: Counter[str]) -> pa.
     counts[fate] += gone
     counts[Fate.KEPT.value] -= gone
     return pages.filter(pc.invert(leaving))
-
-
-def _seen(context: Context, earlier: Sequence[str], index: int, retry_failed: bool) -> pa.Array:
-    """The ids of part `index` in earlier batches.
-
-    With `retry_failed`, pages whose fetch may succeed now are left out.
-    """
-    low, high = index / context.num_parts, (index + 1) / context.num_parts
-    seen = []
-    for batch in earlier:
-        table, passing = "links", False
-        pages = find_manifest(context.store, "pages", batch)
-        if retry_failed and pages is not None:
-            table, passing = "pages", True
-        manifest = find_manifest(context.store, table, batch)
-        assert manifest is not None
-
-        for number, part in enumerate(manifest.parts):
-            if (number + 1) / manifest.num_parts <= low or number / manifest.num_parts >= high:
-                continue
-            columns = ["doc_id", "reason", "status"] if passing else ["doc_id"]
-            rows = read_file(context.store, f"{table}/{batch}/{part.file}", columns)
-            if passing:
-                rows = rows.filter(pc.invert(_may_pass(rows)))
-            seen.append(rows["doc_id"])
-
-    return (
-        pa.chunked_array(seen, pa.string()).combine_chunks() if seen else pa.array([], pa.string())
-    )
-
-
-def _may_pass(rows: pa.Table) -> pa.ChunkedArray:
-    """Rows of pages that may be fetched successfully weeks later."""
-    return pc.or_(
-        pc.is_in(rows["reason"], pa.array(sorted(PASSING_BY_THE_NEXT_BATCH), pa.string())),
-        pc.is_in(rows["status"], pa.array(sorted(PASSING_STATUSES), pa.int16())),
-    )
 
 
 STEP = Exchange(

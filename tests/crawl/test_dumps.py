@@ -187,6 +187,40 @@ def test_a_page_is_linked_again_only_where_its_failure_may_pass_and_the_config_a
     assert _urls(other, "third") == set()
 
 
+def test_deferred_pages_are_carried_over_until_a_batch_has_them(
+    tmp_path: Path, corpus: Store
+) -> None:
+    """By id, for any number of parts, under the rules of the new batch; a take-down holds."""
+    deferred: Mapping[str, Any] = {"status": None, "reason": Reason.DEFERRED}
+    carry = ("--set", "crawl.links.carry_over=true")
+    first = _dump(tmp_path / "RS_1", [5] * 9)
+    assert _links(corpus, "first", [first], "--set", "crawl.links.num_parts=3") == 0
+    _fetched(corpus, "first", [PAGE, *[deferred] * 7, PAGE])
+    taken = ["--corpus", corpus.root, "--url", _url(7), "--why", "a test", "--yes"]
+    assert command.main(taken) == 0
+    blocked = tmp_path / "hosts"
+    blocked.write_text("s1.test\n")
+
+    other = _dump(tmp_path / "RS_2", [0, 0, 9, 0], first_id=100)
+    rules = ("--set", f"crawl.links.blocked_hosts_file={blocked}")
+    parts = ("--set", "crawl.links.num_parts=5")
+    assert _links(corpus, "second", [other], *carry, *rules, *parts) == 0
+    assert _urls(corpus, "second") == {_url(n) for n in range(2, 7)}
+    rows = {row["url"]: row for row in read_table(corpus, "links", "second").to_pylist()}
+    posted = [rows[_url(n)]["num_submissions"] for n in range(2, 7)]
+    assert posted == [2, 1, 1, 1, 1], "a new submission of a carried page is added to its row"
+    assert (rows[_url(2)]["score"], rows[_url(2)]["score_sum"]) == (9, 14)
+    manifest = read_manifest(corpus, "links", "second")
+    assert manifest.counts == {
+        "blocked_host": 1, "low_karma": 3, "kept": 6, "carried:submissions": 6,
+    }  # fmt: skip
+    assert manifest.details["rows_read"] == 4
+
+    _fetched(corpus, "second", [deferred, *[PAGE] * 4])
+    assert _links(corpus, "third", [other], *carry) == 0
+    assert _urls(corpus, "third") == {_url(1), _url(2)}, "what a batch has taken is not carried"
+
+
 def test_counters_add_up_to_the_rows_when_pages_were_seen_before(
     tmp_path: Path, corpus: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

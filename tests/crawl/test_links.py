@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 import zstandard
@@ -512,6 +513,30 @@ def _naive(
         }
         pages.append({name: {**best, **totals}[name] for name in LINKS.schema.names})
     return pages, counts
+
+
+@settings(max_examples=60, deadline=None)
+@given(LINK_ROWS, LINK_ROWS)
+def test_submissions_of_two_batches_make_the_rows_of_one(
+    first: list[LinkSubmission], second: list[LinkSubmission]
+) -> None:
+    """A page that is carried over has what it had, and what is new besides."""
+    second = [msgspec.structs.replace(row, submission_id=f"n{row.submission_id}") for row in second]
+    together, _ = group(_table([*first, *second]), WEBTEXT)
+    carried, _ = group(_table(first), WEBTEXT)
+    pages, counts = group(_table(second), WEBTEXT, carried)
+    assert pages.to_pylist() == together.to_pylist()
+    assert counts.total() == sum(carried["num_submissions"].to_pylist())
+
+    again, counts = group(_table(list(map(_best, carried.to_pylist()))), WEBTEXT, carried)
+    assert again.equals(carried), "a dump that is given again adds nothing"
+    assert counts["repeated_submission"] == carried.num_rows
+
+
+def _best(row: dict[str, Any]) -> LinkSubmission:
+    """The submission that stands for a page, as its dump has it."""
+    fields = {field.name: row[field.name] for field in SUBMISSIONS}
+    return LinkSubmission(**fields)
 
 
 def test_summed_karma_admits_what_single_karma_does_not() -> None:

@@ -24,7 +24,6 @@ from corpus.tables.manifest import read_manifest
 from corpus.tables.retirement import require_usable
 from corpus.tables.snapshot import read_snapshot, snapshots
 from corpus.tables.takedown_list import Forgotten, takedowns
-from crawl.links import carry_over
 from crawl.warc import records
 from shards.tokenizer.encode import load_tokenizer
 from tests.support import grown_corpus
@@ -459,19 +458,6 @@ def test_what_a_batch_at_work_was_led_to_goes_as_well(fates_copy: grown_corpus.F
     assert run(fates_copy) == 0
     assert explain.trace(store, fates_copy.moved).link is None
     assert residue(store, ["http://moved.test/new"]) == []
-
-
-def test_a_dump_of_deferred_pages_goes_too(fates_copy: grown_corpus.Fates) -> None:
-    """While its batch is made it is needed, so the take-down waits; afterwards nothing reads it."""
-    store = fates_copy.store
-    store.write_bytes(carry_over.dump_path("2024-02"), fates_copy.kept.encode())
-    tokens = store.read_bytes("tokens/2024-02/_manifest.json")
-    store.delete("tokens/2024-02/_manifest.json")
-    assert run(fates_copy, "--url", fates_copy.kept) == 1
-    assert store.exists(carry_over.dump_path("2024-02"))
-    store.write_bytes("tokens/2024-02/_manifest.json", tokens)
-    assert run(fates_copy) == 0
-    assert residue(store, [fates_copy.kept]) == []
 
 
 def test_dry_run(fates_copy: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]) -> None:

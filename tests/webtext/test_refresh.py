@@ -24,9 +24,8 @@ from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.manifest import read_manifest
 from corpus.tables.snapshot import read_snapshot, snapshots
 from crawl import run as crawl_run
-from crawl.links import carry_over
 from tests.support import faulty_network, grown_corpus, simulated_refresh
-from webtext import explain, explain_text, refresh
+from webtext import explain, explain_text, rebuild, refresh
 from webtext.hooks import call_hooks
 from webtext.reports import summary
 from webtext.takedown import command as forget
@@ -322,7 +321,10 @@ def test_deferred_pages_are_picked_up(short: Play) -> None:
     assert short.run() == 0
     urls = {row["url"] for row in grown_corpus.rows(short.store, "documents", "2024-02").values()}
     assert {site.url for site in late} <= urls
-    assert not short.store.files("refresh"), "the dump of what was left is gone with its use"
+    assert not short.store.files("refresh"), "no file waits for the next batch"
+    links = read_manifest(short.store, "links", "2024-02")
+    assert links.counts["carried:submissions"] == 3
+    assert {each.batch for each in links.inputs if each.table == "pages"} == {"2024-01"}
     story = explain.trace(short.store, late[0].url)
     assert story.batch == "2024-02"
     assert story.link is not None
@@ -347,10 +349,20 @@ def test_a_deferred_page_comes_with_the_karma_that_admitted_it(tmp_path: Path) -
     link("b", str(grown_corpus.write_dump(tmp_path / "RS_b.zst", [site])))
     store = open_store(root)
     grown_corpus.fetch(store, "b", [site])
-    assert carry_over.pick_up(store, "c", wanted=False) == []
-    [dump] = carry_over.pick_up(store, "c", wanted=True)
-    link("c", dump, "--set", "crawl.links.retry_failed=true")
-    assert [row["score_sum"] for row in grown_corpus.rows(store, "links", "c").values()] == [3]
+    before = grown_corpus.rows(store, "links", "b")
+    other = grown_corpus.Site("http://new.test/1", score=5)
+    dump = str(grown_corpus.write_dump(tmp_path / "RS_c.zst", [other], 5000))
+    link("plain", dump)
+    assert before.keys().isdisjoint(grown_corpus.rows(store, "links", "plain"))
+    store.delete("links/plain/_manifest.json")
+
+    link("c", dump, "--set", "crawl.links.carry_over=true")
+    rows = grown_corpus.rows(store, "links", "c")
+    assert len(rows) == 2
+    assert [rows[doc_id] for doc_id in before] == list(before.values()), "the row as it was"
+    assert [row["score_sum"] for row in before.values()] == [3]
+    words = rebuild.files_by_batch(store, ["c"], [dump])["c"]
+    assert words == ["--dumps", dump, "--set", "crawl.links.carry_over=true"]
 
 
 def test_a_second_start_while_the_first_runs_is_refused(

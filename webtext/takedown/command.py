@@ -29,9 +29,7 @@ from corpus.run import command
 from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, work_dir
 from corpus.tables.inventory import batch_names
-from corpus.tables.manifest import find_manifest
 from corpus.tables.takedown_list import Takedown, load_forgotten, unfinished, write_takedown
-from crawl.links import carry_over
 from webtext.confirm import confirm
 from webtext.reports import html
 from webtext.takedown import find
@@ -164,12 +162,11 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
 
         try:
             with lease.hold(store, f"{work_dir(batch)}/lock.json", what="webtext.forget"):
-                if not _is_at_rest(store, batch):
+                if store.folders(work_dir(batch)):
                     log.warning(
                         "batch %s has unfinished steps: its pages go when they are done", batch
                     )
                     continue
-                store.delete(carry_over.dump_path(batch))
                 # A batch that was at work when it was asked for may have pages since of a domain, or that led there.
                 asked = [*record.url_keys, *(f"{find.DOMAIN}{name}" for name in record.domains)]
                 pages = find.find_pages(store, asked, [batch])
@@ -208,17 +205,6 @@ def _begun(store: Store) -> set[str]:
         if store.folders(work_dir(batch))
         or (lease.owner(store, f"{work_dir(batch)}/lock.json") or {}).get("alive", False)
     }
-
-
-def _is_at_rest(store: Store, batch: str) -> bool:
-    """True if nothing of the batch is under way.
-
-    A dump of deferred pages is needed until it has its tokens.
-    """
-    dump_needed = find_manifest(store, "tokens", batch) is None and store.exists(
-        carry_over.dump_path(batch)
-    )
-    return not dump_needed and not store.folders(work_dir(batch))
 
 
 def _renew_report(store: Store) -> None:

@@ -1,0 +1,144 @@
+"""Pages of earlier batches: those that are not linked again, and those that are carried over.
+
+A page that a crawl left at its deadline has the reason `deferred`. With `crawl.links.carry_over`
+the next batch takes its row of `links` over as it is, with the karma that once admitted it. Batches
+need not have the same number of parts, so each part of the new batch reads the parts of an earlier
+one that share its range of ids.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from corpus.run.step import Context
+from corpus.tables.conservation import CARRIED
+from corpus.tables.manifest import Manifest, find_manifest
+from corpus.tables.parquet import read_file
+from corpus.tables.schemas import LINKS, part_of
+from corpus.urls import UrlProblem, target
+from crawl.fetch.politeness import PASSING_REASONS, PASSING_STATUSES
+from crawl.links.select import LinksConfig
+from crawl.outcomes import Reason
+from crawl.rules import Fate, Rules
+
+# Reasons without a page that say nothing of next month: the network, a host that was down, a
+# deadline, a fault of ours.
+PASSING_BY_THE_NEXT_BATCH = PASSING_REASONS | {
+    Reason.HOST_UNREACHABLE,
+    Reason.ROBOTS_UNREACHABLE,
+    Reason.DEFERRED,
+    Reason.INTERNAL_ERROR,
+}
+
+
+def seen_ids(
+    context: Context, earlier: Sequence[str], index: int, *, retry_failed: bool
+) -> pa.Array:
+    """The ids of part `index` in earlier batches.
+
+    With `retry_failed`, pages whose fetch may succeed now are left out.
+    """
+    seen = []
+    for batch in earlier:
+        pages = find_manifest(context.store, "pages", batch)
+        if retry_failed and pages is not None:
+            rows = _read(context, pages, index, ["doc_id", "reason", "status"])
+            rows = rows.filter(pc.invert(_may_pass(rows)))
+        else:
+            rows = _read(context, _links(context, batch), index, ["doc_id"])
+        seen.append(rows["doc_id"])
+
+    return (
+        pa.chunked_array(seen, pa.string()).combine_chunks() if seen else pa.array([], pa.string())
+    )
+
+
+def carried_over(
+    context: Context, earlier: Sequence[str], index: int, config: LinksConfig
+) -> tuple[pa.Table, Counter[str]]:
+    """Rows of LINKS for part `index` whose pages earlier batches deferred, ascending by doc_id.
+
+    A page leaves when a later batch links it. The settings of the new batch decide once more:
+    submissions of pages that they exclude are counted by their reason. The note CARRIED has all.
+    """
+    left = LINKS.schema.empty_table()
+    for batch in earlier:
+        links = _links(context, batch)
+        if left.num_rows:
+            ids = _read(context, links, index, ["doc_id"])["doc_id"]
+            left = left.filter(pc.invert(pc.is_in(left["doc_id"], ids.combine_chunks())))
+
+        pages = find_manifest(context.store, "pages", batch)
+        if pages is None:
+            continue
+        rows = _read(context, pages, index, ["doc_id", "reason"])
+        deferred = rows["doc_id"].filter(pc.equal(rows["reason"], Reason.DEFERRED.value))
+        if len(deferred):
+            rows = _read(context, links, index, LINKS.schema.names)
+            rows = rows.filter(pc.is_in(rows["doc_id"], deferred.combine_chunks()))
+            left = pa.concat_tables([left, rows.cast(LINKS.schema)])
+
+    mine = part_of(left["doc_id"], context.num_parts) == index
+    return _admitted(left.filter(pa.array(mine)).sort_by("doc_id"), config)
+
+
+def _admitted(rows: pa.Table, config: LinksConfig) -> tuple[pa.Table, Counter[str]]:
+    """The rows that the settings admit, with the submissions of the others by their fate."""
+    if not rows.num_rows:
+        return rows, Counter()
+
+    counts = Counter({CARRIED: pc.sum(rows["num_submissions"]).as_py()})
+    rules, keep = config.rules(), []
+    for row in rows.to_pylist():
+        fate = _refusal(row, config, rules)
+        keep.append(fate is None)
+        if fate is not None:
+            counts[fate.value] += row["num_submissions"]
+
+    return rows.filter(pa.array(keep, pa.bool_())), counts
+
+
+def _refusal(row: dict[str, object], config: LinksConfig, rules: Rules) -> Fate | None:
+    """The reason why the settings exclude a linked page, if they do."""
+    karma = row["score_sum" if config.karma_rule == "openwebtext2" else "score"]
+    assert isinstance(karma, int)
+    if karma < config.min_score:
+        return Fate.LOW_KARMA
+    if row["over_18"] and config.over_18 == "drop":
+        return Fate.OVER_18
+    if (fate := rules.judge_subreddit(str(row["subreddit"]))) is not None:
+        return fate
+
+    page = target(str(row["url"]))
+    if isinstance(page, UrlProblem):
+        return Fate(page.value)
+    return rules.judge_host(page.host) or rules.judge_path(page.path)
+
+
+def _links(context: Context, batch: str) -> Manifest:
+    manifest = find_manifest(context.store, "links", batch)
+    assert manifest is not None, batch
+    return manifest
+
+
+def _read(context: Context, manifest: Manifest, index: int, columns: list[str]) -> pa.Table:
+    """The parts of a committed table that may have ids of part `index` of this batch."""
+    low, high = index / context.num_parts, (index + 1) / context.num_parts
+    tables = [
+        read_file(context.store, f"{manifest.table}/{manifest.batch}/{part.file}", columns)
+        for number, part in enumerate(manifest.parts)
+        if number / manifest.num_parts < high and (number + 1) / manifest.num_parts > low
+    ]
+    return pa.concat_tables(tables)
+
+
+def _may_pass(rows: pa.Table) -> pa.ChunkedArray:
+    """Rows of pages that may be fetched successfully weeks later."""
+    return pc.or_(
+        pc.is_in(rows["reason"], pa.array(sorted(PASSING_BY_THE_NEXT_BATCH), pa.string())),
+        pc.is_in(rows["status"], pa.array(sorted(PASSING_STATUSES), pa.int16())),
+    )
