@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from corpus.config import CORPUS_SETTINGS, Section, load_config
+from corpus.credentials import BlottingFormatter, blotted
 from corpus.errors import ConfigError, InputError, Interrupted, WebtextError
 from corpus.printable import printable
 from corpus.run import funnel, progress
@@ -47,18 +48,14 @@ S = TypeVar("S", bound=Section)
 
 def run_command(body: Main, argv: Sequence[str] | None, *, stage: str) -> int:
     """Run a command's body and turn its errors into one line and an exit code."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(BlottingFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
     words = sys.argv[1:] if argv is None else argv
     verbose = bool({"-v", "--verbose"} & set(words))
     logging.getLogger(progress.__name__).setLevel(logging.DEBUG if verbose else logging.INFO)
-    command = f"{program(stage)} {shlex.join(words)}"
+    command = blotted(f"{program(stage)} {shlex.join(words)}")
 
     try:
         return body(argv)
@@ -68,7 +65,7 @@ def run_command(body: Main, argv: Sequence[str] | None, *, stage: str) -> int:
         print(f"{error}; finished work is kept. To continue: {command}", file=sys.stderr)
         return error.exit_code
     except WebtextError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"error: {printable(blotted(str(error)))}", file=sys.stderr)
         return error.exit_code
     except ValidationError as error:
         # A file of the corpus: settings are checked where they are read.
@@ -85,7 +82,7 @@ def run_command(body: Main, argv: Sequence[str] | None, *, stage: str) -> int:
     except OSError as error:
         # A store that stays unreachable, a full or failing disk.
         line = f"error: {error}; finished work is kept. To continue: {command}"
-        print(line.replace("\n", " "), file=sys.stderr)
+        print(blotted(line.replace("\n", " ")), file=sys.stderr)
         return 1
 
 

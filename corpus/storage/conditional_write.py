@@ -2,8 +2,10 @@
 
 Local: a hard link that fails on an existing name, and a comparison under a lock of the folder. S3,
 Google Cloud and Azure: conditional PUT (`If-None-Match: *`, `If-Match: <etag>`), which `pyarrow.fs`
-lacks and obstore has (one wheel, nothing else with it). A store that refuses these headers gets a
-look, a write and a look again, which leaves a window of one round trip; the log says so once.
+lacks and obstore has (one wheel, nothing else with it). Some servers and gateways answer such a PUT
+with success and ignore its condition (s3rver 3.7, several emulators), so the first one is preceded
+by a probe: a second creation of the same key must fail. A store that refuses or ignores these
+headers gets a look, a write and a look again; the log says so once.
 
 On S3 the same client reads, writes and deletes whole objects: in one request each, where
 `pyarrow.fs` takes two to three, and with more patience for a store that fails.
@@ -11,9 +13,13 @@ On S3 the same client reads, writes and deletes whole objects: in one request ea
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import secrets
+import threading
+import time
 from collections.abc import Callable
 from configparser import ConfigParser
 from datetime import timedelta
@@ -42,6 +48,12 @@ PIECE_BYTES = 16 << 20
 PIECES_AT_A_TIME = 4
 # On top of obstore's own: it does not repeat a conditional PUT whose answer was lost.
 PUT_ATTEMPTS = 3
+# Of a PUT that met another request for the same key (HTTP 409, "retry the upload" by S3's manual):
+# waits double from 0.05 s, some 6 s together.
+CONFLICT_ATTEMPTS = 8
+CONFLICT_WAIT_S = 0.05
+# The folder of the probe's key; listings leave temporary names out.
+PROBE_PREFIX = "work/.tmp-probe-"
 # Where obstore's errors that have no class of their own tell the store's answer.
 STATUS = re.compile(r"status code: (\d{3})")
 # No range of an empty object can be had; a request that the store does not know.
@@ -62,6 +74,44 @@ class ConditionalStore:
         self._whole = self._store is not None and root.startswith("s3://")
         # What was last written at a path, and its version: a renewal then needs no look before it.
         self._written: dict[str, tuple[bytes, dict[str, str]]] = {}
+        # True if the store obeys conditions, False if it ignores them, None before the probe.
+        self._obeys: bool | None = None
+        self._probing = threading.Lock()
+
+    @property
+    def is_conditional(self) -> bool:
+        """True if the store obeys the conditions of a PUT. Asks it once per process.
+
+        Raises: FatalError if the store does not answer.
+        """
+        if self._store is None:
+            return False
+
+        with self._probing:
+            if self._obeys is None:
+                self._obeys = self._probe()
+        return self._obeys
+
+    def _probe(self) -> bool:
+        """Try both conditions on a key of this process: each must be refused once."""
+        path = f"{PROBE_PREFIX}{secrets.token_hex(8)}"
+        try:
+            if self._put(path, b"1", "create") is None:
+                return False  # Refused, which has been logged.
+
+            created = self._put(path, b"2", "create")
+            # No object of S3 has this version; other stores count versions in their own ways.
+            stale = {"e_tag": '"00000000000000000000000000000000"'}
+            replaced = self._put(path, b"3", stale) if self._whole else False
+        finally:
+            with contextlib.suppress(Exception):
+                self._store.delete(path)
+
+        self._written.pop(path, None)
+        if created or replaced:
+            condition = "If-None-Match" if created else "If-Match"
+            _say_once(self._root, f"the store ignores {condition}")
+        return created is False and replaced is False
 
     def read(self, path: str) -> bytes | None:
         """The whole object; None where `pyarrow.fs` has to be asked.
@@ -156,11 +206,11 @@ class ConditionalStore:
 
     def create(self, path: str, data: bytes) -> bool | None:
         """Create `path` with `data`: True if it was free, False if taken, None if the store can't tell."""
-        return self._put(path, data, "create")
+        return self._put(path, data, "create") if self.is_conditional else None
 
     def replace(self, path: str, before: bytes, after: bytes) -> bool | None:
         """Replace exactly `before` by `after`: True if done, None if the store can't tell."""
-        if self._store is None:
+        if not self.is_conditional:
             return None
 
         written = self._written.get(path)
@@ -183,32 +233,45 @@ class ConditionalStore:
         """Write, and repeat a PUT with a lost answer, which may meet itself: the bytes there decide."""
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        if self._store is None:
-            return None
-
-        for attempt in range(PUT_ATTEMPTS):
+        failures = conflicts = 0
+        while True:
             try:
                 made = self._store.put(path, data, mode=mode, use_multipart=False)
-            except (AlreadyExistsError, PreconditionError):
+            except (AlreadyExistsError, PreconditionError) as error:
                 self._written.pop(path, None)
-                return self._bytes_at(path) == data
+                found = self._object_at(path)
+                if found is not None and found[0] == data:
+                    return True
+                if not _is_unchanged(found, mode):
+                    return False
+
+                # The condition holds, so this was a conflict (409) with a request under way.
+                conflicts += 1
+                if conflicts == CONFLICT_ATTEMPTS:
+                    raise RetryableError(
+                        f"{self._root}/{path} cannot be written: the store reported a conflict "
+                        f"{conflicts} times ({_line(error)}); finished work is kept, run again"
+                    ) from error
+                time.sleep(CONFLICT_WAIT_S * 2 ** (conflicts - 1))
             except Exception as error:
-                if attempt == PUT_ATTEMPTS - 1 or not _may_pass(error):
+                failures += 1
+                if failures == PUT_ATTEMPTS or not _may_pass(error):
                     self._unable(path, error)
                     return None
                 log.warning("%s/%s: %s; trying again", self._root, path, _line(error))
-                if self._bytes_at(path) == data:
+                found = self._object_at(path)
+                if found is not None and found[0] == data:
                     return True
             else:
                 if version := _version(made):
                     self._written[path] = (data, version)
                 return True
 
-        return False
-
-    def _bytes_at(self, path: str) -> bytes | None:
+    def _object_at(self, path: str) -> tuple[bytes, dict[str, str]] | None:
+        """The bytes and the version at `path`; None without an object."""
         try:
-            return bytes(self._store.get(path).bytes())
+            found = self._store.get(path)
+            return bytes(found.bytes()), _version(found.meta)
         except FileNotFoundError:
             return None
         except Exception as error:
@@ -232,6 +295,13 @@ def _may_pass(error: Exception) -> bool:
     kinds = (refused.NotSupportedError, refused.PermissionDeniedError, refused.UnauthenticatedError)
     status = STATUS.search(str(error))
     return not isinstance(error, kinds) and not (status and status[1] in REFUSALS)
+
+
+def _is_unchanged(found: tuple[bytes, dict[str, str]] | None, mode: Any) -> bool:
+    """True if the condition of a refused PUT is fulfilled all the same."""
+    if mode == "create":
+        return found is None
+    return found is not None and found[1].get("e_tag") == mode.get("e_tag")
 
 
 def _version(meta: Any) -> dict[str, str]:
@@ -260,16 +330,11 @@ def _open(root: str) -> Any:
     parts = urlsplit(root)
     query = dict(parse_qsl(parts.query))
     names = {"endpoint_override": "endpoint", "region": "region"}
-    names |= {"access_key": "access_key_id", "secret_key": "secret_access_key"}
     config = {ours: query[theirs] for theirs, ours in names.items() if theirs in query}
     if "endpoint" in config and "://" not in config["endpoint"]:
         config["endpoint"] = f"{query.get('scheme', 'https')}://{config['endpoint']}"
 
-    if (
-        parts.scheme == "s3"
-        and not ({"access_key_id"} & config.keys())
-        and "AWS_ACCESS_KEY_ID" not in os.environ
-    ):
+    if parts.scheme == "s3" and "AWS_ACCESS_KEY_ID" not in os.environ:
         config |= _profile()
 
     plain = config.get("endpoint", os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://")
@@ -308,7 +373,8 @@ def _profile() -> dict[str, str]:
 @lru_cache(maxsize=32)
 def _say_once(root: str, why: str) -> None:
     log.warning(
-        "%s: no conditional writes (%s); two starts within one round trip may not see each other",
+        "%s: no conditional writes (%s); two starts at the same moment may not see each other. "
+        "`webtext doctor` tests a store; start one command at a time",
         root,
         why,
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import secrets
 import signal
@@ -38,6 +39,9 @@ STALE_S = 90.0
 # How long a silent lease of another host is watched for a heartbeat: clocks of hosts differ, a
 # beat is a beat.
 WATCH_S = 12.0
+# On a store without conditional writes: the time after which a lease that was written at the same
+# moment is seen.
+SETTLE_S = 2.0
 
 # The leases of this process: what a commit has to confirm.
 _held: list[Lease] = []
@@ -63,25 +67,31 @@ class Lease:
         Raises: BusyError when somebody alive holds it, InputError where nothing can be written.
         """
         record = self._record()
+        # Read first: some stores answer a second creation with success.
+        found = _read(self.store, self.path)
+        if found is not None:
+            _refuse_living(self.store, self.path, found)
+            log.warning("%s/%s: its owner is gone, taken over", self.store.root, self.path)
+
         try:
-            taken = self.store.create_exclusive(self.path, record)
+            taken = (
+                self.store.create_exclusive(self.path, record)
+                if found is None
+                else self.store.replace_exact(self.path, found, record)
+            )
+            if taken and not self.store.is_conditional:
+                # Another start that read before our write has written by now: the last one wins.
+                time.sleep(SETTLE_S)
+                taken = _read(self.store, self.path) == record
         except FatalError as error:
             raise InputError(
                 f"--corpus {self.store.root}: {error}; name a corpus that can be written"
             ) from error
 
         if not taken:
-            found = _read(self.store, self.path)
-            if found is not None:
-                _refuse_living(self.store, self.path, found)
-                log.warning("%s/%s: its owner is gone, taken over", self.store.root, self.path)
-            taken = (
-                self.store.create_exclusive(self.path, record)
-                if found is None
-                else self.store.replace_exact(self.path, found, record)
-            )
-
-        if not taken:
+            present = _read(self.store, self.path)
+            if present is not None and present != found:
+                _refuse_living(self.store, self.path, present)
             raise BusyError(
                 f"{self.store.root}/{self.path}: another run took it at the same moment; run again"
             )
@@ -188,7 +198,7 @@ def _refuse_living(store: Store, path: str, data: bytes) -> None:
     if _is_stale(record) and not (_is_elsewhere(record) and _beats(store, path, data)):
         return
 
-    age = time.time() - float(record.get("started", time.time()))
+    age = max(0.0, time.time() - _number(record.get("started"), time.time()))
     raise BusyError(
         f"{store.root}/{path}: held by process {record.get('pid')} on {record.get('host')} for {age:.0f} s "
         f"({record.get('what')}); wait for it, or end it and run the same command"
@@ -257,9 +267,16 @@ def _is_stale(record: dict[str, Any]) -> bool:
     if not record:
         return True
     if not _is_elsewhere(record):
-        started = _process_start(int(record.get("pid", 0)))
+        started = _process_start(int(_number(record.get("pid"), 0)))
         return started is None or started != record.get("process_started")
-    return time.time() - float(record.get("heartbeat", 0)) > STALE_S
+
+    # A heartbeat in the future is as doubtful as an old one: one of the two clocks is wrong.
+    return not abs(time.time() - _number(record.get("heartbeat"), 0)) <= STALE_S
+
+
+def _number(value: object, default: float) -> float:
+    """A finite number from a lease, or `default`: the file may be damaged."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else default
 
 
 def _process_space() -> str:

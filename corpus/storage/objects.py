@@ -39,6 +39,10 @@ class ObjectStore(Store):
         return False
 
     @property
+    def is_conditional(self) -> bool:
+        return self._client.is_conditional
+
+    @property
     def filesystem(self) -> Any:
         return self._fs
 

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from corpus.credentials import refuse_credentials
 from corpus.errors import FatalError, InputError, PathError
 
 FORMAT = 1
@@ -54,6 +55,11 @@ class Store(ABC):
     @abstractmethod
     def is_local(self) -> bool:
         """True if the corpus is in a local folder."""
+
+    @property
+    def is_conditional(self) -> bool:
+        """True if of two conditional writes exactly one wins, False if they may miss each other."""
+        return True
 
     @property
     @abstractmethod
@@ -292,6 +298,8 @@ def open_store(root: str) -> Store:
 
     Raises: InputError.
     """
+    refuse_credentials("--corpus", root)
+
     # Implementations import the interface, so they are imported here.
     from corpus.storage.local import LocalStore, local_root
     from corpus.storage.objects import ObjectStore

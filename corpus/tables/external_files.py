@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 from xxhash import xxh3_128
 
+from corpus.credentials import refuse_credentials
 from corpus.errors import InputError
 from corpus.storage.store import Store
 from corpus.tables.manifest import Input, find_manifest
@@ -88,6 +89,7 @@ def _locate(path: str, option: str) -> tuple[Any, str]:
     if "://" not in path:
         return pafs.LocalFileSystem(), path
 
+    refuse_credentials(option, path)
     try:
         filesystem, name = pafs.FileSystem.from_uri(path)
     except (pa.ArrowInvalid, OSError, ValueError) as error:

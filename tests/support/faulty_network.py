@@ -18,12 +18,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["error", "slow_down", "unable", "lost", "silent", ""]
-"""An answer of 500, 503 or 501 before anything happened; done, but the answer is lost; no answer for `SILENT_S`; none."""
+Fault = Literal["error", "slow_down", "unable", "conflict", "lost", "silent", ""]
+"""An answer of 500, 503, 501 or 409 before anything happened; done, but the answer is lost; no answer for `SILENT_S`; none."""
 REFUSALS = {
     "error": (500, "InternalError"),
     "slow_down": (503, "SlowDown"),
     "unable": (501, "NotImplemented"),
+    "conflict": (409, "ConditionalRequestConflict"),
 }
 Plan = Callable[[str, str], Fault]
 """(method, path with query) to what goes wrong with this request."""
@@ -38,6 +39,8 @@ class Network:
     endpoint: str
     plan: Plan = lambda method, path: ""
     latency_s: float = 0.0
+    unread: frozenset[str] = frozenset()
+    """Request headers, in small letters, that the store never sees: some gateways ignore conditions."""
     requests: Counter[str] = field(default_factory=Counter)
     """Requests by method."""
     faults: Counter[str] = field(default_factory=Counter)
@@ -146,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {
             name: value
             for name, value in self.headers.items()
-            if name.lower() not in HOP_BY_HOP | {"expect"}
+            if name.lower() not in HOP_BY_HOP | {"expect"} | self.network.unread
         }
         headers["Content-Length"] = str(len(body))
         try:

@@ -1,0 +1,174 @@
+"""Stores that answer a conditional PUT with success and ignore its condition, or report conflicts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from corpus.errors import BusyError, RetryableError
+from corpus.storage import conditional_write, lease
+from corpus.storage.store import Store, open_store
+from tests.support import faulty_network
+
+IGNORED = [{"if-none-match"}, {"if-match"}, {"if-none-match", "if-match"}]
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditional_write, "CONFLICT_WAIT_S", 0.001)
+    conditional_write._say_once.cache_clear()
+
+
+@pytest.mark.parametrize("ignored", IGNORED, ids=lambda headers: " ".join(sorted(headers)))
+def test_a_store_that_ignores_conditions_is_found_out_once(
+    network: faulty_network.Network,
+    s3_bucket: str,
+    ignored: set[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    network.unread = frozenset(ignored)
+    store = open_store(f"{s3_bucket}/c")
+    with caplog.at_level(logging.WARNING):
+        assert store.create_exclusive("work/l", b"1")
+        assert not store.create_exclusive("work/l", b"2")
+        assert not store.replace_exact("work/l", b"0", b"2")
+        assert store.replace_exact("work/l", b"1", b"3")
+    assert not store.is_conditional
+    assert store.read_bytes("work/l") == b"3"
+    told = [record.message for record in caplog.records if "no conditional writes" in record.message]
+    assert len(told) == 1
+    assert "ignores" in told[0]
+    assert store.files("", recursive=True) == [("work/l", 1)], "the probe leaves nothing"
+
+
+def test_a_store_that_obeys_is_asked_once_per_process(
+    network: faulty_network.Network, s3_bucket: str
+) -> None:
+    store = open_store(f"{s3_bucket}/c")
+    assert store.is_conditional
+    before = network.requests["PUT"]
+    for number in range(4):
+        assert open_store(f"{s3_bucket}/c").create_exclusive(f"l{number}", b"1")
+    assert network.requests["PUT"] == before + 4
+
+
+def _race(store: Store, count: int) -> list[str]:
+    """Take one lease at the same moment with so many commands; the result of each."""
+    results: list[str] = []
+    barrier, done = threading.Barrier(count), threading.Event()
+
+    def start() -> None:
+        barrier.wait()
+        try:
+            with lease.hold(store, "work/b/lock.json", what="crawl.run"):
+                results.append("held")
+                done.wait(20)
+        except BusyError:
+            results.append("refused")
+
+    threads = [threading.Thread(target=start) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 20
+    while len(results) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    done.set()
+    for thread in threads:
+        thread.join()
+    return sorted(results)
+
+
+@pytest.mark.parametrize("ignored", [set(), IGNORED[2]], ids=["obeys", "ignores"])
+def test_of_two_starts_one_holds_the_lease(
+    network: faulty_network.Network,
+    s3_bucket: str,
+    ignored: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two crawls of one batch went on side by side where the second creation succeeds."""
+    monkeypatch.setattr(lease, "SETTLE_S", 0.5)
+    network.unread = frozenset(ignored)
+    store = open_store(f"{s3_bucket}/c")
+    with lease.hold(store, "work/b/lock.json", what="crawl.run"):
+        with pytest.raises(BusyError, match="crawl.run"):
+            lease.Lease(store, "work/b/lock.json", "crawl.run").acquire()
+    assert _race(store, 3) == ["held", "refused", "refused"]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_conflict_is_tried_again(
+    network: faulty_network.Network, s3_bucket: str, times: int
+) -> None:
+    """S3's manual about a 409: retry the upload. Nobody else has written."""
+    store = open_store(f"{s3_bucket}/c")
+    assert store.is_conditional
+    left = ["conflict"] * times * 2
+
+    def plan(method: str, path: str) -> Any:
+        return left.pop() if method == "PUT" and len(left) > half[0] else ""
+
+    half = [times]
+    network.plan = plan
+    assert store.create_exclusive("links/b/_manifest.json", b"1")
+    half[0] = 0
+    assert store.replace_exact("links/b/_manifest.json", b"1", b"2")
+    assert not left
+    assert store.read_bytes("links/b/_manifest.json") == b"2"
+
+
+def test_a_conflict_without_end_is_told_as_what_it_is(
+    network: faulty_network.Network, s3_bucket: str
+) -> None:
+    store = open_store(f"{s3_bucket}/c")
+    assert store.is_conditional
+    network.plan = lambda method, path: "conflict" if method == "PUT" else ""
+    with pytest.raises(RetryableError, match="conflict 8 times"):
+        store.create_exclusive("l", b"1")
+    network.plan = lambda method, path: ""
+    store.write_bytes("l", b"2")
+    network.plan = lambda method, path: "conflict" if method == "PUT" else ""
+    assert not store.create_exclusive("l", b"1"), "somebody else's file is not a conflict"
+    assert not store.replace_exact("l", b"1", b"3")
+
+
+def _foreign(heartbeat: Any) -> bytes:
+    record = {"token": "x", "what": "clean.run", "host": "elsewhere", "pid": 1}
+    return json.dumps({**record, "started": time.time() + 9e5, "heartbeat": heartbeat}).encode()
+
+
+@pytest.mark.parametrize(
+    "heartbeat",
+    [time.time() + 2 * 86_400, time.time() + 1000, math.inf, math.nan, "soon", None, 1e308],
+)
+def test_a_heartbeat_that_cannot_be_true_is_watched(
+    tmp_path: Any, heartbeat: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of a dead node was two days ahead: its lease was held for two days."""
+    monkeypatch.setattr(lease, "WATCH_S", 0.05)
+    store = open_store(str(tmp_path))
+    store.write_bytes("l", _foreign(heartbeat))
+    found = lease.owner(store, "l")
+    assert found is not None
+    assert not found["alive"]
+    with lease.hold(store, "l", what="x"):
+        pass
+
+
+def test_a_fast_clock_that_beats_is_believed(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "WATCH_S", 5.0)
+    store = open_store(str(tmp_path))
+    ahead = time.time() + 3600
+    store.write_bytes("l", _foreign(ahead))
+    beat = threading.Timer(0.2, lambda: store.write_bytes("l", _foreign(ahead + 10)))
+    beat.start()
+    with pytest.raises(BusyError, match="for 0 s"), lease.hold(store, "l", what="x"):
+        pass
+    beat.join()
