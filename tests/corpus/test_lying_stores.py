@@ -41,7 +41,9 @@ def test_a_store_that_ignores_conditions_is_found_out_once(
         assert store.replace_exact("work/l", b"1", b"3")
     assert not store.is_conditional
     assert store.read_bytes("work/l") == b"3"
-    told = [record.message for record in caplog.records if "no conditional writes" in record.message]
+    told = [
+        record.message for record in caplog.records if "no conditional writes" in record.message
+    ]
     assert len(told) == 1
     assert "ignores" in told[0]
     assert store.files("", recursive=True) == [("work/l", 1)], "the probe leaves nothing"
