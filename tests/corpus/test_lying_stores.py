@@ -97,9 +97,12 @@ def test_of_two_starts_one_holds_the_lease(
     monkeypatch.setattr(lease, "SETTLE_S", 0.5)
     network.unread = frozenset(ignored)
     store = open_store(f"{s3_bucket}/c")
-    with lease.hold(store, "work/b/lock.json", what="crawl.run"):
-        with pytest.raises(BusyError, match="crawl.run"):
-            lease.Lease(store, "work/b/lock.json", "crawl.run").acquire()
+    second = lease.Lease(store, "work/b/lock.json", "crawl.run")
+    with (
+        lease.hold(store, "work/b/lock.json", what="crawl.run"),
+        pytest.raises(BusyError, match="crawl.run"),
+    ):
+        second.acquire()
     assert _race(store, 3) == ["held", "refused", "refused"]
 
 
