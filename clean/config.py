@@ -39,3 +39,5 @@ class CleanConfig(Section):
     sandbox: SandboxConfig = Field(default_factory=SandboxConfig)
     marks: bool = False
     """Keep licences and opt-outs that pages name, as the table `marks`."""
+    allow_broken_segments: bool = False
+    """Commit although no page of some WARC segment could be read."""

@@ -18,6 +18,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clean.broken_segments import refuse_broken_segments
 from clean.config import CleanConfig
 from clean.document import Document, Dropped, Page, Result
 from clean.kept_share import share_counts
@@ -83,6 +84,7 @@ STEP = Map(
     sections=("extract", "normalize", "language", "wikipedia", "quality", "personal", "sandbox"),
     depends=judged_by,
     load=load,
+    accept=partial(refuse_broken_segments, table=DOCUMENTS_DROPPED.name),
 )
 
 

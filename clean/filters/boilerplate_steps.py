@@ -10,6 +10,7 @@ verdict.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -18,6 +19,7 @@ import pyarrow as pa
 from xxhash import xxh3_64_intdigest
 
 from clean import pages
+from clean.broken_segments import refuse_broken_segments
 from clean.config import CleanConfig
 from clean.filters import quality
 from clean.filters.boilerplate import line_keys, recurring, without
@@ -197,6 +199,7 @@ STEPS = (
         depends=pages.judged_by,
         revision=pages.STEP.revision,
         load=_load_candidates,
+        accept=partial(refuse_broken_segments, table=CANDIDATES.name),
     ),
     Exchange(
         name="clean/lines",

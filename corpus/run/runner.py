@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from corpus.errors import PartitionError
+from corpus.errors import PartitionError, WebtextError
 from corpus.run import leftovers, progress
 from corpus.run.attempts import run_tasks
 from corpus.run.executors.interface import TaskFunction
@@ -122,6 +122,8 @@ def _run_step(run: Run, planned: Planned, *, again: bool) -> None:
         counts.update(receipt.counts)
     rows_read = sum(receipt.rows_read for receipt in receipts)
 
+    _accept(run, planned, receipts)
+
     # The first table is the step's main one: committed last, it vouches for the others.
     for table in reversed(step.writes):
         parts = [part for receipt in receipts for part in receipt.outputs.get(table.name, [])]
@@ -141,6 +143,27 @@ def _run_step(run: Run, planned: Planned, *, again: bool) -> None:
         )
 
     run.store.delete_dir(leftovers.step_folder(run, planned))
+
+
+def _accept(run: Run, planned: Planned, receipts: Sequence[Receipt]) -> None:
+    """Let the step look at its parts; without receipts, the tasks of a refused one run again."""
+    step = planned.step
+    if step.accept is None:
+        return
+
+    written = {
+        table.name: [
+            f"{table.folder(run.batch)}/{part.file}"
+            for receipt in receipts
+            for part in receipt.outputs.get(table.name, [])
+        ]
+        for table in step.writes
+    }
+    try:
+        step.accept(run.config, run.context(), written)
+    except WebtextError:
+        run.store.delete_dir(leftovers.step_folder(run, planned))
+        raise
 
 
 def _run_exchange(run: Run, planned: Planned, step: Exchange) -> list[Receipt]:

@@ -13,7 +13,7 @@ to another process.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +81,8 @@ FileScatterFunction = Callable[[str], Iterator[Scattered]]
 ReduceFunction = Callable[[int, pa.Table], Output]
 GatherFunction = Callable[[Mapping[str, Iterator[pa.Table]]], Output]
 Depends = Callable[[Any, Context], list[Input]]
+# Called with the config, the context and the paths of the written parts by table.
+Accept = Callable[[Any, Context, Mapping[str, Sequence[str]]], None]
 
 
 def no_further_inputs(config: Any, context: Context) -> list[Input]:
@@ -101,6 +103,11 @@ class Step:
     """Raised when the same config and input give other bytes than before."""
     repeatable: bool = True
     """True if equal inputs always give equal bytes, so that `--rebuild` may replace a part."""
+    accept: Accept | None = None
+    """Looks at the written parts before they are committed, and may raise to refuse them.
+
+    The tasks of a refused step run again at the next start.
+    """
     depends: Depends = no_further_inputs
     """Inputs beside the tables read: earlier batches, files outside the corpus."""
 

@@ -20,10 +20,11 @@ from clean.pages import fetched, in_tables, make
 from clean.reasons import Reason
 from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.commit import commit_table
-from corpus.tables.manifest import read_manifest
+from corpus.tables.manifest import find_manifest, read_manifest
 from corpus.tables.parquet import read_table, write_part
 from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, part_of_id
 from crawl.warc import records
+from webtext.verify.lost_pages import lost_page_problems
 
 NUM_PARTS = 3
 AT = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -262,6 +263,46 @@ def test_the_door(
         "model learned changed since. Run the same command with --rebuild"
         in capsys.readouterr().err
     )
+
+
+@pytest.mark.usefixtures("no_sandbox")
+@pytest.mark.parametrize(
+    ("damage", "settings"),
+    [
+        ("overwritten", ()),
+        ("cut short", ("--set", "clean.boilerplate.remove=true")),
+        ("gone", ()),
+    ],
+)
+def test_a_segment_that_is_broken_as_a_whole_is_not_a_success(
+    store: Store, damage: str, settings: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two crawls on a store that ignores conditions left 0 of 40 documents, with exit code 0."""
+    words = ["--corpus", store.root, "--batch", "b", "--workers", "1"]
+    path = "warc/b/part-00000-00000.warc.gz"
+    whole = store.read_bytes(path)
+    if damage == "gone":
+        store.delete(path)
+    else:
+        store.write_bytes(path, whole[:40] if damage == "cut short" else bytes(len(whole)))
+    for _ in range(2):
+        assert run.main([*words, *settings]) == 1
+        assert f"no page of 1 WARC segments could be read ({path})" in capsys.readouterr().err
+        assert find_manifest(store, "documents", "b") is None
+
+    accepted = open_store(shutil.copytree(store.root, f"{store.root}-accepted"))
+    store.write_bytes(path, whole)
+    assert run.main([*words, *settings]) == 0, "nothing of the refused run was kept"
+    assert read_manifest(store, "documents", "b").counts["kept"] == 6
+    assert lost_page_problems(store, "b") == [], "records that are broken are told by their segment"
+
+    words[1] = accepted.root
+    assert run.main([*words, *settings, "--set", "clean.allow_broken_segments=true"]) == 0
+    assert read_manifest(accepted, "documents", "b").rows == 0
+    assert lost_page_problems(accepted, "b") == []
+    accepted.write_bytes(path, whole)
+    (found,) = lost_page_problems(accepted, "b")
+    assert "documents b: 15 pages were dropped as warc_broken, and their records can be" in found
 
 
 def _ids(kind: str) -> set[str]:

@@ -37,6 +37,7 @@ from corpus.tables.staleness import pinned_tokenizer
 from corpus.tables.takedown_list import FOLDER, load_forgotten
 from webtext.stages import needing
 from webtext.verify import checks as integrity
+from webtext.verify.lost_pages import lost_page_problems
 
 TOKENIZER = "tokenizer/tokenizer.json"
 Check = Callable[[], list[str]]
@@ -125,6 +126,7 @@ def verify(
     checks: list[Check] = []
     for batch in names or present:
         checks += _batch_checks(store, batch, present, drawn, findings)
+    checks.append(lambda: _stale_problems(store, names))
     if not names:
         checks += [lambda name=name: _snapshot_problems(store, name) for name in snapshots(store)]  # type: ignore[misc]
         checks += [lambda: _tokenizer_problems(store), lambda: _record_problems(store)]
@@ -175,6 +177,7 @@ def _batch_checks(
                 yield lambda m=manifest, n=number: integrity.file_problems(store, m, n)  # type: ignore[misc]
 
     yield lambda: integrity.law_problems(store, batch)
+    yield lambda: lost_page_problems(store, batch)
     num_parts = max(
         (m.num_parts for m in manifests if m.table in ("links", "documents")), default=0
     )
@@ -268,18 +271,23 @@ def _tokenizer_problems(store: Store) -> list[str]:
 
 
 def _record_problems(store: Store) -> list[str]:
-    """Damaged records of take-downs and retired snapshots, and tables whose inputs were rebuilt since."""
+    """Damaged records of take-downs and retired snapshots."""
     found = []
     for path, _ in [*store.files(FOLDER), *store.files("snapshots/retired")]:
         data = store.read_json(path)
         if data.get("seal") and record_seal(data) != data["seal"]:
             found.append(f"{path}: not as it was written (its seal differs)")
 
-    for entry in entries(store):
-        if entry.state == "stale":
-            found.append(f"{entry.table} {entry.batch}: stale: {entry.why}")
-
     return found
+
+
+def _stale_problems(store: Store, names: Sequence[str] | None) -> list[str]:
+    """Tables of the chosen batches whose inputs were rebuilt since."""
+    return [
+        f"{entry.table} {entry.batch}: stale: {entry.why}"
+        for entry in entries(store)
+        if entry.state == "stale" and (not names or entry.batch in names)
+    ]
 
 
 def _snapshot_problems(store: Store, name: str) -> list[str]:
