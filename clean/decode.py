@@ -39,7 +39,7 @@ FEW_FOREIGN = 4
 FEW_FOREIGN_FRAC = 0.03
 
 
-class Source(StrEnum):
+class CharsetSource(StrEnum):
     """The origin of the charset."""
 
     BOM = "bom"
@@ -53,7 +53,7 @@ class Decoded(NamedTuple):
 
     text: str
     charset: str
-    source: Source
+    source: CharsetSource
 
 
 _BOMS = (
@@ -130,10 +130,10 @@ def decode(body: bytes, content_type: str | None = None) -> Decoded:
     """Text of a page. Never fails: bytes that cannot be decoded become U+FFFD."""
     for mark, name in _BOMS:
         if body.startswith(mark):
-            return Decoded(body[len(mark) :].decode(name, "replace"), name, Source.BOM)
+            return Decoded(body[len(mark) :].decode(name, "replace"), name, CharsetSource.BOM)
 
     if wide := _utf16_without_mark(body[:DETECT_BYTES]):
-        return Decoded(body.decode(wide, "replace"), wide, Source.DETECTOR)
+        return Decoded(body.decode(wide, "replace"), wide, CharsetSource.DETECTOR)
 
     labels = _labels(body, content_type)
     try:
@@ -147,10 +147,10 @@ def decode(body: bytes, content_type: str | None = None) -> Decoded:
         if name == "utf-8":
             return Decoded(text, name, source)
 
-    return Decoded(text, "utf-8", Source.DETECTOR)
+    return Decoded(text, "utf-8", CharsetSource.DETECTOR)
 
 
-def _decode_other(body: bytes, labels: list[tuple[str, Source]]) -> Decoded:
+def _decode_other(body: bytes, labels: list[tuple[str, CharsetSource]]) -> Decoded:
     """Text of bytes that are not strictly UTF-8."""
     for name, source in labels:
         text = body.decode(name, "replace")
@@ -159,10 +159,10 @@ def _decode_other(body: bytes, labels: list[tuple[str, Source]]) -> Decoded:
 
     text = body.decode("utf-8", "replace")
     if _is_plausible(text, "utf-8", MIN_SOUND_PER_BAD):
-        return Decoded(text, "utf-8", Source.DETECTOR)
+        return Decoded(text, "utf-8", CharsetSource.DETECTOR)
 
     name = detect(body)
-    return Decoded(body.decode(name, "replace"), name, Source.DETECTOR)
+    return Decoded(body.decode(name, "replace"), name, CharsetSource.DETECTOR)
 
 
 def _is_plausible(text: str, name: str, min_sound_per_bad: int = 1) -> bool:
@@ -208,15 +208,15 @@ def detect(body: bytes) -> str:
     return (codec(best.encoding) if best is not None else None) or "cp1252"
 
 
-def _labels(body: bytes, content_type: str | None) -> list[tuple[str, Source]]:
+def _labels(body: bytes, content_type: str | None) -> list[tuple[str, CharsetSource]]:
     """Charsets that header and page declare, most trusted first."""
-    found: list[tuple[str, Source]] = []
+    found: list[tuple[str, CharsetSource]] = []
     if content_type and (match := _HEADER.search(content_type)) and (name := codec(match[1])):
-        found.append((name, Source.HEADER))
+        found.append((name, CharsetSource.HEADER))
 
     for label in declared_labels(body[:META_BYTES]):
         if name := codec(label):
-            found.append((name, Source.META))
+            found.append((name, CharsetSource.META))
             break
 
     return found

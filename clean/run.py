@@ -21,7 +21,7 @@ def steps(config: CleanConfig) -> tuple[AnyStep, ...]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the stage and returns the exit code."""
-    return command.door(_body, argv, stage="clean.run")
+    return command.run_command(_body, argv, stage="clean.run")
 
 
 def _body(argv: Sequence[str] | None) -> int:
@@ -30,7 +30,7 @@ def _body(argv: Sequence[str] | None) -> int:
     )
     args = parser.parse_args(argv)
     config = command.config(CleanConfig, "clean", args)
-    with command.work(args, "clean.run") as opened:
+    with command.open_batch(args, "clean.run") as opened:
         result = command.run_stage(opened, "clean", config, steps(config), rebuild=args.rebuild)
         return command.finish(args, opened.store, "clean", result)
 

@@ -42,7 +42,7 @@ class CapEffect:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CrawlPlan:
     """The estimates of a crawl.
 
     `order` is the order in which domains start: most links first, then by name.
@@ -96,11 +96,11 @@ def disk_bytes(links: int, bytes_per_page: int = STORED_BYTES_PER_PAGE) -> int:
 
 def plan(
     domains: Mapping[str, int], *, delay_s: float, cap: int = 0, caps: Sequence[int] = CAPS
-) -> Plan:
+) -> CrawlPlan:
     """The plan for `domains` (links by domain) under a cap per domain (0: none)."""
     links = num_capped(domains, cap)
     largest = min(max(domains.values(), default=0), cap or max(domains.values(), default=0))
-    return Plan(
+    return CrawlPlan(
         links=links,
         order=tuple((domain, min(n, cap) if cap else n) for domain, n in start_order(domains)),
         delay_s=delay_s,
@@ -110,7 +110,7 @@ def plan(
     )
 
 
-def render(plan: Plan) -> str:
+def render(plan: CrawlPlan) -> str:
     """The plan as text."""
     lines = [
         f"{plan.links:,} links on {len(plan.order):,} registered domains",

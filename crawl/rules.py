@@ -11,7 +11,7 @@ OpenAI's published domains of WebText. Therefore `webtext` is the default. Exten
 with the path alone: the clones test the end of the whole URL, so their `.ai` drops
 `https://character.ai`.
 
-Every judge returns a Fate, or None if the link may stay.
+Every judge returns a Disposition, or None if the link may stay.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from corpus.errors import ConfigError
 from corpus.urls import HOST_CACHE_SIZE, UrlProblem, host_identity, target
 
 
-class Fate(StrEnum):
+class Disposition(StrEnum):
     """The disposition of one row of a dump: the first of these that applies."""
 
     BLANK = "blank"
@@ -93,88 +93,91 @@ _PAPER_AND_FIRST = frozenset((Preset.WEBTEXT, Preset.OPENWEBTEXT))
 
 
 class HostRule(NamedTuple):
-    """Gives `fate` to `host` and all hosts below it, under `presets`."""
+    """Gives `disposition` to `host` and all hosts below it, under `presets`."""
 
     host: str
-    fate: Fate
+    disposition: Disposition
     why: str
     presets: frozenset[Preset] = _ALL
 
 
 HOST_RULES = (
-    HostRule("reddit.com", Fate.INTERNAL, "reddit itself"),
-    HostRule("redd.it", Fate.INTERNAL, "reddit's short links, images and videos"),
-    HostRule("redditmedia.com", Fate.INTERNAL, "reddit's previews"),
-    HostRule("reddituploads.com", Fate.INTERNAL, "reddit's uploads of 2016"),
-    HostRule("redditstatic.com", Fate.INTERNAL, "reddit's own assets"),
-    HostRule("wikipedia.org", Fate.WIKIPEDIA, "left out by the GPT-2 paper"),
-    HostRule("imgur.com", Fate.MEDIA_HOST, "images"),
-    HostRule("flickr.com", Fate.MEDIA_HOST, "images"),
-    HostRule("gfycat.com", Fate.MEDIA_HOST, "animations"),
-    HostRule("giphy.com", Fate.MEDIA_HOST, "animations"),
-    HostRule("gyazo.com", Fate.MEDIA_HOST, "screenshots"),
-    HostRule("imgflip.com", Fate.MEDIA_HOST, "image jokes"),
-    HostRule("instagram.com", Fate.MEDIA_HOST, "images"),
-    HostRule("magaimg.net", Fate.MEDIA_HOST, "images"),
-    HostRule("sli.mg", Fate.MEDIA_HOST, "images"),
-    HostRule("twimg.com", Fate.MEDIA_HOST, "Twitter's images"),
-    HostRule("youtube.com", Fate.MEDIA_HOST, "videos"),
-    HostRule("youtu.be", Fate.MEDIA_HOST, "videos"),
-    HostRule("youtubedoubler.com", Fate.MEDIA_HOST, "videos"),
-    HostRule("vimeo.com", Fate.MEDIA_HOST, "videos"),
-    HostRule("streamable.com", Fate.MEDIA_HOST, "videos"),
-    HostRule("twitch.tv", Fate.MEDIA_HOST, "video streams"),
-    HostRule("soundcloud.com", Fate.MEDIA_HOST, "music"),
-    HostRule("spotify.com", Fate.MEDIA_HOST, "music"),
-    HostRule("bandcamp.com", Fate.MEDIA_HOST, "music"),
-    HostRule("itunes.apple.com", Fate.MEDIA_HOST, "music and applications"),
-    HostRule("flic.kr", Fate.MEDIA_HOST, "images", _PAPER_AND_FIRST),
-    HostRule("deviantart.com", Fate.MEDIA_HOST, "drawings", _PAPER_AND_FIRST),
-    HostRule("pinterest.com", Fate.MEDIA_HOST, "images", _FIRST),
-    HostRule("erome.com", Fate.MEDIA_HOST, "images", _PAPER_AND_FIRST),
-    HostRule("pornhub.com", Fate.MEDIA_HOST, "videos", _PAPER_AND_FIRST),
-    HostRule("video.google.com", Fate.MEDIA_HOST, "videos", _PAPER_AND_FIRST),
-    HostRule("photobucket.com", Fate.MEDIA_HOST, "images", _PAPER),
-    HostRule("tinypic.com", Fate.MEDIA_HOST, "images", _PAPER),
-    HostRule("imageshack.us", Fate.MEDIA_HOST, "images", _PAPER),
-    HostRule("postimg.cc", Fate.MEDIA_HOST, "images", _PAPER),
-    HostRule("postimg.org", Fate.MEDIA_HOST, "images", _PAPER),
-    HostRule("minus.com", Fate.MEDIA_HOST, "images", _PAPER),
-    HostRule("quickmeme.com", Fate.MEDIA_HOST, "image jokes", _PAPER),
-    HostRule("qkme.me", Fate.MEDIA_HOST, "image jokes", _PAPER),
-    HostRule("memegenerator.net", Fate.MEDIA_HOST, "image jokes", _PAPER),
-    HostRule("livememe.com", Fate.MEDIA_HOST, "image jokes", _PAPER),
-    HostRule("redgifs.com", Fate.MEDIA_HOST, "animations", _PAPER),
-    HostRule("tenor.com", Fate.MEDIA_HOST, "animations", _PAPER),
-    HostRule("vine.co", Fate.MEDIA_HOST, "videos", _PAPER),
-    HostRule("liveleak.com", Fate.MEDIA_HOST, "videos", _PAPER),
-    HostRule("dailymotion.com", Fate.MEDIA_HOST, "videos", _PAPER),
-    HostRule("tiktok.com", Fate.MEDIA_HOST, "videos", _PAPER),
-    HostRule("streamja.com", Fate.MEDIA_HOST, "videos", _PAPER),
-    HostRule("clyp.it", Fate.MEDIA_HOST, "sounds", _PAPER),
-    HostRule("mixcloud.com", Fate.MEDIA_HOST, "music", _PAPER),
+    HostRule("reddit.com", Disposition.INTERNAL, "reddit itself"),
+    HostRule("redd.it", Disposition.INTERNAL, "reddit's short links, images and videos"),
+    HostRule("redditmedia.com", Disposition.INTERNAL, "reddit's previews"),
+    HostRule("reddituploads.com", Disposition.INTERNAL, "reddit's uploads of 2016"),
+    HostRule("redditstatic.com", Disposition.INTERNAL, "reddit's own assets"),
+    HostRule("wikipedia.org", Disposition.WIKIPEDIA, "left out by the GPT-2 paper"),
+    HostRule("imgur.com", Disposition.MEDIA_HOST, "images"),
+    HostRule("flickr.com", Disposition.MEDIA_HOST, "images"),
+    HostRule("gfycat.com", Disposition.MEDIA_HOST, "animations"),
+    HostRule("giphy.com", Disposition.MEDIA_HOST, "animations"),
+    HostRule("gyazo.com", Disposition.MEDIA_HOST, "screenshots"),
+    HostRule("imgflip.com", Disposition.MEDIA_HOST, "image jokes"),
+    HostRule("instagram.com", Disposition.MEDIA_HOST, "images"),
+    HostRule("magaimg.net", Disposition.MEDIA_HOST, "images"),
+    HostRule("sli.mg", Disposition.MEDIA_HOST, "images"),
+    HostRule("twimg.com", Disposition.MEDIA_HOST, "Twitter's images"),
+    HostRule("youtube.com", Disposition.MEDIA_HOST, "videos"),
+    HostRule("youtu.be", Disposition.MEDIA_HOST, "videos"),
+    HostRule("youtubedoubler.com", Disposition.MEDIA_HOST, "videos"),
+    HostRule("vimeo.com", Disposition.MEDIA_HOST, "videos"),
+    HostRule("streamable.com", Disposition.MEDIA_HOST, "videos"),
+    HostRule("twitch.tv", Disposition.MEDIA_HOST, "video streams"),
+    HostRule("soundcloud.com", Disposition.MEDIA_HOST, "music"),
+    HostRule("spotify.com", Disposition.MEDIA_HOST, "music"),
+    HostRule("bandcamp.com", Disposition.MEDIA_HOST, "music"),
+    HostRule("itunes.apple.com", Disposition.MEDIA_HOST, "music and applications"),
+    HostRule("flic.kr", Disposition.MEDIA_HOST, "images", _PAPER_AND_FIRST),
+    HostRule("deviantart.com", Disposition.MEDIA_HOST, "drawings", _PAPER_AND_FIRST),
+    HostRule("pinterest.com", Disposition.MEDIA_HOST, "images", _FIRST),
+    HostRule("erome.com", Disposition.MEDIA_HOST, "images", _PAPER_AND_FIRST),
+    HostRule("pornhub.com", Disposition.MEDIA_HOST, "videos", _PAPER_AND_FIRST),
+    HostRule("video.google.com", Disposition.MEDIA_HOST, "videos", _PAPER_AND_FIRST),
+    HostRule("photobucket.com", Disposition.MEDIA_HOST, "images", _PAPER),
+    HostRule("tinypic.com", Disposition.MEDIA_HOST, "images", _PAPER),
+    HostRule("imageshack.us", Disposition.MEDIA_HOST, "images", _PAPER),
+    HostRule("postimg.cc", Disposition.MEDIA_HOST, "images", _PAPER),
+    HostRule("postimg.org", Disposition.MEDIA_HOST, "images", _PAPER),
+    HostRule("minus.com", Disposition.MEDIA_HOST, "images", _PAPER),
+    HostRule("quickmeme.com", Disposition.MEDIA_HOST, "image jokes", _PAPER),
+    HostRule("qkme.me", Disposition.MEDIA_HOST, "image jokes", _PAPER),
+    HostRule("memegenerator.net", Disposition.MEDIA_HOST, "image jokes", _PAPER),
+    HostRule("livememe.com", Disposition.MEDIA_HOST, "image jokes", _PAPER),
+    HostRule("redgifs.com", Disposition.MEDIA_HOST, "animations", _PAPER),
+    HostRule("tenor.com", Disposition.MEDIA_HOST, "animations", _PAPER),
+    HostRule("vine.co", Disposition.MEDIA_HOST, "videos", _PAPER),
+    HostRule("liveleak.com", Disposition.MEDIA_HOST, "videos", _PAPER),
+    HostRule("dailymotion.com", Disposition.MEDIA_HOST, "videos", _PAPER),
+    HostRule("tiktok.com", Disposition.MEDIA_HOST, "videos", _PAPER),
+    HostRule("streamja.com", Disposition.MEDIA_HOST, "videos", _PAPER),
+    HostRule("clyp.it", Disposition.MEDIA_HOST, "sounds", _PAPER),
+    HostRule("mixcloud.com", Disposition.MEDIA_HOST, "music", _PAPER),
     HostRule(
-        "battleforthenet.com", Fate.BLOCKED_HOST, "one campaign, posted everywhere in 2017", _CLONES
+        "battleforthenet.com",
+        Disposition.BLOCKED_HOST,
+        "one campaign, posted everywhere in 2017",
+        _CLONES,
     ),
-    HostRule("discord.gg", Fate.BLOCKED_HOST, "invitations to chats", _CLONES),
-    HostRule("facebook.com", Fate.BLOCKED_HOST, "shows scrapers a log-in", _CLONES),
-    HostRule("twitter.com", Fate.BLOCKED_HOST, "shows scrapers no text", _CLONES),
-    HostRule("github.com", Fate.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
-    HostRule("google.com", Fate.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
-    HostRule("gunprime.com", Fate.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
-    HostRule("roanoke.com", Fate.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
-    HostRule("rollingstone.com", Fate.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
-    HostRule("spotrac.com", Fate.BLOCKED_HOST, "tables", _CLONES),
-    HostRule("strawpoll.me", Fate.BLOCKED_HOST, "polls", _CLONES),
-    HostRule("timeanddate.com", Fate.BLOCKED_HOST, "clocks", _CLONES),
-    HostRule("voyagefusion.com", Fate.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
-    HostRule("walmart.com", Fate.BLOCKED_HOST, "shop", _CLONES),
-    HostRule("xkcd.com", Fate.BLOCKED_HOST, "comics", _CLONES),
-    HostRule("ebay.com", Fate.BLOCKED_HOST, "shop", _FIRST),
-    HostRule("edealinfo.com", Fate.BLOCKED_HOST, "shop", _FIRST),
-    HostRule("hotdealstar.com", Fate.BLOCKED_HOST, "shop", _FIRST),
-    HostRule("aapks.com", Fate.BLOCKED_HOST, "software downloads", _FIRST),
-    HostRule("dlapkandroid.org", Fate.BLOCKED_HOST, "software downloads", _FIRST),
+    HostRule("discord.gg", Disposition.BLOCKED_HOST, "invitations to chats", _CLONES),
+    HostRule("facebook.com", Disposition.BLOCKED_HOST, "shows scrapers a log-in", _CLONES),
+    HostRule("twitter.com", Disposition.BLOCKED_HOST, "shows scrapers no text", _CLONES),
+    HostRule("github.com", Disposition.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
+    HostRule("google.com", Disposition.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
+    HostRule("gunprime.com", Disposition.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
+    HostRule("roanoke.com", Disposition.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
+    HostRule("rollingstone.com", Disposition.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
+    HostRule("spotrac.com", Disposition.BLOCKED_HOST, "tables", _CLONES),
+    HostRule("strawpoll.me", Disposition.BLOCKED_HOST, "polls", _CLONES),
+    HostRule("timeanddate.com", Disposition.BLOCKED_HOST, "clocks", _CLONES),
+    HostRule("voyagefusion.com", Disposition.BLOCKED_HOST, "not friendly to scrapers", _CLONES),
+    HostRule("walmart.com", Disposition.BLOCKED_HOST, "shop", _CLONES),
+    HostRule("xkcd.com", Disposition.BLOCKED_HOST, "comics", _CLONES),
+    HostRule("ebay.com", Disposition.BLOCKED_HOST, "shop", _FIRST),
+    HostRule("edealinfo.com", Disposition.BLOCKED_HOST, "shop", _FIRST),
+    HostRule("hotdealstar.com", Disposition.BLOCKED_HOST, "shop", _FIRST),
+    HostRule("aapks.com", Disposition.BLOCKED_HOST, "software downloads", _FIRST),
+    HostRule("dlapkandroid.org", Disposition.BLOCKED_HOST, "software downloads", _FIRST),
 )
 
 
@@ -219,11 +222,11 @@ class Rules:
     def __init__(
         self, preset: Preset, hosts: Iterable[str] = (), subreddits: Iterable[str] = ()
     ) -> None:
-        self.hosts: dict[str, Fate] = {
-            rule.host: rule.fate for rule in HOST_RULES if preset in rule.presets
+        self.hosts: dict[str, Disposition] = {
+            rule.host: rule.disposition for rule in HOST_RULES if preset in rule.presets
         }
         for host in hosts:
-            self.hosts.setdefault(host, Fate.BLOCKED_HOST)
+            self.hosts.setdefault(host, Disposition.BLOCKED_HOST)
         self.extensions = frozenset(
             extension
             for rule in EXTENSION_RULES
@@ -233,25 +236,25 @@ class Rules:
         self.subreddits = frozenset(name.lower() for name in subreddits)
         self.judge_host = lru_cache(maxsize=HOST_CACHE_SIZE)(self._judge_host)
 
-    def _judge_host(self, host: str) -> Fate | None:
+    def _judge_host(self, host: str) -> Disposition | None:
         """The result of the nearest rule at or above `host` (as the URL has it)."""
         labels = host_identity(host).key
         while labels:
-            fate = self.hosts.get(labels)
-            if fate is not None:
-                return fate
+            disposition = self.hosts.get(labels)
+            if disposition is not None:
+                return disposition
             labels = labels.partition(".")[2]
         return None
 
-    def judge_path(self, path: str) -> Fate | None:
+    def judge_path(self, path: str) -> Disposition | None:
         """FILE_TYPE if the last segment of `path` ends in a file's extension."""
         segment = path.rpartition("/")[2]
         if "%" in segment:
             segment = unquote(segment)
         _, dot, extension = segment.partition(";")[0].rpartition(".")
-        return Fate.FILE_TYPE if dot and extension.lower() in self.extensions else None
+        return Disposition.FILE_TYPE if dot and extension.lower() in self.extensions else None
 
-    def judge_url(self, url: str) -> Fate | None:
+    def judge_url(self, url: str) -> Disposition | None:
         """The result for an http(s) address by its host and path.
 
         None for other strings as well.
@@ -259,10 +262,10 @@ class Rules:
         parts = urlsplit(url)
         return self.judge_host(parts.hostname or "") or self.judge_path(parts.path)
 
-    def judge_subreddit(self, subreddit: str | None) -> Fate | None:
+    def judge_subreddit(self, subreddit: str | None) -> Disposition | None:
         """BLOCKED_SUBREDDIT if the user's list contains it, in any case of letters."""
         if self.subreddits and subreddit and subreddit.lower() in self.subreddits:
-            return Fate.BLOCKED_SUBREDDIT
+            return Disposition.BLOCKED_SUBREDDIT
         return None
 
     def digest(self) -> str:
@@ -270,7 +273,7 @@ class Rules:
         return _digest(self.hosts, sorted(self.extensions), sorted(self.subreddits))
 
 
-def _digest(hosts: Mapping[str, Fate], extensions: list[str], subreddits: list[str]) -> str:
+def _digest(hosts: Mapping[str, Disposition], extensions: list[str], subreddits: list[str]) -> str:
     lines = [f"{host} {hosts[host]}" for host in sorted(hosts)]
     return xxhash.xxh3_128_hexdigest("\n".join([*lines, "", *extensions, "", *subreddits]).encode())
 

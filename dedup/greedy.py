@@ -52,7 +52,7 @@ class LargeBuckets:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Selection:
     """The disposition of every page, by number."""
 
     duplicate_of: np.ndarray
@@ -89,7 +89,7 @@ def number_pages(groups: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) ->
     return Pages(batch[order][fresh], doc[order][fresh], np.split(number, bounds))
 
 
-def follow_copies(choice: Choice, first: np.ndarray, copy: np.ndarray) -> Choice:
+def follow_copies(choice: Selection, first: np.ndarray, copy: np.ndarray) -> Selection:
     """Give copies the disposition of the page with their content.
 
     Shapes (c,) numbers of pages.
@@ -104,10 +104,10 @@ def follow_copies(choice: Choice, first: np.ndarray, copy: np.ndarray) -> Choice
     similarity[copy] = np.where(stays, 1.0, choice.similarity[first])
     exact[copy] = stays | choice.exact[first]
 
-    return Choice(duplicate_of, similarity, exact)
+    return Selection(duplicate_of, similarity, exact)
 
 
-def choose(num_pages: int, edges: Edges) -> Choice:
+def choose(num_pages: int, edges: Edges) -> Selection:
     """The greedy choice where all candidate pairs were verified.
 
     Pages of earlier batches are never `later`.
@@ -117,17 +117,17 @@ def choose(num_pages: int, edges: Edges) -> Choice:
     exact = np.zeros(num_pages, bool)
     order = np.lexsort((edges.earlier, edges.later))
     later, earlier = edges.later[order].tolist(), edges.earlier[order].tolist()
-    fate = duplicate_of.tolist()
+    settled = duplicate_of.tolist()
 
     # A page's edges come together, and after those of every page before it: `earlier` is settled when it is asked.
     for place, (page, before) in enumerate(zip(later, earlier, strict=True)):
-        if fate[page] == KEPT and fate[before] == KEPT:
-            fate[page] = before
+        if settled[page] == KEPT and settled[before] == KEPT:
+            settled[page] = before
             similarity[page] = edges.similarity[order[place]]
             exact[page] = edges.exact[order[place]]
 
-    duplicate_of[:] = fate
-    return Choice(duplicate_of, similarity, exact)
+    duplicate_of[:] = settled
+    return Selection(duplicate_of, similarity, exact)
 
 
 def open_pages(
@@ -160,7 +160,7 @@ def choose_in_large(
     threshold: float,
     sets: StoredSets,
     engine: Engine = "numba",
-) -> Choice:
+) -> Selection:
     """The greedy choice where pairs of large buckets are compared as they are needed. The first `num_old` pages stay.
 
     `sets` has those of the `open_pages`.
@@ -181,7 +181,7 @@ def _walk_compiled(
     large: LargeBuckets,
     threshold: float,
     sets: StoredSets | None,
-) -> tuple[Choice, np.ndarray]:
+) -> tuple[Selection, np.ndarray]:
     """Run `_walk` compiled: (choice, pages to compare), without an object per pair."""
     from dedup import kernels
 
@@ -221,7 +221,7 @@ def _walk_compiled(
     exact[compared] = (left == right).all(axis=1)
     similarity[duplicate_of == KEPT] = np.nan
 
-    return Choice(duplicate_of, similarity, exact), np.flatnonzero(asked)
+    return Selection(duplicate_of, similarity, exact), np.flatnonzero(asked)
 
 
 def _walk(
@@ -232,7 +232,7 @@ def _walk(
     threshold: float,
     verify: Verify,
     doubtful: set[int],
-) -> Choice:
+) -> Selection:
     """Make one pass in the order.
 
     Pages kept only for lack of an answer are `doubtful`: nothing is dropped because of them, and
@@ -275,7 +275,7 @@ def _walk(
                     (page, bool(large.leads[row]))
                 )
 
-    return Choice(duplicate_of, similarity, exact)
+    return Selection(duplicate_of, similarity, exact)
 
 
 def _mates(

@@ -183,7 +183,7 @@ def overlaps(
     }
 
 
-def text(report: dict[str, Any]) -> str:
+def render(report: dict[str, Any]) -> str:
     """The report of overlap for people: the table beside the paper's, then the worst entries and pages."""
     lines = [
         "share of the test sets' n-grams that the corpus contains (GPT-2: what the paper saw, n = 8)",
@@ -380,7 +380,7 @@ def _worst_pages(store: Store, batch: str, passages: review.Passages) -> list[di
             rows = sorted(rows, key=lambda row: (-row["overlap_ngrams"], row["doc_id"]))[:MOST_ROWS]
 
     for row in rows:
-        page = review.document(store, [batch], row["doc_id"])
+        page = review.to_json(store, [batch], row["doc_id"])
         assert page is not None, "a batch has a document for every verdict"
         found = passages.of(page["text"])
         row |= {"url": page["url"], "passage": found[0][: review.EXCERPT_CHARS] if found else ""}

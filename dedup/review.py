@@ -35,7 +35,7 @@ def explanation(store: Store, batch: str, doc_id: str) -> str:
             f"{store.root}: batch {batch!r} has no verdict on {doc_id!r}; expected the 32 digits of a doc_id of it"
         )
 
-    page = document(store, [batch], doc_id)
+    page = to_json(store, [batch], doc_id)
     if page is None:
         raise InputError(
             f"{store.root}: batch {batch!r} has a verdict on {doc_id} and no document; rebuild the verdicts with --rebuild"
@@ -46,7 +46,7 @@ def explanation(store: Store, batch: str, doc_id: str) -> str:
         lines += [f"  {passage}" for passage in Passages(store, batch).of(page["text"])]
 
     if verdict["duplicate_of"] is not None:
-        survivor = document(store, [*earlier_batches(store, batch), batch], verdict["duplicate_of"])
+        survivor = to_json(store, [*earlier_batches(store, batch), batch], verdict["duplicate_of"])
         if survivor is None:
             return "\n".join(
                 [*lines, "", f"--- removed: {page['url']}", page["text"], "", f"--- {GONE}"]
@@ -150,7 +150,7 @@ class Passages:
         return sorted(found, key=len, reverse=True)
 
 
-def document(store: Store, batches: list[str], doc_id: str) -> dict[str, Any] | None:
+def to_json(store: Store, batches: list[str], doc_id: str) -> dict[str, Any] | None:
     """The page's row of `documents` in the first batch with it.
 
     None if there is none: it was taken down.
@@ -178,7 +178,7 @@ def _excerpts(store: Store, names: list[str], batch: str, row: dict[str, Any]) -
         ("kept", row["duplicate_of"], names),
     ):
         if name is not None:
-            page = document(store, where, name)
+            page = to_json(store, where, name)
             lines.append(
                 f"  {label}: {page['url']}: {' '.join(page['text'][:EXCERPT_CHARS].split())}"
                 if page is not None

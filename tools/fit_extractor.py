@@ -39,7 +39,7 @@ import zstandard
 from clean import learned
 from clean.decode import decode
 from clean.learned import context, trees
-from clean.learned.blocks import Blocks, blocks
+from clean.learned.blocks import PageBlocks, blocks
 from clean.learned.extraction import MODEL_FILE, Use, chance_of, chances, extracted
 from clean.learned.features import NAMES, features
 from clean.learned.layout import END, START, WORDS
@@ -95,7 +95,7 @@ class Sample(NamedTuple):
     """An annotated page: features, and per block a label in 0..1 and a number of words."""
 
     gold: dict[str, Any]
-    page: Blocks
+    page: PageBlocks
     rows: np.ndarray
     labels: np.ndarray
 
@@ -122,7 +122,7 @@ def sample(gold: dict[str, Any], html: str) -> Sample:
     return Sample(gold, page, features(page), labels(block_words(page), gold["text"] or ""))
 
 
-def block_words(page: Blocks) -> list[list[str]]:
+def block_words(page: PageBlocks) -> list[list[str]]:
     """The words of every block, in lower case."""
     text = page.text.tobytes()
     return [
@@ -337,7 +337,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
     samples: list[Sample] = []
-    checks: list[tuple[dict[str, Any], Blocks]] = []
+    checks: list[tuple[dict[str, Any], PageBlocks]] = []
     for row, html in read_pages(args.data):
         if row["kind"] == "full" and row["text"]:
             samples.append(sample(row, html))

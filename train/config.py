@@ -21,7 +21,7 @@ PresetName = Literal["tiny", "mini", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-
 
 
 @dataclass(frozen=True)
-class Preset:
+class ModelPreset:
     """A named shape with the recipe that suits it."""
 
     n_layer: int
@@ -39,13 +39,13 @@ class Preset:
 
 # Layers, heads, widths of the four GPT-2 sizes: Radford et al. 2019, table 2 (heads from the
 # released code).
-PRESETS: dict[str, Preset] = {
-    "tiny": Preset(4, 4, 128, 256, 2e-3, 8),
-    "mini": Preset(6, 6, 384, 512, 1e-3, 32),
-    "gpt2": Preset(12, 12, 768, 1024, 6e-4, 512),
-    "gpt2-medium": Preset(24, 16, 1024, 1024, 3e-4, 512),
-    "gpt2-large": Preset(36, 20, 1280, 1024, 2.5e-4, 512),
-    "gpt2-xl": Preset(48, 25, 1600, 1024, 2e-4, 512),
+PRESETS: dict[str, ModelPreset] = {
+    "tiny": ModelPreset(4, 4, 128, 256, 2e-3, 8),
+    "mini": ModelPreset(6, 6, 384, 512, 1e-3, 32),
+    "gpt2": ModelPreset(12, 12, 768, 1024, 6e-4, 512),
+    "gpt2-medium": ModelPreset(24, 16, 1024, 1024, 3e-4, 512),
+    "gpt2-large": ModelPreset(36, 20, 1280, 1024, 2.5e-4, 512),
+    "gpt2-xl": ModelPreset(48, 25, 1600, 1024, 2e-4, 512),
 }
 
 
@@ -71,7 +71,7 @@ class ModelConfig(Section):
     """Keep attention inside a document; GPT-2 attends across <|endoftext|>, hence false."""
 
     @property
-    def recipe(self) -> Preset:
+    def recipe(self) -> ModelPreset:
         """The preset this config starts from."""
         return PRESETS[self.preset]
 

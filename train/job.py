@@ -31,7 +31,7 @@ from shards.reader import (
     sequential_blocks,
 )
 from shards.tokenizer.encode import load_tokenizer
-from train.checkpoints.load import Encoder
+from train.checkpoints.load import TextEncoder
 from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
 from train.distributed import World, join_world, leave_world
@@ -46,7 +46,7 @@ SAMPLING = Sampling(temperature=1.0, top_k=40)
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """The request of a command. Plain values, so that it can be sent to any worker."""
 
     corpus: str
@@ -61,7 +61,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """The end of a run."""
 
     summary: dict[str, Any]
@@ -69,12 +69,12 @@ class Outcome:
 
 
 def train(
-    request: Request,
+    request: RunRequest,
     *,
     locked: bool = False,
     after_checkpoint: Callable[[dict[str, Any]], None] | None = None,
     wanted_stop: Callable[[], int] | None = None,
-) -> Outcome:
+) -> RunResult:
     """Begin, continue or confirm a run; the same in every process of a world. `locked`: the caller holds the lock.
 
     Raises: InputError for other settings, snapshot or tokenizer than the run's; BusyError when it
@@ -89,7 +89,7 @@ def train(
                 world.main_does(lambda: _enter(stack, run_lock(request)))
             summary = world.main_does(lambda: claim(request))
             if summary is not None:
-                return Outcome(summary, up_to_date=True)
+                return RunResult(summary, up_to_date=True)
             if request.config.runtime.verify_tokens and store.is_local:
                 world.main_does(lambda: verify_tokens(store, request.snapshot))
             job = open_job(store, request)
@@ -101,7 +101,7 @@ def train(
             trainer.resume()
             done = trainer.run()
             world.main_does(lambda: RunFolder(store, request.run).write("summary.json", done))
-            return Outcome(done, up_to_date=False)
+            return RunResult(done, up_to_date=False)
     finally:
         leave_world(world)
 
@@ -131,13 +131,13 @@ def verify_tokens(store: Store, snapshot: str) -> None:
         open_split(store.root, snapshot, split).verify()
 
 
-def run_lock(request: Request) -> contextlib.AbstractContextManager[object]:
+def run_lock(request: RunRequest) -> contextlib.AbstractContextManager[object]:
     """The lock that keeps a second training of this run away. Raises: BusyError on entering."""
     store = open_corpus(request.corpus)
     return hold(store, f"{RunFolder(store, request.run).path}/lock.json", what="train.run")
 
 
-def claim(request: Request) -> dict[str, Any] | None:
+def claim(request: RunRequest) -> dict[str, Any] | None:
     """Make the run's folder this request's; the summary of a run that is done, None when there is something to do.
 
     Raises: InputError when the run was begun otherwise, naming what differs, or when the snapshot
@@ -153,7 +153,7 @@ def claim(request: Request) -> dict[str, Any] | None:
     return folder.read("summary.json")
 
 
-def run_identity(snapshot: Snapshot, request: Request) -> dict[str, Any]:
+def run_identity(snapshot: Snapshot, request: RunRequest) -> dict[str, Any]:
     """The identity of a run: tokens, tokenizer, shape and the deciding settings."""
     config = request.config
     return {
@@ -166,7 +166,7 @@ def run_identity(snapshot: Snapshot, request: Request) -> dict[str, Any]:
     }
 
 
-def open_job(store: Store, request: Request) -> Job:
+def open_job(store: Store, request: RunRequest) -> Job:
     """Streams over the snapshot, and what a checkpoint says of them.
 
     Raises: InputError when a split is too small or the corpus's tokenizer is another than the
@@ -353,7 +353,7 @@ def _held_out(
 
 
 def _sampler(
-    config: TrainConfig, tokenizer: Encoder, end_of_text: int
+    config: TrainConfig, tokenizer: TextEncoder, end_of_text: int
 ) -> Callable[[GPT2, int, World], list[str]] | None:
     if not config.num_samples:
         return None

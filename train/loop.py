@@ -39,7 +39,7 @@ from train.divergence import DivergedError, LossWatch
 from train.gpt2.model import GPT2, num_parameters
 from train.gpt2.parallel import exchanging, is_sharded, parallelise, reshard
 from train.gpt2.shape import Shape, flops_per_token
-from train.meter import Meter
+from train.meter import SpeedMeter
 from train.optimizer import build_optimizers, schedule, set_learning_rate
 from train.stop_signal import StoppedError, StopSignal
 from train.validation import SplitLoss, split_loss
@@ -226,7 +226,7 @@ class Trainer:
             "val_loss" not in line or line["step"] < self.step or self._evaluated_step == self.step
         )
 
-    def _meter(self) -> Meter:
+    def _meter(self) -> SpeedMeter:
         config = self.job.config.runtime
         device_peak = peak(self.world.device, self.world.dtype, config)
         if self.world.is_main:
@@ -235,7 +235,7 @@ class Trainer:
                 self.world.device.type, self.world.size, self.world.dtype, device_peak.flops / 1e12, device_peak.source,
             )  # fmt: skip
 
-        return Meter(
+        return SpeedMeter(
             num_steps=self.num_steps,
             flops_per_token=flops_per_token(self.job.shape),
             peak=device_peak,
@@ -247,7 +247,7 @@ class Trainer:
         due = self.step == self.num_steps or self.step % self.eval_interval == 0
         return due and self._evaluated_step != self.step
 
-    def _train_step(self, stop: StopSignal, meter: Meter) -> None:
+    def _train_step(self, stop: StopSignal, meter: SpeedMeter) -> None:
         """One optimizer step.
 
         Raises: StoppedError, with nothing changed, when told to stop in the middle of a long one.
@@ -395,7 +395,7 @@ class Trainer:
         stream.load_state_dict(now)
         return list(ids)
 
-    def _log_step(self, meter: Meter, norm: float, frac: float) -> None:
+    def _log_step(self, meter: SpeedMeter, norm: float, frac: float) -> None:
         if self.step % self.job.config.runtime.log_interval and self.step < self.num_steps:
             return
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class Meter:
+class SpeedMeter:
     """Speed since the last line."""
 
     def __init__(

@@ -26,7 +26,7 @@ from corpus.run.executors import open_executor
 from corpus.storage.store import open_corpus
 from train.checkpoints.run_folder import RunFolder
 from train.divergence import DivergedError
-from train.job import Outcome, Request, claim, run_lock, train
+from train.job import RunRequest, RunResult, claim, run_lock, train
 
 # In the run's folder: why the workers stopped on purpose.
 FAILURE = "failure.json"
@@ -71,7 +71,7 @@ def require_ray_train() -> None:
         )
 
 
-def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:
+def train_on_ray(request: RunRequest, workers: int | tuple[int, int]) -> RunResult:
     """Train in `workers` processes of the cluster that RAY_ADDRESS names, or of one started here.
 
     Raises: as `train.job.train`; FatalError when workers keep failing.
@@ -84,7 +84,7 @@ def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:
     with run_lock(request):
         done = claim(request)
         if done is not None:
-            return Outcome(done, up_to_date=True)
+            return RunResult(done, up_to_date=True)
         folder.forget(FAILURE)
         folder.forget(STOP)
         _fit(dataclasses.replace(request, rebuild=False), workers, folder)
@@ -97,10 +97,10 @@ def train_on_ray(request: Request, workers: int | tuple[int, int]) -> Outcome:
             f"run {request.run}: the workers ended without a summary; run the same command again"
         )
 
-    return Outcome(summary, up_to_date=False)
+    return RunResult(summary, up_to_date=False)
 
 
-def _fit(request: Request, workers: int | tuple[int, int], folder: RunFolder) -> None:
+def _fit(request: RunRequest, workers: int | tuple[int, int], folder: RunFolder) -> None:
     """Run the workers to their end.
 
     The run's name at Ray is new each time: resuming is ours, not Ray's.
@@ -164,7 +164,7 @@ def _worker(settings: dict[str, Any]) -> None:
     """
     import ray.train
 
-    request: Request = pickle.loads(settings["request"])
+    request: RunRequest = pickle.loads(settings["request"])
     folder = RunFolder(open_corpus(request.corpus), request.run)
     is_main = ray.train.get_context().get_world_rank() == 0
     watch = _StopFile(folder) if is_main else None

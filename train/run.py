@@ -21,7 +21,7 @@ from train.config import TrainConfig
 from train.sweep import HELD_OUT_FRAC, learning_rates, sweep
 
 if TYPE_CHECKING:
-    from train.job import Outcome, Request
+    from train.job import RunRequest, RunResult
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,10 +62,10 @@ def _main(argv: Sequence[str] | None) -> int:
     check_name("--run", args.run)
     config = command.config(TrainConfig, "train", args)
     from train.job import (
-        Request,
+        RunRequest,
     )  # torch takes seconds to load: what can be refused without it is refused before
 
-    request = Request(
+    request = RunRequest(
         args.corpus,
         args.snapshot,
         args.run,
@@ -87,7 +87,7 @@ def _main(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _launcher(args: argparse.Namespace) -> Callable[[Request], Outcome]:
+def _launcher(args: argparse.Namespace) -> Callable[[RunRequest], RunResult]:
     """The launcher of a run: this process (perhaps one of torchrun's) or Ray's workers."""
     if args.ray_workers is None:
         from train.job import train
@@ -101,7 +101,9 @@ def _launcher(args: argparse.Namespace) -> Callable[[Request], Outcome]:
     return lambda request: train_on_ray(request, workers)
 
 
-def _sweep(args: argparse.Namespace, request: Request, launch: Callable[[Request], Outcome]) -> int:
+def _sweep(
+    args: argparse.Namespace, request: RunRequest, launch: Callable[[RunRequest], RunResult]
+) -> int:
     rates = learning_rates(args.sweep)
     from train.job import one_world
 
@@ -133,7 +135,7 @@ def _sweep(args: argparse.Namespace, request: Request, launch: Callable[[Request
     return 0
 
 
-def _print(args: argparse.Namespace, outcome: Outcome) -> None:
+def _print(args: argparse.Namespace, outcome: RunResult) -> None:
     summary = outcome.summary
     state = "up to date" if outcome.up_to_date else "done"
     print(

@@ -19,7 +19,7 @@ from train.checkpoints.run_folder import RunFolder
 from train.divergence import DivergedError
 
 if TYPE_CHECKING:
-    from train.job import Outcome, Request
+    from train.job import RunRequest, RunResult
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def learning_rates(text: str) -> list[float]:
 
 
 def sweep(
-    request: Request, rates: Sequence[float], launch: Callable[[Request], Outcome]
+    request: RunRequest, rates: Sequence[float], launch: Callable[[RunRequest], RunResult]
 ) -> dict[str, Any]:
     """Train with each rate; return the results, also written to runs/<run>/sweep.json.
 
@@ -76,7 +76,7 @@ def sweep(
     return result
 
 
-def _loss(request: Request, launch: Callable[[Request], Outcome]) -> float:
+def _loss(request: RunRequest, launch: Callable[[RunRequest], RunResult]) -> float:
     """Held-out loss of a run, nats per token; infinite where it diverged."""
     try:
         loss = float(launch(request).summary["val_loss"])
@@ -86,7 +86,7 @@ def _loss(request: Request, launch: Callable[[Request], Outcome]) -> float:
     return loss if math.isfinite(loss) else math.inf
 
 
-def _variant(request: Request, rate: float) -> Request:
+def _variant(request: RunRequest, rate: float) -> RunRequest:
     settings = request.config.optimizer
     changes = {
         "learning_rate": rate,

@@ -58,7 +58,7 @@ def _main(argv: Sequence[str] | None) -> int:
     parser.add_argument("new", metavar="NEW", help="another one")
     args = parser.parse_args(argv)
     found = compare(open_corpus(args.corpus), args.old, args.new)
-    print(text(found))
+    print(render(found))
 
     if args.json:
         print(
@@ -89,7 +89,7 @@ def compare(store: Store, old: str, new: str) -> Difference:
     return found
 
 
-def text(found: Difference) -> str:
+def render(found: Difference) -> str:
     """The difference for people."""
     old, new = (sum(pair[side] for pair in found.tokens_by_batch.values()) for side in (0, 1))
     lines = [

@@ -35,7 +35,7 @@ from webtext.stages import needing
 
 
 @dataclass(slots=True)
-class Place:
+class TokenPosition:
     """The place of a page's tokens."""
 
     split: str
@@ -72,7 +72,7 @@ class PageHistory:
     """Of a duplicate: the batch and address of the page that stayed."""
     copies: list[dict[str, Any]] = field(default_factory=list)
     """Pages that were removed as duplicates of this one."""
-    place: Place | None = None
+    place: TokenPosition | None = None
     snapshots: list[dict[str, Any]] = field(default_factory=list)
     next_door: str | None = None
     """What has still to run before more is known."""
@@ -241,7 +241,7 @@ def _copies(store: Store, doc_id: str, names: Sequence[str]) -> Any:
                     yield {"doc_id": row["doc_id"], "batch": name, "similarity": row["similarity"]}
 
 
-def _place(store: Store, batch: str, doc_id: str) -> Place | None:
+def _place(store: Store, batch: str, doc_id: str) -> TokenPosition | None:
     spans, tokens = find_manifest(store, "spans", batch), find_manifest(store, "tokens", batch)
     if spans is None or tokens is None:
         return None
@@ -265,12 +265,12 @@ def _same_part(left: str, right: str) -> bool:
 
 def _make_place(
     path: str, span: dict[str, Any], row_tokens: int, groups: Sequence[tuple[int, int]]
-) -> Place:
+) -> TokenPosition:
     split = next(name for name in SPLITS if f"/{name}/" in path)
     first = span["start"] // row_tokens
     ends = np.cumsum([rows for rows, _ in groups])
     row_group = int(np.searchsorted(ends, first, "right"))
-    return Place(split, path, span["start"], span["num_tokens"], row_tokens, row_group)
+    return TokenPosition(split, path, span["start"], span["num_tokens"], row_tokens, row_group)
 
 
 def _in_snapshot(

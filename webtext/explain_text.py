@@ -9,7 +9,7 @@ from corpus.printable import printable
 from corpus.run.funnel import size
 
 if TYPE_CHECKING:
-    from webtext.explain import PageHistory, Place
+    from webtext.explain import PageHistory, TokenPosition
 
 EXCERPT_CHARS = 300
 MOST_COPIES = 5
@@ -165,7 +165,7 @@ def _verdict_lines(history: PageHistory) -> list[str]:
     return lines
 
 
-def _place_lines(place: Place, found: Sequence[dict[str, Any]]) -> list[str]:
+def _place_lines(place: TokenPosition, found: Sequence[dict[str, Any]]) -> list[str]:
     first, last = place.rows
     lines = [
         _entry("tokens", f"{place.num_tokens:,} in {place.path}"),

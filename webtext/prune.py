@@ -35,7 +35,7 @@ PRUNED = (*TABLES, *EXTRA_TABLES)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PrunePlan:
     """The snapshots and files to delete."""
 
     snapshots: list[str]
@@ -133,7 +133,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(word), "") if word.isdigit() else (0, word) for word in re.split(r"(\d+)", name)]
 
 
-def make_plan(store: Store, chosen: Sequence[str]) -> Plan:
+def make_plan(store: Store, chosen: Sequence[str]) -> PrunePlan:
     """Plan the deletion of these snapshots, for batches at rest."""
     pinned = _pinned(store, chosen)
     files: list[tuple[str, int]] = []
@@ -143,10 +143,10 @@ def make_plan(store: Store, chosen: Sequence[str]) -> Plan:
         if lease.owner(store, _lock_path(batch)) is None:
             files += _unnamed(store, batch, pinned)
 
-    return Plan(sorted(chosen), sorted(files))
+    return PrunePlan(sorted(chosen), sorted(files))
 
 
-def carry_out(store: Store, plan: Plan) -> Plan:
+def carry_out(store: Store, plan: PrunePlan) -> PrunePlan:
     """Delete the marker first, then the snapshot, then its files; return what was deleted.
 
     A rerun completes. A batch's files are deleted under its lease, and only if they are still
@@ -167,7 +167,7 @@ def carry_out(store: Store, plan: Plan) -> Plan:
         except BusyError as error:
             log.warning("%s; its files stay", error)
 
-    return Plan(plan.snapshots, gone)
+    return PrunePlan(plan.snapshots, gone)
 
 
 def _pinned(store: Store, chosen: Sequence[str]) -> set[str]:

@@ -153,7 +153,7 @@ def _refresh(argv: Sequence[str] | None) -> int:
     if not missing:
         _say_up_to_date(config, increments)
     if args.json:
-        made = [summary.document(each) for each in summaries]
+        made = [summary.to_json(each) for each in summaries]
         _print_json(config, missing, dry_run=False, summaries=made)
 
     return 0
@@ -368,12 +368,12 @@ def _increment(
     found = summary.summarise(
         store, increment.batch, names[: names.index(increment.batch)], config.usual_factor
     )
-    store.write_json(f"reports/refresh-{increment.batch}.json", summary.document(found))
-    print(summary.text(found))
+    store.write_json(f"reports/refresh-{increment.batch}.json", summary.to_json(found))
+    print(summary.render(found))
     call_hooks(
         config.webhook,
         config.command,
-        {"event": "batch", "corpus": config.corpus, **summary.document(found)},
+        {"event": "batch", "corpus": config.corpus, **summary.to_json(found)},
     )
     store.delete(_begun_path(increment.batch))
 

@@ -50,12 +50,12 @@ class Profile:
         return [part for raw in re.split(r"\n{2,}", self.text) if (part := raw.strip())]
 
     @cached_property
-    def grams(self) -> Grams:
+    def grams(self) -> WordGrams:
         """The n-grams of the words."""
-        return Grams(self.words)
+        return WordGrams(self.words)
 
 
-class Grams:
+class WordGrams:
     """The n-grams of a sequence of words, n >= 1."""
 
     def __init__(self, words: Sequence[str]) -> None:

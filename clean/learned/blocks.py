@@ -87,7 +87,7 @@ from clean.learned.tokens import (
 from clean.learned.words import flush, keep_title, read_text
 
 
-class Blocks(NamedTuple):
+class PageBlocks(NamedTuple):
     """A page's blocks, b of them, in page order.
 
     `text` is the visible text with white space collapsed and entities as written. Blocks are the
@@ -112,7 +112,7 @@ class Blocks(NamedTuple):
     source: bytes
 
 
-def blocks(source: bytes) -> Blocks:
+def blocks(source: bytes) -> PageBlocks:
     """Cuts a page given as UTF-8 into blocks. Any bytes are a page, and reading never fails."""
     forget_stale(scan)
     data = np.frombuffer(source, np.uint8)
@@ -144,7 +144,7 @@ def blocks(source: bytes) -> Blocks:
         marks,
     )
 
-    return Blocks(
+    return PageBlocks(
         text[:size],
         counts[:count],
         place[:count],

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from clean.learned.blocks import Blocks
+from clean.learned.blocks import PageBlocks
 from clean.learned.compiled import compiled, inner
 from clean.learned.layout import ELEMENT, IN_HEADING, TAG_OF, WORDS
 
@@ -44,7 +44,7 @@ _FIRST_CONTAINER: Final = _FIRST_MEAN + 2 * len(REACHES)
 _FIRST_PAGE: Final = _FIRST_CONTAINER + 2 * LEVELS
 
 
-def context(page: Blocks, chance: np.ndarray) -> np.ndarray:
+def context(page: PageBlocks, chance: np.ndarray) -> np.ndarray:
     """The context of a page's blocks, (b, NUM_CONTEXT) float32, columns NAMES. `chance` is (b,) in
     0..1.
     """

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from clean.learned.blocks import Blocks
+from clean.learned.blocks import PageBlocks
 from clean.learned.layout import (
     ELEMENT,
     FIRST_TAG_CHANNEL,
@@ -47,7 +47,7 @@ _QUOTES: Final = (FIRST_TAG_CHANNEL + CHANNEL_TAGS.index("blockquote"), HINTS.in
 _ENTRIES: Final = (TAG_DD, TAG_LI, TAG_TD, TAG_TH)
 
 
-def without_hidden(page: Blocks, keep: np.ndarray) -> np.ndarray:
+def without_hidden(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
     """`keep` without what a browser hides, unless most of the text is hidden."""
     state = page.place[:, HIDDEN]
     hidden = keep & ((state == HIDDEN_BY_STYLE) | (state == OFF_SCREEN))
@@ -59,7 +59,7 @@ def without_hidden(page: Blocks, keep: np.ndarray) -> np.ndarray:
     return shown if words[shown].sum() >= LEAST_SHOWN_FRAC * words[keep].sum() else keep
 
 
-def without_copies(page: Blocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
+def without_copies(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
     """`keep` without second copies of long blocks. The copy that is shown to all stays.
 
     Quotations and cells of data repeat other text for a reason.
@@ -90,7 +90,7 @@ def without_copies(page: Blocks, keep: np.ndarray, rows: dict[int, Row]) -> np.n
     return keep
 
 
-def _is_cited(page: Blocks, rows: dict[int, Row]) -> np.ndarray:
+def _is_cited(page: PageBlocks, rows: dict[int, Row]) -> np.ndarray:
     """True for blocks in a quotation or a row of data, (b,) bool."""
     cited = np.asarray((page.channels[:, _QUOTES] > 0).any(axis=1))
     if rows:
@@ -98,7 +98,7 @@ def _is_cited(page: Blocks, rows: dict[int, Row]) -> np.ndarray:
     return cited
 
 
-def _second_runs(page: Blocks, places: np.ndarray, groups: dict[int, list[int]]) -> set[int]:
+def _second_runs(page: PageBlocks, places: np.ndarray, groups: dict[int, list[int]]) -> set[int]:
     """Blocks of runs of long blocks that follow each other as an earlier run did."""
     order = {block: number for number, block in enumerate(places.tolist())}
     found: set[int] = set()
@@ -118,12 +118,12 @@ def _second_runs(page: Blocks, places: np.ndarray, groups: dict[int, list[int]])
     return found | set(run) if len(run) >= RUN_BLOCKS else found
 
 
-def _is_aside(page: Blocks, block: int) -> bool:
+def _is_aside(page: PageBlocks, block: int) -> bool:
     """True for a copy that not every reader sees."""
     return bool(page.place[block, HIDDEN] != SHOWN or page.channels[block, _NOSCRIPT])
 
 
-def _path(page: Blocks, known: dict[int, bytes], block: int) -> list[bytes]:
+def _path(page: PageBlocks, known: dict[int, bytes], block: int) -> list[bytes]:
     """Tag and classes of the elements around a block."""
     path: list[bytes] = []
     element = int(page.place[block, ELEMENT])

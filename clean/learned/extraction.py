@@ -28,7 +28,7 @@ from xxhash import xxh3_128_hexdigest
 
 from clean.learned import context as contexts
 from clean.learned import trees
-from clean.learned.blocks import Blocks, blocks, scan
+from clean.learned.blocks import PageBlocks, blocks, scan
 from clean.learned.compiled import first_run
 from clean.learned.context import NUM_CONTEXT, context
 from clean.learned.copies import without_copies, without_hidden
@@ -135,11 +135,11 @@ def model() -> Model:
     return found
 
 
-def chances(found: Model) -> Callable[[Blocks], np.ndarray]:
+def chances(found: Model) -> Callable[[PageBlocks], np.ndarray]:
     """Returns the function from a page to the probabilities that blocks are content, (b,) in 0..1."""
     first, second = found.forests
 
-    def judge(page: Blocks) -> np.ndarray:
+    def judge(page: PageBlocks) -> np.ndarray:
         rows = features(page, NUM_CONTEXT)
         rows[:, NUM_FEATURES:] = context(page, chance_of(trees.scores(first, rows)))
         return chance_of(trees.scores(second, rows))
@@ -156,7 +156,7 @@ def chance_of(log_odds: np.ndarray) -> np.ndarray:
     return np.round(1 / (1 + np.exp(-log_odds)), 6)
 
 
-def extracted(page: Blocks, chance: np.ndarray, use: Use) -> str:
+def extracted(page: PageBlocks, chance: np.ndarray, use: Use) -> str:
     """The text that these probabilities give; empty for a page without elements (JSON, an image)."""
     if not page.parents.size:
         return ""
@@ -169,14 +169,14 @@ def extracted(page: Blocks, chance: np.ndarray, use: Use) -> str:
     return render(page, without_counters(page, keep), rows)
 
 
-def visible_words(page: Blocks) -> int:
+def visible_words(page: PageBlocks) -> int:
     """Words that the page shows, navigation left out."""
     state = page.place[:, HIDDEN]
     shown = (state != HIDDEN_BY_STYLE) & (state != OFF_SCREEN) & (page.channels[:, _NAV] == 0)
     return int(page.counts[shown, WORDS].sum())
 
 
-def without_counters(page: Blocks, keep: np.ndarray) -> np.ndarray:
+def without_counters(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
     """`keep` without blocks that only count reactions, such as "2 Likes"."""
     short = np.flatnonzero(keep & (page.counts[:, WORDS] <= 2))
     gone = [
@@ -217,7 +217,7 @@ def least_chance(chance: np.ndarray, words: np.ndarray, use: Use) -> float:
     return min(VAGUE[use][int(clear)], OF_THE_BEST * float(chance.max()))
 
 
-def without_comments(page: Blocks, keep: np.ndarray) -> np.ndarray:
+def without_comments(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
     """`keep` without blocks under a mark of comments, unless the page is a thread.
 
     A page is a thread if it says so of itself, or if it has next to nothing else. The training data

@@ -13,7 +13,7 @@ from html import unescape
 
 import numpy as np
 
-from clean.learned.blocks import Blocks
+from clean.learned.blocks import PageBlocks
 from clean.learned.layout import END, IN_HEADING, ITEM, PRE, ROW, START, TAG_LI, TAG_OL
 from clean.learned.tables import Row, data_rows
 
@@ -27,7 +27,7 @@ _ATTRIBUTE = re.compile(rb"\s(start|type|value)\s*=\s*[\"']?\s*([\w-]{1,9})", re
 MAX_LEVEL = 8
 
 
-def render(page: Blocks, keep: np.ndarray, rows: dict[int, Row] | None = None) -> str:
+def render(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row] | None = None) -> str:
     """The text of the kept blocks."""
     return _Renderer(page, data_rows(page) if rows is None else rows).text(keep)
 
@@ -35,7 +35,7 @@ def render(page: Blocks, keep: np.ndarray, rows: dict[int, Row] | None = None) -
 class _Renderer:
     """Texts of blocks, and the lists and rows that they belong to."""
 
-    def __init__(self, page: Blocks, rows: dict[int, Row]) -> None:
+    def __init__(self, page: PageBlocks, rows: dict[int, Row]) -> None:
         self._page = page
         self._rows = rows
         self._content = page.text.tobytes()

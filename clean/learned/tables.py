@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from clean.learned.blocks import Blocks
+from clean.learned.blocks import PageBlocks
 from clean.learned.layout import CELL, ROW, TAG_TD, TAG_TH, WORDS
 
 # A cell with more words is a column of a layout.
@@ -38,7 +38,7 @@ class Row:
         )
 
 
-def data_rows(page: Blocks) -> dict[int, Row]:
+def data_rows(page: PageBlocks) -> dict[int, Row]:
     """Rows of data by their value of ROW."""
     if not page.place[:, ROW].any():
         return {}
@@ -69,7 +69,7 @@ def data_rows(page: Blocks) -> dict[int, Row]:
     return found
 
 
-def with_whole_rows(page: Blocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
+def with_whole_rows(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
     """`keep` with each row of data whole if at least half of its words were kept, else without it."""
     keep = keep.copy()
     for row in rows.values():

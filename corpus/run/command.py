@@ -258,10 +258,3 @@ def _warn_of_mixed(opened: OpenBatch, stage: str) -> None:
             opened.store.root,
             mixed[0].partition(" is ")[0],
         )
-
-
-# Former names, in use until every caller has the ones above.
-door = run_command
-stage_door = run_stage_command
-work = open_batch
-Work = OpenBatch

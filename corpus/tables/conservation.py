@@ -29,7 +29,7 @@ def check(store: Store, manifests: dict[str, Manifest], batch: str) -> None:
     """
     for name in manifests:
         if name == "links":
-            _check_fates(manifests[name])
+            _check_dispositions(manifests[name])
         elif name == "pages":
             _equal("links", _rows(store, manifests, "links", batch), "pages", manifests[name].rows)
         elif name == "documents":
@@ -57,13 +57,13 @@ def check(store: Store, manifests: dict[str, Manifest], batch: str) -> None:
             )
 
 
-def _check_fates(links: Manifest) -> None:
+def _check_dispositions(links: Manifest) -> None:
     """Check that every submission has one reason. Imported links have none."""
-    fates = {reason: count for reason, count in links.counts.items() if ":" not in reason}
+    dispositions = {reason: count for reason, count in links.counts.items() if ":" not in reason}
     read = links.details.get("rows_read")
-    if fates and read is not None:
+    if dispositions and read is not None:
         given = int(read) + links.counts.get(CARRIED, 0)
-        _equal("submissions read", given, "counted ones", sum(fates.values()))
+        _equal("submissions read", given, "counted ones", sum(dispositions.values()))
 
 
 def _find(store: Store, manifests: dict[str, Manifest], table: str, batch: str) -> Manifest | None:

@@ -28,7 +28,7 @@ from yarl import URL
 from corpus.errors import FatalError
 from crawl.fetch import answers, gates
 from crawl.fetch.body_budget import ALL_BODIES_BYTES, BodyBudget
-from crawl.fetch.frontier import Frontier, Lease
+from crawl.fetch.frontier import Claim, Frontier
 from crawl.fetch.jobs import FrontierItem, Job, Link, PageJob, Resume, RobotsJob, Site, locate
 from crawl.fetch.politeness import Breaker, IpLimits, OwnIpPacer, Pace, backoff_s
 from crawl.fetch.requests import FetchResult, Permit, ProxyLostError
@@ -114,7 +114,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         # Leases to be tried now: their name is known, or the address beside them may be free.
-        self._through: deque[tuple[Lease[FrontierItem], str | None]] = deque()
+        self._through: deque[tuple[Claim[FrontierItem], str | None]] = deque()
         # Unfinished fetches of robots.txt by origin.
         self._robots_jobs: dict[str, RobotsJob] = {}
         self._retrying: dict[str, tuple[int, int, float]] = {}
@@ -225,7 +225,7 @@ class Dispatcher:
         except Exception:
             self._fault(permit.key, permit.job)
 
-    def _next_lease(self, now: float) -> tuple[Lease[FrontierItem], str | None] | None:
+    def _next_lease(self, now: float) -> tuple[Claim[FrontierItem], str | None] | None:
         """A lease to be tried now, with the IP address for which it waited, if it did."""
         if self._is_full():
             return None
@@ -237,7 +237,7 @@ class Dispatcher:
             return None
 
         if isinstance(lease.item, int):
-            lease = Lease(lease.key, self._links(lease.item).job())
+            lease = Claim(lease.key, self._links(lease.item).job())
         return lease, None
 
     def _is_full(self) -> bool:
@@ -259,7 +259,7 @@ class Dispatcher:
         except TimeoutError:
             return
 
-    def _try(self, lease: Lease[Any], ip: str | None, now: float) -> Permit | None:
+    def _try(self, lease: Claim[Any], ip: str | None, now: float) -> Permit | None:
         """Ask the gates about a leased job; the permit if it may be requested now."""
         try:
             return self._pass(lease, ip, now)
@@ -267,7 +267,7 @@ class Dispatcher:
             self._fault(lease.key, lease.item)
             return None
 
-    def _pass(self, lease: Lease[Any], waited_for: str | None, now: float) -> Permit | None:
+    def _pass(self, lease: Claim[Any], waited_for: str | None, now: float) -> Permit | None:
         key: str = lease.key
         job: Job = lease.item
         if isinstance(job, PageJob) and job.ended:
@@ -317,7 +317,7 @@ class Dispatcher:
         self._tasks.add(task)
         task.add_done_callback(self._looked_up)
 
-    async def _look_up(self, host: str, lease: Lease[Any]) -> None:
+    async def _look_up(self, host: str, lease: Claim[Any]) -> None:
         try:
             await self.resolver.lookup(host)
         finally:
@@ -327,7 +327,7 @@ class Dispatcher:
         self._tasks.discard(task)
         self._wake.set()
 
-    def _unresolved(self, lease: Lease[Any], site: Site, reason: Reason, now: float) -> None:
+    def _unresolved(self, lease: Claim[Any], site: Site, reason: Reason, now: float) -> None:
         final = reason in gates.GIVEN_UP_ADDRESS
         if final:
             self._gates.refused_hosts[site.host] = reason
@@ -338,7 +338,7 @@ class Dispatcher:
 
     # robots.txt
 
-    def _ask_robots(self, lease: Lease[Any], site: Site, now: float) -> Permit | None:
+    def _ask_robots(self, lease: Claim[Any], site: Site, now: float) -> Permit | None:
         """Let the job wait for its robots.txt, and use the lease to ask for the file."""
         job: PageJob = lease.item
         job.robots_waits += 1
@@ -355,7 +355,7 @@ class Dispatcher:
 
         errand = RobotsJob(site.origin, site.robots_url, waiting=[(lease.key, job)])
         self._robots_jobs[site.origin] = errand
-        return self._pass(Lease(lease.key, errand), None, now)
+        return self._pass(Claim(lease.key, errand), None, now)
 
     def _take_robots(
         self, key: str, job: RobotsJob, result: FetchResult, now: float, wait_s: float
@@ -508,7 +508,7 @@ class Dispatcher:
 
     # Ends
 
-    def _settle(self, lease: Lease[Any], reason: Reason, cause: str | None = None) -> None:
+    def _settle(self, lease: Claim[Any], reason: Reason, cause: str | None = None) -> None:
         """End a leased job without a request."""
         job: Job = lease.item
         self.frontier.release(lease.key)

@@ -36,7 +36,7 @@ def shard_of(key: str, num_shards: int) -> int:
     return xxh3_64_intdigest(key.encode()) % num_shards
 
 
-class Lease(NamedTuple, Generic[T]):
+class Claim(NamedTuple, Generic[T]):
     """An item with its key, which is blocked until `release`."""
 
     key: str
@@ -128,8 +128,8 @@ class Frontier(Generic[T]):
         self._num_items += 1
         self._list(key, queue)
 
-    def lease(self, now: float) -> Lease[T] | None:
-        """Lease the next item; None while none may go."""
+    def lease(self, now: float) -> Claim[T] | None:
+        """Claim the next item; None while none may go."""
         while self._waiting and self._waiting[0][0] <= now:
             key = heapq.heappop(self._waiting)[2]
             self._rank(key, self._queues[key], now)
@@ -146,7 +146,7 @@ class Frontier(Generic[T]):
             item = queue.take(now)
             queue.leased = True
             self._num_items -= 1
-            return Lease(key, item)
+            return Claim(key, item)
 
         return None
 

@@ -61,7 +61,7 @@ SKIPPABLE_MAGIC = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 HEAD_BYTES = 512
 
 
-class Source:
+class BufferedSource:
     """Bytes of a file with their position, beginning with the head that was read to recognise it.
 
     The file is read `read_bytes` at a time; on an object store each read is a request.
@@ -136,7 +136,7 @@ def read_exactly(raw: BinaryIO, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _container(head: bytes) -> Callable[[Source], Iterator[bytes]]:
+def _container(head: bytes) -> Callable[[BufferedSource], Iterator[bytes]]:
     """Choose the decompressor by the first bytes.
 
     Raises: InputError if no container of dumps begins with them.
@@ -157,12 +157,12 @@ def _container(head: bytes) -> Callable[[Source], Iterator[bytes]]:
     return _plain
 
 
-def _plain(source: Source) -> Iterator[bytes]:
+def _plain(source: BufferedSource) -> Iterator[bytes]:
     while chunk := source.read_some():
         yield chunk
 
 
-def _zstd(source: Source) -> Iterator[bytes]:
+def _zstd(source: BufferedSource) -> Iterator[bytes]:
     """Yield the content of all frames, one block (at most 128 KiB of content) at a time.
 
     Raises: MemoryLimitError for a window larger than readers may hold.
@@ -195,7 +195,7 @@ def zstd_window(header: bytes) -> int:
         return 0
 
 
-def _zstd_header(source: Source) -> bytes:
+def _zstd_header(source: BufferedSource) -> bytes:
     """Read the header of a frame behind its magic number (RFC 8878, section 3.1.1.1)."""
     descriptor = _require(source, 1)
     flags = descriptor[0]
@@ -204,7 +204,7 @@ def _zstd_header(source: Source) -> bytes:
     return ZSTD_MAGIC + descriptor + _require(source, rest)
 
 
-def _zstd_frame(source: Source, decoder: Any, header: bytes) -> Iterator[bytes]:
+def _zstd_frame(source: BufferedSource, decoder: Any, header: bytes) -> Iterator[bytes]:
     """Yield the content of one frame, block by block (RFC 8878, section 3.1.1)."""
     _feed(decoder, header, source)
     last = False
@@ -221,26 +221,26 @@ def _zstd_frame(source: Source, decoder: Any, header: bytes) -> Iterator[bytes]:
         _feed(decoder, _require(source, 4), source)  # the frame's checksum
 
 
-def _feed(decoder: Any, data: bytes, source: Source) -> bytes:
+def _feed(decoder: Any, data: bytes, source: BufferedSource) -> bytes:
     try:
         return decoder.decompress(data)
     except zstandard.ZstdError as error:
         raise BrokenStreamError(source.position - len(data), str(error)) from error
 
 
-def _require(source: Source, size: int) -> bytes:
+def _require(source: BufferedSource, size: int) -> bytes:
     data = source.read(size)
     if len(data) < size:
         raise BrokenStreamError(source.position, "the file ends inside a zstd frame")
     return data
 
 
-def _skip(source: Source, size: int) -> None:
+def _skip(source: BufferedSource, size: int) -> None:
     while size > 0:
         size -= len(_require(source, min(size, READ_BYTES)))
 
 
-class Decoder(Protocol):
+class Decompressor(Protocol):
     """The interface of bz2 and lzma, which GzipDecoder shares: at most `max_length` bytes per call."""
 
     @property
@@ -285,14 +285,14 @@ class GzipDecoder:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
-def _xz_decoder() -> Decoder:
+def _xz_decoder() -> Decompressor:
     return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
 
 
 DECODER_ERRORS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
-def _members(source: Source, new_decoder: Callable[[], Decoder]) -> Iterator[bytes]:
+def _members(source: BufferedSource, new_decoder: Callable[[], Decompressor]) -> Iterator[bytes]:
     """Yield the content of all members, at most CHUNK_BYTES at a time.
 
     A decoder that fails loses the content of its last call and has no state to copy. The error says
@@ -344,7 +344,7 @@ class Content:
         start = self._raw.tell() if self._raw.seekable() else None
         head = read_exactly(self._raw, HEAD_BYTES)
         unpacked = _container(head)
-        source = Source(self._raw, head, self._read_bytes)
+        source = BufferedSource(self._raw, head, self._read_bytes)
         given = 0
 
         try:
@@ -355,7 +355,9 @@ class Content:
             if error.replay_from is None or start is None:
                 raise
             self._raw.seek(start)
-            source = Source(self._raw, b"", self._read_bytes, bytewise_from=error.replay_from)
+            source = BufferedSource(
+                self._raw, b"", self._read_bytes, bytewise_from=error.replay_from
+            )
             yield from _behind(unpacked(source), given)
 
 

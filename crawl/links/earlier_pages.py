@@ -23,7 +23,7 @@ from corpus.urls import UrlProblem, target
 from crawl.fetch.politeness import PASSING_REASONS, PASSING_STATUSES
 from crawl.links.select import LinksConfig
 from crawl.outcomes import Reason
-from crawl.rules import Fate, Rules
+from crawl.rules import Disposition, Rules
 
 # Reasons without a page that say nothing of next month: the network, a host that was down, a
 # deadline, a fault of ours.
@@ -87,35 +87,35 @@ def carried_over(
 
 
 def _admitted(rows: pa.Table, config: LinksConfig) -> tuple[pa.Table, Counter[str]]:
-    """The rows that the settings admit, with the submissions of the others by their fate."""
+    """The rows that the settings admit, with the submissions of the others by their disposition."""
     if not rows.num_rows:
         return rows, Counter()
 
     counts = Counter({CARRIED: pc.sum(rows["num_submissions"]).as_py()})
     rules, keep = config.rules(), []
     for row in rows.to_pylist():
-        fate = _refusal(row, config, rules)
-        keep.append(fate is None)
-        if fate is not None:
-            counts[fate.value] += row["num_submissions"]
+        disposition = _refusal(row, config, rules)
+        keep.append(disposition is None)
+        if disposition is not None:
+            counts[disposition.value] += row["num_submissions"]
 
     return rows.filter(pa.array(keep, pa.bool_())), counts
 
 
-def _refusal(row: dict[str, object], config: LinksConfig, rules: Rules) -> Fate | None:
+def _refusal(row: dict[str, object], config: LinksConfig, rules: Rules) -> Disposition | None:
     """The reason why the settings exclude a linked page, if they do."""
     karma = row["score_sum" if config.karma_rule == "openwebtext2" else "score"]
     assert isinstance(karma, int)
     if karma < config.min_score:
-        return Fate.LOW_KARMA
+        return Disposition.LOW_KARMA
     if row["over_18"] and config.over_18 == "drop":
-        return Fate.OVER_18
-    if (fate := rules.judge_subreddit(str(row["subreddit"]))) is not None:
-        return fate
+        return Disposition.OVER_18
+    if (disposition := rules.judge_subreddit(str(row["subreddit"]))) is not None:
+        return disposition
 
     page = target(str(row["url"]))
     if isinstance(page, UrlProblem):
-        return Fate(page.value)
+        return Disposition(page.value)
     return rules.judge_host(page.host) or rules.judge_path(page.path)
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from corpus.tables.schemas import LINKS
 from crawl.links.select import SUBMISSIONS, LinksConfig
-from crawl.rules import Fate
+from crawl.rules import Disposition
 
 
 def group(
@@ -32,7 +32,7 @@ def group(
     carried = LINKS.schema.empty_table() if carried is None else carried
     num_carried = pc.sum(carried["num_submissions"]).as_py() or 0
     if num_carried:
-        counts[Fate.KEPT.value] += num_carried
+        counts[Disposition.KEPT.value] += num_carried
 
     table = table.select(SUBMISSIONS.names).cast(SUBMISSIONS)
     ranked = pa.concat_tables([table, carried.select(SUBMISSIONS.names).cast(SUBMISSIONS)])
@@ -46,7 +46,7 @@ def group(
         enough = pc.greater_equal(pages["score_sum"], config.min_score)
         _move(
             counts,
-            Fate.LOW_KARMA.value,
+            Disposition.LOW_KARMA.value,
             pc.sum(pages.filter(pc.invert(enough))["num_submissions"]).as_py() or 0,
         )
         best, pages = best.filter(enough), pages.filter(enough)
@@ -60,10 +60,10 @@ def group(
     ), counts
 
 
-def _move(counts: Counter[str], fate: str, number: int) -> None:
+def _move(counts: Counter[str], disposition: str, number: int) -> None:
     if number:
-        counts[fate] += number
-        counts[Fate.KEPT.value] -= number
+        counts[disposition] += number
+        counts[Disposition.KEPT.value] -= number
 
 
 def _first_of_each(table: pa.Table, key: list[str]) -> pa.Table:

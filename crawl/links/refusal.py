@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from corpus.errors import ConfigError
 from corpus.urls import UrlProblem, host_identity, target
 from crawl.links.select import LinksConfig
-from crawl.rules import EXTENSION_RULES, HOST_RULES, Fate, Rules, read_hosts, read_subreddits
+from crawl.rules import EXTENSION_RULES, HOST_RULES, Disposition, Rules, read_hosts, read_subreddits
 
 
 class Refusal(NamedTuple):
@@ -60,7 +60,7 @@ def _rules_now(config: LinksConfig, made_under: str | None) -> tuple[Rules, str 
 def _reason(url: str, config: LinksConfig, rules: Rules) -> str | None:
     if len(url) > config.max_url_chars:
         return (
-            f"{Fate.URL_TOO_LONG}: {len(url):,} characters, "
+            f"{Disposition.URL_TOO_LONG}: {len(url):,} characters, "
             f"crawl.links.max_url_chars = {config.max_url_chars:,}"
         )
 
@@ -70,31 +70,31 @@ def _reason(url: str, config: LinksConfig, rules: Rules) -> str | None:
             "bad_url": "bad_url: a WHATWG parser refuses it",
             "not_http": "not_http: its scheme is not http or https",
         }[page.value]
-    if (fate := rules.judge_host(page.host)) is not None:
-        return _host_reason(page.host, fate, config)
-    if (fate := rules.judge_path(page.path)) is not None:
-        return _path_reason(page.path, fate, config.preset)
+    if (disposition := rules.judge_host(page.host)) is not None:
+        return _host_reason(page.host, disposition, config)
+    if (disposition := rules.judge_path(page.path)) is not None:
+        return _path_reason(page.path, disposition, config.preset)
 
     return None
 
 
-def _host_reason(host: str, fate: Fate, config: LinksConfig) -> str:
+def _host_reason(host: str, disposition: Disposition, config: LinksConfig) -> str:
     labels = host_identity(host).key
     while labels:
         for rule in HOST_RULES:
             if rule.host == labels and config.preset in rule.presets:
-                return f"{fate}: {rule.host} and all below it ({rule.why}; preset {config.preset})"
+                return f"{disposition}: {rule.host} and all below it ({rule.why}; preset {config.preset})"
         labels = labels.partition(".")[2]
 
     return (
-        f"{fate}: {host} is below a host of crawl.links.blocked_hosts_file "
+        f"{disposition}: {host} is below a host of crawl.links.blocked_hosts_file "
         f"{config.blocked_hosts_file}"
     )
 
 
-def _path_reason(path: str, fate: Fate, preset: Any) -> str:
+def _path_reason(path: str, disposition: Disposition, preset: Any) -> str:
     extension = path.rpartition("/")[2].partition(";")[0].rpartition(".")[2].lower()
     for rule in EXTENSION_RULES:
         if extension in rule.extensions.split() and preset in rule.presets:
-            return f"{fate}: the path ends in .{extension} ({rule.why}; preset {preset})"
-    return f"{fate}: the path ends like a file"
+            return f"{disposition}: the path ends in .{extension} ({rule.why}; preset {preset})"
+    return f"{disposition}: the path ends like a file"

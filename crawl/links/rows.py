@@ -42,7 +42,7 @@ OPEN, CLOSE = b"{}"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class Block:
+class RowBlock:
     """Whole rows: `data` without the newline behind the last."""
 
     __slots__ = ("_ends", "data", "num_rows")
@@ -99,7 +99,7 @@ class RowReader:
         for block in self.blocks():
             yield from block.rows()
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[RowBlock]:
         """Yield the rows in blocks of some hundred KB.
 
         Raises: TruncatedDump behind the last whole row; UnreadableDump if a connection or a disk
@@ -118,7 +118,7 @@ class RowReader:
                     continue
                 first = chunk.find(b"\n")
                 row = tail if cut else (tail + chunk[:first])[:MAX_ROW_BYTES]
-                block = Block(self._unmarked(row) + chunk[first:last])
+                block = RowBlock(self._unmarked(row) + chunk[first:last])
                 tail, cut = chunk[last + 1 :], False
                 self.num_rows += block.num_rows
                 yield block
@@ -132,7 +132,7 @@ class RowReader:
 
         if tail := self._unmarked(tail):
             self.num_rows += 1
-            yield Block(tail)
+            yield RowBlock(tail)
 
     def _unmarked(self, row: bytes) -> bytes:
         """A row without a byte order mark, which may begin the first one."""

@@ -1,6 +1,6 @@
 """Selects a dump's submissions with a link to a page.
 
-`read_dump` gives every row of a dump exactly one fate and passes the link submissions on in
+`read_dump` gives every row of a dump exactly one disposition and passes the link submissions on in
 batches; `group.group` makes rows of `links` from all submissions of a set of pages. Between them is
 an exchange by `doc_id`, so no table of all pages is ever in memory.
 
@@ -31,7 +31,7 @@ from crawl.links import rows, submissions
 from crawl.links.containers import READ_BYTES
 from crawl.links.maturity import ImmatureScoresError, ScoreStatistics, immature
 from crawl.links.submissions import FullSubmission, Number, Parent, Submission, whole_number
-from crawl.rules import Fate, Preset, Rules, read_hosts, read_subreddits
+from crawl.rules import Disposition, Preset, Rules, read_hosts, read_subreddits
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +41,10 @@ BATCH_ROWS = 8_000
 # Distance of rows whose retrieval lag is sampled; of the first ones, every sixteenth is.
 LAG_SAMPLE = 1024
 
-# Fates that show a dump of submissions: some row of any such dump has one.
+# Dispositions that show a dump of submissions: some row of any such dump has one.
 KNOWS_WHERE = (
-    Fate.KEPT, Fate.SELF_POST, Fate.INTERNAL, Fate.MEDIA_HOST, Fate.WIKIPEDIA, Fate.BLOCKED_HOST, Fate.FILE_TYPE,
-    Fate.URL_TOO_LONG, Fate.BAD_URL, Fate.NOT_HTTP, Fate.PROMOTED, Fate.OVER_18,
+    Disposition.KEPT, Disposition.SELF_POST, Disposition.INTERNAL, Disposition.MEDIA_HOST, Disposition.WIKIPEDIA, Disposition.BLOCKED_HOST, Disposition.FILE_TYPE,
+    Disposition.URL_TOO_LONG, Disposition.BAD_URL, Disposition.NOT_HTTP, Disposition.PROMOTED, Disposition.OVER_18,
 )  # fmt: skip
 
 MAX_SCORE = (1 << 31) - 1
@@ -161,7 +161,7 @@ def read_dump(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the link submissions of a dump in batches of about BATCH_ROWS (SUBMISSIONS).
 
-    Every row read adds one to exactly one Fate in `counts`, before the batch that holds it is
+    Every row read adds one to exactly one Disposition in `counts`, before the batch that holds it is
     given, so the caller may take counts between batches. `statistics` collects the scores,
     `on_progress` receives numbers of rows, and `raw` is read `read_bytes` at a time.
 
@@ -173,12 +173,12 @@ def read_dump(
     statistics = ScoreStatistics() if statistics is None else statistics
     reader = rows.open_rows(raw, read_bytes=read_bytes)
     pending: list[LinkSubmission] = []
-    fates: Counter[str] = Counter()
+    dispositions: Counter[str] = Counter()
 
     try:
         for block in reader.blocks():
             judged = judge.block(block, reader.num_rows - block.num_rows, pending, statistics)
-            fates.update(judged)
+            dispositions.update(judged)
             counts.update(judged)
             if on_progress is not None:
                 on_progress(block.num_rows)
@@ -203,23 +203,27 @@ def read_dump(
     else:
         if pending:
             yield _batch(pending)
-    assert fates.total() == reader.num_rows, (name, fates, reader.num_rows)
-    _require_a_dump(name, fates)
+    assert dispositions.total() == reader.num_rows, (name, dispositions, reader.num_rows)
+    _require_a_dump(name, dispositions)
     verdict = immature(name, statistics)
     if verdict is not None and not config.allow_immature_scores:
         raise ImmatureScoresError(str(verdict))
 
 
-def _require_a_dump(name: str, fates: Counter[str]) -> None:
+def _require_a_dump(name: str, dispositions: Counter[str]) -> None:
     """Refuse files of other kinds: a web page saved under a dump's name, a table, a dump of
     comments.
     """
-    bad, total = fates[Fate.BAD_JSON], fates.total()
-    if bad and (bad + fates[Fate.BLANK] == total or (total >= 100 and bad * 2 > total)):
+    bad, total = dispositions[Disposition.BAD_JSON], dispositions.total()
+    if bad and (
+        bad + dispositions[Disposition.BLANK] == total or (total >= 100 and bad * 2 > total)
+    ):
         raise InputError(
             f"{name}: {bad:,} of {total:,} rows are no JSON objects; expected a Reddit submission dump, one object a line"
         )
-    if fates[Fate.NO_URL] >= 100 and not any(fates[fate] for fate in KNOWS_WHERE):
+    if dispositions[Disposition.NO_URL] >= 100 and not any(
+        dispositions[disposition] for disposition in KNOWS_WHERE
+    ):
         raise InputError(
             f"{name}: none of {total:,} rows has a URL or is a self post; expected a Reddit submission dump (RS_...), "
             "not one of comments (RC_...)"
@@ -245,7 +249,7 @@ class Judge:
 
     def block(
         self,
-        block: rows.Block,
+        block: rows.RowBlock,
         first: int,
         found: list[LinkSubmission],
         statistics: ScoreStatistics,
@@ -254,11 +258,11 @@ class Judge:
 
         Append links to `found`.
         """
-        fates: list[Fate] = []
+        dispositions: list[Disposition] = []
         scores: list[Number] = []
         for index, seen in enumerate(submissions.decode_block(block)):
             if seen is None:
-                fates.append(_fate_of_no_object(block.row(index)))
+                dispositions.append(_disposition_of_no_object(block.row(index)))
                 continue
             outcome = self.judge(seen)
             if outcome is None:
@@ -267,52 +271,52 @@ class Judge:
                 outcome = self.judge(full)
             if type(outcome) is LinkSubmission:
                 found.append(outcome)
-                outcome = Fate.KEPT
-            assert type(outcome) is Fate
-            fates.append(outcome)
-            if outcome is not Fate.PROMOTED:
+                outcome = Disposition.KEPT
+            assert type(outcome) is Disposition
+            dispositions.append(outcome)
+            if outcome is not Disposition.PROMOTED:
                 scores.append(seen.score)
         statistics.add_scores(scores)
         for index in _sample(first, block.num_rows):
-            if fates[index] is not Fate.PROMOTED:
+            if dispositions[index] is not Disposition.PROMOTED:
                 _count_lag(submissions.decode_fully(block.row(index)), statistics)
-        return Counter(map(_VALUE, fates))
+        return Counter(map(_VALUE, dispositions))
 
-    def judge(self, row: Submission) -> LinkSubmission | Fate | None:
-        """The link of a submission, or its fate; None if only a FullSubmission can tell."""
+    def judge(self, row: Submission) -> LinkSubmission | Disposition | None:
+        """The link of a submission, or its disposition; None if only a FullSubmission can tell."""
         if row.promoted or row.is_created_from_ads_ui:
-            return Fate.PROMOTED
+            return Disposition.PROMOTED
         if row.is_self:
-            return Fate.SELF_POST
+            return Disposition.SELF_POST
         if row.is_self is None:
             if not isinstance(row, FullSubmission):
                 return None
             if (row.domain or "").startswith("self."):
-                return Fate.SELF_POST
+                return Disposition.SELF_POST
         score = self._score(row)
         if score is None:
-            return Fate.NO_SCORE
+            return Disposition.NO_SCORE
         if self._per_submission and score < self.config.min_score:
-            return Fate.LOW_KARMA
+            return Disposition.LOW_KARMA
         if self._is_over_18(row) and self.config.over_18 == "drop":
-            return Fate.OVER_18
+            return Disposition.OVER_18
         return self._rules.judge_subreddit(row.subreddit) or self._posted_link(row, score)
 
-    def _posted_link(self, row: Submission, score: int) -> LinkSubmission | Fate | None:
+    def _posted_link(self, row: Submission, score: int) -> LinkSubmission | Disposition | None:
         submission_id, text = row.id, _posted_url(row)
         if not submission_id or not text or self.config.removed == "drop":
             if not isinstance(row, FullSubmission):
                 return None
             if row.removed_by_category and self.config.removed == "drop":
-                return Fate.REMOVED
+                return Disposition.REMOVED
             submission_id = submission_id or (row.name or "").removeprefix("t3_")
         created = whole_number(row.created_utc)
         if not submission_id or created is None or not 0 < created < MAX_CREATED_S:
-            return Fate.BAD_FIELDS
+            return Disposition.BAD_FIELDS
         if not text:
             assert isinstance(row, FullSubmission)
             # Galleries and videos of the months without URLs (2022-08 and -09) lie on Reddit.
-            return Fate.INTERNAL if row.is_gallery or row.is_video else Fate.NO_URL
+            return Disposition.INTERNAL if row.is_gallery or row.is_video else Disposition.NO_URL
         return self._link(text, row, submission_id, score, created)
 
     def _score(self, row: Submission) -> int | None:
@@ -330,18 +334,18 @@ class Judge:
 
     def _link(
         self, text: str, row: Submission, submission_id: str, score: int, created: int
-    ) -> LinkSubmission | Fate:
+    ) -> LinkSubmission | Disposition:
         if text.startswith("/") and not text.startswith("//"):
-            return Fate.INTERNAL
+            return Disposition.INTERNAL
         if len(text) > self.config.max_url_chars:
-            return Fate.URL_TOO_LONG
+            return Disposition.URL_TOO_LONG
 
         page = target(text)
         if isinstance(page, UrlProblem):
-            return Fate(page.value)
-        fate = self._rules.judge_host(page.host) or self._rules.judge_path(page.path)
-        if fate is not None:
-            return fate
+            return Disposition(page.value)
+        disposition = self._rules.judge_host(page.host) or self._rules.judge_path(page.path)
+        if disposition is not None:
+            return disposition
 
         identity = page_identity(page)
         return LinkSubmission(
@@ -361,10 +365,10 @@ class Judge:
 _VALUE = attrgetter("_value_")  # plain strings: the hash of an Enum member is computed in Python
 
 
-def _fate_of_no_object(row: bytes) -> Fate:
+def _disposition_of_no_object(row: bytes) -> Disposition:
     if len(row) >= rows.MAX_ROW_BYTES:
-        return Fate.ROW_TOO_LONG
-    return Fate.BAD_JSON if row.strip() else Fate.BLANK
+        return Disposition.ROW_TOO_LONG
+    return Disposition.BAD_JSON if row.strip() else Disposition.BLANK
 
 
 def _posted_url(row: Submission) -> str:

@@ -31,7 +31,7 @@ from crawl.config import CrawlConfig
 from crawl.links import containers, dump_memory, dump_windows, group, select
 from crawl.links.earlier_pages import carried_over, seen_ids
 from crawl.links.maturity import ImmatureScoresError, ScoreStatistics, immature_among
-from crawl.rules import Fate
+from crawl.rules import Disposition
 
 OPTION = "--dumps"
 # Compressed dump bytes behind one part of `links` when the config leaves the number open.
@@ -179,16 +179,16 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
     return reduce
 
 
-def _left(pages: pa.Table, leaving: Any, fate: str, counts: Counter[str]) -> pa.Table:
+def _left(pages: pa.Table, leaving: Any, disposition: str, counts: Counter[str]) -> pa.Table:
     """Remove the pages that leave.
 
-    Their submissions move from `kept` to `fate`, so that counters still add up.
+    Their submissions move from `kept` to `disposition`, so that counters still add up.
     """
     gone = pc.sum(pages.filter(leaving)["num_submissions"]).as_py()
     if not gone:
         return pages
-    counts[fate] += gone
-    counts[Fate.KEPT.value] -= gone
+    counts[disposition] += gone
+    counts[Disposition.KEPT.value] -= gone
     return pages.filter(pc.invert(leaving))
 
 

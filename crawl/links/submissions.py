@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from crawl.links.rows import Block
+from crawl.links.rows import RowBlock
 
 # Dumps write numbers as integers (most years), strings (2014 and 2015), floats (2024) and null.
 Number = int | float | str | None
@@ -80,7 +80,7 @@ DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-def decode_block(block: Block) -> Sequence[Submission | None]:
+def decode_block(block: RowBlock) -> Sequence[Submission | None]:
     """Decode the submission in every row of a block; None for a row that is not a JSON object.
 
     All rows are decoded in one call if nothing is wrong: that saves the splitting and a call per

@@ -3,7 +3,7 @@
 A capture is a stored answer with status 200 that holds HTML or text, under an http(s) address.
 Files may be compressed by record (gzip, zstd, lz4), as a whole, or not at all. After damage in a
 gzip file, reading continues at the next member. If a crawler stored chunked bytes, the chunked
-coding is undone here, as in our own segments. Every record is counted under one `Fate`.
+coding is undone here, as in our own segments. Every record is counted under one `RecordDisposition`.
 
 Sources: ISO 28500:2017 (WARC 1.1); RFC 9112 section 7.1 (chunked coding).
 """
@@ -40,7 +40,7 @@ class WarcConfig(Section):
     """Parts of the batch's tables; 0: by the size of the files."""
 
 
-class Fate(StrEnum):
+class RecordDisposition(StrEnum):
     """The disposition of a record: a closed list."""
 
     CAPTURE = "record:capture"
@@ -78,7 +78,7 @@ class Capture(NamedTuple):
 
 
 def read_captures(stream: BinaryIO, counts: Counter[str]) -> Iterator[Capture]:
-    """Yield the captures of one file in its order; each record adds one to a `Fate` in `counts`."""
+    """Yield the captures of one file in its order; each record adds one to a `RecordDisposition` in `counts`."""
     start = 0
     is_gzip = stream.read(len(_GZIP)) == _GZIP
     while True:
@@ -88,12 +88,12 @@ def read_captures(stream: BinaryIO, counts: Counter[str]) -> Iterator[Capture]:
             for record in ArchiveIterator(stream, parse_http=False, quirks_mode=True):
                 last = max(last, record.stream_pos)
                 found = _capture(record)
-                counts[Fate.CAPTURE if isinstance(found, Capture) else found] += 1
+                counts[RecordDisposition.CAPTURE if isinstance(found, Capture) else found] += 1
                 if isinstance(found, Capture):
                     yield found
             return
         except OSError:  # a member that cannot be inflated, or a header block that is none
-            counts[Fate.DAMAGED] += 1
+            counts[RecordDisposition.DAMAGED] += 1
 
         following = _next_member(stream, last + 1) if is_gzip else None
         while following is not None and not _begins_record(stream, following):
@@ -104,32 +104,32 @@ def read_captures(stream: BinaryIO, counts: Counter[str]) -> Iterator[Capture]:
         start = following
 
 
-def _capture(record: Any) -> Capture | Fate:
+def _capture(record: Any) -> Capture | RecordDisposition:
     """The page in a record, or the reason why it holds none."""
     if record.record_type != WarcRecordType.response:
-        return Fate.NO_RESPONSE
+        return RecordDisposition.NO_RESPONSE
     if record.content_length > records.MAX_RECORD_BYTES:
-        return Fate.TOO_LARGE
+        return RecordDisposition.TOO_LARGE
 
     length = record.content_length
     block = record.reader.read()
     response = http_response(block)
     if response is None:
-        return Fate.DAMAGED if len(block) < length else Fate.STATUS
+        return RecordDisposition.DAMAGED if len(block) < length else RecordDisposition.STATUS
     if response.status != 200:
-        return Fate.STATUS
+        return RecordDisposition.STATUS
 
     address = (record.headers.get("WARC-Target-URI") or "").strip().strip("<>")
     page = target(address)
     if not isinstance(page, Target):
-        return Fate.BAD_URL
+        return RecordDisposition.BAD_URL
     if page.path == "/robots.txt":
-        return Fate.ROBOTS_FILE
+        return RecordDisposition.ROBOTS_FILE
 
     content_type = response.header("content-type")
     encoded = response.header("content-encoding")
     if not encoded and content_kind(content_type, response.payload) is None:
-        return Fate.WRONG_TYPE
+        return RecordDisposition.WRONG_TYPE
 
     identity = page_identity(page)
     digest = records.digest(response.payload)

@@ -38,7 +38,7 @@ def erase_records(
     return len(erased)
 
 
-def _readable(data: bytes) -> Iterator[tuple[tuple[int, int], records.Record]]:
+def _readable(data: bytes) -> Iterator[tuple[tuple[int, int], records.WarcRecord]]:
     """All readable records with their places."""
     offset = 0
     while 0 <= offset < len(data):

@@ -44,7 +44,7 @@ from corpus.tables.schemas import LINKS, PAGES, part_of
 from corpus.tables.segments import segment_files, warc_dir
 from corpus.tables.takedown_list import load_forgotten
 from crawl.config import CrawlConfig
-from crawl.warc.archives import Capture, Fate, read_captures
+from crawl.warc.archives import Capture, RecordDisposition, read_captures
 
 OPTION = "--warc"
 # Bytes of WARC files per part if the config leaves the number open. A part is regrouped in
@@ -145,7 +145,7 @@ def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
 
         def taken() -> Scattered:
             nonlocal records
-            records += counts.total() - counts[Fate.DAMAGED]
+            records += counts.total() - counts[RecordDisposition.DAMAGED]
             table = pa.Table.from_pylist([each._asdict() for each in pending], CAPTURES)
             batch = Scattered(table, part_of(table["doc_id"], context.num_parts), Counter(counts))
             context.report(counts.total())

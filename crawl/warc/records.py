@@ -45,7 +45,7 @@ class WarcError(WebtextError):
     """A record that cannot be read: the page is dropped with this text."""
 
 
-class Place(NamedTuple):
+class RecordPosition(NamedTuple):
     """The position of a record in its segment, in compressed bytes."""
 
     offset: int
@@ -53,7 +53,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class WarcRecord:
     """A WARC record: its header fields and its block."""
 
     fields: dict[str, str]
@@ -167,7 +167,7 @@ class SegmentWriter:
         truncated: str | None = None,
         request_block: bytes | None = None,
         fields: Sequence[tuple[str, str]] = (),
-    ) -> Place:
+    ) -> RecordPosition:
         """Write a response, after its request if one is given; the place of the response."""
         shared = [("WARC-Date", timestamp(fetched_at)), ("WARC-Target-URI", url)]
         if ip is not None:
@@ -204,7 +204,7 @@ class SegmentWriter:
             stack.push(self._stack)
             raise _AbortError
 
-    def _write(self, record: bytes) -> Place:
+    def _write(self, record: bytes) -> RecordPosition:
         deflater = zlib.compressobj(self._gzip_level, zlib.DEFLATED, 31)
         member = deflater.compress(record) + deflater.flush()
         try:
@@ -214,7 +214,7 @@ class SegmentWriter:
                 f"cannot write {self.path}: {error.strerror or error}; free space or fix access, then run again"
             ) from error
 
-        place = Place(self.size, len(member))
+        place = RecordPosition(self.size, len(member))
         self.size += len(member)
         return place
 
@@ -327,7 +327,7 @@ def _member(data: bytes) -> tuple[bytes, int]:
     return record, 0
 
 
-def parse_record(data: bytes) -> Record:
+def parse_record(data: bytes) -> WarcRecord:
     """Parse the record in an uncompressed member. Raises WarcError."""
     head, separator, rest = data.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
@@ -339,10 +339,10 @@ def parse_record(data: bytes) -> Record:
     if not (length.isascii() and length.isdigit()) or int(length) > len(rest):
         raise WarcError(f"content length {length[:20]!r}, {len(rest)} bytes there")
 
-    return Record(fields, rest[: int(length)])
+    return WarcRecord(fields, rest[: int(length)])
 
 
-def _response(record: Record) -> Response:
+def _response(record: WarcRecord) -> Response:
     if record.kind != "response":
         raise WarcError(f"a {record.kind[:20] or 'nameless'} record, expected a response")
 

@@ -42,7 +42,7 @@ def segment_problems(store: Store, path: str, rows: Sequence[Mapping[str, Any]])
     return problems
 
 
-def members(store: Store, path: str) -> Iterator[tuple[tuple[int, int], records.Record]]:
+def members(store: Store, path: str) -> Iterator[tuple[tuple[int, int], records.WarcRecord]]:
     """((offset, length), record) of every member; nothing may lie between them.
 
     Raises: WarcError at bytes that are not a record.
@@ -112,14 +112,14 @@ def _check_head(member: bytes, offset: int) -> None:
         raise records.WarcError(f"the head of the record at {offset} was changed")
 
 
-def _digest_problem(record: records.Record) -> str | None:
+def _digest_problem(record: records.WarcRecord) -> str | None:
     stated = record.fields.get("warc-block-digest")
     if stated is not None and (found := records.digest(record.block)) != stated:
         return f"block digest {found}, expected {stated}"
     return None
 
 
-def _row_problem(record: records.Record, row: Mapping[str, Any]) -> str | None:
+def _row_problem(record: records.WarcRecord, row: Mapping[str, Any]) -> str | None:
     if record.kind != "response":
         return f"a {record.kind} record, page {row['doc_id']} expects its response"
 

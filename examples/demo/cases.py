@@ -34,7 +34,7 @@ class Case(StrEnum):
     SAME_PATH = "same path, another query"
 
 
-class Fate(StrEnum):
+class Destination(StrEnum):
     """The table or reason in which a page ends."""
 
     FETCHED = "fetched"
@@ -62,7 +62,7 @@ class Expectation:
     url: str
     """Address without tracking, as posted first: plain http, no fragment."""
     case: Case
-    fate: Fate
+    destination: Destination
     final_url: str | None = None
     """The address at which the redirects end."""
     status: int | None = None

@@ -17,7 +17,7 @@ from corpus.errors import InputError
 from corpus.storage.store import Store, table_dir
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_file, read_table
-from examples.demo.cases import Case, Expectation, Fate
+from examples.demo.cases import Case, Destination, Expectation
 from examples.demo.dump import DumpExpectation
 from examples.demo.server import Request, address
 from examples.demo.site import COOKIE_NOTICE, FOOTER_NOTICE
@@ -151,7 +151,7 @@ def review_rows(
     if requests:
         found.add("robots.txt obeyed at the server", 1, forbidden_requests(requests, expectations))
     if dump is not None:
-        found.add("rows of the dump by fate", len(dump.counts), wrong_counts(rows, dump))
+        found.add("rows of the dump by destination", len(dump.counts), wrong_counts(rows, dump))
         found.add("links with their scores", len(dump.links), wrong_links(rows, dump))
 
     return found
@@ -184,9 +184,9 @@ def judge(expectation: Expectation, rows: Rows) -> str | None:
     """The difference between the page's disposition and the expected one, or None."""
     link = rows.links.get(page_address(expectation.url))
     doc_id = link["doc_id"] if link is not None else None
-    if expectation.fate is Fate.NOT_LINKED:
+    if expectation.destination is Destination.NOT_LINKED:
         return None if link is None else "has a row in links"
-    if expectation.fate is Fate.NO_DOCUMENT:
+    if expectation.destination is Destination.NO_DOCUMENT:
         return "is among the documents" if doc_id in rows.documents else None
     if doc_id is None:
         return "has no row in links"
@@ -196,7 +196,7 @@ def judge(expectation: Expectation, rows: Rows) -> str | None:
         return "has no row in pages"
     if expectation.status is not None and page["status"] != expectation.status:
         return f"status {page['status']} ({page['reason']}), expected {expectation.status}"
-    if expectation.fate is Fate.NOT_FETCHED:
+    if expectation.destination is Destination.NOT_FETCHED:
         return _judge_unfetched(expectation, page, doc_id, rows)
     if page["reason"] is not None:
         return f"not fetched: {page['reason']}"
@@ -236,7 +236,7 @@ def _judge_document(expectation: Expectation, doc_id: str, rows: Rows) -> str | 
             if document
             else "is in neither documents nor documents_dropped"
         )
-    if expectation.fate is Fate.NOT_EXTRACTED:
+    if expectation.destination is Destination.NOT_EXTRACTED:
         return (
             _judge_reason(expectation, dropped["reason"])
             if dropped is not None
@@ -245,7 +245,7 @@ def _judge_document(expectation: Expectation, doc_id: str, rows: Rows) -> str | 
     if document is None:
         return (
             None
-            if expectation.fate is Fate.FETCHED or dropped is None
+            if expectation.destination is Destination.FETCHED or dropped is None
             else f"clean dropped it: {dropped['reason']}"
         )
     if expectation.phrase is not None and expectation.phrase not in " ".join(
@@ -263,9 +263,9 @@ def _judge_document(expectation: Expectation, doc_id: str, rows: Rows) -> str | 
 
 
 def _judge_verdict(expectation: Expectation, verdict: Row, rows: Rows) -> str | None:
-    if expectation.fate is Fate.KEPT and not verdict["kept"]:
+    if expectation.destination is Destination.KEPT and not verdict["kept"]:
         return f"dropped by dedup: {verdict['reason']}"
-    if expectation.fate is Fate.DUPLICATE:
+    if expectation.destination is Destination.DUPLICATE:
         if verdict["kept"]:
             return "is kept beside the page it duplicates"
         survivor = rows.doc_id(expectation.survivor or "")
@@ -276,7 +276,7 @@ def _judge_verdict(expectation: Expectation, verdict: Row, rows: Rows) -> str | 
             )
         return _judge_reason(expectation, verdict["reason"])
 
-    if expectation.fate is Fate.TEST_OVERLAP:
+    if expectation.destination is Destination.TEST_OVERLAP:
         if not verdict["testsets"]:
             return "its test passage was not found"
         if verdict["kept"] and not verdict["cuts"]:
@@ -304,7 +304,9 @@ def few_documents(rows: Rows, expectations: Iterable[Expectation]) -> list[str]:
 
 def false_overlaps(rows: Rows, expectations: Iterable[Expectation]) -> list[str]:
     """Pages without a test passage that are dropped or cut for one."""
-    planted = {rows.doc_id(e.url) for e in expectations if e.fate is Fate.TEST_OVERLAP}
+    planted = {
+        rows.doc_id(e.url) for e in expectations if e.destination is Destination.TEST_OVERLAP
+    }
     return [
         f"clean page {rows.documents.get(doc_id, {}).get('url', doc_id)} "
         f"is taken for a leak of {verdict['testsets']}"
@@ -381,9 +383,9 @@ def forbidden_requests(
 def wrong_counts(rows: Rows, dump: DumpExpectation) -> list[str]:
     """Counters of the links stage with other values than written."""
     return [
-        f"dump rows {fate}: counted {rows.link_counts.get(fate, 0):,}, written {count:,}"
-        for fate, count in dump.counts_behind_the_first.items()
-        if rows.link_counts.get(fate, 0) != count
+        f"dump rows {destination}: counted {rows.link_counts.get(destination, 0):,}, written {count:,}"
+        for destination, count in dump.counts_behind_the_first.items()
+        if rows.link_counts.get(destination, 0) != count
     ]
 
 

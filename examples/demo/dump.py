@@ -20,7 +20,7 @@ from typing import Any
 
 import zstandard
 
-from examples.demo.cases import Case, Expectation, Fate, scaled
+from examples.demo.cases import Case, Destination, Expectation, scaled
 from examples.demo.web import DemoWeb
 
 MIN_SCORE = 3
@@ -106,7 +106,7 @@ def write_followup_dump(web: DemoWeb, path: Path) -> DumpExpectation:
     old = [
         page
         for page in web.expectations
-        if page.fate in (Fate.KEPT, Fate.FETCHED) and page.final_url is None
+        if page.destination in (Destination.KEPT, Destination.FETCHED) and page.final_url is None
     ]
     seen = writer.rng.sample(old, max(2, len(web.followup) // 3))
     for expectation in seen:
@@ -151,14 +151,14 @@ class _Writer:
     def post_page(self, expectation: Expectation, *, is_survivor: bool) -> None:
         """Append a page's submissions: one with the highest score, maybe reposts, a crosspost."""
         url, title = expectation.url, self.web.titles[expectation.url]
-        fate = {Case.IMAGE_LINK: "file_type", Case.WIKIPEDIA: "wikipedia"}.get(
+        destination = {Case.IMAGE_LINK: "file_type", Case.WIKIPEDIA: "wikipedia"}.get(
             expectation.case, "kept"
         )
         score = self.score(expectation, is_survivor)
-        main = self.add(fate, url=url, title=title, score=score)
+        main = self.add(destination, url=url, title=title, score=score)
         if self.rng.random() < DELETED_FRAC:
             main["author"] = "[deleted]"
-        if fate != "kept":
+        if destination != "kept":
             return
 
         num_submissions = 1
@@ -179,7 +179,7 @@ class _Writer:
 
     def score(self, expectation: Expectation, is_survivor: bool) -> int:
         """Draw a score: high for originals, so that they survive their copies; else a long tail."""
-        if expectation.fate is Fate.DUPLICATE:
+        if expectation.destination is Destination.DUPLICATE:
             return self.rng.randint(MIN_SCORE, 9)
         tail = min(int(4 * self.rng.paretovariate(0.9)), 40_000)
         return 60 + tail if is_survivor else MIN_SCORE + 1 + tail
@@ -239,11 +239,11 @@ class _Writer:
             "no_url": ("",),
         }
 
-        for fate, templates in noise.items():
+        for destination, templates in noise.items():
             for number in range(scaled(60, num_pages, len(templates))):
                 url = templates[number % len(templates)].replace("{n}", str(number))
                 self.add(
-                    fate,
+                    destination,
                     url=url,
                     title=f"You have to see this ({number})",
                     score=rng.randint(MIN_SCORE, 900),
@@ -280,8 +280,10 @@ class _Writer:
             self.lines.append(line)
             self.counts["bad_json"] += 1
 
-    def add(self, fate: str, *, url: str, title: str, score: int | None, **fields: Any) -> Row:
-        """Append a submission that must end with `fate`."""
+    def add(
+        self, destination: str, *, url: str, title: str, score: int | None, **fields: Any
+    ) -> Row:
+        """Append a submission that must end with `destination`."""
         rng = self.rng
         row = submission(
             url=url,
@@ -292,7 +294,7 @@ class _Writer:
         )
         row |= fields
         self.lines.append(row)
-        self.counts[fate] += 1
+        self.counts[destination] += 1
 
         return row
 

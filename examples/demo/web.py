@@ -18,7 +18,7 @@ from pathlib import Path
 
 from corpus.errors import InputError
 from examples.demo import edits, foreign, markup, site
-from examples.demo.cases import Case, Expectation, Fate, scaled
+from examples.demo.cases import Case, Destination, Expectation, scaled
 from examples.demo.pages import Page, pages
 from examples.demo.server import Answer, address
 
@@ -170,7 +170,7 @@ class _Builder:
         taken = {expectation.url for expectation in self.web.expectations}
         for page in self.ordinary:
             if page.url not in taken:
-                self.serve(page, Case.ORDINARY, Fate.FETCHED)
+                self.serve(page, Case.ORDINARY, Destination.FETCHED)
 
         self.plant_news()
         self.furnish_hosts()
@@ -237,15 +237,17 @@ class _Builder:
         self,
         page: Page,
         case: Case,
-        fate: Fate,
+        destination: Destination,
         *,
         layout_host: str | None = None,
         survivor: str | None = None,
         reasons: tuple[str, ...] = (),
     ) -> None:
-        """Serve `page` and expect `fate` of it."""
+        """Serve `page` and expect `destination` of it."""
         self.put(page, layout_host)
-        expected = Expectation(page.url, case, fate, status=200, survivor=survivor, reasons=reasons)
+        expected = Expectation(
+            page.url, case, destination, status=200, survivor=survivor, reasons=reasons
+        )
         self.add(expected, page.title)
 
     def leaks(self) -> None:
@@ -274,37 +276,37 @@ class _Builder:
             else:
                 body = edits.embedded(host.body, text)
             page = Page(LEAKS, f"/notes/{index:03d}", f"Study notes on {host.title}", body)
-            self.serve(page, case, Fate.TEST_OVERLAP)
+            self.serve(page, case, Destination.TEST_OVERLAP)
 
     def copies(self, bases: list[Page]) -> None:
         """Plant exact copies, near copies and rewordings of ordinary pages unlike each other."""
         exact, near, miss = self.count(40, 3), self.count(40, 3), self.count(30, 2)
         for number in range(exact):
             base = self.next_base(bases)
-            self.serve(base, Case.ORDINARY, Fate.KEPT)
+            self.serve(base, Case.ORDINARY, Destination.KEPT)
             copy = replace(base, host=MIRROR, path=f"/{base.host}{base.path}")
             self.answer(copy.url, self.web.answers[address(base.host, base.path)])
             self.web.text_bytes += len(base.text.encode())
             expected = Expectation(
                 copy.url,
                 Case.EXACT_COPY,
-                Fate.DUPLICATE,
+                Destination.DUPLICATE,
                 status=200,
                 survivor=base.url,
                 reasons=("exact_duplicate",),
             )
             self.add(expected, f"[Mirror {number}] {base.title}")
 
-        for edit, case, fate, host, wanted in (
-            (edits.near_copy, Case.NEAR_COPY, Fate.DUPLICATE, NEAR_MIRROR, near),
-            (edits.reworded, Case.NEAR_MISS, Fate.KEPT, REWORDED, miss),
+        for edit, case, destination, host, wanted in (
+            (edits.near_copy, Case.NEAR_COPY, Destination.DUPLICATE, NEAR_MIRROR, near),
+            (edits.reworded, Case.NEAR_MISS, Destination.KEPT, REWORDED, miss),
         ):
             for _ in range(wanted):
                 base, body = self.next_edit(bases, edit)
-                self.serve(base, Case.ORDINARY, Fate.KEPT)
+                self.serve(base, Case.ORDINARY, Destination.KEPT)
                 copy = replace(base, host=host, path=f"/copy/{base.host}{base.path}", body=body)
-                survivor = base.url if fate is Fate.DUPLICATE else None
-                self.serve(copy, case, fate, layout_host=base.host, survivor=survivor)
+                survivor = base.url if destination is Destination.DUPLICATE else None
+                self.serve(copy, case, destination, layout_host=base.host, survivor=survivor)
 
     def next_base(self, bases: list[Page]) -> Page:
         if not bases:
@@ -345,7 +347,8 @@ class _Builder:
         for here, there in (loop, loop[::-1]):
             self.answer(here, Answer(status=302, content_type=None, location=there))
         self.add(
-            Expectation(loop[0], Case.REDIRECT_LOOP, Fate.NOT_FETCHED), "You will be redirected"
+            Expectation(loop[0], Case.REDIRECT_LOOP, Destination.NOT_FETCHED),
+            "You will be redirected",
         )
 
     def redirect(self, target: Page, hops: Sequence[str], case: Case, status: int) -> None:
@@ -353,7 +356,8 @@ class _Builder:
         for here, there in zip(hops, (*hops[1:], target.url), strict=True):
             self.answer(here, Answer(b"<p>Moved.</p>", status=status, location=there))
         self.add(
-            Expectation(hops[0], case, Fate.KEPT, final_url=target.url, status=200), target.title
+            Expectation(hops[0], case, Destination.KEPT, final_url=target.url, status=200),
+            target.title,
         )
 
     def robots(self) -> None:
@@ -366,13 +370,15 @@ class _Builder:
             ]
             hidden = replace(page, host=host, path=path)
             self.put(hidden)
-            self.add(Expectation(hidden.url, Case.ROBOTS_FORBIDDEN, Fate.NOT_FETCHED), page.title)
+            self.add(
+                Expectation(hidden.url, Case.ROBOTS_FORBIDDEN, Destination.NOT_FETCHED), page.title
+            )
 
         for number, page in enumerate(self.take(self.count(3, 1))):
             self.serve(
                 replace(page, host=MEMBERS, path=f"/private/brochure-{number}"),
                 Case.ROBOTS_ALLOWED,
-                Fate.KEPT,
+                Destination.KEPT,
             )
 
     def failures(self) -> None:
@@ -387,7 +393,7 @@ class _Builder:
             page = Page(hosts[number % len(hosts)], f"/gone/{number}.html", "Page not found", text)
             self.answer(page.url, Answer(site.render(page, self.siblings[page.host]), status=404))
             self.add(
-                Expectation(page.url, Case.NOT_FOUND, Fate.NOT_FETCHED, status=404),
+                Expectation(page.url, Case.NOT_FOUND, Destination.NOT_FETCHED, status=404),
                 f"Great read no {number}",
             )
 
@@ -395,14 +401,16 @@ class _Builder:
             page = Page(STUBS, f"/broken/{number}", "Internal Server Error", text)
             self.answer(page.url, Answer(site.render(page, ()), status=500))
             self.add(
-                Expectation(page.url, Case.SERVER_ERROR, Fate.NOT_FETCHED, status=500),
+                Expectation(page.url, Case.SERVER_ERROR, Destination.NOT_FETCHED, status=500),
                 "It worked yesterday",
             )
 
         for number, page in enumerate(self.take(self.count(8, 3))):
             slow = replace(page, host=SLOW, path=f"/wait/{number}")
             self.put(slow, delay_s=SLOW_ANSWER_S)
-            self.add(Expectation(slow.url, Case.SLOW_HOST, Fate.KEPT, status=200), page.title)
+            self.add(
+                Expectation(slow.url, Case.SLOW_HOST, Destination.KEPT, status=200), page.title
+            )
 
     def oddities(self) -> None:
         """Other languages, images, Wikipedia, stubs, wrong charsets, queries."""
@@ -413,7 +421,7 @@ class _Builder:
             self.serve(
                 Page(FOREIGN_HOST, path, title, body),
                 Case.FOREIGN,
-                Fate.NOT_EXTRACTED,
+                Destination.NOT_EXTRACTED,
                 reasons=("language",),
             )
 
@@ -426,19 +434,21 @@ class _Builder:
             self.answer(linked, image)
             self.answer(plain, image)
             self.add(
-                Expectation(linked, Case.IMAGE_LINK, Fate.NOT_LINKED), f"My plot number {number}"
+                Expectation(linked, Case.IMAGE_LINK, Destination.NOT_LINKED),
+                f"My plot number {number}",
             )
             self.add(
-                Expectation(plain, Case.IMAGE_BODY, Fate.NOT_FETCHED), f"A figure, number {number}"
+                Expectation(plain, Case.IMAGE_BODY, Destination.NOT_FETCHED),
+                f"A figure, number {number}",
             )
 
         for url in WIKIPEDIA_URLS:
-            self.add(Expectation(url, Case.WIKIPEDIA, Fate.NO_DOCUMENT), "TIL about this")
+            self.add(Expectation(url, Case.WIKIPEDIA, Destination.NO_DOCUMENT), "TIL about this")
         for number in range(self.count(14, 3)):
             body = f"<p>Chapter {number} is being written. Please come back next week.</p>"
             stub = Page(STUBS, f"/chapter/{number}", f"Chapter {number}", body)
             reasons = ("extract_empty", "too_short")
-            self.serve(stub, Case.TOO_SHORT, Fate.NOT_EXTRACTED, reasons=reasons)
+            self.serve(stub, Case.TOO_SHORT, Destination.NOT_EXTRACTED, reasons=reasons)
 
         for number, page in enumerate(self.take(4)):
             self.wrong_charset(replace(page, host=LEGACY, path=f"/legacy/{number}.html"), number)
@@ -446,7 +456,7 @@ class _Builder:
             self.serve(
                 replace(page, host=FORUM, path=f"/thread?id={number}&view=full"),
                 Case.SAME_PATH,
-                Fate.KEPT,
+                Destination.KEPT,
             )
 
     def wrong_charset(self, page: Page, number: int) -> None:
@@ -467,7 +477,9 @@ class _Builder:
 
         self.answer(page.url, answer)
         self.add(
-            Expectation(page.url, Case.WRONG_CHARSET, Fate.KEPT, status=200, phrase=CHARSET_PHRASE),
+            Expectation(
+                page.url, Case.WRONG_CHARSET, Destination.KEPT, status=200, phrase=CHARSET_PHRASE
+            ),
             page.title,
         )
 
@@ -475,12 +487,14 @@ class _Builder:
         """Plant pages of the follow-up dump: new ones, and a copy of a page of the first dump."""
         for page in self.news:
             self.put(page)
-            fate = Fate.KEPT if page.url in self.lonely else Fate.FETCHED
-            self.web.followup.append(Expectation(page.url, Case.ORDINARY, fate, status=200))
+            destination = Destination.KEPT if page.url in self.lonely else Destination.FETCHED
+            self.web.followup.append(Expectation(page.url, Case.ORDINARY, destination, status=200))
             self.web.titles[page.url] = page.title
 
         base = next(
-            e for e in self.web.expectations if e.fate is Fate.KEPT and e.case is Case.ORDINARY
+            e
+            for e in self.web.expectations
+            if e.destination is Destination.KEPT and e.case is Case.ORDINARY
         )
         host, _, path = base.url.removeprefix("http://").partition("/")
         copy = f"http://{NEWS}/{host}/{path}"
@@ -489,7 +503,7 @@ class _Builder:
             Expectation(
                 copy,
                 Case.EXACT_COPY,
-                Fate.DUPLICATE,
+                Destination.DUPLICATE,
                 status=200,
                 survivor=base.url,
                 reasons=("exact_duplicate",),

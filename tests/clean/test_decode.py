@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clean.decode import Source, codec, decode
+from clean.decode import CharsetSource, codec, decode
 
 RUSSIAN = "Съешь же ещё этих мягких французских булок, да выпей чаю. " * 20
 CZECH = "Příliš žluťoučký kůň úpěl ďábelské ódy. " * 20
@@ -33,14 +33,14 @@ def test_utf8_comes_back(text: str) -> None:
 )
 def test_the_mark_beats_every_label(name: str, mark: bytes) -> None:
     decoded = decode(mark + RUSSIAN.encode(name), "text/html; charset=koi8-r")
-    assert decoded == (RUSSIAN, name, Source.BOM)
+    assert decoded == (RUSSIAN, name, CharsetSource.BOM)
 
 
 def test_header_beats_meta_and_meta_beats_detector() -> None:
     body = b'<meta charset="windows-1250">' + RUSSIAN.encode("koi8-r")
-    assert decode(body, "text/html; charset=koi8-r")[1:] == ("koi8-r", Source.HEADER)
-    assert decode(body, "text/html")[1:] == ("cp1250", Source.META)
-    assert decode(RUSSIAN.encode("koi8-r"))[1:] == ("koi8-r", Source.DETECTOR)
+    assert decode(body, "text/html; charset=koi8-r")[1:] == ("koi8-r", CharsetSource.HEADER)
+    assert decode(body, "text/html")[1:] == ("cp1250", CharsetSource.META)
+    assert decode(RUSSIAN.encode("koi8-r"))[1:] == ("koi8-r", CharsetSource.DETECTOR)
 
 
 def test_an_older_meta_and_an_xml_declaration_count_too() -> None:
@@ -48,31 +48,35 @@ def test_an_older_meta_and_an_xml_declaration_count_too() -> None:
         b'<META content="text/html; charset=iso-8859-2" http-equiv=Content-Type>'
         + CZECH.encode("iso8859-2")
     )
-    assert decode(older) == (older.decode("iso8859-2"), "iso8859-2", Source.META)
+    assert decode(older) == (older.decode("iso8859-2"), "iso8859-2", CharsetSource.META)
     declared = b"<?xml version='1.0' encoding='windows-1251'?>" + RUSSIAN.encode("cp1251")
     assert decode(declared).charset == "cp1251"
 
 
 def test_valid_utf8_overrules_a_single_byte_label() -> None:
     decoded = decode(RUSSIAN.encode(), "text/html; charset=iso-8859-1")
-    assert decoded == (RUSSIAN, "utf-8", Source.DETECTOR)
+    assert decoded == (RUSSIAN, "utf-8", CharsetSource.DETECTOR)
 
 
 def test_a_label_that_the_bytes_contradict_is_passed_over() -> None:
     decoded = decode(RUSSIAN.encode("cp1251"), "text/html; charset=utf-8")
-    assert decoded == (RUSSIAN, "cp1251", Source.DETECTOR)
+    assert decoded == (RUSSIAN, "cp1251", CharsetSource.DETECTOR)
 
 
 @pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be"])
 def test_utf16_is_known_without_its_mark(name: str) -> None:
     html = "<html><body><p>Ordinary text, caf\u00e9 included.</p></body></html>"
-    assert decode(html.encode(name), "text/html") == (html, name, Source.DETECTOR)
+    assert decode(html.encode(name), "text/html") == (html, name, CharsetSource.DETECTOR)
 
 
 def test_a_charset_that_looks_like_ascii_needs_its_label() -> None:
     text = "\u65e5\u672c\u8a9e\u306e\u6587\u7ae0"
     body = text.encode("iso2022_jp")
-    assert decode(body, "text/html; charset=iso-2022-jp") == (text, "iso2022_jp", Source.HEADER)
+    assert decode(body, "text/html; charset=iso-2022-jp") == (
+        text,
+        "iso2022_jp",
+        CharsetSource.HEADER,
+    )
     assert decode(body).charset == "utf-8"
 
 

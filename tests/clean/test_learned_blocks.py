@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clean.learned import markup
-from clean.learned.blocks import Blocks, blocks
+from clean.learned.blocks import PageBlocks, blocks
 from clean.learned.context import NUM_CONTEXT, context
 from clean.learned.features import NUM_FEATURES, features
 from clean.learned.layout import (
@@ -98,7 +98,7 @@ def texts(html: str) -> list[str]:
     return [source[place[START] : place[END]].decode() for place in page.place]
 
 
-def column(page: Blocks, table: str, number: int) -> list[int]:
+def column(page: PageBlocks, table: str, number: int) -> list[int]:
     return getattr(page, table)[:, number].tolist()
 
 
@@ -194,7 +194,7 @@ def test_any_bytes_give_sound_arrays(source: bytes) -> None:
     check(blocks(source))
 
 
-def check(page: Blocks) -> None:
+def check(page: PageBlocks) -> None:
     starts, ends = page.place[:, START], page.place[:, END]
     assert np.all(starts < ends)
     assert np.all(starts[1:] == ends[:-1])

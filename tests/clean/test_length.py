@@ -15,7 +15,7 @@ import zstandard
 
 from bench.documents import gold_pages
 from clean.decode import decode
-from clean.learned.blocks import Blocks, blocks
+from clean.learned.blocks import PageBlocks, blocks
 from clean.learned.extraction import Use, chances, chosen, model
 from clean.learned.layout import MAX_BLOCKS, POSITION, TAG_OF, WORDS
 from clean.learned.markup import TAG
@@ -23,7 +23,7 @@ from clean.learned.markup import TAG
 _START_OF_PARAGRAPH = re.compile(rb"(<p\b[^<>]*>)")
 
 
-def kept_share(page: Blocks, first: int = 0, end: int | None = None) -> float:
+def kept_share(page: PageBlocks, first: int = 0, end: int | None = None) -> float:
     """Share of the words in `<p>` that the extractor keeps, between two places of the source."""
     position, words = page.counts[:, POSITION], page.counts[:, WORDS]
     paragraphs = page.place[:, TAG_OF] == TAG["p"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from clean.decode import Source, codec, decode
+from clean.decode import CharsetSource, codec, decode
 from clean.prescan import declared_labels
 
 
@@ -106,4 +106,4 @@ def test_a_bad_byte_is_one_replacement_character(header: str, head: str) -> None
 def test_a_label_over_another_charset_is_passed_over_at_any_length() -> None:
     for text in ("café.", "It was “déjà vu” for the people in the café."):
         decoded = decode(text.encode("cp1252"), "text/html; charset=utf-8")
-        assert (decoded.text, decoded.source) == (text, Source.DETECTOR)
+        assert (decoded.text, decoded.source) == (text, CharsetSource.DETECTOR)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clean.filters import c4, fineweb, gopher, quality
 from clean.filters.c4 import C4Config
-from clean.filters.profile import Grams, Profile
+from clean.filters.profile import Profile, WordGrams
 from clean.filters.quality import Preset, QualityConfig, judge
 from clean.reasons import Reason
 
@@ -158,7 +158,7 @@ def test_ngrams_by_a_slow_count(words: list[str], n: int) -> None:
         chars += len("".join(grams[index])) if repeated else 0
         seen.add(grams[index])
         index += n if repeated else 1
-    counted = Grams(words)
+    counted = WordGrams(words)
     assert counted.top_chars(n) == (len(" ".join(top[0][0])) * top[0][1] if top else 0)
     assert counted.repeated_chars(n) == chars
     assert chars <= counted.most_repeated_chars(n) <= sum(map(len, words))

@@ -2,7 +2,7 @@
 
 The fields, their types and their gaps follow the public field statistics of the dumps month by month: which years write
 `created_utc` as a string or a float, where `url` is null, which rows carry a parent, a later retrieval, an advertisement.
-All text is made up. `dump(era, seed, num_rows)` plans a fate for every row first and then writes a row that must meet it.
+All text is made up. `dump(era, seed, num_rows)` plans a disposition for every row first and then writes a row that must meet it.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Dump:
 
     era: Era
     lines: list[bytes] = field(default_factory=list)
-    fates: Counter[str] = field(default_factory=Counter)
+    dispositions: Counter[str] = field(default_factory=Counter)
     pages: dict[str, Page] = field(default_factory=dict)
     """By url_key."""
 
@@ -116,16 +116,16 @@ BLOCKED = "BadCompany"
 
 
 def dump(era: Era, seed: int, num_rows: int) -> Dump:
-    """`num_rows` rows, among them at least one of every fate that the era knows."""
+    """`num_rows` rows, among them at least one of every disposition that the era knows."""
     writer = _Writer(era, random.Random(f"{era.month} {seed}"))
-    fates, weights = zip(*era.weights, strict=True)
-    plan = [fate for fate, weight in era.weights if weight]
-    plan += writer.rng.choices(fates, weights, k=max(0, num_rows - len(plan)))
+    dispositions, weights = zip(*era.weights, strict=True)
+    plan = [disposition for disposition, weight in era.weights if weight]
+    plan += writer.rng.choices(dispositions, weights, k=max(0, num_rows - len(plan)))
     writer.rng.shuffle(plan)
-    for fate in plan:
-        line = writer.write(fate)
+    for disposition in plan:
+        line = writer.write(disposition)
         writer.dump.lines.append(line)
-        writer.dump.fates[fate] += 1
+        writer.dump.dispositions[disposition] += 1
     return writer.dump
 
 
@@ -136,12 +136,12 @@ class _Writer:
         self.dump = Dump(era)
         self.number = 0
 
-    def write(self, fate: str) -> bytes:
+    def write(self, disposition: str) -> bytes:
         self.number += 1
-        if fate == "blank":
+        if disposition == "blank":
             return self.rng.choice((b"", b" ", b"\r"))
         row = self.base()
-        make: Callable[[Row], None] = getattr(self, fate)
+        make: Callable[[Row], None] = getattr(self, disposition)
         make(row)
         if self.era.escaped:
             row["url"] = escape(row["url"])
@@ -149,7 +149,7 @@ class _Writer:
         if self.era.overridden and row["url"] and self.rng.random() < 0.7:
             row["url_overridden_by_dest"] = row["url"]
         line = self.encode(row)
-        return line[: self.rng.randrange(2, len(line) - 1)] if fate == "bad_json" else line
+        return line[: self.rng.randrange(2, len(line) - 1)] if disposition == "bad_json" else line
 
     def base(self) -> Row:
         era, rng = self.era, self.rng
@@ -214,7 +214,7 @@ class _Writer:
             row = dict(items)
         return json.dumps(row, separators=(",", ":"), ensure_ascii=self.era.escaped).encode()
 
-    # --- one method per fate --------------------------------------------------------------------------------------
+    # --- one method per disposition --------------------------------------------------------------------------------------
 
     def kept(self, row: Row) -> None:
         rng = self.rng

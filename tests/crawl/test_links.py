@@ -1,4 +1,4 @@
-"""Every row has one fate, whatever its year, container or damage; groups do not depend on order."""
+"""Every row has one disposition, whatever its year, container or damage; groups do not depend on order."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from crawl.links import select, submissions
 from crawl.links.containers import READ_BYTES
 from crawl.links.group import group
 from crawl.links.maturity import ImmatureScoresError, ScoreStatistics
-from crawl.links.rows import Block, TruncatedDump
+from crawl.links.rows import RowBlock, TruncatedDump
 from crawl.links.select import SUBMISSIONS, Judge, LinksConfig, LinkSubmission, read_dump, unescaped
-from crawl.rules import Fate
+from crawl.rules import Disposition
 from tests.crawl import eras
 
 WEBTEXT = LinksConfig()
@@ -44,7 +44,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> LinksConfig:
     return LinksConfig(blocked_subreddits_file=str(path))
 
 
-# --- fates ---------------------------------------------------------------------------------------------------------
+# --- dispositions ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("era", eras.ERAS, ids=lambda era: era.name)
@@ -52,7 +52,7 @@ def test_planted_counts_of_every_era(era: eras.Era, config: LinksConfig) -> None
     dump = eras.dump(era, 1, 1_200)
     statistics = ScoreStatistics()
     table, counts = _read(dump.content, config, statistics)
-    assert counts == dump.fates
+    assert counts == dump.dispositions
     assert statistics.median_lag_hours == (era.lag_s // 3_600 if era.retrieved else None)
     pages, moved = group(table, config)
     assert not moved
@@ -135,41 +135,41 @@ def test_batches_and_counts_go_together(
         batches.append(batch)
         assert taken["kept"] == rows
     taken.update(counts)
-    assert taken == dump.fates
+    assert taken == dump.dispositions
     assert num_batches > 5
     assert reported == len(dump.lines)
     assert pa.Table.from_batches(batches, SUBMISSIONS).equals(whole)
 
 
 def test_the_fast_reader_agrees_with_a_slow_one(config: LinksConfig) -> None:
-    """Mutated rows of every era: same fates and links as by the standard library's parser, row by row."""
+    """Mutated rows of every era: same dispositions and links as by the standard library's parser, row by row."""
     rng = random.Random(11)
     lines = [line for era in eras.ERAS for line in eras.dump(era, 4, 150).lines]
     mutated = [_mutated(line, rng) for line in lines for _ in range(3)]
     judge, found = Judge(config), []
-    fates: Counter[str] = Counter()
+    dispositions: Counter[str] = Counter()
     for start in range(0, len(mutated), 3):  # small blocks, so that many are whole
-        block = Block(b"\n".join(mutated[start : start + 3]))
-        fates.update(judge.block(block, start, found, ScoreStatistics()))
-    slow_fates: Counter[str] = Counter()
+        block = RowBlock(b"\n".join(mutated[start : start + 3]))
+        dispositions.update(judge.block(block, start, found, ScoreStatistics()))
+    slow_dispositions: Counter[str] = Counter()
     slow_found = []
     for row in mutated:
         outcome = _slow_outcome(row, judge)
-        slow_fates[outcome.value if isinstance(outcome, Fate) else "kept"] += 1
+        slow_dispositions[outcome.value if isinstance(outcome, Disposition) else "kept"] += 1
         if isinstance(outcome, LinkSubmission):
             slow_found.append(outcome)
-    assert fates == slow_fates
+    assert dispositions == slow_dispositions
     assert found == slow_found
-    assert fates.total() == len(mutated)
-    assert fates["bad_json"] > 100
-    assert fates["kept"] > 100
+    assert dispositions.total() == len(mutated)
+    assert dispositions["bad_json"] > 100
+    assert dispositions["kept"] > 100
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("seed", range(20))
 def test_no_mutated_dump_crashes_the_reader_or_loses_a_row(seed: int, config: LinksConfig) -> None:
-    """Damaged rows of every era, in whole dumps: as many fates as lines."""
+    """Damaged rows of every era, in whole dumps: as many dispositions as lines."""
     rng = random.Random(seed)
     lines = [
         _mutated(line, rng)
@@ -185,10 +185,10 @@ def test_no_mutated_dump_crashes_the_reader_or_loses_a_row(seed: int, config: Li
     assert counts["bad_json"] > 1_000
 
 
-def _slow_outcome(row: bytes, judge: Judge) -> LinkSubmission | Fate:
+def _slow_outcome(row: bytes, judge: Judge) -> LinkSubmission | Disposition:
     submission = submissions.decode_leniently(row)
     if submission is None:
-        return Fate.BAD_JSON if row.strip() else Fate.BLANK
+        return Disposition.BAD_JSON if row.strip() else Disposition.BLANK
     outcome = judge.judge(submission)
     assert outcome is not None
     return outcome
@@ -224,7 +224,7 @@ ROW: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("fields", "fate"),
+    ("fields", "disposition"),
     [
         ({}, "kept"),
         ({"score": 3}, "kept"),
@@ -271,10 +271,10 @@ ROW: dict[str, Any] = {
         ({"media": {"score": 0, "is_self": True, "promoted": True}}, "kept"),
     ],
 )  # fmt: skip
-def test_the_fate_of_a_row(fields: dict[str, Any], fate: str) -> None:
+def test_the_disposition_of_a_row(fields: dict[str, Any], disposition: str) -> None:
     table, counts = _read(_line(fields), WEBTEXT)
-    assert counts == {fate: 1}
-    assert table.num_rows == (fate == "kept")
+    assert counts == {disposition: 1}
+    assert table.num_rows == (disposition == "kept")
 
 
 def test_what_a_link_holds() -> None:
@@ -320,7 +320,7 @@ def test_only_three_escapes_are_decoded(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "fields", "fate"),
+    ("settings", "fields", "disposition"),
     [
         ({"min_score": 10}, {"score": 9}, "low_karma"),
         ({"min_score": 0}, {"score": 0}, "kept"),
@@ -339,8 +339,10 @@ def test_only_three_escapes_are_decoded(text: str, expected: str) -> None:
         ({"max_url_chars": 64}, {"url": "http://example.org/" + "a" * 50}, "url_too_long"),
     ],
 )
-def test_settings_change_fates(settings: dict[str, Any], fields: dict[str, Any], fate: str) -> None:
-    assert _read(_line(fields), LinksConfig(**settings))[1] == {fate: 1}
+def test_settings_change_dispositions(
+    settings: dict[str, Any], fields: dict[str, Any], disposition: str
+) -> None:
+    assert _read(_line(fields), LinksConfig(**settings))[1] == {disposition: 1}
 
 
 def test_bad_settings_are_refused() -> None:
@@ -398,7 +400,7 @@ def test_immature_scores_stop_the_run(config: LinksConfig) -> None:
             io.BytesIO(dump.content), name="x", config=allowed, counts=counts, statistics=statistics
         )
     )
-    assert counts == dump.fates
+    assert counts == dump.dispositions
     assert statistics.median_lag_hours == 0
     assert statistics.median_score <= 1
 

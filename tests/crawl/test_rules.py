@@ -11,7 +11,7 @@ from corpus.errors import ConfigError
 from crawl.rules import (
     EXTENSION_RULES,
     HOST_RULES,
-    Fate,
+    Disposition,
     Preset,
     Rules,
     read_hosts,
@@ -24,12 +24,12 @@ def test_a_host_rule_holds_for_all_below_it_and_nothing_else(preset: Preset) -> 
     rules = Rules(preset)
     for rule in HOST_RULES:
         above = {
-            r.host: r.fate
+            r.host: r.disposition
             for r in HOST_RULES
             if preset in r.presets and rule.host.endswith("." + r.host)
         }
         around = next(iter(above.values()), None)  # google.com around video.google.com
-        expected = rule.fate if preset in rule.presets else around
+        expected = rule.disposition if preset in rule.presets else around
         for host in (rule.host, "www." + rule.host, "a.b." + rule.host, rule.host + "."):
             assert rules.judge_host(host) == expected, host
         assert rules.judge_host("not" + rule.host) == around
@@ -56,14 +56,14 @@ def test_the_default_keeps_what_webtext_was_made_of() -> None:
         "www.nytimes.com",
     ):
         assert rules.judge_host(host) is None
-    for host, fate in (
-        ("en.wikipedia.org", Fate.WIKIPEDIA),
-        ("old.reddit.com", Fate.INTERNAL),
-        ("i.redd.it", Fate.INTERNAL),
-        ("i.imgur.com", Fate.MEDIA_HOST),
-        ("m.youtube.com", Fate.MEDIA_HOST),
+    for host, disposition in (
+        ("en.wikipedia.org", Disposition.WIKIPEDIA),
+        ("old.reddit.com", Disposition.INTERNAL),
+        ("i.redd.it", Disposition.INTERNAL),
+        ("i.imgur.com", Disposition.MEDIA_HOST),
+        ("m.youtube.com", Disposition.MEDIA_HOST),
     ):
-        assert rules.judge_host(host) is fate
+        assert rules.judge_host(host) is disposition
 
 
 def test_no_rule_is_written_twice() -> None:
@@ -86,7 +86,7 @@ def test_no_rule_is_written_twice() -> None:
     ],
 )  # fmt: skip
 def test_file_types_are_told_by_the_last_segment(path: str, is_file: bool) -> None:
-    assert Rules(Preset.WEBTEXT).judge_path(path) is (Fate.FILE_TYPE if is_file else None)
+    assert Rules(Preset.WEBTEXT).judge_path(path) is (Disposition.FILE_TYPE if is_file else None)
 
 
 def test_block_lists_come_from_files(tmp_path: Path) -> None:
@@ -105,11 +105,13 @@ def test_block_lists_come_from_files(tmp_path: Path) -> None:
         "xn--mnchen-3ya.example",
         "xn--strae-oqa.example",  # as browsers have it, not the older standard's strasse.example
     ):
-        assert rules.judge_host(host) is Fate.BLOCKED_HOST
+        assert rules.judge_host(host) is Disposition.BLOCKED_HOST
     assert rules.judge_host("example.org") is None
-    assert rules.judge_host("imgur.com") is Fate.MEDIA_HOST  # the preset's reason is the better one
+    assert (
+        rules.judge_host("imgur.com") is Disposition.MEDIA_HOST
+    )  # the preset's reason is the better one
     for name in ("badcompany", "BADCOMPANY", "Other", "third"):
-        assert rules.judge_subreddit(name) is Fate.BLOCKED_SUBREDDIT
+        assert rules.judge_subreddit(name) is Disposition.BLOCKED_SUBREDDIT
     assert rules.judge_subreddit("good") is None
 
 

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crawl.links import submissions
-from crawl.links.rows import Block
+from crawl.links.rows import RowBlock
 from crawl.links.submissions import FullSubmission, whole_number
 from tests.crawl import eras
 
@@ -81,7 +81,7 @@ LINES = st.lists(
 @example([b'{"id":"e"}{"id":"f"}', b'{"id":', b'"a"}'])
 def test_a_block_is_decoded_as_its_rows(lines: list[bytes]) -> None:
     """Two values on a line and none on another: counting values is not enough to know whose they are."""
-    block = Block(b"\n".join(lines))
+    block = RowBlock(b"\n".join(lines))
     assert block.rows() == lines == [block.row(index) for index in range(block.num_rows)]
     assert repr(submissions.decode_block(block)) == repr(
         [submissions.decode(line) for line in lines]
@@ -95,7 +95,9 @@ def test_whole_blocks_are_decoded_in_one_call(monkeypatch: pytest.MonkeyPatch) -
     lines = [line for line in lines if line.startswith(b"{") and b'"score":[' not in line]
     expected = [repr(submissions.decode(line)) for line in lines]
     monkeypatch.setattr(submissions, "decode", None)
-    assert [repr(found) for found in submissions.decode_block(Block(b"\n".join(lines)))] == expected
+    assert [
+        repr(found) for found in submissions.decode_block(RowBlock(b"\n".join(lines)))
+    ] == expected
 
 
 def _check_decoders(row: bytes) -> None:

@@ -32,7 +32,7 @@ from crawl.warc.body import (
     looks_like_text,
 )
 from crawl.warc.records import (
-    Place,
+    RecordPosition,
     SegmentWriter,
     WarcError,
     digest,
@@ -47,7 +47,7 @@ AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 PATH = "warc/b/part-00000-00000.warc.gz"
 
 
-def write(store: Store, bodies: list[bytes], *, request: bool = False) -> list[Place]:
+def write(store: Store, bodies: list[bytes], *, request: bool = False) -> list[RecordPosition]:
     writer = SegmentWriter(store, PATH, info={"software": "x\r\ny"}, gzip_level=4)
     places = []
     for number, body in enumerate(bodies):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from warcio.archiveiterator import ArchiveIterator
 
 from crawl.warc import records
-from crawl.warc.archives import Capture, Fate, dechunked, http_response, read_captures
+from crawl.warc.archives import Capture, RecordDisposition, dechunked, http_response, read_captures
 from tests.support.foreign_warc import HTML, TYPE, archive
 
 
@@ -42,16 +42,16 @@ ANSWERS = [
 ]
 
 
-def test_every_record_has_one_fate() -> None:
+def test_every_record_has_one_disposition() -> None:
     found, counts = captures(archive(ANSWERS))
     assert [each.final_url for each in found] == [ANSWERS[i][0] for i in (0, 6, 7, 8)]
     assert counts == {
-        Fate.CAPTURE: 4,
-        Fate.NO_RESPONSE: 1 + len(ANSWERS),
-        Fate.STATUS: 2,
-        Fate.WRONG_TYPE: 1,
-        Fate.ROBOTS_FILE: 1,
-        Fate.BAD_URL: 1,
+        RecordDisposition.CAPTURE: 4,
+        RecordDisposition.NO_RESPONSE: 1 + len(ANSWERS),
+        RecordDisposition.STATUS: 2,
+        RecordDisposition.WRONG_TYPE: 1,
+        RecordDisposition.ROBOTS_FILE: 1,
+        RecordDisposition.BAD_URL: 1,
     }
 
 
@@ -105,7 +105,7 @@ def test_behind_damage_reading_goes_on() -> None:
         data[starts[member] + 40 : starts[member] + 60] = b"\0" * 20
     found, counts = captures(bytes(data))
     assert {each.url[-1] for each in found} >= set("0125678")
-    assert counts[Fate.DAMAGED] >= 1
+    assert counts[RecordDisposition.DAMAGED] >= 1
     cut, _ = captures(bytes(data[: starts[-1] - 40]))
     assert cut[-1].url == "http://e.example/7" or cut[-1].truncated
 
@@ -125,7 +125,7 @@ def test_what_is_too_large_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> No
         "http://owls.example/packed",
         "http://owls.example/text",
     ]
-    assert counts[Fate.TOO_LARGE] == 4
+    assert counts[RecordDisposition.TOO_LARGE] == 4
 
 
 @given(st.binary(max_size=300))

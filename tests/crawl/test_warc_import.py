@@ -14,7 +14,7 @@ from corpus.tables.parquet import read_table
 from corpus.tables.takedown_list import Takedown, write_takedown
 from crawl import run as crawl_run
 from crawl.warc import records
-from crawl.warc.archives import Fate
+from crawl.warc.archives import RecordDisposition
 from tests.support.foreign_warc import HTML, TYPE, archive
 from webtext.reports import html
 
@@ -62,8 +62,11 @@ def test_links_and_pages_add_up_and_the_latest_capture_stays(
         assert response.body == HTML + (b"newer " if row["url"][-1] in "defz" else b"")
         assert records.digest(response.body) == row["payload_digest"]
     counts = read_manifest(store, "pages", "b").counts
-    assert counts["fetched"] + counts["capture:earlier"] == counts[Fate.CAPTURE] == 11
-    assert sum(counts[fate] for fate in Fate if fate in counts) == 2 * 11 + 2
+    assert counts["fetched"] + counts["capture:earlier"] == counts[RecordDisposition.CAPTURE] == 11
+    assert (
+        sum(counts[disposition] for disposition in RecordDisposition if disposition in counts)
+        == 2 * 11 + 2
+    )
 
 
 def test_the_same_files_give_the_same_bytes(tmp_path: Path, files: list[Path]) -> None:

@@ -8,40 +8,44 @@ from corpus.storage.store import open_store
 from corpus.tables.manifest import Manifest
 from corpus.tables.parquet import write_part
 from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, SPANS, VERDICTS
-from examples.demo.cases import Case, Expectation, Fate
+from examples.demo.cases import Case, Destination, Expectation
 from examples.demo.checks import Rows, judge, load, page_address, review, review_rows, wrong_shares
 from examples.demo.dump import DumpExpectation, LinkExpectation
 from examples.demo.server import Request
 from examples.demo.site import COOKIE_NOTICE
 
 EXPECTATIONS = [
-    Expectation("http://a.test/1", Case.ORDINARY, Fate.KEPT, status=200),
-    Expectation("http://a.test/2", Case.ORDINARY, Fate.FETCHED, status=200),
+    Expectation("http://a.test/1", Case.ORDINARY, Destination.KEPT, status=200),
+    Expectation("http://a.test/2", Case.ORDINARY, Destination.FETCHED, status=200),
     Expectation(
         "http://m.test/1",
         Case.EXACT_COPY,
-        Fate.DUPLICATE,
+        Destination.DUPLICATE,
         status=200,
         survivor="http://a.test/1",
         reasons=("exact_duplicate",),
     ),
     Expectation(
-        "http://n.test/1", Case.NEAR_COPY, Fate.DUPLICATE, status=200, survivor="http://a.test/1"
+        "http://n.test/1",
+        Case.NEAR_COPY,
+        Destination.DUPLICATE,
+        status=200,
+        survivor="http://a.test/1",
     ),
-    Expectation("http://r.test/x", Case.ROBOTS_FORBIDDEN, Fate.NOT_FETCHED),
-    Expectation("http://a.test/gone", Case.NOT_FOUND, Fate.NOT_FETCHED, status=404),
+    Expectation("http://r.test/x", Case.ROBOTS_FORBIDDEN, Destination.NOT_FETCHED),
+    Expectation("http://a.test/gone", Case.NOT_FOUND, Destination.NOT_FETCHED, status=404),
     Expectation(
         "http://a.test/old",
         Case.REDIRECT_CHAIN,
-        Fate.KEPT,
+        Destination.KEPT,
         status=200,
         final_url="http://a.test/new",
     ),
-    Expectation("http://f.test/de", Case.FOREIGN, Fate.NOT_EXTRACTED, reasons=("language",)),
-    Expectation("http://i.test/p.png", Case.IMAGE_LINK, Fate.NOT_LINKED),
-    Expectation("http://en.wikipedia.org/wiki/A", Case.WIKIPEDIA, Fate.NO_DOCUMENT),
-    Expectation("http://s.test/0", Case.PASSAGE_VERBATIM, Fate.TEST_OVERLAP),
-    Expectation("http://c.test/0", Case.WRONG_CHARSET, Fate.KEPT, phrase="déjà vu"),
+    Expectation("http://f.test/de", Case.FOREIGN, Destination.NOT_EXTRACTED, reasons=("language",)),
+    Expectation("http://i.test/p.png", Case.IMAGE_LINK, Destination.NOT_LINKED),
+    Expectation("http://en.wikipedia.org/wiki/A", Case.WIKIPEDIA, Destination.NO_DOCUMENT),
+    Expectation("http://s.test/0", Case.PASSAGE_VERBATIM, Destination.TEST_OVERLAP),
+    Expectation("http://c.test/0", Case.WRONG_CHARSET, Destination.KEPT, phrase="déjà vu"),
 ]
 DUMP = DumpExpectation(
     counts={"kept": 10, "self_post": 4},

@@ -13,7 +13,7 @@ from corpus.errors import InputError
 from crawl.links import group
 from crawl.links import select as links
 from examples.demo import edits, markup
-from examples.demo.cases import Case, Fate
+from examples.demo.cases import Case, Destination
 from examples.demo.checks import Rows, page_address, wrong_links
 from examples.demo.dump import WINDOW_LOG, variants, write_dump, write_followup_dump
 from examples.demo.web import CHARSET_PHRASE, build
@@ -144,7 +144,11 @@ def test_passages_are_on_their_pages_and_nowhere_else(web):
         assert held_out[index] <= grams(text)
     everything = set().union(*held_out)
     for expectation in (*web.expectations, *web.followup):
-        if expectation.fate in (Fate.KEPT, Fate.FETCHED, Fate.DUPLICATE):
+        if expectation.destination in (
+            Destination.KEPT,
+            Destination.FETCHED,
+            Destination.DUPLICATE,
+        ):
             page = expectation.final_url or expectation.url
             assert not everything & grams(markup.plain_text(body_of(web, page)))
 
@@ -208,7 +212,7 @@ def test_the_links_stage_finds_exactly_what_was_written(web, tmp_path, write):
             links.read_dump(stream, name="RS.zst", config=links.LinksConfig(), counts=counts)
         )
     table, _ = group.group(pa.Table.from_batches(batches), links.LinksConfig())
-    assert {str(fate): count for fate, count in counts.items()} == expected.counts
+    assert {str(destination): count for destination, count in counts.items()} == expected.counts
     rows = Rows(links={page_address(row["url"]): row for row in table.to_pylist()})
     assert len(rows.links) == table.num_rows
     assert wrong_links(rows, expected) == []
@@ -293,7 +297,7 @@ def test_ampersands_are_escaped_as_in_the_dumps_of_that_year(dumped):
 def test_originals_have_more_karma_than_their_copies(web, dumped):
     links = dumped[1].links
     for expectation in web.expectations:
-        if expectation.fate is Fate.DUPLICATE:
+        if expectation.destination is Destination.DUPLICATE:
             assert links[expectation.survivor].score > links[expectation.url].score >= 3
 
 

@@ -217,7 +217,7 @@ def _store(
     status: int,
     body: bytes,
     *headers: tuple[bytes, bytes],
-) -> tuple[records.Place, str]:
+) -> tuple[records.RecordPosition, str]:
     block = records.http_block(
         f"HTTP/1.1 {status} OK", [(b"Content-Type", b"text/html; charset=utf-8"), *headers], body
     )

@@ -18,11 +18,11 @@ from train.config import RuntimeConfig
 from train.distributed import join_world
 from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
-from train.scores.logprobs import Request, score
+from train.scores.logprobs import ScoringRequest, score
 from train.scores.score_set import TASKS
 from train.scores.tasks import generation
 from train.scores.tasks.language import (
-    Document,
+    ScoredText,
     articles,
     entries_of,
     tokenized,
@@ -100,7 +100,7 @@ def run(
 # --- the engine ----------------------------------------------------------------------------------------------------
 
 
-def _slow(net: GPT2, request: Request) -> list[float]:
+def _slow(net: GPT2, request: ScoringRequest) -> list[float]:
     tokens = (*request.context, *request.continuation)[-net.shape.block_size - 1 :]
     log_probs = torch.log_softmax(net.logits(torch.tensor([tokens[:-1]]))[0], dim=-1).detach()
     count = len(request.continuation)
@@ -117,9 +117,11 @@ def test_scores_are_those_of_the_model_one_by_one(
     rng = np.random.default_rng(1)
     draw = lambda size: tuple(rng.integers(0, 30, size).tolist())  # noqa: E731
     shared = [draw(10), draw(15)]
-    requests = [Request(draw(rng.integers(1, 40)), draw(rng.integers(1, 12))) for _ in range(30)]
-    requests += [Request(shared[i % 2], draw(rng.integers(1, 9))) for i in range(9)]
-    requests += [Request(draw(1), draw(24))]
+    requests = [
+        ScoringRequest(draw(rng.integers(1, 40)), draw(rng.integers(1, 12))) for _ in range(30)
+    ]
+    requests += [ScoringRequest(shared[i % 2], draw(rng.integers(1, 9))) for i in range(9)]
+    requests += [ScoringRequest(draw(1), draw(24))]
     rng.shuffle(requests)  # type: ignore[arg-type]
     monkeypatch.setattr("train.scores.logprobs.BATCH_TOKENS", {"cpu": 60})
     monkeypatch.setattr("train.scores.logprobs.HEAD_ROWS", {"cpu": 7})
@@ -132,7 +134,7 @@ def test_scores_are_those_of_the_model_one_by_one(
             assert found.log_probs == pytest.approx(expected, abs=1e-5)
             assert found.log_prob == pytest.approx(sum(expected), abs=1e-4)
     with pytest.raises(ValueError, match="expected 1 or more"):
-        score(net, [Request((), (1,))], WORLD)
+        score(net, [ScoringRequest((), (1,))], WORLD)
 
 
 def test_a_continuation_longer_than_the_context_is_scored_in_pieces() -> None:
@@ -140,19 +142,19 @@ def test_a_continuation_longer_than_the_context_is_scored_in_pieces() -> None:
     net = GPT2(Shape(1, 2, 16, 8, 30)).eval()
     text = tuple(range(20))
     pieces = [
-        Request(text[:2], text[2:10]),
-        Request(text[:10], text[10:18]),
-        Request(text[:18], text[18:]),
+        ScoringRequest(text[:2], text[2:10]),
+        ScoringRequest(text[:10], text[10:18]),
+        ScoringRequest(text[:18], text[18:]),
     ]
     expected = [p for each in pieces for p in _slow(net, each)]
-    (found,) = score(net, [Request(text[:2], text[2:])], WORLD)
+    (found,) = score(net, [ScoringRequest(text[:2], text[2:])], WORLD)
     assert found.log_probs == pytest.approx(expected, abs=1e-5)
 
 
 def test_greedy_and_banned_are_told_per_token() -> None:
     one, two = score(
         MODEL.model,
-        [Request((1,), (3, 0)), Request((1,), (2,))],
+        [ScoringRequest((1,), (3, 0)), ScoringRequest((1,), (2,))],
         WORLD,
         banned=[WORDS.index(" the")],
     )
@@ -285,7 +287,7 @@ def test_figures_are_over_the_units_of_the_original() -> None:
     """By hand: probabilities of three tokens, words with their ends of line, bytes."""
     half, rest = {"a": 0.5, " x": 0.5}, {" b": 0.25, " x": 0.75}
     model = loaded({"<|endoftext|>": half, "a": rest, " b": {"\n": 0.5, " x": 0.5}})
-    document = Document("a b\n", words_with_ends("a @-@ b\n"), 8, 8)
+    document = ScoredText("a b\n", words_with_ends("a @-@ b\n"), 8, 8)
     rows = language_outcomes(model, entries_of([document], model, OPTIONS), WORLD, OPTIONS)
     found = language_figures(rows)
     nats = math.log(16)
@@ -311,7 +313,7 @@ def test_a_stride_adds_context_and_no_tokens() -> None:
     slow = 0.0
     for end in range(1, len(tokens)):  # the definition of stride 1, but for the first window
         first = 0 if end <= 8 else end - 8
-        slow -= _slow(model.model, Request(tokens[first:end], tokens[end : end + 1]))[0]
+        slow -= _slow(model.model, ScoringRequest(tokens[first:end], tokens[end : end + 1]))[0]
     assert per_stride[1] == pytest.approx(slow, rel=1e-5)
 
 

@@ -24,7 +24,7 @@ from train import run as door
 from train.checkpoints.checkpoint import Checkpoints
 from train.checkpoints.run_folder import RunFolder
 from train.divergence import DivergedError
-from train.job import Request
+from train.job import RunRequest
 from train.ray_launcher import num_workers
 
 REPO = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def test_without_ray_trains_packages_nothing_is_begun(
 def test_an_error_of_the_workers_is_the_one_that_a_process_alone_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: FatalError
 ) -> None:
-    request = Request(str(tmp_path), "b", "r", config())
+    request = RunRequest(str(tmp_path), "b", "r", config())
     open_corpus(request.corpus, create=True)
 
     def fail(*arguments: Any, **options: Any) -> None:
@@ -100,14 +100,14 @@ def test_workers_find_a_corpus_that_was_named_from_here(
     monkeypatch.chdir(tmp_path)
     open_corpus("c", create=True)
 
-    def fit(request: Request, workers: int, folder: RunFolder) -> None:
+    def fit(request: RunRequest, workers: int, folder: RunFolder) -> None:
         monkeypatch.chdir(tmp_path / "elsewhere")
         RunFolder(open_corpus(request.corpus), request.run).write("summary.json", {"steps": 1})
         monkeypatch.chdir(tmp_path)
 
     monkeypatch.setattr(ray_launcher, "claim", lambda request: None)
     monkeypatch.setattr(ray_launcher, "_fit", fit)
-    assert ray_launcher.train_on_ray(Request("c", "b", "r", config()), 2).summary == {"steps": 1}
+    assert ray_launcher.train_on_ray(RunRequest("c", "b", "r", config()), 2).summary == {"steps": 1}
 
 
 def test_a_store_that_fails_for_a_moment_hides_no_stop(

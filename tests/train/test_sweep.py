@@ -15,7 +15,7 @@ from corpus.storage.store import open_corpus, open_store
 from shards.reader import BlockStream, open_split
 from tests.train.fakes import config
 from train.config import TrainConfig
-from train.job import Outcome, Request, open_job, train
+from train.job import RunRequest, RunResult, open_job, train
 from train.sweep import HELD_OUT_FRAC, learning_rates, sweep
 
 
@@ -33,15 +33,15 @@ def test_anything_else_is_refused(text: str) -> None:
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_the_rate_with_the_lowest_perplexity_is_the_best(tmp_path: Path, name: str) -> None:
     losses = {5e-4: math.nan, 1e-3: 3.0, 2e-3: 2.5, 4e-3: math.inf}
-    seen: list[Request] = []
+    seen: list[RunRequest] = []
 
-    def launch(request: Request) -> Outcome:
+    def launch(request: RunRequest) -> RunResult:
         seen.append(request)
-        return Outcome(
+        return RunResult(
             {"val_loss": losses[request.config.resolved_learning_rate]}, up_to_date=False
         )
 
-    request = Request(str(tmp_path), "b", "r", config(optimizer={"name": name}))
+    request = RunRequest(str(tmp_path), "b", "r", config(optimizer={"name": name}))
     open_corpus(str(tmp_path), create=True)
     result = sweep(request, sorted(losses), launch)
     assert result["best"] == 2e-3
@@ -63,7 +63,7 @@ def test_a_rate_that_diverges_is_no_end_of_the_sweep(corpus: Path, tmp_path: Pat
         settings = config(
             num_samples=0, max_steps=6, optimizer={"grad_clip": 0.0, "warmup_frac": 0.0}
         )
-        return sweep(Request(str(tmp_path / "c"), "b", "r", settings), rates, train)
+        return sweep(RunRequest(str(tmp_path / "c"), "b", "r", settings), rates, train)
 
     for _ in range(2):  # made again, it says the same
         result = asked(1e-3, 9e5)
@@ -74,8 +74,8 @@ def test_a_rate_that_diverges_is_no_end_of_the_sweep(corpus: Path, tmp_path: Pat
         asked(9e5)
 
 
-def request(root: Path, **changes: Any) -> Request:
-    return Request(
+def request(root: Path, **changes: Any) -> RunRequest:
+    return RunRequest(
         str(root), "b", "r", config(num_samples=0, **changes), held_out_frac=HELD_OUT_FRAC
     )
 

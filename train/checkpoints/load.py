@@ -17,7 +17,7 @@ from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
 
 
-class Encoder(Protocol):
+class TextEncoder(Protocol):
     """The part of `shards.tokenizer.Tokenizer` used by training."""
 
     def encode(self, text: str) -> list[int]:
@@ -32,7 +32,7 @@ class LoadedModel:
     """A model on its device, with its tokenizer and origin."""
 
     model: GPT2
-    tokenizer: Encoder
+    tokenizer: TextEncoder
     end_of_text: int
     identity: dict[str, Any]
     """The settings that decide the run: see `train.job.run_identity`."""

@@ -27,7 +27,7 @@ REUSE_TOKENS = {"cpu": 32, "cuda": 2_048}
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ScoringRequest:
     """Tokens to score behind a context of at least one token."""
 
     context: tuple[int, ...]
@@ -50,7 +50,7 @@ class Scored:
 
 
 def score(
-    model: GPT2, requests: Sequence[Request], world: World, *, banned: Sequence[int] = ()
+    model: GPT2, requests: Sequence[ScoringRequest], world: World, *, banned: Sequence[int] = ()
 ) -> list[Scored]:
     """Score every request, in their order.
 
@@ -58,7 +58,7 @@ def score(
     context is scored in pieces. Raises: ValueError for an empty context or continuation.
     """
     size = model.shape.block_size
-    pieces: list[Request] = []
+    pieces: list[ScoringRequest] = []
     counts = []
 
     for each in requests:
@@ -68,7 +68,7 @@ def score(
             )
         text = each.context + each.continuation
         starts = range(len(each.context), len(text), size)
-        pieces += [Request(text[:start], text[start : start + size]) for start in starts]
+        pieces += [ScoringRequest(text[:start], text[start : start + size]) for start in starts]
         counts.append(len(starts))
 
     found = iter(_score_pieces(model, pieces, world, banned))
@@ -85,7 +85,7 @@ def _joined(pieces: Sequence[Scored]) -> Scored:
 
 @torch.inference_mode()
 def _score_pieces(
-    model: GPT2, requests: Sequence[Request], world: World, banned: Sequence[int]
+    model: GPT2, requests: Sequence[ScoringRequest], world: World, banned: Sequence[int]
 ) -> list[Scored]:
     ban = torch.tensor(sorted(banned), dtype=torch.int64, device=world.device)
     found: dict[int, Scored] = {}
@@ -111,7 +111,7 @@ def _score_pieces(
     return [found[place] for place in range(len(requests))]
 
 
-def _length(request: Request) -> int:
+def _length(request: ScoringRequest) -> int:
     return len(request.context) + len(request.continuation) - 1
 
 
@@ -132,7 +132,7 @@ def batches(lengths: Sequence[int], limit: int) -> list[list[int]]:
 
 def _score_batch(
     model: GPT2,
-    requests: Sequence[Request],
+    requests: Sequence[ScoringRequest],
     places: list[int],
     world: World,
     ban: Tensor,
@@ -156,7 +156,7 @@ def _score_batch(
 
 def _score_shared(
     model: GPT2,
-    requests: Sequence[Request],
+    requests: Sequence[ScoringRequest],
     places: list[int],
     world: World,
     ban: Tensor,
@@ -193,7 +193,7 @@ def _collect(
     model: GPT2,
     hidden: Tensor,
     starts: list[int],
-    requests: Sequence[Request],
+    requests: Sequence[ScoringRequest],
     places: list[int],
     ban: Tensor,
     found: dict[int, Scored],

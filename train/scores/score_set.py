@@ -27,10 +27,10 @@ from corpus.tables.manifest import fingerprint
 from train.checkpoints.load import LoadedModel
 from train.distributed import World
 from train.scores.tasks import choices, generation, lambada, language
-from train.scores.tasks.task import Figures, Options, Row, Task
+from train.scores.tasks.task import Figures, Options, Row, ScoreTask
 
 # In the order of the paper's table 3 and section 3.
-TASKS: Mapping[str, Task] = {
+TASKS: Mapping[str, ScoreTask] = {
     task.name: task
     for task in (
         lambada.TASK,
@@ -74,7 +74,7 @@ class Scores:
 
 
 def run_task(
-    task: Task,
+    task: ScoreTask,
     file: SetFile,
     loaded: LoadedModel,
     world: World,
@@ -130,7 +130,7 @@ def run_task(
     return Scores(task.figures(rows), about)
 
 
-def _entries(task: Task, file: SetFile, loaded: LoadedModel, options: Options) -> list[Any]:
+def _entries(task: ScoreTask, file: SetFile, loaded: LoadedModel, options: Options) -> list[Any]:
     try:
         entries = task.read(file.data, loaded, options)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -147,7 +147,7 @@ def _entries(task: Task, file: SetFile, loaded: LoadedModel, options: Options) -
 
 
 def _outcomes(
-    task: Task,
+    task: ScoreTask,
     entries: Sequence[Any],
     loaded: LoadedModel,
     world: World,

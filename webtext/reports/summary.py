@@ -168,7 +168,7 @@ def domain_failures(store: Store, batch: str) -> dict[str, dict[str, int]]:
     return {name: {"links": count, "failed": failed[name]} for name, count in total.items()}
 
 
-def text(summary: Summary) -> str:
+def render(summary: Summary) -> str:
     """The summary for people."""
     lines = [
         f"batch {summary.batch}"
@@ -187,7 +187,7 @@ def text(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def document(summary: Summary) -> dict[str, Any]:
+def to_json(summary: Summary) -> dict[str, Any]:
     """The summary for machines."""
     return asdict(summary)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from clean.learned import markup
-from clean.learned.blocks import Blocks
+from clean.learned.blocks import PageBlocks
 from clean.learned.compiled import compiled
 from clean.learned.features.containers import describe_containers
 from clean.learned.features.headings import describe_headings, describe_title
@@ -37,7 +37,7 @@ _ALIKE = (
 )
 
 
-def features(page: Blocks, extra: int = 0) -> np.ndarray:
+def features(page: PageBlocks, extra: int = 0) -> np.ndarray:
     """The features of a page's blocks: (b, NUM_FEATURES + extra) float32, columns NAMES.
 
     The last `extra` columns are left for the caller to fill.
@@ -114,7 +114,7 @@ def _kinds() -> np.ndarray:
     return kinds
 
 
-def _marks(page: Blocks) -> np.ndarray:
+def _marks(page: PageBlocks) -> np.ndarray:
     """1 for each of PAGE_MARKS that the page says of itself, (marks,) float32."""
     bits = int(page.marks[0]) | int(page.marks[1]) << 64
     return np.array([bits >> HINTS.index(name) & 1 for name in PAGE_MARKS], np.float32)

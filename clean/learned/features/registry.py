@@ -145,7 +145,7 @@ class Article(NamedTuple):
     article_number: int
 
 
-class Page(NamedTuple):
+class PageTotals(NamedTuple):
     """The page as a whole."""
 
     blocks: int
@@ -240,7 +240,7 @@ FIRST_HEADING_GROUP: Final = _append(tuple(GROUPS), "heading_group_")
 TITLE: Final = _columns(Title)
 REPEAT: Final = _columns(Repeat)
 ARTICLE: Final = _columns(Article)
-PAGE: Final = _columns(Page, "page_")
+PAGE: Final = _columns(PageTotals, "page_")
 FIRST_ZONE: Final = _append(
     [f"{field}_{hint}" for hint in ZONE_HINTS for field in Zone._fields], "zone_"
 )

@@ -21,8 +21,8 @@ from typing import Any
 
 from train.checkpoints.load import LoadedModel
 from train.distributed import World
-from train.scores.logprobs import Request, Scored, score
-from train.scores.tasks.task import Figures, Options, Row, Task, lines, mean
+from train.scores.logprobs import Scored, ScoringRequest, score
+from train.scores.tasks.task import Figures, Options, Row, ScoreTask, lines, mean
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _score(
 
     `whole`: the context is scored as well.
     """
-    requests: list[Request] = []
+    requests: list[ScoringRequest] = []
     counts: list[int] = []
     for entry in entries:
         for place, ending in enumerate(entry.endings):
@@ -55,9 +55,9 @@ def _score(
             counts.append(len(after))
             if whole:
                 text = (*loaded.tokenizer.encode(context), *after)
-                requests.append(Request((loaded.end_of_text,), text))
+                requests.append(ScoringRequest((loaded.end_of_text,), text))
             else:
-                requests.append(Request(options.prompt(loaded, context), after))
+                requests.append(ScoringRequest(options.prompt(loaded, context), after))
 
     scored = iter(zip(score(loaded.model, requests, world), counts, strict=True))
     return [[next(scored) for _ in entry.endings] for entry in entries]
@@ -230,7 +230,7 @@ def hellaswag_figures(rows: Sequence[Row]) -> Figures:
     }
 
 
-WINOGRAD = Task("wsc273", read_winograd, winograd, winograd_figures)
-CBT_CN = Task("cbt_cn", read_cbt, cbt, cbt_figures, chunk=64)
-CBT_NE = Task("cbt_ne", read_cbt, cbt, cbt_figures, chunk=64)
-HELLASWAG = Task("hellaswag", read_hellaswag, hellaswag, hellaswag_figures, revision=2)
+WINOGRAD = ScoreTask("wsc273", read_winograd, winograd, winograd_figures)
+CBT_CN = ScoreTask("cbt_cn", read_cbt, cbt, cbt_figures, chunk=64)
+CBT_NE = ScoreTask("cbt_ne", read_cbt, cbt, cbt_figures, chunk=64)
+HELLASWAG = ScoreTask("hellaswag", read_hellaswag, hellaswag, hellaswag_figures, revision=2)

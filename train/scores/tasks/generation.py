@@ -27,8 +27,8 @@ from corpus.errors import InputError
 from train.checkpoints.load import LoadedModel
 from train.distributed import World
 from train.gpt2.sampling import Sampling, continue_prompts
-from train.scores.logprobs import Request, batches, score
-from train.scores.tasks.task import Figures, Options, Row, Task, lines, mean
+from train.scores.logprobs import ScoringRequest, batches, score
+from train.scores.tasks.task import Figures, Options, Row, ScoreTask, lines, mean
 
 EXAMPLES = 5
 GREEDY = Sampling(temperature=0)
@@ -286,7 +286,9 @@ def questions(
         right = normalized(answer) in {normalized(each) for each in references}
         rows.append({"answer": answer, "references": list(references), "exact_match": right})
         tokens = loaded.tokenizer.encode(f" {answer}") or [loaded.end_of_text]
-        requests.append(Request(options.prompt(loaded, prompt), tuple(tokens[:ANSWER_TOKENS])))
+        requests.append(
+            ScoringRequest(options.prompt(loaded, prompt), tuple(tokens[:ANSWER_TOKENS]))
+        )
 
     for row, each in zip(rows, score(loaded.model, requests, world), strict=True):
         row["confidence"] = each.log_prob / len(each.log_probs)
@@ -305,13 +307,13 @@ def question_figures(rows: Sequence[Row]) -> Figures:
     }
 
 
-def _translation_task(name: str, *, reverse: bool) -> Task:
+def _translation_task(name: str, *, reverse: bool) -> ScoreTask:
     read: Callable[..., list[Any]] = partial(read_pairs, reverse=reverse)
-    return Task(name, read, translations, translation_figures, chunk=64)
+    return ScoreTask(name, read, translations, translation_figures, chunk=64)
 
 
-COQA = Task("coqa", read_coqa, coqa, coqa_figures, chunk=64)
-CNN_DM = Task("cnn_dm", read_summaries, summaries, summary_figures, chunk=64, revision=2)
+COQA = ScoreTask("coqa", read_coqa, coqa, coqa_figures, chunk=64)
+CNN_DM = ScoreTask("cnn_dm", read_summaries, summaries, summary_figures, chunk=64, revision=2)
 WMT14_EN_FR = _translation_task("wmt14_en_fr", reverse=False)
 WMT14_FR_EN = _translation_task("wmt14_fr_en", reverse=True)
-NATURAL_QUESTIONS = Task("nq", read_questions, questions, question_figures, chunk=64)
+NATURAL_QUESTIONS = ScoreTask("nq", read_questions, questions, question_figures, chunk=64)

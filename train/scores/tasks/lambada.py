@@ -15,8 +15,8 @@ from typing import Any
 
 from train.checkpoints.load import LoadedModel
 from train.distributed import World
-from train.scores.logprobs import Request, score
-from train.scores.tasks.task import Figures, Options, Row, Task, exp, lines, mean
+from train.scores.logprobs import ScoringRequest, score
+from train.scores.tasks.task import Figures, Options, Row, ScoreTask, exp, lines, mean
 
 # Function words that the last word of a passage, a content word, is not.
 STOP_WORDS = frozenset(
@@ -45,7 +45,7 @@ def outcomes(
     for passage in passages:
         context, _, word = passage.rstrip().rpartition(" ")
         answer = loaded.tokenizer.encode(f" {word}")
-        requests.append(Request(options.prompt(loaded, context), tuple(answer)))
+        requests.append(ScoringRequest(options.prompt(loaded, context), tuple(answer)))
         words.append(word)
 
     scores = score(loaded.model, requests, world, banned=stop_word_tokens(loaded))
@@ -80,4 +80,4 @@ def stop_word_tokens(loaded: LoadedModel) -> list[int]:
     return [tokens[0] for tokens in encoded if len(tokens) == 1]
 
 
-TASK = Task("lambada", read, outcomes, figures)
+TASK = ScoreTask("lambada", read, outcomes, figures)

@@ -23,8 +23,8 @@ from typing import Any
 from corpus.evaluation_sets.detokenize import ONE_BILLION_WORDS, PTB, WIKITEXT, Detokenizer
 from train.checkpoints.load import LoadedModel
 from train.distributed import World
-from train.scores.logprobs import Request, score
-from train.scores.tasks.task import Figures, Options, Row, Task, exp
+from train.scores.logprobs import ScoringRequest, score
+from train.scores.tasks.task import Figures, Options, Row, ScoreTask, exp
 
 LN_2 = 0.6931471805599453
 # The test split of enwik8 and text8: their last five million bytes (Mikolov et al. 2012).
@@ -32,7 +32,7 @@ LAST_BYTES = 5_000_000
 
 
 @dataclass(frozen=True)
-class Document:
+class ScoredText:
     """A text to score, with its units in the published file."""
 
     text: str
@@ -48,13 +48,13 @@ class Window:
     """Tokens of a document scored together. The first window carries the document's units."""
 
     place: int
-    request: Request
-    document: Document | None
+    request: ScoringRequest
+    document: ScoredText | None
 
 
 def windows(
     tokens: Sequence[int], start: int, block_size: int, stride: int = 0
-) -> Iterator[Request]:
+) -> Iterator[ScoringRequest]:
     """Every token scored once, in order; `start` stands before the first. `stride` 0 is block_size.
 
     Raises: ValueError for a stride beyond 0..block_size.
@@ -70,11 +70,11 @@ def windows(
         end = min(len(text), done + (stride if done > 1 else block_size))
         full = end - done == block_size
         first = done - 1 if full else max(0, end - 1 - block_size)
-        yield Request(text[first:done], text[done:end])
+        yield ScoringRequest(text[first:done], text[done:end])
         done = end
 
 
-def entries_of(documents: Sequence[Document], loaded: LoadedModel, options: Options) -> list[Any]:
+def entries_of(documents: Sequence[ScoredText], loaded: LoadedModel, options: Options) -> list[Any]:
     """The windows of all documents."""
     found = []
     for place, document in enumerate(documents):
@@ -98,7 +98,7 @@ def outcomes(
 ) -> list[Row]:
     """Per window its log-probability, and the units it carries."""
     scores = score(loaded.model, [entry.request for entry in entries], world)
-    nothing = Document("", 0, 0, 0)
+    nothing = ScoredText("", 0, 0, 0)
     return [
         {
             "document": entry.place,
@@ -138,14 +138,14 @@ def words_with_ends(text: str) -> int:
     return len(text.split()) + text.count("\n")
 
 
-def tokenized(text: str, detokenizer: Detokenizer, options: Options) -> Document:
+def tokenized(text: str, detokenizer: Detokenizer, options: Options) -> ScoredText:
     """A document of a tokenized set: the units are those of the tokenized text."""
     written, exceptions = text, 0
     if options.detokenize:
         lines = text.split("\n")
         written = "\n".join(detokenizer.join(line) for line in lines)
         exceptions = detokenizer.num_exceptions(lines)
-    return Document(written, words_with_ends(text), len(text), len(text.encode()), exceptions)
+    return ScoredText(written, words_with_ends(text), len(text), len(text.encode()), exceptions)
 
 
 ARTICLE = re.compile(r"^ = [^=\n]+ = $", re.MULTILINE)
@@ -193,7 +193,7 @@ def read_bytes(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     last = data[-LAST_BYTES:]
     text = last.decode("utf-8", "ignore")  # the cut may lie within a character
     return entries_of(
-        [Document(text, words_with_ends(text), len(text), len(last))], loaded, options
+        [ScoredText(text, words_with_ends(text), len(text), len(last))], loaded, options
     )
 
 
@@ -201,8 +201,8 @@ WINDOWS_PER_PART = 64
 SENTENCES_PER_PART = 1024
 
 
-def _task(name: str, read: Callable[..., list[Any]], chunk: int = WINDOWS_PER_PART) -> Task:
-    return Task(
+def _task(name: str, read: Callable[..., list[Any]], chunk: int = WINDOWS_PER_PART) -> ScoreTask:
+    return ScoreTask(
         name, read, outcomes, figures, document="document", first=first_documents, chunk=chunk
     )
 
@@ -212,7 +212,7 @@ def _tokenized_task(
     detokenizer: Detokenizer,
     documents: Callable[[str], list[str]],
     chunk: int = WINDOWS_PER_PART,
-) -> Task:
+) -> ScoreTask:
     read = partial(read_tokenized, detokenizer=detokenizer, documents=documents)
     return _task(name, read, chunk)
 

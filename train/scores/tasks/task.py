@@ -38,7 +38,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Task:
+class ScoreTask:
     """One task, or one way of scoring a language-modelling set."""
 
     name: str
