@@ -46,6 +46,11 @@ class ExtractConfig(Section):
     trafilatura's own limit. Less than 32 MiB.
     """
 
+    def without_effect(self) -> dict[str, str]:
+        """The settings of extractors that are not chosen."""
+        other = "include_tables" if self.extractor == "learned" else "threshold"
+        return {other: f"clean.extract.extractor = {self.extractor!r} does not use it"}
+
 
 class Extracted(NamedTuple):
     """Main text of a page, and the number of words that the page shows."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -55,8 +55,35 @@ class Section(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The settings that the fingerprint covers; those outside of it are at their defaults."""
-        defaults = {name: type(self).model_fields[name].default for name in self.outside_identity}
-        return self.model_copy(update=defaults).model_dump(mode="json")
+        return self._at_defaults(self.outside_identity).model_dump(mode="json")
+
+    def without_effect(self) -> dict[str, str]:
+        """Keys below this section that its other settings switch off, each with the reason.
+
+        A key may name a whole section (`gopher`) or a setting in one (`c4.min_sentences`).
+        """
+        return {}
+
+    def effective(self) -> Self:
+        """These settings with those that have no effect at their defaults.
+
+        Manifests and fingerprints hold the effective ones, so that a threshold of a rule that is
+        not applied rebuilds nothing.
+        """
+        nested = {name: each.effective() for name, each in self if isinstance(each, Section)}
+        return self.model_copy(update=nested)._at_defaults(self.without_effect())
+
+    def _at_defaults(self, keys: Iterable[str]) -> Self:
+        updates: dict[str, Any] = {}
+        for key in keys:
+            name, _, rest = key.partition(".")
+            nested = updates.get(name, getattr(self, name))
+            updates[name] = nested._at_defaults([rest]) if rest else self._default(name)
+        return self.model_copy(update=updates)
+
+    @classmethod
+    def _default(cls, name: str) -> Any:
+        return cls.model_fields[name].get_default(call_default_factory=True)
 
 
 S = TypeVar("S", bound=Section)
@@ -104,6 +131,29 @@ def describe(model: type[Section], prefix: str) -> Iterator[tuple[str, str, str]
             else _toml_value(field.get_default(call_default_factory=True))
         )
         yield key, default, " ".join((field.description or "").split())
+
+
+def given(config: Section, prefix: str) -> Iterator[tuple[str, Any, bool]]:
+    """Yield (dotted key, value, is the default) of every setting that was given."""
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Section):
+            yield from given(value, f"{prefix}.{name}")
+        elif name in config.model_fields_set:
+            yield f"{prefix}.{name}", value, value == config._default(name)
+
+
+def ineffective(config: Section, prefix: str) -> Iterator[str]:
+    """Describe each given setting that has no effect under the others. Defaults do no harm."""
+    off = config.without_effect()
+    for key, value, is_default in given(config, prefix):
+        for each, reason in off.items():
+            if not is_default and f"{key}.".startswith(f"{prefix}.{each}."):
+                yield f"{key} = {_toml_value(value)} has no effect: {reason}"
+
+    for name, value in config:
+        if isinstance(value, Section) and name not in off:
+            yield from ineffective(value, f"{prefix}.{name}")
 
 
 def _from_toml(path: str, stage: str) -> dict[str, Any]:
@@ -246,6 +296,11 @@ def given_settings(
     for assignment in sets:
         _merge(settings, _from_assignment(assignment, stage))
     return settings
+
+
+def set_keys(sets: Sequence[str]) -> list[str]:
+    """The dotted keys of --set."""
+    return [assignment.partition("=")[0].strip() for assignment in sets]
 
 
 def _toml_value(value: Any) -> str:

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 
 from corpus.errors import InputError, WebtextError
 from corpus.run import command
+from corpus.run.plan import refuse_given
 from corpus.run.runner import StageResult
-from corpus.storage.store import check_name, open_corpus, open_store
+from corpus.storage.store import Store, check_name, open_corpus, open_store
 from corpus.tables.external_files import in_order
 from corpus.tables.manifest import find_manifest
 from crawl import domains as coverage
@@ -51,6 +52,7 @@ def _body(argv: Sequence[str] | None) -> int:
         if getattr(args, name)
     ]
     if args.status:
+        command.refuse_settings(args, "--status")
         for line in progress.read(
             open_corpus(args.corpus), check_name("--batch", args.batch), time.time()
         ).lines():
@@ -59,6 +61,8 @@ def _body(argv: Sequence[str] | None) -> int:
 
     config = command.config(CrawlConfig, "crawl", args)
     listed = coverage.read_list(args.compare_domains) if args.compare_domains else {}
+    sections, reason = _sections_read(args)
+    command.warn_of_unread(args, "crawl", sections, reason)
     if args.warc:
         return _import(args, config)
 
@@ -74,7 +78,28 @@ def _body(argv: Sequence[str] | None) -> int:
             print(plan.of_batch(opened.store, opened.batch, config.fetch))
         elif args.only != "links":
             result = _pages(opened, args, config, result)
-        return command.finish(args, opened.store, "crawl", result)
+        return command.finish(args, opened.store, "crawl", result, left=_left(args, opened.store))
+
+
+def _left(args: argparse.Namespace, store: Store) -> str:
+    """The line that names what was not done, if only links were asked for."""
+    if not args.plan and args.only != "links":
+        return ""
+    pages = find_manifest(store, "pages", args.batch)
+    if pages is not None:
+        return f"links: done; their pages were fetched before ({pages.rows:,} rows)"
+    program = command.program("crawl.run")
+    return f"links: done, nothing was fetched; to fetch: {program} --corpus {args.corpus} --batch {args.batch}"
+
+
+def _sections_read(args: argparse.Namespace) -> tuple[set[str], str]:
+    """The sections of [crawl] that this use of the command reads, and the reason for the others."""
+    if args.warc:
+        return {"warc"}, "pages of WARC files are imported, not linked and fetched"
+    if args.only == "links":
+        return {"links", "reading"}, "--only links fetches nothing"
+    # Link rules hold for targets of redirects as well.
+    return {"links", "reading", "fetch"}, "no WARC files are imported; they are named by --warc"
 
 
 def _audit(argv: Sequence[str]) -> int:
@@ -135,6 +160,14 @@ def _links(opened: command.OpenBatch, args: argparse.Namespace, config: CrawlCon
                 f"{args.corpus}: batch {args.batch!r} has no links yet; "
                 "name its dumps with --dumps FILE ..."
             )
+        refuse_given(
+            opened.store,
+            opened.batch,
+            "crawl",
+            config,
+            link_steps.STEP,
+            "name its dumps with --dumps FILE ... and --rebuild, or leave the setting out",
+        )
         return StageResult(True)
 
     link_steps.require_memory(args.dumps, config.reading.limit_bytes())

@@ -93,6 +93,13 @@ class OverlapConfig(Section):
     max_pieces: int = 10
     """span: a page cut into more pieces is dropped (GPT-3)."""
 
+    def without_effect(self) -> dict[str, str]:
+        """The measures of cuts, unless passages are cut out."""
+        if self.policy == "span":
+            return {}
+        reason = f"dedup.overlap.policy = {self.policy!r} cuts no spans"
+        return dict.fromkeys(("window_chars", "min_piece_chars", "max_pieces"), reason)
+
     def model_post_init(self, context: object) -> None:
         if not 4 <= self.n <= 64:
             raise ValueError(f"n is {self.n}; allowed: 4 to 64 words")

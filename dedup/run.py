@@ -69,6 +69,7 @@ def _run(argv: Sequence[str] | None) -> int:
     )
     args = parser.parse_args(argv)
     if args.explain is not None or args.sample is not None:
+        command.refuse_settings(args, "--explain and --sample")
         store = open_corpus(args.corpus)
         batch = check_name("--batch", args.batch)
         print(

@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 # Settings that decide a trained vocabulary.
 TRAINING_SETTINGS = ("source", "vocab_size", "sample_bytes", "seed")
+# Settings of training, without effect on a vocabulary that is taken from elsewhere.
+UNUSED_BY_A_FILE = ("vocab_size", "sample_bytes", "memory_bytes", "seed")
+# Settings that may be given without a source once a tokenizer is pinned, if they are the pin's.
+PINNED_SETTINGS = ("vocab_size", "sample_bytes", "seed")
 
 
 class TokenizerConfig(Section):
@@ -108,6 +112,16 @@ def ensure_tokenizer(
     if store.exists(TOKENIZER_PATH):
         _compare(store, config)
         return
+
+    if config.source != "train":
+        for name in sorted({*UNUSED_BY_A_FILE} & config.model_fields_set):
+            log.warning(
+                "shards.tokenizer.%s = %r has no effect: shards.tokenizer.source is %r; a "
+                "vocabulary of your own has --set shards.tokenizer.source=train",
+                name,
+                getattr(config, name),
+                config.source,
+            )
 
     record: dict[str, Any] = config.model_dump()
     if config.source == "train":
@@ -196,8 +210,17 @@ def _log_pinned(config: TokenizerConfig, found: Vocabulary) -> None:
     )
 
 
+def check_pin(store: Store, config: TokenizerConfig) -> None:
+    """Raise ConfigError or InputError if the corpus is pinned to another tokenizer than asked for."""
+    if store.exists(TOKENIZER_PATH):
+        _compare(store, config)
+
+
 def _compare(store: Store, config: TokenizerConfig) -> None:
-    """Raise if the settings ask for another tokenizer than the pinned one."""
+    """Raise if the given settings ask for another tokenizer than the pinned one.
+
+    Settings that are not given follow the pin.
+    """
     pinned = load_tokenizer(store)
     record = store.read_object(RECORD_PATH) if store.exists(RECORD_PATH) else None
     if record is not None and record.get("fingerprint") != pinned.fingerprint:
@@ -206,9 +229,15 @@ def _compare(store: Store, config: TokenizerConfig) -> None:
             f"with {record.get('fingerprint')} ({RECORD_PATH}): "
             f"it was changed since; restore the file"
         )
+    given = config.model_fields_set
+    if record is not None and "source" not in given:
+        named = [name for name in PINNED_SETTINGS if name in given]
+        _compare_settings(store, config, record, named)
+        return
     if config.source == "train":
         if record is not None:
-            _compare_settings(store, config, record, TRAINING_SETTINGS)
+            named = [name for name in TRAINING_SETTINGS if name in given]
+            _compare_settings(store, config, record, named)
         return
     if record is not None and _is_gone(config.source):
         # The corpus has all of it: a later batch, here or on another machine, does not need the file again.
@@ -218,10 +247,20 @@ def _compare(store: Store, config: TokenizerConfig) -> None:
     asked = _given(config).fingerprint
     if asked != pinned.fingerprint:
         raise ConfigError(
-            f"shards.tokenizer.source = {config.source!r} has fingerprint {asked}, this corpus is "
-            f"pinned to {pinned.fingerprint} ({store.root}/{TOKENIZER_PATH}); "
-            f"its tokenizer never changes: use the source it began with, or another corpus"
+            f"shards.tokenizer.source = {config.source!r}: this corpus has {_pin_text(record)} "
+            f"({store.root}/{TOKENIZER_PATH}), and a corpus never changes its tokenizer; leave out "
+            "--set shards.tokenizer.source=..., or begin another corpus"
         )
+
+
+def _pin_text(record: dict[str, Any] | None) -> str:
+    """The pinned tokenizer in the words of its settings."""
+    if record is None:
+        return "another tokenizer"
+    source = record.get("source")
+    if source == "train":
+        return f"a tokenizer trained on its documents (vocab_size {record.get('vocab_size')})"
+    return f"the tokenizer {source!r}"
 
 
 def _is_gone(source: str) -> bool:
@@ -235,9 +274,10 @@ def _compare_settings(
         asked = getattr(config, key)
         if record.get(key) != asked:
             raise ConfigError(
-                f"shards.tokenizer.{key} = {asked!r}, this corpus is pinned to a tokenizer made "
-                f"with {record.get(key)!r} ({store.root}/{RECORD_PATH}); "
-                f"its tokenizer never changes: use the old setting, or another corpus"
+                f"shards.tokenizer.{key} = {asked!r}: this corpus has {_pin_text(record)}, made "
+                f"with {key} {record.get(key)!r} ({store.root}/{RECORD_PATH}), and a corpus never "
+                f"changes its tokenizer; leave out --set shards.tokenizer.{key}=..., or begin "
+                "another corpus"
             )
 
 

@@ -14,7 +14,7 @@ from corpus.tables.snapshot import batches_up_to, check_free, snapshots_of, writ
 from corpus.tables.staleness import require_current
 from shards import write_step
 from shards.config import ShardsConfig
-from shards.pin_tokenizer import ensure_tokenizer
+from shards.pin_tokenizer import check_pin, ensure_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +52,33 @@ def _body(argv: Sequence[str] | None) -> int:
         )
         if not args.no_snapshot:
             check_free(opened.store, name, opened.batch)
-        _check_val_frac(opened.store, opened.batch, config.writer.val_frac)
+        config = _with_share_of_corpus(opened.store, opened.batch, config)
+        check_settings(opened.store, opened.batch, config)
         ensure_tokenizer(opened.store, config.tokenizer, [opened.batch], config.writer.val_frac)
         result = command.run_stage(opened, "shards", config, STEPS, rebuild=args.rebuild)
         if not args.no_snapshot:
             _snapshot(opened.store, opened.batch, name)
 
         return command.finish(args, opened.store, "shards", result)
+
+
+def _with_share_of_corpus(store: Store, batch: str, config: ShardsConfig) -> ShardsConfig:
+    """Take the validation share of the earlier batches, unless one is given."""
+    if "val_frac" in config.writer.model_fields_set:
+        return config
+    for manifest in batches(store, "tokens"):
+        found = manifest.config.get("writer", {}).get("val_frac")
+        if found is not None and manifest.batch != batch:
+            writer = config.writer.model_copy(update={"val_frac": found})
+            return config.model_copy(update={"writer": writer})
+        break
+    return config
+
+
+def check_settings(store: Store, batch: str, config: ShardsConfig) -> None:
+    """Refuse settings that earlier batches of the corpus rule out. Raises: ConfigError."""
+    _check_val_frac(store, batch, config.writer.val_frac)
+    check_pin(store, config.tokenizer)
 
 
 def _check_val_frac(store: Store, batch: str, val_frac: float) -> None:

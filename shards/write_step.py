@@ -57,6 +57,12 @@ class WriterConfig(Section):
     English prose as GPT-2 tokens: 0.66 of the plain bytes at 3, 0.63 at 5, 0.60 at 9 (2026-11).
     """
 
+    def without_effect(self) -> dict[str, str]:
+        """The level of a compression that is off."""
+        if self.compression == "zstd":
+            return {}
+        return {"compression_level": "shards.writer.compression is 'none'"}
+
     @field_validator("val_frac")
     @classmethod
     def _fraction(cls, value: float) -> float:

@@ -121,6 +121,15 @@ class OptimizerConfig(Section):
     final_frac: float = Field(default=0.1, ge=0, le=1)
     """Learning rate of the last step as a share of the peak; GPT-3's."""
 
+    def without_effect(self) -> dict[str, str]:
+        """The settings of an update rule or schedule that is not chosen."""
+        off = {}
+        if self.name != "muon":
+            off["muon_learning_rate"] = f"train.optimizer.name is {self.name!r}"
+        if self.schedule != "wsd":
+            off["decay_frac"] = f"train.optimizer.schedule is {self.schedule!r}"
+        return off
+
 
 class DivergenceConfig(Section):
     """The reaction to a batch with a bad loss. Its documents are named."""
@@ -272,6 +281,10 @@ class TrainConfig(Section):
     sample_tokens: int = Field(default=128, ge=1)
     """Length of a sample in tokens."""
 
+    def without_effect(self) -> dict[str, str]:
+        """The number of passes, if the number of steps is given."""
+        return {} if self.max_steps is None else {"epochs": "train.max_steps is set"}
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         self.model.shape(vocab_size=1)
@@ -295,7 +308,7 @@ class TrainConfig(Section):
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the result, defaults of the preset filled in: what a resumed run must share."""
-        settings: dict[str, Any] = self.model_dump(
+        settings: dict[str, Any] = self.effective().model_dump(
             exclude={"runtime", "divergence", "num_samples", "sample_tokens"}
         )
         shape = self.model.shape(vocab_size=1)

@@ -15,10 +15,10 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from corpus.config import CORPUS_SETTINGS, STAGES, Section, given_settings, load_config, to_toml
+from corpus.config import CORPUS_SETTINGS, STAGES, given_settings, load_config, to_toml
 from corpus.run import command
 from corpus.storage.store import Store, open_corpus
-from webtext.stages import needing
+from webtext.settings import settings_model
 
 HEADER = """\
 # Settings of this corpus, shared by all of its batches. Written by `webtext init`.
@@ -70,7 +70,7 @@ def add_settings(
     for stage in settings:
         # Where dumps come from is not known here, and not kept here either.
         sets = ["refresh.corpus='x'", "refresh.dumps='x'"] if stage == "refresh" else []
-        load_config(_model(stage), stage, corpus_toml=text, sets=sets)
+        load_config(settings_model(stage), stage, corpus_toml=text, sets=sets)
     store.write_bytes(CORPUS_SETTINGS, text.encode())
     return settings
 
@@ -84,37 +84,6 @@ def _merged(present: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
             value = _merged(old, value)
         result[key] = value
     return result
-
-
-def _model(stage: str) -> type[Section]:
-    """The settings of a stage, imported when they are checked."""
-    model: type[Section]
-    with needing(stage):
-        if stage == "crawl":
-            from crawl.config import CrawlConfig
-
-            model = CrawlConfig
-        elif stage == "clean":
-            from clean.config import CleanConfig
-
-            model = CleanConfig
-        elif stage == "dedup":
-            from dedup.config import DedupConfig
-
-            model = DedupConfig
-        elif stage == "shards":
-            from shards.config import ShardsConfig
-
-            model = ShardsConfig
-        elif stage == "train":
-            from train.config import TrainConfig
-
-            model = TrainConfig
-        else:
-            from webtext.refresh import RefreshConfig
-
-            model = RefreshConfig
-    return model
 
 
 if __name__ == "__main__":

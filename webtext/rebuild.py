@@ -26,6 +26,7 @@ from corpus.tables.inventory import batch_names, entries
 from corpus.tables.manifest import STAGES, batches, earlier_batches, find_manifest
 from corpus.tables.snapshot import write_revision
 from corpus.tables.staleness import require_current, stale_among, suggestion
+from webtext.settings import check_settings, sets_of
 from webtext.stages import stage_main
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ def _main(argv: Sequence[str] | None) -> int:
     stages = STAGES[STAGES.index(args.first) :]
     files = files_by_batch(store, chosen, args.files) if args.first == "crawl" else {}
     _check_inputs(store, chosen, stages)
+    check_settings(store, stages, chosen[0], toml_path=args.config, sets=args.sets)
     if args.dry_run:
         for batch in chosen:
             print(f"would rebuild {', '.join(stages)} of batch {batch}")
@@ -212,7 +214,7 @@ def _run(args: argparse.Namespace, stage: str, batch: str, files: Sequence[str])
     words = ["--corpus", args.corpus, "--batch", batch, "--executor", args.executor, "--rebuild"]
     words += ["--config", args.config] if args.config else []
     words += ["--workers", str(args.workers)] if args.workers else []
-    words += [word for setting in args.sets for word in ("--set", setting)]
+    words += sets_of(stage, args.sets)
     words += ["--no-snapshot"] if stage == "shards" else []
     words += files
 

@@ -41,6 +41,7 @@ from corpus.tables.takedown_list import unfinished
 from webtext.hooks import call_hooks
 from webtext.reports import html, summary
 from webtext.reports.summary import Summary
+from webtext.settings import check_settings, sets_of
 from webtext.stages import stage_main
 from webtext.takedown import command as forget
 
@@ -135,6 +136,14 @@ def _refresh(argv: Sequence[str] | None) -> int:
     sets = [*args.sets, *([f"refresh.corpus={json.dumps(args.corpus)}"] if args.corpus else [])]
     config = _config(args.config, sets)
     increments = list(find_increments(config))
+    if increments:
+        check_settings(
+            open_store(config.corpus),
+            STAGES,
+            increments[-1].batch,
+            toml_path=args.config,
+            sets=args.sets,
+        )
     if args.dry_run:
         return _dry_run(config, increments, args)
 
@@ -387,7 +396,6 @@ def _make(
     shared = ["--corpus", config.corpus, "--batch", increment.batch, "--executor", args.executor]
     shared += ["--config", args.config] if args.config else []
     shared += ["--workers", str(args.workers)] if args.workers else []
-    shared += [word for setting in args.sets for word in ("--set", setting)]
     shared += ["--rebuild"] if args.rebuild else []
     tokenized = find_manifest(store, "tokens", increment.batch) is not None
 
@@ -401,7 +409,7 @@ def _make(
             extra = ["--snapshot", config.snapshot.format(batch=increment.batch)]
 
         log.info("batch %s: %s", increment.batch, stage)
-        code = stage_main(stage)([*shared, *extra])
+        code = stage_main(stage)([*shared, *sets_of(stage, args.sets), *extra])
         if code in (130, 143):
             raise Interrupted(code - 128)
         if code != 0:

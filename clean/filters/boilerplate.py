@@ -35,6 +35,13 @@ class BoilerplateConfig(Section):
     tables.
     """
 
+    def without_effect(self) -> dict[str, str]:
+        """The thresholds, while nothing is removed."""
+        if self.remove:
+            return {}
+        reason = "clean.boilerplate.remove is false"
+        return dict.fromkeys(("min_frac", "min_pages", "min_line_chars"), reason)
+
 
 class Cut(NamedTuple):
     """A text without its boilerplate, and the number of lines removed."""

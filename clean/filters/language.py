@@ -61,6 +61,12 @@ class LanguageConfig(Section):
     min_score: float = Field(default=0.5, ge=0, le=1)
     """Least probability of the language, 0..1. The default is CCNet's (Wenzek et al. 2020)."""
 
+    def without_effect(self) -> dict[str, str]:
+        """The least score, while all languages are kept."""
+        if self.languages:
+            return {}
+        return {"min_score": "clean.language.languages is empty, so every language is kept"}
+
 
 @lru_cache(maxsize=1)
 def _detector() -> LangDetector:

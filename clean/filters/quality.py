@@ -35,6 +35,12 @@ MIN_WORDS: dict[Preset, int] = {
     "c4": 0,
     "fineweb": 50,
 }
+# Presets that apply the rules of each section.
+APPLIED_BY: dict[str, tuple[Preset, ...]] = {
+    "gopher": ("gopher", "fineweb"),
+    "c4": ("c4", "fineweb"),
+    "fineweb": ("fineweb",),
+}
 
 
 class QualityConfig(Section):
@@ -49,6 +55,18 @@ class QualityConfig(Section):
     gopher: GopherConfig = Field(default_factory=GopherConfig)
     c4: C4Config = Field(default_factory=C4Config)
     fineweb: FineWebConfig = Field(default_factory=FineWebConfig)
+
+    def without_effect(self) -> dict[str, str]:
+        """The thresholds of presets that are not chosen."""
+        off = {
+            name: f"clean.quality.preset = {self.preset!r} does not apply these rules; "
+            f"presets that do: {', '.join(presets)}"
+            for name, presets in APPLIED_BY.items()
+            if self.preset not in presets
+        }
+        if self.preset == "fineweb":
+            off["c4.terminal_punctuation"] = "preset fineweb leaves this rule out"
+        return off
 
 
 class Judged(NamedTuple):

@@ -70,6 +70,10 @@ class WikipediaConfig(Section):
     domains: tuple[str, ...] = ()
     """Further registered domains to drop as mirrors."""
 
+    def without_effect(self) -> dict[str, str]:
+        """The list of mirrors, while they are kept."""
+        return {} if self.remove else {"domains": "clean.wikipedia.remove is false"}
+
     @field_validator("domains")
     @classmethod
     def _check_domains(cls, value: tuple[str, ...]) -> tuple[str, ...]:

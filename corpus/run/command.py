@@ -14,13 +14,13 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from corpus.config import CORPUS_SETTINGS, Section, load_config
+from corpus.config import CORPUS_SETTINGS, Section, ineffective, load_config, set_keys
 from corpus.credentials import BlottingFormatter, blotted
 from corpus.errors import ConfigError, InputError, Interrupted, WebtextError
 from corpus.printable import printable
@@ -156,8 +156,11 @@ def interruptible() -> Iterator[None]:
 
 
 def config(model: type[S], stage: str, args: argparse.Namespace) -> S:
-    """The command's settings from the corpus, a file, the environment and --set."""
-    return load_config(
+    """The command's settings from the corpus, a file, the environment and --set.
+
+    Settings without effect are reported.
+    """
+    found = load_config(
         model,
         stage,
         corpus_toml=corpus_settings(args.corpus),
@@ -165,6 +168,30 @@ def config(model: type[S], stage: str, args: argparse.Namespace) -> S:
         sets=args.sets,
         environ=os.environ,
     )
+    for line in ineffective(found, stage):
+        log.warning("%s", line)
+    others = [key for key in set_keys(args.sets) if key.partition(".")[0] != stage]
+    if others:
+        log.warning(
+            "without effect here: --set %s; %s reads [%s] only", ", ".join(others), stage, stage
+        )
+    return found
+
+
+def refuse_settings(args: argparse.Namespace, option: str) -> None:
+    """Refuse --set beside an option that reads no settings. Raises: ConfigError."""
+    if args.sets:
+        raise ConfigError(f"--set {args.sets[0]} has no effect with {option}: leave it out")
+
+
+def warn_of_unread(
+    args: argparse.Namespace, stage: str, sections: Collection[str], reason: str
+) -> None:
+    """Warn of each --set of a section of this stage that this use of the command does not read."""
+    for key in set_keys(args.sets):
+        top, _, rest = key.partition(".")
+        if top == stage and rest.partition(".")[0] not in sections:
+            log.warning("--set %s has no effect: %s", key, reason)
 
 
 def corpus_settings(root: str | None) -> str | None:
@@ -179,10 +206,17 @@ def corpus_settings(root: str | None) -> str | None:
         raise ConfigError(f"{root}/{CORPUS_SETTINGS}: not TOML ({error})") from error
 
 
-def finish(args: argparse.Namespace, store: Store, stage: str, result: StageResult) -> int:
-    """Print the funnel and, with --json, the counts as the last line."""
+def finish(
+    args: argparse.Namespace, store: Store, stage: str, result: StageResult, *, left: str = ""
+) -> int:
+    """Print the funnel and, with --json, the counts as the last line.
+
+    `left` says what of the stage was not asked for, instead of "up to date".
+    """
     print(funnel.render(store, args.batch))
-    if result.up_to_date:
+    if left:
+        print(left)
+    elif result.up_to_date:
         print(f"{stage}: up to date")
 
     if args.json:

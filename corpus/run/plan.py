@@ -9,12 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from corpus.config import Section
+from corpus.config import Section, given
 from corpus.errors import InputError
 from corpus.run.executors.interface import Executor
 from corpus.run.step import AnyStep, Context, Gather, Map
 from corpus.storage.store import Store
-from corpus.tables.manifest import OUTSIDE_INPUTS, Input, Manifest, fingerprint, read_manifest
+from corpus.tables.manifest import (
+    OUTSIDE_INPUTS,
+    Input,
+    Manifest,
+    find_manifest,
+    fingerprint,
+    read_manifest,
+)
 from corpus.tables.schemas import Table
 from corpus.tables.staleness import require_current
 
@@ -120,6 +127,28 @@ def refuse_other(run: Run, planned: Planned, manifest: Manifest | None) -> None:
     )
 
 
+def refuse_given(
+    store: Store, batch: str, stage: str, config: Section, step: AnyStep, remedy: str
+) -> None:
+    """Refuse given settings that differ from those of a table that is read here, not built.
+
+    Raises: InputError with both values and `remedy`.
+    """
+    asked = {key for key, _, _ in given(config, stage)}
+    for table in step.writes:
+        manifest = find_manifest(store, table.name, batch)
+        for name in step.sections if manifest is not None else ():
+            section = getattr(config, name)
+            built = manifest.config.get(name, {}) if manifest is not None else {}
+            for key, ours, theirs in _differences(section.model_dump(mode="json"), built):
+                full = f"{stage}.{name}.{key}"
+                if full in asked and key not in section.outside_identity:
+                    raise InputError(
+                        f"{store.root}: table {table.name} of batch {batch!r} was built with "
+                        f"{full} = {theirs!r}; this command does not build it with {ours!r}: {remedy}"
+                    )
+
+
 def _input(run: Run, table: Table, makers: Mapping[str, Planned]) -> Input:
     """A table read, with the fingerprint that it has or will have."""
     maker = makers.get(table.name)
@@ -132,7 +161,8 @@ def _input(run: Run, table: Table, makers: Mapping[str, Planned]) -> Input:
 def _planned(
     run: Run, step: AnyStep, inputs: list[Input], makers: Mapping[str, Planned]
 ) -> Planned:
-    sections = {name: getattr(run.config, name) for name in step.sections}
+    config = run.config.effective() if isinstance(run.config, Section) else run.config
+    sections = {name: getattr(config, name) for name in step.sections}
     settings = {
         name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
         for name, value in sections.items()

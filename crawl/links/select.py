@@ -115,6 +115,12 @@ class LinksConfig(Section):
     num_parts: int = Field(default=0, ge=0)
     """Parts of the batch's tables; 0: by the size of the dumps."""
 
+    def without_effect(self) -> dict[str, str]:
+        """The score of crossposts, unless submissions count one by one."""
+        if self.karma_rule == "webtext":
+            return {}
+        return {"crosspost_score": f"crawl.links.karma_rule = {self.karma_rule!r} adds up scores"}
+
     def rules(self) -> Rules:
         """The preset with the block lists, which are read here.
 

@@ -1,0 +1,209 @@
+"""The first hours of a new user: nothing is ignored in silence, and every answer explains itself.
+
+A test for each find of a trial by a stranger. Those of stale tables are in `test_staleness.py` and
+`test_generations.py`, those of settings kept with a corpus in `test_corpus_settings.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clean import run as clean_run
+from clean.config import CleanConfig
+from corpus.config import Section, describe, ineffective, load_config
+from corpus.storage.store import open_corpus, open_store
+from corpus.tables.manifest import read_manifest
+from crawl import run as crawl_run
+from crawl.config import CrawlConfig
+from dedup import run as dedup_run
+from dedup.config import DedupConfig
+from shards import run as shards_run
+from shards.config import ShardsConfig
+from shards.pin_tokenizer import TokenizerConfig, ensure_tokenizer
+from shards.tokenizer.encode import load_tokenizer
+from tests.support import grown_corpus
+from train.config import TrainConfig
+from webtext import rebuild
+
+MODELS: dict[str, type[Section]] = {
+    "crawl": CrawlConfig,
+    "clean": CleanConfig,
+    "dedup": DedupConfig,
+    "shards": ShardsConfig,
+    "train": TrainConfig,
+}
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A corpus whose first batch `a` trained a vocabulary; the second, `b`, has no tokens yet."""
+    folder = tmp_path_factory.mktemp("hour")
+    root = str(folder / "corpus")
+    trained = ("--set", "shards.tokenizer.source=train", "--set", "shards.tokenizer.vocab_size=300")
+    grown_corpus.grow(root, "a", grown_corpus.ordinary(6), folder, *trained)
+    dump = grown_corpus.write_dump(folder / "RS_b.zst", grown_corpus.ordinary(6, 1), 50)
+    grown_corpus.link(root, "b", dump)
+    grown_corpus.fetch(open_store(root), "b", grown_corpus.ordinary(6, 1))
+    for stage in (clean_run, dedup_run):
+        assert stage.main(grown_corpus.arguments(root, "b")) == 0
+    return root
+
+
+def words(root: str, *more: str) -> list[str]:
+    return ["--corpus", root, "--batch", "b", "--executor", "serial", *more]
+
+
+def errors(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err
+
+
+# F4: settings without effect. Each line is (what switches it off, the setting).
+@pytest.mark.parametrize(
+    ("others", "setting"),
+    [
+        ([], "clean.quality.gopher.max_bullet_lines_frac=0.5"),
+        (["clean.quality.preset=c4"], "clean.quality.gopher.max_bullet_lines_frac=0.5"),
+        ([], "clean.quality.c4.min_sentences=9"),
+        (["clean.quality.preset=fineweb"], "clean.quality.c4.terminal_punctuation=false"),
+        (["clean.quality.preset=gopher"], "clean.quality.fineweb.min_line_punctuation_frac=0.5"),
+        ([], "clean.boilerplate.min_pages=3"),
+        ([], "clean.extract.include_tables=false"),
+        (["clean.extract.extractor=trafilatura"], "clean.extract.threshold=recall"),
+        (["clean.language.languages=[]"], "clean.language.min_score=0.9"),
+        (["clean.wikipedia.remove=false"], "clean.wikipedia.domains=['wiki.example']"),
+        ([], "dedup.overlap.n=9"),
+        (["dedup.testsets=['s']", "dedup.overlap.policy=document"], "dedup.overlap.window_chars=9"),
+        ([], "shards.writer.compression_level=9"),
+        (["crawl.links.karma_rule=openwebtext2"], "crawl.links.crosspost_score=own"),
+        ([], "train.optimizer.muon_learning_rate=0.1"),
+        ([], "train.optimizer.decay_frac=0.1"),
+        (["train.max_steps=7"], "train.epochs=2"),
+    ],
+)
+def test_a_setting_that_is_switched_off_is_named_and_counts_for_nothing(
+    others: list[str], setting: str
+) -> None:
+    stage, _, _ = setting.partition(".")
+    key = setting.partition("=")[0]
+    alone = load_config(MODELS[stage], stage, sets=others)
+    both = load_config(MODELS[stage], stage, sets=[*others, setting])
+    assert both != alone
+    assert both.effective() == alone.effective()
+    assert [*ineffective(alone, stage)] == []
+    (line,) = ineffective(both, stage)
+    assert line.startswith(f"{key} = ")
+    assert "has no effect: " in line
+
+
+@pytest.mark.parametrize("preset", ["webtext", "openwebtext", "gopher", "c4", "fineweb"])
+def test_thresholds_decide_or_are_named(preset: str) -> None:
+    """Every threshold of every preset changes the effective settings, or is reported: not both."""
+    chosen = f"clean.quality.preset={preset}"
+    alone = load_config(CleanConfig, "clean", sets=[chosen])
+    for key, default, _ in describe(CleanConfig, "clean"):
+        if key.startswith("clean.quality.") and key.count(".") == 3:
+            if default.startswith("{"):
+                value = "{2 = 0.5}"
+            elif default in ("true", "false"):
+                value = "false" if default == "true" else "true"
+            else:
+                value = str(int(default) + 1) if default.isdigit() else str(float(default) / 2)
+            both = load_config(CleanConfig, "clean", sets=[chosen, f"{key}={value}"])
+            decides = both.effective() != alone.effective()
+            assert decides == (not [*ineffective(both, "clean")]), key
+
+
+def test_a_threshold_of_another_preset_rebuilds_nothing(
+    grown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = read_manifest(open_store(grown), "documents", "b").fingerprint
+    other = ("--set", "clean.quality.gopher.max_bullet_lines_frac=0.5")
+    assert clean_run.main(grown_corpus.arguments(grown, "b", *other, "--rebuild")) == 0
+    shown = capsys.readouterr()
+    assert "clean: up to date" in shown.out
+    assert (
+        "clean.quality.gopher.max_bullet_lines_frac = 0.5 has no effect: clean.quality.preset = "
+        "'webtext' does not apply these rules; presets that do: gopher, fineweb" in shown.err
+    )
+    assert read_manifest(open_store(grown), "documents", "b").fingerprint == before
+
+
+@pytest.mark.parametrize("only", [["--plan"], ["--only", "fetch"]])
+def test_links_that_are_not_built_again_refuse_other_settings(
+    grown: str, only: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    contact = ["--set", "crawl.fetch.contact=https://example.org/c"]
+    asked = [*only, *contact, "--set", "crawl.links.min_score=5"]
+    assert crawl_run.main(words(grown, *asked)) == 2
+    told = errors(capsys)
+    assert "was built with crawl.links.min_score = 3; this command does not build it with 5" in told
+    assert "--dumps FILE ... and --rebuild" in told
+
+
+def test_a_plan_of_the_settings_that_built_the_links_says_that_nothing_was_fetched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(tmp_path / "c")
+    dump = grown_corpus.write_dump(tmp_path / "RS_b.zst", grown_corpus.ordinary(4))
+    grown_corpus.link(root, "b", dump)
+    capsys.readouterr()
+    assert crawl_run.main(words(root, "--plan", "--set", "crawl.links.min_score=3")) == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("links: done, nothing was fetched; to fetch: ")
+    assert f"--corpus {root} --batch b" in last
+
+
+def test_settings_that_this_command_does_not_read_are_named(
+    grown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dedup_run.main(words(grown, "--set", "clean.quality.preset=gopher")) == 0
+    assert "without effect here: --set clean.quality.preset" in errors(capsys)
+    assert dedup_run.main(words(grown, "--sample", "--set", "dedup.threshold=0.9")) == 2
+    assert "has no effect with --explain and --sample" in errors(capsys)
+    assert crawl_run.main(words(grown, "--status", "--set", "crawl.fetch.delay_s=3")) == 2
+    assert "has no effect with --status" in errors(capsys)
+
+
+# F5: a corpus with a pinned tokenizer.
+def test_the_pinned_tokenizer_is_the_default(
+    grown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = load_tokenizer(open_store(grown)).fingerprint
+    assert shards_run.main(grown_corpus.arguments(grown, "b")) == 0
+    assert load_tokenizer(open_store(grown)).fingerprint == before
+
+    for setting, words_of_it in {
+        "source=gpt2": "a tokenizer trained on its documents (vocab_size 300)",
+        "vocab_size=400": "made with vocab_size 300",
+    }.items():
+        asked = ("--set", f"shards.tokenizer.{setting}")
+        assert shards_run.main(grown_corpus.arguments(grown, "b", *asked)) == 2
+        told = errors(capsys)
+        assert words_of_it in told
+        assert f"leave out --set shards.tokenizer.{setting.partition('=')[0]}=" in told
+
+
+@pytest.mark.parametrize("more", [["--dry-run"], []])
+def test_a_rebuild_checks_the_pin_before_anything_is_rebuilt(
+    grown: str, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(grown)
+    before = store.files("documents/a")
+    asked = ["--set", "shards.tokenizer.source=gpt2", "--set", "clean.quality.preset=gopher"]
+    given = ["--corpus", grown, "--from", "clean", "--executor", "serial", *asked, *more]
+    assert rebuild.main([*given, "--batch", "a"]) == 2
+    assert "a corpus never changes its tokenizer" in errors(capsys)
+    assert store.files("documents/a") == before
+    misspelt = ["--set", "shards.writer.val_fraction=0.1", *more]
+    assert rebuild.main(["--corpus", grown, "--from", "clean", "--batch", "a", *misspelt]) == 2
+    assert "known: shards.writer.val_frac" in errors(capsys)
+
+
+def test_a_vocabulary_size_without_training_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_corpus(str(tmp_path / "c"), create=True)
+    ensure_tokenizer(store, TokenizerConfig(vocab_size=300), ["b"], 0.1)
+    assert "shards.tokenizer.vocab_size = 300 has no effect" in caplog.text
