@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from corpus.errors import InputError, WebtextError
 from corpus.run import command
+from corpus.run.arguments import program
 from corpus.run.plan import refuse_given
 from corpus.run.runner import StageResult
 from corpus.storage.store import Store, check_name, open_corpus, open_store
@@ -88,7 +89,7 @@ def _left(args: argparse.Namespace, store: Store) -> str:
     pages = find_manifest(store, "pages", args.batch)
     if pages is not None:
         return f"links: done; their pages were fetched before ({pages.rows:,} rows)"
-    program = command.program("crawl.run")
+    program = program("crawl.run")
     return f"links: done, nothing was fetched; to fetch: {program} --corpus {args.corpus} --batch {args.batch}"
 
 
