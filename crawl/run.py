@@ -89,8 +89,8 @@ def _left(args: argparse.Namespace, store: Store) -> str:
     pages = find_manifest(store, "pages", args.batch)
     if pages is not None:
         return f"links: done; their pages were fetched before ({pages.rows:,} rows)"
-    program = program("crawl.run")
-    return f"links: done, nothing was fetched; to fetch: {program} --corpus {args.corpus} --batch {args.batch}"
+    again = program("crawl.run")
+    return f"links: done, nothing was fetched; to fetch: {again} --corpus {args.corpus} --batch {args.batch}"
 
 
 def _sections_read(args: argparse.Namespace) -> tuple[set[str], str]:
