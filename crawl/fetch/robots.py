@@ -5,6 +5,9 @@ product token (Protego, Scrapy's parser, lets `User-agent: web` rule `webtext`),
 does not imply `/`. On thousands of real files the verdicts equal Protego's apart from those two;
 tests/crawl/test_robots.py counts the differences.
 
+Rules about the use of pages (`Content-Usage`, `Content-Signal`, `License`) and the groups of robots
+that stand for AI training are kept beside the rules; `crawl.rights.robots_file` reads them.
+
 Sources: RFC 9309 (sections in the comments); `Crawl-delay` is a widespread extension.
 """
 
@@ -16,6 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
+
+from crawl.rights.ai_agents import find_agent
 
 PATH = "/robots.txt"
 # Bytes of a longer file that are parsed (section 2.5).
@@ -48,6 +53,10 @@ class Robots:
     crawl_delay_s: float | None = None
     cause: str | None = None
     """What made the file unreachable."""
+    rights: str = ""
+    """Rules about the use of pages, a line each: a letter of `RIGHTS_KINDS` and its text."""
+    evidence: str = ""
+    """The id of the file's WARC record and its address, if it says anything about rights."""
 
     def allows(self, url: str) -> bool:
         """True if `url` may be fetched: the longest matching pattern decides (section 2.2.2)."""
@@ -59,6 +68,11 @@ class Robots:
         lines = self.rules.split("\n") if self.rules else ()
         return next((line[0] == "+" for line in lines if _matches(line[1:], path)), True)
 
+
+# Kinds of lines in `Robots.rights`. A line of agents is followed by their rules as in `rules`.
+USAGE, SIGNAL, LICENSE, AGENTS = RIGHTS_KINDS = "USLA"
+# Rules about rights of one file that are kept, so that a hostile one fills no memory.
+MAX_RIGHTS_CHARS = 64 << 10
 
 UNREACHABLE = Robots(Access.UNREACHABLE)
 UNAVAILABLE = Robots(Access.UNAVAILABLE)
@@ -87,12 +101,13 @@ def is_whole_range(content_range: str | None) -> bool:
 
 def parse(body: bytes, product_token: str) -> Robots:
     """Parse the rules for `product_token`: its own groups, else those of `*` (section 2.2.1)."""
-    text = _text(body)
-    ours, everyones = _Group(), _Group()
+    ours, everyones, top = _Group(), _Group(), _Group()
+    trainers: dict[str, _Group] = {}
     token = product_token.lower()
-    current: list[_Group] = []
+    # Rules before any group belong to nobody, apart from licences, which are global there.
+    current: list[_Group] = [top]
     naming = False
-    for key, value in _records(text):
+    for key, value in _records(_text(body)):
         if key == "user-agent":
             if not naming:
                 current = []
@@ -102,19 +117,47 @@ def parse(body: bytes, product_token: str) -> Robots:
             if group is not None:
                 group.named = True
                 current.append(group)
-        elif key in ("allow", "disallow"):
-            naming = False
-            pattern = _pattern(value)
-            if pattern:
-                for group in current:
-                    group.rules.add(("+" if key == "allow" else "-") + pattern)
+            if (trainer := find_agent(value)) is not None and agent != token:
+                current.append(trainers.setdefault(trainer, _Group()))
         elif key == "crawl-delay":
             # Other records must not interfere with groups (2.2.4): more agents may follow.
             for group in current:
                 group.crawl_delay_s = _delay(value, group.crawl_delay_s)
+        else:
+            naming = False
+            for group in current:
+                group.add(key, value)
+
     group = ours if ours.named else everyones
-    rules = sorted(group.rules, key=lambda rule: (-len(rule), rule))  # "+" comes before "-"
-    return Robots(Access.RULES, "\n".join(rules), group.crawl_delay_s)
+    return Robots(
+        Access.RULES,
+        "\n".join(group.sorted_rules()),
+        group.crawl_delay_s,
+        rights=_rights(top, group, trainers),
+    )
+
+
+def _rights(top: _Group, group: _Group, trainers: dict[str, _Group]) -> str:
+    """The lines about rights that concern us; groups of AI robots with the same rules together."""
+    lines = [LICENSE + value for value in dict.fromkeys((*top.licenses, *group.licenses))]
+    lines += list(dict.fromkeys(group.usages))
+
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for trainer, each in trainers.items():
+        if each.rules:
+            alike.setdefault(tuple(each.sorted_rules()), []).append(trainer)
+    for rules, names in alike.items():
+        lines += [AGENTS + ",".join(names), *rules]
+
+    kept: list[str] = []
+    size = 0
+    for line in lines:
+        size += len(line) + 1
+        if size > MAX_RIGHTS_CHARS:
+            break
+        kept.append(line)
+
+    return "\n".join(kept)
 
 
 def url_path(url: str) -> str:
@@ -154,6 +197,25 @@ class _Group:
         self.named = False
         self.rules: set[str] = set()
         self.crawl_delay_s: float | None = None
+        self.licenses: list[str] = []
+        self.usages: list[str] = []
+
+    def add(self, key: str, value: str) -> None:
+        """Add a rule other than a crawl delay."""
+        if key in ("allow", "disallow"):
+            pattern = _pattern(value)
+            if pattern:
+                self.rules.add(("+" if key == "allow" else "-") + pattern)
+        elif not value:
+            return
+        elif key == "license":
+            self.licenses.append(value)
+        else:
+            self.usages.append((USAGE if key == "content-usage" else SIGNAL) + value)
+
+    def sorted_rules(self) -> list[str]:
+        """Longest pattern first, allow before disallow."""
+        return sorted(self.rules, key=lambda rule: (-len(rule), rule))  # "+" comes before "-"
 
 
 # Known records, with misspellings that are common enough to be meant (2.2).
@@ -171,7 +233,13 @@ _KEYS = {
     "crawl-delay": "crawl-delay",
     "crawl delay": "crawl-delay",
     "crawldelay": "crawl-delay",
+    "content-usage": "content-usage",
+    "content-signal": "content-signal",
+    "content-signals": "content-signal",
+    "license": "license",
 }
+# Records whose name is a common word count only with a colon.
+_WITH_COLON = frozenset({"license", "content-usage", "content-signal"})
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _RANGE = re.compile(r"bytes\s+0-(\d{1,18})/(\d{1,18})\Z", re.ASCII | re.IGNORECASE)
@@ -190,6 +258,7 @@ def _records(text: str) -> Iterator[tuple[str, str]]:
         if key is None or not colon:
             words = content.split(None, 1)
             key = _KEYS.get(words[0].lower()) if len(words) == 2 else None
+            key = None if key in _WITH_COLON else key
             value = words[-1]
         if key is not None:
             yield key, value.strip()
@@ -212,6 +281,16 @@ def _pattern(value: str) -> str:
         return ""
     pattern = re.sub(r"\*+", "*", _normal(value))
     return pattern[:-1].replace("$", "%24") + pattern[-1]
+
+
+def rule_pattern(value: str) -> str:
+    """The pattern of a rule's path in normal form, for `path_matches`; empty for none."""
+    return _pattern(value)
+
+
+def path_matches(pattern: str, path: str) -> bool:
+    """True if a pattern of `rule_pattern` matches a path of `url_path` (2.2.2, 2.2.3)."""
+    return _matches(pattern, path)
 
 
 def _delay(value: str, before: float | None) -> float | None:
