@@ -31,7 +31,8 @@ from corpus.run import command
 from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.parquet import part_index, part_paths, read_file
 from corpus.tables.schemas import DOCUMENTS
-from corpus.tables.snapshot import SPLITS, TokenFile, warn_if_outdated
+from corpus.tables.snapshot import SPLITS, TokenFile
+from corpus.tables.snapshot_remarks import warn_of_remarks
 from shards.export_formats import to_datatrove, to_litdata, to_megatron, to_numpy
 from shards.reader import Document, TokenSplit, open_split
 from shards.tokenizer.encode import TOKENIZER_PATH, Tokenizer, load_tokenizer
@@ -78,7 +79,7 @@ def _body(argv: Sequence[str] | None) -> int:
     splits = [open_split(args.corpus, args.snapshot, name) for name in names]
     _refuse_empty(args.snapshot, splits)
     _check_tokenizer(store, args.snapshot, splits[0], tokenizer)
-    warn_if_outdated(store, args.snapshot)
+    warn_of_remarks(store, args.snapshot)
     for split in splits if store.is_local else []:
         split.verify()  # what comes from an object store is compared on its way
     written: dict[str, int] = {}

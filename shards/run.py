@@ -9,8 +9,8 @@ from corpus.errors import ConfigError
 from corpus.run import command
 from corpus.storage.store import Store, check_name
 from corpus.tables.manifest import batches, read_manifest
-from corpus.tables.mixed_settings import mixed_among
 from corpus.tables.snapshot import batches_up_to, check_free, snapshots_of, write_snapshot
+from corpus.tables.snapshot_remarks import warn_of_remarks
 from corpus.tables.staleness import require_current
 from shards import write_step
 from shards.config import ShardsConfig
@@ -110,8 +110,7 @@ def _snapshot(store: Store, batch: str, name: str) -> None:
         f"{split} {part.num_tokens:,} tokens" for split, part in snapshot.splits.items()
     )
     log.info("snapshot %s: %s (%s)", snapshot.name, totals, snapshot.digest)
-    for difference in mixed_among(store, names):
-        log.warning("snapshot %s mixes settings: %s", snapshot.name, difference)
+    warn_of_remarks(store, snapshot.name)
 
     if not snapshot.splits["val"].num_tokens:
         log.warning(

@@ -19,7 +19,8 @@ from corpus.errors import InputError
 from corpus.storage.lease import hold
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.retirement import require_usable
-from corpus.tables.snapshot import SPLITS, Snapshot, read_snapshot, warn_if_outdated
+from corpus.tables.snapshot import SPLITS, Snapshot, read_snapshot
+from corpus.tables.snapshot_remarks import warn_of_remarks
 from shards.reader import (
     BlockStream,
     MixtureStream,
@@ -145,7 +146,7 @@ def claim(request: RunRequest) -> dict[str, Any] | None:
     """
     store = open_corpus(request.corpus)
     require_usable(store, request.snapshot, allow_withdrawn=request.allow_withdrawn)
-    warn_if_outdated(store, request.snapshot)
+    warn_of_remarks(store, request.snapshot)
     folder = RunFolder(store, request.run)
     identity = run_identity(read_snapshot(store, request.snapshot), request)
     described = {"snapshot": request.snapshot, "config": request.config.model_dump()}

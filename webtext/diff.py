@@ -23,6 +23,7 @@ from corpus.storage.store import Store, open_corpus, table_dir
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import iter_tables, read_file
 from corpus.tables.snapshot import SPLITS, Snapshot, TokenFile, read_snapshot
+from corpus.tables.snapshot_remarks import warn_of_remarks
 from corpus.tables.takedown_list import load_forgotten
 
 MOST_DOMAINS = 15
@@ -57,8 +58,11 @@ def _main(argv: Sequence[str] | None) -> int:
     parser.add_argument("old", metavar="OLD", help="a snapshot")
     parser.add_argument("new", metavar="NEW", help="another one")
     args = parser.parse_args(argv)
-    found = compare(open_corpus(args.corpus), args.old, args.new)
+    store = open_corpus(args.corpus)
+    found = compare(store, args.old, args.new)
     print(render(found))
+    for name in (args.old, args.new):
+        warn_of_remarks(store, name)
 
     if args.json:
         print(

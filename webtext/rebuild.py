@@ -25,6 +25,7 @@ from corpus.tables.external_files import identity
 from corpus.tables.inventory import batch_names, entries
 from corpus.tables.manifest import STAGES, batches, earlier_batches, find_manifest
 from corpus.tables.snapshot import write_revision
+from corpus.tables.snapshot_remarks import warn_of_remarks
 from corpus.tables.staleness import require_current, stale_among, suggestion
 from webtext.settings import check_settings, sets_of
 from webtext.stages import stage_main
@@ -170,7 +171,9 @@ def _write_snapshot(store: Store, name: str | None) -> str | None:
     names = [manifest.batch for manifest in batches(store, "tokens")]
     if stale_among(store, [(table, batch) for batch in names for table in ("tokens", "spans")]):
         return None
-    return write_revision(store, name or names[-1], names).name
+    snapshot = write_revision(store, name or names[-1], names).name
+    warn_of_remarks(store, snapshot)
+    return snapshot
 
 
 def _report(

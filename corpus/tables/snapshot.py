@@ -316,12 +316,6 @@ def outdated_batches(store: Store, snapshot: Snapshot) -> dict[str, str]:
     return {each.batch: found[each.batch] for each in snapshot.batches if each.batch in found}
 
 
-def warn_if_outdated(store: Store, name: str) -> None:
-    """Log the batches of a snapshot that were rebuilt since, or must be."""
-    for batch, why in outdated_batches(store, read_snapshot(store, name)).items():
-        log.warning("snapshot %s holds batch %s as it was before: %s", name, batch, why)
-
-
 def check_free(store: Store, name: str, batch: str) -> None:
     """Refuse an impossible name for the snapshot up to `batch`, before hours of work for it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from crawl import run as crawl_run
 from crawl.config import CrawlConfig
 from tests.support import grown_corpus
 from train.config import TrainConfig
-from webtext import drop_batch, init, why
+from train.job import RunRequest, claim
+from webtext import diff, drop_batch, init, why
 from webtext.refresh import RefreshConfig
-from webtext.reports import status
+from webtext.reports import html, status
 from webtext.takedown import command as forget
 
 
@@ -72,6 +74,12 @@ def test_a_batch_that_differs_and_a_snapshot_that_mixes_say_so(
     assert mixed_among(store, ["2024-01", "2024-02"]) == [difference]
     shown = status.render(store, [])
     assert f"mixes settings: {difference}" in shown
+    page = Path(html.write(store)).read_text()
+    assert escape(f"mixes settings: {difference}") in page
+    claim(RunRequest(root, "2024-02", "r", TrainConfig(), False))
+    assert f"snapshot 2024-02 mixes settings: {difference}" in capsys.readouterr().err
+    assert diff.main(["--corpus", root, "2024-01", "2024-02"]) == 0
+    assert f"snapshot 2024-02 mixes settings: {difference}" in capsys.readouterr().err
     assert status.to_json(store, [])["snapshots"][1]["mixed_settings"] == [difference]
 
 

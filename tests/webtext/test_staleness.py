@@ -142,7 +142,10 @@ def test_everything_that_reads_tables_marks_the_stale_ones(
     assert f"tokens {BATCH}: stale: documents {BATCH} was rebuilt since" in capsys.readouterr().out
 
     assert status.main(["--corpus", leaky.root]) == 0
-    assert f"outdated: {BATCH}: documents {BATCH} was rebuilt since" in capsys.readouterr().out
+    assert (
+        f"holds batch {BATCH} as it was before: documents {BATCH} was rebuilt since"
+        in capsys.readouterr().out
+    )
 
     report = store.read_bytes(html.write(store).removeprefix(f"{store.root}/")).decode()
     assert f"tokens is stale: documents {BATCH} was rebuilt since." in report

@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow.compute as pc
@@ -22,6 +23,8 @@ from corpus.run import command
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.manifest import Manifest, batches, find_manifest
 from corpus.tables.parquet import iter_tables, part_paths
+from corpus.tables.snapshot import SPLITS, read_snapshot, snapshots
+from corpus.tables.snapshot_remarks import remarks
 from corpus.tables.staleness import stale_among
 from webtext.reports import charts, removals
 from webtext.reports.charts import escaped
@@ -55,6 +58,7 @@ def write(store: Store) -> str:
         )
 
     sections = [_batch(store, manifest.batch) for manifest in links]
+    sections.append(_snapshots(store))
     sections.append(_domains(store, [manifest.batch for manifest in links]))
     sections.extend(_run(store, run) for run in store.folders("runs"))
     store.write_bytes(PATH, _page(store.root, sections).encode())
@@ -164,6 +168,21 @@ def _domains(store: Store, names: Sequence[str]) -> str:
     return f"<section><h2>Top domains</h2><p>{len(linked):,} domains in all.</p>{shown}</section>"
 
 
+def _snapshots(store: Store) -> str:
+    """The snapshots with their tokens, and what to know before they are used."""
+    rows = []
+    for name in snapshots(store):
+        snapshot = read_snapshot(store, name)
+        tokens = [f"{snapshot.splits[split].num_tokens:,}" for split in SPLITS]
+        made_of = ", ".join(each.batch for each in snapshot.batches)
+        rows.append((name, made_of, "; ".join(remarks(store, snapshot)), *tokens))
+
+    if not rows:
+        return ""
+    shown = charts.table(("", "batches", "remarks", *SPLITS), rows, words=3)
+    return f"<section><h2>Snapshots</h2>{shown}</section>"
+
+
 def _count_domains(store: Store, table: str, batch: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     if find_manifest(store, table, batch) is None:
@@ -268,14 +287,20 @@ svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#666}.y{
 .x{text-anchor:middle}.g{stroke:#e6e2da}polyline{fill:none;stroke-width:2}
 polyline.training{stroke:#9db8d6;stroke-width:1.2}polyline.validation{stroke:#b3392f}
 .key span{font-weight:600}.key .training{color:#5d86b3}.key .validation{color:#b3392f}
+section{overflow-x:auto}.warning{color:#a3301f}
 pre{white-space:pre-wrap;background:#f3efe7;padding:1rem;font:13px/1.45 ui-monospace,monospace;overflow-wrap:anywhere}
+@media (prefers-color-scheme:dark){
+body{color:#ddd;background:#181a1d}pre{background:#23262b}tr{border-color:#3a3d42}.g{stroke:#3a3d42}
+.r,.h th,svg text{color:#a5a8ad;fill:#a5a8ad}.warning{color:#ff9a86}
+}
 """
 
 
 def _page(title: str, sections: Iterable[str]) -> str:
+    written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>webtext: {escaped(title)}</title><style>{STYLE}</style><h1>webtext</h1><p>{escaped(title)}</p>{''.join(sections)}</html>\n"
+        f"<title>webtext: {escaped(title)}</title><style>{STYLE}</style><h1>webtext</h1><p>{escaped(title)}, written {written}</p>{''.join(sections)}</html>\n"
     )
 
 

@@ -17,9 +17,9 @@ from corpus.run.funnel import size
 from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, work_dir
 from corpus.tables.inventory import Entry, batch_names, entries
-from corpus.tables.mixed_settings import mixed_among
 from corpus.tables.retirement import retirement
 from corpus.tables.snapshot import Snapshot, outdated_batches, read_snapshot, snapshots
+from corpus.tables.snapshot_remarks import mixed_settings_of, remarks
 from corpus.tables.takedown_list import unfinished
 
 # Of those who work on the whole corpus.
@@ -145,16 +145,8 @@ def _line(entry: Entry) -> str:
 def _snapshot_line(store: Store, snapshot: Snapshot) -> str:
     tokens = sum(split.num_tokens for split in snapshot.splits.values())
     names = ", ".join(each.batch for each in snapshot.batches)
-    retired = retirement(store, snapshot.name)
-    outdated = {} if retired else outdated_batches(store, snapshot)
-    mark = f"  {retired.kind}: {retired.why}" if retired else ""
-    if outdated:
-        # An outdated snapshot keeps its files, so it can still be read.
-        mark = "  outdated: " + "; ".join(f"{batch}: {why}" for batch, why in outdated.items())
-    mixed = mixed_among(store, [each.batch for each in snapshot.batches])
-    if mixed and not retired:
-        mark += "  mixes settings: " + "; ".join(mixed)
-    return f"snapshot {snapshot.name}: {tokens:,} tokens of {names}{mark}"
+    marks = "".join(f"  {line}" for line in remarks(store, snapshot))
+    return f"snapshot {snapshot.name}: {tokens:,} tokens of {names}{marks}"
 
 
 def _snapshot_document(store: Store, snapshot: Snapshot) -> dict[str, Any]:
@@ -166,7 +158,7 @@ def _snapshot_document(store: Store, snapshot: Snapshot) -> dict[str, Any]:
         "tokens": {split: totals.num_tokens for split, totals in snapshot.splits.items()},
         "withdrawn": retired is not None and retired.kind == "withdrawn",
         "outdated": outdated_batches(store, snapshot),
-        "mixed_settings": mixed_among(store, [each.batch for each in snapshot.batches]),
+        "mixed_settings": mixed_settings_of(store, snapshot),
     }
 
 
