@@ -17,7 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus.storage.store import TEMPORARY, Store, open_store
+from corpus.storage.interface import TEMPORARY
+from corpus.storage.store import Store, open_store
 from corpus.tables.schemas import PAGES
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from corpus.config import STAGES, load_config
 from tools import draw_pictures, generate_docs
-from webtext.cli import GROUPS
+from webtext.commands import GROUPS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -19,7 +19,7 @@ from pathlib import Path
 from corpus.config import STAGES, Section, describe
 from corpus.run.arguments import command_parser, named_by_index
 from corpus.tables.schemas import TABLES
-from webtext.cli import GROUPS, PROGRAMS, command_main
+from webtext.commands import GROUPS, PROGRAMS, command_main
 from webtext.refresh import RefreshConfig
 
 REPOSITORY = Path(__file__).parents[1]

@@ -7,51 +7,7 @@ from collections.abc import Callable, Sequence
 
 from corpus.errors import InputError
 from webtext import __version__
-from webtext.stages import needing, stage_main
-
-STAGES = ("crawl", "clean", "dedup", "shards", "train")
-# Commands by group, each with its line of help.
-GROUPS = {
-    "build": {
-        "init": "start a corpus and keep the settings that its batches share",
-        "crawl": "fetch the outbound links of Reddit dumps, politely, into WARC files",
-        "import": "import documents that are text already (Parquet, JSON lines) as a batch",
-        "clean": "extract text from fetched pages and drop what is not a document",
-        "dedup": "find near-duplicates and overlap with test sets",
-        "tokenizer": "train the corpus' tokenizer on several batches",
-        "shards": "write tokens and a snapshot",
-        "refresh": "run all stages for every new dump, on a schedule",
-    },
-    "look": {
-        "status": "list batches and tables: rows, bytes, age, what is missing or stale",
-        "explain": "trace one page from its submission to its tokens",
-        "why": "show examples of dropped pages with value, threshold and setting",
-        "query": "run SQL over all tables of a corpus",
-        "diff": "compare two snapshots",
-        "verify": "check digests, invariants and joins",
-        "report": "write the corpus report as one HTML file",
-    },
-    "tend": {
-        "forget": "take pages or sites down, in every table and snapshot",
-        "rebuild": "rebuild later tables under changed settings",
-        "drop-batch": "remove a batch that was never finished",
-        "prune": "delete old snapshots and the files that only they reference",
-    },
-    "train": {
-        "train": "train a GPT-2 on a snapshot",
-        "evaluate": "score a checkpoint on zero-shot tasks",
-        "generate": "sample text from a checkpoint",
-        "export": "convert a checkpoint to or from the Hugging Face format",
-        "demo": "build a small corpus and model offline in five minutes (from a checkout)",
-    },
-}
-
-# Modules with a command of their own, by the command line that starts them from here.
-PROGRAMS = {
-    **{f"{stage}.run": f"webtext {stage}" for stage in STAGES},
-    "shards.train_tokenizer": "webtext tokenizer",
-    **{f"train.{name}": f"webtext {name}" for name in ("evaluate", "generate", "export")},
-}
+from webtext.commands import GROUPS, PROGRAMS, command_main
 
 USAGE = (
     "usage: webtext COMMAND [OPTIONS]; `webtext COMMAND --help` lists the options of one command"
@@ -69,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
     try:
-        command = command_main(words[0])
+        command = _command(words[0])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -79,6 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with named_by_index(PROGRAMS):
         return command(words[1:])
+
+
+def _command(name: str) -> Callable[[Sequence[str] | None], int]:
+    """A command's `main`. Raises InputError for an unknown name."""
+    if name == "completion":  # stands for all others, so it is not one of them
+        from webtext.completion import main
+
+        return main
+    return command_main(name)
 
 
 def index() -> str:
@@ -92,80 +57,6 @@ def index() -> str:
 
     lines += ["", "`webtext completion bash|zsh|tcsh` prints a script for completion by the shell."]
     return "\n".join(lines)
-
-
-def command_main(name: str) -> Callable[[Sequence[str] | None], int]:
-    """Import a command and return its `main`. Raises InputError for an unknown name."""
-    if name in STAGES:
-        return stage_main(name)
-    if name in ("evaluate", "generate", "export"):
-        return _train_main(name)
-    return _corpus_main(name)
-
-
-def _train_main(name: str) -> Callable[[Sequence[str] | None], int]:
-    with needing("train"):
-        if name == "evaluate":
-            from train.evaluate import main
-        elif name == "generate":
-            from train.generate import main
-        else:
-            from train.export import main
-        return main
-
-
-def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
-    # A command imports its own modules only, so that the others need not be installed.
-    if name == "refresh":
-        from webtext.refresh import main
-    elif name == "status":
-        from webtext.reports.status import main
-    elif name == "explain":
-        from webtext.explain import main
-    elif name == "query":
-        from webtext.query import main
-    elif name == "diff":
-        from webtext.diff import main
-    elif name == "verify":
-        from webtext.verify.command import main
-    elif name == "report":
-        from webtext.reports.html import main
-    elif name == "forget":
-        from webtext.takedown.command import main
-    elif name == "rebuild":
-        from webtext.rebuild import main
-    elif name == "prune":
-        from webtext.prune import main
-    elif name == "init":
-        from webtext.init import main
-    elif name == "why":
-        from webtext.why import main
-    elif name == "drop-batch":
-        from webtext.drop_batch import main
-    elif name == "import":
-        with needing("crawl"):
-            from webtext.import_documents import main
-    elif name == "tokenizer":
-        with needing("shards"):
-            from shards.train_tokenizer import main
-    elif name == "completion":
-        from webtext.completion import main
-    elif name == "demo":
-        return _demo_main()
-    else:
-        raise InputError(f"{name!r} is not a command; `webtext --help` lists all commands")
-    return main
-
-
-def _demo_main() -> Callable[[Sequence[str] | None], int]:
-    try:
-        from examples.demo.__main__ import main
-    except ImportError as error:
-        raise InputError(
-            f"the demo is part of the repository, not of the installed package ({error}); "
-            "clone the repository and run `make demo`"
-        ) from error
-    return main
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from corpus.errors import InputError
 from corpus.run.arguments import bare_parser, command_parser, named_by_index
 from corpus.run.command import run_command
-from webtext.cli import GROUPS, PROGRAMS, command_main
+from webtext.commands import GROUPS, PROGRAMS, command_main
 
 # Metavars of options that take a path.
 FILES = frozenset({"FILE", "FILE.toml", "FOLDER", "C"})

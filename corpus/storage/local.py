@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from corpus.errors import FatalError, PathError
-from corpus.storage.store import TEMPORARY, Store
+from corpus.storage.interface import TEMPORARY, Store
 
 
 class LocalStore(Store):

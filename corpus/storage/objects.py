@@ -19,7 +19,7 @@ import pyarrow.fs as pafs
 
 from corpus.errors import FatalError, InputError
 from corpus.storage.conditional_write import ConditionalStore, open_conditional
-from corpus.storage.store import Store
+from corpus.storage.interface import Store
 
 
 class ObjectStore(Store):

@@ -1,4 +1,4 @@
-"""Invariants of `corpus.storage.store.Store`: every implementation's tests inherit this suite."""
+"""Invariants of `corpus.storage.interface.Store`: every implementation's tests inherit this suite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from corpus.errors import FatalError, InputError, PathError
 from corpus.storage import conditional_write
-from corpus.storage.store import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, Store
+from corpus.storage.interface import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, Store
 
 REFUSED = (
     "/etc/passwd", "//x", "..", "../x", "a/..", "a/../b", "a/../../x", ".", "./x", "a/./b", "a//b", "a/", "/",

@@ -18,7 +18,7 @@ from dedup.config import DedupConfig
 from shards.config import ShardsConfig
 from train.config import TrainConfig
 from webtext import cli
-from webtext.cli import command_main
+from webtext.commands import GROUPS, command_main
 from webtext.refresh import RefreshConfig
 
 WORDS = {
@@ -106,7 +106,7 @@ def test_the_corpus_may_be_named_by_the_environment(
     assert call(name, "--corpus", str(tmp_path / "c"), *WORDS[name]) == expected, "an option wins"
 
 
-@pytest.mark.parametrize("name", [each for group in cli.GROUPS.values() for each in group])
+@pytest.mark.parametrize("name", [each for group in GROUPS.values() for each in group])
 def test_every_command_takes_the_corpus_as_an_option_and_is_named_as_it_was_started(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,7 +162,7 @@ def test_bash_completes_commands_and_options(capsys: pytest.CaptureFixture[str])
         )
         return set(done.stdout.split())
 
-    names = {name for group in cli.GROUPS.values() for name in group}
+    names = {name for group in GROUPS.values() for name in group}
     assert names <= complete("webtext", "")
     assert complete("webtext", "re") == {"refresh", "report", "rebuild"}
     assert {"--corpus", "--sample"} <= complete("webtext", "verify", "--")

@@ -36,8 +36,9 @@ from torch.distributed.checkpoint.api import CheckpointException
 from xxhash import xxh3_128
 
 from corpus.errors import FatalError, InputError, SchemaError, WebtextError
+from corpus.storage.interface import TEMPORARY
 from corpus.storage.lease import confirm
-from corpus.storage.store import TEMPORARY, Store
+from corpus.storage.store import Store
 from train.checkpoints.tensor_files import (
     DTYPES,
     FILE,

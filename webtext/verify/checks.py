@@ -7,6 +7,7 @@ so joins are checked part by part, in bounded memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from corpus.tables.checksums import find_damage, find_file_damage
 from corpus.tables.manifest import Manifest, find_manifest, sealed
 from corpus.tables.parquet import iter_tables, part_index, read_file
 from corpus.tables.schemas import part_of
-from corpus.tables.snapshot import SPLITS, Snapshot
+from corpus.tables.snapshot import SPLITS, Snapshot, TokenFile
 
 # Ids that a line names.
 MOST_NAMED = 3
@@ -37,7 +38,7 @@ def seal_problems(manifest: Manifest) -> list[str]:
     return []
 
 
-def law_problems(store: Store, batch: str) -> list[str]:
+def conservation_problems(store: Store, batch: str) -> list[str]:
     """Conservation between the tables of a batch."""
     found = []
     for table in ("pages", "documents", "verdicts", "spans"):
@@ -69,13 +70,12 @@ def pinned_problems(store: Store, snapshot: Snapshot) -> Iterator[Callable[[], l
                 else set()
             )
             if file.path not in current:
-                yield lambda file=file: [  # type: ignore[misc]
-                    f"snapshot {snapshot.name}: {damage}"
-                    for damage in [
-                        find_file_damage(store, file.path, file.bytes, file.digest, file.row_groups)
-                    ]
-                    if damage
-                ]
+                yield partial(_pinned_file_problems, store, snapshot.name, file)
+
+
+def _pinned_file_problems(store: Store, name: str, file: TokenFile) -> list[str]:
+    damage = find_file_damage(store, file.path, file.bytes, file.digest, file.row_groups)
+    return [f"snapshot {name}: {damage}"] if damage else []
 
 
 def part_problems(store: Store, batch: str, number: int) -> list[str]:

@@ -17,6 +17,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -126,10 +128,10 @@ def verify(
     checks: list[Check] = []
     for batch in names or present:
         checks += _batch_checks(store, batch, present, drawn, findings)
-    checks.append(lambda: _stale_problems(store, names))
+    checks.append(partial(_stale_problems, store, names))
     if not names:
-        checks += [lambda name=name: _snapshot_problems(store, name) for name in snapshots(store)]  # type: ignore[misc]
-        checks += [lambda: _tokenizer_problems(store), lambda: _record_problems(store)]
+        checks += [partial(_snapshot_problems, store, name) for name in snapshots(store)]
+        checks += [partial(_tokenizer_problems, store), partial(_record_problems, store)]
 
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
         for found in pool.map(_run, checks):
@@ -174,26 +176,24 @@ def _batch_checks(
             if drawn.takes(manifest.table, part.file, number):
                 findings.num_files += 1
                 findings.num_bytes += part.bytes
-                yield lambda m=manifest, n=number: integrity.file_problems(store, m, n)  # type: ignore[misc]
+                yield partial(integrity.file_problems, store, manifest, number)
 
-    yield lambda: integrity.law_problems(store, batch)
-    yield lambda: lost_page_problems(store, batch)
+    yield partial(integrity.conservation_problems, store, batch)
+    yield partial(lost_page_problems, store, batch)
     num_parts = max(
         (m.num_parts for m in manifests if m.table in ("links", "documents")), default=0
     )
     for number in range(num_parts):
         if drawn.takes("rows", batch, number):
-            yield lambda n=number: integrity.part_problems(store, batch, n)  # type: ignore[misc]
+            yield partial(integrity.part_problems, store, batch, number)
 
     tables = {manifest.table for manifest in manifests}
     if "verdicts" in tables:
         earlier = order[: order.index(batch)]
-        yield lambda: integrity.duplicate_problems(
-            store, batch, earlier, sorted(load_forgotten(store).doc_ids)
-        )
+        yield partial(_duplicate_problems, store, batch, earlier)
 
     if {"verdicts", "bands"} <= tables:
-        yield lambda: integrity.band_problems(store, batch)
+        yield partial(integrity.band_problems, store, batch)
     for manifest in manifests:
         if manifest.table == "pages":
             yield from _segment_checks(store, manifest, drawn, findings)
@@ -214,9 +214,22 @@ def _segment_checks(
         if drawn.takes("warc", path, number):
             findings.num_files += 1
             findings.num_bytes += sizes.get(path, 0)
-            yield lambda p=path: segment_problems(
-                store, p, rows[p].to_pylist() if p in rows else []
-            )  # type: ignore[misc]
+            yield partial(_segment_problems, segment_problems, store, path, rows.get(path))
+
+
+def _segment_problems(
+    problems: Callable[[Store, str, list[dict[str, Any]]], list[str]],
+    store: Store,
+    path: str,
+    rows: pa.Table | None,
+) -> list[str]:
+    # Rows become objects here, a segment at a time: all of a batch would take gigabytes.
+    return problems(store, path, rows.to_pylist() if rows is not None else [])
+
+
+def _duplicate_problems(store: Store, batch: str, earlier: Sequence[str]) -> list[str]:
+    gone = sorted(load_forgotten(store).doc_ids)
+    return integrity.duplicate_problems(store, batch, earlier, gone)
 
 
 def _rows_by_segment(store: Store, pages: Manifest) -> dict[str, pa.Table]:
