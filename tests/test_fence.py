@@ -62,6 +62,27 @@ def test_arrows_only_point_down(path: Path) -> None:
         )
 
 
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports inside functions and for types count as well."""
+    names = {dotted(path): path for path in MODULES}
+    imported = {
+        name: {target for each in imports(path) for target in (each, each.rpartition(".")[0])}
+        for name, path in names.items()
+    }
+    left = {name: (found & names.keys()) - {name} for name, found in imported.items()}
+
+    # Modules whose imports are all gone leave, until the rest is on circles or leads to one.
+    while leaving := {name for name, found in left.items() if not found}:
+        left = {name: found - leaving for name, found in left.items() if name not in leaving}
+    assert not left, {name: sorted(found) for name, found in left.items()}
+
+
+def dotted(path: Path) -> str:
+    """The module's name; a package's file stands for the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_is_imported_by_a_string(path: Path) -> None:
     """`importlib.import_module` and `__import__` would pass the rule above unseen."""

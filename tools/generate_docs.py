@@ -20,7 +20,7 @@ from corpus.config import STAGES, Section, describe
 from corpus.run.arguments import command_parser, named_by_index
 from corpus.tables.schemas import TABLES
 from webtext.commands import GROUPS, PROGRAMS, command_main
-from webtext.refresh import RefreshConfig
+from webtext.refresh_config import RefreshConfig
 
 REPOSITORY = Path(__file__).parents[1]
 STAGE_PACKAGES = ("crawl", "clean", "dedup", "shards", "train")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,51 +30,8 @@ from corpus.tables.snapshot import SPLITS, Snapshot, TokenFile, read_snapshot, s
 from corpus.tables.takedown_list import takedowns, together
 from corpus.urls import UrlProblem, page_identity, target
 from webtext.explain_text import render
+from webtext.page_history import PageHistory, TokenPosition
 from webtext.stages import needing
-
-
-@dataclass(slots=True)
-class TokenPosition:
-    """The place of a page's tokens."""
-
-    split: str
-    path: str
-    start: int
-    num_tokens: int
-    row_tokens: int
-    row_group: int
-
-    @property
-    def rows(self) -> tuple[int, int]:
-        """First and last Parquet row that hold some of them."""
-        return self.start // self.row_tokens, (self.start + self.num_tokens - 1) // self.row_tokens
-
-
-@dataclass(slots=True)
-class PageHistory:
-    """All that the corpus knows of one page."""
-
-    asked: str
-    doc_id: str | None
-    batch: str | None = None
-    refused: str | None = None
-    """Which rule would have refused it; None also where none would."""
-    doubt: str | None = None
-    """Why the latest batch may have judged otherwise than the rules that are there now."""
-    taken_down: str | None = None
-    link: dict[str, Any] | None = None
-    page: dict[str, Any] | None = None
-    document: dict[str, Any] | None = None
-    dropped: dict[str, Any] | None = None
-    verdict: dict[str, Any] | None = None
-    survivor: dict[str, Any] | None = None
-    """Of a duplicate: the batch and address of the page that stayed."""
-    copies: list[dict[str, Any]] = field(default_factory=list)
-    """Pages that were removed as duplicates of this one."""
-    place: TokenPosition | None = None
-    snapshots: list[dict[str, Any]] = field(default_factory=list)
-    next_door: str | None = None
-    """What has still to run before more is known."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -185,7 +141,7 @@ def _trace_batch(store: Store, history: PageHistory, batch: str, names: Sequence
     assert history.doc_id is not None
     history.page = _row(store, "pages", batch, history.doc_id)
     if history.page is None:
-        history.next_door = "crawl.run"
+        history.next_command = "crawl.run"
         return
     if history.page["reason"] is not None:
         return
@@ -193,12 +149,12 @@ def _trace_batch(store: Store, history: PageHistory, batch: str, names: Sequence
     history.document = _row(store, "documents", batch, history.doc_id)
     if history.document is None:
         history.dropped = _row(store, "documents_dropped", batch, history.doc_id)
-        history.next_door = None if history.dropped else "clean.run"
+        history.next_command = None if history.dropped else "clean.run"
         return
 
     history.verdict = _row(store, "verdicts", batch, history.doc_id)
     if history.verdict is None:
-        history.next_door = "dedup.run"
+        history.next_command = "dedup.run"
         return
 
     if history.verdict["duplicate_of"] is not None:
@@ -208,7 +164,7 @@ def _trace_batch(store: Store, history: PageHistory, batch: str, names: Sequence
 
     history.copies = list(_copies(store, history.doc_id, names[names.index(batch) :]))
     history.place = _place(store, batch, history.doc_id)
-    history.next_door = None if history.place else "shards.run"
+    history.next_command = None if history.place else "shards.run"
     history.snapshots = [
         found
         for name in snapshots(store)

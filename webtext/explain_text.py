@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from corpus.printable import printable
 from corpus.run.funnel import size
-
-if TYPE_CHECKING:
-    from webtext.explain import PageHistory, TokenPosition
+from webtext.page_history import PageHistory, TokenPosition
 
 EXCERPT_CHARS = 300
 MOST_COPIES = 5
@@ -53,9 +51,9 @@ def render(history: PageHistory) -> str:
     if history.place is not None:
         lines += _place_lines(history.place, history.snapshots)
 
-    if history.next_door is not None:
+    if history.next_command is not None:
         lines.append(
-            _entry("next", f"python -m {history.next_door} has not run on batch {history.batch}")
+            _entry("next", f"python -m {history.next_command} has not run on batch {history.batch}")
         )
 
     return "\n".join(lines)

@@ -2,11 +2,11 @@
 
     webtext refresh --config webtext.toml [--dry-run]
 
-The stages are called through their own doors, so what one by hand does, this does. It can be started at any time: a
-finished batch is left alone, an interrupted one goes on where it stopped, and a second start while the first still
-runs is refused by the lease; one that died is taken over, and can't commit after that. After each batch a summary
-says what came in, beside the batches before, and is handed to the hooks. Take-downs that waited for a batch are
-carried out once it is at rest.
+The stages run as their own commands do. A refresh can be started at any time: it leaves finished
+batches alone and continues an interrupted one. A lease refuses a second start while the first still
+runs; a refresh that died is taken over and cannot commit after that. After each batch a summary
+compares its numbers with those of earlier batches and is sent to the hooks. Take-downs that waited
+for a batch are carried out once it is at rest.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-from pydantic import Field, field_validator
 
-from corpus.config import Section, load_config
+from corpus.config import load_config
 from corpus.errors import BusyError, InputError, Interrupted, StageError, WebtextError
 from corpus.run import command as cli
 from corpus.run import funnel
@@ -39,6 +38,7 @@ from corpus.tables.retirement import retirement
 from corpus.tables.snapshot import snapshot_path
 from corpus.tables.takedown_list import unfinished
 from webtext.hooks import call_hooks
+from webtext.refresh_config import RefreshConfig
 from webtext.reports import html, summary
 from webtext.reports.summary import Summary
 from webtext.settings import check_settings, sets_of
@@ -54,70 +54,6 @@ ESTIMATED_FROM = 3
 """Batches that an estimate rests on."""
 
 
-class RefreshConfig(Section):
-    """Settings of a refresh."""
-
-    common = frozenset(
-        {
-            "corpus",
-            "dumps",
-            "retry_deferred",
-            "webhook",
-            "command",
-        }
-    )
-
-    outside_corpus = frozenset({"corpus", "dumps", "webhook", "command"})
-
-    corpus: str = Field(min_length=1)
-    """The corpus: a folder or URI. Required here or as --corpus."""
-    dumps: str = Field(min_length=1)
-    """Where dumps appear: a folder or URI whose last part is a pattern, such as /data/reddit/RS_*.zst."""
-    batch: str = r"RS_(?:v2_)?(.+?)\."
-    """Regular expression over a dump's file name; its first group names the batch (RS_2024-01.zst: 2024-01)."""
-    snapshot: str = "{batch}"
-    """Name of the snapshot after each batch; {batch} stands for the batch."""
-    report: bool = True
-    """Whether the HTML report is made anew after each batch."""
-    retry_deferred: bool = False
-    """Fetch with each new batch the pages that earlier ones left at their deadline (reason `deferred`)."""
-    usual_factor: float = Field(default=2.0, gt=1)
-    """A figure that leaves the median of the batches before by more than this factor is warned of."""
-    webhook: str = ""
-    """An http(s) address that gets the summary of each batch, or the failure, as JSON by POST."""
-    command: str = ""
-    """A command that gets the same on standard input; its words are split as a shell does, no shell is asked."""
-
-    @field_validator("webhook")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("expected an http:// or https:// address")
-        return value
-
-    @field_validator("snapshot")
-    @classmethod
-    def _is_template(cls, value: str) -> str:
-        try:
-            differ = value.format(batch="a") != value.format(batch="b")
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(f"only {{batch}} can be filled in ({error})") from error
-        if not differ:
-            raise ValueError("expected {batch} in it: every batch has a snapshot of its own")
-        return value
-
-    @field_validator("batch")
-    @classmethod
-    def _has_one_group(cls, pattern: str) -> str:
-        try:
-            groups = re.compile(pattern).groups
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
-        if groups != 1:
-            raise ValueError(f"expected one group, found {groups}")
-        return pattern
-
-
 @dataclass(frozen=True, slots=True)
 class Increment:
     """A batch to be and its dumps."""
@@ -127,7 +63,7 @@ class Increment:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The door."""
+    """Run the command; the exit code."""
     return cli.run_command(_refresh, argv, stage="webtext.refresh")
 
 

@@ -36,7 +36,7 @@ def settings_model(stage: str) -> type[Section]:
 
             model = TrainConfig
         else:
-            from webtext.refresh import RefreshConfig
+            from webtext.refresh_config import RefreshConfig
 
             model = RefreshConfig
     return model

@@ -19,7 +19,7 @@ from shards.config import ShardsConfig
 from train.config import TrainConfig
 from webtext import cli
 from webtext.commands import GROUPS, command_main
-from webtext.refresh import RefreshConfig
+from webtext.refresh_config import RefreshConfig
 
 WORDS = {
     "explain": ["http://example.org/page"],

@@ -20,7 +20,7 @@ from tests.support import grown_corpus
 from train.config import TrainConfig
 from train.job import RunRequest, claim
 from webtext import diff, drop_batch, init, why
-from webtext.refresh import RefreshConfig
+from webtext.refresh_config import RefreshConfig
 from webtext.reports import html, status
 from webtext.takedown import command as forget
 

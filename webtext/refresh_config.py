@@ -1,0 +1,73 @@
+"""Settings of `webtext refresh`: the dumps to wait for, names, the summary and its hooks."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import Field, field_validator
+
+from corpus.config import Section
+
+
+class RefreshConfig(Section):
+    """Settings of a refresh."""
+
+    common = frozenset(
+        {
+            "corpus",
+            "dumps",
+            "retry_deferred",
+            "webhook",
+            "command",
+        }
+    )
+
+    outside_corpus = frozenset({"corpus", "dumps", "webhook", "command"})
+
+    corpus: str = Field(min_length=1)
+    """The corpus: a folder or URI. Required here or as --corpus."""
+    dumps: str = Field(min_length=1)
+    """Where dumps appear: a folder or URI whose last part is a pattern, such as /data/reddit/RS_*.zst."""
+    batch: str = r"RS_(?:v2_)?(.+?)\."
+    """Regular expression over a dump's file name; its first group names the batch (RS_2024-01.zst: 2024-01)."""
+    snapshot: str = "{batch}"
+    """Name of the snapshot after each batch; {batch} stands for the batch."""
+    report: bool = True
+    """Whether the HTML report is made anew after each batch."""
+    retry_deferred: bool = False
+    """Fetch with each new batch the pages that earlier ones left at their deadline (reason `deferred`)."""
+    usual_factor: float = Field(default=2.0, gt=1)
+    """A figure that leaves the median of the batches before by more than this factor is warned of."""
+    webhook: str = ""
+    """An http(s) address that gets the summary of each batch, or the failure, as JSON by POST."""
+    command: str = ""
+    """A command that gets the same on standard input; its words are split as a shell does, no shell is asked."""
+
+    @field_validator("webhook")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("expected an http:// or https:// address")
+        return value
+
+    @field_validator("snapshot")
+    @classmethod
+    def _is_template(cls, value: str) -> str:
+        try:
+            differ = value.format(batch="a") != value.format(batch="b")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"only {{batch}} can be filled in ({error})") from error
+        if not differ:
+            raise ValueError("expected {batch} in it: every batch has a snapshot of its own")
+        return value
+
+    @field_validator("batch")
+    @classmethod
+    def _has_one_group(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        if groups != 1:
+            raise ValueError(f"expected one group, found {groups}")
+        return pattern
