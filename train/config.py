@@ -175,7 +175,7 @@ class DataConfig(Section):
 class RuntimeConfig(Section):
     """Use of the machine, and files to keep. Without effect on the weights, up to rounding."""
 
-    outside_corpus = frozenset({"wandb_project"})
+    outside_corpus = frozenset({"wandb_project", "trackio_project"})
 
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda, cuda:1."""
@@ -193,10 +193,10 @@ class RuntimeConfig(Section):
     """Compile the model with torch.compile; pays on GPUs after a minute."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
-    parallel: Literal["ddp", "fsdp"] = "ddp"
-    """Several processes: ddp keeps the whole model in each.
+    parallel: Literal["ddp", "fsdp", "hsdp"] = "ddp"
+    """Several processes: ddp keeps the whole model in each; fsdp (FSDP2) shards weights and states.
 
-    Fsdp (FSDP2) shares weights, gradients and optimizer state.
+    hsdp shards them among the ranks of a machine, and copies the shards to every machine.
     """
     num_threads: int = Field(default=0, ge=0)
     """CPU threads per process; 0: all cores (divided by the ranks of this host)."""
@@ -220,6 +220,10 @@ class RuntimeConfig(Section):
     """Write the curves for TensorBoard too: runs/<run>/tensorboard/."""
     wandb_project: str = ""
     """Send the curves to this Weights & Biases project too (pip install wandb); empty: no."""
+    trackio_project: str = ""
+    """Write the curves to this trackio project too (pip install trackio); empty: no."""
+    rank_timeout_s: float = Field(default=1800.0, gt=0)
+    """Longest wait for another rank. Ranks that are behind are named, and the run ends."""
     verify_tokens: bool = True
     """Compare all token files of a local corpus with their digests before the first step: 20 GB take some 20 s."""
     token_cache: str = ""

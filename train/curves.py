@@ -1,4 +1,4 @@
-"""Curves of metrics.jsonl in TensorBoard and Weights & Biases.
+"""Curves of metrics.jsonl in TensorBoard, Weights & Biases and trackio.
 
 metrics.jsonl is the source. TensorBoard's file is rebuilt from it when a run continues, so it holds
 one curve whatever was interrupted. Weights & Biases keeps its own run, continued under the same id.
@@ -6,25 +6,84 @@ one curve whatever was interrupted. Weights & Biases keeps its own run, continue
 
 from __future__ import annotations
 
+import importlib
+import logging
 import secrets
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from corpus.errors import ConfigError
-from train.checkpoints.run_folder import Board, RunFolder
+from train.checkpoints.run_folder import Board, CountingBoard, RunFolder
 from train.config import RuntimeConfig
 
+log = logging.getLogger(__name__)
 
-def open_boards(folder: RunFolder, config: RuntimeConfig) -> list[Board]:
-    """Open the boards of the settings. Raises: ConfigError if wandb is not installed."""
+
+def open_boards(folder: RunFolder, config: RuntimeConfig) -> list[CountingBoard]:
+    """Open the boards of the settings, none of which can end the run.
+
+    Raises: ConfigError if one that was asked for is not installed.
+    """
     boards: list[Board] = []
     if config.tensorboard:
         boards.append(TensorBoard(folder))
     if config.wandb_project:
         boards.append(WeightsAndBiases(folder, config.wandb_project))
-    return boards
+    if config.trackio_project:
+        boards.append(Trackio(folder, config.trackio_project))
+    return [GuardedBoard(board) for board in boards]
+
+
+class GuardedBoard:
+    """A board whose errors are logged and counted.
+
+    A board that failed is begun again, with all its lines, at the next flush: once an evaluation.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self.name = type(board).__name__
+        self.num_failures = 0
+        self._board = board
+        self._lines: list[Mapping[str, Any]] = []
+        self._failed = False
+
+    def begin(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Begin or continue the run."""
+        self._lines = list(lines)
+        self._try(lambda: self._board.begin(self._lines))
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """One more line."""
+        self._lines.append(line)
+        if not self._failed:
+            self._try(lambda: self._board.add(line))
+
+    def flush(self) -> None:
+        """Make all of it visible; a board that failed gets another chance first."""
+        if self._failed:
+            self._failed = False
+            self._try(lambda: self._board.begin(self._lines))
+        if not self._failed:
+            self._try(self._board.flush)
+
+    def close(self) -> None:
+        """No more lines."""
+        if not self._failed:
+            self._try(self._board.close)
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            # Other people's code, on a disk or network that may fail in any way.
+            self._failed = True
+            self.num_failures += 1
+            log.warning(
+                "%s: %s: %s; training continues, the curves are tried again at the next evaluation",
+                self.name, type(error).__name__, error,
+            )  # fmt: skip
 
 
 def scalars(line: Mapping[str, Any]) -> dict[str, float]:
@@ -87,36 +146,28 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run at Weights & Biases, continued by later starts.
 
-    How it gets there (key, server, offline) is wandb's settings.
+    The key, the server and the offline mode are wandb's own settings.
     """
 
     def __init__(self, folder: RunFolder, project: str) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise ConfigError(
-                f"train.runtime.wandb_project = {project!r}: wandb is not installed; pip install wandb, or leave it empty"
-            ) from error
-
-        self._wandb: Any = wandb
+        self._wandb = _installed("wandb", project)
         self._folder = folder
         self._project = project
         self._run: Any = None
 
     def begin(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Open the run; its id lies beside the run's other files."""
+        """Open the run; its id is beside the run's other files."""
         known = self._folder.read("wandb.json")
         if known is None:
             known = {"id": secrets.token_hex(8)}
             self._folder.write("wandb.json", known)
 
-        config = self._folder.read("config.json")
         self._run = self._wandb.init(
             project=self._project,
             id=known["id"],
             name=self._folder.run,
             resume="allow",
-            config=config,
+            config=self._folder.read("config.json"),
         )
         # Points are placed by their own step: those made again after an interruption fall on
         # the old ones.
@@ -132,3 +183,43 @@ class WeightsAndBiases:
     def close(self) -> None:
         """Wait until all is sent."""
         self._run.finish()
+
+
+class Trackio:
+    """A run in trackio's local store, continued by later starts under the same name."""
+
+    def __init__(self, folder: RunFolder, project: str) -> None:
+        self._trackio = _installed("trackio", project)
+        self._folder = folder
+        self._project = project
+        self._run: Any = None
+
+    def begin(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Open the run, or continue it."""
+        self._run = self._trackio.init(
+            project=self._project,
+            name=self._folder.run,
+            resume="allow",
+            config=self._folder.read("config.json"),
+            embed=False,
+        )
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """A point of each curve."""
+        self._run.log(scalars(line), step=line["step"])
+
+    def flush(self) -> None:
+        """trackio writes by itself."""
+
+    def close(self) -> None:
+        """Wait until all is written."""
+        self._run.finish()
+
+
+def _installed(library: str, project: str) -> Any:
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise ConfigError(
+            f"train.runtime.{library}_project = {project!r}: {library} is not installed; pip install {library}, or leave it empty"
+        ) from error

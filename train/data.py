@@ -48,13 +48,19 @@ class Stream(Protocol):
 
 
 def device_batch(
-    rows: np.ndarray, device: torch.device, *, document_end: int | None = None
+    rows: np.ndarray,
+    device: torch.device,
+    *,
+    document_end: int | None = None,
+    num_padding: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Tokens and their targets, one position later. Shapes: rows (B, T + 1) int64; two of (B, T) int64.
 
     With `document_end`, for rows of whole documents, the target after a document's end is
-    `IGNORED`.
+    `IGNORED`. `num_padding` rows without any target are appended.
     """
+    if num_padding:
+        rows = np.concatenate([rows, np.repeat(rows[:1], num_padding, axis=0)])
     tensor = torch.from_numpy(rows)
     if device.type == "cuda":
         # Only a copy from pinned memory overlaps with the device's work.
@@ -62,6 +68,9 @@ def device_batch(
     tokens, targets = tensor[:, :-1], tensor[:, 1:]
     if document_end is not None:
         targets = targets.masked_fill(tokens == document_end, IGNORED)
+    if num_padding:
+        targets = targets.clone()
+        targets[-num_padding:] = IGNORED
     return tokens, targets
 
 

@@ -7,7 +7,6 @@ MASTER_ADDR; without them this is the only process.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -26,21 +25,6 @@ T = TypeVar("T")
 # Longest wait for another rank: rank 0 may be uploading a checkpoint or sampling.
 GROUP_TIMEOUT = timedelta(minutes=30)
 
-# Dense bfloat16 operations a second by part of the device's name, first match; from the makers'
-# data sheets.
-PEAK_FLOPS = {
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "A10G": 70e12,
-    "A10": 125e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "RTX 4090": 165e12,
-    "RTX 3090": 71e12,
-}
-
 
 @dataclass(frozen=True)
 class World:
@@ -55,6 +39,8 @@ class World:
     """Whether this code made the process group (a launcher such as Ray Train may have)."""
     group: Any = None
     """The process group of this view of the world; None: the default one."""
+    local_size: int = 1
+    """Ranks on this machine."""
     background_group: Any = None
     """Another group over the same ranks, for work beside the training; None in a world of one."""
 
@@ -73,6 +59,12 @@ class World:
         """`values` added up over all ranks, in place."""
         if self.size > 1:
             dist.all_reduce(values, group=self.group)
+        return values
+
+    def from_main(self, values: Tensor) -> Tensor:
+        """Rank 0's `values` (host memory, the same shape on all ranks), in place."""
+        if self.size > 1:
+            dist.broadcast(values, src=0, group=self.group)
         return values
 
     def barrier(self) -> None:
@@ -141,6 +133,7 @@ def join_world(config: RuntimeConfig, environ: Mapping[str, str] = os.environ) -
         device,
         choose_dtype(config.dtype, has_bf16=has_bf16),
         owns_group,
+        local_size=int(environ.get("LOCAL_WORLD_SIZE", size)),
         background_group=dist.new_group(backend="gloo", timeout=GROUP_TIMEOUT)
         if size > 1
         else None,
@@ -220,44 +213,3 @@ def num_threads(config: RuntimeConfig, local_world_size: int) -> int:
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     return config.num_threads or max(1, cores // max(1, local_world_size))
-
-
-@dataclass(frozen=True)
-class Peak:
-    """Peak operations per second of a device, and the source of the number."""
-
-    flops: float
-    source: str
-
-
-def peak(device: torch.device, dtype: torch.dtype, config: RuntimeConfig) -> Peak:
-    """The peak of one device: as configured, from its data sheet, or measured with matrix products in `dtype`."""
-    if config.peak_tflops is not None:
-        return Peak(config.peak_tflops * 1e12, "train.runtime.peak_tflops")
-
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        known = known_peak(name)
-        if known is not None:
-            return Peak(known, f"{name}, data sheet, bfloat16")
-
-    return Peak(_measured_flops(device, dtype), f"measured, {str(dtype).removeprefix('torch.')}")
-
-
-def known_peak(name: str) -> float | None:
-    """Dense bfloat16 operations a second of a GPU by its name; None where unknown."""
-    return next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
-
-
-def _measured_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Measure the peak: the best of a few square matrix products, 0.1 s on two CPU cores."""
-    size = 4096 if device.type == "cuda" else 512
-    matrix = torch.ones(size, size, device=device, dtype=dtype)
-    best = 0.0
-
-    for _ in range(20):
-        started = time.perf_counter()
-        (matrix @ matrix).sum().item()  # the sum waits for the device
-        best = max(best, 2 * size**3 / (time.perf_counter() - started))
-
-    return best

@@ -12,6 +12,7 @@ import logging
 import math
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,15 +35,16 @@ from train.checkpoints.run_folder import RunFolder, differences
 from train.config import TrainConfig
 from train.curves import open_boards
 from train.data import Stream, device_batch, next_rows, num_micro_batches
-from train.distributed import World, micro_batch_size, peak
+from train.distributed import World, micro_batch_size
 from train.divergence import DivergedError, LossWatch
 from train.gpt2.model import GPT2, num_parameters
-from train.gpt2.parallel import exchanging, is_sharded, parallelise, reshard
+from train.gpt2.parallel import exchanging, is_compiled, is_sharded, parallelise, reshard
 from train.gpt2.shape import Shape, flops_per_token
 from train.meter import SpeedMeter
 from train.optimizer import build_optimizers, schedule, set_learning_rate
+from train.peaks import peak
 from train.stop_signal import StoppedError, StopSignal
-from train.validation import SplitLoss, split_loss
+from train.validation import EvaluationError, SplitLoss, split_loss
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,10 @@ log = logging.getLogger(__name__)
 # From this long on, ranks ask one another before each micro-batch whether to stop; a shorter step
 # is finished first.
 SLOW_STEP_S = 5.0
+
+# Starts that an evaluation may end, for example by using up the machine's memory, until it is
+# skipped.
+MAX_EVALUATION_STARTS = 2
 
 # What a model would say after some step: texts.
 Sampler = Callable[[GPT2, int, World], list[str]]
@@ -106,6 +112,8 @@ class Trainer:
 
         self.num_parameters = num_parameters(self.model)
         self.network = parallelise(self.model, world, config.runtime).train()
+        self._compiled = is_compiled(self.model)
+        self._pass_rows = 0
         self.optimizers = build_optimizers(self.model, config, world.device)
         self.watch = LossWatch(config.divergence)
 
@@ -119,14 +127,18 @@ class Trainer:
         self._pending: PendingSave | None = None
         self._saved: Checkpoint | None = None
         self._evaluated_step: int | None = None
+        # The step of the last evaluation that was tried, also if it failed.
+        self._tried_step: int | None = None
+        self._failures: Counter[str] = Counter()
         # Of the steps since the last line of metrics.jsonl.
         self._losses: list[float] = []
 
     def resume(self) -> bool:
         """Continue after the newest complete checkpoint; False if there is none.
 
-        Raises: InputError with the differences if another run made it.
+        Raises: InputError with the differences if another run made it, or if all are damaged.
         """
+        self.world.main_does(self.checkpoints.delete_remains)
         found = self.world.main_does(self.checkpoints.latest)
         if found is None:
             return False
@@ -158,6 +170,7 @@ class Trainer:
             self.best_val_loss = math.inf if best is None else float(best)
             if record["validation"] is not None:
                 self.val_loss, self._evaluated_step = SplitLoss(**record["validation"]), self.step
+                self._tried_step = self.step
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaError(
                 f"{self.job.store.root}/{found.path}: checkpoint.json is not one of training "
@@ -199,20 +212,19 @@ class Trainer:
         """
         meter = self._meter()
         if self._evaluation_due():
+            # At step 0, or after a start from a checkpoint whose evaluation was cut off.
             meter.pause(lambda: self._evaluate(stop))
-            if self._saved is not None:
-                meter.pause(
-                    self._save
-                )  # a signal had cut that evaluation off: the checkpoint lacks it
 
         while self.step < self.num_steps:
             self._train_step(stop, meter)
             if self._pending is not None and self._pending.failed():
                 self._finish_save()  # not at the next checkpoint only
-            if self._evaluation_due():
-                meter.pause(lambda: self._evaluate(stop))
+
+            # The checkpoint first: nothing that an evaluation does may cost the training before it.
             if self.step == self.num_steps or self.step % checkpoint_interval == 0:
                 meter.pause(self._save)
+            if self._evaluation_due():
+                meter.pause(lambda: self._evaluate(stop))
             if self._stopping:
                 raise StoppedError
 
@@ -222,9 +234,8 @@ class Trainer:
         """True if a line of metrics.jsonl precedes the point of continuation."""
         if line["step"] > self.step:
             return False
-        return (
-            "val_loss" not in line or line["step"] < self.step or self._evaluated_step == self.step
-        )
+        of_evaluation = "val_loss" in line or "failed" in line
+        return not of_evaluation or line["step"] < self.step or self._evaluated_step == self.step
 
     def _meter(self) -> SpeedMeter:
         config = self.job.config.runtime
@@ -245,7 +256,7 @@ class Trainer:
 
     def _evaluation_due(self) -> bool:
         due = self.step == self.num_steps or self.step % self.eval_interval == 0
-        return due and self._evaluated_step != self.step
+        return due and self._tried_step != self.step
 
     def _train_step(self, stop: StopSignal, meter: SpeedMeter) -> None:
         """One optimizer step.
@@ -257,6 +268,8 @@ class Trainer:
         rows, first = next_rows(self.job.stream, self.batch_size, self.world)
         loss = torch.zeros((), device=self.world.device)
         parts = np.array_split(rows, self.micro_batches)
+        # A compiled graph is of one shape: passes with a row less are padded to the first one's.
+        self._pass_rows = len(parts[0])
 
         for number, part in enumerate(parts):
             if (self.world.size == 1 or self._step_s > SLOW_STEP_S) and self._told_to_stop(stop):
@@ -269,11 +282,11 @@ class Trainer:
             first += len(part)
 
         num_tokens = self.batch_size * self.job.shape.block_size
-        total, counted = self._reduce(
-            loss, self._num_targets(rows), time.monotonic() - started, stop
+        norm_tensor = self._clip()
+        total, counted, norm = self._reduce(
+            loss, norm_tensor, self._num_targets(rows), time.monotonic() - started, stop
         )
         mean = total / counted
-        norm = self._clip()
         frac = schedule(self.step, self.num_steps, self.job.config.optimizer)
         updated = self._judge(mean, norm, position)
 
@@ -297,26 +310,32 @@ class Trainer:
         return targets
 
     def _reduce(
-        self, loss: Tensor, num_targets: int, seconds: float, stop: StopSignal
-    ) -> tuple[float, float]:
-        """The summed loss of all ranks.
+        self, loss: Tensor, norm: Tensor, num_targets: int, seconds: float, stop: StopSignal
+    ) -> tuple[float, float, float]:
+        """The summed loss of all ranks, their targets, and the gradient norm.
 
-        With it, in one message, they agree on stopping and on how long a step takes.
+        With it, in one message, they agree on stopping and on how long a step takes. This is the
+        only place of a step that waits for the device.
         """
         if self.world.size == 1:
             self._told_to_stop(stop)
-            return float(loss), float(num_targets)
+            total, norm_value = torch.stack([loss.double(), norm.double()]).tolist()
+            return total, float(num_targets), norm_value
 
         number = stop.number or self.job.wanted_stop()
-        values = torch.zeros(67, dtype=torch.float64, device=self.world.device)
-        values[0], values[1] = loss.double(), seconds
-        values[1 + number] += float(number > 0)
-        values[66] = num_targets
-        total, all_seconds, *signals, counted = self.world.sum(values).tolist()
+        on_host = torch.zeros(68, dtype=torch.float64)
+        on_host[1] = seconds
+        on_host[1 + number] += float(number > 0)
+        on_host[66] = num_targets
+
+        values = on_host.to(self.world.device)
+        values[0], values[67] = loss.double(), norm.double()
+        total, all_seconds, *signals, counted, norms = self.world.sum(values).tolist()
         self._step_s = all_seconds / self.world.size
         self._stopping = next((number for number, count in enumerate(signals, 1) if count), 0)
 
-        return float(total), float(counted)
+        # Every rank has the same norm.
+        return float(total), float(counted), norms / self.world.size
 
     def _told_to_stop(self, stop: StopSignal) -> bool:
         """True if any rank got a signal; asked by all together."""
@@ -335,9 +354,12 @@ class Trainer:
 
         Ranks' gradients are averaged, hence world.size.
         """
-        tokens, targets = device_batch(rows, self.world.device, document_end=self.document_end)
+        missing = self._pass_rows - len(rows) if self._compiled else 0
+        tokens, targets = device_batch(
+            rows, self.world.device, document_end=self.document_end, num_padding=missing
+        )
         with self.world.autocast():
-            loss: Tensor = self.network(tokens, targets)
+            loss: Tensor = self.network(tokens, targets, with_ignored=missing > 0)
         (loss * (self.world.size / (self.batch_size * self.job.shape.block_size))).backward()
         return loss.detach()
 
@@ -347,11 +369,12 @@ class Trainer:
             place = self.step * self.batch_size + sample
             torch.manual_seed(hash((self.job.config.seed, place)) % 2**63)
 
-    def _clip(self) -> float:
-        """The gradient norm before clipping."""
+    def _clip(self) -> Tensor:
+        """Clip the gradients; gives their norm before that, on the device."""
         limit = self.job.config.optimizer.grad_clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        return float(norm.full_tensor() if is_sharded(self.model) else norm)
+        whole: Tensor = norm.full_tensor() if is_sharded(self.model) else norm
+        return whole
 
     def _judge(self, loss: float, norm: float, position: dict[str, int | str]) -> bool:
         """Decide whether to learn this batch.
@@ -416,10 +439,47 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
 
     def _evaluate(self, stop: StopSignal) -> None:
-        """Validation loss and samples, into the run's folder.
+        """Evaluate, and add the loss to this step's checkpoint. Failures are logged and counted.
 
         Raises: StoppedError when told to stop.
         """
+        self._tried_step = self.step
+        if not self.world.main_does(self._begin_evaluation):
+            return
+
+        try:
+            self._measure(stop)
+        except StoppedError:
+            self.world.main_does(lambda: self.folder.forget("evaluating.json"))
+            raise
+        except Exception as error:
+            if self.world.size > 1 and not isinstance(error, EvaluationError):
+                # The other ranks know nothing of it: they would wait for this one.
+                raise
+            self._failed("evaluation", error)
+        finally:
+            reshard(self.model)
+
+        self.world.main_does(lambda: self.folder.forget("evaluating.json"))
+        self._amend()
+
+    def _begin_evaluation(self) -> bool:
+        """Count the starts of this evaluation; False if it has ended the process too often.
+
+        An evaluation that is killed, by the kernel for its memory, would otherwise end each start.
+        """
+        found = self.folder.read("evaluating.json") or {}
+        starts = found.get("starts", 0) if found.get("step") == self.step else 0
+        if starts >= MAX_EVALUATION_STARTS:
+            self._failed("evaluation", RuntimeError(f"the process ended in it {starts} times"))
+            self.folder.forget("evaluating.json")
+            return False
+
+        self.folder.write("evaluating.json", {"step": self.step, "starts": starts + 1})
+        return True
+
+    def _measure(self, stop: StopSignal) -> None:
+        """Validation loss and samples, into the run's folder. Raises: StoppedError when told to stop."""
         loss = split_loss(
             self.model,
             self.job.val_blocks(),
@@ -428,19 +488,50 @@ class Trainer:
             world=self.world,
             interrupted=lambda: self._told_to_stop(stop),
         )
-        texts = None
 
-        if (
-            self.job.sampler is not None
-            and self.step
-            and (self.world.is_main or is_sharded(self.model))
-        ):
-            texts = self.job.sampler(self.model, self.step, self.world)
-
-        reshard(self.model)
         self.val_loss, self._evaluated_step = loss, self.step
         self.best_val_loss = min(self.best_val_loss, loss.nats_per_token)
+        texts = self._samples() if self.world.is_main or is_sharded(self.model) else None
         self.world.main_does(lambda: self._report_evaluation(loss, texts))
+
+    def _samples(self) -> list[str] | None:
+        """Texts of the model as it is; None if none are wanted, or if the sampler failed."""
+        if self.job.sampler is None or not self.step:
+            return None
+
+        try:
+            return self.job.sampler(self.model, self.step, self.world)
+        except Exception as error:
+            self._failed("samples", error)
+            return None
+
+    def _failed(self, what: str, error: Exception) -> None:
+        """Log and count a failure that does not end the run."""
+        self._failures[what] += 1
+        if isinstance(error, torch.OutOfMemoryError):
+            torch.cuda.empty_cache()
+        if not self.world.is_main:
+            return
+
+        reason = f"{type(error).__name__}: {error}"
+        log.warning(
+            "step %d: %s failed: %s; training continues, and tries again at the next evaluation",
+            self.step, what, reason, exc_info=error,
+        )  # fmt: skip
+        self.folder.log(step=self.step, failed=what, reason=reason)
+
+    def _amend(self) -> None:
+        """Add the evaluation to the checkpoint of this step, if there is one."""
+        if self._evaluated_step != self.step:
+            return
+
+        record = self._record()
+        saved = self._saved
+        if self._pending is not None:
+            if self._pending.step == self.step:
+                self._pending.amend(record)
+        elif saved is not None and saved.step == self.step:
+            self._saved = self.world.main_does(lambda: self.checkpoints.amend(saved, record))
 
     def _report_evaluation(self, loss: SplitLoss, texts: list[str] | None) -> None:
         per_byte = f", {loss.bits_per_byte:.4f} bits/byte" if loss.num_bytes else ""
@@ -462,10 +553,7 @@ class Trainer:
         """Commit a checkpoint of this step, once; the one before it is finished first."""
         self._finish_save()
         record = self._record()
-        saved = self._saved
-        if saved is not None and saved.step == self.step:
-            if saved.record["val_loss"] != record["val_loss"]:
-                self._saved = self.world.main_does(lambda: self.checkpoints.amend(saved, record))
+        if self._saved is not None and self._saved.step == self.step:
             return
 
         self.world.main_does(
@@ -529,13 +617,16 @@ class Trainer:
         return self.elapsed_s + time.monotonic() - self._started
 
     def _summary(self) -> dict[str, Any]:
-        assert self.val_loss is not None
+        # The loss of an earlier step would be taken for this one's.
+        last = self.val_loss if self._evaluated_step == self.step else None
+        failures = self._failures + self.folder.board_failures()
         return {
             "steps": self.step,
             "tokens": self.step * self.batch_size * self.job.shape.block_size,
             "parameters": self.num_parameters,
-            "val_loss": self.val_loss.nats_per_token,
-            "val_bits_per_byte": self.val_loss.bits_per_byte if self.val_loss.num_bytes else None,
-            "best_val_loss": self.best_val_loss,
+            "val_loss": last.nats_per_token if last else None,
+            "val_bits_per_byte": last.bits_per_byte if last and last.num_bytes else None,
+            "best_val_loss": self.best_val_loss if math.isfinite(self.best_val_loss) else None,
             "elapsed_s": round(self._elapsed(), 3),
+            **({"failures": dict(failures)} if failures else {}),
         }

@@ -138,11 +138,15 @@ def _sweep(
 def _print(args: argparse.Namespace, outcome: RunResult) -> None:
     summary = outcome.summary
     state = "up to date" if outcome.up_to_date else "done"
+    loss = "not measured, run webtext evaluate"
+    if summary["val_loss"] is not None:
+        loss = f"{summary['val_loss']:.4f} nats/token, {summary['val_bits_per_byte']:.4f} bits/byte"
     print(
         f"train: {args.run} {state}: {summary['parameters']:,} parameters, {summary['steps']:,} steps, "
-        f"{summary['tokens']:,} tokens, validation loss {summary['val_loss']:.4f} nats/token, "
-        f"{summary['val_bits_per_byte']:.4f} bits/byte"
+        f"{summary['tokens']:,} tokens, validation loss {loss}"
     )
+    for what, count in summary.get("failures", {}).items():
+        print(f"train: {args.run}: {what} failed {count} times; see the log and metrics.jsonl")
 
     if args.json:
         record = {

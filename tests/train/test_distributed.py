@@ -14,11 +14,10 @@ from train.distributed import (
     choose_dtype,
     choose_fused,
     join_world,
-    known_peak,
     micro_batch_size,
     num_threads,
-    peak,
 )
+from train.peaks import known_peak, peak
 
 
 @pytest.mark.parametrize(
@@ -105,6 +104,22 @@ def test_gpus_exchange_through_nccl_and_fuse_the_optimizer() -> None:
         ("NVIDIA A100-SXM4-80GB", 312e12),
         ("NVIDIA H100 PCIe", 756e12),
         ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 NVL", 835e12),
+        ("NVIDIA GH200 480GB", 989e12),
+        ("NVIDIA H20", 148e12),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA L40", 181e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA A10", 125e12),
+        ("NVIDIA A10G", 70e12),
+        ("NVIDIA RTX A1000", None),
+        ("NVIDIA RTX A1000 Laptop GPU", None),
+        ("NVIDIA B200", 2250e12),
+        ("NVIDIA GB200", 2500e12),
+        ("NVIDIA GeForce RTX 5090", 209.5e12),
+        ("NVIDIA GeForce RTX 4090", 165e12),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("AMD Instinct MI300X", 1307.4e12),
         ("X", None),
     ],
 )

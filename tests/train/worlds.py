@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import socket
@@ -14,6 +15,7 @@ from corpus.errors import Interrupted
 from tests.train.fakes import FakeStream, config, job
 from train.config import RuntimeConfig
 from train.distributed import World, join_world, leave_world
+from train.gpt2 import sampling
 from train.gpt2.model import GPT2
 from train.gpt2.sampling import Sampling, generate
 from train.loop import Trainer
@@ -31,17 +33,24 @@ def forked(target: Callable[..., None], *arguments: Any) -> BaseProcess:
 
 
 def train_in_world(
-    root: Path, size: int, *, told_rank: int | None = None, **changes: Any
+    root: Path,
+    size: int,
+    *,
+    told_rank: int | None = None,
+    prepare: Callable[[Trainer], None] | None = None,
+    **changes: Any,
 ) -> list[int]:
     """Train `config(**changes)` on `size` ranks, from its last checkpoint on; gives their exit codes.
 
-    Rank `told_rank` gets a SIGTERM in its sixth step.
+    Rank `told_rank` gets a SIGTERM in its sixth step. `prepare`, a function of a module, is called
+    in each rank.
     """
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     processes = [
-        forked(_rank, rank, size, port, root, rank == told_rank, changes) for rank in range(size)
+        forked(_rank, rank, size, port, root, rank == told_rank, prepare, changes)
+        for rank in range(size)
     ]
     for process in processes:
         process.join(120)
@@ -61,7 +70,15 @@ def _sample(model: GPT2, step: int, world: World) -> list[str]:
     return [str(tokens) for tokens in generate(model, [1], world=world, **settings)]
 
 
-def _rank(rank: int, size: int, port: int, root: Path, told: bool, changes: dict[str, Any]) -> None:
+def _rank(
+    rank: int,
+    size: int,
+    port: int,
+    root: Path,
+    told: bool,
+    prepare: Callable[[Trainer], None] | None,
+    changes: dict[str, Any],
+) -> None:
     place = {
         "RANK": rank,
         "LOCAL_RANK": rank,
@@ -76,9 +93,42 @@ def _rank(rank: int, size: int, port: int, root: Path, told: bool, changes: dict
         stream.on_index = lambda index: os.kill(os.getpid(), 15) if index == 8 * 5 else None
     trainer = Trainer(job(root, config(**changes), stream=stream, sampler=_sample), world)
     trainer.resume()
+    if prepare is not None:
+        prepare(trainer)
     try:
         trainer.run()
     except Interrupted:
         raise SystemExit(STOPPED) from None
     finally:
         leave_world(world)
+
+
+def fail_in_evaluation(trainer: Trainer) -> None:
+    """Let the model of rank 1 fail in the second batch of the evaluation after step 4."""
+    forward = trainer.model.forward
+    calls = iter(range(100))
+
+    def fail(*arguments: Any, **named: Any) -> Any:
+        if trainer.step == 4 and not trainer.model.training and next(calls) == 1:
+            raise RuntimeError("out of memory")
+        return forward(*arguments, **named)
+
+    if trainer.world.rank == 1:
+        trainer.model.forward = fail  # type: ignore[method-assign]
+
+
+def draw_differently(trainer: Trainer) -> None:
+    """Let every rank draw its own tokens, and keep what it takes for the samples."""
+    draw = sampling.sample
+    rank = trainer.world.rank
+    sampler = trainer.job.sampler
+    assert sampler is not None
+
+    def keep(model: GPT2, step: int, world: World) -> list[str]:
+        texts = sampler(model, step, world)
+        path = Path(trainer.job.store.root) / f"rank-{rank}-step-{step}.txt"
+        path.write_text("\n".join(texts))
+        return texts
+
+    sampling.sample = lambda *arguments: (draw(*arguments) + rank) % 50
+    trainer.job = dataclasses.replace(trainer.job, sampler=keep)

@@ -39,9 +39,10 @@ from corpus.errors import FatalError, InputError, SchemaError, WebtextError
 from corpus.storage.interface import TEMPORARY
 from corpus.storage.lease import confirm
 from corpus.storage.store import Store
+from train.checkpoints.disk import advice
+from train.checkpoints.record import FORMAT, RECORD, problem, sealed
 from train.checkpoints.tensor_files import (
     DTYPES,
-    FILE,
     INDEX,
     TensorReader,
     TensorWriter,
@@ -52,10 +53,6 @@ from train.distributed import World
 from train.gpt2.shape import Shape
 
 log = logging.getLogger(__name__)
-
-# 2 kept its index as a pickle, which is not read any more: it runs what its author wrote.
-FORMAT = 3
-RECORD = "checkpoint.json"
 
 # States that AdamW and Muon keep for a parameter: one number each, or a tensor of the parameter's
 # shape.
@@ -83,32 +80,60 @@ class Checkpoints:
         self.folder = f"runs/{run}/checkpoints"
 
     def all(self) -> list[Checkpoint]:
-        """Committed checkpoints by step.
+        """Committed checkpoints with a sound record, by step. Others are skipped with a warning.
 
-        Raises: SchemaError for one of another format, or one that this code cannot have written.
+        Raises: SchemaError if no record is sound though some exist, with the reason.
         """
         found = []
-        for name in self.store.folders(self.folder):
-            path = f"{self.folder}/{name}"
-            if not name.startswith("step-") or not self.store.exists(f"{path}/{RECORD}"):
-                continue
-            record = self.store.read_object(f"{path}/{RECORD}")
-            if (problem := _problem(record)) is not None:
-                raise SchemaError(f"{self.store.root}/{path}: {problem}")
-            found.append(Checkpoint(path, record))
+        damaged = []
+        for path in self._committed_paths():
+            try:
+                record: Any = self.store.read_object(f"{path}/{RECORD}")
+                reason = problem(record)
+            except InputError as error:
+                record, reason = None, str(error)
+            if reason is None:
+                found.append(Checkpoint(path, record))
+            else:
+                damaged.append(f"{self.store.root}/{path}: {reason}")
 
+        if damaged and not found:
+            raise SchemaError(f"{'; '.join(damaged)}; {self._no_whole_one()}")
+
+        for reason in damaged:
+            log.warning("%s; skipped", reason)
         return sorted(found, key=lambda checkpoint: checkpoint.step)
 
-    def latest(self) -> Checkpoint | None:
-        """The newest checkpoint whose files are complete.
+    def _committed_paths(self) -> list[str]:
+        paths = [
+            f"{self.folder}/{name}"
+            for name in self.store.folders(self.folder)
+            if name.startswith("step-")
+        ]
+        return [path for path in sorted(paths) if self.store.exists(f"{path}/{RECORD}")]
 
-        Damaged ones are skipped with a warning.
+    def _no_whole_one(self) -> str:
+        return (
+            "no checkpoint of this run is whole: restore one, or give up its training and begin at "
+            "step 0 with --rebuild"
+        )
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint whose files are complete; None if there is no checkpoint.
+
+        Damaged ones are skipped with a warning. Raises: SchemaError if all are damaged, since a
+        start at step 0 would overwrite what could still be restored.
         """
+        damaged = []
         for checkpoint in reversed(self.all()):
             damage = self.damage(checkpoint)
             if damage is None:
                 return checkpoint
+            damaged.append(damage)
             log.warning("%s; falling back to the previous checkpoint", damage)
+
+        if damaged:
+            raise SchemaError(f"{'; '.join(damaged)}; {self._no_whole_one()}")
         return None
 
     def find(self, which: str) -> Checkpoint:
@@ -134,6 +159,12 @@ class Checkpoints:
             )
 
         return chosen
+
+    def delete_remains(self) -> None:
+        """Delete the temporary folders of saves that were killed. Only the holder of the run's lock may."""
+        folder = self.store.local_path(self.folder)
+        for stale in folder.glob(f"{TEMPORARY}*") if folder is not None else ():
+            shutil.rmtree(stale, ignore_errors=True)
 
     def save(
         self,
@@ -163,9 +194,9 @@ class Checkpoints:
     def amend(self, checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:
         """Add values to the record of a committed checkpoint whose tensors do not change."""
         confirm(self.store)
-        record = {**checkpoint.record, **values}
-        self.store.write_json(f"{checkpoint.path}/{RECORD}", record)
-        return Checkpoint(checkpoint.path, record)
+        changed = amended(checkpoint, values)
+        self.store.write_json(f"{changed.path}/{RECORD}", changed.record)
+        return changed
 
     def begin(
         self,
@@ -194,10 +225,7 @@ class Checkpoints:
                 )
 
         executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        pending = PendingSave(step, executor.submit(finish))
-        executor.shutdown(wait=False)
-
-        return pending
+        return PendingSave(self, step, executor, executor.submit(finish), world.is_main)
 
     def _finish(
         self,
@@ -221,25 +249,41 @@ class Checkpoints:
                     self._upload(scratch / file["file"], f"{path}/{file['file']}")
 
             files = [file for part in world.gather(mine) for file in part]
-            document = {
-                **record,
-                "format": FORMAT,
-                "step": step,
-                "world_size": world.size,
-                "files": files,
-            }
+            document = sealed(
+                {
+                    **record,
+                    "format": FORMAT,
+                    "step": step,
+                    "world_size": world.size,
+                    "files": files,
+                }
+            )
             if world.is_main:
                 self._commit(scratch, path, document)
         except OSError as error:
-            raise FatalError(
-                f"cannot write {self.store.root}/{path}: {error}; free space or fix access, then run again"
-            ) from error
+            raise self._cannot_write(path, error, scratch, world) from error
 
         world.barrier()
         if world.is_main:
             self._prune(step, keep_last)
 
         return Checkpoint(path, document)
+
+    def _cannot_write(self, path: str, error: OSError, scratch: Path, world: World) -> FatalError:
+        """The error of a save that failed. The unfinished files are deleted, they fill the disk."""
+        num_bytes = sum(file.stat().st_size for file in scratch.iterdir() if file.is_file())
+        if world.is_main:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+        with contextlib.suppress(WebtextError):
+            earlier = self.all()
+            if earlier:
+                num_bytes = sum(file["bytes"] for file in earlier[-1].record["files"])
+        steps = [int(each.rpartition("-")[2]) for each in self._committed_paths()]
+        local = self.store.local_path(self.folder)
+        return FatalError(
+            f"cannot write {self.store.root}/{path}: {error}; {advice(error, local, num_bytes, steps)}"
+        )
 
     def damage(self, checkpoint: Checkpoint) -> str | None:
         """A description of the first damaged file of a checkpoint, or None.
@@ -317,20 +361,47 @@ class Checkpoints:
                 self.store.delete_dir(path)
 
 
-@dataclass(frozen=True)
 class PendingSave:
     """A checkpoint that a thread is writing."""
 
-    step: int
-    _future: Future[Checkpoint]
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        step: int,
+        executor: ThreadPoolExecutor,
+        written: Future[Checkpoint],
+        is_main: bool,
+    ) -> None:
+        self.step = step
+        self._checkpoints = checkpoints
+        self._executor = executor
+        self._written = written
+        self._is_main = is_main
+
+    def amend(self, values: Mapping[str, Any]) -> None:
+        """Add values to the record once it is committed, without waiting for that."""
+        written = self._written
+
+        def change() -> Checkpoint:
+            checkpoint = written.result()
+            return (
+                self._checkpoints.amend(checkpoint, values)
+                if self._is_main
+                else amended(checkpoint, values)
+            )
+
+        self._written = self._executor.submit(change)
 
     def failed(self) -> bool:
         """True once the writer has failed; `wait` raises its error."""
-        return self._future.done() and self._future.exception() is not None
+        return self._written.done() and self._written.exception() is not None
 
     def wait(self) -> Checkpoint:
         """The committed checkpoint. Raises: as `Checkpoints.save`."""
-        return self._future.result()
+        try:
+            return self._written.result()
+        finally:
+            self._executor.shutdown(wait=False)
 
 
 @contextlib.contextmanager
@@ -355,6 +426,11 @@ def _scratch(store: Store, path: str, world: World) -> Iterator[Path]:
 
     world.barrier()
     yield scratch
+
+
+def amended(checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint with more values in its record."""
+    return Checkpoint(checkpoint.path, sealed({**checkpoint.record, **values}))
 
 
 def best(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
@@ -501,34 +577,6 @@ def _accept_no_group() -> None:
 def _is_mine(name: str, world: World) -> bool:
     """True for a rank's own tensor file, and on the main rank for the index."""
     return name == f"rank-{world.rank:05}.safetensors" or (world.is_main and name == INDEX)
-
-
-def _problem(record: Any) -> str | None:
-    """A reason why the contents of a checkpoint.json cannot be used, or None."""
-    found = record.get("format") if isinstance(record, dict) else None
-    if found != FORMAT:
-        return (
-            f"format {found!r}, this version reads {FORMAT}; export it with the version that wrote it "
-            "(python -m train.export) and import the folder, or train again with --rebuild"
-        )
-    if type(record.get("step")) is not int or record["step"] < 0:
-        return f"step {record.get('step')!r} in {RECORD}; expected a number of steps"
-
-    files = record.get("files")
-    if not isinstance(files, list) or not files:
-        return f"no list of files in {RECORD}"
-
-    for file in files:
-        name = file.get("file") if isinstance(file, dict) else file
-        if isinstance(file, dict) and not isinstance(file.get("digest"), str):
-            return f"{RECORD} has no digest of the file {name!r}"
-        if not isinstance(name, str) or not (name == INDEX or FILE.match(name)):
-            return f"{RECORD} names the file {name!r}; expected rank-NNNNN.safetensors or {INDEX}"
-
-    if INDEX not in {file["file"] for file in files}:
-        return f"{RECORD} does not name {INDEX}"
-
-    return None
 
 
 def _file_record(path: Path) -> dict[str, Any]:

@@ -6,19 +6,24 @@ runs/<run>/tensorboard/     the same for TensorBoard
 runs/<run>/samples/         texts sampled at each evaluation
 runs/<run>/scores.json      train.evaluate: scores of the checkpoint scored last
 runs/<run>/scores/          the same for every checkpoint, with an outcome per entry
+runs/<run>/evaluating.json  only during an evaluation: its step, and how often it was begun
 runs/<run>/summary.json     written last: the run is done
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from corpus.errors import InputError
 from corpus.storage.store import Store, check_name
+
+log = logging.getLogger(__name__)
 
 
 class Board(Protocol):
@@ -37,6 +42,13 @@ class Board(Protocol):
         """No more lines."""
 
 
+class CountingBoard(Board, Protocol):
+    """A board that does not raise, but counts its failures."""
+
+    name: str
+    num_failures: int
+
+
 class RunFolder:
     """`runs/<run>/` of a corpus."""
 
@@ -46,7 +58,9 @@ class RunFolder:
         self.path = f"runs/{run}"
         self._lines: list[str] = []
         self._file: Path | None = None
-        self._boards: Sequence[Board] = ()
+        # True while the file lacks lines that could not be appended to it.
+        self._behind = False
+        self._boards: Sequence[CountingBoard] = ()
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the folder; None when it is not there."""
@@ -95,6 +109,7 @@ class RunFolder:
             "config.json",
             "metrics.jsonl",
             "wandb.json",
+            "evaluating.json",
         ):
             self.forget(name)
 
@@ -102,22 +117,25 @@ class RunFolder:
             self.store.delete_dir(f"{self.path}/{folder}")
 
     def open_metrics(
-        self, stands: Callable[[Mapping[str, Any]], bool], boards: Sequence[Board] = ()
+        self, stands: Callable[[Mapping[str, Any]], bool], boards: Sequence[CountingBoard] = ()
     ) -> None:
         """Continue metrics.jsonl without the lines of steps about to be repeated."""
         path = f"{self.path}/metrics.jsonl"
         try:
-            old = self.store.read_bytes(path).decode().splitlines()
+            old = self.store.read_bytes(path).splitlines()
         except FileNotFoundError:
             old = []
 
         found = [(line, _parsed(line)) for line in old]
-        self._lines = [line for line, values in found if values is not None and stands(values)]
+        self._lines = [
+            line.decode() for line, values in found if values is not None and stands(values)
+        ]
         self.store.write_bytes(path, "".join(f"{line}\n" for line in self._lines).encode())
         self._file = self.store.local_path(path)
         self._boards = boards
+        lines = [json.loads(line) for line in self._lines]
         for board in boards:
-            board.begin([json.loads(line) for line in self._lines])
+            board.begin(lines)
 
     def log(self, **values: Any) -> None:
         """One line of metrics.jsonl, with the time.
@@ -129,15 +147,23 @@ class RunFolder:
         for board in self._boards:
             board.add(values)
         self._lines.append(line)
-        if self._file is not None:
+        if self._file is None or self._behind:
+            return
+
+        try:
             with self._file.open("a") as stream:
                 stream.write(line + "\n")
+        except OSError as error:
+            # The next flush writes the whole file, which also mends a line cut short.
+            self._behind = True
+            log.warning("%s: %s; its lines are written at the next checkpoint", self._file, error)
 
     def flush(self) -> None:
-        """Make all logged lines visible."""
-        if self._file is None:
+        """Make all logged lines visible. Raises: FatalError if they cannot be written."""
+        if self._file is None or self._behind:
             text = "".join(f"{line}\n" for line in self._lines)
             self.store.write_bytes(f"{self.path}/metrics.jsonl", text.encode())
+            self._behind = False
         for board in self._boards:
             board.flush()
 
@@ -146,7 +172,12 @@ class RunFolder:
         self.flush()
         for board in self._boards:
             board.close()
-        self._boards = ()
+
+    def board_failures(self) -> Counter[str]:
+        """Failures of the boards of this start, by their names."""
+        return Counter(
+            {board.name: board.num_failures for board in self._boards if board.num_failures}
+        )
 
     def write_samples(self, step: int, texts: list[str]) -> None:
         """Keep texts sampled after `step` steps."""
@@ -166,8 +197,8 @@ def differences(
             yield f"{prefix}{key}: {old!r} there, {new!r} now"
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
-    """Parse a metrics line; None if a kill cut it short or it has no step."""
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """Parse a metrics line; None if a kill cut it short, it is damaged, or it has no step."""
     try:
         values = json.loads(line)
     except ValueError:

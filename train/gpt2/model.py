@@ -179,18 +179,18 @@ class GPT2(nn.Module):
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(parameter, std=WEIGHT_STD / math.sqrt(2 * shape.n_layer))
 
-    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, targets: Tensor, *, with_ignored: bool = False) -> Tensor:
         """Summed cross-entropy of `targets` in nats, float32 scalar.
 
-        Shapes: tokens and targets (B, T) int64, T at most block_size. Full logits never lie in
-        memory. With `restart_positions` targets below 0 are left out of the sum.
+        Shapes: tokens and targets (B, T) int64, T at most block_size. Full logits are never in
+        memory. `with_ignored`, or with `restart_positions`: targets below 0 are left out of the sum.
         """
         hidden = self.hidden(tokens)
         return linear_cross_entropy(
             hidden.flatten(0, 1),
             self.wte.weight,
             targets.flatten(),
-            with_ignored=self.restart_positions,
+            with_ignored=with_ignored or self.restart_positions,
         )
 
     def hidden(self, tokens: Tensor, cache: KeyValueCache | None = None) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from train.distributed import World
 from train.gpt2.model import GPT2, KeyValueCache
+from train.gpt2.parallel import is_sharded, uncompiled
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def continue_prompts(
     found: list[list[int]] = [[] for _ in prompts]
     going = set(range(len(prompts)))
 
-    with world.autocast():
+    with uncompiled(model), world.autocast():
         for tokens in _next_tokens(model, prompts, sampling, generators, num_tokens, world):
             for row in sorted(going):
                 if tokens[row] != stop:
@@ -159,6 +160,10 @@ def _next_tokens(
             padding = (padding - (kept.shape[1] - new.shape[1])).clamp(min=0)
             cache = _cache(model, padding, context, world)
         drawn = sample(model.next_logits(new, cache), sampling, generators)
+        if is_sharded(model):
+            # All ranks run the model together, so they must agree on every token and on the end:
+            # logits of two ranks may differ in their last bit.
+            drawn = world.from_main(drawn)
         yield drawn.tolist()
         new = drawn[:, None].to(world.device)
 
