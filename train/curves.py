@@ -6,7 +6,6 @@ one curve whatever was interrupted. Weights & Biases keeps its own run, continue
 
 from __future__ import annotations
 
-import importlib
 import logging
 import secrets
 import tempfile
@@ -150,7 +149,12 @@ class WeightsAndBiases:
     """
 
     def __init__(self, folder: RunFolder, project: str) -> None:
-        self._wandb = _installed("wandb", project)
+        try:
+            import wandb
+        except ImportError as error:
+            raise _not_installed("wandb", project) from error
+
+        self._wandb: Any = wandb
         self._folder = folder
         self._project = project
         self._run: Any = None
@@ -189,7 +193,12 @@ class Trackio:
     """A run in trackio's local store, continued by later starts under the same name."""
 
     def __init__(self, folder: RunFolder, project: str) -> None:
-        self._trackio = _installed("trackio", project)
+        try:
+            import trackio
+        except ImportError as error:
+            raise _not_installed("trackio", project) from error
+
+        self._trackio: Any = trackio
         self._folder = folder
         self._project = project
         self._run: Any = None
@@ -216,10 +225,7 @@ class Trackio:
         self._run.finish()
 
 
-def _installed(library: str, project: str) -> Any:
-    try:
-        return importlib.import_module(library)
-    except ImportError as error:
-        raise ConfigError(
-            f"train.runtime.{library}_project = {project!r}: {library} is not installed; pip install {library}, or leave it empty"
-        ) from error
+def _not_installed(library: str, project: str) -> ConfigError:
+    return ConfigError(
+        f"train.runtime.{library}_project = {project!r}: {library} is not installed; pip install {library}, or leave it empty"
+    )
