@@ -23,7 +23,7 @@ from corpus.errors import ConfigError
 
 ENV_PREFIX = "WEBTEXT_"
 # The top-level sections of a TOML file; a command reads its own and ignores the others.
-STAGES = ("crawl", "clean", "dedup", "shards", "train", "refresh")
+STAGES = ("crawl", "clean", "dedup", "shards", "train", "refresh", "run")
 # The file in the corpus with the settings that all its batches share.
 CORPUS_SETTINGS = "webtext.toml"
 NEAREST = 3  # similar names suggested for an unknown one

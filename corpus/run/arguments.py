@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from corpus.config import Section, describe
+from corpus.durations import parse_duration
 from corpus.errors import InputError
 
 Main = Callable[[Sequence[str] | None], int]
@@ -153,6 +154,13 @@ def _add_tasks(result: argparse.ArgumentParser) -> None:
         help="tasks at the same time (default: one per core)",
     )
     result.add_argument(
+        "--wait",
+        type=_duration,
+        default=0.0,
+        metavar="DURATION",
+        help="wait so long (such as 5m) for a run that holds the batch, instead of ending at once",
+    )
+    result.add_argument(
         "--executor",
         choices=("auto", "serial", "pool", "ray"),
         default="auto",
@@ -211,6 +219,13 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return int(text)
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def program(name: str) -> str:

@@ -15,7 +15,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Collection, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -35,8 +35,10 @@ from corpus.run.executors import open_executor
 from corpus.run.executors.interface import Executor
 from corpus.run.plan import Run
 from corpus.run.runner import StageResult, run_steps
+from corpus.run.settings import RunConfig
 from corpus.run.step import AnyStep
-from corpus.storage.lease import hold
+from corpus.run.stragglers import Limits
+from corpus.storage.lease import hold, refuse_held
 from corpus.storage.store import Store, check_name, open_corpus, open_store, work_dir
 from corpus.tables.manifest import earlier_batches, read_manifest
 from corpus.tables.mixed_settings import mixed_settings
@@ -93,32 +95,52 @@ class OpenBatch:
     store: Store
     batch: str
     executor: Executor
+    limits: Limits = field(default_factory=Limits)
 
 
 @contextlib.contextmanager
 def open_batch(
     args: argparse.Namespace, what: str, *, create: bool = False, timeout_s: float | None = None
 ) -> Iterator[OpenBatch]:
-    """Open the corpus, lock the batch and start the executor; signals raise `Interrupted`.
+    """Open the corpus, start the executor and lock the batch; signals raise `Interrupted`.
 
     Raises: InputError for an invalid corpus or batch name, BusyError if another run holds the batch.
     """
     batch = check_name("--batch", args.batch)
+    limits = _run_config(args).limits()
     store = open_corpus(args.corpus, create=create)
+    path, wait_s = f"{work_dir(batch)}/lock.json", getattr(args, "wait", 0.0)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(hold(store, f"{work_dir(batch)}/lock.json", what=what))
-        # The handlers come after the executor: ray.init() installs its own.
+        stack.enter_context(interruptible())
+        # A cluster that does not answer must not hold up others: the lease comes after it.
+        if not wait_s:
+            refuse_held(store, path)
         executor = stack.enter_context(
             open_executor(args.executor, args.workers, timeout_s=timeout_s)
         )
+        # ray.init() has installed handlers of its own.
         stack.enter_context(interruptible())
+        stack.enter_context(hold(store, path, what=what, wait_s=wait_s))
+        stack.enter_context(_closed_first(executor))
+
         begun = set(store.folders(work_dir(batch)))
         try:
-            yield OpenBatch(store, batch, executor)
+            yield OpenBatch(store, batch, executor, limits)
         except InputError:
             _forget_refused(store, batch, begun)
             raise
+
+
+@contextlib.contextmanager
+def _closed_first(executor: Executor) -> Iterator[None]:
+    """End all tasks before the lease is given back, which was taken after the executor started."""
+    try:
+        yield
+    except BaseException:
+        executor.close(cancel=True)
+        raise
+    executor.close()
 
 
 def _forget_refused(store: Store, batch: str, begun: Set[str]) -> None:
@@ -170,12 +192,24 @@ def config(model: type[S], stage: str, args: argparse.Namespace) -> S:
     )
     for line in ineffective(found, stage):
         log.warning("%s", line)
-    others = [key for key in set_keys(args.sets) if key.partition(".")[0] != stage]
+    others = [key for key in set_keys(args.sets) if key.partition(".")[0] not in (stage, "run")]
     if others:
         log.warning(
             "without effect here: --set %s; %s reads [%s] only", ", ".join(others), stage, stage
         )
     return found
+
+
+def _run_config(args: argparse.Namespace) -> RunConfig:
+    """The settings of how tasks run, which every stage's command reads."""
+    return load_config(
+        RunConfig,
+        "run",
+        corpus_toml=corpus_settings(args.corpus),
+        toml_path=getattr(args, "config", None),
+        sets=getattr(args, "sets", ()),
+        environ=os.environ,
+    )
 
 
 def refuse_settings(args: argparse.Namespace, option: str) -> None:
@@ -274,6 +308,7 @@ def run_stage(
         num_parts=num_parts,
         files=files,
         rebuild=rebuild,
+        limits=opened.limits,
     )
     result = run_steps(run, steps)
     _warn_of_mixed(opened, stage)

@@ -6,13 +6,14 @@ So "up to date", "built with other settings" and "interrupted" are told apart be
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from corpus.config import Section, given
 from corpus.errors import InputError
 from corpus.run.executors.interface import Executor
 from corpus.run.step import AnyStep, Context, Gather, Map
+from corpus.run.stragglers import Limits
 from corpus.storage.store import Store
 from corpus.tables.manifest import (
     OUTSIDE_INPUTS,
@@ -41,6 +42,8 @@ class Run:
     num_parts: int
     files: tuple[str, ...] = ()
     rebuild: bool = False
+    limits: Limits = field(default_factory=Limits)
+    """On the time of tasks."""
 
     def context(self) -> Context:
         """The context that `depends` gets."""

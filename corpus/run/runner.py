@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from corpus.errors import PartitionError, WebtextError
 from corpus.run import leftovers, progress
@@ -249,7 +249,8 @@ def _run_phase(
     if not tasks:
         return [receipts[index] for index in indices]
 
-    values, failed = run_tasks(run.executor, tasks, meter, _count)
+    limits = run.limits if planned.step.limited else replace(run.limits, enabled=False)
+    values, failed = run_tasks(run.executor, tasks, meter, _count, limits)
     if failed:
         first = min(failed)
         shown = ", ".join(str(index) for index in sorted(failed)[:8])

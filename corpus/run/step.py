@@ -103,6 +103,9 @@ class Step:
     """Raised when the same config and input give other bytes than before."""
     repeatable: bool = True
     """True if equal inputs always give equal bytes, so that `--rebuild` may replace a part."""
+    limited: bool = True
+    """False for a step that waits for other people's servers or may not run twice at once: its
+    tasks have no time limit, and no second copies."""
     accept: Accept | None = None
     """Looks at the written parts before they are committed, and may raise to refuse them.
 

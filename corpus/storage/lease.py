@@ -42,6 +42,8 @@ WATCH_S = 12.0
 # On a store without conditional writes: the time after which a lease that was written at the same
 # moment is seen.
 SETTLE_S = 2.0
+# Between two attempts to take a lease that is waited for.
+RETRY_S = 5.0
 
 # The leases of this process: what a commit has to confirm.
 _held: list[Lease] = []
@@ -147,15 +149,22 @@ class Lease:
         return json.dumps(record).encode()
 
 
+def refuse_held(store: Store, path: str) -> None:
+    """Raise BusyError if somebody who seems alive holds the lease. A quick look before slow work."""
+    data = _read(store, path)
+    if data is not None and not _is_stale(_parse(data)):
+        _refuse_living(store, path, data)
+
+
 @contextlib.contextmanager
-def hold(store: Store, path: str, *, what: str) -> Iterator[Lease]:
-    """Hold the lease at `path` for the time of the block.
+def hold(store: Store, path: str, *, what: str, wait_s: float = 0.0) -> Iterator[Lease]:
+    """Hold the lease at `path` for the time of the block, after waiting for it up to `wait_s`.
 
     Raises: BusyError naming owner and age when somebody alive holds it; LostLeaseError when another
     run took it over while the block ran.
     """
     lease = Lease(store, path, what)
-    lease.acquire()
+    _acquire_within(lease, wait_s)
     _held.append(lease)
     stop = threading.Event()
     beat = threading.Thread(target=_heartbeat, args=(lease, stop), daemon=True)
@@ -174,6 +183,23 @@ def hold(store: Store, path: str, *, what: str) -> Iterator[Lease]:
         beat.join()
         _held.remove(lease)
         lease.release()
+
+
+def _acquire_within(lease: Lease, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    waiting = False
+    while True:
+        try:
+            lease.acquire()
+            return
+        except BusyError as error:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            if not waiting:
+                log.warning("%s; waiting up to %.0f s", error, left)
+            waiting = True
+            time.sleep(min(RETRY_S, left))
 
 
 def confirm(store: Store) -> None:

@@ -8,6 +8,7 @@ are the runner's business.
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -44,6 +45,10 @@ class Attempt:
     error: str = ""
     exception: WebtextError | None = None
     """The task's own error, if it is one of ours: the runner stops the run for a FatalError."""
+    seconds: float = 0.0
+    """Time of a task that succeeded."""
+    lost: bool = False
+    """True if its node left the cluster: the task itself has not failed."""
 
 
 class Executor(ABC):
@@ -54,7 +59,12 @@ class Executor(ABC):
 
     name: str
     slots: int
-    """Tasks that run at the same time."""
+    """Tasks that run at the same time. A cluster may grow and shrink."""
+
+    @property
+    def window(self) -> int:
+        """Tasks to keep open. One more than there are slots, so that no slot waits for the caller."""
+        return self.slots + 1
 
     @abstractmethod
     def submit(self, key: int, function: TaskFunction, payload: Any) -> None:
@@ -69,6 +79,14 @@ class Executor(ABC):
         """Rows that running tasks have reported since the last call."""
 
     @abstractmethod
+    def running_s(self) -> dict[int, float]:
+        """Seconds that each running task has taken so far, by key; queued ones are left out."""
+
+    @abstractmethod
+    def cancel(self, key: int) -> None:
+        """End a task, by force, without an attempt for `wait`; nothing to do for an ended one."""
+
+    @abstractmethod
     def close(self, *, cancel: bool = False) -> None:
         """Release everything, once or more often; `cancel` ends running tasks, softly at first."""
 
@@ -77,8 +95,10 @@ def run_attempt(
     key: int, function: TaskFunction, payload: Any, report: Callable[[int], None]
 ) -> Attempt:
     """Run a task in this process. The one broad catch: a task's failure is a value."""
+    started = time.monotonic()
     try:
-        return Attempt(key, Status.OK, function(payload, report))
+        value = function(payload, report)
+        return Attempt(key, Status.OK, value, seconds=time.monotonic() - started)
     except MemoryError as error:
         return Attempt(key, Status.OOM, error=f"MemoryError: {error}")
     except Interrupted:

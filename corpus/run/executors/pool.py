@@ -25,6 +25,9 @@ from corpus.run.executors.interface import (
     run_attempt,
 )
 
+# Seconds for a killed process to be gone.
+KILL_WAIT_S = 2.0
+
 # Environment of a worker, which is one core: libraries read it when they load, before they start
 # a thread per core.
 SINGLE_THREADED = {
@@ -82,6 +85,19 @@ class PoolExecutor(Executor):
         rows, self._rows = self._rows, 0
         return rows
 
+    def running_s(self) -> dict[int, float]:
+        now = time.monotonic()
+        return {w.key: now - w.started for w in self._workers if w.key is not None}
+
+    def cancel(self, key: int) -> None:
+        self._queue = deque(task for task in self._queue if task[0] != key)
+        for worker in [w for w in self._workers if w.key == key]:
+            worker.process.kill()
+            # One that waits for a failing disk ends when the disk answers.
+            worker.process.join(KILL_WAIT_S)
+            self._workers.remove(worker)
+            worker.pipe.close()
+
     def close(self, *, cancel: bool = False) -> None:
         self._queue.clear()
         for worker in self._workers:
@@ -93,7 +109,7 @@ class PoolExecutor(Executor):
             worker.process.join(max(0.0, deadline - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
-                worker.process.join()
+                worker.process.join(KILL_WAIT_S)
         self._workers.clear()
 
     def _feed(self) -> None:

@@ -8,6 +8,7 @@ minutes, never one row.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
 import secrets
@@ -27,6 +28,12 @@ from corpus.run.executors.interface import (
     limit_threads,
     run_attempt,
 )
+from corpus.run.executors.opening import require_answer, watched
+
+# Seconds between two looks at the size of the cluster.
+CAPACITY_EVERY_S = 2.0
+# Fewest tasks that wait at Ray beyond the cluster's size, so that an autoscaler sees demand.
+FEWEST_PENDING = 2
 
 _gauges: dict[str, Any] = {}
 
@@ -49,21 +56,42 @@ class RayExecutor(Executor):
     """Tasks on a Ray cluster: the one this job runs in, or a private one on this machine."""
 
     name = "ray"
+    _elastic = False
+    _capacity_at = 0.0
 
     def __init__(self, workers: int | None, *, timeout_s: float | None = None) -> None:
         _prepare_ray_environment()
+        if address := os.environ.get("RAY_ADDRESS"):
+            require_answer(address)
         import ray
 
         self._ray = ray
         self._owned = not ray.is_initialized()
         if self._owned:
-            _join_or_start_ray(workers)
-        self.slots = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+            with watched(f"RAY_ADDRESS={address}" if address else "starting Ray"):
+                _join_or_start_ray(workers)
+
+        # Nodes join and leave a cluster: its size is read again and again.
+        self._elastic = workers is None
+        self.slots = workers or self._cpus()
         self._timeout_s = timeout_s
+        self._first_seen: dict[int, float] = {}
         self._remote = ray.remote(max_retries=0, num_cpus=1)(_ray_task)
         self._queue: deque[tuple[int, bytes]] = deque()
         self._open: dict[Any, tuple[int, float]] = {}
         self._timed_out: set[int] = set()
+
+    @property
+    def window(self) -> int:
+        return self.slots + 1 + self._pending
+
+    @property
+    def _pending(self) -> int:
+        """Tasks beyond the cluster's size: as many as it has, so that it may double."""
+        return max(FEWEST_PENDING, self.slots) if self._elastic else 0
+
+    def _cpus(self) -> int:
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
     def submit(self, key: int, function: TaskFunction, payload: Any) -> None:
         # Pickled here, not by Ray: as in the pool, only references to importable names may travel.
@@ -71,8 +99,12 @@ class RayExecutor(Executor):
         self._feed()
 
     def _feed(self) -> None:
-        """Hand Ray no more tasks than it has CPUs for: their time begins with the handing over."""
-        while self._queue and len(self._open) < self.slots:
+        """Hand Ray the tasks that it has CPUs for, and a few more on a cluster that may grow."""
+        if self._elastic and time.monotonic() - self._capacity_at > CAPACITY_EVERY_S:
+            self._capacity_at = time.monotonic()
+            self.slots = self._cpus()
+
+        while self._queue and len(self._open) < self.slots + self._pending:
             key, pickled = self._queue.popleft()
             self._open[self._remote.remote(pickled)] = (key, time.monotonic())
 
@@ -91,6 +123,21 @@ class RayExecutor(Executor):
         attempts = [self._ended(reference) for reference in done]
         self._feed()
         return attempts
+
+    def running_s(self) -> dict[int, float]:
+        # Ray does not say cheaply what runs. It starts tasks in their order, so those beyond the
+        # number of CPUs are taken to wait.
+        now = time.monotonic()
+        keys = [key for key, _ in itertools.islice(self._open.values(), self.slots)]
+        self._first_seen = {key: self._first_seen.get(key, now) for key in keys}
+        return {key: now - seen for key, seen in self._first_seen.items()}
+
+    def cancel(self, key: int) -> None:
+        self._queue = deque(task for task in self._queue if task[0] != key)
+        for reference in [ref for ref, (open_key, _) in self._open.items() if open_key == key]:
+            # A node that is frozen or gone never answers, so nothing waits for the end.
+            del self._open[reference]
+            self._ray.cancel(reference, force=True)
 
     def progress(self) -> int:
         return 0  # a task on another machine reports when it ends
@@ -130,7 +177,8 @@ class RayExecutor(Executor):
         ) as error:
             if timed_out:
                 return Attempt(key, Status.TIMEOUT, error=f"over {self._timeout_s:g} s")
-            return Attempt(key, Status.CRASH, error=_first_line(error))
+            gone = isinstance(error, errors.NodeDiedError | errors.LocalRayletDiedError)
+            return Attempt(key, Status.CRASH, error=_first_line(error), lost=gone)
         except errors.RayError as error:
             return Attempt(key, Status.ERROR, error=_first_line(error))
 

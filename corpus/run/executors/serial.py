@@ -33,5 +33,11 @@ class SerialExecutor(Executor):
         rows, self._rows = self._rows, 0
         return rows
 
+    def running_s(self) -> dict[int, float]:
+        return {}  # `wait` returns when the task has ended
+
+    def cancel(self, key: int) -> None:
+        self._queue = deque(task for task in self._queue if task[0] != key)
+
     def close(self, *, cancel: bool = False) -> None:
         self._queue.clear()

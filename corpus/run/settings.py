@@ -1,0 +1,34 @@
+"""Settings of how tasks run. They change no byte of any table."""
+
+from __future__ import annotations
+
+from pydantic import field_validator
+
+from corpus.config import Section
+from corpus.durations import parse_duration
+from corpus.run.stragglers import Limits
+
+
+class RunConfig(Section):
+    """Settings of all stages' tasks."""
+
+    common = frozenset({"task_timeout"})
+
+    task_timeout: str = "auto"
+    """Time limit of a task, such as 30m or 2h. `auto` is 20 times the median of the step's finished
+    tasks and at least 10 minutes, `none` no limit. A fetch has none."""
+    copies: bool = True
+    """Give idle workers a copy of a task that takes far longer than others; the first one counts."""
+
+    @field_validator("task_timeout")
+    @classmethod
+    def _is_duration(cls, value: str) -> str:
+        if value not in ("auto", "none"):
+            parse_duration(value)
+        return value
+
+    def limits(self) -> Limits:
+        """The limits on the tasks of a step."""
+        if self.task_timeout in ("auto", "none"):
+            return Limits(automatic=self.task_timeout == "auto", copies=self.copies)
+        return Limits(parse_duration(self.task_timeout), copies=self.copies)

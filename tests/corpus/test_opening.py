@@ -1,0 +1,124 @@
+"""A head that does not answer costs seconds, holds no lease, and obeys SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from corpus.errors import InputError
+from corpus.run.executors import opening
+from tests.support import toy_stage
+from tests.support.ray_head import free_port
+
+
+@pytest.fixture
+def silent_server() -> Iterator[int]:
+    """A port that accepts connections and says nothing, as a stopped process does."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_closed_port_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "ANSWER_WITHIN_S", 0.7)
+    with pytest.raises(InputError, match=r"no cluster answers within .* \(Connection refused\)"):
+        opening.require_answer(f"127.0.0.1:{free_port()}")
+
+
+@pytest.mark.parametrize("address", ["head", "head:", ":6379", "auto", "head:ray"])
+def test_an_address_without_a_port_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match="expected host:port"):
+        opening.require_answer(address)
+
+
+def test_a_head_that_is_frozen_is_told_apart_from_one_that_speaks(
+    silent_server: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "ANSWER_WITHIN_S", 0.3)
+    with pytest.raises(InputError, match="no answer"):
+        opening.require_answer(f"127.0.0.1:{silent_server}")
+
+    def answer(server: socket.socket, data: bytes) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(100)
+            connection.sendall(data)
+
+    for data, problem in (
+        (bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)), None),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "it does not speak gRPC"),
+        (b"", "the connection was closed"),
+    ):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            thread = threading.Thread(target=answer, args=(server, data))
+            thread.start()
+            assert opening._problem("127.0.0.1", server.getsockname()[1], 5.0) == problem
+            thread.join()
+
+
+def _command(root: str, port: int) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "RAY_ADDRESS": f"127.0.0.1:{port}",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    words = ["-m", "tests.support.toy_stage", "--corpus", root, "--batch", "b"]
+    return subprocess.Popen(
+        [sys.executable, *words], env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_sigterm_ends_a_start_that_waits_and_no_lease_is_held(
+    tmp_path: Path, silent_server: int
+) -> None:
+    """It took 27 s, ended with exit code 15, and the lease's heart had been beating all the time."""
+    store = toy_stage.make_corpus(str(tmp_path))
+    process = _command(store.root, silent_server)
+    time.sleep(2)
+    assert process.poll() is None
+    assert store.files("work", recursive=True) == []
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 143, errors
+    assert time.monotonic() - begun < 4
+    assert len(errors.splitlines()) == 1
+
+
+# Ray's client would be in compiled code here, where no Python handler runs.
+STUCK = """
+import ctypes, signal, sys
+from corpus.run.command import interruptible
+from corpus.run.executors import opening
+opening.OPEN_WITHIN_S, opening.STOP_WITHIN_S = float(sys.argv[1]), 0.3
+print("ready", flush=True)
+with interruptible(), opening.watched("joining"):
+    mutex = ctypes.create_string_buffer(64)
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.mark.parametrize(("limit_s", "stop", "code"), [(30, True, 143), (0.5, False, 2)])
+def test_a_start_inside_compiled_code_is_ended(limit_s: float, stop: bool, code: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", STUCK, str(limit_s)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.2)
+        if stop:
+            process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=15)
+    assert process.returncode == code, errors
+    assert len(errors.splitlines()) == 1
