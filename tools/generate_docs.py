@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from corpus.config import STAGES, Section, describe
 from corpus.run.arguments import command_parser, named_by_index
 from corpus.tables.schemas import TABLES
 from webtext.commands import GROUPS, PROGRAMS, command_main
-from webtext.refresh_config import RefreshConfig
+from webtext.settings import settings_model
 
 REPOSITORY = Path(__file__).parents[1]
 STAGE_PACKAGES = ("crawl", "clean", "dedup", "shards", "train")
@@ -117,12 +116,7 @@ def settings() -> set[str]:
 
 def config_model(stage: str) -> type[Section]:
     """The config class of a stage."""
-    if stage == "refresh":
-        return RefreshConfig
-    model: type[Section] = getattr(
-        importlib.import_module(f"{stage}.config"), f"{stage.capitalize()}Config"
-    )
-    return model
+    return settings_model(stage)
 
 
 def tables_page() -> str:

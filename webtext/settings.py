@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from corpus.config import Section, load_config
 from corpus.run import command
+from corpus.run.settings import RunConfig
 from corpus.storage.store import Store
 from webtext.stages import needing
 
@@ -35,6 +36,8 @@ def settings_model(stage: str) -> type[Section]:
             from train.config import TrainConfig
 
             model = TrainConfig
+        elif stage == "run":
+            model = RunConfig
         else:
             from webtext.refresh_config import RefreshConfig
 
@@ -43,11 +46,11 @@ def settings_model(stage: str) -> type[Section]:
 
 
 def sets_of(stage: str, sets: Sequence[str]) -> list[str]:
-    """Words of a command line that pass on the --set of one stage."""
+    """Words of a command line that pass on the --set of one stage, and those of [run]."""
     return [
         word
         for setting in sets
-        if setting.partition(".")[0].strip() == stage
+        if setting.partition(".")[0].strip() in (stage, "run")
         for word in ("--set", setting)
     ]
 
