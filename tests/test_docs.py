@@ -13,6 +13,7 @@ import pytest
 from corpus.config import STAGES, load_config
 from tools import draw_pictures, generate_docs
 from webtext.commands import GROUPS
+from webtext.settings import settings_model
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -87,8 +88,7 @@ def test_messages_that_operations_explains_exist() -> None:
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "refresh"])
 def test_presets_load(preset: Path, stage: str) -> None:
-    model = getattr(importlib.import_module(f"{stage}.config"), f"{stage.capitalize()}Config")
-    config = load_config(model, stage, toml_path=str(preset), environ={})
+    config = load_config(settings_model(stage), stage, toml_path=str(preset), environ={})
     for key, value in tomllib.loads(preset.read_text()).get(stage, {}).items():
         if not isinstance(value, dict):
             assert getattr(config, key) == value
