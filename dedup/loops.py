@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from dedup import greedy, minhash, overlap, words
+from dedup import greedy, minhash, near_match, overlap, words
 
 
 def run_loops() -> None:
@@ -16,6 +16,11 @@ def run_loops() -> None:
     pairs = words.shingle_sets(found, 2)
     words.jaccard(pairs.values, pairs.values)
     overlap.find(found, overlap.build_index(pairs.values, np.full(pairs.values.size, 2, np.int16)))
+    longer = words.word_hashes(pa.array(["one two three four five"], pa.large_string()))
+    passages = near_match.passages_of(
+        longer, np.zeros(5, bool), near_match.word_weights([longer]), 1
+    )
+    near_match.find_near(longer, near_match.build_near_index(passages), 0.5)
     none, pages = np.zeros(0, np.int64), np.arange(2)
     greedy.open_pages(
         2,

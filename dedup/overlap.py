@@ -56,6 +56,7 @@ MAX_WORD_CHARS = 40
 # Least values of settings.
 LEAST = {
     "min_passage_words": 1,
+    "near_min_words": 5,
     "common_pages": 0,
     "window_chars": 0,
     "min_piece_chars": 0,
@@ -83,6 +84,11 @@ class OverlapConfig(Section):
     and not removed (GPT-3), unless the page holds a whole passage; 0: no limit."""
     common_frac: float = 0.0001
     """The limit of common_pages grows with the corpus: at least this share of all pages."""
+    near_share: float = 0.72
+    """A passage counts as found with edits if a page holds this share of its words in order, rare
+    words weighted; 1: only exact grams count."""
+    near_min_words: int = 13
+    """A passage is looked for with edits from so many words on; shorter ones meet by chance."""
     boilerplate_frac: float = 0.05
     """A gram in more than this share of a set's distinct passages (and in at least 5) is the set's
     own prompt and not removed, if it lies in a run of at most 50 such words."""
@@ -110,6 +116,8 @@ class OverlapConfig(Section):
                 f"boilerplate_frac is {self.boilerplate_frac}; allowed: above 0, up to 1"
             )
 
+        if not 0.5 <= self.near_share <= 1:
+            raise ValueError(f"near_share is {self.near_share}; allowed: 0.5 to 1")
         if not 0 <= self.common_frac <= 1:
             raise ValueError(f"common_frac is {self.common_frac}; allowed: 0 to 1")
         for name, least in LEAST.items():
@@ -521,9 +529,54 @@ def removable_entries(
 def _removable(
     testset: TestSet, config: OverlapConfig, engine: Engine = "numba"
 ) -> tuple[Grams, np.ndarray, np.ndarray]:
-    """The grams of a set that are removed, prompts left out, with the passage and entry of each.
+    """The grams of a set that are removed, prompts left out, with the passage and entry of each."""
+    rows, least, whose = _every_form(testset, config, engine)
+    removed, row = _grams(rows, config.n, least, config, engine, removes=True)
+    stays = ~_is_prompt(removed.ngram, row, whose, rows, testset, config)
 
-    Passages are those of the set and their natural forms (`natural_text`).
+    return removed.take(np.flatnonzero(stays)), row[stays], whose[row[stays]]
+
+
+def passages_and_prompts(
+    testset: TestSet, config: OverlapConfig, engine: Engine = "numba"
+) -> tuple[Ragged, np.ndarray]:
+    """(the words of all passages, True for words of prompts). Shapes: the second (words,) bool."""
+    rows, least, whose = _every_form(testset, config, engine)
+    grams, row = _grams(rows, config.n, least, config, engine, removes=True)
+    prompts = np.flatnonzero(_is_prompt(grams.ngram, row, whose, rows, testset, config))
+    # Grams come row by row: the first one of a row begins at its first word.
+    _, first = np.unique(row, return_index=True)
+    within = np.arange(row.size) - np.repeat(first, np.diff(np.append(first, row.size)))
+    starts = rows.bounds[row[prompts]] + within[prompts]
+
+    return rows, matched_words(rows.values.size, starts, grams.n[prompts].astype(np.int64))
+
+
+def short_entries(
+    testset: TestSet, config: OverlapConfig, engine: Engine = "numba"
+) -> tuple[Ragged, np.ndarray]:
+    """(passages of entries that have only passages too short to count, the entry of each)."""
+    texts = [passage for entry in testset.entries for passage in entry]
+    words = word_hashes(pa.array(texts, pa.large_string()), engine)
+    counts = np.array([len(entry) for entry in testset.entries], np.int64)
+    entry = np.repeat(np.arange(counts.size), counts)
+    longest = np.zeros(counts.size, np.int64)
+    np.maximum.at(longest, entry, words.lengths())
+    ordinal = np.arange(len(texts)) - np.repeat(np.cumsum(counts) - counts, counts)
+    short = np.flatnonzero(longest[entry] < min(config.min_passage_words, config.n))
+
+    sizes = words.lengths()[short]
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    at = np.arange(bounds[-1]) + np.repeat(words.bounds[short] - bounds[:-1], sizes)
+    return without_prompts(Ragged(words.values[at], bounds), ordinal[short]), entry[short]
+
+
+def _every_form(
+    testset: TestSet, config: OverlapConfig, engine: Engine
+) -> tuple[Ragged, np.ndarray, np.ndarray]:
+    """(words of every passage as written and in its natural form, words to count, entry of each).
+
+    Prompts are cut off at the ends (`without_prompts`).
     """
     words, entry, ordinal = _passages(testset, config, engine)
     natural, natural_entry, natural_ordinal, is_piece = _natural_passages(testset, config, engine)
@@ -535,12 +588,7 @@ def _removable(
     least = np.full(len(rows), min(config.min_passage_words, config.n))
     least[len(words) :][is_piece] = min(MIN_PIECE_WORDS, config.n)
 
-    rows = without_prompts(rows, places)
-    removed, row = _grams(rows, config.n, least, config, engine, removes=True)
-    whose = np.concatenate([entry, natural_entry])
-    stays = ~_is_prompt(removed.ngram, row, whose, rows, testset, config)
-
-    return removed.take(np.flatnonzero(stays)), row[stays], whose[row[stays]]
+    return without_prompts(rows, places), least, np.concatenate([entry, natural_entry])
 
 
 def _natural_passages(

@@ -1,9 +1,11 @@
 """The steps from documents to the effect of overlap with test sets.
 
-ngrams    (gather)  the test sets to their grams
-hits      (map)     pages to the grams found in them
-overlap   (gather)  all grams found, with their numbers of pages
-overlaps  (map)     the effect on each page with some
+ngrams         (gather)  the test sets to their grams and passages
+hits           (map)     pages to the grams and passages found in them
+overlap        (gather)  all grams found, with their numbers of pages
+overlaps       (map)     the effect on each page with some
+left           (map)     after the verdicts: kept pages to the grams left in them
+overlap_table  (gather)  the batch's grams before and after removal
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
+from corpus.errors import SchemaError
 from corpus.evaluation_sets.files import LONG_FIELD_WORDS, find_testsets, load_testsets
 from corpus.run.step import Context, Gather, GatherFunction, Joins, Map, MapFunction, Output
 from corpus.storage.store import Store, open_store
@@ -25,15 +28,27 @@ from corpus.tables.manifest import (
     earlier_inputs,
     find_manifest,
     find_manifest_in,
+    read_manifest,
 )
 from corpus.tables.parquet import read_file, read_table
-from corpus.tables.schemas import DOCUMENTS, SIGNATURES
-from dedup import common_speech, doc_ids, index, overlap
+from corpus.tables.schemas import DOCUMENTS, SIGNATURES, VERDICTS
+from dedup import common_speech, doc_ids, document_rows, index, overlap, test_index
 from dedup.common_speech import PageGrams
 from dedup.config import DedupConfig
-from dedup.overlap import NgramIndex
-from dedup.tables import EXEMPT, HITS, NGRAMS, OVERLAP, OVERLAPS, SEEN
-from dedup.words import slices, word_hashes, word_spans
+from dedup.tables import (
+    EXEMPT,
+    HITS,
+    LEFT,
+    MARKS,
+    MET,
+    NGRAMS,
+    OVERLAP,
+    OVERLAPS,
+    PASSAGES,
+    SEEN,
+)
+from dedup.test_index import TestIndex
+from dedup.words import Engine, slices
 
 log = logging.getLogger(__name__)
 
@@ -55,68 +70,36 @@ def load_ngrams(config: DedupConfig, context: Context) -> GatherFunction:
                     LONG_FIELD_WORDS,
                     ", ".join(each.left_out),
                 )
-        grams = overlap.ngrams_of(sets, config.overlap, config.engine)
-        names = pa.array([each.name for each in sets], pa.string())
-        table = pa.table(
-            {
-                "ngram": grams.ngram,
-                "n": grams.n,
-                "removes": grams.removes,
-                "prefix": grams.prefix,
-                "testsets": pa.ListArray.from_arrays(
-                    pa.array(grams.testsets.bounds.astype(np.int32)),
-                    names.take(pa.array(grams.testsets.values)),
-                ),
-            }
-        )
-
-        return Output({NGRAMS.name: table})
+        ngrams, passages = test_index.tables(sets, config.overlap, config.engine)
+        return Output({NGRAMS.name: ngrams, PASSAGES.name: passages})
 
     return gather
 
 
 def load_hits(config: DedupConfig, context: Context) -> MapFunction:
-    """Pages to the test-set grams in them."""
-    index, lengths, removes = _load_index(config, context)
+    """Pages to the test-set grams and passages in them."""
+    index, ngram, n = _load_index(config, context)
 
     def apply(documents: pa.Table, joins: Joins) -> Output:
         texts = documents["text"].combine_chunks()
-        seen, rows = [], []
+        seen, hits, marks = [], [], []
         for first, after in slices(texts):
             piece = texts.slice(first, after - first)
-            found = overlap.find(word_hashes(piece, config.engine), index, config.engine)
-            pairs = np.unique(found.text * max(1, index.keys.size) + found.key) % max(
-                1, index.keys.size
-            )
-            seen.append(pairs)
-            counted = removes[found.key]
-            owner, word, key = found.text[counted], found.word[counted], found.key[counted]
-            with_hits = np.unique(owner)
-            bounds = np.searchsorted(owner, np.append(with_hits, len(piece)))
+            for text, found in test_index.search(piece, index, config.overlap, config.engine):
+                doc_id = documents["doc_id"][first + text].as_py()
+                seen.append(found.ngrams)
+                marks.append({"doc_id": doc_id, "ngrams": found.ngrams})
+                if found.removable.size:
+                    hits.append(_hit_row(doc_id, len(piece[text].as_py()), found))
 
-            for place, text in enumerate(with_hits.tolist()):
-                here = slice(bounds[place], bounds[place + 1])
-                row = _hit_row(
-                    piece[text].as_py(),
-                    word[here],
-                    key[here],
-                    index,
-                    lengths,
-                    config.overlap.window_chars,
-                )
-                rows.append({"doc_id": documents["doc_id"][first + text].as_py(), **row})
-
-        keys, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *seen]), return_counts=True)
-        seen_table = pa.table(
+        return Output(
             {
-                "ngram": index.keys[keys],
-                "n": lengths[keys],
-                "num_documents": counts.astype(np.int32),
-            }
+                HITS.name: pa.Table.from_pylist(hits, HITS.schema),
+                MARKS.name: pa.Table.from_pylist(marks, MARKS.schema),
+                SEEN.name: _seen(seen, ngram, n),
+            },
+            Counter(pages_with_hits=len(hits)),
         )
-        hits = pa.Table.from_pylist(rows, HITS.schema)
-
-        return Output({HITS.name: hits, SEEN.name: seen_table}, Counter(pages_with_hits=len(rows)))
 
     return apply
 
@@ -139,6 +122,9 @@ def load_overlap(config: DedupConfig, context: Context) -> GatherFunction:
         )
         num_groups = _num_groups(table, pages, group, known)
         common = _common(context, config, table["ngram"].to_numpy(), num_groups)
+        # Passages that are met with edits are nearly whole, so never common speech.
+        is_near = table["n"].to_numpy() == test_index.NEAR
+        common = common[~np.isin(common, table["ngram"].to_numpy()[is_near])]
         sets = load_testsets(config.testsets) if common.size else []
         exempt = common_speech.exempt(pages, common, sets, config.overlap, config.engine)
         table = table.append_column(OVERLAP.schema.field("num_groups"), pa.array(num_groups))
@@ -151,8 +137,77 @@ def load_overlap(config: DedupConfig, context: Context) -> GatherFunction:
         )
 
         return Output(
-            {OVERLAP.name: table, EXEMPT.name: _exempt_table(pages, exempt)}, shares(grams, table)
+            {MET.name: table, EXEMPT.name: _exempt_table(pages, exempt)}, shares(grams, table)
         )
+
+    return gather
+
+
+def load_left(config: DedupConfig, context: Context) -> MapFunction:
+    """Kept pages to the grams that are still in them after their cuts."""
+    index, ngram, n = _load_index(config, context)
+    manifest = read_manifest(context.store, DOCUMENTS.name, context.batch)
+
+    def apply(verdicts: pa.Table, joins: Joins) -> Output:
+        kept = verdicts.filter(verdicts["kept"])
+        doc = doc_ids.pack(kept["doc_id"])
+        is_cut = kept["cuts"].combine_chunks().value_lengths().to_numpy(False) > 0
+        marks = joins[MARKS.name]
+        at = doc_ids.places(doc[~is_cut], marks["doc_id"])
+        lists = marks["ngrams"].take(pa.array(at[at != doc_ids.NOWHERE]))
+        left = [lists.combine_chunks().flatten().to_numpy()] if len(lists) else []
+
+        cuts = dict(
+            zip(
+                doc[is_cut].tolist(), kept["cuts"].filter(pa.array(is_cut)).to_pylist(), strict=True
+            )
+        )
+        for rows in document_rows.rows_by_id(
+            context.store, manifest, np.sort(doc[is_cut]), ("doc_id", "text")
+        ):
+            packed = doc_ids.pack(rows["doc_id"]).tolist()
+            for name, text in zip(packed, rows["text"].to_pylist(), strict=True):
+                ranges = [(cut["start"], cut["end"]) for cut in cuts[name]]
+                pieces = [text[start:end] for start, end in overlap.gaps(ranges, len(text))]
+                found = test_index.search(
+                    pa.array(pieces, pa.large_string()), index, config.overlap, config.engine
+                )
+                grams = [each.ngrams for _, each in found]
+                left.append(np.unique(np.concatenate([np.zeros(0, np.uint64), *grams])))
+
+        return Output({LEFT.name: _seen(left, ngram, n)})
+
+    return apply
+
+
+def load_overlap_table(config: DedupConfig, context: Context) -> GatherFunction:
+    """The grams of the batch before and after removal: the table `overlap`."""
+
+    def gather(tables: Mapping[str, Iterator[pa.Table]]) -> Output:
+        table = pa.concat_tables([MET.schema.empty_table(), *tables[MET.name]]).combine_chunks()
+        left = merge([LEFT.schema.empty_table(), *tables[LEFT.name]])
+        ngram, there = table["ngram"].to_numpy(), left["ngram"].to_numpy()
+        # Text on one side of a cut may hold a passage that the whole page shows better elsewhere.
+        new = left.filter(pa.array(~np.isin(there, ngram)))
+        assert not (new["n"].to_numpy() != test_index.NEAR).any(), "cuts make no gram"
+
+        num_kept = np.zeros(ngram.size, np.int32)
+        at = np.searchsorted(there, ngram)
+        here = np.flatnonzero(np.isin(ngram, there))
+        num_kept[here] = left["num_documents"].to_numpy()[at[here]]
+        table = table.append_column(OVERLAP.schema.field("num_kept"), pa.array(num_kept))
+        grams = read_ngrams(context.store, context.batch)
+        counts = shares(grams, table)
+        after = shares(grams, table.filter(pa.array(num_kept > 0)))
+        counts.update(
+            {
+                name.replace(" found", " left"): count
+                for name, count in after.items()
+                if name.endswith(" found")
+            }
+        )
+
+        return Output({OVERLAP.name: table.select(OVERLAP.schema.names)}, counts)
 
     return gather
 
@@ -187,6 +242,8 @@ def shares(grams: pa.Table, seen: pa.Table) -> Counter[str]:
     found = np.isin(grams["ngram"].to_numpy(), seen["ngram"].to_numpy())
     counts: Counter[str] = Counter()
     for (name, n), places in overlap.by_set(grams["n"].to_numpy(), grams["testsets"]).items():
+        if n == test_index.NEAR:
+            continue
         counts[f"{name} {n}-grams"] = places.size
         counts[f"{name} {n}-grams found"] = int(found[places].sum())
     return counts
@@ -208,12 +265,31 @@ def depends_on_testsets(config: DedupConfig, context: Context) -> list[Input]:
 
 
 def depends_on_earlier(config: DedupConfig, context: Context) -> list[Input]:
-    """The test sets, and what earlier batches have: common speech is counted over them too."""
+    """The test sets, and what earlier batches have: common speech is counted over them too.
+
+    Raises: SchemaError for an earlier batch with an older table `overlap`.
+    """
+    for name in earlier_batches(context.store, context.batch):
+        require_version(context.store, name)
     return [
         *depends_on_testsets(config, context),
         *index.depends(config, context),
         *earlier_inputs(context.store, context.batch, OVERLAP.name),
     ]
+
+
+def require_version(store: Store, batch: str) -> None:
+    """Refuse a table `overlap` of an older version, with the command that rebuilds it.
+
+    Raises: SchemaError.
+    """
+    manifest = find_manifest(store, OVERLAP.name, batch)
+    if manifest is not None and manifest.schema_version != OVERLAP.version:
+        raise SchemaError(
+            f"{store.root}: table {OVERLAP.name} of batch {batch!r} has schema "
+            f"{manifest.schema_version}, this version reads {OVERLAP.version}; rebuild it with "
+            f"`webtext dedup --corpus {store.root} --batch {batch} --rebuild` and the same settings"
+        )
 
 
 def _num_groups(
@@ -275,28 +351,29 @@ def merge(tables: list[pa.Table]) -> pa.Table:
     )
 
 
-def _hit_row(
-    text: str,
-    word: np.ndarray,
-    key: np.ndarray,
-    index: NgramIndex,
-    lengths: np.ndarray,
-    window_chars: int,
-) -> dict[str, object]:
-    starts, ends = word_spans(text)
-    first, after = starts[word], ends[word + lengths[key] - 1]
-    windows = [
-        overlap.window_at_words(text, one, other, window_chars)
-        for one, other in zip(first.tolist(), after.tolist(), strict=True)
-    ]
+def _hit_row(doc_id: str, num_chars: int, found: test_index.PageHits) -> dict[str, object]:
     return {
-        "num_chars": len(text),
-        "ngrams": index.keys[key],
-        "starts": first,
-        "ends": after,
-        "firsts": [window[0] for window in windows],
-        "afters": [window[1] for window in windows],
+        "doc_id": doc_id,
+        "num_chars": num_chars,
+        "ngrams": found.removable,
+        "starts": found.starts,
+        "ends": found.ends,
+        "firsts": [window[0] for window in found.windows],
+        "afters": [window[1] for window in found.windows],
     }
+
+
+def _seen(lists: list[np.ndarray], ngram: np.ndarray, n: np.ndarray) -> pa.Table:
+    """The number of pages of each gram. `lists` are the distinct grams of pages."""
+    keys, counts = np.unique(np.concatenate([np.zeros(0, np.uint64), *lists]), return_counts=True)
+    return pa.table(
+        {
+            "ngram": keys,
+            "n": n[np.searchsorted(ngram, keys)],
+            "num_documents": counts.astype(np.int32),
+        },
+        SEEN.schema,
+    )
 
 
 def _overlap_row(
@@ -332,22 +409,34 @@ def _overlap_row(
     }
 
 
-def _load_index(config: DedupConfig, context: Context) -> tuple[NgramIndex, np.ndarray, np.ndarray]:
-    folder = NGRAMS.folder(context.batch)
-    manifest = find_manifest_in(context.store, folder)
-    assert manifest is not None, "the step before has committed them"
-    path = f"{folder}/{manifest.parts[0].file}"
-    return _read_index(context.store.root, path, config.overlap.prefix_words, manifest.fingerprint)
+def _load_index(config: DedupConfig, context: Context) -> tuple[TestIndex, np.ndarray, np.ndarray]:
+    """(index, all grams and keys, ascending, the n of each)."""
+    paths, fingerprint = [], ""
+    for table in (NGRAMS, PASSAGES):
+        folder = table.folder(context.batch)
+        manifest = find_manifest_in(context.store, folder)
+        assert manifest is not None, "the step before has committed them"
+        paths.append(f"{folder}/{manifest.parts[0].file}")
+        fingerprint += manifest.fingerprint
+
+    return _read_index(
+        context.store.root,
+        *paths,
+        config.overlap.prefix_words,
+        config.engine,
+        fingerprint,
+    )
 
 
 @lru_cache(maxsize=1)
 def _read_index(
-    root: str, path: str, prefix_words: int, fingerprint: str
-) -> tuple[NgramIndex, np.ndarray, np.ndarray]:
-    """(index, n of every gram, whether it is removed): made once per process and kept for its next parts."""
-    table = read_file(open_store(root), path, ["ngram", "n", "removes", "prefix"])
-    ngram, n, removes, prefix = (column.to_numpy() for column in table.columns)
-    return overlap.build_index(ngram, n, prefix, prefix_words), n, removes
+    root: str, ngrams: str, passages: str, prefix_words: int, engine: Engine, fingerprint: str
+) -> tuple[TestIndex, np.ndarray, np.ndarray]:
+    """Made once per process and kept for its next parts."""
+    store = open_store(root)
+    table = read_file(store, ngrams, ["ngram", "n", "removes", "prefix"])
+    index = TestIndex.of_tables(table, read_file(store, passages), prefix_words, engine)
+    return index, table["ngram"].to_numpy(), table["n"].to_numpy()
 
 
 def steps() -> tuple[Gather | Map, ...]:
@@ -356,9 +445,9 @@ def steps() -> tuple[Gather | Map, ...]:
         Gather(
             name="dedup/ngrams",
             reads={},
-            writes=(NGRAMS,),
+            writes=(NGRAMS, PASSAGES),
             sections=("overlap",),
-            revision=3,
+            revision=4,
             depends=depends_on_testsets,
             load=load_ngrams,
         ),
@@ -367,9 +456,9 @@ def steps() -> tuple[Gather | Map, ...]:
             name="dedup/hits",
             reads=DOCUMENTS,
             columns=("doc_id", "text"),
-            writes=(HITS, SEEN),
+            writes=(HITS, MARKS, SEEN),
             sections=("overlap",),
-            revision=2,
+            revision=3,
             depends=depends_on_testsets,
             load=load_hits,
         ),
@@ -380,7 +469,7 @@ def steps() -> tuple[Gather | Map, ...]:
                 HITS: ("doc_id", "ngrams"),
                 SIGNATURES: ("doc_id", "num_shingles", "signature"),
             },
-            writes=(OVERLAP, EXEMPT),
+            writes=(MET, EXEMPT),
             sections=("overlap", "threshold", "shingles", "minhash", "lsh"),
             depends=depends_on_earlier,
             load=load_overlap,
@@ -392,5 +481,29 @@ def steps() -> tuple[Gather | Map, ...]:
             writes=(OVERLAPS,),
             sections=("overlap",),
             load=load_overlaps,
+        ),
+    )
+
+
+def last_steps() -> tuple[Map, Gather]:
+    """The steps after the verdicts: what is left of the test sets in the corpus."""
+    return (
+        Map(
+            name="dedup/left",
+            reads=VERDICTS,
+            columns=("doc_id", "kept", "cuts"),
+            joins={MARKS: tuple(MARKS.schema.names)},
+            writes=(LEFT,),
+            sections=("overlap",),
+            depends=depends_on_testsets,
+            load=load_left,
+        ),
+        Gather(
+            name="dedup/overlap_table",
+            reads={MET: tuple(MET.schema.names), LEFT: tuple(LEFT.schema.names)},
+            writes=(OVERLAP,),
+            sections=("overlap",),
+            depends=depends_on_testsets,
+            load=load_overlap_table,
         ),
     )

@@ -27,7 +27,7 @@ from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
 from corpus.tables.parquet import iter_part, read_table
 from dedup import doc_ids as ids
-from dedup import document_rows, overlap, review
+from dedup import document_rows, overlap, review, test_index
 from dedup.tables import OVERLAP
 from dedup.words import Engine, word_hashes
 
@@ -169,6 +169,7 @@ def overlaps(
     table = _table(store, manifest, [each for each in before if each is not None])
     passages = review.Passages(store, batch, engine)
     worst = _worst_entries(sets, passages, engine)
+    near = NearPassages(sets, settings, engine)
 
     return {
         "batch": batch,
@@ -177,24 +178,29 @@ def overlaps(
         ],
         "worst_entries": worst[:MOST_ROWS],
         "entries": _overlapping(worst, sets),
+        "entries_left": _entries_left(store, batch, sets, near, engine),
         "coverage": [_coverage(testset, settings, engine) for testset in sets],
         "exempted": _exempted(store, batch, sets, engine),
-        "worst_pages": _worst_pages(store, batch, passages),
+        "worst_pages": _worst_pages(store, batch, passages, near),
     }
 
 
 def render(report: dict[str, Any]) -> str:
     """The report of overlap for people: the table beside the paper's, then the worst entries and pages."""
     lines = [
-        "share of the test sets' n-grams that the corpus contains (GPT-2: what the paper saw, n = 8)",
-        f"{'test set':36}{'n':>3}{'n-grams':>12}{'this batch':>12}{'so far':>9}{'own train':>11}{'GPT-2:':>8}{'WebText':>9}{'own train':>11}",
+        "share of the test sets' n-grams that the corpus contains (GPT-2: what the paper saw, n = 8); "
+        "left: in what is trained on, after removal",
+        f"{'test set':36}{'n':>3}{'n-grams':>12}{'this batch':>12}{'so far':>9}{'own train':>11}"
+        f"{'GPT-2:':>8}{'WebText':>9}{'own train':>11}{'left: this batch':>18}{'so far':>9}",
     ]
 
     for row in report["table"]:
         gpt2 = row["gpt2"] or {"webtext": None, "train": None}
         lines.append(
-            f"{row['testset'][-35:]:36}{row['n']:3}{row['ngrams']:12,}{_percent(row['share']):>12}{_percent(row['share_so_far']):>9}"
-            f"{_percent(row['share_of_own_train']):>11}{'':8}{_percent(gpt2['webtext']):>9}{_percent(gpt2['train']):>11}"
+            f"{row['testset'][-35:]:36}{row['n']:3}{row['ngrams']:12,}{_percent(row['share']):>12}"
+            f"{_percent(row['share_so_far']):>9}{_percent(row['share_of_own_train']):>11}"
+            f"{'':8}{_percent(gpt2['webtext']):>9}{_percent(gpt2['train']):>11}"
+            f"{_percent(row['share_left']):>18}{_percent(row['share_left_so_far']):>9}"
         )
 
     for row in report["worst_entries"][:WORST_SHOWN]:
@@ -248,12 +254,16 @@ def _table(store: Store, manifest: Manifest, before: list[Manifest]) -> list[dic
     """
     digest = _digests(manifest)
     met: dict[tuple[str, int], list[np.ndarray]] = {}
+    left: dict[tuple[str, int], list[np.ndarray]] = {}
     for each in (manifest, *before):
         same = {name for name, value in _digests(each).items() if digest.get(name) == value}
-        marks = read_table(store, OVERLAP.name, each.batch, ["ngram", "n", "testsets"])
+        columns = ["ngram", "n", "num_kept", "testsets"]
+        marks = read_table(store, OVERLAP.name, each.batch, columns)
+        ngram, num_kept = marks["ngram"].to_numpy(), marks["num_kept"].to_numpy()
         for key, places in overlap.by_set(marks["n"].to_numpy(), marks["testsets"]).items():
             if key[0] in same:
-                met.setdefault(key, []).append(marks["ngram"].to_numpy()[places])
+                met.setdefault(key, []).append(ngram[places])
+                left.setdefault(key, []).append(ngram[places[num_kept[places] > 0]])
 
     table = []
     measured = manifest.config["overlap"]["measure_n"]
@@ -263,17 +273,31 @@ def _table(store: Store, manifest: Manifest, before: list[Manifest]) -> list[dic
             continue
 
         n = int(grams.removesuffix("-grams"))
-        found = manifest.counts.get(f"{counted} found", 0)
-        so_far = np.unique(np.concatenate([np.zeros(0, np.uint64), *met.get((name, n), [])])).size
-        row = {"testset": name, "n": n, "ngrams": total, "found": found, "found_so_far": so_far}
+        found, still = (manifest.counts.get(f"{counted} {word}", 0) for word in ("found", "left"))
+        so_far, left_so_far = (_num_distinct(each.get((name, n), [])) for each in (met, left))
+        row = {
+            "testset": name,
+            "n": n,
+            "ngrams": total,
+            "found": found,
+            "left": still,
+            "found_so_far": so_far,
+            "left_so_far": left_so_far,
+        }
         row |= {
             "share": found / total,
+            "share_left": still / total,
             "share_so_far": so_far / total,
+            "share_left_so_far": left_so_far / total,
             "gpt2": _gpt2(name) if n == 8 else None,
         }
         table.append(row)
 
     return table
+
+
+def _num_distinct(grams: Sequence[np.ndarray]) -> int:
+    return int(np.unique(np.concatenate([np.zeros(0, np.uint64), *grams])).size)
 
 
 def _digests(manifest: Manifest) -> dict[str, str]:
@@ -353,6 +377,25 @@ def _exempted(
     return rows
 
 
+def _entries_left(
+    store: Store, batch: str, sets: Sequence[TestSet], near: NearPassages, engine: Engine
+) -> dict[str, list[int]]:
+    """Per set the entries of which kept pages still hold something after their cuts."""
+    seen = read_table(store, OVERLAP.name, batch, ["ngram", "n", "num_kept"])
+    seen = seen.filter(pc.greater(seen["num_kept"], 0))
+    exact = seen.filter(pc.not_equal(seen["n"], test_index.NEAR))
+    keys = seen.filter(pc.equal(seen["n"], test_index.NEAR))["ngram"].to_numpy()
+    passages = review.Passages.of_grams(exact["ngram"].to_numpy(), exact["n"].to_numpy(), engine)
+    found: dict[str, list[int]] = {}
+    for testset in sets:
+        texts = pa.array(testset.texts, pa.large_string())
+        words = word_hashes(texts, engine)
+        entries = {entry for entry, _ in passages.covered(words)}
+        found[testset.name] = sorted(entries | near.holding(texts, keys))
+
+    return found
+
+
 def _overlapping(
     rows: Sequence[Mapping[str, Any]], sets: Sequence[TestSet]
 ) -> dict[str, dict[str, Any]]:
@@ -370,7 +413,47 @@ def _overlapping(
     }
 
 
-def _worst_pages(store: Store, batch: str, passages: review.Passages) -> list[dict[str, Any]]:
+class NearPassages:
+    """The passages of test sets that are looked for with edits; indexed when first asked."""
+
+    def __init__(
+        self, sets: Sequence[TestSet], config: overlap.OverlapConfig, engine: Engine
+    ) -> None:
+        self._sets = sets
+        self._config = config
+        self._engine: Engine = engine
+        self._index: test_index.TestIndex | None = None
+
+    def holding(self, texts: pa.Array, keys: np.ndarray) -> set[int]:
+        """The texts that hold a passage with one of these keys."""
+        if keys.size == 0:
+            return set()
+        return {row for row, found in self._search(texts) if np.isin(found.ngrams, keys).any()}
+
+    def of(self, text: str) -> list[str]:
+        """The passages of one text, longest first."""
+        return sorted(
+            (
+                text[start:end]
+                for _, found in self._search(pa.array([text], pa.large_string()))
+                for start, end in zip(found.starts.tolist(), found.ends.tolist(), strict=True)
+            ),
+            key=len,
+            reverse=True,
+        )
+
+    def _search(self, texts: pa.Array) -> list[tuple[int, test_index.PageHits]]:
+        if self._index is None:
+            tables = test_index.tables(self._sets, self._config, self._engine)
+            self._index = test_index.TestIndex.of_tables(
+                *tables, self._config.prefix_words, self._engine
+            )
+        return test_index.search(texts, self._index, self._config, self._engine)
+
+
+def _worst_pages(
+    store: Store, batch: str, passages: review.Passages, near: NearPassages
+) -> list[dict[str, Any]]:
     """The pages with most removable grams, with the matching passage."""
     columns = ["doc_id", "kept", "reason", "testsets", "overlap_ngrams"]
     rows: list[dict[str, Any]] = []
@@ -382,7 +465,7 @@ def _worst_pages(store: Store, batch: str, passages: review.Passages) -> list[di
     for row in rows:
         page = review.to_json(store, [batch], row["doc_id"])
         assert page is not None, "a batch has a document for every verdict"
-        found = passages.of(page["text"])
+        found = passages.of(page["text"]) or near.of(page["text"])
         row |= {"url": page["url"], "passage": found[0][: review.EXCERPT_CHARS] if found else ""}
 
     return rows

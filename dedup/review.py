@@ -112,6 +112,8 @@ class Passages:
 
     def __init__(self, store: Store, batch: str, engine: Engine = "numpy") -> None:
         seen = read_table(store, OVERLAP.name, batch, ["ngram", "n"])
+        # Passages that were met with edits have no gram.
+        seen = seen.filter(pc.greater(seen["n"], 0))
         self._set(seen["ngram"].to_numpy(), seen["n"].to_numpy(), engine)
 
     @classmethod

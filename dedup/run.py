@@ -44,6 +44,7 @@ def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
         *candidate_steps.STEPS,
         verdict_steps.SURVIVORS,
         verdict_steps.verdicts_step(overlap=with_overlap),
+        *(overlap_steps.last_steps() if with_overlap else ()),
         signature_steps.INDEX,
     )
 

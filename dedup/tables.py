@@ -15,10 +15,26 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
 
 
-# Grams of the test sets that the batch contains, ascending, how many of its pages do, and the
-# sets. Batches merge by sum.
+# Grams of the test sets that the batch contains, ascending, how many of its pages do, how many
+# that are kept still do after their cuts, and the sets. Batches merge by sum. Passages that were
+# met with edits have n = 0 and a key in place of the gram.
 OVERLAP = Table(
     name="overlap",
+    schema=_schema(
+        ngram=pa.uint64(),
+        n=pa.int16(),
+        num_documents=pa.int32(),
+        num_kept=pa.int32(),
+        num_groups=pa.int32(),
+        exempt=pa.bool_(),
+        testsets=pa.list_(pa.string()),
+    ),
+    version=3,
+)
+
+# The same before the verdicts.
+MET = Table(
+    name="met",
     schema=_schema(
         ngram=pa.uint64(),
         n=pa.int16(),
@@ -27,7 +43,7 @@ OVERLAP = Table(
         exempt=pa.bool_(),
         testsets=pa.list_(pa.string()),
     ),
-    version=2,
+    scratch=True,
 )
 
 # All grams of the test sets, ascending, with the gram of the first few words of each.
@@ -39,6 +55,21 @@ NGRAMS = Table(
         removes=pa.bool_(),
         prefix=pa.uint64(),
         testsets=pa.list_(pa.string()),
+    ),
+    scratch=True,
+)
+
+# Passages of the test sets that are looked for with edits (`near_match.Passages`, starts and ends
+# of chunks), and short questions with their answers (`near_match.Pairs`, starts of passages).
+PASSAGES = Table(
+    name="test_passages",
+    schema=_schema(
+        is_pair=pa.bool_(),
+        words=pa.list_(pa.uint64()),
+        weights=pa.list_(pa.int32()),
+        starts=pa.list_(pa.int64()),
+        ends=pa.list_(pa.int64()),
+        keys=pa.list_(pa.uint64()),
     ),
     scratch=True,
 )
@@ -64,6 +95,16 @@ SEEN = Table(
     schema=_schema(ngram=pa.uint64(), n=pa.int16(), num_documents=pa.int32()),
     scratch=True,
 )
+
+# The distinct grams of every page that has some, measured ones included.
+MARKS = Table(
+    name="overlap_marks",
+    schema=_schema(doc_id=pa.string(), ngrams=pa.list_(pa.uint64())),
+    scratch=True,
+)
+
+# Grams in kept pages after their cuts, to be summed.
+LEFT = Table(name="overlap_left", schema=SEEN.schema, scratch=True)
 
 # Grams of pages that are common speech there, so not removed.
 EXEMPT = Table(

@@ -180,3 +180,18 @@ def test_cuts_end_at_words(made_corpus: New, tmp_path: Path) -> None:
         ((start, end),) = (tuple(cut.values()) for cut in corpus.verdicts("b")[page.id]["cuts"])
         left = [*page.text[:start].split(), *page.text[end:].split()]
         assert set(left) <= set(page.text.split())
+
+
+def test_an_older_overlap_table_is_refused_with_the_command(
+    made_corpus: New, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "set.jsonl").write_text(json.dumps({"text": prose(random.Random(7), 20)}))
+    setting = f'dedup.testsets=["{tmp_path / "set.jsonl"}"]'
+    corpus = made_corpus()
+    for batch in ("b0", "b1"):
+        corpus.add(batch, [Page(prose(random.Random(8), 50))])
+    assert corpus.dedup("b0", "--set", setting) == 0
+    path = "overlap/b0/_manifest.json"
+    corpus.store.write_json(path, {**corpus.store.read_json(path), "schema_version": 1})
+    assert corpus.dedup("b1", "--set", setting) == 1
+    assert f"webtext dedup --corpus {corpus.root} --batch b0 --rebuild" in capsys.readouterr().err

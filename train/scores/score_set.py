@@ -58,9 +58,9 @@ class Overlap:
     """Dedup's measurements of a set in the batches of the training."""
 
     share: float
-    """Of the set's distinct 8-grams, those that the corpus contains."""
+    """Of the set's distinct 8-grams, those that are left in the corpus to train on."""
     entries: frozenset[int]
-    """Entries of the file of which it contains something."""
+    """Entries of the file of which something is left in it."""
     num_entries: int
     """Entries that the set had there."""
 
@@ -216,7 +216,11 @@ def _plain(name: str) -> str:
 
 
 def overlaps(store: Store, batches: Sequence[str]) -> dict[str, Overlap]:
-    """Overlaps of sets by dedup's names, from the reports of all `batches` with one."""
+    """Overlaps of sets by dedup's names, from the reports of all `batches` with one.
+
+    Text that dedup has removed was not trained on, so it does not count. Reports written before
+    both were counted have only the shares before removal.
+    """
     shares: dict[str, float] = {}
     entries: dict[str, set[int]] = {}
     counts: dict[str, int] = {}
@@ -228,9 +232,10 @@ def overlaps(store: Store, batches: Sequence[str]) -> dict[str, Overlap]:
             continue
         for row in report["table"]:
             if row["n"] == 8:
-                shares[row["testset"]] = row["share_so_far"]
+                shares[row["testset"]] = row.get("share_left_so_far", row["share_so_far"])
+        left = report.get("entries_left", {})
         for name, found in report.get("entries", {}).items():
-            entries.setdefault(name, set()).update(found["overlapping"])
+            entries.setdefault(name, set()).update(left.get(name, found["overlapping"]))
             counts[name] = found["entries"]
 
     return {

@@ -75,6 +75,7 @@ def _overlap(found: Mapping[str, Any]) -> str:
             f"{row['ngrams']:,}",
             *(_percent(row[name]) for name in ("share", "share_so_far", "share_of_own_train")),
             *(_percent((row["gpt2"] or nothing)[name]) for name in ("webtext", "train")),
+            *(_percent(row.get(name)) for name in ("share_left", "share_left_so_far")),
         )
         for row in found["table"]
     ]
@@ -87,6 +88,8 @@ def _overlap(found: Mapping[str, Any]) -> str:
         "own train",
         "paper: WebText",
         "paper: own train",
+        "left: this batch",
+        "left: so far",
     )
     entries = [
         (
