@@ -16,14 +16,14 @@ import numpy as np
 from numba.extending import intrinsic
 
 from corpus.compiled import compiler
-from dedup import near_match
+from dedup import near_score
 
 # A factor that keeps a rounded product below the exact one.
 SURELY = 1 - 1e-9
 
 compiled = compiler(nogil=True)
 
-score_clusters = compiled(near_match.score_clusters)
+score_clusters = compiled(near_score.score_clusters)
 
 
 @compiled
