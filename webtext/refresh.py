@@ -12,12 +12,14 @@ for a batch are carried out once it is at rest.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 from statistics import median
 from typing import Any
@@ -26,6 +28,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from corpus.config import load_config
+from corpus.credentials import refuse_credentials
+from corpus.durations import parse_duration
 from corpus.errors import BusyError, InputError, Interrupted, StageError, WebtextError
 from corpus.run import command as cli
 from corpus.run import funnel
@@ -33,11 +37,11 @@ from corpus.run.progress import duration
 from corpus.storage.lease import hold
 from corpus.storage.store import NAME, Store, open_corpus, open_store
 from corpus.tables.inventory import batch_names
-from corpus.tables.manifest import find_manifest
+from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.retirement import retirement
 from corpus.tables.snapshot import snapshot_path
 from corpus.tables.takedown_list import unfinished
-from webtext.hooks import call_hooks
+from webtext.hooks import STOP_TIMEOUT_S, Hooks, find_hooks, now
 from webtext.refresh_config import RefreshConfig
 from webtext.reports import html, summary
 from webtext.reports.summary import Summary
@@ -70,33 +74,76 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _refresh(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     sets = [*args.sets, *([f"refresh.corpus={json.dumps(args.corpus)}"] if args.corpus else [])]
-    config = _config(args.config, sets)
-    increments = list(find_increments(config))
-    if increments:
-        check_settings(
-            open_store(config.corpus),
-            STAGES,
-            increments[-1].batch,
-            toml_path=args.config,
-            sets=args.sets,
-        )
     if args.dry_run:
-        return _dry_run(config, increments, args)
+        config = _config(args.config, sets)
+        return _dry_run(config, _checked_increments(config, args), args)
 
+    hooks = find_hooks(args.config, sets)
+    try:
+        with cli.interruptible():
+            config = _config(args.config, sets)
+            return _run(config, _checked_increments(config, args), args, hooks)
+    except Interrupted as error:
+        hooks.send("stopped", {"error": str(error), "when": now()}, timeout_s=STOP_TIMEOUT_S)
+        raise
+    except BusyError as error:
+        hooks.send("busy", {"error": str(error), "when": now()})
+        raise
+    except (WebtextError, OSError) as error:
+        details = {"error": str(error), "when": now()}
+        if batch := getattr(error, "batch_at_work", ""):
+            details["batch"] = batch
+        hooks.send("failure", details)
+        raise
+
+
+def _checked_increments(config: RefreshConfig, args: argparse.Namespace) -> list[Increment]:
+    """The batches that the dumps make, once the settings of all stages are checked.
+
+    Raises: InputError for no dump at all: a wrong pattern, or a folder that is not mounted, looks
+    like a corpus that is up to date.
+    """
+    increments = list(find_increments(config))
+    if not increments:
+        raise InputError(
+            f"refresh.dumps = {config.dumps!r}: no file matches; mount the folder or correct the "
+            "pattern"
+        )
+
+    check_settings(
+        open_store(config.corpus),
+        STAGES,
+        increments[-1].batch,
+        toml_path=args.config,
+        sets=args.sets,
+    )
+    return increments
+
+
+def _run(
+    config: RefreshConfig, increments: Sequence[Increment], args: argparse.Namespace, hooks: Hooks
+) -> int:
     store = open_corpus(config.corpus, create=True)
     missing = _missing(store, config, increments)
     _warn_of_late(store, increments, missing)
     summaries: list[Summary] = []
 
     if missing or unfinished(store):
-        with hold(store, LEASE, what="webtext.refresh"), cli.interruptible():
+        with hold(store, LEASE, what="webtext.refresh", wait_s=args.wait):
             # Looked at again under the lease: another run may have finished in between.
             missing = _missing(store, config, increments)
-            summaries = [_increment(store, config, increment, args) for increment in missing]
+            summaries = [_increment(store, config, each, args, hooks) for each in missing]
             _carry_out_takedowns(store)
 
     if not missing:
         _say_up_to_date(config, increments)
+    overdue = not missing and _send_if_overdue(store, config, hooks)
+    if not missing and not overdue:
+        details = {"dumps": config.dumps, "num_batches": len(increments), "when": now()}
+        hooks.send("nothing_to_do", details)
+    if not overdue:
+        hooks.beat()
+
     if args.json:
         made = [summary.to_json(each) for each in summaries]
         _print_json(config, missing, dry_run=False, summaries=made)
@@ -131,9 +178,10 @@ def _dry_run(
     missing = _missing(store, config, increments) if present else list(increments)
     _warn_of_late(store, increments, missing)
     estimates = []
+    basis = estimate_basis(store, config) if present and missing else []
 
     for increment in missing:
-        estimate = estimate_of(store, config, increment) if present else {}
+        estimate = estimate_of(basis, config, increment)
         estimates.append(
             {
                 "batch": increment.batch,
@@ -155,6 +203,38 @@ def _dry_run(
         _print_json(config, missing, dry_run=True, estimates=estimates)
 
     return 0
+
+
+def _send_if_overdue(store: Store, config: RefreshConfig, hooks: Hooks) -> bool:
+    """Warn if the latest batch is older than `refresh.expect_every`."""
+    if not config.expect_every:
+        return False
+
+    made = [datetime.fromisoformat(manifest.created) for manifest in batches(store, "links")]
+    latest = max(made, default=None)
+    age_s = (datetime.now(UTC) - latest).total_seconds() if latest else 0.0
+    if latest is None or age_s <= parse_duration(config.expect_every):
+        return False
+
+    days = age_s / 86_400
+    log.warning(
+        "overdue: the latest batch was begun %.1f days ago, refresh.expect_every is %s, and no new "
+        "dump is in %s",
+        days,
+        config.expect_every,
+        config.dumps,
+    )
+    hooks.send(
+        "overdue",
+        {
+            "dumps": config.dumps,
+            "expect_every": config.expect_every,
+            "latest": latest.isoformat(),
+            "age_days": round(days, 1),
+            "when": now(),
+        },
+    )
+    return True
 
 
 def _say_up_to_date(config: RefreshConfig, increments: Sequence[Increment]) -> None:
@@ -193,24 +273,38 @@ def _warn_of_late(
                 )
 
 
-def estimate_of(store: Store, config: RefreshConfig, increment: Increment) -> dict[str, float]:
+def estimate_basis(
+    store: Store, config: RefreshConfig
+) -> list[tuple[dict[str, int], int, dict[str, float]]]:
+    """Bytes of dumps by file name, bytes of the batch's dumps and its figures: of the last batches."""
+    sizes = {
+        path.rpartition("/")[2]: num_bytes for path, num_bytes in dump_sizes(config.dumps).items()
+    }
+    complete = (n for n in reversed(batch_names(store)) if is_complete(store, config, n))
+    found = []
+    for name in itertools.islice(complete, ESTIMATED_FROM):
+        links = find_manifest(store, "links", name)
+        assert links is not None
+        theirs = sum(sizes.get(given.batch, 0) for given in links.inputs if given.table == "dump")
+        found.append((sizes, theirs, summary.figures(store, name)))
+    return found
+
+
+def estimate_of(
+    basis: Sequence[tuple[dict[str, int], int, dict[str, float]]],
+    config: RefreshConfig,
+    increment: Increment,
+) -> dict[str, float]:
     """Estimate a batch's links, tokens, bytes and wall_s from the last ones and the dumps.
 
     Empty without an earlier batch. If the dumps of earlier batches are gone, the batch is assumed
     to be as large as they were.
     """
-    sizes = {
-        path.rpartition("/")[2]: num_bytes for path, num_bytes in dump_sizes(config.dumps).items()
-    }
-    mine = sum(sizes.get(path.rpartition("/")[2], 0) for path in increment.dumps)
     scaled: dict[str, list[float]] = {}
-
-    for name in [n for n in batch_names(store) if is_complete(store, config, n)][-ESTIMATED_FROM:]:
-        links = find_manifest(store, "links", name)
-        assert links is not None
-        theirs = sum(sizes.get(given.batch, 0) for given in links.inputs if given.table == "dump")
+    for sizes, theirs, figures in basis:
+        mine = sum(sizes.get(path.rpartition("/")[2], 0) for path in increment.dumps)
         ratio = mine / theirs if theirs and mine else 1.0
-        for figure, value in summary.figures(store, name).items():
+        for figure, value in figures.items():
             if figure in ESTIMATED:
                 scaled.setdefault(figure, []).append(value * ratio)
 
@@ -245,6 +339,7 @@ def find_increments(config: RefreshConfig) -> Iterator[Increment]:
 
 def dump_sizes(pattern: str) -> dict[str, int]:
     """Paths or URIs of the files that match `pattern`, sorted, with their bytes. Raises InputError."""
+    refuse_credentials("refresh.dumps", pattern)
     folder, _, last = pattern.rpartition("/")
     scheme = re.match(r"[a-z][a-z0-9+.-]*://", folder)
     try:
@@ -285,28 +380,21 @@ def _begun_path(batch: str) -> str:
 
 
 def _increment(
-    store: Store, config: RefreshConfig, increment: Increment, args: argparse.Namespace
+    store: Store,
+    config: RefreshConfig,
+    increment: Increment,
+    args: argparse.Namespace,
+    hooks: Hooks,
 ) -> Summary:
-    """One batch with its summary, handed to the hooks; a failure is handed to them as well."""
+    """One batch with its summary, which is handed to the hooks."""
     store.write_json(_begun_path(increment.batch), {"dumps": list(increment.dumps)})
     try:
         if not _is_made(store, config, increment.batch):
             _make(store, config, increment, args)
         if config.report:
             html.main([config.corpus])
-    except Interrupted:
-        raise
     except (WebtextError, OSError) as error:
-        call_hooks(
-            config.webhook,
-            config.command,
-            {
-                "event": "failure",
-                "corpus": config.corpus,
-                "batch": increment.batch,
-                "error": str(error),
-            },
-        )
+        error.batch_at_work = increment.batch  # type: ignore[union-attr]
         raise
 
     names = batch_names(store)
@@ -315,11 +403,7 @@ def _increment(
     )
     store.write_json(f"reports/refresh-{increment.batch}.json", summary.to_json(found))
     print(summary.render(found))
-    call_hooks(
-        config.webhook,
-        config.command,
-        {"event": "batch", "corpus": config.corpus, **summary.to_json(found)},
-    )
+    hooks.send("batch", summary.to_json(found))
     store.delete(_begun_path(increment.batch))
 
     return found
@@ -332,6 +416,7 @@ def _make(
     shared = ["--corpus", config.corpus, "--batch", increment.batch, "--executor", args.executor]
     shared += ["--config", args.config] if args.config else []
     shared += ["--workers", str(args.workers)] if args.workers else []
+    shared += ["--wait", f"{args.wait:g}s"] if args.wait else []
     shared += ["--rebuild"] if args.rebuild else []
     tokenized = find_manifest(store, "tokens", increment.batch) is not None
 

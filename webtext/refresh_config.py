@@ -7,6 +7,7 @@ import re
 from pydantic import Field, field_validator
 
 from corpus.config import Section
+from corpus.durations import parse_duration
 
 
 class RefreshConfig(Section):
@@ -19,10 +20,12 @@ class RefreshConfig(Section):
             "retry_deferred",
             "webhook",
             "command",
+            "heartbeat",
+            "expect_every",
         }
     )
 
-    outside_corpus = frozenset({"corpus", "dumps", "webhook", "command"})
+    outside_corpus = frozenset({"corpus", "dumps", "webhook", "command", "heartbeat"})
 
     corpus: str = Field(min_length=1)
     """The corpus: a folder or URI. Required here or as --corpus."""
@@ -39,11 +42,24 @@ class RefreshConfig(Section):
     usual_factor: float = Field(default=2.0, gt=1)
     """A figure that leaves the median of the batches before by more than this factor is warned of."""
     webhook: str = ""
-    """An http(s) address that gets the summary of each batch, or the failure, as JSON by POST."""
+    """An http(s) address that gets every event as JSON by POST: batch (with its summary),
+    nothing_to_do, overdue, busy, stopped, failure."""
     command: str = ""
     """A command that gets the same on standard input; its words are split as a shell does, no shell is asked."""
+    heartbeat: str = ""
+    """An http(s) address asked after each end that needs nobody; a dead man's switch alarms when it
+    stays silent."""
+    expect_every: str = ""
+    """A duration such as 35d. If no batch is younger, a refresh without work sends `overdue`."""
 
-    @field_validator("webhook")
+    @field_validator("expect_every")
+    @classmethod
+    def _is_duration(cls, value: str) -> str:
+        if value:
+            parse_duration(value)
+        return value
+
+    @field_validator("webhook", "heartbeat")
     @classmethod
     def _is_address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):

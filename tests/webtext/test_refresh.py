@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from corpus.errors import LostLeaseError
+from corpus.errors import Interrupted, LostLeaseError
 from corpus.storage import conditional_write, lease
 from corpus.storage.lease import hold
 from corpus.storage.store import Store, open_corpus, open_store
@@ -111,8 +111,8 @@ def short(tmp_path: Path) -> Play:
 def test_what_is_missing_is_made_oldest_first_and_once(
     play: Play, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert play.run("--dry-run") == 0
-    assert "up to date: 0 dumps" in capsys.readouterr().out
+    assert play.run("--dry-run") == 2
+    assert "no file matches; mount the folder" in capsys.readouterr().err
     assert not Path(play.root).exists()
     play.appear(1)
     play.appear(0)
@@ -202,7 +202,7 @@ def test_what_came_in_is_told_though_the_run_was_killed_before(
     note.unlink()
     assert short.run() == 0
     assert "up to date" in capsys.readouterr().out
-    assert not note.exists()
+    assert json.loads(note.read_text())["event"] == "nothing_to_do"
 
 
 def _die(*words: Any) -> Any:
@@ -274,13 +274,78 @@ def test_hooks_get_the_summary_and_their_failure_is_a_warning(
     assert "refresh.command = '/no/such'" in caplog.text
 
 
+def test_every_end_is_an_event_and_only_good_ones_are_a_heartbeat(
+    short: Play, listener: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong pattern, a folder that is not mounted, a month that did not come: green for a year."""
+    address, received = listener
+    note = short.folder / "note.json"
+    hooks = [f"refresh.command=tee {note}", f"refresh.heartbeat={address}/beat"]
+
+    def end(*words: str) -> tuple[int, str, bool]:
+        note.unlink(missing_ok=True)
+        received.clear()
+        short.configure(*hooks)
+        code = short.run(*words)
+        return code, json.loads(note.read_text())["event"], bool(received)
+
+    assert end() == (2, "failure", False), "no dump at all"
+    assert "no file matches" in note.read_text()
+    short.appear(0)
+    assert end() == (0, "batch", True)
+    assert end() == (0, "nothing_to_do", True)
+    assert end("--set", "refresh.expect_every=35d") == (0, "nothing_to_do", True)
+    assert end("--set", "refresh.expect_every=0.001s") == (0, "overdue", False)
+    assert end("--set", "refresh.usual_factor=0") == (2, "failure", False), "a bad config"
+    assert end("--set", "dedup.no_such=1") == (2, "failure", False)
+    assert end("--set", f"refresh.dumps={short.folder}/unmounted/RS_*") == (2, "failure", False)
+
+    secret = "s3://AK:hidden-key@bucket/c"
+    assert end("--corpus", secret) == (2, "failure", False)
+    assert "hidden-key" not in note.read_text()
+    short.appear(1)
+    with hold(short.store, refresh.LEASE, what="webtext.refresh"):
+        assert end() == (2, "busy", False)
+
+    def stop(*_: Any) -> int:
+        raise Interrupted(15)
+
+    def lose(*_: Any) -> int:
+        raise OSError("the store is away")
+
+    for failure, code, event in ((stop, 143, "stopped"), (lose, 1, "failure")):
+        with monkeypatch.context() as patch:
+            patch.setattr(refresh, "_make", failure)
+            assert end() == (code, event, False)
+    assert json.loads(note.read_text())["batch"] == "2024-02"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://127.0.0.1:9/services/T0/B0/hidden", "'http://127.0.0.1:9/***'"),
+        ("http://127.0.0.1:9/?token=hidden", "'http://127.0.0.1:9/***'"),
+        ("http://user:hidden@127.0.0.1:9/", "'http://***@127.0.0.1:9/'"),
+    ],
+)
+def test_the_secret_of_a_webhook_is_not_logged(
+    address: str, shown: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    call_hooks(address, "", {})
+    assert f"refresh.webhook = {shown}" in caplog.text
+    assert "hidden" not in caplog.text
+
+
 def test_figures_that_leave_their_usual_range_are_warned_of() -> None:
     usual = [{"links": 100.0, "tokens": 1000.0, "kept_share": 0.9, "duplicate_share": 0.01}] * 3
     assert summary.unusual(usual[0], usual, 2.0) == []
     assert summary.unusual(usual[0], [], 2.0) == []
     far = {"links": 9000.0, "tokens": 9.0, "kept_share": 0.1, "duplicate_share": 0.9}
-    assert summary.unusual(far, usual[:1], 2.0) == [], "one batch before is no usual range"
-    assert len(summary.unusual(far, usual[:2], 2.0)) == 4
+    assert summary.unusual(far, usual[:2], 2.0) == [], "two batches before are no usual range"
+    assert len(summary.unusual(far, usual, 2.0)) == 4
+    none = [{"duplicate_share": 0.0}] * 3
+    assert summary.unusual({"duplicate_share": 0.024}, none, 2.0) == [], "an alarm every month"
+    assert len(summary.unusual({"duplicate_share": 0.07}, none, 2.0)) == 1
     few = [{"links": 5.0, "duplicate_share": 0.0}] * 3
     assert summary.unusual({"links": 15.0, "duplicate_share": 0.01}, few, 2.0) == []
     odd = {"links": 40.0, "tokens": 2001.0, "kept_share": 0.4, "duplicate_share": 0.025}

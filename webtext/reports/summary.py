@@ -22,9 +22,9 @@ from corpus.tables.parquet import read_file
 
 BATCHES_BEFORE = 6
 # Shares that move by less are no news, whatever the ratio.
-LEAST_SHIFT = 0.02
+LEAST_SHIFT = 0.05
 LEAST_COUNT_SHIFT = 20
-FEWEST_BEFORE = 2  # one batch before has no usual range
+FEWEST_BEFORE = 3  # fewer batches have no usual range
 MOST_DOMAINS = 10
 # Links of a domain below which its failures are chance.
 LEAST_LINKS = 20
