@@ -278,7 +278,7 @@ class TrainConfig(Section):
     eval_interval: int | None = Field(default=None, ge=1)
     """Steps between evaluations of the whole validation split, with samples.
 
-    None: a tenth of the run, at most 1,000.
+    None: a tenth of the run, at most 1,000. More than the run has: only at its end.
     """
     num_samples: int = Field(default=2, ge=0)
     """Texts sampled at each evaluation."""

@@ -105,8 +105,12 @@ def _attempt(action: Callable[[], T]) -> tuple[T | None, WebtextError | None]:
         return None, error
 
 
-def join_world(config: RuntimeConfig, environ: Mapping[str, str] = os.environ) -> World:
+def join_world(
+    config: RuntimeConfig, environ: Mapping[str, str] = os.environ, *, exact: bool = False
+) -> World:
     """Join the process group the environment names (unless a launcher did), and choose device and types.
+
+    `exact`: float32 products of a GPU keep all their bits, for figures that others compare.
 
     Raises: ConfigError when the device is not there.
     """
@@ -117,7 +121,7 @@ def join_world(config: RuntimeConfig, environ: Mapping[str, str] = os.environ) -
 
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision("high")
+        torch.set_float32_matmul_precision("highest" if exact else "high")
     else:
         torch.set_num_threads(num_threads(config, int(environ.get("LOCAL_WORLD_SIZE", "1"))))
 
@@ -195,6 +199,11 @@ def choose_dtype(wanted: str, *, has_bf16: bool) -> torch.dtype:
     if wanted == "auto":
         return torch.bfloat16 if has_bf16 else torch.float32
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def dtype_name(world: World) -> str:
+    """The type of the matrix products, as settings name it."""
+    return str(world.dtype).removeprefix("torch.")
 
 
 def micro_batch_size(config: RuntimeConfig, device: torch.device, block_size: int) -> int:

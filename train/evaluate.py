@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # What scores that stand in one table share.
-SAME = ("weights", "snapshot")
+SAME = ("weights", "snapshot", "dtype")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _main(argv: Sequence[str] | None) -> int:
     # torch takes seconds to load: what can be refused without it is refused before
     from train.distributed import join_world, leave_world
 
-    world = join_world(RuntimeConfig(device=args.device))
+    world = join_world(RuntimeConfig(device=args.device, dtype=args.dtype), exact=True)
     with command.interruptible():
         subject = _subject(args, world)
         if options.stride > subject.loaded.model.shape.block_size:
@@ -142,6 +142,7 @@ def _scores(
     options: Options,
     world: World,
 ) -> dict[str, Any]:
+    from train.distributed import dtype_name
     from train.scores.score_set import TASKS, overlap_of, overlaps, run_task
 
     scores: dict[str, Any] = {
@@ -149,6 +150,7 @@ def _scores(
         "step": subject.loaded.step,
         "weights": subject.loaded.weights,
         "snapshot": subject.snapshot,
+        "dtype": dtype_name(world),
         "sets": {},
         "about": {},
     }
@@ -190,7 +192,7 @@ def _kept(subject: Subject, scores: dict[str, Any]) -> dict[str, Any]:
     path = f"{subject.outcomes}/scores.json"
     earlier = subject.store.read_json(path) if subject.store.exists(path) else None
     if earlier is not None:
-        if others := [name for name in SAME if earlier[name] != scores[name]]:
+        if others := different(earlier, scores):
             log.info(
                 "%s: %s made of other %s, and not in the table: score again what it should show",
                 f"{subject.store.root}/{path}",
@@ -207,10 +209,16 @@ def _kept(subject: Subject, scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def together(earlier: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
-    """`scores` plus other sets of `earlier`, if both are of the same weights and snapshot."""
-    if any(earlier[name] != scores[name] for name in SAME):
+    """`scores` plus other sets of `earlier`, if both are of the same weights, snapshot and type."""
+    if different(earlier, scores):
         return dict(scores)
     return {**scores, **{part: {**earlier[part], **scores[part]} for part in ("sets", "about")}}
+
+
+def different(earlier: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
+    """The names of SAME in which two scores differ. Earlier versions scored in float32 on a CPU."""
+    known = {"dtype": "float32", **earlier}
+    return [name for name in SAME if known[name] != scores[name]]
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -316,7 +324,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--as-tokenized",
         action="store_true",
-        help="language-modelling sets: score the tokenized text as it is",
+        help="language-modelling sets and CBT: score the tokenized text as it is",
     )
     parser.add_argument(
         "--limit",
@@ -332,6 +340,12 @@ def _parser() -> argparse.ArgumentParser:
         help="prompts without the <|endoftext|> that begins a document, as lm-evaluation-harness has them",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="type of the matrix products; figures of two types are kept apart (default: float32)",
+    )
 
     return parser
 

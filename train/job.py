@@ -42,6 +42,11 @@ from train.loop import Job, Trainer
 
 log = logging.getLogger(__name__)
 
+# Held-out blocks that a sweep's run is judged on: a share of those that it trains on, since an
+# evaluation should cost little beside the training, and at least so many.
+SAMPLED_SHARE = 8
+SMALLEST_SAMPLE = 256
+
 # How samples of a run are drawn: as the paper's.
 SAMPLING = Sampling(temperature=1.0, top_k=40)
 
@@ -344,7 +349,10 @@ def _held_out(
             f"train split; set train.max_steps={max(1, first // config.resolved_batch_size)} or less, or a smaller train.batch_size"
         )
 
-    numbers = np.sort(stream.block_numbers(np.arange(first, stream.num_blocks)))
+    # The order is random, so that its first blocks are a fair sample of what is held out.
+    wanted = max(SMALLEST_SAMPLE, used // SAMPLED_SHARE)
+    last = min(stream.num_blocks, first + wanted)
+    numbers = np.sort(stream.block_numbers(np.arange(first, last)))
 
     def blocks() -> Iterator[np.ndarray]:
         for start in (numbers * stream.block_size).tolist():

@@ -97,7 +97,12 @@ class Trainer:
         self.micro_batch_size = micro_batch_size(config.runtime, world.device, job.shape.block_size)
         self.micro_batches = num_micro_batches(self.batch_size, world.size, self.micro_batch_size)
         self.num_steps = config.steps(job.stream.num_blocks)
-        self.eval_interval = config.eval_interval or min(1000, math.ceil(self.num_steps / 10))
+        usual = min(1000, math.ceil(self.num_steps / 10))
+        self.eval_interval = config.eval_interval or usual
+        # A run that is evaluated at its end only has checkpoints on the way.
+        self.checkpoint_interval = config.runtime.checkpoint_interval or (
+            self.eval_interval if self.eval_interval <= self.num_steps else usual
+        )
 
         packed = config.data.packing == "documents"
         self.document_end = job.end_of_text if packed else None
@@ -186,7 +191,6 @@ class Trainer:
         must not be learnt.
         """
         runtime = self.job.config.runtime
-        checkpoint_interval = runtime.checkpoint_interval or self.eval_interval
         self.world.main_does(
             lambda: self.folder.open_metrics(self._stands, open_boards(self.folder, runtime))
         )
@@ -194,7 +198,7 @@ class Trainer:
 
         with StopSignal() as stop:
             try:
-                self._loop(stop, checkpoint_interval)
+                self._loop(stop)
             except StoppedError:
                 self._save(wait=True)
                 raise Interrupted(self._stopping) from None
@@ -205,7 +209,7 @@ class Trainer:
 
         return self._summary()
 
-    def _loop(self, stop: StopSignal, checkpoint_interval: int) -> None:
+    def _loop(self, stop: StopSignal) -> None:
         """Steps, evaluations and checkpoints to the end.
 
         Raises: StoppedError between two of them.
@@ -221,7 +225,7 @@ class Trainer:
                 self._finish_save()  # not at the next checkpoint only
 
             # The checkpoint first: nothing that an evaluation does may cost the training before it.
-            if self.step == self.num_steps or self.step % checkpoint_interval == 0:
+            if self.step == self.num_steps or self.step % self.checkpoint_interval == 0:
                 meter.pause(self._save)
             if self._evaluation_due():
                 meter.pause(lambda: self._evaluate(stop))
@@ -255,7 +259,8 @@ class Trainer:
         )
 
     def _evaluation_due(self) -> bool:
-        due = self.step == self.num_steps or self.step % self.eval_interval == 0
+        on_the_way = self.eval_interval <= self.num_steps and self.step % self.eval_interval == 0
+        due = self.step == self.num_steps or on_the_way
         return due and self._tried_step != self.step
 
     def _train_step(self, stop: StopSignal, meter: SpeedMeter) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HELD_OUT_FRAC = 0.05
+# More steps than a run has.
+NEVER = 1 << 40
 # Nats per token whose perplexity is still a number.
 HIGHEST_LOSS = 700.0
 
@@ -50,40 +52,47 @@ def sweep(
 
     Under muon its rate keeps its ratio to AdamW's. Raises: FatalError if every rate diverged.
     """
-    found = []
-    for rate in rates:
-        loss = _loss(_variant(request, rate), launch)
-        found.append(
-            {
-                "learning_rate": rate,
-                "perplexity": math.exp(min(loss, HIGHEST_LOSS)),
-                "diverged": not math.isfinite(loss),
-            }
-        )
-
-    if all(each["diverged"] for each in found):
+    losses = {rate: _loss(_variant(request, rate), launch) for rate in rates}
+    finite = {rate: loss for rate, loss in losses.items() if loss is not None}
+    if not finite:
         raise FatalError(
             f"--sweep {','.join(f'{rate:g}' for rate in rates)}: every rate diverged; try lower ones"
         )
 
     result = {
         "held_out_frac": HELD_OUT_FRAC,
-        "rates": found,
-        "best": min(found, key=lambda each: each["perplexity"])["learning_rate"],
+        "rates": [
+            {
+                "learning_rate": rate,
+                "perplexity": None if loss is None else math.exp(loss),
+                "diverged": loss is None,
+            }
+            for rate, loss in losses.items()
+        ],
+        "best": min(finite, key=lambda rate: finite[rate]),
     }
     RunFolder(open_corpus(request.corpus), request.run).write("sweep.json", result)
 
     return result
 
 
-def _loss(request: RunRequest, launch: Callable[[RunRequest], RunResult]) -> float:
-    """Held-out loss of a run, nats per token; infinite where it diverged."""
+def _loss(request: RunRequest, launch: Callable[[RunRequest], RunResult]) -> float | None:
+    """Held-out loss of a run, nats per token; None if it diverged.
+
+    Raises: FatalError if it could not be measured.
+    """
     try:
-        loss = float(launch(request).summary["val_loss"])
+        loss = launch(request).summary["val_loss"]
     except DivergedError as error:
         log.warning("%s: %s", request.run, error)
-        return math.inf
-    return loss if math.isfinite(loss) else math.inf
+        return None
+
+    if loss is None:
+        raise FatalError(
+            f"run {request.run}: its evaluation failed, see the log; run the same command to try it again"
+        )
+    # A perplexity beyond floats is as good as none.
+    return float(loss) if math.isfinite(loss) and loss < HIGHEST_LOSS else None
 
 
 def _variant(request: RunRequest, rate: float) -> RunRequest:
@@ -96,7 +105,14 @@ def _variant(request: RunRequest, rate: float) -> RunRequest:
     }
     if settings.name == "adamw":
         del changes["muon_learning_rate"]
-    config = request.config.model_copy(update={"optimizer": settings.model_copy(update=changes)})
+    # Evaluated once, at the end: no other figure is used.
+    config = request.config.model_copy(
+        update={
+            "optimizer": settings.model_copy(update=changes),
+            "eval_interval": NEVER,
+            "num_samples": 0,
+        }
+    )
 
     return dataclasses.replace(
         request, run=f"{request.run}-lr-{rate:g}", config=config, held_out_frac=HELD_OUT_FRAC

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -13,14 +14,16 @@ import pytest
 import torch
 
 from corpus.evaluation_sets.detokenize import ONE_BILLION_WORDS, PTB, WIKITEXT, Detokenizer
+from train import evaluate
 from train.checkpoints.load import LoadedModel
 from train.config import RuntimeConfig
 from train.distributed import join_world
 from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
+from train.scores import logprobs
 from train.scores.logprobs import ScoringRequest, score
 from train.scores.score_set import TASKS
-from train.scores.tasks import generation
+from train.scores.tasks import choices, generation
 from train.scores.tasks.language import (
     ScoredText,
     articles,
@@ -460,6 +463,108 @@ def test_summaries_are_three_sentences_and_their_rouge() -> None:
     assert other["rouge1"] == pytest.approx(100 * 2 * (1 / 8) * (1 / 2) / (1 / 8 + 1 / 2))
 
 
+@pytest.mark.parametrize(
+    "highlights",
+    ["The cat sat .\nDogs ran .\nA bird flew .", "The cat sat. Dogs ran. A bird flew."],
+)
+def test_sentences_of_a_summary_may_stand_in_another_order(
+    highlights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ROUGE-L of papers on CNN/Daily Mail is at summary level."""
+    monkeypatch.setattr(
+        generation, "write", lambda *arguments, **named: ["A bird flew. The cat sat. Dogs ran. "]
+    )
+    rows = generation.summaries(WRITER, [("x", highlights)], WORLD, OPTIONS)
+    assert rows[0]["rougeL"] == pytest.approx(1)
+    assert rows[0]["rouge2"] < 1
+
+
+class Characters:
+    """A tokenizer whose ids are code points."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+
+def test_a_long_article_loses_its_end_and_keeps_the_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prompts: list[str] = []
+
+    def keep(model: Any, given: Sequence[Sequence[int]], **named: Any) -> list[list[int]]:
+        prompts.extend(Characters().decode(prompt[1:]) for prompt in given)
+        return [[] for _ in given]
+
+    monkeypatch.setattr(generation, "continue_prompts", keep)
+    monkeypatch.setattr(generation, "SUMMARY_TOKENS", 9)
+    writer = dataclasses.replace(
+        WRITER, tokenizer=Characters(), model=GPT2(Shape(1, 1, 4, 30, 128)), end_of_text=0
+    )
+    articles = ["First a. Then b. Last c.", "Short one."]
+    generation.summaries(writer, [(article, "a") for article in articles], WORLD, OPTIONS)
+    assert prompts == ["First a. Then\nTL;DR:", "Short one.\nTL;DR:"]
+
+
+def test_shared_contexts_are_scored_as_exactly_as_others_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Products of the head in bfloat16 would round logits of this size by a tenth of a nat."""
+    torch.manual_seed(0)
+    model = GPT2(Shape(1, 2, 32, 64, 200)).eval()
+    model.ln_f.weight.data *= 40
+    narrow = dataclasses.replace(WORLD, dtype=torch.bfloat16)
+    requests = [ScoringRequest(tuple(range(40)), (place, 7)) for place in range(10, 14)]
+    shared = score(model, requests, narrow)
+    monkeypatch.setitem(logprobs.REUSE_TOKENS, "cpu", 10_000)
+    alone = score(model, requests, narrow)
+    for one, other in zip(shared, alone, strict=True):
+        assert max(abs(a - b) for a, b in zip(one.log_probs, other.log_probs, strict=True)) < 0.02
+
+
+CBT_WORDS = (
+    "`` I did n't , '' said the boy -LRB- again -RRB- .",
+    '"I didn\'t," said the boy (again).',
+)
+
+
+def test_cbt_is_scored_as_a_book_prints_it_unless_told_otherwise() -> None:
+    """From the findings: a prompt with `''`, `-LRB-` and ` n't` is unlike any text of the web."""
+    tokens, printed = CBT_WORDS
+    data = "".join(f"{n} {tokens}\n" for n in range(1, 21))
+    data += "21 The boy took the XXXXX , and he did n't look `` back .\tball\t\tball|dog\n"
+    (choice, lengths), *_ = choices.read_cbt(data.encode(), WRITER, OPTIONS)
+    assert choice.contexts == (" ".join([printed] * 20) + " The boy took the",)
+    assert choice.endings == (
+        " ball, and he didn't look \"back.",
+        " dog, and he didn't look \"back.",
+    )
+    assert lengths == (5, 4)
+    plain = dataclasses.replace(OPTIONS, detokenize=False)
+    (choice, lengths), *_ = choices.read_cbt(data.encode(), WRITER, plain)
+    assert choice.contexts[0].endswith(f"{tokens} The boy took the")
+    assert choice.endings[0] == " ball , and he did n't look `` back ."
+
+
+@pytest.mark.parametrize(
+    ("query", "context", "ending", "length"),
+    [
+        ("XXXXX ran .", "x", " ball ran.", 5),
+        ("`` XXXXX ! ''", 'x "', 'ball!"', 4),
+        ("the XXXXX", "x the", " ball", 5),
+    ],
+)
+def test_the_choice_of_cbt_may_stand_anywhere(
+    query: str, context: str, ending: str, length: int
+) -> None:
+    (choice, lengths), *_ = choices.read_cbt(
+        f"1 x\n2 {query}\tball\t\tball|dog\n".encode(), WRITER, OPTIONS
+    )
+    assert (choice.contexts[0], choice.endings[0], lengths[0]) == (context, ending, length)
+
+
 def test_translations_follow_examples_that_are_not_scored() -> None:
     data = "".join(f"x{n}\ta b.\n" for n in range(7))
     entries = TASKS["wmt14_en_fr"].read(data.encode(), WRITER, OPTIONS)
@@ -543,3 +648,12 @@ def test_split_loss_is_the_mean_over_tokens_whatever_the_batching() -> None:
         assert loss.nats == pytest.approx(nats, rel=1e-5)
         assert loss.bits_per_byte == pytest.approx(nats / math.log(2) / 100, rel=1e-5)
     assert net.training
+
+
+def test_figures_of_two_types_never_stand_in_one_table() -> None:
+    scores = {"weights": "w", "snapshot": "s", "dtype": "bfloat16", "sets": {"a": 1}, "about": {}}
+    earlier = {"weights": "w", "snapshot": "s", "sets": {"b": 2}, "about": {}}
+    assert evaluate.together(earlier, scores) == scores
+    assert evaluate.different(earlier, scores) == ["dtype"]
+    same = {**scores, "dtype": "float32"}
+    assert evaluate.together(earlier, same)["sets"] == {"a": 1, "b": 2}

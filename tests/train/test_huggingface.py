@@ -14,9 +14,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from corpus.errors import InputError
+from train.checkpoints.load import LoadedModel
 from train.config import RuntimeConfig
 from train.distributed import join_world
-from train.gpt2.huggingface import hf_config, hf_weights, model_from_hf, read_hf
+from train.gpt2.huggingface import hf_config, hf_weights, model_from_hf, read_hf, write_hf
 from train.gpt2.model import GPT2
 from train.gpt2.pretrained import load_pretrained
 from train.gpt2.shape import Shape
@@ -99,6 +100,31 @@ def test_another_architecture_is_refused(
     write(tmp_path, model(), **changes)
     with pytest.raises(InputError, match=message):
         read_hf(tmp_path)
+
+
+def test_tensors_that_the_config_does_not_have_are_refused_with_their_names(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, model(), n_layer=1)  # half of the model would be scored
+    with pytest.raises(InputError, match=r"12 tensors .*\(h\.1\.attn\.c_attn\.bias, .*n_layer = 1"):
+        read_hf(tmp_path)
+
+
+def test_masks_and_a_tied_head_are_no_tensors_too_many(tmp_path: Path) -> None:
+    weights = hf_weights(model())
+    weights["transformer.h.0.attn.bias"] = torch.ones(1, 1, 16, 16)
+    weights["transformer.h.1.attn.masked_bias"] = torch.tensor(-1e4)
+    weights["lm_head.weight"] = weights["transformer.wte.weight"].clone()
+    write(tmp_path, model())
+    save_file(weights, tmp_path / "model.safetensors")
+    assert torch.equal(read_hf(tmp_path).wte.weight, model().wte.weight)
+
+
+def test_an_exported_model_is_as_readable_as_its_config(tmp_path: Path) -> None:
+    loaded = LoadedModel(model(), None, 0, {}, {}, 0)  # type: ignore[arg-type]
+    write_hf(loaded, b"{}", tmp_path / "hf")
+    modes = {path.stat().st_mode for path in (tmp_path / "hf").iterdir()}
+    assert len(modes) == 1
 
 
 def test_a_config_that_is_none_is_refused(tmp_path: Path) -> None:

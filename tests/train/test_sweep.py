@@ -14,6 +14,7 @@ from corpus.errors import ConfigError, FatalError, InputError
 from corpus.storage.store import open_corpus, open_store
 from shards.reader import BlockStream, open_split
 from tests.train.fakes import config
+from train import job, loop
 from train.config import TrainConfig
 from train.job import RunRequest, RunResult, open_job, train
 from train.sweep import HELD_OUT_FRAC, learning_rates, sweep
@@ -69,9 +70,38 @@ def test_a_rate_that_diverges_is_no_end_of_the_sweep(corpus: Path, tmp_path: Pat
         result = asked(1e-3, 9e5)
         assert result["best"] == 1e-3
         assert [each["diverged"] for each in result["rates"]] == [False, True]
-        assert result["rates"][1]["perplexity"] == pytest.approx(math.exp(700))
+        assert result["rates"][1]["perplexity"] is None
     with pytest.raises(FatalError, match="every rate diverged.*lower"):
         asked(9e5)
+
+
+def test_a_rate_is_evaluated_once_on_no_more_than_the_training_warrants(
+    corpus_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated: list[int] = []
+    measure = loop.split_loss
+
+    def count(model: Any, blocks: Any, *arguments: Any, **named: Any) -> Any:
+        kept = list(blocks)
+        evaluated.append(len(kept))
+        return measure(model, kept, *arguments, **named)
+
+    monkeypatch.setattr(loop, "split_loss", count)
+    monkeypatch.setattr(job, "SMALLEST_SAMPLE", 4)
+    settings = config(num_samples=0, max_steps=6)
+    sweep(RunRequest(str(corpus_copy), "b", "r", settings), [1e-3], train)
+    assert evaluated == [6]  # 6 steps of 8 blocks, of which an eighth
+    lines = (corpus_copy / "runs/r-lr-0.001/metrics.jsonl").read_text()
+    assert lines.count("val_loss") == 1
+
+
+def test_a_rate_whose_evaluation_failed_is_not_called_diverged(tmp_path: Path) -> None:
+    open_corpus(str(tmp_path), create=True)
+    with pytest.raises(FatalError, match="r-lr-0.001: its evaluation failed"):
+        sweep(
+            RunRequest(str(tmp_path), "b", "r", config()), [1e-3],
+            lambda request: RunResult({"val_loss": None}, up_to_date=False),
+        )  # fmt: skip
 
 
 def request(root: Path, **changes: Any) -> RunRequest:
@@ -85,9 +115,9 @@ def test_what_is_held_out_is_never_trained_on(corpus: Path) -> None:
     num_blocks = BlockStream(split, block_size=16, seed=0).num_blocks
     held = max(1, round(HELD_OUT_FRAC * num_blocks))
     steps = (num_blocks - held) // 8
-    job = open_job(open_store(str(corpus)), request(corpus, max_steps=steps))
-    trained = {row.tobytes() for _ in range(steps) for row in job.stream.next_batch(8)}
-    blocks = list(job.val_blocks())
+    opened = open_job(open_store(str(corpus)), request(corpus, max_steps=steps))
+    trained = {row.tobytes() for _ in range(steps) for row in opened.stream.next_batch(8)}
+    blocks = list(opened.val_blocks())
     assert len(blocks) == held
     assert not trained & {block.tobytes() for block in blocks}
     with pytest.raises(InputError, match=f"set train.max_steps={steps} or less"):

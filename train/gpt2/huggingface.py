@@ -8,6 +8,8 @@ projections are stored (in, out), here (out, in); all else is names.
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from train.gpt2.shape import Shape
 PREFIX = "transformer."
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 END_OF_TEXT = "<|endoftext|>"
+MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias")
 
 
 def hf_config(shape: Shape, end_of_text: int) -> dict[str, Any]:
@@ -71,8 +74,8 @@ def hf_weights(model: GPT2) -> dict[str, Tensor]:
 def model_from_hf(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> GPT2:
     """A model of ours with weights of theirs, names with or without `transformer.`.
 
-    Raises: InputError for another architecture, or tensors missing or of another shape, with both
-    shapes.
+    Raises: InputError for another architecture, and for tensors that are missing, left over or of
+    another shape.
     """
     shape = _shape(config)
     model = GPT2(shape)
@@ -90,6 +93,19 @@ def model_from_hf(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> G
                 f"model.safetensors: {name} is {list(tensor.shape)}, config.json says {list(ours.shape)}"
             )
         loaded[name] = tensor
+
+    # Masks are constants that older versions of transformers saved with the weights.
+    extra = sorted(
+        name
+        for name in theirs
+        if name not in loaded and name != "lm_head.weight" and not MASK.fullmatch(name)
+    )
+    if extra:
+        named = ", ".join(extra[:5]) + (", ..." if len(extra) > 5 else "")
+        raise InputError(
+            f"model.safetensors: {len(extra)} tensors that a model of config.json does not have ({named}); "
+            f"it says n_layer = {shape.n_layer}; restore the config.json of these weights"
+        )
 
     head = theirs.get("lm_head.weight")
     if head is not None and not torch.equal(head.float(), loaded["wte.weight"]):
@@ -130,6 +146,8 @@ def write_hf(loaded: LoadedModel, tokenizer_json: bytes, folder: Path) -> None:
 
         (folder / "tokenizer.json").write_bytes(tokenizer_json)
         save_file(hf_weights(loaded.model), folder / "model.safetensors", metadata={"format": "pt"})
+        # safetensors writes through a private temporary file, which others could not read.
+        shutil.copymode(folder / "config.json", folder / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise FatalError(
             f"cannot write {folder}: {error}; free space or fix access, then run again"

@@ -169,15 +169,18 @@ def _score_shared(
 
     with world.autocast():
         model.hidden(torch.tensor([context[:-1]], device=world.device), prefix)
-        for first in range(0, len(places), limit):
-            some = places[first : first + limit]
-            rows = [context[-1:] + requests[p].continuation[:-1] for p in some]
-            width = max(map(len, rows))
-            tokens = torch.tensor(
-                [row + (0,) * (width - len(row)) for row in rows], device=world.device
-            )
+
+    for first in range(0, len(places), limit):
+        some = places[first : first + limit]
+        rows = [context[-1:] + requests[p].continuation[:-1] for p in some]
+        width = max(map(len, rows))
+        tokens = torch.tensor(
+            [row + (0,) * (width - len(row)) for row in rows], device=world.device
+        )
+        with world.autocast():
             hidden = model.hidden(tokens, _copies(prefix, model, len(some), world))
-            _collect(model, hidden, [0] * len(some), requests, some, ban, found)
+        # Outside of autocast, as for every other request: the head's products are float32.
+        _collect(model, hidden, [0] * len(some), requests, some, ban, found)
 
 
 def _copies(prefix: KeyValueCache, model: GPT2, count: int, world: World) -> KeyValueCache:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from corpus.errors import InputError
 from corpus.evaluation_sets.official import SetFile
@@ -25,7 +26,7 @@ from corpus.run import progress
 from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
 from train.checkpoints.load import LoadedModel
-from train.distributed import World
+from train.distributed import World, dtype_name
 from train.scores.tasks import choices, generation, lambada, language
 from train.scores.tasks.task import Figures, Options, Row, ScoreTask
 
@@ -96,9 +97,10 @@ def run_task(
     entries = _entries(task, file, loaded, options)
     some = task.first(entries, limit) if limit else entries
     cut = len(some) < len(entries)
-    print_ = fingerprint(
-        task.name, file.digest, asdict(options), task.revision, weights, len(some) if cut else 0
-    )
+    parts: list[Any] = [task.name, file.digest, asdict(options), task.revision, weights]
+    # float32 is left out: outcomes of earlier versions are of it.
+    narrow = [] if world.dtype == torch.float32 else [dtype_name(world)]
+    print_ = fingerprint(*parts, len(some) if cut else 0, *narrow)
     path = f"{folder}/{task.name}-{print_[:12]}"
     rows = _outcomes(task, some, loaded, world, options, store, path)
     about: dict[str, Any] = {

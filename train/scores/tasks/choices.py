@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from corpus.evaluation_sets import childrens_book
 from train.checkpoints.load import LoadedModel
 from train.distributed import World
 from train.scores.logprobs import Scored, ScoringRequest, score
@@ -117,7 +118,7 @@ def read_cbt(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     """Questions of 21 numbered lines, the last with the blank, the answer and its ten choices behind tabs.
 
     An entry is the choice among endings, and how many characters of each ending are the choice
-    itself.
+    itself. With `options.detokenize` the text is as a book prints it.
     """
     entries: list[tuple[Choice, tuple[int, ...]]] = []
     story: list[str] = []
@@ -126,7 +127,7 @@ def read_cbt(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
         if number == "1":
             story = []
         if "\t" not in text:
-            story.append(text.strip())
+            story.append(childrens_book.join(text) if options.detokenize else text.strip())
             continue
 
         query, answer, *_, candidates = text.split("\t")
@@ -137,12 +138,32 @@ def read_cbt(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
                 f"{query!r}: expected {BLANK} and the answer {answer!r} among {choices}"
             )
 
-        context = " ".join([*story, before]).rstrip()
-        endings = tuple(f" {choice}{after}".rstrip() for choice in choices)
-        lengths = tuple(len(f" {choice}") for choice in choices)
-        entries.append((Choice((context,), endings, choices.index(answer)), lengths))
+        entries.append(_cbt_entry(" ".join(story), before, after, choices, answer, options))
 
     return entries
+
+
+def _cbt_entry(
+    story: str, before: str, after: str, choices: Sequence[str], answer: str, options: Options
+) -> tuple[Choice, tuple[int, ...]]:
+    """One question: the context, an ending for each choice, and the length of the choice in it."""
+    endings, lengths = [], []
+    words = childrens_book.tokens_of(before)
+    head = before.rstrip()
+    for choice in choices:
+        own, rest = f" {choice}", after
+        if options.detokenize:
+            tokens = childrens_book.tokens_of(choice)
+            printed = childrens_book.printed([*words, *tokens, *childrens_book.tokens_of(after)])
+            head, end = "".join(printed[: len(words)]), len(words) + len(tokens)
+            own, rest = "".join(printed[len(words) : end]), "".join(printed[end:])
+            # A choice that begins the sentence is a new word behind the story.
+            own = own if words else f" {own}"
+        endings.append((own + rest).rstrip())
+        lengths.append(len(own))
+
+    context = f"{story} {head}".rstrip()
+    return Choice((context,), tuple(endings), choices.index(answer)), tuple(lengths)
 
 
 def cbt(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Options) -> list[Row]:
@@ -231,6 +252,6 @@ def hellaswag_figures(rows: Sequence[Row]) -> Figures:
 
 
 WINOGRAD = ScoreTask("wsc273", read_winograd, winograd, winograd_figures)
-CBT_CN = ScoreTask("cbt_cn", read_cbt, cbt, cbt_figures, chunk=64)
-CBT_NE = ScoreTask("cbt_ne", read_cbt, cbt, cbt_figures, chunk=64)
+CBT_CN = ScoreTask("cbt_cn", read_cbt, cbt, cbt_figures, chunk=64, revision=2)
+CBT_NE = ScoreTask("cbt_ne", read_cbt, cbt, cbt_figures, chunk=64, revision=2)
 HELLASWAG = ScoreTask("hellaswag", read_hellaswag, hellaswag, hellaswag_figures, revision=2)

@@ -5,7 +5,7 @@ Prompts are those of the paper.
 - CoQA (Reddy et al. 2019): the story, the conversation so far and `A:`; greedy, up to the end of
   the line; F1 over words against the best of the references.
 - CNN/Daily Mail: the article and `TL;DR:`; 100 tokens, top-k 2; the first three sentences are the
-  summary; ROUGE-1, -2, -L.
+  summary; ROUGE-1, -2, -L at summary level.
 - WMT-14: pairs `english = french`, then `english =`; greedy, first sentence; BLEU by sacrebleu.
 - Natural Questions: pairs of question and answer, then the question; greedy, up to the end of the
   line; exact match, also of the most confident 1 % by the mean log-probability of the answer.
@@ -52,18 +52,16 @@ def write(
     world: World,
     *,
     enough: Callable[[str], bool],
+    question: str = "",
 ) -> list[str]:
     """Write continuations of prompts, longest prompts first, several at a time.
 
-    The beginning of a too long prompt is left out. A text ends after `num_tokens`, with
-    <|endoftext|>, or once it is `enough`. Each is drawn with the same seed, in any batch.
+    `question` ends every prompt. Of a too long prompt the beginning is left out, or with a question
+    the end before it. A text ends after `num_tokens`, with <|endoftext|>, or once it is `enough`.
+    Each is drawn with the same seed, in any batch.
     """
-    room = max(1, loaded.model.shape.block_size - num_tokens - 1)
-    begin = int(options.begin)
-    cut = []
-    for prompt in prompts:
-        tokens = options.prompt(loaded, prompt)
-        cut.append((*tokens[:begin], *tokens[-room:]) if len(tokens) > begin + room else tokens)
+    space = max(1, loaded.model.shape.block_size - num_tokens - 1)
+    cut = [_cut(loaded, prompt, question, space, options) for prompt in prompts]
 
     texts = [""] * len(prompts)
     for places in batches(
@@ -83,6 +81,21 @@ def write(
             texts[place] = loaded.tokenizer.decode(tokens)
 
     return texts
+
+
+def _cut(
+    loaded: LoadedModel, prompt: str, question: str, space: int, options: Options
+) -> tuple[int, ...]:
+    """The tokens of a prompt, at most `space` of them behind <|endoftext|>."""
+    tokens = options.prompt(loaded, prompt + question)
+    begin = int(options.begin)
+    if len(tokens) <= begin + space:
+        return tokens
+    if not question:
+        return (*tokens[:begin], *tokens[-space:])
+
+    asked = tuple(loaded.tokenizer.encode(question))[-space:]
+    return (*options.prompt(loaded, prompt)[: begin + space - len(asked)], *asked)
 
 
 def has_line(text: str) -> bool:
@@ -183,22 +196,37 @@ def summaries(
     """The summary and its three ROUGE F-measures."""
     scorer = _rouge()
     rows = []
-    prompts = [f"{article.strip()}\nTL;DR:" for article, _ in entries]
+    prompts = [article.strip() for article, _ in entries]
     enough = partial(has_sentences, count=SUMMARY_SENTENCES)
-    texts = write(loaded, prompts, SUMMARY_TOKENS, SUMMARY_SAMPLING, options, world, enough=enough)
+    # News has its summary at the beginning, so that a long article loses its end.
+    texts = write(
+        loaded, prompts, SUMMARY_TOKENS, SUMMARY_SAMPLING, options, world, enough=enough,
+        question="\nTL;DR:",
+    )  # fmt: skip
 
     for text, (_, highlights) in zip(texts, entries, strict=True):
         summary = first_sentences(text, SUMMARY_SENTENCES)
-        found = scorer.score(highlights, summary)
-        rows.append({"summary": summary, **{name: value.fmeasure for name, value in found.items()}})
+        reference = _sentence_lines(highlights)
+        # One sentence is compared with the summary as a whole.
+        several = "\n" in reference
+        found = scorer.score(
+            reference, _sentence_lines(summary) if several else " ".join(summary.split())
+        )
+        measures = {name.removesuffix("sum"): value.fmeasure for name, value in found.items()}
+        rows.append({"summary": summary, **measures})
 
     return rows
 
 
 def summary_figures(rows: Sequence[Row]) -> Figures:
-    """ROUGE-1, -2, -L and their mean, of 100."""
+    """ROUGE-1, -2, -L at summary level, and their mean, of 100."""
     each = {name: 100 * mean(rows, name) for name in ("rouge1", "rouge2", "rougeL")}
     return {"entries": len(rows), **each, "rouge_mean": sum(each.values()) / 3}
+
+
+def _sentence_lines(text: str) -> str:
+    """One sentence a line: at summary level each is compared with every sentence of the other text."""
+    return re.sub(rf"({SENTENCE_END.pattern})\s+", r"\1\n", text.strip())
 
 
 def _rouge() -> Any:
@@ -208,7 +236,8 @@ def _rouge() -> Any:
         raise InputError(
             "cnn_dm: ROUGE is counted by rouge-score; pip install 'webtext[scores]'"
         ) from error
-    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    # The ROUGE-L that papers report of CNN/Daily Mail since See et al. 2017 is rougeLsum.
+    return RougeScorer(["rouge1", "rouge2", "rougeLsum"], use_stemmer=True)
 
 
 # --- WMT-14 --------------------------------------------------------------------------------------------------------
@@ -313,7 +342,7 @@ def _translation_task(name: str, *, reverse: bool) -> ScoreTask:
 
 
 COQA = ScoreTask("coqa", read_coqa, coqa, coqa_figures, chunk=64)
-CNN_DM = ScoreTask("cnn_dm", read_summaries, summaries, summary_figures, chunk=64, revision=2)
+CNN_DM = ScoreTask("cnn_dm", read_summaries, summaries, summary_figures, chunk=64, revision=3)
 WMT14_EN_FR = _translation_task("wmt14_en_fr", reverse=False)
 WMT14_FR_EN = _translation_task("wmt14_fr_en", reverse=True)
 NATURAL_QUESTIONS = ScoreTask("nq", read_questions, questions, question_figures, chunk=64)
