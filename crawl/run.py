@@ -12,12 +12,14 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from corpus.errors import InputError, WebtextError
-from corpus.run import command
+from corpus.run import command, screen
 from corpus.run.arguments import program
 from corpus.run.plan import refuse_given
+from corpus.run.progress import duration
 from corpus.run.runner import StageResult
 from corpus.storage.store import Store, check_name, open_corpus, open_store
 from corpus.tables.external_files import in_order
@@ -54,10 +56,7 @@ def _body(argv: Sequence[str] | None) -> int:
     ]
     if args.status:
         command.refuse_settings(args, "--status")
-        for line in progress.read(
-            open_corpus(args.corpus), check_name("--batch", args.batch), time.time()
-        ).lines():
-            print(line)
+        print(_status(open_corpus(args.corpus), check_name("--batch", args.batch)))
         return 0
 
     config = command.config(CrawlConfig, "crawl", args)
@@ -80,6 +79,26 @@ def _body(argv: Sequence[str] | None) -> int:
         elif args.only != "links":
             result = _pages(opened, args, config, result)
         return command.finish(args, opened.store, "crawl", result, left=_left(args, opened.store))
+
+
+def _status(store: Store, batch: str) -> str:
+    """The progress of a fetch that runs, or the end of one that is finished."""
+    pages = find_manifest(store, "pages", batch)
+    if pages is not None:
+        reasons = Counter({reason: n for reason, n in pages.counts.items() if ":" not in reason})
+        shown = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
+        return (
+            f"fetch of batch {batch} ended: {pages.rows:,} links in {duration(pages.wall_s)}\n"
+            f"ended: {shown or 'none'}"
+        )
+
+    state = progress.read(store, batch, time.time())
+    if state.total:
+        return "\n".join(state.lines())
+    links = find_manifest(store, "links", batch)
+    if links is None:
+        return f"batch {batch} has no links yet; name its dumps with --dumps FILE ..."
+    return f"fetch of batch {batch} has not begun: {links.rows:,} links wait"
 
 
 def _left(args: argparse.Namespace, store: Store) -> str:
@@ -203,19 +222,25 @@ def _pages(
 
 @contextlib.contextmanager
 def _logged_progress(root: str, batch: str) -> Iterator[None]:
-    """Log the progress of the fetch while the block runs: rates, largest domains, failures."""
+    """Show failures so far while the block runs, and log rates, domains and reasons now and then."""
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(LOG_EVERY_S):
+        log_at = time.monotonic() + LOG_EVERY_S
+        while not ended.wait(progress.EVERY_S):
             try:
                 state = progress.read(open_store(root), batch, time.time())
             except (OSError, WebtextError) as error:
                 log.debug("no progress can be read: %s", error)
                 continue
-            if state.running:
+
+            screen.note(f"{state.num_failed:,} failed" if state.done else "")
+            if state.running and time.monotonic() >= log_at:
+                log_at = time.monotonic() + LOG_EVERY_S
+                # A live screen has the rate and the failures; the rest is a detail there.
+                level = logging.DEBUG if screen.is_live() else logging.INFO
                 for line in state.lines():
-                    log.info("%s", line)
+                    log.log(level, "%s", line)
 
     thread = threading.Thread(target=watch, name="live", daemon=True)
     thread.start()

@@ -82,7 +82,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
     config = command.config(DedupConfig, "dedup", args)
     with command.open_batch(args, "dedup.run") as opened:
-        log.info("%s", lsh.curve(config.lsh))
+        log.debug("%s", lsh.curve(config.lsh))
         result = command.run_stage(
             opened, "dedup", config, stage_steps(config), rebuild=args.rebuild
         )

@@ -13,12 +13,13 @@ written, under the first free name.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 from collections.abc import Sequence
 
 from corpus.errors import InputError, Interrupted, StageError
-from corpus.run import command
+from corpus.run import command, screen
 from corpus.storage import lease
 from corpus.storage.store import Store, check_name, open_corpus
 from corpus.tables.external_files import identity
@@ -66,7 +67,11 @@ def _main(argv: Sequence[str] | None) -> int:
             print(f"would rebuild {', '.join(stages)} of batch {batch}")
         return 0
 
-    with lease.hold(store, LEASE, what="webtext.rebuild"), command.interruptible():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(lease.hold(store, LEASE, what="webtext.rebuild"))
+        stack.enter_context(command.interruptible())
+        chain = [f"{batch} {stage}" for batch in chosen for stage in stages]
+        stack.enter_context(screen.stages(chain))
         for batch in chosen:
             for stage in stages:
                 _run(args, stage, batch, files.get(batch, ()) if stage == "crawl" else ())
@@ -218,10 +223,12 @@ def _run(args: argparse.Namespace, stage: str, batch: str, files: Sequence[str])
     words += ["--config", args.config] if args.config else []
     words += ["--workers", str(args.workers)] if args.workers else []
     words += sets_of(stage, args.sets)
+    words += ["-v"] if args.verbose else []
     words += ["--no-snapshot"] if stage == "shards" else []
     words += files
 
-    log.info("batch %s: %s", batch, stage)
+    if not screen.is_live():
+        log.info("batch %s: %s", batch, stage)
     code = stage_main(stage)(words)
     if code in (130, 143):
         raise Interrupted(code - 128)

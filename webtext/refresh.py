@@ -32,7 +32,7 @@ from corpus.credentials import refuse_credentials
 from corpus.durations import parse_duration
 from corpus.errors import BusyError, InputError, Interrupted, StageError, WebtextError
 from corpus.run import command as cli
-from corpus.run import funnel
+from corpus.run import funnel, screen
 from corpus.run.progress import duration
 from corpus.storage.lease import hold
 from corpus.storage.store import NAME, Store, open_corpus, open_store
@@ -132,7 +132,9 @@ def _run(
         with hold(store, LEASE, what="webtext.refresh", wait_s=args.wait):
             # Looked at again under the lease: another run may have finished in between.
             missing = _missing(store, config, increments)
-            summaries = [_increment(store, config, each, args, hooks) for each in missing]
+            chain = [f"{each.batch} {stage}" for each in missing for stage in STAGES]
+            with screen.stages(chain):
+                summaries = [_increment(store, config, each, args, hooks) for each in missing]
             _carry_out_takedowns(store)
 
     if not missing:
@@ -417,6 +419,7 @@ def _make(
     shared += ["--config", args.config] if args.config else []
     shared += ["--workers", str(args.workers)] if args.workers else []
     shared += ["--wait", f"{args.wait:g}s"] if args.wait else []
+    shared += ["-v"] if args.verbose else []
     shared += ["--rebuild"] if args.rebuild else []
     tokenized = find_manifest(store, "tokens", increment.batch) is not None
 
@@ -429,7 +432,8 @@ def _make(
         elif stage == "shards":
             extra = ["--snapshot", config.snapshot.format(batch=increment.batch)]
 
-        log.info("batch %s: %s", increment.batch, stage)
+        if not screen.is_live():
+            log.info("batch %s: %s", increment.batch, stage)
         code = stage_main(stage)([*shared, *sets_of(stage, args.sets), *extra])
         if code in (130, 143):
             raise Interrupted(code - 128)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corpus.errors import FatalError, PartitionError, RetryableError
-from corpus.run import progress
+from corpus.run import progress, screen
 from corpus.run.executors.interface import Attempt, Executor, Status, TaskFunction
 from corpus.run.progress import duration
 from corpus.run.stragglers import MOST_COPIES, Limits, Watch
@@ -46,7 +46,7 @@ def run_tasks(
     """
     given = list(tasks)
     crew = _Crew(executor, deque(given), Watch(meter.label, len(given), limits or Limits()))
-    with progress.show(meter) as display:
+    with screen.show(meter) as display:
         while crew.waiting or crew.running:
             crew.fill()
             for attempt in executor.wait(WAIT_S):

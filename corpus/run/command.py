@@ -16,15 +16,15 @@ import signal
 import sys
 from collections.abc import Collection, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from pydantic import ValidationError
 
-from corpus.config import CORPUS_SETTINGS, Section, ineffective, load_config, set_keys
+from corpus.config import CORPUS_SETTINGS, STAGES, Section, ineffective, load_config, set_keys
 from corpus.credentials import BlottingFormatter, blotted
 from corpus.errors import ConfigError, InputError, Interrupted, WebtextError
 from corpus.printable import printable
-from corpus.run import funnel, progress
+from corpus.run import funnel, progress, screen
 from corpus.run.arguments import Main, program
 from corpus.run.arguments import add_run_options as add_run_options
 from corpus.run.arguments import bare_parser as bare_parser
@@ -48,15 +48,27 @@ log = logging.getLogger(__name__)
 S = TypeVar("S", bound=Section)
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to stderr as it is now: a live screen puts itself before it, so that lines are above."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
 def run_command(body: Main, argv: Sequence[str] | None, *, stage: str) -> int:
     """Run a command's body and turn its errors into one line and an exit code."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     handler.setFormatter(BlottingFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
     words = sys.argv[1:] if argv is None else argv
     verbose = bool({"-v", "--verbose"} & set(words))
-    logging.getLogger(progress.__name__).setLevel(logging.DEBUG if verbose else logging.INFO)
+    for name in (progress.__name__, *STAGES):
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
     command = blotted(f"{program(stage)} {shlex.join(words)}")
 
     try:
@@ -122,6 +134,7 @@ def open_batch(
         # ray.init() has installed handlers of its own.
         stack.enter_context(interruptible())
         stack.enter_context(hold(store, path, what=what, wait_s=wait_s))
+        stack.enter_context(screen.stage(what.removesuffix(".run")))
         stack.enter_context(_closed_first(executor))
 
         begun = set(store.folders(work_dir(batch)))
@@ -247,7 +260,8 @@ def finish(
 
     `left` says what of the stage was not asked for, instead of "up to date".
     """
-    print(funnel.render(store, args.batch))
+    # Tables of earlier stages may be stale: `webtext status` has all.
+    print(funnel.render(store, args.batch, stage=stage))
     if left:
         print(left)
     elif result.up_to_date:

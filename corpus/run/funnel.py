@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from corpus.storage.store import Store
+from corpus.tables.conservation import KEPT
 from corpus.tables.manifest import Manifest, find_manifest
 
 ORDER = ("links", "pages", "documents", "documents_dropped", "marks", "verdicts", "tokens", "spans")
 WIDTH = 28  # columns of a name
+# Rows that pass a stage, in words of their own: only verdicts keep a page.
+PASSED = {"links": "admitted", "documents": "usable", "documents_dropped": "usable"}
 
 
-def render(store: Store, batch: str) -> str:
-    """Every committed table of the batch with its rows, bytes and counts by reason."""
+def render(store: Store, batch: str, *, stage: str | None = None) -> str:
+    """Every committed table of the batch, or of one stage, with rows, bytes and counts by reason."""
     lines = [f"{store.root}  batch {batch}"]
     for name in ORDER:
         manifest = find_manifest(store, name, batch)
         # The reasons of dropped documents are counts of `documents` already.
-        if manifest is not None and name != "documents_dropped":
+        if manifest is None or name == "documents_dropped":
+            continue
+        if stage is None or manifest.stage == stage:
             lines.extend(_section(manifest))
 
     return "\n".join(lines)
@@ -39,7 +44,9 @@ def _section(manifest: Manifest) -> list[str]:
         # Tokens are not rows: they have no share of the documents.
         of_rows = read and count <= read and not reason.startswith("tokens:")
         share = f"{count / read:>8.1%}" if of_rows else ""
-        lines.append(f"    {reason:<{WIDTH - 4}}{count:>12,}{share}")
+        name = PASSED.get(manifest.table, KEPT) if reason == KEPT else reason
+        name = name.replace("kept_share:", "extracted_share:")
+        lines.append(f"    {name:<{WIDTH - 4}}{count:>12,}{share}")
 
     return lines
 

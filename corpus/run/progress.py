@@ -1,20 +1,12 @@
-"""Progress of a step: a live bar in a terminal, a line every ten seconds elsewhere."""
+"""Progress of a step: rows of all, rate and time left, in the words of the job."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-
 log = logging.getLogger(__name__)
-
-LINE_EVERY_S = 10.0  # between lines in a log
 
 # What a step does, in the words of the job, and the unit of its rows.
 JOBS = {
@@ -49,6 +41,8 @@ class Meter:
     started: float = field(default_factory=time.monotonic)
     rows_before: int = 0
     """Rows finished by an earlier, interrupted run; they do not count in this run's rate."""
+    note: str = ""
+    """Further words, such as failures so far."""
 
     @property
     def rows(self) -> int:
@@ -72,13 +66,19 @@ class Meter:
         """True for a step that only prepares the next one; its lines are shown with -v."""
         return self.label not in JOBS and self.label.partition("/")[0] in DETAILS
 
-    def line(self, *, took_s: float | None = None) -> str:
-        """Rows, rate and remaining time in one line; `took_s` of a finished step instead of those."""
-        job, unit = JOBS.get(self.label, (self.label, "rows"))
-        if log.isEnabledFor(logging.DEBUG) and job != self.label:
-            job = f"{job} [{self.label}]"
+    @property
+    def job(self) -> str:
+        """The step in the words of the job; with -v its internal name as well."""
+        job, _ = JOBS.get(self.label, (self.label, ""))
+        if self.is_detail:
+            job = f"prepare {_plain(self.label)}"
+        return f"{job} [{self.label}]" if verbose() and job != self.label else job
+
+    def words(self, *, took_s: float | None = None) -> str:
+        """Rows, rate and remaining time; `took_s` of a finished step instead of the last."""
+        _, unit = JOBS.get(self.label, ("", "rows"))
         of = f" of {self.total_rows:,}" if self.total_rows and took_s is None else ""
-        words = [f"{job:<18} {self.rows:,}{of} {unit}"]
+        words = [f"{self.rows:,}{of} {unit}"]
         if self.num_parts > 1 and (took_s is None or self.parts_done < self.num_parts):
             words.append(f"{self.parts_done}/{self.num_parts} parts")
 
@@ -87,55 +87,21 @@ class Meter:
             words.append(f"in {duration(took_s)}")
         elif self.eta_s is not None and self.parts_done < self.num_parts:
             words.append(f"ETA {duration(self.eta_s)}")
-        return "  ".join(words)
+        return "  ".join([*words, self.note] if self.note else words)
+
+    def line(self, *, took_s: float | None = None) -> str:
+        """The job and its words in one line, for a log."""
+        return f"{self.job:<18} {self.words(took_s=took_s)}"
 
 
-class Display:
-    """Shows a meter; call `update` often."""
-
-    def __init__(self, meter: Meter, progress: Progress | None) -> None:
-        self.meter = meter
-        self._progress = progress
-        self._task = (
-            progress.add_task("", total=meter.total_rows or meter.num_parts) if progress else None
-        )
-        self._next_line = time.monotonic() + LINE_EVERY_S
-
-    def update(self) -> None:
-        """Redraw the bar, or log a line every `LINE_EVERY_S`."""
-        meter = self.meter
-        if self._progress is not None and self._task is not None:
-            done = meter.rows if meter.total_rows else meter.parts_done
-            self._progress.update(self._task, completed=done, description=meter.line())
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + LINE_EVERY_S
-            # A step that takes this long is worth a line, whatever it is.
-            log.info("%s", meter.line())
+def verbose() -> bool:
+    """True with -v: details and internal names are shown."""
+    return log.isEnabledFor(logging.DEBUG)
 
 
-@contextlib.contextmanager
-def show(meter: Meter) -> Iterator[Display]:
-    """Open a display for `meter`: a bar if stderr is a terminal, else log lines and a last line."""
-    level = logging.DEBUG if meter.is_detail else logging.INFO
-    if not sys.stderr.isatty():
-        display = Display(meter, None)
-        yield display
-        log.log(level, "%s", meter.line(took_s=time.monotonic() - meter.started))
-        return
-
-    # A finished bar leaves its line with the time that it took; a detail leaves none.
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        console=Console(stderr=True),
-        refresh_per_second=4,
-        transient=True,
-    )
-    with bar as progress:
-        display = Display(meter, progress)
-        yield display
-        display.update()
-    log.log(level, "%s", meter.line(took_s=time.monotonic() - meter.started))
+def _plain(label: str) -> str:
+    """`dedup/cut_keys (scatter)` as `cut keys`."""
+    return label.partition("/")[2].partition(" (")[0].replace("_", " ")
 
 
 def duration(seconds: float) -> str:

@@ -49,6 +49,11 @@ class CrawlProgress:
     """Domains with the most links left."""
     reasons: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def num_failed(self) -> int:
+        """Links that ended with a reason other than a page."""
+        return self.reasons.total() - self.reasons["ok"]
+
     def lines(self) -> list[str]:
         """Three lines for people."""
         failures = [

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from corpus.run import progress
+from corpus.run import progress, screen
 from corpus.run.progress import Meter
 
 
@@ -35,7 +35,7 @@ def test_steps_between_are_details(
     monkeypatch.setattr("sys.stderr.isatty", lambda: False)
     with caplog.at_level(level, progress.__name__):
         for label in ("dedup/shingles (scatter)", "dedup/verdicts"):
-            with progress.show(Meter(label, 1, None)):
+            with screen.show(Meter(label, 1, None)):
                 pass
     assert ("dedup/shingles" in caplog.text) is shown
     assert "judge documents" in caplog.text

@@ -182,6 +182,9 @@ def test_a_killed_run_takes_its_worker_along(
     process.communicate()
     pages = run.crawl()
     assert not command_line(worker)
+    capsys.readouterr()
+    assert door.main(["--corpus", run.root, "--batch", "b", "--status"]) == 0
+    assert "fetch of batch b ended: 64 links in " in capsys.readouterr().out
     assert_law_abiding(wide_web, pages, urls, run.root)
     asked = Counter(hit.host for hit in wide_web.hits if hit.path == "/robots.txt")
     assert max(asked.values()) == 2, "the second worker had something to do"

@@ -22,7 +22,7 @@ import torch
 
 from corpus.errors import InputError
 from corpus.evaluation_sets.official import SetFile
-from corpus.run import progress
+from corpus.run import progress, screen
 from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
 from train.checkpoints.load import LoadedModel
@@ -165,7 +165,7 @@ def _outcomes(
     meter = progress.Meter(f"scores/{task.name}", len(mine), num_rows)
 
     # One rank's share speaks for all: they are equal but for a part.
-    with progress.show(meter) if world.is_main else contextlib.nullcontext() as display:
+    with screen.show(meter) if world.is_main else contextlib.nullcontext() as display:
         for number in mine:
             some = entries[starts[number] : starts[number] + task.chunk]
             if not store.exists(paths[number]):

@@ -121,7 +121,7 @@ def _bars(name: str, manifest: Manifest) -> Iterable[Bar]:
         if counts:  # links that came with WARC files have no submissions
             kept = counts.pop("kept", 0)
             yield Bar("submissions read", int(manifest.details.get("rows_read", 0)), _most(counts))
-            yield Bar("link submissions kept", kept, [])
+            yield Bar("link submissions admitted", kept, [])
         yield Bar("distinct links", manifest.rows, [])
     elif name == "pages":
         fetched = counts.pop("fetched", 0)
