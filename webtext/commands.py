@@ -24,6 +24,7 @@ GROUPS = {
         "status": "list batches and tables: rows, bytes, age, what is missing or stale",
         "explain": "trace one page from its submission to its tokens",
         "why": "show examples of dropped pages with value, threshold and setting",
+        "overlap-test": "plant entries of test sets into pages and measure what dedup finds",
         "query": "run SQL over all tables of a corpus",
         "diff": "compare two snapshots",
         "verify": "check digests, invariants and joins",
@@ -98,6 +99,9 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         from webtext.init import main
     elif name == "why":
         from webtext.why import main
+    elif name == "overlap-test":
+        with needing("dedup"):
+            from webtext.overlap_test import main
     elif name == "drop-batch":
         from webtext.drop_batch import main
     elif name == "import":
