@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from typing import Any
 
 import pyarrow as pa
 
@@ -13,24 +12,19 @@ from bench.measure import Contestant, Turn, Work
 SLOW_PAGES = 2_000  # pages that the slow contestants sign
 
 
-def sign_ours(folder: str, engine: Any = "numba", most: int | None = None) -> Work:
+def sign_ours(folder: str, most: int | None = None) -> Work:
     """Signatures with ours."""
     from dedup import lsh, minhash
 
     column = pa.array(pages(folder)[:most], pa.large_string())
     perms = minhash.permutations(lsh.LshConfig(num_bands=BANDS, rows_per_band=ROWS).num_perm, 1)
-    minhash.sign(column.slice(0, 2), SHINGLE_WORDS, perms, engine)
+    minhash.sign(column.slice(0, 2), SHINGLE_WORDS, perms)
 
     def work() -> Turn:
-        minhash.sign(column, SHINGLE_WORDS, perms, engine)
+        minhash.sign(column, SHINGLE_WORDS, perms)
         return Turn(len(column))
 
     return work
-
-
-def sign_ours_numpy(folder: str) -> Work:
-    """The same without compiled code."""
-    return sign_ours(folder, "numpy", SLOW_PAGES)
 
 
 def sign_datasketch(folder: str) -> Work:
@@ -88,7 +82,6 @@ def sign_datatrove(folder: str) -> Work:
 
 CONTESTANTS = (
     Contestant("ours", sign_ours),
-    Contestant("ours-numpy", sign_ours_numpy),
     Contestant("datasketch", sign_datasketch, "datasketch"),
     Contestant("rensa", sign_rensa, "rensa"),
     Contestant("datatrove", sign_datatrove, "datatrove"),

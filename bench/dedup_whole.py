@@ -13,7 +13,7 @@ from bench.dedup_material import BANDS, ROWS, SHINGLE_WORDS, THRESHOLD, material
 from bench.measure import Contestant, Turn, Work
 
 
-def ours(folder: str, engine: Any = "numba") -> Work:
+def ours(folder: str) -> Work:
     """Signatures, bands, exact verification of every candidate pair, greedy choice."""
     from dedup import greedy, lsh, minhash, words
 
@@ -22,11 +22,11 @@ def ours(folder: str, engine: Any = "numba") -> Work:
     perms = minhash.permutations(config.num_perm, 1)
     column = pa.array(texts, pa.large_string())
     minhash.sign(
-        column.slice(0, 2), SHINGLE_WORDS, perms, engine
+        column.slice(0, 2), SHINGLE_WORDS, perms
     )  # compiled code is read from its cache here
 
     def work() -> Turn:
-        signed = minhash.sign(column, SHINGLE_WORDS, perms, engine)
+        signed = minhash.sign(column, SHINGLE_WORDS, perms)
         keys = np.column_stack(
             [lsh.band_keys(signed.values, config), lsh.content_keys(signed.content)]
         )
@@ -38,11 +38,9 @@ def ours(folder: str, engine: Any = "numba") -> Work:
         found = lsh.candidates(members, 0)
         met = np.unique(pages[found.pairs], axis=0)
         wanted = np.unique(met)
-        sets = words.shingle_sets(
-            words.word_hashes(column.take(pa.array(wanted)), engine), SHINGLE_WORDS, engine
-        )
+        sets = words.shingle_sets(words.word_hashes(column.take(pa.array(wanted))), SHINGLE_WORDS)
         rows = np.searchsorted(wanted, met)
-        similarity = np.array([words.jaccard(sets.row(a), sets.row(b), engine) for a, b in rows])
+        similarity = np.array([words.jaccard(sets.row(a), sets.row(b)) for a, b in rows])
         near = similarity >= THRESHOLD
         edges = greedy.Edges(
             met[near, 1], met[near, 0], similarity[near], np.zeros(int(near.sum()), bool)
@@ -53,11 +51,6 @@ def ours(folder: str, engine: Any = "numba") -> Work:
         return _turn(texts, pairs, np.flatnonzero(choice.duplicate_of >= 0).tolist())
 
     return work
-
-
-def ours_numpy(folder: str) -> Work:
-    """The same without compiled code."""
-    return ours(folder, "numpy")
 
 
 def datasketch(folder: str) -> Work:
@@ -165,7 +158,6 @@ def _turn(texts: Sequence[str], pairs: set[tuple[int, int]], removed: Sequence[i
 
 CONTESTANTS = (
     Contestant("ours", ours),
-    Contestant("ours-numpy", ours_numpy),
     Contestant("datasketch", datasketch, "datasketch"),
     Contestant("rensa", rensa, "rensa"),
     Contestant("datatrove", datatrove, "datatrove"),

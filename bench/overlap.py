@@ -58,23 +58,21 @@ def main() -> None:
     show(result, as_json=args.json)
 
 
-def ours(root: str, engine: Any = "numba", most_bytes: int | None = None) -> Work:
+def ours(root: str, most_bytes: int | None = None) -> Work:
     """Words, 8-grams and 13-grams looked up in one pass."""
     from dedup import overlap, words
 
     config = overlap.OverlapConfig()
-    ngrams = overlap.ngrams_of(_sets(Path(root)), config, engine)
+    ngrams = overlap.ngrams_of(_sets(Path(root)), config)
     index = overlap.build_index(ngrams.ngram, ngrams.n, ngrams.prefix, config.prefix_words)
     planted, prose = _pages(Path(root), most_bytes)
     pages = pa.array(planted + prose, pa.large_string())
-    overlap.find(words.word_hashes(pages.slice(0, 2), engine), index, engine)
+    overlap.find(words.word_hashes(pages.slice(0, 2)), index)
 
     def work() -> Turn:
         flagged: set[int] = set()
         for first, after in words.slices(pages):
-            hits = overlap.find(
-                words.word_hashes(pages.slice(first, after - first), engine), index, engine
-            )
+            hits = overlap.find(words.word_hashes(pages.slice(first, after - first)), index)
             flagged.update((np.unique(hits.text[ngrams.removes[hits.key]]) + first).tolist())
 
         turn = _turn(planted, prose, flagged)
@@ -86,11 +84,6 @@ def ours(root: str, engine: Any = "numba", most_bytes: int | None = None) -> Wor
         return Turn(turn.amount, {**turn.quality, **more})
 
     return work
-
-
-def ours_numpy(root: str) -> Work:
-    """The same without compiled code."""
-    return ours(root, "numpy", SLOW_BYTES)
 
 
 def janitor(root: str) -> Work:
@@ -132,7 +125,6 @@ def datatrove(root: str) -> Work:
 
 CONTESTANTS = (
     Contestant("ours", ours),
-    Contestant("ours-numpy", ours_numpy),
     Contestant("janitor", janitor, "lm_eval"),
     Contestant("datatrove", datatrove, "datatrove"),
 )

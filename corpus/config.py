@@ -52,6 +52,8 @@ class Section(BaseModel):
     run commands, send data or open private networks."""
     common: ClassVar[frozenset[str]] = frozenset()
     """Settings of a stage that --help lists, as keys below the stage; --help-all lists the rest."""
+    retired: ClassVar[Mapping[str, str]] = {}
+    """Names that were settings of this section, each with what holds now."""
 
     def identity(self) -> dict[str, Any]:
         """The settings that the fingerprint covers; those outside of it are at their defaults."""
@@ -260,6 +262,8 @@ def _explain(error: ValidationError, model: type[Section], stage: str) -> str:
     key = ".".join((stage, *(str(part) for part in problem["loc"])))
 
     if problem["type"] == "extra_forbidden":
+        if (now := _retired(model, problem["loc"])) is not None:
+            return f"{key} is no longer a setting: {now}; leave it out"
         known = [name for name, _, _ in describe(model, stage)]
         depth = [name for name in known if name.startswith(key.rpartition(".")[0] + ".")]
         near = difflib.get_close_matches(key, known, n=NEAREST)
@@ -275,6 +279,19 @@ def _explain(error: ValidationError, model: type[Section], stage: str) -> str:
         written = _toml_value([problem["input"]])
         return f"{key} = {problem['input']!r}: expected a list; write --set '{key}={written}'"
     return f"{key} = {problem['input']!r}: {problem['msg']}"
+
+
+def _retired(model: type[Section], path: Sequence[int | str]) -> str | None:
+    """The reason why a key, or the section that it lies in, is no longer a setting, if it was."""
+    for name in path:
+        if (now := model.retired.get(str(name))) is not None:
+            return now
+        field = model.model_fields.get(str(name))
+        annotation = field.annotation if field is not None else None
+        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
+            return None
+        model = annotation
+    return None
 
 
 def to_toml(settings: Mapping[str, Any], prefix: str = "") -> str:

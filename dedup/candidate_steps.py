@@ -145,7 +145,7 @@ def load_shingles_reduce(config: DedupConfig, context: Context) -> ReduceFunctio
         for batch in sorted({batch for batch, _ in homes}):
             wanted = np.array(sorted(doc for place, doc in homes if place == batch), "S16")
             for found in document_rows.shingle_sets(
-                context.store, manifests[batch], wanted, config.shingles.n, config.engine
+                context.store, manifests[batch], wanted, config.shingles.n
             ):
                 tables.append(_send(found, batch, homes, partners, context.num_parts))
 
@@ -188,9 +188,7 @@ def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction
                     earlier is None
                 ):  # taken down since the run that brought them together was interrupted
                     continue
-                value = words.similarity(
-                    sets[earlier], sets[later], config.threshold, config.engine
-                )
+                value = words.similarity(sets[earlier], sets[later], config.threshold)
                 if value >= config.threshold:
                     rows.append((later, earlier, value))
 

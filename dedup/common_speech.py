@@ -21,7 +21,6 @@ from corpus.tables.manifest import Manifest
 from dedup import doc_ids, index, lsh, overlap
 from dedup.lsh import LshConfig
 from dedup.overlap import OverlapConfig
-from dedup.words import Engine
 
 # Share of a passage's grams from which a page holds it nearly whole.
 NEARLY_WHOLE = 0.8
@@ -91,7 +90,6 @@ def exempt(
     common: np.ndarray,
     sets: Sequence[TestSet],
     config: OverlapConfig,
-    engine: Engine,
 ) -> np.ndarray:
     """True for rows of `pages` whose gram is common speech there. `common` are the grams of many groups."""
     exempt = np.isin(pages.gram, common)
@@ -101,7 +99,7 @@ def exempt(
     by_gram = np.argsort(pages.gram, kind="stable")
     ascending = pages.gram[by_gram]
     for testset in sets:
-        grams, passage = overlap.removable_grams(testset, config, engine)
+        grams, passage = overlap.removable_grams(testset, config)
         concerned = np.unique(passage[np.isin(grams.ngram, common) & (grams.n >= config.n)])
         order = np.argsort(passage, kind="stable")
         for number in concerned.tolist():

@@ -11,7 +11,7 @@ from dedup import lsh
 from dedup.lsh import LshConfig
 from dedup.minhash import MinhashConfig
 from dedup.overlap import OverlapConfig
-from dedup.words import Engine, ShinglesConfig
+from dedup.words import ShinglesConfig
 
 
 class DedupConfig(Section):
@@ -24,6 +24,8 @@ class DedupConfig(Section):
             "overlap.policy",
         }
     )
+
+    retired = {"engine": "loops are always compiled"}
 
     threshold: float = 0.75
     """Exact Jaccard similarity from which a page is a near-duplicate.
@@ -41,8 +43,6 @@ class DedupConfig(Section):
     Hugging Face hub; none: no overlap step."""
     overlap: OverlapConfig = OverlapConfig()
     """What counts as overlap with a test set, and what becomes of it."""
-    engine: Engine = "numba"
-    """Compiled kernels, or plain numpy: slower by 10 to 20 times, with test sets by 90, the same bytes."""
 
     def without_effect(self) -> dict[str, str]:
         """The settings of overlap, without test sets."""

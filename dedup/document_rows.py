@@ -16,7 +16,7 @@ from corpus.tables.manifest import Manifest, earlier_batches, read_manifest
 from corpus.tables.parquet import PartFile, open_file
 from corpus.tables.schemas import DOCUMENTS
 from dedup import doc_ids, words
-from dedup.words import Engine, Ragged
+from dedup.words import Ragged
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +40,19 @@ def documents(store: Store, batch: str) -> list[Manifest]:
 
 
 def shingle_sets(
-    store: Store, manifest: Manifest, wanted: np.ndarray, n: int, engine: Engine
+    store: Store, manifest: Manifest, wanted: np.ndarray, n: int
 ) -> Iterator[ShingleSets]:
     """The shingle sets of the pages in `wanted`, from their texts in `documents`, in bounded pieces."""
     for rows in rows_by_id(store, manifest, wanted, ("doc_id", "score", "text")):
         rows = rows.combine_chunks()
         texts = rows["text"].combine_chunks() if rows.num_rows else pa.array([], pa.string())
         for first, after in words.slices(texts):
-            hashed = words.word_hashes(texts.slice(first, after - first), engine)
+            hashed = words.word_hashes(texts.slice(first, after - first))
             yield ShingleSets(
                 doc_ids.pack(rows["doc_id"].slice(first, after - first)),
                 rows["score"].slice(first, after - first).to_numpy().astype(np.int32),
-                doc_ids.hashes_to_bytes(words.content_hashes(hashed, engine)),
-                words.shingle_sets(hashed, n, engine),
+                doc_ids.hashes_to_bytes(words.content_hashes(hashed)),
+                words.shingle_sets(hashed, n),
             )
 
 

@@ -16,13 +16,12 @@ compares.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dedup.shingle_store import StoredSets, none_stored
-from dedup.words import Engine
 
 KEPT = -1
 
@@ -64,7 +63,6 @@ class Selection:
 
 
 # (earlier, later) -> (exact Jaccard similarity, equal content).
-Verify = Callable[[int, int], tuple[float, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,26 +128,14 @@ def choose(num_pages: int, edges: Edges) -> Selection:
     return Selection(duplicate_of, similarity, exact)
 
 
-def open_pages(
-    num_pages: int, num_old: int, edges: Edges, large: LargeBuckets, engine: Engine = "numba"
-) -> np.ndarray:
+def open_pages(num_pages: int, num_old: int, edges: Edges, large: LargeBuckets) -> np.ndarray:
     """Pages that `choose_in_large` may compare: those undecided by the edges alone.
 
-    Ascending.
+    Ascending. Pages kept only for lack of an answer are doubtful: nothing is dropped because of
+    them, and pages they might drop are doubtful too. So this pass keeps too many pages, never too
+    few.
     """
-    if engine == "numba":
-        return _walk_compiled(num_pages, num_old, edges, large, 0.0, None)[1]
-
-    asked: set[int] = set()
-    doubtful: set[int] = set()
-
-    def unknown(earlier: int, later: int) -> tuple[float, bool]:
-        asked.update((earlier, later))
-        doubtful.add(later)
-        return -1.0, False
-
-    _walk(num_pages, num_old, edges, large, 0.0, unknown, doubtful)
-    return np.array(sorted(asked), np.int64)
+    return _walk(num_pages, num_old, edges, large, 0.0, None)[1]
 
 
 def choose_in_large(
@@ -159,22 +145,15 @@ def choose_in_large(
     large: LargeBuckets,
     threshold: float,
     sets: StoredSets,
-    engine: Engine = "numba",
 ) -> Selection:
-    """The greedy choice where pairs of large buckets are compared as they are needed. The first `num_old` pages stay.
+    """Make the greedy choice, comparing pairs of large buckets as they are needed.
 
-    `sets` has those of the `open_pages`.
+    The first `num_old` pages stay. `sets` has those of the `open_pages`.
     """
-    if engine == "numba":
-        return _walk_compiled(num_pages, num_old, edges, large, threshold, sets)[0]
-
-    def verify(earlier: int, later: int) -> tuple[float, bool]:
-        return sets.compare(earlier, later, threshold, engine)
-
-    return _walk(num_pages, num_old, edges, large, threshold, verify, set())
+    return _walk(num_pages, num_old, edges, large, threshold, sets)[0]
 
 
-def _walk_compiled(
+def _walk(
     num_pages: int,
     num_old: int,
     edges: Edges,
@@ -182,7 +161,7 @@ def _walk_compiled(
     threshold: float,
     sets: StoredSets | None,
 ) -> tuple[Selection, np.ndarray]:
-    """Run `_walk` compiled: (choice, pages to compare), without an object per pair."""
+    """Make one pass in the order: (choice, pages to compare). Without sets, nothing is compared."""
     from dedup import kernels
 
     by_later = np.lexsort((edges.earlier, edges.later))
@@ -222,79 +201,3 @@ def _walk_compiled(
     similarity[duplicate_of == KEPT] = np.nan
 
     return Selection(duplicate_of, similarity, exact), np.flatnonzero(asked)
-
-
-def _walk(
-    num_pages: int,
-    num_old: int,
-    edges: Edges,
-    large: LargeBuckets,
-    threshold: float,
-    verify: Verify,
-    doubtful: set[int],
-) -> Selection:
-    """Make one pass in the order.
-
-    Pages kept only for lack of an answer are `doubtful`: nothing is dropped because of them, and
-    pages they might drop are doubtful too. So a pass with an empty `verify` keeps too many pages,
-    never too few.
-    """
-    duplicate_of = np.full(num_pages, KEPT, np.int64)
-    similarity = np.full(num_pages, np.nan)
-    exact = np.zeros(num_pages, bool)
-    known = _by_page(num_pages, edges.later, edges.earlier)
-    memberships = _by_page(num_pages, large.page, np.arange(large.page.size))
-    kept_in: dict[int, list[tuple[int, bool]]] = {}
-
-    for page in range(num_pages):
-        rows = memberships(page)
-        if page >= num_old:
-            standing = [row for row in known(page) if duplicate_of[edges.earlier[row]] == KEPT]
-            hit = next((row for row in standing if int(edges.earlier[row]) not in doubtful), None)
-            limit = int(edges.earlier[hit]) if hit is not None else num_pages
-            settled = {int(edges.earlier[row]) for row in standing}
-            found = None
-            for mate in _mates(rows, large.bucket, kept_in, limit):
-                if mate in settled:
-                    continue
-                value, same = verify(mate, page)
-                if value >= threshold:
-                    found = (mate, value, same)
-                    break
-            if found is not None:
-                duplicate_of[page], similarity[page], exact[page] = found
-            elif hit is not None:
-                duplicate_of[page] = limit
-                similarity[page], exact[page] = edges.similarity[hit], edges.exact[hit]
-            elif standing:
-                doubtful.add(page)
-
-        if duplicate_of[page] == KEPT:
-            for row in rows:
-                kept_in.setdefault(int(large.bucket[row]), []).append(
-                    (page, bool(large.leads[row]))
-                )
-
-    return Selection(duplicate_of, similarity, exact)
-
-
-def _mates(
-    rows: Sequence[int], bucket: np.ndarray, kept_in: dict[int, list[tuple[int, bool]]], limit: int
-) -> list[int]:
-    """Kept pages before `limit` in the page's large buckets, not compared with it; ascending."""
-    compared: dict[int, bool] = {}
-    for row in rows:
-        for mate, leads in kept_in.get(int(bucket[row]), ()):
-            if mate >= limit:
-                break
-            compared[mate] = compared.get(mate, False) or leads
-
-    return sorted(mate for mate, leads in compared.items() if not leads)
-
-
-def _by_page(num_pages: int, pages: np.ndarray, tie: np.ndarray) -> Callable[[int], Sequence[int]]:
-    """The rows of every page, ordered by `tie`."""
-    order = np.lexsort((tie, pages))
-    bounds = np.searchsorted(pages[order], np.arange(num_pages + 1))
-    rows = order.tolist()
-    return lambda page: rows[bounds[page] : bounds[page + 1]]

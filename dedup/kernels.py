@@ -1,7 +1,7 @@
 """Compiled loops over whole batches: bytes to words, words to signatures, words to hits. No Python object per page.
 
-Each has a numpy twin beside its use (`words`, `minhash`, `overlap`) with equal results; tests hold
-them together. They are compiled at the first call, once on a machine: `corpus.compiled`.
+The tests hold each against plain numpy (`tests/dedup/oracle.py`). They are compiled at the first
+call, once on a machine: `corpus.compiled`.
 
 Arithmetic is on uint64 and wraps, on purpose. numba widens mixed integers, hence the explicit
 casts.

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from corpus.config import Section
-from dedup.words import Engine, Ragged, content_hashes, ngram_hashes, slices, word_hashes
+from dedup.words import Ragged, content_hashes, ngram_hashes, slices, word_hashes
 
 # The value that every position of an empty set's signature has.
 EMPTY = np.uint32(0xFFFFFFFF)
@@ -70,11 +70,10 @@ def permutations(num_perm: int, seed: int) -> Permutations:
     return Permutations(factors, generator.randint(0, 1 << 32, num_perm, dtype=np.uint32))
 
 
-def sign(texts: pa.Array, n: int, perms: Permutations, engine: Engine = "numba") -> Signatures:
+def sign(texts: pa.Array, n: int, perms: Permutations) -> Signatures:
     """Signatures of the word n-grams of every text, in bounded slices of text."""
     pieces = [
-        _sign_slice(texts.slice(first, after - first), n, perms, engine)
-        for first, after in slices(texts)
+        _sign_slice(texts.slice(first, after - first), n, perms) for first, after in slices(texts)
     ]
 
     return Signatures(
@@ -86,36 +85,21 @@ def sign(texts: pa.Array, n: int, perms: Permutations, engine: Engine = "numba")
     )
 
 
-def signatures(hashes: Ragged, perms: Permutations, engine: Engine = "numba") -> np.ndarray:
+def signatures(hashes: Ragged, perms: Permutations) -> np.ndarray:
     """Minima over the rows of 64-bit hashes.
 
     Shape (rows, num_perm) uint32; EMPTY throughout for an empty row.
     """
     mixed = _mix32((hashes.values >> np.uint64(32)).astype(np.uint32))
     result = np.full((len(hashes), perms.factors.size), EMPTY, np.uint32)
-    if engine == "numpy":
-        # reduceat gives an element, not the identity, for an empty range: leave such rows out.
-        filled = hashes.lengths() > 0
-        if filled.any():
-            for k in range(perms.factors.size):
-                values = perms.factors[k] * mixed + perms.offsets[k]
-                result[filled, k] = np.minimum.reduceat(values, hashes.bounds[:-1][filled])
-        return result
-
     from dedup import kernels
 
     kernels.minima(mixed, hashes.bounds, perms.factors, perms.offsets, result)
     return result
 
 
-def distinct(hashes: Ragged, engine: Engine = "numba") -> Ragged:
+def distinct(hashes: Ragged) -> Ragged:
     """Every row without repetitions, in order of first appearance."""
-    if engine == "numpy":
-        rows = [hashes.row(index) for index in range(len(hashes))]
-        kept = [row[np.sort(np.unique(row, return_index=True)[1])] for row in rows]
-        bounds = np.concatenate([[0], np.cumsum([row.size for row in kept])]).astype(np.int64)
-        return Ragged(np.concatenate([np.zeros(0, np.uint64), *kept]), bounds)
-
     from dedup import kernels
 
     longest = int(hashes.lengths().max(initial=1))
@@ -155,13 +139,13 @@ def from_lean_bytes(data: bytes) -> tuple[np.ndarray, int]:
     return np.frombuffer(data, "<u4", -size, _LEAN_HEADER.size).astype(np.uint32), seed
 
 
-def _sign_slice(texts: pa.Array, n: int, perms: Permutations, engine: Engine) -> Signatures:
-    words = word_hashes(texts, engine)
-    shingles = distinct(ngram_hashes(words, n, engine), engine)
+def _sign_slice(texts: pa.Array, n: int, perms: Permutations) -> Signatures:
+    words = word_hashes(texts)
+    shingles = distinct(ngram_hashes(words, n))
     return Signatures(
-        content_hashes(words, engine),
+        content_hashes(words),
         shingles.lengths().astype(np.int32),
-        signatures(shingles, perms, engine),
+        signatures(shingles, perms),
     )
 
 

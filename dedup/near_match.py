@@ -16,18 +16,16 @@ BLAST (seed and extend).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dedup.near_score import SEED_WORDS, score_clusters
+from dedup.near_score import SEED_WORDS
 from dedup.overlap import Hits, NgramIndex, build_index, find
 from dedup.words import (
-    Engine,
     Ragged,
     content_hashes,
     mix,
@@ -243,7 +241,7 @@ class Found:
     after: np.ndarray
 
 
-def word_weights(sets: Sequence[Ragged], engine: Engine = "numba") -> tuple[np.ndarray, np.ndarray]:
+def word_weights(sets: Sequence[Ragged]) -> tuple[np.ndarray, np.ndarray]:
     """(words of all sets, ascending; the weight of each): rarity in bits, in units of 1/16.
 
     The frequency in the sets is mixed with one of English, since a set of one entry says nothing
@@ -251,7 +249,7 @@ def word_weights(sets: Sequence[Ragged], engine: Engine = "numba") -> tuple[np.n
     """
     every = np.concatenate([np.zeros(0, np.uint64), *(each.values for each in sets)])
     word, count = np.unique(every, return_counts=True)
-    frequent = word_hashes(pa.array(FREQUENT), engine).values
+    frequent = word_hashes(pa.array(FREQUENT)).values
     prior = np.zeros(word.size)
     at = np.searchsorted(word, frequent)
     known = at < word.size
@@ -268,7 +266,6 @@ def passages_of(
     is_prompt: np.ndarray,
     weights: tuple[np.ndarray, np.ndarray],
     min_words: int,
-    engine: Engine = "numba",
 ) -> Passages:
     """The distinct rows of at least `min_words` words outside of prompts, in chunks.
 
@@ -311,7 +308,7 @@ def passages_of(
         chunk_bounds,
         at,
         after,
-        _keys(chosen.values, base + at, after - at, engine),
+        _keys(chosen.values, base + at, after - at),
     )
 
 
@@ -319,7 +316,6 @@ def pairs_of(
     words: Ragged,
     entry: np.ndarray,
     weights: tuple[np.ndarray, np.ndarray],
-    engine: Engine = "numba",
 ) -> Pairs:
     """Entries of a question and at least one answer. Shapes: entry (rows,) int, ascending."""
     weight = _weights_of(words.values, weights)
@@ -346,13 +342,13 @@ def pairs_of(
         ),
         piece_bounds,
         pieces.bounds[:-1] - np.repeat(bounds[:-1], counts),
-        _keys(pieces.values, bounds[:-1], np.diff(bounds), engine),
+        _keys(pieces.values, bounds[:-1], np.diff(bounds)),
     )
 
 
-def build_near_index(passages: Passages, engine: Engine = "numba") -> NearIndex:
+def build_near_index(passages: Passages) -> NearIndex:
     """The seeds of all passages, and the weights of their chunks."""
-    grams = ngram_hashes(passages.words, SEED_WORDS, engine)
+    grams = ngram_hashes(passages.words, SEED_WORDS)
     passage = np.repeat(np.arange(len(passages.words)), grams.lengths())
     word = np.arange(grams.values.size) - grams.bounds[passage]
     # The sum up to each word, to tell seeds with words of a prompt and to weigh chunks.
@@ -378,13 +374,13 @@ def build_near_index(passages: Passages, engine: Engine = "numba") -> NearIndex:
     )
 
 
-def build_pair_index(pairs: Pairs, engine: Engine = "numba") -> PairIndex:
+def build_pair_index(pairs: Pairs) -> PairIndex:
     """The questions of all pairs."""
     first = pairs.piece_bounds[:-1]
     sizes = np.minimum(np.append(pairs.piece_starts, 0)[first + 1], pairs.words.lengths())
     questions = _spans(pairs.words.values, pairs.words.bounds[:-1], sizes)
-    grams = ngram_hashes(questions, max(1, int(sizes.max(initial=1))), engine).values
-    prefixes = ngram_hashes(questions, MIN_QUESTION_WORDS, engine)
+    grams = ngram_hashes(questions, max(1, int(sizes.max(initial=1)))).values
+    prefixes = ngram_hashes(questions, MIN_QUESTION_WORDS)
     gram, entry_at = np.unique(grams, return_inverse=True)
     one = np.zeros(gram.size, np.int64)
     one[entry_at] = np.arange(grams.size)
@@ -402,9 +398,9 @@ def build_pair_index(pairs: Pairs, engine: Engine = "numba") -> PairIndex:
     )
 
 
-def find_near(words: Ragged, index: NearIndex, threshold: float, engine: Engine = "numba") -> Found:
+def find_near(words: Ragged, index: NearIndex, threshold: float) -> Found:
     """Every chunk of a passage of which a text holds at least `threshold` of the weight."""
-    hits = find(words, index.seeds, engine)
+    hits = find(words, index.seeds)
     if hits.key.size == 0:
         return _no_finds()
 
@@ -420,13 +416,12 @@ def find_near(words: Ragged, index: NearIndex, threshold: float, engine: Engine 
         (text[order], word[order], passage[order], at[order]),
         index,
         threshold,
-        engine,
     )
 
 
-def find_pairs(words: Ragged, index: PairIndex, engine: Engine = "numba") -> Found:
+def find_pairs(words: Ragged, index: PairIndex) -> Found:
     """Every short question that has its answers close by."""
-    hits: Hits = find(words, index.questions, engine)
+    hits: Hits = find(words, index.questions)
     found = []
     for text, word, key in zip(
         hits.text.tolist(), hits.word.tolist(), hits.key.tolist(), strict=True
@@ -496,16 +491,12 @@ def _score(
     seeds: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     index: NearIndex,
     threshold: float,
-    engine: Engine,
 ) -> Found:
+    from dedup import kernels
+
+    # Its many arguments are passed by one generator, which no type describes.
+    score: Callable[..., Any] = kernels.score_clusters
     passages = index.passages
-    if engine == "numba":
-        from dedup.kernels import score_clusters as compiled
-
-        score: Callable[..., Any] = compiled
-    else:
-        score = score_clusters
-
     arrays = (
         words.values,
         words.bounds,
@@ -577,9 +568,9 @@ def _chunks(size: int) -> list[tuple[int, int]]:
     return [(start, start + CHUNK_WORDS) for start in starts]
 
 
-def _keys(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray, engine: Engine) -> np.ndarray:
+def _keys(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     spans = _spans(values, starts, sizes)
-    return mix(content_hashes(spans, engine)[:, 0] ^ KEY_SALT)
+    return mix(content_hashes(spans)[:, 0] ^ KEY_SALT)
 
 
 def _spans(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> Ragged:

@@ -1,6 +1,6 @@
 """The score of passages in texts: seeds are extended and clusters weighed. Plain loops.
 
-`kernels` compiles it, and the numpy engine calls it as it is.
+`kernels` compiles it, and tests call it as it is.
 """
 
 from __future__ import annotations

@@ -26,7 +26,6 @@ from corpus.evaluation_sets.natural_text import is_tokenized, natural_pieces
 from dedup.words import (
     LENGTH_SALT,
     NGRAM_BASE,
-    Engine,
     Ragged,
     ngram_hashes,
     read_only,
@@ -192,11 +191,9 @@ class Judgement:
     cuts: list[tuple[int, int]]
 
 
-def ngrams_of(
-    sets: Sequence[TestSet], config: OverlapConfig, engine: Engine = "numba"
-) -> TestNgrams:
+def ngrams_of(sets: Sequence[TestSet], config: OverlapConfig) -> TestNgrams:
     """All measured or removed grams, with their sets."""
-    parts = [_set_grams(testset, config, engine) for testset in sets]
+    parts = [_set_grams(testset, config) for testset in sets]
     grams = _joined(parts)
     owner = np.repeat(np.arange(len(parts)), [part.ngram.size for part in parts])
     distinct, first, place = np.unique(grams.ngram, return_index=True, return_inverse=True)
@@ -256,11 +253,43 @@ def _prefix_filter(prefix: np.ndarray | None) -> tuple[np.ndarray, np.uint64]:
     return blocks, shift
 
 
-def find(words: Ragged, index: NgramIndex, engine: Engine = "numba") -> Hits:
+def find(words: Ragged, index: NgramIndex) -> Hits:
     """Every occurrence of a gram of the index in the texts of `words`, ordered by text, place and n."""
     if index.keys.size == 0:
         return Hits(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    return _find_numpy(words, index) if engine == "numpy" else _find_numba(words, index)
+
+    from dedup import kernels
+
+    longest = int(words.lengths().max(initial=0)) * index.lengths.size
+    room = max(longest, 1 << 16)
+    buffers = [np.empty(room, np.int64) for _ in range(3)]
+    pieces: list[list[np.ndarray]] = []
+    text = 0
+
+    while text < len(words):
+        count, text = kernels.find_grams(
+            words.values,
+            words.bounds,
+            index.lengths,
+            NGRAM_BASE,
+            LENGTH_SALT,
+            index.prefix_words,
+            index.filter_blocks,
+            index.filter_shift,
+            index.starts,
+            index.start_shift,
+            read_only(index.keys),
+            text,
+            *buffers,
+        )
+        pieces.append([buffer[:count].copy() for buffer in buffers])
+
+    columns = [
+        np.concatenate([np.zeros(0, np.int64), *(piece[which] for piece in pieces)])
+        for which in range(3)
+    ]
+
+    return Hits(*columns)
 
 
 def by_set(n: np.ndarray, testsets: pa.ChunkedArray) -> dict[tuple[str, int], np.ndarray]:
@@ -416,12 +445,10 @@ def _strip(
             starts[following] += 1
 
 
-def distinct_ngrams(
-    testset: TestSet, n: int, config: OverlapConfig, engine: Engine = "numba"
-) -> np.ndarray:
+def distinct_ngrams(testset: TestSet, n: int, config: OverlapConfig) -> np.ndarray:
     """The distinct n-grams of a set's passages, ascending. Shape (k,) uint64."""
-    words, _, _ = _passages(testset, config, engine)
-    grams = ngram_hashes(words, n, engine)
+    words, _, _ = _passages(testset, config)
+    grams = ngram_hashes(words, n)
     return np.unique(grams.values[np.repeat(words.lengths() >= n, grams.lengths())])
 
 
@@ -457,7 +484,6 @@ def _grams(
     n: int,
     least: int | np.ndarray,
     config: OverlapConfig,
-    engine: Engine,
     *,
     removes: bool,
 ) -> tuple[Grams, np.ndarray]:
@@ -465,7 +491,7 @@ def _grams(
 
     The row of each), in order.
     """
-    grams, prefixes = (ngram_hashes(words, each, engine) for each in (n, config.prefix_words))
+    grams, prefixes = (ngram_hashes(words, each) for each in (n, config.prefix_words))
     row = np.repeat(np.arange(len(words)), grams.lengths())
     at = np.arange(row.size) - grams.bounds[row] + prefixes.bounds[row]
     size = np.minimum(words.lengths(), n)[row].astype(np.int16)
@@ -474,16 +500,14 @@ def _grams(
     return found.take(usable), row[usable]
 
 
-def _passages(
-    testset: TestSet, config: OverlapConfig, engine: Engine
-) -> tuple[Ragged, np.ndarray, np.ndarray]:
+def _passages(testset: TestSet, config: OverlapConfig) -> tuple[Ragged, np.ndarray, np.ndarray]:
     """(words of every passage, its entry, its place in the entry).
 
     An entry of nothing but passages too short to count ("Who wrote Ulysses?", "Joyce") is taken as
     one passage.
     """
     texts = [passage for entry in testset.entries for passage in entry]
-    words = word_hashes(pa.array(texts, pa.large_string()), engine)
+    words = word_hashes(pa.array(texts, pa.large_string()))
     counts = np.array([len(entry) for entry in testset.entries], np.int64)
     firsts = np.cumsum(counts) - counts
     longest = np.maximum.reduceat(words.lengths(), firsts) if counts.size else counts
@@ -498,51 +522,43 @@ def _passages(
     )
 
 
-def _set_grams(testset: TestSet, config: OverlapConfig, engine: Engine) -> Grams:
+def _set_grams(testset: TestSet, config: OverlapConfig) -> Grams:
     """The grams of one set; measured and removed ones come twice."""
-    words, _, _ = _passages(testset, config, engine)
+    words, _, _ = _passages(testset, config)
     measured = [
-        _grams(words, n, n, config, engine, removes=False)[0] for n in sorted(set(config.measure_n))
+        _grams(words, n, n, config, removes=False)[0] for n in sorted(set(config.measure_n))
     ]
-    removed, _ = removable_grams(testset, config, engine)
+    removed, _ = removable_grams(testset, config)
     distinct = np.unique(removed.ngram, return_index=True)[1]
 
     return _joined([*measured, removed.take(distinct)])
 
 
-def removable_grams(
-    testset: TestSet, config: OverlapConfig, engine: Engine = "numba"
-) -> tuple[Grams, np.ndarray]:
+def removable_grams(testset: TestSet, config: OverlapConfig) -> tuple[Grams, np.ndarray]:
     """The grams of a set that are removed, and the passage of each."""
-    grams, passage, _ = _removable(testset, config, engine)
+    grams, passage, _ = _removable(testset, config)
     return grams, passage
 
 
-def removable_entries(
-    testset: TestSet, config: OverlapConfig, engine: Engine = "numba"
-) -> tuple[np.ndarray, np.ndarray]:
+def removable_entries(testset: TestSet, config: OverlapConfig) -> tuple[np.ndarray, np.ndarray]:
     """The hashes of a set's grams that are removed, and the entry of each."""
-    grams, _, entry = _removable(testset, config, engine)
+    grams, _, entry = _removable(testset, config)
     return grams.ngram, entry
 
 
-def _removable(
-    testset: TestSet, config: OverlapConfig, engine: Engine = "numba"
-) -> tuple[Grams, np.ndarray, np.ndarray]:
+def _removable(testset: TestSet, config: OverlapConfig) -> tuple[Grams, np.ndarray, np.ndarray]:
     """The grams of a set that are removed, prompts left out, with the passage and entry of each."""
-    rows, least, whose = _every_form(testset, config, engine)
-    removed, row = _grams(rows, config.n, least, config, engine, removes=True)
+    rows, least, whose = _every_form(testset, config)
+    removed, row = _grams(rows, config.n, least, config, removes=True)
     stays = ~_is_prompt(removed.ngram, row, whose, rows, testset, config)
 
     return removed.take(np.flatnonzero(stays)), row[stays], whose[row[stays]]
 
 
-def passages_and_prompts(
-    testset: TestSet, config: OverlapConfig, engine: Engine = "numba"
-) -> tuple[Ragged, np.ndarray]:
+def passages_and_prompts(testset: TestSet, config: OverlapConfig) -> tuple[Ragged, np.ndarray]:
     """(the words of all passages, True for words of prompts). Shapes: the second (words,) bool."""
-    rows, least, whose = _every_form(testset, config, engine)
-    grams, row = _grams(rows, config.n, least, config, engine, removes=True)
+    rows, least, whose = _every_form(testset, config)
+    grams, row = _grams(rows, config.n, least, config, removes=True)
     prompts = np.flatnonzero(_is_prompt(grams.ngram, row, whose, rows, testset, config))
     # Grams come row by row: the first one of a row begins at its first word.
     _, first = np.unique(row, return_index=True)
@@ -552,12 +568,10 @@ def passages_and_prompts(
     return rows, matched_words(rows.values.size, starts, grams.n[prompts].astype(np.int64))
 
 
-def short_entries(
-    testset: TestSet, config: OverlapConfig, engine: Engine = "numba"
-) -> tuple[Ragged, np.ndarray]:
+def short_entries(testset: TestSet, config: OverlapConfig) -> tuple[Ragged, np.ndarray]:
     """(passages of entries that have only passages too short to count, the entry of each)."""
     texts = [passage for entry in testset.entries for passage in entry]
-    words = word_hashes(pa.array(texts, pa.large_string()), engine)
+    words = word_hashes(pa.array(texts, pa.large_string()))
     counts = np.array([len(entry) for entry in testset.entries], np.int64)
     entry = np.repeat(np.arange(counts.size), counts)
     longest = np.zeros(counts.size, np.int64)
@@ -571,15 +585,13 @@ def short_entries(
     return without_prompts(Ragged(words.values[at], bounds), ordinal[short]), entry[short]
 
 
-def _every_form(
-    testset: TestSet, config: OverlapConfig, engine: Engine
-) -> tuple[Ragged, np.ndarray, np.ndarray]:
+def _every_form(testset: TestSet, config: OverlapConfig) -> tuple[Ragged, np.ndarray, np.ndarray]:
     """(words of every passage as written and in its natural form, words to count, entry of each).
 
     Prompts are cut off at the ends (`without_prompts`).
     """
-    words, entry, ordinal = _passages(testset, config, engine)
-    natural, natural_entry, natural_ordinal, is_piece = _natural_passages(testset, config, engine)
+    words, entry, ordinal = _passages(testset, config)
+    natural, natural_entry, natural_ordinal, is_piece = _natural_passages(testset, config)
     rows = Ragged(
         np.concatenate([words.values[: words.bounds[-1]], natural.values]),
         np.concatenate([words.bounds, natural.bounds[1:] + words.bounds[-1]]),
@@ -592,7 +604,7 @@ def _every_form(
 
 
 def _natural_passages(
-    testset: TestSet, config: OverlapConfig, engine: Engine
+    testset: TestSet, config: OverlapConfig
 ) -> tuple[Ragged, np.ndarray, np.ndarray, np.ndarray]:
     """(words of passages as pages show them, entry, place in the entry, True for a piece).
 
@@ -610,7 +622,7 @@ def _natural_passages(
             is_piece += [len(pieces) > 1] * len(pieces)
 
     return (
-        word_hashes(pa.array(texts, pa.large_string()), engine),
+        word_hashes(pa.array(texts, pa.large_string())),
         np.array(entries, np.int64),
         np.array(ordinals, np.int64),
         np.array(is_piece, bool),
@@ -662,56 +674,3 @@ def _run_words(flags: np.ndarray, row: np.ndarray, lengths: np.ndarray, n: int) 
     breaks[1:] = (flags[1:] != flags[:-1]) | (row[1:] != row[:-1])
     run = np.cumsum(breaks) - 1
     return np.bincount(run)[run] - 1 + np.minimum(lengths[row], n)
-
-
-def _find_numba(words: Ragged, index: NgramIndex) -> Hits:
-    from dedup import kernels
-
-    longest = int(words.lengths().max(initial=0)) * index.lengths.size
-    room = max(longest, 1 << 16)
-    buffers = [np.empty(room, np.int64) for _ in range(3)]
-    pieces: list[list[np.ndarray]] = []
-    text = 0
-
-    while text < len(words):
-        count, text = kernels.find_grams(
-            words.values,
-            words.bounds,
-            index.lengths,
-            NGRAM_BASE,
-            LENGTH_SALT,
-            index.prefix_words,
-            index.filter_blocks,
-            index.filter_shift,
-            index.starts,
-            index.start_shift,
-            read_only(index.keys),
-            text,
-            *buffers,
-        )
-        pieces.append([buffer[:count].copy() for buffer in buffers])
-
-    columns = [
-        np.concatenate([np.zeros(0, np.int64), *(piece[which] for piece in pieces)])
-        for which in range(3)
-    ]
-
-    return Hits(*columns)
-
-
-def _find_numpy(words: Ragged, index: NgramIndex) -> Hits:
-    found = []
-    sizes = words.lengths()
-    for n in index.lengths:
-        grams = ngram_hashes(words, int(n), "numpy")
-        owner = np.repeat(np.arange(len(words)), grams.lengths())
-        word = np.arange(grams.values.size) - grams.bounds[owner]
-        place = np.minimum(np.searchsorted(index.keys, grams.values), index.keys.size - 1)
-        hit = (index.keys[place] == grams.values) & (sizes[owner] >= n)
-        found.append(
-            np.stack([owner[hit], word[hit], place[hit], np.full(int(hit.sum()), n)], axis=1)
-        )
-
-    rows = np.concatenate(found)
-    rows = rows[np.lexsort((rows[:, 3], rows[:, 1], rows[:, 0]))]
-    return Hits(rows[:, 0], rows[:, 1], rows[:, 2])

@@ -48,7 +48,7 @@ from dedup.tables import (
     SEEN,
 )
 from dedup.test_index import TestIndex
-from dedup.words import Engine, slices
+from dedup.words import slices
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def load_ngrams(config: DedupConfig, context: Context) -> GatherFunction:
                     LONG_FIELD_WORDS,
                     ", ".join(each.left_out),
                 )
-        ngrams, passages = test_index.tables(sets, config.overlap, config.engine)
+        ngrams, passages = test_index.tables(sets, config.overlap)
         return Output({NGRAMS.name: ngrams, PASSAGES.name: passages})
 
     return gather
@@ -85,7 +85,7 @@ def load_hits(config: DedupConfig, context: Context) -> MapFunction:
         seen, hits, marks = [], [], []
         for first, after in slices(texts):
             piece = texts.slice(first, after - first)
-            for text, found in test_index.search(piece, index, config.overlap, config.engine):
+            for text, found in test_index.search(piece, index, config.overlap):
                 doc_id = documents["doc_id"][first + text].as_py()
                 seen.append(found.ngrams)
                 marks.append({"doc_id": doc_id, "ngrams": found.ngrams})
@@ -126,7 +126,7 @@ def load_overlap(config: DedupConfig, context: Context) -> GatherFunction:
         is_near = table["n"].to_numpy() == test_index.NEAR
         common = common[~np.isin(common, table["ngram"].to_numpy()[is_near])]
         sets = load_testsets(config.testsets) if common.size else []
-        exempt = common_speech.exempt(pages, common, sets, config.overlap, config.engine)
+        exempt = common_speech.exempt(pages, common, sets, config.overlap)
         table = table.append_column(OVERLAP.schema.field("num_groups"), pa.array(num_groups))
         table = table.append_column(
             OVERLAP.schema.field("exempt"),
@@ -170,7 +170,7 @@ def load_left(config: DedupConfig, context: Context) -> MapFunction:
                 ranges = [(cut["start"], cut["end"]) for cut in cuts[name]]
                 pieces = [text[start:end] for start, end in overlap.gaps(ranges, len(text))]
                 found = test_index.search(
-                    pa.array(pieces, pa.large_string()), index, config.overlap, config.engine
+                    pa.array(pieces, pa.large_string()), index, config.overlap
                 )
                 grams = [each.ngrams for _, each in found]
                 left.append(np.unique(np.concatenate([np.zeros(0, np.uint64), *grams])))
@@ -423,19 +423,18 @@ def _load_index(config: DedupConfig, context: Context) -> tuple[TestIndex, np.nd
         context.store.root,
         *paths,
         config.overlap.prefix_words,
-        config.engine,
         fingerprint,
     )
 
 
 @lru_cache(maxsize=1)
 def _read_index(
-    root: str, ngrams: str, passages: str, prefix_words: int, engine: Engine, fingerprint: str
+    root: str, ngrams: str, passages: str, prefix_words: int, fingerprint: str
 ) -> tuple[TestIndex, np.ndarray, np.ndarray]:
     """Made once per process and kept for its next parts."""
     store = open_store(root)
     table = read_file(store, ngrams, ["ngram", "n", "removes", "prefix"])
-    index = TestIndex.of_tables(table, read_file(store, passages), prefix_words, engine)
+    index = TestIndex.of_tables(table, read_file(store, passages), prefix_words)
     return index, table["ngram"].to_numpy(), table["n"].to_numpy()
 
 

@@ -29,7 +29,7 @@ from corpus.tables.parquet import iter_part, read_table
 from dedup import doc_ids as ids
 from dedup import document_rows, overlap, review, test_index
 from dedup.tables import OVERLAP
-from dedup.words import Engine, word_hashes
+from dedup.words import word_hashes
 
 MOST_ROWS = 20
 WORST_SHOWN = 3
@@ -65,9 +65,7 @@ def overlap_path(batch: str) -> str:
     return f"reports/overlap-{batch}.json"
 
 
-def write_reports(
-    store: Store, batch: str, testsets: Sequence[str], engine: Engine = "numba"
-) -> list[str]:
+def write_reports(store: Store, batch: str, testsets: Sequence[str]) -> list[str]:
     """Write the batch's reports; their paths.
 
     One of overlap goes where its verdicts were made without test sets.
@@ -75,7 +73,7 @@ def write_reports(
     paths = []
     if testsets:
         paths.append(overlap_path(batch))
-        store.write_json(paths[0], overlaps(store, batch, testsets, engine))
+        store.write_json(paths[0], overlaps(store, batch, testsets))
     else:
         store.delete(overlap_path(batch))
 
@@ -157,19 +155,17 @@ def _urls(store: Store, batch: str, doc_ids: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def overlaps(
-    store: Store, batch: str, testsets: Sequence[str], engine: Engine = "numba"
-) -> dict[str, Any]:
+def overlaps(store: Store, batch: str, testsets: Sequence[str]) -> dict[str, Any]:
     """Table 6 for this batch and for the corpus up to it, with the worst entries and pages."""
     manifest = read_manifest(store, OVERLAP.name, batch)
     before = [find_manifest(store, OVERLAP.name, name) for name in earlier_batches(store, batch)]
     sets = load_testsets(testsets)
     settings = overlap.OverlapConfig.model_validate(manifest.config["overlap"])
-    own = own_train_shares(testsets, settings, engine)
+    own = own_train_shares(testsets, settings)
     table = _table(store, manifest, [each for each in before if each is not None])
-    passages = review.Passages(store, batch, engine)
-    worst = _worst_entries(sets, passages, engine)
-    near = NearPassages(sets, settings, engine)
+    passages = review.Passages(store, batch)
+    worst = _worst_entries(sets, passages)
+    near = NearPassages(sets, settings)
 
     return {
         "batch": batch,
@@ -178,9 +174,9 @@ def overlaps(
         ],
         "worst_entries": worst[:MOST_ROWS],
         "entries": _overlapping(worst, sets),
-        "entries_left": _entries_left(store, batch, sets, near, engine),
-        "coverage": [_coverage(testset, settings, engine) for testset in sets],
-        "exempted": _exempted(store, batch, sets, engine),
+        "entries_left": _entries_left(store, batch, sets, near),
+        "coverage": [_coverage(testset, settings) for testset in sets],
+        "exempted": _exempted(store, batch, sets),
         "worst_pages": _worst_pages(store, batch, passages, near),
     }
 
@@ -229,7 +225,7 @@ def _line(passage: str) -> str:
 
 
 def own_train_shares(
-    testsets: Sequence[str], config: overlap.OverlapConfig, engine: Engine = "numba"
+    testsets: Sequence[str], config: overlap.OverlapConfig
 ) -> dict[tuple[str, int], float]:
     """Per set that names its own training split, and n: the share of its n-grams in that split."""
     shares = {}
@@ -239,9 +235,7 @@ def own_train_shares(
             continue
         test = load_testset(file)
         for n in config.measure_n:
-            mine, theirs = (
-                overlap.distinct_ngrams(each, n, config, engine) for each in (test, train)
-            )
+            mine, theirs = (overlap.distinct_ngrams(each, n, config) for each in (test, train))
             shares[file.name, n] = float(np.isin(mine, theirs).mean()) if mine.size else 0.0
 
     return shares
@@ -311,14 +305,12 @@ def _gpt2(name: str) -> dict[str, float] | None:
     )
 
 
-def _worst_entries(
-    sets: Sequence[TestSet], passages: review.Passages, engine: Engine
-) -> list[dict[str, Any]]:
+def _worst_entries(sets: Sequence[TestSet], passages: review.Passages) -> list[dict[str, Any]]:
     """The entries of which the batch contains most, by share of their words."""
     rows: list[dict[str, Any]] = []
     for testset in sets:
         texts = testset.texts
-        words = word_hashes(pa.array(texts, pa.large_string()), engine)
+        words = word_hashes(pa.array(texts, pa.large_string()))
         for entry, covered in passages.covered(words):
             rows.append(
                 {
@@ -342,9 +334,9 @@ def _worst_entries(
     return rows
 
 
-def _coverage(testset: TestSet, config: overlap.OverlapConfig, engine: Engine) -> dict[str, Any]:
+def _coverage(testset: TestSet, config: overlap.OverlapConfig) -> dict[str, Any]:
     """The part of a set that is looked for: its fields, and entries that have no removable gram."""
-    grams, entry = overlap.removable_entries(testset, config, engine)
+    grams, entry = overlap.removable_entries(testset, config)
     return {
         "testset": testset.name,
         "entries": len(testset.entries),
@@ -355,19 +347,17 @@ def _coverage(testset: TestSet, config: overlap.OverlapConfig, engine: Engine) -
     }
 
 
-def _exempted(
-    store: Store, batch: str, sets: Sequence[TestSet], engine: Engine
-) -> list[dict[str, Any]]:
+def _exempted(store: Store, batch: str, sets: Sequence[TestSet]) -> list[dict[str, Any]]:
     """The entries of which something was left in pages as common speech, with the words."""
     seen = read_table(store, OVERLAP.name, batch, ["ngram", "n", "exempt"])
     seen = seen.filter(seen["exempt"])
     if seen.num_rows == 0:
         return []
-    passages = review.Passages.of_grams(seen["ngram"].to_numpy(), seen["n"].to_numpy(), engine)
+    passages = review.Passages.of_grams(seen["ngram"].to_numpy(), seen["n"].to_numpy())
     rows: list[dict[str, Any]] = []
     for testset in sets:
         texts = testset.texts
-        words = word_hashes(pa.array(texts, pa.large_string()), engine)
+        words = word_hashes(pa.array(texts, pa.large_string()))
         for entry, _ in passages.covered(words):
             rows += [
                 {"testset": testset.name, "entry": entry, "text": text}
@@ -378,18 +368,18 @@ def _exempted(
 
 
 def _entries_left(
-    store: Store, batch: str, sets: Sequence[TestSet], near: NearPassages, engine: Engine
+    store: Store, batch: str, sets: Sequence[TestSet], near: NearPassages
 ) -> dict[str, list[int]]:
     """Per set the entries of which kept pages still hold something after their cuts."""
     seen = read_table(store, OVERLAP.name, batch, ["ngram", "n", "num_kept"])
     seen = seen.filter(pc.greater(seen["num_kept"], 0))
     exact = seen.filter(pc.not_equal(seen["n"], test_index.NEAR))
     keys = seen.filter(pc.equal(seen["n"], test_index.NEAR))["ngram"].to_numpy()
-    passages = review.Passages.of_grams(exact["ngram"].to_numpy(), exact["n"].to_numpy(), engine)
+    passages = review.Passages.of_grams(exact["ngram"].to_numpy(), exact["n"].to_numpy())
     found: dict[str, list[int]] = {}
     for testset in sets:
         texts = pa.array(testset.texts, pa.large_string())
-        words = word_hashes(texts, engine)
+        words = word_hashes(texts)
         entries = {entry for entry, _ in passages.covered(words)}
         found[testset.name] = sorted(entries | near.holding(texts, keys))
 
@@ -416,12 +406,9 @@ def _overlapping(
 class NearPassages:
     """The passages of test sets that are looked for with edits; indexed when first asked."""
 
-    def __init__(
-        self, sets: Sequence[TestSet], config: overlap.OverlapConfig, engine: Engine
-    ) -> None:
+    def __init__(self, sets: Sequence[TestSet], config: overlap.OverlapConfig) -> None:
         self._sets = sets
         self._config = config
-        self._engine: Engine = engine
         self._index: test_index.TestIndex | None = None
 
     def holding(self, texts: pa.Array, keys: np.ndarray) -> set[int]:
@@ -444,11 +431,9 @@ class NearPassages:
 
     def _search(self, texts: pa.Array) -> list[tuple[int, test_index.PageHits]]:
         if self._index is None:
-            tables = test_index.tables(self._sets, self._config, self._engine)
-            self._index = test_index.TestIndex.of_tables(
-                *tables, self._config.prefix_words, self._engine
-            )
-        return test_index.search(texts, self._index, self._config, self._engine)
+            tables = test_index.tables(self._sets, self._config)
+            self._index = test_index.TestIndex.of_tables(*tables, self._config.prefix_words)
+        return test_index.search(texts, self._index, self._config)
 
 
 def _worst_pages(

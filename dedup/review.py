@@ -16,7 +16,7 @@ from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, rea
 from corpus.tables.parquet import find_row, read_table
 from dedup import overlap
 from dedup.tables import OVERLAP
-from dedup.words import Engine, Ragged, ngram_hashes, word_hashes, word_spans
+from dedup.words import Ragged, ngram_hashes, word_hashes, word_spans
 
 OPEN, CLOSE = "⟦", "⟧"
 GONE = "kept: no longer in the corpus (taken down)"
@@ -91,11 +91,9 @@ def sample(store: Store, batch: str, count: int) -> str:
 
 def marked(text: str, other: str, n: int) -> str:
     """Mark the words of `text` outside shingles shared with `other`."""
-    mine, theirs = (
-        word_hashes(pa.array([each], pa.large_string()), "numpy") for each in (text, other)
-    )
-    grams = ngram_hashes(mine, n, "numpy").values
-    shared = np.flatnonzero(np.isin(grams, ngram_hashes(theirs, n, "numpy").values))
+    mine, theirs = (word_hashes(pa.array([each], pa.large_string())) for each in (text, other))
+    grams = ngram_hashes(mine, n).values
+    shared = np.flatnonzero(np.isin(grams, ngram_hashes(theirs, n).values))
     size = min(n, mine.values.size)
     covered = overlap.matched_words(mine.values.size, shared, np.full(shared.size, size))
     starts, ends = word_spans(text)
@@ -110,27 +108,26 @@ def marked(text: str, other: str, n: int) -> str:
 class Passages:
     """Test-set passages of a batch, to be found again in texts of either side."""
 
-    def __init__(self, store: Store, batch: str, engine: Engine = "numpy") -> None:
+    def __init__(self, store: Store, batch: str) -> None:
         seen = read_table(store, OVERLAP.name, batch, ["ngram", "n"])
         # Passages that were met with edits have no gram.
         seen = seen.filter(pc.greater(seen["n"], 0))
-        self._set(seen["ngram"].to_numpy(), seen["n"].to_numpy(), engine)
+        self._set(seen["ngram"].to_numpy(), seen["n"].to_numpy())
 
     @classmethod
-    def of_grams(cls, ngram: np.ndarray, n: np.ndarray, engine: Engine = "numpy") -> Passages:
+    def of_grams(cls, ngram: np.ndarray, n: np.ndarray) -> Passages:
         """Passages made of these grams only, ascending. Shapes (k,) uint64, (k,) int16."""
         passages = cls.__new__(cls)
-        passages._set(ngram, n, engine)
+        passages._set(ngram, n)
         return passages
 
-    def _set(self, ngram: np.ndarray, n: np.ndarray, engine: Engine) -> None:
-        self._engine: Engine = engine
+    def _set(self, ngram: np.ndarray, n: np.ndarray) -> None:
         self._lengths = n
         self._index = overlap.build_index(ngram, n)
 
     def covered(self, words: Ragged) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (row, mask of its words in such a passage) of every row of `words` with one."""
-        hits = overlap.find(words, self._index, self._engine)
+        hits = overlap.find(words, self._index)
         rows = np.unique(hits.text)
         bounds = np.searchsorted(hits.text, np.append(rows, len(words)))
 
@@ -144,9 +141,7 @@ class Passages:
         starts, ends = word_spans(text)
         found = [
             text[starts[first] : ends[after - 1]]
-            for _, covered in self.covered(
-                word_hashes(pa.array([text], pa.large_string()), self._engine)
-            )
+            for _, covered in self.covered(word_hashes(pa.array([text], pa.large_string())))
             for first, after in _runs(covered)
         ]
         return sorted(found, key=len, reverse=True)

@@ -88,9 +88,7 @@ def _run(argv: Sequence[str] | None) -> int:
         )
 
         if not result.up_to_date or not report.are_written(opened.store, args.batch):
-            for path in report.write_reports(
-                opened.store, args.batch, config.testsets, config.engine
-            ):
+            for path in report.write_reports(opened.store, args.batch, config.testsets):
                 log.info("report: %s/%s", opened.store.root, path)
             if args.rebuild:
                 _warn_of_what_is_left(opened.store, args.batch)

@@ -14,10 +14,8 @@ from typing import IO
 
 import numpy as np
 
-from dedup import words
 from dedup.doc_ids import bytes_to_hashes
 from dedup.document_rows import ShingleSets
-from dedup.words import Engine
 
 # At least; 12 of 13 values that are not shared then show in the bitmaps.
 BITS_PER_SHINGLE = 12
@@ -46,23 +44,6 @@ class StoredSets:
     """uint64: distinct shingles, ascending."""
     bitmaps: np.ndarray
     """uint64."""
-
-    def compare(
-        self, earlier: int, later: int, threshold: float, engine: Engine = "numba"
-    ) -> tuple[float, bool]:
-        """(exact Jaccard similarity, or 0 where it is below the threshold.
-
-        Whether the contents are equal).
-        """
-        left, right = int(self.slot[earlier]), int(self.slot[later])
-        if ABSENT in (left, right):
-            return 0.0, False
-
-        sets = [
-            self.values[self.value_bounds[at] : self.value_bounds[at + 1]] for at in (left, right)
-        ]
-        same = bool((self.content[left] == self.content[right]).all())
-        return words.similarity(sets[0], sets[1], threshold, engine), same
 
 
 class SetWriter:

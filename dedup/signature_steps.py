@@ -35,9 +35,7 @@ def load_signatures(config: DedupConfig, context: Context) -> MapFunction:
     perms = minhash.permutations(config.lsh.num_perm, config.minhash.seed)
 
     def apply(documents: pa.Table, joins: Joins) -> Output:
-        signed = minhash.sign(
-            documents["text"].combine_chunks(), config.shingles.n, perms, config.engine
-        )
+        signed = minhash.sign(documents["text"].combine_chunks(), config.shingles.n, perms)
         rows = len(signed.num_shingles)
         offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * config.lsh.num_perm)
         table = pa.table(

@@ -17,7 +17,7 @@ from dedup import near_match, overlap
 from dedup.near_match import NearIndex, PairIndex, Pairs, Passages
 from dedup.overlap import NgramIndex, OverlapConfig
 from dedup.tables import NGRAMS, PASSAGES
-from dedup.words import Engine, Ragged, word_hashes, word_spans
+from dedup.words import Ragged, word_hashes, word_spans
 
 # In the column `n`, a passage that is looked for with edits.
 NEAR = 0
@@ -37,9 +37,7 @@ class TestIndex:
     pairs: PairIndex
 
     @classmethod
-    def of_tables(
-        cls, ngrams: pa.Table, passages: pa.Table, prefix_words: int, engine: Engine
-    ) -> TestIndex:
+    def of_tables(cls, ngrams: pa.Table, passages: pa.Table, prefix_words: int) -> TestIndex:
         """The index of the tables `NGRAMS` and `PASSAGES`."""
         exact = ngrams.filter(pa.array(ngrams["n"].to_numpy() != NEAR))
         ngram, n, removes, prefix = (
@@ -50,8 +48,8 @@ class TestIndex:
             overlap.build_index(ngram, n, prefix, prefix_words),
             n,
             removes,
-            near_match.build_near_index(_passages(passages.filter(pa.array(~is_pair))), engine),
-            near_match.build_pair_index(_pairs(passages.filter(pa.array(is_pair))), engine),
+            near_match.build_near_index(_passages(passages.filter(pa.array(~is_pair)))),
+            near_match.build_pair_index(_pairs(passages.filter(pa.array(is_pair)))),
         )
 
 
@@ -79,23 +77,21 @@ class _Hits:
     num_exact: int
 
 
-def tables(
-    sets: Sequence[TestSet], config: OverlapConfig, engine: Engine
-) -> tuple[pa.Table, pa.Table]:
+def tables(sets: Sequence[TestSet], config: OverlapConfig) -> tuple[pa.Table, pa.Table]:
     """The tables `NGRAMS` and `PASSAGES` of test sets."""
-    rows = [overlap.passages_and_prompts(each, config, engine) for each in sets]
-    short = [overlap.short_entries(each, config, engine) for each in sets]
+    rows = [overlap.passages_and_prompts(each, config) for each in sets]
+    short = [overlap.short_entries(each, config) for each in sets]
     weights = near_match.word_weights(
-        [*(words for words, _ in rows), *(words for words, _ in short)], engine
+        [*(words for words, _ in rows), *(words for words, _ in short)]
     )
     passages, pairs = [], []
     for (words, is_prompt), (pieces, entry) in zip(rows, short, strict=True):
         # With edits off, no passage is indexed.
         least = config.near_min_words if config.near_share < 1 else words.values.size + 1
-        passages.append(near_match.passages_of(words, is_prompt, weights, least, engine))
-        pairs.append(near_match.pairs_of(pieces, entry, weights, engine))
+        passages.append(near_match.passages_of(words, is_prompt, weights, least))
+        pairs.append(near_match.pairs_of(pieces, entry, weights))
 
-    grams = overlap.ngrams_of(sets, config, engine)
+    grams = overlap.ngrams_of(sets, config)
     names = pa.array([each.name for each in sets], pa.string())
     exact = pa.table(
         {
@@ -123,12 +119,10 @@ def tables(
     )
 
 
-def search(
-    texts: pa.Array, index: TestIndex, config: OverlapConfig, engine: Engine
-) -> list[tuple[int, PageHits]]:
+def search(texts: pa.Array, index: TestIndex, config: OverlapConfig) -> list[tuple[int, PageHits]]:
     """(place, hits) of every text that has some, in order."""
-    words = word_hashes(texts, engine)
-    plain = _search_form(words, index, config, engine)
+    words = word_hashes(texts)
+    plain = _search_form(words, index, config)
     joined = {}
     for place, text in _divided(texts):
         form = near_match.joined_lines(text)
@@ -137,7 +131,7 @@ def search(
 
     order = list(joined)
     forms = pa.array([joined[place][0] for place in order], pa.large_string())
-    other = _search_form(word_hashes(forms, engine), index, config, engine) if order else {}
+    other = _search_form(word_hashes(forms), index, config) if order else {}
     found = []
     for place in sorted({*plain, *(order[each] for each in other)}):
         text = texts[place].as_py()
@@ -159,15 +153,13 @@ def search(
     return found
 
 
-def _search_form(
-    words: Ragged, index: TestIndex, config: OverlapConfig, engine: Engine
-) -> dict[int, _Hits]:
+def _search_form(words: Ragged, index: TestIndex, config: OverlapConfig) -> dict[int, _Hits]:
     """The hits of every text that has some, in words."""
-    exact = overlap.find(words, index.grams, engine)
+    exact = overlap.find(words, index.grams)
     near = near_match.merge(
         [
-            near_match.find_near(words, index.near, config.near_share, engine),
-            near_match.find_pairs(words, index.pairs, engine),
+            near_match.find_near(words, index.near, config.near_share),
+            near_match.find_pairs(words, index.pairs),
         ]
     )
     found = {}

@@ -74,7 +74,7 @@ def load_survivors(config: DedupConfig, context: Context) -> GatherFunction:
 
         if large.num_rows:
             with tempfile.TemporaryFile() as values, tempfile.TemporaryFile() as bitmaps:
-                asked = greedy.open_pages(pages.doc.size, num_old, known, buckets, config.engine)
+                asked = greedy.open_pages(pages.doc.size, num_old, known, buckets)
                 log.info("%s pages of large buckets are compared one by one", f"{asked.size:,}")
                 sets = _stored(
                     context,
@@ -85,7 +85,7 @@ def load_survivors(config: DedupConfig, context: Context) -> GatherFunction:
                     SetWriter(pages.doc.size, values, bitmaps),
                 )
                 choice = greedy.choose_in_large(
-                    pages.doc.size, num_old, known, buckets, config.threshold, sets, config.engine
+                    pages.doc.size, num_old, known, buckets, config.threshold, sets
                 )
         else:
             choice = greedy.choose(pages.doc.size, known)
@@ -191,9 +191,7 @@ def _stored(
         numbers = asked[pages.batch[asked] == place]
         order = np.argsort(pages.doc[numbers])
         wanted = pages.doc[numbers][order]
-        for found in document_rows.shingle_sets(
-            context.store, manifest, wanted, config.shingles.n, config.engine
-        ):
+        for found in document_rows.shingle_sets(context.store, manifest, wanted, config.shingles.n):
             writer.add(numbers[order[np.searchsorted(wanted, found.doc)]], found)
 
     return writer.finish()

@@ -5,7 +5,7 @@ n-gram from its words' hashes, as a rolling polynomial, mixed at the end togethe
 with fewer than n words (but at least one) has one shorter gram instead of none. The seeds are
 fixed: the hashes are part of the index.
 
-Two engines give equal hashes: `numba` (compiled, `kernels`) and `numpy`.
+The loops are compiled (`kernels`); the tests hold them against plain numpy.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ import pyarrow as pa
 
 from corpus.config import Section
 from dedup import folding
-
-Engine = Literal["numba", "numpy"]
 
 WORD_SEED = np.uint64(0x9E3779B97F4A7C15)
 WORD_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
@@ -115,13 +113,10 @@ def text_buffers(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndar
     return offsets, data
 
 
-def word_hashes(texts: pa.Array | pa.ChunkedArray, engine: Engine = "numba") -> Ragged:
+def word_hashes(texts: pa.Array | pa.ChunkedArray) -> Ragged:
     """The 64-bit hashes of the words of every text, in order."""
     offsets, data = text_buffers(texts)
     table = folding.load()
-    if engine == "numpy":
-        return _word_hashes_numpy(offsets, data, table)
-
     from dedup import kernels
 
     hashes = np.empty(MOST_WORDS_PER_BYTE * int(offsets[-1] - offsets[0]), np.uint64)
@@ -140,14 +135,11 @@ def word_hashes(texts: pa.Array | pa.ChunkedArray, engine: Engine = "numba") -> 
     return Ragged(hashes[:count].copy(), bounds)
 
 
-def ngram_hashes(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
+def ngram_hashes(words: Ragged, n: int) -> Ragged:
     """The 64-bit hashes of the n-grams of every row of `words`.
 
     One shorter gram for a row of fewer words, none for none.
     """
-    if engine == "numpy":
-        return _ngram_hashes_numpy(words, n)
-
     from dedup import kernels
 
     hashes = np.empty(words.values.size, np.uint64)
@@ -159,15 +151,15 @@ def ngram_hashes(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
     return Ragged(hashes[:count], bounds)
 
 
-def shingle_sets(words: Ragged, n: int, engine: Engine = "numba") -> Ragged:
+def shingle_sets(words: Ragged, n: int) -> Ragged:
     """The distinct shingles of every row of `words`, ascending: the input of exact Jaccard."""
-    grams = ngram_hashes(words, n, engine)
+    grams = ngram_hashes(words, n)
     sets = [_distinct(np.sort(grams.row(index))) for index in range(len(grams))]
     bounds = np.cumsum([0, *(each.size for each in sets)], dtype=np.int64)
     return Ragged(np.concatenate([np.zeros(0, np.uint64), *sets]), bounds)
 
 
-def jaccard(left: np.ndarray, right: np.ndarray, engine: Engine = "numba") -> float:
+def jaccard(left: np.ndarray, right: np.ndarray) -> float:
     """Exact Jaccard similarity of two ascending arrays of distinct values.
 
     Two empty sets have 0.
@@ -175,24 +167,18 @@ def jaccard(left: np.ndarray, right: np.ndarray, engine: Engine = "numba") -> fl
     if left.size + right.size == 0:
         return 0.0
 
-    if engine == "numpy":
-        shared = int(np.intersect1d(left, right, assume_unique=True).size)
-    else:
-        from dedup import kernels
+    from dedup import kernels
 
-        shared = int(kernels.count_shared(left, right))
-
+    shared = int(kernels.count_shared(left, right))
     return shared / (left.size + right.size - shared)
 
 
-def similarity(
-    left: np.ndarray, right: np.ndarray, threshold: float, engine: Engine = "numba"
-) -> float:
+def similarity(left: np.ndarray, right: np.ndarray, threshold: float) -> float:
     """Exact Jaccard similarity, or 0 where the sizes alone rule the threshold out."""
     # A quotient like the similarity's own: a product with the threshold would round differently at equality.
     if min(left.size, right.size) / max(left.size, right.size, 1) < threshold:
         return 0.0
-    return jaccard(left, right, engine)
+    return jaccard(left, right)
 
 
 def _distinct(ascending: np.ndarray) -> np.ndarray:
@@ -201,35 +187,17 @@ def _distinct(ascending: np.ndarray) -> np.ndarray:
     return ascending[keep]
 
 
-def content_hashes(words: Ragged, engine: Engine = "numba") -> np.ndarray:
+def content_hashes(words: Ragged) -> np.ndarray:
     """128 bits over the sequence of words of every text.
 
     Shape (texts, 2) uint64; equal for equal normalised texts.
     """
-    if engine == "numpy":
-        return _content_hashes_numpy(words)
-
     from dedup import kernels
 
     lanes = [np.empty(len(words), np.uint64) for _ in CONTENT_SALTS]
     for lane, salt in zip(lanes, CONTENT_SALTS, strict=True):
         kernels.hash_contents(words.values, words.bounds, salt, NGRAM_BASE, LENGTH_SALT, lane)
     return np.stack(lanes, axis=1)
-
-
-def _content_hashes_numpy(words: Ragged) -> np.ndarray:
-    place = np.arange(words.values.size, dtype=np.uint64) - np.repeat(
-        words.bounds[:-1].astype(np.uint64), words.lengths()
-    )
-    result = np.empty((len(words), 2), np.uint64)
-
-    for lane, salt in enumerate(CONTENT_SALTS):
-        placed = mix((words.values ^ salt) + place * NGRAM_BASE)
-        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(placed, dtype=np.uint64)])
-        total = sums[words.bounds[1:]] - sums[words.bounds[:-1]]
-        result[:, lane] = mix(total ^ words.lengths().astype(np.uint64) * LENGTH_SALT)
-
-    return result
 
 
 def word_spans(text: str) -> tuple[np.ndarray, np.ndarray]:
@@ -268,27 +236,6 @@ def split_words(text: str) -> list[tuple[str, int, int]]:
     return found
 
 
-def _word_hashes_numpy(offsets: np.ndarray, data: np.ndarray, table: folding.Folding) -> Ragged:
-    """The same without compiled code: decode all, expand all, cut into words, hash them one character deep at a time."""
-    points, owner = _decode(offsets, data)
-    codes, owner = _expand(table, points, owner)
-    starts, ends, codes, owner = _cut(codes, owner, owner)
-    lengths = ends - starts
-    values = (codes & ~folding.ALONE).astype(np.uint64)
-    state = np.full(starts.size, WORD_SEED)
-    active = np.arange(starts.size)
-    depth = 0
-
-    while active.size:
-        step = (state[active] ^ values[starts[active] + depth]) * WORD_MULTIPLIER
-        state[active] = step ^ (step >> np.uint64(32))
-        depth += 1
-        active = active[lengths[active] > depth]
-
-    bounds = np.searchsorted(owner[starts], np.arange(offsets.size)).astype(np.int64)
-    return Ragged(mix(state), bounds)
-
-
 def _cut(
     codes: np.ndarray, owner: np.ndarray, position: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -308,15 +255,6 @@ def _cut(
     return starts, ends, codes, position
 
 
-def _decode(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(code points, the text of each) of UTF-8 texts."""
-    data = data[offsets[0] : offsets[-1]]
-    points = np.frombuffer(data.tobytes().decode().encode("utf-32-le"), np.uint32).astype(np.int64)
-    starts = np.flatnonzero((data & 0xC0) != 0x80)
-    owner = np.searchsorted(offsets - offsets[0], starts, "right") - 1
-    return points, owner
-
-
 def _expand(
     table: folding.Folding, points: np.ndarray, owner: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -332,18 +270,3 @@ def _expand(
     result[spread] = table.expansions[(base + within)[spread]]
 
     return result, np.repeat(owner, lengths)
-
-
-def _ngram_hashes_numpy(words: Ragged, n: int) -> Ragged:
-    sizes = np.minimum(words.lengths(), n)
-    counts = np.where(sizes > 0, words.lengths() - sizes + 1, 0)
-    bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    owner = np.repeat(np.arange(len(words)), counts)
-    start = np.arange(bounds[-1]) - bounds[owner] + words.bounds[owner]
-    size = sizes[owner]
-    state = np.zeros(owner.size, np.uint64)
-    for depth in range(n):
-        active = size > depth
-        state[active] = state[active] * NGRAM_BASE + words.values[start[active] + depth]
-
-    return Ragged(mix(state ^ size.astype(np.uint64) * LENGTH_SALT), bounds)

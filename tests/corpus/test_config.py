@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from corpus.errors import ConfigError
 
 
 class Inner(Section):
+    retired = {"width": "sizes are multiples of 8"}
     size: int = Field(4, ge=1)
     """Size, bytes."""
     names: list[str] = []
@@ -23,6 +25,7 @@ class Inner(Section):
 
 
 class Outer(Section):
+    retired = {"pace": "it is measured"}
     inner: Inner = Inner()
     """Inner settings."""
     rate: float = 0.5
@@ -122,3 +125,19 @@ def test_help_lists_every_setting_with_default_and_meaning() -> None:
         ("dedup.inner.table", "{}", "Pairs."),
         ("dedup.rate", "0.5", "Rate, per second."),
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [("dedup.pace", "it is measured"), ("dedup.inner.width", "sizes are multiples of 8")],
+)
+def test_a_former_setting_is_refused_with_what_holds_now(
+    tmp_path: Path, key: str, reason: str
+) -> None:
+    message = f"{key} is no longer a setting: {reason}; leave it out"
+    (tmp_path / "webtext.toml").write_text(f"{key} = 3")
+    for source in ({"sets": [f"{key}=3"]}, {"toml_path": str(tmp_path / "webtext.toml")}):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            load(**source)
+    with pytest.raises(ConfigError, match="unknown setting dedup.inner.pace"):
+        load(sets=["dedup.inner.pace=3"])

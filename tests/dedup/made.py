@@ -16,6 +16,7 @@ from corpus.tables.commit import commit_table
 from corpus.tables.parquet import read_table, write_part
 from corpus.tables.schemas import DOCUMENTS, LINKS, part_of_id
 from dedup import lsh, minhash, run, words
+from tests.dedup import oracle
 
 Naive = dict[tuple[int, str], tuple[Any, ...]]
 
@@ -105,7 +106,7 @@ def _document(page: Page) -> dict[str, Any]:
 
 def shingle_set(text: str, n: int) -> np.ndarray:
     """The distinct shingles of one text, ascending."""
-    return words.shingle_sets(words.word_hashes(pa.array([text]), "numpy"), n, "numpy").row(0)
+    return np.unique(oracle.ngram_hashes(oracle.word_hashes(pa.array([text])), n).row(0))
 
 
 def shingle_sets(pages: Sequence[Page], n: int) -> dict[str, np.ndarray]:
@@ -130,7 +131,7 @@ def naive_fates(
                 fates[place, page.id] = (False, "no_words", None, None)
                 continue
             shingles = set(shingle_set(page.text, n).tolist())
-            signed = minhash.sign(pa.array([page.text]), n, perms, "numpy")
+            signed = oracle.sign(pa.array([page.text]), n, perms)
             keys = set(lsh.band_keys(signed.values, config)[0].tolist())
             fate: tuple[Any, ...] = (True, None, None, None)
             for other, their_shingles, their_keys, their_words in kept:

@@ -14,10 +14,9 @@ import pytest
 import zstandard
 
 from corpus.evaluation_sets.files import TestSet, load_testsets
-from dedup import near_match, test_index, words
+from dedup import kernels, near_match, near_score, test_index, words
 from dedup.overlap import OverlapConfig
 from dedup.test_index import TestIndex
-from dedup.words import Engine
 from tests.dedup.made import MadeCorpus, Page
 from tests.dedup.test_leaks import leaks, prose
 
@@ -26,12 +25,12 @@ CONFIG = OverlapConfig()
 
 
 def index_of(*sets: TestSet, config: OverlapConfig = CONFIG) -> TestIndex:
-    tables = test_index.tables(sets, config, "numba")
-    return TestIndex.of_tables(*tables, config.prefix_words, "numba")
+    tables = test_index.tables(sets, config)
+    return TestIndex.of_tables(*tables, config.prefix_words)
 
 
-def flagged(index: TestIndex, pages: list[str], engine: Engine = "numba") -> list[int]:
-    found = test_index.search(pa.array(pages, pa.large_string()), index, CONFIG, engine)
+def flagged(index: TestIndex, pages: list[str]) -> list[int]:
+    found = test_index.search(pa.array(pages, pa.large_string()), index, CONFIG)
     return [place for place, hits in found if hits.removable.size]
 
 
@@ -72,7 +71,6 @@ def test_a_quotation_out_of_a_long_passage_is_found_and_its_place_named() -> Non
         pa.array([page], pa.large_string()),
         index_of(TestSet("t", "0", ((entry,),))),
         CONFIG,
-        "numba",
     )
     found = {page[a:b] for a, b in zip(hits.starts.tolist(), hits.ends.tolist(), strict=True)}
     assert all(part in quoted and len(part.split()) >= 36 for part in found)
@@ -80,7 +78,7 @@ def test_a_quotation_out_of_a_long_passage_is_found_and_its_place_named() -> Non
     assert {start > middle for start in hits.starts.tolist()} == {False, True}
 
 
-def test_engines_find_alike() -> None:
+def test_passages_are_scored_as_without_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = random.Random(2)
     vocabulary = [f"w{place}" for place in range(30)]
     entries = [" ".join(generator.choices(vocabulary, k=k)) for k in (14, 30, 70, 150, 300)]
@@ -91,10 +89,10 @@ def test_engines_find_alike() -> None:
     index = index_of(TestSet("t", "0", tuple((entry,) for entry in entries)))
     hashed = words.word_hashes(pa.array(pages, pa.large_string()))
     for threshold in (0.5, 0.72, 1.0):
-        compiled, plain = (
-            near_match.find_near(hashed, index.near, threshold, engine)
-            for engine in ("numba", "numpy")
-        )
+        compiled = near_match.find_near(hashed, index.near, threshold)
+        with monkeypatch.context() as patched:
+            patched.setattr(kernels, "score_clusters", near_score.score_clusters)
+            plain = near_match.find_near(hashed, index.near, threshold)
         for column in ("text", "key", "first", "after"):
             assert np.array_equal(getattr(compiled, column), getattr(plain, column))
         assert threshold == 1.0 or compiled.text.size
@@ -131,7 +129,6 @@ def test_words_that_line_ends_divide_are_put_together(mark: str) -> None:
         pa.array([page], pa.large_string()),
         index_of(TestSet("t", "0", ((entry,),))),
         CONFIG,
-        "numba",
     )
     assert [page[a:b] for a, b in zip(hits.starts, hits.ends, strict=True)] == [divided]
 
@@ -157,8 +154,7 @@ SHORT = (
 )
 def test_a_short_question_counts_with_its_answers_close_by(page: str, found: bool) -> None:
     pages = [f"Some words before. {page} Some words after."]
-    for engine in ("numba", "numpy"):
-        assert flagged(index_of(TestSet("t", "0", SHORT)), pages, engine) == [0] * found
+    assert flagged(index_of(TestSet("t", "0", SHORT)), pages) == [0] * found
 
 
 def test_question_answer_and_passage_are_scored_apart() -> None:

@@ -23,9 +23,11 @@ from corpus.tables.parquet import read_table
 from dedup import overlap, overlap_steps, run, words
 from dedup.overlap import OverlapConfig
 from dedup.words import Ragged
+from tests.dedup import oracle
 from tests.dedup.made import MadeCorpus, Page
 
 New = Callable[[], MadeCorpus]
+Find = Callable[[Ragged, overlap.NgramIndex], overlap.Hits]
 spelled = st.lists(st.sampled_from("abc"), max_size=14).map(" ".join)
 VOCABULARY = [f"word{index}" for index in range(8000)]
 
@@ -43,17 +45,15 @@ def index_of(
     return overlap.build_index(ngrams.ngram, ngrams.n, ngrams.prefix, config.prefix_words)
 
 
-@pytest.mark.parametrize("engine", ["numba", "numpy"])
+@pytest.mark.parametrize("find", [overlap.find, oracle.find])
 @settings(max_examples=30)
 @given(st.lists(spelled, min_size=1, max_size=6), st.lists(spelled, max_size=5))
-def test_marks_and_hits_equal_brute_force(
-    engine: words.Engine, entries: list[str], pages: list[str]
-) -> None:
+def test_marks_and_hits_equal_brute_force(find: Find, entries: list[str], pages: list[str]) -> None:
     config = OverlapConfig(n=4, measure_n=(2, 3), min_passage_words=2, boilerplate_frac=1.0)
     testset = TestSet("t", "0", tuple((entry,) for entry in entries))
-    ngrams = overlap.ngrams_of([testset], config, engine)
+    ngrams = overlap.ngrams_of([testset], config)
     index = index_of(ngrams, config)
-    hits = overlap.find(words.word_hashes(pa.array(pages, pa.string()), engine), index, engine)
+    hits = find(words.word_hashes(pa.array(pages, pa.string())), index)
     seen = np.isin(np.arange(len(ngrams)), hits.key)
     for n in (2, 3):
         wanted = {gram for entry in entries for gram in grams(entry, n)}
@@ -84,8 +84,8 @@ def test_index_finds_what_it_holds_and_nothing_else(keys: list[int], others: lis
     index = overlap.build_index(
         np.unique(grams_there), np.ones(np.unique(grams_there).size, np.int16)
     )
-    for engine in ("numba", "numpy"):
-        found = overlap.find(rows, index, engine)
+    for find in (overlap.find, oracle.find):
+        found = find(rows, index)
         there = np.isin(words.ngram_hashes(rows, 1).values, grams_there)
         assert found.text.tolist() == np.flatnonzero(there).tolist()
 
@@ -99,7 +99,7 @@ def test_index_takes_at_most_forty_bytes_a_gram() -> None:
         assert index.nbytes <= 40 * size
 
 
-def test_engines_find_alike_past_the_buffer() -> None:
+def test_hits_past_the_buffer_are_those_of_the_oracle() -> None:
     generator = random.Random(2)
     texts = pa.array(
         [" ".join(generator.choices("abcd", k=generator.randrange(3000))) for _ in range(60)]
@@ -108,7 +108,7 @@ def test_engines_find_alike_past_the_buffer() -> None:
     config = OverlapConfig(n=5, measure_n=(3,))
     index = index_of(overlap.ngrams_of([testset], config), config)
     hashed = words.word_hashes(texts)
-    compiled, plain = (overlap.find(hashed, index, engine) for engine in ("numba", "numpy"))
+    compiled, plain = (find(hashed, index) for find in (overlap.find, oracle.find))
     assert compiled.key.size > 1 << 16
     for column in ("text", "word", "key"):
         assert np.array_equal(getattr(compiled, column), getattr(plain, column))

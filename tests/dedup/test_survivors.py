@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from dedup import greedy, kernels
 from dedup.document_rows import ShingleSets
 from dedup.greedy import KEPT, Edges, LargeBuckets
 from dedup.shingle_store import SetWriter, StoredSets
-from dedup.words import Engine, Ragged, jaccard
+from dedup.words import Ragged, jaccard
+from tests.dedup import oracle
 
 THRESHOLD = 0.5
 
@@ -88,10 +90,10 @@ def stored(sets: list[np.ndarray], numbers: np.ndarray) -> StoredSets:
         return writer.finish()
 
 
-@pytest.mark.parametrize("engine", ["numba", "numpy"])
+@pytest.mark.parametrize("by", [greedy, oracle])
 @settings(max_examples=60)
 @given(st.data())
-def test_choice_in_large_buckets(engine: Engine, data: st.DataObject) -> None:
+def test_choice_in_large_buckets(by: Any, data: st.DataObject) -> None:
     sets = data.draw(st.lists(shingles, min_size=1, max_size=14))
     num_pages = len(sets)
     num_old, leaders = data.draw(st.integers(0, num_pages)), data.draw(st.integers(0, 3))
@@ -111,9 +113,9 @@ def test_choice_in_large_buckets(engine: Engine, data: st.DataObject) -> None:
     table = np.array(rows, np.int64).reshape(-1, 3)
     large = LargeBuckets(table[:, 0], table[:, 1], table[:, 2].astype(bool))
     edges = edges_of(pairs, similar)
-    open_pages = greedy.open_pages(num_pages, num_old, edges, large, engine)
-    choice = greedy.choose_in_large(
-        num_pages, num_old, edges, large, THRESHOLD, stored(sets, open_pages), engine
+    open_pages = by.open_pages(num_pages, num_old, edges, large)
+    choice = by.choose_in_large(
+        num_pages, num_old, edges, large, THRESHOLD, stored(sets, open_pages)
     )
     expected = naive(num_pages, num_old, similar, buckets)
     assert choice.duplicate_of.tolist() == expected
@@ -122,22 +124,18 @@ def test_choice_in_large_buckets(engine: Engine, data: st.DataObject) -> None:
             assert choice.similarity[page] == similar[before, page]
             assert choice.exact[page] == (similar[before, page] == 1.0)
     assert np.isnan(choice.similarity[choice.duplicate_of == KEPT]).all()
-    assert (
-        open_pages.tolist() == greedy.open_pages(num_pages, num_old, edges, large, "numpy").tolist()
-    )
+    assert open_pages.tolist() == oracle.open_pages(num_pages, num_old, edges, large).tolist()
 
 
-@pytest.mark.parametrize("engine", ["numba", "numpy"])
-def test_nothing_is_settled_by_a_page_that_may_yet_go(engine: Engine) -> None:
+@pytest.mark.parametrize("by", [greedy, oracle])
+def test_nothing_is_settled_by_a_page_that_may_yet_go(by: Any) -> None:
     """Page 3 is near page 1, which goes for page 0: so it has to be compared with page 2 after all."""
     same = np.arange(4, dtype=np.uint64)
     large = LargeBuckets(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 3]), np.zeros(4, bool))
     edges = Edges(np.array([3]), np.array([1]), np.array([1.0]), np.array([True]))
-    open_pages = greedy.open_pages(4, 0, edges, large, engine)
+    open_pages = by.open_pages(4, 0, edges, large)
     assert open_pages.tolist() == [0, 1, 2, 3]
-    choice = greedy.choose_in_large(
-        4, 0, edges, large, THRESHOLD, stored([same] * 4, open_pages), engine
-    )
+    choice = by.choose_in_large(4, 0, edges, large, THRESHOLD, stored([same] * 4, open_pages))
     assert choice.duplicate_of.tolist() == [KEPT, 0, KEPT, 2]
 
 
@@ -187,8 +185,8 @@ def test_near_copies_of_one_page_cost_one_comparison_each() -> None:
         np.zeros(size - 1, bool),
     )
     large = LargeBuckets(np.zeros(size, np.int64), np.arange(size), np.arange(size) < 1)
-    for engine in ("numba", "numpy"):
-        assert greedy.open_pages(size, 0, edges, large, engine).size == 0
+    for by in (greedy, oracle):
+        assert by.open_pages(size, 0, edges, large).size == 0
 
 
 def test_no_chains() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from dedup import words
 from dedup.words import Ragged
+from tests.dedup import oracle
 
 MASK = (1 << 64) - 1
 texts = st.lists(
@@ -45,12 +47,12 @@ def gram_hash(gram: list[str]) -> int:
     return mix(state ^ len(gram) * int(words.LENGTH_SALT) & MASK)
 
 
-@pytest.mark.parametrize("engine", ["numba", "numpy"])
+@pytest.mark.parametrize("by", [words, oracle])
 @settings(max_examples=50)
 @given(texts, st.integers(1, 6))
-def test_hashes_follow_the_rule(engine: words.Engine, given_texts: list[str], n: int) -> None:
-    found = words.word_hashes(pa.array(given_texts, pa.string()), engine)
-    grams = words.ngram_hashes(found, n, engine)
+def test_hashes_follow_the_rule(by: Any, given_texts: list[str], n: int) -> None:
+    found = by.word_hashes(pa.array(given_texts, pa.string()))
+    grams = by.ngram_hashes(found, n)
     for index, text in enumerate(given_texts):
         spelled = [word for word, _, _ in words.split_words(text)]
         assert found.row(index).tolist() == [word_hash(word) for word in spelled]
@@ -67,7 +69,7 @@ def test_hashes_follow_the_rule(engine: words.Engine, given_texts: list[str], n:
 @given(texts)
 def test_content_hashes_agree_and_tell_apart(given_texts: list[str]) -> None:
     found = words.word_hashes(pa.array(given_texts, pa.string()))
-    compiled, plain = words.content_hashes(found, "numba"), words.content_hashes(found, "numpy")
+    compiled, plain = words.content_hashes(found), oracle.content_hashes(found)
     assert np.array_equal(compiled, plain)
     spelled = [tuple(word for word, _, _ in words.split_words(text)) for text in given_texts]
     assert len({tuple(row) for row in compiled.tolist()}) == len(set(spelled))
@@ -127,14 +129,12 @@ def test_slices_cover_all_texts_in_order(given_texts: list[str], size: int) -> N
     )
 
 
-@pytest.mark.parametrize("engine", ["numba", "numpy"])
+@pytest.mark.parametrize("by", [words, oracle])
 @settings(max_examples=50)
 @given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
-def test_jaccard_is_shared_over_all(engine: words.Engine, left: set[int], right: set[int]) -> None:
+def test_jaccard_is_shared_over_all(by: Any, left: set[int], right: set[int]) -> None:
     arrays = [np.array(sorted(each), np.uint64) for each in (left, right)]
-    assert words.jaccard(*arrays, engine) == (
-        len(left & right) / len(left | right) if left | right else 0.0
-    )
+    assert by.jaccard(*arrays) == (len(left & right) / len(left | right) if left | right else 0.0)
 
 
 @settings(max_examples=50)
