@@ -250,6 +250,7 @@ class TrainConfig(Section):
             "batch_size",
             "max_steps",
             "epochs",
+            "init_from",
             "runtime.micro_batch_size",
         }
     )
@@ -264,6 +265,16 @@ class TrainConfig(Section):
     """What to do with a bad batch."""
     runtime: RuntimeConfig = RuntimeConfig()
     """How the machine is used."""
+    init_from: str = ""
+    """Begin with the weights of RUN or RUN:CHECKPOINT of this corpus, or of a Hugging Face GPT-2's folder.
+
+    Empty: random weights. Unset sizes of train.model are the parent's.
+    """
+    init_state: Literal["weights", "all"] = "weights"
+    """weights: a fresh optimizer and schedule from step 0.
+
+    all: moments, step and schedule go on after the parent's; on the same tokens, so do the samples.
+    """
     seed: int = Field(default=1337, ge=0, lt=2**63)
     """Seed of weights, sample order, dropout and samples."""
     batch_size: int | None = Field(default=None, ge=1)
@@ -325,6 +336,9 @@ class TrainConfig(Section):
             del settings["data"]["packing"]
         # One that is chosen by the cache is compared with the stream's own state.
         settings["data"]["window"] = self.data.window or 0
+        if not self.init_from:
+            # Runs of earlier versions have no such settings.
+            del settings["init_from"], settings["init_state"]
         # A limit decides whether a run starts, not what it learns.
         del settings["data"]["max_passes"]
         return settings

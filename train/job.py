@@ -32,6 +32,7 @@ from shards.reader import (
     sequential_blocks,
 )
 from shards.tokenizer.encode import load_tokenizer
+from train.checkpoints.checkpoint import Checkpoints
 from train.checkpoints.load import TextEncoder
 from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
@@ -39,6 +40,7 @@ from train.distributed import World, join_world, leave_world
 from train.gpt2.model import GPT2
 from train.gpt2.sampling import Sampling, generate
 from train.loop import Job, Trainer
+from train.parent import find_parent, load_hf_weights
 
 log = logging.getLogger(__name__)
 
@@ -104,12 +106,33 @@ def train(
             if wanted_stop is not None:
                 job = dataclasses.replace(job, wanted_stop=wanted_stop)
             trainer = Trainer(job, world)
-            trainer.resume()
+            if not trainer.resume():
+                _begin(trainer, store, request)
             done = trainer.run()
             world.main_does(lambda: RunFolder(store, request.run).write("summary.json", done))
             return RunResult(done, up_to_date=False)
     finally:
         leave_world(world)
+
+
+def _begin(trainer: Trainer, store: Store, request: RunRequest) -> None:
+    """Give a new run the weights of its parent, or all of its state, if it has one."""
+    snapshot = read_snapshot(store, request.snapshot)
+    parent = trainer.world.main_does(lambda: find_parent(store, request.config, snapshot))
+    if parent is None:
+        return
+
+    if parent.checkpoint is None or parent.checkpoints is None:
+        assert parent.folder is not None
+        load_hf_weights(trainer.model, parent.folder)
+    else:
+        whole = request.config.init_state == "all"
+        before = parent.checkpoint.record["identity"].get("snapshot_digest")
+        trainer.begin_with(
+            parent.checkpoints, parent.checkpoint, whole=whole,
+            same_data=before == snapshot.digest,
+        )  # fmt: skip
+    log.info("beginning with %s", request.config.init_from)
 
 
 @contextlib.contextmanager
@@ -153,16 +176,16 @@ def claim(request: RunRequest) -> dict[str, Any] | None:
     require_usable(store, request.snapshot, allow_withdrawn=request.allow_withdrawn)
     warn_of_remarks(store, request.snapshot)
     folder = RunFolder(store, request.run)
-    identity = run_identity(read_snapshot(store, request.snapshot), request)
+    identity = run_identity(store, read_snapshot(store, request.snapshot), request)
     described = {"snapshot": request.snapshot, "config": request.config.model_dump()}
     folder.claim(identity, described, rebuild=request.rebuild)
     return folder.read("summary.json")
 
 
-def run_identity(snapshot: Snapshot, request: RunRequest) -> dict[str, Any]:
-    """The identity of a run: tokens, tokenizer, shape and the deciding settings."""
+def run_identity(store: Store, snapshot: Snapshot, request: RunRequest) -> dict[str, Any]:
+    """The identity of a run: tokens, tokenizer, shape, the deciding settings, and its parent."""
     config = request.config
-    return {
+    identity = {
         "snapshot_digest": snapshot.digest,
         "tokenizer_fingerprint": snapshot.tokenizer_fingerprint,
         "end_of_text": snapshot.end_of_text,
@@ -170,6 +193,25 @@ def run_identity(snapshot: Snapshot, request: RunRequest) -> dict[str, Any]:
         "settings": config.decisive(),
         "held_out_frac": request.held_out_frac,
     }
+    if config.init_from:
+        identity["parent"] = _parent_identity(store, snapshot, request)
+
+    return identity
+
+
+def _parent_identity(store: Store, snapshot: Snapshot, request: RunRequest) -> dict[str, Any]:
+    """The parent's description: as in the run's checkpoints if there are any, else found now.
+
+    A run that has begun goes on though its parent was trained further, or is gone.
+    """
+    known = RunFolder(store, request.run).read("config.json")
+    if known is not None and not request.rebuild and Checkpoints(store, request.run).all():
+        parent: dict[str, Any] = known["identity"].get("parent", {})
+        return parent
+
+    found = find_parent(store, request.config, snapshot)
+    assert found is not None
+    return found.described
 
 
 def open_job(store: Store, request: RunRequest) -> Job:
@@ -210,7 +252,9 @@ def open_job(store: Store, request: RunRequest) -> Job:
         val_blocks=val_blocks,
         val_bytes=val_bytes,
         record={
-            "identity": run_identity(snapshot, request),
+            # As claimed, so that the parent is not looked for again.
+            "identity": RunFolder(store, request.run).read_identity()
+            or run_identity(store, snapshot, request),
             "snapshot": request.snapshot,
             "passes": passes,
         },

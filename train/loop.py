@@ -97,6 +97,9 @@ class Trainer:
         self.micro_batch_size = micro_batch_size(config.runtime, world.device, job.shape.block_size)
         self.micro_batches = num_micro_batches(self.batch_size, world.size, self.micro_batch_size)
         self.num_steps = config.steps(job.stream.num_blocks)
+        if config.init_state == "all" and config.max_steps is None:
+            # Epochs come on top of the parent's steps; max_steps counts them all.
+            self.num_steps += job.record["identity"].get("parent", {}).get("step", 0)
         usual = min(1000, math.ceil(self.num_steps / 10))
         self.eval_interval = config.eval_interval or usual
         # A run that is evaluated at its end only has checkpoints on the way.
@@ -163,11 +166,48 @@ class Trainer:
         self._continue_after(found)
         return True
 
+    def begin_with(
+        self, checkpoints: Checkpoints, parent: Checkpoint, *, whole: bool, same_data: bool
+    ) -> None:
+        """Begin with another run's weights, and if `whole` after its step, with its moments.
+
+        `same_data`: with its position in the data too. Raises: InputError if there is nothing left
+        to train, or if the parent has weights only.
+        """
+        with checkpoints.local_copy(parent) as files:
+            load_weights(self.model, files, collective=self.world)
+            if whole:
+                load_optimizers(self.model, self.optimizers, files, collective=self.world)
+        if not whole:
+            return
+
+        if "stream" not in parent.record:
+            raise InputError(
+                f"{self.job.store.root}/{parent.path}: an imported model has no state of a training; "
+                "set train.init_state='weights'"
+            )
+        if parent.step >= self.num_steps:
+            raise InputError(
+                f"train.max_steps = {self.num_steps}: the parent has {parent.step} steps, which count; "
+                f"set it to more than {parent.step}"
+            )
+        self.step = parent.step
+        self._restore(parent, with_data=same_data)
+        # What the parent measured is not of this run's validation split.
+        self.val_loss = self._evaluated_step = self._tried_step = None
+        self.best_val_loss = math.inf
+
     def _continue_after(self, found: Checkpoint) -> None:
-        record = found.record
         self._saved, self.step = found, found.step
+        self._restore(found, with_data=True)
+        log.info("continuing after step %d of %d", self.step, self.num_steps)
+
+    def _restore(self, found: Checkpoint, *, with_data: bool) -> None:
+        """Take over the state in a checkpoint's record. Raises: SchemaError if it is not there."""
+        record = found.record
         try:
-            self.job.stream.load_state_dict(record["stream"])
+            if with_data:
+                self.job.stream.load_state_dict(record["stream"])
             self.watch.restore(**record["watch"])
             self._losses = [float(loss) for loss in record["losses"]]
             self.elapsed_s = float(record["elapsed_s"])
@@ -181,8 +221,6 @@ class Trainer:
                 f"{self.job.store.root}/{found.path}: checkpoint.json is not one of training "
                 f"({type(error).__name__}: {error}); train again with --rebuild"
             ) from error
-
-        log.info("continuing after step %d of %d", self.step, self.num_steps)
 
     def run(self) -> dict[str, Any]:
         """Train to the last step and return the summary.

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from corpus.run import command
-from corpus.storage.store import check_name
+from corpus.storage.store import check_name, open_corpus
 from train.config import TrainConfig
 from train.sweep import HELD_OUT_FRAC, learning_rates, sweep
 
@@ -54,6 +54,11 @@ def _main(argv: Sequence[str] | None) -> int:
         help=f"find the learning rate: train R-lr-RATE with each and compare perplexities on {HELD_OUT_FRAC:.0%}% held out",
     )
     parser.add_argument(
+        "--continue-from",
+        metavar="RUN[:CHECKPOINT]",
+        help="continued pre-training: the parent's weights, sizes and recipe on this snapshot, warmed up again, with some of the parent's batches mixed in",
+    )
+    parser.add_argument(
         "--allow-withdrawn",
         action="store_true",
         help="train on a snapshot though a take-down withdrew it",
@@ -61,9 +66,14 @@ def _main(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
     check_name("--run", args.run)
     config = command.config(TrainConfig, "train", args)
-    from train.job import (
-        RunRequest,
-    )  # torch takes seconds to load: what can be refused without it is refused before
+    # torch takes seconds to load: what can be refused without it is refused before
+    from train.job import RunRequest
+    from train.parent import continued_config, inherited_shape
+
+    store = open_corpus(args.corpus)
+    if args.continue_from is not None:
+        config = continued_config(config, store, args.continue_from, args.snapshot)
+    config = inherited_shape(config, store)
 
     request = RunRequest(
         args.corpus,

@@ -70,6 +70,12 @@ class RunFolder:
             return None
         return document
 
+    def read_identity(self) -> dict[str, Any] | None:
+        """The identity of a run that has begun, else None."""
+        described = self.read("config.json")
+        identity: dict[str, Any] | None = described["identity"] if described else None
+        return identity
+
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Replace a JSON file of the folder."""
         self.store.write_json(f"{self.path}/{name}", dict(value))
@@ -92,6 +98,11 @@ class RunFolder:
 
         if previous is not None:
             found = list(differences(previous["identity"], identity))
+            if found and "imported_from" in previous["identity"]:
+                raise InputError(
+                    f"{self.store.root}/{self.path}: an imported model, which is not trained in place; "
+                    f"train on it as another run: --run NAME --set train.init_from={self.run}"
+                )
             if found:
                 raise InputError(
                     f"{self.store.root}/{self.path}: begun otherwise: {'; '.join(found)}; "

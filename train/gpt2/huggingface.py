@@ -185,7 +185,7 @@ def fetch_hf(name: str) -> Path:
         ) from error
 
 
-def _check_tokenizer(folder: Path, ours: bytes) -> None:
+def check_tokenizer(folder: Path, ours: bytes) -> None:
     """Raises: InputError when the folder's tokenizer gives a token another id than the corpus's, naming both."""
     path = folder / "tokenizer.json"
     if not path.exists():
@@ -220,7 +220,7 @@ def import_run(store: Store, run: str, folder: Path, world: World) -> None:
             "import into a corpus with the model's own tokenizer (shards.run with GPT-2's vocabulary)"
         )
 
-    _check_tokenizer(folder, store.read_bytes("tokenizer/tokenizer.json"))
+    check_tokenizer(folder, store.read_bytes("tokenizer/tokenizer.json"))
     target, checkpoints = RunFolder(store, run), Checkpoints(store, run)
     if target.read("config.json") is not None and checkpoints.all():
         raise InputError(f"{store.root}/{target.path}: exists; choose another --run name")

@@ -48,7 +48,8 @@ def _tokenizer(file: Path) -> Tokenizer:
     return tokenizer
 
 
-def _digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
+    """The SHA-256 of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -90,5 +91,5 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
         identity={},
         described={"snapshot": None},
         step=0,
-        weights=fingerprint([_digest(folder / file) for file in FILES]),
+        weights=fingerprint([file_digest(folder / file) for file in FILES]),
     )
