@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from clean.extract import ExtractConfig
 from clean.filters.boilerplate import BoilerplateConfig
 from clean.filters.language import LanguageConfig
 from clean.filters.personal import PersonalConfig
-from clean.filters.quality import QualityConfig
+from clean.filters.quality import EDITING_PRESETS, QualityConfig
 from clean.filters.wikipedia import WikipediaConfig
 from clean.normalize import NormalizeConfig
 from clean.sandbox import SandboxConfig
@@ -41,3 +41,12 @@ class CleanConfig(Section):
     """Keep licences and opt-outs that pages name, as the table `marks`."""
     allow_broken_segments: bool = False
     """Commit although no page of some WARC segment could be read."""
+
+    @model_validator(mode="after")
+    def _markdown_is_not_edited(self) -> CleanConfig:
+        if self.extract.format == "markdown" and self.quality.preset in EDITING_PRESETS:
+            raise ValueError(
+                f"clean.extract.format is 'markdown', but clean.quality.preset {self.quality.preset!r} "
+                "removes lines of plain text; set another preset, or clean.extract.format = 'text'"
+            )
+        return self

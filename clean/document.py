@@ -68,6 +68,7 @@ class _Source(NamedTuple):
     title: str | None
     published: date | None
     extractor: str
+    markdown: str | None = None
 
 
 def document_function(config: CleanConfig) -> DocumentFunction:
@@ -132,6 +133,7 @@ def _source(
         metadata.title(html, marks),
         metadata.published(html, marks, latest),
         config.extract.extractor,
+        found.markdown,
     )
 
 
@@ -153,6 +155,8 @@ def _judged(source: _Source, notes: list[str], config: CleanConfig) -> Result:
         return Dropped(judged.reason, judged.detail, notes)
 
     text, title = judged.text, _one_line(source.title, config)
+    if source.markdown is not None:
+        text = normalize.normalize(source.markdown, config.normalize).text
     if config.personal.replace:
         replaced = personal.replace(text)
         text, title = replaced.text, personal.replace(title).text if title else None

@@ -39,6 +39,12 @@ class ExtractConfig(Section):
     """Text that the `learned` extractor keeps when unsure: less (`precision`), the best F1
     (`balanced`), or more (`recall`).
     """
+    format: Literal["text", "markdown"] = "text"
+    """`text` is plain text. `markdown` keeps headings, lists, tables, quotations, the language of
+    code and emphasis, and puts the page's headline first. Pages are judged by their plain text.
+    """
+    links: bool = False
+    """Keep the addresses of links, for `markdown`."""
     include_tables: bool = True
     """Keep cells of tables, for `trafilatura` and `trafilatura-fast`. `learned` judges each row."""
     max_html_bytes: int = Field(default=20_000_000, ge=1, lt=records.MAX_BODY_BYTES)
@@ -53,10 +59,13 @@ class ExtractConfig(Section):
 
 
 class Extracted(NamedTuple):
-    """Main text of a page, and the number of words that the page shows."""
+    """Main text of a page, the number of words that the page shows, and the text as Markdown if
+    that is wanted.
+    """
 
     text: str
     visible_words: int
+    markdown: str | None = None
 
 
 def extractor(config: ExtractConfig) -> ExtractFunction:
@@ -76,26 +85,38 @@ def page_extractor(config: ExtractConfig) -> Callable[[str], Extracted]:
 
     Where a page shows next to nothing, the text is what it carries for its scripts.
     """
-    if config.extractor == "learned":
-        learned = extraction.page_extractor(extraction.Use(config.threshold))
-    else:
-        library = _trafilatura(config)
-
-        def learned(html: str) -> tuple[str, int]:
-            return library(html), extraction.visible_words(blocks(html.encode("utf-8", "replace")))
+    learned = _page_function(config)
 
     def extract(html: str) -> Extracted:
-        text, visible = learned(html)
+        found = learned(html)
+        text, visible, _ = found
         if visible <= embedded.MAX_SHOWN_WORDS and len(text.split()) <= embedded.MAX_SHOWN_WORDS:
-            found = embedded.embedded_text(html)
-            if len(found) > 2 * len(text):
-                return Extracted(found, max(visible, len(found.split())))
-        return Extracted(text, visible)
+            data = embedded.embedded_text(html)
+            if len(data) > 2 * len(text):
+                return Extracted(data, max(visible, len(data.split())))
+        return found
 
     return extract
 
 
-def _trafilatura(config: ExtractConfig) -> ExtractFunction:
+def _page_function(config: ExtractConfig) -> Callable[[str], Extracted]:
+    markdown = config.format == "markdown"
+    if config.extractor == "learned":
+        use = extraction.Use(config.threshold)
+        ours = extraction.page_extractor(use, markdown=markdown, links=config.links)
+        return lambda html: Extracted(*ours(html))
+
+    library = _trafilatura(config)
+    formatted = _trafilatura(config, "markdown") if markdown else None
+
+    def extract(html: str) -> Extracted:
+        visible = extraction.visible_words(blocks(html.encode("utf-8", "replace")))
+        return Extracted(library(html), visible, formatted(html) if formatted else None)
+
+    return extract
+
+
+def _trafilatura(config: ExtractConfig, output: str = "txt") -> ExtractFunction:
     import trafilatura  # half a second and 60 MB that the other extractor does without
     import trafilatura.meta
 
@@ -119,6 +140,9 @@ def _trafilatura(config: ExtractConfig) -> ExtractFunction:
             include_comments=False,
             include_tables=config.include_tables,
             deduplicate=False,
+            output_format=output,
+            include_formatting=output == "markdown",
+            include_links=output == "markdown" and config.links,
         )
         if watch.exhausted:
             raise MemoryError

@@ -1,6 +1,6 @@
 """Agreement of extracted text with gold text, as the article-extraction-benchmark measures it.
 
-Texts are cut into words (`\\w+`), words into overlapping runs of four. Shared runs count with their
+Texts are cut into words (`\\w+`; each Chinese, Japanese or Korean sign is one), words into overlapping runs of four. Shared runs count with their
 frequency. Precision and recall are averaged over pages; F1 is taken of the averages.
 Source: scrapinghub/article-extraction-benchmark, README ("evaluation").
 """
@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-_WORD = re.compile(r"\w+")
+# Chinese, Japanese and Korean do not part words by spaces: each of their signs is a word.
+_SIGN: Final = "\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff"
+_WORD = re.compile(rf"[{_SIGN}]|[^\W{_SIGN}]+")
 
 
 class Scores(NamedTuple):
@@ -94,11 +96,16 @@ def shingles(text: str, n: int) -> Counter[tuple[str, ...]]:
 
     A shorter text is one run; an empty text has none.
     """
-    words = _WORD.findall(text)
+    words = words_of(text)
     if not words:
         return Counter()
 
     return Counter(tuple(words[i : i + n]) for i in range(max(1, len(words) - n + 1)))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text."""
+    return _WORD.findall(text)
 
 
 def _mean(values: list[float]) -> float:

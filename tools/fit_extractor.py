@@ -1,70 +1,88 @@
-"""Fits the learned extractor: `python -m tools.fit_extractor --data DIR` (needs the `fit` extra).
+"""Fits the learned extractor: `python -m tools.fit_extractor --data DIR --data DIR` (`fit` extra).
 
-DIR holds `gold_dev.jsonl.zst` and `pages_dev.tar.zst`: one line per page with `id`, `source`,
-`domain`, `kind` and `text`, and the pages under the names in `file`. Only the sources in
-`TRAINED_ON` are used for training: their licences allow it (CC BY 4.0, MIT). All sources with gold
-text are scored. Pages of the kind `segments` list snippets that belong in the text (`with`) and
-snippets that do not (`without`); they are checked.
+DIR holds archives (`gold_NAME.jsonl.zst` and `pages_NAME.tar.zst`): one line per page with `id`,
+`source`, `domain`, `kind` and `text`, and the pages under the names in `file`. Only the sources in
+`TRAINED_ON` are used for training: the licences of their annotations allow it. All sources with
+gold text are scored. Pages of the kind `segments` list snippets that belong in the text (`with`)
+and snippets that do not (`without`); they are checked. Pages with a `doubt` are left out.
 
 Two forests are fitted. The first judges blocks by their features. The second judges them by the
 same features and the first model's probabilities for the blocks around
 (`clean.learned.context`); it is trained on probabilities of pages unseen by the first.
 
-A block's label is the share of its four-word runs found in the gold text. A block of fewer words
-would be found anywhere; it is content if the gold text has it next to its neighbour on the page.
-Scores come from cross-validation in which no registered domain is on both sides. The written model
-is then fitted on everything. Every draw is seeded, and LightGBM runs in its deterministic mode.
+Scores come from cross-validation in which no registered domain is on both sides. The thresholds of
+`clean.learned.extraction` were chosen on one half of the domains (`--thresholds` prints their
+scores there) and are reported on the other. The written model is fitted on everything. Every draw
+is seeded, and LightGBM runs in its deterministic mode, so the same data gives the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import logging
-import re
-import tarfile
+import multiprocessing
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date
-from html import unescape
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import lightgbm
 import numpy as np
-import xxhash
-import zstandard
 
 from clean import learned
-from clean.decode import decode
 from clean.learned import context, trees
 from clean.learned.blocks import PageBlocks, blocks
-from clean.learned.extraction import MODEL_FILE, Use, chance_of, chances, extracted
-from clean.learned.features import NAMES, features
-from clean.learned.layout import END, START, WORDS
+from clean.learned.extraction import (
+    BETA,
+    MODEL_FILE,
+    VAGUE,
+    Use,
+    chance_of,
+    chances,
+    extracted,
+)
+from clean.learned.features import NAMES
+from clean.learned.layout import WORDS
 from clean.learned.trees import Forest, Model
 from clean.rewrite import rewritten
-from tools.extraction_scores import (
-    PageScores,
-    Scores,
-    SnippetScores,
-    average,
-    page_scores,
-    snippet_scores,
+from tools.annotated_pages import (
+    GOLD_FILE,
+    PAGES_FILE,
+    Sample,
+    archives,
+    labels,
+    read_pages,
+    sample,
 )
+from tools.extraction_scores import PageScores, Scores, average, page_scores, snippet_scores
+from tools.extractor_card import model_card
+
+__all__ = ["GOLD_FILE", "PAGES_FILE", "labels", "main", "read_pages", "sample"]
 
 log = logging.getLogger(__name__)
 
-GOLD_FILE: Final = "gold_dev.jsonl.zst"
-PAGES_FILE: Final = "pages_dev.tar.zst"
 PACKAGE: Final = Path(learned.__file__).parent
+TOOLS: Final = Path(__file__).parent
 CARD_FILE: Final = "MODEL_CARD.md"
 # Precision and recall of every training page, by a model that had not seen its domain.
 CROSSED_FILE: Final = "crossvalidation.json"
 
-TRAINED_ON: Final = {"wcxb": "CC BY 4.0", "aeb": "MIT"}
-SHINGLE: Final = 4
+# Sources with permissively licensed annotations, and their licences.
+TRAINED_ON: Final = {
+    "wcxb": "CC BY 4.0",
+    "aeb": "MIT",
+    "ae424": "Apache-2.0",
+    "forum52": "Apache-2.0",
+    "fundus": "MIT",
+    "defuddle": "MIT",
+    "np157": "Apache-2.0",
+    "readability": "Apache-2.0",
+}
+# Kinds of gold that hold the whole text of a page, checked by people or by maintainers.
+TEXT_KINDS: Final = ("full", "silver")
 NUM_FOLDS: Final = 5
 NUM_INNER_FOLDS: Final = 2
 # A block of more words weighs no more than one of so many: its words are not independent.
@@ -86,103 +104,11 @@ PARAMETERS: Final = {
     "num_threads": 1,
     "verbose": -1,
 }
+# Settings of `balanced` that `--thresholds` compares.
+THRESHOLD_BETAS: Final = (0.65, 0.8, 1.0)
+THRESHOLD_CHANCES: Final = (0.35, 0.4, 0.5)
 # Trees of the first and of the second forest.
-ROUNDS: Final = (100, 120)
-_WORD = re.compile(r"\w+")
-
-
-class Sample(NamedTuple):
-    """An annotated page: features, and per block a label in 0..1 and a number of words."""
-
-    gold: dict[str, Any]
-    page: PageBlocks
-    rows: np.ndarray
-    labels: np.ndarray
-
-
-def read_pages(folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """(annotation, HTML) of every page in the archives."""
-    with zstandard.open(folder / GOLD_FILE, "rt", encoding="utf-8") as lines:
-        gold = {(row := json.loads(line))["file"].removesuffix(".gz"): row for line in lines}
-    with (
-        open(folder / PAGES_FILE, "rb") as raw,
-        zstandard.ZstdDecompressor().stream_reader(raw) as stream,
-        tarfile.open(fileobj=io.BufferedReader(stream), mode="r|") as archive,
-    ):
-        for member in archive:
-            row = gold.get(member.name.removeprefix("./").removesuffix(".gz"))
-            content = archive.extractfile(member)
-            if row is not None and content is not None:
-                yield row, decode(content.read()).text
-
-
-def sample(gold: dict[str, Any], html: str) -> Sample:
-    """Features and labels of a page with gold text."""
-    page = blocks(rewritten(html).encode("utf-8", "replace"))
-    return Sample(gold, page, features(page), labels(block_words(page), gold["text"] or ""))
-
-
-def block_words(page: PageBlocks) -> list[list[str]]:
-    """The words of every block, in lower case."""
-    text = page.text.tobytes()
-    return [
-        _WORD.findall(unescape(text[place[START] : place[END]].decode("utf-8", "replace")).lower())
-        for place in page.place
-    ]
-
-
-def labels(words: list[list[str]], gold: str) -> np.ndarray:
-    """The share of every block in the gold text, (b,) float64 in 0..1."""
-    wanted = _WORD.findall(gold.lower())
-    grams = {
-        tuple(wanted[i : i + n]) for n in range(2, SHINGLE + 1) for i in range(len(wanted) - n + 1)
-    }
-    found = np.zeros(len(words))
-
-    for block, own in enumerate(words):
-        if len(own) >= SHINGLE:
-            runs = [tuple(own[i : i + SHINGLE]) for i in range(len(own) - SHINGLE + 1)]
-            found[block] = sum(run in grams for run in runs) / len(runs)
-
-    for block, own in enumerate(words):
-        if 0 < len(own) < SHINGLE:
-            found[block] = _joins(words, found, block, grams)
-
-    return found
-
-
-def _joins(
-    words: list[list[str]], found: np.ndarray, block: int, grams: set[tuple[str, ...]]
-) -> float:
-    """1 if a short block has the same neighbour in the gold text as on the page."""
-    own = tuple(words[block])
-    before = _around(words, found, range(block - 1, max(-1, block - 6), -1))
-    after = _around(words, found, range(block + 1, min(len(words), block + 6)))
-    need = SHINGLE - len(own)
-    for other in before:
-        if (*other[-need:], *own) in grams and len(other):
-            return 1.0
-
-    for other in after:
-        if (*own, *other[:need]) in grams and len(other):
-            return 1.0
-
-    return 0.0
-
-
-def _around(words: list[list[str]], found: np.ndarray, order: range) -> list[tuple[str, ...]]:
-    """The words that may be next to a short block in the gold text.
-
-    They are its neighbour's, and those of the nearest long block of content.
-    """
-    candidates = []
-    for number, other in enumerate(order):
-        if number == 0 or (found[other] > 0.5 and len(words[other]) >= SHINGLE):
-            candidates.append(tuple(words[other]))
-            if number:
-                break
-
-    return candidates
+ROUNDS: Final = (130, 160)
 
 
 def weights(item: Sample) -> np.ndarray:
@@ -277,22 +203,35 @@ def fit_model(samples: Sequence[Sample], seed: int) -> Model:
 
 
 def cross_validate(
-    samples: Sequence[Sample], seed: int, count: int = NUM_FOLDS
+    samples: Sequence[Sample], seed: int, count: int = 0, jobs: int = 1
 ) -> list[np.ndarray]:
     """Probabilities for every sample's blocks, by a model that has seen no page of its domain."""
+    count = count or NUM_FOLDS
     fold = folds(samples, count, seed)
     found: list[np.ndarray] = [np.empty(0)] * len(samples)
-    for number in range(count):
-        judge = chances(
-            fit_model(
-                [item for item, own in zip(samples, fold, strict=True) if own != number], seed
-            )
-        )
-        for index in np.flatnonzero(fold == number).tolist():
-            found[index] = judge(samples[index].page)
-        log.info("fold %d of %d done", number + 1, count)
+
+    # Children inherit the samples, which are too large to send.
+    global _shared_samples
+    _shared_samples = samples
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
+        judged = pool.map(_judge_fold, [(fold, number, seed) for number in range(count)])
+        for number, chances_of in enumerate(judged):
+            for index, own in zip(np.flatnonzero(fold == number).tolist(), chances_of, strict=True):
+                found[index] = own
+            log.info("fold %d of %d done", number + 1, count)
 
     return found
+
+
+_shared_samples: Sequence[Sample] = ()
+
+
+def _judge_fold(task: tuple[np.ndarray, int, int]) -> list[np.ndarray]:
+    """Probabilities for the samples of a fold, by a model fitted on the others."""
+    fold, number, seed = task
+    samples = _shared_samples
+    judge = chances(fit_model([samples[i] for i in np.flatnonzero(fold != number)], seed))
+    return [judge(samples[i].page) for i in np.flatnonzero(fold == number)]
 
 
 def scored(samples: Sequence[Sample], found: Sequence[np.ndarray], use: Use) -> list[PageScores]:
@@ -316,45 +255,52 @@ def score_table(
     return {name: (len(own), average(own)) for name, own in sorted(groups.items())}
 
 
+def threshold_scores(
+    samples: Sequence[Sample], found: Sequence[np.ndarray]
+) -> list[tuple[tuple[float, float, float], float]]:
+    """Combinations of (beta, both least probabilities) and their mean F1 over sources, best first."""
+    before = BETA[Use.BALANCED], VAGUE[Use.BALANCED]
+    results = []
+    try:
+        for beta in THRESHOLD_BETAS:
+            for vague in THRESHOLD_CHANCES:
+                for least in THRESHOLD_CHANCES:
+                    BETA[Use.BALANCED], VAGUE[Use.BALANCED] = beta, (vague, least)
+                    table = score_table(samples, scored(samples, found, Use.BALANCED))
+                    means = [own.f1 for name, (_, own) in table.items() if " " not in name]
+                    results.append(((beta, vague, least), float(np.mean(means))))
+    finally:
+        BETA[Use.BALANCED], VAGUE[Use.BALANCED] = before
+
+    return sorted(results, key=lambda result: -result[1])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Fit, score, and write the model with its card."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.fit_extractor", description="Fit the learned extractor."
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of annotated pages")
-    parser.add_argument(
-        "--out", type=Path, default=PACKAGE, help="where model and card go (default: the package)"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of every draw (default: 1)")
-    parser.add_argument(
-        "--day", type=date.fromisoformat, default=None, help="the card's date (default: today)"
-    )
-    args = parser.parse_args(argv)
+    args = _arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if not (args.data / GOLD_FILE).is_file() or not (args.data / PAGES_FILE).is_file():
-        raise SystemExit(
-            f"{args.data} has no {GOLD_FILE} and {PAGES_FILE}; name the folder that holds both"
-        )
+    samples, checks = _read(args.data)
 
-    samples: list[Sample] = []
-    checks: list[tuple[dict[str, Any], PageBlocks]] = []
-    for row, html in read_pages(args.data):
-        if row["kind"] == "full" and row["text"]:
-            samples.append(sample(row, html))
-        elif row["kind"] == "segments":
-            checks.append((row, blocks(rewritten(html).encode("utf-8", "replace"))))
-
-    learned = [item for item in samples if item.gold["source"] in TRAINED_ON]
-    domains = {item.gold["domain"] for item in learned}
+    known = [item for item in samples if item.gold["source"] in TRAINED_ON]
+    domains = {item.gold["domain"] for item in known}
     unseen = [
         item
         for item in samples
         if item.gold["source"] not in TRAINED_ON and item.gold["domain"] not in domains
     ]
-    log.info("%d pages to learn from, %d others", len(learned), len(unseen))
-    found = cross_validate(learned, args.seed)
-    crossed = {use: scored(learned, found, use) for use in Use}
-    model = fit_model(learned, args.seed)
+    log.info("%d pages to learn from, %d others", len(known), len(unseen))
+
+    found = cross_validate(known, args.seed, jobs=args.jobs)
+    half = folds(known, 2, args.seed + 2)
+    chosen_on, reported_on = (np.flatnonzero(half == number).tolist() for number in (0, 1))
+    if args.thresholds:
+        for setting, score in threshold_scores(
+            [known[i] for i in chosen_on], [found[i] for i in chosen_on]
+        ):
+            print(f"beta {setting[0]}, least {setting[1:]}: {score:.4f}")
+        return 0
+
+    model = fit_model(known, args.seed)
     judge = chances(model)
     fresh = scored(unseen, [judge(item.page) for item in unseen], Use.BALANCED)
     snippets = snippet_scores(
@@ -362,79 +308,95 @@ def main(argv: Sequence[str] | None = None) -> int:
         for row, page in checks
         if row["domain"] not in domains
     )
-    content = trees.save(model)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / MODEL_FILE).write_bytes(content)
+
+    crossed = {use: scored(known, found, use) for use in Use}
     tables = {
-        f"Cross-validated, `{use}`": score_table(learned, pages) for use, pages in crossed.items()
+        f"Cross-validated, `{use}`": score_table(known, pages) for use, pages in crossed.items()
     }
+    balanced = crossed[Use.BALANCED]
+    tables["The half of the domains that thresholds were not chosen on, `balanced`"] = score_table(
+        [known[i] for i in reported_on], [balanced[i] for i in reported_on]
+    )
     tables["Sources that nothing was learned from, `balanced`"] = score_table(unseen, fresh)
-    card = model_card(learned, tables, snippets, args.seed, args.day or date.today(), content)
-    (args.out / CARD_FILE).write_text(card, "utf-8")
+
+    content = trees.save(model)
+    card = model_card(
+        [item.gold for item in known],
+        TRAINED_ON,
+        tables,
+        snippets,
+        f"--seed {args.seed}",
+        f"LightGBM {lightgbm.__version__}, {ROUNDS[0]} and {ROUNDS[1]} trees",
+        args.day or date.today(),
+        content,
+    )
+    out = args.out or PACKAGE
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MODEL_FILE).write_bytes(content)
+    (out / CARD_FILE).write_text(card, "utf-8")
     by_page = {
         item.gold["id"]: [None if share is None else round(share, 4) for share in page]
-        for item, page in zip(learned, crossed[Use.BALANCED], strict=True)
+        for item, page in zip(known, balanced, strict=True)
     }
-    (args.out / CROSSED_FILE).write_text(
-        json.dumps(by_page, indent=0, sort_keys=True) + "\n", "utf-8"
-    )
+    (args.out or TOOLS).joinpath(CROSSED_FILE).write_text(_one_line_each(by_page), "utf-8")
     print(card)
 
     return 0
 
 
-def model_card(
-    learned: Sequence[Sample],
-    tables: dict[str, dict[str, tuple[int, Scores]]],
-    snippets: SnippetScores,
-    seed: int,
-    day: date,
-    content: bytes,
-) -> str:
-    """The model card in Markdown: purpose, training data, scores."""
-    lines = [
-        "# Model card: main text of web pages",
-        "",
-        f"Made on {day.isoformat()} by `python -m tools.fit_extractor --seed {seed}`; {len(content):,} bytes, xxh3-128 "
-        f"`{xxhash.xxh3_128_hexdigest(content)}`. Two forests of gradient-boosted trees (LightGBM "
-        f"{lightgbm.__version__}, {ROUNDS[0]} and {ROUNDS[1]} trees) judge blocks of text: is it the page's content?",
-        "",
-        "Learned from annotations under permissive licences; neither pages nor gold texts are part of the package.",
-        "",
-        "| source | pages | domains | licence of the annotations |",
-        "| --- | --- | --- | --- |",
-    ]
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.fit_extractor", description="Fit the learned extractor."
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        action="append",
+        help="folder of annotated pages; may be given several times",
+    )
+    parser.add_argument(
+        "--out", type=Path, help="where model, card and scores go (default: where they are used)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of every draw (default: 1)")
+    parser.add_argument(
+        "--day", type=date.fromisoformat, default=None, help="the card's date (default: today)"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="folds fitted at once (default: 1)")
+    parser.add_argument(
+        "--thresholds", action="store_true", help="print scores of thresholds and write nothing"
+    )
+    args = parser.parse_args(argv)
 
-    for source, licence in TRAINED_ON.items():
-        own = [item.gold for item in learned if item.gold["source"] == source]
-        lines.append(
-            f"| {source} | {len(own)} | {len({row['domain'] for row in own})} | {licence} |"
-        )
+    for folder in args.data:
+        if not archives(folder):
+            raise SystemExit(
+                f"{folder} has no {GOLD_FILE} and {PAGES_FILE}; name the folder that holds both"
+            )
 
-    for title, table in tables.items():
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            "| pages | number | F1 | precision | recall |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-        lines += [
-            f"| {name} | {number} | {own.f1:.3f} | {own.precision:.3f} | {own.recall:.3f} |"
-            for name, (number, own) in table.items()
-        ]
+    return args
 
-    lines += [
-        "",
-        f"Of trafilatura's own test pages (Apache-2.0), which tell only snippets: kept are {snippets}.",
-        "",
-        "Four-word shingles, precision and recall averaged over pages, F1 of the averages (`tools/extraction_scores.py`). In",
-        f"cross-validation ({NUM_FOLDS} folds) no registered domain is on both sides. English pages dominate the data;",
-        "shops and listings are what the model is worst at.",
-        "",
-    ]
 
-    return "\n".join(lines)
+def _read(
+    folders: Sequence[Path],
+) -> tuple[list[Sample], list[tuple[dict[str, Any], PageBlocks]]]:
+    """(pages with a gold text, pages with snippets)"""
+    samples: list[Sample] = []
+    checks: list[tuple[dict[str, Any], PageBlocks]] = []
+    for folder in folders:
+        for row, html in read_pages(folder):
+            if row["kind"] in TEXT_KINDS and row["text"] and not row.get("doubt"):
+                samples.append(sample(row, html))
+            elif row["kind"] == "segments":
+                checks.append((row, blocks(rewritten(html).encode("utf-8", "replace"))))
+
+    return samples, checks
+
+
+def _one_line_each(scores: dict[str, Any]) -> str:
+    """JSON with a line per page, so that changes can be read."""
+    lines = (f"{json.dumps(name)}: {json.dumps(own)}" for name, own in sorted(scores.items()))
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 if __name__ == "__main__":

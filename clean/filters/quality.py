@@ -14,7 +14,7 @@ None. C4 also edits: it removes lines, and later rules see the rest.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -41,6 +41,8 @@ APPLIED_BY: dict[str, tuple[Preset, ...]] = {
     "c4": ("c4", "fineweb"),
     "fineweb": ("fineweb",),
 }
+# Presets that remove lines of a text.
+EDITING_PRESETS: Final = ("c4", "fineweb")
 
 
 class QualityConfig(Section):
@@ -110,7 +112,7 @@ def _verdicts(text: str, config: QualityConfig) -> Iterator[Judged]:
         for rule in gopher.RULES:
             yield Judged(text, rule(profile, config.gopher))
 
-    if preset in ("c4", "fineweb"):
+    if preset in EDITING_PRESETS:
         text = c4.kept_lines(
             text, config.c4, punctuation=preset == "c4" and config.c4.terminal_punctuation
         )

@@ -21,13 +21,20 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
 from importlib import resources
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from xxhash import xxh3_128_hexdigest
 
 from clean.learned import context as contexts
 from clean.learned import trees
+from clean.learned.asides import (
+    is_thread,
+    with_headline,
+    without_forms,
+    without_further_articles,
+    without_galleries,
+)
 from clean.learned.blocks import PageBlocks, blocks, scan
 from clean.learned.compiled import first_run
 from clean.learned.context import NUM_CONTEXT, context
@@ -42,9 +49,10 @@ from clean.learned.layout import (
     START,
     WORDS,
 )
+from clean.learned.markdown import render_markdown
 from clean.learned.markup import CHANNEL_TAGS, HINTS
 from clean.learned.render import render
-from clean.learned.tables import data_rows, with_whole_rows
+from clean.learned.tables import Row, data_rows, with_whole_rows
 from clean.learned.trees import Model
 from clean.rewrite import rewritten
 from corpus.errors import InputError
@@ -56,8 +64,6 @@ MODEL_FILE: Final = "model.npz"
 LEAST_WORDS: Final = 25
 # Value of the hint's channel. Marks more than 13 levels above are those of the page.
 NEAR_COMMENT: Final = 2
-_THREAD: Final = ("forum", "thread", "topic", "question")
-_BLOG: Final = "blog"
 _NAV: Final = FIRST_TAG_CHANNEL + CHANNEL_TAGS.index("nav")
 _COUNTER = re.compile(
     rb"\s*\d[\d.,]*[KkMm]?\s+(?:likes?|shares?|comments?|views?|retweets?|reactions?|claps?|upvotes?|points?)\s*",
@@ -78,7 +84,7 @@ BETA: Final = {Use.PRECISION: 0.5, Use.BALANCED: 0.8, Use.RECALL: 1.5}
 # A page whose best block has a smaller probability has no content.
 LEAST_CHANCE: Final = 0.25
 # The least probability of a kept block: if nothing on the page is clear, and if something is.
-VAGUE: Final = {Use.PRECISION: (0.4, 0.5), Use.BALANCED: (0.4, 0.5), Use.RECALL: (0.0, 0.0)}
+VAGUE: Final = {Use.PRECISION: (0.4, 0.5), Use.BALANCED: (0.35, 0.5), Use.RECALL: (0.0, 0.0)}
 CLEAR: Final = 0.8
 # Something is clear if so many words have the probability `CLEAR`.
 CLEAR_WORDS: Final = 30
@@ -96,13 +102,28 @@ def extractor(use: Use = Use.BALANCED) -> Callable[[str], str]:
     return lambda html: extract(html)[0]
 
 
-def page_extractor(use: Use = Use.BALANCED) -> Callable[[str], tuple[str, int]]:
-    """As `extractor`, with the number of words that the page shows."""
+class PageText(NamedTuple):
+    """The main text of a page in the wanted forms, and the number of words that the page shows."""
+
+    text: str
+    visible_words: int
+    markdown: str | None = None
+
+
+def page_extractor(
+    use: Use = Use.BALANCED, *, markdown: bool = False, links: bool = False
+) -> Callable[[str], PageText]:
+    """As `extractor`, with the words that the page shows, and its text as Markdown if wanted."""
     judge = chances(model())
 
-    def extract(html: str) -> tuple[str, int]:
+    def extract(html: str) -> PageText:
         page = blocks(rewritten(html).encode("utf-8", "replace"))
-        return extracted(page, judge(page), use), visible_words(page)
+        rows = data_rows(page)
+        keep = kept(page, judge(page), use, rows)
+        formatted = None
+        if markdown:
+            formatted = render_markdown(page, with_headline(page, keep), rows, links=links)
+        return PageText(render(page, keep, rows), visible_words(page), formatted)
 
     with first_run(scan):
         extract("<title>A title</title><p>A first page, so that the loops are compiled.")
@@ -157,16 +178,22 @@ def chance_of(log_odds: np.ndarray) -> np.ndarray:
 
 
 def extracted(page: PageBlocks, chance: np.ndarray, use: Use) -> str:
-    """The text that these probabilities give; empty for a page without elements (JSON, an image)."""
-    if not page.parents.size:
-        return ""
-
+    """The text that these probabilities give."""
     rows = data_rows(page)
+    return render(page, kept(page, chance, use, rows), rows)
+
+
+def kept(page: PageBlocks, chance: np.ndarray, use: Use, rows: dict[int, Row]) -> np.ndarray:
+    """The blocks of the main text, (b,) bool; none of a page without elements (JSON, an image)."""
+    if not page.parents.size:
+        return np.zeros(chance.size, bool)
+
     keep = chosen(chance, page.counts[:, WORDS], use)
     keep = without_comments(page, keep)
+    keep = without_further_articles(page, without_forms(page, without_galleries(page, keep)))
     keep = with_whole_rows(page, keep, rows)
     keep = without_copies(page, without_hidden(page, keep), rows)
-    return render(page, without_counters(page, keep), rows)
+    return without_counters(page, keep)
 
 
 def visible_words(page: PageBlocks) -> int:
@@ -194,7 +221,7 @@ def without_counters(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
 
 
 def chosen(chance: np.ndarray, words: np.ndarray, use: Use) -> np.ndarray:
-    """Blocks to keep, (b,) bool: those with the greatest expected F-beta, without the vague ones."""
+    """PageBlocks to keep, (b,) bool: those with the greatest expected F-beta, without the vague ones."""
     if chance.size == 0 or chance.max() < LEAST_CHANCE:
         return np.zeros(chance.size, bool)
     least = max(best_threshold(chance, words, BETA[use]), least_chance(chance, words, use))
@@ -225,12 +252,7 @@ def without_comments(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
     blogs and news and from .959 to .967 on news, and did not change on WCXB with its 86 pages of
     forums (2026-11).
     """
-    marks = {
-        name
-        for name in (*_THREAD, _BLOG)
-        if int(page.marks[_hint(name) // 64]) >> _hint(name) % 64 & 1
-    }
-    if marks and _BLOG not in marks:
+    if is_thread(page):
         return keep
 
     rest = keep & (page.channels[:, _hint("comment")] < NEAR_COMMENT)

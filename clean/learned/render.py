@@ -29,10 +29,10 @@ MAX_LEVEL = 8
 
 def render(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row] | None = None) -> str:
     """The text of the kept blocks."""
-    return _Renderer(page, data_rows(page) if rows is None else rows).text(keep)
+    return Renderer(page, data_rows(page) if rows is None else rows).text(keep)
 
 
-class _Renderer:
+class Renderer:
     """Texts of blocks, and the lists and rows that they belong to."""
 
     def __init__(self, page: PageBlocks, rows: dict[int, Row]) -> None:

@@ -15,11 +15,21 @@ _NAMES = (
     r"(?:gutter|linenos?|linenodiv|blob-num|hljs-ln-numbers|crayon-nums?|rouge-gutter|lineno"
     r"|line-?numbers?|line-numbers-rows|LineNr|react-line-number|ln-num)"
 )
+# Parts of a tag are bounded: data of scripts in an attribute can be a megabyte long.
 _GUTTER = re.compile(
-    r"<(td|th|div|span|a|pre)\s[^<>]*class\s*=\s*[\"']?[^\"'<>]*(?<![\w-])"
+    r"<(td|th|div|span|a|pre)\s[^<>]{0,1000}?class\s*=\s*[\"']?[^\"'<>]{0,1000}(?<![\w-])"
     + _NAMES
     + r"(?![\w-])[^<>]*>",
     re.I,
+)
+# A page without one of these strings has no element that the two expressions would find.
+_GUTTER_STRINGS = (
+    *("gutter", "lineno", "linenum", "line-num", "linediv", "blob-num", "ln-num", "LineNr"),
+    *("lineNum", "crayon-num"),
+)
+_CONTAINER_STRINGS = (
+    *("blob-wrapper", "js-file-line", "syntaxhighlighter", "crayon-main", "crayon-table"),
+    *("hljs-ln", "rouge-table", "codetable", "view-lines", "CodeMirror-code", "react-code-lines"),
 )
 _NUMBERS = re.compile(r"(?:[\d\s.|]|&nbsp;)*")
 _GUTTER_SIGNS = frozenset(
@@ -30,14 +40,14 @@ _CONTAINER_SIGNS = frozenset(
     {"blob", "syntaxhighl", "crayon", "hljs", "rouge", "codetable", "codemirror"}
 )
 _CONTAINER = re.compile(
-    r"<(table|div)\s[^<>]*class\s*=\s*[\"']?[^\"'<>]*(?<![\w-])"
+    r"<(table|div)\s[^<>]{0,1000}?class\s*=\s*[\"']?[^\"'<>]{0,1000}(?<![\w-])"
     r"(?:blob-wrapper|js-file-line-container|syntaxhighlighter|crayon-main|crayon-table|hljs-ln"
     r"|rouge-table|codetable|view-lines|CodeMirror-code|react-code-lines)(?![\w-])[^<>]*>",
     re.I,
 )
 _PRE = re.compile(r"<(pre)(?=[\s>])[^<>]*>", re.I)
 _STYLED = re.compile(
-    r"<(div|p|code|span)\s[^<>]*style\s*=\s*[\"'][^\"'<>]*white-space\s*:\s*(?:pre|break-spaces)"
+    r"<(div|p|code|span)\s[^<>]{0,1000}?style\s*=\s*[\"'][^\"'<>]{0,1000}white-space\s*:\s*(?:pre|break-spaces)"
     r"(?!-line)[^<>]*>",
     re.I,
 )
@@ -54,9 +64,9 @@ def with_plain_code(html: str, signs: frozenset[str]) -> str:
     )
 
     if has_tables or "pre" in signs:
-        if not signs.isdisjoint(_GUTTER_SIGNS):
+        if not signs.isdisjoint(_GUTTER_SIGNS) and _has_one(html, _GUTTER_STRINGS):
             html = replace_elements(html, _GUTTER, _without_gutter)
-        if has_tables:
+        if has_tables and _has_one(html, _CONTAINER_STRINGS):
             html = replace_elements(html, _CONTAINER, _container)
 
     if signs.issuperset({"white", "space"}) and "white-space" in html:
@@ -91,6 +101,10 @@ def code_lines(content: str) -> str:
             done = tag.end()
 
     return "\n".join(line.rstrip() for line in lines).rstrip("\n")
+
+
+def _has_one(html: str, strings: tuple[str, ...]) -> bool:
+    return any(string in html for string in strings)
 
 
 def _without_gutter(tag: re.Match[str], content: str) -> str | None:

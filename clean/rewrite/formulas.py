@@ -12,16 +12,21 @@ import re
 from clean.rewrite.elements import attribute, replace_elements
 
 _SIGNS = frozenset({"math", "katex", "mathjax", "mjx", "latex", "tex", "formula"})
-_CLASS = r"class\s*=\s*[\"']?[^\"'<>]*(?<![\w-])"
+# Parts of a tag are bounded: data of scripts in an attribute can be a megabyte long.
+_CLASS = r"class\s*=\s*[\"']?[^\"'<>]{0,1000}(?<![\w-])"
 _RENDERED = re.compile(
-    r"<(span|div|nobr)\s[^<>]*"
+    r"<(span|div|nobr)\s[^<>]{0,1000}?"
     + _CLASS
     + r"(?:katex-html|MathJax_Preview|MathJax_SVG|MathJax_CHTML|MathJax_Display|MathJax|mjx-chtml)"
     r"(?![\w-])[^<>]*>",
     re.I,
 )
-_DISPLAY = re.compile(r"<(span|div)\s[^<>]*" + _CLASS + r"katex-display(?![\w-])[^<>]*>", re.I)
-_CONTAINER = re.compile(r"<(mjx-container(?=[\s>])|span(?=[^<>]*mwe-math-element))[^<>]*>", re.I)
+_DISPLAY = re.compile(
+    r"<(span|div)\s[^<>]{0,1000}?" + _CLASS + r"katex-display(?![\w-])[^<>]*>", re.I
+)
+_CONTAINER = re.compile(
+    r"<(mjx-container(?=[\s>])|span(?=[^<>]{0,1000}?mwe-math-element))[^<>]*>", re.I
+)
 _MATH = re.compile(r"<(math)(?=[\s>])[^<>]*>", re.I)
 _ANNOTATION = re.compile(
     r"<annotation[^<>]*encoding\s*=\s*[\"']?application/x-tex[^<>]*>([^<]*)</annotation>", re.I
@@ -31,13 +36,14 @@ _SCRIPT = re.compile(
     re.I | re.S,
 )
 _IMAGE = re.compile(
-    r"<img\s(?=[^<>]*"
+    r"<img\s(?=[^<>]{0,1000}?"
     + _CLASS
     + r"(?:latex|tex|math|mwe-math-fallback-image-(?:inline|display)|ee_img|formula)(?![\w]))[^<>]*>",
     re.I,
 )
 _DATA = re.compile(
-    r"<(span|div)\s[^<>]*data-(?:math|tex|latex|formula|expr)\s*=\s*[\"'][^\"']+[\"'][^<>]*>", re.I
+    r"<(span|div)\s[^<>]{0,1000}?data-(?:math|tex|latex|formula|expr)\s*=\s*[\"'][^\"']+[\"'][^<>]*>",
+    re.I,
 )
 _DATA_VALUE = re.compile(
     r"data-(?:math|tex|latex|formula|expr)\s*=\s*(?:\"([^\"]+)\"|'([^']+)')", re.I

@@ -10,9 +10,11 @@ import numpy as np
 from clean.learned import markup
 from clean.learned.blocks import PageBlocks
 from clean.learned.compiled import compiled
+from clean.learned.features.branches import describe_branches
 from clean.learned.features.containers import describe_containers
 from clean.learned.features.headings import describe_headings, describe_title
 from clean.learned.features.neighbours import describe_neighbours, describe_windows
+from clean.learned.features.outline import describe_outline
 from clean.learned.features.own import describe_own
 from clean.learned.features.page import (
     describe_articles,
@@ -22,6 +24,7 @@ from clean.learned.features.page import (
 )
 from clean.learned.features.registry import CAPS, KINDS, NAMES, NUM_FEATURES
 from clean.learned.features.repeats import describe_repeats
+from clean.learned.features.stated import describe_stated
 from clean.learned.markup import HINTS, PAGE_MARKS
 
 __all__ = ["NAMES", "NUM_FEATURES", "features"]
@@ -56,6 +59,7 @@ def features(page: PageBlocks, extra: int = 0) -> np.ndarray:
             _marks(page),
             out,
         )
+        describe_stated(page, out)
         _cap(out, *_caps())
 
     return out
@@ -80,7 +84,9 @@ def _describe(
     describe_windows(out)
     describe_neighbours(counts, place, kinds, out)
     describe_headings(counts, place, out)
-    describe_title(counts, place, out)
+    title = describe_title(counts, place, out)
+    describe_outline(counts, place, out)
+    describe_branches(counts, place, parents, element_tags, above, title, out)
     describe_repeats(place, hashes, above, kinds, out)
     describe_articles(place, parents, element_tags, out)
     describe_page(counts, place, num_bytes, out)

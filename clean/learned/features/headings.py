@@ -79,8 +79,8 @@ def _describe_heading(counts: Any, place: Any, block: Any, heading: Any, row: An
 
 
 @inner
-def describe_title(counts: Any, place: Any, out: Any) -> None:
-    """Fill the columns of TITLE."""
+def describe_title(counts: Any, place: Any, out: Any) -> Any:
+    """Fill the columns of TITLE. Returns the block most like the page's title, or -1."""
     num = counts.shape[0]
     title = -1
     most_alike = 1
@@ -105,3 +105,4 @@ def describe_title(counts: Any, place: Any, out: Any) -> None:
         row[TITLE.h1_distance] = (
             max(-MAX_H1_DISTANCE, min(block - h1, MAX_H1_DISTANCE)) if h1 >= 0 else -FAR
         )
+    return title

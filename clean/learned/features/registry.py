@@ -145,6 +145,44 @@ class Article(NamedTuple):
     article_number: int
 
 
+class Belonging(NamedTuple):
+    """Containers up to the headline, and the outermost `<article>` of the block."""
+
+    title_levels: int
+    h1_levels: int
+    article_share: int
+    article_to_most: int
+    article_headline: int
+    article_title: int
+    article_h1: int
+
+
+class Branch(NamedTuple):
+    """Elements like one that holds the block. Columns are relative to the level's first."""
+
+    twins: int
+    to_twins: int
+    twin_words: int
+
+
+class Outline(NamedTuple):
+    """The heading above the heading above a block."""
+
+    level: int
+    words: int
+    link_share: int
+    title_share: int
+
+
+class Stated(NamedTuple):
+    """The text that the page states for machines."""
+
+    own: int
+    words: int
+    covered: int
+    distance: int
+
+
 class PageTotals(NamedTuple):
     """The page as a whole."""
 
@@ -189,6 +227,9 @@ CAPS: Final = {
     "same_kind_siblings": 67,
     "articles": 8,
     "article_number": 7,
+    **{f"container{level}_to_twins": 20 for level in range(LEVELS)},
+    **{f"container{level}_twins": 60 for level in range(LEVELS)},
+    **{f"container{level}_twin_words": 1000 for level in range(LEVELS)},
     "page_blocks": 527,
     "page_words": 4759,
     "page_paragraphs": 81,
@@ -199,6 +240,8 @@ MAX_NEXT_HEADING_DISTANCE: Final = 195
 MAX_TITLE_DISTANCE: Final = 380
 # Caps of distances, applied where they are computed: there `FAR` still differs from a distance.
 MAX_H1_DISTANCE: Final = 404
+# Containers that are searched for the headline.
+MAX_LEVELS: Final = 12
 # A distance in blocks that means "none".
 FAR: Final = 1000
 
@@ -240,6 +283,11 @@ FIRST_HEADING_GROUP: Final = _append(tuple(GROUPS), "heading_group_")
 TITLE: Final = _columns(Title)
 REPEAT: Final = _columns(Repeat)
 ARTICLE: Final = _columns(Article)
+BELONGING: Final = _columns(Belonging)
+BRANCH, FIRST_BRANCH = _relative(Branch, [f"container{n}_" for n in range(LEVELS)])
+OUTLINE: Final = _columns(Outline, "outline_")
+FIRST_OUTLINE_GROUP: Final = _append(tuple(GROUPS), "outline_group_")
+STATED: Final = _columns(Stated, "stated_")
 PAGE: Final = _columns(PageTotals, "page_")
 FIRST_ZONE: Final = _append(
     [f"{field}_{hint}" for hint in ZONE_HINTS for field in Zone._fields], "zone_"
@@ -252,6 +300,7 @@ NAMES: Final = tuple(_names)
 NUM_FEATURES: Final = len(NAMES)
 NUM_KINDS: Final = len(KINDS)
 NUM_CONTAINER: Final = len(Container._fields)
+NUM_BRANCH: Final = len(Branch._fields)
 NUM_NEIGHBOUR: Final = len(Neighbour._fields)
 NUM_ZONE: Final = len(Zone._fields)
 # Channels of the zones.
