@@ -166,15 +166,15 @@ def _describe_twins(
         slot_of[element] = np.int64(slot)
 
     for block in range(counts.shape[0]):
-        element = np.int64(place[block, ELEMENT] + 1)
+        container = np.int64(place[block, ELEMENT] + 1)
         column = FIRST_BRANCH
         for _ in range(LEVELS):
-            own = branch[element]
+            own = branch[container]
             group = slot_of[own]
             out[block, column + BRANCH.twins] = seen[group] if own else 0
             out[block, column + BRANCH.to_twins] = (
                 share(words[own] * seen[group], sums[group]) if own else 1
             )
             out[block, column + BRANCH.twin_words] = share(sums[group], seen[group]) if own else 0
-            element = above[element]
+            container = above[container]
             column += NUM_BRANCH
