@@ -1,4 +1,5 @@
-"""The settings of the crawl: `[crawl.links]`, `[crawl.reading]`, `[crawl.fetch]` and `[crawl.warc]`."""
+"""The settings of the crawl: `[crawl.links]`, `[crawl.reading]`, `[crawl.fetch]`,
+`[crawl.rights]` and `[crawl.warc]`."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from corpus.config import Section
 from crawl.fetch.settings import FetchConfig
 from crawl.links.dump_memory import ReadingConfig
 from crawl.links.select import LinksConfig
+from crawl.rights.settings import RightsConfig
 from crawl.warc.archives import WarcConfig
 
 
@@ -25,6 +27,7 @@ class CrawlConfig(Section):
             "fetch.concurrency",
             "fetch.per_domain_cap",
             "fetch.proxy",
+            "rights.policy",
         }
     )
 
@@ -34,6 +37,8 @@ class CrawlConfig(Section):
     """Memory of the readers."""
     fetch: FetchConfig = FetchConfig()
     """Links to pages."""
+    rights: RightsConfig = RightsConfig()
+    """Statements of sites and pages about training."""
     warc: WarcConfig = WarcConfig()
     """WARC files to links and pages."""
 
@@ -41,6 +46,14 @@ class CrawlConfig(Section):
     def fetch_identity(self) -> dict[str, Any]:
         """Fetch settings that the pages of a batch depend on.
 
-        Pace, time-outs and retries are left out: they may be changed while a crawl runs.
+        Pace, time-outs and retries are left out: they may be changed while a crawl runs. Rights
+        are named where they differ from the defaults, which batches before them had.
         """
-        return {"shards": self.fetch.shards, "max_body_bytes": self.fetch.max_body_bytes}
+        identity: dict[str, Any] = {
+            "shards": self.fetch.shards,
+            "max_body_bytes": self.fetch.max_body_bytes,
+        }
+        obeyed = self.rights.obeyed
+        if obeyed != RightsConfig().obeyed:
+            identity["rights"] = sorted(obeyed)
+        return identity

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from corpus.storage.interface import TEMPORARY
 from corpus.storage.store import Store, open_store
-from corpus.tables.schemas import PAGES
+from corpus.tables.schemas import PAGES, RIGHTS
 
 
 class Reason(StrEnum):
@@ -38,6 +38,8 @@ class Reason(StrEnum):
     ROBOTS_DISALLOWED = "robots_disallowed"
     ROBOTS_UNREACHABLE = "robots_unreachable"
     """robots.txt could not be read (5xx, 429, network): nothing is allowed (RFC 9309)."""
+    TRAINING_OPT_OUT = "training_opt_out"
+    """The site or the page says "no" to training; `cause` names the signals (`crawl.rights`)."""
     ROBOTS_TAG = "robots_tag"
     """A tag of `crawl.fetch.refuse_robots_tags`."""
     DNS_NOT_FOUND = "dns_not_found"
@@ -100,18 +102,36 @@ class Outcome:
     warc_length: int | None = None
     truncated: bool = False
     cause: str | None = None
-    """What made robots.txt unreachable: `tls_failed`, `timeout`, `status_503`, ..."""
+    """What made robots.txt unreachable: `tls_failed`, `timeout`, `status_503`, ...; the signals of a
+    `training_opt_out`.
+    """
     repairs: Sequence[str] | None = None
     """Deviations from HTTP that were repaired, as browsers do."""
+    training: str | None = None
+    """The answer about training; None if the page was not asked about."""
+    signals: Sequence[dict[str, str]] | None = None
+    evidence: Sequence[str] | None = None
+    checked_at: datetime | None = None
+    says_itself: bool = False
+    """True if the page's own record is evidence; not a column."""
+
+
+# A row of `pages` with that of `rights`, as far as there is one.
+OUTCOME_SCHEMA = pa.schema(
+    [
+        *PAGES.schema,
+        *(field.with_nullable(True) for field in RIGHTS.schema if field.name != "doc_id"),
+    ]
+)
 
 
 def to_table(outcomes: Sequence[Outcome]) -> pa.Table:
-    """Rows of `pages`, in the given order."""
-    names = [field.name for field in fields(Outcome)]
+    """Rows of outcomes, in the given order. Schema: OUTCOME_SCHEMA."""
+    names = [field.name for field in fields(Outcome) if field.name in OUTCOME_SCHEMA.names]
     columns = {name: [getattr(outcome, name) for outcome in outcomes] for name in names}
     return pa.table(
-        [pa.array(columns[name], PAGES.schema.field(name).type) for name in PAGES.schema.names],
-        PAGES.schema,
+        [pa.array(columns[name], OUTCOME_SCHEMA.field(name).type) for name in OUTCOME_SCHEMA.names],
+        OUTCOME_SCHEMA,
     )
 
 
@@ -141,12 +161,12 @@ def outcome_files(out_dir: Path) -> list[Path]:
 
 
 def read_outcomes(out_dir: Path) -> pa.Table:
-    """All committed outcomes of a shard. Schema: PAGES.
+    """All committed outcomes of a shard. Schema: OUTCOME_SCHEMA.
 
     A link that other shards handed back has several rows.
     """
-    tables = [pq.read_table(path, schema=PAGES.schema) for path in outcome_files(out_dir)]
-    return pa.concat_tables(tables) if tables else PAGES.schema.empty_table()
+    tables = [pq.read_table(path, schema=OUTCOME_SCHEMA) for path in outcome_files(out_dir)]
+    return pa.concat_tables(tables) if tables else OUTCOME_SCHEMA.empty_table()
 
 
 def next_index(out_dir: Path, segments: Iterable[str]) -> int:

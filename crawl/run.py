@@ -119,7 +119,12 @@ def _sections_read(args: argparse.Namespace) -> tuple[set[str], str]:
     if args.only == "links":
         return {"links", "reading"}, "--only links fetches nothing"
     # Link rules hold for targets of redirects as well.
-    return {"links", "reading", "fetch"}, "no WARC files are imported; they are named by --warc"
+    return {
+        "links",
+        "reading",
+        "fetch",
+        "rights",
+    }, "no WARC files are imported; they are named by --warc"
 
 
 def _audit(argv: Sequence[str]) -> int:
@@ -215,7 +220,12 @@ def _pages(
         rebuild=args.rebuild,
     )
     with _logged_progress(opened.store.root, opened.batch):
-        pages = command.run_stage(opened, "crawl", config, FETCH_STEPS, rebuild=args.rebuild)
+        # A batch that was fetched before there was the table `rights` is up to date without it.
+        done = find_manifest(opened.store, "pages", opened.batch) is not None
+        had_rights = find_manifest(opened.store, "rights", opened.batch) is not None
+        without = () if had_rights or not done or args.rebuild else (fetch_steps.RIGHTS_STEP,)
+        steps = tuple(step for step in FETCH_STEPS if step not in without)
+        pages = command.run_stage(opened, "crawl", config, steps, rebuild=args.rebuild)
 
     return StageResult(links.up_to_date and pages.up_to_date, {**links.counts, **pages.counts})
 

@@ -6,7 +6,17 @@ from corpus.storage.store import Store
 from corpus.tables.conservation import KEPT
 from corpus.tables.manifest import Manifest, find_manifest
 
-ORDER = ("links", "pages", "documents", "documents_dropped", "marks", "verdicts", "tokens", "spans")
+ORDER = (
+    "links",
+    "pages",
+    "rights",
+    "documents",
+    "documents_dropped",
+    "marks",
+    "verdicts",
+    "tokens",
+    "spans",
+)
 WIDTH = 28  # columns of a name
 # Rows that pass a stage, in words of their own: only verdicts keep a page.
 PASSED = {"links": "admitted", "documents": "usable", "documents_dropped": "usable"}

@@ -19,8 +19,8 @@ from corpus.tables.schemas import TABLES
 from corpus.tables.staleness import find_stale, pinned_tokenizer, read_lineage
 
 State = Literal["ok", "stale", "missing"]
-# Tables that only some settings make: never missing.
-OPTIONAL_TABLES = ("marks", *EXTRA_TABLES)
+# Tables that only some settings make, and `rights`, which older batches lack: never missing.
+OPTIONAL_TABLES = ("rights", "marks", *EXTRA_TABLES)
 
 
 @dataclass(frozen=True, slots=True)

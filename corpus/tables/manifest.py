@@ -29,6 +29,7 @@ STAGES = ("crawl", "clean", "dedup", "shards")
 ENTRY_POINTS = {
     "links": "crawl.run --only links",
     "pages": "crawl.run",
+    "rights": "crawl.run",
     "documents": "clean.run",
     "documents_dropped": "clean.run",
     "marks": "clean.run --set clean.marks=true",

@@ -82,6 +82,31 @@ PAGES = Table(
         ]
     ),
 )
+# One row per page that was asked about: what it says about training, and what proves it.
+RIGHTS = Table(
+    name="rights",
+    schema=pa.schema(
+        [
+            _required("doc_id", pa.string()),
+            _required("training", pa.string()),
+            _required(
+                "signals",
+                pa.list_(
+                    pa.struct(
+                        [
+                            ("signal", pa.string()),
+                            ("value", pa.string()),
+                            ("where", pa.string()),
+                            ("says", pa.string()),
+                        ]
+                    )
+                ),
+            ),
+            _required("evidence", pa.list_(pa.string())),
+            _required("checked_at", pa.timestamp("s", tz="UTC")),
+        ]
+    ),
+)
 DOCUMENTS = Table(
     name="documents",
     version=2,
@@ -194,6 +219,7 @@ TABLES = {
     for table in (
         LINKS,
         PAGES,
+        RIGHTS,
         DOCUMENTS,
         DOCUMENTS_DROPPED,
         MARKS,

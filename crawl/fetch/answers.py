@@ -11,9 +11,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from crawl.fetch import robots
-from crawl.fetch.jobs import PageJob, RobotsJob, redirect_target
+from crawl.fetch.jobs import FileJob, PageJob, RobotsJob, redirect_target
 from crawl.fetch.politeness import may_pass
 from crawl.fetch.requests import PAGE_STATUSES, REDIRECTS, FetchResult
+from crawl.fetch.rights_files import MAX_REDIRECTS as MAX_FILE_REDIRECTS
+from crawl.fetch.rights_files import RightsFile
 from crawl.fetch.robots import Access, Robots
 from crawl.fetch.robots_meta import is_tagged
 from crawl.outcomes import Reason
@@ -71,6 +73,14 @@ class RulesFound:
     """The rules of a site are known. `retry`: unless a later try brings better ones."""
 
     rules: Robots
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileFound:
+    """The answer to a request for a file about rights. `retry`: a later try may bring a better one."""
+
+    file: RightsFile
     retry: bool = False
 
 
@@ -178,6 +188,30 @@ def judge_robots(job: RobotsJob, result: FetchResult, product_token: str) -> Fol
     cause = unreachable_cause(problem, status)
     passing = may_pass(problem, status) or (status or 0) >= 500
     return RulesFound(Robots(Access.UNREACHABLE, cause=cause), retry=passing)
+
+
+def judge_file(job: FileJob, result: FetchResult) -> Follow | FileFound:
+    """Decide what the answer to a request for a file about rights means.
+
+    As with robots.txt, 4xx answers and redirects that lead nowhere mean that there is none; 5xx,
+    429 and failures of the network mean that it cannot be read.
+    """
+    location = result.header("location")
+    problem, status = result.problem, result.status
+    if status in REDIRECTS and problem is None and location is not None:
+        url = redirect_target(job.url, location)
+        if url is not None and len(job.redirects) < MAX_FILE_REDIRECTS:
+            return Follow(url)
+
+    if problem is None and status is not None and status != 429 and status < 500:
+        if status in PAGE_STATUSES and result.truncated is None:
+            return FileFound(RightsFile(result.body))
+        if status in PAGE_STATUSES:
+            return FileFound(RightsFile(cause="too_long"))
+        return FileFound(RightsFile())
+
+    cause = unreachable_cause(problem, status)
+    return FileFound(RightsFile(cause=cause), retry=may_pass(problem, status))
 
 
 def unreachable_cause(problem: Reason | None, status: int | None) -> str:

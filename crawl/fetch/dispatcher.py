@@ -19,6 +19,8 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import CookieJar
@@ -29,15 +31,29 @@ from corpus.errors import FatalError
 from crawl.fetch import answers, gates
 from crawl.fetch.body_budget import ALL_BODIES_BYTES, BodyBudget
 from crawl.fetch.frontier import Claim, Frontier
-from crawl.fetch.jobs import FrontierItem, Job, Link, PageJob, Resume, RobotsJob, Site, locate
+from crawl.fetch.jobs import (
+    FileJob,
+    FrontierItem,
+    Job,
+    Link,
+    PageJob,
+    Resume,
+    RobotsJob,
+    Site,
+    locate,
+)
 from crawl.fetch.politeness import Breaker, IpLimits, OwnIpPacer, Pace, backoff_s
 from crawl.fetch.requests import FetchResult, Permit, ProxyLostError
 from crawl.fetch.resolver import Resolver
+from crawl.fetch.rights_files import MAX_FILE_BYTES, FileCache, FileKey, FileKind, RightsFile
+from crawl.fetch.rights_gate import Findings, NeedFile, RightsGate
 from crawl.fetch.robots import MAX_PARSED_BYTES, PATH, Access, Robots, url_path
 from crawl.fetch.robots_cache import SpillingRobotsCache
 from crawl.fetch.segment_ledger import Committer, Ledger
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Outcome, Reason
+from crawl.rights.settings import RightsConfig
+from crawl.rights.statements import Statement
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +86,14 @@ class Dispatcher:
         excluded: Callable[[str], bool] = lambda url: False,
         breaker: Breaker | None = None,
         ip_limits: IpLimits[Any] | None = None,
+        rights: RightsConfig | None = None,
     ) -> None:
         """Start with nothing to do; `add_rows` brings work.
 
         `links(row)` gives a link; `total` is the number of links that must end. `owns(key)`: false
         if a pace key belongs to another worker, to which jobs are handed over. `excluded(url)`:
-        true if the link rules leave out the target of a redirect.
+        true if the link rules leave out the target of a redirect. Without `rights`, nothing is
+        asked about training.
         """
         self.config = config
         self.resolver = resolver
@@ -108,7 +126,13 @@ class Dispatcher:
         self._ip_limits = ip_limits or IpLimits[Any](
             config.max_in_flight_per_ip, OwnIpPacer(config.ip_interval_s)
         )
-        self._gates = gates.Gates(config, resolver, self._rules, self._breaker, self._ip_limits)
+        self._files = FileCache(config.robots_cache_s)
+        self._rights = (
+            RightsGate(rights, config.user_agent, self._files) if rights is not None else None
+        )
+        self._gates = gates.Gates(
+            config, resolver, self._rules, self._breaker, self._ip_limits, self._rights
+        )
         self._abuse = _HostAbuse()
 
         self._wake = asyncio.Event()
@@ -117,6 +141,8 @@ class Dispatcher:
         self._through: deque[tuple[Claim[FrontierItem], str | None]] = deque()
         # Unfinished fetches of robots.txt by origin.
         self._robots_jobs: dict[str, RobotsJob] = {}
+        # Unfinished fetches of files about rights.
+        self._file_jobs: dict[FileKey, FileJob] = {}
         self._retrying: dict[str, tuple[int, int, float]] = {}
         self._closed = False
 
@@ -283,6 +309,8 @@ class Dispatcher:
                 self._spawn(self._look_up(host, lease))
             case gates.NeedRobots(site):
                 return self._ask_robots(lease, site, now)
+            case NeedFile(file_key):
+                return self._ask_file(lease, file_key, now)
             case gates.Wait(until):
                 self.frontier.push(key, job, not_before=until)
                 self.frontier.release(key)
@@ -302,6 +330,8 @@ class Dispatcher:
             # One byte more than is parsed tells that a file was cut.
             result = FetchResult(job.url, MAX_PARSED_BYTES + 1, page=False)
             return Permit(result, key, job, ip)
+        if isinstance(job, FileJob):
+            return Permit(FetchResult(job.url, MAX_FILE_BYTES, page=False), key, job, ip)
 
         job.attempts += 1
         job.is_cleared = False
@@ -365,13 +395,15 @@ class Dispatcher:
         if may_improve and self._retry(key, job, now, wait_s):
             return
 
-        if result.status is not None:
-            self._keeper.store(result)
+        record = self._keeper.store(result) if result.status is not None else ""
         if isinstance(judged, answers.Follow):
             self._push(job.at(judged.url))
             return
 
-        self._have_rules(job.origin, judged.rules, now)
+        rules = judged.rules
+        if self._rights is not None and (rules.rights or "-" in rules.rules):
+            rules = replace(rules, evidence=record)
+        self._have_rules(job.origin, rules, now)
         # Most redirects lead from http to https: what is there is that site's own file.
         site = locate(job.url)
 
@@ -381,7 +413,7 @@ class Dispatcher:
             and self._owns(site.key)
             and url_path(job.url) == PATH
         ):
-            self._have_rules(site.origin, judged.rules, now)
+            self._have_rules(site.origin, rules, now)
 
     def _have_rules(self, origin: str, rules: Robots, now: float) -> None:
         """Remember the rules of a site and judge the pages that waited for them.
@@ -400,12 +432,95 @@ class Dispatcher:
             if rules.access is Access.UNREACHABLE:
                 self.frontier.push(key, job)  # the gate that stopped robots.txt names the reason
             elif (refused := gates.robots_refusal(rules, job.url)) is not None:
+                job.rules = rules
                 self._end(job, refused.reason)
             else:
+                job.rules = rules
                 job.is_cleared = True
                 self.frontier.push(key, job)
 
         self._wake.set()
+
+    # Files about rights
+
+    def _ask_file(self, claim: Claim[Any], file_key: FileKey, now: float) -> Permit | None:
+        """Let the job wait for a file, and ask for it: with this claim if it is of this domain."""
+        job: PageJob = claim.item
+        asked = self._file_jobs.get(file_key)
+        if asked is not None:
+            asked.waiting.append((claim.key, job))
+            self.frontier.reclaim(claim.key)
+            return None
+
+        errand = FileJob(file_key, file_key.url, waiting=[(claim.key, job)])
+        self._file_jobs[file_key] = errand
+        site = locate(file_key.url)
+        if site is not None and site.key == claim.key:
+            return self._pass(Claim(claim.key, errand), None, now)
+
+        self.frontier.reclaim(claim.key)
+        self._begin_file(errand, now)
+        return None
+
+    def _begin_file(self, errand: FileJob, now: float) -> None:
+        if locate(errand.url) is None:
+            self._have_file(errand.key, RightsFile(cause=str(Reason.BAD_URL)), now)
+        else:
+            self._push(errand)
+
+    def _take_file(
+        self, key: str, job: FileJob, result: FetchResult, now: float, wait_s: float
+    ) -> None:
+        judged = answers.judge_file(job, result)
+        if isinstance(judged, answers.Follow):
+            self._push(job.at(judged.url))
+            return
+        # A site that answers its whole web with 503 says so at its pages as well.
+        retried = judged.retry and job.key.kind is FileKind.RSL
+        if retried and self._retry(key, job, now, wait_s):
+            return
+
+        file = judged.file
+        if file.body is not None:
+            file = replace(file, evidence=self._keeper.store(result))
+        self._have_file(job.key, file, now)
+
+    def _have_file(self, file_key: FileKey, file: RightsFile, now: float) -> None:
+        """Remember a file, and go on with the pages that waited for it."""
+        self._files.keep(file_key, file, now)
+        errand = self._file_jobs.pop(file_key, None)
+        if errand is None:
+            return
+
+        for key, job in errand.waiting:
+            job.files[file_key] = file
+            self.frontier.push(key, job)
+        for job, result in errand.answered:
+            job.files[file_key] = file
+            self._store_page(job, result, now)
+        self._wake.set()
+
+    def _store_page(self, job: PageJob, result: FetchResult, now: float) -> None:
+        """Store a page, unless its rights are against it or are still to be asked for."""
+        if self._rights is None:
+            self._end(job, None, result)
+            return
+
+        found = self._rights.after(job, result, now)
+        if isinstance(found, NeedFile):
+            asked = self._file_jobs.get(found.key)
+            if asked is not None:
+                asked.answered.append((job, result))
+                return
+            errand = FileJob(found.key, found.key.url, answered=[(job, result)])
+            self._file_jobs[found.key] = errand
+            self._begin_file(errand, now)
+            return
+
+        job.findings = found
+        refused = self._rights.refusal(found)
+        reason = Reason.TRAINING_OPT_OUT if refused is not None else None
+        self._end(job, reason, result, cause=refused)
 
     # Answers
 
@@ -426,6 +541,8 @@ class Dispatcher:
 
         if isinstance(job, RobotsJob):
             self._take_robots(key, job, result, now, wait_s)
+        elif isinstance(job, FileJob):
+            self._take_file(key, job, result, now, wait_s)
         else:
             self._take_page(key, job, result, now, wait_s)
 
@@ -453,7 +570,7 @@ class Dispatcher:
         match action:
             case answers.Keep(truncated):
                 result.truncated = truncated
-                self._end(job, None, result)
+                self._store_page(job, result, now)
             case answers.End(reason):
                 self._end(job, reason, result)
             case answers.Follow(url):
@@ -515,6 +632,9 @@ class Dispatcher:
         if isinstance(job, PageJob):
             self._end(job, reason, cause=cause)
             return
+        if isinstance(job, FileJob):
+            self._have_file(job.key, RightsFile(cause=str(reason)), time.monotonic())
+            return
 
         # At the site itself, its pages meet the same gate and get its reason; behind a redirect,
         # nothing is known of the rules.
@@ -539,6 +659,7 @@ class Dispatcher:
             attempts=job.num_tries + 1 if job.attempts else 0,
             cause=cause,
         )
+        self._note_rights(job, outcome)
         self._retrying.pop(job.link.doc_id, None)
         if not self._keeper.keep(outcome, result):
             return
@@ -547,6 +668,23 @@ class Dispatcher:
         self.reasons[reason or "ok"] += 1
         if self.done >= self.total:
             self._wake.set()
+
+    def _note_rights(self, job: PageJob, outcome: Outcome) -> None:
+        """Put what is known of a page's rights into its outcome, if it was decided by them."""
+        decided = outcome.reason in (None, Reason.TRAINING_OPT_OUT)
+        if self._rights is None or not (decided or outcome.reason is Reason.ROBOTS_DISALLOWED):
+            return
+
+        found = job.findings if decided else None
+        evidence = found.evidence if found is not None else ()
+        if outcome.reason is Reason.ROBOTS_DISALLOWED and job.rules and job.rules.evidence:
+            evidence = (job.rules.evidence,)
+        found = found or Findings()
+        outcome.training = self._rights.answer(found).value
+        outcome.signals = [_signal_row(each) for each in found.statements]
+        outcome.evidence = list(evidence)
+        outcome.checked_at = datetime.now(UTC)
+        outcome.says_itself = found.says_itself
 
     def _fault(self, key: str, job: Job) -> None:
         """End a job that met a bug of ours: a link without an end would keep the shard going."""
@@ -557,6 +695,8 @@ class Dispatcher:
         if isinstance(job, RobotsJob):
             unreachable = Robots(Access.UNREACHABLE, cause=str(Reason.INTERNAL_ERROR))
             self._have_rules(job.origin, unreachable, now)
+        elif isinstance(job, FileJob):
+            self._have_file(job.key, RightsFile(cause=str(Reason.INTERNAL_ERROR)), now)
         elif not job.ended:
             self._end(job, Reason.INTERNAL_ERROR)
 
@@ -611,6 +751,16 @@ class Dispatcher:
         }
 
 
+def _signal_row(said: Statement) -> dict[str, str]:
+    """A statement as it stands in the table `rights`."""
+    return {
+        "signal": said.signal.value,
+        "value": said.value,
+        "where": f"{said.place}: {said.where}",
+        "says": said.says.value,
+    }
+
+
 class _OutcomeKeeper:
     """Writes outcomes and records through the ledger, and begins its commits."""
 
@@ -633,6 +783,8 @@ class _OutcomeKeeper:
                 outcome.body_bytes = len(result.body)
                 outcome.truncated = result.truncated is not None
                 self._ledger.add_page(outcome, result)
+            elif outcome.reason is Reason.TRAINING_OPT_OUT and result is not None:
+                self._ledger.add_refusal(outcome, result)
             else:
                 self._ledger.add(outcome)
         except FatalError as error:
@@ -642,10 +794,14 @@ class _OutcomeKeeper:
         self._commit_due()
         return True
 
-    def store(self, result: FetchResult) -> None:
-        """Keep the record of an answer that decided something: a redirect or a robots.txt."""
-        self._ledger.store(result)
+    def store(self, result: FetchResult) -> str:
+        """Keep the record of an answer that decided something: a redirect, a robots.txt, a file.
+
+        The record's id.
+        """
+        record = self._ledger.store(result)
         self._commit_due()
+        return record
 
     def flush(self) -> None:
         self._committer.start(self._ledger.loose())

@@ -1,7 +1,7 @@
 """Gates: may this request be made now? Asked of each job before each request.
 
-The gates are asked in the order of their cost: port, host, address, robots.txt, limits of the IP
-address. A robots.txt passes the same gates as a page, apart from the rules that it is to bring.
+The gates are asked in the order of their cost: port, host, address, robots.txt, rights, limits of
+the IP address. A robots.txt passes the same gates as a page, apart from the rules that it is to bring.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from crawl.fetch import addresses
 from crawl.fetch.jobs import Job, PageJob, Site, locate
 from crawl.fetch.politeness import Breaker, IpLimits
 from crawl.fetch.resolver import Resolver
+from crawl.fetch.rights_gate import NeedFile, RightsGate
 from crawl.fetch.robots import Access, Robots
 from crawl.fetch.robots_cache import RobotsCache
 from crawl.fetch.settings import FetchConfig
@@ -72,7 +73,7 @@ class Admit(NamedTuple):
     ip: str
 
 
-Decision = Refuse | Wait | Move | LookUp | Unresolved | NeedRobots | WaitForIp | Admit
+Decision = Refuse | Wait | Move | LookUp | Unresolved | NeedRobots | NeedFile | WaitForIp | Admit
 
 
 class Gates:
@@ -85,12 +86,14 @@ class Gates:
         rules: RobotsCache,
         breaker: Breaker,
         ip_limits: IpLimits[object],
+        rights: RightsGate | None = None,
     ) -> None:
         self._config = config
         self._resolver = resolver
         self._rules = rules
         self._breaker = breaker
         self._ip_limits = ip_limits
+        self._rights = rights
         # Hosts whose links all end for the same reason.
         self.refused_hosts: dict[str, Reason] = {}
 
@@ -117,10 +120,30 @@ class Gates:
             if rules is None:
                 return NeedRobots(site)
             if (refused := robots_refusal(rules, job.url)) is not None:
+                job.rules = rules
                 return refused
+            job.rules = rules
+
+        if isinstance(job, PageJob) and self._rights is not None:
+            decided = self._check_rights(self._rights, job, site, now)
+            if decided is not None:
+                return decided
 
         ip = known.endpoints[0].ip
         return Admit(ip) if self._ip_limits.take(ip, now) else WaitForIp(ip)
+
+    def _check_rights(
+        self, rights: RightsGate, job: PageJob, site: Site, now: float
+    ) -> Refuse | NeedFile | None:
+        """Ask what the site says about training. The findings stay with the job."""
+        assert job.rules is not None
+        found = rights.before(job, site, job.rules, now)
+        if isinstance(found, NeedFile):
+            return found
+
+        job.findings = found
+        refused = rights.refusal(found)
+        return None if refused is None else Refuse(Reason.TRAINING_OPT_OUT, refused)
 
     def _host(self, site: Site, now: float) -> Refuse | Wait | None:
         if addresses.port_refusal(site.port, self._config.allow_ports) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote_from_bytes, urlsplit
 
 import can_ada
@@ -12,6 +12,12 @@ from aiohttp import CookieJar
 
 from corpus.urls import host_identity
 from crawl.fetch.frontier import pace_key
+from crawl.fetch.requests import FetchResult
+from crawl.fetch.rights_files import FileKey, RightsFile
+from crawl.fetch.robots import Robots
+
+if TYPE_CHECKING:
+    from crawl.fetch.rights_gate import Findings
 
 
 class Link(NamedTuple):
@@ -63,6 +69,12 @@ class PageJob:
     """True if robots.txt allowed this hop when its rules arrived."""
     ended: bool = False
     """True if the outcome is noted."""
+    rules: Robots | None = None
+    """Rules of robots.txt for this hop, as far as they are known."""
+    files: dict[FileKey, RightsFile] = field(default_factory=dict)
+    """Files about rights that arrived for this hop."""
+    findings: Findings | None = None
+    """The statements of the site about this hop."""
 
     def at(self, url: str, key: str) -> PageJob:
         """The job at the next hop. Cookies do not leave the domain `key` that set them.
@@ -80,6 +92,9 @@ class PageJob:
             cookies=self.cookies if stays else None,
             robots_waits=0,
             is_cleared=False,
+            rules=None,
+            files={},
+            findings=None,
         )
 
 
@@ -99,9 +114,27 @@ class RobotsJob:
         return replace(self, url=url, redirects=(*self.redirects, self.url), num_tries=0)
 
 
-Job = PageJob | RobotsJob
+@dataclass(slots=True)
+class FileJob:
+    """A file about rights being fetched for page jobs."""
+
+    key: FileKey
+    url: str
+    redirects: tuple[str, ...] = ()
+    num_tries: int = 0
+    waiting: list[tuple[str, PageJob]] = field(default_factory=list)
+    """Page jobs that wait for the file before their request, with their pace keys."""
+    answered: list[tuple[PageJob, FetchResult]] = field(default_factory=list)
+    """Pages that were fetched and name the file."""
+
+    def at(self, url: str) -> FileJob:
+        """The job at the next hop."""
+        return replace(self, url=url, redirects=(*self.redirects, self.url), num_tries=0)
+
+
+Job = PageJob | RobotsJob | FileJob
 # An untried row, or a job.
-FrontierItem = int | PageJob | RobotsJob
+FrontierItem = int | PageJob | RobotsJob | FileJob
 
 
 class Resume(NamedTuple):

@@ -18,10 +18,11 @@ ROBOTS_CACHE_BYTES = 32 << 20
 # Memory of an entry beside its rules and its origin.
 ENTRY_BYTES = 300
 _CREATE = """CREATE TABLE rules (
-    origin TEXT PRIMARY KEY, until REAL, access TEXT, rules TEXT, delay REAL, cause TEXT
+    origin TEXT PRIMARY KEY, until REAL, access TEXT, rules TEXT, delay REAL, cause TEXT,
+    rights TEXT, evidence TEXT
 ) WITHOUT ROWID"""
-_PUT = "INSERT OR REPLACE INTO rules VALUES (?, ?, ?, ?, ?, ?)"
-_GET = "SELECT until, access, rules, delay, cause FROM rules WHERE origin = ?"
+_PUT = "INSERT OR REPLACE INTO rules VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_GET = "SELECT until, access, rules, delay, cause, rights, evidence FROM rules WHERE origin = ?"
 
 
 class RobotsCache:
@@ -83,8 +84,8 @@ class SpillingRobotsCache(RobotsCache):
         if row is None or row[0] < now:
             return None
 
-        until, access, text, delay_s, cause = row
-        rules = Robots(Access(access), text, delay_s, cause)
+        until, access, text, delay_s, cause, rights, evidence = row
+        rules = Robots(Access(access), text, delay_s, cause, rights, evidence)
         self._keep_until(origin, rules, until)
 
         return rules
@@ -105,9 +106,18 @@ class SpillingRobotsCache(RobotsCache):
             self._disk.execute(_CREATE)
 
         self.num_spilled += 1
-        row = (origin, until, rules.access, rules.rules, rules.crawl_delay_s, rules.cause)
+        row = (
+            origin,
+            until,
+            rules.access,
+            rules.rules,
+            rules.crawl_delay_s,
+            rules.cause,
+            rules.rights,
+            rules.evidence,
+        )
         self._disk.execute(_PUT, row)
 
 
 def _size(origin: str, rules: Robots) -> int:
-    return ENTRY_BYTES + len(origin) + len(rules.rules)
+    return ENTRY_BYTES + len(origin) + len(rules.rules) + len(rules.rights) + len(rules.evidence)

@@ -7,10 +7,11 @@ then its outcomes.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from corpus.errors import FatalError
@@ -18,7 +19,7 @@ from corpus.storage.store import Store
 from crawl.fetch.requests import FetchResult
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Outcome, segment_path, write_outcomes
-from crawl.warc.records import SegmentWriter, digest, http_block
+from crawl.warc.records import SegmentWriter, digest, http_block, record_id
 
 # Compression of WARC records: of the levels, the best pages per second on two cores.
 GZIP_LEVEL = 4
@@ -60,22 +61,40 @@ class Ledger:
         self._loose: list[Outcome] = []
 
     def add(self, outcome: Outcome) -> None:
-        """Note an outcome without a stored page."""
-        self._loose.append(outcome)
+        """Note an outcome without a stored page.
+
+        One that points to evidence waits for the open segment, which may hold it: what a row names
+        is always there.
+        """
+        waits = outcome.evidence and self._segment is not None
+        (self._pointing if waits else self._loose).append(outcome)
 
     def add_page(self, outcome: Outcome, result: FetchResult) -> None:
         """Store a page and note its outcome with the place of its record. Raises FatalError."""
         outcome.payload_digest = digest(result.wire)
-        self.store(result, outcome.payload_digest, outcome)
+        record = self.store(result, outcome.payload_digest, outcome)
+        if outcome.says_itself:
+            outcome.evidence = [*(outcome.evidence or ()), record]
+        self._pointing.append(outcome)
+
+    def add_refusal(self, outcome: Outcome, result: FetchResult) -> None:
+        """Note a page that refuses training itself: its headers and words are kept, not its body."""
+        emptied = replace(result, wire=b"", body=b"", truncated="unspecified")
+        record = self.store(emptied)
+        assert result.fetched_at is not None
+        words = json.dumps({"signals": outcome.signals}, ensure_ascii=False)
+        self._open().add_metadata(result.url, words, about=record, at=result.fetched_at)
+        outcome.evidence = [*(outcome.evidence or ()), record]
         self._pointing.append(outcome)
 
     def store(
         self, result: FetchResult, payload_digest: str | None = None, outcome: Outcome | None = None
-    ) -> None:
-        """Write the record of a response into the open segment. Raises FatalError."""
+    ) -> str:
+        """Write the record of a response into the open segment; its id. Raises FatalError."""
         assert result.fetched_at is not None
         unverified = not self._config.verify_tls and result.url.startswith("https:")
         segment = self._open()
+        response_id = record_id()
         place = segment.add_response(
             result.url,
             block=http_block(result.status_line, result.headers, result.wire),
@@ -85,12 +104,14 @@ class Ledger:
             truncated=result.truncated,
             request_block=result.request_block if self._config.store_requests else None,
             fields=TLS_UNVERIFIED if unverified else (),
+            response_id=response_id,
         )
 
         if outcome is not None:
             outcome.warc_file = segment.path
             outcome.warc_offset = place.offset
             outcome.warc_length = place.length
+        return response_id.strip("<>")
 
     def due(self, now: float) -> Commit | None:
         """The open segment with its outcomes, if it is full or old."""

@@ -44,7 +44,7 @@ from corpus.run.step import (
 )
 from corpus.storage.store import work_dir
 from corpus.tables.conservation import FETCHED
-from corpus.tables.schemas import LINKS, PAGES, Table, part_of
+from corpus.tables.schemas import LINKS, PAGES, RIGHTS, Table, part_of
 from corpus.tables.segments import warc_dir
 from crawl.config import CrawlConfig
 from crawl.fetch.frontier import pace_key, shard_of
@@ -52,7 +52,7 @@ from crawl.fetch.jobs import locate
 from crawl.fetch.progress import Reporter
 from crawl.fetch.settings import deadline_at
 from crawl.fetch.shard_state import Mirror, hand_on_pace, take_over_pace
-from crawl.outcomes import Outcome, Reason, read_outcomes, to_table
+from crawl.outcomes import OUTCOME_SCHEMA, Outcome, Reason, read_outcomes, to_table
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ EXIT_LEFT = 3
 # Bytes at the end of a worker's stderr that are logged.
 LOGGED_BYTES = 16 << 10
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
-_OUTCOME = pa.schema([pa.field("shard", pa.int32(), nullable=False), *PAGES.schema])
+_OUTCOME = pa.schema([pa.field("shard", pa.int32(), nullable=False), *OUTCOME_SCHEMA])
 # Rows of `pages` by shard of domains. A link that was handed over has a row of each shard.
 FETCHED_OUTCOMES = Table(name="outcomes_fetched", schema=_OUTCOME, scratch=True)
 # The last row of each link.
@@ -202,7 +202,7 @@ def _output(table: Table, shard: int, pages: pa.Table) -> Output:
 
 def _load_regroup(config: CrawlConfig, context: Context) -> ScatterFunction:
     def regroup(outcomes: pa.Table) -> Scattered:
-        pages = outcomes.drop_columns("shard")
+        pages = outcomes.select(PAGES.schema.names)
         return Scattered(pages, part_of(pages["doc_id"], context.num_parts))
 
     return regroup
@@ -211,11 +211,43 @@ def _load_regroup(config: CrawlConfig, context: Context) -> ScatterFunction:
 def _load_order(config: CrawlConfig, context: Context) -> ReduceFunction:
     def order(part: int, pages: pa.Table) -> Output:
         reasons = pages["reason"].to_pylist()
+        counts = Counter(reason or FETCHED for reason in reasons)
+        opted_out = pages.filter(pc.equal(pages["reason"], Reason.TRAINING_OPT_OUT.value))
+        for cause in opted_out["cause"].to_pylist():
+            counts.update(opt_out_counts(cause))
+        return Output({"pages": pages.sort_by("doc_id")}, counts)
+
+    return order
+
+
+def opt_out_counts(cause: str | None) -> list[str]:
+    """The notes that count a `training_opt_out` by its signals."""
+    return [f"{Reason.TRAINING_OPT_OUT.value}:{signal}" for signal in (cause or "").split(",")]
+
+
+def _load_rights_scatter(config: CrawlConfig, context: Context) -> ScatterFunction:
+    def scatter(outcomes: pa.Table) -> Scattered:
+        asked = outcomes.filter(pc.is_valid(outcomes["training"])).select(RIGHTS.schema.names)
+        return Scattered(asked, part_of(asked["doc_id"], context.num_parts))
+
+    return scatter
+
+
+def _load_rights(config: CrawlConfig, context: Context) -> ReduceFunction:
+    def order(part: int, rights: pa.Table) -> Output:
         return Output(
-            {"pages": pages.sort_by("doc_id")}, Counter(reason or FETCHED for reason in reasons)
+            {RIGHTS.name: rights.sort_by("doc_id").cast(RIGHTS.schema)}, rights_counts(rights)
         )
 
     return order
+
+
+def rights_counts(rights: pa.Table) -> Counter[str]:
+    """Pages by answer, and by signal and what it says, as notes."""
+    counts = Counter(f"training:{answer}" for answer in rights["training"].to_pylist())
+    for signals in rights["signals"].to_pylist():
+        counts.update({f"{each['signal']}:{each['says']}" for each in signals})
+    return counts
 
 
 def _fetch_shard(
@@ -231,7 +263,7 @@ def _fetch_shard(
     # Others hand over links only while they know that this shard runs.
     reporter.begin(links.num_rows)
     if links.num_rows == 0:
-        return PAGES.schema.empty_table()
+        return OUTCOME_SCHEMA.empty_table()
 
     durable = f"{context.scratch}/shard-{shard:05}"
     deadline = deadline_at(config.fetch.deadline, 0.0)
@@ -257,6 +289,7 @@ def _fetch_shard(
             "warc_prefix": f"{warc_dir(context.batch)}/part-{number:05}",
             "config": config.fetch.model_dump(mode="json"),
             "excluded": config.links.model_dump(mode="json"),
+            "rights": config.rights.model_dump(mode="json"),
             "deadline": deadline,
             **_ip_pace(config, context, alone=of.last),
             "parent": os.getpid(),
@@ -413,6 +446,20 @@ def _follow(of: Round) -> Exchange:
     )
 
 
+# A step of its own before `pages`, whose manifest says that the fetch is done. Batches of before it
+# have no such table.
+RIGHTS_STEP = Exchange(
+    name="crawl/rights",
+    reads=SETTLED,
+    writes=(RIGHTS,),
+    repeatable=False,
+    sections=("fetch_identity",),
+    scattered=pa.schema([_OUTCOME.field(name) for name in RIGHTS.schema.names]),
+    load_scatter=_load_rights_scatter,
+    load_reduce=_load_rights,
+    num_buckets=one_bucket_per_part,
+)
+
 STEPS = (
     Exchange(
         name="crawl/fetch",
@@ -438,6 +485,7 @@ STEPS = (
     ),
     _follow(ROUNDS[1]),
     _follow(ROUNDS[2]),
+    RIGHTS_STEP,
     Exchange(
         name="crawl/pages",
         reads=SETTLED,

@@ -49,6 +49,7 @@ from crawl.fetch.shard_state import HEARTBEAT, alive_at, alone, read_state, writ
 from crawl.fetch.spider import LinkSpider, scrapy_settings
 from crawl.links.select import LinksConfig
 from crawl.outcomes import Reason, next_index, read_outcomes, remove_orphans
+from crawl.rights.settings import RightsConfig
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,8 @@ class Spec:
     """File through which workers share the pace of IP addresses. None: this one has its own."""
     ip_interval_s: float | None = None
     """Seconds between requests to an IP address. None: as the config says."""
+    rights: RightsConfig | None = None
+    """Settings of rights. None: nothing is asked about training."""
     parent: int | None = None
     """The process that started the worker, which ends with it. None: no process is watched."""
 
@@ -101,6 +104,7 @@ def read_spec(path: str) -> Spec:
         document = json.loads(Path(path).read_bytes())
         excluded = document.get("excluded")
         ip_table = document.get("ip_table")
+        rights = document.get("rights")
 
         return Spec(
             corpus=document["corpus"],
@@ -115,6 +119,7 @@ def read_spec(path: str) -> Spec:
             excluded=None if excluded is None else LinksConfig.model_validate(excluded),
             ip_table=None if ip_table is None else Path(ip_table),
             ip_interval_s=document.get("ip_interval_s"),
+            rights=None if rights is None else RightsConfig.model_validate(rights),
             parent=document.get("parent"),
         )
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
@@ -301,6 +306,7 @@ class _Shard:
                 (rules is not None and rules.judge_url(url) is not None) or taken_down.has_page(url)
             ),
             ip_limits=IpLimits(in_flight, self._ip_pacer),
+            rights=spec.rights,
         )
 
     def _open_queue(self) -> HandOver | None:

@@ -167,12 +167,13 @@ class SegmentWriter:
         truncated: str | None = None,
         request_block: bytes | None = None,
         fields: Sequence[tuple[str, str]] = (),
+        response_id: str | None = None,
     ) -> RecordPosition:
         """Write a response, after its request if one is given; the place of the response."""
         shared = [("WARC-Date", timestamp(fetched_at)), ("WARC-Target-URI", url)]
         if ip is not None:
             shared.append(("WARC-IP-Address", ip))
-        response_id = record_id()
+        response_id = response_id or record_id()
 
         if request_block is not None:
             own = [("WARC-Record-ID", record_id()), *shared, ("WARC-Concurrent-To", response_id)]
@@ -192,6 +193,16 @@ class SegmentWriter:
         return self._write(
             record_bytes("response", own, block, "application/http; msgtype=response")
         )
+
+    def add_metadata(self, url: str, text: str, *, about: str, at: datetime) -> RecordPosition:
+        """Write what is known of a record beside its bytes (WARC 1.1, section 6.6)."""
+        fields = [
+            ("WARC-Record-ID", record_id()),
+            ("WARC-Date", timestamp(at)),
+            ("WARC-Target-URI", url),
+            ("WARC-Concurrent-To", about),
+        ]
+        return self._write(record_bytes("metadata", fields, text.encode(), "application/json"))
 
     def commit(self) -> None:
         """Make the segment durable and visible."""

@@ -205,6 +205,13 @@ class Shard:
         return {row["url"]: row for row in rows}
 
 
+def _toml(value: Any) -> str:
+    """A setting of rights: a word, a truth value or a table of words."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + "}"
+    return json.dumps(value)
+
+
 @dataclass
 class Batch:
     """A corpus whose links are committed, fetched through the door."""
@@ -215,6 +222,8 @@ class Batch:
     config: dict[str, Any] = field(default_factory=dict)
     num_parts: int = 2
     name: str = "b"
+    # The referee counts requests; the site's file about mining is asked for where a test is about it.
+    rights: dict[str, Any] = field(default_factory=lambda: {"tdmrep_file": False})
 
     def links(self, urls: Sequence[str]) -> None:
         """Commit the links of the batch."""
@@ -265,6 +274,8 @@ class Batch:
                 f"[crawl.fetch.{name}]",
                 *(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in table.items()),
             ]
+        lines += ["[crawl.rights]"]
+        lines += [f"{name} = {_toml(value)}" for name, value in self.rights.items()]
         path = self.folder / f"{self.name}.toml"
         path.write_text("\n".join(lines))
         return [

@@ -10,12 +10,11 @@ import pyarrow as pa
 import pytest
 
 from corpus.storage.store import open_store
-from corpus.tables.schemas import PAGES
 from crawl.fetch import progress
 from crawl.fetch.frontier import shard_of
 from crawl.fetch.hand_over import HandOver
 from crawl.fetch.steps import FETCHED_OUTCOMES, last_outcomes
-from crawl.outcomes import Outcome, Reason, to_table, write_outcomes
+from crawl.outcomes import OUTCOME_SCHEMA, Outcome, Reason, to_table, write_outcomes
 from tests.crawl.loopback import Batch, Web, assert_polite, moved, serving
 
 
@@ -123,4 +122,4 @@ def test_the_last_outcome_of_a_link_is_that_of_the_longest_chain() -> None:
         (4, 6),
     ]
     empty = FETCHED_OUTCOMES.schema.empty_table()
-    assert last_outcomes(empty).schema.names == ["shard", *PAGES.schema.names]
+    assert last_outcomes(empty).schema.names == ["shard", *OUTCOME_SCHEMA.names]

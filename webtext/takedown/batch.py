@@ -28,6 +28,7 @@ from corpus.tables.schemas import (
     LINKS,
     MARKS,
     PAGES,
+    RIGHTS,
     SIGNATURES,
     SPANS,
     TOKENS,
@@ -44,7 +45,17 @@ from corpus.urls import host_identity
 from webtext.stages import needing
 from webtext.takedown.rows import among, row_groups
 
-ROW_TABLES = (LINKS, PAGES, DOCUMENTS_DROPPED, DOCUMENTS, MARKS, SIGNATURES, VERDICTS, BANDS)
+ROW_TABLES = (
+    LINKS,
+    PAGES,
+    RIGHTS,
+    DOCUMENTS_DROPPED,
+    DOCUMENTS,
+    MARKS,
+    SIGNATURES,
+    VERDICTS,
+    BANDS,
+)
 
 
 def remove_from_batch(store: Store, batch: str, doc_ids: frozenset[str]) -> Counter[str]:

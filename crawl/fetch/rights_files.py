@@ -1,0 +1,96 @@
+"""Files about rights that a crawl asks for: tdmrep.json of sites, and RSL documents.
+
+A file is fetched once and kept for as long as a robots.txt. The pages that need it wait for it, as
+they wait for robots.txt. RSL documents are asked for although robots.txt of their host is not read:
+the site names them for crawlers to read.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from crawl.rights import rsl, tdmrep
+from crawl.rights.statements import FILE, Answer, Signal, Statement, statement
+
+# Bytes of a file that are read, and of all files that a worker keeps.
+MAX_FILE_BYTES = rsl.MAX_DOCUMENT_BYTES
+MAX_KEPT_BYTES = 32 << 20
+ENTRY_BYTES = 400
+# Licence documents that one robots.txt or one page may name.
+MAX_LICENCES = 4
+MAX_REDIRECTS = 5
+
+
+class FileKind(StrEnum):
+    """The files that are asked for."""
+
+    TDMREP = "tdmrep"
+    RSL = "rsl"
+
+
+class FileKey(NamedTuple):
+    """A file: its kind and its address."""
+
+    kind: FileKind
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class RightsFile:
+    """The answer to a request for a file."""
+
+    body: bytes | None = None
+    """None: there is no such file, or it could not be read."""
+    cause: str | None = None
+    """What made it unreadable; None if it was read or is not there."""
+    evidence: str = ""
+    """The id of its WARC record."""
+
+    def read(self, key: FileKey, page_url: str, place: str = FILE) -> list[Statement]:
+        """The statements of the file about a page."""
+        if self.cause is not None:
+            signal = Signal.TDMREP if key.kind is FileKind.TDMREP else Signal.RSL
+            return [statement(signal, self.cause, place, key.url, Answer.UNREADABLE)]
+        if self.body is None:
+            return []
+        if key.kind is FileKind.TDMREP:
+            return tdmrep.read_file(self.body, key.url, page_url)
+        return rsl.read_document(self.body, page_url, place=place, where=key.url)
+
+
+class FileCache:
+    """Files by key, least recently used ones dropped. Times are the caller's, in seconds."""
+
+    def __init__(self, keep_s: float, max_bytes: int = MAX_KEPT_BYTES) -> None:
+        self._keep_s = keep_s
+        self._max_bytes = max_bytes
+        self._known: OrderedDict[FileKey, tuple[float, RightsFile]] = OrderedDict()
+        self._num_bytes = 0
+
+    def find(self, key: FileKey, now: float) -> RightsFile | None:
+        """The file, unless unknown or too old."""
+        entry = self._known.get(key)
+        if entry is None or entry[0] < now:
+            return None
+        self._known.move_to_end(key)
+        return entry[1]
+
+    def keep(self, key: FileKey, file: RightsFile, now: float) -> None:
+        """Remember a file."""
+        self._forget(key)
+        self._known[key] = (now + self._keep_s, file)
+        self._num_bytes += _size(key, file)
+        while self._num_bytes > self._max_bytes and len(self._known) > 1:
+            self._forget(next(iter(self._known)))
+
+    def _forget(self, key: FileKey) -> None:
+        entry = self._known.pop(key, None)
+        if entry is not None:
+            self._num_bytes -= _size(key, entry[1])
+
+
+def _size(key: FileKey, file: RightsFile) -> int:
+    return ENTRY_BYTES + len(key.url) + len(file.body or b"")
