@@ -449,7 +449,7 @@ class Dispatcher:
         asked = self._file_jobs.get(file_key)
         if asked is not None:
             asked.waiting.append((claim.key, job))
-            self.frontier.reclaim(claim.key)
+            self.frontier.release(claim.key)
             return None
 
         errand = FileJob(file_key, file_key.url, waiting=[(claim.key, job)])
@@ -458,7 +458,7 @@ class Dispatcher:
         if site is not None and site.key == claim.key:
             return self._pass(Claim(claim.key, errand), None, now)
 
-        self.frontier.reclaim(claim.key)
+        self.frontier.release(claim.key)
         self._begin_file(errand, now)
         return None
 
