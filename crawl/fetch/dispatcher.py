@@ -45,8 +45,15 @@ from crawl.fetch.jobs import (
 from crawl.fetch.politeness import Breaker, IpLimits, OwnIpPacer, Pace, backoff_s
 from crawl.fetch.requests import FetchResult, Permit, ProxyLostError
 from crawl.fetch.resolver import Resolver
-from crawl.fetch.rights_files import MAX_FILE_BYTES, FileCache, FileKey, FileKind, RightsFile
-from crawl.fetch.rights_gate import Findings, NeedFile, RightsGate
+from crawl.fetch.rights_files import (
+    MAX_FILE_BYTES,
+    FileCache,
+    FileKey,
+    FileKind,
+    Findings,
+    RightsFile,
+)
+from crawl.fetch.rights_gate import NeedFile, RightsGate
 from crawl.fetch.robots import MAX_PARSED_BYTES, PATH, Access, Robots, url_path
 from crawl.fetch.robots_cache import SpillingRobotsCache
 from crawl.fetch.segment_ledger import Committer, Ledger

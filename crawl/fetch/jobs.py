@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote_from_bytes, urlsplit
 
 import can_ada
@@ -13,11 +13,8 @@ from aiohttp import CookieJar
 from corpus.urls import host_identity
 from crawl.fetch.frontier import pace_key
 from crawl.fetch.requests import FetchResult
-from crawl.fetch.rights_files import FileKey, RightsFile
+from crawl.fetch.rights_files import FileKey, Findings, RightsFile
 from crawl.fetch.robots import Robots
-
-if TYPE_CHECKING:
-    from crawl.fetch.rights_gate import Findings
 
 
 class Link(NamedTuple):

@@ -61,6 +61,17 @@ class RightsFile:
         return rsl.read_document(self.body, page_url, place=place, where=key.url)
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is known of a page's rights so far."""
+
+    statements: tuple[Statement, ...] = ()
+    evidence: tuple[str, ...] = ()
+    """Ids of WARC records."""
+    says_itself: bool = False
+    """True if the response or an element of the page is among the sources."""
+
+
 class FileCache:
     """Files by key, least recently used ones dropped. Times are the caller's, in seconds."""
 

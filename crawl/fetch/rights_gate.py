@@ -6,35 +6,30 @@ are not known yet are asked for by the dispatcher (`NeedFile`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from crawl.fetch.jobs import PageJob, Site
 from crawl.fetch.requests import FetchResult
-from crawl.fetch.rights_files import MAX_LICENCES, FileCache, FileKey, FileKind, RightsFile
+from crawl.fetch.rights_files import (
+    MAX_LICENCES,
+    FileCache,
+    FileKey,
+    FileKind,
+    Findings,
+    RightsFile,
+)
 from crawl.fetch.robots import Robots
 from crawl.rights import tdmrep
 from crawl.rights.page import read_response
 from crawl.rights.robots_file import licence_urls, read_robots
 from crawl.rights.settings import RightsConfig
-from crawl.rights.statements import ADDRESSED_TO_ALL, Answer, Statement, answer, refusals
+from crawl.rights.statements import ADDRESSED_TO_ALL, Answer, answer, refusals
 
 
 class NeedFile(NamedTuple):
     """This file must be fetched first."""
 
     key: FileKey
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What is known of a page's rights so far."""
-
-    statements: tuple[Statement, ...] = ()
-    evidence: tuple[str, ...] = ()
-    """Ids of WARC records."""
-    says_itself: bool = False
-    """True if the response or an element of the page is among the sources."""
 
 
 class RightsGate:
