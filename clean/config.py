@@ -23,8 +23,6 @@ class CleanConfig(Section):
             "extract.extractor",
             "language.languages",
             "quality.preset",
-            "quality.min_words",
-            "boilerplate.remove",
             "personal.replace",
         }
     )

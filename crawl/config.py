@@ -24,9 +24,6 @@ class CrawlConfig(Section):
             "fetch.user_agent",
             "fetch.deadline",
             "fetch.delay_s",
-            "fetch.concurrency",
-            "fetch.per_domain_cap",
-            "fetch.proxy",
             "rights.policy",
         }
     )

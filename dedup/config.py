@@ -21,7 +21,6 @@ class DedupConfig(Section):
         {
             "threshold",
             "testsets",
-            "overlap.policy",
         }
     )
 

@@ -13,7 +13,6 @@ class ShardsConfig(Section):
     common = frozenset(
         {
             "tokenizer.source",
-            "tokenizer.vocab_size",
             "writer.val_frac",
         }
     )

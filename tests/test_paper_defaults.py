@@ -54,7 +54,6 @@ TABLE: tuple[tuple[type[Section], str, Any, str], ...] = (
     (MinhashConfig, "seed", 1, "part of every signature that was ever stored"),
     (FetchConfig, "max_retry_after_s", 3600.0, "ours"),
     (FetchConfig, "max_body_bytes", 5 << 20, "Common Crawl"),
-    (FetchConfig, "max_ratio", 100.0, "ours"),
     (OptimizerConfig, "beta1", 0.9, "Brown et al. 2020, appendix B"),
     (OptimizerConfig, "beta2", 0.95, "Brown et al. 2020, appendix B"),
     (OptimizerConfig, "eps", 1e-8, "Brown et al. 2020, appendix B"),

@@ -251,7 +251,6 @@ class TrainConfig(Section):
             "max_steps",
             "epochs",
             "init_from",
-            "runtime.micro_batch_size",
         }
     )
 

@@ -19,9 +19,6 @@ class RefreshConfig(Section):
             "dumps",
             "retry_deferred",
             "webhook",
-            "command",
-            "heartbeat",
-            "expect_every",
         }
     )
 

@@ -57,7 +57,7 @@ from crawl.fetch.rights_gate import NeedFile, RightsGate
 from crawl.fetch.robots import MAX_PARSED_BYTES, PATH, Access, Robots, url_path
 from crawl.fetch.robots_cache import SpillingRobotsCache
 from crawl.fetch.segment_ledger import Committer, Ledger
-from crawl.fetch.settings import FetchConfig
+from crawl.fetch.settings import MAX_RETRY_DELAY_S, FetchConfig
 from crawl.outcomes import Outcome, Reason
 from crawl.rights.settings import RightsConfig
 from crawl.rights.statements import Statement
@@ -620,7 +620,7 @@ class Dispatcher:
 
         job.num_tries += 1
         config = self.config
-        backoff = backoff_s(job.num_tries, config.retry_delay_s, config.max_retry_delay_s)
+        backoff = backoff_s(job.num_tries, config.retry_delay_s, MAX_RETRY_DELAY_S)
         not_before = now + max(wait_s, backoff * (1 + random.random() * config.jitter_frac))
         self.frontier.push(key, job, not_before=not_before)
 

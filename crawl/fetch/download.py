@@ -40,6 +40,7 @@ from crawl.fetch.requests import (
     ProxyLostError,
     RequestSource,
 )
+from crawl.fetch.settings import MAX_ENCODINGS, MAX_RATIO
 from crawl.fetch.wire import FLOOD, MAX_HEAD_BYTES, LenientProtocol
 from crawl.outcomes import Reason
 from crawl.warc.body import (
@@ -219,8 +220,8 @@ class FetchHandler(BaseDownloadHandler):
         decoder = BodyDecoder(
             encodings,
             max_bytes=max_bytes,
-            max_ratio=config.max_ratio,
-            max_encodings=config.max_encodings,
+            max_ratio=MAX_RATIO,
+            max_encodings=MAX_ENCODINGS,
         )
         judge = _ContentJudge(result, decoder)
 

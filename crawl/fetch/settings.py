@@ -21,6 +21,12 @@ _ENDPOINT = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<v4>[0-9.]+)):(?P<port
 
 LARGEST_BODY_BYTES = 1 << 24
 """Half of the readers' limit for records, so that every stored page can be read."""
+MAX_RATIO = 100.0
+"""Decoded bytes per received byte; more is a decompression bomb (counted from 1 MiB decoded)."""
+MAX_ENCODINGS = 2
+"""Content encodings applied to one body."""
+MAX_RETRY_DELAY_S = 900.0
+"""Limit of the doubling delay between tries of a page."""
 OWNED_SETTINGS = frozenset(
     {
         "SCHEDULER",
@@ -41,6 +47,12 @@ class FetchConfig(Section):
     outside_corpus = frozenset(
         {"allow_networks", "allow_ports", "connect_to", "proxy", "scrapy_settings", "verify_tls"}
     )
+
+    retired = {
+        "max_ratio": f"bodies that decode to more than {MAX_RATIO:.0f} times their size end",
+        "max_encodings": f"{MAX_ENCODINGS} content encodings are decoded at most",
+        "max_retry_delay_s": f"retries wait for {MAX_RETRY_DELAY_S:.0f} s at most",
+    }
 
     user_agent: str = "webtext"
     """Product token: sent in `User-Agent` and looked up in robots.txt; letters, `_` and `-` (RFC 9309)."""
@@ -83,11 +95,6 @@ class FetchConfig(Section):
     """
     max_wire_bytes: int = Field(5 << 20, ge=1024, le=LARGEST_BODY_BYTES)
     """Bytes read from the network per page; longer ones are cut and marked. At most 16 MiB."""
-    max_ratio: float = Field(100.0, ge=2)
-    """Decoded bytes per received byte; more is a decompression bomb (counted from 1 MiB decoded).
-    """
-    max_encodings: int = Field(2, ge=0, le=4)
-    """Content encodings applied to one body."""
     max_redirects: int = Field(8, ge=0, le=20)
     """Redirects followed per link (browsers: 20). robots.txt has a fixed limit of 5 (RFC 9309)."""
     total_timeout_s: float = Field(30.0, gt=0)
@@ -102,9 +109,7 @@ class FetchConfig(Section):
     retries: int = Field(2, ge=0, le=20)
     """Further tries after a failure that may pass (time-outs, resets, 408, 425, 429, 5xx)."""
     retry_delay_s: float = Field(30.0, ge=0)
-    """Seconds before the first retry; doubled at each further one."""
-    max_retry_delay_s: float = Field(900.0, ge=0)
-    """Limit of that doubling."""
+    """Seconds before the first retry; doubled at each further one, up to 15 minutes."""
 
     robots_cache_s: float = Field(86400.0, gt=0, le=86400)
     """Seconds for which a robots.txt is used (RFC 9309: at most 24 h)."""
