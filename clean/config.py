@@ -13,6 +13,7 @@ from clean.filters.wikipedia import WikipediaConfig
 from clean.normalize import NormalizeConfig
 from clean.sandbox import SandboxConfig
 from corpus.config import Section
+from crawl.rights.settings import CleanRightsConfig
 
 
 class CleanConfig(Section):
@@ -24,6 +25,7 @@ class CleanConfig(Section):
             "language.languages",
             "quality.preset",
             "personal.replace",
+            "rights.policy",
         }
     )
 
@@ -34,6 +36,7 @@ class CleanConfig(Section):
     personal: PersonalConfig = Field(default_factory=PersonalConfig)
     quality: QualityConfig = Field(default_factory=QualityConfig)
     boilerplate: BoilerplateConfig = Field(default_factory=BoilerplateConfig)
+    rights: CleanRightsConfig = Field(default_factory=CleanRightsConfig)
     sandbox: SandboxConfig = Field(default_factory=SandboxConfig)
     marks: bool = False
     """Keep licences and opt-outs that pages name, as the table `marks`."""

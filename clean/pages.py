@@ -8,7 +8,7 @@ rows. A record that cannot be read is a page dropped as `warc_broken`, not an er
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date
 from functools import lru_cache, partial
 from itertools import groupby
@@ -24,6 +24,7 @@ from clean.document import Document, Dropped, Page, Result
 from clean.kept_share import share_counts
 from clean.learned import extraction
 from clean.reasons import Reason
+from clean.rights import refused_pages, rights_input
 from clean.sandbox import Failure, Sandbox
 from corpus.run.step import Context, Joins, Map, MapFunction, Output
 from corpus.tables.manifest import Input
@@ -56,10 +57,11 @@ def load(config: CleanConfig, context: Context) -> MapFunction:
 
 
 def judged_by(config: CleanConfig, context: Context) -> list[Input]:
-    """The model of the learned extractor as an input, since another model makes other texts."""
+    """The model of the learned extractor, since another one makes other texts, and the rights."""
+    rights = rights_input(config, context)
     if config.extract.extractor != "learned":
-        return []
-    return [Input(table="model", batch="learned", fingerprint=extraction.model_digest())]
+        return rights
+    return [Input(table="model", batch="learned", fingerprint=extraction.model_digest()), *rights]
 
 
 STEP = Map(
@@ -168,9 +170,29 @@ def load_made(config: CleanConfig, context: Context) -> Callable[[pa.Table, Join
     sandbox = _sandbox(config.model_dump_json())
     read = partial(records.read_responses, context.store)
 
-    def made(pages: pa.Table, joins: Joins) -> list[Made]:
-        return make(pages, joins[LINKS.name], read, lambda page: process(page, sandbox))
+    refused = refused_pages(config, context)
 
+    def made(pages: pa.Table, joins: Joins) -> list[Made]:
+        links = joins[LINKS.name]
+        left_out = pc.is_in(pages["doc_id"], pa.array(sorted(refused), pa.string()))
+        dropped = _refuse(pages.filter(left_out), links, refused)
+        kept = pages.filter(pc.invert(left_out))
+        others = make(kept, links, read, lambda page: process(page, sandbox))
+
+        rows = iter(dropped), iter(others)
+        return [next(rows[0] if out else rows[1]) for out in left_out.to_pylist()]
+
+    return made
+
+
+def _refuse(pages: pa.Table, links: pa.Table, refused: Mapping[str, str]) -> list[Made]:
+    """The results of pages that the policy drops, whose records are not read."""
+    link_of = links.take(pc.index_in(pages["doc_id"], links["doc_id"])).to_pylist()
+    made = []
+    for row, link in zip(pages.to_pylist(), link_of, strict=True):
+        detail = f"{refused[row['doc_id']]} says no, and clean.rights.policy obeys it"
+        result = Dropped(Reason.TRAINING_OPT_OUT, detail)
+        made.append(Made(result, _dropped_row(row, link, result)))
     return made
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 class Reason(StrEnum):
     """A reason to drop a page: the first that applies. `step` names the part of the stage."""
 
+    TRAINING_OPT_OUT = "training_opt_out"
     WARC_BROKEN = "warc_broken"
     CONTENT_TYPE = "content_type"
     BODY_EMPTY = "body_empty"
@@ -49,6 +50,7 @@ class Reason(StrEnum):
 
 
 _STEPS = {
+    Reason.TRAINING_OPT_OUT: "rights",
     Reason.WARC_BROKEN: "read",
     Reason.CONTENT_TYPE: "read",
     Reason.BODY_EMPTY: "read",

@@ -21,6 +21,7 @@ from corpus.run.arguments import program
 from corpus.run.plan import refuse_given
 from corpus.run.progress import duration
 from corpus.run.runner import StageResult
+from corpus.run.step import AnyStep
 from corpus.storage.store import Store, check_name, open_corpus, open_store
 from corpus.tables.external_files import in_order
 from corpus.tables.manifest import find_manifest
@@ -30,7 +31,7 @@ from crawl.config import CrawlConfig
 from crawl.fetch import frozen_settings, ip_audit, progress
 from crawl.fetch import steps as fetch_steps
 from crawl.links import steps as link_steps
-from crawl.warc import import_step
+from crawl.warc import import_rights, import_step
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ def _import(args: argparse.Namespace, config: CrawlConfig) -> int:
             opened,
             "crawl",
             config,
-            (import_step.STEP,),
+            (import_step.STEP, *_rights_step(opened, import_rights.STEP, args)),
             rebuild=args.rebuild,
             files=in_order(args.warc),
             num_parts=import_step.num_parts(opened.store, opened.batch, args.warc, config),
@@ -220,14 +221,20 @@ def _pages(
         rebuild=args.rebuild,
     )
     with _logged_progress(opened.store.root, opened.batch):
-        # A batch that was fetched before there was the table `rights` is up to date without it.
-        done = find_manifest(opened.store, "pages", opened.batch) is not None
-        had_rights = find_manifest(opened.store, "rights", opened.batch) is not None
-        without = () if had_rights or not done or args.rebuild else (fetch_steps.RIGHTS_STEP,)
-        steps = tuple(step for step in FETCH_STEPS if step not in without)
+        rights = _rights_step(opened, fetch_steps.RIGHTS_STEP, args)
+        steps = tuple(step for step in FETCH_STEPS if step is not fetch_steps.RIGHTS_STEP or rights)
         pages = command.run_stage(opened, "crawl", config, steps, rebuild=args.rebuild)
 
     return StageResult(links.up_to_date and pages.up_to_date, {**links.counts, **pages.counts})
+
+
+def _rights_step(
+    opened: command.OpenBatch, step: AnyStep, args: argparse.Namespace
+) -> tuple[AnyStep, ...]:
+    """The step that makes `rights`; none for a batch that was finished before there was the table."""
+    done = find_manifest(opened.store, "pages", opened.batch) is not None
+    known = find_manifest(opened.store, "rights", opened.batch) is not None
+    return () if done and not known and not args.rebuild else (step,)
 
 
 @contextlib.contextmanager

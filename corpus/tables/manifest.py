@@ -50,6 +50,7 @@ OUTSIDE_INPUTS = {
     "rules": "link rules",
     "model": "model",
     "tokenizer": "tokenizer",
+    "rights_policy": "clean.rights.policy",
 }
 # Tables of one step, which are read together.
 SIBLINGS = {

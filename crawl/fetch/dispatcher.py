@@ -59,8 +59,8 @@ from crawl.fetch.robots_cache import SpillingRobotsCache
 from crawl.fetch.segment_ledger import Committer, Ledger
 from crawl.fetch.settings import MAX_RETRY_DELAY_S, FetchConfig
 from crawl.outcomes import Outcome, Reason
+from crawl.rights.rows import signal_row
 from crawl.rights.settings import RightsConfig
-from crawl.rights.statements import Statement
 
 log = logging.getLogger(__name__)
 
@@ -688,7 +688,7 @@ class Dispatcher:
             evidence = (job.rules.evidence,)
         found = found or Findings()
         outcome.training = self._rights.answer(found).value
-        outcome.signals = [_signal_row(each) for each in found.statements]
+        outcome.signals = [signal_row(each) for each in found.statements]
         outcome.evidence = list(evidence)
         outcome.checked_at = datetime.now(UTC)
         outcome.says_itself = found.says_itself
@@ -756,16 +756,6 @@ class Dispatcher:
                 for key, until in self.frontier.postponed(now, 2 * self.config.delay_s).items()
             },
         }
-
-
-def _signal_row(said: Statement) -> dict[str, str]:
-    """A statement as it stands in the table `rights`."""
-    return {
-        "signal": said.signal.value,
-        "value": said.value,
-        "where": f"{said.place}: {said.where}",
-        "says": said.says.value,
-    }
 
 
 class _OutcomeKeeper:

@@ -53,6 +53,7 @@ from crawl.fetch.progress import Reporter
 from crawl.fetch.settings import deadline_at
 from crawl.fetch.shard_state import Mirror, hand_on_pace, take_over_pace
 from crawl.outcomes import OUTCOME_SCHEMA, Outcome, Reason, read_outcomes, to_table
+from crawl.rights.rows import rights_counts
 
 log = logging.getLogger(__name__)
 
@@ -240,14 +241,6 @@ def _load_rights(config: CrawlConfig, context: Context) -> ReduceFunction:
         )
 
     return order
-
-
-def rights_counts(rights: pa.Table) -> Counter[str]:
-    """Pages by answer, and by signal and what it says, as notes."""
-    counts = Counter(f"training:{answer}" for answer in rights["training"].to_pylist())
-    for signals in rights["signals"].to_pylist():
-        counts.update({f"{each['signal']}:{each['says']}" for each in signals})
-    return counts
 
 
 def _fetch_shard(
