@@ -11,9 +11,9 @@ from clean.filters.personal import PersonalConfig
 from clean.filters.quality import EDITING_PRESETS, QualityConfig
 from clean.filters.wikipedia import WikipediaConfig
 from clean.normalize import NormalizeConfig
+from clean.rights_policy import CleanRightsConfig
 from clean.sandbox import SandboxConfig
 from corpus.config import Section
-from crawl.rights.settings import CleanRightsConfig
 
 
 class CleanConfig(Section):

@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow.compute as pc
 
 from clean.config import CleanConfig
+from corpus.rights.rows import read_signal
+from corpus.rights.statements import Answer, Signal, refusals
 from corpus.run.step import Context
 from corpus.storage.store import Store
 from corpus.tables.manifest import Input, find_manifest, read_manifest
 from corpus.tables.parquet import iter_tables
 from corpus.tables.schemas import RIGHTS
-from crawl.rights.rows import read_signal
-from crawl.rights.statements import Answer, Signal, refusals
 
 
 def refused_pages(config: CleanConfig, context: Context) -> Mapping[str, str]:

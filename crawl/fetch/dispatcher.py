@@ -28,6 +28,7 @@ from scrapy.exceptions import IgnoreRequest
 from yarl import URL
 
 from corpus.errors import FatalError
+from corpus.rights.rows import signal_row
 from crawl.fetch import answers, gates
 from crawl.fetch.body_budget import ALL_BODIES_BYTES, BodyBudget
 from crawl.fetch.frontier import Claim, Frontier
@@ -59,7 +60,6 @@ from crawl.fetch.robots_cache import SpillingRobotsCache
 from crawl.fetch.segment_ledger import Committer, Ledger
 from crawl.fetch.settings import MAX_RETRY_DELAY_S, FetchConfig
 from crawl.outcomes import Outcome, Reason
-from crawl.rights.rows import signal_row
 from crawl.rights.settings import RightsConfig
 
 log = logging.getLogger(__name__)

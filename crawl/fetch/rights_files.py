@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from corpus.rights.statements import FILE, Answer, Signal, Statement, statement
 from crawl.rights import rsl, tdmrep
-from crawl.rights.statements import FILE, Answer, Signal, Statement, statement
 
 # Bytes of a file that are read, and of all files that a worker keeps.
 MAX_FILE_BYTES = rsl.MAX_DOCUMENT_BYTES

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from corpus.rights.statements import ADDRESSED_TO_ALL, Answer, answer, refusals
 from crawl.fetch.jobs import PageJob, Site
 from crawl.fetch.requests import FetchResult
 from crawl.fetch.rights_files import (
@@ -23,7 +24,6 @@ from crawl.rights import tdmrep
 from crawl.rights.page import read_response
 from crawl.rights.robots_file import licence_urls, read_robots
 from crawl.rights.settings import RightsConfig
-from crawl.rights.statements import ADDRESSED_TO_ALL, Answer, answer, refusals
 
 
 class NeedFile(NamedTuple):

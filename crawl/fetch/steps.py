@@ -33,6 +33,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.errors import InputError, RetryableError, WebtextError
+from corpus.rights.rows import rights_counts
 from corpus.run.step import (
     Context,
     Exchange,
@@ -53,7 +54,6 @@ from crawl.fetch.progress import Reporter
 from crawl.fetch.settings import deadline_at
 from crawl.fetch.shard_state import Mirror, hand_on_pace, take_over_pace
 from crawl.outcomes import OUTCOME_SCHEMA, Outcome, Reason, read_outcomes, to_table
-from crawl.rights.rows import rights_counts
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from crawl.rights.statements import HEADER, Answer, Signal, Statement, statement
+from corpus.rights.statements import HEADER, Answer, Signal, Statement, statement
 
 NAME = "Content-Signal"
 TRAINING = "ai-train"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from crawl.rights.statements import HEADER, Answer, Signal, Statement, statement
+from corpus.rights.statements import HEADER, Answer, Signal, Statement, statement
 from crawl.rights.structured_fields import Token, parse_dictionary
 
 TRAINING = "train-ai"

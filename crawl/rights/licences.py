@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from crawl.rights.statements import Answer, Signal, Statement, statement
+from corpus.rights.statements import Answer, Signal, Statement, statement
 
 _CREATIVE_COMMONS = re.compile(
     r"creativecommons\.org/(?P<kind>licenses|licences|publicdomain)/(?P<name>[a-z][a-z+-]{1,20})"

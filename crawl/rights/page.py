@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from urllib.parse import urljoin, urlsplit
 
+from corpus.rights.statements import HEADER, INLINE, LINK, META, Statement
 from crawl.rights import content_signal, content_usage, licences, robots_tags, rsl, tdmrep
-from crawl.rights.statements import HEADER, INLINE, LINK, META, Statement
 
 # Bytes of a page in which elements are looked for.
 MAX_SCANNED_BYTES = 1 << 20

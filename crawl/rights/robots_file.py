@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
+from corpus.rights.statements import FILE, Answer, Signal, Statement, statement
 from crawl.fetch.robots import (
     AGENTS,
     LICENSE,
@@ -18,7 +19,6 @@ from crawl.fetch.robots import (
 )
 from crawl.rights import content_signal, content_usage
 from crawl.rights.ai_agents import agent_list
-from crawl.rights.statements import FILE, Answer, Signal, Statement, statement
 
 _SplitRule = Callable[[str], tuple[str, str] | None]
 

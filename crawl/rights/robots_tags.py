@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from corpus.rights.statements import HEADER, META, Answer, Signal, Statement, statement
 from crawl.rights.ai_agents import agent_list
-from crawl.rights.statements import HEADER, META, Answer, Signal, Statement, statement
 
 REFUSALS = frozenset({"noai", "noimageai", "noml"})
 NOARCHIVE = "noarchive"

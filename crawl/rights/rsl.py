@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from lxml import etree
 
+from corpus.rights.statements import Answer, Signal, Statement, statement
 from crawl.fetch.robots import path_matches, rule_pattern, url_path
-from crawl.rights.statements import Answer, Signal, Statement, statement
 
 MEDIA_TYPE = "application/rsl+xml"
 NAMESPACE = "rslstandard.org/rsl"

@@ -3,7 +3,7 @@
 Source: TDM Reservation Protocol, W3C Community Group final report of 2024-05-10. A value of 1
 reserves the rights, 0 does not reserve them; any other value is an error and counts as not set. In
 the file, the first rule in sequence whose location matches decides. A page's element overrides its
-header, and the header overrides the file (`statements`).
+header, and the header overrides the file (`corpus.rights.statements`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from corpus.rights.statements import FILE, Answer, Signal, Statement, statement
 from crawl.fetch.robots import path_matches, rule_pattern, url_path
-from crawl.rights.statements import FILE, Answer, Signal, Statement, statement
 
 PATH = "/.well-known/tdmrep.json"
 RESERVATION = "tdm-reservation"

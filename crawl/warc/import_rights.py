@@ -13,12 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from corpus.rights.rows import rights_counts, signal_row
+from corpus.rights.statements import answer
 from corpus.run.step import Context, Joins, Map, MapFunction, Output
 from corpus.tables.schemas import PAGES, RIGHTS
 from crawl.config import CrawlConfig
 from crawl.rights.page import read_response
-from crawl.rights.rows import rights_counts, signal_row
-from crawl.rights.statements import answer
 from crawl.warc import records
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from crawl.rights.statements import Answer, Signal, Statement
+from corpus.rights.statements import Answer, Signal, Statement
 
 
 def signal_row(said: Statement) -> dict[str, str]:
