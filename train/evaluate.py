@@ -1,13 +1,13 @@
-"""Scores of a checkpoint: `python -m train.evaluate`.
+"""Scores of a checkpoint: `webtext evaluate`.
 
 Scores the snapshot's whole validation split and GPT-2's zero-shot tasks on their official files.
 Every figure is named by its unit of counting, since published numbers differ by exactly this. The
 paper's four sizes are shown as well. Earlier scores of the same weights and snapshot stay in the
 table. `train/tasks` has the tasks; `docs/scores.md` explains the figures and compares them.
 
-    python -m train.evaluate --corpus C --run R --tasks FOLDER            every set below FOLDER
-    python -m train.evaluate --corpus C --run R --task lambada=FILE ...   these
-    python -m train.evaluate --model FOLDER --out FOLDER --tasks FOLDER   a Hugging Face GPT-2
+    webtext evaluate --corpus C --run R --tasks FOLDER            every set below FOLDER
+    webtext evaluate --corpus C --run R --task lambada=FILE ...   these
+    webtext evaluate --model FOLDER --out FOLDER --tasks FOLDER   a Hugging Face GPT-2
 """
 
 from __future__ import annotations

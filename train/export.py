@@ -1,4 +1,4 @@
-"""To Hugging Face and back: `python -m train.export`.
+"""To Hugging Face and back: `webtext export`.
 
 `--to hf` writes a folder for `GPT2LMHeadModel.from_pretrained` and `AutoTokenizer.from_pretrained`:
 config.json, model.safetensors, tokenizer.json and its settings. `--from hf` turns such a folder

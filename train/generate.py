@@ -1,4 +1,4 @@
-"""Sample text: `python -m train.generate`.
+"""Sample text: `webtext generate`.
 
 A prompt from the command line, a file or stdin is continued by `train.gpt2.sampling` with the
 weights of a checkpoint.

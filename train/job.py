@@ -66,6 +66,8 @@ class RunRequest:
     """Share of the first epoch's blocks that is not trained on and stands in for the validation split; 0: the split itself."""
     allow_withdrawn: bool = False
     """Train on a snapshot though a take-down withdrew it."""
+    extend: bool = False
+    """Take more steps in a run that may be finished."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,8 @@ def claim(request: RunRequest) -> dict[str, Any] | None:
     folder = RunFolder(store, request.run)
     identity = run_identity(store, read_snapshot(store, request.snapshot), request)
     described = {"snapshot": request.snapshot, "config": request.config.model_dump()}
+    if request.extend:
+        folder.extend(identity, described)
     folder.claim(identity, described, rebuild=request.rebuild)
     return folder.read("summary.json")
 
@@ -363,7 +367,9 @@ def _validation_split(
     val = open_split(store.root, snapshot, "val", cache=cache)
     if val.num_tokens < 2:
         raise InputError(
-            f"snapshot {snapshot}: the val split holds {val.num_tokens} tokens; use a larger corpus or a larger val share"
+            f"snapshot {snapshot}: the val split holds {val.num_tokens} tokens, so nothing can be "
+            "validated; hold out a larger share: run `webtext shards` again with --rebuild --set "
+            "shards.writer.val_frac=0.05 and another --snapshot name, or use a larger corpus"
         )
 
     return lambda: sequential_blocks(val, block_size), num_bytes

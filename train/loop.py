@@ -31,7 +31,7 @@ from train.checkpoints.checkpoint import (
     load_weights,
     state_tensors,
 )
-from train.checkpoints.run_folder import RunFolder, differences
+from train.checkpoints.run_folder import RunFolder, differences, without_length
 from train.config import TrainConfig
 from train.curves import open_boards
 from train.data import Stream, device_batch, next_rows, num_micro_batches
@@ -152,7 +152,9 @@ class Trainer:
             return False
 
         identity = found.record.get("identity", {})
-        differing = list(differences(identity, self.job.record.get("identity", {})))
+        # The run's folder has compared the length: an extended run has checkpoints of a shorter one.
+        asked = self.job.record.get("identity", {})
+        differing = list(differences(without_length(identity), without_length(asked)))
         if differing:
             raise InputError(
                 f"{self.job.store.root}/{found.path}: made otherwise: {'; '.join(differing)}; "

@@ -59,6 +59,11 @@ def _main(argv: Sequence[str] | None) -> int:
         help="continued pre-training: the parent's weights, sizes and recipe on this snapshot, warmed up again, with some of the parent's batches mixed in",
     )
     parser.add_argument(
+        "--extend",
+        action="store_true",
+        help="take more steps in a run, also a finished one: with a larger train.max_steps or train.epochs",
+    )
+    parser.add_argument(
         "--allow-withdrawn",
         action="store_true",
         help="train on a snapshot though a take-down withdrew it",
@@ -82,6 +87,7 @@ def _main(argv: Sequence[str] | None) -> int:
         config,
         args.rebuild,
         allow_withdrawn=args.allow_withdrawn,
+        extend=args.extend,
     )
     if int(os.environ.get("RANK", "0")):
         logging.getLogger("train").setLevel(logging.WARNING)  # rank 0 speaks for all

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 
 from corpus.errors import InputError
@@ -113,7 +114,10 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
     elif name == "demo":
         return _demo_main()
     else:
-        raise InputError(f"{name!r} is not a command; `webtext --help` lists all commands")
+        known = [each for commands in GROUPS.values() for each in commands]
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean `webtext {near[0]}`? " if near else ""
+        raise InputError(f"{name!r} is not a command; {meant}`webtext --help` lists all commands")
     return main
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -26,7 +27,18 @@ class _Parser(argparse.ArgumentParser):
     """Reports wrong use in one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{self.prog}: {message}; see --help")
+        raise InputError(f"{self.prog}: {message}{self._advice(message)}; see --help")
+
+    def _advice(self, message: str) -> str:
+        """The next thing to type, for the mistakes of a first hour."""
+        kind, _, rest = message.partition(": ")
+        if kind == "the following arguments are required" and "--corpus" in rest.split(", "):
+            return f"; name the corpus with --corpus C, or once with `export {CORPUS_VARIABLE}=C`"
+        if kind == "unrecognized arguments" and rest.startswith("--"):
+            word = rest.split()[0].partition("=")[0]
+            near = difflib.get_close_matches(word, self._option_string_actions, n=1)
+            return f"; did you mean {near[0]}?" if near else ""
+        return ""
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         if _hands_over.get():

@@ -5,7 +5,7 @@ So "up to date", "built with other settings" and "interrupted" are told apart be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,8 +107,13 @@ def tables_read(step: AnyStep) -> list[Table]:
     return [step.reads] if step.reads is not None else []
 
 
-def refuse_other(run: Run, planned: Planned, manifest: Manifest | None) -> None:
+def refuse_other(
+    run: Run, planned: Planned, manifest: Manifest | None, made: Set[str] = frozenset()
+) -> None:
     """Refuse to replace a committed table that was built with other settings or inputs.
+
+    `made` are the tables of this stage. They differ because something before them does, so they
+    are named only if nothing else is.
 
     Raises: InputError with what differs and the two ways to continue.
     """
@@ -117,8 +122,8 @@ def refuse_other(run: Run, planned: Planned, manifest: Manifest | None) -> None:
 
     differences = [
         *_settings_that_differ(run, planned, manifest),
-        *_inputs_that_differ(planned, manifest),
-    ]
+        *_inputs_that_differ(planned, manifest, without=made),
+    ] or [*_inputs_that_differ(planned, manifest)]
     what = (
         "; ".join(differences[:MOST_DIFFERENCES])
         or "another version of the step, or another number of parts"
@@ -126,7 +131,8 @@ def refuse_other(run: Run, planned: Planned, manifest: Manifest | None) -> None:
     raise InputError(
         f"{run.store.root}: table {manifest.table} of batch {run.batch!r} was built with other "
         f"settings or inputs: {what}. "
-        f"Run the same command with --rebuild to replace it, or with the old settings to keep it"
+        f"Run the same command with --rebuild to replace it, or with the old settings to keep it; "
+        f"later stages follow with `webtext rebuild --corpus {run.store.root} --from {run.stage}`"
     )
 
 
@@ -203,10 +209,14 @@ def _settings_that_differ(run: Run, planned: Planned, manifest: Manifest) -> Ite
             yield f"{run.stage}.{key} was {theirs!r}, is now {ours!r}"
 
 
-def _inputs_that_differ(planned: Planned, manifest: Manifest) -> Iterator[str]:
+def _inputs_that_differ(
+    planned: Planned, manifest: Manifest, without: Set[str] = frozenset()
+) -> Iterator[str]:
     theirs = {(each.table, each.batch): each.fingerprint for each in manifest.inputs}
     ours = {(each.table, each.batch): each.fingerprint for each in planned.origins}
     for table, batch in sorted(theirs.keys() | ours.keys()):
+        if table in without and batch == manifest.batch:
+            continue
         name = f"{OUTSIDE_INPUTS.get(table, f'table {table} of batch')} {batch}".rstrip()
         if (table, batch) not in theirs:
             yield f"{name} was added"

@@ -63,8 +63,9 @@ def run_steps(run: Run, steps: Sequence[AnyStep]) -> StageResult:
         return StageResult(True, _summary(m for m in present.values() if m is not None))
 
     if not run.rebuild:
+        made = {table.name for planned in plan for table in planned.step.writes}
         for planned, table in kept:
-            refuse_other(run, planned, present[table.name])
+            refuse_other(run, planned, present[table.name], made)
 
     for planned in plan:
         _run_step(run, planned, again=planned.step.name in damaged)

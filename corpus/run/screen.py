@@ -129,7 +129,8 @@ class Screen:
     def _end(self, name: str, state: str) -> None:
         stage = self.stages[name]
         stage.state, stage.took_s = state, time.monotonic() - stage.started
-        if not self.is_live:
+        # A command that was refused has nothing to say but its error.
+        if not self.is_live and (state == "done" or stage.steps):
             log.info("%s: %s in %s", name, state, duration(stage.took_s))
 
 
@@ -201,17 +202,15 @@ def note(text: str) -> None:
 @contextlib.contextmanager
 def show(meter: Meter) -> Iterator[Display]:
     """Show `meter` on the command's screen, or by log lines and a last line without a terminal."""
-    screen = current()
+    logs = not is_live()
+    screen = current() or Screen([])
     _shown.append(meter)
     try:
-        if screen is not None and screen.is_live:
-            with screen.step(meter):
-                yield Display(meter, logs=False)
-            return
-
-        yield Display(meter, logs=True)
-        level = logging.DEBUG if meter.is_detail else logging.INFO
-        log.log(level, "%s", meter.line(took_s=time.monotonic() - meter.started))
+        with screen.step(meter):
+            yield Display(meter, logs=logs)
+        if logs:
+            level = logging.DEBUG if meter.is_detail else logging.INFO
+            log.log(level, "%s", meter.line(took_s=time.monotonic() - meter.started))
     finally:
         _shown.remove(meter)
 

@@ -86,5 +86,6 @@ def _equal(left: str, left_rows: int | None, right: str, right_rows: int) -> Non
     if left_rows is not None and left_rows != right_rows:
         raise FatalError(
             f"conservation broken: {left_rows:,} {left} became {right_rows:,} {right}; nothing was "
-            "committed, this is a defect of the step"
+            "committed. A file of the corpus may have been changed: run `webtext verify`; if it "
+            "finds nothing, please report this line as a defect"
         )

@@ -17,7 +17,7 @@ from corpus.storage.store import open_store
 from corpus.tables.retirement import retire
 from corpus.tables.snapshot import write_snapshot
 from shards.tokenizer.encode import load_tokenizer
-from tests.train.doors import arguments, last_json
+from tests.train.doors import arguments, last_json, weights
 from train import evaluate, export, generate, run
 from train.checkpoints.checkpoint import Checkpoints
 from train.checkpoints.load import load_model
@@ -80,6 +80,33 @@ def test_another_config_is_refused_until_rebuilt(
     assert run.main(arguments(root, "--rebuild", max_steps=4, seed=7)) == 0
     assert not {"scores", "scores.md"} & {path.name for path in (root / "runs/r").iterdir()}
     assert [found.step for found in Checkpoints(open_store(str(root)), "r").all()] == [4]
+
+
+def test_a_finished_run_takes_more_steps_when_told(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under a schedule that does not know the end, the weights are those of one long run."""
+    root = tmp_path / "c"
+    shutil.copytree(corpus, root)
+    level = {"optimizer__schedule": "wsd", "optimizer__decay_frac": 0, "optimizer__warmup_frac": 0}
+    assert run.main(arguments(root, "--extend", max_steps=4, **level)) == 2
+    assert "no run to extend" in capsys.readouterr().err
+    assert run.main(arguments(root, max_steps=4, **level)) == 0
+
+    assert run.main(arguments(root, max_steps=7, **level)) == 2
+    assert "to take more steps add --extend" in capsys.readouterr().err
+    assert run.main(arguments(root, "--extend", max_steps=4, **level)) == 2
+    assert "name more with --set train.max_steps=8" in capsys.readouterr().err
+    assert run.main(arguments(root, "--extend", max_steps=7, seed=7, **level)) == 2
+    assert "settings.seed: 1337 there, 7 now" in capsys.readouterr().err
+
+    assert run.main(arguments(root, "--extend", "--json", max_steps=7, **level)) == 0
+    assert last_json(capsys.readouterr().out)["counts"]["steps"] == 7
+    assert run.main(arguments(root, max_steps=7, **level)) == 0, "up to date without --extend"
+
+    shutil.copytree(corpus, root.with_name("long"))
+    assert run.main(arguments(root.with_name("long"), max_steps=7, **level)) == 0
+    assert weights(root) == weights(root.with_name("long"))
 
 
 def test_another_snapshot_or_tokenizer_is_refused_with_both(

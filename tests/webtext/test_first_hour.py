@@ -6,6 +6,8 @@ A test for each find of a trial by a stranger. Those of stale tables are in `tes
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,7 @@ from shards.pin_tokenizer import TokenizerConfig, ensure_tokenizer
 from shards.tokenizer.encode import load_tokenizer
 from tests.support import grown_corpus
 from train.config import TrainConfig
-from webtext import rebuild
+from webtext import cli, rebuild
 
 MODELS: dict[str, type[Section]] = {
     "crawl": CrawlConfig,
@@ -207,3 +209,57 @@ def test_a_vocabulary_size_without_training_is_named(
     store = open_corpus(str(tmp_path / "c"), create=True)
     ensure_tokenizer(store, TokenizerConfig(vocab_size=300), ["b"], 0.1)
     assert "shards.tokenizer.vocab_size = 300 has no effect" in caplog.text
+
+
+# F13, F8: messages in the words of the user.
+def test_one_added_test_set_is_named_alone(
+    grown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text(json.dumps({"text": grown_corpus.prose("a question", 3)}) + "\n")
+    added = ("--set", f'dedup.testsets=["{mine}"]')
+    assert dedup_run.main(grown_corpus.arguments(grown, "a", *added)) == 2
+    told = errors(capsys)
+    assert "built with other settings or inputs: test set mine was added. Run the same" in told
+    assert f"`webtext rebuild --corpus {grown} --from dedup`" in told
+    assert "stopped" not in told
+
+
+@pytest.mark.parametrize(
+    ("words_given", "told"),
+    [
+        (["craw"], "did you mean `webtext crawl`?"),
+        (["drop_batch"], "did you mean `webtext drop-batch`?"),
+        (["clean", "--batch", "b"], "or once with `export WEBTEXT_CORPUS=C`"),
+        (["status"], "or once with `export WEBTEXT_CORPUS=C`"),
+        (["clean", "--corpus", "c", "--bach", "b", "--batch", "b"], "did you mean --batch?"),
+    ],
+)
+def test_a_slip_gets_the_line_to_type(
+    words_given: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("WEBTEXT_CORPUS", raising=False)
+    assert cli.main(words_given) == 2
+    (line,) = errors(capsys).splitlines()
+    assert told in line
+
+
+def test_a_file_changed_by_hand_is_no_defect_of_a_step(
+    grown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A count in a manifest is edited: the message leads to `webtext verify`."""
+    root = tmp_path / "copy"
+    shutil.copytree(grown, root)
+    path = root / "verdicts/a/_manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["counts"]["kept"] += 1
+    path.write_text(json.dumps(manifest))
+    changed = ("--set", "shards.writer.seams=paragraphs", "--rebuild", "--no-snapshot")
+    assert shards_run.main(grown_corpus.arguments(str(root), "a", *changed)) == 1
+    told = errors(capsys)
+    assert "conservation broken" in told
+    assert "run `webtext verify`" in told
+    assert "defect of the step" not in told

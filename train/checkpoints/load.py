@@ -52,7 +52,7 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
     if config is None:
         runs = ", ".join(store.folders("runs")) or "none"
         raise InputError(
-            f"{store.root}: no run {run!r}; there: {runs}; train one with python -m train.run"
+            f"{store.root}: no run {run!r}; there: {runs}; train one with webtext train"
         )
 
     identity, shape, document_mask = _settings(config, f"{store.root}/{folder.path}/config.json")

@@ -37,7 +37,7 @@ def problem(record: Any) -> str | None:
     if found != FORMAT:
         return (
             f"format {found!r}, this version reads {FORMAT}; export it with the version that wrote it "
-            "(python -m train.export) and import the folder, or train again with --rebuild"
+            "(webtext export) and import the folder, or train again with --rebuild"
         )
     if type(record.get("step")) is not int or record["step"] < 0:
         return f"step {record.get('step')!r} in {RECORD}; expected a number of steps"

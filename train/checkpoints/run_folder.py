@@ -25,6 +25,9 @@ from corpus.storage.store import Store, check_name
 
 log = logging.getLogger(__name__)
 
+# Settings that say when a run ends. They decide the schedule of the steps that are left.
+LENGTH_SETTINGS = frozenset({"max_steps", "epochs"})
+
 
 class Board(Protocol):
     """A display of curves besides metrics.jsonl."""
@@ -103,13 +106,47 @@ class RunFolder:
                     f"{self.store.root}/{self.path}: an imported model, which is not trained in place; "
                     f"train on it as another run: --run NAME --set train.init_from={self.run}"
                 )
-            if found:
+            if found and not only_length_differs(previous["identity"], identity):
                 raise InputError(
                     f"{self.store.root}/{self.path}: begun otherwise: {'; '.join(found)}; "
                     "choose another --run name, or --rebuild to begin it again"
                 )
+            if found:
+                raise InputError(
+                    f"{self.store.root}/{self.path}: begun with another length: "
+                    f"{'; '.join(found)}; to take more steps add --extend, or choose another --run "
+                    "name, or --rebuild to begin it again"
+                )
 
         self.write("config.json", {"identity": identity, **described})
+
+    def extend(self, identity: Mapping[str, Any], described: Mapping[str, Any]) -> None:
+        """Give the run another length, also a finished one; its other settings stay.
+
+        Raises: InputError if there is no such run, or it has taken as many steps already.
+        """
+        previous = self.read("config.json")
+        if previous is None:
+            raise InputError(
+                f"{self.store.root}/{self.path}: no run to extend; leave --extend out to begin it"
+            )
+        if not only_length_differs(previous["identity"], identity):
+            return  # `claim` names what differs
+
+        before, now = (each["settings"] for each in (previous["identity"], identity))
+        taken = (self.read("summary.json") or {}).get("steps", 0)
+        fewer = now["max_steps"] is not None and now["max_steps"] <= taken
+        if before == now or fewer:
+            if taken:
+                raise InputError(
+                    f"{self.store.root}/{self.path}: --extend: the run has taken {taken} steps; "
+                    f"name more with --set train.max_steps={2 * taken}"
+                )
+            return
+
+        # The new length first: a kill in between leaves a run that the same command continues.
+        self.write("config.json", {"identity": identity, **described})
+        self.forget("summary.json")
 
     def clear(self) -> None:
         """Remove the run's files, the commit first. The lock stays."""
@@ -206,6 +243,21 @@ def differences(
             yield from differences(old, new, f"{prefix}{key}.")
         elif old != new:
             yield f"{prefix}{key}: {old!r} there, {new!r} now"
+
+
+def without_length(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity without the settings that only say when a run ends."""
+    settings = {
+        name: value
+        for name, value in identity.get("settings", {}).items()
+        if name not in LENGTH_SETTINGS
+    }
+    return {**identity, "settings": settings}
+
+
+def only_length_differs(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """True if two runs are alike up to their number of steps."""
+    return not list(differences(without_length(before), without_length(now)))
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
