@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Images often forbid Python to keep its bytecode; demo and tests start many processes that would all compile every module.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup lock demo test check format bench soak mutants gpu-check docs
+.PHONY: help setup lock demo test check format bench soak mutants gpu-check docs dist
 .DEFAULT_GOAL := help
 
 help: ## list all targets
@@ -20,10 +20,11 @@ help: ## list all targets
 
 setup: $(STAMP) $(LOOPS) ## create .venv from the lock file and compile all loops
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements/dev.lock requirements/torch.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] < (3, 14) else f"Python {v[0]}.{v[1]} found; webtext needs 3.11 to 3.13: make setup PYTHON=python3.11")'
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements/torch.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(STAMP)
 
@@ -31,14 +32,18 @@ $(STAMP): requirements.lock pyproject.toml
 $(LOOPS): $(STAMP) $(wildcard corpus/compiled.py webtext/precompile.py clean/learned/*.py dedup/kernels.py dedup/loops.py)
 	-$(BIN)/python -m webtext.precompile && touch $(LOOPS)
 
-# A new lock file: what the newest versions within pyproject.toml's ranges resolve to, in a fresh environment.
-lock: ## write a new lock file from the ranges of pyproject.toml
-	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet torch==2.13.0 setuptools wheel
-	build/lock/bin/python -m pip install --quiet --editable '.[all,dev]'
-	( echo '# Made by `make lock`. Exact versions of everything that `make setup` installs.'; \
-	  build/lock/bin/python -m pip list --format=freeze --exclude pip --exclude-editable | sed 's/+cpu//' ) > requirements.lock
-	rm -rf build/lock
+# Versions that are locked stay, unless UPGRADE=--upgrade asks for the newest within pyproject.toml's ranges.
+# Three closed sets with digests: crawl and clean nodes, everything that runs, and the developer's tools as well.
+lock: ## write the lock files from the ranges of pyproject.toml
+	test -x build/lock/bin/uv || { $(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv; }
+	$(call locked,nodes,--extra nodes,)
+	$(call locked,all,--extra all,--constraint requirements/nodes.lock)
+	$(call locked,dev,--extra all --extra dev,--constraint requirements/all.lock)
+
+# Name, extras, constraints. A local build of torch in PIP_FIND_LINKS keeps its accelerator's packages out.
+locked = build/lock/bin/uv pip compile pyproject.toml requirements/build.in $(2) $(3) --quiet --python-version 3.11 \
+	--generate-hashes --constraint requirements/torch.txt --no-emit-package torch --no-annotate --custom-compile-command 'make lock' $(UPGRADE) \
+	--find-links "$(or $(PIP_FIND_LINKS),requirements)" --output-file requirements/$(1).lock
 
 demo: setup ## build a small corpus and model, offline, in minutes
 	$(BIN)/webtext demo
@@ -65,7 +70,8 @@ bench: $(PEERS)/.installed $(STREAM)/.installed ## run every bench beside other 
 
 $(PEERS)/.installed: $(STAMP) bench/requirements.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --requirement requirements.lock
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements/dev.lock
+	$(PEERS)/bin/python -m pip install --quiet --requirement requirements/torch.txt
 	$(PEERS)/bin/python -m pip install --quiet --requirement bench/requirements.txt
 	$(PEERS)/bin/python -m pip install --quiet --no-deps lm_eval==0.4.13  # its janitor; as a whole it asks for much else
 	touch $@
@@ -74,6 +80,13 @@ $(STREAM)/.installed: bench/requirements-stream.txt
 	test -x $(STREAM)/bin/python || $(PYTHON) -m venv $(STREAM)
 	$(STREAM)/bin/python -m pip install --quiet --requirement bench/requirements-stream.txt
 	touch $@
+
+# Archives for an index, and bills of materials (CycloneDX) of the lock files.
+dist: setup ## build sdist, wheel and bills of materials
+	rm -rf dist build/sbom && mkdir -p build/sbom
+	$(BIN)/python -m build --no-isolation --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	for name in nodes all; do $(BIN)/cyclonedx-py requirements requirements/$$name.lock --output-file build/sbom/$$name.json || exit 1; done
 
 mutants: setup ## put small faults into pure modules and count those that tests notice
 	$(BIN)/python -m tools.mutants

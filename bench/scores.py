@@ -9,7 +9,7 @@ small's shape and random weights. Both read local files, with prompts without <|
 as tokenized, like the harness. It needs torch, transformers and lm_eval:
 
     python3.11 -m venv .venv-scores
-    .venv-scores/bin/pip install -r requirements.lock lm_eval==0.4.13 transformers
+    .venv-scores/bin/pip install --no-deps -r requirements/dev.lock && .venv-scores/bin/pip install -r requirements/torch.txt lm_eval==0.4.13 transformers
 """
 
 from __future__ import annotations

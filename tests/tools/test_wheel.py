@@ -27,8 +27,8 @@ reveal_type(split.num_tokens)
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel, built from a copy so that no build folder is left in the checkout."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an sdist and a wheel, built from a copy: no build folder is left here."""
     folder = tmp_path_factory.mktemp("wheel")
     tracked = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -43,9 +43,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "copy" / name).write_bytes((ROOT / name).read_bytes())
 
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps"]
-    subprocess.run([*command, "--wheel-dir", str(folder), str(folder / "copy")], check=True)
-    [found] = folder.glob("*.whl")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist")]
+    done = subprocess.run([*command, str(folder / "copy")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "dist"
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    [found] = built.glob("*.whl")
     return found
 
 
@@ -88,6 +94,20 @@ def test_the_wheel_holds_the_packages_and_their_data(wheel: Path) -> None:
             and path.suffix not in (".nbi", ".nbc")
         }
         assert ours - set(names) == set(), "modules and data"
+
+
+def test_an_index_would_take_both_archives(built: Path, wheel: Path) -> None:
+    archives = sorted(str(path) for path in built.iterdir())
+    assert len(archives) == 2
+    twine = [sys.executable, "-m", "twine", "check", "--strict", *archives]
+    done = subprocess.run(twine, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    # W002: a licence beside its data as well. W009: seven top-level packages are the layout.
+    check = [sys.executable, "-m", "check_wheel_contents", "--ignore", "W002,W009"]
+    contents = [*check, str(wheel)]
+    done = subprocess.run(contents, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_command_runs_from_the_wheel(python: Path) -> None:

@@ -195,8 +195,9 @@ def test_the_manifest_has_fields_of_the_resource_definition_only() -> None:
         for container in group["template"]["spec"]["containers"]
     }
     assert len(images) == 1, "Ray wants one version of everything on all nodes"
-    locked = (ROOT / "requirements.lock").read_text()
-    assert f"\nray=={cluster['rayVersion']}\n" in locked
+    for name in ("nodes", "all"):
+        locked = (ROOT / f"requirements/{name}.lock").read_text()
+        assert f"\nray=={cluster['rayVersion']} " in locked, name
     [container] = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert "kubectl create" in container["command"][-1]
     assert cron["spec"]["concurrencyPolicy"] == "Forbid"
@@ -211,14 +212,14 @@ def test_the_image_has_the_lock_file_and_all_packages() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     found = project["tool"]["setuptools"]["packages"]["find"]["include"]
     packages = {name.rstrip("*") for name in found}
-    assert {f"{name}/" for name in packages} | {"requirements.lock", "pyproject.toml"} <= copied
+    assert {f"{name}/" for name in packages} | {"requirements/", "pyproject.toml"} <= copied
     assert all((ROOT / name).exists() for name in copied)
     let_through = (ROOT / ".dockerignore").read_text()
     assert all(f"!{name.rstrip('/')}\n" in let_through for name in copied)
-    assert ["FROM", f"python:{sys.version_info[0]}.11-slim-bookworm"] in steps
+    assert ["ARG", f"BASE=python:{sys.version_info[0]}.11-slim-bookworm"] in steps
     assert project["project"]["requires-python"].startswith(">=3.11")
     runs = [rest for verb, rest in steps if verb == "RUN"]
-    assert any(run.endswith("--requirement requirements.lock") for run in runs)
+    assert any(run.endswith("--require-hashes --requirement requirements/${SET}.lock") for run in runs)
     assert any("--no-deps" in run for run in runs), "nothing beside the lock file"
     assert ["USER", "ray"] in steps
 
