@@ -219,7 +219,9 @@ def test_the_image_has_the_lock_file_and_all_packages() -> None:
     assert ["ARG", f"BASE=python:{sys.version_info[0]}.11-slim-bookworm"] in steps
     assert project["project"]["requires-python"].startswith(">=3.11")
     runs = [rest for verb, rest in steps if verb == "RUN"]
-    assert any(run.endswith("--require-hashes --requirement requirements/${SET}.lock") for run in runs)
+    assert any(
+        run.endswith("--require-hashes --requirement requirements/${SET}.lock") for run in runs
+    )
     assert any("--no-deps" in run for run in runs), "nothing beside the lock file"
     assert ["USER", "ray"] in steps
 
