@@ -5,9 +5,11 @@ default config. `ours-sandbox` is the same in the stage's child process. `ours-e
 and main text alone, as in the other contestants. The libraries get the bytes. Each contestant has
 one core and a process of its own.
 
+Tables by source, page type, language and length follow (`bench.extraction_tables`).
+
 F1 is the article-extraction-benchmark's (tools/extraction_scores.py), on the text before any page
 is dropped. Pages used to fit the learned extractor are scored by cross-validation: by a model that
-had seen no page of their site. Only `f1_news` and `f1_wcxb` are of sources used for fitting.
+had seen no page of their site.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any, NamedTuple
 
 import zstandard
 
+from bench.extraction_tables import main_tables
 from bench.material import shared
 from bench.measure import Contestant, Turn, Work, arguments, compare, show
 from clean.config import CleanConfig
@@ -62,7 +65,15 @@ def main() -> None:
     parser.add_argument(
         "--pages", type=int, default=83, help="pages per source (default: 83, all news pages)"
     )
+    parser.add_argument(
+        "--scored", type=int, default=10_000, help="pages per source in the tables (default: all)"
+    )
+    parser.add_argument("--tables-only", action="store_true", help="leave out speed and memory")
     args = parser.parse_args()
+    if args.tables_only:
+        print(main_tables(shared(), args.scored))
+        return
+
     source = Input(str(shared()), args.pages)
     pages = list(_timed_pages(source))
     size = sum(len(page.body) for page in pages) / 1e6
@@ -79,6 +90,8 @@ def main() -> None:
         rounds=args.rounds,
     )
     show(result, as_json=args.json)
+    if not args.json:
+        print(main_tables(shared(), args.scored))
 
 
 def ours(source: Input) -> Work:

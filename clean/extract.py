@@ -53,9 +53,12 @@ class ExtractConfig(Section):
     """
 
     def without_effect(self) -> dict[str, str]:
-        """The settings of extractors that are not chosen."""
+        """The settings of extractors and formats that are not chosen."""
         other = "include_tables" if self.extractor == "learned" else "threshold"
-        return {other: f"clean.extract.extractor = {self.extractor!r} does not use it"}
+        found = {other: f"clean.extract.extractor = {self.extractor!r} does not use it"}
+        if self.format == "text":
+            found["links"] = "clean.extract.format = 'text' has no links"
+        return found
 
 
 class Extracted(NamedTuple):

@@ -54,11 +54,17 @@ def archives(folder: Path) -> list[tuple[Path, Path]]:
 
 def read_pages(folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
     """(annotation, HTML) of every page in the archives of a folder."""
+    for row, body in read_bodies(folder):
+        yield row, decode(body).text
+
+
+def read_bodies(folder: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """(annotation, page as served) of every page in the archives of a folder."""
     for gold, pages in archives(folder):
         yield from _read_archive(gold, pages)
 
 
-def _read_archive(gold_path: Path, pages_path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+def _read_archive(gold_path: Path, pages_path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
     with zstandard.open(gold_path, "rt", encoding="utf-8") as lines:
         gold = {(row := json.loads(line))["file"].removesuffix(".gz"): row for line in lines}
 
@@ -74,7 +80,7 @@ def _read_archive(gold_path: Path, pages_path: Path) -> Iterator[tuple[dict[str,
             if row is not None and content is not None:
                 # A page without a known domain is a domain of its own.
                 row["domain"] = row.get("domain") or row["id"]
-                yield row, decode(content.read()).text
+                yield row, content.read()
 
 
 def sample(gold: dict[str, Any], html: str) -> Sample:

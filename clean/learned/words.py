@@ -91,6 +91,8 @@ from clean.learned.layout import (
 from clean.learned.tokens import clear, find
 
 COLON = 58
+# Spaces at a line's beginning that indent a verse; a single one is an accident.
+MIN_INDENT = 2
 
 
 @inner
@@ -425,12 +427,16 @@ def read_text(
                     reg[AT_INDENT] += TAB if byte == 9 else 1
             else:
                 reg[AT_SPACE] = 1
+                if reg[AT_BREAK] > 0 and width > 1:
+                    reg[AT_INDENT] += 1  # spaces that a browser does not collapse
             position += width
             continue
 
         if now[CHARS] == 0:
             begin(stack, near, reg, now, place, channels, position)
             now[FIRST_CLASS] = kind
+            if not pre:
+                reg[AT_INDENT] = 0
             for _ in range(reg[AT_INDENT] // TAB):
                 text[out] = 9
                 out += 1
@@ -442,6 +448,11 @@ def read_text(
             text[out] = 10
             out += 1
             now[BREAKS] += 1
+            if reg[AT_INDENT] >= MIN_INDENT:
+                for _ in range(reg[AT_INDENT]):
+                    text[out] = 32
+                    out += 1
+            reg[AT_INDENT] = 0
         elif reg[AT_SPACE] == SOFT_SPACE:
             after_word = now[LAST_CLASS] in (LETTER, CAPITAL, DIGIT) or text[out - 1] == COLON
             if in_word and after_word:

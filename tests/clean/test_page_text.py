@@ -297,3 +297,11 @@ def test_rewriting_is_linear(piece: str) -> None:
 
     seconds(1000)
     assert seconds(400_000) < 12 * max(seconds(100_000), 0.002)
+
+
+@pytest.mark.parametrize("space", ["&nbsp;", "&#160;", "\u00a0", "\u2003"])
+def test_verses_keep_their_indentation(space: str) -> None:
+    verses = f"<p>In what distant deeps or skies<br>\n{space * 3} burnt the fire of thine eyes,<br>{space}and what shoulder?"
+    assert middle(verses) == (
+        "In what distant deeps or skies\n   burnt the fire of thine eyes,\nand what shoulder?"
+    )
