@@ -13,6 +13,7 @@ from clean.filters.wikipedia import WikipediaConfig
 from clean.normalize import NormalizeConfig
 from clean.rights_policy import CleanRightsConfig
 from clean.sandbox import SandboxConfig
+from clean.soft_failures.config import SoftFailuresConfig
 from corpus.config import Section
 
 
@@ -22,6 +23,7 @@ class CleanConfig(Section):
     common = frozenset(
         {
             "extract.extractor",
+            "soft_failures.remove",
             "language.languages",
             "quality.preset",
             "personal.replace",
@@ -30,6 +32,7 @@ class CleanConfig(Section):
     )
 
     extract: ExtractConfig = Field(default_factory=ExtractConfig)
+    soft_failures: SoftFailuresConfig = Field(default_factory=SoftFailuresConfig)
     normalize: NormalizeConfig = Field(default_factory=NormalizeConfig)
     language: LanguageConfig = Field(default_factory=LanguageConfig)
     wikipedia: WikipediaConfig = Field(default_factory=WikipediaConfig)

@@ -1,4 +1,5 @@
-"""Makes the document of one page: decode, extract, normalise, detect the language, judge.
+"""Makes the document of one page: decode, extract, tell soft failures, normalise, detect the
+language, judge.
 
 A pure function of bytes to a document or a reason. It runs in the sandbox's process
 (`clean.sandbox`), since a page may be hostile to any of its steps. Nothing is carried from one page
@@ -20,6 +21,10 @@ from clean.embedded import is_plain
 from clean.extract import Extracted, page_extractor
 from clean.filters import language, personal, quality, wikipedia
 from clean.reasons import Reason
+from clean.soft_failures.addresses import Answer
+from clean.soft_failures.addresses import Found as SoftFailure
+from clean.soft_failures.judge import Page as JudgedPage
+from clean.soft_failures.judge import judge, judge_answer
 from crawl.warc.kind import PLAIN_TEXT, content_kind, is_binary, media_type
 
 
@@ -31,6 +36,9 @@ class Page(msgspec.Struct, frozen=True, array_like=True):
     content_type: str | None
     latest_day: int | None
     body: bytes
+    status: int | None = None
+    headers: list[tuple[str, str]] = []
+    redirects: list[str] = []
 
 
 class Document(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -84,6 +92,8 @@ def document_function(config: CleanConfig) -> DocumentFunction:
         decoded = decode(page.body, page.content_type)
         notes = [f"charset:{decoded.source}"]
         source = _source(page, kind, decoded.text, extract, config)
+        if isinstance(source, SoftFailure):
+            return Dropped(Reason(source.kind), source.detail, notes)
         if not source.raw.strip():
             return Dropped(Reason.EXTRACT_EMPTY, None, notes)
 
@@ -117,20 +127,26 @@ def _source(
     html: str,
     extract: Callable[[str], Extracted],
     config: CleanConfig,
-) -> _Source:
-    """The main text of a page, and what the page says about itself."""
+) -> _Source | SoftFailure:
+    """The main text of a page and its metadata, or the kind of answer that it is instead."""
+    answer = Answer(page.url, page.final_url, page.status, page.headers, page.redirects)
     if kind == PLAIN_TEXT or (is_plain(html) and not is_binary(page.body)):
-        return _Source(html, html, len(html.split()), None, None, PLAIN_TEXT)
+        refused = judge_answer(answer, config.soft_failures)
+        return refused or _Source(html, html, len(html.split()), None, None, PLAIN_TEXT)
 
     found = extract(html)
     marks = metadata.head_marks(html)
-    latest = date.fromordinal(page.latest_day) if page.latest_day else None
+    title = metadata.title(html, marks)
+    judged = JudgedPage(found.page, html, title, marks, len(found.text.split()))
+    if failure := judge(answer, judged, config.soft_failures):
+        return failure
 
+    latest = date.fromordinal(page.latest_day) if page.latest_day else None
     return _Source(
         html,
         found.text,
         found.visible_words,
-        metadata.title(html, marks),
+        title,
         metadata.published(html, marks, latest),
         config.extract.extractor,
         found.markdown,

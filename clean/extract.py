@@ -16,7 +16,7 @@ from pydantic import Field
 
 from clean import embedded
 from clean.learned import extraction
-from clean.learned.blocks import blocks
+from clean.learned.blocks import PageBlocks, blocks
 from corpus.config import Section
 from crawl.warc import records
 
@@ -62,12 +62,13 @@ class ExtractConfig(Section):
 
 
 class Extracted(NamedTuple):
-    """Main text of a page, the number of words that the page shows, and the text as Markdown if
-    that is wanted.
+    """Main text of a page, the number of words that the page shows, its blocks, and the text as
+    Markdown if that is wanted.
     """
 
     text: str
     visible_words: int
+    blocks: PageBlocks
     markdown: str | None = None
 
 
@@ -92,11 +93,11 @@ def page_extractor(config: ExtractConfig) -> Callable[[str], Extracted]:
 
     def extract(html: str) -> Extracted:
         found = learned(html)
-        text, visible, _ = found
+        text, visible = found.text, found.visible_words
         if visible <= embedded.MAX_SHOWN_WORDS and len(text.split()) <= embedded.MAX_SHOWN_WORDS:
             data = embedded.embedded_text(html)
             if len(data) > 2 * len(text):
-                return Extracted(data, max(visible, len(data.split())))
+                return Extracted(data, max(visible, len(data.split())), found.blocks)
         return found
 
     return extract
@@ -113,8 +114,9 @@ def _page_function(config: ExtractConfig) -> Callable[[str], Extracted]:
     formatted = _trafilatura(config, "markdown") if markdown else None
 
     def extract(html: str) -> Extracted:
-        visible = extraction.visible_words(blocks(html.encode("utf-8", "replace")))
-        return Extracted(library(html), visible, formatted(html) if formatted else None)
+        page = blocks(html.encode("utf-8", "replace"))
+        visible = extraction.visible_words(page)
+        return Extracted(library(html), visible, page, formatted(html) if formatted else None)
 
     return extract
 

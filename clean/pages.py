@@ -26,6 +26,7 @@ from clean.learned import extraction
 from clean.reasons import Reason
 from clean.rights import refused_pages, rights_input
 from clean.sandbox import Failure, Sandbox
+from clean.soft_failures.model import judge_digest
 from corpus.run.step import Context, Joins, Map, MapFunction, Output
 from corpus.tables.manifest import Input
 from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, Table
@@ -57,21 +58,30 @@ def load(config: CleanConfig, context: Context) -> MapFunction:
 
 
 def judged_by(config: CleanConfig, context: Context) -> list[Input]:
-    """The model of the learned extractor, since another one makes other texts, and the rights."""
-    rights = rights_input(config, context)
-    if config.extract.extractor != "learned":
-        return rights
-    return [Input(table="model", batch="learned", fingerprint=extraction.model_digest()), *rights]
+    """Models as inputs, since other models make other documents: the learned extractor's and the
+    judge of soft failures'. The rights as well.
+    """
+    models = {}
+    if config.extract.extractor == "learned":
+        models["learned"] = extraction.model_digest()
+    if config.soft_failures.remove:
+        models["soft_failures"] = judge_digest()
+
+    inputs = [
+        Input(table="model", batch=name, fingerprint=digest) for name, digest in models.items()
+    ]
+    return [*inputs, *rights_input(config, context)]
 
 
 STEP = Map(
     name="clean/documents",
-    revision=7,
+    revision=8,
     reads=PAGES,
     columns=(
         "doc_id",
         "url",
         "final_url",
+        "redirects",
         "reason",
         "content_type",
         "fetched_at",
@@ -83,7 +93,16 @@ STEP = Map(
     joins={LINKS: _LINK_COLUMNS},
     writes=(DOCUMENTS, DOCUMENTS_DROPPED),
     conserves=(DOCUMENTS, DOCUMENTS_DROPPED),
-    sections=("extract", "normalize", "language", "wikipedia", "quality", "personal", "sandbox"),
+    sections=(
+        "extract",
+        "soft_failures",
+        "normalize",
+        "language",
+        "wikipedia",
+        "quality",
+        "personal",
+        "sandbox",
+    ),
     depends=judged_by,
     load=load,
     accept=partial(refuse_broken_segments, table=DOCUMENTS_DROPPED.name),
@@ -233,6 +252,9 @@ def _result(
             else row["content_type"],  # the first, as the fetch took it
             latest_day=at.astimezone(UTC).date().toordinal() if at is not None else None,
             body=response.body,
+            status=response.status,
+            headers=[*response.headers],
+            redirects=list(row["redirects"] or ()),
         )
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from clean.soft_failures.config import KINDS
+
 
 class Reason(StrEnum):
     """A reason to drop a page: the first that applies. `step` names the part of the stage."""
@@ -19,6 +21,19 @@ class Reason(StrEnum):
     EXTRACT_CRASHED = "extract_crashed"
     BINARY = "binary"
     SYMBOLS = "symbols"
+    BOT_WALL = "bot_wall"
+    JS_REQUIRED = "js_required"
+    PARKED = "parked"
+    SOFT_404 = "soft_404"
+    SERVER_DEFAULT = "server_default"
+    LOGIN_WALL = "login_wall"
+    CONSENT_WALL = "consent_wall"
+    PAYWALL_TEASER = "paywall_teaser"
+    AGE_GATE = "age_gate"
+    GEO_BLOCK = "geo_block"
+    ERROR_PAGE = "error_page"
+    REDIRECT_STUB = "redirect_stub"
+    HIJACKED = "hijacked"
     LANGUAGE = "language"
     LANGUAGE_UNSURE = "language_unsure"
     WIKIPEDIA = "wikipedia"
@@ -48,9 +63,17 @@ class Reason(StrEnum):
         """The part of the stage that drops for this reason."""
         return _STEPS.get(self, "quality")
 
+    @property
+    def temporary(self) -> bool:
+        """True if another fetch may bring the page: the client was refused, not the page."""
+        return self in _TEMPORARY
 
+
+SOFT_FAILURES = "soft_failures"
+_TEMPORARY = frozenset((Reason.BOT_WALL, Reason.CONSENT_WALL))
 _STEPS = {
     Reason.TRAINING_OPT_OUT: "rights",
+    **{Reason(kind): SOFT_FAILURES for kind in KINDS},
     Reason.WARC_BROKEN: "read",
     Reason.CONTENT_TYPE: "read",
     Reason.BODY_EMPTY: "read",

@@ -103,10 +103,13 @@ def extractor(use: Use = Use.BALANCED) -> Callable[[str], str]:
 
 
 class PageText(NamedTuple):
-    """The main text of a page in the wanted forms, and the number of words that the page shows."""
+    """The main text of a page in the wanted forms, the number of words that the page shows, and the
+    blocks that it was cut into.
+    """
 
     text: str
     visible_words: int
+    blocks: PageBlocks
     markdown: str | None = None
 
 
@@ -123,7 +126,7 @@ def page_extractor(
         formatted = None
         if markdown:
             formatted = render_markdown(page, with_headline(page, keep), rows, links=links)
-        return PageText(render(page, keep, rows), visible_words(page), formatted)
+        return PageText(render(page, keep, rows), visible_words(page), page, formatted)
 
     with first_run(scan):
         extract("<title>A title</title><p>A first page, so that the loops are compiled.")

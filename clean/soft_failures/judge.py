@@ -1,0 +1,111 @@
+"""The judge of soft failures: an answer and its page in, the kind of failure or None out.
+
+A pure function. It asks what is cheap and certain first: headers, the address that redirects led
+to, the title, sentences that hardly stand on other pages, and last the linear model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from clean.learned.blocks import Blocks
+from clean.soft_failures import addresses, rules
+from clean.soft_failures.addresses import Answer, Found
+from clean.soft_failures.config import SoftFailuresConfig
+from clean.soft_failures.features import features, findings
+from clean.soft_failures.lexicon import lexicon
+from clean.soft_failures.model import model
+from clean.soft_failures.sheet import MAIN, PASSWORD, Sheet, sheet, title_sheet
+
+# Words of main text above which only headers, address and title can make a page a failure.
+MAX_JUDGED_WORDS: Final = 600
+MAX_TITLED_WORDS: Final = 1500
+# Statuses of errors; 404 and 410 are those of an absent page.
+LEAST_ERROR: Final = 400
+_ABSENT: Final = frozenset((404, 410))
+
+
+class Page(NamedTuple):
+    """A page as the extractor leaves it."""
+
+    blocks: Blocks
+    html: str
+    title: str | None
+    marks: Mapping[str, str]
+    main_words: int
+
+
+def judge(answer: Answer, page: Page, config: SoftFailuresConfig) -> Found | None:
+    """The kind of soft failure that an answer is, or None for a page."""
+    if not config.remove:
+        return None
+
+    found = _judged(answer, page, config)
+    return None if found is None or found.kind in config.keep else found
+
+
+def judge_answer(answer: Answer, config: SoftFailuresConfig) -> Found | None:
+    """As `judge`, for an answer whose body is not HTML."""
+    found = _refused(answer) if config.remove else None
+    return None if found is None or found.kind in config.keep else found
+
+
+def _judged(answer: Answer, page: Page, config: SoftFailuresConfig) -> Found | None:
+    if (refused := _refused(answer)) is not None:
+        return refused
+
+    paper = _sheet(page)
+    password = bool(paper.flags[PASSWORD])
+    if (astray := addresses.led_astray(answer, password=password)) is not None:
+        return astray
+    if (titled := rules.by_title(page.title)) is not None:
+        return titled
+    if page.main_words >= MAX_TITLED_WORDS:
+        return addresses.answers_as_home(answer, page.html, page.marks)
+
+    return (
+        _by_phrases(paper, page.html, config)
+        or rules.by_emptiness(paper, page.html)
+        or addresses.answers_as_home(answer, page.html, page.marks)
+    )
+
+
+def _refused(answer: Answer) -> Found | None:
+    if (refused := addresses.refused(answer)) is not None:
+        return refused
+    if answer.status is not None and answer.status >= LEAST_ERROR:
+        return Found(
+            "soft_404" if answer.status in _ABSENT else "error_page", f"status {answer.status}"
+        )
+    return None
+
+
+def _sheet(page: Page) -> Sheet:
+    if page.main_words >= MAX_JUDGED_WORDS:
+        return title_sheet(page.title, page.main_words)
+    return sheet(page.blocks, page.html, page.title, dict(page.marks), page.main_words)
+
+
+def _by_phrases(paper: Sheet, html: str, config: SoftFailuresConfig) -> Found | None:
+    words = lexicon()
+    found = findings(paper, words)
+    if (sure := rules.by_sentences(paper, found, words)) is not None:
+        return sure
+    if paper.counts[MAIN] >= MAX_JUDGED_WORDS or not found.matches.size:
+        return None
+
+    for rule in (rules.by_form, rules.by_density):
+        if (told := rule(paper, found, words)) is not None:
+            return told
+    if (teaser := rules.by_teaser(paper, found, words, html)) is not None:
+        return teaser
+
+    score = model().score(features(paper, found))
+    if score <= config.threshold:
+        return None
+    return Found(
+        rules.kind_of(paper, found, words),
+        f"{rules.shown(found, words)}, {int(paper.counts[MAIN])} words of text, "
+        f"score {score:.2f}, allowed {config.threshold:g}: clean.soft_failures.threshold",
+    )

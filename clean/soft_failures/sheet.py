@@ -1,0 +1,203 @@
+"""The parts of a page that its judge reads: title, headings, opening words, and counts of the rest.
+
+Pages of any length cost the same: phrases are searched in the title, the headings and the first
+`MAX_WORDS` words, and the rest is counted by block, as the extractor cut it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from clean.learned.blocks import Blocks
+from clean.learned.layout import (
+    END,
+    ENDS,
+    FIELDS,
+    HIDDEN,
+    HIDDEN_BY_STYLE,
+    IMAGES,
+    IN_HEADING,
+    LINK_WORDS,
+    OFF_SCREEN,
+    START,
+    WORDS,
+)
+from clean.learned.layout import LINKS as LINK_COUNT
+from clean.soft_failures.evidence import HEADING, LINKS, OPENING, REST, TITLE
+from clean.soft_failures.words import normal
+
+# Words in which phrases are searched, and those of them that open the page.
+MAX_WORDS: Final = 400
+OPENING_WORDS: Final = 60
+MAX_LINES: Final = 120
+MAX_TITLE_CHARS: Final = 300
+MAX_LINE_BYTES: Final = 4000
+# A script without spaces has long words.
+MAX_TEXT_BYTES: Final = 8000
+# A block of prose: so many words, a full stop, and few links.
+PROSE_WORDS: Final = 15
+HEAD_CHARS: Final = 20_000
+NOTICE_CHARS: Final = 200_000
+# Visible words below which the notice for browsers without scripts is read.
+EMPTY_WORDS: Final = 60
+
+_NOSCRIPT: Final = re.compile(r"<noscript[^<>]{0,200}>(.{0,2000}?)</noscript", re.I | re.S)
+_REFRESH: Final = re.compile(r"http-equiv\s*=\s*[\"']?refresh")
+_SCRIPT_MOVE: Final = re.compile(
+    r"(?:location(?:\.href)?\s*=(?!=)|location\.(?:replace|assign)\s*\()"
+)
+_FRAME: Final = re.compile(r"<i?frame[\s>]")
+_PASSWORD: Final = ('"password"', "'password'", "=password", '"PASSWORD"', '"Password"')
+
+COUNT_NAMES: Final = (
+    "words",
+    "plain_words",
+    "prose_words",
+    "prose_blocks",
+    "longest_block",
+    "link_words",
+    "links",
+    "fields",
+    "images",
+    "headings",
+    "blocks",
+    "bytes",
+    "main_words",
+)
+FLAG_NAMES: Final = (
+    "password",
+    "refresh",
+    "script_move",
+    "noindex",
+    "article",
+    "dated",
+    "described",
+    "titled",
+    "frames",
+    "empty",
+    "nearly_empty",
+    "short",
+)
+NUM_WORDS, PROSE, LONGEST, MAIN = (
+    COUNT_NAMES.index(name) for name in ("words", "prose_words", "longest_block", "main_words")
+)
+PASSWORD, REFRESH, SCRIPT_MOVE, FRAMES = (
+    FLAG_NAMES.index(name) for name in ("password", "refresh", "script_move", "frames")
+)
+
+
+class Sheet(NamedTuple):
+    """A page as its judge reads it."""
+
+    text: bytes  # normal text, a line a block
+    zones: np.ndarray  # (lines,) int8, see evidence
+    counts: np.ndarray  # (len(COUNT_NAMES),) float64
+    flags: np.ndarray  # (len(FLAG_NAMES),) bool
+
+
+def title_sheet(title: str | None, main_words: int) -> Sheet:
+    """The sheet of a long page: of its words only the title counts."""
+    counts = np.zeros(len(COUNT_NAMES))
+    counts[[NUM_WORDS, PROSE, MAIN]] = main_words
+    text = normal(_one_line((title or "")[:MAX_TITLE_CHARS]))
+    return Sheet(text, np.array([TITLE], np.int8), counts, np.zeros(len(FLAG_NAMES), bool))
+
+
+def sheet(
+    page: Blocks, html: str, title: str | None, marks: dict[str, str], main_words: int
+) -> Sheet:
+    """The sheet of a page that was cut into blocks. `marks` are its `<meta>` elements."""
+    state = page.place[:, HIDDEN]
+    shown = (state != HIDDEN_BY_STYLE) & (state != OFF_SCREEN)
+    words = page.counts[:, WORDS]
+    link_words = page.counts[:, LINK_WORDS]
+    linked = 2 * link_words > words
+    prose = shown & (words >= PROSE_WORDS) & (4 * link_words < words) & (page.counts[:, ENDS] > 0)
+    num_words = int(words[shown].sum())
+
+    lines, zones = _lines(page, shown, linked, title)
+    if num_words < EMPTY_WORDS:
+        for notice in _NOSCRIPT.findall(html[:NOTICE_CHARS])[:3]:
+            lines.append(_one_line(notice))
+            zones.append(OPENING)
+
+    counts = (
+        num_words,
+        words[shown & ~linked].sum(),
+        words[prose].sum(),
+        prose.sum(),
+        words[shown].max(initial=0),
+        link_words[shown].sum(),
+        page.counts[:, LINK_COUNT].sum(),
+        page.counts[:, FIELDS].sum(),
+        page.counts[:, IMAGES].sum(),
+        (page.place[:, IN_HEADING] > 0).sum(),
+        shown.sum(),
+        page.num_bytes,
+        main_words,
+    )
+    return Sheet(
+        normal("\n".join(lines)),
+        np.array(zones, np.int8),
+        np.array(counts, np.float64),
+        _flags(html, title, marks, num_words),
+    )
+
+
+def _lines(
+    page: Blocks, shown: np.ndarray, linked: np.ndarray, title: str | None
+) -> tuple[list[str], list[int]]:
+    """The lines of a sheet and their zones: the title, then the first blocks."""
+    lines, zones = [_one_line((title or "")[:MAX_TITLE_CHARS])], [TITLE]
+    budget, opening, left = MAX_WORDS, OPENING_WORDS, MAX_TEXT_BYTES
+    first = np.flatnonzero(shown & (page.counts[:, WORDS] > 0))[:MAX_LINES]
+    places = page.place[first][:, [START, END, IN_HEADING]].tolist()
+    sizes = page.counts[first, WORDS].tolist()
+
+    for (start, end, heading), words, link in zip(
+        places, sizes, linked[first].tolist(), strict=True
+    ):
+        raw = page.text[start : min(end, start + min(left, MAX_LINE_BYTES))].tobytes()
+        lines.append(_one_line(raw.decode("utf-8", "replace")))
+        budget -= words
+        left -= len(raw)
+        if heading:
+            zones.append(HEADING)
+        elif link:
+            zones.append(LINKS)
+        else:
+            zones.append(OPENING if opening > 0 else REST)
+            opening -= words
+        if budget <= 0 or left <= 0:
+            break
+
+    return lines, zones
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _flags(html: str, title: str | None, marks: dict[str, str], num_words: int) -> np.ndarray:
+    head = html[:HEAD_CHARS].lower()
+    few = num_words < EMPTY_WORDS
+    return np.array(
+        (
+            "assword" in html and any(each in html for each in _PASSWORD),
+            "refresh" in head and _REFRESH.search(head) is not None,
+            few and "location" in head and _SCRIPT_MOVE.search(head) is not None,
+            "noindex" in marks.get("robots", "").lower(),
+            "article" in marks.get("og:type", "").lower() or "article:published_time" in marks,
+            "datePublished" in html or "<time" in html,
+            "description" in marks or "og:description" in marks,
+            bool(title),
+            few and "frame" in head and _FRAME.search(head) is not None,
+            num_words < 10,
+            num_words < 30,
+            num_words < 120,
+        ),
+        bool,
+    )
