@@ -22,7 +22,7 @@ from clean.decode import decode
 from clean.learned.blocks import blocks
 from clean.learned.extraction import Use, chances, extracted, model
 from clean.rewrite import rewritten
-from clean.soft_failures.judge import Page
+from clean.soft_failures.judge import JudgedPage
 
 # Labels of the data to reasons of the judge.
 KINDS: Final = {
@@ -65,7 +65,7 @@ class Labelled:
         """True for a soft failure."""
         return self.kind is not None
 
-    def page(self, html: str | None = None) -> Page:
+    def page(self, html: str | None = None) -> JudgedPage:
         """The page, or other HTML in its place, as the extractor leaves it."""
         return extracted_page(decode(self.body, "text/html").text if html is None else html)
 
@@ -75,12 +75,12 @@ def _chances() -> Any:
     return chances(model())
 
 
-def extracted_page(html: str) -> Page:
+def extracted_page(html: str) -> JudgedPage:
     """A page cut into blocks, with the number of words that the extractor keeps."""
     cut = blocks(rewritten(html).encode("utf-8", "replace"))
     text = extracted(cut, _chances()(cut), Use.BALANCED)
     marks = metadata.head_marks(html)
-    return Page(cut, html, metadata.title(html, marks), marks, len(text.split()))
+    return JudgedPage(cut, html, metadata.title(html, marks), marks, len(text.split()))
 
 
 def labelled_pages(folder: Path) -> Iterator[Labelled]:

@@ -21,10 +21,8 @@ from clean.embedded import is_plain
 from clean.extract import Extracted, page_extractor
 from clean.filters import language, personal, quality, wikipedia
 from clean.reasons import Reason
-from clean.soft_failures.addresses import Answer
-from clean.soft_failures.addresses import Found as SoftFailure
-from clean.soft_failures.judge import Page as JudgedPage
-from clean.soft_failures.judge import judge, judge_answer
+from clean.soft_failures.addresses import SoftFailure, StoredAnswer
+from clean.soft_failures.judge import JudgedPage, judge, judge_answer
 from crawl.warc.kind import PLAIN_TEXT, content_kind, is_binary, media_type
 
 
@@ -129,7 +127,7 @@ def _source(
     config: CleanConfig,
 ) -> _Source | SoftFailure:
     """The main text of a page and its metadata, or the kind of answer that it is instead."""
-    answer = Answer(page.url, page.final_url, page.status, page.headers, page.redirects)
+    answer = StoredAnswer(page.url, page.final_url, page.status, page.headers, page.redirects)
     if kind == PLAIN_TEXT or (is_plain(html) and not is_binary(page.body)):
         refused = judge_answer(answer, config.soft_failures)
         return refused or _Source(html, html, len(html.split()), None, None, PLAIN_TEXT)

@@ -27,7 +27,7 @@ from bench.soft_failure_material import Labelled, genuine_pages, labelled_pages
 from clean import soft_failures
 from clean.soft_failures.config import SoftFailuresConfig
 from clean.soft_failures.features import NAMES, features, findings
-from clean.soft_failures.judge import Page
+from clean.soft_failures.judge import JudgedPage
 from clean.soft_failures.lexicon import lexicon
 from clean.soft_failures.model import MODEL_FILE
 from clean.soft_failures.sheet import MAIN, sheet
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def cuttings(pages: Sequence[Labelled], draw: random.Random) -> list[tuple[Labelled, Page]]:
+def cuttings(pages: Sequence[Labelled], draw: random.Random) -> list[tuple[Labelled, JudgedPage]]:
     """Short pages made of a part of a genuine text under its title."""
     made = []
     for page in pages:
@@ -127,7 +127,7 @@ def fit(rows: Sequence[Row]) -> tuple[np.ndarray, float]:
     return plain, float(bias.detach()) - float(plain @ mean)
 
 
-def _row(page: Labelled, cut: Page, weight: float) -> Row:
+def _row(page: Labelled, cut: JudgedPage, weight: float) -> Row:
     paper = sheet(cut.blocks, cut.html, cut.title, dict(cut.marks), cut.main_words)
     found = findings(paper, lexicon())
     return Row(

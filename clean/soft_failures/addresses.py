@@ -14,14 +14,14 @@ LINK_CHARS: Final = 200_000
 LINK_MARGIN: Final = 1500
 
 
-class Found(NamedTuple):
+class SoftFailure(NamedTuple):
     """A kind of soft failure and its evidence."""
 
     kind: Kind
     detail: str
 
 
-class Answer(NamedTuple):
+class StoredAnswer(NamedTuple):
     """An HTTP answer without its body. `status` is None if nobody kept it."""
 
     url: str
@@ -33,17 +33,18 @@ class Answer(NamedTuple):
 
 # Header to the values that say "refused". A vendor's header, cookie or script alone says only that
 # the vendor guards the site. Sources: Heritrix 3.17 BotBlockDetector, is-antibot, the vendors'
-# documents. None is any value.
-_REFUSING: Final[Mapping[str, re.Pattern[str] | None]] = {
+# documents.
+_ANY: Final = re.compile("")
+_REFUSING: Final[Mapping[str, re.Pattern[str]]] = {
     "cf-mitigated": re.compile("challenge|block", re.I),
     "x-vercel-mitigated": re.compile("challenge|deny", re.I),
     "x-amzn-waf-action": re.compile("captcha|challenge|block", re.I),
     "x-datadome": re.compile(r"(?!protected\b).+", re.I),
-    "x-dd-b": None,
-    "x-sucuri-block": None,
-    "x-px-authorization": None,
+    "x-dd-b": _ANY,
+    "x-sucuri-block": _ANY,
+    "x-px-authorization": _ANY,
     "akamai-cache-status": re.compile("error", re.I),
-    "x-wzws-requested-method": None,
+    "x-wzws-requested-method": _ANY,
 }
 # Paths of a final address that say what the answer is, by whole words between separators.
 _PATHS: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (
@@ -87,19 +88,17 @@ _HOME_CLASSES: Final = frozenset(
 )
 
 
-def refused(answer: Answer) -> Found | None:
+def refused(answer: StoredAnswer) -> SoftFailure | None:
     """The bot wall that the headers of an answer name."""
     for name, value in answer.headers:
-        pattern = _REFUSING.get(name.lower(), False)
-        if pattern is False:
-            continue
-        if pattern is None or pattern.match(value.strip()):
-            return Found("bot_wall", f"header {name.lower()}: {value.strip()[:60]}")
+        pattern = _REFUSING.get(name.lower())
+        if pattern is not None and pattern.match(value.strip()):
+            return SoftFailure("bot_wall", f"header {name.lower()}: {value.strip()[:60]}")
 
     return None
 
 
-def led_astray(answer: Answer, *, password: bool) -> Found | None:
+def led_astray(answer: StoredAnswer, *, password: bool) -> SoftFailure | None:
     """The kind that an answer's own address names, if redirects led there from another one."""
     asked, got = _split(answer.url), _split(answer.final_url)
     if _same_page(asked, got):
@@ -108,21 +107,23 @@ def led_astray(answer: Answer, *, password: bool) -> Found | None:
     place = f"redirected to {answer.final_url[:120]}"
     host = got.netloc.lower()
     if _CONSENT_HOSTS.match(host) and host != asked.netloc.lower():
-        return Found("consent_wall", place)
+        return SoftFailure("consent_wall", place)
     for kind, pattern in _PATHS:
         if pattern.search(got.path) and not pattern.search(asked.path):
-            return Found(kind, place)
+            return SoftFailure(kind, place)
 
     signs_in = _LOGIN.search(got.path) or _LOGIN.match(host)
     if signs_in and password and not (_LOGIN.search(asked.path) or _LOGIN.match(asked.netloc)):
-        return Found("login_wall", f"{place}, with a field for a password")
+        return SoftFailure("login_wall", f"{place}, with a field for a password")
     if is_deep(asked) and is_root(got) and _same_site(asked, got):
-        return Found("soft_404", f"{place}, the home page")
+        return SoftFailure("soft_404", f"{place}, the home page")
 
     return None
 
 
-def answers_as_home(answer: Answer, html: str, marks: Mapping[str, str]) -> Found | None:
+def answers_as_home(
+    answer: StoredAnswer, html: str, marks: Mapping[str, str]
+) -> SoftFailure | None:
     """The home page in place of a page below it, if two of its marks say so.
 
     The marks are `canonical`, `og:url` and the class of `<body>`. One alone is not enough: of 2,378
@@ -146,7 +147,7 @@ def answers_as_home(answer: Answer, html: str, marks: Mapping[str, str]) -> Foun
 
     if len(signs) < 2:
         return None
-    return Found("soft_404", f"{' and '.join(signs)} say that this is the home page")
+    return SoftFailure("soft_404", f"{' and '.join(signs)} say that this is the home page")
 
 
 def is_deep(address: SplitResult) -> bool:

@@ -59,7 +59,7 @@ NAMES: Final = (
 )
 
 
-class Findings(NamedTuple):
+class PhraseFindings(NamedTuple):
     """The phrases of a sheet and what they add up to."""
 
     matches: np.ndarray  # (m, 3) int32, see evidence
@@ -71,7 +71,7 @@ class Findings(NamedTuple):
     main_share: float
 
 
-def findings(page: Sheet, lexicon: Lexicon) -> Findings:
+def findings(page: Sheet, lexicon: Lexicon) -> PhraseFindings:
     """Searches a sheet for the phrases of a lexicon."""
     found, zones = matches(page.text, page.zones, lexicon)
     groups = np.zeros((NUM_ZONES, len(GROUPS)), np.int64)
@@ -86,7 +86,7 @@ def findings(page: Sheet, lexicon: Lexicon) -> Findings:
         np.maximum.at(longest, distinct[:, 0], words)
 
     main = max(float(page.counts[MAIN]), LEAST_WORDS)
-    return Findings(
+    return PhraseFindings(
         found,
         groups,
         zones,
@@ -97,7 +97,7 @@ def findings(page: Sheet, lexicon: Lexicon) -> Findings:
     )
 
 
-def features(page: Sheet, found: Findings) -> np.ndarray:
+def features(page: Sheet, found: PhraseFindings) -> np.ndarray:
     """The row of a sheet, (len(NAMES),) float64."""
     groups = found.groups[:, :FIRST_SURE]
     zones = found.zones.astype(np.float64)

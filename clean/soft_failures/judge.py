@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from clean.learned.blocks import Blocks
+from clean.learned.blocks import PageBlocks
 from clean.soft_failures import addresses, rules
-from clean.soft_failures.addresses import Answer, Found
+from clean.soft_failures.addresses import SoftFailure, StoredAnswer
 from clean.soft_failures.config import SoftFailuresConfig
 from clean.soft_failures.features import features, findings
 from clean.soft_failures.lexicon import lexicon
@@ -26,17 +26,17 @@ LEAST_ERROR: Final = 400
 _ABSENT: Final = frozenset((404, 410))
 
 
-class Page(NamedTuple):
+class JudgedPage(NamedTuple):
     """A page as the extractor leaves it."""
 
-    blocks: Blocks
+    blocks: PageBlocks
     html: str
     title: str | None
     marks: Mapping[str, str]
     main_words: int
 
 
-def judge(answer: Answer, page: Page, config: SoftFailuresConfig) -> Found | None:
+def judge(answer: StoredAnswer, page: JudgedPage, config: SoftFailuresConfig) -> SoftFailure | None:
     """The kind of soft failure that an answer is, or None for a page."""
     if not config.remove:
         return None
@@ -45,13 +45,15 @@ def judge(answer: Answer, page: Page, config: SoftFailuresConfig) -> Found | Non
     return None if found is None or found.kind in config.keep else found
 
 
-def judge_answer(answer: Answer, config: SoftFailuresConfig) -> Found | None:
+def judge_answer(answer: StoredAnswer, config: SoftFailuresConfig) -> SoftFailure | None:
     """As `judge`, for an answer whose body is not HTML."""
     found = _refused(answer) if config.remove else None
     return None if found is None or found.kind in config.keep else found
 
 
-def _judged(answer: Answer, page: Page, config: SoftFailuresConfig) -> Found | None:
+def _judged(
+    answer: StoredAnswer, page: JudgedPage, config: SoftFailuresConfig
+) -> SoftFailure | None:
     if (refused := _refused(answer)) is not None:
         return refused
 
@@ -71,23 +73,23 @@ def _judged(answer: Answer, page: Page, config: SoftFailuresConfig) -> Found | N
     )
 
 
-def _refused(answer: Answer) -> Found | None:
+def _refused(answer: StoredAnswer) -> SoftFailure | None:
     if (refused := addresses.refused(answer)) is not None:
         return refused
     if answer.status is not None and answer.status >= LEAST_ERROR:
-        return Found(
+        return SoftFailure(
             "soft_404" if answer.status in _ABSENT else "error_page", f"status {answer.status}"
         )
     return None
 
 
-def _sheet(page: Page) -> Sheet:
+def _sheet(page: JudgedPage) -> Sheet:
     if page.main_words >= MAX_JUDGED_WORDS:
         return title_sheet(page.title, page.main_words)
     return sheet(page.blocks, page.html, page.title, dict(page.marks), page.main_words)
 
 
-def _by_phrases(paper: Sheet, html: str, config: SoftFailuresConfig) -> Found | None:
+def _by_phrases(paper: Sheet, html: str, config: SoftFailuresConfig) -> SoftFailure | None:
     words = lexicon()
     found = findings(paper, words)
     if (sure := rules.by_sentences(paper, found, words)) is not None:
@@ -104,7 +106,7 @@ def _by_phrases(paper: Sheet, html: str, config: SoftFailuresConfig) -> Found | 
     score = model().score(features(paper, found))
     if score <= config.threshold:
         return None
-    return Found(
+    return SoftFailure(
         rules.kind_of(paper, found, words),
         f"{rules.shown(found, words)}, {int(paper.counts[MAIN])} words of text, "
         f"score {score:.2f}, allowed {config.threshold:g}: clean.soft_failures.threshold",

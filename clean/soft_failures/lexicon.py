@@ -102,7 +102,9 @@ def build(groups: dict[str, dict[str, str]]) -> Lexicon:
         belongs[number, list(groups_of)] = True
 
     lengths = np.array([len(word_hashes(phrase)) for phrase in phrases], np.int32)
-    return Lexicon(keys, values, belongs, belongs[:, FIRST_SURE:].any(1), lengths, tuple(phrases))
+    return Lexicon(
+        keys, values, belongs, np.any(belongs[:, FIRST_SURE:], axis=1), lengths, tuple(phrases)
+    )
 
 
 def _running_hashes(phrase: str) -> list[int]:

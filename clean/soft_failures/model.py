@@ -21,7 +21,7 @@ from corpus.errors import InputError
 MODEL_FILE: Final = "model.json"
 
 
-class Model(NamedTuple):
+class LinearJudge(NamedTuple):
     """Weights by feature, and the constant."""
 
     weights: np.ndarray  # (features,) float64
@@ -33,7 +33,7 @@ class Model(NamedTuple):
 
 
 @cache
-def model() -> Model:
+def model() -> LinearJudge:
     """The model of the package.
 
     Raises: InputError if its features are not those that this code computes.
@@ -44,7 +44,7 @@ def model() -> Model:
             "the model of soft failures was fitted with other features; "
             "fit it again with `python -m tools.fit_soft_failures`"
         )
-    return Model(np.array(list(found["weights"].values()), np.float64), float(found["bias"]))
+    return LinearJudge(np.array(list(found["weights"].values()), np.float64), float(found["bias"]))
 
 
 @cache

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from clean.soft_failures.addresses import Found
+from clean.soft_failures.addresses import SoftFailure
 from clean.soft_failures.config import KINDS, Kind
 from clean.soft_failures.evidence import PHRASE, TITLE, ZONE
-from clean.soft_failures.features import LEAST_WORDS, Findings
+from clean.soft_failures.features import LEAST_WORDS, PhraseFindings
 from clean.soft_failures.lexicon import FIRST_SURE, GROUPS, SURE, Lexicon
 from clean.soft_failures.sheet import (
     FRAMES,
@@ -78,40 +78,40 @@ _KIND_OF_GROUP: Final[dict[str, Kind]] = {
 }
 
 
-def by_title(title: str | None) -> Found | None:
+def by_title(title: str | None) -> SoftFailure | None:
     """A listing of a folder, or an offer of a domain, by its title alone."""
     if title and _LISTING.match(title):
-        return Found("server_default", f"title {title[:60]!r}")
+        return SoftFailure("server_default", f"title {title[:60]!r}")
     if title and _FOR_SALE.search(title):
-        return Found("parked", f"title {title[:60]!r}")
+        return SoftFailure("parked", f"title {title[:60]!r}")
     return None
 
 
-def by_sentences(page: Sheet, found: Findings, lexicon: Lexicon) -> Found | None:
+def by_sentences(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:
     """Sentences that make up the title, or a good share of a short page."""
     main = page.counts[MAIN]
     for least, share, most in _TITLES:
         if found.longest[TITLE] >= least and found.title_share >= share and main < most:
-            return Found(kind_of(page, found, lexicon), shown(found, lexicon))
+            return SoftFailure(kind_of(page, found, lexicon), shown(found, lexicon))
 
     longest = found.longest[TITLE + 1 :].max()
     for least, share in _BODIES:
         if longest >= least and found.main_share >= share and main < MAX_BODY_WORDS:
-            return Found(kind_of(page, found, lexicon), shown(found, lexicon))
+            return SoftFailure(kind_of(page, found, lexicon), shown(found, lexicon))
 
     return None
 
 
-def by_form(page: Sheet, found: Findings, lexicon: Lexicon) -> Found | None:
+def by_form(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:
     """A form to log in, under a title that says so, and little else."""
     if not page.flags[PASSWORD] or not found.groups[TITLE, GROUPS.index("login")]:
         return None
     if page.counts[MAIN] >= MAX_LOGIN_WORDS or page.counts[PROSE] >= MAX_LOGIN_PROSE:
         return None
-    return Found("login_wall", f"{shown(found, lexicon)}, a field for a password")
+    return SoftFailure("login_wall", f"{shown(found, lexicon)}, a field for a password")
 
 
-def by_density(page: Sheet, found: Findings, lexicon: Lexicon) -> Found | None:
+def by_density(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:
     """Many phrases of one kind on a page that holds little else."""
     words = page.counts[NUM_WORDS]
     if words >= MAX_DENSE_WORDS:
@@ -124,38 +124,42 @@ def by_density(page: Sheet, found: Findings, lexicon: Lexicon) -> Found | None:
         phrases = {int(row[PHRASE]) for row in found.matches if lexicon.groups[row[PHRASE], number]}
         size = sum(int(lexicon.num_words[phrase]) for phrase in phrases)
         if len(phrases) >= DENSE_PHRASES and size >= DENSE_SHARE * max(words, LEAST_WORDS):
-            return Found(kind, f"{len(phrases)} phrases such as {shown(found, lexicon, group)}")
+            return SoftFailure(
+                kind, f"{len(phrases)} phrases such as {shown(found, lexicon, group)}"
+            )
 
     return None
 
 
-def by_teaser(page: Sheet, found: Findings, lexicon: Lexicon, html: str) -> Found | None:
+def by_teaser(
+    page: Sheet, found: PhraseFindings, lexicon: Lexicon, html: str
+) -> SoftFailure | None:
     """The opening of an article that is not free, by its own metadata and an offer to subscribe."""
     offered = found.groups[:, GROUPS.index(SURE + "paywall_teaser")].any()
     if not offered or page.counts[MAIN] >= MAX_TEASER_WORDS or not _NOT_FREE.search(html):
         return None
-    return Found("paywall_teaser", f"{shown(found, lexicon)}, isAccessibleForFree is false")
+    return SoftFailure("paywall_teaser", f"{shown(found, lexicon)}, isAccessibleForFree is false")
 
 
-def by_emptiness(page: Sheet, html: str) -> Found | None:
+def by_emptiness(page: Sheet, html: str) -> SoftFailure | None:
     """A page that shows nothing: it moves on, frames another one, or needs its scripts."""
     if page.counts[NUM_WORDS] >= MAX_STUB_WORDS:
         return None
 
     words = f"{int(page.counts[NUM_WORDS])} visible words"
     if page.flags[REFRESH]:
-        return Found("redirect_stub", f"{words}, a refresh to another address")
+        return SoftFailure("redirect_stub", f"{words}, a refresh to another address")
     if page.flags[SCRIPT_MOVE]:
-        return Found("redirect_stub", f"{words}, a script that goes to another address")
+        return SoftFailure("redirect_stub", f"{words}, a script that goes to another address")
     if page.flags[FRAMES]:
-        return Found("redirect_stub", f"{words}, frames of other pages")
+        return SoftFailure("redirect_stub", f"{words}, frames of other pages")
     if _SHELL.search(html):
-        return Found("js_required", f"{words}, scripts that would show the rest")
+        return SoftFailure("js_required", f"{words}, scripts that would show the rest")
 
     return None
 
 
-def kind_of(page: Sheet, found: Findings, lexicon: Lexicon) -> Kind:
+def kind_of(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> Kind:
     """The kind that most phrases speak for, by their place and words."""
     scores = dict.fromkeys(KINDS, 0.0)
     for phrase, zone in {(int(row[PHRASE]), int(row[ZONE])) for row in found.matches}:
@@ -175,7 +179,7 @@ def kind_of(page: Sheet, found: Findings, lexicon: Lexicon) -> Kind:
     return max(KINDS, key=lambda kind: scores[kind])
 
 
-def shown(found: Findings, lexicon: Lexicon, group: str | None = None) -> str:
+def shown(found: PhraseFindings, lexicon: Lexicon, group: str | None = None) -> str:
     """The strongest phrases and their places, as evidence for a reader."""
     seen: dict[str, tuple[float, str]] = {}
     for row in found.matches:
@@ -204,5 +208,4 @@ _PLACES: Final = (
 
 
 def _sure_kind(group: str) -> Kind:
-    name = group.removeprefix(SURE)
-    return KINDS[KINDS.index(name)]  # type: ignore[arg-type]
+    return next(kind for kind in KINDS if kind == group.removeprefix(SURE))

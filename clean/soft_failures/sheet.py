@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from clean.learned.blocks import Blocks
+from clean.learned.blocks import PageBlocks
 from clean.learned.layout import (
     END,
     ENDS,
@@ -107,7 +107,7 @@ def title_sheet(title: str | None, main_words: int) -> Sheet:
 
 
 def sheet(
-    page: Blocks, html: str, title: str | None, marks: dict[str, str], main_words: int
+    page: PageBlocks, html: str, title: str | None, marks: dict[str, str], main_words: int
 ) -> Sheet:
     """The sheet of a page that was cut into blocks. `marks` are its `<meta>` elements."""
     state = page.place[:, HIDDEN]
@@ -148,7 +148,7 @@ def sheet(
 
 
 def _lines(
-    page: Blocks, shown: np.ndarray, linked: np.ndarray, title: str | None
+    page: PageBlocks, shown: np.ndarray, linked: np.ndarray, title: str | None
 ) -> tuple[list[str], list[int]]:
     """The lines of a sheet and their zones: the title, then the first blocks."""
     lines, zones = [_one_line((title or "")[:MAX_TITLE_CHARS])], [TITLE]

@@ -150,7 +150,15 @@ def test_the_header_that_was_stored_tells_the_kind_and_the_link_names_the_page()
         make(pages, links, lambda file, places: iter([response(b"x", "text/plain")]), document)
     )
     assert seen == [
-        Page("http://e.org/1", "http://e.org/moved", "text/plain", AT.toordinal(), b"x")
+        Page(
+            "http://e.org/1",
+            "http://e.org/moved",
+            "text/plain",
+            AT.toordinal(),
+            b"x",
+            status=200,
+            headers=[("Content-Type", "text/plain"), ("content-type", "other")],
+        )
     ]
     (made,) = output.tables["documents"].to_pylist()
     assert (made["url"], made["domain"], made["subreddit"]) == (
