@@ -135,7 +135,7 @@ def _source(
     found = extract(html)
     marks = metadata.head_marks(html)
     title = metadata.title(html, marks)
-    judged = JudgedPage(found.page, html, title, marks, len(found.text.split()))
+    judged = JudgedPage(found.blocks, html, title, marks, len(found.text.split()))
     if failure := judge(answer, judged, config.soft_failures):
         return failure
 

@@ -61,8 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     pages = [*labelled_pages(args.data), *genuine_pages(args.data)]
-    rows = [_row(page, page.page(), 1.0) for page in pages]
-    rows += [_row(page, cut, CUTTING_WEIGHT) for page, cut in cuttings(pages, random.Random(5))]
+    rows = rows_of(pages)
     _report(rows)
     weights, bias = fit(rows)
 
@@ -74,6 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     path.write_text(json.dumps(model, indent=1) + "\n")
     log.info("wrote %s", path)
     return 0
+
+
+def rows_of(pages: Sequence[Labelled]) -> list[Row]:
+    """Rows of pages and of cuttings of the genuine ones."""
+    rows = [_row(page, page.page(), 1.0) for page in pages]
+    cut = cuttings(pages, random.Random(5))
+    return rows + [_row(page, each, CUTTING_WEIGHT) for page, each in cut]
 
 
 def cuttings(pages: Sequence[Labelled], draw: random.Random) -> list[tuple[Labelled, JudgedPage]]:
@@ -119,10 +125,10 @@ def fit(rows: Sequence[Row]) -> tuple[np.ndarray, float]:
             inputs @ weights + bias, labels, weight=importance, reduction="mean"
         )
         loss = loss + L2 * (weights * weights).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
     plain = weights.detach().numpy() / scale
     return plain, float(bias.detach()) - float(plain @ mean)
 

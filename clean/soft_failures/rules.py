@@ -161,7 +161,8 @@ def by_emptiness(page: Sheet, html: str) -> SoftFailure | None:
 
 def kind_of(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> Kind:
     """The kind that most phrases speak for, by their place and words."""
-    scores = dict.fromkeys(KINDS, 0.0)
+    # Where no phrase speaks, the least that can be said is that the page is not there.
+    scores = dict.fromkeys(KINDS, 0.0) | {"soft_404": 0.01}
     for phrase, zone in {(int(row[PHRASE]), int(row[ZONE])) for row in found.matches}:
         weight = _ZONE_WEIGHTS[zone] * float(lexicon.num_words[phrase]) ** 0.5
         for number in lexicon.groups[phrase].nonzero()[0].tolist():

@@ -27,6 +27,10 @@ _COMBINING: Final = re.compile(
 )
 # Apostrophes, and characters without width: soft hyphen, joiners, byte order mark.
 _JOINED: Final = re.compile("['`\u2019\u2018\u02bc\u00b4\u00ad\u200b\u200c\u200d\u2060\ufeff]+")
+# Letters that no normal form parts from their strokes and dots.
+_LETTERS: Final = str.maketrans(
+    {"ı": "i", "ł": "l", "ø": "o", "đ": "d", "ð": "d", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th"}
+)
 # Marks of English typography: a text without others is ASCII, and needs no normal form.
 _MARKS: Final = re.compile(
     "[\u00a0\u00a9\u00ab\u00ae\u00b7\u00bb\u2010-\u2015\u201c-\u201e\u2020-\u2027\u2030-\u205f]+"
@@ -49,7 +53,7 @@ def normal(text: str) -> bytes:
     if not text.isascii():
         text = _LINES.sub(" ", _MARKS.sub(" ", text))
     if not text.isascii():
-        parts = _COMBINING.sub("", unicodedata.normalize("NFKD", text))
+        parts = _COMBINING.sub("", unicodedata.normalize("NFKD", text.translate(_LETTERS)))
         text = _LINES.sub(" ", unicodedata.normalize("NFC", parts))
 
     return text.encode("utf-8", "replace")
