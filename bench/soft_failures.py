@@ -74,7 +74,8 @@ def measure(pages: Sequence[Labelled], judge_of: dict[int, LinearJudge]) -> dict
         url = address(page.url)
         is_document = isinstance(unjudged(Page(url, url, "text/html", None, page.body)), Document)
         extracted = page.page()
-        with mock.patch.object(judges, "model", lambda: judge_of[half_of(page.family)]):
+        judge = judge_of[half_of(page.family)]
+        with mock.patch.object(judges, "model", return_value=judge):
             began = time.process_time()
             found = judges.judge(StoredAnswer(url, url), extracted, config)
             times.append(time.process_time() - began)
