@@ -187,7 +187,7 @@ class RuntimeConfig(Section):
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Most sequences per forward pass and rank, the rest is accumulated.
 
-    None: 8 on a GPU, 2,048 tokens on a CPU. Less takes less memory.
+    None: as many as a GPU's memory holds, up to 64; 2,048 tokens on a CPU.
     """
     compile: bool = False
     """Compile the model with torch.compile; pays on GPUs after a minute."""
@@ -223,7 +223,10 @@ class RuntimeConfig(Section):
     trackio_project: str = ""
     """Write the curves to this trackio project too (pip install trackio); empty: no."""
     rank_timeout_s: float = Field(default=1800.0, gt=0)
-    """Longest wait for another rank. Ranks that are behind are named, and the run ends."""
+    """Longest wait for another rank, which may be sampling or sending a checkpoint.
+
+    Ranks that are behind are named after half of it; at its end the run ends.
+    """
     verify_tokens: bool = True
     """Compare all token files of a local corpus with their digests before the first step: 20 GB take some 20 s."""
     token_cache: str = ""

@@ -22,9 +22,6 @@ from train.config import RuntimeConfig
 
 T = TypeVar("T")
 
-# Longest wait for another rank: rank 0 may be uploading a checkpoint or sampling.
-GROUP_TIMEOUT = timedelta(minutes=30)
-
 
 @dataclass(frozen=True)
 class World:
@@ -125,9 +122,10 @@ def join_world(
     else:
         torch.set_num_threads(num_threads(config, int(environ.get("LOCAL_WORLD_SIZE", "1"))))
 
+    timeout = timedelta(seconds=config.rank_timeout_s)
     owns_group = size > 1 and not dist.is_initialized()
     if owns_group:
-        dist.init_process_group(choose_backend(device), timeout=GROUP_TIMEOUT)
+        dist.init_process_group(choose_backend(device), timeout=timeout)
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
     return World(
@@ -138,9 +136,7 @@ def join_world(
         choose_dtype(config.dtype, has_bf16=has_bf16),
         owns_group,
         local_size=int(environ.get("LOCAL_WORLD_SIZE", size)),
-        background_group=dist.new_group(backend="gloo", timeout=GROUP_TIMEOUT)
-        if size > 1
-        else None,
+        background_group=dist.new_group(backend="gloo", timeout=timeout) if size > 1 else None,
     )
 
 

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from corpus.errors import InputError, Interrupted, SchemaError
+from corpus.errors import FatalError, InputError, Interrupted, SchemaError, WebtextError
 from corpus.storage.store import Store
 from train.checkpoints.checkpoint import (
     Checkpoint,
@@ -40,10 +41,12 @@ from train.divergence import DivergedError, LossWatch
 from train.gpt2.model import GPT2, num_parameters
 from train.gpt2.parallel import exchanging, is_compiled, is_sharded, parallelise, reshard
 from train.gpt2.shape import Shape, flops_per_token
+from train.memory import fitting_micro_batch
 from train.meter import SpeedMeter
 from train.optimizer import build_optimizers, schedule, set_learning_rate
 from train.peaks import peak
 from train.stop_signal import StoppedError, StopSignal
+from train.stragglers import Stragglers
 from train.validation import EvaluationError, SplitLoss, split_loss
 
 log = logging.getLogger(__name__)
@@ -94,7 +97,7 @@ class Trainer:
         self.folder = RunFolder(job.store, job.run)
 
         self.batch_size = config.resolved_batch_size
-        self.micro_batch_size = micro_batch_size(config.runtime, world.device, job.shape.block_size)
+        self.micro_batch_size = _micro_batch_size(job, world)
         self.micro_batches = num_micro_batches(self.batch_size, world.size, self.micro_batch_size)
         self.num_steps = config.steps(job.stream.num_blocks)
         if config.init_state == "all" and config.max_steps is None:
@@ -138,6 +141,7 @@ class Trainer:
         # The step of the last evaluation that was tried, also if it failed.
         self._tried_step: int | None = None
         self._failures: Counter[str] = Counter()
+        self._stragglers = Stragglers(world, config.runtime.rank_timeout_s)
         # Of the steps since the last line of metrics.jsonl.
         self._losses: list[float] = []
 
@@ -236,18 +240,36 @@ class Trainer:
         )
         self._started = time.monotonic()
 
-        with StopSignal() as stop:
+        with StopSignal() as stop, self._stragglers:
             try:
                 self._loop(stop)
             except StoppedError:
                 self._save(wait=True)
                 raise Interrupted(self._stopping) from None
+            except RuntimeError as error:
+                raise self._named(error) from error
             finally:
                 self._finish_save(quiet=True)
                 if self.world.is_main:
                     self.folder.close_metrics()
 
         return self._summary()
+
+    def _named(self, error: RuntimeError) -> Exception:
+        """A timeout or a lost connection as an error that names the rank; any other as it is."""
+        lost = isinstance(error, dist.DistError) or any(
+            sign in str(error) for sign in ("Timed out", "timed out", "Connection closed", "gloo")
+        )
+        if self.world.size == 1 or not lost or isinstance(error, WebtextError):
+            return error
+
+        last = f"step {self._saved.step}" if self._saved else "none"
+        return FatalError(
+            f"step {self.step}: the ranks did not come together within train.runtime.rank_timeout_s = "
+            f"{self.job.config.runtime.rank_timeout_s:g} ({str(error).splitlines()[0]}): "
+            f"{self._stragglers.described() or 'no rank is known to be behind'}. Last checkpoint: {last}; "
+            "run the same command again to continue after it"
+        )
 
     def _loop(self, stop: StopSignal) -> None:
         """Steps, evaluations and checkpoints to the end.
@@ -309,6 +331,7 @@ class Trainer:
         Raises: StoppedError, with nothing changed, when told to stop in the middle of a long one.
         """
         started = time.monotonic()
+        self._stragglers.enter(self.step, "training")
         position = self.job.stream.state_dict()
         rows, first = next_rows(self.job.stream, self.batch_size, self.world)
         loss = torch.zeros((), device=self.world.device)
@@ -489,6 +512,7 @@ class Trainer:
         Raises: StoppedError when told to stop.
         """
         self._tried_step = self.step
+        self._stragglers.enter(self.step, "evaluation")
         if not self.world.main_does(self._begin_evaluation):
             return
 
@@ -596,6 +620,7 @@ class Trainer:
 
     def _save(self, *, wait: bool = False) -> None:
         """Commit a checkpoint of this step, once; the one before it is finished first."""
+        self._stragglers.enter(self.step, "checkpoint")
         self._finish_save()
         record = self._record()
         if self._saved is not None and self._saved.step == self.step:
@@ -675,3 +700,22 @@ class Trainer:
             "elapsed_s": round(self._elapsed(), 3),
             **({"failures": dict(failures)} if failures else {}),
         }
+
+
+def _micro_batch_size(job: Job, world: World) -> int:
+    """Sequences of a forward pass, equal on all ranks: as set, or as a GPU's memory allows."""
+    config = job.config
+    # Dropout falls by the micro-batch: it must not depend on the memory that happens to be free.
+    if world.device.type != "cuda" or config.runtime.micro_batch_size or config.model.dropout:
+        return micro_batch_size(config.runtime, world.device, job.shape.block_size)
+
+    free_bytes, _ = torch.cuda.mem_get_info(world.device)
+    shards = {"ddp": 1, "fsdp": world.size, "hsdp": world.local_size}[config.runtime.parallel]
+    size = min(
+        world.gather(
+            fitting_micro_batch(job.shape, free_bytes, world.dtype, config.runtime, shards)
+        )
+    )
+    if world.is_main:
+        log.info("%d sequences a pass, by %.1f GB of free memory", size, free_bytes / 1e9)
+    return size

@@ -75,10 +75,11 @@ def _main(argv: Sequence[str] | None) -> int:
     from train.job import RunRequest
     from train.parent import continued_config, inherited_shape
 
-    store = open_corpus(args.corpus)
     if args.continue_from is not None:
+        store = open_corpus(args.corpus)
         config = continued_config(config, store, args.continue_from, args.snapshot)
-    config = inherited_shape(config, store)
+    if config.init_from:
+        config = inherited_shape(config, open_corpus(args.corpus))
 
     request = RunRequest(
         args.corpus,

@@ -6,7 +6,9 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from corpus.errors import FatalError, InputError
 from corpus.storage.store import open_store
 from tests.train.fakes import ALONE, KilledError, config, job, metrics, raising, trained, val_blocks
 from tests.train.test_curves import points
-from tests.train.worlds import draw_differently, fail_in_evaluation, train_in_world
+from tests.train.worlds import STOPPED, draw_differently, fail_in_evaluation, stall, train_in_world
 from train.checkpoints.checkpoint import Checkpoint, Checkpoints
 from train.checkpoints.run_folder import RunFolder
 from train.curves import TensorBoard
@@ -286,6 +288,17 @@ def test_ranks_of_a_sharded_model_sample_the_tokens_of_rank_0(tmp_path: Path) ->
     assert codes == [0, 0]
     texts = [(tmp_path / f"rank-{rank}-step-2.txt").read_text() for rank in (0, 1)]
     assert texts[0] == texts[1]
+
+
+def test_a_rank_that_stalls_is_named_within_the_time_limit(tmp_path: Path) -> None:
+    began = time.monotonic()
+    codes = train_in_world(tmp_path, 2, prepare=stall, runtime={"rank_timeout_s": 2})
+    assert codes == [STOPPED, 0]
+    message = (tmp_path / "error.txt").read_text()
+    assert re.search(r"rank 1 \(host .+, process \d+\) is at step 3, training", message)
+    assert "rank_timeout_s = 2" in message
+    assert "run the same command again" in message
+    assert time.monotonic() - began < 30
 
 
 def test_nothing_of_a_run_without_failures_mentions_them(tmp_path: Path) -> None:

@@ -48,6 +48,39 @@ def test_loss_and_gradients_equal_the_plain_way(
         torch.testing.assert_close(ours_grad, plain_grad, rtol=1e-4, atol=1e-4)
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    rows=st.integers(1, 12),
+    vocab=st.integers(1, 30),
+    multiple=st.sampled_from([1, 8, 128]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    ignored=st.booleans(),
+)
+def test_a_padded_vocabulary_changes_neither_loss_nor_gradients(
+    rows: int, vocab: int, multiple: int, dtype: torch.dtype, ignored: bool
+) -> None:
+    hidden, weight, targets = inputs(rows, 8, vocab, rows)
+    if ignored:
+        targets[::2] = -100
+    found = []
+    for padded_to in (1, multiple):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(loss_module.PADDED_TO, "cpu", padded_to)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+                ours = linear_cross_entropy(hidden, weight, targets, with_ignored=ignored)
+            found.append((ours, *torch.autograd.grad(ours, (hidden, weight))))
+    for plain, other in zip(*found, strict=True):
+        assert other.isfinite().all()
+        torch.testing.assert_close(
+            other, plain, rtol=2e-2, atol=2e-2 if dtype != torch.float32 else 1e-5
+        )
+
+
+def test_the_padding_of_gpt2s_vocabulary_is_nanogpts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(loss_module.PADDED_TO, "cpu", loss_module.PADDED_TO["cuda"])
+    assert loss_module.padded(torch.ones(50257, 1), torch.bfloat16).shape == (50304, 1)
+
+
 class LargestTensor(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()

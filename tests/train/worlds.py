@@ -6,12 +6,13 @@ import dataclasses
 import multiprocessing
 import os
 import socket
+import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from corpus.errors import Interrupted
+from corpus.errors import FatalError, Interrupted
 from tests.train.fakes import FakeStream, config, job
 from train.config import RuntimeConfig
 from train.distributed import World, join_world, leave_world
@@ -87,7 +88,8 @@ def _rank(
         "MASTER_PORT": port,
     }
     os.environ.update({key: str(value) for key, value in place.items()})
-    world = join_world(RuntimeConfig(device="cpu", num_threads=1))
+    limit = changes.get("runtime", {}).get("rank_timeout_s", 60)
+    world = join_world(RuntimeConfig(device="cpu", num_threads=1, rank_timeout_s=limit))
     stream = FakeStream()
     if told:
         stream.on_index = lambda index: os.kill(os.getpid(), 15) if index == 8 * 5 else None
@@ -132,3 +134,29 @@ def draw_differently(trainer: Trainer) -> None:
 
     sampling.sample = lambda *arguments: (draw(*arguments) + rank) % 50
     trainer.job = dataclasses.replace(trainer.job, sampler=keep)
+
+
+def stall(trainer: Trainer) -> None:
+    """Let rank 1 stop in its fourth step, until rank 0 has written the error that it ended with."""
+    done = Path(trainer.job.store.root) / "error.txt"
+    stream, whole = trainer.job.stream, trainer.run
+    assert isinstance(stream, FakeStream)
+
+    def wait(index: int) -> None:
+        deadline = time.monotonic() + 60
+        while index == 8 * 3 and not done.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if index == 8 * 3:
+            os._exit(0)
+
+    def run() -> dict[str, Any]:
+        try:
+            return whole()
+        except FatalError as error:
+            done.write_text(str(error))
+            raise SystemExit(STOPPED) from None
+
+    if trainer.world.rank == 1:
+        stream.on_index = wait
+    else:
+        trainer.run = run  # type: ignore[method-assign]

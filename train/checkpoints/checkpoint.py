@@ -33,6 +33,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.tensor import DTensor
 from xxhash import xxh3_128
 
 from corpus.errors import FatalError, InputError, SchemaError, WebtextError
@@ -526,16 +527,39 @@ def load_optimizers(
         _read_tensors(tensors, folder, collective)
 
 
+def own_share(tensors: Mapping[str, Tensor], world: World) -> dict[str, Tensor]:
+    """The tensors that this rank writes. Every rank chooses the same shares, of about equal size.
+
+    Only whole tensors are shared out, which every rank has: without that each would copy the whole
+    state to its host's memory, to write one part of it.
+    """
+    mine = {}
+    taken = [0] * world.size
+    for name in sorted(tensors, key=lambda name: (-tensors[name].nbytes, name)):
+        if isinstance(tensors[name], DTensor):
+            mine[name] = tensors[name]
+            continue
+
+        rank = taken.index(min(taken))
+        taken[rank] += tensors[name].nbytes
+        if rank == world.rank:
+            mine[name] = tensors[name]
+
+    return mine
+
+
 def _write_tensors(tensors: Mapping[str, Tensor], folder: Path, world: World) -> None:
     _accept_no_group()
-    dcp.save(dict(tensors), storage_writer=TensorWriter(folder), no_dist=world.size == 1)
+    dcp.save(
+        own_share(tensors, world), storage_writer=TensorWriter(folder), no_dist=world.size == 1
+    )
 
 
 def _write_copies(tensors: Mapping[str, Tensor], folder: Path, world: World) -> Future[Any]:
     """Copy the tensors before returning; a thread writes the copies."""
     _accept_no_group()
     written: Future[Any] = dcp.async_save(
-        dict(tensors),
+        own_share(tensors, world),
         storage_writer=TensorWriter(folder),
         process_group=world.group,
         no_dist=world.size == 1,
