@@ -1,0 +1,111 @@
+"""A corpus of many batches: two real ones, the second repeated under other names and links.
+
+Files of the repeated batches are hard links, so that 200 batches of 64 parts take a minute.
+
+    python -m tests.support.big_corpus FOLDER [--batches 200] [--parts 64]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from corpus.storage.store import Store, open_store
+from corpus.tables.manifest import Input, Manifest, find_manifest_in, sealed, serialized
+from corpus.tables.snapshot import write_snapshot
+from tests.support import grown_corpus
+
+# Pages of a batch by part.
+PAGES_PER_PART = 2
+
+
+def build(folder: Path, num_batches: int, num_parts: int) -> Store:
+    """The corpus below `folder`, with a snapshot after each batch."""
+    root = str(folder / "corpus")
+    sets = ["--set", f"crawl.links.num_parts={num_parts}"]
+    for month in range(2):
+        pages = grown_corpus.ordinary(PAGES_PER_PART * num_parts, month)
+        dump = grown_corpus.write_dump(folder / f"RS_{_name(month)}.zst", pages, 10**6 * month)
+        words = grown_corpus.arguments(root, _name(month), "--only", "links", "--dumps", str(dump))
+        assert grown_corpus.crawl_run.main([*words, *sets]) == 0
+        store = open_store(root)
+        grown_corpus.fetch(store, _name(month), pages)
+        grown_corpus.refine(root, _name(month), "--set", "clean.quality.min_words=5")
+
+    for month in range(2, num_batches):
+        _repeat(Path(root), month)
+    names = [_name(month) for month in range(num_batches)]
+    for month in range(2, num_batches):
+        write_snapshot(store, names[month], names[: month + 1], parents=[names[month - 1]])
+    return store
+
+
+def _name(month: int) -> str:
+    return f"{2006 + month // 12}-{month % 12 + 1:02}"
+
+
+def _repeat(root: Path, month: int) -> None:
+    """Batch `month` as a copy of the second, after the one before it."""
+    store = open_store(str(root))
+    source, target = _name(1), _name(month)
+    tables = sorted(path.name for path in root.iterdir() if (path / source).is_dir())
+    manifests = {table: find_manifest_in(store, f"{table}/{source}") for table in tables}
+    prints = {table: found.fingerprint for table, found in manifests.items() if found is not None}
+
+    for table, manifest in manifests.items():
+        for path in sorted((root / table / source).rglob("*")):
+            copy = root / table / target / path.relative_to(root / table / source)
+            if path.is_file() and path.name != "_manifest.json":
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                os.link(path, copy)
+        if manifest is not None:
+            renamed = serialized(sealed(_renamed(manifest, month, prints)))
+            (root / table / target / "_manifest.json").write_bytes(renamed)
+
+
+def _renamed(manifest: Manifest, month: int, prints: Mapping[str, str]) -> Manifest:
+    """The manifest of the second batch as that of `month`, with all earlier batches as inputs."""
+    inputs: list[Input] = []
+    for given in manifest.inputs:
+        if given.batch == _name(1):
+            print_ = _numbered(given.fingerprint, month)
+            inputs.append(Input(table=given.table, batch=_name(month), fingerprint=print_))
+        else:
+            inputs.append(given)
+        if given.batch == _name(0):
+            inputs += [
+                Input(
+                    table=given.table,
+                    batch=_name(number),
+                    fingerprint=_numbered(prints[given.table], number),
+                )
+                for number in range(1, month)
+            ]
+
+    return manifest.model_copy(
+        update={
+            "batch": _name(month),
+            "sequence": month + 1,
+            "fingerprint": _numbered(manifest.fingerprint, month),
+            "inputs": inputs,
+        }
+    )
+
+
+def _numbered(fingerprint: str, month: int) -> str:
+    return f"{month:06x}{fingerprint[6:]}" if month > 1 else fingerprint
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--batches", type=int, default=200)
+    parser.add_argument("--parts", type=int, default=64)
+    args = parser.parse_args(argv)
+    build(args.folder, args.batches, args.parts)
+
+
+if __name__ == "__main__":
+    main()
