@@ -21,7 +21,7 @@ from corpus.tables.generations import EARLIER
 from corpus.tables.manifest import EXTRA_TABLES, batches, find_manifest
 from corpus.tables.retirement import retirement
 from corpus.tables.schemas import TABLES
-from corpus.tables.snapshot import read_snapshot, snapshots
+from corpus.tables.snapshot import read_head, snapshots
 from webtext.confirm import confirm
 
 FOLDERS = (*reversed((*TABLES, *EXTRA_TABLES)), "warc")
@@ -83,7 +83,7 @@ def refuse_needed(store: Store, batch: str) -> None:
 
     for name in snapshots(store):
         if retirement(store, name) is None and batch in {
-            each.batch for each in read_snapshot(store, name).batches
+            each.batch for each in read_head(store, name).batches
         }:
             raise InputError(
                 f"batch {batch!r} is part of snapshot {name!r}; a snapshot stays readable. "

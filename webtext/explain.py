@@ -26,7 +26,7 @@ from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import find_row, iter_tables, locate_row, part_index, row_in_file
 from corpus.tables.retirement import retirement
 from corpus.tables.schemas import part_of_id
-from corpus.tables.snapshot import SPLITS, Snapshot, TokenFile, read_snapshot, snapshots
+from corpus.tables.snapshot import SPLITS, TokenFile, read_head, read_snapshot, snapshots
 from corpus.tables.takedown_list import takedowns, together
 from corpus.urls import UrlProblem, page_identity, target
 from webtext.explain_text import render
@@ -168,7 +168,7 @@ def _trace_batch(store: Store, history: PageHistory, batch: str, names: Sequence
     history.snapshots = [
         found
         for name in snapshots(store)
-        if (found := _in_snapshot(store, read_snapshot(store, name), batch, history)) is not None
+        if (found := _in_snapshot(store, name, batch, history)) is not None
     ]
 
 
@@ -230,19 +230,23 @@ def _make_place(
 
 
 def _in_snapshot(
-    store: Store, snapshot: Snapshot, batch: str, history: PageHistory
+    store: Store, name: str, batch: str, history: PageHistory
 ) -> dict[str, Any] | None:
     """The snapshot's name and where in it the page's tokens lie.
 
     None where it does not have them.
     """
     assert history.doc_id is not None
-    retired = retirement(store, snapshot.name)
-    entry = {"name": snapshot.name, "retired": retired.kind if retired else None}
+    if all(each.batch != batch for each in read_head(store, name).batches):
+        return None
+
+    snapshot = read_snapshot(store, name, [batch])
+    retired = retirement(store, name)
+    entry = {"name": name, "retired": retired.kind if retired else None}
 
     for split in SPLITS:
         for file in snapshot.splits[split].files:
-            if file.batch != batch or not _may_hold(store, file, history):
+            if not _may_hold(store, file, history):
                 continue
             if history.place is not None and file.path == history.place.path:
                 return {**entry, "path": file.path, "start": history.place.start}

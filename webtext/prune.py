@@ -21,11 +21,12 @@ from corpus.run import command
 from corpus.run.funnel import size
 from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, table_dir, work_dir
-from corpus.tables.generations import earlier_path, first_path, pinned_files
+from corpus.tables.file_lists import FOLDER, list_path
+from corpus.tables.generations import earlier_path, first_path, lists_of, pinned_files
 from corpus.tables.manifest import EXTRA_TABLES, find_manifest
 from corpus.tables.retirement import retire, retirement
 from corpus.tables.schemas import TABLES
-from corpus.tables.snapshot import read_snapshot, snapshot_path, snapshots
+from corpus.tables.snapshot import read_head, snapshot_path, snapshots
 from webtext.takedown.snapshots import runs_on
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def choose(store: Store, named: Sequence[str], *, withdrawn: bool, keep: int | N
 
     if keep is not None:
         by_age = sorted(
-            standing, key=lambda name: (len(read_snapshot(store, name).batches), _natural(name))
+            standing, key=lambda name: (len(read_head(store, name).batches), _natural(name))
         )
         found += by_age[: max(0, len(by_age) - keep)]
 
@@ -167,14 +168,34 @@ def carry_out(store: Store, plan: PrunePlan) -> PrunePlan:
         except BusyError as error:
             log.warning("%s; its files stay", error)
 
+    _delete_unused_lists(store)
     return PrunePlan(plan.snapshots, gone)
+
+
+def _delete_unused_lists(store: Store) -> None:
+    """Delete the lists of files that no snapshot refers to."""
+    present = {path for path, _ in store.files(FOLDER)}
+    unused = present - {list_path(digest) for digest in lists_of(store, _paths(store))}
+    kept = {path: store.read_bytes(path) for path in unused}
+    for path in unused:
+        store.delete(path)
+
+    # A snapshot that was written meanwhile found its lists there, and must keep them.
+    if unused:
+        needed = {list_path(digest) for digest in lists_of(store, _paths(store))}
+        for path in unused & needed:
+            store.write_bytes(path, kept[path])
+
+
+def _paths(store: Store) -> list[str]:
+    return [snapshot_path(name) for name in snapshots(store)]
 
 
 def _pinned(store: Store, chosen: Sequence[str]) -> set[str]:
     """Files of other snapshots, by their first places."""
     for name in snapshots(store):
         if name not in chosen:
-            read_snapshot(store, name)  # refuses one that is damaged: its files cannot be told
+            read_head(store, name)  # refuses one that is damaged: its files cannot be told
     return pinned_files(store, without=chosen)
 
 
@@ -196,6 +217,7 @@ def _unnamed(store: Store, batch: str, pinned: set[str]) -> Iterator[tuple[str, 
             if first_path(path) not in pinned:
                 yield path, num_bytes
 
+        yield from store.leftovers(folder)
         manifest = find_manifest(store, table, batch)
         if manifest is None:
             continue

@@ -130,6 +130,11 @@ class Store(ABC):
         found = self._files(self._checked(folder), recursive)
         return sorted(entry for entry in found if TEMPORARY not in entry[0])
 
+    def leftovers(self, folder: str) -> list[tuple[str, int]]:
+        """(path, bytes) of the temporary files below `folder` that killed runs left, by name."""
+        found = self._files(self._checked(folder), True)
+        return sorted(entry for entry in found if TEMPORARY in entry[0])
+
     def folders(self, folder: str) -> list[str]:
         """Names of the folders directly below `folder`, sorted."""
         return sorted(self._folders(self._checked(folder)))

@@ -10,9 +10,11 @@ runs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
-from corpus.storage.store import Store
+from corpus.storage.store import Store, open_store
+from corpus.tables.file_lists import READERS, read_lists
 from corpus.tables.manifest import Manifest
 
 # The folder of replaced files that a snapshot names.
@@ -49,11 +51,34 @@ def files_moved(store: Store, tables: Iterable[str]) -> frozenset[str]:
 def pinned_files(store: Store, without: Iterable[str] = ()) -> set[str]:
     """Paths of snapshots' files, except for the snapshots `without`."""
     left_out = {f"snapshots/{name}.json" for name in without}
-    pinned: set[str] = set()
-    for path, _ in store.files("snapshots"):
-        if path not in left_out:
-            pinned.update(_strings(store.read_json(path)))
-    return pinned
+    listed = [entry for entry in store.files("snapshots") if entry[0] not in left_out]
+    return set(_pinned_by(store.root, tuple(listed)))
+
+
+def lists_of(store: Store, paths: Iterable[str]) -> set[str]:
+    """Digests of the lists of files that snapshots refer to, given the paths of snapshots."""
+    with ThreadPoolExecutor(READERS) as pool:
+        documents = list(pool.map(store.read_object, paths))
+    return {
+        str(each.get("files"))
+        for document in documents
+        for each in document.get("batches", ())
+        if isinstance(each, Mapping)
+    }
+
+
+@lru_cache(maxsize=4)
+def _pinned_by(root: str, listed: tuple[tuple[str, int], ...]) -> frozenset[str]:
+    """Files of these snapshots, which never change: a commit asks for the same ones again."""
+    store = open_store(root)
+    lists = read_lists(store, lists_of(store, [path for path, _ in listed]))
+    return frozenset(
+        path
+        for each in lists.values()
+        for files in each.splits.values()
+        for file in files
+        for path in (file.path, file.spans_path)
+    )
 
 
 def retire_files(store: Store, folder: str, files: Iterable[str]) -> None:
@@ -95,14 +120,3 @@ def delete_unpinned(store: Store, tables: Iterable[str], batch: str) -> None:
         for path, _ in store.files(earlier_path(f"{table}/{batch}"), recursive=True):
             if first_path(path) not in pinned:
                 store.delete(path)
-
-
-def _strings(value: Any) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)

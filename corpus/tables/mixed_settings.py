@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from corpus.storage.store import Store
-from corpus.tables.manifest import find_manifest
+from corpus.tables.manifest import find_manifest, find_manifests
 
 # Tables whose settings decide about the text of a corpus.
 SETTLED_IN = ("links", "documents", "verdicts", "tokens")
@@ -46,11 +47,67 @@ def mixed_settings(store: Store, batches: Sequence[str]) -> list[str]:
 
 def mixed_among(store: Store, batches: Sequence[str]) -> list[str]:
     """Describe each setting that is not the same in all of the batches."""
-    found = [
-        line for end in range(2, len(batches) + 1) for line in mixed_settings(store, batches[:end])
-    ]
-    first_of = {line.partition(" is ")[0]: line for line in reversed(found)}
-    return list(reversed(first_of.values()))
+    return SettingsOfBatches(store, batches).mixed(batches)
+
+
+class SettingsOfBatches:
+    """The settings of many batches, read once. Batches of one corpus mostly share theirs."""
+
+    def __init__(self, store: Store, batches: Iterable[str]) -> None:
+        names = list(dict.fromkeys(batches))
+        found = find_manifests(store, [(table, name) for table in SETTLED_IN for name in names])
+        self._distinct: list[dict[str, Any]] = []
+        numbers: dict[str, int] = {}
+        # Table and batch to the stage and the number of its settings.
+        self._number: dict[tuple[str, str], tuple[str, int]] = {}
+
+        for key, manifest in found.items():
+            if manifest is None:
+                continue
+            text = json.dumps(manifest.config, sort_keys=True)
+            if text not in numbers:
+                numbers[text] = len(self._distinct)
+                self._distinct.append(dict(_flat(manifest.config)))
+            self._number[key] = manifest.stage, numbers[text]
+
+    def mixed(self, batches: Sequence[str]) -> list[str]:
+        """Describe each setting that is not the same in all of these batches."""
+        return [line for table in SETTLED_IN for line in self._mixed_in(table, batches)]
+
+    def _mixed_in(self, table: str, batches: Sequence[str]) -> Iterator[str]:
+        present = [
+            (name, *self._number[table, name]) for name in batches if (table, name) in self._number
+        ]
+        if len({number for _, _, number in present}) < 2:
+            return
+
+        values: dict[str, Any] = {}
+        seen: set[int] = set()
+        told: set[str] = set()
+        for index, (name, stage, number) in enumerate(present):
+            if number in seen:
+                continue
+            seen.add(number)
+            for key, ours in self._distinct[number].items():
+                if key in told or values.setdefault(key, ours) == ours:
+                    continue
+                told.add(key)
+                before = next(
+                    each
+                    for each, _, other in reversed(present[:index])
+                    if key in self._distinct[other]
+                )
+                yield f"{stage}.{key} is {ours!r} in batch {name}, {values[key]!r} in batch {before}"
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their full key, without those of one run."""
+    for key in sorted(value.keys() - OF_ONE_RUN):
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(value[key], Mapping):
+            yield from _flat(value[key], name)
+        else:
+            yield name, value[key]
 
 
 def _differences(ours: Any, theirs: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -1,64 +1,57 @@
 """Snapshots: an immutable list of the batches and token files of a training run, written last.
 
-A snapshot names the tokenizer, the batches in the order of their commits, and for each split the
-token files with their digests. Files of earlier batches are referenced, never copied. Its digest
-covers its contents without its name, so a checkpoint resumes under another name.
+A snapshot names the tokenizer, and the batches in the order of their commits with the digest of the
+list of each batch's token files (`corpus.tables.file_lists`). A list is shared by all snapshots of
+the batch, so a snapshot grows by one line a batch. Its digest covers its contents without its name,
+so a checkpoint resumes under another name.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import re
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
 
-from pydantic import NonNegativeInt, PositiveInt, ValidationError
+from pydantic import NonNegativeInt, ValidationError
 
-from corpus.errors import InputError, SchemaError
+from corpus.errors import FatalError, InputError, SchemaError
+from corpus.storage.interface import parse_json
 from corpus.storage.lease import confirm
 from corpus.storage.store import Store, check_name, is_name, table_dir
+from corpus.tables.file_lists import (
+    FOLDER,
+    FileList,
+    list_path,
+    read_lists,
+    serialized,
+)
+from corpus.tables.file_lists import SPLITS as SPLITS
+from corpus.tables.file_lists import Split as Split
+from corpus.tables.file_lists import TokenFile as TokenFile
 from corpus.tables.generations import earlier_path, files_moved
 from corpus.tables.manifest import (
-    PART_FILE,
+    READERS,
     Manifest,
     Part,
     batches,
-    find_manifest,
     fingerprint,
     read_manifest,
 )
-from corpus.tables.record import Record, RowGroup
+from corpus.tables.record import Record
 from corpus.tables.retirement import retirement
-from corpus.tables.staleness import require_current, stale_among
+from corpus.tables.staleness import (
+    find_stale,
+    pinned_tokenizer,
+    read_lineage,
+    require_current,
+)
 
 log = logging.getLogger(__name__)
 
-SNAPSHOT_FORMAT = 1
-SPLITS: tuple[Split, ...] = ("train", "val")
-Split = Literal["train", "val"]
-
-
-class TokenFile(Record):
-    """One token file of a split."""
-
-    batch: str
-    path: str
-    """Relative to the corpus root."""
-    rows: NonNegativeInt
-    num_tokens: NonNegativeInt
-    """Without the padding of the last row."""
-    bytes: NonNegativeInt
-    digest: str
-    row_tokens: PositiveInt
-    dtype: Literal["uint16", "uint32"]
-    content: str
-    """xxh3-128 of the tokens with their padding, whatever the compression; also in the file's own
-    metadata.
-    """
-    row_groups: list[RowGroup]
-    spans_path: str
-    """Where each document lies in this file."""
+SNAPSHOT_FORMAT = 2
 
 
 class Totals(Record):
@@ -83,12 +76,28 @@ class SnapshotBatch(Record):
     fingerprint: str
     """Of the `tokens` manifest."""
     splits: dict[Split, Totals]
+    files: str
+    """The digest of the list of its token files."""
+
+
+class SnapshotHead(Record):
+    """A snapshot as it is stored: without the lists of files that it refers to."""
+
+    format: int
+    name: str
+    digest: str
+    tokenizer_fingerprint: str
+    vocab_size: int
+    end_of_text: int
+    batches: list[SnapshotBatch]
+    splits: dict[Split, Totals]
+    parents: list[str]
+    """Snapshots that this one extends."""
 
 
 class Snapshot(Record):
     """An immutable list of token files."""
 
-    format: int
     name: str
     digest: str
     tokenizer_fingerprint: str
@@ -105,8 +114,8 @@ def snapshot_path(name: str) -> str:
     return f"snapshots/{name}.json"
 
 
-def read_snapshot(store: Store, name: str) -> Snapshot:
-    """Read the snapshot `name`.
+def read_head(store: Store, name: str) -> SnapshotHead:
+    """Read what the snapshot `name` says itself: totals and batches, without their files.
 
     Raises: InputError for an unknown name (listing the known ones), SchemaError for an edited or
     foreign file.
@@ -120,34 +129,73 @@ def read_snapshot(store: Store, name: str) -> Snapshot:
             f"{store.root}: no snapshot {name!r}; present: {names}; run `python -m shards.run "
             f"--corpus {store.root} --batch B`"
         ) from None
+    return _parse_head(data, name, f"{store.root}/{path}")
+
+
+def read_heads(store: Store) -> list[SnapshotHead]:
+    """The heads of all snapshots, sorted by name. Raises: SchemaError."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(lambda name: read_head(store, name), snapshots(store)))
+
+
+@lru_cache(maxsize=512)
+def _parse_head(data: bytes, name: str, where: str) -> SnapshotHead:
+    # The format comes first: another one has other fields.
+    found = parse_json(data, where)
+    number = found.get("format") if isinstance(found, dict) else None
+    if number != SNAPSHOT_FORMAT:
+        raise SchemaError(
+            f"{where}: format {number}, this version reads {SNAPSHOT_FORMAT}; write the snapshot "
+            "again under another name with `webtext shards --snapshot NAME`"
+        )
 
     try:
-        snapshot = Snapshot.model_validate_json(data)
+        head = SnapshotHead.model_validate(found)
     except ValidationError as error:
         problem = error.errors()[0]
         raise SchemaError(
-            f"{store.root}/{path}: not a snapshot ({'.'.join(map(str, problem['loc']))}: "
+            f"{where}: not a snapshot ({'.'.join(map(str, problem['loc']))}: "
             f"{problem['msg']}); write it again under another name"
         ) from error
 
-    if snapshot.format != SNAPSHOT_FORMAT:
+    expected = _digest(head)
+    if head.digest != expected:
         raise SchemaError(
-            f"{store.root}/{path}: format {snapshot.format}, this version reads {SNAPSHOT_FORMAT}"
-        )
-
-    expected = _digest(snapshot)
-    if snapshot.digest != expected:
-        raise SchemaError(
-            f"{store.root}/{path}: digest {snapshot.digest}, its content gives {expected}; it was "
+            f"{where}: digest {head.digest}, its content gives {expected}; it was "
             "edited: write it again under another name"
         )
-    if (misplaced := _misplaced(snapshot, name)) is not None:
+    if (misplaced := _misplaced(head, name)) is not None:
         raise SchemaError(
-            f"{store.root}/{path}: {misplaced}; not written by this code: write it again under "
-            "another name"
+            f"{where}: {misplaced}; not written by this code: write it again under another name"
         )
+    return head
 
-    return _located(store, snapshot)
+
+def read_snapshot(store: Store, name: str, batches: Collection[str] | None = None) -> Snapshot:
+    """Read the snapshot `name` with its files, or with those of some batches only.
+
+    Raises: as `read_head`; SchemaError for a list of files that is missing, edited or foreign.
+    """
+    head = read_head(store, name)
+    chosen = [each for each in head.batches if batches is None or each.batch in batches]
+    lists = read_lists(store, (each.files for each in chosen))
+    if bad := [each.batch for each in chosen if lists[each.files].batch != each.batch]:
+        raise SchemaError(
+            f"{store.root}/{snapshot_path(name)}: the list of batch {bad[0]!r} is of another batch; not "
+            "written by this code: write it again under another name"
+        )
+    return _located(store, _with_files(head, [lists[each.files] for each in chosen]))
+
+
+def _with_files(head: SnapshotHead, lists: Sequence[FileList]) -> Snapshot:
+    splits = {
+        split: SnapshotSplit.model_construct(
+            **dict(totals), files=[file for each in lists for file in each.splits[split]]
+        )
+        for split, totals in head.splits.items()
+    }
+    fields = {name: getattr(head, name) for name in Snapshot.model_fields if name != "splits"}
+    return Snapshot.model_construct(**fields, splits=splits)
 
 
 def _located(store: Store, snapshot: Snapshot) -> Snapshot:
@@ -176,60 +224,19 @@ def _located(store: Store, snapshot: Snapshot) -> Snapshot:
     return snapshot.model_copy(update={"splits": splits})
 
 
-def _misplaced(snapshot: Snapshot, name: str) -> str | None:
-    """A reason against a snapshot of ours at this place, or None.
+def _misplaced(head: SnapshotHead, name: str) -> str | None:
+    """A reason against a snapshot of ours at this place, or None."""
+    if head.name != name:
+        return f"says that its name is {head.name!r}"
+    if set(head.splits) != set(SPLITS):
+        return f"has the splits {sorted(head.splits)}"
 
-    Its paths decide on deletions by a take-down or a prune, so they are derived again instead of
-    trusted.
-    """
-    if snapshot.name != name:
-        return f"says that its name is {snapshot.name!r}"
-    if set(snapshot.splits) != set(SPLITS):
-        return f"has the splits {sorted(snapshot.splits)}"
-
-    batches = [each.batch for each in snapshot.batches]
+    batches = [each.batch for each in head.batches]
     if len(set(batches)) < len(batches):
         return "has a batch twice"
     if bad := [batch for batch in batches if not is_name(batch)]:
         return f"{bad[0]!r} is not the name of a batch"
-
-    for split in SPLITS:
-        for file in snapshot.splits[split].files:
-            part = file.path.removeprefix(f"{table_dir('tokens', file.batch)}/")
-            if file.batch not in batches or not re.fullmatch(PART_FILE, part):
-                return f"names the file {file.path!r}"
-            if not part.startswith(f"{split}/"):
-                return f"has {file.path!r} in the split {split!r}"
-            if file.spans_path != f"{table_dir('spans', file.batch)}/{part}":
-                return f"names the file {file.spans_path!r}"
-            if not _fits(file):
-                return (
-                    f"gives {file.path!r} row groups that do not fit its {file.bytes:,} bytes "
-                    f"and {file.rows:,} rows"
-                )
-
     return None
-
-
-def _fits(file: TokenFile) -> bool:
-    """True if a file's sizes agree with each other, so that they bound the cost of reading."""
-    row_bytes = file.row_tokens * (2 if file.dtype == "uint16" else 4)
-    groups = file.row_groups
-    if not groups:
-        return True  # Nothing is read from it.
-
-    inside = all(group.offset + group.bytes <= file.bytes for group in groups)
-    mapped = all(
-        group.values_offset is None
-        or (
-            group.offset <= group.values_offset
-            and group.values_offset + group.rows * row_bytes <= group.offset + group.bytes
-        )
-        for group in groups
-    )
-    rows = sum(group.rows for group in groups) == file.rows
-
-    return inside and mapped and rows and file.num_tokens <= file.rows * file.row_tokens
 
 
 def snapshots(store: Store) -> list[str]:
@@ -246,12 +253,55 @@ def batches_up_to(store: Store, batch: str) -> list[str]:
     return names[: names.index(batch) + 1]
 
 
-def compose(
-    store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
-) -> Snapshot:
-    """Compose the snapshot of these batches without writing it. Raises: as `write_snapshot`."""
-    require_current_tokens(store, name, batches)
-    return _compose(store, name, batches, parents=parents)
+class Composer:
+    """Composes snapshots. Batches and their staleness are read once for all of them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._present: dict[str, SnapshotBatch] = {}
+        self._tokenizers: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def require_current(self, name: str, batches: Sequence[str]) -> None:
+        """Refuse a snapshot of stale tokens. Raises: StaleError."""
+        require_current_tokens(self._store, name, [b for b in batches if b not in self._present])
+
+    def compose(
+        self, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
+    ) -> SnapshotHead:
+        """Compose the snapshot of these batches without writing it.
+
+        Raises: InputError for no batch, one given twice, or different tokenizers.
+        """
+        check_name("--snapshot", name)
+        if not batches or len(set(batches)) != len(batches):
+            raise InputError(
+                f"snapshot {name}: batches {list(batches)}; name at least one and each of them once"
+            )
+
+        found = [self._batch(batch) for batch in batches]
+        tokenizer = _one_tokenizer(name, {batch: self._tokenizers[batch] for batch in batches})
+        head = SnapshotHead(
+            format=SNAPSHOT_FORMAT,
+            name=name,
+            digest="",
+            tokenizer_fingerprint=tokenizer["fingerprint"],
+            vocab_size=tokenizer["vocab_size"],
+            end_of_text=tokenizer["end_of_text"],
+            batches=found,
+            splits={split: _sum([each.splits[split] for each in found]) for split in SPLITS},
+            parents=list(parents),
+        )
+        return head.model_copy(update={"digest": _digest(head)})
+
+    def _batch(self, batch: str) -> SnapshotBatch:
+        if batch not in self._present:
+            manifest = read_manifest(self._store, "tokens", batch)
+            self._tokenizers[batch] = {
+                part.metadata["tokenizer"]["fingerprint"]: part.metadata["tokenizer"]
+                for part in manifest.parts
+            }
+            self._present[batch] = _batch(manifest)
+        return self._present[batch]
 
 
 def require_current_tokens(store: Store, name: str, batches: Sequence[str]) -> None:
@@ -260,60 +310,54 @@ def require_current_tokens(store: Store, name: str, batches: Sequence[str]) -> N
     require_current(store, wanted, f"snapshot {name!r}")
 
 
-def _compose(
-    store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
-) -> Snapshot:
-    check_name("--snapshot", name)
-    if not batches or len(set(batches)) != len(batches):
-        raise InputError(
-            f"snapshot {name}: batches {list(batches)}; name at least one and each of them once"
-        )
-
-    manifests = [read_manifest(store, "tokens", batch) for batch in batches]
-    tokenizer = _one_tokenizer(name, manifests)
-    snapshot = Snapshot(
-        format=SNAPSHOT_FORMAT,
-        name=name,
-        digest="",
-        tokenizer_fingerprint=tokenizer["fingerprint"],
-        vocab_size=tokenizer["vocab_size"],
-        end_of_text=tokenizer["end_of_text"],
-        batches=[_batch(manifest) for manifest in manifests],
-        splits={split: _split(split, manifests) for split in SPLITS},
-        parents=list(parents),
-    )
-
-    return snapshot.model_copy(update={"digest": _digest(snapshot)})
-
-
 def snapshots_of(store: Store, batches: Sequence[str]) -> list[str]:
     """Names of the snapshots of exactly these batches' tokens as they are now."""
     present = snapshots(store) if batches else []
-    wanted = _compose(store, "any", batches).digest if present else ""
+    wanted = Composer(store).compose("any", batches).digest if present else ""
     return [
         name for name in present if store.read_object(snapshot_path(name)).get("digest") == wanted
     ]
 
 
-def outdated_batches(store: Store, snapshot: Snapshot) -> dict[str, str]:
+def outdated_batches(store: Store, head: SnapshotHead | Snapshot) -> dict[str, str]:
     """Batches with other tokens in the snapshot than now: batch to reason.
 
     The snapshot stays whole and readable, but the corpus has changed since.
     """
-    found = {
-        each.batch: each.why
-        for each in stale_among(store, [("tokens", batch.batch) for batch in snapshot.batches])
-        if each.table == "tokens"
+    return outdated_among(present_tokens(store, [each.batch for each in head.batches]), head)
+
+
+def present_tokens(store: Store, names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Fingerprint of the present tokens of batches, and why they are stale; read once for many
+    snapshots. Batches without tokens are left out.
+    """
+    keys = [("tokens", batch) for batch in dict.fromkeys(names)]
+    found = read_lineage(store, keys)
+    stale = {
+        (each.table, each.batch): each.why for each in find_stale(found, pinned_tokenizer(store))
+    }
+    return {
+        key[1]: (manifest.fingerprint, stale.get(key, ""))
+        for key in keys
+        if (manifest := found.get(key)) is not None
     }
 
-    for batch in snapshot.batches:
-        present = find_manifest(store, "tokens", batch.batch)
-        if present is None:
-            found[batch.batch] = "its tokens are gone"
-        elif present.fingerprint != batch.fingerprint:
-            found[batch.batch] = "its tokens were rebuilt since"
 
-    return {each.batch: found[each.batch] for each in snapshot.batches if each.batch in found}
+def outdated_among(
+    present: Mapping[str, tuple[str, str]], head: SnapshotHead | Snapshot
+) -> dict[str, str]:
+    """`outdated_batches` with the present tokens given."""
+    found = {}
+    for each in head.batches:
+        if each.batch not in present:
+            found[each.batch] = "its tokens are gone"
+            continue
+        print_, stale = present[each.batch]
+        if print_ != each.fingerprint:
+            found[each.batch] = "its tokens were rebuilt since"
+        elif stale:
+            found[each.batch] = stale
+    return found
 
 
 def check_free(store: Store, name: str, batch: str) -> None:
@@ -330,7 +374,7 @@ def check_free(store: Store, name: str, batch: str) -> None:
         _check_not_given_up(store, name)
         return
 
-    present = [each.batch for each in read_snapshot(store, name).batches]
+    present = [each.batch for each in read_head(store, name).batches]
     if present[-1] != batch:
         raise InputError(
             f"{store.root}: snapshot {name!r} is there with batches {present}, not one that ends "
@@ -340,38 +384,66 @@ def check_free(store: Store, name: str, batch: str) -> None:
 
 
 def write_snapshot(
-    store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
-) -> Snapshot:
+    store: Store,
+    name: str,
+    batches: Sequence[str],
+    *,
+    parents: Sequence[str] = (),
+    composer: Composer | None = None,
+) -> SnapshotHead:
     """Write the snapshot `name` of these batches' tokens and return it; the same content again
     changes nothing.
 
     Raises: InputError when the name is taken by other content or was given up, when a batch has no
     tokens or appears twice, or when the batches were encoded by different tokenizers.
     """
-    snapshot = compose(store, name, batches, parents=parents)
+    composer = composer or Composer(store)
+    composer.require_current(name, batches)
+    head = composer.compose(name, batches, parents=parents)
     if not store.exists(snapshot_path(name)):
         _check_not_given_up(store, name)
     confirm(store)
-    if store.create_exclusive(
-        snapshot_path(name), snapshot.model_dump_json(indent=1).encode() + b"\n"
-    ):
-        return snapshot
 
-    present = read_snapshot(store, name)
-    if present.digest != snapshot.digest:
+    _write_lists(store, head)
+    if store.create_exclusive(snapshot_path(name), head.model_dump_json(indent=1).encode() + b"\n"):
+        # A prune may have deleted a list that no snapshot named at that moment.
+        _write_lists(store, head)
+        return head
+
+    present = read_head(store, name)
+    if present.digest != head.digest:
         raise InputError(
             f"{store.root}: snapshot {name!r} is there with batches "
             f"{[b.batch for b in present.batches]}, digest {present.digest}; "
-            f"these batches {list(batches)} give {snapshot.digest}: a snapshot never changes, "
+            f"these batches {list(batches)} give {head.digest}: a snapshot never changes, "
             "choose another --snapshot name"
         )
 
     return present
 
 
+def _write_lists(store: Store, head: SnapshotHead) -> None:
+    """Write the lists of files that no snapshot has named yet."""
+    there = {path for path, _ in store.files(FOLDER)}
+    for each in head.batches:
+        if list_path(each.files) not in there:
+            digest, data = serialized(_files_of(read_manifest(store, "tokens", each.batch)))
+            if digest != each.files:
+                raise FatalError(
+                    f"{store.root}: tokens of batch {each.batch!r} changed while snapshot "
+                    f"{head.name!r} was written; run the same command again"
+                )
+            store.write_bytes(list_path(digest), data)
+
+
 def write_revision(
-    store: Store, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()
-) -> Snapshot:
+    store: Store,
+    name: str,
+    batches: Sequence[str],
+    *,
+    parents: Sequence[str] = (),
+    composer: Composer | None = None,
+) -> SnapshotHead:
     """Write the snapshot of these batches as the first possible of `name`, `name.2`, `name.3` ...
 
     Raises: InputError if the batches cannot be a snapshot.
@@ -382,16 +454,18 @@ def write_revision(
         if dot and number.isdigit() and snapshot_path(base) in dict(store.files("snapshots"))
         else name
     )
-    wanted = compose(store, base, batches, parents=parents)
+    composer = composer or Composer(store)
+    composer.require_current(base, batches)
+    wanted = composer.compose(base, batches, parents=parents)
 
     for revision in itertools.count(1):
         candidate = base if revision == 1 else f"{base}.{revision}"
         taken = store.exists(snapshot_path(candidate))
         if retirement(store, candidate) is not None or (
-            taken and read_snapshot(store, candidate).digest != wanted.digest
+            taken and read_head(store, candidate).digest != wanted.digest
         ):
             continue
-        return write_snapshot(store, candidate, batches, parents=parents)
+        return write_snapshot(store, candidate, batches, parents=parents, composer=composer)
 
     raise AssertionError("itertools.count ends never")
 
@@ -407,12 +481,12 @@ def _check_not_given_up(store: Store, name: str) -> None:
         )
 
 
-def _one_tokenizer(name: str, manifests: Sequence[Manifest]) -> dict[str, Any]:
+def _one_tokenizer(name: str, used: Mapping[str, Mapping[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The tokenizer of all batches, given those of each by fingerprint. Raises: InputError."""
     found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for manifest in manifests:
-        for part in manifest.parts:
-            tokenizer = part.metadata["tokenizer"]
-            found.setdefault(tokenizer["fingerprint"], (manifest.batch, tokenizer))
+    for batch, tokenizers in used.items():
+        for print_, tokenizer in tokenizers.items():
+            found.setdefault(print_, (batch, tokenizer))
 
     if len(found) != 1:
         differing = "; ".join(f"{batch}: {print_}" for print_, (batch, _) in found.items())
@@ -433,6 +507,21 @@ def _batch(manifest: Manifest) -> SnapshotBatch:
         batch=manifest.batch,
         fingerprint=manifest.fingerprint,
         splits={split: Totals(**_totals(_parts(manifest, split))) for split in SPLITS},
+        files=serialized(_files_of(manifest))[0],
+    )
+
+
+def _files_of(manifest: Manifest) -> FileList:
+    return FileList(
+        batch=manifest.batch,
+        splits={
+            split: [
+                _file(manifest.batch, part)
+                for part in _parts(manifest, split)
+                if part.metadata["num_tokens"]
+            ]
+            for split in SPLITS
+        },
     )
 
 
@@ -440,11 +529,9 @@ def _totals(parts: Sequence[Part]) -> dict[str, int]:
     return {name: sum(part.metadata[name] for part in parts) for name in Totals.model_fields}
 
 
-def _split(split: Split, manifests: Sequence[Manifest]) -> SnapshotSplit:
-    parts = [(manifest.batch, part) for manifest in manifests for part in _parts(manifest, split)]
-    return SnapshotSplit(
-        **_totals([part for _, part in parts]),
-        files=[_file(batch, part) for batch, part in parts if part.metadata["num_tokens"]],
+def _sum(totals: Sequence[Totals]) -> Totals:
+    return Totals(
+        **{name: sum(getattr(each, name) for each in totals) for name in Totals.model_fields}
     )
 
 
@@ -464,6 +551,6 @@ def _file(batch: str, part: Part) -> TokenFile:
     )
 
 
-def _digest(snapshot: Snapshot) -> str:
+def _digest(head: SnapshotHead) -> str:
     """Over all a snapshot holds but its own name and ancestry."""
-    return fingerprint(snapshot.model_dump(exclude={"name", "digest", "parents"}))
+    return fingerprint(head.model_dump(exclude={"name", "digest", "parents"}))

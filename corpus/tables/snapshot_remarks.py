@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from corpus.storage.store import Store
-from corpus.tables.mixed_settings import mixed_among
+from corpus.tables.mixed_settings import SettingsOfBatches
 from corpus.tables.retirement import retirement
-from corpus.tables.snapshot import Snapshot, outdated_batches, read_snapshot
+from corpus.tables.snapshot import SnapshotHead, outdated_among, present_tokens, read_head
 
 log = logging.getLogger(__name__)
 
 
-def remarks(store: Store, snapshot: Snapshot) -> list[str]:
-    """The remarks on a snapshot, one a line; none for one that is as it should be."""
-    retired = retirement(store, snapshot.name)
-    if retired is not None:
-        return [f"{retired.kind}: {retired.why}"]
+class Reviewer:
+    """Makes remarks on snapshots. The manifests of their batches are read once for all of them."""
 
-    # An outdated snapshot keeps its files, so it can still be read.
-    outdated = [
-        f"holds batch {batch} as it was before: {why}"
-        for batch, why in outdated_batches(store, snapshot).items()
-    ]
-    return [*outdated, *(f"mixes settings: {line}" for line in mixed_settings_of(store, snapshot))]
+    def __init__(self, store: Store, heads: Sequence[SnapshotHead]) -> None:
+        self._store = store
+        names = dict.fromkeys(each.batch for head in heads for each in head.batches)
+        self._present = present_tokens(store, names)
+        self._settings = SettingsOfBatches(store, names)
 
+    def remarks(self, head: SnapshotHead) -> list[str]:
+        """The remarks on a snapshot, one a line; none for one that is as it should be."""
+        retired = retirement(self._store, head.name)
+        if retired is not None:
+            return [f"{retired.kind}: {retired.why}"]
 
-def mixed_settings_of(store: Store, snapshot: Snapshot) -> list[str]:
-    """The settings that are not the same in all batches of a snapshot, each with both values."""
-    return mixed_among(store, [each.batch for each in snapshot.batches])
+        # An outdated snapshot keeps its files, so it can still be read.
+        outdated = [
+            f"holds batch {batch} as it was before: {why}"
+            for batch, why in self.outdated(head).items()
+        ]
+        return [*outdated, *(f"mixes settings: {line}" for line in self.mixed(head))]
+
+    def outdated(self, head: SnapshotHead) -> dict[str, str]:
+        """Batches with other tokens in the snapshot than now: batch to reason."""
+        return outdated_among(self._present, head)
+
+    def mixed(self, head: SnapshotHead) -> list[str]:
+        """The settings that are not the same in all batches, each with both values."""
+        return self._settings.mixed([each.batch for each in head.batches])
 
 
 def warn_of_remarks(store: Store, name: str) -> None:
     """Log the remarks on a snapshot."""
-    for line in remarks(store, read_snapshot(store, name)):
+    head = read_head(store, name)
+    for line in Reviewer(store, [head]).remarks(head):
         log.warning("snapshot %s %s", name, line)

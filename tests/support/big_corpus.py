@@ -14,7 +14,7 @@ from pathlib import Path
 
 from corpus.storage.store import Store, open_store
 from corpus.tables.manifest import Input, Manifest, find_manifest_in, sealed, serialized
-from corpus.tables.snapshot import write_snapshot
+from corpus.tables.snapshot import Composer, write_snapshot
 from tests.support import grown_corpus
 
 # Pages of a batch by part.
@@ -37,8 +37,15 @@ def build(folder: Path, num_batches: int, num_parts: int) -> Store:
     for month in range(2, num_batches):
         _repeat(Path(root), month)
     names = [_name(month) for month in range(num_batches)]
+    composer = Composer(store)
     for month in range(2, num_batches):
-        write_snapshot(store, names[month], names[: month + 1], parents=[names[month - 1]])
+        write_snapshot(
+            store,
+            names[month],
+            names[: month + 1],
+            parents=[names[month - 1]],
+            composer=composer,
+        )
     return store
 
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xxhash import xxh3_128
+from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, record_seal, sealed, serialized
-from corpus.tables.snapshot import Snapshot
+from corpus.tables.snapshot import SnapshotHead, _digest
 
 HUGE = 1 << 62
 
@@ -71,12 +71,12 @@ def write(path: Path, document: Any) -> None:
         if path.name == "_manifest.json":
             data = serialized(sealed(Manifest.model_validate({**document, "seal": ""})))
         elif path.parent.name == "snapshots":
-            snapshot = Snapshot.model_validate(document)
-            from corpus.tables.snapshot import _digest
-
-            data = (
-                snapshot.model_copy(update={"digest": _digest(snapshot)}).model_dump_json().encode()
-            )
+            head = SnapshotHead.model_validate(document)
+            data = head.model_copy(update={"digest": _digest(head)}).model_dump_json().encode()
+        elif path.parent.parent.name == "snapshots" and path.parent.name == "files":
+            data = json.dumps(document).encode()
+            _rename_list(path, data)
+            return
         elif isinstance(document, dict) and "seal" in document:
             data = json.dumps({**document, "seal": record_seal(document)}).encode()
         else:
@@ -84,6 +84,17 @@ def write(path: Path, document: Any) -> None:
     except Exception:  # cannot be sealed: as an author of hostile files would leave it
         data = json.dumps(document, ensure_ascii=True).encode()
     path.write_bytes(data)
+
+
+def _rename_list(path: Path, data: bytes) -> None:
+    """Put a list of files under the digest that it has now, and name it in every snapshot."""
+    digest = xxh3_128_hexdigest(data)
+    path.unlink()
+    path.with_name(f"{digest}.json").write_bytes(data)
+    for head in path.parent.parent.glob("*.json"):
+        text = head.read_text()
+        if path.stem in text:
+            write(head, json.loads(text.replace(path.stem, digest)))
 
 
 def corrupt_json(root: Path, outside: Path, rng: random.Random) -> str:

@@ -78,9 +78,10 @@ def test_a_snapshot_cannot_name_files_elsewhere(
 ) -> None:
     """Any take-down deleted such a file, since a snapshot with a missing spans file counted as half deleted."""
     before = tree(outside)
+    head = json.loads((root / "snapshots/2024-02.json").read_text())
     edit(
-        root / "snapshots/2024-02.json",
-        ("splits", "train", "files", 0, key),
+        root / "snapshots/files" / f"{head['batches'][1]['files']}.json",
+        ("splits", "train", 0, key),
         "../victim/precious.txt",
     )
     for name in ("forget", "forget a page", "prune"):

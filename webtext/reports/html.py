@@ -23,8 +23,8 @@ from corpus.run import command
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.manifest import Manifest, batches, find_manifest
 from corpus.tables.parquet import iter_tables, part_paths
-from corpus.tables.snapshot import SPLITS, read_snapshot, snapshots
-from corpus.tables.snapshot_remarks import remarks
+from corpus.tables.snapshot import SPLITS, read_heads
+from corpus.tables.snapshot_remarks import Reviewer
 from corpus.tables.staleness import stale_among
 from webtext.reports import charts, removals
 from webtext.reports.charts import escaped
@@ -171,11 +171,12 @@ def _domains(store: Store, names: Sequence[str]) -> str:
 def _snapshots(store: Store) -> str:
     """The snapshots with their tokens, and what to know before they are used."""
     rows = []
-    for name in snapshots(store):
-        snapshot = read_snapshot(store, name)
+    heads = read_heads(store)
+    reviewer = Reviewer(store, heads)
+    for snapshot in heads:
         tokens = [f"{snapshot.splits[split].num_tokens:,}" for split in SPLITS]
         made_of = ", ".join(each.batch for each in snapshot.batches)
-        rows.append((name, made_of, "; ".join(remarks(store, snapshot)), *tokens))
+        rows.append((snapshot.name, made_of, "; ".join(reviewer.remarks(snapshot)), *tokens))
 
     if not rows:
         return ""

@@ -18,12 +18,14 @@ from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, work_dir
 from corpus.tables.inventory import Entry, batch_names, entries
 from corpus.tables.retirement import retirement
-from corpus.tables.snapshot import Snapshot, outdated_batches, read_snapshot, snapshots
-from corpus.tables.snapshot_remarks import mixed_settings_of, remarks
+from corpus.tables.snapshot import SnapshotHead, read_heads
+from corpus.tables.snapshot_remarks import Reviewer
 from corpus.tables.takedown_list import unfinished
 
 # Of those who work on the whole corpus.
 LEASES = ("work/refresh.json", "work/forget.json", "work/prune.json")
+# Batches of a snapshot that a line names, and how many of the last ones of more.
+MOST_NAMED, LAST_NAMED = 24, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,9 @@ def render(store: Store, found: Sequence[Entry]) -> str:
         lines += ["", f"batch {batch}"]
         lines += [_line(entry) for entry in found if entry.batch == batch]
 
-    for name in snapshots(store):
-        if lines[-1:] and not lines[-1].startswith("snapshot"):
-            lines.append("")
-        lines.append(_snapshot_line(store, read_snapshot(store, name)))
+    heads = read_heads(store)
+    reviewer = Reviewer(store, heads)
+    lines += ["", *(_snapshot_line(reviewer, head) for head in heads)] if heads else []
 
     for work in at_work(store):
         lines.append(_work_line(work))
@@ -82,6 +83,8 @@ def render(store: Store, found: Sequence[Entry]) -> str:
 
 def to_json(store: Store, found: Sequence[Entry]) -> dict[str, Any]:
     """Describe the corpus for machines."""
+    heads = read_heads(store)
+    reviewer = Reviewer(store, heads)
     return {
         "corpus": store.root,
         "batches": batch_names(store),
@@ -98,9 +101,7 @@ def to_json(store: Store, found: Sequence[Entry]) -> dict[str, Any]:
             }
             for entry in found
         ],
-        "snapshots": [
-            _snapshot_document(store, read_snapshot(store, name)) for name in snapshots(store)
-        ],
+        "snapshots": [_snapshot_document(store, reviewer, head) for head in heads],
         "work": [
             {"batch": w.batch, "owner": w.owner, "steps": list(w.steps)} for w in at_work(store)
         ],
@@ -142,23 +143,30 @@ def _line(entry: Entry) -> str:
     )
 
 
-def _snapshot_line(store: Store, snapshot: Snapshot) -> str:
-    tokens = sum(split.num_tokens for split in snapshot.splits.values())
-    names = ", ".join(each.batch for each in snapshot.batches)
-    marks = "".join(f"  {line}" for line in remarks(store, snapshot))
-    return f"snapshot {snapshot.name}: {tokens:,} tokens of {names}{marks}"
+def _snapshot_line(reviewer: Reviewer, head: SnapshotHead) -> str:
+    tokens = sum(split.num_tokens for split in head.splits.values())
+    names = _shortened([each.batch for each in head.batches])
+    marks = "".join(f"  {line}" for line in reviewer.remarks(head))
+    return f"snapshot {head.name}: {tokens:,} tokens of {names}{marks}"
 
 
-def _snapshot_document(store: Store, snapshot: Snapshot) -> dict[str, Any]:
-    retired = retirement(store, snapshot.name)
+def _shortened(names: Sequence[str]) -> str:
+    """All names, or the first and the last few of many."""
+    if len(names) <= MOST_NAMED:
+        return ", ".join(names)
+    return f"{names[0]}, ..., {', '.join(names[-LAST_NAMED:])} ({len(names)} batches)"
+
+
+def _snapshot_document(store: Store, reviewer: Reviewer, head: SnapshotHead) -> dict[str, Any]:
+    retired = retirement(store, head.name)
     return {
-        "name": snapshot.name,
-        "digest": snapshot.digest,
-        "batches": [each.batch for each in snapshot.batches],
-        "tokens": {split: totals.num_tokens for split, totals in snapshot.splits.items()},
+        "name": head.name,
+        "digest": head.digest,
+        "batches": [each.batch for each in head.batches],
+        "tokens": {split: totals.num_tokens for split, totals in head.splits.items()},
         "withdrawn": retired is not None and retired.kind == "withdrawn",
-        "outdated": outdated_batches(store, snapshot),
-        "mixed_settings": mixed_settings_of(store, snapshot),
+        "outdated": reviewer.outdated(head),
+        "mixed_settings": reviewer.mixed(head),
     }
 
 

@@ -29,6 +29,8 @@ from corpus.run import command
 from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, work_dir
 from corpus.tables.inventory import batch_names
+from corpus.tables.manifest import EXTRA_TABLES
+from corpus.tables.schemas import TABLES
 from corpus.tables.takedown_list import Takedown, load_forgotten, unfinished, write_takedown
 from webtext.confirm import confirm
 from webtext.reports import html
@@ -168,6 +170,9 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
                     )
                     continue
                 # A batch that was at work when it was asked for may have pages since of a domain, or that led there.
+                for table in (*TABLES, *EXTRA_TABLES):
+                    # A killed worker's file may hold rows of these pages.
+                    store.sweep(f"{table}/{batch}")
                 asked = [*record.url_keys, *(f"{find.DOMAIN}{name}" for name in record.domains)]
                 pages = find.find_pages(store, asked, [batch])
                 record = record.model_copy(update={"url_keys": {**pages, **record.url_keys}})

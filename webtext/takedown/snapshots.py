@@ -10,16 +10,17 @@ import pyarrow.compute as pc
 from corpus.errors import InputError
 from corpus.storage.store import Store
 from corpus.tables.generations import delete_unpinned
-from corpus.tables.manifest import batches
-from corpus.tables.parquet import read_file
+from corpus.tables.manifest import find_manifest
+from corpus.tables.parquet import part_index, read_file
 from corpus.tables.retirement import retire, retirement
-from corpus.tables.schemas import SPANS, TOKENS
+from corpus.tables.schemas import SPANS, TOKENS, part_of_id
 from corpus.tables.snapshot import (
     SPLITS,
-    Snapshot,
+    Composer,
+    SnapshotHead,
     TokenFile,
+    read_heads,
     read_snapshot,
-    snapshots,
     write_revision,
 )
 from corpus.tables.takedown_list import Takedown
@@ -34,31 +35,26 @@ def withdraw_snapshots(store: Store, record: Takedown, *, keep_files: bool) -> d
     Snapshots of batches that still wait are left for later.
     """
     doc_ids = frozenset(record.url_keys)
+    heads = read_heads(store)
+    settled = [head for head in heads if {b.batch for b in head.batches} <= set(record.done)]
+    held = _files_with(store, settled, doc_ids)
     withdrawn: dict[str, str] = {}
     doomed: dict[str, TokenFile] = {}
+    composer = Composer(store)
 
-    for name in snapshots(store):
-        snapshot = read_snapshot(store, name)
-        if not {each.batch for each in snapshot.batches} <= set(record.done):
+    for head in settled:
+        mine = [file for each in head.batches for file in held[each.files]]
+        if not mine:
             continue
 
-        held = [
-            file
-            for split in SPLITS
-            for file in snapshot.splits[split].files
-            if _holds(store, file, doc_ids)
-        ]
-        if not held:
-            continue
-
-        doomed.update({file.path: file for file in held})
-        present = retirement(store, name)
+        doomed.update({file.path: file for file in mine})
+        present = retirement(store, head.name)
         if present is None:
-            replacement = _replace(store, snapshot)
-            retire(store, name, "withdrawn", f"take-down {record.id}", replacement)
-            withdrawn[name] = replacement or ""
+            replacement = _replace(store, head, composer)
+            retire(store, head.name, "withdrawn", f"take-down {record.id}", replacement)
+            withdrawn[head.name] = replacement or ""
         elif record.id in present.why:
-            withdrawn[name] = present.replaced_by or ""
+            withdrawn[head.name] = present.replaced_by or ""
 
     if not keep_files:
         for file in doomed.values():
@@ -84,18 +80,48 @@ def runs_on(store: Store, names: Sequence[str]) -> list[str]:
     return found
 
 
-def _replace(store: Store, snapshot: Snapshot) -> str | None:
+def _files_with(
+    store: Store, heads: Sequence[SnapshotHead], doc_ids: frozenset[str]
+) -> dict[str, list[TokenFile]]:
+    """Token files with such a page by the list that names them. Each list is looked at once."""
+    found: dict[str, list[TokenFile]] = {}
+    num_parts: dict[str, int] = {}
+    for head in heads:
+        for each in head.batches:
+            if each.files in found:
+                continue
+            if each.batch not in num_parts:
+                spans = find_manifest(store, SPANS.name, each.batch)
+                num_parts[each.batch] = spans.num_parts if spans else 0
+            parts = (
+                {part_of_id(doc_id, num_parts[each.batch]) for doc_id in doc_ids}
+                if num_parts[each.batch]
+                else None
+            )
+            files = read_snapshot(store, head.name, [each.batch]).splits
+            found[each.files] = [
+                file
+                for split in SPLITS
+                for file in files[split].files
+                if (parts is None or part_index(file.path) in parts)
+                and _holds(store, file, doc_ids)
+            ]
+    return found
+
+
+def _replace(store: Store, snapshot: SnapshotHead, composer: Composer) -> str | None:
     """The same batches as they are now, under the next free name.
 
     None where they can't be one snapshot any more.
     """
-    present = {manifest.batch for manifest in batches(store, TOKENS.name)}
     names = [each.batch for each in snapshot.batches]
-    if not set(names) <= present:
+    if any(find_manifest(store, TOKENS.name, name) is None for name in names):
         return None
 
     try:
-        return write_revision(store, snapshot.name, names, parents=[snapshot.name]).name
+        return write_revision(
+            store, snapshot.name, names, parents=[snapshot.name], composer=composer
+        ).name
     except InputError as error:
         log.warning("snapshot %s has no replacement: %s", snapshot.name, error)
         return None

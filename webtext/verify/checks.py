@@ -6,8 +6,7 @@ so joins are checked part by part, in bounded memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from corpus.tables.checksums import find_damage, find_file_damage
 from corpus.tables.manifest import Manifest, find_manifest, sealed
 from corpus.tables.parquet import iter_tables, part_index, read_file
 from corpus.tables.schemas import part_of
-from corpus.tables.snapshot import SPLITS, Snapshot, TokenFile
+from corpus.tables.snapshot import SPLITS, Snapshot
 
 # Ids that a line names.
 MOST_NAMED = 3
@@ -59,23 +58,22 @@ def file_problems(store: Store, manifest: Manifest, number: int) -> list[str]:
     return [damage] if damage else []
 
 
-def pinned_problems(store: Store, snapshot: Snapshot) -> Iterator[Callable[[], list[str]]]:
-    """Checks of a snapshot's token files without a manifest."""
-    for split in SPLITS:
-        for file in snapshot.splits[split].files:
-            manifest = find_manifest(store, "tokens", file.batch)
-            current = (
-                {f"{table_dir('tokens', file.batch)}/{part.file}" for part in manifest.parts}
-                if manifest
-                else set()
-            )
-            if file.path not in current:
-                yield partial(_pinned_file_problems, store, snapshot.name, file)
-
-
-def _pinned_file_problems(store: Store, name: str, file: TokenFile) -> list[str]:
-    damage = find_file_damage(store, file.path, file.bytes, file.digest, file.row_groups)
-    return [f"snapshot {name}: {damage}"] if damage else []
+def pinned_damage(store: Store, snapshot: Snapshot, batch: str) -> list[str]:
+    """Damage of a snapshot's token files of one batch that its manifest does not name."""
+    manifest = find_manifest(store, "tokens", batch)
+    current = (
+        {f"{table_dir('tokens', batch)}/{part.file}" for part in manifest.parts}
+        if manifest
+        else set()
+    )
+    return [
+        damage
+        for split in SPLITS
+        for file in snapshot.splits[split].files
+        if file.batch == batch
+        and file.path not in current
+        and (damage := find_file_damage(store, file.path, file.bytes, file.digest, file.row_groups))
+    ]
 
 
 def part_problems(store: Store, batch: str, number: int) -> list[str]:

@@ -27,14 +27,15 @@ from xxhash import xxh3_64_intdigest
 from corpus.errors import InputError, SchemaError, WebtextError
 from corpus.run import command
 from corpus.run.funnel import size
-from corpus.storage.store import Store, open_corpus, table_dir
+from corpus.storage import lease
+from corpus.storage.store import Store, open_corpus, table_dir, work_dir
 from corpus.tables.inventory import batch_names, entries
 from corpus.tables.manifest import EXTRA_TABLES, Manifest, batches, find_manifest, record_seal
 from corpus.tables.parquet import iter_tables
 from corpus.tables.retirement import retirement
 from corpus.tables.schemas import TABLES
 from corpus.tables.segments import segment_files
-from corpus.tables.snapshot import read_snapshot, snapshots
+from corpus.tables.snapshot import read_head, read_snapshot, snapshots
 from corpus.tables.staleness import pinned_tokenizer
 from corpus.tables.takedown_list import FOLDER, load_forgotten
 from webtext.stages import needing
@@ -130,7 +131,8 @@ def verify(
         checks += _batch_checks(store, batch, present, drawn, findings)
     checks.append(partial(_stale_problems, store, names))
     if not names:
-        checks += [partial(_snapshot_problems, store, name) for name in snapshots(store)]
+        damage: dict[str, list[str]] = {}
+        checks += [partial(_snapshot_problems, store, n, damage) for n in snapshots(store)]
         checks += [partial(_tokenizer_problems, store), partial(_record_problems, store)]
 
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
@@ -180,6 +182,7 @@ def _batch_checks(
 
     yield partial(integrity.conservation_problems, store, batch)
     yield partial(lost_page_problems, store, batch)
+    yield partial(_leftover_problems, store, batch)
     num_parts = max(
         (m.num_parts for m in manifests if m.table in ("links", "documents")), default=0
     )
@@ -303,11 +306,31 @@ def _stale_problems(store: Store, names: Sequence[str] | None) -> list[str]:
     ]
 
 
-def _snapshot_problems(store: Store, name: str) -> list[str]:
-    snapshot = read_snapshot(store, name)
+def _leftover_problems(store: Store, batch: str) -> list[str]:
+    """Temporary files of killed workers, unless a run that may go on has left them."""
+    if store.folders(work_dir(batch)) or lease.owner(store, f"{work_dir(batch)}/lock.json"):
+        return []
+    return [
+        f"{path}: left over by a killed run, may hold rows that were taken down; "
+        "`webtext prune --delete` removes it"
+        for table in (*TABLES, *EXTRA_TABLES)
+        for path, _ in store.leftovers(table_dir(table, batch))
+    ]
+
+
+def _snapshot_problems(store: Store, name: str, damage: dict[str, list[str]]) -> list[str]:
+    """Problems of a snapshot. `damage` has those of each list of files, which is looked at once."""
+    head = read_head(store, name)
     if retirement(store, name) is not None:
-        return []  # its files may be gone: that is what it means
-    return [problem for check in integrity.pinned_problems(store, snapshot) for problem in check()]
+        # Its files may be gone: that is what it means.
+        read_snapshot(store, name)
+        return []
+
+    new = [each for each in head.batches if each.files not in damage]
+    snapshot = read_snapshot(store, name, [each.batch for each in new])
+    for each in new:
+        damage[each.files] = integrity.pinned_damage(store, snapshot, each.batch)
+    return [f"snapshot {name}: {line}" for each in head.batches for line in damage[each.files]]
 
 
 def _parser() -> argparse.ArgumentParser:
