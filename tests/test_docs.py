@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from corpus.config import STAGES, load_config
+from corpus.run.arguments import command_parser
 from tools import draw_pictures, generate_docs
-from webtext.commands import GROUPS
+from webtext.commands import GROUPS, command_main
 from webtext.settings import settings_model
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +54,32 @@ def test_commands_that_pages_name_exist(page: Path) -> None:
     lines = "\n".join("\n".join(part) for part in code)
     for name in set(re.findall(r"(?:^|-- )webtext +([a-z][\w-]*)", lines, re.MULTILINE)):
         assert name in known, f"{page.name} names webtext {name}"
+
+
+def documented_commands(page: Path) -> list[str]:
+    """Lines of code that begin with `webtext NAME`, without their remarks."""
+    text = page.read_text()
+    fenced = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    indented = re.findall(r"^ {4}(webtext .*)$", text, re.MULTILINE)
+    # Remarks follow a hash in the one, three spaces in the other.
+    lines = [
+        *re.findall(r"^(webtext .*)$", fenced, re.MULTILINE),
+        *(re.split(r" {3,}", line)[0] for line in indented),
+    ]
+    return [line for line in lines if "..." not in line.partition("#")[0]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_pages_are_accepted_by_their_parsers(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBTEXT_CORPUS", "c")
+    for line in documented_commands(page):
+        # What is optional is written in brackets.
+        plain = re.sub(r"\[(--\w.*?)\](?=\s|$)", r"\1", line)
+        name, *words = shlex.split(plain, comments=True)[1:]
+        if name not in ("demo", "completion") and words[:1] != ["audit"]:
+            command_parser(command_main(name)).parse_args(words)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
