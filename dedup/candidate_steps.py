@@ -188,8 +188,10 @@ def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction
                     earlier is None
                 ):  # taken down since the run that brought them together was interrupted
                     continue
-                value = words.similarity(sets[earlier], sets[later], config.threshold)
-                if value >= config.threshold:
+                value = words.similarity(
+                    sets[earlier], sets[later], config.threshold, config.containment
+                )
+                if value >= config.threshold or (config.containment and value):
                     rows.append((later, earlier, value))
 
         later_rows = np.array([row[0] for row in rows], np.int64)
@@ -335,7 +337,7 @@ STEPS = (
         name="dedup/compare",
         reads=SHINGLES,
         writes=(EDGES,),
-        sections=("threshold",),
+        sections=("threshold", "containment"),
         scattered=SHINGLES.schema,
         load_scatter=load_compare_scatter,
         load_reduce=load_compare_reduce,

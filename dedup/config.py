@@ -31,6 +31,10 @@ class DedupConfig(Section):
 
     Where the S-curve of the default bands is steep.
     """
+    containment: float = 0.0
+    """Share of the smaller page's shingles from which it counts as contained in another page with
+    which it shares a band; 0: off. The later page goes if it is the smaller one, or at least half
+    of the text of both is shared."""
     shingles: ShinglesConfig = ShinglesConfig()
     """What near-duplicates are compared by."""
     minhash: MinhashConfig = MinhashConfig()
@@ -71,3 +75,5 @@ class DedupConfig(Section):
     def model_post_init(self, context: object) -> None:
         if not 0 < self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}; allowed: above 0, up to 1")
+        if self.containment and not 0.5 <= self.containment <= 1:
+            raise ValueError(f"containment is {self.containment}; allowed: 0 (off), 0.5 to 1")

@@ -145,12 +145,13 @@ def choose_in_large(
     large: LargeBuckets,
     threshold: float,
     sets: StoredSets,
+    containment: float = 0.0,
 ) -> Selection:
     """Make the greedy choice, comparing pairs of large buckets as they are needed.
 
     The first `num_old` pages stay. `sets` has those of the `open_pages`.
     """
-    return _walk(num_pages, num_old, edges, large, threshold, sets)[0]
+    return _walk(num_pages, num_old, edges, large, threshold, sets, containment)[0]
 
 
 def _walk(
@@ -160,6 +161,7 @@ def _walk(
     large: LargeBuckets,
     threshold: float,
     sets: StoredSets | None,
+    containment: float = 0.0,
 ) -> tuple[Selection, np.ndarray]:
     """Make one pass in the order: (choice, pages to compare). Without sets, nothing is compared."""
     from dedup import kernels
@@ -180,6 +182,7 @@ def _walk(
         large.leads[by_page],
         np.cumsum([0, *sizes]),
         float(threshold),
+        float(containment),
         sets is not None,
         given.slot,
         given.value_bounds,

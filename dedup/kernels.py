@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 from corpus.compiled import compiler
 from dedup import near_score
+from dedup.words import LEAST_OF_LARGER
 
 # A factor that keeps a rounded product below the exact one.
 SURELY = 1 - 1e-9
@@ -281,8 +282,11 @@ def stored_similarity(
     left: Any,
     right: Any,
     threshold: Any,
+    containment: Any = 0.0,
 ) -> Any:
     """Exact Jaccard similarity of sets `left` and `right`, or 0 if certainly below the threshold.
+
+    With `containment`, 0 unless the later set `right` is a duplicate (`words.is_contained`).
 
     Values without their bit in the other bitmap are not shared; the larger bitmap is folded to the
     smaller one's size.
@@ -290,7 +294,7 @@ def stored_similarity(
     num_left = value_bounds[left + 1] - value_bounds[left]
     num_right = value_bounds[right + 1] - value_bounds[right]
     total = num_left + num_right
-    if min(num_left, num_right) / max(num_left, num_right, 1) < threshold:
+    if containment == 0.0 and min(num_left, num_right) / max(num_left, num_right, 1) < threshold:
         return 0.0
 
     left_words = bitmap_bounds[left + 1] - bitmap_bounds[left]
@@ -310,7 +314,9 @@ def stored_similarity(
         only_right += _num_bits(other & ~one)
 
     most = min(num_left - np.int64(only_left), num_right - np.int64(only_right))
-    if most / (total - most) < threshold:
+    if most / (total - most) < threshold and (
+        containment == 0.0 or most < containment * min(num_left, num_right)
+    ):
         return 0.0
 
     shared = count_shared(
@@ -318,7 +324,13 @@ def stored_similarity(
         values[value_bounds[right] : value_bounds[right + 1]],
     )
 
-    return shared / (total - shared)
+    found = shared / (total - shared)
+    if containment > 0.0 and found < threshold:
+        contained = shared > 0 and shared >= containment * min(num_left, num_right)
+        if not contained or (num_right > num_left and found < LEAST_OF_LARGER):
+            return 0.0
+
+    return found
 
 
 @compiled
@@ -331,6 +343,7 @@ def walk(
     member_leads: Any,
     bucket_bounds: Any,
     threshold: Any,
+    containment: Any,
     knows: Any,
     slot: Any,
     value_bounds: Any,
@@ -407,12 +420,22 @@ def walk(
                         for word in range(size):
                             common += _num_bits(bitmaps[at_one + word] & bitmaps[at_other + word])
                         most = np.int64(common) + min(num_one - ones[one], num_other - ones[other])
-                        if most < threshold * (num_one + num_other - most) * SURELY:
+                        if most < threshold * (num_one + num_other - most) * SURELY and (
+                            containment == 0.0
+                            or most < containment * min(num_one, num_other) * SURELY
+                        ):
                             continue
                     found = stored_similarity(
-                        values, value_bounds, bitmaps, bitmap_bounds, one, other, threshold
+                        values,
+                        value_bounds,
+                        bitmaps,
+                        bitmap_bounds,
+                        one,
+                        other,
+                        threshold,
+                        containment,
                     )
-                    if found >= threshold:
+                    if found >= threshold or (containment > 0.0 and found > 0.0):
                         best = mate
                         chosen = -1
                         value = found

@@ -184,7 +184,7 @@ SHINGLES = Table(
     scratch=True,
 )
 
-# Pairs whose exact similarity reaches the threshold.
+# Pairs whose exact similarity reaches the threshold, or of which one contains the other.
 EDGES = Table(
     name="edges",
     schema=_schema(
@@ -203,7 +203,11 @@ EDGES = Table(
 DECISIONS = Table(
     name="decisions",
     schema=_schema(
-        doc_id=pa.string(), duplicate_of=pa.string(), similarity=pa.float32(), exact=pa.bool_()
+        doc_id=pa.string(),
+        duplicate_of=pa.string(),
+        similarity=pa.float32(),
+        exact=pa.bool_(),
+        contained=pa.bool_(),
     ),
     scratch=True,
 )

@@ -85,7 +85,13 @@ def load_survivors(config: DedupConfig, context: Context) -> GatherFunction:
                     SetWriter(pages.doc.size, values, bitmaps),
                 )
                 choice = greedy.choose_in_large(
-                    pages.doc.size, num_old, known, buckets, config.threshold, sets
+                    pages.doc.size,
+                    num_old,
+                    known,
+                    buckets,
+                    config.threshold,
+                    sets,
+                    config.containment,
                 )
         else:
             choice = greedy.choose(pages.doc.size, known)
@@ -98,6 +104,7 @@ def load_survivors(config: DedupConfig, context: Context) -> GatherFunction:
                 "duplicate_of": doc_ids.unpack(pages.doc[choice.duplicate_of[dropped]]),
                 "similarity": choice.similarity[dropped].astype(np.float32),
                 "exact": choice.exact[dropped],
+                "contained": choice.similarity[dropped] < config.threshold,
             }
         )
 
@@ -118,7 +125,7 @@ def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
             if OVERLAPS.name in joins
             else np.full(doc.size, doc_ids.NOWHERE)
         )
-        decided = joins[DECISIONS.name].select(["duplicate_of", "similarity", "exact"]).to_pylist()
+        decided = joins[DECISIONS.name].drop_columns(["doc_id"]).to_pylist()
         overlapping = (
             joins[OVERLAPS.name].drop_columns(["doc_id"]).to_pylist()
             if OVERLAPS.name in joins
@@ -208,6 +215,7 @@ def _verdict(
         reason = "test_overlap"
     elif decision is not None:
         reason = "exact_duplicate" if decision["exact"] else "near_duplicate"
+        reason = "contained" if decision["contained"] else reason
 
     return {
         "kept": reason is None,
@@ -224,7 +232,7 @@ SURVIVORS = Gather(
     name="dedup/survivors",
     reads={each: tuple(each.schema.names) for each in (EDGES, COPIES, LARGE)},
     writes=(DECISIONS,),
-    sections=("threshold", "shingles"),
+    sections=("threshold", "containment", "shingles"),
     depends=index.depends,
     load=load_survivors,
 )
@@ -245,7 +253,7 @@ def verdicts_step(*, overlap: bool) -> Map:
         },
         writes=(VERDICTS, KEPT_KEYS),
         conserves=(VERDICTS,),
-        sections=("threshold", "shingles", "minhash", "lsh", "overlap"),
+        sections=("threshold", "containment", "shingles", "minhash", "lsh", "overlap"),
         depends=depends_on_testsets_too,
         load=load_verdicts,
     )

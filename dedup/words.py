@@ -27,6 +27,8 @@ LENGTH_SALT = np.uint64(0xC2B2AE3D27D4EB4F)
 CONTENT_SALTS = (np.uint64(0x165667B19E3779F9), np.uint64(0x27D4EB2F165667C5))
 # Reached by squared Katakana abbreviations: three bytes that fold to six words.
 MOST_WORDS_PER_BYTE = 2
+# Similarity from which a larger page that contains an earlier one is its duplicate.
+LEAST_OF_LARGER = 0.5
 # Text that is worked on at a time: bounds the arrays of hashes, which take some 4 bytes per byte
 # of text.
 SLICE_BYTES = 16 << 20
@@ -173,12 +175,37 @@ def jaccard(left: np.ndarray, right: np.ndarray) -> float:
     return shared / (left.size + right.size - shared)
 
 
-def similarity(left: np.ndarray, right: np.ndarray, threshold: float) -> float:
-    """Exact Jaccard similarity, or 0 where the sizes alone rule the threshold out."""
+def similarity(
+    left: np.ndarray, right: np.ndarray, threshold: float, containment: float = 0.0
+) -> float:
+    """Exact Jaccard similarity, or 0 where the sizes alone rule the threshold out.
+
+    With `containment`, also 0 if `right` is no duplicate of `left` (`is_contained`).
+    """
+    if containment:
+        value = jaccard(left, right)
+        if value >= threshold or is_contained(left.size, right.size, value, containment):
+            return value
+        return 0.0
+
     # A quotient like the similarity's own: a product with the threshold would round differently at equality.
     if min(left.size, right.size) / max(left.size, right.size, 1) < threshold:
         return 0.0
     return jaccard(left, right)
+
+
+def is_contained(num_earlier: int, num_later: int, jaccard: float, containment: float) -> bool:
+    """True if one of two pages holds the other: the shared part of the smaller set is `containment`.
+
+    The later page has to be the smaller one, or to add no more than is shared: a page that quotes a
+    short one whole says more than that.
+    """
+    shared = round(jaccard * (num_earlier + num_later) / (1 + jaccard))
+    return (
+        shared >= containment * min(num_earlier, num_later)
+        and shared > 0
+        and (num_later <= num_earlier or jaccard >= LEAST_OF_LARGER)
+    )
 
 
 def _distinct(ascending: np.ndarray) -> np.ndarray:

@@ -116,7 +116,11 @@ def shingle_sets(pages: Sequence[Page], n: int) -> dict[str, np.ndarray]:
 
 
 def naive_fates(
-    batches: Sequence[Sequence[Page]], threshold: float, n: int, config: lsh.LshConfig
+    batches: Sequence[Sequence[Page]],
+    threshold: float,
+    n: int,
+    config: lsh.LshConfig,
+    containment: float = 0,
 ) -> Naive:
     """The rule as the issue says it, page by page, every kept page looked at in order."""
     perms = minhash.permutations(config.num_perm, 1)
@@ -135,7 +139,17 @@ def naive_fates(
             keys = set(lsh.band_keys(signed.values, config)[0].tolist())
             fate: tuple[Any, ...] = (True, None, None, None)
             for other, their_shingles, their_keys, their_words in kept:
-                similarity = len(shingles & their_shingles) / len(shingles | their_shingles)
+                shared = len(shingles & their_shingles)
+                similarity = shared / len(shingles | their_shingles)
+                holds = containment and shared / min(len(shingles), len(their_shingles))
+                contained = (
+                    similarity < threshold
+                    and (holds and holds >= containment)
+                    and (len(shingles) <= len(their_shingles) or similarity >= 0.5)
+                )
+                if keys & their_keys and contained:
+                    fate = (False, "contained", other, float(np.float32(similarity)))
+                    break
                 if keys & their_keys and similarity >= threshold:
                     reason = "exact_duplicate" if spelled == their_words else "near_duplicate"
                     fate = (False, reason, other, float(np.float32(similarity)))

@@ -65,6 +65,21 @@ def test_verdicts_equal_the_naive_rule(corpus: tuple[list[list[Page]], list[int]
     check_against_the_naive_rule(corpus)
 
 
+@settings(max_examples=3)
+@given(corpora())
+def test_containment_equals_the_naive_rule(
+    corpus: tuple[list[list[Page]], list[int], int],
+) -> None:
+    """At a high threshold, so that pages of like size count by what they contain."""
+    batches, num_parts, full_bucket = corpus
+    more = ("--set", "dedup.threshold=0.9", "--set", "dedup.containment=0.6")
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lsh, "FULL_BUCKET", full_bucket)
+        patch.setattr(lsh, "LEADERS", 1)
+        found = run_batches(MadeCorpus(Path(folder)), batches, num_parts, *more)
+    assert found == made.naive_fates(batches, 0.9, 2, CONFIG, 0.6)
+
+
 @pytest.mark.soak
 @settings(max_examples=2000, suppress_health_check=list(HealthCheck))
 @given(corpora())

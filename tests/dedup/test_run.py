@@ -42,12 +42,15 @@ def pages_of_families(seed: int, count: int) -> list[Page]:
 
 
 def run_batches(
-    corpus: MadeCorpus, batches: Sequence[Sequence[Page]], num_parts: Sequence[int]
+    corpus: MadeCorpus,
+    batches: Sequence[Sequence[Page]],
+    num_parts: Sequence[int],
+    *settings: str,
 ) -> made.Naive:
     fates = {}
     for place, (pages, parts) in enumerate(zip(batches, num_parts, strict=True)):
         corpus.add(f"b{place}", pages, parts)
-        assert corpus.dedup(f"b{place}", *SMALL) == 0
+        assert corpus.dedup(f"b{place}", *SMALL, *settings) == 0
         fates.update({(place, name): fate for name, fate in corpus.fates(f"b{place}").items()})
     return fates
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup import greedy, kernels
+from dedup import greedy, kernels, words
 from dedup.document_rows import ShingleSets
 from dedup.greedy import KEPT, Edges, LargeBuckets
 from dedup.shingle_store import SetWriter, StoredSets
@@ -207,3 +207,29 @@ def test_pages_are_numbered_by_batch_score_and_id() -> None:
     pages = greedy.number_pages([(np.array([1, 1, 1, 0]), np.array([3, 9, 3, 1]), docs)])
     assert pages.numbers[0].tolist() == [2, 1, 3, 0]
     assert pages.batch.tolist() == [0, 1, 1, 1]
+
+
+@settings(max_examples=60)
+@given(
+    st.sets(st.integers(0, 2**64 - 1), max_size=60),
+    st.sets(st.integers(0, 2**64 - 1), max_size=60),
+    st.integers(0, 60),
+    st.sampled_from([0.5, 0.8, 1.0]),
+)
+def test_containment_is_what_the_sets_say(
+    left: set[int], right: set[int], shared: int, containment: float
+) -> None:
+    """`right` is the later page. Plain sets and stored ones with bitmaps decide alike."""
+    right |= set(sorted(left)[:shared]) or {1}
+    left |= {2}
+    arrays = [np.array(sorted(each), np.uint64) for each in (left, right)]
+    exact, held = jaccard(*arrays), len(left & right) / min(len(left), len(right))
+    is_duplicate = exact >= 0.75 or (
+        held >= containment and (len(right) <= len(left) or exact >= 0.5)
+    )
+    sets = stored(arrays, np.arange(2))
+    assert words.similarity(*arrays, 0.75, containment) == (exact if is_duplicate else 0)
+    compiled = kernels.stored_similarity(
+        sets.values, sets.value_bounds, sets.bitmaps, sets.bitmap_bounds, 0, 1, 0.75, containment
+    )
+    assert compiled == exact if is_duplicate else compiled < 0.75

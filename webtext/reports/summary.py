@@ -80,7 +80,8 @@ def figures(store: Store, batch: str) -> dict[str, float]:
 
     if verdicts is not None:
         counts = verdicts.counts
-        duplicates = counts.get("exact_duplicate", 0) + counts.get("near_duplicate", 0)
+        reasons = ("exact_duplicate", "near_duplicate", "contained")
+        duplicates = sum(counts.get(reason, 0) for reason in reasons)
         found["kept_share"] = _share(counts.get(KEPT, 0), verdicts.rows)
         found["duplicate_share"] = _share(duplicates, verdicts.rows)
         found["overlap_share"] = _share(
