@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from corpus.compiled import compiler
 from dedup import near_score
-from dedup.words import LEAST_OF_LARGER
+from dedup.containment import LEAST_OF_LARGER
 
 # A factor that keeps a rounded product below the exact one.
 SURELY = 1 - 1e-9

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from corpus.config import Section
 from dedup import folding
+from dedup.containment import is_contained
 
 WORD_SEED = np.uint64(0x9E3779B97F4A7C15)
 WORD_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
@@ -27,8 +28,6 @@ LENGTH_SALT = np.uint64(0xC2B2AE3D27D4EB4F)
 CONTENT_SALTS = (np.uint64(0x165667B19E3779F9), np.uint64(0x27D4EB2F165667C5))
 # Reached by squared Katakana abbreviations: three bytes that fold to six words.
 MOST_WORDS_PER_BYTE = 2
-# Similarity from which a larger page that contains an earlier one is its duplicate.
-LEAST_OF_LARGER = 0.5
 # Text that is worked on at a time: bounds the arrays of hashes, which take some 4 bytes per byte
 # of text.
 SLICE_BYTES = 16 << 20
@@ -192,20 +191,6 @@ def similarity(
     if min(left.size, right.size) / max(left.size, right.size, 1) < threshold:
         return 0.0
     return jaccard(left, right)
-
-
-def is_contained(num_earlier: int, num_later: int, jaccard: float, containment: float) -> bool:
-    """True if one of two pages holds the other: the shared part of the smaller set is `containment`.
-
-    The later page has to be the smaller one, or to add no more than is shared: a page that quotes a
-    short one whole says more than that.
-    """
-    shared = round(jaccard * (num_earlier + num_later) / (1 + jaccard))
-    return (
-        shared >= containment * min(num_earlier, num_later)
-        and shared > 0
-        and (num_later <= num_earlier or jaccard >= LEAST_OF_LARGER)
-    )
 
 
 def _distinct(ascending: np.ndarray) -> np.ndarray:
