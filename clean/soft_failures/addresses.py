@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from clean.soft_failures.config import Kind
 from corpus.urls import registered_domain
+from crawl.warc.refusals import refusing_header
 
 LINK_CHARS: Final = 200_000
 LINK_MARGIN: Final = 1500
@@ -31,21 +32,6 @@ class StoredAnswer(NamedTuple):
     redirects: Sequence[str] = ()
 
 
-# Header to the values that say "refused". A vendor's header, cookie or script alone says only that
-# the vendor guards the site. Sources: Heritrix 3.17 BotBlockDetector, is-antibot, the vendors'
-# documents.
-_ANY: Final = re.compile("")
-_REFUSING: Final[Mapping[str, re.Pattern[str]]] = {
-    "cf-mitigated": re.compile("challenge|block", re.I),
-    "x-vercel-mitigated": re.compile("challenge|deny", re.I),
-    "x-amzn-waf-action": re.compile("captcha|challenge|block", re.I),
-    "x-datadome": re.compile(r"(?!protected\b).+", re.I),
-    "x-dd-b": _ANY,
-    "x-sucuri-block": _ANY,
-    "x-px-authorization": _ANY,
-    "akamai-cache-status": re.compile("error", re.I),
-    "x-wzws-requested-method": _ANY,
-}
 # Paths of a final address that say what the answer is, by whole words between separators.
 _PATHS: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (
     (
@@ -90,12 +76,8 @@ _HOME_CLASSES: Final = frozenset(
 
 def refused(answer: StoredAnswer) -> SoftFailure | None:
     """The bot wall that the headers of an answer name."""
-    for name, value in answer.headers:
-        pattern = _REFUSING.get(name.lower())
-        if pattern is not None and pattern.match(value.strip()):
-            return SoftFailure("bot_wall", f"header {name.lower()}: {value.strip()[:60]}")
-
-    return None
+    header = refusing_header(answer.headers)
+    return SoftFailure("bot_wall", f"header {header}") if header is not None else None
 
 
 def led_astray(answer: StoredAnswer, *, password: bool) -> SoftFailure | None:

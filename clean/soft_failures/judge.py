@@ -64,13 +64,21 @@ def _judged(
     if (titled := rules.by_title(page.title)) is not None:
         return titled
     if page.main_words >= MAX_TITLED_WORDS:
-        return addresses.answers_as_home(answer, page.html, page.marks)
+        return _as_home(answer, page, config)
 
     return (
         _by_phrases(paper, page.html, config)
         or rules.by_emptiness(paper, page.html)
-        or addresses.answers_as_home(answer, page.html, page.marks)
+        or _as_home(answer, page, config)
     )
+
+
+def _as_home(
+    answer: StoredAnswer, page: JudgedPage, config: SoftFailuresConfig
+) -> SoftFailure | None:
+    if not config.home_marks:
+        return None
+    return addresses.answers_as_home(answer, page.html, page.marks)
 
 
 def _refused(answer: StoredAnswer) -> SoftFailure | None:

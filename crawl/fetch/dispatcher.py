@@ -59,6 +59,7 @@ from crawl.fetch.robots import MAX_PARSED_BYTES, PATH, Access, Robots, url_path
 from crawl.fetch.robots_cache import SpillingRobotsCache
 from crawl.fetch.segment_ledger import Committer, Ledger
 from crawl.fetch.settings import MAX_RETRY_DELAY_S, FetchConfig
+from crawl.fetch.walls import WallCounter
 from crawl.outcomes import Outcome, Reason
 from crawl.rights.settings import RightsConfig
 
@@ -107,6 +108,7 @@ class Dispatcher:
         self.budget = BodyBudget(ALL_BODIES_BYTES)
         self.frontier: Frontier[FrontierItem] = Frontier()
         self.reasons: Counter[str] = Counter()
+        self.walls = WallCounter()
         self.total = total
         self.done = 0
         self.in_flight = 0
@@ -668,6 +670,8 @@ class Dispatcher:
         )
         self._note_rights(job, outcome)
         self._retrying.pop(job.link.doc_id, None)
+        if result is not None and result.status is not None:
+            self.walls.note(result)
         if not self._keeper.keep(outcome, result):
             return
 

@@ -20,6 +20,7 @@ from corpus.errors import WebtextError
 from corpus.run.executors.ray import publish
 from corpus.run.progress import duration
 from corpus.storage.store import Store, work_dir
+from crawl.fetch import walls
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ class CrawlProgress:
     domains: tuple[tuple[str, int], ...] = ()
     """Domains with the most links left."""
     reasons: Counter[str] = field(default_factory=Counter)
+    walls: Counter[str] = field(default_factory=Counter)
+    """Counts of `crawl.fetch.walls`."""
 
     @property
     def num_failed(self) -> int:
@@ -55,7 +58,7 @@ class CrawlProgress:
         return self.reasons.total() - self.reasons["ok"]
 
     def lines(self) -> list[str]:
-        """Three lines for people."""
+        """Three lines for people, and a warning if there is one."""
         failures = [
             (reason, count) for reason, count in self.reasons.most_common() if reason != "ok"
         ]
@@ -64,6 +67,7 @@ class CrawlProgress:
             *(f"{reason} {count:,}" for reason, count in failures),
         ]
         domains = ", ".join(f"{domain} {count:,}" for domain, count in self.domains)
+        warned = walls.warning(self.walls)
 
         return [
             f"{self.done:,} of {self.total:,} links  {self.pages_per_s:,.0f} pages/s  "
@@ -72,6 +76,7 @@ class CrawlProgress:
             f"{self.running} workers  ETA at least {duration(self.eta_s)}",
             f"most left: {domains or 'none'}",
             f"ended: {', '.join(ended)}",
+            *([warned] if warned is not None else []),
         ]
 
 
@@ -141,11 +146,13 @@ def merge(states: Iterable[dict[str, Any]], now: float) -> CrawlProgress:
     reasons: Counter[str] = Counter()
     domains: Counter[str] = Counter()
     sums: Counter[str] = Counter()
+    walled: Counter[str] = Counter()
     running, pages_per_s, bytes_per_s, eta_s = 0, 0.0, 0.0, 0.0
 
     for state in states:
         reasons.update(state.get("reasons", {}))
         sums.update({name: state.get(name, 0) for name in ("done", "total")})
+        walled.update({name: state.get(name, 0) for name in walls.NAMES})
         if now - state["at"] > FRESH_S or state["done"] >= state["total"]:
             continue
 
@@ -175,6 +182,7 @@ def merge(states: Iterable[dict[str, Any]], now: float) -> CrawlProgress:
         eta_s=eta_s,
         domains=tuple(domains.most_common(NUM_DOMAINS)),
         reasons=reasons,
+        walls=walled,
     )
 
 

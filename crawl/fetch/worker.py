@@ -541,6 +541,7 @@ class _Shard:
                 "waiting_hosts": frontier.num_waiting,
                 "top": self._top,
                 "reasons": dict(dispatcher.reasons),
+                **dispatcher.walls.state(),
             }
         )
 

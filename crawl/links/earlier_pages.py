@@ -13,10 +13,12 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from xxhash import xxh3_128_hexdigest
 
 from corpus.run.step import Context
+from corpus.storage.store import Store
 from corpus.tables.conservation import CARRIED
-from corpus.tables.manifest import Manifest, find_manifest
+from corpus.tables.manifest import Input, Manifest, find_manifest
 from corpus.tables.parquet import read_file
 from corpus.tables.schemas import LINKS, part_of
 from corpus.urls import UrlProblem, target
@@ -34,6 +36,9 @@ PASSING_BY_THE_NEXT_BATCH = PASSING_REASONS | {
     Reason.INTERNAL_ERROR,
 }
 
+# Reasons of `documents_dropped` that are a failure of the fetch (`clean.reasons.Reason.temporary`).
+TEMPORARY_WALLS = ("bot_wall", "consent_wall")
+
 
 def seen_ids(
     context: Context, earlier: Sequence[str], index: int, *, retry_failed: bool
@@ -47,7 +52,9 @@ def seen_ids(
         pages = find_manifest(context.store, "pages", batch)
         if retry_failed and pages is not None:
             rows = _read(context, pages, index, ["doc_id", "reason", "status"])
-            rows = rows.filter(pc.invert(_may_pass(rows)))
+            refused = walled_ids(context.store, batch)
+            passing = pc.or_(_may_pass(rows), pc.is_in(rows["doc_id"], refused))
+            rows = rows.filter(pc.invert(passing))
         else:
             rows = _read(context, _links(context, batch), index, ["doc_id"])
         seen.append(rows["doc_id"])
@@ -55,6 +62,32 @@ def seen_ids(
     return (
         pa.chunked_array(seen, pa.string()).combine_chunks() if seen else pa.array([], pa.string())
     )
+
+
+def walled_ids(store: Store, batch: str) -> pa.Array:
+    """The ids of a batch's pages that were dropped as a wall.
+
+    Such a wall stood before the client, not before the page, so the next fetch may pass it.
+    """
+    dropped = find_manifest(store, "documents_dropped", batch)
+    found: list[pa.Array] = []
+    for part in dropped.parts if dropped is not None else ():
+        rows = read_file(store, f"documents_dropped/{batch}/{part.file}", ["doc_id", "reason"])
+        walled = pc.is_in(rows["reason"], pa.array(TEMPORARY_WALLS))
+        found += rows["doc_id"].filter(walled).chunks
+
+    return pa.chunked_array(found, pa.string()).combine_chunks()
+
+
+def walled_inputs(store: Store, batches: Sequence[str]) -> list[Input]:
+    """The sets of walled pages as inputs, since they decide what is linked again."""
+    inputs = []
+    for batch in batches:
+        ids = walled_ids(store, batch).to_pylist()
+        if ids:
+            digest = xxh3_128_hexdigest("".join(ids).encode())
+            inputs.append(Input(table="walls", batch=batch, fingerprint=digest))
+    return inputs
 
 
 def carried_over(

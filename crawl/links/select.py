@@ -109,7 +109,9 @@ class LinksConfig(Section):
     allow_immature_scores: bool = False
     """Continue although the scores of a dump were taken too early."""
     retry_failed: bool = False
-    """Link pages again whose fetch failed in an earlier batch for a passing reason."""
+    """Link pages again whose fetch failed in an earlier batch for a passing reason, or ended at a
+    bot wall or a consent wall.
+    """
     carry_over: bool = False
     """Add the pages that earlier batches left at their deadline, with the karma they had."""
     num_parts: int = Field(default=0, ge=0)

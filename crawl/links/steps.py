@@ -29,7 +29,7 @@ from corpus.tables.schemas import LINKS, part_of
 from corpus.tables.takedown_list import load_forgotten
 from crawl.config import CrawlConfig
 from crawl.links import containers, dump_memory, dump_windows, group, select
-from crawl.links.earlier_pages import carried_over, seen_ids
+from crawl.links.earlier_pages import carried_over, seen_ids, walled_inputs
 from crawl.links.maturity import ImmatureScoresError, ScoreStatistics, immature_among
 from crawl.rules import Disposition
 
@@ -82,7 +82,12 @@ def _depends(config: CrawlConfig, context: Context) -> list[Input]:
     rules = Input(
         table="rules", batch=config.links.preset.value, fingerprint=config.links.rules().digest()
     )
-    return [*(identity(path, OPTION, "dump") for path in context.files), rules, *earlier]
+    walls = (
+        walled_inputs(context.store, earlier_batches(context.store, context.batch))
+        if config.links.retry_failed
+        else []
+    )
+    return [*(identity(path, OPTION, "dump") for path in context.files), rules, *earlier, *walls]
 
 
 def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:

@@ -307,11 +307,13 @@ def test_a_home_page_in_place_of_a_page_needs_two_marks() -> None:
     canonical = "<link rel=canonical href=http://site.test/>"
     og = '<meta property="og:url" content="http://www.site.test/">'
     body = GENUINE["short"]
-    assert verdict(canonical + og + body) is not None
-    assert verdict(canonical + body) is None
-    assert verdict(og + body) is None
+    marks = SoftFailuresConfig(home_marks=True)
+    assert verdict(canonical + og + body, marks) is not None
+    assert verdict(canonical + og + body) is None
+    assert verdict(canonical + body, marks) is None
+    assert verdict(og + body, marks) is None
     home = {"url": "http://site.test/", "final_url": "http://site.test/"}
-    assert verdict(canonical + og + body, **home) is None
+    assert verdict(canonical + og + body, marks, **home) is None
 
 
 def test_settings_keep_pages() -> None:

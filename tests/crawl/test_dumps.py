@@ -21,7 +21,7 @@ from corpus.tables import external_files
 from corpus.tables.commit import commit_table
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table, write_part
-from corpus.tables.schemas import PAGES, part_of
+from corpus.tables.schemas import DOCUMENTS_DROPPED, PAGES, part_of
 from crawl import run
 from crawl.links import dump_memory
 from crawl.links import select as links
@@ -185,6 +185,45 @@ def test_a_page_is_linked_again_only_where_its_failure_may_pass_and_the_config_a
     _fetched(other, "retry", [PAGE] * 5)
     assert _links(other, "third", [second], *retry) == 0
     assert _urls(other, "third") == set()
+
+
+def test_a_page_behind_a_wall_is_linked_again_where_the_config_asks(
+    tmp_path: Path, corpus: Store
+) -> None:
+    """The wall stood before the client. A page that is gone, or was judged, stays seen."""
+    first, second = _dump(tmp_path / "RS_1", [5] * 4), _dump(tmp_path / "RS_2", [5] * 5)
+    assert _links(corpus, "first", [first]) == 0
+    _fetched(corpus, "first", [PAGE] * 4)
+    ids = {row["url"]: row["doc_id"] for row in read_table(corpus, "links", "first").to_pylist()}
+    reasons = ["bot_wall", "consent_wall", "soft_404", "too_short"]
+    rows = [
+        {"doc_id": ids[_url(n)], "url": _url(n), "step": "x", "reason": reason}
+        for n, reason in enumerate(reasons)
+    ]
+    rows.sort(key=lambda row: row["doc_id"])
+    table = pa.Table.from_pylist(rows, DOCUMENTS_DROPPED.schema)
+    part = write_part(
+        corpus, DOCUMENTS_DROPPED.folder("first"), "part-00000.parquet", DOCUMENTS_DROPPED, [table]
+    )
+    commit_table(
+        corpus,
+        DOCUMENTS_DROPPED,
+        "first",
+        parts=[part],
+        inputs=[],
+        config={},
+        counts={},
+        wall_s=0.0,
+    )
+
+    assert _links(corpus, "retry", [second], "--set", "crawl.links.retry_failed=true") == 0
+    assert _urls(corpus, "retry") == {_url(0), _url(1), _url(4)}
+    given = [
+        each for each in read_manifest(corpus, "links", "retry").inputs if each.table == "walls"
+    ]
+    assert [each.batch for each in given] == ["first"]
+    assert _links(corpus, "plain", [second]) == 0
+    assert _urls(corpus, "plain") == set()
 
 
 def test_deferred_pages_are_carried_over_until_a_batch_has_them(
