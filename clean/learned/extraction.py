@@ -52,7 +52,7 @@ from clean.learned.layout import (
 from clean.learned.markdown import render_markdown
 from clean.learned.markup import CHANNEL_TAGS, HINTS
 from clean.learned.render import render
-from clean.learned.tables import Row, data_rows, with_whole_rows
+from clean.learned.tables import Row, data_rows, with_whole_rows, with_whole_tables
 from clean.learned.trees import Model
 from clean.rewrite import rewritten
 from corpus.errors import InputError
@@ -194,7 +194,7 @@ def kept(page: PageBlocks, chance: np.ndarray, use: Use, rows: dict[int, Row]) -
     keep = chosen(chance, page.counts[:, WORDS], use)
     keep = without_comments(page, keep)
     keep = without_further_articles(page, without_forms(page, without_galleries(page, keep)))
-    keep = with_whole_rows(page, keep, rows)
+    keep = with_whole_tables(page, with_whole_rows(page, keep, rows), rows)
     keep = without_copies(page, without_hidden(page, keep), rows)
     return without_counters(page, keep)
 

@@ -22,11 +22,10 @@ from clean.learned.layout import (
     PRE,
     ROW,
     TAG_LI,
-    TAG_TABLE,
 )
 from clean.learned.markup import TAG
 from clean.learned.render import Renderer
-from clean.learned.tables import Row, data_rows
+from clean.learned.tables import Row, data_rows, table_of
 
 _QUOTE: Final = TAG["blockquote"]
 _CODE: Final = TAG["code"]
@@ -179,10 +178,7 @@ class _Markdown(Renderer):
 
     def _table(self, place: list[int]) -> int:
         """The table of a row."""
-        element = place[ROW] - 1
-        while element >= 0 and self._page.element_tags[element] != TAG_TABLE:
-            element = int(self._page.parents[element])
-        return element
+        return table_of(self._page, place[ROW] - 1)
 
     def _table_row(
         self, row: Row, place: list[int], previous: list[int] | None, keep: np.ndarray
@@ -220,9 +216,7 @@ class _Markdown(Renderer):
         """The columns of each table."""
         widths: dict[int, int] = {}
         for number, row in self._rows.items():
-            place = [0] * (ROW + 1)
-            place[ROW] = number
-            table = self._table(place)
+            table = table_of(self._page, number - 1)
             width = 0
             for cell in row.cells:
                 found = _COLSPAN.search(self._start_tag(cell - 1))

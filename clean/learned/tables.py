@@ -11,10 +11,12 @@ from typing import Final
 import numpy as np
 
 from clean.learned.blocks import PageBlocks
-from clean.learned.layout import CELL, ROW, TAG_TD, TAG_TH, WORDS
+from clean.learned.layout import CELL, ROW, TAG_TABLE, TAG_TD, TAG_TH, WORDS
 
 # A cell with more words is a column of a layout.
 MAX_CELL_WORDS: Final = 150
+# A table with this share of its words kept is kept whole.
+WHOLE_TABLE_FRAC: Final = 0.8
 
 
 class Row:
@@ -67,6 +69,29 @@ def data_rows(page: PageBlocks) -> dict[int, Row]:
         }
 
     return found
+
+
+def with_whole_tables(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
+    """`keep` with all rows of a table of which nearly all was kept, its header among them."""
+    tables: dict[int, list[int]] = {}
+    for number, row in rows.items():
+        blocks = [block for own in row.blocks_of.values() for block in own]
+        tables.setdefault(table_of(page, number - 1), []).extend(blocks)
+
+    keep = keep.copy()
+    for blocks in tables.values():
+        words = page.counts[blocks, WORDS]
+        if words[keep[blocks]].sum() >= WHOLE_TABLE_FRAC * words.sum():
+            keep[blocks] = True
+
+    return keep
+
+
+def table_of(page: PageBlocks, element: int) -> int:
+    """The table around an element; -1 for none."""
+    while element >= 0 and page.element_tags[element] != TAG_TABLE:
+        element = int(page.parents[element])
+    return element
 
 
 def with_whole_rows(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
