@@ -25,6 +25,7 @@ from clean.learned.extraction import (
     render,
     without_comments,
 )
+from clean.learned.tables import data_rows, with_whole_tables
 from tools.extraction_scores import scores
 
 STORY = [
@@ -183,3 +184,14 @@ def test_machine_code_older_than_a_source_is_forgotten(tmp_path: Path) -> None:
         pass
     assert not old.exists()
     assert new.exists()
+
+
+def test_a_table_of_which_nearly_all_was_kept_is_kept_whole() -> None:
+    rows = "".join(f"<tr><td>Item {n} of the list<td>{n}00 crowns" for n in range(6))
+    page = blocks(f"<table><tr><th>Copyright<th>Price{rows}</table>".encode())
+    data = data_rows(page)
+    keep = np.ones(len(page.counts), bool)
+    keep[:2] = False
+    assert with_whole_tables(page, keep, data).all()
+    keep[:8] = False
+    assert np.array_equal(with_whole_tables(page, keep, data), keep)
