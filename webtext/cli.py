@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 
 from corpus.errors import InputError
 from webtext import __version__
 from webtext.commands import GROUPS, PROGRAMS, command_main
+
+# New objects between two runs of the garbage collector.
+GARBAGE_EVERY = 200_000
 
 USAGE = (
     "usage: webtext COMMAND [OPTIONS]; `webtext COMMAND --help` lists the options of one command"
@@ -33,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported late: pydantic would slow `webtext --help` down.
     from corpus.run.arguments import named_by_index
 
+    # Records of a large corpus are many and live to the end: by default the collector walks them
+    # again and again (status of 200 batches: 6.5 s of CPU against 2.3 s, with `corpus.bulk`).
+    gc.set_threshold(GARBAGE_EVERY)
     with named_by_index(PROGRAMS):
         return command(words[1:])
 

@@ -20,10 +20,11 @@ from corpus.errors import BusyError, InputError
 from corpus.run import command
 from corpus.run.funnel import size
 from corpus.storage import lease
+from corpus.storage.interface import is_leftover
 from corpus.storage.store import Store, open_corpus, table_dir, work_dir
 from corpus.tables.file_lists import FOLDER, list_path
 from corpus.tables.generations import earlier_path, first_path, lists_of, pinned_files
-from corpus.tables.manifest import EXTRA_TABLES, find_manifest
+from corpus.tables.manifest import EXTRA_TABLES, find_manifest, find_manifests
 from corpus.tables.retirement import retire, retirement
 from corpus.tables.schemas import TABLES
 from corpus.tables.snapshot import read_head, snapshot_path, snapshots
@@ -140,6 +141,8 @@ def make_plan(store: Store, chosen: Sequence[str]) -> PrunePlan:
     files: list[tuple[str, int]] = []
     names = {batch for table in PRUNED for batch in store.folders(table)}
     names |= {batch for table in PRUNED for batch in store.folders(earlier_path(table))}
+    # Read in one go, they are at hand below.
+    find_manifests(store, [(table, batch) for table in PRUNED for batch in names])
     for batch in sorted(names):
         if lease.owner(store, _lock_path(batch)) is None:
             files += _unnamed(store, batch, pinned)
@@ -217,13 +220,12 @@ def _unnamed(store: Store, batch: str, pinned: set[str]) -> Iterator[tuple[str, 
             if first_path(path) not in pinned:
                 yield path, num_bytes
 
-        yield from store.leftovers(folder)
         manifest = find_manifest(store, table, batch)
-        if manifest is None:
-            continue
-        named = {f"{folder}/{part.file}" for part in manifest.parts} | pinned
-        for path, num_bytes in store.files(folder, recursive=True):
-            if path.endswith(".parquet") and path not in named:
+        named = {f"{folder}/{part.file}" for part in manifest.parts} if manifest else set()
+        for path, num_bytes in store.files(folder, recursive=True, leftovers=True):
+            if is_leftover(path) or (
+                manifest and path.endswith(".parquet") and path not in named and path not in pinned
+            ):
                 yield path, num_bytes
 
 

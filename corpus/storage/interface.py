@@ -122,18 +122,16 @@ class Store(ABC):
         """Replace the file at `path` only while its bytes are `before`; False if they are not."""
         return self._replace_exact(self._checked(path), before, after)
 
-    def files(self, folder: str, *, recursive: bool = False) -> list[tuple[str, int]]:
+    def files(
+        self, folder: str, *, recursive: bool = False, leftovers: bool = False
+    ) -> list[tuple[str, int]]:
         """(path, bytes) of the files below `folder`, by name.
 
-        Temporary names are left out, and so are links that lead to a folder or out of the root.
+        Temporary names, which killed runs leave, come only with `leftovers`. Links that lead to a
+        folder or out of the root are left out.
         """
         found = self._files(self._checked(folder), recursive)
-        return sorted(entry for entry in found if TEMPORARY not in entry[0])
-
-    def leftovers(self, folder: str) -> list[tuple[str, int]]:
-        """(path, bytes) of the temporary files below `folder` that killed runs left, by name."""
-        found = self._files(self._checked(folder), True)
-        return sorted(entry for entry in found if TEMPORARY in entry[0])
+        return sorted(entry for entry in found if leftovers or not is_leftover(entry[0]))
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders directly below `folder`, sorted."""
@@ -231,6 +229,11 @@ class Store(ABC):
 
     @abstractmethod
     def _delete_dir(self, folder: str) -> None: ...
+
+
+def is_leftover(path: str) -> bool:
+    """True for the temporary name of a file that is being written, or was left by a killed run."""
+    return TEMPORARY in path
 
 
 def key_problem(key: object) -> str | None:

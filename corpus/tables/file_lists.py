@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 from xxhash import xxh3_128_hexdigest
 
+from corpus.bulk import read_many
 from corpus.errors import SchemaError
 from corpus.storage.store import Store, is_name, table_dir
 from corpus.tables.manifest import PART_FILE
@@ -24,8 +24,6 @@ Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
 FOLDER = "snapshots/files"
 DIGEST = re.compile(r"[0-9a-f]{32}\Z")
-# Lists that are read at the same time.
-READERS = 16
 
 
 class TokenFile(Record):
@@ -74,11 +72,8 @@ def read_lists(store: Store, digests: Iterable[str]) -> dict[str, FileList]:
     Raises: SchemaError for one that is missing or has other bytes than its name says.
     """
     wanted = list(dict.fromkeys(digests))
-    if len(wanted) < 2:
-        return {digest: _read(store, digest) for digest in wanted}
-
-    with ThreadPoolExecutor(READERS) as pool:
-        return dict(zip(wanted, pool.map(lambda each: _read(store, each), wanted), strict=True))
+    found = read_many(store, wanted, lambda digest: _read(store, digest))
+    return dict(zip(wanted, found, strict=True))
 
 
 def _read(store: Store, digest: str) -> FileList:

@@ -10,11 +10,11 @@ runs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
+from corpus.bulk import read_many
 from corpus.storage.store import Store, open_store
-from corpus.tables.file_lists import READERS, read_lists
+from corpus.tables.file_lists import read_lists
 from corpus.tables.manifest import Manifest
 
 # The folder of replaced files that a snapshot names.
@@ -57,8 +57,7 @@ def pinned_files(store: Store, without: Iterable[str] = ()) -> set[str]:
 
 def lists_of(store: Store, paths: Iterable[str]) -> set[str]:
     """Digests of the lists of files that snapshots refer to, given the paths of snapshots."""
-    with ThreadPoolExecutor(READERS) as pool:
-        documents = list(pool.map(store.read_object, paths))
+    documents = read_many(store, paths, store.read_object)
     return {
         str(each.get("files"))
         for document in documents

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, NonNegativeInt, ValidationError, field_validator
 from xxhash import xxh3_128_hexdigest
 
+from corpus.bulk import read_many
 from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, is_name, manifest_path, table_dir
 from corpus.tables.record import Record, TokenMetadata
@@ -60,8 +60,8 @@ SIBLINGS = {
     "tokens": "spans",
     "spans": "tokens",
 }
-# Manifests that are read at the same time.
-READERS = 16
+# Parsed manifests that are kept: those of 400 batches.
+PARSED_KEPT = 4096
 
 
 # Names that this code gives to parts (`.arrow`: buckets of an unfinished exchange). A manifest
@@ -169,8 +169,8 @@ def find_manifests(
     each.
     """
     keys = list(dict.fromkeys(wanted))
-    with ThreadPoolExecutor(READERS) as pool:
-        return dict(zip(keys, pool.map(lambda key: find_manifest(store, *key), keys), strict=True))
+    found = read_many(store, keys, lambda key: find_manifest(store, *key))
+    return dict(zip(keys, found, strict=True))
 
 
 def find_manifest_in(store: Store, folder: str) -> Manifest | None:
@@ -199,7 +199,7 @@ def find_manifest_in(store: Store, folder: str) -> Manifest | None:
     return manifest
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=PARSED_KEPT)
 def _parse(data: bytes, where: str) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(data)

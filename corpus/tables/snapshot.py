@@ -11,12 +11,12 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
 from pydantic import NonNegativeInt, ValidationError
 
+from corpus.bulk import read_many
 from corpus.errors import FatalError, InputError, SchemaError
 from corpus.storage.interface import parse_json
 from corpus.storage.lease import confirm
@@ -33,7 +33,6 @@ from corpus.tables.file_lists import Split as Split
 from corpus.tables.file_lists import TokenFile as TokenFile
 from corpus.tables.generations import earlier_path, files_moved
 from corpus.tables.manifest import (
-    READERS,
     Manifest,
     Part,
     batches,
@@ -134,8 +133,7 @@ def read_head(store: Store, name: str) -> SnapshotHead:
 
 def read_heads(store: Store) -> list[SnapshotHead]:
     """The heads of all snapshots, sorted by name. Raises: SchemaError."""
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(lambda name: read_head(store, name), snapshots(store)))
+    return read_many(store, snapshots(store), lambda name: read_head(store, name))
 
 
 @lru_cache(maxsize=512)

@@ -28,6 +28,7 @@ from corpus.errors import InputError, SchemaError, WebtextError
 from corpus.run import command
 from corpus.run.funnel import size
 from corpus.storage import lease
+from corpus.storage.interface import is_leftover
 from corpus.storage.store import Store, open_corpus, table_dir, work_dir
 from corpus.tables.inventory import batch_names, entries
 from corpus.tables.manifest import EXTRA_TABLES, Manifest, batches, find_manifest, record_seal
@@ -314,7 +315,8 @@ def _leftover_problems(store: Store, batch: str) -> list[str]:
         f"{path}: left over by a killed run, may hold rows that were taken down; "
         "`webtext prune --delete` removes it"
         for table in (*TABLES, *EXTRA_TABLES)
-        for path, _ in store.leftovers(table_dir(table, batch))
+        for path, _ in store.files(table_dir(table, batch), recursive=True, leftovers=True)
+        if is_leftover(path)
     ]
 
 
