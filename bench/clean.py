@@ -36,7 +36,7 @@ from clean.config import CleanConfig
 from clean.document import Page
 from clean.filters import language, quality, wikipedia
 from crawl import run as crawl_run
-from crawl.warc import records
+from crawl.warc.writer import http_block, record_bytes
 
 STEPS: dict[str, list[tuple[Any, str]]] = {
     "decode": [(document, "decode")],
@@ -138,8 +138,8 @@ def _record(name: str, body: bytes) -> bytes:
         ("WARC-Date", "2026-11-01T00:00:00Z"),
         ("WARC-Target-URI", f"http://{name[:2]}.example/{name}"),
     ]
-    block = records.http_block("HTTP/1.1 200 OK", headers, body)
-    return records.record_bytes("response", fields, block, "application/http; msgtype=response")
+    block = http_block("HTTP/1.1 200 OK", headers, body)
+    return record_bytes("response", fields, block, "application/http; msgtype=response")
 
 
 @contextlib.contextmanager

@@ -166,7 +166,8 @@ def _unpacked(path: str) -> Any:
 
 
 def ours(path: str) -> Work:
-    from crawl.links.select import LinksConfig, read_dump
+    from crawl.links.config import LinksConfig
+    from crawl.links.select import read_dump
 
     config = LinksConfig(allow_immature_scores=True)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from corpus.config import Section
 from crawl.fetch.settings import FetchConfig
+from crawl.links.config import LinksConfig
 from crawl.links.dump_memory import ReadingConfig
-from crawl.links.select import LinksConfig
 from crawl.rights.settings import RightsConfig
 from crawl.warc.archives import WarcConfig
 

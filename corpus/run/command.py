@@ -258,14 +258,14 @@ def finish(
 ) -> int:
     """Print the funnel and, with --json, the counts as the last line.
 
-    `left` says what of the stage was not asked for, instead of "up to date".
+    `left` says what of the stage was not asked for.
     """
     # Tables of earlier stages may be stale: `webtext status` has all.
     print(funnel.render(store, args.batch, stage=stage))
+    if result.up_to_date:
+        print(f"{stage}: up to date")
     if left:
         print(left)
-    elif result.up_to_date:
-        print(f"{stage}: up to date")
 
     if args.json:
         summary = {

@@ -19,7 +19,7 @@ from corpus.storage.store import Store
 from crawl.fetch.requests import FetchResult
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Outcome, segment_path, write_outcomes
-from crawl.warc.records import SegmentWriter, digest, http_block, record_id
+from crawl.warc.writer import SegmentWriter, digest, http_block, record_id
 
 # Compression of WARC records: of the levels, the best pages per second on two cores.
 GZIP_LEVEL = 4

@@ -47,7 +47,7 @@ from crawl.fetch.segment_ledger import Ledger
 from crawl.fetch.settings import FetchConfig
 from crawl.fetch.shard_state import HEARTBEAT, alive_at, alone, read_state, write_state
 from crawl.fetch.spider import LinkSpider, scrapy_settings
-from crawl.links.select import LinksConfig
+from crawl.links.config import LinksConfig
 from crawl.outcomes import Reason, next_index, read_outcomes, remove_orphans
 from crawl.rights.settings import RightsConfig
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus.tables.schemas import LINKS
-from crawl.links.select import SUBMISSIONS, LinksConfig
+from crawl.links.config import LinksConfig
+from crawl.links.judge import SUBMISSIONS
 from crawl.rules import Disposition
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from corpus.errors import ConfigError
 from corpus.urls import UrlProblem, host_identity, target
-from crawl.links.select import LinksConfig
+from crawl.links.config import LinksConfig
 from crawl.rules import EXTENSION_RULES, HOST_RULES, Disposition, Rules, read_hosts, read_subreddits
 
 

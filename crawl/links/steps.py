@@ -30,6 +30,7 @@ from corpus.tables.takedown_list import load_forgotten
 from crawl.config import CrawlConfig
 from crawl.links import containers, dump_memory, dump_windows, group, select
 from crawl.links.earlier_pages import carried_over, seen_ids, walled_inputs
+from crawl.links.judge import SUBMISSIONS
 from crawl.links.maturity import ImmatureScoresError, ScoreStatistics, immature_among
 from crawl.rules import Disposition
 
@@ -113,7 +114,7 @@ def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
                     )
 
         context.store.write_bytes(_statistics_path(context, path), statistics.to_json())
-        yield Scattered(select.SUBMISSIONS.empty_table(), np.zeros(0, np.int64), _take(counts))
+        yield Scattered(SUBMISSIONS.empty_table(), np.zeros(0, np.int64), _take(counts))
 
     return scatter
 
@@ -203,7 +204,7 @@ STEP = Exchange(
     writes=(LINKS,),
     sections=("links",),
     depends=_depends,
-    scattered=select.SUBMISSIONS,
+    scattered=SUBMISSIONS,
     load_file_scatter=_load_scatter,
     load_reduce=_load_reduce,
     num_buckets=one_bucket_per_part,

@@ -25,6 +25,7 @@ from corpus.config import Section
 from corpus.urls import Target, page_identity, target
 from crawl.warc import records
 from crawl.warc.kind import content_kind
+from crawl.warc.writer import digest, http_block, record_bytes
 
 _GZIP = b"\x1f\x8b\x08"
 _SEARCH_BYTES = 1 << 20
@@ -132,15 +133,15 @@ def _capture(record: Any) -> Capture | RecordDisposition:
         return RecordDisposition.WRONG_TYPE
 
     identity = page_identity(page)
-    digest = records.digest(response.payload)
+    payload_digest = digest(response.payload)
     date = record.headers.get("WARC-Date") or ""
     ip = record.headers.get("WARC-IP-Address")
     cut = record.headers.get("WARC-Truncated") or ("disconnect" if len(block) < length else None)
     own = [("WARC-Record-ID", record.record_id), ("WARC-Date", date), ("WARC-Target-URI", address)]
     own += [("WARC-IP-Address", ip)] if ip else []
-    own += [("WARC-Payload-Digest", digest)]
+    own += [("WARC-Payload-Digest", payload_digest)]
     own += [("WARC-Truncated", cut)] if cut else []
-    body = records.http_block(response.status_line, response.headers, response.payload)
+    body = http_block(response.status_line, response.headers, response.payload)
 
     return Capture(
         doc_id=identity.doc_id,
@@ -152,10 +153,10 @@ def _capture(record: Any) -> Capture | RecordDisposition:
         ip=ip,
         content_type=content_type,
         body_bytes=len(response.payload),
-        payload_digest=digest,
+        payload_digest=payload_digest,
         truncated=cut is not None,
         record_id=record.record_id,
-        record=records.record_bytes("response", own, body, "application/http; msgtype=response"),
+        record=record_bytes("response", own, body, "application/http; msgtype=response"),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from corpus.storage.store import Store
 from crawl.warc import records
+from crawl.warc.writer import digest
 
 MEMBER_HEAD = b"\x1f\x8b\x08"
 FEED_BYTES = 1 << 15
@@ -114,7 +115,7 @@ def _check_head(member: bytes, offset: int) -> None:
 
 def _digest_problem(record: records.WarcRecord) -> str | None:
     stated = record.fields.get("warc-block-digest")
-    if stated is not None and (found := records.digest(record.block)) != stated:
+    if stated is not None and (found := digest(record.block)) != stated:
         return f"block digest {found}, expected {stated}"
     return None
 
@@ -124,7 +125,7 @@ def _row_problem(record: records.WarcRecord, row: Mapping[str, Any]) -> str | No
         return f"a {record.kind} record, page {row['doc_id']} expects its response"
 
     payload = record.block.partition(b"\r\n\r\n")[2]
-    if (found := records.digest(payload)) != row["payload_digest"]:
+    if (found := digest(payload)) != row["payload_digest"]:
         return f"payload digest {found}, page {row['doc_id']} has {row['payload_digest']}"
 
     uri = record.fields.get("warc-target-uri", "").strip("<>")

@@ -24,6 +24,7 @@ from corpus.tables.manifest import find_manifest, read_manifest
 from corpus.tables.parquet import read_table, write_part
 from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, part_of_id
 from crawl.warc import records
+from crawl.warc.writer import SegmentWriter, http_block
 from webtext.verify.lost_pages import lost_page_problems
 
 NUM_PARTS = 3
@@ -199,13 +200,13 @@ def store(tmp_path: Path) -> Store:
     store = open_corpus(str(tmp_path / "one"), create=True)
     urls = [f"http://e.org/{kind}/{i}" for kind in BODIES for i in range(3)]
     random.Random(5).shuffle(urls)
-    writer = records.SegmentWriter(store, "warc/b/part-00000-00000.warc.gz", info={}, gzip_level=1)
+    writer = SegmentWriter(store, "warc/b/part-00000-00000.warc.gz", info={}, gzip_level=1)
     rows = []
     for url in urls:
         kind = url.split("/")[3]
         payload = BODIES[kind][0].encode()
         media = b"text/plain" if kind == "plain" else b"text/html"
-        block = records.http_block("HTTP/1.1 200 OK", [(b"Content-Type", media)], payload)
+        block = http_block("HTTP/1.1 200 OK", [(b"Content-Type", media)], payload)
         place = writer.add_response(
             url, block=block, payload_digest="sha1:x", fetched_at=AT, ip=None
         )

@@ -25,11 +25,13 @@ from corpus.config import load_config
 from corpus.errors import ConfigError, InputError
 from corpus.tables.schemas import LINKS
 from crawl.links import select, submissions
+from crawl.links.config import LinksConfig
 from crawl.links.containers import READ_BYTES
 from crawl.links.group import group
+from crawl.links.judge import SUBMISSIONS, Judge, LinkSubmission, unescaped
 from crawl.links.maturity import ImmatureScoresError, ScoreStatistics
 from crawl.links.rows import RowBlock, TruncatedDump
-from crawl.links.select import SUBMISSIONS, Judge, LinksConfig, LinkSubmission, read_dump, unescaped
+from crawl.links.select import read_dump
 from crawl.rules import Disposition
 from tests.crawl import eras
 

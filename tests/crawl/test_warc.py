@@ -32,14 +32,16 @@ from crawl.warc.body import (
     looks_like_text,
 )
 from crawl.warc.records import (
-    RecordPosition,
-    SegmentWriter,
     WarcError,
-    digest,
-    http_block,
     parse_response,
     read_response,
     read_responses,
+)
+from crawl.warc.writer import (
+    RecordPosition,
+    SegmentWriter,
+    digest,
+    http_block,
     record_bytes,
 )
 

@@ -15,6 +15,7 @@ from corpus.tables.takedown_list import Takedown, write_takedown
 from crawl import run as crawl_run
 from crawl.warc import records
 from crawl.warc.archives import RecordDisposition
+from crawl.warc.writer import digest
 from tests.support.foreign_warc import HTML, TYPE, archive
 from webtext.reports import html
 
@@ -60,7 +61,7 @@ def test_links_and_pages_add_up_and_the_latest_capture_stays(
             store, row["warc_file"], row["warc_offset"], row["warc_length"]
         )
         assert response.body == HTML + (b"newer " if row["url"][-1] in "defz" else b"")
-        assert records.digest(response.body) == row["payload_digest"]
+        assert digest(response.body) == row["payload_digest"]
     counts = read_manifest(store, "pages", "b").counts
     assert counts["fetched"] + counts["capture:earlier"] == counts[RecordDisposition.CAPTURE] == 11
     assert (

@@ -12,6 +12,7 @@ import zstandard
 from corpus.errors import InputError
 from crawl.links import group
 from crawl.links import select as links
+from crawl.links.config import LinksConfig
 from examples.demo import edits, markup
 from examples.demo.cases import Case, Destination
 from examples.demo.checks import Rows, page_address, wrong_links
@@ -208,10 +209,8 @@ def test_the_links_stage_finds_exactly_what_was_written(web, tmp_path, write):
     expected = write(web, tmp_path / "RS.zst")
     counts = Counter()
     with (tmp_path / "RS.zst").open("rb") as stream:
-        batches = list(
-            links.read_dump(stream, name="RS.zst", config=links.LinksConfig(), counts=counts)
-        )
-    table, _ = group.group(pa.Table.from_batches(batches), links.LinksConfig())
+        batches = list(links.read_dump(stream, name="RS.zst", config=LinksConfig(), counts=counts))
+    table, _ = group.group(pa.Table.from_batches(batches), LinksConfig())
     assert {str(destination): count for destination, count in counts.items()} == expected.counts
     rows = Rows(links={page_address(row["url"]): row for row in table.to_pylist()})
     assert len(rows.links) == table.num_rows

@@ -22,7 +22,7 @@ from corpus.tables.parquet import read_table, write_part
 from corpus.tables.schemas import PAGES, TABLES, part_of_id
 from corpus.urls import registered_domain
 from crawl import run as crawl_run
-from crawl.warc import records
+from crawl.warc.writer import RecordPosition, SegmentWriter, digest, http_block
 from dedup import run as dedup_run
 from examples.demo.dump import compressed
 from shards import run as shards_run
@@ -130,7 +130,7 @@ def fetch(store: Store, batch: str, sites: Sequence[Site]) -> None:
     num_parts = read_manifest(store, "links", batch).num_parts
     links = read_table(store, "links", batch, ["doc_id", "url", "domain"]).to_pylist()
     segments = {
-        number: records.SegmentWriter(
+        number: SegmentWriter(
             store,
             f"warc/{batch}/part-{number:05}-00000.warc.gz",
             info={"software": "test"},
@@ -175,12 +175,10 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     return pa.Table.from_pylist(rows, PAGES.schema)
 
 
-def _page(
-    row: dict[str, Any], site: Site, segments: dict[int, records.SegmentWriter]
-) -> dict[str, Any]:
+def _page(row: dict[str, Any], site: Site, segments: dict[int, SegmentWriter]) -> dict[str, Any]:
     """A row of `pages`; its records lie with the shards that own the domains which were asked."""
 
-    def of(url: str) -> records.SegmentWriter:
+    def of(url: str) -> SegmentWriter:
         return segments[sum(registered_domain(url.split("/")[2]).encode()) % SHARDS]
 
     made: dict[str, Any] = dict.fromkeys(PAGES.schema.names) | {
@@ -199,11 +197,11 @@ def _page(
         _store(of(hop), hop, 301, b"", (b"Location", (site.final or row["url"]).encode()))
     if site.reason is None:
         segment = of(made["final_url"])
-        place, digest = _store(segment, made["final_url"], site.status, site.html)
+        place, payload_digest = _store(segment, made["final_url"], site.status, site.html)
         made |= {
             "content_type": "text/html",
             "body_bytes": len(site.html),
-            "payload_digest": digest,
+            "payload_digest": payload_digest,
             "warc_file": segment.path,
             "warc_offset": place.offset,
             "warc_length": place.length,
@@ -212,26 +210,26 @@ def _page(
 
 
 def _store(
-    segment: records.SegmentWriter,
+    segment: SegmentWriter,
     url: str,
     status: int,
     body: bytes,
     *headers: tuple[bytes, bytes],
-) -> tuple[records.RecordPosition, str]:
-    block = records.http_block(
+) -> tuple[RecordPosition, str]:
+    block = http_block(
         f"HTTP/1.1 {status} OK", [(b"Content-Type", b"text/html; charset=utf-8"), *headers], body
     )
-    digest = records.digest(body)
+    payload_digest = digest(body)
     request = f"GET {url} HTTP/1.1\r\n\r\n".encode()
     place = segment.add_response(
         url,
         block=block,
-        payload_digest=digest,
+        payload_digest=payload_digest,
         fetched_at=AT,
         ip="127.0.0.1",
         request_block=request,
     )
-    return place, digest
+    return place, payload_digest
 
 
 def grow(

@@ -66,9 +66,6 @@ def write(store: Store) -> str:
     return f"{store.root}/{PATH}"
 
 
-# ---- the funnel ------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Bar:
     """One stage of the funnel."""
@@ -147,9 +144,6 @@ def _reasons(bar: Bar) -> str:
     )
 
 
-# ---- domains ---------------------------------------------------------------------------------------------------
-
-
 def _domains(store: Store, names: Sequence[str]) -> str:
     linked: Counter[str] = Counter()
     kept: Counter[str] = Counter()
@@ -195,9 +189,6 @@ def _count_domains(store: Store, table: str, batch: str) -> Counter[str]:
                 counts[entry["values"]] += entry["counts"]
 
     return counts
-
-
-# ---- training runs ---------------------------------------------------------------------------------------------
 
 
 def _run(store: Store, run: str) -> str:
@@ -273,8 +264,6 @@ def _flat(value: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
     elif not isinstance(value, list):
         yield prefix, str(value)
 
-
-# ---- the page --------------------------------------------------------------------------------------------------
 
 STYLE = """
 body{font:16px/1.5 Georgia,serif;color:#222;background:#fdfcfa;max-width:960px;margin:2rem auto;padding:0 1rem}

@@ -145,9 +145,6 @@ def best_f1(answer: str, references: Sequence[str]) -> float:
     return sum(max(f1(answer, r) for r in fold) for fold in folds) / len(folds)
 
 
-# --- CoQA ----------------------------------------------------------------------------------------------------------
-
-
 def read_coqa(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     """(prompt, references) per turn of every conversation."""
     entries = []
@@ -180,9 +177,6 @@ def coqa(loaded: LoadedModel, entries: Sequence[Any], world: World, options: Opt
 def coqa_figures(rows: Sequence[Row]) -> Figures:
     """Mean F1, of 100."""
     return {"entries": len(rows), "f1": 100 * mean(rows, "f1")}
-
-
-# --- CNN/Daily Mail ------------------------------------------------------------------------------------------------
 
 
 def read_summaries(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
@@ -240,9 +234,6 @@ def _rouge() -> Any:
     return RougeScorer(["rouge1", "rouge2", "rougeLsum"], use_stemmer=True)
 
 
-# --- WMT-14 --------------------------------------------------------------------------------------------------------
-
-
 def read_pairs(data: bytes, loaded: LoadedModel, options: Options, *, reverse: bool) -> list[Any]:
     """(prompt, reference) per pair behind the examples; a line is English, a tab, French."""
     pairs = [tuple(line.split("\t")) for line in lines(data)]
@@ -282,9 +273,6 @@ def translation_figures(rows: Sequence[Row]) -> Figures:
 
     found = corpus_bleu([row["translation"] for row in rows], [[row["reference"] for row in rows]])
     return {"entries": len(rows), "bleu": float(found.score)}
-
-
-# --- Natural Questions ---------------------------------------------------------------------------------------------
 
 
 def read_questions(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:

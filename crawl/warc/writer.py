@@ -1,0 +1,191 @@
+"""Writes WARC 1.1 segments: responses as received.
+
+A segment is a `.warc.gz` with one record per gzip member, so any record can be read by its offset
+and length, and any WARC tool can read the whole file. Payloads keep their content encoding. Only
+the transfer coding is undone, since it belongs to the connection; headers made untrue by this are
+kept under an `X-Crawler-` name.
+
+Sources: ISO 28500:2017 (WARC 1.1); StormCrawler's WARCRecordFormat for the renamed headers.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from corpus.errors import FatalError
+from corpus.storage.store import Store
+
+
+class RecordPosition(NamedTuple):
+    """The position of a record in its segment, in compressed bytes."""
+
+    offset: int
+    length: int
+
+
+def digest(data: bytes) -> str:
+    """The digest that WARC tools check: `sha1:` and base32."""
+    return "sha1:" + base64.b32encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()
+
+
+def http_block(status_line: str, headers: Iterable[tuple[bytes, bytes]], payload: bytes) -> bytes:
+    """The block of a response whose transfer coding has been undone."""
+    lines = [status_line.encode("latin-1", "replace")]
+    length = str(len(payload)).encode()
+    stated = False
+
+    for name, value in headers:
+        lower = name.lower()
+        if lower == b"content-length" and value.strip() == length and not stated:
+            stated = True
+        elif lower in (b"content-length", b"transfer-encoding"):
+            name = b"X-Crawler-" + name
+        lines.append(name + b": " + value)
+
+    if not stated:
+        lines.append(b"Content-Length: " + length)
+    return b"\r\n".join(lines) + b"\r\n\r\n" + payload
+
+
+def record_bytes(
+    kind: str, fields: Iterable[tuple[str, str]], block: bytes, content_type: str
+) -> bytes:
+    """One WARC record, uncompressed. The block digest is computed here."""
+    lines = [
+        "WARC/1.1",
+        f"WARC-Type: {kind}",
+        *(f"{name}: {_one_line(value)}" for name, value in fields),
+        f"WARC-Block-Digest: {digest(block)}",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(block)}",
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + block + b"\r\n\r\n"
+
+
+def record_id() -> str:
+    """A fresh `WARC-Record-ID`."""
+    return f"<urn:uuid:{uuid4()}>"
+
+
+def timestamp(at: datetime) -> str:
+    """A `WARC-Date` with microseconds, in UTC."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class SegmentWriter:
+    """One segment, which appears under its name on `commit`, and never after `abort`.
+
+    Raises: FatalError if the disk or the object store refuses.
+    """
+
+    def __init__(self, store: Store, path: str, *, info: dict[str, str], gzip_level: int) -> None:
+        self.path = path
+        # Compressed bytes so far.
+        self.size = 0
+        self._gzip_level = gzip_level
+        self._stack = ExitStack()
+        output: AbstractContextManager[Any] = store.open_output(path)
+        self._stream = self._stack.enter_context(output)
+        block = "".join(f"{name}: {_one_line(value)}\r\n" for name, value in info.items()).encode()
+        fields = [
+            ("WARC-Record-ID", record_id()),
+            ("WARC-Date", timestamp(datetime.now(UTC))),
+            ("WARC-Filename", path.rpartition("/")[2]),
+        ]
+        self._write(record_bytes("warcinfo", fields, block, "application/warc-fields"))
+
+    def add_response(
+        self,
+        url: str,
+        *,
+        block: bytes,
+        payload_digest: str,
+        fetched_at: datetime,
+        ip: str | None,
+        truncated: str | None = None,
+        request_block: bytes | None = None,
+        fields: Sequence[tuple[str, str]] = (),
+        response_id: str | None = None,
+    ) -> RecordPosition:
+        """Write a response, after its request if one is given; the place of the response."""
+        shared = [("WARC-Date", timestamp(fetched_at)), ("WARC-Target-URI", url)]
+        if ip is not None:
+            shared.append(("WARC-IP-Address", ip))
+        response_id = response_id or record_id()
+
+        if request_block is not None:
+            own = [("WARC-Record-ID", record_id()), *shared, ("WARC-Concurrent-To", response_id)]
+            self._write(
+                record_bytes("request", own, request_block, "application/http; msgtype=request")
+            )
+
+        own = [
+            ("WARC-Record-ID", response_id),
+            *shared,
+            ("WARC-Payload-Digest", payload_digest),
+            *fields,
+        ]
+        if truncated is not None:
+            own.append(("WARC-Truncated", truncated))
+
+        return self._write(
+            record_bytes("response", own, block, "application/http; msgtype=response")
+        )
+
+    def add_metadata(self, url: str, text: str, *, about: str, at: datetime) -> RecordPosition:
+        """Write what is known of a record beside its bytes (WARC 1.1, section 6.6)."""
+        fields = [
+            ("WARC-Record-ID", record_id()),
+            ("WARC-Date", timestamp(at)),
+            ("WARC-Target-URI", url),
+            ("WARC-Concurrent-To", about),
+        ]
+        return self._write(record_bytes("metadata", fields, text.encode(), "application/json"))
+
+    def commit(self) -> None:
+        """Make the segment durable and visible."""
+        self._stack.close()
+
+    def abort(self) -> None:
+        """Discard the segment."""
+        with ExitStack() as stack:
+            stack.push(_swallow_abort)
+            stack.push(self._stack)
+            raise _AbortError
+
+    def _write(self, record: bytes) -> RecordPosition:
+        deflater = zlib.compressobj(self._gzip_level, zlib.DEFLATED, 31)
+        member = deflater.compress(record) + deflater.flush()
+        try:
+            self._stream.write(member)
+        except OSError as error:
+            raise FatalError(
+                f"cannot write {self.path}: {error.strerror or error}; free space or fix access, then run again"
+            ) from error
+
+        place = RecordPosition(self.size, len(member))
+        self.size += len(member)
+        return place
+
+
+class _AbortError(Exception):
+    pass
+
+
+def _swallow_abort(kind: object, error: BaseException | None, trace: object) -> bool:
+    return isinstance(error, _AbortError)
+
+
+def _one_line(value: str) -> str:
+    return (
+        value
+        if value.isprintable()
+        else "".join(char if char.isprintable() else " " for char in value)
+    )
