@@ -36,7 +36,7 @@ def earlier_indexes(store: Store, batch: str, config: DedupConfig) -> list[Manif
         if manifest is None or find_manifest(store, "verdicts", name) is None:
             raise InputError(
                 f"{store.root}: batch {name!r} comes before {batch!r} and has no verdicts yet; "
-                f"run `python -m dedup.run --corpus {store.root} --batch {name}` first"
+                f"run `webtext dedup --corpus {store.root} --batch {name}` first"
             )
         _check_parameters(store, manifest, config)
         found.append(manifest)
@@ -108,7 +108,7 @@ def _open_part(store: Store, manifest: Manifest, part: Part) -> Any:
     except FileNotFoundError as error:
         raise PartitionError(
             f"{store.root}: the index of batch {manifest.batch!r} lacks {path}; bring the file back, or make it again with "
-            f"`python -m dedup.run --corpus {store.root} --batch {manifest.batch} --rebuild`"
+            f"`webtext dedup --corpus {store.root} --batch {manifest.batch} --rebuild`"
         ) from error
 
 
@@ -125,7 +125,7 @@ def _damage_named(store: Store, manifest: Manifest, part: Part) -> Iterator[None
         first_line = str(error).partition("\n")[0]
         raise PartitionError(
             f"{store.root}/{path}: damaged ({first_line}); bring the file back, or rebuild it with "
-            f"`python -m dedup.run --corpus {store.root} --batch {manifest.batch} --rebuild`"
+            f"`webtext dedup --corpus {store.root} --batch {manifest.batch} --rebuild`"
         ) from error
 
 
@@ -138,5 +138,5 @@ def _check_parameters(store: Store, manifest: Manifest, config: DedupConfig) -> 
             raise InputError(
                 f"{store.root}: dedup.{name} is {ours!r} and batch {manifest.batch!r} was made with {theirs!r}; batches of a "
                 f"corpus must agree: use its setting, or rebuild it with "
-                f"`python -m dedup.run --corpus {store.root} --batch {manifest.batch} --rebuild` and this one"
+                f"`webtext dedup --corpus {store.root} --batch {manifest.batch} --rebuild` and this one"
             )

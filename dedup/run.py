@@ -103,7 +103,7 @@ def _warn_of_what_is_left(store: Store, batch: str) -> None:
     for name in snapshots_of(store, batch):
         log.warning(
             "snapshot %s holds batch %s as it was before; write a new one with "
-            "`python -m shards.run --corpus %s --batch %s --rebuild --snapshot NEW`",
+            "`webtext shards --corpus %s --batch %s --rebuild --snapshot NEW`",
             name,
             batch,
             store.root,
@@ -113,7 +113,7 @@ def _warn_of_what_is_left(store: Store, batch: str) -> None:
     for name in later_batches(store, batch):
         log.warning(
             "batch %s met batch %s as it was before; make it new with "
-            "`python -m dedup.run --corpus %s --batch %s --rebuild` and the same settings",
+            "`webtext dedup --corpus %s --batch %s --rebuild` and the same settings",
             name,
             batch,
             store.root,

@@ -152,7 +152,7 @@ def _check_tokenizer(store: Store, batch: str, part: Part, tokenizer: Tokenizer)
         raise InputError(
             f"{store.root}: batch {batch!r} was encoded by tokenizer {theirs}, the corpus has "
             f"{tokenizer.fingerprint}; "
-            f"run `python -m shards.run --corpus {store.root} --batch {batch} --rebuild` first"
+            f"run `webtext shards --corpus {store.root} --batch {batch} --rebuild` first"
         )
 
 

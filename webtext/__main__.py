@@ -1,6 +1,13 @@
 """`python -m webtext` runs the command `webtext`."""
 
-from webtext.cli import main
+import sys
+from pathlib import Path
 
 if __name__ == "__main__":
+    # `python -m` puts the working folder first, where a stranger's train.py would be taken for ours.
+    if Path(sys.path[0]).resolve() != Path(__file__).resolve().parents[1]:
+        del sys.path[0]
+
+    from webtext.cli import main
+
     raise SystemExit(main())

@@ -141,7 +141,7 @@ def _trace_batch(store: Store, history: PageHistory, batch: str, names: Sequence
     assert history.doc_id is not None
     history.page = _row(store, "pages", batch, history.doc_id)
     if history.page is None:
-        history.next_command = "crawl.run"
+        history.next_command = "crawl"
         return
     if history.page["reason"] is not None:
         return
@@ -149,12 +149,12 @@ def _trace_batch(store: Store, history: PageHistory, batch: str, names: Sequence
     history.document = _row(store, "documents", batch, history.doc_id)
     if history.document is None:
         history.dropped = _row(store, "documents_dropped", batch, history.doc_id)
-        history.next_command = None if history.dropped else "clean.run"
+        history.next_command = None if history.dropped else "clean"
         return
 
     history.verdict = _row(store, "verdicts", batch, history.doc_id)
     if history.verdict is None:
-        history.next_command = "dedup.run"
+        history.next_command = "dedup"
         return
 
     if history.verdict["duplicate_of"] is not None:
@@ -164,7 +164,7 @@ def _trace_batch(store: Store, history: PageHistory, batch: str, names: Sequence
 
     history.copies = list(_copies(store, history.doc_id, names[names.index(batch) :]))
     history.place = _place(store, batch, history.doc_id)
-    history.next_command = None if history.place else "shards.run"
+    history.next_command = None if history.place else "shards"
     history.snapshots = [
         found
         for name in snapshots(store)

@@ -53,7 +53,7 @@ def render(history: PageHistory) -> str:
 
     if history.next_command is not None:
         lines.append(
-            _entry("next", f"python -m {history.next_command} has not run on batch {history.batch}")
+            _entry("next", f"webtext {history.next_command} has not run on batch {history.batch}")
         )
 
     return "\n".join(lines)

@@ -94,9 +94,7 @@ def choose(store: Store, named: Sequence[str] | None, first: str) -> list[str]:
 
     chosen = [batch for batch in present if not named or batch in named]
     if not chosen:
-        raise InputError(
-            f"{store.root}: no batch is committed yet; begin with `python -m crawl.run`"
-        )
+        raise InputError(f"{store.root}: no batch is committed yet; begin with `webtext crawl`")
 
     for batch in chosen:
         for table in NEEDS[first]:

@@ -43,7 +43,7 @@ def open_corpus(root: str, *, create: bool = False) -> Store:
     except (FileNotFoundError, NotADirectoryError):
         if not create:
             raise InputError(
-                f"--corpus {root}: no corpus there (corpus.json is missing); begin with `python -m crawl.run`"
+                f"--corpus {root}: no corpus there (corpus.json is missing); begin with `webtext crawl`"
             ) from None
         if store.files("") or store.folders(""):
             raise InputError(

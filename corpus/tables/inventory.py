@@ -66,7 +66,7 @@ def entries(store: Store, names: Sequence[str] | None = None) -> list[Entry]:
             why = stale.get((table, batch), "")
             result.append(Entry(table, batch, "stale" if why else "ok", why, present))
         elif table not in OPTIONAL_TABLES:
-            command = f"python -m {ENTRY_POINTS[table]}"
+            command = f"webtext {ENTRY_POINTS[table]}"
             result.append(Entry(table, batch, "missing", command, None))
 
     return result

@@ -27,18 +27,18 @@ from corpus.tables.schemas import TABLES
 STAGES = ("crawl", "clean", "dedup", "shards")
 # The command that makes each table, for messages.
 ENTRY_POINTS = {
-    "links": "crawl.run --only links",
-    "pages": "crawl.run",
-    "rights": "crawl.run",
-    "documents": "clean.run",
-    "documents_dropped": "clean.run",
-    "marks": "clean.run --set clean.marks=true",
-    "signatures": "dedup.run",
-    "verdicts": "dedup.run",
-    "bands": "dedup.run",
-    "overlap": "dedup.run",
-    "tokens": "shards.run",
-    "spans": "shards.run",
+    "links": "crawl --only links",
+    "pages": "crawl",
+    "rights": "crawl",
+    "documents": "clean",
+    "documents_dropped": "clean",
+    "marks": "clean --set clean.marks=true",
+    "signatures": "dedup",
+    "verdicts": "dedup",
+    "bands": "dedup",
+    "overlap": "dedup",
+    "tokens": "shards",
+    "spans": "shards",
 }
 # Tables that stay, but whose schema belongs to one stage.
 EXTRA_TABLES = ("overlap",)
@@ -256,7 +256,7 @@ def read_manifest(store: Store, table: str, batch: str) -> Manifest:
     door = ENTRY_POINTS.get(table, f"the door that makes {table}")
     if manifest is None:
         raise InputError(
-            f"{store.root}: table {table} has no committed batch {batch!r}; run `python -m {door} "
+            f"{store.root}: table {table} has no committed batch {batch!r}; run `webtext {door} "
             f"--corpus {store.root} --batch {batch}` first"
         )
     if table in TABLES and manifest.schema_version != TABLES[table].version:
@@ -264,7 +264,7 @@ def read_manifest(store: Store, table: str, batch: str) -> Manifest:
             f"{store.root}: table {table} of batch {batch!r} has schema {manifest.schema_version}, "
             "this version reads "
             f"{TABLES[table].version}; use the version that made it, or make it new by "
-            f"`python -m {door} --corpus {store.root} --batch {batch} --rebuild`"
+            f"`webtext {door} --corpus {store.root} --batch {batch} --rebuild`"
         )
 
     return manifest
@@ -272,13 +272,13 @@ def read_manifest(store: Store, table: str, batch: str) -> Manifest:
 
 def stage_of(table: str) -> str:
     """The stage of a table; empty for a table of others."""
-    return ENTRY_POINTS.get(table, "").partition(".")[0]
+    return ENTRY_POINTS.get(table, "").partition(" ")[0]
 
 
 def remake_command(root: str, stage: str, batch: str) -> str:
     """The command for rebuilding a stage's tables of one batch."""
     files = " --dumps FILE ..." if stage == "crawl" else ""
-    return f"python -m {stage}.run --corpus {root} --batch {batch}{files} --rebuild"
+    return f"webtext {stage} --corpus {root} --batch {batch}{files} --rebuild"
 
 
 def mend(store: Store, path: str) -> str:
@@ -289,7 +289,7 @@ def mend(store: Store, path: str) -> str:
         if manifest is None or not is_imported(manifest):
             return "restore the file from a copy; a crawl cannot be repeated"
         return (
-            f"restore the file, or import it again: `python -m crawl.run --corpus {store.root} "
+            f"restore the file, or import it again: `webtext crawl --corpus {store.root} "
             f"--batch {batch} --rebuild --warc FILE ...`"
         )
 
@@ -298,7 +298,7 @@ def mend(store: Store, path: str) -> str:
         return "restore the file, or run the stage that made it again with --rebuild"
 
     return (
-        f"restore the file, or make it again by `python -m {door} --corpus {store.root} --batch "
+        f"restore the file, or make it again by `webtext {door} --corpus {store.root} --batch "
         f"{batch} --rebuild` "
         "with the settings of then"
     )

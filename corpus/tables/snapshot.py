@@ -125,7 +125,7 @@ def read_head(store: Store, name: str) -> SnapshotHead:
     except FileNotFoundError:
         names = ", ".join(snapshots(store)) or "none"
         raise InputError(
-            f"{store.root}: no snapshot {name!r}; present: {names}; run `python -m shards.run "
+            f"{store.root}: no snapshot {name!r}; present: {names}; run `webtext shards "
             f"--corpus {store.root} --batch B`"
         ) from None
     return _parse_head(data, name, f"{store.root}/{path}")

@@ -178,7 +178,7 @@ def _domains(store: Store, batch: str, path: str, doc_ids: pa.Array) -> pa.Array
     if rows.null_count:
         raise InputError(
             f"{store.root}/{part}: {rows.null_count} documents of {path} are not in it; it was "
-            f"made anew since: run `python -m shards.run --corpus {store.root} --batch {batch} "
+            f"made anew since: run `webtext shards --corpus {store.root} --batch {batch} "
             "--rebuild --snapshot NEW` and use that one"
         )
 

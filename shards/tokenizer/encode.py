@@ -247,7 +247,7 @@ def load_tokenizer(store: Store) -> Tokenizer:
         data = store.read_bytes(TOKENIZER_PATH)
     except FileNotFoundError:
         raise InputError(
-            f"{store.root}: no {TOKENIZER_PATH}; run `python -m shards.run --corpus {store.root} "
+            f"{store.root}: no {TOKENIZER_PATH}; run `webtext shards --corpus {store.root} "
             "--batch B` first"
         ) from None
 

@@ -18,7 +18,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 def test_a_new_corpus_and_an_old_one(store: Store) -> None:
-    with pytest.raises(InputError, match=r"corpus.json is missing.*python -m crawl.run"):
+    with pytest.raises(InputError, match=r"corpus.json is missing.*webtext crawl"):
         open_corpus(store.root)
     open_corpus(store.root, create=True)
     assert open_corpus(store.root).read_json("corpus.json") == {"format": 1}

@@ -310,7 +310,7 @@ def test_missing_input_names_the_door(tmp_path: Path) -> None:
     store = toy_stage.make_corpus(str(tmp_path), batch="other")
     with pytest.raises(
         InputError,
-        match=r"table links has no committed batch 'b'; run `python -m crawl.run --only links",
+        match=r"table links has no committed batch 'b'; run `webtext crawl --only links",
     ):
         run_toy(store)
 

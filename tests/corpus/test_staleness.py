@@ -231,7 +231,7 @@ def test_a_gone_table_a_half_replaced_pair_and_another_tokenizer(tmp_path: Any) 
 
     put("tokens", "t", Input(table="verdicts", batch="b", fingerprint="v"))
     store.delete("verdicts/b/_manifest.json")
-    with pytest.raises(StaleError, match=r"verdicts b is gone.*`python -m shards.run --corpus"):
+    with pytest.raises(StaleError, match=r"verdicts b is gone.*`webtext shards --corpus"):
         require_current(store, [("tokens", "b")], "a test")
 
     put("documents", "new")

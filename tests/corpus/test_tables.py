@@ -209,5 +209,5 @@ def test_a_table_of_another_schema_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_table_names_its_door(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"python -m clean.run --corpus .* --batch b"):
+    with pytest.raises(InputError, match=r"webtext clean --corpus .* --batch b"):
         read_manifest(open_store(str(tmp_path)), "documents", "b")

@@ -170,7 +170,7 @@ def test_a_batch_waits_for_those_before_it(
     corpus.add("first", [Page("a b c d e f")])
     corpus.add("second", [Page("a b c d e f g")])
     assert corpus.dedup("second") == 2
-    assert "python -m dedup.run" in (message := capsys.readouterr().err.splitlines()[-1])
+    assert "webtext dedup" in (message := capsys.readouterr().err.splitlines()[-1])
     assert "--batch first" in message
 
 
@@ -200,7 +200,7 @@ def test_a_lost_page_of_an_earlier_batch_is_named(
     assert corpus.dedup("second") == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert "documents/first/part-00000.parquet" in message
-    assert "python -m clean.run" in message
+    assert "webtext clean" in message
 
 
 def test_another_index_is_refused_with_both_values(

@@ -209,7 +209,7 @@ def test_missing_libraries_and_missing_tokenizer(
         patch.setitem(sys.modules, "tokenizers", None)
         with pytest.raises(InputError, match=r"not installed .*pip install webtext\[shards\]"):
             encode.choose_encoder(vocabulary.gpt2())
-    with pytest.raises(InputError, match=r"no tokenizer/tokenizer\.json; run `python -m shards"):
+    with pytest.raises(InputError, match=r"no tokenizer/tokenizer\.json; run `webtext shards"):
         encode.load_tokenizer(open_store(str(tmp_path)))
     for content in (b"{", b"[]", b"{}", b'{"model": 3, "pre_tokenizer": null}'):
         open_store(str(tmp_path)).write_bytes(encode.TOKENIZER_PATH, content)

@@ -207,4 +207,4 @@ def test_a_flipped_byte_is_found_before_the_first_step(
     assert main(arguments) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert f"{file.path}: row group {groups - 1} of {groups} has digest" in error
-    assert f"`python -m shards.run --corpus {root} --batch b --rebuild`" in error
+    assert f"`webtext shards --corpus {root} --batch b --rebuild`" in error

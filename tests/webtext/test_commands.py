@@ -40,7 +40,7 @@ EMPTY = {
     "query": (0, "one"),
     "forget": (0, "1 page listed; removed nothing was here"),
     "diff": (2, "no snapshot '2024-01'; present: none"),
-    "rebuild": (2, "no batch is committed yet; begin with `python -m crawl.run`"),
+    "rebuild": (2, "no batch is committed yet; begin with `webtext crawl`"),
     "prune": (0, "deleted 0 snapshots, 0 files"),
     "report": (2, "no batch is committed yet"),
 }

@@ -169,11 +169,11 @@ def test_a_corpus_that_is_not_done_yet(tmp_path: pytest.TempPathFactory) -> None
     )
     sites = grown_corpus.ordinary(3)
     grown_corpus.link(root, "b", grown_corpus.write_dump(tmp_path / "RS_b.zst", sites))  # type: ignore[operator]
-    assert "python -m crawl.run has not run on batch b" in explain_text.render(
+    assert "webtext crawl has not run on batch b" in explain_text.render(
         explain.trace(store, sites[0].url)
     )
     grown_corpus.fetch(store, "b", sites)
-    assert "python -m clean.run has not run on batch b" in explain_text.render(
+    assert "webtext clean has not run on batch b" in explain_text.render(
         explain.trace(store, sites[0].url)
     )
 

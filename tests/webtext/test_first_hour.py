@@ -7,14 +7,20 @@ A test for each find of a trial by a stranger. Those of stale tables are in `tes
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from clean import run as clean_run
 from clean.config import CleanConfig
 from corpus.config import Section, describe, ineffective, load_config
+from corpus.errors import InputError
 from corpus.storage.store import open_corpus, open_store
 from corpus.tables.manifest import read_manifest
 from crawl import run as crawl_run
@@ -26,8 +32,10 @@ from shards.config import ShardsConfig
 from shards.pin_tokenizer import TokenizerConfig, ensure_tokenizer
 from shards.tokenizer.encode import load_tokenizer
 from tests.support import grown_corpus
+from train import job
 from train.config import TrainConfig
 from webtext import cli, rebuild
+from webtext.reports import html
 
 MODELS: dict[str, type[Section]] = {
     "crawl": CrawlConfig,
@@ -263,3 +271,49 @@ def test_a_file_changed_by_hand_is_no_defect_of_a_step(
     assert "conservation broken" in told
     assert "run `webtext verify`" in told
     assert "defect of the step" not in told
+
+
+# F12: a folder with modules named as ours.
+def test_a_train_py_in_the_folder_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("raise SystemExit('the wrong train')\n")
+    words_given = [sys.executable, "-m", "webtext", "train", "--help"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        words_given, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: webtext train")
+
+
+# F16: the report.
+def test_the_report_has_a_dark_style_a_date_and_the_snapshots(grown: str, tmp_path: Path) -> None:
+    shutil.copytree(grown, tmp_path / "c")
+    page = Path(html.write(open_store(str(tmp_path / "c")))).read_text()
+    assert "prefers-color-scheme:dark" in page
+    assert "section{overflow-x:auto}" in page
+    assert re.search(r"written \d{4}-\d\d-\d\d \d\d:\d\d UTC", page)
+    assert "<h2>Snapshots</h2>" in page
+
+
+# F17: the README.
+def test_the_readme_says_what_it_takes_before_it_explains() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert headings[0] == "Install"
+    assert {"Results", "Sizes and times", "Where to read on"} <= set(headings)
+    assert "pip install" in text
+    assert "(LICENSE)" in text
+    assert len(text.splitlines()) < 200
+
+
+# F18: one way to name the corpus, and a validation share by its setting.
+def test_a_corpus_without_validation_names_the_setting(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    with (
+        pytest.raises(
+            InputError, match=r"--set shards.writer.val_frac=0.05 and another --snapshot"
+        ),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(job, "open_split", lambda *_, **__: SimpleNamespace(num_tokens=0))
+        job._validation_split(store, "s", 8, 0, None)

@@ -100,7 +100,7 @@ def leaky(tmp_path: Path) -> Leaky:
 
 def commands_in(message: str) -> Iterator[list[str]]:
     """The stages' command lines that a message quotes."""
-    for line in re.findall(r"`python -m ([^`]+)`", message):
+    for line in re.findall(r"`webtext (?!rebuild|query)([^`]+)`", message):
         yield shlex.split(line)
 
 
@@ -113,11 +113,11 @@ def test_old_cuts_are_never_applied_to_new_texts(
         assert leaky.run("shards", "--snapshot", "two", *extra) == 2
         message = capsys.readouterr().err
         assert f"documents {BATCH} was rebuilt since" in message
-        assert f"`python -m dedup.run --corpus {leaky.root} --batch {BATCH} --rebuild`" in message
+        assert f"`webtext dedup --corpus {leaky.root} --batch {BATCH} --rebuild`" in message
         assert f"`webtext rebuild --corpus {leaky.root} --from dedup`" in message
     assert snapshots(leaky.store) == [BATCH]
 
-    for stage, _, *rest in [[line[0].partition(".")[0], *line] for line in commands_in(message)]:
+    for stage, _, *rest in [[line[0], *line] for line in commands_in(message)]:
         assert leaky.run(stage, *rest[4:]) == 0
     assert leaky.run("shards", "--rebuild", "--snapshot", "two") == 0
     assert leaky.leaked("two") == 0
@@ -185,7 +185,7 @@ def test_links_that_were_made_new_stop_every_later_stage(
             assert leaky.run(stage, *extra) == 2, (stage, extra)
             message = capsys.readouterr().err
             assert f"pages of batch '{BATCH}' (links {BATCH} was rebuilt since)" in message
-            assert message.index("crawl.run") < message.index("--from crawl --files FILE ...")
+            assert message.index("webtext crawl") < message.index("--from crawl --files FILE ...")
     assert rebuild.main(["--corpus", leaky.root, "--from", "clean", "--dry-run"]) == 2
     assert "webtext rebuild --from clean would use stale tables: pages" in capsys.readouterr().err
 

@@ -47,7 +47,7 @@ def test_what_is_missing_and_what_is_stale(fates_copy: grown_corpus.Fates) -> No
     assert found["verdicts", "2024-02"].why == "bands 2024-01 was rebuilt since"
     assert found["verdicts", "2024-01"].state == "ok"
     assert found["spans", "2024-02"].state == "missing"
-    assert found["spans", "2024-02"].why == "python -m shards.run"
+    assert found["spans", "2024-02"].why == "webtext shards"
 
 
 def test_manifests_are_read_many_at_a_time(

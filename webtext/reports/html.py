@@ -54,7 +54,7 @@ def write(store: Store) -> str:
     links = batches(store, "links")
     if not links:
         raise InputError(
-            f"{store.root}: no batch is committed yet; begin with `python -m crawl.run --corpus {store.root} --batch B --dumps FILE`"
+            f"{store.root}: no batch is committed yet; begin with `webtext crawl --corpus {store.root} --batch B --dumps FILE`"
         )
 
     sections = [_batch(store, manifest.batch) for manifest in links]
