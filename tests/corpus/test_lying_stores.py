@@ -150,6 +150,7 @@ def _foreign(heartbeat: Any) -> bytes:
 @pytest.mark.parametrize(
     "heartbeat",
     [time.time() + 2 * 86_400, time.time() + 1000, math.inf, math.nan, "soon", None, 1e308],
+    ids=["two days ahead", "minutes ahead", "inf", "nan", "text", "null", "1e308"],
 )
 def test_a_heartbeat_that_cannot_be_true_is_watched(
     tmp_path: Any, heartbeat: Any, monkeypatch: pytest.MonkeyPatch
