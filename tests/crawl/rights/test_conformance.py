@@ -134,7 +134,12 @@ def test_real_robots_files_disallow_the_robots_that_protego_finds(shared: Path) 
         ]
         theirs = Protego.parse(text)
         for name in names:
-            named = re.search(rf"(?im)^\s*user-?agent\s*:\s*{name}\s*(#.*)?$", text) is not None
+            agent = rf"(?im)^\s*user-?agent\s*:\s*{name}(/[\d.]+)?\s*(#.*)?$"
+            found_agent = re.search(agent, text)
+            # After a crawl delay more agents may follow (RFC 9309, 2.2.4); Protego ends the group.
+            if found_agent and text[found_agent.end() :].lstrip().lower().startswith("crawl-delay"):
+                continue
+            named = found_agent is not None
             refused = named and not theirs.can_fetch(f"{ORIGIN}/", name)
             assert any(name in re.split("[ ,]+", words) for words in found) == refused, (
                 name,
