@@ -28,6 +28,7 @@ from corpus.tables.schemas import BANDS, DOCUMENTS, SIGNATURES
 from dedup import doc_ids, index, lsh, minhash
 from dedup.config import DedupConfig
 from dedup.tables import KEPT_KEYS, KEYS, OVERLAPS
+from dedup.taken_down import load_taken_pages
 
 
 def load_signatures(config: DedupConfig, context: Context) -> MapFunction:
@@ -55,7 +56,11 @@ def load_signatures(config: DedupConfig, context: Context) -> MapFunction:
 
 
 def load_keys(config: DedupConfig, context: Context) -> MapFunction:
-    """Signatures to keys. Pages without words and pages dropped by overlap take no part."""
+    """Signatures to keys.
+
+    Pages without words, pages dropped by overlap and copies of taken-down pages take no part.
+    """
+    taken = load_taken_pages(context.store, config)
 
     def apply(signatures: pa.Table, joins: Joins) -> Output:
         doc = doc_ids.pack(signatures["doc_id"])
@@ -65,9 +70,16 @@ def load_keys(config: DedupConfig, context: Context) -> MapFunction:
             takes_part &= ~doc_ids.join(doc, joins[OVERLAPS.name], "dropped", np.bool_(False))
         content = doc_ids.pack(signatures["content_hash"])
         values = signatures["signature"].combine_chunks().flatten().to_numpy()
+        values = values.reshape(-1, config.lsh.num_perm)
+        bands = lsh.band_keys(values, config.lsh)
+        taken_down = np.zeros(len(values), bool)
+        if taken is not None:
+            taken_down = takes_part & taken.match(content, values, bands)
+            takes_part &= ~taken_down
+
         keys = np.column_stack(
             [
-                lsh.band_keys(values.reshape(-1, config.lsh.num_perm)[takes_part], config.lsh),
+                bands[takes_part],
                 lsh.content_keys(doc_ids.bytes_to_hashes(content[takes_part])),
             ]
         )
@@ -80,6 +92,7 @@ def load_keys(config: DedupConfig, context: Context) -> MapFunction:
                 "score": score,
                 "content": doc_ids.to_arrow(content),
                 "keys": pa.ListArray.from_arrays(pa.array(bounds), pa.array(keys.ravel())),
+                "taken_down": taken_down,
             }
         )
 

@@ -130,7 +130,11 @@ OVERLAPS = Table(
 KEYS = Table(
     name="keys",
     schema=_schema(
-        doc_id=pa.string(), score=pa.int32(), content=BINARY, keys=pa.list_(pa.uint64())
+        doc_id=pa.string(),
+        score=pa.int32(),
+        content=BINARY,
+        keys=pa.list_(pa.uint64()),
+        taken_down=pa.bool_(),
     ),
     scratch=True,
 )

@@ -24,6 +24,7 @@ from dedup import doc_ids, document_rows, greedy, index, overlap_steps
 from dedup.config import DedupConfig
 from dedup.shingle_store import SetWriter, StoredSets
 from dedup.tables import COPIES, DECISIONS, EDGES, KEPT_KEYS, KEYS, LARGE, OVERLAPS
+from dedup.taken_down import REASON
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,7 @@ def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
         doc = doc_ids.pack(documents["doc_id"])
         has_words = doc_ids.join(doc, joins[SIGNATURES.name], "num_shingles", np.int32(0)) > 0
         decision = doc_ids.places(doc, joins[DECISIONS.name]["doc_id"])
+        taken = doc_ids.join(doc, joins[KEYS.name], "taken_down", np.bool_(False))
         overlap = (
             doc_ids.places(doc, joins[OVERLAPS.name]["doc_id"])
             if OVERLAPS.name in joins
@@ -136,8 +138,9 @@ def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
                 bool(words),
                 decided[at] if at != doc_ids.NOWHERE else None,
                 overlapping[over] if over != doc_ids.NOWHERE else None,
+                is_taken=bool(is_taken),
             )
-            for words, at, over in zip(has_words, decision, overlap, strict=True)
+            for words, at, over, is_taken in zip(has_words, decision, overlap, taken, strict=True)
         ]
         verdicts = pa.Table.from_pylist(
             rows, pa.schema([field for field in VERDICTS.schema if field.name != "doc_id"])
@@ -205,12 +208,18 @@ def _stored(
 
 
 def _verdict(
-    has_words: bool, decision: dict[str, Any] | None, overlap: dict[str, Any] | None
+    has_words: bool,
+    decision: dict[str, Any] | None,
+    overlap: dict[str, Any] | None,
+    *,
+    is_taken: bool,
 ) -> dict[str, Any]:
     """One row of `verdicts`, its id aside."""
     reason = None
     if not has_words:
         reason = "no_words"
+    elif is_taken:
+        reason = REASON
     elif overlap is not None and overlap["dropped"]:
         reason = "test_overlap"
     elif decision is not None:
@@ -248,7 +257,7 @@ def verdicts_step(*, overlap: bool) -> Map:
         joins={
             SIGNATURES: ("doc_id", "num_shingles"),
             DECISIONS: tuple(DECISIONS.schema.names),
-            KEYS: ("doc_id", "keys"),
+            KEYS: ("doc_id", "keys", "taken_down"),
             **joined,
         },
         writes=(VERDICTS, KEPT_KEYS),

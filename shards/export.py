@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from corpus.errors import FatalError, InputError
 from corpus.run import command
 from corpus.storage.store import Store, open_corpus, open_store
+from corpus.tables.export_log import note_export
 from corpus.tables.parquet import part_index, part_paths, read_file
 from corpus.tables.schemas import DOCUMENTS
 from corpus.tables.snapshot import SPLITS, TokenFile
@@ -92,6 +93,7 @@ def _body(argv: Sequence[str] | None) -> int:
     if args.to == "nanogpt" and tokenizer.fingerprint != gpt2().fingerprint:
         written["meta.pkl"] = _write_meta(tokenizer, target)
     _refuse_strangers(target, args.to, written.keys())
+    note_export(store, args.snapshot, args.to, args.out)
     if args.json:
         print(
             json.dumps(

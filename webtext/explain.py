@@ -27,7 +27,7 @@ from corpus.tables.parquet import find_row, iter_tables, locate_row, part_index,
 from corpus.tables.retirement import retirement
 from corpus.tables.schemas import part_of_id
 from corpus.tables.snapshot import SPLITS, TokenFile, read_head, read_snapshot, snapshots
-from corpus.tables.takedown_list import takedowns, together
+from corpus.tables.takedown_list import standing, together
 from corpus.urls import UrlProblem, page_identity, target
 from webtext.explain_text import render
 from webtext.page_history import PageHistory, TokenPosition
@@ -129,7 +129,7 @@ def _trace_refusal(store: Store, history: PageHistory, names: Sequence[str]) -> 
 
 
 def _trace_takedown(store: Store, history: PageHistory, asked: str) -> None:
-    for record in takedowns(store):
+    for record in standing(store):
         listed = together([record])
         if history.doc_id in listed.doc_ids or listed.has_page(_with_scheme(asked)):
             history.taken_down = f"{record.when[:10]}, take-down {record.id}" + (

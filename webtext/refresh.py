@@ -48,6 +48,7 @@ from webtext.reports.summary import Summary
 from webtext.settings import check_settings, sets_of
 from webtext.stages import stage_main
 from webtext.takedown import command as forget
+from webtext.takedown.copies import find_returned
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def _run(
     _warn_of_late(store, increments, missing)
     summaries: list[Summary] = []
 
-    if missing or unfinished(store):
+    if missing or unfinished(store) or find_returned(store, batch_names(store)):
         with hold(store, LEASE, what="webtext.refresh", wait_s=args.wait):
             # Looked at again under the lease: another run may have finished in between.
             missing = _missing(store, config, increments)
@@ -453,7 +454,7 @@ def _carries_over(store: Store, config: RefreshConfig, batch: str) -> bool:
 
 def _carry_out_takedowns(store: Store) -> None:
     """Go on with take-downs that waited for a batch."""
-    if not unfinished(store):
+    if not unfinished(store) and not find_returned(store, batch_names(store)):
         return
 
     try:

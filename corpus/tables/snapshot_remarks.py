@@ -44,6 +44,20 @@ class Reviewer:
         return self._settings.mixed([each.batch for each in head.batches])
 
 
+def warn_of_trained_on(store: Store, run: str, name: str | None) -> None:
+    """Log that a run saw pages that were taken down since, if its snapshot was withdrawn."""
+    found = retirement(store, name) if name else None
+    if found is not None and found.kind == "withdrawn":
+        log.warning(
+            "run %s was trained on snapshot %s, withdrawn on %s (%s): it saw pages that were taken "
+            "down",
+            run,
+            name,
+            found.when[:10],
+            found.why,
+        )
+
+
 def warn_of_remarks(store: Store, name: str) -> None:
     """Log the remarks on a snapshot."""
     head = read_head(store, name)

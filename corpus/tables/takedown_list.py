@@ -26,6 +26,19 @@ FOLDER = "forgotten"
 HOST = re.compile(r"[a-z]+://(\[[^]]*\]|[^/:]*)")
 
 
+class TakenContent(Record):
+    """The content of a page that was taken down, as far as it can tell copies: no word of it."""
+
+    content_hash: str
+    """Of its words, as in `signatures`."""
+    signature: str = ""
+    """Base64 of its MinHash values, little-endian uint32; empty for a page that had none."""
+    shingles: int = 0
+    """Words of a shingle."""
+    seed: int = 0
+    """Of the permutations."""
+
+
 class Takedown(Record):
     """One take-down."""
 
@@ -44,6 +57,18 @@ class Takedown(Record):
     """What went, by kind: `pages`, `documents`, `warc_records`, `tokens`, ..."""
     withdrawn: dict[str, str] = {}
     """Snapshot to its replacement."""
+    keep_copies: bool = False
+    """True if copies of the pages stay, and may come again."""
+    contents: list[TakenContent] = []
+    """What tells copies that come later."""
+    digests: list[str] = []
+    """Payload digests of the stored responses, by which `--prove` finds them."""
+    runs: list[str] = []
+    """Training runs on a snapshot that held a page."""
+    exports: list[str] = []
+    """Exports of such a snapshot, as `format to place`."""
+    revoked: str | None = None
+    """When the take-down was withdrawn for the future; what it removed stays removed."""
     finished: str | None = None
     seal: str = ""
     """Over all of the above, for `webtext.verify`; empty in records older than it."""
@@ -110,7 +135,18 @@ def unfinished(store: Store) -> list[Takedown]:
 
 def load_forgotten(store: Store) -> Forgotten:
     """Load the list of taken-down pages."""
-    return together(takedowns(store))
+    return together(standing(store))
+
+
+def standing(store: Store) -> list[Takedown]:
+    """The take-downs that hold for what comes: all but the revoked ones."""
+    return [record for record in takedowns(store) if record.revoked is None]
+
+
+def taken_contents(store: Store) -> list[TakenContent]:
+    """The contents whose copies must not come back, each once."""
+    found = {each.content_hash: each for record in standing(store) for each in record.contents}
+    return [found[key] for key in sorted(found)]
 
 
 def together(records: Iterable[Takedown]) -> Forgotten:

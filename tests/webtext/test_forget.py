@@ -215,7 +215,7 @@ def test_the_list_keeps_it_out_of_later_batches(fates_copy: grown_corpus.Fates) 
 
 def test_an_original_goes_and_its_copies_stay_out(fates_copy: grown_corpus.Fates) -> None:
     copies = [fates_copy.copy, fates_copy.near, fates_copy.later_copy]
-    assert run(fates_copy, "--url", fates_copy.original) == 0
+    assert run(fates_copy, "--url", fates_copy.original, "--keep-copies") == 0
     for url in copies:
         story = explain.trace(fates_copy.store, url)
         assert story.verdict is not None

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
+from corpus.tables.snapshot_remarks import warn_of_trained_on
 from shards.tokenizer.encode import load_tokenizer
 from train.checkpoints.checkpoint import Checkpoints, check_model_shape, load_weights
 from train.checkpoints.run_folder import RunFolder
@@ -55,6 +56,9 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
             f"{store.root}: no run {run!r}; there: {runs}; train one with webtext train"
         )
 
+    if world.rank == 0:
+        snapshot = config.get("snapshot")
+        warn_of_trained_on(store, run, snapshot if isinstance(snapshot, str) else None)
     identity, shape, document_mask = _settings(config, f"{store.root}/{folder.path}/config.json")
 
     tokenizer = load_tokenizer(store)

@@ -20,7 +20,7 @@ from corpus.tables.inventory import Entry, batch_names, entries
 from corpus.tables.retirement import retirement
 from corpus.tables.snapshot import SnapshotHead, read_heads
 from corpus.tables.snapshot_remarks import Reviewer
-from corpus.tables.takedown_list import unfinished
+from corpus.tables.takedown_list import takedowns, unfinished
 
 # Of those who work on the whole corpus.
 LEASES = ("work/refresh.json", "work/forget.json", "work/prune.json")
@@ -74,6 +74,14 @@ def render(store: Store, found: Sequence[Entry]) -> str:
     for work in at_work(store):
         lines.append(_work_line(work))
     lines += [
+        f"take-down {each.id}: {what}"
+        for each in takedowns(store)
+        for what in (
+            *(f"run {run} was trained on a snapshot with its pages" for run in each.runs),
+            *(f"its pages were exported: {export}" for export in each.exports),
+        )
+    ]
+    lines += [
         f"take-down {each.id}: unfinished; to continue: `webtext forget --corpus {store.root}`"
         for each in unfinished(store)
     ]
@@ -106,6 +114,10 @@ def to_json(store: Store, found: Sequence[Entry]) -> dict[str, Any]:
             {"batch": w.batch, "owner": w.owner, "steps": list(w.steps)} for w in at_work(store)
         ],
         "unfinished_takedowns": [each.id for each in unfinished(store)],
+        "takedowns": [
+            {"id": each.id, "runs": each.runs, "exports": each.exports, "revoked": each.revoked}
+            for each in takedowns(store)
+        ],
     }
 
 

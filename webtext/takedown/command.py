@@ -4,13 +4,16 @@
     webtext forget --corpus C --domain example.org --why TEXT --yes     do not ask
     webtext forget --corpus C --list FILE --why TEXT          addresses, doc_ids or domains, one per line
     webtext forget --corpus C                      continue interrupted or waiting take-downs
+    webtext forget --corpus C --prove ID           search every byte for what was taken down
+    webtext forget --corpus C --revoke ID          let the pages of a take-down come again
 
 WARC records are blanked in place, rows leave every table, tokens are cut out of the shards by their
 spans, and no later batch links the pages again. Snapshots with them are withdrawn and replaced;
-token files of these snapshots alone are deleted, unless `--keep-withdrawn`. Pages removed as
-duplicates of a taken-down page stay removed: they are its copies. Interrupted at any point, the
-same command completes. An active batch waits: its pages go when it is at rest, by this command or
-by the next refresh.
+token files of these snapshots alone are deleted, unless `--keep-withdrawn`. Pages that were removed
+as duplicates of a taken-down page are its copies and go with it, unless `--keep-copies`. Later copies
+are told by content: `webtext dedup` leaves them out, and this command without an address, or the
+next refresh, erases them. Interrupted at any point, the same command completes. An active batch
+waits: its pages go when it is at rest, by this command or by the next refresh.
 """
 
 from __future__ import annotations
@@ -31,12 +34,20 @@ from corpus.storage.store import Store, open_corpus, work_dir
 from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import EXTRA_TABLES
 from corpus.tables.schemas import TABLES
-from corpus.tables.takedown_list import Takedown, load_forgotten, unfinished, write_takedown
+from corpus.tables.takedown_list import (
+    Takedown,
+    load_forgotten,
+    takedowns,
+    unfinished,
+    write_takedown,
+)
 from webtext.confirm import confirm
 from webtext.reports import html
-from webtext.takedown import find
+from webtext.takedown import find, proof
 from webtext.takedown.batch import remove_from_batch
-from webtext.takedown.snapshots import runs_on, withdraw_snapshots
+from webtext.takedown.copies import contents, digests, find_copies, find_returned
+from webtext.takedown.leftovers import leftovers, sweep
+from webtext.takedown.snapshots import exports_of, runs_on, withdraw_snapshots
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +62,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     store = open_corpus(args.corpus)
+    if args.prove:
+        return proof.main(store, args.prove, as_json=args.json)
+    if args.revoke:
+        return _revoke(store, args.revoke)
+
     asked = find.read_request(args.url, args.domain, args.list)
-    if not asked and not unfinished(store):
+    if not asked and not unfinished(store) and not find_returned(store, batch_names(store)):
         raise InputError(
             "nothing to take down: name pages with --url, --domain or --list; no take-down is unfinished"
         )
     if args.dry_run:
-        found = find.find_pages(store, asked)
+        found = _pages(store, asked, keep_copies=args.keep_copies)
         for doc_id, key in sorted(found.items(), key=lambda item: item[1]):
             print(f"would take down {doc_id}  {key}")
         print(f"{len(found):,} pages; {len(unfinished(store))} unfinished take-downs")
@@ -66,7 +82,9 @@ def _main(argv: Sequence[str] | None) -> int:
     if asked:
         if not args.why:
             raise InputError("--why is missing: the record of a take-down names its reason")
-        num_pages = len(find.find_pages(store, asked))
+        if not args.in_advance:
+            _refuse_unknown(store, asked)
+        num_pages = len(_pages(store, asked, keep_copies=args.keep_copies))
         confirm(
             f"{num_pages:,} {'page' if num_pages == 1 else 'pages'} of {', '.join(asked)} will be "
             "taken down for good, in every table and snapshot",
@@ -76,7 +94,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
     with lease.hold(store, LEASE, what="webtext.forget"), command.interruptible():
         if asked:
-            _note(store, asked, args.why)
+            _note(store, asked, args.why, keep_copies=args.keep_copies)
         records = carry_out(store, keep_withdrawn=args.keep_withdrawn)
 
     for record in records:
@@ -101,8 +119,9 @@ def _main(argv: Sequence[str] | None) -> int:
 def carry_out(store: Store, *, keep_withdrawn: bool = False) -> list[Takedown]:
     """Complete every unfinished take-down as far as batches are at rest; their records.
 
-    The caller holds a lease.
+    Copies that came since are taken down as well. The caller holds a lease.
     """
+    _note_returned(store)
     return [_complete(store, record, keep_withdrawn) for record in unfinished(store)]
 
 
@@ -127,29 +146,132 @@ def audit_line(record: Takedown) -> str:
     return f"take-down {record.id} of {', '.join(record.asked)}{why}: {len(record.url_keys):,} {'page' if len(record.url_keys) == 1 else 'pages'} listed; removed {what}; snapshots withdrawn: {snapshots}; {end}"
 
 
-def _note(store: Store, asked: Sequence[str], why: str) -> None:
+def _pages(store: Store, asked: Sequence[str], *, keep_copies: bool) -> dict[str, str]:
+    """The pages that are asked for, and their copies."""
+    pages = find.find_pages(store, asked)
+    copies = {} if keep_copies else find_copies(store, pages, batch_names(store))
+    return {**copies, **pages}
+
+
+def _refuse_unknown(store: Store, asked: Sequence[str]) -> None:
+    """Refuse addresses that no batch knows: most are mistyped.
+
+    A batch at work may know them, and a corpus without batches has nothing to compare with.
+    """
+    names = batch_names(store)
+    if not names or _begun(store):
+        return
+
+    listed = load_forgotten(store)
+    known = find.known(store, asked, names)
+    unknown = [each for each in asked if each not in known and not find.is_listed(each, listed)]
+    if unknown:
+        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        raise InputError(
+            f"{shown}: no batch has a page of that address, and nothing was taken down; check it "
+            "with `webtext explain`, or add --in-advance to keep it out of later batches"
+        )
+
+
+def _note(store: Store, asked: Sequence[str], why: str, *, keep_copies: bool) -> None:
     """Record the pages before removing any; nothing if all were taken down before."""
     known = load_forgotten(store)
     pages = {
         doc_id: key
-        for doc_id, key in find.find_pages(store, asked).items()
+        for doc_id, key in _pages(store, asked, keep_copies=keep_copies).items()
         if doc_id not in known.doc_ids
     }
     domains = [name for name in find.domains(asked) if name not in known.domains]
-    if not pages and not domains:
-        return
+    if pages or domains:
+        _write_record(store, asked, pages, domains, why, keep_copies=keep_copies)
 
+
+def _note_returned(store: Store) -> None:
+    """Record the copies of taken-down pages that later batches brought and left out."""
+    known = {doc_id for record in unfinished(store) for doc_id in record.url_keys}
+    pages = {
+        doc_id: key
+        for doc_id, key in find_returned(store, batch_names(store)).items()
+        if doc_id not in known
+    }
+    if pages:
+        asked = sorted(pages)
+        why = "copies of pages that were taken down"
+        _write_record(store, asked, pages, [], why, keep_copies=False)
+
+
+def _write_record(
+    store: Store,
+    asked: Sequence[str],
+    pages: dict[str, str],
+    domains: Sequence[str],
+    why: str,
+    *,
+    keep_copies: bool,
+) -> None:
     now = datetime.now(UTC)
-    number = xxh3_64_hexdigest(json.dumps([sorted(pages), domains]).encode())[:8]
+    number = xxh3_64_hexdigest(json.dumps([sorted(pages), list(domains)]).encode())[:8]
+    names = batch_names(store)
     record = Takedown(
         id=f"{now:%Y%m%dT%H%M%SZ}-{number}",
         asked=list(asked),
         when=now.isoformat(timespec="seconds"),
         url_keys=pages,
-        domains=domains,
+        domains=list(domains),
         why=why,
+        keep_copies=keep_copies,
+        contents=[] if keep_copies else contents(store, pages, names),
+        digests=digests(store, pages, names),
     )
     write_takedown(store, record)
+
+
+def _with_batch(store: Store, record: Takedown, batch: str) -> Takedown:
+    """The record with the pages of a batch that is at rest now, and what tells their copies.
+
+    A batch that was at work when it was asked for may have pages since of a domain, that led there,
+    or that are copies.
+    """
+    asked = [*record.url_keys, *(f"{find.DOMAIN}{name}" for name in record.domains)]
+    pages = {**find.find_pages(store, asked, [batch]), **record.url_keys}
+    if not record.keep_copies:
+        pages = {**find_copies(store, pages, [batch]), **pages}
+
+    told = {each.content_hash: each for each in record.contents}
+    if not record.keep_copies:
+        told |= {each.content_hash: each for each in contents(store, pages, [batch])}
+    return record.model_copy(
+        update={
+            "url_keys": pages,
+            "contents": [told[key] for key in sorted(told)],
+            "digests": sorted({*record.digests, *digests(store, pages, [batch])}),
+        }
+    )
+
+
+def _revoke(store: Store, takedown_id: str) -> int:
+    """Withdraw a take-down for the future: its pages may come again with later batches."""
+    found = {record.id: record for record in takedowns(store)}
+    record = found.get(takedown_id)
+    if record is None:
+        raise InputError(f"no take-down {takedown_id!r}; there are: {', '.join(found) or 'none'}")
+    if record.finished is None:
+        raise InputError(
+            f"take-down {takedown_id} is not finished; complete it with "
+            f"`webtext forget --corpus {store.root}` first"
+        )
+
+    with lease.hold(store, LEASE, what="webtext.forget"):
+        if record.revoked is None:
+            when = datetime.now(UTC).isoformat(timespec="seconds")
+            record = record.model_copy(update={"revoked": when})
+            write_takedown(store, record)
+
+    print(
+        f"take-down {record.id} is withdrawn since {record.revoked}: its pages may come again with "
+        "later batches; what it removed stays removed"
+    )
+    return 0
 
 
 def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
@@ -169,13 +291,12 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
                         "batch %s has unfinished steps: its pages go when they are done", batch
                     )
                     continue
-                # A batch that was at work when it was asked for may have pages since of a domain, or that led there.
+                num_left = len(leftovers(store))
                 for table in (*TABLES, *EXTRA_TABLES):
                     # A killed worker's file may hold rows of these pages.
                     store.sweep(f"{table}/{batch}")
-                asked = [*record.url_keys, *(f"{find.DOMAIN}{name}" for name in record.domains)]
-                pages = find.find_pages(store, asked, [batch])
-                record = record.model_copy(update={"url_keys": {**pages, **record.url_keys}})
+                removed["leftover_files"] += num_left - len(leftovers(store))
+                record = _with_batch(store, record, batch)
                 write_takedown(store, record)
                 removed.update(remove_from_batch(store, batch, frozenset(record.url_keys)))
         except BusyError as error:
@@ -191,12 +312,23 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
         log.warning("batch %s is being linked: what it has of this goes when that is done", batch)
 
     if begun | set(names) <= set(record.done):
+        if swept := sweep(store):
+            removed["leftover_files"] += swept
+            record = record.model_copy(update={"removed": dict(removed)})
         record = record.model_copy(
             update={"finished": datetime.now(UTC).isoformat(timespec="seconds")}
         )
         _renew_report(store)
-        for run in runs_on(store, list(record.withdrawn)):
+        record = record.model_copy(
+            update={
+                "runs": runs_on(store, list(record.withdrawn)),
+                "exports": exports_of(store, list(record.withdrawn)),
+            }
+        )
+        for run in record.runs:
             log.warning("run %s was trained on a snapshot that is withdrawn now", run)
+        for export in record.exports:
+            log.warning("a snapshot that is withdrawn now was exported: %s", export)
 
     write_takedown(store, record)
     return record
@@ -245,6 +377,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument(
         "--dry-run", action="store_true", help="say which pages would go; nothing is written"
+    )
+    parser.add_argument(
+        "--keep-copies",
+        action="store_true",
+        help="leave pages that were removed as duplicates of these, and let later copies come",
+    )
+    parser.add_argument(
+        "--in-advance",
+        action="store_true",
+        help="take addresses that no batch knows, to keep them out of later ones",
+    )
+    parser.add_argument(
+        "--prove",
+        metavar="ID",
+        help="search every byte of the corpus for a take-down's pages, print a receipt, and stop",
+    )
+    parser.add_argument(
+        "--revoke",
+        metavar="ID",
+        help="withdraw a mistaken take-down for the future, and stop",
     )
     parser.add_argument(
         "--keep-withdrawn",

@@ -67,6 +67,32 @@ def find_pages(
     return pages
 
 
+def known(store: Store, asked: Sequence[str], names: Sequence[str]) -> set[str]:
+    """Those of the asked that a page of some batch belongs to."""
+    pages = {each: _identity(each)[0] for each in asked if not each.startswith(DOMAIN)}
+    all_pages = Forgotten(frozenset(pages.values()), frozenset())
+    linked = {doc_id for batch in names for doc_id in _in_batch(store, batch, all_pages)}
+    found = {each for each, doc_id in pages.items() if doc_id in linked}
+    # Domains, and addresses that only redirects lead to, are looked for one by one.
+    for each in asked:
+        if each in found:
+            continue
+        listed = Forgotten(
+            frozenset() if each.startswith(DOMAIN) else frozenset([_identity(each)[0]]),
+            frozenset(domains([each])),
+        )
+        if any(_in_batch(store, batch, listed) for batch in names):
+            found.add(each)
+    return found
+
+
+def is_listed(asked: str, listed: Forgotten) -> bool:
+    """True if an address or a domain was taken down before."""
+    if asked.startswith(DOMAIN):
+        return set(domains([asked])) <= listed.domains
+    return _identity(asked)[0] in listed.doc_ids
+
+
 def _is_page(word: str) -> bool:
     return "/" in word or re.fullmatch("[0-9a-f]{32}", word) is not None
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from corpus.errors import InputError
 from corpus.storage.store import Store
+from corpus.tables.export_log import exports
 from corpus.tables.generations import delete_unpinned
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import part_index, read_file
@@ -80,6 +81,16 @@ def runs_on(store: Store, names: Sequence[str]) -> list[str]:
     return found
 
 
+def exports_of(store: Store, names: Sequence[str]) -> list[str]:
+    """Recorded exports of these snapshots, as `format to place`."""
+    return [
+        f"{each.get('format')} to {each.get('place')}"
+        for each in exports(store)
+        if each.get("snapshot") in names
+    ]
+
+
+def _replace(store: Store, snapshot: Snapshot) -> str | None:
 def _files_with(
     store: Store, heads: Sequence[SnapshotHead], doc_ids: frozenset[str]
 ) -> dict[str, list[TokenFile]]:

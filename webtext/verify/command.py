@@ -38,7 +38,7 @@ from corpus.tables.schemas import TABLES
 from corpus.tables.segments import segment_files
 from corpus.tables.snapshot import read_head, read_snapshot, snapshots
 from corpus.tables.staleness import pinned_tokenizer
-from corpus.tables.takedown_list import FOLDER, load_forgotten
+from corpus.tables.takedown_list import FOLDER, takedowns, together
 from webtext.stages import needing
 from webtext.verify import checks as integrity
 from webtext.verify.lost_pages import lost_page_problems
@@ -232,7 +232,7 @@ def _segment_problems(
 
 
 def _duplicate_problems(store: Store, batch: str, earlier: Sequence[str]) -> list[str]:
-    gone = sorted(load_forgotten(store).doc_ids)
+    gone = sorted(together(takedowns(store)).doc_ids)
     return integrity.duplicate_problems(store, batch, earlier, gone)
 
 

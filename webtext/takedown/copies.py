@@ -1,0 +1,132 @@
+"""Copies of pages: those that were removed as duplicates of them, and what tells later ones.
+
+A page's chain of duplicates ends at the page that stayed in its place. Copies of a taken-down page
+are the pages whose chain leads to it. The content of a page is put on the list only if the page
+that stands for it is taken down as well: otherwise the same text stays in the corpus by right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from corpus.storage.store import Store
+from corpus.tables.manifest import find_manifest
+from corpus.tables.schemas import LINKS, PAGES, SIGNATURES, VERDICTS
+from corpus.tables.takedown_list import TakenContent
+from dedup.taken_down import REASON, encode_signature
+from webtext.takedown.rows import among, row_groups
+
+
+def find_copies(store: Store, pages: Iterable[str], names: Sequence[str]) -> dict[str, str]:
+    """The copies of pages in some batches: `doc_id` to identity."""
+    wanted = frozenset(pages)
+    copies: set[str] = set()
+    children = _children(store, names)
+    reached = list(wanted)
+    while reached:
+        for child in children.get(reached.pop(), ()):
+            if child not in wanted and child not in copies:
+                copies.add(child)
+                reached.append(child)
+
+    return identities(store, copies, names)
+
+
+def find_returned(store: Store, names: Sequence[str]) -> dict[str, str]:
+    """Pages that were left out because they match the list: `doc_id` to identity."""
+    found: set[str] = set()
+    for batch in names:
+        manifest = find_manifest(store, VERDICTS.name, batch)
+        if manifest is None or not manifest.counts.get(REASON):
+            continue
+        for piece in row_groups(store, manifest, ["doc_id", "reason"]):
+            rows = piece.filter(pc.equal(piece["reason"], REASON))
+            found.update(rows["doc_id"].to_pylist())
+
+    return identities(store, found, names)
+
+
+def identities(store: Store, doc_ids: Iterable[str], names: Sequence[str]) -> dict[str, str]:
+    """The identities of pages, from the batches that link them."""
+    wanted = frozenset(doc_ids)
+    found: dict[str, str] = {}
+    for batch in names if wanted else ():
+        manifest = find_manifest(store, LINKS.name, batch)
+        for piece in row_groups(store, manifest, ["doc_id", "url_key"], wanted):
+            rows = piece.filter(among(piece["doc_id"], wanted))
+            found.update(zip(rows["doc_id"].to_pylist(), rows["url_key"].to_pylist(), strict=True))
+
+    return found
+
+
+def contents(store: Store, pages: Iterable[str], names: Sequence[str]) -> list[TakenContent]:
+    """What tells later copies of these pages, by content hash."""
+    wanted = frozenset(pages)
+    found: dict[str, TakenContent] = {}
+    for batch in names:
+        manifest = find_manifest(store, SIGNATURES.name, batch)
+        if manifest is None:
+            continue
+
+        stay = _copies_of_others(store, batch, wanted)
+        settings = manifest.config
+        columns = ["doc_id", "content_hash", "num_shingles", "signature"]
+        for piece in row_groups(store, manifest, columns, wanted):
+            for row in piece.filter(among(piece["doc_id"], wanted - stay)).to_pylist():
+                if row["num_shingles"]:
+                    found[row["content_hash"]] = _content(row, settings)
+
+    return [found[key] for key in sorted(found)]
+
+
+def digests(store: Store, pages: Iterable[str], names: Sequence[str]) -> list[str]:
+    """The payload digests of the pages' stored responses."""
+    wanted = frozenset(pages)
+    found: set[str] = set()
+    for batch in names:
+        manifest = find_manifest(store, PAGES.name, batch)
+        for piece in row_groups(store, manifest, ["doc_id", "payload_digest"], wanted):
+            rows = piece.filter(among(piece["doc_id"], wanted))
+            found.update(each for each in rows["payload_digest"].to_pylist() if each)
+
+    return sorted(found)
+
+
+def _content(row: Mapping[str, Any], settings: Mapping[str, Any]) -> TakenContent:
+    return TakenContent(
+        content_hash=row["content_hash"],
+        signature=encode_signature(row["signature"]),
+        shingles=int(settings.get("shingles", {}).get("n", 0)),
+        seed=int(settings.get("minhash", {}).get("seed", 0)),
+    )
+
+
+def _children(store: Store, names: Sequence[str]) -> dict[str, list[str]]:
+    """The pages that were removed as duplicates, by the page that each one duplicates."""
+    children: dict[str, list[str]] = {}
+    for child, parent in _removals(store, names):
+        children.setdefault(parent, []).append(child)
+    return children
+
+
+def _copies_of_others(store: Store, batch: str, wanted: frozenset[str]) -> frozenset[str]:
+    """Those of the wanted pages that duplicate a page which stays."""
+    return frozenset(
+        child
+        for child, parent in _removals(store, [batch])
+        if child in wanted and parent not in wanted
+    )
+
+
+def _removals(store: Store, names: Sequence[str]) -> Iterable[tuple[str, str]]:
+    for batch in names:
+        manifest = find_manifest(store, VERDICTS.name, batch)
+        for piece in row_groups(store, manifest, ["doc_id", "duplicate_of"]):
+            rows: pa.Table = piece.filter(pc.is_valid(piece["duplicate_of"]))
+            yield from zip(
+                rows["doc_id"].to_pylist(), rows["duplicate_of"].to_pylist(), strict=True
+            )
