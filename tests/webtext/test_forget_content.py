@@ -130,7 +130,6 @@ def test_a_mistaken_take_down_is_withdrawn_for_the_future(
 def test_the_proof_finds_what_is_left(
     fates_copy: grown_corpus.Fates,
     capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
 ) -> None:
     store = fates_copy.store
@@ -150,9 +149,8 @@ def test_the_proof_finds_what_is_left(
     assert record.removed["leftover_files"] == 1
     assert record.runs == ["r"]
     assert record.exports == [f"nanogpt to {out}"]
-    with caplog.at_level("WARNING"):
-        warn_of_trained_on(store, "r", "2024-02")
-    assert "it saw pages that were taken down" in caplog.text
+    warn_of_trained_on(store, "r", "2024-02")
+    assert "it saw pages that were taken down" in capsys.readouterr().err
     said = status.render(store, [])
     assert "run r was trained on a snapshot with its pages" in said
     assert f"its pages were exported: nanogpt to {out}" in said

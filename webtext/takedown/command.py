@@ -295,7 +295,8 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
                 for table in (*TABLES, *EXTRA_TABLES):
                     # A killed worker's file may hold rows of these pages.
                     store.sweep(f"{table}/{batch}")
-                removed["leftover_files"] += num_left - len(leftovers(store))
+                if swept := num_left - len(leftovers(store)):
+                    removed["leftover_files"] += swept
                 record = _with_batch(store, record, batch)
                 write_takedown(store, record)
                 removed.update(remove_from_batch(store, batch, frozenset(record.url_keys)))

@@ -90,7 +90,6 @@ def exports_of(store: Store, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _replace(store: Store, snapshot: Snapshot) -> str | None:
 def _files_with(
     store: Store, heads: Sequence[SnapshotHead], doc_ids: frozenset[str]
 ) -> dict[str, list[TokenFile]]:
