@@ -1,10 +1,12 @@
 """Checks a machine with GPUs: `python -m tools.gpu_check` (`make gpu-check`).
 
-Trains the 124M model for 50 steps of synthetic text with the loop of `train.run`: on one device, on
-all devices with DDP and with FSDP2, and on one with compilation. Prints speed, share of the
-device's peak and memory of each, and the difference between losses of many ranks and of one. Exits
-with 1 if a difference exceeds `--tolerance`. On a CPU (`--device cpu --preset tiny`) the same check
-runs through gloo.
+Trains the 124M model for 50 steps of synthetic text with the loop of `train.run`, with evaluations of
+another shape and samples between them: on one device, on all devices with DDP and with FSDP2, and on
+one with compilation. Prints speed, share of the device's peak and memory of each, and the difference
+between losses of many ranks and of one. `tools.gpu_checks` has what is checked beside the losses.
+
+Exits with 1 if a difference exceeds `--tolerance` or a check its limit. `--output FILE` keeps the
+result. On a CPU (`--device cpu --preset tiny`) the same check runs through gloo.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import torch
 from corpus.errors import FatalError, InputError
 from corpus.run import command as cli
 from corpus.storage.store import open_store
+from tools.gpu_checks import LIMITS, measure, mfu_floor, sampler, within
 from train.config import PRESETS, ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
 from train.data import Stream
 from train.distributed import World, join_world, leave_world
@@ -64,8 +67,10 @@ class SyntheticStream:
         return result.astype(np.int64)
 
     def validation(self) -> Iterator[np.ndarray]:
-        """Validation blocks, disjoint from every batch."""
-        return (self._block(BLOCKS + number) for number in range(VAL_BLOCKS))
+        """Validation blocks, disjoint from every batch; the last is shorter, as that of a real split."""
+        for number in range(VAL_BLOCKS):
+            yield self._block(BLOCKS + number)
+        yield self._block(BLOCKS + VAL_BLOCKS)[: self.block_size // 2]
 
     def state_dict(self) -> dict[str, int | str]:
         """The position."""
@@ -98,6 +103,8 @@ class Result:
     mfu: float
     memory_gb: float
     """Most memory of one rank: allocated on its GPU, or resident where there is none."""
+    checks: dict[str, float]
+    """What was measured beside the losses, by the names of `tools.gpu_checks.LIMITS`."""
 
 
 def cases(ranks: int) -> list[Case]:
@@ -154,6 +161,21 @@ def _main(argv: Sequence[str] | None) -> int:
             f"loss {result.losses[0]:.4f} -> {result.losses[-1]:.4f}  from one rank at most {apart:.2e}"
         )
 
+    failed = [
+        f"{name}: {check} {value:.4g}"
+        for name, result in results.items()
+        for check, value in result.checks.items()
+        if not within(check, value)
+    ]
+    for name, result in results.items():
+        for check, value in result.checks.items():
+            print(f"{name:14} {check}: {value:.4g} ({LIMITS[check].meaning})")
+    low = _below_floor(results, args)
+    if args.output:
+        Path(args.output).write_text(json.dumps(_report(results, args), indent=1) + "\n")
+    for line in [*failed, *low]:
+        print(f"FAILED {line}")
+
     verdict = "ok" if worst <= args.tolerance else "TOO FAR APART"
     print(
         f"losses of all cases within {worst:.2e} nats of one rank (allowed {args.tolerance:g}): {verdict}"
@@ -161,7 +183,32 @@ def _main(argv: Sequence[str] | None) -> int:
     if args.json:
         print(json.dumps({name: vars(result) for name, result in results.items()}))
 
-    return 0 if worst <= args.tolerance else 1
+    return 0 if worst <= args.tolerance and not failed and not low else 1
+
+
+def _below_floor(results: dict[str, Result], args: argparse.Namespace) -> list[str]:
+    """Cases on a GPU whose share of the peak is below the floor."""
+    if args.device == "cpu":
+        return []
+    floor = mfu_floor(torch.cuda.get_device_name(0)) if args.mfu_floor is None else args.mfu_floor
+    return [
+        f"{name}: MFU {result.mfu:.1%}, at least {floor:.0%} was expected"
+        for name, result in results.items()
+        if result.mfu < floor
+    ]
+
+
+def _report(results: dict[str, Result], args: argparse.Namespace) -> dict[str, Any]:
+    """The result as a file for docs/gpu: what was run on which machine, and what came out."""
+    return {
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "machine": _machine(args.device),
+        "preset": args.preset,
+        "steps": args.steps,
+        "batch_size": args.batch_size,
+        "cases": {name: vars(result) for name, result in results.items()},
+    }
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -189,6 +236,12 @@ def _parser() -> argparse.ArgumentParser:
         default=0.02,
         help="how far losses may be apart, nats (default: 0.02)",
     )
+    parser.add_argument(
+        "--mfu-floor",
+        type=float,
+        help="smallest share of the peak (default: by the GPU's name)",
+    )
+    parser.add_argument("--output", metavar="FILE", help="keep the result as JSON")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -230,6 +283,8 @@ def _run(case: Case, args: argparse.Namespace) -> Result:
 
         lines = (Path(folder) / "runs/check/metrics.jsonl").read_text().splitlines()
         memory = [json.loads(path.read_text()) for path in Path(folder).glob("memory-*.json")]
+        found = Path(folder) / "checks.json"
+        checks = json.loads(found.read_text()) if found.exists() else {}
 
     steps = [line for line in map(json.loads, lines) if "loss" in line]
     settled = steps[len(steps) // 5 :]  # the first steps fill caches, and compile
@@ -238,6 +293,7 @@ def _run(case: Case, args: argparse.Namespace) -> Result:
         tokens_per_s=statistics.median(line["tokens_per_s"] for line in settled),
         mfu=statistics.median(line["mfu"] for line in settled),
         memory_gb=max(memory),
+        checks=checks,
     )
 
 
@@ -251,8 +307,8 @@ def _train(args: argparse.Namespace) -> None:
         ),
         batch_size=args.batch_size,
         max_steps=args.steps,
-        eval_interval=args.steps,
-        num_samples=0,
+        eval_interval=max(1, args.steps // 2),
+        num_samples=1,
     )
     world = join_world(config.runtime)
     if not world.is_main:
@@ -269,11 +325,16 @@ def _train(args: argparse.Namespace) -> None:
         val_blocks=SyntheticStream(shape.block_size).validation,
         val_bytes=0,
         record={"identity": {}},
+        sampler=sampler,
     )
 
     try:
-        Trainer(job, world).run()
+        trainer = Trainer(job, world)
+        trainer.run()
         (Path(args.folder) / f"memory-{world.rank}.json").write_text(json.dumps(_memory_gb(world)))
+        if world.size == 1:
+            checks = measure(trainer, _memory_gb(world))
+            (Path(args.folder) / "checks.json").write_text(json.dumps(checks))
     finally:
         leave_world(world)
 

@@ -16,6 +16,7 @@ from typing import Any
 from corpus.errors import ConfigError
 from train.checkpoints.run_folder import Board, CountingBoard, RunFolder
 from train.config import RuntimeConfig
+from train.page import RunPage
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def open_boards(folder: RunFolder, config: RuntimeConfig) -> list[CountingBoard]
 
     Raises: ConfigError if one that was asked for is not installed.
     """
-    boards: list[Board] = []
+    boards: list[Board] = [RunPage(folder)]
     if config.tensorboard:
         boards.append(TensorBoard(folder))
     if config.wandb_project:

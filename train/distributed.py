@@ -19,6 +19,7 @@ from torch import Tensor
 
 from corpus.errors import ConfigError, WebtextError
 from train.config import RuntimeConfig
+from train.network import gloo_interface
 
 T = TypeVar("T")
 
@@ -125,6 +126,8 @@ def join_world(
     timeout = timedelta(seconds=config.rank_timeout_s)
     owns_group = size > 1 and not dist.is_initialized()
     if owns_group:
+        if (interface := gloo_interface(environ)) is not None:
+            os.environ["GLOO_SOCKET_IFNAME"] = interface
         dist.init_process_group(choose_backend(device), timeout=timeout)
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 

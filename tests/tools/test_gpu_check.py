@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
 
-from tools import gpu_check
+from tests.train.fakes import ALONE, config, job
+from tools import gpu_check, gpu_checks
 from tools.gpu_check import SyntheticStream, cases
+from train.gpt2 import model
+from train.loop import Trainer
 
 
 def test_every_way_to_train_is_compared_with_one_rank() -> None:
@@ -47,6 +51,54 @@ def test_wrong_use_is_one_line_before_any_process(
     assert message in found.err
     assert found.err.count("\n") == 1
     assert not found.out
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    trainer = Trainer(job(tmp_path_factory.mktemp("run"), config(max_steps=8)), ALONE)
+    trainer.run()
+    trainer.model.wte.weight.data *= 4  # so that a token more or less in sight matters
+    trainer.resume()
+    return trainer
+
+
+def test_a_sound_device_passes_all_checks(small_run: Trainer) -> None:
+    found = gpu_checks.measure(small_run, 1.0)
+    assert set(found) == {"resume", "mask", "packed", "padded", "scores"}
+    assert all(gpu_checks.within(name, value) for name, value in found.items())
+
+
+def unmasked(tokens: torch.Tensor, document_end: int) -> torch.Tensor:
+    length = tokens.shape[1]
+    return torch.ones(len(tokens), 1, length, length, dtype=torch.bool).tril()
+
+
+def unplaced(tokens: torch.Tensor, document_end: int) -> torch.Tensor:
+    return torch.arange(tokens.shape[1]).expand(len(tokens), -1)
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "check"),
+    [("document_mask", unmasked, "mask"), ("document_positions", unplaced, "packed")],
+)
+def test_a_device_that_computes_something_else_fails_its_check(
+    small_run: Trainer, monkeypatch: pytest.MonkeyPatch, name: str, broken: Any, check: str
+) -> None:
+    monkeypatch.setattr(model, name, broken)
+    small_run.model.wpe.weight.data *= 30
+    small_run.model.wte.weight.data *= 30
+    assert not gpu_checks.within(check, gpu_checks.measure(small_run, 1.0)[check])
+
+
+def test_a_value_that_is_no_number_is_a_failure() -> None:
+    assert not gpu_checks.within("scores", float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("name", "floor"), [("NVIDIA H200", 0.15), ("NVIDIA A100-SXM4-80GB", 0.2), ("RTX A1000", 0)]
+)
+def test_the_floor_goes_by_the_gpu(name: str, floor: float) -> None:
+    assert gpu_checks.mfu_floor(name) == floor
 
 
 @pytest.mark.soak

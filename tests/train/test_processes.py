@@ -6,6 +6,9 @@ import json
 import os
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -194,3 +197,30 @@ def test_torchrun_trains_what_one_process_does(
     assert last_json(capfd.readouterr().out)["counts"]["val_loss"] == pytest.approx(
         alone["val_loss"], abs=1e-5
     )
+
+
+@pytest.mark.soak  # two agents of torchrun load torch, and so do their ranks
+def test_two_agents_train_what_one_process_does(corpus: Path, tmp_path: Path) -> None:
+    """The line of docs/gpu.md for several machines, with both on the loopback."""
+    root = shutil.copytree(corpus, tmp_path / "c")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    line = [
+        sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1",
+        "--rdzv-backend", "c10d", "--rdzv-id", "r", "--rdzv-endpoint", f"127.0.0.1:{port}",
+        "-m", "train.run",
+        *["--name" if part == "--run" else part for part in arguments(root, runtime__parallel="hsdp")],
+    ]  # fmt: skip
+    agents = [
+        subprocess.Popen(line, cwd=REPO, env={"OMP_NUM_THREADS": "1", **os.environ})
+        for _ in range(2)
+    ]
+    assert [agent.wait(200) for agent in agents] == [0, 0]
+    alone = shutil.copytree(corpus, tmp_path / "alone")
+    assert run.main(arguments(alone)) == 0
+    one, two = (
+        json.loads((folder / "runs/r/summary.json").read_text())["val_loss"]
+        for folder in (alone, root)
+    )
+    assert one == pytest.approx(two, abs=1e-5)

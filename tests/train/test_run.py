@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from corpus.storage.store import open_store
@@ -37,7 +41,7 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_all_it_should(trained: Path) -> None:
     folder = trained / "runs/r"
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "metrics.jsonl", "samples", "checkpoints", "summary.json", "tensorboard",
+        "config.json", "metrics.jsonl", "page.html", "samples", "checkpoints", "summary.json", "tensorboard",
     }  # fmt: skip
     assert sorted(path.name for path in (folder / "samples").iterdir()) == [
         "step-00000004.txt", "step-00000008.txt",
@@ -310,6 +314,71 @@ def test_text_from_prompt_file_and_stdin_is_the_same(
     (tmp_path / "prompt").write_bytes(b"caf\xe9")
     assert generate.main([*command, "--prompt-file", str(tmp_path / "prompt")]) == 2
     assert "can't decode byte 0xe9" in capsys.readouterr().err
+
+
+def test_prompts_of_a_file_and_stop_texts(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--corpus", str(trained), "--run", "r", "--device", "cpu", "--num-tokens", "12"]
+    assert generate.main([*command, "--prompt", "the", "--json"]) == 0
+    printed = capsys.readouterr().out
+    (text,) = last_json(printed)["texts"]
+    assert printed.startswith(f"the{text}\n")
+    stop = text[4:7]
+    for options in (["--stop", stop], ["--stop", "never", "--stop", stop]):
+        assert generate.main([*command, "--prompt", "the", "--json", *options]) == 0
+        printed = capsys.readouterr().out
+        assert last_json(printed)["texts"] == [text[: text.find(stop)]]
+        assert printed.startswith(f"the{text[: text.find(stop)]}\n")
+
+    (tmp_path / "prompts").write_text("the\na corpus\n")
+    assert generate.main([*command, "--prompts", str(tmp_path / "prompts"), "--json"]) == 0
+    found = last_json(capsys.readouterr().out)["continuations"]
+    assert [each["prompt"] for each in found] == ["the", "a corpus"]
+    assert found[0]["text"] == text
+    assert generate.main([*command, "--min-p", "2"]) == 2
+    assert "--min-p 2.0 is out of range: expected 0 to 1" in capsys.readouterr().err
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=3), max_size=8),
+    st.lists(st.sampled_from(["b", "ab", "bb", "é"]), max_size=2),
+)
+def test_a_streamed_text_is_the_whole_text_up_to_its_stop(
+    pieces: list[bytes], stops: list[str]
+) -> None:
+    """Whatever is printed early stays right: characters come in parts, and so do stop texts."""
+    tokens = [*range(len(pieces))]
+    printer = generate.Printer(
+        stops, lambda ids: b"".join(pieces[place] for place in ids).decode("utf-8", "replace")
+    )
+    printer.is_shown = True
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        for end in range(1, len(tokens) + 1):
+            if printer.take(tokens[:end]):
+                break
+        out.write(printer.finish())
+    whole = b"".join(pieces).decode("utf-8", "replace")
+    ends = [whole.find(stop) for stop in stops if stop in whole]
+    if ends:
+        assert printer.text == out.getvalue()
+        assert not any(stop in printer.text for stop in stops)
+    else:
+        assert out.getvalue() == whole
+
+
+def test_the_page_of_a_run_needs_no_server(trained: Path) -> None:
+    text = (trained / "runs/r/page.html").read_text()
+    lines = (trained / "runs/r/metrics.jsonl").read_text().splitlines()
+    num_points = {
+        name: sum(name in json.loads(line) for line in lines) for name in ("loss", "val_loss")
+    }
+    drawn = re.findall(r"<polyline points='([^']*)'", text)
+    assert [len(points.split()) for points in drawn] == [num_points["loss"], num_points["val_loss"]]
+    assert "Samples after step 8" in text
+    assert "<script" not in text
+    assert "http" not in text
 
 
 def test_exported_opens_elsewhere_and_comes_back(

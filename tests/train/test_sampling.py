@@ -139,3 +139,13 @@ def test_shares_drawn_are_the_probabilities() -> None:
     logits = torch.tensor([[0.2, 0.8]]).log().expand(10_000, 2)
     drawn = sample(logits, Sampling(), [torch.Generator().manual_seed(0)] * 10_000)
     assert drawn.float().mean().item() == pytest.approx(0.8, abs=0.02)
+
+
+def test_min_p_draws_only_from_tokens_near_the_most_probable() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
+    for min_p, expected in ((0.0, {0, 1, 2, 3}), (0.25, {0, 1, 2}), (0.5, {0, 1}), (1.0, {0})):
+        generator = torch.Generator().manual_seed(0)
+        drawn = {
+            int(sample(logits, Sampling(top_k=0, min_p=min_p), [generator])) for _ in range(400)
+        }
+        assert drawn == expected

@@ -3,6 +3,7 @@
 runs/<run>/config.json      identity; a rerun must have the same
 runs/<run>/metrics.jsonl    a line per logged step and evaluation, one curve over interruptions
 runs/<run>/tensorboard/     the same for TensorBoard
+runs/<run>/page.html        loss curves and newest samples, without a server
 runs/<run>/samples/         texts sampled at each evaluation
 runs/<run>/scores.json      train.evaluate: scores of the checkpoint scored last
 runs/<run>/scores/          the same for every checkpoint, with an outcome per entry
@@ -157,6 +158,7 @@ class RunFolder:
             "config.json",
             "metrics.jsonl",
             "wandb.json",
+            "page.html",
             "evaluating.json",
         ):
             self.forget(name)
@@ -231,6 +233,18 @@ class RunFolder:
         """Keep texts sampled after `step` steps."""
         body = "\n\n=====\n\n".join(texts)
         self.store.write_bytes(f"{self.path}/samples/step-{step:08}.txt", body.encode() + b"\n")
+
+    def samples(self, most: int) -> list[tuple[int, str]]:
+        """The newest texts with their steps, the newest first, of at most `most` evaluations."""
+        steps = sorted(
+            {line["step"] for line in map(json.loads, self._lines) if "val_loss" in line}
+        )
+        found: list[tuple[int, str]] = []
+        for step in reversed(steps):
+            path = f"{self.path}/samples/step-{step:08}.txt"
+            if len(found) < most and self.store.exists(path):
+                found.append((step, self.store.read_bytes(path).decode()))
+        return found
 
 
 def differences(

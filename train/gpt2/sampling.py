@@ -22,11 +22,13 @@ from train.gpt2.parallel import is_sharded, uncompiled
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of the choice. temperature 0 is greedy; top_k 0 and top_p 1 restrict nothing."""
+    """Settings of the choice. temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 restrict nothing."""
 
     temperature: float = 1.0
     top_k: int = 40
     top_p: float = 1.0
+    min_p: float = 0.0
+    """Least probability of a token as a share of the most probable one's (Nguyen et al. 2024)."""
 
 
 def sample(logits: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> Tensor:
@@ -50,6 +52,9 @@ def sample(logits: Tensor, sampling: Sampling, generators: Sequence[torch.Genera
             probs.cumsum(dim=-1) - probs >= sampling.top_p
         )  # the most probable is always inside
         probs = probs.masked_fill(outside, 0)
+
+    if sampling.min_p > 0:
+        probs = probs.masked_fill(probs < sampling.min_p * probs.amax(dim=-1, keepdim=True), 0)
 
     drawn = torch.stack(
         [
