@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,11 @@ import jsonschema
 import pytest
 import yaml
 
+from corpus.config import load_config
+from corpus.durations import parse_duration
+from corpus.storage import lease
 from tests.support.ray_head import running_head
+from webtext.refresh_config import RefreshConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS, DEPLOY = ROOT / "docs", ROOT / "deploy"
@@ -35,6 +39,7 @@ def srv(tmp_path: Path) -> Path:
     told.parent.mkdir(parents=True)
     told.write_text(
         f"#!{sys.executable}\nimport json, os, sys\n"
+        "if sys.argv[2] == 'status':\n    sys.exit(1)\n"
         "json.dump([sys.argv[1:], os.getcwd(), dict(os.environ)], open('told.json', 'w'))\nsys.exit(int(os.environ.get('END', '0')))\n"
     )
     told.chmod(0o755)
@@ -115,9 +120,9 @@ def test_the_units_are_what_systemd_takes(srv: Path) -> None:
 
 def test_one_day_of_the_month_for_all_of_them() -> None:
     ci = yaml.safe_load((DEPLOY / "refresh-ci.yaml").read_text())
-    manifest = list(yaml.safe_load_all((DEPLOY / "kuberay-refresh.yaml").read_text()))
+    cron = yaml.safe_load((DEPLOY / "kubernetes/base/cronjob.yaml").read_text())
     schedule = ci[True]["schedule"][0]["cron"]  # YAML 1.1 reads `on` as true
-    assert manifest[-1]["spec"]["schedule"] == schedule
+    assert cron["spec"]["schedule"] == schedule
     assert f"{schedule}  {PLACE}" in (DOCS / "cluster.md").read_text()
     minute, hour, day = schedule.split()[:3]
     assert (
@@ -125,84 +130,230 @@ def test_one_day_of_the_month_for_all_of_them() -> None:
     )
 
 
-def closed(required: str, **properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": required.split(),
-        "additionalProperties": False,
-    }
+def closed(schema: Any) -> Any:
+    """The schema with every field refused that it does not name, as `kubectl --validate=strict` does."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: closed(value) for key, value in schema.items()}
+    if found.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    properties = found.get("properties")
+    if isinstance(properties, dict) and not found.get("x-kubernetes-preserve-unknown-fields"):
+        found.setdefault("additionalProperties", False)
+    return found
 
 
-NUMBER, TEXT, YES = {"type": "integer"}, {"type": "string"}, {"type": "boolean"}
-PARAMS = {"type": "object", "additionalProperties": TEXT}
-TEMPLATE = closed(
-    "spec", metadata={"type": "object"}, spec={"type": "object", "required": ["containers"]}
-)
-GROUP = {"rayStartParams": PARAMS, "template": TEMPLATE}
-RAY_JOB = closed(
-    "apiVersion kind metadata spec",
-    apiVersion={"const": "ray.io/v1"},
-    kind={"const": "RayJob"},
-    metadata=closed("name", name=TEXT, namespace=TEXT, labels=PARAMS),
-    spec=closed(
-        "entrypoint rayClusterSpec",
-        entrypoint=TEXT,
-        runtimeEnvYAML=TEXT,
-        jobId=TEXT,
-        submissionMode={"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"]},
-        shutdownAfterJobFinishes=YES,
-        ttlSecondsAfterFinished=NUMBER,
-        backoffLimit=NUMBER,
-        activeDeadlineSeconds=NUMBER,
-        suspend=YES,
-        rayClusterSpec=closed(
-            "headGroupSpec",
-            rayVersion=TEXT,
-            enableInTreeAutoscaling=YES,
-            authOptions=closed("", mode={"enum": ["disabled", "token"]}, secretName=TEXT),
-            headGroupSpec=closed("template", **GROUP, serviceType=TEXT, enableIngress=YES),
-            workerGroupSpecs={
-                "type": "array",
-                "items": closed(
-                    "groupName minReplicas maxReplicas template",
-                    **GROUP,
-                    groupName=TEXT,
-                    replicas=NUMBER,
-                    minReplicas=NUMBER,
-                    maxReplicas=NUMBER,
-                    numOfHosts=NUMBER,
-                ),
-            },
+@pytest.fixture(scope="module")
+def ray_job(shared: Path) -> Any:
+    """The validator of KubeRay 1.7's own definition of a RayJob."""
+    text = (shared / "kuberay/ray.io_rayjobs.yaml").read_text()
+    (version,) = [
+        each
+        for each in yaml.load(text, yaml.CSafeLoader)["spec"]["versions"]
+        if each["name"] == "v1"
+    ]
+    schema = closed(version["schema"]["openAPIV3Schema"])
+    schema["properties"]["metadata"] = {"type": "object"}
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.fixture(scope="module")
+def rendered() -> list[dict[str, Any]]:
+    """The objects of the example overlay."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    folder = str(DEPLOY / "kubernetes/overlays/example")
+    done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, check=True)
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def test_the_ray_job_is_what_kuberay_takes(ray_job: Any) -> None:
+    job = yaml.safe_load((DEPLOY / "kubernetes/base/rayjob.yaml").read_text())
+    assert [error.message for error in ray_job.iter_errors(job)] == []
+    for place, value in (
+        (("spec", "backoffLimits"), 1),
+        (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "replica"), 3),
+        (
+            (
+                "spec",
+                "rayClusterSpec",
+                "headGroupSpec",
+                "template",
+                "spec",
+                "containers",
+                0,
+                "envfrom",
+            ),
+            [],
         ),
-    ),
-)
-"""The fields of KubeRay's resource definition of a RayJob that a refresh may want; anything else is a slip."""
+        (("spec", "rayClusterSpec", "authOptions", "mode"), "tokens"),
+        (("spec", "activeDeadlineSeconds"), "20d"),
+    ):
+        broken = json.loads(json.dumps(job))
+        inner = broken
+        for step in place[:-1]:
+            inner = inner[step]
+        inner[place[-1]] = value
+        assert not ray_job.is_valid(broken), place
 
 
-def test_the_manifest_has_fields_of_the_resource_definition_only() -> None:
-    config, cron = yaml.safe_load_all((DEPLOY / "kuberay-refresh.yaml").read_text())
-    job = yaml.safe_load(config["data"]["rayjob.yaml"])
-    jsonschema.validate(job, RAY_JOB)
-    broken = json.loads(json.dumps(job))
-    broken["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["replica"] = 3
-    with pytest.raises(jsonschema.ValidationError, match="replica"):
-        jsonschema.validate(broken, RAY_JOB)
-    cluster = job["spec"]["rayClusterSpec"]
-    images = {
-        container["image"]
-        for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])
-        for container in group["template"]["spec"]["containers"]
-    }
-    assert len(images) == 1, "Ray wants one version of everything on all nodes"
+def test_the_ray_job_has_what_practice_needs() -> None:
+    spec = yaml.safe_load((DEPLOY / "kubernetes/base/rayjob.yaml").read_text())["spec"]
+    cluster = spec["rayClusterSpec"]
+    assert cluster["enableInTreeAutoscaling"], "min and max mean nothing without it"
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    assert spec["activeDeadlineSeconds"] > 86_400
+    wait_s = parse_duration(spec["entrypoint"].partition("--wait ")[2])
+    assert wait_s > lease.STALE_S + lease.WATCH_S, "a retry outlives the lease of the lost attempt"
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        assert pod["serviceAccountName"] == "webtext-nodes"
+        assert pod["securityContext"]["runAsNonRoot"]
+        [container] = pod["containers"]
+        assert container["image"] == "IMAGE"
+        assert container["envFrom"][0]["secretRef"]["optional"]
+        assert container["resources"]["requests"]["ephemeral-storage"]
+        assert not container["securityContext"]["allowPrivilegeEscalation"]
     for name in ("nodes", "all"):
         locked = (ROOT / f"requirements/{name}.lock").read_text()
         assert f"\nray=={cluster['rayVersion']} " in locked, name
+
+
+def test_the_overlay_renders_into_what_belongs_together(rendered: list[dict[str, Any]]) -> None:
+    by_kind = {(each["kind"], each["metadata"]["name"]): each for each in rendered}
+    assert {each["metadata"]["namespace"] for each in rendered} == {"webtext"}
+    cron = by_kind["CronJob", "webtext-refresh"]["spec"]
+    pod = cron["jobTemplate"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert cron["concurrencyPolicy"] == "Forbid"
+    assert cron["timeZone"] == "Etc/UTC"
+    assert cron["jobTemplate"]["spec"]["backoffLimit"] <= 3
+    assert pod["serviceAccountName"] == "webtext-submit"
+    [rule] = by_kind["Role", "webtext-submit"]["rules"]
+    assert (rule["resources"], set(rule["verbs"])) == (["rayjobs"], {"create", "get"})
+    [subject] = by_kind["RoleBinding", "webtext-submit"]["subjects"]
+    assert subject["name"] == "webtext-submit"
+
+    data = by_kind["ConfigMap", "webtext-refresh"]["data"]
+    settings = tomllib.loads(data["webtext.toml"])
+    assert (
+        load_config(
+            RefreshConfig,
+            "refresh",
+            environ={},
+            sets=[f"refresh.{key}={value}" for key, value in settings["refresh"].items()],
+        ).expect_every
+        == "40d"
+    ), "the overlay's settings, not the base's"
+    assert "MONTH" in data["rayjob.yaml"]
+
+    # The container's script, with a kubectl that tells what it was asked for.
+    assert container["env"][0]["name"] == "WEBTEXT_IMAGE"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_cron_job_creates_the_job_of_the_month_once(tmp_path: Path, there: bool) -> None:
+    cron = yaml.safe_load((DEPLOY / "kubernetes/base/cronjob.yaml").read_text())
     [container] = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    assert "kubectl create" in container["command"][-1]
-    assert cron["spec"]["concurrencyPolicy"] == "Forbid"
-    settings = tomllib.loads(config["data"]["webtext.toml"])
-    assert settings["refresh"].keys() == {"corpus", "dumps"}
+    script = container["command"][-1].replace("/etc/webtext", str(DEPLOY / "kubernetes/base"))
+    tool = tmp_path / "kubectl"
+    tool.write_text(
+        f"#!/bin/sh\n[ $1 = get ] && exit {0 if there else 1}\ncat > {tmp_path}/created\n"
+    )
+    tool.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-ec", script],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "WEBTEXT_IMAGE": "r.example/w:1"},
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "created").exists() is not there
+    if not there:
+        job = yaml.safe_load((tmp_path / "created").read_text())
+        assert job["metadata"]["name"] == f"webtext-refresh-{datetime.now(UTC):%Y-%m}"
+        template = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]
+        assert template["spec"]["containers"][0]["image"] == "r.example/w:1"
+
+
+def test_the_unit_is_closed(srv: Path) -> None:
+    """It only submits: 8.7 (EXPOSED) before."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    service = str(DEPLOY / "webtext-refresh.service")
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", service],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-300:]
+
+
+RAY = """#!/bin/sh
+# A cluster of one job: its state is in the file `state`, each call in `calls`.
+echo "$*" >> calls
+case "$1 $2" in
+    "job status") [ -f "state-$3" ] && echo "Status for job '$3': $(cat "state-$3")" || exit 1 ;;
+    "job stop") echo STOPPED > "state-$3" ;;
+    "job submit") echo RUNNING > "state-$4"; eval "$SUBMIT" ;;
+    "job logs") eval "${LOGS:-:}" ;;
+esac
+"""
+
+
+@pytest.fixture
+def cluster(srv: Path) -> Path:
+    (srv / ".venv/bin/ray").write_text(RAY)
+    return srv
+
+
+def calls(place: Path, verb: str) -> list[str]:
+    lines = (place / "calls").read_text().splitlines() if (place / "calls").exists() else []
+    return [line for line in lines if line.startswith(f"job {verb}")]
+
+
+TODAY = f"refresh-{date.today()}"
+ADDRESS = {"RAY_API_SERVER_ADDRESS": "http://x", "WEBTEXT_ATTACH_S": "0.1"}
+
+
+def test_a_stop_is_passed_on_to_the_job(cluster: Path) -> None:
+    """The script ended, and six seconds later the job still ran."""
+    process = subprocess.Popen(
+        [str(cluster / "deploy/submit-refresh.sh")],
+        env={"PATH": "/usr/bin:/bin", "SUBMIT": "exec sleep 60", **ADDRESS},
+        cwd=cluster,
+    )
+    deadline = time.monotonic() + 10
+    while not calls(cluster, "submit") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(10) == 143
+    assert calls(cluster, "stop") == [f"job stop {TODAY}"]
+    assert (cluster / f"state-{TODAY}").read_text() == "STOPPED\n"
+
+
+def test_a_lost_connection_is_attached_again(cluster: Path) -> None:
+    ends = f"echo SUCCEEDED > state-{TODAY}"
+    done = start(f"{cluster}/deploy/submit-refresh.sh", SUBMIT="exit 1", LOGS=ends, **ADDRESS)
+    assert done.returncode == 0, done.stderr
+    assert len(calls(cluster, "submit")) == len(calls(cluster, "logs")) == 1
+    (cluster / "calls").unlink()
+    (cluster / f"state-{TODAY}").write_text("RUNNING")
+    ends = f"echo FAILED > state-{TODAY}"
+    done = start(f"{cluster}/deploy/submit-refresh.sh", LOGS=ends, **ADDRESS)
+    assert done.returncode == 1
+    assert not calls(cluster, "submit"), "a restart attaches to the job that runs"
+
+
+def test_ended_jobs_of_the_day_get_a_successor(cluster: Path) -> None:
+    for number, state in enumerate(("FAILED", "SUCCEEDED", "STOPPED")):
+        name = TODAY if number == 0 else f"{TODAY}.{number + 1}"
+        ends = f"echo {state} > state-{name}"
+        done = start(f"{cluster}/deploy/submit-refresh.sh", SUBMIT=ends, **ADDRESS)
+        assert done.returncode == (1 if state == "FAILED" else 0)
+        assert calls(cluster, "submit")[-1].startswith(f"job submit --submission-id {name} ")
 
 
 def test_the_image_has_the_lock_file_and_all_packages() -> None:
@@ -228,7 +379,7 @@ def test_the_image_has_the_lock_file_and_all_packages() -> None:
 
 @pytest.mark.soak
 def test_the_cron_line_on_a_real_head(srv: Path) -> None:
-    """Submitted under the day's name, it runs; a second start on that day is refused; a failed job exits non-zero."""
+    """Submitted under the day's name, it runs; a second start on that day gets a name of its own; a failed job exits non-zero."""
     (srv / ".venv/bin/ray").unlink()
     (srv / ".venv/bin/ray").symlink_to(Path(sys.executable).parent / "ray")
     (srv / "dumps").mkdir()
@@ -237,17 +388,13 @@ def test_the_cron_line_on_a_real_head(srv: Path) -> None:
     with running_head(srv) as environment:
         names = ("RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
         (srv / "cluster.env").write_text("".join(f"{name}={environment[name]}\n" for name in names))
-        done = start(cron_command(srv))
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = start(f"{cron_command(srv)} --dry-run")
+        assert done.returncode == 1, "no dump is there"
+        assert "no file matches" in done.stdout + done.stderr
         assert f"refresh-{date.today()}" in done.stdout
-        assert "up to date: 0 dumps" in done.stdout
         again = start(cron_command(srv))
-        assert again.returncode != 0
-        assert "already exists" in again.stdout + again.stderr
-        delete = f"cd {srv} && set -a && . ./cluster.env && .venv/bin/ray job delete refresh-{date.today()}"
-        assert start(delete).returncode == 0
+        assert f"refresh-{date.today()}.2" in again.stdout
         (srv / "webtext.toml").write_text(settings.replace("dumps/RS", "gone/RS"))
         failed = start(cron_command(srv))
         assert failed.returncode == 1
         assert "the folder cannot be listed" in failed.stdout
-    assert os.path.exists(srv / "corpus" / "corpus.json")
