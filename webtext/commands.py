@@ -32,6 +32,7 @@ GROUPS = {
         "report": "write the corpus report as one HTML file",
     },
     "tend": {
+        "revive": "fetch captures of dead links from web archives, as WARC files",
         "forget": "take pages or sites down, in every table and snapshot",
         "rebuild": "rebuild later tables under changed settings",
         "drop-batch": "remove a batch that was never finished",
@@ -103,6 +104,9 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
     elif name == "overlap-test":
         with needing("dedup"):
             from webtext.overlap_test import main
+    elif name == "revive":
+        with needing("crawl"):
+            from crawl.captures.revive import main
     elif name == "drop-batch":
         from webtext.drop_batch import main
     elif name == "import":

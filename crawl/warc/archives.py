@@ -140,6 +140,8 @@ def _capture(record: Any) -> Capture | RecordDisposition:
     own = [("WARC-Record-ID", record.record_id), ("WARC-Date", date), ("WARC-Target-URI", address)]
     own += [("WARC-IP-Address", ip)] if ip else []
     own += [("WARC-Payload-Digest", payload_digest)]
+    origin = record.headers.get("WARC-Source-URI")
+    own += [("WARC-Source-URI", origin)] if origin else []
     own += [("WARC-Truncated", cut)] if cut else []
     body = http_block(response.status_line, response.headers, response.payload)
 

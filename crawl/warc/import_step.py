@@ -3,7 +3,8 @@
 Captures are regrouped by `doc_id` and written as segments of this corpus, one gzip member per
 record, so the batch can be cleaned again without its source files. Of several captures of a page
 the latest stays. A page stored by an earlier batch is left to it, and a taken-down one is not
-imported again. A link made from a capture has no submission: score 0, no subreddit, no title. The
+imported again. A page that an earlier batch linked without storing it keeps that link, with its
+score. Any other link made from a capture has no submission: score 0, no subreddit, no title. The
 bytes follow from the captures alone, so the same files give the same batch.
 """
 
@@ -188,6 +189,7 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
         new = unseen.filter(
             pc.invert(forgotten.mask(unseen["doc_id"], unseen["domain"], unseen["url"]))
         )
+        linked = _linked_before(context, earlier, index, new["doc_id"])
         generation = f".{context.generation}" if context.generation else ""
         segment = f"{warc_dir(context.batch)}/part-{index:05}-00000{generation}.warc.gz"
         members = _members_of(captures, new)
@@ -200,7 +202,9 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
                 "capture:taken_down": unseen.num_rows - new.num_rows,
             }
         )
-        return Output({PAGES.name: _pages(new, segment, places), LINKS.name: _links(new)}, +counts)
+        return Output(
+            {PAGES.name: _pages(new, segment, places), LINKS.name: _links(new, linked)}, +counts
+        )
 
     return reduce
 
@@ -222,8 +226,12 @@ def latest_captures(captures: pa.Table) -> pa.Table:
 
 
 def _stored_before(context: Context, earlier: Sequence[str], index: int) -> pa.Array:
-    """The ids in the range of part `index` that earlier batches stored."""
+    """The ids in the range of part `index` that earlier batches stored.
+
+    An answer that was no page is none: a capture may take its place.
+    """
     low, high = index / context.num_parts, (index + 1) / context.num_parts
+    failures = {batch: soft_failures(context.store, batch) for batch in earlier}
     stored = []
     for batch in earlier:
         manifest = find_manifest(context.store, PAGES.name, batch)
@@ -237,8 +245,19 @@ def _stored_before(context: Context, earlier: Sequence[str], index: int) -> pa.A
             rows = read_file(
                 context.store, f"{PAGES.folder(batch)}/{part.file}", ["doc_id", "reason"]
             )
-            stored.append(rows.filter(pc.is_null(rows["reason"]))["doc_id"].combine_chunks())
+            ids = rows.filter(pc.is_null(rows["reason"]))["doc_id"].combine_chunks()
+            stored.append(ids.filter(pc.invert(pc.is_in(ids, failures[batch]))))
     return pa.concat_arrays(stored) if stored else pa.array([], pa.string())
+
+
+def soft_failures(store: Store, batch: str) -> pa.Array:
+    """The ids of a batch's answers that were dropped as soft failures."""
+    manifest = find_manifest(store, "documents_dropped", batch)
+    found: list[pa.Array] = []
+    for part in manifest.parts if manifest is not None else ():
+        rows = read_file(store, f"documents_dropped/{batch}/{part.file}", ["doc_id", "step"])
+        found += rows["doc_id"].filter(pc.equal(rows["step"], "soft_failures")).chunks
+    return pa.chunked_array(found, pa.string()).combine_chunks()
 
 
 def _member(record: bytes) -> bytes:
@@ -288,7 +307,30 @@ def _pages(captures: pa.Table, segment: str, places: list[tuple[int, int]]) -> p
     return pa.table({name: (given | made)[name] for name in PAGES.schema.names})
 
 
-def _links(captures: pa.Table) -> pa.Table:
+def _linked_before(
+    context: Context, earlier: Sequence[str], index: int, ids: pa.ChunkedArray
+) -> pa.Table:
+    """Rows of LINKS in the last earlier batch that linked each page: its score and submission."""
+    low, high = index / context.num_parts, (index + 1) / context.num_parts
+    found = LINKS.schema.empty_table()
+    wanted = ids.combine_chunks()
+    for batch in reversed(earlier):
+        manifest = find_manifest(context.store, LINKS.name, batch)
+        if manifest is None or is_imported(manifest) or not len(wanted):
+            continue
+        for number, part in enumerate(manifest.parts):
+            if (number + 1) / manifest.num_parts <= low or number / manifest.num_parts >= high:
+                continue
+            rows = read_file(context.store, f"{LINKS.folder(batch)}/{part.file}")
+            rows = rows.filter(pc.is_in(rows["doc_id"], wanted)).cast(LINKS.schema)
+            found = pa.concat_tables([found, rows])
+        wanted = wanted.filter(pc.invert(pc.is_in(wanted, found["doc_id"].combine_chunks())))
+
+    return found
+
+
+def _links(captures: pa.Table, linked: pa.Table) -> pa.Table:
+    """A link for each capture: the earlier one, or one without a submission."""
     columns: dict[str, Any] = {
         name: captures[name] for name in LINKS.schema.names if name in captures.column_names
     }
@@ -307,7 +349,9 @@ def _links(captures: pa.Table) -> pa.Table:
     }
     for name, value in constants.items():
         columns[name] = pa.array([value] * captures.num_rows, LINKS.schema.field(name).type)
-    return pa.table({name: columns[name] for name in LINKS.schema.names})
+    made = pa.table({name: columns[name] for name in LINKS.schema.names}).cast(LINKS.schema)
+    new = made.filter(pc.invert(pc.is_in(made["doc_id"], linked["doc_id"].combine_chunks())))
+    return pa.concat_tables([new, linked]).sort_by("doc_id") if linked.num_rows else made
 
 
 # `pages` is the main table and committed last, so that a broken invariant leaves no pages.

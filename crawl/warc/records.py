@@ -90,10 +90,7 @@ def read_responses(
 
 def parse_response(member: bytes) -> Response:
     """The response in one gzip member. Raises WarcError."""
-    data, used = _member(member)
-    if not used:
-        raise WarcError("the gzip member ends early")
-    return _response(parse_record(data))
+    return _response(parse_record(first_member(member)))
 
 
 def _wanted(store: Store, warc_file: str, places: Iterable[tuple[int, int]]) -> Iterator[Response]:
@@ -132,6 +129,14 @@ def _runs(places: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
 
     if run:
         yield run
+
+
+def first_member(data: bytes) -> bytes:
+    """The record in the first gzip member of `data`. Raises WarcError if it is cut off or damaged."""
+    record, used = _member(data)
+    if not used:
+        raise WarcError("the gzip member ends early")
+    return record
 
 
 def _member(data: bytes) -> tuple[bytes, int]:

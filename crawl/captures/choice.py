@@ -1,0 +1,39 @@
+"""The choice of a capture by its date, status and type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from crawl.captures.index import IndexedCapture
+
+Policy = Literal["nearest", "before", "after"]
+_TYPES: Final = ("text/html", "application/xhtml+xml", "text/plain", "unk", "")
+
+
+def candidates(
+    captures: Iterable[IndexedCapture], when: datetime, policy: Policy, window: timedelta
+) -> list[IndexedCapture]:
+    """The captures that may stand for a page, the best one first.
+
+    A capture has status 200, or none if it is a revisit, and holds HTML or text. It lies within the
+    window around the submission, on the side that the policy names. Of equally near ones the
+    earlier comes first: later ones are more often replaced pages.
+    """
+    fitting = [
+        each
+        for each in captures
+        if _is_page(each)
+        and abs(each.at - when) <= window
+        and not (policy == "before" and each.at > when)
+        and not (policy == "after" and each.at < when)
+    ]
+    return sorted(fitting, key=lambda each: (abs(each.at - when), each.at, each.digest))
+
+
+def _is_page(capture: IndexedCapture) -> bool:
+    if capture.is_revisit:
+        return capture.status in (None, 200)
+    kind = capture.mime.partition(";")[0].strip().lower()
+    return capture.status == 200 and kind in _TYPES

@@ -1,0 +1,65 @@
+"""Captures of a columnar index in Parquet, as Common Crawl publishes it, joined by SURT key.
+
+One scan answers any number of links: row groups whose range of keys holds none of them are skipped,
+since the index is sorted by key. Source: cc-index-table of Common Crawl, its schema of columns.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from crawl.captures.index import CaptureIndex, IndexedCapture, status_of, surt
+
+_COLUMNS: Final = {
+    "key": "url_surtkey",
+    "url": "url",
+    "at": "fetch_time",
+    "status": "fetch_status",
+    "mime": "content_mime_detected",
+    "digest": "content_digest",
+    "file": "warc_filename",
+    "offset": "warc_record_offset",
+    "length": "warc_record_length",
+}
+
+
+class ColumnarIndex(CaptureIndex):
+    """The captures in Parquet files: a path or URI that `pyarrow.fs` opens, a file or a folder."""
+
+    def __init__(self, path: str, name: str = "") -> None:
+        self._dataset = ds.dataset(path, format="parquet")
+        self.name = name or path
+
+    def captures(self, urls: Sequence[str]) -> Iterator[tuple[str, list[IndexedCapture]]]:
+        """Yield each address with its captures in order of time."""
+        keys = {url: surt(url) for url in urls}
+        found: dict[str, list[IndexedCapture]] = defaultdict(list)
+        wanted = pa.array(sorted(set(keys.values())), pa.string())
+        columns = {name: pc.field(column) for name, column in _COLUMNS.items()}
+        rows = self._dataset.to_table(
+            columns=columns, filter=pc.field(_COLUMNS["key"]).isin(wanted)
+        )
+
+        for row in rows.to_pylist():
+            at = row["at"]
+            found[row["key"]].append(
+                IndexedCapture(
+                    url=row["url"],
+                    at=at if at.tzinfo is not None else at.replace(tzinfo=UTC),
+                    status=status_of(row["status"]),
+                    mime=row["mime"] or "",
+                    digest=(row["digest"] or "").removeprefix("sha1:"),
+                    file=row["file"] or "",
+                    offset=row["offset"] or 0,
+                    length=row["length"] or 0,
+                )
+            )
+        for url, key in keys.items():
+            yield url, sorted(found.get(key, ()), key=lambda each: (each.at, each.digest))

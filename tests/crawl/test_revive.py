@@ -1,0 +1,121 @@
+"""Dead links of a batch come back from an archive as a batch of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from corpus.storage.store import Store, open_store
+from corpus.tables.commit import commit_table
+from corpus.tables.parquet import read_table, write_part
+from corpus.tables.schemas import DOCUMENTS_DROPPED
+from crawl import run
+from crawl.captures import revive
+from crawl.captures.dead_links import dead_links
+from crawl.outcomes import Reason
+from tests.crawl.test_captures import _member
+from tests.crawl.test_dumps import PAGE, _dump, _fetched, _links, _url
+from webtext.takedown import command as takedown
+
+GONE: dict[str, Any] = {"status": 404, "reason": Reason.HTTP_STATUS}
+BUSY: dict[str, Any] = {"status": 503, "reason": Reason.HTTP_STATUS}
+LATE = datetime(2024, 1, 1, tzinfo=UTC)
+NO_HOST: dict[str, Any] = {"status": None, "reason": Reason.DNS_NOT_FOUND}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Store:
+    """A batch of seven links: three are dead, one is a soft failure, one is taken down."""
+    store = open_store(str(tmp_path / "corpus"))
+    assert _links(store, "b", [_dump(tmp_path / "RS_1", [5, 6, 7, 8, 9, 10, 11])]) == 0
+    _fetched(store, "b", [PAGE, GONE, BUSY, NO_HOST, PAGE, GONE, GONE])
+    ids = _ids(store)
+    row = {"doc_id": ids[_url(4)], "url": _url(4), "step": "soft_failures", "reason": "parked"}
+    table = pa.Table.from_pylist([row], DOCUMENTS_DROPPED.schema)
+    folder = DOCUMENTS_DROPPED.folder("b")
+    part = write_part(store, folder, "part-00000.parquet", DOCUMENTS_DROPPED, [table])
+    commit_table(
+        store, DOCUMENTS_DROPPED, "b", parts=[part], inputs=[], config={}, counts={}, wall_s=0.0
+    )
+    taken = ["--corpus", store.root, "--url", _url(6), "--why", "a test", "--yes"]
+    assert takedown.main(taken) == 0
+    return store
+
+
+def _ids(store: Store) -> dict[str, str]:
+    rows = read_table(store, "links", "b", ["doc_id", "url"]).to_pylist()
+    return {row["url"]: row["doc_id"] for row in rows}
+
+
+def _archive(store: Store, path: Path, numbers: list[int]) -> Path:
+    """Captures of some pages, a day before and a year after each submission."""
+    created = {row["url"]: row["created"] for row in read_table(store, "links", "b").to_pylist()}
+    members = [
+        _member(
+            _url(n), created.get(_url(n), LATE) + shift, 200, b"<p>" + text + str(n).encode(), revisit=False
+        )
+        for n in numbers
+        for shift, text in ((timedelta(days=-1), b"then "), (timedelta(days=365), b"later "))
+    ]
+    path.write_bytes(b"".join(members))
+    return path
+
+
+def test_dead_links_are_permanent_failures_and_soft_ones(corpus: Store) -> None:
+    found = {each.url: each.why for each in dead_links(corpus, "b")}
+    assert found == {
+        _url(1): "http_status",
+        _url(3): "dns_not_found",
+        _url(4): "parked",
+        _url(5): "http_status",
+    }
+
+
+def test_captures_become_a_batch_with_the_links_of_the_first(
+    corpus: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = _archive(corpus, tmp_path / "old.warc.gz", [0, 1, 3, 4, 6])
+    asked = ["--corpus", corpus.root, "--batch", "b", "--index", str(index)]
+    assert revive.main([*asked, "--plan"]) == 0
+    assert "3 of 4 dead links have a capture (75%)" in capsys.readouterr().out
+    assert not corpus.exists("revived/b/part-00000.json")
+
+    assert revive.main(asked) == 0
+    assert "no_capture 1, revived 3" in capsys.readouterr().out
+    warc = f"{corpus.root}/revived/b/part-00000.warc.gz"
+    assert run.main(["--corpus", corpus.root, "--batch", "b-revived", "--warc", warc]) == 0
+
+    links = {row["url"]: row for row in read_table(corpus, "links", "b-revived").to_pylist()}
+    assert {url: row["score"] for url, row in links.items()} == {
+        _url(1): 6, _url(3): 8, _url(4): 9,
+    }  # fmt: skip
+    for page in read_table(corpus, "pages", "b-revived").to_pylist():
+        assert page["fetched_at"] == links[page["url"]]["created"] - timedelta(days=1)
+
+
+def test_a_killed_run_continues_with_the_groups_without_a_receipt(
+    corpus: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revive, "GROUP_LINKS", 1)
+    index = _archive(corpus, tmp_path / "old.warc.gz", [1, 3, 4])
+    asked = ["--corpus", corpus.root, "--batch", "b", "--index", str(index)]
+    assert revive.main(asked) == 0
+    receipts = [f"revived/b/part-{n:05}.json" for n in range(4)]
+    whole = [corpus.read_json(each) for each in receipts]
+
+    # A kill after the segment and before the receipt.
+    folder = Path(corpus.root)
+    os.unlink(folder / receipts[2])
+    before = (folder / receipts[1]).stat().st_mtime_ns
+    assert revive.main(asked) == 0
+    assert [json.loads((folder / each).read_text()) for each in receipts] == whole
+    assert (folder / receipts[1]).stat().st_mtime_ns == before
+    assert [link["doc_id"] for each in whole for link in each["links"]] == sorted(
+        link.doc_id for link in dead_links(corpus, "b")
+    )
