@@ -19,7 +19,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from corpus.errors import InputError
 from crawl.captures.cdx_server import capture_of, parse_lines
 from crawl.captures.index import REVISIT, CaptureIndex, IndexedCapture, surt
-from crawl.warc import records
+from crawl.warc import records, writer
 from crawl.warc.archives import http_response
 
 _INDEXES: Final = (".cdxj", ".cdx", ".cdxj.gz", ".cdx.gz")
@@ -78,7 +78,7 @@ def _records(stream: BinaryIO, file: str) -> Iterator[IndexedCapture]:
             continue
         revisit = record.record_type == WarcRecordType.revisit
         stated = (record.headers.get("WARC-Payload-Digest") or "").removeprefix("sha1:")
-        digest = stated or (records.digest(answer.payload)[5:] if answer else "")
+        digest = stated or (writer.digest(answer.payload)[5:] if answer else "")
         mime = REVISIT if revisit else (answer.header("content-type") or "" if answer else "")
         status = answer.status if answer else None
         capture = IndexedCapture(url, at, status, mime, digest, file, record.stream_pos)

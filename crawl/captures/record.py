@@ -18,7 +18,7 @@ from corpus.tables.external_files import open_source
 from crawl.captures.client import ArchiveClient
 from crawl.captures.index import IndexedCapture
 from crawl.captures.local import INSIDE, read_local
-from crawl.warc import records
+from crawl.warc import records, writer
 from crawl.warc.archives import HttpResponse, http_response
 
 # Headers that an archive's replay adds or changes; the original ones come with this prefix.
@@ -68,16 +68,16 @@ class FetchedCapture:
     def record(self) -> bytes:
         """A WARC record of our own form that names its origin."""
         own = [
-            ("WARC-Record-ID", self.record_id or records.record_id()),
+            ("WARC-Record-ID", self.record_id or writer.record_id()),
             ("WARC-Date", self.capture.at.strftime("%Y-%m-%dT%H:%M:%SZ")),
             ("WARC-Target-URI", self.capture.url),
             ("WARC-Source-URI", self.source),
-            ("WARC-Payload-Digest", records.digest(self.response.payload)),
+            ("WARC-Payload-Digest", writer.digest(self.response.payload)),
         ]
-        block = records.http_block(
+        block = writer.http_block(
             self.response.status_line, self.response.headers, self.response.payload
         )
-        return records.record_bytes("response", own, block, "application/http; msgtype=response")
+        return writer.record_bytes("response", own, block, "application/http; msgtype=response")
 
 
 def fetch_record(

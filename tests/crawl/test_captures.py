@@ -26,7 +26,7 @@ from crawl.captures.index import REVISIT, CaptureIndex, IndexedCapture, parse_ti
 from crawl.captures.local import LocalIndex
 from crawl.captures.record import CaptureError, RecordSource, fetch_record
 from crawl.fetch.settings import FetchConfig
-from crawl.warc import records
+from crawl.warc import records, writer
 
 NUM_HISTORIES = 120
 START = datetime(2005, 1, 1, tzinfo=UTC)
@@ -52,7 +52,7 @@ class Archive:
                 revisit = bool(held) and draw.random() < 0.3
                 status = 200 if revisit or draw.random() < 0.7 else draw.choice((301, 404, 503))
                 payload = held[-1][0] if revisit else f"<p>{url} {at} {status}".encode()
-                digest = records.digest(payload)[5:]
+                digest = writer.digest(payload)[5:]
                 if status == 200 and not revisit:
                     held.append((payload, digest))
                 member = _member(url, at, status, payload, revisit=revisit)
@@ -83,17 +83,17 @@ class Archive:
 
 
 def _member(url: str, at: datetime, status: int, payload: bytes, *, revisit: bool) -> bytes:
-    block = records.http_block(
+    block = writer.http_block(
         f"HTTP/1.1 {status} X", [(b"Content-Type", b"text/html")], b"" if revisit else payload
     )
     fields = [
-        ("WARC-Record-ID", records.record_id()),
+        ("WARC-Record-ID", writer.record_id()),
         ("WARC-Date", at.strftime("%Y-%m-%dT%H:%M:%SZ")),
         ("WARC-Target-URI", url),
-        ("WARC-Payload-Digest", records.digest(payload)),
+        ("WARC-Payload-Digest", writer.digest(payload)),
     ]
     kind = "revisit" if revisit else "response"
-    record = records.record_bytes(kind, fields, block, "application/http; msgtype=response")
+    record = writer.record_bytes(kind, fields, block, "application/http; msgtype=response")
     deflater = zlib.compressobj(6, zlib.DEFLATED, 31)
     return deflater.compress(record) + deflater.flush()
 

@@ -58,7 +58,11 @@ def _archive(store: Store, path: Path, numbers: list[int]) -> Path:
     created = {row["url"]: row["created"] for row in read_table(store, "links", "b").to_pylist()}
     members = [
         _member(
-            _url(n), created.get(_url(n), LATE) + shift, 200, b"<p>" + text + str(n).encode(), revisit=False
+            _url(n),
+            created.get(_url(n), LATE) + shift,
+            200,
+            b"<p>" + text + str(n).encode(),
+            revisit=False,
         )
         for n in numbers
         for shift, text in ((timedelta(days=-1), b"then "), (timedelta(days=365), b"later "))
