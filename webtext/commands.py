@@ -36,6 +36,7 @@ GROUPS = {
         "forget": "take pages or sites down, in every table and snapshot",
         "rebuild": "rebuild later tables under changed settings",
         "drop-batch": "remove a batch that was never finished",
+        "doctor": "test a store, a cluster and this machine",
         "prune": "delete old snapshots and the files that only they reference",
     },
     "train": {
@@ -97,6 +98,8 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         from webtext.rebuild import main
     elif name == "prune":
         from webtext.prune import main
+    elif name == "doctor":
+        from webtext.doctor import main
     elif name == "init":
         from webtext.init import main
     elif name == "why":

@@ -150,6 +150,15 @@ class ConditionalStore:
         """
         return self._ask("found", path, lambda: int(self._store.head(path)["size"]))
 
+    def modified(self, path: str) -> float | None:
+        """The time that the store gave to an object; None where it cannot be asked.
+
+        Raises: FileNotFoundError, RetryableError.
+        """
+        return self._ask(
+            "found", path, lambda: float(self._store.head(path)["last_modified"].timestamp())
+        )
+
     def write(self, path: str, stream: BinaryIO, num_bytes: int) -> bool:
         """Write a whole object, never visible in part; False where `pyarrow.fs` has to do it.
 

@@ -15,6 +15,7 @@ from corpus.errors import FatalError, InputError
 from corpus.storage.interface import Store as Store
 from corpus.storage.local import LocalStore, local_root
 from corpus.storage.objects import ObjectStore
+from corpus.storage.self_test import warn_at_first_use
 
 FORMAT = 1
 
@@ -54,6 +55,8 @@ def open_corpus(root: str, *, create: bool = False) -> Store:
             store.write_json("corpus.json", document)
         except FatalError as error:
             raise InputError(f"--corpus {root}: {error}") from error
+        if not store.is_local:
+            warn_at_first_use(store)
     found = document.get("format") if isinstance(document, dict) else document
     if found != FORMAT:
         raise InputError(

@@ -15,7 +15,7 @@ import secrets
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from corpus.errors import ConfigError, InputError, Interrupted
@@ -34,6 +34,9 @@ from corpus.run.executors.opening import require_answer, watched
 CAPACITY_EVERY_S = 2.0
 # Fewest tasks that wait at Ray beyond the cluster's size, so that an autoscaler sees demand.
 FEWEST_PENDING = 2
+
+# Seconds for all nodes to answer.
+NODES_WITHIN_S = 30.0
 
 _gauges: dict[str, Any] = {}
 
@@ -138,6 +141,19 @@ class RayExecutor(Executor):
             # A node that is frozen or gone never answers, so nothing waits for the end.
             del self._open[reference]
             self._ray.cancel(reference, force=True)
+
+    def on_every_node(self, function: Callable[..., Any], *words: Any) -> list[Any]:
+        """The result of a function on each node that is alive."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as Place
+
+        nodes = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
+        remote = self._ray.remote(max_retries=0, num_cpus=0)(function)
+        asked = [
+            remote.options(scheduling_strategy=Place(node_id=node, soft=False)).remote(*words)
+            for node in nodes
+        ]
+        found: list[Any] = self._ray.get(asked, timeout=NODES_WITHIN_S)
+        return found
 
     def progress(self) -> int:
         return 0  # a task on another machine reports when it ends
