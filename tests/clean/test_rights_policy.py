@@ -11,7 +11,7 @@ from corpus.storage.store import open_store
 from corpus.tables.manifest import find_manifest, read_manifest
 from corpus.tables.parquet import read_table
 from crawl import run as crawl_run
-from crawl.warc.records import digest, http_block, record_bytes
+from crawl.warc.writer import digest, http_block, record_bytes
 from tests.support.grown_corpus import prose
 
 PAGES = {
