@@ -116,7 +116,7 @@ def test_every_setting_that_reaches_out_is_kept_from_corpora() -> None:
             "verify_tls",
         )
     }
-    assert {*outside_corpus(RefreshConfig)} == {"corpus", "dumps", "webhook", "command"}
+    assert {*outside_corpus(RefreshConfig)} == {"corpus", "dumps", "webhook", "command", "heartbeat"}
     assert {*outside_corpus(TrainConfig)} == {"runtime.wandb_project"}
 
 
