@@ -21,7 +21,13 @@ from corpus.errors import ConfigError, InputError
 from corpus.storage.store import Store
 from shards.tokenizer import vocabulary, vocabulary_files
 from shards.tokenizer.byte_spelling import unspell
-from shards.tokenizer.encode import RECORD_PATH, TOKENIZER_PATH, Tokenizer, load_tokenizer
+from shards.tokenizer.encode import (
+    RECORD_PATH,
+    TOKENIZER_PATH,
+    Tokenizer,
+    load_tokenizer,
+    parse_tokenizer,
+)
 from shards.tokenizer.split_rules import SPLIT_RULES
 from shards.tokenizer.vocabulary import Vocabulary
 from shards.tokenizer_sample import sample_texts, within_memory
@@ -131,9 +137,12 @@ def ensure_tokenizer(
         found = _given(config)
         record["source_fingerprint"] = found.fingerprint
 
-    _check_round_trip(found, config.source)
+    document = found.to_json().encode() + b"\n"
+    # Parsed from the bytes that are pinned, so that the steps which read them back find it loaded.
+    pinned = parse_tokenizer(document, found.end_of_text_token)
+    _check_round_trip(pinned, config.source)
     record.update(
-        fingerprint=found.fingerprint,
+        fingerprint=pinned.fingerprint,
         actual_vocab_size=found.size,
         end_of_text=found.end_of_text_token,
     )
@@ -142,7 +151,7 @@ def ensure_tokenizer(
     # same time may have written its own.
     store.write_json(RECORD_PATH, record)
 
-    if store.create_exclusive(TOKENIZER_PATH, found.to_json().encode() + b"\n"):
+    if store.create_exclusive(TOKENIZER_PATH, document):
         store.write_json(RECORD_PATH, record)
         _log_pinned(config, found)
     else:
@@ -178,13 +187,12 @@ def _given(config: TokenizerConfig) -> Vocabulary:
     )
 
 
-def _check_round_trip(found: Vocabulary, source: str) -> None:
+def _check_round_trip(tokenizer: Tokenizer, source: str) -> None:
     """Refuse a vocabulary that loses plain text or reads its end-of-text in one."""
-    tokenizer = Tokenizer(found)
-    spelled = f"a {found.end_of_text_token} b{found.end_of_text_token}"
-    if tokenizer.end_of_text in tokenizer.encode(spelled):
+    end_of_text = tokenizer.vocabulary.end_of_text_token
+    if tokenizer.end_of_text in tokenizer.encode(f"a {end_of_text} b{end_of_text}"):
         raise InputError(
-            f"tokenizer source {source}: text that spells {found.end_of_text_token} gets the id "
+            f"tokenizer source {source}: text that spells {end_of_text} gets the id "
             "that ends a document; choose another shards.tokenizer.end_of_text"
         )
 

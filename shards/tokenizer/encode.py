@@ -252,7 +252,7 @@ def load_tokenizer(store: Store) -> Tokenizer:
         ) from None
 
     try:
-        return _tokenizer(data, _end_of_text(store))
+        return parse_tokenizer(data, _end_of_text(store))
     except InputError as error:
         raise InputError(f"{store.root}/{error}") from error
 
@@ -267,8 +267,11 @@ def _end_of_text(store: Store) -> str:
 
 
 @lru_cache(maxsize=2)
-def _tokenizer(data: bytes, end_of_text: str) -> Tokenizer:
-    """Kept per process: a worker encodes many parts by the same one. Raises InputError."""
+def parse_tokenizer(data: bytes, end_of_text: str) -> Tokenizer:
+    """The tokenizer of a tokenizer.json. Raises InputError.
+
+    It is kept per process: a worker encodes many parts by the same one, and loading takes seconds.
+    """
     try:
         return Tokenizer(Vocabulary(json.loads(data), TOKENIZER_PATH, end_of_text))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:

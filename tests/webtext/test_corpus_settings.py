@@ -116,8 +116,17 @@ def test_every_setting_that_reaches_out_is_kept_from_corpora() -> None:
             "verify_tls",
         )
     }
-    assert {*outside_corpus(RefreshConfig)} == {"corpus", "dumps", "webhook", "command", "heartbeat"}
-    assert {*outside_corpus(TrainConfig)} == {"runtime.wandb_project"}
+    assert {*outside_corpus(RefreshConfig)} == {
+        "corpus",
+        "dumps",
+        "webhook",
+        "command",
+        "heartbeat",
+    }
+    assert {*outside_corpus(TrainConfig)} == {
+        "runtime.wandb_project",
+        "runtime.trackio_project",
+    }
 
 
 def test_bad_settings_of_a_corpus_are_refused_by_init_and_by_commands(
