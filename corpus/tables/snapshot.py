@@ -46,6 +46,7 @@ from corpus.tables.staleness import (
     pinned_tokenizer,
     read_lineage,
     require_current,
+    stale_among,
 )
 
 log = logging.getLogger(__name__)
@@ -254,14 +255,21 @@ def batches_up_to(store: Store, batch: str) -> list[str]:
 class Composer:
     """Composes snapshots. Batches and their staleness are read once for all of them."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, batches: Iterable[str] = ()) -> None:
+        """`batches` are those of all snapshots, if they are known: their lineage is read once."""
         self._store = store
+        self._current = set(batches)
+        wanted = [(table, batch) for batch in self._current for table in ("tokens", "spans")]
+        self._current -= {each.batch for each in stale_among(store, wanted)}
         self._present: dict[str, SnapshotBatch] = {}
         self._tokenizers: dict[str, dict[str, dict[str, Any]]] = {}
 
     def require_current(self, name: str, batches: Sequence[str]) -> None:
         """Refuse a snapshot of stale tokens. Raises: StaleError."""
-        require_current_tokens(self._store, name, [b for b in batches if b not in self._present])
+        unknown = [batch for batch in batches if batch not in self._current]
+        if unknown:
+            require_current_tokens(self._store, name, unknown)
+            self._current.update(unknown)
 
     def compose(
         self, name: str, batches: Sequence[str], *, parents: Sequence[str] = ()

@@ -41,7 +41,7 @@ def withdraw_snapshots(store: Store, record: Takedown, *, keep_files: bool) -> d
     held = _files_with(store, settled, doc_ids)
     withdrawn: dict[str, str] = {}
     doomed: dict[str, TokenFile] = {}
-    composer = Composer(store)
+    composer = Composer(store, [b.batch for head in settled for b in head.batches])
 
     for head in settled:
         mine = [file for each in head.batches for file in held[each.files]]
