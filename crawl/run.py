@@ -252,6 +252,8 @@ def _logged_progress(root: str, batch: str) -> Iterator[None]:
                 continue
 
             screen.note(f"{state.num_failed:,} failed" if state.done else "")
+            if state.running:
+                state.publish()
             if state.running and time.monotonic() >= log_at:
                 log_at = time.monotonic() + LOG_EVERY_S
                 # A live screen has the rate and the failures; the rest is a detail there.

@@ -29,6 +29,7 @@ GROUPS = {
         "query": "run SQL over all tables of a corpus",
         "diff": "compare two snapshots",
         "verify": "check digests, invariants and joins",
+        "history": "list what was run: when, by whom, CPU time, rows, bytes",
         "report": "write the corpus report as one HTML file",
     },
     "tend": {
@@ -98,6 +99,8 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         from webtext.rebuild import main
     elif name == "prune":
         from webtext.prune import main
+    elif name == "history":
+        from webtext.history import main
     elif name == "doctor":
         from webtext.doctor import main
     elif name == "init":

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corpus.errors import FatalError, PartitionError, RetryableError
-from corpus.run import progress, screen
+from corpus.run import metrics, progress, screen
 from corpus.run.executors.interface import Attempt, Executor, Status, TaskFunction
 from corpus.run.progress import duration
 from corpus.run.stragglers import MOST_COPIES, Limits, Watch
@@ -50,6 +50,7 @@ def run_tasks(
         while crew.waiting or crew.running:
             crew.fill()
             for attempt in executor.wait(WAIT_S):
+                meter.cpu_s += attempt.cpu_s
                 if crew.end(attempt):
                     meter.parts_done += 1
                     if on_done is not None:
@@ -58,6 +59,7 @@ def run_tasks(
             crew.judge()
             meter.rows_reported += executor.progress()
             display.update()
+            crew.publish(meter)
 
     return crew.values, crew.failed
 
@@ -75,6 +77,7 @@ class _Crew:
     failed: dict[int, Attempt] = field(default_factory=dict)
     _failures: Counter[int] = field(default_factory=Counter)
     _lost: Counter[int] = field(default_factory=Counter)
+    _num_copies: int = 0
     _tickets: Iterator[int] = field(default_factory=itertools.count)
 
     def fill(self) -> None:
@@ -150,7 +153,26 @@ class _Crew:
                     key,
                     duration(max(running_s.get(ticket, 0.0) for ticket in copies)),
                 )
+                self._num_copies += 1
                 self._submit(self.running[copies[0]])
+
+    def publish(self, meter: progress.Meter) -> None:
+        """Put the state of the step into the metrics."""
+        tasks = {
+            "running": len(self.running),
+            "waiting": len(self.waiting),
+            "done": len(self.values),
+            "failed": len(self.failed),
+        }
+        label = {"step": meter.label}
+        metrics.CURRENT.set_all("webtext_step_tasks", "state", tasks, **label)
+        metrics.CURRENT.set("webtext_step_rows", meter.rows, **label)
+        if meter.total_rows is not None:
+            metrics.CURRENT.set("webtext_step_rows_expected", meter.total_rows, **label)
+        metrics.CURRENT.set("webtext_step_rows_per_second", round(meter.rate, 3), **label)
+        failed = self._failures.total() + self._lost.total()
+        metrics.CURRENT.set("webtext_step_failed_attempts", failed, **label)
+        metrics.CURRENT.set("webtext_step_copies", self._num_copies, **label)
 
     def _tickets_of(self, key: int) -> list[int]:
         return [ticket for ticket, task in self.running.items() if task[0] == key]

@@ -24,7 +24,7 @@ from corpus.config import CORPUS_SETTINGS, STAGES, Section, ineffective, load_co
 from corpus.credentials import BlottingFormatter, blotted
 from corpus.errors import ConfigError, InputError, Interrupted, WebtextError
 from corpus.printable import printable
-from corpus.run import funnel, progress, screen
+from corpus.run import funnel, metrics, progress, screen
 from corpus.run.arguments import Main, program
 from corpus.run.arguments import add_run_options as add_run_options
 from corpus.run.arguments import bare_parser as bare_parser
@@ -119,7 +119,7 @@ def open_batch(
     Raises: InputError for an invalid corpus or batch name, BusyError if another run holds the batch.
     """
     batch = check_name("--batch", args.batch)
-    limits = _run_config(args).limits()
+    settings = _run_config(args)
     store = open_corpus(args.corpus, create=create)
     path, wait_s = f"{work_dir(batch)}/lock.json", getattr(args, "wait", 0.0)
 
@@ -136,10 +136,13 @@ def open_batch(
         stack.enter_context(hold(store, path, what=what, wait_s=wait_s))
         stack.enter_context(screen.stage(what.removesuffix(".run")))
         stack.enter_context(_closed_first(executor))
+        stack.enter_context(
+            metrics.published(settings.metrics_file, settings.metrics_port, stage=what, batch=batch)
+        )
 
         begun = set(store.folders(work_dir(batch)))
         try:
-            yield OpenBatch(store, batch, executor, limits)
+            yield OpenBatch(store, batch, executor, settings.limits())
         except InputError:
             _forget_refused(store, batch, begun)
             raise

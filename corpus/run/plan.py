@@ -44,6 +44,8 @@ class Run:
     rebuild: bool = False
     limits: Limits = field(default_factory=Limits)
     """On the time of tasks."""
+    usage: dict[str, float] = field(default_factory=lambda: {"cpu_s": 0.0})
+    """What the tasks of the run used so far."""
 
     def context(self) -> Context:
         """The context that `depends` gets."""

@@ -39,6 +39,8 @@ class Meter:
     rows_reported: int = 0
     rows_done: int = 0
     started: float = field(default_factory=time.monotonic)
+    cpu_s: float = 0.0
+    """CPU time of finished tasks."""
     rows_before: int = 0
     """Rows finished by an earlier, interrupted run; they do not count in this run's rate."""
     note: str = ""

@@ -6,14 +6,17 @@ tasks that have no receipt yet, and writes each table's manifest once all of its
 
 from __future__ import annotations
 
+import getpass
 import logging
+import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from corpus.errors import PartitionError, WebtextError
-from corpus.run import leftovers, progress
+from corpus.run import leftovers, metrics, progress
 from corpus.run.attempts import run_tasks
 from corpus.run.executors.interface import TaskFunction
 from corpus.run.plan import Planned, Run, make_plan, matches, refuse_other, tables_read
@@ -24,6 +27,7 @@ from corpus.tables.checksums import find_damage
 from corpus.tables.commit import commit_table
 from corpus.tables.manifest import (
     Manifest,
+    Part,
     find_manifest,
     find_manifest_in,
     read_manifest,
@@ -108,7 +112,7 @@ def _run_step(run: Run, planned: Planned, *, again: bool) -> None:
     ):
         return
 
-    started = time.monotonic()
+    started, used = time.monotonic(), run.usage["cpu_s"]
     if isinstance(step, Map):
         receipts = _run_phase(
             run, planned, "map", run_map, range(run.num_parts), _input_paths(run, step)
@@ -140,10 +144,35 @@ def _run_step(run: Run, planned: Planned, *, again: bool) -> None:
             inputs=planned.origins,
             given_fingerprint=planned.fingerprint,
             wall_s=time.monotonic() - started,
-            details={"rows_read": rows_read, "step": step.name},
+            details={
+                "rows_read": rows_read,
+                "step": step.name,
+                "who": _who(),
+                "cpu_s": round(run.usage["cpu_s"] - used, 3),
+            },
         )
+        _publish(table, run.batch, parts, counts if table is step.writes[0] else Counter())
 
     run.store.delete_dir(leftovers.step_folder(run, planned))
+
+
+def _who() -> str:
+    """User and host of the driver, for `webtext history`."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        return f"{os.getuid()}@{socket.gethostname()}"
+
+
+def _publish(table: Table, batch: str, parts: Sequence[Part], counts: Counter[str]) -> None:
+    """Put a committed table into the metrics."""
+    if table.scratch:
+        return
+    labels = {"table": table.name, "batch": batch}
+    rows = {"all": sum(part.rows for part in parts)}
+    rows |= {reason: count for reason, count in counts.items() if ":" not in reason}
+    metrics.CURRENT.set_all("webtext_table_rows", "reason", rows, **labels)
+    metrics.CURRENT.set("webtext_table_bytes", sum(part.bytes for part in parts), **labels)
 
 
 def _accept(run: Run, planned: Planned, receipts: Sequence[Receipt]) -> None:
@@ -252,6 +281,7 @@ def _run_phase(
 
     limits = run.limits if planned.step.limited else replace(run.limits, enabled=False)
     values, failed = run_tasks(run.executor, tasks, meter, _count, limits)
+    run.usage["cpu_s"] += meter.cpu_s
     if failed:
         first = min(failed)
         shown = ", ".join(str(index) for index in sorted(failed)[:8])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from corpus.config import Section
 from corpus.durations import parse_duration
@@ -13,12 +13,19 @@ class RunConfig(Section):
     """Settings of all stages' tasks."""
 
     common = frozenset({"task_timeout"})
+    outside_corpus = frozenset({"metrics_file", "metrics_port"})
 
     task_timeout: str = "auto"
     """Time limit of a task, such as 30m or 2h. `auto` is 20 times the median of the step's finished
     tasks and at least 10 minutes, `none` no limit. A fetch has none."""
     copies: bool = True
     """Give idle workers a copy of a task that takes far longer than others; the first one counts."""
+
+    metrics_file: str = ""
+    """A file for metrics in Prometheus' text format, such as one of node_exporter's textfile
+    collector; written every 10 s and at the end."""
+    metrics_port: int = Field(0, ge=0, le=65_535)
+    """A port on 127.0.0.1 that answers /metrics while a command runs; 0 for none."""
 
     @field_validator("task_timeout")
     @classmethod

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corpus.errors import WebtextError
+from corpus.run import metrics
 from corpus.run.executors.ray import publish
 from corpus.run.progress import duration
 from corpus.storage.store import Store, work_dir
@@ -56,6 +57,19 @@ class CrawlProgress:
     def num_failed(self) -> int:
         """Links that ended with a reason other than a page."""
         return self.reasons.total() - self.reasons["ok"]
+
+    def publish(self) -> None:
+        """Put the state of all shards into the driver's metrics."""
+        queue = {
+            "links_left": self.total - self.done,
+            "in_flight": self.in_flight,
+            "domains_ready": self.ready_hosts,
+            "domains_waiting": self.waiting_hosts,
+            "workers": self.running,
+        }
+        metrics.CURRENT.set_all("webtext_crawl_queue", "state", queue)
+        metrics.CURRENT.set("webtext_crawl_pages_per_second", self.pages_per_s)
+        metrics.CURRENT.set_all("webtext_crawl_ended", "reason", self.reasons)
 
     def lines(self) -> list[str]:
         """Three lines for people, and a warning if there is one."""

@@ -8,6 +8,7 @@ are the runner's business.
 from __future__ import annotations
 
 import os
+import resource
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -20,6 +21,8 @@ from corpus.errors import Interrupted, WebtextError
 
 # A module-level function of (payload, report); `report(rows)` adds to the progress display.
 TaskFunction = Callable[[Any, Callable[[int], None]], Any]
+
+SELF, CHILDREN = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
 
 # Seconds in which cancelled tasks may save their state before they are killed.
 CANCEL_GRACE_S = 6.0
@@ -47,6 +50,8 @@ class Attempt:
     """The task's own error, if it is one of ours: the runner stops the run for a FatalError."""
     seconds: float = 0.0
     """Time of a task that succeeded."""
+    cpu_s: float = 0.0
+    """CPU time of it, with that of processes that it started and awaited."""
     lost: bool = False
     """True if its node left the cluster: the task itself has not failed."""
 
@@ -95,10 +100,11 @@ def run_attempt(
     key: int, function: TaskFunction, payload: Any, report: Callable[[int], None]
 ) -> Attempt:
     """Run a task in this process. The one broad catch: a task's failure is a value."""
-    started = time.monotonic()
+    started, used = time.monotonic(), cpu_seconds()
     try:
         value = function(payload, report)
-        return Attempt(key, Status.OK, value, seconds=time.monotonic() - started)
+        wall_s, cpu_s = time.monotonic() - started, cpu_seconds() - used
+        return Attempt(key, Status.OK, value, seconds=wall_s, cpu_s=cpu_s)
     except MemoryError as error:
         return Attempt(key, Status.OOM, error=f"MemoryError: {error}")
     except Interrupted:
@@ -110,6 +116,12 @@ def run_attempt(
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{where.name}, {os.path.basename(where.filename)}:{where.lineno}"
         return Attempt(key, Status.ERROR, error=f"{type(error).__name__}: {error} ({place})")
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of its ended children."""
+    own, children = (resource.getrusage(who) for who in (SELF, CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
 def limit_threads() -> None:

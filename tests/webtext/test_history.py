@@ -1,0 +1,35 @@
+"""The history of a corpus: who ran which stage when, and what it took."""
+
+from __future__ import annotations
+
+import getpass
+import json
+
+import pytest
+
+from corpus.tables.manifest import read_manifest
+from tests.support import grown_corpus
+from webtext import history
+
+
+def test_every_stage_of_every_batch_is_listed_in_order(
+    fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert history.main(["--corpus", fates.root, "--json"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    found = json.loads(out[-1])
+    assert {(run["batch"], run["stage"]) for run in found} == {
+        (batch, stage)
+        for batch in ("2024-01", "2024-02")
+        for stage in ("crawl", "clean", "dedup", "shards")
+    }
+    assert [run["ended"] for run in found] == sorted(run["ended"] for run in found)
+    clean = next(run for run in found if (run["batch"], run["stage"]) == ("2024-01", "clean"))
+    documents = read_manifest(fates.store, "documents", "2024-01")
+    assert clean["rows"]["documents"] == documents.rows
+    assert clean["who"].startswith(f"{getpass.getuser()}@")
+    assert clean["cpu_s"] > 0
+    assert clean["wall_s"] == pytest.approx(documents.wall_s, abs=0.06), "a step counts once"
+    assert out[-2].endswith("CPU hours")
+    assert history.main(["--corpus", fates.root, "--batch", "2024-02"]) == 0
+    assert "2024-01 " not in capsys.readouterr().out

@@ -1,0 +1,116 @@
+"""Lists what was run on a corpus: when, which stage, by whom, its time, rows and bytes.
+
+    webtext history --corpus C [--batch B] [--json]
+
+Read from the manifests, so it covers the steps behind the tables as they are now: a rebuild
+replaces its predecessor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from corpus.run import command
+from corpus.run.funnel import size
+from corpus.run.progress import duration
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.inventory import batch_names
+from corpus.tables.manifest import EXTRA_TABLES, Manifest, find_manifests
+from corpus.tables.schemas import TABLES
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """The tables of one stage of one batch that were committed together."""
+
+    batch: str
+    stage: str
+    ended: str
+    """Time of the last commit, UTC."""
+    wall_s: float
+    cpu_s: float | None
+    """CPU time of all tasks, on every node; None for tables of earlier versions."""
+    rows: dict[str, int]
+    bytes: int
+    requests: int | None
+    """Attempts to fetch a page, of a crawl."""
+    who: str
+    version: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return command.run_command(_main, argv, stage="webtext.history")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    parser = command.corpus_parser("webtext.history", __doc__ or "")
+    parser.add_argument("--batch", metavar="B", help="only this batch (default: all)")
+    args = parser.parse_args(argv)
+
+    found = stage_runs(open_corpus(args.corpus))
+    if args.batch:
+        found = [run for run in found if run.batch == args.batch]
+    print(render(found))
+    if args.json:
+        print(json.dumps([asdict(run) for run in found]))
+    return 0
+
+
+def stage_runs(store: Store) -> list[StageRun]:
+    """The runs behind all committed tables, oldest first."""
+    names = batch_names(store)
+    keys = [(table, batch) for batch in names for table in (*TABLES, *EXTRA_TABLES)]
+    groups: dict[tuple[str, str], list[Manifest]] = {}
+    for manifest in find_manifests(store, keys).values():
+        if manifest is not None and manifest.stage:
+            groups.setdefault((manifest.batch, manifest.stage), []).append(manifest)
+
+    found = [_stage_run(batch, stage, group) for (batch, stage), group in groups.items()]
+    return sorted(found, key=lambda run: (run.ended, run.batch, run.stage))
+
+
+def _stage_run(batch: str, stage: str, manifests: Sequence[Manifest]) -> StageRun:
+    last = max(manifests, key=lambda manifest: manifest.created)
+    # Tables of one step were written together: each step counts once.
+    steps: dict[Any, Manifest] = {}
+    for manifest in manifests:
+        steps.setdefault(manifest.details.get("step", manifest.table), manifest)
+    cpu = [m.details["cpu_s"] for m in steps.values() if "cpu_s" in m.details]
+    attempts = [m.details["attempts"] for m in manifests if "attempts" in m.details]
+    return StageRun(
+        batch=batch,
+        stage=stage,
+        ended=last.created,
+        wall_s=round(sum(m.wall_s for m in steps.values()), 1),
+        cpu_s=round(sum(cpu), 1) if cpu else None,
+        rows={manifest.table: manifest.rows for manifest in manifests},
+        bytes=sum(manifest.bytes for manifest in manifests),
+        requests=sum(attempts) if attempts else None,
+        who=str(last.details.get("who", "")),
+        version=last.code_version,
+    )
+
+
+def render(found: Sequence[StageRun]) -> str:
+    """The runs for people, with the sums of each batch's work."""
+    if not found:
+        return "nothing was run yet"
+
+    lines = [f"{'ended':<26}{'batch':<14}{'stage':<8}{'wall':>9}{'CPU':>10}{'bytes':>11}  by"]
+    for run in found:
+        cpu = duration(run.cpu_s) if run.cpu_s is not None else "-"
+        lines.append(
+            f"{run.ended:<26}{run.batch:<14}{run.stage:<8}{duration(run.wall_s):>9}{cpu:>10}"
+            f"{size(run.bytes):>11}  {run.who or '-'}"
+        )
+    hours = sum(run.cpu_s or 0.0 for run in found) / 3600
+    lines.append(f"{len(found)} runs, {hours:,.2f} CPU hours")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
