@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import zstandard
 
-from bench.extraction_tables import main_tables
+from bench.extraction_tables import constructed_table, main_tables
 from bench.material import shared
 from bench.measure import Contestant, Turn, Work, arguments, compare, show
 from clean.config import CleanConfig
@@ -69,7 +69,13 @@ def main() -> None:
         "--scored", type=int, default=10_000, help="pages per source in the tables (default: all)"
     )
     parser.add_argument("--tables-only", action="store_true", help="leave out speed and memory")
+    parser.add_argument(
+        "--constructed", type=Path, help="only pages of tools.constructed_pages, in this folder"
+    )
     args = parser.parse_args()
+    if args.constructed:
+        print(constructed_table(args.constructed))
+        return
     if args.tables_only:
         print(main_tables(shared(), args.scored))
         return

@@ -85,6 +85,17 @@ def extractors() -> dict[str, Extract]:
     return found
 
 
+def constructed_table(folder: Path) -> str:
+    """F1 by layout on pages whose text is known (`tools.constructed_pages`)."""
+    contestants = extractors()
+    tallies = {name: Tally() for name in contestants}
+    for row, body in read_bodies(folder):
+        for name, extract in contestants.items():
+            _score(tallies[name], row, body, _guarded(extract), {})
+
+    return _score_lines(tallies)
+
+
 def main_tables(shared: Path, limit: int) -> str:
     """All tables, as Markdown. `limit` is the most pages of a source."""
     contestants = extractors()
