@@ -20,7 +20,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 LONG = (
     "test_ray_jobs.py", "test_pipeline.py", "test_refresh.py", "test_runner.py", "test_processes.py", "test_executor.py",
-    "test_fetch.py", "test_loop.py", "test_sandbox.py",
+    "test_fetch.py", "test_loop.py", "test_sandbox.py", "test_staleness.py", "test_forget.py", "test_generations.py",
+    "test_corpus_settings.py", "test_stragglers.py", "test_rebuild.py",
 )  # fmt: skip
 """The modules that take longest, begun first: the short ones fill what is left."""
 
