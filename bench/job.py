@@ -56,7 +56,7 @@ LocalPipelineExecutor(
 
 
 class Cost(NamedTuple):
-    """What a process and its children took."""
+    """Resources of a process and its children."""
 
     cpu_s: float
     wall_s: float

@@ -30,7 +30,7 @@ LANGUAGE: Final = "python"
 
 
 class Structure(NamedTuple):
-    """What a page holds: headings with their level, code, rows of cells, items with their depth."""
+    """Content of a page: headings with their level, code, rows of cells, items with their depth."""
 
     headings: list[tuple[int, str]]
     code: list[str]

@@ -1,7 +1,7 @@
-"""Segments of WARC records of which no page could be read: a sign of a damaged store, not of pages.
+"""WARC segments without one readable page: a sign of a damaged store, not of pages.
 
-Two crawls of one batch that overwrite each other's segments leave this behind, and so does a copy
-that was cut short. Nothing is committed then. Single broken records are pages with a reason.
+Two crawls of one batch that overwrite each other's segments leave this behind, and so does a
+truncated copy. Nothing is committed then. Single broken records are pages with a reason.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class CharsetSource(StrEnum):
 
 
 class Decoded(NamedTuple):
-    """Text, the Python codec that decoded it, and the origin of that choice."""
+    """Text, the Python codec of it, and the origin of the choice."""
 
     text: str
     charset: str
@@ -166,7 +166,7 @@ def _decode_other(body: bytes, labels: list[tuple[str, CharsetSource]]) -> Decod
 
 
 def _is_plausible(text: str, name: str, min_sound_per_bad: int = 1) -> bool:
-    """True if so few characters were undecodable that the label is believed.
+    """True if few enough characters were undecodable to believe the label.
 
     UTF-8 is judged by its multi-byte characters. Each sound one is evidence: bytes of another
     charset form one by accident only now and then, and windows-1252 among ASCII never does. One bad

@@ -1,4 +1,4 @@
-"""Details of dropped pages: the measured value, the threshold, and the setting that holds the
+"""Details of dropped pages: the measured value, the threshold, and the setting of the
 threshold.
 
     3 sentences, needs 5: clean.quality.c4.min_sentences
@@ -27,7 +27,7 @@ def above(value: float, most: float, of: str, key: str) -> str:
 
 
 def outside(value: float, least: float, most: float, of: str, keys: tuple[str, str]) -> str:
-    """The detail of a value that leaves a range, which has a setting at either end."""
+    """The detail of a value outside a range with a setting at either end."""
     return below(value, least, of, keys[0]) if value < least else above(value, most, of, keys[1])
 
 

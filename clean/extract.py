@@ -62,8 +62,8 @@ class ExtractConfig(Section):
 
 
 class Extracted(NamedTuple):
-    """Main text of a page, the number of words that the page shows, its blocks, and the text as
-    Markdown if that is wanted.
+    """Main text of a page, the number of words shown, its blocks, and the text as Markdown if
+    wanted.
     """
 
     text: str
@@ -75,8 +75,8 @@ class Extracted(NamedTuple):
 def extractor(config: ExtractConfig) -> ExtractFunction:
     """The configured extractor, ready to work: models are read and loops compiled.
 
-    The function carries no state that a later page could notice. It raises whatever a library
-    raises: `clean.sandbox` decides what that means for the page.
+    The function carries no state from page to page. It raises whatever a library raises:
+    `clean.sandbox` judges it.
     """
     if config.extractor == "learned":
         return extraction.extractor(extraction.Use(config.threshold))
@@ -85,7 +85,7 @@ def extractor(config: ExtractConfig) -> ExtractFunction:
 
 
 def page_extractor(config: ExtractConfig) -> Callable[[str], Extracted]:
-    """As `extractor`, with the words that the page shows.
+    """As `extractor`, with the words shown by the page.
 
     Where a page shows next to nothing, the text is what it carries for its scripts.
     """
@@ -158,9 +158,9 @@ def _trafilatura(config: ExtractConfig, output: str = "txt") -> ExtractFunction:
 
 
 class _MemoryWatch(logging.Handler):
-    """Notices that the library's parser ran out of memory.
+    """Notices when the library's parser runs out of memory.
 
-    The library logs that and continues as with an empty page. lxml reports it as a MemoryError, or
+    The library logs it and continues as with an empty page. lxml reports it as a MemoryError, or
     as a syntax error without a message.
     """
 

@@ -1,6 +1,6 @@
-"""The share of a page's visible words that its document keeps, as counts of a batch.
+"""The share of a page's visible words kept by its document, as counts of a batch.
 
-Extraction that fails on a site is seen here in the same run: as documents far below the usual share
+Failing extraction of a site is seen here in the same run: as documents far below the usual share
 of their domain, and as a shift of the distribution.
 """
 

@@ -1,12 +1,12 @@
-"""The table `marks`: licences and opt-outs that pages state, beside `documents`.
+"""The table `marks`: licences and opt-outs stated by pages, beside `documents`.
 
 It is made by a step of its own over the stored pages, so asking for it later extracts nothing
 again. The step drops nothing. The user of the corpus decides what a mark means.
 
-Opt-outs, by the words that sites use: robots directives (`noai`, `noimageai`, `noindex`, `none`,
+Opt-outs, by the words of the sites: robots directives (`noai`, `noimageai`, `noindex`, `none`,
 `noarchive`) in `<meta name=robots>`, in the meta of a named crawler or in `X-Robots-Tag`; the TDM
-reservation protocol (W3C community report, 2024). Licences: Creative Commons addresses that the
-page links, as `by-sa/4.0`. If some are marked rel=license, only those count.
+reservation protocol (W3C community report, 2024). Licences: Creative Commons addresses linked by
+the page, as `by-sa/4.0`. If some are marked rel=license, only those count.
 """
 
 from __future__ import annotations

@@ -28,9 +28,9 @@ _CHARSET = re.compile(
 
 
 def declared_labels(start: bytes) -> Iterator[str]:
-    """Charset labels that `<meta>` elements declare, then that of an XML declaration.
+    """Charset labels of `<meta>` elements, then that of an XML declaration.
 
-    A caller takes the first label that it knows, as the standard skips unknown ones. The prescan
+    A caller takes the first label it knows, as the standard skips unknown ones. The prescan
     reads `<meta>` within scripts, styles and titles like any other, and a browser's parser then
     corrects it. There is no such parser here, so these labels come last.
     """

@@ -1,4 +1,4 @@
-"""What `tools.gpu_check` measures beside losses and speed: everything that has only been read so far.
+"""Checks of `tools.gpu_check` beside losses and speed: code paths that no other check runs.
 
 Each check compares the device with a second opinion: an uninterrupted run, the eager forward, a
 document alone, float32.

@@ -3,9 +3,9 @@
     webtext drop-batch --corpus C --batch B          asks before it acts
     webtext drop-batch --corpus C --batch B --yes
 
-Every table, WARC segment and unfinished step of the batch is deleted. Pages that only this batch
-fetched are lost: a crawl cannot be repeated. A batch that a later batch was deduplicated against,
-or that a snapshot names, is refused.
+Every table, WARC segment and unfinished step of the batch is deleted. Pages fetched by this
+batch alone are lost: a crawl cannot be repeated. A batch is refused if a snapshot names it or a
+later batch was deduplicated against it.
 """
 
 from __future__ import annotations

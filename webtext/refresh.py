@@ -4,9 +4,9 @@
 
 The stages run as their own commands do. A refresh can be started at any time: it leaves finished
 batches alone and continues an interrupted one. A lease refuses a second start while the first still
-runs; a refresh that died is taken over and cannot commit after that. After each batch a summary
-compares its numbers with those of earlier batches and is sent to the hooks. Take-downs that waited
-for a batch are carried out once it is at rest.
+runs; a dead one is taken over and cannot commit afterwards. After each batch a summary
+compares its numbers with those of earlier batches and is sent to the hooks. Take-downs waiting for
+a batch are carried out once it is at rest.
 """
 
 from __future__ import annotations
@@ -99,10 +99,10 @@ def _refresh(argv: Sequence[str] | None) -> int:
 
 
 def _checked_increments(config: RefreshConfig, args: argparse.Namespace) -> list[Increment]:
-    """The batches that the dumps make, once the settings of all stages are checked.
+    """The batches of the dumps, once the settings of all stages are checked.
 
-    Raises: InputError for no dump at all: a wrong pattern, or a folder that is not mounted, looks
-    like a corpus that is up to date.
+    Raises: InputError for no dump at all: a wrong pattern or an unmounted folder looks like
+    a corpus up to date.
     """
     increments = list(find_increments(config))
     if not increments:

@@ -1,11 +1,11 @@
-"""Show examples of dropped pages, each with what would change the verdict.
+"""Show examples of dropped pages, each with the setting to change the verdict.
 
     webtext why --corpus C --batch B
     webtext why --corpus C --batch B --reason too_short [--limit 20]
 
 Reasons are listed by the number of pages. A detail names the measured value, the threshold and the
 setting; `--set` with the value shown would keep that page at this rule, and later rules may still
-drop it. The pages of an answer are the first by `doc_id`, which is a hash: a random sample.
+drop it. The pages of an answer are the first by `doc_id`, a hash: a random sample.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Rules that decide which pages become documents: language, quality presets, boilerplate."""
+"""Rules for the pages to become documents: language, quality presets, boilerplate."""

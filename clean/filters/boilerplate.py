@@ -1,9 +1,9 @@
-"""Lines that recur on most pages of one site: menus, notices and teasers that the extractor kept.
+"""Lines that recur on most pages of one site: menus, notices and teasers kept by the extractor.
 
 A line is identified by its words, white space aside. It is removed if it is on at least `min_frac`
 of the documents of its registered domain and on at least `min_pages` of them, within one batch. Off
-in every preset: WebText did nothing of the kind, and FineWeb found no gain in removing lines that
-recur across sites (Penedo et al. 2024).
+in every preset: WebText did nothing of the kind, and FineWeb found no gain in removing lines
+recurring across sites (Penedo et al. 2024).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A text and the counts that quality rules need: words, lines, paragraphs, repeats, n-grams.
+"""A text and its counts for the quality rules: words, lines, paragraphs, repeats, n-grams.
 
 Words are separated by white space. The n-grams of words are counted as arrays of codes: equal
 n-grams have equal codes, and the code of an n-gram is made from that of its first n - 1 words and

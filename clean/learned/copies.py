@@ -1,7 +1,7 @@
-"""Text that is on a page twice, or that a browser does not show.
+"""Text that is on a page twice, or hidden by a browser.
 
 Sites carry an article a second time for telephones, for readers without scripts, for print, or for
-machines. A second copy is told from text that repeats itself (refrains, quotations in a thread,
+machines. A second copy is told from repetition within a text (refrains, quotations in a thread,
 entries of a manual) by where it is: its elements have other classes than those of the first.
 """
 

@@ -1,6 +1,6 @@
-"""Rows of tables: which of them hold data, and the cells that they are made of.
+"""Rows of tables: those with data, and their cells.
 
-A row of data is kept whole or not at all, since a cell that is missing moves the others into wrong
+A row of data is kept whole or not at all, since a missing cell moves the others into wrong
 columns. The rows of a layout table are no such unit: their cells hold paragraphs.
 """
 

@@ -134,7 +134,7 @@ def flush(
     wordless: Any,
     position: Any,
 ) -> None:
-    """Ends the block that is being read.
+    """Ends the current block.
 
     A block without a word is dropped with its text. In a cell of a table it is noted as wordless,
     so that a row can be shown whole.
@@ -300,9 +300,9 @@ def entity_class(data: Any, position: Any, end: Any) -> Any:
 
 @inner
 def is_mojibake(data: Any, position: Any, width: Any, text: Any, out: Any) -> Any:
-    """True for a no-break space behind a letter that UTF-8's first byte looks like in windows-1252.
+    """True for a no-break space behind a letter like UTF-8's first byte read as windows-1252.
 
-    Both together may be one character that was decoded wrongly. Normalisation repairs it, and needs
+    Both together may be one character decoded wrongly. Normalisation repairs it, and needs
     the space as it was.
     """
     if width == 1 or out < 2:

@@ -53,7 +53,7 @@ _TDMREP_ORDER = (META, HEADER, FILE)
 
 
 class Statement(NamedTuple):
-    """What one signal says in one place."""
+    """The statement of one signal in one place."""
 
     signal: Signal
     value: str

@@ -165,6 +165,7 @@ def _add_tasks(result: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tasks at the same time (default: one per core)",
     )
+
     result.add_argument(
         "--wait",
         type=_duration,

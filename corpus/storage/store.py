@@ -50,6 +50,7 @@ def open_corpus(root: str, *, create: bool = False) -> Store:
             raise InputError(
                 f"--corpus {root}: not a corpus (no corpus.json) and not empty; name an empty folder"
             ) from None
+
         document = {"format": FORMAT}
         try:
             store.write_json("corpus.json", document)
@@ -57,6 +58,7 @@ def open_corpus(root: str, *, create: bool = False) -> Store:
             raise InputError(f"--corpus {root}: {error}") from error
         if not store.is_local:
             warn_at_first_use(store)
+
     found = document.get("format") if isinstance(document, dict) else document
     if found != FORMAT:
         raise InputError(

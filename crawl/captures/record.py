@@ -43,7 +43,7 @@ class CaptureError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class RecordSource:
-    """Where records come from.
+    """The origin of records.
 
     `base` is put before a file's name: an http(s) prefix, or a path or URI that `pyarrow.fs` opens.
     `replay` is an address with `{timestamp}` and `{url}` that gives the raw content, such as

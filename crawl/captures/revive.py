@@ -49,7 +49,7 @@ MAX_TRIES: Final = 3
 
 
 class ArchiveTerms(NamedTuple):
-    """Where captures come from, and which ones are wanted."""
+    """The origin of captures, and the wanted ones among them."""
 
     indexes: Sequence[CaptureIndex]
     source: RecordSource

@@ -1,13 +1,13 @@
 """The dispatcher of one shard: moves jobs between frontier, gates, requests and outcomes.
 
 A link becomes a job. A job waits in the frontier; leased, it passes the gates (`crawl.fetch.gates`)
-and becomes a request, or ends. What a request brought is judged (`crawl.fetch.answers`): the job
-ends, is retried later, or continues at a redirect's target. robots.txt files are jobs as well: they
-are fetched at the pace of their own host, and the pages that need one wait for it.
+and becomes a request, or ends. The answer is judged (`crawl.fetch.answers`): the job ends, is
+retried later, or continues at a redirect's target. robots.txt files are jobs as well: they are
+fetched at the pace of their own host, and pages in need of one wait for it.
 
-Redirects pass everything that links pass: the link rules, robots.txt, guard and pace of the target.
-A target in a domain that another shard owns is not requested here. The link ends as `handed_over`,
-and its owner continues it, so that a domain is asked by one process at any time.
+Redirects pass the same checks as links: the link rules, robots.txt, guard and pace of the target.
+A target in another shard's domain is not requested here. The link ends as `handed_over`, and its
+owner continues it, so one process at a time asks a domain.
 """
 
 from __future__ import annotations

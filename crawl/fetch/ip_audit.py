@@ -1,7 +1,7 @@
-"""Audit of the pace that IP addresses received: `webtext crawl audit --ip`.
+"""Audit of the pace of requests to IP addresses: `webtext crawl audit --ip`.
 
-Shows a site's owner, or a crawl's operator, the load that a batch put on each address. The evidence
-is what the batch kept: `pages` has the address and time of each link's last answer, the WARC files
+Shows a site's owner, or a crawl's operator, the load of a batch on each address. The evidence is
+what the batch kept: `pages` has the address and time of each link's last answer, the WARC files
 those of redirects and robots.txt. Failed tries of a link before its last one are not recorded, so
 the numbers are those of answered requests.
 """

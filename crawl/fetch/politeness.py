@@ -173,10 +173,10 @@ class IpPacer(Protocol):
 
 
 class SharedIpPacer:
-    """Grants requests to addresses for all workers that open the same file.
+    """Grants requests to addresses for all workers with the same file open.
 
     The file is a table of times, one slot for each hash of an address, changed under a lock. Two
-    addresses that share a slot are slowed together, which is never impolite.
+    addresses of one slot are slowed together: never impolite.
     """
 
     NUM_SLOTS = 1 << 16

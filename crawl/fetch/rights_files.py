@@ -63,7 +63,7 @@ class RightsFile:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is known of a page's rights so far."""
+    """The state of a page's rights so far."""
 
     statements: tuple[Statement, ...] = ()
     evidence: tuple[str, ...] = ()

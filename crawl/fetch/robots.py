@@ -79,10 +79,10 @@ UNAVAILABLE = Robots(Access.UNAVAILABLE)
 
 
 def decide(status: int | None, body: bytes, product_token: str, *, is_whole: bool = True) -> Robots:
-    """Decide what the answer to a request for robots.txt means; the caller followed redirects.
+    """Judge the answer to a request for robots.txt; the caller followed redirects.
 
-    No answer (None), 5xx, 429 and a body that could not be read whole are unreachable: rules that
-    were not read may forbid everything. Other 4xx, and redirects that lead nowhere, are unavailable.
+    No answer (None), 5xx, 429 and a body not read whole are unreachable: unread rules may forbid
+    everything. Other 4xx, and redirects to nowhere, are unavailable.
     """
     if status is None or status >= 500 or status == 429 or status < 200:
         return UNREACHABLE

@@ -1,8 +1,8 @@
-"""The robots.txt rules that a worker remembers: in memory up to a limit, the others on disk.
+"""The robots.txt rules remembered by a worker: in memory up to a limit, the others on disk.
 
 Bounded by bytes because hosts choose the size of their files: half a mebibyte from each of a few
-hundred sub-domains is within the RFC's limit, and not a reason for a worker to grow. Rules that do
-not fit are never fetched again for that: a worker with more hosts than its cache holds would
+hundred sub-domains is within the RFC's limit, and not a reason for a worker to grow. Rules without
+room in memory are not fetched again: a worker with more hosts than its cache holds would
 otherwise fetch robots.txt for ever, and no page.
 """
 

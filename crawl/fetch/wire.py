@@ -1,16 +1,16 @@
-"""HTTP/1 responses as browsers read them, with limits on what strangers send.
+"""HTTP/1 responses as browsers read them, with limits on the bytes of strangers.
 
 `ResponseReader` is placed between the transport and aiohttp's parser. It reads the head itself,
-repairs what browsers tolerate, names each repair, and passes on a minimal head and a well-formed
-body. So a server decides neither what the web is nor how long we parse: interim answers, blank
-lines, header bytes and chunk framing are counted where they arrive, and not only in the decoded
+repairs the faults browsers tolerate, names each repair, and passes on a minimal head and a
+well-formed body. So a server decides neither what the web is nor how long we parse: interim
+answers, blank lines, header bytes and chunk framing are counted where they arrive, and not only in the decoded
 body.
 
 Why not another parser (2026-11-30): h11 and httptools refuse repeated and conflicting lengths as
-well; pycurl repairs, but does not say what, and hides interim answers from limits.
+well; pycurl repairs without naming the repairs, and hides interim answers from limits.
 
 Sources: RFC 9112 (sections in the comments); WHATWG Fetch; Chromium's HttpStreamParser and curl for
-what is tolerated.
+the tolerated faults.
 """
 
 from __future__ import annotations

@@ -22,12 +22,11 @@ LZMA2 = 0x21
 
 
 def memory_bytes(raw: BinaryIO) -> int:
-    """The bytes that reading `raw` (seekable, at its beginning) may take.
+    """The bytes needed to read `raw` (seekable, at its beginning).
 
     The window or dictionary of its first frame and `dump_memory.FIXED_BYTES`. Frames without
     content (pzstd begins with one) are skipped; a later frame with a larger window reserves more
-    when it is reached. A header that is cut off or damaged needs nothing: the reader reports it,
-    and keeps what it read.
+    when it is reached. A truncated or damaged header needs nothing: the reader reports it.
     """
     head = read_exactly(raw, HEAD_BYTES)
     while SKIPPABLE_MAGIC.match(head) and len(head) >= 8:

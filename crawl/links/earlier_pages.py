@@ -1,9 +1,9 @@
-"""Pages of earlier batches: those that are not linked again, and those that are carried over.
+"""Pages of earlier batches: those not linked again, and those carried over.
 
-A page that a crawl left at its deadline has the reason `deferred`. With `crawl.links.carry_over`
-the next batch takes its row of `links` over as it is, with the karma that once admitted it. Batches
+A page left at a crawl's deadline has the reason `deferred`. With `crawl.links.carry_over`
+the next batch takes its row of `links` over as it is, with the karma it had then. Batches
 need not have the same number of parts, so each part of the new batch reads the parts of an earlier
-one that share its range of ids.
+one with ids of its own range.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ def group(
 ) -> tuple[pa.Table, Counter[str]]:
     """Group all link submissions of some pages (SUBMISSIONS) to LINKS, ascending by doc_id.
 
-    A submission that several dumps hold counts once, with its highest score. New submissions of a
-    page that is `carried` over (LINKS) are added to those that it had. The counters add the latter
+    A submission of several dumps counts once, with its highest score. New submissions of a page
+    `carried` over (LINKS) are added to its earlier ones. The counters add the latter
     to `kept` and move submissions from there to `repeated_submission` and, under the rule
     `openwebtext2`, to `low_karma`: together with those of `read_dump` they still add up to the
     rows read.

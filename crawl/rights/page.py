@@ -37,7 +37,7 @@ _UTF16_MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 @dataclass(slots=True)
 class PageRights:
-    """What a response says."""
+    """The statements of a response."""
 
     statements: list[Statement] = field(default_factory=list)
     licence_urls: list[tuple[str, str]] = field(default_factory=list)

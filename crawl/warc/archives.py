@@ -207,8 +207,9 @@ def http_response(block: bytes) -> HttpResponse | None:
 def dechunked(payload: bytes) -> bytes:
     """The content of a chunked payload.
 
-    A payload that does not begin with a chunk is returned as it is: some crawlers keep the header
-    of a coding that they undid. Of a truncated or damaged one, the content before that is returned.
+    A payload without a chunk at its beginning is returned as it is: some crawlers keep the header
+    of a coding already undone. Of a truncated or damaged one, the content before the break is
+    returned.
     """
     pieces: list[bytes] = []
     place = 0

@@ -74,8 +74,8 @@ def read_responses(
 ) -> Iterator[Response | WarcError]:
     """Read the responses at `places` of one segment, in the order given.
 
-    That takes few, large reads if they are ordered by offset. A record that cannot be read is given
-    as its error, so that the others still come.
+    Ordered by offset they take few, large reads. An unreadable record is given as its error, so the
+    others still come.
     """
     with _open(store, warc_file) as stream:
         for run in _runs(places):

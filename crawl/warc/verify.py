@@ -17,9 +17,9 @@ PLAIN, COMMENTED = 0, 16
 
 
 def segment_problems(store: Store, path: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Problems of a segment: bytes that are not a record, wrong digests, rows that point elsewhere.
+    """Problems of a segment: bytes outside any record, wrong digests, rows pointing elsewhere.
 
-    `rows` are those of `pages` that point into it: warc_offset, warc_length, payload_digest,
+    `rows` are those of `pages` pointing into it: warc_offset, warc_length, payload_digest,
     final_url.
     """
     problems: list[str] = []

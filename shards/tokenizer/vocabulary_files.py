@@ -66,7 +66,7 @@ ID_FILES = {"vocab.bpe": "encoder.json", "merges.txt": "vocab.json"}
 def load(source: str, *, split_rule: str = "", end_of_text: str = "") -> Vocabulary:
     """Read the vocabulary in a file or folder.
 
-    `split_rule` names a rule for formats that have none; `end_of_text` the token that ends a
+    `split_rule` names a rule for formats without one; `end_of_text` the last token of a
     document, as NAME or, for a rank file, NAME=ID. Raises: InputError for a missing file, an
     unknown format or feature, or a vocabulary that cannot encode any text.
     """

@@ -93,6 +93,7 @@ def to_json(store: Store, found: Sequence[Entry]) -> dict[str, Any]:
     """Describe the corpus for machines."""
     heads = read_heads(store)
     reviewer = Reviewer(store, heads)
+
     return {
         "corpus": store.root,
         "batches": batch_names(store),

@@ -1,6 +1,6 @@
-"""Copies of pages: those that were removed as duplicates of them, and what tells later ones.
+"""Copies of pages: those removed as their duplicates, and the content to know later ones by.
 
-A page's chain of duplicates ends at the page that stayed in its place. Copies of a taken-down page
+A page's chain of duplicates ends at the page kept in its place. Copies of a taken-down page
 are the pages whose chain leads to it. The content of a page is put on the list only if the page
 that stands for it is taken down as well: otherwise the same text stays in the corpus by right.
 """
@@ -64,7 +64,7 @@ def identities(store: Store, doc_ids: Iterable[str], names: Sequence[str]) -> di
 
 
 def contents(store: Store, pages: Iterable[str], names: Sequence[str]) -> list[TakenContent]:
-    """What tells later copies of these pages, by content hash."""
+    """Content hashes by which later copies of these pages are known."""
     wanted = frozenset(pages)
     found: dict[str, TakenContent] = {}
     for batch in names:

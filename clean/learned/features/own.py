@@ -121,7 +121,7 @@ def _describe_place(where: Any, row: Any) -> None:
 
 @inner
 def _describe_kind(where: Any, kinds: Any, row: Any) -> None:
-    """One column per kind: that of the block's element, and that of the tag right around it."""
+    """One column per kind: of the block's element, and of the tag right around it."""
     for kind in range(NUM_KINDS):
         row[FIRST_KIND + kind] = 0
     block_kind = kinds[where[TAG_OF]]
