@@ -30,6 +30,7 @@ class Case(StrEnum):
     PASSAGE_REWRITTEN = "test passage, other punctuation and case"
     PASSAGE_EMBEDDED = "test passage inside a longer page"
     TOO_SHORT = "too short"
+    SOFT_FAILURE = "answer that is not a page"
     WRONG_CHARSET = "wrong charset in the header"
     SAME_PATH = "same path, another query"
 

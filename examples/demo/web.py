@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from corpus.errors import InputError
-from examples.demo import edits, foreign, markup, site
+from examples.demo import edits, foreign, markup, site, soft_failures
 from examples.demo.cases import Case, Destination, Expectation, scaled
 from examples.demo.pages import Page, pages
 from examples.demo.server import Answer, address
@@ -40,6 +40,7 @@ FOREIGN_HOST, GALLERY, STUBS, LEGACY = (
     "underconstruction.test",
     "legacycharset.test",
 )
+HALF_GONE = "lampsandclocks.test"
 LEAKS, NEWS = "studyguides.test", "latestdocs.test"
 WIKIPEDIA_URLS = (
     "http://en.wikipedia.org/wiki/Python_(programming_language)",
@@ -449,6 +450,20 @@ class _Builder:
             stub = Page(STUBS, f"/chapter/{number}", f"Chapter {number}", body)
             reasons = ("extract_empty", "too_short")
             self.serve(stub, Case.TOO_SHORT, Destination.NOT_EXTRACTED, reasons=reasons)
+
+        for reason in soft_failures.ANSWERS:
+            url = f"http://{HALF_GONE}/2009/{reason}.html"
+            self.answer(url, Answer(soft_failures.page(reason)))
+            self.add(
+                Expectation(
+                    url,
+                    Case.SOFT_FAILURE,
+                    Destination.NOT_EXTRACTED,
+                    status=200,
+                    reasons=(reason,),
+                ),
+                f"They have a fine {reason.replace('_', ' ')}",
+            )
 
         for number, page in enumerate(self.take(4)):
             self.wrong_charset(replace(page, host=LEGACY, path=f"/legacy/{number}.html"), number)

@@ -18,6 +18,7 @@ from clean.soft_failures.config import KINDS, SoftFailuresConfig
 from clean.soft_failures.judge import JudgedPage, judge, judge_answer
 from clean.soft_failures.lexicon import GROUPS, lexicon
 from clean.soft_failures.words import normal, word_hashes
+from examples.demo import soft_failures
 
 DEEP = "http://site.test/2009/05/a-story.html"
 MENU = "<ul><li><a href=/>Home</a><li><a href=/blog>Blog</a><li><a href=/shop>Shop</a></ul>"
@@ -388,3 +389,12 @@ def test_a_line_break_parts_phrases_and_time_is_linear() -> None:
     assert stats[evidence.TITLE, 2] >= 1
     long, _ = evidence.matches(normal("page not found " * 20_000), zones, lexicon())
     assert len(long) == evidence.MAX_MATCHES
+
+
+def test_the_demo_plants_an_answer_of_each_kind() -> None:
+    document = document_function(CleanConfig())
+    assert set(soft_failures.ANSWERS) == set(KINDS)
+    for reason in soft_failures.ANSWERS:
+        result = document(Page(DEEP, DEEP, "text/html", None, soft_failures.page(reason)))
+        assert isinstance(result, Dropped)
+        assert str(result.reason) == reason, result
