@@ -11,6 +11,7 @@ from dedup import lsh
 from dedup.lsh import LshConfig
 from dedup.minhash import MinhashConfig
 from dedup.overlap import OverlapConfig
+from dedup.passages_config import PassagesConfig
 from dedup.words import ShinglesConfig
 
 
@@ -35,6 +36,8 @@ class DedupConfig(Section):
     """Share of the smaller page's shingles from which it counts as contained in another page with
     which it shares a band; 0: off. The later page goes if it is the smaller one, or at least half
     of the text of both is shared."""
+    passages: PassagesConfig = PassagesConfig()
+    """Paragraphs that several kept pages have."""
     shingles: ShinglesConfig = ShinglesConfig()
     """What near-duplicates are compared by."""
     minhash: MinhashConfig = MinhashConfig()

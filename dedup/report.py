@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from xxhash import xxh3_64_intdigest
 
 from corpus.evaluation_sets.files import (
     TestSet,
@@ -27,7 +28,7 @@ from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
 from corpus.tables.parquet import iter_part, read_table
 from dedup import doc_ids as ids
-from dedup import document_rows, overlap, review, test_index
+from dedup import document_rows, overlap, passage_steps, review, test_index
 from dedup.tables import OVERLAP
 from dedup.words import word_hashes
 
@@ -130,6 +131,7 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
         "largest_groups": [
             {"survivor": name, "url": urls.get(name), "removed": count} for name, count in largest
         ],
+        "repeated_passages": _repeated_passages(store, batch),
         "domains": [
             {
                 "domain": domain,
@@ -143,6 +145,53 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
             if count
         ],
     }
+
+
+def _repeated_passages(store: Store, batch: str) -> list[dict[str, Any]]:
+    """The paragraphs that most pages lost since another page has them, for people to judge."""
+    manifest = read_manifest(store, "verdicts", batch)
+    min_words = manifest.config.get("passages", {}).get("min_words", 0)
+    if not min_words:
+        return []
+
+    removed: Counter[int] = Counter()
+    shown: dict[int, str] = {}
+    documents = read_manifest(store, "documents", batch)
+    for part in range(len(manifest.parts)):
+        for rows in iter_part(store, "verdicts", batch, part, ["doc_id", "cuts"]):
+            with_cuts = rows.filter(pc.greater(pc.list_value_length(rows["cuts"]), 0))
+            cuts = dict(
+                zip(with_cuts["doc_id"].to_pylist(), with_cuts["cuts"].to_pylist(), strict=True)
+            )
+            wanted = np.sort(ids.pack(with_cuts["doc_id"]))
+            for found in document_rows.rows_by_id(store, documents, wanted, ("doc_id", "text")):
+                for row in found.to_pylist():
+                    _count_paragraphs(row["text"], cuts[row["doc_id"]], min_words, removed, shown)
+
+    return [
+        {"removed": count, "text": shown[key]}
+        for key, count in sorted(removed.items(), key=lambda item: (-item[1], shown[item[0]]))
+    ][:MOST_ROWS]
+
+
+def _count_paragraphs(
+    text: str,
+    cuts: Sequence[Mapping[str, int]],
+    min_words: int,
+    removed: Counter[int],
+    shown: dict[int, str],
+) -> None:
+    """Count the paragraphs of a page that lie in its cuts.
+
+    A line of a cut block is part of it. What test sets cut counts only if it is a whole paragraph.
+    """
+    after = 0
+    for start, end in passage_steps.paragraphs(text, min_words):
+        if start >= after and any(cut["start"] <= start and end <= cut["end"] for cut in cuts):
+            after = end
+            key = xxh3_64_intdigest(" ".join(text[start:end].lower().split()).encode())
+            removed[key] += 1
+            shown.setdefault(key, text[start:end][: review.EXCERPT_CHARS])
 
 
 def _urls(store: Store, batch: str, doc_ids: Sequence[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from corpus.run import command
 from corpus.run.step import AnyStep
@@ -18,6 +19,7 @@ from dedup import (
     candidate_steps,
     lsh,
     overlap_steps,
+    passage_steps,
     report,
     review,
     signature_steps,
@@ -35,17 +37,30 @@ def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
 
     Those of overlap only where there are test sets, and first: a broken set is found at once.
     """
-    with_overlap = bool(config.testsets)
-    return (
+    with_overlap, with_passages = bool(config.testsets), bool(config.passages.min_words)
+    index_step = signature_steps.INDEX
+    if with_passages:
+        index_step = replace(index_step, sections=(*index_step.sections, "passages"))
+    steps: tuple[AnyStep, ...] = (
         *(overlap_steps.steps()[:1] if with_overlap else ()),
         signature_steps.SIGN,
         *(overlap_steps.steps()[1:] if with_overlap else ()),
         signature_steps.keys_step(overlap=with_overlap),
         *candidate_steps.STEPS,
         verdict_steps.SURVIVORS,
-        verdict_steps.verdicts_step(overlap=with_overlap),
+        *(passage_steps.steps(overlap=with_overlap) if with_passages else ()),
+        verdict_steps.verdicts_step(overlap=with_overlap, passages=with_passages),
         *(overlap_steps.last_steps() if with_overlap else ()),
-        signature_steps.INDEX,
+        index_step,
+    )
+
+    # A measure that is off changes no fingerprint.
+    if not config.containment:
+        return steps
+    contained = ("dedup/compare", "dedup/survivors", "dedup/verdicts")
+    return tuple(
+        replace(step, sections=(*step.sections, "containment")) if step.name in contained else step
+        for step in steps
     )
 
 

@@ -216,6 +216,27 @@ DECISIONS = Table(
     scratch=True,
 )
 
+# Paragraphs of pages that stay: keys and character ranges.
+PARAGRAPHS = Table(
+    name="paragraphs",
+    schema=_schema(
+        doc_id=pa.string(),
+        score=pa.int32(),
+        keys=pa.list_(pa.uint64()),
+        starts=pa.list_(pa.int32()),
+        ends=pa.list_(pa.int32()),
+    ),
+    scratch=True,
+)
+
+# Paragraphs that a page before has, and the pages that lose them.
+REPEATED = Table(name="repeated", schema=_schema(key=pa.uint64(), doc=BINARY), scratch=True)
+
+# The same by page.
+REPEATS = Table(
+    name="repeats", schema=_schema(doc_id=pa.string(), keys=pa.list_(pa.uint64())), scratch=True
+)
+
 # Keys of the pages that stay.
 KEPT_KEYS = Table(
     name="kept_keys", schema=_schema(doc_id=pa.string(), keys=pa.list_(pa.uint64())), scratch=True

@@ -19,11 +19,22 @@ from corpus.run.step import Context, Gather, GatherFunction, Joins, Map, MapFunc
 from corpus.storage.store import Store
 from corpus.tables.conservation import CUT, KEPT
 from corpus.tables.manifest import Input, Manifest
-from corpus.tables.schemas import DOCUMENTS, SIGNATURES, VERDICTS
-from dedup import doc_ids, document_rows, greedy, index, overlap_steps
+from corpus.tables.schemas import DOCUMENTS, SIGNATURES, VERDICTS, Table
+from dedup import doc_ids, document_rows, greedy, index, overlap_steps, passage_steps
 from dedup.config import DedupConfig
+from dedup.overlap import merge_ranges
 from dedup.shingle_store import SetWriter, StoredSets
-from dedup.tables import COPIES, DECISIONS, EDGES, KEPT_KEYS, KEYS, LARGE, OVERLAPS
+from dedup.tables import (
+    COPIES,
+    DECISIONS,
+    EDGES,
+    KEPT_KEYS,
+    KEYS,
+    LARGE,
+    OVERLAPS,
+    PARAGRAPHS,
+    REPEATS,
+)
 from dedup.taken_down import REASON
 
 log = logging.getLogger(__name__)
@@ -128,6 +139,7 @@ def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
             else np.full(doc.size, doc_ids.NOWHERE)
         )
         decided = joins[DECISIONS.name].drop_columns(["doc_id"]).to_pylist()
+        repeated = _repeated_ranges(doc, joins) if PARAGRAPHS.name in joins else {}
         overlapping = (
             joins[OVERLAPS.name].drop_columns(["doc_id"]).to_pylist()
             if OVERLAPS.name in joins
@@ -138,9 +150,12 @@ def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
                 bool(words),
                 decided[at] if at != doc_ids.NOWHERE else None,
                 overlapping[over] if over != doc_ids.NOWHERE else None,
+                repeated.get(row, []),
                 is_taken=bool(is_taken),
             )
-            for words, at, over, is_taken in zip(has_words, decision, overlap, taken, strict=True)
+            for row, (words, at, over, is_taken) in enumerate(
+                zip(has_words, decision, overlap, taken, strict=True)
+            )
         ]
         verdicts = pa.Table.from_pylist(
             rows, pa.schema([field for field in VERDICTS.schema if field.name != "doc_id"])
@@ -150,6 +165,8 @@ def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
         keys = joins[KEYS.name]["keys"].take(
             pa.array(doc_ids.places(doc[kept], joins[KEYS.name]["doc_id"]))
         )
+        if PARAGRAPHS.name in joins:
+            keys = _with_paragraphs(doc[kept], keys, joins[PARAGRAPHS.name])
         counts = Counter(KEPT if row["kept"] else row["reason"] for row in rows)
         counts[CUT] = sum(bool(row["cuts"]) for row in rows)
         kept_keys = pa.table({"doc_id": documents["doc_id"].filter(kept), "keys": keys})
@@ -207,10 +224,39 @@ def _stored(
     return writer.finish()
 
 
+def _repeated_ranges(doc: np.ndarray, joins: Joins) -> dict[int, list[tuple[int, int]]]:
+    """The ranges of repeated paragraphs of every row that has some."""
+    repeats, paragraphs = joins[REPEATS.name], joins[PARAGRAPHS.name]
+    at = doc_ids.places(doc, repeats["doc_id"])
+    place = doc_ids.places(doc, paragraphs["doc_id"])
+    found = {}
+    for row in np.flatnonzero(at != doc_ids.NOWHERE).tolist():
+        lost = set(repeats["keys"][int(at[row])].as_py())
+        found[row] = passage_steps.ranges_of(
+            paragraphs.slice(int(place[row]), 1).to_pylist()[0], lost
+        )
+
+    return found
+
+
+def _with_paragraphs(doc: np.ndarray, keys: pa.ChunkedArray, paragraphs: pa.Table) -> pa.Array:
+    """The keys of kept pages with those of their paragraphs."""
+    at = doc_ids.places(doc, paragraphs["doc_id"])
+    more = paragraphs["keys"].to_pylist()
+    return pa.array(
+        [
+            [*own, *sorted(set(more[place]))] if place != doc_ids.NOWHERE else own
+            for own, place in zip(keys.to_pylist(), at.tolist(), strict=True)
+        ],
+        keys.type,
+    )
+
+
 def _verdict(
     has_words: bool,
     decision: dict[str, Any] | None,
     overlap: dict[str, Any] | None,
+    repeated: list[tuple[int, int]],
     *,
     is_taken: bool,
 ) -> dict[str, Any]:
@@ -233,23 +279,37 @@ def _verdict(
         "similarity": decision["similarity"] if decision is not None else None,
         "testsets": overlap["testsets"] if overlap is not None else [],
         "overlap_ngrams": overlap["overlap_ngrams"] if overlap is not None else 0,
-        "cuts": overlap["cuts"] if overlap is not None and reason is None else [],
+        "cuts": _cuts(overlap, repeated) if reason is None else [],
     }
+
+
+def _cuts(overlap: dict[str, Any] | None, repeated: list[tuple[int, int]]) -> list[dict[str, int]]:
+    cuts: list[dict[str, int]] = overlap["cuts"] if overlap is not None else []
+    if not repeated:
+        return cuts
+    ranges = merge_ranges([*((cut["start"], cut["end"]) for cut in cuts), *repeated])
+    return [{"start": start, "end": end} for start, end in ranges]
 
 
 SURVIVORS = Gather(
     name="dedup/survivors",
     reads={each: tuple(each.schema.names) for each in (EDGES, COPIES, LARGE)},
     writes=(DECISIONS,),
-    sections=("threshold", "containment", "shingles"),
+    sections=("threshold", "shingles"),
     depends=index.depends,
     load=load_survivors,
 )
 
 
-def verdicts_step(*, overlap: bool) -> Map:
-    """Decisions to verdicts, joined with those of `overlap_steps` or without."""
-    joined = {OVERLAPS: tuple(OVERLAPS.schema.names)} if overlap else {}
+def verdicts_step(*, overlap: bool, passages: bool = False) -> Map:
+    """Decisions to verdicts, joined with those of `overlap_steps` and `passage_steps` if asked."""
+    joined: dict[Table, tuple[str, ...]] = {}
+    if overlap:
+        joined[OVERLAPS] = tuple(OVERLAPS.schema.names)
+    if passages:
+        joined[PARAGRAPHS] = tuple(PARAGRAPHS.schema.names)
+        joined[REPEATS] = tuple(REPEATS.schema.names)
+    sections = ("threshold", "shingles", "minhash", "lsh", "overlap")
     return Map(
         name="dedup/verdicts",
         reads=DOCUMENTS,
@@ -262,7 +322,7 @@ def verdicts_step(*, overlap: bool) -> Map:
         },
         writes=(VERDICTS, KEPT_KEYS),
         conserves=(VERDICTS,),
-        sections=("threshold", "containment", "shingles", "minhash", "lsh", "overlap"),
+        sections=(*sections, "passages") if passages else sections,
         depends=depends_on_testsets_too,
         load=load_verdicts,
     )

@@ -1,0 +1,17 @@
+"""Settings of `passage_steps`."""
+
+from __future__ import annotations
+
+from corpus.config import Section
+
+
+class PassagesConfig(Section):
+    """Settings of passages that several kept pages have."""
+
+    min_words: int = 0
+    """Words from which a paragraph or line is kept on one page only and cut out of the others; 0:
+    off. 40 words are about 50 tokens, the length of Lee et al. (2021)."""
+
+    def model_post_init(self, context: object) -> None:
+        if self.min_words and self.min_words < 8:
+            raise ValueError(f"min_words is {self.min_words}; allowed: 0 (off), from 8 on")
