@@ -10,25 +10,28 @@ import argparse
 import contextlib
 import json
 import logging
+import os
+import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from corpus.errors import InputError, WebtextError
+from corpus.errors import InputError, Interrupted, WebtextError
 from corpus.run import command, screen
 from corpus.run.arguments import program
 from corpus.run.plan import refuse_given
 from corpus.run.progress import duration
 from corpus.run.runner import StageResult
 from corpus.run.step import AnyStep
-from corpus.storage.store import Store, check_name, open_corpus, open_store
+from corpus.storage.lease import owner
+from corpus.storage.store import Store, check_name, open_corpus, open_store, work_dir
 from corpus.tables.external_files import in_order
 from corpus.tables.manifest import find_manifest
 from crawl import domains as coverage
 from crawl import plan
 from crawl.config import CrawlConfig
-from crawl.fetch import frozen_settings, ip_audit, progress
+from crawl.fetch import frozen_settings, ip_audit, progress, stop_request
 from crawl.fetch import steps as fetch_steps
 from crawl.links import steps as link_steps
 from crawl.warc import import_rights, import_step
@@ -55,6 +58,9 @@ def _body(argv: Sequence[str] | None) -> int:
         for name in ("allow_truncated", "allow_immature_scores")
         if getattr(args, name)
     ]
+    if args.stop:
+        command.refuse_settings(args, "--stop")
+        return _stop(open_corpus(args.corpus), check_name("--batch", args.batch))
     if args.status:
         command.refuse_settings(args, "--status")
         print(_status(open_corpus(args.corpus), check_name("--batch", args.batch)))
@@ -126,6 +132,17 @@ def _sections_read(args: argparse.Namespace) -> tuple[set[str], str]:
         "fetch",
         "rights",
     }, "no WARC files are imported; they are named by --warc"
+
+
+def _stop(store: Store, batch: str) -> int:
+    """Ask a running crawl to stop. Its own command ends with exit code 143 and says how to go on."""
+    found = owner(store, f"{work_dir(batch)}/lock.json")
+    if found is None or not found["alive"]:
+        raise InputError(f"{store.root}: no run holds batch {batch!r}; nothing to stop")
+
+    stop_request.request_stop(store, batch, "webtext crawl --stop")
+    print(f"batch {batch}: process {found.get('pid')} on {found.get('host')} is asked to stop")
+    return 0
 
 
 def _audit(argv: Sequence[str]) -> int:
@@ -220,12 +237,25 @@ def _pages(
         now=time.time(),
         rebuild=args.rebuild,
     )
-    with _logged_progress(opened.store.root, opened.batch):
+    stop_request.withdraw(opened.store, opened.batch)
+    with _logged_progress(opened.store.root, opened.batch), _stop_passed_on(opened):
         rights = _rights_step(opened, fetch_steps.RIGHTS_STEP, args)
         steps = tuple(step for step in FETCH_STEPS if step is not fetch_steps.RIGHTS_STEP or rights)
         pages = command.run_stage(opened, "crawl", config, steps, rebuild=args.rebuild)
 
+    stop_request.withdraw(opened.store, opened.batch)
     return StageResult(links.up_to_date and pages.up_to_date, {**links.counts, **pages.counts})
+
+
+@contextlib.contextmanager
+def _stop_passed_on(opened: command.OpenBatch) -> Iterator[None]:
+    """Leave a request to stop for workers that no signal reaches, if this run is stopped."""
+    try:
+        yield
+    except Interrupted as error:
+        with contextlib.suppress(OSError, WebtextError):
+            stop_request.request_stop(opened.store, opened.batch, str(error))
+        raise
 
 
 def _rights_step(
@@ -254,6 +284,10 @@ def _logged_progress(root: str, batch: str) -> Iterator[None]:
             screen.note(f"{state.num_failed:,} failed" if state.done else "")
             if state.running:
                 state.publish()
+            if stop_request.reason_to_stop(open_store(root), batch, None) and not ended.is_set():
+                log.warning("batch %s: a stop was asked for", batch)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             if state.running and time.monotonic() >= log_at:
                 log_at = time.monotonic() + LOG_EVERY_S
                 # A live screen has the rate and the failures; the rest is a detail there.
@@ -294,6 +328,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--status", action="store_true", help="print the progress of a running fetch and stop"
+    )
+    parser.add_argument(
+        "--stop",
+        action="store_true",
+        help="ask the batch's running crawl to save its state and stop, from any machine",
     )
     parser.add_argument(
         "--compare-domains",

@@ -48,6 +48,7 @@ from corpus.tables.conservation import FETCHED
 from corpus.tables.schemas import LINKS, PAGES, RIGHTS, Table, part_of
 from corpus.tables.segments import warc_dir
 from crawl.config import CrawlConfig
+from crawl.fetch import stop_request
 from crawl.fetch.frontier import pace_key, shard_of
 from crawl.fetch.jobs import locate
 from crawl.fetch.progress import Reporter
@@ -286,6 +287,8 @@ def _fetch_shard(
             "deadline": deadline,
             **_ip_pace(config, context, alone=of.last),
             "parent": os.getpid(),
+            "stop_batch": context.batch,
+            "lease_token": stop_request.lease_token(context.store, context.batch),
         }
         spec.write_text(json.dumps(document))
         code, error = _run_worker(spec, context.report, reporter, mirror.save)

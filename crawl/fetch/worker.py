@@ -37,6 +37,7 @@ from scrapy.crawler import AsyncCrawlerRunner
 from corpus.errors import FatalError, InputError, WebtextError
 from corpus.storage.store import Store, open_store
 from corpus.tables.takedown_list import load_forgotten
+from crawl.fetch import stop_request
 from crawl.fetch.dispatcher import Dispatcher
 from crawl.fetch.frontier import pace_key, shard_of
 from crawl.fetch.hand_over import HandOver
@@ -96,6 +97,10 @@ class Spec:
     """Settings of rights. None: nothing is asked about training."""
     parent: int | None = None
     """The process that started the worker, which ends with it. None: no process is watched."""
+    stop_batch: str | None = None
+    """The batch in whose folder a request to stop appears. None: none is looked for."""
+    lease_token: str | None = None
+    """The lease under which the worker was started. None: no lease is watched."""
 
 
 def read_spec(path: str) -> Spec:
@@ -121,6 +126,8 @@ def read_spec(path: str) -> Spec:
             ip_interval_s=document.get("ip_interval_s"),
             rights=None if rights is None else RightsConfig.model_validate(rights),
             parent=document.get("parent"),
+            stop_batch=document.get("stop_batch"),
+            lease_token=document.get("lease_token"),
         )
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{path}: no worker spec ({error!r})") from error
@@ -328,7 +335,7 @@ class _Shard:
         self._fill()
         runner = AsyncCrawlerRunner(settings=scrapy_settings(self._spec.config))
         crawler = runner.create_crawler(LinkSpider)
-        works = (self._beat, self._save, self._exchange_links)
+        works = (self._beat, self._save, self._exchange_links, self._watch_for_stop)
         watches = [asyncio.create_task(self._guarded(work)) for work in works]
         self._listen()
         crawl = asyncio.ensure_future(self._crawl(runner, crawler))
@@ -486,6 +493,19 @@ class _Shard:
             if self._spec.parent is not None and os.getppid() != self._spec.parent:
                 self._end_orphaned()
             await asyncio.sleep(PROGRESS_S)
+
+    async def _watch_for_stop(self) -> None:
+        """Stop if the corpus says so: a request, or another run that has taken the batch over."""
+        batch = self._spec.stop_batch
+        while batch is not None:
+            found = await asyncio.to_thread(
+                stop_request.reason_to_stop, self._store, batch, self._spec.lease_token
+            )
+            if found is not None:
+                log.warning("shard %d stops: %s", self._spec.shard, found)
+                self._stop()
+                return
+            await asyncio.sleep(stop_request.EVERY_S)
 
     def _end_orphaned(self) -> None:
         """Stop: the process that would use the outcomes is gone, and may have a successor."""

@@ -151,6 +151,8 @@ class Shard:
     config: dict[str, Any] = field(default_factory=dict)
     deadline: float | None = None
     excluded: dict[str, Any] | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the spec."""
 
     def links(self, urls: Sequence[str], scores: Sequence[int] | None = None) -> None:
         rows = [
@@ -182,6 +184,7 @@ class Shard:
             "warc_prefix": "warc/b/part-00007",
             "config": FetchConfig.model_validate(settings).model_dump(mode="json"),
             "deadline": self.deadline,
+            **self.more,
         }
         if self.excluded is not None:
             document["excluded"] = self.excluded
