@@ -21,6 +21,7 @@ from crawl.captures.dead_links import dead_links
 from crawl.outcomes import Reason
 from tests.crawl.test_captures import _member
 from tests.crawl.test_dumps import PAGE, _dump, _fetched, _links, _url
+from webtext.reports.years import by_year, section
 from webtext.takedown import command as takedown
 
 GONE: dict[str, Any] = {"status": 404, "reason": Reason.HTTP_STATUS}
@@ -99,6 +100,12 @@ def test_captures_become_a_batch_with_the_links_of_the_first(
     assert {url: row["score"] for url, row in links.items()} == {
         _url(1): 6, _url(3): 8, _url(4): 9,
     }  # fmt: skip
+    assert by_year(corpus, ["b", "b-revived"]) == {
+        min(links.values(), key=lambda row: row["created"])["created"].year: {
+            "live": 1, "revived": 3, "lost": 2,
+        }
+    }  # fmt: skip
+    assert "revived 3" in section(corpus, ["b", "b-revived"])
     for page in read_table(corpus, "pages", "b-revived").to_pylist():
         assert page["fetched_at"] == links[page["url"]]["created"] - timedelta(days=1)
 

@@ -26,7 +26,7 @@ from corpus.tables.parquet import iter_tables, part_paths
 from corpus.tables.snapshot import SPLITS, read_heads
 from corpus.tables.snapshot_remarks import Reviewer
 from corpus.tables.staleness import stale_among
-from webtext.reports import charts, removals
+from webtext.reports import charts, removals, years
 from webtext.reports.charts import escaped
 
 PATH = "reports/report.html"
@@ -58,6 +58,7 @@ def write(store: Store) -> str:
         )
 
     sections = [_batch(store, manifest.batch) for manifest in links]
+    sections.append(years.section(store, [manifest.batch for manifest in links]))
     sections.append(_snapshots(store))
     sections.append(_domains(store, [manifest.batch for manifest in links]))
     sections.extend(_run(store, run) for run in store.folders("runs"))
