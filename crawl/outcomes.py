@@ -72,6 +72,8 @@ class Reason(StrEnum):
     """Not fetched before the deadline of the batch."""
     HANDED_OVER = "handed_over"
     """It led to a domain of another shard, which continues it; never final in `pages`."""
+    RIGHTS_CHECKED = "rights_checked"
+    """Only its rights were asked for, by `webtext rights check`; never in `pages`."""
     INTERNAL_ERROR = "internal_error"
     """A bug of ours, which the log describes."""
 

@@ -35,6 +35,7 @@ GROUPS = {
     "tend": {
         "revive": "fetch captures of dead links from web archives, as WARC files",
         "forget": "take pages or sites down, in every table and snapshot",
+        "rights": "ask again what pages say about training, and report it",
         "rebuild": "rebuild later tables under changed settings",
         "drop-batch": "remove a batch that was never finished",
         "doctor": "test a store, a cluster and this machine",
@@ -95,6 +96,9 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         from webtext.reports.html import main
     elif name == "forget":
         from webtext.takedown.command import main
+    elif name == "rights":
+        with needing("crawl"):
+            from webtext.rights.command import main
     elif name == "rebuild":
         from webtext.rebuild import main
     elif name == "prune":

@@ -91,7 +91,7 @@ def parser(
 
     if model is not None:
         _add_settings_help(result, model, stage)
-        _add_settings(result)
+        add_settings(result)
         if tasks:
             _add_tasks(result)
         result.add_argument(
@@ -124,7 +124,7 @@ def corpus_parser(
 
 def add_run_options(result: argparse.ArgumentParser) -> None:
     """Add the options passed on to stages."""
-    _add_settings(result)
+    add_settings(result)
     _add_tasks(result)
 
 
@@ -143,7 +143,8 @@ def _add_json(result: argparse.ArgumentParser, meaning: str) -> None:
     result.add_argument("--json", action="store_true", help=meaning)
 
 
-def _add_settings(result: argparse.ArgumentParser) -> None:
+def add_settings(result: argparse.ArgumentParser) -> None:
+    """Add `--config` and `--set`."""
     result.add_argument("--config", metavar="FILE.toml", help="settings of all stages")
     result.add_argument(
         "--set",

@@ -58,7 +58,7 @@ from crawl.fetch.rights_gate import NeedFile, RightsGate
 from crawl.fetch.robots import MAX_PARSED_BYTES, PATH, Access, Robots, url_path
 from crawl.fetch.robots_cache import SpillingRobotsCache
 from crawl.fetch.segment_ledger import Committer, Ledger
-from crawl.fetch.settings import MAX_RETRY_DELAY_S, FetchConfig
+from crawl.fetch.settings import MAX_RETRY_DELAY_S, FetchConfig, RightsCheck
 from crawl.fetch.walls import WallCounter
 from crawl.outcomes import Outcome, Reason
 from crawl.rights.settings import RightsConfig
@@ -76,6 +76,7 @@ MAX_ROBOTS_WAITS = 4
 MAX_FLOODS = 3
 # Processor time that answers of one host may take to parse, and `REQUEST_CPU_S` for each of them.
 HOST_CPU_S = 10.0
+NOT_MODIFIED = 304
 REQUEST_CPU_S = 0.05
 
 
@@ -95,13 +96,14 @@ class Dispatcher:
         breaker: Breaker | None = None,
         ip_limits: IpLimits[Any] | None = None,
         rights: RightsConfig | None = None,
+        checks: RightsCheck | None = None,
     ) -> None:
         """Start with nothing to do; `add_rows` brings work.
 
         `links(row)` gives a link; `total` is the number of links that must end. `owns(key)`: false
         if a pace key belongs to another worker, to which jobs are handed over. `excluded(url)`:
         true if the link rules leave out the target of a redirect. Without `rights`, nothing is
-        asked about training.
+        asked about training. With `checks`, only rights are asked for, and no page is stored.
         """
         self.config = config
         self.resolver = resolver
@@ -140,8 +142,15 @@ class Dispatcher:
             RightsGate(rights, config.user_agent, self._files) if rights is not None else None
         )
         self._gates = gates.Gates(
-            config, resolver, self._rules, self._breaker, self._ip_limits, self._rights
+            config,
+            resolver,
+            self._rules,
+            self._breaker,
+            self._ip_limits,
+            self._rights,
+            only_files=checks is RightsCheck.FILES,
         )
+        self._checks = checks
         self._abuse = _HostAbuse()
 
         self._wake = asyncio.Event()
@@ -349,7 +358,9 @@ class Dispatcher:
             sent = job.cookies.filter_cookies(URL(job.url, encoded=True))
             cookie = "; ".join(f"{name}={each.value}" for name, each in sent.items()) or None
 
-        return Permit(FetchResult(job.url, self.config.max_body_bytes), key, job, ip, cookie)
+        conditions = () if job.redirects else job.link.conditions
+        result = FetchResult(job.url, self.config.max_body_bytes)
+        return Permit(result, key, job, ip, cookie, conditions)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -528,7 +539,8 @@ class Dispatcher:
 
         job.findings = found
         refused = self._rights.refusal(found)
-        reason = Reason.TRAINING_OPT_OUT if refused is not None else None
+        reason = Reason.RIGHTS_CHECKED if self._checks is not None else None
+        reason = Reason.TRAINING_OPT_OUT if refused is not None else reason
         self._end(job, reason, result, cause=refused)
 
     # Answers
@@ -569,6 +581,10 @@ class Dispatcher:
     def _take_page(
         self, key: str, job: PageJob, result: FetchResult, now: float, wait_s: float
     ) -> None:
+        if self._checks is not None and result.status == NOT_MODIFIED and result.problem is None:
+            self._end(job, Reason.RIGHTS_CHECKED, result)
+            return
+
         action = answers.judge_page(job, result, self._terms)
         if isinstance(action, answers.Retry):
             if self._retry(key, job, now, wait_s):
@@ -682,7 +698,7 @@ class Dispatcher:
 
     def _note_rights(self, job: PageJob, outcome: Outcome) -> None:
         """Put what is known of a page's rights into its outcome, if it was decided by them."""
-        decided = outcome.reason in (None, Reason.TRAINING_OPT_OUT)
+        decided = outcome.reason in (None, Reason.TRAINING_OPT_OUT, Reason.RIGHTS_CHECKED)
         if self._rights is None or not (decided or outcome.reason is Reason.ROBOTS_DISALLOWED):
             return
 
@@ -784,7 +800,7 @@ class _OutcomeKeeper:
                 outcome.body_bytes = len(result.body)
                 outcome.truncated = result.truncated is not None
                 self._ledger.add_page(outcome, result)
-            elif outcome.reason is Reason.TRAINING_OPT_OUT and result is not None:
+            elif outcome.says_itself and result is not None:
                 self._ledger.add_refusal(outcome, result)
             else:
                 self._ledger.add(outcome)

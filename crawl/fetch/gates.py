@@ -87,6 +87,8 @@ class Gates:
         breaker: Breaker,
         ip_limits: IpLimits[object],
         rights: RightsGate | None = None,
+        *,
+        only_files: bool = False,
     ) -> None:
         self._config = config
         self._resolver = resolver
@@ -94,6 +96,8 @@ class Gates:
         self._breaker = breaker
         self._ip_limits = ip_limits
         self._rights = rights
+        # True if pages themselves are not requested.
+        self._only_files = only_files
         # Hosts whose links all end for the same reason.
         self.refused_hosts: dict[str, Reason] = {}
 
@@ -143,7 +147,9 @@ class Gates:
 
         job.findings = found
         refused = rights.refusal(found)
-        return None if refused is None else Refuse(Reason.TRAINING_OPT_OUT, refused)
+        if refused is not None:
+            return Refuse(Reason.TRAINING_OPT_OUT, refused)
+        return Refuse(Reason.RIGHTS_CHECKED) if self._only_files else None
 
     def _host(self, site: Site, now: float) -> Refuse | Wait | None:
         if addresses.port_refusal(site.port, self._config.allow_ports) is not None:

@@ -24,6 +24,8 @@ class Link(NamedTuple):
     url: str
     target: str | None = None
     redirects: tuple[str, ...] = ()
+    conditions: tuple[tuple[str, str], ...] = ()
+    """Headers that ask for the page only if it changed (RFC 9110, section 13.1)."""
 
     def job(self) -> PageJob:
         """The job of an untried link."""

@@ -79,6 +79,7 @@ class Permit:
     ip: str = ""
     """The address that the request was admitted for."""
     cookie: str | None = None
+    conditions: tuple[tuple[str, str], ...] = ()
 
 
 class RequestSource(Protocol):

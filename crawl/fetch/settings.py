@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from datetime import MAXYEAR, UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -39,6 +40,15 @@ OWNED_SETTINGS = frozenset(
     }
 )
 """Scrapy settings that carry our promises (pace, guard, resume) and can't be changed by config."""
+
+
+class RightsCheck(StrEnum):
+    """Things that `webtext rights check` asks for."""
+
+    FILES = "files"
+    """robots.txt and the files that sites have beside it."""
+    PAGES = "pages"
+    """The pages as well, by conditional requests."""
 
 
 class FetchConfig(Section):

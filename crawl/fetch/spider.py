@@ -61,6 +61,7 @@ class LinkSpider(Spider):
         headers = {**REQUEST_HEADERS, "User-Agent": self.source.config.user_agent_header}
         if permit.cookie is not None:
             headers["Cookie"] = permit.cookie
+        headers.update(permit.conditions)
 
         return Request(
             permit.result.url,

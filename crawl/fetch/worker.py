@@ -45,7 +45,7 @@ from crawl.fetch.jobs import Link, Resume
 from crawl.fetch.politeness import IpLimits, IpPacer, OwnIpPacer, SharedIpPacer
 from crawl.fetch.resolver import Resolver
 from crawl.fetch.segment_ledger import Ledger
-from crawl.fetch.settings import FetchConfig
+from crawl.fetch.settings import FetchConfig, RightsCheck
 from crawl.fetch.shard_state import HEARTBEAT, alive_at, alone, read_state, write_state
 from crawl.fetch.spider import LinkSpider, scrapy_settings
 from crawl.links.config import LinksConfig
@@ -66,6 +66,7 @@ TOP_DOMAINS = 5
 TOP_EVERY_S = 5.0
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
 HAND_OVER_COLUMNS = ("target", "redirects")
+CONDITION_COLUMNS = {"etag": "If-None-Match", "last_modified": "If-Modified-Since"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ class Spec:
     """Seconds between requests to an IP address. None: as the config says."""
     rights: RightsConfig | None = None
     """Settings of rights. None: nothing is asked about training."""
+    checks: RightsCheck | None = None
+    """Only rights are asked for, of pages that were stored before."""
     parent: int | None = None
     """The process that started the worker, which ends with it. None: no process is watched."""
     stop_batch: str | None = None
@@ -125,6 +128,7 @@ def read_spec(path: str) -> Spec:
             ip_table=None if ip_table is None else Path(ip_table),
             ip_interval_s=document.get("ip_interval_s"),
             rights=None if rights is None else RightsConfig.model_validate(rights),
+            checks=RightsCheck(document["checks"]) if document.get("checks") else None,
             parent=document.get("parent"),
             stop_batch=document.get("stop_batch"),
             lease_token=document.get("lease_token"),
@@ -181,7 +185,8 @@ def run(spec: Spec) -> int:
 def _read_links(path: Path) -> pa.Table:
     try:
         present = pq.read_schema(path).names
-        columns = [*LINK_COLUMNS, *(name for name in HAND_OVER_COLUMNS if name in present)]
+        further = (*HAND_OVER_COLUMNS, *CONDITION_COLUMNS)
+        columns = [*LINK_COLUMNS, *(name for name in further if name in present)]
         return pq.read_table(path, columns=columns)
     except (OSError, pa.ArrowException, KeyError) as error:
         raise InputError(f"{path}: no links ({error})") from error
@@ -229,11 +234,18 @@ class _LinkRows:
         handed = all(name in links.schema.names for name in HAND_OVER_COLUMNS)
         self._targets = links["target"].combine_chunks() if handed else None
         self._redirects = links["redirects"].combine_chunks() if handed else None
+        self._conditions = {
+            header: links[name].combine_chunks()
+            for name, header in CONDITION_COLUMNS.items()
+            if name in links.schema.names
+        }
 
     def link(self, row: int) -> Link:
         doc_id, url = self._doc_ids[row].as_py(), self._urls[row].as_py()
         if self._targets is None or self._redirects is None:
-            return Link(doc_id, url)
+            given = ((header, each[row].as_py()) for header, each in self._conditions.items())
+            conditions = tuple((header, value) for header, value in given if value)
+            return Link(doc_id, url, conditions=conditions)
         return Link(doc_id, url, self._targets[row].as_py(), tuple(self._redirects[row].as_py()))
 
     def runs(self) -> Iterator[tuple[str, int, int]]:
@@ -314,6 +326,7 @@ class _Shard:
             ),
             ip_limits=IpLimits(in_flight, self._ip_pacer),
             rights=spec.rights,
+            checks=spec.checks,
         )
 
     def _open_queue(self) -> HandOver | None:

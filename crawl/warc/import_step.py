@@ -49,6 +49,8 @@ from crawl.config import CrawlConfig
 from crawl.warc.archives import Capture, RecordDisposition, read_captures
 
 OPTION = "--warc"
+# Segments of `webtext rights check`, which no row of `pages` names.
+CHECK_PREFIX = "/rights-"
 # Bytes of WARC files per part if the config leaves the number open. A part is regrouped in
 # memory.
 BYTES_PER_PART = 32 << 20
@@ -131,7 +133,7 @@ def sweep(store: Store, batch: str) -> None:
         .to_pylist()
     }
     for path, _ in segment_files(store, batch):
-        if path not in named:
+        if path not in named and CHECK_PREFIX not in path:
             store.delete(path)
 
 

@@ -45,6 +45,8 @@ from corpus.urls import host_identity
 from webtext.stages import needing
 from webtext.takedown.rows import among, row_groups
 
+# Segments of `webtext rights check`.
+RIGHTS_SEGMENT = "/rights-"
 ROW_TABLES = (
     LINKS,
     PAGES,
@@ -88,7 +90,7 @@ def remove_from_batch(store: Store, batch: str, doc_ids: frozenset[str]) -> Coun
 def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
     """Blank the WARC records of pages: responses, requests and the redirects on the way."""
     pages = find_manifest(store, PAGES.name, batch)
-    columns = ["doc_id", "url", "final_url", "redirects", "warc_file", "warc_offset", "warc_length"]
+    columns = ["doc_id", "url", "final_url", "redirects", "reason", "warc_file"]
     uris: set[str] = set()
     shards: set[str] = set()
 
@@ -98,7 +100,9 @@ def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
             shards.add(_shard_of(row))
 
     segments = [
-        path for path, _ in segment_files(store, batch) if "" in shards or _shard(path) in shards
+        path
+        for path, _ in segment_files(store, batch)
+        if "" in shards or _shard(path) in shards or RIGHTS_SEGMENT in path
     ]
     if not segments or not uris:
         return 0
@@ -130,7 +134,10 @@ def _shard_of(page: dict[str, Any]) -> str:
     domains = {host_identity(found[1]).domain for uri in hops if (found := HOST.match(uri))}
     if page["redirects"] and (len(domains) > 1 or not page["warc_file"]):
         return ""
-    return _shard(page["warc_file"]) if page["warc_file"] else "none"
+    if not page["warc_file"]:
+        # The evidence of a refusal is in a segment that no column names.
+        return "" if page["reason"] == "training_opt_out" else "none"
+    return _shard(page["warc_file"])
 
 
 def _shard(segment: str) -> str:
@@ -202,6 +209,12 @@ def _counts_without(
     for row in gone:
         if table is PAGES:
             counts[row["reason"] or FETCHED] -= 1
+            if row["reason"] == "training_opt_out":
+                signals = (row["cause"] or "").split(",")
+                counts.subtract(f"training_opt_out:{signal}" for signal in signals)
+        elif table is RIGHTS:
+            counts[f"training:{row['training']}"] -= 1
+            counts.subtract({f"{each['signal']}:{each['says']}" for each in row["signals"]})
         elif table is DOCUMENTS:
             counts[KEPT] -= 1
         elif table is VERDICTS:
