@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from corpus.storage.store import Store
 from corpus.tables.parquet import iter_tables, part_paths, read_file
 from shards.split import fractions, is_validation
-from shards.write_step import kept_texts
+from shards.write_step import kept_pieces
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,8 @@ def _documents(
         for path, verdicts_path in paths:
             verdicts = read_file(store, verdicts_path, ["doc_id", "kept", "cuts"])
             for table in iter_tables(store, path, ["doc_id", "text"]):
-                doc_ids, texts = kept_texts(table, verdicts)
+                # A blank line between pieces: no word is learned across a seam.
+                doc_ids, texts, _ = kept_pieces(table, verdicts, "paragraphs")
                 ids = doc_ids.to_pylist()
                 order = fractions(ids, seed)
                 for row in (~is_validation(ids, val_frac)).nonzero()[0].tolist():

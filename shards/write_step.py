@@ -376,15 +376,6 @@ def kept_pieces(
     return doc_ids, pa.array(pieces, texts.type), num_pieces
 
 
-def kept_texts(documents: pa.Table, verdicts: pa.Table) -> tuple[Any, Any]:
-    """Ids and texts of the documents that stay, their cuts left out; joined by id.
-
-    Raises: InputError for a document without a verdict.
-    """
-    doc_ids, texts, cuts = _kept(documents, verdicts)
-    return doc_ids, _leave_out(texts, cuts)
-
-
 def _kept(documents: pa.Table, verdicts: pa.Table) -> tuple[Any, Any, Any]:
     """Ids, texts and cuts of the documents that stay.
 
@@ -406,22 +397,6 @@ def _kept(documents: pa.Table, verdicts: pa.Table) -> tuple[Any, Any, Any]:
     cuts = matched["cuts"].combine_chunks().filter(kept)
 
     return doc_ids, texts, cuts
-
-
-def _leave_out(texts: Any, cuts: Any) -> Any:
-    """`texts` without their cut ranges; the array itself where there are none."""
-    with_cuts = pc.fill_null(pc.greater(pc.list_value_length(cuts), 0), False)
-    if not pc.any(with_cuts).as_py():
-        return texts
-
-    changed = [
-        cut_text(text, [(cut["start"], cut["end"]) for cut in ranges])
-        for text, ranges in zip(
-            texts.filter(with_cuts).to_pylist(), cuts.filter(with_cuts).to_pylist(), strict=True
-        )
-    ]
-
-    return pc.replace_with_mask(texts, with_cuts, pa.array(changed, texts.type))
 
 
 def cut_text(text: str, cuts: list[tuple[int, int]]) -> str:

@@ -353,6 +353,17 @@ def test_large_vocabularies_are_32_bits_wide(tmp_path: Path) -> None:
     assert set(decoded.split("<|endoftext|>")) == {"abcd xyz", ""}
 
 
+def test_the_tokenizer_sample_has_a_blank_line_at_seams(tmp_path: Path) -> None:
+    """No word of a vocabulary is learned across a cut."""
+    cuts = [(5, 9), (13, 17)]
+    docs = [
+        Doc("left CUT midd CUT right", cuts=cuts, doc_id=xxh3_128_hexdigest(str(n).encode()))
+        for n in range(5)
+    ]
+    store = commit_batch(str(tmp_path / "corpus"), "b1", docs)
+    assert set(sample(store, ["b1"], 1000)) == {"left\n\nmidd\n\nright"}
+
+
 def test_cuts_outside_the_text_are_refused() -> None:
     for cuts in ([(0, 4)], [(2, 1)], [(1, 2), (0, 1)]):
         with pytest.raises(InputError, match="not ascending ranges"):
