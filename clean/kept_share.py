@@ -6,6 +6,7 @@ of their domain, and as a shift of the distribution.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from statistics import median
@@ -20,6 +21,19 @@ MIN_VISIBLE_WORDS: Final = 150
 # A share below this part of its domain's median is unusual.
 FAR_BELOW: Final = 1 / 3
 UNUSUAL: Final = "kept_share:unusual_for_domain"
+# Names of the classes, from the lowest share.
+CLASSES: Final = (*(f"up_to_{bound:g}" for bound in BOUNDS), f"over_{BOUNDS[-1]:g}")
+
+
+def count_name(name: str) -> str:
+    """The name of a class in a manifest's counts."""
+    return f"kept_share:{name}"
+
+
+def class_label(name: str) -> str:
+    """A class for people, such as "up to 25 %"."""
+    words, _, bound = name.rpartition("_")
+    return f"{words.replace('_', ' ')} {100 * float(bound):g} %"
 
 
 def kept_share(num_words: int, visible_words: int) -> float:
@@ -35,7 +49,7 @@ def share_counts(documents: Iterable[Mapping[str, Any]]) -> Counter[str]:
         if row["visible_words"] is None:
             continue
         share = kept_share(row["num_words"], row["visible_words"])
-        counts[f"kept_share:{_class_of(share)}"] += 1
+        counts[count_name(_class_of(share))] += 1
         if row["visible_words"] >= MIN_VISIBLE_WORDS:
             by_domain[row["domain"]].append(share)
 
@@ -48,5 +62,4 @@ def share_counts(documents: Iterable[Mapping[str, Any]]) -> Counter[str]:
 
 
 def _class_of(share: float) -> str:
-    bound = next((bound for bound in BOUNDS if share <= bound), None)
-    return f"over_{BOUNDS[-1]:g}" if bound is None else f"up_to_{bound:g}"
+    return CLASSES[bisect_left(BOUNDS, share)]

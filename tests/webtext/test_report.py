@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.commit import commit_table
 from corpus.tables.parquet import write_part
-from corpus.tables.schemas import LINKS
+from corpus.tables.schemas import DOCUMENTS, LINKS
 from webtext.reports import html
 
 
@@ -80,3 +81,24 @@ def test_what_dedup_removed_stands_beside_what_test_sets_met(tmp_path: Path) -> 
         "<td>http://b.test/: met &amp; found</td><td class=n>7</td>",
     ):
         assert part in page, part
+
+
+def test_the_kept_shares_of_a_batch_are_bars(tmp_path: Path) -> None:
+    store = with_a_batch(tmp_path)
+    assert "Kept words" not in Path(html.write(store)).read_text()
+    part = write_part(store, DOCUMENTS.folder("b"), "part-00000.parquet", DOCUMENTS, [])
+    counts = {
+        "kept_share:up_to_0.05": 2,
+        "kept_share:over_0.9": 1500,
+        "kept_share:unusual_for_domain": 2,
+    }
+    commit_table(store, DOCUMENTS, "b", [part], counts=Counter(counts))
+    page = Path(html.write(store)).read_text()
+    for expected in (
+        "Kept words of those that the page shows",
+        "<th>up to 5 %</th><td class=n>2</td>",
+        "<th>up to 75 %</th><td class=n>0</td>",
+        "<th>over 90 %</th><td class=n>1,500</td><td class=w><i style='width:100.0%'></i>",
+        "2 documents keep less than a third of what is usual",
+    ):
+        assert expected in page, expected

@@ -26,7 +26,7 @@ from corpus.tables.parquet import iter_tables, part_paths
 from corpus.tables.snapshot import SPLITS, read_heads
 from corpus.tables.snapshot_remarks import Reviewer
 from corpus.tables.staleness import stale_among
-from webtext.reports import charts, removals, years
+from webtext.reports import charts, kept_share, removals, years
 from webtext.reports.charts import escaped
 
 PATH = "reports/report.html"
@@ -107,7 +107,10 @@ def _batch(store: Store, batch: str) -> str:
         else ""
     )
 
-    return f"<section><h2>Batch {escaped(batch)}</h2>{marks}<table class=bars>{rows}</table>{total}{removals.section(store, batch)}</section>"
+    documents = found["documents"]
+    shares = kept_share.section(documents.counts) if documents else ""
+
+    return f"<section><h2>Batch {escaped(batch)}</h2>{marks}<table class=bars>{rows}</table>{total}{shares}{removals.section(store, batch)}</section>"
 
 
 def _bars(name: str, manifest: Manifest) -> Iterable[Bar]:
