@@ -15,11 +15,12 @@ groups that have no receipt.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -33,6 +34,7 @@ from crawl.captures.choice import Policy, candidates
 from crawl.captures.client import ArchiveClient
 from crawl.captures.columnar import ColumnarIndex
 from crawl.captures.dead_links import DeadLink, dead_links
+from crawl.captures.groups import RECEIPT, SEGMENT, folder, path_of, receipts
 from crawl.captures.index import CaptureIndex, IndexedCapture
 from crawl.captures.local import LocalIndex
 from crawl.captures.record import CaptureError, FetchedCapture, RecordSource, fetch_record
@@ -134,26 +136,32 @@ def plan(store: Store, batch: str, terms: ArchiveTerms) -> str:
 def revive(store: Store, batch: str, terms: ArchiveTerms) -> Counter[str]:
     """Fetches the captures of all dead links that have no receipt yet, and counts all of them."""
     counts: Counter[str] = Counter()
-    for number, group in enumerate(groups(store, batch)):
-        receipt = f"{folder(batch)}/part-{number:05}.json"
-        if store.exists(receipt):
-            counts.update(store.read_json(receipt)["counts"])
-            continue
+    handled: set[str] = set()
+    used: set[str] = set()
+    for path, receipt in receipts(store, batch):
+        used.add(path)
+        handled.update(each["doc_id"] for each in receipt["links"])
+        counts.update(receipt["counts"])
 
+    free = (n for n in itertools.count() if path_of(batch, n, RECEIPT) not in used)
+    for number, group in zip(free, groups(store, batch, handled), strict=False):
         found = list(_fetched(look_up(group, terms), terms))
-        write_segment(store, f"{folder(batch)}/part-{number:05}.warc.gz", found)
-        made = Counter(each["outcome"] for each in (row for row, _ in found))
+        write_segment(store, path_of(batch, number, SEGMENT), found)
+        made = Counter(row["outcome"] for row, _ in found)
         rows = [row for row, _ in found]
-        store.write_bytes(receipt, json.dumps({"counts": made, "links": rows}).encode())
+        receipt_path = path_of(batch, number, RECEIPT)
+        store.write_bytes(receipt_path, json.dumps({"counts": made, "links": rows}).encode())
         counts.update(made)
-        log.info("%s: %s", receipt, dict(made))
+        log.info("%s: %s", receipt_path, dict(made))
 
     return counts
 
 
-def groups(store: Store, batch: str) -> Iterator[list[DeadLink]]:
-    """Dead links in groups of one segment."""
-    links = dead_links(store, batch)
+def groups(
+    store: Store, batch: str, handled: Container[str] = frozenset()
+) -> Iterator[list[DeadLink]]:
+    """Dead links without a receipt, in groups of one segment."""
+    links = (each for each in dead_links(store, batch) if each.doc_id not in handled)
     while group := list(islice(links, GROUP_LINKS)):
         yield group
 
@@ -219,11 +227,6 @@ def write_segment(
         for capture in captures:
             deflater = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)
             stream.write(deflater.compress(capture.record()) + deflater.flush())
-
-
-def folder(batch: str) -> str:
-    """The folder of a batch's revived captures."""
-    return f"revived/{batch}"
 
 
 def render(store: Store, batch: str, counts: Counter[str]) -> str:

@@ -18,6 +18,7 @@ from corpus.tables.schemas import DOCUMENTS_DROPPED
 from crawl import run
 from crawl.captures import revive
 from crawl.captures.dead_links import dead_links
+from crawl.captures.groups import receipts
 from crawl.outcomes import Reason
 from tests.crawl.test_captures import _member
 from tests.crawl.test_dumps import PAGE, _dump, _fetched, _links, _url
@@ -130,3 +131,21 @@ def test_a_killed_run_continues_with_the_groups_without_a_receipt(
     assert [link["doc_id"] for each in whole for link in each["links"]] == sorted(
         link.doc_id for link in dead_links(corpus, "b")
     )
+
+
+def test_a_take_down_removes_the_group_and_the_rest_comes_again(
+    corpus: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revive, "GROUP_LINKS", 2)
+    index = _archive(corpus, tmp_path / "old.warc.gz", [1, 3, 4])
+    asked = ["--corpus", corpus.root, "--batch", "b", "--index", str(index)]
+    assert revive.main(asked) == 0
+    taken = ["--corpus", corpus.root, "--url", _url(3), "--why", "a test", "--yes"]
+    assert takedown.main(taken) == 0
+    named = [each["url"] for _, receipt in receipts(corpus, "b") for each in receipt["links"]]
+    assert len(named) == 2
+    assert _url(3) not in named
+
+    assert revive.main(asked) == 0
+    named = [each["url"] for _, receipt in receipts(corpus, "b") for each in receipt["links"]]
+    assert sorted(named) == sorted([_url(1), _url(4), _url(5)])

@@ -38,9 +38,11 @@ from corpus.tables.takedown_list import (
     Takedown,
     load_forgotten,
     takedowns,
+    together,
     unfinished,
     write_takedown,
 )
+from crawl.captures.groups import remove_groups
 from webtext.confirm import confirm
 from webtext.reports import html
 from webtext.takedown import find, proof
@@ -279,6 +281,9 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
     begun = _begun(store)
     names = batch_names(store)
     removed = Counter(record.removed)
+    if gone := remove_groups(store, together([record]).has_page):
+        removed["revived_groups"] += gone
+        record = record.model_copy(update={"removed": dict(removed)})
 
     for batch in names:
         if batch in record.done:
