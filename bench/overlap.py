@@ -86,6 +86,40 @@ def ours(root: str, most_bytes: int | None = None) -> Work:
     return work
 
 
+def ours_edits(root: str) -> Work:
+    """The whole search of the stage: grams, passages with edits, short pairs, divided words.
+
+    Whole entries are planted, every eighth word replaced.
+    """
+    from dedup import test_index, words
+    from dedup.overlap import OverlapConfig
+
+    config = OverlapConfig()
+    tables = test_index.tables(_sets(Path(root)), config)
+    index = test_index.TestIndex.of_tables(*tables, config.prefix_words)
+    planted, prose = _pages(Path(root))
+    generator = random.Random(SEED)
+    entries = load_testsets([str(Path(root) / "evalsets" / SETS[0])])[0].texts
+    around = [text for text in prose if len(text) > 4_000][:50]
+    for place, entry in enumerate(generator.sample(entries, len(planted))):
+        edited = " ".join(
+            "edited" if at % 8 == 7 else word for at, word in enumerate(entry.split())
+        )
+        text = generator.choice(around)
+        planted[place] = f"{text[:1_500]} {edited} {text[1_500:3_000]}"
+    pages = pa.array(planted + prose, pa.large_string())
+    test_index.search(pages.slice(0, 2), index, config)
+
+    def work() -> Turn:
+        flagged: set[int] = set()
+        for first, after in words.slices(pages):
+            found = test_index.search(pages.slice(first, after - first), index, config)
+            flagged.update(first + text for text, hits in found if hits.removable.size)
+        return _turn(planted, prose, flagged)
+
+    return work
+
+
 def janitor(root: str) -> Work:
     """lm-eval's `Janitor` in Python, loaded from its file: the package would import torch."""
     file = next(each for each in metadata.files("lm_eval") or [] if each.name == "janitor.py")
@@ -125,6 +159,7 @@ def datatrove(root: str) -> Work:
 
 CONTESTANTS = (
     Contestant("ours", ours),
+    Contestant("ours-edits", ours_edits),
     Contestant("janitor", janitor, "lm_eval"),
     Contestant("datatrove", datatrove, "datatrove"),
 )
