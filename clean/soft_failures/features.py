@@ -74,8 +74,8 @@ class PhraseFindings(NamedTuple):
 def findings(page: Sheet, lexicon: Lexicon) -> PhraseFindings:
     """Searches a sheet for the phrases of a lexicon."""
     found, zones = matches(page.text, page.zones, lexicon)
-    groups = np.zeros((NUM_ZONES, len(GROUPS)), np.int64)
-    np.add.at(groups, found[:, ZONE], lexicon.groups[found[:, PHRASE]])
+    in_zone = found[:, ZONE] == np.arange(NUM_ZONES)[:, None]
+    groups = in_zone.astype(np.int64) @ lexicon.groups[found[:, PHRASE]].astype(np.int64)
 
     sure_words, longest = np.zeros(NUM_ZONES), np.zeros(NUM_ZONES)
     sure = found[lexicon.sure[found[:, PHRASE]]]

@@ -121,7 +121,7 @@ def sheet(
     lines, zones = _lines(page, shown, linked, title)
     if num_words < EMPTY_WORDS:
         for notice in _NOSCRIPT.findall(html[:NOTICE_CHARS])[:3]:
-            lines.append(_one_line(notice))
+            lines.append(_one_line(notice).encode("utf-8", "replace"))
             zones.append(OPENING)
 
     counts = (
@@ -140,7 +140,7 @@ def sheet(
         main_words,
     )
     return Sheet(
-        normal("\n".join(lines)),
+        normal(b"\n".join(lines).decode("utf-8", "replace")),
         np.array(zones, np.int8),
         np.array(counts, np.float64),
         _flags(html, title, marks, num_words),
@@ -149,9 +149,10 @@ def sheet(
 
 def _lines(
     page: PageBlocks, shown: np.ndarray, linked: np.ndarray, title: str | None
-) -> tuple[list[str], list[int]]:
+) -> tuple[list[bytes], list[int]]:
     """The lines of a sheet and their zones: the title, then the first blocks."""
-    lines, zones = [_one_line((title or "")[:MAX_TITLE_CHARS])], [TITLE]
+    lines = [_one_line((title or "")[:MAX_TITLE_CHARS]).encode("utf-8", "replace")]
+    zones = [TITLE]
     budget, opening, left = MAX_WORDS, OPENING_WORDS, MAX_TEXT_BYTES
     first = np.flatnonzero(shown & (page.counts[:, WORDS] > 0))[:MAX_LINES]
     places = page.place[first][:, [START, END, IN_HEADING]].tolist()
@@ -161,7 +162,8 @@ def _lines(
         places, sizes, linked[first].tolist(), strict=True
     ):
         raw = page.text[start : min(end, start + min(left, MAX_LINE_BYTES))].tobytes()
-        lines.append(_one_line(raw.decode("utf-8", "replace")))
+        # White space is collapsed already, but for the lines of preformatted text.
+        lines.append(raw.replace(b"\n", b" "))
         budget -= words
         left -= len(raw)
         if heading:
