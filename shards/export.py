@@ -215,7 +215,7 @@ def to_datasets(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Itera
             documents = split.documents(start, stop)
             provenance = _provenance(split.store, file)
             for first in range(0, len(documents), ROWS_PER_GROUP):
-                rows = _rows(split, tokenizer, documents[first : first + ROWS_PER_GROUP])
+                rows = document_rows(split, tokenizer, documents[first : first + ROWS_PER_GROUP])
                 writer.write_table(_with_provenance(rows, provenance, file.batch, schema))
 
         start = stop
@@ -242,8 +242,8 @@ def _with_provenance(
     return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)
 
 
-def _rows(split: TokenSplit, tokenizer: Tokenizer, documents: Sequence[Document]) -> pa.Table:
-    """doc_id, text, input_ids (without end-of-text) of documents that lie one behind the other."""
+def document_rows(split: TokenSplit, tokenizer: Tokenizer, documents: Sequence[Document]) -> pa.Table:
+    """The columns doc_id, text and input_ids (without end-of-text) of adjacent documents."""
     begin, stop = documents[0].start, documents[-1].stop
     ends = np.array([document.stop - begin for document in documents])
     ids = np.delete(split.slice(begin, stop), ends - 1).astype(np.int32)
