@@ -31,6 +31,7 @@ GROUPS = {
         "verify": "check digests, invariants and joins",
         "history": "list what was run: when, by whom, CPU time, rows, bytes",
         "report": "write the corpus report as one HTML file",
+        "publish": "write a snapshot as a data set with a card, for libraries and hubs",
     },
     "tend": {
         "revive": "fetch captures of dead links from web archives, as WARC files",
@@ -101,6 +102,9 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
             from webtext.rights.command import main
     elif name == "rebuild":
         from webtext.rebuild import main
+    elif name == "publish":
+        with needing("shards"):
+            from webtext.publish.command import main
     elif name == "prune":
         from webtext.prune import main
     elif name == "history":
