@@ -242,7 +242,9 @@ def _with_provenance(
     return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)
 
 
-def document_rows(split: TokenSplit, tokenizer: Tokenizer, documents: Sequence[Document]) -> pa.Table:
+def document_rows(
+    split: TokenSplit, tokenizer: Tokenizer, documents: Sequence[Document]
+) -> pa.Table:
     """The columns doc_id, text and input_ids (without end-of-text) of adjacent documents."""
     begin, stop = documents[0].start, documents[-1].stop
     ends = np.array([document.stop - begin for document in documents])
