@@ -92,6 +92,7 @@ mutants: setup ## put small faults into pure modules and count those that tests 
 	$(BIN)/python -m tools.mutants
 
 soak: setup ## run the long tests
+	$(BIN)/webtext soak --corpus build/soak
 	$(BIN)/python -m pytest -m soak
 
 gpu-check: setup ## train for 50 steps on every GPU of this machine

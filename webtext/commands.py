@@ -40,6 +40,7 @@ GROUPS = {
         "rebuild": "rebuild later tables under changed settings",
         "drop-batch": "remove a batch that was never finished",
         "doctor": "test a store, a cluster and this machine",
+        "soak": "play a made month under kills and frozen workers, and compare the bytes",
         "prune": "delete old snapshots and the files that only they reference",
     },
     "train": {
@@ -109,6 +110,8 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         from webtext.prune import main
     elif name == "history":
         from webtext.history import main
+    elif name == "soak":
+        from webtext.soak import main
     elif name == "doctor":
         from webtext.doctor import main
     elif name == "init":

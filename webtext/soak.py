@@ -1,0 +1,326 @@
+"""Plays a made month twice on a store and an executor, once undisturbed and once under faults.
+
+    webtext soak --corpus s3://bucket/soak [--executor ray] [--kills 6] [--freezes 1]
+
+Two corpora are made below the given place. In the second, commands are killed at random moments
+(SIGKILL) and started again, and a worker process is frozen (SIGSTOP). All tables and tokens must be
+the same bytes. Nothing is fetched. The exit code is 1 if a byte differs or a command does not end.
+Both corpora are deleted afterwards, unless --keep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from xxhash import xxh3_128_hexdigest
+
+from corpus.errors import FatalError
+from corpus.run import command
+from corpus.run.progress import duration
+from corpus.storage.store import Store, open_store
+from corpus.tables.schemas import TABLES
+
+BATCH = "2000-01"
+STAGES = ("clean", "dedup", "shards")
+# Settings under which made texts pass, on small parts so that every step has several.
+SETTINGS = (
+    "clean.language.min_score=0.0",
+    "clean.quality.min_words=5",
+    "shards.writer.val_frac=0.2",
+    "run.task_timeout=5m",
+)
+WORDS = [
+    "river",
+    "mountain",
+    "letter",
+    "window",
+    "garden",
+    "music",
+    "winter",
+    "harbour",
+    "candle",
+    "paper",
+    "silver",
+    "bridge",
+    "morning",
+    "village",
+    "captain",
+    "story",
+    "shadow",
+    "orchard",
+    "weather",
+    "kitchen",
+]
+# Seconds after which a command that was not killed counts as hung.
+HUNG_S = 900.0
+# Seconds that a killed node's lease may live on, when the next start runs elsewhere.
+WAIT = "5m"
+
+
+@dataclass(slots=True)
+class Survived:
+    """What happened to the disturbed corpus, and what came of it."""
+
+    kills: int = 0
+    freezes: int = 0
+    starts: int = 0
+    calm_s: float = 0.0
+    disturbed_s: float = 0.0
+    files: int = 0
+    num_bytes: int = 0
+    differing: list[str] = field(default_factory=list)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return command.run_command(_main, argv, stage="webtext.soak")
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = _parser().parse_args(argv)
+    name = f"soak-{secrets.token_hex(4)}"
+    place = f"{args.corpus.rstrip('/')}/{name}"
+    calm, rough = f"{place}/calm", f"{place}/disturbed"
+    words = ["--executor", args.executor, "--wait", WAIT]
+    words += ["--workers", str(args.workers)] if args.workers else []
+
+    try:
+        found = play(
+            calm, rough, words, args.documents, args.kills, args.freezes, random.Random(args.seed)
+        )
+    finally:
+        if not args.keep:
+            with contextlib.suppress(OSError):
+                open_store(args.corpus).delete_dir(name)
+
+    print(render(found))
+    if args.json:
+        print(json.dumps(asdict(found)))
+    return 1 if found.differing else 0
+
+
+def play(
+    calm: str,
+    rough: str,
+    words: Sequence[str],
+    num_documents: int,
+    num_kills: int,
+    num_freezes: int,
+    rng: random.Random,
+) -> Survived:
+    """Make both corpora and compare them. Raises: FatalError for a command that fails or hangs."""
+    found = Survived()
+    with tempfile.TemporaryDirectory(prefix="webtext-soak-") as folder:
+        source = Path(folder) / "month.jsonl"
+        source.write_text("".join(_documents(num_documents)))
+        columns = ["--text-column", "text", "--url-column", "url", "--date-column", "date"]
+        _finish(_start("import", calm, ["--jsonl", str(source), *columns]))
+    # The same pages for both: an import notes the time.
+    _copy(open_store(calm), open_store(rough))
+
+    took: dict[str, float] = {}
+    for stage in STAGES:
+        began = time.monotonic()
+        _finish(_start(stage, calm, _stage_words(words)))
+        took[stage] = time.monotonic() - began
+    found.calm_s = sum(took.values())
+    longest = max(took, key=lambda stage: took[stage])
+
+    began = time.monotonic()
+    for number, stage in enumerate(STAGES):
+        kills = num_kills // len(STAGES) + (number < num_kills % len(STAGES))
+        _disturbed(
+            stage,
+            rough,
+            words,
+            took[stage],
+            kills,
+            num_freezes if stage == longest else 0,
+            rng,
+            found,
+        )
+    found.disturbed_s = time.monotonic() - began
+    _compare(open_store(calm), open_store(rough), found)
+    return found
+
+
+def _disturbed(
+    stage: str,
+    root: str,
+    words: Sequence[str],
+    took_s: float,
+    kills: int,
+    freezes: int,
+    rng: random.Random,
+    found: Survived,
+) -> None:
+    """Run one stage, killed so many times on the way, then to its end with a frozen worker."""
+    for _ in range(kills):
+        process = _start(stage, root, _stage_words(words))
+        found.starts += 1
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0.1, 0.6) * took_s)
+        if process.poll() is None:
+            found.kills += 1
+            process.kill()
+        process.wait()
+
+    process = _start(stage, root, _stage_words(words))
+    found.starts += 1
+    for _ in range(freezes):
+        frozen = _freeze_a_worker(process, took_s)
+        found.freezes += frozen
+    _finish(process)
+
+
+def _freeze_a_worker(process: subprocess.Popen[bytes], within_s: float) -> bool:
+    """Stop one process below the command, as a failing machine does; False if there was none."""
+    deadline = time.monotonic() + max(within_s, 10.0)
+    while process.poll() is None and time.monotonic() < deadline:
+        # The resource tracker of multiprocessing is a child as well, and no worker.
+        workers = [pid for pid in _children(process.pid) if b"spawn_main" in _command_line(pid)]
+        if workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(workers[0], signal.SIGSTOP)
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def _command_line(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _stage_words(words: Sequence[str]) -> list[str]:
+    return [*words, *(word for setting in SETTINGS for word in ("--set", setting))]
+
+
+def _start(stage: str, root: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
+    line = [sys.executable, "-m", "webtext", stage, "--corpus", root, "--batch", BATCH]
+    return subprocess.Popen(
+        [*line, *_of_stage(stage, words)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+def _of_stage(stage: str, words: Sequence[str]) -> Iterator[str]:
+    """The words without settings of other stages, which would be warned of."""
+    skip = False
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        other = word == "--set" and following.partition(".")[0] not in (stage, "run")
+        if not (skip or other):
+            yield word
+        skip = other
+
+
+def _finish(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a command. Raises: FatalError if it fails or hangs."""
+    try:
+        _, errors = process.communicate(timeout=HUNG_S)
+    except subprocess.TimeoutExpired as error:
+        process.kill()
+        process.communicate()
+        raise FatalError(f"{_shown(process)} did not end within {duration(HUNG_S)}") from error
+
+    if process.returncode:
+        lines = errors.decode(errors="replace").strip().splitlines() or [""]
+        raise FatalError(f"{_shown(process)} ended with {process.returncode}: {lines[-1]}")
+
+
+def _shown(process: subprocess.Popen[bytes]) -> str:
+    return " ".join(map(str, list(process.args)[2:8]))  # type: ignore[arg-type]
+
+
+def _documents(count: int) -> Iterator[str]:
+    """Made texts, of which each seventh repeats an earlier one."""
+    for number in range(count):
+        rng = random.Random(number - 3 if number % 7 == 6 else number)
+        sentences = (
+            " ".join(rng.choices(WORDS, k=rng.randint(6, 14))).capitalize() + "." for _ in range(30)
+        )
+        row = {
+            "url": f"http://site{number % 9}.example/{number}",
+            "text": " ".join(sentences),
+            "date": "2000-01-02T03:04:05Z",
+        }
+        yield json.dumps(row) + "\n"
+
+
+def _copy(source: Store, target: Store) -> None:
+    for path, _ in source.files("", recursive=True):
+        target.write_bytes(path, source.read_bytes(path))
+
+
+def _compare(calm: Store, rough: Store, found: Survived) -> None:
+    """Compare every file of every table."""
+    for table in TABLES:
+        expected, made = (_digests(store, table) for store in (calm, rough))
+        found.files += len(expected)
+        found.num_bytes += sum(num_bytes for _, num_bytes in expected.values())
+        found.differing += sorted(
+            path for path in expected.keys() | made.keys() if expected.get(path) != made.get(path)
+        )
+
+
+def _digests(store: Store, table: str) -> dict[str, tuple[str, int]]:
+    return {
+        path: (xxh3_128_hexdigest(store.read_bytes(path)), num_bytes)
+        for path, num_bytes in store.files(f"{table}/{BATCH}", recursive=True)
+        if path.endswith(".parquet")
+    }
+
+
+def render(found: Survived) -> str:
+    """The result for people."""
+    lines = [
+        f"survived {found.kills} kills and {found.freezes} frozen workers in {found.starts} starts",
+        f"undisturbed {duration(found.calm_s)}, disturbed {duration(found.disturbed_s)}",
+        f"{found.files:,} files, {found.num_bytes:,} bytes compared: "
+        + (f"{len(found.differing)} differ" if found.differing else "all the same"),
+    ]
+    return "\n".join([*lines, *(f"  differs: {path}" for path in found.differing)])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.corpus_parser("webtext.soak", __doc__ or "")
+    parser.add_argument(
+        "--executor",
+        choices=("serial", "pool", "ray"),
+        default="pool",
+        help="where tasks run (default: pool)",
+    )
+    parser.add_argument("--workers", type=command.positive, metavar="N", help="tasks at one time")
+    parser.add_argument(
+        "--documents", type=command.positive, default=400, metavar="N", help="made documents"
+    )
+    parser.add_argument("--kills", type=int, default=6, metavar="N", help="kills (default: 6)")
+    parser.add_argument(
+        "--freezes", type=int, default=1, metavar="N", help="workers to freeze (default: 1)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
+    parser.add_argument("--keep", action="store_true", help="leave both corpora")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
