@@ -241,6 +241,8 @@ def depends(config: DedupConfig, context: Context) -> list[Input]:
 
 def steps(*, overlap: bool) -> tuple[Map, Exchange, Exchange]:
     """The steps, in order."""
+    judged = {OVERLAPS: ("doc_id", "dropped", "cuts")} if overlap else {}
+
     return (
         Map(
             name="dedup/paragraphs",
@@ -250,7 +252,7 @@ def steps(*, overlap: bool) -> tuple[Map, Exchange, Exchange]:
                 SIGNATURES: ("doc_id", "num_shingles"),
                 DECISIONS: ("doc_id",),
                 KEYS: ("doc_id", "taken_down"),
-                **({OVERLAPS: ("doc_id", "dropped", "cuts")} if overlap else {}),
+                **judged,
             },
             writes=(PARAGRAPHS,),
             sections=("passages",),
