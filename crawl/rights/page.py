@@ -22,7 +22,9 @@ MAX_SCANNED_BYTES = 1 << 20
 MAX_TAG_BYTES = 2 << 10
 MAX_TAGS = 2000
 MAX_ATTRIBUTES = 40
-_WORDS = (b"noai", b"noml", b"noimageai", b"noarchive", b"tdm-", b"rsl+xml", b"license")
+_META_WORDS = (b"noai", b"noml", b"noimageai", b"noarchive", b"tdm-")
+# Half of all pages have the word in the comment of a script.
+_LICENCE_MARK = re.compile(rb"rel\s*=\s*[\"']?[^\"'<>]{0,60}\blicense\b")
 _START = re.compile(
     rb"<!--|<(script|style|template|noscript|textarea|title)\b|<(meta|link)[\s/]"
     rb"|<(a)\s(?=[^<>]{0,600}license)",
@@ -54,11 +56,24 @@ def read_response(
     if body[:2] in _UTF16_MARKS:
         codec = _UTF16_MARKS[body[:2]]
         body = body[: 2 * MAX_SCANNED_BYTES].decode(codec, "replace").encode()
-    lowered = body.lower()
-    if any(word in lowered for word in _WORDS):
+    if _may_speak(body.lower()):
         _read_elements(_Elements.find(body[:MAX_SCANNED_BYTES]), page_url, product_token, rights)
 
     return rights
+
+
+def _may_speak(lowered: bytes) -> bool:
+    """True if a page has a word of some signal where it may count. Most pages have none."""
+    if b"rsl+xml" in lowered:
+        return True
+    if b"license" in lowered and _LICENCE_MARK.search(lowered) is not None:
+        return True
+
+    # Nearly all meta elements are in the head, so that the long rest is searched once.
+    start = lowered.find(b"<body")
+    rest = lowered.find(b"<meta", start) if start >= 0 else 0
+    head = lowered[:start] if rest < 0 else lowered
+    return any(word in head for word in _META_WORDS)
 
 
 def _read_headers(
