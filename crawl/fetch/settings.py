@@ -55,7 +55,15 @@ class FetchConfig(Section):
     """Settings of the fetch: identity, pace, limits, safety."""
 
     outside_corpus = frozenset(
-        {"allow_networks", "allow_ports", "connect_to", "proxy", "scrapy_settings", "verify_tls"}
+        {
+            "allow_networks",
+            "bot_auth_key",
+            "allow_ports",
+            "connect_to",
+            "proxy",
+            "scrapy_settings",
+            "verify_tls",
+        }
     )
 
     retired = {
@@ -68,6 +76,10 @@ class FetchConfig(Section):
     """Product token: sent in `User-Agent` and looked up in robots.txt; letters, `_` and `-` (RFC 9309)."""
     contact: str = ""
     """URL or mail address of the operator, sent in `User-Agent`. Required unless only loopback is crawled."""
+    bot_auth_key: str = ""
+    """PEM file of an Ed25519 key that signs requests (Web Bot Auth, RFC 9421). Empty: unsigned."""
+    bot_auth_agent: str = ""
+    """Site with the directory of that key, sent as `Signature-Agent`, such as https://example.org."""
     shards: int = Field(0, ge=0, le=1 << 16)
     """Shards of domains of a batch, each fetched by one process, fixed at the first start. 0: one
     per worker, fewer for few links.

@@ -18,6 +18,7 @@ from scrapy.core.scheduler import BaseScheduler
 from scrapy.http import Response
 from scrapy.logformatter import LogFormatter
 
+from crawl.fetch.bot_auth import load_signer
 from crawl.fetch.download import FetchHandler
 from crawl.fetch.requests import PERMIT, Permit, RequestSource
 from crawl.fetch.settings import OWNED_SETTINGS, FetchConfig
@@ -37,6 +38,7 @@ class LinkSpider(Spider):
     def __init__(self, source: RequestSource, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.source = source
+        self._signer = load_signer(source.config.bot_auth_key, source.config.bot_auth_agent)
 
     async def start(self) -> AsyncIterator[Request]:
         """Yield requests as they fall due."""
@@ -62,6 +64,8 @@ class LinkSpider(Spider):
         if permit.cookie is not None:
             headers["Cookie"] = permit.cookie
         headers.update(permit.conditions)
+        if self._signer is not None:
+            headers.update(self._signer.headers(permit.result.url))
 
         return Request(
             permit.result.url,

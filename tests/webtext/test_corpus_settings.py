@@ -113,6 +113,7 @@ def test_every_setting_that_reaches_out_is_kept_from_corpora() -> None:
             "connect_to",
             "proxy",
             "scrapy_settings",
+            "bot_auth_key",
             "verify_tls",
         )
     }
