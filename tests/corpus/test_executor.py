@@ -132,6 +132,37 @@ def test_on_ray_the_time_of_a_second_attempt_counts_too(monkeypatch: pytest.Monk
     assert found == [Status.OOM, Status.TIMEOUT]
 
 
+def test_on_ray_a_cluster_that_grows_is_used_and_asked_to_grow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """3 CPUs, 6 more joined: the most tasks at once stayed 3, and no autoscaler saw demand."""
+    monkeypatch.setattr("corpus.run.executors.ray.CAPACITY_EVERY_S", 0.0)
+    cpus, handed = [3.0], []
+    executor = object.__new__(RayExecutor)
+    executor._ray = SimpleNamespace(
+        cluster_resources=lambda: {"CPU": cpus[0]},
+        wait=lambda references, **_: ([], references),
+        cancel=lambda reference, force: None,
+    )
+    executor._remote = SimpleNamespace(remote=lambda data: handed.append(data) or len(handed))
+    executor._elastic, executor.slots, executor._timeout_s = True, 3, None
+    executor._queue, executor._open, executor._timed_out = deque(), {}, set()
+    executor._first_seen = {}
+    for key in range(30):
+        executor.submit(key, toy_tasks.double, key)
+    assert len(handed) == 6, "as many wait at Ray as run: a cluster may double"
+    assert len(executor.running_s()) == 3
+    cpus[0] = 9.0
+    executor.wait(0)
+    assert (executor.slots, executor.window, len(handed)) == (9, 19, 18)
+    assert len(executor.running_s()) == 9
+    cpus[0] = 2.0
+    executor.cancel(0)
+    executor.wait(0)
+    assert (executor.slots, len(handed)) == (2, 18), "nodes left: nothing more is handed over"
+    assert 0 not in executor.running_s()
+
+
 def test_pool_counts_rows_that_tasks_report() -> None:
     pool = PoolExecutor(2)
     for key in range(4):

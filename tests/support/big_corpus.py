@@ -34,18 +34,19 @@ def build(folder: Path, num_batches: int, num_parts: int) -> Store:
         grown_corpus.fetch(store, _name(month), pages)
         grown_corpus.refine(root, _name(month), "--set", "clean.quality.min_words=5")
 
-    for month in range(2, num_batches):
-        _repeat(Path(root), month)
+    return extended(store, 2, num_batches)
+
+
+def extended(store: Store, first: int, num_batches: int) -> Store:
+    """The corpus with batches from `first` on, and a snapshot after each."""
+    for month in range(first, num_batches):
+        _repeat(Path(store.root), month)
+
     names = [_name(month) for month in range(num_batches)]
     composer = Composer(store)
-    for month in range(2, num_batches):
-        write_snapshot(
-            store,
-            names[month],
-            names[: month + 1],
-            parents=[names[month - 1]],
-            composer=composer,
-        )
+    for month in range(first, num_batches):
+        parents = [names[month - 1]]
+        write_snapshot(store, names[month], names[: month + 1], parents=parents, composer=composer)
     return store
 
 
