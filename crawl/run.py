@@ -100,6 +100,10 @@ def _status(store: Store, batch: str) -> str:
         )
 
     state = progress.read(store, batch, time.time())
+    held = owner(store, f"{work_dir(batch)}/lock.json")
+    if held is None or not held["alive"]:
+        # Workers leave a last state behind, which looks like a running one for a while.
+        state = state.stopped()
     if state.total:
         return "\n".join(state.lines())
     links = find_manifest(store, "links", batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from corpus.errors import InputError
 from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
 from corpus.tables.parquet import find_row, read_table
+from corpus.urls import UrlProblem, page_identity, target
 from dedup import overlap
 from dedup.tables import OVERLAP
 from dedup.words import Ragged, ngram_hashes, word_hashes, word_spans
@@ -23,16 +25,19 @@ GONE = "kept: no longer in the corpus (taken down)"
 EXCERPT_CHARS = 300
 
 
-def explanation(store: Store, batch: str, doc_id: str) -> str:
+def explanation(store: Store, batch: str, asked: str) -> str:
     """Explain one page of a batch: its verdict, and its text next to the survivor's with differences marked.
 
-    Raises: InputError for a page without a verdict.
+    The page is named by any of its addresses, or by its doc_id. Raises: InputError for a page
+    without a verdict.
     """
     manifest = read_manifest(store, "verdicts", batch)
-    verdict = find_row(store, "verdicts", manifest, doc_id) if _is_id(doc_id) else None
-    if verdict is None:
+    doc_id = _identify(asked)
+    verdict = find_row(store, "verdicts", manifest, doc_id) if doc_id is not None else None
+    if doc_id is None or verdict is None:
         raise InputError(
-            f"{store.root}: batch {batch!r} has no verdict on {doc_id!r}; expected the 32 digits of a doc_id of it"
+            f"{store.root}: batch {batch!r} has no verdict on {asked!r}; expected an address of a "
+            "page of it, or the 32 digits of its doc_id"
         )
 
     page = to_json(store, [batch], doc_id)
@@ -199,5 +204,13 @@ def _verdict_line(verdict: dict[str, Any]) -> str:
     return line
 
 
-def _is_id(text: str) -> bool:
-    return len(text) == 32 and all(each in "0123456789abcdef" for each in text)
+def _identify(asked: str) -> str | None:
+    """The doc_id of an address or of a doc_id; None for anything else."""
+    if re.fullmatch("[0-9a-f]{32}", asked):
+        return asked
+    if "." not in asked and "://" not in asked:
+        return None
+
+    has_scheme = re.match("[a-zA-Z][a-zA-Z0-9+.-]*:", asked)
+    page = target(asked if has_scheme else f"http://{asked}")
+    return None if isinstance(page, UrlProblem) else page_identity(page).doc_id

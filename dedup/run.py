@@ -1,6 +1,6 @@
 """The command of the stage, `webtext dedup --corpus C --batch B`: documents to verdicts.
 
-`--explain DOC_ID` shows a page of the batch next to the page it duplicates; `--sample` draws 20
+`--explain URL-or-DOC_ID` shows a page of the batch next to the page it duplicates; `--sample` draws 20
 removals for review, `--sample N` as many.
 """
 
@@ -73,7 +73,9 @@ def _run(argv: Sequence[str] | None) -> int:
     parser = command.parser("dedup.run", __doc__ or "", DedupConfig, "dedup")
     looks = parser.add_mutually_exclusive_group()
     looks.add_argument(
-        "--explain", metavar="DOC_ID", help="show a page of the batch beside its survivor, and stop"
+        "--explain",
+        metavar="URL-or-DOC_ID",
+        help="show a page of the batch beside its survivor, and stop",
     )
     looks.add_argument(
         "--sample",

@@ -1,9 +1,10 @@
 """Puts small faults into pure modules, one at a time, and counts how many the tests notice.
 
-    python -m tools.mutants [--seed 1] [--number 5] [--jobs 2] [MODULE ...]
+    python -m tools.mutants [--seed 1] [--number 5] [--minutes 10] [--jobs 2] [MODULE ...]
 
 Each fault changes one comparison, number, operator, condition or min/max in a copy of the checkout, in which the tests
-of that module then run. A fault that no test notices is printed. `make mutants`; not part of the suite.
+of that module then run. A fault that no test notices is printed. Faults are taken in a seeded order,
+one of each module in turn, until the time is over. `make mutants`; not part of the suite.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import itertools
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -132,6 +135,17 @@ def is_noticed(mutant: Mutant, checkout: Path) -> bool:
     return done.returncode != 0
 
 
+def sample(modules: Sequence[str], seed: int, number: int) -> list[Mutant]:
+    """`number` faults of each module, one of each in turn, so that any beginning is a fair sample."""
+    rng = random.Random(seed)
+    drawn = []
+    for module in modules:
+        found = list(mutants_of(module, (ROOT / module).read_text("utf-8")))
+        drawn.append(rng.sample(found, min(number, len(found))))
+
+    return [each for turn in itertools.zip_longest(*drawn) for each in turn if each is not None]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(
@@ -140,16 +154,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("modules", nargs="*", help="modules to change; default: all of the table")
     parser.add_argument("--seed", type=int, default=1, help="choice of the faults (default: 1)")
     parser.add_argument("--number", type=int, default=5, help="faults a module (default: 5)")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="begin no test run after this long (default: 10)"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="test runs at a time (default: 2)")
     args = parser.parse_args(argv)
     if unknown := set(args.modules) - TESTS.keys():
         parser.error(f"{sorted(unknown)[0]}: not in the table; known: {', '.join(TESTS)}")
 
-    rng = random.Random(args.seed)
-    chosen: list[Mutant] = []
-    for module in args.modules or TESTS:
-        found = list(mutants_of(module, (ROOT / module).read_text("utf-8")))
-        chosen += rng.sample(found, min(args.number, len(found)))
+    chosen = sample(args.modules or list(TESTS), args.seed, args.number)
+    end = time.monotonic() + 60 * args.minutes
 
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs) as pool:
         checkouts = [Path(folder) / str(number) for number in range(args.jobs)]
@@ -159,6 +173,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         def share(number: int) -> list[bool]:
             found = []
             for mutant in chosen[number :: args.jobs]:
+                if time.monotonic() >= end:
+                    break
                 found.append(is_noticed(mutant, checkouts[number]))
                 if not found[-1]:
                     place = f"{mutant.module}:{mutant.line}"
@@ -168,8 +184,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         results = [each for part in pool.map(share, range(args.jobs)) for each in part]
 
     killed = sum(results)
+    share_killed = killed / max(1, len(results))
     print(
-        f"{killed} of {len(results)} faults noticed ({killed / max(1, len(results)):.0%}), seed {args.seed}"
+        f"{killed} of {len(results)} faults noticed ({share_killed:.0%}), seed {args.seed}; "
+        f"{len(chosen) - len(results)} of the sample were left for lack of time"
     )
 
     return 0

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Collection, Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from pydantic import ValidationError
@@ -120,10 +121,16 @@ def open_batch(
     """
     batch = check_name("--batch", args.batch)
     settings = _run_config(args)
+    place = open_store(args.corpus)
+    is_new = create and not place.exists("corpus.json")
+    folder = place.local_path("corpus.json") if is_new else None
+    made = folder.parent if folder is not None and not folder.parent.exists() else None
     store = open_corpus(args.corpus, create=create)
     path, wait_s = f"{work_dir(batch)}/lock.json", getattr(args, "wait", 0.0)
 
     with contextlib.ExitStack() as stack:
+        if is_new:
+            stack.enter_context(_forgotten_if_refused(store, made))
         stack.enter_context(interruptible())
         # A cluster that does not answer must not hold up others: the lease comes after it.
         if not wait_s:
@@ -168,6 +175,26 @@ def _forget_refused(store: Store, batch: str, begun: Set[str]) -> None:
         folder = f"{work_dir(batch)}/{name}"
         if not any(path.endswith(".json") for path, _ in store.files(folder, recursive=True)):
             store.delete_dir(folder)
+
+
+@contextlib.contextmanager
+def _forgotten_if_refused(store: Store, made: Path | None) -> Iterator[None]:
+    """Delete a new corpus again if its first input is refused before anything is made of it.
+
+    `made` is its folder, if that is new as well.
+    """
+    try:
+        yield
+    except InputError:
+        left = {path for path, _ in store.files("", recursive=True)}
+        if left == {"corpus.json"}:
+            store.delete("corpus.json")
+            store.delete_dir("work")
+            if made is not None:
+                # Another command may have put something there meanwhile.
+                with contextlib.suppress(OSError):
+                    made.rmdir()
+        raise
 
 
 @contextlib.contextmanager
@@ -265,10 +292,11 @@ def finish(
     """
     # Tables of earlier stages may be stale: `webtext status` has all.
     print(funnel.render(store, args.batch, stage=stage))
-    if result.up_to_date:
-        print(f"{stage}: up to date")
     if left:
+        # A stage of which something is left to do is not up to date.
         print(left)
+    elif result.up_to_date:
+        print(f"{stage}: up to date")
 
     if args.json:
         summary = {

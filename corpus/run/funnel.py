@@ -44,7 +44,7 @@ def _section(manifest: Manifest) -> list[str]:
     WARC files have no reasons.
     """
     read = int(manifest.details.get("rows_read", 0))
-    of = f"  of {read:,} submissions" if manifest.table == "links" and manifest.counts else ""
+    of = _read_of(manifest, read)
     lines = [
         f"  {manifest.table:<{WIDTH - 2}}{manifest.rows:>12,} rows {size(manifest.bytes):>10}{of}"
     ]
@@ -59,6 +59,17 @@ def _section(manifest: Manifest) -> list[str]:
         lines.append(f"    {name:<{WIDTH - 4}}{count:>12,}{share}")
 
     return lines
+
+
+def _read_of(manifest: Manifest, read: int) -> str:
+    """The number that the shares below are of, where it is not the number of rows."""
+    if manifest.table == "links" and manifest.counts:
+        return f"  of {read:,} submissions"
+    if manifest.table == "pages" and read and read != manifest.rows:
+        return f"  of {read:,} WARC records"
+    if manifest.table == "documents" and read and read != manifest.rows:
+        return f"  of {read:,} pages"
+    return ""
 
 
 def size(num_bytes: int) -> str:

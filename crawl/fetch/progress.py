@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from corpus.errors import WebtextError
@@ -58,6 +58,19 @@ class CrawlProgress:
         """Links that ended with a reason other than a page."""
         return self.reasons.total() - self.reasons["ok"]
 
+    def stopped(self) -> CrawlProgress:
+        """The same counts without anything under way: no run holds the batch."""
+        return replace(
+            self,
+            running=0,
+            pages_per_s=0.0,
+            bytes_per_s=0.0,
+            in_flight=0,
+            ready_hosts=0,
+            waiting_hosts=0,
+            eta_s=0.0,
+        )
+
     def publish(self) -> None:
         """Put the state of all shards into the driver's metrics."""
         queue = {
@@ -83,11 +96,20 @@ class CrawlProgress:
         domains = ", ".join(f"{domain} {count:,}" for domain, count in self.domains)
         warned = walls.warning(self.walls)
 
+        head = f"{self.done:,} of {self.total:,} links  "
+        if self.running:
+            head += (
+                f"{self.pages_per_s:,.0f} pages/s  {self.bytes_per_s / 1e6:,.1f} MB/s  "
+                f"{self.in_flight} in flight  "
+                f"{self.ready_hosts:,} domains ready, {self.waiting_hosts:,} waiting  "
+                f"{self.running} {'worker' if self.running == 1 else 'workers'}  "
+                f"ETA at least {duration(self.eta_s)}"
+            )
+        else:
+            head += "no worker runs; the same crawl command continues"
+
         return [
-            f"{self.done:,} of {self.total:,} links  {self.pages_per_s:,.0f} pages/s  "
-            f"{self.bytes_per_s / 1e6:,.1f} MB/s  {self.in_flight} in flight  "
-            f"{self.ready_hosts:,} domains ready, {self.waiting_hosts:,} waiting  "
-            f"{self.running} workers  ETA at least {duration(self.eta_s)}",
+            head,
             f"most left: {domains or 'none'}",
             f"ended: {', '.join(ended)}",
             *([warned] if warned is not None else []),

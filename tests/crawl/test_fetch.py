@@ -173,7 +173,7 @@ def test_a_killed_run_takes_its_worker_along(
     assert door.main(["--corpus", run.root, "--batch", "b", "--status"]) == 0
     shown = capsys.readouterr().out
     assert "of 64 links" in shown
-    assert "1 workers" in shown
+    assert "  1 worker  " in shown
     assert "most left: n" in shown
     (worker,) = (
         pid for pid in descendants(process.pid) if b"crawl.fetch.worker" in command_line(pid)

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,8 +22,10 @@ from clean import run as clean_run
 from clean.config import CleanConfig
 from corpus.config import Section, describe, ineffective, load_config
 from corpus.errors import InputError
+from corpus.storage import lease
 from corpus.storage.store import open_corpus, open_store
 from corpus.tables.manifest import read_manifest
+from corpus.tables.parquet import read_table
 from crawl import run as crawl_run
 from crawl.config import CrawlConfig
 from dedup import run as dedup_run
@@ -31,11 +34,12 @@ from shards import run as shards_run
 from shards.config import ShardsConfig
 from shards.pin_tokenizer import TokenizerConfig, ensure_tokenizer
 from shards.tokenizer.encode import load_tokenizer
-from tests.support import grown_corpus
+from tests.support import foreign_warc, grown_corpus
 from train import job
 from train.config import TrainConfig
 from webtext import cli, rebuild
 from webtext.reports import html
+from webtext.verify import command as verify
 
 MODELS: dict[str, type[Section]] = {
     "crawl": CrawlConfig,
@@ -160,9 +164,78 @@ def test_a_plan_of_the_settings_that_built_the_links_says_that_nothing_was_fetch
     grown_corpus.link(root, "b", dump)
     capsys.readouterr()
     assert crawl_run.main(words(root, "--plan", "--set", "crawl.links.min_score=3")) == 0
-    *_, last = capsys.readouterr().out.splitlines()
+    shown = capsys.readouterr().out
+    *_, last = shown.splitlines()
+    assert "up to date" not in shown, "the fetch is left to do"
     assert last.startswith("links: done, nothing was fetched; to fetch: ")
     assert f"--corpus {root} --batch b" in last
+
+
+@pytest.mark.parametrize("there_before", [False, True])
+@pytest.mark.parametrize("option", ["--dumps", "--warc"])
+def test_a_refused_first_input_leaves_no_corpus(
+    tmp_path: Path, option: str, there_before: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "c"
+    if there_before:
+        root.mkdir()
+    only = ("--only", "links") if option == "--dumps" else ()
+    assert crawl_run.main(words(str(root), option, str(tmp_path / "missing"), *only)) == 2
+    assert "missing" in errors(capsys)
+    assert root.exists() == there_before
+    assert [path.name for path in root.rglob("*")] == []
+    assert verify.main(["--corpus", str(root)]) == 2
+
+
+def test_a_refused_input_leaves_an_older_corpus(grown: str) -> None:
+    before = sorted(path for path in Path(grown).rglob("*") if path.is_file())
+    missing = ["--corpus", grown, "--batch", "z", "--executor", "serial", "--only", "links"]
+    assert crawl_run.main([*missing, "--dumps", "/nowhere/RS.zst"]) == 2
+    assert sorted(path for path in Path(grown).rglob("*") if path.is_file()) == before
+
+
+def test_status_counts_no_workers_of_a_stopped_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A worker's last state looks fresh for half a minute after Ctrl-C."""
+    root = str(tmp_path / "c")
+    store = open_corpus(root, create=True)
+    fresh = {"done": 2, "total": 9, "reasons": {"ok": 2}, "at": time.time(), "in_flight": 3}
+    store.write_json("work/b/crawl.fetch-live/00000.json", fresh)
+    with lease.hold(store, "work/b/lock.json", what="crawl.run"):
+        assert crawl_run.main(words(root, "--status")) == 0
+        assert "  1 worker  " in capsys.readouterr().out
+
+    assert crawl_run.main(words(root, "--status")) == 0
+    shown = capsys.readouterr().out
+    assert "2 of 9 links  no worker runs; the same crawl command continues" in shown
+
+
+def test_shares_say_what_they_are_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """F8: 70.0% and 68.3% of the same 28 captures, of 40 and of 41."""
+    pages = [(f"http://e.example/{n}", "200 OK", foreign_warc.HTML, foreign_warc.TYPE) for n in "aab"]
+    file = tmp_path / "f.warc.gz"
+    file.write_bytes(foreign_warc.archive(pages, compressed=True))
+    assert crawl_run.main(words(str(tmp_path / "c"), "--warc", str(file))) == 0
+    shown = capsys.readouterr().out
+    read = read_manifest(open_store(str(tmp_path / "c")), "pages", "b").details["rows_read"]
+    assert read > 2
+    assert f"of {read} WARC records" in shown
+
+
+def test_a_verdict_is_explained_by_any_address(
+    grown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = read_table(open_store(grown), "documents", "b", ["doc_id", "url"]).to_pylist()[0]
+    address = row["url"].partition("://")[2]
+    for asked in (row["url"], address, f"HTTP://{address}#part", row["doc_id"]):
+        capsys.readouterr()
+        assert dedup_run.main(words(grown, "--explain", asked)) == 0, asked
+        assert capsys.readouterr().out.startswith(f"{row['doc_id']}  {row['url']}")
+
+    for wrong in ("http://unknown.example/", "no address", "http://", "f" * 32):
+        assert dedup_run.main(words(grown, "--explain", wrong)) == 2, wrong
+        assert "expected an address of a page of it" in errors(capsys)
 
 
 def test_settings_that_this_command_does_not_read_are_named(
