@@ -155,7 +155,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="choice of the faults (default: 1)")
     parser.add_argument("--number", type=int, default=5, help="faults a module (default: 5)")
     parser.add_argument(
-        "--minutes", type=float, default=10.0, help="begin no test run after this long (default: 10)"
+        "--minutes",
+        type=float,
+        default=10.0,
+        help="begin no test run after this long (default: 10)",
     )
     parser.add_argument("--jobs", type=int, default=2, help="test runs at a time (default: 2)")
     args = parser.parse_args(argv)

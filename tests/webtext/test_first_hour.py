@@ -213,7 +213,9 @@ def test_status_counts_no_workers_of_a_stopped_run(
 
 def test_shares_say_what_they_are_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """F8: 70.0% and 68.3% of the same 28 captures, of 40 and of 41."""
-    pages = [(f"http://e.example/{n}", "200 OK", foreign_warc.HTML, foreign_warc.TYPE) for n in "aab"]
+    pages = [
+        (f"http://e.example/{n}", "200 OK", foreign_warc.HTML, foreign_warc.TYPE) for n in "aab"
+    ]
     file = tmp_path / "f.warc.gz"
     file.write_bytes(foreign_warc.archive(pages, compressed=True))
     assert crawl_run.main(words(str(tmp_path / "c"), "--warc", str(file))) == 0
