@@ -20,7 +20,7 @@ V = TypeVar("V")
 def read_many(store: Store, keys: Iterable[K], read: Callable[[K], V]) -> list[V]:
     """The results of `read` in the order of the keys."""
     wanted = list(keys)
-    with _without_collection():
+    with without_collection():
         if store.is_local or len(wanted) < 2:
             return [read(key) for key in wanted]
         with ThreadPoolExecutor(READERS) as pool:
@@ -28,7 +28,7 @@ def read_many(store: Store, keys: Iterable[K], read: Callable[[K], V]) -> list[V
 
 
 @contextlib.contextmanager
-def _without_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Keep the garbage collector from walking a growing heap of records again and again.
 
     Of 1,800 manifests (41 MB) it took three quarters of the time: 1.43 s against 0.36 s.

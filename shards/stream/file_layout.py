@@ -66,6 +66,18 @@ def values_offset(column: Any, rows: int, width: int) -> int | None:
     return int(column.data_page_offset + header) if 0 < header < 256 else None
 
 
+def footer_facts(file: TokenFile, tokenizer_fingerprint: str) -> dict[str, str]:
+    """The metadata that a file's footer has, by its snapshot."""
+    return {
+        "webtext.format": FORMAT,
+        "webtext.dtype": file.dtype,
+        "webtext.row_tokens": str(file.row_tokens),
+        "webtext.num_tokens": str(file.num_tokens),
+        "webtext.tokenizer": tokenizer_fingerprint,
+        "webtext.content": file.content,
+    }
+
+
 def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> Any:
     """Compare a file's size and footer with the snapshot; the footer (`pq.FileMetaData`).
 
@@ -90,16 +102,7 @@ def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> A
         raise SchemaError(f"{where}: damaged Parquet footer ({error}); {again}") from error
 
     found = footer.metadata or {}
-    expected = {
-        "webtext.format": FORMAT,
-        "webtext.dtype": file.dtype,
-        "webtext.row_tokens": str(file.row_tokens),
-        "webtext.num_tokens": str(file.num_tokens),
-        "webtext.tokenizer": tokenizer_fingerprint,
-        "webtext.content": file.content,
-    }
-
-    for key, value in expected.items():
+    for key, value in footer_facts(file, tokenizer_fingerprint).items():
         present = found.get(key.encode(), b"nothing").decode()
         if present != value:
             raise SchemaError(f"{where}: {key} is {present}, the snapshot says {value}; {again}")

@@ -63,7 +63,7 @@ class Maps:
     """
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[int, int, int]] = {}
+        self._known: dict[str, tuple[int, int, int]] = {}
         self._watched = 0.0
         self.most = max(2, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._open: OrderedDict[
@@ -73,9 +73,9 @@ class Maps:
     def __len__(self) -> int:
         return len(self._open)
 
-    def remember(self, path: Path) -> None:
+    def remember(self, path: str, status: os.stat_result) -> None:
         """Note size, time and inode of a checked file, to notice later changes."""
-        self._known[path] = _identity(os.stat(path))
+        self._known[path] = _identity(status)
 
     def open(self, path: Path, file: TokenFile) -> mmap.mmap:
         """Map a file.
@@ -86,9 +86,9 @@ class Maps:
         try:
             with path.open("rb") as stream:
                 found = _identity(os.fstat(stream.fileno()))
-                known = self._known.setdefault(path, found)
+                known = self._known.setdefault(str(path), found)
                 if found != known or found[0] != file.bytes:
-                    raise _changed(path, found, known)
+                    raise _changed(str(path), found, known)
                 return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError as error:
             raise FatalError(
@@ -133,7 +133,7 @@ def _identity(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _changed(path: Path, found: tuple[int, int, int], known: tuple[int, int, int]) -> SchemaError:
+def _changed(path: str, found: tuple[int, int, int], known: tuple[int, int, int]) -> SchemaError:
     return SchemaError(
         f"{path}: the file changed while it was in use ({found[0]:,} bytes, before {known[0]:,}); "
         "restore it, then run the same command again to continue"

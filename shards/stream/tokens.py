@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from corpus.bulk import without_collection
 from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.checksums import find_file_damage
@@ -22,7 +23,8 @@ from corpus.tables.manifest import fingerprint, mend
 from corpus.tables.parquet import read_file
 from corpus.tables.snapshot import SPLITS, Snapshot, Split, TokenFile, read_snapshot
 from shards.stream.cache import TokenCache
-from shards.stream.file_layout import check_footer, patiently
+from shards.stream.file_layout import patiently
+from shards.stream.local_files import check_local_files
 from shards.stream.row_groups import Maps, Segments
 
 # Row groups held decoded in memory, for compressed files without a cache.
@@ -253,6 +255,7 @@ def open_split(
     )[0]
 
 
+@without_collection()
 def open_splits(
     corpus: str,
     snapshot: str,
@@ -286,10 +289,9 @@ def open_splits(
     maps = Maps()
 
     if store.is_local:
-        for file in {file.path: file for chosen in files for file in chosen}.values():
-            check_footer(store, file, found.tokenizer_fingerprint)
-            if (path := store.local_path(file.path)) is not None:
-                maps.remember(path)
+        wanted = {file.path: file for chosen in files for file in chosen}.values()
+        for path, status in check_local_files(store, wanted, found.tokenizer_fingerprint):
+            maps.remember(path, status)
     elif cache is None:
         cache = TokenCache()
 

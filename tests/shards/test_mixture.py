@@ -14,7 +14,9 @@ import pytest
 from corpus.errors import InputError
 from corpus.storage.store import Store, open_store
 from corpus.tables.parquet import read_table
+from corpus.tables.snapshot import TokenFile
 from shards.reader import open_split
+from shards.stream import local_files
 from shards.stream.by_domain import by_domain, read_places
 from shards.stream.mixture import MixtureStream, Source, open_mixture
 from tests.support.document_corpus import Doc, commit_batch, documents, make_shards
@@ -132,7 +134,14 @@ def test_files_are_opened_once_for_all_sources(sites: str, monkeypatch: pytest.M
         read.append(path)
         return real(store, path)
 
+    look = local_files._as_written
+
+    def as_written(path: str, file: TokenFile, tokenizer: str) -> os.stat_result | None:
+        read.append(file.path)
+        return look(path, file, tokenizer)
+
     monkeypatch.setattr(Store, "open_input", open_input)
+    monkeypatch.setattr(local_files, "_as_written", as_written)
     sources = [Source(weight=1, domains=[domain]) for domain in (*DOMAINS, "*")][:4]
     open_mixture(sites, "b2", "train", sources, block_size=32, seed=2)
     counts = Counter(path for path in read if path.endswith(".parquet"))

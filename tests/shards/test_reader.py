@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import FatalError, InputError
-from corpus.storage.store import open_store
+from corpus.storage.store import Store, open_store
 from corpus.tables.parquet import read_file
-from corpus.tables.snapshot import read_snapshot
+from corpus.tables.snapshot import TokenFile, read_snapshot
 from shards.reader import (
     BlockStream,
     TokenSplit,
@@ -26,6 +26,7 @@ from shards.reader import (
     sequential_blocks,
 )
 from shards.stream import blocks as stream_module
+from shards.stream import local_files
 from shards.stream.order import Permutation
 from tests.support.document_corpus import commit_batch, documents, make_shards, token_corpus
 
@@ -356,6 +357,30 @@ def test_damage_is_found_before_training(small: Path) -> None:
     file.unlink()
     with pytest.raises(InputError, match="missing"):
         open_split(str(small), "b1", "train")
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_files_as_written_are_checked_by_their_last_bytes(
+    small: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    """The full check costs 100 us a file, and is left for those that differ or are links."""
+    root = str(small)
+    if compression == "zstd":
+        changed = ("--rebuild", "--set", "shards.writer.compression=zstd", "--snapshot", "s")
+        make_shards(root, "b1", *changed)
+    name = "s" if compression == "zstd" else "b1"
+    checked: list[str] = []
+
+    def check(store: Store, file: TokenFile, tokenizer: str) -> None:
+        checked.append(file.path)
+
+    monkeypatch.setattr(local_files, "check_footer", check)
+    file = small / open_split(root, name, "train").files[0].path
+    assert checked == []
+    file.rename(small / "moved")
+    file.symlink_to(small / "moved")
+    open_split(root, name, "train")
+    assert checked == [str(file.relative_to(small))]
 
 
 def test_file_of_another_tokenizer_is_refused(small: Path) -> None:
