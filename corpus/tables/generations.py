@@ -40,12 +40,12 @@ def find_file(store: Store, path: str) -> str:
 
 
 def files_moved(store: Store, tables: Iterable[str]) -> frozenset[str]:
-    """Paths in snapshots of files now in `earlier/`: one listing per table."""
-    return frozenset(
-        first_path(path)
-        for table in tables
-        for path, _ in store.files(earlier_path(table), recursive=True)
-    )
+    """Paths in snapshots of files of these tables now in `earlier/`: one listing."""
+    wanted = tuple(f"{table}/" for table in tables)
+    # Only files of snapshots move, so the whole folder has little else than what is asked for.
+    folder = earlier_path(wanted[0].rstrip("/")) if len(wanted) == 1 else EARLIER
+    moved = (first_path(path) for path, _ in store.files(folder, recursive=True))
+    return frozenset(path for path in moved if path.startswith(wanted))
 
 
 def pinned_files(store: Store, without: Iterable[str] = ()) -> set[str]:
