@@ -109,6 +109,11 @@ class Outcome:
     """
     repairs: Sequence[str] | None = None
     """Deviations from HTTP that were repaired, as browsers do."""
+    capture: str | None = "live"
+    """The archive that the page came from, or `live`."""
+    captured_at: datetime | None = None
+    original_record_id: str | None = None
+    """The id that the record has in the archive."""
     training: str | None = None
     """The answer about training; None if the page was not asked about."""
     signals: Sequence[dict[str, str]] | None = None

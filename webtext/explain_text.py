@@ -11,6 +11,8 @@ from webtext.page_history import PageHistory, TokenPosition
 
 EXCERPT_CHARS = 300
 MOST_COPIES = 5
+# `pages.capture` of a page that its own site sent.
+LIVE = "live"
 
 
 def render(history: PageHistory) -> str:
@@ -93,7 +95,13 @@ def _page_lines(page: dict[str, Any]) -> list[str]:
     else:
         cut = ", cut off" if page["truncated"] else ""
         body = f", {page['content_type']}, {size(page['body_bytes'] or 0)}{cut}"
-        lines = [_entry("fetched", f"from {page['ip']}{at}{status}{body}{tries}")]
+        from_ip = f"from {page['ip']}" if page["ip"] else "from an archive"
+        lines = [_entry("fetched", f"{from_ip}{at}{status}{body}{tries}")]
+
+    if page["capture"] not in (None, LIVE):
+        captured = f" on {page['captured_at']:%Y-%m-%d}" if page["captured_at"] else ""
+        record = f", record {page['original_record_id']}" if page["original_record_id"] else ""
+        lines.append(_entry("", printable(f"captured by {page['capture']}{captured}{record}")))
 
     lines += [_entry("", f"hop {hop}") for hop in page["redirects"]]
     if page["final_url"] not in (None, page["url"]):

@@ -176,6 +176,7 @@ def _dataset(store: Store, table: str, manifests: Sequence[Manifest]) -> Any:
 
     first = f"{table_dir(table, manifests[0].batch)}/{manifests[0].parts[0].file}"
     with open_file(store, first) as file:
+        # Columns that came later are null for files of earlier versions.
         schema = file.schema_arrow.remove_metadata()
 
     for name in ("batch", "split") if with_split else ("batch",):

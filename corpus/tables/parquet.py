@@ -260,12 +260,36 @@ class PartFile:
         self.metadata = self._file.metadata
         self.schema_arrow: pa.Schema = self._file.schema_arrow
         self.num_row_groups: int = self._file.num_row_groups
+        self._absent: dict[str, pa.DataType] = {}
+
+    def add_absent(self, fields: Iterable[pa.Field]) -> None:
+        """Read these columns, which the file lacks, as null."""
+        for field in fields:
+            self._absent[field.name] = _as_stored(field.type)
+            self.schema_arrow = self.schema_arrow.append(
+                pa.field(field.name, self._absent[field.name])
+            )
 
     def read_row_group(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
         """One row group. Raises: SchemaError if a column is missing, or it unpacks to more than the
         limit.
         """
-        names = self._columns(columns)
+        wanted = self._columns(columns)
+        if self._absent.keys() & set(wanted):
+            return self._with_nulls(index, wanted)
+        return self._read(index, wanted)
+
+    def _with_nulls(self, index: int, wanted: Sequence[str]) -> pa.Table:
+        present = [name for name in wanted if name not in self._absent]
+        # Without a column the number of rows would be unknown.
+        table = self._read(index, present or self._file.schema_arrow.names[:1])
+        columns = [
+            pa.nulls(table.num_rows, self._absent[name]) if name in self._absent else table[name]
+            for name in wanted
+        ]
+        return pa.table(columns, pa.schema([self.schema_arrow.field(name) for name in wanted]))
+
+    def _read(self, index: int, names: list[str]) -> pa.Table:
         group = self.metadata.row_group(index)
         chunks = (group.column(number) for number in range(group.num_columns))
         packed = max(
@@ -360,12 +384,15 @@ def _check_schema(file: PartFile, path: str, where: str) -> None:
 
     expected = [(field.name, _as_stored(field.type)) for field in table.schema]
     found = [(field.name, field.type) for field in file.schema_arrow]
-    if found != expected:
-        different = next(pair for pair in zip_longest(found, expected) if pair[0] != pair[1])
-        raise SchemaError(
-            f"{where}: column {_column(different[0])}, expected {_column(different[1])}; not the "
-            f"table {table.name}"
-        )
+    missing = expected[len(found) :]
+    if found == expected[: len(found)] and all(name in table.later_columns for name, _ in missing):
+        file.add_absent(table.schema.field(name) for name, _ in missing)
+        return
+    different = next(pair for pair in zip_longest(found, expected) if pair[0] != pair[1])
+    raise SchemaError(
+        f"{where}: column {_column(different[0])}, expected {_column(different[1])}; not the "
+        f"table {table.name}"
+    )
 
 
 def _as_stored(kind: pa.DataType) -> pa.DataType:

@@ -21,6 +21,8 @@ class Table:
     name: str
     schema: pa.Schema
     version: int = 1
+    later_columns: tuple[str, ...] = ()
+    """Nullable last columns that files of earlier versions lack; they are read as null."""
     scratch: bool = False
     """Lives below `work/<batch>/` and goes when its stage is done: candidate pairs, buckets."""
 
@@ -79,8 +81,12 @@ PAGES = Table(
             _required("truncated", pa.bool_()),
             pa.field("cause", pa.string()),
             pa.field("repairs", pa.list_(pa.string())),
+            pa.field("capture", pa.string()),
+            pa.field("captured_at", pa.timestamp("ms", tz="UTC")),
+            pa.field("original_record_id", pa.string()),
         ]
     ),
+    later_columns=("capture", "captured_at", "original_record_id"),
 )
 # One row per page that was asked about: what it says about training, and what proves it.
 RIGHTS = Table(

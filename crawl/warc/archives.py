@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import urlsplit
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from pydantic import Field
@@ -75,6 +76,8 @@ class Capture(NamedTuple):
     payload_digest: str
     truncated: bool
     record_id: str
+    capture: str | None
+    """The archive that the page came from, if the record names its origin."""
     record: bytes
 
 
@@ -158,8 +161,21 @@ def _capture(record: Any) -> Capture | RecordDisposition:
         payload_digest=payload_digest,
         truncated=cut is not None,
         record_id=record.record_id,
+        capture=archive_name(origin) if origin else None,
         record=record_bytes("response", own, body, "application/http; msgtype=response"),
     )
+
+
+def archive_name(origin: str) -> str:
+    """The name of the archive in a `WARC-Source-URI`: its host or bucket, or the file's name."""
+    try:
+        parts = urlsplit(origin.strip().strip("<>"))
+    except ValueError:
+        return origin
+    if parts.netloc:
+        return parts.netloc.rpartition("@")[2].lower()
+    # A local path says nothing to others but its last part.
+    return parts.path.rstrip("/").rpartition("/")[2] or origin
 
 
 class HttpResponse(NamedTuple):

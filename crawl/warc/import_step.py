@@ -75,6 +75,7 @@ CAPTURES = pa.schema(
         ("payload_digest", pa.string()),
         ("truncated", pa.bool_()),
         ("record_id", pa.string()),
+        ("capture", pa.string()),
         ("record", pa.large_binary()),
     ]
 )
@@ -301,6 +302,8 @@ def _pages(captures: pa.Table, segment: str, places: list[tuple[int, int]]) -> p
         "reason": pa.nulls(rows, pa.string()),
         "cause": pa.nulls(rows, pa.string()),
         "repairs": pa.nulls(rows, pa.list_(pa.string())),
+        "captured_at": captures["fetched_at"],
+        "original_record_id": captures["record_id"],
         "attempts": pa.array([1] * rows, pa.int16()),
         "warc_file": pa.array([segment] * rows, pa.string()),
         "warc_offset": pa.array([offset for offset, _ in places], pa.int64()),

@@ -9,19 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from corpus.errors import SchemaError
 from corpus.storage.store import Store, open_store
 from corpus.tables.commit import commit_table
-from corpus.tables.parquet import read_table, write_part
-from corpus.tables.schemas import DOCUMENTS_DROPPED
+from corpus.tables.parquet import part_paths, read_table, write_part
+from corpus.tables.schemas import DOCUMENTS_DROPPED, PAGES
 from crawl import run
 from crawl.captures import revive
 from crawl.captures.dead_links import dead_links
 from crawl.captures.groups import receipts
 from crawl.outcomes import Reason
+from crawl.warc.archives import archive_name
 from tests.crawl.test_captures import _member
 from tests.crawl.test_dumps import PAGE, _dump, _fetched, _links, _url
+from webtext.explain import trace
+from webtext.explain_text import render
+from webtext.query import query
 from webtext.reports.years import by_year, section
 from webtext.takedown import command as takedown
 
@@ -48,6 +54,44 @@ def corpus(tmp_path: Path) -> Store:
     taken = ["--corpus", store.root, "--url", _url(6), "--why", "a test", "--yes"]
     assert takedown.main(taken) == 0
     return store
+
+
+def test_pages_of_an_earlier_version_are_read_without_their_capture(corpus: Store) -> None:
+    rows = read_table(corpus, "pages", "b")
+    old = rows.drop_columns(list(PAGES.later_columns))
+    _rewrite(corpus, list(PAGES.later_columns))
+    assert read_table(corpus, "pages", "b").drop_columns(list(PAGES.later_columns)) == old
+    assert read_table(corpus, "pages", "b", ["capture"])["capture"].null_count == rows.num_rows
+    assert "fetched" in render(trace(corpus, _url(0)))
+    counted = query(corpus, "SELECT count(*) n, count(capture) c FROM pages").to_pylist()
+    assert counted == [{"n": rows.num_rows, "c": 0}]
+
+    # Any other missing column is a damaged table, as before.
+    _rewrite(corpus, ["repairs"])
+    with pytest.raises(SchemaError, match="not the table pages"):
+        read_table(corpus, "pages", "b")
+
+
+def _rewrite(store: Store, without: list[str]) -> None:
+    for path in part_paths(store, "pages", "b"):
+        file = Path(store.root) / path
+        pq.write_table(pq.ParquetFile(file).read().drop_columns(without), file)
+
+
+@pytest.mark.parametrize(
+    ("origin", "name"),
+    [
+        ("https://data.archive.example/crawl/a.warc.gz#12", "data.archive.example"),
+        ("http://user:secret@Archive.example:8080/web/2010id_/http://x/", "archive.example:8080"),
+        ("s3://bucket/crawl/a.warc.gz#7", "bucket"),
+        ("/home/me/old.warc.gz#7", "old.warc.gz"),
+        ("old.warc.gz", "old.warc.gz"),
+        ("<http://archive.example/x>", "archive.example"),
+        ("http://[broken/x", "http://[broken/x"),
+    ],
+)
+def test_an_origin_names_its_archive(origin: str, name: str) -> None:
+    assert archive_name(origin) == name
 
 
 def _ids(store: Store) -> dict[str, str]:
@@ -108,7 +152,17 @@ def test_captures_become_a_batch_with_the_links_of_the_first(
     }  # fmt: skip
     assert "revived 3" in section(corpus, ["b", "b-revived"])
     for page in read_table(corpus, "pages", "b-revived").to_pylist():
-        assert page["fetched_at"] == links[page["url"]]["created"] - timedelta(days=1)
+        captured = links[page["url"]]["created"] - timedelta(days=1)
+        assert page["fetched_at"] == page["captured_at"] == captured
+        assert page["capture"] == "old.warc.gz"
+
+    receipt = corpus.read_json("revived/b/part-00000.json")
+    ids = {each["url"]: each["record_id"] for each in receipt["links"] if each["record_id"]}
+    found = query(corpus, "SELECT url, original_record_id FROM pages WHERE capture <> 'live'")
+    assert {row["url"]: row["original_record_id"] for row in found.to_pylist()} == ids
+    assert "Pages from archives: old.warc.gz 3<" in section(corpus, ["b", "b-revived"])
+    told = render(trace(corpus, _url(1)))
+    assert f"captured by old.warc.gz on {captured:%Y-%m-%d}, record {ids[_url(1)]}" in told
 
 
 def test_a_killed_run_continues_with_the_groups_without_a_receipt(

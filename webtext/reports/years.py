@@ -21,6 +21,7 @@ from webtext.reports.charts import escaped
 LIVE, REVIVED, SOFT_FAILED, LOST = "live", "revived", "soft-failed", "lost"
 # Disposition to its colour, in the order of a bar.
 COLOURS: Final = {LIVE: "#2f7d4f", REVIVED: "#3b6fb6", SOFT_FAILED: "#d59f2a", LOST: "#b8b8b8"}
+UNNAMED: Final = "WARC files that name no archive"
 YearCounts = Mapping[int, Mapping[str, int]]
 
 
@@ -36,10 +37,31 @@ def section(store: Store, batches: Sequence[str]) -> str:
     )
     most = max(sum(each.values()) for each in counts.values())
     rows = "".join(_row(year, counts[year], most) for year in sorted(counts))
+    archives = ", ".join(
+        f"{escaped(name)} {pages:,}" for name, pages in by_archive(store, batches).most_common()
+    )
+    origin = f"<p>Pages from archives: {archives}</p>" if archives else ""
     return (
         "<section><h2>Links by year of submission</h2>"
-        f"<p class=key>{key}</p><table class=bars>{rows}</table></section>"
+        f"<p class=key>{key}</p><table class=bars>{rows}</table>{origin}</section>"
     )
+
+
+def by_archive(store: Store, batches: Sequence[str]) -> Counter[str]:
+    """Stored pages by the archive they came from, without pages of their own sites."""
+    counts: Counter[str] = Counter()
+    for batch in batches:
+        manifest = find_manifest(store, "links", batch)
+        if manifest is None or not is_imported(manifest) or not _has_pages(store, batch):
+            continue
+        for row in _rows(store, "pages", batch, ["capture"]):
+            counts[row["capture"] or UNNAMED] += 1
+
+    return counts
+
+
+def _has_pages(store: Store, batch: str) -> bool:
+    return find_manifest(store, "pages", batch) is not None
 
 
 def _row(year: int, counts: Mapping[str, int], most: int) -> str:
