@@ -21,6 +21,9 @@ from clean.soft_failures.sheet import MAIN, PASSWORD, Sheet, sheet, title_sheet
 # Words of main text above which only headers, address and title can make a page a failure.
 MAX_JUDGED_WORDS: Final = 600
 MAX_TITLED_WORDS: Final = 1500
+# Words of main text below which a page without a telling phrase is left to the rules of length: so
+# few say nothing of what the page is.
+MIN_JUDGED_WORDS: Final = 25
 # Statuses of errors; 404 and 410 are those of an absent page.
 LEAST_ERROR: Final = 400
 _ABSENT: Final = frozenset((404, 410))
@@ -111,11 +114,15 @@ def _by_phrases(paper: Sheet, html: str, config: SoftFailuresConfig) -> SoftFail
     if (teaser := rules.by_teaser(paper, found, words, html)) is not None:
         return teaser
 
+    shown = rules.shown(found, words)
+    if shown == rules.NO_PHRASE and paper.counts[MAIN] < MIN_JUDGED_WORDS:
+        return None
+
     score = model().score(features(paper, found))
     if score <= config.threshold:
         return None
     return SoftFailure(
         rules.kind_of(paper, found, words),
-        f"{rules.shown(found, words)}, {int(paper.counts[MAIN])} words of text, "
+        f"{shown}, {int(paper.counts[MAIN])} words of text, "
         f"score {score:.2f}, allowed {config.threshold:g}: clean.soft_failures.threshold",
     )

@@ -196,9 +196,10 @@ def shown(found: PhraseFindings, lexicon: Lexicon, group: str | None = None) -> 
             seen[text] = (value, _PLACES[zone])
 
     best = sorted(seen.items(), key=lambda item: (-item[1][0], item[0]))[:2]
-    return ", ".join(f'"{text}" {place}' for text, (_, place) in best) or "no phrase"
+    return ", ".join(f'"{text}" {place}' for text, (_, place) in best) or NO_PHRASE
 
 
+NO_PHRASE: Final = "no phrase"
 _PLACES: Final = (
     "in the title",
     "in a heading",

@@ -105,6 +105,7 @@ def test_marks_are_kept_when_asked_and_extract_nothing_again(tmp_path: Path) -> 
     path = tmp_path / "x.warc"
     path.write_bytes(archive(answers))
     argv = ["--corpus", str(tmp_path / "c"), "--batch", "b", "--workers", "1"]
+    argv += ["--set", "clean.rights.policy=record"]
     import_warc(tmp_path / "c", path)
     assert run.main(argv) == 0
     store = open_corpus(str(tmp_path / "c"))

@@ -30,7 +30,7 @@ def test_a_damaged_file_gets_no_new_digests(tmp_path: Path) -> None:
         data[len(data) // 2 if table == "tokens" else data.rindex(b"parquet-cpp")] ^= 1
         path.write_bytes(data)
         with pytest.raises(
-            SchemaError, match=r" digest .*shards.run --corpus .* --batch b1 --rebuild"
+            SchemaError, match=r" digest .*webtext shards --corpus .* --batch b1 --rebuild"
         ):
             excise(store, "b1", frozenset({doc_id}))
         make_shards(root, "b1", "--rebuild")

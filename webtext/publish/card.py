@@ -149,6 +149,7 @@ def _overlap(facts: Facts) -> str:
     if not facts.overlap:
         lines.append("No test sets were named: **overlap with test sets was not removed**.")
         return "\n\n".join(lines)
+
     rows = [
         (
             row["testset"],
@@ -199,6 +200,7 @@ def _reproduce(facts: Facts) -> str:
         for batch, tables in facts.manifests.items()
         for table, manifest in tables.items()
     ]
+
     settings = {
         table: manifest.config for table, manifest in facts.manifests[facts.batches[-1]].items()
     }
@@ -210,6 +212,7 @@ def _reproduce(facts: Facts) -> str:
             for each in tables["links"].inputs
         }
     )
+
     lines = [
         f"Snapshot digest `{facts.snapshot.digest}`, tokenizer `{facts.snapshot.tokenizer_fingerprint}`. "
         "The same dumps, settings and version give the same bytes.",

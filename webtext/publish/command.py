@@ -200,6 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--to", required=True, metavar="DIR", help="an empty folder, or a URI of one"
     )
+
+    # Less than everything.
     parser.add_argument("--columns", metavar="A,B", help="columns of documents (default: all)")
     parser.add_argument(
         "--no-text", action="store_true", help="no texts and no tokens: identifiers and links only"
@@ -214,6 +216,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="megabytes of a file at most, about (default: 300)",
     )
+
+    # What the tables cannot know.
     parser.add_argument("--title", default="WebText", help="the name of the data set")
     parser.add_argument(
         "--license",

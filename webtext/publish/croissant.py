@@ -83,6 +83,7 @@ def croissant(
         "encodingFormat": "git+https",
         "sha256": "https://github.com/mlcommons/croissant/issues/80",
     }
+
     record = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",

@@ -18,7 +18,7 @@ ROW_GROUP_BYTES = 64 << 20
 
 @dataclass(slots=True)
 class Written:
-    """What a publication consists of so far."""
+    """The files of a publication so far."""
 
     digests: dict[str, str] = field(default_factory=dict)
     """SHA-256 by path."""

@@ -98,6 +98,7 @@ def render(report: dict[str, Any]) -> str:
     crawler = summary["crawler"]
     text = summary["modalities"]["text"]
     period = " to ".join(summary["period"]) if summary["period"] else "nothing was fetched"
+
     lines = [
         "# Rights and public summary of training content",
         "",
