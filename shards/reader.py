@@ -14,6 +14,7 @@ from corpus.errors import InputError
 from corpus.storage.store import open_corpus
 from corpus.tables.snapshot import SPLITS, Split, read_snapshot
 from shards.stream.blocks import Blocks, BlockStream, Tokens, document_numbers, sequential_blocks
+from shards.stream.by_weight import WeightedSplit, weigh
 from shards.stream.cache import TokenCache
 from shards.stream.mixture import MixtureStream, Packing, Source, open_mixture
 from shards.stream.packing import IGNORED, PackedFields, PackedStream, packed_fields
@@ -32,12 +33,14 @@ __all__ = [
     "TokenCache",
     "TokenSplit",
     "Tokens",
+    "WeightedSplit",
     "document_numbers",
     "open_mixture",
     "open_split",
     "packed_fields",
     "sequential_blocks",
     "snapshot_files",
+    "weigh",
 ]
 
 

@@ -159,6 +159,11 @@ class DataConfig(Section):
 
     The passes are logged and recorded either way.
     """
+    sample_by: str = ""
+    """Numeric column of `documents` that weighs them, as `score` (votes); empty: each once an epoch.
+
+    A document comes value / median times an epoch, at least once and at most 8 times.
+    """
     packing: Packing = "stream"
     """stream: blocks cut from documents end to end, as GPT-2's.
 
@@ -336,6 +341,8 @@ class TrainConfig(Section):
         if self.data.packing == "stream":
             # Runs of earlier versions have no such setting.
             del settings["data"]["packing"]
+        if not self.data.sample_by:
+            del settings["data"]["sample_by"]
         # One that is chosen by the cache is compared with the stream's own state.
         settings["data"]["window"] = self.data.window or 0
         if not self.init_from:

@@ -27,9 +27,11 @@ from shards.reader import (
     PackedStream,
     TokenCache,
     TokenSplit,
+    WeightedSplit,
     open_mixture,
     open_split,
     sequential_blocks,
+    weigh,
 )
 from shards.tokenizer.encode import load_tokenizer
 from train.checkpoints.checkpoint import Checkpoints
@@ -261,6 +263,7 @@ def open_job(store: Store, request: RunRequest) -> Job:
             or run_identity(store, snapshot, request),
             "snapshot": request.snapshot,
             "passes": passes,
+            **_weights(stream, config),
         },
         sampler=_sampler(config, tokenizer, snapshot.end_of_text),
     )
@@ -280,6 +283,11 @@ def _train_stream(
     store: Store, snapshot: str, config: TrainConfig, block_size: int, cache: TokenCache | None
 ) -> BlockStream | PackedStream | MixtureStream:
     sources, packing = config.data.sources, config.data.packing
+    if sources and config.data.sample_by:
+        raise InputError(
+            "train.data.sample_by weighs the documents of a whole split; leave train.data.sources "
+            "out, or give its sources weights instead"
+        )
     split = open_split(store.root, snapshot, "train", cache=cache)
     window = _window(split, config)
     if sources:
@@ -294,8 +302,9 @@ def _train_stream(
             packing=packing,
             cache=cache,
         )
+    tokens = _weighted(split, config.data.sample_by)
     if packing == "documents":
-        packed = PackedStream(split, block_size=block_size, seed=config.seed, window=window)
+        packed = PackedStream(tokens, block_size=block_size, seed=config.seed, window=window)
         log.info(
             "whole documents in %d rows, %.2f %% of them empty",
             packed.num_blocks,
@@ -303,7 +312,21 @@ def _train_stream(
         )
         return packed
 
-    return BlockStream(split, block_size=block_size, seed=config.seed, window=window)
+    return BlockStream(tokens, block_size=block_size, seed=config.seed, window=window)
+
+
+def _weighted(split: TokenSplit, column: str) -> TokenSplit | WeightedSplit:
+    """The split, with its documents weighed by a column if one is named. Logs the weights."""
+    if not column:
+        return split
+    weighted = weigh(split, column)
+    log.info(
+        "documents weighed by %s: an epoch has %s tokens, %.2f times the split",
+        column,
+        f"{weighted.num_tokens:,}",
+        weighted.num_tokens / split.num_tokens,
+    )
+    return weighted
 
 
 def _window(split: TokenSplit, config: TrainConfig) -> int:
@@ -361,6 +384,16 @@ def _passes(
     return {name: round(count, 4) for name, count in passes.items()}
 
 
+def _weights(
+    stream: BlockStream | PackedStream | MixtureStream, config: TrainConfig
+) -> dict[str, Any]:
+    """The record of documents weighed by a column; empty for a run without."""
+    if isinstance(stream, MixtureStream) or not isinstance(stream.split, WeightedSplit):
+        return {}
+    column, tokens = config.data.sample_by, stream.split.round_tokens
+    return {"sample_by": {"column": column, "tokens_by_copy": tokens}}
+
+
 def _validation_split(
     store: Store, snapshot: str, block_size: int, num_bytes: int, cache: TokenCache | None
 ) -> tuple[Blocks, int]:
@@ -385,6 +418,11 @@ def _held_out(
     if isinstance(stream, MixtureStream):
         raise InputError(
             "train.data.sources: a sweep holds out blocks of one split; leave the mixture out of it"
+        )
+    if isinstance(stream.split, WeightedSplit):
+        raise InputError(
+            "train.data.sample_by: documents that come twice would be on both sides of a sweep's "
+            "held-out blocks; leave it out for the sweep"
         )
     if isinstance(stream, PackedStream):
         raise InputError(

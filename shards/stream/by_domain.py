@@ -74,9 +74,7 @@ class Selection:
         out: np.ndarray,
     ) -> None:
         """As `TokenSplit.read_pieces`: documents are whole in a selection, so a piece is one in the split."""
-        index = np.searchsorted(self._starts, starts, "right") - 1
-        begins = self._begins[index] + starts - self._starts[index]
-        self._split.read_pieces(begins, lengths, rows, places, out)
+        self._split.read_pieces(self.positions(starts), lengths, rows, places, out)
 
     def document_ends(self) -> np.ndarray:
         """As `TokenSplit.document_ends`, in positions of the selection."""
@@ -94,8 +92,13 @@ class Selection:
 
     def prefetch(self, starts: np.ndarray, length: int) -> None:
         """As `TokenSplit.prefetch`, by where each block begins."""
+        self._split.prefetch(self.positions(starts), 1)
+
+    def positions(self, starts: np.ndarray) -> np.ndarray:
+        """The places in the split of places in the selection. Shapes (n,) to (n,) int64."""
         index = np.searchsorted(self._starts, starts, "right") - 1
-        self._split.prefetch(self._begins[index] + starts - self._starts[index], 1)
+        found: np.ndarray = self._begins[index] + starts - self._starts[index]
+        return found
 
     def documents(self, start: int, stop: int) -> list[Document]:
         """As `TokenSplit.documents`; positions are those of the selection."""
@@ -129,7 +132,8 @@ def read_places(store: Store, files: Iterable[TokenFile]) -> Places:
 
     def read(file: TokenFile) -> tuple[pa.DictionaryArray, np.ndarray]:
         doc_ids, ends = read_spans(store, file)
-        return _domains(store, file.batch, file.path, doc_ids).dictionary_encode(), ends
+        domains = read_column(store, file.batch, file.path, doc_ids, "domain")
+        return domains.dictionary_encode(), ends
 
     with ThreadPoolExecutor(CHECKERS) as pool:
         each: Any = map if store.is_local else pool.map
@@ -140,18 +144,27 @@ def by_domain(
     split: TokenSplit, domains: Collection[str], other_than: Collection[str] | None, places: Places
 ) -> Selection:
     """The documents of `split` from one of `domains`, and those from none of `other_than` where that is given."""
+    masks = (
+        (chosen_documents(places[file.path][0], domains, other_than), places[file.path][1])
+        for file in split.files
+    )
+    label = f"{sorted(domains)} not {None if other_than is None else sorted(other_than)}"
+    return select(split, masks, label)
+
+
+def select(
+    split: TokenSplit, chosen: Iterable[tuple[np.ndarray, np.ndarray]], label: str
+) -> Selection:
+    """The chosen documents of `split`: a mask and the ends of the documents of each of its files."""
     begins, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     base = 0
-    for file in split.files:
-        found, file_ends = places[file.path]
-        mask = chosen_documents(found, domains, other_than)
+    for file, (mask, file_ends) in zip(split.files, chosen, strict=True):
         edges = np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))
         limits = np.concatenate([[0], file_ends])
         begins.append(base + limits[np.flatnonzero(edges == 1)])
         ends.append(base + limits[np.flatnonzero(edges == -1)])
         base += file.num_tokens
 
-    label = f"{sorted(domains)} not {None if other_than is None else sorted(other_than)}"
     return Selection(split, np.concatenate(begins), np.concatenate(ends), label)
 
 
@@ -170,10 +183,13 @@ def chosen_documents(
     return np.asarray(chosen, bool)[found.indices.to_numpy()]
 
 
-def _domains(store: Store, batch: str, path: str, doc_ids: pa.Array) -> pa.Array:
-    """The registered domain of each document of a token file, from the part of `documents` it was made of."""
+def read_column(store: Store, batch: str, path: str, doc_ids: pa.Array, column: str) -> pa.Array:
+    """A value for each document of a token file, from the part of `documents` it was made of.
+
+    Raises: InputError for a document that is no longer there.
+    """
     part = part_paths(store, "documents", batch)[part_index(path)]
-    table = read_file(store, part, ["doc_id", "domain"]).combine_chunks()
+    table = read_file(store, part, ["doc_id", column]).combine_chunks()
     rows = pc.index_in(doc_ids, value_set=table["doc_id"].combine_chunks())
     if rows.null_count:
         raise InputError(
@@ -182,4 +198,4 @@ def _domains(store: Store, batch: str, path: str, doc_ids: pa.Array) -> pa.Array
             "--rebuild --snapshot NEW` and use that one"
         )
 
-    return table["domain"].combine_chunks().take(rows)
+    return table[column].combine_chunks().take(rows)

@@ -56,6 +56,7 @@ class Doc:
     cuts: Sequence[tuple[int, int]] = ()
     doc_id: str = field(default="")
     domain: str = "example.org"
+    score: int = 3
 
 
 def documents(count: int, seed: int = 0) -> list[Doc]:
@@ -149,7 +150,7 @@ def _document(doc: Doc) -> dict[str, Any]:
         "visible_words": len(doc.text.split()),
         "published": None,
         "extractor": "test",
-        "score": 3,
+        "score": doc.score,
         "subreddit": "test",
         "fetched_at": 0,
     }

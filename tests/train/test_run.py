@@ -538,7 +538,7 @@ def test_whole_documents_passes_and_their_limit(
 ) -> None:
     root = tmp_path / "c"
     shutil.copytree(corpus, root)
-    packed = ("--set", "train.data.packing=documents")
+    packed = ("--set", "train.data.packing=documents", "--set", "train.data.sample_by=score")
     assert run.main(arguments(root, *packed)) == 0
     printed = capsys.readouterr().err
     assert "whole documents in" in printed
@@ -546,6 +546,9 @@ def test_whole_documents_passes_and_their_limit(
     record = Checkpoints(open_store(str(root)), "r").find("last").record
     assert record["stream"]["packing"] == "documents"
     assert 0 < record["passes"]["the train split"] < 10
+    assert "documents weighed by score: an epoch has" in printed
+    assert record["sample_by"]["column"] == "score"
+    assert all(record["sample_by"]["tokens_by_copy"])
     limit = ("--set", "train.data.max_passes=0.001", "--run", "other")
     assert run.main([*arguments(root, *packed), *limit]) == 2
     assert "train.data.max_passes = 0.001: this run makes" in capsys.readouterr().err
