@@ -23,6 +23,9 @@ HOMES = {
     "scrapy": {"crawl/fetch"},
     "aiohttp": {"crawl/fetch"},
     "trafilatura": {"clean/extract.py"},
+    "starlette": {"webtext/look"},
+    "uvicorn": {"webtext/look"},
+    "jinja2": {"webtext/look"},
     "lightgbm": {"tools/fit_extractor.py"},
 }
 BY_NAME = {"clean/sandbox.py"}

@@ -30,6 +30,7 @@ GROUPS = {
         "diff": "compare two snapshots",
         "verify": "check digests, invariants and joins",
         "history": "list what was run: when, by whom, CPU time, rows, bytes",
+        "look": "open a window into the corpus: a local web page",
         "report": "write the corpus report as one HTML file",
         "publish": "write a snapshot as a data set with a card, for libraries and hubs",
     },
@@ -96,6 +97,9 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         from webtext.verify.command import main
     elif name == "report":
         from webtext.reports.html import main
+    elif name == "look":
+        with needing("look"):
+            from webtext.look.command import main
     elif name == "forget":
         from webtext.takedown.command import main
     elif name == "rights":

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,13 +20,14 @@ import pyarrow.compute as pc
 from corpus.errors import InputError
 from corpus.run import command
 from corpus.storage.store import Store, open_corpus
-from corpus.tables.manifest import Manifest, batches, find_manifest
+from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.parquet import iter_tables, part_paths
 from corpus.tables.snapshot import SPLITS, read_heads
 from corpus.tables.snapshot_remarks import Reviewer
 from corpus.tables.staleness import stale_among
 from webtext.reports import charts, kept_share, removals, years
 from webtext.reports.charts import escaped
+from webtext.reports.funnel import Bar, bars
 
 PATH = "reports/report.html"
 TOP_DOMAINS = 20
@@ -67,32 +67,22 @@ def write(store: Store) -> str:
     return f"{store.root}/{PATH}"
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One stage of the funnel."""
-
-    label: str
-    rows: int
-    lost: list[tuple[str, int]]
-    """What did not go on from here, by reason."""
-
-
 def _batch(store: Store, batch: str) -> str:
     found = {
         name: find_manifest(store, name, batch)
         for name in ("links", "pages", "documents", "verdicts", "tokens")
     }
-    bars = [
+    funnel = [
         bar
         for name, manifest in found.items()
         if manifest is not None
-        for bar in _bars(name, manifest)
+        for bar in bars(name, manifest)
     ]
-    most = max((bar.rows for bar in bars), default=1)
+    most = max((bar.rows for bar in funnel), default=1)
     rows = "".join(
         f"<tr><th>{escaped(bar.label)}</th><td class=n>{bar.rows:,}</td><td class=w>{charts.bar(bar.rows, most)}</td>"
         f"<td class=r>{_reasons(bar)}</td></tr>"
-        for bar in bars
+        for bar in funnel
     )
     stale = stale_among(store, [(name, batch) for name in found])
     marks = "".join(
@@ -111,35 +101,6 @@ def _batch(store: Store, batch: str) -> str:
     shares = kept_share.section(documents.counts) if documents else ""
 
     return f"<section><h2>Batch {escaped(batch)}</h2>{marks}<table class=bars>{rows}</table>{total}{shares}{removals.section(store, batch)}</section>"
-
-
-def _bars(name: str, manifest: Manifest) -> Iterable[Bar]:
-    counts = Counter(
-        {reason: count for reason, count in manifest.counts.items() if ":" not in reason}
-    )
-
-    if name == "links":
-        if counts:  # links that came with WARC files have no submissions
-            kept = counts.pop("kept", 0)
-            yield Bar("submissions read", int(manifest.details.get("rows_read", 0)), _most(counts))
-            yield Bar("link submissions admitted", kept, [])
-        yield Bar("distinct links", manifest.rows, [])
-    elif name == "pages":
-        fetched = counts.pop("fetched", 0)
-        yield Bar("pages fetched", fetched, _most(counts))
-    elif name == "documents":
-        counts.pop("kept", None)
-        yield Bar("documents", manifest.rows, _most(counts))
-    elif name == "verdicts":
-        kept = counts.pop("kept", 0)
-        yield Bar("documents kept", kept, _most(counts))
-
-
-def _most(counts: Counter[str]) -> list[tuple[str, int]]:
-    return sorted(
-        ((reason, count) for reason, count in counts.items() if count),
-        key=lambda item: (-item[1], item[0]),
-    )
 
 
 def _reasons(bar: Bar) -> str:

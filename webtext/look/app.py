@@ -1,0 +1,271 @@
+"""The application: an address for each view. Views read the corpus; only labels are written."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from corpus.errors import WebtextError
+from corpus.storage.store import Store
+from corpus.tables.inventory import batch_names
+from webtext.explain import trace
+from webtext.look import corpus_views, life, sample
+from webtext.look.labels import ANSWERS, Labels, precision_by_similarity
+from webtext.look.text_marks import word_diff
+from webtext.reports import funnel
+from webtext.reports.charts import curve
+
+COOKIE = "webtext_look"
+MAX_FORM_BYTES = 4096
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-src {frames}; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Addresses of the two servers, and the names by which the application may be asked."""
+
+    frames: str
+    """The origin of stored pages."""
+    secret: str
+    """First part of their addresses."""
+    hosts: frozenset[str] = frozenset({"127.0.0.1", "localhost", "[::1]"})
+    token: str | None = None
+
+
+def look_app(store: Store, origins: Origins) -> Starlette:
+    """The application over one corpus."""
+    views = Views(store, origins)
+    routes = [
+        Route("/", views.funnel),
+        Route("/sample/{stage}/{reason}", views.sample),
+        Route("/page/{doc_id}", views.page),
+        Route("/page/{doc_id}/{step}", views.neighbour),
+        Route("/find", views.find),
+        Route("/pairs", views.pairs),
+        Route("/domains", views.domains),
+        Route("/domain/{domain}", views.domain),
+        Route("/runs", views.runs),
+        Route("/crawl", views.crawl),
+        Route("/rights", views.rights),
+        Route("/compare/{doc_id}", views.compare),
+        Route("/label", views.label, methods=["POST"]),
+        Mount("/static", StaticFiles(packages=[("webtext.look", "static")])),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard(origins))],
+        exception_handlers={WebtextError: views.problem},
+    )
+
+
+Next = Callable[[Request], Awaitable[Response]]
+
+
+def guard(origins: Origins) -> Callable[[Request, Next], Awaitable[Response]]:
+    """Refuse requests of other sites, and add the policy to every answer."""
+
+    async def dispatch(request: Request, call_next: Next) -> Response:
+        response = _refusal(request, origins) or await call_next(request)
+        response.headers["Content-Security-Policy"] = POLICY.format(frames=origins.frames)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        return response
+
+    return dispatch
+
+
+def _refusal(request: Request, origins: Origins) -> Response | None:
+    # A foreign name that resolves to this machine (DNS rebinding) would make its scripts ours.
+    host = request.headers.get("host", "").rsplit(":", 1)[0]
+    if host not in origins.hosts:
+        return PlainTextResponse(f"host {host!r} is not served here", 421)
+
+    # A stored page, or any other site, must not write labels by a form.
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    if request.method == "POST" and site != "same-origin":
+        return PlainTextResponse("labels are written from this window only", 403)
+
+    if origins.token is None or _is_same(request.cookies.get(COOKIE), origins.token):
+        return None
+    if not _is_same(request.query_params.get("token"), origins.token):
+        return PlainTextResponse("open the address with ?token=... that the command printed", 401)
+    answer = RedirectResponse(request.url.path, 303)
+    answer.set_cookie(COOKIE, origins.token, httponly=True, samesite="strict")
+    return answer
+
+
+def _is_same(given: str | None, token: str) -> bool:
+    return given is not None and secrets.compare_digest(given.encode(), token.encode())
+
+
+class Views:
+    """A method for each address. Synchronous ones run in a thread, so a slow view blocks no other."""
+
+    def __init__(self, store: Store, origins: Origins) -> None:
+        self._store = store
+        self._origins = origins
+        self._labels = Labels(store, secrets.token_hex(8))
+        self._templates = Environment(
+            loader=PackageLoader("webtext.look"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def funnel(self, request: Request) -> Response:
+        names = batch_names(self._store)
+        wanted = request.query_params.get("batch", "")
+        each = [funnel.batch_bars(self._store, name) for name in names if wanted in ("", name)]
+        bars = funnel.summed(each)
+        most = max((bar.rows for bar in bars), default=1) or 1
+        return self._html("funnel.html", names=names, batch=wanted, bars=bars, most=most)
+
+    def sample(self, request: Request) -> Response:
+        stage, reason = request.path_params["stage"], request.path_params["reason"]
+        seed = _number(request, "seed")
+        batch = request.query_params.get("batch", "")
+        rows, total = sample.draw(self._store, stage, reason, seed, batch=batch)
+        shown = {"stage": stage, "reason": reason, "seed": seed, "batch": batch}
+        return self._html("sample.html", rows=rows, total=total, **shown)
+
+    def page(self, request: Request) -> Response:
+        found = life.life(self._store, request.path_params["doc_id"])
+        frame = f"{self._origins.frames}/{self._origins.secret}/{found.history.doc_id}"
+        like = self._like(found)
+        return self._html(
+            "page.html", page=found, history=found.history, frame=frame, like=like, answers=ANSWERS
+        )
+
+    @staticmethod
+    def _like(found: life.PageLife) -> tuple[str, str]:
+        """Stage and reason of pages with the same end."""
+        history = found.history
+        if history.dropped is not None:
+            return "documents", history.dropped["reason"]
+        if history.verdict is not None:
+            return "verdicts", history.verdict["reason"] or sample.KEPT
+        failed = history.page["reason"] if history.page else None
+        return "pages", failed or sample.KEPT
+
+    def neighbour(self, request: Request) -> Response:
+        doc_id = request.path_params["doc_id"]
+        step = {"next": 1, "previous": -1}.get(request.path_params["step"], 0)
+        batch = trace(self._store, doc_id).batch
+        found = sample.neighbour(self._store, batch, doc_id, step) if batch and step else None
+        return RedirectResponse(f"/page/{found or doc_id}", 303)
+
+    def find(self, request: Request) -> Response:
+        history = trace(self._store, request.query_params.get("q", "").strip())
+        if history.doc_id is None or history.link is None:
+            return self._html("unknown.html", history=history, status=404)
+        return RedirectResponse(f"/page/{history.doc_id}", 303)
+
+    def pairs(self, request: Request) -> Response:
+        found = corpus_views.pairs(self._store)
+        answered = self._labels.latest("pair")
+        number = min(_number(request, "n"), max(0, len(found) - 1))
+        pair, difference = None, None
+        if found:
+            pair = found[number]
+            texts = [
+                corpus_views.document_text(self._store, pair[name])
+                for name in ("doc_id", "duplicate_of")
+            ]
+            difference = word_diff(*texts)
+
+        answer = answered.get((pair["doc_id"], pair["duplicate_of"])) if pair else None
+        return self._html(
+            "pairs.html",
+            pair=pair,
+            difference=difference,
+            number=number,
+            total=len(found),
+            answer=answer["answer"] if answer else None,
+            answered=len(answered),
+            precision=precision_by_similarity(answered.values()),
+        )
+
+    def domains(self, request: Request) -> Response:
+        name = request.query_params.get("q", "").strip().lower()
+        rows = corpus_views.domains(self._store, name)
+        return self._html("domains.html", rows=rows, q=name)
+
+    def domain(self, request: Request) -> Response:
+        domain = request.path_params["domain"]
+        losses = corpus_views.domain_losses(self._store, domain)
+        pages = corpus_views.domain_pages(self._store, domain)
+        return self._html("domain.html", domain=domain, losses=losses, pages=pages)
+
+    def runs(self, request: Request) -> Response:
+        found = corpus_views.runs(self._store)
+        drawn = [each | {"drawing": curve(each["curves"])} for each in found]
+        return self._html("runs.html", runs=drawn)
+
+    def crawl(self, request: Request) -> Response:
+        template = "crawl_lines.html" if "lines" in request.query_params else "crawl.html"
+        return self._html(template, crawls=corpus_views.crawls(self._store))
+
+    def rights(self, request: Request) -> Response:
+        signals = corpus_views.opt_outs(self._store)
+        return self._html(
+            "rights.html", signals=signals, takedowns=corpus_views.takedowns(self._store)
+        )
+
+    def compare(self, request: Request) -> Response:
+        history = trace(self._store, request.path_params["doc_id"])
+        sides = {}
+        if history.page is not None and history.page["warc_file"] is not None:
+            response = life.stored_response(self._store, history.page)
+            for use in ("precision", "balanced", "recall") if not isinstance(response, str) else ():
+                stated = life.content_type(response)
+                sides[use] = life.judged_blocks(response.body, stated, use)
+        return self._html("compare.html", history=history, sides=sides)
+
+    async def label(self, request: Request) -> Response:
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_FORM_BYTES:
+                return PlainTextResponse("too long", 413)
+        form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        await run_in_threadpool(self._add_label, form)
+        # Only a path of this application: the address comes from a form.
+        back = form.get("back", "/")
+        return RedirectResponse(back if back.startswith("/") and back[1:2] != "/" else "/", 303)
+
+    def _add_label(self, form: dict[str, str]) -> None:
+        similarity = float(form["similarity"]) if "similarity" in form else None
+        question, doc_id, answer = (form.get(name, "") for name in ("question", "doc_id", "answer"))
+        self._labels.add(question, doc_id, answer, form.get("other", ""), similarity)
+
+    def problem(self, request: Request, error: Exception) -> Response:
+        return self._html("problem.html", words=str(error), status=400)
+
+    def _html(self, template: str, *, status: int = 200, **values: Any) -> Response:
+        shown = self._templates.get_template(template).render(root=self._store.root, **values)
+        return HTMLResponse(shown, status)
+
+
+def _number(request: Request, name: str) -> int:
+    """A number of the address, 0 for anything else."""
+    text = request.query_params.get(name, "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

@@ -1,0 +1,179 @@
+"""Rows for the views over many pages: pairs, domains, runs, the running crawl, rights, take-downs."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pyarrow.compute as pc
+
+from corpus.storage.store import Store, table_dir
+from corpus.tables.inventory import batch_names
+from corpus.tables.manifest import batches, find_manifest
+from corpus.tables.parquet import find_row, iter_tables
+from corpus.tables.takedown_list import standing
+from webtext.query import query, views
+from webtext.stages import needing
+
+DOMAINS_SHOWN = 100
+PAGES_SHOWN = 50
+
+
+def pairs(store: Store) -> list[dict[str, Any]]:
+    """Every page that was removed as a duplicate and its survivor, the least similar first."""
+    found = []
+    for batch in batch_names(store):
+        manifest = find_manifest(store, "verdicts", batch)
+        for part in manifest.parts if manifest else []:
+            path = f"{table_dir('verdicts', batch)}/{part.file}"
+            for piece in iter_tables(store, path, ["doc_id", "duplicate_of", "similarity"]):
+                rows = piece.filter(pc.is_valid(piece["similarity"])).to_pylist()
+                found += [row | {"batch": batch} for row in rows]
+
+    return sorted(found, key=lambda row: (row["similarity"], row["doc_id"]))
+
+
+def document_text(store: Store, doc_id: str) -> str:
+    """The text of a document of any batch, empty if none has it."""
+    for batch in batch_names(store):
+        manifest = find_manifest(store, "documents", batch)
+        if manifest is not None:
+            row = find_row(store, "documents", manifest, doc_id)
+            if row is not None:
+                return str(row["text"])
+    return ""
+
+
+def domains(store: Store, name: str) -> list[dict[str, Any]]:
+    """The domains with most links: links, pages, documents and kept documents of each batch."""
+    known = views(store)
+    if "links" not in known:
+        return []
+
+    condition = f"WHERE links.domain LIKE {quoted(f'%{name}%')}" if name else ""
+    columns, joins = ["count(*) AS links"], []
+    for table, column, expression in (
+        (
+            "pages",
+            "fetched",
+            "count(*) FILTER (pages.attempts IS NOT NULL AND pages.reason IS NULL)",
+        ),
+        ("documents", "documents", "count(documents.num_words)"),
+        ("verdicts", "kept", "count(*) FILTER (verdicts.kept)"),
+    ):
+        present = table in known
+        columns.append(f"{expression if present else '0'} AS {column}")
+        if present:
+            joins.append(f"LEFT JOIN {table} USING (doc_id, batch)")
+    return query(
+        store,
+        f"WITH each AS (SELECT links.domain, links.batch, {', '.join(columns)} "
+        f"FROM links {' '.join(joins)} {condition} GROUP BY ALL), "
+        "most AS (SELECT domain, sum(links) AS total FROM each GROUP BY domain "
+        f"ORDER BY total DESC, domain LIMIT {DOMAINS_SHOWN}) "
+        "SELECT each.* FROM each JOIN most USING (domain) ORDER BY total DESC, domain, batch",
+    ).to_pylist()
+
+
+def domain_losses(store: Store, domain: str) -> list[dict[str, Any]]:
+    """The pages that a domain lost, by batch, stage and reason."""
+    known = views(store)
+    parts = [
+        f"SELECT batch, '{stage}' AS stage, {table}.reason FROM {table} JOIN links USING (doc_id, batch) "
+        f"WHERE {table}.reason IS NOT NULL AND links.domain = {quoted(domain)}"
+        for stage, table in (
+            ("pages", "pages"),
+            ("documents", "documents_dropped"),
+            ("verdicts", "verdicts"),
+        )
+        if table in known and "links" in known
+    ]
+    if not parts:
+        return []
+    union = " UNION ALL ".join(parts)
+    return query(
+        store,
+        f"SELECT batch, stage, reason, count(*) AS pages FROM ({union}) GROUP BY ALL ORDER BY ALL",
+    ).to_pylist()
+
+
+def domain_pages(store: Store, domain: str) -> list[dict[str, Any]]:
+    """The first pages of a domain."""
+    return query(
+        store,
+        f"SELECT doc_id, url, batch FROM links WHERE domain = {quoted(domain)} ORDER BY doc_id LIMIT {PAGES_SHOWN}",
+    ).to_pylist()
+
+
+def quoted(value: str) -> str:
+    """A value as a string of SQL. The standard's strings have no escape but the doubled quote."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def runs(store: Store) -> list[dict[str, Any]]:
+    """The runs with their loss curves and scores."""
+    found = []
+    for name in store.folders("runs"):
+        lines = _metrics(store, name)
+        curves = {
+            kind: [(line["step"], line[key]) for line in lines if key in line]
+            for kind, key in (("training", "loss"), ("validation", "val_loss"))
+        }
+        found.append({"name": name, "curves": curves, "sample": _last_sample(store, name)})
+    return found
+
+
+def _metrics(store: Store, run: str) -> list[dict[str, Any]]:
+    try:
+        data = store.read_bytes(f"runs/{run}/metrics.jsonl").decode()
+    except FileNotFoundError:
+        return []
+    lines = []
+    for line in data.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue  # the last line of a run that writes now may be cut short
+    return lines
+
+
+def _last_sample(store: Store, run: str) -> str:
+    samples = [path for path, _ in store.files(f"runs/{run}/samples")]
+    return store.read_bytes(samples[-1]).decode(errors="replace") if samples else ""
+
+
+def crawls(store: Store) -> list[tuple[str, list[str]]]:
+    """Batches that have links and no pages yet, with the lines of their progress."""
+    with needing("crawl"):
+        from crawl.fetch import progress
+
+    return [
+        (manifest.batch, progress.read(store, manifest.batch, time.time()).lines())
+        for manifest in batches(store, "links")
+        if find_manifest(store, "pages", manifest.batch) is None
+    ]
+
+
+def opt_outs(store: Store) -> list[dict[str, Any]]:
+    """Pages by signal and value of the rights table."""
+    if "rights" not in views(store):
+        return []
+    return query(
+        store,
+        "SELECT batch, s.signal, s.value, training, count(*) AS pages "
+        "FROM (SELECT batch, training, unnest(signals) AS s FROM rights) GROUP BY ALL ORDER BY ALL",
+    ).to_pylist()
+
+
+def takedowns(store: Store) -> list[dict[str, Any]]:
+    """Take-downs with the batches that are done and those that wait."""
+    names = batch_names(store)
+    return [
+        {
+            "record": record,
+            "pages": len(record.url_keys),
+            "waiting": [name for name in names if name not in record.done],
+        }
+        for record in standing(store)
+    ]

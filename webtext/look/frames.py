@@ -1,0 +1,83 @@
+"""Serves pages as they were stored, from an origin of their own, so that nothing in them can act.
+
+Four walls, each enough for most attacks:
+1. The answer's policy (`default-src 'none'; sandbox`) forbids scripts and every request.
+2. The frame has the attribute `sandbox`, so meta refresh and forms are dead as well.
+3. Another port is another origin: a page's bytes never reach the application's one.
+4. Elements that some browsers follow before they read a policy (`link`, `meta`, `base`, embedded
+   content) are renamed. The text is decoded by our own decoder and sent as UTF-8, so the browser
+   cannot read other elements in it than those that were looked for.
+"""
+
+from __future__ import annotations
+
+import re
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from corpus.storage.store import Store
+from corpus.tables.inventory import batch_names
+from webtext.look.life import content_type, is_html, row_of, stored_response
+from webtext.stages import needing
+
+# Inline styles stay: a page without them looks unlike itself, and they can load data: images only.
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors {parent}"
+)
+_ACTIVE = re.compile(
+    r"<(/?)(?=(?:link|meta|base|iframe|frame|frameset|object|embed|applet|portal|fencedframe)\b)",
+    re.I,
+)
+
+
+def frame_app(store: Store, parent: str, secret: str) -> Starlette:
+    """The application of the second port. `parent` is the one origin that may show its pages.
+
+    `secret` is part of every address, so no other program of this machine can guess one.
+    """
+
+    def page(request: Request) -> Response:
+        headers = {
+            "Content-Security-Policy": POLICY.format(parent=parent),
+            "X-Content-Type-Options": "nosniff",
+            "X-DNS-Prefetch-Control": "off",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-store",
+        }
+        # In a window of its own a page could be left by a click, which asks a real host.
+        if request.headers.get("sec-fetch-dest", "iframe") != "iframe":
+            return PlainTextResponse("shown in a frame only", 403, headers)
+
+        found = _stored(store, request.path_params["doc_id"])
+        if found is None:
+            return PlainTextResponse("no stored response", 404, headers)
+        text, media_type = found
+        return Response(text.encode("utf-8", "replace"), 200, headers, media_type)
+
+    return Starlette(routes=[Route(f"/{secret}/{{doc_id:str}}", page)])
+
+
+def _stored(store: Store, doc_id: str) -> tuple[str, str] | None:
+    for batch in reversed(batch_names(store)):
+        row = row_of(store, "pages", batch, doc_id)
+        if row is not None and row["warc_file"] is not None:
+            response = stored_response(store, row)
+            if isinstance(response, str):
+                return None
+
+            with needing("clean"):
+                from clean.decode import decode
+            text = decode(response.body, content_type(response)).text
+            if is_html(response):
+                return inert(text), "text/html; charset=utf-8"
+            return text, "text/plain; charset=utf-8"
+    return None
+
+
+def inert(html: str) -> str:
+    """The page with the elements renamed that a browser could act on by itself."""
+    return _ACTIVE.sub(r"<\1inert-", html)

@@ -1,0 +1,122 @@
+"""Answers of a person to pages and pairs, and the precision that they give.
+
+Each window writes one file, `reports/labels/<window>.parquet`, whole at every answer. Windows of
+several people never write the same file, so no answer is lost; readers merge all of them.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from corpus.errors import InputError
+from corpus.storage.store import Store
+
+FOLDER = "reports/labels"
+# Questions with their answers.
+ANSWERS = {
+    "pair": ("yes", "no"),
+    "extraction": ("right", "too_much", "too_little"),
+    "soft_failure": ("page", "failure"),
+}
+SCHEMA = pa.schema(
+    [
+        ("question", pa.string()),
+        ("doc_id", pa.string()),
+        ("other", pa.string()),
+        ("similarity", pa.float32()),
+        ("answer", pa.string()),
+        ("labelled_at", pa.timestamp("ms", tz="UTC")),
+    ]
+)
+# The normal quantile of a 95 % interval.
+Z = 1.96
+NUM_BINS = 20
+
+
+class Labels:
+    """The answers of a corpus; those of this window are written to its own file."""
+
+    def __init__(self, store: Store, window: str) -> None:
+        self._store = store
+        self._path = f"{FOLDER}/{window}.parquet"
+        self._mine: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+
+    def add(
+        self,
+        question: str,
+        doc_id: str,
+        answer: str,
+        other: str = "",
+        similarity: float | None = None,
+    ) -> None:
+        """Keep an answer. Raises: InputError for an answer that the question does not have."""
+        if answer not in ANSWERS.get(question, ()):
+            raise InputError(f"{answer!r}: expected {', '.join(ANSWERS.get(question, ANSWERS))}")
+        row = {
+            "question": question,
+            "doc_id": doc_id,
+            "other": other,
+            "similarity": similarity,
+            "answer": answer,
+            "labelled_at": datetime.now(UTC),
+        }
+        with self._lock:
+            self._mine.append(row)
+            stream = io.BytesIO()
+            pq.write_table(pa.Table.from_pylist(self._mine, SCHEMA), stream)
+            self._store.write_bytes(self._path, stream.getvalue())
+
+    def latest(self, question: str) -> dict[tuple[str, str], dict[str, Any]]:
+        """The last answer for each page or pair, over all windows."""
+        rows = []
+        for path, _ in self._store.files(FOLDER):
+            if path.endswith(".parquet"):
+                rows += pq.read_table(io.BytesIO(self._store.read_bytes(path))).to_pylist()
+        rows.sort(key=lambda row: row["labelled_at"])
+        return {(row["doc_id"], row["other"]): row for row in rows if row["question"] == question}
+
+
+class Precision(NamedTuple):
+    """The share of pairs that are the same page, between two similarities, with its interval."""
+
+    low: float
+    high: float
+    yes: int
+    total: int
+    least: float
+    most: float
+
+
+def precision_by_similarity(answers: Iterable[dict[str, Any]]) -> list[Precision]:
+    """Precision in steps of 0.05 of similarity, with Wilson's interval of 95 %."""
+    bins: dict[int, list[int]] = {}
+    for row in answers:
+        number = min(NUM_BINS - 1, int(row["similarity"] * NUM_BINS + 1e-6))
+        bins.setdefault(number, []).append(row["answer"] == "yes")
+    return [
+        Precision(
+            number / NUM_BINS,
+            (number + 1) / NUM_BINS,
+            sum(hits),
+            len(hits),
+            *wilson(sum(hits), len(hits)),
+        )
+        for number, hits in sorted(bins.items())
+    ]
+
+
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share: also right for few answers and shares near 1."""
+    share, weight = hits / total, Z * Z / total
+    middle = (share + weight / 2) / (1 + weight)
+    half = Z * math.sqrt(share * (1 - share) / total + weight / total / 4) / (1 + weight)
+    return max(0.0, middle - half), min(1.0, middle + half)
