@@ -134,7 +134,7 @@ class PackedStream:
         """
         share = share_of(global_batch, rank, world_size)
         first = self.index + rank * share
-        rows = self._read(share, *self._neighbours(first, share))
+        rows = self._next_rows(first, share)
         self.advance(global_batch)
         self.prefetch(self.index)
         return rows
@@ -209,21 +209,21 @@ class PackedStream:
         out: np.ndarray | None = None,
     ) -> np.ndarray:
         rows = np.empty((count, self.block_size + 1), np.int64) if out is None else out
-        # Only the end of a row that the pieces leave open is filled.
-        filled = np.zeros(count, np.int64)
-        filled[where] = places + lengths
-        for row in np.flatnonzero(filled <= self.block_size).tolist():
-            rows[row, filled[row] :] = self.split.end_of_text
+        self._fill(rows, _filled(count, where, lengths, places))
         self.split.read_pieces(starts, lengths, where, places, rows)
         return rows
 
-    def _neighbours(
-        self, first: int, count: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """`_pieces` of samples that follow one another, through a chunk of them that is kept."""
+    def _fill(self, rows: np.ndarray, filled: np.ndarray) -> None:
+        """Write end-of-text behind the last piece of each row, where one leaves room."""
+        for row, end in enumerate(filled.tolist()):
+            if end <= self.block_size:
+                rows[row, end:] = self.split.end_of_text
+
+    def _next_rows(self, first: int, count: int) -> np.ndarray:
+        """Rows of samples that follow one another, through a chunk of their pieces that is kept."""
         number, begin = divmod(first, CHUNK_SAMPLES)
         if begin + count > CHUNK_SAMPLES or first + count > self.num_blocks:
-            return self._pieces(np.arange(first, first + count))
+            return self._read(count, *self._pieces(np.arange(first, first + count)))
 
         key = self.epoch, number
         if self._chunk_key != key:
@@ -233,11 +233,18 @@ class PackedStream:
             order = np.argsort(where, kind="stable")
             where, *rest = (each[order] for each in (where, *rest))
             bounds = np.searchsorted(where, np.arange(stop - start + 1))
-            self._chunk, self._chunk_key = (bounds, where, *rest), key
-        bounds, *pieces = self._chunk
-        chosen = slice(int(bounds[begin]), int(bounds[begin + count]))
-        where, starts, lengths, places = (each[chosen] for each in pieces)
-        return where - begin, starts, lengths, places
+            filled = _filled(stop - start, where, *rest[1:])
+            self._chunk, self._chunk_key = (bounds, filled, where, *rest), key
+
+        # One by one: an expression over all of them costs as much as the copying.
+        bounds, filled, where, starts, lengths, places = self._chunk
+        one, end = bounds[begin], bounds[begin + count]
+        rows = np.empty((count, self.block_size + 1), np.int64)
+        self._fill(rows, filled[begin : begin + count])
+        self.split.read_pieces(
+            starts[one:end], lengths[one:end], where[one:end] - begin, places[one:end], rows
+        )
+        return rows
 
     def _deal(self) -> None:
         """Deal runs of documents into groups and count the rows of each."""
@@ -298,11 +305,11 @@ class PackedStream:
         starts, lengths = self._group_pieces(group)
         number = np.arange(len(lengths))
         shuffle = Permutation(len(lengths), self.seed, epoch, 4, group)(number)
-        order = np.lexsort((shuffle, -lengths))
+        order = _sorted_by(self.block_size + 1 - lengths, shuffle)
         rows, num_rows = best_fit(lengths[order], self.block_size + 1)
         rows = Permutation(num_rows, self.seed, epoch, 5, group)(rows)
         # Pieces of a row stand in any order.
-        by_row = np.lexsort((shuffle[order], rows))
+        by_row = _sorted_by(rows, shuffle[order])
         chosen = order[by_row]
         offsets = np.searchsorted(rows[by_row], np.arange(num_rows + 1))
 
@@ -362,6 +369,21 @@ def packed_fields(rows: np.ndarray, end_of_text: int) -> PackedFields:
         cu_seqlens=cu_seqlens,
         max_seqlen=int(np.diff(cu_seqlens).max(initial=0)),
     )
+
+
+def _sorted_by(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The order by two numbers from 0 to 2**31, which differ in the second: a third of `lexsort`'s time."""
+    return np.argsort(first << 32 | second)
+
+
+def _filled(
+    count: int, where: np.ndarray, lengths: np.ndarray, places: np.ndarray
+) -> np.ndarray:
+    """Places of each row that its pieces take. Shape (count,) int64."""
+    filled = np.zeros(count, np.int64)
+    # The last piece of a row is its furthest.
+    np.maximum.at(filled, where, places + lengths)
+    return filled
 
 
 def _rows_of(

@@ -280,19 +280,26 @@ class Segments:
             range(len(starts)) if self._all_in_place else np.argsort(found, kind="stable").tolist()
         )
         segments, offsets = found.tolist(), (starts - self._starts[found]).tolist()
-        sizes, targets, begins = lengths.tolist(), rows.tolist(), places.tolist()
+        sizes = lengths.tolist()
+        # Slices of one dimension cost a third less, and the pieces are short.
+        flat = out.reshape(-1) if out.flags.c_contiguous else None
+        targets = (rows * out.shape[1] + places).tolist()
         mapped = self._mapped
 
         for piece in order:
             tokens = mapped.get(segments[piece])
             if tokens is None:
                 tokens = self.array(segments[piece])
-            size, offset, begin = sizes[piece], offsets[piece], begins[piece]
+            size, offset, target = sizes[piece], offsets[piece], targets[piece]
             block = tokens[offset : offset + size]
             if len(block) != size:
                 start = int(starts[piece])
                 block = np.concatenate(list(self.pieces(start, start + size)))
-            out[targets[piece], begin : begin + size] = block
+            if flat is None:
+                row, place = divmod(target, out.shape[1])
+                out[row, place : place + size] = block
+            else:
+                flat[target : target + size] = block
 
     def _find(self, positions: np.ndarray) -> np.ndarray:
         """The segment of each position. Shapes (n,) to (n,)."""
