@@ -376,9 +376,7 @@ def _sorted_by(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.argsort(first << 32 | second)
 
 
-def _filled(
-    count: int, where: np.ndarray, lengths: np.ndarray, places: np.ndarray
-) -> np.ndarray:
+def _filled(count: int, where: np.ndarray, lengths: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Places of each row that its pieces take. Shape (count,) int64."""
     filled = np.zeros(count, np.int64)
     # The last piece of a row is its furthest.
