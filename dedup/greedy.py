@@ -189,6 +189,7 @@ def _walk(
         given.bitmap_bounds,
         given.values,
         given.bitmaps,
+        _num_common(given),
         duplicate_of,
         similarity,
         edge,
@@ -204,3 +205,19 @@ def _walk(
     similarity[duplicate_of == KEPT] = np.nan
 
     return Selection(duplicate_of, similarity, exact), np.flatnonzero(asked)
+
+
+def _num_common(sets: StoredSets) -> np.ndarray:
+    """The number of values of every set that another set may have.
+
+    On pages of one frame these are the frame's, which decides most pairs without looking at them.
+    """
+    from dedup import kernels
+
+    wanted = min(kernels.MOST_FILTER_BITS, kernels.FILTER_BITS_PER_VALUE * sets.values.size)
+    num_words = 1 << max(0, int(wanted - 1).bit_length() - 6)
+    seen, again = np.zeros(num_words, np.uint64), np.zeros(num_words, np.uint64)
+    common = np.zeros(sets.value_bounds.size - 1, np.int64)
+    kernels.count_common(sets.values, sets.value_bounds, seen, again, common)
+
+    return common

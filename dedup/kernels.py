@@ -22,6 +22,14 @@ from dedup.containment import LEAST_OF_LARGER
 # A factor that keeps a rounded product below the exact one.
 SURELY = 1 - 1e-9
 
+# Steps of a merge between two checks of its bound.
+BLOCK_STEPS = 32
+
+# Of the filters that find values of one set only; 16 bits a value tell 98 % of them.
+FILTER_BITS_PER_VALUE = 16
+# 256 MB a filter. Beyond 130 million values the filters tell fewer, which costs time only.
+MOST_FILTER_BITS = 1 << 31
+
 compiled = compiler(nogil=True)
 
 score_clusters = compiled(near_score.score_clusters)
@@ -253,6 +261,68 @@ def count_shared(left: Any, right: Any) -> int:
     return count
 
 
+@compiled
+def count_shared_from(left: Any, right: Any, threshold: Any, containment: Any) -> int:
+    """The result of `count_shared`, or -1 once it cannot reach `threshold` nor `containment`.
+
+    The bound is checked between blocks of BLOCK_STEPS steps without branches. It is the quotient of
+    the final test, so that it never rules out a pair at the threshold.
+    """
+    count = 0
+    i = np.uint64(0)
+    j = np.uint64(0)
+    total = left.size + right.size
+    smaller = min(left.size, right.size)
+
+    while i < left.size and j < right.size:
+        for _ in range(min(BLOCK_STEPS, left.size - np.int64(i), right.size - np.int64(j))):
+            a = left[i]
+            b = right[j]
+            count += a == b
+            i += np.uint64(a <= b)
+            j += np.uint64(b <= a)
+
+        most = count + min(left.size - np.int64(i), right.size - np.int64(j))
+        if most / (total - most) < threshold and (
+            containment == 0.0 or most < containment * smaller
+        ):
+            return -1
+
+    return count
+
+
+@compiled
+def count_common(values: Any, bounds: Any, seen: Any, again: Any, common: Any) -> None:
+    """The values of every set that other sets may have, in `common` (sets,) int64. Never too few.
+
+    `seen` and `again` are zeroed Bloom filters, (power of two,) uint64: values met so far, and
+    values met a second time. A value that is certainly in one set only is shared with no other.
+    """
+    mask = np.uint64(64 * seen.size - 1)
+    low = np.uint64(63)
+    six = np.uint64(6)
+    one = np.uint64(1)
+
+    for place in range(values.size):
+        first = values[place] & mask
+        second = (values[place] >> np.uint64(31)) & mask
+        first_bit, second_bit = one << (first & low), one << (second & low)
+        if seen[first >> six] & first_bit and seen[second >> six] & second_bit:
+            again[first >> six] |= first_bit
+            again[second >> six] |= second_bit
+        seen[first >> six] |= first_bit
+        seen[second >> six] |= second_bit
+
+    for number in range(bounds.size - 1):
+        count = 0
+        for place in range(bounds[number], bounds[number + 1]):
+            first = values[place] & mask
+            second = (values[place] >> np.uint64(31)) & mask
+            in_first = (again[first >> six] >> (first & low)) & one
+            count += np.int64(in_first & (again[second >> six] >> (second & low)))
+        common[number] = count
+
+
 @intrinsic
 def _num_bits(typing_context: Any, value: Any) -> Any:
     """The number of bits of a uint64 are set: the processor's own instruction."""
@@ -319,10 +389,14 @@ def stored_similarity(
     ):
         return 0.0
 
-    shared = count_shared(
+    shared = count_shared_from(
         values[value_bounds[left] : value_bounds[left + 1]],
         values[value_bounds[right] : value_bounds[right + 1]],
+        threshold,
+        containment,
     )
+    if shared < 0:
+        return 0.0
 
     found = shared / (total - shared)
     if containment > 0.0 and found < threshold:
@@ -350,6 +424,7 @@ def walk(
     bitmap_bounds: Any,
     values: Any,
     bitmaps: Any,
+    common: Any,
     duplicate_of: Any,
     similarity: Any,
     edge: Any,
@@ -359,7 +434,7 @@ def walk(
 
     Edges and memberships are sorted by page, a page's edges ascending. Without `knows`, nothing is
     compared, and pages to compare are marked in `asked`. Each page gets `duplicate_of`, the
-    deciding `edge` or -1, and the `similarity` found.
+    deciding `edge` or -1, and the `similarity` found. `common` is that of `count_common`.
     """
     num_pages = duplicate_of.size
     num_buckets = bucket_bounds.size - 1
@@ -371,6 +446,8 @@ def walk(
     doubtful = np.zeros(num_pages, np.bool_)
     ones = np.empty(bitmap_bounds.size - 1, np.int64)
     count_ones(bitmaps, bitmap_bounds, ones)
+    # Kept pages of each bucket, from its first, that are asked for already.
+    num_asked = np.zeros(num_buckets, np.int64)
 
     for page in range(num_pages):
         if page >= num_old:
@@ -396,6 +473,23 @@ def walk(
             for row in range(member_bounds[page], member_bounds[page + 1]):
                 bucket = member_bucket[row]
                 first = bucket_bounds[bucket]
+                if not knows:
+                    # A mate is asked for once: a large bucket costs its size, not its square.
+                    while (
+                        num_asked[bucket] < num_kept[bucket]
+                        and asked[kept[first + num_asked[bucket]]]
+                    ):
+                        num_asked[bucket] += 1
+                    place = first + num_asked[bucket] if doubtful[page] else first
+                    while place < first + num_kept[bucket]:
+                        mate = kept[place]
+                        if mate >= best:
+                            break
+                        place += 1
+                        if seen[mate] != page:
+                            asked[mate] = asked[page] = doubtful[page] = True
+                            place = max(place, first + num_asked[bucket])
+                    continue
                 for place in range(first, first + num_kept[bucket]):
                     mate = kept[place]
                     if mate >= best:
@@ -403,23 +497,25 @@ def walk(
                     if seen[mate] == page:
                         continue
                     seen[mate] = page
-                    if not knows:
-                        asked[mate] = asked[page] = doubtful[page] = True
-                        continue
                     one, other = slot[mate], slot[page]
                     if one < 0 or other < 0:
                         continue
-                    # The bitmaps of two pages of like size, here and not in a function: a call costs more than the loop.
                     num_one = value_bounds[one + 1] - value_bounds[one]
                     num_other = value_bounds[other + 1] - value_bounds[other]
+                    most = min(common[one], common[other])
+                    if most < threshold * (num_one + num_other - most) * SURELY and (
+                        containment == 0.0 or most < containment * min(num_one, num_other) * SURELY
+                    ):
+                        continue
+                    # The bitmaps of two pages of like size, here and not in a function: a call costs more than the loop.
                     size = np.uint64(bitmap_bounds[other + 1] - bitmap_bounds[other])
                     at_one = np.uint64(bitmap_bounds[one])
                     at_other = np.uint64(bitmap_bounds[other])
                     if np.uint64(bitmap_bounds[one + 1]) - at_one == size:
-                        common = np.uint64(0)
+                        both = np.uint64(0)
                         for word in range(size):
-                            common += _num_bits(bitmaps[at_one + word] & bitmaps[at_other + word])
-                        most = np.int64(common) + min(num_one - ones[one], num_other - ones[other])
+                            both += _num_bits(bitmaps[at_one + word] & bitmaps[at_other + word])
+                        most = np.int64(both) + min(num_one - ones[one], num_other - ones[other])
                         if most < threshold * (num_one + num_other - most) * SURELY and (
                             containment == 0.0
                             or most < containment * min(num_one, num_other) * SURELY

@@ -233,3 +233,74 @@ def test_containment_is_what_the_sets_say(
         sets.values, sets.value_bounds, sets.bitmaps, sets.bitmap_bounds, 0, 1, 0.75, containment
     )
     assert compiled == exact if is_duplicate else compiled < 0.75
+
+
+def page_of_frame(generator: np.random.Generator, frame: np.ndarray, own: int) -> np.ndarray:
+    return np.unique(np.concatenate([frame, generator.integers(0, 2**64, own, np.uint64)]))
+
+
+def test_pages_of_one_frame_around_the_threshold() -> None:
+    """Similarities of .739 and .765 in one bucket: the choice is that of the naive rule."""
+    generator = np.random.default_rng(3)
+    frame = generator.integers(0, 2**64, 255, np.uint64)
+    sets = [page_of_frame(generator, frame, own) for own in [45, 45, 39, 45, 39, 34] * 12]
+    num_pages = len(sets)
+    similar = {(a, b): jaccard(sets[a], sets[b]) for b in range(num_pages) for a in range(b)}
+    everything = np.arange(num_pages)
+    large = LargeBuckets(np.zeros(num_pages, np.int64), everything, np.zeros(num_pages, bool))
+    none = edges_of([], {})
+    assert greedy.open_pages(num_pages, 0, none, large).tolist() == everything.tolist()
+
+    expected = [KEPT] * num_pages
+    for page in range(num_pages):
+        near = (b for b in range(page) if expected[b] == KEPT and similar[b, page] >= 0.75)
+        expected[page] = next(near, KEPT)
+
+    choice = greedy.choose_in_large(
+        num_pages, 0, none, large, 0.75, stored(sets, everything)
+    ).duplicate_of.tolist()
+    assert choice == expected
+    assert 0 < choice.count(KEPT) < num_pages
+
+
+def test_values_of_one_page_alone_decide_pages_of_one_frame() -> None:
+    """At similarity .739 neither the bitmaps nor a merge are needed: the frame alone is shared."""
+    generator = np.random.default_rng(4)
+    frame = generator.integers(0, 2**64, 255, np.uint64)
+    sets = [page_of_frame(generator, frame, 45) for _ in range(200)]
+    common = greedy._num_common(stored(sets, np.arange(200)))
+    assert common.min() >= 255
+    assert (common / (600 - common) < 0.75).mean() > 0.9
+
+
+@settings(max_examples=40)
+@given(st.lists(shingles, max_size=8))
+def test_no_value_of_two_pages_is_taken_for_one_pages_alone(sets: list[np.ndarray]) -> None:
+    everything = np.concatenate([np.zeros(0, np.uint64), *sets])
+    found, times = np.unique(everything, return_counts=True)
+    least = [int(np.isin(each, found[times > 1]).sum()) for each in sets]
+    common = greedy._num_common(stored(sets, np.arange(len(sets)))).tolist()
+    assert all(
+        few <= many <= each.size for few, many, each in zip(least, common, sets, strict=True)
+    )
+
+
+@settings(max_examples=60)
+@given(
+    st.sets(st.integers(0, 400), min_size=1, max_size=200),
+    st.sets(st.integers(0, 400), min_size=1, max_size=200),
+    st.sampled_from([0.2, 0.5, 0.75, 1.0]),
+    st.sampled_from([0.0, 0.5, 0.9]),
+)
+def test_a_merge_ends_early_only_below_the_threshold(
+    left: set[int], right: set[int], threshold: float, containment: float
+) -> None:
+    arrays = [np.array(sorted(each), np.uint64) for each in (left, right)]
+    shared = len(left & right)
+    found = kernels.count_shared_from(*arrays, threshold, containment)
+    reached = shared / len(left | right) >= threshold or (
+        containment > 0 and shared >= containment * min(len(left), len(right))
+    )
+    assert found == shared if reached else found in (-1, shared)
+    disjoint = [arrays[0], arrays[0] + np.uint64(1000)]
+    assert kernels.count_shared_from(*disjoint, threshold, 0.0) == -1
