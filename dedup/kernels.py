@@ -314,7 +314,7 @@ def count_common(values: Any, bounds: Any, seen: Any, again: Any, common: Any) -
         seen[second >> six] |= second_bit
 
     for number in range(bounds.size - 1):
-        count = 0
+        count = np.int64(0)
         for place in range(bounds[number], bounds[number + 1]):
             first = values[place] & mask
             second = (values[place] >> np.uint64(31)) & mask
