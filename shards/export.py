@@ -30,8 +30,9 @@ from corpus.errors import FatalError, InputError
 from corpus.run import command
 from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.export_log import note_export
+from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import part_index, part_paths, read_file
-from corpus.tables.schemas import DOCUMENTS
+from corpus.tables.schemas import DOCUMENTS, RIGHTS
 from corpus.tables.snapshot import SPLITS, TokenFile
 from corpus.tables.snapshot_remarks import warn_of_remarks
 from shards.export_formats import to_datatrove, to_litdata, to_megatron, to_numpy
@@ -197,6 +198,7 @@ def to_datasets(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Itera
         [
             ("doc_id", pa.string()),
             *(DOCUMENTS.schema.field(name).with_nullable(True) for name in PROVENANCE),
+            ("rights", pa.string()),
             ("batch", pa.string()),
             ("text", pa.string()),
             ("input_ids", pa.list_(pa.int32())),
@@ -223,9 +225,19 @@ def to_datasets(split: TokenSplit, tokenizer: Tokenizer, target: Store) -> Itera
 
 
 def _provenance(store: Store, file: TokenFile) -> pa.Table:
-    """Origin of the documents of a token file, from the part of `documents` it was made of."""
-    part = part_paths(store, DOCUMENTS.name, file.batch)[part_index(file.path)]
-    return read_file(store, part, ["doc_id", *PROVENANCE]).combine_chunks()
+    """Origin and rights of the documents of a token file, from the parts it was made of."""
+    number = part_index(file.path)
+    part = part_paths(store, DOCUMENTS.name, file.batch)[number]
+    found = read_file(store, part, ["doc_id", *PROVENANCE]).combine_chunks()
+
+    # Batches from before the table have none, and not every page was asked about.
+    answers = pa.nulls(found.num_rows, pa.string())
+    if find_manifest(store, RIGHTS.name, file.batch) is not None:
+        part = part_paths(store, RIGHTS.name, file.batch)[number]
+        rights = read_file(store, part, ["doc_id", "training"]).combine_chunks()
+        rows = pc.index_in(found["doc_id"], value_set=rights["doc_id"].combine_chunks())
+        answers = rights["training"].take(rows)
+    return found.append_column("rights", answers)
 
 
 def _with_provenance(
@@ -237,7 +249,7 @@ def _with_provenance(
     """
     found = pc.index_in(rows["doc_id"], value_set=provenance["doc_id"].combine_chunks())
     columns: dict[str, Any] = {name: rows[name] for name in rows.column_names}
-    columns |= {name: provenance[name].take(found) for name in PROVENANCE}
+    columns |= {name: provenance[name].take(found) for name in (*PROVENANCE, "rights")}
     columns["batch"] = pa.array([batch] * rows.num_rows, pa.string())
     return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)
 

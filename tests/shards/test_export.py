@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from corpus.storage.store import open_store
-from corpus.tables.parquet import read_table
+from corpus.tables.commit import commit_table
+from corpus.tables.parquet import read_table, write_part
+from corpus.tables.schemas import RIGHTS, part_of_id
 from shards import export
 from shards.export_formats import to_litdata
 from shards.reader import open_split
@@ -170,6 +173,40 @@ def test_mosaicml_streams_it(built: str, tmp_path: Path) -> None:
         assert tokens.dtype == np.uint16
         assert np.array_equal(tokens[: split.num_tokens], split.slice(0, split.num_tokens))
         assert (tokens[split.num_tokens :] == split.end_of_text).all()
+
+
+def test_datasets_rows_have_the_answer_about_training(tmp_path: Path) -> None:
+    """Of the batch with a table of rights, and of the pages that were asked about."""
+    root = str(tmp_path / "corpus")
+    batches = {"b1": documents(20), "b2": documents(20, seed=1)}
+    for batch, docs in batches.items():
+        store = commit_batch(root, batch, docs, num_parts=2)
+        make_shards(root, batch)
+    answers = {
+        doc.doc_id: ("yes", "no", "unsaid")[number % 3]
+        for number, doc in enumerate(batches["b2"][:15])
+    }
+    parts = []
+    for index in range(2):
+        rows = [
+            {
+                "doc_id": name,
+                "training": answers[name],
+                "signals": [],
+                "evidence": [],
+                "checked_at": 0,
+            }
+            for name in sorted(answers)
+            if part_of_id(name, 2) == index
+        ]
+        table, path = pa.Table.from_pylist(rows, RIGHTS.schema), f"part-{index:05}.parquet"
+        parts.append(write_part(store, RIGHTS.folder("b2"), path, RIGHTS, [table], index, 2))
+    commit_table(store, RIGHTS, "b2", parts, num_parts=2)
+    run(root, "datasets", tmp_path / "out")
+    tables = [pq.read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
+    found = {row["doc_id"]: row["rights"] for table in tables for row in table.to_pylist()}
+    kept = [doc.doc_id for docs in batches.values() for doc in docs if doc.kept]
+    assert found == {name: answers.get(name) for name in kept}
 
 
 def test_wide_vocabularies_do_not_fit_16_bits(built: str) -> None:
