@@ -55,6 +55,7 @@ def look_app(store: Store, origins: Origins) -> Starlette:
         Route("/", views.funnel),
         Route("/sample/{stage}/{reason}", views.sample),
         Route("/page/{doc_id}", views.page),
+        Route("/blocks/{doc_id}", views.blocks),
         Route("/page/{doc_id}/{step}", views.neighbour),
         Route("/find", views.find),
         Route("/pairs", views.pairs),
@@ -154,6 +155,16 @@ class Views:
         return self._html(
             "page.html", page=found, history=found.history, frame=frame, like=like, answers=ANSWERS
         )
+
+    def blocks(self, request: Request) -> Response:
+        """A part of a page's view of its own: the extractor's model takes seconds to load once."""
+        history = trace(self._store, request.path_params["doc_id"])
+        found = []
+        if history.page is not None and history.page["warc_file"] is not None:
+            response = life.stored_response(self._store, history.page)
+            if not isinstance(response, str) and life.is_html(response):
+                found = life.judged_blocks(response.body, life.content_type(response))
+        return self._html("blocks.html", blocks=found)
 
     @staticmethod
     def _like(found: life.PageLife) -> tuple[str, str]:

@@ -101,7 +101,7 @@ async def _serve(apps: Sequence[tuple[Any, socket.socket]]) -> None:
         _Server(
             uvicorn.Config(
                 app,
-                log_level="error",
+                log_level="critical",
                 access_log=False,
                 lifespan="off",
                 timeout_graceful_shutdown=1,

@@ -46,7 +46,6 @@ class PageLife:
     response: Any = None
     problem: str = ""
     """The reason why the stored response cannot be shown."""
-    blocks: list[JudgedBlock] = field(default_factory=list)
     text: list[MarkedText] = field(default_factory=list)
     rule: dict[str, str] | None = None
     """The rule that dropped the page, with its value and threshold, where it has them."""
@@ -86,8 +85,6 @@ def _add_response(store: Store, found: PageLife) -> None:
         found.problem = response
         return
     found.response = response
-    if is_html(response):
-        found.blocks = judged_blocks(response.body, content_type(response))
 
 
 def stored_response(store: Store, page: dict[str, Any]) -> Any:

@@ -58,7 +58,7 @@ def test_every_link_of_every_view_answers(fates: grown_corpus.Fates) -> None:
         ("kept", ("Tokens", "t1", "kept", "As served", "2024-01 2024-02")),
         ("near", ("Survivor", 'class="removed"', "near duplicate")),
         ("moved", ("http://moved.test/hop",)),
-        ("short", ("Dropped", "As served", "Blocks")),
+        ("short", ("Dropped", "As served", "/blocks/")),
         ("missing", ("http_status", "status 404")),
         ("overlapping", ("Test sets", 'class="cut"')),
     ],
@@ -163,3 +163,11 @@ def test_the_interval_is_wilsons() -> None:
     rows = [{"similarity": 0.8, "answer": "yes"}, {"similarity": 0.84, "answer": "no"}]
     [found] = precision_by_similarity([*rows])
     assert (found.low, found.yes, found.total) == (0.8, 1, 2)
+
+
+def test_blocks_have_the_extractors_probabilities(fates: grown_corpus.Fates) -> None:
+    shown = window(fates).get(f"/blocks/{doc_id(fates, fates.kept)}").text
+    kept = re.findall(r'class="p\d kept"', shown)
+    assert len(kept) >= 6
+    assert "A page of prose" in shown
+    assert "not HTML" in window(fates).get(f"/blocks/{doc_id(fates, fates.missing)}").text

@@ -1,4 +1,5 @@
-// Keys of buttons and links (data-key), and views that refresh themselves (data-live).
+// Keys of buttons and links (data-key), views that refresh themselves (data-live),
+// and parts that come after the page (data-once).
 
 const typing = (target) => target.closest("input, textarea, select") !== null;
 
@@ -16,16 +17,21 @@ document.addEventListener("keydown", (event) => {
 const LIVE_MS = 2000;
 
 // The server escapes every value, and the policy forbids scripts in what is put in.
-async function refresh(element) {
+async function load(element, address) {
   try {
-    const answer = await fetch(element.dataset.live);
+    const answer = await fetch(address);
     if (answer.ok) element.innerHTML = await answer.text();
   } catch {
-    // The server may be gone for a moment; the next round asks again.
+    // The server may be gone for a moment; a live view asks again.
   }
+}
+
+async function refresh(element) {
+  await load(element, element.dataset.live);
   setTimeout(refresh, LIVE_MS, element);
 }
 
 for (const element of document.querySelectorAll("[data-live]")) {
   setTimeout(refresh, LIVE_MS, element);
 }
+for (const element of document.querySelectorAll("[data-once]")) load(element, element.dataset.once);
