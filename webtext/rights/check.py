@@ -164,7 +164,7 @@ def _links(
 
 
 def _conditions(store: Store, row: dict[str, Any]) -> dict[str, str]:
-    """What a conditional request needs of the stored response."""
+    """The headers of the stored response that a conditional request repeats."""
     try:
         place = (row["warc_file"], row["warc_offset"], row["warc_length"])
         headers = records.read_response(store, *place).headers
