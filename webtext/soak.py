@@ -72,7 +72,7 @@ WAIT = "5m"
 
 @dataclass(slots=True)
 class Survived:
-    """What happened to the disturbed corpus, and what came of it."""
+    """The disturbances of a corpus, and their outcome."""
 
     kills: int = 0
     freezes: int = 0
