@@ -140,6 +140,8 @@ retry_delay_s = 0.2
     preset = preset.replace("val_frac = 0.01\n", val_frac)
     max_steps = max(MIN_STEPS, min(350, 350 * num_pages // web.NUM_PAGES))
     preset = preset.replace("max_steps = 350 ", f"max_steps = {max_steps} ")
+    # An interval beyond the last step would leave out the evaluation before the first.
+    preset = preset.replace("eval_interval = 50", f"eval_interval = {min(50, max_steps)}")
     path = folder / "demo.toml"
     path.write_text(preset.replace("[crawl.fetch]\n", fetch) + ours, encoding="utf-8")
 
