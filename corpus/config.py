@@ -130,7 +130,7 @@ def describe(model: type[Section], prefix: str) -> Iterator[tuple[str, str, str]
         default = (
             "required"
             if field.is_required()
-            else _toml_value(field.get_default(call_default_factory=True))
+            else toml_value(field.get_default(call_default_factory=True))
         )
         yield key, default, " ".join((field.description or "").split())
 
@@ -151,7 +151,7 @@ def ineffective(config: Section, prefix: str) -> Iterator[str]:
     for key, value, is_default in given(config, prefix):
         for each, reason in off.items():
             if not is_default and f"{key}.".startswith(f"{prefix}.{each}."):
-                yield f"{key} = {_toml_value(value)} has no effect: {reason}"
+                yield f"{key} = {toml_value(value)} has no effect: {reason}"
 
     for name, value in config:
         if isinstance(value, Section) and name not in off:
@@ -276,7 +276,7 @@ def _explain(error: ValidationError, model: type[Section], stage: str) -> str:
             f"put it into the file of --config, or add --set {key}=..."
         )
     if problem["type"] in ("tuple_type", "list_type") and isinstance(problem["input"], str | int):
-        written = _toml_value([problem["input"]])
+        written = toml_value([problem["input"]])
         return f"{key} = {problem['input']!r}: expected a list; write --set '{key}={written}'"
     return f"{key} = {problem['input']!r}: {problem['msg']}"
 
@@ -297,7 +297,7 @@ def _retired(model: type[Section], path: Sequence[int | str]) -> str | None:
 def to_toml(settings: Mapping[str, Any], prefix: str = "") -> str:
     """Write nested settings as TOML tables."""
     plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
-    lines = [f"{key} = {_toml_value(value)}" for key, value in plain.items()]
+    lines = [f"{key} = {toml_value(value)}" for key, value in plain.items()]
     text = "\n".join([f"[{prefix}]", *lines, "", ""]) if prefix and lines else ""
     for key, value in settings.items():
         if isinstance(value, Mapping):
@@ -320,7 +320,8 @@ def set_keys(sets: Sequence[str]) -> list[str]:
     return [assignment.partition("=")[0].strip() for assignment in sets]
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it; None, which TOML lacks, as `none`."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
@@ -328,7 +329,7 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + "}"
     return str(value)

@@ -41,6 +41,7 @@ from train.config import TrainConfig
 from train.distributed import World, join_world, leave_world
 from train.gpt2.model import GPT2
 from train.gpt2.sampling import Sampling, generate
+from train.held_out import digest_of, held_out_blocks
 from train.loop import Job, Trainer
 from train.parent import find_parent, load_hf_weights
 
@@ -70,6 +71,9 @@ class RunRequest:
     """Train on a snapshot though a take-down withdrew it."""
     extend: bool = False
     """Take more steps in a run that may be finished."""
+    held_out: str = ""
+    """A file of texts in place of the validation split, the same for runs to compare; see
+    `train.held_out`."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +203,9 @@ def run_identity(store: Store, snapshot: Snapshot, request: RunRequest) -> dict[
         "settings": config.decisive(),
         "held_out_frac": request.held_out_frac,
     }
+    if request.held_out:
+        # Runs of earlier versions have no such file.
+        identity["held_out"] = digest_of(request.held_out)
     if config.init_from:
         identity["parent"] = _parent_identity(store, snapshot, request)
 
@@ -239,13 +246,15 @@ def open_job(store: Store, request: RunRequest) -> Job:
     shape = config.model.shape(snapshot.vocab_size)
     cache = _token_cache(store, config)
     stream = _train_stream(store, request.snapshot, config, shape.block_size, cache)
-    val_blocks, val_bytes = (
-        _held_out(stream, config, request.held_out_frac)
-        if request.held_out_frac
-        else _validation_split(
-            store, request.snapshot, shape.block_size, snapshot.splits["val"].num_bytes, cache
+    if request.held_out:
+        val_blocks, val_bytes = held_out_blocks(request.held_out, tokenizer, shape.block_size)
+    elif request.held_out_frac:
+        val_blocks, val_bytes = _held_out(stream, config, request.held_out_frac)
+    else:
+        num_bytes = snapshot.splits["val"].num_bytes
+        val_blocks, val_bytes = _validation_split(
+            store, request.snapshot, shape.block_size, num_bytes, cache
         )
-    )
     passes = _passes(stream, config)
 
     return Job(

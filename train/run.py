@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from corpus.errors import InputError
 from corpus.run import command
 from corpus.storage.store import check_name, open_corpus
 from train.config import TrainConfig
@@ -68,8 +69,16 @@ def _main(argv: Sequence[str] | None) -> int:
         action="store_true",
         help="train on a snapshot though a take-down withdrew it",
     )
+    parser.add_argument(
+        "--held-out",
+        default="",
+        metavar="FILE.jsonl",
+        help="texts (JSON lines with a field `text`) to validate on, instead of the validation split",
+    )
     args = parser.parse_args(argv)
     check_name("--run", args.run)
+    if args.held_out and args.sweep is not None:
+        raise InputError("--sweep holds out tokens of its own; leave --held-out out")
     config = command.config(TrainConfig, "train", args)
     # torch takes seconds to load: what can be refused without it is refused before
     from train.job import RunRequest
@@ -89,6 +98,7 @@ def _main(argv: Sequence[str] | None) -> int:
         args.rebuild,
         allow_withdrawn=args.allow_withdrawn,
         extend=args.extend,
+        held_out=args.held_out,
     )
     if int(os.environ.get("RANK", "0")):
         logging.getLogger("train").setLevel(logging.WARNING)  # rank 0 speaks for all

@@ -47,6 +47,7 @@ GROUPS = {
     "train": {
         "train": "train a GPT-2 on a snapshot",
         "evaluate": "score a checkpoint on zero-shot tasks",
+        "ablate": "train a small model on versions of the data and compare them",
         "generate": "sample text from a checkpoint",
         "export": "convert a checkpoint to or from the Hugging Face format",
         "demo": "build a small corpus and model offline in five minutes (from a checkout)",
@@ -110,6 +111,9 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
     elif name == "publish":
         with needing("shards"):
             from webtext.publish.command import main
+    elif name == "ablate":
+        with needing("train"):
+            from webtext.ablate.command import main
     elif name == "prune":
         from webtext.prune import main
     elif name == "history":

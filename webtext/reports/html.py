@@ -62,7 +62,7 @@ def write(store: Store) -> str:
     sections.append(_snapshots(store))
     sections.append(_domains(store, [manifest.batch for manifest in links]))
     sections.extend(_run(store, run) for run in store.folders("runs"))
-    store.write_bytes(PATH, _page(store.root, sections).encode())
+    store.write_bytes(PATH, page(store.root, sections).encode())
 
     return f"{store.root}/{PATH}"
 
@@ -251,7 +251,8 @@ body{color:#ddd;background:#181a1d}pre{background:#23262b}tr{border-color:#3a3d4
 """
 
 
-def _page(title: str, sections: Iterable[str]) -> str:
+def page(title: str, sections: Iterable[str]) -> str:
+    """A whole page in the style of the reports."""
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"

@@ -1,0 +1,66 @@
+"""A file of held-out texts that stands in for the validation split of a run.
+
+Runs over different data are comparable only on the same texts. The file has JSON lines with a field
+`text`. Each run encodes it with its own tokenizer, so bits per byte compare between tokenizers too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from xxhash import xxh3_128_hexdigest
+
+from corpus.errors import InputError
+from shards.tokenizer.encode import Tokenizer
+
+
+def read_texts(path: str) -> list[str]:
+    """The texts of the file. Raises: InputError for a missing, empty or malformed file."""
+    texts = []
+    for number, line in enumerate(_read(path).splitlines(), 1):
+        try:
+            text = json.loads(line)["text"]
+            text.encode()  # lone surrogates are no text, and cannot be encoded
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"--held-out {path}: line {number} is not a JSON object with a field `text` "
+                f"({type(error).__name__}); write one such object a line"
+            ) from error
+        texts.append(text)
+
+    if not any(texts):
+        raise InputError(f"--held-out {path}: no text in it; name a file with at least one")
+    return texts
+
+
+def digest_of(path: str) -> str:
+    """Digest of the file's bytes: a run continues with the texts that it began with."""
+    return xxh3_128_hexdigest(_read(path))
+
+
+def held_out_blocks(
+    path: str, tokenizer: Tokenizer, block_size: int
+) -> tuple[Callable[[], Iterable[np.ndarray]], int]:
+    """Blocks that predict every token of the texts once, and the UTF-8 bytes of the texts.
+
+    A text is followed by the end of text, as a document in the token files.
+    """
+    texts = read_texts(path)
+    tokens, _ = tokenizer.encode_array(pa.array(texts, pa.large_string()), end_of_text=True)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(0, len(tokens) - 1, block_size):
+            yield tokens[start : start + block_size + 1].astype(np.int64)
+
+    return blocks, sum(len(text.encode()) for text in texts)
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"--held-out {path}: {error.strerror}; name an existing file") from error

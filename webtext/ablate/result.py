@@ -1,0 +1,259 @@
+"""The result of an ablation for people and machines: a table, JSON and one HTML page with curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from webtext.ablate.compare import LEVEL, POWER, RESAMPLES, Comparison, compare
+from webtext.ablate.runs import Plan, TrainingRun
+from webtext.reports.charts import escaped, table
+from webtext.reports.html import page
+
+# Colours of the arms, in their order, told apart by people who see red as green.
+COLOURS = ("#3b6ea5", "#d1802a", "#7a5ea8", "#3d8b6d", "#b3392f", "#8a6d3b")
+WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 720, 320, 64, 36, 12
+GRID_LINES = 5
+# The page says so about an arm that sees its data more often than the first by this factor.
+MORE_OFTEN = 1.1
+
+Curve = list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """The runs of one arm."""
+
+    name: str
+    sets: tuple[str, ...]
+    bits_per_byte: tuple[float, ...]
+    """By seed."""
+    curves: tuple[Curve, ...]
+    """By seed: tokens seen, and bits per byte."""
+    train_tokens: int
+    passes: float
+    wall_s: float
+    against_first: Comparison | None
+    """None for the first arm."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds."""
+        return fmean(self.bits_per_byte)
+
+
+def results(runs: Sequence[TrainingRun], plan: Plan) -> list[ArmResult]:
+    """Results of finished runs by arm, each arm compared with the first."""
+    by_arm: dict[str, list[TrainingRun]] = {}
+    for run in runs:
+        by_arm.setdefault(run.arm.name, []).append(run)
+
+    found: list[ArmResult] = []
+    for name, theirs in by_arm.items():
+        summaries = [run.summary() or {} for run in theirs]
+        values = tuple(float(each["val_bits_per_byte"]) for each in summaries)
+        comparison = None
+        if found:
+            first = found[0].bits_per_byte
+            comparison = compare(first, values, num_comparisons=len(by_arm) - 1)
+
+        train_tokens = theirs[0].train_tokens()
+        found.append(
+            ArmResult(
+                name=name,
+                sets=theirs[0].arm.sets,
+                bits_per_byte=values,
+                curves=tuple(run.curve() for run in theirs),
+                train_tokens=train_tokens,
+                passes=summaries[0]["tokens"] / max(1, train_tokens),
+                wall_s=sum(float(each["elapsed_s"]) for each in summaries),
+                against_first=comparison,
+            )
+        )
+    return found
+
+
+def to_json(arms: Sequence[ArmResult], plan: Plan) -> dict[str, Any]:
+    """Everything that the page shows, as plain values."""
+    return {
+        "shape": plan.shape,
+        "tokens": plan.tokens,
+        "seeds": plan.seeds,
+        "arms": [
+            {
+                "name": arm.name,
+                "sets": list(arm.sets),
+                "bits_per_byte": list(arm.bits_per_byte),
+                "mean": arm.mean,
+                "train_tokens": arm.train_tokens,
+                "passes": arm.passes,
+                "wall_s": arm.wall_s,
+                "curves": [list(curve) for curve in arm.curves],
+                "against_first": arm.against_first.to_json() if arm.against_first else None,
+            }
+            for arm in arms
+        ],
+    }
+
+
+HEAD = ("arm", "verdict", "bits/byte", "sd", "difference", "paired t", "bootstrap", "p", "passes")
+
+
+def rows(arms: Sequence[ArmResult]) -> list[tuple[str, ...]]:
+    """The rows of the table."""
+    return [
+        (
+            arm.name,
+            verdict(arm),
+            f"{arm.mean:.4f}",
+            f"{stdev(arm.bits_per_byte):.4f}" if len(arm.bits_per_byte) > 1 else "-",
+            *_difference(arm.against_first),
+            f"{arm.passes:.2f}",
+        )
+        for arm in arms
+    ]
+
+
+def _difference(found: Comparison | None) -> tuple[str, str, str, str]:
+    if found is None:
+        return "-", "-", "-", "-"
+    p = "-" if found.p is None else f"{found.p:.2g}"
+    intervals = (_interval(found.t_interval), _interval(found.bootstrap_interval))
+    return f"{found.mean:+.4f}", *intervals, p
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "-" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}"
+
+
+def verdict(arm: ArmResult) -> str:
+    """The verdict in words, with the seeds it would take."""
+    found = arm.against_first
+    if found is None:
+        return "compared with"
+    if found.verdict != "not enough seeds to tell":
+        return found.verdict
+    if len(found.differences) < 2:
+        return f"{found.verdict}; one seed shows no spread"
+    needed = found.seeds_needed
+    return f"{found.verdict}; " + (
+        "over 1000 would do" if needed is None else f"about {needed} would do"
+    )
+
+
+def render(arms: Sequence[ArmResult]) -> str:
+    """The table for a terminal."""
+    lines = [HEAD, *rows(arms)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    padded = (
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+    return "\n".join([*padded, *notes(arms)])
+
+
+def notes(arms: Sequence[ArmResult]) -> list[str]:
+    """Remarks on the fairness of the comparison."""
+    first = arms[0]
+    return [
+        f"{arm.name} saw its data {arm.passes:.2f} times, {first.name} {first.passes:.2f} times: "
+        "repetition may explain a difference"
+        for arm in arms[1:]
+        if max(arm.passes, first.passes) > 1
+        and not 1 / MORE_OFTEN <= arm.passes / first.passes <= MORE_OFTEN
+    ]
+
+
+def render_html(title: str, arms: Sequence[ArmResult], plan: Plan, num_texts: int) -> str:
+    """The page."""
+    level = next((a.against_first.level for a in arms if a.against_first), LEVEL)
+    method = (
+        f"{plan.shape}, {plan.tokens:,} tokens a run, {plan.seeds} seeds. Bits per byte on {num_texts:,} "
+        f"held-out texts; lower is better. Differences from {arms[0].name} are paired by seed. "
+        f"Intervals of {level:.1%} each: paired t, and bootstrap ({RESAMPLES:,} resamples, expanded "
+        "percentiles). A difference is claimed if both leave out 0. Seeds that would do are for a "
+        f"power of {POWER:.0%} at the mean and spread seen."
+    )
+    cost = table(
+        ("arm", "settings", "tokens to train on", "seconds"),
+        [
+            (
+                arm.name,
+                "; ".join(arm.sets) or "as built",
+                f"{arm.train_tokens:,}",
+                f"{arm.wall_s:,.0f}",
+            )
+            for arm in arms
+        ],
+        words=2,
+    )
+    warnings = "".join(f"<p class=warning>{escaped(note)}.</p>" for note in notes(arms))
+    return page(
+        title,
+        [
+            f"<section><h2>Ablation</h2><p>{escaped(method)}</p>{table(HEAD, rows(arms), words=2)}",
+            f"{warnings}</section><section><h2>Curves</h2>{draw(arms)}</section>",
+            f"<section><h2>Arms and cost</h2>{cost}</section>",
+        ],
+    )
+
+
+def draw(arms: Sequence[ArmResult]) -> str:
+    """Mean curves with a band from the lowest to the highest seed, as SVG."""
+    bands = [(arm.name, _band(arm.curves)) for arm in arms]
+    values = [value for _, band in bands for point in band for value in point[1:]]
+    if not values:
+        return "<p>No curve yet.</p>"
+
+    last = max(band[-1][0] for _, band in bands if band) or 1
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+
+    def place(tokens: float, value: float) -> str:
+        x = LEFT + (WIDTH - LEFT - MARGIN) * tokens / last
+        y = MARGIN + (HEIGHT - BOTTOM - MARGIN) * (high - value) / span
+        return f"{x:.1f},{y:.1f}"
+
+    shapes, key = [], []
+    for number, (name, band) in enumerate(bands):
+        colour = COLOURS[number % len(COLOURS)]
+        outline = [place(t, top) for t, _, _, top in band]
+        outline += [place(t, bottom) for t, bottom, _, _ in reversed(band)]
+        line = " ".join(place(t, middle) for t, _, middle, _ in band)
+        shapes.append(f"<polygon points='{' '.join(outline)}' fill='{colour}' opacity='.18'/>")
+        shapes.append(f"<polyline points='{line}' stroke='{colour}'/>")
+        key.append(f"<b style='color:{colour}'>{escaped(name)}</b>")
+
+    grid = "".join(_grid(place, last, low, span))
+    return (
+        f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img aria-label='bits per byte by tokens seen'>"
+        f"{grid}{''.join(shapes)}</svg><p class=key>{', '.join(key)}: bits per byte of the held-out "
+        "texts by tokens seen; bands from the lowest to the highest seed</p>"
+    )
+
+
+def _band(curves: Iterable[Curve]) -> list[tuple[int, float, float, float]]:
+    """Tokens, and the lowest, mean and highest value, where every seed was evaluated."""
+    by_tokens: dict[int, list[float]] = {}
+    num = 0
+    for curve in curves:
+        num += 1
+        for tokens, value in curve:
+            by_tokens.setdefault(tokens, []).append(value)
+    return [
+        (tokens, min(values), fmean(values), max(values))
+        for tokens, values in sorted(by_tokens.items())
+        if len(values) == num
+    ]
+
+
+def _grid(place: Any, last: int, low: float, span: float) -> Iterable[str]:
+    for index in range(GRID_LINES):
+        share = index / (GRID_LINES - 1)
+        y = place(0, low + span * share).partition(",")[2]
+        x = place(last * share, low).partition(",")[0]
+        yield f"<line x1={LEFT} x2={WIDTH - MARGIN} y1={y} y2={y} class=g />"
+        yield f"<text x={LEFT - 8} y={y} class=y>{low + span * share:.3f}</text>"
+        yield f"<text x={x} y={HEIGHT - 16} class=x>{last * share:,.0f}</text>"
