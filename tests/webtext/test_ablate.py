@@ -123,6 +123,7 @@ def test_every_combination_is_an_arm() -> None:
         ("clean.quality.preset=c4", 'dedup.testsets=["a,b"]'),
     ]
     assert {arm.first_stage for arm in arms} == {"clean"}
+    assert arms[1].name == "webtext-testsets_a_b"
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,7 @@ def test_a_whole_ablation(original: str, tmp_path: Path) -> None:
     """Two arms, two seeds, then a third seed: nothing is done twice, the corpus is untouched."""
     before = tree(original)
     words = [
-        *("--corpus", original, "--vary", "clean.quality.min_words=1,60", "--executor", "serial"),
+        *("--corpus", original, "--vary", "clean.quality.min_words=1,150", "--executor", "serial"),
         *("--tokens", "2k", "--shape", "tiny", "--to", str(tmp_path / "out")),
         *("--set", "train.batch_size=2", "--set", "train.model.n_layer=1"),
         *("--set", "train.model.block_size=64", "--set", "train.model.n_embd=32"),
@@ -262,7 +263,7 @@ def test_a_whole_ablation(original: str, tmp_path: Path) -> None:
     assert tree(original) == before
 
     found = json.loads((tmp_path / "out/result.json").read_text())
-    assert [arm["name"] for arm in found["arms"]] == ["1", "60"]
+    assert [arm["name"] for arm in found["arms"]] == ["min_words_1", "min_words_150"]
     assert found["arms"][0]["train_tokens"] > found["arms"][1]["train_tokens"]
     assert all(len(arm["bits_per_byte"]) == 3 for arm in found["arms"])
     assert found["arms"][1]["against_first"]["t_interval"] is not None

@@ -46,10 +46,17 @@ def arms_of_vary(corpus: str, vary: Sequence[str], snapshot: str | None) -> list
     choices = [_choices(each) for each in vary]
     arms = []
     for picked in itertools.product(*choices):
-        name = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", value).strip("_.") for _, value in picked)
+        name = "-".join(_short(key, value) for key, value in picked)
         sets = tuple(f"{key}={value}" for key, value in picked)
-        arms.append(Arm(name or "arm", corpus, sets, snapshot))
+        arms.append(Arm(name, corpus, sets, snapshot))
     return checked(arms)
+
+
+def _short(key: str, value: str) -> str:
+    """A word for a value, with its setting unless it is a word already."""
+    word = re.sub(r"[^A-Za-z0-9_.]+", "_", value).strip("_.")
+    last = key.rpartition(".")[2]
+    return word if re.match(r"[A-Za-z]", value) else f"{last}_{word}".rstrip("_")
 
 
 def _choices(text: str) -> list[tuple[str, str]]:
