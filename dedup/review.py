@@ -16,13 +16,14 @@ from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
 from corpus.tables.parquet import find_row, read_table
 from corpus.urls import UrlProblem, page_identity, target
-from dedup import overlap
+from dedup import groups, overlap
 from dedup.tables import OVERLAP
 from dedup.words import Ragged, ngram_hashes, word_hashes, word_spans
 
 OPEN, CLOSE = "⟦", "⟧"
 GONE = "kept: no longer in the corpus (taken down)"
 EXCERPT_CHARS = 300
+GROUP_MEMBERS = 20
 
 
 def explanation(store: Store, batch: str, asked: str) -> str:
@@ -47,6 +48,7 @@ def explanation(store: Store, batch: str, asked: str) -> str:
         )
 
     lines = [f"{doc_id}  {page['url']}", _verdict_line(verdict)]
+    lines += _group_lines(store, batch, verdict["duplicate_of"] or doc_id)
     if verdict["testsets"]:
         lines += [f"  {passage}" for passage in Passages(store, batch).of(page["text"])]
 
@@ -72,10 +74,11 @@ def explanation(store: Store, batch: str, asked: str) -> str:
     return "\n".join(lines)
 
 
-def sample(store: Store, batch: str, count: int) -> str:
+def sample(store: Store, batch: str, count: int, band: groups.Band | None = None) -> str:
     """`count` removed pages with their survivors, in excerpts; the same ones every time.
 
-    Raises InputError for no count.
+    With `band`, removals of a similarity in it. If it begins under the threshold, pairs of kept
+    pages follow. Raises InputError for no count.
     """
     if count < 1:
         raise InputError(
@@ -85,13 +88,26 @@ def sample(store: Store, batch: str, count: int) -> str:
     rows = read_table(
         store, "verdicts", batch, ["doc_id", "kept", "reason", "duplicate_of", "similarity"]
     )
-    removed = rows.filter(pc.invert(rows["kept"])).to_pylist()
+    rows = rows.filter(pc.invert(rows["kept"]))
+    if band is not None:
+        # Verdicts hold single precision: so do the ends of the range.
+        low, high = (float(np.float32(end)) for end in (band.low, band.high))
+        value = rows["similarity"]
+        rows = rows.filter(pc.and_(pc.greater_equal(value, low), pc.less_equal(value, high)))
+
+    removed = rows.to_pylist()
     drawn = sorted(removed, key=lambda row: xxh3_64_intdigest(str(row["doc_id"]).encode()))[:count]
     names = [*earlier_batches(store, batch), batch]
 
-    return (
-        "\n\n".join(_excerpts(store, names, batch, row) for row in drawn) or "no page was removed"
-    )
+    shown = [_excerpts(store, names, batch, row) for row in drawn]
+    if band is None:
+        return "\n\n".join(shown) or "no page was removed"
+
+    threshold = float(read_manifest(store, "verdicts", batch).config["threshold"])
+    if band.low < threshold:
+        pairs = groups.kept_pairs(store, batch, band, count)
+        shown += [_kept_excerpts(store, batch, pair) for pair in pairs]
+    return "\n\n".join(shown) or f"no pair of similarity {band.low} to {band.high}"
 
 
 def marked(text: str, other: str, n: int) -> str:
@@ -188,6 +204,34 @@ def _excerpts(store: Store, names: list[str], batch: str, row: dict[str, Any]) -
             )
 
     return "\n".join(lines)
+
+
+def _kept_excerpts(store: Store, batch: str, pair: groups.KeptPair) -> str:
+    lines = [f"both kept, similarity {pair.similarity:.3f}"]
+    for name in (pair.first, pair.second):
+        page = to_json(store, [batch], name)
+        assert page is not None, "its text was compared"
+        excerpt = " ".join(page["text"][:EXCERPT_CHARS].split())
+        lines.append(f"  {name}: {page['url']}: {excerpt}")
+
+    return "\n".join(lines)
+
+
+def _group_lines(store: Store, batch: str, survivor: str) -> list[str]:
+    """The pages of this batch that are removed for one survivor, the first GROUP_MEMBERS of them."""
+    found = groups.members(store, batch, survivor)
+    if not found.num_rows:
+        return []
+
+    lines = [f"group of {survivor}: {found.num_rows:,} removed in this batch"]
+    for row in found.slice(0, GROUP_MEMBERS).to_pylist():
+        page = to_json(store, [batch], row["doc_id"])
+        url = page["url"] if page is not None else "taken down"
+        lines.append(f"  {row['similarity']:.3f}  {row['doc_id']}  {url}")
+    if found.num_rows > GROUP_MEMBERS:
+        lines.append(f"  and {found.num_rows - GROUP_MEMBERS:,} less similar ones")
+
+    return lines
 
 
 def _verdict_line(verdict: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.snapshot import read_snapshot, snapshots
 from dedup import (
     candidate_steps,
+    groups,
     lsh,
     overlap_steps,
     passage_steps,
@@ -85,15 +86,23 @@ def _run(argv: Sequence[str] | None) -> int:
         metavar="N",
         help=f"show N removed pages beside their survivors, and stop (default: {SAMPLE_PAGES})",
     )
+    parser.add_argument(
+        "--similarity",
+        metavar="LOW-HIGH",
+        help="with --sample: pairs of a similarity in this range, kept ones too if it begins under the threshold",
+    )
     args = parser.parse_args(argv)
+    if args.similarity is not None and args.sample is None:
+        parser.error("--similarity chooses among the pairs of --sample; add --sample")
     if args.explain is not None or args.sample is not None:
         command.refuse_settings(args, "--explain and --sample")
         store = open_corpus(args.corpus)
         batch = check_name("--batch", args.batch)
+        band = groups.Band.parse(args.similarity) if args.similarity is not None else None
         print(
             review.explanation(store, batch, args.explain)
             if args.explain is not None
-            else review.sample(store, batch, args.sample)
+            else review.sample(store, batch, args.sample, band)
         )
         return 0
 

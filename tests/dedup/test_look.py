@@ -190,3 +190,45 @@ def test_explaining_asks_for_the_verdicts_alone(
     (tmp_path / "bands/two/_manifest.json").unlink()
     assert MadeCorpus(tmp_path).dedup("two", "--explain", near.id) == 0
     assert "⟦another⟧" in capsys.readouterr().out
+
+
+def test_groups_and_pairs_by_similarity(
+    made_corpus: New, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Members of a group by similarity, removals of a band, and kept pairs just under the threshold."""
+    body = [f"w{index}" for index in range(100)]
+    pages = {
+        own: Page(" ".join([*body[: 100 - own], *(f"x{own}y{at}" for at in range(own))]), 9 - own)
+        for own in (0, 1, 5, 15, 16)
+    }
+    corpus = made_corpus()
+    corpus.add("b", list(pages.values()))
+    bands_of_one = ("--set", "dedup.lsh.rows_per_band=1")
+    assert corpus.dedup("b", "--set", "dedup.shingles.n=1", *bands_of_one) == 0
+    capsys.readouterr()
+
+    # 85 of 115 words are common: similarity .739, kept. 84 of 116: .724.
+    assert [each for each in pages if corpus.verdicts("b")[pages[each].id]["kept"]] == [0, 15, 16]
+    assert corpus.dedup("b", "--explain", pages[0].id) == 0
+    shown = capsys.readouterr().out
+    assert f"group of {pages[0].id}: 2 removed in this batch" in shown
+    assert shown.index(f"0.980  {pages[1].id}") < shown.index(f"0.905  {pages[5].id}")
+    assert corpus.dedup("b", "--explain", pages[5].id) == 0
+    assert f"0.980  {pages[1].id}" in capsys.readouterr().out
+
+    assert corpus.dedup("b", "--sample", "--similarity", "0.85-0.95") == 0
+    shown = capsys.readouterr().out
+    assert pages[5].id in shown
+    assert pages[1].id not in shown
+    assert corpus.dedup("b", "--sample", "--similarity", "0.70-0.75") == 0
+    shown = capsys.readouterr().out
+    assert "both kept, similarity 0.7" in shown
+    assert "removed:" not in shown
+    assert corpus.dedup("b", "--sample", "1", "--similarity", "0.70-0.75") == 0
+    assert capsys.readouterr().out.count("both kept") == 1
+    assert corpus.dedup("b", "--sample", "--similarity", "0.1-0.2") == 0
+    assert "no pair of similarity 0.1 to 0.2" in capsys.readouterr().out
+
+    for wrong in ("0.9-0.8", "0.9", "much-more", "0.5-1.5"):
+        assert corpus.dedup("b", "--sample", "--similarity", wrong) == 2
+        assert f"--similarity is {wrong!r}" in capsys.readouterr().err
