@@ -13,11 +13,12 @@ memory-mapped, others are fetched to a bounded cache, ahead of need.
 from corpus.errors import InputError
 from corpus.storage.store import open_corpus
 from corpus.tables.snapshot import SPLITS, Split, read_snapshot
-from shards.stream.blocks import Blocks, BlockStream, Tokens, document_numbers, sequential_blocks
+from shards.stream.blocks import Blocks, BlockStream, document_numbers, sequential_blocks
 from shards.stream.by_weight import WeightedSplit, weigh
 from shards.stream.cache import TokenCache
 from shards.stream.mixture import MixtureStream, Packing, Source, open_mixture
 from shards.stream.packing import IGNORED, PackedFields, PackedStream, packed_fields
+from shards.stream.token_source import Tokens
 from shards.stream.tokens import Document, TokenSplit, open_split
 
 __all__ = [

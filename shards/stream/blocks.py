@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from corpus.errors import InputError
-from corpus.tables.snapshot import Split
+from shards.stream.epochs import EpochStream
 from shards.stream.order import Permutation, WindowedPermutation
+from shards.stream.token_source import Tokens
 from shards.stream.tokens import Document
 
 # Indices permuted at once: a call costs 0.1 ms for 8 and 2 ms for 8,192. A saving of time alone,
@@ -24,31 +25,6 @@ ORDER_CHUNK = 1 << 13
 # The present one, the next one that is looked ahead into, and one more of each at the turn of an
 # epoch.
 KEPT_CHUNKS = 4
-# Samples looked through for row groups to fetch ahead.
-LOOK_AHEAD = 1 << 11
-
-
-class Tokens(Protocol):
-    """A sequence of tokens to make blocks of: a `TokenSplit`, or a `Selection` of its documents."""
-
-    name: Split
-    digest: str
-    num_tokens: int
-    run_tokens: int
-    ahead: int
-
-    @property
-    def misses(self) -> int: ...
-
-    def slice(self, start: int, stop: int) -> np.ndarray: ...
-
-    def read_blocks(
-        self, starts: np.ndarray, length: int, out: np.ndarray | None = None
-    ) -> np.ndarray: ...
-
-    def prefetch(self, starts: np.ndarray, length: int) -> None: ...
-
-    def documents(self, start: int, stop: int) -> list[Document]: ...
 
 
 class Blocks(Protocol):
@@ -65,7 +41,7 @@ class Blocks(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-class BlockStream:
+class BlockStream(EpochStream):
     """The blocks of a split in the order of (seed, epoch), for one rank of any world.
 
     Sample i of the global order is the same for every world size: rank r takes the r-th share of
@@ -87,14 +63,8 @@ class BlockStream:
         index: int = 0,
         window: int = 0,
     ) -> None:
-        if window < 0:
-            raise InputError(f"window {window}: expected 0 (all blocks) or a number of row groups")
-        if block_size < 1:
-            raise InputError(f"block_size {block_size}: expected at least 1")
-
+        super().__init__(split, block_size=block_size, seed=seed, window=window)
         self.split = split
-        self.block_size = block_size
-        self.seed = seed
         # Blocks of an epoch. The tokens after the last whole block (fewer than block_size) rest.
         self.num_blocks = (split.num_tokens - 1) // block_size
         if self.num_blocks < 1:
@@ -104,28 +74,8 @@ class BlockStream:
                 "larger corpus"
             )
 
-        self.epoch, self.index, self.window = epoch, index, window
         self._chunks: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
-        self._looked = (-1, 0)
-        self._normalise()
-
-    def next_batch(self, global_batch: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
-        """This rank's share of the next `global_batch` samples. Shape (global_batch // world_size, block_size + 1) int64.
-
-        Raises: InputError when the world does not divide the batch, or `rank` is not one of it.
-        """
-        share = share_of(global_batch, rank, world_size)
-        first = self.index + rank * share
-        starts = self._neighbours(first, share) * self.block_size
-        blocks = self.split.read_blocks(starts, self.block_size + 1)
-        self.advance(global_batch)
-        self.prefetch(self.index)
-        return blocks
-
-    def advance(self, num_samples: int) -> None:
-        """Pass over samples without reading them."""
-        self.index += num_samples
-        self._normalise()
+        self.seek(epoch, index)
 
     def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The samples at `indices`, counted from the start of this epoch.
@@ -152,19 +102,6 @@ class BlockStream:
 
         return blocks
 
-    def prefetch(self, index: int) -> None:
-        """Let the row groups that the samples from `index` on need be fetched in the background.
-
-        Looks again only after one of them was used, or an eighth of the way: looking costs more
-        than a batch.
-        """
-        misses, looked_at = self._looked
-        fresh = misses == self.split.misses and 0 <= index - looked_at < LOOK_AHEAD // 8
-        if self.split.ahead and not fresh:
-            self._looked = self.split.misses, index
-            upcoming = self.block_numbers(np.arange(index, index + LOOK_AHEAD)) * self.block_size
-            self.split.prefetch(upcoming, self.block_size + 1)
-
     def documents(self, index: int) -> list[Document]:
         """The documents in sample `index`, counted from the start of this epoch."""
         start = int(self.block_numbers(np.array([index]))[0]) * self.block_size
@@ -188,8 +125,15 @@ class BlockStream:
         Raises: InputError when it was saved over another snapshot, split, block size or window.
         """
         check_state(state, self.state_dict(), ("snapshot", "split", "block_size", "window"))
-        self.seed, self.epoch, self.index = state["seed"], state["epoch"], state["index"]
-        self._normalise()
+        self.seed = state["seed"]
+        self.seek(state["epoch"], state["index"])
+
+    def _next_rows(self, first: int, count: int) -> np.ndarray:
+        starts = self._neighbours(first, count) * self.block_size
+        return self.split.read_blocks(starts, self.block_size + 1)
+
+    def _needed(self, indices: np.ndarray) -> tuple[np.ndarray, int]:
+        return self.block_numbers(indices) * self.block_size, self.block_size + 1
 
     def _neighbours(self, first: int, count: int) -> np.ndarray:
         """`block_numbers` of samples that follow one another: a view, where they lie in one chunk."""
@@ -226,10 +170,6 @@ class BlockStream:
         run = max(1, self.split.run_tokens // self.block_size)
         return WindowedPermutation(self.num_blocks, run, self.window, self.seed, epoch)
 
-    def _normalise(self) -> None:
-        further, self.index = divmod(self.index, self.num_blocks)
-        self.epoch += further
-
 
 def sequential_blocks(split: Tokens, block_size: int) -> Iterator[np.ndarray]:
     """Every token of the split predicted exactly once, in order: for validation.
@@ -251,24 +191,6 @@ def document_numbers(blocks: np.ndarray, end_of_text: int) -> np.ndarray:
     numbers = np.zeros(blocks.shape, np.int32)
     np.cumsum(ends[:, :-1], axis=1, out=numbers[:, 1:])
     return numbers
-
-
-def share_of(global_batch: int, rank: int, world_size: int) -> int:
-    """Samples per rank.
-
-    Raises InputError when the world does not divide the batch, or `rank` is not one of it.
-    """
-    if world_size < 1:
-        raise InputError(f"world size {world_size}: expected the number of ranks, at least 1")
-    if global_batch < 1 or global_batch % world_size:
-        raise InputError(
-            f"global batch {global_batch}: {world_size} ranks do not divide it; choose a "
-            "multiple, so that every world size gives the same order"
-        )
-    if not 0 <= rank < world_size:
-        raise InputError(f"rank {rank}: expected 0..{world_size - 1}")
-
-    return global_batch // world_size
 
 
 def check_state(state: Any, ours: dict[str, int | str], keys: Sequence[str]) -> None:

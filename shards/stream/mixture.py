@@ -19,11 +19,13 @@ from corpus.config import Section
 from corpus.errors import InputError
 from corpus.tables.manifest import fingerprint
 from corpus.tables.snapshot import Split
-from shards.stream.blocks import BlockStream, Tokens, check_state, share_of
+from shards.stream.blocks import BlockStream, check_state
 from shards.stream.by_domain import Places, by_domain, chosen_documents, read_places
 from shards.stream.cache import TokenCache
+from shards.stream.epochs import share_of
 from shards.stream.order import Permutation
 from shards.stream.packing import PackedStream
+from shards.stream.token_source import Tokens
 from shards.stream.tokens import AHEAD, Document, TokenSplit, open_splits
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,10 @@ import numpy as np
 
 from corpus.errors import InputError
 from shards.stream.best_fit import best_fit
-from shards.stream.blocks import LOOK_AHEAD, Tokens, check_state, share_of
+from shards.stream.blocks import check_state
+from shards.stream.epochs import EpochStream
 from shards.stream.order import Permutation
+from shards.stream.token_source import Tokens
 from shards.stream.tokens import Document
 
 # Documents packed together: 5 ms a group, and 0.1 % of its rows stay empty on lengths of web
@@ -83,7 +85,7 @@ class _Group:
     """First piece of each row. Shape (rows + 1,)."""
 
 
-class PackedStream:
+class PackedStream(EpochStream):
     """Rows of whole documents in the order of (seed, epoch), for one rank of any world.
 
     As `BlockStream`: sample i of the global order is the same for every world size, `state_dict`
@@ -101,12 +103,8 @@ class PackedStream:
         index: int = 0,
         window: int = 0,
     ) -> None:
-        if block_size < 1:
-            raise InputError(f"block_size {block_size}: expected at least 1")
-        if window < 0:
-            raise InputError(f"window {window}: expected 0 (all) or a number of row groups")
-
-        self.split, self.block_size, self.seed, self.window = split, block_size, seed, window
+        super().__init__(split, block_size=block_size, seed=seed, window=window)
+        self.split = split
         ends = split.document_ends()
         if not len(ends):
             raise InputError(f"the {split.name} split has no document to pack")
@@ -114,12 +112,10 @@ class PackedStream:
         self._starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         self._lengths = ends - self._starts
         self._groups: OrderedDict[tuple[int, int], _Group] = OrderedDict()
-        self._looked = (-1, 0)
         self._chunk: tuple[np.ndarray, ...] = ()
         self._chunk_key = (-1, -1)
         self._deal()
-        self.epoch, self.index = epoch, index
-        self._normalise()
+        self.seek(epoch, index)
 
     @property
     def waste(self) -> float:
@@ -127,38 +123,12 @@ class PackedStream:
         rows = self.num_blocks * (self.block_size + 1)
         return 1 - self._num_tokens / rows
 
-    def next_batch(self, global_batch: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
-        """This rank's share of the next `global_batch` rows. Shape (global_batch // world_size, block_size + 1) int64.
-
-        Raises: InputError when the world does not divide the batch, or `rank` is not one of it.
-        """
-        share = share_of(global_batch, rank, world_size)
-        first = self.index + rank * share
-        rows = self._next_rows(first, share)
-        self.advance(global_batch)
-        self.prefetch(self.index)
-        return rows
-
-    def advance(self, num_samples: int) -> None:
-        """Pass over samples without reading them."""
-        self.index += num_samples
-        self._normalise()
-
     def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The samples at `indices`, counted from the start of this epoch.
 
         Shape (len(indices), block_size + 1) int64.
         """
         return self._read(len(indices), *self._pieces(np.asarray(indices, np.int64)), out=out)
-
-    def prefetch(self, index: int) -> None:
-        """Let the row groups that the samples from `index` on need be fetched in the background."""
-        misses, looked_at = self._looked
-        fresh = misses == self.split.misses and 0 <= index - looked_at < LOOK_AHEAD // 8
-        if self.split.ahead and not fresh:
-            self._looked = self.split.misses, index
-            _, starts, _, _ = self._pieces(np.arange(index, index + LOOK_AHEAD))
-            self.split.prefetch(starts, 1)
 
     def documents(self, index: int) -> list[Document]:
         """The documents in sample `index`, counted from the start of this epoch."""
@@ -196,8 +166,10 @@ class PackedStream:
             self._chunk_key = (-1, -1)
             self._deal()
 
-        self.epoch, self.index = state["epoch"], state["index"]
-        self._normalise()
+        self.seek(state["epoch"], state["index"])
+
+    def _needed(self, indices: np.ndarray) -> tuple[np.ndarray, int]:
+        return self._pieces(indices)[1], 1
 
     def _read(
         self,
@@ -341,10 +313,6 @@ class PackedStream:
         """The groups in their order in an epoch."""
         count = len(self._rows_of_group)
         return Permutation(count, self.seed, epoch, 6)(np.arange(count))
-
-    def _normalise(self) -> None:
-        further, self.index = divmod(self.index, self.num_blocks)
-        self.epoch += further
 
 
 def packed_fields(rows: np.ndarray, end_of_text: int) -> PackedFields:

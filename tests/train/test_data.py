@@ -171,6 +171,11 @@ def test_settings_choose_mixture_window_and_cache(
         assert mixture.window == 2
         assert np.bincount(mixture.sources(np.arange(4096))[0]).tolist() == [3072, 1024]
         mixture.next_batch(8)
+        found = job._passes(mixture, config)
+        assert list(found) == ["source 1 (batches b)", "source 2 (domains example.org)"]
+        limited = load_config(TrainConfig, "train", sets=[*sets, "train.data.max_passes=0.001"])
+        with pytest.raises(InputError, match=r"passes?.* over source 1 \(batches b\)"):
+            job._passes(mixture, limited)
         plain = job._train_stream(store, "b2", TrainConfig(seed=5), 64, cache)
         assert isinstance(plain, BlockStream)
         assert plain.seed == 5
@@ -178,6 +183,12 @@ def test_settings_choose_mixture_window_and_cache(
     assert list((tmp_path / "cache").iterdir())
     assert config.decisive()["data"]["window"] == 2
     assert "token_cache" not in str(config.decisive())
+    weighed = load_config(TrainConfig, "train", sets=["train.data.sample_by=score"])
+    with pytest.raises(InputError, match="on both sides of a sweep"):
+        job._held_out(job._train_stream(remote, "b2", weighed, 64, cache), weighed, 0.1)
+    weighed = load_config(TrainConfig, "train", sets=[*sets, "train.data.sample_by=score"])
+    with pytest.raises(InputError, match="sample_by weighs the documents of a whole split"):
+        job._train_stream(remote, "b2", weighed, 64, cache)
     with pytest.raises(InputError, match="leave the mixture out"):
         job._held_out(mixture, config, 0.1)
     with pytest.raises(ConfigError, match=r"data\.sources\.0\.weight"):

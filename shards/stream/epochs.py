@@ -1,0 +1,93 @@
+"""The base of streams over one split: samples in epochs, shared by ranks, counted, fetched ahead."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from corpus.errors import InputError
+from shards.stream.token_source import Tokens
+
+# Samples looked through for row groups to fetch ahead.
+LOOK_AHEAD = 1 << 11
+
+
+class EpochStream(ABC):
+    """Samples in the order of (seed, epoch), for one rank of any world.
+
+    Sample i of the global order is the same for every world size: rank r takes the r-th share of
+    each global batch, and all ranks advance alike.
+    """
+
+    num_blocks: int
+    """Samples of an epoch."""
+
+    def __init__(self, split: Tokens, *, block_size: int, seed: int, window: int) -> None:
+        if window < 0:
+            raise InputError(f"window {window}: expected 0 (all) or a number of row groups")
+        if block_size < 1:
+            raise InputError(f"block_size {block_size}: expected at least 1")
+
+        self.block_size, self.seed, self.window = block_size, seed, window
+        self.epoch = self.index = 0
+        self._tokens = split
+        self._looked = (-1, 0)
+
+    def next_batch(self, global_batch: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
+        """This rank's share of the next `global_batch` samples. Shape (global_batch // world_size, block_size + 1) int64.
+
+        Raises: InputError when the world does not divide the batch, or `rank` is not one of it.
+        """
+        share = share_of(global_batch, rank, world_size)
+        rows = self._next_rows(self.index + rank * share, share)
+        self.advance(global_batch)
+        self.prefetch(self.index)
+        return rows
+
+    def advance(self, num_samples: int) -> None:
+        """Pass over samples without reading them."""
+        self.seek(self.epoch, self.index + num_samples)
+
+    def seek(self, epoch: int, index: int) -> None:
+        """Continue with sample `index` of `epoch`, which may be in a later one."""
+        further, self.index = divmod(index, self.num_blocks)
+        self.epoch = epoch + further
+
+    def prefetch(self, index: int) -> None:
+        """Let the row groups that the samples from `index` on need be fetched in the background.
+
+        Looks again only after one of them was used, or an eighth of the way: looking costs more
+        than a batch.
+        """
+        misses, looked_at = self._looked
+        fresh = misses == self._tokens.misses and 0 <= index - looked_at < LOOK_AHEAD // 8
+        if self._tokens.ahead and not fresh:
+            self._looked = self._tokens.misses, index
+            self._tokens.prefetch(*self._needed(np.arange(index, index + LOOK_AHEAD)))
+
+    @abstractmethod
+    def _next_rows(self, first: int, count: int) -> np.ndarray:
+        """Samples that follow one another. Shape (count, block_size + 1) int64."""
+
+    @abstractmethod
+    def _needed(self, indices: np.ndarray) -> tuple[np.ndarray, int]:
+        """The places of tokens that samples need, and how many from each, for `Tokens.prefetch`."""
+
+
+def share_of(global_batch: int, rank: int, world_size: int) -> int:
+    """Samples per rank.
+
+    Raises InputError when the world does not divide the batch, or `rank` is not one of it.
+    """
+    if world_size < 1:
+        raise InputError(f"world size {world_size}: expected the number of ranks, at least 1")
+    if global_batch < 1 or global_batch % world_size:
+        raise InputError(
+            f"global batch {global_batch}: {world_size} ranks do not divide it; choose a "
+            "multiple, so that every world size gives the same order"
+        )
+    if not 0 <= rank < world_size:
+        raise InputError(f"rank {rank}: expected 0..{world_size - 1}")
+
+    return global_batch // world_size
