@@ -23,6 +23,7 @@ from corpus.storage.store import Store
 from corpus.tables.inventory import batch_names
 from webtext.explain import trace
 from webtext.look import corpus_views, life, sample
+from webtext.look.full_text import FullTextIndex
 from webtext.look.labels import ANSWERS, Labels, precision_by_similarity
 from webtext.look.text_marks import word_diff
 from webtext.reports import funnel
@@ -61,6 +62,7 @@ def look_app(store: Store, origins: Origins) -> Starlette:
         Route("/pairs", views.pairs),
         Route("/domains", views.domains),
         Route("/domain/{domain}", views.domain),
+        Route("/search", views.search, methods=["GET", "POST"]),
         Route("/runs", views.runs),
         Route("/crawl", views.crawl),
         Route("/rights", views.rights),
@@ -124,6 +126,7 @@ class Views:
         self._store = store
         self._origins = origins
         self._labels = Labels(store, secrets.token_hex(8))
+        self._index = FullTextIndex(store)
         self._templates = Environment(
             loader=PackageLoader("webtext.look"),
             autoescape=True,
@@ -225,6 +228,21 @@ class Views:
         losses = corpus_views.domain_losses(self._store, domain)
         pages = corpus_views.domain_pages(self._store, domain)
         return self._html("domain.html", domain=domain, losses=losses, pages=pages)
+
+    def search(self, request: Request) -> Response:
+        if request.method == "POST":
+            self._index.start()
+            return RedirectResponse("/search", 303)
+
+        asked, ready = request.query_params.get("q", ""), self._index.is_ready
+        return self._html(
+            "search.html",
+            ready=ready,
+            making=self._index.is_being_made,
+            count=self._index.num_documents,
+            q=asked,
+            rows=self._index.search(asked) if ready else [],
+        )
 
     def runs(self, request: Request) -> Response:
         found = corpus_views.runs(self._store)

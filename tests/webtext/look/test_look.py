@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -13,6 +15,7 @@ from tests.support import grown_corpus
 from webtext.look import sample
 from webtext.look.app import COOKIE, Origins, look_app
 from webtext.look.frames import frame_app
+from webtext.look.full_text import FullTextIndex
 from webtext.look.labels import precision_by_similarity, wilson
 from webtext.look.text_marks import coloured_tokens, with_cuts, word_diff
 
@@ -171,3 +174,31 @@ def test_blocks_have_the_extractors_probabilities(fates: grown_corpus.Fates) -> 
     assert len(kept) >= 6
     assert "A page of prose" in shown
     assert "not HTML" in window(fates).get(f"/blocks/{doc_id(fates, fates.missing)}").text
+
+
+def test_search_finds_words_and_phrases_as_a_scan_does(
+    fates: grown_corpus.Fates, tmp_path: Path
+) -> None:
+    index = FullTextIndex(fates.store, tmp_path)
+    assert not index.is_ready
+    index.make()
+    documents = [
+        row
+        for batch in ("2024-01", "2024-02")
+        for row in read_table(fates.store, "documents", batch).to_pylist()
+    ]
+    for asked in ("gardener captain", '"the village clock"', "figure", "NOT OR (", 'a "', "zebra"):
+        wanted = {
+            row["doc_id"]
+            for row in documents
+            if all(_holds(row, each) for each in re.findall(r'"[^"]+"|\w+', asked))
+        }
+        assert {row["doc_id"] for row in index.search(asked, limit=1000)} == wanted, asked
+
+
+def _holds(row: dict[str, Any], words: str) -> bool:
+    pattern = r"\W+".join(re.findall(r"\w+", words))
+    return any(
+        re.search(rf"\b{pattern}\b", row[name] or "", re.I) is not None
+        for name in ("title", "text")
+    )
