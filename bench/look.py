@@ -1,0 +1,149 @@
+"""Speed of `webtext look` on a made corpus: views, samples, search and memory.
+
+    python -m bench.look [--pages 1000000]
+
+Pages are short, since the views read columns: 100 words of text each. Prints one line a view, the
+median of five, and the peak memory of this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from starlette.testclient import TestClient
+
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.commit import commit_table
+from corpus.tables.parquet import ROW_GROUP_ROWS, write_part
+from corpus.tables.schemas import DOCUMENTS, LINKS, PAGES, VERDICTS, Table
+from webtext.look.app import Origins, look_app
+from webtext.look.full_text import FullTextIndex
+
+BATCH = "made"
+WORDS = np.array([f"word{number}" for number in range(20_000)])
+REPEATS = 5
+
+
+def main() -> None:
+    """Make the corpus and measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pages", type=int, default=1_000_000)
+    args = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_corpus(f"{folder}/corpus", create=True)
+        ids = make(store, args.pages)
+        begin = time.perf_counter()
+        client = TestClient(
+            look_app(store, Origins("http://127.0.0.1:1", "s")), base_url="http://127.0.0.1"
+        )
+        client.get("/")
+        print(f"start and first funnel: {time.perf_counter() - begin:.2f} s")
+
+        paths = {
+            "funnel": "/",
+            "sample of a reason": "/sample/verdicts/near_duplicate?seed=1",
+            "page": f"/page/{ids[len(ids) // 2]}",
+            "next page": f"/page/{ids[len(ids) // 2]}/next",
+            "pairs": "/pairs",
+            "domains": "/domains",
+        }
+        for name, path in paths.items():
+            print(f"{name}: {_median_ms(client, path):.0f} ms")
+
+        index = FullTextIndex(store, Path(folder) / "index")
+        begin = time.perf_counter()
+        index.make()
+        print(
+            f"index: {time.perf_counter() - begin:.1f} s, {index.path.stat().st_size / 1e6:.0f} MB"
+        )
+        begin = time.perf_counter()
+        index.search("word17 word42")
+        print(f"search: {1000 * (time.perf_counter() - begin):.0f} ms")
+    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+
+
+def _median_ms(client: TestClient, path: str) -> float:
+    times = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        answer = client.get(path, follow_redirects=False)
+        times.append(1000 * (time.perf_counter() - begin))
+        assert answer.status_code in (200, 303), (path, answer.text[:300])
+    return statistics.median(times)
+
+
+def make(store: Store, pages: int) -> list[str]:
+    """Commit four tables of one batch; return the doc_ids."""
+    rng = np.random.default_rng(0)
+    ids = [f"{number:032x}" for number in np.sort(rng.integers(0, 2**63, pages)).tolist()]
+    ids = [f"{int(2**32 * at / pages):08x}{doc_id[8:]}" for at, doc_id in enumerate(ids)]
+    for table in (LINKS, PAGES, DOCUMENTS, VERDICTS):
+        part = write_part(
+            store, table.folder(BATCH), "part-00000.parquet", table, _rows(table, ids, rng)
+        )
+        commit_table(store, table, BATCH, [part], counts=_counts(table, pages))
+    return ids
+
+
+def _counts(table: Table, pages: int) -> dict[str, int]:
+    """The counts of a manifest: every tenth document is a duplicate."""
+    gone = pages // 10
+    found = {
+        PAGES.name: {"fetched": pages},
+        DOCUMENTS.name: {"kept": pages},
+        VERDICTS.name: {"kept": pages - gone, "near_duplicate": gone},
+    }
+    return found.get(table.name, {})
+
+
+def _rows(table: Table, ids: list[str], rng: np.random.Generator) -> Iterator[pa.Table]:
+    for start in range(0, len(ids), ROW_GROUP_ROWS):
+        chosen = ids[start : start + ROW_GROUP_ROWS]
+        rows = [_row(table, ids, start + at, rng) for at in range(len(chosen))]
+        yield pa.Table.from_pylist(rows, table.schema)
+
+
+def _row(table: Table, ids: list[str], at: int, rng: np.random.Generator) -> dict[str, Any]:
+    doc_id = ids[at]
+    number = int(doc_id[8:16], 16)
+    row: dict[str, Any] = {field.name: _blank(field) for field in table.schema}
+    row["doc_id"] = doc_id
+    if table is LINKS:
+        row |= {
+            "url": f"http://site{number % 5000}.test/{doc_id}",
+            "domain": f"site{number % 5000}.test",
+        }
+    elif table is DOCUMENTS:
+        row |= {
+            "text": " ".join(WORDS[rng.integers(0, WORDS.size, 100)]),
+            "url": f"http://{doc_id}",
+        }
+    elif table is VERDICTS:
+        gone = at % 10 == 9
+        row |= {"kept": not gone, "reason": "near_duplicate" if gone else None}
+        row |= {"duplicate_of": ids[0], "similarity": float(rng.uniform(0.8, 1))} if gone else {}
+    return row
+
+
+def _blank(field: pa.Field) -> Any:
+    if field.nullable:
+        return None
+    if pa.types.is_list(field.type):
+        return []
+    if pa.types.is_string(field.type):
+        return ""
+    return False if pa.types.is_boolean(field.type) else 0
+
+
+if __name__ == "__main__":
+    main()
