@@ -422,3 +422,16 @@ def test_seams_of_a_page() -> None:
     assert (pieces.to_pylist(), counts.tolist()) == (["one ", " 2 ", "end", "whole"], [3, 1])
     _, pieces, counts = kept_pieces(documents, verdicts, "paragraphs")
     assert (pieces.to_pylist(), counts.tolist()) == (["one\n\n2\n\nend", "whole"], [1, 1])
+
+
+def test_the_summary_gives_tokens_no_share_of_the_documents(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """16 tokens of 40 documents were 40.0 %."""
+    root = str(tmp_path / "corpus")
+    commit_batch(root, "b1", [Doc("a", doc_id=f"{number:032x}") for number in range(40)])
+    make_shards(root, "b1")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    shares = {line[0]: line[2:] for line in lines if line}
+    assert shares["tokens:train"] == shares["tokens:val"] == []
+    assert shares["train_documents"][0].endswith("%")
