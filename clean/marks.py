@@ -105,7 +105,11 @@ def _load(config: CleanConfig, context: Context) -> MapFunction:
 
         for row in kept.to_pylist():
             response = records.read_response(
-                context.store, row["warc_file"], row["warc_offset"], row["warc_length"]
+                context.store,
+                row["warc_file"],
+                row["warc_offset"],
+                row["warc_length"],
+                context.batch,
             )
             html = readable(response.body, response.headers)
             asked, licensed = opt_outs(html, response.headers), licenses(html)

@@ -187,7 +187,7 @@ def load_made(config: CleanConfig, context: Context) -> Callable[[pa.Table, Join
     task.
     """
     sandbox = _sandbox(config.model_dump_json())
-    read = partial(records.read_responses, context.store)
+    read = partial(records.read_responses, context.store, batch=context.batch)
 
     refused = refused_pages(config, context)
 

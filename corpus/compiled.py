@@ -3,7 +3,8 @@
 numba's cache is `NUMBA_CACHE_DIR` if set, else beside the source, else in the user's cache folder.
 If none of them is writable (an installed package of another user, a service without a home), it
 refuses to compile; then the cache is a folder of this user below the temporary one. Code writable
-by others is not loaded: without a private folder, every process compiles for itself.
+by others is not loaded: `NUMBA_CACHE_DIR` of another user, or writable by everybody, is not used,
+and without a private folder every process compiles for itself.
 """
 
 from __future__ import annotations
@@ -31,15 +32,14 @@ def compiler(**options: Any) -> Callable[[F], F]:
     """
 
     def compiled(function: F) -> F:
+        given = numba.config.CACHE_DIR
+        if given and not is_trusted(given):
+            return _kept_privately(function, options)
+
         try:
             result: F = numba.njit(cache=True, **options)(function)
         except RuntimeError:  # numba: "no locator available"
-            folder = private_folder()
-            result = (
-                numba.njit(**options)(function)
-                if folder is None
-                else _kept_in(folder, function, options)
-            )
+            return _kept_privately(function, options)
 
         return result
 
@@ -82,6 +82,39 @@ def private_folder() -> Path | None:
     )
 
     return None
+
+
+@cache
+def is_trusted(given: str) -> bool:
+    """True for a cache folder that only this user, its group or root can write, or a new one.
+
+    Loading machine code runs it, so a folder of somebody else must not be read.
+    """
+    try:
+        found = Path(given).stat()
+    except OSError:
+        return True  # numba makes it, or refuses and the private folder is used
+
+    if found.st_uid in (os.getuid(), 0) and not found.st_mode & stat.S_IWOTH:
+        return True
+
+    log.warning(
+        "NUMBA_CACHE_DIR=%s is not used: its owner is user %d and its mode %o, so others can change the code; "
+        "name a folder of your own",
+        given,
+        found.st_uid,
+        stat.S_IMODE(found.st_mode),
+    )
+    return False
+
+
+def _kept_privately(function: F, options: dict[str, Any]) -> F:
+    """The compiled function with its code in this user's folder, or nowhere."""
+    folder = private_folder()
+    if folder is None:
+        result: F = numba.njit(**options)(function)
+        return result
+    return _kept_in(folder, function, options)
 
 
 def _kept_in(folder: Path, function: F, options: dict[str, Any]) -> F:

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from corpus.errors import InputError, PartitionError
 from corpus.run.step import Context
 from corpus.storage.store import Store, table_dir
 from corpus.tables.manifest import Input, Manifest, Part, earlier_batches, find_manifest
+from corpus.tables.parquet import PartFile
 from dedup import doc_ids
 from dedup.config import DedupConfig
 
@@ -73,11 +73,13 @@ def read_matching(
         first, last = part_of_keys(wanted[[0, -1]], manifest.num_parts).tolist()
         for part in manifest.parts[first : last + 1]:
             with _open_part(store, manifest, part) as stream, _damage_named(store, manifest, part):
-                file = pq.ParquetFile(stream, page_checksum_verification=True)
+                file = PartFile(
+                    stream, f"{store.root}/{table_dir('bands', manifest.batch)}/{part.file}"
+                )
                 for group in range(file.num_row_groups):
-                    found = file.read_row_group(group, columns=["key"], use_threads=False)[
-                        "key"
-                    ].to_numpy()
+                    found = file.read_row_group(group, ["key"])["key"].to_numpy()
+                    if not found.size:
+                        continue
                     near = wanted[
                         np.searchsorted(wanted, found[0]) : np.searchsorted(
                             wanted, found[-1], "right"
@@ -93,7 +95,7 @@ def read_matching(
                     np.add.at(edges, first_row, 1)
                     np.add.at(edges, after_row, -1)
                     hit = np.cumsum(edges[:-1]) > 0
-                    rows = file.read_row_group(group, columns=["doc_id"], use_threads=False)
+                    rows = file.read_row_group(group, ["doc_id"])
                     keys.append(found[hit])
                     docs.append(doc_ids.pack(rows["doc_id"].filter(hit)))
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from xxhash import xxh3_64_hexdigest
 
 from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, table_dir
 from corpus.tables.checksums import find_damage
 from corpus.tables.manifest import Part, mend, read_manifest
-from corpus.tables.parquet import open_part, part_index, read_file
+from corpus.tables.parquet import PartFile, open_part, part_index, read_file
 from corpus.tables.schemas import SPANS, TOKENS
 from shards.tokenizer.encode import Tokenizer, load_tokenizer
 from shards.write_step import TokenWriter, WriterConfig
@@ -166,6 +164,13 @@ def _check_whole(store: Store, folder: str, part: Part) -> None:
 def _read_tokens(store: Store, path: str, part: Part) -> np.ndarray:
     """All tokens of a file, padding included. Shape (rows * row_tokens,)."""
     with store.open_input(path) as stream:
-        column: Any = pq.ParquetFile(stream).read(columns=["tokens"], use_threads=False)["tokens"]
+        file = PartFile(stream, f"{store.root}/{path}")
+        groups = range(file.num_row_groups)
+        # A group at a time: each is decoded in slices, within the limit of memory.
+        pieces = [
+            value
+            for group in groups
+            for value in file.read_row_group(group, ["tokens"])["tokens"].to_pylist()
+        ]
     dtype = np.dtype(part.metadata["dtype"]).newbyteorder("<")
-    return np.frombuffer(b"".join(column.to_pylist()), dtype)
+    return np.frombuffer(b"".join(pieces), dtype)

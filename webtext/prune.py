@@ -62,15 +62,14 @@ def _main(argv: Sequence[str] | None) -> int:
 
     if args.delete:
         with lease.hold(store, LEASE, what="webtext.prune"), command.interruptible():
-            plan = carry_out(store, make_plan(store, chosen))
+            plan = make_plan(store, chosen)
+            _print_names("will delete", plan)
+            plan = carry_out(store, plan)
     else:
         plan = make_plan(store, chosen)
 
     verb = "deleted" if args.delete else "would delete"
-    for name in plan.snapshots:
-        print(f"{verb} snapshot {name}")
-    for path, num_bytes in plan.files:
-        print(f"{verb} {path} ({size(num_bytes)})")
+    _print_names(verb, plan)
     hint = (
         ""
         if args.delete or not (plan.files or plan.snapshots)
@@ -94,6 +93,14 @@ def _main(argv: Sequence[str] | None) -> int:
         )
 
     return 0
+
+
+def _print_names(verb: str, plan: PrunePlan) -> None:
+    """Name everything, before a deletion and after it."""
+    for name in plan.snapshots:
+        print(f"{verb} snapshot {name}")
+    for path, num_bytes in plan.files:
+        print(f"{verb} {path} ({size(num_bytes)})", flush=True)
 
 
 def choose(store: Store, named: Sequence[str], *, withdrawn: bool, keep: int | None) -> list[str]:

@@ -34,7 +34,11 @@ def _load(config: CrawlConfig, context: Context) -> MapFunction:
         for page in pages.to_pylist():
             try:
                 response = records.read_response(
-                    context.store, page["warc_file"], page["warc_offset"], page["warc_length"]
+                    context.store,
+                    page["warc_file"],
+                    page["warc_offset"],
+                    page["warc_length"],
+                    context.batch,
                 )
             except records.WarcError:
                 continue

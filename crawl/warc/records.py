@@ -15,6 +15,7 @@ from typing import Any
 
 from corpus.errors import WebtextError
 from corpus.storage.store import Store
+from corpus.tables.segments import is_segment
 from crawl.warc.body import content_encodings, decode_body
 
 # Decoded bytes that a reader gives out per record; segments may come from anywhere. A longer body
@@ -64,20 +65,24 @@ class Response:
     """WARC header fields by lower-case name."""
 
 
-def read_response(store: Store, warc_file: str, offset: int, length: int) -> Response:
-    """Read the response at a place. Raises WarcError if it or the file cannot be read."""
-    return next(iter(_wanted(store, warc_file, [(offset, length)])))
+def read_response(
+    store: Store, warc_file: str, offset: int, length: int, batch: str | None = None
+) -> Response:
+    """Read the response at a place. Raises: as `read_responses`, and for an unreadable record."""
+    return next(iter(_wanted(store, warc_file, [(offset, length)], batch)))
 
 
 def read_responses(
-    store: Store, warc_file: str, places: Iterable[tuple[int, int]]
+    store: Store, warc_file: str, places: Iterable[tuple[int, int]], batch: str | None = None
 ) -> Iterator[Response | WarcError]:
-    """Read the responses at `places` of one segment, in the order given.
+    """Read the responses at `places` of one segment (of `batch`, if given), in the order given.
+
+    Raises: WarcError if the file cannot be read, or is not a segment.
 
     Ordered by offset they take few, large reads. An unreadable record is given as its error, so the
     others still come.
     """
-    with _open(store, warc_file) as stream:
+    with _open(store, warc_file, batch) as stream:
         for run in _runs(places):
             start = run[0][0]
             data = _read_at(stream, start, max(offset + length for offset, length in run) - start)
@@ -93,14 +98,20 @@ def parse_response(member: bytes) -> Response:
     return _response(parse_record(first_member(member)))
 
 
-def _wanted(store: Store, warc_file: str, places: Iterable[tuple[int, int]]) -> Iterator[Response]:
-    for result in read_responses(store, warc_file, places):
+def _wanted(
+    store: Store, warc_file: str, places: Iterable[tuple[int, int]], batch: str | None
+) -> Iterator[Response]:
+    for result in read_responses(store, warc_file, places, batch):
         if isinstance(result, WarcError):
             raise result
         yield result
 
 
-def _open(store: Store, warc_file: str) -> Any:
+def _open(store: Store, warc_file: str, batch: str | None) -> Any:
+    if not is_segment(warc_file, batch):
+        raise WarcError(
+            f"{warc_file!r} is not a WARC segment of {'the corpus' if batch is None else f'batch {batch}'}"
+        )
     try:
         return store.open_input(warc_file)
     except FileNotFoundError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from corpus.errors import InputError
 from train.checkpoints.load import LoadedModel
 from train.config import RuntimeConfig
 from train.distributed import join_world
+from train.gpt2 import huggingface
 from train.gpt2.huggingface import hf_config, hf_weights, model_from_hf, read_hf, write_hf
 from train.gpt2.model import GPT2
 from train.gpt2.pretrained import load_pretrained
@@ -162,4 +164,28 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"expected a folder with config.json and model.safetensors"
     ):
+        read_hf(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("n_layer", 10**9, "n_layer = 1000000000; expected 1 to 1,000"),
+        ("n_embd", 1 << 40, "n_embd = 1099511627776; expected 1 to"),
+        ("n_positions", 1 << 40, "block_size = 1099511627776; expected 1 to"),
+        ("vocab_size", -1, "vocab_size = -1; expected 1 to"),
+        ("vocab_size", 1 << 22, "114,184 bytes, and the model of config.json has"),
+    ],
+)
+def test_a_shape_is_bounded_before_memory_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: int, line: str
+) -> None:
+    """A config.json of a few bytes asked for terabytes, since the model was made before a look at its file."""
+    config = {**hf_config(SHAPE, 0), name: value}
+    save_file(hf_weights(model()), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(
+        huggingface, "GPT2", lambda shape: pytest.fail("made a model of that shape")
+    )
+    with pytest.raises(InputError, match=re.escape(line)):
         read_hf(tmp_path)

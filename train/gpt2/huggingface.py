@@ -33,6 +33,15 @@ from train.gpt2.shape import Shape
 PREFIX = "transformer."
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 END_OF_TEXT = "<|endoftext|>"
+# Far above any GPT-2 (48 layers, 1,600 wide, 1,024 and 50,257), and far below what exhausts a
+# machine by an index alone.
+HF_LIMITS = {
+    "n_layer": 1_000,
+    "n_embd": 1 << 16,
+    "block_size": 1 << 20,
+    "vocab_size": 1 << 22,
+}
+SMALL_PARAMS = 1 << 26  # 256 MiB of floats
 MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias")
 
 
@@ -158,6 +167,7 @@ def read_hf(folder: Path) -> GPT2:
     """Read the model in a Hugging Face folder. Raises: InputError if there is none."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
+        _refuse_other_size(_shape(config), folder / "model.safetensors")
         weights = load_file(folder / "model.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
@@ -246,6 +256,22 @@ def import_run(store: Store, run: str, folder: Path, world: World) -> None:
     checkpoints.save(0, tensors, {"identity": identity, "val_loss": None}, world, keep_last=1)
 
 
+def _refuse_other_size(shape: Shape, path: Path) -> None:
+    """Raise InputError for a model that cannot be in a file of this size.
+
+    Half precision takes two bytes a number, and smaller types are not a GPT-2's.
+    """
+    width, layers = shape.n_embd, shape.n_layer
+    num_params = width * (shape.vocab_size + shape.block_size + 2 + layers * (12 * width + 13))
+    found = path.stat().st_size
+    # A small model costs nothing, and its tensors are compared one by one.
+    if num_params > SMALL_PARAMS and 2 * num_params > found:
+        raise InputError(
+            f"{path}: {found:,} bytes, and the model of config.json has {num_params:,} parameters; "
+            "restore the config.json of these weights"
+        )
+
+
 def _turned(name: str, tensor: Tensor) -> Tensor:
     """A projection's weight in the other orientation; any other tensor as it is."""
     return tensor.t() if name.endswith(TRANSPOSED) else tensor
@@ -283,6 +309,12 @@ def _shape(config: Mapping[str, Any]) -> Shape:
         raise InputError(
             f"config.json: n_embd = {shape.n_embd}: not a multiple of n_head = {shape.n_head}"
         )
+    # A stranger's numbers, compared before memory is taken by them.
+    for name, most in HF_LIMITS.items():
+        if not 1 <= getattr(shape, name) <= most:
+            raise InputError(
+                f"config.json: {name} = {getattr(shape, name)}; expected 1 to {most:,}"
+            )
     if config.get("n_inner") not in (None, 4 * shape.n_embd):
         raise InputError(
             f"config.json: n_inner = {config['n_inner']}, GPT-2 has {4 * shape.n_embd}"

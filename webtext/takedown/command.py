@@ -22,12 +22,13 @@ import argparse
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from xxhash import xxh3_64_hexdigest
 
 from corpus.errors import BusyError, InputError
+from corpus.printable import printable
 from corpus.run import command
 from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, work_dir
@@ -76,8 +77,7 @@ def _main(argv: Sequence[str] | None) -> int:
         )
     if args.dry_run:
         found = _pages(store, asked, keep_copies=args.keep_copies)
-        for doc_id, key in sorted(found.items(), key=lambda item: item[1]):
-            print(f"would take down {doc_id}  {key}")
+        _print_names("would take down", found)
         print(f"{len(found):,} pages; {len(unfinished(store))} unfinished take-downs")
         return 0
 
@@ -86,7 +86,9 @@ def _main(argv: Sequence[str] | None) -> int:
             raise InputError("--why is missing: the record of a take-down names its reason")
         if not args.in_advance:
             _refuse_unknown(store, asked)
-        num_pages = len(_pages(store, asked, keep_copies=args.keep_copies))
+        pages = _pages(store, asked, keep_copies=args.keep_copies)
+        num_pages = len(pages)
+        _print_names("will take down", pages)
         confirm(
             f"{num_pages:,} {'page' if num_pages == 1 else 'pages'} of {', '.join(asked)} will be "
             "taken down for good, in every table and snapshot",
@@ -100,6 +102,8 @@ def _main(argv: Sequence[str] | None) -> int:
         records = carry_out(store, keep_withdrawn=args.keep_withdrawn)
 
     for record in records:
+        if record.finished:
+            _print_names("took down", record.url_keys)
         print(audit_line(record))
     waiting = unfinished(store)
 
@@ -146,6 +150,12 @@ def audit_line(record: Takedown) -> str:
     )
 
     return f"take-down {record.id} of {', '.join(record.asked)}{why}: {len(record.url_keys):,} {'page' if len(record.url_keys) == 1 else 'pages'} listed; removed {what}; snapshots withdrawn: {snapshots}; {end}"
+
+
+def _print_names(verb: str, pages: Mapping[str, str]) -> None:
+    """Name every page, before it goes and after."""
+    for doc_id, key in sorted(pages.items(), key=lambda item: item[1]):
+        print(f"{verb} {doc_id}  {printable(key)}")
 
 
 def _pages(store: Store, asked: Sequence[str], *, keep_copies: bool) -> dict[str, str]:

@@ -58,9 +58,13 @@ def withdraw_snapshots(store: Store, record: Takedown, *, keep_files: bool) -> d
             withdrawn[head.name] = present.replaced_by or ""
 
     if not keep_files:
-        for file in doomed.values():
-            store.delete(file.path)
-            store.delete(file.spans_path)
+        paths = [path for file in doomed.values() for path in (file.path, file.spans_path)]
+        present = [path for path in paths if store.exists(path)]
+        for path in present:
+            log.info("will delete %s", path)
+        for path in present:
+            store.delete(path)
+            log.info("deleted %s", path)
         for batch in record.done:
             delete_unpinned(store, (TOKENS.name, SPANS.name), batch)
 

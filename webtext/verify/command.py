@@ -35,7 +35,7 @@ from corpus.tables.manifest import EXTRA_TABLES, Manifest, batches, find_manifes
 from corpus.tables.parquet import iter_tables
 from corpus.tables.retirement import retirement
 from corpus.tables.schemas import TABLES
-from corpus.tables.segments import segment_files
+from corpus.tables.segments import is_segment, segment_files
 from corpus.tables.snapshot import read_head, read_snapshot, snapshots
 from corpus.tables.staleness import pinned_tokenizer
 from corpus.tables.takedown_list import FOLDER, takedowns, together
@@ -215,10 +215,17 @@ def _segment_checks(
     with needing("crawl"):
         from crawl.warc.verify import segment_problems
     for number, path in enumerate(sorted(sizes.keys() | rows.keys())):
-        if drawn.takes("warc", path, number):
+        if not is_segment(path, pages.batch):
+            findings.num_files += 1
+            yield partial(_not_a_segment, pages.batch, path)
+        elif drawn.takes("warc", path, number):
             findings.num_files += 1
             findings.num_bytes += sizes.get(path, 0)
             yield partial(_segment_problems, segment_problems, store, path, rows.get(path))
+
+
+def _not_a_segment(batch: str, path: str) -> list[str]:
+    return [f"pages/{batch}: a row names {path!r}, which is not a WARC segment of the batch"]
 
 
 def _segment_problems(
