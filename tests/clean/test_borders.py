@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from clean.decode import decode
+from clean.decode import _utf16_without_mark, decode
 from clean.filters import c4, gopher, language
 from clean.filters.c4 import C4Config
 from clean.filters.gopher import GopherConfig
 from clean.filters.language import Language, LanguageConfig
 from clean.filters.profile import Profile
-from clean.normalize import NormalizeConfig, normalize
+from clean.normalize import NormalizeConfig, Normalized, judge, normalize
 from clean.reasons import Reason
 
 CONFIG = GopherConfig()
@@ -126,3 +126,37 @@ def test_a_text_begins_and_ends_with_words() -> None:
     for text in ("\n\n  words \n", "\u200b\n words\u00a0\n\n", "words\n\n\n\n"):
         assert normalize(text, NormalizeConfig()).text == "words"
     assert normalize("a\n\n\n\nb", NormalizeConfig()).text == "a\n\nb"
+
+
+@pytest.mark.parametrize(("zeros", "codec"), [(10, None), (11, "utf-16-le"), (20, "utf-16-le")])
+def test_utf16_is_told_by_more_than_a_sixth_of_zero_bytes(zeros: int, codec: str | None) -> None:
+    pairs = [b"a\0"] * zeros + [b"ab"] * (30 - zeros)
+    assert _utf16_without_mark(b"".join(pairs)) == codec
+
+
+@pytest.mark.parametrize(
+    ("paragraphs", "dropped"),
+    [
+        (["a"] * 4 + [f"{n}" * 200 for n in range(6)], False),  # 3 of 10 paragraphs
+        (["a"] * 5 + [f"{n}" * 200 for n in range(6)], True),  # 4 of 11, of few characters
+        (["x" * 320] * 2 + [f"{n}" * 90 for n in range(10)], True),  # 1 of 12, a fifth and more
+        (["x" * 300] * 2 + [f"{n}" * 150 for n in range(10)], False),
+    ],
+)
+def test_paragraphs_repeat_by_number_or_by_characters(paragraphs: list[str], dropped: bool) -> None:
+    reason = gopher.repeated_paragraphs(Profile("\n\n".join(paragraphs)), CONFIG)
+    assert (reason is not None) is dropped
+
+
+@pytest.mark.parametrize(
+    ("num_unreadable", "reason"), [(2, None), (3, None), (4, Reason.BINARY), (5, Reason.BINARY)]
+)
+@pytest.mark.parametrize("removed", [True, False])
+def test_unreadable_characters_are_one_and_their_share(
+    num_unreadable: int, reason: Reason | None, removed: bool
+) -> None:
+    """Of 100 characters 2 %, and one more."""
+    signs = 0 if removed else num_unreadable
+    text = "\ufffd" * signs + "a" * (100 - signs)
+    found = Normalized(text, (), num_unreadable if removed else 0)
+    assert judge(found, NormalizeConfig()) is reason

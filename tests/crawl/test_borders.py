@@ -199,3 +199,14 @@ def test_an_address_that_was_never_asked_is_free() -> None:
     assert 4.0 < pacer.reserve("1.2.3.4") <= 5.0
     assert pacer.reserve("5.6.7.8") == 0.0
     assert pacer._due["1.2.3.4"] > time.monotonic()
+
+
+def test_statuses_that_slow_a_domain_as_a_table() -> None:
+    """Busy (503) and too many requests (429); a gateway's 502 and 504 say nothing of our pace."""
+    slowing = set()
+    for status in range(100, 600):
+        limits = pace()
+        limits.asked_wait_s("d", answer(status))
+        if limits.slow_s:
+            slowing.add(status)
+    assert slowing == {429, 503}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,9 @@ from corpus.storage.store import open_store
 from corpus.tables.snapshot import TokenFile
 from shards import split
 from shards.stream import file_layout, order
+from shards.stream.file_layout import _Window
 from shards.stream.order import Permutation, WindowedPermutation
+from shards.tokenizer.vocabulary import gpt2
 from shards.write_step import TokenWriter, WriterConfig
 
 
@@ -73,3 +76,22 @@ def test_a_file_of_another_size_is_refused(tmp_path: Path, extra: int) -> None:
 
 def test_a_store_that_fails_is_asked_again_for_so_long() -> None:
     assert file_layout.PAUSES_S == (1.0, 4.0, 10.0, 20.0, 30.0, 30.0)
+
+
+def test_a_window_is_read_in_pieces() -> None:
+    window = _Window(b"abcdef", 100, 200)
+    window.seek(-98, 2)
+    assert [window.read(2), window.tell(), window.read(3), window.tell()] == [
+        b"cd",
+        104,
+        b"ef",
+        106,
+    ]
+    assert window.seek(-1, 1) == 105
+    assert [window.read(9), window.read(9), window.tell()] == [b"f", b"", 106]
+
+
+def test_a_special_token_in_tokenizer_json() -> None:
+    (token,) = json.loads(gpt2().to_json())["added_tokens"]
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    assert token == {"id": 50256, "content": "<|endoftext|>", "special": True, **flags}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -9,7 +11,9 @@ from tests.train.fakes import config
 from train.checkpoints.checkpoint import Checkpoint, best
 from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
+from train.loop import Trainer
 from train.optimizer import build_optimizers
+from train.scores import logprobs
 
 LOGITS = [-0.12409, -0.27981, -0.30993, -0.20094, -0.00175, 0.19823, 0.30922, 0.28142, 0.12729, -0.08397, -0.25754]  # fmt: skip
 
@@ -60,3 +64,22 @@ def test_the_best_checkpoint_is_the_latest_of_equals(losses: list[float | None],
 
 def test_nothing_evaluated_has_no_best() -> None:
     assert best([Checkpoint("x", {"step": 1, "val_loss": None})]) is None
+
+
+def test_sizes_of_batches_of_scores_by_device() -> None:
+    assert logprobs.BATCH_TOKENS == {"cpu": 2048, "cuda": 32768}
+    assert logprobs.HEAD_ROWS == {"cpu": 512, "cuda": 4096}
+    assert logprobs.REUSE_TOKENS == {"cpu": 32, "cuda": 2048}
+
+
+@pytest.mark.parametrize(("grad_clip", "after"), [(0.0, 5.0), (1.0, 1.0), (10.0, 5.0)])
+def test_gradients_are_clipped_at_the_limit_and_not_without_one(
+    grad_clip: float, after: float
+) -> None:
+    model = torch.nn.Linear(2, 1, bias=False)
+    model.weight.grad = torch.tensor([[3.0, 4.0]])
+    optimizer = SimpleNamespace(grad_clip=grad_clip)
+    job = SimpleNamespace(config=SimpleNamespace(optimizer=optimizer))
+    before = Trainer._clip(SimpleNamespace(model=model, job=job))  # type: ignore[arg-type]
+    assert float(before) == 5.0
+    assert float(model.weight.grad.norm()) == pytest.approx(after, rel=1e-5)

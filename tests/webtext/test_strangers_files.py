@@ -19,12 +19,14 @@ from corpus.storage.store import open_corpus, open_store
 from corpus.tables import parquet
 from corpus.tables.manifest import read_manifest
 from corpus.tables.segments import is_segment
+from corpus.tables.snapshot import read_snapshot
 from crawl.warc import records
 from dedup import index
 from shards import excise
 from tests.support import grown_corpus
 from tests.support.hostile_corpus import redigest
 from webtext import prune
+from webtext.takedown import batch
 from webtext.takedown import command as forget
 from webtext.verify import command as verify
 
@@ -203,3 +205,32 @@ def test_list_offsets_out_of_range_are_refused(
     monkeypatch.setattr(parquet.pq, "ParquetFile", Reader)
     with pytest.raises(SchemaError, match="damaged Parquet"):
         list(parquet.iter_tables(store, "x/a.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("final_url", "redirects", "warc_file", "shard"),
+    [
+        ("http://a.example/2", [], "warc/b/part-00003-00007.warc.gz", "warc/b/part-00003"),
+        ("http://a.example/2", ["http://www.a.example/1"], "warc/b/part-00003-00007.warc.gz", "warc/b/part-00003"),
+        ("http://b.example/2", ["http://a.example/1"], "warc/b/part-00003-00007.warc.gz", ""),
+        ("http://a.example/2", ["http://www.a.example/1"], None, ""),
+        ("http://a.example/2", [], None, "none"),
+    ],
+)  # fmt: skip
+def test_the_shard_with_all_records_of_a_page(
+    final_url: str, redirects: list[str], warc_file: str | None, shard: str
+) -> None:
+    """A failed page without a record may have redirects that were stored: any shard may have them."""
+    page = {
+        "final_url": final_url,
+        "redirects": redirects,
+        "warc_file": warc_file,
+        "reason": None,
+    }
+    assert batch._shard_of(page) == shard
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "CON"])
+def test_a_wrong_name_of_a_snapshot_names_the_option(root: Path, name: str) -> None:
+    with pytest.raises(InputError, match="--snapshot"):
+        read_snapshot(open_store(str(root)), name)
