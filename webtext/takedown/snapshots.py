@@ -54,15 +54,15 @@ def withdraw_snapshots(store: Store, record: Takedown, *, keep_files: bool) -> d
             replacement = _replace(store, head, composer)
             retire(store, head.name, "withdrawn", f"take-down {record.id}", replacement)
             withdrawn[head.name] = replacement or ""
-        elif record.id in present.why:
-            withdrawn[head.name] = present.replaced_by or ""
+        elif record.id in there.why:
+            withdrawn[head.name] = there.replaced_by or ""
 
     if not keep_files:
         paths = [path for file in doomed.values() for path in (file.path, file.spans_path)]
-        present = [path for path in paths if store.exists(path)]
-        for path in present:
+        there = [path for path in paths if store.exists(path)]
+        for path in there:
             log.info("will delete %s", path)
-        for path in present:
+        for path in there:
             store.delete(path)
             log.info("deleted %s", path)
         for batch in record.done:
