@@ -54,8 +54,8 @@ def withdraw_snapshots(store: Store, record: Takedown, *, keep_files: bool) -> d
             replacement = _replace(store, head, composer)
             retire(store, head.name, "withdrawn", f"take-down {record.id}", replacement)
             withdrawn[head.name] = replacement or ""
-        elif record.id in there.why:
-            withdrawn[head.name] = there.replaced_by or ""
+        elif record.id in present.why:
+            withdrawn[head.name] = present.replaced_by or ""
 
     if not keep_files:
         paths = [path for file in doomed.values() for path in (file.path, file.spans_path)]
