@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup import greedy, kernels, words
+from dedup.containment import is_contained
 from dedup.document_rows import ShingleSets
 from dedup.greedy import KEPT, Edges, LargeBuckets
 from dedup.shingle_store import SetWriter, StoredSets
@@ -304,3 +305,36 @@ def test_a_merge_ends_early_only_below_the_threshold(
     assert found == shared if reached else found in (-1, shared)
     disjoint = [arrays[0], arrays[0] + np.uint64(1000)]
     assert kernels.count_shared_from(*disjoint, threshold, 0.0) == -1
+
+
+@pytest.mark.parametrize("containment", [0.6, 0.8])
+@pytest.mark.parametrize("threshold", [0.5, 0.75])
+def test_choice_with_containment_among_pages_of_one_frame(
+    threshold: float, containment: float
+) -> None:
+    """Pages of many sizes with a common frame, parts that some share, and own parts."""
+    generator = np.random.default_rng(5)
+    frame = generator.integers(0, 2**64, 200, np.uint64)
+    shared_by_some = generator.integers(0, 2**64, 120, np.uint64)
+    sets = []
+    for _ in range(60):
+        of_frame, of_some, own = generator.integers([20, 0, 0], [200, 60, 60])
+        parts = [generator.choice(frame, of_frame, False), shared_by_some[:of_some]]
+        sets.append(page_of_frame(generator, np.concatenate(parts), int(own)))
+
+    expected = [KEPT] * len(sets)
+    for page, later in enumerate(sets):
+        for before in (each for each in range(page) if expected[each] == KEPT):
+            value = jaccard(sets[before], later)
+            held = is_contained(sets[before].size, later.size, value, containment)
+            if value >= threshold or held:
+                expected[page] = before
+                break
+
+    everything = np.arange(len(sets))
+    large = LargeBuckets(np.zeros(len(sets), np.int64), everything, np.zeros(len(sets), bool))
+    choice = greedy.choose_in_large(
+        len(sets), 0, edges_of([], {}), large, threshold, stored(sets, everything), containment
+    )
+    assert choice.duplicate_of.tolist() == expected
+    assert 0 < expected.count(KEPT) < len(sets)
