@@ -1,0 +1,343 @@
+"""Simulated crawls on a virtual clock: makespan against the polite bound, memory, store requests.
+
+The links follow the real skew of a list of domains (`COUNT NAME` or `NAME COUNT` lines, such as the
+top 1,000 of WebText): the list is scaled to `--links`, and a power law continues it to `--domains`.
+A tick is the period of a domain: delay, mean jitter and latency. In a tick, a worker serves one
+request of as many of its domains as it has capacity for, those with the most links left first, as
+`crawl.fetch.frontier` does. Every domain has one request for robots.txt. Retries and dead hosts are
+left out.
+
+Assignments: `as many shards as workers` is the default. `1,024 shards in turns` is that setting
+today, a process at a time for each worker. `4,096 shards with leases` is not implemented: workers
+own many shards at once, and those with more work than they can serve give some to the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from corpus.storage.store import open_store
+from crawl.fetch.frontier import shard_of
+from crawl.fetch.settings import FetchConfig
+from crawl.fetch.worker import Spec, _left, _Shard
+
+CONFIG = FetchConfig()
+LATENCY_S = 0.5
+# A page takes 2.8 ms of processor time (docs/crawl.md), which limits a worker of one core.
+PAGES_PER_S = min(1000 / 2.8, CONFIG.concurrency / LATENCY_S)
+# A tick: latency, the delay with half of its jitter, or the rest after a slow answer.
+PERIOD_S = LATENCY_S + max(
+    CONFIG.delay_s * (1 + CONFIG.jitter_frac / 2), CONFIG.latency_factor * LATENCY_S
+)
+CAPACITY = int(PAGES_PER_S * PERIOD_S)
+TURN_SHARDS, LEASE_SHARDS = 1024, 4096
+# Ticks between two looks of the workers at each other's load.
+LEASE_TICKS = 20
+HOUR_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Workers at the start, and their number from a later time on."""
+
+    name: str
+    workers: int
+    later: int
+    change_s: float = 600.0
+
+
+FLEETS = (
+    Fleet("16 workers", 16, 16),
+    Fleet("8 workers, 16 after 10 min", 8, 16),
+    Fleet("16 workers, 12 after 10 min", 16, 12),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("domains_file", type=Path, help="list of domains with counts")
+    parser.add_argument("--links", type=int, default=8_000_000)
+    parser.add_argument("--domains", type=int, default=500_000)
+    parser.add_argument("--caps", type=int, nargs="*", default=[0, 1000, 100], metavar="LINKS")
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    args = parser.parse_args()
+
+    loads = spread(read_counts(args.domains_file), args.links, args.domains)
+    rows = [row for cap in args.caps for row in compare(loads, cap)]
+    memory = worker_memory(loads, FLEETS[0].workers)
+    if args.json:
+        print(json.dumps({"bench": "crawl_simulation", "rows": rows, "memory": memory}))
+        return
+
+    print(f"{loads.sum():,} links on {len(loads):,} domains, the largest has {loads.max():,}")
+    print(f"a worker serves {PAGES_PER_S:.0f} pages/s, a domain one in {PERIOD_S:.2f} s")
+    for row in rows:
+        print(
+            f"cap {row['cap'] or 'none':>5}  {row['fleet']:28} {row['assignment']:26}"
+            f" {row['hours']:7.2f} h  {row['ratio']:5.2f} x the bound  {row['puts']:>13,} PUTs"
+        )
+    print(
+        f"a worker with {memory['links']:,} links on {memory['domains']:,} domains: "
+        f"{memory['mb']:.0f} MB before its first request"
+    )
+
+
+def read_counts(path: Path) -> np.ndarray:
+    """Counts of a list of domains, descending. Shape (n,), float64."""
+    counts = [
+        int(word)
+        for line in path.read_text().splitlines()
+        for word in line.split()
+        if word.isdigit()
+    ]
+    return np.sort(np.array(counts, float))[::-1]
+
+
+def spread(head: np.ndarray, num_links: int, num_domains: int) -> np.ndarray:
+    """Links per domain, descending: `head` scaled, continued by a power law, at least 1 each."""
+    if num_domains <= len(head):
+        scaled = head[:num_domains] * num_links / head[:num_domains].sum()
+        return np.asarray(np.maximum(1, scaled), int)
+
+    # WebText's list counts 45 million links; of them the head keeps its share.
+    share = min(0.9, head.sum() / 45e6)
+    first = head * share * num_links / head.sum()
+    ranks = np.arange(len(head) + 1, num_domains + 1) / len(head)
+
+    def tail(exponent: float) -> np.ndarray:
+        return np.asarray(np.maximum(1.0, first[-1] * ranks**-exponent))
+
+    low, high = 0.0, 8.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if tail(middle).sum() > num_links - first.sum() else (low, middle)
+        )
+    return np.asarray(np.concatenate([first, tail(high)]).round(), int)
+
+
+def compare(loads: np.ndarray, cap: int) -> list[dict[str, Any]]:
+    """Makespans of all fleets and assignments under a cap of links per domain."""
+    ticks = (np.minimum(loads, cap) if cap else loads) + 1
+    rows = []
+    for fleet in FLEETS:
+        least = polite_bound(ticks, fleet)
+        static = _shards(len(ticks), fleet.workers)
+        turns = _shards(len(ticks), TURN_SHARDS)
+        leases = _shards(len(ticks), LEASE_SHARDS)
+        found = {
+            "as many shards as workers": (in_turns(ticks, static, fleet), fleet.workers),
+            f"{TURN_SHARDS:,} shards in turns": (in_turns(ticks, turns, fleet), fleet.later),
+            f"{LEASE_SHARDS:,} shards with leases": (leased(ticks, leases, fleet), LEASE_SHARDS),
+        }
+        rows += [
+            {
+                "cap": cap,
+                "fleet": fleet.name,
+                "assignment": name,
+                "hours": num_ticks * PERIOD_S / HOUR_S,
+                "ratio": num_ticks / least,
+                # The state of a shard under way is mirrored each second on an object store.
+                "puts": int(num_ticks * PERIOD_S) * at_once,
+            }
+            for name, (num_ticks, at_once) in found.items()
+        ]
+    return rows
+
+
+def polite_bound(ticks: np.ndarray, fleet: Fleet) -> float:
+    """The least ticks for any assignment: the hottest domain, or what all workers can serve."""
+    change = fleet.change_s / PERIOD_S
+    early = change * fleet.workers * CAPACITY
+    total = float(ticks.sum())
+    if total <= early:
+        served = total / (fleet.workers * CAPACITY)
+    else:
+        served = change + (total - early) / (fleet.later * CAPACITY)
+    return max(float(ticks.max()), served)
+
+
+def in_turns(ticks: np.ndarray, shards: np.ndarray, fleet: Fleet) -> float:
+    """Ticks when each worker fetches one shard after the other, to its end.
+
+    Shards of workers that leave continue where they were when another worker is free.
+    """
+    order = np.argsort(shards, kind="stable")
+    starts = np.flatnonzero(np.diff(shards[order], prepend=-1))
+    left = [alone(each) for each in np.split(ticks[order], starts[1:])]
+    change = fleet.change_s / PERIOD_S
+    queue = list(left)
+
+    # Times at which workers become free, and what they have in hand.
+    free = [0.0] * fleet.workers
+    begun: list[tuple[float, float]] = []
+    while queue and min(free) < change:
+        worker = free.index(min(free))
+        begun.append((free[worker], free[worker] + queue[0]))
+        free[worker] += queue.pop(0)
+    for _ in range(fleet.workers - fleet.later):
+        last = max(free)
+        free.remove(last)
+        if last > change:
+            queue.insert(0, last - change)
+    free += [change] * (fleet.later - fleet.workers)
+
+    free = [max(each, change) if queue else each for each in free]
+    for duration in queue:
+        worker = free.index(min(free))
+        free[worker] += duration
+    return max(free)
+
+
+def alone(ticks: np.ndarray) -> float:
+    """Ticks of one worker for these domains, most links left first."""
+    left = np.sort(ticks)
+    passed = 0
+    while (num_left := len(left) - int(np.searchsorted(left, 0, "right"))) > CAPACITY:
+        serve(left, num_left)
+        passed += 1
+    return passed + (int(left[-1]) if len(left) else 0)
+
+
+def serve(left: np.ndarray, num_left: int) -> None:
+    """Serve the domains with most links left for one tick. `left` ascends and stays so."""
+    if num_left <= CAPACITY:
+        left[len(left) - num_left :] -= 1
+        return
+
+    least = left[-CAPACITY]
+    start = int(np.searchsorted(left, least, "left"))
+    stop = int(np.searchsorted(left, least, "right"))
+    left[stop:] -= 1
+    # Of equal domains the first are served, which keeps the order.
+    left[start : start + CAPACITY - (len(left) - stop)] -= 1
+
+
+def leased(ticks: np.ndarray, shards: np.ndarray, fleet: Fleet) -> float:
+    """Ticks when workers own many shards at once and give some away every `LEASE_TICKS`."""
+    left, shard = ticks.copy(), shards
+    owner = np.arange(LEASE_SHARDS) % fleet.workers
+    change, passed, workers = fleet.change_s / PERIOD_S, 0, fleet.workers
+    while len(left):
+        if workers != fleet.later and passed >= change:
+            # A lost worker's shards are taken over at once. A new worker begins with none.
+            owner = np.where(owner < fleet.later, owner, owner % fleet.later)
+            workers = fleet.later
+        owner = balanced(left, shard, owner, workers)
+        of = owner[shard]
+        if workers == fleet.later and np.bincount(of).max() <= CAPACITY:
+            return passed + int(left.max())
+
+        for worker in range(workers):
+            mine = np.flatnonzero(of == worker)
+            mine = mine[np.argsort(left[mine], kind="stable")]
+            own = left[mine]
+            for _ in range(LEASE_TICKS):
+                serve(own, len(own) - int(np.searchsorted(own, 0, "right")))
+            left[mine] = own
+        passed += LEASE_TICKS
+        alive = left > 0
+        left, shard = left[alive], shard[alive]
+
+    return passed
+
+
+def balanced(left: np.ndarray, shard: np.ndarray, owner: np.ndarray, workers: int) -> np.ndarray:
+    """New owners of shards: the busiest worker gives to the least busy until they are even.
+
+    The load of a domain counts up to what can be served before the end: more than that no other
+    worker could serve earlier either.
+    """
+    horizon = max(1.0, left.sum() / (workers * CAPACITY))
+    load = np.bincount(shard, np.minimum(left, horizon), LEASE_SHARDS)
+    owner = owner.copy()
+    sums = np.bincount(owner, load, workers)
+    for _ in range(LEASE_SHARDS):
+        rich, poor = int(sums.argmax()), int(sums.argmin())
+        gap = sums[rich] - sums[poor]
+        movable = np.flatnonzero((owner == rich) & (load > 0) & (load <= gap / 2))
+        if gap < 0.02 * sums.mean() or not len(movable):
+            break
+        chosen = movable[load[movable].argmax()]
+        owner[chosen] = poor
+        sums[rich] -= load[chosen]
+        sums[poor] += load[chosen]
+
+    return owner
+
+
+@cache
+def _shards(num_domains: int, num_shards: int) -> np.ndarray:
+    """The shard of each domain, as the crawl assigns it."""
+    keys = (f"d{rank}.example" for rank in range(num_domains))
+    return np.fromiter((shard_of(key, num_shards) for key in keys), np.int64, num_domains)
+
+
+def worker_memory(loads: np.ndarray, workers: int) -> Mapping[str, float]:
+    """Peak memory of a process that holds one shard's links, queues and rows, without requests."""
+    own = np.flatnonzero(_shards(len(loads), workers) == 0)
+    domains = np.repeat(own, loads[own])
+    doc_ids = [f"{row:032x}" for row in range(len(domains))]
+    urls = [f"http://www.d{domain}.example/{row:064x}" for row, domain in enumerate(domains)]
+    links = pa.table(
+        {
+            "doc_id": doc_ids,
+            "url": urls,
+            "domain": [f"d{domain}.example" for domain in domains],
+            "score": np.full(len(domains), 3, np.int32),
+        }
+    )
+    del doc_ids, urls
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "links.parquet"
+        pq.write_table(links, path)
+        peak = _peak_of_child(path)
+    return {"links": len(domains), "domains": len(own), "mb": peak / 1e6}
+
+
+def _peak_of_child(path: Path) -> float:
+    """Peak bytes of a fresh process that opens a shard."""
+    code = f"from bench.crawl_simulation import open_shard; open_shard({str(path)!r})"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def open_shard(path: str) -> None:
+    """Fill a shard's dispatcher with links and print the peak memory, in bytes."""
+    folder = Path(path).parent
+    (folder / "corpus").mkdir()
+    links = pq.read_table(path)
+    config = FetchConfig(contact="https://example.org/")
+    spec = Spec(str(folder / "corpus"), 0, Path(path), folder, "warc/b/part-00000", config)
+    left = _left(links, pa.array([], pa.string()), 0)
+    done = pa.table(
+        {"doc_id": pa.array([], pa.string()), "redirects": pa.array([], pa.list_(pa.string()))}
+    )
+    del links
+
+    async def fill() -> None:
+        shard = _Shard(spec, open_store(spec.corpus), left, done, first_index=0)
+        shard._fill()
+        shard._dispatcher.frontier.lease(1e12)
+
+    asyncio.run(fill())
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+if __name__ == "__main__":
+    main()
