@@ -45,6 +45,7 @@ from webtext.hooks import STOP_TIMEOUT_S, Hooks, find_hooks, now
 from webtext.refresh_config import RefreshConfig
 from webtext.reports import html, summary
 from webtext.reports.summary import Summary
+from webtext.rights import command as rights
 from webtext.settings import check_settings, sets_of
 from webtext.stages import stage_main
 from webtext.takedown import command as forget
@@ -138,6 +139,7 @@ def _run(
                 summaries = [_increment(store, config, each, args, hooks) for each in missing]
             _carry_out_takedowns(store)
 
+    _check_rights(config, args, hooks)
     if not missing:
         _say_up_to_date(config, increments)
     overdue = not missing and _send_if_overdue(store, config, hooks)
@@ -463,6 +465,21 @@ def _carry_out_takedowns(store: Store) -> None:
                 print(forget.audit_line(record))
     except BusyError as error:
         log.warning("%s", error)
+
+
+def _check_rights(config: RefreshConfig, args: argparse.Namespace, hooks: Hooks) -> None:
+    """Ask again for the rights of the oldest pages. A failure is an event and ends no refresh."""
+    if not config.rights_older_than:
+        return
+
+    words = ["check", "--corpus", config.corpus, "--older-than", config.rights_older_than]
+    words += ["--config", args.config] if args.config else []
+    code = rights.main([*words, "--apply", *sets_of("crawl", args.sets)])
+    if code in (130, 143):
+        raise Interrupted(code - 128)
+    if code != 0:
+        log.warning("webtext rights check ended with exit code %d; the refresh goes on", code)
+        hooks.send("rights_not_checked", {"exit_code": code, "when": now()})
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -40,7 +40,7 @@ class RefreshConfig(Section):
     """A figure that leaves the median of the batches before by more than this factor is warned of."""
     webhook: str = ""
     """An http(s) address that gets every event as JSON by POST: batch (with its summary),
-    nothing_to_do, overdue, busy, stopped, failure."""
+    nothing_to_do, rights_not_checked, overdue, busy, stopped, failure."""
     command: str = ""
     """A command that gets the same on standard input; its words are split as a shell does, no shell is asked."""
     heartbeat: str = ""
@@ -49,7 +49,11 @@ class RefreshConfig(Section):
     expect_every: str = ""
     """A duration such as 35d. If no batch is younger, a refresh without work sends `overdue`."""
 
-    @field_validator("expect_every")
+    rights_older_than: str = ""
+    """A duration such as 180d. Each refresh then asks again for the rights of pages that were last
+    asked longer ago, and takes down those that say no now (`webtext rights check --apply`)."""
+
+    @field_validator("expect_every", "rights_older_than")
     @classmethod
     def _is_duration(cls, value: str) -> str:
         if value:

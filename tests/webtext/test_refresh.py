@@ -28,6 +28,7 @@ from tests.support import faulty_network, grown_corpus, simulated_refresh
 from webtext import explain, explain_text, rebuild, refresh
 from webtext.hooks import call_hooks
 from webtext.reports import summary
+from webtext.rights import command as rights
 from webtext.takedown import command as forget
 from webtext.verify import command as verify
 
@@ -297,6 +298,18 @@ def test_every_end_is_an_event_and_only_good_ones_are_a_heartbeat(
     assert end("--set", "refresh.expect_every=35d") == (0, "nothing_to_do", True)
     assert end("--set", "refresh.expect_every=0.001s") == (0, "overdue", False)
     assert end("--set", "refresh.usual_factor=0") == (2, "failure", False), "a bad config"
+
+    asked: list[list[str]] = []
+    monkeypatch.setattr(rights, "main", lambda words: asked.append(words) or 3)
+    old = ("--set", "refresh.rights_older_than=180d", "--set", "crawl.fetch.delay_s=2")
+    assert end(*old) == (0, "nothing_to_do", True)
+    [words] = asked
+    assert words[:1] == ["check"]
+    assert words[words.index("--older-than") + 1] == "180d"
+    assert "--apply" in words
+    assert "crawl.fetch.delay_s=2" in words, "the stage's settings are the crawl's"
+    assert end() == (0, "nothing_to_do", True)
+    assert len(asked) == 1, "only where asked for"
     assert end("--set", "dedup.no_such=1") == (2, "failure", False)
     assert end("--set", f"refresh.dumps={short.folder}/unmounted/RS_*") == (2, "failure", False)
 

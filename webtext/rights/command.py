@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from corpus.durations import parse_duration
 from corpus.errors import InputError
 from corpus.run import command
 from corpus.run.arguments import add_settings
@@ -27,9 +27,6 @@ from corpus.storage.store import open_corpus
 from corpus.tables.inventory import batch_names
 from crawl.config import CrawlConfig
 from webtext.rights import check, report
-
-_AGE = re.compile(r"(\d+)([dhm]?)\Z")
-_UNITS = {"d": "days", "h": "hours", "m": "minutes", "": "days"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +48,7 @@ def _check(args: argparse.Namespace) -> int:
 
     config = command.config(CrawlConfig, "crawl", args)
     config.fetch.require_contact()
-    before = datetime.now(UTC) - _age(args.older_than)
+    before = datetime.now(UTC) - (_age(args.older_than) if args.older_than else timedelta())
     with command.interruptible():
         found = [
             check.check_batch(store, name, config, before, pages=args.pages) for name in chosen
@@ -83,10 +80,10 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _age(text: str) -> timedelta:
-    found = _AGE.match(text)
-    if found is None:
-        raise InputError(f"--older-than {text}: expected an age such as 180d or 12h")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        return timedelta(seconds=parse_duration(text))
+    except ValueError as error:
+        raise InputError(f"--older-than {text}: {error}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add_settings(parser)
     parser.add_argument("--batch", action="append", help="only this batch (repeatable)")
     parser.add_argument(
-        "--older-than", default="0d", metavar="AGE", help="only answers older than this, as 180d"
+        "--older-than", metavar="AGE", help="only answers older than this, as 180d (default: all)"
     )
     parser.add_argument(
         "--pages", action="store_true", help="ask for the pages as well, by conditional requests"
