@@ -21,7 +21,7 @@ from crawl import run
 from crawl.captures import revive
 from crawl.captures.dead_links import dead_links
 from crawl.captures.groups import receipts
-from crawl.outcomes import Reason
+from crawl.outcomes import Outcome, Reason, to_table
 from crawl.warc.archives import archive_name
 from tests.crawl.test_captures import _member
 from tests.crawl.test_dumps import PAGE, _dump, _fetched, _links, _url
@@ -70,6 +70,11 @@ def test_pages_of_an_earlier_version_are_read_without_their_capture(corpus: Stor
     _rewrite(corpus, ["repairs"])
     with pytest.raises(SchemaError, match="not the table pages"):
         read_table(corpus, "pages", "b")
+
+
+def test_fetched_pages_are_live() -> None:
+    [row] = to_table([Outcome(doc_id="0" * 32, url="http://a.test/")]).to_pylist()
+    assert (row["capture"], row["captured_at"]) == ("live", None)
 
 
 def _rewrite(store: Store, without: list[str]) -> None:
