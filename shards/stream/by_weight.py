@@ -182,6 +182,6 @@ def _read_values(
 
 
 def _copies(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """How often each document comes an epoch. Shapes (n,), (n,) to (n,) uint8."""
+    """The number of times that each document comes in an epoch. Shapes (n,), (n,) to (n,) uint8."""
     wanted = np.clip(weights, 1, MOST_COPIES)
     return (np.floor(wanted) + (uniform < wanted % 1)).astype(np.uint8)

@@ -137,7 +137,7 @@ def _folder(to: str, arms: Sequence[Arm]) -> Path:
 
 
 def _power(plan: Plan) -> str:
-    """What so many seeds can show, before anything is trained."""
+    """The difference that so many seeds can show, before anything is trained."""
     least = detectable(plan.seeds)
     if least is None:
         return "one seed shows no spread, so no difference can be claimed"
@@ -181,7 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--snapshot", metavar="NAME", help="with --vary train.KEY=A,B: train on this snapshot"
     )
+
     parser.add_argument("--to", required=True, metavar="FOLDER", help="folder of arms and results")
+    # Equal for all arms.
     parser.add_argument(
         "--seeds", type=command.positive, default=5, metavar="N", help="runs per arm (default: 5)"
     )
@@ -203,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"about so many bytes of held-out pages (default: {DEFAULT_BYTES:,})",
     )
+
     parser.add_argument(
         "--jobs",
         type=command.positive,

@@ -176,6 +176,7 @@ def render_html(title: str, arms: Sequence[ArmResult], plan: Plan, num_texts: in
         "percentiles). A difference is claimed if both leave out 0. Seeds that would do are for a "
         f"power of {POWER:.0%} at the mean and spread seen."
     )
+
     cost = table(
         ("arm", "settings", "tokens to train on", "seconds"),
         [
@@ -189,6 +190,7 @@ def render_html(title: str, arms: Sequence[ArmResult], plan: Plan, num_texts: in
         ],
         words=2,
     )
+
     warnings = "".join(f"<p class=warning>{escaped(note)}.</p>" for note in notes(arms))
     return page(
         title,
