@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.commit import commit_table
-from corpus.tables.parquet import write_part
+from corpus.tables.parquet import read_table, write_part
 from corpus.tables.schemas import DOCUMENTS, LINKS
-from webtext.reports import html
+from tests.support import grown_corpus
+from webtext.reports import charts, html
 
 
 def with_a_batch(folder: Path) -> Store:
@@ -102,3 +104,26 @@ def test_the_kept_shares_of_a_batch_are_bars(tmp_path: Path) -> None:
         "2 documents keep less than a third of what is usual",
     ):
         assert expected in page, expected
+
+
+def test_a_batch_shows_its_languages_lengths_dropped_pages_and_settings(
+    fates: grown_corpus.Fates,
+) -> None:
+    page = Path(html.write(fates.store)).read_text()
+    first = page[page.index("<h2>Batch 2024-01") : page.index("<h2>Batch 2024-02")]
+    rows = read_table(fates.store, "documents", "2024-01").to_pylist()
+    assert f"en <b>{sum(row['language'] == 'en' for row in rows):,}</b>" in first
+    number = sum(100 <= row["num_words"] < 200 for row in rows)
+    assert f"<th>100 to 199</th><td class=n>{number:,}</td>" in first
+
+    [dropped, *_] = read_table(fates.store, "documents_dropped", "2024-01").to_pylist()
+    assert dropped["url"] in first
+    assert charts.escaped('"min_score": ') in first, "settings"
+
+    # The bars of all batches have one scale: the widest is the submissions read.
+    widths = {
+        float(width)
+        for width in re.findall(r"submissions read</th>.*?width:([\d.]+)%", page, re.DOTALL)
+    }
+    assert max(widths) == 100
+    assert len(widths) > 1

@@ -25,9 +25,9 @@ from corpus.tables.parquet import iter_tables, part_paths
 from corpus.tables.snapshot import SPLITS, read_heads
 from corpus.tables.snapshot_remarks import Reviewer
 from corpus.tables.staleness import stale_among
-from webtext.reports import charts, kept_share, removals, years
+from webtext.reports import charts, documents, kept_share, removals, years
 from webtext.reports.charts import escaped
-from webtext.reports.funnel import Bar, bars
+from webtext.reports.funnel import Bar, batch_bars
 
 PATH = "reports/report.html"
 TOP_DOMAINS = 20
@@ -57,7 +57,9 @@ def write(store: Store) -> str:
             f"{store.root}: no batch is committed yet; begin with `webtext crawl --corpus {store.root} --batch B --dumps FILE`"
         )
 
-    sections = [_batch(store, manifest.batch) for manifest in links]
+    # One scale for the bars of all batches, so that they can be compared.
+    most = max(bar.rows for each in links for bar in batch_bars(store, each.batch))
+    sections = [_batch(store, manifest.batch, most) for manifest in links]
     sections.append(years.section(store, [manifest.batch for manifest in links]))
     sections.append(_snapshots(store))
     sections.append(_domains(store, [manifest.batch for manifest in links]))
@@ -67,22 +69,15 @@ def write(store: Store) -> str:
     return f"{store.root}/{PATH}"
 
 
-def _batch(store: Store, batch: str) -> str:
+def _batch(store: Store, batch: str, most: int) -> str:
     found = {
         name: find_manifest(store, name, batch)
         for name in ("links", "pages", "documents", "verdicts", "tokens")
     }
-    funnel = [
-        bar
-        for name, manifest in found.items()
-        if manifest is not None
-        for bar in bars(name, manifest)
-    ]
-    most = max((bar.rows for bar in funnel), default=1)
     rows = "".join(
         f"<tr><th>{escaped(bar.label)}</th><td class=n>{bar.rows:,}</td><td class=w>{charts.bar(bar.rows, most)}</td>"
         f"<td class=r>{_reasons(bar)}</td></tr>"
-        for bar in funnel
+        for bar in batch_bars(store, batch)
     )
     stale = stale_among(store, [(name, batch) for name in found])
     marks = "".join(
@@ -97,10 +92,10 @@ def _batch(store: Store, batch: str) -> str:
         else ""
     )
 
-    documents = found["documents"]
-    shares = kept_share.section(documents.counts) if documents else ""
+    extracted = found["documents"]
+    shares = kept_share.section(extracted.counts) if extracted else ""
 
-    return f"<section><h2>Batch {escaped(batch)}</h2>{marks}<table class=bars>{rows}</table>{total}{shares}{removals.section(store, batch)}</section>"
+    return f"<section><h2>Batch {escaped(batch)}</h2>{marks}<table class=bars>{rows}</table>{total}{shares}{documents.section(store, batch)}{removals.section(store, batch)}</section>"
 
 
 def _reasons(bar: Bar) -> str:
