@@ -85,7 +85,13 @@ def _body(argv: Sequence[str] | None) -> int:
             print(plan.of_batch(opened.store, opened.batch, config.fetch))
         elif args.only != "links":
             result = _pages(opened, args, config, result)
-        return command.finish(args, opened.store, "crawl", result, left=_left(args, opened.store))
+        return command.finish(
+            args,
+            opened.store,
+            "crawl",
+            result,
+            left=_left(args, opened.store, up_to_date=result.up_to_date),
+        )
 
 
 def _status(store: Store, batch: str) -> str:
@@ -112,15 +118,17 @@ def _status(store: Store, batch: str) -> str:
     return f"fetch of batch {batch} has not begun: {links.rows:,} links wait"
 
 
-def _left(args: argparse.Namespace, store: Store) -> str:
+def _left(args: argparse.Namespace, store: Store, *, up_to_date: bool) -> str:
     """The line that names what was not done, if only links were asked for."""
     if not args.plan and args.only != "links":
         return ""
+
+    links = "links: up to date" if up_to_date else "links: done"
     pages = find_manifest(store, "pages", args.batch)
     if pages is not None:
-        return f"links: done; their pages were fetched before ({pages.rows:,} rows)"
+        return f"{links}; their pages were fetched before ({pages.rows:,} rows)"
     again = program("crawl.run")
-    return f"links: done, nothing was fetched; to fetch: {again} --corpus {args.corpus} --batch {args.batch}"
+    return f"{links}, nothing was fetched; to fetch: {again} --corpus {args.corpus} --batch {args.batch}"
 
 
 def _sections_read(args: argparse.Namespace) -> tuple[set[str], str]:

@@ -266,9 +266,8 @@ def test_counters_add_up_to_the_rows_when_pages_were_seen_before(
     """What an earlier batch has, or a take-down forbids, takes all of its submissions along."""
     dumps = [_dump(tmp_path / f"RS_{n}", [5] * n, first_id=n * 100) for n in (2, 4, 6)]
     assert _links(corpus, "first", dumps[:1]) == 0
-    assert (
-        command.main(["--corpus", corpus.root, "--url", _url(3), "--why", "a test", "--yes"]) == 0
-    )
+    words = ["--url", _url(3), "--why", "a test", "--yes", "--in-advance"]
+    assert command.main(["--corpus", corpus.root, *words]) == 0
     assert _links(corpus, "second", dumps) == 0
     assert _links(corpus, "second", dumps[::-1]) == 0
     assert "up to date" in capsys.readouterr().out, "the order of dumps makes no other batch"

@@ -166,8 +166,8 @@ def test_a_plan_of_the_settings_that_built_the_links_says_that_nothing_was_fetch
     assert crawl_run.main(words(root, "--plan", "--set", "crawl.links.min_score=3")) == 0
     shown = capsys.readouterr().out
     *_, last = shown.splitlines()
-    assert "up to date" not in shown, "the fetch is left to do"
-    assert last.startswith("links: done, nothing was fetched; to fetch: ")
+    assert "crawl: up to date" not in shown, "the fetch is left to do"
+    assert last.startswith("links: up to date, nothing was fetched; to fetch: ")
     assert f"--corpus {root} --batch b" in last
 
 

@@ -52,7 +52,9 @@ def commands(root: Path, fates: grown_corpus.Fates) -> dict[str, Callable[[], in
         "status": lambda: status.main(corpus),
         "explain": lambda: explain.main([*corpus, fates.kept]),
         "explain another": lambda: explain.main([*corpus, UNRELATED]),
-        "forget": lambda: forget.main([*corpus, "--url", UNRELATED, "--why", "a test", "--yes"]),
+        "forget": lambda: forget.main(
+            [*corpus, "--url", UNRELATED, "--why", "a test", "--yes", "--in-advance"]
+        ),
         "forget a page": lambda: forget.main(
             [*corpus, "--url", fates.kept, "--why", "a test", "--yes"]
         ),
