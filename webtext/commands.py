@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from corpus.errors import InputError
 from webtext.stages import needing, stage_main
@@ -151,6 +153,11 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
 
 
 def _demo_main() -> Callable[[Sequence[str] | None], int]:
+    # An editable installation finds the packages alone; the demo is beside them in the checkout.
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "examples/demo/__main__.py").is_file():
+        sys.path.append(str(checkout))
+
     try:
         from examples.demo.__main__ import main
     except ImportError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import webtext
 from clean.config import CleanConfig
 from corpus.config import describe
 from corpus.storage.store import open_corpus
@@ -178,3 +180,25 @@ def test_a_command_without_its_extra_completes_its_name(
     assert "crawl: options are left out" in shown.err
     assert "pip install webtext[crawl]" in shown.err
     assert "--sample" in shown.out
+
+
+def test_the_demo_is_found_from_any_folder_of_a_checkout(tmp_path: Path) -> None:
+    """`make demo` failed: an editable installation knows the packages, and not the examples."""
+    program = "import sys; from webtext.cli import main; sys.exit(main(['demo', '--help']))"
+    root = str(Path(webtext.__file__).parents[1])
+    code = f"import sys; sys.path[:] = [p for p in sys.path if p != {root!r}]\n{program}"
+    # Only the packages are to be found, as in such an installation.
+    found = tmp_path / "found"
+    found.mkdir()
+    for name in ("webtext", "corpus", "crawl", "clean", "dedup", "shards", "train"):
+        (found / name).symlink_to(Path(root) / name)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(found)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--pages" in done.stdout
