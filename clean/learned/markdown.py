@@ -59,25 +59,6 @@ class _Markdown(Renderer):
         super().__init__(page, rows)
         self._links = links
 
-    def text(self, keep: np.ndarray) -> str:
-        pieces: list[str] = []
-        previous: list[int] | None = None
-        for block in np.flatnonzero(keep).tolist():
-            place = self._page.place[block].tolist()
-            row = self._rows.get(place[ROW])
-            if row is not None and previous is not None and previous[ROW] == place[ROW]:
-                continue  # the whole row was written with its first block
-
-            if previous is not None:
-                pieces.append(self._between(previous, place))
-            if row is not None:
-                pieces.append(self._table_row(row, place, previous, keep))
-            else:
-                pieces.append(self._prefixed(block, place, previous))
-            previous = place
-
-        return "".join(pieces)
-
     def _between(self, previous: list[int], place: list[int]) -> str:
         """The end of one block and the beginning of the next."""
         quoted = min(self._quotes(previous), self._quotes(place))
@@ -90,7 +71,7 @@ class _Markdown(Renderer):
             return "\n"
         return f"\n{'> ' * quoted}".rstrip(" ") + "\n"
 
-    def _prefixed(self, block: int, place: list[int], previous: list[int] | None) -> str:
+    def _whole_block(self, block: int, place: list[int], previous: list[int] | None) -> str:
         content = self._content_of(block, place)
         marker = self._item_marker(place[ITEM] - 1) if place[ITEM] else ""
         starts_item = place[ITEM] and (previous is None or previous[ITEM] != place[ITEM])
@@ -180,7 +161,7 @@ class _Markdown(Renderer):
         """The table of a row."""
         return table_of(self._page, place[ROW] - 1)
 
-    def _table_row(
+    def _whole_row(
         self, row: Row, place: list[int], previous: list[int] | None, keep: np.ndarray
     ) -> str:
         """A row of a table, and the line below the header if it is the first."""

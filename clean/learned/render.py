@@ -50,21 +50,29 @@ class Renderer:
                 continue  # the whole row was written with its first block
 
             if previous is not None:
-                pieces.append(self._separator(previous, place))
+                pieces.append(self._between(previous, place))
             if row is not None:
-                pieces.append(self._row(row, keep))
+                pieces.append(self._whole_row(row, place, previous, keep))
             else:
-                pieces.append(self._marker(previous, place) + self._block(place))
+                pieces.append(self._whole_block(block, place, previous))
             previous = place
 
         return "".join(pieces)
 
-    def _separator(self, previous: list[int], place: list[int]) -> str:
+    def _between(self, previous: list[int], place: list[int]) -> str:
         """The end of one block and the beginning of the next."""
         if place[ROW] in self._rows and previous[ROW] in self._rows:
             return "\n"
         same_list = place[ITEM] and previous[ITEM] and not place[IN_HEADING]
         return "\n" if same_list else "\n\n"
+
+    def _whole_row(
+        self, row: Row, place: list[int], previous: list[int] | None, keep: np.ndarray
+    ) -> str:
+        return self._row(row, keep)
+
+    def _whole_block(self, block: int, place: list[int], previous: list[int] | None) -> str:
+        return self._marker(previous, place) + self._block(place)
 
     def _block(self, place: list[int]) -> str:
         text = self._content[place[START] : place[END]].decode("utf-8", "replace")
