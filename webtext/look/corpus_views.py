@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -14,6 +13,7 @@ from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.parquet import find_row, iter_tables
 from corpus.tables.takedown_list import standing
 from webtext.query import query, views
+from webtext.reports.runs import last_sample, read_metrics
 from webtext.stages import needing
 
 DOMAINS_SHOWN = 100
@@ -115,32 +115,13 @@ def runs(store: Store) -> list[dict[str, Any]]:
     """The runs with their loss curves and scores."""
     found = []
     for name in store.folders("runs"):
-        lines = _metrics(store, name)
+        lines = read_metrics(store, name)
         curves = {
             kind: [(line["step"], line[key]) for line in lines if key in line]
             for kind, key in (("training", "loss"), ("validation", "val_loss"))
         }
-        found.append({"name": name, "curves": curves, "sample": _last_sample(store, name)})
+        found.append({"name": name, "curves": curves, "sample": last_sample(store, name)})
     return found
-
-
-def _metrics(store: Store, run: str) -> list[dict[str, Any]]:
-    try:
-        data = store.read_bytes(f"runs/{run}/metrics.jsonl").decode()
-    except FileNotFoundError:
-        return []
-    lines = []
-    for line in data.splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            continue  # the last line of a run that writes now may be cut short
-    return lines
-
-
-def _last_sample(store: Store, run: str) -> str:
-    samples = [path for path, _ in store.files(f"runs/{run}/samples")]
-    return store.read_bytes(samples[-1]).decode(errors="replace") if samples else ""
 
 
 def crawls(store: Store) -> list[tuple[str, list[str]]]:

@@ -28,6 +28,7 @@ from corpus.tables.staleness import stale_among
 from webtext.reports import charts, documents, kept_share, removals, years
 from webtext.reports.charts import escaped
 from webtext.reports.funnel import Bar, batch_bars
+from webtext.reports.runs import last_sample, read_metrics
 
 PATH = "reports/report.html"
 TOP_DOMAINS = 20
@@ -152,15 +153,14 @@ def _count_domains(store: Store, table: str, batch: str) -> Counter[str]:
 
 
 def _run(store: Store, run: str) -> str:
-    lines = _metrics(store, run)
+    lines = read_metrics(store, run)
     curves = {
         "training": [(int(line["step"]), float(line["loss"])) for line in lines if "loss" in line],
         "validation": [
             (int(line["step"]), float(line["val_loss"])) for line in lines if "val_loss" in line
         ],
     }
-    samples = [path for path, _ in store.files(f"runs/{run}/samples")]
-    text = store.read_bytes(samples[-1]).decode(errors="replace") if samples else ""
+    text = last_sample(store, run)
     shown = "".join(
         f"<pre>{escaped(sample.strip()[:SAMPLE_CHARACTERS])}</pre>"
         for sample in text.split("\n\n=====\n\n")[:SAMPLES_SHOWN]
@@ -168,22 +168,6 @@ def _run(store: Store, run: str) -> str:
     )
 
     return f"<section><h2>Run {escaped(run)}</h2>{charts.curve(curves)}{_scores(store, run)}<h3>Samples</h3>{shown or '<p>None yet.</p>'}</section>"
-
-
-def _metrics(store: Store, run: str) -> list[dict[str, Any]]:
-    try:
-        data = store.read_bytes(f"runs/{run}/metrics.jsonl").decode()
-    except FileNotFoundError:
-        return []
-
-    lines = []
-    for line in data.splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            continue  # the last line of a killed run may be cut short
-
-    return lines
 
 
 def _scores(store: Store, run: str) -> str:
