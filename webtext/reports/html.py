@@ -59,8 +59,9 @@ def write(store: Store) -> str:
         )
 
     # One scale for the bars of all batches, so that they can be compared.
-    most = max(bar.rows for each in links for bar in batch_bars(store, each.batch))
-    sections = [_batch(store, manifest.batch, most) for manifest in links]
+    funnels = {manifest.batch: batch_bars(store, manifest.batch) for manifest in links}
+    most = max(bar.rows for funnel in funnels.values() for bar in funnel)
+    sections = [_batch(store, batch, funnel, most) for batch, funnel in funnels.items()]
     sections.append(years.section(store, [manifest.batch for manifest in links]))
     sections.append(_snapshots(store))
     sections.append(_domains(store, [manifest.batch for manifest in links]))
@@ -70,7 +71,7 @@ def write(store: Store) -> str:
     return f"{store.root}/{PATH}"
 
 
-def _batch(store: Store, batch: str, most: int) -> str:
+def _batch(store: Store, batch: str, funnel: Sequence[Bar], most: int) -> str:
     found = {
         name: find_manifest(store, name, batch)
         for name in ("links", "pages", "documents", "verdicts", "tokens")
@@ -78,7 +79,7 @@ def _batch(store: Store, batch: str, most: int) -> str:
     rows = "".join(
         f"<tr><th>{escaped(bar.label)}</th><td class=n>{bar.rows:,}</td><td class=w>{charts.bar(bar.rows, most)}</td>"
         f"<td class=r>{_reasons(bar)}</td></tr>"
-        for bar in batch_bars(store, batch)
+        for bar in funnel
     )
     stale = stale_among(store, [(name, batch) for name in found])
     marks = "".join(
