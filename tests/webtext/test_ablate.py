@@ -270,3 +270,12 @@ def test_a_whole_ablation(original: str, tmp_path: Path) -> None:
     page = (tmp_path / "out/report.html").read_text()
     assert page.count("<polygon") == 2
     assert command.main([*words, "--seeds", "3", "--tokens", "3k"]) == 2
+
+
+def test_a_refused_corpus_leaves_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--corpus", str(tmp_path / "none"), "--vary", "clean.quality.preset=webtext,c4"]
+    assert command.main([*words, "--to", str(tmp_path / "out")]) == 2
+    assert "no corpus there" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
