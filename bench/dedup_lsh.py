@@ -23,7 +23,8 @@ def lsh_ours(num_pages: int) -> Work:
 
     Similarities are estimates from signatures instead of exact ones.
     """
-    from dedup import greedy, index, lsh
+    from dedup import index
+    from dedup.near_duplicates import greedy, lsh
 
     config = lsh.LshConfig(num_bands=BANDS, rows_per_band=ROWS)
     signatures = _signatures(num_pages)

@@ -14,7 +14,7 @@ SLOW_PAGES = 2_000  # pages that the slow contestants sign
 
 def sign_ours(folder: str, most: int | None = None) -> Work:
     """Signatures with ours."""
-    from dedup import lsh, minhash
+    from dedup.near_duplicates import lsh, minhash
 
     column = pa.array(pages(folder)[:most], pa.large_string())
     perms = minhash.permutations(lsh.LshConfig(num_bands=BANDS, rows_per_band=ROWS).num_perm, 1)

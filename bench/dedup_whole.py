@@ -15,7 +15,8 @@ from bench.measure import Contestant, Turn, Work
 
 def ours(folder: str) -> Work:
     """Signatures, bands, exact verification of every candidate pair, greedy choice."""
-    from dedup import greedy, lsh, minhash, words
+    from dedup import words
+    from dedup.near_duplicates import greedy, lsh, minhash
 
     texts, pairs = material(folder)
     config = lsh.LshConfig(num_bands=BANDS, rows_per_band=ROWS)

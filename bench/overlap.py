@@ -60,7 +60,8 @@ def main() -> None:
 
 def ours(root: str, most_bytes: int | None = None) -> Work:
     """Words, 8-grams and 13-grams looked up in one pass."""
-    from dedup import overlap, words
+    from dedup import words
+    from dedup.contamination import overlap
 
     config = overlap.OverlapConfig()
     ngrams = overlap.ngrams_of(_sets(Path(root)), config)
@@ -91,8 +92,9 @@ def ours_edits(root: str) -> Work:
 
     Whole entries are planted, every eighth word replaced.
     """
-    from dedup import test_index, words
-    from dedup.overlap import OverlapConfig
+    from dedup import words
+    from dedup.contamination import test_index
+    from dedup.contamination.overlap import OverlapConfig
 
     config = OverlapConfig()
     tables = test_index.tables(_sets(Path(root)), config)

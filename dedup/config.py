@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from corpus.config import Section
-from dedup import lsh
-from dedup.lsh import LshConfig
-from dedup.minhash import MinhashConfig
-from dedup.overlap import OverlapConfig
+from dedup.contamination.overlap import OverlapConfig
+from dedup.near_duplicates import lsh
+from dedup.near_duplicates.lsh import LshConfig
+from dedup.near_duplicates.minhash import MinhashConfig
 from dedup.passages_config import PassagesConfig
 from dedup.words import ShinglesConfig
 

@@ -16,8 +16,8 @@ import numpy as np
 from numba.extending import intrinsic
 
 from corpus.compiled import compiler
-from dedup import near_score
-from dedup.containment import LEAST_OF_LARGER
+from dedup.contamination import near_score
+from dedup.near_duplicates.containment import LEAST_OF_LARGER
 
 # A factor that keeps a rounded product below the exact one.
 SURELY = 1 - 1e-9

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from dedup import greedy, minhash, near_match, overlap, words
+from dedup import words
+from dedup.contamination import near_match, overlap
+from dedup.near_duplicates import greedy, minhash
 
 
 def run_loops() -> None:

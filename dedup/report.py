@@ -28,7 +28,8 @@ from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
 from corpus.tables.parquet import iter_part, read_table
 from dedup import doc_ids as ids
-from dedup import document_rows, overlap, passage_steps, review, test_index
+from dedup import document_rows, passage_steps, review
+from dedup.contamination import overlap, test_index
 from dedup.tables import OVERLAP
 from dedup.words import word_hashes
 

@@ -16,7 +16,8 @@ from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
 from corpus.tables.parquet import find_row, read_table
 from corpus.urls import UrlProblem, page_identity, target
-from dedup import groups, overlap
+from dedup.contamination import overlap
+from dedup.near_duplicates import groups
 from dedup.tables import OVERLAP
 from dedup.words import Ragged, ngram_hashes, word_hashes, word_spans
 

@@ -15,18 +15,10 @@ from corpus.run.step import AnyStep
 from corpus.storage.store import Store, check_name, open_corpus
 from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.snapshot import read_snapshot, snapshots
-from dedup import (
-    candidate_steps,
-    groups,
-    lsh,
-    overlap_steps,
-    passage_steps,
-    report,
-    review,
-    signature_steps,
-    verdict_steps,
-)
+from dedup import passage_steps, report, review, verdict_steps
 from dedup.config import DedupConfig
+from dedup.contamination import overlap_steps
+from dedup.near_duplicates import candidate_steps, groups, lsh, signature_steps
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,9 @@ import pyarrow as pa
 
 from corpus.storage.store import Store
 from corpus.tables.takedown_list import TakenContent, taken_contents
-from dedup import doc_ids, lsh
+from dedup import doc_ids
 from dedup.config import DedupConfig
+from dedup.near_duplicates import lsh
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,12 @@ from corpus.storage.store import Store
 from corpus.tables.conservation import CUT, KEPT
 from corpus.tables.manifest import Input, Manifest
 from corpus.tables.schemas import DOCUMENTS, SIGNATURES, VERDICTS, Table
-from dedup import doc_ids, document_rows, greedy, index, overlap_steps, passage_steps
+from dedup import doc_ids, document_rows, index, passage_steps
 from dedup.config import DedupConfig
-from dedup.overlap import merge_ranges
-from dedup.shingle_store import SetWriter, StoredSets
+from dedup.contamination import overlap_steps
+from dedup.contamination.overlap import merge_ranges
+from dedup.near_duplicates import greedy
+from dedup.near_duplicates.shingle_store import SetWriter, StoredSets
 from dedup.tables import (
     COPIES,
     DECISIONS,

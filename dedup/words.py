@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from corpus.config import Section
 from dedup import folding
-from dedup.containment import is_contained
+from dedup.near_duplicates.containment import is_contained
 
 WORD_SEED = np.uint64(0x9E3779B97F4A7C15)
 WORD_MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)

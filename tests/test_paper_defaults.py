@@ -16,8 +16,8 @@ from clean.normalize import NormalizeConfig
 from corpus.config import Section
 from crawl.fetch.settings import FetchConfig
 from dedup.config import DedupConfig
-from dedup.minhash import MinhashConfig
-from dedup.overlap import OverlapConfig
+from dedup.contamination.overlap import OverlapConfig
+from dedup.near_duplicates.minhash import MinhashConfig
 from train.config import OptimizerConfig
 
 TABLE: tuple[tuple[type[Section], str, Any, str], ...] = (

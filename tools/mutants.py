@@ -40,8 +40,14 @@ TESTS = {
     ),
     "crawl/fetch/politeness.py": ("tests/crawl/test_borders.py", "tests/crawl/test_dispatch.py"),
     "crawl/fetch/robots.py": ("tests/crawl/test_borders.py", "tests/crawl/test_robots.py"),
-    "dedup/minhash.py": ("tests/dedup/test_minhash.py", "tests/dedup/test_guarantees.py"),
-    "dedup/overlap.py": ("tests/dedup/test_borders.py", "tests/dedup/test_overlap.py"),
+    "dedup/near_duplicates/minhash.py": (
+        "tests/dedup/near_duplicates/test_minhash.py",
+        "tests/dedup/test_guarantees.py",
+    ),
+    "dedup/contamination/overlap.py": (
+        "tests/dedup/test_borders.py",
+        "tests/dedup/contamination/test_overlap.py",
+    ),
     "shards/split.py": ("tests/shards/test_goldens.py",),
     "shards/stream/order.py": ("tests/shards/test_goldens.py", "tests/shards/test_order.py"),
     "train/gpt2/model.py": ("tests/train/test_goldens.py", "tests/train/test_model.py"),

@@ -15,7 +15,8 @@ from corpus.storage.store import Store, open_corpus
 from corpus.tables.commit import commit_table
 from corpus.tables.parquet import read_table, write_part
 from corpus.tables.schemas import DOCUMENTS, LINKS, part_of_id
-from dedup import lsh, minhash, run, words
+from dedup import run, words
+from dedup.near_duplicates import lsh, minhash
 from tests.dedup import oracle
 
 Naive = dict[tuple[int, str], tuple[Any, ...]]

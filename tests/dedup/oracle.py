@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from dedup import folding, greedy, minhash, words
-from dedup.greedy import KEPT, Edges, LargeBuckets, Selection
-from dedup.overlap import Hits, NgramIndex
-from dedup.shingle_store import ABSENT, StoredSets
+from dedup import folding, words
+from dedup.contamination.overlap import Hits, NgramIndex
+from dedup.near_duplicates import greedy, minhash
+from dedup.near_duplicates.greedy import KEPT, Edges, LargeBuckets, Selection
+from dedup.near_duplicates.shingle_store import ABSENT, StoredSets
 from dedup.words import (
     CONTENT_SALTS,
     LENGTH_SALT,

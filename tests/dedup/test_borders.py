@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from corpus.evaluation_sets.files import TestSet
-from dedup import overlap
-from dedup.overlap import OverlapConfig
+from dedup.contamination import overlap
+from dedup.contamination.overlap import OverlapConfig
 from tests.dedup.made import MadeCorpus, Page
 
 New = Callable[[], MadeCorpus]

@@ -25,8 +25,9 @@ from hypothesis import strategies as st
 from corpus.run import runner
 from corpus.run.executors.serial import SerialExecutor
 from corpus.tables.parquet import part_paths
-from dedup import index, lsh, minhash, words
-from dedup.lsh import LshConfig, Members
+from dedup import index, words
+from dedup.near_duplicates import lsh, minhash
+from dedup.near_duplicates.lsh import LshConfig, Members
 from dedup.words import Ragged
 from examples.demo import edits
 from examples.demo.markup import plain_text

@@ -14,8 +14,9 @@ import pytest
 from corpus.evaluation_sets.files import TestSet
 from corpus.evaluation_sets.natural_text import natural_pieces
 from corpus.tables.parquet import read_table
-from dedup import common_speech, overlap, words
-from dedup.overlap import OverlapConfig
+from dedup import words
+from dedup.contamination import common_speech, overlap
+from dedup.contamination.overlap import OverlapConfig
 from tests.dedup.made import MadeCorpus, Page
 
 New = Callable[[], MadeCorpus]

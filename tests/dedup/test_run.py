@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from corpus.tables.parquet import part_paths, read_table
-from dedup import greedy, minhash, words
-from dedup.lsh import LshConfig
+from dedup import words
+from dedup.near_duplicates import greedy, minhash
+from dedup.near_duplicates.lsh import LshConfig
 from tests.dedup import made, oracle
 from tests.dedup.made import MadeCorpus, Page
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup import greedy, kernels, words
-from dedup.containment import is_contained
+from dedup import kernels, words
 from dedup.document_rows import ShingleSets
-from dedup.greedy import KEPT, Edges, LargeBuckets
-from dedup.shingle_store import SetWriter, StoredSets
+from dedup.near_duplicates import greedy
+from dedup.near_duplicates.containment import is_contained
+from dedup.near_duplicates.greedy import KEPT, Edges, LargeBuckets
+from dedup.near_duplicates.shingle_store import SetWriter, StoredSets
 from dedup.words import Ragged, jaccard
 from tests.dedup import oracle
 

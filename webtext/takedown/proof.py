@@ -34,7 +34,8 @@ from corpus.storage.store import Store
 from corpus.tables.export_log import exports
 from corpus.tables.takedown_list import FOLDER, Takedown, takedowns
 from corpus.urls import UrlProblem, page_identity, target
-from dedup import doc_ids, lsh, minhash
+from dedup import doc_ids
+from dedup.near_duplicates import lsh, minhash
 from dedup.taken_down import TakenPages, taken_pages
 from shards.tokenizer.encode import Tokenizer, load_tokenizer
 from webtext.stages import needing

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dedup.near_score import SEED_WORDS
-from dedup.overlap import Hits, NgramIndex, build_index, find
+from dedup.contamination.near_score import SEED_WORDS
+from dedup.contamination.overlap import Hits, NgramIndex, build_index, find
 from dedup.words import (
     Ragged,
     content_hashes,

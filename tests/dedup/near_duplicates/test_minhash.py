@@ -11,7 +11,7 @@ from datasketch import LeanMinHash, MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup import minhash
+from dedup.near_duplicates import minhash
 from dedup.words import Ragged
 from tests.dedup import oracle
 

@@ -25,8 +25,9 @@ from corpus.run.step import (
     one_bucket_per_part,
 )
 from corpus.tables.schemas import BANDS, DOCUMENTS, SIGNATURES
-from dedup import doc_ids, index, lsh, minhash
+from dedup import doc_ids, index
 from dedup.config import DedupConfig
+from dedup.near_duplicates import lsh, minhash
 from dedup.tables import KEPT_KEYS, KEYS, OVERLAPS
 from dedup.taken_down import load_taken_pages
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dedup.shingle_store import StoredSets, none_stored
+from dedup.near_duplicates.shingle_store import StoredSets, none_stored
 
 KEPT = -1
 

@@ -18,9 +18,11 @@ import pyarrow as pa
 from corpus.evaluation_sets.files import TestSet
 from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest
-from dedup import doc_ids, index, lsh, overlap
-from dedup.lsh import LshConfig
-from dedup.overlap import OverlapConfig
+from dedup import doc_ids, index
+from dedup.contamination import overlap
+from dedup.contamination.overlap import OverlapConfig
+from dedup.near_duplicates import lsh
+from dedup.near_duplicates.lsh import LshConfig
 
 # Share of a passage's grams from which a page holds it nearly whole.
 NEARLY_WHOLE = 0.8

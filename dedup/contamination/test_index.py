@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from corpus.evaluation_sets.files import TestSet
-from dedup import near_match, overlap
-from dedup.near_match import NearIndex, PairIndex, Pairs, Passages
-from dedup.overlap import NgramIndex, OverlapConfig
+from dedup.contamination import near_match, overlap
+from dedup.contamination.near_match import NearIndex, PairIndex, Pairs, Passages
+from dedup.contamination.overlap import NgramIndex, OverlapConfig
 from dedup.tables import NGRAMS, PASSAGES
 from dedup.words import Ragged, word_hashes, word_spans
 

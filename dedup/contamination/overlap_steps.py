@@ -32,9 +32,11 @@ from corpus.tables.manifest import (
 )
 from corpus.tables.parquet import read_file, read_table
 from corpus.tables.schemas import DOCUMENTS, SIGNATURES, VERDICTS
-from dedup import common_speech, doc_ids, document_rows, index, overlap, test_index
-from dedup.common_speech import PageGrams
+from dedup import doc_ids, document_rows, index
 from dedup.config import DedupConfig
+from dedup.contamination import common_speech, overlap, test_index
+from dedup.contamination.common_speech import PageGrams
+from dedup.contamination.test_index import TestIndex
 from dedup.tables import (
     EXEMPT,
     HITS,
@@ -47,7 +49,6 @@ from dedup.tables import (
     PASSAGES,
     SEEN,
 )
-from dedup.test_index import TestIndex
 from dedup.words import slices
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup import lsh
 from dedup.config import DedupConfig
-from dedup.lsh import LshConfig, Members
+from dedup.near_duplicates import lsh
+from dedup.near_duplicates.lsh import LshConfig, Members
 
 rows = st.lists(
     st.tuples(

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from corpus.evaluation_sets.files import TestSet, load_testsets
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table
-from dedup import overlap, overlap_steps, run, words
-from dedup.overlap import OverlapConfig
+from dedup import run, words
+from dedup.contamination import overlap, overlap_steps
+from dedup.contamination.overlap import OverlapConfig
 from dedup.words import Ragged
 from tests.dedup import oracle
 from tests.dedup.made import MadeCorpus, Page

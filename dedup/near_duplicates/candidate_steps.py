@@ -24,9 +24,10 @@ from corpus.run.step import (
 )
 from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, earlier_batches
-from dedup import doc_ids, document_rows, index, lsh, words
+from dedup import doc_ids, document_rows, index, words
 from dedup.config import DedupConfig
-from dedup.lsh import Members
+from dedup.near_duplicates import lsh
+from dedup.near_duplicates.lsh import Members
 from dedup.tables import COPIES, EDGES, KEYS, LARGE, MEMBERS, PAIRS, SHINGLES, WANTED
 
 NO_CONTENT = np.bytes_(b"")

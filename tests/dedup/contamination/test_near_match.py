@@ -14,9 +14,10 @@ import pytest
 import zstandard
 
 from corpus.evaluation_sets.files import TestSet, load_testsets
-from dedup import kernels, near_match, near_score, test_index, words
-from dedup.overlap import OverlapConfig
-from dedup.test_index import TestIndex
+from dedup import kernels, words
+from dedup.contamination import near_match, near_score, test_index
+from dedup.contamination.overlap import OverlapConfig
+from dedup.contamination.test_index import TestIndex
 from tests.dedup.made import MadeCorpus, Page
 from tests.dedup.test_leaks import leaks, prose
 

@@ -1,0 +1,1 @@
+"""Near-duplicate pages: signatures, bands, candidate pairs and the greedy choice of survivors."""
