@@ -4,7 +4,7 @@ The links follow the real skew of a list of domains (`COUNT NAME` or `NAME COUNT
 top 1,000 of WebText): the list is scaled to `--links`, and a power law continues it to `--domains`.
 A tick is the period of a domain: delay, mean jitter and latency. In a tick, a worker serves one
 request of as many of its domains as it has capacity for, those with the most links left first, as
-`crawl.fetch.frontier` does. Every domain has one request for robots.txt. Retries and dead hosts are
+`crawl.fetch.pace.frontier` does. Every domain has one request for robots.txt. Retries and dead hosts are
 left out.
 
 Assignments: `as many shards as workers` is the default. `1,024 shards in turns` is that setting
@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus.storage.store import open_store
-from crawl.fetch.frontier import shard_of
+from crawl.fetch.pace.frontier import shard_of
 from crawl.fetch.settings import FetchConfig
 from crawl.fetch.worker import Spec, _left, _Shard
 

@@ -1,6 +1,6 @@
 """Odd answers and floods: pages that clients read, and the pace of other sites under attack.
 
-Each odd answer (`tests/crawl/odd_answers.py`) is asked of a server on loopback by ours, curl, bare
+Each odd answer (`tests/crawl/fetch/network/odd_answers.py`) is asked of a server on loopback by ours, curl, bare
 Scrapy and bare aiohttp; a page counts if its text arrives. Then one worker crawls 20 ordinary hosts,
 quiet and beside hosts that flood it in twelve ways.
 """
@@ -19,9 +19,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.crawl.fetch.network.odd_answers import FLOODS, ODD, PAGE
+from tests.crawl.fetch.test_spider import cut_off
 from tests.crawl.loopback import Shard, Web, serving
-from tests.crawl.odd_answers import FLOODS, ODD, PAGE
-from tests.crawl.test_spider import cut_off
 
 MARK = b"The quick brown fox"
 NUM_HOSTS, NUM_PAGES = 20, 40

@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def _generate(folder: str, rows: int, month: str | None) -> tuple[str, str]:
-    from tests.crawl import eras
+    from tests.crawl.links import eras
 
     chosen = [era for era in eras.ERAS if month in (None, era.month)]
     if not chosen:

@@ -31,8 +31,9 @@ from corpus.tables.manifest import find_manifest
 from crawl import domains as coverage
 from crawl import plan
 from crawl.config import CrawlConfig
-from crawl.fetch import frozen_settings, ip_audit, progress, stop_request
+from crawl.fetch import frozen_settings, progress, stop_request
 from crawl.fetch import steps as fetch_steps
+from crawl.fetch.pace import ip_audit
 from crawl.links import steps as link_steps
 from crawl.warc import import_rights, import_step
 

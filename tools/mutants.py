@@ -38,8 +38,14 @@ TESTS = {
         "tests/corpus/test_parquet_limits.py",
         "tests/corpus/test_tables.py",
     ),
-    "crawl/fetch/politeness.py": ("tests/crawl/test_borders.py", "tests/crawl/test_dispatch.py"),
-    "crawl/fetch/robots.py": ("tests/crawl/test_borders.py", "tests/crawl/test_robots.py"),
+    "crawl/fetch/pace/politeness.py": (
+        "tests/crawl/test_borders.py",
+        "tests/crawl/fetch/test_dispatch.py",
+    ),
+    "crawl/fetch/permission/robots.py": (
+        "tests/crawl/test_borders.py",
+        "tests/crawl/fetch/permission/test_robots.py",
+    ),
     "dedup/near_duplicates/minhash.py": (
         "tests/dedup/near_duplicates/test_minhash.py",
         "tests/dedup/test_guarantees.py",

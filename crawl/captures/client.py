@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from corpus.errors import InputError, RetryableError
-from crawl.fetch import addresses, robots
+from crawl.fetch.network import addresses
+from crawl.fetch.permission import robots
 from crawl.fetch.settings import FetchConfig
 
 MAX_BYTES: Final = 64 << 20

@@ -13,7 +13,7 @@ from corpus.storage.store import Store
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import read_file
 from corpus.tables.takedown_list import load_forgotten
-from crawl.fetch.politeness import PASSING_STATUSES
+from crawl.fetch.pace.politeness import PASSING_STATUSES
 from crawl.outcomes import Reason
 
 # Outcomes that another fetch would repeat: the page, its host or its site is gone.

@@ -10,14 +10,14 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from crawl.fetch import robots
 from crawl.fetch.jobs import FileJob, PageJob, RobotsJob, redirect_target
-from crawl.fetch.politeness import may_pass
+from crawl.fetch.pace.politeness import may_pass
+from crawl.fetch.permission import robots
+from crawl.fetch.permission.rights_files import MAX_REDIRECTS as MAX_FILE_REDIRECTS
+from crawl.fetch.permission.rights_files import RightsFile
+from crawl.fetch.permission.robots import Access, Robots
+from crawl.fetch.permission.robots_meta import is_tagged
 from crawl.fetch.requests import PAGE_STATUSES, REDIRECTS, FetchResult
-from crawl.fetch.rights_files import MAX_REDIRECTS as MAX_FILE_REDIRECTS
-from crawl.fetch.rights_files import RightsFile
-from crawl.fetch.robots import Access, Robots
-from crawl.fetch.robots_meta import is_tagged
 from crawl.outcomes import Reason
 
 # A page that leads elsewhere within this time is a redirect; later ones are pages that reload.

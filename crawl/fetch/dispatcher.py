@@ -30,8 +30,6 @@ from yarl import URL
 from corpus.errors import FatalError
 from corpus.rights.rows import signal_row
 from crawl.fetch import answers, gates
-from crawl.fetch.body_budget import ALL_BODIES_BYTES, BodyBudget
-from crawl.fetch.frontier import Claim, Frontier
 from crawl.fetch.jobs import (
     FileJob,
     FrontierItem,
@@ -43,10 +41,11 @@ from crawl.fetch.jobs import (
     Site,
     locate,
 )
-from crawl.fetch.politeness import Breaker, IpLimits, OwnIpPacer, Pace, backoff_s
-from crawl.fetch.requests import FetchResult, Permit, ProxyLostError
-from crawl.fetch.resolver import Resolver
-from crawl.fetch.rights_files import (
+from crawl.fetch.network.body_budget import ALL_BODIES_BYTES, BodyBudget
+from crawl.fetch.network.resolver import Resolver
+from crawl.fetch.pace.frontier import Claim, Frontier
+from crawl.fetch.pace.politeness import Breaker, IpLimits, OwnIpPacer, Pace, backoff_s
+from crawl.fetch.permission.rights_files import (
     MAX_FILE_BYTES,
     FileCache,
     FileKey,
@@ -54,9 +53,10 @@ from crawl.fetch.rights_files import (
     Findings,
     RightsFile,
 )
-from crawl.fetch.rights_gate import NeedFile, RightsGate
-from crawl.fetch.robots import MAX_PARSED_BYTES, PATH, Access, Robots, url_path
-from crawl.fetch.robots_cache import SpillingRobotsCache
+from crawl.fetch.permission.rights_gate import NeedFile, RightsGate
+from crawl.fetch.permission.robots import MAX_PARSED_BYTES, PATH, Access, Robots, url_path
+from crawl.fetch.permission.robots_cache import SpillingRobotsCache
+from crawl.fetch.requests import FetchResult, Permit, ProxyLostError
 from crawl.fetch.segment_ledger import Committer, Ledger
 from crawl.fetch.settings import MAX_RETRY_DELAY_S, FetchConfig, RightsCheck
 from crawl.fetch.walls import WallCounter

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from crawl.fetch import addresses
 from crawl.fetch.jobs import Job, PageJob, Site, locate
-from crawl.fetch.politeness import Breaker, IpLimits
-from crawl.fetch.resolver import Resolver
-from crawl.fetch.rights_gate import NeedFile, RightsGate
-from crawl.fetch.robots import Access, Robots
-from crawl.fetch.robots_cache import RobotsCache
+from crawl.fetch.network import addresses
+from crawl.fetch.network.resolver import Resolver
+from crawl.fetch.pace.politeness import Breaker, IpLimits
+from crawl.fetch.permission.rights_gate import NeedFile, RightsGate
+from crawl.fetch.permission.robots import Access, Robots
+from crawl.fetch.permission.robots_cache import RobotsCache
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Reason
 

@@ -11,10 +11,10 @@ import can_ada
 from aiohttp import CookieJar
 
 from corpus.urls import host_identity
-from crawl.fetch.frontier import pace_key
+from crawl.fetch.pace.frontier import pace_key
+from crawl.fetch.permission.rights_files import FileKey, Findings, RightsFile
+from crawl.fetch.permission.robots import Robots
 from crawl.fetch.requests import FetchResult
-from crawl.fetch.rights_files import FileKey, Findings, RightsFile
-from crawl.fetch.robots import Robots
 
 
 class Link(NamedTuple):

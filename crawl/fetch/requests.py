@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from crawl.fetch.body_budget import BodyBudget
-from crawl.fetch.resolver import Resolver
+from crawl.fetch.network.body_budget import BodyBudget
+from crawl.fetch.network.resolver import Resolver
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Reason
 from crawl.warc.body import content_type

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from corpus.config import Section
 from corpus.errors import ConfigError
-from crawl.fetch.addresses import Network
+from crawl.fetch.network.addresses import Network
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])\Z")
 MAX_DURATION_S = 100 * 366 * 86400

@@ -3,7 +3,7 @@
 Scrapy runs the requests, so its users' settings and middlewares apply. `crawl.fetch.dispatcher`
 decides about requests and answers: it hands out permits one by one (`LinkSpider.start`) and takes
 back their results. Scrapy's own robots, retry, redirect, cookie, referer, telnet and remote control
-parts are left out, and so are its handlers for other schemes; `crawl.fetch.download` serves http
+parts are left out, and so are its handlers for other schemes; `crawl.fetch.network.download` serves http
 and https.
 """
 
@@ -18,8 +18,8 @@ from scrapy.core.scheduler import BaseScheduler
 from scrapy.http import Response
 from scrapy.logformatter import LogFormatter
 
-from crawl.fetch.bot_auth import load_signer
-from crawl.fetch.download import FetchHandler
+from crawl.fetch.network.bot_auth import load_signer
+from crawl.fetch.network.download import FetchHandler
 from crawl.fetch.requests import PERMIT, Permit, RequestSource
 from crawl.fetch.settings import OWNED_SETTINGS, FetchConfig
 

@@ -49,8 +49,8 @@ from corpus.tables.schemas import LINKS, PAGES, RIGHTS, Table, part_of
 from corpus.tables.segments import warc_dir
 from crawl.config import CrawlConfig
 from crawl.fetch import stop_request
-from crawl.fetch.frontier import pace_key, shard_of
 from crawl.fetch.jobs import locate
+from crawl.fetch.pace.frontier import pace_key, shard_of
 from crawl.fetch.progress import Reporter
 from crawl.fetch.settings import deadline_at
 from crawl.fetch.shard_state import Mirror, hand_on_pace, take_over_pace

@@ -39,11 +39,11 @@ from corpus.storage.store import Store, open_store
 from corpus.tables.takedown_list import load_forgotten
 from crawl.fetch import stop_request
 from crawl.fetch.dispatcher import Dispatcher
-from crawl.fetch.frontier import pace_key, shard_of
 from crawl.fetch.hand_over import HandOver
 from crawl.fetch.jobs import Link, Resume
-from crawl.fetch.politeness import IpLimits, IpPacer, OwnIpPacer, SharedIpPacer
-from crawl.fetch.resolver import Resolver
+from crawl.fetch.network.resolver import Resolver
+from crawl.fetch.pace.frontier import pace_key, shard_of
+from crawl.fetch.pace.politeness import IpLimits, IpPacer, OwnIpPacer, SharedIpPacer
 from crawl.fetch.segment_ledger import Ledger
 from crawl.fetch.settings import FetchConfig, RightsCheck
 from crawl.fetch.shard_state import HEARTBEAT, alive_at, alone, read_state, write_state

@@ -22,7 +22,7 @@ from corpus.tables.manifest import Input, Manifest, find_manifest
 from corpus.tables.parquet import read_file
 from corpus.tables.schemas import LINKS, part_of
 from corpus.urls import UrlProblem, target
-from crawl.fetch.politeness import PASSING_REASONS, PASSING_STATUSES
+from crawl.fetch.pace.politeness import PASSING_REASONS, PASSING_STATUSES
 from crawl.links.config import LinksConfig
 from crawl.outcomes import Reason
 from crawl.rules import Disposition, Rules

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from corpus.rights.statements import FILE, Answer, Signal, Statement, statement
-from crawl.fetch.robots import (
+from crawl.fetch.permission.robots import (
     AGENTS,
     LICENSE,
     SIGNAL,

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from lxml import etree
 
 from corpus.rights.statements import Answer, Signal, Statement, statement
-from crawl.fetch.robots import path_matches, rule_pattern, url_path
+from crawl.fetch.permission.robots import path_matches, rule_pattern, url_path
 
 MEDIA_TYPE = "application/rsl+xml"
 NAMESPACE = "rslstandard.org/rsl"

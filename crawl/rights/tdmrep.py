@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from corpus.rights.statements import FILE, Answer, Signal, Statement, statement
-from crawl.fetch.robots import path_matches, rule_pattern, url_path
+from crawl.fetch.permission.robots import path_matches, rule_pattern, url_path
 
 PATH = "/.well-known/tdmrep.json"
 RESERVATION = "tdm-reservation"

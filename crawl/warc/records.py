@@ -1,7 +1,7 @@
 """Reads stored responses back from WARC segments.
 
 The reader is our own: with offset and length known nothing needs scanning, and a member is a zlib
-call and two header blocks. tests/crawl/test_warc.py reads our files with warcio and fastwarc, and
+call and two header blocks. tests/crawl/warc/test_warc.py reads our files with warcio and fastwarc, and
 damaged ones with ours. `writer` says what a segment is.
 """
 

@@ -13,17 +13,17 @@ import pytest
 import zstandard
 from xxhash import xxh3_64_intdigest
 
-from crawl.fetch import politeness
 from crawl.fetch import settings as fetch_settings
-from crawl.fetch.politeness import (
+from crawl.fetch.pace import politeness
+from crawl.fetch.pace.politeness import (
     PASSING_STATUSES,
     Pace,
     backoff_s,
     may_pass,
     retry_after_s,
 )
+from crawl.fetch.permission.robots import parse
 from crawl.fetch.requests import FetchResult
-from crawl.fetch.robots import parse
 from crawl.fetch.settings import FetchConfig
 from crawl.warc import body as warc_body
 from crawl.warc import codings

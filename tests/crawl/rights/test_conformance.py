@@ -12,11 +12,11 @@ import pytest
 from protego import Protego
 
 from corpus.rights.statements import Answer, Signal, Statement, answer, by_signal, refusals
-from crawl.fetch import robots
+from crawl.fetch.permission import robots
 from crawl.rights import content_signal, content_usage, rsl, tdmrep
 from crawl.rights.page import read_response
 from crawl.rights.robots_file import licence_urls, read_robots
-from tests.crawl.test_robots import real_files
+from tests.crawl.fetch.permission.test_robots import real_files
 
 CASES = Path(__file__).with_name("cases")
 ORIGIN = "https://h.test"

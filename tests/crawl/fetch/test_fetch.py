@@ -21,7 +21,7 @@ from corpus.urls import registered_domain
 from crawl import run as door
 from crawl.config import CrawlConfig
 from crawl.fetch import frozen_settings, progress
-from crawl.fetch.frontier import shard_of
+from crawl.fetch.pace.frontier import shard_of
 from crawl.fetch.settings import FetchConfig, deadline_at
 from crawl.outcomes import Reason
 from tests.crawl.loopback import Batch, Web, assert_polite, moved, serving, stored

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from corpus.errors import InputError, PartitionError
 from crawl.links import containers
 from crawl.links.rows import TruncatedDump, UnreadableDump, open_rows
-from tests.crawl import eras
+from tests.crawl.links import eras
 
 
 def _zstd(content: bytes, **parameters: Any) -> bytes:

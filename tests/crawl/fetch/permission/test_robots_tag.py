@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.fetch.robots_meta import header_tags, is_tagged, meta_tags
+from crawl.fetch.permission.robots_meta import header_tags, is_tagged, meta_tags
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 The parser is our own because details of the RFC decide cases: a group is chosen by the whole
 product token (Protego, Scrapy's parser, lets `User-agent: web` rule `webtext`), and `/index.html`
 does not imply `/`. On thousands of real files the verdicts equal Protego's apart from those two;
-tests/crawl/test_robots.py counts the differences.
+tests/crawl/fetch/permission/test_robots.py counts the differences.
 
 Rules about the use of pages (`Content-Usage`, `Content-Signal`, `License`) and the groups of robots
 that stand for AI training are kept beside the rules; `crawl.rights.robots_file` reads them.

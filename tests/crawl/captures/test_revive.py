@@ -23,8 +23,8 @@ from crawl.captures.dead_links import dead_links
 from crawl.captures.groups import receipts
 from crawl.outcomes import Outcome, Reason, to_table
 from crawl.warc.archives import archive_name
-from tests.crawl.test_captures import _member
-from tests.crawl.test_dumps import PAGE, _dump, _fetched, _links, _url
+from tests.crawl.captures.test_captures import _member
+from tests.crawl.links.test_dumps import PAGE, _dump, _fetched, _links, _url
 from webtext.explain import trace
 from webtext.explain_text import render
 from webtext.query import query

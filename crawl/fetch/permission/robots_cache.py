@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 
-from crawl.fetch.robots import Access, Robots
+from crawl.fetch.permission.robots import Access, Robots
 
 # Rules of some 30,000 to 80,000 hosts.
 ROBOTS_CACHE_BYTES = 32 << 20

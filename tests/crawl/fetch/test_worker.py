@@ -29,7 +29,7 @@ from corpus.tables.takedown_list import Takedown, write_takedown
 from corpus.urls import UrlProblem, page_identity, target
 from crawl.fetch import worker
 from crawl.fetch.dispatcher import Dispatcher
-from crawl.fetch.resolver import Endpoint, Resolved, Resolver
+from crawl.fetch.network.resolver import Endpoint, Resolved, Resolver
 from crawl.fetch.shard_state import (
     alone,
     hand_on_pace,
@@ -41,7 +41,7 @@ from crawl.outcomes import Outcome, Reason, outcome_files, read_outcomes, to_tab
 from crawl.warc.records import read_response
 from tests.crawl.loopback import Shard, Web, assert_polite, gaps, moved, ok, serving, stored
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def start(shard: Shard) -> subprocess.Popen[str]:
@@ -185,7 +185,7 @@ def test_a_name_that_moved_leaves_its_place_to_the_next(
 
     monkeypatch.setattr(Resolver, "_fixed", moving)
     shard.deadline = time.time() + 5
-    monkeypatch.setattr("crawl.fetch.resolver.DNS_CACHE_S", 0.05)
+    monkeypatch.setattr("crawl.fetch.network.resolver.DNS_CACHE_S", 0.05)
     shard.config.update(max_in_flight_per_ip=1, retries=0)
     urls = [f"http://h{i}.test/x" for i in range(4)]
     shard.links(urls)
@@ -195,7 +195,7 @@ def test_a_name_that_moved_leaves_its_place_to_the_next(
 
 def test_names_that_hang_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """All threads hang in dead names: the good one is asked when one of them is back, in a time limit of its own."""
-    monkeypatch.setattr("crawl.fetch.resolver.NUM_THREADS", 2)
+    monkeypatch.setattr("crawl.fetch.network.resolver.NUM_THREADS", 2)
 
     def answer(host: str) -> list[Any]:
         if host.startswith("dead"):
@@ -203,7 +203,7 @@ def test_names_that_hang_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> No
             raise socket.gaierror(socket.EAI_AGAIN, "no answer")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 0))]
 
-    monkeypatch.setattr("crawl.fetch.resolver._getaddrinfo", answer)
+    monkeypatch.setattr("crawl.fetch.network.resolver._getaddrinfo", answer)
 
     async def ask() -> tuple[list[Resolved], float]:
         resolver = Resolver(connect_to={}, networks=(), public=True, timeout_s=0.3, cache_s=60.0)
@@ -279,7 +279,7 @@ def test_a_dead_host_ends_at_once(shard: Shard, monkeypatch: pytest.MonkeyPatch)
         asked.append(host)
         raise socket.gaierror(socket.EAI_NONAME, "no such host")
 
-    monkeypatch.setattr("crawl.fetch.resolver._getaddrinfo", nobody)
+    monkeypatch.setattr("crawl.fetch.network.resolver._getaddrinfo", nobody)
     outcomes = shard.crawl([f"http://dead.example/{i}" for i in range(100)], delay_s=1.0)
     assert {row["reason"] for row in outcomes.values()} == {Reason.DNS_NOT_FOUND}
     assert asked == ["dead.example"]

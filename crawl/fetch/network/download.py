@@ -29,8 +29,9 @@ from scrapy.exceptions import (
 from scrapy.http import Headers, HtmlResponse, Response, TextResponse
 from yarl import URL
 
-from crawl.fetch import addresses
-from crawl.fetch.body_budget import SMALL_BYTES, BodyShare
+from crawl.fetch.network import addresses
+from crawl.fetch.network.body_budget import SMALL_BYTES, BodyShare
+from crawl.fetch.network.wire import FLOOD, MAX_HEAD_BYTES, LenientProtocol
 from crawl.fetch.requests import (
     PAGE_STATUSES,
     PERMIT,
@@ -41,7 +42,6 @@ from crawl.fetch.requests import (
     RequestSource,
 )
 from crawl.fetch.settings import MAX_ENCODINGS, MAX_RATIO
-from crawl.fetch.wire import FLOOD, MAX_HEAD_BYTES, LenientProtocol
 from crawl.outcomes import Reason
 from crawl.warc.body import (
     XML_SNIFF_BYTES,

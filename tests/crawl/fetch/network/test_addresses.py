@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from corpus.errors import ConfigError
 from crawl.fetch import worker
-from crawl.fetch.addresses import is_literal, port_refusal, refusal
+from crawl.fetch.network.addresses import is_literal, port_refusal, refusal
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Reason
 from tests.crawl.loopback import Shard, Web, moved, ok
@@ -231,7 +231,7 @@ def test_the_dial_itself_is_guarded(
     shard: Shard, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A resolver that lies is caught at the socket."""
-    monkeypatch.setattr("crawl.fetch.resolver.Resolver._judge", lambda self, answer: answer)
+    monkeypatch.setattr("crawl.fetch.network.resolver.Resolver._judge", lambda self, answer: answer)
     outcomes = shard.crawl(["http://a.test/x"], allow_networks=["127.0.0.2/32"], retries=0)
     assert outcomes["http://a.test/x"]["reason"] == Reason.ADDRESS_REFUSED
     assert web.num_connections == 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from crawl.links import submissions
 from crawl.links.rows import RowBlock
 from crawl.links.submissions import FullSubmission, whole_number
-from tests.crawl import eras
+from tests.crawl.links import eras
 
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(10**18, 10**30), st.floats(), st.text(max_size=8),

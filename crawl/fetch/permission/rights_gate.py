@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from corpus.rights.statements import ADDRESSED_TO_ALL, Answer, answer, refusals
 from crawl.fetch.jobs import PageJob, Site
-from crawl.fetch.requests import FetchResult
-from crawl.fetch.rights_files import (
+from crawl.fetch.permission.rights_files import (
     MAX_LICENCES,
     FileCache,
     FileKey,
@@ -19,7 +18,8 @@ from crawl.fetch.rights_files import (
     Findings,
     RightsFile,
 )
-from crawl.fetch.robots import Robots
+from crawl.fetch.permission.robots import Robots
+from crawl.fetch.requests import FetchResult
 from crawl.rights import tdmrep
 from crawl.rights.page import read_response
 from crawl.rights.robots_file import licence_urls, read_robots

@@ -20,17 +20,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawl.fetch import dispatcher as dispatcher_module
-from crawl.fetch import politeness
 from crawl.fetch.dispatcher import Dispatcher
-from crawl.fetch.frontier import shard_of
 from crawl.fetch.jobs import Link, locate
-from crawl.fetch.politeness import IpLimits
+from crawl.fetch.network.resolver import Endpoint, Resolved
+from crawl.fetch.pace import politeness
+from crawl.fetch.pace.frontier import shard_of
+from crawl.fetch.pace.politeness import IpLimits
 from crawl.fetch.requests import FetchResult, Permit
-from crawl.fetch.resolver import Endpoint, Resolved
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Outcome, Reason
-from tests.crawl.test_dispatch import Notes
-from tests.crawl.virtual_clock import VirtualLoop
+from tests.crawl.fetch.test_dispatch import Notes
+from tests.crawl.fetch.virtual_clock import VirtualLoop
 
 DELAY_S, LATENCY_S, MAX_REDIRECTS = 1.0, 0.2, 4
 COMMIT_S, SLOWEST_S = 5.0, 100_000.0

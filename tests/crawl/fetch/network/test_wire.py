@@ -10,12 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.storage.store import open_store
-from crawl.fetch.wire import MAX_HEAD_BYTES, HeadError, ResponseReader
+from crawl.fetch.network.wire import MAX_HEAD_BYTES, HeadError, ResponseReader
 from crawl.outcomes import Reason
 from crawl.warc.records import read_response
+from tests.crawl.fetch.network.odd_answers import (
+    BAD,
+    CHUNKED,
+    FLOODS,
+    LENGTH,
+    ODD,
+    OK,
+    PAGE,
+    TYPE,
+    chunks,
+)
+from tests.crawl.fetch.test_spider import cut_off
 from tests.crawl.loopback import Shard, Web, ok, serving
-from tests.crawl.odd_answers import BAD, CHUNKED, FLOODS, LENGTH, ODD, OK, PAGE, TYPE, chunks
-from tests.crawl.test_spider import cut_off
 
 
 def test_what_browsers_read_is_read_and_named(web: Web, shard: Shard) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.storage.store import open_store
-from crawl.fetch import robots
+from crawl.fetch.permission import robots
 from crawl.outcomes import Reason
 from crawl.warc.body import (
     BodyDecoder,
@@ -23,8 +23,8 @@ from crawl.warc.body import (
     looks_like_page,
 )
 from crawl.warc.records import read_response
+from tests.crawl.fetch.test_spider import cut_off
 from tests.crawl.loopback import Shard, Web, ok, stored
-from tests.crawl.test_spider import cut_off
 
 SHUT = b"User-agent: *\nDisallow: /\n"
 TEXT = b"<p>" + b"".join(b"All work and no play, %d times. " % i for i in range(15_000))

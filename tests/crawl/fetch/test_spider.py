@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from corpus.storage.store import open_store
-from crawl.fetch.body_budget import SMALL_BYTES, BodyShare
+from crawl.fetch.network.body_budget import SMALL_BYTES, BodyShare
 from crawl.fetch.settings import FetchConfig
 from crawl.fetch.spider import scrapy_settings
 from crawl.outcomes import Reason

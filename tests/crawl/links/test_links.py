@@ -33,7 +33,7 @@ from crawl.links.maturity import ImmatureScoresError, ScoreStatistics
 from crawl.links.rows import RowBlock, TruncatedDump
 from crawl.links.select import read_dump
 from crawl.rules import Disposition
-from tests.crawl import eras
+from tests.crawl.links import eras
 
 WEBTEXT = LinksConfig()
 SUMMED = LinksConfig(karma_rule="openwebtext2")

@@ -21,7 +21,7 @@ from corpus.storage.store import Store, table_dir
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import read_file
 from corpus.tables.segments import warc_dir
-from crawl.fetch.politeness import address_group
+from crawl.fetch.pace.politeness import address_group
 from crawl.warc.records import WarcError, warc_date
 from crawl.warc.verify import members
 

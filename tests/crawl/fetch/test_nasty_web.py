@@ -29,7 +29,7 @@ from tests.crawl.loopback import Batch, Script, Shard, Web, certificate, ok, ser
 
 MIB = 1 << 20
 BOMB_BYTES = 10 << 30
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def squeezed(kind: str) -> tuple[bytes, bytes]:
@@ -128,7 +128,7 @@ def test_ten_gigabytes_in_ten_megabytes(web: Web, shard: Shard) -> None:
 @contextmanager
 def attackers() -> Iterator[int]:
     """Servers that do nothing but attack, in a process of their own: the others are not to suffer from their work."""
-    code = "from tests.crawl import test_nasty_web; test_nasty_web.attack_forever()"
+    code = "from tests.crawl.fetch import test_nasty_web; test_nasty_web.attack_forever()"
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )

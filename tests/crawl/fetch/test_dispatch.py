@@ -12,9 +12,9 @@ import pytest
 
 from crawl.fetch.dispatcher import Dispatcher
 from crawl.fetch.jobs import Link, locate
-from crawl.fetch.politeness import Breaker
+from crawl.fetch.network.resolver import Endpoint, Resolved
+from crawl.fetch.pace.politeness import Breaker
 from crawl.fetch.requests import FetchResult, Permit
-from crawl.fetch.resolver import Endpoint, Resolved
 from crawl.fetch.segment_ledger import Ledger
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Outcome, Reason

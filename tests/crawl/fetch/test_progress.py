@@ -9,12 +9,12 @@ import pytest
 
 from crawl.fetch.dispatcher import Dispatcher
 from crawl.fetch.jobs import Link
+from crawl.fetch.permission.robots import parse
+from crawl.fetch.permission.robots_cache import SpillingRobotsCache
 from crawl.fetch.requests import Permit
-from crawl.fetch.robots import parse
-from crawl.fetch.robots_cache import SpillingRobotsCache
 from crawl.fetch.settings import FetchConfig
+from tests.crawl.fetch.test_dispatch import Names, Notes
 from tests.crawl.loopback import Shard, Web, ok
-from tests.crawl.test_dispatch import Names, Notes
 
 RULES = b"User-agent: *\n" + b"".join(b"Disallow: /private/%d/\n" % i for i in range(60))
 
@@ -26,7 +26,7 @@ class Still(Names):
         super().__init__(__import__("random").Random(3))
 
     def known(self, host: str) -> object:  # type: ignore[override]
-        from crawl.fetch.resolver import Endpoint, Resolved
+        from crawl.fetch.network.resolver import Endpoint, Resolved
 
         return Resolved((Endpoint("1.1.1.1"),))
 

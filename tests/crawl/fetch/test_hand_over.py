@@ -11,8 +11,8 @@ import pytest
 
 from corpus.storage.store import open_store
 from crawl.fetch import progress
-from crawl.fetch.frontier import shard_of
 from crawl.fetch.hand_over import HandOver
+from crawl.fetch.pace.frontier import shard_of
 from crawl.fetch.steps import FETCHED_OUTCOMES, last_outcomes
 from crawl.outcomes import OUTCOME_SCHEMA, Outcome, Reason, to_table, write_outcomes
 from tests.crawl.loopback import Batch, Web, assert_polite, moved, serving

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 
 from corpus.errors import ConfigError
-from crawl.fetch import bot_auth
+from crawl.fetch.network import bot_auth
 from tests.crawl.loopback import Shard, Web
 
 # RFC 8037, appendix A.1 to A.3.

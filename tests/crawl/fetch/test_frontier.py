@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.fetch.frontier import Frontier, pace_key
-from crawl.fetch.politeness import (
+from crawl.fetch.pace.frontier import Frontier, pace_key
+from crawl.fetch.pace.politeness import (
     Breaker,
     IpLimits,
     OwnIpPacer,

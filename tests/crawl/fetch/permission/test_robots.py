@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from protego import Protego
 
-from crawl.fetch.robots import MAX_PARSED_BYTES, UNREACHABLE, Access, decide, parse
-from crawl.fetch.robots_cache import RobotsCache
+from crawl.fetch.permission.robots import MAX_PARSED_BYTES, UNREACHABLE, Access, decide, parse
+from crawl.fetch.permission.robots_cache import RobotsCache
 from crawl.outcomes import Reason
 from tests.crawl.loopback import Shard, Web, moved, ok
 

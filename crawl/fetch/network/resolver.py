@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from crawl.fetch import addresses
+from crawl.fetch.network import addresses
 from crawl.outcomes import Reason
 
 # Names that are asked for at the same time.

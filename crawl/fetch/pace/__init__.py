@@ -1,0 +1,1 @@
+"""The pace of requests: queues, and how long domains, hosts and addresses are left alone."""

@@ -1,0 +1,1 @@
+"""Permissions of a site: robots.txt, robots tags and statements of rights."""
