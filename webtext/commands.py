@@ -51,7 +51,7 @@ GROUPS = {
         "evaluate": "score a checkpoint on zero-shot tasks",
         "ablate": "train a small model on versions of the data and compare them",
         "generate": "sample text from a checkpoint",
-        "export": "convert a checkpoint to or from the Hugging Face format",
+        "export": "convert a checkpoint to Hugging Face or GGUF, or from Hugging Face",
         "demo": "build a small corpus and model offline in five minutes (from a checkout)",
     },
 }

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 
 from corpus.storage.store import open_store
 from corpus.tables.retirement import retire
-from corpus.tables.snapshot import write_snapshot
+from corpus.tables.snapshot import read_head, write_snapshot
 from shards.tokenizer.encode import load_tokenizer
 from tests.train.doors import arguments, last_json, weights
 from train import evaluate, export, generate, run
@@ -381,6 +381,71 @@ def test_the_page_of_a_run_needs_no_server(trained: Path) -> None:
     assert "http" not in text
 
 
+def test_the_card_follows_the_records(trained: Path, tmp_path: Path) -> None:
+    root, folder = tmp_path / "c", tmp_path / "hf"
+    shutil.copytree(trained, root)
+    weights = load_model(
+        open_store(str(root)), "r", "last", join_world(RuntimeConfig(device="cpu"), {})
+    ).weights
+    scores = {
+        "weights": weights,
+        "step": 8,
+        "dtype": "float32",
+        "sets": {"wsc": {"accuracy": 0.625}},
+    }
+    (root / "runs/r/scores.json").write_text(json.dumps(scores))
+    command = ["--corpus", str(root), "--run", "r", "--to", "hf", "--folder", str(folder)]
+    (root / "reports").mkdir(exist_ok=True)
+    row = {"testset": "lambada", "n": 8, "share_so_far": 0.5, "share_left_so_far": 0.0125}
+    report = {"table": [row], "entries": {}}
+    batch = read_head(open_store(str(root)), "b").batches[0].batch
+    (root / f"reports/overlap-{batch}.json").write_text(json.dumps(report))
+
+    assert export.main([*command, "--license", "mit"]) == 0
+    card = (folder / "README.md").read_text()
+    assert 'license: "mit"' in card
+    assert "| wsc | accuracy | 0.625 |" in card
+    assert "| lambada | 1.25% |" in card
+
+    (root / "runs/r/scores.json").write_text(json.dumps({**scores, "weights": "others", "step": 4}))
+    (root / "runs/r/metrics.jsonl").unlink()
+    assert export.main(command) == 0
+    card = (folder / "README.md").read_text()
+    assert "Not scored at this step; step 4 was." in card
+    assert "Not recorded." in card
+
+
+def test_a_stop_while_exporting_never_leaves_new_settings_beside_old_weights(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["--corpus", str(trained), "--run", "r", "--to", "hf", "--folder", str(tmp_path)]
+    assert export.main(command) == 0
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.gpt2.huggingface.save_file", stop)
+        assert export.main(command) == 130
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
+
+    moved: list[str] = []
+
+    def stop_late(source: Path, target: Path) -> None:
+        moved.append(target.name)
+        if len(moved) == 3:
+            raise KeyboardInterrupt
+        source.rename(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.gpt2.exported_folder.os.replace", stop_late)
+        assert export.main(command) == 130
+    assert not (tmp_path / "config.json").exists()
+    assert export.main(command) == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
+
+
 def test_exported_opens_elsewhere_and_comes_back(
     trained: Path,
     tmp_path: Path,
@@ -404,6 +469,14 @@ def test_exported_opens_elsewhere_and_comes_back(
     torch.testing.assert_close(
         theirs(tokens).logits, ours.model.logits(tokens), rtol=1e-4, atol=1e-4
     )
+
+    card = (folder / "README.md").read_text()
+    head = read_head(open_store(str(trained)), "b")
+    last = json.loads((trained / "runs/r/metrics.jsonl").read_text().splitlines()[-1])
+    assert f"digest `{head.digest}`" in card
+    assert f"{sum(each.num_tokens for each in head.splits.values()):,} tokens" in card
+    assert f"| {last['step']} | {last['val_loss']:.4f} |" in card
+    assert f"Fingerprint of its weights: `{ours.weights}`" in card
 
     root = tmp_path / "c"
     shutil.copytree(trained, root)

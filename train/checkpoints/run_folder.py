@@ -166,6 +166,14 @@ class RunFolder:
         for folder in ("checkpoints", "samples", "scores", "tensorboard"):
             self.store.delete_dir(f"{self.path}/{folder}")
 
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl as they are stored; none before the first."""
+        try:
+            stored = self.store.read_bytes(f"{self.path}/metrics.jsonl").splitlines()
+        except FileNotFoundError:
+            return []
+        return [values for values in map(_parsed, stored) if values is not None]
+
     def open_metrics(
         self, stands: Callable[[Mapping[str, Any]], bool], boards: Sequence[CountingBoard] = ()
     ) -> None:

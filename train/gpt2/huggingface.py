@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from corpus.errors import FatalError, InputError
+from corpus.errors import InputError
 from corpus.storage.store import Store
 from shards.tokenizer.encode import load_tokenizer
 from train.checkpoints.checkpoint import Checkpoints
@@ -27,6 +27,7 @@ from train.checkpoints.load import LoadedModel
 from train.checkpoints.run_folder import RunFolder
 from train.config import ModelConfig, TrainConfig
 from train.distributed import World
+from train.gpt2.exported_folder import replace_files
 from train.gpt2.model import GPT2, LAYER_NORM_EPS, WEIGHT_STD
 from train.gpt2.shape import Shape
 
@@ -126,8 +127,11 @@ def model_from_hf(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> G
     return model
 
 
-def write_hf(loaded: LoadedModel, tokenizer_json: bytes, folder: Path) -> None:
-    """Write a Hugging Face folder; existing files of these names are replaced."""
+def write_hf(loaded: LoadedModel, tokenizer_json: bytes, folder: Path, *, card: str = "") -> None:
+    """Write a Hugging Face folder with `card` as its README.md; files of these names are replaced.
+
+    After a stop the folder is as it was, or no longer opens. Raises: FatalError.
+    """
     shape = loaded.model.shape
     token = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "unk_token": END_OF_TEXT}
     tokenizer_config = {
@@ -143,24 +147,28 @@ def write_hf(loaded: LoadedModel, tokenizer_json: bytes, folder: Path) -> None:
         "top_k": 40,
     }
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    def write(staged: Path) -> None:
         for name, document in (
             ("config.json", hf_config(shape, loaded.end_of_text)),
             ("generation_config.json", generation),
             ("tokenizer_config.json", tokenizer_config),
             ("special_tokens_map.json", token),
         ):
-            (folder / name).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+            (staged / name).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
 
-        (folder / "tokenizer.json").write_bytes(tokenizer_json)
-        save_file(hf_weights(loaded.model), folder / "model.safetensors", metadata={"format": "pt"})
+        (staged / "tokenizer.json").write_bytes(tokenizer_json)
+        if card:
+            (staged / "README.md").write_text(card, "utf-8")
+
+        weights = staged / "model.safetensors"
+        try:
+            save_file(hf_weights(loaded.model), weights, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
         # safetensors writes through a private temporary file, which others could not read.
-        shutil.copymode(folder / "config.json", folder / "model.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise FatalError(
-            f"cannot write {folder}: {error}; free space or fix access, then run again"
-        ) from error
+        shutil.copymode(staged / "config.json", weights)
+
+    replace_files(folder, write, "config.json")
 
 
 def read_hf(folder: Path) -> GPT2:
