@@ -63,8 +63,8 @@ format: setup ## format and fix the code
 	$(BIN)/ruff check --fix .
 
 bench: $(PEERS)/.installed $(STREAM)/.installed ## run every bench beside other projects
-	failed=; for name in $$(grep -l '__main__' bench/*.py | sed 's/^bench.//; s/\.py$$//'); do \
-	  case $$name in stream) home=$(STREAM);; *) home=$(PEERS);; esac; \
+	failed=; for name in $$(grep -rl '__main__' --include='*.py' bench | sed 's/^bench.//; s/\.py$$//; s|/__main__$$||; s|/|.|g' | sort); do \
+	  case $$name in shards.stream) home=$(STREAM);; *) home=$(PEERS);; esac; \
 	  $$home/bin/python -m bench.$$name || failed="$$failed $$name"; \
 	done; test -z "$$failed" || { echo "these benches did not run:$$failed" >&2; exit 1; }
 

@@ -1,4 +1,4 @@
-"""Benches beside other projects: `python -m bench.<name> [--json]`.
+"""Benches beside other projects: `python -m bench.<stage>.<name> [--json]`.
 
 A bench asserts nothing; it prints its measurements.
 """

@@ -5,7 +5,7 @@
 FILE has one document a line, with `id`, `title` and `text`. The software is found on the PATH:
 Sphinx and its themes, MkDocs and its themes, Pelican. What is not installed is left out, with a
 message. DIR gets `gold_constructed.jsonl.zst` and `pages_constructed.tar.zst`, as
-`tools.fit_extractor` and `bench.documents --constructed DIR` read them. Each layout is a source of
+`tools.fit_extractor` and `bench.clean.documents --constructed DIR` read them. Each layout is a source of
 its own, so that a model can be learned from some and judged by others.
 """
 

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 
-from bench.soft_failure_material import Labelled, genuine_pages, labelled_pages
+from bench.clean.soft_failure_material import Labelled, genuine_pages, labelled_pages
 from clean import soft_failures
 from clean.soft_failures.config import SoftFailuresConfig
 from clean.soft_failures.features import NAMES, features, findings

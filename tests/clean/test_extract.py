@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trafilatura
 
-from bench.documents import gold_pages
+from bench.clean.documents import gold_pages
 from clean.decode import decode
 from clean.extract import ExtractConfig, extractor
 from tools.extraction_scores import scores

@@ -254,7 +254,7 @@ def test_text_beyond_the_limit_of_blocks_is_left_out() -> None:
 
 def test_all_words_that_lxml_sees_on_real_pages(shared: Path) -> None:
     """On pages of news the words outside scripts are those of a parsed tree, nearly all and nearly no others."""
-    from bench.documents import gold_pages
+    from bench.clean.documents import gold_pages
 
     shares = []
     for page in gold_pages(shared, "aeb", 8):

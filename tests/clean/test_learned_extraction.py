@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.documents import gold_pages
+from bench.clean.documents import gold_pages
 from clean.decode import decode
 from clean.learned import compiled, trees
 from clean.learned.blocks import blocks

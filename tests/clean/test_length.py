@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from bench.documents import gold_pages
+from bench.clean.documents import gold_pages
 from clean.decode import decode
 from clean.learned.blocks import PageBlocks, blocks
 from clean.learned.extraction import Use, chances, chosen, model

@@ -174,7 +174,7 @@ def test_fineweb_judges_repetition_before_c4_takes_lines_out() -> None:
 
 
 def test_verdicts_are_datatrove_s_where_its_words_are_ours() -> None:
-    """60 made texts and what datatrove 0.10.1 says of them, recorded by `python -m bench.filters --record`.
+    """60 made texts and what datatrove 0.10.1 says of them, recorded by `python -m bench.clean.filters --record`.
 
     One difference is known: the share of lines that end in an ellipsis, where blank lines are no lines for us.
     """

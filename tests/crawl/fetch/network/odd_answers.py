@@ -1,4 +1,4 @@
-"""Odd answers and floods, as bytes on the wire: for the tests of the reader and for `bench.pages`."""
+"""Odd answers and floods, as bytes on the wire: for the tests of the reader and for `bench.crawl.pages`."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from clean.extract import ExtractConfig, extractor
 from tools.annotated_pages import read_bodies
 from tools.extraction_scores import PageScores, average, page_scores, words_of
 
-CROSSED: Final = Path(__file__).parents[1] / "tools" / "crossvalidation.json"
+CROSSED: Final = Path(__file__).parents[2] / "tools" / "crossvalidation.json"
 FOLDERS: Final = ("extraction", "extraction2")
 OURS: Final = "learned"
 # Gold texts by their words: (name, from, to).

@@ -1,6 +1,6 @@
 """The whole clean stage over stored pages, with one worker and with two.
 
-    python -m bench.clean [--json]
+    python -m bench.clean.stage [--json]
 
 Real pages are written into a WARC file and imported (`--warc`). Each turn then runs the command in
 a corpus of its own, start of its processes included. Quality: `kept` is the share of pages that

@@ -20,16 +20,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench import dedup_lsh, dedup_signatures, dedup_stage, dedup_whole
-from bench.dedup_material import chapters
+from bench.dedup import lsh, signatures, stage, whole
+from bench.dedup.material import chapters
 from bench.measure import arguments, compare, show
 
 PARTS = {
-    "whole": dedup_whole.CONTESTANTS,
-    "signatures": dedup_signatures.CONTESTANTS,
-    "lsh": dedup_lsh.CONTESTANTS,
-    "stage": dedup_stage.STAGE,
-    "frame": dedup_stage.FRAMES,
+    "whole": whole.CONTESTANTS,
+    "signatures": signatures.CONTESTANTS,
+    "lsh": lsh.CONTESTANTS,
+    "stage": stage.STAGE,
+    "frame": stage.FRAMES,
 }
 
 
@@ -58,10 +58,10 @@ def _input(part: str, num_signatures: int) -> tuple[Any, str]:
     if part == "lsh":
         return num_signatures, f"{num_signatures:,} synthetic signatures"
     if part == "stage":
-        count = dedup_stage.STAGE_PAGES
+        count = stage.STAGE_PAGES
         return count, f"{count:,} pages of 2 KB of prose/dev, a quarter near copies"
     if part == "frame":
-        count = dedup_stage.FRAME_PAGES
+        count = stage.FRAME_PAGES
         return count, f"{count:,} pages of 300 words, most of them the same on all"
 
     folder, description = chapters()

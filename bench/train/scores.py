@@ -1,6 +1,6 @@
 """Zero-shot scores of the same weights: ours and lm-evaluation-harness.
 
-    python -m bench.scores [--json]
+    python -m bench.train.scores [--json]
 
 Parity: a small GPT-2 is trained for half a minute on the scored passages themselves, so that
 accuracies are far from chance. Both score it on LAMBADA and two articles of WikiText; results are

@@ -1,6 +1,6 @@
 """Pages against test sets: ours, lm-eval's janitor and datatrove's filter, on the same input.
 
-    python -m bench.overlap [--json]
+    python -m bench.dedup.overlap [--json]
 
 The input is real prose with planted passages of LAMBADA: a whole one as a page, 30 words inside a
 page, with other punctuation and case inside a page, and between remains of markup. The index holds

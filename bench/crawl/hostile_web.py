@@ -127,7 +127,7 @@ def floods() -> dict[str, dict[str, float]]:
 
 
 def _crawl(*, attacked: bool) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.hostile_web", "--flood-server"]
+    command = [sys.executable, "-m", "bench.crawl.hostile_web", "--flood-server"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attacker:
         assert attacker.stdout is not None
         port = int(attacker.stdout.readline())

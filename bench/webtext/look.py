@@ -1,6 +1,6 @@
 """Speed of `webtext look` on a made corpus: views, samples, search and memory.
 
-    python -m bench.look [--pages 1000000]
+    python -m bench.webtext.look [--pages 1000000]
 
 Pages are short, since the views read columns: 100 words of text each. Prints one line a view, the
 median of five, and the peak memory of this process.

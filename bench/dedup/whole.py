@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench.dedup_material import BANDS, ROWS, SHINGLE_WORDS, THRESHOLD, material, shingles
+from bench.dedup.material import BANDS, ROWS, SHINGLE_WORDS, THRESHOLD, material, shingles
 from bench.measure import Contestant, Turn, Work
 
 

@@ -1,8 +1,8 @@
-"""Recall, false alarms and cost of the judge of soft failures: `python -m bench.soft_failures`.
+"""Recall, false alarms and cost of the judge of soft failures: `python -m bench.clean.soft_failures`.
 
-    python -m bench.soft_failures --data DIR [--held]
+    python -m bench.clean.soft_failures --data DIR [--held]
 
-DIR holds `softfail`, `extraction` and `extraction2` (`bench.soft_failure_material`). A page is
+DIR holds `softfail`, `extraction` and `extraction2` (`bench.clean.soft_failure_material`). A page is
 judged under an address below a home page, since its own is often one that everybody knows. With
 `--held`, a model fitted on each half of the families judges the other half; sentences and other
 rules are the package's. Time is processor time of the judge alone, without the extractor.
@@ -21,7 +21,7 @@ from unittest import mock
 
 import numpy as np
 
-from bench.soft_failure_material import Labelled, genuine_pages, labelled_pages
+from bench.clean.soft_failure_material import Labelled, genuine_pages, labelled_pages
 from clean.config import CleanConfig
 from clean.document import Document, Page, document_function
 from clean.soft_failures import judge as judges
@@ -35,7 +35,7 @@ _COMMON = ("robots.txt",)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints one JSON object of counts, by kind, and the cost of a page."""
-    parser = argparse.ArgumentParser(prog="bench.soft_failures")
+    parser = argparse.ArgumentParser(prog="bench.clean.soft_failures")
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--held", action="store_true", help="fit on one half, judge the other")
     args = parser.parse_args(argv)

@@ -6,7 +6,7 @@ import tempfile
 
 import pyarrow as pa
 
-from bench.dedup_material import BANDS, ROWS, SHINGLE_WORDS, pages, shingles
+from bench.dedup.material import BANDS, ROWS, SHINGLE_WORDS, pages, shingles
 from bench.measure import Contestant, Turn, Work
 
 SLOW_PAGES = 2_000  # pages that the slow contestants sign

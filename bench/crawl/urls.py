@@ -1,6 +1,6 @@
 """URLs to the pages they name: ours, and common normalisers, on the same links.
 
-    python -m bench.urls [--json]
+    python -m bench.crawl.urls [--json]
 
 The input is 80,594 links posted in 2013 (the shared folder), or `--links FILE`, one per line.
 `ours` does all the work on a link: a WHATWG parser, unwrapped redirectors, key, registered domain,

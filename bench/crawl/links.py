@@ -1,6 +1,6 @@
 """A dump to link submissions: ours, and the usual loops, on the same file.
 
-    python -m bench.links [--json]
+    python -m bench.crawl.links [--json]
 
 `ours` does the whole work: every row judged and counted, URLs parsed, keyed and hashed, Arrow
 batches. The others read the rows and keep (id, url, score, subreddit, title, created_utc) of those

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bench.dedup_material import PAGE_CHARS
+from bench.dedup.material import PAGE_CHARS
 from bench.material import prose
 from bench.measure import Contestant, Turn, Work, cpu_s
 from corpus.tables.manifest import read_manifest

@@ -5,7 +5,7 @@ default config. `ours-sandbox` is the same in the stage's child process. `ours-e
 and main text alone, as in the other contestants. The libraries get the bytes. Each contestant has
 one core and a process of its own.
 
-Tables by source, page type, language and length follow (`bench.extraction_tables`).
+Tables by source, page type, language and length follow (`bench.clean.extraction_tables`).
 
 F1 is the article-extraction-benchmark's (tools/extraction_scores.py), on the text before any page
 is dropped. Pages used to fit the learned extractor are scored by cross-validation: by a model that
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import zstandard
 
-from bench.extraction_tables import constructed_table, main_tables
+from bench.clean.extraction_tables import constructed_table, main_tables
 from bench.material import shared
 from bench.measure import Contestant, Turn, Work, arguments, compare, show
 from clean.config import CleanConfig
@@ -38,7 +38,7 @@ from tools.extraction_scores import PageScores, average, page_scores
 
 TIMED = {"f1_news": "aeb", "f1_wcxb": "wcxb"}
 SCORED = {**TIMED, "f1_dragnet": "dragnet", "f1_cleaneval": "cleaneval"}
-CROSSED = Path(__file__).parents[1] / "tools" / "crossvalidation.json"
+CROSSED = Path(__file__).parents[2] / "tools" / "crossvalidation.json"
 ExtractBytes = Callable[[bytes], str]
 
 

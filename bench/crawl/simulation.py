@@ -312,7 +312,7 @@ def worker_memory(loads: np.ndarray, workers: int) -> Mapping[str, float]:
 
 def _peak_of_child(path: Path) -> float:
     """Peak bytes of a fresh process that opens a shard."""
-    code = f"from bench.crawl_simulation import open_shard; open_shard({str(path)!r})"
+    code = f"from bench.crawl.simulation import open_shard; open_shard({str(path)!r})"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
 

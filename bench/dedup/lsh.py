@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.dedup_material import BANDS, ROWS, SHINGLE_WORDS, THRESHOLD
+from bench.dedup.material import BANDS, ROWS, SHINGLE_WORDS, THRESHOLD
 from bench.measure import Contestant, Turn, Work
 
 SLOW_SIGNATURES = 50_000  # signatures of the slow contestants

@@ -1,6 +1,6 @@
 """Quality rules beside datatrove's filters on the same real texts: speed and agreement.
 
-    python -m bench.filters [--json]
+    python -m bench.clean.filters [--json]
 
 The texts are main contents of real web pages as marked by people (extraction/dev). Families:
 Gopher's repetition and quality rules, C4's, FineWeb's own. `agree` is the share of texts with the

@@ -1,6 +1,6 @@
 """Time of `webtext explain` on one batch of a million pages, from process start to output.
 
-    python -m bench.explain [--pages 1000000] [--json]
+    python -m bench.webtext.explain [--pages 1000000] [--json]
 
 The batch is synthetic: real tables in real parts, with numbered addresses and pages of 3 KB of
 random words. One page in ten is a duplicate of the first kept one, so that this one has many

@@ -3,7 +3,7 @@
 Real documentation pages are served from 64 addresses of this machine by a process of its own,
 without delays. Ours reads robots.txt, guards every connection and stores WARC; the others read the
 body and discard it. `--hosts 2000 --pages 20000` spreads the pages over many hosts, each of which
-costs ours a robots.txt. `bench.hostile_web` measures floods and odd answers.
+costs ours a robots.txt. `bench.crawl.hostile_web` measures floods and odd answers.
 """
 
 from __future__ import annotations

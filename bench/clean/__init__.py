@@ -1,0 +1,1 @@
+"""Benches of clean: `python -m bench.clean.<name> [--json]`."""

@@ -1,0 +1,1 @@
+"""Benches of crawl: `python -m bench.crawl.<name> [--json]`."""

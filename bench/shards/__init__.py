@@ -1,0 +1,1 @@
+"""Benches of shards: `python -m bench.shards.<name> [--json]`."""

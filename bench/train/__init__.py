@@ -1,0 +1,1 @@
+"""Benches of train: `python -m bench.train.<name> [--json]`."""

@@ -1,0 +1,1 @@
+"""Benches of whole-corpus commands: `python -m bench.webtext.<name> [--json]`."""
