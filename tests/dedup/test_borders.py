@@ -7,12 +7,17 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from corpus.evaluation_sets.files import TestSet
+from corpus.tables.manifest import read_manifest
+from dedup import kernels, verdict_steps
 from dedup.contamination import overlap
 from dedup.contamination.overlap import OverlapConfig
+from dedup.near_duplicates import minhash
+from dedup.words import Ragged
 from tests.dedup.made import MadeCorpus, Page
 
 New = Callable[[], MadeCorpus]
@@ -91,3 +96,93 @@ def test_pages_without_overlap_have_zero_and_no_sets(made_corpus: New, tmp_path:
 
 def test_the_shortest_passage_that_counts_is_counted_once() -> None:
     assert pa.array([removed_in(TestSet("t", "0", ((distinct(n),),)), OverlapConfig(measure_n=())) for n in (6, 7, 12, 13, 14)]).to_pylist() == [0, 1, 1, 1, 2]  # fmt: skip
+
+
+def test_scores_of_earlier_batches_are_those_of_each_page(made_corpus: New) -> None:
+    """Read by id, wherever the page is among those of its part; pages taken down keep what they had."""
+    corpus = made_corpus()
+    pages = [Page(f"text {n}", score=10 + n, doc_id=f"{n:032x}") for n in range(6)]
+    corpus.add("a", pages, num_parts=1)
+    corpus.add("b", [Page("other", 3, "f" * 32)])
+    manifests = [read_manifest(corpus.store, "documents", name) for name in ("a", "b")]
+    asked = [4, 0, 5, 2, 99]
+    schema = pa.schema([("score", pa.int32()), ("batch", pa.int32()), ("doc", pa.binary(16))])
+    large = pa.table(
+        {
+            "score": [-1] * len(asked) + [7],
+            "batch": [0] * len(asked) + [1],
+            "doc": [n.to_bytes(16, "big") for n in asked] + [b"\xff" * 16],
+        },
+        schema,
+    )
+    found = verdict_steps._scores(corpus.store, manifests, large)
+    assert found.tolist() == [14, 10, 15, 12, -1, 7]
+
+
+@pytest.mark.parametrize(
+    ("longest", "slots"), [(0, 4), (1, 4), (2, 4), (3, 8), (4, 8), (5, 16), (8, 16), (9, 32)]
+)
+def test_the_set_of_seen_hashes_is_at_most_half_full(
+    longest: int, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiled loop masks with a power of two and checks no index: too small is out of memory's bounds."""
+    sizes = []
+    real = kernels.distinct
+    monkeypatch.setattr(
+        kernels, "distinct", lambda *given: (sizes.append(given[2].size), real(*given))[1]
+    )
+    values = np.arange(longest, dtype=np.uint64) + np.uint64(1)
+    rows = Ragged(values, np.array([0, 0, longest], np.int64))
+    assert minhash.distinct(rows).values.tolist() == values.tolist()
+    assert sizes == [slots]
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused"),
+    [
+        ("n", (4, 13, 64), (3, 65)),
+        ("measure_n", ((1,), (64,), ()), ((0,), (65,), (8, 0))),
+        ("boilerplate_frac", (0.001, 1.0), (0.0, -0.1, 1.001)),
+        ("near_share", (0.5, 0.72, 1.0), (0.499, 1.001)),
+        ("common_frac", (0.0, 1.0), (-0.001, 1.001)),
+        *((name, (least, least + 1), (least - 1,)) for name, least in overlap.LEAST.items()),
+    ],
+)
+def test_values_that_settings_may_have(
+    name: str, allowed: tuple[object, ...], refused: tuple[object, ...]
+) -> None:
+    for value in allowed:
+        assert getattr(OverlapConfig(**{name: value}), name) == value  # type: ignore[arg-type]
+    for value in refused:
+        with pytest.raises(ValueError, match=f"{name} is .*; allowed: "):
+            OverlapConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_least_values_of_settings_as_a_table() -> None:
+    assert overlap.LEAST == {
+        "min_passage_words": 1,
+        "near_min_words": 5,
+        "common_pages": 0,
+        "window_chars": 0,
+        "min_piece_chars": 0,
+        "max_pieces": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("passage", "pieces"),
+    [
+        # One natural form of the whole passage: at least 7 words count, as in the set.
+        ("the cat 's paw was found on @-@ site by seven men today", [(12, 7)]),
+        # A gap makes two pieces; each needs 8 words.
+        ("one two three four five six seven <unk> a b c d e f g h", [(7, 8), (8, 8)]),
+    ],
+)
+def test_pieces_need_more_words_than_whole_passages(
+    passage: str, pieces: list[tuple[int, int]]
+) -> None:
+    testset = TestSet("t", "0", ((passage,),))
+    rows, least, entries = overlap._every_form(testset, OverlapConfig())
+    found = list(zip(rows.lengths().tolist(), least.tolist(), strict=True))[1:]
+    assert found == pieces
+    assert entries.tolist() == [0] * (len(pieces) + 1)

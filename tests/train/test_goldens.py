@@ -9,7 +9,7 @@ import torch
 
 from tests.train.fakes import config
 from train.checkpoints.checkpoint import Checkpoint, best
-from train.gpt2.model import GPT2
+from train.gpt2.model import GPT2, KeyValueCache
 from train.gpt2.shape import Shape
 from train.loop import Trainer
 from train.optimizer import build_optimizers
@@ -83,3 +83,47 @@ def test_gradients_are_clipped_at_the_limit_and_not_without_one(
     before = Trainer._clip(SimpleNamespace(model=model, job=job))  # type: ignore[arg-type]
     assert float(before) == 5.0
     assert float(model.weight.grad.norm()) == pytest.approx(after, rel=1e-5)
+
+
+def test_padding_at_the_start_changes_no_row() -> None:
+    """Rows of several lengths, prefilled and extended together, give what each gives alone."""
+    model = fixed_model()
+    rows = [[1, 2, 3, 4], [5, 6], [7]]
+    width, more = 4, [[8], [9], [10]]
+    padding = torch.tensor([width - len(row) for row in rows])
+    cache = KeyValueCache(
+        model.shape, len(rows), torch.device("cpu"), torch.float32, 6, padding=padding
+    )
+    with torch.no_grad():
+        first = model.next_logits(
+            torch.tensor([[0] * (width - len(row)) + row for row in rows]), cache
+        )
+        second = model.next_logits(torch.tensor(more), cache)
+        for number, row in enumerate(rows):
+            alone = model.logits(torch.tensor([row + more[number]]))[0]
+            torch.testing.assert_close(first[number], alone[-2], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(second[number], alone[-1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("restart", "document_end", "cached", "positions"),
+    [
+        (True, 0, False, [0, 1, 2, 0, 1]),
+        (True, None, False, [0, 1, 2, 3, 4]),
+        (False, 0, False, [0, 1, 2, 3, 4]),
+        (True, 0, True, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_positions_restart_only_in_packed_rows(
+    restart: bool, document_end: int | None, cached: bool, positions: list[int]
+) -> None:
+    """Generation counts on, as its cache has no beginning of the document."""
+    model = GPT2(
+        Shape(1, 1, 4, 6, 11), document_end=document_end, restart_positions=restart
+    ).eval()
+    seen: list[torch.Tensor] = []
+    model.wpe.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    cache = KeyValueCache(model.shape, 1, torch.device("cpu"), torch.float32) if cached else None
+    with torch.no_grad():
+        model.hidden(torch.tensor([[4, 5, 0, 6, 7]]), cache)
+    assert seen[0].flatten().tolist() == positions

@@ -34,6 +34,7 @@ from train.checkpoints.checkpoint import Checkpoints, load_weights
 from train.checkpoints.run_folder import RunFolder
 from train.data import next_rows, num_micro_batches, shared_blocks
 from train.distributed import World
+from train.divergence import DivergedError
 from train.gpt2.model import GPT2
 from train.loop import Trainer
 
@@ -251,6 +252,35 @@ def test_a_run_stopped_by_a_bad_batch_goes_on_without_it(tmp_path: Path) -> None
     poisoned(again, 8 * 6, math.inf)
     assert again.resume()
     assert again.run()["steps"] == 12
+
+
+def test_a_failed_checkpoint_does_not_hide_that_the_loss_diverged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both are reported: the disk's error in the log, and the batch to leave out as the error."""
+
+    class Failing:
+        """A checkpoint whose write ends with an error."""
+
+        step = 6
+
+        def wait(self) -> None:
+            raise FatalError("the disk is full")
+
+    trainer = Trainer(job(tmp_path, config()), ALONE)
+    poisoned(trainer, 8 * 6, math.inf)
+    judge = trainer.watch.judge
+
+    def judged(loss: float, norm: float) -> tuple[str, str]:
+        found = judge(loss, norm)
+        if found[0] == "stop":
+            trainer._pending = Failing()  # type: ignore[assignment]
+        return found
+
+    trainer.watch.judge = judged  # type: ignore[method-assign, assignment]
+    with pytest.raises(DivergedError, match="on_nan=skip"):
+        trainer.run()
+    assert "the checkpoint of step 6 was not written" in caplog.text
 
 
 def test_a_checkpoint_of_another_run_is_refused_with_both_values(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from corpus.errors import InputError
 from corpus.storage import lease
 from corpus.storage.lease import hold
 from corpus.storage.store import Store, open_corpus
-from corpus.tables.conservation import CUT
+from corpus.tables.conservation import CUT, NOT_KEPT
 from corpus.tables.generations import find_file
 from corpus.tables.inventory import entries
 from corpus.tables.manifest import read_manifest
@@ -26,7 +26,7 @@ from corpus.tables.snapshot import read_snapshot, snapshots
 from corpus.tables.takedown_list import Forgotten, takedowns
 from crawl.warc import records
 from shards.tokenizer.encode import load_tokenizer
-from tests.support import grown_corpus
+from tests.support import grown_corpus, hostile_corpus
 from webtext import explain, explain_text, query
 from webtext.reports import summary
 from webtext.takedown import command as forget
@@ -272,6 +272,23 @@ def test_a_page_of_which_passages_were_cut_is_counted_no_more(
     )
     assert run(fates_copy, "--url", fates_copy.overlapping) == 0
     assert (counts()[CUT], counts()["kept"]) == (before[CUT] - 1, before["kept"] - 1)
+
+
+def test_counts_of_stale_tokens_stay_what_they_were(fates_copy: grown_corpus.Fates) -> None:
+    """Tokens of an earlier generation of verdicts: the new verdicts' counts are not theirs."""
+    path = Path(fates_copy.root) / "tokens/2024-01/_manifest.json"
+    document = json.loads(path.read_bytes())
+    before = document["counts"][NOT_KEPT]
+    assert before > 0
+    for given in document["inputs"]:
+        given["fingerprint"] = "0" * len(given["fingerprint"])
+    hostile_corpus.write(path, document)
+
+    verdicts = read_manifest(fates_copy.store, "verdicts", "2024-01")
+    assert run(fates_copy, "--url", fates_copy.copy) == 0
+    after = read_manifest(fates_copy.store, "verdicts", "2024-01")
+    assert (verdicts.rows - verdicts.counts["kept"]) - (after.rows - after.counts["kept"]) == 1
+    assert read_manifest(fates_copy.store, "tokens", "2024-01").counts[NOT_KEPT] == before
 
 
 @pytest.mark.parametrize(
