@@ -171,3 +171,46 @@ def test_any_bytes_end_in_rows_or_in_one_line(
     ):
         with contextlib.suppress(SchemaError):
             call()
+
+
+@pytest.mark.parametrize(
+    ("factor", "slice_rows"), [(1, 16), (15, 16), (16, 16), (17, 17), (39, 39), (40, 40), (41, 40)]
+)
+def test_rows_that_are_decoded_at_once(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    factor: int,
+    slice_rows: int,
+) -> None:
+    """As many as fit if each were as long as the whole column, and at least 16."""
+    assert parquet.MIN_SLICE_ROWS == 16
+    pq.write_table(
+        pa.table({"text": [f"{n:0100}" for n in range(40)]}),
+        tmp_path / "a.parquet",
+        compression="none",
+        use_dictionary=False,
+    )
+    column = pq.read_metadata(tmp_path / "a.parquet").row_group(0).column(0)
+    monkeypatch.setattr(
+        parquet, "MAX_UNPACKED_BYTES", factor * column.total_uncompressed_size
+    )
+    asked = []
+
+    class Recorded:
+        """A Parquet file that records how many rows are asked for at once."""
+
+        def __init__(self, *given: Any, **options: Any) -> None:
+            self._file = pq.core.ParquetFile(*given, **options)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+        def iter_batches(self, **options: Any) -> Any:
+            asked.append(options["batch_size"])
+            return self._file.iter_batches(**options)
+
+    monkeypatch.setattr(parquet.pq, "ParquetFile", Recorded)
+    with parquet.open_file(store, "a.parquet") as file:
+        assert file.read_row_group(0, ["text"]).num_rows == 40
+    assert asked == [slice_rows]

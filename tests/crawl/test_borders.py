@@ -8,6 +8,7 @@ import time
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import zstandard
@@ -22,6 +23,7 @@ from crawl.fetch.pace.politeness import (
     may_pass,
     retry_after_s,
 )
+from crawl.fetch.permission import robots
 from crawl.fetch.permission.robots import parse
 from crawl.fetch.requests import FetchResult
 from crawl.fetch.settings import FetchConfig
@@ -210,3 +212,45 @@ def test_statuses_that_slow_a_domain_as_a_table() -> None:
         if limits.slow_s:
             slowing.add(status)
     assert slowing == {429, 503}
+
+
+def test_an_address_is_free_again_at_the_moment_it_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Borders of the shared table with a clock that stands still."""
+    clock = [1000.0]
+    monkeypatch.setattr(politeness, "time", SimpleNamespace(time=lambda: clock[0]))
+    pacer = politeness.SharedIpPacer(tmp_path / "table", 10.0)
+    assert [pacer.reserve("1.2.3.4") for _ in range(2)] == [0.0, 10.0]
+    clock[0] = 1009.5
+    assert pacer.reserve("1.2.3.4") == 0.5
+    clock[0] = 1010.0
+    # Due just now: the first gets it, and the next waits the whole interval.
+    assert [pacer.reserve("1.2.3.4") for _ in range(2)] == [0.0, 10.0]
+
+    at = xxh3_64_intdigest(b"1.2.3.4") % pacer.NUM_SLOTS * 8
+    for due, waits in ((1010.0 + 640.0, 640.0), (1010.0 + 640.5, 0.0)):
+        struct.pack_into("<d", pacer._table, at, due)
+        assert pacer.reserve("1.2.3.4") == waits
+    pacer.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "parsed"),
+    [
+        (b"ab\ncd\nefg", b"ab\ncd\nefg"),
+        (b"ab\ncd\nefgh", b"ab\ncd\nefgh"),
+        (b"ab\ncd\nefghi", b"ab\ncd\n"),
+        (b"ab\rcd\refghi", b"ab\rcd\r"),
+        (b"ab\rcd\nefghi", b"ab\rcd\n"),
+        (b"ab\ncd\refghi", b"ab\ncd\r"),
+        (b"abcdefghi\n\n", b"abcdefghi\n"),
+        (b"abcdefghijk", b""),
+    ],
+)
+def test_a_file_that_is_too_long_loses_its_last_line(
+    body: bytes, parsed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert robots.MAX_PARSED_BYTES == 500 * 1024
+    monkeypatch.setattr(robots, "MAX_PARSED_BYTES", 10)
+    assert robots._whole_lines(body) == parsed
