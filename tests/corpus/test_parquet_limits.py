@@ -192,9 +192,7 @@ def test_rows_that_are_decoded_at_once(
         use_dictionary=False,
     )
     column = pq.read_metadata(tmp_path / "a.parquet").row_group(0).column(0)
-    monkeypatch.setattr(
-        parquet, "MAX_UNPACKED_BYTES", factor * column.total_uncompressed_size
-    )
+    monkeypatch.setattr(parquet, "MAX_UNPACKED_BYTES", factor * column.total_uncompressed_size)
     asked = []
 
     class Recorded:

@@ -118,9 +118,7 @@ def test_positions_restart_only_in_packed_rows(
     restart: bool, document_end: int | None, cached: bool, positions: list[int]
 ) -> None:
     """Generation counts on, as its cache has no beginning of the document."""
-    model = GPT2(
-        Shape(1, 1, 4, 6, 11), document_end=document_end, restart_positions=restart
-    ).eval()
+    model = GPT2(Shape(1, 1, 4, 6, 11), document_end=document_end, restart_positions=restart).eval()
     seen: list[torch.Tensor] = []
     model.wpe.register_forward_hook(lambda _, given, __: seen.append(given[0]))
     cache = KeyValueCache(model.shape, 1, torch.device("cpu"), torch.float32) if cached else None
