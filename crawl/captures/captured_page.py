@@ -7,7 +7,7 @@ from corpus.rights.statements import ADDRESSED_TO_ALL, answer, refusals
 from crawl.captures.dead_links import DeadLink
 from crawl.captures.record import CaptureError, FetchedCapture
 from crawl.config import CrawlConfig
-from crawl.fetch.robots_meta import is_tagged
+from crawl.fetch.permission.robots_meta import is_tagged
 from crawl.outcomes import Outcome, Reason
 from crawl.rights.page import read_response
 from crawl.warc import records, writer
