@@ -18,7 +18,7 @@ OUTSIDE = ("bench", "examples", "tools", "tests")
 READERS = {"clean": {"crawl.warc"}, "train": {"shards.reader", "shards.tokenizer"}}
 """What a stage may take of another: the reader of the format it consumes."""
 HOMES = {
-    "ray": {"corpus/run/executors/ray.py", "train/ray_launcher.py"},
+    "ray": {"corpus/run/executors/ray.py", "train/machine/ray_launcher.py"},
     "torch": {"train"},
     "scrapy": {"crawl/fetch"},
     "aiohttp": {"crawl/fetch"},

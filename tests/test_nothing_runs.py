@@ -17,7 +17,7 @@ PACKAGES = ("webtext", "corpus", "crawl", "clean", "dedup", "shards", "train")
 BETWEEN_OUR_PROCESSES = {
     "corpus/run/executors/pool.py",
     "corpus/run/executors/ray.py",
-    "train/ray_launcher.py",
+    "train/machine/ray_launcher.py",
 }
 """Modules that unpickle what processes of their own send. `shards/export.py` only writes a pickle, which nanoGPT reads."""
 UNPICKLING = {"pickle", "_pickle", "dill", "joblib", "cloudpickle", "marshal", "shelve"}

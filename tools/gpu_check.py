@@ -34,8 +34,8 @@ from corpus.storage.store import open_store
 from tools.gpu_checks import LIMITS, measure, mfu_floor, sampler, within
 from train.config import PRESETS, ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
 from train.data import Stream
-from train.distributed import World, join_world, leave_world
 from train.loop import Job, Trainer
+from train.machine.distributed import World, join_world, leave_world
 
 VOCAB = 50257
 BLOCKS = 1 << 14

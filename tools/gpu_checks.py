@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from train.data import device_batch
-from train.distributed import World
 from train.gpt2.model import GPT2
 from train.gpt2.parallel import is_compiled, uncompiled
 from train.gpt2.sampling import Sampling, generate
 from train.loop import Trainer
-from train.memory import step_bytes
+from train.machine.distributed import World
+from train.machine.memory import step_bytes
 from train.scores.logprobs import ScoringRequest, score
 
 

@@ -56,9 +56,9 @@ TESTS = {
     ),
     "shards/split.py": ("tests/shards/test_goldens.py",),
     "shards/stream/order.py": ("tests/shards/test_goldens.py", "tests/shards/test_order.py"),
-    "train/gpt2/model.py": ("tests/train/test_goldens.py", "tests/train/test_model.py"),
+    "train/gpt2/model.py": ("tests/train/test_goldens.py", "tests/train/gpt2/test_model.py"),
     "train/optimizer.py": ("tests/train/test_goldens.py", "tests/train/test_optimizer.py"),
-    "train/checkpoints/tensor_files.py": ("tests/train/test_checkpoint.py",),
+    "train/checkpoints/tensor_files.py": ("tests/train/checkpoints/test_checkpoint.py",),
 }
 """Modules without a clock or a network, and the tests that hold each of them. A default of a setting is held by
 `tests/test_paper_defaults.py`, which runs for all."""

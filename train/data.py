@@ -17,7 +17,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from corpus.errors import ConfigError, InputError
 from shards.reader import IGNORED, packed_fields
-from train.distributed import World
+from train.machine.distributed import World
 
 
 class Stream(Protocol):

@@ -33,7 +33,7 @@ from train.scores.tasks.task import Figures, Options, exp
 
 if TYPE_CHECKING:
     from train.checkpoints.load import LoadedModel
-    from train.distributed import World
+    from train.machine.distributed import World
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def validation(loaded: LoadedModel, store: Store, snapshot_name: str, world: Wor
 
     Raises: InputError when the snapshot was encoded by another tokenizer.
     """
-    from train.distributed import micro_batch_size
+    from train.machine.distributed import micro_batch_size
     from train.validation import split_loss
 
     snapshot = read_snapshot(store, snapshot_name)
@@ -114,7 +114,7 @@ def _main(argv: Sequence[str] | None) -> int:
     )
     files = _files(args)
     # torch takes seconds to load: what can be refused without it is refused before
-    from train.distributed import join_world, leave_world
+    from train.machine.distributed import join_world, leave_world
 
     world = join_world(RuntimeConfig(device=args.device, dtype=args.dtype), exact=True)
     with command.interruptible():
@@ -142,7 +142,7 @@ def _scores(
     options: Options,
     world: World,
 ) -> dict[str, Any]:
-    from train.distributed import dtype_name
+    from train.machine.distributed import dtype_name
     from train.scores.score_set import TASKS, overlap_of, overlaps, run_task
 
     scores: dict[str, Any] = {

@@ -41,8 +41,8 @@ def _main(argv: Sequence[str] | None) -> int:
     store = open_corpus(args.corpus)
     # torch takes seconds to load: what can be refused without it is refused before
     from train.checkpoints.load import load_model
-    from train.distributed import join_world
     from train.gpt2.huggingface import fetch_hf, import_run
+    from train.machine.distributed import join_world
 
     world = join_world(RuntimeConfig(device="cpu"))
     folder = Path(args.folder) if args.model is None else fetch_hf(args.model)

@@ -34,8 +34,8 @@ def _main(argv: Sequence[str] | None) -> int:
     store = open_corpus(args.corpus)
     # torch takes seconds to load: what can be refused without it is refused before
     from train.checkpoints.load import load_model
-    from train.distributed import join_world
     from train.gpt2.sampling import Sampling, continue_prompts
+    from train.machine.distributed import join_world
 
     world = join_world(RuntimeConfig(device=args.device, dtype=args.dtype))
     loaded = load_model(store, args.run, args.checkpoint, world)

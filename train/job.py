@@ -38,11 +38,11 @@ from train.checkpoints.checkpoint import Checkpoints
 from train.checkpoints.load import TextEncoder
 from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
-from train.distributed import World, join_world, leave_world
 from train.gpt2.model import GPT2
 from train.gpt2.sampling import Sampling, generate
 from train.held_out import digest_of, held_out_blocks
 from train.loop import Job, Trainer
+from train.machine.distributed import World, join_world, leave_world
 from train.parent import find_parent, load_hf_weights
 
 log = logging.getLogger(__name__)

@@ -34,19 +34,19 @@ from train.checkpoints.checkpoint import (
 )
 from train.checkpoints.run_folder import RunFolder, differences, without_length
 from train.config import TrainConfig
-from train.curves import open_boards
 from train.data import Stream, device_batch, next_rows, num_micro_batches
-from train.distributed import World, micro_batch_size
-from train.divergence import DivergedError, LossWatch
 from train.gpt2.model import GPT2, num_parameters
 from train.gpt2.parallel import exchanging, is_compiled, is_sharded, parallelise, reshard
 from train.gpt2.shape import Shape, flops_per_token
-from train.memory import fitting_micro_batch
-from train.meter import SpeedMeter
+from train.machine.distributed import World, micro_batch_size
+from train.machine.memory import fitting_micro_batch
+from train.machine.peaks import peak
+from train.machine.stop_signal import StoppedError, StopSignal
+from train.machine.stragglers import Stragglers
+from train.monitoring.curves import open_boards
+from train.monitoring.divergence import DivergedError, LossWatch
+from train.monitoring.meter import SpeedMeter
 from train.optimizer import build_optimizers, schedule, set_learning_rate
-from train.peaks import peak
-from train.stop_signal import StoppedError, StopSignal
-from train.stragglers import Stragglers
 from train.validation import EvaluationError, SplitLoss, split_loss
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from train.config import OptimizerConfig, TrainConfig
-from train.distributed import choose_fused
+from train.machine.distributed import choose_fused
 
 
 def build_optimizers(

@@ -121,7 +121,7 @@ def _launcher(args: argparse.Namespace) -> Callable[[RunRequest], RunResult]:
 
         return train
 
-    from train.ray_launcher import num_workers, require_ray_train, train_on_ray
+    from train.machine.ray_launcher import num_workers, require_ray_train, train_on_ray
 
     workers = num_workers(args.ray_workers)
     require_ray_train()

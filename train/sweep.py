@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from corpus.errors import ConfigError, FatalError
 from corpus.storage.store import open_corpus
 from train.checkpoints.run_folder import RunFolder
-from train.divergence import DivergedError
+from train.monitoring.divergence import DivergedError
 
 if TYPE_CHECKING:
     from train.job import RunRequest, RunResult

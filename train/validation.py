@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from train.data import device_batch, shared_blocks
-from train.distributed import World
 from train.gpt2.model import GPT2
 from train.gpt2.parallel import uncompiled
-from train.stop_signal import StoppedError
+from train.machine.distributed import World
+from train.machine.stop_signal import StoppedError
 
 
 class EvaluationError(Exception):

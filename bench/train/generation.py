@@ -69,8 +69,8 @@ def _model(source: dict[str, Any]) -> Any:
 
 def cached(source: dict[str, Any]) -> Work:
     from train.config import RuntimeConfig
-    from train.distributed import join_world
     from train.gpt2.sampling import Sampling, generate
+    from train.machine.distributed import join_world
 
     model, world = (
         _model(source),

@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def loop(source: dict[str, Any]) -> Work:
-    from train.stop_signal import StopSignal
+    from train.machine.stop_signal import StopSignal
 
     trainer = _trainer(source, "loop")
     trainer.folder.open_metrics(trainer._stands, _boards(trainer))
@@ -87,8 +87,8 @@ def _trainer(source: dict[str, Any], run: str) -> Any:
     from corpus.storage.store import open_store
     from tools.gpu_check import VOCAB, SyntheticStream
     from train.config import ModelConfig, RuntimeConfig, TrainConfig
-    from train.distributed import join_world
     from train.loop import Job, Trainer
+    from train.machine.distributed import join_world
 
     config = TrainConfig(
         model=ModelConfig(preset=source["preset"]),
@@ -114,7 +114,7 @@ def _trainer(source: dict[str, Any], run: str) -> Any:
 
 
 def _boards(trainer: Any) -> Any:
-    from train.curves import open_boards
+    from train.monitoring.curves import open_boards
 
     return open_boards(trainer.folder, trainer.job.config.runtime)
 

@@ -187,8 +187,8 @@ def ours(source: tuple[str, str, str]) -> Work:
     from corpus.evaluation_sets.official import open_set
     from corpus.storage.store import open_store
     from train.config import RuntimeConfig
-    from train.distributed import join_world
     from train.gpt2.pretrained import load_pretrained
+    from train.machine.distributed import join_world
     from train.scores.score_set import TASKS, run_task
     from train.scores.tasks.task import Options
 

@@ -11,7 +11,7 @@ import torch
 
 from tests.support.document_corpus import commit_batch, documents, make_shards
 from tests.train.fakes import TOKENIZER
-from train import distributed
+from train.machine import distributed
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,9 +15,9 @@ from corpus.storage.local import LocalStore
 from corpus.storage.store import open_store
 from train.checkpoints.checkpoint import state_tensors
 from train.config import ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
-from train.distributed import join_world
 from train.gpt2.shape import Shape
 from train.loop import Job, Trainer
+from train.machine.distributed import join_world
 
 VOCAB = 50
 BLOCK = 16

@@ -17,9 +17,9 @@ from corpus.evaluation_sets.detokenize import ONE_BILLION_WORDS, PTB, WIKITEXT, 
 from train import evaluate
 from train.checkpoints.load import LoadedModel
 from train.config import RuntimeConfig
-from train.distributed import join_world
 from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
+from train.machine.distributed import join_world
 from train.scores import logprobs
 from train.scores.logprobs import ScoringRequest, score
 from train.scores.score_set import TASKS

@@ -20,14 +20,14 @@ import torch
 from corpus.errors import FatalError, InputError
 from corpus.storage.store import open_store
 from tests.train.fakes import ALONE, KilledError, config, job, metrics, raising, trained, val_blocks
-from tests.train.test_curves import points
+from tests.train.monitoring.test_curves import points
 from tests.train.worlds import STOPPED, draw_differently, fail_in_evaluation, stall, train_in_world
 from train.checkpoints.checkpoint import Checkpoint, Checkpoints
 from train.checkpoints.run_folder import RunFolder
-from train.curves import TensorBoard
-from train.distributed import World
 from train.gpt2.model import GPT2
 from train.loop import Trainer
+from train.machine.distributed import World
+from train.monitoring.curves import TensorBoard
 
 
 def out_of_memory(model: GPT2, step: int, world: World) -> list[str]:

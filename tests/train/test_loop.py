@@ -33,10 +33,10 @@ from tests.train.fakes import (
 from train.checkpoints.checkpoint import Checkpoints, load_weights
 from train.checkpoints.run_folder import RunFolder
 from train.data import next_rows, num_micro_batches, shared_blocks
-from train.distributed import World
-from train.divergence import DivergedError
 from train.gpt2.model import GPT2
 from train.loop import Trainer
+from train.machine.distributed import World
+from train.monitoring.divergence import DivergedError
 
 
 @dataclasses.dataclass(frozen=True)

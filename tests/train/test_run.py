@@ -26,7 +26,7 @@ from train import evaluate, export, generate, run
 from train.checkpoints.checkpoint import Checkpoints
 from train.checkpoints.load import load_model
 from train.config import RuntimeConfig
-from train.distributed import join_world
+from train.machine.distributed import join_world
 
 
 @pytest.fixture(scope="module")

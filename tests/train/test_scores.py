@@ -16,9 +16,9 @@ from corpus.evaluation_sets.official import SETS, SetFile, open_set
 from corpus.storage.store import Store, open_store
 from train.checkpoints.load import LoadedModel
 from train.config import RuntimeConfig
-from train.distributed import World, join_world
 from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
+from train.machine.distributed import World, join_world
 from train.scores.paper import PAPER, table
 from train.scores.score_set import TASKS, Overlap, Scores, overlap_of, overlaps, run_task
 from train.scores.tasks.task import Options, Row

@@ -15,11 +15,11 @@ from typing import Any
 from corpus.errors import FatalError, Interrupted
 from tests.train.fakes import FakeStream, config, job
 from train.config import RuntimeConfig
-from train.distributed import World, join_world, leave_world
 from train.gpt2 import sampling
 from train.gpt2.model import GPT2
 from train.gpt2.sampling import Sampling, generate
 from train.loop import Trainer
+from train.machine.distributed import World, join_world, leave_world
 
 STOPPED = 5
 

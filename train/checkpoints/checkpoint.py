@@ -50,8 +50,8 @@ from train.checkpoints.tensor_files import (
     check_shapes,
     read_index,
 )
-from train.distributed import World
 from train.gpt2.shape import Shape
+from train.machine.distributed import World
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from corpus.tables.snapshot_remarks import warn_of_trained_on
 from shards.tokenizer.encode import load_tokenizer
 from train.checkpoints.checkpoint import Checkpoints, check_model_shape, load_weights
 from train.checkpoints.run_folder import RunFolder
-from train.distributed import World
 from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
+from train.machine.distributed import World
 
 
 class TextEncoder(Protocol):

@@ -26,10 +26,10 @@ from train.checkpoints.checkpoint import Checkpoints
 from train.checkpoints.load import LoadedModel
 from train.checkpoints.run_folder import RunFolder
 from train.config import ModelConfig, TrainConfig
-from train.distributed import World
 from train.gpt2.exported_folder import replace_files
 from train.gpt2.model import GPT2, LAYER_NORM_EPS, WEIGHT_STD
 from train.gpt2.shape import Shape
+from train.machine.distributed import World
 
 PREFIX = "transformer."
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")

@@ -23,8 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from corpus.errors import ConfigError
 from train.config import RuntimeConfig
-from train.distributed import World
 from train.gpt2.model import GPT2
+from train.machine.distributed import World
 
 
 def parallelise(model: GPT2, world: World, config: RuntimeConfig) -> nn.Module:

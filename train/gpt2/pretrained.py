@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 from corpus.errors import InputError
 from corpus.tables.manifest import fingerprint
 from train.checkpoints.load import LoadedModel
-from train.distributed import World
 from train.gpt2.huggingface import END_OF_TEXT, FILES, fetch_hf, model_from_hf
+from train.machine.distributed import World
 
 
 @dataclass(frozen=True)

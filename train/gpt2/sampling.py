@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.distributed import World
 from train.gpt2.model import GPT2, KeyValueCache
 from train.gpt2.parallel import is_sharded, uncompiled
+from train.machine.distributed import World
 
 
 @dataclass(frozen=True)

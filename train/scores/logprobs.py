@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.distributed import World
 from train.gpt2.model import GPT2, KeyValueCache
+from train.machine.distributed import World
 
 # Tokens of a batch, padding included; at least one sequence.
 BATCH_TOKENS = {"cpu": 2_048, "cuda": 32_768}

@@ -26,7 +26,7 @@ from corpus.run import progress, screen
 from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
 from train.checkpoints.load import LoadedModel
-from train.distributed import World, dtype_name
+from train.machine.distributed import World, dtype_name
 from train.scores.tasks import choices, generation, lambada, language
 from train.scores.tasks.task import Figures, Options, Row, ScoreTask
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from corpus.evaluation_sets import childrens_book
 from train.checkpoints.load import LoadedModel
-from train.distributed import World
+from train.machine.distributed import World
 from train.scores.logprobs import Scored, ScoringRequest, score
 from train.scores.tasks.task import Figures, Options, Row, ScoreTask, lines, mean
 

@@ -25,8 +25,8 @@ from typing import Any
 
 from corpus.errors import InputError
 from train.checkpoints.load import LoadedModel
-from train.distributed import World
 from train.gpt2.sampling import Sampling, continue_prompts
+from train.machine.distributed import World
 from train.scores.logprobs import ScoringRequest, batches, score
 from train.scores.tasks.task import Figures, Options, Row, ScoreTask, lines, mean
 

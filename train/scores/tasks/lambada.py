@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from train.checkpoints.load import LoadedModel
-from train.distributed import World
+from train.machine.distributed import World
 from train.scores.logprobs import ScoringRequest, score
 from train.scores.tasks.task import Figures, Options, Row, ScoreTask, exp, lines, mean
 

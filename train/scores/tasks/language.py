@@ -22,7 +22,7 @@ from typing import Any
 
 from corpus.evaluation_sets.detokenize import ONE_BILLION_WORDS, PTB, WIKITEXT, Detokenizer
 from train.checkpoints.load import LoadedModel
-from train.distributed import World
+from train.machine.distributed import World
 from train.scores.logprobs import ScoringRequest, score
 from train.scores.tasks.task import Figures, Options, Row, ScoreTask, exp
 

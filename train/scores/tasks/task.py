@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from train.checkpoints.load import LoadedModel
-    from train.distributed import World
+    from train.machine.distributed import World
 
 Row = dict[str, Any]
 Figures = dict[str, float | int]

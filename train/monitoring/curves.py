@@ -16,7 +16,7 @@ from typing import Any
 from corpus.errors import ConfigError
 from train.checkpoints.run_folder import Board, CountingBoard, RunFolder
 from train.config import RuntimeConfig
-from train.page import RunPage
+from train.monitoring.page import RunPage
 
 log = logging.getLogger(__name__)
 

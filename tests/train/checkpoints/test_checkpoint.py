@@ -30,9 +30,9 @@ from train.checkpoints.checkpoint import (
     load_weights,
 )
 from train.config import RuntimeConfig
-from train.distributed import join_world
 from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
+from train.machine.distributed import join_world
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
 SHAPE = Shape(1, 1, 4, 8, 10)

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from train import network
-from train.network import gloo_interface
+from train.machine import network
+from train.machine.network import gloo_interface
 
 ONE = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
 TWO = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from train.config import RuntimeConfig
-from train.distributed import join_world
 from train.gpt2.model import GPT2
 from train.gpt2.sampling import Sampling, continue_prompts, generate, sample
 from train.gpt2.shape import Shape
+from train.machine.distributed import join_world
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
 GREEDY = Sampling(temperature=0)

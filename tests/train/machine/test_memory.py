@@ -7,8 +7,8 @@ import torch
 
 from train.checkpoints.checkpoint import own_share
 from train.config import PRESETS, ModelConfig, PresetName, RuntimeConfig
-from train.distributed import World
-from train.memory import LARGEST, USABLE_FRAC, fitting_micro_batch, step_bytes
+from train.machine.distributed import World
+from train.machine.memory import LARGEST, USABLE_FRAC, fitting_micro_batch, step_bytes
 
 GB = 10**9
 NARROW = torch.bfloat16

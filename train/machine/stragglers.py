@@ -19,7 +19,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from train.distributed import World
+from train.machine.distributed import World
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from corpus.run.progress import duration
-from train.peaks import Peak
+from train.machine.peaks import Peak
 
 T = TypeVar("T")
 

@@ -25,8 +25,8 @@ from corpus.run import command
 from corpus.run.executors import open_executor
 from corpus.storage.store import open_corpus
 from train.checkpoints.run_folder import RunFolder
-from train.divergence import DivergedError
 from train.job import RunRequest, RunResult, claim, run_lock, train
+from train.monitoring.divergence import DivergedError
 
 # In the run's folder: why the workers stopped on purpose.
 FAILURE = "failure.json"

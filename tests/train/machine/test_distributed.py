@@ -7,7 +7,7 @@ import torch
 
 from corpus.errors import ConfigError
 from train.config import RuntimeConfig
-from train.distributed import (
+from train.machine.distributed import (
     World,
     choose_backend,
     choose_device,
@@ -17,7 +17,7 @@ from train.distributed import (
     micro_batch_size,
     num_threads,
 )
-from train.peaks import known_peak, peak
+from train.machine.peaks import known_peak, peak
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,15 @@ import pytest
 from corpus.errors import ConfigError, FatalError, InputError, RetryableError
 from corpus.storage.store import open_corpus, open_store
 from tests.train.fakes import config
-from train import ray_launcher
 from train import run as door
 from train.checkpoints.checkpoint import Checkpoints
 from train.checkpoints.run_folder import RunFolder
-from train.divergence import DivergedError
 from train.job import RunRequest
-from train.ray_launcher import num_workers
+from train.machine import ray_launcher
+from train.machine.ray_launcher import num_workers
+from train.monitoring.divergence import DivergedError
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(("text", "expected"), [("4", 4), ("1:1", (1, 1)), ("2:8", (2, 8))])

@@ -18,9 +18,9 @@ from corpus.storage.store import Store, open_store
 from tests.train.fakes import FakeStream, RemoteStore, config, job
 from train.checkpoints.run_folder import RunFolder
 from train.config import RuntimeConfig
-from train.curves import open_boards, scalars
-from train.distributed import join_world
 from train.loop import Trainer
+from train.machine.distributed import join_world
+from train.monitoring.curves import open_boards, scalars
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
 

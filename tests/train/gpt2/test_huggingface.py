@@ -17,12 +17,12 @@ from tokenizers.pre_tokenizers import Whitespace
 from corpus.errors import InputError
 from train.checkpoints.load import LoadedModel
 from train.config import RuntimeConfig
-from train.distributed import join_world
 from train.gpt2 import huggingface
 from train.gpt2.huggingface import hf_config, hf_weights, model_from_hf, read_hf, write_hf
 from train.gpt2.model import GPT2
 from train.gpt2.pretrained import load_pretrained
 from train.gpt2.shape import Shape
+from train.machine.distributed import join_world
 
 SHAPE = Shape(n_layer=2, n_head=4, n_embd=32, block_size=16, vocab_size=60)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from corpus.errors import ConfigError, WebtextError
 from train.config import RuntimeConfig
-from train.network import gloo_interface
+from train.machine.network import gloo_interface
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""Monitors of a run: curves, speed, bad batches and the page of a run."""
