@@ -59,7 +59,7 @@ def trace(store: Store, asked: str) -> PageHistory:
     Raises: InputError for something that is neither an address nor a doc_id.
     """
     names = batch_names(store)
-    doc_id = _identify(asked)
+    doc_id = page_id(asked)
     history = PageHistory(asked, doc_id)
 
     if doc_id is not None:
@@ -91,7 +91,7 @@ def _home(store: Store, history: PageHistory, names: Sequence[str]) -> str | Non
     return history.batch
 
 
-def _identify(asked: str) -> str | None:
+def page_id(asked: str) -> str | None:
     """The doc_id of what was asked for; None for an address that can be no page."""
     if re.fullmatch("[0-9a-f]{32}", asked):
         return asked

@@ -7,6 +7,11 @@ digest of every file in a manifest or snapshot; every WARC record with its check
 `pages`; conservation; order, part and joins of ids in all tables; the kept page behind every
 duplicate; spans over all tokens of a file. Each problem is printed on a line, and the exit code
 is 1.
+
+    webtext verify --corpus C --snapshot S --proof FOLDER --key KEY --about URL
+
+writes a signed Merkle root over the snapshot's sources, settings, files and pages, and a proof for
+each page that is asked about. Anybody checks both without the corpus.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +45,9 @@ from corpus.tables.segments import is_segment, segment_files
 from corpus.tables.snapshot import read_head, read_snapshot, snapshots
 from corpus.tables.staleness import pinned_tokenizer
 from corpus.tables.takedown_list import FOLDER, takedowns, together
+from webtext.explain import page_id
+from webtext.proof.minisign import make_key, read_key
+from webtext.proof.statement import write_proof
 from webtext.stages import needing
 from webtext.verify import checks as integrity
 from webtext.verify.lost_pages import lost_page_problems
@@ -74,6 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     store = open_corpus(args.corpus)
+    if args.proof or args.new_key or args.about or args.key:
+        return _prove(store, args)
+
     findings = verify(store, args.batch, sample=args.sample, seed=args.seed, workers=args.workers)
     for problem in findings.problems:
         print(problem)
@@ -100,6 +112,36 @@ def _main(argv: Sequence[str] | None) -> int:
         )
 
     return 1 if findings.problems else 0
+
+
+def _prove(store: Store, args: argparse.Namespace) -> int:
+    """Write the proof of a snapshot instead of checking."""
+    if not args.proof or not args.snapshot:
+        raise InputError("--key, --new-key, --about and --proof FOLDER belong to --snapshot S")
+    ids = []
+    for asked in args.about:
+        doc_id = page_id(asked)
+        if doc_id is None:
+            raise InputError(f"--about {asked}: an address that can be no page")
+        ids.append(doc_id)
+
+    key = None
+    if args.new_key:
+        key = make_key(Path(args.new_key))
+        public = f"{args.new_key}.pub"
+        Path(public).write_text(key.public_file(), "ascii")
+        print(f"{args.new_key}: keep it secret; publish {public}")
+    elif args.key:
+        key = read_key(Path(args.key))
+
+    proof = write_proof(store, args.snapshot, args.proof, key=key, about=ids)
+    signed = "signed" if key else "not signed: add --key"
+    print(f"{args.proof}: root {proof.root} over {proof.num_leaves:,} leaves, {signed}")
+    for name in proof.files:
+        print(f"  {name}")
+    if args.json:
+        print(json.dumps({"root": proof.root, "leaves": proof.num_leaves, "files": proof.files}))
+    return 0
 
 
 def verify(
@@ -356,6 +398,21 @@ def _parser() -> argparse.ArgumentParser:
         default=1.0,
         metavar="F",
         help="share of files, parts and segments, 0..1 (default: 1, everything)",
+    )
+    proof = parser.add_argument_group("proof of a snapshot, instead of checks")
+    proof.add_argument("--proof", metavar="FOLDER", help="write a signed Merkle root to FOLDER")
+    proof.add_argument("--snapshot", metavar="S", help="the snapshot to prove")
+    proof.add_argument(
+        "--about",
+        action="append",
+        default=[],
+        metavar="URL-or-doc_id",
+        help="also prove what became of this page; may be repeated",
+    )
+    signing = proof.add_mutually_exclusive_group()
+    signing.add_argument("--key", metavar="FILE", help="sign with this secret key of minisign")
+    signing.add_argument(
+        "--new-key", metavar="FILE", help="make such a key, and FILE.pub, and sign with it"
     )
     parser.add_argument("--seed", type=int, default=0, help="which sample (default: 0)")
     parser.add_argument(
