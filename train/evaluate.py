@@ -28,7 +28,7 @@ from corpus.tables.snapshot import read_snapshot
 from shards.reader import open_split, sequential_blocks
 from train.checkpoints.run_folder import RunFolder
 from train.config import RuntimeConfig
-from train.scores.paper import table
+from train.scores import core_tasks, paper
 from train.scores.tasks.task import Figures, Options, exp
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
     if world.is_main:
         scores = _kept(subject, scores)
-        print(table(scores))
+        print(tables(scores))
         if args.json:
             print(json.dumps(scores, sort_keys=True))
 
@@ -203,9 +203,15 @@ def _kept(subject: Subject, scores: dict[str, Any]) -> dict[str, Any]:
 
     for written in (path, f"{subject.prefix}scores.json"):
         subject.store.write_json(written, scores)
-    subject.store.write_bytes(f"{subject.prefix}scores.md", f"{table(scores)}\n".encode())
+    subject.store.write_bytes(f"{subject.prefix}scores.md", f"{tables(scores)}\n".encode())
 
     return scores
+
+
+def tables(scores: Mapping[str, Any]) -> str:
+    """The paper's table, and that of few-shot tasks if there is one."""
+    found = (paper.table(scores), core_tasks.table(scores))
+    return "\n\n".join(each for each in found if each)
 
 
 def together(earlier: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:

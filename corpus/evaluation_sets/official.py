@@ -17,6 +17,7 @@ from pathlib import Path
 import zstandard
 
 from corpus.errors import InputError
+from corpus.evaluation_sets import llm_foundry
 from corpus.evaluation_sets.files import read_bytes
 
 
@@ -125,6 +126,14 @@ SETS = {
             "nq", "Natural Questions, open (dev)", ("NQ-open.dev.jsonl",), None,
             "github.com/google-research-datasets/natural-questions, nq_open", "CC BY-SA 3.0",
             _JSON_LINES + "question, answer (a list)",
+        ),
+        # The makers publish no digest of these files.
+        *(
+            OfficialSet(
+                name, name, (file,), None,
+                llm_foundry.SOURCE, llm_foundry.LICENCE, llm_foundry.FORMAT,
+            )
+            for name, file in llm_foundry.FILES.items()
         ),
     )
 }  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from corpus.errors import InputError
+from corpus.evaluation_sets import llm_foundry
 from corpus.evaluation_sets import official as officialsets
 from corpus.evaluation_sets.files import load_testsets
 from corpus.evaluation_sets.official import SETS, find_set, open_set
@@ -94,6 +95,10 @@ RECORDS = {
     "wsc273": '{"context_options": ["A b", "c."], "gold": 1}\n{"context_options": ["D e."]}\n',
     "cnn_dm": '{"article": "A b", "highlights": "c."}\n{"article": "D e."}\n',
     "nq": '{"question": "A b", "answer": ["c."]}\n{"question": "D e."}\n',
+    **dict.fromkeys(
+        llm_foundry.FILES,
+        '{"query": "A b", "choices": ["c."], "gold": 0}\n{"context": "D", "continuation": "e."}\n',
+    ),
 }
 
 

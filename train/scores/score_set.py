@@ -27,7 +27,7 @@ from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
 from train.checkpoints.load import LoadedModel
 from train.machine.distributed import World, dtype_name
-from train.scores.tasks import choices, generation, lambada, language
+from train.scores.tasks import choices, few_shot, generation, lambada, language
 from train.scores.tasks.task import Figures, Options, Row, ScoreTask
 
 # In the order of the paper's table 3 and section 3.
@@ -50,6 +50,7 @@ TASKS: Mapping[str, ScoreTask] = {
         generation.WMT14_EN_FR,
         generation.WMT14_FR_EN,
         generation.NATURAL_QUESTIONS,
+        *few_shot.FEW_SHOT,
     )
 }
 
