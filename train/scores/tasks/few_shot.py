@@ -132,7 +132,7 @@ def outcomes(
 def _requests(
     task: FewShotTask, entry: Entry, loaded: LoadedModel, options: Options
 ) -> list[ScoringRequest]:
-    """What has to be scored: the answers, or one ending behind several beginnings."""
+    """Requests for the answers, or for one ending behind several beginnings."""
     shown = "".join(
         each.texts(task.delimiter)[each.gold] + BETWEEN_EXAMPLES for each in entry.examples
     )
