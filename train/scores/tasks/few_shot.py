@@ -18,7 +18,7 @@ from itertools import takewhile
 from typing import Any
 
 from train.checkpoints.load import LoadedModel
-from train.distributed import World
+from train.machine.distributed import World
 from train.scores.core_tasks import TASKS, FewShotTask
 from train.scores.logprobs import ScoringRequest, score
 from train.scores.tasks.task import Figures, Options, Row, ScoreTask, lines, mean
