@@ -16,9 +16,9 @@ from corpus.evaluation_sets.files import read_bytes
 from corpus.evaluation_sets.official import find_set
 from train.checkpoints.load import LoadedModel
 from train.config import RuntimeConfig
-from train.machine.distributed import join_world
 from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
+from train.machine.distributed import join_world
 from train.scores.core_tasks import CORE, GPT2_ACCURACIES, TASKS, centred, core, table
 from train.scores.tasks.few_shot import FEW_SHOT, figures, outcomes, read
 from train.scores.tasks.task import Options
