@@ -70,12 +70,20 @@ class Reason(StrEnum):
     """Dropped by a Scrapy middleware of the operator's."""
     DEFERRED = "deferred"
     """Not fetched before the deadline of the batch."""
+    NO_CAPTURE = "no_capture"
+    """No capture fits, and its site is not asked (`crawl.fetch.archive = "only"`)."""
+    CAPTURE_UNREADABLE = "capture_unreadable"
+    """The archive has captures, but their records cannot be had or are not theirs."""
     HANDED_OVER = "handed_over"
     """It led to a domain of another shard, which continues it; never final in `pages`."""
     RIGHTS_CHECKED = "rights_checked"
     """Only its rights were asked for, by `webtext rights check`; never in `pages`."""
     INTERNAL_ERROR = "internal_error"
     """A bug of ours, which the log describes."""
+
+
+# `pages.capture` of an answer of the page's own site.
+LIVE = "live"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,7 +117,7 @@ class Outcome:
     """
     repairs: Sequence[str] | None = None
     """Deviations from HTTP that were repaired, as browsers do."""
-    capture: str | None = "live"
+    capture: str | None = LIVE
     """The archive that the page came from, or `live`."""
     captured_at: datetime | None = None
     original_record_id: str | None = None

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from corpus.errors import InputError, Interrupted, WebtextError
 from corpus.run import command, screen
@@ -23,13 +24,15 @@ from corpus.run.arguments import program
 from corpus.run.plan import refuse_given
 from corpus.run.progress import duration
 from corpus.run.runner import StageResult
-from corpus.run.step import AnyStep
+from corpus.run.step import AnyStep, Exchange
 from corpus.storage.lease import owner
 from corpus.storage.store import Store, check_name, open_corpus, open_store, work_dir
 from corpus.tables.external_files import in_order
 from corpus.tables.manifest import find_manifest
 from crawl import domains as coverage
 from crawl import plan
+from crawl.captures import archive_step
+from crawl.captures import plan as coverage_plan
 from crawl.config import CrawlConfig
 from crawl.fetch import frozen_settings, progress, stop_request
 from crawl.fetch import steps as fetch_steps
@@ -84,6 +87,8 @@ def _body(argv: Sequence[str] | None) -> int:
             print(coverage.render(coverage.coverage(domains, listed)))
         if args.plan:
             print(plan.of_batch(opened.store, opened.batch, config.fetch))
+            if config.fetch.archive != "off":
+                print(coverage_plan.of_batch(opened.store, opened.batch, config))
         elif args.only != "links":
             result = _pages(opened, args, config, result)
         return command.finish(
@@ -143,6 +148,7 @@ def _sections_read(args: argparse.Namespace) -> tuple[set[str], str]:
         "links",
         "reading",
         "fetch",
+        "captures",
         "rights",
     }, "no WARC files are imported; they are named by --warc"
 
@@ -252,12 +258,27 @@ def _pages(
     )
     stop_request.withdraw(opened.store, opened.batch)
     with _logged_progress(opened.store.root, opened.batch), _stop_passed_on(opened):
-        rights = _rights_step(opened, fetch_steps.RIGHTS_STEP, args)
-        steps = tuple(step for step in FETCH_STEPS if step is not fetch_steps.RIGHTS_STEP or rights)
+        rights = bool(_rights_step(opened, fetch_steps.RIGHTS_STEP, args))
+        steps = page_steps(config, rights=rights)
         pages = command.run_stage(opened, "crawl", config, steps, rebuild=args.rebuild)
 
     stop_request.withdraw(opened.store, opened.batch)
     return StageResult(links.up_to_date and pages.up_to_date, {**links.counts, **pages.counts})
+
+
+def page_steps(config: CrawlConfig, *, rights: bool = True) -> tuple[AnyStep, ...]:
+    """The steps from links to pages that the settings enable."""
+    mode = config.fetch.archive
+    asking = FETCH_STEPS[: -len(fetch_steps.ENDING)]
+    ending: tuple[Exchange, ...] = fetch_steps.ENDING if rights else fetch_steps.ENDING[1:]
+    if mode == "off":
+        return (*asking, *ending)
+
+    archive = archive_step.ONLY_STEP
+    if mode == "fallback":
+        archive = archive_step.fallback_step(fetch_steps.SETTLED)
+    ending = tuple(replace(step, reads=archive_step.ARCHIVED) for step in ending)
+    return (archive, *ending) if mode == "only" else (*asking, archive, *ending)
 
 
 @contextlib.contextmanager

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from clean.soft_failures.config import Kind
-from corpus.urls import registered_domain
+from crawl.warc import astray
+from crawl.warc.astray import host_of, is_deep, is_root, split
 from crawl.warc.refusals import refusing_header
 
 LINK_CHARS: Final = 200_000
@@ -32,38 +33,6 @@ class StoredAnswer(NamedTuple):
     redirects: Sequence[str] = ()
 
 
-# Paths of a final address that say what the answer is, by whole words between separators.
-_PATHS: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (
-    (
-        "bot_wall",
-        re.compile(
-            r"/cdn-cgi/(l/)?(chk|challenge)|are-you-(a-)?(human|robot)|/captcha|/blocked\b"
-            r"|/distil_|/_incapsula_|/sorry/index|/robot-?check|/px/captcha|/validatecaptcha",
-            re.I,
-        ),
-    ),
-    (
-        "soft_404",
-        re.compile(
-            r"/(error[-_/]?)?40[34](\.\w+)?/?$|/(page[-_]?)?not[-_]?found(\.\w+)?/?$"
-            r"|/error[-_]?404|/404[-_/]|/missing[-_]page|/page-introuvable|/seite-nicht-gefunden",
-            re.I,
-        ),
-    ),
-    ("error_page", re.compile(r"/(error|errors|errorpage|error-page|50[0234])(\.\w+)?/?$", re.I)),
-    ("parked", re.compile(r"/suspendedpage\.cgi|/defaultsite\.cgi|/domain-?for-?sale", re.I)),
-    ("age_gate", re.compile(r"/(age-?gate|age-?verification|verify-?age|age-?check)\b", re.I)),
-    ("consent_wall", re.compile(r"/(cookie-?wall|consent|privacy-?gate|collectconsent)\b", re.I)),
-)
-_CONSENT_HOSTS: Final = re.compile(r"^(consent|guce|cmp|cookiewall|privacygate|myprivacy)\.", re.I)
-_LOGIN: Final = re.compile(
-    r"/(log-?in|sign-?in|log-?on|signon|sso|auth|cas|login\.\w+|users?/sign_in|account/login)\b"
-    r"|^(login|signin|sso|accounts?|auth|idp|passport)\.",
-    re.I,
-)
-_ROOT_PATHS: Final = re.compile(
-    r"/?((index|default|home|main|welcome)(\.\w{2,5})?/?)?|/[a-z]{2}([-_][a-z]{2})?/?", re.I
-)
 _CANONICAL: Final = re.compile(
     r"<link\s[^<>]{0,500}?rel\s*=\s*[\"']?canonical\b[^<>]{0,1000}>", re.I
 )
@@ -82,25 +51,8 @@ def refused(answer: StoredAnswer) -> SoftFailure | None:
 
 def led_astray(answer: StoredAnswer, *, password: bool) -> SoftFailure | None:
     """The kind that an answer's own address names, if redirects led there from another one."""
-    asked, got = _split(answer.url), _split(answer.final_url)
-    if _same_page(asked, got):
-        return None
-
-    place = f"redirected to {answer.final_url[:120]}"
-    host = got.netloc.lower()
-    if _CONSENT_HOSTS.match(host) and host != asked.netloc.lower():
-        return SoftFailure("consent_wall", place)
-    for kind, pattern in _PATHS:
-        if pattern.search(got.path) and not pattern.search(asked.path):
-            return SoftFailure(kind, place)
-
-    signs_in = _LOGIN.search(got.path) or _LOGIN.match(host)
-    if signs_in and password and not (_LOGIN.search(asked.path) or _LOGIN.match(asked.netloc)):
-        return SoftFailure("login_wall", f"{place}, with a field for a password")
-    if is_deep(asked) and is_root(got) and _same_site(asked, got):
-        return SoftFailure("soft_404", f"{place}, the home page")
-
-    return None
+    found = astray.led_astray(answer.url, answer.final_url, password=password)
+    return SoftFailure(found.kind, found.detail) if found is not None else None
 
 
 def answers_as_home(
@@ -111,7 +63,7 @@ def answers_as_home(
     The marks are `canonical`, `og:url` and the class of `<body>`. One alone is not enough: of 2,378
     genuine pages below a home page 17 had one of them, and none had two (2026-11).
     """
-    asked = _split(answer.final_url)
+    asked = split(answer.final_url)
     if not is_deep(asked):
         return None
 
@@ -132,43 +84,9 @@ def answers_as_home(
     return SoftFailure("soft_404", f"{' and '.join(signs)} say that this is the home page")
 
 
-def is_deep(address: SplitResult) -> bool:
-    """True for an address below a home page."""
-    return not _ROOT_PATHS.fullmatch(address.path) and "~" not in address.path
-
-
-def is_root(address: SplitResult) -> bool:
-    """True for the address of a home page."""
-    return bool(_ROOT_PATHS.fullmatch(address.path)) and not address.query
-
-
 def _names_root(url: str, asked: SplitResult) -> bool:
     if not url:
         return False
-    named = _split(url)
-    same = not named.netloc or _host(named) == _host(asked)
+    named = split(url)
+    same = not named.netloc or host_of(named) == host_of(asked)
     return same and bool(named.netloc or named.path) and is_root(named) and not named.fragment
-
-
-def _split(url: str) -> SplitResult:
-    """The parts of an address; of one that cannot be read, none."""
-    try:
-        return urlsplit(url)
-    except ValueError:
-        return urlsplit("")
-
-
-def _same_page(asked: SplitResult, got: SplitResult) -> bool:
-    return (_host(asked), asked.path.rstrip("/"), asked.query) == (
-        _host(got),
-        got.path.rstrip("/"),
-        got.query,
-    )
-
-
-def _same_site(asked: SplitResult, got: SplitResult) -> bool:
-    return registered_domain(asked.hostname or "") == registered_domain(got.hostname or "")
-
-
-def _host(address: SplitResult) -> str:
-    return (address.hostname or "").lower().removeprefix("www.")

@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 JOBS = {
     "crawl/links (scatter)": ("read dumps", "submissions"),
     "crawl/links (reduce)": ("merge links", "submissions"),
+    "crawl/archive (reduce)": ("ask archives", "links"),
     "crawl/import (scatter)": ("read WARC files", "captures"),
     "crawl/import (reduce)": ("store pages", "captures"),
     "crawl/fetch (reduce)": ("fetch pages", "links"),

@@ -6,10 +6,9 @@ since the index is sorted by key. Source: cc-index-table of Common Crawl, its sc
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,26 +39,35 @@ class ColumnarIndex(CaptureIndex):
     def captures(self, urls: Sequence[str]) -> Iterator[tuple[str, list[IndexedCapture]]]:
         """Yield each address with its captures in order of time."""
         keys = {url: surt(url) for url in urls}
-        found: dict[str, list[IndexedCapture]] = defaultdict(list)
         wanted = pa.array(sorted(set(keys.values())), pa.string())
         columns = {name: pc.field(column) for name, column in _COLUMNS.items()}
         rows = self._dataset.to_table(
             columns=columns, filter=pc.field(_COLUMNS["key"]).isin(wanted)
-        )
+        ).sort_by("key")
 
-        for row in rows.to_pylist():
-            at = row["at"]
-            found[row["key"]].append(
-                IndexedCapture(
-                    url=row["url"],
-                    at=at if at.tzinfo is not None else at.replace(tzinfo=UTC),
-                    status=status_of(row["status"]),
-                    mime=row["mime"] or "",
-                    digest=(row["digest"] or "").removeprefix("sha1:"),
-                    file=row["file"] or "",
-                    offset=row["offset"] or 0,
-                    length=row["length"] or 0,
-                )
-            )
+        # The rows of one key become objects when it is asked for: 20,000 addresses may have
+        # millions of captures.
+        runs = pc.run_end_encode(rows["key"].combine_chunks())
+        places: dict[str, tuple[int, int]] = {}
+        start = 0
+        for key, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+            places[key] = (start, end - start)
+            start = end
+
         for url, key in keys.items():
-            yield url, sorted(found.get(key, ()), key=lambda each: (each.at, each.digest))
+            captures = [_capture(row) for row in rows.slice(*places.get(key, (0, 0))).to_pylist()]
+            yield url, sorted(captures, key=lambda each: (each.at, each.digest))
+
+
+def _capture(row: dict[str, Any]) -> IndexedCapture:
+    at = row["at"]
+    return IndexedCapture(
+        url=row["url"],
+        at=at if at.tzinfo is not None else at.replace(tzinfo=UTC),
+        status=status_of(row["status"]),
+        mime=row["mime"] or "",
+        digest=(row["digest"] or "").removeprefix("sha1:"),
+        file=row["file"] or "",
+        offset=row["offset"] or 0,
+        length=row["length"] or 0,
+    )

@@ -28,6 +28,8 @@ PERMANENT: Final = (
     Reason.REDIRECT_INVALID,
     Reason.EMPTY_BODY,
     Reason.WRONG_TYPE,
+    Reason.NO_CAPTURE,
+    Reason.CAPTURE_UNREADABLE,
 )
 SOFT_FAILURES: Final = "soft_failures"
 
@@ -55,7 +57,7 @@ def dead_links(store: Store, batch: str) -> Iterator[DeadLink]:
 
     why = {row["doc_id"]: row["reason"] for row in _soft_failures(store, batch)}
     for row in _rows(store, "pages", batch, ["doc_id", "reason", "status"]):
-        if row["reason"] in PERMANENT and row["status"] not in PASSING_STATUSES:
+        if is_permanent(row["reason"], row["status"]):
             why[row["doc_id"]] = row["reason"]
 
     forgotten = load_forgotten(store)
@@ -68,6 +70,11 @@ def dead_links(store: Store, batch: str) -> Iterator[DeadLink]:
             if row["doc_id"] in why:
                 created = row["created"].astimezone(UTC)
                 yield DeadLink(row["doc_id"], row["url"], created, why[row["doc_id"]])
+
+
+def is_permanent(reason: str | None, status: int | None) -> bool:
+    """True for an outcome that another fetch would repeat."""
+    return reason in PERMANENT and status not in PASSING_STATUSES
 
 
 def _soft_failures(store: Store, batch: str) -> Iterator[dict[str, Any]]:

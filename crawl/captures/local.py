@@ -30,11 +30,12 @@ INSIDE: Final = "!"
 class LocalIndex(CaptureIndex):
     """The captures that local files list or hold."""
 
-    def __init__(self, paths: Sequence[Path], name: str = "local") -> None:
+    def __init__(self, paths: Sequence[Path], name: str = "local", *, beside: bool = True) -> None:
+        """Read the files. `beside`: the WARC files that an index names lie beside it."""
         self.name = name
         self._found: dict[str, list[IndexedCapture]] = defaultdict(list)
         for path in paths:
-            for capture in _captures(path):
+            for capture in _captures(path, beside=beside):
                 self._found[surt(capture.url)].append(capture)
 
     def captures(self, urls: Sequence[str]) -> Iterator[tuple[str, list[IndexedCapture]]]:
@@ -44,7 +45,7 @@ class LocalIndex(CaptureIndex):
             yield url, sorted(found, key=lambda each: (each.at, each.digest))
 
 
-def _captures(path: Path) -> Iterator[IndexedCapture]:
+def _captures(path: Path, *, beside: bool) -> Iterator[IndexedCapture]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; name CDXJ, WARC or WACZ files")
 
@@ -54,7 +55,7 @@ def _captures(path: Path) -> Iterator[IndexedCapture]:
         lines = "\n".join(line for line in text.splitlines() if not line.startswith((" CDX", "!")))
         for row in parse_lines(lines)[0]:
             if (capture := capture_of(row)) is not None:
-                yield capture._replace(file=str(path.parent / capture.file))
+                yield capture._replace(file=str(path.parent / capture.file)) if beside else capture
     elif path.suffix == ".wacz":
         with zipfile.ZipFile(path) as package:
             for name in package.namelist():

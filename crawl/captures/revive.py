@@ -6,7 +6,7 @@
 
 SOURCE is the address of a CDX server, a Parquet file or folder of a columnar index
 (`columnar:PATH`), or a CDXJ, WARC or WACZ file. It may be given several times; the first index with
-a capture wins. Records are read by range below BASE, or through ADDRESS, a replay with
+a capture wins. Options not given are those of `[crawl.captures]`. Records are read by range below BASE, or through ADDRESS, a replay with
 `{timestamp}` and `{url}` that gives raw content.
 
 A group of links is one segment, which is written before its receipt. A killed run continues with the
@@ -21,23 +21,23 @@ import logging
 import zlib
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from datetime import timedelta
 from itertools import islice
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from corpus.errors import InputError
 from corpus.run import command
 from corpus.storage.store import Store
-from crawl.captures.cdx_server import CdxServer
-from crawl.captures.choice import Policy, candidates
-from crawl.captures.client import ArchiveClient
-from crawl.captures.columnar import ColumnarIndex
 from crawl.captures.dead_links import DeadLink, dead_links
 from crawl.captures.groups import RECEIPT, SEGMENT, folder, path_of, receipts
-from crawl.captures.index import CaptureIndex, IndexedCapture
-from crawl.captures.local import LocalIndex
-from crawl.captures.record import CaptureError, FetchedCapture, RecordSource, fetch_record
+from crawl.captures.lookup import (
+    ArchiveTerms,
+    IndexedLink,
+    fetch_captures,
+    in_file_order,
+    look_up,
+    open_terms,
+)
+from crawl.captures.record import FetchedCapture
 from crawl.config import CrawlConfig
 
 log = logging.getLogger(__name__)
@@ -45,28 +45,6 @@ log = logging.getLogger(__name__)
 # Links of one segment: lost work after a kill, and keys of one scan of a columnar index.
 GROUP_LINKS: Final = 500
 GZIP_LEVEL: Final = 6
-COLUMNAR: Final = "columnar:"
-# Captures of a page that are tried before the link is lost.
-MAX_TRIES: Final = 3
-
-
-class ArchiveTerms(NamedTuple):
-    """The origin of captures, and the wanted ones among them."""
-
-    indexes: Sequence[CaptureIndex]
-    source: RecordSource
-    client: ArchiveClient | None
-    policy: Policy
-    window: timedelta
-
-
-class IndexedLink(NamedTuple):
-    """A dead link with its captures in the first index that has one that fits."""
-
-    link: DeadLink
-    archive: str
-    fitting: list[IndexedCapture]
-    all: list[IndexedCapture]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,27 +54,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _body(argv: Sequence[str] | None) -> int:
     parser = command.parser("webtext.revive", __doc__ or "", CrawlConfig, "crawl")
-    parser.add_argument("--index", action="append", required=True, metavar="SOURCE")
+    parser.add_argument("--index", action="append", metavar="SOURCE", help="index of captures")
     parser.add_argument("--records", default="", metavar="BASE", help="prefix of record files")
     parser.add_argument("--replay", default="", metavar="ADDRESS", help="replay of raw content")
-    parser.add_argument("--policy", choices=("nearest", "before", "after"), default="nearest")
-    parser.add_argument("--window-days", type=int, default=730, metavar="DAYS")
+    parser.add_argument("--policy", choices=("nearest", "before", "after"))
+    parser.add_argument("--window-days", type=int, metavar="DAYS")
     parser.add_argument("--plan", action="store_true", help="count covered links and stop")
     args = parser.parse_args(argv)
     config = command.config(CrawlConfig, "crawl", args)
 
+    given = {
+        "indexes": tuple(args.index or ()),
+        "records": args.records,
+        "replay": args.replay,
+        "policy": args.policy,
+        "window_days": args.window_days,
+    }
+    named = {name: value for name, value in given.items() if value not in (None, "", ())}
+    captures = config.captures.model_copy(update=named)
+    if not captures.indexes:
+        raise InputError("no index of captures: name one with --index or crawl.captures.indexes")
+
     with command.open_batch(args, "webtext.revive") as opened:
-        remote = any(
-            each.startswith(("http://", "https://")) for each in (*args.index, args.records)
-        )
-        client = ArchiveClient(config.fetch) if remote or args.replay else None
-        terms = ArchiveTerms(
-            indexes=[open_index(each, client) for each in args.index],
-            source=RecordSource(args.records, args.replay),
-            client=client,
-            policy=args.policy,
-            window=timedelta(days=args.window_days),
-        )
+        terms = open_terms(captures, config.fetch)
         if args.plan:
             print(plan(opened.store, args.batch, terms))
             return 0
@@ -105,17 +85,6 @@ def _body(argv: Sequence[str] | None) -> int:
         print(render(opened.store, args.batch, counts))
 
     return 0
-
-
-def open_index(source: str, client: ArchiveClient | None) -> CaptureIndex:
-    """The index at an address or path. Raises InputError."""
-    if source.startswith(("http://", "https://")):
-        if client is None:
-            raise InputError(f"--index {source}: no client")
-        return CdxServer(source, client)
-    if source.startswith(COLUMNAR):
-        return ColumnarIndex(source.removeprefix(COLUMNAR))
-    return LocalIndex([Path(source)], name=Path(source).name)
 
 
 def plan(store: Store, batch: str, terms: ArchiveTerms) -> str:
@@ -166,52 +135,21 @@ def groups(
         yield group
 
 
-def look_up(group: Sequence[DeadLink], terms: ArchiveTerms) -> list[IndexedLink]:
-    """The captures of each link, from the first index that has one that fits."""
-    found: dict[str, IndexedLink] = {}
-    for index in terms.indexes:
-        missing = {each.url: each for each in group if each.url not in found}
-        if not missing:
-            break
-        for url, captures in index.captures(list(missing)):
-            fitting = candidates(captures, missing[url].created, terms.policy, terms.window)
-            if fitting:
-                found[url] = IndexedLink(missing[url], index.name, fitting, captures)
-
-    return [found.get(each.url) or IndexedLink(each, "", [], []) for each in group]
-
-
 def _fetched(
     links: Sequence[IndexedLink], terms: ArchiveTerms
 ) -> Iterator[tuple[dict[str, Any], FetchedCapture | None]]:
     """A row of the receipt and the capture of each link; captures of one file are read together."""
-    in_order = sorted(
-        links,
-        key=lambda each: (
-            (each.fitting[0].file, each.fitting[0].offset) if each.fitting else ("", 0),
-            each.link.doc_id,
-        ),
-    )
-    for each in in_order:
-        problems = []
-        capture = None
-        for candidate in each.fitting[:MAX_TRIES]:
-            try:
-                capture = fetch_record(candidate, each.all, terms.source, terms.client)
-                break
-            except CaptureError as error:
-                problems.append(str(error))
-
-        outcome = "revived" if capture else "no_record" if problems else "no_capture"
+    for each in fetch_captures(in_file_order(links), terms):
+        link, capture = each.found.link, each.capture
         row = {
-            "doc_id": each.link.doc_id,
-            "url": each.link.url,
-            "why": each.link.why,
-            "outcome": outcome,
-            "archive": each.archive,
+            "doc_id": link.doc_id,
+            "url": link.url,
+            "why": link.why,
+            "outcome": each.outcome,
+            "archive": each.found.archive,
             "captured_at": capture.capture.at.isoformat() if capture else None,
             "record_id": capture.record_id if capture else None,
-            "problems": problems,
+            "problems": each.problems,
         }
         yield row, capture
 

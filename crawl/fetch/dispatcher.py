@@ -59,7 +59,7 @@ from crawl.fetch.permission.robots_cache import SpillingRobotsCache
 from crawl.fetch.requests import FetchResult, Permit, ProxyLostError
 from crawl.fetch.segment_ledger import Committer, Ledger
 from crawl.fetch.settings import MAX_RETRY_DELAY_S, FetchConfig, RightsCheck
-from crawl.fetch.walls import WallCounter
+from crawl.fetch.walls import BOT_WALL, WallCounter
 from crawl.outcomes import Outcome, Reason
 from crawl.rights.settings import RightsConfig
 
@@ -687,7 +687,9 @@ class Dispatcher:
         self._note_rights(job, outcome)
         self._retrying.pop(job.link.doc_id, None)
         if result is not None and result.status is not None:
-            self.walls.note(result)
+            walled = self.walls.note(result)
+            if walled and reason is None and self.config.archive == "fallback":
+                outcome.cause = BOT_WALL
         if not self._keeper.keep(outcome, result):
             return
 

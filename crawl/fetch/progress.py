@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,6 +52,8 @@ class CrawlProgress:
     reasons: Counter[str] = field(default_factory=Counter)
     walls: Counter[str] = field(default_factory=Counter)
     """Counts of `crawl.fetch.walls`."""
+    archive: Counter[str] = field(default_factory=Counter)
+    """Links that archives are asked for: `of`, `asked` and `revived`."""
 
     @property
     def num_failed(self) -> int:
@@ -112,6 +114,7 @@ class CrawlProgress:
             head,
             f"most left: {domains or 'none'}",
             f"ended: {', '.join(ended)}",
+            *([_archive_line(self.archive)] if self.archive else []),
             *([warned] if warned is not None else []),
         ]
 
@@ -183,11 +186,13 @@ def merge(states: Iterable[dict[str, Any]], now: float) -> CrawlProgress:
     domains: Counter[str] = Counter()
     sums: Counter[str] = Counter()
     walled: Counter[str] = Counter()
+    archive: Counter[str] = Counter()
     running, pages_per_s, bytes_per_s, eta_s = 0, 0.0, 0.0, 0.0
 
     for state in states:
         reasons.update(state.get("reasons", {}))
         sums.update({name: state.get(name, 0) for name in ("done", "total")})
+        archive.update(state.get("archive", {}))
         walled.update({name: state.get(name, 0) for name in walls.NAMES})
         if now - state["at"] > FRESH_S or state["done"] >= state["total"]:
             continue
@@ -219,6 +224,23 @@ def merge(states: Iterable[dict[str, Any]], now: float) -> CrawlProgress:
         domains=tuple(domains.most_common(NUM_DOMAINS)),
         reasons=reasons,
         walls=walled,
+        archive=archive,
+    )
+
+
+def report_archive(store: Store, batch: str, counts: Mapping[str, int]) -> None:
+    """Write the counts of a crawl that asks archives, for `--status`."""
+    state = {"done": 0, "total": 0, "at": time.time(), "archive": dict(counts)}
+    try:
+        store.write_bytes(f"{_folder(batch)}/archive.json", json.dumps(state).encode())
+    except (OSError, WebtextError) as error:
+        log.warning("%s", error)  # a missed state is not a reason to stop
+
+
+def _archive_line(counts: Mapping[str, int]) -> str:
+    return (
+        f"archives: {counts['asked']:,} of {counts['of']:,} links asked, "
+        f"{counts['revived']:,} have a capture"
     )
 
 

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from datetime import MAXYEAR, UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -87,6 +87,11 @@ class FetchConfig(Section):
     deadline: str = ""
     """Time at which the batch is closed: 36h, 2d or 90m from its first start, or 2026-12-01T06:00.
     Links left end as `deferred`.
+    """
+
+    archive: Literal["off", "fallback", "only"] = "off"
+    """Captures of `[crawl.captures]` for links whose pages are not there (`fallback`), or for all
+    links without asking their sites (`only`).
     """
 
     delay_s: float = Field(1.0, ge=0, le=3600)

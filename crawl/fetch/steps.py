@@ -54,7 +54,7 @@ from crawl.fetch.pace.frontier import pace_key, shard_of
 from crawl.fetch.progress import Reporter
 from crawl.fetch.settings import deadline_at
 from crawl.fetch.shard_state import Mirror, hand_on_pace, take_over_pace
-from crawl.outcomes import OUTCOME_SCHEMA, Outcome, Reason, read_outcomes, to_table
+from crawl.outcomes import LIVE, OUTCOME_SCHEMA, Outcome, Reason, read_outcomes, to_table
 
 log = logging.getLogger(__name__)
 
@@ -214,6 +214,8 @@ def _load_order(config: CrawlConfig, context: Context) -> ReduceFunction:
     def order(part: int, pages: pa.Table) -> Output:
         reasons = pages["reason"].to_pylist()
         counts = Counter(reason or FETCHED for reason in reasons)
+        archived = pages.filter(pc.not_equal(pages["capture"], LIVE))
+        counts.update(f"capture:{name}" for name in archived["capture"].to_pylist())
         opted_out = pages.filter(pc.equal(pages["reason"], Reason.TRAINING_OPT_OUT.value))
         for cause in opted_out["cause"].to_pylist():
             counts.update(opt_out_counts(cause))
@@ -456,6 +458,21 @@ RIGHTS_STEP = Exchange(
     num_buckets=one_bucket_per_part,
 )
 
+PAGES_STEP = Exchange(
+    name="crawl/pages",
+    reads=SETTLED,
+    writes=(PAGES,),
+    repeatable=False,
+    sections=("fetch_identity",),
+    scattered=PAGES.schema,
+    load_scatter=_load_regroup,
+    load_reduce=_load_order,
+    num_buckets=one_bucket_per_part,
+)
+
+# The tables that a crawl leaves, from the last outcomes of its links.
+ENDING = (RIGHTS_STEP, PAGES_STEP)
+
 STEPS = (
     Exchange(
         name="crawl/fetch",
@@ -481,16 +498,5 @@ STEPS = (
     ),
     _follow(ROUNDS[1]),
     _follow(ROUNDS[2]),
-    RIGHTS_STEP,
-    Exchange(
-        name="crawl/pages",
-        reads=SETTLED,
-        writes=(PAGES,),
-        repeatable=False,
-        sections=("fetch_identity",),
-        scattered=PAGES.schema,
-        load_scatter=_load_regroup,
-        load_reduce=_load_order,
-        num_buckets=one_bucket_per_part,
-    ),
+    *ENDING,
 )

@@ -15,6 +15,8 @@ LEAST_SHARE: Final = 0.05
 RISE: Final = 1.5
 HIGH_SHARE: Final = 0.2
 LEAST_WALLS: Final = 10
+# `pages.cause` of a stored answer that is a wall, in a crawl that asks archives for it.
+BOT_WALL: Final = "bot_wall"
 NAMES: Final = ("answers", "walls", "recent_answers", "recent_walls")
 
 
@@ -27,8 +29,8 @@ class WallCounter:
         self._last = (0, 0)
         self._running = [0, 0]
 
-    def note(self, result: FetchResult) -> None:
-        """Count an answer."""
+    def note(self, result: FetchResult) -> bool:
+        """Count an answer. True if it is a wall."""
         headers = [
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in result.headers
         ]
@@ -41,6 +43,7 @@ class WallCounter:
         if self._running[0] == WINDOW:
             self._last = (self._running[0], self._running[1])
             self._running = [0, 0]
+        return wall
 
     def state(self) -> dict[str, int]:
         """The counts for the progress of a crawl."""

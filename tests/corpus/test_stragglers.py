@@ -23,6 +23,7 @@ from corpus.run.runner import run_steps
 from corpus.run.settings import RunConfig
 from corpus.run.stragglers import Limits, Watch
 from corpus.storage.store import Store
+from crawl.captures import archive_step
 from crawl.fetch import steps as fetch_steps
 from tests.support import toy_stage, toy_tasks
 
@@ -213,9 +214,11 @@ def test_a_task_whose_nodes_leave_is_not_given_up_after_three(
     assert (values, failed) == ({0: "t0"}, {})
 
 
-@pytest.mark.parametrize("step", fetch_steps.STEPS, ids=lambda step: step.name)
+@pytest.mark.parametrize(
+    "step", [*fetch_steps.STEPS, archive_step.ONLY_STEP], ids=lambda step: step.name
+)
 def test_only_the_steps_that_ask_strangers_have_no_limit(step: Any) -> None:
-    fetches = step.name in ("crawl/fetch", "crawl/follow", "crawl/settle")
+    fetches = step.name in ("crawl/fetch", "crawl/follow", "crawl/settle", "crawl/archive")
     assert step.limited is not fetches
 
 

@@ -1,7 +1,7 @@
 """Links by year of submission: live, revived from an archive, soft-failed, or lost.
 
-A link of several batches counts once, as in the last one that has it. A revived page is one that an
-imported batch holds for a link with a submission.
+A link of several batches counts once, as in the last one that has it. A revived page is one that came
+from an archive, or that an imported batch holds for a link with a submission.
 """
 
 from __future__ import annotations
@@ -52,12 +52,18 @@ def by_archive(store: Store, batches: Sequence[str]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for batch in batches:
         manifest = find_manifest(store, "links", batch)
-        if manifest is None or not is_imported(manifest) or not _has_pages(store, batch):
+        if manifest is None or not _has_pages(store, batch):
             continue
-        for row in _rows(store, "pages", batch, ["capture"]):
-            counts[row["capture"] or UNNAMED] += 1
+        imported = is_imported(manifest)
+        for row in _rows(store, "pages", batch, ["reason", "capture"]):
+            if row["reason"] is None and (imported or _is_archived(row["capture"])):
+                counts[row["capture"] or UNNAMED] += 1
 
     return counts
+
+
+def _is_archived(capture: str | None) -> bool:
+    return capture not in (None, LIVE)
 
 
 def _has_pages(store: Store, batch: str) -> bool:
@@ -96,11 +102,11 @@ def by_year(store: Store, batches: Sequence[str]) -> YearCounts:
 
 def _dispositions(store: Store, batch: str, *, imported: bool) -> dict[str, str]:
     """Each page's disposition by id."""
-    stored = REVIVED if imported else LIVE
-    found = {
-        row["doc_id"]: stored if row["reason"] is None else LOST
-        for row in _rows(store, "pages", batch, ["doc_id", "reason"])
-    }
+    found = {}
+    for row in _rows(store, "pages", batch, ["doc_id", "reason", "capture"]):
+        revived = imported or _is_archived(row["capture"])
+        stored = REVIVED if revived else LIVE
+        found[row["doc_id"]] = stored if row["reason"] is None else LOST
     if find_manifest(store, "documents_dropped", batch) is not None:
         for row in _rows(store, "documents_dropped", batch, ["doc_id", "step"]):
             if row["step"] == "soft_failures":
