@@ -165,6 +165,8 @@ def _ask(config: CrawlConfig, context: Context, links: pa.Table, live: pa.Table 
         for _ in run.groups(links):
             mirror.save()
         mirror.save()
+        # The task counts all links once, at its end.
+        context.report(-run.num_written)
         return run.outcomes()
 
 
@@ -188,6 +190,7 @@ class _ArchiveRun:
         self._prefix = f"{warc_dir(context.batch)}/part-{number:05}"
         self._index = next_index(folder, remove_orphans(self._store, self._prefix, folder))
         self._counts: Counter[str] = Counter()
+        self.num_written = 0
 
     def outcomes(self) -> pa.Table:
         """The outcome of each link that was asked for."""
@@ -256,6 +259,7 @@ class _ArchiveRun:
         write_outcomes(self._folder, self._index, outcomes)
         self._index += 1
         self._context.report(len(outcomes))
+        self.num_written += len(outcomes)
         revived = sum(each.capture != LIVE for each in outcomes)
         self._counts.update(asked=len(outcomes), revived=revived)
         report_archive(self._store, self._context.batch, self._counts)

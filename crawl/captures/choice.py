@@ -17,14 +17,20 @@ def candidates(
 ) -> list[IndexedCapture]:
     """The captures that may stand for a page, the best one first.
 
-    A capture has status 200, or none if it is a revisit, and holds HTML or text. It lies within the
+    A capture has status 200, or none if it is a revisit, and holds HTML or text. A revisit of a
+    payload that the index lists under another type, such as an image, is left out. A capture lies within the
     window around the submission, on the side that the policy names. Of equally near ones the
     earlier comes first: later ones are more often replaced pages.
     """
+    listed = list(captures)
+    stored = [each for each in listed if not each.is_revisit]
+    pages = {each.digest for each in stored if _is_page(each)}
+    others = {each.digest for each in stored} - pages
     fitting = [
         each
-        for each in captures
+        for each in listed
         if _is_page(each)
+        and not (each.is_revisit and each.digest in others)
         and abs(each.at - when) <= window
         and not (policy == "before" and each.at > when)
         and not (policy == "after" and each.at < when)

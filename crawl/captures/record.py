@@ -90,7 +90,13 @@ def fetch_record(
 
     Raises: CaptureError if the record is not there or not the capture's.
     """
+    by_replay = bool(source.replay) and client is not None
     holder = _holder(capture, others)
+    if holder is None and by_replay:
+        # The archive resolves revisits of other addresses itself.
+        holder = capture._replace(file="")
+    if holder is None:
+        raise CaptureError(f"{capture.url}: no capture holds the payload of this revisit")
     if holder.file and (source.base or not source.replay):
         place, record_id, response = _by_range(holder, source, client)
     elif source.replay and client is not None:
@@ -105,13 +111,13 @@ def fetch_record(
     return FetchedCapture(capture, place, record_id, response)
 
 
-def _holder(capture: IndexedCapture, others: Sequence[IndexedCapture]) -> IndexedCapture:
+def _holder(capture: IndexedCapture, others: Sequence[IndexedCapture]) -> IndexedCapture | None:
     """The capture that holds the payload: itself, or the one that a revisit refers to."""
     if not capture.is_revisit:
         return capture
     same = [each for each in others if each.digest == capture.digest and not each.is_revisit]
     if not same or not capture.digest:
-        raise CaptureError(f"{capture.url}: no capture holds the payload of this revisit")
+        return None
     return min(same, key=lambda each: (abs(each.at - capture.at), each.at))
 
 

@@ -23,7 +23,7 @@ from crawl.captures.dead_links import dead_links
 from crawl.captures.groups import receipts
 from crawl.outcomes import Outcome, Reason, to_table
 from crawl.warc.archives import archive_name
-from tests.crawl.captures.test_captures import _member
+from tests.crawl.captures.made_archive import member
 from tests.crawl.links.test_dumps import PAGE, _dump, _fetched, _links, _url
 from webtext.explain import trace
 from webtext.explain_text import render
@@ -108,7 +108,7 @@ def _archive(store: Store, path: Path, numbers: list[int]) -> Path:
     """Captures of some pages, a day before and a year after each submission."""
     created = {row["url"]: row["created"] for row in read_table(store, "links", "b").to_pylist()}
     members = [
-        _member(
+        member(
             _url(n),
             created.get(_url(n), LATE) + shift,
             200,

@@ -24,8 +24,8 @@ from crawl.captures.client import ArchiveClient
 from crawl.fetch.progress import read, report_archive
 from crawl.warc import records, writer
 from tests.crawl import loopback
+from tests.crawl.captures.made_archive import Archive, ArchiveServer, member
 from tests.crawl.loopback import Batch, Web, moved, ok
-from tests.crawl.test_captures import Archive, ArchiveServer, _member
 from webtext.explain import trace
 from webtext.explain_text import render
 from webtext.reports.years import by_archive, by_year
@@ -44,7 +44,7 @@ MISSING = ok(b"gone", status="404 Not Found")
 def capture(url: str, text: str, at: datetime = WHEN, *headers: tuple[bytes, bytes]) -> bytes:
     """A gzip member of a capture."""
     if not headers:
-        return _member(url, at, 200, f"<p>{text}".encode(), revisit=False)
+        return member(url, at, 200, f"<p>{text}".encode(), revisit=False)
     block = writer.http_block(
         "HTTP/1.1 200 OK", [(b"Content-Type", b"text/html"), *headers], b"<p>"
     )
