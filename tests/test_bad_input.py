@@ -163,14 +163,17 @@ TASKS = frozenset({"--workers", "--executor"})
 DOORS = {
     **dict.fromkeys(("crawl", "clean", "dedup", "shards"), SETTINGS | TASKS),
     **dict.fromkeys(
-        ("crawl.run", "clean.run", "dedup.run", "shards.run", "webtext.refresh"), SETTINGS | TASKS
+        ("crawl.run", "clean.run", "dedup.run", "shards.run", "webtext.upkeep.refresh"),
+        SETTINGS | TASKS,
     ),
     **dict.fromkeys(("train", "train.run"), SETTINGS),
     **dict.fromkeys(
         ("train.evaluate", "train.generate", "train.export", "shards.export"), frozenset[str]()
     ),
-    **dict.fromkeys(("webtext.explain", "webtext.reports.html", "examples.demo"), frozenset[str]()),
-    "webtext.rebuild": SETTINGS - {"--rebuild"} | TASKS,
+    **dict.fromkeys(
+        ("webtext.inspection.explain", "webtext.reports.html", "examples.demo"), frozenset[str]()
+    ),
+    "webtext.upkeep.rebuild": SETTINGS - {"--rebuild"} | TASKS,
     "webtext.verify.command": frozenset({"--workers"}),
 }
 """The shared options of each: what means something to it, and nothing else."""

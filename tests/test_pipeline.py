@@ -22,8 +22,8 @@ from corpus.tables.snapshot import read_snapshot
 from examples.demo import checks, dump, web
 from examples.demo.__main__ import BATCH, RUN, write_config
 from examples.demo.server import DemoServer
-from webtext import refresh
 from webtext.stages import stage_main
+from webtext.upkeep import refresh
 
 NUM_PAGES = 60
 STAGES = ("clean", "dedup", "shards")

@@ -455,7 +455,7 @@ class Trainer:
 
         documents = self._documents(position)
         named = f"{', '.join(documents[:5])}{', ...' if len(documents) > 5 else ''}"
-        about = f"step {self.step}: {reason}; the batch has {len(documents)} documents ({named}): see webtext.explain"
+        about = f"step {self.step}: {reason}; the batch has {len(documents)} documents ({named}): see webtext explain"
         if self.world.is_main:
             self.folder.log(step=self.step + 1, **{action: reason}, documents=documents)
         if action == "stop":

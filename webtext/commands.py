@@ -87,15 +87,15 @@ def _train_main(name: str) -> Callable[[Sequence[str] | None], int]:
 def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
     # A command imports its own modules only, so that the others need not be installed.
     if name == "refresh":
-        from webtext.refresh import main
+        from webtext.upkeep.refresh import main
     elif name == "status":
         from webtext.reports.status import main
     elif name == "explain":
-        from webtext.explain import main
+        from webtext.inspection.explain import main
     elif name == "query":
-        from webtext.query import main
+        from webtext.inspection.query import main
     elif name == "diff":
-        from webtext.diff import main
+        from webtext.inspection.diff import main
     elif name == "verify":
         from webtext.verify.command import main
     elif name == "report":
@@ -109,7 +109,7 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         with needing("crawl"):
             from webtext.rights.command import main
     elif name == "rebuild":
-        from webtext.rebuild import main
+        from webtext.upkeep.rebuild import main
     elif name == "publish":
         with needing("shards"):
             from webtext.publish.command import main
@@ -117,9 +117,9 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         with needing("train"):
             from webtext.ablate.command import main
     elif name == "prune":
-        from webtext.prune import main
+        from webtext.upkeep.prune import main
     elif name == "history":
-        from webtext.history import main
+        from webtext.inspection.history import main
     elif name == "soak":
         from webtext.soak import main
     elif name == "doctor":
@@ -127,7 +127,7 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
     elif name == "init":
         from webtext.init import main
     elif name == "why":
-        from webtext.why import main
+        from webtext.inspection.why import main
     elif name == "overlap-test":
         with needing("dedup"):
             from webtext.overlap_test import main
@@ -135,7 +135,7 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
         with needing("crawl"):
             from crawl.captures.revive import main
     elif name == "drop-batch":
-        from webtext.drop_batch import main
+        from webtext.upkeep.drop_batch import main
     elif name == "import":
         with needing("crawl"):
             from webtext.import_documents import main

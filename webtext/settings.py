@@ -39,7 +39,7 @@ def settings_model(stage: str) -> type[Section]:
         elif stage == "run":
             model = RunConfig
         else:
-            from webtext.refresh_config import RefreshConfig
+            from webtext.upkeep.refresh_config import RefreshConfig
 
             model = RefreshConfig
     return model

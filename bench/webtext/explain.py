@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ask(root: str, url: str) -> tuple[float, float]:
     """Wall and CPU seconds of one answer."""
     began, before = time.monotonic(), _cpu_of_children_s()
-    command = [sys.executable, "-m", "webtext.explain", "--corpus", root, url]
+    command = [sys.executable, "-m", "webtext", "explain", "--corpus", root, url]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.monotonic() - began, _cpu_of_children_s() - before
 

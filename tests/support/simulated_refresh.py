@@ -16,7 +16,8 @@ from corpus.storage.store import open_store
 from corpus.tables.manifest import find_manifest
 from crawl import run as crawl_run
 from tests.support import grown_corpus
-from webtext import refresh, stages
+from webtext import stages
+from webtext.upkeep import refresh
 
 
 def main(argv: Sequence[str]) -> int:

@@ -21,7 +21,7 @@ from shards.config import ShardsConfig
 from train.config import TrainConfig
 from webtext import cli
 from webtext.commands import GROUPS, command_main
-from webtext.refresh_config import RefreshConfig
+from webtext.upkeep.refresh_config import RefreshConfig
 
 WORDS = {
     "explain": ["http://example.org/page"],

@@ -19,10 +19,12 @@ from crawl.config import CrawlConfig
 from tests.support import grown_corpus
 from train.config import TrainConfig
 from train.job import RunRequest, claim
-from webtext import diff, drop_batch, init, why
-from webtext.refresh_config import RefreshConfig
+from webtext import init
+from webtext.inspection import diff, why
 from webtext.reports import html, status
 from webtext.takedown import command as forget
+from webtext.upkeep import drop_batch
+from webtext.upkeep.refresh_config import RefreshConfig
 
 
 def start(root: Path, *sets: str) -> int:

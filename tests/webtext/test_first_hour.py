@@ -37,8 +37,9 @@ from shards.tokenizer.encode import load_tokenizer
 from tests.support import foreign_warc, grown_corpus
 from train import job
 from train.config import TrainConfig
-from webtext import cli, rebuild
+from webtext import cli
 from webtext.reports import html
+from webtext.upkeep import rebuild
 from webtext.verify import command as verify
 
 MODELS: dict[str, type[Section]] = {

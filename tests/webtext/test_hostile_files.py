@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from dedup import run as dedup_run
 from tests.support import grown_corpus, hostile_corpus
 from tests.support.hostile_corpus import plant_canary, put, tree, write
-from webtext import explain, prune, query
+from webtext.inspection import explain, query
 from webtext.reports import status
 from webtext.takedown import command as forget
+from webtext.upkeep import prune
 from webtext.verify import command as verify
 
 UNRELATED = "http://some-unrelated.example/page"

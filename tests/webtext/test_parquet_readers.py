@@ -16,7 +16,7 @@ from corpus.storage.store import Store
 from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import find_manifest_in
 from tests.support import grown_corpus
-from webtext import rebuild
+from webtext.upkeep import rebuild
 
 
 def _datasets(folder: str) -> int:

@@ -21,7 +21,7 @@ from corpus.config import load_config
 from corpus.durations import parse_duration
 from corpus.storage import lease
 from tests.support.ray_head import running_head
-from webtext.refresh_config import RefreshConfig
+from webtext.upkeep.refresh_config import RefreshConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS, DEPLOY = ROOT / "docs", ROOT / "deploy"

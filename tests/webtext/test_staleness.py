@@ -26,8 +26,9 @@ from shards import run as shards_run
 from shards.reader import open_split
 from shards.tokenizer.encode import load_tokenizer
 from tests.support import grown_corpus
-from webtext import query, rebuild
+from webtext.inspection import query
 from webtext.reports import html, status
+from webtext.upkeep import rebuild
 from webtext.verify import command as verify
 
 BATCH = "2024-03"

@@ -25,9 +25,9 @@ from dedup import index
 from shards import excise
 from tests.support import grown_corpus
 from tests.support.hostile_corpus import redigest
-from webtext import prune
 from webtext.takedown import batch
 from webtext.takedown import command as forget
+from webtext.upkeep import prune
 from webtext.verify import command as verify
 
 

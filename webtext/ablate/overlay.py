@@ -22,9 +22,9 @@ from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import find_manifest
 from corpus.tables.schemas import TABLES
 from corpus.tables.snapshot import write_revision
-from webtext import rebuild
 from webtext.ablate.arms import Arm
 from webtext.settings import settings_model
+from webtext.upkeep import rebuild
 
 # What an arm has of its own from the start.
 OWN_FOLDERS = {"ablate", "runs", "work", "reports", "refresh", "exports"}

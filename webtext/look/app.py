@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from corpus.errors import WebtextError
 from corpus.storage.store import Store
 from corpus.tables.inventory import batch_names
-from webtext.explain import trace
+from webtext.inspection.explain import trace
 from webtext.look import corpus_views, life, sample
 from webtext.look.full_text import FullTextIndex
 from webtext.look.labels import ANSWERS, Labels, precision_by_similarity

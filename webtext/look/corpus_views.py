@@ -12,7 +12,7 @@ from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.parquet import find_row, iter_tables
 from corpus.tables.takedown_list import standing
-from webtext.query import query, views
+from webtext.inspection.query import query, views
 from webtext.reports.runs import last_sample, read_metrics
 from webtext.stages import needing
 

@@ -10,7 +10,9 @@ import numpy as np
 from corpus.storage.store import Store
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import find_row, open_file
-from webtext.explain import trace
+from webtext.inspection.explain import trace
+from webtext.inspection.page_history import PageHistory, TokenPosition
+from webtext.inspection.why import THRESHOLD
 from webtext.look.text_marks import (
     TOKENS_SHOWN,
     MarkedText,
@@ -18,9 +20,7 @@ from webtext.look.text_marks import (
     with_cuts,
     word_diff,
 )
-from webtext.page_history import PageHistory, TokenPosition
 from webtext.stages import needing
-from webtext.why import THRESHOLD
 
 BLOCKS_SHOWN = 1000
 

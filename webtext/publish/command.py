@@ -30,10 +30,10 @@ from corpus.tables.snapshot import SPLITS, read_snapshot
 from corpus.tables.snapshot_remarks import warn_of_remarks
 from shards.reader import TokenSplit, open_split
 from shards.tokenizer.encode import load_tokenizer
+from webtext.inspection.query import CLOSED
 from webtext.publish import card, croissant, documents, others
 from webtext.publish.facts import Facts, gather
 from webtext.publish.files import Written, write_rows, write_text
-from webtext.query import CLOSED
 
 HUB_NAMES = {"train": "train", "val": "validation"}
 

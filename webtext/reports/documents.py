@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, find_manifest
 from corpus.tables.parquet import iter_tables, part_paths
+from webtext.inspection.why import dropped_examples
 from webtext.reports import charts
 from webtext.reports.charts import escaped
-from webtext.why import dropped_examples
 
 # Upper edges of the classes of length, in words; the last class has no end.
 WORD_EDGES = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000)

@@ -45,7 +45,7 @@ from corpus.tables.segments import is_segment, segment_files
 from corpus.tables.snapshot import read_head, read_snapshot, snapshots
 from corpus.tables.staleness import pinned_tokenizer
 from corpus.tables.takedown_list import FOLDER, takedowns, together
-from webtext.explain import page_id
+from webtext.inspection.explain import page_id
 from webtext.proof.minisign import make_key, read_key
 from webtext.proof.statement import write_proof
 from webtext.stages import needing

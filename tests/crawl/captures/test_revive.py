@@ -25,9 +25,9 @@ from crawl.outcomes import Outcome, Reason, to_table
 from crawl.warc.archives import archive_name
 from tests.crawl.captures.made_archive import member
 from tests.crawl.links.test_dumps import PAGE, _dump, _fetched, _links, _url
-from webtext.explain import trace
-from webtext.explain_text import render
-from webtext.query import query
+from webtext.inspection.explain import trace
+from webtext.inspection.explain_text import render
+from webtext.inspection.query import query
 from webtext.reports.years import by_year, section
 from webtext.takedown import command as takedown
 

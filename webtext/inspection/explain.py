@@ -29,8 +29,8 @@ from corpus.tables.schemas import part_of_id
 from corpus.tables.snapshot import SPLITS, TokenFile, read_head, read_snapshot, snapshots
 from corpus.tables.takedown_list import standing, together
 from corpus.urls import UrlProblem, page_identity, target
-from webtext.explain_text import render
-from webtext.page_history import PageHistory, TokenPosition
+from webtext.inspection.explain_text import render
+from webtext.inspection.page_history import PageHistory, TokenPosition
 from webtext.stages import needing
 
 

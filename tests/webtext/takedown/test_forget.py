@@ -27,7 +27,7 @@ from corpus.tables.takedown_list import Forgotten, takedowns
 from crawl.warc import records
 from shards.tokenizer.encode import load_tokenizer
 from tests.support import grown_corpus, hostile_corpus
-from webtext import explain, explain_text, query
+from webtext.inspection import explain, explain_text, query
 from webtext.reports import summary
 from webtext.takedown import command as forget
 from webtext.takedown import find

@@ -15,7 +15,7 @@ from corpus.tables.manifest import read_manifest
 from crawl import run as crawl_run
 from shards.tokenizer.encode import load_tokenizer
 from tests.support import grown_corpus
-from webtext import explain, explain_text
+from webtext.inspection import explain, explain_text
 
 
 def told(fates: grown_corpus.Fates, asked: str) -> tuple[explain.PageHistory, str]:

@@ -25,11 +25,12 @@ from corpus.tables.manifest import read_manifest
 from corpus.tables.snapshot import read_snapshot, snapshots
 from crawl import run as crawl_run
 from tests.support import faulty_network, grown_corpus, simulated_refresh
-from webtext import explain, explain_text, rebuild, refresh
-from webtext.hooks import call_hooks
+from webtext.inspection import explain, explain_text
 from webtext.reports import summary
 from webtext.rights import command as rights
 from webtext.takedown import command as forget
+from webtext.upkeep import rebuild, refresh
+from webtext.upkeep.hooks import call_hooks
 from webtext.verify import command as verify
 
 COMPARED = (
@@ -544,7 +545,7 @@ def killed_as_a_process(play: Play, rng: random.Random) -> None:
     """The refresh as a program, killed with SIGKILL at some moment."""
     web = simulated_refresh.write_web(play.folder / "web.json", list(play.web.values()))
     command = [sys.executable, str(Path(simulated_refresh.__file__)), str(play.config), str(web)]
-    here = Path(__file__).parents[2]
+    here = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here / 'tests' / 'corpus'}"}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from tests.support import grown_corpus
-from webtext import diff, explain, query, rebuild
+from webtext.inspection import diff, explain, query
 from webtext.takedown import command
+from webtext.upkeep import rebuild
 
 
 def test_a_later_month(fates: grown_corpus.Fates) -> None:

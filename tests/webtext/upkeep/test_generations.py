@@ -21,8 +21,8 @@ from corpus.tables.snapshot import read_snapshot
 from corpus.tables.takedown_list import takedowns
 from shards.reader import open_split, snapshot_files
 from tests.support import document_corpus, grown_corpus
-from webtext import prune
 from webtext.takedown import command as forget
+from webtext.upkeep import prune
 from webtext.verify import command as verify
 
 REBUILD = ("--rebuild", "--set", "shards.writer.row_tokens=32", "--snapshot", "b.new")

@@ -9,7 +9,7 @@ import pytest
 
 from corpus.tables.manifest import read_manifest
 from tests.support import grown_corpus
-from webtext import history
+from webtext.inspection import history
 
 
 def test_every_stage_of_every_batch_is_listed_in_order(

@@ -41,8 +41,6 @@ from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.retirement import retirement
 from corpus.tables.snapshot import snapshot_path
 from corpus.tables.takedown_list import unfinished
-from webtext.hooks import STOP_TIMEOUT_S, Hooks, find_hooks, now
-from webtext.refresh_config import RefreshConfig
 from webtext.reports import html, summary
 from webtext.reports.summary import Summary
 from webtext.rights import command as rights
@@ -50,6 +48,8 @@ from webtext.settings import check_settings, sets_of
 from webtext.stages import stage_main
 from webtext.takedown import command as forget
 from webtext.takedown.copies import find_returned
+from webtext.upkeep.hooks import STOP_TIMEOUT_S, Hooks, find_hooks, now
+from webtext.upkeep.refresh_config import RefreshConfig
 
 log = logging.getLogger(__name__)
 

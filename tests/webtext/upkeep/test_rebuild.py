@@ -14,8 +14,8 @@ from corpus.tables.retirement import require_usable
 from corpus.tables.snapshot import read_snapshot, snapshots, write_snapshot
 from shards.reader import open_split
 from tests.support import grown_corpus
-from webtext import prune, rebuild
 from webtext.takedown.snapshots import runs_on
+from webtext.upkeep import prune, rebuild
 from webtext.verify import command
 
 CHANGE = ("--set", "clean.quality.min_words=372")

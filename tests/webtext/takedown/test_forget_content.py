@@ -17,8 +17,8 @@ from dedup import run as dedup_run
 from shards import run as shards_run
 from shards.export import main as export
 from tests.support import grown_corpus
-from tests.webtext.test_forget import everything, id_of, residue, run
-from webtext import explain
+from tests.webtext.takedown.test_forget import everything, id_of, residue, run
+from webtext.inspection import explain
 from webtext.reports import status
 from webtext.takedown import command as forget
 from webtext.takedown import proof

@@ -13,9 +13,9 @@ import pytest
 from corpus.storage.interface import Store
 from corpus.storage.store import open_store
 from tests.support import big_corpus, grown_corpus
-from webtext import prune
 from webtext.reports import status
 from webtext.takedown import command as forget
+from webtext.upkeep import prune
 from webtext.verify import command as verify
 
 

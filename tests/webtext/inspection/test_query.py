@@ -13,7 +13,7 @@ from corpus.storage.store import open_corpus
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table
 from tests.support import grown_corpus
-from webtext import query
+from webtext.inspection import query
 
 
 @pytest.mark.parametrize("table", grown_corpus.TABLE_NAMES)

@@ -7,7 +7,7 @@ from typing import Any
 
 from corpus.printable import printable
 from corpus.run.funnel import size
-from webtext.page_history import PageHistory, TokenPosition
+from webtext.inspection.page_history import PageHistory, TokenPosition
 
 EXCERPT_CHARS = 300
 MOST_COPIES = 5
