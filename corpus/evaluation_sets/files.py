@@ -17,14 +17,12 @@ defaults below apply. CSV and TSV are records as well.
 from __future__ import annotations
 
 import bz2
-import csv
 import gzip
-import io
 import json
 import logging
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +37,14 @@ from corpus.config import Section
 from corpus.errors import InputError
 from corpus.evaluation_sets import hub
 from corpus.evaluation_sets.known_fields import KNOWN_FIELDS, known_fields
+from corpus.evaluation_sets.records import (
+    entries_of,
+    field_names,
+    is_long,
+    plain_name,
+    strings_of,
+    table_rows,
+)
 from corpus.tables.parquet import PartFile, unpacked_limit
 
 log = logging.getLogger(__name__)
@@ -89,6 +95,8 @@ FIELDS = (
     *("incorrect_answers", "answerA", "answerB", "answerC", "answerD", "choice1", "choice2"),
     *("paragraph", "alternatives", "sentence1", "sentence2", "question_stem", "body", "statement"),
     *("claim", "narrative", "explanation", "solutions", "references", "translation", "messages"),
+    *("instruction", "output", "response", "turns", "conversations", "conversation", "dialogue"),
+    *("dialog", "utterances", "tokens", "question_text", "content", "correct", "incorrect"),
 )
 # Bytes that a set may unpack to. The largest known, the held-out shards of One Billion Words,
 # have 210 MB together.
@@ -97,6 +105,8 @@ MAX_UNPACKED_BYTES = 1 << 30
 # memory for each.
 MAX_ENTRY_CHARS = 128 << 20
 
+# The rules of `records`: other rules read other passages from the same file.
+READER = "records-2"
 # Words from which a string field that is left out is reported: a passage of 7 words counts.
 LONG_FIELD_WORDS = 7
 # enwik8 and text8 are scored by their last 5 MB; the rest is their training part.
@@ -110,7 +120,6 @@ _TEXT_BY_NAME = re.compile(
     r"enwik8|text8|news\.en\.heldout-\d+-of-\d+|newstest\d+\.[a-z]+-[a-z]+\.tsv"
 )
 _PACKED = (".gz", ".bz2", ".zst")
-_COLUMN_NAME = re.compile(r"[A-Za-z_][\w .-]{0,40}|")
 
 
 class TestSetSettings(Section):
@@ -142,6 +151,8 @@ class TestSetFile:
         chosen = self.settings.model_dump_json(exclude={"train"})
         if self.settings.fields is None and _suffix(self.path) in _RECORDS:
             chosen += " ".join((*FIELDS, *known_fields(self.name)))
+        if _suffix(self.path) in _RECORDS:
+            chosen += READER
         if _has_training_part(self.path):
             chosen += f"last {TEST_PART_BYTES}"
         return xxh3_128(f"{self.name}\n{content}\n{chosen}".encode()).hexdigest()
@@ -319,8 +330,8 @@ class _FieldsSeen:
 
     def read(self, chosen: Sequence[str]) -> tuple[str, ...]:
         """The fields that were read, by name."""
-        names = {name.lower() for name in chosen}
-        return tuple(sorted(name for name in self.all if name.lower() in names))
+        names = {plain_name(name) for name in chosen}
+        return tuple(sorted(name for name in self.all if plain_name(name) in names))
 
     def left_out(self, chosen: Sequence[str]) -> tuple[str, ...]:
         """The fields of long strings that were not, by name."""
@@ -328,12 +339,11 @@ class _FieldsSeen:
 
     def see(self, record: Mapping[str, Any], passages: Sequence[str]) -> None:
         """Take note of a record, of which `passages` were read."""
-        self.all.update(record)
+        self.all.update(field_names(record))
         read = "\n".join(passages)
         for name, value in record.items():
             if name not in self.long and any(
-                len(text.split()) >= LONG_FIELD_WORDS and text not in read
-                for text in _strings(value)
+                is_long(text, LONG_FIELD_WORDS) and text not in read for text in strings_of(value)
             ):
                 self.long.add(name)
 
@@ -346,26 +356,27 @@ def _entries(file: TestSetFile, seen: _FieldsSeen) -> Iterator[tuple[str, ...]]:
             # The cut may fall inside a character.
             text = data[-TEST_PART_BYTES:].decode("utf-8", "ignore")
         else:
-            text = data.decode("utf-8")
+            text = data.decode("utf-8-sig")
         for piece in _split(text, file.settings.split):
             yield (piece,)
         return
 
     chosen = _chosen_fields(file)
+    names = tuple(dict.fromkeys(plain_name(name) for name in chosen))
     for record in _records(file.path, suffix):
         if isinstance(record, str):
-            passages = [record]
+            entries = [[record]]
         elif isinstance(record, tuple):
-            passages = list(record)
+            entries = [[text for cell in record for text in strings_of(cell)]]
         elif isinstance(record, dict):
-            # CMMLU's "Question" is others' "question".
-            by_name = {name.lower(): value for name, value in record.items()}
-            passages = [text for name in chosen for text in _strings(by_name.get(name.lower()))]
-            seen.see(record, passages)
+            entries = list(entries_of(record, names, nested=file.settings.fields is None))
+            seen.see(record, [text for entry in entries for text in entry])
         else:
             raise ValueError(f"an entry is {type(record).__name__}, expected an object or a string")
-        if passages := [_encodable(text) for text in passages if text.strip()]:
-            yield tuple(passages)
+
+        for entry in entries:
+            if passages := tuple(_encodable(text) for text in entry if text.strip()):
+                yield passages
 
     if seen.all and not seen.read(chosen):
         raise ValueError(
@@ -378,29 +389,8 @@ def _chosen_fields(file: TestSetFile) -> tuple[str, ...]:
 
 
 def _has_training_part(path: Path) -> bool:
-    return _unpacked_name(path) in ("enwik8", "text8")
-
-
-def _table_rows(text: str, delimiter: str) -> Iterator[dict[str, str] | tuple[str, ...]]:
-    """The rows of CSV or TSV: by field under a header with a known name, else all cells (MMLU's own)."""
-    csv.field_size_limit(1 << 30)
-    rows = csv.reader(io.StringIO(text), delimiter=delimiter)
-    first = next(rows, None)
-    if first is None:
-        return
-
-    known = {name.lower() for names in (FIELDS, *KNOWN_FIELDS.values()) for name in names}
-    header = [cell.strip() for cell in first]
-    is_header = (
-        all(_COLUMN_NAME.fullmatch(cell) for cell in header)
-        and len(set(header)) == len(header)
-        and any(cell.lower() in known and len(cell) > 1 for cell in header)
-    )
-    if not is_header:
-        yield tuple(first)
-    for row in rows:
-        if row:
-            yield dict(zip(header, row, strict=False)) if is_header else tuple(row)
+    name = _unpacked_name(path).lower()
+    return name.removesuffix(".txt").removesuffix(".text") in ("enwik8", "text8")
 
 
 def _records(path: Path, suffix: str | None) -> Iterator[Any]:
@@ -408,9 +398,10 @@ def _records(path: Path, suffix: str | None) -> Iterator[Any]:
         yield from _parquet_records(path)
         return
 
-    text = read_bytes(path).decode("utf-8")
+    text = read_bytes(path).decode("utf-8-sig")
     if suffix in _TABLES:
-        yield from _table_rows(text, _TABLES[suffix])
+        known = {plain_name(name) for each in (FIELDS, *KNOWN_FIELDS.values()) for name in each}
+        yield from table_rows(text, _TABLES[suffix], known)
         return
     if suffix == ".json" and (whole := _whole_json(text)) is not None:
         yield from whole
@@ -472,17 +463,6 @@ def _whole_json(text: str) -> list[Any] | None:
 
 def _holds_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
-
-
-def _strings(value: Any) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _strings(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _strings(each)
 
 
 def _split(text: str, split: str) -> list[str]:

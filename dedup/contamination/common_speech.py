@@ -23,6 +23,7 @@ from dedup.contamination import overlap
 from dedup.contamination.overlap import OverlapConfig
 from dedup.near_duplicates import lsh
 from dedup.near_duplicates.lsh import LshConfig
+from dedup.words import word_hashes
 
 # Share of a passage's grams from which a page holds it nearly whole.
 NEARLY_WHOLE = 0.8
@@ -101,8 +102,11 @@ def exempt(
     by_gram = np.argsort(pages.gram, kind="stable")
     ascending = pages.gram[by_gram]
     for testset in sets:
-        grams, passage = overlap.removable_grams(testset, config)
-        concerned = np.unique(passage[np.isin(grams.ngram, common) & (grams.n >= config.n)])
+        grams, passage, entry = overlap.removable_passages(testset, config)
+        is_common = np.isin(grams.ngram, common)
+        whole_entries = _whole_entries(testset, grams, entry, is_common & (grams.n < config.n))
+        exempt &= ~np.isin(pages.gram, whole_entries)
+        concerned = np.unique(passage[is_common & (grams.n >= config.n)])
         order = np.argsort(passage, kind="stable")
         for number in concerned.tolist():
             first, after = np.searchsorted(passage[order], [number, number + 1])
@@ -116,6 +120,39 @@ def exempt(
             exempt[rows[whole[pages.page[rows]]]] = False
 
     return exempt
+
+
+def within_passages(hits: pa.Table, pages: PageGrams, near: np.ndarray) -> np.ndarray:
+    """True for rows of `pages` whose gram lies, on its page, within a passage that was met as such.
+
+    `hits` is the table that `pages` were made of, `near` has the keys of passages. A gram counts
+    if all its places lie within passages.
+    """
+    found = np.zeros(pages.gram.size, bool)
+    bounds = np.searchsorted(pages.page, np.arange(hits.num_rows + 1))
+    for page, row in enumerate(hits.select(["ngrams", "starts", "ends"]).to_pylist()):
+        gram = np.array(row["ngrams"], np.uint64)
+        is_near = np.isin(gram, near)
+        if not is_near.any():
+            continue
+        start, end = np.array(row["starts"]), np.array(row["ends"])
+        covered = np.zeros(gram.size, bool)
+        for passage in np.flatnonzero(is_near):
+            covered |= (start[passage] <= start) & (end <= end[passage])
+        mine = slice(bounds[page], bounds[page + 1])
+        found[mine] = ~np.isin(pages.gram[mine], gram[~covered])
+
+    return found
+
+
+def _whole_entries(
+    testset: TestSet, grams: overlap.Grams, entry: np.ndarray, chosen: np.ndarray
+) -> np.ndarray:
+    """The `chosen` grams that are nearly all words of their entry: short ones are whole passages."""
+    at = np.flatnonzero(chosen)
+    texts = pa.array([" \n".join(testset.entries[each]) for each in entry[at]], pa.large_string())
+    num_words = word_hashes(texts).lengths()
+    return grams.ngram[at[grams.n[at] >= NEARLY_WHOLE * num_words]]
 
 
 def _places(packed: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -49,6 +49,8 @@ WEIGHT_UNIT = 16
 MAX_BITS = 14
 # The prior of a word's frequency counts as much as so many words of the test sets.
 PRIOR_WORDS = 1000
+# The prior of a word that is not among the frequent ones.
+RARE_BITS = 12
 # Zipf's law for English: the frequency of the word of rank r is about .07 / r.
 ENGLISH_ZIPF = 0.07
 # The most frequent words of English prose, by rank.
@@ -162,7 +164,7 @@ FREQUENT = [
 
 # A short question counts with its answers if they are so close, and weigh so much together.
 PAIR_WINDOW = 30
-PAIR_BITS = 40
+PAIR_BITS = 46
 MIN_QUESTION_WORDS = 3
 MIN_PAIR_WORDS = 5
 
@@ -242,22 +244,25 @@ class Found:
     after: np.ndarray
 
 
-def word_weights(sets: Sequence[Ragged]) -> tuple[np.ndarray, np.ndarray]:
+def word_weights(
+    sets: Sequence[Ragged], *, beyond_first: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """(words of all sets, ascending; the weight of each): rarity in bits, in units of 1/16.
 
     The frequency in the sets is mixed with one of English, since a set of one entry says nothing
-    about rarity.
+    about rarity. With `beyond_first` the first occurrence is not counted: bits that are compared
+    with a fixed number must not depend on the size of the sets.
     """
     every = np.concatenate([np.zeros(0, np.uint64), *(each.values for each in sets)])
     word, count = np.unique(every, return_counts=True)
     frequent = word_hashes(pa.array(FREQUENT)).values
-    prior = np.zeros(word.size)
+    prior = np.full(word.size, 2.0**-RARE_BITS if beyond_first else 0.0)
     at = np.searchsorted(word, frequent)
     known = at < word.size
     known[known] = word[at[known]] == frequent[known]
     prior[at[known]] = ENGLISH_ZIPF / (1 + np.flatnonzero(known))
 
-    frequency = (count + PRIOR_WORDS * prior) / (every.size + PRIOR_WORDS)
+    frequency = (count - beyond_first + PRIOR_WORDS * prior) / (every.size + PRIOR_WORDS)
     bits = np.clip(-np.log2(frequency), 1, MAX_BITS)
     return word, np.rint(WEIGHT_UNIT * bits).astype(np.int32)
 

@@ -13,6 +13,7 @@ line breaks do not matter.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -42,6 +43,11 @@ PROMPT_WORDS = 50
 
 # A whole passage that most entries repeat is an instruction up to this length.
 INSTRUCTION_WORDS = 30
+
+# Before a question and its answer, if a set writes both as one text.
+_LABEL = re.compile(
+    r"^\s*(?:q|a|question|answer|problem|solution|query|response|prompt)\s*[:.)]\s*", re.I
+)
 
 # Words of a piece between gaps (`<unk>`) that counts: it is not a whole sentence, and shorter ones
 # meet by chance. Of 2,925 lines of the Penn Treebank 89 % are found so (57 % as tokenized), and one
@@ -536,17 +542,19 @@ def _set_grams(testset: TestSet, config: OverlapConfig) -> Grams:
 
 def removable_grams(testset: TestSet, config: OverlapConfig) -> tuple[Grams, np.ndarray]:
     """The grams of a set that are removed, and the passage of each."""
-    grams, passage, _ = _removable(testset, config)
+    grams, passage, _ = removable_passages(testset, config)
     return grams, passage
 
 
 def removable_entries(testset: TestSet, config: OverlapConfig) -> tuple[np.ndarray, np.ndarray]:
     """The hashes of a set's grams that are removed, and the entry of each."""
-    grams, _, entry = _removable(testset, config)
+    grams, _, entry = removable_passages(testset, config)
     return grams.ngram, entry
 
 
-def _removable(testset: TestSet, config: OverlapConfig) -> tuple[Grams, np.ndarray, np.ndarray]:
+def removable_passages(
+    testset: TestSet, config: OverlapConfig
+) -> tuple[Grams, np.ndarray, np.ndarray]:
     """The grams of a set that are removed, prompts left out, with the passage and entry of each."""
     rows, least, whose = _every_form(testset, config)
     removed, row = _grams(rows, config.n, least, config, removes=True)
@@ -569,20 +577,34 @@ def passages_and_prompts(testset: TestSet, config: OverlapConfig) -> tuple[Ragge
 
 
 def short_entries(testset: TestSet, config: OverlapConfig) -> tuple[Ragged, np.ndarray]:
-    """(passages of entries that have only passages too short to count, the entry of each)."""
-    texts = [passage for entry in testset.entries for passage in entry]
-    words = word_hashes(pa.array(texts, pa.large_string()))
-    counts = np.array([len(entry) for entry in testset.entries], np.int64)
-    entry = np.repeat(np.arange(counts.size), counts)
-    longest = np.zeros(counts.size, np.int64)
-    np.maximum.at(longest, entry, words.lengths())
-    ordinal = np.arange(len(texts)) - np.repeat(np.cumsum(counts) - counts, counts)
-    short = np.flatnonzero(longest[entry] < min(config.min_passage_words, config.n))
+    """(lines of entries that have only lines too short to count, the entry of each).
 
-    sizes = words.lengths()[short]
-    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    at = np.arange(bounds[-1]) + np.repeat(words.bounds[short] - bounds[:-1], sizes)
-    return without_prompts(Ragged(words.values[at], bounds), ordinal[short]), entry[short]
+    They come without labels ("Q:") and prompts, and those that have some a second time with them: "17 times 23"
+    is no question without "What is".
+    """
+    lines = [
+        [_LABEL.sub("", line) for text in entry for line in text.split("\n")]
+        for entry in testset.entries
+    ]
+    words = word_hashes(pa.array([line for each in lines for line in each], pa.large_string()))
+    counts = np.array([len(each) for each in lines], np.int64)
+    entry = np.repeat(np.arange(counts.size), counts)
+    ordinal = np.arange(entry.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    bare = without_prompts(words, ordinal)
+
+    longest = np.zeros(counts.size, np.int64)
+    np.maximum.at(longest, entry, bare.lengths())
+    short = longest < min(config.min_passage_words, config.n)
+    has_prompt = np.zeros(counts.size, bool)
+    np.logical_or.at(has_prompt, entry, bare.lengths() < words.lengths())
+    without, given = np.flatnonzero(short[entry]), np.flatnonzero((short & has_prompt)[entry])
+    rows = [*(bare.row(int(row)) for row in without), *(words.row(int(row)) for row in given)]
+    bounds = np.cumsum([0, *(row.size for row in rows)], dtype=np.int64)
+
+    return (
+        Ragged(np.concatenate([np.zeros(0, np.uint64), *rows]), bounds),
+        np.concatenate([entry[without], entry[given] + counts.size]),
+    )
 
 
 def _every_form(testset: TestSet, config: OverlapConfig) -> tuple[Ragged, np.ndarray, np.ndarray]:

@@ -53,7 +53,9 @@ from dedup.words import slices
 
 log = logging.getLogger(__name__)
 
-_GRAMS_OF_HITS = pa.schema([HITS.schema.field("doc_id"), HITS.schema.field("ngrams")])
+_GRAMS_OF_HITS = pa.schema(
+    [HITS.schema.field(name) for name in ("doc_id", "ngrams", "starts", "ends")]
+)
 
 
 def load_ngrams(config: DedupConfig, context: Context) -> GatherFunction:
@@ -125,9 +127,12 @@ def load_overlap(config: DedupConfig, context: Context) -> GatherFunction:
         common = _common(context, config, table["ngram"].to_numpy(), num_groups)
         # Passages that are met with edits are nearly whole, so never common speech.
         is_near = table["n"].to_numpy() == test_index.NEAR
-        common = common[~np.isin(common, table["ngram"].to_numpy()[is_near])]
+        near = table["ngram"].to_numpy()[is_near]
+        common = common[~np.isin(common, near)]
         sets = load_testsets(config.testsets) if common.size else []
         exempt = common_speech.exempt(pages, common, sets, config.overlap)
+        if exempt.any():
+            exempt &= ~common_speech.within_passages(hits, pages, near)
         table = table.append_column(OVERLAP.schema.field("num_groups"), pa.array(num_groups))
         table = table.append_column(
             OVERLAP.schema.field("exempt"),
@@ -217,6 +222,7 @@ def load_overlaps(config: DedupConfig, context: Context) -> MapFunction:
     """Pages with hits to the effect on them."""
     grams = read_ngrams(context.store, context.batch)
     keys, testsets = grams["ngram"].to_numpy(), grams["testsets"]
+    near = keys[grams["n"].to_numpy() == test_index.NEAR]
 
     def apply(hits: pa.Table, joins: Joins) -> Output:
         exempt = dict(
@@ -228,7 +234,12 @@ def load_overlaps(config: DedupConfig, context: Context) -> MapFunction:
         )
         rows = [
             _overlap_row(
-                row, np.array(exempt.get(row["doc_id"], ()), np.uint64), keys, testsets, config
+                row,
+                np.array(exempt.get(row["doc_id"], ()), np.uint64),
+                near,
+                keys,
+                testsets,
+                config,
             )
             for row in hits.to_pylist()
         ]
@@ -380,32 +391,40 @@ def _seen(lists: list[np.ndarray], ngram: np.ndarray, n: np.ndarray) -> pa.Table
 def _overlap_row(
     row: dict[str, list[int]],
     common: np.ndarray,
+    near: np.ndarray,
     keys: np.ndarray,
     testsets: pa.ChunkedArray,
     config: DedupConfig,
 ) -> dict[str, object]:
+    """The effect on a page. `common` are its exempted grams, `near` the keys of passages with edits.
+
+    A passage with edits counts only if it reaches beyond the surroundings of the exact grams that
+    count, which are cut anyway.
+    """
     grams = np.array(row["ngrams"], np.uint64)
+    is_near = np.isin(grams, near)
     counted = ~np.isin(grams, common)
-    spans = [
-        span
-        for span, kept in zip(zip(row["starts"], row["ends"], strict=True), counted, strict=True)
-        if kept
-    ]
-    windows = [
-        window
-        for window, kept in zip(
-            zip(row["firsts"], row["afters"], strict=True), counted, strict=True
-        )
-        if kept
-    ]
-    judgement = overlap.judge(spans, int(row["num_chars"]), config.overlap, windows)  # type: ignore[call-overload]
-    places = np.searchsorted(keys, np.unique(grams[counted]))
+    spans = list(zip(row["starts"], row["ends"], strict=True))
+    windows = list(zip(row["firsts"], row["afters"], strict=True))
+    covered = overlap.merge_ranges([windows[at] for at in np.flatnonzero(counted & ~is_near)])
+    for at in np.flatnonzero(is_near):
+        start, end = spans[at]
+        counted[at] = not any(first <= start and end <= after for first, after in covered)
+
+    places = np.flatnonzero(counted)
+    judgement = overlap.judge(
+        [spans[at] for at in places],
+        int(row["num_chars"]),  # type: ignore[call-overload]
+        config.overlap,
+        [windows[at] for at in places],
+    )
+    at_keys = np.searchsorted(keys, np.unique(grams[counted]))
 
     return {
         "doc_id": row["doc_id"],
         "dropped": judgement.dropped,
-        "testsets": sorted({name for place in places for name in testsets[int(place)].as_py()}),
-        "overlap_ngrams": len(spans),
+        "testsets": sorted({name for at in at_keys for name in testsets[int(at)].as_py()}),
+        "overlap_ngrams": places.size,
         "cuts": [{"start": start, "end": end} for start, end in judgement.cuts],
     }
 
@@ -447,7 +466,7 @@ def steps() -> tuple[Gather | Map, ...]:
             reads={},
             writes=(NGRAMS, PASSAGES),
             sections=("overlap",),
-            revision=4,
+            revision=5,
             depends=depends_on_testsets,
             load=load_ngrams,
         ),
@@ -458,7 +477,7 @@ def steps() -> tuple[Gather | Map, ...]:
             columns=("doc_id", "text"),
             writes=(HITS, MARKS, SEEN),
             sections=("overlap",),
-            revision=3,
+            revision=4,
             depends=depends_on_testsets,
             load=load_hits,
         ),
@@ -466,11 +485,12 @@ def steps() -> tuple[Gather | Map, ...]:
             name="dedup/overlap",
             reads={
                 SEEN: tuple(SEEN.schema.names),
-                HITS: ("doc_id", "ngrams"),
+                HITS: tuple(_GRAMS_OF_HITS.names),
                 SIGNATURES: ("doc_id", "num_shingles", "signature"),
             },
             writes=(MET, EXEMPT),
             sections=("overlap", "threshold", "shingles", "minhash", "lsh"),
+            revision=2,
             depends=depends_on_earlier,
             load=load_overlap,
         ),

@@ -81,15 +81,14 @@ def tables(sets: Sequence[TestSet], config: OverlapConfig) -> tuple[pa.Table, pa
     """The tables `NGRAMS` and `PASSAGES` of test sets."""
     rows = [overlap.passages_and_prompts(each, config) for each in sets]
     short = [overlap.short_entries(each, config) for each in sets]
-    weights = near_match.word_weights(
-        [*(words for words, _ in rows), *(words for words, _ in short)]
-    )
+    weights = near_match.word_weights([words for words, _ in rows])
+    pair_weights = near_match.word_weights([words for words, _ in short], beyond_first=True)
     passages, pairs = [], []
     for (words, is_prompt), (pieces, entry) in zip(rows, short, strict=True):
         # With edits off, no passage is indexed.
         least = config.near_min_words if config.near_share < 1 else words.values.size + 1
         passages.append(near_match.passages_of(words, is_prompt, weights, least))
-        pairs.append(near_match.pairs_of(pieces, entry, weights))
+        pairs.append(near_match.pairs_of(pieces, entry, pair_weights))
 
     grams = overlap.ngrams_of(sets, config)
     names = pa.array([each.name for each in sets], pa.string())
@@ -194,11 +193,7 @@ def _in_characters(hits: _Hits, text: str) -> _Hits:
 
 
 def _page_hits(forms: Sequence[_Hits], text: str, config: OverlapConfig) -> PageHits:
-    """The hits of all forms of a text together.
-
-    Exact ones come first. One with edits counts only if it reaches beyond the surroundings of the
-    exact ones, which are cut anyway.
-    """
+    """The hits of all forms of a text together, exact ones first, each once."""
     exact: dict[tuple[int, int, int], tuple[int, int]] = {}
     near: dict[tuple[int, int, int], tuple[int, int]] = {}
     for hits in forms:
@@ -208,17 +203,13 @@ def _page_hits(forms: Sequence[_Hits], text: str, config: OverlapConfig) -> Page
             if row not in kind:
                 kind[row] = overlap.window_at_words(text, *row[1:], config.window_chars)
 
-    covered = overlap.merge_ranges(exact.values())
-    for row, window in near.items():
-        if not any(start <= row[1] and row[2] <= end for start, end in covered):
-            exact[row] = window
-
+    rows_of = [*exact, *near]
     return PageHits(
         np.unique(np.concatenate([each.ngrams for each in forms])),
-        np.array([row[0] for row in exact], np.uint64),
-        np.array([row[1] for row in exact], np.int64),
-        np.array([row[2] for row in exact], np.int64),
-        list(exact.values()),
+        np.array([row[0] for row in rows_of], np.uint64),
+        np.array([row[1] for row in rows_of], np.int64),
+        np.array([row[2] for row in rows_of], np.int64),
+        [*exact.values(), *near.values()],
     )
 
 

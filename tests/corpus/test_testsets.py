@@ -255,6 +255,15 @@ PASSAGE = "one two three four five six seven eight nine"
         ("wmt", {"translation": {"en": PASSAGE, "fr": "b"}}),
         ("swag", {"sent1": "a", "ending3": PASSAGE}),
         ("own", {"question": "a", "alternatives": [PASSAGE]}),
+        ("own", {"Question": "a", "Best Answer": PASSAGE}),
+        ("own", {"question": "a", "correct-Answer": PASSAGE}),
+        ("own", {"doc_id": 1, "doc": {"question": PASSAGE}}),
+        ("own", {"turns": [PASSAGE, "a"]}),
+        ("own", {"conversations": [{"from": "a", "value": PASSAGE}]}),
+        ("own", {"input": "", "output": PASSAGE}),
+        ("own", {"question": "a", "options": json.dumps([PASSAGE, "b"])}),
+        ("own", {"question": "a", "options": repr([PASSAGE, "b"])}),
+        ("own", {"question": "a", "choices": repr({"text": [PASSAGE], "label": ["A"]})}),
     ],
 )
 def test_fields_of_public_sets_are_read(tmp_path: Path, name: str, record: dict[str, Any]) -> None:
@@ -262,6 +271,28 @@ def test_fields_of_public_sets_are_read(tmp_path: Path, name: str, record: dict[
     (found,) = load_testsets([str(tmp_path)])
     assert PASSAGE in found.entries[0]
     assert found.left_out == ()
+
+
+def test_nested_records_are_entries_of_their_own(tmp_path: Path) -> None:
+    """SQuAD's own file: articles of paragraphs of questions."""
+    asked = {"qas": [{"question": "a b", "answers": [{"text": "c"}]}, {"question": "d e"}]}
+    article = {"title": "t", "paragraphs": [{"context": PASSAGE, **asked}]}
+    (tmp_path / "squad.json").write_text(json.dumps({"version": "1", "data": [article]}))
+    (found,) = load_testsets([str(tmp_path)])
+    assert found.entries == ((PASSAGE,), ("a b", "c"), ("d e",))
+
+
+def test_chosen_fields_count_at_the_top_only(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text(json.dumps({"text": "a b", "source": {"text": PASSAGE}}))
+    (tmp_path / "testsets.toml").write_text('[own]\nfields = ["text"]\n')
+    (found,) = load_testsets([str(tmp_path)])
+    assert (found.entries, found.left_out) == ((("a b",),), ("source",))
+
+
+def test_a_long_field_without_spaces_is_named(tmp_path: Path) -> None:
+    record = {"question": "a b", "wenti": "请问下列哪一位诗人写了静夜思这首著名的唐代五言绝句"}
+    (tmp_path / "own.jsonl").write_text(json.dumps(record, ensure_ascii=False))
+    assert load_testsets([str(tmp_path)])[0].left_out == ("wenti",)
 
 
 def test_a_long_field_that_is_not_read_is_named(tmp_path: Path) -> None:
@@ -277,6 +308,12 @@ def test_a_long_field_that_is_not_read_is_named(tmp_path: Path) -> None:
         ("anatomy_test.csv", f'"{PASSAGE}",a,b,c,d,B\nsecond,e,f,g,h,A\n', ((PASSAGE, "a", "b", "c", "d", "B"), ("second", "e", "f", "g", "h", "A"))),
         ("own.csv", f"id,question,answer\n1,{PASSAGE},yes\n", ((PASSAGE, "yes"),)),
         ("own.tsv", f"id\tquestion\tanswer\n1\t{PASSAGE}\tyes\n", ((PASSAGE, "yes"),)),
+        ("own.csv", f"id;question;answer\n1;{PASSAGE};yes\n", ((PASSAGE, "yes"),)),
+        ("own.csv", f"id\tquestion\tanswer\n1\t{PASSAGE}\tyes\n", ((PASSAGE, "yes"),)),
+        ("own.csv", f"\ufeffquestion,answer\n{PASSAGE},yes\n", ((PASSAGE, "yes"),)),
+        ("own.tsv", 'question\tanswer\n"a b\tno\nc "d"\tyes\n', (('"a b', "no"), ('c "d"', "yes"))),
+        ("own.csv", f"1,{PASSAGE},yes\n2,b,no\n", ((PASSAGE, "yes"), ("b", "no"))),
+        ("own.csv", f'question,answer\n"{PASSAGE},\nso",yes\n', ((f"{PASSAGE},\nso", "yes"),)),
         ("own.csv", "", None),
     ],
 )  # fmt: skip
@@ -291,7 +328,7 @@ def test_tables_of_text(
         assert load_testsets([str(tmp_path)])[0].entries == entries
 
 
-@pytest.mark.parametrize("name", ["text8", "enwik8"])
+@pytest.mark.parametrize("name", ["text8", "enwik8", "text8.txt"])
 def test_of_texts_with_a_training_part_the_test_part_counts(tmp_path: Path, name: str) -> None:
     text = "é" + "train " * 1_000 + "x" * (files.TEST_PART_BYTES - 6) + " test "
     (tmp_path / name).write_text(text)

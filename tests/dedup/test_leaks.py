@@ -90,6 +90,26 @@ NATURAL = [
         r"Let \frac{a+b}{2} be the mean of \alpha and \beta, \textbf{find} the sum of all terms",
         "Let (a+b)/2 be the mean of α and β, find the sum of all terms",
     ),
+    (
+        "The <b>co</b>llector of H<sub>2</sub>O&amp;amp;gas samples <!-- not seen --> went up to the high lake",
+        "The collector of H2O & gas samples went up to the high lake",
+    ),
+    (
+        "The [old mill](https://example.org/old-mill) of [[Ghent (city)|Ghent]] was burnt down by its last owner",
+        "The old mill of Ghent was burnt down by its last owner",
+    ),
+    (
+        r"Let \Delta be $x^{2} + y_1$ in \begin{align*} \mathbb{R}^n \end{align*} and take \sin of \varphi for Erd\H{o}s",
+        "Let Δ be x2 + y1 in Rn and take sin of φ for Erdős",
+    ),
+    (
+        "The in@@ habit@@ ants of the val@@ ley sold their sheep ##skins to a mer@@ chant from the coast",
+        "The inhabitants of the valley sold their sheepskins to a merchant from the coast",
+    ),
+    (
+        "The inhabi-\ntants of the valley sold their sheep-\nskins to a mer-\nchant from the coast",
+        "The inhabitants of the valley sold their sheepskins to a merchant from the coast",
+    ),
 ]
 
 
@@ -149,15 +169,21 @@ def test_a_whole_entry_is_never_common_speech(made_corpus: New, tmp_path: Path) 
     entries = "".join(json.dumps({"text": each}) + chr(10) for each in (whole, part))
     (tmp_path / "set.jsonl").write_text(entries)
     phrase = " ".join(part.split()[:16])
+    short, long = prose(generator, 9), prose(generator, 200)
+    quotation = " ".join(long.split()[80:150])
+    with (tmp_path / "set.jsonl").open("a") as lines:
+        lines.write("".join(json.dumps({"text": each}) + chr(10) for each in (short, long)))
     pages = [
         Page(f"{prose(generator, 90)} {each} {prose(generator, 90)}")
-        for each in [whole] * 15 + [phrase] * 15
+        for each in [whole] * 15 + [phrase] * 15 + [short] * 15 + [quotation] * 15
     ]
     corpus = made_corpus()
     corpus.add("b", pages)
     assert corpus.dedup("b", "--set", f'dedup.testsets=["{tmp_path / "set.jsonl"}"]') == 0
     assert leaks(corpus, "b", whole) == 0
     assert leaks(corpus, "b", phrase) == 15
+    assert leaks(corpus, "b", short) == 0
+    assert leaks(corpus, "b", quotation) == 0
     report = corpus.store.read_json("reports/overlap-b.json")
     assert [(row["testset"], row["entry"]) for row in report["exempted"]] == [("set", 1)]
     assert report["exempted"][0]["text"] == phrase

@@ -134,6 +134,28 @@ def test_words_that_line_ends_divide_are_put_together(mark: str) -> None:
     assert [page[a:b] for a, b in zip(hits.starts, hits.ends, strict=True)] == [divided]
 
 
+TRIVIA = (
+    ("Who wrote Ulysses?", "James Joyce"),
+    ("Who painted Guernica?", "Pablo Picasso"),
+    ("Who composed Tosca?", "Giacomo Puccini"),
+    ("What is 17 times 23?", "391"),
+    ("What is the capital of Mongolia?", "Ulaanbaatar"),
+    ("Who discovered penicillin?", "Alexander Fleming"),
+)
+
+
+@pytest.mark.parametrize("form", ["{} {}", "{}\n{}", "Q: {}\nA: {}", "Question: {}\nAnswer: {}"])
+def test_short_questions_in_any_form_are_found_in_small_sets(form: str) -> None:
+    written = (
+        tuple((question, answer) for question, answer in TRIVIA)
+        if form == "{} {}"
+        else tuple((form.format(*each),) for each in TRIVIA)
+    )
+    pages = [f"Some words before. {q} It is {a}. Some words after." for q, a in TRIVIA]
+    index = index_of(TestSet("t", "0", written))
+    assert flagged(index, [*pages, "They asked: who painted Guernica?"]) == [0, 1, 2, 3, 4, 5]
+
+
 SHORT = (
     ("Who wrote Ulysses?", "James Joyce"),
     ("Which planet has rings?", "Saturn", "Mars", "Venus"),
