@@ -2,9 +2,12 @@
 
     python -m tools.mutants [--seed 1] [--number 5] [--minutes 10] [--jobs 2] [MODULE ...]
 
-Each fault changes one comparison, number, operator, condition or min/max in a copy of the checkout, in which the tests
-of that module then run. A fault that no test notices is printed. Faults are taken in a seeded order,
-one of each module in turn, until the time is over. `make mutants`; not part of the suite.
+Each fault changes one comparison, number, operator, condition or min/max in a copy of the checkout,
+in which the tests of that module then run. A fault that no test notices is printed. Faults are
+taken in a seeded order, one of each module in turn, until the time is over. Faults that change no
+behaviour are listed in `EQUIVALENT` with the reason and are left out of the sample. The score is
+printed by kind: borders (<, <=, >, >=), limits (numbers of constants and defaults), and others.
+`make mutants`; not part of the suite.
 """
 
 from __future__ import annotations
@@ -31,9 +34,21 @@ COPIED = ("*.pyc", ".git", ".venv*", ".mypy_cache", ".ruff_cache", ".hypothesis"
 TESTS = {
     "clean/filters/c4.py": ("tests/clean/test_borders.py", "tests/clean/test_quality.py"),
     "clean/filters/gopher.py": ("tests/clean/test_borders.py", "tests/clean/test_quality.py"),
+    "clean/filters/language.py": ("tests/clean/test_borders.py", "tests/clean/test_language.py"),
+    "clean/filters/profile.py": ("tests/clean/test_borders.py", "tests/clean/test_quality.py"),
+    "clean/decode.py": ("tests/clean/test_borders.py", "tests/clean/test_decode.py"),
+    "clean/learned/features/containers.py": ("tests/clean/test_features.py",),
+    "clean/normalize.py": ("tests/clean/test_borders.py", "tests/clean/test_normalize.py"),
+    "corpus/evaluation_sets/files.py": ("tests/corpus/test_testsets.py",),
     "corpus/printable.py": ("tests/corpus/test_printable.py",),
-    "corpus/storage/local.py": ("tests/corpus/test_storage.py", "tests/corpus/test_layout.py"),
+    "corpus/storage/local.py": (
+        "tests/corpus/test_borders.py",
+        "tests/corpus/test_storage.py",
+        "tests/corpus/test_layout.py",
+    ),
     "corpus/storage/store.py": ("tests/corpus/test_storage.py", "tests/corpus/test_layout.py"),
+    "corpus/tables/commit.py": ("tests/corpus/test_borders.py", "tests/corpus/test_lock.py"),
+    "corpus/tables/conservation.py": ("tests/corpus/test_laws.py",),
     "corpus/tables/parquet.py": (
         "tests/corpus/test_parquet_limits.py",
         "tests/corpus/test_tables.py",
@@ -46,7 +61,11 @@ TESTS = {
         "tests/crawl/test_borders.py",
         "tests/crawl/fetch/permission/test_robots.py",
     ),
+    "crawl/warc/body.py": ("tests/crawl/test_borders.py", "tests/crawl/warc/test_warc.py"),
+    "crawl/warc/codings.py": ("tests/crawl/test_borders.py", "tests/crawl/warc/test_warc.py"),
+    "dedup/near_duplicates/lsh.py": ("tests/dedup/near_duplicates/test_lsh.py",),
     "dedup/near_duplicates/minhash.py": (
+        "tests/dedup/test_borders.py",
         "tests/dedup/near_duplicates/test_minhash.py",
         "tests/dedup/test_guarantees.py",
     ),
@@ -56,12 +75,12 @@ TESTS = {
     ),
     "shards/split.py": ("tests/shards/test_goldens.py",),
     "shards/stream/order.py": ("tests/shards/test_goldens.py", "tests/shards/test_order.py"),
+    "shards/stream/packing.py": ("tests/shards/test_packing.py",),
     "train/gpt2/model.py": ("tests/train/test_goldens.py", "tests/train/gpt2/test_model.py"),
     "train/optimizer.py": ("tests/train/test_goldens.py", "tests/train/test_optimizer.py"),
     "train/checkpoints/tensor_files.py": ("tests/train/checkpoints/test_checkpoint.py",),
 }
-"""Modules without a clock or a network, and the tests that hold each of them. A default of a setting is held by
-`tests/test_paper_defaults.py`, which runs for all."""
+"""Modules without a clock or a network, and the tests that hold each of them."""
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
@@ -73,6 +92,9 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 }  # fmt: skip
 
 
+HELD_FOR_ALL = ("tests/test_paper_defaults.py", "tests/test_safety_limits.py")
+
+
 @dataclass(frozen=True)
 class Mutant:
     """One fault: a module's text with it, and where it is."""
@@ -82,20 +104,55 @@ class Mutant:
     before: str
     after: str
     source: str
+    kind: str
+    text: str
+    """The line of the module that it changes, without the fault and stripped."""
+
+    @property
+    def equivalent(self) -> bool:
+        """True if `EQUIVALENT` has it."""
+        return (self.module, self.text, self.before, self.after) in EQUIVALENT
+
+
+# Module, line, expression and its replacement, with the reason why no behaviour changes.
+EQUIVALENT: dict[tuple[str, str, str, str], str] = {}
 
 
 def mutants_of(module: str, source: str) -> Iterator[Mutant]:
     """All faults of a module, in the order of its syntax tree."""
+    lines = source.splitlines()
+    limits = _limits(ast.parse(source))
     places = [node for node in ast.walk(ast.parse(source)) if _changed(node) is not None]
     for number in range(len(places)):
         tree = ast.parse(source)
         node = [each for each in ast.walk(tree) if _changed(each) is not None][number]
         before = ast.unparse(node)
+        at = (node.lineno, node.col_offset)
+        kind = "limits" if at in limits else "borders" if _is_border(node) else "others"
         changed = _changed(node)
         assert changed is not None
         for field, value in ast.iter_fields(changed):
             setattr(node, field, value)
-        yield Mutant(module, node.lineno, before, ast.unparse(node), ast.unparse(tree))
+        text = lines[node.lineno - 1].strip()
+        yield Mutant(module, node.lineno, before, ast.unparse(node), ast.unparse(tree), kind, text)
+
+
+def _is_border(node: ast.AST) -> bool:
+    ordering = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+    return isinstance(node, ast.Compare) and isinstance(node.ops[0], ordering)
+
+
+def _limits(tree: ast.Module) -> set[tuple[int, int]]:
+    """Places of numbers in constants of the module, in defaults of its classes, and operators between them."""
+    found = set()
+    bodies = [tree.body, *(node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef))]
+    for statement in itertools.chain.from_iterable(bodies):
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+            for node in ast.walk(statement.value):
+                if isinstance(node, (ast.Constant, ast.BinOp)):
+                    found.add((node.lineno, node.col_offset))
+
+    return found
 
 
 def _changed(node: ast.AST) -> ast.expr | None:
@@ -108,7 +165,10 @@ def _changed(node: ast.AST) -> ast.expr | None:
     elif isinstance(changed, ast.BoolOp):
         changed.op = ast.And() if isinstance(changed.op, ast.Or) else ast.Or()
     elif isinstance(changed, ast.Constant) and type(changed.value) in (int, float, bool):
-        changed.value = not changed.value if changed.value in (True, False) else changed.value + 1
+        if changed.value in (True, False):
+            changed.value = type(changed.value)(not changed.value)
+        else:
+            changed.value += 1
     elif isinstance(changed, ast.Call) and isinstance(changed.func, ast.Name):
         other = {"min": "max", "max": "min", "any": "all", "all": "any"}.get(changed.func.id)
         if other is None:
@@ -125,26 +185,27 @@ def is_noticed(mutant: Mutant, checkout: Path) -> bool:
     path = checkout / mutant.module
     before = path.read_text("utf-8")
     path.write_text(mutant.source, "utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
-    tests = [*TESTS[mutant.module], "tests/test_paper_defaults.py"]
-    # The checkout comes first on the path, before the one that this program runs from.
-    environment = {"PYTHONPATH": str(checkout), "PATH": "/usr/bin:/bin", "HYPOTHESIS_PROFILE": ""}
-
     try:
-        done = subprocess.run(
-            [*command, *tests],
-            cwd=checkout,
-            env=environment,
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        return run_tests(checkout, [*TESTS[mutant.module], *HELD_FOR_ALL], TIMEOUT_S) is not None
     except subprocess.TimeoutExpired:
         return True
     finally:
         path.write_text(before, "utf-8")
 
-    return done.returncode != 0
+
+def run_tests(checkout: Path, tests: Sequence[str], timeout_s: float) -> str | None:
+    """Run tests in a checkout. Returns None if all pass, and the end of the output otherwise."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", *tests],
+        cwd=checkout,
+        # The checkout comes first on the path, before the one that this program runs from.
+        env={"PYTHONPATH": str(checkout), "PATH": "/usr/bin:/bin", "HYPOTHESIS_PROFILE": ""},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    return None if done.returncode == 0 else done.stdout[-2000:]
 
 
 def sample(modules: Sequence[str], seed: int, number: int) -> list[Mutant]:
@@ -152,7 +213,8 @@ def sample(modules: Sequence[str], seed: int, number: int) -> list[Mutant]:
     rng = random.Random(seed)
     drawn = []
     for module in modules:
-        found = list(mutants_of(module, (ROOT / module).read_text("utf-8")))
+        every = mutants_of(module, (ROOT / module).read_text("utf-8"))
+        found = [each for each in every if not each.equivalent]
         drawn.append(rng.sample(found, min(number, len(found))))
 
     return [each for turn in itertools.zip_longest(*drawn) for each in turn if each is not None]
@@ -177,35 +239,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := set(args.modules) - TESTS.keys():
         parser.error(f"{sorted(unknown)[0]}: not in the table; known: {', '.join(TESTS)}")
 
-    chosen = sample(args.modules or list(TESTS), args.seed, args.number)
-    end = time.monotonic() + 60 * args.minutes
+    modules = args.modules or list(TESTS)
+    chosen = sample(modules, args.seed, args.number)
 
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs) as pool:
         checkouts = [Path(folder) / str(number) for number in range(args.jobs)]
         for checkout in checkouts:
             shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(*COPIED), symlinks=True)
 
-        def share(number: int) -> list[bool]:
+        # Tests that fail without a fault would notice every fault.
+        tests = sorted({each for module in modules for each in TESTS[module]} | {*HELD_FOR_ALL})
+        if (output := run_tests(checkouts[0], tests, 10 * TIMEOUT_S)) is not None:
+            print(f"the tests fail without a fault:\n{output}", file=sys.stderr)
+            return 1
+
+        end = time.monotonic() + 60 * args.minutes
+
+        def share(number: int) -> list[tuple[str, bool]]:
             found = []
             for mutant in chosen[number :: args.jobs]:
                 if time.monotonic() >= end:
                     break
-                found.append(is_noticed(mutant, checkouts[number]))
-                if not found[-1]:
-                    place = f"{mutant.module}:{mutant.line}"
+                noticed = is_noticed(mutant, checkouts[number])
+                found.append((mutant.kind, noticed))
+                if not noticed:
+                    place = f"{mutant.kind}: {mutant.module}:{mutant.line}"
                     print(f"not noticed: {place}: {mutant.before}  ->  {mutant.after}", flush=True)
             return found
 
         results = [each for part in pool.map(share, range(args.jobs)) for each in part]
 
-    killed = sum(results)
-    share_killed = killed / max(1, len(results))
+    kinds = sorted({kind for kind, _ in results})
+    print(f"seed {args.seed}: {_score([noticed for _, noticed in results])} faults noticed")
+    for kind in kinds:
+        print(f"  {kind}: {_score([noticed for each, noticed in results if each == kind])}")
     print(
-        f"{killed} of {len(results)} faults noticed ({share_killed:.0%}), seed {args.seed}; "
-        f"{len(chosen) - len(results)} of the sample were left for lack of time"
+        f"{len(chosen) - len(results)} of the sample were left for lack of time; "
+        f"{len(EQUIVALENT)} equivalent faults are never drawn"
     )
 
     return 0
+
+
+def _score(noticed: Sequence[bool]) -> str:
+    return f"{sum(noticed)} of {len(noticed)} ({sum(noticed) / max(1, len(noticed)):.0%})"
 
 
 if __name__ == "__main__":

@@ -45,3 +45,24 @@ def test_the_table_names_files() -> None:
     for module, tests in mutants.TESTS.items():
         assert (mutants.ROOT / module).is_file()
         assert all((mutants.ROOT / test).is_file() for test in tests)
+
+
+def test_kinds_of_faults() -> None:
+    kinds = {(each.before, each.after): each.kind for each in mutants.mutants_of("x.py", SOURCE)}
+    assert kinds["5", "6"] == "limits"
+    assert kinds["a < b", "a <= b"] == "borders"
+    assert kinds["a == LIMIT", "a != LIMIT"] == "others"
+    assert kinds["1", "0"] == "others"
+    section = "class Settings:\n    most: int = 1 << 20\n"
+    assert {each.kind for each in mutants.mutants_of("x.py", section)} == {"limits"}
+
+
+def test_equivalent_faults_are_faults_of_the_table_with_a_reason() -> None:
+    """One that names nothing any more would excuse a fault to come."""
+    found = {
+        (each.module, each.text, each.before, each.after)
+        for module in {key[0] for key in mutants.EQUIVALENT}
+        for each in mutants.mutants_of(module, (mutants.ROOT / module).read_text("utf-8"))
+    }
+    assert mutants.EQUIVALENT.keys() <= found
+    assert all(len(reason) > 20 for reason in mutants.EQUIVALENT.values())

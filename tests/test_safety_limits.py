@@ -1,0 +1,103 @@
+"""Limits at their own values, written down again with what each bounds or where it is from.
+
+Other tests set limits of their own or stay far away from them, so a limit that grows sixteen-fold by
+accident would pass. A limit that changes on purpose changes here as well.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from corpus.config import STAGES, describe
+from webtext.settings import settings_model
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+DEFAULTS = Path(__file__).parent / "fixtures" / "defaults.txt"
+
+TABLE: tuple[tuple[str, str, float, str], ...] = (
+    ("corpus.tables.parquet", "MAX_UNPACKED_BYTES", GIB, "bytes of a row group, unpacked"),
+    ("corpus.tables.parquet", "MAX_UNPACKED_RATIO", 100, "unpacked bytes of a file by its size"),
+    ("corpus.tables.parquet", "MIN_SLICE_ROWS", 16, "rows that are decoded at once, at least"),
+    ("corpus.evaluation_sets.files", "MAX_UNPACKED_BYTES", GIB, "bytes of a test set, unpacked"),
+    ("corpus.evaluation_sets.files", "MAX_ENTRY_CHARS", 128 * MIB, "characters of an entry"),
+    ("corpus.storage.interface", "MAX_KEY_BYTES", 1024, "keys of S3"),
+    ("corpus.storage.interface", "MAX_SEGMENT_BYTES", 200, "a name of 255 bytes in ext4, less endings of ours"),
+    ("corpus.storage.lease", "HEARTBEAT_S", 10, "nine beats before a lease is stale"),
+    ("corpus.storage.lease", "STALE_S", 90, "nine missed beats"),
+    ("corpus.storage.lease", "WATCH_S", 12, "one beat and a little"),
+    ("corpus.storage.lease", "SETTLE_S", 2, "two writers that both saw a stale lease"),
+    ("corpus.storage.conditional_write", "TIMEOUT_S", 20, "one request"),
+    ("corpus.storage.conditional_write", "RETRY_WITHIN_S", 60, "all tries of one request"),
+    ("corpus.storage.self_test", "MOST_SKEW_S", 45, "half of a stale lease"),
+    ("crawl.warc.records", "MAX_BODY_BYTES", 32 * MIB, "twice the largest body that settings allow"),
+    ("crawl.warc.records", "MAX_RECORD_BYTES", 32 * MIB, "the same as it is stored"),
+    ("crawl.warc.body", "RATIO_FREE_BYTES", MIB, "small bodies may have any ratio"),
+    ("crawl.warc.body", "SNIFF_BYTES", 512, "bytes that tell a kind of file"),
+    ("crawl.warc.codings", "ZSTD_WINDOW_BYTES", 8 * MIB, "RFC 9659 for content coding"),
+    ("crawl.warc.codings", "STEP_BYTES", 64 * KIB, "growth between two looks at the ratio"),
+    ("crawl.fetch.settings", "MAX_RATIO", 100, "unpacked bytes of a body by packed ones"),
+    ("crawl.fetch.settings", "MAX_ENCODINGS", 2, "content codings of one answer"),
+    ("crawl.fetch.settings", "LARGEST_BODY_BYTES", 16 * MIB, "bytes that a setting may ask for"),
+    ("crawl.fetch.settings", "MAX_RETRY_DELAY_S", 900, "seconds between tries that a setting may ask for"),
+    ("crawl.fetch.answers", "MAX_REFRESH_S", 5, "a longer refresh is not a redirect"),
+    ("crawl.fetch.dispatcher", "MAX_LOOKUPS", 256, "names in the air"),
+    ("crawl.fetch.dispatcher", "MAX_FLOODS", 3, "floods of one host"),
+    ("crawl.fetch.dispatcher", "HOST_CPU_S", 10, "processor time of one host"),
+    ("crawl.fetch.network.body_budget", "ALL_BODIES_BYTES", 24 * MIB, "all bodies in flight"),
+    ("crawl.fetch.network.resolver", "NUM_THREADS", 128, "look-ups that hang together"),
+    ("crawl.fetch.network.resolver", "DNS_CACHE_S", 300, "seconds that an address is kept"),
+    ("crawl.fetch.network.wire", "MAX_HEAD_BYTES", 64 * KIB, "bytes before a body"),
+    ("crawl.fetch.network.wire", "MAX_INTERIM", 32, "interim answers"),
+    ("crawl.fetch.network.wire", "MAX_FRAMING_BYTES", 64 * KIB, "chunk framing beyond the ratio"),
+    ("crawl.fetch.network.wire", "MAX_FRAMING_RATIO", 1, "framing as long as the body"),
+    ("crawl.fetch.permission.robots", "MAX_PARSED_BYTES", 500 * KIB, "RFC 9309, 2.5: at least"),
+    ("crawl.fetch.permission.robots", "MAX_REDIRECTS", 5, "RFC 9309, 2.3.1.2: at least"),
+    ("crawl.fetch.permission.robots_cache", "ROBOTS_CACHE_BYTES", 32 * MIB, "rules in memory"),
+    ("crawl.fetch.permission.rights_files", "MAX_KEPT_BYTES", 32 * MIB, "statements in memory"),
+    ("crawl.fetch.permission.rights_files", "MAX_FILE_BYTES", MIB, "one licence file"),
+    ("crawl.rights.page", "MAX_SCANNED_BYTES", MIB, "the head of a page"),
+    ("crawl.captures.client", "MAX_BYTES", 64 * MIB, "one answer of an archive"),
+    ("crawl.captures.client", "MAX_REDIRECTS", 5, "hops within an archive"),
+    ("crawl.links.containers", "MAX_WINDOW_BYTES", 2 * GIB, "the dumps are packed with --long=31"),
+    ("crawl.links.containers", "XZ_MEMORY_BYTES", GIB, "memory of an xz dump"),
+    ("crawl.links.rows", "MAX_ROW_BYTES", 16 * MIB, "bytes of a line of a dump"),
+    ("clean.embedded", "MAX_JSON_CHARS", 4_000_000, "data of a page"),
+    ("clean.embedded", "MAX_DEPTH", 60, "nesting of JSON in a page"),
+    ("clean.learned.layout", "MAX_DEPTH", 256, "elements within each other"),
+    ("clean.learned.layout", "MAX_BLOCKS", 200_000, "blocks of a page"),
+    ("clean.metadata", "HEAD_CHARS", 200_000, "the head of a page"),
+    ("clean.metadata", "MAX_TITLE_CHARS", 500, "a title"),
+    ("train.checkpoints.tensor_files", "MAX_INDEX_BYTES", 256 * MIB, "an index of a checkpoint"),
+    ("shards.stream.tokens", "DECODED_BYTES", GIB, "row groups in memory"),
+    ("shards.stream.cache", "LIMIT_BYTES", 16 * GIB, "copies of remote files on a disk"),
+    ("webtext.query", "MAX_ROWS", 1000, "rows in a terminal"),
+    ("webtext.query", "MAX_CELL_CHARS", 80, "a cell in a terminal"),
+    ("webtext.look.app", "MAX_FORM_BYTES", 4096, "an answer of a reviewer"),
+    ("webtext.hooks", "HOOK_TIMEOUT_S", 30, "one webhook"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value", "reason"), TABLE, ids=[f"{row[0]}.{row[1]}" for row in TABLE]
+)
+def test_a_limit_is_what_it_was_chosen_to_be(
+    module: str, name: str, value: float, reason: str
+) -> None:
+    assert getattr(importlib.import_module(module), name) == value, reason
+
+
+def test_every_default_is_written_down_again() -> None:
+    """`docs/settings.md` is made from the code. This list is not, so an accident shows.
+
+    A default that changes on purpose, or a new setting, changes the list by hand.
+    """
+    found = [
+        f"{key} = {default}"
+        for stage in STAGES
+        for key, default, _ in describe(settings_model(stage), stage)
+    ]
+    expected = DEFAULTS.read_text("utf-8").splitlines()
+    assert sorted(found) == expected
