@@ -29,7 +29,7 @@ $(STAMP): requirements/dev.lock requirements/torch.txt pyproject.toml
 	touch $(STAMP)
 
 # Nothing depends on it: what fails here is tried again at the first use.
-$(LOOPS): $(STAMP) $(wildcard corpus/compiled.py webtext/precompile.py clean/learned/*.py dedup/kernels.py dedup/loops.py)
+$(LOOPS): $(STAMP) $(wildcard corpus/compiled.py webtext/precompile.py clean/learned/*.py clean/learned/features/*.py clean/soft_failures/*.py clean/rewrite/*.py dedup/*.py dedup/*/*.py)
 	-$(BIN)/python -m webtext.precompile && touch $(LOOPS)
 
 # Versions that are locked stay, unless UPGRADE=--upgrade asks for the newest within pyproject.toml's ranges.

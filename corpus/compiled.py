@@ -5,13 +5,19 @@ If none of them is writable (an installed package of another user, a service wit
 refuses to compile; then the cache is a folder of this user below the temporary one. Code writable
 by others is not loaded: `NUMBA_CACHE_DIR` of another user, or writable by everybody, is not used,
 and without a private folder every process compiles for itself.
+
+numba compares cached code with the file of its function only. Functions and constants of other
+files become part of that code, so it would outlive a change of them. Here code is deleted if any
+file that its module imports is newer.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -23,6 +29,8 @@ import numba
 log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_IMPORT = re.compile(r"^(?:from|import) ([\w.]+)(?: import ([\w, ]+))?", re.MULTILINE)
 
 
 def compiler(**options: Any) -> Callable[[F], F]:
@@ -39,6 +47,11 @@ def compiler(**options: Any) -> Callable[[F], F]:
         try:
             result: F = numba.njit(cache=True, **options)(function)
         except RuntimeError:  # numba: "no locator available"
+            return _kept_privately(function, options)
+
+        try:
+            _delete_stale(result, function)
+        except OSError:  # a cache of somebody else, which can be read but not renewed
             return _kept_privately(function, options)
 
         return result
@@ -106,6 +119,52 @@ def is_trusted(given: str) -> bool:
         stat.S_IMODE(found.st_mode),
     )
     return False
+
+
+def _delete_stale(result: Any, function: Callable[..., Any]) -> None:
+    """Delete cached code of a function that is older than a source of it. Raises: OSError."""
+    place = result.stats.cache_path
+    if not place:
+        return
+
+    newest = newest_source(function.__module__)
+    name = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}-*.nbi"
+    for index in Path(place).glob(name):
+        try:
+            if index.stat().st_mtime < newest:
+                index.unlink()
+        except FileNotFoundError:
+            continue  # another process does the same
+
+
+@cache
+def newest_source(module: str) -> float:
+    """The last change of a module's file and of all files below its root that it imports, in seconds.
+
+    Imports are read from the text, since constants do not say where they are from.
+    """
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return 0.0
+
+    own = Path(file)
+    depth = module.count(".") + (own.name == "__init__.py")
+    root = own.parents[depth]
+    found = {own}
+    ahead = [own]
+    while ahead:
+        for package, names in _IMPORT.findall(ahead.pop().read_text("utf-8")):
+            base = root.joinpath(*package.split("."))
+            modules = [base, *(base / name.strip() for name in names.split(",") if name.strip())]
+            paths = [
+                each for path in modules for each in (path.with_suffix(".py"), path / "__init__.py")
+            ]
+            for path in paths:
+                if path not in found and path.is_file():
+                    found.add(path)
+                    ahead.append(path)
+
+    return max(path.stat().st_mtime for path in found)
 
 
 def _kept_privately(function: F, options: dict[str, Any]) -> F:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clean.learned import markup
-from clean.learned.compiled import compiled, forget_stale
+from clean.learned.compiled import compiled
 from clean.learned.layout import (
     AT_BLOCKS,
     AT_BREAK,
@@ -114,7 +114,6 @@ class PageBlocks(NamedTuple):
 
 def blocks(source: bytes) -> PageBlocks:
     """Cuts a page given as UTF-8 into blocks. Any bytes are a page, and reading never fails."""
-    forget_stale(scan)
     data = np.frombuffer(source, np.uint8)
     num_tags = int(np.count_nonzero(data == ord("<")))
     room = min(MAX_BLOCKS, 2 * num_tags + 2)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ import numba
 import pytest
 
 from corpus import compiled
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -87,3 +92,57 @@ def test_where_there_is_a_place_it_stays_there(
 
     assert compiled.compiler()(add)(2, 3) == 5
     assert list(tmp_path.rglob("*.nbc"))
+
+
+def test_code_is_compiled_again_when_an_imported_file_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """numba looks at the function's own file alone, and would add with the old constant."""
+    package = tmp_path / "package_of_loops"
+    (package / "inner").mkdir(parents=True)
+    for path in (package / "__init__.py", package / "inner" / "__init__.py"):
+        path.touch()
+    source = package / "inner" / "numbers.py"
+    source.write_text("STEP = 1\n")
+    (package / "steps.py").write_text(
+        "from package_of_loops.inner import numbers\nSTEP = numbers.STEP\n"
+    )
+    (package / "loops.py").write_text(
+        "from corpus.compiled import compiler\nfrom package_of_loops.steps import STEP\n\n"
+        "@compiler()\ndef advance(value):\n    return value + STEP\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+
+    def advance() -> Any:
+        for name in [name for name in sys.modules if name.startswith("package_of_loops")]:
+            del sys.modules[name]
+        compiled.newest_source.cache_clear()
+        return importlib.import_module("package_of_loops.loops").advance
+
+    assert advance()(1) == 2
+    again = advance()
+    assert again(1) == 2
+    assert sum(again.stats.cache_hits.values()) == 1, "nothing has changed"
+
+    source.write_text("STEP = 10\n")
+    # The clock of files may be coarser than this test.
+    later = time.time() + 2
+    os.utime(source, (later, later))
+    assert advance()(1) == 11
+
+
+def test_the_features_depend_on_every_file_of_theirs() -> None:
+    """Changed containers left machine code with the old ones in the folder of the features."""
+    compiled.newest_source.cache_clear()
+    name = importlib.import_module("clean.learned.features").__name__
+    containers = Path(REPOSITORY, "clean/learned/features/containers.py")
+    before = containers.stat()
+    later = time.time() + 1000
+    os.utime(containers, (later, later))
+    try:
+        assert compiled.newest_source(name) == pytest.approx(later, abs=1e-3)
+        assert compiled.newest_source("dedup.kernels") < later
+    finally:
+        os.utime(containers, ns=(before.st_atime_ns, before.st_mtime_ns))
+        compiled.newest_source.cache_clear()
