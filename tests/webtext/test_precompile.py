@@ -17,7 +17,9 @@ WORK = """
 import json, sys, tempfile
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from clean.learned.extraction import extractor
-from dedup import greedy, minhash, overlap, words
+from dedup import words
+from dedup.contamination import overlap
+from dedup.near_duplicates import greedy, minhash
 
 text = extractor()("<h1>Rivers</h1><p>" + "Some rivers run north, others do not. " * 9 + "<ul><li><a href=/>Home</a></ul>")
 with tempfile.TemporaryFile() as file:
