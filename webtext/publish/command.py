@@ -5,8 +5,12 @@
     webtext publish --corpus C --snapshot S --to FOLDER --no-text
 
 The folder has configurations `documents` and `tokens` (train and validation), `links` and `removed`;
-README.md, a data card whose every figure is read from the tables; croissant.json; SHA256SUMS. It
-becomes a repository of the hub as it is: `hf upload-large-folder OWNER/NAME FOLDER --repo-type dataset`.
+README.md, a data card whose every figure is read from the tables; croissant.json; SHA256SUMS.
+
+    webtext publish --corpus C --snapshot S --to hf://datasets/OWNER/NAME --contact ME --dry-run
+
+uploads such a folder as one revision of a data set of the hub: commits to a pull request, then one
+merge. After a stop the same command continues.
 
 `--no-text` publishes identifiers and links only, for those who may not redistribute pages.
 """
@@ -15,8 +19,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -31,10 +38,11 @@ from corpus.tables.snapshot_remarks import warn_of_remarks
 from shards.reader import TokenSplit, open_split
 from shards.tokenizer.encode import load_tokenizer
 from webtext.inspection.query import CLOSED
-from webtext.publish import card, croissant, documents, others
+from webtext.publish import card, croissant, documents, hub, others
 from webtext.publish.facts import Facts, gather
 from webtext.publish.files import Written, write_rows, write_text
 
+NO_URL = "https://example.org/replace-me"
 HUB_NAMES = {"train": "train", "val": "validation"}
 
 
@@ -45,9 +53,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
-    store, target = open_corpus(args.corpus), open_store(args.to)
+    store = open_corpus(args.corpus)
+    _refuse_snapshot(store, args.snapshot)
+    if not args.to.startswith("hf://"):
+        _refuse_hub_options(args)
+        _write(store, args, args.to)
+        return 0
+
+    name, api = hub.repository(args.to), hub.connect()
+    if args.url == NO_URL:
+        args.url = f"{api.endpoint}/datasets/{name}"
+    with _staging(args.staging) as folder:
+        digest = _write(store, args, str(folder))
+        if args.dry_run:
+            planned = hub.plan(api, name, folder)
+            print(
+                f"dry run: {args.to} would get {len(planned.added)} files "
+                f"({planned.num_bytes:,} bytes) and lose {len(planned.removed)}"
+            )
+            return 0
+        address = hub.upload(
+            api,
+            name,
+            folder,
+            digest,
+            private=args.private,
+            merge=not args.no_merge,
+            squash=args.squash_history,
+        )
+    print(f"{address}: {'waits to be merged' if args.no_merge else 'merged'}")
+    return 0
+
+
+def _write(store: Store, args: argparse.Namespace, to: str) -> str:
+    """Write the whole folder, and say what is in it. Returns the snapshot's digest."""
+    target = open_store(to)
+    if any(True for _ in target.files("")):
+        raise InputError(
+            f"--to {to}: has files already; expected an empty or a new folder, so that "
+            "nothing of an earlier publication stays in this one"
+        )
     schema = _schema(args.columns, with_text=not args.no_text)
-    _refuse(store, target, args)
     warn_of_remarks(store, args.snapshot)
 
     facts, written = publish(
@@ -60,16 +106,27 @@ def _main(argv: Sequence[str] | None) -> int:
         with_tokens=not (args.no_text or args.where),
     )
     describe(facts, written, target, schema, args)
-    note_export(store, args.snapshot, "publish", args.to)
+    if not args.dry_run:
+        note_export(store, args.snapshot, "publish", args.to)
 
     for (config, split), rows in written.rows.items():
         print(f"{config:<10} {split:<11}{rows:>12,} rows {written.bytes[config, split]:>15,} bytes")
-    print(f"{args.to}: {len(written.digests)} files; open README.md")
+    print(f"{to}: {len(written.digests)} files; open README.md")
     if args.json:
         counts = {"/".join(key): count for key, count in written.rows.items()}
         record = {"to": args.to, "snapshot": args.snapshot, "rows": counts}
         print(json.dumps(record, sort_keys=True))
-    return 0
+    return facts.snapshot.digest
+
+
+@contextmanager
+def _staging(folder: str | None) -> Iterator[Path]:
+    """The folder to upload from: the user's, which stays, or a temporary one."""
+    if folder is not None:
+        yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="webtext-publish-") as temporary:
+        yield Path(temporary)
 
 
 def publish(
@@ -174,31 +231,32 @@ def _schema(columns: str | None, *, with_text: bool) -> pa.Schema:
     return pa.schema([documents.SCHEMA.field(name) for name in dict.fromkeys(names)])
 
 
-def _refuse(store: Store, target: Store, args: argparse.Namespace) -> None:
-    """Raise InputError for a target with files, and for a snapshot that was withdrawn."""
-    if args.to.startswith("hf://"):
-        raise InputError(
-            f"--to {args.to}: publish to a folder first, read its README.md, then "
-            "`hf upload-large-folder OWNER/NAME FOLDER --repo-type dataset`"
-        )
-    if any(True for _ in target.files("")):
-        raise InputError(
-            f"--to {args.to}: has files already; expected an empty or a new folder, so that "
-            "nothing of an earlier publication stays in this one"
-        )
-    found = retirement(store, args.snapshot)
+def _refuse_snapshot(store: Store, snapshot: str) -> None:
+    """Raise InputError for a snapshot that was withdrawn."""
+    found = retirement(store, snapshot)
     if found is not None and found.kind == "withdrawn":
         raise InputError(
-            f"--snapshot {args.snapshot}: withdrawn on {found.when[:10]} ({found.why}); publish a "
+            f"--snapshot {snapshot}: withdrawn on {found.when[:10]} ({found.why}); publish a "
             "later snapshot (`webtext status` lists them)"
         )
+
+
+def _refuse_hub_options(args: argparse.Namespace) -> None:
+    """Raise InputError for options without effect on a folder."""
+    for name in ("dry_run", "private", "no_merge", "squash_history", "staging"):
+        if getattr(args, name):
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option}: expected together with --to hf://datasets/OWNER/NAME")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.corpus_parser("webtext.publish", __doc__ or "")
     parser.add_argument("--snapshot", required=True, metavar="NAME", help="the snapshot")
     parser.add_argument(
-        "--to", required=True, metavar="DIR", help="an empty folder, or a URI of one"
+        "--to",
+        required=True,
+        metavar="DIR",
+        help="an empty folder, a URI of one, or hf://datasets/OWNER/NAME",
     )
 
     # Less than everything.
@@ -233,12 +291,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--url",
-        default="https://example.org/replace-me",
+        default=NO_URL,
         metavar="URL",
         help="where it will be found, for croissant.json",
     )
     parser.add_argument(
         "--contact", required=True, help="an address for take-downs, printed in the card"
+    )
+
+    # At the hub.
+    parser.add_argument("--dry-run", action="store_true", help="write, compare and send nothing")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    merging = parser.add_mutually_exclusive_group()
+    merging.add_argument(
+        "--no-merge", action="store_true", help="leave the pull request open, to be read first"
+    )
+    merging.add_argument(
+        "--squash-history",
+        action="store_true",
+        help="afterwards make the hub forget earlier revisions, as take-downs ask",
+    )
+    parser.add_argument(
+        "--staging",
+        metavar="DIR",
+        help="where the folder is written before (default: a temporary folder)",
     )
     return parser
 
