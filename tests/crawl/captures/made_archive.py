@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from crawl.captures.index import REVISIT, IndexedCapture, surt
 from crawl.warc import writer
 
@@ -22,7 +25,9 @@ START = datetime(2005, 1, 1, tzinfo=UTC)
 class Archive:
     """Histories of pages in one WARC file, with the captures that an index of it lists."""
 
-    def __init__(self, folder: Path, num_histories: int = NUM_HISTORIES, seed: int = 7) -> None:
+    def __init__(
+        self, folder: Path, num_histories: int = NUM_HISTORIES, seed: int = 7, captures: int = 6
+    ) -> None:
         draw = random.Random(seed)
         self.path = folder / "archive.warc.gz"
         self.captures: dict[str, list[IndexedCapture]] = {}
@@ -32,7 +37,9 @@ class Archive:
             url = f"http://www.site{number % 7}.test/Story/{number}?b=2&a={number}"
             held: list[tuple[bytes, str]] = []
             self.captures[url] = []
-            for at in sorted(START + timedelta(hours=draw.randrange(80_000)) for _ in range(6)):
+            for at in sorted(
+                START + timedelta(hours=draw.randrange(80_000)) for _ in range(captures)
+            ):
                 revisit = bool(held) and draw.random() < 0.3
                 status = 200 if revisit or draw.random() < 0.7 else draw.choice((301, 404, 503))
                 payload = held[-1][0] if revisit else f"<p>{url} {at} {status}".encode()
@@ -171,3 +178,25 @@ class ArchiveServer:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def columnar_index(archive: Archive, path: Path) -> Path:
+    """Write the captures of an archive as Common Crawl's table, sorted by key."""
+    rows = [
+        {
+            "url_surtkey": surt(each.url),
+            "url": each.url,
+            "fetch_time": each.at,
+            "fetch_status": each.status,
+            "content_mime_detected": each.mime,
+            "content_digest": each.digest,
+            "warc_filename": each.file,
+            "warc_record_offset": each.offset,
+            "warc_record_length": each.length,
+        }
+        for captures in archive.captures.values()
+        for each in captures
+    ]
+    rows.sort(key=lambda row: str(row["url_surtkey"]))
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=50)
+    return path

@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from corpus.errors import InputError, RetryableError
@@ -22,7 +20,7 @@ from crawl.captures.local import LocalIndex
 from crawl.captures.record import CaptureError, RecordSource, fetch_record
 from crawl.fetch.settings import FetchConfig
 from crawl.warc import records
-from tests.crawl.captures.made_archive import NUM_HISTORIES, Archive, ArchiveServer
+from tests.crawl.captures.made_archive import NUM_HISTORIES, Archive, ArchiveServer, columnar_index
 
 WHEN = datetime(2009, 6, 1, tzinfo=UTC)
 WINDOW = timedelta(days=730)
@@ -53,7 +51,7 @@ def index(
     if request.param in ("lines", "array", "fields"):
         return CdxServer(f"{server.root}/cdx/{request.param}", client())
     if request.param == "columnar":
-        return ColumnarIndex(str(_columnar(archive, tmp_path / "index.parquet")))
+        return ColumnarIndex(str(columnar_index(archive, tmp_path / "index.parquet")))
     if request.param == "cdxj":
         lines = [
             f"{row['urlkey']} {row['timestamp']} {json.dumps(row)}"
@@ -64,27 +62,6 @@ def index(
         path.write_text("\n".join(sorted(lines)) + "\n")
         return LocalIndex([path])
     return LocalIndex([archive.path])
-
-
-def _columnar(archive: Archive, path: Path) -> Path:
-    rows = [
-        {
-            "url_surtkey": surt(each.url),
-            "url": each.url,
-            "fetch_time": each.at,
-            "fetch_status": each.status,
-            "content_mime_detected": each.mime,
-            "content_digest": each.digest,
-            "warc_filename": each.file,
-            "warc_record_offset": each.offset,
-            "warc_record_length": each.length,
-        }
-        for captures in archive.captures.values()
-        for each in captures
-    ]
-    rows.sort(key=lambda row: str(row["url_surtkey"]))
-    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=50)
-    return path
 
 
 def test_every_index_gives_all_captures_of_every_page(

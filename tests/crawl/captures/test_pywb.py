@@ -6,12 +6,6 @@ PATH. In the suite 30 histories are served, in `make soak` 1,000.
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,60 +22,17 @@ from crawl.captures.record import RecordSource, fetch_record
 from crawl.fetch.settings import FetchConfig
 from crawl.warc import records
 from tests.crawl.captures.made_archive import Archive
+from tests.crawl.captures.pywb import Pywb, tool
 from tests.crawl.loopback import Batch
 
 WHEN = datetime(2009, 6, 1, tzinfo=UTC)
 WINDOW = timedelta(days=1500)
-START_S = 60.0
-
-
-def tool(name: str) -> str | None:
-    """A program of pywb."""
-    folder = os.environ.get("WEBTEXT_PYWB")
-    return shutil.which(name, path=f"{folder}/bin" if folder else None)
 
 
 pytestmark = pytest.mark.skipif(
     tool("wayback") is None or tool("wb-manager") is None,
     reason="pywb is not installed; install it in an environment of its own and set WEBTEXT_PYWB",
 )
-
-
-class Pywb:
-    """A pywb that serves an archive as the collection `made`."""
-
-    def __init__(self, archive: Archive, folder: Path) -> None:
-        self.archive = archive
-        manager = str(tool("wb-manager"))
-        log = (folder / "log").open("w")
-        for command in (["init", "made"], ["add", "made", str(archive.path)]):
-            subprocess.run([manager, *command], cwd=folder, check=True, stdout=log, stderr=log)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.root = f"http://127.0.0.1:{port}"
-        self.process = subprocess.Popen(
-            [str(tool("wayback")), "-p", str(port), "-b", "127.0.0.1"],
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-        )
-        self._wait()
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.root}/made/cdx?url=http://nowhere.test/")
-                return
-            except OSError:
-                assert time.monotonic() < deadline
-                assert self.process.poll() is None
-                time.sleep(0.1)
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait()
 
 
 @pytest.fixture(scope="module", params=[30, pytest.param(1000, marks=pytest.mark.soak)])
