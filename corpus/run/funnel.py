@@ -51,8 +51,8 @@ def _section(manifest: Manifest) -> list[str]:
 
     by_size = sorted(manifest.counts.items(), key=lambda item: (":" in item[0], -item[1], item[0]))
     for reason, count in by_size:
-        # Tokens are not rows: they have no share of the documents.
-        of_rows = read and count <= read and not reason.startswith("tokens:")
+        # Tokens and requests are not rows: they have no share of them.
+        of_rows = read and count <= read and not reason.startswith(("tokens:", "requests:"))
         share = f"{count / read:>8.1%}" if of_rows else ""
         name = PASSED.get(manifest.table, KEPT) if reason == KEPT else reason
         name = name.replace("kept_share:", "extracted_share:")

@@ -14,6 +14,8 @@ from corpus.tables.manifest import Manifest, find_manifest
 CARRIED = "carried:submissions"
 # Count in the manifest of `pages`: rows with a stored response.
 FETCHED = "fetched"
+# Note in the manifest of `pages`: requests for pages, without those for robots.txt.
+REQUESTS = "requests:pages"
 # Count in the manifest of `verdicts`: rows that stay.
 KEPT = "kept"
 # Note in the manifest of `verdicts`: rows that stay without some passages.

@@ -21,6 +21,7 @@ from xxhash import xxh3_128
 from corpus.errors import SchemaError
 from corpus.storage.store import Store, table_dir
 from corpus.tables.manifest import Manifest, Part, mend, read_manifest
+from corpus.tables.mentions import MentionCollector
 from corpus.tables.schemas import TABLES, TOKENS, Table, part_of_id
 
 # Rows of a row group, and so of a batch that a map function sees: 4,096 documents of 5 KB are 20
@@ -90,6 +91,7 @@ class PartWriter:
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         self._last_id = ""
+        self._mentions = MentionCollector(table)
         self.rows = 0
 
     def write(self, batch: pa.RecordBatch | pa.Table) -> None:
@@ -100,6 +102,7 @@ class PartWriter:
 
         if self._table.by_doc_id:
             self._check_ids(table["doc_id"])
+        self._mentions.add(table)
         self.rows += table.num_rows
         self._pending.append(table)
         self._pending_rows += table.num_rows
@@ -115,6 +118,7 @@ class PartWriter:
             rows=self.rows,
             bytes=self._digest.num_bytes,
             digest=self._digest.hexdigest(),
+            metadata=self._mentions.metadata(),
         )
 
     def abandon(self) -> None:

@@ -203,24 +203,23 @@ def _located(store: Store, snapshot: Snapshot) -> Snapshot:
     if not moved:
         return snapshot
 
+    splits = {
+        name: split.model_copy(update={"files": located(split.files, moved)})
+        for name, split in snapshot.splits.items()
+    }
+    return snapshot.model_copy(update={"splits": splits})
+
+
+def located(files: Iterable[TokenFile], moved: Collection[str]) -> list[TokenFile]:
+    """The files with their present paths; `moved` is the result of `files_moved`."""
+
     def place(path: str) -> str:
         return earlier_path(path) if path in moved else path
 
-    splits = {
-        name: split.model_copy(
-            update={
-                "files": [
-                    file.model_copy(
-                        update={"path": place(file.path), "spans_path": place(file.spans_path)}
-                    )
-                    for file in split.files
-                ]
-            }
-        )
-        for name, split in snapshot.splits.items()
-    }
-
-    return snapshot.model_copy(update={"splits": splits})
+    return [
+        file.model_copy(update={"path": place(file.path), "spans_path": place(file.spans_path)})
+        for file in files
+    ]
 
 
 def _misplaced(head: SnapshotHead, name: str) -> str | None:

@@ -53,6 +53,8 @@ class Takedown(Record):
     why: str = ""
     done: list[str] = []
     """Batches in which nothing of it is left."""
+    opened: list[str] | None = None
+    """Batches from which rows may have been removed already; None in records older than it."""
     removed: dict[str, int] = {}
     """What went, by kind: `pages`, `documents`, `warc_records`, `tokens`, ..."""
     withdrawn: dict[str, str] = {}

@@ -44,7 +44,7 @@ from corpus.run.step import (
     one_bucket_per_part,
 )
 from corpus.storage.store import work_dir
-from corpus.tables.conservation import FETCHED
+from corpus.tables.conservation import FETCHED, REQUESTS
 from corpus.tables.schemas import LINKS, PAGES, RIGHTS, Table, part_of
 from corpus.tables.segments import warc_dir
 from crawl.config import CrawlConfig
@@ -219,9 +219,19 @@ def _load_order(config: CrawlConfig, context: Context) -> ReduceFunction:
         opted_out = pages.filter(pc.equal(pages["reason"], Reason.TRAINING_OPT_OUT.value))
         for cause in opted_out["cause"].to_pylist():
             counts.update(opt_out_counts(cause))
+        counts[REQUESTS] = num_requests(pages)
         return Output({"pages": pages.sort_by("doc_id")}, counts)
 
     return order
+
+
+def num_requests(pages: pa.Table) -> int:
+    """Requests behind these pages: each attempt at the last address, and one for each redirect.
+
+    Attempts at an address that redirected in the end are not known any more.
+    """
+    hops = pc.sum(pc.list_value_length(pages["redirects"])).as_py() or 0
+    return hops + (pc.sum(pages["attempts"]).as_py() or 0)
 
 
 def opt_out_counts(cause: str | None) -> list[str]:

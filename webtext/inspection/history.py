@@ -17,6 +17,7 @@ from corpus.run import command
 from corpus.run.funnel import size
 from corpus.run.progress import duration
 from corpus.storage.store import Store, open_corpus
+from corpus.tables.conservation import REQUESTS
 from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import EXTRA_TABLES, Manifest, find_manifests
 from corpus.tables.schemas import TABLES
@@ -36,7 +37,7 @@ class StageRun:
     rows: dict[str, int]
     bytes: int
     requests: int | None
-    """Attempts to fetch a page, of a crawl."""
+    """Requests for pages of a crawl; None for other stages and for imports."""
     who: str
     version: str
 
@@ -80,16 +81,16 @@ def _stage_run(batch: str, stage: str, manifests: Sequence[Manifest]) -> StageRu
     for manifest in manifests:
         steps.setdefault(manifest.details.get("step", manifest.table), manifest)
     cpu = [m.details["cpu_s"] for m in steps.values() if "cpu_s" in m.details]
-    attempts = [m.details["attempts"] for m in manifests if "attempts" in m.details]
+    requests = [m.counts[REQUESTS] for m in manifests if REQUESTS in m.counts]
     return StageRun(
         batch=batch,
         stage=stage,
         ended=last.created,
         wall_s=round(sum(m.wall_s for m in steps.values()), 1),
-        cpu_s=round(sum(cpu), 1) if cpu else None,
+        cpu_s=round(sum(cpu), 3) if cpu else None,
         rows={manifest.table: manifest.rows for manifest in manifests},
         bytes=sum(manifest.bytes for manifest in manifests),
-        requests=sum(attempts) if attempts else None,
+        requests=sum(requests) if requests else None,
         who=str(last.details.get("who", "")),
         version=last.code_version,
     )
@@ -100,15 +101,20 @@ def render(found: Sequence[StageRun]) -> str:
     if not found:
         return "nothing was run yet"
 
-    lines = [f"{'ended':<26}{'batch':<14}{'stage':<8}{'wall':>9}{'CPU':>10}{'bytes':>11}  by"]
+    lines = [
+        f"{'ended':<26}{'batch':<14}{'stage':<8}{'wall':>9}{'CPU':>10}{'requests':>12}{'bytes':>11}"
+        "  by"
+    ]
     for run in found:
         cpu = duration(run.cpu_s) if run.cpu_s is not None else "-"
+        requests = f"{run.requests:,}" if run.requests is not None else "-"
         lines.append(
             f"{run.ended:<26}{run.batch:<14}{run.stage:<8}{duration(run.wall_s):>9}{cpu:>10}"
-            f"{size(run.bytes):>11}  {run.who or '-'}"
+            f"{requests:>12}{size(run.bytes):>11}  {run.who or '-'}"
         )
     hours = sum(run.cpu_s or 0.0 for run in found) / 3600
-    lines.append(f"{len(found)} runs, {hours:,.2f} CPU hours")
+    total = sum(run.requests or 0 for run in found)
+    lines.append(f"{len(found)} runs, {total:,} requests for pages, {hours:,.2f} CPU hours")
     return "\n".join(lines)
 
 

@@ -27,15 +27,15 @@ from datetime import UTC, datetime
 
 from xxhash import xxh3_64_hexdigest
 
+from corpus.bulk import read_many
 from corpus.errors import BusyError, InputError
 from corpus.printable import printable
 from corpus.run import command
 from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, work_dir
 from corpus.tables.inventory import batch_names
-from corpus.tables.manifest import EXTRA_TABLES
-from corpus.tables.schemas import TABLES
 from corpus.tables.takedown_list import (
+    Forgotten,
     Takedown,
     load_forgotten,
     takedowns,
@@ -49,7 +49,7 @@ from webtext.reports import html
 from webtext.takedown import find, proof
 from webtext.takedown.batch import remove_from_batch
 from webtext.takedown.copies import contents, digests, find_copies, find_returned
-from webtext.takedown.leftovers import leftovers, sweep
+from webtext.takedown.leftovers import batches_with_leftovers, sweep, sweep_batch
 from webtext.takedown.snapshots import exports_of, runs_on, withdraw_snapshots
 
 log = logging.getLogger(__name__)
@@ -232,6 +232,7 @@ def _write_record(
         domains=list(domains),
         why=why,
         keep_copies=keep_copies,
+        opened=[],
         contents=[] if keep_copies else contents(store, pages, names),
         digests=digests(store, pages, names),
     )
@@ -244,8 +245,7 @@ def _with_batch(store: Store, record: Takedown, batch: str) -> Takedown:
     A batch that was at work when it was asked for may have pages since of a domain, that led there,
     or that are copies.
     """
-    asked = [*record.url_keys, *(f"{find.DOMAIN}{name}" for name in record.domains)]
-    pages = {**find.find_pages(store, asked, [batch]), **record.url_keys}
+    pages = {**find.in_batch(store, batch, _asked_again(record)), **record.url_keys}
     if not record.keep_copies:
         pages = {**find_copies(store, pages, [batch]), **pages}
 
@@ -257,8 +257,14 @@ def _with_batch(store: Store, record: Takedown, batch: str) -> Takedown:
             "url_keys": pages,
             "contents": [told[key] for key in sorted(told)],
             "digests": sorted({*record.digests, *digests(store, pages, [batch])}),
+            "opened": None if record.opened is None else sorted({*record.opened, batch}),
         }
     )
+
+
+def _asked_again(record: Takedown) -> Forgotten:
+    """The pages and domains of a take-down, to look for them in a batch."""
+    return Forgotten(frozenset(record.url_keys), frozenset(record.domains))
 
 
 def _revoke(store: Store, takedown_id: str) -> int:
@@ -295,58 +301,100 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
         removed["revived_groups"] += gone
         record = record.model_copy(update={"removed": dict(removed)})
 
-    for batch in names:
-        if batch in record.done:
-            continue
+    resting = [name for name in names if name not in begun]
+    tried: set[str] = set()
+    while True:
+        known = record.url_keys
+        free = set(_untouched(store, record, resting))
+        for batch in names:
+            if batch not in {*record.done, *free, *tried}:
+                record = _complete_batch(store, record, batch)
+                tried.add(batch)
+        if record.url_keys == known:
+            break
+        # A batch that was at work before brought pages, which others may have copies of.
 
-        try:
-            with lease.hold(store, f"{work_dir(batch)}/lock.json", what="webtext.forget"):
-                if store.folders(work_dir(batch)):
-                    log.warning(
-                        "batch %s has unfinished steps: its pages go when they are done", batch
-                    )
-                    continue
-                num_left = len(leftovers(store))
-                for table in (*TABLES, *EXTRA_TABLES):
-                    # A killed worker's file may hold rows of these pages.
-                    store.sweep(f"{table}/{batch}")
-                if swept := num_left - len(leftovers(store)):
-                    removed["leftover_files"] += swept
-                record = _with_batch(store, record, batch)
-                write_takedown(store, record)
-                removed.update(remove_from_batch(store, batch, frozenset(record.url_keys)))
-        except BusyError as error:
-            log.warning("%s; its pages go when it is done", error)
-            continue
-
-        record = record.model_copy(update={"done": [*record.done, batch], "removed": dict(removed)})
-        write_takedown(store, record)
-
+    record = record.model_copy(
+        update={"done": [name for name in names if name in {*record.done, *free}]}
+    )
     withdrawn = withdraw_snapshots(store, record, keep_files=keep_withdrawn)
     record = record.model_copy(update={"withdrawn": {**record.withdrawn, **withdrawn}})
     for batch in begun - set(names):
         log.warning("batch %s is being linked: what it has of this goes when that is done", batch)
 
     if begun | set(names) <= set(record.done):
-        if swept := sweep(store):
-            removed["leftover_files"] += swept
-            record = record.model_copy(update={"removed": dict(removed)})
-        record = record.model_copy(
-            update={"finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        )
-        _renew_report(store)
-        record = record.model_copy(
-            update={
-                "runs": runs_on(store, list(record.withdrawn)),
-                "exports": exports_of(store, list(record.withdrawn)),
-            }
-        )
-        for run in record.runs:
-            log.warning("run %s was trained on a snapshot that is withdrawn now", run)
-        for export in record.exports:
-            log.warning("a snapshot that is withdrawn now was exported: %s", export)
-
+        record = _finish(store, record)
     write_takedown(store, record)
+    return record
+
+
+def _untouched(store: Store, record: Takedown, names: Sequence[str]) -> list[str]:
+    """Batches at rest with none of the pages, which need no lease and no removal.
+
+    The record is durable already, so whatever begins on such a batch now reads it first.
+    """
+    if record.opened is None:
+        return []
+    idle = [name for name in names if name not in {*record.done, *record.opened}]
+    left = batches_with_leftovers(store, idle)
+    asked = _asked_again(record)
+
+    def is_free(batch: str) -> bool:
+        pages = find.in_batch(store, batch, asked)
+        return not pages and (
+            record.keep_copies or not find_copies(store, record.url_keys, [batch])
+        )
+
+    candidates = [name for name in idle if name not in left]
+    free = read_many(store, candidates, is_free)
+    return [name for name, each in zip(candidates, free, strict=True) if each]
+
+
+def _complete_batch(store: Store, record: Takedown, batch: str) -> Takedown:
+    """Remove the pages from one batch, unless it is at work; the record of it."""
+    removed = Counter(record.removed)
+    try:
+        with lease.hold(store, f"{work_dir(batch)}/lock.json", what="webtext.forget"):
+            if store.folders(work_dir(batch)):
+                log.warning("batch %s has unfinished steps: its pages go when they are done", batch)
+                return record
+
+            # A killed worker's file may hold rows of these pages.
+            if swept := sweep_batch(store, batch):
+                removed["leftover_files"] += swept
+            record = _with_batch(store, record, batch)
+            write_takedown(store, record)
+            removed.update(remove_from_batch(store, batch, frozenset(record.url_keys)))
+    except BusyError as error:
+        log.warning("%s; its pages go when it is done", error)
+        return record
+
+    record = record.model_copy(update={"done": [*record.done, batch], "removed": dict(removed)})
+    write_takedown(store, record)
+    return record
+
+
+def _finish(store: Store, record: Takedown) -> Takedown:
+    """The record of a take-down after its last batch."""
+    removed = Counter(record.removed)
+    if swept := sweep(store):
+        removed["leftover_files"] += swept
+    record = record.model_copy(
+        update={
+            "removed": dict(removed),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    _renew_report(store)
+
+    names = list(record.withdrawn)
+    record = record.model_copy(
+        update={"runs": runs_on(store, names), "exports": exports_of(store, names)}
+    )
+    for run in record.runs:
+        log.warning("run %s was trained on a snapshot that is withdrawn now", run)
+    for export in record.exports:
+        log.warning("a snapshot that is withdrawn now was exported: %s", export)
     return record
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from corpus.bulk import read_many
 from corpus.storage.store import Store
-from corpus.tables.manifest import find_manifest
+from corpus.tables.manifest import find_manifest, find_manifests
 from corpus.tables.schemas import LINKS, PAGES, SIGNATURES, VERDICTS
 from corpus.tables.takedown_list import TakenContent
 from dedup.taken_down import REASON, encode_signature
@@ -25,13 +25,11 @@ def find_copies(store: Store, pages: Iterable[str], names: Sequence[str]) -> dic
     """The copies of pages in some batches: `doc_id` to identity."""
     wanted = frozenset(pages)
     copies: set[str] = set()
-    children = _children(store, names)
-    reached = list(wanted)
+    reached = wanted
     while reached:
-        for child in children.get(reached.pop(), ()):
-            if child not in wanted and child not in copies:
-                copies.add(child)
-                reached.append(child)
+        children = {child for child, _ in _removals(store, names, of=reached)}
+        reached = frozenset(children - copies - wanted)
+        copies |= reached
 
     return identities(store, copies, names)
 
@@ -39,8 +37,7 @@ def find_copies(store: Store, pages: Iterable[str], names: Sequence[str]) -> dic
 def find_returned(store: Store, names: Sequence[str]) -> dict[str, str]:
     """Pages that were left out because they match the list: `doc_id` to identity."""
     found: set[str] = set()
-    for batch in names:
-        manifest = find_manifest(store, VERDICTS.name, batch)
+    for manifest in find_manifests(store, ((VERDICTS.name, batch) for batch in names)).values():
         if manifest is None or not manifest.counts.get(REASON):
             continue
         for piece in row_groups(store, manifest, ["doc_id", "reason"]):
@@ -53,47 +50,61 @@ def find_returned(store: Store, names: Sequence[str]) -> dict[str, str]:
 def identities(store: Store, doc_ids: Iterable[str], names: Sequence[str]) -> dict[str, str]:
     """The identities of pages, from the batches that link them."""
     wanted = frozenset(doc_ids)
-    found: dict[str, str] = {}
-    for batch in names if wanted else ():
+
+    def of_batch(batch: str) -> dict[str, str]:
+        found: dict[str, str] = {}
         manifest = find_manifest(store, LINKS.name, batch)
         for piece in row_groups(store, manifest, ["doc_id", "url_key"], wanted):
             rows = piece.filter(among(piece["doc_id"], wanted))
             found.update(zip(rows["doc_id"].to_pylist(), rows["url_key"].to_pylist(), strict=True))
+        return found
 
-    return found
+    return {
+        doc_id: key
+        for found in read_many(store, names if wanted else (), of_batch)
+        for doc_id, key in found.items()
+    }
 
 
 def contents(store: Store, pages: Iterable[str], names: Sequence[str]) -> list[TakenContent]:
     """Content hashes by which later copies of these pages are known."""
     wanted = frozenset(pages)
-    found: dict[str, TakenContent] = {}
-    for batch in names:
+
+    def of_batch(batch: str) -> dict[str, TakenContent]:
         manifest = find_manifest(store, SIGNATURES.name, batch)
         if manifest is None:
-            continue
+            return {}
 
+        found = {}
         stay = _copies_of_others(store, batch, wanted)
-        settings = manifest.config
         columns = ["doc_id", "content_hash", "num_shingles", "signature"]
         for piece in row_groups(store, manifest, columns, wanted):
             for row in piece.filter(among(piece["doc_id"], wanted - stay)).to_pylist():
                 if row["num_shingles"]:
-                    found[row["content_hash"]] = _content(row, settings)
+                    found[row["content_hash"]] = _content(row, manifest.config)
+        return found
 
-    return [found[key] for key in sorted(found)]
+    told = {
+        key: content
+        for found in read_many(store, names, of_batch)
+        for key, content in found.items()
+    }
+    return [told[key] for key in sorted(told)]
 
 
 def digests(store: Store, pages: Iterable[str], names: Sequence[str]) -> list[str]:
     """The payload digests of the pages' stored responses."""
     wanted = frozenset(pages)
-    found: set[str] = set()
-    for batch in names:
+
+    def of_batch(batch: str) -> set[str]:
+        found: set[str] = set()
         manifest = find_manifest(store, PAGES.name, batch)
         for piece in row_groups(store, manifest, ["doc_id", "payload_digest"], wanted):
             rows = piece.filter(among(piece["doc_id"], wanted))
             found.update(each for each in rows["payload_digest"].to_pylist() if each)
+        return found
 
-    return sorted(found)
+    return sorted(set().union(*read_many(store, names, of_batch)))
 
 
 def _content(row: Mapping[str, Any], settings: Mapping[str, Any]) -> TakenContent:
@@ -105,28 +116,34 @@ def _content(row: Mapping[str, Any], settings: Mapping[str, Any]) -> TakenConten
     )
 
 
-def _children(store: Store, names: Sequence[str]) -> dict[str, list[str]]:
-    """The pages that were removed as duplicates, by the page that each one duplicates."""
-    children: dict[str, list[str]] = {}
-    for child, parent in _removals(store, names):
-        children.setdefault(parent, []).append(child)
-    return children
-
-
 def _copies_of_others(store: Store, batch: str, wanted: frozenset[str]) -> frozenset[str]:
     """Those of the wanted pages that duplicate a page which stays."""
     return frozenset(
         child
-        for child, parent in _removals(store, [batch])
+        for child, parent in _removals(store, [batch], doc_ids=wanted)
         if child in wanted and parent not in wanted
     )
 
 
-def _removals(store: Store, names: Sequence[str]) -> Iterable[tuple[str, str]]:
-    for batch in names:
+def _removals(
+    store: Store,
+    names: Sequence[str],
+    *,
+    of: frozenset[str] | None = None,
+    doc_ids: frozenset[str] | None = None,
+) -> Iterable[tuple[str, str]]:
+    """The pages that were removed as duplicates, each with the page that stays instead.
+
+    With `of` only the duplicates of these pages, with `doc_ids` only from parts that may hold them.
+    """
+
+    def of_batch(batch: str) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
         manifest = find_manifest(store, VERDICTS.name, batch)
-        for piece in row_groups(store, manifest, ["doc_id", "duplicate_of"]):
-            rows: pa.Table = piece.filter(pc.is_valid(piece["duplicate_of"]))
-            yield from zip(
-                rows["doc_id"].to_pylist(), rows["duplicate_of"].to_pylist(), strict=True
-            )
+        for piece in row_groups(store, manifest, ["doc_id", "duplicate_of"], doc_ids, of):
+            parents = piece["duplicate_of"]
+            rows = piece.filter(pc.is_valid(parents) if of is None else among(parents, of))
+            found += zip(rows["doc_id"].to_pylist(), rows["duplicate_of"].to_pylist(), strict=True)
+        return found
+
+    return [pair for found in read_many(store, names, of_batch) for pair in found]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from corpus.bulk import read_many
 from corpus.errors import InputError
 from corpus.storage.store import Store
 from corpus.tables.inventory import batch_names
@@ -62,8 +63,9 @@ def find_pages(
             pages[doc_id] = key
 
     listed = Forgotten(frozenset(pages), frozenset(domains(asked)))
-    for batch in batch_names(store) if names is None else names:
-        pages.update(_in_batch(store, batch, listed))
+    batches = batch_names(store) if names is None else names
+    for found in read_many(store, batches, lambda batch: in_batch(store, batch, listed)):
+        pages.update(found)
     return pages
 
 
@@ -71,7 +73,7 @@ def known(store: Store, asked: Sequence[str], names: Sequence[str]) -> set[str]:
     """Those of the asked that a page of some batch belongs to."""
     pages = {each: _identity(each)[0] for each in asked if not each.startswith(DOMAIN)}
     all_pages = Forgotten(frozenset(pages.values()), frozenset())
-    linked = {doc_id for batch in names for doc_id in _in_batch(store, batch, all_pages)}
+    linked = _linked(store, names, all_pages)
     found = {each for each, doc_id in pages.items() if doc_id in linked}
     # Domains, and addresses that only redirects lead to, are looked for one by one.
     for each in asked:
@@ -81,9 +83,15 @@ def known(store: Store, asked: Sequence[str], names: Sequence[str]) -> set[str]:
             frozenset() if each.startswith(DOMAIN) else frozenset([_identity(each)[0]]),
             frozenset(domains([each])),
         )
-        if any(_in_batch(store, batch, listed) for batch in names):
+        if _linked(store, names, listed):
             found.add(each)
     return found
+
+
+def _linked(store: Store, names: Sequence[str], listed: Forgotten) -> set[str]:
+    """The listed pages of all batches, and those that redirect to listed ones."""
+    found = read_many(store, names, lambda batch: in_batch(store, batch, listed))
+    return {doc_id for each in found for doc_id in each}
 
 
 def is_listed(asked: str, listed: Forgotten) -> bool:
@@ -121,16 +129,20 @@ def _identity(asked: str) -> tuple[str, str]:
     return identity.doc_id, identity.url_key
 
 
-def _in_batch(store: Store, batch: str, listed: Forgotten) -> dict[str, str]:
+def in_batch(store: Store, batch: str, listed: Forgotten) -> dict[str, str]:
+    """The listed pages of a batch, and those that redirect to listed ones: `doc_id` to identity."""
     links, pages = find_manifest(store, LINKS.name, batch), find_manifest(store, PAGES.name, batch)
-    found: dict[str, str] = {}
+    # Filters of parts know pages, not domains.
+    exact = None if listed.domains else listed.doc_ids
     led: set[str] = set()
-    for piece in row_groups(store, pages, ["doc_id", "url", "final_url"]):
+    for piece in row_groups(store, pages, ["doc_id", "url", "final_url"], mentioned=exact):
         moved = piece.filter(pc.fill_null(pc.not_equal(piece["url"], piece["final_url"]), False))
         led.update(row["doc_id"] for row in moved.to_pylist() if listed.has_page(row["final_url"]))
 
+    found: dict[str, str] = {}
     wanted = Forgotten(listed.doc_ids | led, listed.domains)
-    for piece in row_groups(store, links, ["doc_id", "url_key", "domain", "url"]):
+    parts = None if listed.domains else wanted.doc_ids
+    for piece in row_groups(store, links, ["doc_id", "url_key", "domain", "url"], parts):
         rows = piece.filter(wanted.mask(piece["doc_id"], piece["domain"], piece["url"]))
         found.update(zip(rows["doc_id"].to_pylist(), rows["url_key"].to_pylist(), strict=True))
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from corpus.storage.store import Store, table_dir
 from corpus.tables.manifest import Manifest
+from corpus.tables.mentions import may_mention
 from corpus.tables.parquet import iter_tables, part_index
 from corpus.tables.schemas import part_of_id
 
@@ -19,10 +20,12 @@ def row_groups(
     manifest: Manifest | None,
     columns: Sequence[str],
     doc_ids: frozenset[str] | None = None,
+    mentioned: frozenset[str] | None = None,
 ) -> Iterable[pa.Table]:
     """Row groups of a table that may not be there.
 
-    With `doc_ids` only of the parts that may hold them.
+    With `doc_ids` only of the parts that may hold them, with `mentioned` only of those whose rows
+    may refer to such pages.
     """
     if manifest is None:
         return
@@ -34,6 +37,8 @@ def row_groups(
     )
 
     for part in manifest.parts:
+        if mentioned is not None and not may_mention(part, mentioned):
+            continue
         if parts is None or part_index(part.file) in parts:
             yield from iter_tables(
                 store, f"{table_dir(manifest.table, manifest.batch)}/{part.file}", columns

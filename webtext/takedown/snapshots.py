@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import pyarrow.compute as pc
 
-from corpus.errors import InputError
+from corpus.bulk import read_many
+from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store
 from corpus.tables.export_log import exports
-from corpus.tables.generations import delete_unpinned
-from corpus.tables.manifest import find_manifest
+from corpus.tables.file_lists import list_path, read_lists
+from corpus.tables.generations import delete_unpinned, files_moved
+from corpus.tables.manifest import find_manifest, find_manifests
 from corpus.tables.parquet import part_index, read_file
 from corpus.tables.retirement import retire, retirement
 from corpus.tables.schemas import SPANS, TOKENS, part_of_id
@@ -20,8 +22,8 @@ from corpus.tables.snapshot import (
     Composer,
     SnapshotHead,
     TokenFile,
+    located,
     read_heads,
-    read_snapshot,
     write_revision,
 )
 from corpus.tables.takedown_list import Takedown
@@ -36,39 +38,58 @@ def withdraw_snapshots(store: Store, record: Takedown, *, keep_files: bool) -> d
     Snapshots of batches that still wait are left for later.
     """
     doc_ids = frozenset(record.url_keys)
-    heads = read_heads(store)
-    settled = [head for head in heads if {b.batch for b in head.batches} <= set(record.done)]
+    done = set(record.done)
+    settled = [head for head in read_heads(store) if {b.batch for b in head.batches} <= done]
     held = _files_with(store, settled, doc_ids)
-    withdrawn: dict[str, str] = {}
-    doomed: dict[str, TokenFile] = {}
-    composer = Composer(store, [b.batch for head in settled for b in head.batches])
+    holding = [head for head in settled if any(held[each.files] for each in head.batches)]
+    doomed = {
+        file.path: file for head in holding for each in head.batches for file in held[each.files]
+    }
+    withdrawn = _withdraw(store, holding, record.id)
+    if keep_files:
+        return withdrawn
 
-    for head in settled:
-        mine = [file for each in head.batches for file in held[each.files]]
-        if not mine:
-            continue
+    paths = [path for file in doomed.values() for path in (file.path, file.spans_path)]
+    present = read_many(store, paths, store.exists)
+    there = [path for path, exists in zip(paths, present, strict=True) if exists]
+    for path in there:
+        log.info("will delete %s", path)
+    for path in there:
+        store.delete(path)
+        log.info("deleted %s", path)
 
-        doomed.update({file.path: file for file in mine})
-        present = retirement(store, head.name)
-        if present is None:
-            replacement = _replace(store, head, composer)
-            retire(store, head.name, "withdrawn", f"take-down {record.id}", replacement)
-            withdrawn[head.name] = replacement or ""
-        elif record.id in present.why:
-            withdrawn[head.name] = present.replaced_by or ""
-
-    if not keep_files:
-        paths = [path for file in doomed.values() for path in (file.path, file.spans_path)]
-        there = [path for path in paths if store.exists(path)]
-        for path in there:
-            log.info("will delete %s", path)
-        for path in there:
-            store.delete(path)
-            log.info("deleted %s", path)
-        for batch in record.done:
-            delete_unpinned(store, (TOKENS.name, SPANS.name), batch)
-
+    for batch in sorted(
+        {file.batch for file in doomed.values()} | done.intersection(record.opened or done)
+    ):
+        delete_unpinned(store, (TOKENS.name, SPANS.name), batch)
     return withdrawn
+
+
+def _withdraw(store: Store, holding: Sequence[SnapshotHead], takedown_id: str) -> dict[str, str]:
+    """Withdraw these snapshots and write their replacements; old to new names.
+
+    Revisions of one name follow each other, since each takes the next free number.
+    """
+    composer = Composer(store, [each.batch for head in holding for each in head.batches])
+    revisions: dict[str, list[SnapshotHead]] = {}
+    for head in holding:
+        revisions.setdefault(head.name.partition(".")[0], []).append(head)
+
+    def withdraw(heads: Sequence[SnapshotHead]) -> dict[str, str]:
+        withdrawn: dict[str, str] = {}
+        for head in heads:
+            present = retirement(store, head.name)
+            if present is None:
+                replacement = _replace(store, head, composer)
+                retire(store, head.name, "withdrawn", f"take-down {takedown_id}", replacement)
+                withdrawn[head.name] = replacement or ""
+            elif takedown_id in present.why:
+                withdrawn[head.name] = present.replaced_by or ""
+        return withdrawn
+
+    found = read_many(store, list(revisions.values()), withdraw)
+    merged = {old: new for each in found for old, new in each.items()}
+    return {head.name: merged[head.name] for head in holding if head.name in merged}
 
 
 def runs_on(store: Store, names: Sequence[str]) -> list[str]:
@@ -98,29 +119,33 @@ def _files_with(
     store: Store, heads: Sequence[SnapshotHead], doc_ids: frozenset[str]
 ) -> dict[str, list[TokenFile]]:
     """Token files with such a page by the list that names them. Each list is looked at once."""
-    found: dict[str, list[TokenFile]] = {}
-    num_parts: dict[str, int] = {}
-    for head in heads:
-        for each in head.batches:
-            if each.files in found:
-                continue
-            if each.batch not in num_parts:
-                spans = find_manifest(store, SPANS.name, each.batch)
-                num_parts[each.batch] = spans.num_parts if spans else 0
-            parts = (
-                {part_of_id(doc_id, num_parts[each.batch]) for doc_id in doc_ids}
-                if num_parts[each.batch]
-                else None
+    batch_of = {each.files: each.batch for head in heads for each in head.batches}
+    spans = find_manifests(store, ((SPANS.name, batch) for batch in batch_of.values()))
+    moved = files_moved(store, (TOKENS.name, SPANS.name))
+    lists = read_lists(store, batch_of)
+    for digest, batch in batch_of.items():
+        if lists[digest].batch != batch:
+            raise SchemaError(
+                f"{store.root}/{list_path(digest)}: a snapshot names it as the list of batch "
+                f"{batch!r}, it is of {lists[digest].batch!r}; write the snapshot again under "
+                "another name"
             )
-            files = read_snapshot(store, head.name, [each.batch]).splits
-            found[each.files] = [
-                file
-                for split in SPLITS
-                for file in files[split].files
-                if (parts is None or part_index(file.path) in parts)
-                and _holds(store, file, doc_ids)
-            ]
-    return found
+
+    def files_with(digest: str) -> list[TokenFile]:
+        manifest = spans[SPANS.name, batch_of[digest]]
+        parts = (
+            {part_of_id(doc_id, manifest.num_parts) for doc_id in doc_ids}
+            if manifest and manifest.num_parts
+            else None
+        )
+        return [
+            file
+            for split in SPLITS
+            for file in located(lists[digest].splits[split], moved)
+            if (parts is None or part_index(file.path) in parts) and _holds(store, file, doc_ids)
+        ]
+
+    return dict(zip(batch_of, read_many(store, batch_of, files_with), strict=True))
 
 
 def _replace(store: Store, snapshot: SnapshotHead, composer: Composer) -> str | None:
