@@ -10,6 +10,8 @@ exit code is 1 if something fails.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -42,11 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = command.corpus_parser("webtext.doctor", __doc__ or "").parse_args(argv)
     store = open_store(args.corpus)
-    sections = {
-        f"store {store.root}": check_store(store),
-        "cluster": check_cluster(store, os.environ.get("RAY_ADDRESS", "")),
-        "machine": check_machine(),
-    }
+    with _no_new_folders(store):
+        sections = {
+            f"store {store.root}": check_store(store),
+            "cluster": check_cluster(store, os.environ.get("RAY_ADDRESS", "")),
+            "machine": check_machine(),
+        }
 
     for title, findings in sections.items():
         if findings:
@@ -60,6 +63,21 @@ def _main(argv: Sequence[str] | None) -> int:
     if args.json:
         print(json.dumps({title: [asdict(e) for e in each] for title, each in sections.items()}))
     return 1 if counts["failure"] else 0
+
+
+@contextlib.contextmanager
+def _no_new_folders(store: Store) -> Iterator[None]:
+    """Remove the folders of a local corpus that were not there before, as long as they are empty."""
+    folder = store.local_path("work")
+    places = [] if folder is None else [folder, *folder.parents]
+    new = list(itertools.takewhile(lambda place: not place.exists(), places))
+    try:
+        yield
+    finally:
+        # Something else may have put files there meanwhile.
+        with contextlib.suppress(OSError):
+            for place in new:
+                place.rmdir()
 
 
 def check_machine() -> list[Finding]:

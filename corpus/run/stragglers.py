@@ -24,6 +24,9 @@ WARN_FACTOR, WARN_LEAST_S = 5.0, 60.0
 LIMIT_FACTOR, LIMIT_LEAST_S = 20.0, 600.0
 # A median of fewer tasks says little; for copies, half of the step's tasks must be finished.
 FEWEST_FINISHED = 3
+# The limit without a median. The largest dump of a month, 50 million submissions, takes one task
+# less than an hour.
+FIRST_S = 6 * 3600.0
 # A step without a finished task says so this often.
 SILENT_S = 600.0
 MOST_COPIES = 3
@@ -37,6 +40,8 @@ class Limits:
     """A fixed time limit."""
     automatic: bool = True
     """Without a fixed one, derive it from the median of finished tasks."""
+    first_s: float | None = FIRST_S
+    """The automatic limit while too few tasks have finished to judge the others."""
     copies: bool = True
     """Start copies of slow tasks."""
     enabled: bool = True
@@ -72,8 +77,10 @@ class Watch:
             return None
         if self.limits.timeout_s is not None:
             return self.limits.timeout_s
-        if self.usual_s is None or not self.limits.automatic:
+        if not self.limits.automatic:
             return None
+        if self.usual_s is None:
+            return self.limits.first_s
         return max(LIMIT_LEAST_S, LIMIT_FACTOR * self.usual_s)
 
     def overdue(self, running_s: Mapping[int, float]) -> list[int]:
@@ -119,10 +126,13 @@ class Watch:
 
         self._silent_since = now
         key = max(running_s, key=lambda each: running_s[each])
+        limit = self.limit_s
+        end = "it has no limit" if limit is None else f"it is ended after {duration(limit)}"
         log.warning(
-            "%s: too few parts have finished to judge the others; part %d has run for %s. "
-            "--set run.task_timeout=1h limits a part's time",
+            "%s: too few parts have finished to judge the others; part %d has run for %s; %s; "
+            "--set run.task_timeout=1h sets another limit",
             self.label,
             key,
             duration(running_s[key]),
+            end,
         )

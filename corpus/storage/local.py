@@ -31,6 +31,7 @@ class LocalStore(Store):
         if folder is None:
             raise ValueError(f"{root}: not a local path")
         self._folder = folder
+        self._real_root = os.path.realpath(folder)
         self._fs = pafs.LocalFileSystem()
 
     @property
@@ -48,9 +49,11 @@ class LocalStore(Store):
         anyway.
         """
         found = self._folder / path if path else self._folder
-        root = os.path.realpath(self._folder)
         real = os.path.realpath(found)
-        if real != root and not real.startswith(root.rstrip("/") + "/"):
+        if not _is_below(real, self._real_root):
+            # The root itself may be a link that was changed since.
+            self._real_root = os.path.realpath(self._folder)
+        if not _is_below(real, self._real_root):
             raise PathError(
                 f"{self.root}: refused {path!r}, a link to {real} outside of the corpus; copy the data into it, or mount it there"
             )
@@ -196,6 +199,10 @@ def local_root(root: str) -> Path | None:
     if re.match(r"[a-z][a-z0-9+.-]*://", root):
         return None
     return Path(root).expanduser().absolute()
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")
 
 
 def temporary_name(final: Path) -> Path:

@@ -165,6 +165,34 @@ def test_a_task_over_its_limit_is_ended_and_tried_again(
     assert len(values) == 4
 
 
+@pytest.mark.parametrize("num_tasks", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("limits", "age", "ended"),
+    [
+        (Limits(), 21_599.0, False),
+        (Limits(), 21_601.0, True),
+        (Limits(first_s=60.0), 61.0, True),
+        (Limits(first_s=None), 1e9, False),
+        (Limits(automatic=False), 1e9, False),
+        (Limits(timeout_s=1e5), 9e4, False),
+        (Limits(enabled=False), 1e9, False),
+    ],
+    ids=["below", "over", "set", "none", "switched off", "given", "fetch"],
+)
+def test_first_tasks_that_all_hang_are_ended(
+    num_tasks: int, limits: Limits, age: float, ended: bool
+) -> None:
+    """Without three finished tasks no limit applied: such a step hung for ever."""
+    names = [f"t{index}" for index in range(num_tasks)]
+    executor, values, failed = play(
+        [{"time": {name: [age] for name in names}}, dict.fromkeys(names, 1)],
+        num_tasks=num_tasks,
+        limits=limits,
+    )
+    assert len(executor.cancelled) == (num_tasks if ended else 0)
+    assert (len(values), failed) == (num_tasks, {})
+
+
 def test_a_task_that_always_hangs_is_given_up() -> None:
     script = [DONE3] + [{"time": {"t3": [9e9]}}] * 3
     _, values, failed = play(script, limits=Limits(timeout_s=60.0, copies=False))
@@ -188,7 +216,7 @@ def test_a_step_without_a_finished_task_says_so(
     watch = Watch("toy/total", 1)
     with caplog.at_level(logging.WARNING):
         watch.warn({0: 700.0})
-    assert "part 0 has run for 11:40" in caplog.text
+    assert "part 0 has run for 11:40; it is ended after 6:00:00" in caplog.text
 
 
 def test_a_task_whose_nodes_leave_is_not_given_up_after_three(
@@ -231,8 +259,11 @@ def test_settings_of_the_limit() -> None:
     assert limits("run.task_timeout=none", "run.copies=false") == Limits(
         automatic=False, copies=False
     )
-    with pytest.raises(ConfigError, match="such as 90s, 15m, 2h or 35d"):
-        limits("run.task_timeout=2 hours")
+    assert limits("run.first_timeout=30m") == Limits(first_s=1800.0)
+    assert limits("run.first_timeout=none") == Limits(first_s=None)
+    for words in ("task_timeout=2 hours", "first_timeout=auto"):
+        with pytest.raises(ConfigError, match="such as 90s, 15m, 2h or 35d"):
+            limits(f"run.{words}")
 
 
 def test_a_frozen_worker_costs_its_step_a_copy(

@@ -29,7 +29,12 @@ def test_a_folder_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     code, found = states(capsys, str(tmp_path / "new"))
     assert code == 0
     assert {found[subject] for subject in self_test.CHECKS} == {"ok"}
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert list(tmp_path.iterdir()) == [], "an empty work/ was left"
+    assert states(capsys, str(tmp_path / "a" / "b"))[0] == 0
+    assert list(tmp_path.iterdir()) == [], "nor its parents"
+    (tmp_path / "work").mkdir()
+    assert states(capsys, str(tmp_path))[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["work"], "others' folders stay"
     assert doctor.main(["--corpus", str(tmp_path)]) == 0
     assert len(capsys.readouterr().out.splitlines()) < 24, "one screen"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import pyarrow.compute as pc
 
@@ -13,7 +13,7 @@ from corpus.storage.store import Store
 from corpus.tables.export_log import exports
 from corpus.tables.file_lists import list_path, read_lists
 from corpus.tables.generations import delete_unpinned, files_moved
-from corpus.tables.manifest import find_manifest, find_manifests
+from corpus.tables.manifest import find_manifests
 from corpus.tables.parquet import part_index, read_file
 from corpus.tables.retirement import retire, retirement
 from corpus.tables.schemas import SPANS, TOKENS, part_of_id
@@ -70,7 +70,10 @@ def _withdraw(store: Store, holding: Sequence[SnapshotHead], takedown_id: str) -
 
     Revisions of one name follow each other, since each takes the next free number.
     """
-    composer = Composer(store, [each.batch for head in holding for each in head.batches])
+    names = list(dict.fromkeys(each.batch for head in holding for each in head.batches))
+    composer = Composer(store, names)
+    tokens = find_manifests(store, ((TOKENS.name, name) for name in names))
+    gone = {batch for (_, batch), manifest in tokens.items() if manifest is None}
     revisions: dict[str, list[SnapshotHead]] = {}
     for head in holding:
         revisions.setdefault(head.name.partition(".")[0], []).append(head)
@@ -80,7 +83,7 @@ def _withdraw(store: Store, holding: Sequence[SnapshotHead], takedown_id: str) -
         for head in heads:
             present = retirement(store, head.name)
             if present is None:
-                replacement = _replace(store, head, composer)
+                replacement = _replace(store, head, composer, gone)
                 retire(store, head.name, "withdrawn", f"take-down {takedown_id}", replacement)
                 withdrawn[head.name] = replacement or ""
             elif takedown_id in present.why:
@@ -148,13 +151,15 @@ def _files_with(
     return dict(zip(batch_of, read_many(store, batch_of, files_with), strict=True))
 
 
-def _replace(store: Store, snapshot: SnapshotHead, composer: Composer) -> str | None:
+def _replace(
+    store: Store, snapshot: SnapshotHead, composer: Composer, gone: Set[str]
+) -> str | None:
     """The same batches as they are now, under the next free name.
 
-    None where they can't be one snapshot any more.
+    None if they can't be one snapshot any more; `gone` are batches without tokens.
     """
     names = [each.batch for each in snapshot.batches]
-    if any(find_manifest(store, TOKENS.name, name) is None for name in names):
+    if not gone.isdisjoint(names):
         return None
 
     try:

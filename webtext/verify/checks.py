@@ -19,6 +19,7 @@ from corpus.storage.store import Store, table_dir
 from corpus.tables import conservation
 from corpus.tables.checksums import find_damage, find_file_damage
 from corpus.tables.manifest import Manifest, find_manifest, sealed
+from corpus.tables.mentions import COLUMNS, may_mention, mentioned
 from corpus.tables.parquet import iter_tables, part_index, read_file
 from corpus.tables.schemas import part_of
 from corpus.tables.snapshot import SPLITS, Snapshot
@@ -56,6 +57,24 @@ def file_problems(store: Store, manifest: Manifest, number: int) -> list[str]:
     """Problems of a table's file: missing, or with other bytes than written."""
     damage = find_damage(store, table_dir(manifest.table, manifest.batch), manifest.parts[number])
     return [damage] if damage else []
+
+
+def mention_problems(store: Store, manifest: Manifest, number: int) -> list[str]:
+    """A reference of a part's rows that its filter denies: a take-down would not find it."""
+    part = manifest.parts[number]
+    path = f"{table_dir(manifest.table, manifest.batch)}/{part.file}"
+    try:
+        rows = read_file(store, path, COLUMNS[manifest.table])
+    except (SchemaError, OSError):
+        return []  # Its digest says so already.
+
+    denied = [key for key in mentioned(manifest.table, rows) if not may_mention(part, [key])]
+    if not denied:
+        return []
+    return [
+        f"{path}: the manifest's filter denies references to {len(denied):,} pages, such as "
+        f"{denied[0]}, so a take-down would miss them"
+    ]
 
 
 def pinned_damage(store: Store, snapshot: Snapshot, batch: str) -> list[str]:

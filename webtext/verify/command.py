@@ -38,6 +38,7 @@ from corpus.storage.interface import is_leftover
 from corpus.storage.store import Store, open_corpus, table_dir, work_dir
 from corpus.tables.inventory import batch_names, entries
 from corpus.tables.manifest import EXTRA_TABLES, Manifest, batches, find_manifest, record_seal
+from corpus.tables.mentions import COLUMNS
 from corpus.tables.parquet import iter_tables
 from corpus.tables.retirement import retirement
 from corpus.tables.schemas import TABLES
@@ -222,6 +223,8 @@ def _batch_checks(
                 findings.num_files += 1
                 findings.num_bytes += part.bytes
                 yield partial(integrity.file_problems, store, manifest, number)
+                if manifest.table in COLUMNS:
+                    yield partial(integrity.mention_problems, store, manifest, number)
 
     yield partial(integrity.conservation_problems, store, batch)
     yield partial(lost_page_problems, store, batch)

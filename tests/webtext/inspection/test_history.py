@@ -7,7 +7,10 @@ import json
 
 import pytest
 
+from corpus.tables.conservation import REQUESTS
 from corpus.tables.manifest import read_manifest
+from corpus.tables.parquet import read_table
+from crawl.fetch.steps import num_requests
 from tests.support import grown_corpus
 from webtext.inspection import history
 
@@ -33,3 +36,21 @@ def test_every_stage_of_every_batch_is_listed_in_order(
     assert out[-2].endswith("CPU hours")
     assert history.main(["--corpus", fates.root, "--batch", "2024-02"]) == 0
     assert "2024-01 " not in capsys.readouterr().out
+
+
+def test_requests_for_pages_are_counted_and_shown(fates: grown_corpus.Fates) -> None:
+    """The column was never filled."""
+    pages = read_table(fates.store, "pages", "2024-01")
+    hops = sum(len(row["redirects"]) for row in pages.to_pylist())
+    assert hops == 2
+    assert num_requests(pages) == pages.num_rows + hops, "each was asked once"
+    assert num_requests(pages.slice(0, 0)) == 0
+
+    manifest = read_manifest(fates.store, "pages", "2024-01")
+    counted = manifest.model_copy(update={"counts": {**manifest.counts, REQUESTS: 12_345}})
+    run = history._stage_run("2024-01", "crawl", [counted])
+    assert run.requests == 12_345
+    head, line, total = history.render([run]).splitlines()
+    assert line[: head.index("requests") + len("requests")].endswith(" 12,345")
+    assert "12,345 requests for pages" in total
+    assert history._stage_run("2024-01", "crawl", [manifest]).requests is None, "an import"
