@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from clean import detail, metadata, normalize
+from clean import detail, normalize
 from clean.config import CleanConfig
-from clean.decode import decode
-from clean.embedded import is_plain
 from clean.extract import Extracted, page_extractor
 from clean.filters import language, personal, quality, wikipedia
+from clean.page_source import metadata
+from clean.page_source.decode import decode
+from clean.page_source.embedded import is_plain
 from clean.reasons import Reason
 from clean.soft_failures.addresses import SoftFailure, StoredAnswer
 from clean.soft_failures.judge import JudgedPage, judge, judge_answer

@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from clean import embedded
 from clean.learned import extraction
 from clean.learned.blocks import PageBlocks, blocks
+from clean.page_source import embedded
 from corpus.config import Section
 from crawl.warc import records
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clean.config import CleanConfig
-from clean.metadata import metas
+from clean.page_source.metadata import metas
 from clean.pages import fetched
 from corpus.run.step import Context, Joins, Map, MapFunction, Output
 from corpus.tables.schemas import DOCUMENTS, MARKS, PAGES

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from corpus.run import command
 from corpus.run.step import AnyStep
+from corpus.snapshots.snapshot import read_snapshot, snapshots
 from corpus.storage.store import Store, check_name, open_corpus
 from corpus.tables.manifest import batches, find_manifest
-from corpus.tables.snapshot import read_snapshot, snapshots
 from dedup import passage_steps, report, review, verdict_steps
 from dedup.config import DedupConfig
 from dedup.contamination import overlap_steps

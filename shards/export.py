@@ -28,13 +28,13 @@ import pyarrow.parquet as pq
 
 from corpus.errors import FatalError, InputError
 from corpus.run import command
+from corpus.snapshots.export_log import note_export
+from corpus.snapshots.snapshot import SPLITS, TokenFile
+from corpus.snapshots.snapshot_remarks import warn_of_remarks
 from corpus.storage.store import Store, open_corpus, open_store
-from corpus.tables.export_log import note_export
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import part_index, part_paths, read_file
 from corpus.tables.schemas import DOCUMENTS, RIGHTS
-from corpus.tables.snapshot import SPLITS, TokenFile
-from corpus.tables.snapshot_remarks import warn_of_remarks
 from shards.export_formats import to_datatrove, to_litdata, to_megatron, to_numpy
 from shards.reader import Document, TokenSplit, open_split
 from shards.tokenizer.encode import TOKENIZER_PATH, Tokenizer, load_tokenizer

@@ -11,8 +11,8 @@ memory-mapped, others are fetched to a bounded cache, ahead of need.
 """
 
 from corpus.errors import InputError
+from corpus.snapshots.snapshot import SPLITS, Split, read_snapshot
 from corpus.storage.store import open_corpus
-from corpus.tables.snapshot import SPLITS, Split, read_snapshot
 from shards.stream.blocks import Blocks, BlockStream, document_numbers, sequential_blocks
 from shards.stream.by_weight import WeightedSplit, weigh
 from shards.stream.cache import TokenCache

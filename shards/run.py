@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from corpus.errors import ConfigError
 from corpus.run import command
+from corpus.snapshots.snapshot import batches_up_to, check_free, snapshots_of, write_snapshot
+from corpus.snapshots.snapshot_remarks import warn_of_remarks
 from corpus.storage.store import Store, check_name
 from corpus.tables.manifest import batches, read_manifest
-from corpus.tables.snapshot import batches_up_to, check_free, snapshots_of, write_snapshot
-from corpus.tables.snapshot_remarks import warn_of_remarks
 from corpus.tables.staleness import require_current
 from shards import write_step
 from shards.config import ShardsConfig

@@ -22,12 +22,12 @@ from xxhash import xxh3_128
 from corpus.config import Section
 from corpus.errors import FatalError, InputError
 from corpus.run.step import Context, Joins, Map, PartFunction, Written
+from corpus.snapshots.snapshot import SPLITS, Split
 from corpus.tables.conservation import NOT_KEPT
 from corpus.tables.manifest import Input, Part
 from corpus.tables.parquet import PartWriter, open_part
 from corpus.tables.record import RowGroup
 from corpus.tables.schemas import DOCUMENTS, SPANS, TOKENS, VERDICTS, tokens_schema
-from corpus.tables.snapshot import SPLITS, Split
 from shards.split import is_validation
 from shards.stream.file_layout import metadata, values_offset
 from shards.tokenizer.encode import Tokenizer, load_tokenizer

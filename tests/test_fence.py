@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,8 @@ HOMES = {
 }
 BY_NAME = {"clean/sandbox.py"}
 """The sandbox imports, in its own process, the function that its parent named: always one of `clean`."""
+MOST_FILES = 20
+"""A folder with more Python files holds subjects that have no folder of their own yet."""
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -45,6 +48,19 @@ def imports(path: Path) -> Iterator[str]:
 
 def test_there_are_modules() -> None:
     assert len(MODULES) > 30
+
+
+def test_no_folder_has_more_than_twenty_files() -> None:
+    """`tests` is counted as well: a test lies where its subject does."""
+    counts = Counter(
+        path.parent for package in (*PACKAGES, *OUTSIDE) for path in (ROOT / package).rglob("*.py")
+    )
+    crowded = {
+        str(folder.relative_to(ROOT)): count
+        for folder, count in counts.items()
+        if count > MOST_FILES
+    }
+    assert not crowded, f"more than {MOST_FILES} Python files in one folder: {crowded}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

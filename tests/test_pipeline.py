@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from corpus.snapshots.snapshot import read_snapshot
 from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.manifest import read_manifest
-from corpus.tables.snapshot import read_snapshot
 from examples.demo import checks, dump, web
 from examples.demo.__main__ import BATCH, RUN, write_config
 from examples.demo.server import DemoServer

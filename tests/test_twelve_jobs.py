@@ -2,7 +2,7 @@
 
 A line of a page is run as it stands: from the page, in the folder of the reader, with a web on
 loopback in place of the internet. What differs is in `INSTEAD` and in the environment. A Ray
-cluster is `tests/corpus/test_ray_jobs.py`; a whole refresh and the model of the tour are soak.
+cluster is `tests/corpus/run/test_ray_jobs.py`; a whole refresh and the model of the tour are soak.
 """
 
 from __future__ import annotations

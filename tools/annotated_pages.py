@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import zstandard
 
-from clean.decode import decode
 from clean.learned.blocks import PageBlocks, blocks
 from clean.learned.features import features
 from clean.learned.layout import END, START
+from clean.page_source.decode import decode
 from clean.rewrite import rewritten
 from tools.extraction_scores import words_of
 

@@ -32,26 +32,44 @@ TIMEOUT_S = 240
 COPIED = ("*.pyc", ".git", ".venv*", ".mypy_cache", ".ruff_cache", ".hypothesis", "site", "docs")
 
 TESTS = {
-    "clean/filters/c4.py": ("tests/clean/test_borders.py", "tests/clean/test_quality.py"),
-    "clean/filters/gopher.py": ("tests/clean/test_borders.py", "tests/clean/test_quality.py"),
-    "clean/filters/language.py": ("tests/clean/test_borders.py", "tests/clean/test_language.py"),
-    "clean/filters/profile.py": ("tests/clean/test_borders.py", "tests/clean/test_quality.py"),
-    "clean/decode.py": ("tests/clean/test_borders.py", "tests/clean/test_decode.py"),
-    "clean/learned/features/containers.py": ("tests/clean/test_features.py",),
+    "clean/filters/c4.py": ("tests/clean/test_borders.py", "tests/clean/filters/test_quality.py"),
+    "clean/filters/gopher.py": (
+        "tests/clean/test_borders.py",
+        "tests/clean/filters/test_quality.py",
+    ),
+    "clean/filters/language.py": (
+        "tests/clean/test_borders.py",
+        "tests/clean/filters/test_language.py",
+    ),
+    "clean/filters/profile.py": (
+        "tests/clean/test_borders.py",
+        "tests/clean/filters/test_quality.py",
+    ),
+    "clean/page_source/decode.py": (
+        "tests/clean/test_borders.py",
+        "tests/clean/page_source/test_decode.py",
+    ),
+    "clean/learned/features/containers.py": ("tests/clean/learned/test_features.py",),
     "clean/normalize.py": ("tests/clean/test_borders.py", "tests/clean/test_normalize.py"),
-    "corpus/evaluation_sets/files.py": ("tests/corpus/test_testsets.py",),
+    "corpus/evaluation_sets/files.py": ("tests/corpus/evaluation_sets/test_testsets.py",),
     "corpus/printable.py": ("tests/corpus/test_printable.py",),
     "corpus/storage/local.py": (
         "tests/corpus/test_borders.py",
-        "tests/corpus/test_storage.py",
-        "tests/corpus/test_layout.py",
+        "tests/corpus/storage/test_storage.py",
+        "tests/corpus/storage/test_layout.py",
     ),
-    "corpus/storage/store.py": ("tests/corpus/test_storage.py", "tests/corpus/test_layout.py"),
-    "corpus/tables/commit.py": ("tests/corpus/test_borders.py", "tests/corpus/test_lock.py"),
+    "corpus/storage/store.py": (
+        "tests/corpus/storage/test_storage.py",
+        "tests/corpus/storage/test_layout.py",
+    ),
+    "corpus/tables/commit.py": (
+        "tests/corpus/test_borders.py",
+        "tests/corpus/storage/test_lock.py",
+    ),
     "corpus/tables/conservation.py": ("tests/corpus/test_laws.py",),
     "corpus/tables/parquet.py": (
-        "tests/corpus/test_parquet_limits.py",
-        "tests/corpus/test_tables.py",
+        "tests/corpus/tables/test_parquet_limits.py",
+        "tests/corpus/tables/test_tables.py",
     ),
     "crawl/fetch/pace/politeness.py": (
         "tests/crawl/test_borders.py",

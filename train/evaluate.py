@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from corpus.errors import InputError
 from corpus.evaluation_sets.official import SETS, SetFile, find_set, missing, open_set
 from corpus.run import command
+from corpus.snapshots.snapshot import read_snapshot
 from corpus.storage.store import Store, open_corpus, open_store
-from corpus.tables.snapshot import read_snapshot
 from shards.reader import open_split, sequential_blocks
 from train.checkpoints.run_folder import RunFolder
 from train.config import RuntimeConfig

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from corpus.errors import InputError
+from corpus.snapshots.retirement import require_usable
+from corpus.snapshots.snapshot import SPLITS, Snapshot, read_snapshot
+from corpus.snapshots.snapshot_remarks import warn_of_remarks
 from corpus.storage.lease import hold
 from corpus.storage.store import Store, open_corpus
-from corpus.tables.retirement import require_usable
-from corpus.tables.snapshot import SPLITS, Snapshot, read_snapshot
-from corpus.tables.snapshot_remarks import warn_of_remarks
 from shards.reader import (
     BlockStream,
     MixtureStream,

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from corpus.errors import InputError
+from corpus.snapshots.snapshot import Snapshot, read_snapshot
 from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
-from corpus.tables.snapshot import Snapshot, read_snapshot
 from shards.reader import Source
 from train.checkpoints.checkpoint import Checkpoint, Checkpoints
 from train.checkpoints.run_folder import RunFolder

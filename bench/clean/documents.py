@@ -29,9 +29,9 @@ from bench.clean.extraction_tables import constructed_table, main_tables
 from bench.material import shared
 from bench.measure import Contestant, Turn, Work, arguments, compare, show
 from clean.config import CleanConfig
-from clean.decode import decode
 from clean.document import Page, document_function
 from clean.extract import ExtractConfig, extractor
+from clean.page_source.decode import decode
 from clean.pages import process
 from clean.sandbox import Sandbox
 from tools.extraction_scores import PageScores, average, page_scores

@@ -23,8 +23,8 @@ from typing import Any, Final
 
 import zstandard
 
-from clean.decode import decode
 from clean.extract import ExtractConfig, extractor
+from clean.page_source.decode import decode
 from tools.annotated_pages import read_bodies
 from tools.extraction_scores import PageScores, average, page_scores, words_of
 

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import zstandard
 
-from clean import metadata
-from clean.decode import decode
 from clean.learned.blocks import blocks
 from clean.learned.extraction import Use, chances, extracted, model
+from clean.page_source import metadata
+from clean.page_source.decode import decode
 from clean.rewrite import rewritten
 from clean.soft_failures.judge import JudgedPage
 

@@ -31,10 +31,11 @@ import zstandard
 
 from bench.material import shared
 from bench.measure import Contestant, Turn, Work, arguments, compare, show
-from clean import document, metadata, normalize, run
+from clean import document, normalize, run
 from clean.config import CleanConfig
 from clean.document import Page
 from clean.filters import language, quality, wikipedia
+from clean.page_source import metadata
 from crawl import run as crawl_run
 from crawl.warc.writer import http_block, record_bytes
 

@@ -26,10 +26,10 @@ import torch
 
 from bench.material import prose
 from bench.measure import Contestant, Turn, Work, alternate, arguments, show
+from corpus.snapshots.snapshot import write_snapshot
 from corpus.storage.store import open_corpus, open_store
 from corpus.tables.commit import commit_table
 from corpus.tables.schemas import TOKENS
-from corpus.tables.snapshot import write_snapshot
 from shards.export import to_mds
 from shards.reader import BlockStream, TokenSplit, open_split
 from shards.tokenizer import vocabulary

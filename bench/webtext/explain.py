@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
 from bench.measure import arguments
+from corpus.snapshots.snapshot import write_snapshot
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.commit import commit_table
 from corpus.tables.manifest import Part
@@ -44,7 +45,6 @@ from corpus.tables.schemas import (
     Table,
     part_of,
 )
-from corpus.tables.snapshot import write_snapshot
 
 NUM_PARTS = 32
 ORDER = (LINKS, PAGES, DOCUMENTS, VERDICTS, SPANS, TOKENS)

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from corpus.bulk import read_many
+from corpus.snapshots.file_lists import read_lists
 from corpus.storage.store import Store, open_store
-from corpus.tables.file_lists import read_lists
 from corpus.tables.manifest import Manifest
 
 # The folder of replaced files that a snapshot names.

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus.errors import InputError
+from corpus.snapshots.snapshot import TokenFile
 from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
 from corpus.tables.parquet import part_index, part_paths, read_file
-from corpus.tables.snapshot import TokenFile
 from shards.stream.tokens import CHECKERS, Document, TokenSplit, read_spans
 
 

@@ -16,9 +16,9 @@ import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError
+from corpus.snapshots.snapshot import TokenFile
 from corpus.tables.manifest import fingerprint
 from corpus.tables.schemas import DOCUMENTS
-from corpus.tables.snapshot import TokenFile
 from shards.split import fractions
 from shards.stream.by_domain import Selection, read_column, select
 from shards.stream.tokens import CHECKERS, Document, TokenSplit, read_spans

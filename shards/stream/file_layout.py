@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import FatalError, RetryableError, SchemaError
+from corpus.snapshots.snapshot import TokenFile
 from corpus.storage.store import Store
 from corpus.tables.generations import find_file
 from corpus.tables.manifest import mend
-from corpus.tables.snapshot import TokenFile
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -11,8 +11,8 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 
+from corpus.snapshots.file_lists import TokenFile
 from corpus.storage.store import Store
-from corpus.tables.file_lists import TokenFile
 from shards.stream.file_layout import check_footer, footer_facts
 
 # The facts are among the last 600 bytes of a file.

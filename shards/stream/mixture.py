@@ -17,8 +17,8 @@ from pydantic import Field
 
 from corpus.config import Section
 from corpus.errors import InputError
+from corpus.snapshots.snapshot import Split
 from corpus.tables.manifest import fingerprint
-from corpus.tables.snapshot import Split
 from shards.stream.blocks import BlockStream, check_state
 from shards.stream.by_domain import Places, by_domain, chosen_documents, read_places
 from shards.stream.cache import TokenCache

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from corpus.errors import FatalError, SchemaError
+from corpus.snapshots.snapshot import TokenFile
 from corpus.storage.store import Store
 from corpus.tables.generations import find_file
 from corpus.tables.record import RowGroup
-from corpus.tables.snapshot import TokenFile
 from shards.stream.cache import TokenCache
 from shards.stream.file_layout import check_footer, patiently, read_row_group
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from corpus.tables.snapshot import Split
+from corpus.snapshots.snapshot import Split
 from shards.stream.tokens import Document
 
 

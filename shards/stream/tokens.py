@@ -17,11 +17,11 @@ import numpy as np
 
 from corpus.bulk import without_collection
 from corpus.errors import InputError, SchemaError
+from corpus.snapshots.snapshot import SPLITS, Snapshot, Split, TokenFile, read_snapshot
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.checksums import find_file_damage
 from corpus.tables.manifest import fingerprint, mend
 from corpus.tables.parquet import read_file
-from corpus.tables.snapshot import SPLITS, Snapshot, Split, TokenFile, read_snapshot
 from shards.stream.cache import TokenCache
 from shards.stream.file_layout import patiently
 from shards.stream.local_files import check_local_files

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from clean.decode import _utf16_without_mark, decode
 from clean.filters import c4, gopher, language
 from clean.filters.c4 import C4Config
 from clean.filters.gopher import GopherConfig
 from clean.filters.language import Language, LanguageConfig
 from clean.filters.profile import Profile
 from clean.normalize import NormalizeConfig, Normalized, judge, normalize
+from clean.page_source.decode import _utf16_without_mark, decode
 from clean.reasons import Reason
 
 CONFIG = GopherConfig()

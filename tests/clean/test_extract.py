@@ -7,8 +7,8 @@ import pytest
 import trafilatura
 
 from bench.clean.documents import gold_pages
-from clean.decode import decode
 from clean.extract import ExtractConfig, extractor
+from clean.page_source.decode import decode
 from tools.extraction_scores import scores
 
 NUM_PAGES = 15

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from corpus.errors import SchemaError
+from corpus.snapshots.snapshot import TokenFile
 from corpus.storage.store import open_store
-from corpus.tables.snapshot import TokenFile
 from shards import split
 from shards.stream import file_layout, order
 from shards.stream.file_layout import _Window

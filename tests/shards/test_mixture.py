@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from corpus.errors import InputError
+from corpus.snapshots.snapshot import TokenFile
 from corpus.storage.store import Store, open_store
 from corpus.tables.parquet import read_table
-from corpus.tables.snapshot import TokenFile
 from shards.reader import open_split
 from shards.stream import local_files
 from shards.stream.by_domain import by_domain, read_places

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import FatalError, InputError
+from corpus.snapshots.snapshot import TokenFile, read_snapshot
 from corpus.storage.store import Store, open_store
 from corpus.tables.parquet import read_file
-from corpus.tables.snapshot import TokenFile, read_snapshot
 from shards.reader import (
     BlockStream,
     TokenSplit,

@@ -10,11 +10,11 @@ import pytest
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError
+from corpus.snapshots.snapshot import read_snapshot
 from corpus.storage.store import Store, open_store
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table
 from corpus.tables.schemas import part_of_id
-from corpus.tables.snapshot import read_snapshot
 from shards import pin_tokenizer, run, tokenizer_sample
 from shards.reader import open_split
 from shards.split import is_validation

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from corpus.snapshots.snapshot import read_snapshot
 from corpus.storage.store import open_store
 from corpus.tables.parquet import read_file, read_table
-from corpus.tables.snapshot import read_snapshot
 from shards.reader import open_split
 
 PAGE = Path(__file__).parents[2] / "docs/shards.md"

@@ -12,9 +12,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from corpus.snapshots.snapshot import Composer, write_snapshot
 from corpus.storage.store import Store, open_store
 from corpus.tables.manifest import Input, Manifest, find_manifest_in, sealed, serialized
-from corpus.tables.snapshot import Composer, write_snapshot
 from tests.support import grown_corpus
 
 # Pages of a batch by part.

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
+from corpus.snapshots.snapshot import write_snapshot
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.commit import commit_table
 from corpus.tables.parquet import write_part
 from corpus.tables.schemas import DOCUMENTS, LINKS, TOKENS, VERDICTS, part_of_id
-from corpus.tables.snapshot import write_snapshot
 from shards import run
 from shards.tokenizer import vocabulary
 from shards.tokenizer.encode import Tokenizer

@@ -11,9 +11,9 @@ from typing import Any
 
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
+from corpus.snapshots.snapshot import SnapshotHead, _digest
 from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, record_seal, sealed, serialized
-from corpus.tables.snapshot import SnapshotHead, _digest
 
 HUGE = 1 << 62
 

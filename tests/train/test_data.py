@@ -13,8 +13,8 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from corpus.config import load_config
 from corpus.errors import ConfigError, InputError
+from corpus.snapshots.snapshot import read_snapshot
 from corpus.storage.store import open_store
-from corpus.tables.snapshot import read_snapshot
 from shards.reader import BlockStream, MixtureStream, PackedStream, open_split, packed_fields
 from tests.support.document_corpus import commit_batch, documents, make_shards
 from tests.train.fakes import TOKENIZER, FakeStream

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from corpus.snapshots.retirement import retire
+from corpus.snapshots.snapshot import read_head, write_snapshot
 from corpus.storage.store import open_store
-from corpus.tables.retirement import retire
-from corpus.tables.snapshot import read_head, write_snapshot
 from shards.tokenizer.encode import load_tokenizer
 from tests.train.doors import arguments, last_json, weights
 from train import evaluate, export, generate, run

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from corpus.errors import InputError
+from corpus.snapshots.snapshot import snapshots
 from corpus.storage.store import open_corpus
-from corpus.tables.snapshot import snapshots
 from tests.support import grown_corpus
 from webtext.proof.merkle import MerkleTree, leaf_hash, node_hash
 from webtext.proof.minisign import make_key, read_key

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from corpus.snapshots.snapshot import read_snapshot, snapshots
 from corpus.storage.store import open_store
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table
-from corpus.tables.snapshot import read_snapshot, snapshots
 from shards.reader import open_split
 from shards.tokenizer.encode import load_tokenizer
 from tests.support import grown_corpus

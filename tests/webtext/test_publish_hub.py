@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from corpus.errors import FatalError, InputError
-from corpus.tables.snapshot import read_head, snapshots
+from corpus.snapshots.snapshot import read_head, snapshots
 from tests.support import grown_corpus
 from tests.support.hub import Hub, serving
 from webtext.publish import command

@@ -16,9 +16,9 @@ import pytest
 
 from clean import run as clean_run
 from corpus.errors import StaleError
+from corpus.snapshots.snapshot import read_snapshot, snapshots, write_revision
 from corpus.storage.store import Store, open_store
 from corpus.tables.inventory import entries
-from corpus.tables.snapshot import read_snapshot, snapshots, write_revision
 from crawl import run as crawl_run
 from dedup import run as dedup_run
 from shards import export

@@ -14,12 +14,12 @@ import pytest
 
 from corpus import compiled
 from corpus.errors import InputError, PathError, SchemaError
+from corpus.snapshots.snapshot import read_snapshot
 from corpus.storage.interface import parse_json
 from corpus.storage.store import open_corpus, open_store
 from corpus.tables import parquet
 from corpus.tables.manifest import read_manifest
 from corpus.tables.segments import is_segment
-from corpus.tables.snapshot import read_snapshot
 from crawl.warc import records
 from dedup import index
 from shards import excise

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from corpus.errors import InputError, SchemaError
+from corpus.snapshots.snapshot_remarks import warn_of_trained_on
 from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
-from corpus.tables.snapshot_remarks import warn_of_trained_on
 from shards.tokenizer.encode import load_tokenizer
 from train.checkpoints.checkpoint import Checkpoints, check_model_shape, load_weights
 from train.checkpoints.run_folder import RunFolder

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from corpus.printable import printable
+from corpus.snapshots.snapshot import SnapshotHead, read_head, snapshot_path
+from corpus.snapshots.snapshot_remarks import Reviewer
 from corpus.storage.store import Store
-from corpus.tables.snapshot import SnapshotHead, read_head, snapshot_path
-from corpus.tables.snapshot_remarks import Reviewer
 from train.checkpoints.load import LoadedModel
 from train.checkpoints.run_folder import RunFolder
 from train.scores.score_set import overlaps

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 
 from corpus.errors import InputError
+from corpus.snapshots.snapshot import read_head
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.parquet import iter_tables, part_paths
-from corpus.tables.snapshot import read_head
 
 # Sorts pages for a sample of them; another number gives another sample.
 ORDER_SEED = 20240131

@@ -16,12 +16,12 @@ from typing import Any
 from corpus.config import Section, load_config, toml_value
 from corpus.errors import InputError, Interrupted, StageError
 from corpus.run import command
+from corpus.snapshots.snapshot import write_revision
 from corpus.storage.local import local_root
 from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import find_manifest
 from corpus.tables.schemas import TABLES
-from corpus.tables.snapshot import write_revision
 from webtext.ablate.arms import Arm
 from webtext.settings import settings_model
 from webtext.upkeep import rebuild

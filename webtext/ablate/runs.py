@@ -16,8 +16,8 @@ from typing import Any
 from corpus.config import load_config
 from corpus.errors import Interrupted, StageError
 from corpus.run import command
+from corpus.snapshots.snapshot import read_head
 from corpus.storage.store import open_corpus
-from corpus.tables.snapshot import read_head
 from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
 from webtext.ablate.arms import Arm

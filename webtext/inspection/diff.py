@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 
 from corpus.errors import SchemaError
 from corpus.run import command
+from corpus.snapshots.snapshot import SPLITS, Snapshot, TokenFile, read_snapshot
+from corpus.snapshots.snapshot_remarks import warn_of_remarks
 from corpus.storage.store import Store, open_corpus, table_dir
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import iter_tables, read_file
-from corpus.tables.snapshot import SPLITS, Snapshot, TokenFile, read_snapshot
-from corpus.tables.snapshot_remarks import warn_of_remarks
 from corpus.tables.takedown_list import load_forgotten
 
 MOST_DOMAINS = 15

@@ -20,13 +20,13 @@ import pyarrow.compute as pc
 
 from corpus.errors import InputError
 from corpus.run import command
+from corpus.snapshots.retirement import retirement
+from corpus.snapshots.snapshot import SPLITS, TokenFile, read_head, read_snapshot, snapshots
 from corpus.storage.store import Store, open_corpus, table_dir
 from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import find_row, iter_tables, locate_row, part_index, row_in_file
-from corpus.tables.retirement import retirement
 from corpus.tables.schemas import part_of_id
-from corpus.tables.snapshot import SPLITS, TokenFile, read_head, read_snapshot, snapshots
 from corpus.tables.takedown_list import standing, together
 from corpus.urls import UrlProblem, page_identity, target
 from webtext.inspection.explain_text import render

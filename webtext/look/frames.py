@@ -70,7 +70,7 @@ def _stored(store: Store, doc_id: str) -> tuple[str, str] | None:
                 return None
 
             with needing("clean"):
-                from clean.decode import decode
+                from clean.page_source.decode import decode
             text = decode(response.body, content_type(response)).text
             if is_html(response):
                 return inert(text), "text/html; charset=utf-8"

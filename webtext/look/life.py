@@ -113,11 +113,11 @@ def is_html(response: Any) -> bool:
 def judged_blocks(body: bytes, stated: str | None, use: str = "balanced") -> list[JudgedBlock]:
     """The blocks of a page with the learned extractor's probabilities, in page order."""
     with needing("clean"):
-        from clean.decode import decode
         from clean.learned import extraction
         from clean.learned.blocks import blocks
         from clean.learned.layout import END, START
         from clean.learned.tables import data_rows
+        from clean.page_source.decode import decode
         from clean.rewrite import rewritten
 
     page = blocks(rewritten(decode(body, stated).text).encode("utf-8", "replace"))

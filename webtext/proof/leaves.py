@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from corpus.snapshots.snapshot import SPLITS, SnapshotHead, read_snapshot
 from corpus.storage.store import Store, table_dir
 from corpus.tables.manifest import EXTRA_TABLES, OUTSIDE_INPUTS, Manifest, find_manifest
 from corpus.tables.schemas import TABLES
-from corpus.tables.snapshot import SPLITS, SnapshotHead, read_snapshot
 from shards.reader import open_split
 from shards.tokenizer.encode import load_tokenizer
 from webtext.publish import documents, others

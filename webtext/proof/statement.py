@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from corpus.errors import InputError
+from corpus.snapshots.retirement import retirement
+from corpus.snapshots.snapshot import read_head
 from corpus.storage.store import Store, open_store
-from corpus.tables.retirement import retirement
-from corpus.tables.snapshot import read_head
 from webtext import __version__
 from webtext.proof import check_proof
 from webtext.proof.leaves import encoded, leaves

@@ -30,11 +30,11 @@ import pyarrow as pa
 
 from corpus.errors import InputError
 from corpus.run import command
+from corpus.snapshots.export_log import note_export
+from corpus.snapshots.retirement import retirement
+from corpus.snapshots.snapshot import SPLITS, read_snapshot
+from corpus.snapshots.snapshot_remarks import warn_of_remarks
 from corpus.storage.store import Store, open_corpus, open_store
-from corpus.tables.export_log import note_export
-from corpus.tables.retirement import retirement
-from corpus.tables.snapshot import SPLITS, read_snapshot
-from corpus.tables.snapshot_remarks import warn_of_remarks
 from shards.reader import TokenSplit, open_split
 from shards.tokenizer.encode import load_tokenizer
 from webtext.inspection.query import CLOSED

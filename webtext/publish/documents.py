@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from corpus.snapshots.snapshot import TokenFile
 from corpus.storage.store import Store
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import iter_tables, part_index, part_paths, read_file
-from corpus.tables.snapshot import TokenFile
 from shards.export import document_rows
 from shards.reader import TokenSplit
 from shards.tokenizer.encode import Tokenizer

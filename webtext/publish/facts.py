@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from corpus.snapshots.snapshot import Snapshot, read_head
+from corpus.snapshots.snapshot_remarks import Reviewer
 from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, find_manifest
-from corpus.tables.snapshot import Snapshot, read_head
-from corpus.tables.snapshot_remarks import Reviewer
 from dedup.report import overlap_path
 
 FUNNEL = ("links", "pages", "documents", "verdicts", "tokens")

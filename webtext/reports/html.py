@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 
 from corpus.errors import InputError
 from corpus.run import command
+from corpus.snapshots.snapshot import SPLITS, read_heads
+from corpus.snapshots.snapshot_remarks import Reviewer
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.parquet import iter_tables, part_paths
-from corpus.tables.snapshot import SPLITS, read_heads
-from corpus.tables.snapshot_remarks import Reviewer
 from corpus.tables.staleness import stale_among
 from webtext.reports import charts, documents, kept_share, removals, years
 from webtext.reports.charts import escaped

@@ -14,12 +14,12 @@ from typing import Any
 
 from corpus.run import command
 from corpus.run.funnel import size
+from corpus.snapshots.retirement import retirement
+from corpus.snapshots.snapshot import SnapshotHead, read_heads
+from corpus.snapshots.snapshot_remarks import Reviewer
 from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, work_dir
 from corpus.tables.inventory import Entry, batch_names, entries
-from corpus.tables.retirement import retirement
-from corpus.tables.snapshot import SnapshotHead, read_heads
-from corpus.tables.snapshot_remarks import Reviewer
 from corpus.tables.takedown_list import takedowns, unfinished
 
 # Of those who work on the whole corpus.

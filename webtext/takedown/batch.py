@@ -16,6 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_64_hexdigest
 
+from corpus.snapshots.snapshot import (
+    SPLITS,
+)
 from corpus.storage.store import Store, table_dir
 from corpus.tables.commit import commit_table
 from corpus.tables.conservation import CUT, FETCHED, KEPT, NOT_KEPT
@@ -37,9 +40,6 @@ from corpus.tables.schemas import (
     part_of_id,
 )
 from corpus.tables.segments import segment_files
-from corpus.tables.snapshot import (
-    SPLITS,
-)
 from corpus.tables.takedown_list import HOST
 from corpus.urls import host_identity
 from webtext.stages import needing

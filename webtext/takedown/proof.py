@@ -30,8 +30,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus.errors import InputError
+from corpus.snapshots.export_log import exports
 from corpus.storage.store import Store
-from corpus.tables.export_log import exports
 from corpus.tables.takedown_list import FOLDER, Takedown, takedowns
 from corpus.urls import UrlProblem, page_identity, target
 from dedup import doc_ids

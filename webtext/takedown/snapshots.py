@@ -9,15 +9,10 @@ import pyarrow.compute as pc
 
 from corpus.bulk import read_many
 from corpus.errors import InputError, SchemaError
-from corpus.storage.store import Store
-from corpus.tables.export_log import exports
-from corpus.tables.file_lists import list_path, read_lists
-from corpus.tables.generations import delete_unpinned, files_moved
-from corpus.tables.manifest import find_manifests
-from corpus.tables.parquet import part_index, read_file
-from corpus.tables.retirement import retire, retirement
-from corpus.tables.schemas import SPANS, TOKENS, part_of_id
-from corpus.tables.snapshot import (
+from corpus.snapshots.export_log import exports
+from corpus.snapshots.file_lists import list_path, read_lists
+from corpus.snapshots.retirement import retire, retirement
+from corpus.snapshots.snapshot import (
     SPLITS,
     Composer,
     SnapshotHead,
@@ -26,6 +21,11 @@ from corpus.tables.snapshot import (
     read_heads,
     write_revision,
 )
+from corpus.storage.store import Store
+from corpus.tables.generations import delete_unpinned, files_moved
+from corpus.tables.manifest import find_manifests
+from corpus.tables.parquet import part_index, read_file
+from corpus.tables.schemas import SPANS, TOKENS, part_of_id
 from corpus.tables.takedown_list import Takedown
 from webtext.takedown.rows import among
 

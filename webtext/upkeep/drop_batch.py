@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 from corpus.errors import InputError
 from corpus.run import command
+from corpus.snapshots.retirement import retirement
+from corpus.snapshots.snapshot import read_head, snapshots
 from corpus.storage import lease
 from corpus.storage.store import Store, check_name, open_corpus, work_dir
 from corpus.tables.generations import EARLIER
 from corpus.tables.manifest import EXTRA_TABLES, batches, find_manifest
-from corpus.tables.retirement import retirement
 from corpus.tables.schemas import TABLES
-from corpus.tables.snapshot import read_head, snapshots
 from webtext.confirm import confirm
 
 FOLDERS = (*reversed((*TABLES, *EXTRA_TABLES)), "warc")

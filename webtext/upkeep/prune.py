@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from corpus.errors import BusyError, InputError
 from corpus.run import command
 from corpus.run.funnel import size
+from corpus.snapshots.file_lists import FOLDER, list_path
+from corpus.snapshots.retirement import retire, retirement
+from corpus.snapshots.snapshot import read_head, snapshot_path, snapshots
 from corpus.storage import lease
 from corpus.storage.interface import is_leftover
 from corpus.storage.store import Store, open_corpus, table_dir, work_dir
-from corpus.tables.file_lists import FOLDER, list_path
 from corpus.tables.generations import earlier_path, first_path, lists_of, pinned_files
 from corpus.tables.manifest import EXTRA_TABLES, find_manifest, find_manifests
-from corpus.tables.retirement import retire, retirement
 from corpus.tables.schemas import TABLES
-from corpus.tables.snapshot import read_head, snapshot_path, snapshots
 from webtext.takedown.snapshots import runs_on
 
 log = logging.getLogger(__name__)

@@ -20,13 +20,13 @@ from collections.abc import Sequence
 
 from corpus.errors import InputError, Interrupted, StageError
 from corpus.run import command, screen
+from corpus.snapshots.snapshot import write_revision
+from corpus.snapshots.snapshot_remarks import warn_of_remarks
 from corpus.storage import lease
 from corpus.storage.store import Store, check_name, open_corpus
 from corpus.tables.external_files import identity
 from corpus.tables.inventory import batch_names, entries
 from corpus.tables.manifest import STAGES, batches, earlier_batches, find_manifest
-from corpus.tables.snapshot import write_revision
-from corpus.tables.snapshot_remarks import warn_of_remarks
 from corpus.tables.staleness import require_current, stale_among, suggestion
 from webtext.settings import check_settings, sets_of
 from webtext.stages import stage_main

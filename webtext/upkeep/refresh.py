@@ -34,12 +34,12 @@ from corpus.errors import BusyError, InputError, Interrupted, StageError, Webtex
 from corpus.run import command as cli
 from corpus.run import funnel, screen
 from corpus.run.progress import duration
+from corpus.snapshots.retirement import retirement
+from corpus.snapshots.snapshot import snapshot_path
 from corpus.storage.lease import hold
 from corpus.storage.store import NAME, Store, open_corpus, open_store
 from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import batches, find_manifest
-from corpus.tables.retirement import retirement
-from corpus.tables.snapshot import snapshot_path
 from corpus.tables.takedown_list import unfinished
 from webtext.reports import html, summary
 from webtext.reports.summary import Summary

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import FatalError, InputError, SchemaError
+from corpus.snapshots.snapshot import SPLITS, Snapshot
 from corpus.storage.store import Store, table_dir
 from corpus.tables import conservation
 from corpus.tables.checksums import find_damage, find_file_damage
@@ -22,7 +23,6 @@ from corpus.tables.manifest import Manifest, find_manifest, sealed
 from corpus.tables.mentions import COLUMNS, may_mention, mentioned
 from corpus.tables.parquet import iter_tables, part_index, read_file
 from corpus.tables.schemas import part_of
-from corpus.tables.snapshot import SPLITS, Snapshot
 
 # Ids that a line names.
 MOST_NAMED = 3

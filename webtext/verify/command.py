@@ -33,6 +33,8 @@ from xxhash import xxh3_64_intdigest
 from corpus.errors import InputError, SchemaError, WebtextError
 from corpus.run import command
 from corpus.run.funnel import size
+from corpus.snapshots.retirement import retirement
+from corpus.snapshots.snapshot import read_head, read_snapshot, snapshots
 from corpus.storage import lease
 from corpus.storage.interface import is_leftover
 from corpus.storage.store import Store, open_corpus, table_dir, work_dir
@@ -40,10 +42,8 @@ from corpus.tables.inventory import batch_names, entries
 from corpus.tables.manifest import EXTRA_TABLES, Manifest, batches, find_manifest, record_seal
 from corpus.tables.mentions import COLUMNS
 from corpus.tables.parquet import iter_tables
-from corpus.tables.retirement import retirement
 from corpus.tables.schemas import TABLES
 from corpus.tables.segments import is_segment, segment_files
-from corpus.tables.snapshot import read_head, read_snapshot, snapshots
 from corpus.tables.staleness import pinned_tokenizer
 from corpus.tables.takedown_list import FOLDER, takedowns, together
 from webtext.inspection.explain import page_id

@@ -59,7 +59,7 @@ class Attempt:
 class Executor(ABC):
     """A place where tasks run. Every implementation gives the same bytes.
 
-    `tests/corpus/executor_laws.py` has the invariants that each implementation's tests inherit.
+    `tests/corpus/run/executor_laws.py` has the invariants that each implementation's tests inherit.
     """
 
     name: str

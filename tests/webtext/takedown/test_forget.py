@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus.errors import InputError
+from corpus.snapshots.retirement import require_usable
+from corpus.snapshots.snapshot import read_snapshot, snapshots
 from corpus.storage import lease
 from corpus.storage.lease import hold
 from corpus.storage.store import Store, open_corpus
@@ -21,8 +23,6 @@ from corpus.tables.conservation import CUT, NOT_KEPT
 from corpus.tables.generations import find_file
 from corpus.tables.inventory import entries
 from corpus.tables.manifest import read_manifest
-from corpus.tables.retirement import require_usable
-from corpus.tables.snapshot import read_snapshot, snapshots
 from corpus.tables.takedown_list import Forgotten, takedowns
 from crawl.warc import records
 from shards.tokenizer.encode import load_tokenizer

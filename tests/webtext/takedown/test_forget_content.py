@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from corpus.snapshots.snapshot_remarks import warn_of_trained_on
 from corpus.storage.store import Store
 from corpus.tables.manifest import read_manifest
-from corpus.tables.snapshot_remarks import warn_of_trained_on
 from corpus.tables.takedown_list import load_forgotten, takedowns
 from dedup import run as dedup_run
 from shards import run as shards_run

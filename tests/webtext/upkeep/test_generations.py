@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from corpus.snapshots.snapshot import read_snapshot
 from corpus.storage.local import LocalStore
 from corpus.storage.store import Store, open_store
 from corpus.tables.generations import earlier_path, find_file
 from corpus.tables.manifest import read_manifest
-from corpus.tables.snapshot import read_snapshot
 from corpus.tables.takedown_list import takedowns
 from shards.reader import open_split, snapshot_files
 from tests.support import document_corpus, grown_corpus

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from corpus.snapshots.retirement import require_usable
+from corpus.snapshots.snapshot import read_snapshot, snapshots, write_snapshot
 from corpus.storage.lease import hold
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.inventory import entries
-from corpus.tables.retirement import require_usable
-from corpus.tables.snapshot import read_snapshot, snapshots, write_snapshot
 from shards.reader import open_split
 from tests.support import grown_corpus
 from webtext.takedown.snapshots import runs_on

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from corpus.errors import Interrupted, LostLeaseError
+from corpus.snapshots.snapshot import read_snapshot, snapshots
 from corpus.storage import conditional_write, lease
 from corpus.storage.lease import hold
 from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables.manifest import read_manifest
-from corpus.tables.snapshot import read_snapshot, snapshots
 from crawl import run as crawl_run
 from tests.support import faulty_network, grown_corpus, simulated_refresh
 from webtext.inspection import explain, explain_text

@@ -178,7 +178,7 @@ def test_verdicts_are_datatrove_s_where_its_words_are_ours() -> None:
 
     One difference is known: the share of lines that end in an ellipsis, where blank lines are no lines for us.
     """
-    rows = json.loads((Path(__file__).parents[1] / "fixtures" / "filters.json").read_text("utf-8"))
+    rows = json.loads((Path(__file__).parents[2] / "fixtures" / "filters.json").read_text("utf-8"))
     ellipses = 0
     for row in rows:
         profile = Profile(row["text"])

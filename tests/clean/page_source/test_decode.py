@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clean.decode import CharsetSource, codec, decode
+from clean.page_source.decode import CharsetSource, codec, decode
 
 RUSSIAN = "Съешь же ещё этих мягких французских булок, да выпей чаю. " * 20
 CZECH = "Příliš žluťoučký kůň úpěl ďábelské ódy. " * 20

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clean.metadata import head_marks, parse_date, published, title
+from clean.page_source.metadata import head_marks, parse_date, published, title
 
 HTML = """<html><head><TITLE lang=en>An owl &amp; a
  mouse | Site</TITLE><meta content='Owls &amp; mice' property="og:title">

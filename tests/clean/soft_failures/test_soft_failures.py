@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from clean import metadata
 from clean.config import CleanConfig
 from clean.document import Document, Dropped, Page, document_function
 from clean.learned.extraction import page_extractor
+from clean.page_source import metadata
 from clean.reasons import Reason
 from clean.soft_failures import evidence
 from clean.soft_failures.addresses import StoredAnswer

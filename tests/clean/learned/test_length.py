@@ -14,11 +14,11 @@ import pytest
 import zstandard
 
 from bench.clean.documents import gold_pages
-from clean.decode import decode
 from clean.learned.blocks import PageBlocks, blocks
 from clean.learned.extraction import Use, chances, chosen, model
 from clean.learned.layout import MAX_BLOCKS, POSITION, TAG_OF, WORDS
 from clean.learned.markup import TAG
+from clean.page_source.decode import decode
 
 _START_OF_PARAGRAPH = re.compile(rb"(<p\b[^<>]*>)")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from clean.decode import CharsetSource, codec, decode
-from clean.prescan import declared_labels
+from clean.page_source.decode import CharsetSource, codec, decode
+from clean.page_source.prescan import declared_labels
 
 
 def html5lib_cases(shared: Path) -> list[tuple[bytes, str]]:

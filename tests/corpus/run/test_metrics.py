@@ -16,7 +16,7 @@ from corpus.run.metrics import METRICS, Metrics, published
 from tests.support import toy_stage
 from tests.support.ray_head import free_port
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # The text format 0.0.4: a name, labels, a number.
 LINE = re.compile(
     r'([a-z_]+)(\{[a-z_]+="(?:[^"\\\n]|\\.)*"(?:,[a-z_]+="(?:[^"\\\n]|\\.)*")*\})? (\S+)'

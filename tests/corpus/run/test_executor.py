@@ -17,7 +17,12 @@ from corpus.run.executors import choose, open_executor
 from corpus.run.executors.interface import Executor, Status
 from corpus.run.executors.pool import PoolExecutor
 from corpus.run.executors.ray import RayExecutor
-from tests.corpus.executor_laws import ExecutorLaws, ProcessExecutorLaws, drain, importable_tasks
+from tests.corpus.run.executor_laws import (
+    ExecutorLaws,
+    ProcessExecutorLaws,
+    drain,
+    importable_tasks,
+)
 from tests.support import toy_tasks
 
 

@@ -7,14 +7,9 @@ from typing import Any
 import pytest
 
 from corpus.errors import InputError, SchemaError
-from corpus.storage.store import Store, open_corpus
-from corpus.tables.commit import commit_table
-from corpus.tables.file_lists import FOLDER, list_path
-from corpus.tables.generations import pinned_files
-from corpus.tables.manifest import Part
-from corpus.tables.retirement import retire
-from corpus.tables.schemas import TOKENS
-from corpus.tables.snapshot import (
+from corpus.snapshots.file_lists import FOLDER, list_path
+from corpus.snapshots.retirement import retire
+from corpus.snapshots.snapshot import (
     batches_up_to,
     check_free,
     read_head,
@@ -25,6 +20,11 @@ from corpus.tables.snapshot import (
     write_revision,
     write_snapshot,
 )
+from corpus.storage.store import Store, open_corpus
+from corpus.tables.commit import commit_table
+from corpus.tables.generations import pinned_files
+from corpus.tables.manifest import Part
+from corpus.tables.schemas import TOKENS
 
 
 def part(file: str, tokens: int, **change: Any) -> Part:

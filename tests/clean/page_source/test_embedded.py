@@ -8,8 +8,8 @@ import pytest
 
 from clean.config import CleanConfig
 from clean.document import Document, Page, document_function
-from clean.embedded import embedded_text, is_plain
 from clean.extract import ExtractConfig, page_extractor
+from clean.page_source.embedded import embedded_text, is_plain
 
 STORY = [
     f"The {number}th boat went up the river in the spring of that year, and it came back in the autumn."

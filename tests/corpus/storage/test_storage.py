@@ -12,7 +12,7 @@ from corpus.errors import FatalError, InputError, PathError
 from corpus.storage.local import LocalStore
 from corpus.storage.objects import ObjectStore
 from corpus.storage.store import Store, open_store
-from tests.corpus.storage_laws import CALLS, StorageLaws
+from tests.corpus.storage.storage_laws import CALLS, StorageLaws
 
 
 class TestLocalStore(StorageLaws):

@@ -25,7 +25,7 @@ from corpus.storage.store import Store
 from corpus.tables.manifest import find_manifest, read_manifest
 from tests.support import toy_stage
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def run_toy(

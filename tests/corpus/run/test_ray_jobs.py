@@ -28,7 +28,7 @@ from examples.demo.dump import compressed, submission
 from examples.demo.server import Answer, DemoServer, address
 from tests.support.ray_head import running_head
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 NUM_PAGES = 40
 
 CLIENT = """

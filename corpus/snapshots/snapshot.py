@@ -1,7 +1,7 @@
 """Snapshots: an immutable list of the batches and token files of a training run, written last.
 
 A snapshot names the tokenizer, and the batches in the order of their commits with the digest of the
-list of each batch's token files (`corpus.tables.file_lists`). A list is shared by all snapshots of
+list of each batch's token files (`corpus.snapshots.file_lists`). A list is shared by all snapshots of
 the batch, so a snapshot grows by one line a batch. Its digest covers its contents without its name,
 so a checkpoint resumes under another name.
 """
@@ -18,19 +18,20 @@ from pydantic import NonNegativeInt, ValidationError
 
 from corpus.bulk import read_many
 from corpus.errors import FatalError, InputError, SchemaError
-from corpus.storage.interface import parse_json
-from corpus.storage.lease import confirm
-from corpus.storage.store import Store, check_name, is_name, table_dir
-from corpus.tables.file_lists import (
+from corpus.snapshots.file_lists import (
     FOLDER,
     FileList,
     list_path,
     read_lists,
     serialized,
 )
-from corpus.tables.file_lists import SPLITS as SPLITS
-from corpus.tables.file_lists import Split as Split
-from corpus.tables.file_lists import TokenFile as TokenFile
+from corpus.snapshots.file_lists import SPLITS as SPLITS
+from corpus.snapshots.file_lists import Split as Split
+from corpus.snapshots.file_lists import TokenFile as TokenFile
+from corpus.snapshots.retirement import retirement
+from corpus.storage.interface import parse_json
+from corpus.storage.lease import confirm
+from corpus.storage.store import Store, check_name, is_name, table_dir
 from corpus.tables.generations import earlier_path, files_moved
 from corpus.tables.manifest import (
     Manifest,
@@ -40,7 +41,6 @@ from corpus.tables.manifest import (
     read_manifest,
 )
 from corpus.tables.record import Record
-from corpus.tables.retirement import retirement
 from corpus.tables.staleness import (
     find_stale,
     pinned_tokenizer,

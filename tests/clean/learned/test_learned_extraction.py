@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.clean.documents import gold_pages
-from clean.decode import decode
 from clean.learned import compiled, trees
 from clean.learned.blocks import blocks
 from clean.learned.extraction import (
@@ -26,6 +25,7 @@ from clean.learned.extraction import (
     without_comments,
 )
 from clean.learned.tables import data_rows, with_whole_tables
+from clean.page_source.decode import decode
 from tools.extraction_scores import scores
 
 STORY = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from corpus.snapshots.retirement import retirement
+from corpus.snapshots.snapshot import SnapshotHead, outdated_among, present_tokens, read_head
 from corpus.storage.store import Store
 from corpus.tables.mixed_settings import SettingsOfBatches
-from corpus.tables.retirement import retirement
-from corpus.tables.snapshot import SnapshotHead, outdated_among, present_tokens, read_head
 
 log = logging.getLogger(__name__)
 

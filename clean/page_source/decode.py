@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import charset_normalizer
 
-from clean.prescan import declared_labels
+from clean.page_source.prescan import declared_labels
 
 # Bytes that are searched for a declaration. The standard says 1,024, but real pages put it later.
 META_BYTES = 16_384

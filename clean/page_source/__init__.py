@@ -1,0 +1,1 @@
+"""The source of a page: its charset, metadata, and text in data for machines."""

@@ -1,0 +1,1 @@
+"""Snapshots: the frozen list of files of a training run, its remarks, exports and retirement."""
