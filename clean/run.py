@@ -15,7 +15,9 @@ STEPS: tuple[AnyStep, ...] = (pages.STEP,)
 
 def steps(config: CleanConfig) -> tuple[AnyStep, ...]:
     """The steps that the settings enable."""
-    documents = boilerplate_steps.STEPS if config.boilerplate.remove else STEPS
+    repeated = config.soft_failures.remove and config.soft_failures.repeated
+    exchanged = config.boilerplate.remove or repeated
+    documents = boilerplate_steps.steps(config) if exchanged else STEPS
     return (*documents, marks.STEP) if config.marks else documents
 
 

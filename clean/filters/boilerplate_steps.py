@@ -1,10 +1,12 @@
-"""Documents in four steps, with an exchange of lines by domain between extraction and the last
-verdict.
+"""Documents in several steps, with exchanges between extraction and the last verdict.
 
-    candidates   the document or reason of each fetched page, as without the exchange
-    lines        by domain: the boilerplate lines of each document
-    cuts         the same by `doc_id`
-    documents    candidates without those lines, judged again if lines were removed; dropped pages
+candidates   the document or reason of each fetched page, as without the exchanges
+texts        by text: documents whose text stands at many addresses (`clean.soft_failures`)
+repeats      the same by `doc_id`
+lines        by domain: the boilerplate lines of each document
+cuts         the same by `doc_id`
+documents    candidates without repeated texts and boilerplate lines, judged again if lines were
+             removed; dropped pages
 """
 
 from __future__ import annotations
@@ -24,7 +26,11 @@ from clean.config import CleanConfig
 from clean.filters import quality
 from clean.filters.boilerplate import line_keys, recurring, without
 from clean.kept_share import share_counts
+from clean.reasons import SOFT_FAILURES
+from clean.soft_failures import repeat_steps
+from clean.soft_failures.repeat_steps import REPEATS
 from corpus.run.step import (
+    AnyStep,
     Context,
     Exchange,
     Joins,
@@ -134,16 +140,22 @@ def _load_order(config: CleanConfig, context: Context) -> ReduceFunction:
 
 def _load_documents(config: CleanConfig, context: Context) -> MapFunction:
     def apply(candidates: pa.Table, joins: Joins) -> Output:
-        return cut_documents(candidates, joins[CUTS.name], config)
+        cuts = joins.get(CUTS.name, CUTS.schema.empty_table())
+        repeats = joins.get(REPEATS.name, REPEATS.schema.empty_table())
+        return cut_documents(candidates, cuts, config, repeats)
 
     return apply
 
 
-def cut_documents(candidates: pa.Table, cuts: pa.Table, config: CleanConfig) -> Output:
+def cut_documents(
+    candidates: pa.Table, cuts: pa.Table, config: CleanConfig, repeats: pa.Table | None = None
+) -> Output:
     """Documents and dropped pages of candidates, in their order. Counts as in `pages.in_tables`.
 
-    `cuts` holds at least the rows of these candidates. `boilerplate:lines` counts lines removed.
+    `cuts` and `repeats` hold at least the rows of these candidates. `boilerplate:lines` counts
+    lines removed.
     """
+    failures = {row["doc_id"]: row for row in repeats.to_pylist()} if repeats is not None else {}
     keys = {row["doc_id"]: frozenset(row["keys"]) for row in cuts.to_pylist()}
     documents: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
@@ -151,6 +163,8 @@ def cut_documents(candidates: pa.Table, cuts: pa.Table, config: CleanConfig) -> 
 
     for row in candidates.to_pylist():
         counts.update(row["notes"] or ())
+        if row["reason"] is None and (failure := failures.get(row["doc_id"])):
+            row |= {"step": SOFT_FAILURES, "reason": failure["kind"], "detail": failure["detail"]}
         if row["reason"] is None and (gone := keys.get(row["doc_id"])):
             counts["boilerplate:lines"] += _cut(row, gone, config)
         counts[row["reason"] or "kept"] += 1
@@ -186,21 +200,21 @@ def _cut(row: dict[str, Any], keys: frozenset[int], config: CleanConfig) -> int:
     return cut.num_lines
 
 
-STEPS = (
-    Map(
-        name="clean/candidates",
-        reads=pages.STEP.reads,
-        columns=pages.STEP.columns,
-        where=pages.STEP.where,
-        joins=pages.STEP.joins,
-        writes=(CANDIDATES,),
-        conserves=(CANDIDATES,),
-        sections=pages.STEP.sections,
-        depends=pages.judged_by,
-        revision=pages.STEP.revision,
-        load=_load_candidates,
-        accept=partial(refuse_broken_segments, table=CANDIDATES.name),
-    ),
+CANDIDATES_STEP = Map(
+    name="clean/candidates",
+    reads=pages.STEP.reads,
+    columns=pages.STEP.columns,
+    where=pages.STEP.where,
+    joins=pages.STEP.joins,
+    writes=(CANDIDATES,),
+    conserves=(CANDIDATES,),
+    sections=pages.STEP.sections,
+    depends=pages.judged_by,
+    revision=pages.STEP.revision,
+    load=_load_candidates,
+    accept=partial(refuse_broken_segments, table=CANDIDATES.name),
+)
+LINE_STEPS = (
     Exchange(
         name="clean/lines",
         reads=CANDIDATES,
@@ -221,13 +235,27 @@ STEPS = (
         load_reduce=_load_order,
         num_buckets=one_bucket_per_part,
     ),
-    Map(
+)
+
+
+def steps(config: CleanConfig) -> tuple[AnyStep, ...]:
+    """The steps from pages to documents with the exchanges that the settings enable."""
+    exchanges: tuple[AnyStep, ...] = ()
+    joins: dict[Table, tuple[str, ...]] = {}
+    if config.soft_failures.remove and config.soft_failures.repeated:
+        exchanges += repeat_steps.steps(CANDIDATES)
+        joins[REPEATS] = ("doc_id", "kind", "detail")
+    if config.boilerplate.remove:
+        exchanges += LINE_STEPS
+        joins[CUTS] = ("doc_id", "keys")
+
+    documents = Map(
         name="clean/cut_documents",
         reads=CANDIDATES,
-        joins={CUTS: ("doc_id", "keys")},
+        joins=joins,
         writes=(DOCUMENTS, DOCUMENTS_DROPPED),
         conserves=(DOCUMENTS, DOCUMENTS_DROPPED),
         sections=(*pages.STEP.sections, "boilerplate"),
         load=_load_documents,
-    ),
-)
+    )
+    return (CANDIDATES_STEP, *exchanges, documents)

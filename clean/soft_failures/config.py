@@ -39,5 +39,22 @@ class SoftFailuresConfig(Section):
     """Drop a page below a home page whose `canonical`, `og:url` and class of `<body>`, two of them,
     say that it is the home page. Of 2,378 genuine pages none has two (2026-11).
     """
+    repeated: bool = False
+    """Drop short texts that stand at many addresses of a host, or on many sites, in one batch. This
+    needs an exchange of all texts.
+    """
+    repeated_addresses: int = Field(default=5, ge=2)
+    """Addresses of one host, queries left out, from which a text of at most 300 words is its answer
+    for pages that it does not have.
+    """
+    repeated_sites: int = Field(default=8, ge=2)
+    """Registered domains from which a text of at most 100 words is a wall or an error."""
     keep: tuple[Kind, ...] = ()
     """Kinds that stay documents, such as `paywall_teaser`."""
+
+    def without_effect(self) -> dict[str, str]:
+        """The thresholds of repeated texts, while none are dropped."""
+        if self.repeated and self.remove:
+            return {}
+        reason = "clean.soft_failures.repeated is false"
+        return dict.fromkeys(("repeated_addresses", "repeated_sites"), reason)

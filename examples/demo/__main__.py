@@ -25,7 +25,7 @@ from corpus.run import command as cli
 from corpus.run import funnel
 from corpus.run.progress import duration
 from corpus.storage.store import Store, open_store
-from examples.demo import checks, dump, schemas, web
+from examples.demo import archive, checks, dump, schemas, web
 from examples.demo.server import DemoServer
 
 log = logging.getLogger(__name__)
@@ -126,6 +126,7 @@ def write_config(folder: Path, port: int, testset: Path, num_pages: int) -> Path
 [crawl.fetch.connect_to]
 "*.test" = "127.0.0.1:{port}"
 
+{archive.settings(port)}
 [dedup]
 testsets = [{json.dumps(str(testset))}]
 """
@@ -134,6 +135,7 @@ allow_networks = ["127.0.0.0/8"]   # the guard refuses loopback unless told othe
 delay_s = 0.0                      # our own server: no need to be polite to it
 latency_factor = 0.0
 retry_delay_s = 0.2
+archive = "fallback"               # dead links are looked up in the demo's own archive
 """
     # A web of a few pages needs a larger share to have a validation document at all.
     val_frac = f"val_frac = {min(0.1, max(0.01, 30 / num_pages)):.3g}\n"

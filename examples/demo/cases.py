@@ -31,6 +31,7 @@ class Case(StrEnum):
     PASSAGE_EMBEDDED = "test passage inside a longer page"
     TOO_SHORT = "too short"
     SOFT_FAILURE = "answer that is not a page"
+    REVIVED = "dead link with a capture"
     WRONG_CHARSET = "wrong charset in the header"
     SAME_PATH = "same path, another query"
 

@@ -166,7 +166,10 @@ def load(store: Store, batch: str, earlier: Sequence[str] = ()) -> Rows:
         links={page_address(row["url"]): row for row in links},
         link_counts=read_manifest(store, "links", batch).counts,
         pages=_by_id(
-            store, "pages", batch, ["doc_id", "final_url", "redirects", "status", "reason"]
+            store,
+            "pages",
+            batch,
+            ["doc_id", "final_url", "redirects", "status", "reason", "capture"],
         ),
         documents=_by_id(store, "documents", batch, ["doc_id", "url", "text"]),
         dropped=_by_id(store, "documents_dropped", batch, ["doc_id", "step", "reason"]),
@@ -200,6 +203,9 @@ def judge(expectation: Expectation, rows: Rows) -> str | None:
         return _judge_unfetched(expectation, page, doc_id, rows)
     if page["reason"] is not None:
         return f"not fetched: {page['reason']}"
+    revived = page["capture"] not in (None, "live")
+    if revived != (expectation.case is Case.REVIVED):
+        return f"comes from {page['capture']}"
 
     return _judge_redirects(expectation, page) or _judge_document(expectation, doc_id, rows)
 

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from corpus.errors import InputError
-from examples.demo import edits, foreign, markup, site, soft_failures
+from examples.demo import archive, edits, foreign, markup, site, soft_failures
 from examples.demo.cases import Case, Destination, Expectation, scaled
 from examples.demo.pages import Page, pages
 from examples.demo.server import Answer, address
@@ -40,7 +40,7 @@ FOREIGN_HOST, GALLERY, STUBS, LEGACY = (
     "underconstruction.test",
     "legacycharset.test",
 )
-HALF_GONE = "lampsandclocks.test"
+HALF_GONE, FORGOTTEN = "lampsandclocks.test", "forgottenpages.test"
 LEAKS, NEWS = "studyguides.test", "latestdocs.test"
 WIKIPEDIA_URLS = (
     "http://en.wikipedia.org/wiki/Python_(programming_language)",
@@ -76,13 +76,15 @@ class DemoWeb:
     """URL to the title it is posted under."""
     passages: list[str] = field(default_factory=list)
     """The entries of the held-out test set."""
+    archived: dict[str, Answer] = field(default_factory=dict)
+    """Target to answer of the archive."""
     text_bytes: int = 0
     """UTF-8 bytes of main content without markup, over all pages served as documents."""
 
     @property
     def hosts(self) -> list[str]:
         """Host names served, without `www.`."""
-        return sorted({host for host, _ in self.answers})
+        return sorted({host for host, _ in self.answers} - {archive.HOST})
 
     @property
     def num_pages(self) -> int:
@@ -175,6 +177,8 @@ class _Builder:
 
         self.plant_news()
         self.furnish_hosts()
+        for target, answer in self.web.archived.items():
+            self.web.answers[address(archive.HOST, target)] = answer
         self.web.expectations.sort(key=lambda expectation: expectation.url)
 
         return self.web
@@ -465,6 +469,8 @@ class _Builder:
                 f"They have a fine {reason.replace('_', ' ')}",
             )
 
+        for number, page in enumerate(self.take(self.count(6, 2))):
+            self.revive(replace(page, host=FORGOTTEN, path=f"/2017/{number}.html"))
         for number, page in enumerate(self.take(4)):
             self.wrong_charset(replace(page, host=LEGACY, path=f"/legacy/{number}.html"), number)
         for number, page in enumerate(self.take(self.count(6, 2))):
@@ -473,6 +479,15 @@ class _Builder:
                 Case.SAME_PATH,
                 Destination.KEPT,
             )
+
+    def revive(self, page: Page) -> None:
+        """Plant a page that is gone from its site, and its captures in the archive."""
+        body = site.render(page, self.siblings.get(page.host, ()))
+        self.answer(page.url, Answer(b"<h1>Gone</h1>", status=410))
+        self.web.archived.update(archive.answers(page.url, body))
+        self.web.text_bytes += len(page.text.encode())
+        expected = Expectation(page.url, Case.REVIVED, Destination.KEPT, status=200)
+        self.add(expected, page.title)
 
     def wrong_charset(self, page: Page, number: int) -> None:
         """Encode `page` under a wrong header: invalid UTF-8, or a label that does not exist."""
