@@ -80,10 +80,12 @@ def findings(page: Sheet, lexicon: Lexicon) -> PhraseFindings:
     sure_words, longest = np.zeros(NUM_ZONES), np.zeros(NUM_ZONES)
     sure = found[lexicon.sure[found[:, PHRASE]]]
     if sure.size:
-        distinct = np.unique(sure[:, [ZONE, PHRASE]], axis=0)
-        words = lexicon.num_words[distinct[:, 1]]
-        np.add.at(sure_words, distinct[:, 0], words)
-        np.maximum.at(longest, distinct[:, 0], words)
+        # One number for a zone and a phrase: `np.unique` by rows takes ten times as long.
+        size = len(lexicon.phrases)
+        zone, phrase = np.divmod(np.unique(sure[:, ZONE] * size + sure[:, PHRASE]), size)
+        words = lexicon.num_words[phrase]
+        np.add.at(sure_words, zone, words)
+        np.maximum.at(longest, zone, words)
 
     main = max(float(page.counts[MAIN]), LEAST_WORDS)
     return PhraseFindings(

@@ -7,7 +7,7 @@ Pages of any length cost the same: phrases are searched in the title, the headin
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from clean.learned.layout import (
 )
 from clean.learned.layout import LINKS as LINK_COUNT
 from clean.soft_failures.evidence import HEADING, LINKS, OPENING, REST, TITLE
-from clean.soft_failures.words import normal
+from clean.soft_failures.words import compiled, normal
 
 # Words in which phrases are searched, and those of them that open the page.
 MAX_WORDS: Final = 400
@@ -50,7 +50,8 @@ _SCRIPT_MOVE: Final = re.compile(
     r"(?:location(?:\.href)?\s*=(?!=)|location\.(?:replace|assign)\s*\()"
 )
 _FRAME: Final = re.compile(r"<i?frame[\s>]")
-_PASSWORD: Final = ('"password"', "'password'", "=password", '"PASSWORD"', '"Password"')
+# The ends of an attribute's value that asks for a password, around "assword".
+_PASSWORD: Final = frozenset((('"p', '"'), ("'p", "'"), ('"P', '"')))
 
 COUNT_NAMES: Final = (
     "words",
@@ -81,9 +82,21 @@ FLAG_NAMES: Final = (
     "nearly_empty",
     "short",
 )
-NUM_WORDS, PROSE, LONGEST, MAIN = (
-    COUNT_NAMES.index(name) for name in ("words", "prose_words", "longest_block", "main_words")
-)
+(
+    NUM_WORDS,
+    PLAIN,
+    PROSE,
+    PROSE_BLOCKS,
+    LONGEST,
+    IN_LINKS,
+    NUM_LINKS,
+    NUM_FIELDS,
+    NUM_IMAGES,
+    NUM_HEADINGS,
+    NUM_BLOCKS,
+    NUM_BYTES,
+    MAIN,
+) = range(len(COUNT_NAMES))
 PASSWORD, REFRESH, SCRIPT_MOVE, FRAMES = (
     FLAG_NAMES.index(name) for name in ("password", "refresh", "script_move", "frames")
 )
@@ -110,13 +123,12 @@ def sheet(
     page: PageBlocks, html: str, title: str | None, marks: dict[str, str], main_words: int
 ) -> Sheet:
     """The sheet of a page that was cut into blocks. `marks` are its `<meta>` elements."""
-    state = page.place[:, HIDDEN]
-    shown = (state != HIDDEN_BY_STYLE) & (state != OFF_SCREEN)
-    words = page.counts[:, WORDS]
-    link_words = page.counts[:, LINK_WORDS]
-    linked = 2 * link_words > words
-    prose = shown & (words >= PROSE_WORDS) & (4 * link_words < words) & (page.counts[:, ENDS] > 0)
-    num_words = int(words[shown].sum())
+    shown = np.empty(page.counts.shape[0], np.bool_)
+    linked = np.empty(page.counts.shape[0], np.bool_)
+    counts = np.zeros(len(COUNT_NAMES))
+    tally(page.counts, page.place, shown, linked, counts)
+    counts[NUM_BYTES], counts[MAIN] = page.num_bytes, main_words
+    num_words = int(counts[NUM_WORDS])
 
     lines, zones = _lines(page, shown, linked, title)
     if num_words < EMPTY_WORDS:
@@ -124,27 +136,39 @@ def sheet(
             lines.append(_one_line(notice).encode("utf-8", "replace"))
             zones.append(OPENING)
 
-    counts = (
-        num_words,
-        words[shown & ~linked].sum(),
-        words[prose].sum(),
-        prose.sum(),
-        words[shown].max(initial=0),
-        link_words[shown].sum(),
-        page.counts[:, LINK_COUNT].sum(),
-        page.counts[:, FIELDS].sum(),
-        page.counts[:, IMAGES].sum(),
-        (page.place[:, IN_HEADING] > 0).sum(),
-        shown.sum(),
-        page.num_bytes,
-        main_words,
-    )
     return Sheet(
         normal(b"\n".join(lines).decode("utf-8", "replace")),
         np.array(zones, np.int8),
-        np.array(counts, np.float64),
+        counts,
         _flags(html, title, marks, num_words),
     )
+
+
+@compiled
+def tally(counts: Any, place: Any, shown: Any, linked: Any, out: Any) -> Any:
+    """Fills the counts of all blocks, and the blocks that are shown or are mostly links."""
+    for block in range(counts.shape[0]):
+        words = counts[block, WORDS]
+        link_words = counts[block, LINK_WORDS]
+        state = place[block, HIDDEN]
+        shown[block] = state != HIDDEN_BY_STYLE and state != OFF_SCREEN
+        linked[block] = 2 * link_words > words
+        out[NUM_LINKS] += counts[block, LINK_COUNT]
+        out[NUM_FIELDS] += counts[block, FIELDS]
+        out[NUM_IMAGES] += counts[block, IMAGES]
+        out[NUM_HEADINGS] += place[block, IN_HEADING] > 0
+        if not shown[block]:
+            continue
+
+        out[NUM_BLOCKS] += 1
+        out[NUM_WORDS] += words
+        out[IN_LINKS] += link_words
+        out[LONGEST] = max(out[LONGEST], words)
+        if not linked[block]:
+            out[PLAIN] += words
+        if words >= PROSE_WORDS and 4 * link_words < words and counts[block, ENDS] > 0:
+            out[PROSE] += words
+            out[PROSE_BLOCKS] += 1
 
 
 def _lines(
@@ -188,7 +212,7 @@ def _flags(html: str, title: str | None, marks: dict[str, str], num_words: int) 
     few = num_words < EMPTY_WORDS
     return np.array(
         (
-            "assword" in html and any(each in html for each in _PASSWORD),
+            _asks_password(html),
             "refresh" in head and _REFRESH.search(head) is not None,
             few and "location" in head and _SCRIPT_MOVE.search(head) is not None,
             "noindex" in marks.get("robots", "").lower(),
@@ -203,3 +227,19 @@ def _flags(html: str, title: str | None, marks: dict[str, str], num_words: int) 
         ),
         bool,
     )
+
+
+def _asks_password(html: str) -> bool:
+    """True if a value of some attribute is `password`. One search: pages may be megabytes."""
+    at = html.find("assword")
+    if at < 0:
+        return False
+
+    while at >= 0:
+        end = at + len("assword")
+        before = html[max(0, at - 2) : at]
+        if before == "=p" or (before, html[end : end + 1]) in _PASSWORD:
+            return True
+        at = html.find("assword", end)
+
+    return '"PASSWORD"' in html

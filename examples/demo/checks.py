@@ -203,7 +203,7 @@ def judge(expectation: Expectation, rows: Rows) -> str | None:
         return _judge_unfetched(expectation, page, doc_id, rows)
     if page["reason"] is not None:
         return f"not fetched: {page['reason']}"
-    revived = page["capture"] not in (None, "live")
+    revived = page.get("capture") not in (None, "live")
     if revived != (expectation.case is Case.REVIVED):
         return f"comes from {page['capture']}"
 

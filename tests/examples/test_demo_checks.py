@@ -309,3 +309,9 @@ def test_a_table_of_overlap_that_was_not_counted_so_is_a_failure():
         (failure,) = wrong_shares([wrong], passages, texts)
         assert "counted 3 of 4" in failure
     assert wrong_shares([], passages, texts) == ["the table of overlap is empty"]
+
+
+def test_a_page_of_an_archive_is_none_of_its_site(rows):
+    rows.pages["http://a.test/1"]["capture"] = "archive.test"
+    result = review_rows(rows, EXPECTATIONS)
+    assert [each for each in result.failures if "comes from archive.test" in each]
