@@ -73,10 +73,10 @@ TABLE: tuple[tuple[str, str, float, str], ...] = (
     ("train.checkpoints.tensor_files", "MAX_INDEX_BYTES", 256 * MIB, "an index of a checkpoint"),
     ("shards.stream.tokens", "DECODED_BYTES", GIB, "row groups in memory"),
     ("shards.stream.cache", "LIMIT_BYTES", 16 * GIB, "copies of remote files on a disk"),
-    ("webtext.query", "MAX_ROWS", 1000, "rows in a terminal"),
-    ("webtext.query", "MAX_CELL_CHARS", 80, "a cell in a terminal"),
+    ("webtext.inspection.query", "MAX_ROWS", 1000, "rows in a terminal"),
+    ("webtext.inspection.query", "MAX_CELL_CHARS", 80, "a cell in a terminal"),
     ("webtext.look.app", "MAX_FORM_BYTES", 4096, "an answer of a reviewer"),
-    ("webtext.hooks", "HOOK_TIMEOUT_S", 30, "one webhook"),
+    ("webtext.upkeep.hooks", "HOOK_TIMEOUT_S", 30, "one webhook"),
 )  # fmt: skip
 
 
