@@ -38,6 +38,8 @@ class Page(msgspec.Struct, frozen=True, array_like=True):
     status: int | None = None
     headers: list[tuple[str, str]] = []
     redirects: list[str] = []
+    as_missing: bool = False
+    """See `StoredAnswer`."""
 
 
 class Document(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -128,7 +130,9 @@ def _source(
     config: CleanConfig,
 ) -> _Source | SoftFailure:
     """The main text of a page and its metadata, or the kind of answer that it is instead."""
-    answer = StoredAnswer(page.url, page.final_url, page.status, page.headers, page.redirects)
+    answer = StoredAnswer(
+        page.url, page.final_url, page.status, page.headers, page.redirects, page.as_missing
+    )
     if kind == PLAIN_TEXT or (is_plain(html) and not is_binary(page.body)):
         refused = judge_answer(answer, config.soft_failures)
         return refused or _Source(html, html, len(html.split()), None, None, PLAIN_TEXT)

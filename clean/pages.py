@@ -31,6 +31,7 @@ from corpus.run.step import Context, Joins, Map, MapFunction, Output
 from corpus.tables.manifest import Input
 from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, LINKS, PAGES, Table
 from crawl.warc import records
+from crawl.warc.refusals import SOFT_404
 
 _LINK_COLUMNS = ("doc_id", "url", "domain", "score", "subreddit")
 _decode_result = msgspec.msgpack.Decoder(Result).decode
@@ -88,6 +89,7 @@ STEP = Map(
         "warc_file",
         "warc_offset",
         "warc_length",
+        "cause",
     ),
     where=fetched,
     joins={LINKS: _LINK_COLUMNS},
@@ -255,6 +257,7 @@ def _result(
             status=response.status,
             headers=[*response.headers],
             redirects=list(row["redirects"] or ()),
+            as_missing=row.get("cause") == SOFT_404,
         )
     )
 

@@ -31,6 +31,8 @@ class StoredAnswer(NamedTuple):
     status: int | None = None
     headers: Sequence[tuple[str, str]] = ()
     redirects: Sequence[str] = ()
+    as_missing: bool = False
+    """True if its host answers an address that cannot exist with the same words."""
 
 
 _CANONICAL: Final = re.compile(
@@ -44,9 +46,13 @@ _HOME_CLASSES: Final = frozenset(
 
 
 def refused(answer: StoredAnswer) -> SoftFailure | None:
-    """The bot wall that the headers of an answer name."""
+    """The bot wall that the headers of an answer name, or the soft 404 that a probe has shown."""
     header = refusing_header(answer.headers)
-    return SoftFailure("bot_wall", f"header {header}") if header is not None else None
+    if header is not None:
+        return SoftFailure("bot_wall", f"header {header}")
+    if answer.as_missing:
+        return SoftFailure("soft_404", "the host's answer for an address that cannot exist")
+    return None
 
 
 def led_astray(answer: StoredAnswer, *, password: bool) -> SoftFailure | None:

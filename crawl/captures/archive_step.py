@@ -62,10 +62,13 @@ from crawl.outcomes import (
     write_outcomes,
 )
 from crawl.warc.astray import led_astray
+from crawl.warc.refusals import SOFT_404
 from crawl.warc.writer import SegmentWriter
 
 T = TypeVar("T")
 
+# Causes of stored answers that are not pages.
+SOFT_CAUSES: Final = (BOT_WALL, SOFT_404)
 # Links whose outcomes and captures are made durable together.
 GROUP_LINKS: Final = 500
 # Links of one scan of an index that takes no requests.
@@ -98,7 +101,10 @@ def is_dead(outcomes: pa.Table) -> np.ndarray:
     return np.fromiter(
         (
             is_permanent(reason, status)
-            or (reason is None and (cause == BOT_WALL or led_astray(url, final or url) is not None))
+            or (
+                reason is None
+                and (cause in SOFT_CAUSES or led_astray(url, final or url) is not None)
+            )
             for reason, status, cause, url, final in rows
         ),
         bool,

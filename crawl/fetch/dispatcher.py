@@ -29,7 +29,7 @@ from yarl import URL
 
 from corpus.errors import FatalError
 from corpus.rights.rows import signal_row
-from crawl.fetch import answers, gates
+from crawl.fetch import answers, gates, probe
 from crawl.fetch.jobs import (
     FileJob,
     FrontierItem,
@@ -62,6 +62,7 @@ from crawl.fetch.settings import MAX_RETRY_DELAY_S, FetchConfig, RightsCheck
 from crawl.fetch.walls import BOT_WALL, WallCounter
 from crawl.outcomes import Outcome, Reason
 from crawl.rights.settings import RightsConfig
+from crawl.warc.refusals import SOFT_404
 
 log = logging.getLogger(__name__)
 
@@ -501,8 +502,12 @@ class Dispatcher:
             return
 
         file = judged.file
-        if file.body is not None:
+        is_probe = job.key.kind is FileKind.PROBE
+        if file.body is not None or (is_probe and result.status is not None):
             file = replace(file, evidence=self._keeper.store(result))
+        if is_probe and file.body is not None:
+            # Only the fingerprint is compared, and kept for a day.
+            file = replace(file, body=probe.answer_fingerprint(file.body, job.key.url))
         self._have_file(job.key, file, now)
 
     def _have_file(self, file_key: FileKey, file: RightsFile, now: float) -> None:
@@ -522,26 +527,45 @@ class Dispatcher:
 
     def _store_page(self, job: PageJob, result: FetchResult, now: float) -> None:
         """Store a page, unless its rights are against it or are still to be asked for."""
-        if self._rights is None:
-            self._end(job, None, result)
-            return
-
-        found = self._rights.after(job, result, now)
-        if isinstance(found, NeedFile):
-            asked = self._file_jobs.get(found.key)
-            if asked is not None:
-                asked.answered.append((job, result))
+        refused = None
+        if self._rights is not None:
+            found = self._rights.after(job, result, now)
+            if isinstance(found, NeedFile):
+                self._await_file(found.key, job, result, now)
                 return
-            errand = FileJob(found.key, found.key.url, answered=[(job, result)])
-            self._file_jobs[found.key] = errand
-            self._begin_file(errand, now)
-            return
+            job.findings = found
+            refused = self._rights.refusal(found)
 
-        job.findings = found
-        refused = self._rights.refusal(found)
-        reason = Reason.RIGHTS_CHECKED if self._checks is not None else None
-        reason = Reason.TRAINING_OPT_OUT if refused is not None else reason
-        self._end(job, reason, result, cause=refused)
+        if refused is not None:
+            self._end(job, Reason.TRAINING_OPT_OUT, result, cause=refused)
+        elif self._checks is not None:
+            self._end(job, Reason.RIGHTS_CHECKED, result)
+        elif (key := self._probe_key(job)) is None:
+            self._end(job, None, result)
+        elif (missing := job.files.get(key) or self._files.find(key, now)) is None:
+            self._await_file(key, job, result, now)
+        else:
+            found_words = probe.answer_fingerprint(result.body, job.url)
+            is_same = missing.body is not None and found_words == missing.body
+            self._end(job, None, result, cause=SOFT_404 if is_same else None)
+
+    def _probe_key(self, job: PageJob) -> FileKey | None:
+        """The probe of a page's site, if it is wanted and robots.txt allows it."""
+        site = locate(job.url)
+        if not self.config.probe_missing or site is None or job.rules is None:
+            return None
+        url = probe.probe_url(site.robots_url.removesuffix(PATH))
+        return FileKey(FileKind.PROBE, url) if job.rules.allows(url) else None
+
+    def _await_file(self, key: FileKey, job: PageJob, result: FetchResult, now: float) -> None:
+        """Keep an answer until a file that decides about it is there."""
+        asked = self._file_jobs.get(key)
+        if asked is not None:
+            asked.answered.append((job, result))
+            return
+        errand = FileJob(key, key.url, answered=[(job, result)])
+        self._file_jobs[key] = errand
+        self._begin_file(errand, now)
 
     # Answers
 

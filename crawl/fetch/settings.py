@@ -94,6 +94,11 @@ class FetchConfig(Section):
     links without asking their sites (`only`).
     """
 
+    probe_missing: bool = False
+    """Ask each host that answers with a page once for an address that cannot exist. Pages with the
+    same answer are dropped as `soft_404`. One request more a host.
+    """
+
     delay_s: float = Field(1.0, ge=0, le=3600)
     """Seconds between the end of a domain's answer and the next request to it (StormCrawler's default)."""
     jitter_frac: float = Field(0.1, ge=0, le=2)

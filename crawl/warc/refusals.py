@@ -23,6 +23,8 @@ _REFUSING: Final[Mapping[str, re.Pattern[str]]] = {
     "akamai-cache-status": re.compile("error", re.I),
     "x-wzws-requested-method": _ANY,
 }
+# `pages.cause` of a stored answer that its host also gives for an address that cannot exist.
+SOFT_404: Final = "soft_404"
 # Bytes of a page in which its title is looked for.
 TITLE_BYTES: Final = 4096
 _TITLE: Final = re.compile(

@@ -29,6 +29,9 @@ class FileKind(StrEnum):
 
     TDMREP = "tdmrep"
     RSL = "rsl"
+    PROBE = "probe"
+    """Not a file about rights: the answer for an address that cannot exist (`crawl.fetch.probe`).
+    """
 
 
 class FileKey(NamedTuple):
