@@ -4,7 +4,7 @@
     order     clean, 10 % and 30 % garbage, and shuffled words: are they ranked right
     equal     the same documents under other addresses: is a difference claimed
 
-    python -m bench.ablations garbage [--repeats 1] [--seeds 5] [--tokens 400k] [--to FOLDER]
+    python -m bench.ablations garbage [--repeats 1] [--seeds 5] [--tokens 200k] [--to FOLDER]
 
 Each repeat takes other documents. A repeat that is finished in --to is not done again.
 """
@@ -38,8 +38,9 @@ SHAPE = (
     "train.model.n_layer=2",
     "train.model.n_head=2",
     "train.model.n_embd=64",
-    "train.model.block_size=128",
-    "train.optimizer.learning_rate=0.004",
+    "train.model.block_size=64",
+    "train.batch_size=4",
+    "train.optimizer.learning_rate=0.002",
     # Threads of so small a model wait for each other: two took six times the CPU time of one.
     "train.runtime.num_threads=1",
 )
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first repeat")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--tokens", default="400k")
+    parser.add_argument("--tokens", default="200k")
     parser.add_argument("--to", type=Path, default=None)
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from clean.broken_segments import refuse_broken_segments
 from clean.config import CleanConfig
 from clean.document import Document, Dropped, Page, Result
+from clean.filters.learned_quality import Scorer, load_scorer, quality_input
 from clean.kept_share import share_counts
 from clean.learned import extraction
 from clean.reasons import Reason
@@ -51,9 +52,11 @@ def fetched(pages: pa.Table) -> pa.Table:
 def load(config: CleanConfig, context: Context) -> MapFunction:
     """The step's function."""
     made = load_made(config, context)
+    scorer = load_scorer(config.quality, context.store)
 
     def apply(pages: pa.Table, joins: Joins) -> Output:
-        return in_tables(made(pages, joins))
+        found = made(pages, joins)
+        return in_tables([_scored(each, scorer) for each in found] if scorer else found)
 
     return apply
 
@@ -71,7 +74,11 @@ def judged_by(config: CleanConfig, context: Context) -> list[Input]:
     inputs = [
         Input(table="model", batch=name, fingerprint=digest) for name, digest in models.items()
     ]
-    return [*inputs, *rights_input(config, context)]
+    return [
+        *inputs,
+        *quality_input(config.quality, context.store),
+        *rights_input(config, context),
+    ]
 
 
 STEP = Map(
@@ -160,6 +167,18 @@ def make(
             made.append(Made(result, _dropped_row(row, link, result)))
 
     return made
+
+
+def _scored(made: Made, scorer: Scorer) -> Made:
+    """A document with its learned quality, or dropped for it."""
+    if not isinstance(made.result, Document):
+        return made
+    quality, low = scorer.judge(made.result.text)
+    if low is None:
+        return Made(made.result, made.row | {"quality": quality})
+
+    dropped = Dropped(Reason.LOW_QUALITY, low, made.result.notes)
+    return Made(dropped, _dropped_row(made.row, made.row, dropped))
 
 
 def in_tables(made: Sequence[Made]) -> Output:

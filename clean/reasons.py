@@ -57,6 +57,7 @@ class Reason(StrEnum):
     FINEWEB_SHORT_LINES = "fineweb_short_lines"
     FINEWEB_REPEATED_LINES = "fineweb_repeated_lines"
     FINEWEB_NEWLINES = "fineweb_newlines"
+    LOW_QUALITY = "low_quality"
 
     @property
     def step(self) -> str:

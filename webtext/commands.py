@@ -49,6 +49,7 @@ GROUPS = {
     "train": {
         "train": "train a GPT-2 on a snapshot",
         "evaluate": "score a checkpoint on zero-shot tasks",
+        "fit-quality": "fit a model of quality on votes or labelled texts",
         "ablate": "train a small model on versions of the data and compare them",
         "generate": "sample text from a checkpoint",
         "export": "convert a checkpoint to Hugging Face or GGUF, or from Hugging Face",
@@ -113,6 +114,9 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
     elif name == "publish":
         with needing("shards"):
             from webtext.publish.command import main
+    elif name == "fit-quality":
+        with needing("clean"):
+            from webtext.quality.command import main
     elif name == "ablate":
         with needing("train"):
             from webtext.ablate.command import main

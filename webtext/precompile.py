@@ -63,9 +63,11 @@ def run(stage: str) -> float:
     begun = time.monotonic()
     with needing(stage):
         if stage == "clean":
+            from clean.filters.hashed_words import compile_loops
             from clean.learned.extraction import extractor
 
             extractor()
+            compile_loops()
         elif stage == "dedup":
             from dedup import loops
 

@@ -25,8 +25,10 @@ from clean.broken_segments import refuse_broken_segments
 from clean.config import CleanConfig
 from clean.filters import quality
 from clean.filters.boilerplate import line_keys, recurring, without
+from clean.filters.learned_quality import Scorer, load_scorer
+from clean.filters.quality import Judged
 from clean.kept_share import share_counts
-from clean.reasons import SOFT_FAILURES
+from clean.reasons import SOFT_FAILURES, Reason
 from clean.soft_failures import repeat_steps
 from clean.soft_failures.repeat_steps import REPEATS
 from corpus.run.step import (
@@ -139,16 +141,22 @@ def _load_order(config: CleanConfig, context: Context) -> ReduceFunction:
 
 
 def _load_documents(config: CleanConfig, context: Context) -> MapFunction:
+    scorer = load_scorer(config.quality, context.store)
+
     def apply(candidates: pa.Table, joins: Joins) -> Output:
         cuts = joins.get(CUTS.name, CUTS.schema.empty_table())
         repeats = joins.get(REPEATS.name, REPEATS.schema.empty_table())
-        return cut_documents(candidates, cuts, config, repeats)
+        return cut_documents(candidates, cuts, config, repeats, scorer)
 
     return apply
 
 
 def cut_documents(
-    candidates: pa.Table, cuts: pa.Table, config: CleanConfig, repeats: pa.Table | None = None
+    candidates: pa.Table,
+    cuts: pa.Table,
+    config: CleanConfig,
+    repeats: pa.Table | None = None,
+    scorer: Scorer | None = None,
 ) -> Output:
     """Documents and dropped pages of candidates, in their order. Counts as in `pages.in_tables`.
 
@@ -167,6 +175,10 @@ def cut_documents(
             row |= {"step": SOFT_FAILURES, "reason": failure["kind"], "detail": failure["detail"]}
         if row["reason"] is None and (gone := keys.get(row["doc_id"])):
             counts["boilerplate:lines"] += _cut(row, gone, config)
+        if row["reason"] is None and scorer is not None:
+            row["quality"], low = scorer.judge(row["text"])
+            if low is not None:
+                _drop(row, Judged(row["text"], Reason.LOW_QUALITY, low))
         counts[row["reason"] or "kept"] += 1
         table, rows = (
             (DOCUMENTS, documents) if row["reason"] is None else (DOCUMENTS_DROPPED, dropped)
@@ -190,14 +202,18 @@ def _cut(row: dict[str, Any], keys: frozenset[int], config: CleanConfig) -> int:
     words = len(judged.text.split())
     row["text"], row["num_words"] = judged.text, words
 
+    _drop(row, judged)
+    return cut.num_lines
+
+
+def _drop(row: dict[str, Any], judged: Judged) -> None:
+    """Note the reason to drop a candidate, if there is one."""
     if judged.reason is not None:
         row["step"], row["reason"], row["detail"] = (
             judged.reason.step,
             str(judged.reason),
             judged.detail,
         )
-
-    return cut.num_lines
 
 
 CANDIDATES_STEP = Map(

@@ -14,7 +14,7 @@ None. C4 also edits: it removes lines, and later rules see the rest.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -54,9 +54,25 @@ class QualityConfig(Section):
     """Least words of a document. Without a value it is the preset's (webtext 50: Gopher's;
     openwebtext 96: about 128 GPT-2 tokens).
     """
+    model: str = ""
+    """Learned quality of every document, by `webtext fit-quality`: a model of this corpus by its
+    name, or a file. Empty: none.
+    """
+    model_threshold: float = Field(default=0.0, ge=0, le=1)
+    """Least learned quality of a document, 0..1; 0 keeps all and only writes the column."""
     gopher: GopherConfig = Field(default_factory=GopherConfig)
     c4: C4Config = Field(default_factory=C4Config)
     fineweb: FineWebConfig = Field(default_factory=FineWebConfig)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings without those of a model if none is named.
+
+        So corpora that were built before there were models stay as they are.
+        """
+        found = super().identity()
+        if not self.model:
+            del found["model"], found["model_threshold"]
+        return found
 
     def without_effect(self) -> dict[str, str]:
         """The thresholds of presets that are not chosen."""
@@ -66,6 +82,8 @@ class QualityConfig(Section):
             for name, presets in APPLIED_BY.items()
             if self.preset not in presets
         }
+        if not self.model:
+            off["model_threshold"] = "clean.quality.model names no model"
         if self.preset == "fineweb":
             off["c4.terminal_punctuation"] = "preset fineweb leaves this rule out"
         return off

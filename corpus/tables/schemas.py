@@ -132,8 +132,10 @@ DOCUMENTS = Table(
             _required("score", pa.int32()),
             _required("subreddit", pa.string()),
             pa.field("fetched_at", pa.timestamp("ms", tz="UTC")),
+            pa.field("quality", pa.float32()),
         ]
     ),
+    later_columns=("quality",),
 )
 DOCUMENTS_DROPPED = Table(
     name="documents_dropped",

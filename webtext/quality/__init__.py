@@ -1,0 +1,1 @@
+"""Quality learned from votes: labels, the fit, and its card."""
