@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE.jsonl",
         help="texts with `text` and `label` (0 or 1) instead of votes",
     )
+
     parser.add_argument(
         "--documents",
         type=command.positive,
@@ -119,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"2^N buckets for words and pairs of words (default: {DEFAULT_BITS})",
     )
     parser.add_argument("--seed", type=int, default=0, help="order of the fit (default: 0)")
+
     parser.add_argument("--replace", action="store_true", help="replace a model of this name")
     return parser
 

@@ -4,7 +4,7 @@
     order     clean, 10 % and 30 % garbage, and shuffled words: are they ranked right
     equal     the same documents under other addresses: is a difference claimed
 
-    python -m bench.ablations garbage [--repeats 1] [--seeds 5] [--tokens 200k] [--to FOLDER]
+    python -m bench.webtext.ablations garbage [--repeats 1] [--seeds 5] [--tokens 200k] [--to FOLDER]
 
 Each repeat takes other documents. A repeat that is finished in --to is not done again.
 """
