@@ -70,7 +70,7 @@ def probability(score: float) -> float:
 
 def parse(data: bytes, place: str) -> QualityModel:
     """Read a model. Raises: InputError for anything else."""
-    line, _, rest = data[: MAX_HEAD_BYTES + 1].partition(b"\n")
+    line = data[: MAX_HEAD_BYTES + 1].partition(b"\n")[0]
     try:
         head = json.loads(line)
         buckets = head["buckets"]
