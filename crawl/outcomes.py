@@ -3,7 +3,7 @@
 A worker writes WARC segments. The outcomes of a segment are written after it, in one file with the
 same number, so a readable outcome always has a readable record. The links left are those without an
 outcome. A segment without outcomes was left by a kill: it is removed, and its links are fetched
-again.
+again. Files of many commits may be merged into one, which is named after its first and last commit.
 """
 
 from __future__ import annotations
@@ -129,6 +129,8 @@ class Outcome:
     checked_at: datetime | None = None
     says_itself: bool = False
     """True if the page's own record is evidence; not a column."""
+    shard: int = 0
+    """The shard whose link ended; a column of outcome files only."""
 
 
 # A row of `pages` with that of `rights`, as far as there is one.
@@ -138,6 +140,10 @@ OUTCOME_SCHEMA = pa.schema(
         *(field.with_nullable(True) for field in RIGHTS.schema if field.name != "doc_id"),
     ]
 )
+
+
+# A row of a worker's outcome file.
+STORED_SCHEMA = pa.schema([pa.field("shard", pa.int32(), nullable=False), *OUTCOME_SCHEMA])
 
 
 def to_table(outcomes: Sequence[Outcome]) -> pa.Table:
@@ -166,13 +172,45 @@ def write_outcomes(out_dir: Path, index: int, outcomes: Sequence[Outcome]) -> No
     Raises FatalError (disk).
     """
     path = outcome_path(out_dir, index)
+    shards = pa.array([outcome.shard for outcome in outcomes], pa.int32())
+    table = to_table(outcomes).add_column(0, STORED_SCHEMA.field(0), shards)
     with open_store(str(out_dir)).open_output(path.name) as stream:
-        pq.write_table(to_table(outcomes), stream, compression="zstd")
+        pq.write_table(table, stream, compression="zstd")
+
+
+def commits_of(name: str) -> range:
+    """Numbers of the commits that an outcome file holds, or of a segment: `outcomes-00000-00063`."""
+    words = name.removesuffix(".parquet").removesuffix(".warc.gz").split("-")
+    merged = len(words) > 2 and words[0] == "outcomes"
+    return range(int(words[1 if merged else -1]), int(words[-1]) + 1)
+
+
+def merge_outcomes(out_dir: Path, paths: Sequence[Path]) -> Path:
+    """Replace outcome files that follow each other by one; its path. The old ones remain."""
+    first, last = commits_of(paths[0].name)[0], commits_of(paths[-1].name)[-1]
+    table = pa.concat_tables(pq.read_table(path, schema=STORED_SCHEMA) for path in paths)
+    path = out_dir / f"outcomes-{first:05d}-{last:05d}.parquet"
+    with open_store(str(out_dir)).open_output(path.name) as stream:
+        pq.write_table(table, stream, compression="zstd")
+    return path
 
 
 def outcome_files(out_dir: Path) -> list[Path]:
-    """Committed outcome files of a shard, oldest first."""
-    return sorted(out_dir.glob("outcomes-[0-9]*.parquet"))
+    """Committed outcome files of a worker, oldest first."""
+    return [out_dir / name for name in whole([*map(_name, out_dir.glob("outcomes-[0-9]*"))])]
+
+
+def whole(names: Iterable[str]) -> list[str]:
+    """Names of outcome files in their order, without those whose commits are in a merged one."""
+    kept: list[str] = []
+    for name in sorted(names, key=lambda name: (commits_of(name)[0], -commits_of(name)[-1])):
+        if not kept or commits_of(name)[-1] > commits_of(kept[-1])[-1]:
+            kept.append(name)
+    return kept
+
+
+def _name(path: Path) -> str:
+    return path.name
 
 
 def read_outcomes(out_dir: Path) -> pa.Table:
@@ -187,11 +225,7 @@ def read_outcomes(out_dir: Path) -> pa.Table:
 def next_index(out_dir: Path, segments: Iterable[str]) -> int:
     """The first commit number that is used by neither outcomes nor a segment."""
     names = [path.name for path in outcome_files(out_dir)] + list(segments)
-    used = [
-        int(name.removesuffix(".parquet").removesuffix(".warc.gz").rpartition("-")[2])
-        for name in names
-    ]
-    return max(used, default=-1) + 1
+    return max((commits_of(name)[-1] for name in names), default=-1) + 1
 
 
 def remove_orphans(store: Store, warc_prefix: str, out_dir: Path) -> list[str]:
@@ -199,8 +233,13 @@ def remove_orphans(store: Store, warc_prefix: str, out_dir: Path) -> list[str]:
 
     Outcomes of commit i are written after segment i, so a kill may leave the segment alone.
     """
+    return remove_uncommitted(store, warc_prefix, [path.name for path in outcome_files(out_dir)])
+
+
+def remove_uncommitted(store: Store, warc_prefix: str, names: Iterable[str]) -> list[str]:
+    """The same for a worker whose outcome files have these names."""
     folder, _, stem = warc_prefix.rpartition("/")
-    committed = {int(path.stem.rpartition("-")[2]) for path in outcome_files(out_dir)}
+    committed = {commit for name in names for commit in commits_of(name)}
     for leftover in _unfinished(store, folder, stem):
         leftover.unlink(missing_ok=True)
     kept = []

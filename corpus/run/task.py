@@ -167,6 +167,18 @@ def run_reduce(task: Task, report: Callable[[int], None]) -> Receipt:
     return _finish(task, context.store, parts, tally.rows_read, tally.counts)
 
 
+def read_bucket(store: Store, folder: str, index: int, num_buckets: int) -> pa.Table:
+    """The rows of one bucket, as the first half of an exchange left them in its scratch folder.
+
+    For a step whose workers take buckets from each other.
+    """
+    paths = [path for path, _ in store.files(folder) if path.endswith(".arrow")]
+    pieces = [piece for path in paths for piece in _bucket(store, path, index, num_buckets)]
+    if not pieces:
+        raise FatalError(f"{store.root}/{folder}: no scattered rows; run the same command again")
+    return pa.Table.from_batches(pieces)
+
+
 def run_gather(task: Task, report: Callable[[int], None]) -> Receipt:
     """All parts of the tables read to one result, cut into parts if rows have a `doc_id`."""
     step = task.step

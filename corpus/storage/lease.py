@@ -218,6 +218,12 @@ def owner(store: Store, path: str) -> dict[str, Any] | None:
     return {**record, "alive": not _is_stale(record)}
 
 
+def has_died(data: bytes) -> bool:
+    """True if the lease `data` is of a process of this host that has ended, or of no process."""
+    record = _parse(data)
+    return not _is_elsewhere(record) and _is_stale(record)
+
+
 def _refuse_living(store: Store, path: str, data: bytes) -> None:
     """Raise BusyError unless the owner is gone; a silent one elsewhere is watched for a while."""
     record = _parse(data)

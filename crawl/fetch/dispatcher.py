@@ -1,4 +1,4 @@
-"""The dispatcher of one shard: moves jobs between frontier, gates, requests and outcomes.
+"""The dispatcher of a worker: moves jobs between frontier, gates, requests and outcomes.
 
 A link becomes a job. A job waits in the frontier; leased, it passes the gates (`crawl.fetch.gates`)
 and becomes a request, or ends. The answer is judged (`crawl.fetch.answers`): the job ends, is
@@ -6,8 +6,9 @@ retried later, or continues at a redirect's target. robots.txt files are jobs as
 fetched at the pace of their own host, and pages in need of one wait for it.
 
 Redirects pass the same checks as links: the link rules, robots.txt, guard and pace of the target.
-A target in another shard's domain is not requested here. The link ends as `handed_over`, and its
-owner continues it, so one process at a time asks a domain.
+At a target in another shard's domain the link ends as `handed_over`, and the owner of that shard
+continues it, so one process at a time asks a domain. A worker owns several shards and may have to
+give one away: `begin_leaving` stops its work, and `forget` follows when nothing of it is under way.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import math
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Container, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -82,7 +83,7 @@ REQUEST_CPU_S = 0.05
 
 
 class Dispatcher:
-    """The work of one shard. All but the commits runs in one event loop; nothing here blocks it."""
+    """The work of a worker's shards. All but the commits runs in one event loop without blocking it."""
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class Dispatcher:
         *,
         total: int,
         owns: Callable[[str], bool] = lambda key: True,
+        shard_of: Callable[[str], int] = lambda key: 0,
         excluded: Callable[[str], bool] = lambda url: False,
         breaker: Breaker | None = None,
         ip_limits: IpLimits[Any] | None = None,
@@ -102,7 +104,8 @@ class Dispatcher:
         """Start with nothing to do; `add_rows` brings work.
 
         `links(row)` gives a link; `total` is the number of links that must end. `owns(key)`: false
-        if a pace key belongs to another worker, to which jobs are handed over. `excluded(url)`:
+        if a pace key belongs to another worker, to which jobs are handed over. `shard_of(key)`: the
+        shard of a pace key; jobs are handed over between shards of this worker too. `excluded(url)`:
         true if the link rules leave out the target of a redirect. Without `rights`, nothing is
         asked about training. With `checks`, only rights are asked for, and no page is stored.
         """
@@ -122,11 +125,22 @@ class Dispatcher:
         self.stopping = False
         # True while other shards may hand over links.
         self.expects_more = False
+        # The time after which no request is made: this worker's shards may be another's by then.
+        self.valid_until = math.inf
+        # Links by shard that have not ended.
+        self.left: Counter[int] = Counter()
+        # Called with links that leave their shard, and with outcomes once they are durable.
+        self.handed_over: Callable[[int, Link], None] = lambda shard, link: None
+        self.committed: Callable[[Sequence[Outcome]], None] = lambda outcomes: None
 
         self._links = links
         self._owns = owns
+        self.shard_of = shard_of
+        self._leaving: set[int] = set()
+        # Times before which no domain of a shard is asked.
+        self._quiet: dict[int, float] = {}
         self._excluded = excluded
-        self._keeper = _OutcomeKeeper(ledger, self.fail)
+        self._keeper = _OutcomeKeeper(ledger, self.fail, lambda outcomes: self.committed(outcomes))
         self._terms = answers.PageTerms(
             max_redirects=config.max_redirects,
             user_agent=config.user_agent,
@@ -171,16 +185,26 @@ class Dispatcher:
         """Add rows of one pace key without a request so far, best first."""
         self.frontier.add(key, rows, ready_at=ready_at)
 
+    def expect(self, shard: int, num_links: int, quiet_until: float = 0.0) -> None:
+        """Count links of a shard that are about to be added.
+
+        None of its domains is asked before `quiet_until`, also those that redirects lead to.
+        """
+        self.total += num_links
+        self.left[shard] += num_links
+        self._quiet[shard] = max(quiet_until, self._quiet.get(shard, 0.0))
+
     def add_job(self, job: PageJob, *, ready_at: float = 0.0) -> None:
-        """Add a link that another worker handed over."""
+        """Add a link that another shard handed over."""
         site = locate(job.url)
         if site is None:
             self._end(job, Reason.BAD_URL)
             return
 
+        job.shard = self.shard_of(site.key)
         if ready_at:
             self.frontier.postpone(site.key, ready_at)
-        self.frontier.push(site.key, job)
+        self._requeue(site.key, job)
         self._wake.set()
 
     def expect_no_more(self) -> None:
@@ -191,7 +215,7 @@ class Dispatcher:
     def add_resumed(self, key: str, row: int, resume: Resume) -> None:
         """Add a row that was tried before."""
         link = self._links(row)
-        job = link.job()
+        job = self._job(link, key)
         job.attempts, job.num_tries = resume.attempts, resume.num_tries
         self._retrying[link.doc_id] = (resume.attempts, resume.num_tries, resume.not_before)
         self.frontier.push(key, job, not_before=resume.not_before)
@@ -212,9 +236,14 @@ class Dispatcher:
         if ready_at is not None:
             self.frontier.postpone(key, ready_at)
 
-    def refuse(self, link: Link, reason: Reason) -> None:
-        """End a link before it began."""
-        self._end(link.job(), reason)
+    def refuse(self, key: str, link: Link, reason: Reason) -> None:
+        """End a link of a pace key before it began."""
+        self._end(self._job(link, key), reason)
+
+    def _job(self, link: Link, key: str) -> PageJob:
+        job = link.job()
+        job.shard = self.shard_of(key)
+        return job
 
     # Requests
 
@@ -224,6 +253,9 @@ class Dispatcher:
         while not self.stopping and (self.done < self.total or self.expects_more):
             self._wake.clear()
             now = time.monotonic()
+            if now >= self.valid_until:
+                await self._rest(now)
+                continue
             for address in self._ip_limits.pop_due(now):
                 self._let_through(address)
 
@@ -282,7 +314,7 @@ class Dispatcher:
             return None
 
         if isinstance(lease.item, int):
-            lease = Claim(lease.key, self._links(lease.item).job())
+            lease = Claim(lease.key, self._job(self._links(lease.item), lease.key))
         return lease, None
 
     def _is_full(self) -> bool:
@@ -297,7 +329,8 @@ class Dispatcher:
     async def _rest(self, now: float) -> None:
         """Wait until something came back, or the next key or address is due."""
         due = [at for at in (self.frontier.next_ready(), self._ip_limits.next_due()) if at]
-        wait_s = min(1.0, max(0.0, min(due) - now)) if due and not self._is_full() else 1.0
+        is_idle = not due or self._is_full() or now >= self.valid_until
+        wait_s = 1.0 if is_idle else min(1.0, max(0.0, min(due) - now))
         try:
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()
@@ -315,7 +348,7 @@ class Dispatcher:
     def _pass(self, lease: Claim[Any], waited_for: str | None, now: float) -> Permit | None:
         key: str = lease.key
         job: Job = lease.item
-        if isinstance(job, PageJob) and job.ended:
+        if self._is_over(job):
             self.frontier.release(key)
             return None
 
@@ -331,10 +364,10 @@ class Dispatcher:
             case NeedFile(file_key):
                 return self._ask_file(lease, file_key, now)
             case gates.Wait(until):
-                self.frontier.push(key, job, not_before=until)
+                self._requeue(key, job, not_before=until)
                 self.frontier.release(key)
             case gates.Move(other_key):
-                self.frontier.push(other_key, job)
+                self._requeue(other_key, job)
                 self.frontier.release(key)
             case gates.Refuse(reason, cause):
                 self._settle(lease, reason, cause)
@@ -451,14 +484,14 @@ class Dispatcher:
         errand = self._robots_jobs.pop(origin, None)
         for key, job in errand.waiting if errand is not None else ():
             if rules.access is Access.UNREACHABLE:
-                self.frontier.push(key, job)  # the gate that stopped robots.txt names the reason
+                self._requeue(key, job)  # the gate that stopped robots.txt names the reason
             elif (refused := gates.robots_refusal(rules, job.url)) is not None:
                 job.rules = rules
                 self._end(job, refused.reason)
             else:
                 job.rules = rules
                 job.is_cleared = True
-                self.frontier.push(key, job)
+                self._requeue(key, job)
 
         self._wake.set()
 
@@ -519,7 +552,7 @@ class Dispatcher:
 
         for key, job in errand.waiting:
             job.files[file_key] = file
-            self.frontier.push(key, job)
+            self._requeue(key, job)
         for job, result in errand.answered:
             job.files[file_key] = file
             self._store_page(job, result, now)
@@ -642,18 +675,42 @@ class Dispatcher:
             job.cookies.update_cookies_from_headers(cookies, URL(job.url, encoded=True))
 
         hop = job.at(url, site.key)
-        if self._owns(site.key):
+        if self._owns(site.key) and self.shard_of(site.key) == job.shard:
             self._push(hop)
-        else:
-            self._end(hop, Reason.HANDED_OVER)
+            return
+
+        self._end(hop, Reason.HANDED_OVER)
+        link = Link(job.link.doc_id, job.link.url, hop.url, tuple(hop.redirects))
+        self.handed_over(job.shard, link)
 
     def _push(self, job: Job) -> None:
         """Queue a job under its own domain. A robots.txt is followed to any domain."""
         site = locate(job.url)
         if site is None:
             raise ValueError(f"{job.url} was judged to be an address")
-        self.frontier.push(site.key, job)
+        self._requeue(site.key, job)
         self._wake.set()
+
+    def _requeue(self, key: str, job: Job, *, not_before: float | None = None) -> None:
+        """Queue a job under a key, unless its shard is leaving: then its next owner begins anew."""
+        if self._is_over(job):
+            return
+        if quiet_until := self._quiet.get(self.shard_of(key), 0.0):
+            self.frontier.postpone(key, quiet_until)
+        self.frontier.push(key, job, not_before=not_before)
+
+    def _is_over(self, job: Job) -> bool:
+        """True for a job with an outcome, or one whose shard is leaving."""
+        if isinstance(job, PageJob):
+            return job.ended or job.shard in self._leaving
+        if isinstance(job, RobotsJob) and self._leaving and self._is_leaving(job.origin):
+            self._robots_jobs.pop(job.origin, None)
+            return True
+        return False
+
+    def _is_leaving(self, url: str) -> bool:
+        site = locate(url)
+        return site is not None and self.shard_of(site.key) in self._leaving
 
     def _retry(self, key: str, job: Job, now: float, wait_s: float) -> bool:
         """Queue the job for later; False when it has had its tries."""
@@ -664,7 +721,7 @@ class Dispatcher:
         config = self.config
         backoff = backoff_s(job.num_tries, config.retry_delay_s, MAX_RETRY_DELAY_S)
         not_before = now + max(wait_s, backoff * (1 + random.random() * config.jitter_frac))
-        self.frontier.push(key, job, not_before=not_before)
+        self._requeue(key, job, not_before=not_before)
 
         if isinstance(job, PageJob):
             self._retrying[job.link.doc_id] = (job.attempts, job.num_tries, not_before)
@@ -707,6 +764,7 @@ class Dispatcher:
             reason=reason,
             attempts=job.num_tries + 1 if job.attempts else 0,
             cause=cause,
+            shard=job.shard,
         )
         self._note_rights(job, outcome)
         self._retrying.pop(job.link.doc_id, None)
@@ -718,6 +776,7 @@ class Dispatcher:
             return
 
         self.done += 1
+        self.left[job.shard] -= 1
         self.reasons[reason or "ok"] += 1
         if self.done >= self.total:
             self._wake.set()
@@ -760,7 +819,68 @@ class Dispatcher:
             log.error("fetch failed unexpectedly", exc_info=failure)
         return Reason.INTERNAL_ERROR
 
+    # Shards that come and go
+
+    def begin_leaving(self, shards: set[int]) -> None:
+        """Begin nothing more of some shards; what is in flight ends."""
+        self._leaving |= shards
+        self.frontier.withdraw(self._leaves, lambda item: self._stays(item))
+
+        for errand in self._robots_jobs.values():
+            errand.waiting = [entry for entry in errand.waiting if not self._is_over(entry[1])]
+        for file_job in self._file_jobs.values():
+            file_job.waiting = [entry for entry in file_job.waiting if not self._is_over(entry[1])]
+
+        for claim in self._ip_limits.withdraw(lambda claim: self._is_over(claim.item)):
+            self.frontier.release(claim.key)
+        self._wake.set()
+
+    def has_left(self, shard: int) -> bool:
+        """True if nothing of a leaving shard is under way, and its outcomes are durable."""
+        answered = (job for each in self._file_jobs.values() for job, _ in each.answered)
+        return (
+            not self._keeper.open[shard]
+            and not any(self.shard_of(key) == shard for key in self.frontier.leased())
+            and not any(job.shard == shard and not job.ended for job in answered)
+        )
+
+    def forget(self, shard: int, links: Container[str]) -> None:
+        """Forget a shard that has left, with what is known of its links and domains."""
+        self.frontier.forget(lambda key: self.shard_of(key) == shard)
+        self._leaving.discard(shard)
+        self._quiet.pop(shard, None)
+        self.total -= self.left.pop(shard, 0)
+        self._retrying = {key: at for key, at in self._retrying.items() if key not in links}
+        for paces in (self._pace.crawl_delay_s, self._pace.slow_s):
+            for key in [key for key in paces if self.shard_of(key) == shard]:
+                del paces[key]
+
+    def weights(self, servable: float) -> Counter[int]:
+        """Links left per shard, of each domain up to `servable`. O(domains)."""
+        sums: Counter[int] = Counter()
+        for key, load in self.frontier.loads():
+            sums[self.shard_of(key)] += int(min(load, servable))
+        return sums
+
+    def share_addresses(self, in_flight: int, interval_s: float) -> None:
+        """Change the limits on IP addresses, which other workers share."""
+        self._ip_limits.share(in_flight, interval_s)
+
+    def _leaves(self, key: str) -> bool:
+        return self.shard_of(key) in self._leaving
+
+    def _stays(self, item: FrontierItem) -> bool:
+        return not isinstance(item, int) and not self._is_over(item)
+
     # Saving and stopping
+
+    def has_open(self, shard: int) -> bool:
+        """True if outcomes of a shard are not durable yet."""
+        return bool(self._keeper.open[shard])
+
+    def commit(self) -> None:
+        """Make all outcomes durable, the open segment too."""
+        self._keeper.commit()
 
     def flush(self) -> None:
         """Make outcomes durable that have no record to wait for."""
@@ -807,10 +927,18 @@ class Dispatcher:
 class _OutcomeKeeper:
     """Writes outcomes and records through the ledger, and begins its commits."""
 
-    def __init__(self, ledger: Ledger, failed: Callable[[FatalError], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        failed: Callable[[FatalError], None],
+        committed: Callable[[Sequence[Outcome]], None],
+    ) -> None:
         self._ledger = ledger
         self._failed = failed
-        self._committer = Committer(ledger, failed)
+        self._committed = committed
+        # Outcomes per shard that are not durable.
+        self.open: Counter[int] = Counter()
+        self._committer = Committer(ledger, failed, self._note)
 
     def keep(self, outcome: Outcome, result: FetchResult | None) -> bool:
         """Note an outcome with its page, if it has one; False if that failed."""
@@ -834,8 +962,13 @@ class _OutcomeKeeper:
             self._failed(error)
             return False
 
+        self.open[outcome.shard] += 1
         self._commit_due()
         return True
+
+    def _note(self, outcomes: Sequence[Outcome]) -> None:
+        self.open.subtract(outcome.shard for outcome in outcomes)
+        self._committed(outcomes)
 
     def store(self, result: FetchResult) -> str:
         """Keep the record of an answer that decided something: a redirect, a robots.txt, a file.
@@ -849,6 +982,9 @@ class _OutcomeKeeper:
     def flush(self) -> None:
         self._committer.start(self._ledger.loose())
         self._commit_due()
+
+    def commit(self) -> None:
+        self._committer.start(self._ledger.rest())
 
     async def close(self, *, commit: bool) -> None:
         if commit:

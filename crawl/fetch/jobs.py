@@ -74,6 +74,8 @@ class PageJob:
     """Files about rights that arrived for this hop."""
     findings: Findings | None = None
     """The statements of the site about this hop."""
+    shard: int = 0
+    """The shard that the link belongs to at this hop: only its owner asks the domain."""
 
     def at(self, url: str, key: str) -> PageJob:
         """The job at the next hop. Cookies do not leave the domain `key` that set them.

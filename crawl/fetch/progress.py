@@ -21,6 +21,7 @@ from corpus.run import metrics
 from corpus.run.executors.ray import publish
 from corpus.run.progress import duration
 from corpus.storage.store import Store, work_dir
+from corpus.tables.manifest import find_manifest
 from crawl.fetch import walls
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,6 @@ EVERY_S = 5.0
 # After this long without a word a shard is finished, or its worker is gone.
 FRESH_S = 30.0
 NUM_DOMAINS = 5
-RUNNING, FINISHED, LOST = "running", "finished", "lost"
 _GAUGES = ("done", "total", "ok", "in_flight", "bytes", "ready_hosts", "waiting_hosts")
 
 
@@ -120,25 +120,24 @@ class CrawlProgress:
 
 
 class Reporter:
-    """Passes a worker's progress to the corpus every few seconds, and to Ray if it runs there."""
+    """Passes progress of a seat's workers to the corpus every few seconds, and to Ray there."""
 
     def __init__(self, store: Store, batch: str, number: int, *, delay_s: float) -> None:
         self._store = store
-        self._path = _path(batch, number)
+        self._batch = batch
+        self._number = number
         self._tags = {"batch": batch, "shard": str(number)}
         self._delay_s = delay_s
-        self._due = 0.0
-
-    def begin(self, total: int) -> None:
-        """Say that the shard is about to run; finished at once if it has no links."""
-        self._write({"done": 0, "total": total})
+        self._due, self._has_begun = 0.0, False
 
     def write(self, state: dict[str, Any], *, last: bool = False) -> None:
         """Write the state of a progress line, if one is due; the last one always is."""
-        if not last and time.monotonic() < self._due:
+        # A worker has no links before it has taken its first shards.
+        has_begun = bool(state.get("total"))
+        if not last and time.monotonic() < self._due and has_begun == self._has_begun:
             return
 
-        self._due = time.monotonic() + EVERY_S
+        self._due, self._has_begun = time.monotonic() + EVERY_S, has_begun
         self._write(state)
 
         numbers = {f"webtext_crawl_{name}": float(state[name]) for name in _GAUGES if name in state}
@@ -149,9 +148,16 @@ class Reporter:
     def _write(self, state: dict[str, Any]) -> None:
         stamped = {**state, "at": time.time(), "delay_s": self._delay_s}
         try:
-            self._store.write_bytes(self._path, json.dumps(stamped).encode())
+            self._store.write_bytes(
+                _path(self._batch, self._name(state)), json.dumps(stamped).encode()
+            )
         except (OSError, WebtextError) as error:
             log.warning("%s", error)  # a missed state is not a reason to stop
+
+    def _name(self, state: dict[str, Any]) -> str:
+        """A name per life: what an earlier worker of the seat has done still counts."""
+        life = state.get("life")
+        return f"{self._number:05}" if life is None else f"life-{life:05}"
 
 
 def read(store: Store, batch: str, now: float) -> CrawlProgress:
@@ -161,27 +167,17 @@ def read(store: Store, batch: str, now: float) -> CrawlProgress:
         # A state that is being replaced is listed under a temporary name for a moment.
         with contextlib.suppress(FileNotFoundError):
             found.append(store.read_json(path))
-    return merge(found, now)
+    links = find_manifest(store, "links", batch)
+    return merge(found, now, total=links.rows if links is not None and found else None)
 
 
-def states(store: Store, batch: str, now: float, num_shards: int) -> dict[int, str]:
-    """`running`, `finished` or `lost` for each of the first shards that was started."""
-    found = {}
-    for number in range(num_shards):
-        try:
-            state = store.read_json(_path(batch, number))
-        except FileNotFoundError:
-            continue
-        if state["done"] >= state["total"]:
-            found[number] = FINISHED
-        else:
-            found[number] = RUNNING if now - state["at"] <= FRESH_S else LOST
+def merge(
+    states: Iterable[dict[str, Any]], now: float, *, total: int | None = None
+) -> CrawlProgress:
+    """The sum of the states of workers.
 
-    return found
-
-
-def merge(states: Iterable[dict[str, Any]], now: float) -> CrawlProgress:
-    """The sum of the states of shards."""
+    `total`: the links of the batch; None for the sum of what the states say.
+    """
     reasons: Counter[str] = Counter()
     domains: Counter[str] = Counter()
     sums: Counter[str] = Counter()
@@ -213,8 +209,8 @@ def merge(states: Iterable[dict[str, Any]], now: float) -> CrawlProgress:
 
     return CrawlProgress(
         running=running,
-        done=sums["done"],
-        total=sums["total"],
+        done=sums["done"] if total is None else min(total, sums["done"]),
+        total=sums["total"] if total is None else total,
         pages_per_s=pages_per_s,
         bytes_per_s=bytes_per_s,
         in_flight=sums["in_flight"],
@@ -248,5 +244,5 @@ def _folder(batch: str) -> str:
     return f"{work_dir(batch)}/crawl.fetch-live"
 
 
-def _path(batch: str, number: int) -> str:
-    return f"{_folder(batch)}/{number:05}.json"
+def _path(batch: str, name: str) -> str:
+    return f"{_folder(batch)}/{name}.json"

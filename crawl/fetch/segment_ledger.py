@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from corpus.errors import FatalError
@@ -48,7 +49,10 @@ class Ledger:
         config: FetchConfig,
         *,
         first_index: int,
+        confirm: Callable[[], None] = lambda: None,
     ) -> None:
+        """`confirm()` is called before each commit, and raises if this worker may make none."""
+        self._confirm = confirm
         self._store = store
         self._warc_prefix = warc_prefix
         self._out_dir = out_dir
@@ -133,6 +137,7 @@ class Ledger:
 
     def carry_out(self, commit: Commit) -> None:
         """Make a commit durable, segment first. Blocks; for a thread. Raises FatalError."""
+        self._confirm()
         if commit.segment is not None:
             commit.segment.commit()
         write_outcomes(self._out_dir, commit.index, commit.outcomes)
@@ -165,9 +170,16 @@ class Ledger:
 class Committer:
     """Carries out commits in its own thread, so that a slow disk delays no request."""
 
-    def __init__(self, ledger: Ledger, failed: Callable[[FatalError], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        failed: Callable[[FatalError], None],
+        ended: Callable[[Sequence[Outcome]], None] = lambda outcomes: None,
+    ) -> None:
+        """`failed(error)` takes errors, `ended(outcomes)` the outcomes of each commit."""
         self._ledger = ledger
         self._failed = failed
+        self._notify = ended
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._running: set[asyncio.Future[None]] = set()
 
@@ -178,7 +190,7 @@ class Committer:
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._thread, self._ledger.carry_out, commit)
         self._running.add(future)
-        future.add_done_callback(self._ended)
+        future.add_done_callback(partial(self._ended, commit))
 
     async def close(self) -> None:
         """Wait for all commits."""
@@ -186,10 +198,12 @@ class Committer:
             await asyncio.wait(self._running)
         self._thread.shutdown()
 
-    def _ended(self, future: asyncio.Future[None]) -> None:
+    def _ended(self, commit: Commit, future: asyncio.Future[None]) -> None:
         self._running.discard(future)
         error = future.exception()
-        if error is not None:
+        if error is None:
+            self._notify(commit.outcomes)
+        else:
             self._failed(
                 error
                 if isinstance(error, FatalError)

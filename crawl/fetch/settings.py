@@ -81,8 +81,8 @@ class FetchConfig(Section):
     bot_auth_agent: str = ""
     """Site with the directory of that key, sent as `Signature-Agent`, such as https://example.org."""
     shards: int = Field(0, ge=0, le=1 << 16)
-    """Shards of domains of a batch, each fetched by one process, fixed at the first start. 0: one
-    per worker, fewer for few links.
+    """Shards of domains of a batch, which workers share out among themselves; fixed at the first
+    start. 0: one per 500 links, at most 1,024.
     """
     deadline: str = ""
     """Time at which the batch is closed: 36h, 2d or 90m from its first start, or 2026-12-01T06:00.

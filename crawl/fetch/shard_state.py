@@ -1,9 +1,8 @@
-"""A shard's own state: a local folder written by its worker, and its copies.
+"""A worker's own state: a local folder, and its copy on an object store.
 
 The folder holds committed outcomes, `state.json` (retry times and paces, Unix seconds) and
 `heartbeat`, with the time of the worker's last sign of life. On an object store `Mirror` keeps a
-copy, so losing the node loses no committed segment. Between the rounds of a fetch the paces are
-handed on to the next workers of the domains.
+copy, so losing the node loses no committed segment.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import contextlib
 import errno
 import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +22,6 @@ from corpus.storage.store import Store, open_store
 STATE = "state.json"
 HEARTBEAT = "heartbeat"
 LOCK = ".lock"
-# Entries of `state.json` that belong to domains: delays in seconds, and Unix times.
-PACES = ("crawl_delay_s", "slow_s", "postponed")
 # Seconds that a worker waits for the one before it, which may be saving what it has.
 LOCK_WAIT_S = 30.0
 
@@ -81,40 +77,6 @@ def alone(folder: Path) -> Iterator[None]:
             time.sleep(0.1)
 
         yield
-
-
-def hand_on_pace(store: Store, paces: str, shard: int, folder: Path) -> None:
-    """Write the known paces of a shard's domains below `paces`."""
-    state = read_state(folder)
-    known = {name: state.get(name, {}) for name in PACES}
-    store.write_bytes(
-        f"{paces}/{shard:05}.json", json.dumps({**known, "alive_at": alive_at(folder)}).encode()
-    )
-
-
-def take_over_pace(store: Store, paces: str, folder: Path) -> None:
-    """Start a folder that has no state yet with all paces known from earlier rounds.
-
-    A shard hands on what it took over, so an older entry may lie beside its owner's: the longer
-    rest counts.
-    """
-    if (folder / STATE).exists():
-        return
-
-    known = [store.read_json(path) for path, _ in store.files(paces)]
-    state: dict[str, dict[str, float]] = {}
-    for each in known:
-        for name in PACES:
-            for key, value in each.get(name, {}).items():
-                rests = state.setdefault(name, {})
-                rests[key] = max(value, rests.get(key, value))
-
-    write_state(folder, state)
-
-    lived = max((each["alive_at"] or 0.0 for each in known), default=0.0)
-    if lived and alive_at(folder) is None:
-        (folder / HEARTBEAT).touch()
-        os.utime(folder / HEARTBEAT, (lived, lived))
 
 
 class Mirror:

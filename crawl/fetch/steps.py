@@ -1,14 +1,12 @@
-"""Links to pages: the links are spread over shards of domains, each fetched by its own process.
+"""Links to pages: the links are spread over shards of domains, which a fleet of workers shares.
 
-The first exchange regroups links by shard, so that a domain is paced by one process for any number
-of workers, and runs `crawl.fetch.worker` on each shard. A link with a redirect to another shard's
-domain is handed over while both run (`crawl.fetch.hand_over`); the second exchange keeps the last
-outcome of each link. A third exchange brings links to a shard already ended, and a fourth lets one
-process end those handed over again. The last sorts the outcomes by `doc_id`. Between two rounds
-nothing runs, so a domain is asked by one process at any time; `crawl.fetch.shard_state` passes on
-its pace.
+The first exchange spreads links by shard. Its tasks are seats for workers: each runs
+`crawl.fetch.worker`, which takes shards from the fleet's roster (`crawl.fetch.fleet`) until none of
+the batch has links left, so a task that starts late, on a node that joins, gets its part of the
+work. A domain belongs to one shard and is asked by one process at any time. The next steps keep the
+last outcome of each link, end those that a deadline left over, and order the pages by `doc_id`.
 
-A shard keeps its own durable state, so a kill costs at most its open segment.
+Outcomes are durable in the journals of the workers, so a kill costs at most an open segment.
 """
 
 from __future__ import annotations
@@ -22,8 +20,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,29 +28,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from corpus.errors import InputError, RetryableError, WebtextError
+from corpus.errors import FatalError, InputError, RetryableError
 from corpus.rights.rows import rights_counts
 from corpus.run.step import (
     Context,
     Exchange,
+    Joins,
+    Map,
+    MapFunction,
     Output,
     ReduceFunction,
     Scattered,
     ScatterFunction,
     one_bucket_per_part,
 )
-from corpus.storage.store import work_dir
+from corpus.storage.store import Store, work_dir
 from corpus.tables.conservation import FETCHED, REQUESTS
 from corpus.tables.schemas import LINKS, PAGES, RIGHTS, Table, part_of
 from corpus.tables.segments import warc_dir
 from crawl.config import CrawlConfig
-from crawl.fetch import stop_request
-from crawl.fetch.jobs import locate
-from crawl.fetch.pace.frontier import pace_key, shard_of
+from crawl.fetch import frozen_settings, stop_request
+from crawl.fetch.fleet.files import remove_leftovers, remove_other_segments, shards_of
+from crawl.fetch.fleet.journals import Journals
+from crawl.fetch.fleet.membership import Membership, Seen
 from crawl.fetch.progress import Reporter
 from crawl.fetch.settings import deadline_at
-from crawl.fetch.shard_state import Mirror, hand_on_pace, take_over_pace
-from crawl.outcomes import LIVE, OUTCOME_SCHEMA, Outcome, Reason, read_outcomes, to_table
+from crawl.outcomes import LIVE, STORED_SCHEMA, Outcome, Reason, to_table
 
 log = logging.getLogger(__name__)
 
@@ -63,44 +62,39 @@ EXIT_LEFT = 3
 # Bytes at the end of a worker's stderr that are logged.
 LOGGED_BYTES = 16 << 10
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
-_OUTCOME = pa.schema([pa.field("shard", pa.int32(), nullable=False), *OUTCOME_SCHEMA])
+_OUTCOME = STORED_SCHEMA
 # Rows of `pages` by shard of domains. A link that was handed over has a row of each shard.
 FETCHED_OUTCOMES = Table(name="outcomes_fetched", schema=_OUTCOME, scratch=True)
 # The last row of each link.
 OUTCOMES = Table(name="outcomes", schema=_OUTCOME, scratch=True)
-# The same after links that were handed over too late have been fetched by their owners.
+# The same, with an end for links that a deadline left over.
 FOLLOWED = Table(name="outcomes_followed", schema=_OUTCOME, scratch=True)
-# The same without links that are handed over.
+# The same under the name that finished batches know.
 SETTLED = Table(name="outcomes_settled", schema=_OUTCOME, scratch=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One pass of the fetch. In the last one a single process fetches what is left."""
-
-    number: int
-    reads: Table
-    writes: Table
-    last: bool = False
-
-
-ROUNDS = (
-    Round(0, LINKS, FETCHED_OUTCOMES),
-    Round(1, OUTCOMES, FOLLOWED),
-    Round(2, FOLLOWED, SETTLED, last=True),
-)
+# Buckets of the links: the most workers that a batch can have.
+MOST_SEATS = 256
+# Crashes in a row, without a link done between them, after which a seat is given up.
+MOST_CRASHES = 3
+# Seconds that a seat waits at the end for the workers of others to save what they have.
+LEAVE_WAIT_S = 120.0
 
 
 def _load_spread(config: CrawlConfig, context: Context) -> ScatterFunction:
+    num_shards = config.fetch.shards
+
     def spread(links: pa.Table) -> Scattered:
-        return Scattered(links, _owners(links["domain"], config.fetch.shards))
+        return Scattered(
+            links, shards_of(links["domain"], num_shards) % _num_seats(config, context)
+        )
 
     return spread
 
 
 def _load_by_link(config: CrawlConfig, context: Context) -> ScatterFunction:
     def spread(outcomes: pa.Table) -> Scattered:
-        return Scattered(outcomes, part_of(outcomes["doc_id"], config.fetch.shards))
+        return Scattered(outcomes, part_of(outcomes["doc_id"], context.num_parts))
 
     return spread
 
@@ -113,11 +107,17 @@ def _load_last_outcome(config: CrawlConfig, context: Context) -> ReduceFunction:
 
 
 def last_outcomes(outcomes: pa.Table) -> pa.Table:
-    """The row of each link with the longest chain of redirects: each hand-over makes it longer."""
+    """The row of each link with the longest chain of redirects: each hand-over makes it longer.
+
+    A link that a deadline left over has a row that says so beside those that it has had before.
+    """
     hops = pc.list_value_length(outcomes["redirects"])
-    handed = _is_handed(outcomes)
-    ranked = outcomes.append_column("hops", hops).append_column("handed", handed)
-    keys = [("doc_id", "ascending"), ("hops", "descending"), ("handed", "ascending")]
+    rank = pc.add(
+        _is_reason(outcomes, Reason.HANDED_OVER).cast(pa.int8()),
+        pc.multiply(_is_reason(outcomes, Reason.DEFERRED).cast(pa.int8()), 2),
+    )
+    ranked = outcomes.append_column("hops", hops).append_column("rank", rank)
+    keys = [("doc_id", "ascending"), ("hops", "descending"), ("rank", "ascending")]
     ranked = ranked.sort_by([*keys, ("shard", "ascending")]).combine_chunks()
     if not ranked.num_rows:
         return outcomes
@@ -126,80 +126,49 @@ def last_outcomes(outcomes: pa.Table) -> pa.Table:
     first = np.ones(len(ids), bool)
     first[1:] = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
 
-    return ranked.filter(pa.array(first)).drop_columns(["hops", "handed"])
+    return ranked.filter(pa.array(first)).drop_columns(["hops", "rank"])
 
 
-def _load_hand_over(config: CrawlConfig, context: Context, *, last: bool) -> ScatterFunction:
-    """Bring links that were handed over to the owner of their domain; outcomes stay in place."""
-
-    def spread(outcomes: pa.Table) -> Scattered:
-        shards = np.zeros(outcomes.num_rows, np.int64)
-        handed = _is_handed(outcomes).to_numpy(zero_copy_only=False)
-        if not last:
-            shards[:] = outcomes["shard"].to_numpy()
-            targets = outcomes["final_url"].filter(pa.array(handed)).to_pylist()
-            domains = pa.chunked_array([[*map(_domain, targets)]], pa.string())
-            shards[handed] = _owners(domains, config.fetch.shards)
-
-        return Scattered(outcomes, shards)
-
-    return spread
-
-
-def _owners(domains: pa.ChunkedArray, num_shards: int) -> np.ndarray:
-    encoded = domains.combine_chunks().dictionary_encode()
-    owners = [shard_of(pace_key(domain), num_shards) for domain in encoded.dictionary.to_pylist()]
-    if not owners:
-        return np.zeros(0, np.int64)
-    return np.array(owners, np.int64)[encoded.indices.to_numpy()]
-
-
-def _is_handed(outcomes: pa.Table) -> pa.Array:
-    return pc.fill_null(
-        pc.equal(outcomes["reason"], Reason.HANDED_OVER.value), False
-    ).combine_chunks()
-
-
-def _domain(url: str) -> str:
-    site = locate(url)
-    if site is None:
-        raise ValueError(f"{url} was judged before it was handed over")
-    return site.key
+def _is_reason(outcomes: pa.Table, reason: Reason) -> pa.Array:
+    return pc.fill_null(pc.equal(outcomes["reason"], reason.value), False).combine_chunks()
 
 
 def _load_fetch(config: CrawlConfig, context: Context) -> ReduceFunction:
-    def fetch(shard: int, links: pa.Table) -> Output:
-        fetched = _fetch_shard(config, context, ROUNDS[0], shard, links)
-        return _output(FETCHED_OUTCOMES, shard, fetched)
+    def fetch(seat: int, links: pa.Table) -> Output:
+        outcomes = _Seat(config, context, seat).fetch(links)
+        return Output({FETCHED_OUTCOMES.name: outcomes.cast(FETCHED_OUTCOMES.schema)})
 
     return fetch
 
 
-def _load_follow(config: CrawlConfig, context: Context, *, of: Round) -> ReduceFunction:
-    def follow(shard: int, outcomes: pa.Table) -> Output:
-        handed = _is_handed(outcomes)
+def _load_end_left(config: CrawlConfig, context: Context) -> MapFunction:
+    """Links on their way to another shard when the batch was closed end as `deferred`."""
+    closed = _is_closed(config)
+
+    def end(outcomes: pa.Table, joins: Joins) -> Output:
+        handed = _is_reason(outcomes, Reason.HANDED_OVER)
         left = outcomes.filter(handed)
-        links = pa.table(
-            {
-                "doc_id": left["doc_id"],
-                "url": left["url"],
-                "domain": pa.array(map(_domain, left["final_url"].to_pylist()), pa.string()),
-                "score": pa.array(np.zeros(left.num_rows, np.int32)),
-                "target": left["final_url"],
-                "redirects": left["redirects"],
-            }
-        )
-        ended = outcomes.filter(pc.invert(handed)).drop_columns("shard")
-        fetched = _fetch_shard(config, context, of, shard, links)
+        if not left.num_rows:
+            return Output({FOLLOWED.name: outcomes})
+        if not closed:
+            raise FatalError(
+                f"{left.num_rows:,} links were handed over and have no end, such as "
+                f"{left['final_url'][0].as_py()}: fetch the batch again with --rebuild"
+            )
 
-        return _output(of.writes, shard, pa.concat_tables([ended, fetched]))
+        deferred = to_table([*map(_deferred, left.to_pylist())])
+        deferred = deferred.add_column(0, _OUTCOME.field(0), left["shard"])
+        ended = outcomes.filter(pc.invert(handed))
+        return Output({FOLLOWED.name: pa.concat_tables([ended, deferred]).sort_by("doc_id")})
 
-    return follow
+    return end
 
 
-def _output(table: Table, shard: int, pages: pa.Table) -> Output:
-    column = pa.array(np.full(pages.num_rows, shard, np.int32))
-    return Output({table.name: pages.add_column(0, table.schema.field(0), column)})
+def _load_settle(config: CrawlConfig, context: Context) -> MapFunction:
+    def settle(outcomes: pa.Table, joins: Joins) -> Output:
+        return Output({SETTLED.name: outcomes})
+
+    return settle
 
 
 def _load_regroup(config: CrawlConfig, context: Context) -> ScatterFunction:
@@ -256,114 +225,157 @@ def _load_rights(config: CrawlConfig, context: Context) -> ReduceFunction:
     return order
 
 
-def _fetch_shard(
-    config: CrawlConfig, context: Context, of: Round, shard: int, links: pa.Table
-) -> pa.Table:
-    """Run the worker on one shard until every link has its outcome; the outcomes.
-
-    Outcomes of links that other shards handed over are among them. Raises: RetryableError when the
-    worker stopped with links left, InputError when it says that none can succeed.
-    """
-    number = of.number * config.fetch.shards + shard
-    reporter = Reporter(context.store, context.batch, number, delay_s=config.fetch.delay_s)
-    # Others hand over links only while they know that this shard runs.
-    reporter.begin(links.num_rows)
-    if links.num_rows == 0:
-        return OUTCOME_SCHEMA.empty_table()
-
-    durable = f"{context.scratch}/shard-{shard:05}"
+def _is_closed(config: CrawlConfig) -> bool:
     deadline = deadline_at(config.fetch.deadline, 0.0)
-    with tempfile.TemporaryDirectory(prefix="webtext-fetch-") as temporary:
-        folder = context.store.local_path(durable) or Path(temporary) / "state"
-        folder.mkdir(parents=True, exist_ok=True)
-        mirror = Mirror(context.store, durable, folder)
-        mirror.restore()
-        paces = f"{work_dir(context.batch)}/crawl.fetch-pace"
-        if of.number:
-            take_over_pace(context.store, paces, folder)
+    return deadline is not None and time.time() >= deadline
 
-        inputs = Path(temporary) / "links.parquet"
-        pq.write_table(links, inputs)
-        spec = Path(temporary) / "spec.json"
-        document = {
+
+def _deferred(row: dict[str, Any]) -> Outcome:
+    """The outcome of a link that has none when the batch is closed."""
+    return Outcome(
+        doc_id=row["doc_id"],
+        url=row["url"],
+        redirects=row.get("redirects") or (),
+        reason=Reason.DEFERRED,
+    )
+
+
+class _Seat:
+    """One task of the fetch: a place for a worker, and at the end for a part of the outcomes."""
+
+    def __init__(self, config: CrawlConfig, context: Context, number: int) -> None:
+        self._config = config
+        self._context = context
+        self._number = number
+        self._folder = f"{context.scratch}/fleet"
+        self._journals = Journals(context.store, self._folder, config.fetch.shards)
+        self._roster = Membership(
+            context.store,
+            self._folder,
+            config.fetch.shards,
+            clean_up=lambda life: remove_leftovers(
+                context.store, self._journals, warc_dir(context.batch), life
+            ),
+        )
+
+    def fetch(self, links: pa.Table) -> pa.Table:
+        """Run workers until no shard has links left; the outcomes of some of them.
+
+        `links` are those of this seat's bucket. Raises: RetryableError when a worker stopped with
+        links left, InputError when it says that none can succeed.
+        """
+        reporter = Reporter(
+            self._context.store,
+            self._context.batch,
+            self._number,
+            delay_s=self._config.fetch.delay_s,
+        )
+        crashes = 0
+        while not self._is_over():
+            code, error, num_done = self._work(reporter)
+            if code == 2:
+                raise InputError(f"batch {self._context.batch}: {error}")
+            if code == EXIT_LEFT and not _is_closed(self._config):
+                raise RetryableError(f"seat {self._number}: the worker was stopped: {error}")
+            if code in (0, EXIT_LEFT):
+                continue
+
+            crashes = 1 if num_done else crashes + 1
+            log.warning("seat %d: a worker ended with exit code %d: %s", self._number, code, error)
+            if code == 1 or crashes >= MOST_CRASHES:
+                raise RetryableError(
+                    f"seat {self._number}: the worker ended with exit code {code}: {error}"
+                )
+
+        return self._collect(links)
+
+    def _is_over(self) -> bool:
+        return _is_closed(self._config) or self._roster.read().roster.is_finished
+
+    def _work(self, reporter: Reporter) -> tuple[int, str, int]:
+        """Run one worker; its exit code, its error and the links that it ended."""
+        with tempfile.TemporaryDirectory(prefix="webtext-seat-") as temporary:
+            spec = Path(temporary) / "spec.json"
+            spec.write_text(json.dumps(self._spec()))
+            return _run_worker(spec, self._context.report, reporter)
+
+    def _spec(self) -> dict[str, Any]:
+        config, context = self._config, self._context
+        return {
             "corpus": context.store.root,
-            "batch": context.batch if of.number == 0 else None,
-            "shard": shard,
-            "num_shards": 0 if of.last else config.fetch.shards,
-            "links": str(inputs),
-            "out_dir": str(folder),
-            "warc_prefix": f"{warc_dir(context.batch)}/part-{number:05}",
+            "shard": self._number,
+            "fleet": {
+                "batch": context.batch,
+                "folder": self._folder,
+                "scattered": context.scratch,
+                "num_buckets": _num_seats(config, context),
+                "num_shards": config.fetch.shards,
+                "expected": frozen_settings.expected_workers(context.store, context.batch),
+            },
+            "warc_prefix": warc_dir(context.batch),
             "config": config.fetch.model_dump(mode="json"),
             "excluded": config.links.model_dump(mode="json"),
             "rights": config.rights.model_dump(mode="json"),
-            "deadline": deadline,
-            **_ip_pace(config, context, alone=of.last),
+            "deadline": deadline_at(config.fetch.deadline, 0.0),
+            "ip_table": str(_ip_table(context)),
             "parent": os.getpid(),
             "stop_batch": context.batch,
             "lease_token": stop_request.lease_token(context.store, context.batch),
         }
-        spec.write_text(json.dumps(document))
-        code, error = _run_worker(spec, context.report, reporter, mirror.save)
-        mirror.save()
-        outcomes = read_outcomes(folder)
-        hand_on_pace(context.store, paces, shard, folder)
 
-    if code == 2:
-        raise InputError(f"shard {shard} of {context.batch}: {error}")
-    if code == EXIT_LEFT and deadline is not None and time.time() >= deadline:
-        return pa.concat_tables([outcomes, _deferred(links, outcomes)])
+    def _collect(self, links: pa.Table) -> pa.Table:
+        """The outcomes in this seat's share of the journals, and links that a deadline left over."""
+        store, num_seats = self._context.store, _num_seats(self._config, self._context)
+        seen = self._wait_for_others()
+        tables = [_OUTCOME.empty_table()]
+        for life, paths in self._journals.files().items():
+            if life % num_seats == self._number:
+                tables += [_read_outcomes(store, path) for path in paths]
+        if self._number == 0:
+            remove_other_segments(store, warc_dir(self._context.batch), seen.roster.next_life)
 
-    ended = pc.is_in(links["doc_id"], value_set=outcomes["doc_id"].combine_chunks())
-    num_ended = pc.sum(ended).as_py() or 0
-    if code != 0 or num_ended != links.num_rows:
-        raise RetryableError(
-            f"shard {shard}: the worker ended with exit code {code}, "
-            f"{num_ended:,} of {links.num_rows:,} links done: {error}"
-        )
+        if not seen.roster.is_finished:
+            # Of those that have another outcome, that one counts (`last_outcomes`).
+            deferred = to_table([*map(_deferred, links.to_pylist())])
+            zeros = pa.array(np.zeros(deferred.num_rows, np.int32))
+            tables.append(deferred.add_column(0, _OUTCOME.field(0), zeros))
 
-    return outcomes
+        return pa.concat_tables(tables)
+
+    def _wait_for_others(self) -> Seen:
+        """Wait until the workers of a closed batch have saved what they have; the last roster."""
+        until = time.monotonic() + LEAVE_WAIT_S
+        while True:
+            seen = self._roster.look()
+            if seen.roster.is_finished or not seen.roster.members or time.monotonic() >= until:
+                return seen
+            time.sleep(0.2)
 
 
-def _ip_pace(config: CrawlConfig, context: Context, *, alone: bool) -> dict[str, Any]:
-    """The table through which workers share the pace of IP addresses, and its interval.
+def _read_outcomes(store: Store, path: str) -> pa.Table:
+    with store.open_input(path) as stream:
+        return pq.read_table(stream, schema=_OUTCOME)
 
-    With a local corpus all workers share one table. Machines that share only an object store have
-    one each, and each takes its part of the rate, but never less than a single domain's.
+
+def _ip_table(context: Context) -> Path:
+    """The table through which workers share the pace of IP addresses.
+
+    With a local corpus all workers share one. Machines that share only an object store have one
+    each, and each worker takes its part of the rate (`crawl.fetch.worker`).
     """
-    fetch = config.fetch
     shared = context.store.local_path(f"{work_dir(context.batch)}/crawl.fetch-ip/table")
-    if shared is not None:
-        shared.parent.mkdir(parents=True, exist_ok=True)
-        return {"ip_table": str(shared), "ip_interval_s": fetch.ip_interval_s}
-
-    own = Path(tempfile.gettempdir()) / f"webtext-crawl-ip-{os.getuid()}"
-    machines = 1 if alone else fetch.shards
-    return {
-        "ip_table": str(own),
-        "ip_interval_s": min(fetch.delay_s, fetch.ip_interval_s * machines),
-    }
-
-
-def _deferred(links: pa.Table, outcomes: pa.Table) -> pa.Table:
-    """Outcomes of the links that have none when the batch is closed."""
-    ended = pc.is_in(links["doc_id"], value_set=outcomes["doc_id"].combine_chunks())
-    return to_table(
-        [
-            Outcome(
-                doc_id=row["doc_id"],
-                url=row["url"],
-                redirects=row.get("redirects") or (),
-                reason=Reason.DEFERRED,
-            )
-            for row in links.filter(pc.invert(ended)).to_pylist()
-        ]
-    )
+    if shared is None:
+        return Path(tempfile.gettempdir()) / f"webtext-crawl-ip-{os.getuid()}"
+    shared.parent.mkdir(parents=True, exist_ok=True)
+    return shared
 
 
 def _run_worker(
-    spec: Path, report: Callable[[int], None], reporter: Reporter, each_second: Callable[[], None]
-) -> tuple[int, str]:
-    """Run `crawl.fetch.worker` on `spec`; its exit code and its error. Its stderr is logged.
+    spec: Path, report: Callable[[int], None], reporter: Reporter
+) -> tuple[int, str, int]:
+    """Run `crawl.fetch.worker` on `spec`; its exit code, its error and the links that it ended.
+
+    Its stderr is logged.
 
     The worker checks each second that this process exists; if not, it saves and ends.
     """
@@ -385,10 +397,6 @@ def _run_worker(
                 state = reported if {"done", "total"} <= reported.keys() else state
                 report(max(0, state["done"] - before))
                 reporter.write(state)
-                try:
-                    each_second()
-                except (OSError, WebtextError) as failure:
-                    log.warning("%s", failure)  # may pass; what counts is saved at the end
             code = process.wait()
             report(-state["done"])  # the task counts the whole shard once, at its end
             reporter.write(state, last=True)
@@ -399,7 +407,7 @@ def _run_worker(
 
     for text in lines if not error else ():  # an error is logged once, by the caller
         log.warning("%s", text)
-    return code, error or (lines[-1] if lines else "")
+    return code, error or (lines[-1] if lines else ""), state["done"]
 
 
 def _last_lines(errors: IO[bytes]) -> list[str]:
@@ -432,26 +440,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def _num_shards(config: CrawlConfig, context: Context) -> int:
-    return config.fetch.shards
-
-
-def _one_bucket(config: CrawlConfig, context: Context) -> int:
-    return 1
-
-
-def _follow(of: Round) -> Exchange:
-    return Exchange(
-        name=f"crawl/{'settle' if of.last else 'follow'}",
-        reads=of.reads,
-        writes=(of.writes,),
-        limited=False,
-        sections=("fetch_identity",),
-        scattered=_OUTCOME,
-        load_scatter=partial(_load_hand_over, last=of.last),
-        load_reduce=partial(_load_follow, of=of),
-        num_buckets=_one_bucket if of.last else _num_shards,
-    )
+def _num_seats(config: CrawlConfig, context: Context) -> int:
+    return min(config.fetch.shards, MOST_SEATS)
 
 
 # A step of its own before `pages`, whose manifest says that the fetch is done. Batches of before it
@@ -494,7 +484,7 @@ STEPS = (
         scattered=pa.schema([LINKS.schema.field(name) for name in LINK_COLUMNS]),
         load_scatter=_load_spread,
         load_reduce=_load_fetch,
-        num_buckets=_num_shards,
+        num_buckets=_num_seats,
     ),
     Exchange(
         name="crawl/outcomes",
@@ -504,9 +494,24 @@ STEPS = (
         scattered=_OUTCOME,
         load_scatter=_load_by_link,
         load_reduce=_load_last_outcome,
-        num_buckets=_num_shards,
+        num_buckets=one_bucket_per_part,
     ),
-    _follow(ROUNDS[1]),
-    _follow(ROUNDS[2]),
+    # The fingerprints of pages that are there already are made of both names.
+    Map(
+        name="crawl/follow",
+        reads=OUTCOMES,
+        writes=(FOLLOWED,),
+        sections=("fetch_identity",),
+        load=_load_end_left,
+        conserves=(FOLLOWED,),
+    ),
+    Map(
+        name="crawl/settle",
+        reads=FOLLOWED,
+        writes=(SETTLED,),
+        sections=("fetch_identity",),
+        load=_load_settle,
+        conserves=(SETTLED,),
+    ),
     *ENDING,
 )

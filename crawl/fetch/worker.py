@@ -1,13 +1,13 @@
-"""One shard of domains, fetched by one process: `python -m crawl.fetch.worker SPEC.json`.
+"""A process that fetches pages: `python -m crawl.fetch.worker SPEC.json`.
 
-The spec (see `Spec`) names the shard's links, a local folder for its state, and the place of its
-WARC segments. Run again with the same spec, the worker continues from the links without a committed
-outcome, however it was stopped. Exit codes: 0 all links have outcomes; 3 stopped (deadline, SIGTERM,
-SIGINT) with links left; 1 or 2 an error, one line on stderr. A line of JSON on stdout each second
-reports progress; the last one names the error, if there is one.
+The spec (see `Spec`) names either a file of links with a local folder for their state, or the fleet
+of a batch: then the worker takes shards of domains, and gives them away when others need work
+(`crawl.fetch.fleet`). Run again with the same spec, the links without a committed outcome are
+fetched, however the worker was stopped. Exit codes: 0 all links have outcomes; 3 stopped (deadline,
+SIGTERM, SIGINT) with links left; 1 or 2 an error, one line on stderr. A line of JSON on stdout each
+second reports progress; the last one names the error, if there is one.
 
-Each shard has its own process, so that a crawl never inherits a loop, a reactor or memory from an
-earlier one.
+A crawl never inherits a loop, a reactor or memory from an earlier one: each worker is a process.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import contextlib
 import json
 import logging
 import os
+import random
 import resource
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -39,11 +39,22 @@ from corpus.storage.store import Store, open_store
 from corpus.tables.takedown_list import load_forgotten
 from crawl.fetch import stop_request
 from crawl.fetch.dispatcher import Dispatcher
-from crawl.fetch.hand_over import HandOver
-from crawl.fetch.jobs import Link, Resume
-from crawl.fetch.network.resolver import Resolver
-from crawl.fetch.pace.frontier import pace_key, shard_of
+from crawl.fetch.fleet.files import FleetFiles, remove_leftovers, segment_prefix
+from crawl.fetch.fleet.journals import Journals
+from crawl.fetch.fleet.link_tables import (
+    CONDITION_COLUMNS,
+    HAND_OVER_COLUMNS,
+    LINK_COLUMNS,
+    LinkTables,
+    Start,
+    links_left,
+    restore_paces,
+)
+from crawl.fetch.fleet.membership import Membership
+from crawl.fetch.fleet.tending import LOOK_S, REMOTE_LOOK_S, Tender, Terms
+from crawl.fetch.pace.frontier import shard_of
 from crawl.fetch.pace.politeness import IpLimits, IpPacer, OwnIpPacer, SharedIpPacer
+from crawl.fetch.network.resolver import Resolver
 from crawl.fetch.segment_ledger import Ledger
 from crawl.fetch.settings import FetchConfig, RightsCheck
 from crawl.fetch.shard_state import HEARTBEAT, alive_at, alone, read_state, write_state
@@ -64,9 +75,27 @@ CLOSE_GRACE_S = 0.5
 SAVE_PAUSE = 50
 TOP_DOMAINS = 5
 TOP_EVERY_S = 5.0
-LINK_COLUMNS = ("doc_id", "url", "domain", "score")
-HAND_OVER_COLUMNS = ("target", "redirects")
-CONDITION_COLUMNS = {"etag": "If-None-Match", "last_modified": "If-Modified-Since"}
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSpec:
+    """The fleet that a worker joins."""
+
+    batch: str
+    folder: str
+    """Leases, roster and journals, below the corpus root."""
+    scattered: str
+    """The folder of the links by bucket: a shard is in bucket `shard % num_buckets`."""
+    num_buckets: int
+    num_shards: int
+    expected: int
+    """Workers that are likely to start at the same time."""
+
+    def order(self, first: int) -> list[int]:
+        """Shards in the order in which a worker takes them: workers begin at different ones."""
+        return sorted(
+            range(self.num_shards), key=lambda shard: ((shard - first) % self.num_buckets, shard)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +104,22 @@ class Spec:
 
     corpus: str
     shard: int
-    links: Path
+    """A number for the log; among a fleet, the shard with which the worker begins."""
+    links: Path | None
     """Parquet with `LINK_COLUMNS`; for links that were handed over, `HAND_OVER_COLUMNS` too."""
-    out_dir: Path
-    """Local folder of the shard's own state: outcomes, retry times."""
+    out_dir: Path | None
+    """Local folder of the worker's own state: outcomes, retry times."""
     warc_prefix: str
     """Segments are `<warc_prefix>-00000.warc.gz` and so on, relative to the corpus root."""
     config: FetchConfig
-    batch: str | None = None
-    """The batch whose shards exchange links while they run. None: nothing is exchanged."""
+    fleet: FleetSpec | None = None
+    """The fleet to join, instead of `links` and `out_dir`. Then `warc_prefix` is a folder."""
     deadline: float | None = None
     """Unix seconds after which nothing more is started."""
-    num_shards: int = 0
-    """Shards of the batch: links into domains of other ones are handed over. 0: none are."""
     excluded: LinksConfig | None = None
     """Rules that leave out targets of redirects, as they leave out links."""
     ip_table: Path | None = None
     """File through which workers share the pace of IP addresses. None: this one has its own."""
-    ip_interval_s: float | None = None
-    """Seconds between requests to an IP address. None: as the config says."""
     rights: RightsConfig | None = None
     """Settings of rights. None: nothing is asked about training."""
     checks: RightsCheck | None = None
@@ -113,20 +139,19 @@ def read_spec(path: str) -> Spec:
         excluded = document.get("excluded")
         ip_table = document.get("ip_table")
         rights = document.get("rights")
+        fleet = document.get("fleet")
 
         return Spec(
             corpus=document["corpus"],
             shard=int(document["shard"]),
-            links=Path(document["links"]),
-            out_dir=Path(document["out_dir"]),
+            links=None if fleet is not None else Path(document["links"]),
+            out_dir=None if fleet is not None else Path(document["out_dir"]),
             warc_prefix=document["warc_prefix"],
             config=FetchConfig.model_validate(document["config"]),
-            batch=document.get("batch"),
+            fleet=None if fleet is None else FleetSpec(**fleet),
             deadline=document.get("deadline"),
-            num_shards=int(document.get("num_shards", 0)),
             excluded=None if excluded is None else LinksConfig.model_validate(excluded),
             ip_table=None if ip_table is None else Path(ip_table),
-            ip_interval_s=document.get("ip_interval_s"),
             rights=None if rights is None else RightsConfig.model_validate(rights),
             checks=RightsCheck(document["checks"]) if document.get("checks") else None,
             parent=document.get("parent"),
@@ -159,27 +184,53 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(spec: Spec) -> int:
-    """Fetch the rest of a shard; 0 or `EXIT_LEFT`. Raises WebtextError."""
+    """Fetch what is left; 0 or `EXIT_LEFT`. Raises WebtextError."""
     spec.config.require_contact()
-    spec.out_dir.mkdir(parents=True, exist_ok=True)
     store = open_store(spec.corpus)
+    _allow_many_files()
+    if spec.fleet is not None:
+        return _run_member(spec, spec.fleet, store)
+
+    assert spec.links is not None
+    assert spec.out_dir is not None
+    spec.out_dir.mkdir(parents=True, exist_ok=True)
     links = _read_links(spec.links)
 
     with alone(spec.out_dir):
-        segments = remove_orphans(store, spec.warc_prefix, spec.out_dir)
-        done = read_outcomes(spec.out_dir).select(["doc_id", "redirects"])
-        # A link that was handed over counted under the cap of its own domain already.
-        handed = HAND_OVER_COLUMNS[0] in links.schema.names
-        ids = done["doc_id"].combine_chunks()
-        left = _left(links, ids, 0 if handed else spec.config.per_domain_cap)
-        if left.num_rows == 0 and spec.batch is None:
+        done = read_outcomes(spec.out_dir)["doc_id"].combine_chunks()
+        if not pc.any(pc.invert(pc.is_in(links["doc_id"], value_set=done))).as_py():
+            remove_orphans(store, spec.warc_prefix, spec.out_dir)
             ended = {"done": links.num_rows, "total": links.num_rows}
             _report({**ended, "ok": 0, "in_flight": 0, "bytes": 0})
             return 0
 
-        _allow_many_files()
-        index = next_index(spec.out_dir, segments)
-        return asyncio.run(_Shard(spec, store, left, done, first_index=index).fetch())
+        async def fetch(out_dir: Path) -> int:
+            worker = _Worker(spec, store, out_dir, spec.warc_prefix, None)
+            worker.fill(links, done)
+            return await worker.fetch()
+
+        return asyncio.run(fetch(spec.out_dir))
+
+
+def _run_member(spec: Spec, fleet: FleetSpec, store: Store) -> int:
+    """Fetch shards of a batch, beside other workers, until none has links left."""
+    journals = Journals(store, fleet.folder, fleet.num_shards)
+    member = Membership(
+        store,
+        fleet.folder,
+        fleet.num_shards,
+        clean_up=lambda life: remove_leftovers(store, journals, spec.warc_prefix, life),
+    )
+    life = member.join()
+
+    async def fetch(out_dir: Path) -> int:
+        prefix = segment_prefix(spec.warc_prefix, life)
+        return await _Worker(spec, store, out_dir, prefix, member).fetch()
+
+    with tempfile.TemporaryDirectory(prefix="webtext-fetch-") as temporary:
+        out_dir = store.local_path(journals.life_folder(life)) or Path(temporary)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        return asyncio.run(fetch(out_dir))
 
 
 def _read_links(path: Path) -> pa.Table:
@@ -190,67 +241,6 @@ def _read_links(path: Path) -> pa.Table:
         return pq.read_table(path, columns=columns)
     except (OSError, pa.ArrowException, KeyError) as error:
         raise InputError(f"{path}: no links ({error})") from error
-
-
-def _left(links: pa.Table, done: pa.Array, cap: int) -> pa.Table:
-    """Links without an outcome, by pace key, best score first.
-
-    `capped` marks those beyond the cap of their key.
-    """
-    domains = links["domain"].combine_chunks().dictionary_encode()
-    keys = pa.array([pace_key(domain) for domain in domains.dictionary.to_pylist()], pa.string())
-    table = links.append_column("key", keys.take(domains.indices))
-    order = [("key", "ascending"), ("score", "descending"), ("doc_id", "ascending")]
-    table = table.sort_by(order).combine_chunks()
-
-    rank = np.zeros(table.num_rows, np.int64)
-    for _, start, stop in _runs(table["key"].combine_chunks()):
-        rank[start:stop] = np.arange(stop - start)
-    table = table.append_column(
-        "capped", pa.array((rank >= cap) if cap else np.zeros(len(rank), bool))
-    )
-
-    return table.filter(pc.invert(pc.is_in(table["doc_id"], value_set=done))).combine_chunks()
-
-
-def _runs(keys: pa.Array) -> Iterator[tuple[str, int, int]]:
-    """(key, start, stop) of the rows of each pace key."""
-    if len(keys) == 0:
-        return
-    changed = pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)
-    for start, stop in pairwise([0, *(np.flatnonzero(changed) + 1).tolist(), len(keys)]):
-        yield keys[start].as_py(), start, stop
-
-
-class _LinkRows:
-    """The shard's links by row."""
-
-    def __init__(self, links: pa.Table) -> None:
-        self._doc_ids = links["doc_id"].combine_chunks()
-        self._urls = links["url"].combine_chunks()
-        self._keys = links["key"].combine_chunks()
-        # True for rows beyond the cap of their domain.
-        self.capped: np.ndarray = links["capped"].to_numpy()
-        handed = all(name in links.schema.names for name in HAND_OVER_COLUMNS)
-        self._targets = links["target"].combine_chunks() if handed else None
-        self._redirects = links["redirects"].combine_chunks() if handed else None
-        self._conditions = {
-            header: links[name].combine_chunks()
-            for name, header in CONDITION_COLUMNS.items()
-            if name in links.schema.names
-        }
-
-    def link(self, row: int) -> Link:
-        doc_id, url = self._doc_ids[row].as_py(), self._urls[row].as_py()
-        if self._targets is None or self._redirects is None:
-            given = ((header, each[row].as_py()) for header, each in self._conditions.items())
-            conditions = tuple((header, value) for header, value in given if value)
-            return Link(doc_id, url, conditions=conditions)
-        return Link(doc_id, url, self._targets[row].as_py(), tuple(self._redirects[row].as_py()))
-
-    def runs(self) -> Iterator[tuple[str, int, int]]:
-        """(key, start, stop) of the rows of each pace key."""
-        return _runs(self._keys)
 
 
 def _allow_many_files() -> None:
@@ -268,87 +258,148 @@ def _report(state: dict[str, Any]) -> None:
         sys.stdout.flush()
 
 
-class _Shard:
-    """The crawl of one shard's remaining links, and of those that other shards hand over."""
+class _Worker:
+    """A process that fetches: links of one file, or the shards that it owns among others."""
 
     def __init__(
-        self, spec: Spec, store: Store, links: pa.Table, done: pa.Table, *, first_index: int
+        self, spec: Spec, store: Store, out_dir: Path, warc_prefix: str, member: Membership | None
     ) -> None:
+        config = spec.config
         self._spec = spec
         self._store = store
-        self._links = _LinkRows(links)
-        self._num_done = done.num_rows
-        # Redirects behind the last hop that was made here of each link, which may come back.
-        self._hops = dict.fromkeys(links["doc_id"].to_pylist(), 0)
-        hops = pc.list_value_length(done["redirects"]).to_pylist()
-        for doc_id, num_hops in zip(done["doc_id"].to_pylist(), hops, strict=True):
-            self._hops[doc_id] = max(num_hops, self._hops.get(doc_id, 0))
-
-        config = spec.config
+        self._out_dir = out_dir
+        self._tables = LinkTables()
+        self._num_done = 0
         self._resolver = Resolver(
             connect_to=config.endpoints,
             networks=config.networks,
             public=not config.only_loopback,
             timeout_s=config.dns_timeout_s,
         )
-        self._dispatcher = self._dispatch(links.num_rows, first_index)
-        self._queue = self._open_queue()
-        self._dispatcher.expects_more = self._queue is not None
+        self._dispatcher = self._dispatch(warc_prefix, member)
+        self._life = member.life if member is not None else None
+        self._tender = self._tend(member) if member is not None else None
 
         self._stopped = asyncio.Event()
         self._began_at = time.monotonic()
-        self._quiet_at = 0.0
         self._writing: asyncio.Future[None] | None = None
         self._top: list[tuple[str, int]] = []
         self._top_at = 0.0
 
-    def _dispatch(self, total: int, first_index: int) -> Dispatcher:
+    def _dispatch(self, warc_prefix: str, member: Membership | None) -> Dispatcher:
         spec, config = self._spec, self._spec.config
         rules = spec.excluded.rules() if spec.excluded is not None else None
         taken_down = load_forgotten(self._store)
-        interval_s = config.ip_interval_s if spec.ip_interval_s is None else spec.ip_interval_s
-
         if spec.ip_table is not None:
-            self._ip_pacer: IpPacer = SharedIpPacer(spec.ip_table, interval_s)
+            pacer: IpPacer = SharedIpPacer(spec.ip_table, config.ip_interval_s)
         else:
-            self._ip_pacer = OwnIpPacer(interval_s)
+            pacer = OwnIpPacer(config.ip_interval_s)
 
-        in_flight = max(1, config.max_in_flight_per_ip // max(1, spec.num_shards))
+        segments = remove_orphans(self._store, warc_prefix, self._out_dir)
+        ledger = Ledger(
+            self._store,
+            warc_prefix,
+            self._out_dir,
+            config,
+            first_index=next_index(self._out_dir, segments),
+            confirm=member.confirm if member is not None else lambda: None,
+        )
+        num_shards = spec.fleet.num_shards if spec.fleet is not None else 1
         return Dispatcher(
             config,
             self._resolver,
-            Ledger(self._store, spec.warc_prefix, spec.out_dir, config, first_index=first_index),
-            self._links.link,
-            total=total,
-            owns=lambda key: not spec.num_shards or shard_of(key, spec.num_shards) == spec.shard,
+            ledger,
+            self._tables.link,
+            total=0,
+            shard_of=lambda key: shard_of(key, num_shards),
             excluded=lambda url: (
                 (rules is not None and rules.judge_url(url) is not None) or taken_down.has_page(url)
             ),
-            ip_limits=IpLimits(in_flight, self._ip_pacer),
+            ip_limits=IpLimits(config.max_in_flight_per_ip, pacer),
             rights=spec.rights,
             checks=spec.checks,
         )
 
-    def _open_queue(self) -> HandOver | None:
-        spec = self._spec
-        if spec.batch is None or spec.num_shards < 2:
-            return None
-
-        return HandOver(
+    def _tend(self, member: Membership) -> Tender:
+        fleet, config = self._spec.fleet, self._spec.config
+        assert fleet is not None
+        journals = Journals(self._store, fleet.folder, fleet.num_shards)
+        self._files = FleetFiles(
             self._store,
-            spec.batch,
-            spec.shard,
-            spec.num_shards,
-            spec.out_dir,
-            lambda key: shard_of(key, spec.num_shards),
+            journals,
+            self._out_dir,
+            member.life,
+            scattered=fleet.scattered,
+            num_buckets=fleet.num_buckets,
+            num_shards=fleet.num_shards,
         )
+        terms = Terms(
+            num_shards=fleet.num_shards,
+            expected=fleet.expected,
+            first=fleet.order(self._spec.shard),
+            rest_s=PROGRESS_S + config.delay_s * (1 + config.jitter_frac),
+            delay_s=config.delay_s,
+            cap=config.per_domain_cap,
+        )
+        # One blocking call at a time: a state that is being saved is not replaced by an older one.
+        guard = asyncio.Lock()
+
+        async def call(function: Callable[..., Any], *arguments: Any) -> Any:
+            async with guard:
+                return await asyncio.to_thread(function, *arguments)
+
+        self._call = call
+        return Tender(
+            self._dispatcher,
+            member,
+            journals,
+            self._files,
+            self._tables,
+            terms,
+            share=self._share_addresses,
+            call=call,
+        )
+
+    def _share_addresses(self, num_workers: int) -> None:
+        """Divide what an IP address may receive among the workers of the batch."""
+        config = self._spec.config
+        interval_s = config.ip_interval_s
+        if not self._store.is_local:
+            # No table that all machines see: each takes its part, but no less than one domain's.
+            interval_s = min(config.delay_s, interval_s * num_workers)
+        in_flight = max(1, config.max_in_flight_per_ip // num_workers)
+        self._dispatcher.share_addresses(in_flight, interval_s)
+
+    def fill(self, links: pa.Table, done: pa.Array) -> None:
+        """Give the links of one file to the dispatcher, with what an earlier run learned."""
+        # A link that was handed over counted under the cap of its own domain already.
+        handed = HAND_OVER_COLUMNS[0] in links.schema.names
+        left = links_left(links, done, 0 if handed else self._spec.config.per_domain_cap)
+        now, wall = time.monotonic(), time.time()
+        quiet_until = now + max(0.0, self._quiet_until() - wall)
+        start = Start(quiet_until, now - wall, read_state(self._out_dir))
+
+        self._num_done = len(done)
+        self._dispatcher.expect(0, left.num_rows, quiet_until)
+        self._tables.add(0, left, self._dispatcher, start)
+        restore_paces(self._dispatcher, start)
+
+    def _quiet_until(self) -> float:
+        """Unix seconds before which no domain is asked.
+
+        An earlier worker may just have asked one, and been killed.
+        """
+        lived = alive_at(self._out_dir)
+        if lived is None:
+            return 0.0
+
+        return lived + PROGRESS_S + self._spec.config.delay_s * (1 + self._spec.config.jitter_frac)
 
     async def fetch(self) -> int:
         """Run to the end or to a stop; the exit code."""
-        self._fill()
         runner = AsyncCrawlerRunner(settings=scrapy_settings(self._spec.config))
         crawler = runner.create_crawler(LinkSpider)
-        works = (self._beat, self._save, self._exchange_links, self._watch_for_stop)
+        works = (self._beat, self._save, self._look_after_shards, self._watch_for_stop)
         watches = [asyncio.create_task(self._guarded(work)) for work in works]
         self._listen()
         crawl = asyncio.ensure_future(self._crawl(runner, crawler))
@@ -368,9 +419,10 @@ class _Shard:
         await self._dispatcher.close()
         if self._writing is not None:  # an older state must not replace the last one
             await asyncio.wait({self._writing})
-        write_state(self._spec.out_dir, self._state())
-        if self._queue is not None:
-            self._queue.send()
+        if self._tender is not None:
+            await self._tender.leave()
+        else:
+            write_state(self._out_dir, self._state())
         await self._resolver.close()
         self._progress()
         if crawl.done() and not crawl.cancelled() and (error := crawl.exception()) is not None:
@@ -381,7 +433,7 @@ class _Shard:
                 f"{self._spec.config.scrapy_settings}: {type(error).__name__}: {error}"
             ) from error
 
-        if self._dispatcher.done == self._dispatcher.total:
+        if self._is_finished:
             return 0
         if not self._stopped.is_set():
             raise FatalError(
@@ -390,90 +442,21 @@ class _Shard:
 
         return EXIT_LEFT
 
+    @property
+    def _is_finished(self) -> bool:
+        if self._tender is not None:
+            return self._tender.is_finished
+        return self._dispatcher.done == self._dispatcher.total
+
     async def _crawl(self, runner: AsyncCrawlerRunner, crawler: Any) -> None:
         await runner.crawl(crawler, source=self._dispatcher)
 
-    def _fill(self) -> None:
-        """Give the links to the dispatcher, with what an earlier run learned."""
-        state = read_state(self._spec.out_dir)
-        now, wall = time.monotonic(), time.time()
-        shift = now - wall
-        quiet_until = self._quiet_at = now + max(0.0, self._quiet_until() - wall)
-        retrying: dict[str, list[float]] = state.get("retrying", {})
-        capped = self._links.capped
-
-        for key, start, stop in self._links.runs():
-            fresh = [*range(start, stop)]
-            if retrying or capped[start:stop].any():
-                fresh = [row for row in fresh if not self._has_begun(row, key, retrying, shift)]
-            rows = fresh if len(fresh) < stop - start else range(start, stop)
-            self._dispatcher.add_rows(key, rows, ready_at=quiet_until)
-
-        for key, delay_s in state.get("crawl_delay_s", {}).items():
-            self._dispatcher.set_pace(key, crawl_delay_s=delay_s, ready_at=quiet_until + delay_s)
-        for key, slow_s in state.get("slow_s", {}).items():
-            self._dispatcher.set_pace(key, slow_s=slow_s, ready_at=quiet_until + slow_s)
-        for key, until in state.get("postponed", {}).items():
-            self._dispatcher.set_pace(key, ready_at=until + shift)
-
-    def _has_begun(
-        self, row: int, key: str, retrying: dict[str, list[float]], shift: float
-    ) -> bool:
-        """End a row beyond its domain's cap, or add one that waits for a retry; else False."""
-        link = self._links.link(row)
-        if self._links.capped[row]:
-            self._dispatcher.refuse(link, Reason.DOMAIN_CAP)
-            return True
-
-        entry = retrying.get(link.doc_id)
-        if entry is None:
-            return False
-
-        attempts, tries, not_before = entry
-        resume = Resume(int(attempts), int(tries), not_before + shift)
-        self._dispatcher.add_resumed(key, row, resume)
-
-        return True
-
-    def _quiet_until(self) -> float:
-        """Unix seconds before which no domain is asked.
-
-        An earlier worker may just have asked one, and been killed.
-        """
-        lived = alive_at(self._spec.out_dir)
-        if lived is None:
-            return 0.0
-
-        return lived + PROGRESS_S + self._spec.config.delay_s * (1 + self._spec.config.jitter_frac)
-
-    async def _exchange_links(self) -> None:
-        """Send and receive links that are handed over, until no more can come."""
-        queue = self._queue
-        if queue is None:
-            return
-
-        num_handed = -1
-        while True:
-            handed = self._dispatcher.reasons[Reason.HANDED_OVER]
-            if handed != num_handed:
-                num_handed = handed
-                self._dispatcher.flush()
-            await asyncio.to_thread(queue.send)
-            idle = self._dispatcher.done >= self._dispatcher.total
-            # Asked before the queue: a link that is sent before its shard ends is then seen.
-            more = not idle or await asyncio.to_thread(queue.may_get_more, time.time())
-            self._take(await asyncio.to_thread(queue.receive))
-            if self._dispatcher.done >= self._dispatcher.total and not more:
-                self._dispatcher.expect_no_more()
-            await asyncio.sleep(queue.look_s)
-
-    def _take(self, links: Sequence[Link]) -> None:
-        """Continue links that other shards handed over, each hop once."""
-        for link in links:
-            if len(link.redirects) > self._hops.get(link.doc_id, -1):
-                self._hops[link.doc_id] = len(link.redirects)
-                self._dispatcher.total += 1
-                self._dispatcher.add_job(link.job(), ready_at=self._quiet_at)
+    async def _look_after_shards(self) -> None:
+        """Take, fill and give away shards until none of the batch has links left."""
+        look_s = LOOK_S if self._store.is_local else REMOTE_LOOK_S
+        while self._tender is not None and not self._tender.is_finished:
+            pause_s = await self._tender.look()
+            await asyncio.sleep(look_s if pause_s >= LOOK_S else pause_s * (1 + random.random()))
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -499,7 +482,7 @@ class _Shard:
     async def _beat(self) -> None:
         """Report progress, touch the heartbeat, and see if the worker must end."""
         while True:
-            (self._spec.out_dir / HEARTBEAT).touch()
+            (self._out_dir / HEARTBEAT).touch()
             self._progress()
             if self._dispatcher.error is not None:
                 self._stopped.set()
@@ -538,12 +521,12 @@ class _Shard:
             if began_at - flushed_at >= self._spec.config.flush_s:
                 flushed_at = began_at
                 self._dispatcher.flush()
+                if self._tender is not None:
+                    await self._call(self._files.merge)
 
-            if self._dispatcher.num_noted != saved:
+            if self._dispatcher.num_noted != saved or self._must_mirror():
                 saved = self._dispatcher.num_noted
-                self._writing = asyncio.ensure_future(
-                    asyncio.to_thread(write_state, self._spec.out_dir, self._state())
-                )
+                self._writing = asyncio.ensure_future(self._write_state())
                 await asyncio.shield(self._writing)
 
             pause_s = min(
@@ -551,8 +534,21 @@ class _Shard:
                 max(PROGRESS_S, SAVE_PAUSE * (time.monotonic() - began_at)),
             )
 
+    def _must_mirror(self) -> bool:
+        """True if new outcomes are to be copied to an object store."""
+        return self._tender is not None and not self._store.is_local
+
+    async def _write_state(self) -> None:
+        state = self._state()
+        if self._tender is not None:
+            await self._call(self._files.save, state)
+        else:
+            await asyncio.to_thread(write_state, self._out_dir, state)
+
     def _state(self) -> dict[str, Any]:
         """The state to save, taken in the event loop, where nothing changes meanwhile."""
+        if self._tender is not None:
+            return self._tender.state()
         return self._dispatcher.state(time.monotonic(), time.time())
 
     def _progress(self) -> None:
@@ -561,19 +557,24 @@ class _Shard:
         # Takes 50 ms with 100,000 domains.
         if time.monotonic() - self._top_at >= TOP_EVERY_S:
             self._top, self._top_at = frontier.heaviest(TOP_DOMAINS), time.monotonic()
+        num_handed = dispatcher.reasons[Reason.HANDED_OVER]
+        reasons = {key: n for key, n in dispatcher.reasons.items() if key != Reason.HANDED_OVER}
+        shards = {} if self._tender is None else {"shards": self._tender.num_shards}
         _report(
             {
-                "done": self._num_done + dispatcher.done,
+                "life": self._life,
+                **shards,
+                "done": self._num_done + dispatcher.done - num_handed,
                 "begun": dispatcher.done,
                 "seconds": time.monotonic() - self._began_at,
-                "total": self._num_done + dispatcher.total,
+                "total": self._num_done + dispatcher.total - num_handed,
                 "ok": dispatcher.reasons["ok"],
                 "in_flight": dispatcher.in_flight,
                 "bytes": dispatcher.num_bytes,
                 "ready_hosts": frontier.num_ready,
                 "waiting_hosts": frontier.num_waiting,
                 "top": self._top,
-                "reasons": dict(dispatcher.reasons),
+                "reasons": reasons,
                 **dispatcher.walls.state(),
             }
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from xxhash import xxh3_64_intdigest
@@ -132,11 +132,14 @@ class Frontier(Generic[T]):
         """Claim the next item; None while none may go."""
         while self._waiting and self._waiting[0][0] <= now:
             key = heapq.heappop(self._waiting)[2]
-            self._rank(key, self._queues[key], now)
+            if (waiting := self._queues.get(key)) is not None:
+                self._rank(key, waiting, now)
 
         while self._ready:
             key = heapq.heappop(self._ready)[2]
-            queue = self._queues[key]
+            queue = self._queues.get(key)
+            if queue is None:  # forgotten
+                continue
             queue.listed_at = None
             if queue.leased or not len(queue):
                 continue
@@ -175,10 +178,44 @@ class Frontier(Generic[T]):
             if queue.ready_at - now > more_than_s
         }
 
+    def withdraw(self, belongs: Callable[[str], bool], keep: Callable[[T], bool]) -> list[T]:
+        """Remove the items of keys that `belongs` selects, except those to `keep`; the removed ones.
+
+        Items that are leased stay with their holders.
+        """
+        removed: list[T] = []
+        for key in [key for key in self._queues if belongs(key)]:
+            queue = self._queues[key]
+            before = len(queue)
+            waiting = [*(queue.front or ()), *(item for _, _, item in queue.delayed or ())]
+            removed += queue.fresh[queue.position :]
+            removed += [item for item in waiting if not keep(item)]
+            queue.fresh, queue.position = (), 0
+            queue.front = deque(item for item in waiting if keep(item)) or None
+            queue.delayed = None
+            self._num_items += len(queue) - before
+            self._list(key, queue)
+
+        return removed
+
+    def leased(self) -> Iterator[str]:
+        """Keys that are leased. O(keys)."""
+        return (key for key, queue in self._queues.items() if queue.leased)
+
+    def loads(self) -> Iterator[tuple[str, int]]:
+        """Keys with items left, and how many. O(keys)."""
+        return ((key, len(queue)) for key, queue in self._queues.items() if len(queue))
+
+    def forget(self, belongs: Callable[[str], bool]) -> None:
+        """Drop keys without items that `belongs` selects."""
+        for key in [key for key in self._queues if belongs(key)]:
+            if not len(self._queues[key]) and not self._queues[key].leased:
+                del self._queues[key]
+
     def heaviest(self, count: int) -> list[tuple[str, int]]:
         """Keys with the most items left, and how many. O(keys)."""
-        loads = ((len(queue), key) for key, queue in self._queues.items() if len(queue))
-        return [(key, load) for load, key in heapq.nlargest(count, loads)]
+        heaviest = heapq.nlargest(count, ((load, key) for key, load in self.loads()))
+        return [(key, load) for load, key in heaviest]
 
     def _queue(self, key: str) -> _Queue[T]:
         queue = self._queues.get(key)

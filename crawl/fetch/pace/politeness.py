@@ -16,6 +16,7 @@ import random
 import struct
 import time
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -168,6 +169,9 @@ def address_group(ip: str) -> str:
 class IpPacer(Protocol):
     """Grants requests to an address at a bounded rate."""
 
+    interval_s: float
+    """Seconds between requests to an address."""
+
     def reserve(self, group: str) -> float:
         """Seconds until a request to the address may be made; 0.0 if one is granted now."""
 
@@ -184,7 +188,7 @@ class SharedIpPacer:
     """A time further ahead than this many intervals comes from a clock that was set back."""
 
     def __init__(self, path: Path, interval_s: float) -> None:
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._file = path.open("a+b")
         size = self.NUM_SLOTS * 8
         if path.stat().st_size < size:
@@ -192,7 +196,7 @@ class SharedIpPacer:
         self._table = mmap.mmap(self._file.fileno(), size)
 
     def reserve(self, group: str) -> float:
-        if not self._interval_s:
+        if not self.interval_s:
             return 0.0
 
         at = xxh3_64_intdigest(group.encode()) % self.NUM_SLOTS * 8
@@ -201,9 +205,9 @@ class SharedIpPacer:
             # Wall clock: several machines may share the file.
             now = time.time()
             (due,) = struct.unpack_from("<d", self._table, at)
-            if now < due <= now + self.STALE_FACTOR * self._interval_s:
+            if now < due <= now + self.STALE_FACTOR * self.interval_s:
                 return float(due - now)
-            struct.pack_into("<d", self._table, at, now + self._interval_s)
+            struct.pack_into("<d", self._table, at, now + self.interval_s)
             return 0.0
         finally:
             self._lock(fcntl.LOCK_UN)
@@ -223,7 +227,7 @@ class OwnIpPacer:
     """Grants requests to addresses for one worker, where nothing can be shared with others."""
 
     def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._due: dict[str, float] = {}
 
     def reserve(self, group: str) -> float:
@@ -234,7 +238,7 @@ class OwnIpPacer:
 
         if len(self._due) > 1 << 16:
             self._due = {group: at for group, at in self._due.items() if at > now}
-        self._due[group] = now + self._interval_s
+        self._due[group] = now + self.interval_s
         return 0.0
 
 
@@ -251,6 +255,11 @@ class IpLimits(Generic[T]):
         self._waiting: defaultdict[str, deque[T]] = defaultdict(deque)
         self._due: list[tuple[float, str]] = []
         self._has_due: set[str] = set()
+
+    def share(self, limit: int, interval_s: float) -> None:
+        """Change the limits: the number of workers that share an address is another one now."""
+        self._limit = limit
+        self._pacer.interval_s = interval_s
 
     def take(self, ip: str, now: float) -> bool:
         """Begin a request to `ip`, if the address may receive one now."""
@@ -308,6 +317,18 @@ class IpLimits(Generic[T]):
         if not waiting:
             del self._waiting[group]
         return item
+
+    def withdraw(self, belongs: Callable[[T], bool]) -> list[T]:
+        """Remove waiting items that `belongs` selects; the removed ones."""
+        removed: list[T] = []
+        for group in [*self._waiting]:
+            removed += [item for item in self._waiting[group] if belongs(item)]
+            rest = deque(item for item in self._waiting[group] if not belongs(item))
+            if rest:
+                self._waiting[group] = rest
+            else:
+                del self._waiting[group]
+        return removed
 
     def _wake_at(self, due: float, group: str) -> None:
         if group not in self._has_due:

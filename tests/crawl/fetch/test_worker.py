@@ -30,13 +30,8 @@ from corpus.urls import UrlProblem, page_identity, target
 from crawl.fetch import worker
 from crawl.fetch.dispatcher import Dispatcher
 from crawl.fetch.network.resolver import Endpoint, Resolved, Resolver
-from crawl.fetch.shard_state import (
-    alone,
-    hand_on_pace,
-    read_state,
-    take_over_pace,
-    write_state,
-)
+from crawl.fetch.fleet.tending import merged_states
+from crawl.fetch.shard_state import alone
 from crawl.outcomes import Outcome, Reason, outcome_files, read_outcomes, to_table
 from crawl.warc.records import read_response
 from tests.crawl.loopback import Shard, Web, assert_polite, gaps, moved, ok, serving, stored
@@ -351,21 +346,21 @@ def test_the_cap_is_that_of_the_links_own_domain(web: Web, shard: Shard) -> None
     assert [row["reason"] for row in shard.outcomes(urls).values()] == [None] * 3
 
 
-def test_the_longest_rest_is_handed_on(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path / "corpus"))
-    for number, until in enumerate((500.0, 900.0, 700.0)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        write_state(
-            folder, {"postponed": {"a.test": until}, "crawl_delay_s": {"a.test": until / 100}}
-        )
-        hand_on_pace(store, "paces", number, folder)
-    (tmp_path / "heir").mkdir()
-    take_over_pace(store, "paces", tmp_path / "heir")
-    assert read_state(tmp_path / "heir") == {
+def test_the_longest_rest_is_handed_on() -> None:
+    states = [
+        {
+            "postponed": {"a.test": until},
+            "crawl_delay_s": {"a.test": until / 100},
+            "retrying": {"x": [until // 300, 1, until]},
+        }
+        for until in (500.0, 900.0, 700.0)
+    ]
+    assert merged_states(states) == {
         "postponed": {"a.test": 900.0},
         "crawl_delay_s": {"a.test": 9.0},
+        "retrying": {"x": [3.0, 1, 900.0]},
     }
+    assert states[0]["postponed"] == {"a.test": 500.0}
 
 
 def test_a_finished_shard_is_left_alone(web: Web, shard: Shard) -> None:
