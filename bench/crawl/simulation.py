@@ -7,9 +7,9 @@ request of as many of its domains as it has capacity for, those with the most li
 `crawl.fetch.pace.frontier` does. Every domain has one request for robots.txt. Retries and dead hosts are
 left out.
 
-Assignments: `as many shards as workers` is the default. `1,024 shards in turns` is that setting
-today, a process at a time for each worker. `4,096 shards with leases` is not implemented: workers
-own many shards at once, and those with more work than they can serve give some to the others.
+Assignments: `shared` is the crawl's own (`crawl.fetch.fleet.roster`), with the time after which a
+lost worker is noticed. `one shard per worker` and `1,024 shards in turns` are for comparison: there
+a worker process owns one shard until its end.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -32,9 +33,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus.storage.store import open_store
+from crawl.fetch.fleet.link_tables import links_left
+from crawl.fetch.fleet.membership import EXPIRE_S, RENEW_S
+from crawl.fetch.fleet.roster import FREE, Roster
+from crawl.fetch.fleet.tending import REMOTE_LOOK_S, WEIGH_S
+from crawl.fetch.frozen_settings import MOST_SHARDS
 from crawl.fetch.pace.frontier import shard_of
 from crawl.fetch.settings import FetchConfig
-from crawl.fetch.worker import Spec, _left, _Shard
+from crawl.fetch.worker import REMOTE_SAVE_S, Spec, Worker
 
 CONFIG = FetchConfig()
 LATENCY_S = 0.5
@@ -45,9 +51,14 @@ PERIOD_S = LATENCY_S + max(
     CONFIG.delay_s * (1 + CONFIG.jitter_frac / 2), CONFIG.latency_factor * LATENCY_S
 )
 CAPACITY = int(PAGES_PER_S * PERIOD_S)
-TURN_SHARDS, LEASE_SHARDS = 1024, 4096
-# Ticks between two looks of the workers at each other's load.
-LEASE_TICKS = 20
+# Ticks between two counts of the workers' loads.
+WEIGH_TICKS = int(WEIGH_S / PERIOD_S)
+# Ticks for which the shards of a lost worker rest.
+LOST_TICKS = int(EXPIRE_S / PERIOD_S)
+# Writes of a worker per second: state, lease, and outcomes at each flush.
+PUTS_PER_S = 1 / REMOTE_SAVE_S + 1 / RENEW_S + 1 / CONFIG.flush_s
+# Reads: the roster and the list of journals at each look, the leases of the others at each third.
+GETS_PER_S = 2 / REMOTE_LOOK_S
 HOUR_S = 3600
 
 
@@ -138,12 +149,15 @@ def compare(loads: np.ndarray, cap: int) -> list[dict[str, Any]]:
     for fleet in FLEETS:
         least = polite_bound(ticks, fleet)
         static = _shards(len(ticks), fleet.workers)
-        turns = _shards(len(ticks), TURN_SHARDS)
-        leases = _shards(len(ticks), LEASE_SHARDS)
+        many = _shards(len(ticks), MOST_SHARDS)
+        shared, num_changes = leased(ticks, many, fleet)
+        puts = shared * PERIOD_S * PUTS_PER_S * max(fleet.workers, fleet.later) + num_changes
+        one = in_turns(ticks, static, fleet)
+        turns = in_turns(ticks, many, fleet)
         found = {
-            "as many shards as workers": (in_turns(ticks, static, fleet), fleet.workers),
-            f"{TURN_SHARDS:,} shards in turns": (in_turns(ticks, turns, fleet), fleet.later),
-            f"{LEASE_SHARDS:,} shards with leases": (leased(ticks, leases, fleet), LEASE_SHARDS),
+            "shared": (shared, puts),
+            "one shard per worker": (one, one * PERIOD_S * fleet.workers),
+            f"{MOST_SHARDS:,} shards in turns": (turns, turns * PERIOD_S * fleet.later),
         }
         rows += [
             {
@@ -152,10 +166,10 @@ def compare(loads: np.ndarray, cap: int) -> list[dict[str, Any]]:
                 "assignment": name,
                 "hours": num_ticks * PERIOD_S / HOUR_S,
                 "ratio": num_ticks / least,
-                # The state of a shard under way is mirrored each second on an object store.
-                "puts": int(num_ticks * PERIOD_S) * at_once,
+                # With one shard at a time the state is mirrored each second.
+                "puts": int(num_puts),
             }
-            for name, (num_ticks, at_once) in found.items()
+            for name, (num_ticks, num_puts) in found.items()
         ]
     return rows
 
@@ -228,57 +242,70 @@ def serve(left: np.ndarray, num_left: int) -> None:
     left[start : start + CAPACITY - (len(left) - stop)] -= 1
 
 
-def leased(ticks: np.ndarray, shards: np.ndarray, fleet: Fleet) -> float:
-    """Ticks when workers own many shards at once and give some away every `LEASE_TICKS`."""
+def leased(ticks: np.ndarray, shards: np.ndarray, fleet: Fleet) -> tuple[float, int]:
+    """Ticks, and changes of the roster, when workers share shards by the crawl's own rules."""
     left, shard = ticks.copy(), shards
-    owner = np.arange(LEASE_SHARDS) % fleet.workers
-    change, passed, workers = fleet.change_s / PERIOD_S, 0, fleet.workers
+    roster = Roster.empty(MOST_SHARDS)
+    roster.members = list(range(fleet.workers))
+    change, passed, num_changes, seats = fleet.change_s / PERIOD_S, 0, 0, fleet.workers
+    lost_until = math.inf
     while len(left):
-        if workers != fleet.later and passed >= change:
-            # A lost worker's shards are taken over at once. A new worker begins with none.
-            owner = np.where(owner < fleet.later, owner, owner % fleet.later)
-            workers = fleet.later
-        owner = balanced(left, shard, owner, workers)
-        of = owner[shard]
-        if workers == fleet.later and np.bincount(of).max() <= CAPACITY:
-            return passed + int(left.max())
+        if passed >= change and seats < fleet.later:
+            roster.members = list(range(fleet.later))
+            seats = fleet.later
+        elif passed >= change and seats > fleet.later and lost_until == math.inf:
+            lost_until = passed + LOST_TICKS
+        if passed >= lost_until:
+            for worker in range(fleet.later, seats):
+                roster.remove(worker, lost=True)
+            lost_until, seats = math.inf, fleet.later
 
-        for worker in range(workers):
+        num_changes += share_out(roster, left, shard)
+        of = np.array(roster.owners)[shard]
+        idle = range(fleet.later, seats) if lost_until < math.inf else ()
+        if passed > change + LOST_TICKS and np.bincount(of[of >= 0]).max() <= CAPACITY:
+            return passed + int(left.max()), num_changes
+
+        for worker in set(roster.members) - set(idle):
             mine = np.flatnonzero(of == worker)
             mine = mine[np.argsort(left[mine], kind="stable")]
             own = left[mine]
-            for _ in range(LEASE_TICKS):
+            for _ in range(WEIGH_TICKS):
                 serve(own, len(own) - int(np.searchsorted(own, 0, "right")))
             left[mine] = own
-        passed += LEASE_TICKS
+        passed += WEIGH_TICKS
         alive = left > 0
         left, shard = left[alive], shard[alive]
 
-    return passed
+    return passed, num_changes
 
 
-def balanced(left: np.ndarray, shard: np.ndarray, owner: np.ndarray, workers: int) -> np.ndarray:
-    """New owners of shards: the busiest worker gives to the least busy until they are even.
+def share_out(roster: Roster, left: np.ndarray, shard: np.ndarray) -> int:
+    """Let workers claim and give shards as they do at their looks; the number of changes.
 
-    The load of a domain counts up to what can be served before the end: more than that no other
-    worker could serve earlier either.
+    The load of a domain counts up to what can be served before the end, as in
+    `crawl.fetch.fleet.tending`.
     """
-    horizon = max(1.0, left.sum() / (workers * CAPACITY))
-    load = np.bincount(shard, np.minimum(left, horizon), LEASE_SHARDS)
-    owner = owner.copy()
-    sums = np.bincount(owner, load, workers)
-    for _ in range(LEASE_SHARDS):
-        rich, poor = int(sums.argmax()), int(sums.argmin())
-        gap = sums[rich] - sums[poor]
-        movable = np.flatnonzero((owner == rich) & (load > 0) & (load <= gap / 2))
-        if gap < 0.02 * sums.mean() or not len(movable):
-            break
-        chosen = movable[load[movable].argmax()]
-        owner[chosen] = poor
-        sums[rich] -= load[chosen]
-        sums[poor] += load[chosen]
+    horizon = max(1.0, left.sum() / (len(roster.members) * CAPACITY))
+    loads = np.bincount(shard, np.minimum(left, horizon), MOST_SHARDS)
+    roster.weights = [max(1.0, float(load)) for load in loads]
+    roster.is_done = [load == 0 for load in loads]
+    num_changes = 0
+    order = range(MOST_SHARDS)
+    while any(
+        owner == FREE and not d for owner, d in zip(roster.owners, roster.is_done, strict=True)
+    ):
+        for member in roster.members:
+            claimed = [*roster.claims(member, -(-MOST_SHARDS // len(roster.members)), order)]
+            for each in claimed:
+                roster.own(each, member)
+            num_changes += bool(claimed)
 
-    return owner
+    moves = roster.moves()
+    for each, to in moves.items():
+        roster.own(each, to)
+    # A worker gives all shards of a look in one change, and every worker writes its loads in one.
+    return num_changes + min(len(moves), len(roster.members)) + len(roster.members)
 
 
 @cache
@@ -324,16 +351,13 @@ def open_shard(path: str) -> None:
     links = pq.read_table(path)
     config = FetchConfig(contact="https://example.org/")
     spec = Spec(str(folder / "corpus"), 0, Path(path), folder, "warc/b/part-00000", config)
-    left = _left(links, pa.array([], pa.string()), 0)
-    done = pa.table(
-        {"doc_id": pa.array([], pa.string()), "redirects": pa.array([], pa.list_(pa.string()))}
-    )
+    left = links_left(links, pa.array([], pa.string()), 0)
     del links
 
     async def fill() -> None:
-        shard = _Shard(spec, open_store(spec.corpus), left, done, first_index=0)
-        shard._fill()
-        shard._dispatcher.frontier.lease(1e12)
+        worker = Worker(spec, open_store(spec.corpus), folder, spec.warc_prefix, None)
+        worker.fill(left, pa.array([], pa.string()))
+        worker.dispatcher.frontier.lease(1e12)
 
     asyncio.run(fill())
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -18,7 +18,7 @@ from crawl.fetch.settings import deadline_at
 
 # Fewer links than this are not worth a process of their own.
 LINKS_PER_SHARD = 500
-# More shards even the loads of 16 workers by less than 1 % (`bench.crawl_simulation`).
+# More shards even the loads of 16 workers by less than 1 % (`bench.crawl.simulation`).
 MOST_SHARDS = 1024
 # Version of the state that workers keep: one journal per worker, since 2026-11-30.
 LAYOUT = 2

@@ -52,9 +52,9 @@ from crawl.fetch.fleet.link_tables import (
 )
 from crawl.fetch.fleet.membership import Membership
 from crawl.fetch.fleet.tending import LOOK_S, REMOTE_LOOK_S, Tender, Terms
+from crawl.fetch.network.resolver import Resolver
 from crawl.fetch.pace.frontier import shard_of
 from crawl.fetch.pace.politeness import IpLimits, IpPacer, OwnIpPacer, SharedIpPacer
-from crawl.fetch.network.resolver import Resolver
 from crawl.fetch.segment_ledger import Ledger
 from crawl.fetch.settings import FetchConfig, RightsCheck
 from crawl.fetch.shard_state import HEARTBEAT, alive_at, alone, read_state, write_state
@@ -71,6 +71,8 @@ PROGRESS_S = 1.0
 # Seconds for requests in flight when the worker is stopped; Ray kills a job after 3 s.
 STOP_GRACE_S = 1.0
 CLOSE_GRACE_S = 0.5
+# The same on an object store: a lost worker's shards are free much later than that.
+REMOTE_SAVE_S = 5.0
 # Retry times are saved each second, but with a pause of this many times the last save.
 SAVE_PAUSE = 50
 TOP_DOMAINS = 5
@@ -205,7 +207,7 @@ def run(spec: Spec) -> int:
             return 0
 
         async def fetch(out_dir: Path) -> int:
-            worker = _Worker(spec, store, out_dir, spec.warc_prefix, None)
+            worker = Worker(spec, store, out_dir, spec.warc_prefix, None)
             worker.fill(links, done)
             return await worker.fetch()
 
@@ -225,7 +227,7 @@ def _run_member(spec: Spec, fleet: FleetSpec, store: Store) -> int:
 
     async def fetch(out_dir: Path) -> int:
         prefix = segment_prefix(spec.warc_prefix, life)
-        return await _Worker(spec, store, out_dir, prefix, member).fetch()
+        return await Worker(spec, store, out_dir, prefix, member).fetch()
 
     with tempfile.TemporaryDirectory(prefix="webtext-fetch-") as temporary:
         out_dir = store.local_path(journals.life_folder(life)) or Path(temporary)
@@ -258,7 +260,7 @@ def _report(state: dict[str, Any]) -> None:
         sys.stdout.flush()
 
 
-class _Worker:
+class Worker:
     """A process that fetches: links of one file, or the shards that it owns among others."""
 
     def __init__(
@@ -276,7 +278,7 @@ class _Worker:
             public=not config.only_loopback,
             timeout_s=config.dns_timeout_s,
         )
-        self._dispatcher = self._dispatch(warc_prefix, member)
+        self.dispatcher = self._dispatch(warc_prefix, member)
         self._life = member.life if member is not None else None
         self._tender = self._tend(member) if member is not None else None
 
@@ -350,7 +352,7 @@ class _Worker:
 
         self._call = call
         return Tender(
-            self._dispatcher,
+            self.dispatcher,
             member,
             journals,
             self._files,
@@ -368,7 +370,7 @@ class _Worker:
             # No table that all machines see: each takes its part, but no less than one domain's.
             interval_s = min(config.delay_s, interval_s * num_workers)
         in_flight = max(1, config.max_in_flight_per_ip // num_workers)
-        self._dispatcher.share_addresses(in_flight, interval_s)
+        self.dispatcher.share_addresses(in_flight, interval_s)
 
     def fill(self, links: pa.Table, done: pa.Array) -> None:
         """Give the links of one file to the dispatcher, with what an earlier run learned."""
@@ -380,9 +382,9 @@ class _Worker:
         start = Start(quiet_until, now - wall, read_state(self._out_dir))
 
         self._num_done = len(done)
-        self._dispatcher.expect(0, left.num_rows, quiet_until)
-        self._tables.add(0, left, self._dispatcher, start)
-        restore_paces(self._dispatcher, start)
+        self.dispatcher.expect(0, left.num_rows, quiet_until)
+        self._tables.add(0, left, self.dispatcher, start)
+        restore_paces(self.dispatcher, start)
 
     def _quiet_until(self) -> float:
         """Unix seconds before which no domain is asked.
@@ -416,7 +418,7 @@ class _Worker:
         for task in (*watches, stop):
             task.cancel()
 
-        await self._dispatcher.close()
+        await self.dispatcher.close()
         if self._writing is not None:  # an older state must not replace the last one
             await asyncio.wait({self._writing})
         if self._tender is not None:
@@ -446,10 +448,10 @@ class _Worker:
     def _is_finished(self) -> bool:
         if self._tender is not None:
             return self._tender.is_finished
-        return self._dispatcher.done == self._dispatcher.total
+        return self.dispatcher.done == self.dispatcher.total
 
     async def _crawl(self, runner: AsyncCrawlerRunner, crawler: Any) -> None:
-        await runner.crawl(crawler, source=self._dispatcher)
+        await runner.crawl(crawler, source=self.dispatcher)
 
     async def _look_after_shards(self) -> None:
         """Take, fill and give away shards until none of the batch has links left."""
@@ -466,7 +468,7 @@ class _Worker:
             loop.call_later(max(0.0, self._spec.deadline - time.time()), self._stop)
 
     def _stop(self) -> None:
-        self._dispatcher.stop()
+        self.dispatcher.stop()
         self._stopped.set()
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -474,9 +476,7 @@ class _Worker:
         try:
             await work()
         except (OSError, WebtextError) as error:
-            self._dispatcher.fail(
-                error if isinstance(error, FatalError) else FatalError(str(error))
-            )
+            self.dispatcher.fail(error if isinstance(error, FatalError) else FatalError(str(error)))
             self._stopped.set()
 
     async def _beat(self) -> None:
@@ -484,7 +484,7 @@ class _Worker:
         while True:
             (self._out_dir / HEARTBEAT).touch()
             self._progress()
-            if self._dispatcher.error is not None:
+            if self.dispatcher.error is not None:
                 self._stopped.set()
             if self._spec.parent is not None and os.getppid() != self._spec.parent:
                 self._end_orphaned()
@@ -520,23 +520,24 @@ class _Worker:
             began_at = time.monotonic()
             if began_at - flushed_at >= self._spec.config.flush_s:
                 flushed_at = began_at
-                self._dispatcher.flush()
+                self.dispatcher.flush()
                 if self._tender is not None:
                     await self._call(self._files.merge)
 
-            if self._dispatcher.num_noted != saved or self._must_mirror():
-                saved = self._dispatcher.num_noted
+            if self.dispatcher.num_noted != saved:
+                saved = self.dispatcher.num_noted
                 self._writing = asyncio.ensure_future(self._write_state())
                 await asyncio.shield(self._writing)
+            elif self._tender is not None:
+                await self._call(self._files.mirror)
 
             pause_s = min(
                 self._spec.config.flush_s,
-                max(PROGRESS_S, SAVE_PAUSE * (time.monotonic() - began_at)),
+                max(
+                    PROGRESS_S if self._store.is_local else REMOTE_SAVE_S,
+                    SAVE_PAUSE * (time.monotonic() - began_at),
+                ),
             )
-
-    def _must_mirror(self) -> bool:
-        """True if new outcomes are to be copied to an object store."""
-        return self._tender is not None and not self._store.is_local
 
     async def _write_state(self) -> None:
         state = self._state()
@@ -549,10 +550,10 @@ class _Worker:
         """The state to save, taken in the event loop, where nothing changes meanwhile."""
         if self._tender is not None:
             return self._tender.state()
-        return self._dispatcher.state(time.monotonic(), time.time())
+        return self.dispatcher.state(time.monotonic(), time.time())
 
     def _progress(self) -> None:
-        dispatcher = self._dispatcher
+        dispatcher = self.dispatcher
         frontier = dispatcher.frontier
         # Takes 50 ms with 100,000 domains.
         if time.monotonic() - self._top_at >= TOP_EVERY_S:

@@ -73,6 +73,10 @@ class FleetFiles:
         write_state(self._folder, state)
         self._mirror.save()
 
+    def mirror(self) -> None:
+        """Copy what is new of the journal to an object store."""
+        self._mirror.save()
+
     def merge(self) -> None:
         """Merge many small outcome files into one, so that others have few to read."""
         paths = {path.name: path for path in outcome_files(self._folder)}

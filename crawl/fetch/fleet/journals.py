@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.storage.store import Store
-from crawl.fetch.pace.frontier import shard_of
 from crawl.fetch.jobs import Link, locate
+from crawl.fetch.pace.frontier import shard_of
 from crawl.outcomes import STORED_SCHEMA, Reason, commits_of, whole
 
 COLUMNS = ["shard", "doc_id", "url", "final_url", "redirects", "reason"]

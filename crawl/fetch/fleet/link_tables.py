@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crawl.fetch.dispatcher import Dispatcher
-from crawl.fetch.pace.frontier import pace_key
 from crawl.fetch.jobs import Link, Resume
+from crawl.fetch.pace.frontier import pace_key
 from crawl.outcomes import Reason
 
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")

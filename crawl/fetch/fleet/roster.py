@@ -117,11 +117,11 @@ class Roster:
 
         owners = np.array(self.owners)
         weights = np.where(self.is_done, 0.0, self.weights)
-        return balance(owners, weights, self.members)
+        return balance(owners, weights, self.members, least=LEAST_GAP)
 
 
 def balance(
-    owners: np.ndarray, weights: np.ndarray, members: Sequence[int], *, least: float = LEAST_GAP
+    owners: np.ndarray, weights: np.ndarray, members: Sequence[int], *, least: float
 ) -> dict[int, int]:
     """Shards to move, with their next owners, until the loads of members are even.
 
@@ -148,11 +148,3 @@ def balance(
         sums[poor] += weights[shard]
 
     return moves
-
-
-def weight(loads: Sequence[int], servable: float) -> float:
-    """The weight of a shard with so many links left per domain.
-
-    A domain counts up to `servable`: more than that no worker could fetch before the others end.
-    """
-    return float(sum(min(load, servable) for load in loads))

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from corpus.storage.store import open_store
-from crawl.fetch import progress
-from crawl.fetch.hand_over import HandOver
+from corpus.storage.store import Store, open_store
+from crawl.fetch.fleet.files import FleetFiles
+from crawl.fetch.fleet.journals import MERGE_FILES, Journals, merge_run
 from crawl.fetch.pace.frontier import shard_of
 from crawl.fetch.steps import FETCHED_OUTCOMES, last_outcomes
-from crawl.outcomes import OUTCOME_SCHEMA, Outcome, Reason, to_table, write_outcomes
+from crawl.outcomes import (
+    OUTCOME_SCHEMA,
+    Outcome,
+    Reason,
+    next_index,
+    outcome_files,
+    to_table,
+    write_outcomes,
+)
 from tests.crawl.loopback import Batch, Web, assert_polite, moved, serving
 
 
@@ -58,47 +65,66 @@ def outcome(
     )
 
 
-def test_queues_are_sent_again_and_read_once(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path / "corpus"))
-    out = [tmp_path / "0", tmp_path / "1"]
-    for folder in out:
-        folder.mkdir()
-
-    def owner(key: str) -> int:
-        return shard_of(key, 2)
-
-    theirs = next(f"d{i}.test" for i in range(99) if owner(f"d{i}.test") == 1)
-    handed = outcome(1, Reason.HANDED_OVER, "http://a.test/x", at=f"http://{theirs}/y")
-    write_outcomes(out[0], 0, [handed, outcome(2, None), outcome(3, Reason.TIMEOUT)])
-    sender = HandOver(store, "b", 0, 2, out[0], owner)
-    receiver = HandOver(store, "b", 1, 2, out[1], owner)
-    assert receiver.receive() == []
-    sender.send()
-    HandOver(store, "b", 0, 2, out[0], owner).send()  # a worker that was restarted
-    (link,) = receiver.receive()
-    assert (link.doc_id, link.url, link.target) == (
-        handed.doc_id,
-        "http://a.test/x",
-        f"http://{theirs}/y",
-    )
-    assert link.redirects == ("http://a.test/x",)
-    assert receiver.receive() == []
-    assert [link] == HandOver(store, "b", 1, 2, out[1], owner).receive(), "after a restart"
+def journals(store: Store) -> Journals:
+    return Journals(store, "fleet", 2)
 
 
-def test_a_shard_waits_for_others_only_while_all_have_a_place(tmp_path: Path) -> None:
+def test_links_that_are_handed_over_are_read_once(tmp_path: Path) -> None:
+    """From the journal of the sender, by the worker that owns the shard, and by its successor."""
     store = open_store(str(tmp_path))
-    queue = HandOver(store, "b", 0, 3, tmp_path, lambda key: 0)
-    now = time.time()
-    assert not queue.may_get_more(now), "nobody else has begun"
-    one, two = (progress.Reporter(store, "b", number, delay_s=1.0) for number in (1, 2))
-    one.begin(5)
-    assert not queue.may_get_more(now), "a shard has yet to begin: it may need this place"
-    two.begin(0)
-    assert queue.may_get_more(now)
-    assert not queue.may_get_more(now + 60), "its worker is gone"
-    one.write({"done": 5, "total": 5}, last=True)
-    assert not queue.may_get_more(now)
+    out = [tmp_path / f"fleet/lives/{life:05}" for life in range(2)]
+    for folder in out:
+        folder.mkdir(parents=True)
+
+    theirs = next(f"d{i}.test" for i in range(99) if shard_of(f"d{i}.test", 2) == 1)
+    handed = outcome(1, Reason.HANDED_OVER, "http://a.test/x", at=f"http://{theirs}/y")
+    receiver = journals(store)
+    assert receiver.read_new(without=1).num_rows == 0
+    write_outcomes(out[0], 0, [handed, outcome(2, None), outcome(3, Reason.TIMEOUT)])
+    (arrival,) = receiver.arrivals(receiver.read_new(without=1))
+    assert (arrival.shard, arrival.sender, arrival.link.doc_id) == (1, 0, handed.doc_id)
+    assert (arrival.link.url, arrival.link.target) == ("http://a.test/x", f"http://{theirs}/y")
+    assert arrival.link.redirects == ("http://a.test/x",)
+    assert receiver.read_new(without=1).num_rows == 0
+    assert journals(store).history([1]).arrivals == [arrival], "a successor's"
+
+    sender = journals(store).history([0])
+    assert sender.hops[0] == {handed.doc_id: 1, f"{2:032x}": 0, f"{3:032x}": 0}
+    assert sender.sent == {arrival.key: (0, 1)}
+    end = outcome(1, None, "http://a.test/x", at=f"http://{theirs}/y")
+    end.shard = 1
+    write_outcomes(out[1], 0, [end])
+    assert journals(store).history([0]).sent == {}
+    assert journals(store).history([1]).hops == {1: {handed.doc_id: 1}}
+
+
+def test_many_small_files_become_one(tmp_path: Path) -> None:
+    """Without what an open segment will say: its number has a gap until it is committed."""
+    store = open_store(str(tmp_path))
+    own = tmp_path / "fleet/lives/00000"
+    own.mkdir(parents=True)
+    for number in range(2 * MERGE_FILES + 9):
+        if number != 5:
+            write_outcomes(own, number, [outcome(number, None)])
+
+    names = [path.name for path in outcome_files(own)]
+    assert merge_run(names) == names[5 : 5 + MERGE_FILES]
+    reader = journals(store)
+    before = reader.history([0])
+    files = FleetFiles(store, reader, own, 0, scattered="", num_buckets=1, num_shards=2)
+    listed = reader.files()
+    files.merge()
+    files.merge()
+    files.merge()
+    kept = [path.name for path in outcome_files(own)]
+    assert kept[5:7] == ["outcomes-00006-00069.parquet", "outcomes-00070-00133.parquet"]
+    assert len(kept) == 5 + 2 + 3
+    assert journals(store).history([0]) == before
+    reader.files = lambda: listed  # type: ignore[method-assign]
+    assert reader.read_new(without=1).num_rows == 8, "merged since they were listed"
+    del reader.files  # type: ignore[method-assign]
+    assert reader.read_new(without=1).num_rows == 2 * MERGE_FILES
+    assert next_index(own, []) == 2 * MERGE_FILES + 9
 
 
 def test_the_last_outcome_of_a_link_is_that_of_the_longest_chain() -> None:

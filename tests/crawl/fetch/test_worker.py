@@ -29,8 +29,8 @@ from corpus.tables.takedown_list import Takedown, write_takedown
 from corpus.urls import UrlProblem, page_identity, target
 from crawl.fetch import worker
 from crawl.fetch.dispatcher import Dispatcher
-from crawl.fetch.network.resolver import Endpoint, Resolved, Resolver
 from crawl.fetch.fleet.tending import merged_states
+from crawl.fetch.network.resolver import Endpoint, Resolved, Resolver
 from crawl.fetch.shard_state import alone
 from crawl.outcomes import Outcome, Reason, outcome_files, read_outcomes, to_table
 from crawl.warc.records import read_response
