@@ -33,7 +33,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus.storage.store import open_store
-from crawl.fetch.fleet.link_tables import links_left
 from crawl.fetch.fleet.membership import EXPIRE_S, RENEW_S
 from crawl.fetch.fleet.roster import FREE, Roster
 from crawl.fetch.fleet.tending import REMOTE_LOOK_S, WEIGH_S
@@ -351,12 +350,10 @@ def open_shard(path: str) -> None:
     links = pq.read_table(path)
     config = FetchConfig(contact="https://example.org/")
     spec = Spec(str(folder / "corpus"), 0, Path(path), folder, "warc/b/part-00000", config)
-    left = links_left(links, pa.array([], pa.string()), 0)
-    del links
 
     async def fill() -> None:
         worker = Worker(spec, open_store(spec.corpus), folder, spec.warc_prefix, None)
-        worker.fill(left, pa.array([], pa.string()))
+        worker.fill(links, pa.array([], pa.string()))
         worker.dispatcher.frontier.lease(1e12)
 
     asyncio.run(fill())

@@ -209,13 +209,7 @@ class Tender:
                 "no more pages"
             )
 
-        for shard, num_lost in enumerate(roster.num_lost):
-            if num_lost > MOST_LOST and not roster.is_done[shard]:
-                raise FatalError(
-                    f"shard {shard} has lost {num_lost} workers, more than {MOST_LOST}: one of its "
-                    "pages may kill them; look at the log of the run, and run the same command "
-                    "again to go on"
-                )
+        refuse_deadly(roster)
 
     # Links that change shards
 
@@ -360,6 +354,17 @@ class Tender:
         weights = self._dispatcher.weights(max(1.0, horizon_s / max(0.05, self._terms.delay_s)))
         for shard in own:
             roster.weights[shard] = max(1.0, float(weights[shard]))
+
+
+def refuse_deadly(roster: Roster) -> None:
+    """Raise FatalError if a shard has lost so many workers that one of its pages may kill them."""
+    for shard, num_lost in enumerate(roster.num_lost):
+        if num_lost > MOST_LOST and not roster.is_done[shard]:
+            raise FatalError(
+                f"shard {shard} has lost {num_lost} workers, more than {MOST_LOST}: one of its "
+                "pages may end them. The log of the run says how they ended; to fetch the rest, "
+                "leave out the domain with crawl.links.blocked_hosts_file and --rebuild"
+            )
 
 
 def merged_states(states: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
