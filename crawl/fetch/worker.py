@@ -456,6 +456,9 @@ class Worker:
     async def _look_after_shards(self) -> None:
         """Take, fill and give away shards until none of the batch has links left."""
         look_s = LOOK_S if self._store.is_local else REMOTE_LOOK_S
+        if self._tender is not None and not self._store.is_local:
+            # The others divide the pace of addresses by one more worker from their next look on.
+            await asyncio.sleep(look_s)
         while self._tender is not None and not self._tender.is_finished:
             pause_s = await self._tender.look()
             await asyncio.sleep(look_s if pause_s >= LOOK_S else pause_s * (1 + random.random()))
