@@ -25,6 +25,7 @@ from corpus.evaluation_sets.files import (
     load_train_split,
 )
 from corpus.storage.store import Store
+from corpus.tables.dedup_reports import duplicates_path, overlap_path
 from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
 from corpus.tables.parquet import iter_part, read_table
 from dedup import doc_ids as ids
@@ -55,16 +56,6 @@ def are_written(store: Store, batch: str) -> bool:
         return False
     written: str | None = store.read_object(path).get("verdicts")
     return written == read_manifest(store, "verdicts", batch).fingerprint
-
-
-def duplicates_path(batch: str) -> str:
-    """The path of the batch's report of duplicates; written last."""
-    return f"reports/dedup-{batch}.json"
-
-
-def overlap_path(batch: str) -> str:
-    """The path of the batch's report of overlap."""
-    return f"reports/overlap-{batch}.json"
 
 
 def write_reports(store: Store, batch: str, testsets: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from corpus.run import command
 from corpus.run.step import AnyStep
 from corpus.snapshots.snapshot import read_snapshot, snapshots
 from corpus.storage.store import Store, check_name, open_corpus
+from corpus.tables.dedup_reports import overlap_path
 from corpus.tables.manifest import batches, find_manifest
 from dedup import passage_steps, report, review, verdict_steps
 from dedup.config import DedupConfig
@@ -112,7 +113,7 @@ def _run(argv: Sequence[str] | None) -> int:
                 _warn_of_what_is_left(opened.store, args.batch)
 
         if config.testsets:
-            print(report.render(opened.store.read_json(report.overlap_path(args.batch))))
+            print(report.render(opened.store.read_json(overlap_path(args.batch))))
         return command.finish(args, opened.store, "dedup", result)
 
 

@@ -267,12 +267,19 @@ def key_problem(key: object) -> str | None:
 def parse_json(data: bytes, where: str) -> Any:
     """The value of a JSON text from a file named `where`.
 
-    Raises: InputError if it is not JSON, nests too deeply, or has the same key twice in one object.
+    Raises: InputError if it is not JSON, nests too deeply, has the same key twice in one object or
+    half of a surrogate pair in a string.
     """
     try:
-        return json.loads(data, object_pairs_hook=_unique)
+        # Python would let halves through, which no file can be written with.
+        text = data.decode(json.detect_encoding(data))
+        value = json.loads(text, object_pairs_hook=_unique)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON ({error})") from error
+
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from xxhash import xxh3_128_hexdigest
 from corpus.bulk import read_many
 from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, is_name, manifest_path, table_dir
-from corpus.tables.record import Record, TokenMetadata
+from corpus.tables.record import CommitDetails, Record, TokenMetadata
 from corpus.tables.schemas import TABLES
 
 # The stages that make tables, in the order of the data.
@@ -220,6 +220,7 @@ def _parse(data: bytes, where: str) -> Manifest:
         fault = "has a part twice" if odd is None else f"names the part {odd!r}"
         raise SchemaError(f"{where}: {fault}; not written by this code: {_restore(where)}")
 
+    _check(CommitDetails, manifest.details, where, "details")
     if manifest.table == "tokens":
         for part in manifest.parts:
             _check(TokenMetadata, part.metadata, where, part.file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt
 
 
 class Record(BaseModel):
@@ -32,6 +32,18 @@ class TokenizerMark(BaseModel):
     fingerprint: str
     vocab_size: PositiveInt
     end_of_text: NonNegativeInt
+
+
+class CommitDetails(BaseModel):
+    """Known `details` of a manifest. Others are allowed, since nothing reads them."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    rows_read: NonNegativeInt | None = None
+    step: str = ""
+    who: str = ""
+    cpu_s: FiniteFloat = 0.0
+    attempts: NonNegativeInt = 0
 
 
 class TokenMetadata(BaseModel):

@@ -170,6 +170,28 @@ def test_a_key_twice_is_refused(text: str) -> None:
         parse_json(text.encode(), "f.json")
 
 
+@pytest.mark.parametrize(
+    ("data", "accepted"),
+    [
+        (rb'{"a": "\ud83d\ude00"}', True),
+        (rb'{"a": "\\ud800"}', True),
+        (rb'{"a": "\ud800"}', False),
+        (rb'{"a": "\uDFFF"}', False),
+        (rb'{"\ud83d": 1}', False),
+        (rb'["\ude00\ud83d"]', False),
+        (b'{"a": "\xed\xa0\x80"}', False),
+        (b'{"a": "\xff"}', False),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_not_text(data: bytes, accepted: bool) -> None:
+    """A snapshot that named one ended in a traceback, as its digest could not be computed."""
+    if accepted:
+        assert parse_json(data, "f.json")
+        return
+    with pytest.raises(InputError, match="f.json: not JSON"):
+        parse_json(data, "f.json")
+
+
 @pytest.mark.parametrize("key", ["a\ud800", "\udfffb/c", "warc/b/\ud83d.warc.gz"])
 def test_a_lone_surrogate_is_not_a_key(tmp_path: Path, key: str) -> None:
     store = open_corpus(str(tmp_path / "c"), create=True)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from corpus.errors import InputError
+from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, check_name
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,15 @@ class RunFolder:
     def read_identity(self) -> dict[str, Any] | None:
         """The identity of a run that has begun, else None."""
         described = self.read("config.json")
-        identity: dict[str, Any] | None = described["identity"] if described else None
+        if described is None:
+            return None
+
+        identity: dict[str, Any] | None = described.get("identity")
+        if not isinstance(identity, dict) or not isinstance(identity.get("settings", {}), dict):
+            raise SchemaError(
+                f"{self.store.root}/{self.path}/config.json: not the settings of a run; restore "
+                "it, or choose another --run name"
+            )
         return identity
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
@@ -98,16 +106,16 @@ class RunFolder:
         """
         if rebuild:
             self.clear()
-        previous = self.read("config.json")
+        previous = self.read_identity()
 
         if previous is not None:
-            found = list(differences(previous["identity"], identity))
-            if found and "imported_from" in previous["identity"]:
+            found = list(differences(previous, identity))
+            if found and "imported_from" in previous:
                 raise InputError(
                     f"{self.store.root}/{self.path}: an imported model, which is not trained in place; "
                     f"train on it as another run: --run NAME --set train.init_from={self.run}"
                 )
-            if found and not only_length_differs(previous["identity"], identity):
+            if found and not only_length_differs(previous, identity):
                 raise InputError(
                     f"{self.store.root}/{self.path}: begun otherwise: {'; '.join(found)}; "
                     "choose another --run name, or --rebuild to begin it again"
@@ -126,15 +134,15 @@ class RunFolder:
 
         Raises: InputError if there is no such run, or it has taken as many steps already.
         """
-        previous = self.read("config.json")
+        previous = self.read_identity()
         if previous is None:
             raise InputError(
                 f"{self.store.root}/{self.path}: no run to extend; leave --extend out to begin it"
             )
-        if not only_length_differs(previous["identity"], identity):
+        if not only_length_differs(previous, identity):
             return  # `claim` names what differs
 
-        before, now = (each["settings"] for each in (previous["identity"], identity))
+        before, now = (each["settings"] for each in (previous, identity))
         taken = (self.read("summary.json") or {}).get("steps", 0)
         fewer = now["max_steps"] is not None and now["max_steps"] <= taken
         if before == now or fewer:

@@ -24,6 +24,7 @@ from corpus.errors import InputError
 from corpus.evaluation_sets.official import SetFile
 from corpus.run import progress, screen
 from corpus.storage.store import Store
+from corpus.tables.dedup_reports import read_overlap
 from corpus.tables.manifest import fingerprint
 from train.checkpoints.load import LoadedModel
 from train.machine.distributed import World, dtype_name
@@ -229,17 +230,18 @@ def overlaps(store: Store, batches: Sequence[str]) -> dict[str, Overlap]:
     counts: dict[str, int] = {}
 
     for batch in batches:
-        try:
-            report = store.read_json(f"reports/overlap-{batch}.json")
-        except FileNotFoundError:
+        report = read_overlap(store, batch)
+        if report is None:
             continue
-        for row in report["table"]:
-            if row["n"] == 8:
-                shares[row["testset"]] = row.get("share_left_so_far", row["share_so_far"])
-        left = report.get("entries_left", {})
-        for name, found in report.get("entries", {}).items():
-            entries.setdefault(name, set()).update(left.get(name, found["overlapping"]))
-            counts[name] = found["entries"]
+
+        for row in report.table:
+            share = row.share_so_far if row.share_left_so_far is None else row.share_left_so_far
+            if row.n == 8 and share is not None:
+                shares[row.testset] = share
+        for name, found in report.entries.items():
+            left = report.entries_left.get(name, found.overlapping)
+            entries.setdefault(name, set()).update(left)
+            counts[name] = found.entries
 
     return {
         name: Overlap(share, frozenset(entries.get(name, ())), counts.get(name, 0))

@@ -152,11 +152,11 @@ def _overlap(facts: Facts) -> str:
 
     rows = [
         (
-            row["testset"],
-            str(row["n"]),
-            f"{row['ngrams']:,}",
-            _percent(row["share_so_far"]),
-            _percent(row.get("share_left_so_far")),
+            row.testset,
+            str(row.n),
+            f"{row.ngrams:,}",
+            _percent(row.share_so_far),
+            _percent(row.share_left_so_far),
         )
         for row in facts.overlap
     ]

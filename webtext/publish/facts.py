@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,8 +11,8 @@ import pyarrow.compute as pc
 from corpus.snapshots.snapshot import Snapshot, read_head
 from corpus.snapshots.snapshot_remarks import Reviewer
 from corpus.storage.store import Store
+from corpus.tables.dedup_reports import OverlapRow, read_overlap
 from corpus.tables.manifest import Manifest, find_manifest
-from dedup.report import overlap_path
 
 FUNNEL = ("links", "pages", "documents", "verdicts", "tokens")
 MOST_DOMAINS = 20
@@ -27,7 +26,7 @@ class Facts:
     manifests: dict[str, dict[str, Manifest]]
     """Batch to table to manifest."""
     remarks: list[str]
-    overlap: list[dict[str, Any]]
+    overlap: list[OverlapRow]
     """Rows of the last batch's table of test sets, with the shares so far."""
     documents: int = 0
     tokens: int = 0
@@ -87,6 +86,5 @@ def gather(store: Store, snapshot: Snapshot) -> Facts:
 
     head = read_head(store, snapshot.name)
     remarks = Reviewer(store, [head]).remarks(head)
-    last = overlap_path(snapshot.batches[-1].batch)
-    table = store.read_object(last)["table"] if store.exists(last) else []
-    return Facts(snapshot, manifests, remarks, table)
+    report = read_overlap(store, snapshot.batches[-1].batch)
+    return Facts(snapshot, manifests, remarks, report.table if report else [])

@@ -187,7 +187,7 @@ def _scores(store: Store, run: str) -> str:
 def _score_table(store: Store, run: str) -> str:
     """The Markdown table beside the scores: best before, the paper's four sizes, this checkpoint."""
     try:
-        lines = store.read_bytes(f"runs/{run}/scores.md").decode("utf-8").splitlines()
+        lines = store.read_bytes(f"runs/{run}/scores.md").decode("utf-8", "replace").splitlines()
     except FileNotFoundError:
         return ""
 

@@ -5,10 +5,13 @@ They are read from the reports of `dedup.run`: `dedup-<batch>.json` and `overlap
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from corpus.storage.store import Store
+from corpus.tables.dedup_reports import (
+    DuplicatesReport,
+    OverlapReport,
+    read_duplicates,
+    read_overlap,
+)
 from webtext.reports.charts import bar, escaped, table
 
 SHOWN = 10
@@ -17,24 +20,13 @@ PASSAGE_CHARACTERS = 300
 
 def section(store: Store, batch: str) -> str:
     """Both parts as HTML, as far as the batch has them."""
-    duplicates, overlap = (
-        _read(store, f"reports/dedup-{batch}.json"),
-        _read(store, f"reports/overlap-{batch}.json"),
-    )
+    duplicates, overlap = read_duplicates(store, batch), read_overlap(store, batch)
     return (_duplicates(duplicates) if duplicates else "") + (_overlap(overlap) if overlap else "")
 
 
-def _read(store: Store, path: str) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = store.read_object(path)
-    except FileNotFoundError:
-        return None
-    return found
-
-
-def _duplicates(found: Mapping[str, Any]) -> str:
+def _duplicates(found: DuplicatesReport) -> str:
     """The removed share, the histogram of similarities, the largest groups, the top domains."""
-    histogram = found["similarity_histogram"]
+    histogram = found.similarity_histogram
     if not histogram:
         return ""
 
@@ -44,40 +36,33 @@ def _duplicates(found: Mapping[str, Any]) -> str:
         for span, count in histogram.items()
     )
     groups = [
-        (each["url"] or each["survivor"], f"{each['removed']:,}")
-        for each in found["largest_groups"][:SHOWN]
+        (each.url or each.survivor, f"{each.removed:,}") for each in found.largest_groups[:SHOWN]
     ]
     domains = [
-        (
-            each["domain"],
-            f"{each['pages']:,}",
-            f"{each['removed']:,}",
-            f"{each['removed_frac']:.1%}",
-        )
-        for each in found["domains"][:SHOWN]
+        (each.domain, f"{each.pages:,}", f"{each.removed:,}", f"{each.removed_frac:.1%}")
+        for each in found.domains[:SHOWN]
     ]
 
     return (
-        f"<h3>Removed by dedup: {found['removed_frac']:.1%} of the documents</h3>"
+        f"<h3>Removed by dedup: {found.removed_frac:.1%} of the documents</h3>"
         f"<p>Exact similarity with the page that stayed (Jaccard):</p><table class=bars>{bars}</table>"
         f"{table(('largest groups: the page that stayed', 'removed'), groups)}"
         f"{table(('domains that lost most', 'documents', 'removed', 'share'), domains)}"
     )
 
 
-def _overlap(found: Mapping[str, Any]) -> str:
+def _overlap(found: OverlapReport) -> str:
     """GPT-2's table 6 for this corpus, the paper's columns beside it, and the worst entries and pages."""
-    nothing: Mapping[str, float | None] = {"webtext": None, "train": None}
     rows = [
         (
-            row["testset"],
-            row["n"],
-            f"{row['ngrams']:,}",
-            *(_percent(row[name]) for name in ("share", "share_so_far", "share_of_own_train")),
-            *(_percent((row["gpt2"] or nothing)[name]) for name in ("webtext", "train")),
-            *(_percent(row.get(name)) for name in ("share_left", "share_left_so_far")),
+            row.testset,
+            row.n,
+            f"{row.ngrams:,}",
+            *(_percent(value) for value in (row.share, row.share_so_far, row.share_of_own_train)),
+            *(_percent((row.gpt2 or {}).get(name)) for name in ("webtext", "train")),
+            *(_percent(value) for value in (row.share_left, row.share_left_so_far)),
         )
-        for row in found["table"]
+        for row in found.table
     ]
     head = (
         "test set",
@@ -93,14 +78,14 @@ def _overlap(found: Mapping[str, Any]) -> str:
     )
     entries = [
         (
-            f"{row['testset']} {row['entry']}: {row['text'][:PASSAGE_CHARACTERS]}",
-            f"{row['words_found']:,} of {row['words']:,}",
+            f"{row.testset} {row.entry}: {row.text[:PASSAGE_CHARACTERS]}",
+            f"{row.words_found:,} of {row.words:,}",
         )
-        for row in found["worst_entries"][:SHOWN]
+        for row in found.worst_entries[:SHOWN]
     ]
     pages = [
-        (f"{row['url']}: {row['passage'][:PASSAGE_CHARACTERS]}", f"{row['overlap_ngrams']:,}")
-        for row in found["worst_pages"][:SHOWN]
+        (f"{row.url}: {row.passage[:PASSAGE_CHARACTERS]}", f"{row.overlap_ngrams:,}")
+        for row in found.worst_pages[:SHOWN]
     ]
     shown = f"<h3>Overlap with test sets: the share of their n-grams that the corpus contains</h3>{table(head, rows)}"
     if entries:

@@ -9,20 +9,33 @@ from corpus.storage.store import Store
 
 
 def read_metrics(store: Store, run: str) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; none for a run that has not logged yet."""
+    """The sound lines of a run's metrics.jsonl; none for a run that has not logged yet.
+
+    A killed or a writing run leaves its last line cut short, and a stranger's has anything.
+    """
     try:
-        data = store.read_bytes(f"runs/{run}/metrics.jsonl").decode()
+        data = store.read_bytes(f"runs/{run}/metrics.jsonl").decode("utf-8", "replace")
     except FileNotFoundError:
         return []
 
     lines = []
     for line in data.splitlines():
         try:
-            lines.append(json.loads(line))
-        except ValueError:
-            continue  # the last line of a killed or a writing run may be cut short
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if _is_sound(found):
+            lines.append(found)
 
     return lines
+
+
+def _is_sound(line: Any) -> bool:
+    """True for an object with a step, and losses that are numbers."""
+    if not isinstance(line, dict) or type(line.get("step")) is not int:
+        return False
+    losses = (line.get(name, 0.0) for name in ("loss", "val_loss"))
+    return all(type(loss) in (int, float) and abs(loss) < 1e9 for loss in losses)
 
 
 def last_sample(store: Store, run: str) -> str:

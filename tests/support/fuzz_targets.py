@@ -1,0 +1,265 @@
+"""Readers of files that come from strangers, each fed with the bytes of one file of a corpus.
+
+`tests/webtext/test_fuzz.py` runs them in the suite with a few mutations each, and
+`tests/support/fuzz.py` for hours. A target may end in an error of ours. Anything else is a find, and so is
+a change beside the corpus.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from xxhash import xxh3_128_hexdigest
+
+from corpus.config import STAGES, load_config
+from corpus.errors import WebtextError
+from corpus.evaluation_sets.files import find_testsets, load_testset
+from corpus.run.command import corpus_settings
+from corpus.storage.store import Store, open_corpus, open_store
+from corpus.tables import file_lists, generations
+from corpus.tables.manifest import find_manifest_in
+from corpus.tables.parquet import iter_tables
+from corpus.tables.retirement import retire, retirement
+from corpus.tables.snapshot import read_snapshot
+from corpus.tables.takedown_list import Takedown, load_forgotten, write_takedown
+from shards.tokenizer.encode import load_tokenizer
+from tests.support import hostile_corpus
+from train.checkpoints import load
+from train.checkpoints.checkpoint import Checkpoints, check_model_shape, load_weights
+from train.checkpoints.run_folder import RunFolder
+from train.config import RuntimeConfig
+from train.gpt2.model import GPT2
+from train.gpt2.shape import Shape
+from train.machine.distributed import join_world
+from webtext.publish import facts
+from webtext.reports import html, removals
+from webtext.settings import settings_model
+
+SHAPE = Shape(1, 1, 4, 8, 10)
+CHECKPOINT = "runs/r/checkpoints/step-00000001"
+BATCH = "2024-01"
+SNAPSHOT = "2024-02"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of file, and everything that opens it."""
+
+    path: str
+    """A pattern below the corpus; its first match is replaced."""
+    read: Callable[[Store, Path], object]
+    is_json: bool = True
+
+
+def prepare(root: Path) -> None:
+    """Add the files that a grown corpus lacks: a checkpoint, a retirement, a take-down and settings."""
+    store = open_store(str(root))
+    torch.manual_seed(0)
+    tensors = {f"model.{name}": tensor for name, tensor in GPT2(SHAPE).state_dict().items()}
+    world = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
+    Checkpoints(store, "r").save(1, tensors, {"val_loss": 1.0}, world, keep_last=1)
+    retire(store, "2024-01", "pruned", "a test", SNAPSHOT)
+    record = Takedown(
+        id="20240101T000000Z-00000000",
+        asked=["http://gone.test/"],
+        when="2024-01-01T00:00:00+00:00",
+        url_keys={"0" * 32: "gone.test/"},
+        domains=["gone.test"],
+        why="a test",
+    )
+    write_takedown(store, record)
+    (root / "webtext.toml").write_text('[clean]\nmarks = true\n[crawl.links]\npreset = "webtext"\n')
+    identity = {
+        "shape": {"n_layer": 1, "n_head": 1, "n_embd": 4, "block_size": 8, "vocab_size": 10},
+        "end_of_text": 0,
+        "settings": {"max_steps": 3, "model": {"document_mask": True}},
+    }
+    store.write_json("runs/r/config.json", {"identity": identity, "snapshot": SNAPSHOT})
+    store.write_json("runs/r/scores.json", {"sets": {"lambada": {"ppl": 35.1}}, "step": 1})
+    store.write_bytes("runs/r/scores.md", b"| set | score |\n| --- | --- |\n| lambada | 35.1 |\n")
+    lines = [{"step": step, "loss": 9.0 / step, "val_loss": 9.5 / step} for step in (1, 2, 3)]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    store.write_bytes("runs/r/metrics.jsonl", text.encode())
+    (root / "set.jsonl").write_text('{"text": "some words of a set"}\n{"text": "more of them"}\n')
+
+
+def _manifest(store: Store, path: Path) -> None:
+    folder = str(path.parent.relative_to(store.root))
+    manifest = find_manifest_in(store, folder)
+    if manifest is not None:
+        # What a rebuild deletes: the parts of the generation before.
+        generations.retire_files(store, folder, [part.file for part in manifest.parts])
+        generations.settle(store, folder, manifest)
+
+
+def _file_list(store: Store, path: Path) -> None:
+    data = path.read_bytes()
+    files = file_lists._parse(data, xxh3_128_hexdigest(data), str(path))
+    for split in files.splits.values():
+        for file in split:
+            for key in (file.path, file.spans_path):
+                # What a take-down deletes.
+                assert key.startswith((f"tokens/{files.batch}/", f"spans/{files.batch}/")), key
+                store.exists(key)
+
+
+def _testset(store: Store, path: Path) -> None:
+    for file in find_testsets([str(path)]):
+        load_testset(file)
+
+
+def _settings(store: Store, path: Path) -> None:
+    text = corpus_settings(store.root)
+    for stage in STAGES:
+        load_config(settings_model(stage), stage, corpus_toml=text)
+
+
+def _weights(store: Store, path: Path) -> None:
+    checkpoints = Checkpoints(store, "r")
+    with contextlib.suppress(WebtextError):
+        checkpoints.latest()
+    check_model_shape(SHAPE, path.parent)
+    load_weights(GPT2(SHAPE), path.parent)
+
+
+def _record(store: Store, path: Path) -> None:
+    checkpoints = Checkpoints(store, "r")
+    for checkpoint in checkpoints.all():
+        checkpoints.damage(checkpoint)
+        with checkpoints.local_copy(checkpoint) as folder:
+            assert folder.is_relative_to(store.root)
+
+
+def _run(store: Store, path: Path) -> None:
+    html._run(store, "r")
+    folder = RunFolder(store, "r")
+    identity = folder.read_identity()
+    if identity is not None:
+        with contextlib.suppress(WebtextError):
+            folder.extend(identity, {})
+        load._settings(folder.read("config.json"), str(path))
+
+
+def _reports(store: Store, path: Path) -> None:
+    removals.section(store, SNAPSHOT)
+    facts.gather(store, read_snapshot(store, SNAPSHOT))
+
+
+def _rows(store: Store, path: Path) -> None:
+    for piece in iter_tables(store, str(path.relative_to(store.root))):
+        piece.slice(0, 10).to_pylist()
+
+
+TARGETS: Mapping[str, Target] = {
+    "corpus": Target("corpus.json", lambda store, path: open_corpus(store.root)),
+    "manifest": Target("tokens/2024-01/_manifest.json", _manifest),
+    "snapshot": Target(
+        f"snapshots/{SNAPSHOT}.json", lambda store, path: read_snapshot(store, SNAPSHOT)
+    ),
+    "file_list": Target("snapshots/files/*.json", _file_list),
+    "retirement": Target(
+        "snapshots/retired/*.json", lambda store, path: retirement(store, "2024-01")
+    ),
+    "takedown": Target(
+        "forgotten/*.json",
+        lambda store, path: load_forgotten(store).has_page("http://x.gone.test/y"),
+    ),
+    "tokenizer": Target("tokenizer/source.json", lambda store, path: load_tokenizer(store)),
+    "checkpoint": Target(f"{CHECKPOINT}/checkpoint.json", _record),
+    "tensors": Target(f"{CHECKPOINT}/tensors.json", _weights),
+    "safetensors": Target(f"{CHECKPOINT}/rank-00000.safetensors", _weights, is_json=False),
+    "run": Target("runs/r/config.json", _run),
+    "scores": Target("runs/r/scores.json", _run),
+    "metrics": Target("runs/r/metrics.jsonl", _run, is_json=False),
+    "duplicates": Target(f"reports/dedup-{SNAPSHOT}.json", _reports),
+    "overlap": Target(f"reports/overlap-{SNAPSHOT}.json", _reports),
+    "spans": Target("spans/2024-01/train/*.parquet", _rows, is_json=False),
+    "tokens": Target("tokens/2024-01/train/*.parquet", _rows, is_json=False),
+    "documents": Target("documents/2024-01/*.parquet", _rows, is_json=False),
+    "testset": Target("set.jsonl", _testset, is_json=False),
+    "settings": Target("webtext.toml", _settings, is_json=False),
+}
+
+
+class Fuzzed:
+    """A target on one corpus, which is as before after every run."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self._target = TARGETS[name]
+        self._store = open_store(str(root))
+        self._outside = hostile_corpus.plant_canary(root)
+        self.path = sorted(root.glob(self._target.path))[0]
+        self.seed = self.path.read_bytes()
+        self._folder = {each: each.read_bytes() for each in _files(self.path.parent)}
+        self._beside = self._look_beside()
+
+    def run(self, data: bytes) -> None:
+        """Put the bytes in the place of the file, and read it. Raises: anything that is a find."""
+        document = _parsed(data) if self._target.is_json else None
+        if document is None:
+            self.path.write_bytes(data)
+        elif self.path.parent.name == "files":
+            self.path.write_bytes(json.dumps(document).encode("utf-8", "replace"))
+        else:
+            hostile_corpus.write(self.path, document)
+
+        try:
+            with contextlib.suppress(WebtextError):
+                self._target.read(self._store, self.path)
+            assert self._look_beside() == self._beside, "something beside the corpus has changed"
+        finally:
+            self._restore()
+
+    def mutated(self, data: bytes, rng: random.Random) -> bytes:
+        """One change: a value of a JSON document, or some bytes."""
+        document = _parsed(data) if self._target.is_json else None
+        if document is not None and rng.random() < 0.7:
+            place = rng.choice([*hostile_corpus.leaves(document)])
+            value = rng.choice(hostile_corpus.VALUES)
+            return json.dumps(hostile_corpus.put(document, place, value)).encode()
+
+        changed = bytearray(data or b"{}")
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(changed))
+            if rng.random() < 0.3:
+                # The end of a Parquet file and the beginning of safetensors hold the structure.
+                at = len(changed) - 1 - rng.randrange(min(len(changed), 400))
+            changed[at] = rng.choice([0, 1, 0x22, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+        if rng.random() < 0.1:
+            del changed[rng.randrange(len(changed)) :]
+        return bytes(changed)
+
+    def _restore(self) -> None:
+        for path in _files(self.path.parent):
+            if path not in self._folder:
+                path.unlink()
+        for path, data in self._folder.items():
+            if not path.is_file() or path == self.path:
+                path.write_bytes(data)
+
+    def _look_beside(self) -> dict[str, tuple[int, int]]:
+        """Names, sizes and times of everything beside the corpus."""
+        root = Path(self._store.root)
+        places = [each for each in root.parent.iterdir() if each != root]
+        places += list(self._outside.iterdir())
+        return {
+            str(each): (each.lstat().st_size, each.lstat().st_mtime_ns) for each in sorted(places)
+        }
+
+
+def _files(folder: Path) -> list[Path]:
+    return [each for each in folder.rglob("*") if each.is_file()]
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
