@@ -22,12 +22,13 @@ from corpus.config import STAGES, load_config
 from corpus.errors import WebtextError
 from corpus.evaluation_sets.files import find_testsets, load_testset
 from corpus.run.command import corpus_settings
+from corpus.snapshots import file_lists
+from corpus.snapshots.retirement import retire, retirement
+from corpus.snapshots.snapshot import read_snapshot
 from corpus.storage.store import Store, open_corpus, open_store
-from corpus.tables import file_lists, generations
+from corpus.tables import generations
 from corpus.tables.manifest import find_manifest_in
 from corpus.tables.parquet import iter_tables
-from corpus.tables.retirement import retire, retirement
-from corpus.tables.snapshot import read_snapshot
 from corpus.tables.takedown_list import Takedown, load_forgotten, write_takedown
 from shards.tokenizer.encode import load_tokenizer
 from tests.support import hostile_corpus
