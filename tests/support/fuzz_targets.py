@@ -1,6 +1,6 @@
 """Readers of files that come from strangers, each fed with the bytes of one file of a corpus.
 
-`tests/webtext/test_fuzz.py` runs them in the suite with a few mutations each, and
+`tests/webtext/strangers/test_fuzz.py` runs them in the suite with a few mutations each, and
 `tests/support/fuzz.py` for hours. A target may end in an error of ours. Anything else is a find, and so is
 a change beside the corpus.
 """

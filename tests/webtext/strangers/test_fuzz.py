@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import fuzz_targets, grown_corpus
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 NUM_MUTATIONS = 12
 
 
