@@ -26,8 +26,8 @@ from crawl.warc import records, writer
 from tests.crawl import loopback
 from tests.crawl.captures.made_archive import Archive, ArchiveServer, member
 from tests.crawl.loopback import Batch, Web, moved, ok
-from webtext.explain import trace
-from webtext.explain_text import render
+from webtext.inspection.explain import trace
+from webtext.inspection.explain_text import render
 from webtext.reports.years import by_archive, by_year
 from webtext.takedown import command as takedown
 from webtext.verify.command import main as verify
