@@ -18,7 +18,14 @@ from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, table_dir
 from corpus.tables.checksums import find_damage
 from corpus.tables.manifest import Part, mend, read_manifest
-from corpus.tables.parquet import PartFile, open_part, part_index, read_file
+from corpus.tables.parquet import (
+    PartFile,
+    check_unpacked,
+    open_part,
+    part_index,
+    read_file,
+    unpacked_limit,
+)
 from corpus.tables.schemas import SPANS, TOKENS
 from shards.tokenizer.encode import Tokenizer, load_tokenizer
 from shards.write_step import TokenWriter, WriterConfig
@@ -162,15 +169,24 @@ def _check_whole(store: Store, folder: str, part: Part) -> None:
 
 
 def _read_tokens(store: Store, path: str, part: Part) -> np.ndarray:
-    """All tokens of a file, padding included. Shape (rows * row_tokens,)."""
-    with store.open_input(path) as stream:
-        file = PartFile(stream, f"{store.root}/{path}")
-        groups = range(file.num_row_groups)
-        # A group at a time: each is decoded in slices, within the limit of memory.
-        pieces = [
-            value
-            for group in groups
-            for value in file.read_row_group(group, ["tokens"])["tokens"].to_pylist()
-        ]
+    """All tokens of a file, padding included. Shape (rows * row_tokens,).
+
+    Raises: SchemaError if it unpacks to more than its manifest and its size allow.
+    """
     dtype = np.dtype(part.metadata["dtype"]).newbyteorder("<")
+    expected = part.rows * part.metadata["row_tokens"] * dtype.itemsize
+    limit = min(expected, unpacked_limit(store.size(path)))
+    where = f"{store.root}/{path}"
+    pieces: list[bytes] = []
+    num_bytes = 0
+
+    with store.open_input(path) as stream:
+        file = PartFile(stream, where)
+        # A group at a time: each is decoded in slices, within the limit of memory.
+        for group in range(file.num_row_groups):
+            found = file.read_row_group(group, ["tokens"])["tokens"].to_pylist()
+            num_bytes += sum(map(len, found))
+            check_unpacked(where, num_bytes, limit)
+            pieces += found
+
     return np.frombuffer(b"".join(pieces), dtype)

@@ -228,7 +228,7 @@ def read_file(store: Store, path: str, columns: Sequence[str] | None = None) -> 
 
     for piece in iter_tables(store, path, columns):
         num_bytes += piece.nbytes
-        _check_unpacked(f"{store.root}/{path}", num_bytes, limit)
+        check_unpacked(f"{store.root}/{path}", num_bytes, limit)
         pieces.append(piece)
 
     return pa.concat_tables(pieces)
@@ -304,7 +304,7 @@ class PartFile:
             ),
             default=0,
         )
-        _check_unpacked(self._where, packed, MAX_UNPACKED_BYTES)
+        check_unpacked(self._where, packed, MAX_UNPACKED_BYTES)
         # No value is longer than its column, so this many rows of it stay within the limit.
         rows = max(MIN_SLICE_ROWS, MAX_UNPACKED_BYTES // max(1, packed))
 
@@ -319,7 +319,7 @@ class PartFile:
 
         for batch in batches:
             num_bytes += batch.nbytes
-            _check_unpacked(self._where, num_bytes, MAX_UNPACKED_BYTES)
+            check_unpacked(self._where, num_bytes, MAX_UNPACKED_BYTES)
             slices.append(pa.Table.from_batches([batch]))
 
         if not slices:
@@ -371,7 +371,8 @@ def unpacked_limit(num_bytes: int) -> int:
     return max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * num_bytes)
 
 
-def _check_unpacked(where: str, num_bytes: int, limit: int) -> None:
+def check_unpacked(where: str, num_bytes: int, limit: int) -> None:
+    """Raise SchemaError if a file unpacks to more bytes than its limit."""
     if num_bytes > limit:
         raise SchemaError(
             f"{where}: unpacks to more than {num_bytes:,} bytes, the limit is {limit:,}; not "

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from corpus.printable import printable
 from corpus.storage.interface import TEMPORARY
 from corpus.storage.store import Store
 from corpus.tables.manifest import EXTRA_TABLES
 from corpus.tables.schemas import TABLES
+
+log = logging.getLogger(__name__)
 
 # A file that is being written is touched at least this often.
 STILL_S = 60.0
@@ -42,10 +46,16 @@ def sweep_batch(store: Store, batch: str) -> int:
 
     The caller holds the batch's lease.
     """
-    num_before = len(_of_batch(store, batch))
+    found = _of_batch(store, batch)
+    for path in found:
+        log.info("will delete %s", _shown(store, path))
     for folder in _folders(batch):
         store.sweep(folder)
-    return num_before - len(_of_batch(store, batch))
+
+    gone = [path for path in found if not path.exists()]
+    for path in gone:
+        log.info("deleted %s", _shown(store, path))
+    return len(gone)
 
 
 def _of_batch(store: Store, batch: str) -> list[Path]:
@@ -58,12 +68,31 @@ def _folders(batch: str) -> list[str]:
 
 def sweep(store: Store) -> int:
     """Delete temporary files that nothing writes any more; how many."""
+    still = [path for path in leftovers(store) if _is_still(path)]
+    for path in still:
+        log.info("will delete %s", _shown(store, path))
+
     count = 0
-    for path in leftovers(store):
+    for path in still:
         try:
-            if path.is_file() and time.time() - path.stat().st_mtime > STILL_S:
-                path.unlink()
-                count += 1
+            path.unlink()
         except FileNotFoundError:
             continue  # its writer finished it
+        count += 1
+        log.info("deleted %s", _shown(store, path))
+
     return count
+
+
+def _is_still(path: Path) -> bool:
+    """True for a file that nothing has written to for a while."""
+    try:
+        return path.is_file() and time.time() - path.stat().st_mtime > STILL_S
+    except FileNotFoundError:
+        return False
+
+
+def _shown(store: Store, path: Path) -> str:
+    """The path of a file below the corpus, as deletions name it."""
+    root = store.local_path("")
+    return printable(str(path.relative_to(root) if root is not None else path))

@@ -54,7 +54,7 @@ def test_a_row_group_that_unpacks_to_gigabytes_is_one_line(store: Store, tmp_pat
     assert (tmp_path / "x" / "a.parquet").stat().st_size < 700_000
     before = pa.total_allocated_bytes()
     peak = 0
-    original = parquet._check_unpacked
+    original = parquet.check_unpacked
 
     def watch(*arguments: Any) -> None:
         nonlocal peak
@@ -62,7 +62,7 @@ def test_a_row_group_that_unpacks_to_gigabytes_is_one_line(store: Store, tmp_pat
         original(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parquet, "_check_unpacked", watch)
+        patch.setattr(parquet, "check_unpacked", watch)
         with pytest.raises(
             SchemaError,
             match=r"x/a\.parquet: unpacks to more than [\d,]+ bytes, the limit is 1,073,741,824",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from corpus import compiled
 from corpus.errors import InputError, PathError, SchemaError
 from corpus.snapshots.snapshot import read_snapshot
-from corpus.storage.interface import parse_json
+from corpus.storage.interface import TEMPORARY, parse_json
 from corpus.storage.store import open_corpus, open_store
 from corpus.tables import parquet
 from corpus.tables.manifest import read_manifest
@@ -25,7 +26,7 @@ from dedup import index
 from shards import excise
 from tests.support import grown_corpus
 from tests.support.hostile_corpus import redigest
-from webtext.takedown import batch
+from webtext.takedown import batch, leftovers
 from webtext.takedown import command as forget
 from webtext.upkeep import prune
 from webtext.verify import command as verify
@@ -94,6 +95,53 @@ def test_every_reader_of_table_parts_decodes_in_slices(
     part = next(each for each in tokens.parts if each.rows)
     with pytest.raises(SchemaError, match="the limit is 10; "):
         excise._read_tokens(store, f"tokens/2024-01/{part.file}", part)
+
+
+def test_tokens_that_are_cut_are_joined_up_to_their_number(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of many row groups, each within its limit, was joined without one."""
+    store = open_corpus(str(root))
+    tokens = read_manifest(store, "tokens", "2024-01")
+    part = next(each for each in tokens.parts if each.rows > 1)
+    path = f"tokens/2024-01/{part.file}"
+    whole = excise._read_tokens(store, path, part)
+    assert whole.size == part.rows * part.metadata["row_tokens"]
+    file = pq.ParquetFile(root / path)
+    rows = file.read()
+    more = pa.concat_tables([rows] * 3).cast(file.schema_arrow)
+    pq.write_table(more, root / path, row_group_size=part.rows)
+    with pytest.raises(SchemaError, match=f"the limit is {whole.nbytes:,}; "):
+        excise._read_tokens(store, path, part)
+
+    monkeypatch.setattr(excise, "unpacked_limit", lambda size: 10)
+    with pytest.raises(SchemaError, match="the limit is 10; "):
+        excise._read_tokens(store, path, part)
+
+
+def test_left_overs_are_named_one_by_one(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    store = open_corpus(str(root))
+    in_batch = [f"pages/2024-01/{TEMPORARY}{n}" for n in range(2)]
+    elsewhere = f"reports/{TEMPORARY}\x1b]0;owned\x07"
+    fresh = f"runs/r/{TEMPORARY}fresh"
+    (root / "runs/r").mkdir(parents=True)
+    for path in (*in_batch, elsewhere, fresh):
+        (root / path).write_bytes(b"text of a page")
+        if path != fresh:
+            os.utime(root / path, (1, 1))
+
+    assert (leftovers.sweep_batch(store, "2024-01"), leftovers.sweep(store)) == (2, 1)
+    lines = [record.getMessage() for record in caplog.records if record.name == leftovers.__name__]
+    shown = f"reports/{TEMPORARY}\\x1b]0;owned\\x07"
+    assert lines == [
+        *(f"will delete {path}" for path in in_batch),
+        *(f"deleted {path}" for path in in_batch),
+        f"will delete {shown}",
+        f"deleted {shown}",
+    ]
+    assert (root / fresh).exists()
+    assert not any((root / path).exists() for path in (*in_batch, elsewhere))
 
 
 def test_deletions_are_named_before_and_after(
