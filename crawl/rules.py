@@ -17,7 +17,7 @@ Every judge returns a Disposition, or None if the link may stay.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -70,7 +70,7 @@ class Disposition(StrEnum):
     MEDIA_HOST = "media_host"
     """A site of images, videos or music."""
     BLOCKED_HOST = "blocked_host"
-    """A host of the preset or of the block list."""
+    """A host of the preset or of the block list, or outside the list of allowed hosts."""
     FILE_TYPE = "file_type"
     """The path ends like a file that is not a page."""
     KEPT = "kept"
@@ -217,11 +217,16 @@ EXTENSION_RULES = (
 
 
 class Rules:
-    """The rules of one run: a preset and the user's block lists. Remembers results by host."""
+    """The rules of one run: a preset and the user's lists. Remembers results by host."""
 
     def __init__(
-        self, preset: Preset, hosts: Iterable[str] = (), subreddits: Iterable[str] = ()
+        self,
+        preset: Preset,
+        hosts: Iterable[str] = (),
+        subreddits: Iterable[str] = (),
+        allowed: Iterable[str] = (),
     ) -> None:
+        """With `allowed` hosts all others are blocked; the preset and `hosts` hold below them too."""
         self.hosts: dict[str, Disposition] = {
             rule.host: rule.disposition for rule in HOST_RULES if preset in rule.presets
         }
@@ -234,17 +239,20 @@ class Rules:
             for extension in rule.extensions.split()
         )
         self.subreddits = frozenset(name.lower() for name in subreddits)
+        self.allowed = frozenset(allowed)
         self.judge_host = lru_cache(maxsize=HOST_CACHE_SIZE)(self._judge_host)
 
     def _judge_host(self, host: str) -> Disposition | None:
         """The result of the nearest rule at or above `host` (as the URL has it)."""
         labels = host_identity(host).key
+        is_allowed = not self.allowed
         while labels:
             disposition = self.hosts.get(labels)
             if disposition is not None:
                 return disposition
+            is_allowed = is_allowed or labels in self.allowed
             labels = labels.partition(".")[2]
-        return None
+        return None if is_allowed else Disposition.BLOCKED_HOST
 
     def judge_path(self, path: str) -> Disposition | None:
         """FILE_TYPE if the last segment of `path` ends in a file's extension."""
@@ -270,16 +278,15 @@ class Rules:
 
     def digest(self) -> str:
         """xxh3-128 of all rules and lists, for a fingerprint that the names of files do not give."""
-        return _digest(self.hosts, sorted(self.extensions), sorted(self.subreddits))
-
-
-def _digest(hosts: Mapping[str, Disposition], extensions: list[str], subreddits: list[str]) -> str:
-    lines = [f"{host} {hosts[host]}" for host in sorted(hosts)]
-    return xxhash.xxh3_128_hexdigest("\n".join([*lines, "", *extensions, "", *subreddits]).encode())
+        lines = [f"{host} {self.hosts[host]}" for host in sorted(self.hosts)]
+        lines += ["", *sorted(self.extensions), "", *sorted(self.subreddits)]
+        # Corpora of earlier versions have digests without this list.
+        lines += ["", *sorted(self.allowed)] if self.allowed else []
+        return xxhash.xxh3_128_hexdigest("\n".join(lines).encode())
 
 
 def read_hosts(path: str) -> tuple[str, ...]:
-    """Read the hosts of a block list, as URLs have them, one on each line.
+    """Read a list of hosts, as URLs have them, one on each line.
 
     `#` begins a comment. A host includes all hosts below it. Raises: ConfigError naming file, line
     and value of a line that is not a host name.
@@ -299,7 +306,7 @@ def read_hosts(path: str) -> tuple[str, ...]:
 
 
 def read_subreddits(path: str) -> tuple[str, ...]:
-    """Read the subreddits of a block list, one on each line, with or without `r/`, in any case.
+    """Read a list of subreddits, one on each line, with or without `r/`, in any case.
 
     `#` begins a comment. Raises: ConfigError naming file, line and value of a line that is not a
     subreddit's name.
@@ -319,7 +326,7 @@ def _lines(path: str) -> list[tuple[int, str]]:
     try:
         text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"block list {path}: {error}; name a readable UTF-8 text file") from error
+        raise ConfigError(f"list {path}: {error}; name a readable UTF-8 text file") from error
     stripped = (
         (number, line.partition("#")[0].strip()) for number, line in enumerate(text.splitlines(), 1)
     )

@@ -16,6 +16,7 @@ OF_ONE_RUN = frozenset(
     {
         "allow_truncated",
         "allow_immature_scores",
+        "allowed_hosts_file",
         "blocked_hosts_file",
         "blocked_subreddits_file",
         "retry_failed",

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from corpus.config import Section
+from corpus.errors import ConfigError
 from crawl.rules import Preset, Rules, read_hosts, read_subreddits
 
 
@@ -18,11 +19,12 @@ class LinksConfig(Section):
             "allow_truncated",
             "allow_immature_scores",
             "carry_over",
+            "allowed_hosts_file",
             "blocked_hosts_file",
             "blocked_subreddits_file",
         )
     )
-    """Fields that do not affect the output, or are covered by inputs: the files of the block lists
+    """Fields that do not affect the output, or are covered by inputs: the files of lists
     by `rules`, the pages carried over by the `pages` of earlier batches."""
 
     preset: Preset = Preset.WEBTEXT
@@ -41,6 +43,8 @@ class LinksConfig(Section):
     """
     removed: Literal["keep", "drop"] = "keep"
     """Submissions removed or deleted later; known since 2019-09, so WebText could not tell."""
+    allowed_hosts_file: str = ""
+    """File of the only hosts to keep, one a line, each with all below it; all by default."""
     blocked_hosts_file: str = ""
     """File of hosts to skip, one a line, each with all below it; none by default."""
     blocked_subreddits_file: str = ""
@@ -67,12 +71,18 @@ class LinksConfig(Section):
         return {"crosspost_score": f"crawl.links.karma_rule = {self.karma_rule!r} adds up scores"}
 
     def rules(self) -> Rules:
-        """The preset with the block lists, which are read here.
+        """The preset with the user's lists, which are read here.
 
         Raises: ConfigError for a bad list.
         """
-        hosts = read_hosts(self.blocked_hosts_file) if self.blocked_hosts_file else ()
+        allowed = read_hosts(self.allowed_hosts_file) if self.allowed_hosts_file else ()
+        blocked = read_hosts(self.blocked_hosts_file) if self.blocked_hosts_file else ()
         subreddits = (
             read_subreddits(self.blocked_subreddits_file) if self.blocked_subreddits_file else ()
         )
-        return Rules(self.preset, hosts, subreddits)
+        if self.allowed_hosts_file and not allowed:
+            raise ConfigError(
+                f"crawl.links.allowed_hosts_file {self.allowed_hosts_file}: no host in it, so no "
+                "link could stay; write one per line, as example.com"
+            )
+        return Rules(self.preset, blocked, subreddits, allowed)

@@ -40,12 +40,13 @@ def _rules_now(config: LinksConfig, made_under: str | None) -> tuple[Rules, str 
     for read, path in (
         (read_hosts, config.blocked_hosts_file),
         (read_subreddits, config.blocked_subreddits_file),
+        (read_hosts, config.allowed_hosts_file),
     ):
         try:
             lists.append(read(path) if path else ())
         except ConfigError:
             lists.append(())
-            lost.append(f"the block list {path} can no longer be read, and is left out")
+            lost.append(f"the list {path} can no longer be read, and is left out")
 
     rules = Rules(config.preset, *lists)
     if lost:
@@ -53,7 +54,15 @@ def _rules_now(config: LinksConfig, made_under: str | None) -> tuple[Rules, str 
     if made_under is None or rules.digest() == made_under:
         return rules, None
 
-    files = [path for path in (config.blocked_hosts_file, config.blocked_subreddits_file) if path]
+    files = [
+        path
+        for path in (
+            config.blocked_hosts_file,
+            config.blocked_subreddits_file,
+            config.allowed_hosts_file,
+        )
+        if path
+    ]
     return rules, f"the rules are others now: {' or '.join((*files, 'the program'))} has changed"
 
 
@@ -71,21 +80,30 @@ def _reason(url: str, config: LinksConfig, rules: Rules) -> str | None:
             "not_http": "not_http: its scheme is not http or https",
         }[page.value]
     if (disposition := rules.judge_host(page.host)) is not None:
-        return _host_reason(page.host, disposition, config)
+        return _host_reason(page.host, disposition, config, rules)
     if (disposition := rules.judge_path(page.path)) is not None:
         return _path_reason(page.path, disposition, config.preset)
 
     return None
 
 
-def _host_reason(host: str, disposition: Disposition, config: LinksConfig) -> str:
+def _host_reason(
+    host: str, disposition: Disposition, config: LinksConfig, rules: Rules
+) -> str:
     labels = host_identity(host).key
+    listed = False
     while labels:
         for rule in HOST_RULES:
             if rule.host == labels and config.preset in rule.presets:
                 return f"{disposition}: {rule.host} and all below it ({rule.why}; preset {config.preset})"
+        listed = listed or labels in rules.hosts
         labels = labels.partition(".")[2]
 
+    if not listed:
+        return (
+            f"{disposition}: {host} is below no host of crawl.links.allowed_hosts_file "
+            f"{config.allowed_hosts_file}"
+        )
     return (
         f"{disposition}: {host} is below a host of crawl.links.blocked_hosts_file "
         f"{config.blocked_hosts_file}"

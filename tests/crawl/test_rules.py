@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from corpus.errors import ConfigError
+from crawl.links.config import LinksConfig
+from crawl.links.refusal import explain_refusal
 from crawl.rules import (
     EXTENSION_RULES,
     HOST_RULES,
@@ -115,6 +117,27 @@ def test_block_lists_come_from_files(tmp_path: Path) -> None:
     assert rules.judge_subreddit("good") is None
 
 
+def test_only_allowed_hosts_stay(tmp_path: Path) -> None:
+    path = tmp_path / "allowed.txt"
+    path.write_text("docs.example.org\n*.readthedocs.io\nyoutube.com\n", "utf-8")
+    rules = Rules(Preset.WEBTEXT, ("bad.docs.example.org",), (), read_hosts(str(path)))
+    for host in ("docs.example.org", "v2.docs.example.org", "flask.readthedocs.io"):
+        assert rules.judge_host(host) is None
+    for host in ("example.org", "mydocs.example.org", "io", "x.bad.docs.example.org", ""):
+        assert rules.judge_host(host) is Disposition.BLOCKED_HOST
+    # The preset's rules hold below allowed hosts too.
+    assert rules.judge_host("youtube.com") is Disposition.MEDIA_HOST
+
+    settings = {"allowed_hosts_file": str(path)}
+    refused = explain_refusal("https://other.test/a", settings, None).reason
+    assert refused == (
+        f"blocked_host: other.test is below no host of crawl.links.allowed_hosts_file {path}"
+    )
+    path.write_text("# nothing\n")
+    with pytest.raises(ConfigError, match="no host in it, so no link could stay"):
+        LinksConfig.model_validate(settings).rules()
+
+
 def test_the_digest_names_what_decides() -> None:
     assert (
         Rules(Preset.WEBTEXT, ("b.org", "a.org")).digest()
@@ -125,8 +148,9 @@ def test_the_digest_names_what_decides() -> None:
         Rules(Preset.OPENWEBTEXT).digest(),
         Rules(Preset.WEBTEXT, ("a.org",)).digest(),
         Rules(Preset.WEBTEXT, (), ("a",)).digest(),
+        Rules(Preset.WEBTEXT, (), (), ("a.org",)).digest(),
     }
-    assert len(digests) == 4
+    assert len(digests) == 5
 
 
 def test_bad_block_lists_are_refused_with_the_line(tmp_path: Path) -> None:
