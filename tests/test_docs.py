@@ -19,7 +19,7 @@ from webtext.settings import settings_model
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-PRESETS = sorted((ROOT / "corpus" / "presets").glob("*.toml"))
+RECIPES = sorted((ROOT / "webtext" / "recipes").glob("*.toml"))
 
 
 def test_pictures_are_fresh() -> None:
@@ -113,13 +113,16 @@ def test_messages_that_operations_explains_exist() -> None:
     assert [words for words in quoted if words not in source] == []
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "refresh"])
-def test_presets_load(preset: Path, stage: str) -> None:
-    config = load_config(settings_model(stage), stage, toml_path=str(preset), environ={})
-    for key, value in tomllib.loads(preset.read_text()).get(stage, {}).items():
-        if not isinstance(value, dict):
-            assert getattr(config, key) == value
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_recipes_load(recipe: Path) -> None:
+    document = tomllib.loads(recipe.read_text())
+    for stage in STAGES:
+        if stage == "refresh" and stage not in document:
+            continue
+        config = load_config(settings_model(stage), stage, toml_path=str(recipe), environ={})
+        for key, value in document.get(stage, {}).items():
+            if not isinstance(value, dict):
+                assert getattr(config, key) == value
 
 
 def test_every_decision_is_a_page_with_a_date_and_in_the_index_once() -> None:

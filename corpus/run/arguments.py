@@ -113,11 +113,15 @@ def bare_parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 
 def corpus_parser(
-    prog: str, description: str, *, json_help: str = "end with one line of JSON on stdout"
+    prog: str,
+    description: str,
+    *,
+    json_help: str = "end with one line of JSON on stdout",
+    corpus_required: bool = True,
 ) -> argparse.ArgumentParser:
     """Create the parser of a command over a whole corpus, with `--corpus` and `--json`."""
     result = bare_parser(prog, description)
-    _add_corpus(result, required=True)
+    _add_corpus(result, required=corpus_required)
     _add_json(result, json_help)
     return result
 

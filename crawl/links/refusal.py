@@ -87,9 +87,7 @@ def _reason(url: str, config: LinksConfig, rules: Rules) -> str | None:
     return None
 
 
-def _host_reason(
-    host: str, disposition: Disposition, config: LinksConfig, rules: Rules
-) -> str:
+def _host_reason(host: str, disposition: Disposition, config: LinksConfig, rules: Rules) -> str:
     labels = host_identity(host).key
     listed = False
     while labels:

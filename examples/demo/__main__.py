@@ -119,8 +119,8 @@ def _clear(folder: Path) -> Path:
 
 
 def write_config(folder: Path, port: int, testset: Path, num_pages: int) -> Path:
-    """Write the tiny preset with settings by which `.test` names reach the loopback server."""
-    preset = resources.files("corpus").joinpath("presets/tiny.toml").read_text("utf-8")
+    """Write the recipe `tiny` with settings by which `.test` names reach the loopback server."""
+    preset = resources.files("webtext").joinpath("recipes/tiny.toml").read_text("utf-8")
     ours = f"""
 # added by the demo
 [crawl.fetch.connect_to]

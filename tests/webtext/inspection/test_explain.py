@@ -156,7 +156,7 @@ def test_a_block_list_that_is_gone_or_changed_is_named(tmp_path: Path) -> None:
     hosts.unlink()
     *_, judged, doubt = asked("http://blocked.test/x.pdf")
     assert "file_type: the path ends in .pdf" in judged
-    lost = f"the block list {hosts} can no longer be read, and is left out; batch b may have judged otherwise"
+    lost = f"the list {hosts} can no longer be read, and is left out; batch b may have judged otherwise"
     assert doubt == f"  in doubt    {lost}"
     assert "linked      in batch b" in "\n".join(asked(sites[0].url)), "its own pages need no list"
 

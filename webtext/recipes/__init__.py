@@ -1,0 +1,1 @@
+"""Settings for common purposes, one TOML file each: `webtext init RECIPE`."""
