@@ -14,6 +14,7 @@ import pytest
 from corpus.config import STAGES, load_config
 from corpus.run.arguments import command_parser
 from tools import draw_pictures, generate_docs
+from webtext import init
 from webtext.commands import GROUPS, command_main
 from webtext.settings import settings_model
 
@@ -123,6 +124,18 @@ def test_recipes_load(recipe: Path) -> None:
         for key, value in document.get(stage, {}).items():
             if not isinstance(value, dict):
                 assert getattr(config, key) == value
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_recipes_are_used_as_their_comments_say(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert init.main([recipe.stem]) == 0
+    for line in recipe.read_text().splitlines():
+        if line.startswith("#   webtext init"):
+            assert init.main(line.split()[3:]) == 0
+    assert init.main([recipe.stem]) == 2
 
 
 def test_every_decision_is_a_page_with_a_date_and_in_the_index_once() -> None:

@@ -118,7 +118,7 @@ def test_every_setting_that_reaches_out_is_kept_from_corpora() -> None:
             "bot_auth_key",
             "verify_tls",
         )
-    }
+    } | {f"captures.{name}" for name in ("indexes", "records", "replay")}
     assert {*outside_corpus(RefreshConfig)} == {
         "corpus",
         "dumps",
