@@ -29,6 +29,8 @@ from clean.soft_failures.addresses import StoredAnswer
 from clean.soft_failures.config import SoftFailuresConfig
 from clean.soft_failures.model import LinearJudge, model
 
+# Pages of a kind from which its share is shown.
+LEAST_EXAMPLES = 10
 # Addresses that are asked for because they are the same everywhere.
 _COMMON = ("robots.txt",)
 
@@ -92,6 +94,12 @@ def measure(pages: Sequence[Labelled], judge_of: dict[int, LinearJudge]) -> dict
     return {
         "failures": dict(total),
         "kinds": {kind: dict(of) for kind, of in sorted(counts.items())},
+        "recall": {
+            kind: round(of["found"] / of["pages"], 3)
+            for kind, of in sorted(counts.items())
+            if kind != "genuine" and of["pages"] >= LEAST_EXAMPLES
+        },
+        "genuine_lost_one_in": counts["genuine"]["documents"] // max(1, len(lost)),
         "lost": lost,
         "ms_a_page": round(float(milliseconds.mean()), 3),
         "ms_median": round(float(np.median(milliseconds)), 3),

@@ -13,6 +13,7 @@ from clean.learned.blocks import PageBlocks
 from clean.soft_failures import addresses, rules
 from clean.soft_failures.addresses import SoftFailure, StoredAnswer
 from clean.soft_failures.config import SoftFailuresConfig
+from clean.soft_failures.evidence import TITLE
 from clean.soft_failures.features import features, findings
 from clean.soft_failures.lexicon import lexicon
 from clean.soft_failures.model import model
@@ -66,6 +67,8 @@ def _judged(
         return astray
     if (titled := rules.by_title(page.title)) is not None:
         return titled
+    if page.main_words >= MAX_JUDGED_WORDS and (spam := _as_spam(paper, page)) is not None:
+        return spam
     if page.main_words >= MAX_TITLED_WORDS:
         return _as_home(answer, page, config)
 
@@ -82,6 +85,15 @@ def _as_home(
     if not config.home_marks:
         return None
     return addresses.answers_as_home(answer, page.html, page.marks)
+
+
+def _as_spam(paper: Sheet, page: JudgedPage) -> SoftFailure | None:
+    """The doorway page that a long page with such a title is."""
+    words = lexicon()
+    if not findings(paper, words).groups[TITLE, rules.SPAM_GROUPS[-1]]:
+        return None
+    whole = sheet(page.blocks, page.html, page.title, dict(page.marks), page.main_words)
+    return rules.by_spam(findings(whole, words), words)
 
 
 def _refused(answer: StoredAnswer) -> SoftFailure | None:
@@ -105,6 +117,8 @@ def _by_phrases(paper: Sheet, html: str, config: SoftFailuresConfig) -> SoftFail
     found = findings(paper, words)
     if (sure := rules.by_sentences(paper, found, words)) is not None:
         return sure
+    if (spam := rules.by_spam(found, words)) is not None:
+        return spam
     if paper.counts[MAIN] >= MAX_JUDGED_WORDS or not found.matches.size:
         return None
 

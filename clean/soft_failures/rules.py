@@ -39,6 +39,9 @@ _DENSE: Final[tuple[tuple[str, Kind], ...]] = (
     ("age", "age_gate"),
     ("hijack", "hijacked"),
 )
+# Distinct advertisements of a doorway page, in its title and first words.
+SPAM_PHRASES: Final = 6
+SPAM_GROUPS: Final = [GROUPS.index("hijack"), GROUPS.index(SURE + "hijacked")]
 # Words below which a page that loads or moves by script shows nothing.
 MAX_STUB_WORDS: Final = 10
 MAX_TEASER_WORDS: Final = 200
@@ -100,6 +103,21 @@ def by_sentences(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> SoftFa
             return SoftFailure(kind_of(page, found, lexicon), shown(found, lexicon))
 
     return None
+
+
+def by_spam(found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:
+    """Many advertisements of the trades that take over dead sites, the title among them.
+
+    It holds for pages of any length: doorway pages have thousands of words.
+    """
+    if not found.groups[TITLE, SPAM_GROUPS[-1]]:
+        return None
+    spam = lexicon.groups[:, SPAM_GROUPS].any(1)
+    phrases = {int(row[PHRASE]) for row in found.matches if spam[row[PHRASE]]}
+    if len(phrases) < SPAM_PHRASES:
+        return None
+    shown_of = shown(found, lexicon, SURE + "hijacked")
+    return SoftFailure("hijacked", f"{len(phrases)} phrases such as {shown_of}")
 
 
 def by_form(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:

@@ -8,13 +8,17 @@ resume key. Sources: the CDX Server APIs of pywb and of the Internet Archive's w
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from corpus.errors import RetryableError
 from crawl.captures.client import ArchiveClient
-from crawl.captures.index import CaptureIndex, IndexedCapture, parse_timestamp, status_of
+from crawl.captures.index import CaptureIndex, IndexedCapture, Span, parse_timestamp, status_of
+
+log = logging.getLogger(__name__)
 
 PAGE_LINES: Final = 1000
 MAX_PAGES: Final = 20
@@ -59,28 +63,46 @@ class CdxServer(CaptureIndex):
         self._client = client
         self.name = name or api
 
-    def captures(self, urls: Sequence[str]) -> Iterator[tuple[str, list[IndexedCapture]]]:
+    def captures(
+        self, urls: Sequence[str], spans: Mapping[str, Span] | None = None
+    ) -> Iterator[tuple[str, list[IndexedCapture]]]:
         """Yield each address with its captures in order of time."""
         for url in urls:
-            yield url, sorted(self._captures(url), key=lambda each: (each.at, each.digest))
+            span = spans.get(url) if spans is not None else None
+            yield url, sorted(self._captures(url, span), key=lambda each: (each.at, each.digest))
 
-    def _captures(self, url: str) -> Iterator[IndexedCapture]:
-        key = ""
+    def _captures(self, url: str, span: Span | None) -> set[IndexedCapture]:
+        """All captures of an address, or the first ones and those of the span if there are more."""
+        rows, key = self._ask(url, {})
+        found = _captures_of(rows)
+        if not key and len(rows) < PAGE_LINES:
+            return found
+
+        # A server without resume keys, such as pywb, gives no more than the limit.
+        query: dict[str, Any] = {} if key else {"limit": MAX_PAGES * PAGE_LINES}
+        if span is not None:
+            first, last = (at.astimezone(UTC).strftime("%Y%m%d%H%M%S") for at in span)
+            query |= {"from": first, "to": last}
+            key = ""
         for _ in range(MAX_PAGES):
-            query = {"url": url, "output": "json", "limit": PAGE_LINES, "showResumeKey": "true"}
-            if key:
-                query["resumeKey"] = key
-            join = "&" if "?" in self._api else "?"
-            answer = self._client.get(f"{self._api}{join}{urlencode(query)}")
-            if answer.status in _NONE:
-                return
-            if answer.status != 200:
-                raise RetryableError(f"{self._api}: status {answer.status} for {url}")
-
-            rows, key = parse_lines(answer.body.decode("utf-8", "replace"))
-            yield from (found for row in rows if (found := capture_of(row)) is not None)
+            rows, key = self._ask(url, query | ({"resumeKey": key} if key else {}))
+            found |= _captures_of(rows)
             if not key:
-                return
+                return found
+
+        log.warning("%s: more than %d captures of %s", self.name, len(found), url)
+        return found
+
+    def _ask(self, url: str, more: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
+        """A page of the answer, and the key of the next one."""
+        query = {"url": url, "output": "json", "limit": PAGE_LINES, "showResumeKey": "true", **more}
+        join = "&" if "?" in self._api else "?"
+        answer = self._client.get(f"{self._api}{join}{urlencode(query)}")
+        if answer.status in _NONE:
+            return [], ""
+        if answer.status != 200:
+            raise RetryableError(f"{self._api}: status {answer.status} for {url}")
+        return parse_lines(answer.body.decode("utf-8", "replace"))
 
 
 def parse_lines(text: str) -> tuple[list[dict[str, Any]], str]:
@@ -122,6 +144,10 @@ def _parse_array(rows: list[list[str]]) -> tuple[list[dict[str, Any]], str]:
         return [], key
     header, *lines = rows
     return [dict(zip(header, line, strict=False)) for line in lines if line], key
+
+
+def _captures_of(rows: Sequence[Mapping[str, Any]]) -> set[IndexedCapture]:
+    return {found for row in rows if (found := capture_of(row)) is not None}
 
 
 def capture_of(row: Mapping[str, Any]) -> IndexedCapture | None:

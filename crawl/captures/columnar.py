@@ -6,7 +6,7 @@ since the index is sorted by key. Source: cc-index-table of Common Crawl, its sc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from crawl.captures.index import CaptureIndex, IndexedCapture, status_of, surt
+from crawl.captures.index import CaptureIndex, IndexedCapture, Span, status_of, surt
 
 _COLUMNS: Final = {
     "key": "url_surtkey",
@@ -36,7 +36,9 @@ class ColumnarIndex(CaptureIndex):
         self._dataset = ds.dataset(path, format="parquet")
         self.name = name or path
 
-    def captures(self, urls: Sequence[str]) -> Iterator[tuple[str, list[IndexedCapture]]]:
+    def captures(
+        self, urls: Sequence[str], spans: Mapping[str, Span] | None = None
+    ) -> Iterator[tuple[str, list[IndexedCapture]]]:
         """Yield each address with its captures in order of time."""
         keys = {url: surt(url) for url in urls}
         wanted = pa.array(sorted(set(keys.values())), pa.string())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -35,6 +35,10 @@ class IndexedCapture(NamedTuple):
         return self.at.astimezone(UTC).strftime("%Y%m%d%H%M%S")
 
 
+# The first and the last time of interest.
+Span = tuple[datetime, datetime]
+
+
 class CaptureIndex(ABC):
     """A source of captures. Implementations pass the laws in `tests/crawl/capture_laws.py`."""
 
@@ -42,8 +46,13 @@ class CaptureIndex(ABC):
     """Names the archive in reports."""
 
     @abstractmethod
-    def captures(self, urls: Sequence[str]) -> Iterator[tuple[str, list[IndexedCapture]]]:
-        """Yield each address with its captures in order of time. Nothing is left out.
+    def captures(
+        self, urls: Sequence[str], spans: Mapping[str, Span] | None = None
+    ) -> Iterator[tuple[str, list[IndexedCapture]]]:
+        """Yield each address with its captures in order of time.
+
+        Nothing is left out, but for captures beyond an address's span, which an index may leave out
+        if there are very many.
 
         Raises: RetryableError if the index stays unavailable.
         """

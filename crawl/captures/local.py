@@ -10,7 +10,7 @@ import gzip
 import io
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -18,7 +18,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from corpus.errors import InputError
 from crawl.captures.cdx_server import capture_of, parse_lines
-from crawl.captures.index import REVISIT, CaptureIndex, IndexedCapture, surt
+from crawl.captures.index import REVISIT, CaptureIndex, IndexedCapture, Span, surt
 from crawl.warc import records, writer
 from crawl.warc.archives import http_response
 
@@ -38,7 +38,9 @@ class LocalIndex(CaptureIndex):
             for capture in _captures(path, beside=beside):
                 self._found[surt(capture.url)].append(capture)
 
-    def captures(self, urls: Sequence[str]) -> Iterator[tuple[str, list[IndexedCapture]]]:
+    def captures(
+        self, urls: Sequence[str], spans: Mapping[str, Span] | None = None
+    ) -> Iterator[tuple[str, list[IndexedCapture]]]:
         """Yield each address with its captures in order of time."""
         for url in urls:
             found = self._found.get(surt(url), ())

@@ -101,7 +101,11 @@ def look_up(group: Sequence[DeadLink], terms: ArchiveTerms) -> list[IndexedLink]
         missing = {each.url: each for each in group if each.url not in found}
         if not missing:
             break
-        for url, captures in index.captures(list(missing)):
+        spans = {
+            url: (each.created - terms.window, each.created + terms.window)
+            for url, each in missing.items()
+        }
+        for url, captures in index.captures(list(missing), spans):
             fitting = candidates(captures, missing[url].created, terms.policy, terms.window)
             if fitting:
                 fitting = fitting[:MAX_TRIES]

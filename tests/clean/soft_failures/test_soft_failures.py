@@ -398,3 +398,27 @@ def test_the_demo_plants_an_answer_of_each_kind() -> None:
         result = document(Page(DEEP, DEEP, "text/html", None, soft_failures.page(reason)))
         assert isinstance(result, Dropped)
         assert str(result.reason) == reason, result
+
+
+SPAM = (
+    "Situs slot gacor dengan server luar negeri. Daftar slot dan judi online dengan deposit pulsa. "
+    "Bandar togel, rtp slot, bonus new member. "
+)
+
+
+@pytest.mark.parametrize("length", [1, 60])
+def test_a_doorway_page_of_any_length_is_hijacked(length: int) -> None:
+    found = verdict(html("Link Slot Gacor Hari Ini", SPAM, *[STORY] * length, menu=False))
+    assert found is not None
+    assert found.kind == "hijacked"
+
+
+@pytest.mark.parametrize(
+    ("title", "opening"),
+    [
+        ("Police close gambling sites", SPAM),
+        ("Inside the trade in slot gacor advertisements", "The phrase is on every dead site now."),
+    ],
+)
+def test_a_report_about_doorway_pages_stays(title: str, opening: str) -> None:
+    assert verdict(html(title, opening, *[STORY] * 9, menu=False)) is None

@@ -155,6 +155,13 @@ class ArchiveServer:
         rows = self.archive.rows(query["url"][0])
         if not rows:
             return 404, {}, b'{"message": "No Captures found"}'
+        first, last = query.get("from", ["0"])[0], query.get("to", ["9"])[0]
+        rows = [row for row in rows if first <= str(row["timestamp"]) <= last]
+        if not rows:
+            return 200, {}, b""
+        if path == "/cdx/keyless":
+            rows = rows[: int(query["limit"][0])]
+            return 200, {}, "\n".join(map(json.dumps, rows)).encode()
         start = int(query.get("resumeKey", ["0"])[0])
         part, more = rows[start : start + self.page], start + self.page
         key = str(more) if more < len(rows) else ""

@@ -191,7 +191,7 @@ class Asked:
     def lookups(self) -> list[str]:
         """The pages that the index was asked for, each by its first request."""
         asked = (parse_qs(urlsplit(each).query) for each in self.server.seen if "/cdx" in each)
-        return [each["url"][0] for each in asked if "resumeKey" not in each]
+        return [each["url"][0] for each in asked if not {"resumeKey", "from"} & {*each}]
 
     def check(self) -> None:
         """Each link has one row: that of the nearest capture that can be had."""

@@ -187,3 +187,22 @@ def test_times_and_lines_that_cannot_be_read_are_none() -> None:
     assert parse_timestamp("yesterday") is None
     assert parse_lines("") == ([], "")
     assert parse_lines("[]") == ([], "")
+
+
+@pytest.mark.parametrize("form", ["lines", "keyless"])
+def test_a_page_of_very_many_captures_is_asked_for_its_span(
+    form: str, archive: Archive, server: ArchiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server gives a page of the answer with a key or, as pywb does, nothing beyond its limit."""
+    monkeypatch.setattr("crawl.captures.cdx_server.PAGE_LINES", 2)
+    monkeypatch.setattr(server, "page", 2)
+    url, captures = next((url, each) for url, each in archive.captures.items() if len(each) > 4)
+    span = captures[3].at, captures[4].at
+    index = CdxServer(f"{server.root}/cdx/{form}", client())
+    server.seen.clear()
+    [(_, found)] = index.captures([url], {url: span})
+    assert [each.at for each in found] == [captures[n].at for n in (0, 1, 3, 4)]
+    assert len(server.seen) == 3
+
+    [(_, whole)] = index.captures([url])
+    assert [each.at for each in whole] == [each.at for each in captures]
