@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import numpy as np
+
 from clean.soft_failures.addresses import SoftFailure
 from clean.soft_failures.config import KINDS, Kind
 from clean.soft_failures.evidence import PHRASE, TITLE, ZONE
@@ -112,7 +114,7 @@ def by_spam(found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:
     """
     if not found.groups[TITLE, SPAM_GROUPS[-1]]:
         return None
-    spam = lexicon.groups[:, SPAM_GROUPS].any(1)
+    spam = np.any(lexicon.groups[:, SPAM_GROUPS], axis=1)
     phrases = {int(row[PHRASE]) for row in found.matches if spam[row[PHRASE]]}
     if len(phrases) < SPAM_PHRASES:
         return None

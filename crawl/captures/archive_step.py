@@ -72,7 +72,7 @@ SOFT_CAUSES: Final = (BOT_WALL, SOFT_404)
 # Links whose outcomes and captures are made durable together.
 GROUP_LINKS: Final = 500
 # Links of one scan of an index that takes no requests.
-SCAN_LINKS: Final = 20_000
+SCAN_LINKS: Final = 200_000
 # Segments of the rounds of a fetch have numbers below this many times the shards.
 SEGMENT_ROUNDS: Final = 3
 # The bucket whose links are looked up; all others pass.

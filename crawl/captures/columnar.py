@@ -47,7 +47,7 @@ class ColumnarIndex(CaptureIndex):
             columns=columns, filter=pc.field(_COLUMNS["key"]).isin(wanted)
         ).sort_by("key")
 
-        # The rows of one key become objects when it is asked for: 20,000 addresses may have
+        # The rows of one key become objects when it is asked for: 200,000 addresses may have
         # millions of captures.
         runs = pc.run_end_encode(rows["key"].combine_chunks())
         places: dict[str, tuple[int, int]] = {}

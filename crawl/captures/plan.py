@@ -14,7 +14,7 @@ from crawl.captures.lookup import look_up, open_terms
 from crawl.config import CrawlConfig
 
 # Links of one scan of an index that takes no requests.
-SCAN_LINKS: Final = 20_000
+SCAN_LINKS: Final = 200_000
 # Links that are asked for at a server, one request each. The share is then known to 3 points.
 SAMPLE_LINKS: Final = 1000
 _COLUMNS: Final = ["doc_id", "url", "created"]
