@@ -4,56 +4,20 @@ from __future__ import annotations
 
 import http.server
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.counting_server import BROWSER, VECTORS, Counter, counting
 from webtext.look.frames import POLICY, inert
-
-BROWSER = shutil.which("chromium")
-VECTORS = """
-<script>document.title='ran'; fetch('{home}/script')</script>
-<img src="{home}/img" onerror="document.title='ran'">
-<svg onload="fetch('{home}/svg')"><image href="{home}/svg-image"/><use href="{home}/use#x"/></svg>
-<style>@import '{home}/import'; body{{background:url({home}/background)}} @font-face{{font-family:x;src:url({home}/font)}} p{{font-family:x}}</style>
-<link rel=stylesheet href="{home}/sheet"><link rel=preconnect href="{home}"><link rel=dns-prefetch href="{home}">
-<link rel=prefetch href="{home}/prefetch"><link rel=icon href="{home}/icon">
-<meta http-equiv=refresh content="0;url={home}/refresh"><meta http-equiv=refresh content="0;url=javascript:document.title='ran'">
-<iframe src="{home}/iframe"></iframe><iframe srcdoc="<script>parent.document.title='ran'</script>"></iframe>
-<object data="{home}/object"></object><embed src="{home}/embed"><frameset><frame src="{home}/frame"></frameset>
-<form action="{home}/form" id=f><input autofocus onfocus="f.submit()"></form>
-<video src="{home}/video" poster="{home}/poster" autoplay></video><audio src="{home}/audio"></audio>
-<base href="{home}/"><p style="background:url({home}/inline)">text<table background="{home}/table"><td></table>
-<body background="{home}/body" onload="document.title='ran'"><a href="{home}/click" id=click>click</a>
-"""
-
-
-class Counter(http.server.BaseHTTPRequestHandler):
-    """Counts every request that leaves a page."""
-
-    seen: list[str] = []
-
-    def do_GET(self) -> None:
-        self.seen.append(self.path)
-        self.send_response(204)
-        self.end_headers()
-
-    do_POST = do_GET  # noqa: N815
-
-    def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture
 def home() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counter)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    Counter.seen.clear()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with counting() as address:
+        yield address
 
 
 def test_no_element_that_a_browser_follows_is_left() -> None:
