@@ -86,7 +86,8 @@ dist: setup ## build sdist, wheel and bills of materials
 	rm -rf dist build/sbom && mkdir -p build/sbom
 	$(BIN)/python -m build --no-isolation --outdir dist
 	$(BIN)/python -m twine check --strict dist/*
-	for name in nodes all; do $(BIN)/cyclonedx-py requirements requirements/$$name.lock --output-file build/sbom/$$name.json || exit 1; done
+	test -x build/bom/bin/cyclonedx-py || { $(PYTHON) -m venv build/bom && build/bom/bin/python -m pip install --quiet --requirement requirements/bom.txt; }
+	for name in nodes all; do build/bom/bin/cyclonedx-py requirements requirements/$$name.lock --output-file build/sbom/$$name.json || exit 1; done
 
 mutants: setup ## put small faults into pure modules and count those that tests notice
 	$(BIN)/python -m tools.mutants

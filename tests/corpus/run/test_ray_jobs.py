@@ -29,7 +29,7 @@ from examples.demo.server import Answer, DemoServer, address
 from tests.support.ray_head import running_head
 
 REPOSITORY = Path(__file__).parents[3]
-NUM_PAGES = 40
+NUM_PAGES = 24
 
 CLIENT = """
 import json, sys, time
