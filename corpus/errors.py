@@ -69,8 +69,12 @@ class RetryableError(PartitionError):
     """Something passing (a time-out, a lost connection): try the partition again."""
 
 
-class Interrupted(WebtextError):  # noqa: N818 - an event, not a fault
-    """SIGINT or SIGTERM; finished work is kept. Exit code 130 or 143."""
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM; finished work is kept. Exit code 130 or 143.
+
+    Like KeyboardInterrupt it is not an Exception, so that no handler of failures swallows it: a
+    writer of curves did, and the training went on.
+    """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}")

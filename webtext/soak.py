@@ -1,11 +1,14 @@
 """Plays a made month twice on a store and an executor, once undisturbed and once under faults.
 
     webtext soak --corpus s3://bucket/soak [--executor ray] [--kills 6] [--freezes 1]
+                 [--lost 0.02] [--joins 2]
 
 Two corpora are made below the given place. In the second, commands are killed at random moments
-(SIGKILL) and started again, and a worker process is frozen (SIGSTOP). All tables and tokens must be
-the same bytes. Nothing is fetched. The exit code is 1 if a byte differs or a command does not end.
-Both corpora are deleted afterwards, unless --keep.
+(SIGKILL) and started again, and a worker process is frozen (SIGSTOP). On an object store, a share
+of the answers to this machine is lost. On a Ray cluster, nodes of one CPU join from this machine
+during the longest stage; the first is killed at work, the second frozen. All tables and tokens must
+be the same bytes. Nothing is fetched. The exit code is 1 if a byte differs or a command does not
+end. Both corpora are deleted afterwards, unless --keep.
 """
 
 from __future__ import annotations
@@ -21,17 +24,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from xxhash import xxh3_128_hexdigest
 
-from corpus.errors import FatalError
+from corpus.errors import FatalError, InputError
 from corpus.run import command
 from corpus.run.progress import duration
 from corpus.storage.store import Store, open_store
 from corpus.tables.schemas import TABLES
+from webtext.soak_network import losing_answers
+from webtext.soak_nodes import JoinedNode, children
 
 BATCH = "2000-01"
 STAGES = ("clean", "dedup", "shards")
@@ -76,12 +81,29 @@ class Survived:
 
     kills: int = 0
     freezes: int = 0
+    joins: int = 0
+    """Nodes that joined and ran a task."""
+    answers: int = 0
+    lost: int = 0
+    """Answers of the store that were lost."""
     starts: int = 0
     calm_s: float = 0.0
     disturbed_s: float = 0.0
     files: int = 0
     num_bytes: int = 0
     differing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Chaos:
+    """The disturbances to make."""
+
+    kills: int
+    freezes: int
+    joins: int
+    lost: float
+    """Share of the store's answers."""
+    rng: random.Random
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,10 +119,18 @@ def _main(argv: Sequence[str] | None) -> int:
     words = ["--executor", args.executor, "--wait", WAIT]
     words += ["--workers", str(args.workers)] if args.workers else []
 
+    chaos = Chaos(
+        args.kills,
+        args.freezes,
+        args.joins,
+        args.lost if not open_store(args.corpus).is_local else 0.0,
+        random.Random(args.seed),
+    )
+    if args.joins and args.executor != "ray":
+        raise InputError(f"--joins {args.joins}: only a Ray cluster has nodes; add --executor ray")
+
     try:
-        found = play(
-            calm, rough, words, args.documents, args.kills, args.freezes, random.Random(args.seed)
-        )
+        found = play(calm, rough, words, args.documents, chaos)
     finally:
         if not args.keep:
             with contextlib.suppress(OSError):
@@ -112,15 +142,7 @@ def _main(argv: Sequence[str] | None) -> int:
     return 1 if found.differing else 0
 
 
-def play(
-    calm: str,
-    rough: str,
-    words: Sequence[str],
-    num_documents: int,
-    num_kills: int,
-    num_freezes: int,
-    rng: random.Random,
-) -> Survived:
+def play(calm: str, rough: str, words: Sequence[str], num_documents: int, chaos: Chaos) -> Survived:
     """Make both corpora and compare them. Raises: FatalError for a command that fails or hangs."""
     found = Survived()
     with tempfile.TemporaryDirectory(prefix="webtext-soak-") as folder:
@@ -140,50 +162,76 @@ def play(
     longest = max(took, key=lambda stage: took[stage])
 
     began = time.monotonic()
-    for number, stage in enumerate(STAGES):
-        kills = num_kills // len(STAGES) + (number < num_kills % len(STAGES))
-        _disturbed(
-            stage,
-            rough,
-            words,
-            took[stage],
-            kills,
-            num_freezes if stage == longest else 0,
-            rng,
-            found,
-        )
+    with _lossy(chaos, found) as environment:
+        for number, stage in enumerate(STAGES):
+            kills = chaos.kills // len(STAGES) + (number < chaos.kills % len(STAGES))
+            _killed(stage, rough, words, environment, _moments(chaos, kills, took[stage]), found)
+            _disturbed(
+                _start(stage, rough, _stage_words(words), environment),
+                chaos if stage == longest else None,
+                took[stage],
+                found,
+            )
     found.disturbed_s = time.monotonic() - began
     _compare(open_store(calm), open_store(rough), found)
     return found
 
 
-def _disturbed(
+@contextlib.contextmanager
+def _lossy(chaos: Chaos, found: Survived) -> Iterator[dict[str, str]]:
+    """The environment of commands whose store loses answers."""
+    if not chaos.lost:
+        yield {}
+        return
+
+    with losing_answers(chaos.lost, random.Random(chaos.rng.random())) as network:
+        yield network.environment()
+        found.answers, found.lost = network.answers, network.lost
+
+
+def _moments(chaos: Chaos, count: int, took_s: float) -> list[float]:
+    """Seconds after which a stage of this length is killed, one for each start."""
+    return [chaos.rng.uniform(0.1, 0.6) * took_s for _ in range(count)]
+
+
+def _killed(
     stage: str,
     root: str,
     words: Sequence[str],
-    took_s: float,
-    kills: int,
-    freezes: int,
-    rng: random.Random,
+    environment: Mapping[str, str],
+    moments: Sequence[float],
     found: Survived,
 ) -> None:
-    """Run one stage, killed so many times on the way, then to its end with a frozen worker."""
-    for _ in range(kills):
-        process = _start(stage, root, _stage_words(words))
+    """Start one stage for each of the moments, and kill it then."""
+    for moment in moments:
+        process = _start(stage, root, _stage_words(words), environment)
         found.starts += 1
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(rng.uniform(0.1, 0.6) * took_s)
+            process.wait(moment)
         if process.poll() is None:
             found.kills += 1
             process.kill()
         process.wait()
+        # Orphans that end by themselves may hold the other end.
+        if process.stderr is not None:
+            process.stderr.close()
 
-    process = _start(stage, root, _stage_words(words))
+
+def _disturbed(
+    process: subprocess.Popen[bytes], chaos: Chaos | None, took_s: float, found: Survived
+) -> None:
+    """Let a stage run to its end, with frozen workers and nodes that join and fail."""
     found.starts += 1
-    for _ in range(freezes):
-        frozen = _freeze_a_worker(process, took_s)
-        found.freezes += frozen
-    _finish(process)
+    with contextlib.ExitStack() as stack:
+        for number in range(chaos.joins if chaos else 0):
+            node = JoinedNode()
+            stack.callback(node.close)
+            if node.wait_busy(process):
+                found.joins += 1
+                node.signal(signal.SIGSTOP if number % 2 else signal.SIGKILL)
+        for _ in range(chaos.freezes if chaos else 0):
+            found.freezes += _freeze_a_worker(process, took_s)
+        _finish(process)
 
 
 def _freeze_a_worker(process: subprocess.Popen[bytes], within_s: float) -> bool:
@@ -191,19 +239,13 @@ def _freeze_a_worker(process: subprocess.Popen[bytes], within_s: float) -> bool:
     deadline = time.monotonic() + max(within_s, 10.0)
     while process.poll() is None and time.monotonic() < deadline:
         # The resource tracker of multiprocessing is a child as well, and no worker.
-        workers = [pid for pid in _children(process.pid) if b"spawn_main" in _command_line(pid)]
+        workers = [pid for pid in children(process.pid) if b"spawn_main" in _command_line(pid)]
         if workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(workers[0], signal.SIGSTOP)
                 return True
         time.sleep(0.05)
     return False
-
-
-def _children(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
 
 
 def _command_line(pid: int) -> bytes:
@@ -216,10 +258,15 @@ def _stage_words(words: Sequence[str]) -> list[str]:
     return [*words, *(word for setting in SETTINGS for word in ("--set", setting))]
 
 
-def _start(stage: str, root: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
+def _start(
+    stage: str, root: str, words: Sequence[str], environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     line = [sys.executable, "-m", "webtext", stage, "--corpus", root, "--batch", BATCH]
     return subprocess.Popen(
-        [*line, *_of_stage(stage, words)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [*line, *_of_stage(stage, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
     )
 
 
@@ -294,6 +341,8 @@ def render(found: Survived) -> str:
     """The result for people."""
     lines = [
         f"survived {found.kills} kills and {found.freezes} frozen workers in {found.starts} starts",
+        *([f"nodes that joined at work and failed: {found.joins}"] if found.joins else []),
+        *([f"answers lost: {found.lost:,} of {found.answers:,}"] if found.answers else []),
         f"undisturbed {duration(found.calm_s)}, disturbed {duration(found.disturbed_s)}",
         f"{found.files:,} files, {found.num_bytes:,} bytes compared: "
         + (f"{len(found.differing)} differ" if found.differing else "all the same"),
@@ -316,6 +365,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=6, metavar="N", help="kills (default: 6)")
     parser.add_argument(
         "--freezes", type=int, default=1, metavar="N", help="workers to freeze (default: 1)"
+    )
+    parser.add_argument(
+        "--lost",
+        type=float,
+        default=0.02,
+        metavar="SHARE",
+        help="share of an object store's answers to lose (default: 0.02)",
+    )
+    parser.add_argument(
+        "--joins",
+        type=int,
+        default=0,
+        metavar="N",
+        help="nodes that join the Ray cluster and fail (default: 0)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     parser.add_argument("--keep", action="store_true", help="leave both corpora")

@@ -32,8 +32,10 @@ from corpus.run.arguments import bare_parser as bare_parser
 from corpus.run.arguments import corpus_parser as corpus_parser
 from corpus.run.arguments import parser as parser
 from corpus.run.arguments import positive as positive
+from corpus.run.early_interrupt import raise_again
 from corpus.run.executors import open_executor
 from corpus.run.executors.interface import Executor
+from corpus.run.first_use import note_first_use
 from corpus.run.plan import Run
 from corpus.run.runner import StageResult, run_steps
 from corpus.run.settings import RunConfig
@@ -72,6 +74,7 @@ def run_command(body: Main, argv: Sequence[str] | None, *, stage: str) -> int:
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
     command = blotted(f"{program(stage)} {shlex.join(words)}")
 
+    raise_again()
     try:
         return body(argv)
     except (Interrupted, KeyboardInterrupt) as error:
@@ -344,6 +347,7 @@ def run_stage(
     if num_parts is None:
         num_parts = read_manifest(opened.store, "links", opened.batch).num_parts
 
+    note_first_use(stage)
     run = Run(
         stage=stage,
         config=settings,

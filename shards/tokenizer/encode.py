@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from corpus.errors import InputError
+from corpus.errors import InputError, Interrupted
 from corpus.storage.store import Store
 from shards.tokenizer.unsettled import unsettled_rows
 from shards.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
@@ -221,7 +221,7 @@ def choose_encoder(vocabulary: Vocabulary) -> Encoder:
         ) from error
     # `BaseException`: the library's own panics are no `Exception`.
     except BaseException as error:
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        if isinstance(error, (KeyboardInterrupt, SystemExit, Interrupted)):
             raise
         raise InputError(f"tokenizer.json: `tokenizers` cannot load it ({error})") from error
 
@@ -233,7 +233,7 @@ def choose_encoder(vocabulary: Vocabulary) -> Encoder:
             np.array_equal(*pair) for pair in zip(fast(probes), reference(probes), strict=True)
         )
     except BaseException as error:
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        if isinstance(error, (KeyboardInterrupt, SystemExit, Interrupted)):
             raise
         log.debug("gigatoken cannot encode this vocabulary: %s", error)
         same = False

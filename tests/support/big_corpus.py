@@ -27,12 +27,14 @@ def build(folder: Path, num_batches: int, num_parts: int) -> Store:
     sets = ["--set", f"crawl.links.num_parts={num_parts}"]
     for month in range(2):
         pages = grown_corpus.ordinary(PAGES_PER_PART * num_parts, month)
-        dump = grown_corpus.write_dump(folder / f"RS_{_name(month)}.zst", pages, 10**6 * month)
-        words = grown_corpus.arguments(root, _name(month), "--only", "links", "--dumps", str(dump))
+        dump = grown_corpus.write_dump(folder / f"RS_{batch_name(month)}.zst", pages, 10**6 * month)
+        words = grown_corpus.arguments(
+            root, batch_name(month), "--only", "links", "--dumps", str(dump)
+        )
         assert grown_corpus.crawl_run.main([*words, *sets]) == 0
         store = open_store(root)
-        grown_corpus.fetch(store, _name(month), pages)
-        grown_corpus.refine(root, _name(month), "--set", "clean.quality.min_words=5")
+        grown_corpus.fetch(store, batch_name(month), pages)
+        grown_corpus.refine(root, batch_name(month), "--set", "clean.quality.min_words=5")
 
     return extended(store, 2, num_batches)
 
@@ -42,7 +44,7 @@ def extended(store: Store, first: int, num_batches: int) -> Store:
     for month in range(first, num_batches):
         _repeat(Path(store.root), month)
 
-    names = [_name(month) for month in range(num_batches)]
+    names = [batch_name(month) for month in range(num_batches)]
     composer = Composer(store)
     for month in range(first, num_batches):
         parents = [names[month - 1]]
@@ -50,14 +52,15 @@ def extended(store: Store, first: int, num_batches: int) -> Store:
     return store
 
 
-def _name(month: int) -> str:
+def batch_name(month: int) -> str:
+    """The name of batch `month`, counted from 0."""
     return f"{2006 + month // 12}-{month % 12 + 1:02}"
 
 
 def _repeat(root: Path, month: int) -> None:
     """Batch `month` as a copy of the second, after the one before it."""
     store = open_store(str(root))
-    source, target = _name(1), _name(month)
+    source, target = batch_name(1), batch_name(month)
     tables = sorted(path.name for path in root.iterdir() if (path / source).is_dir())
     manifests = {table: find_manifest_in(store, f"{table}/{source}") for table in tables}
     prints = {table: found.fingerprint for table, found in manifests.items() if found is not None}
@@ -77,16 +80,16 @@ def _renamed(manifest: Manifest, month: int, prints: Mapping[str, str]) -> Manif
     """The manifest of the second batch as that of `month`, with all earlier batches as inputs."""
     inputs: list[Input] = []
     for given in manifest.inputs:
-        if given.batch == _name(1):
+        if given.batch == batch_name(1):
             print_ = _numbered(given.fingerprint, month)
-            inputs.append(Input(table=given.table, batch=_name(month), fingerprint=print_))
+            inputs.append(Input(table=given.table, batch=batch_name(month), fingerprint=print_))
         else:
             inputs.append(given)
-        if given.batch == _name(0):
+        if given.batch == batch_name(0):
             inputs += [
                 Input(
                     table=given.table,
-                    batch=_name(number),
+                    batch=batch_name(number),
                     fingerprint=_numbered(prints[given.table], number),
                 )
                 for number in range(1, month)
@@ -94,7 +97,7 @@ def _renamed(manifest: Manifest, month: int, prints: Mapping[str, str]) -> Manif
 
     return manifest.model_copy(
         update={
-            "batch": _name(month),
+            "batch": batch_name(month),
             "sequence": month + 1,
             "fingerprint": _numbered(manifest.fingerprint, month),
             "inputs": inputs,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from corpus.errors import Interrupted, WebtextError
+from corpus.errors import WebtextError
 
 # A module-level function of (payload, report); `report(rows)` adds to the progress display.
 TaskFunction = Callable[[Any, Callable[[int], None]], Any]
@@ -107,9 +107,6 @@ def run_attempt(
         return Attempt(key, Status.OK, value, seconds=wall_s, cpu_s=cpu_s)
     except MemoryError as error:
         return Attempt(key, Status.OOM, error=f"MemoryError: {error}")
-    except Interrupted:
-        # The run's, not the task's: in the driver's process a signal may arrive anywhere.
-        raise
     except WebtextError as error:
         return Attempt(key, Status.ERROR, error=str(error), exception=error)
     except Exception as error:

@@ -1,0 +1,94 @@
+"""Ray nodes on this machine that join the cluster of RAY_ADDRESS during a stage, and then fail."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from corpus.errors import InputError
+
+# Seconds for a node to start its first worker process, and between two looks at it.
+JOIN_S, LOOK_S = 60.0, 0.2
+# Command lines of Ray's worker processes begin with this.
+WORKER = b"ray::"
+
+
+class JoinedNode:
+    """A node of one CPU, started by `ray start` with a process group of its own."""
+
+    def __init__(self) -> None:
+        address = os.environ.get("RAY_ADDRESS", "")
+        if not address:
+            raise InputError("--joins needs a cluster: set RAY_ADDRESS=host:port of its head")
+        line = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus", "1"]
+        line += ["--address", address.removeprefix("ray://")]
+        # Every node of a machine needs its own.
+        line += ["--dashboard-agent-listen-port", str(_free_port()), "--disable-usage-stats"]
+        self._process = subprocess.Popen(
+            line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def is_busy(self) -> bool:
+        """True if a worker of the node runs a task."""
+        return any(
+            line.startswith(WORKER)
+            and not line.startswith((b"ray::IDLE", b"ray::Dashboard"))
+            and b"Agent" not in line
+            for line in map(_command_line, self._below())
+        )
+
+    def wait_busy(self, command: subprocess.Popen[bytes], within_s: float = JOIN_S) -> bool:
+        """Wait until the node runs a task; False if the command or the time ends first."""
+        deadline = time.monotonic() + within_s
+        while command.poll() is None and time.monotonic() < deadline:
+            if self.is_busy():
+                return True
+            time.sleep(LOOK_S)
+        return False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the node at once, as a failing machine does."""
+        for pid in [*self._below(), self._process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def close(self) -> None:
+        """Kill what is left of the node."""
+        self.signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _below(self) -> list[int]:
+        return list(_descendants(self._process.pid))
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for child in children(pid):
+        yield child
+        yield from _descendants(child)
+
+
+def children(pid: int) -> list[int]:
+    """The child processes of a process; none if it is gone."""
+    with contextlib.suppress(OSError):
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return [int(word) for task in tasks for word in (task / "children").read_text().split()]
+    return []
+
+
+def _command_line(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
