@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from corpus.errors import ConfigError, InputError, Interrupted
+from corpus.errors import ConfigError, FatalError, InputError, Interrupted
 from corpus.run.executors.interface import (
     CANCEL_GRACE_S,
     Attempt,
@@ -249,20 +249,27 @@ def _join_or_start_ray(workers: int | None) -> None:
 
     Ray never guesses the address.
 
-    Raises: InputError when no cluster answers.
+    Raises: InputError when no cluster answers, FatalError when a private one does not start.
     """
     import ray
 
     quiet = {"log_to_driver": False, "configure_logging": False}
     address = os.environ.get("RAY_ADDRESS")
     if not address:
-        ray.init(
-            address="local",
-            num_cpus=workers,
-            include_dashboard=False,
-            dashboard_host="127.0.0.1",
-            **quiet,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=workers,
+                include_dashboard=False,
+                dashboard_host="127.0.0.1",
+                **quiet,
+            )
+        except Exception as error:
+            # Ray raises a bare Exception if its processes do not start in time.
+            raise FatalError(
+                f"Ray did not start on this machine ({_first_line(error)}); it may be too busy or "
+                "short of memory: run the same command again, or with --executor pool"
+            ) from error
         return
 
     try:
