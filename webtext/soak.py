@@ -362,6 +362,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--documents", type=command.positive, default=400, metavar="N", help="made documents"
     )
+
     parser.add_argument("--kills", type=int, default=6, metavar="N", help="kills (default: 6)")
     parser.add_argument(
         "--freezes", type=int, default=1, metavar="N", help="workers to freeze (default: 1)"
