@@ -263,6 +263,8 @@ def _pages(
         pages = command.run_stage(opened, "crawl", config, steps, rebuild=args.rebuild)
 
     stop_request.withdraw(opened.store, opened.batch)
+    if config.fetch.archive == "only":
+        archive_step.sweep(opened.store, opened.batch)
     return StageResult(links.up_to_date and pages.up_to_date, {**links.counts, **pages.counts})
 
 

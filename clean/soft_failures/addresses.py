@@ -1,4 +1,4 @@
-"""Evidence outside of the text: response headers, and the addresses that an answer came from."""
+"""Evidence outside of the text: response headers, and the addresses of an answer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _HOME_CLASSES: Final = frozenset(
 
 
 def refused(answer: StoredAnswer) -> SoftFailure | None:
-    """The bot wall that the headers of an answer name, or the soft 404 that a probe has shown."""
+    """The bot wall named by headers, or the soft 404 shown by a probe."""
     header = refusing_header(answer.headers)
     if header is not None:
         return SoftFailure("bot_wall", f"header {header}")

@@ -45,7 +45,7 @@ class SoftFailuresConfig(Section):
     """
     repeated_addresses: int = Field(default=5, ge=2)
     """Addresses of one host, queries left out, from which a text of at most 300 words is its answer
-    for pages that it does not have.
+    for missing pages.
     """
     repeated_sites: int = Field(default=8, ge=2)
     """Registered domains from which a text of at most 100 words is a wall or an error."""

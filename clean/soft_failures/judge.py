@@ -41,7 +41,7 @@ class JudgedPage(NamedTuple):
 
 
 def judge(answer: StoredAnswer, page: JudgedPage, config: SoftFailuresConfig) -> SoftFailure | None:
-    """The kind of soft failure that an answer is, or None for a page."""
+    """The kind of soft failure of an answer, or None for a page."""
     if not config.remove:
         return None
 
@@ -88,7 +88,7 @@ def _as_home(
 
 
 def _as_spam(paper: Sheet, page: JudgedPage) -> SoftFailure | None:
-    """The doorway page that a long page with such a title is."""
+    """A long page found to be a doorway by its title and phrases."""
     words = lexicon()
     if not findings(paper, words).groups[TITLE, rules.SPAM_GROUPS[-1]]:
         return None

@@ -1,6 +1,6 @@
 """An exchange of texts: the documents of a batch whose text stands at many addresses.
 
-texts     by text: documents that are the same answer, with the evidence
+texts     by text: documents of the same answer, with the evidence
 repeats   the same by `doc_id`
 """
 

@@ -1,4 +1,4 @@
-"""One text at many addresses: a host's answer for pages that it does not have, or one wall on many
+"""One text at many addresses: a host's answer for missing pages, or one wall on many
 sites.
 
 Neither needs a phrase or a language. Numbers, dates and the site's own name may differ. A pure
@@ -18,17 +18,17 @@ from xxhash import xxh3_128_hexdigest
 from clean.soft_failures.addresses import SoftFailure
 from clean.soft_failures.config import SoftFailuresConfig
 
-# Words of the longest text that counts. A longer one is a page that has several addresses.
+# Words of the longest text that counts. A longer one is a page with several addresses.
 MAX_HOST_WORDS: Final = 300
-# Over sites, longer texts are reports that newspapers share, and poems.
+# Over sites, longer texts are shared reports and poems.
 MAX_SITE_WORDS: Final = 100
-# Distinct words of the shortest one, so that a list of numbers is no text.
+# Distinct words of the shortest one, so a list of numbers is not a text.
 MIN_WORDS: Final = 5
 _WORD: Final = re.compile(r"[^\W\d_]+")
 
 
 class RepeatedText(NamedTuple):
-    """A document of a text that may stand at other addresses too."""
+    """A document whose text may stand at other addresses too."""
 
     doc_id: str
     url: str

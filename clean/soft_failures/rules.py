@@ -108,7 +108,7 @@ def by_sentences(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> SoftFa
 
 
 def by_spam(found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:
-    """Many advertisements of the trades that take over dead sites, the title among them.
+    """Many advertisements of trades on dead sites, one in the title.
 
     It holds for pages of any length: doorway pages have thousands of words.
     """

@@ -1,12 +1,12 @@
-"""The step that asks archives for the links of a crawl whose pages are not there.
+"""Asks archives for the links of a crawl whose pages are gone.
 
 With `crawl.fetch.archive = "fallback"` it reads the settled outcomes of the fetch: links with a
-permanent failure, and answers that their headers, title or redirects give away as soft failures,
+permanent failure, and answers given away as soft failures by headers, title or redirects,
 are looked up, and a capture takes the place of the failure. With `"only"` it reads the links, and
 no site is asked. A link has one outcome either way.
 
 One process asks, since an archive is a host like others. Captures of a group are a segment, written
-before the outcomes of its links, so that a kill costs one group.
+before the outcomes of its links, so a kill costs one group.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 
 from corpus.errors import RetryableError
 from corpus.run.step import Context, Exchange, Output, ReduceFunction, Scattered, ScatterFunction
-from corpus.storage.store import Store
+from corpus.storage.store import Store, work_dir
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import read_file
 from corpus.tables.schemas import LINKS, Table, part_of
@@ -67,14 +67,16 @@ from crawl.warc.writer import SegmentWriter
 
 T = TypeVar("T")
 
-# Causes of stored answers that are not pages.
+# Causes of stored answers other than pages.
 SOFT_CAUSES: Final = (BOT_WALL, SOFT_404)
 # Links whose outcomes and captures are made durable together.
 GROUP_LINKS: Final = 500
-# Links of one scan of an index that takes no requests.
+# Links of one scan of an index in files.
 SCAN_LINKS: Final = 200_000
 # Segments of the rounds of a fetch have numbers below this many times the shards.
 SEGMENT_ROUNDS: Final = 3
+# Folders of a fetch below a batch's work. The step `crawl/fetch` removes them, if it runs.
+FETCH_STATE: Final = "crawl.fetch-"
 # The bucket whose links are looked up; all others pass.
 DEAD: Final = 0
 _LINK_COLUMNS: Final = ("doc_id", "url", "domain", "created")
@@ -199,7 +201,7 @@ class _ArchiveRun:
         self.num_written = 0
 
     def outcomes(self) -> pa.Table:
-        """The outcome of each link that was asked for."""
+        """The outcome of each link asked for."""
         return read_outcomes(self._folder)
 
     def groups(self, links: pa.Table) -> Iterator[None]:
@@ -310,8 +312,15 @@ def _one_bucket(config: CrawlConfig, context: Context) -> int:
     return 1
 
 
+def sweep(store: Store, batch: str) -> None:
+    """Delete the state of a fetch that no step of its own cleans up: only archives were asked."""
+    for name in store.folders(work_dir(batch)):
+        if name.startswith(FETCH_STATE):
+            store.delete_dir(f"{work_dir(batch)}/{name}")
+
+
 def fallback_step(reads: Table) -> Exchange:
-    """The step that replaces failures in a table of outcomes by captures."""
+    """The step from a table of outcomes to one with captures in place of failures."""
     return Exchange(
         name="crawl/archive",
         reads=reads,

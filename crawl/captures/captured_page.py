@@ -18,7 +18,7 @@ from crawl.warc.writer import SegmentWriter
 
 
 def check_capture(capture: FetchedCapture) -> None:
-    """Refuse a capture that no page can be made of. Raises CaptureError."""
+    """Refuse a capture without a usable page. Raises CaptureError."""
     response = capture.response
     if not response.payload:
         raise CaptureError(f"{capture.source}: an empty page")

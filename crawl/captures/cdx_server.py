@@ -51,12 +51,12 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "mime": ("mime", "mimetype"),
     "status": ("status", "statuscode"),
 }
-# An address that the archive does not list or may not show.
+# Statuses of an address not listed or not to be shown.
 _NONE: Final = frozenset((400, 403, 404, 451))
 
 
 class CdxServer(CaptureIndex):
-    """The captures that a CDX server lists, one request an address and a page."""
+    """The captures listed by a CDX server, one request an address and a page."""
 
     def __init__(self, api: str, client: ArchiveClient, name: str = "") -> None:
         self._api = api

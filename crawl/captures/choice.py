@@ -15,11 +15,11 @@ _TYPES: Final = ("text/html", "application/xhtml+xml", "text/plain", "unk", "")
 def candidates(
     captures: Iterable[IndexedCapture], when: datetime, policy: Policy, window: timedelta
 ) -> list[IndexedCapture]:
-    """The captures that may stand for a page, the best one first.
+    """The captures fit to stand for a page, the best one first.
 
     A capture has status 200, or none if it is a revisit, and holds HTML or text. A revisit of a
-    payload that the index lists under another type, such as an image, is left out. A capture lies within the
-    window around the submission, on the side that the policy names. Of equally near ones the
+    payload of another type in the index, such as an image, is left out. A capture lies within the
+    window around the submission, on the side named by the policy. Of equally near ones the
     earlier comes first: later ones are more often replaced pages.
     """
     listed = list(captures)

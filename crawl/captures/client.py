@@ -128,7 +128,7 @@ class ArchiveClient:
         return ArchiveAnswer(url, response.status, response.reason, found, body)
 
     def _connect(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
-        """A connection to an address of the host that the guard allows."""
+        """A connection to an address of the host, if the guard allows it."""
         number = port or (443 if scheme == "https" else 80)
         problem = f"{host} has no address"
         for *_, place in socket.getaddrinfo(host, number, type=socket.SOCK_STREAM):

@@ -30,7 +30,7 @@ _COLUMNS: Final = {
 
 
 class ColumnarIndex(CaptureIndex):
-    """The captures in Parquet files: a path or URI that `pyarrow.fs` opens, a file or a folder."""
+    """The captures in Parquet files: a path or URI for `pyarrow.fs`, a file or a folder."""
 
     def __init__(self, path: str, name: str = "") -> None:
         self._dataset = ds.dataset(path, format="parquet")

@@ -11,9 +11,9 @@ from crawl.captures.choice import Policy
 
 
 class CapturesConfig(Section):
-    """Archives that dead links are looked up in, and the captures that may stand for a page."""
+    """Archives for dead links, and the choice of a capture."""
 
-    # They name files of this machine and hosts that are asked.
+    # They name files of this machine and hosts to ask.
     outside_corpus = frozenset({"indexes", "records", "replay"})
 
     indexes: tuple[str, ...] = ()
@@ -21,9 +21,9 @@ class CapturesConfig(Section):
     `columnar:` and a Parquet file or folder, or a CDXJ, WARC or WACZ file.
     """
     records: str = ""
-    """Prefix of the files that the indexes name: http(s), a path, or a URI such as s3://bucket/."""
+    """Prefix of the files named by the indexes: http(s), a path, or a URI such as s3://bucket/."""
     replay: str = ""
-    """Replay of raw content with `{timestamp}` and `{url}`, for indexes that name no file."""
+    """Replay of raw content with `{timestamp}` and `{url}`, for indexes without names of files."""
     policy: Policy = "nearest"
     """Captures nearest to the submission, or only those before or after it."""
     window_days: int = Field(default=730, ge=0, le=36_525)

@@ -1,4 +1,4 @@
-"""The links of a batch whose page is not there: permanent failures of the fetch, soft failures."""
+"""The links of a batch without their pages: permanent failures of the fetch, soft failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from corpus.tables.takedown_list import load_forgotten
 from crawl.fetch.pace.politeness import PASSING_STATUSES
 from crawl.outcomes import Reason
 
-# Outcomes that another fetch would repeat: the page, its host or its site is gone.
+# Outcomes of another fetch as well: the page, its host or its site is gone.
 PERMANENT: Final = (
     Reason.DNS_NOT_FOUND,
     Reason.HOST_UNREACHABLE,
@@ -44,7 +44,7 @@ class DeadLink(NamedTuple):
 
 
 def dead_links(store: Store, batch: str) -> Iterator[DeadLink]:
-    """Yield the dead links of a batch in order of `doc_id`, without those that were taken down.
+    """Yield the dead links of a batch in order of `doc_id`, without those taken down.
 
     Raises: InputError if the batch has no pages yet.
     """
@@ -73,7 +73,7 @@ def dead_links(store: Store, batch: str) -> Iterator[DeadLink]:
 
 
 def is_permanent(reason: str | None, status: int | None) -> bool:
-    """True for an outcome that another fetch would repeat."""
+    """True for an outcome to be expected of another fetch as well."""
     return reason in PERMANENT and status not in PASSING_STATUSES
 
 

@@ -1,7 +1,7 @@
 """Groups of revived links: a WARC segment and a receipt each, below `revived/<batch>/`.
 
-The receipt is written after the segment and deleted after it, so that a receipt's captures are all
-there, and a take-down that is cut short finds the group again.
+The receipt is written after the segment and deleted after it, so a receipt's captures are all
+there, and a take-down cut short finds the group again.
 """
 
 from __future__ import annotations

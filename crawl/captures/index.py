@@ -1,4 +1,4 @@
-"""The interface of indexes of captures, and what they have in common."""
+"""The interface of indexes of captures, and their common parts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Captures in local files: CDXJ or CDX indexes, WARC files, and WACZ packages.
 
-WARC files and those within a WACZ are read once to list their records. An index names files that
-lie beside it, or below the folder given for records.
+WARC files and those within a WACZ are read once to list their records. An index names
+files beside it, or below the folder given for records.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ INSIDE: Final = "!"
 
 
 class LocalIndex(CaptureIndex):
-    """The captures that local files list or hold."""
+    """The captures listed or held by local files."""
 
     def __init__(self, paths: Sequence[Path], name: str = "local", *, beside: bool = True) -> None:
-        """Read the files. `beside`: the WARC files that an index names lie beside it."""
+        """Read the files. `beside`: WARC files are looked for beside the index that names them."""
         self.name = name
         self._found: dict[str, list[IndexedCapture]] = defaultdict(list)
         for path in paths:

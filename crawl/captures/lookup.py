@@ -22,7 +22,7 @@ from crawl.fetch.settings import FetchConfig
 
 COLUMNAR: Final = "columnar:"
 REMOTE: Final = ("http://", "https://")
-# Captures of a page that are tried before the link is lost.
+# Captures of a page tried before the link is lost.
 MAX_TRIES: Final = 3
 
 
@@ -42,19 +42,19 @@ class ArchiveTerms(NamedTuple):
 
 
 class IndexedLink(NamedTuple):
-    """A dead link with its captures in the first index that has one that fits."""
+    """A dead link with its captures in the first index with a fitting one."""
 
     link: DeadLink
     archive: str
     fitting: list[IndexedCapture]
     """The captures to try, best first."""
     same: list[IndexedCapture]
-    """All captures with a payload of these, among them those that revisits refer to."""
+    """All captures with a payload of these, the originals of revisits among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The captures of a link that were tried, and the one that was had."""
+    """The captures of a link tried without success, and the one fetched."""
 
     found: IndexedLink
     capture: FetchedCapture | None
@@ -95,7 +95,7 @@ def open_index(source: str, client: ArchiveClient | None, records: str = "") -> 
 
 
 def look_up(group: Sequence[DeadLink], terms: ArchiveTerms) -> list[IndexedLink]:
-    """The captures of each link, from the first index that has one that fits."""
+    """The captures of each link, from the first index with a fitting one."""
     found: dict[str, IndexedLink] = {}
     for index in terms.indexes:
         missing = {each.url: each for each in group if each.url not in found}
@@ -117,7 +117,7 @@ def look_up(group: Sequence[DeadLink], terms: ArchiveTerms) -> list[IndexedLink]
 
 
 def in_file_order(links: Sequence[IndexedLink]) -> list[IndexedLink]:
-    """Links by the place of their best capture, so that those of one file are read together."""
+    """Links by the place of their best capture, so those of one file are read together."""
     return sorted(
         links,
         key=lambda each: (

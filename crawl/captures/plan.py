@@ -1,4 +1,4 @@
-"""The number of a batch's links that archives have a capture of, before anything is fetched."""
+"""Counts a batch's links with a capture in an archive, before anything is fetched."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from crawl.captures.dead_links import DeadLink
 from crawl.captures.lookup import look_up, open_terms
 from crawl.config import CrawlConfig
 
-# Links of one scan of an index that takes no requests.
+# Links of one scan of an index in files.
 SCAN_LINKS: Final = 200_000
-# Links that are asked for at a server, one request each. The share is then known to 3 points.
+# Links asked for at a server, one request each. The share is then known to 3 points.
 SAMPLE_LINKS: Final = 1000
 _COLUMNS: Final = ["doc_id", "url", "created"]
 
 
 def of_batch(store: Store, batch: str, config: CrawlConfig) -> str:
-    """The links that the indexes cover, as text. No record is fetched.
+    """The links covered by the indexes, as text. No record is fetched.
 
-    Of an index that takes a request for each link, a sample is asked: ids are hashes, so the first
+    An index behind a server is asked for a sample: ids are hashes, so the first
     links of a batch are a random choice.
     """
     manifest = read_manifest(store, "links", batch)

@@ -1,6 +1,6 @@
 """The record of a capture: by range from a file, or by the archive's replay of raw content.
 
-The payload's digest is compared with the index, so that a wrong range or a rewritten page is not
+The payload's digest is compared with the index, so a wrong range or a rewritten page is not
 taken for the capture. A revisit is resolved to the capture of the same digest that holds the
 payload; it keeps its own date, since the page was the same then.
 """
@@ -38,14 +38,14 @@ _OF_REPLAY: Final = frozenset(
 
 
 class CaptureError(InputError):
-    """A record that cannot be had: missing, damaged, or another page's."""
+    """An unavailable record: missing, damaged, or another page's."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordSource:
     """The origin of records.
 
-    `base` is put before a file's name: an http(s) prefix, or a path or URI that `pyarrow.fs` opens.
+    `base` is put before a file's name: an http(s) prefix, or a path or URI for `pyarrow.fs`.
     `replay` is an address with `{timestamp}` and `{url}` that gives the raw content, such as
     `https://archive.example/web/{timestamp}id_/{url}`.
     """
@@ -60,13 +60,13 @@ class FetchedCapture:
 
     capture: IndexedCapture
     source: str
-    """The address or file that the record came from."""
+    """The address or file of the record."""
     record_id: str
     """The original record's id, or an empty string if the source does not tell it."""
     response: HttpResponse
 
     def record(self) -> bytes:
-        """A WARC record of our own form that names its origin."""
+        """A WARC record of our own form with its origin."""
         own = [
             ("WARC-Record-ID", self.record_id or writer.record_id()),
             ("WARC-Date", self.capture.at.strftime("%Y-%m-%dT%H:%M:%SZ")),
@@ -112,7 +112,7 @@ def fetch_record(
 
 
 def _holder(capture: IndexedCapture, others: Sequence[IndexedCapture]) -> IndexedCapture | None:
-    """The capture that holds the payload: itself, or the one that a revisit refers to."""
+    """The capture that holds the payload: itself, or the original of a revisit."""
     if not capture.is_revisit:
         return capture
     same = [each for each in others if each.digest == capture.digest and not each.is_revisit]

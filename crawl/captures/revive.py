@@ -1,4 +1,4 @@
-"""Revives the dead links of a batch from web archives, as WARC files that another batch imports.
+"""Revives the dead links of a batch from web archives, as WARC files for another batch.
 
     webtext revive --corpus C --batch B --index SOURCE --plan
     webtext revive --corpus C --batch B --index SOURCE [--records BASE] [--replay ADDRESS]
@@ -88,7 +88,7 @@ def _body(argv: Sequence[str] | None) -> int:
 
 
 def plan(store: Store, batch: str, terms: ArchiveTerms) -> str:
-    """Counts the dead links that the indexes cover, as text. No record is fetched."""
+    """Counts the dead links covered by the indexes, as text. No record is fetched."""
     total = covered = size = 0
     for group in groups(store, batch):
         for each in look_up(group, terms):
@@ -103,7 +103,7 @@ def plan(store: Store, batch: str, terms: ArchiveTerms) -> str:
 
 
 def revive(store: Store, batch: str, terms: ArchiveTerms) -> Counter[str]:
-    """Fetches the captures of all dead links that have no receipt yet, and counts all of them."""
+    """Fetches the captures of all dead links without a receipt, and counts all of them."""
     counts: Counter[str] = Counter()
     handled: set[str] = set()
     used: set[str] = set()

@@ -1,6 +1,6 @@
 """The probe of a host: its answer for an address that cannot exist.
 
-A host that answers it with a page answers so for every page that it does not have. The fingerprint
+A host with a page for it gives that page for every missing one. The fingerprint
 of that answer tells those pages, in any language. Source: Bar-Yossef, Broder, Kumar and Tomkins,
 "Sic transit gloria telae", WWW 2004.
 """
@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from xxhash import xxh3_64_hexdigest, xxh3_128_digest
 
-# Fewer words say nothing: a page that is made by scripts answers all its addresses alike.
+# Fewer words say nothing: a page made by scripts is the same at all its addresses.
 MIN_WORDS: Final = 5
 MAX_BYTES: Final = 1 << 20
 # Characters of the shortest repetition of an address; a shorter one is a word of the answer.
@@ -31,7 +31,7 @@ def probe_url(origin: str) -> str:
 
 
 def answer_fingerprint(body: bytes, url: str) -> bytes | None:
-    """The fingerprint of an answer's words, or None for one that says nothing.
+    """The fingerprint of an answer's words, or None for an answer of too few words.
 
     Markup, numbers and repetitions of the address asked for are left out.
     """

@@ -25,7 +25,7 @@ from crawl.fetch.progress import read, report_archive
 from crawl.warc import records, writer
 from tests.crawl import loopback
 from tests.crawl.captures.made_archive import Archive, ArchiveServer, member
-from tests.crawl.loopback import Batch, Web, moved, ok
+from tests.crawl.loopback import Batch, Web, moved, ok, stored
 from webtext.inspection.explain import trace
 from webtext.inspection.explain_text import render
 from webtext.reports.years import by_archive, by_year
@@ -106,6 +106,10 @@ def with_archive(mode: str, *indexes: object) -> list[str]:
     ]
 
 
+def by_url_of(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {row["url"]: row for row in rows}
+
+
 def by_url(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     assert sorted(row["url"] for row in rows) == sorted(URLS)
     return {row["url"]: row for row in rows}
@@ -141,6 +145,7 @@ def test_captures_take_the_place_of_failures(
     assert rights[doc_id(REFUSED)]["evidence"]
     assert rights[doc_id(GONE)]["training"] == "unsaid"
 
+    assert store.files("work/b", recursive=True) == []
     counts = read_manifest(store, "pages", "b").counts
     assert (counts["fetched"], counts["capture:old.warc"]) == (4, 4)
     assert by_year(store, ["b"]) == {2024: {"live": 1, "revived": 3, "lost": 4}}
@@ -159,6 +164,16 @@ def test_only_archives_are_asked(batch: Batch, archive: Path, web: Web) -> None:
     reasons = {url: row["reason"] for url, row in rows.items() if row["reason"]}
     assert reasons == {LOST: "no_capture", TAKEN: "no_capture", REFUSED: "training_opt_out"}
     assert {row["capture"] for row in rows.values() if row["reason"] is None} == {"old.warc"}
+
+    # A take-down erases a captured page as it erases a live one.
+    store = open_store(batch.root)
+    taken = ["--corpus", batch.root, "--url", GONE, "--why", "a test", "--yes"]
+    assert takedown.main(taken) == 0
+    left = by_url_of(batch.pages())
+    assert GONE not in left
+    assert body(store, left[LIVE]) == f"<p>near {LIVE}".encode()
+    for path, _ in store.files("warc/b"):
+        assert all(url != GONE for url, _ in stored(store, path))
 
 
 class Asked:
