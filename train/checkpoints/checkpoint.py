@@ -148,7 +148,7 @@ class Checkpoints:
             chosen = found[-1] if found else None
         elif which == "best":
             chosen = best(found)
-        elif which.isdigit():
+        elif which.isdecimal():
             chosen = next(
                 (checkpoint for checkpoint in found if checkpoint.step == int(which)), None
             )

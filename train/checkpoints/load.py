@@ -101,6 +101,8 @@ def _settings(config: Any, path: str) -> tuple[dict[str, Any], Shape, bool]:
         sizes = (*asdict(shape).values(), identity["end_of_text"])
         if any(type(size) is not int or not 0 <= size < 1 << 31 for size in sizes):
             raise ValueError(f"sizes {sizes}")
+        if not isinstance(identity["tokenizer_fingerprint"], str):
+            raise ValueError(f"tokenizer_fingerprint {identity['tokenizer_fingerprint']!r}")
         if shape.n_head < 1 or shape.n_embd % shape.n_head:
             raise ValueError(f"n_embd {shape.n_embd} with n_head {shape.n_head}")
         return identity, shape, bool(identity["settings"]["model"]["document_mask"])

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import signal
 import socket
@@ -49,13 +50,17 @@ def _main(argv: Sequence[str] | None) -> int:
         "and the connection is not encrypted",
     )
     parser.add_argument(
-        "--token", metavar="T", help="a word that the browser must bring, at least 16 characters"
+        "--token",
+        metavar="T",
+        default=os.environ.get("WEBTEXT_LOOK_TOKEN"),
+        help="a word that the browser must bring, at least 16 characters; better set as "
+        "WEBTEXT_LOOK_TOKEN, since other users can read command lines",
     )
     args = parser.parse_args(argv)
     if args.host not in LOOPBACK and len(args.token or "") < 16:
         raise InputError(
             f"--host {args.host} lets other machines read all pages and write labels: give --token "
-            f"with at least 16 characters, such as {secrets.token_urlsafe(18)}"
+            f"or WEBTEXT_LOOK_TOKEN with at least 16 characters, such as {secrets.token_urlsafe(18)}"
         )
 
     store = open_corpus(args.corpus)

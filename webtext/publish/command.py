@@ -34,7 +34,7 @@ from corpus.snapshots.export_log import note_export
 from corpus.snapshots.retirement import retirement
 from corpus.snapshots.snapshot import SPLITS, read_snapshot
 from corpus.snapshots.snapshot_remarks import warn_of_remarks
-from corpus.storage.store import Store, open_corpus, open_store
+from corpus.storage.store import Store, check_name, open_corpus, open_store
 from shards.reader import TokenSplit, open_split
 from shards.tokenizer.encode import load_tokenizer
 from webtext.inspection.query import CLOSED
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     store = open_corpus(args.corpus)
-    _refuse_snapshot(store, args.snapshot)
+    _refuse_snapshot(store, check_name("--snapshot", args.snapshot))
     if not args.to.startswith("hf://"):
         _refuse_hub_options(args)
         _write(store, args, args.to)
