@@ -11,6 +11,11 @@ from webtext.inspection.page_history import PageHistory, TokenPosition
 
 EXCERPT_CHARS = 300
 MOST_COPIES = 5
+# `pages.cause` of a failure for which archives were asked.
+ARCHIVE_CAUSES = {
+    "no_capture": "no capture in the archives",
+    "capture_unreadable": "its captures in the archives cannot be read",
+}
 # `pages.capture` of a page that its own site sent.
 LIVE = "live"
 
@@ -92,6 +97,8 @@ def _page_lines(page: dict[str, Any]) -> list[str]:
 
     if page["reason"] is not None:
         lines = [_entry("not fetched", f"{page['reason']}{status}{at}{tries}")]
+        if page.get("cause") in ARCHIVE_CAUSES:
+            lines.append(_entry("", ARCHIVE_CAUSES[page["cause"]]))
     else:
         cut = ", cut off" if page["truncated"] else ""
         body = f", {page['content_type']}, {size(page['body_bytes'] or 0)}{cut}"

@@ -151,6 +151,8 @@ def test_captures_take_the_place_of_failures(
     assert by_year(store, ["b"]) == {2024: {"live": 1, "revived": 3, "lost": 4}}
     assert by_archive(store, ["b"]) == {"old.warc": 3}
     assert "captured by old.warc on 2024-01-02" in render(trace(store, GONE))
+    assert "no capture in the archives" in render(trace(store, LOST))
+    assert "archives" not in render(trace(store, BUSY))
     capsys.readouterr()
     verify(["--corpus", batch.root])
     problems = capsys.readouterr().out.splitlines()
