@@ -26,6 +26,8 @@ from typing import Any, TypeVar
 
 import numba
 
+from corpus.compiled_registry import FUNCTIONS
+
 log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,23 +42,29 @@ def compiler(**options: Any) -> Callable[[F], F]:
     """
 
     def compiled(function: F) -> F:
-        given = numba.config.CACHE_DIR
-        if given and not is_trusted(given):
-            return _kept_privately(function, options)
-
-        try:
-            result: F = numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # numba: "no locator available"
-            return _kept_privately(function, options)
-
-        try:
-            _delete_stale(result, function)
-        except OSError:  # a cache of somebody else, which can be read but not renewed
-            return _kept_privately(function, options)
-
+        result = _cached(function, options)
+        FUNCTIONS[f"{function.__module__}.{function.__qualname__}"] = result
         return result
 
     return compiled
+
+
+def _cached(function: F, options: dict[str, Any]) -> F:
+    given = numba.config.CACHE_DIR
+    if given and not is_trusted(given):
+        return _kept_privately(function, options)
+
+    try:
+        result: F = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # numba: "no locator available"
+        return _kept_privately(function, options)
+
+    try:
+        _delete_stale(result, function)
+    except OSError:  # a cache of somebody else, which can be read but not renewed
+        return _kept_privately(function, options)
+
+    return result
 
 
 def folder() -> str | None:

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from corpus.compiled_registry import example
 from corpus.config import Section
 from dedup import folding
 from dedup.near_duplicates.containment import is_contained
@@ -282,3 +283,9 @@ def _expand(
     result[spread] = table.expansions[(base + within)[spread]]
 
     return result, np.repeat(owner, lengths)
+
+
+@example
+def _compare_two_pages() -> None:
+    sets = shingle_sets(word_hashes(pa.array(["one two three"], pa.large_string())), 2)
+    jaccard(sets.values, sets.values)

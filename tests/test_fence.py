@@ -21,6 +21,7 @@ READERS = {"clean": {"crawl.warc"}, "train": {"shards.reader", "shards.tokenizer
 HOMES = {
     "ray": {"corpus/run/executors/ray.py", "train/machine/ray_launcher.py"},
     "torch": {"train"},
+    "numba": {"corpus/compiled.py", "clean/learned/compiled.py", "dedup/kernels.py"},
     "scrapy": {"crawl/fetch"},
     "aiohttp": {"crawl/fetch"},
     "trafilatura": {"clean/extract.py"},

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from corpus import compiled as machinecode
+from corpus.compiled_registry import EXAMPLES
 from corpus.errors import InputError
-from webtext.stages import needing
+from webtext.stages import needing, stage_main
 
 # Stages with compiled loops. The slowest comes first, so that the two processes end together.
 STAGES = ("clean", "dedup")
@@ -62,18 +63,12 @@ def run(stage: str) -> float:
     """
     begun = time.monotonic()
     with needing(stage):
-        if stage == "clean":
-            from clean.filters.hashed_words import compile_loops
-            from clean.learned.extraction import extractor
-
-            extractor()
-            compile_loops()
-        elif stage == "dedup":
-            from dedup import loops
-
-            loops.run_loops()
-        else:
+        if stage not in STAGES:
             raise InputError(f"{stage!r} has no compiled loops; stages with some: {STAGES}")
+        stage_main(stage)
+        for example in EXAMPLES:
+            if example.__module__.startswith(f"{stage}."):
+                example()
 
     return time.monotonic() - begun
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from corpus.compiled import compiler
+from corpus.compiled_registry import example
 
 # Bytes of a text that are read: the cost of a page is bounded, and its start tells most.
 MAX_BYTES = 1 << 16
@@ -149,8 +150,8 @@ def fit(
     return weights, bias
 
 
-def compile_loops() -> None:
-    """Run every compiled function once on a tiny input, so that later runs find it in the cache."""
+@example
+def _fit_and_judge() -> None:
     rows = features(["a b"], 2)
     weights, bias = fit(*rows, np.zeros(1), np.zeros(1, np.int64), 2)
     margins(*rows, weights, bias)

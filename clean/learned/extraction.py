@@ -55,6 +55,7 @@ from clean.learned.render import render
 from clean.learned.tables import Row, data_rows, with_whole_rows, with_whole_tables
 from clean.learned.trees import Model
 from clean.rewrite import rewritten
+from corpus.compiled_registry import example
 from corpus.errors import InputError
 
 MODEL_FILE: Final = "model.npz"
@@ -100,6 +101,11 @@ def extractor(use: Use = Use.BALANCED) -> Callable[[str], str]:
     """
     extract = page_extractor(use)
     return lambda html: extract(html)[0]
+
+
+@example
+def _extract() -> None:
+    extractor()
 
 
 class PageText(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from clean.learned.blocks import PageBlocks
+from clean.learned.blocks import PageBlocks, blocks
 from clean.soft_failures import addresses, rules
 from clean.soft_failures.addresses import SoftFailure, StoredAnswer
 from clean.soft_failures.config import SoftFailuresConfig
@@ -18,6 +18,7 @@ from clean.soft_failures.features import features, findings
 from clean.soft_failures.lexicon import lexicon
 from clean.soft_failures.model import model
 from clean.soft_failures.sheet import MAIN, PASSWORD, Sheet, sheet, title_sheet
+from corpus.compiled_registry import example
 
 # Words of main text above which only headers, address and title can make a page a failure.
 MAX_JUDGED_WORDS: Final = 600
@@ -140,3 +141,11 @@ def _by_phrases(paper: Sheet, html: str, config: SoftFailuresConfig) -> SoftFail
         f"{shown}, {int(paper.counts[MAIN])} words of text, "
         f"score {score:.2f}, allowed {config.threshold:g}: clean.soft_failures.threshold",
     )
+
+
+@example
+def _judge_a_page() -> None:
+    html = "<title>Not found</title><p>" + "The page is gone. " * MIN_JUDGED_WORDS
+    page = JudgedPage(blocks(html.encode()), html, "Not found", {}, 4 * MIN_JUDGED_WORDS)
+    address = "http://site.test/"
+    judge(StoredAnswer(address, address, 200), page, SoftFailuresConfig())

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from corpus.compiled_registry import example
 from dedup.contamination.near_score import SEED_WORDS
 from dedup.contamination.overlap import Hits, NgramIndex, build_index, find
 from dedup.words import (
@@ -613,3 +614,10 @@ def _no_finds() -> Found:
 def _found(rows: Sequence[tuple[int, int, int, int]]) -> Found:
     text, first, after = (np.array([row[column] for row in rows], np.int64) for column in (0, 2, 3))
     return Found(text, np.array([row[1] for row in rows], np.uint64), first, after)
+
+
+@example
+def _find_near_a_passage() -> None:
+    words = word_hashes(pa.array(["one two three four five"], pa.large_string()))
+    passages = passages_of(words, np.zeros(5, bool), word_weights([words]), 1)
+    find_near(words, build_near_index(passages), 0.5)

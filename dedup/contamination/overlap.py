@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from corpus.compiled_registry import example
 from corpus.config import Section
 from corpus.evaluation_sets.files import TestSet
 from corpus.evaluation_sets.natural_text import is_tokenized, natural_pieces
@@ -696,3 +697,10 @@ def _run_words(flags: np.ndarray, row: np.ndarray, lengths: np.ndarray, n: int) 
     breaks[1:] = (flags[1:] != flags[:-1]) | (row[1:] != row[:-1])
     run = np.cumsum(breaks) - 1
     return np.bincount(run)[run] - 1 + np.minimum(lengths[row], n)
+
+
+@example
+def _find_a_passage() -> None:
+    words = word_hashes(pa.array(["one two three"], pa.large_string()))
+    grams = ngram_hashes(words, 2).values
+    find(words, build_index(grams, np.full(grams.size, 2, np.int16)))

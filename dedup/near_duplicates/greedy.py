@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from corpus.compiled_registry import example
 from dedup.near_duplicates.shingle_store import StoredSets, none_stored
 
 KEPT = -1
@@ -221,3 +222,10 @@ def _num_common(sets: StoredSets) -> np.ndarray:
     kernels.count_common(sets.values, sets.value_bounds, seen, again, common)
 
     return common
+
+
+@example
+def _choose_from_two_pages() -> None:
+    none = np.zeros(0, np.int64)
+    edges = Edges(none, none, np.zeros(0), np.zeros(0, bool))
+    open_pages(2, 0, edges, LargeBuckets(np.zeros(2, np.int64), np.arange(2), np.zeros(2, bool)))

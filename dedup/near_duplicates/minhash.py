@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from corpus.compiled_registry import example
 from corpus.config import Section
 from dedup.words import Ragged, content_hashes, ngram_hashes, slices, word_hashes
 
@@ -154,3 +155,8 @@ def _mix32(values: np.ndarray) -> np.ndarray:
     values = (values ^ (values >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     values = (values ^ (values >> np.uint32(13))) * np.uint32(0xC2B2AE35)
     return values ^ (values >> np.uint32(16))
+
+
+@example
+def _sign_a_page() -> None:
+    sign(pa.array(["one two three"], pa.large_string()), 2, permutations(1, 1))

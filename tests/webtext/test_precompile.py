@@ -14,13 +14,25 @@ from corpus import compiled
 from webtext import precompile
 
 WORK = """
-import json, sys, tempfile
+import importlib, json, pkgutil, sys, tempfile
+import clean, dedup
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
+from numba.core.dispatcher import Dispatcher
 from clean.learned.extraction import extractor
+from corpus.compiled_registry import EXAMPLES, FUNCTIONS
 from dedup import words
 from dedup.contamination import overlap
 from dedup.near_duplicates import greedy, minhash
 
+for package in (clean, dedup):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+for example in EXAMPLES:
+    example()
+parts = {name for loop in FUNCTIONS.values() for name in loop.py_func.__code__.co_names}
+without_example = [name for name, loop in FUNCTIONS.items()
+    if not loop.signatures and name.rpartition(".")[2] not in parts]
 text = extractor()("<h1>Rivers</h1><p>" + "Some rivers run north, others do not. " * 9 + "<ul><li><a href=/>Home</a></ul>")
 with tempfile.TemporaryFile() as file:
     pq.write_table(pa.table({"text": [text, "", "Two. &amp; \\u00e9t\\u00e9"] * 3}), file)
@@ -36,14 +48,16 @@ for index in (keys, np.frombuffer(keys.tobytes(), np.uint64)):
 none, pages = np.zeros(0, np.int64), np.arange(3)
 edges = greedy.Edges(none, none, np.zeros(0), np.zeros(0, bool))
 greedy.open_pages(3, 1, edges, greedy.LargeBuckets(np.zeros(3, np.int64), pages, np.zeros(3, bool)))
-loops = {
-    f"{name}.{key}": [sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values())]
-    for name, module in list(sys.modules.items())
-    if name.partition(".")[0] in ("clean", "dedup")
-    for key, loop in vars(module).items()
-    if hasattr(loop, "stats") and loop.signatures
-}
-print(json.dumps(loops))
+everywhere = {id(each) for module in list(sys.modules.values()) for each in vars(module).values()
+    if isinstance(each, Dispatcher) and each.py_func.__module__.partition(".")[0] in ("clean", "dedup", "corpus")}
+print(json.dumps({
+    "loops": {
+        name: [sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values())]
+        for name, loop in FUNCTIONS.items() if loop.signatures
+    },
+    "unregistered": len(everywhere - {id(loop) for loop in FUNCTIONS.values()}),
+    "without_example": without_example,
+}))
 """
 
 
@@ -56,7 +70,10 @@ def test_afterwards_a_fresh_process_compiles_nothing() -> None:
         [sys.executable, "-c", WORK], capture_output=True, text=True, check=False
     )
     assert found.returncode == 0, found.stderr
-    loops = json.loads(found.stdout)
+    answer = json.loads(found.stdout)
+    assert answer["unregistered"] == 0, "each compiled function is in the registry"
+    assert answer["without_example"] == [], "an example calls each, or another compiled function"
+    loops = answer["loops"]
     assert {name: counts for name, counts in loops.items() if counts[1]} == {}
     assert {name for name, counts in loops.items() if counts[0]} >= {
         "clean.learned.blocks.scan",
