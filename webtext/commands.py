@@ -35,6 +35,7 @@ GROUPS = {
         "look": "open a window into the corpus: a local web page",
         "report": "write the corpus report as one HTML file",
         "publish": "write a snapshot as a data set with a card, for libraries and hubs",
+        "captures": "write a batch's captures as a WACZ package or a CDXJ index",
     },
     "tend": {
         "revive": "fetch captures of dead links from web archives, as WARC files",
@@ -114,6 +115,9 @@ def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
     elif name == "publish":
         with needing("shards"):
             from webtext.publish.command import main
+    elif name == "captures":
+        with needing("crawl"):
+            from webtext.captures.command import main
     elif name == "fit-quality":
         with needing("clean"):
             from webtext.quality.command import main
