@@ -10,8 +10,6 @@ import time
 import urllib.request
 from pathlib import Path
 
-from tests.crawl.captures.made_archive import Archive
-
 START_S = 60.0
 
 
@@ -22,13 +20,14 @@ def tool(name: str) -> str | None:
 
 
 class Pywb:
-    """A pywb that serves an archive as the collection `made`."""
+    """A pywb that serves the collection `made` below a folder."""
 
-    def __init__(self, archive: Archive, folder: Path) -> None:
-        self.archive = archive
+    def __init__(self, path: Path | None, folder: Path, *options: str) -> None:
+        """Add the file at `path` to a new collection; without one the folder has it already."""
         manager = str(tool("wb-manager"))
         log = (folder / "log").open("w")
-        for command in (["init", "made"], ["add", "made", str(archive.path)]):
+        adding = [["init", "made"], ["add", "made", str(path), *options]]
+        for command in [] if path is None else adding:
             subprocess.run([manager, *command], cwd=folder, check=True, stdout=log, stderr=log)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

@@ -7,6 +7,7 @@ PATH. In the suite 30 histories are served, in `make soak` 1,000.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -35,14 +36,23 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@dataclass(frozen=True)
+class Served:
+    """A made archive and the pywb that serves it."""
+
+    archive: Archive
+    server: Pywb
+
+
 @pytest.fixture(scope="module", params=[30, pytest.param(1000, marks=pytest.mark.soak)])
 def pywb(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Pywb]:
+) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("pywb")
-    found = Pywb(Archive(folder, request.param, seed=11), folder)
+    archive = Archive(folder, request.param, seed=11)
+    found = Served(archive, Pywb(archive.path, folder))
     yield found
-    found.close()
+    found.server.close()
 
 
 def client() -> ArchiveClient:
@@ -63,10 +73,10 @@ def nearest(archive: Archive, url: str, policy: str) -> IndexedCapture | None:
     return min(fitting, key=lambda each: (abs(each.at - WHEN), each.at), default=None)
 
 
-def test_the_right_capture_of_every_history(pywb: Pywb) -> None:
+def test_the_right_capture_of_every_history(pywb: Served) -> None:
     asking = client()
-    index = CdxServer(f"{pywb.root}/made/cdx", asking)
-    source = RecordSource(replay=pywb.root + "/made/{timestamp}id_/{url}")
+    index = CdxServer(f"{pywb.server.root}/made/cdx", asking)
+    source = RecordSource(replay=pywb.server.root + "/made/{timestamp}id_/{url}")
     archive, revived = pywb.archive, 0
     for url, captures in index.captures([*archive.captures]):
         made = archive.captures[url]
@@ -89,15 +99,15 @@ def test_the_right_capture_of_every_history(pywb: Pywb) -> None:
     assert asking.requests == len(archive.captures) + revived + 1
 
 
-def test_a_crawl_that_asks_pywb(pywb: Pywb, tmp_path: Path) -> None:
+def test_a_crawl_that_asks_pywb(pywb: Served, tmp_path: Path) -> None:
     archive = pywb.archive
     urls = [*archive.captures][:30]
     batch = Batch(tmp_path, str(tmp_path / "corpus"), 1, {"delay_s": 0.0})
     batch.links(urls)
     settings = {
         "fetch.archive": '"only"',
-        "captures.indexes": f'["{pywb.root}/made/cdx"]',
-        "captures.replay": f'"{pywb.root}/made/{{timestamp}}id_/{{url}}"',
+        "captures.indexes": f'["{pywb.server.root}/made/cdx"]',
+        "captures.replay": f'"{pywb.server.root}/made/{{timestamp}}id_/{{url}}"',
         "captures.policy": '"before"',
         "captures.window_days": "7000",
     }
