@@ -83,7 +83,7 @@ def judged_by(config: CleanConfig, context: Context) -> list[Input]:
 
 STEP = Map(
     name="clean/documents",
-    revision=8,
+    revision=9,
     reads=PAGES,
     columns=(
         "doc_id",

@@ -52,6 +52,7 @@ from clean.learned.layout import (
     NOSCRIPT_NAME,
     NUM_AT,
     NUM_COUNTS,
+    NUM_FOUND,
     NUM_OPEN,
     NUM_PLACE,
     OPEN_BLOCK_ELEMENT,
@@ -175,7 +176,7 @@ class State(NamedTuple):
     block_hash: np.ndarray  # (1,) uint64
     title_words: np.ndarray  # (slots,) uint64
     mask: np.ndarray  # (2,) uint64, bits of the hints of a tag
-    attributes: np.ndarray  # (6,) int64, see layout
+    attributes: np.ndarray  # (NUM_FOUND,) int64, see layout
 
 
 def state() -> State:
@@ -189,7 +190,7 @@ def state() -> State:
         block_hash=np.zeros(1, np.uint64),
         title_words=np.zeros(MAX_TITLE_WORDS * 4, np.uint64),
         mask=np.zeros(2, np.uint64),
-        attributes=np.zeros(6, np.int64),
+        attributes=np.zeros(NUM_FOUND, np.int64),
     )
 
 
@@ -270,8 +271,10 @@ def scan(
         reg[AT_TAG_START] = position
         if (tag in (TAG_TIME, TAG_CITE)) and reg[AT_SPACE] == 0:
             reg[AT_SPACE] = SOFT_SPACE
+        # The title of a drawing is no part of the text around it.
+        in_drawing = tag == TAG_TITLE and opened[TAG_SVG] > 0
         if closing:
-            if flags & markup.BLOCK or tag == TAG_BR:
+            if (flags & markup.BLOCK and not in_drawing) or tag == TAG_BR:
                 flush(reg, now, block_hash, text, counts, place, hashes, wordless, position)
             if tag == TAG_BR or (tag == TAG_P and opened[TAG_P] == 0):
                 reg[AT_BREAK] += 1
@@ -287,7 +290,7 @@ def scan(
 
         if opened[TAG_HEAD] and not foreign and not flags & markup.IN_HEAD:
             pop_tag(stack, opened, reg, TAG_HEAD)
-        if flags & markup.BLOCK:
+        if flags & markup.BLOCK and not in_drawing:
             flush(reg, now, block_hash, text, counts, place, hashes, wordless, position)
         elif tag == TAG_BR:
             reg[AT_BREAK] += 1

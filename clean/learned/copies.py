@@ -1,4 +1,4 @@
-"""Text that is on a page twice, or hidden by a browser.
+"""Text that is on a page twice.
 
 Sites carry an article a second time for telephones, for readers without scripts, for print, or for
 machines. A second copy is told from repetition within a text (refrains, quotations in a thread,
@@ -18,8 +18,6 @@ from clean.learned.layout import (
     ELEMENT,
     FIRST_TAG_CHANNEL,
     HIDDEN,
-    HIDDEN_BY_STYLE,
-    OFF_SCREEN,
     ROW,
     SHOWN,
     TAG_DD,
@@ -38,25 +36,11 @@ COPY_WORDS: Final = 12
 MAX_COPIES: Final = 4
 # So many different blocks that follow each other a second time are a copy wherever they are.
 RUN_BLOCKS: Final = 4
-# Share of the kept words that must be shown, else the page shows its text later by script.
-LEAST_SHOWN_FRAC: Final = 0.3
 _LEVELS: Final = 8
 _CLASS = re.compile(rb"class\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.I)
 _NOSCRIPT: Final = FIRST_TAG_CHANNEL + CHANNEL_TAGS.index("noscript")
 _QUOTES: Final = (FIRST_TAG_CHANNEL + CHANNEL_TAGS.index("blockquote"), HINTS.index("quote"))
 _ENTRIES: Final = (TAG_DD, TAG_LI, TAG_TD, TAG_TH)
-
-
-def without_hidden(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
-    """`keep` without what a browser hides, unless most of the text is hidden."""
-    state = page.place[:, HIDDEN]
-    hidden = keep & ((state == HIDDEN_BY_STYLE) | (state == OFF_SCREEN))
-    if not hidden.any():
-        return keep
-
-    words = page.counts[:, WORDS]
-    shown = keep & ~hidden
-    return shown if words[shown].sum() >= LEAST_SHOWN_FRAC * words[keep].sum() else keep
 
 
 def without_copies(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:

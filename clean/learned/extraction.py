@@ -38,14 +38,16 @@ from clean.learned.asides import (
 from clean.learned.blocks import PageBlocks, blocks, scan
 from clean.learned.compiled import first_run
 from clean.learned.context import NUM_CONTEXT, context
-from clean.learned.copies import without_copies, without_hidden
+from clean.learned.copies import without_copies
 from clean.learned.features import NAMES, NUM_FEATURES, features
+from clean.learned.hidden import without_hidden
 from clean.learned.layout import (
     END,
     FIRST_TAG_CHANNEL,
     HIDDEN,
     HIDDEN_BY_STYLE,
     OFF_SCREEN,
+    ROW,
     START,
     WORDS,
 )
@@ -67,9 +69,12 @@ LEAST_WORDS: Final = 25
 NEAR_COMMENT: Final = 2
 _NAV: Final = FIRST_TAG_CHANNEL + CHANNEL_TAGS.index("nav")
 _COUNTER = re.compile(
-    rb"\s*\d[\d.,]*[KkMm]?\s+(?:likes?|shares?|comments?|views?|retweets?|reactions?|claps?|upvotes?|points?)\s*",
+    rb"\s*\d[\d.,]*\s?[km]?\s+(?:(?:people|users|others)\s+)?(?:likes?|shares?|comments?|views?|retweets?"
+    rb"|reactions?|claps?|upvotes?|points?|replies|tweets?|followers|reads?)(?:\s+this)?\s*",
     re.I,
 )
+# Words of a longest counter.
+COUNTER_WORDS: Final = 6
 
 
 class Use(StrEnum):
@@ -202,7 +207,7 @@ def kept(page: PageBlocks, chance: np.ndarray, use: Use, rows: dict[int, Row]) -
     keep = without_further_articles(page, without_forms(page, without_galleries(page, keep)))
     keep = with_whole_tables(page, with_whole_rows(page, keep, rows), rows)
     keep = without_copies(page, without_hidden(page, keep), rows)
-    return without_counters(page, keep)
+    return without_counters(page, keep, rows)
 
 
 def visible_words(page: PageBlocks) -> int:
@@ -212,13 +217,14 @@ def visible_words(page: PageBlocks) -> int:
     return int(page.counts[shown, WORDS].sum())
 
 
-def without_counters(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
-    """`keep` without blocks that only count reactions, such as "2 Likes"."""
-    short = np.flatnonzero(keep & (page.counts[:, WORDS] <= 2))
+def without_counters(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
+    """`keep` without blocks that only count reactions, such as "2 Likes". Cells of data stay."""
+    short = np.flatnonzero(keep & (page.counts[:, WORDS] <= COUNTER_WORDS))
     gone = [
         block
         for block in short.tolist()
-        if _COUNTER.fullmatch(
+        if int(page.place[block, ROW]) not in rows
+        and _COUNTER.fullmatch(
             page.text[page.place[block, START] : page.place[block, END]].tobytes()
         )
     ]

@@ -76,7 +76,16 @@ SHOWN, HIDDEN_BY_STYLE, HIDDEN_FROM_READERS, OFF_SCREEN = range(4)
 NUM_OPEN: Final = OPEN_HEADING + 1
 
 # Findings of `tokens.read_attributes`.
-FOUND_HIDES, FOUND_ADDRESS, FOUND_KEY, FOUND_CLOSED, FOUND_VALUE, FOUND_VALUE_END = range(6)
+(
+    FOUND_HIDES,
+    FOUND_ADDRESS,
+    FOUND_KEY,
+    FOUND_CLOSED,
+    FOUND_VALUE,
+    FOUND_VALUE_END,
+    FOUND_OPEN,
+) = range(7)
+NUM_FOUND: Final = FOUND_OPEN + 1
 
 # Registers of the pass that its parts share.
 (
@@ -126,6 +135,7 @@ TAG_HEAD: Final = markup.TAG["head"]
 TAG_BODY: Final = markup.TAG["body"]
 TAG_HTML: Final = markup.TAG["html"]
 TAG_SVG: Final = markup.TAG["svg"]
+TAG_DIALOG: Final = markup.TAG["dialog"]
 TAG_NOSCRIPT: Final = markup.TAG["noscript"]
 NOSCRIPT_NAME: Final = np.uint64(markup.packed("noscript"))
 TAG_TIME: Final = markup.TAG["time"]

@@ -67,6 +67,7 @@ ATTRIBUTES: Final = (
     "property",
     "rel",
     "content",
+    "open",
 )
 _HINTING = "class id role itemprop itemtype data-testid aria-label"
 
@@ -264,6 +265,7 @@ def tables() -> Tables:
     kinds = dict.fromkeys(_HINTING.split(), 1) | {
         name: number for number, name in enumerate(ATTRIBUTES[1:], 2)
     }
+    kinds["popover"] = kinds["hidden"]
     groups: dict[int, int] = {}
     for number, words in enumerate(GROUPS.values()):
         for word in set(words.split()):

@@ -19,6 +19,7 @@ from clean.learned.layout import (
     FIRST_TAG_CHANNEL,
     FOUND_ADDRESS,
     FOUND_HIDES,
+    FOUND_OPEN,
     HIDDEN_BY_STYLE,
     MAX_DEPTH,
     NUM_OPEN,
@@ -40,6 +41,7 @@ from clean.learned.layout import (
     TAG_BODY,
     TAG_BUTTON,
     TAG_DD,
+    TAG_DIALOG,
     TAG_DIV,
     TAG_DT,
     TAG_HTML,
@@ -91,6 +93,8 @@ def push(
     stack[level, OPEN_ELEMENT] = element
     if attributes[FOUND_HIDES] and stack[level, OPEN_HIDDEN] != HIDDEN_BY_STYLE:
         stack[level, OPEN_HIDDEN] = attributes[FOUND_HIDES]
+    if tag == TAG_DIALOG and not attributes[FOUND_OPEN]:
+        stack[level, OPEN_HIDDEN] = HIDDEN_BY_STYLE
     if flags & markup.SKIP:
         stack[level, OPEN_SKIP] = 1
     if flags & markup.BOLD:

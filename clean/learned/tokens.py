@@ -5,16 +5,18 @@ Source: WHATWG HTML, section 13.2.5. `blocks` explains the names of arrays.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from clean.learned import markup
 from clean.learned.compiled import inner
 from clean.learned.layout import (
     FOUND_ADDRESS,
     FOUND_CLOSED,
     FOUND_HIDES,
     FOUND_KEY,
+    FOUND_OPEN,
     FOUND_VALUE,
     FOUND_VALUE_END,
     HIDDEN_BY_STYLE,
@@ -22,6 +24,35 @@ from clean.learned.layout import (
     OFF_SCREEN,
     SELF_KEYS,
 )
+
+# Names and values of style declarations, as `packed` gives them.
+NAME_DISPLAY: Final = np.uint64(markup.packed("display"))
+NAME_VISIBILITY: Final = np.uint64(markup.packed("visibility"))
+NAME_OVERFLOW: Final = np.uint64(markup.packed("overflow"))
+NAME_HEIGHT: Final = np.uint64(markup.packed("height"))
+NAME_MAX_HEIGHT: Final = np.uint64(markup.packed("max-height"))
+NAME_MIN_HEIGHT: Final = np.uint64(markup.packed("min-height"))
+NAME_PADDING_TOP: Final = np.uint64(markup.packed("padding-top"))
+NAME_FONT_SIZE: Final = np.uint64(markup.packed("font-size"))
+NAME_OPACITY: Final = np.uint64(markup.packed("opacity"))
+NAME_CLIP: Final = np.uint64(markup.packed("clip"))
+NAME_CLIP_PATH: Final = np.uint64(markup.packed("clip-path"))
+NAME_TRANSFORM: Final = np.uint64(markup.packed("transform"))
+NAME_LEFT: Final = np.uint64(markup.packed("left"))
+NAME_TOP: Final = np.uint64(markup.packed("top"))
+NAME_RIGHT: Final = np.uint64(markup.packed("right"))
+NAME_BOTTOM: Final = np.uint64(markup.packed("bottom"))
+NAME_TEXT_INDENT: Final = np.uint64(markup.packed("text-indent"))
+VALUE_NONE: Final = np.uint64(markup.packed("none"))
+VALUE_HIDDEN: Final = np.uint64(markup.packed("hidden"))
+VALUE_COLLAPSE: Final = np.uint64(markup.packed("collapse"))
+VALUE_RECT: Final = np.uint64(markup.packed("rect"))
+VALUE_INSET: Final = np.uint64(markup.packed("inset"))
+VALUE_SCALE: Final = np.uint64(markup.packed("scale"))
+# Longer than a packed name.
+VISIBILITY_CHARS: Final = len("visibility")
+CONTENT_VISIBILITY_CHARS: Final = len("content-visibility")
+PADDING_BOTTOM_CHARS: Final = len("padding-bottom")
 
 
 @inner
@@ -118,10 +149,9 @@ def read_attributes(
         if kind == 1:
             read_hints(data, start, end, hints, mask)
         elif kind == 2:
-            if hides(data, start, end):
-                found[FOUND_HIDES] = HIDDEN_BY_STYLE
-            elif found[FOUND_HIDES] == 0 and is_off_screen(data, start, end):
-                found[FOUND_HIDES] = OFF_SCREEN
+            state = hides(data, start, end)
+            if state and found[FOUND_HIDES] != HIDDEN_BY_STYLE:
+                found[FOUND_HIDES] = state
         elif kind == 3:
             found[FOUND_HIDES] = HIDDEN_BY_STYLE
         elif kind == 4:
@@ -139,6 +169,8 @@ def read_attributes(
         elif kind == 9:
             found[FOUND_VALUE] = start
             found[FOUND_VALUE_END] = end
+        elif kind == 10:
+            found[FOUND_OPEN] = 1
 
     return size, False
 
@@ -193,45 +225,136 @@ def read_hints(data: Any, start: Any, end: Any, hints: Any, mask: Any) -> None:
 
 @inner
 def hides(data: Any, start: Any, end: Any) -> Any:
-    """True if a style says `display: none` or `visibility: hidden`."""
-    for index in range(start, end - 3):
-        first = data[index] | 32
-        if first == 110 and (data[index + 1] | 32) == 111 and (data[index + 2] | 32) == 110:
-            before = index - 1
-            while before > start and data[before] == 32:
-                before -= 1
-            if before > start and data[before] == 58 and (data[before - 1] | 32) == 121:
-                return 1
+    """HIDDEN_BY_STYLE or OFF_SCREEN if the declarations of a style hide its element, else 0.
 
-        if first == 104 and (data[index + 1] | 32) == 105:
-            before = index - 1
-            while before > start and data[before] == 32:
-                before -= 1
-            if before > start + 2 and data[before] == 58 and (data[before - 1] | 32) == 121:
-                return 1
+    An element without opacity is mostly faded in by a script. One without height may be the frame
+    of a picture, whose height is that of its padding.
+    """
+    state = 0
+    clips = False
+    no_size = False
+    is_frame = False
+    is_faded = False
+    position = start
 
-    return 0
+    while position < end:
+        while position < end and (data[position] <= 32 or data[position] == 59):
+            position += 1
+        name_start = position
+        while position < end and data[position] != 58 and data[position] != 59:
+            position += 1
+        if position >= end or data[position] == 59:
+            continue
+        name_end = position
+        while name_end > name_start and data[name_end - 1] <= 32:
+            name_end -= 1
+        position += 1
+        while position < end and data[position] <= 32:
+            position += 1
+
+        name = packed(data, name_start, name_end)
+        if name_end - name_start == CONTENT_VISIBILITY_CHARS:
+            name = packed(data, name_end - VISIBILITY_CHARS, name_end)
+        elif name_end - name_start == PADDING_BOTTOM_CHARS and (data[name_start] | 32) == 112:
+            is_frame = True
+        if name in (NAME_DISPLAY, NAME_VISIBILITY):
+            value = packed_word(data, position, end)
+            if value in (VALUE_NONE, VALUE_HIDDEN, VALUE_COLLAPSE):
+                state = HIDDEN_BY_STYLE
+            elif state == HIDDEN_BY_STYLE and name == NAME_DISPLAY:
+                state = 0
+        elif name == NAME_OVERFLOW:
+            clips = packed_word(data, position, end) == VALUE_HIDDEN
+        elif name in (NAME_HEIGHT, NAME_MAX_HEIGHT):
+            no_size = no_size or is_zero(data, position, end)
+        elif name == NAME_OPACITY:
+            is_faded = is_zero(data, position, end)
+        elif name in (NAME_MIN_HEIGHT, NAME_PADDING_TOP):
+            is_frame = True
+        elif name == NAME_FONT_SIZE:
+            if is_zero(data, position, end):
+                state = HIDDEN_BY_STYLE
+        elif name in (NAME_CLIP, NAME_CLIP_PATH, NAME_TRANSFORM):
+            if state == 0 and is_nothing(data, position, end):
+                state = OFF_SCREEN
+        elif name in (NAME_LEFT, NAME_TOP, NAME_TEXT_INDENT, NAME_RIGHT, NAME_BOTTOM):
+            if state == 0 and is_far_away(data, position, end):
+                state = OFF_SCREEN
+
+        while position < end and data[position] != 59:
+            position += 1
+
+    if state == 0 and no_size and not is_frame and (clips or is_faded):
+        return HIDDEN_BY_STYLE
+    return state
 
 
 @inner
-def is_off_screen(data: Any, start: Any, end: Any) -> Any:
-    """True if a style moves an element far to the left or up: a colon, a minus and three digits."""
-    for index in range(start, end - 4):
-        if data[index] == 58:
-            sign = index + 1
-            if data[sign] == 32:
-                sign += 1
-            if (
-                sign + 3 < end
-                and data[sign] == 45
-                and 48 <= data[sign + 1] <= 57
-                and 48 <= data[sign + 2] <= 57
-                and 48 <= data[sign + 3] <= 57
-                and (data[index - 1] | 32) in (116, 112)  # left, top, text-indent
-            ):
-                return True
+def packed_word(data: Any, start: Any, end: Any) -> Any:
+    """The word at `start` as one number, as `packed`."""
+    stop = start
+    while stop < end and 97 <= (data[stop] | 32) <= 122:
+        stop += 1
+    return packed(data, start, stop)
+
+
+@inner
+def is_zero(data: Any, start: Any, end: Any) -> Any:
+    """True for a length of nothing, such as `0` and `0px`, but not for `0.5em`."""
+    if start >= end or data[start] != 48:
+        return False
+    if start + 1 < end and data[start + 1] == 46:
+        return False
+    return start + 1 >= end or not 48 <= data[start + 1] <= 57
+
+
+@inner
+def is_nothing(data: Any, start: Any, end: Any) -> Any:
+    """True for a function of zeros or ones, such as `rect(0 0 0 0)`, `rect(1px,1px,1px,1px)`,
+    `inset(100%)` and `scale(0)`.
+    """
+    function = packed_word(data, start, end)
+    position = start
+    while position < end and data[position] != 40 and data[position] != 59:
+        position += 1
+    if position >= end or data[position] == 59:
+        return False
+    is_rectangle = function == VALUE_RECT
+    if not is_rectangle and function != VALUE_SCALE and function != VALUE_INSET:
+        return False
+
+    least = 50 if function == VALUE_INSET else 0
+    most = 100 if function == VALUE_INSET else 1 if is_rectangle else 0
+    number = -1
+    seen = False
+    for index in range(position + 1, end):
+        byte = data[index]
+        if 48 <= byte <= 57:
+            number = (0 if number < 0 else number) * 10 + (byte - 48)
+            continue
+        if byte == 46:
+            return False
+        if number >= 0:
+            if number < least or number > most:
+                return False
+            seen = True
+            number = -1
+        if byte == 41:
+            return seen
 
     return False
+
+
+@inner
+def is_far_away(data: Any, start: Any, end: Any) -> Any:
+    """True for a negative length of hundreds, such as `-999px`, `-9999em` and `-100vw`."""
+    return (
+        start + 3 < end
+        and data[start] == 45
+        and 48 <= data[start + 1] <= 57
+        and 48 <= data[start + 2] <= 57
+        and 48 <= data[start + 3] <= 57
+    )
 
 
 @inner

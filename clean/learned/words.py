@@ -339,6 +339,8 @@ def read_text(
     level = reg[AT_LEVEL]
     pre = stack[level, OPEN_PRE] != 0
     link = stack[level, OPEN_LINK] != 0
+    reveals = now[CHARS] > 0 and stack[level, OPEN_HIDDEN] == 0
+    chars_before = now[CHARS]
     bold = stack[level, OPEN_BOLD] != 0
     out = reg[AT_OUT]
     start = position
@@ -506,5 +508,8 @@ def read_text(
     if length > 0:
         end_word(state, length, digits, capital, link, groups, title_words, now, block_hash)
     reg[AT_OUT] = out
+    # A block that begins hidden is shown if a part of it is.
+    if reveals and now[CHARS] > chars_before:
+        place[reg[AT_BLOCKS], HIDDEN] = 0
 
     return position

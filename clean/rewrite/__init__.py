@@ -1,6 +1,6 @@
 """Rewrites markup with text elsewhere than its tags say, before blocks are cut.
 
-Each rewriting takes a page and its trigger words, in time linear in the page. Inserted text is
+Each rewriting takes a page and the pieces of markup found in it, in time linear in the page. Inserted text is
 escaped like the replaced one. Scripts, styles and comments are put aside meanwhile, since they may
 quote any markup.
 """
@@ -15,6 +15,7 @@ from clean.rewrite.formulas import with_tex
 from clean.rewrite.inline import with_whole_sentences
 from clean.rewrite.shown import with_shown_elements
 from clean.rewrite.signs import signs
+from clean.rewrite.tables import with_tables
 
 _HIDDEN = re.compile(r"<(script|style|!--)(?:(?<=--)|(?=[\s/>]))(?![^<>]*math/tex)", re.I)
 _ENDS = {name: re.compile(rf"</{name}[^>]*>", re.I) for name in ("script", "style")}
@@ -24,10 +25,19 @@ _ESCAPED_PLACE = re.compile(r"&lt;!--(\d{1,9})--&gt;")
 
 def rewritten(html: str) -> str:
     """`html` with one representation for each formula, code as lines, and all that browsers show."""
+    found = signs(html)
+    if not found:
+        return html
+
     shown, hidden = _put_aside(html)
-    found = signs(shown)
     new = shown
-    for rewrite in (with_shown_elements, with_tex, with_plain_code, with_whole_sentences):
+    for rewrite in (
+        with_shown_elements,
+        with_tex,
+        with_plain_code,
+        with_tables,
+        with_whole_sentences,
+    ):
         new = rewrite(new, found)
     if new is shown or new == shown:
         return html

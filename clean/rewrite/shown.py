@@ -19,7 +19,8 @@ _OLD = re.compile(r"<(xmp|listing|plaintext)(?=[\s>])[^<>]*>", re.I)
 _OPEN_PLAIN = re.compile(r"<plaintext(?=[\s>])[^<>]*>", re.I)
 _TEXTAREA = re.compile(r"<(textarea)(?=[\s>])[^<>]*>", re.I)
 _NOFRAMES = re.compile(r"<(/?)noframes(?=[\s>])[^<>]*>", re.I)
-_SHADOW = re.compile(r"<(template)\s[^<>]*shadowroot(?:mode)?\s*=[^<>]*>", re.I)
+_TEMPLATE_TAG = re.compile(r"<(/?)template(?=[\s>])([^<>]*)>", re.I)
+_SHADOW_ROOT = re.compile(r"\sshadowroot(?:mode)?\s*=", re.I)
 _EMAIL = re.compile(
     r"<(a|span)\s[^<>]*data-cfemail\s*=\s*[\"']?([0-9a-f]{4,400})[\"']?[^<>]*>[^<]*</\1>", re.I
 )
@@ -27,20 +28,33 @@ _EMAIL = re.compile(
 
 def with_shown_elements(html: str, signs: frozenset[str]) -> str:
     """`html` with these elements as ones that every reader of HTML shows."""
-    if not signs.isdisjoint({"xmp", "listing"}):
+    if not signs.isdisjoint({"<xmp", "<listing"}):
         html = replace_elements(html, _OLD, _preformatted)
-    if "plaintext" in signs and (found := _OPEN_PLAIN.search(html)):
+    if "<plaintext" in signs and (found := _OPEN_PLAIN.search(html)):
         html = f"{html[: found.start()]}<pre>{escape(html[found.end() :], quote=False)}</pre>"
-    if "noframes" in signs:
+    if not signs.isdisjoint({"<noframes", "</noframes"}):
         html = _NOFRAMES.sub(r"<\1div>", html)
-    if not signs.isdisjoint({"shadowroot", "shadowrootm"}):
-        html = replace_elements(html, _SHADOW, lambda tag, content: f"<div>{content}</div>")
-    if "textarea" in signs:
+    if "shadowroot" in signs:
+        html = _with_shadow_roots(html)
+    if "<textarea" in signs:
         html = replace_elements(html, _TEXTAREA, _source)
-    if "cfemail" in signs:
+    if "data-cfemail" in signs:
         html = _EMAIL.sub(lambda found: escape(_address(bytes.fromhex(found[2]))), html)
 
     return html
+
+
+def _with_shadow_roots(html: str) -> str:
+    """`html` with each shadow root as a `div`, those within others as well."""
+    roots: list[bool] = []
+
+    def opened(tag: re.Match[str]) -> str:
+        if not tag[1]:
+            roots.append(bool(_SHADOW_ROOT.search(tag[2])))
+            return "<div>" if roots[-1] else tag[0]
+        return "</div>" if roots and roots.pop() else tag[0]
+
+    return _TEMPLATE_TAG.sub(opened, html)
 
 
 def _preformatted(tag: re.Match[str], content: str) -> str:

@@ -1,0 +1,182 @@
+"""Text that browsers do not show: by a style, by an attribute, or by the classes of elements.
+
+The pass over the page notes styles and attributes. Classes are known by two means: the names that
+frameworks give to text for screen readers alone, and the rules of the page's own style sheets. Of
+those, only a rule for one class or identifier counts, and only if no other rule shows the element
+again, be it on a wider screen or in another state.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from clean.learned.blocks import PageBlocks
+from clean.learned.layout import ELEMENT, HIDDEN, HIDDEN_BY_STYLE, OFF_SCREEN, WORDS
+from clean.learned.markup import HINTS
+
+# Share of the kept words that must be shown, else the page shows its text later by script.
+LEAST_SHOWN_FRAC: Final = 0.3
+# Shorter text for screen readers names what others see by its place, such as "You said:".
+LABEL_WORDS: Final = 8
+# Rules of a page's style sheets that are looked at.
+MAX_RULES: Final = 300
+_DISPLAY_BYTES: Final = 16
+MAX_SELECTOR_BYTES: Final = 2000
+_CANDIDATES: Final = (HINTS.index("hidden"), HINTS.index("sr"))
+_NAMES: Final = frozenset(
+    {b"sr-only", b"visually-hidden", b"visuallyhidden", b"u-visually-hidden", b"hidden-visually"}
+    | {b"is-visually-hidden", b"a11y-hidden"}
+)
+_ATTRIBUTE = re.compile(rb"\s(class|id)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.I)
+# Names of elements that a reader opens and closes.
+_OPENS = re.compile(
+    rb"\s(?:class|id)\s*=\s*(?:\"[^\"]*?|'[^']*?|[^\s\"'>]*?)(?:accord|collaps|faq|disclos|expand|read-?more|tab-?pan|tabs?-?content|toggle)"
+    rb"|role\s*=\s*[\"']?(?:region|tabpanel)",
+    re.I,
+)
+# Elements around a block that are searched for such a name.
+_LEVELS: Final = 5
+_DISPLAY = re.compile(rb"display\s*:\s*$")
+_SHOWS = re.compile(rb"(?:display\s*:\s*(?!none)\w|visibility\s*:\s*visible)", re.I)
+_SELECTOR = re.compile(rb"\s*([.#])([A-Za-z][\w-]{2,60})\s*")
+
+
+def without_hidden(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
+    """`keep` without what a browser hides, unless most of the text is hidden.
+
+    Text that a reader can open, such as the answers of a list of questions, is not hidden.
+    """
+    state = page.place[:, HIDDEN]
+    hidden = keep & ((state == HIDDEN_BY_STYLE) | (state == OFF_SCREEN) | _by_class(page, keep))
+    if not hidden.any():
+        return keep
+    hidden &= ~_can_be_opened(page, hidden)
+
+    words = page.counts[:, WORDS]
+    shown = keep & ~hidden
+    return shown if words[shown].sum() >= LEAST_SHOWN_FRAC * words[keep].sum() else keep
+
+
+def _by_class(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
+    """True for kept blocks within an element whose class or identifier hides it, (b,) bool."""
+    own = _sheet_names(page.source)
+    candidates = keep & (page.counts[:, WORDS] >= LABEL_WORDS)
+    if not own:
+        candidates &= (page.channels[:, _CANDIDATES] > 0).any(axis=1)
+    hidden = np.zeros(keep.size, bool)
+    known: dict[int, bool] = {-1: False}
+
+    for block in np.flatnonzero(candidates).tolist():
+        path = []
+        element = int(page.place[block, ELEMENT])
+        while element not in known:
+            path.append(element)
+            element = int(page.parents[element])
+        state = known[element]
+        for element in reversed(path):
+            state = state or _is_named(page, element, own)
+            known[element] = state
+        hidden[block] = state
+
+    return hidden
+
+
+def _can_be_opened(page: PageBlocks, blocks: np.ndarray) -> np.ndarray:
+    """True for those of some blocks that are part of an accordion or of tabs, (b,) bool."""
+    found = np.zeros(blocks.size, bool)
+    known: dict[int, bool] = {-1: False}
+    for block in np.flatnonzero(blocks).tolist():
+        element = int(page.place[block, ELEMENT])
+        for _ in range(_LEVELS):
+            if element not in known:
+                start = int(page.element_starts[element])
+                end = page.source.find(b">", start, start + 2000)
+                known[element] = bool(_OPENS.search(page.source, start, max(start, end)))
+            if known[element]:
+                found[block] = True
+                break
+            element = int(page.parents[element])
+            if element < 0:
+                break
+
+    return found
+
+
+def _is_named(page: PageBlocks, element: int, own: frozenset[bytes]) -> bool:
+    """True if a class or the identifier of an element is one that hides."""
+    start = int(page.element_starts[element])
+    end = page.source.find(b">", start, start + 2000)
+    for name, *values in _ATTRIBUTE.findall(page.source, start, end):
+        value = b"".join(values)
+        sign = b"." if name.lower() == b"class" else b"#"
+        classes = value.split()
+        if any(sign + each in own for each in classes):
+            return True
+        if sign == b"." and not _NAMES.isdisjoint(classes):
+            return True
+
+    return False
+
+
+def _sheet_names(source: bytes) -> frozenset[bytes]:
+    """Selectors of a class or identifier that the page's own style sheets hide and never show."""
+    sheets, rest = _style_sheets(source)
+    names = {name for sheet in sheets for name in _hidden_selectors(sheet)}
+    used = {name for name in names if any(name[1:] in piece for piece in rest)}
+    return frozenset(name for name in used if not any(_is_shown(name, sheet) for sheet in sheets))
+
+
+def _style_sheets(source: bytes) -> tuple[list[bytes], list[bytes]]:
+    """(style sheets of a page, the pieces around them)"""
+    sheets: list[bytes] = []
+    rest: list[bytes] = []
+    done = position = 0
+    while (position := source.find(b"<style", position)) >= 0:
+        end = source.find(b"</style", position)
+        end = len(source) if end < 0 else end
+        rest.append(source[done:position])
+        sheets.append(source[source.find(b">", position, end) + 1 : end])
+        done = position = end
+
+    rest.append(source[done:])
+    return sheets, rest
+
+
+def _hidden_selectors(sheet: bytes) -> Iterator[bytes]:
+    """Single selectors of rules outside of media queries that hide."""
+    depth = done = position = 0
+    for _ in range(MAX_RULES):
+        position = sheet.find(b"none", position + 1)
+        if position < 0:
+            return
+        if not _DISPLAY.search(sheet, max(0, position - _DISPLAY_BYTES), position):
+            continue
+
+        depth += sheet.count(b"{", done, position) - sheet.count(b"}", done, position)
+        done = position
+        if depth != 1:
+            continue
+        opening = sheet.rfind(b"{", 0, position)
+        start = max(0, opening - MAX_SELECTOR_BYTES)
+        last = max(sheet.rfind(sign, start, opening) for sign in (b"}", b"/", b";", b">"))
+        if last < start and start:
+            continue
+        for selector in sheet[last + 1 : opening].split(b","):
+            if single := _SELECTOR.fullmatch(selector):
+                yield single[1] + single[2]
+
+
+def _is_shown(name: bytes, sheet: bytes) -> bool:
+    """True if a rule that names the selector, alone or with others, shows its elements."""
+    position = 0
+    while (position := sheet.find(name, position)) >= 0:
+        position += len(name)
+        opening = sheet.find(b"{", position)
+        closing = sheet.find(b"}", opening)
+        if _SHOWS.search(sheet, opening, closing if closing > 0 else len(sheet)):
+            return True
+    return False

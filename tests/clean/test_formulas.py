@@ -1,0 +1,41 @@
+"""Each formula is in the text once, as TeX where the page has it in any form."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.article import middle
+
+MATHML = "<mrow><mi>E</mi><mo>=</mo><mi>m</mi><msup><mi>c</mi><mn>2</mn></msup></mrow>"
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<img src='https://latex.codecogs.com/svg.image?E%3Dmc%5E2'/>",
+        "<img src='https://latex.codecogs.com/gif.latex?x' title='E=mc^2' alt='E=mc^2'/>",
+        "<img src='http://chart.apis.google.com/chart?cht=tx&chl=E%3Dmc%5E2'/>",
+        "<img src='https://www.zhihu.com/equation?tex=E%3Dmc%5E2' eeimg=1>",
+        "<img src='https://s0.wp.com/latex.php?latex=E%3Dmc%5E2&bg=fff' alt='E=mc^2' class=latex>",
+        "<img width=10 src=img1.gif alt='$E=mc^2$'>",
+        "<span style='display:none'>E</span><script type='math/tex; mode=inline'>E=mc^2</script>",
+        "<script type='math/tex'>% <![CDATA[\nE=mc^2 %]]></script>",
+        f"<math><semantics>{MATHML}<annotation encoding='TeX'>E=mc^2</annotation></semantics></math>",
+        f"<math><semantics>{MATHML}<annotation encoding='application/x-latex'>E=mc^2</annotation>"
+        "</semantics></math>",
+        "<mml:math><mml:semantics><mml:mi>E</mml:mi><mml:annotation encoding='application/x-tex'>"
+        "E=mc^2</mml:annotation></mml:semantics></mml:math>",
+        "<span class=MathJax_Preview></span><span class='mjx-chtml MathJax_CHTML'><span>E=mc"
+        f"</span><span class=MJX_Assistive_MathML><math>{MATHML}</math></span></span><script "
+        "type='math/tex'>E=mc^2</script>",
+    ],
+)
+def test_tex_is_found_wherever_it_is(markup: str) -> None:
+    found = middle(f"<p>It says that {markup} holds in the usual units of the trade.</p>")
+    expected = r"It says that \(E=mc^2\) holds in the usual units of the trade."
+    assert " ".join(found.split()) == expected
+
+
+def test_a_formula_without_tex_is_what_is_drawn() -> None:
+    drawn = "<span class=katex><span class=katex-html aria-hidden=true>E=mc</span></span>"
+    assert middle(f"<p>It says that {drawn} holds here.</p>") == "It says that E=mc holds here."

@@ -1,0 +1,94 @@
+"""Text that a browser hides is left out, by whatever means it is hidden, and other text is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from clean.learned.hidden import _sheet_names
+from tests.support.article import middle
+
+TEXT = "The owners sold the wheel to a museum in the city, where it stands in the hall today."
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "style='DISPLAY : NONE'",
+        "style='color:red;display :none !important;'",
+        "style='visibility:collapse'",
+        "style='content-visibility: hidden'",
+        "style='font-size:0'",
+        "style='opacity:0;height:0'",
+        "style='height:0px; overflow:hidden'",
+        "style='max-height:0;overflow:hidden'",
+        "style='clip:rect(0 0 0 0);position:absolute'",
+        "style='clip-path: inset(50%)'",
+        "style='transform:scale(0)'",
+        "style='text-indent:-9999px'",
+        "style='position:fixed; right : -9999em'",
+        "popover id=x",
+        "class=sr-only",
+        "class='note visually-hidden'",
+    ],
+)
+def test_hidden_text_is_left_out(attributes: str) -> None:
+    assert middle(f"<div {attributes}><p>{TEXT}</p></div>") == ""
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "style='overflow-y:hidden; list-style: none'",
+        "style='backface-visibility:hidden'",
+        "style='overflow:hidden; height:0; padding-bottom:56.25%'",
+        "style='display:none; display:block'",
+        "style='margin-left:-480px; left:50%'",
+        "style='border:none;pointer-events:none'",
+        "style='font-size:0.9em; opacity:0.5'",
+        "style='clip:rect(0,200px,80px,0)'",
+        "class='accordion-body' style='display:none'",
+        "role=tabpanel hidden",
+    ],
+)
+def test_shown_text_stays(attributes: str) -> None:
+    assert middle(f"<div {attributes}><p>{TEXT}</p></div>") == TEXT
+
+
+def test_a_dialog_is_shown_if_it_is_open() -> None:
+    assert middle(f"<dialog><p>{TEXT}</p></dialog>") == ""
+    assert middle(f"<dialog open><p>{TEXT}</p></dialog>") == TEXT
+
+
+@pytest.mark.parametrize(
+    ("sheet", "names"),
+    [
+        (".zq{display:none}", set()),
+        (".abc{color:red} #abc , .xyz { margin:0; display : none }", {b".xyz", b"#abc"}),
+        ("/* a */.abc{display:none}", {b".abc"}),
+        ("@media print{.abc{display:none}}", set()),
+        (".abc{display:none}@media (min-width:9px){.abc{display:block}}", set()),
+        (".abc{display:none}.open .abc{display:flex}", set()),
+        (".js .abc{display:none}", set()),
+        (".abc{display:none", {b".abc"}),
+        ("none{none:none;display:none", set()),
+    ],
+)
+def test_names_that_a_style_sheet_hides(sheet: str, names: set[bytes]) -> None:
+    page = f"<style>{sheet}</style><p class=zq>a<p class='abc xyz'>b"
+    assert _sheet_names(page.encode()) == names
+
+
+def test_text_of_a_class_that_the_page_hides_is_left_out() -> None:
+    sheet = "<style>.zzq{display:none}</style>"
+    assert middle(f"{sheet}<div class='a zzq'><p>{TEXT}</p></div>") == ""
+
+
+def test_a_cell_with_a_hidden_key_shows_the_rest() -> None:
+    row = "<tr><td>{}</td><td><span style='display:none'>0000{}</span>{}</td></tr>"
+    rows = "".join(row.format(name, year, year) for name, year in (("Mill", 1901), ("Weir", 1902)))
+    assert middle(f"<table>{rows}</table>") == "Mill\t1901\nWeir\t1902"
+
+
+def test_a_block_that_begins_hidden_is_shown_if_a_part_is() -> None:
+    found = middle(f"<p><span hidden>{TEXT}</span> And so it was for all of the years since.</p>")
+    assert found.endswith("And so it was for all of the years since.")
