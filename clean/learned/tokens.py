@@ -277,9 +277,12 @@ def hides(data: Any, start: Any, end: Any) -> Any:
         elif name in (NAME_CLIP, NAME_CLIP_PATH, NAME_TRANSFORM):
             if state == 0 and is_nothing(data, position, end):
                 state = OFF_SCREEN
-        elif name in (NAME_LEFT, NAME_TOP, NAME_TEXT_INDENT, NAME_RIGHT, NAME_BOTTOM):
-            if state == 0 and is_far_away(data, position, end):
-                state = OFF_SCREEN
+        elif (
+            name in (NAME_LEFT, NAME_TOP, NAME_TEXT_INDENT, NAME_RIGHT, NAME_BOTTOM)
+            and state == 0
+            and is_far_away(data, position, end)
+        ):
+            state = OFF_SCREEN
 
         while position < end and data[position] != 59:
             position += 1
