@@ -29,7 +29,10 @@ from corpus.config import Section
 
 # Mojibake: UTF-8's bytes above 0x7F come in twos at least, and the second may have become a space.
 # One set of characters begins whatever is looked for, so that the search skips all others.
-_MAYBE_MOJIBAKE = re.compile("[^\x00-\x7f](?:[^\x00-\x7f]|(?<=[\xc2-\xf4]) |(?<=[\x80-\x9f]))")
+# A word of one letter is a word, with a space of the keyboard behind it.
+_MAYBE_MOJIBAKE = re.compile(
+    "[^\x00-\x7f](?:[^\x00-\x7f]|(?<=[\xc3-\xf4]) |(?<=[^\\s(\"'][\xc2]) |(?<=[\x80-\x9f]))"
+)
 _LINE_ENDS = re.compile("\r\n?|[\u2028\u2029\u0085\v\f]")
 _LINE_END_SIGNS = re.compile("[\r\u2028\u2029\u0085\v\f]")
 _INVISIBLE_ASCII = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
@@ -52,7 +55,7 @@ _LOOSE = re.compile(
     f"(?<!{_SCRIPT})(?<![\u200c\u200d])(?!(?<=[^\\W_])[\u200c\u200d]+{_SCRIPT})[\u200c\u200d]+"
     # Grapheme joiner between a letter or mark and a mark.
     "|\u034f(?![\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u1fff\u20d0-\u20ff\ua66f-\uaaff\ufe20-\ufe2f\U00010000-\U0001efff])"
-    "|(?<![^\x00-\x7f])\u034f"
+    "|(?<![^\x00-@\\[-`{-\x7f])\u034f"
     # Mongolian vowel separator behind a Mongolian letter.
     "|(?<![\u1820-\u18aa])\u180e"
     # Invisible operators between two characters.

@@ -106,7 +106,10 @@ _KNOWN = frozenset(_NAMES.split())
 # Charsets whose bytes look like plain ASCII.
 _STATEFUL = frozenset({"iso2022_jp"})
 _LABEL = re.compile(r"[\w:.+-]{1,40}", re.A)
-_HEADER = re.compile(r"charset\s*=\s*[\"']?\s*([\w:.+-]{1,40})", re.I)
+# A parameter of a media type. A value in quotation marks may quote another parameter.
+_PARAMETER = re.compile(
+    r"[;,\s]\s*([\w.-]+)\s*=\s*(?:\"([^\"]*)\"?|'([^']*)'?|([^\s;,\"']*))", re.I
+)
 _FOREIGN = bytes(range(0x80, 0x100))
 _TAGS = re.compile(rb"<[^<>]{0,4096}>")
 
@@ -208,10 +211,18 @@ def detect(body: bytes) -> str:
     return (codec(best.encoding) if best is not None else None) or "cp1252"
 
 
+def _header_label(content_type: str) -> str:
+    """The first `charset` of a Content-Type header, or empty."""
+    for name, *values in _PARAMETER.findall(content_type):
+        if name.lower() == "charset":
+            return "".join(values).strip()
+    return ""
+
+
 def _labels(body: bytes, content_type: str | None) -> list[tuple[str, CharsetSource]]:
     """Charsets that header and page declare, most trusted first."""
     found: list[tuple[str, CharsetSource]] = []
-    if content_type and (match := _HEADER.search(content_type)) and (name := codec(match[1])):
+    if content_type and (name := codec(_header_label(content_type))):
         found.append((name, CharsetSource.HEADER))
 
     for label in declared_labels(body[:META_BYTES]):

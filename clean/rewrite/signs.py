@@ -67,9 +67,9 @@ NEEDLES: Final = tuple(
 # A control between two words, such as `Press <button>`.
 CONTROL: Final = "control"
 _ALL: Final = (*NEEDLES, CONTROL)
-_CONTROL_NAMES: Final = tuple(
-    np.frombuffer(name, np.uint8) for name in (b"button", b"select", b"input")
-)
+_BUTTON: Final = np.frombuffer(b"button", np.uint8)
+_SELECT: Final = np.frombuffer(b"select", np.uint8)
+_INPUT: Final = np.frombuffer(b"input", np.uint8)
 _SCRIPT: Final = np.frombuffer(b"script", np.uint8)
 _STYLE: Final = np.frombuffer(b"style", np.uint8)
 _TEX: Final = np.frombuffer(b"math/tex", np.uint8)
@@ -88,7 +88,10 @@ def signs(html: str) -> frozenset[str]:
     """Those of `NEEDLES` that are in the markup of `html`, and `CONTROL`."""
     data = np.frombuffer(html.encode("utf-8", "replace"), np.uint8)
     found = np.zeros(len(_ALL), np.uint8)
-    _search(data, *_automaton(), _SCRIPT, _STYLE, _TEX, *_CONTROL_NAMES, found)
+    symbol, after, ends, needles = _automaton()
+    _search(
+        data, symbol, after, ends, needles, _SCRIPT, _STYLE, _TEX, _BUTTON, _SELECT, _INPUT, found
+    )
     return frozenset(_ALL[number] for number in np.flatnonzero(found))
 
 
@@ -131,7 +134,7 @@ def _automaton() -> _Automaton:
     found = np.zeros((len(children), len(_ALL)), np.uint8)
     for state, numbers in enumerate(ends):
         found[state, list(numbers)] = 1
-    return _Automaton(symbol, after, found.any(axis=1), found)
+    return _Automaton(symbol, after, np.asarray(found.any(axis=1)), found)
 
 
 @inner

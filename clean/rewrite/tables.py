@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Final
 
 from clean.rewrite.elements import replace_elements
@@ -21,7 +22,9 @@ def with_tables(html: str, signs: frozenset[str]) -> str:
         return html
 
     for pattern, name in _PARTS:
-        html = replace_elements(
-            html, pattern, lambda tag, content, name=name: f"<{name}>{content}</{name}>"
-        )
+        html = replace_elements(html, pattern, partial(_renamed, name))
     return html
+
+
+def _renamed(name: str, tag: re.Match[str], content: str) -> str:
+    return f"<{name}>{content}</{name}>"

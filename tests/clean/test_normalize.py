@@ -201,3 +201,14 @@ def test_time_is_linear_in_combining_marks() -> None:
     seconds(1000)
     assert seconds(800_000) < 20 * max(seconds(100_000), 0.005)
     assert len(text_of("e" + "\u0316\u0301" * 45)) == 1 + 90 + 2 - 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u00c2 is the first letter of \u00c2ge.",
+        "a\u034f\u0308 is a letter and a mark apart.",
+    ],
+)
+def test_what_is_spelled_so_stays(text: str) -> None:
+    assert normalize(text, NormalizeConfig()).text == text

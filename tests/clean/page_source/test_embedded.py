@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from html import escape
+from urllib.parse import quote
 
 import pytest
 
@@ -113,3 +115,89 @@ def test_is_plain() -> None:
     assert is_plain("a < b and c > d")
     assert not is_plain("a <b>c</b>")
     assert not is_plain(" ")
+
+
+PARAGRAPHS = (
+    "The river rises in the hills to the north of the town and runs for some forty miles before it "
+    "meets the sea, and the people who live beside it have learned to wait for the water.",
+    "Nobody has ever thought of building a wall, because the flood is what makes the grass grow so "
+    "well in the summer that follows, and the cattle need all the grass that there is.",
+)
+MARKUP = "".join(f"<p>{paragraph}</p>" for paragraph in PARAGRAPHS)
+PLAIN = "\n\n".join(PARAGRAPHS)
+STATE = json.dumps({"post": {"title": "A river", "body": MARKUP}})
+LEAVES = [
+    {"type": "paragraph", "content": [{"type": "text", "text": each[:90]}, {"text": each[90:]}]}
+    for each in PARAGRAPHS
+]
+FLIGHT = "".join(
+    "<script>self.__next_f.push([1,"
+    + json.dumps('6:["$","p",null,{"children":' + json.dumps(each) + "}]\n")
+    + "])</script>"
+    for each in PARAGRAPHS
+)
+LONG_ROW = "a1:T" + format(len(MARKUP.encode()), "x") + "," + MARKUP
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        f"<script type='application/json' id=page-data>{STATE}</script>",
+        f"<script id=ng-state type=application/json>{STATE}</script>",
+        f"<script type='fastboot/shoebox'>{STATE}</script>",
+        f"<script>window.__remixContext = {STATE};</script>",
+        f"<script>window['pageData']={STATE}</script>",
+        f"<script>window.__STATE__ = JSON.parse({json.dumps(STATE)});</script>",
+        f'<script>window.__S__ = JSON.parse(decodeURIComponent("{quote(STATE)}"));</script>',
+        f"<script type=application/json>{json.dumps({'status': 200, 'body': STATE})}</script>",
+        f"<script>window.__NUXT__=(function(a){{return {{body:{json.dumps(MARKUP)},x:a}}}}(1))"
+        "</script>",
+        f"<script type=application/json>{json.dumps({'doc': LEAVES})}</script>",
+        "<script>window.__APOLLO_STATE__="
+        + json.dumps({f"P:{n}": {"text": each} for n, each in enumerate(PARAGRAPHS)})
+        + "</script>",
+        f'<div id=app data-page="{escape(STATE)}"></div>',
+        FLIGHT,
+        f"<script>self.__next_f.push([1,{json.dumps(LONG_ROW)}])</script>",
+        '<script type="application/ld+json">{"articleBody":"' + PLAIN + '",}</script>',
+        f"<script type='application/ld+json'>//<![CDATA[\n{json.dumps({'articleBody': PLAIN})}\n"
+        "//]]></script>",
+        f"<script type='application/ld+json'>{json.dumps({'articleBody': escape(MARKUP)})}</script>",
+        "<script type='application/ld+json'>"
+        + json.dumps(
+            {
+                "@type": "QAPage",
+                "mainEntity": {
+                    "@type": "Question",
+                    "text": PARAGRAPHS[0],
+                    "acceptedAnswer": {"@type": "Answer", "text": PARAGRAPHS[1]},
+                },
+            }
+        )
+        + "</script>",
+    ],
+)
+def test_the_text_is_found_in_data_of_any_shape(script: str) -> None:
+    assert embedded_text(f"<title>A river</title><div id=root></div>{script}") == PLAIN
+
+
+def test_short_paragraphs_of_the_text_are_part_of_it() -> None:
+    lines = [PARAGRAPHS[0], "It was high.", PARAGRAPHS[1]]
+    state = json.dumps({"blocks": [{"text": line, "key": "a1b2"} for line in lines]})
+    page = f"<script type=application/json>{state}</script>"
+    assert embedded_text(page) == "\n\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("From: Bob <bob@example.com>\n\nHello there", True),
+        ("#include <vector>\nstd::map<int, char> x;", True),
+        ("see <https://example.com/> for it", True),
+        ("one <p>two", False),
+        ("<!doctype html>one", False),
+        ("<item>one</item>", False),
+    ],
+)
+def test_addresses_in_angle_brackets_are_no_markup(text: str, plain: bool) -> None:
+    assert is_plain(text) == plain

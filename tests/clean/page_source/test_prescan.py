@@ -107,3 +107,17 @@ def test_a_label_over_another_charset_is_passed_over_at_any_length() -> None:
     for text in ("café.", "It was “déjà vu” for the people in the café."):
         decoded = decode(text.encode("cp1252"), "text/html; charset=utf-8")
         assert (decoded.text, decoded.source) == (text, CharsetSource.DETECTOR)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        'text/html; profile="charset=koi8-r"; charset=latin1',
+        "text/html; x-charset=koi8-r; charset=latin1",
+        "text/html;charset='latin1'",
+        "text/html charset=latin1",
+        "text/html, charset=latin1; charset=koi8-r",
+    ],
+)
+def test_only_a_parameter_named_charset_is_a_label(header: str) -> None:
+    assert decode("café".encode("latin-1"), header).text == "café"
