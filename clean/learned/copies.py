@@ -60,6 +60,7 @@ def without_copies(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> 
     runs = _second_runs(page, places, groups)
     path = partial(_path, page, {})
 
+    first_of: dict[int, int] = {}
     for blocks in groups.values():
         if 1 < len(blocks) <= MAX_COPIES:
             first = min(blocks, key=lambda block: (_is_aside(page, block), block))
@@ -70,6 +71,27 @@ def without_copies(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> 
                     or (page.place[block, TAG_OF] not in _ENTRIES and path(block) != path(first))
                 ):
                     keep[block] = False
+                    first_of[block] = first
+
+    return _without_short_copies(page, keep, first_of)
+
+
+def _without_short_copies(
+    page: PageBlocks, keep: np.ndarray, first_of: dict[int, int]
+) -> np.ndarray:
+    """`keep` without the short blocks beside a copy that are beside its first as well."""
+    for block, first in first_of.items():
+        for step in (-1, 1):
+            copy, own = block + step, first + step
+            while (
+                min(copy, own) >= 0
+                and max(copy, own) < keep.size
+                and page.counts[copy, WORDS] < COPY_WORDS
+                and page.hashes[copy] == page.hashes[own]
+                and copy != first
+            ):
+                keep[copy] = False
+                copy, own = copy + step, own + step
 
     return keep
 

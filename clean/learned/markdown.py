@@ -42,7 +42,6 @@ _NO_LANGUAGE: Final = frozenset(
 # Elements around code that are searched for its language.
 _LANGUAGE_LEVELS: Final = 4
 _BACKTICKS = re.compile("`{3,}")
-_COLSPAN = re.compile(rb"\scolspan\s*=\s*[\"']?(\d{1,2})", re.I)
 
 
 def render_markdown(
@@ -165,11 +164,7 @@ class _Markdown(Renderer):
         self, row: Row, place: list[int], previous: list[int] | None, keep: np.ndarray
     ) -> str:
         """A row of a table, and the line below the header if it is the first."""
-        fields: list[str] = []
-        for cell, field in zip(row.cells, self._fields(row, keep), strict=True):
-            found = _COLSPAN.search(self._start_tag(cell - 1))
-            fields += [field, *[""] * (max(1, int(found[1])) - 1 if found else 0)]
-
+        fields = self._fields(row, keep)
         table = self._table(place)
         width = max(len(fields), self._widths.get(table, 1))
         fields += [""] * (width - len(fields))
@@ -181,7 +176,7 @@ class _Markdown(Renderer):
 
     def _fields(self, row: Row, keep: np.ndarray) -> list[str]:
         fields = []
-        for cell in row.cells:
+        for cell in row.fields:
             blocks = [block for block in row.blocks_of.get(cell, ()) if keep[block]]
             texts = []
             for block in blocks:
@@ -198,10 +193,6 @@ class _Markdown(Renderer):
         widths: dict[int, int] = {}
         for number, row in self._rows.items():
             table = table_of(self._page, number - 1)
-            width = 0
-            for cell in row.cells:
-                found = _COLSPAN.search(self._start_tag(cell - 1))
-                width += max(1, int(found[1])) if found else 1
-            widths[table] = max(widths.get(table, 0), width)
+            widths[table] = max(widths.get(table, 0), len(row.fields))
 
         return widths

@@ -10,19 +10,42 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from html import unescape
+from typing import Final
 
 import numpy as np
 
 from clean.learned.blocks import PageBlocks
-from clean.learned.layout import END, IN_HEADING, ITEM, PRE, ROW, START, TAG_LI, TAG_OL
+from clean.learned.layout import (
+    ELEMENT,
+    END,
+    IN_HEADING,
+    ITEM,
+    PRE,
+    ROW,
+    START,
+    TAG_LI,
+    TAG_OF,
+    TAG_OL,
+    TAG_P,
+    TAG_UL,
+)
+from clean.learned.markup import TAG
 from clean.learned.tables import Row, data_rows
 
 # Links that sites put behind headings and notes: to themselves, to an editor, back to the text.
 _MARKS = re.compile(
     r"(?:\s*\u00b6|\s+[#\u00a7\U0001f517]|\s*\[\s*(?:edit|edit source)\s*\]|\s*\u21a9\ufe0e?)+$"
 )
+_SENTENCE_END = re.compile("[.!?:\u2026\u3002][\"')\u201d\u2019\\]]*$")
 _TAG = re.compile(r"<[^<>]*>?")
-_ATTRIBUTE = re.compile(rb"\s(start|type|value)\s*=\s*[\"']?\s*([\w-]{1,9})", re.I)
+_ATTRIBUTE = re.compile(
+    rb"\s(start|type|value)\s*=\s*[\"']?\s*([\w-]{1,9})"
+    rb"|(list-style-type)\s*:\s*([\w-]{1,20})|\s(reversed)(?=[\s=>/]|$)()",
+    re.I,
+)
+_LISTS: Final = (TAG_UL, TAG_OL, TAG["menu"], TAG["dir"])
+_ROMAN: Final = (*((50, "l"), (40, "xl"), (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i")),)
+MAX_ROMAN: Final = 90
 # Deeper lists are indented no further.
 MAX_LEVEL = 8
 
@@ -64,7 +87,15 @@ class Renderer:
         if place[ROW] in self._rows and previous[ROW] in self._rows:
             return "\n"
         same_list = place[ITEM] and previous[ITEM] and not place[IN_HEADING]
-        return "\n" if same_list else "\n\n"
+        return "\n" if same_list and not self._is_next_paragraph(previous, place) else "\n\n"
+
+    def _is_next_paragraph(self, previous: list[int], place: list[int]) -> bool:
+        """True for a further paragraph of a list item: sentences, and no line of a label."""
+        if place[ITEM] != previous[ITEM] or place[PRE] or previous[PRE]:
+            return False
+        if not all(_SENTENCE_END.search(self._block(own)) for own in (previous, place)):
+            return False
+        return TAG_P in (place[TAG_OF], previous[TAG_OF]) or place[ELEMENT] == previous[ELEMENT]
 
     def _whole_row(
         self, row: Row, place: list[int], previous: list[int] | None, keep: np.ndarray
@@ -84,7 +115,7 @@ class Renderer:
     def _row(self, row: Row, keep: np.ndarray) -> str:
         """The fields of a row. A cell without words has its signs, or nothing."""
         fields = []
-        for cell in row.cells:
+        for cell in row.fields:
             blocks = [block for block in row.blocks_of.get(cell, ()) if keep[block]]
             texts = [" ".join(self._block(self._page.place[b].tolist()).split()) for b in blocks]
             fields.append(" ".join(texts) or self._signs.get(cell, ""))
@@ -108,9 +139,10 @@ class Renderer:
         parents, tags = self._page.parents, self._page.element_tags
         level = 0
         above = int(parents[item - 1])
-        while above >= 0 and level < MAX_LEVEL:
-            level += tags[above] == TAG_LI
+        while above >= 0 and level <= MAX_LEVEL:
+            level += tags[above] in _LISTS
             above = int(parents[above])
+        level = max(0, level - 1)
 
         number = self._numbers.get(item - 1)
         return "  " * level + (f"{number}. " if number else "- ")
@@ -120,21 +152,24 @@ class Renderer:
         """The number of each item of an ordered list, as a browser shows it."""
         parents, tags = self._page.parents, self._page.element_tags
         next_of: dict[int, int] = {}
-        letters: dict[int, bool] = {}
+        steps: dict[int, int] = {}
+        styles: dict[int, bytes] = {}
         numbers: dict[int, str] = {}
+        items = np.flatnonzero(tags == TAG_LI)
 
-        for item in np.flatnonzero(tags == TAG_LI).tolist():
+        for item in items.tolist():
             parent = int(parents[item])
             if parent < 0 or tags[parent] != TAG_OL:
                 continue
             if parent not in next_of:
                 own = self._attributes(parent)
-                next_of[parent] = _integer(own.get(b"start"), 1)
-                letters[parent] = own.get(b"type") in (b"a", b"A")
+                steps[parent] = -1 if b"reversed" in own else 1
+                last = int((parents[items] == parent).sum()) if b"reversed" in own else 1
+                next_of[parent] = _integer(own.get(b"start"), last)
+                styles[parent] = own.get(b"list-style-type", own.get(b"type", b""))
             number = _integer(self._attributes(item).get(b"value"), next_of[parent])
-            next_of[parent] = number + 1
-            is_letter = letters[parent] and 1 <= number <= 26
-            numbers[item] = chr(ord("a") + number - 1) if is_letter else str(number)
+            next_of[parent] = number + steps[parent]
+            numbers[item] = _numeral(number, styles[parent])
 
         return numbers
 
@@ -143,8 +178,24 @@ class Renderer:
         start = int(self._page.element_starts[element])
         end = self._page.source.find(b">", start, start + 1000)
         return {
-            name.lower(): value for name, value in _ATTRIBUTE.findall(self._page.source[start:end])
+            (found[1] or found[3] or found[5]).lower(): found[2] or found[4] or b""
+            for found in _ATTRIBUTE.finditer(self._page.source[start:end])
         }
+
+
+def _numeral(number: int, style: bytes) -> str:
+    """A number as a list of this `type` or `list-style-type` shows it."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    if style in (b"a", b"A", b"lower-alpha", b"upper-alpha", b"lower-latin", b"upper-latin"):
+        shown = letters[number - 1] if 1 <= number <= len(letters) else str(number)
+    elif style in (b"i", b"I", b"lower-roman", b"upper-roman") and 1 <= number < MAX_ROMAN:
+        shown = ""
+        for value, sign in _ROMAN:
+            shown += sign * (number // value)
+            number %= value
+    else:
+        return str(number)
+    return shown.upper() if style in (b"A", b"I") or style.startswith(b"upper") else shown
 
 
 def _integer(value: bytes | None, default: int) -> int:

@@ -6,26 +6,37 @@ columns. The rows of a layout table are no such unit: their cells hold paragraph
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import Final
 
 import numpy as np
 
 from clean.learned.blocks import PageBlocks
-from clean.learned.layout import CELL, ROW, TAG_TABLE, TAG_TD, TAG_TH, WORDS
+from clean.learned.layout import CELL, PRE, ROW, TAG_TABLE, TAG_TD, TAG_TH, WORDS
 
 # A cell with more words is a column of a layout.
 MAX_CELL_WORDS: Final = 150
 # A table with this share of its words kept is kept whole.
 WHOLE_TABLE_FRAC: Final = 0.8
+# A cell of several paragraphs or items with more words is a column of a layout.
+MAX_LISTED_WORDS: Final = 40
+# Columns and rows that a cell spans at most.
+MAX_SPAN: Final = 64
+_SPAN = re.compile(rb"\s(col|row)span\s*=\s*[\"']?\s*(\d{1,4})", re.I)
 
 
 class Row:
-    """The cells of a row, as element numbers plus one, and the blocks in each."""
+    """The cells of a row, as element numbers plus one, and the blocks in each.
 
-    __slots__ = ("blocks_of", "cells", "most_words")
+    `fields` are the cells by column: 0 where another cell spans the column.
+    """
+
+    __slots__ = ("blocks_of", "cells", "fields", "most_words")
 
     def __init__(self) -> None:
         self.cells: list[int] = []
+        self.fields: list[int] = self.cells
         self.blocks_of: dict[int, list[int]] = {}
         self.most_words = 0
 
@@ -62,13 +73,71 @@ def data_rows(page: PageBlocks) -> dict[int, Row]:
     if found:
         # A row of one field is data as well where others of its table are.
         tables = {int(page.parents[number - 1]) for number in found}
+        plain = Counter(
+            int(page.parents[number - 1]) for number, row in rows.items() if row.is_plain()
+        )
+        others = Counter(
+            int(page.parents[number - 1]) for number, row in rows.items() if row.blocks_of
+        )
+
+        def mostly_data(number: int) -> bool:
+            table = int(page.parents[number - 1])
+            return 2 * plain[table] >= others[table]
+
         found |= {
             number: row
             for number, row in rows.items()
-            if number not in found and row.is_plain() and int(page.parents[number - 1]) in tables
+            if number not in found
+            and int(page.parents[number - 1]) in tables
+            and (row.is_plain() or (mostly_data(number) and _is_listed(page, row)))
         }
+        _set_fields(page, rows)
 
     return found
+
+
+def _is_listed(page: PageBlocks, row: Row) -> bool:
+    """True for a row with a few short paragraphs or items in a cell."""
+    return len(row.blocks_of) > 1 and not any(
+        page.counts[blocks, WORDS].sum() > MAX_LISTED_WORDS or page.place[blocks, PRE].any()
+        for blocks in row.blocks_of.values()
+    )
+
+
+def _set_fields(page: PageBlocks, rows: dict[int, Row]) -> None:
+    """Notes the columns of cells in tables where a cell spans others."""
+    if b"span" not in page.source:
+        return
+
+    # By table: rows that a column is still spanned for.
+    spanned: dict[int, dict[int, int]] = {}
+    for number, row in rows.items():
+        columns = spanned.setdefault(table_of(page, number - 1), {})
+        fields: list[int] = []
+        for cell in row.cells:
+            while columns.get(len(fields), 0):
+                columns[len(fields)] -= 1
+                fields.append(0)
+            width, height = _spans(page, cell - 1)
+            for column in range(len(fields), len(fields) + width):
+                columns[column] = height - 1
+            fields += [cell, *[0] * (width - 1)]
+
+        for column in range(len(fields), max(columns, default=0) + 1):
+            if columns.get(column, 0):
+                columns[column] -= 1
+                fields += [0] * (column + 1 - len(fields))
+        if len(row.cells) > 1:
+            row.fields = fields
+
+
+def _spans(page: PageBlocks, cell: int) -> tuple[int, int]:
+    """(columns, rows) that a cell spans."""
+    start = int(page.element_starts[cell])
+    end = page.source.find(b">", start, start + 2000)
+    spans = {name.lower(): int(value) for name, value in _SPAN.findall(page.source, start, end)}
+    width, height = spans.get(b"col", 1), spans.get(b"row", 1)
+    return min(max(width, 1), MAX_SPAN), min(max(height, 1), MAX_SPAN)
 
 
 def with_whole_tables(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:

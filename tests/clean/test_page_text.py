@@ -285,3 +285,57 @@ def test_verses_keep_their_indentation(space: str) -> None:
     assert middle(verses) == (
         "In what distant deeps or skies\n   burnt the fire of thine eyes,\nand what shoulder?"
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        (
+            "<tr><th>A<th colspan=2>Head<tr><td>one<td>2<td>3<tr><td>two<td>5<td>",
+            "A\tHead\t\none\t2\t3\ntwo\t5\t",
+        ),
+        (
+            "<tr><th>Place<th>Year<th>Depth<tr><td rowspan=2>Mill<td>1901<td>4<tr><td>1902<td>5",
+            "Place\tYear\tDepth\nMill\t1901\t4\n\t1902\t5",
+        ),
+        (
+            "<tr><th>Place<th>Owners<tr><td>Mill<td><p>Smith first</p><p>Jones then</p><tr><td>Weir"
+            "<td>-<tr><td>Sea<td><ul><li>Adam</li><li>Eve</li></ul>",
+            "Place\tOwners\nMill\tSmith first Jones then\nWeir\t-\nSea\tAdam Eve",
+        ),
+    ],
+)
+def test_fields_stay_in_their_columns(rows: str, text: str) -> None:
+    assert middle(f"<table>{rows}</table>") == text
+
+
+@pytest.mark.parametrize(
+    ("attributes", "signs"),
+    [
+        ("reversed", ("2", "1")),
+        ("type=A", ("A", "B")),
+        ("type=i start=4", ("iv", "v")),
+        ("style='list-style-type: upper-alpha'", ("A", "B")),
+    ],
+)
+def test_lists_are_numbered_as_a_browser_numbers_them(
+    attributes: str, signs: tuple[str, str]
+) -> None:
+    items = ("Lift the bar up.", "Turn the wheel on.")
+    found = middle(f"<ol {attributes}><li>{items[0]}<li>{items[1]}</ol>")
+    assert found == "\n".join(f"{sign}. {item}" for sign, item in zip(signs, items, strict=True))
+
+
+def test_paragraphs_of_an_item_are_apart_and_a_list_in_a_list_is_deeper() -> None:
+    assert middle("<ul><li><p>It is a long boat.</p><p>It has two masts.</p></li></ul>") == (
+        "- It is a long boat.\n\nIt has two masts."
+    )
+    assert middle("<ul><li>Boats of all</li><ul><li>Large boats</li></ul><li>Carts</li></ul>") == (
+        "- Boats of all\n  - Large boats\n- Carts"
+    )
+
+
+def test_headings_of_a_second_copy_are_left_out_with_it() -> None:
+    part = f"<h2>The wheel of the mill</h2><p>{SECOND}</p>"
+    found = middle(f"<div class=desktop>{part}</div><div class=mobile>{part}</div>")
+    assert found == f"The wheel of the mill\n\n{SECOND}"
