@@ -53,6 +53,8 @@ TABLE: tuple[tuple[str, str, float, str], ...] = (
     ("crawl.fetch.network.wire", "MAX_INTERIM", 32, "interim answers"),
     ("crawl.fetch.network.wire", "MAX_FRAMING_BYTES", 64 * KIB, "chunk framing beyond the ratio"),
     ("crawl.fetch.network.wire", "MAX_FRAMING_RATIO", 1, "framing as long as the body"),
+    ("crawl.fetch.network.wire", "MAX_CHUNKS", 4096, "chunks of any size"),
+    ("crawl.fetch.network.wire", "LEAST_CHUNK_BYTES", 16, "bytes of the chunks beyond"),
     ("crawl.fetch.permission.robots", "MAX_PARSED_BYTES", 500 * KIB, "RFC 9309, 2.5: at least"),
     ("crawl.fetch.permission.robots", "MAX_REDIRECTS", 5, "RFC 9309, 2.3.1.2: at least"),
     ("crawl.fetch.permission.robots_cache", "ROBOTS_CACHE_BYTES", 32 * MIB, "rules in memory"),

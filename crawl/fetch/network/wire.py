@@ -33,6 +33,10 @@ MAX_INTERIM = 32
 # Chunk framing that is free; beyond it, `MAX_FRAMING_RATIO` times the body's bytes.
 MAX_FRAMING_BYTES = 64 << 10
 MAX_FRAMING_RATIO = 1.0
+# Chunks that are free; beyond them, the body has at least so many bytes per chunk. A chunk costs
+# 1.3 us whatever its size, in which no other host gets an answer.
+MAX_CHUNKS = 4096
+LEAST_CHUNK_BYTES = 16
 # Begins the message of an error for answers beyond these limits.
 FLOOD = "flood"
 _STATUS_LINE = re.compile(
@@ -275,6 +279,7 @@ class _ChunkReader:
         self._in_trailer = False
         self._framing_bytes = 0
         self._body_bytes = 0
+        self._num_chunks = 0
         self.is_done = False
         self.failure: BodyError | None = None
 
@@ -336,6 +341,9 @@ class _ChunkReader:
 
         self._left = int(size[1], 16)
         self._in_trailer = self._left == 0
+        self._num_chunks += 1
+        if self._num_chunks > MAX_CHUNKS + self._body_bytes / LEAST_CHUNK_BYTES:
+            raise BodyError(f"{FLOOD}: {self._num_chunks} chunks of {self._body_bytes} bytes")
 
     def _count(self, num_bytes: int, *, pending: int = 0) -> None:
         self._framing_bytes += num_bytes

@@ -110,6 +110,29 @@ def test_a_connection_with_bytes_to_spare_is_not_used_again(web: Web, shard: Sha
         assert b"smuggled" not in page.body
 
 
+@pytest.mark.parametrize("size", [1, 6, 15])
+def test_small_chunks_end_after_some_thousands(size: int) -> None:
+    """Framing as long as the body kept one worker busy for 0.6 s per page."""
+    reader = ResponseReader()
+    reader.feed(OK + TYPE + CHUNKED + b"\r\n")
+    piece = b"%x\r\n%b\r\n" % (size, b"x" * size)
+    num_chunks = 0
+    while reader.failure is None:
+        reader.feed(piece * 1000)
+        num_chunks += 1000
+        assert num_chunks <= 70_000
+    assert "flood" in str(reader.failure)
+
+
+def test_a_page_that_is_flushed_line_by_line_comes_whole() -> None:
+    reader, body = ResponseReader(), b""
+    reader.feed(OK + TYPE + CHUNKED + b"\r\n")
+    for _ in range(200):
+        body += reader.feed(b"15\r\n<li>a short line</li>\r\n" * 100)
+    assert reader.failure is None
+    assert body.count(b"<li>") == 20_000
+
+
 def test_floods_end_at_once_and_once(web: Web, shard: Shard) -> None:
     """Each costs a fraction of a second of processor time and is not tried again."""
     urls = []
