@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import FatalError, InputError, LostLeaseError
@@ -32,6 +32,7 @@ from tests.crawl.loopback import Batch, Web, assert_polite, doc_id, serving, sto
 ROOT = Path(__file__).parents[3]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 400)), min_size=1, max_size=60),
     st.integers(1, 6),
@@ -55,6 +56,7 @@ def test_moves_make_loads_even_and_end(shards: list[tuple[int, int]], num_member
     assert gap < max(64.0, 0.1 * sum(after) / num_members) or not len(small)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 40), st.data())
 def test_every_free_shard_is_claimed(
     num_shards: int, num_members: int, most: int, data: st.DataObject

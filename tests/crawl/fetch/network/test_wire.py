@@ -6,7 +6,7 @@ import resource
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.storage.store import open_store
@@ -73,6 +73,7 @@ def test_what_no_browser_reads_is_refused(web: Web, shard: Shard) -> None:
     ] * 2
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(ODD)), st.lists(st.integers(1, 60), min_size=1, max_size=8))
 def test_an_answer_is_read_alike_wherever_it_is_cut(name: str, steps: list[int]) -> None:
     answer, _ = ODD[name]
