@@ -481,6 +481,11 @@ class Worker:
         except (OSError, WebtextError) as error:
             self.dispatcher.fail(error if isinstance(error, FatalError) else FatalError(str(error)))
             self._stopped.set()
+        except Exception as error:
+            # A bug of ours: without its watches a worker would wait for ever.
+            log.exception("unexpected")
+            self.dispatcher.fail(FatalError(f"{type(error).__name__}: {error}"))
+            self._stopped.set()
 
     async def _beat(self) -> None:
         """Report progress, touch the heartbeat, and see if the worker must end."""

@@ -117,6 +117,9 @@ class Tender:
         self._sent: dict[tuple[str, int], Sent] = {}
         # Links for shards that are marked done, which have to be reopened first.
         self._held: list[Arrival] = []
+        # Outcomes that became durable while shards were being opened: the journals may have been
+        # read before. None at other times.
+        self._late: list[Outcome] | None = None
         # Shards that are being given away, with their next owners.
         self._leaving: dict[int, int] = {}
         self._is_done: set[int] = set()
@@ -239,6 +242,10 @@ class Tender:
         self._dispatcher.add_job(arrival.link.job())
 
     def _note_committed(self, outcomes: Sequence[Outcome]) -> None:
+        if self._late is not None:
+            self._late += outcomes
+            return
+
         for outcome in outcomes:
             num_redirects = len(outcome.redirects)
             for key in [*acknowledged_by(outcome.shard, outcome.doc_id, num_redirects, self._sent)]:
@@ -248,7 +255,7 @@ class Tender:
                 receiver = self._journals.shard_of_url(outcome.final_url)
                 redirects = tuple(outcome.redirects)
                 link = Link(outcome.doc_id, outcome.url, outcome.final_url, redirects)
-                if receiver in self._hops:
+                if receiver is not None:
                     self._arrive(Arrival(receiver, link, outcome.shard))
 
     # Shards that come and go
@@ -260,6 +267,7 @@ class Tender:
 
         life = self._membership.life
         others = {shard for shard in shards if set(roster.lives[shard]) - {life}}
+        self._late = []
         history: History = await self._call(self._journals.history, shards)
         tables = await self._call(self._storage.links, shards)
         lives = sorted({each for shard in shards for each in roster.lives[shard]})
@@ -282,6 +290,8 @@ class Tender:
         self._is_done |= {shard for shard in shards if roster.is_done[shard]}
         for arrival in history.arrivals:
             self._arrive(arrival)
+        late, self._late = self._late, None
+        self._note_committed(late)
 
     def _only(self, state: dict[str, Any], shard: int) -> dict[str, Any]:
         """The part of a state that concerns the domains of a shard, and all retry times."""

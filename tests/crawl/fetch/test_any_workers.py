@@ -47,6 +47,7 @@ from tests.crawl.fetch.virtual_clock import VirtualLoop
 
 DELAY_S, LATENCY_S, MAX_REDIRECTS = 1.0, 0.2, 4
 COMMIT_S, SLOWEST_S = 5.0, 100_000.0
+CALL_S = 0.15
 # Time after which the heartbeat of a killed worker may have missed a request (`_quiet_until`).
 QUIET_S = 1.0 + DELAY_S * 1.1
 # A page's end: its reason, its last address and its redirects.
@@ -246,10 +247,10 @@ class SyncCommitter(Committer):
 
 
 async def call(function: Any, *arguments: Any) -> Any:
-    """Run a blocking function; others may run before and after."""
-    await asyncio.sleep(0)
+    """Run a blocking function, which takes its time: others run before and after."""
+    await asyncio.sleep(CALL_S)
     result = function(*arguments)
-    await asyncio.sleep(0)
+    await asyncio.sleep(CALL_S)
     return result
 
 
