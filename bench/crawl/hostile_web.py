@@ -133,7 +133,15 @@ def floods() -> dict[str, dict[str, float]]:
 
 def _crawl(attacks: list[str]) -> dict[str, float]:
     # Attackers have machines of their own: here they get what the others leave.
-    command = ["nice", "-n", "19", sys.executable, "-m", "bench.crawl.hostile_web", "--flood-server"]
+    command = [
+        "nice",
+        "-n",
+        "19",
+        sys.executable,
+        "-m",
+        "bench.crawl.hostile_web",
+        "--flood-server",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attacker:
         assert attacker.stdout is not None
         port = int(attacker.stdout.readline())
