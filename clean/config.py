@@ -23,7 +23,6 @@ class CleanConfig(Section):
     common = frozenset(
         {
             "extract.extractor",
-            "soft_failures.remove",
             "language.languages",
             "quality.preset",
             "personal.replace",

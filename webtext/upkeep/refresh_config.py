@@ -17,7 +17,6 @@ class RefreshConfig(Section):
         {
             "corpus",
             "dumps",
-            "retry_deferred",
             "webhook",
         }
     )
