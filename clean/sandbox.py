@@ -1,15 +1,14 @@
-"""Processes pages in a child process that may die, so that a hostile page never costs another.
+"""Processes pages in a child process that may die: a hostile page never costs another.
 
 The child takes one page at a time over a pipe and answers with a document or a reason. Its limits
-hold even while C code runs: processor time by an interval timer whose signal ends the process,
-memory by the size of its address space. The parent adds a wall clock. If the child dies, the page
-it had is the culprit, and a new child continues with the next page. A page that ended a child by
-memory or a crash is tried once more alone in a fresh one, so that its result does not depend on
-earlier pages.
+hold even while C code runs: processor time by a timer with a deadly signal, memory by the size of
+its address space. The parent adds a wall clock. If the child dies, the page it had is the culprit,
+and a new child continues with the next page. After a crash or a lack of memory, the page is tried
+once more alone in a fresh child: its result does not depend on earlier pages.
 
 A limit on processor time says something about the page, a limit on wall time about the load of the
-machine. The child's hash seed is fixed, so that results do not vary with the order of a set.
-Answers are msgpack, not pickle: a process that read hostile bytes may send data, never code.
+machine. The child's hash seed is fixed, since results must not vary with the order of a set.
+Answers are msgpack, not pickle: after hostile bytes a process may send data, never code.
 """
 
 from __future__ import annotations

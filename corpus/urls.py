@@ -1,14 +1,14 @@
-"""URLs of links: the address that is fetched, and the key that identifies the page.
+"""URLs of links: the address to fetch, and the key of the page.
 
-Two strings per link. `url` is what a browser would ask for (WHATWG serialisation, without fragment
-and user information). `url_key` is the page's identity: scheme, `www.`, default ports, trailing
-dots and slashes, the case of percent-encoding, the order of parameters and tracking parameters
-don't make a new page. Parameters that may select content are never dropped: what is not known to
-track stays. Addresses that only carry another address (redirectors of Google, Facebook, Reddit; AMP
-caches) are replaced by the one they carry.
+Two strings per link. `url` is the request of a browser (WHATWG serialisation, without fragment and
+user information). `url_key` is the page's identity: scheme, `www.`, default ports, trailing dots
+and slashes, the case of percent-encoding, the order of parameters and tracking parameters don't
+make a new page. Parameters may select content, so all stay but the known trackers. Carriers of
+another address (redirectors of Google, Facebook, Reddit; AMP caches) are replaced by the address
+they carry.
 
 Everything here is pure. `target` parses and unwraps, `page_identity` computes the key: two steps,
-so that links which a rule drops never pay for the second.
+since links dropped by a rule need no key.
 
 Sources: the WHATWG URL standard, as ada implements it; RFC 3986 section 6.2.2 for percent-encoding;
 the public suffix list as shipped with tldextract (ICANN part: all of blogspot.com is one registered

@@ -1,4 +1,4 @@
-"""The steps that find passages which several kept pages have: paragraphs and long lines, word for word.
+"""The steps for passages of several kept pages: paragraphs and long lines, word for word.
 
 paragraphs  (map)       pages that stay to the keys of their paragraphs
 repeated    (exchange)  by key: all but the first page in the order of survivors lose the paragraph

@@ -1,4 +1,4 @@
-"""Copies of pages that were taken down: matched by content and by MinHash, and left out.
+"""Copies of taken-down pages: matched by content and by MinHash, and left out.
 
 The list holds no text: the hash of a page's words, and its signature. A page matches if its words
 are the same, or if the share of equal MinHash values, which estimates the Jaccard similarity of the

@@ -199,7 +199,7 @@ def _below_floor(results: dict[str, Result], args: argparse.Namespace) -> list[s
 
 
 def _report(results: dict[str, Result], args: argparse.Namespace) -> dict[str, Any]:
-    """The result as a file for docs/gpu: what was run on which machine, and what came out."""
+    """The result as a file for docs/gpu: the machine, its checks and their outcome."""
     return {
         "torch": torch.__version__,
         "cuda": torch.version.cuda,

@@ -420,7 +420,7 @@ def _validation_split(
 def _held_out(
     stream: BlockStream | PackedStream | MixtureStream, config: TrainConfig, frac: float
 ) -> tuple[Blocks, int]:
-    """The last blocks in the order of the first epoch, which a run that ends before them never sees.
+    """The last blocks in the order of the first epoch; a run must end before them.
 
     Raises: InputError when the run would reach them, and for a mixture, which has no last blocks.
     """

@@ -187,7 +187,7 @@ def _groups(row: dict[str, Any]) -> Iterator[str]:
 
 
 def _repeated_share(text: str) -> float:
-    """The share of the words that are in paragraphs which the text had before."""
+    """The share of the words in paragraphs the text had before."""
     seen: set[str] = set()
     repeated = total = 0
     for line in text.split("\n"):

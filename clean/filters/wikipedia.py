@@ -3,8 +3,8 @@
 GPT-2 (section 2.1): "We removed all Wikipedia documents from WebText since it is a common data
 source for other datasets and could complicate analysis due to over-lapping training data with test
 evaluation tasks." A copy is recognised by its address (the domains below, or Wikipedia's address
-inside an archive's or proxy's) or by its own words: the credit that the licence requires of copies,
-or Wikipedia's page furniture. A page that quotes or links Wikipedia is not a mirror.
+inside an archive's or proxy's) or by its own words: the licence's credit for copies, or Wikipedia's
+page furniture. A page with quotations or links of Wikipedia is not a mirror.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The charset that a page declares in its own first bytes: the prescan of the HTML standard.
+"""The charset declared in a page's own first bytes: the prescan of the HTML standard.
 
-Comments, other tags and processing instructions are skipped, so that a `charset=` in a script, a
-comment or a description is not taken for a declaration. Source: WHATWG HTML, section 13.2.3.2,
-"prescan a byte stream to determine its encoding", "get an attribute" and "get an XML encoding".
+Comments, other tags and processing instructions are skipped: a `charset=` in a script, a comment or
+a description is not a declaration. Source: WHATWG HTML, section 13.2.3.2, "prescan a byte stream to
+determine its encoding", "get an attribute" and "get an XML encoding".
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Statements about training, and the one answer that follows from them. Pure.
+"""Statements about training, and the one answer they give together. Pure.
 
-A statement is what one signal says in one place, in its exact words. Statements of the same signal
-are combined by the rules of that signal. Then "no" wins over "yes", a grant wins over silence, and
-signals that contradict each other are a conflict, to be treated as "no".
+A statement is one signal in one place, in its exact words. Statements of the same signal are
+combined by the rules of that signal. Then "no" wins over "yes", a grant wins over silence, and
+contradicting signals are a conflict, to be treated as "no".
 """
 
 from __future__ import annotations

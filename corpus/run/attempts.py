@@ -1,9 +1,9 @@
-"""Runs tasks with a bounded window, tries failed ones again, and does not wait for one that hangs.
+"""Runs tasks with a bounded window, tries failed ones again, and does not wait for hanging ones.
 
-A task that fails `ATTEMPTS` times, or says itself that it cannot succeed, is given up: the others
-continue, the batch stays uncommitted, and the run ends with exit code 1. A task on a node that died
-has not failed: it has `LOST_ATTEMPTS`. One that takes too long is ended, and counts as failed;
-before that, idle slots get a second copy of it (`corpus.run.stragglers`).
+A task is given up after `ATTEMPTS` failures, or when it cannot succeed by its own account. The
+others continue, the batch stays uncommitted, and the run ends with exit code 1. A task on a dead
+node has not failed: it has `LOST_ATTEMPTS`. Idle slots get a second copy of a slow task
+(`corpus.run.stragglers`). Beyond its time limit it is ended and counts as failed.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Conditional writes: a file appears, or changes, only if nobody else was there first.
 
-Local: a hard link that fails on an existing name, and a comparison under a lock of the folder. S3,
+Local: a hard link fails on an existing name; a change compares under a lock of the folder. S3,
 Google Cloud and Azure: conditional PUT (`If-None-Match: *`, `If-Match: <etag>`), which `pyarrow.fs`
 lacks and obstore has (one wheel, nothing else with it). Some servers and gateways answer such a PUT
 with success and ignore its condition (s3rver 3.7, several emulators), so the first one is preceded
-by a probe: a second creation of the same key must fail. A store that refuses or ignores these
-headers gets a look, a write and a look again; the log says so once.
+by a probe: a second creation of the same key must fail. Stores without these headers get a look, a
+write and a look again; the log says so once.
 
 On S3 the same client reads, writes and deletes whole objects: in one request each, where
-`pyarrow.fs` takes two to three, and with more patience for a store that fails.
+`pyarrow.fs` takes two to three, and with more patience for failures of the store.
 """
 
 from __future__ import annotations

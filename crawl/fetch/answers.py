@@ -191,10 +191,10 @@ def judge_robots(job: RobotsJob, result: FetchResult, product_token: str) -> Fol
 
 
 def judge_file(job: FileJob, result: FetchResult) -> Follow | FileFound:
-    """Decide what the answer to a request for a file about rights means.
+    """Decide the meaning of the answer to a request for a file about rights.
 
-    As with robots.txt, 4xx answers and redirects that lead nowhere mean that there is none; 5xx,
-    429 and failures of the network mean that it cannot be read.
+    As with robots.txt, the file is absent after 4xx answers and redirects to nowhere. It cannot be
+    read after 5xx, 429 and failures of the network.
     """
     location = result.header("location")
     problem, status = result.problem, result.status

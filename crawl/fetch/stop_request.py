@@ -1,9 +1,9 @@
-"""A stop that a fetch finds in the corpus itself, whatever machine it runs on.
+"""A request to stop in the corpus itself, found by a fetch on any machine.
 
 A signal reaches the driver and, through Ray, the tasks beside the workers; not a worker on a node
-that Ray has given up or cannot reach. So each worker looks every few seconds for a request to stop
-(`webtext crawl --stop`, or a driver that was stopped), and for the lease under which it was
-started: once another run has taken the batch over, its pages would be asked for twice.
+lost to Ray. So each worker looks every few seconds for a request to stop (`webtext crawl --stop`,
+or a driver that was stopped), and for the lease under which it was started: once another run has
+taken the batch over, its pages would be asked for twice.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ UNIT_BYTES. The locks end with their process, so the limit holds for several run
 every node of a cluster.
 
 A dump may need more memory later than at its beginning. Its reader then releases all of it and
-waits for the larger amount, so that two readers that want more never wait for each other.
+waits for the larger amount. Two such readers never wait for each other.
 """
 
 from __future__ import annotations

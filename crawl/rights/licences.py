@@ -1,9 +1,9 @@
-"""Licences that a page names for itself, and those of them that grant training. Pure.
+"""Licences of a page by its own statement, and the ones granting training. Pure.
 
-A licence counts as the page's own if its link is marked `rel=license` (HTML standard, 4.6.6.7). One
-that asks for attribution or share-alike grants it: the corpus keeps each page's address. Limits
-to non-commercial use or against derivatives depend on who trains and how, so they grant nothing
-here. Links without the mark may be about a picture; they are recorded, and grant nothing.
+A licence counts as the page's own if its link is marked `rel=license` (HTML standard, 4.6.6.7).
+Attribution and share-alike grant it: the corpus keeps each page's address. Limits to non-commercial
+use or against derivatives depend on who trains and how, so they grant nothing here. Links without
+the mark may be about a picture; they are recorded, and grant nothing.
 """
 
 from __future__ import annotations

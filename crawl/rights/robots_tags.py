@@ -1,8 +1,8 @@
 """`noai`, `noimageai`, `noml` and `noarchive` in `X-Robots-Tag` and meta elements. Pure.
 
-`noai` and its kin state that a page is not for training. `noarchive` is a signal of its own: Bing
-documents (2023-09) that it keeps pages out of its training. A tag for another robot by name is
-recorded with the robots of AI training, if that robot is one of them.
+`noai` and its kin keep a page out of training. `noarchive` is a signal of its own: Bing keeps such
+pages out of its training (documented in 2023-09). A tag for another robot by name is recorded with
+the robots of AI training, if that robot is one of them.
 """
 
 from __future__ import annotations

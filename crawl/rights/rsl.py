@@ -1,11 +1,11 @@
-"""RSL 1.0 (Really Simple Licensing): licence documents, and what they say about a page. Pure.
+"""RSL 1.0 (Really Simple Licensing): licence documents, and their answer for a page. Pure.
 
 Source: rslstandard.org/rsl, recommendation of 2025-11. The `content` element with the longest
-`url` that matches the page decides. Its licences are offers: a page may be used to train if one of
-them permits it for nothing, and no element prohibits it. A `permits` element of type `usage` leaves
-out every use that it does not list (section 3.5). A price or a licence server is a condition that a
-crawl cannot meet, so such an offer is a "no". Limits to users or regions depend on who trains: they
-grant nothing here and refuse nothing.
+matching `url` decides. Its licences are offers: a page may be used to train if one of them permits
+it for nothing, and no element prohibits it. A `permits` element of type `usage` leaves out every
+use not in its list (section 3.5). A crawl cannot pay a price or ask a licence server, so such an
+offer is a "no". Limits to users or regions depend on who trains: they grant nothing here and refuse
+nothing.
 """
 
 from __future__ import annotations

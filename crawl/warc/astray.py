@@ -1,6 +1,6 @@
-"""Redirects that say what an answer is: to an error page, a wall, a log-in, or the home page.
+"""Redirects to an error page, a wall, a log-in or the home page: they tell the kind of an answer.
 
-Pure, and about addresses alone, so that the crawl can tell such an answer before its text is read.
+Pure, and about addresses alone: the crawl knows such an answer before its text is read.
 """
 
 from __future__ import annotations

@@ -280,7 +280,7 @@ def inflate(inflater: Any, data: bytes) -> Iterator[bytes]:
 class _Brotli:
     """Brotli. The library refuses a piece that ends behind the stream, so its end is searched for.
 
-    All input is kept for that search: at most what a page may have on the wire.
+    All input is kept for that search: at most a page's limit on the wire.
     """
 
     def __init__(self) -> None:

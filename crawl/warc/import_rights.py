@@ -1,7 +1,7 @@
-"""The table `rights` of an imported batch: what the captured responses themselves say.
+"""The table `rights` of an imported batch: the statements of the captured responses themselves.
 
 The files of their sites at that time, such as robots.txt, are not known. Nothing is left out here:
-the import keeps what the archive has, and `clean.rights.policy` decides what becomes a document.
+the import keeps all of the archive, and `clean.rights.policy` decides later.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Grams of test sets that are common speech: in many groups of near-duplicate pages.
 
-GPT-3 ignores 13-grams of more than ten training documents. It counts a corpus that is deduplicated
-already. Here pages are counted by group, since copies of one leaked page would otherwise vote their
-own leak into common speech. Pages are of one group if a chain of shared band keys joins them. Groups
-that an earlier batch has kept are not counted again. A gram is never exempt on a page that holds
-nearly the whole passage that it is from.
+GPT-3 ignores 13-grams of more than ten training documents. Its corpus is deduplicated already. Here
+pages are counted by group, since copies of one leaked page would otherwise vote their own leak into
+common speech. Pages are of one group if a chain of shared band keys joins them. Groups of an
+earlier batch are not counted again. A gram is never exempt on a page with nearly the whole passage
+of the gram.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 """Passages of test sets that pages hold with edits: seeds, extension, one weighted score.
 
 An exact 13-gram is lost as soon as one word in twelve is changed. Here a passage counts as found if
-the words that a page shares with it, in order, make up most of its weight. Runs of five equal words
-are seeds. A seed is extended along its diagonal over a few unequal words, and seeds on nearby
-diagonals belong together, since an inserted word moves all that follow. A word weighs as many bits
-as it is rare in the sets and in English, so that a frame of frequent words does not count as a
-passage. Fields of an entry are passages of their own: a question, an answer and a context are
-scored apart. A long passage is scored by overlapping chunks, so that a page that quotes a part of
-it is found.
+its words on a page, in order, make up most of its weight. Runs of five equal words are seeds. A
+seed is extended along its diagonal over a few unequal words, and seeds on nearby diagonals belong
+together, since an inserted word moves all later ones. A word weighs as many bits as it is rare in
+the sets and in English: a frame of frequent words does not count as a passage. Fields of an entry
+are passages of their own: a question, an answer and a context are scored apart. A long passage is
+scored by overlapping chunks, so a quoted part of it is found.
 
 The models are allenai/decon (clusters of hits with misses, weights by rarity, one threshold) and
 BLAST (seed and extend).

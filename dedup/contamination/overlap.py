@@ -578,7 +578,7 @@ def passages_and_prompts(testset: TestSet, config: OverlapConfig) -> tuple[Ragge
 
 
 def short_entries(testset: TestSet, config: OverlapConfig) -> tuple[Ragged, np.ndarray]:
-    """(lines of entries that have only lines too short to count, the entry of each).
+    """(lines of entries without a line long enough to count, the entry of each).
 
     They come without labels ("Q:") and prompts, and those that have some a second time with them: "17 times 23"
     is no question without "What is".

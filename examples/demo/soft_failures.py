@@ -1,4 +1,4 @@
-"""Answers with status 200 that are not pages, one for each kind that clean tells apart.
+"""Answers with status 200 and without a page, one for each kind known to clean.
 
 They are longer than the shortest document, so that only their kind keeps them out of the corpus.
 """

@@ -528,7 +528,7 @@ def load_optimizers(
 
 
 def own_share(tensors: Mapping[str, Tensor], world: World) -> dict[str, Tensor]:
-    """The tensors that this rank writes. Every rank chooses the same shares, of about equal size.
+    """The tensors written by this rank. Every rank chooses the same shares, of about equal size.
 
     Only whole tensors are shared out, which every rank has: without that each would copy the whole
     state to its host's memory, to write one part of it.

@@ -12,9 +12,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def advice(error: OSError, folder: Path | None, num_bytes: int, steps: Sequence[int]) -> str:
-    """The part of an error message that says what to do about `error`.
+    """The part of an error message with the remedy for `error`.
 
-    `num_bytes` is the size of the checkpoint; `steps` are the checkpoints that the run has.
+    `num_bytes` is the size of the checkpoint; `steps` are the checkpoints of the run.
     """
     if error.errno not in FULL or folder is None:
         return "free space or fix access, then run again"

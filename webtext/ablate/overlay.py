@@ -156,7 +156,7 @@ def _require_testsets(store: Store, arm: Arm, settings: list[str]) -> None:
 
 
 def settings_as_built(store: Store, batch: str) -> list[str]:
-    """Assignments that lead to the settings that a batch was built with.
+    """Assignments giving the settings of a batch.
 
     They may have come from a command line, so they are read from the manifests. Only those are
     needed that the corpus and the defaults do not give: bands follow a threshold, for example, and

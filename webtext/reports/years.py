@@ -1,7 +1,7 @@
 """Links by year of submission: live, revived from an archive, soft-failed, or lost.
 
-A link of several batches counts once, as in the last one that has it. A revived page is one that came
-from an archive, or that an imported batch holds for a link with a submission.
+A link of several batches counts once, as in the last of them. A page is revived if it came from an
+archive, or from an imported batch with a submission for its link.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def _removals(
     of: frozenset[str] | None = None,
     doc_ids: frozenset[str] | None = None,
 ) -> Iterable[tuple[str, str]]:
-    """The pages that were removed as duplicates, each with the page that stays instead.
+    """The pages removed as duplicates, each with its survivor.
 
     With `of` only the duplicates of these pages, with `doc_ids` only from parts that may hold them.
     """

@@ -1,13 +1,13 @@
 """Proof of a take-down: a search of every byte of the corpus, and a receipt of it.
 
 Searched are tables (their ids and addresses, and the words of documents), WARC records (addresses
-and payload digests), tokens (decoded and compared by content), exports that are still at their
-place, temporary files that killed runs left, and all other files byte by byte. The list of
-take-downs itself names the pages and is left out. An address that another page's text mentions is
-not the page: it is counted, and is no finding.
+and payload digests), tokens (decoded and compared by content), exports still at their place,
+temporary files of killed runs, and all other files byte by byte. The list of take-downs itself
+names the pages and is left out. An address in another page's text is not the page: it is counted,
+and is not a finding.
 
-The receipt names no page: addresses and ids appear as salted hashes, which the one who asked can
-recompute, and the SHA-256 of each file says what was searched.
+The receipt names no page: addresses and ids appear as salted hashes. The person who asked can
+recompute them. Searched files are listed with their SHA-256.
 """
 
 from __future__ import annotations
