@@ -35,6 +35,7 @@ TABLE: tuple[tuple[str, str, float, str], ...] = (
     ("crawl.warc.records", "MAX_BODY_BYTES", 32 * MIB, "twice the largest body that settings allow"),
     ("crawl.warc.records", "MAX_RECORD_BYTES", 32 * MIB, "the same as it is stored"),
     ("crawl.warc.body", "RATIO_FREE_BYTES", MIB, "small bodies may have any ratio"),
+    ("crawl.warc.body", "FEED_BYTES", 4096, "packed bytes between two looks at the ratio"),
     ("crawl.warc.body", "SNIFF_BYTES", 512, "bytes that tell a kind of file"),
     ("crawl.warc.codings", "ZSTD_WINDOW_BYTES", 8 * MIB, "RFC 9659 for content coding"),
     ("crawl.warc.codings", "STEP_BYTES", 64 * KIB, "growth between two looks at the ratio"),

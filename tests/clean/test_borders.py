@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from clean.filters import c4, gopher, language
@@ -10,6 +12,7 @@ from clean.filters.gopher import GopherConfig
 from clean.filters.language import Language, LanguageConfig
 from clean.filters.profile import Profile
 from clean.normalize import NormalizeConfig, Normalized, judge, normalize
+from clean.page_source import decode as decode_module
 from clean.page_source.decode import _utf16_without_mark, decode
 from clean.reasons import Reason
 
@@ -160,3 +163,23 @@ def test_unreadable_characters_are_one_and_their_share(
     text = "\ufffd" * signs + "a" * (100 - signs)
     found = Normalized(text, (), num_unreadable if removed else 0)
     assert judge(found, NormalizeConfig()) is reason
+
+
+@pytest.mark.parametrize(
+    ("foreign", "length", "guessed"),
+    [(3, 10, False), (4, 10, True), (4, 133, True), (4, 134, False), (29, 1000, False), (30, 1000, True)],
+)  # fmt: skip
+def test_bytes_are_guessed_from_if_enough_are_foreign(
+    foreign: int, length: int, guessed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At least 4, and 3 % of the sample."""
+    asked = []
+
+    def from_bytes(sample: bytes) -> SimpleNamespace:
+        asked.append(sample)
+        return SimpleNamespace(best=lambda: None)
+
+    monkeypatch.setattr(decode_module.charset_normalizer, "from_bytes", from_bytes)
+    body = b"\xe4" * foreign + b"a" * (length - foreign)
+    assert decode_module.detect(body) == "cp1252"
+    assert bool(asked) is guessed
