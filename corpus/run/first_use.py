@@ -27,7 +27,7 @@ def note_first_use(stage: str, root: Path = ROOT) -> None:
     sources = {path.stem for path in (root / stage).rglob("*.py")}
     kept = Path(place).parent.glob("*/*.nbi") if place else ()
     if not any(path.name.partition(".")[0] in sources for path in kept):
-        where = f"kept in {Path(place).parent}" if place else "kept nowhere: set NUMBA_CACHE_DIR"
+        where = f"stored in {Path(place).parent}" if place else "not stored: set NUMBA_CACHE_DIR"
         log.info(
             "%s compiles its loops before the first page, once after an installation: up to a "
             "minute (%s); `python -m webtext.precompile` does it ahead, for all stages",

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -169,21 +167,6 @@ def test_any_text_is_a_page(html: str) -> None:
     text = extractor()(html)
     assert isinstance(text, str)
     assert text == extractor()(html)
-
-
-def test_machine_code_older_than_a_source_is_forgotten(tmp_path: Path) -> None:
-    class Function:
-        class stats:  # noqa: N801, as numba has it
-            cache_path = str(tmp_path)
-
-    old, new = tmp_path / "old.nbi", tmp_path / "new.nbi"
-    for path, age_s in ((old, 10 * 365 * 86_400), (new, -60)):
-        path.touch()
-        os.utime(path, (time.time() - age_s,) * 2)
-    with compiled.first_run(Function):
-        pass
-    assert not old.exists()
-    assert new.exists()
 
 
 def test_a_table_of_which_nearly_all_was_kept_is_kept_whole() -> None:
