@@ -11,6 +11,7 @@ from dedup.contamination.overlap import OverlapConfig
 from dedup.near_duplicates import lsh
 from dedup.near_duplicates.lsh import LshConfig
 from dedup.near_duplicates.minhash import MinhashConfig
+from dedup.near_duplicates.survivors_config import SurvivorsConfig
 from dedup.passages_config import PassagesConfig
 from dedup.words import ShinglesConfig
 
@@ -36,6 +37,8 @@ class DedupConfig(Section):
     """Share of the smaller page's shingles from which it counts as contained in another page with
     which it shares a band; 0: off. The later page goes if it is the smaller one, or at least half
     of the text of both is shared."""
+    survivors: SurvivorsConfig = SurvivorsConfig()
+    """The choice of survivors among near-duplicates."""
     passages: PassagesConfig = PassagesConfig()
     """Paragraphs that several kept pages have."""
     shingles: ShinglesConfig = ShinglesConfig()

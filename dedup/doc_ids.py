@@ -71,6 +71,11 @@ def parts(packed: np.ndarray, num_parts: int) -> np.ndarray:
     return (prefix * np.uint64(num_parts) >> np.uint64(32)).astype(np.int64)
 
 
+def part_of_prefix(prefix: np.ndarray, num_parts: int) -> np.ndarray:
+    """The same by the first 8 bytes of ids. Shapes (n,) uint64 to (n,) int64."""
+    return ((prefix >> np.uint64(32)) * np.uint64(num_parts) >> np.uint64(32)).astype(np.int64)
+
+
 def places(packed: np.ndarray, doc_ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """The row of every id among ascending `doc_ids` (hex), or NOWHERE.
 

@@ -24,7 +24,6 @@ class ShingleSets:
     """Input of exact comparison: shingle sets of some pages. Arrays of one row per page."""
 
     doc: np.ndarray
-    score: np.ndarray
     content: np.ndarray
     """S16: hash of the normalised text."""
     sets: Ragged
@@ -43,14 +42,13 @@ def shingle_sets(
     store: Store, manifest: Manifest, wanted: np.ndarray, n: int
 ) -> Iterator[ShingleSets]:
     """The shingle sets of the pages in `wanted`, from their texts in `documents`, in bounded pieces."""
-    for rows in rows_by_id(store, manifest, wanted, ("doc_id", "score", "text")):
+    for rows in rows_by_id(store, manifest, wanted, ("doc_id", "text")):
         rows = rows.combine_chunks()
         texts = rows["text"].combine_chunks() if rows.num_rows else pa.array([], pa.string())
         for first, after in words.slices(texts):
             hashed = words.word_hashes(texts.slice(first, after - first))
             yield ShingleSets(
                 doc_ids.pack(rows["doc_id"].slice(first, after - first)),
-                rows["score"].slice(first, after - first).to_numpy().astype(np.int32),
                 doc_ids.hashes_to_bytes(words.content_hashes(hashed)),
                 words.shingle_sets(hashed, n),
             )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from corpus.config import Section
 from corpus.errors import InputError, PartitionError
 from corpus.run.step import Context
 from corpus.storage.store import Store, table_dir
@@ -23,6 +24,11 @@ from dedup.config import DedupConfig
 
 # Settings that all batches of a corpus must share.
 SECTIONS = ("threshold", "shingles", "minhash", "lsh")
+SHARED = (*SECTIONS, "containment", "survivors")
+# Of batches from before a setting was there.
+BEFORE: dict[str, Any] = {"containment": 0.0, "survivors": {"prefer": ["score"]}}
+# Settings of a section that change no verdict.
+FREE = {"pages_per_task"}
 
 
 def earlier_indexes(store: Store, batch: str, config: DedupConfig) -> list[Manifest]:
@@ -58,7 +64,7 @@ def depends(config: DedupConfig, context: Context) -> list[Input]:
 
 def part_of_keys(keys: np.ndarray, num_parts: int) -> np.ndarray:
     """The part of every key. Shapes (n,) uint64 to (n,) int64."""
-    return ((keys >> np.uint64(32)) * np.uint64(num_parts) >> np.uint64(32)).astype(np.int64)
+    return doc_ids.part_of_prefix(keys, num_parts)
 
 
 def read_matching(
@@ -132,10 +138,12 @@ def _damage_named(store: Store, manifest: Manifest, part: Part) -> Iterator[None
 
 
 def _check_parameters(store: Store, manifest: Manifest, config: DedupConfig) -> None:
-    for name in SECTIONS:
+    for name in SHARED:
         ours = getattr(config, name)
-        ours = ours.model_dump(mode="json") if hasattr(ours, "model_dump") else ours
-        theirs = manifest.config.get(name)
+        ours = ours.model_dump(mode="json", exclude=FREE) if isinstance(ours, Section) else ours
+        theirs = manifest.config.get(name, BEFORE.get(name))
+        if isinstance(theirs, dict):
+            theirs = {key: value for key, value in theirs.items() if key not in FREE}
         if ours != theirs:
             raise InputError(
                 f"{store.root}: dedup.{name} is {ours!r} and batch {manifest.batch!r} was made with {theirs!r}; batches of a "

@@ -30,6 +30,11 @@ FILTER_BITS_PER_VALUE = 16
 # 256 MB a filter. Beyond 130 million values the filters tell fewer, which costs time only.
 MOST_FILTER_BITS = 1 << 31
 
+# Kept pages of a bucket are ruled out by blocks of 2**6, and these by blocks of 2**12.
+BLOCK_SHIFT = 6
+LARGE_BLOCK_SHIFT = 12
+NO_SIZE = 1 << 62
+
 compiled = compiler(nogil=True)
 
 score_clusters = compiled(near_score.score_clusters)
@@ -292,6 +297,28 @@ def count_shared_from(left: Any, right: Any, threshold: Any, containment: Any) -
 
 
 @compiled
+def unite(label: Any, pairs: Any) -> None:
+    """Give all connected nodes the least of their numbers.
+
+    Shapes: label (nodes,) int64, at first its own number each; pairs (n, 2) int64.
+    """
+    for row in range(pairs.shape[0]):
+        one = pairs[row, 0]
+        while label[one] != one:
+            label[one] = label[label[one]]
+            one = label[one]
+        other = pairs[row, 1]
+        while label[other] != other:
+            label[other] = label[label[other]]
+            other = label[other]
+        label[max(one, other)] = min(one, other)
+
+    # Labels point downwards, so those before are final.
+    for node in range(label.size):
+        label[node] = label[label[node]]
+
+
+@compiled
 def count_common(values: Any, bounds: Any, seen: Any, again: Any, common: Any) -> None:
     """The values of every set that other sets may have, in `common` (sets,) int64. Never too few.
 
@@ -408,6 +435,14 @@ def stored_similarity(
 
 
 @compiled
+def _may_reach(most: Any, num_one: Any, num_other: Any, threshold: Any, containment: Any) -> bool:
+    """False if sets that share at most `most` values are certainly below the thresholds."""
+    return most >= threshold * (num_one + num_other - most) * SURELY or (
+        containment > 0.0 and most >= containment * min(num_one, num_other) * SURELY
+    )
+
+
+@compiled
 def walk(
     num_old: Any,
     edge_bounds: Any,
@@ -435,6 +470,10 @@ def walk(
     Edges and memberships are sorted by page, a page's edges ascending. Without `knows`, nothing is
     compared, and pages to compare are marked in `asked`. Each page gets `duplicate_of`, the
     deciding `edge` or -1, and the `similarity` found. `common` is that of `count_common`.
+
+    Blocks of kept pages have their smallest set and their most values that other sets may have. A
+    page that no set of such a block can resemble skips it, so pages of one frame cost their number,
+    not its square.
     """
     num_pages = duplicate_of.size
     num_buckets = bucket_bounds.size - 1
@@ -446,6 +485,11 @@ def walk(
     doubtful = np.zeros(num_pages, np.bool_)
     ones = np.empty(bitmap_bounds.size - 1, np.int64)
     count_ones(bitmaps, bitmap_bounds, ones)
+    # A block may reach into the next bucket's range by less than one block: hence the bucket's number.
+    least_size = np.full((member_bucket.size >> BLOCK_SHIFT) + num_buckets + 1, NO_SIZE)
+    most_common = np.zeros(least_size.size, np.int64)
+    least_of_blocks = np.full((member_bucket.size >> LARGE_BLOCK_SHIFT) + num_buckets + 1, NO_SIZE)
+    most_of_blocks = np.zeros(least_of_blocks.size, np.int64)
     # Kept pages of each bucket, from its first, that are asked for already.
     num_asked = np.zeros(num_buckets, np.int64)
 
@@ -490,22 +534,43 @@ def walk(
                             asked[mate] = asked[page] = doubtful[page] = True
                             place = max(place, first + num_asked[bucket])
                     continue
-                for place in range(first, first + num_kept[bucket]):
-                    mate = kept[place]
+                other = slot[page]
+                if other < 0:
+                    continue
+                num_other = value_bounds[other + 1] - value_bounds[other]
+                block = (first >> BLOCK_SHIFT) + bucket
+                large_block = (first >> LARGE_BLOCK_SHIFT) + bucket
+                at = np.int64(0)
+                while at < num_kept[bucket]:
+                    if at & ((1 << LARGE_BLOCK_SHIFT) - 1) == 0:
+                        number = large_block + (at >> LARGE_BLOCK_SHIFT)
+                        most = min(most_of_blocks[number], common[other])
+                        if not _may_reach(
+                            most, least_of_blocks[number], num_other, threshold, containment
+                        ):
+                            at += 1 << LARGE_BLOCK_SHIFT
+                            continue
+                    if at & ((1 << BLOCK_SHIFT) - 1) == 0:
+                        number = block + (at >> BLOCK_SHIFT)
+                        most = min(most_common[number], common[other])
+                        if not _may_reach(
+                            most, least_size[number], num_other, threshold, containment
+                        ):
+                            at += 1 << BLOCK_SHIFT
+                            continue
+                    mate = kept[first + at]
+                    at += 1
                     if mate >= best:
                         break
                     if seen[mate] == page:
                         continue
                     seen[mate] = page
-                    one, other = slot[mate], slot[page]
-                    if one < 0 or other < 0:
+                    one = slot[mate]
+                    if one < 0:
                         continue
                     num_one = value_bounds[one + 1] - value_bounds[one]
-                    num_other = value_bounds[other + 1] - value_bounds[other]
                     most = min(common[one], common[other])
-                    if most < threshold * (num_one + num_other - most) * SURELY and (
-                        containment == 0.0 or most < containment * min(num_one, num_other) * SURELY
-                    ):
+                    if not _may_reach(most, num_one, num_other, threshold, containment):
                         continue
                     # The bitmaps of two pages of like size, here and not in a function: a call costs more than the loop.
                     size = np.uint64(bitmap_bounds[other + 1] - bitmap_bounds[other])
@@ -516,10 +581,7 @@ def walk(
                         for word in range(size):
                             both += _num_bits(bitmaps[at_one + word] & bitmaps[at_other + word])
                         most = np.int64(both) + min(num_one - ones[one], num_other - ones[other])
-                        if most < threshold * (num_one + num_other - most) * SURELY and (
-                            containment == 0.0
-                            or most < containment * min(num_one, num_other) * SURELY
-                        ):
+                        if not _may_reach(most, num_one, num_other, threshold, containment):
                             continue
                     found = stored_similarity(
                         values,
@@ -551,6 +613,19 @@ def walk(
                     num_leads[bucket] += 1
                 else:
                     kept[first + num_kept[bucket]] = page
+                    own = slot[page]
+                    if knows and own >= 0:
+                        size_of_own = value_bounds[own + 1] - value_bounds[own]
+                        number = (first >> BLOCK_SHIFT) + bucket + (num_kept[bucket] >> BLOCK_SHIFT)
+                        least_size[number] = min(least_size[number], size_of_own)
+                        most_common[number] = max(most_common[number], common[own])
+                        number = (
+                            (first >> LARGE_BLOCK_SHIFT)
+                            + bucket
+                            + (num_kept[bucket] >> LARGE_BLOCK_SHIFT)
+                        )
+                        least_of_blocks[number] = min(least_of_blocks[number], size_of_own)
+                        most_of_blocks[number] = max(most_of_blocks[number], common[own])
                     num_kept[bucket] += 1
 
 

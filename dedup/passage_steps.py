@@ -1,6 +1,8 @@
-"""The steps for passages of several kept pages: paragraphs and long lines, word for word.
+"""The steps for passages of several kept pages, word for word.
 
-paragraphs  (map)       pages that stay to the keys of their paragraphs
+These are paragraphs, long lines, and with `passages.anywhere` passages within them (`passage_spans`).
+
+paragraphs  (map)       pages that stay to the keys of their passages
 repeated    (exchange)  by key: all but the first page in the order of survivors lose the paragraph
 repeats     (exchange)  by page: the keys that it loses
 
@@ -12,7 +14,6 @@ pages do not depend on it.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any
 
@@ -37,44 +38,16 @@ from corpus.tables.schemas import DOCUMENTS, SIGNATURES
 from dedup import doc_ids, index
 from dedup.config import DedupConfig
 from dedup.doc_ids import BINARY
+from dedup.passage_spans import paragraph_keys, paragraphs, passages
 from dedup.tables import DECISIONS, KEYS, OVERLAPS, PARAGRAPHS, REPEATED, REPEATS
-from dedup.words import content_hashes, mix, word_hashes
-
-# Keys of paragraphs and of bands are in one index.
-PARAGRAPH_SALT = np.uint64(0x3C6EF372FE94F82B)
-
-_BLANK = re.compile(r"\n[ \t\r]*\n")
-# Han, Kana and their marks.
-_UNSPACED = re.compile(r"[\u2e80-\u9fff]")
-_LINE = re.compile(r"\S(?:.*\S)?")
 
 _PLACES = pa.schema(
     [
         pa.field("key", pa.uint64(), nullable=False),
-        pa.field("score", pa.int32(), nullable=False),
+        pa.field("rank", pa.int64(), nullable=False),
         pa.field("doc", BINARY, nullable=False),
     ]
 )
-
-
-def paragraphs(text: str, min_words: int) -> list[tuple[int, int]]:
-    """Ranges that may be cut: blocks between blank lines, and lines of blocks of several.
-
-    Only those of at least `min_words` white-space words, in order; a block comes before its lines.
-    """
-    found = []
-    edges = [0, *(edge for blank in _BLANK.finditer(text) for edge in blank.span()), len(text)]
-    for first, after in zip(edges[::2], edges[1::2], strict=True):
-        lines = [line.span() for line in _LINE.finditer(text, first, after)]
-        if not lines:
-            continue
-        block = (lines[0][0], lines[-1][1])
-        for start, end in [block, *(lines if len(lines) > 1 else [])]:
-            # Fewer characters than words are no paragraph: most are told apart by that alone.
-            if end - start >= min_words and _num_words(text[start:end]) >= min_words:
-                found.append((start, end))
-
-    return found
 
 
 def ranges_of(row: dict[str, Any], lost: set[int]) -> list[tuple[int, int]]:
@@ -88,7 +61,6 @@ def ranges_of(row: dict[str, Any], lost: set[int]) -> list[tuple[int, int]]:
 
 def load_paragraphs(config: DedupConfig, context: Context) -> MapFunction:
     """Pages that stay to the keys of their paragraphs."""
-    min_words = config.passages.min_words
 
     def apply(documents: pa.Table, joins: Joins) -> Output:
         doc = doc_ids.pack(documents["doc_id"])
@@ -97,6 +69,7 @@ def load_paragraphs(config: DedupConfig, context: Context) -> MapFunction:
             doc_ids.places(doc, joins[DECISIONS.name]["doc_id"]) == doc_ids.NOWHERE
         )
         stays &= ~doc_ids.join(doc, joins[KEYS.name], "taken_down", np.bool_(False))
+        rank = doc_ids.join(doc, joins[KEYS.name], "rank", np.int64(0))
         cuts: dict[int, list[tuple[int, int]]] = {}
         if OVERLAPS.name in joins:
             at = doc_ids.places(doc, joins[OVERLAPS.name]["doc_id"])
@@ -106,24 +79,29 @@ def load_paragraphs(config: DedupConfig, context: Context) -> MapFunction:
                 stays[row] &= not judgement["dropped"]
                 cuts[row] = [(cut["start"], cut["end"]) for cut in judgement["cuts"]]
 
-        spans, texts, rows = [], [], []
+        spans: list[tuple[int, int]] = []
+        rows: list[int] = []
+        found = [np.zeros(0, np.uint64)]
         for row in np.flatnonzero(stays).tolist():
-            text = documents["text"][row].as_py()
-            for start, end in paragraphs(text, min_words):
-                # What is cut already is not on the page.
-                if not any(a < end and start < b for a, b in cuts.get(row, ())):
-                    rows.append(row)
-                    spans.append((start, end))
-                    texts.append(text[start:end])
+            keys_here, ranges = _spans(documents["text"][row].as_py(), config)
+            # What is cut already is not on the page.
+            left = [
+                place
+                for place, (start, end) in enumerate(ranges)
+                if not any(a < end and start < b for a, b in cuts.get(row, ()))
+            ]
+            rows += [row] * len(left)
+            spans += [ranges[place] for place in left]
+            found.append(keys_here[left])
 
-        keys = paragraph_keys(texts)
+        keys = np.concatenate(found)
         with_some, first = np.unique(np.array(rows, np.int64), return_index=True)
         bounds = pa.array(np.append(first, len(rows)).astype(np.int32))
         starts, ends = (np.array([span[side] for span in spans], np.int32) for side in (0, 1))
         table = pa.table(
             {
                 "doc_id": documents["doc_id"].take(pa.array(with_some)),
-                "score": documents["score"].take(pa.array(with_some)),
+                "rank": rank[with_some],
                 "keys": pa.ListArray.from_arrays(bounds, pa.array(keys)),
                 "starts": pa.ListArray.from_arrays(bounds, pa.array(starts)),
                 "ends": pa.ListArray.from_arrays(bounds, pa.array(ends)),
@@ -133,12 +111,6 @@ def load_paragraphs(config: DedupConfig, context: Context) -> MapFunction:
         return Output({PARAGRAPHS.name: table}, Counter(paragraphs=len(rows)))
 
     return apply
-
-
-def paragraph_keys(texts: list[str]) -> np.ndarray:
-    """Keys of paragraphs: equal for equal words. Shape (n,) uint64."""
-    words = word_hashes(pa.array(texts, pa.large_string()))
-    return mix(content_hashes(words)[:, 0] ^ PARAGRAPH_SALT)
 
 
 def load_repeated_scatter(config: DedupConfig, context: Context) -> ScatterFunction:
@@ -151,7 +123,7 @@ def load_repeated_scatter(config: DedupConfig, context: Context) -> ScatterFunct
         places = pa.table(
             {
                 "key": keys,
-                "score": table["score"].to_numpy()[row],
+                "rank": table["rank"].to_numpy()[row],
                 "doc": doc_ids.to_arrow(doc_ids.pack(table["doc_id"])[row]),
             }
         )
@@ -166,7 +138,7 @@ def load_repeated_reduce(config: DedupConfig, context: Context) -> ReduceFunctio
 
     def reduce(bucket: int, table: pa.Table) -> Output:
         key, doc = table["key"].to_numpy(), doc_ids.from_arrow(table["doc"])
-        order = np.lexsort((doc, -table["score"].to_numpy().astype(np.int64), key))
+        order = np.lexsort((doc, -table["rank"].to_numpy(), key))
         key, doc = key[order], doc[order]
         distinct, first, group = np.unique(key, return_index=True, return_inverse=True)
 
@@ -228,10 +200,13 @@ def depends(config: DedupConfig, context: Context) -> list[Input]:
     Raises: InputError for one whose paragraphs are not in it.
     """
     for manifest in index.earlier_indexes(context.store, context.batch, config):
-        theirs = manifest.config.get("passages", {}).get("min_words", 0)
-        if theirs != config.passages.min_words:
+        before = manifest.config.get("passages", {})
+        for name, usual in (("min_words", 0), ("anywhere", False)):
+            ours, theirs = getattr(config.passages, name), before.get(name, usual)
+            if ours == theirs:
+                continue
             raise InputError(
-                f"{context.store.root}: dedup.passages.min_words is {config.passages.min_words} and "
+                f"{context.store.root}: dedup.passages.{name} is {ours} and "
                 f"batch {manifest.batch!r} was made with {theirs}; batches of a corpus must agree: "
                 f"use its setting, or rebuild it with `webtext dedup --corpus {context.store.root} "
                 f"--batch {manifest.batch} --rebuild` and this one"
@@ -247,11 +222,11 @@ def steps(*, overlap: bool) -> tuple[Map, Exchange, Exchange]:
         Map(
             name="dedup/paragraphs",
             reads=DOCUMENTS,
-            columns=("doc_id", "score", "text"),
+            columns=("doc_id", "text"),
             joins={
                 SIGNATURES: ("doc_id", "num_shingles"),
                 DECISIONS: ("doc_id",),
-                KEYS: ("doc_id", "taken_down"),
+                KEYS: ("doc_id", "rank", "taken_down"),
                 **judged,
             },
             writes=(PARAGRAPHS,),
@@ -262,7 +237,7 @@ def steps(*, overlap: bool) -> tuple[Map, Exchange, Exchange]:
         Exchange(
             name="dedup/repeated",
             reads=PARAGRAPHS,
-            columns=("doc_id", "score", "keys"),
+            columns=("doc_id", "rank", "keys"),
             writes=(REPEATED,),
             sections=("passages",),
             depends=depends,
@@ -284,7 +259,13 @@ def steps(*, overlap: bool) -> tuple[Map, Exchange, Exchange]:
     )
 
 
-def _num_words(text: str) -> int:
-    """White-space words, or characters of scripts without spaces, whichever is more."""
-    num_words = len(text.split())
-    return num_words if text.isascii() else max(num_words, len(_UNSPACED.findall(text)))
+def _spans(text: str, config: DedupConfig) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """(keys of what may be cut out of a text, (n,) uint64; the range of each)."""
+    min_words = config.passages.min_words
+    ranges = paragraphs(text, min_words)
+    keys = paragraph_keys([text[start:end] for start, end in ranges])
+    if not config.passages.anywhere:
+        return keys, ranges
+
+    more, places = passages(text, min_words)
+    return np.concatenate([keys, more]), [*ranges, *places]

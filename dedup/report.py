@@ -29,8 +29,9 @@ from corpus.tables.dedup_reports import duplicates_path, overlap_path
 from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
 from corpus.tables.parquet import iter_part, read_table
 from dedup import doc_ids as ids
-from dedup import document_rows, passage_steps, review
+from dedup import document_rows, review
 from dedup.contamination import overlap, test_index
+from dedup.passage_spans import paragraphs
 from dedup.tables import OVERLAP
 from dedup.words import word_hashes
 
@@ -142,8 +143,8 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
 def _repeated_passages(store: Store, batch: str) -> list[dict[str, Any]]:
     """The paragraphs that most pages lost since another page has them, for people to judge."""
     manifest = read_manifest(store, "verdicts", batch)
-    min_words = manifest.config.get("passages", {}).get("min_words", 0)
-    if not min_words:
+    passages = manifest.config.get("passages", {})
+    if not passages.get("min_words", 0):
         return []
 
     removed: Counter[int] = Counter()
@@ -158,7 +159,7 @@ def _repeated_passages(store: Store, batch: str) -> list[dict[str, Any]]:
             wanted = np.sort(ids.pack(with_cuts["doc_id"]))
             for found in document_rows.rows_by_id(store, documents, wanted, ("doc_id", "text")):
                 for row in found.to_pylist():
-                    _count_paragraphs(row["text"], cuts[row["doc_id"]], min_words, removed, shown)
+                    _count_paragraphs(row["text"], cuts[row["doc_id"]], passages, removed, shown)
 
     return [
         {"removed": count, "text": shown[key]}
@@ -169,16 +170,24 @@ def _repeated_passages(store: Store, batch: str) -> list[dict[str, Any]]:
 def _count_paragraphs(
     text: str,
     cuts: Sequence[Mapping[str, int]],
-    min_words: int,
+    passages: Mapping[str, int],
     removed: Counter[int],
     shown: dict[int, str],
 ) -> None:
     """Count the paragraphs of a page that lie in its cuts.
 
     A line of a cut block is part of it. What test sets cut counts only if it is a whole paragraph.
+    With passages anywhere, a cut that holds no paragraph counts as it is.
     """
     after = 0
-    for start, end in passage_steps.paragraphs(text, min_words):
+    ranges = paragraphs(text, passages["min_words"])
+    if passages.get("anywhere"):
+        ranges += [
+            (cut["start"], cut["end"])
+            for cut in cuts
+            if not any(cut["start"] <= start and end <= cut["end"] for start, end in ranges)
+        ]
+    for start, end in sorted(ranges, key=lambda place: (place[0], -place[1])):
         if start >= after and any(cut["start"] <= start and end <= cut["end"] for cut in cuts):
             after = end
             key = xxh3_64_intdigest(" ".join(text[start:end].lower().split()).encode())

@@ -19,7 +19,7 @@ from corpus.tables.manifest import batches, find_manifest
 from dedup import passage_steps, report, review, verdict_steps
 from dedup.config import DedupConfig
 from dedup.contamination import overlap_steps
-from dedup.near_duplicates import candidate_steps, groups, lsh, signature_steps
+from dedup.near_duplicates import candidate_steps, groups, lsh, signature_steps, survivor_steps
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
         *(overlap_steps.steps()[1:] if with_overlap else ()),
         signature_steps.keys_step(overlap=with_overlap),
         *candidate_steps.STEPS,
-        verdict_steps.SURVIVORS,
+        *survivor_steps.STEPS,
         *(passage_steps.steps(overlap=with_overlap) if with_passages else ()),
         verdict_steps.verdicts_step(overlap=with_overlap, passages=with_passages),
         *(overlap_steps.last_steps() if with_overlap else ()),
@@ -51,7 +51,7 @@ def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
     # A measure that is off changes no fingerprint.
     if not config.containment:
         return steps
-    contained = ("dedup/compare", "dedup/survivors", "dedup/verdicts")
+    contained = ("dedup/compare", "dedup/survivors", "dedup/decisions", "dedup/verdicts")
     return tuple(
         replace(step, sections=(*step.sections, "containment")) if step.name in contained else step
         for step in steps

@@ -131,7 +131,7 @@ KEYS = Table(
     name="keys",
     schema=_schema(
         doc_id=pa.string(),
-        score=pa.int32(),
+        rank=pa.int64(),
         content=BINARY,
         keys=pa.list_(pa.uint64()),
         taken_down=pa.bool_(),
@@ -140,35 +140,46 @@ KEYS = Table(
 )
 
 # Columns on their way to the buckets of keys.
-MEMBERS = _schema(key=pa.uint64(), score=pa.int32(), doc=BINARY, content=BINARY)
+MEMBERS = _schema(key=pa.uint64(), rank=pa.int64(), doc=BINARY, content=BINARY)
 
 # Pages of this batch to be compared with earlier ones of the order; a pair may come several
 # times.
 PAIRS = Table(
     name="pairs",
-    schema=_schema(later=BINARY, earlier_batch=pa.int32(), earlier=BINARY),
+    schema=_schema(
+        later=BINARY,
+        later_rank=pa.int64(),
+        earlier_batch=pa.int32(),
+        earlier=BINARY,
+        earlier_rank=pa.int64(),
+    ),
     scratch=True,
 )
 
 # Pages of this batch whose content an earlier page of this batch has.
 COPIES = Table(
     name="copies",
-    schema=_schema(later=BINARY, later_score=pa.int32(), first=BINARY, first_score=pa.int32()),
+    schema=_schema(later=BINARY, later_rank=pa.int64(), first=BINARY, first_rank=pa.int64()),
     scratch=True,
 )
 
-# Memberships in large buckets; the score of pages of earlier batches is not known here (0).
+# Memberships in large buckets; the rank of pages of earlier batches is not known here (0).
 LARGE = Table(
     name="large",
     schema=_schema(
-        bucket=pa.uint64(), batch=pa.int32(), doc=BINARY, score=pa.int32(), leads=pa.bool_()
+        bucket=pa.uint64(), batch=pa.int32(), doc=BINARY, rank=pa.int64(), leads=pa.bool_()
     ),
     scratch=True,
 )
 
 # A page whose shingles are wanted at `home`; `partner_batch` is -1 on rows that name no partner.
 WANTED = _schema(
-    home=pa.int32(), batch=pa.int32(), doc=BINARY, partner_batch=pa.int32(), partner=BINARY
+    home=pa.int32(),
+    batch=pa.int32(),
+    doc=BINARY,
+    rank=pa.int64(),
+    partner_batch=pa.int32(),
+    partner=BINARY,
 )
 
 # Shingle sets of candidates, each sent to where it is compared; the later page of a pair brings
@@ -179,7 +190,7 @@ SHINGLES = Table(
         home=pa.int32(),
         batch=pa.int32(),
         doc=BINARY,
-        score=pa.int32(),
+        rank=pa.int64(),
         content=BINARY,
         shingles=pa.list_(pa.uint64()),
         partner_batches=pa.list_(pa.int32()),
@@ -193,13 +204,40 @@ EDGES = Table(
     name="edges",
     schema=_schema(
         later=BINARY,
-        later_score=pa.int32(),
+        later_rank=pa.int64(),
         earlier_batch=pa.int32(),
         earlier=BINARY,
-        earlier_score=pa.int32(),
+        earlier_rank=pa.int64(),
         similarity=pa.float64(),
         exact=pa.bool_(),
     ),
+    scratch=True,
+)
+
+# The task that settles each page, by the first 8 bytes of its id, ascending.
+COMPONENTS = Table(
+    name="components", schema=_schema(node=pa.uint64(), task=pa.int32()), scratch=True
+)
+
+# Verified pairs, equal contents and memberships in large buckets, on their way to these tasks. A
+# membership has its page in `earlier`.
+RELATED = _schema(
+    kind=pa.int8(),
+    later=BINARY,
+    later_rank=pa.int64(),
+    earlier_batch=pa.int32(),
+    earlier=BINARY,
+    earlier_rank=pa.int64(),
+    similarity=pa.float64(),
+    exact=pa.bool_(),
+    bucket=pa.uint64(),
+    leads=pa.bool_(),
+)
+
+# Pages that duplicate a kept one, as the tasks settle them.
+CHOICES = Table(
+    name="choices",
+    schema=_schema(doc=BINARY, duplicate_of=BINARY, similarity=pa.float64(), exact=pa.bool_()),
     scratch=True,
 )
 
@@ -221,7 +259,7 @@ PARAGRAPHS = Table(
     name="paragraphs",
     schema=_schema(
         doc_id=pa.string(),
-        score=pa.int32(),
+        rank=pa.int64(),
         keys=pa.list_(pa.uint64()),
         starts=pa.list_(pa.int32()),
         ends=pa.list_(pa.int32()),

@@ -1,38 +1,26 @@
-"""Verified pairs to verdicts.
-
-survivors   (gather)    in the fixed order: who stays
-verdicts    (map)       a row for every page
-"""
+"""The step from decisions to verdicts: a row for every page."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from corpus.run.step import Context, Gather, GatherFunction, Joins, Map, MapFunction, Output
-from corpus.storage.store import Store
+from corpus.run.step import Context, Joins, Map, MapFunction, Output
 from corpus.tables.conservation import CUT, KEPT
-from corpus.tables.manifest import Input, Manifest
+from corpus.tables.manifest import Input
 from corpus.tables.schemas import DOCUMENTS, SIGNATURES, VERDICTS, Table
-from dedup import doc_ids, document_rows, index, passage_steps
+from dedup import doc_ids, index, passage_steps
 from dedup.config import DedupConfig
 from dedup.contamination import overlap_steps
 from dedup.contamination.overlap import merge_ranges
-from dedup.near_duplicates import greedy
-from dedup.near_duplicates.shingle_store import SetWriter, StoredSets
 from dedup.tables import (
-    COPIES,
     DECISIONS,
-    EDGES,
     KEPT_KEYS,
     KEYS,
-    LARGE,
     OVERLAPS,
     PARAGRAPHS,
     REPEATS,
@@ -40,91 +28,6 @@ from dedup.tables import (
 from dedup.taken_down import REASON
 
 log = logging.getLogger(__name__)
-
-
-def load_survivors(config: DedupConfig, context: Context) -> GatherFunction:
-    """All verified pairs to decisions."""
-    manifests = document_rows.documents(context.store, context.batch)
-    this = len(manifests) - 1
-
-    def gather(tables: Mapping[str, Iterator[pa.Table]]) -> Output:
-        edges = _gathered(tables[EDGES.name], EDGES.schema)
-        copies = _gathered(tables[COPIES.name], COPIES.schema)
-        large = _gathered(tables[LARGE.name], LARGE.schema)
-        large_score = _scores(context.store, manifests, large)
-        pages = greedy.number_pages(
-            [
-                (
-                    np.full(edges.num_rows, this),
-                    edges["later_score"].to_numpy(),
-                    doc_ids.from_arrow(edges["later"]),
-                ),
-                (
-                    edges["earlier_batch"].to_numpy(),
-                    edges["earlier_score"].to_numpy(),
-                    doc_ids.from_arrow(edges["earlier"]),
-                ),
-                (large["batch"].to_numpy(), large_score, doc_ids.from_arrow(large["doc"])),
-                (
-                    np.full(copies.num_rows, this),
-                    copies["first_score"].to_numpy(),
-                    doc_ids.from_arrow(copies["first"]),
-                ),
-                (
-                    np.full(copies.num_rows, this),
-                    copies["later_score"].to_numpy(),
-                    doc_ids.from_arrow(copies["later"]),
-                ),
-            ]
-        )
-        later, earlier, in_large, first, copy = pages.numbers
-        known = greedy.Edges(
-            later, earlier, edges["similarity"].to_numpy(), edges["exact"].to_numpy()
-        )
-        buckets = greedy.LargeBuckets(
-            large["bucket"].to_numpy(), in_large, large["leads"].to_numpy()
-        )
-        num_old = int((pages.batch < this).sum())
-
-        if large.num_rows:
-            with tempfile.TemporaryFile() as values, tempfile.TemporaryFile() as bitmaps:
-                asked = greedy.open_pages(pages.doc.size, num_old, known, buckets)
-                log.info("%s pages of large buckets are compared one by one", f"{asked.size:,}")
-                sets = _stored(
-                    context,
-                    config,
-                    manifests,
-                    pages,
-                    asked,
-                    SetWriter(pages.doc.size, values, bitmaps),
-                )
-                choice = greedy.choose_in_large(
-                    pages.doc.size,
-                    num_old,
-                    known,
-                    buckets,
-                    config.threshold,
-                    sets,
-                    config.containment,
-                )
-        else:
-            choice = greedy.choose(pages.doc.size, known)
-
-        choice = greedy.follow_copies(choice, first, copy)
-        dropped = np.flatnonzero(choice.duplicate_of != greedy.KEPT)
-        decisions = pa.table(
-            {
-                "doc_id": doc_ids.unpack(pages.doc[dropped]),
-                "duplicate_of": doc_ids.unpack(pages.doc[choice.duplicate_of[dropped]]),
-                "similarity": choice.similarity[dropped].astype(np.float32),
-                "exact": choice.exact[dropped],
-                "contained": choice.similarity[dropped] < config.threshold,
-            }
-        )
-
-        return Output({DECISIONS.name: decisions})
-
-    return gather
 
 
 def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
@@ -168,7 +71,7 @@ def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
             pa.array(doc_ids.places(doc[kept], joins[KEYS.name]["doc_id"]))
         )
         if PARAGRAPHS.name in joins:
-            keys = _with_paragraphs(doc[kept], keys, joins[PARAGRAPHS.name])
+            keys = _with_paragraphs(doc[kept], keys, joins[PARAGRAPHS.name], joins[REPEATS.name])
         counts = Counter(KEPT if row["kept"] else row["reason"] for row in rows)
         counts[CUT] = sum(bool(row["cuts"]) for row in rows)
         kept_keys = pa.table({"doc_id": documents["doc_id"].filter(kept), "keys": keys})
@@ -181,49 +84,6 @@ def load_verdicts(config: DedupConfig, context: Context) -> MapFunction:
 def depends_on_testsets_too(config: DedupConfig, context: Context) -> list[Input]:
     """Earlier indexes, and the test sets by digest, recorded with `verdicts`."""
     return [*index.depends(config, context), *overlap_steps.depends_on_testsets(config, context)]
-
-
-def _gathered(pieces: Iterator[pa.Table], schema: pa.Schema) -> pa.Table:
-    return pa.concat_tables([schema.empty_table(), *pieces]).combine_chunks()
-
-
-def _scores(store: Store, manifests: list[Manifest], large: pa.Table) -> np.ndarray:
-    """The scores of memberships, those of earlier batches looked up."""
-    score = large["score"].to_numpy().copy()
-    batch, doc = large["batch"].to_numpy(), doc_ids.from_arrow(large["doc"])
-    for place, manifest in enumerate(manifests[:-1]):
-        here = np.flatnonzero(batch == place)
-        for rows in document_rows.rows_by_id(
-            store, manifest, np.unique(doc[here]), ("doc_id", "score")
-        ):
-            found = doc_ids.pack(rows["doc_id"])
-            at = np.minimum(np.searchsorted(found, doc[here]), max(0, found.size - 1))
-            hit = found[at] == doc[here] if found.size else np.zeros(here.size, bool)
-            score[here[hit]] = rows["score"].to_numpy()[at[hit]]
-
-    return score
-
-
-def _stored(
-    context: Context,
-    config: DedupConfig,
-    manifests: list[Manifest],
-    pages: greedy.Pages,
-    asked: np.ndarray,
-    writer: SetWriter,
-) -> StoredSets:
-    """The sets of the requested pages, on disk.
-
-    A page taken down since an interrupted run has none.
-    """
-    for place, manifest in enumerate(manifests):
-        numbers = asked[pages.batch[asked] == place]
-        order = np.argsort(pages.doc[numbers])
-        wanted = pages.doc[numbers][order]
-        for found in document_rows.shingle_sets(context.store, manifest, wanted, config.shingles.n):
-            writer.add(numbers[order[np.searchsorted(wanted, found.doc)]], found)
-
-    return writer.finish()
 
 
 def _repeated_ranges(doc: np.ndarray, joins: Joins) -> dict[int, list[tuple[int, int]]]:
@@ -241,14 +101,23 @@ def _repeated_ranges(doc: np.ndarray, joins: Joins) -> dict[int, list[tuple[int,
     return found
 
 
-def _with_paragraphs(doc: np.ndarray, keys: pa.ChunkedArray, paragraphs: pa.Table) -> pa.Array:
-    """The keys of kept pages with those of their paragraphs."""
-    at = doc_ids.places(doc, paragraphs["doc_id"])
-    more = paragraphs["keys"].to_pylist()
+def _with_paragraphs(
+    doc: np.ndarray, keys: pa.ChunkedArray, paragraphs: pa.Table, repeats: pa.Table
+) -> pa.Array:
+    """The keys of kept pages with those of the passages that stay on them.
+
+    A passage that a page loses is in the index already, by the page that keeps it.
+    """
+    at, lost_at = (doc_ids.places(doc, table["doc_id"]) for table in (paragraphs, repeats))
+    more, lost = paragraphs["keys"].to_pylist(), repeats["keys"].to_pylist()
     return pa.array(
         [
-            [*own, *sorted(set(more[place]))] if place != doc_ids.NOWHERE else own
-            for own, place in zip(keys.to_pylist(), at.tolist(), strict=True)
+            [*own, *sorted(set(more[place]).difference(lost[gone] if gone >= 0 else ()))]
+            if place != doc_ids.NOWHERE
+            else own
+            for own, place, gone in zip(
+                keys.to_pylist(), at.tolist(), lost_at.tolist(), strict=True
+            )
         ],
         keys.type,
     )
@@ -291,16 +160,6 @@ def _cuts(overlap: dict[str, Any] | None, repeated: list[tuple[int, int]]) -> li
         return cuts
     ranges = merge_ranges([*((cut["start"], cut["end"]) for cut in cuts), *repeated])
     return [{"start": start, "end": end} for start, end in ranges]
-
-
-SURVIVORS = Gather(
-    name="dedup/survivors",
-    reads={each: tuple(each.schema.names) for each in (EDGES, COPIES, LARGE)},
-    writes=(DECISIONS,),
-    sections=("threshold", "shingles"),
-    depends=index.depends,
-    load=load_survivors,
-)
 
 
 def verdicts_step(*, overlap: bool, passages: bool = False) -> Map:

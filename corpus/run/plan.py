@@ -106,7 +106,7 @@ def tables_read(step: AnyStep) -> list[Table]:
         return [step.reads, *step.joins]
     if isinstance(step, Gather):
         return list(step.reads)
-    return [step.reads] if step.reads is not None else []
+    return [step.reads, *step.also_reads] if step.reads is not None else []
 
 
 def refuse_other(

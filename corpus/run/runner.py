@@ -199,7 +199,7 @@ def _accept(run: Run, planned: Planned, receipts: Sequence[Receipt]) -> None:
 def _run_exchange(run: Run, planned: Planned, step: Exchange) -> list[Receipt]:
     """Scatter every input, then reduce every bucket. The counts of both halves are the step's."""
     inputs = _input_paths(run, step) if step.reads is not None else {}
-    num_inputs = len(inputs[step.reads.name]) if step.reads is not None else len(run.files)
+    num_inputs = sum(map(len, inputs.values())) if step.reads is not None else len(run.files)
     scattered = _run_phase(run, planned, "scatter", run_scatter, range(num_inputs), inputs)
     files = tuple(
         f"{leftovers.step_folder(run, planned)}/{part.file}"
@@ -314,7 +314,8 @@ def _rows_expected(run: Run, step: AnyStep, phase: str) -> int | None:
         return None
 
     manifests = [
-        find_manifest_in(run.store, table.folder(run.batch)) for table in tables_read(step)[:1]
+        find_manifest_in(run.store, table.folder(run.batch))
+        for table in (tables_read(step) if isinstance(step, Exchange) else tables_read(step)[:1])
     ]
     return sum(m.rows for m in manifests if m is not None) or None
 

@@ -148,6 +148,8 @@ class Exchange(Step):
 
     reads: Table | None
     """None: the inputs are `Context.files`, one task each."""
+    also_reads: tuple[Table, ...] = ()
+    """Further tables whose parts are scattered after those of `reads`, by the same function."""
     columns: tuple[str, ...] | None = None
     load_scatter: Callable[[Any, Context], ScatterFunction] | None = None
     load_file_scatter: Callable[[Any, Context], FileScatterFunction] | None = None

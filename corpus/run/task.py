@@ -268,7 +268,8 @@ def _scattered(task: Task, step: Exchange, context: Context, tally: _Tally) -> I
     assert step.load_scatter is not None
     apply = step.load_scatter(task.config, context)
 
-    for piece in iter_tables(context.store, task.inputs[step.reads.name][task.index], step.columns):
+    paths = [path for table in (step.reads, *step.also_reads) for path in task.inputs[table.name]]
+    for piece in iter_tables(context.store, paths[task.index], step.columns):
         scattered = apply(piece)
         tally.rows_read += piece.num_rows
         tally.counts.update(scattered.counts)

@@ -26,7 +26,7 @@ from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, earlier_batches
 from dedup import doc_ids, document_rows, index, words
 from dedup.config import DedupConfig
-from dedup.near_duplicates import lsh
+from dedup.near_duplicates import lsh, ranks
 from dedup.near_duplicates.lsh import Members
 from dedup.tables import COPIES, EDGES, KEYS, LARGE, MEMBERS, PAIRS, SHINGLES, WANTED
 
@@ -43,7 +43,7 @@ def load_candidates_scatter(config: DedupConfig, context: Context) -> ScatterFun
         members = pa.table(
             {
                 "key": keys,
-                "score": table["score"].to_numpy()[row],
+                "rank": table["rank"].to_numpy()[row],
                 "doc": doc_ids.to_arrow(doc_ids.pack(table["doc_id"])[row]),
                 "content": doc_ids.to_arrow(doc_ids.from_arrow(table["content"])[row]),
             }
@@ -73,16 +73,18 @@ def load_candidates_reduce(config: DedupConfig, context: Context) -> ReduceFunct
                 PAIRS.name: pa.table(
                     {
                         "later": doc_ids.to_arrow(members.doc[pairs[:, 1]]),
+                        "later_rank": members.rank[pairs[:, 1]],
                         "earlier_batch": members.batch[pairs[:, 0]],
                         "earlier": doc_ids.to_arrow(members.doc[pairs[:, 0]]),
+                        "earlier_rank": members.rank[pairs[:, 0]],
                     }
                 ),
                 COPIES.name: pa.table(
                     {
                         "later": doc_ids.to_arrow(members.doc[copies[:, 1]]),
-                        "later_score": members.score[copies[:, 1]],
+                        "later_rank": members.rank[copies[:, 1]],
                         "first": doc_ids.to_arrow(members.doc[copies[:, 0]]),
-                        "first_score": members.score[copies[:, 0]],
+                        "first_rank": members.rank[copies[:, 0]],
                     }
                 ),
                 LARGE.name: pa.table(
@@ -90,7 +92,7 @@ def load_candidates_reduce(config: DedupConfig, context: Context) -> ReduceFunct
                         "bucket": members.key[large],
                         "batch": members.batch[large],
                         "doc": doc_ids.to_arrow(members.doc[large]),
-                        "score": members.score[large],
+                        "rank": members.rank[large],
                         "leads": leads,
                     }
                 ),
@@ -114,6 +116,9 @@ def load_shingles_scatter(config: DedupConfig, context: Context) -> ScatterFunct
                 "home": np.concatenate([home, home]).astype(np.int32),
                 "batch": np.concatenate([np.full(later.size, this), batch]).astype(np.int32),
                 "doc": doc_ids.to_arrow(doc),
+                "rank": np.concatenate(
+                    [pairs["later_rank"].to_numpy(), pairs["earlier_rank"].to_numpy()]
+                ),
                 "partner_batch": np.concatenate(
                     [batch, np.full(later.size, doc_ids.NOWHERE)]
                 ).astype(np.int32),
@@ -131,24 +136,36 @@ def load_shingles_scatter(config: DedupConfig, context: Context) -> ScatterFunct
 def load_shingles_reduce(config: DedupConfig, context: Context) -> ReduceFunction:
     """A range of ids: read the requested texts, of any batch, once each."""
     manifests = document_rows.documents(context.store, context.batch)
+    this = len(manifests) - 1
 
     def reduce(bucket: int, table: pa.Table) -> Output:
         partners: dict[tuple[int, bytes], set[tuple[int, bytes]]] = defaultdict(set)
         homes: dict[tuple[int, bytes], set[int]] = defaultdict(set)
+        rank_of: dict[bytes, int] = {}
         columns = (table[name].to_pylist() for name in WANTED.names)
 
-        for home, batch, doc, partner_batch, partner in zip(*columns, strict=True):
+        for home, batch, doc, rank, partner_batch, partner in zip(*columns, strict=True):
             homes[batch, doc].add(home)
+            if batch == this:
+                rank_of[doc] = rank
             if partner_batch != doc_ids.NOWHERE:
                 partners[batch, doc].add((partner_batch, partner))
 
         tables = [SHINGLES.schema.empty_table()]
         for batch in sorted({batch for batch, _ in homes}):
             wanted = np.array(sorted(doc for place, doc in homes if place == batch), "S16")
+            rank = (
+                np.array([rank_of[doc] for doc in doc_ids.to_list(wanted)], np.int64)
+                if batch == this
+                else ranks.ranks_of_batch(
+                    context.store, manifests[batch], wanted, config.survivors.prefer
+                )
+            )
             for found in document_rows.shingle_sets(
                 context.store, manifests[batch], wanted, config.shingles.n
             ):
-                tables.append(_send(found, batch, homes, partners, context.num_parts))
+                own = rank[np.searchsorted(wanted, found.doc)]
+                tables.append(_send(found, own, batch, homes, partners, context.num_parts))
 
         return Output(
             {SHINGLES.name: pa.concat_tables(tables)},
@@ -176,7 +193,7 @@ def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction
         row_of = {
             (batch, doc): row for row, (batch, doc) in enumerate(zip(batches, docs, strict=True))
         }
-        scores, contents = table["score"].to_numpy(), doc_ids.from_arrow(table["content"])
+        given_ranks, contents = table["rank"].to_numpy(), doc_ids.from_arrow(table["content"])
         sets = _rows(table["shingles"])
         rows = []
 
@@ -201,10 +218,10 @@ def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction
         edges = pa.table(
             {
                 "later": doc_ids.to_arrow(doc[later_rows]),
-                "later_score": scores[later_rows],
+                "later_rank": given_ranks[later_rows],
                 "earlier_batch": table["batch"].to_numpy()[earlier_rows],
                 "earlier": doc_ids.to_arrow(doc[earlier_rows]),
-                "earlier_score": scores[earlier_rows],
+                "earlier_rank": given_ranks[earlier_rows],
                 "similarity": np.array([row[2] for row in rows], np.float64),
                 "exact": contents[later_rows] == contents[earlier_rows],
             }
@@ -223,7 +240,7 @@ def _members(store: Store, earlier: list[Manifest], table: pa.Table) -> Members:
         (
             key,
             np.full(key.size, len(earlier), np.int32),
-            table["score"].to_numpy(),
+            table["rank"].to_numpy(),
             doc_ids.from_arrow(table["doc"]),
             doc_ids.from_arrow(table["content"]),
         )
@@ -231,8 +248,8 @@ def _members(store: Store, earlier: list[Manifest], table: pa.Table) -> Members:
 
     for place, manifest in enumerate(earlier):
         old_key, old_doc = index.read_matching(store, manifest, wanted)
-        batch, score = np.full(old_key.size, place, np.int32), np.zeros(old_key.size, np.int32)
-        parts.append((old_key, batch, score, old_doc, np.full(old_key.size, NO_CONTENT, "S16")))
+        batch, rank = np.full(old_key.size, place, np.int32), np.zeros(old_key.size, np.int64)
+        parts.append((old_key, batch, rank, old_doc, np.full(old_key.size, NO_CONTENT, "S16")))
 
     return Members(*(np.concatenate([part[column] for part in parts]) for column in range(5)))
 
@@ -265,6 +282,7 @@ def _leads(bucket: np.ndarray) -> np.ndarray:
 
 def _send(
     found: document_rows.ShingleSets,
+    rank: np.ndarray,
     batch: int,
     homes: Mapping[tuple[int, bytes], set[int]],
     partners: Mapping[tuple[int, bytes], set[tuple[int, bytes]]],
@@ -285,7 +303,7 @@ def _send(
             "home": pa.array(at, pa.int32()),
             "batch": pa.array(np.full(len(rows), batch, np.int32)),
             "doc": doc_ids.to_arrow(found.doc[rows]),
-            "score": pa.array(found.score[rows]),
+            "rank": pa.array(rank[rows]),
             "content": doc_ids.to_arrow(found.content[rows]),
             "shingles": sets.take(pa.array(rows, pa.int64())).cast(pa.list_(pa.uint64())),
             "partner_batches": pa.array(
@@ -327,7 +345,7 @@ STEPS = (
         name="dedup/shingles",
         reads=PAIRS,
         writes=(SHINGLES,),
-        sections=("shingles",),
+        sections=("shingles", "survivors"),
         depends=index.depends,
         scattered=WANTED,
         load_scatter=load_shingles_scatter,

@@ -1,6 +1,6 @@
 """Verified pairs to verdicts: the greedy choice of survivors, and the duplicate of each removed page.
 
-The order is fixed: earlier batch first, then higher score, then smaller doc_id. In that order a
+The order is fixed: earlier batch first, then higher rank (`ranks`), then smaller doc_id. In that order a
 page is dropped if and only if it meets, in a bucket, a kept page of sufficient similarity; its
 verdict names the first such page. So there are no chains: a page near a dropped page only stays.
 And since no page looks ahead, batches taken one by one give the same result as together.
@@ -77,9 +77,9 @@ class Pages:
 
 
 def number_pages(groups: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Pages:
-    """Number the distinct pages of all groups of rows (batch, score, doc) in the order of survivors."""
-    batch, score, doc = (np.concatenate([group[column] for group in groups]) for column in range(3))
-    order = np.lexsort((doc, -score.astype(np.int64), batch))
+    """Number the distinct pages of all groups of rows (batch, rank, doc) in the order of survivors."""
+    batch, rank, doc = (np.concatenate([group[column] for group in groups]) for column in range(3))
+    order = np.lexsort((doc, -rank, batch))
     fresh = np.ones(order.size, bool)
     fresh[1:] = (batch[order][1:] != batch[order][:-1]) | (doc[order][1:] != doc[order][:-1])
     number = np.empty(order.size, np.int64)

@@ -72,10 +72,10 @@ class Members:
     """uint64."""
     batch: np.ndarray
     """int32: place of the page's batch in the order of batches."""
-    score: np.ndarray
-    """int32; within a batch the higher score comes first."""
+    rank: np.ndarray
+    """int64; within a batch the higher rank comes first. 0 for pages of earlier batches."""
     doc: np.ndarray
-    """S16 or any sortable: the page; ties of score go to the smaller."""
+    """S16 or any sortable: the page; ties of rank go to the smaller."""
     content: np.ndarray
     """S16: content hash, of which a bucket takes only the first page.
 
@@ -163,8 +163,8 @@ def candidates(members: Members, this_batch: int) -> Candidates:
     rows = by_key[
         _in_crowd(members.key[by_key])
     ]  # most keys have one page: only the others are put in order
-    score = -members.score[rows].astype(np.int64)
-    order = rows[np.lexsort((members.doc[rows], score, members.batch[rows], members.key[rows]))]
+    rank = -members.rank[rows]
+    order = rows[np.lexsort((members.doc[rows], rank, members.batch[rows], members.key[rows]))]
     copies, order = _take_copies(members, order, this_batch)
     order = order[_in_crowd(members.key[order])]
     key = members.key[order]

@@ -27,7 +27,7 @@ from corpus.run.step import (
 from corpus.tables.schemas import BANDS, DOCUMENTS, SIGNATURES
 from dedup import doc_ids, index
 from dedup.config import DedupConfig
-from dedup.near_duplicates import lsh, minhash
+from dedup.near_duplicates import lsh, minhash, ranks
 from dedup.tables import KEPT_KEYS, KEYS, OVERLAPS
 from dedup.taken_down import load_taken_pages
 
@@ -66,9 +66,11 @@ def load_keys(config: DedupConfig, context: Context) -> MapFunction:
     def apply(signatures: pa.Table, joins: Joins) -> Output:
         doc = doc_ids.pack(signatures["doc_id"])
         score = doc_ids.join(doc, joins[DOCUMENTS.name], "score", np.int32(0))
-        takes_part = signatures["num_shingles"].to_numpy() > 0
+        num_shingles = signatures["num_shingles"].to_numpy()
+        takes_part, is_clean = num_shingles > 0, np.ones(num_shingles.size, bool)
         if OVERLAPS.name in joins:
             takes_part &= ~doc_ids.join(doc, joins[OVERLAPS.name], "dropped", np.bool_(False))
+            is_clean = doc_ids.join(doc, joins[OVERLAPS.name], "overlap_ngrams", np.int32(0)) == 0
         content = doc_ids.pack(signatures["content_hash"])
         values = signatures["signature"].combine_chunks().flatten().to_numpy()
         values = values.reshape(-1, config.lsh.num_perm)
@@ -90,7 +92,7 @@ def load_keys(config: DedupConfig, context: Context) -> MapFunction:
         table = pa.table(
             {
                 "doc_id": signatures["doc_id"],
-                "score": score,
+                "rank": ranks.ranks(config.survivors.prefer, score, is_clean, num_shingles),
                 "content": doc_ids.to_arrow(content),
                 "keys": pa.ListArray.from_arrays(pa.array(bounds), pa.array(keys.ravel())),
                 "taken_down": taken_down,
@@ -129,11 +131,11 @@ def keys_step(*, overlap: bool) -> Map:
         reads=SIGNATURES,
         joins={
             DOCUMENTS: ("doc_id", "score"),
-            **({OVERLAPS: ("doc_id", "dropped")} if overlap else {}),
+            **({OVERLAPS: ("doc_id", "dropped", "overlap_ngrams")} if overlap else {}),
         },
         writes=(KEYS,),
         conserves=(KEYS,),
-        sections=("lsh",),
+        sections=("lsh", "survivors"),
         load=load_keys,
     )
 

@@ -116,6 +116,11 @@ def shingle_sets(pages: Sequence[Page], n: int) -> dict[str, np.ndarray]:
     return {page.id: found.row(place) for place, page in enumerate(pages)}
 
 
+def place_of(page: Page, n: int = 5) -> tuple[int, int, str]:
+    """The place of a page in the order of survivors of its batch: score, length, id."""
+    return -page.score, -shingle_set(page.text, n).size, page.id
+
+
 def naive_fates(
     batches: Sequence[Sequence[Page]],
     threshold: float,
@@ -129,7 +134,8 @@ def naive_fates(
     kept: list[tuple[str, set[int], set[int], tuple[str, ...]]] = []
     for place, pages in enumerate(batches):
         for page in sorted(
-            {page.id: page for page in pages}.values(), key=lambda p: (-p.score, p.id)
+            {page.id: page for page in pages}.values(),
+            key=lambda page: place_of(page, n),
         ):
             spelled = tuple(word for word, _, _ in words.split_words(page.text))
             if not spelled:

@@ -13,10 +13,10 @@ import pytest
 
 from corpus.evaluation_sets.files import TestSet
 from corpus.tables.manifest import read_manifest
-from dedup import kernels, verdict_steps
+from dedup import kernels
 from dedup.contamination import overlap
 from dedup.contamination.overlap import OverlapConfig
-from dedup.near_duplicates import minhash
+from dedup.near_duplicates import minhash, ranks
 from dedup.words import Ragged
 from tests.dedup.made import MadeCorpus, Page
 
@@ -98,25 +98,15 @@ def test_the_shortest_passage_that_counts_is_counted_once() -> None:
     assert pa.array([removed_in(TestSet("t", "0", ((distinct(n),),)), OverlapConfig(measure_n=())) for n in (6, 7, 12, 13, 14)]).to_pylist() == [0, 1, 1, 1, 2]  # fmt: skip
 
 
-def test_scores_of_earlier_batches_are_those_of_each_page(made_corpus: New) -> None:
-    """Read by id, wherever the page is among those of its part; pages taken down keep what they had."""
+def test_ranks_of_earlier_batches_are_those_of_each_page(made_corpus: New) -> None:
+    """Read by id, wherever the page is among those of its part; pages taken down have a score of 0."""
     corpus = made_corpus()
     pages = [Page(f"text {n}", score=10 + n, doc_id=f"{n:032x}") for n in range(6)]
     corpus.add("a", pages, num_parts=1)
-    corpus.add("b", [Page("other", 3, "f" * 32)])
-    manifests = [read_manifest(corpus.store, "documents", name) for name in ("a", "b")]
-    asked = [4, 0, 5, 2, 99]
-    schema = pa.schema([("score", pa.int32()), ("batch", pa.int32()), ("doc", pa.binary(16))])
-    large = pa.table(
-        {
-            "score": [-1] * len(asked) + [7],
-            "batch": [0] * len(asked) + [1],
-            "doc": [n.to_bytes(16, "big") for n in asked] + [b"\xff" * 16],
-        },
-        schema,
-    )
-    found = verdict_steps._scores(corpus.store, manifests, large)
-    assert found.tolist() == [14, 10, 15, 12, -1, 7]
+    manifest = read_manifest(corpus.store, "documents", "a")
+    asked = np.array([n.to_bytes(16, "big") for n in (0, 2, 4, 5, 99)], "S16")
+    found = ranks.ranks_of_batch(corpus.store, manifest, asked, ("score",))
+    assert (found - (1 << 31)).tolist() == [10, 12, 14, 15, 0]
 
 
 @pytest.mark.parametrize(

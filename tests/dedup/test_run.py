@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -250,3 +251,50 @@ def test_json_counts(made_corpus: New, capsys: pytest.CaptureFixture[str]) -> No
     assert corpus.dedup("b", "--json") == 0
     counts = json.loads(capsys.readouterr().out.splitlines()[-1])["counts"]["verdicts"]
     assert (counts["kept"], counts["exact_duplicate"]) == (1, 1)
+
+
+def test_among_near_duplicates_the_clean_then_the_linked_then_the_long_stays(
+    made_corpus: New, tmp_path: Path
+) -> None:
+    """Two batches name the same survivors as one that has the first batch's pages on top."""
+    body = " ".join(f"w{number}" for number in range(120))
+    leaked = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+    (tmp_path / "set.jsonl").write_text(json.dumps({"text": leaked}))
+    setting = f'dedup.testsets=["{tmp_path / "set.jsonl"}"]'
+    other = " ".join(f"v{number}" for number in range(300))
+    leaking = Page(f"{other} {body} {leaked} {other[::-1]}", 90)
+    clean = Page(f"{other} {body} {other[::-1]}", 5)
+    short, long = Page(f"{body} x", 7), Page(f"{body} x y", 7)
+    linked = Page(f"{body} z", 8)
+
+    cases = {
+        '["clean", "score", "length"]': (clean, linked),
+        '["score"]': (leaking, linked),
+        '["length"]': (leaking, long),
+    }
+    for prefer, survivors in cases.items():
+        corpus = made_corpus()
+        corpus.add("b", [leaking, clean, short, long, linked])
+        settings = ["--set", setting, "--set", f"dedup.survivors.prefer={prefer}"]
+        assert corpus.dedup("b", *settings) == 0
+        kept = {name for name, fate in corpus.fates("b").items() if fate[0]}
+        assert kept == {page.id for page in survivors}
+
+        # A page of a later batch names the first of several that it resembles.
+        corpus.add("later", [Page(f"{body} z y", 1)])
+        assert corpus.dedup("later", *settings) == 0
+        (fate,) = corpus.fates("later").values()
+        assert fate[2] == survivors[1].id
+
+
+@pytest.mark.parametrize("setting", ["dedup.containment=0.9", 'dedup.survivors.prefer=["score"]'])
+def test_batches_agree_on_who_stays(
+    made_corpus: New, setting: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = made_corpus()
+    for batch in ("b0", "b1"):
+        corpus.add(batch, [Page(f"a page of {batch} with some words in it")])
+    assert corpus.dedup("b0") == 0
+    assert corpus.dedup("b1", "--set", setting) == 2
+    assert "--batch b0 --rebuild` and this one" in capsys.readouterr().err
+    assert corpus.dedup("b1", "--set", "dedup.survivors.pages_per_task=7") == 0

@@ -88,7 +88,7 @@ def stored(sets: list[np.ndarray], numbers: np.ndarray) -> StoredSets:
         content = np.array([each.astype(np.uint8).tobytes() + b"." for each in chosen], "S16")
         bounds = np.cumsum([0, *(each.size for each in chosen)], dtype=np.int64)
         ragged = Ragged(np.concatenate([np.zeros(0, np.uint64), *chosen]), bounds)
-        writer.add(numbers, ShingleSets(content, np.zeros(content.size, np.int32), content, ragged))
+        writer.add(numbers, ShingleSets(content, content, ragged))
         return writer.finish()
 
 
@@ -176,6 +176,39 @@ def test_bitmaps_tell_pages_of_one_frame_apart(own: int) -> None:
     exact = jaccard(*pages)
     assert compiled_similarity(*pages, exact) == exact
     assert compiled_similarity(*pages, exact + 0.04) == 0.0
+
+
+@pytest.mark.parametrize("containment", [0.0, 0.9])
+def test_pages_that_blocks_rule_out_are_not_similar(containment: float) -> None:
+    """More than four blocks of pages of one frame, among them smaller ones, near copies and parts."""
+    generator = np.random.default_rng(2)
+    frame = generator.integers(0, 2**63, 120, np.uint64)
+    sets: list[np.ndarray] = []
+    for number in range(300):
+        own = generator.integers(0, 2**63, int(generator.integers(20, 60)), np.uint64)
+        page = np.unique(np.concatenate([frame, own]))
+        if number % 9 == 8:
+            page = np.unique(np.concatenate([sets[number // 2][5:], own[:9]]))
+        elif number % 31 == 30:
+            page = sets[number // 3][:90]
+        sets.append(page)
+
+    pages = np.arange(300)
+    bucket = np.repeat([0, 1], 300)
+    large = LargeBuckets(bucket, np.tile(pages, 2), np.zeros(600, bool))
+    choice = greedy.choose_in_large(
+        300, 20, edges_of([], {}), large, 0.75, stored(sets, pages), containment
+    )
+    expected = [KEPT] * 300
+    for page in range(20, 300):
+        for before in range(page):
+            value = jaccard(sets[before], sets[page]) if expected[before] == KEPT else 0.0
+            held = is_contained(sets[before].size, sets[page].size, value, containment or 2.0)
+            if value >= 0.75 or (held and value):
+                expected[page] = before
+                break
+    assert choice.duplicate_of.tolist() == expected
+    assert 20 < sum(before != KEPT for before in expected) < 200
 
 
 def test_near_copies_of_one_page_cost_one_comparison_each() -> None:

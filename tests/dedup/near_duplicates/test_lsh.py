@@ -48,7 +48,7 @@ def members(given_rows: list[tuple[int, int, int, int, int]]) -> Members:
 def order(given_members: Members, row: int) -> tuple[int, int, bytes]:
     return (
         int(given_members.batch[row]),
-        -int(given_members.score[row]),
+        -int(given_members.rank[row]),
         bytes(given_members.doc[row]),
     )
 
