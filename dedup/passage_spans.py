@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.lib.stride_tricks import sliding_window_view
 
+from dedup.sentences import END, NEAR_CHARS
 from dedup.words import Ragged, content_hashes, mix, ngram_hashes, word_hashes, word_spans
 
 # Keys of paragraphs, of passages and of bands are in one index.
@@ -26,18 +27,11 @@ PASSAGE_SALT = np.uint64(0xA54FF53A5F1D36F1)
 GAP = 8
 RUN_WORDS = 4
 
-# Characters by which a passage is widened to the end of a sentence or paragraph.
-NEAR_CHARS = 60
-
 _BLANK = re.compile(r"\n[ \t\r]*\n")
 # Han, Kana and their marks.
 _UNSPACED = re.compile(r"[\u2e80-\u9fff]")
 _SPACE = re.compile(r"\s*")
 _LINE = re.compile(r"\S(?:.*\S)?")
-# The end of a sentence, and what closes it.
-_SENTENCE_END = re.compile(
-    r"[.!?\u2026][\"'\u201d\u2019)\]]*(?=\s|$)|[\u3002\uff01\uff1f][\u300d\u300f\u201d\u2019\uff09]*|\n[ \t\r]*\n"
-)
 
 
 def paragraphs(text: str, min_words: int) -> list[tuple[int, int]]:
@@ -93,7 +87,7 @@ def chosen_words(words: Ragged) -> np.ndarray:
 
 def _widened(text: str, starts: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
     """Ranges from the beginning of their first sentence to the end of their last one, if near."""
-    borders = [0, *(end.end() for end in _SENTENCE_END.finditer(text)), len(text)]
+    borders = [0, *(end.end() for end in END.finditer(text)), len(text)]
     begins = np.array([_SPACE.match(text, border).end() for border in borders[:-1]])  # type: ignore[union-attr]
     before = begins[np.searchsorted(begins, starts, "right") - 1]
     after = np.array(borders)[np.searchsorted(borders, ends, "left")]

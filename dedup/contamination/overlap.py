@@ -25,6 +25,7 @@ from corpus.compiled_registry import example
 from corpus.config import Section
 from corpus.evaluation_sets.files import TestSet
 from corpus.evaluation_sets.natural_text import is_tokenized, natural_pieces
+from dedup import sentences
 from dedup.words import (
     LENGTH_SALT,
     NGRAM_BASE,
@@ -354,7 +355,11 @@ def judge(
 
 
 def window_at_words(text: str, start: int, end: int, window: int) -> tuple[int, int]:
-    """The range `window` characters around a match, widened to the next ends of words."""
+    """The range `window` characters around a match, widened to the next ends of words.
+
+    It is widened further to the end of a sentence or paragraph if one is near: a piece of text
+    begins and ends with a whole sentence then. It is never narrower.
+    """
     first, after = max(0, start - window), min(len(text), end + window)
     lowest = max(0, first - MAX_WORD_CHARS)
     while first > lowest and not text[first - 1].isspace():
@@ -363,7 +368,7 @@ def window_at_words(text: str, start: int, end: int, window: int) -> tuple[int, 
     while after < highest and not text[after].isspace():
         after += 1
 
-    return first, after
+    return sentences.begin_before(text, first), sentences.end_after(text, after)
 
 
 def merge_ranges(ranges: object) -> list[tuple[int, int]]:

@@ -477,7 +477,7 @@ def steps() -> tuple[Gather | Map, ...]:
             columns=("doc_id", "text"),
             writes=(HITS, MARKS, SEEN),
             sections=("overlap",),
-            revision=4,
+            revision=5,
             depends=depends_on_testsets,
             load=load_hits,
         ),

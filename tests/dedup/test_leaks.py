@@ -14,7 +14,7 @@ import pytest
 from corpus.evaluation_sets.files import TestSet
 from corpus.evaluation_sets.natural_text import natural_pieces
 from corpus.tables.parquet import read_table
-from dedup import words
+from dedup import sentences, words
 from dedup.contamination import common_speech, overlap
 from dedup.contamination.overlap import OverlapConfig
 from tests.dedup.made import MadeCorpus, Page
@@ -207,6 +207,45 @@ def test_cuts_end_at_words(made_corpus: New, tmp_path: Path) -> None:
         ((start, end),) = (tuple(cut.values()) for cut in corpus.verdicts("b")[page.id]["cuts"])
         left = [*page.text[:start].split(), *page.text[end:].split()]
         assert set(left) <= set(page.text.split())
+
+
+def test_pieces_around_a_cut_are_whole_sentences(made_corpus: New, tmp_path: Path) -> None:
+    """Also where the end of a sentence is closed by a quotation mark, or is that of a paragraph."""
+    generator = random.Random(9)
+    entry = prose(generator, 20)
+    (tmp_path / "set.jsonl").write_text(json.dumps({"text": entry}))
+
+    def told(count: int) -> str:
+        ends = generator.choices([". ", '." ', "? ", "\n\n"], k=count)
+        return "".join(prose(generator, 6).capitalize() + end for end in ends)
+
+    pages = [Page(f"{told(30)}{entry}. {told(30)}") for _ in range(9)]
+    corpus = made_corpus()
+    corpus.add("b", pages)
+    assert corpus.dedup("b", "--set", f'dedup.testsets=["{tmp_path / "set.jsonl"}"]') == 0
+    for page in pages:
+        ((start, end),) = (tuple(cut.values()) for cut in corpus.verdicts("b")[page.id]["cuts"])
+        before, after = page.text[:start], page.text[end:]
+        assert before.endswith(("\n", ".", '"', "?"))
+        assert after.lstrip()[0].isupper()
+        assert entry not in before + after
+        assert end - start <= len(entry) + 2 * (200 + 40 + sentences.NEAR_CHARS)
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "begin", "end"),
+    [
+        ("One two. Three four. Five", 12, 8, 20),
+        ("One two. Three four. Five", 8, 8, 8),
+        ("One two 3.14 four five", 14, 0, 22),
+        ("x" * 80 + " y " + "z" * 80, 81, 81, 81),
+        ("x" * 70 + ". " + "z" * 70, 100, 71, 142),
+        ("", 0, 0, 0),
+    ],
+)
+def test_the_sentence_around_a_place(text: str, at: int, begin: int, end: int) -> None:
+    assert sentences.begin_before(text, at) == begin
+    assert sentences.end_after(text, at) == end
 
 
 def test_an_older_overlap_table_is_refused_with_the_command(
