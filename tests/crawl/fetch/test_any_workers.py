@@ -580,6 +580,52 @@ def test_any_workers_fetch_the_same_pages_at_the_same_pace(world: World, fleet: 
     check(world, fleet)
 
 
+def test_what_becomes_durable_while_a_shard_is_opened_is_not_missed() -> None:
+    """Its journal was read a moment before: the link was lost, and its batch never ended."""
+    links = Links(Crawl(World([], {}, frozenset(), frozenset(), {}), Fleet(2, 1, 1 << 20, [])), "")
+    store, crawl = links.crawl.store, links.crawl
+    theirs = next(f"d{n}.test" for n in range(99) if shard_of(f"d{n}.test", 2) == 1)
+    handed = Outcome(
+        doc_id="x",
+        url="http://a.test/1",
+        final_url=f"http://{theirs}/2",
+        redirects=["http://a.test/1"],
+        reason=Reason.HANDED_OVER,
+    )
+
+    async def run() -> None:
+        member = Membership(store, "fleet", 2, clock=asyncio.get_running_loop().time)
+        member.join()
+        journals, tables = Journals(store, "fleet", 2), LinkTables()
+        journal = Journal(store, journals.life_folder(0), member)
+        dispatcher = Dispatcher(
+            crawl.config,
+            Names(),  # type: ignore[arg-type]
+            journal,
+            tables.link,
+            total=0,
+            shard_of=lambda key: shard_of(key, 2),
+        )
+
+        async def call_late(function: Any, *arguments: Any) -> Any:
+            result = function(*arguments)
+            if function == journals.history:
+                dispatcher.committed([handed])
+            return result
+
+        terms = Terms(num_shards=2, expected=1, first=range(2), rest_s=0.0, delay_s=DELAY_S, cap=0)
+        tender = Tender(
+            dispatcher, member, journals, links, tables, terms, call=call_late, clock=lambda: 0.0
+        )
+        await tender.look()
+        assert tender.num_shards == 2
+        assert dispatcher.left == {0: 0, 1: 1}
+
+    loop = VirtualLoop()
+    loop.run_until_complete(run())
+    loop.close()
+
+
 @pytest.mark.soak
 @settings(max_examples=2000, deadline=None)
 @given(worlds(), fleets)
