@@ -24,7 +24,7 @@ from corpus.tables.inventory import batch_names
 from webtext.inspection.explain import trace
 from webtext.look import corpus_views, life, sample
 from webtext.look.full_text import FullTextIndex
-from webtext.look.labels import ANSWERS, Labels, precision_by_similarity
+from webtext.look.labels import ANSWERS, KEYS, Labels, precision_by_similarity
 from webtext.look.text_marks import word_diff
 from webtext.reports import funnel
 from webtext.reports.charts import curve
@@ -134,6 +134,7 @@ class Views:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._templates.globals["keys"] = KEYS
 
     def funnel(self, request: Request) -> Response:
         names = batch_names(self._store)

@@ -41,13 +41,7 @@ def frame_app(store: Store, parent: str, secret: str) -> Starlette:
     """
 
     def page(request: Request) -> Response:
-        headers = {
-            "Content-Security-Policy": POLICY.format(parent=parent),
-            "X-Content-Type-Options": "nosniff",
-            "X-DNS-Prefetch-Control": "off",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-store",
-        }
+        headers = frame_headers(parent)
         # In a window of its own a page could be left by a click, which asks a real host.
         if request.headers.get("sec-fetch-dest", "iframe") != "iframe":
             return PlainTextResponse("shown in a frame only", 403, headers)
@@ -61,6 +55,17 @@ def frame_app(store: Store, parent: str, secret: str) -> Starlette:
     return Starlette(routes=[Route(f"/{secret}/{{doc_id:str}}", page)])
 
 
+def frame_headers(parent: str) -> dict[str, str]:
+    """The headers of every stored page. `parent` is the one origin that may show it."""
+    return {
+        "Content-Security-Policy": POLICY.format(parent=parent),
+        "X-Content-Type-Options": "nosniff",
+        "X-DNS-Prefetch-Control": "off",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }
+
+
 def _stored(store: Store, doc_id: str) -> tuple[str, str] | None:
     for batch in reversed(batch_names(store)):
         row = row_of(store, "pages", batch, doc_id)
@@ -68,14 +73,16 @@ def _stored(store: Store, doc_id: str) -> tuple[str, str] | None:
             response = stored_response(store, row)
             if isinstance(response, str):
                 return None
-
-            with needing("clean"):
-                from clean.page_source.decode import decode
-            text = decode(response.body, content_type(response)).text
-            if is_html(response):
-                return inert(text), "text/html; charset=utf-8"
-            return text, "text/plain; charset=utf-8"
+            return served(response.body, content_type(response), html=is_html(response))
     return None
+
+
+def served(body: bytes, stated: str | None, *, html: bool) -> tuple[str, str]:
+    """The text of a stored body as the frame gets it, and its media type."""
+    with needing("clean"):
+        from clean.page_source.decode import decode
+    text = decode(body, stated).text
+    return (inert(text), "text/html; charset=utf-8") if html else (text, "text/plain; charset=utf-8")
 
 
 def inert(html: str) -> str:

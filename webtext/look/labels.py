@@ -26,6 +26,16 @@ ANSWERS = {
     "extraction": ("right", "too_much", "too_little"),
     "soft_failure": ("page", "failure"),
 }
+KEYS = {
+    "yes": "y",
+    "no": "n",
+    "right": "r",
+    "too_much": "m",
+    "too_little": "l",
+    "page": "g",
+    "failure": "f",
+}
+"""The key of each answer. A page's view has `p`, `n`, `a` and `c` for links."""
 SCHEMA = pa.schema(
     [
         ("question", pa.string()),
