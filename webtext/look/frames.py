@@ -82,7 +82,9 @@ def served(body: bytes, stated: str | None, *, html: bool) -> tuple[str, str]:
     with needing("clean"):
         from clean.page_source.decode import decode
     text = decode(body, stated).text
-    return (inert(text), "text/html; charset=utf-8") if html else (text, "text/plain; charset=utf-8")
+    return (
+        (inert(text), "text/html; charset=utf-8") if html else (text, "text/plain; charset=utf-8")
+    )
 
 
 def inert(html: str) -> str:

@@ -84,7 +84,9 @@ def view_paths(fates: grown_corpus.Fates) -> dict[str, str]:
         for row in read_table(fates.store, "links", batch, ["doc_id", "url", "domain"]).to_pylist()
     ]
     ids = {row["url"]: row["doc_id"] for row in rows}
-    pages = {name: f"/page/{ids[getattr(fates, name)]}" for name in ("kept", "near", "short", "missing")}
+    pages = {
+        name: f"/page/{ids[getattr(fates, name)]}" for name in ("kept", "near", "short", "missing")
+    }
     return pages | {
         "funnel": "/",
         "sample": "/sample/verdicts/kept?seed=1",
@@ -113,7 +115,9 @@ def test_axe_finds_no_grave_fault_and_nothing_scrolls_sideways(
         for name, path in view_paths(fates).items():
             page.set_viewport_size(DESK)
             page.goto(address + path, wait_until="networkidle")
-            found = page.evaluate("axe.run(document, {iframes: false, resultTypes: ['violations']})")
+            found = page.evaluate(
+                "axe.run(document, {iframes: false, resultTypes: ['violations']})"
+            )
             for each in found["violations"]:
                 if each["impact"] in GRAVE:
                     where = [node["html"][:120] for node in each["nodes"]][:3]
@@ -134,7 +138,7 @@ def test_tab_visits_everything_in_order_with_a_visible_focus(
         page.goto(address + view_paths(fates)[name], wait_until="networkidle")
         num_stops = page.evaluate(
             "[...document.querySelectorAll('a[href],button,summary,input:not([type=hidden]),"
-            "iframe,[tabindex=\"0\"]')].length"
+            'iframe,[tabindex="0"]\')].length'
         )
         stops = []
         for _ in range(min(num_stops, 40)):
@@ -143,9 +147,9 @@ def test_tab_visits_everything_in_order_with_a_visible_focus(
         # After the last stop the focus leaves the page.
         stops = [each for each in stops if not each["name"].startswith("BODY")]
         assert stops[0]["name"].startswith("A Skip"), name
-        assert all(each["outline"] and each["shown"] for each in stops if "IFRAME" not in each["name"]), [
-            each for each in stops if not each["outline"] or not each["shown"]
-        ]
+        assert all(
+            each["outline"] and each["shown"] for each in stops if "IFRAME" not in each["name"]
+        ), [each for each in stops if not each["outline"] or not each["shown"]]
         assert len({(each["name"], each["y"]) for each in stops}) > 0.8 * len(stops)
     page.close()
 

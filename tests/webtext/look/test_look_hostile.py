@@ -24,7 +24,9 @@ FRAMES_SHOWN = 120
 # Runs before and after whatever else a page does.
 CANARY = "<script>fetch('{home}/canary');parent.postMessage('ran','*')</script>"
 # Prefixes that close a script, comment, attribute or raw text, so that the last vector is markup.
-CLOSED = "\"'--></script></style></textarea></title></xmp></noscript></template></select></svg></math>"
+CLOSED = (
+    "\"'--></script></style></textarea></title></xmp></noscript></template></select></svg></math>"
+)
 CHARSETS = ("utf-16-le", "utf-16-be", "utf-7", "iso2022_jp", "utf-32-le", "hz", "cp037")
 
 
@@ -80,13 +82,17 @@ def show(
     with serving(frames, strays) as origin, serving(parents, strays) as parent:
         for number, body in enumerate(bodies):
             text, kind = served(body, "text/html", html=True)
-            frames[f"/{number}"] = Answer(text.encode("utf-8", "replace"), kind, frame_headers(parent))
+            frames[f"/{number}"] = Answer(
+                text.encode("utf-8", "replace"), kind, frame_headers(parent)
+            )
 
         policy = {"Content-Security-Policy": POLICY.format(frames=origin)}
         starts = range(0, len(bodies), FRAMES_SHOWN)
         for start in starts:
             numbers = range(start, min(len(bodies), start + FRAMES_SHOWN))
-            shown = "".join(f'<iframe sandbox src="{origin}/{number}"></iframe>' for number in numbers)
+            shown = "".join(
+                f'<iframe sandbox src="{origin}/{number}"></iframe>' for number in numbers
+            )
             parents[f"/{start}"] = Answer(shown.encode(), "text/html", policy)
 
         context = browser.new_context()
