@@ -7,6 +7,7 @@ table. `train/tasks` has the tasks; `docs/scores.md` explains the figures and co
 
     webtext evaluate --corpus C --run R --tasks FOLDER            every set below FOLDER
     webtext evaluate --corpus C --run R --task lambada=FILE ...   these
+    webtext evaluate --corpus C --run R --texts news=FILE ...     bits per byte on own texts
     webtext evaluate --model FOLDER --out FOLDER --tasks FOLDER   a Hugging Face GPT-2
 """
 
@@ -143,6 +144,7 @@ def _scores(
     world: World,
 ) -> dict[str, Any]:
     from train.machine.distributed import dtype_name
+    from train.scores import texts
     from train.scores.score_set import TASKS, overlap_of, overlaps, run_task
 
     scores: dict[str, Any] = {
@@ -181,6 +183,11 @@ def _scores(
         scores["sets"][name] = found.figures
         scores["about"][name] = found.about
 
+    for each in texts.text_sets(args.texts):
+        name = f"{texts.PREFIX}{each.name}"
+        scores["sets"][name] = texts.score_texts(subject.loaded, each, world)
+        scores["about"][name] = {"file": Path(each.path).name, "xxh3_128": each.digest}
+
     return scores
 
 
@@ -209,8 +216,10 @@ def _kept(subject: Subject, scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def tables(scores: Mapping[str, Any]) -> str:
-    """The paper's table, and that of few-shot tasks if there is one."""
-    found = (paper.table(scores), core_tasks.table(scores))
+    """The paper's table, and those of few-shot tasks and own texts if there are any."""
+    from train.scores import texts
+
+    found = (paper.table(scores), core_tasks.table(scores), texts.table(scores))
     return "\n\n".join(each for each in found if each)
 
 
@@ -316,6 +325,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="SET[=FILE]",
         help=f"score one set, its file named or below --tasks; may be repeated: {', '.join(SETS)}",
+    )
+    parser.add_argument(
+        "--texts",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="bits per byte on own texts: JSON lines or Parquet with `text`; may be repeated",
     )
     parser.add_argument(
         "--allow-altered", action="store_true", help="score files that are not the official ones"

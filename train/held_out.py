@@ -1,7 +1,7 @@
 """A file of held-out texts that stands in for the validation split of a run.
 
 Runs over different data are comparable only on the same texts. The file has JSON lines with a field
-`text`. Each run encodes it with its own tokenizer, so bits per byte compare between tokenizers too.
+`text`, plain or packed (.gz, .bz2, .zst), or is Parquet with a column of this name. Each run encodes it with its own tokenizer, so bits per byte compare between tokenizers too.
 """
 
 from __future__ import annotations
@@ -12,29 +12,60 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError
+from corpus.evaluation_sets.files import MAX_UNPACKED_BYTES, read_bytes
 from shards.tokenizer.encode import Tokenizer
 
 
-def read_texts(path: str) -> list[str]:
+def read_texts(path: str, *, option: str = "--held-out") -> list[str]:
     """The texts of the file. Raises: InputError for a missing, empty or malformed file."""
+    texts = _parquet_texts(path, option) if path.endswith(".parquet") else _json_texts(path, option)
+    if not any(texts):
+        raise InputError(f"{option} {path}: no text in it; name a file with at least one")
+    return texts
+
+
+def _json_texts(path: str, option: str) -> list[str]:
+    try:
+        lines = read_bytes(Path(path)).splitlines()
+    except (OSError, EOFError, zstandard.ZstdError) as error:
+        raise InputError(f"{option} {path}: {error}; name an existing file") from error
+
     texts = []
-    for number, line in enumerate(_read(path).splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             text = json.loads(line)["text"]
             text.encode()  # lone surrogates are no text, and cannot be encoded
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
-                f"--held-out {path}: line {number} is not a JSON object with a field `text` "
+                f"{option} {path}: line {number} is not a JSON object with a field `text` "
                 f"({type(error).__name__}); write one such object a line"
             ) from error
         texts.append(text)
-
-    if not any(texts):
-        raise InputError(f"--held-out {path}: no text in it; name a file with at least one")
     return texts
+
+
+def _parquet_texts(path: str, option: str) -> list[str]:
+    """The column `text`; a null is no text."""
+    try:
+        with pq.ParquetFile(path) as file:
+            sizes = (
+                file.metadata.row_group(group).total_byte_size
+                for group in range(file.num_row_groups)
+            )
+            if sum(sizes) > MAX_UNPACKED_BYTES:
+                raise InputError(f"{option} {path}: more than {MAX_UNPACKED_BYTES:,} bytes")
+            column = file.read(["text"])["text"].cast(pa.large_string())
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise InputError(
+            f"{option} {path}: expected Parquet with a column `text` ({type(error).__name__}: "
+            f"{error})"
+        ) from error
+    return [text or "" for text in column.to_pylist()]
 
 
 def digest_of(path: str) -> str:

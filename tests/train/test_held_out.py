@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
+import zstandard
 
 from corpus.errors import InputError
 from corpus.storage.store import open_corpus
 from shards.tokenizer.encode import load_tokenizer
 from tests.train.fakes import config
-from train.held_out import held_out_blocks
+from train.checkpoints.load import LoadedModel
+from train.config import RuntimeConfig
+from train.gpt2.model import GPT2
+from train.gpt2.shape import Shape
+from train.held_out import held_out_blocks, read_texts
 from train.job import RunRequest, open_job
+from train.machine.distributed import join_world
+from train.scores.texts import score_texts, table, text_sets
 
 
 def write(path: Path, *texts: str) -> str:
@@ -60,3 +71,61 @@ def test_files_without_texts_are_refused(corpus: Path, tmp_path: Path, content: 
         held_out_blocks(str(path), tokenizer, 8)
     with pytest.raises(InputError, match="name an existing file"):
         held_out_blocks(str(tmp_path / "none"), tokenizer, 8)
+
+
+def test_texts_come_packed_and_as_parquet(tmp_path: Path) -> None:
+    texts = ["One.", "Zwölf", ""]
+    plain = write(tmp_path / "h.jsonl", *texts)
+    data = Path(plain).read_bytes()
+    (tmp_path / "h.jsonl.zst").write_bytes(zstandard.compress(data))
+    (tmp_path / "h.jsonl.gz").write_bytes(gzip.compress(data))
+    pq.write_table(pa.table({"n": [1, 2, 3], "text": texts}), tmp_path / "h.parquet")
+    for name in ("h.jsonl", "h.jsonl.zst", "h.jsonl.gz", "h.parquet"):
+        assert read_texts(str(tmp_path / name)) == texts
+
+
+def test_other_files_are_no_texts(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"n": [1]}), tmp_path / "none.parquet")
+    pq.write_table(pa.table({"text": [1]}), tmp_path / "numbers.parquet")
+    (tmp_path / "no.parquet").write_bytes(b"PAR1")
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
+    (tmp_path / "bad.jsonl.zst").write_bytes(b"no zstd")
+    for name in ("none.parquet", "no.parquet", "deep.jsonl", "bad.jsonl.zst", "missing.jsonl"):
+        with pytest.raises(InputError, match="--texts"):
+            read_texts(str(tmp_path / name), option="--texts")
+
+
+def test_a_sets_bits_per_byte_are_those_of_the_naive_sum(corpus: Path, tmp_path: Path) -> None:
+    """Over all tokens in windows end to end, in a model with random weights."""
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(open_corpus(str(corpus)))
+    end = tokenizer.end_of_text
+    model = GPT2(Shape(1, 2, 16, 8, end + 1)).eval()
+    loaded = LoadedModel(model, tokenizer, end, {}, {}, 1)
+    texts = ["A first text.", "And Zwölf of them."]
+    (given,) = text_sets([f"mine={write(tmp_path / 'h.jsonl', *texts)}"])
+    world = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
+    found = score_texts(loaded, given, world)
+
+    tokens = [each for text in texts for each in (*tokenizer.encode(text), end)]
+    nats = 0.0
+    with torch.no_grad():
+        for start in range(0, len(tokens) - 1, 8):
+            window = torch.tensor(tokens[start : start + 9])
+            logits = model.hidden(window[None, :-1]) @ model.wte.weight.T
+            nats += torch.nn.functional.cross_entropy(logits[0], window[1:], reduction="sum").item()
+    num_bytes = sum(len(text.encode()) for text in texts)
+    assert found["bits_per_byte"] == pytest.approx(nats / np.log(2) / num_bytes, rel=1e-5)
+    assert (found["texts"], found["bytes"]) == (2, num_bytes)
+    shown = table({"sets": {"texts:mine": found}})
+    assert shown.splitlines()[-1].startswith("| mean of 1 |")
+
+
+def test_sets_of_one_name_are_refused() -> None:
+    assert [each.name for each in text_sets(["a/news.jsonl.gz", "code=b.parquet"])] == [
+        "news",
+        "code",
+    ]
+    for given in (["a/x.jsonl", "b/x.parquet"], ["a b=x.jsonl"]):
+        with pytest.raises(InputError, match="--texts"):
+            text_sets(given)
