@@ -8,6 +8,7 @@ table. `train/tasks` has the tasks; `docs/scores.md` explains the figures and co
     webtext evaluate --corpus C --run R --tasks FOLDER            every set below FOLDER
     webtext evaluate --corpus C --run R --task lambada=FILE ...   these
     webtext evaluate --corpus C --run R --texts news=FILE ...     bits per byte on own texts
+    webtext evaluate --corpus C --run R --harness piqa,boolq      tasks of lm-evaluation-harness
     webtext evaluate --model FOLDER --out FOLDER --tasks FOLDER   a Hugging Face GPT-2
 """
 
@@ -183,6 +184,20 @@ def _scores(
         scores["sets"][name] = found.figures
         scores["about"][name] = found.about
 
+    if args.harness:
+        from train.scores import harness
+
+        found_tasks = harness.score_tasks(
+            subject.loaded,
+            [task for given in args.harness for task in given.split(",")],
+            world,
+            folder=args.harness_tasks,
+            limit=args.limit,
+        )
+        for name, figures in found_tasks.items():
+            scores["sets"][f"{harness.PREFIX}{name}"] = figures
+            scores["about"][f"{harness.PREFIX}{name}"] = {"limit": args.limit} if args.limit else {}
+
     for each in texts.text_sets(args.texts):
         name = f"{texts.PREFIX}{each.name}"
         scores["sets"][name] = texts.score_texts(subject.loaded, each, world)
@@ -217,9 +232,14 @@ def _kept(subject: Subject, scores: dict[str, Any]) -> dict[str, Any]:
 
 def tables(scores: Mapping[str, Any]) -> str:
     """The paper's table, and those of few-shot tasks and own texts if there are any."""
-    from train.scores import texts
+    from train.scores import harness, texts
 
-    found = (paper.table(scores), core_tasks.table(scores), texts.table(scores))
+    found = (
+        paper.table(scores),
+        core_tasks.table(scores),
+        harness.table(scores),
+        texts.table(scores),
+    )
     return "\n\n".join(each for each in found if each)
 
 
@@ -332,6 +352,16 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="[NAME=]FILE",
         help="bits per byte on own texts: JSON lines or Parquet with `text`; may be repeated",
+    )
+    parser.add_argument(
+        "--harness",
+        action="append",
+        default=[],
+        metavar="TASK,TASK",
+        help="tasks of lm-evaluation-harness (pip install 'webtext[harness]'); may be repeated",
+    )
+    parser.add_argument(
+        "--harness-tasks", metavar="FOLDER", help="further tasks of the harness: YAML files"
     )
     parser.add_argument(
         "--allow-altered", action="store_true", help="score files that are not the official ones"

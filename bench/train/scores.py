@@ -35,6 +35,8 @@ WINDOW, EPOCHS = 128, 25
 MERGES = 1_000
 # Of the harness, for the second of its contestants; the first has its default, 1.
 BATCH_SIZE = 16
+# In place of a batch size: our model through the harness' interface.
+ADAPTED = 0
 
 
 def main() -> None:
@@ -240,8 +242,12 @@ def _lm_eval(source: tuple[str, str, str], batch_size: int) -> Work:
     tasks.mkdir(exist_ok=True)
     (tasks / f"local_{task}.yaml").write_text(HARNESS_TASKS[task].format(folder=folder))
     manager = TaskManager(include_path=str(tasks), include_defaults=False)
-    subject = HFLM(
-        pretrained=f"{folder}/{model}", device="cpu", dtype="float32", batch_size=batch_size
+    subject: Any = (
+        _adapted(f"{folder}/{model}")
+        if batch_size == ADAPTED
+        else HFLM(
+            pretrained=f"{folder}/{model}", device="cpu", dtype="float32", batch_size=batch_size
+        )
     )
 
     def work() -> Turn:
@@ -263,6 +269,21 @@ def _lm_eval(source: tuple[str, str, str], batch_size: int) -> Work:
         return Turn(count, {name: figures[name] for name in ("word_perplexity", "bits_per_byte")})
 
     return work
+
+
+def _adapted(folder: str) -> Any:
+    """The same weights in our model, as the harness sees it."""
+    from train.config import RuntimeConfig
+    from train.gpt2.pretrained import load_pretrained
+    from train.machine.distributed import join_world
+    from train.scores.harness import harness_model
+
+    world = join_world(RuntimeConfig(device="cpu"), {})
+    return harness_model(load_pretrained(folder, world), world)
+
+
+def adapter(source: tuple[str, str, str]) -> Work:
+    return _lm_eval(source, ADAPTED)
 
 
 def lm_eval_default(source: tuple[str, str, str]) -> Work:
@@ -306,6 +327,7 @@ metric_list:
 
 CONTESTANTS = (
     Contestant("ours", ours),
+    Contestant("ours-in-lm-eval", adapter, "lm_eval"),
     Contestant("lm-eval", lm_eval_default, "lm_eval"),
     Contestant("lm-eval-16", lm_eval_batched, "lm_eval"),
 )

@@ -26,8 +26,10 @@ from corpus.run import command
 from corpus.storage.lease import hold
 from corpus.storage.local import local_root
 from corpus.storage.store import Store, open_corpus, open_store
+from train.scores.texts import text_sets
 from webtext.ablate import overlay, result
 from webtext.ablate.arms import Arm, arms_of_file, arms_of_vary
+from webtext.ablate.by_domain import domain_results
 from webtext.ablate.compare import POWER, detectable
 from webtext.ablate.held_out import DEFAULT_BYTES, write_held_out
 from webtext.ablate.runs import FIRST_SEED, Plan, TrainingRun, train_all
@@ -57,6 +59,7 @@ def _main(argv: Sequence[str] | None) -> int:
         held_out=str(folder / "held_out.jsonl"),
         sets=tuple(each for each in args.sets if each.startswith("train.")),
         jobs=args.jobs,
+        texts=tuple(f"{each.name}={each.path}" for each in text_sets(args.texts)),
     )
     print(f"{len(arms)} arms, {plan.seeds} seeds, {len(arms) * plan.seeds} runs: {_power(plan)}")
     if args.dry_run:
@@ -65,23 +68,24 @@ def _main(argv: Sequence[str] | None) -> int:
     store = open_store(str(folder))
     with command.interruptible(), hold(store, "lock.json", what="webtext.ablate"):
         _claim(store, arms, plan, args)
-        found, num_texts = ablate(arms, plan, folder, args)
+        runs, num_texts = ablate(arms, plan, folder, args)
+        found, domains = result.results(runs, plan), domain_results(runs, plan)
         title = " against ".join(arm.name for arm in arms)
-        page = result.render_html(title, found, plan, num_texts)
+        page = result.render_html(title, found, plan, num_texts, domains)
         store.write_bytes("report.html", page.encode())
-        store.write_json("result.json", result.to_json(found, plan))
+        store.write_json("result.json", result.to_json(found, plan, domains))
 
-    print(result.render(found))
+    print(result.render(found, domains))
     print(f"report: {folder}/report.html")
     if args.json:
-        print(json.dumps({"to": args.to, **result.to_json(found, plan)}))
+        print(json.dumps({"to": args.to, **result.to_json(found, plan, domains)}))
     return 0
 
 
 def ablate(
     arms: Sequence[Arm], plan: Plan, folder: Path, args: argparse.Namespace
-) -> tuple[list[result.ArmResult], int]:
-    """Build the arms, train all runs, and compare; also the number of held-out texts."""
+) -> tuple[list[TrainingRun], int]:
+    """Build the arms and train all runs; also the number of held-out texts."""
     words = ["--executor", args.executor]
     words += ["--workers", str(args.workers)] if args.workers else []
     sets = [each for each in args.sets if not each.startswith("train.")]
@@ -104,7 +108,7 @@ def ablate(
         for arm, root, snapshot in built
     ]
     train_all(runs, plan)
-    return result.results(runs, plan), num_texts
+    return runs, num_texts
 
 
 def num_tokens(text: str) -> int:
@@ -199,6 +203,13 @@ def _parser() -> argparse.ArgumentParser:
         "--held-out",
         metavar="FILE.jsonl",
         help="judge on these texts (field `text`; default: pages that all arms hold out)",
+    )
+    parser.add_argument(
+        "--texts",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="judge on these texts as well, by domain: JSON lines or Parquet with `text`; repeated",
     )
     parser.add_argument(
         "--held-out-bytes",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from webtext.ablate.by_domain import DomainResult
 from webtext.ablate.compare import LEVEL, POWER, RESAMPLES, Comparison, compare
 from webtext.ablate.runs import Plan, TrainingRun
 from webtext.reports.charts import escaped, table
@@ -75,7 +76,9 @@ def results(runs: Sequence[TrainingRun], plan: Plan) -> list[ArmResult]:
     return found
 
 
-def to_json(arms: Sequence[ArmResult], plan: Plan) -> dict[str, Any]:
+def to_json(
+    arms: Sequence[ArmResult], plan: Plan, domains: Sequence[DomainResult] = ()
+) -> dict[str, Any]:
     """Everything that the page shows, as plain values."""
     return {
         "shape": plan.shape,
@@ -95,6 +98,7 @@ def to_json(arms: Sequence[ArmResult], plan: Plan) -> dict[str, Any]:
             }
             for arm in arms
         ],
+        "domains": [each.to_json() for each in domains],
     }
 
 
@@ -130,7 +134,10 @@ def _interval(interval: tuple[float, float] | None) -> str:
 
 def verdict(arm: ArmResult) -> str:
     """The verdict in words, with the seeds it would take."""
-    found = arm.against_first
+    return _verdict(arm.against_first)
+
+
+def _verdict(found: Comparison | None) -> str:
     if found is None:
         return "compared with"
     if found.verdict != "not enough seeds to tell":
@@ -143,15 +150,37 @@ def verdict(arm: ArmResult) -> str:
     )
 
 
-def render(arms: Sequence[ArmResult]) -> str:
-    """The table for a terminal."""
-    lines = [HEAD, *rows(arms)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    padded = (
+def render(arms: Sequence[ArmResult], domains: Sequence[DomainResult] = ()) -> str:
+    """The tables for a terminal."""
+    lines = [*_aligned([HEAD, *rows(arms)]), *notes(arms)]
+    if domains:
+        lines += ["", *_aligned([DOMAIN_HEAD, *domain_rows(domains)])]
+    return "\n".join(lines)
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
-    )
-    return "\n".join([*padded, *notes(arms)])
+    ]
+
+
+DOMAIN_HEAD = ("texts", "arm", "verdict", "bits/byte", "difference", "paired t", "bootstrap", "p")
+
+
+def domain_rows(domains: Sequence[DomainResult]) -> list[tuple[str, ...]]:
+    """The rows of the table by domain."""
+    return [
+        (
+            each.texts,
+            each.arm,
+            _verdict(each.against_first),
+            f"{each.mean:.4f}",
+            *_difference(each.against_first),
+        )
+        for each in domains
+    ]
 
 
 def notes(arms: Sequence[ArmResult]) -> list[str]:
@@ -166,7 +195,13 @@ def notes(arms: Sequence[ArmResult]) -> list[str]:
     ]
 
 
-def render_html(title: str, arms: Sequence[ArmResult], plan: Plan, num_texts: int) -> str:
+def render_html(
+    title: str,
+    arms: Sequence[ArmResult],
+    plan: Plan,
+    num_texts: int,
+    domains: Sequence[DomainResult] = (),
+) -> str:
     """The page."""
     level = next((a.against_first.level for a in arms if a.against_first), LEVEL)
     method = (
@@ -191,12 +226,18 @@ def render_html(title: str, arms: Sequence[ArmResult], plan: Plan, num_texts: in
         words=2,
     )
 
+    by_domain = ""
+    if domains:
+        shown = table(DOMAIN_HEAD, domain_rows(domains), words=3)
+        by_domain = f"<section><h2>By domain</h2>{shown}</section>"
+
     warnings = "".join(f"<p class=warning>{escaped(note)}.</p>" for note in notes(arms))
     return page(
         title,
         [
             f"<section><h2>Ablation</h2><p>{escaped(method)}</p>{table(HEAD, rows(arms), words=2)}",
             f"{warnings}</section><section><h2>Curves</h2>{draw(arms)}</section>",
+            by_domain,
             f"<section><h2>Arms and cost</h2>{cost}</section>",
         ],
     )

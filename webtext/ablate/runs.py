@@ -39,6 +39,8 @@ class Plan:
     held_out: str
     sets: tuple[str, ...] = ()
     jobs: int = 1
+    texts: tuple[str, ...] = ()
+    """Further texts to judge on, as NAME=FILE."""
 
 
 @dataclass(frozen=True)

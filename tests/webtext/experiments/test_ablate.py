@@ -247,7 +247,10 @@ def test_folders_inside_of_the_corpus_are_refused(
 def test_a_whole_ablation(original: str, tmp_path: Path) -> None:
     """Two arms, two seeds, then a third seed: nothing is done twice, the corpus is untouched."""
     before = tree(original)
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text(json.dumps({"text": grown_corpus.prose("mine")}) + "\n")
     words = [
+        *("--texts", f"mine={mine}"),
         *("--corpus", original, "--vary", "clean.quality.min_words=1,150", "--executor", "serial"),
         *("--tokens", "2k", "--shape", "tiny", "--to", str(tmp_path / "out")),
         *("--set", "train.batch_size=2", "--set", "train.model.n_layer=1"),
@@ -267,8 +270,12 @@ def test_a_whole_ablation(original: str, tmp_path: Path) -> None:
     assert found["arms"][0]["train_tokens"] > found["arms"][1]["train_tokens"]
     assert all(len(arm["bits_per_byte"]) == 3 for arm in found["arms"])
     assert found["arms"][1]["against_first"]["t_interval"] is not None
+    mine_first, mine_second = found["domains"]
+    assert (mine_first["texts"], mine_first["against_first"]) == ("mine", None)
+    assert len(mine_second["against_first"]["differences"]) == 3
     page = (tmp_path / "out/report.html").read_text()
     assert page.count("<polygon") == 2
+    assert "<h2>By domain</h2>" in page
     assert command.main([*words, "--seeds", "3", "--tokens", "3k"]) == 2
 
 
