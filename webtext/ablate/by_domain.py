@@ -80,17 +80,17 @@ def _measured(run: TrainingRun, sets: Sequence[TextSet], plan: Plan) -> dict[str
     store = open_corpus(run.corpus)
     folder = RunFolder(store, run.name)
     kept: dict[str, Any] = folder.read(KEPT) or {}
-    digests = {each.name: each.digest for each in sets}
     missing = [each for each in sets if kept.get(each.name, {}).get("digest") != each.digest]
 
     if missing:
-        config = load_config(TrainConfig, "train", sets=list(plan.sets), environ=os.environ)
+        settings = [f"train.model.preset={plan.shape}", *plan.sets]
+        config = load_config(TrainConfig, "train", sets=settings, environ=os.environ)
         world = join_world(config.runtime)
         try:
             loaded = load_model(store, run.name, "last", world)
             for each in missing:
                 figures = score_texts(loaded, each, world)
-                kept[each.name] = {"digest": digests[each.name], **figures}
+                kept[each.name] = {"digest": each.digest, **figures}
         finally:
             leave_world(world)
         store.write_json(f"{folder.path}/{KEPT}", kept)
