@@ -160,7 +160,8 @@ class DataConfig(Section):
     The passes are logged and recorded either way.
     """
     sample_by: str = ""
-    """Numeric column of `documents` that weighs them, as `score` (votes); empty: each once an epoch.
+    """Numeric column of `documents` that weighs them, as `score` (votes), `quality` or `num_words`,
+    or `duplicates` (how often a page was copied); empty: each once an epoch.
 
     A document comes value / median times an epoch, at least once and at most 8 times.
     """

@@ -1,5 +1,8 @@
 """A split in which documents come as often as a column of `documents` weighs them, votes for example.
 
+`duplicates` is a column too: 1 and the number of documents that dedup removed for this one, in any
+batch of the split. It is counted when it is asked for, since later batches add to it.
+
 Each document comes value / median times an epoch, at least once and at most `MOST_COPIES` times; a
 fraction is rounded by a hash of its id. The first round has every document, the second those that
 come twice, and so on, so copies of a document are far apart and never neighbours.
@@ -13,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError
 from corpus.snapshots.snapshot import TokenFile
 from corpus.tables.manifest import fingerprint
+from corpus.tables.parquet import iter_tables, part_paths
 from corpus.tables.schemas import DOCUMENTS
 from shards.split import fractions
 from shards.stream.by_domain import Selection, read_column, select
@@ -27,6 +32,8 @@ from shards.stream.tokens import CHECKERS, Document, TokenSplit, read_spans
 MOST_COPIES = 8
 # Keeps the rounding apart from every other hash of `doc_id`.
 ROUNDING_SEED = 20190215
+# Documents that dedup removed for a document, and itself.
+DUPLICATES = "duplicates"
 NUMERIC = tuple(
     field.name
     for field in DOCUMENTS.schema
@@ -141,14 +148,16 @@ def weigh(split: TokenSplit, column: str) -> WeightedSplit:
 
     Raises: InputError for another column, one without a value above 0, or documents made anew.
     """
-    if column not in NUMERIC:
+    if column not in (*NUMERIC, DUPLICATES):
         raise InputError(
-            f"sample_by {column!r}: expected a numeric column of `documents`: {', '.join(NUMERIC)}"
+            f"sample_by {column!r}: expected a numeric column of `documents`: {', '.join(NUMERIC)}; "
+            f"or {DUPLICATES}"
         )
 
+    removed = _removed(split) if column == DUPLICATES else None
     with ThreadPoolExecutor(CHECKERS) as pool:
         each: Any = map if split.store.is_local else pool.map
-        found = list(each(lambda file: _read_values(split, file, column), split.files))
+        found = list(each(lambda file: _read_values(split, file, column, removed), split.files))
 
     everything = np.concatenate([values for _, values, _ in found] or [np.zeros(0)])
     known = everything[everything > 0]
@@ -171,12 +180,27 @@ def weigh(split: TokenSplit, column: str) -> WeightedSplit:
     return WeightedSplit(split, rounds, fingerprint(split.digest, "sample_by", label))
 
 
+def _removed(split: TokenSplit) -> pa.StructArray:
+    """Survivors and the number of documents that were removed for each (`values`, `counts`)."""
+    survivors = [
+        table["duplicate_of"].combine_chunks().drop_null()
+        for batch in sorted({file.batch for file in split.files})
+        for path in part_paths(split.store, "verdicts", batch)
+        for table in iter_tables(split.store, path, ["duplicate_of"])
+    ]
+    return pc.value_counts(pa.concat_arrays([pa.array([], pa.string()), *survivors]))
+
+
 def _read_values(
-    split: TokenSplit, file: TokenFile, column: str
+    split: TokenSplit, file: TokenFile, column: str, removed: pa.StructArray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """End, value and a uniform number of each document of a token file. Shapes (n,)."""
     doc_ids, ends = read_spans(split.store, file)
-    values = read_column(split.store, file.batch, file.path, doc_ids, column)
+    if removed is None:
+        values = read_column(split.store, file.batch, file.path, doc_ids, column)
+    else:
+        rows = pc.index_in(doc_ids, value_set=removed.field("values"))
+        values = pc.add(removed.field("counts").take(rows).fill_null(0), 1)
     found = values.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False)
     return ends, np.nan_to_num(found), fractions(doc_ids.to_pylist(), ROUNDING_SEED)
 

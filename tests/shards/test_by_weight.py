@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,3 +125,24 @@ def test_a_column_without_values_is_refused(tmp_path_factory: pytest.TempPathFac
     make_shards(root, "b1")
     with pytest.raises(InputError, match="no document of the train split has a value above 0"):
         weighted(root)
+
+
+def test_copied_documents_come_more_often(tmp_path: Path) -> None:
+    """A survivor of two duplicates comes three times, whichever batch they were found in."""
+    root = str(tmp_path / "corpus")
+    docs, later = documents(60), documents(20, seed=1)
+    kept = [doc for doc in docs if doc.kept]
+    for doc in docs:
+        doc.duplicate_of = None if doc.kept else kept[0].doc_id
+    later[3].duplicate_of = later[10].duplicate_of = kept[1].doc_id
+    for batch, each in (("b1", docs), ("b2", later)):
+        commit_batch(root, batch, each)
+        make_shards(root, batch)
+
+    split = open_split(root, "b2", "train")
+    found = weigh(split, "duplicates")
+    copies = Counter(each.doc_id for each in found.documents(0, found.num_tokens))
+    expected = {kept[0].doc_id: MOST_COPIES, kept[1].doc_id: 3}
+    for each in split.documents(0, split.num_tokens):
+        assert copies[each.doc_id] == expected.get(each.doc_id, 1)
+    assert copies.keys() & expected.keys()

@@ -57,6 +57,7 @@ class Doc:
     doc_id: str = field(default="")
     domain: str = "example.org"
     score: int = 3
+    duplicate_of: str | None = None
 
 
 def documents(count: int, seed: int = 0) -> list[Doc]:
@@ -161,7 +162,7 @@ def _verdict(doc: Doc) -> dict[str, Any]:
         "doc_id": doc.doc_id,
         "kept": doc.kept,
         "reason": None if doc.kept else "exact_duplicate",
-        "duplicate_of": None,
+        "duplicate_of": doc.duplicate_of,
         "similarity": None,
         "testsets": [],
         "overlap_ngrams": 0,

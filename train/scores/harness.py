@@ -9,6 +9,7 @@ an empty one is the end of text, and a long one loses its beginning.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from corpus.errors import InputError
@@ -34,7 +35,7 @@ def harness_model(loaded: LoadedModel, world: World) -> Any:
             f"lm-evaluation-harness cannot be loaded ({error}); pip install 'webtext[harness]'"
         ) from error
 
-    class HarnessModel(LM):  # type: ignore[misc]
+    class HarnessModel(LM):
         """The three questions of the harness."""
 
         def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
@@ -119,11 +120,16 @@ def written(
             Sampling(temperature=0),
             Options(begin=False),
             world,
-            enough=lambda text, ends=ends: any(end in text for end in ends),
+            enough=partial(_has_one, ends),
         )
         for place, text in zip(places, found, strict=True):
             texts[place] = _before(text, ends)
     return texts
+
+
+def _has_one(ends: Sequence[str], text: str) -> bool:
+    """True if a text has one of the ends."""
+    return any(end in text for end in ends)
 
 
 def _before(text: str, ends: Sequence[str]) -> str:
