@@ -1,4 +1,4 @@
-"""Settings of the stage, composed from those that live beside the code they configure."""
+"""Settings of the stage, composed of the settings beside the code they configure."""
 
 from __future__ import annotations
 

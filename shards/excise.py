@@ -33,7 +33,7 @@ from shards.write_step import TokenWriter, WriterConfig
 
 @dataclass(frozen=True, slots=True)
 class Excised:
-    """The parts of both tables as they are to be committed, and what went."""
+    """The parts of both tables as they are to be committed, and the counts of removed items."""
 
     tokens: list[Part]
     spans: list[Part]
@@ -42,10 +42,10 @@ class Excised:
 
 
 def excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Excised:
-    """The parts of `tokens` and `spans` without some documents; files that hold none of them are left as they are.
+    """The parts of `tokens` and `spans` without some documents; other files stay as they are.
 
     Raises: InputError when the batch was encoded by another tokenizer than the corpus' own;
-    SchemaError for a damaged file, whose bytes the new file would hold under digests of its own.
+    SchemaError for a damaged file: a new file would hold its bytes under valid digests.
     """
     spans, tokens = (
         read_manifest(store, SPANS.name, batch),
@@ -94,7 +94,7 @@ def _without(
     config: WriterConfig,
     num_parts: int,
 ) -> tuple[Part, Part]:
-    """New files beside the old ones: a part's tokens and spans without the rows that are gone."""
+    """New files beside the old ones: a part's tokens and spans without the removed rows."""
     tokenizer = load_tokenizer(store)
     _check_tokenizer(store, batch, old, tokenizer)
     split, number = old.metadata["split"], part_index(old.file)

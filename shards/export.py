@@ -1,7 +1,7 @@
 """Exports of a snapshot to other projects' formats, for their trainers and for comparison.
 
-nanogpt    train.bin, val.bin: the tokens as uint16, documents ended by end-of-text; meta.pkl for a
-           vocabulary that is not GPT-2's
+nanogpt    train.bin, val.bin: the tokens as uint16, documents ended by end-of-text; meta.pkl for any
+           vocabulary but GPT-2's
 llmc       train_000000.bin ...: 256 int32 of header, then uint16 or uint32; documents begin with
            end-of-text, as llm.c expects
 datasets   train-00000-of-00004.parquet ...: doc_id, url, ..., text, input_ids without end-of-text,
@@ -106,7 +106,7 @@ def _body(argv: Sequence[str] | None) -> int:
 
 
 def _check_tokenizer(store: Store, snapshot: str, split: TokenSplit, tokenizer: Tokenizer) -> None:
-    """Raise InputError where the corpus' tokenizer is not the one that the snapshot was encoded by."""
+    """Raise InputError if the snapshot was encoded by another tokenizer than the corpus' own."""
     if split.tokenizer_fingerprint != tokenizer.fingerprint:
         raise InputError(
             f"{store.root}: snapshot {snapshot!r} was encoded by tokenizer "
@@ -129,7 +129,7 @@ def _refuse_empty(snapshot: str, splits: Sequence[TokenSplit]) -> None:
 
 
 def _write_meta(tokenizer: Tokenizer, target: Store) -> int:
-    """Write nanoGPT's `meta.pkl`, which names the size of the vocabulary; returns its bytes."""
+    """Write nanoGPT's `meta.pkl` with the size of the vocabulary; returns its bytes."""
     itos = {index: token.decode("utf-8", "replace") for index, token in tokenizer.tokens.items()}
     stoi = {text: index for index, text in reversed(itos.items())}
     data = pickle.dumps({"vocab_size": tokenizer.vocab_size, "itos": itos, "stoi": stoi})
@@ -245,7 +245,7 @@ def _with_provenance(
 ) -> pa.Table:
     """The rows with address, date, score and so on, joined by id.
 
-    Null for a document that is no longer there.
+    Null for a document since removed.
     """
     found = pc.index_in(rows["doc_id"], value_set=provenance["doc_id"].combine_chunks())
     columns: dict[str, Any] = {name: rows[name] for name in rows.column_names}
@@ -286,9 +286,9 @@ def to_mds(
 ) -> Iterator[str]:
     """Shards of samples of `MDS_SAMPLE_TOKENS` tokens, and their index; the paths.
 
-    A sample has one column `tokens`, an array of fixed type and length, so that samples stack; the
-    last is filled up with end-of-text. A shard: uint32 number of samples, uint32 offsets (one
-    more), JSON of the columns, the samples.
+    A sample has one column `tokens`, an array of fixed type and length, so samples stack; the last
+    is filled up with end-of-text. A shard: uint32 number of samples, uint32 offsets (one more),
+    JSON of the columns, the samples.
     """
     kind = f"ndarray:{split.dtype.name}:{MDS_SAMPLE_TOKENS}"
     columns = {

@@ -85,7 +85,7 @@ def to_litdata(
     """Write chunks of one item each, and their index; yields the paths.
 
     A chunk: uint32 number of items, uint32 offsets (one more), the tokens. Blocks of any length are
-    read from it, the rest of a chunk that is shorter than a block is left out.
+    read from it, a rest of a chunk shorter than a block is left out.
     """
     kind = np.dtype("<i4") if split.dtype.itemsize == 4 else split.dtype
     chunks: list[dict[str, Any]] = []

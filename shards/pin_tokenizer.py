@@ -112,8 +112,8 @@ def ensure_tokenizer(
 ) -> None:
     """Pin the corpus' tokenizer, or compare the pinned one with the settings.
 
-    A tokenizer that is trained sees documents of `batches`. Raises: InputError, ConfigError with
-    both values if they differ: tokens of different vocabularies do not mix.
+    Training a tokenizer uses documents of `batches`. Raises: InputError, ConfigError with both
+    values if they differ: tokens of different vocabularies do not mix.
     """
     if store.exists(TOKENIZER_PATH):
         _compare(store, config)
@@ -188,7 +188,7 @@ def _given(config: TokenizerConfig) -> Vocabulary:
 
 
 def _check_round_trip(tokenizer: Tokenizer, source: str) -> None:
-    """Refuse a vocabulary that loses plain text or reads its end-of-text in one."""
+    """Refuse a vocabulary if it loses plain text or finds its end-of-text in one."""
     end_of_text = tokenizer.vocabulary.end_of_text_token
     if tokenizer.end_of_text in tokenizer.encode(f"a {end_of_text} b{end_of_text}"):
         raise InputError(
@@ -227,7 +227,7 @@ def check_pin(store: Store, config: TokenizerConfig) -> None:
 def _compare(store: Store, config: TokenizerConfig) -> None:
     """Raise if the given settings ask for another tokenizer than the pinned one.
 
-    Settings that are not given follow the pin.
+    Settings not given follow the pin.
     """
     pinned = load_tokenizer(store)
     record = store.read_object(RECORD_PATH) if store.exists(RECORD_PATH) else None

@@ -1,4 +1,4 @@
-"""The reader of token files: what training, here or elsewhere, imports of this stage.
+"""The reader of token files: the part of this stage for training code, here or elsewhere.
 
     split = open_split("my-corpus", "first", "train")
     stream = BlockStream(split, block_size=1024, seed=1337)
@@ -50,9 +50,9 @@ def snapshot_files(
 ) -> list[str]:
     """The Parquet files of a snapshot's split, in order, for other readers: paths below `corpus`, or URIs.
 
-    `spans=True` gives the files that say where each document is, one for each file of tokens. A
-    rebuild may move a file, so ask again after one. Raises: InputError for a snapshot or split that
-    does not exist.
+    `spans=True` gives the files with each document's position, one for each file of tokens. A
+    rebuild may move a file, so ask again after one. Raises: InputError for an unknown snapshot or
+    split.
     """
     store = open_corpus(corpus)
     found = read_snapshot(store, snapshot).splits.get(split)

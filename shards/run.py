@@ -76,7 +76,7 @@ def _with_share_of_corpus(store: Store, batch: str, config: ShardsConfig) -> Sha
 
 
 def check_settings(store: Store, batch: str, config: ShardsConfig) -> None:
-    """Refuse settings that earlier batches of the corpus rule out. Raises: ConfigError."""
+    """Refuse settings ruled out by earlier batches of the corpus. Raises: ConfigError."""
     _check_val_frac(store, batch, config.writer.val_frac)
     check_pin(store, config.tokenizer)
 

@@ -1,7 +1,7 @@
-"""The sample of documents that a tokenizer is trained on.
+"""The sample of documents for training a tokenizer.
 
-Documents come in the order of a hash of their id until the sample has the size that was asked for,
-so the sample depends on neither the number of parts nor the order of the batches.
+Documents come in the order of a hash of their id until the sample has the requested size, so the
+sample depends on neither the number of parts nor the order of the batches.
 """
 
 from __future__ import annotations

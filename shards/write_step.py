@@ -2,7 +2,7 @@
 
 A part of the documents becomes one token file per split, streamed: text is encoded a row group of
 documents at a time and written a row group of tokens at a time, so memory is bounded by those two
-whatever a part holds.
+for a part of any size.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class WriterConfig(Section):
     """
 
     def without_effect(self) -> dict[str, str]:
-        """The level of a compression that is off."""
+        """The compression level and the reason, if compression is off."""
         if self.compression == "zstd":
             return {}
         return {"compression_level": "shards.writer.compression is 'none'"}
@@ -95,7 +95,7 @@ class WriterConfig(Section):
 
 
 class _Sink:
-    """A stream that keeps the digest of all bytes, and the bytes since the last mark (one row group)."""
+    """A stream with the digest of all bytes, and the bytes since the last mark (one row group)."""
 
     def __init__(self, target: Any) -> None:
         self._target = target
@@ -125,7 +125,7 @@ class _Sink:
 
 
 class TokenWriter:
-    """One token file on its way."""
+    """One token file being written."""
 
     def __init__(
         self, stream: Any, file: str, split: Split, tokenizer: Tokenizer, config: WriterConfig
@@ -182,7 +182,7 @@ class TokenWriter:
             self._pending, self._num_pending = [tokens[whole:]], len(tokens) - whole
 
     def finish(self) -> Part:
-        """Write what is left, padded to a whole row with end-of-text; the part's record."""
+        """Write the rest, padded to a whole row with end-of-text; the part's record."""
         if self._num_pending:
             padding = np.full(
                 -self._num_pending % self._config.row_tokens, self._tokenizer["end_of_text"]
@@ -284,7 +284,7 @@ class _SplitWriter:
 
 
 def load_writer(config: Any, context: Context) -> PartFunction:
-    """The function that makes one part of `tokens` and `spans`."""
+    """The function for making one part of `tokens` and `spans`."""
     tokenizer = load_tokenizer(context.store)
     settings: WriterConfig = config.writer
     suffix = f".{context.generation}" if context.generation else ""
@@ -354,7 +354,7 @@ def _open(
 def kept_pieces(
     documents: pa.Table, verdicts: pa.Table, seams: Seams
 ) -> tuple[Any, Any, np.ndarray]:
-    """Ids of the documents that stay, the pieces that cuts leave of them, and the number of each.
+    """Ids of the kept documents, their pieces after cuts, and the number of each.
 
     A document has at least one piece, an empty one if nothing is left.
     """
@@ -377,7 +377,7 @@ def kept_pieces(
 
 
 def _kept(documents: pa.Table, verdicts: pa.Table) -> tuple[Any, Any, Any]:
-    """Ids, texts and cuts of the documents that stay.
+    """Ids, texts and cuts of the kept documents.
 
     Raises: InputError for a document without a verdict.
     """
@@ -427,7 +427,7 @@ def uncut_pieces(text: str, cuts: list[tuple[int, int]]) -> list[str]:
 
 
 def tokenizer_input(config: Any, context: Context) -> list[Input]:
-    """The pinned tokenizer, as an input whose change makes other tokens."""
+    """The pinned tokenizer, as an input: changing it changes the tokens."""
     return [
         Input(table="tokenizer", batch="", fingerprint=load_tokenizer(context.store).fingerprint)
     ]

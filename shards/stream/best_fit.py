@@ -1,4 +1,4 @@
-"""Best-fit decreasing over counts of equal lengths: the fewest rows in practice that hold whole documents.
+"""Best-fit decreasing over counts of equal lengths: in practice the fewest rows of whole documents.
 
 All pieces of one length are placed together, so the work grows with the number of different lengths
 and not with the number of documents. Source: Johnson 1973, "Near-optimal bin packing algorithms"

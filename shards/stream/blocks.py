@@ -136,7 +136,7 @@ class BlockStream(EpochStream):
         return self.block_numbers(indices) * self.block_size, self.block_size + 1
 
     def _neighbours(self, first: int, count: int) -> np.ndarray:
-        """`block_numbers` of samples that follow one another: a view, where they lie in one chunk."""
+        """`block_numbers` of consecutive samples: a view if they are in one chunk."""
         number, start = divmod(first, ORDER_CHUNK)
         if start + count <= ORDER_CHUNK and first + count <= self.num_blocks:
             return self._chunk(self.epoch, number)[start : start + count]
@@ -174,8 +174,8 @@ class BlockStream(EpochStream):
 def sequential_blocks(split: Tokens, block_size: int) -> Iterator[np.ndarray]:
     """Every token of the split predicted exactly once, in order: for validation.
 
-    Yields (n,) int64 with 2 <= n <= block_size + 1; block i begins with the token that block i - 1
-    ended with.
+    Yields (n,) int64 with 2 <= n <= block_size + 1; block i begins with the last token of block i -
+    1.
     """
     for start in range(0, split.num_tokens - 1, block_size):
         yield split.slice(start, min(start + block_size + 1, split.num_tokens)).astype(np.int64)

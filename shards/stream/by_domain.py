@@ -1,7 +1,7 @@
-"""Documents of chosen domains, read as one sequence of tokens: what a mixture by domain is made of.
+"""Documents of chosen domains, read as one sequence of tokens, for a mixture by domain.
 
-Token files hold all documents in the order of their ids. A selection keeps where the chosen ones
-lie, 16 bytes for each run of neighbours, and joins their tokens end to end; every chosen token is
+Token files hold all documents in the order of their ids. A selection keeps the places of the chosen
+ones, 16 bytes for each run of neighbours, and joins their tokens end to end; every chosen token is
 in it once.
 """
 
@@ -109,7 +109,7 @@ class Selection:
         ]
 
     def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """(place in the selection, begin, end in the split) of what [start, stop) is made of."""
+        """(place in the selection, begin, end in the split) of the pieces of [start, stop)."""
         index = int(np.searchsorted(self._starts, start, "right")) - 1
         while start < stop:
             end = min(stop, int(self._starts[index + 1]))
@@ -143,7 +143,7 @@ def read_places(store: Store, files: Iterable[TokenFile]) -> Places:
 def by_domain(
     split: TokenSplit, domains: Collection[str], other_than: Collection[str] | None, places: Places
 ) -> Selection:
-    """The documents of `split` from one of `domains`, and those from none of `other_than` where that is given."""
+    """The documents of `split` from one of `domains`, and from none of `other_than` if given."""
     masks = (
         (chosen_documents(places[file.path][0], domains, other_than), places[file.path][1])
         for file in split.files
@@ -171,7 +171,7 @@ def select(
 def chosen_documents(
     found: pa.DictionaryArray, domains: Collection[str], other_than: Collection[str] | None
 ) -> np.ndarray:
-    """True for documents from one of `domains`, or from none of `other_than` if that is given.
+    """True for documents from one of `domains`, or from none of `other_than` if given.
 
     Shape (n,) bool.
     """
@@ -186,7 +186,7 @@ def chosen_documents(
 def read_column(store: Store, batch: str, path: str, doc_ids: pa.Array, column: str) -> pa.Array:
     """A value for each document of a token file, from the part of `documents` it was made of.
 
-    Raises: InputError for a document that is no longer there.
+    Raises: InputError for a document since removed.
     """
     part = part_paths(store, "documents", batch)[part_index(path)]
     table = read_file(store, part, ["doc_id", column]).combine_chunks()

@@ -1,11 +1,11 @@
-"""A split in which documents come as often as a column of `documents` weighs them, votes for example.
+"""A split with documents repeated in proportion to a column of `documents`, votes for example.
 
-`duplicates` is a column too: 1 and the number of documents that dedup removed for this one, in any
-batch of the split. It is counted when it is asked for, since later batches add to it.
+`duplicates` is a column too: 1 plus the number of documents removed by dedup for this one, in any
+batch of the split. It is counted at each use, since later batches add to it.
 
 Each document comes value / median times an epoch, at least once and at most `MOST_COPIES` times; a
-fraction is rounded by a hash of its id. The first round has every document, the second those that
-come twice, and so on, so copies of a document are far apart and never neighbours.
+fraction is rounded by a hash of its id. The first round has every document, the second those with
+two copies or more, and so on, so copies of a document are far apart and never neighbours.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class WeightedSplit:
     def _parts(
         self, start: int, stop: int
     ) -> Iterator[tuple[TokenSplit | Selection, int, int, int]]:
-        """(round, its first position, begin, end in it) of what [start, stop) is made of."""
+        """(round, its first position, begin, end in it) of the pieces of [start, stop)."""
         for base, tokens in zip(self._starts.tolist(), self._rounds, strict=False):
             begin, end = max(start - base, 0), min(stop - base, tokens.num_tokens)
             if begin < end:
@@ -146,7 +146,7 @@ class WeightedSplit:
 def weigh(split: TokenSplit, column: str) -> WeightedSplit:
     """The split with its documents weighed by a numeric column of `documents`.
 
-    Raises: InputError for another column, one without a value above 0, or documents made anew.
+    Raises: InputError for another column, one without a value above 0, or rebuilt documents.
     """
     if column not in (*NUMERIC, DUPLICATES):
         raise InputError(
@@ -181,7 +181,7 @@ def weigh(split: TokenSplit, column: str) -> WeightedSplit:
 
 
 def _removed(split: TokenSplit) -> pa.StructArray:
-    """Survivors and the number of documents that were removed for each (`values`, `counts`)."""
+    """Survivors and the number of documents removed for each (`values`, `counts`)."""
     survivors = [
         table["duplicate_of"].combine_chunks().drop_null()
         for batch in sorted({file.batch for file in split.files})
@@ -206,6 +206,6 @@ def _read_values(
 
 
 def _copies(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """The number of times that each document comes in an epoch. Shapes (n,), (n,) to (n,) uint8."""
+    """The number of copies of each document in an epoch. Shapes (n,), (n,) to (n,) uint8."""
     wanted = np.clip(weights, 1, MOST_COPIES)
     return (np.floor(wanted) + (uniform < wanted % 1)).astype(np.uint8)

@@ -48,9 +48,9 @@ def default_folder() -> Path:
 class TokenCache:
     """Decoded row groups in `folder`, at most `limit_bytes` of them.
 
-    Several processes may share the folder: each keeps the limit as it sees it, so that together
-    they may pass it by one row group per process for a moment. Files of other names in the folder
-    are left alone and not counted.
+    Several processes may share the folder: each keeps the limit as it sees it. Together they may
+    exceed it for a moment, by one row group per process. Files of other names in the folder are
+    left alone and not counted.
     """
 
     def __init__(self, folder: str | Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -122,7 +122,7 @@ class TokenCache:
         return self.get(key, tokens.dtype, len(tokens))
 
     def window_for(self, num_bytes: int, row_group_bytes: int) -> int:
-        """The window that lets a split of `num_bytes` stream through this cache; 0 if all of it fits.
+        """The window for streaming a split of `num_bytes` through this cache; 0 if all of it fits.
 
         A window's row groups, the one before and the one after are wanted at once: a third of the
         cache each.
@@ -132,21 +132,21 @@ class TokenCache:
         return max(1, self.limit_bytes // (3 * (row_group_bytes + DIGEST_BYTES)))
 
     def version(self) -> int:
-        """A number that changes when files come or go."""
+        """A number; it changes when files are added or removed."""
         try:
             return os.stat(self.folder).st_mtime_ns
         except OSError:
             return 0
 
     def keys(self) -> set[str]:
-        """The row groups that are here."""
+        """The cached row groups."""
         try:
             return {name.removesuffix(".tokens") for name in os.listdir(self.folder)}
         except OSError:
             return set()
 
     def num_bytes(self) -> int:
-        """Bytes of all that is kept."""
+        """Bytes of all cached row groups."""
         return sum(size for _, size, _ in self._files())
 
     def _make_room(self, num_bytes: int) -> None:
@@ -160,7 +160,7 @@ class TokenCache:
             total -= size
 
     def _files(self) -> list[tuple[int, int, Path]]:
-        """(time of last use, bytes, path), also of what killed processes left half-written."""
+        """(time of last use, bytes, path), with half-written files of killed processes."""
         found = []
         for entry in os.scandir(self.folder):
             if _OURS.match(entry.name):

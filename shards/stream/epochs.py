@@ -50,15 +50,15 @@ class EpochStream(ABC):
         self.seek(self.epoch, self.index + num_samples)
 
     def seek(self, epoch: int, index: int) -> None:
-        """Continue with sample `index` of `epoch`, which may be in a later one."""
+        """Continue with sample `index` of `epoch`; an index beyond its end is in a later epoch."""
         further, self.index = divmod(index, self.num_blocks)
         self.epoch = epoch + further
 
     def prefetch(self, index: int) -> None:
-        """Let the row groups that the samples from `index` on need be fetched in the background.
+        """Fetch the row groups of the samples from `index` on in the background.
 
-        Looks again only after one of them was used, or an eighth of the way: looking costs more
-        than a batch.
+        Checks again only after one of them was used, or after an eighth of the distance: a check
+        costs more than a batch.
         """
         misses, looked_at = self._looked
         fresh = misses == self._tokens.misses and 0 <= index - looked_at < LOOK_AHEAD // 8
@@ -68,11 +68,11 @@ class EpochStream(ABC):
 
     @abstractmethod
     def _next_rows(self, first: int, count: int) -> np.ndarray:
-        """Samples that follow one another. Shape (count, block_size + 1) int64."""
+        """Consecutive samples. Shape (count, block_size + 1) int64."""
 
     @abstractmethod
     def _needed(self, indices: np.ndarray) -> tuple[np.ndarray, int]:
-        """The places of tokens that samples need, and how many from each, for `Tokens.prefetch`."""
+        """The places of the samples' tokens, and how many from each, for `Tokens.prefetch`."""
 
 
 def share_of(global_batch: int, rank: int, world_size: int) -> int:

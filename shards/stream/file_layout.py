@@ -1,4 +1,4 @@
-"""The byte layout of a token file: Parquet that any reader opens, and whose tokens a memory map reads in place.
+"""The byte layout of a token file: plain Parquet with tokens readable in place by a memory map.
 
 One required column of fixed-size binary, PLAIN, without dictionary, one data page per row group:
 Parquet then stores the values of a row group as one contiguous run of little-endian integers after
@@ -53,7 +53,7 @@ def metadata(
 
 
 def values_offset(column: Any, rows: int, width: int) -> int | None:
-    """First byte of a row group's values as one contiguous run; None where the pages are compressed or several.
+    """First byte of a row group's contiguous values; None if the pages are compressed or several.
 
     An uncompressed column of one data page is a page header followed by exactly rows * width bytes.
     The caller compares the bytes found there with what it wrote: two small pages can never pass for
@@ -67,7 +67,7 @@ def values_offset(column: Any, rows: int, width: int) -> int | None:
 
 
 def footer_facts(file: TokenFile, tokenizer_fingerprint: str) -> dict[str, str]:
-    """The metadata that a file's footer has, by its snapshot."""
+    """The metadata of a file's footer, by its snapshot."""
     return {
         "webtext.format": FORMAT,
         "webtext.dtype": file.dtype,
@@ -115,9 +115,9 @@ def read_row_group(
 ) -> np.ndarray:
     """The tokens of one row group, padding included, fetched as one range. Shape (rows * row_tokens,).
 
-    `footer` gives the file's, which only compressed row groups need. Raises: SchemaError naming
-    file and row group when its bytes are not those the snapshot lists; FatalError when they could
-    not be read, after some more tries where the corpus is on an object store.
+    `footer` gives the file's; only compressed row groups need it. Raises: SchemaError naming file
+    and row group if its bytes differ from those listed by the snapshot; FatalError if they could
+    not be read, after retries for a corpus on an object store.
     """
     group = file.row_groups[number]
     where = f"{store.root}/{file.path}: row group {number} of {len(file.row_groups)}"
@@ -187,7 +187,7 @@ def patiently(store: Store, read: Callable[[], T], where: str) -> T:
 
 
 class _Window(io.RawIOBase):
-    """A file of which only the bytes from `offset` are here: all that its Parquet reader asks for."""
+    """A file with only the bytes from `offset` on: its Parquet reader needs no others."""
 
     def __init__(self, data: bytes, offset: int, size: int) -> None:
         self._data, self._offset, self._size, self._position = data, offset, size, 0

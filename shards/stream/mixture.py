@@ -59,7 +59,7 @@ class Source(Section):
 
 
 class MixtureStream:
-    """Blocks of several splits in fixed proportions, by a rule that needs no memory.
+    """Blocks of several splits in fixed proportions, by a rule without state.
 
     Samples come in periods of `PERIOD`: in each, source s fills as many places as its weight earns
     (rounded by largest remainder), in an order keyed by the number of the period. So sample i of
@@ -93,7 +93,7 @@ class MixtureStream:
         self.num_blocks = sum(stream.num_blocks for stream in self._streams)
 
     def passes(self, num_samples: int) -> list[float]:
-        """Passes over each source that the first `num_samples` samples make."""
+        """Passes over each source within the first `num_samples` samples."""
         return [
             num_samples * places / self.PERIOD / stream.num_blocks
             for places, stream in zip(self._places, self._streams, strict=True)
@@ -101,7 +101,7 @@ class MixtureStream:
 
     @cached_property
     def digest(self) -> str:
-        """Of all that the order depends on beside seed and index."""
+        """Digest of everything the order depends on besides seed and index."""
         packed = ["documents"] if self.packing == "documents" else []
         digests = [stream.split.digest for stream in self._streams]
         return fingerprint(digests, self._places, *packed)
@@ -127,7 +127,7 @@ class MixtureStream:
         self.index += num_samples
 
     def sources(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The split of each sample, and its number in that split.
+        """The split of each sample, and its number there.
 
         Shapes (k,), (k,) int64.
         """
@@ -181,8 +181,8 @@ def open_mixture(
 ) -> MixtureStream:
     """The mixture of `sources` over a split of a snapshot.
 
-    Warns of sources that share documents: those are counted in each of them. Raises: InputError for
-    no source, a source without a block, unknown batches or domains; SchemaError as `open_split`.
+    Warns of sources with shared documents: these count in each of them. Raises: InputError for no
+    source, a source without a block, unknown batches or domains; SchemaError as `open_split`.
     """
     if not sources:
         raise InputError("mixture without a source; name at least one with a weight")
@@ -225,7 +225,7 @@ def open_mixture(
 
 
 def _check_domains(number: int, source: Source, whole: TokenSplit, places: Places) -> None:
-    """Refuse domains of which no batch of the source has a document: a misspelt one would be left out unseen."""
+    """Refuse domains without a document in any batch of the source: a typo would go unnoticed."""
     wanted = set(source.domains) - {OTHERS}
     if not wanted:
         return
@@ -269,7 +269,7 @@ def _warn_of_overlaps(
 
 
 def _choice(source: Source, named: set[str]) -> tuple[set[str], set[str] | None]:
-    """The domains that a source takes, and those that it does not where it takes all others."""
+    """The domains taken by a source, and those excluded if it takes all others."""
     if not source.domains:
         return set(), set()
     others = named if OTHERS in source.domains else None

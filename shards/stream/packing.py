@@ -89,8 +89,9 @@ class PackedStream(EpochStream):
     """Rows of whole documents in the order of (seed, epoch), for one rank of any world.
 
     As `BlockStream`: sample i of the global order is the same for every world size, `state_dict`
-    counts what was given out. `window`: 0 deals from the whole split; any other number deals groups
-    from that many row groups' worth of neighbouring documents, for a split larger than its cache.
+    counts the samples given out. `window`: 0 deals from the whole split; any other number deals
+    groups from that many row groups' worth of neighbouring documents, for a split larger than its
+    cache.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class PackedStream(EpochStream):
 
     @property
     def waste(self) -> float:
-        """Part of the rows' places that hold no token."""
+        """Fraction of the rows' places without a token."""
         rows = self.num_blocks * (self.block_size + 1)
         return 1 - self._num_tokens / rows
 
@@ -192,7 +193,7 @@ class PackedStream(EpochStream):
                 rows[row, end:] = self.split.end_of_text
 
     def _next_rows(self, first: int, count: int) -> np.ndarray:
-        """Rows of samples that follow one another, through a chunk of their pieces that is kept."""
+        """Rows of consecutive samples, from a kept chunk of their pieces."""
         number, begin = divmod(first, CHUNK_SAMPLES)
         if begin + count > CHUNK_SAMPLES or first + count > self.num_blocks:
             return self._read(count, *self._pieces(np.arange(first, first + count)))
@@ -340,12 +341,12 @@ def packed_fields(rows: np.ndarray, end_of_text: int) -> PackedFields:
 
 
 def _sorted_by(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The order by two numbers from 0 to 2**31, which differ in the second: a third of `lexsort`'s time."""
+    """The order by two numbers from 0 to 2**31, the second unique: a third of `lexsort`'s time."""
     return np.argsort(first << 32 | second)
 
 
 def _filled(count: int, where: np.ndarray, lengths: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Places of each row that its pieces take. Shape (count,) int64."""
+    """Places of each row taken by its pieces. Shape (count,) int64."""
     filled = np.zeros(count, np.int64)
     # The last piece of a row is its furthest.
     np.maximum.at(filled, where, places + lengths)

@@ -39,7 +39,7 @@ FETCHERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One row group with tokens: which, and how many without the padding of a file's last row."""
+    """One row group: its number, and its tokens without the padding of a file's last row."""
 
     file: TokenFile
     row_group: int
@@ -57,7 +57,7 @@ class Segment:
 
 
 class Maps:
-    """Open maps by name, for one reader or several that are opened together.
+    """Open maps by name, for one reader or several opened together.
 
     Those opened longest ago close first.
     """
@@ -80,8 +80,7 @@ class Maps:
     def open(self, path: Path, file: TokenFile) -> mmap.mmap:
         """Map a file.
 
-        Raises: FatalError for one that is gone; SchemaError for one that changed since it was
-        checked.
+        Raises: FatalError for a missing file; SchemaError for a file changed since its check.
         """
         try:
             with path.open("rb") as stream:
@@ -96,7 +95,7 @@ class Maps:
             ) from error
 
     def watch(self) -> None:
-        """Once a second, compare the files under open maps: reading one that shrank would end the process (SIGBUS).
+        """Compare the files under open maps once a second: reading a shrunk one is a SIGBUS.
 
         Raises: SchemaError naming the file.
         """
@@ -118,7 +117,7 @@ class Maps:
     def hold(
         self, name: str, data: mmap.mmap | None, mapped: dict[int, np.ndarray], index: int
     ) -> None:
-        """Keep a map until too many others come: then `mapped` loses what it has of it, `index` now."""
+        """Keep a map until too many others come: then `mapped` loses its entry, `index` now."""
         self._open.setdefault(name, (data, []))[1].append((mapped, index))
         while len(self._open) > self.most:
             self.close(next(iter(self._open)))
@@ -204,7 +203,10 @@ class Segments:
         return tokens
 
     def prefetch(self, starts: np.ndarray, length: int) -> None:
-        """Begin to fetch what `length` tokens from each of `starts`, in this order, will need: the first few row groups."""
+        """Begin to fetch the first few row groups of `length` tokens from each of `starts`.
+
+        The order is that of `starts`.
+        """
         touched = np.stack([self._find(starts), self._find(starts + length - 1)], axis=1)
         wanted = []
         for index in dict.fromkeys(touched.ravel().tolist()):
@@ -309,9 +311,9 @@ class Segments:
         return self._store.is_local and segment.group.values_offset is not None
 
     def _map(self, index: int) -> np.ndarray:
-        """A plain local row group, in a map of its file that its neighbours share.
+        """A plain local row group, in a map of its file shared with its neighbours.
 
-        Raises FatalError for a file that is gone.
+        Raises FatalError for a missing file.
         """
         segment = self._segments[index]
         path = self._store.local_path(find_file(self._store, segment.file.path))
@@ -328,7 +330,7 @@ class Segments:
         return tokens
 
     def _let_go(self) -> None:
-        """Close the maps whose files left the cache: until then they take room on its disk."""
+        """Close the maps of files evicted from the cache: until then they fill its disk."""
         if self._cache is None or self._cache.version() == self._cache_version:
             return
 
@@ -343,7 +345,7 @@ class Segments:
         return f"{id(self)}#{index}"
 
     def _fetch(self, index: int) -> tuple[np.ndarray, bool]:
-        """The tokens of a row group that is not mapped in place, and whether they are a map.
+        """The tokens of a row group not mapped in place, and a flag: true if they are a map.
 
         The threads call it too.
         """

@@ -1,4 +1,4 @@
-"""The interface of what streams are made of: one sequence of tokens, in a split or chosen from one."""
+"""The interface of a stream's source: one sequence of tokens, in a split or chosen from one."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class TokenSplit:
 
     @property
     def suggested_window(self) -> int:
-        """The `window` of a stream for which the cache suffices.
+        """A `window` small enough for this cache.
 
         0 where every row group is at hand.
         """
@@ -107,7 +107,7 @@ class TokenSplit:
 
     @property
     def misses(self) -> int:
-        """Row groups that had to be fetched, or taken from those fetched ahead, so far."""
+        """Row groups fetched on demand so far, or taken from those fetched ahead."""
         return self._segments.misses
 
     def slice(self, start: int, stop: int) -> np.ndarray:
@@ -162,14 +162,14 @@ class TokenSplit:
         return np.concatenate([np.zeros(0, np.int64), *found])
 
     def prefetch(self, starts: np.ndarray, length: int) -> None:
-        """Begin to fetch what `read_blocks` of these will need first, in the background.
+        """Begin to fetch the first row groups for `read_blocks` of these, in the background.
 
         At most `ahead` row groups.
         """
         self._segments.prefetch(starts, length)
 
     def documents(self, start: int, stop: int) -> list[Document]:
-        """The documents that tokens [start, stop) come from, each with its share of that range."""
+        """The documents of tokens [start, stop), each with its share of the range."""
         found = []
         first = int(np.searchsorted(self._file_starts, start, "right")) - 1
         for index in range(first, len(self.files)):
@@ -244,11 +244,10 @@ def open_split(
 ) -> TokenSplit:
     """The split of a snapshot, checked as far as costs milliseconds: sizes and footers of all its files.
 
-    `batches` leaves only those of the snapshot. `cache` keeps row groups that cannot be mapped in
-    place; without one, a corpus on an object store gets the user's default cache, and local
-    compressed files are held decoded in memory. `TokenSplit.verify` reads everything. Raises:
-    InputError, SchemaError for anything missing, truncated, or made otherwise than the snapshot
-    says.
+    `batches` leaves only those of the snapshot. `cache` keeps row groups not mappable in place;
+    without one, a corpus on an object store gets the user's default cache, and local compressed
+    files are held decoded in memory. `TokenSplit.verify` reads everything. Raises: InputError,
+    SchemaError for anything missing, truncated, or different from the snapshot.
     """
     return open_splits(
         corpus, snapshot, split, [batches], cache=cache, decoded_bytes=decoded_bytes, ahead=ahead
@@ -266,9 +265,9 @@ def open_splits(
     decoded_bytes: int = DECODED_BYTES,
     ahead: int = AHEAD,
 ) -> list[TokenSplit]:
-    """`open_split` for several choices of batches, of which each reads on its own.
+    """`open_split` for several choices of batches; each reads on its own.
 
-    Every file is looked at once.
+    Every file is checked once.
     """
     if split not in SPLITS:
         raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")

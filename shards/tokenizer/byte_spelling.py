@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def _byte_order() -> list[int]:
-    """The bytes in the order of GPT-2's first 256 ids: those that print as themselves, then the others."""
+    """The bytes in the order of GPT-2's first 256 ids: printable ones, then the others."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     return plain + [byte for byte in range(256) if byte not in set(plain)]
 
@@ -27,8 +27,8 @@ def spell(token: bytes) -> str:
 
 
 def unspell(text: str) -> bytes:
-    """The token that byte-level files write so.
+    """The token with this spelling in byte-level files.
 
-    Raises ValueError for a character that stands for no byte.
+    Raises ValueError for a character without a byte.
     """
     return text.translate(_UNSPELLED).encode("latin-1")

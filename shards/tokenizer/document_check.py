@@ -73,7 +73,7 @@ NESTED = ("normalizers", "pretokenizers", "processors", "decoders")
 
 
 def components(component: Any) -> Iterator[Mapping[str, Any]]:
-    """A component of the document, or those of a `Sequence`, in the order in which they apply."""
+    """A component of the document, or those of a `Sequence`, in order of application."""
     if not component:
         return
 
@@ -129,7 +129,7 @@ def _check_component(
 
 
 def _check_pre_tokenizer(document: Mapping[str, Any], source: str) -> None:
-    """Refuse rules that drop text between their matches."""
+    """Refuse rules dropping text between their matches."""
     for each in components(document.get("pre_tokenizer")):
         behavior = each.get("behavior", "Isolated")
         if behavior == "Removed" and not (each["type"] == "Split" and each.get("invert")):
@@ -164,7 +164,7 @@ def _check_model(model: Mapping[str, Any], source: str) -> None:
 
 
 def _check_ids(document: Mapping[str, Any], source: str) -> None:
-    """Every id is a whole number that names one token."""
+    """Every id is a whole number and names one token."""
     model = document["model"]
     if model["type"] == "Unigram":
         ids = {piece: index for index, (piece, _) in enumerate(model["vocab"])}
@@ -196,7 +196,7 @@ def _check_ids(document: Mapping[str, Any], source: str) -> None:
 
 
 def _check_post_processor(document: Mapping[str, Any], source: str) -> None:
-    """A template frames one text with special tokens whose ids it names."""
+    """A template frames one text with special tokens and names their ids."""
     known = {token["id"] for token in document.get("added_tokens") or ()}
     for each in components(document.get("post_processor")):
         if each["type"] == "TemplateProcessing":
@@ -219,7 +219,7 @@ def _check_post_processor(document: Mapping[str, Any], source: str) -> None:
 
 
 def _check_coverage(document: Mapping[str, Any], source: str) -> None:
-    """Any text has ids: every byte has a token, or characters that have none become bytes or `unk`."""
+    """Any text has ids: every byte has a token, or characters without one become bytes or `unk`."""
     model = document["model"]
     names = {each["type"] for each in components(document.get("pre_tokenizer"))}
     if model["type"] == "BPE" and "ByteLevel" in names:

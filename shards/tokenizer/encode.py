@@ -1,6 +1,6 @@
 """Text to token ids and back, by the corpus' one pinned vocabulary.
 
-Text is never read for special tokens: a page that spells `<|endoftext|>` keeps it as text, and the
+Text is never searched for special tokens: a page spelling `<|endoftext|>` keeps it as text, and the
 id of end-of-text appears only where a document ends. Ids are those of the `tokenizers` library. The
 `gigatoken` library gives the same ids some hundred times faster; it is used if it is installed,
 knows the vocabulary, and encodes a probe text equally.
@@ -59,7 +59,7 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of one text.
 
-        Raises UnicodeEncodeError for lone surrogates, which no Unicode text holds.
+        Raises UnicodeEncodeError for lone surrogates: no Unicode text holds them.
         """
         return self.encode_batch([text])[0]
 
@@ -155,9 +155,9 @@ class ReferenceEncoder:
 
 
 class FastEncoder:
-    """Encodes by the `gigatoken` library; by the reference where the Unicode tables of the two may differ.
+    """Encodes by the `gigatoken` library, or by the reference if their Unicode tables may differ.
 
-    Raises: ValueError for a vocabulary that `gigatoken` does not know.
+    Raises: ValueError for a vocabulary unknown to `gigatoken`.
     """
 
     def __init__(self, vocabulary: Vocabulary, reference: ReferenceEncoder) -> None:
@@ -258,7 +258,7 @@ def load_tokenizer(store: Store) -> Tokenizer:
 
 
 def _end_of_text(store: Store) -> str:
-    """The token that ends a document: recorded beside the vocabulary if it is not GPT-2's."""
+    """The last token of every document, recorded beside the vocabulary unless it is GPT-2's."""
     try:
         record = store.read_object(RECORD_PATH)
     except FileNotFoundError:

@@ -30,7 +30,7 @@ _UPPER_CASE_WORD = (
 
 
 def _regexes(*patterns: str) -> dict[str, Any]:
-    """The rule that splits by one regular expression after another, then spells bytes."""
+    """The rule for splitting by one regular expression after another, then spelling bytes."""
     splits = [
         {"type": "Split", "pattern": {"Regex": each}, "behavior": "Isolated", "invert": False}
         for each in patterns

@@ -1,7 +1,7 @@
-"""Characters that libraries treat differently, since each has the Unicode tables of its release.
+"""Characters treated differently by libraries, since each has the Unicode tables of its release.
 
-`gigatoken` 0.10 is at Unicode 17, `tokenizers` 0.23 at 16, its normaliser at 9. A character that is
-a letter in one table and unassigned in another is split from its neighbours in one library only.
+`gigatoken` 0.10 is at Unicode 17, `tokenizers` 0.23 at 16, its normaliser at 9. A letter in one
+table, if unassigned in another, is split from its neighbours in one library only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FIRST_LEAD = 0xCD
 
 
 def unsettled_rows(texts: Any) -> np.ndarray:
-    """Indices of the texts of an Arrow string array that have an unsettled character.
+    """Indices of the texts of an Arrow string array with an unsettled character.
 
     Shape (k,) int64, ascending.
     """
@@ -41,7 +41,7 @@ def unsettled_rows(texts: Any) -> np.ndarray:
 
 
 def _code_points(text: np.ndarray, leads: np.ndarray) -> np.ndarray:
-    """Code points of the characters that begin at `leads`. Shapes (n,), (k,) to (k,)."""
+    """Code points of the characters beginning at `leads`. Shapes (n,), (k,) to (k,)."""
     lead = text[leads].astype(np.int32)
     # A character at the end of the text has fewer than three bytes after it; those are not used then.
     second, third, fourth = (

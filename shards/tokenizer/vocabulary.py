@@ -31,14 +31,14 @@ GPT2_SHA256 = {
 
 
 class Vocabulary:
-    """A checked `tokenizer.json` and the id that ends every document."""
+    """A checked `tokenizer.json` and the id at the end of every document."""
 
     def __init__(
         self, document: Mapping[str, Any], source: str, end_of_text: str = END_OF_TEXT
     ) -> None:
         """Check `document` and find the token `end_of_text` in it.
 
-        Raises: InputError naming what is not known, missing or contradictory.
+        Raises: InputError naming the unknown, missing or contradictory part.
         """
         check_document(document, source)
         self.document = _with_stable_ids(document, source)
@@ -71,7 +71,7 @@ class Vocabulary:
 
     @property
     def special_tokens(self) -> list[str]:
-        """Tokens that mark up a text and are never read in one, in the order of the document."""
+        """Tokens for marking up a text, never found in one, in the order of the document."""
         return [token["content"] for token in self._added_tokens if token.get("special")]
 
     @cached_property
@@ -98,7 +98,7 @@ class Vocabulary:
     def token_bytes(self) -> dict[int, bytes]:
         """Bytes of each id of a byte-level vocabulary.
 
-        An added token stands for its own spelling.
+        An added token has the bytes of its spelling.
         """
         found = {index: token for token, index in self.ids.items()}
         found.update({token["id"]: token["content"].encode() for token in self._added_tokens})
@@ -107,7 +107,7 @@ class Vocabulary:
 
     @cached_property
     def frame(self) -> tuple[list[int], list[int]]:
-        """Ids that the source's post-processor puts before and after a text."""
+        """Ids put before and after a text by the source's post-processor."""
         before: list[int] = []
         after: list[int] = []
         for each in components(self.document.get("post_processor")):
@@ -117,7 +117,7 @@ class Vocabulary:
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits over all that determines the ids of a text, whatever file it came from."""
+        """32 hex digits over everything that determines the ids of a text, for any source file."""
         if self._has_gpt2_form():
             return self._gpt2_fingerprint()
 
@@ -266,7 +266,7 @@ def from_merges(merges: Sequence[tuple[bytes, bytes]]) -> Vocabulary:
 
 @cache
 def gpt2() -> Vocabulary:
-    """GPT-2's own vocabulary, from the merges that ship with the project.
+    """GPT-2's own vocabulary, from the project's copy of its merges.
 
     Raises: InputError if that file was changed.
     """
@@ -308,7 +308,7 @@ def read_merges(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _with_stable_ids(document: Mapping[str, Any], source: str) -> Mapping[str, Any]:
-    """The document with ids that Hugging Face's loader reproduces.
+    """The document with ids reproduced by Hugging Face's loader.
 
     It numbers added tokens missing from the model one after another, and loses a gap before them.
     """
@@ -339,7 +339,7 @@ def _merge_pairs(model: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _frame(post_processor: Mapping[str, Any]) -> tuple[list[int], list[int]]:
-    """Ids that one post-processor puts before and after a single text."""
+    """Ids put before and after a single text by one post-processor."""
     if post_processor["type"] in ("RobertaProcessing", "BertProcessing"):
         return [post_processor["cls"][1]], [post_processor["sep"][1]]
     if post_processor["type"] != "TemplateProcessing":
@@ -359,7 +359,7 @@ def _frame(post_processor: Mapping[str, Any]) -> tuple[list[int], list[int]]:
 
 
 def _unwritable(index: int) -> str:
-    """A name that no text contains: noncharacters, then a number."""
+    """A name found in no text: noncharacters, then a number."""
     return "\ufdd0\ufdd1" * 8 + str(index)
 
 

@@ -6,8 +6,8 @@
     *.tiktoken                   tokens by rank; merges follow from the ranks
 
 Only the first says how text is split into words. The others are accepted without `split_rule` if
-their content is a published vocabulary whose rule is known; a wrong rule would give wrong ids
-without any error.
+their content is a published vocabulary with a known rule; a wrong rule would give wrong ids without
+any error.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ ID_FILES = {"vocab.bpe": "encoder.json", "merges.txt": "vocab.json"}
 def load(source: str, *, split_rule: str = "", end_of_text: str = "") -> Vocabulary:
     """Read the vocabulary in a file or folder.
 
-    `split_rule` names a rule for formats without one; `end_of_text` the last token of a
-    document, as NAME or, for a rank file, NAME=ID. Raises: InputError for a missing file, an
-    unknown format or feature, or a vocabulary that cannot encode any text.
+    `split_rule` names a rule for formats without one; `end_of_text` the last token of a document,
+    as NAME or, for a rank file, NAME=ID. Raises: InputError for a missing file, an unknown format
+    or feature, or a vocabulary unable to encode some text.
     """
     path = Path(source)
     if path.is_dir():
@@ -149,9 +149,9 @@ def _from_merge_files(path: Path, split_rule: str, end_of_text: str) -> Vocabula
 def _special_tokens(
     vocab: Mapping[str, int], merges: Sequence[tuple[bytes, bytes]], source: str
 ) -> dict[str, int]:
-    """Tokens that no merge makes.
+    """Tokens without a merge.
 
-    Raises InputError for one that does not look like a special token.
+    Raises InputError for one unlike a special token.
     """
     made = set(CHAR_OF_BYTE.values()) | {spell(left + right) for left, right in merges}
     special = {token: index for token, index in vocab.items() if token not in made}
@@ -168,7 +168,7 @@ def _special_tokens(
 
 
 def _from_ranks(data: bytes, source: str, split_rule: str, end_of_text: str) -> Vocabulary:
-    """From tokens by rank: a token's merge is what encoding it with the ranks below its own gives."""
+    """From tokens by rank: a token's merge is its encoding by the ranks below its own."""
     ranks: dict[bytes, int] = {}
     for line in data.splitlines():
         token, rank = line.split()
@@ -207,7 +207,7 @@ def _from_ranks(data: bytes, source: str, split_rule: str, end_of_text: str) -> 
 
 
 def _named_end(source: str, split_rule: str, end_of_text: str) -> tuple[dict[str, int], str]:
-    """The end-of-text that the user gave a rank file that is not a published one."""
+    """The user's end-of-text for an unpublished rank file."""
     if not split_rule:
         raise _rule_missing(Path(source))
 
@@ -231,7 +231,7 @@ def _rule_missing(path: Path) -> InputError:
 
 
 def _split_by_ranks(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes]:
-    """The two parts that lower ranks leave of a token."""
+    """The two parts of a token left by lower ranks."""
     none = ranks[token]
     parts = [token[i : i + 1] for i in range(len(token))]
     joined = [ranks.get(left + right, none) for left, right in pairwise(parts)]
