@@ -56,7 +56,7 @@ from clean.learned.markup import CHANNEL_TAGS, HINTS
 from clean.learned.render import render
 from clean.learned.tables import Row, data_rows, with_whole_rows, with_whole_tables
 from clean.learned.trees import Model
-from clean.rewrite import rewritten
+from clean.rewrite import rewritten_bytes
 from corpus.compiled_registry import example
 from corpus.errors import InputError
 
@@ -131,7 +131,7 @@ def page_extractor(
     judge = chances(model())
 
     def extract(html: str) -> PageText:
-        page = blocks(rewritten(html).encode("utf-8", "replace"))
+        page = blocks(rewritten_bytes(html))
         rows = data_rows(page)
         keep = kept(page, judge(page), use, rows)
         formatted = None

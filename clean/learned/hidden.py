@@ -124,26 +124,19 @@ def _is_named(page: PageBlocks, element: int, own: frozenset[bytes]) -> bool:
 
 def _sheet_names(source: bytes) -> frozenset[bytes]:
     """Selectors of a class or identifier that the page's own style sheets hide and never show."""
-    sheets, rest = _style_sheets(source)
+    sheets = [source[start:end] for start, end in _style_sheets(source)]
     names = {name for sheet in sheets for name in _hidden_selectors(sheet)}
-    used = {name for name in names if any(name[1:] in piece for piece in rest)}
-    return frozenset(name for name in used if not any(_is_shown(name, sheet) for sheet in sheets))
+    return frozenset(name for name in names if not any(_is_shown(name, sheet) for sheet in sheets))
 
 
-def _style_sheets(source: bytes) -> tuple[list[bytes], list[bytes]]:
-    """(style sheets of a page, the pieces around them)"""
-    sheets: list[bytes] = []
-    rest: list[bytes] = []
-    done = position = 0
+def _style_sheets(source: bytes) -> Iterator[tuple[int, int]]:
+    """The first byte and the end of each style sheet of a page."""
+    position = 0
     while (position := source.find(b"<style", position)) >= 0:
         end = source.find(b"</style", position)
         end = len(source) if end < 0 else end
-        rest.append(source[done:position])
-        sheets.append(source[source.find(b">", position, end) + 1 : end])
-        done = position = end
-
-    rest.append(source[done:])
-    return sheets, rest
+        yield source.find(b">", position, end) + 1, end
+        position = end
 
 
 def _hidden_selectors(sheet: bytes) -> Iterator[bytes]:

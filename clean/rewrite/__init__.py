@@ -14,33 +14,41 @@ from clean.rewrite.code import with_plain_code
 from clean.rewrite.formulas import with_tex
 from clean.rewrite.inline import with_whole_sentences
 from clean.rewrite.shown import with_shown_elements
-from clean.rewrite.signs import signs
+from clean.rewrite.signs import MADE_PRE, Signs
+from clean.rewrite.signs import signs as markup_signs
 from clean.rewrite.tables import with_tables
 
-_HIDDEN = re.compile(r"<(script|style|!--)(?:(?<=--)|(?=[\s/>]))(?![^<>]*math/tex)", re.I)
-_ENDS = {name: re.compile(rf"</{name}[^>]*>", re.I) for name in ("script", "style")}
 _PLACE = re.compile(r"<!--(\d{1,9})-->")
 _ESCAPED_PLACE = re.compile(r"&lt;!--(\d{1,9})--&gt;")
 
 
 def rewritten(html: str) -> str:
     """`html` with one representation for each formula, code as lines, and all that browsers show."""
-    found = signs(html)
-    if not found:
-        return html
+    new = _rewritten(html, markup_signs(html))
+    return html if new is None else new
 
-    shown, hidden = _put_aside(html)
-    new = shown
-    for rewrite in (
-        with_shown_elements,
-        with_tex,
-        with_plain_code,
-        with_tables,
-        with_whole_sentences,
-    ):
+
+def rewritten_bytes(html: str) -> bytes:
+    """As `rewritten`, in UTF-8. Most pages are left as they are and encoded once."""
+    signs = markup_signs(html)
+    new = _rewritten(html, signs)
+    return signs.data if new is None else new.encode("utf-8", "replace")
+
+
+def _rewritten(html: str, signs: Signs) -> str | None:
+    """The page with all rewritings, or None if they change nothing."""
+    if not signs.found:
+        return None
+
+    shown, hidden = _put_aside(signs)
+    found = signs.found
+    new = with_shown_elements(shown, found)
+    if new is not shown:
+        found |= {MADE_PRE}
+    for rewrite in (with_tex, with_plain_code, with_tables, with_whole_sentences):
         new = rewrite(new, found)
     if new is shown or new == shown:
-        return html
+        return None
 
     new = _PLACE.sub(lambda place: hidden[int(place[1])], new)
     if "&lt;!--" in new:
@@ -49,28 +57,19 @@ def rewritten(html: str) -> str:
     return new
 
 
-def _put_aside(html: str) -> tuple[str, list[str]]:
+def _put_aside(signs: Signs) -> tuple[str, list[str]]:
     """(page with numbered comments for scripts, styles and comments, what they stand for)."""
+    data = signs.data
     pieces: list[str] = []
     hidden: list[str] = []
     done = 0
 
-    while found := _HIDDEN.search(html, done):
-        end = _end(html, found)
-        pieces += html[done : found.start()], f"<!--{len(hidden)}-->"
-        hidden.append(html[found.start() : end])
+    for start, end in signs.aside.tolist():
+        pieces += data[done:start].decode(), f"<!--{len(hidden)}-->"
+        hidden.append(data[start:end].decode())
         done = end
 
-    return "".join((*pieces, html[done:])), hidden
-
-
-def _end(html: str, found: re.Match[str]) -> int:
-    if found[1] == "!--":
-        # The hyphens that begin a comment may end it.
-        end = html.find("-->", found.start() + 2)
-        return len(html) if end < 0 else end + 3
-    tag = _ENDS[found[1].lower()].search(html, found.end())
-    return tag.end() if tag else len(html)
+    return "".join((*pieces, data[done:].decode())), hidden
 
 
 def _quoted(place: re.Match[str], hidden: list[str]) -> str:

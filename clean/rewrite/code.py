@@ -12,7 +12,7 @@ import re
 from typing import Any, Final
 
 from clean.rewrite.elements import attribute, replace_elements, without_tags
-from clean.rewrite.signs import CODE_CONTAINERS, FONTS, GUTTERS
+from clean.rewrite.signs import CODE_CONTAINERS, FONTS, GUTTERS, MADE_PRE
 
 # Parts of a tag are bounded: data of scripts in an attribute can be a megabyte long.
 _CLASS = r"\s[^<>]{0,1000}?class\s*=\s*[\"']?[^\"'<>]{0,1000}(?<![\w-])"
@@ -81,6 +81,7 @@ MAX_CODE_CHARS: Final = 50_000
 
 def with_plain_code(html: str, signs: frozenset[str]) -> str:
     """`html` with code as `pre` elements without elements in them."""
+    given = html
     has_container = not signs.isdisjoint(CODE_CONTAINERS)
     if (has_container or "<pre" in signs) and not signs.isdisjoint(GUTTERS):
         html = replace_elements(html, _GUTTER, _without_gutter)
@@ -88,7 +89,7 @@ def with_plain_code(html: str, signs: frozenset[str]) -> str:
         html = replace_elements(html, _CONTAINER, _container)
     if "white-space" in signs:
         html = replace_elements(html, _STYLED, _styled)
-    if "<pre" in signs or "<pre" in html:
+    if "<pre" in signs or MADE_PRE in signs or html is not given:
         html = replace_elements(html, _PRE, _preformatted)
     if not signs.isdisjoint(FONTS):
         html = replace_elements(html, _TYPEWRITER, _broken_lines)

@@ -66,7 +66,7 @@ def with_whole_sentences(html: str, signs: frozenset[str]) -> str:
     if not signs.isdisjoint(PICTURES):
         html = _PICTURE.sub(_picture, html)
     if not signs.isdisjoint(HIDDEN_KEYS):
-        html = _without_hidden_keys(html)
+        html = _without_hidden_keys(html, signs)
     if "mw-editsection" in signs:
         html = replace_elements(html, _EDIT_LINKS, lambda tag, content: "")
     if not signs.isdisjoint(ANCHORS):
@@ -90,10 +90,10 @@ def _with_controls(html: str) -> str:
     return html
 
 
-def _without_hidden_keys(html: str) -> str:
+def _without_hidden_keys(html: str, signs: frozenset[str]) -> str:
     """`html` without short elements within a line that a style or attribute hides."""
     places = set()
-    for needle in HIDDEN_KEYS:
+    for needle in signs.intersection(HIDDEN_KEYS):
         position = 0
         while (position := html.find(needle, position)) >= 0:
             places.add(html.rfind("<", max(0, position - _TAG_CHARS), position))
