@@ -67,7 +67,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 @contextlib.contextmanager
 def _no_new_folders(store: Store) -> Iterator[None]:
-    """Remove the folders of a local corpus that were not there before, as long as they are empty."""
+    """Remove the empty folders of a local corpus created since the start of the block."""
     folder = store.local_path("work")
     places = [] if folder is None else [folder, *folder.parents]
     new = list(itertools.takewhile(lambda place: not place.exists(), places))
@@ -116,7 +116,7 @@ def _compiled() -> Iterator[Finding]:
 
 
 def _ports() -> Iterator[Finding]:
-    """Ports of a Ray on this machine that answer from outside without a token being set."""
+    """Ports of a Ray on this machine reachable from outside while no token is set."""
     if os.environ.get("RAY_AUTH_MODE") == "token":
         return
 

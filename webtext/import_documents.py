@@ -153,7 +153,7 @@ def _record(row: dict[str, Any], columns: Columns, host: str, place: str) -> byt
 def _address(row: dict[str, Any], columns: Columns, host: str, body: bytes, place: str) -> str:
     """The document's own address, else one made from its id or text.
 
-    The latter is below a host that cannot exist (RFC 2606).
+    The latter is below a host name reserved as never existing (RFC 2606).
     """
     if columns.url:
         url = row.get(columns.url)

@@ -80,9 +80,9 @@ def recipes() -> list[str]:
 
 
 def write_recipe(name: str, path: Path) -> list[Path]:
-    """Write a recipe to `path`, and the lists that it names beside it; return their paths.
+    """Write a recipe to `path` and its lists beside it; return their paths.
 
-    Raises: InputError for an unknown recipe, and for a file that exists.
+    Raises: InputError for an unknown recipe, and for an existing file.
     """
     if name not in recipes():
         near = difflib.get_close_matches(name, recipes(), n=1)

@@ -81,7 +81,7 @@ class Measured:
 
     @property
     def precision(self) -> float:
-        """The share of touched pages that hold a planted entry; 1 if no page is touched."""
+        """The share of touched pages with a planted entry; 1 if no page is touched."""
         found = sum(hit for forms in self.recall.values() for hit, _ in forms.values())
         touched = found + len(self.touched)
         return found / touched if touched else 1.0
@@ -99,7 +99,7 @@ class Measured:
         }
 
     def render(self) -> str:
-        """The table of recall, then precision with the pages that were touched."""
+        """The table of recall, then precision with the touched pages."""
         forms = [form for found in self.recall.values() for form in found]
         columns = list(dict.fromkeys(forms))
         lines = [
@@ -214,7 +214,7 @@ def plant(sets: Sequence[TestSet], pages: Sequence[str], num_entries: int) -> li
 def measure(
     planted: Sequence[Planted], rows: Sequence[dict[str, Any]], verdicts: dict[str, dict[str, Any]]
 ) -> Measured:
-    """Count planted entries that are gone, and pages that are touched without one."""
+    """Count removed planted entries, and touched pages without one."""
     held: dict[tuple[str, str, int], bool] = {}
     for page in planted:
         key = (page.testset, page.form, page.entry)
@@ -240,7 +240,7 @@ def _is_left(page: Planted, verdict: dict[str, Any]) -> bool:
 
 
 def _forms(text: str, tokenized: bool, generator: random.Random) -> dict[str, str]:
-    """A passage in every form in which pages show it."""
+    """A passage in every form found on pages."""
     words = text.split()
     forms = {
         "verbatim": text,
@@ -271,7 +271,7 @@ def _wrapped(words: Sequence[str]) -> str:
 
 
 def _divided(words: Sequence[str]) -> str:
-    """Lines that end within a word wherever one of letters is long enough."""
+    """Lines broken inside the last word, if it is made of letters and long enough."""
     text, column = "", 0
     for word in words:
         if column + len(word) > LINE_CHARS and len(word) >= 6 and word.isalpha() and word.islower():
@@ -286,7 +286,7 @@ def _escaped(text: str) -> str:
 
 
 def _edited(words: Sequence[str], every: int, generator: random.Random) -> str:
-    """The words with each `every`th replaced by one that is in no text."""
+    """The words with each `every`th replaced by random letters."""
     return " ".join(
         "".join(generator.choices(string.ascii_lowercase, k=7))
         if place % every == every - 1
@@ -302,7 +302,7 @@ def _around(hosts: Sequence[str], generator: random.Random) -> str:
 
 
 def _pages(store: Store, batch: str, limit: int) -> list[dict[str, Any]]:
-    """The first documents of a batch by id, which is a hash: a random sample."""
+    """The first documents of a batch by id. Ids are hashes: the sample is random."""
     read_manifest(store, DOCUMENTS.name, batch)
     rows: list[dict[str, Any]] = []
     for path in part_paths(store, DOCUMENTS.name, batch):

@@ -46,7 +46,7 @@ def settings_model(stage: str) -> type[Section]:
 
 
 def sets_of(stage: str, sets: Sequence[str]) -> list[str]:
-    """Words of a command line that pass on the --set of one stage, and those of [run]."""
+    """Words of a command line to pass on the --set of one stage, and those of [run]."""
     return [
         word
         for setting in sets
@@ -58,9 +58,9 @@ def sets_of(stage: str, sets: Sequence[str]) -> list[str]:
 def check_settings(
     store: Store, stages: Sequence[str], batch: str, *, toml_path: str | None, sets: Sequence[str]
 ) -> None:
-    """Check the settings of all stages that will run, before the first of them does any work.
+    """Check the settings of all stages to run, before the first of them does any work.
 
-    Raises: ConfigError for an unknown setting or value, or one that the earlier batches rule out.
+    Raises: ConfigError for an unknown setting or value, or one ruled out by earlier batches.
     """
     toml = command.corpus_settings(store.root)
     for stage in stages:

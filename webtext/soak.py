@@ -143,7 +143,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def play(calm: str, rough: str, words: Sequence[str], num_documents: int, chaos: Chaos) -> Survived:
-    """Make both corpora and compare them. Raises: FatalError for a command that fails or hangs."""
+    """Make both corpora and compare them. Raises: FatalError for a failing or hanging command."""
     found = Survived()
     with tempfile.TemporaryDirectory(prefix="webtext-soak-") as folder:
         source = Path(folder) / "month.jsonl"
@@ -179,7 +179,7 @@ def play(calm: str, rough: str, words: Sequence[str], num_documents: int, chaos:
 
 @contextlib.contextmanager
 def _lossy(chaos: Chaos, found: Survived) -> Iterator[dict[str, str]]:
-    """The environment of commands whose store loses answers."""
+    """The environment of commands working over a lossy network."""
     if not chaos.lost:
         yield {}
         return
@@ -190,7 +190,7 @@ def _lossy(chaos: Chaos, found: Survived) -> Iterator[dict[str, str]]:
 
 
 def _moments(chaos: Chaos, count: int, took_s: float) -> list[float]:
-    """Seconds after which a stage of this length is killed, one for each start."""
+    """Seconds until each kill of a stage of this length, one for each start."""
     return [chaos.rng.uniform(0.1, 0.6) * took_s for _ in range(count)]
 
 
@@ -220,7 +220,7 @@ def _killed(
 def _disturbed(
     process: subprocess.Popen[bytes], chaos: Chaos | None, took_s: float, found: Survived
 ) -> None:
-    """Let a stage run to its end, with frozen workers and nodes that join and fail."""
+    """Let a stage run to its end, with frozen workers, and nodes joining and failing."""
     found.starts += 1
     with contextlib.ExitStack() as stack:
         for number in range(chaos.joins if chaos else 0):
@@ -271,7 +271,7 @@ def _start(
 
 
 def _of_stage(stage: str, words: Sequence[str]) -> Iterator[str]:
-    """The words without settings of other stages, which would be warned of."""
+    """The words without settings of other stages: these would cause warnings."""
     skip = False
     for word, following in zip(words, [*words[1:], ""], strict=False):
         other = word == "--set" and following.partition(".")[0] not in (stage, "run")
@@ -299,7 +299,7 @@ def _shown(process: subprocess.Popen[bytes]) -> str:
 
 
 def _documents(count: int) -> Iterator[str]:
-    """Made texts, of which each seventh repeats an earlier one."""
+    """Generated texts. Each seventh repeats an earlier one."""
     for number in range(count):
         rng = random.Random(number - 3 if number % 7 == 6 else number)
         sentences = (

@@ -1,4 +1,4 @@
-"""A network that loses answers, between this machine and an object store.
+"""A lossy network between this machine and an object store: some answers are lost.
 
 A request is passed on whole, and for a share of them the connection is closed when the answer
 comes: the store has acted, and the client does not know. An endpoint of plain HTTP is reached by
@@ -43,7 +43,7 @@ class LossyNetwork:
         return int(self.listener.getsockname()[1])
 
     def environment(self) -> dict[str, str]:
-        """The variables that lead a command's requests through here."""
+        """The variables to lead a command's requests through here."""
         address = f"http://{LOOPBACK}:{self.port}"
         if self.upstream is not None:
             return {"AWS_ENDPOINT_URL": address}
@@ -94,7 +94,7 @@ class LossyNetwork:
 
 
 def _tunnel(client: socket.socket) -> tuple[str, int]:
-    """The address that a client asks a tunnel to. Raises: OSError."""
+    """The target of the tunnel requested by a client. Raises: OSError."""
     head = b""
     client.settimeout(CONNECT_S)
     while b"\r\n\r\n" not in head:
@@ -113,7 +113,7 @@ def _tunnel(client: socket.socket) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def losing_answers(share: float, rng: random.Random) -> Iterator[LossyNetwork]:
-    """Run such a network to the store that the environment names."""
+    """Run such a network to the store named in the environment."""
     endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
     plain = endpoint.scheme == "http" and endpoint.hostname is not None
     upstream = (str(endpoint.hostname), endpoint.port or 80) if plain else None

@@ -1,4 +1,4 @@
-"""Ray nodes on this machine that join the cluster of RAY_ADDRESS during a stage, and then fail."""
+"""Ray nodes on this machine: they join the cluster of RAY_ADDRESS during a stage, and then fail."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class JoinedNode:
                 os.kill(pid, number)
 
     def close(self) -> None:
-        """Kill what is left of the node."""
+        """Kill the rest of the node."""
         self.signal(signal.SIGKILL)
         self._process.wait()
 

@@ -1,4 +1,4 @@
-"""The arms of an ablation: what each one changes about the data or the training."""
+"""The arms of an ablation: the changes of each one to the data or the training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Arm:
 
     @property
     def first_stage(self) -> str | None:
-        """The earliest stage that has to be rebuilt; None for settings of the training only."""
+        """The earliest stage to rebuild; None for settings of the training only."""
         stages = {setting.partition(".")[0] for setting in self.sets}
         return next((stage for stage in REBUILT if stage in stages), None)
 
@@ -71,7 +71,7 @@ def _choices(text: str) -> list[tuple[str, str]]:
 
 
 def _split(text: str) -> list[str]:
-    """Split at commas outside of brackets and quotes, so that lists can be values."""
+    """Split at commas outside of brackets and quotes: a value may be a list."""
     parts, depth, quoted = [""], 0, False
     for character in text:
         quoted ^= character == '"'

@@ -1,6 +1,6 @@
 """Bits per byte of all runs on texts of several domains, arm against arm.
 
-One number over all texts hides an arm that is better on code and worse on prose. Figures are kept in
+One number over all texts hides an arm better on code and worse on prose. Figures are kept in
 the run's folder, so a second call computes only those of new runs or texts.
 """
 
@@ -54,7 +54,7 @@ class DomainResult:
 
 
 def domain_results(runs: Sequence[TrainingRun], plan: Plan) -> list[DomainResult]:
-    """Results by domain and arm. Raises: InputError for texts that cannot be read."""
+    """Results by domain and arm. Raises: InputError for unreadable texts."""
     sets = text_sets(plan.texts)
     measured = {run: _measured(run, sets, plan) for run in runs} if sets else {}
     arms = list(dict.fromkeys(run.arm.name for run in runs))

@@ -143,7 +143,7 @@ def _folder(to: str, arms: Sequence[Arm]) -> Path:
 
 
 def _power(plan: Plan) -> str:
-    """The difference that so many seeds can show, before anything is trained."""
+    """The difference detectable with this number of seeds, computed before any training."""
     least = detectable(plan.seeds)
     if least is None:
         return "one seed shows no spread, so no difference can be claimed"
@@ -154,7 +154,7 @@ def _power(plan: Plan) -> str:
 
 
 def _claim(store: Store, arms: Sequence[Arm], plan: Plan, args: argparse.Namespace) -> None:
-    """Make the folder this ablation's. Raises: InputError if it was begun as another one."""
+    """Claim the folder for this ablation. Raises: InputError if it holds another one."""
     values = dataclasses.asdict(plan)
     wanted: dict[str, Any] = {**{name: values[name] for name in FIXED[1:]}}
     wanted |= {"arms": [arm.to_json() for arm in arms], "sets": list(args.sets)}

@@ -107,7 +107,7 @@ def bootstrap_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float,
 
 
 def seeds_needed(mean: float, deviation: float, *, level: float = LEVEL) -> int | None:
-    """The fewest seeds that show such a mean with a probability of `POWER`; None above the limit."""
+    """The fewest seeds to detect such a mean with probability `POWER`; None above the limit."""
     if abs(mean) < _detectable(MOST_SEEDS, level) * deviation:
         return None
 
@@ -123,7 +123,7 @@ def seeds_needed(mean: float, deviation: float, *, level: float = LEVEL) -> int 
 
 
 def detectable(num_seeds: int, *, level: float = LEVEL) -> float | None:
-    """The least difference that so many seeds show with probability `POWER`.
+    """The least difference detectable with probability `POWER` by this number of seeds.
 
     In standard deviations of the paired differences; None for one seed.
     """

@@ -1,8 +1,8 @@
-"""The texts that all runs of an ablation are judged on, in no arm's training data.
+"""The held-out texts of all runs of an ablation, absent from every arm's training data.
 
-A page is on the validation side by a hash of its id, the same in every arm. The set is the pages
-that all arms kept there, in the words of the first arm, so that every run predicts the same bytes.
-A page whose text any arm trains on is left out, for arms that keep duplicates.
+A hash of its id puts a page on the validation side, in every arm alike. The set is the pages kept
+there by all arms, in the words of the first arm: every run predicts the same bytes. Arms may keep
+duplicates, so a page is left out if any arm trains on its text.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _ids(store: Store, snapshot: str, split: str) -> set[str]:
 
 
 def _digests(store: Store, snapshot: str) -> set[int]:
-    """Digests of the texts that a snapshot trains on."""
+    """Digests of a snapshot's training texts."""
     texts = _documents(store, snapshot, _ids(store, snapshot, "train"))
     return {xxh3_128_intdigest(text.encode()) for _, text in texts}
 

@@ -1,8 +1,8 @@
 """The corpus of an arm: unchanged tables as hard links to the original, later ones rebuilt.
 
 An arm is a whole corpus below the output folder, so every command works on it. Files of a corpus
-are replaced by renaming and never written in place, so a link keeps its bytes whatever happens to
-the other name. The original is only read.
+are replaced by renaming and never written in place, so a link keeps its bytes when the other name
+is replaced or deleted. The original is only read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def build(arm: Arm, root: Path, words: list[str], sets: list[str]) -> str:
     """Make the arm's corpus at `root`, or confirm it; the snapshot to train on.
 
     `words` and `sets` are options and settings for the stages of all arms. Raises: InputError if
-    the original changed since the arm was begun, StageError, Interrupted.
+    the original changed since the arm was started, StageError, Interrupted.
     """
     original = open_corpus(arm.corpus)
     if not original.is_local:
@@ -103,7 +103,7 @@ def _link_file(source: Path, target: Path) -> None:
 
 
 def fingerprints(store: Store) -> dict[str, dict[str, str]]:
-    """Fingerprints of all tables by batch: what an arm was made from."""
+    """Fingerprints of all tables by batch: the inputs of an arm."""
     return {
         batch: {
             table: manifest.fingerprint
@@ -115,7 +115,8 @@ def fingerprints(store: Store) -> dict[str, dict[str, str]]:
 
 
 def _rebuild(store: Store, arm: Arm, words: list[str], sets: list[str]) -> str:
-    """Rebuild what the arm's settings change; the name of a snapshot of all batches."""
+    """Rebuild the tables changed by the arm's settings; return the name of a snapshot of all
+    batches."""
     names = batch_names(store)
     if arm.first_stage is not None:
         settings = [*settings_as_built(store, names[-1]), *sets, *arm.sets]
@@ -136,7 +137,7 @@ def _rebuild(store: Store, arm: Arm, words: list[str], sets: list[str]) -> str:
 
 
 def _require_testsets(store: Store, arm: Arm, settings: list[str]) -> None:
-    """Refuse to rebuild without the test sets that the original was cleared of.
+    """Refuse to rebuild without the test sets of the original's decontamination.
 
     Manifests know their bytes, not their paths, so they have to be named again.
     """
@@ -158,9 +159,9 @@ def _require_testsets(store: Store, arm: Arm, settings: list[str]) -> None:
 def settings_as_built(store: Store, batch: str) -> list[str]:
     """Assignments giving the settings of a batch.
 
-    They may have come from a command line, so they are read from the manifests. Only those are
-    needed that the corpus and the defaults do not give: bands follow a threshold, for example, and
-    must be free to follow another one.
+    They may have come from a command line, so they are read from the manifests. Values given by the
+    corpus or the defaults are left out: bands follow a threshold, for example, and must be free to
+    follow another one.
     """
     needed: list[str] = []
     for stage, tables in SETTINGS_OF.items():
@@ -180,7 +181,7 @@ def settings_as_built(store: Store, batch: str) -> list[str]:
 
 
 def _resolved(store: Store, stage: str, sets: list[str]) -> Section:
-    """The settings of a stage that have an effect."""
+    """The effective settings of a stage."""
     toml = command.corpus_settings(store.root)
     model = settings_model(stage)
     return load_config(model, stage, corpus_toml=toml, sets=sets, environ=os.environ).effective()

@@ -79,7 +79,7 @@ def results(runs: Sequence[TrainingRun], plan: Plan) -> list[ArmResult]:
 def to_json(
     arms: Sequence[ArmResult], plan: Plan, domains: Sequence[DomainResult] = ()
 ) -> dict[str, Any]:
-    """Everything that the page shows, as plain values."""
+    """The whole content of the page, as plain values."""
     return {
         "shape": plan.shape,
         "tokens": plan.tokens,

@@ -31,7 +31,7 @@ FIRST_SEED = 1337
 
 @dataclass(frozen=True)
 class Plan:
-    """The parts of the training that all arms share."""
+    """The parts of the training shared by all arms."""
 
     shape: str
     tokens: int
@@ -114,7 +114,7 @@ class TrainingRun:
 
 
 def train_all(runs: Sequence[TrainingRun], plan: Plan) -> None:
-    """Train all runs that are not finished, `plan.jobs` at a time. Raises: StageError, Interrupted."""
+    """Train all unfinished runs, `plan.jobs` at a time. Raises: StageError, Interrupted."""
     missing = [each for each in runs if each.summary() is None]
     if plan.jobs == 1:
         for each in missing:

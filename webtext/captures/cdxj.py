@@ -52,7 +52,7 @@ def _segment_lines(store: Store, path: str) -> Iterator[str]:
 
 
 def _fields(record: Any) -> dict[str, Any] | None:
-    """The values of a record's line; None for one that is not an answer."""
+    """The values of a record's line; None for a record other than an answer."""
     kind = record.record_type
     if kind not in (WarcRecordType.response, WarcRecordType.revisit):
         return None

@@ -1,4 +1,4 @@
-"""WACZ 1.1.1: segments, index and list of pages of a batch in one ZIP that replays anywhere.
+"""WACZ 1.1.1: segments, index and list of pages of a batch in one ZIP, replayable anywhere.
 
 Segments are stored as they are, so a player reads a page's record by a range of the file. The index
 is compressed in blocks with a list of their first lines (ZipNum), for the same reason.
@@ -132,7 +132,7 @@ def _chunks(store: Store, path: str) -> Iterator[bytes]:
 
 
 def _pages(store: Store, batch: str) -> Iterator[str]:
-    """Lines of the list of pages: those that were stored, by their final address and time."""
+    """Lines of the list of pages: the stored ones, by their final address and time."""
     yield json.dumps({"format": "json-pages-1.0", "id": "pages", "title": "All pages"}) + "\n"
     columns = ["doc_id", "final_url", "fetched_at", "warc_file"]
     for path in part_paths(store, "pages", batch):

@@ -1,1 +1,1 @@
-"""Commands that answer questions about a corpus: its pages, tables, snapshots and past runs."""
+"""Commands for questions about a corpus: its pages, tables, snapshots and past runs."""

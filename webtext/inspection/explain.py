@@ -56,7 +56,7 @@ def _main(argv: Sequence[str] | None) -> int:
 def trace(store: Store, asked: str) -> PageHistory:
     """Trace a page through every table.
 
-    Raises: InputError for something that is neither an address nor a doc_id.
+    Raises: InputError for anything but an address or a doc_id.
     """
     names = batch_names(store)
     doc_id = page_id(asked)
@@ -75,9 +75,7 @@ def trace(store: Store, asked: str) -> PageHistory:
 
 
 def _home(store: Store, history: PageHistory, names: Sequence[str]) -> str | None:
-    """The batch that has the page: the one that fetched it, where several have tried.
-
-    The last to try otherwise.
+    """The batch of the page: the one with its fetch, else the last to try.
     """
     assert history.doc_id is not None
     for batch in names:
@@ -92,7 +90,7 @@ def _home(store: Store, history: PageHistory, names: Sequence[str]) -> str | Non
 
 
 def page_id(asked: str) -> str | None:
-    """The doc_id of what was asked for; None for an address that can be no page."""
+    """The doc_id of a page by its id or address; None for an unacceptable address."""
     if re.fullmatch("[0-9a-f]{32}", asked):
         return asked
     if "://" not in asked and "." not in asked:
@@ -109,7 +107,7 @@ def _with_scheme(asked: str) -> str:
 
 
 def _trace_refusal(store: Store, history: PageHistory, names: Sequence[str]) -> None:
-    """The rule that refuses the address, under the settings of the latest batch that was made of dumps."""
+    """The rule refusing the address, under the settings of the latest batch made of dumps."""
     settings, made_under, latest = None, None, ""
     for batch in reversed(names):
         manifest = find_manifest(store, "links", batch)
@@ -186,7 +184,7 @@ def _survivor(store: Store, doc_id: str, names: Sequence[str]) -> dict[str, Any]
 
 
 def _copies(store: Store, doc_id: str, names: Sequence[str]) -> Any:
-    """Pages that were removed in favour of this one: one column of the verdicts is read."""
+    """Pages removed in favour of this one. Reads one column of the verdicts."""
     for name in names:
         manifest = find_manifest(store, "verdicts", name)
         for part in manifest.parts if manifest else []:

@@ -203,7 +203,7 @@ def _entry(label: str, words: str) -> str:
 
 
 def _excerpt(words: str, limit: int) -> str:
-    """One line of somebody's text, nothing in it that moves a terminal's cursor."""
+    """One line of somebody's text, free of control characters for terminals."""
     line = " ".join(words[: 2 * limit].split())
     line = printable(line)
     return line if len(line) <= limit else line[: limit - 1] + "…"

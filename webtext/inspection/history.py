@@ -25,7 +25,7 @@ from corpus.tables.schemas import TABLES
 
 @dataclass(frozen=True, slots=True)
 class StageRun:
-    """The tables of one stage of one batch that were committed together."""
+    """The tables of one stage of one batch, committed together."""
 
     batch: str
     stage: str

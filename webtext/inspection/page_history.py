@@ -19,13 +19,13 @@ class TokenPosition:
 
     @property
     def rows(self) -> tuple[int, int]:
-        """First and last Parquet row that hold some of them."""
+        """First and last Parquet row with some of them."""
         return self.start // self.row_tokens, (self.start + self.num_tokens - 1) // self.row_tokens
 
 
 @dataclass(slots=True)
 class PageHistory:
-    """All that the corpus knows of one page."""
+    """Everything known to the corpus about one page."""
 
     asked: str
     doc_id: str | None

@@ -65,7 +65,7 @@ def dropped_examples(
 ) -> tuple[dict[str, int], dict[str, list[dict[str, Any]]]]:
     """Count dropped pages by reason, most frequent first, and take the first `limit` of each.
 
-    Raises: InputError for a reason that no page was dropped for.
+    Raises: InputError for a reason without dropped pages.
     """
     read_manifest(store, "documents_dropped", batch)
     counts: Counter[str] = Counter()
@@ -85,7 +85,7 @@ def dropped_examples(
 
 
 def _take(piece: Any, examples: dict[str, list[dict[str, Any]]], limit: int) -> None:
-    """Add the rows of reasons that still lack examples."""
+    """Add the rows of reasons still lacking examples."""
     for name in pc.unique(piece["reason"]).to_pylist():
         found = examples.setdefault(name, [])
         if len(found) < limit:
@@ -94,7 +94,7 @@ def _take(piece: Any, examples: dict[str, list[dict[str, Any]]], limit: int) -> 
 
 
 def change(detail: str | None) -> str | None:
-    """The setting that would have kept a page, as an option; None if no setting decides."""
+    """The setting to keep such a page, as an option; None if no setting decides."""
     found = THRESHOLD.fullmatch(detail or "")
     if found is None:
         key = (detail or "").rpartition(": ")[2]

@@ -1,1 +1,1 @@
-"""A window into the corpus: a small web application that reads the tables and shows pages."""
+"""A small web application for looking into a corpus: it reads the tables and shows pages."""

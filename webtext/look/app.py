@@ -39,7 +39,7 @@ POLICY = (
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Addresses of the two servers, and the names by which the application may be asked."""
+    """Addresses of the two servers, and the host names accepted in requests."""
 
     frames: str
     """The origin of stored pages."""

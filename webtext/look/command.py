@@ -93,7 +93,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to `_serve`, which ends both servers at once."""
+    """A server without signal handlers of its own: `_serve` ends both servers at once."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ PAGES_SHOWN = 50
 
 
 def pairs(store: Store) -> list[dict[str, Any]]:
-    """Every page that was removed as a duplicate and its survivor, the least similar first."""
+    """Every page removed as a duplicate with its survivor, the least similar first."""
     found = []
     for batch in batch_names(store):
         manifest = find_manifest(store, "verdicts", batch)
@@ -77,7 +77,7 @@ def domains(store: Store, name: str) -> list[dict[str, Any]]:
 
 
 def domain_losses(store: Store, domain: str) -> list[dict[str, Any]]:
-    """The pages that a domain lost, by batch, stage and reason."""
+    """The lost pages of a domain by batch, stage and reason."""
     known = views(store)
     parts = [
         f"SELECT batch, '{stage}' AS stage, {table}.reason FROM {table} JOIN links USING (doc_id, batch) "
@@ -125,7 +125,7 @@ def runs(store: Store) -> list[dict[str, Any]]:
 
 
 def crawls(store: Store) -> list[tuple[str, list[str]]]:
-    """Batches that have links and no pages yet, with the lines of their progress."""
+    """Batches with links and still without pages, and the lines of their progress."""
     with needing("crawl"):
         from crawl.fetch import progress
 
@@ -148,7 +148,7 @@ def opt_outs(store: Store) -> list[dict[str, Any]]:
 
 
 def takedowns(store: Store) -> list[dict[str, Any]]:
-    """Take-downs with the batches that are done and those that wait."""
+    """Take-downs with their finished and their waiting batches."""
     names = batch_names(store)
     return [
         {

@@ -1,12 +1,12 @@
-"""Serves pages as they were stored, from an origin of their own, so that nothing in them can act.
+"""Serves pages as they were stored, from an origin of their own. Nothing in them can act.
 
 Four walls, each enough for most attacks:
 1. The answer's policy (`default-src 'none'; sandbox`) forbids scripts and every request.
 2. The frame has the attribute `sandbox`, so meta refresh and forms are dead as well.
 3. Another port is another origin: a page's bytes never reach the application's one.
-4. Elements that some browsers follow before they read a policy (`link`, `meta`, `base`, embedded
+4. Elements followed by some browsers before they read a policy (`link`, `meta`, `base`, embedded
    content) are renamed. The text is decoded by our own decoder and sent as UTF-8, so the browser
-   cannot read other elements in it than those that were looked for.
+   and the search for elements read the same text.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ACTIVE = re.compile(
 
 
 def frame_app(store: Store, parent: str, secret: str) -> Starlette:
-    """The application of the second port. `parent` is the one origin that may show its pages.
+    """The application of the second port. Only the origin `parent` may show its pages.
 
     `secret` is part of every address, so no other program of this machine can guess one.
     """
@@ -56,7 +56,7 @@ def frame_app(store: Store, parent: str, secret: str) -> Starlette:
 
 
 def frame_headers(parent: str) -> dict[str, str]:
-    """The headers of every stored page. `parent` is the one origin that may show it."""
+    """The headers of every stored page. Only the origin `parent` may show it."""
     return {
         "Content-Security-Policy": POLICY.format(parent=parent),
         "X-Content-Type-Options": "nosniff",
@@ -88,5 +88,5 @@ def served(body: bytes, stated: str | None, *, html: bool) -> tuple[str, str]:
 
 
 def inert(html: str) -> str:
-    """The page with the elements renamed that a browser could act on by itself."""
+    """The page after renaming the elements a browser could act on by itself."""
     return _ACTIVE.sub(r"<\1inert-", html)

@@ -1,7 +1,7 @@
 """A full-text index of the documents in SQLite (FTS5), made on demand and kept outside the corpus.
 
-The index has no copy of the texts. It lies in the user's cache, under the digest of the documents'
-manifests: a batch that is added or rebuilt has another one, and the old one is deleted.
+The index has no copy of the texts. It is kept in the user's cache under the digest of the
+documents' manifests. Adding or rebuilding a batch changes the digest, and the old index is deleted.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class FullTextIndex:
         return self._making is not None and self._making.is_alive()
 
     def start(self) -> None:
-        """Make the index in a thread, unless that is done or under way."""
+        """Make the index in a thread, unless it is made or being made."""
         with self._lock:
             if not self.is_ready and not self.is_being_made:
                 self._making = threading.Thread(target=self.make, daemon=True)

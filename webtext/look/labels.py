@@ -1,4 +1,4 @@
-"""Answers of a person to pages and pairs, and the precision that they give.
+"""Answers of a person to pages and pairs, and the precision computed from them.
 
 Each window writes one file, `reports/labels/<window>.parquet`, whole at every answer. Windows of
 several people never write the same file, so no answer is lost; readers merge all of them.
@@ -68,7 +68,7 @@ class Labels:
         other: str = "",
         similarity: float | None = None,
     ) -> None:
-        """Keep an answer. Raises: InputError for an answer that the question does not have."""
+        """Keep an answer. Raises: InputError for an answer unknown to the question."""
         if answer not in ANSWERS.get(question, ()):
             raise InputError(f"{answer!r}: expected {', '.join(ANSWERS.get(question, ANSWERS))}")
         row = {
@@ -96,7 +96,7 @@ class Labels:
 
 
 class Precision(NamedTuple):
-    """The share of pairs that are the same page, between two similarities, with its interval."""
+    """The share of same-page pairs between two similarities, with its interval."""
 
     low: float
     high: float

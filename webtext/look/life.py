@@ -1,4 +1,4 @@
-"""All that one page's view shows: its history, the stored response, blocks, differences and tokens."""
+"""The view of one page: its history, the stored response, blocks, differences and tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BLOCKS_SHOWN = 1000
 
 
 class JudgedBlock(NamedTuple):
-    """A block of the page with the extractor's probability that it is content."""
+    """A block of the page with the extractor's probability of content."""
 
     text: str
     probability: float
@@ -34,7 +34,7 @@ class JudgedBlock(NamedTuple):
 
     @property
     def shade(self) -> int:
-        """The probability in tenths, which choose the colour."""
+        """The probability in tenths: the number of the colour."""
         return min(9, int(self.probability * 10))
 
 
@@ -55,7 +55,7 @@ class PageLife:
 
 
 def life(store: Store, asked: str) -> PageLife:
-    """Follow a page. Raises: InputError for something that is neither an address nor a doc_id."""
+    """Follow a page. Raises: InputError for anything but an address or a doc_id."""
     history = trace(store, asked)
     found = PageLife(history)
     if history.batch is not None and history.doc_id is not None:
@@ -98,7 +98,7 @@ def stored_response(store: Store, page: dict[str, Any]) -> Any:
 
 
 def content_type(response: Any) -> str | None:
-    """The media type that the server stated first, as the fetch took it."""
+    """The media type stated first by the server, as the fetch took it."""
     stated = (value for name, value in response.headers if name.lower() == "content-type")
     return next(stated, None)
 
@@ -137,7 +137,7 @@ def judged_blocks(body: bytes, stated: str | None, use: str = "balanced") -> lis
 def _difference(
     store: Store, history: PageHistory
 ) -> tuple[list[MarkedText], list[MarkedText]] | None:
-    """The words of a duplicate beside those of the page that stayed."""
+    """The words of a duplicate beside those of its survivor."""
     if history.survivor is None or history.survivor["batch"] is None or not history.document:
         return None
     other = row_of(store, "documents", history.survivor["batch"], history.survivor["doc_id"])

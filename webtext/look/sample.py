@@ -27,7 +27,7 @@ def draw(
     """Draw pages of one reason without replacement; return them and the number of all such pages.
 
     One column of the table is read, and then only the row groups of the drawn rows.
-    Raises: InputError for a stage that has no reasons.
+    Raises: InputError for a stage without reasons.
     """
     if stage not in TABLES:
         raise InputError(f"{stage!r}: expected a stage of {', '.join(TABLES)}")
@@ -74,7 +74,7 @@ def _add_addresses(store: Store, rows: list[dict[str, Any]]) -> None:
 
 
 def _matching(store: Store, stage: str, reason: str, batch: str) -> Any:
-    """Batch, path, row group and the numbers of the rows in it that have the reason."""
+    """Batch, path, row group and the numbers of its rows with the reason."""
     table = "documents" if (stage, reason) == ("documents", KEPT) else TABLES[stage]
     for name in [batch] if batch else batch_names(store):
         manifest = find_manifest(store, table, name)

@@ -37,7 +37,7 @@ def word_diff(left: str, right: str) -> tuple[list[MarkedText], list[MarkedText]
 
 
 def with_cuts(text: str, cuts: Iterable[Mapping[str, int]]) -> list[MarkedText]:
-    """The text with the passages that are cut out of it marked `cut`."""
+    """The text with its removed passages marked `cut`."""
     found, at = [], 0
     for cut in sorted(cuts, key=lambda each: each["start"]):
         found.append(MarkedText(text[at : cut["start"]]))

@@ -1,1 +1,2 @@
-"""Proofs that outlive the corpus: one signed root over a snapshot, and short proofs of single pages."""
+"""Proofs to outlive the corpus: one signed root over a snapshot, and short proofs of single
+pages."""

@@ -72,7 +72,7 @@ def _check_signature(statement: bytes, signature_file: str, key_file: str) -> No
 
 
 def main(words: list[str]) -> None:
-    """Check what the words name, print the leaf, or exit with the reason."""
+    """Check the files named in `words`; print the leaf, or exit with the reason."""
     texts = [word for word in words if word.endswith(".txt")]
     names = [word for word in words if word not in texts]
     statement, proof = Path(names[0]).read_bytes(), json.loads(Path(names[1]).read_bytes())

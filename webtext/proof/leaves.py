@@ -1,4 +1,4 @@
-"""The leaves of a snapshot's tree: what it was made from and with, each table's files, each page.
+"""The leaves of a snapshot's tree: its sources, its settings, each table's files, each page.
 
 Every leaf is canonical JSON: sorted keys, no spaces, UTF-8. Lines of two publications can so be
 compared by their bytes.
@@ -42,7 +42,7 @@ def leaves(store: Store, head: SnapshotHead) -> Iterator[dict[str, Any]]:
 
 
 def encoded(leaf: dict[str, Any]) -> bytes:
-    """The bytes that are hashed."""
+    """The bytes to hash."""
     return json.dumps(leaf, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8", "surrogatepass"
     )

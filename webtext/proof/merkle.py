@@ -22,7 +22,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 @dataclass(slots=True)
 class Watched:
-    """A leaf with the siblings on its way to the root."""
+    """A leaf with the siblings of its path to the root."""
 
     leaf: bytes
     index: int
@@ -38,7 +38,7 @@ class _Subtree:
 
 
 class MerkleTree:
-    """The root over leaves added one by one, and the paths of those that are watched.
+    """The root over leaves added one by one, and the paths of the watched ones.
 
     Memory: one hash for each level, and the paths.
     """

@@ -1,7 +1,7 @@
-"""Ed25519 signatures in minisign's files, which its own program checks: `minisign -V`.
+"""Ed25519 signatures in minisign's file format, verified by `minisign -V` as well.
 
 Formats as in minisign 0.11: a key without passphrase (`minisign -G -W`), and signatures over
-BLAKE2b-512 of the file ("ED"), with a trusted comment that is signed as well.
+BLAKE2b-512 of the file ("ED"), with a signed trusted comment.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SigningKey:
     private: Ed25519PrivateKey
 
     def public_file(self) -> str:
-        """The file that others check with (`minisign -V -p`)."""
+        """The file of the public key, for `minisign -V -p`."""
         raw = b"Ed" + self.key_id + self.private.public_key().public_bytes_raw()
         name = self.key_id[::-1].hex().upper()
         return f"untrusted comment: minisign public key {name}\n{_base64(raw)}\n"

@@ -2,9 +2,9 @@
 
     webtext verify --corpus C --snapshot S --proof FOLDER --key KEY --about https://example.org/a
 
-FOLDER gets statement.json (an in-toto statement whose subject is the root), statement.json.minisig,
-inclusion-<id>-<n>.json for each page, and check_proof.py, with which anybody checks them without
-this corpus and without this package.
+FOLDER gets statement.json (an in-toto statement about the root), statement.json.minisig,
+inclusion-<id>-<n>.json for each page, and check_proof.py. This script checks the others without the
+corpus and without this package.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _statement(
 
 
 def _inclusions(watched: Sequence[Watched], num_leaves: int) -> dict[str, bytes]:
-    """A file for each leaf; a page whose text was cut apart has several."""
+    """A file for each leaf. A page cut into several texts has several."""
     files: dict[str, bytes] = {}
     for each in watched:
         leaf = json.loads(each.leaf)

@@ -1,1 +1,1 @@
-"""Publishing a snapshot: a folder that data set libraries open, with a card made from the tables."""
+"""Publishing a snapshot: a folder for data set libraries, with a card made from the tables."""

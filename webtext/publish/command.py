@@ -86,7 +86,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _write(store: Store, args: argparse.Namespace, to: str) -> str:
-    """Write the whole folder, and say what is in it. Returns the snapshot's digest."""
+    """Write the whole folder and print its contents. Returns the snapshot's digest."""
     target = open_store(to)
     if any(True for _ in target.files("")):
         raise InputError(
@@ -121,7 +121,7 @@ def _write(store: Store, args: argparse.Namespace, to: str) -> str:
 
 @contextmanager
 def _staging(folder: str | None) -> Iterator[Path]:
-    """The folder to upload from: the user's, which stays, or a temporary one."""
+    """The folder to upload from: the user's, kept afterwards, or a temporary one."""
     if folder is not None:
         yield Path(folder)
         return
@@ -139,7 +139,8 @@ def publish(
     max_bytes: int,
     with_tokens: bool,
 ) -> tuple[Facts, Written]:
-    """Write all rows of a snapshot below `data/`. Raises InputError for a filter that DuckDB refuses."""
+    """Write all rows of a snapshot below `data/`. Raises InputError for a filter refused by
+    DuckDB."""
     facts, written = gather(store, read_snapshot(store, snapshot)), Written()
     tokenizer = load_tokenizer(store)
     duplicates = documents.copies(store, facts.batches)
@@ -192,7 +193,7 @@ def describe(
 
 
 def _filtered(rows: pa.Table, where: str | None) -> pa.Table:
-    """The rows that a condition of SQL holds for; it sees the published columns alone."""
+    """The rows satisfying a condition of SQL. It sees the published columns alone."""
     if where is None:
         return rows
     try:
@@ -232,7 +233,7 @@ def _schema(columns: str | None, *, with_text: bool) -> pa.Schema:
 
 
 def _refuse_snapshot(store: Store, snapshot: str) -> None:
-    """Raise InputError for a snapshot that was withdrawn."""
+    """Raise InputError for a withdrawn snapshot."""
     found = retirement(store, snapshot)
     if found is not None and found.kind == "withdrawn":
         raise InputError(

@@ -1,6 +1,6 @@
-"""The rows of a published data set: documents as they were encoded, with where each came from.
+"""The rows of a published data set: documents as they were encoded, each with its origin.
 
-Columns that FineWeb has keep its names (`text`, `id`, `dump`, `url`, `date`, `language`,
+Columns known from FineWeb keep its names (`text`, `id`, `dump`, `url`, `date`, `language`,
 `language_score`, `token_count`); the others are this project's.
 """
 
@@ -79,7 +79,7 @@ FROM_DOCUMENTS = {
 
 
 def copies(store: Store, batches: list[str]) -> Counter[str]:
-    """Removed pages by the id of the page that they are copies of."""
+    """Removed pages by the id of the page they copy."""
     found: Counter[str] = Counter()
     for batch in batches:
         for path in part_paths(store, "verdicts", batch):

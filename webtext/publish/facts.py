@@ -1,4 +1,4 @@
-"""The figures of a publication, read from the tables and manifests that the snapshot was made of."""
+"""The figures of a publication, read from the tables and manifests of the snapshot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_DOMAINS = 20
 
 @dataclass(slots=True)
 class Facts:
-    """Figures of what is published; those of documents are counted while rows are written."""
+    """Figures of the published rows. Those of documents are counted during writing."""
 
     snapshot: Snapshot
     manifests: dict[str, dict[str, Manifest]]
@@ -64,7 +64,7 @@ class Facts:
         return rows
 
     def finish(self) -> None:
-        """Compute what needs all rows."""
+        """Compute the figures over all rows."""
         scores = pa.chunked_array(self._scores, pa.int32())
         found = pc.quantile(scores, [0.05, 0.25, 0.5, 0.75, 0.95]).to_pylist()
         self.score_quantiles = [value for value in found if value is not None]
@@ -77,7 +77,7 @@ class Facts:
 
 
 def gather(store: Store, snapshot: Snapshot) -> Facts:
-    """The figures that do not depend on which rows are published."""
+    """The figures independent of the choice of rows."""
     manifests: dict[str, dict[str, Manifest]] = {}
     for each in snapshot.batches:
         names = (*FUNNEL, "documents_dropped", "rights")

@@ -28,7 +28,7 @@ class Written:
 
 
 class _Digesting:
-    """A stream that knows the SHA-256 and the number of the bytes that went through."""
+    """A stream counting its bytes and computing their SHA-256."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -85,7 +85,7 @@ def write_rows(
 def _row_group(
     first: pa.Table, tables: Iterable[pa.Table], max_bytes: int
 ) -> tuple[pa.Table, pa.Table | None]:
-    """A row group that begins with `first`, and the table after it."""
+    """A row group beginning with `first`, and the table after it."""
     group, size = [first], first.nbytes
     for table in tables:
         if size >= min(ROW_GROUP_BYTES, max_bytes):

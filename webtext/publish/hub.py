@@ -1,8 +1,8 @@
 """Upload a published folder to the Hugging Face hub: a pull request in several commits, merged once.
 
-Nobody who loads the data set sees half of a publication, since commits go to the pull request's own
-branch. The request is named after the snapshot's digest: a later call finds it and goes on, and the
-hub keeps contents by their SHA-256, so nothing is sent twice.
+Readers of the data set never see half of a publication, since commits go to the pull request's own
+branch. The request is named after the snapshot's digest: a later call finds it and continues, and
+the hub keeps contents by their SHA-256, so nothing is sent twice.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def repository(address: str) -> str:
 
 
 def plan(api: HfApi, name: str, folder: Path, revision: str = "main") -> Plan:
-    """Compare a folder with a revision; a repository that does not exist is empty."""
+    """Compare a folder with a revision; a missing repository is empty."""
     there = _contents(api, name, revision)
     paths = sorted(
         (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()),
@@ -84,8 +84,8 @@ def upload(
 
     With `squash` the repository's history is forgotten afterwards, and removed pages with it.
 
-    `digest` names the request, so that an interrupted upload continues. Raises: InputError if the
-    hub refuses the token or the name, FatalError if it does not answer.
+    `digest` names the request: an interrupted upload is found by it and continues. Raises:
+    InputError if the hub refuses the token or the name, FatalError if it does not answer.
     """
     _try("create the repository", lambda: _create(api, name, private))
     if _is_done(api, name, folder, "main"):
@@ -151,7 +151,7 @@ def _contents(api: HfApi, name: str, revision: str) -> dict[str, str]:
 
 
 def _digests(path: Path) -> tuple[str, str]:
-    """SHA-256 of a file, and the SHA-1 that git names its contents with."""
+    """SHA-256 of a file, and the SHA-1 of its git blob."""
     sha256 = hashlib.sha256()
     git = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as stream:
@@ -200,7 +200,7 @@ def _merge(api: HfApi, name: str, request: int) -> None:
 
 
 def _try(action: str, call: Callable[[], T]) -> T:
-    """Call, again after failures that may pass. Raises: InputError, FatalError."""
+    """Call, again after temporary failures. Raises: InputError, FatalError."""
     for number in range(1, TRIES + 1):
         try:
             return call()
@@ -218,7 +218,7 @@ def _try(action: str, call: Callable[[], T]) -> T:
 
 
 def _refuse(action: str, error: Exception) -> None:
-    """Raise what a repetition cannot mend; errors of the network and of the server pass."""
+    """Raise lasting errors; return for those of the network and of the server."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         raise InputError(
@@ -239,7 +239,7 @@ def _line(error: Exception) -> str:
 
 
 def connect() -> HfApi:
-    """The hub that HF_ENDPOINT names, or the public one. Raises: InputError without its client."""
+    """The hub named by HF_ENDPOINT, or the public one. Raises: InputError without its client."""
     try:
         from huggingface_hub import HfApi
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The rows beside the documents: tokens, links, and what was removed at which stage."""
+"""The rows beside the documents: tokens, links, and removed pages with their stages."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def tokens(split: TokenSplit) -> Iterator[pa.Table]:
 
 
 def links(store: Store, batches: list[str]) -> Iterator[pa.Table]:
-    """All links that the batches admitted."""
+    """All links admitted by the batches."""
     for batch in batches:
         for path in part_paths(store, "links", batch):
             for piece in iter_tables(store, path, LINKS.schema.names):
@@ -60,7 +60,7 @@ def links(store: Store, batches: list[str]) -> Iterator[pa.Table]:
 
 
 def removed(store: Store, batches: list[str]) -> Iterator[pa.Table]:
-    """Pages that did not become documents of the snapshot, each with its stage and reason."""
+    """Pages missing among the documents of the snapshot, each with its stage and reason."""
     for batch in batches:
         yield from _not_fetched(store, batch)
         yield from _dropped(store, batch)

@@ -80,7 +80,7 @@ def _examples(store: Store, args: argparse.Namespace) -> tuple[list[Labelled], s
 
 
 def _about(source: str, args: argparse.Namespace, fitted: Fitted) -> dict[str, Any]:
-    """The remarks in the model's file: no time and no path, so that equal fits are equal bytes."""
+    """The remarks in the model's file: no time and no path. Equal fits are equal bytes."""
     return {
         "labels": source,
         "seed": args.seed,

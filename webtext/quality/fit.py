@@ -1,4 +1,4 @@
-"""The fit of a quality model: folds, calibration, and what it is worth on texts it has not seen."""
+"""The fit of a quality model: folds, calibration, and its worth on unseen texts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEWTON_STEPS = 30
 
 
 class Fitted(NamedTuple):
-    """The model, and its measurements on folds that it was not fitted on."""
+    """The model, and its measurements on folds left out of its fit."""
 
     model: QualityModel
     num_good: int
@@ -119,7 +119,7 @@ def calibrated(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
 
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The probability that a good text scores above a bad one; ties count half."""
+    """The probability of a good text scoring above a bad one; ties count half."""
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     good = int(labels.sum())

@@ -2,7 +2,7 @@
 
 Votes compare only within a subreddit and a month: a score of 50 is little in a large subreddit and
 much in a small one, and subreddits grow. A document above the median of its group is a good one,
-below it a bad one; those at the median, and groups that are too small, give no label.
+below it a bad one; those at the median, and too small groups, give no label.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SAMPLE_SEED = 20240131
 
 
 class Labelled(NamedTuple):
-    """A text, its label, and the group that a fold keeps together."""
+    """A text, its label, and its group. A group is never split between folds."""
 
     text: str
     good: bool

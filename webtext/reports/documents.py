@@ -24,7 +24,7 @@ URL_CHARS = 90
 
 
 def section(store: Store, batch: str) -> str:
-    """HTML of a batch whose documents are committed; empty otherwise."""
+    """HTML of a batch with committed documents; empty otherwise."""
     manifest = find_manifest(store, "documents", batch)
     if manifest is None:
         return ""
@@ -72,7 +72,7 @@ def _languages(languages: Counter[str]) -> str:
 
 
 def _examples(store: Store, batch: str) -> str:
-    """Dropped pages of each reason: the first by id, which is a random sample."""
+    """Dropped pages of each reason: the first by id, a random sample."""
     if find_manifest(store, "documents_dropped", batch) is None:
         return ""
     counts, examples = dropped_examples(store, batch, limit=EXAMPLES)

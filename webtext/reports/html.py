@@ -125,7 +125,7 @@ def _domains(store: Store, names: Sequence[str]) -> str:
 
 
 def _snapshots(store: Store) -> str:
-    """The snapshots with their tokens, and what to know before they are used."""
+    """The snapshots with their tokens, and remarks for their users."""
     rows = []
     heads = read_heads(store)
     reviewer = Reviewer(store, heads)

@@ -1,4 +1,4 @@
-"""The part of the report on extraction: shares of the visible words that documents keep."""
+"""The part of the report on extraction: shares of the visible words kept in documents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from webtext.reports.charts import bar, escaped
 
 
 def section(counts: Mapping[str, int]) -> str:
-    """The distribution as bars, and the documents far below what is usual for their domain.
+    """The distribution as bars, and the documents far below the usual share of their domain.
 
     `counts` are those of the manifest of `documents`. Empty if there is none of a share.
     """

@@ -9,7 +9,7 @@ from corpus.storage.store import Store
 
 
 def read_metrics(store: Store, run: str) -> list[dict[str, Any]]:
-    """The sound lines of a run's metrics.jsonl; none for a run that has not logged yet.
+    """The sound lines of a run's metrics.jsonl; none for a run without a log yet.
 
     A killed or a writing run leaves its last line cut short, and a stranger's has anything.
     """
@@ -31,7 +31,7 @@ def read_metrics(store: Store, run: str) -> list[dict[str, Any]]:
 
 
 def _is_sound(line: Any) -> bool:
-    """True for an object with a step, and losses that are numbers."""
+    """True for an object with a step and numeric losses."""
     if not isinstance(line, dict) or type(line.get("step")) is not int:
         return False
     losses = (line.get(name, 0.0) for name in ("loss", "val_loss"))

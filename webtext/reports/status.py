@@ -30,7 +30,7 @@ MOST_NAMED, LAST_NAMED = 24, 2
 
 @dataclass(frozen=True, slots=True)
 class WorkInProgress:
-    """A running command, or the steps that an interrupted run left."""
+    """A running command, or the steps left by an interrupted run."""
 
     batch: str
     """Empty for commands that work on the whole corpus, such as a refresh."""
@@ -123,7 +123,7 @@ def to_json(store: Store, found: Sequence[Entry]) -> dict[str, Any]:
 
 
 def at_work(store: Store) -> list[WorkInProgress]:
-    """Leases that are held and batches with unfinished steps."""
+    """Leases in use, and batches with unfinished steps."""
     found = []
     for path in LEASES:
         owner = lease.owner(store, path)

@@ -103,8 +103,8 @@ def unusual(
 ) -> list[str]:
     """A line for every figure outside its usual range; none before the third batch.
 
-    A share has to leave its median by `LEAST_SHIFT`, a count by `LEAST_COUNT_SHIFT`, so that small
-    corpora, and ranges of no width, raise no alarm.
+    A share has to leave its median by `LEAST_SHIFT`, a count by `LEAST_COUNT_SHIFT`: small corpora,
+    and ranges of no width, raise no alarm.
     """
     lines = []
     for name in ("links", "pages", "documents", "tokens", *SHARES):

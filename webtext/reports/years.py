@@ -82,7 +82,7 @@ def _row(year: int, counts: Mapping[str, int], most: int) -> str:
 
 
 def by_year(store: Store, batches: Sequence[str]) -> YearCounts:
-    """Counts of dispositions by year, over all links whose batch was fetched."""
+    """Counts of dispositions by year, over all links of fetched batches."""
     counts: dict[int, Counter[str]] = defaultdict(Counter)
     for place, batch in enumerate(batches):
         links, pages = find_manifest(store, "links", batch), find_manifest(store, "pages", batch)
@@ -116,7 +116,7 @@ def _dispositions(store: Store, batch: str, *, imported: bool) -> dict[str, str]
 
 
 def _linked_later(store: Store, batches: Sequence[str], ids: pa.Array) -> set[str]:
-    """Those of `ids` that a later batch links."""
+    """Those of `ids` linked by a later batch."""
     found: set[str] = set()
     for batch in batches:
         if find_manifest(store, "links", batch) is None or not len(ids):

@@ -1,1 +1,1 @@
-"""Commands about rights: what pages say about training is asked for again, and reported."""
+"""Commands about rights: ask pages again for their terms of training, and report the answers."""

@@ -1,4 +1,4 @@
-"""Asks again for the rights of stored pages, keeps what was answered, and finds what changed."""
+"""Asks again for the rights of stored pages, keeps the answers, and finds changes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _ANSWERED = (Reason.RIGHTS_CHECKED.value, Reason.TRAINING_OPT_OUT.value)
 
 
 class Change(NamedTuple):
-    """A page whose answer changed."""
+    """A page with a changed answer."""
 
     batch: str
     doc_id: str
@@ -71,7 +71,7 @@ class Checked(NamedTuple):
 def check_batch(
     store: Store, batch: str, config: CrawlConfig, before: datetime, *, pages: bool
 ) -> Checked:
-    """Ask again for the rights of a batch's stored pages that were last asked before `before`."""
+    """Ask again for the rights of a batch's stored pages last asked before `before`."""
     with lease.hold(store, f"{work_dir(batch)}/lock.json", what="webtext.rights"):
         manifest = find_manifest(store, RIGHTS.name, batch)
         if manifest is None:
@@ -104,9 +104,9 @@ def check_batch(
 
 
 def apply_changes(store: Store, changes: Sequence[Change], config: CrawlConfig) -> str | None:
-    """Take the pages that say "no" now down, as `webtext forget` does; the take-down's id.
+    """Take down the pages now saying "no", as `webtext forget` does; return the take-down's id.
 
-    Copies elsewhere are other publishers' pages, which speak for themselves: they stay.
+    Copies elsewhere stay: they are other publishers' pages with answers of their own.
     """
     refused = [change for change in changes if change.refused]
     if not refused:
@@ -141,7 +141,7 @@ def _rows(store: Store, manifest: Manifest) -> list[dict[str, Any]]:
 def _links(
     store: Store, batch: str, old: dict[str, Any], before: datetime, *, conditions: bool
 ) -> list[dict[str, Any]]:
-    """The stored pages to be asked about, each with the address that answered."""
+    """The stored pages to ask about, each by the address of its answer."""
     manifest = find_manifest(store, PAGES.name, batch)
     columns = ["doc_id", "url", "final_url", "reason", "warc_file", "warc_offset", "warc_length"]
     found = []
@@ -164,7 +164,7 @@ def _links(
 
 
 def _conditions(store: Store, row: dict[str, Any]) -> dict[str, str]:
-    """The headers of the stored response that a conditional request repeats."""
+    """The headers of the stored response to repeat in a conditional request."""
     try:
         place = (row["warc_file"], row["warc_offset"], row["warc_length"])
         headers = records.read_response(store, *place).headers
@@ -210,7 +210,8 @@ def _ask(
 
 
 def _merged(old: dict[str, Any], outcome: dict[str, Any], config: CrawlConfig) -> dict[str, Any]:
-    """The row as it is now: what files say is new, what the page says is as it was unless asked."""
+    """The present row: statements of files are new, those of the page are kept unless it was
+    asked."""
     signals = list(outcome["signals"] or ())
     evidence = list(outcome["evidence"] or ())
     # A whole answer brings the page's own statements; a 304, or none, leaves them as they were.
@@ -230,7 +231,7 @@ def _merged(old: dict[str, Any], outcome: dict[str, Any], config: CrawlConfig) -
 
 
 def _commit(store: Store, manifest: Manifest, rows: dict[str, dict[str, Any]]) -> None:
-    """Replace the rows of the table; its fingerprint stays, so that nothing becomes stale."""
+    """Replace the rows of the table; its fingerprint stays, so nothing becomes stale."""
     folder = RIGHTS.folder(manifest.batch)
     generation = xxh3_64_hexdigest(json.dumps(sorted(rows.items()), default=str).encode())[:12]
     parts: list[Part] = []

@@ -1,4 +1,4 @@
-"""The names that a corpus was crawled under, from the first record of its WARC segments."""
+"""The names of a corpus's crawler, from the first record of its WARC segments."""
 
 from __future__ import annotations
 

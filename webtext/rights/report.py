@@ -198,7 +198,7 @@ def _add_sizes(store: Store, batch: str, sizes: Counter[str], words: Counter[str
 
 
 def _crawler(store: Store, names: list[str]) -> dict[str, Any]:
-    """The names that batches were crawled under, from their WARC files, and what they obeyed."""
+    """The names of the batches' crawlers, from their WARC files, and the signals they obeyed."""
     obeyed: set[str] = set()
     for batch in names:
         manifest = find_manifest(store, "rights", batch)
