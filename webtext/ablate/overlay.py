@@ -115,8 +115,7 @@ def fingerprints(store: Store) -> dict[str, dict[str, str]]:
 
 
 def _rebuild(store: Store, arm: Arm, words: list[str], sets: list[str]) -> str:
-    """Rebuild the tables changed by the arm's settings; return the name of a snapshot of all
-    batches."""
+    """Rebuild the tables changed by the arm's settings; return the name of a full snapshot."""
     names = batch_names(store)
     if arm.first_stage is not None:
         settings = [*settings_as_built(store, names[-1]), *sets, *arm.sets]

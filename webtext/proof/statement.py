@@ -2,9 +2,9 @@
 
     webtext verify --corpus C --snapshot S --proof FOLDER --key KEY --about https://example.org/a
 
-FOLDER gets statement.json (an in-toto statement about the root), statement.json.minisig,
-inclusion-<id>-<n>.json for each page, and check_proof.py. This script checks the others without the
-corpus and without this package.
+FOLDER gets statement.json (an in-toto statement with the root as its subject),
+statement.json.minisig, inclusion-<id>-<n>.json for each page, and check_proof.py. This script
+checks the others without the corpus and without this package.
 """
 
 from __future__ import annotations

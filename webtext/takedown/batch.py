@@ -1,9 +1,8 @@
 """Removal of pages from everything a batch has.
 
-Tables lose their rows one after the other in the order of the stages, which keeps the invariants at
-every commit. Removing rows does not change a table's fingerprint, so nothing derived from it
-becomes stale. Every step looks at the present state, so after an interruption the same steps
-complete.
+Tables lose their rows one after the other in the order of the stages: the invariants hold at every
+commit. Removing rows does not change a table's fingerprint, so nothing derived from it becomes
+stale. Every step looks at the present state, so after an interruption the same steps complete.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ ROW_TABLES = (
 
 
 def remove_from_batch(store: Store, batch: str, doc_ids: frozenset[str]) -> Counter[str]:
-    """Take pages out of everything a batch has; what went, by kind.
+    """Take pages out of everything a batch has; return the removed counts by kind.
 
     The caller holds the batch's lease.
     """
@@ -88,7 +87,7 @@ def remove_from_batch(store: Store, batch: str, doc_ids: frozenset[str]) -> Coun
 
 
 def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
-    """Blank the WARC records of pages: responses, requests and the redirects on the way."""
+    """Blank the WARC records of pages: responses, requests and the redirects to them."""
     pages = find_manifest(store, PAGES.name, batch)
     columns = ["doc_id", "url", "final_url", "redirects", "reason", "warc_file"]
     uris: set[str] = set()
@@ -126,9 +125,9 @@ def _erase_records(store: Store, batch: str, doc_ids: frozenset[str]) -> int:
 
 
 def _shard_of(page: dict[str, Any]) -> str:
-    """The shard that holds all records of a page.
+    """The shard with all records of a page.
 
-    Empty where any may: each hop lies with the owner of its domain.
+    Empty if any shard may have them: each hop is stored with the owner of its domain.
     """
     hops = [uri for uri in (page["final_url"], *page["redirects"]) if uri]
     domains = {host_identity(found[1]).domain for uri in hops if (found := HOST.match(uri))}
@@ -141,16 +140,16 @@ def _shard_of(page: dict[str, Any]) -> str:
 
 
 def _shard(segment: str) -> str:
-    """The shard of domains that a segment belongs to: its name without the number of the segment."""
+    """A segment's shard of domains: its name without the number of the segment."""
     return segment.rpartition("-")[0]
 
 
 def _filter_table(
     store: Store, table: Table, manifest: Manifest, doc_ids: frozenset[str]
 ) -> list[dict[str, Any]]:
-    """Commit the table without some pages' rows, under the fingerprint that it has.
+    """Commit the table without some pages' rows, under its present fingerprint.
 
-    The rows that went.
+    Returns the removed rows.
     """
     parts: list[Part] = []
     gone: list[dict[str, Any]] = []
@@ -204,7 +203,7 @@ def _may_hold(table: Table, part: Part, num_parts: int, doc_ids: frozenset[str])
 def _counts_without(
     manifest: Manifest, table: Table, gone: Sequence[dict[str, Any]]
 ) -> dict[str, int]:
-    """The counts of a table by reason, without the rows that go."""
+    """The counts of a table by reason, without the removed rows."""
     counts = Counter(manifest.counts)
     for row in gone:
         if table is PAGES:

@@ -125,7 +125,7 @@ def _main(argv: Sequence[str] | None) -> int:
 def carry_out(store: Store, *, keep_withdrawn: bool = False) -> list[Takedown]:
     """Complete every unfinished take-down as far as batches are at rest; their records.
 
-    Copies that came since are taken down as well. The caller holds a lease.
+    Copies added since are taken down as well. The caller holds a lease.
     """
     _note_returned(store)
     return [_complete(store, record, keep_withdrawn) for record in unfinished(store)]
@@ -159,14 +159,14 @@ def _print_names(verb: str, pages: Mapping[str, str]) -> None:
 
 
 def _pages(store: Store, asked: Sequence[str], *, keep_copies: bool) -> dict[str, str]:
-    """The pages that are asked for, and their copies."""
+    """The requested pages and their copies."""
     pages = find.find_pages(store, asked)
     copies = {} if keep_copies else find_copies(store, pages, batch_names(store))
     return {**copies, **pages}
 
 
 def _refuse_unknown(store: Store, asked: Sequence[str]) -> None:
-    """Refuse addresses that no batch knows: most are mistyped.
+    """Refuse addresses unknown to every batch: most are mistyped.
 
     A batch at work may know them, and a corpus without batches has nothing to compare with.
     """
@@ -199,7 +199,7 @@ def _note(store: Store, asked: Sequence[str], why: str, *, keep_copies: bool) ->
 
 
 def _note_returned(store: Store) -> None:
-    """Record the copies of taken-down pages that later batches brought and left out."""
+    """Record the copies of taken-down pages brought and left out by later batches."""
     known = {doc_id for record in unfinished(store) for doc_id in record.url_keys}
     pages = {
         doc_id: key
@@ -240,10 +240,10 @@ def _write_record(
 
 
 def _with_batch(store: Store, record: Takedown, batch: str) -> Takedown:
-    """The record with the pages of a batch that is at rest now, and what tells their copies.
+    """The record with the pages of a batch now at rest, and the contents identifying their copies.
 
-    A batch that was at work when it was asked for may have pages since of a domain, that led there,
-    or that are copies.
+    A batch at work at the time of the request may have gained pages since: of a requested domain,
+    redirected into it, or copies.
     """
     pages = {**find.in_batch(store, batch, _asked_again(record)), **record.url_keys}
     if not record.keep_copies:
@@ -268,7 +268,7 @@ def _asked_again(record: Takedown) -> Forgotten:
 
 
 def _revoke(store: Store, takedown_id: str) -> int:
-    """Withdraw a take-down for the future: its pages may come again with later batches."""
+    """Withdraw a take-down for the future: its pages may return with later batches."""
     found = {record.id: record for record in takedowns(store)}
     record = found.get(takedown_id)
     if record is None:
@@ -329,9 +329,9 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
 
 
 def _untouched(store: Store, record: Takedown, names: Sequence[str]) -> list[str]:
-    """Batches at rest with none of the pages, which need no lease and no removal.
+    """Batches at rest with none of the pages. They need no lease and no removal.
 
-    The record is durable already, so whatever begins on such a batch now reads it first.
+    The record is durable already, so any run starting on such a batch now reads it first.
     """
     if record.opened is None:
         return []

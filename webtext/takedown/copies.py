@@ -1,8 +1,8 @@
 """Copies of pages: those removed as their duplicates, and the content to know later ones by.
 
-A page's chain of duplicates ends at the page kept in its place. Copies of a taken-down page
-are the pages whose chain leads to it. The content of a page is put on the list only if the page
-that stands for it is taken down as well: otherwise the same text stays in the corpus by right.
+A page's chain of duplicates ends at the page kept in its place. A page is a copy of a taken-down
+page if its chain leads there. The content of a page is put on the list only if the page kept in its
+place is taken down as well: otherwise the same text stays in the corpus by right.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def find_copies(store: Store, pages: Iterable[str], names: Sequence[str]) -> dic
 
 
 def find_returned(store: Store, names: Sequence[str]) -> dict[str, str]:
-    """Pages that were left out because they match the list: `doc_id` to identity."""
+    """Pages left out by matching the list: `doc_id` to identity."""
     found: set[str] = set()
     for manifest in find_manifests(store, ((VERDICTS.name, batch) for batch in names)).values():
         if manifest is None or not manifest.counts.get(REASON):
@@ -48,7 +48,7 @@ def find_returned(store: Store, names: Sequence[str]) -> dict[str, str]:
 
 
 def identities(store: Store, doc_ids: Iterable[str], names: Sequence[str]) -> dict[str, str]:
-    """The identities of pages, from the batches that link them."""
+    """The identities of pages, from the batches linking them."""
     wanted = frozenset(doc_ids)
 
     def of_batch(batch: str) -> dict[str, str]:
@@ -67,7 +67,7 @@ def identities(store: Store, doc_ids: Iterable[str], names: Sequence[str]) -> di
 
 
 def contents(store: Store, pages: Iterable[str], names: Sequence[str]) -> list[TakenContent]:
-    """Content hashes by which later copies of these pages are known."""
+    """Content hashes identifying later copies of these pages."""
     wanted = frozenset(pages)
 
     def of_batch(batch: str) -> dict[str, TakenContent]:
@@ -117,7 +117,7 @@ def _content(row: Mapping[str, Any], settings: Mapping[str, Any]) -> TakenConten
 
 
 def _copies_of_others(store: Store, batch: str, wanted: frozenset[str]) -> frozenset[str]:
-    """Those of the wanted pages that duplicate a page which stays."""
+    """The wanted pages with a survivor outside of `wanted`."""
     return frozenset(
         child
         for child, parent in _removals(store, [batch], doc_ids=wanted)
@@ -134,7 +134,7 @@ def _removals(
 ) -> Iterable[tuple[str, str]]:
     """The pages removed as duplicates, each with its survivor.
 
-    With `of` only the duplicates of these pages, with `doc_ids` only from parts that may hold them.
+    With `of` only the duplicates of these pages, with `doc_ids` only from the parts of these ids.
     """
 
     def of_batch(batch: str) -> list[tuple[str, str]]:

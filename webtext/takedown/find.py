@@ -1,4 +1,4 @@
-"""Search for the pages that a take-down asks for."""
+"""Search for the pages requested by a take-down."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_request(urls: Sequence[str], names: Sequence[str], list_path: str | Non
 
 
 def domains(asked: Iterable[str]) -> list[str]:
-    """The domains and hosts that are asked for, as identities have them."""
+    """The requested domains and hosts, spelled as in identities."""
     return [
         host_identity(each.removeprefix(DOMAIN).lower().strip(".")).key
         for each in asked
@@ -70,7 +70,7 @@ def find_pages(
 
 
 def known(store: Store, asked: Sequence[str], names: Sequence[str]) -> set[str]:
-    """Those of the asked that a page of some batch belongs to."""
+    """The requested ones with a page in some batch."""
     pages = {each: _identity(each)[0] for each in asked if not each.startswith(DOMAIN)}
     all_pages = Forgotten(frozenset(pages.values()), frozenset())
     linked = _linked(store, names, all_pages)
@@ -89,7 +89,7 @@ def known(store: Store, asked: Sequence[str], names: Sequence[str]) -> set[str]:
 
 
 def _linked(store: Store, names: Sequence[str], listed: Forgotten) -> set[str]:
-    """The listed pages of all batches, and those that redirect to listed ones."""
+    """The listed pages of all batches, and those redirecting to listed ones."""
     found = read_many(store, names, lambda batch: in_batch(store, batch, listed))
     return {doc_id for each in found for doc_id in each}
 
@@ -130,7 +130,7 @@ def _identity(asked: str) -> tuple[str, str]:
 
 
 def in_batch(store: Store, batch: str, listed: Forgotten) -> dict[str, str]:
-    """The listed pages of a batch, and those that redirect to listed ones: `doc_id` to identity."""
+    """The listed pages of a batch, and those redirecting to listed ones: `doc_id` to identity."""
     links, pages = find_manifest(store, LINKS.name, batch), find_manifest(store, PAGES.name, batch)
     # Filters of parts know pages, not domains.
     exact = None if listed.domains else listed.doc_ids

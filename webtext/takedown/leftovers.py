@@ -1,4 +1,4 @@
-"""Temporary files that killed runs left, which may hold text of a page."""
+"""Temporary files left by killed runs. They may hold text of a page."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _folders(batch: str) -> list[str]:
 
 
 def sweep(store: Store) -> int:
-    """Delete temporary files that nothing writes any more; how many."""
+    """Delete temporary files without a writer; return their number."""
     still = [path for path in leftovers(store) if _is_still(path)]
     for path in still:
         log.info("will delete %s", _shown(store, path))
@@ -85,7 +85,7 @@ def sweep(store: Store) -> int:
 
 
 def _is_still(path: Path) -> bool:
-    """True for a file that nothing has written to for a while."""
+    """True for a file unchanged for a while."""
     try:
         return path.is_file() and time.time() - path.stat().st_mtime > STILL_S
     except FileNotFoundError:

@@ -102,7 +102,7 @@ def main(store: Store, takedown_id: str, *, as_json: bool) -> int:
 
 
 def prove(store: Store, record: Takedown) -> Receipt:
-    """Search every byte of the corpus for what a take-down removed."""
+    """Search every byte of the corpus for the removed pages of a take-down."""
     salt = secrets.token_hex(16)
     hashes = [hashlib.sha256(f"{salt}{doc_id}".encode()) for doc_id in sorted(record.url_keys)]
     receipt = Receipt(
@@ -128,7 +128,7 @@ def prove(store: Store, record: Takedown) -> Receipt:
 
 
 class _Search:
-    """Searches one file after the other, and writes what it finds into the receipt."""
+    """Searches one file after the other, and writes its finds into the receipt."""
 
     def __init__(self, store: Store, record: Takedown, receipt: Receipt) -> None:
         self._store = store
@@ -244,7 +244,7 @@ class _Search:
 
 
 class _Contents:
-    """Contents of pages that were signed with the same settings."""
+    """Contents of pages, all signed with the same settings."""
 
     def __init__(self, record: Takedown) -> None:
         with needing("dedup"):
@@ -262,7 +262,7 @@ class _Contents:
         self._perms = minhash.permutations(self._config.lsh.num_perm, first.seed)
 
     def count(self, texts: list[str]) -> int:
-        """The texts that are copies."""
+        """The number of copies among the texts."""
         config = self._config
         signed = minhash.sign(pa.array(texts, pa.string()), config.shingles.n, self._perms)
         content = doc_ids.hashes_to_bytes(signed.content)
@@ -272,7 +272,7 @@ class _Contents:
 
 
 def _alike(record: Takedown) -> Iterator[Takedown]:
-    """The record once for each setting that its contents were signed with."""
+    """The record once for each signature setting of its contents."""
     settings = sorted({(each.shingles, each.seed) for each in record.contents})
     for each in settings:
         alike = [one for one in record.contents if (one.shingles, one.seed) == each]

@@ -22,10 +22,10 @@ def row_groups(
     doc_ids: frozenset[str] | None = None,
     mentioned: frozenset[str] | None = None,
 ) -> Iterable[pa.Table]:
-    """Row groups of a table that may not be there.
+    """Row groups of a table; none if it is missing.
 
-    With `doc_ids` only of the parts that may hold them, with `mentioned` only of those whose rows
-    may refer to such pages.
+    With `doc_ids` only of the parts of these ids, with `mentioned` only of parts possibly referring
+    to such pages.
     """
     if manifest is None:
         return
@@ -46,5 +46,5 @@ def row_groups(
 
 
 def among(ids: Any, doc_ids: frozenset[str]) -> Any:
-    """Return the mask of the ids that are among `doc_ids`."""
+    """Return the mask of the ids among `doc_ids`."""
     return pc.is_in(ids, pa.array(sorted(doc_ids), pa.string()))

@@ -1,4 +1,4 @@
-"""Withdrawal of the snapshots that hold taken-down pages, and their replacements."""
+"""Withdrawal of the snapshots with taken-down pages, and their replacements."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 
 
 def withdraw_snapshots(store: Store, record: Takedown, *, keep_files: bool) -> dict[str, str]:
-    """Withdraw every snapshot that holds such a page, write its replacement, delete its files; old to new names.
+    """Withdraw every snapshot with such a page, write its replacement, delete its files.
 
-    Snapshots of batches that still wait are left for later.
+    Returns new names by old ones. Snapshots of waiting batches are left for later.
     """
     doc_ids = frozenset(record.url_keys)
     done = set(record.done)
@@ -96,7 +96,7 @@ def _withdraw(store: Store, holding: Sequence[SnapshotHead], takedown_id: str) -
 
 
 def runs_on(store: Store, names: Sequence[str]) -> list[str]:
-    """Training runs that were made on one of these snapshots."""
+    """Training runs on one of these snapshots."""
     found = []
     for run in store.folders("runs"):
         try:
@@ -121,7 +121,7 @@ def exports_of(store: Store, names: Sequence[str]) -> list[str]:
 def _files_with(
     store: Store, heads: Sequence[SnapshotHead], doc_ids: frozenset[str]
 ) -> dict[str, list[TokenFile]]:
-    """Token files with such a page by the list that names them. Each list is looked at once."""
+    """Token files with such a page, by the list naming them. Each list is read once."""
     batch_of = {each.files: each.batch for head in heads for each in head.batches}
     spans = find_manifests(store, ((SPANS.name, batch) for batch in batch_of.values()))
     moved = files_moved(store, (TOKENS.name, SPANS.name))
@@ -172,7 +172,7 @@ def _replace(
 
 
 def _holds(store: Store, file: TokenFile, doc_ids: frozenset[str]) -> bool:
-    """True if a token file has tokens of one of these pages; False for one that is gone."""
+    """True if a token file has tokens of one of these pages; False for a missing one."""
     if not store.exists(file.spans_path) and not store.exists(file.path):
         return False
     if not store.exists(file.spans_path):

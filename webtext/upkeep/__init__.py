@@ -1,1 +1,1 @@
-"""Commands that keep a corpus up to date: new dumps, changed settings, old files."""
+"""Commands to keep a corpus up to date: new dumps, changed settings, old files."""

@@ -1,8 +1,8 @@
-"""Hooks of a refresh: a webhook, a command and a heartbeat that learn how it ended.
+"""Hooks of a refresh: a webhook, a command and a heartbeat, notified of its end.
 
-The webhook and the command get every event as JSON. The heartbeat address is only asked after an
-end that needs nobody: a dead man's switch raises the alarm when it stays silent, also if the
-machine, the timer or this program is gone.
+The webhook and the command get every event as JSON. The heartbeat address is requested only after a
+healthy refresh: a dead man's switch raises the alarm when it stays silent, also if the machine, the
+timer or this program is gone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAMES = ("corpus", "webhook", "command", "heartbeat")
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """The hooks of one refresh, and the corpus that its events name."""
+    """The hooks of one refresh, and the corpus named in its events."""
 
     corpus: str
     webhook: str = ""
@@ -50,7 +50,7 @@ class Hooks:
         call_hooks(self.webhook, self.command, document, timeout_s=timeout_s)
 
     def beat(self) -> None:
-        """Tell the dead man's switch that all is well."""
+        """Report the refresh as healthy to the dead man's switch."""
         if self.heartbeat:
             stamp = {"corpus": self.corpus, "when": now(), "host": socket.gethostname()}
             _post("heartbeat", self.heartbeat, json.dumps(stamp).encode(), HOOK_TIMEOUT_S)
@@ -88,7 +88,7 @@ def now() -> str:
 def call_hooks(
     webhook: str, command: str, event: dict[str, Any], *, timeout_s: float = HOOK_TIMEOUT_S
 ) -> None:
-    """Hand an event to the hooks that are set.
+    """Hand an event to the configured hooks.
 
     The failure of a hook is a warning: it must not stop a refresh.
     """

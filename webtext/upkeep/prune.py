@@ -158,7 +158,7 @@ def make_plan(store: Store, chosen: Sequence[str]) -> PrunePlan:
 
 
 def carry_out(store: Store, plan: PrunePlan) -> PrunePlan:
-    """Delete the marker first, then the snapshot, then its files; return what was deleted.
+    """Delete the marker first, then the snapshot, then its files; return the deleted ones.
 
     A rerun completes. A batch's files are deleted under its lease, and only if they are still
     unreferenced: a run started after the plan writes files before its manifest names them.
@@ -183,7 +183,7 @@ def carry_out(store: Store, plan: PrunePlan) -> PrunePlan:
 
 
 def _delete_unused_lists(store: Store) -> None:
-    """Delete the lists of files that no snapshot refers to."""
+    """Delete the lists of files without a snapshot."""
     present = {path for path, _ in store.files(FOLDER)}
     unused = present - {list_path(digest) for digest in lists_of(store, _paths(store))}
     kept = {path: store.read_bytes(path) for path in unused}
@@ -216,7 +216,7 @@ def _lock_path(batch: str) -> str:
 def _unnamed(store: Store, batch: str, pinned: set[str]) -> Iterator[tuple[str, int]]:
     """Unreferenced files of a batch's tables.
 
-    None while it has unfinished steps, whose files they may be.
+    None while it has unfinished steps: the files may be theirs.
     """
     if store.folders(work_dir(batch)):
         return

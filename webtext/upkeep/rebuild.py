@@ -156,7 +156,7 @@ def files_by_batch(
 
 
 def _check_inputs(store: Store, chosen: Sequence[str], stages: Sequence[str]) -> None:
-    """Refuse early what a stage would refuse later. Raises: StaleError."""
+    """Refuse stale inputs now, before any stage starts. Raises: StaleError."""
     if stages[0] == "crawl":
         return
 

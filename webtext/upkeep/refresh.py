@@ -175,7 +175,7 @@ def _config(toml_path: str | None, sets: Sequence[str]) -> RefreshConfig:
 def _dry_run(
     config: RefreshConfig, increments: Sequence[Increment], args: argparse.Namespace
 ) -> int:
-    """Say what would be done; a corpus that is not there yet lacks everything."""
+    """Print the plan. A corpus not yet started lacks everything."""
     store = open_store(config.corpus)
     present = store.exists("corpus.json")
     if present:
@@ -263,7 +263,7 @@ def _missing(
 def _warn_of_late(
     store: Store, increments: Sequence[Increment], missing: Sequence[Increment]
 ) -> None:
-    """Say which dumps came when their batch was made already: it stays as it is."""
+    """Warn of dumps that came after their batch was made: it stays as it is."""
     for increment in increments:
         links = find_manifest(store, "links", increment.batch) if increment not in missing else None
         read = {given.batch for given in links.inputs if given.table == "dump"} if links else set()
@@ -323,7 +323,7 @@ def _estimate_text(estimate: dict[str, float]) -> str:
 
 
 def find_increments(config: RefreshConfig) -> Iterator[Increment]:
-    """The batches that the dumps make, oldest (by name) first.
+    """The batches made from the dumps, oldest (by name) first.
 
     Raises: InputError when the folder cannot be listed or a file's name gives no batch.
     """
@@ -343,7 +343,7 @@ def find_increments(config: RefreshConfig) -> Iterator[Increment]:
 
 
 def dump_sizes(pattern: str) -> dict[str, int]:
-    """Paths or URIs of the files that match `pattern`, sorted, with their bytes. Raises InputError."""
+    """Sorted paths or URIs of the files matching `pattern`, with their sizes. Raises InputError."""
     refuse_credentials("refresh.dumps", pattern)
     folder, _, last = pattern.rpartition("/")
     scheme = re.match(r"[a-z][a-z0-9+.-]*://", folder)
@@ -380,7 +380,7 @@ def _is_made(store: Store, config: RefreshConfig, batch: str) -> bool:
 
 
 def _begun_path(batch: str) -> str:
-    """A file that is there from the start of a batch until its summary was handed over."""
+    """A file kept from the start of a batch until its summary is handed over."""
     return f"refresh/begun-{batch}.json"
 
 
@@ -391,7 +391,7 @@ def _increment(
     args: argparse.Namespace,
     hooks: Hooks,
 ) -> Summary:
-    """One batch with its summary, which is handed to the hooks."""
+    """Run one batch, and hand its summary to the hooks."""
     store.write_json(_begun_path(increment.batch), {"dumps": list(increment.dumps)})
     try:
         if not _is_made(store, config, increment.batch):
@@ -417,7 +417,7 @@ def _increment(
 def _make(
     store: Store, config: RefreshConfig, increment: Increment, args: argparse.Namespace
 ) -> None:
-    """All stages for one batch that has no tokens yet. Raises StageError at the first that fails."""
+    """Run all stages for one batch without tokens. Raises StageError at the first failure."""
     shared = ["--corpus", config.corpus, "--batch", increment.batch, "--executor", args.executor]
     shared += ["--config", args.config] if args.config else []
     shared += ["--workers", str(args.workers)] if args.workers else []
@@ -447,7 +447,7 @@ def _make(
 
 
 def _carries_over(store: Store, config: RefreshConfig, batch: str) -> bool:
-    """True if the batch takes over deferred pages; committed links keep what they began with."""
+    """True if the batch takes over deferred pages; committed links keep their first setting."""
     links = find_manifest(store, "links", batch)
     if links is None:
         return config.retry_deferred
@@ -455,7 +455,7 @@ def _carries_over(store: Store, config: RefreshConfig, batch: str) -> bool:
 
 
 def _carry_out_takedowns(store: Store) -> None:
-    """Go on with take-downs that waited for a batch."""
+    """Continue take-downs held up by an active batch."""
     if not unfinished(store) and not find_returned(store, batch_names(store)):
         return
 

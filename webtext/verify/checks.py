@@ -60,7 +60,7 @@ def file_problems(store: Store, manifest: Manifest, number: int) -> list[str]:
 
 
 def mention_problems(store: Store, manifest: Manifest, number: int) -> list[str]:
-    """A reference of a part's rows that its filter denies: a take-down would not find it."""
+    """A reference of a part's rows denied by its filter: a take-down would not find it."""
     part = manifest.parts[number]
     path = f"{table_dir(manifest.table, manifest.batch)}/{part.file}"
     try:
@@ -78,7 +78,7 @@ def mention_problems(store: Store, manifest: Manifest, number: int) -> list[str]
 
 
 def pinned_damage(store: Store, snapshot: Snapshot, batch: str) -> list[str]:
-    """Damage of a snapshot's token files of one batch that its manifest does not name."""
+    """Damage of a snapshot's token files of one batch, if they are missing in its manifest."""
     manifest = find_manifest(store, "tokens", batch)
     current = (
         {f"{table_dir('tokens', batch)}/{part.file}" for part in manifest.parts}

@@ -289,7 +289,7 @@ def _duplicate_problems(store: Store, batch: str, earlier: Sequence[str]) -> lis
 
 
 def _rows_by_segment(store: Store, pages: Manifest) -> dict[str, pa.Table]:
-    """The rows of `pages` that point into each segment, as slices of one table."""
+    """The rows of `pages` for each segment, as slices of one table."""
     pieces = [
         piece.filter(pc.is_null(piece["reason"]))
         for part in pages.parts
@@ -310,16 +310,15 @@ def _rows_by_segment(store: Store, pages: Manifest) -> dict[str, pa.Table]:
 
 
 def _tokenizer_problems(store: Store) -> list[str]:
-    """True if the tokenizer is the one that all tokens were made with."""
+    """Problems of the tokenizer: missing, or another one than that of some tokens."""
     named = {
         given.fingerprint: f"tokens/{manifest.batch}"
         for manifest in batches(store, "tokens")
         for given in manifest.inputs
         if given.table == "tokenizer"
     }
-    if not store.exists(
-        TOKENIZER
-    ):  # its record alone is what a run leaves that is killed as it pins one
+    # A run killed while pinning a tokenizer leaves its record alone.
+    if not store.exists(TOKENIZER):
         return [f"{TOKENIZER}: missing"] if named else []
 
     pinned = pinned_tokenizer(store)
@@ -351,7 +350,7 @@ def _record_problems(store: Store) -> list[str]:
 
 
 def _stale_problems(store: Store, names: Sequence[str] | None) -> list[str]:
-    """Tables of the chosen batches whose inputs were rebuilt since."""
+    """Tables of the chosen batches with inputs rebuilt since."""
     return [
         f"{entry.table} {entry.batch}: stale: {entry.why}"
         for entry in entries(store)
@@ -360,7 +359,7 @@ def _stale_problems(store: Store, names: Sequence[str] | None) -> list[str]:
 
 
 def _leftover_problems(store: Store, batch: str) -> list[str]:
-    """Temporary files of killed workers, unless a run that may go on has left them."""
+    """Temporary files of killed workers, unless they belong to an active or resumable run."""
     if store.folders(work_dir(batch)) or lease.owner(store, f"{work_dir(batch)}/lock.json"):
         return []
     return [
@@ -373,7 +372,7 @@ def _leftover_problems(store: Store, batch: str) -> list[str]:
 
 
 def _snapshot_problems(store: Store, name: str, damage: dict[str, list[str]]) -> list[str]:
-    """Problems of a snapshot. `damage` has those of each list of files, which is looked at once."""
+    """Problems of a snapshot. `damage` has those of each list of files, read once."""
     head = read_head(store, name)
     if retirement(store, name) is not None:
         # Its files may be gone: that is what it means.

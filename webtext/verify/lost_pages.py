@@ -1,6 +1,6 @@
-"""Pages that clean dropped as unreadable although their WARC records are whole.
+"""Pages dropped by clean as unreadable although their WARC records are whole.
 
-A segment that was overwritten or restored after clean leaves them behind: every digest is right,
+Overwriting or restoring a segment after clean leaves them behind: every digest is right,
 and their documents are missing.
 """
 
