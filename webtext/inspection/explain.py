@@ -75,8 +75,7 @@ def trace(store: Store, asked: str) -> PageHistory:
 
 
 def _home(store: Store, history: PageHistory, names: Sequence[str]) -> str | None:
-    """The batch of the page: the one with its fetch, else the last to try.
-    """
+    """The batch of the page: the one with its fetch, else the last to try."""
     assert history.doc_id is not None
     for batch in names:
         link = _row(store, "links", batch, history.doc_id)
