@@ -11,6 +11,7 @@ from clean.filters.personal import PersonalConfig
 from clean.filters.quality import EDITING_PRESETS, QualityConfig
 from clean.filters.wikipedia import WikipediaConfig
 from clean.normalize import NormalizeConfig
+from clean.plugins import PluginsConfig
 from clean.rights_policy import CleanRightsConfig
 from clean.sandbox import SandboxConfig
 from clean.soft_failures.config import SoftFailuresConfig
@@ -35,6 +36,7 @@ class CleanConfig(Section):
     normalize: NormalizeConfig = Field(default_factory=NormalizeConfig)
     language: LanguageConfig = Field(default_factory=LanguageConfig)
     wikipedia: WikipediaConfig = Field(default_factory=WikipediaConfig)
+    plugins: PluginsConfig = Field(default_factory=PluginsConfig)
     personal: PersonalConfig = Field(default_factory=PersonalConfig)
     quality: QualityConfig = Field(default_factory=QualityConfig)
     boilerplate: BoilerplateConfig = Field(default_factory=BoilerplateConfig)
@@ -44,6 +46,15 @@ class CleanConfig(Section):
     """Keep licences and opt-outs that pages name, as the table `marks`."""
     allow_broken_segments: bool = False
     """Commit although no page of some WARC segment could be read."""
+
+    @model_validator(mode="after")
+    def _plugins_give_plain_text(self) -> CleanConfig:
+        if self.extract.format == "markdown" and self.plugins.extractor:
+            raise ValueError(
+                f"clean.plugins.extractor {self.plugins.extractor!r} gives plain text; "
+                "set clean.extract.format = 'text'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _markdown_is_not_edited(self) -> CleanConfig:

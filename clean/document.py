@@ -8,13 +8,13 @@ to the next, so a page gives the same result alone, first, last, or in any compa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import NamedTuple
 
 import msgspec
 
-from clean import detail, normalize
+from clean import detail, normalize, plugins
 from clean.config import CleanConfig
 from clean.extract import Extracted, page_extractor
 from clean.filters import language, personal, quality, wikipedia
@@ -82,7 +82,8 @@ class _Source(NamedTuple):
 
 def document_function(config: CleanConfig) -> DocumentFunction:
     """The function of a page under `config`. It opens extractor and language model once."""
-    extract = page_extractor(config.extract)
+    extract = _extractor(config)
+    filters = plugins.load_filters(config.plugins)
     language.detect("The language model is read when it is first asked.")
 
     def document(page: Page) -> Result:
@@ -98,9 +99,30 @@ def document_function(config: CleanConfig) -> DocumentFunction:
         if not source.raw.strip():
             return Dropped(Reason.EXTRACT_EMPTY, None, notes)
 
-        return _judged(source, notes, config)
+        judged = _judged(source, notes, config)
+        return _filtered(judged, page, filters) if filters else judged
 
     return document
+
+
+def _extractor(config: CleanConfig) -> Callable[[str, str], Extracted]:
+    """The extractor of (HTML, address): ours, or the plugin's text with our blocks."""
+    ours = page_extractor(config.extract)
+    theirs = plugins.load_extractor(config.plugins)
+    if theirs is None:
+        return lambda html, url: ours(html)
+    return lambda html, url: ours(html)._replace(text=theirs(html, url))
+
+
+def _filtered(result: Result, page: Page, filters: Sequence[plugins.Filter]) -> Result:
+    """The document, or the first filter's reason to drop it."""
+    if not isinstance(result, Document):
+        return result
+    seen = plugins.PageText(result.text, page.final_url, result.title, result.language)
+    for each in filters:
+        if (reason := each(seen)) is not None:
+            return Dropped(Reason.PLUGIN, reason, result.notes)
+    return result
 
 
 def _kind(page: Page, config: CleanConfig) -> str | Dropped:
@@ -126,7 +148,7 @@ def _source(
     page: Page,
     kind: str,
     html: str,
-    extract: Callable[[str], Extracted],
+    extract: Callable[[str, str], Extracted],
     config: CleanConfig,
 ) -> _Source | SoftFailure:
     """The main text of a page and its metadata, or the kind of answer that it is instead."""
@@ -137,7 +159,7 @@ def _source(
         refused = judge_answer(answer, config.soft_failures)
         return refused or _Source(html, html, len(html.split()), None, None, PLAIN_TEXT)
 
-    found = extract(html)
+    found = extract(html, page.final_url)
     marks = metadata.head_marks(html)
     title = metadata.title(html, marks)
     judged = JudgedPage(found.blocks, html, title, marks, len(found.text.split()))
@@ -151,7 +173,7 @@ def _source(
         found.visible_words,
         title,
         metadata.published(html, marks, latest),
-        config.extract.extractor,
+        config.plugins.extractor or config.extract.extractor,
         found.markdown,
     )
 

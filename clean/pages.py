@@ -18,6 +18,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clean import plugins
 from clean.broken_segments import refuse_broken_segments
 from clean.config import CleanConfig
 from clean.document import Document, Dropped, Page, Result
@@ -76,6 +77,7 @@ def judged_by(config: CleanConfig, context: Context) -> list[Input]:
     ]
     return [
         *inputs,
+        *plugins.inputs(config.plugins),
         *quality_input(config.quality, context.store),
         *rights_input(config, context),
     ]
@@ -109,6 +111,7 @@ STEP = Map(
         "language",
         "wikipedia",
         "quality",
+        "plugins",
         "personal",
         "sandbox",
     ),

@@ -57,6 +57,7 @@ class Reason(StrEnum):
     FINEWEB_SHORT_LINES = "fineweb_short_lines"
     FINEWEB_REPEATED_LINES = "fineweb_repeated_lines"
     FINEWEB_NEWLINES = "fineweb_newlines"
+    PLUGIN = "plugin"
     LOW_QUALITY = "low_quality"
 
     @property
@@ -87,6 +88,7 @@ _STEPS = {
     Reason.SYMBOLS: "normalize",
     Reason.LANGUAGE: "language",
     Reason.LANGUAGE_UNSURE: "language",
+    Reason.PLUGIN: "plugins",
     Reason.WIKIPEDIA: "wikipedia",
     Reason.WIKIPEDIA_MIRROR: "wikipedia",
 }

@@ -9,7 +9,8 @@ datasets   train-00000-of-00004.parquet ...: doc_id, url, ..., text, input_ids w
 mds        train/index.json, train/shard.00000.mds ...: samples of 1,024 tokens, for MosaicML's
            StreamingDataset
 
-`shards.export_formats` has megatron, datatrove, litdata and numpy.
+`shards.export_formats` has megatron, datatrove, litdata and numpy; other packages may bring more
+(`corpus.plugins`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.errors import FatalError, InputError
+from corpus.plugins import EXPORTERS, find, installed
 from corpus.run import command
 from corpus.snapshots.export_log import note_export
 from corpus.snapshots.snapshot import SPLITS, TokenFile
@@ -65,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _body(argv: Sequence[str] | None) -> int:
     parser = command.parser("shards.export", "A snapshot in another project's format.", batch=False)
     parser.add_argument("--snapshot", required=True, metavar="NAME", help="which snapshot")
-    parser.add_argument("--to", required=True, choices=sorted(FORMATS), help="whose format")
+    formats = [*sorted(FORMATS), *installed(EXPORTERS)]
+    parser.add_argument("--to", required=True, choices=formats, help="whose format")
     parser.add_argument(
         "--out",
         required=True,
@@ -85,9 +88,10 @@ def _body(argv: Sequence[str] | None) -> int:
     for split in splits if store.is_local else []:
         split.verify()  # what comes from an object store is compared on its way
     written: dict[str, int] = {}
+    export = FORMATS.get(args.to) or find(EXPORTERS, args.to, "--to").load()
 
     for split in splits:
-        for path in FORMATS[args.to](split, tokenizer, target):
+        for path in export(split, tokenizer, target):
             written[path] = target.size(path)
             print(f"{args.out}/{path}  {written[path]:,} bytes")
 

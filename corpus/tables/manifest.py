@@ -49,6 +49,7 @@ OUTSIDE_INPUTS = {
     "testset": "test set",
     "rules": "link rules",
     "model": "model",
+    "plugin": "plugin",
     "walls": "pages behind walls",
     "tokenizer": "tokenizer",
     "rights_policy": "clean.rights.policy",

@@ -5,6 +5,7 @@ import json
 import pickle
 import shutil
 import struct
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,23 @@ def test_litdata_streams_it(built: str, tmp_path: Path) -> None:
     loader = litdata.streaming.item_loader.TokensLoader(block_size=100)
     dataset = litdata.StreamingDataset(str(tmp_path / "train"), item_loader=loader)
     assert dataset[3].tolist() == split.slice(300, 400).tolist()
+
+
+def lengths(split: Any, tokenizer: Any, target: Any) -> Any:
+    """An exporter of another package."""
+    found = [each.stop - each.start for each in split.documents(0, split.num_tokens)]
+    target.write_bytes(f"{split.name}.json", json.dumps(found).encode())
+    yield f"{split.name}.json"
+
+
+def test_a_format_of_another_package(
+    built: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("lengths", f"{__name__}:lengths", "webtext.exporters")
+    monkeypatch.setattr("corpus.plugins.entry_points", lambda group, name="lengths": [point])
+    run(built, "lengths", tmp_path)
+    split = open_split(built, "b2", "train")
+    assert sum(json.loads((tmp_path / "train.json").read_text())) == split.num_tokens
 
 
 def test_numpy_loads_one_array(built: str, tmp_path: Path) -> None:
