@@ -55,10 +55,10 @@ class CrawlConfig(Section):
 
     @property
     def fetch_identity(self) -> dict[str, Any]:
-        """Fetch settings that the pages of a batch depend on.
+        """Fetch settings with an effect on the pages of a batch.
 
-        Pace, time-outs and retries are left out: they may be changed while a crawl runs. Rights
-        are named where they differ from the defaults, which batches before them had.
+        Pace, time-outs and retries are left out: they may be changed while a crawl runs. Rights are
+        named only if they differ from the defaults: older batches were made under those.
         """
         identity: dict[str, Any] = {
             "shards": self.fetch.shards,

@@ -1,4 +1,4 @@
-"""Comparison of a corpus' domains with a list, such as the 1,000 that OpenAI published.
+"""Comparison of a corpus' domains with a list, such as the 1,000 published by OpenAI.
 
 The list is a text file with a name on each line, and a count before or after it or none. OpenAI's
 list names second-level labels (`nytimes`, `google`) and not domains. A name without a dot is

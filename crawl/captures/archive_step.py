@@ -1,4 +1,4 @@
-"""Asks archives for the links of a crawl whose pages are gone.
+"""Asks archives for the missing pages of a crawl.
 
 With `crawl.fetch.archive = "fallback"` it reads the settled outcomes of the fetch: links with a
 permanent failure, and answers given away as soft failures by headers, title or redirects,

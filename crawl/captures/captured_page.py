@@ -39,8 +39,8 @@ def store_capture(
 ) -> Outcome:
     """Write a capture into a segment and return its outcome.
 
-    What the captured page says about training is obeyed: of a refusal only headers are stored. The
-    site's files of that time, such as robots.txt, are not known.
+    The captured page's statements about training are obeyed: of a refusal only headers are stored.
+    The site's files of that time, such as robots.txt, are not known.
     """
     response, at = capture.response, capture.capture.at
     encodings = content_encodings(

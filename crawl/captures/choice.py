@@ -18,9 +18,9 @@ def candidates(
     """The captures fit to stand for a page, the best one first.
 
     A capture has status 200, or none if it is a revisit, and holds HTML or text. A revisit of a
-    payload of another type in the index, such as an image, is left out. A capture lies within the
-    window around the submission, on the side named by the policy. Of equally near ones the
-    earlier comes first: later ones are more often replaced pages.
+    payload of another type in the index, such as an image, is left out. A capture is within the
+    window around the submission, on the side named by the policy. Of equally near ones the earlier
+    comes first: later ones are more often replaced pages.
     """
     listed = list(captures)
     stored = [each for each in listed if not each.is_revisit]

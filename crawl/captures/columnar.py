@@ -1,7 +1,8 @@
 """Captures of a columnar index in Parquet, as Common Crawl publishes it, joined by SURT key.
 
-One scan answers any number of links: row groups whose range of keys holds none of them are skipped,
-since the index is sorted by key. Source: cc-index-table of Common Crawl, its schema of columns.
+One scan answers any number of links: row groups are skipped if their range of keys holds none of
+them, since the index is sorted by key. Source: cc-index-table of Common Crawl, its schema of
+columns.
 """
 
 from __future__ import annotations

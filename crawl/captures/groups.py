@@ -33,7 +33,7 @@ def receipts(store: Store, batch: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def remove_groups(store: Store, has_page: Callable[[str], bool]) -> int:
-    """Delete the groups that name a page, and return their number. `revive` makes them again."""
+    """Delete the groups naming a page, and return their number. `revive` makes them again."""
     removed = 0
     for batch in store.folders(ROOT):
         for path, receipt in receipts(store, batch):

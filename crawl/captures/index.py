@@ -12,7 +12,7 @@ REVISIT = "warc/revisit"
 
 
 class IndexedCapture(NamedTuple):
-    """A capture as an index lists it. `status` is None for a revisit that keeps none."""
+    """A capture as an index lists it. `status` is None for a revisit without one."""
 
     url: str
     at: datetime
@@ -51,8 +51,8 @@ class CaptureIndex(ABC):
     ) -> Iterator[tuple[str, list[IndexedCapture]]]:
         """Yield each address with its captures in order of time.
 
-        Nothing is left out, but for captures beyond an address's span, which an index may leave out
-        if there are very many.
+        Nothing is left out, except that an index with very many captures may omit those beyond an
+        address's span.
 
         Raises: RetryableError if the index stays unavailable.
         """

@@ -31,7 +31,7 @@ class LocalIndex(CaptureIndex):
     """The captures listed or held by local files."""
 
     def __init__(self, paths: Sequence[Path], name: str = "local", *, beside: bool = True) -> None:
-        """Read the files. `beside`: WARC files are looked for beside the index that names them."""
+        """Read the files. `beside`: WARC files are looked for beside the index naming them."""
         self.name = name
         self._found: dict[str, list[IndexedCapture]] = defaultdict(list)
         for path in paths:

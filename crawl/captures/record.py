@@ -1,8 +1,8 @@
 """The record of a capture: by range from a file, or by the archive's replay of raw content.
 
-The payload's digest is compared with the index, so a wrong range or a rewritten page is not
-taken for the capture. A revisit is resolved to the capture of the same digest that holds the
-payload; it keeps its own date, since the page was the same then.
+The payload's digest is compared with the index, so a wrong range or a rewritten page is not taken
+for the capture. A revisit is resolved to the payload of the capture with the same digest; it keeps
+its own date, since the page was the same then.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RecordSource:
     """The origin of records.
 
     `base` is put before a file's name: an http(s) prefix, or a path or URI for `pyarrow.fs`.
-    `replay` is an address with `{timestamp}` and `{url}` that gives the raw content, such as
+    `replay` is an address with `{timestamp}` and `{url}` for the raw content, such as
     `https://archive.example/web/{timestamp}id_/{url}`.
     """
 
@@ -112,7 +112,7 @@ def fetch_record(
 
 
 def _holder(capture: IndexedCapture, others: Sequence[IndexedCapture]) -> IndexedCapture | None:
-    """The capture that holds the payload: itself, or the original of a revisit."""
+    """The capture with the payload: itself, or the original of a revisit."""
     if not capture.is_revisit:
         return capture
     same = [each for each in others if each.digest == capture.digest and not each.is_revisit]

@@ -6,11 +6,11 @@
 
 SOURCE is the address of a CDX server, a Parquet file or folder of a columnar index
 (`columnar:PATH`), or a CDXJ, WARC or WACZ file. It may be given several times; the first index with
-a capture wins. Options not given are those of `[crawl.captures]`. Records are read by range below BASE, or through ADDRESS, a replay with
-`{timestamp}` and `{url}` that gives raw content.
+a capture wins. Options not given are those of `[crawl.captures]`. Records are read by range below
+BASE, or through ADDRESS, a replay of raw content with `{timestamp}` and `{url}`.
 
-A group of links is one segment, which is written before its receipt. A killed run continues with the
-groups that have no receipt.
+A group of links is one segment, written before its receipt. A killed run continues with the groups
+without a receipt.
 """
 
 from __future__ import annotations

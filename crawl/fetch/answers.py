@@ -1,6 +1,6 @@
-"""Answers: what does this response mean? Pure functions of a job and its result.
+"""Answers: the meaning of a response. Pure functions of a job and its result.
 
-The dispatcher carries out what they say. `Retry` falls back to its second action when the job has
+The dispatcher carries out their decisions. `Retry` falls back to its second action when the job has
 had its tries.
 """
 
@@ -86,7 +86,7 @@ class FileFound:
 
 @dataclass(frozen=True, slots=True)
 class PageTerms:
-    """Settings that decide what becomes of an answer."""
+    """Settings for judging an answer."""
 
     max_redirects: int
     user_agent: str
@@ -94,7 +94,7 @@ class PageTerms:
 
 
 def judge_page(job: PageJob, result: FetchResult, terms: PageTerms) -> PageAction:
-    """Decide what becomes of a link after an answer, or after none."""
+    """Decide the next action for a link after an answer, or after none."""
     problem, status = result.problem, result.status
     if problem is None and status in REDIRECTS:
         return judge_redirect(job, result.header("location") or "", result, terms)
@@ -143,7 +143,7 @@ def judge_redirect(
 
 
 def refresh_target(result: FetchResult) -> str | None:
-    """The address that a `Refresh` header or a meta refresh leads to at once; None if none does."""
+    """The target of an immediate `Refresh` header or meta refresh; None without one."""
     for value in result.header_values("refresh"):
         if (target := _refresh(value)) is not None:
             return target
@@ -171,7 +171,7 @@ def _refresh(value: str) -> str | None:
 
 
 def judge_robots(job: RobotsJob, result: FetchResult, product_token: str) -> Follow | RulesFound:
-    """Decide what the answer to a request for robots.txt means (RFC 9309, section 2.3.1)."""
+    """Decide the meaning of the answer to a request for robots.txt (RFC 9309, section 2.3.1)."""
     location = result.header("location")
     if result.status in REDIRECTS and result.problem is None and location is not None:
         url = redirect_target(job.url, location)
@@ -215,7 +215,7 @@ def judge_file(job: FileJob, result: FetchResult) -> Follow | FileFound:
 
 
 def unreachable_cause(problem: Reason | None, status: int | None) -> str:
-    """A word for what made robots.txt unreachable, such as `tls_failed` or `status_503`."""
+    """A word for the cause of an unreachable robots.txt, such as `tls_failed` or `status_503`."""
     if problem is not None:
         return str(problem)
     return f"status_{status}" if status is not None else str(Reason.CONNECTION_LOST)

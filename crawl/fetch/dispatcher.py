@@ -6,9 +6,9 @@ retried later, or continues at a redirect's target. robots.txt files are jobs as
 fetched at the pace of their own host, and pages in need of one wait for it.
 
 Redirects pass the same checks as links: the link rules, robots.txt, guard and pace of the target.
-At a target in another shard's domain the link ends as `handed_over`, and the owner of that shard
+At a target in another shard's domain the link ends as `handed_over`, and the shard's owner
 continues it, so one process at a time asks a domain. A worker owns several shards and may have to
-give one away: `begin_leaving` stops its work, and `forget` follows when nothing of it is under way.
+give one away: `begin_leaving` stops its work, and `forget` follows once nothing of it is under way.
 """
 
 from __future__ import annotations
@@ -103,11 +103,11 @@ class Dispatcher:
     ) -> None:
         """Start with nothing to do; `add_rows` brings work.
 
-        `links(row)` gives a link; `total` is the number of links that must end. `owns(key)`: false
-        if a pace key belongs to another worker, to which jobs are handed over. `shard_of(key)`: the
-        shard of a pace key; jobs are handed over between shards of this worker too. `excluded(url)`:
-        true if the link rules leave out the target of a redirect. Without `rights`, nothing is
-        asked about training. With `checks`, only rights are asked for, and no page is stored.
+        `links(row)` gives a link; `total` is the number of links to end. `owns(key)`: false if a
+        pace key belongs to another worker, the receiver of its jobs. `shard_of(key)`: the shard of
+        a pace key; jobs are handed over between shards of this worker too. `excluded(url)`: true if
+        the link rules leave out the target of a redirect. Without `rights`, nothing is asked about
+        training. With `checks`, only rights are asked for, and no page is stored.
         """
         self.config = config
         self.resolver = resolver
@@ -186,16 +186,16 @@ class Dispatcher:
         self.frontier.add(key, rows, ready_at=ready_at)
 
     def expect(self, shard: int, num_links: int, quiet_until: float = 0.0) -> None:
-        """Count links of a shard that are about to be added.
+        """Count links of a shard before they are added.
 
-        None of its domains is asked before `quiet_until`, also those that redirects lead to.
+        None of its domains is asked before `quiet_until`, targets of redirects included.
         """
         self.total += num_links
         self.left[shard] += num_links
         self._quiet[shard] = max(quiet_until, self._quiet.get(shard, 0.0))
 
     def add_job(self, job: PageJob, *, ready_at: float = 0.0) -> None:
-        """Add a link that another shard handed over."""
+        """Add a link handed over by another shard."""
         site = locate(job.url)
         if site is None:
             self._end(job, Reason.BAD_URL)
@@ -213,7 +213,7 @@ class Dispatcher:
         self._wake.set()
 
     def add_resumed(self, key: str, row: int, resume: Resume) -> None:
-        """Add a row that was tried before."""
+        """Add a row tried before."""
         link = self._links(row)
         job = self._job(link, key)
         job.attempts, job.num_tries = resume.attempts, resume.num_tries
@@ -228,7 +228,7 @@ class Dispatcher:
         ready_at: float | None = None,
         slow_s: float | None = None,
     ) -> None:
-        """Restore what an earlier worker learned about a key."""
+        """Restore the pace of a key as learned by an earlier worker."""
         if crawl_delay_s is not None:
             self._pace.crawl_delay_s[key] = crawl_delay_s
         if slow_s is not None:
@@ -303,7 +303,7 @@ class Dispatcher:
             self._fault(permit.key, permit.job)
 
     def _next_lease(self, now: float) -> tuple[Claim[FrontierItem], str | None] | None:
-        """A lease to be tried now, with the IP address for which it waited, if it did."""
+        """A lease to be tried now, with its IP address if it waited for one."""
         if self._is_full():
             return None
         if self._through:
@@ -321,7 +321,7 @@ class Dispatcher:
         return self.in_flight >= self.config.concurrency or len(self._tasks) >= MAX_LOOKUPS
 
     def _let_through(self, ip: str) -> None:
-        """Try the lease again that has waited longest for `ip`, if there is one."""
+        """Try again the longest waiting lease for `ip`, if there is one."""
         waiting = self._ip_limits.next_waiting(ip)
         if waiting is not None:
             self._through.append((waiting, ip))
@@ -470,7 +470,7 @@ class Dispatcher:
             self._have_rules(site.origin, rules, now)
 
     def _have_rules(self, origin: str, rules: Robots, now: float) -> None:
-        """Remember the rules of a site and judge the pages that waited for them.
+        """Remember the rules of a site and judge the pages waiting for them.
 
         They are judged here and not at their next turn: by then the rules may have been dropped or
         have expired, and would be fetched again without end.
@@ -544,7 +544,7 @@ class Dispatcher:
         self._have_file(job.key, file, now)
 
     def _have_file(self, file_key: FileKey, file: RightsFile, now: float) -> None:
-        """Remember a file, and go on with the pages that waited for it."""
+        """Remember a file, and continue with the pages waiting for it."""
         self._files.keep(file_key, file, now)
         errand = self._file_jobs.pop(file_key, None)
         if errand is None:
@@ -591,7 +591,7 @@ class Dispatcher:
         return FileKey(FileKind.PROBE, url) if job.rules.allows(url) else None
 
     def _await_file(self, key: FileKey, job: PageJob, result: FetchResult, now: float) -> None:
-        """Keep an answer until a file that decides about it is there."""
+        """Keep an answer until the file needed to judge it is there."""
         asked = self._file_jobs.get(key)
         if asked is not None:
             asked.answered.append((job, result))
@@ -663,7 +663,7 @@ class Dispatcher:
                     self._follow(job, url, result)
 
     def _follow(self, job: PageJob, url: str, result: FetchResult) -> None:
-        """Continue at the next address, or hand the link to the worker that owns its domain."""
+        """Continue at the next address, or hand the link to the owner of its domain."""
         site = locate(url)
         if site is None:
             self._end(job, Reason.REDIRECT_INVALID, result)
@@ -692,7 +692,7 @@ class Dispatcher:
         self._wake.set()
 
     def _requeue(self, key: str, job: Job, *, not_before: float | None = None) -> None:
-        """Queue a job under a key, unless its shard is leaving: then its next owner begins anew."""
+        """Queue a job under a key, unless its shard is leaving: then its next owner restarts it."""
         if self._is_over(job):
             return
         if quiet_until := self._quiet.get(self.shard_of(key), 0.0):
@@ -700,7 +700,7 @@ class Dispatcher:
         self.frontier.push(key, job, not_before=not_before)
 
     def _is_over(self, job: Job) -> bool:
-        """True for a job with an outcome, or one whose shard is leaving."""
+        """True for a job with an outcome, or in a leaving shard."""
         if isinstance(job, PageJob):
             return job.ended or job.shard in self._leaving
         if isinstance(job, RobotsJob) and self._leaving and self._is_leaving(job.origin):
@@ -782,7 +782,7 @@ class Dispatcher:
             self._wake.set()
 
     def _note_rights(self, job: PageJob, outcome: Outcome) -> None:
-        """Put what is known of a page's rights into its outcome, if it was decided by them."""
+        """Add a page's known rights to its outcome, if they decided it."""
         decided = outcome.reason in (None, Reason.TRAINING_OPT_OUT, Reason.RIGHTS_CHECKED)
         if self._rights is None or not (decided or outcome.reason is Reason.ROBOTS_DISALLOWED):
             return
@@ -799,7 +799,7 @@ class Dispatcher:
         outcome.says_itself = found.says_itself
 
     def _fault(self, key: str, job: Job) -> None:
-        """End a job that met a bug of ours: a link without an end would keep the shard going."""
+        """End a job after a bug of ours: a link without an end would keep the shard going."""
         log.exception("%s: unexpected", job.url)
         now = time.monotonic()
         self.frontier.release(key, now + self.config.delay_s)
@@ -822,7 +822,7 @@ class Dispatcher:
     # Shards that come and go
 
     def begin_leaving(self, shards: set[int]) -> None:
-        """Begin nothing more of some shards; what is in flight ends."""
+        """Begin nothing more of some shards; requests in flight end."""
         self._leaving |= shards
         self.frontier.withdraw(self._leaves, lambda item: self._stays(item))
 
@@ -845,7 +845,7 @@ class Dispatcher:
         )
 
     def forget(self, shard: int, links: Container[str]) -> None:
-        """Forget a shard that has left, with what is known of its links and domains."""
+        """Forget a shard after it left, with all state of its links and domains."""
         self.frontier.forget(lambda key: self.shard_of(key) == shard)
         self._leaving.discard(shard)
         self._quiet.pop(shard, None)
@@ -863,7 +863,7 @@ class Dispatcher:
         return sums
 
     def share_addresses(self, in_flight: int, interval_s: float) -> None:
-        """Change the limits on IP addresses, which other workers share."""
+        """Change the limits on IP addresses, shared with other workers."""
         self._ip_limits.share(in_flight, interval_s)
 
     def _leaves(self, key: str) -> bool:
@@ -883,11 +883,11 @@ class Dispatcher:
         self._keeper.commit()
 
     def flush(self) -> None:
-        """Make outcomes durable that have no record to wait for."""
+        """Make outcomes durable if they have no record to wait for."""
         self._keeper.flush()
 
     async def close(self) -> None:
-        """Make everything durable. Raises FatalError when that fails, now or earlier."""
+        """Make everything durable. Raises FatalError for a failed write, now or earlier."""
         self._closed = True
         await self._keeper.close(commit=self.error is None)
         self._rules.close()
@@ -902,7 +902,7 @@ class Dispatcher:
         self._wake.set()
 
     def fail(self, error: FatalError) -> None:
-        """Stop for an error that ends the run."""
+        """Stop for a fatal error of the run."""
         self.error = self.error or error
         self.stop()
 
@@ -941,7 +941,7 @@ class _OutcomeKeeper:
         self._committer = Committer(ledger, failed, self._note)
 
     def keep(self, outcome: Outcome, result: FetchResult | None) -> bool:
-        """Note an outcome with its page, if it has one; False if that failed."""
+        """Note an outcome with its page, if it has one; False after a failure."""
         if result is not None:
             outcome.status = result.status
             outcome.ip = result.ip
@@ -971,7 +971,7 @@ class _OutcomeKeeper:
         self._committed(outcomes)
 
     def store(self, result: FetchResult) -> str:
-        """Keep the record of an answer that decided something: a redirect, a robots.txt, a file.
+        """Keep the record of a deciding answer: a redirect, a robots.txt, a file.
 
         The record's id.
         """
@@ -996,7 +996,7 @@ class _OutcomeKeeper:
 
 
 class _HostAbuse:
-    """Counts what hosts cost beyond their share: floods on the wire and processor time."""
+    """Counts hosts' excess costs: floods on the wire and processor time."""
 
     def __init__(self) -> None:
         self._floods: Counter[str] = Counter()

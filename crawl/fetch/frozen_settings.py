@@ -1,7 +1,7 @@
 """Fetch settings that are frozen when a batch first starts: shards, body limit and deadline.
 
 Shards are fixed because each keeps its state, and its outcomes, under its number. There are many
-more than workers, so that workers that join or leave take and give some of them.
+more shards than workers, so joining workers take some and leaving ones give some.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def settled(
 
 
 def expected_workers(store: Store, batch: str) -> int:
-    """Workers that the executor of the last start could run at the same time; 1 if unknown."""
+    """Most simultaneous workers under the last start's executor; 1 if unknown."""
     try:
         return max(1, int(store.read_object(_expected_path(batch))["workers"]))
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Gates: may this request be made now? Asked of each job before each request.
 
 The gates are asked in the order of their cost: port, host, address, robots.txt, rights, limits of
-the IP address. A robots.txt passes the same gates as a page, apart from the rules that it is to bring.
+the IP address. A robots.txt passes the same gates as a page, apart from its own rules.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ Decision = Refuse | Wait | Move | LookUp | Unresolved | NeedRobots | NeedFile | 
 
 
 class Gates:
-    """Everything that a request must pass. Times are monotonic seconds."""
+    """All checks before a request. Times are monotonic seconds."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Gates:
         self.refused_hosts: dict[str, Reason] = {}
 
     def check(self, job: Job, key: str, now: float) -> Decision:
-        """Decide about a job that was leased under `key`."""
+        """Decide about a job leased under `key`."""
         site = locate(job.url)
         if site is None:
             return Refuse(Reason.BAD_URL)
@@ -139,7 +139,7 @@ class Gates:
     def _check_rights(
         self, rights: RightsGate, job: PageJob, site: Site, now: float
     ) -> Refuse | NeedFile | None:
-        """Ask what the site says about training. The findings stay with the job."""
+        """Ask for the site's statements about training. The findings stay with the job."""
         assert job.rules is not None
         found = rights.before(job, site, job.rules, now)
         if isinstance(found, NeedFile):

@@ -1,4 +1,4 @@
-"""Work items of a crawl: links, the jobs they become, and the sites that URLs belong to. Pure."""
+"""Work items of a crawl: links, the jobs they become, and the sites of URLs. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crawl.fetch.requests import FetchResult
 
 
 class Link(NamedTuple):
-    """A row of the shard. One that was handed over continues at `target`, after its redirects."""
+    """A row of the shard. A handed-over one continues at `target`, after its redirects."""
 
     doc_id: str
     url: str
@@ -51,7 +51,7 @@ class Site:
 
 @dataclass(slots=True)
 class PageJob:
-    """A link being fetched: the address of its current hop and what is known so far."""
+    """A link being fetched: the address of its current hop and its state so far."""
 
     link: Link
     url: str
@@ -78,10 +78,10 @@ class PageJob:
     """The shard that the link belongs to at this hop: only its owner asks the domain."""
 
     def at(self, url: str, key: str) -> PageJob:
-        """The job at the next hop. Cookies do not leave the domain `key` that set them.
+        """The job at the next hop. Cookies do not leave the domain `key` of their origin.
 
-        That also makes the pages independent of the number of workers: a hop into another domain
-        may be made by another worker.
+        So the pages do not depend on the number of workers either: a hop into another domain may be
+        made by another worker.
         """
         site = locate(self.url)
         stays = site is not None and site.key == key
@@ -139,7 +139,7 @@ FrontierItem = int | PageJob | RobotsJob | FileJob
 
 
 class Resume(NamedTuple):
-    """Progress of a link that was tried before the worker was stopped."""
+    """Progress of a link tried before the worker was stopped."""
 
     attempts: int
     num_tries: int
@@ -170,7 +170,7 @@ def locate(url: str) -> Site | None:
 
 
 def redirect_target(url: str, location: str) -> str | None:
-    """The absolute address that a `Location` leads to, serialised, without fragment; else None.
+    """The absolute target of a `Location`, serialised, without fragment; else None.
 
     Resolved by one WHATWG parser from base to result, so `///host` means a host, as in browsers.
     """
@@ -192,10 +192,10 @@ def redirect_target(url: str, location: str) -> str | None:
 
 
 def _header_text(text: str) -> str:
-    """The address in a header, which was decoded as Latin-1.
+    """The address in a header decoded as Latin-1.
 
     Most servers send UTF-8. Bytes of other encodings are escaped as they are, as browsers do: their
-    server knows what they mean.
+    server knows the meaning.
     """
     with suppress(UnicodeError):
         raw = text.encode("latin-1")

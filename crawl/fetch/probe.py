@@ -1,8 +1,8 @@
-"""The probe of a host: its answer for an address that cannot exist.
+"""The probe of a host: its answer for an impossible address.
 
-A host with a page for it gives that page for every missing one. The fingerprint
-of that answer tells those pages, in any language. Source: Bar-Yossef, Broder, Kumar and Tomkins,
-"Sic transit gloria telae", WWW 2004.
+A host with a page for it gives the same page for every missing one. The fingerprint of this answer
+identifies such pages, in any language. Source: Bar-Yossef, Broder, Kumar and Tomkins, "Sic transit
+gloria telae", WWW 2004.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WORD: Final = re.compile(rb"[a-z\x80-\xff]+")
 
 
 def probe_url(origin: str) -> str:
-    """An address of a site (`http://host:port`) that cannot exist, the same one for each run."""
+    """An impossible address of a site (`http://host:port`), the same one for each run."""
     return f"{origin}/{xxh3_64_hexdigest(origin.encode())}"
 
 
@@ -43,7 +43,7 @@ def answer_fingerprint(body: bytes, url: str) -> bytes | None:
 
 
 def _echoes(url: str) -> list[bytes]:
-    """The forms in which a page repeats its own address, the longest first."""
+    """The forms of a page's own address in its text, the longest first."""
     parts = urlsplit(url)
     target = f"{parts.path}?{parts.query}" if parts.query else parts.path
     last = parts.path.rstrip("/").rpartition("/")[2]

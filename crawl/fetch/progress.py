@@ -35,7 +35,7 @@ _GAUGES = ("done", "total", "ok", "in_flight", "bytes", "ready_hosts", "waiting_
 
 @dataclass(frozen=True, slots=True)
 class CrawlProgress:
-    """All shards that run, and the counts of those that do not."""
+    """All running shards, and the counts of the others."""
 
     running: int = 0
     done: int = 0
@@ -57,7 +57,7 @@ class CrawlProgress:
 
     @property
     def num_failed(self) -> int:
-        """Links that ended with a reason other than a page."""
+        """Links with any outcome but a page."""
         return self.reasons.total() - self.reasons["ok"]
 
     def stopped(self) -> CrawlProgress:
@@ -155,7 +155,7 @@ class Reporter:
             log.warning("%s", error)  # a missed state is not a reason to stop
 
     def _name(self, state: dict[str, Any]) -> str:
-        """A name per life: what an earlier worker of the seat has done still counts."""
+        """A name per life: the work of an earlier worker of the seat still counts."""
         life = state.get("life")
         return f"{self._number:05}" if life is None else f"life-{life:05}"
 
@@ -176,7 +176,7 @@ def merge(
 ) -> CrawlProgress:
     """The sum of the states of workers.
 
-    `total`: the links of the batch; None for the sum of what the states say.
+    `total`: the links of the batch; None for the sum over the states.
     """
     reasons: Counter[str] = Counter()
     domains: Counter[str] = Counter()
@@ -225,7 +225,7 @@ def merge(
 
 
 def report_archive(store: Store, batch: str, counts: Mapping[str, int]) -> None:
-    """Write the counts of a crawl that asks archives, for `--status`."""
+    """Write the counts of a crawl of archives, for `--status`."""
     state = {"done": 0, "total": 0, "at": time.time(), "archive": dict(counts)}
     try:
         store.write_bytes(f"{_folder(batch)}/archive.json", json.dumps(state).encode())

@@ -53,16 +53,16 @@ class FetchResult:
 
     @property
     def content_type(self) -> str | None:
-        """The `Content-Type` that counts, if there are several."""
+        """The deciding `Content-Type`, if there are several."""
         return content_type(self.header_values("content-type"))
 
     def header(self, name: str) -> str | None:
-        """The first header of that name."""
+        """The first header of this name."""
         values = self.header_values(name)
         return values[0] if values else None
 
     def header_values(self, name: str) -> list[str]:
-        """All headers of that name, in order."""
+        """All headers of this name, in order."""
         wanted = name.lower().encode()
         return [value.decode("latin-1") for key, value in self.headers if key.lower() == wanted]
 
@@ -93,4 +93,4 @@ class RequestSource(Protocol):
         """Wait for the next request to fall due; None when there are no more."""
 
     def finished(self, permit: Permit, failure: BaseException | None) -> None:
-        """Take back a permit whose request ended, successfully or not."""
+        """Take back the permit of an ended request, successful or not."""

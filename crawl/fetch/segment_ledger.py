@@ -67,8 +67,8 @@ class Ledger:
     def add(self, outcome: Outcome) -> None:
         """Note an outcome without a stored page.
 
-        One that points to evidence waits for the open segment, which may hold it: what a row names
-        is always there.
+        One with a pointer to evidence waits for the open segment, its possible place: a record
+        named by a row always exists.
         """
         waits = outcome.evidence and self._segment is not None
         (self._pointing if waits else self._loose).append(outcome)
@@ -82,7 +82,7 @@ class Ledger:
         self._pointing.append(outcome)
 
     def add_refusal(self, outcome: Outcome, result: FetchResult) -> None:
-        """Note a page that refuses training itself: its headers and words are kept, not its body."""
+        """Note a page with a refusal of training: its headers and words are kept, not its body."""
         emptied = replace(result, wire=b"", body=b"", truncated="unspecified")
         record = self.store(emptied)
         assert result.fetched_at is not None
@@ -132,7 +132,7 @@ class Ledger:
         return Commit(self._take_index(), outcomes, None)
 
     def rest(self) -> Commit | None:
-        """Cut everything that is left."""
+        """Cut all the rest."""
         return self._cut() if self._segment is not None else self.loose()
 
     def carry_out(self, commit: Commit) -> None:
@@ -168,7 +168,7 @@ class Ledger:
 
 
 class Committer:
-    """Carries out commits in its own thread, so that a slow disk delays no request."""
+    """Carries out commits in its own thread: a slow disk delays no request."""
 
     def __init__(
         self,

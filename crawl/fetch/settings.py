@@ -254,7 +254,7 @@ class FetchConfig(Section):
     def ip_interval_s(self) -> float:
         """Seconds between requests to one IP address, over all workers and domains.
 
-        An address receives what `max_in_flight_per_ip` domains would at their full pace.
+        An address receives as much as `max_in_flight_per_ip` domains at their full pace.
         """
         return self.delay_s / self.max_in_flight_per_ip
 

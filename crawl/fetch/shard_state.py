@@ -31,7 +31,7 @@ WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """`state.json` of a shard's folder; empty if there is none that can be read."""
+    """`state.json` of a shard's folder; empty without a readable one."""
     try:
         state: dict[str, Any] = json.loads((folder / STATE).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -45,7 +45,7 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
 
 
 def alive_at(folder: Path) -> float | None:
-    """Unix seconds at which a worker of this folder last lived; None if none ever did."""
+    """Unix seconds of the last sign of life of a worker of this folder; None if none ever lived."""
     try:
         return (folder / HEARTBEAT).stat().st_mtime
     except FileNotFoundError:
@@ -89,7 +89,7 @@ class Mirror:
         self._saved: dict[str, int] = {}
 
     def restore(self) -> None:
-        """Bring what an earlier attempt saved to this node."""
+        """Bring an earlier attempt's saved files to this node."""
         if self._store.is_local:
             return
         for path, _ in self._store.files(self._durable):
@@ -98,7 +98,7 @@ class Mirror:
             self._saved[target.name] = target.stat().st_mtime_ns if target.name != HEARTBEAT else 0
 
     def save(self) -> None:
-        """Save the files that changed since the last time."""
+        """Save the files changed since the last time."""
         if self._store.is_local:
             return
 

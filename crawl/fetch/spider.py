@@ -1,4 +1,4 @@
-"""The Scrapy side: a spider that asks for permits, a queue, and the settings that we depend on.
+"""The Scrapy side: a spider working by permits, a queue, and our required settings.
 
 Scrapy runs the requests, so its users' settings and middlewares apply. `crawl.fetch.dispatcher`
 decides about requests and answers: it hands out permits one by one (`LinkSpider.start`) and takes
@@ -102,7 +102,7 @@ class QuietLogFormatter(LogFormatter):
 
 
 def scrapy_settings(config: FetchConfig) -> dict[str, Any]:
-    """Scrapy settings: our defaults, the operator's, and those that carry our promises."""
+    """Scrapy settings: our defaults, the operator's, and those required by our guarantees."""
     ours: dict[str, Any] = {
         "ADDONS": {},
         "DOWNLOADER_MIDDLEWARES_BASE": {},

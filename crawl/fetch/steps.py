@@ -1,10 +1,10 @@
-"""Links to pages: the links are spread over shards of domains, which a fleet of workers shares.
+"""Links to pages: the links are spread over shards of domains, shared by a fleet of workers.
 
 The first exchange spreads links by shard. Its tasks are seats for workers: each runs
-`crawl.fetch.worker`, which takes shards from the fleet's roster (`crawl.fetch.fleet`) until none of
-the batch has links left, so a task that starts late, on a node that joins, gets its part of the
-work. A domain belongs to one shard and is asked by one process at any time. The next steps keep the
-last outcome of each link, end those that a deadline left over, and order the pages by `doc_id`.
+`crawl.fetch.worker` and takes shards from the fleet's roster (`crawl.fetch.fleet`) until none of
+the batch has links left, so even a late task on a new node gets its part of the work. A domain
+belongs to one shard and is asked by one process at any time. The next steps keep the last outcome
+of each link, end those left over by a deadline, and order the pages by `doc_id`.
 
 Outcomes are durable in the journals of the workers, so a kill costs at most an open segment.
 """
@@ -109,7 +109,7 @@ def _load_last_outcome(config: CrawlConfig, context: Context) -> ReduceFunction:
 def last_outcomes(outcomes: pa.Table) -> pa.Table:
     """The row of each link with the longest chain of redirects: each hand-over makes it longer.
 
-    A link that a deadline left over has a row that says so beside those that it has had before.
+    A link left over by a deadline has a row for this beside its earlier ones.
     """
     hops = pc.list_value_length(outcomes["redirects"])
     rank = pc.add(
@@ -197,14 +197,14 @@ def _load_order(config: CrawlConfig, context: Context) -> ReduceFunction:
 def num_requests(pages: pa.Table) -> int:
     """Requests behind these pages: each attempt at the last address, and one for each redirect.
 
-    Attempts at an address that redirected in the end are not known any more.
+    Attempts at an address are no longer known if it redirected in the end.
     """
     hops = pc.sum(pc.list_value_length(pages["redirects"])).as_py() or 0
     return hops + (pc.sum(pages["attempts"]).as_py() or 0)
 
 
 def opt_out_counts(cause: str | None) -> list[str]:
-    """The notes that count a `training_opt_out` by its signals."""
+    """Notes with counts of `training_opt_out` by signal."""
     return [f"{Reason.TRAINING_OPT_OUT.value}:{signal}" for signal in (cause or "").split(",")]
 
 
@@ -231,7 +231,7 @@ def _is_closed(config: CrawlConfig) -> bool:
 
 
 def _deferred(row: dict[str, Any]) -> Outcome:
-    """The outcome of a link that has none when the batch is closed."""
+    """The outcome of a link without one at the close of the batch."""
     return Outcome(
         doc_id=row["doc_id"],
         url=row["url"],
@@ -261,8 +261,8 @@ class _Seat:
     def fetch(self, links: pa.Table) -> pa.Table:
         """Run workers until no shard has links left; the outcomes of some of them.
 
-        `links` are those of this seat's bucket. Raises: RetryableError when a worker stopped with
-        links left, InputError when it says that none can succeed.
+        `links` are those of this seat's bucket. Raises: RetryableError if a worker stopped with
+        links left, InputError if it reports that none can succeed.
         """
         reporter = Reporter(
             self._context.store,
@@ -293,7 +293,7 @@ class _Seat:
         return _is_closed(self._config) or self._roster.read().roster.is_finished
 
     def _work(self, reporter: Reporter) -> tuple[int, str, int]:
-        """Run one worker; its exit code, its error and the links that it ended."""
+        """Run one worker; its exit code, its error and its number of ended links."""
         with tempfile.TemporaryDirectory(prefix="webtext-seat-") as temporary:
             spec = Path(temporary) / "spec.json"
             spec.write_text(json.dumps(self._spec()))
@@ -324,7 +324,7 @@ class _Seat:
         }
 
     def _collect(self, links: pa.Table) -> pa.Table:
-        """The outcomes in this seat's share of the journals, and links that a deadline left over."""
+        """The outcomes in this seat's share of the journals, and links left over by a deadline."""
         store, num_seats = self._context.store, _num_seats(self._config, self._context)
         seen = self._wait_for_others()
         tables = [_OUTCOME.empty_table()]
@@ -343,7 +343,7 @@ class _Seat:
         return pa.concat_tables(tables)
 
     def _wait_for_others(self) -> Seen:
-        """Wait until the workers of a closed batch have saved what they have; the last roster."""
+        """Wait until the workers of a closed batch have saved everything; the last roster."""
         until = time.monotonic() + LEAVE_WAIT_S
         while True:
             seen = self._roster.look()
@@ -358,10 +358,10 @@ def _read_outcomes(store: Store, path: str) -> pa.Table:
 
 
 def _ip_table(context: Context) -> Path:
-    """The table through which workers share the pace of IP addresses.
+    """The table for sharing the pace of IP addresses among workers.
 
-    With a local corpus all workers share one. Machines that share only an object store have one
-    each, and each worker takes its part of the rate (`crawl.fetch.worker`).
+    With a local corpus all workers share one. Machines sharing only an object store have one each,
+    and each worker takes its part of the rate (`crawl.fetch.worker`).
     """
     shared = context.store.local_path(f"{work_dir(context.batch)}/crawl.fetch-ip/table")
     if shared is None:
@@ -373,7 +373,7 @@ def _ip_table(context: Context) -> Path:
 def _run_worker(
     spec: Path, report: Callable[[int], None], reporter: Reporter
 ) -> tuple[int, str, int]:
-    """Run `crawl.fetch.worker` on `spec`; its exit code, its error and the links that it ended.
+    """Run `crawl.fetch.worker` on `spec`; its exit code, its error and its number of ended links.
 
     Its stderr is logged.
 
@@ -418,7 +418,7 @@ def _last_lines(errors: IO[bytes]) -> list[str]:
 
 
 def _parse_report(line: bytes) -> dict[str, Any]:
-    """A line of a worker's stdout; empty for one that is not the worker's own."""
+    """A line of a worker's stdout; empty for one from other code."""
     try:
         reported = json.loads(line)
     except ValueError:
@@ -427,7 +427,7 @@ def _parse_report(line: bytes) -> dict[str, Any]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a worker that still runs to stop, and kill it if it does not."""
+    """Ask a running worker to stop, and kill it if it does not."""
     if process.poll() is None:
         process.terminate()
         try:

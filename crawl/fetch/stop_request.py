@@ -2,8 +2,8 @@
 
 A signal reaches the driver and, through Ray, the tasks beside the workers; not a worker on a node
 lost to Ray. So each worker looks every few seconds for a request to stop (`webtext crawl --stop`,
-or a driver that was stopped), and for the lease under which it was started: once another run has
-taken the batch over, its pages would be asked for twice.
+or a stopped driver), and for the lease of its own run: once another run has taken the batch over,
+its pages would be asked for twice.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def stop_path(batch: str) -> str:
 
 
 def lease_token(store: Store, batch: str) -> str | None:
-    """The token of the run that holds the batch; None if none does."""
+    """The token of the batch's present run; None without one."""
     found = owner(store, f"{work_dir(batch)}/lock.json")
     return str(found["token"]) if found and "token" in found else None
 
 
 def reason_to_stop(store: Store, batch: str, token: str | None) -> str | None:
-    """A reason for a worker that was started under the lease `token` to stop, or None.
+    """A reason to stop for a worker started under the lease `token`, or None.
 
-    A store that does not answer is no reason: it is asked again.
+    A store without an answer is not a reason: it is asked again.
     """
     try:
         if store.exists(stop_path(batch)):

@@ -1,4 +1,4 @@
-"""Counts bot walls among the answers of a crawl, so that a rising share is seen while it runs."""
+"""Counts bot walls among the answers of a crawl, to show a rising share while it runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class WallCounter:
 
 
 def warning(counts: Mapping[str, Any]) -> str | None:
-    """The line that warns of walls, by the sum of the workers' counts."""
+    """The warning about walls, by the sum of the workers' counts."""
     answers, walls, recent, recent_walls = (int(counts.get(name, 0)) for name in NAMES)
     if recent_walls < LEAST_WALLS or recent_walls < LEAST_SHARE * recent:
         return None

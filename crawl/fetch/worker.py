@@ -1,4 +1,4 @@
-"""A process that fetches pages: `python -m crawl.fetch.worker SPEC.json`.
+"""A process for fetching pages: `python -m crawl.fetch.worker SPEC.json`.
 
 The spec (see `Spec`) names either a file of links with a local folder for their state, or the fleet
 of a batch: then the worker takes shards of domains, and gives them away when others need work
@@ -81,7 +81,7 @@ TOP_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class FleetSpec:
-    """The fleet that a worker joins."""
+    """The fleet of a worker."""
 
     batch: str
     folder: str
@@ -94,7 +94,7 @@ class FleetSpec:
     """Workers that are likely to start at the same time."""
 
     def order(self, first: int) -> list[int]:
-        """Shards in the order in which a worker takes them: workers begin at different ones."""
+        """Shards in this worker's order: workers begin at different ones."""
         return sorted(
             range(self.num_shards), key=lambda shard: ((shard - first) % self.num_buckets, shard)
         )
@@ -165,7 +165,7 @@ def read_spec(path: str) -> Spec:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fetch the shard that the spec names; the exit code."""
+    """Fetch the shard named by the spec; the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
     if arguments in (["-h"], ["--help"]):
@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(spec: Spec) -> int:
-    """Fetch what is left; 0 or `EXIT_LEFT`. Raises WebtextError."""
+    """Fetch the links left; 0 or `EXIT_LEFT`. Raises WebtextError."""
     spec.config.require_contact()
     store = open_store(spec.corpus)
     _allow_many_files()
@@ -261,7 +261,7 @@ def _report(state: dict[str, Any]) -> None:
 
 
 class Worker:
-    """A process that fetches: links of one file, or the shards that it owns among others."""
+    """A fetching process, for links of one file or for its own shards of a fleet."""
 
     def __init__(
         self, spec: Spec, store: Store, out_dir: Path, warc_prefix: str, member: Membership | None
@@ -363,7 +363,7 @@ class Worker:
         )
 
     def _share_addresses(self, num_workers: int) -> None:
-        """Divide what an IP address may receive among the workers of the batch."""
+        """Divide the request limit of an IP address among the workers of the batch."""
         config = self._spec.config
         interval_s = config.ip_interval_s
         if not self._store.is_local:
@@ -373,7 +373,7 @@ class Worker:
         self.dispatcher.share_addresses(in_flight, interval_s)
 
     def fill(self, links: pa.Table, done: pa.Array) -> None:
-        """Give the links of one file to the dispatcher, with what an earlier run learned."""
+        """Give the links of one file to the dispatcher, with the state of an earlier run."""
         # A link that was handed over counted under the cap of its own domain already.
         handed = HAND_OVER_COLUMNS[0] in links.schema.names
         left = links_left(links, done, 0 if handed else self._spec.config.per_domain_cap)
@@ -387,7 +387,7 @@ class Worker:
         restore_paces(self.dispatcher, start)
 
     def _quiet_until(self) -> float:
-        """Unix seconds before which no domain is asked.
+        """Earliest Unix seconds of a request to any domain.
 
         An earlier worker may just have asked one, and been killed.
         """
@@ -499,7 +499,7 @@ class Worker:
             await asyncio.sleep(PROGRESS_S)
 
     async def _watch_for_stop(self) -> None:
-        """Stop if the corpus says so: a request, or another run that has taken the batch over."""
+        """Stop on a request in the corpus, or if another run has taken the batch over."""
         batch = self._spec.stop_batch
         while batch is not None:
             found = await asyncio.to_thread(
@@ -512,7 +512,7 @@ class Worker:
             await asyncio.sleep(stop_request.EVERY_S)
 
     def _end_orphaned(self) -> None:
-        """Stop: the process that would use the outcomes is gone, and may have a successor."""
+        """Stop: the user of the outcomes, the parent process, is gone, and may have a successor."""
         if self._store.is_local:
             self._stop()
         else:

@@ -95,7 +95,7 @@ class Maps:
             ) from error
 
     def watch(self) -> None:
-        """Compare the files under open maps once a second: reading a shrunk one is a SIGBUS.
+        """Once a second, compare the files under open maps: a read of a shrunk one dies of SIGBUS.
 
         Raises: SchemaError naming the file.
         """
@@ -330,7 +330,7 @@ class Segments:
         return tokens
 
     def _let_go(self) -> None:
-        """Close the maps of files evicted from the cache: until then they fill its disk."""
+        """Close the maps of evicted files: until then these take space on the cache's disk."""
         if self._cache is None or self._cache.version() == self._cache_version:
             return
 

@@ -1,1 +1,1 @@
-"""Workers of one fetch: the shards that each owns, and the journals in which they keep outcomes."""
+"""Workers of one fetch: the shards of each, and the journals of their outcomes."""

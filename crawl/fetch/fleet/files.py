@@ -69,16 +69,16 @@ class FleetFiles:
         return found
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state, and on an object store all of the journal that is new."""
+        """Write the state, and on an object store the new part of the journal."""
         write_state(self._folder, state)
         self._mirror.save()
 
     def mirror(self) -> None:
-        """Copy what is new of the journal to an object store."""
+        """Copy the new part of the journal to an object store."""
         self._mirror.save()
 
     def merge(self) -> None:
-        """Merge many small outcome files into one, so that others have few to read."""
+        """Merge many small outcome files into one: others then have few to read."""
         paths = {path.name: path for path in outcome_files(self._folder)}
         run = merge_run([*paths])
         if not run:
@@ -102,13 +102,13 @@ def shards_of(domains: pa.ChunkedArray, num_shards: int) -> np.ndarray:
 
 
 def remove_leftovers(store: Store, journals: Journals, warc_folder: str, life: int) -> None:
-    """Delete segments of a lost worker that have no outcomes: their links are fetched again."""
+    """Delete segments of a lost worker without outcomes: their links are fetched again."""
     names = [path.rpartition("/")[2] for path in journals.files().get(life, ())]
     remove_uncommitted(store, segment_prefix(warc_folder, life), names)
 
 
 def remove_other_segments(store: Store, warc_folder: str, num_lives: int) -> None:
-    """Delete segments that no life of this fetch wrote: an earlier fetch of the batch left them."""
+    """Delete segments written by no life of this fetch: an earlier fetch of the batch left them."""
     for path, _ in store.files(warc_folder):
         found = _SEGMENT.fullmatch(path.rpartition("/")[2])
         if found is not None and int(found[1]) >= num_lives:

@@ -1,8 +1,8 @@
-"""Outcomes of a batch while it is fetched: a journal of each worker's life, which all can read.
+"""Outcomes of a batch while it is fetched: a journal of each worker's life, readable by all.
 
 A journal is a folder of outcome files. Everything else follows from them: a shard's links are left
-if no row says that they ended, and a link that was handed over comes from the row that says so. So
-a hop into another shard is durable with its outcome, and needs no message.
+until a row marks their end, and a handed-over link comes from its row in the giver's journal. So a
+hop into another shard is durable with its outcome, and needs no message.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MERGE_FILES = 64
 
 
 class Arrival(NamedTuple):
-    """A link that a shard receives from another one."""
+    """A link received by a shard from another one."""
 
     shard: int
     link: Link
@@ -39,7 +39,7 @@ class Arrival(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """A link that a shard hands over."""
+    """A link handed over by a shard."""
 
     sender: int
     receiver: int
@@ -86,7 +86,7 @@ class Journals:
         }
 
     def skip(self) -> None:
-        """Leave out what is there now from `read_new`."""
+        """Leave out the present rows from `read_new`."""
         for life, paths in self.files().items():
             known = self._known.setdefault(life, set())
             for path in paths:
@@ -111,7 +111,7 @@ class Journals:
         return pa.concat_tables(tables)
 
     def history(self, shards: Iterable[int]) -> History:
-        """Everything that the journals say about some shards."""
+        """All rows of the journals about some shards."""
         wanted = pa.array(sorted(shards), pa.int32())
         found = History()
         for shard in wanted.to_pylist():
@@ -137,7 +137,7 @@ class Journals:
         return found
 
     def arrivals(self, rows: pa.Table) -> Iterator[Arrival]:
-        """Links that rows hand over, with the shards that receive them."""
+        """Links handed over by rows, with their receiving shards."""
         handed = rows.filter(is_handed(rows))
         for sender, doc_id, url, target, redirects in _rows(
             handed, "shard", "doc_id", "url", "final_url", "redirects"
@@ -147,7 +147,7 @@ class Journals:
                 yield Arrival(shard, Link(doc_id, url, target, tuple(redirects)), sender)
 
     def shard_of_url(self, url: str) -> int | None:
-        """The shard that owns the domain of `url`; None if it is not an http(s) address."""
+        """The shard of the domain of `url`; None if it is not an http(s) address."""
         site = locate(url)
         return None if site is None else shard_of(site.key, self._num_shards)
 
@@ -174,12 +174,12 @@ class Journals:
 
 
 def is_handed(rows: pa.Table) -> pa.Array:
-    """True for rows of links that were handed over. Shape (rows,)."""
+    """True for rows of handed-over links. Shape (rows,)."""
     return pc.fill_null(pc.equal(rows["reason"], Reason.HANDED_OVER.value), False)
 
 
 def acknowledged(rows: pa.Table, sent: Mapping[tuple[str, int], Sent]) -> Iterator[tuple[str, int]]:
-    """Hand-overs whose receiver has an outcome in these rows."""
+    """Hand-overs with an outcome of their receiver in these rows."""
     if not sent or not rows.num_rows:
         return
 
@@ -192,7 +192,7 @@ def acknowledged(rows: pa.Table, sent: Mapping[tuple[str, int], Sent]) -> Iterat
 def acknowledged_by(
     shard: int, doc_id: str, num_redirects: int, sent: Mapping[tuple[str, int], Sent]
 ) -> Iterator[tuple[str, int]]:
-    """The same for one outcome: it has at least the redirects with which the link arrived."""
+    """The same for one outcome: it has at least as many redirects as the link on arrival."""
     for number in range(num_redirects + 1):
         each = sent.get((doc_id, number))
         if each is not None and each.receiver == shard:
@@ -200,7 +200,7 @@ def acknowledged_by(
 
 
 def merge_run(names: Sequence[str]) -> Sequence[str]:
-    """The first `MERGE_FILES` names of single commits that follow each other, or none.
+    """The first `MERGE_FILES` names of consecutive single commits, or none.
 
     An open segment has a number already, so a gap in the numbers is not committed yet.
     """

@@ -1,4 +1,4 @@
-"""Links of the shards that a worker owns, as rows of the tables that they came in."""
+"""Links of a worker's shards, as rows of their original tables."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Conditions under which a worker begins with a shard. Times in monotonic seconds."""
+    """Conditions for a worker to begin with a shard. Times in monotonic seconds."""
 
     quiet_until: float = 0.0
     """No domain is asked before: another worker may just have asked it."""
@@ -115,7 +115,7 @@ class LinkTables:
         return table.link(row - self._firsts[index])
 
     def add(self, shard: int, links: pa.Table, dispatcher: Dispatcher, start: Start) -> None:
-        """Give the links left of a shard to the dispatcher, with what earlier workers learned."""
+        """Give the links left of a shard to the dispatcher, with the state of earlier workers."""
         table = _Table(links)
         first = self._end
         self._end += len(table)
@@ -146,7 +146,7 @@ class LinkTables:
 
 
 def restore_paces(dispatcher: Dispatcher, start: Start) -> None:
-    """Give the dispatcher the paces of domains that earlier workers learned."""
+    """Give the dispatcher the paces of domains learned by earlier workers."""
     state = start.state or {}
     quiet = start.quiet_until
     for key, delay_s in state.get("crawl_delay_s", {}).items():

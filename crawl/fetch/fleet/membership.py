@@ -1,10 +1,10 @@
 """One worker's place among those of its batch: a lease with a heartbeat, and changes of the roster.
 
-The heartbeat is one small write per worker, for any number of shards. A worker whose lease has not
-changed for `EXPIRE_S` by the clock of an observer, or whose process has ended on the observer's
-host, is lost: the observer replaces its lease by an empty one, so the lost worker cannot renew it
-again, and frees its shards. A worker that cannot renew stops asking servers after `VALID_S`, well
-before that. Clocks of hosts are never compared.
+The heartbeat is one small write per worker, for any number of shards. A worker is lost if its lease
+has not changed for `EXPIRE_S` by the clock of an observer, or if its process has ended on the
+observer's host: the observer replaces its lease by an empty one, so the lost worker cannot renew it
+again, and frees its shards. A worker unable to renew stops asking servers after `VALID_S`, well
+before then. Clocks of hosts are never compared.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FENCED = b"{}"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A version of the roster, and the bytes that a change of it replaces."""
+    """A version of the roster, and its bytes, to be replaced by a change."""
 
     roster: Roster
     data: bytes
@@ -55,7 +55,7 @@ class Membership:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`clean_up(life)` removes what a lost worker left behind, before its shards are free."""
+        """`clean_up(life)` removes the leftovers of a lost worker, before its shards are free."""
         self._store = store
         self._folder = folder
         self._num_shards = num_shards
@@ -71,11 +71,11 @@ class Membership:
 
     @property
     def valid_until(self) -> float:
-        """The time, by this worker's clock, until which it may ask servers."""
+        """The end of this worker's permission to ask servers, by its own clock."""
         return self._renewed_at + VALID_S
 
     def join(self) -> int:
-        """Become a member; the number of this life, which no worker had before."""
+        """Become a member; the number of this life, never used before."""
 
         def number(roster: Roster) -> None:
             roster.next_life += 1
@@ -111,7 +111,7 @@ class Membership:
         self._lease.release()
 
     def read(self) -> Seen:
-        """The roster, which the first reader makes."""
+        """The roster; the first reader creates it."""
         try:
             data = self._store.read_bytes(self._roster_path)
         except FileNotFoundError:
@@ -122,7 +122,7 @@ class Membership:
         return Seen(Roster.parse(data), data)
 
     def look(self) -> Seen:
-        """The roster, after workers that are lost were taken off it."""
+        """The roster, after lost workers were taken off it."""
         seen = self.read()
         for life in self._find_lost(seen.roster):
             log.warning("crawl worker %d is lost; its shards go to others", life)
@@ -133,12 +133,12 @@ class Membership:
         return seen
 
     def replace(self, seen: Seen, changed: Roster) -> bool:
-        """Write a change that is based on `seen`; False if another worker was first."""
+        """Write a change based on `seen`; False if another worker was first."""
         changed.version = seen.roster.version + 1
         return self._store.replace_exact(self._roster_path, seen.data, changed.dump())
 
     def change(self, apply: Callable[[Roster], None]) -> Roster:
-        """Change the roster, whatever it is by now; the result. Raises: FatalError."""
+        """Change the present roster; the result. Raises: FatalError."""
         for _ in range(MOST_RETRIES):
             seen = self.read()
             roster = Roster.parse(seen.data)
@@ -176,7 +176,7 @@ class Membership:
         return lost
 
     def _fence(self, life: int, data: bytes) -> bool:
-        """Make sure that a life cannot renew its lease; False if it just did."""
+        """Prevent a life from renewing its lease; False if it just did."""
         path = self._lease_path(life)
         if data != FENCED:
             return self._store.replace_exact(path, data, FENCED)

@@ -1,8 +1,8 @@
-"""Owners of a batch's shards, and the rules by which shards change hands. Pure.
+"""Owners of a batch's shards, and the rules for changing owners. Pure.
 
-A roster is one small object in the corpus. Every change of it replaces exactly the version that the
-change is based on, so two workers never own a shard, and a shard is marked done only by a worker
-that has seen everything up to that version.
+A roster is one small object in the corpus. Every change of it replaces exactly the version it is
+based on, so two workers never own a shard, and only a worker aware of everything up to this version
+marks a shard done.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Roster:
 
     @classmethod
     def empty(cls, num_shards: int) -> Roster:
-        """A roster of shards that nobody has owned yet."""
+        """A roster of shards without owners."""
         return cls(
             owners=[FREE] * num_shards,
             is_done=[False] * num_shards,
@@ -89,10 +89,10 @@ class Roster:
             self.num_lost[shard] += lost and not self.is_done[shard]
 
     def claims(self, life: int, most: int, order: Sequence[int]) -> Iterator[int]:
-        """Free shards that a worker should take now: its fair share, and `most` at a time.
+        """Free shards for a worker to take now: its fair share, and `most` at a time.
 
-        Of a batch's first worker that keeps the others' shares free while they start. `order` is
-        the order in which shards are offered.
+        For a batch's first worker, `most` keeps the others' shares free while they start. `order`
+        is the order of offering shards.
         """
         load = {s: max(1.0, self.weights[s]) for s, done in enumerate(self.is_done) if not done}
         fair = sum(load.values()) / max(1, len(self.members))
@@ -107,7 +107,7 @@ class Roster:
                 yield shard
 
     def moves(self) -> dict[int, int]:
-        """Shards that should change hands, with their next owners; the same for every worker.
+        """Shards to change owners, with their next owners; the same for every worker.
 
         None while shards are free or not counted: their weights may decide otherwise.
         """
@@ -125,8 +125,8 @@ def balance(
 ) -> dict[int, int]:
     """Shards to move, with their next owners, until the loads of members are even.
 
-    The member with most work gives to the one with least the largest shard that makes them more
-    even. Shapes: `owners` (shards,) int64, `weights` (shards,) float64.
+    The member with most work gives one shard to the member with least: the largest one to make them
+    more even. Shapes: `owners` (shards,) int64, `weights` (shards,) float64.
     """
     names = sorted(members)
     if len(names) < 2:

@@ -1,11 +1,11 @@
 """The shards of one worker: claimed, filled, given away and marked done while it fetches.
 
-A look at the roster comes every second, on an object store every ten. It reads what other workers
-wrote, decides what should change, and writes all changes as one replacement of the roster that it
-read. If another worker was first, nothing has changed, and the next look decides anew.
+A look at the roster comes every second, on an object store every ten. It reads the other workers'
+rows, decides on changes, and writes all of them as one replacement of the roster just read. If
+another worker was first, nothing has changed, and the next look decides again.
 
-A shard is done when its links have ended, their outcomes are durable, and each link that it handed
-over has an outcome of its receiver. So a batch whose shards are all done has nothing left.
+A shard is done when its links have ended, their outcomes are durable, and each link handed over has
+an outcome of its receiver. So a batch with all shards done has nothing left.
 """
 
 from __future__ import annotations
@@ -133,11 +133,11 @@ class Tender:
 
     @property
     def num_shards(self) -> int:
-        """Shards that this worker has open."""
+        """Shards open in this worker."""
         return len(self._hops)
 
     def state(self) -> dict[str, Any]:
-        """The state to save: of the open shards, and of those that this worker gave away.
+        """The state to save: of the open shards, and of those given away by this worker.
 
         Their next owners may read it only later.
         """
@@ -170,7 +170,7 @@ class Tender:
         return LOOK_S if await self._change(seen) else AGAIN_S
 
     async def _change(self, seen: Seen) -> bool:
-        """Make the changes that are due; False if another worker changed the roster first."""
+        """Make the due changes; False if another worker changed the roster first."""
         life, roster = self._membership.life, Roster.parse(seen.data)
         self._begin_leaving(seen.roster)
         self._commit_if_idle()
@@ -226,7 +226,7 @@ class Tender:
             self._arrive(arrival)
 
     def _arrive(self, arrival: Arrival) -> None:
-        """Continue a link that another shard handed over, each hop once."""
+        """Continue a link handed over by another shard, each hop once."""
         hops = self._hops.get(arrival.shard)
         doc_id, num_redirects = arrival.key
         if hops is None or arrival.shard in self._leaving:
@@ -261,7 +261,7 @@ class Tender:
     # Shards that come and go
 
     async def _open(self, shards: Sequence[int], roster: Roster) -> None:
-        """Fill the dispatcher with the links left of shards that this worker owns now."""
+        """Fill the dispatcher with the links left of newly owned shards."""
         if not shards:
             return
 
@@ -294,7 +294,7 @@ class Tender:
         self._note_committed(late)
 
     def _only(self, state: dict[str, Any], shard: int) -> dict[str, Any]:
-        """The part of a state that concerns the domains of a shard, and all retry times."""
+        """The part of a state about the domains of a shard, and all retry times."""
         shard_of = self._dispatcher.shard_of
         return {
             name: values
@@ -327,7 +327,7 @@ class Tender:
     # Ends
 
     def _commit_if_idle(self) -> None:
-        """Make outcomes durable soon for which somebody waits."""
+        """Make outcomes durable soon if another worker waits for them."""
         dispatcher = self._dispatcher
         if dispatcher.done >= dispatcher.total or any(
             dispatcher.has_open(shard) for shard in self._leaving
@@ -337,7 +337,7 @@ class Tender:
             dispatcher.flush()
 
     def _mark(self, roster: Roster) -> None:
-        """Mark shards that are done, and reopen those for which links have come."""
+        """Mark finished shards, and reopen those with new links."""
         senders = Counter(each.sender for each in self._sent.values())
         awaited = {arrival.shard for arrival in self._held}
         for shard in self._hops.keys() - self._leaving.keys():
@@ -367,7 +367,7 @@ class Tender:
 
 
 def refuse_deadly(roster: Roster) -> None:
-    """Raise FatalError if a shard has lost so many workers that one of its pages may kill them."""
+    """Raise FatalError if a shard has lost too many workers: one of its pages may kill them."""
     for shard, num_lost in enumerate(roster.num_lost):
         if num_lost > MOST_LOST and not roster.is_done[shard]:
             raise FatalError(
@@ -378,7 +378,7 @@ def refuse_deadly(roster: Roster) -> None:
 
 
 def merged_states(states: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """One state of several, which may know the same domains: the longest rest counts."""
+    """One state of several. If they share domains, the longest rest counts."""
     merged: dict[str, dict[str, Any]] = {}
     for state in states:
         for name, values in state.items():

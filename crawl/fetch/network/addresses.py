@@ -1,13 +1,13 @@
 """The address guard: public unicast addresses may be dialled, and networks opened by name.
 
 Reddit's users choose the URLs, and a crawler's machine can reach metadata services, dashboards and
-databases. So the address that a socket is about to dial is judged here, at every dial: for
-robots.txt, redirects and retries, independent of earlier answers of the name server. The tables are our
-own: `ipaddress.is_global` calls multicast, 6to4 and NAT64 addresses global, and its answers change
-with the Python version.
+databases. So a socket's address is judged here, at every dial: for robots.txt, redirects and
+retries, independent of earlier answers of the name server. The tables are our own:
+`ipaddress.is_global` calls multicast, 6to4 and NAT64 addresses global, and its answers change with
+the Python version.
 
 Sources: the IANA special-purpose registries for IPv4 and IPv6 (RFC 6890 and its updates), RFC 6052
-(NAT64), RFC 5214 (ISATAP), and the metadata addresses that clouds document.
+(NAT64), RFC 5214 (ISATAP), and the metadata addresses documented by clouds.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ _ISATAP = (0x00005EFE, 0x02005EFE)
 
 @lru_cache(maxsize=1 << 14)
 def refusal(ip: str, allowed: tuple[Network, ...] = (), *, public: bool = True) -> str | None:
-    """The reason why `ip` must not be dialled, or None if it may be.
+    """The reason for not dialling `ip`, or None if it may be dialled.
 
-    `allowed` networks are always opened; without `public`, no others are. Text that is
-    not a canonical address (names, decimal or octal forms) is refused.
+    `allowed` networks are always opened; without `public`, no others are. Any text but a canonical
+    address (names, decimal or octal forms) is refused.
     """
     try:
         address = _carried(ipaddress.ip_address(ip.partition("%")[0]))
@@ -102,7 +102,7 @@ def port_refusal(port: int, allowed: Collection[int]) -> str | None:
 
 
 def _carried(address: Address) -> Address:
-    """The IPv4 address that a mapped or NAT64 address leads to; any other as it is."""
+    """The IPv4 address inside a mapped or NAT64 address; any other as it is."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped

@@ -1,8 +1,8 @@
 """A memory budget shared by all response bodies in flight.
 
-No page waits for memory or is cut for it. When the budget is exhausted, long bodies move
-to temporary files, so that servers which send a few megabytes and then one byte at a time cost disk
-space for as long as a request may take, and nothing else.
+No page waits for memory or is cut for it. When the budget is exhausted, long bodies move to
+temporary files, so a server sending a few megabytes and then one byte at a time costs disk space
+for as long as a request may take, and nothing else.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class BodyShare:
         return True
 
     def received(self) -> bytes:
-        """All bytes that were kept."""
+        """All kept bytes."""
         if self._file is None:
             return b"".join(self._pieces)
         self._file.seek(0)
@@ -84,7 +84,7 @@ class BodyBudget:
 
     @contextmanager
     def share(self) -> Iterator[BodyShare]:
-        """A share that is given back at the end of the block."""
+        """A share, released at the end of the block."""
         share = BodyShare(self)
         try:
             yield share

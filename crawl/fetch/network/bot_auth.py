@@ -1,4 +1,4 @@
-"""Web Bot Auth: requests signed with the crawler's key, so that sites can tell it from impostors.
+"""Web Bot Auth: requests signed with the crawler's key, for sites to tell it from impostors.
 
 Sources: RFC 9421 (HTTP Message Signatures), with Ed25519 (section 3.3.6); draft-meunier-web-bot-auth
 for the components and the tag; RFC 8037 and RFC 7638 for the key and its thumbprint. The operator
@@ -38,7 +38,7 @@ class BotSigner:
         self._key_id = thumbprint(public_jwk(key))
 
     def headers(self, url: str, now: float | None = None) -> dict[str, str]:
-        """The headers that sign a request for `url`; `now` in Unix seconds."""
+        """The headers for signing a request for `url`; `now` in Unix seconds."""
         created = int(time.time() if now is None else now)
         parameters = (
             f'{_COMPONENTS};created={created};expires={created + VALID_S};keyid="{self._key_id}"'
@@ -58,7 +58,7 @@ class BotSigner:
 
 
 def load_signer(key_path: str, agent: str) -> BotSigner | None:
-    """The signer of the settings; None without a key. Raises ConfigError for one that is unusable."""
+    """The signer of the settings; None without a key. Raises ConfigError for an unusable one."""
     if not key_path:
         return None
     key = _load_key(key_path)

@@ -168,7 +168,7 @@ class FetchHandler(BaseDownloadHandler):
     async def _read_body(
         self, answer: aiohttp.ClientResponse, result: FetchResult, share: BodyShare
     ) -> bool:
-        """Read what is wanted of the body; True if that was all of it."""
+        """Read the wanted part of the body; True if it was the whole."""
         status = answer.status
         if status in REDIRECTS:
             return await self._read_aside(answer, result, share)
@@ -198,7 +198,7 @@ class FetchHandler(BaseDownloadHandler):
     async def _read_aside(
         self, answer: aiohttp.ClientResponse, result: FetchResult, share: BodyShare
     ) -> bool:
-        """Read the body of a redirect, which is not needed."""
+        """Read the unneeded body of a redirect."""
         try:
             return await self._read(answer, result, share, [], ASIDE_BYTES)
         except (aiohttp.ClientError, OSError) as error:
@@ -260,7 +260,7 @@ class FetchHandler(BaseDownloadHandler):
         encodings: list[str],
         max_bytes: int,
     ) -> None:
-        """Give the result its body; of a plain one, what is stored ends where the decoder did."""
+        """Give the result its body; the stored part of a plain one ends where the decoder did."""
         if result.problem is Reason.WRONG_TYPE:
             return
 
@@ -273,7 +273,7 @@ class FetchHandler(BaseDownloadHandler):
         result.wire = received if decoder.is_encoded else result.body
 
     def _socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address that may be dialled: the proxy's, or what the guard allows.
+        """A socket for an allowed address: the proxy's, or one accepted by the guard.
 
         Raises: AddressRefusedError.
         """
@@ -292,7 +292,7 @@ class FetchHandler(BaseDownloadHandler):
 
 
 class _ContentJudge:
-    """Decides from the first bytes if a body is what its headers say, where they do not decide."""
+    """Checks the first bytes of a body against its headers, if these leave doubt."""
 
     def __init__(self, result: FetchResult, decoder: BodyDecoder) -> None:
         self._result = result
@@ -311,7 +311,7 @@ class _ContentJudge:
         return self._is_page()
 
     def at_end(self) -> None:
-        """Judge a body that has ended. Raises EncodingError."""
+        """Judge an ended body. Raises EncodingError."""
         if self._is_page() and not self._decoder.is_complete:
             # The transfer ended as stated, the content did not: it was cut before it was sent or by a proxy.
             self._result.problem = Reason.CONNECTION_LOST

@@ -2,9 +2,9 @@
 
 Each name has its own thread for `getaddrinfo`. Dead domains of old links hang for half a minute;
 such a thread is abandoned, so it blocks neither other names nor the end of the process, as a pool's
-thread would. The time limit counts from the start of the thread, so that a slow neighbour costs no
-name its answer. Host patterns of `connect_to` need no look-up. Addresses that the guard refuses are
-told apart from names that do not exist; the dial itself is guarded again.
+thread would. The time limit counts from the start of the thread, so a slow neighbour costs no name
+its answer. Host patterns of `connect_to` need no look-up. Addresses refused by the guard are
+distinguished from unknown names; the dial itself is guarded again.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Resolver(AbstractResolver):
         return entry[1]
 
     async def lookup(self, host: str) -> Resolved:
-        """Endpoints of `host` that may be dialled, or the reason why there are none.
+        """Allowed endpoints of `host`, or the reason why there are none.
 
         Never raises.
         """
@@ -119,7 +119,7 @@ class Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Do nothing: a look-up that hangs is abandoned."""
+        """Do nothing: a hanging look-up is abandoned."""
 
     def _fixed(self, host: str) -> Resolved | None:
         for pattern, (ip, port) in self._connect_to.items():
@@ -145,7 +145,7 @@ class Resolver(AbstractResolver):
         return Resolved(tuple(dict.fromkeys(Endpoint(str(info[4][0])) for info in infos)))
 
     def _begin(self, host: str) -> asyncio.Future[list[AddressInfo]]:
-        """Ask for a name in a thread, which holds one of `NUM_THREADS` places until it ends."""
+        """Ask for a name in a thread. It holds one of `NUM_THREADS` places until it ends."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[AddressInfo]] = loop.create_future()
 
@@ -178,7 +178,7 @@ class Resolver(AbstractResolver):
         return answer
 
     def _judge(self, answer: Resolved) -> Resolved:
-        """Remove the endpoints that the guard refuses."""
+        """Remove the endpoints refused by the guard."""
         if not answer.endpoints:
             return answer
 

@@ -2,9 +2,9 @@
 
 `ResponseReader` is placed between the transport and aiohttp's parser. It reads the head itself,
 repairs the faults browsers tolerate, names each repair, and passes on a minimal head and a
-well-formed body. So a server decides neither what the web is nor how long we parse: interim
-answers, blank lines, header bytes and chunk framing are counted where they arrive, and not only in the decoded
-body.
+well-formed body. So a server decides neither the accepted syntax nor our parsing time: interim
+answers, blank lines, header bytes and chunk framing are counted where they arrive, and not only in
+the decoded body.
 
 Why not another parser (2026-11-30): h11 and httptools refuse repeated and conflicting lengths as
 well; pycurl repairs without naming the repairs, and hides interim answers from limits.
@@ -53,7 +53,7 @@ class HeadError(ValueError):
 
 
 class BodyError(ValueError):
-    """Chunks that cannot be read, or whose framing is beyond the limits."""
+    """Unreadable chunks, or chunk framing beyond the limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class _Framing(Enum):
 class ResponseReader:
     """One response. `feed` takes received bytes and returns well-formed ones for a strict parser.
 
-    When the body cannot be read further, `failure` says why; what came before it was returned.
+    If the body cannot be read further, `failure` says why; everything before it was returned.
     """
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class ResponseReader:
         self._chunks = _ChunkReader(self.repairs)
 
     def feed(self, data: bytes) -> bytes:
-        """Well-formed bytes for what was received. Raises HeadError."""
+        """Well-formed bytes for the received ones. Raises HeadError."""
         if self.head is None:
             head, data = self._read_head(data)
             return head + self._body(data) if head else b""
@@ -164,7 +164,7 @@ class ResponseReader:
         return self._frame(head), body
 
     def _check_beginning(self) -> None:
-        """Refuse what cannot become a status line, rather than wait for its end."""
+        """Refuse bytes that cannot become a status line, rather than wait for their end."""
         beginning = self._buffer[:5].upper()
         if not b"HTTP/".startswith(beginning) and not b"ICY ".startswith(beginning[:4]):
             raise HeadError(f"not HTTP: {self._buffer[:20]!r}")
@@ -222,7 +222,7 @@ class ResponseReader:
     # The framing of the body (RFC 9112, 6.3)
 
     def _frame(self, head: Head) -> bytes:
-        """Decide where the body ends; the head that says only that."""
+        """Decide where the body ends, and return a head with only this framing."""
         by_name: dict[bytes, list[bytes]] = {}
         for name, value in head.fields:
             by_name.setdefault(name.lower(), []).append(value)
@@ -365,7 +365,7 @@ class LenientProtocol(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what the reader makes of received bytes."""
+        """Pass on the reader's output for received bytes."""
         reader = self.reader
         if reader is None or not data:  # without data, aiohttp continues with what it has
             super().data_received(data)

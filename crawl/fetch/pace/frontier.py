@@ -1,9 +1,9 @@
-"""The frontier: queues by pace key, ordered by when each may be asked again.
+"""The frontier: queues by pace key, ordered by the earliest time of their next request.
 
-A pace key is the registered domain, so that all blogs of a platform share one pace. A key has at
-most one lease; its holder returns it with the time from which the key may be leased again. Of the
-keys that are ready, the one with the most items left goes first (longest processing time first):
-the hottest domain decides how long a crawl takes.
+A pace key is the registered domain, so all blogs of a platform share one pace. A key has at most
+one lease; its holder returns it with the earliest time of the key's next lease. Of the ready keys,
+the one with the most items left goes first (longest processing time first): the hottest domain
+decides how long a crawl takes.
 
 Two heaps: waiting keys by time, and ready keys by load. A key is in one of them, or leased, or has
 no items. Leasing is O(log keys), for any number of URLs: a key's unstarted items are a
@@ -32,12 +32,12 @@ def pace_key(domain: str) -> str:
 
 
 def shard_of(key: str, num_shards: int) -> int:
-    """The shard that owns a pace key, so that no key is asked by two shards."""
+    """The shard of a pace key. No key is asked by two shards."""
     return xxh3_64_intdigest(key.encode()) % num_shards
 
 
 class Claim(NamedTuple, Generic[T]):
-    """An item with its key, which is blocked until `release`."""
+    """An item with its key. The key is blocked until `release`."""
 
     key: str
     item: T
@@ -60,7 +60,7 @@ class _Queue(Generic[T]):
         return len(self.fresh) - self.position + len(self.front or ()) + len(self.delayed or ())
 
     def available_at(self) -> float:
-        """The time from which an item can be taken; only meaningful if there are items."""
+        """The earliest time for taking an item; only meaningful if there are items."""
         if self.front or self.position < len(self.fresh) or not self.delayed:
             return self.ready_at
         return max(self.ready_at, self.delayed[0][0])
@@ -94,12 +94,12 @@ class Frontier(Generic[T]):
 
     @property
     def num_ready(self) -> int:
-        """Keys that were ready at the last lease."""
+        """Keys ready at the last lease."""
         return len(self._ready)
 
     @property
     def num_waiting(self) -> int:
-        """Keys whose time has not come."""
+        """Keys not yet due."""
         return len(self._waiting)
 
     def add(self, key: str, items: Sequence[T], *, ready_at: float = 0.0) -> None:
@@ -167,11 +167,11 @@ class Frontier(Generic[T]):
         queue.ready_at = max(queue.ready_at, until)
 
     def next_ready(self) -> float | None:
-        """The time at which the next waiting key is due; None if no key waits."""
+        """The due time of the next waiting key; None if no key waits."""
         return self._waiting[0][0] if self._waiting else None
 
     def postponed(self, now: float, more_than_s: float) -> dict[str, float]:
-        """Keys that wait longer than `more_than_s` from now, with their times."""
+        """Keys waiting longer than `more_than_s` from now, with their times."""
         return {
             key: queue.ready_at
             for key, queue in self._queues.items()
@@ -179,9 +179,9 @@ class Frontier(Generic[T]):
         }
 
     def withdraw(self, belongs: Callable[[str], bool], keep: Callable[[T], bool]) -> list[T]:
-        """Remove the items of keys that `belongs` selects, except those to `keep`; the removed ones.
+        """Remove the items of keys selected by `belongs`, except those to `keep`; the removed ones.
 
-        Items that are leased stay with their holders.
+        Leased items stay with their holders.
         """
         removed: list[T] = []
         for key in [key for key in self._queues if belongs(key)]:
@@ -199,7 +199,7 @@ class Frontier(Generic[T]):
         return removed
 
     def leased(self) -> Iterator[str]:
-        """Keys that are leased. O(keys)."""
+        """Leased keys. O(keys)."""
         return (key for key, queue in self._queues.items() if queue.leased)
 
     def loads(self) -> Iterator[tuple[str, int]]:
@@ -207,7 +207,7 @@ class Frontier(Generic[T]):
         return ((key, len(queue)) for key, queue in self._queues.items() if len(queue))
 
     def forget(self, belongs: Callable[[str], bool]) -> None:
-        """Drop keys without items that `belongs` selects."""
+        """Drop keys without items, if `belongs` selects them."""
         for key in [key for key in self._queues if belongs(key)]:
             if not len(self._queues[key]) and not self._queues[key].leased:
                 del self._queues[key]
@@ -230,8 +230,8 @@ class Frontier(Generic[T]):
     def _list(self, key: str, queue: _Queue[T]) -> None:
         """List the key as waiting, unless it is leased, empty or listed for that time already.
 
-        A key may be listed twice, when an item came that is due before the others. The first entry
-        serves; the other then finds the key leased, empty or not due.
+        A key may be listed twice, after a new item due before the others. The first entry serves;
+        the other then finds the key leased, empty or not due.
         """
         if queue.leased or not len(queue):
             return

@@ -1,9 +1,9 @@
 """Audit of the pace of requests to IP addresses: `webtext crawl audit --ip`.
 
 Shows a site's owner, or a crawl's operator, the load of a batch on each address. The evidence is
-what the batch kept: `pages` has the address and time of each link's last answer, the WARC files
-those of redirects and robots.txt. Failed tries of a link before its last one are not recorded, so
-the numbers are those of answered requests.
+from the batch: `pages` has the address and time of each link's last answer, the WARC files those of
+redirects and robots.txt. Failed tries of a link before its last one are not recorded, so the
+numbers are those of answered requests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NUM_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class AddressLoad:
-    """Requests that one address answered; an IPv6 address represents its /64 network."""
+    """Requests answered by one address; an IPv6 address represents its /64 network."""
 
     address: str
     num_requests: int
@@ -117,7 +117,7 @@ def _from_segments(store: Store, batch: str) -> Iterator[tuple[str, str, datetim
 
 
 def _milliseconds(at: datetime) -> datetime:
-    """The time as `pages` has it, so that a page and its record are one request."""
+    """The time as `pages` has it: a page and its record must count as one request."""
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
@@ -139,7 +139,7 @@ def _load(address: str, asked: Iterable[tuple[datetime, str]]) -> AddressLoad:
 
 
 def _most_within(times: list[float], seconds: float) -> int:
-    """The largest number of ascending times in any half-open window of that length."""
+    """The largest number of ascending times in any half-open window of this length."""
     first = most = 0
     for last, at in enumerate(times):
         while at - times[first] >= seconds:

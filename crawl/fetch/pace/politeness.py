@@ -1,8 +1,8 @@
-"""Politeness: how long domains, hosts and addresses are left alone.
+"""Politeness: the rests of domains, hosts and addresses between requests.
 
-`Pace` sets the rest of a domain after each answer, `Breaker` avoids hosts that do not answer,
-`IpLimits` bounds what one address receives from all its domains, and the functions at the end
-decide about retries. No clock and no queue here: times are arguments, in the caller's seconds.
+`Pace` sets the rest of a domain after each answer, `Breaker` avoids unresponsive hosts, `IpLimits`
+bounds the requests to one address for all its domains, and the functions at the end decide about
+retries. No clock and no queue here: times are arguments, in the caller's seconds.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Pace:
         self.slow_s: dict[str, float] = {}
 
     def rest_until(self, key: str, result: FetchResult, now: float) -> float:
-        """The time from which the key may be asked again, counted from the end of the answer."""
+        """The earliest time of the key's next request, counted from the end of the answer."""
         config = self._config
         delay_s = max(config.delay_s, self.crawl_delay_s.get(key, 0.0), self.slow_s.get(key, 0.0))
         delay_s *= 1 + random.random() * config.jitter_frac
@@ -70,7 +70,7 @@ class Pace:
         return ended_at + delay_s
 
     def asked_wait_s(self, key: str, result: FetchResult) -> tuple[float, float]:
-        """Slow down or recover: seconds that the server asks for, and seconds the key rests."""
+        """Slow down or recover: seconds requested by the server, and seconds of the key's rest."""
         config = self._config
         status = result.status or 0
         asked_s = (
@@ -90,7 +90,7 @@ class Pace:
         return wait_s, max(wait_s, slow_s)
 
     def obey(self, key: str, crawl_delay_s: float | None) -> float:
-        """Note a `Crawl-delay`; the seconds that the key rests from now because of it.
+        """Note a `Crawl-delay`; the resulting rest of the key from now, in seconds.
 
         0 if it asks for no more than before.
         """
@@ -138,11 +138,11 @@ class Breaker:
             state.open_until = now + self._open_s
 
     def answered(self, host: str) -> None:
-        """Forget the failures of a host that answered, with any status."""
+        """Forget the failures of a host after an answer with any status."""
         self._hosts.pop(host, None)
 
     def open_until(self, host: str, now: float) -> float | None:
-        """The time at which the host may be tried again, or None if it may be now."""
+        """The earliest time of the host's next try, or None if it may be tried now."""
         state = self._hosts.get(host)
         return state.open_until if state is not None and state.open_until > now else None
 
@@ -154,7 +154,7 @@ class Breaker:
 
 @lru_cache(maxsize=1 << 14)
 def address_group(ip: str) -> str:
-    """The address that feels a request: itself, or the /64 network of an IPv6 address."""
+    """The address charged with a request: itself, or the /64 network of an IPv6 address."""
     try:
         address = ipaddress.ip_address(ip.partition("%")[0])
     except ValueError:
@@ -243,9 +243,9 @@ class OwnIpPacer:
 
 
 class IpLimits(Generic[T]):
-    """Requests per address, in flight and per second; items that must wait are kept in order.
+    """Requests per address, in flight and per second; waiting items are kept in order.
 
-    Many domains live on one server, which receives the sum of their requests.
+    One server may have many domains and receives the sum of their requests.
     """
 
     def __init__(self, limit: int, pacer: IpPacer) -> None:
@@ -257,7 +257,7 @@ class IpLimits(Generic[T]):
         self._has_due: set[str] = set()
 
     def share(self, limit: int, interval_s: float) -> None:
-        """Change the limits: the number of workers that share an address is another one now."""
+        """Change the limits after a change in the number of workers sharing an address."""
         self._limit = limit
         self._pacer.interval_s = interval_s
 
@@ -291,11 +291,11 @@ class IpLimits(Generic[T]):
             del self._taken[group]
 
     def next_due(self) -> float | None:
-        """The time at which the next waiting address may receive a request."""
+        """The earliest time of a request to the next waiting address."""
         return self._due[0][0] if self._due else None
 
     def pop_due(self, now: float) -> list[str]:
-        """Addresses whose time has come, to be asked for with `next_waiting`."""
+        """Addresses now due, to be passed to `next_waiting`."""
         groups = []
         while self._due and self._due[0][0] <= now:
             group = heapq.heappop(self._due)[1]
@@ -304,9 +304,9 @@ class IpLimits(Generic[T]):
         return groups
 
     def next_waiting(self, ip: str) -> T | None:
-        """Remove and return the item that has waited longest for `ip`, if one may be tried now.
+        """Remove and return the longest waiting item for `ip`, if one may be tried now.
 
-        To be asked again once that item was tried: nothing else wakes the others.
+        Call it again after trying the item: nothing else wakes the others.
         """
         group = address_group(ip)
         waiting = self._waiting.get(group)
@@ -319,7 +319,7 @@ class IpLimits(Generic[T]):
         return item
 
     def withdraw(self, belongs: Callable[[T], bool]) -> list[T]:
-        """Remove waiting items that `belongs` selects; the removed ones."""
+        """Remove waiting items selected by `belongs`; the removed ones."""
         removed: list[T] = []
         for group in [*self._waiting]:
             removed += [item for item in self._waiting[group] if belongs(item)]
@@ -347,7 +347,7 @@ def backoff_s(num_tries: int, first_s: float, limit_s: float) -> float:
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
-    """Seconds that a `Retry-After` header asks for (RFC 9110, 10.2.3); None if unreadable."""
+    """Seconds of a `Retry-After` header (RFC 9110, 10.2.3); None if unreadable."""
     if value is None:
         return None
 

@@ -1,6 +1,6 @@
-"""Files about rights that a crawl asks for: tdmrep.json of sites, and RSL documents.
+"""Files about rights, requested by a crawl: tdmrep.json of sites, and RSL documents.
 
-A file is fetched once and kept for as long as a robots.txt. The pages that need it wait for it, as
+A file is fetched once and kept for as long as a robots.txt. Pages in need of it wait for it, as
 they wait for robots.txt. RSL documents are asked for although robots.txt of their host is not read:
 the site names them for crawlers to read.
 """
@@ -25,7 +25,7 @@ MAX_REDIRECTS = 5
 
 
 class FileKind(StrEnum):
-    """The files that are asked for."""
+    """The kinds of requested files."""
 
     TDMREP = "tdmrep"
     RSL = "rsl"

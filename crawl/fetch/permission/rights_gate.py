@@ -1,7 +1,7 @@
 """The gate of rights: decides from statements if a page may be requested and stored.
 
-Before a request it reads robots.txt and the files of the site, after it the response. Files that
-are not known yet are asked for by the dispatcher (`NeedFile`).
+Before a request it reads robots.txt and the files of the site, after it the response. The
+dispatcher asks for files not known yet (`NeedFile`).
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ class RightsGate:
         return Findings(tuple(statements), tuple(dict.fromkeys(evidence)), says_itself)
 
     def refusal(self, findings: Findings) -> str | None:
-        """The obeyed signals that say "no", joined by commas; None if there are none."""
+        """The obeyed signals saying "no", joined by commas; None if there are none."""
         found = refusals(findings.statements, self._obeyed)
         return ",".join(found) if found else None
 
     def answer(self, findings: Findings) -> Answer:
-        """The answer that a page's row has."""
+        """The answer in a page's row."""
         return answer(findings.statements, ADDRESSED_TO_ALL | self._obeyed)
 
     def _site_files(self, site: Site, rules: Robots) -> list[FileKey]:

@@ -6,7 +6,7 @@ does not imply `/`. On thousands of real files the verdicts equal Protego's apar
 tests/crawl/fetch/permission/test_robots.py counts the differences.
 
 Rules about the use of pages (`Content-Usage`, `Content-Signal`, `License`) and the groups of robots
-that stand for AI training are kept beside the rules; `crawl.rights.robots_file` reads them.
+of AI training are kept beside the rules; `crawl.rights.robots_file` reads them.
 
 Sources: RFC 9309 (sections in the comments); `Crawl-delay` is a widespread extension.
 """
@@ -138,7 +138,7 @@ def parse(body: bytes, product_token: str) -> Robots:
 
 
 def _rights(top: _Group, group: _Group, trainers: dict[str, _Group]) -> str:
-    """The lines about rights that concern us; groups of AI robots with the same rules together."""
+    """The lines about rights for our agent; groups of AI robots with the same rules together."""
     lines = [LICENSE + value for value in dict.fromkeys((*top.licenses, *group.licenses))]
     lines += list(dict.fromkeys(group.usages))
 
@@ -182,7 +182,7 @@ def _text(body: bytes) -> str:
 
 
 def _whole_lines(body: bytes) -> bytes:
-    """The bytes that are parsed: of a longer file, its whole lines.
+    """The bytes to parse: of a longer file, its whole lines.
 
     Half of `Disallow: /a` forbids everything.
     """

@@ -68,7 +68,7 @@ class RobotsCache:
 
 
 class SpillingRobotsCache(RobotsCache):
-    """A cache whose evicted rules go to a temporary file, which vanishes with the worker."""
+    """A cache that moves evicted rules to a temporary file. The file vanishes with the worker."""
 
     def __init__(self, keep_s: float, max_bytes: int) -> None:
         super().__init__(keep_s, max_bytes)

@@ -1,8 +1,8 @@
 """Robots tags of a page: `X-Robots-Tag` headers and `<meta name="robots">`. Pure.
 
 Obeyed only if the config names tags (`noai`, `noindex`). The header is kept with the record and the
-meta element with the page, so that a later step can still decide. Sources: the convention that
-search engines document; img2dataset for `noai`.
+meta element with the page, so a later step can still decide. Sources: the convention documented by
+search engines; img2dataset for `noai`.
 """
 
 from __future__ import annotations
