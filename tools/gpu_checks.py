@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from train.data import device_batch
+from train.data import device_batch, on_device
+from train.gpt2.document_attention import chooses_varlen, document_bounds
 from train.gpt2.model import GPT2
 from train.gpt2.parallel import is_compiled, uncompiled
 from train.gpt2.sampling import Sampling, generate
@@ -35,6 +36,10 @@ LIMITS = {
     "resume": Limit(0, "largest difference of a weight after its checkpoint was opened again"),
     "mask": Limit(2e-2, "a document's loss behind another one, from its loss alone, nats a token"),
     "packed": Limit(2e-2, "the same with positions of its own, in a row of whole documents"),
+    "varlen": Limit(2e-2, "loss of rows of documents by their bounds, from the dense mask's"),
+    "varlen_grad": Limit(
+        5e-2, "largest difference of a gradient by bounds, over the largest of its tensor"
+    ),
     "padded": Limit(2e-2, "a pass with a padding row, from its loss without, nats a token"),
     "eager": Limit(2e-2, "loss of the training graph, from the eager forward's, nats a token"),
     "scores": Limit(0.1, "log-probabilities with bfloat16 products, from those with float32, nats"),
@@ -72,6 +77,7 @@ def measure(trainer: Trainer, memory_gb: float) -> dict[str, float]:
     found = {
         "resume": _resume(trainer),
         **_documents(trainer),
+        **_bounds(trainer),
         "padded": _padded(trainer),
         "scores": _scores(trainer),
     }
@@ -135,6 +141,33 @@ def _documents(trainer: Trainer) -> dict[str, float]:
         found[name] = _apart(masked[:, : count - 1], expected[:, : count - 1], targets)
 
     return found
+
+
+def _bounds(trainer: Trainer) -> dict[str, float]:
+    """Loss and gradients of rows of several documents, without a dense mask and with it."""
+    world, end = trainer.world, trainer.job.end_of_text
+    if not chooses_varlen(trainer.job.config, world):
+        return {}
+
+    rows = _rows(trainer, 2).copy()
+    rows[0, 5::7], rows[1, trainer.job.shape.block_size // 3] = end, end
+    tokens, targets = device_batch(rows, world.device, document_end=end)
+    losses, gradients = [], []
+    for bounds in (None, on_device(document_bounds(rows, end), world.device)):
+        model = GPT2(trainer.job.shape, document_end=end, restart_positions=True)
+        model.load_state_dict(trainer.model.state_dict())
+        model.to(world.device)
+        with world.autocast():
+            loss = model(tokens, targets, bounds=bounds) / targets.numel()
+        loss.backward()
+        losses.append(float(loss.detach()))
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+
+    apart = (
+        float((one - other).abs().max() / one.abs().max().clamp(min=1e-12))
+        for one, other in zip(*gradients, strict=True)
+    )
+    return {"varlen": abs(losses[0] - losses[1]), "varlen_grad": max(apart)}
 
 
 def _from_position(model: GPT2, tokens: torch.Tensor, start: int) -> torch.Tensor:

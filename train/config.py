@@ -197,6 +197,11 @@ class RuntimeConfig(Section):
     """
     compile: bool = False
     """Compile the model with torch.compile; pays on GPUs after a minute."""
+    document_attention: Literal["auto", "dense", "varlen"] = "auto"
+    """Attention inside documents, under train.model.document_mask or packing = documents.
+
+    dense: by a mask of all pairs; varlen: by the documents' bounds; auto: varlen if it can run.
+    """
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     parallel: Literal["ddp", "fsdp", "hsdp"] = "ddp"

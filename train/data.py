@@ -59,12 +59,7 @@ def device_batch(
     With `document_end`, for rows of whole documents, the target after a document's end is
     `IGNORED`. `num_padding` rows without any target are appended.
     """
-    if num_padding:
-        rows = np.concatenate([rows, np.repeat(rows[:1], num_padding, axis=0)])
-    tensor = torch.from_numpy(rows)
-    if device.type == "cuda":
-        # Only a copy from pinned memory overlaps with the device's work.
-        tensor = tensor.pin_memory().to(device, non_blocking=True)
+    tensor = on_device(padded_rows(rows, num_padding), device)
     tokens, targets = tensor[:, :-1], tensor[:, 1:]
     if document_end is not None:
         targets = targets.masked_fill(tokens == document_end, IGNORED)
@@ -72,6 +67,22 @@ def device_batch(
         targets = targets.clone()
         targets[-num_padding:] = IGNORED
     return tokens, targets
+
+
+def padded_rows(rows: np.ndarray, num_padding: int) -> np.ndarray:
+    """`rows` with its first row repeated `num_padding` times behind."""
+    if not num_padding:
+        return rows
+    return np.concatenate([rows, np.repeat(rows[:1], num_padding, axis=0)])
+
+
+def on_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """A copy on the device, or on the CPU the memory of `values` itself."""
+    tensor = torch.from_numpy(values)
+    if device.type != "cuda":
+        return tensor
+    # Only a copy from pinned memory overlaps with the device's work.
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def next_rows(stream: Stream, batch_size: int, world: World) -> tuple[np.ndarray, int]:

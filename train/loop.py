@@ -34,7 +34,14 @@ from train.checkpoints.checkpoint import (
 )
 from train.checkpoints.run_folder import RunFolder, differences, without_length
 from train.config import TrainConfig
-from train.data import Stream, device_batch, next_rows, num_micro_batches
+from train.data import (
+    Stream,
+    device_batch,
+    next_rows,
+    num_micro_batches,
+    padded_rows,
+)
+from train.gpt2.document_attention import bounds_for, chooses_varlen
 from train.gpt2.model import GPT2, num_parameters
 from train.gpt2.parallel import exchanging, is_compiled, is_sharded, parallelise, reshard
 from train.gpt2.shape import Shape, flops_per_token
@@ -121,6 +128,7 @@ class Trainer:
             activation_checkpointing=config.runtime.activation_checkpointing,
         ).to(world.device)
 
+        self.model.bounded = self.model.document_end is not None and chooses_varlen(config, world)
         self.num_parameters = num_parameters(self.model)
         self.network = parallelise(self.model, world, config.runtime).train()
         self._compiled = is_compiled(self.model)
@@ -426,8 +434,9 @@ class Trainer:
         tokens, targets = device_batch(
             rows, self.world.device, document_end=self.document_end, num_padding=missing
         )
+        bounds = bounds_for(self.model, padded_rows(rows, missing), self.world.device)
         with self.world.autocast():
-            loss: Tensor = self.network(tokens, targets, with_ignored=missing > 0)
+            loss: Tensor = self.network(tokens, targets, with_ignored=missing > 0, bounds=bounds)
         (loss * (self.world.size / (self.batch_size * self.job.shape.block_size))).backward()
         return loss.detach()
 

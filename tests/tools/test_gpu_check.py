@@ -64,7 +64,9 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
 
 def test_a_sound_device_passes_all_checks(small_run: Trainer) -> None:
     found = gpu_checks.measure(small_run, 1.0)
-    assert set(found) == {"resume", "mask", "packed", "padded", "scores"}
+    assert set(found) == {
+        "resume", "mask", "packed", "varlen", "varlen_grad", "padded", "scores",
+    }  # fmt: skip
     assert all(gpu_checks.within(name, value) for name, value in found.items())
 
 

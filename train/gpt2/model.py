@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from train.gpt2.document_attention import attend
 from train.gpt2.loss import linear_cross_entropy
 from train.gpt2.shape import Shape
 
@@ -78,13 +79,22 @@ class Attention(nn.Module):
         self.c_proj = nn.Linear(shape.n_embd, shape.n_embd)
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        cache: KeyValueCache | None,
+        layer: int,
+        bounds: Tensor | None = None,
     ) -> Tensor:
         """Shapes: x (B, T, C), mask (B, 1, T, S) bool or None for plain causality.
 
-        Result (B, T, C).
+        `bounds`, of documents, stands in for the mask. Result (B, T, C).
         """
         batch, length, channels = x.shape
+        if bounds is not None:
+            parts = self.c_attn(x).view(batch, length, 3, self.n_head, -1).unbind(2)
+            return self.c_proj(attend(*parts, bounds).flatten(2))
+
         query, key, value = (
             part.view(batch, length, self.n_head, channels // self.n_head).transpose(
                 1, 2
@@ -138,10 +148,15 @@ class Block(nn.Module):
         self.mlp = MLP(shape, dropout)
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        cache: KeyValueCache | None,
+        layer: int,
+        bounds: Tensor | None = None,
     ) -> Tensor:
         """Shapes: (B, T, C) to (B, T, C)."""
-        x = x + self.attn(self.ln_1(x), mask, cache, layer)
+        x = x + self.attn(self.ln_1(x), mask, cache, layer, bounds)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -167,6 +182,8 @@ class GPT2(nn.Module):
         self.document_end = document_end
         self.restart_positions = restart_positions
         self.activation_checkpointing = activation_checkpointing
+        # True if rows of this model come with the bounds of their documents, without a dense mask.
+        self.bounded = False
         self.wte = nn.Embedding(shape.vocab_size, shape.n_embd)
         self.wpe = nn.Embedding(shape.block_size, shape.n_embd)
         self.h = nn.ModuleList(Block(shape, dropout) for _ in range(shape.n_layer))
@@ -179,13 +196,22 @@ class GPT2(nn.Module):
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(parameter, std=WEIGHT_STD / math.sqrt(2 * shape.n_layer))
 
-    def forward(self, tokens: Tensor, targets: Tensor, *, with_ignored: bool = False) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        targets: Tensor,
+        *,
+        with_ignored: bool = False,
+        bounds: Tensor | None = None,
+    ) -> Tensor:
         """Summed cross-entropy of `targets` in nats, float32 scalar.
 
         Shapes: tokens and targets (B, T) int64, T at most block_size. Full logits are never in
         memory. `with_ignored`, or with `restart_positions`: targets below 0 are left out of the sum.
+        `bounds`: of the documents in these rows (`document_attention.document_bounds`), for
+        attention within them without a dense mask.
         """
-        hidden = self.hidden(tokens)
+        hidden = self.hidden(tokens, bounds=bounds)
         return linear_cross_entropy(
             hidden.flatten(0, 1),
             self.wte.weight,
@@ -193,7 +219,9 @@ class GPT2(nn.Module):
             with_ignored=with_ignored or self.restart_positions,
         )
 
-    def hidden(self, tokens: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+    def hidden(
+        self, tokens: Tensor, cache: KeyValueCache | None = None, bounds: Tensor | None = None
+    ) -> Tensor:
         """The last layer's normalised states (B, T, C) of tokens (B, T).
 
         A cache is extended by T positions.
@@ -210,7 +238,7 @@ class GPT2(nn.Module):
         x = F.dropout(x, self.dropout, self.training)
         seen = tokens if cache is None else torch.cat([cache.tokens, tokens], dim=1)  # (B, S)
         mask = None
-        if self.document_end is not None:
+        if self.document_end is not None and bounds is None:
             mask = document_mask(seen, self.document_end)[:, :, -length:]  # (B, 1, T, S)
         if padding is not None:
             behind = _padding_mask(padding, length, seen.shape[1])
@@ -218,9 +246,9 @@ class GPT2(nn.Module):
 
         for layer, block in enumerate(self.h):
             if self.activation_checkpointing and self.training:
-                x = checkpoint(block, x, mask, cache, layer, use_reentrant=False)
+                x = checkpoint(block, x, mask, cache, layer, bounds, use_reentrant=False)
             else:
-                x = block(x, mask, cache, layer)
+                x = block(x, mask, cache, layer, bounds)
 
         if cache is not None:
             cache.tokens = seen
