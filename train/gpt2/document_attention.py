@@ -103,10 +103,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor) -> Tensor:
     Shapes: query, key, value (B, T, H, D), bounds (M,) int32. Result (B, T, H, D).
     """
     batch, length, heads, channels = query.shape
-    flat = [part.reshape(batch * length, heads, channels) for part in (query, key, value)]
+    flat = (batch * length, heads, channels)
     kernel = _by_kernel if query.device.type == "cuda" else _one_by_one
     # A document is never longer than a row.
-    result = kernel(*flat, bounds, length)  # (N, H, D)
+    result = kernel(
+        query.reshape(flat), key.reshape(flat), value.reshape(flat), bounds, length
+    )  # (N, H, D)
     return result.view(batch, length, heads, channels)
 
 
@@ -125,11 +127,13 @@ def _one_by_one(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longe
     """A call for each document. Shapes: (N, H, D) each, result the same."""
     lengths = [count for count in bounds.diff().tolist() if count]
     # Splitting has one backward pass for all parts; slices would each fill a gradient of N tokens.
-    parts = zip(*(part.split(lengths) for part in (query, key, value)), strict=True)
-    results = [
-        F.scaled_dot_product_attention(
-            *(part.transpose(0, 1)[None] for part in document), is_causal=True
-        )[0].transpose(0, 1)
-        for document in parts
-    ]
-    return torch.cat(results)
+    parts = zip(query.split(lengths), key.split(lengths), value.split(lengths), strict=True)
+    return torch.cat([_document(*document) for document in parts])
+
+
+def _document(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Causal attention of one document. Shapes: (L, H, D) each, result the same."""
+    heads_first = (part.transpose(0, 1)[None] for part in (query, key, value))
+    query, key, value = heads_first  # (1, H, L, D)
+    result = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    return result[0].transpose(0, 1)

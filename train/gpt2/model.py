@@ -92,8 +92,8 @@ class Attention(nn.Module):
         """
         batch, length, channels = x.shape
         if bounds is not None:
-            parts = self.c_attn(x).view(batch, length, 3, self.n_head, -1).unbind(2)
-            return self.c_proj(attend(*parts, bounds).flatten(2))
+            query, key, value = self.c_attn(x).view(batch, length, 3, self.n_head, -1).unbind(2)
+            return self.c_proj(attend(query, key, value, bounds).flatten(2))
 
         query, key, value = (
             part.view(batch, length, self.n_head, channels // self.n_head).transpose(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import struct
 import sys
 from collections.abc import Iterator
@@ -168,3 +169,26 @@ def test_wandb_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pytest.Mon
     kept = list((tmp_path / "wandb").glob("offline-run-*"))
     assert len(kept) == 2
     assert all(folder.name.endswith(known) for folder in kept)
+
+
+def test_trackio_continues_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The library reads its folder when it is imported.
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio", reason="trackio is not installed: pip install trackio")
+    settings: dict[str, Any] = {"tensorboard": False, "trackio_project": "p"}
+    with pytest.raises(RuntimeError):
+        Trainer(job(tmp_path, config(runtime=settings), stream=stop_at(8 * 7)), WORLD).run()
+    again = Trainer(job(tmp_path, config(runtime=settings)), WORLD)
+    assert again.resume()
+    again.run()
+
+    with sqlite3.connect(tmp_path / "trackio" / "p.db") as store:
+        rows = store.execute("select run_id, run_name, step, metrics from metrics").fetchall()
+    assert {name for _, name, *_ in rows} == {"r"}
+    assert len({run for run, *_ in rows}) == 1
+    curve = {
+        (name, step): value for *_, step, row in rows for name, value in json.loads(row).items()
+    }
+    for line in (tmp_path / "runs/r/metrics.jsonl").read_text().splitlines():
+        for name, value in scalars(json.loads(line)).items():
+            assert curve[name, json.loads(line)["step"]] == value
