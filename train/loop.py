@@ -41,7 +41,7 @@ from train.data import (
     num_micro_batches,
     padded_rows,
 )
-from train.gpt2.document_attention import bounds_for, chooses_varlen
+from train.gpt2.document_attention import chooses_varlen
 from train.gpt2.model import GPT2, num_parameters
 from train.gpt2.parallel import exchanging, is_compiled, is_sharded, parallelise, reshard
 from train.gpt2.shape import Shape, flops_per_token
@@ -434,7 +434,7 @@ class Trainer:
         tokens, targets = device_batch(
             rows, self.world.device, document_end=self.document_end, num_padding=missing
         )
-        bounds = bounds_for(self.model, padded_rows(rows, missing), self.world.device)
+        bounds = self.model.bounds(padded_rows(rows, missing), self.world.device)
         with self.world.autocast():
             loss: Tensor = self.network(tokens, targets, with_ignored=missing > 0, bounds=bounds)
         (loss * (self.world.size / (self.batch_size * self.job.shape.block_size))).backward()

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from train.data import device_batch, shared_blocks
-from train.gpt2.document_attention import bounds_for
 from train.gpt2.model import GPT2
 from train.gpt2.parallel import uncompiled
 from train.machine.distributed import World
@@ -97,6 +96,6 @@ def split_loss(
 def _batch_loss(model: GPT2, rows: np.ndarray, world: World) -> tuple[Tensor, int]:
     """The summed loss of rows (n, T + 1), and the number of their targets."""
     tokens, targets = device_batch(rows, world.device)
-    bounds = bounds_for(model, rows, world.device)
+    bounds = model.bounds(rows, world.device)
     with uncompiled(model), world.autocast():
         return model(tokens, targets, bounds=bounds).double(), targets.numel()

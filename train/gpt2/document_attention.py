@@ -12,7 +12,6 @@ Shape legend: N = B x T tokens of a pass, H heads, D channels a head, M bounds.
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,11 +20,7 @@ from torch import Tensor
 
 from corpus.errors import ConfigError
 from train.config import TrainConfig
-from train.data import on_device
 from train.machine.distributed import World
-
-if TYPE_CHECKING:
-    from train.gpt2.model import GPT2
 
 # Flash attention needs Ampere or newer, and has no float32 kernel.
 LEAST_CAPABILITY = (8, 0)
@@ -88,13 +83,6 @@ def document_bounds(rows: np.ndarray, document_end: int) -> np.ndarray:
     bounds = np.full(size, tokens.size, np.int32)
     bounds[: len(starts)] = starts
     return bounds
-
-
-def bounds_for(model: GPT2, rows: np.ndarray, device: torch.device) -> Tensor | None:
-    """`document_bounds` of rows on the device, None for a model that does not take them."""
-    if not model.bounded or model.document_end is None:
-        return None
-    return on_device(document_bounds(rows, model.document_end), device)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor) -> Tensor:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from train.gpt2.document_attention import attend
+from train.data import on_device
+from train.gpt2.document_attention import attend, document_bounds
 from train.gpt2.loss import linear_cross_entropy
 from train.gpt2.shape import Shape
 
@@ -253,6 +255,12 @@ class GPT2(nn.Module):
         if cache is not None:
             cache.tokens = seen
         return self.ln_f(x)
+
+    def bounds(self, rows: np.ndarray, device: torch.device) -> Tensor | None:
+        """Bounds of the documents in rows (B, T + 1), if this model takes them."""
+        if not self.bounded or self.document_end is None:
+            return None
+        return on_device(document_bounds(rows, self.document_end), device)
 
     def logits(self, tokens: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """Unnormalised log-probabilities (B, T, V) of each next token."""
