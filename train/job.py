@@ -244,8 +244,8 @@ def open_job(store: Store, request: RunRequest) -> Job:
         )
 
     shape = config.model.shape(snapshot.vocab_size)
-    cache = _token_cache(store, config)
-    stream = _train_stream(store, request.snapshot, config, shape.block_size, cache)
+    cache = token_cache_of(store, config)
+    stream = train_stream(store, request.snapshot, config, shape.block_size, cache)
     if request.held_out:
         val_blocks, val_bytes = held_out_blocks(request.held_out, tokenizer, shape.block_size)
     elif request.held_out_frac:
@@ -281,16 +281,17 @@ def open_job(store: Store, request: RunRequest) -> Job:
 Blocks = Callable[[], Iterable[np.ndarray]]
 
 
-def _token_cache(store: Store, config: TrainConfig) -> TokenCache | None:
+def token_cache_of(store: Store, config: TrainConfig) -> TokenCache | None:
     """The cache for tokens of an object store; None for a local corpus, which is mapped."""
     if store.is_local:
         return None
     return TokenCache(config.runtime.token_cache or None, config.runtime.token_cache_bytes)
 
 
-def _train_stream(
+def train_stream(
     store: Store, snapshot: str, config: TrainConfig, block_size: int, cache: TokenCache | None
 ) -> BlockStream | PackedStream | MixtureStream:
+    """The samples of a run in their order, at the first one. Raises: InputError."""
     sources, packing = config.data.sources, config.data.packing
     if sources and config.data.sample_by:
         raise InputError(

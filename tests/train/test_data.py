@@ -164,9 +164,9 @@ def test_settings_choose_mixture_window_and_cache(
     ]
     config = load_config(TrainConfig, "train", sets=sets)
     for store in (open_store(str(corpus_copy)), remote):
-        cache = job._token_cache(store, config)
+        cache = job.token_cache_of(store, config)
         assert (cache is None) == store.is_local
-        mixture = job._train_stream(store, "b2", config, 64, cache)
+        mixture = job.train_stream(store, "b2", config, 64, cache)
         assert isinstance(mixture, MixtureStream)
         assert mixture.window == 2
         assert np.bincount(mixture.sources(np.arange(4096))[0]).tolist() == [3072, 1024]
@@ -176,7 +176,7 @@ def test_settings_choose_mixture_window_and_cache(
         limited = load_config(TrainConfig, "train", sets=[*sets, "train.data.max_passes=0.001"])
         with pytest.raises(InputError, match=r"passes?.* over source 1 \(batches b\)"):
             job._passes(mixture, limited)
-        plain = job._train_stream(store, "b2", TrainConfig(seed=5), 64, cache)
+        plain = job.train_stream(store, "b2", TrainConfig(seed=5), 64, cache)
         assert isinstance(plain, BlockStream)
         assert plain.seed == 5
         plain.next_batch(8)
@@ -185,10 +185,10 @@ def test_settings_choose_mixture_window_and_cache(
     assert "token_cache" not in str(config.decisive())
     weighed = load_config(TrainConfig, "train", sets=["train.data.sample_by=score"])
     with pytest.raises(InputError, match="on both sides of a sweep"):
-        job._held_out(job._train_stream(remote, "b2", weighed, 64, cache), weighed, 0.1)
+        job._held_out(job.train_stream(remote, "b2", weighed, 64, cache), weighed, 0.1)
     weighed = load_config(TrainConfig, "train", sets=[*sets, "train.data.sample_by=score"])
     with pytest.raises(InputError, match="sample_by weighs the documents of a whole split"):
-        job._train_stream(remote, "b2", weighed, 64, cache)
+        job.train_stream(remote, "b2", weighed, 64, cache)
     with pytest.raises(InputError, match="leave the mixture out"):
         job._held_out(mixture, config, 0.1)
     with pytest.raises(ConfigError, match=r"data\.sources\.0\.weight"):

@@ -10,13 +10,9 @@ from typing import Any
 from webtext.ablate.by_domain import DomainResult
 from webtext.ablate.compare import LEVEL, POWER, RESAMPLES, Comparison, compare
 from webtext.ablate.runs import Plan, TrainingRun
-from webtext.reports.charts import escaped, table
+from webtext.reports.charts import Band, compared, escaped, table
 from webtext.reports.html import page
 
-# Colours of the arms, in their order, told apart by people who see red as green.
-COLOURS = ("#3b6ea5", "#d1802a", "#7a5ea8", "#3d8b6d", "#b3392f", "#8a6d3b")
-WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 720, 320, 64, 36, 12
-GRID_LINES = 5
 # The page says so about an arm that sees its data more often than the first by this factor.
 MORE_OFTEN = 1.1
 
@@ -244,40 +240,19 @@ def render_html(
 
 
 def draw(arms: Sequence[ArmResult]) -> str:
-    """Mean curves with a band from the lowest to the highest seed, as SVG."""
-    bands = [(arm.name, _band(arm.curves)) for arm in arms]
-    values = [value for _, band in bands for point in band for value in point[1:]]
-    if not values:
-        return "<p>No curve yet.</p>"
+    """The curves of all arms."""
+    return draw_curves((arm.name, arm.curves) for arm in arms)
 
-    last = max(band[-1][0] for _, band in bands if band) or 1
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
 
-    def place(tokens: float, value: float) -> str:
-        x = LEFT + (WIDTH - LEFT - MARGIN) * tokens / last
-        y = MARGIN + (HEIGHT - BOTTOM - MARGIN) * (high - value) / span
-        return f"{x:.1f},{y:.1f}"
-
-    shapes, key = [], []
-    for number, (name, band) in enumerate(bands):
-        colour = COLOURS[number % len(COLOURS)]
-        outline = [place(t, top) for t, _, _, top in band]
-        outline += [place(t, bottom) for t, bottom, _, _ in reversed(band)]
-        line = " ".join(place(t, middle) for t, _, middle, _ in band)
-        shapes.append(f"<polygon points='{' '.join(outline)}' fill='{colour}' opacity='.18'/>")
-        shapes.append(f"<polyline points='{line}' stroke='{colour}'/>")
-        key.append(f"<b style='color:{colour}'>{escaped(name)}</b>")
-
-    grid = "".join(_grid(place, last, low, span))
-    return (
-        f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img aria-label='bits per byte by tokens seen'>"
-        f"{grid}{''.join(shapes)}</svg><p class=key>{', '.join(key)}: bits per byte of the held-out "
-        "texts by tokens seen; bands from the lowest to the highest seed</p>"
+def draw_curves(named: Iterable[tuple[str, Iterable[Curve]]]) -> str:
+    """Mean curves of arms, with a band from the lowest to the highest seed, as SVG."""
+    return compared(
+        [(name, _band(curves)) for name, curves in named],
+        "bits per byte of the held-out texts by tokens seen; bands from the lowest to the highest seed",
     )
 
 
-def _band(curves: Iterable[Curve]) -> list[tuple[int, float, float, float]]:
+def _band(curves: Iterable[Curve]) -> Band:
     """Tokens, and the lowest, mean and highest value, where every seed was evaluated."""
     by_tokens: dict[int, list[float]] = {}
     num = 0
@@ -290,13 +265,3 @@ def _band(curves: Iterable[Curve]) -> list[tuple[int, float, float, float]]:
         for tokens, values in sorted(by_tokens.items())
         if len(values) == num
     ]
-
-
-def _grid(place: Any, last: int, low: float, span: float) -> Iterable[str]:
-    for index in range(GRID_LINES):
-        share = index / (GRID_LINES - 1)
-        y = place(0, low + span * share).partition(",")[2]
-        x = place(last * share, low).partition(",")[0]
-        yield f"<line x1={LEFT} x2={WIDTH - MARGIN} y1={y} y2={y} class=g />"
-        yield f"<text x={LEFT - 8} y={y} class=y>{low + span * share:.3f}</text>"
-        yield f"<text x={x} y={HEIGHT - 16} class=x>{last * share:,.0f}</text>"

@@ -46,6 +46,7 @@ class Difference:
     tokens_by_domain: dict[str, int] = field(default_factory=dict)
     """Domain to tokens more (or less) in the new one; those that differ."""
     gone_ids: list[str] = field(default_factory=list)
+    came_ids: list[str] = field(default_factory=list)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -145,6 +146,7 @@ def _compare_batch(
     found.came.update({_came(batch, left, found): len(came)} if came else {})
     found.went.update(_why_gone(store, batch, went, right))
     found.gone_ids += sorted(went)
+    found.came_ids += sorted(came)
     changes = {
         doc_id: after.get(doc_id, ("", 0))[1] - before.get(doc_id, ("", 0))[1]
         for doc_id in before.keys() | after.keys()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,18 +20,22 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from corpus.errors import WebtextError
+from corpus.snapshots.snapshot import snapshots
 from corpus.storage.store import Store
 from corpus.tables.inventory import batch_names
+from webtext.inspection.diff import MOST_DOMAINS, compare
 from webtext.inspection.explain import trace
-from webtext.look import corpus_views, life, sample
+from webtext.look import corpus_views, life, runs_view, sample
 from webtext.look.full_text import FullTextIndex
 from webtext.look.labels import ANSWERS, KEYS, Labels, precision_by_similarity
+from webtext.look.runs_view import Ablation
 from webtext.look.text_marks import word_diff
 from webtext.reports import funnel
-from webtext.reports.charts import curve
 
 COOKIE = "webtext_look"
 MAX_FORM_BYTES = 4096
+STEP_PAGES_SHOWN = 500
+SIDE_PAGES_SHOWN = 25
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-src {frames}; base-uri 'none'; frame-ancestors 'none'"
@@ -49,9 +54,9 @@ class Origins:
     token: str | None = None
 
 
-def look_app(store: Store, origins: Origins) -> Starlette:
+def look_app(store: Store, origins: Origins, ablations: Sequence[Ablation] = ()) -> Starlette:
     """The application over one corpus."""
-    views = Views(store, origins)
+    views = Views(store, origins, ablations)
     routes = [
         Route("/", views.funnel),
         Route("/sample/{stage}/{reason}", views.sample),
@@ -64,8 +69,11 @@ def look_app(store: Store, origins: Origins) -> Starlette:
         Route("/domain/{domain}", views.domain),
         Route("/search", views.search, methods=["GET", "POST"]),
         Route("/runs", views.runs),
+        Route("/step", views.step),
+        Route("/runs/{run}/step", views.step),
         Route("/crawl", views.crawl),
         Route("/rights", views.rights),
+        Route("/compare", views.snapshots),
         Route("/compare/{doc_id}", views.compare),
         Route("/label", views.label, methods=["POST"]),
         Mount("/static", StaticFiles(packages=[("webtext.look", "static")])),
@@ -73,7 +81,7 @@ def look_app(store: Store, origins: Origins) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard(origins))],
-        exception_handlers={WebtextError: views.problem},
+        exception_handlers={WebtextError: views.problem, FileNotFoundError: views.replaced},
     )
 
 
@@ -122,8 +130,9 @@ def _is_same(given: str | None, token: str) -> bool:
 class Views:
     """A method for each address. Synchronous ones run in a thread, so a slow view blocks no other."""
 
-    def __init__(self, store: Store, origins: Origins) -> None:
+    def __init__(self, store: Store, origins: Origins, ablations: Sequence[Ablation]) -> None:
         self._store = store
+        self._ablations = ablations
         self._origins = origins
         self._labels = Labels(store, secrets.token_hex(8))
         self._index = FullTextIndex(store)
@@ -246,9 +255,24 @@ class Views:
         )
 
     def runs(self, request: Request) -> Response:
-        found = corpus_views.runs(self._store)
-        drawn = [each | {"drawing": curve(each["curves"])} for each in found]
-        return self._html("runs.html", runs=drawn)
+        names = self._store.folders("runs")
+        chosen = [name for name in request.query_params.getlist("run") if name in names] or names
+        return self._html(
+            "runs.html",
+            names=names,
+            chosen=chosen,
+            drawings=runs_view.drawings(self._store, chosen),
+            scores=runs_view.score_rows(self._store, chosen),
+            samples=runs_view.samples(self._store, chosen),
+            ablations=self._ablations,
+        )
+
+    def step(self, request: Request) -> Response:
+        run = request.path_params.get("run") or request.query_params.get("run", "")
+        step = _number(request, "step")
+        found = runs_view.step_pages(self._store, run, step)
+        rows = sample.with_addresses(self._store, found[:STEP_PAGES_SHOWN])
+        return self._html("step.html", run=run, step=step, rows=rows)
 
     def crawl(self, request: Request) -> Response:
         template = "crawl_lines.html" if "lines" in request.query_params else "crawl.html"
@@ -260,15 +284,57 @@ class Views:
             "rights.html", signals=signals, takedowns=corpus_views.takedowns(self._store)
         )
 
+    def snapshots(self, request: Request) -> Response:
+        names = snapshots(self._store)
+        old, new = (request.query_params.get(name, "") for name in ("old", "new"))
+        seed = _number(request, "seed")
+        found, sides, changes = None, [], []
+        if old and new:
+            found = compare(self._store, old, new)
+            sides = [
+                ("Gained", found.came.most_common(), *self._drawn(found.came_ids, seed)),
+                ("Lost", found.went.most_common(), *self._drawn(found.gone_ids, seed)),
+            ]
+            changes = sorted(found.tokens_by_domain.items(), key=lambda item: (-abs(item[1]), item))
+
+        if not old and len(names) > 1:
+            old, new = names[-2:]
+        return self._html(
+            "snapshots.html",
+            names=names,
+            old=old,
+            new=new,
+            seed=seed,
+            found=found,
+            sides=sides,
+            domains=changes[:MOST_DOMAINS],
+        )
+
+    def _drawn(self, doc_ids: list[str], seed: int) -> tuple[list[dict[str, Any]], int]:
+        """Some of the pages with their addresses, and the number of all."""
+        chosen = random.Random(seed).sample(doc_ids, min(SIDE_PAGES_SHOWN, len(doc_ids)))
+        return sample.with_addresses(self._store, chosen), len(doc_ids)
+
     def compare(self, request: Request) -> Response:
         history = trace(self._store, request.path_params["doc_id"])
-        sides = {}
+        left = request.query_params.get("left", life.SETTINGS[0])
+        right = request.query_params.get("right", life.SETTINGS[-1])
+        difference = []
         if history.page is not None and history.page["warc_file"] is not None:
             response = life.stored_response(self._store, history.page)
-            for use in ("precision", "balanced", "recall") if not isinstance(response, str) else ():
-                stated = life.content_type(response)
-                sides[use] = life.judged_blocks(response.body, stated, use)
-        return self._html("compare.html", history=history, sides=sides)
+            if not isinstance(response, str) and life.is_html(response):
+                texts = [life.extracted_text(response, name) for name in (left, right)]
+                pieces = word_diff(*texts)
+                words = [len(text.split()) for text in texts]
+                difference = list(zip((left, right), pieces, words, strict=True))
+        return self._html(
+            "compare.html",
+            history=history,
+            settings=life.SETTINGS,
+            left=left,
+            right=right,
+            difference=difference,
+        )
 
     async def label(self, request: Request) -> Response:
         body = bytearray()
@@ -288,7 +354,14 @@ class Views:
         self._labels.add(question, doc_id, answer, form.get("other", ""), similarity)
 
     def problem(self, request: Request, error: Exception) -> Response:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return self.replaced(request, error)
         return self._html("problem.html", words=str(error), status=400)
+
+    def replaced(self, request: Request, error: Exception) -> Response:
+        """A rebuild deletes the files of the generation before, which this view was reading."""
+        words = f"A table was replaced while it was read; reload this page. ({error})"
+        return self._html("problem.html", words=words, status=503)
 
     def _html(self, template: str, *, status: int = 200, **values: Any) -> Response:
         shown = self._templates.get_template(template).render(root=self._store.root, **values)

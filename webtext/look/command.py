@@ -28,6 +28,7 @@ from corpus.run import command
 from corpus.storage.store import open_corpus
 from webtext.look.app import Origins, look_app
 from webtext.look.frames import frame_app
+from webtext.look.runs_view import read_ablations
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -56,6 +57,13 @@ def _main(argv: Sequence[str] | None) -> int:
         help="a word that the browser must bring, at least 16 characters; better set as "
         "WEBTEXT_LOOK_TOKEN, since other users can read command lines",
     )
+    parser.add_argument(
+        "--ablation",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder of `webtext ablate --to DIR`, shown with the runs; may be repeated",
+    )
     args = parser.parse_args(argv)
     if args.host not in LOOPBACK and len(args.token or "") < 16:
         raise InputError(
@@ -63,7 +71,7 @@ def _main(argv: Sequence[str] | None) -> int:
             f"or WEBTEXT_LOOK_TOKEN with at least 16 characters, such as {secrets.token_urlsafe(18)}"
         )
 
-    store = open_corpus(args.corpus)
+    store, ablations = open_corpus(args.corpus), read_ablations(args.ablation)
     with _listen(args.host, args.port) as first, _listen(args.host, _next(args.port)) as second:
         name = "127.0.0.1" if args.host in LOOPBACK else args.host
         port, frame_port = first.getsockname()[1], second.getsockname()[1]
@@ -72,9 +80,8 @@ def _main(argv: Sequence[str] | None) -> int:
         origins = Origins(f"http://{name}:{frame_port}", secret, hosts, args.token)
         shown = f"{parent}/?token={args.token}" if args.token else f"{parent}/"
         print(json.dumps({"address": shown}) if args.json else f"look: {shown}", flush=True)
-        asyncio.run(
-            _serve([(look_app(store, origins), first), (frame_app(store, parent, secret), second)])
-        )
+        app = look_app(store, origins, ablations)
+        asyncio.run(_serve([(app, first), (frame_app(store, parent, secret), second)]))
     return 0
 
 

@@ -13,7 +13,6 @@ from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.parquet import find_row, iter_tables
 from corpus.tables.takedown_list import standing
 from webtext.inspection.query import query, views
-from webtext.reports.runs import last_sample, read_metrics
 from webtext.stages import needing
 
 DOMAINS_SHOWN = 100
@@ -109,19 +108,6 @@ def domain_pages(store: Store, domain: str) -> list[dict[str, Any]]:
 def quoted(value: str) -> str:
     """A value as a string of SQL. The standard's strings have no escape but the doubled quote."""
     return "'" + value.replace("'", "''") + "'"
-
-
-def runs(store: Store) -> list[dict[str, Any]]:
-    """The runs with their loss curves and scores."""
-    found = []
-    for name in store.folders("runs"):
-        lines = read_metrics(store, name)
-        curves = {
-            kind: [(line["step"], line[key]) for line in lines if key in line]
-            for kind, key in (("training", "loss"), ("validation", "val_loss"))
-        }
-        found.append({"name": name, "curves": curves, "sample": last_sample(store, name)})
-    return found
 
 
 def crawls(store: Store) -> list[tuple[str, list[str]]]:

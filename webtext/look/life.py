@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from corpus.errors import InputError
 from corpus.storage.store import Store
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import find_row, open_file
@@ -23,6 +24,14 @@ from webtext.look.text_marks import (
 from webtext.stages import needing
 
 BLOCKS_SHOWN = 1000
+# Settings of the extractor that are compared on a page.
+SETTINGS = (
+    "learned precision",
+    "learned balanced",
+    "learned recall",
+    "trafilatura",
+    "trafilatura-fast",
+)
 
 
 class JudgedBlock(NamedTuple):
@@ -110,7 +119,7 @@ def is_html(response: Any) -> bool:
     return content_kind(content_type(response), response.body) not in (None, PLAIN_TEXT)
 
 
-def judged_blocks(body: bytes, stated: str | None, use: str = "balanced") -> list[JudgedBlock]:
+def judged_blocks(body: bytes, stated: str | None) -> list[JudgedBlock]:
     """The blocks of a page with the learned extractor's probabilities, in page order."""
     with needing("clean"):
         from clean.learned import extraction
@@ -122,7 +131,7 @@ def judged_blocks(body: bytes, stated: str | None, use: str = "balanced") -> lis
 
     page = blocks(rewritten(decode(body, stated).text).encode("utf-8", "replace"))
     probability = extraction.chances(extraction.model())(page)
-    kept = extraction.kept(page, probability, extraction.Use(use), data_rows(page))
+    kept = extraction.kept(page, probability, extraction.Use("balanced"), data_rows(page))
     places = page.place[:BLOCKS_SHOWN, [START, END]].tolist()
     return [
         JudgedBlock(
@@ -132,6 +141,21 @@ def judged_blocks(body: bytes, stated: str | None, use: str = "balanced") -> lis
         )
         for number, (start, end) in enumerate(places)
     ]
+
+
+def extracted_text(response: Any, setting: str) -> str:
+    """The text of a page under one of `SETTINGS`. Raises: InputError for another one."""
+    if setting not in SETTINGS:
+        raise InputError(f"setting {setting!r}: expected one of {', '.join(SETTINGS)}")
+    with needing("clean"):
+        from clean.extract import ExtractConfig, page_extractor
+        from clean.page_source.decode import decode
+        from clean.rewrite import rewritten
+
+    extractor, _, threshold = setting.partition(" ")
+    values = {"extractor": extractor} | ({"threshold": threshold} if threshold else {})
+    extract = page_extractor(ExtractConfig.model_validate(values))
+    return extract(rewritten(decode(response.body, content_type(response)).text)).text
 
 
 def _difference(

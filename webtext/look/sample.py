@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def draw(
                 table = file.read_row_group(group, wanted).take(pa.array(here))
             found += [dict.fromkeys(_SHOWN) | row | {"batch": name} for row in table.to_pylist()]
 
-    _add_addresses(store, [row for row in found if row["url"] is None])
+    add_addresses(store, [row for row in found if row["url"] is None])
     random.Random(seed).shuffle(found)
     return found, total
 
@@ -56,7 +57,7 @@ def draw(
 _SHOWN = ("doc_id", "url", "status", "detail", "step", "duplicate_of", "similarity")
 
 
-def _add_addresses(store: Store, rows: list[dict[str, Any]]) -> None:
+def add_addresses(store: Store, rows: list[dict[str, Any]]) -> None:
     """Give rows of tables without addresses those of the links; each row group is read once."""
     for batch in {row["batch"] for row in rows}:
         wanted = {row["doc_id"]: row for row in rows if row["batch"] == batch}
@@ -71,6 +72,25 @@ def _add_addresses(store: Store, rows: list[dict[str, Any]]) -> None:
                         chosen = pc.is_in(table["doc_id"], pa.array(ids))
                         for found in table.filter(chosen).to_pylist():
                             wanted[found["doc_id"]]["url"] = found["url"]
+
+
+def with_addresses(store: Store, doc_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows with `doc_id`, `url` and `batch` of pages of any batch, in their order.
+
+    Pages that no batch links to, such as those taken down, have neither address nor batch.
+    """
+    rows: dict[str, dict[str, Any]] = {
+        doc_id: {"doc_id": doc_id, "url": None, "batch": None} for doc_id in doc_ids
+    }
+    for batch in reversed(batch_names(store)):
+        unknown = [row for row in rows.values() if row["url"] is None]
+        for row in unknown:
+            row["batch"] = batch
+        add_addresses(store, unknown)
+    for row in rows.values():
+        if row["url"] is None:
+            row["batch"] = None
+    return list(rows.values())
 
 
 def _matching(store: Store, stage: str, reason: str, batch: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 
 def escaped(text: object) -> str:
@@ -28,6 +28,93 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, words: int =
 def bar(count: int, most: int) -> str:
     """A bar of length `count` of `most`; the shortest stays visible."""
     return f"<i style='width:{max(0.2, 100 * count / max(1, most)):.1f}%'></i>"
+
+
+# Colours of lines in their order, told apart by people who see red as green.
+COLOURS = ("#3b6ea5", "#d1802a", "#7a5ea8", "#3d8b6d", "#b3392f", "#8a6d3b")
+WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 720, 320, 64, 36, 12
+GRID_LINES = 5
+# Fields of a drawing that a step is chosen by.
+STEPS_SHOWN = 40
+
+# A place on the horizontal axis with the lowest, middle and highest value there.
+Band = list[tuple[int, float, float, float]]
+
+
+def band(points: Sequence[tuple[int, float]]) -> Band:
+    """A curve as a band without width. Values that are not numbers are left out."""
+    return [(at, value, value, value) for at, value in points if math.isfinite(value)]
+
+
+def compared(
+    bands: Sequence[tuple[str, Band]], of: str, links: Sequence[str | None] | None = None
+) -> str:
+    """Several curves on shared axes as SVG with a key: middles as lines, and bands around them.
+
+    Colours are attributes and not styles, so a page whose policy forbids inline styles shows them.
+    `links` are addresses with `{step}`, one a curve: then its points lead to the step there.
+    """
+    bands = [(name, points) for name, points in bands if points]
+    values = [value for _, points in bands for point in points for value in point[1:]]
+    if not values:
+        return "<p>No curve yet.</p>"
+
+    last = max(points[-1][0] for _, points in bands) or 1
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+
+    def place(at: float, value: float) -> str:
+        x = LEFT + (WIDTH - LEFT - MARGIN) * at / last
+        y = MARGIN + (HEIGHT - BOTTOM - MARGIN) * (high - value) / span
+        return f"{x:.1f},{y:.1f}"
+
+    shapes, key = [], []
+    for number, (name, points) in enumerate(bands):
+        colour = COLOURS[number % len(COLOURS)]
+        outline = [place(at, top) for at, _, _, top in points]
+        outline += [place(at, bottom) for at, bottom, _, _ in reversed(points)]
+        line = " ".join(place(at, middle) for at, _, middle, _ in points)
+        shapes.append(f"<polygon points='{' '.join(outline)}' fill='{colour}' opacity='.18'/>")
+        shapes.append(f"<polyline points='{line}' stroke='{colour}'/>")
+        swatch = f"<svg class=swatch viewBox='0 0 1 1' aria-hidden=true><rect width='1' height='1' fill='{colour}'/></svg>"
+        key.append(f"<span>{swatch} {escaped(name)}</span>")
+        if links and (link := links[number]):
+            shapes.append(_steps(points, link, colour, place))
+
+    # A picture hides its parts from readers of screens, so one with links is a group.
+    role = "group" if links else "img"
+    return (
+        f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role={role} aria-label='{escaped(of)}'>"
+        f"{''.join(_grid(place, last, low, span))}{''.join(shapes)}</svg>"
+        f"<p class=key>{' '.join(key)} {escaped(of)}</p>"
+    )
+
+
+def _steps(points: Band, link: str, colour: str, place: Callable[[float, float], str]) -> str:
+    """Points of a curve that lead to their steps, at most `STEPS_SHOWN` of them."""
+    every = -(-len(points) // STEPS_SHOWN)
+    drawn = []
+    for at, _, middle, _ in points[::every]:
+        x, _, y = place(at, middle).partition(",")
+        if at:
+            address = escaped(link.replace("{step}", str(at)))
+            drawn.append(
+                f"<a href='{address}' tabindex='-1' aria-label='step {at}'>"
+                f"<circle cx='{x}' cy='{y}' r='5' fill='{colour}'><title>step {at:,}: {middle:.4f}</title></circle></a>"
+            )
+    return "".join(drawn)
+
+
+def _grid(
+    place: Callable[[float, float], str], last: int, low: float, span: float
+) -> Iterable[str]:
+    for index in range(GRID_LINES):
+        share = index / (GRID_LINES - 1)
+        y = place(0, low + span * share).partition(",")[2]
+        x = place(last * share, low).partition(",")[0]
+        yield f"<line x1={LEFT} x2={WIDTH - MARGIN} y1={y} y2={y} class=g />"
+        yield f"<text x={LEFT - 8} y={y} class=y>{low + span * share:.3f}</text>"
+        yield f"<text x={x} y={HEIGHT - 16} class=x>{last * share:,.0f}</text>"
 
 
 def curve(curves: dict[str, list[tuple[int, float]]]) -> str:

@@ -13,7 +13,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import pyarrow.compute as pc
 
@@ -28,7 +27,7 @@ from corpus.tables.staleness import stale_among
 from webtext.reports import charts, documents, kept_share, removals, years
 from webtext.reports.charts import escaped
 from webtext.reports.funnel import Bar, batch_bars
-from webtext.reports.runs import last_sample, read_metrics
+from webtext.reports.runs import last_sample, read_metrics, read_scores
 
 PATH = "reports/report.html"
 TOP_DOMAINS = 20
@@ -172,14 +171,13 @@ def _run(store: Store, run: str) -> str:
 
 
 def _scores(store: Store, run: str) -> str:
-    try:
-        scores = store.read_object(f"runs/{run}/scores.json")
-    except FileNotFoundError:
+    scores = read_scores(store, run)
+    if not scores:
         return ""
 
     rows = "".join(
         f"<tr><th>{escaped(name)}</th><td class=n>{escaped(value)}</td></tr>"
-        for name, value in _flat(scores)
+        for name, value in scores
     )
     return f"<h3>Scores</h3>{_score_table(store, run)}<details><summary>All figures</summary><table>{rows}</table></details>"
 
@@ -200,16 +198,6 @@ def _score_table(store: Store, run: str) -> str:
     return charts.table(head, rows, words=2)
 
 
-def _flat(value: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _flat(item, f"{prefix} {key}".strip())
-    elif isinstance(value, float):
-        yield prefix, f"{value:.4g}"
-    elif not isinstance(value, list):
-        yield prefix, str(value)
-
-
 STYLE = """
 body{font:16px/1.5 Georgia,serif;color:#222;background:#fdfcfa;max-width:960px;margin:2rem auto;padding:0 1rem}
 h1,h2,h3{font-weight:600;line-height:1.2}section{margin:2.5rem 0}
@@ -221,7 +209,7 @@ td{padding:.25rem .75rem .25rem 0;vertical-align:top}.n{text-align:right;font-va
 svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#666}.y{text-anchor:end;dominant-baseline:middle}
 .x{text-anchor:middle}.g{stroke:#e6e2da}polyline{fill:none;stroke-width:2}
 polyline.training{stroke:#9db8d6;stroke-width:1.2}polyline.validation{stroke:#b3392f}
-.key span{font-weight:600}.key .training{color:#5d86b3}.key .validation{color:#b3392f}
+.key span{font-weight:600;margin-right:.75rem}.swatch{width:.8em;height:.8em}.key .training{color:#5d86b3}.key .validation{color:#b3392f}
 section{overflow-x:auto}.warning{color:#a3301f}
 pre{white-space:pre-wrap;background:#f3efe7;padding:1rem;font:13px/1.45 ui-monospace,monospace;overflow-wrap:anywhere}
 @media (prefers-color-scheme:dark){

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from corpus.storage.store import Store
@@ -42,3 +43,21 @@ def last_sample(store: Store, run: str) -> str:
     """The texts sampled last, as they were written; empty for none."""
     samples = [path for path, _ in store.files(f"runs/{run}/samples")]
     return store.read_bytes(samples[-1]).decode(errors="replace") if samples else ""
+
+
+def read_scores(store: Store, run: str) -> list[tuple[str, str]]:
+    """The scores of the checkpoint scored last, flat; none for a run that has not been scored."""
+    try:
+        return list(_flat(store.read_object(f"runs/{run}/scores.json")))
+    except FileNotFoundError:
+        return []
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(item, f"{prefix} {key}".strip())
+    elif isinstance(value, float):
+        yield prefix, f"{value:.4g}"
+    elif not isinstance(value, list):
+        yield prefix, str(value)

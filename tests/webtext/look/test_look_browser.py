@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import uvicorn
 
 from corpus.tables.parquet import read_table
 from tests.support import grown_corpus
+from tests.webtext.look.test_look_runs import add_run
 from webtext.look.app import Origins, look_app
 from webtext.look.frames import frame_app
 
@@ -65,8 +68,14 @@ def served_window(store: Any) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def address(fates: grown_corpus.Fates) -> Iterator[str]:
-    with served_window(fates.store) as found:
+def address(fates: grown_corpus.Fates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The window on a copy of the corpus with two runs."""
+    root = tmp_path_factory.mktemp("window") / "corpus"
+    shutil.copytree(fates.root, root)
+    corpus = dataclasses.replace(fates, root=str(root))
+    for number, name in enumerate(("first", "second")):
+        add_run(corpus, name, 4.0 + number)
+    with served_window(corpus.store) as found:
         yield found
 
 
@@ -97,6 +106,7 @@ def view_paths(fates: grown_corpus.Fates) -> dict[str, str]:
         "runs": "/runs",
         "crawl": "/crawl",
         "rights": "/rights",
+        "snapshots": "/compare?old=2024-01&new=2024-02",
         "compare": f"/compare/{ids[fates.kept]}",
         "unknown": "/find?q=http://nowhere.test/",
     }
@@ -112,7 +122,8 @@ def test_axe_finds_no_grave_fault_and_nothing_scrolls_sideways(
         context = chromium.new_context(color_scheme=scheme, viewport=DESK, bypass_csp=True)
         context.add_init_script(axe)
         page = context.new_page()
-        for name, path in view_paths(fates).items():
+        paths = view_paths(fates) | {"step": "/runs/first/step?step=2"}
+        for name, path in paths.items():
             page.set_viewport_size(DESK)
             page.goto(address + path, wait_until="networkidle")
             found = page.evaluate(
