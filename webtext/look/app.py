@@ -78,6 +78,7 @@ def look_app(store: Store, origins: Origins, ablations: Sequence[Ablation] = ())
         Route("/label", views.label, methods=["POST"]),
         Mount("/static", StaticFiles(packages=[("webtext.look", "static")])),
     ]
+
     return Starlette(
         routes=routes,
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard(origins))],
