@@ -3,7 +3,7 @@
 A worker writes WARC segments. The outcomes of a segment are written after it, in one file with the
 same number, so a readable outcome always has a readable record. The links left are those without an
 outcome. A segment without outcomes was left by a kill: it is removed, and its links are fetched
-again. Files of many commits may be merged into one, which is named after its first and last commit.
+again. Files of many commits may be merged into one, named after its first and last commit.
 """
 
 from __future__ import annotations
@@ -179,14 +179,14 @@ def write_outcomes(out_dir: Path, index: int, outcomes: Sequence[Outcome]) -> No
 
 
 def commits_of(name: str) -> range:
-    """Numbers of the commits that an outcome file holds, or of a segment: `outcomes-00000-00063`."""
+    """Numbers of the commits in an outcome file, or of a segment: `outcomes-00000-00063`."""
     words = name.removesuffix(".parquet").removesuffix(".warc.gz").split("-")
     merged = len(words) > 2 and words[0] == "outcomes"
     return range(int(words[1 if merged else -1]), int(words[-1]) + 1)
 
 
 def merge_outcomes(out_dir: Path, paths: Sequence[Path]) -> Path:
-    """Replace outcome files that follow each other by one; its path. The old ones remain."""
+    """Merge consecutive outcome files into one; its path. The old ones remain."""
     first, last = commits_of(paths[0].name)[0], commits_of(paths[-1].name)[-1]
     table = pa.concat_tables(pq.read_table(path, schema=STORED_SCHEMA) for path in paths)
     path = out_dir / f"outcomes-{first:05d}-{last:05d}.parquet"
@@ -201,7 +201,7 @@ def outcome_files(out_dir: Path) -> list[Path]:
 
 
 def whole(names: Iterable[str]) -> list[str]:
-    """Names of outcome files in their order, without those whose commits are in a merged one."""
+    """Names of outcome files in their order, without those merged into another one."""
     kept: list[str] = []
     for name in sorted(names, key=lambda name: (commits_of(name)[0], -commits_of(name)[-1])):
         if not kept or commits_of(name)[-1] > commits_of(kept[-1])[-1]:
@@ -216,14 +216,14 @@ def _name(path: Path) -> str:
 def read_outcomes(out_dir: Path) -> pa.Table:
     """All committed outcomes of a shard. Schema: OUTCOME_SCHEMA.
 
-    A link that other shards handed back has several rows.
+    A link handed back by other shards has several rows.
     """
     tables = [pq.read_table(path, schema=OUTCOME_SCHEMA) for path in outcome_files(out_dir)]
     return pa.concat_tables(tables) if tables else OUTCOME_SCHEMA.empty_table()
 
 
 def next_index(out_dir: Path, segments: Iterable[str]) -> int:
-    """The first commit number that is used by neither outcomes nor a segment."""
+    """The first commit number used by neither outcomes nor a segment."""
     names = [path.name for path in outcome_files(out_dir)] + list(segments)
     return max((commits_of(name)[-1] for name in names), default=-1) + 1
 
@@ -237,7 +237,7 @@ def remove_orphans(store: Store, warc_prefix: str, out_dir: Path) -> list[str]:
 
 
 def remove_uncommitted(store: Store, warc_prefix: str, names: Iterable[str]) -> list[str]:
-    """The same for a worker whose outcome files have these names."""
+    """The same for a worker with outcome files of these names."""
     folder, _, stem = warc_prefix.rpartition("/")
     committed = {commit for name in names for commit in commits_of(name)}
     for leftover in _unfinished(store, folder, stem):
@@ -258,6 +258,6 @@ def remove_uncommitted(store: Store, warc_prefix: str, names: Iterable[str]) -> 
 
 
 def _unfinished(store: Store, folder: str, stem: str) -> list[Path]:
-    """Temporary files of this shard's segments that a killed worker left; a local corpus only."""
+    """Temporary files of this shard's segments, left by a killed worker; a local corpus only."""
     local = store.local_path(folder)
     return sorted(local.glob(f"{TEMPORARY}{stem}-*")) if local is not None else []

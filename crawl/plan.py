@@ -1,4 +1,4 @@
-"""Estimates of a crawl before anything is fetched: time, disk and the domains that decide.
+"""Estimates of a crawl before anything is fetched: time, disk and the deciding domains.
 
 Politeness, not bandwidth, sets the time. A domain with n links and one request every `delay_s`
 takes n x delay_s, however many machines help: 333,160 links of one newspaper at one a second take
@@ -45,7 +45,7 @@ class CapEffect:
 class CrawlPlan:
     """The estimates of a crawl.
 
-    `order` is the order in which domains start: most links first, then by name.
+    `order` is the starting order of domains: most links first, then by name.
     """
 
     links: int
@@ -71,13 +71,13 @@ def start_order(domains: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
 
 
 def wall_time_s(domains: Mapping[str, int], delay_s: float, cap: int = 0) -> float:
-    """The least seconds that a polite crawl takes: the largest domain's; cap 0 means none."""
+    """The least seconds of a polite crawl: the largest domain's; cap 0 means none."""
     largest = max(domains.values(), default=0)
     return (min(largest, cap) if cap else largest) * delay_s
 
 
 def num_capped(domains: Mapping[str, int], cap: int) -> int:
-    """Links that remain under a cap per domain; 0 means none."""
+    """Links remaining under a cap per domain; 0 means none."""
     return sum(min(links, cap) if cap else links for links in domains.values())
 
 

@@ -6,7 +6,7 @@ A rule names a host (with all hosts below it) or a file extension, its reason, a
 - `openwebtext`: the lists of jcpeterson's OpenWebText (2019);
 - `openwebtext2`: the shorter lists of eukaryote31's scraper, adopted by OpenWebText2 (2020).
 
-The lists of the two clones drop github, ebay, xkcd and all of google, which are near the top of
+The lists of the two clones drop github, ebay, xkcd and all of google. These are near the top of
 OpenAI's published domains of WebText. Therefore `webtext` is the default. Extensions are compared
 with the path alone: the clones test the end of the whole URL, so their `.ai` drops
 `https://character.ai`.
@@ -31,7 +31,7 @@ from corpus.urls import HOST_CACHE_SIZE, UrlProblem, host_identity, target
 
 
 class Disposition(StrEnum):
-    """The disposition of one row of a dump: the first of these that applies."""
+    """The disposition of one row of a dump: the first applicable one of these."""
 
     BLANK = "blank"
     """An empty line."""
@@ -182,7 +182,7 @@ HOST_RULES = (
 
 
 class ExtensionRule(NamedTuple):
-    """Extensions of files that are not pages, under `presets`."""
+    """Extensions of files other than pages, under `presets`."""
 
     extensions: str
     why: str
@@ -277,7 +277,7 @@ class Rules:
         return None
 
     def digest(self) -> str:
-        """xxh3-128 of all rules and lists, for a fingerprint that the names of files do not give."""
+        """xxh3-128 of all rules and lists, for a fingerprint of content and not of file names."""
         lines = [f"{host} {self.hosts[host]}" for host in sorted(self.hosts)]
         lines += ["", *sorted(self.extensions), "", *sorted(self.subreddits)]
         # Corpora of earlier versions have digests without this list.
@@ -289,7 +289,7 @@ def read_hosts(path: str) -> tuple[str, ...]:
     """Read a list of hosts, as URLs have them, one on each line.
 
     `#` begins a comment. A host includes all hosts below it. Raises: ConfigError naming file, line
-    and value of a line that is not a host name.
+    and value of an invalid host name.
     """
     hosts = []
     for number, line in _lines(path):
@@ -308,8 +308,8 @@ def read_hosts(path: str) -> tuple[str, ...]:
 def read_subreddits(path: str) -> tuple[str, ...]:
     """Read a list of subreddits, one on each line, with or without `r/`, in any case.
 
-    `#` begins a comment. Raises: ConfigError naming file, line and value of a line that is not a
-    subreddit's name.
+    `#` begins a comment. Raises: ConfigError naming file, line and value of an invalid subreddit
+    name.
     """
     names = []
     for number, line in _lines(path):

@@ -1,7 +1,7 @@
 """The crawl: Reddit dumps or WARC files to links, links to pages.
 
 `webtext crawl --corpus C --batch B --dumps RS_2024-01.zst ...`, or `python -m crawl.run ...`;
-`webtext crawl audit --ip` shows the pace that IP addresses received.
+`webtext crawl audit --ip` shows the pace of requests to IP addresses.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _body(argv: Sequence[str] | None) -> int:
 
 
 def _status(store: Store, batch: str) -> str:
-    """The progress of a fetch that runs, or the end of one that is finished."""
+    """The progress of a running fetch, or the end of a finished one."""
     pages = find_manifest(store, "pages", batch)
     if pages is not None:
         reasons = Counter({reason: n for reason, n in pages.counts.items() if ":" not in reason})
@@ -125,7 +125,7 @@ def _status(store: Store, batch: str) -> str:
 
 
 def _left(args: argparse.Namespace, store: Store, *, up_to_date: bool) -> str:
-    """The line that names what was not done, if only links were asked for."""
+    """The line about the steps not done, if only links were asked for."""
     if not args.plan and args.only != "links":
         return ""
 
@@ -138,7 +138,7 @@ def _left(args: argparse.Namespace, store: Store, *, up_to_date: bool) -> str:
 
 
 def _sections_read(args: argparse.Namespace) -> tuple[set[str], str]:
-    """The sections of [crawl] that this use of the command reads, and the reason for the others."""
+    """The sections of [crawl] read by this use of the command, and the reason for the others."""
     if args.warc:
         return {"warc"}, "pages of WARC files are imported, not linked and fetched"
     if args.only == "links":
@@ -165,7 +165,7 @@ def _stop(store: Store, batch: str) -> int:
 
 
 def _audit(argv: Sequence[str]) -> int:
-    """Print the pace that a batch kept to IP addresses; nothing is changed."""
+    """Print the pace of a batch's requests to IP addresses; nothing is changed."""
     parser = command.corpus_parser("crawl.run audit", ip_audit.__doc__ or "")
     parser.add_argument("--batch", required=True, help="name of the batch")
     parser.add_argument(
@@ -269,7 +269,7 @@ def _pages(
 
 
 def page_steps(config: CrawlConfig, *, rights: bool = True) -> tuple[AnyStep, ...]:
-    """The steps from links to pages that the settings enable."""
+    """The steps from links to pages enabled by the settings."""
     mode = config.fetch.archive
     asking = FETCH_STEPS[: -len(fetch_steps.ENDING)]
     ending: tuple[Exchange, ...] = fetch_steps.ENDING if rights else fetch_steps.ENDING[1:]
@@ -285,7 +285,7 @@ def page_steps(config: CrawlConfig, *, rights: bool = True) -> tuple[AnyStep, ..
 
 @contextlib.contextmanager
 def _stop_passed_on(opened: command.OpenBatch) -> Iterator[None]:
-    """Leave a request to stop for workers that no signal reaches, if this run is stopped."""
+    """Leave a request to stop for workers out of reach of signals, if this run is stopped."""
     try:
         yield
     except Interrupted as error:
@@ -297,7 +297,7 @@ def _stop_passed_on(opened: command.OpenBatch) -> Iterator[None]:
 def _rights_step(
     opened: command.OpenBatch, step: AnyStep, args: argparse.Namespace
 ) -> tuple[AnyStep, ...]:
-    """The step that makes `rights`; none for a batch that was finished before there was the table."""
+    """The step for `rights`; none for a batch finished before the table existed."""
     done = find_manifest(opened.store, "pages", opened.batch) is not None
     known = find_manifest(opened.store, "rights", opened.batch) is not None
     return () if done and not known and not args.rebuild else (step,)

@@ -249,7 +249,7 @@ def _with_provenance(
 ) -> pa.Table:
     """The rows with address, date, score and so on, joined by id.
 
-    Null for a document since removed.
+    Null for a removed document.
     """
     found = pc.index_in(rows["doc_id"], value_set=provenance["doc_id"].combine_chunks())
     columns: dict[str, Any] = {name: rows[name] for name in rows.column_names}

@@ -971,7 +971,7 @@ class _OutcomeKeeper:
         self._committed(outcomes)
 
     def store(self, result: FetchResult) -> str:
-        """Keep the record of a deciding answer: a redirect, a robots.txt, a file.
+        """Keep the record of an answer that decided something: a redirect, a robots.txt, a file.
 
         The record's id.
         """
@@ -996,7 +996,7 @@ class _OutcomeKeeper:
 
 
 class _HostAbuse:
-    """Counts hosts' excess costs: floods on the wire and processor time."""
+    """Counts what hosts cost beyond their share: floods on the wire and processor time."""
 
     def __init__(self) -> None:
         self._floods: Counter[str] = Counter()

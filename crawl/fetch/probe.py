@@ -1,4 +1,4 @@
-"""The probe of a host: its answer for an impossible address.
+"""The probe of a host: its answer for an address that cannot exist.
 
 A host with a page for it gives the same page for every missing one. The fingerprint of this answer
 identifies such pages, in any language. Source: Bar-Yossef, Broder, Kumar and Tomkins, "Sic transit
@@ -26,7 +26,7 @@ _WORD: Final = re.compile(rb"[a-z\x80-\xff]+")
 
 
 def probe_url(origin: str) -> str:
-    """An impossible address of a site (`http://host:port`), the same one for each run."""
+    """An address of a site (`http://host:port`) that cannot exist, the same one for each run."""
     return f"{origin}/{xxh3_64_hexdigest(origin.encode())}"
 
 
@@ -43,7 +43,7 @@ def answer_fingerprint(body: bytes, url: str) -> bytes | None:
 
 
 def _echoes(url: str) -> list[bytes]:
-    """The forms of a page's own address in its text, the longest first."""
+    """The forms in which a page repeats its own address, the longest first."""
     parts = urlsplit(url)
     target = f"{parts.path}?{parts.query}" if parts.query else parts.path
     last = parts.path.rstrip("/").rpartition("/")[2]

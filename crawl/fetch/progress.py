@@ -225,7 +225,7 @@ def merge(
 
 
 def report_archive(store: Store, batch: str, counts: Mapping[str, int]) -> None:
-    """Write the counts of a crawl of archives, for `--status`."""
+    """Write the counts of a crawl that asks archives, for `--status`."""
     state = {"done": 0, "total": 0, "at": time.time(), "archive": dict(counts)}
     try:
         store.write_bytes(f"{_folder(batch)}/archive.json", json.dumps(state).encode())

@@ -67,8 +67,8 @@ class Ledger:
     def add(self, outcome: Outcome) -> None:
         """Note an outcome without a stored page.
 
-        One with a pointer to evidence waits for the open segment, its possible place: a record
-        named by a row always exists.
+        An outcome that points to evidence waits for the open segment, which may hold it: every
+        record named by a row exists.
         """
         waits = outcome.evidence and self._segment is not None
         (self._pointing if waits else self._loose).append(outcome)
@@ -132,7 +132,7 @@ class Ledger:
         return Commit(self._take_index(), outcomes, None)
 
     def rest(self) -> Commit | None:
-        """Cut all the rest."""
+        """Cut everything left."""
         return self._cut() if self._segment is not None else self.loose()
 
     def carry_out(self, commit: Commit) -> None:

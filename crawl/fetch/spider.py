@@ -1,4 +1,4 @@
-"""The Scrapy side: a spider working by permits, a queue, and our required settings.
+"""The Scrapy side: a spider that asks for permits, a queue, and our required settings.
 
 Scrapy runs the requests, so its users' settings and middlewares apply. `crawl.fetch.dispatcher`
 decides about requests and answers: it hands out permits one by one (`LinkSpider.start`) and takes

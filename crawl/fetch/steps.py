@@ -1,8 +1,8 @@
 """Links to pages: the links are spread over shards of domains, shared by a fleet of workers.
 
-The first exchange spreads links by shard. Its tasks are seats for workers: each runs
-`crawl.fetch.worker` and takes shards from the fleet's roster (`crawl.fetch.fleet`) until none of
-the batch has links left, so even a late task on a new node gets its part of the work. A domain
+The first exchange spreads links by shard. Its tasks are seats for workers: each runs a
+`crawl.fetch.worker`. A worker takes shards from the fleet's roster (`crawl.fetch.fleet`) until none
+of the batch has links left, so even a late task on a new node gets its part of the work. A domain
 belongs to one shard and is asked by one process at any time. The next steps keep the last outcome
 of each link, end those left over by a deadline, and order the pages by `doc_id`.
 

@@ -45,7 +45,7 @@ def lease_token(store: Store, batch: str) -> str | None:
 def reason_to_stop(store: Store, batch: str, token: str | None) -> str | None:
     """A reason to stop for a worker started under the lease `token`, or None.
 
-    A store without an answer is not a reason: it is asked again.
+    A store that does not answer is not a reason: it is asked again.
     """
     try:
         if store.exists(stop_path(batch)):

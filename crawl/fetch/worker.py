@@ -81,7 +81,7 @@ TOP_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class FleetSpec:
-    """The fleet of a worker."""
+    """The fleet that a worker joins."""
 
     batch: str
     folder: str
@@ -387,7 +387,7 @@ class Worker:
         restore_paces(self.dispatcher, start)
 
     def _quiet_until(self) -> float:
-        """Earliest Unix seconds of a request to any domain.
+        """Unix seconds of the earliest request to any domain.
 
         An earlier worker may just have asked one, and been killed.
         """
@@ -512,7 +512,7 @@ class Worker:
             await asyncio.sleep(stop_request.EVERY_S)
 
     def _end_orphaned(self) -> None:
-        """Stop: the user of the outcomes, the parent process, is gone, and may have a successor."""
+        """Stop: the process that would use the outcomes is gone, and may have a successor."""
         if self._store.is_local:
             self._stop()
         else:

@@ -1,4 +1,4 @@
-"""Settings that select submissions: karma, block lists, and how broken dumps are met."""
+"""Settings for selecting submissions: karma, block lists, and the handling of broken dumps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crawl.rules import Preset, Rules, read_hosts, read_subreddits
 
 
 class LinksConfig(Section):
-    """Settings that select submissions."""
+    """Settings for selecting submissions."""
 
     outside_identity = frozenset(
         (
@@ -71,7 +71,7 @@ class LinksConfig(Section):
         return {"crosspost_score": f"crawl.links.karma_rule = {self.karma_rule!r} adds up scores"}
 
     def rules(self) -> Rules:
-        """The preset with the user's lists, which are read here.
+        """The preset with the user's lists, read here.
 
         Raises: ConfigError for a bad list.
         """

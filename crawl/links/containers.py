@@ -1,9 +1,9 @@
 """Containers of dumps: recognised by their first bytes, unpacked in bounded pieces.
 
 Containers are zstd (window up to 2^31, several frames), xz, bzip2, gzip (each also with several
-members), and plain newline-delimited JSON. zstd is fed block by block, so that a damaged block
-costs none of its neighbours and no input unpacks to more than 128 KiB at once. The other containers
-are bounded by their decoders' `max_length`; after damage, their last chunk is decoded again byte by
+members), and plain newline-delimited JSON. zstd is fed block by block, so a damaged block costs
+none of its neighbours and no input unpacks to more than 128 KiB at once. The other containers are
+bounded by their decoders' `max_length`; after damage, their last chunk is decoded again byte by
 byte.
 """
 
@@ -62,7 +62,7 @@ HEAD_BYTES = 512
 
 
 class BufferedSource:
-    """Bytes of a file with their position, beginning with the head that was read to recognise it.
+    """Bytes of a file with their position, beginning with the head read to recognise it.
 
     The file is read `read_bytes` at a time; on an object store each read is a request.
     """
@@ -124,7 +124,7 @@ class BufferedSource:
 
 
 def read_exactly(raw: BinaryIO, size: int) -> bytes:
-    """Read `size` bytes, or fewer at the end of the file, from a stream that may return less."""
+    """Read `size` bytes, or fewer at the end of the file, although one read may return less."""
     parts: list[bytes] = []
     while size > 0:
         part = raw.read(size)
@@ -188,7 +188,7 @@ def _zstd(source: BufferedSource) -> Iterator[bytes]:
 
 
 def zstd_window(header: bytes) -> int:
-    """The window bytes that a frame needs, after reserving them; 0 if its header is damaged."""
+    """The window bytes of a frame, after reserving them; 0 if its header is damaged."""
     try:
         return min(zstandard.get_frame_parameters(header).window_size, MAX_WINDOW_BYTES)
     except zstandard.ZstdError:
@@ -241,7 +241,7 @@ def _skip(source: BufferedSource, size: int) -> None:
 
 
 class Decompressor(Protocol):
-    """The interface of bz2 and lzma, which GzipDecoder shares: at most `max_length` bytes per call."""
+    """The interface of bz2, lzma and GzipDecoder: at most `max_length` bytes per call."""
 
     @property
     def eof(self) -> bool:
@@ -260,7 +260,7 @@ class Decompressor(Protocol):
 
 
 class GzipDecoder:
-    """zlib's decompressor with the interface of bz2's: it keeps input that is not unpacked yet."""
+    """zlib's decompressor with the interface of bz2's: it keeps input not unpacked yet."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(31)
@@ -295,7 +295,7 @@ DECODER_ERRORS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 def _members(source: BufferedSource, new_decoder: Callable[[], Decompressor]) -> Iterator[bytes]:
     """Yield the content of all members, at most CHUNK_BYTES at a time.
 
-    A decoder that fails loses the content of its last call and has no state to copy. The error says
+    A failing decoder loses the content of its last call and has no state to copy. The error says
     where the reader must continue byte by byte.
     """
     decoder = new_decoder()

@@ -1,4 +1,4 @@
-"""Memory of the readers of dumps on one machine: each reserves what it needs before it reads.
+"""Memory of the readers of dumps on one machine: each reserves its need before it reads.
 
 A dump compressed with `zstd --long=31` takes 2 GiB to read, so one reader per core may be more than
 the machine has. A reservation is a number of locked files in a folder of the machine, each for
@@ -81,7 +81,7 @@ class _Reservation:
         self._held = contextlib.ExitStack()
 
     def take(self, num_bytes: int) -> None:
-        """Wait for so many bytes. Readers are served in the order in which they came."""
+        """Wait for so many bytes. Readers are served in the order of their arrival."""
         needed = -(-num_bytes // UNIT_BYTES)
         units = max(needed, self.limit_bytes // UNIT_BYTES)
         pauses = _pauses(
@@ -131,7 +131,7 @@ def reserved(num_bytes: int, limit_bytes: int, folder: Path | None = None) -> It
 
 
 def enlarge(num_bytes: int) -> None:
-    """Grow the reservation around the caller to `num_bytes`, if there is one that is smaller.
+    """Grow the reservation around the caller to `num_bytes`, if there is a smaller one.
 
     The caller should hold little memory meanwhile. Raises: MemoryLimitError.
     """
@@ -143,7 +143,7 @@ def enlarge(num_bytes: int) -> None:
 
 
 def _pauses(what_for: str) -> Iterator[None]:
-    """Yield before each pause; log once what is waited for, if that takes long."""
+    """Yield before each pause; log the reason once, if the wait is long."""
     due: float | None = time.monotonic() + TELL_AFTER_S
     while True:
         time.sleep(POLL_S)

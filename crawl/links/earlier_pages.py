@@ -65,7 +65,7 @@ def seen_ids(
 
 
 def walled_ids(store: Store, batch: str) -> pa.Array:
-    """The ids of a batch's pages that were dropped as a wall.
+    """The ids of a batch's pages dropped as a wall.
 
     Such a wall stood before the client, not before the page, so the next fetch may pass it.
     """
@@ -80,7 +80,7 @@ def walled_ids(store: Store, batch: str) -> pa.Array:
 
 
 def walled_inputs(store: Store, batches: Sequence[str]) -> list[Input]:
-    """The sets of walled pages as inputs, since they decide what is linked again."""
+    """The sets of walled pages as inputs, since they decide on linking pages again."""
     inputs = []
     for batch in batches:
         ids = walled_ids(store, batch).to_pylist()
@@ -96,7 +96,7 @@ def carried_over(
     """Rows of LINKS for part `index` whose pages earlier batches deferred, ascending by doc_id.
 
     A page leaves when a later batch links it. The settings of the new batch decide once more:
-    submissions of pages that they exclude are counted by their reason. The note CARRIED has all.
+    submissions of excluded pages are counted by their reason. The note CARRIED has all.
     """
     left = LINKS.schema.empty_table()
     for batch in earlier:
@@ -120,7 +120,7 @@ def carried_over(
 
 
 def _admitted(rows: pa.Table, config: LinksConfig) -> tuple[pa.Table, Counter[str]]:
-    """The rows that the settings admit, with the submissions of the others by their disposition."""
+    """The rows admitted by the settings, with the submissions of the others by disposition."""
     if not rows.num_rows:
         return rows, Counter()
 
@@ -159,7 +159,7 @@ def _links(context: Context, batch: str) -> Manifest:
 
 
 def _read(context: Context, manifest: Manifest, index: int, columns: list[str]) -> pa.Table:
-    """The parts of a committed table that may have ids of part `index` of this batch."""
+    """The parts of a committed table with possible ids of part `index` of this batch."""
     low, high = index / context.num_parts, (index + 1) / context.num_parts
     tables = [
         read_file(context.store, f"{manifest.table}/{manifest.batch}/{part.file}", columns)

@@ -71,7 +71,7 @@ def _first_of_each(table: pa.Table, key: list[str]) -> pa.Table:
     """The best submission of each page: highest score, then earliest, then smallest id.
 
     Ids are numbers in base 36: a shorter one is smaller. The remaining columns decide between
-    copies of one submission, so that the order of the input never does.
+    copies of one submission, so the order of the input never does.
     """
     keyed = table.append_column("id_length", pc.binary_length(table["submission_id"]))
     order = [

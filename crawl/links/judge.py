@@ -75,7 +75,7 @@ class Judge:
         found: list[LinkSubmission],
         statistics: ScoreStatistics,
     ) -> Counter[str]:
-        """Judge the rows of `block`, which begins with row number `first`.
+        """Judge the rows of `block`, numbered from `first`.
 
         Append links to `found`.
         """
@@ -193,7 +193,7 @@ def _disposition_of_no_object(row: bytes) -> Disposition:
 
 
 def _posted_url(row: Submission) -> str:
-    """The posted URL, or that of the submission that a crosspost repeats.
+    """The posted URL, or that of a crosspost's parent submission.
 
     Empty if there is none.
     """
@@ -216,7 +216,7 @@ _ESCAPE = re.compile("|".join(_ESCAPES))
 
 
 def unescaped(text: str) -> str:
-    """Undo the three escapes that Reddit's API writes.
+    """Undo the three escapes written by Reddit's API.
 
     Older dumps have them, newer ones do not; complete references with a semicolon mean the same in
     both. All other references of HTML (`&copy`, `&section`) are parameters: `?a=1&copy=2`.

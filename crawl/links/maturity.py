@@ -1,7 +1,7 @@
 """Score maturity: were a dump's scores taken after the votes were in?
 
-An archive that records a submission seconds after it was posted sees a score of 1, and a rule that
-asks for 3 then silently keeps almost nothing. In one archive's 2023-08 to 2023-10, the mean score
+If an archive records a submission seconds after its posting, it sees a score of 1, and a rule
+asking for 3 then silently keeps almost nothing. In one archive's 2023-08 to 2023-10, the mean score
 is 1.0 and the lag between posting and retrieval 0 days; 2023-06 has a mean of 39.9 and a lag of
 weeks. Months are not hard-coded, since other archives have the same months with later scores: every
 dump is judged by its own numbers, and by its neighbours'.
@@ -76,7 +76,7 @@ class ScoreStatistics:
 
     @classmethod
     def from_json(cls, data: bytes) -> ScoreStatistics:
-        """Read what `to_json` wrote."""
+        """Read the output of `to_json`."""
         found = json.loads(data)
         return cls(Counter(dict(found["scores"])), Counter(dict(found["lags"])), found["truncated"])
 
@@ -154,7 +154,7 @@ def immature(
 
 
 def immature_among(dumps: Mapping[str, ScoreStatistics]) -> list[Immature]:
-    """The dumps (by path) whose scores are not mature, each compared with its neighbours by name."""
+    """The dumps (by path) with immature scores, each compared with its neighbours by name."""
     names = in_order([*dumps])
     found = []
     for place, name in enumerate(names):

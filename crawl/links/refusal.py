@@ -1,4 +1,4 @@
-"""Explanation of refusals: the rule of the links stage that leaves out an address, in words."""
+"""Explanation of refusals: the links stage's rule for leaving out an address, in words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Refusal(NamedTuple):
 def explain_refusal(
     url: str, settings: Mapping[str, Any] | None, made_under: str | None = None
 ) -> Refusal:
-    """Find the rule that refuses an address.
+    """Find the rule for refusing an address.
 
     `settings` are `[crawl.links]` of a batch's manifest, and `made_under` is the digest of its
     rules; None means the defaults.

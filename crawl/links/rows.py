@@ -1,7 +1,7 @@
 """Rows of a dump, split on bytes: a character on the border of two chunks costs nothing.
 
-A truncated or damaged file gives every row that is wholly before the break; then TruncatedDump
-names its byte and row.
+A truncated or damaged file gives every whole row before the break; then TruncatedDump names its
+byte and row.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class RowBlock:
     def one_object_each(self) -> bool:
         """True if as many JSON values as rows mean one object per row.
 
-        That holds if every row begins with `{` and ends with `}`. No JSON value continues over `}`,
+        This holds if every row begins with `{` and ends with `}`. No JSON value continues over `}`,
         newline, `{` (a comma would come between, and no string contains a newline), so every
         newline is between two values.
         """

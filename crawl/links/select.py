@@ -62,9 +62,9 @@ def read_dump(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the link submissions of a dump in batches of about BATCH_ROWS (SUBMISSIONS).
 
-    Every row read adds one to exactly one Disposition in `counts`, before the batch that holds it is
-    given, so the caller may take counts between batches. `statistics` collects the scores,
-    `on_progress` receives numbers of rows, and `raw` is read `read_bytes` at a time.
+    Every row read adds one to exactly one Disposition in `counts`, before its batch is given, so
+    the caller may take counts between batches. `statistics` collects the scores, `on_progress`
+    receives numbers of rows, and `raw` is read `read_bytes` at a time.
 
     Raises: TruncatedDump behind the last batch of a truncated file, unless `allow_truncated`;
     UnreadableDump if reading fails, with any options; ImmatureScoresError at the end, unless

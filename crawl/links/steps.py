@@ -1,4 +1,4 @@
-"""The step that turns the dumps of a batch into `links`."""
+"""The step from the dumps of a batch to `links`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def num_parts(store: Store, batch: str, dumps: Sequence[str], config: CrawlConfi
 
 
 def require_memory(paths: Sequence[str], limit_bytes: int) -> None:
-    """Refuse dumps that cannot be read under the limit.
+    """Refuse dumps with a memory need beyond the limit.
 
     Raises: InputError naming dump, need and setting.
     """
@@ -63,7 +63,7 @@ def require_memory(paths: Sequence[str], limit_bytes: int) -> None:
 
 @contextlib.contextmanager
 def _named(path: str) -> Iterator[None]:
-    """Name the dump that needs too much memory."""
+    """Name the dump in an error about memory."""
     try:
         yield
     except dump_memory.MemoryLimitError as error:
@@ -71,11 +71,10 @@ def _named(path: str) -> Iterator[None]:
 
 
 def _depends(config: CrawlConfig, context: Context) -> list[Input]:
-    """The dumps, the content of the block lists, and earlier batches, whose pages are not linked
-    again.
+    """The dumps, the content of the block lists, and earlier batches.
 
-    With `retry_failed` or `carry_over`, the `pages` of those batches decide what is linked again,
-    so they count as well.
+    Pages of earlier batches are not linked again. With `retry_failed` or `carry_over`, the `pages`
+    of those batches decide on exceptions, so they count as well.
     """
     by_pages = config.links.retry_failed or config.links.carry_over
     tables = ("links", "pages") if by_pages else ("links",)
@@ -186,9 +185,9 @@ def _load_reduce(config: CrawlConfig, context: Context) -> ReduceFunction:
 
 
 def _left(pages: pa.Table, leaving: Any, disposition: str, counts: Counter[str]) -> pa.Table:
-    """Remove the pages that leave.
+    """Remove the leaving pages.
 
-    Their submissions move from `kept` to `disposition`, so that counters still add up.
+    Their submissions move from `kept` to `disposition`, so counters still add up.
     """
     gone = pc.sum(pages.filter(leaving)["num_submissions"]).as_py()
     if not gone:

@@ -2,9 +2,9 @@
 
 Rows are decoded by msgspec, a block in one call: it checks the whole syntax of a row but builds
 only the named fields, and takes a fifth to an eighth of the time of json.loads. Filtering bytes
-before that does not pay: searching for `"is_self":true` takes a sixth of the decoding and saves a
-quarter of it, and a match may lie in a nested object or in a broken row. Rows that msgspec refuses
-(a lone surrogate, a number in place of a string) get a second chance from the lenient `json` of the
+first does not pay: searching for `"is_self":true` takes a sixth of the decoding and saves a quarter
+of it, and a match may be in a nested object or in a broken row. Rows refused by msgspec (a lone
+surrogate, a number in place of a string) get a second chance from the lenient `json` of the
 standard library.
 """
 
@@ -24,7 +24,7 @@ Number = int | float | str | None
 
 
 class Parent(msgspec.Struct, gc=False):
-    """Fields of the submission that a crosspost repeats."""
+    """Fields of a crosspost's parent submission."""
 
     url: str | None = None
     url_overridden_by_dest: str | None = None
@@ -33,13 +33,13 @@ class Parent(msgspec.Struct, gc=False):
 
 
 class Meta(msgspec.Struct, gc=False):
-    """Fields that later archives add about their own work."""
+    """Fields of later archives about their own work."""
 
     retrieved_2nd_on: Number = None
 
 
 class Submission(msgspec.Struct, gc=False):
-    """The fields that decide nearly all rows; an absent field is None.
+    """The deciding fields of nearly all rows; an absent field is None.
 
     Every further field would cost time on every row.
     """
@@ -59,7 +59,7 @@ class Submission(msgspec.Struct, gc=False):
 
 
 class FullSubmission(Submission, gc=False):
-    """A submission with the fields that only few rows need."""
+    """A submission with the fields needed by only few rows."""
 
     name: str | None = None
     domain: str | None = None
@@ -83,8 +83,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 def decode_block(block: RowBlock) -> Sequence[Submission | None]:
     """Decode the submission in every row of a block; None for a row that is not a JSON object.
 
-    All rows are decoded in one call if nothing is wrong: that saves the splitting and a call per
-    row.
+    If nothing is wrong, all rows are decoded in one call: no splitting, no call per row.
     """
     if block.one_object_each:
         try:
@@ -116,9 +115,9 @@ def decode_leniently(row: bytes) -> FullSubmission | None:
     """Decode leniently, with another parser: broken UTF-8, control characters in strings, wrong
     types.
 
-    A value that cannot be read as the type of its field counts as absent. For every row that the
-    strict decoders accept, this gives the same values (a test compares them); it is slower by a
-    factor of ten.
+    A value unreadable as the type of its field counts as absent. For every row accepted by the
+    strict decoders, this gives the same values (a test compares them); it is slower by a factor of
+    ten.
     """
     try:
         fields = json.loads(row.decode("utf-8", "replace"), strict=False, parse_int=_integer)
@@ -148,7 +147,7 @@ def _parent(fields: dict[str, Any]) -> Parent:
 
 
 def _integer(digits: str) -> int | float:
-    """Convert digits, of which Python's int accepts at most 4,300."""
+    """Convert digits. Python's int accepts at most 4,300 of them."""
     return int(digits) if len(digits) < 4_300 else float(digits)
 
 

@@ -1,6 +1,6 @@
-"""Robots that stand for AI training: the dated list, and their names in robots.txt. Pure.
+"""Robots of AI training: the dated list, and their names in robots.txt. Pure.
 
-A site that disallows `GPTBot` speaks to another robot, so it is recorded, and obeyed only if
+A site disallowing `GPTBot` speaks to another robot, so this is recorded, and obeyed only if
 `crawl.rights.policy` says so.
 """
 

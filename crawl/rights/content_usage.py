@@ -1,9 +1,9 @@
 """`Content-Usage`: preferences of the IETF's AIPREF group, in headers and rules of robots.txt. Pure.
 
 Sources: draft-ietf-aipref-vocab (section "Exemplary Serialization Format") and
-draft-ietf-aipref-attach, editors' copies of 2026-08. The category that counts here is `train-ai`.
-Unknown labels and parameters are ignored, values other than the tokens `y` and `n` mean nothing,
-and a field that cannot be parsed states nothing.
+draft-ietf-aipref-attach, editors' copies of 2026-08. The relevant category is `train-ai`. Unknown
+labels and parameters are ignored, values other than the tokens `y` and `n` mean nothing, and an
+unparsable field states nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def training_preference(field: str) -> Answer:
 
 
 def read_headers(values: Sequence[str]) -> list[Statement]:
-    """The statement of a response's `Content-Usage` headers, which are one field."""
+    """The statement of a response's `Content-Usage` headers, read as one field."""
     if not values:
         return []
     # RFC 9651, section 4.2: the lines of a field are joined before they are parsed.

@@ -50,6 +50,6 @@ def licence_name(address: str) -> tuple[str, Answer] | None:
 
 
 def read_links(marked: Iterable[str], place: str, where: str) -> list[Statement]:
-    """Statements of the links that are marked `rel=license`, each licence once."""
+    """Statements of the links marked `rel=license`, each licence once."""
     names = dict.fromkeys(found for each in marked if (found := licence_name(each)) is not None)
     return [statement(Signal.LICENCE, name, place, where, said) for name, said in names]

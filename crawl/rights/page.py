@@ -1,8 +1,8 @@
 """The signals of one response: its headers, and the elements of its page. Pure.
 
-Most pages say nothing. They are told by a search for a few words, which takes some microseconds;
-only the others are taken apart. Comments, scripts, styles and templates count for nothing, apart
-from scripts of RSL's media type.
+Most pages say nothing. They are recognised by a search for a few words, in some microseconds; only
+the others are parsed. Comments, scripts, styles and templates count for nothing, apart from scripts
+of RSL's media type.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class PageRights:
 def read_response(
     headers: Sequence[tuple[bytes, bytes]], body: bytes, page_url: str, product_token: str
 ) -> PageRights:
-    """The statements of a response, and the licence documents that it names."""
+    """The statements of a response, and the licence documents named by it."""
     rights = PageRights()
     _read_headers(headers, page_url, product_token, rights)
 
@@ -147,7 +147,7 @@ def _add_urls(rights: PageRights, targets: Sequence[str], place: str, page_url: 
 
 @dataclass(slots=True)
 class _Elements:
-    """The elements of a page that may bear signals."""
+    """The elements of a page with possible signals."""
 
     metas: list[tuple[str, str]] = field(default_factory=list)
     """(name in lower case, content)."""
@@ -157,7 +157,7 @@ class _Elements:
 
     @classmethod
     def find(cls, body: bytes) -> _Elements:
-        """Take a page apart, in time that is linear in its length."""
+        """Parse a page, in time linear in its length."""
         elements = cls()
         lowered = body.lower()
         position = 0

@@ -1,4 +1,4 @@
-"""The signals of a robots.txt that apply to one page. Pure."""
+"""The signals of a robots.txt about one page. Pure."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def read_robots(robots: Robots, page_url: str, robots_url: str) -> list[Statemen
 
 
 def licence_urls(robots: Robots, robots_url: str) -> list[str]:
-    """Addresses of the licences that a robots.txt names for us, each once."""
+    """Addresses of the licences named for us by a robots.txt, each once."""
     urls = []
     for line in robots.rights.split("\n"):
         if line.startswith(LICENSE):
@@ -85,7 +85,7 @@ def _absolute(base: str, reference: str) -> str | None:
 
 
 def _longest(lines: list[str], split: _SplitRule, path: str) -> list[_Rule]:
-    """The rules with the longest path that matches: all of them, if several are as long.
+    """The rules with the longest matching path: all of them, if several are as long.
 
     AIPREF attachment, section "Content-Usage Rule Semantics": of equal paths each rule applies.
     """
@@ -104,7 +104,7 @@ def _longest(lines: list[str], split: _SplitRule, path: str) -> list[_Rule]:
 
 
 class _Agents:
-    """Robots of AI training whose group disallows the page."""
+    """Robots of AI training with a group disallowing the page."""
 
     def __init__(self) -> None:
         self.refused: list[str] = []
@@ -116,7 +116,7 @@ class _Agents:
         self._open = True
 
     def rule(self, line: str, path: str) -> None:
-        """Take the rules of the named robots in order: the first that matches decides."""
+        """Take the rules of the named robots in order: the first match decides."""
         if self._open and path_matches(line[1:], path):
             self._open = False
             if line[0] == "-":

@@ -72,8 +72,8 @@ def read_document(
 ) -> list[Statement]:
     """The statement of an RSL document about a page; none if no content of it is the page.
 
-    In a document that the page embeds, an empty `url` is the page itself, and one of another host
-    is the original that the page is a copy of.
+    In a document embedded in the page, an empty `url` is the page itself, and one of another host
+    is the original of the page.
     """
     contents = parse_document(data)
     if contents is None:

@@ -32,7 +32,7 @@ class Token(str):
 
 
 class DisplayString(str):
-    """A Unicode string that was percent-encoded."""
+    """A Unicode string, percent-encoded in the field."""
 
     __slots__ = ()
 
@@ -91,7 +91,7 @@ class _Reader:
         return True
 
     def match(self, pattern: re.Pattern[str]) -> re.Match[str]:
-        """Consume what `pattern` matches. Raises ValueError if it does not match."""
+        """Consume a match of `pattern`. Raises ValueError if it does not match."""
         found = pattern.match(self._text, self._at)
         if found is None:
             raise ValueError(f"unexpected {self.rest!r}")

@@ -2,8 +2,8 @@
 
 Source: TDM Reservation Protocol, W3C Community Group final report of 2024-05-10. A value of 1
 reserves the rights, 0 does not reserve them; any other value is an error and counts as not set. In
-the file, the first rule in sequence whose location matches decides. A page's element overrides its
-header, and the header overrides the file (`corpus.rights.statements`).
+the file, the first rule in sequence with a matching location decides. A page's element overrides
+its header, and the header overrides the file (`corpus.rights.statements`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Captures in WARC files from elsewhere (Common Crawl's, Heritrix's, wget's).
 
-A capture is a stored answer with status 200 that holds HTML or text, under an http(s) address.
-Files may be compressed by record (gzip, zstd, lz4), as a whole, or not at all. After damage in a
-gzip file, reading continues at the next member. If a crawler stored chunked bytes, the chunked
-coding is undone here, as in our own segments. Every record is counted under one `RecordDisposition`.
+A capture is a stored answer with status 200 and HTML or text, under an http(s) address. Files may
+be compressed by record (gzip, zstd, lz4), as a whole, or not at all. After damage in a gzip file,
+reading continues at the next member. If a crawler stored chunked bytes, the chunked coding is
+undone here, as in our own segments. Every record is counted under one `RecordDisposition`.
 
 Sources: ISO 28500:2017 (WARC 1.1); RFC 9112 section 7.1 (chunked coding).
 """
@@ -195,7 +195,7 @@ class HttpResponse(NamedTuple):
 
 
 def http_response(block: bytes) -> HttpResponse | None:
-    """The answer in a record's block, or None if that is not HTTP."""
+    """The answer in a record's block, or None if it is not HTTP."""
     end = _HEAD_END.search(block)
     if end is None or not block.startswith(b"HTTP/"):
         return None
@@ -244,7 +244,7 @@ def dechunked(payload: bytes) -> bytes:
 
 
 def _next_member(stream: BinaryIO, start: int) -> int | None:
-    """The position at which the next gzip member may begin, from `start` on."""
+    """The next possible position of a gzip member, from `start` on."""
     while True:
         stream.seek(start)
         data = stream.read(_SEARCH_BYTES)

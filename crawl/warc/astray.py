@@ -58,9 +58,9 @@ _ROOT_PATHS: Final = re.compile(
 
 
 def led_astray(url: str, final_url: str, *, password: bool = False) -> Astray | None:
-    """The kind that an answer's own address names, if redirects led there from another one.
+    """The kind named by an answer's own address, if redirects led there from another one.
 
-    `password`: the page has a field for one, without which an address says nothing of a log-in.
+    `password`: the page has a field for one. Without it an address says nothing about a log-in.
     """
     asked, got = split(url), split(final_url)
     if _same_page(asked, got):
@@ -94,7 +94,7 @@ def is_root(address: SplitResult) -> bool:
 
 
 def split(url: str) -> SplitResult:
-    """The parts of an address; of one that cannot be read, none."""
+    """The parts of an address; none of an unreadable one."""
     try:
         return urlsplit(url)
     except ValueError:

@@ -1,7 +1,7 @@
 """Response bodies: undoing content codings within limits, and telling pages from other things.
 
-The same functions serve the fetch, which counts while bytes arrive, and the reader of WARC records.
-A decompression bomb is noticed after the first mebibyte, not after the last gigabyte.
+The same functions serve the fetch, counting while bytes arrive, and the reader of WARC records. A
+decompression bomb is noticed after the first mebibyte, not after the last gigabyte.
 
 Sources: RFC 9110 section 8.4 (content codings); the WHATWG MIME sniffing standard (parsing a type,
 binary data bytes); the Fetch standard (extracting a type from several headers).
@@ -79,7 +79,7 @@ class BombError(ValueError):
 
 
 class BodyDecoder:
-    """Collects a body: `feed` takes received bytes, `body` is what was decoded.
+    """Collects a body: `feed` takes received bytes, `body` is the decoded content.
 
     `full` is set at `max_bytes`; later bytes are dropped.
     Raises: EncodingError from the constructor (unknown, too many) and from `feed`; BombError from
@@ -113,7 +113,7 @@ class BodyDecoder:
 
     @property
     def body(self) -> bytes:
-        """All that was decoded and not dropped, at most `max_bytes`."""
+        """All decoded bytes except dropped ones, at most `max_bytes`."""
         held = self._unlabelled.held if self._unlabelled is not None else b""
         return b"".join(self._pieces) + held
 
@@ -124,12 +124,12 @@ class BodyDecoder:
 
     @property
     def is_encoded(self) -> bool:
-        """True if a content coding was undone, so that the received bytes differ from the body."""
+        """True if a content coding was undone: the received bytes then differ from the body."""
         return self._named or bool(self.repairs)
 
     @property
     def repairs(self) -> tuple[str, ...]:
-        """Names of the repairs that the codings needed."""
+        """Names of the repairs needed by the codings."""
         return tuple(name for decoder in self._decoders for name in decoder.repairs)
 
     def stop_keeping(self) -> None:
@@ -174,7 +174,7 @@ class BodyDecoder:
 
 
 def decode_body(wire: bytes, encodings: Sequence[str], max_bytes: int) -> bytes:
-    """A stored body without its content codings; of a damaged one, what comes before the damage."""
+    """A stored body without its content codings; of a damaged one, the part before the damage."""
     try:
         decoder = BodyDecoder(encodings, max_bytes=max_bytes)
     except EncodingError:
@@ -186,15 +186,15 @@ def decode_body(wire: bytes, encodings: Sequence[str], max_bytes: int) -> bytes:
 
 
 def content_encodings(values: Sequence[str]) -> list[str]:
-    """Codings of `Content-Encoding` headers in the order in which they were applied.
+    """Codings of `Content-Encoding` headers in the order of their application.
 
-    Names that are not codings (`utf-8`, `binary`, `text/html`) are ignored, as browsers do.
+    Names other than codings (`utf-8`, `binary`, `text/html`) are ignored, as browsers do.
     """
     return [name for name in _coding_names(values) if name in CODINGS]
 
 
 def ignored_encodings(values: Sequence[str]) -> list[str]:
-    """Names in `Content-Encoding` headers that are not codings, `identity` left out."""
+    """Names in `Content-Encoding` headers other than codings, `identity` left out."""
     return [name for name in _coding_names(values) if name not in CODINGS]
 
 
@@ -204,7 +204,7 @@ def _coding_names(values: Sequence[str]) -> list[str]:
 
 
 def content_type(values: Sequence[str]) -> str | None:
-    """The `Content-Type` that counts: the last one that is a type (Fetch, extract a MIME type).
+    """The deciding `Content-Type`: the last valid one (Fetch, extract a MIME type).
 
     None if there is no such header. If none of them is a type, the first one as it is.
     """
@@ -233,7 +233,7 @@ def is_page_type(value: str | None) -> bool | None:
 
 
 def looks_like_page(value: str | None, body: bytes) -> bool:
-    """True if a body whose type does not decide is a page: XHTML under an XML type, else text."""
+    """True if a body with an undecided type is a page: XHTML under an XML type, else text."""
     if media_type(value) in XML_TYPES:
         return _XHTML.search(body[:XML_SNIFF_BYTES]) is not None
     return looks_like_text(body)

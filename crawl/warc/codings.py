@@ -1,10 +1,10 @@
 """Streaming decoders for HTTP content codings, as lenient as browsers are.
 
 Each decoder is fed received bytes and yields decoded pieces of bounded size. It knows whether its
-stream has ended, and names each repair that a strict reader would have refused.
+stream has ended, and names each repair of a fault refused by strict readers.
 
 Sources: RFC 9110 section 8.4 (content codings), RFC 1950 and 1952 (zlib, gzip), RFC 8878 (zstd: a
-block of 4 bytes may stand for 128 KiB).
+block of 4 bytes may unpack to 128 KiB).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ZSTD_INPUT_BYTES = 64
 
 
 class EncodingError(ValueError):
-    """An unknown content coding, too many of them, or bytes that are not what they claim."""
+    """An unknown content coding, too many of them, or bytes invalid in their claimed coding."""
 
 
 class Decoder(Protocol):
@@ -141,7 +141,7 @@ class _Plain:
 class _Deflate:
     """A bare deflate stream, with zlib's header and checksum around it if `wrapped`.
 
-    The wrapper is read here and not by zlib, which withholds the text when a checksum is wrong.
+    The wrapper is read here, since zlib withholds the text if a checksum is wrong.
     """
 
     def __init__(self, repairs: dict[str, None], *, wrapped: bool) -> None:
@@ -176,7 +176,7 @@ class _Deflate:
 
 
 class _Gzip:
-    """Gzip members one after another; what follows the last one is ignored."""
+    """Gzip members one after another; bytes after the last one are ignored."""
 
     def __init__(self, repairs: dict[str, None]) -> None:
         self.repairs = repairs
@@ -278,7 +278,7 @@ def inflate(inflater: Any, data: bytes) -> Iterator[bytes]:
 
 
 class _Brotli:
-    """Brotli. The library refuses a piece that ends behind the stream, so its end is searched for.
+    """Brotli. The library refuses a piece ending behind the stream, so its end is searched for.
 
     All input is kept for that search: at most a page's limit on the wire.
     """
@@ -336,7 +336,7 @@ class _Brotli:
 
 
 class _Zstd:
-    """Zstd frames one after another; what follows the last one is ignored."""
+    """Zstd frames one after another; bytes after the last one are ignored."""
 
     def __init__(self) -> None:
         self._frames = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)

@@ -16,8 +16,8 @@ def erase_records(
 ) -> int:
     """Erase the records of some addresses from a segment; their number.
 
-    Blank members of the same length replace them, so that every other record stays where `pages`
-    says it is, and the file changes in one step. Records at the places `keep` stay: they are other
+    Blank members of the same length replace them, so every other record stays at its place in
+    `pages`, and the file changes in one step. Records at the places `keep` stay: they are other
     pages' responses. Damage elsewhere in the segment is left as it is.
     """
     with store.open_input(path) as stream:

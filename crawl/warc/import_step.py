@@ -94,7 +94,7 @@ def num_parts(store: Store, batch: str, files: Sequence[str], config: CrawlConfi
 
 
 def refuse_crawled(store: Store, batch: str) -> None:
-    """Refuse a batch whose links come from a crawl, which a rebuild must not replace.
+    """Refuse a batch with links from a crawl: a rebuild must not replace them.
 
     Raises: InputError.
     """
@@ -107,7 +107,7 @@ def refuse_crawled(store: Store, batch: str) -> None:
 
 
 def refuse_imported(store: Store, batch: str) -> None:
-    """Refuse a batch that was imported from WARC files: there is nothing to fetch.
+    """Refuse a batch imported from WARC files: there is nothing to fetch.
 
     Raises: InputError.
     """
@@ -120,7 +120,7 @@ def refuse_imported(store: Store, batch: str) -> None:
 
 
 def sweep(store: Store, batch: str) -> None:
-    """Delete segments that the batch's pages no longer name, and temporary files of killed runs."""
+    """Delete segments no longer named by the batch's pages, and temporary files of killed runs."""
     store.sweep(warc_dir(batch))
     manifest = find_manifest(store, PAGES.name, batch)
     if manifest is None:
@@ -139,7 +139,7 @@ def sweep(store: Store, batch: str) -> None:
 
 
 def _depends(config: CrawlConfig, context: Context) -> list[Input]:
-    """The files, and earlier batches, which keep their pages."""
+    """The files, and earlier batches: these keep their pages."""
     files = [identity(path, OPTION, "warc") for path in context.files]
     return files + earlier_inputs(context.store, context.batch, PAGES.name)
 
@@ -229,9 +229,9 @@ def latest_captures(captures: pa.Table) -> pa.Table:
 
 
 def _stored_before(context: Context, earlier: Sequence[str], index: int) -> pa.Array:
-    """The ids in the range of part `index` that earlier batches stored.
+    """The ids in the range of part `index` stored by earlier batches.
 
-    An answer that was no page is none: a capture may take its place.
+    An answer that is not a page does not count: a capture may take its place.
     """
     low, high = index / context.num_parts, (index + 1) / context.num_parts
     failures = {batch: soft_failures(context.store, batch) for batch in earlier}
@@ -254,7 +254,7 @@ def _stored_before(context: Context, earlier: Sequence[str], index: int) -> pa.A
 
 
 def soft_failures(store: Store, batch: str) -> pa.Array:
-    """The ids of a batch's answers that were dropped as soft failures."""
+    """The ids of a batch's answers dropped as soft failures."""
     manifest = find_manifest(store, "documents_dropped", batch)
     found: list[pa.Array] = []
     for part in manifest.parts if manifest is not None else ():
@@ -315,7 +315,7 @@ def _pages(captures: pa.Table, segment: str, places: list[tuple[int, int]]) -> p
 def _linked_before(
     context: Context, earlier: Sequence[str], index: int, ids: pa.ChunkedArray
 ) -> pa.Table:
-    """Rows of LINKS in the last earlier batch that linked each page: its score and submission."""
+    """The LINKS row of each page in the last earlier batch with it: its score and submission."""
     low, high = index / context.num_parts, (index + 1) / context.num_parts
     found = LINKS.schema.empty_table()
     wanted = ids.combine_chunks()

@@ -32,7 +32,7 @@ Headers = Sequence[tuple[str, str]]
 
 
 class WarcError(WebtextError):
-    """A record that cannot be read: the page is dropped with this text."""
+    """An unreadable record: the page is dropped with this text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def _read_at(stream: Any, offset: int, length: int) -> bytes:
 
 
 def _runs(places: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """Group places so that a group is one read: ascending, close together, not too large."""
+    """Group places for one read per group: ascending, close together, not too large."""
     run: list[tuple[int, int]] = []
     for offset, length in places:
         if run:

@@ -38,7 +38,7 @@ _TITLE: Final = re.compile(
 
 
 def refusing_header(headers: Iterable[tuple[str, str]]) -> str | None:
-    """The first header that says that the client was refused, as `name: value`."""
+    """The first header saying that the client was refused, as `name: value`."""
     for name, value in headers:
         pattern = _REFUSING.get(name.lower())
         if pattern is not None and pattern.match(value.strip()):
@@ -47,5 +47,5 @@ def refusing_header(headers: Iterable[tuple[str, str]]) -> str | None:
 
 
 def is_wall(headers: Iterable[tuple[str, str]], body: bytes) -> bool:
-    """True for an answer whose headers or title are those of a bot wall. Cheap enough for each."""
+    """True for an answer with the headers or the title of a bot wall. Cheap enough for each."""
     return refusing_header(headers) is not None or bool(_TITLE.search(body, 0, TITLE_BYTES))

@@ -1,4 +1,4 @@
-"""Verification of WARC segments: damaged records, wrong digests, rows that point elsewhere."""
+"""Verification of WARC segments: damaged records, wrong digests, rows pointing elsewhere."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def segment_problems(store: Store, path: str, rows: Sequence[Mapping[str, Any]])
 
 
 def members(store: Store, path: str) -> Iterator[tuple[tuple[int, int], records.WarcRecord]]:
-    """((offset, length), record) of every member; nothing may lie between them.
+    """((offset, length), record) of every member, without gaps between them.
 
-    Raises: WarcError at bytes that are not a record.
+    Raises: WarcError at bytes outside a record.
     """
     try:
         stream = store.open_input(path)
@@ -75,7 +75,7 @@ def members(store: Store, path: str) -> Iterator[tuple[tuple[int, int], records.
 def inflate_member(data: bytes, position: int, offset: int) -> tuple[bytes, int]:
     """The gzip member at `position`, uncompressed, and its length; 0 if the data end before it.
 
-    Fed in small pieces: zlib copies input that it does not use. Raises: WarcError naming `offset`.
+    Fed in small pieces: zlib copies unused input. Raises: WarcError naming `offset`.
     """
     inflater = zlib.decompressobj(31)
     pieces, size, at = [], 0, position
@@ -99,7 +99,7 @@ def inflate_member(data: bytes, position: int, offset: int) -> tuple[bytes, int]
 
 
 def _check_head(member: bytes, offset: int) -> None:
-    """Check a gzip header, which no checksum covers, against what we write. Raises WarcError."""
+    """Check a gzip header against our own: no checksum covers it. Raises WarcError."""
     flags = member[3]
     blank = member[10:].partition(b"\0")[0].strip(b" ") == b"" if flags == COMMENTED else True
     if (

@@ -31,12 +31,12 @@ class RecordPosition(NamedTuple):
 
 
 def digest(data: bytes) -> str:
-    """The digest that WARC tools check: `sha1:` and base32."""
+    """The digest checked by WARC tools: `sha1:` and base32."""
     return "sha1:" + base64.b32encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()
 
 
 def http_block(status_line: str, headers: Iterable[tuple[bytes, bytes]], payload: bytes) -> bytes:
-    """The block of a response whose transfer coding has been undone."""
+    """The block of a response after its transfer coding was undone."""
     lines = [status_line.encode("latin-1", "replace")]
     length = str(len(payload)).encode()
     stated = False
@@ -80,7 +80,7 @@ def timestamp(at: datetime) -> str:
 
 
 class SegmentWriter:
-    """One segment, which appears under its name on `commit`, and never after `abort`.
+    """One segment. It appears under its name on `commit`, and never after `abort`.
 
     Raises: FatalError if the disk or the object store refuses.
     """
@@ -140,7 +140,7 @@ class SegmentWriter:
         )
 
     def add_metadata(self, url: str, text: str, *, about: str, at: datetime) -> RecordPosition:
-        """Write what is known of a record beside its bytes (WARC 1.1, section 6.6)."""
+        """Write metadata of a record beside its bytes (WARC 1.1, section 6.6)."""
         fields = [
             ("WARC-Record-ID", record_id()),
             ("WARC-Date", timestamp(at)),

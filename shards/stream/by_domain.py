@@ -186,7 +186,7 @@ def chosen_documents(
 def read_column(store: Store, batch: str, path: str, doc_ids: pa.Array, column: str) -> pa.Array:
     """A value for each document of a token file, from the part of `documents` it was made of.
 
-    Raises: InputError for a document since removed.
+    Raises: InputError for a removed document.
     """
     part = part_paths(store, "documents", batch)[part_index(path)]
     table = read_file(store, part, ["doc_id", column]).combine_chunks()

@@ -132,7 +132,7 @@ class TokenCache:
         return max(1, self.limit_bytes // (3 * (row_group_bytes + DIGEST_BYTES)))
 
     def version(self) -> int:
-        """A number; it changes when files are added or removed."""
+        """A number that changes when files are added or removed."""
         try:
             return os.stat(self.folder).st_mtime_ns
         except OSError:

@@ -149,9 +149,9 @@ def _from_merge_files(path: Path, split_rule: str, end_of_text: str) -> Vocabula
 def _special_tokens(
     vocab: Mapping[str, int], merges: Sequence[tuple[bytes, bytes]], source: str
 ) -> dict[str, int]:
-    """Tokens without a merge.
+    """Tokens not made by any merge.
 
-    Raises InputError for one unlike a special token.
+    Raises InputError for one that does not look like a special token.
     """
     made = set(CHAR_OF_BYTE.values()) | {spell(left + right) for left, right in merges}
     special = {token: index for token, index in vocab.items() if token not in made}

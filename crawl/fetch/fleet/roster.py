@@ -125,8 +125,8 @@ def balance(
 ) -> dict[int, int]:
     """Shards to move, with their next owners, until the loads of members are even.
 
-    The member with most work gives one shard to the member with least: the largest one to make them
-    more even. Shapes: `owners` (shards,) int64, `weights` (shards,) float64.
+    The member with most work gives one shard to the member with least: the largest one that makes
+    them more even. Shapes: `owners` (shards,) int64, `weights` (shards,) float64.
     """
     names = sorted(members)
     if len(names) < 2:

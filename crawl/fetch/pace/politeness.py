@@ -1,4 +1,4 @@
-"""Politeness: the rests of domains, hosts and addresses between requests.
+"""Politeness: how long domains, hosts and addresses are left alone.
 
 `Pace` sets the rest of a domain after each answer, `Breaker` avoids unresponsive hosts, `IpLimits`
 bounds the requests to one address for all its domains, and the functions at the end decide about
