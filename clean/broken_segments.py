@@ -1,6 +1,6 @@
 """WARC segments without one readable page: a sign of a damaged store, not of pages.
 
-Two crawls of one batch that overwrite each other's segments leave this behind, and so does a
+Two crawls of one batch, overwriting each other's segments, leave this behind, and so does a
 truncated copy. Nothing is committed then. Single broken records are pages with a reason.
 """
 
@@ -47,7 +47,7 @@ def refuse_broken_segments(
 
 
 def broken_segments(store: Store, batch: str, parts: Iterable[str]) -> list[str]:
-    """Sorted paths of segments whose pages all have the reason `warc_broken` in `parts`."""
+    """Sorted paths of the segments with no page but `warc_broken` ones in `parts`."""
     lost = [_broken_ids(store, path) for path in parts]
     ids = pa.concat_arrays(lost) if lost else pa.array([], pa.string())
     if not len(ids):

@@ -1,4 +1,4 @@
-"""Settings of the clean stage. Each section is defined beside the code that it configures."""
+"""Settings of the clean stage. Each section is defined beside the code it configures."""
 
 from __future__ import annotations
 

@@ -4,8 +4,7 @@ threshold.
     3 sentences, needs 5: clean.quality.c4.min_sentences
     0.41 of lines repeated, allowed 0.3: clean.quality.gopher.max_dup_lines_frac
 
-Shares are rounded away from the threshold, so that the value shown, used as the setting, keeps the
-page.
+Shares are rounded away from the threshold: the value shown, used as the setting, keeps the page.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def outside(value: float, least: float, most: float, of: str, keys: tuple[str, s
 
 
 def unsettable(found: str, key: str) -> str:
-    """The detail of a rule without a threshold: only the setting that turns it off can be changed."""
+    """The detail of a rule without a threshold: it can only be turned off by its setting."""
     return f"{found}, allowed none: clean.{key}"
 
 

@@ -151,7 +151,7 @@ def _source(
     extract: Callable[[str, str], Extracted],
     config: CleanConfig,
 ) -> _Source | SoftFailure:
-    """The main text of a page and its metadata, or the kind of answer that it is instead."""
+    """The main text of a page and its metadata, or the kind of a failed answer."""
     answer = StoredAnswer(
         page.url, page.final_url, page.status, page.headers, page.redirects, page.as_missing
     )
@@ -217,7 +217,7 @@ def _judged(source: _Source, notes: list[str], config: CleanConfig) -> Result:
 
 
 def program(config_json: str) -> Callable[[bytes], bytes]:
-    """Returns the function that the sandbox's process runs: a page's msgpack to a result's."""
+    """Returns the function run by the sandbox's process: a page's msgpack to a result's."""
     document = document_function(CleanConfig.model_validate_json(config_json))
     decode_page = msgspec.msgpack.Decoder(Page).decode
     encode_result = msgspec.msgpack.Encoder().encode

@@ -1,9 +1,9 @@
 """The extractors: HTML to main text.
 
-`learned` is ours (`clean.learned`). `trafilatura` and `trafilatura-fast` give what that library
-gives for one page on its own, without comments. Three of its features are off because they depend
-on other pages or on the day: deduplication (a process-wide cache of segments), threads (lxml
-crashes in them), and dates (bounded by "today").
+`learned` is ours (`clean.learned`). `trafilatura` and `trafilatura-fast` give the library's result
+for one page on its own, without comments. Three of its features are off because they depend on
+other pages or on the day: deduplication (a process-wide cache of segments), threads (lxml crashes
+in them), and dates (bounded by "today").
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ExtractConfig(Section):
     """
 
     def without_effect(self) -> dict[str, str]:
-        """The settings of extractors and formats that are not chosen."""
+        """The settings of extractors and formats not chosen."""
         other = "include_tables" if self.extractor == "learned" else "threshold"
         found = {other: f"clean.extract.extractor = {self.extractor!r} does not use it"}
         if self.format == "text":
@@ -75,8 +75,8 @@ class Extracted(NamedTuple):
 def extractor(config: ExtractConfig) -> ExtractFunction:
     """The configured extractor, ready to work: models are read and loops compiled.
 
-    The function carries no state from page to page. It raises whatever a library raises:
-    `clean.sandbox` judges it.
+    The function carries no state from page to page. Errors of libraries pass through:
+    `clean.sandbox` judges them.
     """
     if config.extractor == "learned":
         return extraction.extractor(extraction.Use(config.threshold))
@@ -87,7 +87,7 @@ def extractor(config: ExtractConfig) -> ExtractFunction:
 def page_extractor(config: ExtractConfig) -> Callable[[str], Extracted]:
     """As `extractor`, with the words shown by the page.
 
-    Where a page shows next to nothing, the text is what it carries for its scripts.
+    If a page shows next to nothing, the text comes from the data for its scripts.
     """
     learned = _page_function(config)
 

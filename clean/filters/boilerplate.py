@@ -1,4 +1,4 @@
-"""Lines that recur on most pages of one site: menus, notices and teasers kept by the extractor.
+"""Lines recurring on most pages of one site: menus, notices and teasers kept by the extractor.
 
 A line is identified by its words, white space aside. It is removed if it is on at least `min_frac`
 of the documents of its registered domain and on at least `min_pages` of them, within one batch. Off
@@ -22,7 +22,7 @@ _BLANK_LINES = re.compile("\n{3,}")
 
 
 class BoilerplateConfig(Section):
-    """Removal of lines that recur on most pages of a domain."""
+    """Removal of lines recurring on most pages of a domain."""
 
     remove: bool = False
     """Remove such lines. This needs an exchange of all lines by domain."""
@@ -51,7 +51,7 @@ class Cut(NamedTuple):
 
 
 def line_key(line: str, config: BoilerplateConfig) -> int | None:
-    """The xxh3-64 of a line's words, or None for a line that is too short."""
+    """The xxh3-64 of a line's words, or None for too short a line."""
     words = " ".join(line.split())
     return xxhash.xxh3_64_intdigest(words.encode()) if len(words) >= config.min_line_chars else None
 
@@ -63,7 +63,7 @@ def line_keys(text: str, config: BoilerplateConfig) -> list[int]:
 
 
 def recurring(pages: Iterable[list[int]], config: BoilerplateConfig) -> frozenset[int]:
-    """Keys that are boilerplate of a site, given the different keys of each of its documents."""
+    """Boilerplate keys of a site, given the different keys of each of its documents."""
     counts: Counter[int] = Counter()
     num_pages = 0
     for keys in pages:

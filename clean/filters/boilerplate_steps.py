@@ -1,7 +1,7 @@
 """Documents in several steps, with exchanges between extraction and the last verdict.
 
 candidates   the document or reason of each fetched page, as without the exchanges
-texts        by text: documents whose text stands at many addresses (`clean.soft_failures`)
+texts        by text: documents with one text at many addresses (`clean.soft_failures`)
 repeats      the same by `doc_id`
 lines        by domain: the boilerplate lines of each document
 cuts         the same by `doc_id`
@@ -255,7 +255,7 @@ LINE_STEPS = (
 
 
 def steps(config: CleanConfig) -> tuple[AnyStep, ...]:
-    """The steps from pages to documents with the exchanges that the settings enable."""
+    """The steps from pages to documents with the exchanges enabled by the settings."""
     exchanges: tuple[AnyStep, ...] = ()
     joins: dict[Table, tuple[str, ...]] = {}
     if config.soft_failures.remove and config.soft_failures.repeated:

@@ -38,7 +38,7 @@ class C4Config(Section):
 
 
 def kept_lines(text: str, config: C4Config, *, punctuation: bool) -> str:
-    """The text without the lines that C4 takes out, and without Wikipedia's citation marks."""
+    """The text without the lines removed by C4, and without Wikipedia's citation marks."""
     kept = []
     for raw in text.split("\n"):
         line = _CITATION.sub("", raw).strip()
@@ -65,12 +65,12 @@ def num_sentences(text: str) -> int:
 
 
 def lorem_ipsum(profile: Profile, config: C4Config) -> Reason | None:
-    """Drops a page that is not written yet."""
+    """Drops an unwritten page."""
     return Reason.C4_LOREM_IPSUM if "lorem ipsum" in profile.text.lower() else None
 
 
 def curly_brace(profile: Profile, config: C4Config) -> Reason | None:
-    """Drops programming code, by a sign that prose never has."""
+    """Drops programming code, by a sign absent from prose."""
     return Reason.C4_CURLY_BRACE if "{" in profile.text else None
 
 

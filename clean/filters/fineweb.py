@@ -28,19 +28,19 @@ class FineWebConfig(Section):
 
 
 def line_punctuation_frac(profile: Profile) -> float:
-    """The share of lines that end in terminal punctuation."""
+    """The share of lines ending in terminal punctuation."""
     ended = sum(line.endswith(TERMINAL_PUNCTUATION) for line in profile.lines)
     return frac(ended, len(profile.lines))
 
 
 def line_punctuation(profile: Profile, config: FineWebConfig) -> Reason | None:
-    """Drop a text with too few lines that end like sentences."""
+    """Drop a text with too few lines ending like sentences."""
     least = config.min_line_punctuation_frac
     return Reason.FINEWEB_LINE_PUNCTUATION if line_punctuation_frac(profile) < least else None
 
 
 def short_lines_frac(profile: Profile, config: FineWebConfig) -> float:
-    """The share of lines that are short."""
+    """The share of short lines."""
     short = sum(len(line) <= config.short_line_chars for line in profile.lines)
     return frac(short, len(profile.lines))
 

@@ -66,7 +66,7 @@ def mean_word_chars(profile: Profile) -> float:
 
 
 def word_length(profile: Profile, config: GopherConfig) -> Reason | None:
-    """Drop a text whose words are too short or too long on average."""
+    """Drop a text of too short or too long words on average."""
     mean = mean_word_chars(profile)
     within = config.min_mean_word_chars <= mean <= config.max_mean_word_chars
     return None if within else Reason.GOPHER_WORD_LENGTH
@@ -87,24 +87,24 @@ def symbols(profile: Profile, config: GopherConfig) -> Reason | None:
 
 
 def bullet_lines_frac(profile: Profile) -> float:
-    """The share of lines that begin with a bullet."""
+    """The share of lines beginning with a bullet."""
     return frac(sum(line.startswith(_BULLETS) for line in profile.lines), len(profile.lines))
 
 
 def bullets(profile: Profile, config: GopherConfig) -> Reason | None:
-    """Drop a list that is not a text."""
+    """Drop a list without a text."""
     most = config.max_bullet_lines_frac
     return Reason.GOPHER_BULLETS if bullet_lines_frac(profile) > most else None
 
 
 def ellipsis_lines_frac(profile: Profile) -> float:
-    """The share of lines that end with an ellipsis."""
+    """The share of lines ending with an ellipsis."""
     cut = sum(line.endswith(("...", "\u2026")) for line in profile.lines)
     return frac(cut, len(profile.lines))
 
 
 def ellipses(profile: Profile, config: GopherConfig) -> Reason | None:
-    """Drops a text whose lines break off, as teasers do."""
+    """Drops a text of lines breaking off, as teasers do."""
     most = config.max_ellipsis_lines_frac
     return Reason.GOPHER_ELLIPSES if ellipsis_lines_frac(profile) > most else None
 
@@ -116,7 +116,7 @@ def alphabetic_words_frac(profile: Profile) -> float:
 
 
 def alphabetic(profile: Profile, config: GopherConfig) -> Reason | None:
-    """Drop a text with too many words that have no letter."""
+    """Drop a text with too many words without a letter."""
     least = config.min_alphabetic_words_frac
     return Reason.GOPHER_ALPHABETIC if alphabetic_words_frac(profile) < least else None
 
@@ -127,13 +127,13 @@ def num_stop_words(profile: Profile) -> int:
 
 
 def stop_words(profile: Profile, config: GopherConfig) -> Reason | None:
-    """Drop a text with too few of the words that any English text has."""
+    """Drop a text with too few of the words of any English text."""
     least = config.min_stop_words
     return Reason.GOPHER_STOP_WORDS if num_stop_words(profile) < least else None
 
 
 def repeated_fracs(profile: Profile, items: Sequence[str]) -> tuple[float, float]:
-    """The share of `items` that are repeats, and the share of the text's characters in them."""
+    """The share of repeats among `items`, and the share of the text's characters in them."""
     num_repeats, chars = repeats(items)
     return frac(num_repeats, len(items)), frac(chars, len(profile.text))
 
@@ -155,7 +155,8 @@ def repeated_paragraphs(profile: Profile, config: GopherConfig) -> Reason | None
 
 
 def too_frequent_ngram(profile: Profile, config: GopherConfig) -> tuple[int, float] | None:
-    """The first n whose most frequent n-gram makes up too much of the text, and its share."""
+    """The first n with a most frequent n-gram above its limit, and the share of this n-gram in the
+    text."""
     for n, most in config.max_top_ngram_chars_frac.items():
         if (share := frac(profile.grams.top_chars(n), len(profile.text))) > most:
             return n, share
@@ -163,12 +164,12 @@ def too_frequent_ngram(profile: Profile, config: GopherConfig) -> tuple[int, flo
 
 
 def top_ngram(profile: Profile, config: GopherConfig) -> Reason | None:
-    """Drop a text of which one n-gram makes up much."""
+    """Drop a text largely made of one n-gram."""
     return Reason.GOPHER_TOP_NGRAM if too_frequent_ngram(profile, config) else None
 
 
 def too_repeated_ngrams(profile: Profile, config: GopherConfig) -> tuple[int, float] | None:
-    """The first n whose repeated n-grams make up too much of the text, and their share."""
+    """The first n with repeated n-grams above their limit, and their share of the text."""
     for n, most in sorted(config.max_dup_ngram_chars_frac.items()):
         limit = most * len(profile.text)
         bound = profile.grams.most_repeated_chars(n)
@@ -218,7 +219,7 @@ def _word_length_detail(profile: Profile, config: GopherConfig) -> str:
 def _repeated_detail(
     profile: Profile, items: Sequence[str], of: str, limits: Mapping[str, float]
 ) -> str:
-    """The share of items, or else of their characters, that is over its limit."""
+    """The first share above its limit: of items, else of their characters."""
     names = (f"of {of} repeated", f"of characters in repeated {of}")
     shares = zip(repeated_fracs(profile, items), names, limits.items(), strict=True)
     share, name, (key, most) = next(each for each in shares if each[0] > each[2][1])

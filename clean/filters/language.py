@@ -52,7 +52,7 @@ Code = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 
 
 class LanguageConfig(Section):
-    """Languages that are kept."""
+    """Languages to keep."""
 
     languages: tuple[Code, ...] = ("en",)
     """ISO 639 codes of the languages to keep; [] keeps all. English: GPT-2 (section 3.7) removed
@@ -82,7 +82,7 @@ def detect(text: str) -> Language:
 
 
 def windows(text: str, count: int, size: int) -> list[str]:
-    """Up to `count` pieces of `text` that do not overlap, from its beginning to its end."""
+    """Up to `count` disjoint pieces of `text`, from its beginning to its end."""
     count = min(count, len(text) // size)
     if count < 2:
         return [text]
@@ -129,7 +129,7 @@ def judge(language: Language, config: LanguageConfig) -> Reason | None:
 
 
 def detail_of(reason: Reason, language: Language, config: LanguageConfig) -> str:
-    """The detail of a text that `judge` drops."""
+    """The detail of a text dropped by `judge`."""
     if reason is Reason.LANGUAGE:
         kept = ", ".join(config.languages)
         return f"{language.label} ({language.score:.2f}), needs {kept}: clean.language.languages"

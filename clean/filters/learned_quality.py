@@ -35,7 +35,7 @@ DECIMALS = 4
 
 
 class QualityModel(NamedTuple):
-    """Weights by bucket, and the line that turns a score into a probability."""
+    """Weights by bucket, and the line from a score to a probability."""
 
     weights: np.ndarray  # (2^n,) float32
     bias: float

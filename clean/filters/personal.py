@@ -1,7 +1,7 @@
 """Replaces e-mail addresses and public IP addresses in a text by examples. Off by default.
 
-It does what FineWeb did (Penedo et al. 2024), with two differences. The addresses put in are those
-that the standards reserve for examples (RFC 2606, RFC 5737, RFC 3849), which can never belong to
+It does what FineWeb did (Penedo et al. 2024), with two differences. The addresses put in are
+reserved for examples by the standards (RFC 2606, RFC 5737, RFC 3849), so they can never belong to
 somebody. The choice of the example depends on the page alone: the same address is replaced by the
 same example throughout a page, different ones in turn. Private, loopback and documentation
 addresses stay. Version numbers stay too: they have four parts but no such range.

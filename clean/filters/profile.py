@@ -1,8 +1,8 @@
 """A text and its counts for the quality rules: words, lines, paragraphs, repeats, n-grams.
 
 Words are separated by white space. The n-grams of words are counted as arrays of codes: equal
-n-grams have equal codes, and the code of an n-gram is made from that of its first n - 1 words and
-its last word.
+n-grams have equal codes, and the code of an n-gram is made from its last word and the code of the
+words before.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Profile:
 
     @cached_property
     def lines(self) -> list[str]:
-        """The lines that are not blank, stripped."""
+        """The stripped lines without blank ones."""
         return [line for raw in self.text.split("\n") if (line := raw.strip())]
 
     @cached_property
@@ -71,7 +71,7 @@ class WordGrams:
         """Characters in all occurrences of the most frequent n-gram, with the spaces between its
         words.
 
-        Of n-grams that are equally frequent, the first counts.
+        Of equally frequent n-grams, the first counts.
         """
         codes = self._of(n)
         if not codes.size:
@@ -122,7 +122,7 @@ class WordGrams:
         return self._codes[n - 1]
 
     def _repeats(self, n: int) -> np.ndarray:
-        """True for an n-gram that occurred before. Shape as `_of`."""
+        """True for an n-gram with an earlier occurrence. Shape as `_of`."""
         codes = self._of(n)
         repeats = np.ones(codes.size, bool)
         repeats[np.unique(codes, return_index=True)[1]] = False
@@ -130,7 +130,7 @@ class WordGrams:
 
 
 def repeats(items: Sequence[str]) -> tuple[int, int]:
-    """The number of items that repeat an earlier one, and their characters."""
+    """The number of items repeating an earlier one, and their characters."""
     seen: set[str] = set()
     repeated = chars = 0
     for item in items:

@@ -7,8 +7,8 @@
     fineweb      gopher, then c4 without its punctuation rule, then three rules of its own
                  (clean/filters/fineweb.py)
 
-A rule reads a `Profile`, which does the shared counting once, and returns the reason to drop, or
-None. C4 also edits: it removes lines, and later rules see the rest.
+A rule reads a `Profile` and returns the reason to drop, or None. Shared counts are made once, by
+the profile. C4 also edits: it removes lines, and later rules see the rest.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ EDITING_PRESETS: Final = ("c4", "fineweb")
 
 
 class QualityConfig(Section):
-    """Rules that a text must pass."""
+    """Rules to be passed by a text."""
 
     preset: Preset = "webtext"
     """`webtext`, `openwebtext`, `gopher`, `c4` or `fineweb`: see clean/filters/quality.py."""
@@ -67,7 +67,7 @@ class QualityConfig(Section):
     def identity(self) -> dict[str, Any]:
         """The settings without those of a model if none is named.
 
-        So corpora that were built before there were models stay as they are.
+        So corpora built before there were models stay as they are.
         """
         found = super().identity()
         if not self.model:
@@ -75,7 +75,7 @@ class QualityConfig(Section):
         return found
 
     def without_effect(self) -> dict[str, str]:
-        """The thresholds of presets that are not chosen."""
+        """The thresholds of presets not chosen."""
         off = {
             name: f"clean.quality.preset = {self.preset!r} does not apply these rules; "
             f"presets that do: {', '.join(presets)}"
@@ -99,7 +99,7 @@ class Judged(NamedTuple):
 
 
 def judge(text: str, config: QualityConfig) -> Judged:
-    """The verdict of the preset's rules, the first that applies."""
+    """The verdict of the first applicable rule of the preset."""
     for each in _verdicts(text, config):
         text = each.text
         if each.reason is not None:

@@ -100,7 +100,7 @@ def judge_address(urls: Iterable[str], config: WikipediaConfig) -> Reason | None
 
 
 def judge_content(html: str, text: str, config: WikipediaConfig) -> Reason | None:
-    """True if the page says of itself that it is a copy of an article."""
+    """True if the page calls itself a copy of an article."""
     if not config.remove:
         return None
     if _TAGLINE in text[:TAGLINE_CHARS].lower() or any(

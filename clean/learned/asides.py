@@ -1,7 +1,7 @@
-"""Text of a page that is not its own: further articles, captions of galleries, terms in forms.
+"""Text on a page besides its own: further articles, captions of galleries, terms in forms.
 
-Sites append the next articles below their own one, so that readers go on scrolling. Such text is as
-good as the page's own, and no feature of a block tells it apart. It is told by the page: the own
+Sites append the next articles below their own one, so that readers continue scrolling. Such text is
+as good as the page's own, and no feature of a block distinguishes it. The page does: the own
 article has the page's headline, and the others have headlines of their own.
 """
 
@@ -80,7 +80,7 @@ def without_further_articles(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
 
 
 def _articles_behind(page: PageBlocks, headline: int, others: list[int]) -> tuple[int, list[int]]:
-    """(the element of the page's own article, elements like it that hold another headline)"""
+    """(the element of the page's own article, elements like it with another headline)"""
     line = _line(page, headline)
     where = {element: number for number, element in enumerate(line)}
     own = -1
@@ -111,7 +111,7 @@ def _line(page: PageBlocks, block: int) -> list[int]:
 
 
 def _is_article(page: PageBlocks, element: int) -> bool:
-    """True for an `article`, and for an element that calls itself one."""
+    """True for an `article`, and for an element calling itself one."""
     if page.element_tags[element] == _ARTICLE:
         return True
     start = int(page.element_starts[element])
@@ -120,7 +120,7 @@ def _is_article(page: PageBlocks, element: int) -> bool:
 
 
 def is_thread(page: PageBlocks) -> bool:
-    """True if the page says of itself that it is a forum's."""
+    """True if the page calls itself a forum's."""
     return not _says(page, _BLOG) and any(_says(page, name) for name in _THREAD)
 
 
@@ -130,7 +130,7 @@ def _says(page: PageBlocks, hint: str) -> bool:
 
 
 def without_galleries(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
-    """`keep` without the entries of a gallery, whose headings count its pictures: "3/31 May"."""
+    """`keep` without the entries of a gallery. Their headings count its pictures: "3/31 May"."""
     entries: dict[tuple[int, int], list[int]] = {}
     for block in np.flatnonzero(keep & (page.place[:, IN_HEADING] > 0)).tolist():
         text = page.text[page.place[block, START] : page.place[block, END]].tobytes()

@@ -2,13 +2,14 @@
 
 A block is the text between two block-level boundaries: a paragraph, a heading, a cell, a list
 item's own words. Each block comes with counts of its text, its element, and the distance to the
-tags and hint words (`class`, `id`, `role`, ...) above it that tell content from decoration.
+tags and hint words (`class`, `id`, `role`, ...) above it: these distinguish content from
+decoration.
 
-Tags are read as browsers read them (the WHATWG HTML standard's tokenizer and the parts of its tree
-construction that move text): void elements, end tags that may be left out, end tags without a
-start, comments, raw text, paragraphs that a block ends, cells and rows without a table. There are
-two simplifications. An element nested deeper than `MAX_DEPTH` replaces its parent, as in browsers
-(there at 512). A formatting element that a block interrupts is not opened again, except for a link.
+Tags are read as browsers read them (the WHATWG HTML standard's tokenizer and the text-moving parts
+of its tree construction): void elements, optional end tags, end tags without a start, comments, raw
+text, paragraphs ended by a block, cells and rows without a table. There are two simplifications. An
+element nested deeper than `MAX_DEPTH` replaces its parent, as in browsers (there at 512). A
+formatting element interrupted by a block is not opened again, except for a link.
 
 Time is linear in the bytes for any input: no search goes back, and every search of the open
 elements is bounded by `MAX_DEPTH`. Memory is bounded by the bytes and by `MAX_BLOCKS`.
@@ -16,9 +17,9 @@ elements is bounded by `MAX_DEPTH`. Memory is bounded by the bytes and by `MAX_B
 Terms of the kernel, in all files of the pass:
 
 - `stack`: the open elements, one row a level; its columns are `OPEN_*`.
-- `near`: for each level and channel, the nearest level above that opened the channel.
-- `reg`: registers that the parts of the pass share; indices are `AT_*`.
-- `now`: counts of the block that is being read; columns as in `counts`.
+- `near`: for each level and channel, the nearest level above to open the channel.
+- `reg`: registers shared by the parts of the pass; indices are `AT_*`.
+- `now`: counts of the block being read; columns as in `counts`.
 - `found`: findings of `read_attributes`; indices are `FOUND_*`.
 """
 

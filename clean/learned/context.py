@@ -2,7 +2,7 @@
 
 A caption is content within an article and not beside it. A comment is content if the page is a
 thread. Both can be seen from the first verdicts on the block's neighbours, containers, siblings and
-page. Probabilities are rounded to 1/65536, so that their sums are exact and the same in any order.
+page. Probabilities are rounded to 1/65536: their sums are exact and the same in any order.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def context(page: PageBlocks, chance: np.ndarray) -> np.ndarray:
 
 @inner
 def _mean(part: Any, whole: Any) -> Any:
-    """Mean probability of `whole` words whose probabilities add up to `part` units."""
+    """Mean probability of `whole` words with probabilities adding up to `part` units."""
     return np.float64(part) / np.float64(whole * UNIT) if whole > 0 else -1.0
 
 
@@ -190,7 +190,8 @@ def _siblings(counts: Any, place: Any, above: Any, chance: Any, total: Any, out:
 
 @inner
 def _gaps(chance: Any, out: Any) -> None:
-    """Blocks since the last, and until the next, block that is more likely content than not."""
+    """Blocks since the last, and until the next, block with a probability of content above a
+    half."""
     num = chance.size
     gap = 1000
     for block in range(num):

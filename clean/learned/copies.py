@@ -1,8 +1,8 @@
-"""Text that is on a page twice.
+"""Text repeated on a page.
 
 Sites carry an article a second time for telephones, for readers without scripts, for print, or for
-machines. A second copy is told from repetition within a text (refrains, quotations in a thread,
-entries of a manual) by where it is: its elements have other classes than those of the first.
+machines. A second copy differs from repetition within a text (refrains, quotations in a thread,
+entries of a manual) by its place: its elements have other classes than those of the first.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ENTRIES: Final = (TAG_DD, TAG_LI, TAG_TD, TAG_TH)
 
 
 def without_copies(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
-    """`keep` without second copies of long blocks. The copy that is shown to all stays.
+    """`keep` without second copies of long blocks. The copy shown to all stays.
 
     Quotations and cells of data repeat other text for a reason.
     """
@@ -79,7 +79,7 @@ def without_copies(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> 
 def _without_short_copies(
     page: PageBlocks, keep: np.ndarray, first_of: dict[int, int]
 ) -> np.ndarray:
-    """`keep` without the short blocks beside a copy that are beside its first as well."""
+    """`keep` without the short blocks found both beside a copy and beside its first."""
     for block, first in first_of.items():
         for step in (-1, 1):
             copy, own = block + step, first + step
@@ -105,7 +105,7 @@ def _is_cited(page: PageBlocks, rows: dict[int, Row]) -> np.ndarray:
 
 
 def _second_runs(page: PageBlocks, places: np.ndarray, groups: dict[int, list[int]]) -> set[int]:
-    """Blocks of runs of long blocks that follow each other as an earlier run did."""
+    """Blocks of runs of long blocks following each other as in an earlier run."""
     order = {block: number for number, block in enumerate(places.tolist())}
     found: set[int] = set()
     run: list[int] = []
@@ -125,7 +125,7 @@ def _second_runs(page: PageBlocks, places: np.ndarray, groups: dict[int, list[in
 
 
 def _is_aside(page: PageBlocks, block: int) -> bool:
-    """True for a copy that not every reader sees."""
+    """True for a copy hidden from some readers."""
     return bool(page.place[block, HIDDEN] != SHOWN or page.channels[block, _NOSCRIPT])
 
 

@@ -1,16 +1,16 @@
 """Extracts the main text by classifying blocks with a trained model, as Dragnet did for GPT-2.
 
 A page is cut into blocks (`blocks`). Each block becomes a row of features (`features`), and each
-row a probability that the block is content (`trees`). A second model judges again, with the first
-one's probabilities of the blocks around as further features (`context`).
+row the block's probability of content (`trees`). A second model judges again, with the first one's
+probabilities of the blocks around as further features (`context`).
 
 The blocks kept are those with the greatest expected F-beta together (Lewis 1995; Nan et al. 2012:
-the best set is everything above a threshold, half the F1 that it gives). A clear page is cut
-cleanly, and a vague one keeps more. The theory assumes independent blocks, but the entries of a
-side column are right or wrong together. A block therefore needs a least probability, which is
-higher if something on the page is clear.
+the best set is everything above a threshold, half of its own F1). A clear page is cut cleanly, and
+a vague one keeps more. The theory assumes independent blocks, but the entries of a side column are
+right or wrong together. A block therefore needs a least probability. It is higher if something on
+the page is clear.
 
-Rules then correct what a choice by block cannot see: comments, rows of tables, hidden text and
+Rules then correct errors invisible to a choice by block: comments, rows of tables, hidden text and
 second copies. Nothing is carried from one page to the next.
 """
 
@@ -114,8 +114,8 @@ def _extract() -> None:
 
 
 class PageText(NamedTuple):
-    """The main text of a page in the wanted forms, the number of words that the page shows, and the
-    blocks that it was cut into.
+    """The main text of a page in the wanted forms, the number of words shown by the page, and its
+    blocks.
     """
 
     text: str
@@ -127,7 +127,7 @@ class PageText(NamedTuple):
 def page_extractor(
     use: Use = Use.BALANCED, *, markdown: bool = False, links: bool = False
 ) -> Callable[[str], PageText]:
-    """As `extractor`, with the words that the page shows, and its text as Markdown if wanted."""
+    """As `extractor`, with the words shown by the page, and its text as Markdown if wanted."""
     judge = chances(model())
 
     def extract(html: str) -> PageText:
@@ -158,7 +158,7 @@ def _model_bytes() -> bytes:
 def model() -> Model:
     """The model of the package.
 
-    Raises: InputError if its features are not those that this code computes.
+    Raises: InputError if its features are not those of this code.
     """
     found = trees.load(_model_bytes())
     if found.names != NAMES + contexts.NAMES:
@@ -171,7 +171,7 @@ def model() -> Model:
 
 
 def chances(found: Model) -> Callable[[PageBlocks], np.ndarray]:
-    """Returns the function from a page to the probabilities that blocks are content, (b,) in 0..1."""
+    """Returns the function from a page to its blocks' probabilities of content, (b,) in 0..1."""
     first, second = found.forests
 
     def judge(page: PageBlocks) -> np.ndarray:
@@ -192,7 +192,7 @@ def chance_of(log_odds: np.ndarray) -> np.ndarray:
 
 
 def extracted(page: PageBlocks, chance: np.ndarray, use: Use) -> str:
-    """The text that these probabilities give."""
+    """The text selected by these probabilities."""
     rows = data_rows(page)
     return render(page, kept(page, chance, use, rows), rows)
 
@@ -211,14 +211,14 @@ def kept(page: PageBlocks, chance: np.ndarray, use: Use, rows: dict[int, Row]) -
 
 
 def visible_words(page: PageBlocks) -> int:
-    """Words that the page shows, navigation left out."""
+    """Words shown by the page, navigation left out."""
     state = page.place[:, HIDDEN]
     shown = (state != HIDDEN_BY_STYLE) & (state != OFF_SCREEN) & (page.channels[:, _NAV] == 0)
     return int(page.counts[shown, WORDS].sum())
 
 
 def without_counters(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
-    """`keep` without blocks that only count reactions, such as "2 Likes". Cells of data stay."""
+    """`keep` without mere counts of reactions, such as "2 Likes". Cells of data stay."""
     short = np.flatnonzero(keep & (page.counts[:, WORDS] <= COUNTER_WORDS))
     gone = [
         block
@@ -254,7 +254,7 @@ def best_threshold(chance: np.ndarray, words: np.ndarray, beta: float) -> float:
 
 
 def least_chance(chance: np.ndarray, words: np.ndarray, use: Use) -> float:
-    """The probability below which a block is too vague for this page."""
+    """The least probability of a block on this page; others are too vague."""
     clear = words[chance >= CLEAR].sum() >= CLEAR_WORDS
     return min(VAGUE[use][int(clear)], OF_THE_BEST * float(chance.max()))
 
