@@ -61,7 +61,7 @@ def opt_outs(html: str, headers: records.Headers) -> list[str]:
 
 
 def readable(body: bytes, headers: records.Headers) -> str:
-    """A page's bytes as text in which marks can be read.
+    """A page's bytes as text for reading marks.
 
     All marks are ASCII, so only wide charsets are decoded.
     """
@@ -84,7 +84,7 @@ def readable(body: bytes, headers: records.Headers) -> str:
 
 
 def licenses(html: str) -> list[str]:
-    """Creative Commons licences that a page names, as `by-sa/4.0`. Sorted, each once."""
+    """Creative Commons licences named by a page, as `by-sa/4.0`. Sorted, each once."""
     if "creativecommons.org/" not in html.lower():
         return []
     marked = _licenses(match[0] for match in _TAG_WITH_LICENSE.finditer(html))

@@ -79,7 +79,7 @@ _ASCII_LETTERS = bytes(code for code in range(128) if chr(code).isalnum())
 
 
 class NormalizeConfig(Section):
-    """Unicode form, unseen characters, and what is not text."""
+    """Unicode form, unseen characters, and content other than text."""
 
     mojibake: bool = True
     """Repair text that was decoded with the wrong charset at its source (ftfy's fix_encoding)."""
@@ -164,7 +164,7 @@ def _stream_safe(text: str) -> str:
 
 
 def judge(normalized: Normalized, config: NormalizeConfig) -> Reason | None:
-    """The reason to drop what is decoded binary or a field of symbols, or None for a text."""
+    """The reason to drop decoded binary or a field of symbols, or None for a text."""
     text = normalized.text
     if not text:
         return None
@@ -176,7 +176,7 @@ def judge(normalized: Normalized, config: NormalizeConfig) -> Reason | None:
 
 
 def detail_of(reason: Reason, normalized: Normalized, config: NormalizeConfig) -> str:
-    """The detail of a text that `judge` drops."""
+    """The detail of a text dropped by `judge`."""
     if reason is Reason.BINARY:
         share = (_num_unreadable(normalized) - 1) / len(normalized.text)
         most = config.max_replacement_frac
@@ -196,7 +196,7 @@ def _num_unreadable(normalized: Normalized) -> int:
 
 
 def _letters(text: str) -> tuple[int, int]:
-    """Letters, marks and digits of a text, and all its characters that are not spaces."""
+    """Letters, marks and digits of a text, and all its characters but spaces."""
     # Most of most texts is ASCII, which bytes count ten times as fast as a regular expression.
     ascii_dense = text.encode("ascii", "ignore").translate(None, _ASCII_SPACES)
     rest = "" if text.isascii() else "".join(_ASCII.sub("", text).split())
@@ -209,7 +209,7 @@ def _letters(text: str) -> tuple[int, int]:
 
 
 def _repaired(text: str) -> str:
-    """`text` with each line repaired that may need it.
+    """`text` after repairing each line possibly in need of it.
 
     ftfy itself would read all lines for each.
     """

@@ -1,8 +1,7 @@
-"""The step from fetched pages to documents: reads WARC records and has each processed in the
-sandbox.
+"""The step from fetched pages to documents: reads WARC records and processes each in the sandbox.
 
-Records are read in file order, whatever the order of the rows. Results are in the order of the
-rows. A record that cannot be read is a page dropped as `warc_broken`, not an error.
+Records are read in file order, and results are in the order of the rows. An unreadable record is a
+page dropped as `warc_broken`, not an error.
 """
 
 from __future__ import annotations
@@ -128,8 +127,7 @@ def _sandbox(config_json: str) -> Sandbox:
 
 
 def process(page: Page, sandbox: Sandbox) -> Result:
-    """The page's document, or the reason to drop it. A page that ended the process has a reason
-    too.
+    """The page's document, or the reason to drop it. A page killing the process has a reason too.
     """
     answer = sandbox.ask(msgspec.msgpack.encode(page))
     return (
@@ -207,7 +205,7 @@ def in_tables(made: Sequence[Made]) -> Output:
 
 
 def load_made(config: CleanConfig, context: Context) -> Callable[[pa.Table, Joins], list[Made]]:
-    """Returns the function that processes pages. Its sandbox is this process's own and outlives the
+    """Returns the function to process pages. Its sandbox is this process's own and outlives the
     task.
     """
     sandbox = _sandbox(config.model_dump_json())
@@ -229,7 +227,7 @@ def load_made(config: CleanConfig, context: Context) -> Callable[[pa.Table, Join
 
 
 def _refuse(pages: pa.Table, links: pa.Table, refused: Mapping[str, str]) -> list[Made]:
-    """The results of pages that the policy drops, whose records are not read."""
+    """The results of pages dropped by the policy. Their records are not read."""
     link_of = links.take(pc.index_in(pages["doc_id"], links["doc_id"])).to_pylist()
     made = []
     for row, link in zip(pages.to_pylist(), link_of, strict=True):
@@ -285,7 +283,7 @@ def _result(
 
 
 def _document_row(row: dict[str, Any], link: dict[str, Any], result: Document) -> dict[str, Any]:
-    """The row of a document. `url` is the link's, whose hash is `doc_id`; the redirect target is in
+    """The row of a document. `url` is the link's, and `doc_id` its hash; the redirect target is in
     `pages`.
     """
     return {

@@ -8,7 +8,7 @@ from clean.soft_failures.config import KINDS
 
 
 class Reason(StrEnum):
-    """A reason to drop a page: the first that applies. `step` names the part of the stage."""
+    """A reason to drop a page: the first applicable one. `step` names the part of the stage."""
 
     TRAINING_OPT_OUT = "training_opt_out"
     WARC_BROKEN = "warc_broken"
@@ -62,7 +62,7 @@ class Reason(StrEnum):
 
     @property
     def step(self) -> str:
-        """The part of the stage that drops for this reason."""
+        """The part of the stage dropping for this reason."""
         return _STEPS.get(self, "quality")
 
     @property

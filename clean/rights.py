@@ -1,8 +1,8 @@
 """Pages that say "no" to training, dropped by `clean.rights.policy`.
 
 The crawl leaves such pages out by default. With `crawl.rights.policy = "record"` they are stored,
-and so they are by imports; then this policy decides what becomes a document. It reads the table
-`rights` of the batch, which is an input of `documents` where it refuses something.
+and so they are by imports; then this policy decides about each document. It reads the table
+`rights` of the batch, an input of `documents` if it refuses something.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from corpus.tables.schemas import RIGHTS
 
 
 def refused_pages(config: CleanConfig, context: Context) -> Mapping[str, str]:
-    """The pages of the batch that the policy drops: `doc_id` to the signals that refuse."""
+    """The pages of the batch dropped by the policy: `doc_id` to the refusing signals."""
     manifest = find_manifest(context.store, RIGHTS.name, context.batch)
     obeyed = config.rights.obeyed
     if manifest is None or not _may_refuse(manifest.counts, obeyed):

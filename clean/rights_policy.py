@@ -19,5 +19,5 @@ class CleanRightsConfig(Section):
 
     @property
     def obeyed(self) -> frozenset[Signal]:
-        """The signals whose "no" is obeyed."""
+        """The signals with a "no" to obey."""
         return obeyed_signals(self.policy)

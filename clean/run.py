@@ -14,7 +14,7 @@ STEPS: tuple[AnyStep, ...] = (pages.STEP,)
 
 
 def steps(config: CleanConfig) -> tuple[AnyStep, ...]:
-    """The steps that the settings enable."""
+    """The steps enabled by the settings."""
     repeated = config.soft_failures.remove and config.soft_failures.repeated
     exchanged = config.boilerplate.remove or repeated
     documents = boilerplate_steps.steps(config) if exchanged else STEPS

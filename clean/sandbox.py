@@ -61,18 +61,18 @@ class SandboxConfig(Section):
 
 
 class Failure(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The child's report of a page that it could not finish."""
+    """The child's report of an unfinished page."""
 
     reason: Reason
     detail: str
 
 
 class Sandbox:
-    """A killable child process that answers requests one at a time. It starts when first needed.
+    """A killable child process, answering requests one at a time. It starts when first needed.
 
-    `program` is `module:function`. The child calls it with `argument` and gets the function of
-    bytes to bytes that answers. Use as a context manager, or `close` it. A forgotten child ends
-    with its parent.
+    `program` is `module:function`. The child calls it with `argument` and gets the answering
+    function, bytes to bytes. Use as a context manager, or `close` it. A forgotten child ends with
+    its parent.
     """
 
     def __init__(

@@ -65,7 +65,7 @@ def num_sentences(text: str) -> int:
 
 
 def lorem_ipsum(profile: Profile, config: C4Config) -> Reason | None:
-    """Drops an unwritten page."""
+    """Drops a page of placeholder text."""
     return Reason.C4_LOREM_IPSUM if "lorem ipsum" in profile.text.lower() else None
 
 

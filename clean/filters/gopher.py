@@ -92,7 +92,7 @@ def bullet_lines_frac(profile: Profile) -> float:
 
 
 def bullets(profile: Profile, config: GopherConfig) -> Reason | None:
-    """Drop a list without a text."""
+    """Drop a text made of list items."""
     most = config.max_bullet_lines_frac
     return Reason.GOPHER_BULLETS if bullet_lines_frac(profile) > most else None
 
@@ -127,7 +127,7 @@ def num_stop_words(profile: Profile) -> int:
 
 
 def stop_words(profile: Profile, config: GopherConfig) -> Reason | None:
-    """Drop a text with too few of the words of any English text."""
+    """Drop a text with too few of the commonest English words."""
     least = config.min_stop_words
     return Reason.GOPHER_STOP_WORDS if num_stop_words(profile) < least else None
 
@@ -155,8 +155,7 @@ def repeated_paragraphs(profile: Profile, config: GopherConfig) -> Reason | None
 
 
 def too_frequent_ngram(profile: Profile, config: GopherConfig) -> tuple[int, float] | None:
-    """The first n with a most frequent n-gram above its limit, and the share of this n-gram in the
-    text."""
+    """The first n with a too frequent n-gram, and the share of this n-gram in the text."""
     for n, most in config.max_top_ngram_chars_frac.items():
         if (share := frac(profile.grams.top_chars(n), len(profile.text))) > most:
             return n, share

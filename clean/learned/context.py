@@ -190,8 +190,7 @@ def _siblings(counts: Any, place: Any, above: Any, chance: Any, total: Any, out:
 
 @inner
 def _gaps(chance: Any, out: Any) -> None:
-    """Blocks since the last, and until the next, block with a probability of content above a
-    half."""
+    """Blocks since the last, and until the next, block more likely content than not."""
     num = chance.size
     gap = 1000
     for block in range(num):

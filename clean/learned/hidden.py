@@ -1,9 +1,9 @@
-"""Text that browsers do not show: by a style, by an attribute, or by the classes of elements.
+"""Text hidden by browsers: by a style, by an attribute, or by the classes of elements.
 
-The pass over the page notes styles and attributes. Classes are known by two means: the names that
-frameworks give to text for screen readers alone, and the rules of the page's own style sheets. Of
-those, only a rule for one class or identifier counts, and only if no other rule shows the element
-again, be it on a wider screen or in another state.
+The pass over the page notes styles and attributes. Classes are known by two means: the usual names
+of frameworks for text meant for screen readers alone, and the rules of the page's own style sheets.
+Of those, only a rule for one class or identifier counts, and only if no other rule shows the
+element again, be it on a wider screen or in another state.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _SELECTOR = re.compile(rb"\s*([.#])([A-Za-z][\w-]{2,60})\s*")
 
 
 def without_hidden(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
-    """`keep` without what a browser hides, unless most of the text is hidden.
+    """`keep` without blocks hidden by a browser, unless most of the text is hidden.
 
-    Text that a reader can open, such as the answers of a list of questions, is not hidden.
+    Text to be opened by a reader, such as the answers of a list of questions, is not hidden.
     """
     state = page.place[:, HIDDEN]
     hidden = keep & ((state == HIDDEN_BY_STYLE) | (state == OFF_SCREEN) | _by_class(page, keep))
@@ -62,7 +62,7 @@ def without_hidden(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
 
 
 def _by_class(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
-    """True for kept blocks within an element whose class or identifier hides it, (b,) bool."""
+    """True for kept blocks within an element hidden by its class or identifier, (b,) bool."""
     own = _sheet_names(page.source)
     candidates = keep & (page.counts[:, WORDS] >= LABEL_WORDS)
     if not own:
@@ -86,7 +86,7 @@ def _by_class(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
 
 
 def _can_be_opened(page: PageBlocks, blocks: np.ndarray) -> np.ndarray:
-    """True for those of some blocks that are part of an accordion or of tabs, (b,) bool."""
+    """True for those of some blocks within an accordion or tabs, (b,) bool."""
     found = np.zeros(blocks.size, bool)
     known: dict[int, bool] = {-1: False}
     for block in np.flatnonzero(blocks).tolist():
@@ -107,7 +107,7 @@ def _can_be_opened(page: PageBlocks, blocks: np.ndarray) -> np.ndarray:
 
 
 def _is_named(page: PageBlocks, element: int, own: frozenset[bytes]) -> bool:
-    """True if a class or the identifier of an element is one that hides."""
+    """True if a class or the identifier of an element hides it."""
     start = int(page.element_starts[element])
     end = page.source.find(b">", start, start + 2000)
     for name, *values in _ATTRIBUTE.findall(page.source, start, end):
@@ -123,7 +123,7 @@ def _is_named(page: PageBlocks, element: int, own: frozenset[bytes]) -> bool:
 
 
 def _sheet_names(source: bytes) -> frozenset[bytes]:
-    """Selectors of a class or identifier that the page's own style sheets hide and never show."""
+    """Selectors of a class or identifier hidden and never shown by the page's own style sheets."""
     sheets = [source[start:end] for start, end in _style_sheets(source)]
     names = {name for sheet in sheets for name in _hidden_selectors(sheet)}
     return frozenset(name for name in names if not any(_is_shown(name, sheet) for sheet in sheets))
@@ -140,7 +140,7 @@ def _style_sheets(source: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _hidden_selectors(sheet: bytes) -> Iterator[bytes]:
-    """Single selectors of rules outside of media queries that hide."""
+    """Single selectors of hiding rules outside of media queries."""
     depth = done = position = 0
     for _ in range(MAX_RULES):
         position = sheet.find(b"none", position + 1)
@@ -164,7 +164,7 @@ def _hidden_selectors(sheet: bytes) -> Iterator[bytes]:
 
 
 def _is_shown(name: bytes, sheet: bytes) -> bool:
-    """True if a rule that names the selector, alone or with others, shows its elements."""
+    """True if a rule naming the selector, alone or with others, shows its elements."""
     position = 0
     while (position := sheet.find(name, position)) >= 0:
         position += len(name)

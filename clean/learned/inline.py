@@ -1,7 +1,7 @@
 """Emphasis, code and links within a block, as Markdown.
 
 PageBlocks hold text without its inline tags. These are read again from the source, from the block's
-position on. If the words that are found there are not the block's, its plain text is used.
+position on. If the words found there are not the block's, its plain text is used.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def inline(page: PageBlocks, block: int, plain: str, *, links: bool) -> str:
 
 
 def escaped(text: str) -> str:
-    """`text` with signs escaped that Markdown would read. Formulas stay as they are."""
+    """`text` with the signs of Markdown escaped. Formulas stay as they are."""
     parts = _TEX.split(text)
     parts[::2] = [_SPECIAL.sub(r"\\\1", part) for part in parts[::2]]
     return _LINE_START.sub(_escaped_start, "".join(parts))
@@ -109,7 +109,7 @@ def _runs(page: PageBlocks, block: int, links: bool) -> list[tuple[str, _Style]]
 
 
 def _open_before(page: PageBlocks, block: int, start: int) -> list[tuple[bytes, bytes]]:
-    """Inline elements that began before the block's first letter."""
+    """Inline elements open at the block's first letter."""
     own = int(page.place[block, ELEMENT])
     first = int(page.element_starts[own]) if own >= 0 else 0
     tags: list[tuple[bytes, bytes]] = []

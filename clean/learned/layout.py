@@ -1,4 +1,4 @@
-"""Columns, registers and constants of the compiled pass, and the numbers of tags that it names.
+"""Columns, registers and constants of the compiled pass, and the numbers of the tags it names.
 
 numba takes constants only as plain module-level numbers, so there are no enums here.
 """

@@ -1,8 +1,8 @@
 """Kept blocks as Markdown: headings, lists, tables, quotations, code and emphasis.
 
 The blocks are those of the plain text (`clean.learned.render`), with the page's headline. Tables
-are those of GitHub Flavored Markdown, whose first row is the header. Code is fenced, with its
-language where the page names it. Line ends within a block stay line ends.
+are those of GitHub Flavored Markdown: their first row is the header. Code is fenced, with its
+language if the page names it. Line ends within a block stay line ends.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class _Markdown(Renderer):
         return _H6 - _H1 + 1
 
     def _language(self, place: list[int]) -> str:
-        """The language that an element around the code, or the first one in it, names."""
+        """The language named by an element around the code, or by the first one in it."""
         element = place[ELEMENT]
         tags: list[bytes] = []
         inner = element + 1

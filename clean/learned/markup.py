@@ -237,7 +237,7 @@ class Lookup(NamedTuple):
 
 
 class Hints(NamedTuple):
-    """The automaton that finds hint words."""
+    """The automaton for finding hint words."""
 
     after: np.ndarray  # (states, 26) int16
     depth: np.ndarray  # (states,) int16
@@ -246,7 +246,7 @@ class Hints(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Every table of the compiled pass. Functions take only what they need of it, because numba
+    """Every table of the compiled pass. Functions take only the arrays they need, because numba
     counts references one by one.
     """
 
@@ -310,7 +310,7 @@ def packed(name: str) -> int:
 
 
 def slot_of(key: int, slots: int) -> int:
-    """The slot at which the search for a key begins."""
+    """The first slot in the search for a key."""
     return (key ^ key >> 29) & (slots - 1)
 
 
@@ -385,7 +385,7 @@ def _spellings() -> list[tuple[str, int]]:
 
 
 def _automaton(words: Iterable[tuple[str, int]]) -> Hints:
-    """The automaton that finds `words`, all of letters a to z."""
+    """The automaton for finding `words`, all of letters a to z."""
     children: list[dict[int, int]] = [{}]
     depth, whole, inside = [0], [0], [0]
     for word, number in words:

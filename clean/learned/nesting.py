@@ -1,4 +1,4 @@
-"""The stack of open elements: what start and end tags open, close and imply.
+"""The stack of open elements: the effects of start and end tags, explicit and implied.
 
 Source: WHATWG HTML, section 13.2.6, in part. `blocks` explains the names of arrays.
 """
@@ -73,7 +73,7 @@ def push(
     element_tags: Any,
     element_starts: Any,
 ) -> None:
-    """Opens an element, which inherits from the open ones."""
+    """Opens an element. It inherits from the open ones."""
     if reg[AT_LEVEL] == MAX_DEPTH - 1:
         opened[stack[reg[AT_LEVEL], OPEN_TAG]] -= 1
         reg[AT_LEVEL] -= 1
@@ -195,7 +195,7 @@ def close(stack: Any, opened: Any, reg: Any, tag_flags: Any, tag: Any, flags: An
 
 @inner
 def imply(stack: Any, opened: Any, reg: Any, tag_flags: Any, tag: Any, flags: Any) -> None:
-    """Closes the elements that a start tag ends without an end tag."""
+    """Closes the elements ended by a start tag without an end tag."""
     if flags & markup.CLOSES_P and opened[TAG_P]:
         level = reg[AT_LEVEL]
         while (

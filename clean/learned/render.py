@@ -56,7 +56,7 @@ def render(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row] | None = Non
 
 
 class Renderer:
-    """Texts of blocks, and the lists and rows that they belong to."""
+    """Texts of blocks with their lists and rows."""
 
     def __init__(self, page: PageBlocks, rows: dict[int, Row]) -> None:
         self._page = page
@@ -123,7 +123,7 @@ class Renderer:
 
     @cached_property
     def _signs(self) -> dict[int, str]:
-        """Text of cells that have no word, such as a dash."""
+        """Text of cells without a word, such as a dash."""
         found: dict[int, str] = {}
         for cell, start, end in self._page.wordless.tolist():
             text = self._page.source[start:end].decode("utf-8", "replace")
@@ -131,7 +131,7 @@ class Renderer:
         return {cell: text.strip() for cell, text in found.items()}
 
     def _marker(self, previous: list[int] | None, place: list[int]) -> str:
-        """The indentation and sign of a list item that begins here."""
+        """The indentation and sign of a list item beginning here."""
         item = place[ITEM]
         if not item or place[IN_HEADING] or (previous is not None and previous[ITEM] == item):
             return ""

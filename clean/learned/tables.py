@@ -132,7 +132,7 @@ def _set_fields(page: PageBlocks, rows: dict[int, Row]) -> None:
 
 
 def _spans(page: PageBlocks, cell: int) -> tuple[int, int]:
-    """(columns, rows) that a cell spans."""
+    """(columns, rows) spanned by a cell."""
     start = int(page.element_starts[cell])
     end = page.source.find(b">", start, start + 2000)
     spans = {name.lower(): int(value) for name, value in _SPAN.findall(page.source, start, end)}
@@ -141,7 +141,7 @@ def _spans(page: PageBlocks, cell: int) -> tuple[int, int]:
 
 
 def with_whole_tables(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
-    """`keep` with all rows of a table of which nearly all was kept, its header among them."""
+    """`keep` with all rows of a table, its header among them, if nearly all of it was kept."""
     tables: dict[int, list[int]] = {}
     for number, row in rows.items():
         blocks = [block for own in row.blocks_of.values() for block in own]

@@ -228,7 +228,7 @@ def hides(data: Any, start: Any, end: Any) -> Any:
     """HIDDEN_BY_STYLE or OFF_SCREEN if the declarations of a style hide its element, else 0.
 
     An element without opacity is mostly faded in by a script. One without height may be the frame
-    of a picture, whose height is that of its padding.
+    of a picture: its height is that of its padding.
     """
     state = 0
     clips = False
@@ -362,7 +362,7 @@ def is_far_away(data: Any, start: Any, end: Any) -> Any:
 
 @inner
 def end_of_comment(data: Any, position: Any) -> Any:
-    """The end of a comment, or of what browsers read as one."""
+    """The end of a comment, or of markup read as one by browsers."""
     size = data.size
     if (
         position + 3 < size
@@ -391,7 +391,7 @@ def end_of_comment(data: Any, position: Any) -> Any:
 
 @inner
 def end_of_raw(data: Any, position: Any, name: Any, stop: Any) -> Any:
-    """(end of the content, end of the end tag) of an element whose content is not markup.
+    """(end of the content, end of the end tag) of an element with raw text as its content.
 
     The end tag of `stop` ends it too, and is left to be read: <noscript><iframe/></noscript> is
     common, and for a browser with scripts all of it is hidden text.

@@ -2,9 +2,9 @@
 
 A forest is the nodes of its trees, one tree after another. A node sends a row to its second child
 if the row's feature is above the threshold, else to its first. A leaf sends it to itself, so every
-tree can be walked for a number of steps that is known beforehand. Thresholds are float32, as rows
-are; rounding them down changes no comparison. Leaves are summed in float64 in the order of the
-trees, so the score of a row is the same bits everywhere.
+tree can be walked for a number of steps known beforehand. Thresholds are float32, as rows are;
+rounding them down changes no comparison. Leaves are summed in float64 in the order of the trees, so
+the score of a row is the same bits everywhere.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Forest(NamedTuple):
 
 
 class Model(NamedTuple):
-    """Forests that are used one after the other, and the names of their features."""
+    """Forests to use one after the other, and the names of their features."""
 
     forests: tuple[Forest, ...]
     names: tuple[str, ...]
@@ -65,8 +65,7 @@ def _scores(
     width: Any,
     out: Any,
 ) -> None:
-    """Walks `STRIDE` rows in step and without branches: their loads overlap, which is twice as
-    fast.
+    """Walks `STRIDE` rows in step and without branches. Their loads overlap: this is twice as fast.
     """
     last = out.size - 1
     at = np.zeros(STRIDE, np.uint32)
@@ -88,7 +87,7 @@ def _scores(
 
 
 def round_down(values: np.ndarray) -> np.ndarray:
-    """The largest float32 that is not above each float64."""
+    """The largest float32 not above each float64."""
     nearest = values.astype(np.float32)
     below = np.nextafter(nearest, np.float32(-np.inf))
     return np.where(nearest.astype(np.float64) > values, below, nearest)

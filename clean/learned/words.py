@@ -136,8 +136,8 @@ def flush(
 ) -> None:
     """Ends the current block.
 
-    A block without a word is dropped with its text. In a cell of a table it is noted as wordless,
-    so that a row can be shown whole.
+    A block without a word is dropped with its text. In a cell of a table it is noted as wordless: a
+    row can be shown whole.
     """
     reg[AT_SPACE] = 0
     reg[AT_BREAK] = 0
@@ -334,7 +334,7 @@ def read_text(
     place: Any,
     channels: Any,
 ) -> Any:
-    """Reads text up to the next `<`, which is text itself at the beginning. Returns the end."""
+    """Reads text up to the next `<`. At the beginning, `<` is text itself. Returns the end."""
     size = data.size
     level = reg[AT_LEVEL]
     pre = stack[level, OPEN_PRE] != 0

@@ -115,7 +115,7 @@ _TAGS = re.compile(rb"<[^<>]{0,4096}>")
 
 
 def codec(label: str) -> str | None:
-    """The Python codec that a charset label of the web means, or None for an unknown label."""
+    """The Python codec of a charset label of the web, or None for an unknown label."""
     label = label.strip().lower()
     if not _LABEL.fullmatch(label):  # Python's own lookup ignores punctuation
         return None
@@ -130,7 +130,7 @@ def codec(label: str) -> str | None:
 
 
 def decode(body: bytes, content_type: str | None = None) -> Decoded:
-    """Text of a page. Never fails: bytes that cannot be decoded become U+FFFD."""
+    """Text of a page. Never fails: undecodable bytes become U+FFFD."""
     for mark, name in _BOMS:
         if body.startswith(mark):
             return Decoded(body[len(mark) :].decode(name, "replace"), name, CharsetSource.BOM)
@@ -154,7 +154,7 @@ def decode(body: bytes, content_type: str | None = None) -> Decoded:
 
 
 def _decode_other(body: bytes, labels: list[tuple[str, CharsetSource]]) -> Decoded:
-    """Text of bytes that are not strictly UTF-8."""
+    """Text of bytes other than strict UTF-8."""
     for name, source in labels:
         text = body.decode(name, "replace")
         if _is_plausible(text, name):
@@ -173,7 +173,7 @@ def _is_plausible(text: str, name: str, min_sound_per_bad: int = 1) -> bool:
 
     UTF-8 is judged by its multi-byte characters. Each sound one is evidence: bytes of another
     charset form one by accident only now and then, and windows-1252 among ASCII never does. One bad
-    character at the very end is a page that was cut.
+    character at the very end means a truncated page.
     """
     bad = text.count("\ufffd")
     if name == "utf-8":
@@ -202,7 +202,7 @@ def _num_foreign(text: str) -> int:
 
 
 def detect(body: bytes) -> str:
-    """The codec that the bytes themselves suggest, windows-1252 if nothing does."""
+    """The codec suggested by the bytes themselves, else windows-1252."""
     sample = _TAGS.sub(b" ", body[: 4 * DETECT_BYTES])[:DETECT_BYTES] or body[:DETECT_BYTES]
     num_foreign = len(sample) - len(sample.translate(None, _FOREIGN))
     if num_foreign < max(FEW_FOREIGN, FEW_FOREIGN_FRAC * len(sample)):
@@ -220,7 +220,7 @@ def _header_label(content_type: str) -> str:
 
 
 def _labels(body: bytes, content_type: str | None) -> list[tuple[str, CharsetSource]]:
-    """Charsets that header and page declare, most trusted first."""
+    """Charsets declared by header and page, most trusted first."""
     found: list[tuple[str, CharsetSource]] = []
     if content_type and (name := codec(_header_label(content_type))):
         found.append((name, CharsetSource.HEADER))

@@ -3,7 +3,7 @@
 It is used only if the page itself shows next to nothing. JSON-LD (schema.org) comes first: an
 `articleBody`, else the texts of a thread or of questions and answers. Then comes the state of
 frameworks, in any JSON within a script or an attribute: of all lists and objects in it, the one
-with most words in its own texts. Scripts that are not JSON are searched for long strings.
+with most words in its own texts. Scripts other than JSON are searched for long strings.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _CODE = re.compile(r"[{};]\s*$|=>|\bfunction\b|\breturn\b|^\s*(?:M|m)[\d.,-]+")
 
 
 def is_plain(text: str) -> bool:
-    """True for text without markup that was sent as HTML. JSON is not text."""
+    """True for text without markup, sent as HTML. JSON is not text."""
     return text.lstrip()[:1] not in ("", "{", "[") and not _MARKUP.search(text)
 
 
@@ -101,7 +101,7 @@ def embedded_text(html: str) -> str:
 
 
 def _scripts(html: str) -> Iterator[tuple[str, str]]:
-    """(attributes, content) of each script that is not too long to read."""
+    """(attributes, content) of each script short enough to read."""
     position = 0
     while start := _SCRIPT_START.search(html, position):
         end = _SCRIPT_END.search(html, start.end())
@@ -127,7 +127,7 @@ def _parsed(content: str) -> Any:
 
 
 def _assigned(content: str, position: int) -> Any:
-    """The JSON behind an assignment: written out, or in a string that the script parses."""
+    """The JSON behind an assignment: written out, or in a string parsed by the script."""
     found = _ENCODED.match(content, position)
     if not found:
         is_json = content[position : position + 1] in ("{", "[")
@@ -153,7 +153,7 @@ def _unescaped(literal: str) -> str:
 
 
 def _broken_bodies(content: str) -> list[str]:
-    """The `articleBody` of JSON-LD that is not JSON, such as one with a comma too much."""
+    """The `articleBody` of malformed JSON-LD, such as one with a comma too much."""
     return [_unescaped(found) for found in _BODY.findall(content)]
 
 
@@ -187,7 +187,7 @@ def _posts(value: Any, depth: int) -> list[str]:
 
 
 def _largest_group(value: Any) -> str:
-    """The texts of one list or object of a state: those that together have most words.
+    """The texts of one list or object of a state: the one with most words in all.
 
     Short ones of the same place are part of them: headings, and paragraphs of a few words.
     """
@@ -205,9 +205,9 @@ def _largest_group(value: Any) -> str:
 def _strings(
     value: Any, path: tuple[str, ...], depth: int
 ) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(path to the list or object that holds it, text) of each sentence, in order.
+    """(path to its list or object, text) of each sentence, in order.
 
-    Entries of a list, and objects whose keys differ in a number, are together.
+    Entries of a list, and objects with keys differing in a number, are together.
     """
     if depth > MAX_DEPTH:
         return
@@ -231,7 +231,7 @@ def _strings(
 
 
 def _line(node: dict[str, Any]) -> str | None:
-    """The text of an editor's paragraph, whose parts of one style are nodes of their own."""
+    """The text of an editor's paragraph. Its parts of one style are nodes of their own."""
     for key in _INLINE_KEYS:
         parts = node.get(key)
         if not isinstance(parts, list) or not parts:
@@ -254,7 +254,7 @@ def _leaf(part: Any) -> str | None:
 
 
 def _long_strings(content: str) -> str:
-    """The sentences in the strings of a script that is not JSON."""
+    """The sentences in the strings of a script other than JSON."""
     found = (_unescaped(text) for text in _STRING.findall(content))
     return "\n\n".join(text for text in found if _is_prose(text))
 

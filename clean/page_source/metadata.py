@@ -53,7 +53,7 @@ def head_marks(html: str) -> dict[str, str]:
 
 
 def metas(html: str) -> Iterator[tuple[str, str]]:
-    """Lower-case name or property, and content, of the page's `<meta>` elements that have both."""
+    """Lower-case name or property, and content, of the page's `<meta>` elements with both."""
     for match in _META.finditer(html, 0, HEAD_CHARS):
         attributes = {
             found[1].lower(): found[2] or found[3] or found[4] or ""
@@ -90,7 +90,7 @@ def published(html: str, marks: dict[str, str], latest: date | None) -> date | N
 
 
 def parse_date(text: str) -> date | None:
-    """The day that a machine-readable date begins with (ISO 8601 and close kin), or None."""
+    """The day at the start of a machine-readable date (ISO 8601 and close kin), or None."""
     match = _DATE.match(text)
     if match is None:
         return None

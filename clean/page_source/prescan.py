@@ -68,7 +68,7 @@ def declared_labels(start: bytes) -> Iterator[str]:
 
 
 def _meta_label(attributes: dict[bytes, bytes]) -> str | None:
-    """The label that one `<meta>` declares, or None."""
+    """The label declared by one `<meta>`, or None."""
     if b"charset" in attributes:
         return _label(attributes[b"charset"])
     if attributes.get(b"http-equiv", b"").lower() != b"content-type":
@@ -85,7 +85,7 @@ def _label(value: bytes) -> str:
 def _attributes(start: bytes, position: int) -> tuple[dict[bytes, bytes], int]:
     """(attributes of the tag from `position` on, position behind the tag).
 
-    The first of a name counts. A tag that the end of the bytes cuts off has none.
+    The first of a name counts. A tag cut off by the end of the bytes has none.
     """
     found: dict[bytes, bytes] = {}
     while True:

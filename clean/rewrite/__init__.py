@@ -23,7 +23,8 @@ _ESCAPED_PLACE = re.compile(r"&lt;!--(\d{1,9})--&gt;")
 
 
 def rewritten(html: str) -> str:
-    """`html` with one representation for each formula, code as lines, and all that browsers show."""
+    """`html` with one representation for each formula, code as lines, and all text shown by
+    browsers."""
     new = _rewritten(html, markup_signs(html))
     return html if new is None else new
 
@@ -58,7 +59,7 @@ def _rewritten(html: str, signs: Signs) -> str | None:
 
 
 def _put_aside(signs: Signs) -> tuple[str, list[str]]:
-    """(page with numbered comments for scripts, styles and comments, what they stand for)."""
+    """(page with numbered comments for scripts, styles and comments, the originals)."""
     data = signs.data
     pieces: list[str] = []
     hidden: list[str] = []

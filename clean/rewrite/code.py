@@ -1,9 +1,9 @@
-"""Code as lines of text in one `pre`, whatever its lines are made of.
+"""Code as lines of text in one `pre`, for any markup of its lines.
 
 Sites show the lines of a program as `<br>`, a `<div>` or a table row each, with a gutter of line
-numbers beside them. The text of a `pre`, of the known editors and code tables, and of elements in
-a typewriter's font is put together line by line here, so that indentation and line ends are those
-that a reader sees.
+numbers beside them. The text of a `pre`, of the known editors and code tables, and of elements in a
+typewriter's font is put together line by line here, with the indentation and line ends seen by a
+reader.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def code_lines(content: str) -> str:
 
 
 def _without_gutter(tag: re.Match[str], content: str) -> str | None:
-    """Nothing in the place of an element that holds only numbers; others have that name, too."""
+    """Nothing in place of an element with numbers only; others have this name, too."""
     if not _NUMBERS.fullmatch(without_tags(content)):
         return None
     return f"<{tag[1]}></{tag[1]}>" if tag[1].lower() in _CELLS else ""
@@ -174,7 +174,7 @@ def _without_tools(content: str) -> str:
 
 
 def _styled(tag: re.Match[str], content: str) -> str | None:
-    """A `pre` for an element of several lines that keeps its white space."""
+    """A `pre` for an element of several lines with white space kept."""
     if "<pre" in content.lower():
         return None
     if _BLOCK_TAG.search(content) and not _NO_CODE.search(content):
@@ -192,7 +192,7 @@ def _holds_prose(content: str) -> bool:
 
 
 def _broken_lines(tag: re.Match[str], content: str) -> str | None:
-    """A `pre` for code whose lines are `<br>` or elements, if one of them is indented."""
+    """A `pre` for code with lines made by `<br>` or elements, if one of them is indented."""
     if len(content) > MAX_CODE_CHARS or not _BLOCK_TAG.search(content):
         return None
     if _NO_CODE.search(content) or "<pre" in content.lower():

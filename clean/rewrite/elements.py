@@ -15,7 +15,7 @@ def _tags_of(name: str) -> re.Pattern[str]:
 
 
 def end_of_element(html: str, start: int, name: str) -> tuple[int, int] | None:
-    """(end of the content, end of the end tag) of the element whose start tag begins at `start`."""
+    """(end of the content, end of the end tag) of the element with its start tag at `start`."""
     depth = 0
     for tag in _tags_of(name).finditer(html, start):
         depth += -1 if tag[1] else 1
@@ -29,10 +29,10 @@ def replace_elements(
     start_tag: re.Pattern[str],
     replacement: Callable[[re.Match[str], str], str | None],
 ) -> str:
-    """`html` with each element replaced whose start tag matches; group 1 is the tag's name.
+    """`html` with each element replaced if its start tag matches; group 1 is the tag's name.
 
     `replacement` gets the match and the content, and returns None to leave the element as it is.
-    What lies within a replaced element is not looked at again.
+    The content of a replaced element is not searched again.
     """
     pieces: list[str] = []
     done = position = 0

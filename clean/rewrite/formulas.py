@@ -1,8 +1,8 @@
 r"""One representation for each formula: its TeX, as \\(...\\) in a line and \\[...\\] on its own.
 
 Pages carry a formula up to three times: as MathML for screen readers, as positioned spans for the
-eye, and as TeX. KaTeX, MathJax 2 and 3, MediaWiki, LaTeXML, WordPress and the services that draw
-TeX are known here. A formula without TeX stays as it is.
+eye, and as TeX. KaTeX, MathJax 2 and 3, MediaWiki, LaTeXML, WordPress and services drawing TeX are
+known here. A formula without TeX stays as it is.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _DISPLAY_STYLE = re.compile(r"\s*\{?\s*\\displaystyle\b\s*(.*?)\s*\}?\s*", re.S)
 
 
 def with_tex(html: str, signs: frozenset[str]) -> str:
-    """`html` with TeX in the place of formulas that carry it."""
+    """`html` with TeX in place of the formulas carrying it."""
     if signs.isdisjoint(FORMULAS):
         return html
 
@@ -125,7 +125,7 @@ def _script(tex: str, display: bool) -> str:
 
 
 def _katex(content: str) -> str | None:
-    """The TeX of a formula. Without it, only what is drawn for the eye."""
+    """The TeX of a formula. Without it, only the part drawn for the eye."""
     if (tex := _first_tex(content, False)) is not None:
         return tex
     return replace_elements(content, _KATEX_MATHML, lambda tag, inner: "")
@@ -141,7 +141,7 @@ def _drawn(found: re.Match[str]) -> str:
 
 
 def _kept_script(content: str) -> str:
-    """The TeX that lies within what is drawn, if it does."""
+    """The TeX within the drawn part, if any."""
     return "".join(found[0] for found in _SCRIPT.finditer(content))
 
 
@@ -159,7 +159,7 @@ def _math(tag: str, content: str) -> str | None:
 
 
 def _bare(content: str) -> str:
-    """`content` with the style that MediaWiki puts around its TeX taken off."""
+    """`content` without the style put around TeX by MediaWiki."""
     return _ANNOTATION.sub(
         lambda found: found[0].replace(found[2], _without_style(found[2])), content
     )
@@ -171,7 +171,7 @@ def _without_style(tex: str) -> str:
 
 
 def _container(tag: str, content: str) -> str | None:
-    """The `math` of a formula that is there twice, for the eye and for screen readers."""
+    """The `math` of a formula given twice, for the eye and for screen readers."""
     display = attribute(tag, "display") == "true"
     found = _MATH.search(content)
     if found is not None:

@@ -1,4 +1,4 @@
-"""Sentences that hold elements of other kinds: controls, quotations, raised numbers, pictures of
+"""Sentences with elements of other kinds: controls, quotations, raised numbers, pictures of
 characters, hidden keys.
 """
 
@@ -75,7 +75,7 @@ def with_whole_sentences(html: str, signs: frozenset[str]) -> str:
 
 
 def _with_controls(html: str) -> str:
-    """`html` with the labels of controls that stand between words."""
+    """`html` with the labels of controls between words."""
     for start, pattern, label in zip(
         _CONTROLS, (_BUTTON, _SELECT, _INPUT), (_button, _choice, _input), strict=True
     ):
@@ -91,7 +91,7 @@ def _with_controls(html: str) -> str:
 
 
 def _without_hidden_keys(html: str, signs: frozenset[str]) -> str:
-    """`html` without short elements within a line that a style or attribute hides."""
+    """`html` without short elements within a line, hidden by a style or attribute."""
     places = set()
     for needle in signs.intersection(HIDDEN_KEYS):
         position = 0
@@ -110,7 +110,7 @@ def _without_hidden_keys(html: str, signs: frozenset[str]) -> str:
 
 
 def _in_sentence(found: re.Match[str], label: str) -> str:
-    """The label of a control that stands between words, and any other control as it was."""
+    """The label of a control between words, and any other control as it was."""
     html, start, end = found.string, found.start(), found.end()
     fits = 0 < len(label) <= MAX_LABEL_CHARS and _BEFORE.search(html[max(0, start - 2) : start])
     return label if fits and _AFTER.match(html, end) else found[0]
@@ -121,7 +121,7 @@ def _button(found: re.Match[str]) -> str:
 
 
 def _choice(found: re.Match[str]) -> str:
-    """The option that a browser shows: the selected one, else the first."""
+    """The option shown by a browser: the selected one, else the first."""
     options = _OPTION.findall(found[1])
     shown = next((label for own, label in options if _SELECTED.search(own)), None)
     return _in_sentence(found, (shown or (options[0][1] if options else "")).strip())
@@ -132,7 +132,7 @@ def _input(found: re.Match[str]) -> str:
 
 
 def _with_quotation_marks(html: str) -> str:
-    """`html` with the marks that a browser puts around a `q`, inner ones single."""
+    """`html` with the marks put around a `q` by a browser, inner ones single."""
     tags = _QUOTE_TAG.findall(html)
     if 2 * tags.count("/") != len(tags):
         return html
@@ -164,6 +164,6 @@ def _raised(found: re.Match[str]) -> str:
 
 
 def _picture(found: re.Match[str]) -> str:
-    """The character that a picture stands for."""
+    """The character shown by a picture."""
     label = attribute(found[0], "alt") or ""
     return label if 0 < len(label) <= MAX_PICTURE_CHARS else found[0]

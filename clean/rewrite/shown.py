@@ -1,9 +1,9 @@
-"""Elements that browsers show and a parser of today's HTML passes over.
+"""Elements shown by browsers and passed over by a parser of today's HTML.
 
 Obsolete elements of plain text (`xmp`, `listing`, `plaintext`), frames for browsers without them,
-declarative shadow roots, sources of slides in a `textarea`, and addresses that a proxy has hidden
-from robots (Cloudflare's `data-cfemail`: bytes in hexadecimal, each combined with the first by
-exclusive or).
+declarative shadow roots, sources of slides in a `textarea`, and addresses hidden from robots by a
+proxy (Cloudflare's `data-cfemail`: bytes in hexadecimal, each combined with the first by exclusive
+or).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EMAIL = re.compile(
 
 
 def with_shown_elements(html: str, signs: frozenset[str]) -> str:
-    """`html` with these elements as ones that every reader of HTML shows."""
+    """`html` with these elements as ones shown by every reader of HTML."""
     if not signs.isdisjoint({"<xmp", "<listing"}):
         html = replace_elements(html, _OLD, _preformatted)
     if "<plaintext" in signs and (found := _OPEN_PLAIN.search(html)):
@@ -58,7 +58,7 @@ def _with_shadow_roots(html: str) -> str:
 
 
 def _preformatted(tag: re.Match[str], content: str) -> str:
-    """A `pre` in which markup is text, as in `xmp`; `listing` holds markup."""
+    """A `pre` with its markup as text, as in `xmp`; `listing` holds markup."""
     if tag[1].lower() == "listing":
         return f"<pre>{content}</pre>"
     return f"<pre>{escape(content, quote=False)}</pre>"

@@ -1,4 +1,4 @@
-"""Pieces of markup that call for a rewriting, found in one compiled pass.
+"""Pieces of markup calling for a rewriting, found in one compiled pass.
 
 Most pages need no rewriting. A hundred searches for a string would take longer than cutting the page
 into blocks, so one pass looks for all of them at once: a hash of the last four bytes tells if a
@@ -110,7 +110,7 @@ class _Needles(NamedTuple):
 
 
 def signs(html: str) -> Signs:
-    """Those of `NEEDLES` that are in the markup of `html`, and `CONTROL`."""
+    """Those of `NEEDLES` found in the markup of `html`, and `CONTROL`."""
     data = html.encode("utf-8", "replace")
     array = np.frombuffer(data, np.uint8)
     found = np.zeros(len(_ALL), np.bool_)
@@ -178,7 +178,7 @@ def _is_needle(data: Any, start: Any, letters: Any, size: Any) -> Any:
 
 @inner
 def _end_of_hidden(data: Any, position: Any, script: Any, style: Any, tex: Any) -> Any:
-    """The end of the script, style or comment that begins at `position`, or `position`."""
+    """The end of the script, style or comment beginning at `position`, or `position`."""
     size = data.size
     if position + 3 < size and data[position + 1] == 33:
         if data[position + 2] != 45 or data[position + 3] != 45:

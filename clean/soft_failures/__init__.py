@@ -1,5 +1,5 @@
-"""Tells answers that are not pages from pages: walls, soft 404s, parked domains, default pages.
+"""Distinguishes pages from other answers: walls, soft 404s, parked domains, default pages.
 
-A server that has nothing to say often says it with status 200. `judge.judge` reads what the crawl
-and the extractor know about an answer and returns the kind of soft failure, or None for a page.
+A server without an answer often says so with status 200. `judge.judge` reads the facts from the
+crawl and the extractor about an answer and returns the kind of soft failure, or None for a page.
 """

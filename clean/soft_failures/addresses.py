@@ -24,7 +24,7 @@ class SoftFailure(NamedTuple):
 
 
 class StoredAnswer(NamedTuple):
-    """An HTTP answer without its body. `status` is None if nobody kept it."""
+    """An HTTP answer without its body. `status` is None if it was not kept."""
 
     url: str
     final_url: str
@@ -56,7 +56,7 @@ def refused(answer: StoredAnswer) -> SoftFailure | None:
 
 
 def led_astray(answer: StoredAnswer, *, password: bool) -> SoftFailure | None:
-    """The kind that an answer's own address names, if redirects led there from another one."""
+    """The kind named by an answer's own address, if redirects led there from another one."""
     found = astray.led_astray(answer.url, answer.final_url, password=password)
     return SoftFailure(found.kind, found.detail) if found is not None else None
 

@@ -1,7 +1,7 @@
 """The judge of soft failures: an answer and its page in, the kind of failure or None out.
 
-A pure function. It asks what is cheap and certain first: headers, the address that redirects led
-to, the title, sentences that hardly stand on other pages, and last the linear model.
+A pure function. It asks for cheap and certain evidence first: headers, the address after redirects,
+the title, sentences rare on other pages, and last the linear model.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def judge(answer: StoredAnswer, page: JudgedPage, config: SoftFailuresConfig) ->
 
 
 def judge_answer(answer: StoredAnswer, config: SoftFailuresConfig) -> SoftFailure | None:
-    """As `judge`, for an answer whose body is not HTML."""
+    """As `judge`, for an answer with a body other than HTML."""
     found = _refused(answer) if config.remove else None
     return None if found is None or found.kind in config.keep else found
 

@@ -1,7 +1,7 @@
 """The phrases of `phrases.toml` as a table for compiled code.
 
-A phrase is found by the hash of its words. The table holds each prefix of a phrase as well, so
-that the search at a word ends with the first word that continues no phrase.
+A phrase is found by the hash of its words. The table holds each prefix of a phrase as well: the
+search at a word ends with the first word continuing no phrase.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _MASK: Final = (1 << 64) - 1
 
 
 class Lexicon(NamedTuple):
-    """The table and what its numbers mean. Phrase 0 is none."""
+    """The table and the meaning of its numbers. Phrase 0 is none."""
 
     keys: np.ndarray  # (slots,) uint64, hash of a phrase or a prefix; 0 is a free slot
     values: np.ndarray  # (slots,) int32, number of the phrase, or 0 for a prefix

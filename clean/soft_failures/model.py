@@ -1,4 +1,4 @@
-"""The linear model: log-odds that a page is a soft failure, from the numbers of `features`.
+"""The linear model: log-odds of a soft failure, from the numbers of `features`.
 
 Fitted by `python -m tools.fit_soft_failures`. Logistic regression, since a reader can check each
 weight, and since a score is one product.
@@ -28,7 +28,7 @@ class LinearJudge(NamedTuple):
     bias: float
 
     def score(self, features: np.ndarray) -> float:
-        """Log-odds, rounded far above the last bit, which differs between machines."""
+        """Log-odds, rounded far above the last bit: it differs between machines."""
         return round(float(features @ self.weights) + self.bias, 6)
 
 
@@ -36,7 +36,7 @@ class LinearJudge(NamedTuple):
 def model() -> LinearJudge:
     """The model of the package.
 
-    Raises: InputError if its features are not those that this code computes.
+    Raises: InputError if its features are not those of this code.
     """
     found = json.loads(_read(MODEL_FILE))
     if tuple(found["weights"]) != NAMES:

@@ -2,7 +2,7 @@
 sites.
 
 Neither needs a phrase or a language. Numbers, dates and the site's own name may differ. A pure
-function of all texts of a batch, whatever their order.
+function of all texts of a batch, in any order.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WORD: Final = re.compile(r"[^\W\d_]+")
 
 
 class RepeatedText(NamedTuple):
-    """A document whose text may stand at other addresses too."""
+    """A document with a text possibly at other addresses too."""
 
     doc_id: str
     url: str
@@ -37,7 +37,7 @@ class RepeatedText(NamedTuple):
 
 
 def text_key(text: str, domain: str) -> str | None:
-    """The key of a text's words, or None for one that does not count."""
+    """The key of a text's words, or None for one left out of the count."""
     if text.count(" ") > 2 * MAX_HOST_WORDS:
         return None
     own = set(_WORD.findall(domain.lower()))

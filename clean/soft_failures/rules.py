@@ -1,4 +1,4 @@
-"""Rules about sentences that hardly stand on other pages: each is enough by itself.
+"""Rules about sentences rare on other pages: each is enough by itself.
 
 On 4,654 genuine pages, among them articles about captchas and parked domains, no rule of sentences
 held (2026-11). The linear model (`model`) judges the rest.
@@ -93,7 +93,7 @@ def by_title(title: str | None) -> SoftFailure | None:
 
 
 def by_sentences(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:
-    """Sentences that make up the title, or a good share of a short page."""
+    """Sentences making up the title, or a good share of a short page."""
     main = page.counts[MAIN]
     for least, share, most in _TITLES:
         if found.longest[TITLE] >= least and found.title_share >= share and main < most:
@@ -123,7 +123,7 @@ def by_spam(found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:
 
 
 def by_form(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:
-    """A form to log in, under a title that says so, and little else."""
+    """A form to log in, under such a title, and little else."""
     if not page.flags[PASSWORD] or not found.groups[TITLE, GROUPS.index("login")]:
         return None
     if page.counts[MAIN] >= MAX_LOGIN_WORDS or page.counts[PROSE] >= MAX_LOGIN_PROSE:
@@ -132,7 +132,7 @@ def by_form(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> SoftFailure
 
 
 def by_density(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:
-    """Many phrases of one kind on a page that holds little else."""
+    """Many phrases of one kind on a page with little else."""
     words = page.counts[NUM_WORDS]
     if words >= MAX_DENSE_WORDS:
         return None
@@ -154,7 +154,7 @@ def by_density(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> SoftFail
 def by_teaser(
     page: Sheet, found: PhraseFindings, lexicon: Lexicon, html: str
 ) -> SoftFailure | None:
-    """The opening of an article that is not free, by its own metadata and an offer to subscribe."""
+    """The opening of a paid article, by its own metadata and an offer to subscribe."""
     offered = found.groups[:, GROUPS.index(SURE + "paywall_teaser")].any()
     if not offered or page.counts[MAIN] >= MAX_TEASER_WORDS or not _NOT_FREE.search(html):
         return None
@@ -162,7 +162,7 @@ def by_teaser(
 
 
 def by_emptiness(page: Sheet, html: str) -> SoftFailure | None:
-    """A page that shows nothing: it moves on, frames another one, or needs its scripts."""
+    """A page showing nothing: it moves on, frames another one, or needs its scripts."""
     if page.counts[NUM_WORDS] >= MAX_STUB_WORDS:
         return None
 
@@ -180,7 +180,7 @@ def by_emptiness(page: Sheet, html: str) -> SoftFailure | None:
 
 
 def kind_of(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> Kind:
-    """The kind that most phrases speak for, by their place and words."""
+    """The kind supported by most phrases, by their place and words."""
     # Where no phrase speaks, the least that can be said is that the page is not there.
     scores = dict.fromkeys(KINDS, 0.0) | {"soft_404": 0.01}
     for phrase, zone in {(int(row[PHRASE]), int(row[ZONE])) for row in found.matches}:

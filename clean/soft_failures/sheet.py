@@ -1,4 +1,4 @@
-"""The parts of a page that its judge reads: title, headings, opening words, and counts of the rest.
+"""The parts of a page read by its judge: title, headings, opening words, and counts of the rest.
 
 Pages of any length cost the same: phrases are searched in the title, the headings and the first
 `MAX_WORDS` words, and the rest is counted by block, as the extractor cut it.
@@ -122,7 +122,7 @@ def title_sheet(title: str | None, main_words: int) -> Sheet:
 def sheet(
     page: PageBlocks, html: str, title: str | None, marks: dict[str, str], main_words: int
 ) -> Sheet:
-    """The sheet of a page that was cut into blocks. `marks` are its `<meta>` elements."""
+    """The sheet of a page cut into blocks. `marks` are its `<meta>` elements."""
     shown = np.empty(page.counts.shape[0], np.bool_)
     linked = np.empty(page.counts.shape[0], np.bool_)
     counts = np.zeros(len(COUNT_NAMES))
@@ -146,7 +146,7 @@ def sheet(
 
 @compiled
 def tally(counts: Any, place: Any, shown: Any, linked: Any, out: Any) -> Any:
-    """Fills the counts of all blocks, and the blocks that are shown or are mostly links."""
+    """Fills the counts of all blocks, of shown ones, and of those made mostly of links."""
     for block in range(counts.shape[0]):
         words = counts[block, WORDS]
         link_words = counts[block, LINK_WORDS]

@@ -1,7 +1,7 @@
 """Words of a text as the phrases are written: without case, accents, punctuation and markup.
 
-Characters of scripts that do not separate words are words of their own. An apostrophe joins, so
-that `can't`, `can’t` and `cant` are one word.
+Characters of scripts without word separation are words of their own. An apostrophe joins: `can't`,
+`can’t` and `cant` are one word.
 """
 
 from __future__ import annotations

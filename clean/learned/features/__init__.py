@@ -96,7 +96,7 @@ def _describe(
 
 @compiled
 def _cap(out: Any, columns: Any, caps: Any) -> None:
-    """Bound the features that grow with the page."""
+    """Bound the features growing with the page."""
     for block in range(out.shape[0]):
         for index in range(columns.size):
             out[block, columns[index]] = min(out[block, columns[index]], caps[index])
@@ -121,6 +121,6 @@ def _kinds() -> np.ndarray:
 
 
 def _marks(page: PageBlocks) -> np.ndarray:
-    """1 for each of PAGE_MARKS that the page says of itself, (marks,) float32."""
+    """1 for each of PAGE_MARKS stated by the page about itself, (marks,) float32."""
     bits = int(page.marks[0]) | int(page.marks[1]) << 64
     return np.array([bits >> HINTS.index(name) & 1 for name in PAGE_MARKS], np.float32)

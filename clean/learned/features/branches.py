@@ -1,7 +1,6 @@
-"""Features of the branches that hold a block: how far away the headline is, and how many alike
-stand beside.
+"""Features of a block's branches: the distance to the headline, and the number of like branches.
 
-A page often shows several articles: its own, the next one, and cards that lead to others. The own
+A page often shows several articles: its own, the next one, and cards leading to others. The own
 one is near the page's headline. A card is one of many elements of the same tag in one container.
 """
 
@@ -70,7 +69,7 @@ def _line(place: Any, parents: Any, block: Any, size: Any) -> Any:
 
 @inner
 def _levels(element: Any, above: Any, line: Any, block: Any) -> Any:
-    """Containers from an element up to the one that holds the block of `line`."""
+    """Containers from an element up to the one with the block of `line`."""
     if block < 0:
         return -1
     level = 0

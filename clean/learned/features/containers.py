@@ -30,7 +30,7 @@ _FREE, _LINK, _CHARS, _BLOCKS, _PARAGRAPHS, _FIRST = range(6)
 def describe_containers(counts: Any, place: Any, parents: Any, out: Any) -> Any:
     """Fill the columns of CONTAINER and MAIN. Returns the next container above each element.
 
-    Element 0 stands for the page here. All others are one higher than in `Blocks`.
+    Element 0 is the page here. All others are one higher than in `Blocks`.
     """
     sums = _sums(counts, place, parents)
     above = _above(sums, parents)
@@ -69,7 +69,7 @@ def _sums(counts: Any, place: Any, parents: Any) -> Any:
 
 @inner
 def _above(sums: Any, parents: Any) -> Any:
-    """The nearest ancestor of each element that holds more blocks, (e + 1,) int64."""
+    """The nearest ancestor of each element with more blocks, (e + 1,) int64."""
     above = np.zeros(sums.shape[0], np.int64)
     for element in range(1, sums.shape[0]):
         parent = parents[element - 1] + 1
@@ -118,7 +118,7 @@ def _describe_main(counts: Any, place: Any, sums: Any, above: Any, parents: Any,
 
 @inner
 def _main_container(counts: Any, place: Any, sums: Any, above: Any) -> Any:
-    """The element whose paragraphs weigh most, the earliest of equals."""
+    """The element with the greatest weight of paragraphs, the earliest of equals."""
     weights = np.zeros(sums.shape[0], np.int64)
     for block in range(counts.shape[0]):
         free = free_words(counts, block)

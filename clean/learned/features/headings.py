@@ -57,7 +57,7 @@ def describe_headings(counts: Any, place: Any, out: Any) -> None:
 
 @inner
 def _describe_heading(counts: Any, place: Any, block: Any, heading: Any, row: Any) -> None:
-    """The heading above a block; -1 stands for none."""
+    """The heading above a block; -1 for none."""
     if heading >= 0:
         own = counts[heading]
         row[HEADING.level] = _level(place, heading)

@@ -1,6 +1,6 @@
-"""Features of the heading above the nearest heading: the outline in which a block stands.
+"""Features of the heading above the nearest heading: the block's outline.
 
-The cards of "More stories" have headings of their own. Their kind is told by the heading above.
+The cards of "More stories" have headings of their own. The heading above tells their kind.
 """
 
 from __future__ import annotations

@@ -73,8 +73,7 @@ def describe_page(counts: Any, place: Any, num_bytes: Any, out: Any) -> None:
 def describe_zones(counts: Any, channels: Any, out: Any) -> None:
     """Fill the columns of ZONE: words outside links under each hint, in all and before a block.
 
-    Comments below an article and the posts of a thread look alike. What else is on the page
-    differs.
+    Comments below an article and the posts of a thread look alike. The rest of the page differs.
     """
     num = counts.shape[0]
     total = np.int64(0)

@@ -1,11 +1,11 @@
-"""The names of all features and their columns: one list, from which both are generated.
+"""The names of all features and their columns, both generated from one list.
 
 A kernel writes `out[block, OWN.words] = ...`: name and value are side by side, and the column
 follows from the order below. The model stores the names, and a model with other names is refused. A
 trailing underscore keeps a name apart from the methods of tuples and is not part of the feature's
 name.
 
-Features that grow with the page are capped (`CAPS`).
+Features growing with the page are capped (`CAPS`).
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Belonging(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """Elements like one that holds the block. Columns are relative to the level's first."""
+    """Elements like one around the block. Columns are relative to the level's first."""
 
     twins: int
     to_twins: int
@@ -175,7 +175,7 @@ class Outline(NamedTuple):
 
 
 class Stated(NamedTuple):
-    """The text that the page states for machines."""
+    """The text stated by the page for machines."""
 
     own: int
     words: int

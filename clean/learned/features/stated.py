@@ -1,4 +1,4 @@
-"""Features of the article text that a page states for machines (JSON-LD `articleBody`).
+"""Features of the article text stated by a page for machines (JSON-LD `articleBody`).
 
 It tells the page's own article from the next ones. Many sites state only its beginning.
 """
@@ -26,7 +26,7 @@ _MAX_DISTANCE: Final = 100
 
 
 def describe_stated(page: PageBlocks, out: np.ndarray) -> None:
-    """Fill the columns of STATED; -1 on pages that state no text."""
+    """Fill the columns of STATED; -1 on pages without such a text."""
     body = _body(page.source)
     if len(body) < 100:
         out[:, list(STATED)] = -1
