@@ -127,8 +127,7 @@ def _sandbox(config_json: str) -> Sandbox:
 
 
 def process(page: Page, sandbox: Sandbox) -> Result:
-    """The page's document, or the reason to drop it. A page killing the process has a reason too.
-    """
+    """The page's document, or the reason to drop it. A page killing the process has a reason too."""
     answer = sandbox.ask(msgspec.msgpack.encode(page))
     return (
         Dropped(answer.reason, answer.detail)

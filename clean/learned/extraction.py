@@ -114,8 +114,7 @@ def _extract() -> None:
 
 
 class PageText(NamedTuple):
-    """The main text of a page in the wanted forms, its number of shown words, and its blocks.
-    """
+    """The main text of a page in the wanted forms, its number of shown words, and its blocks."""
 
     text: str
     visible_words: int
