@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 
 from bench.material import shared
 from bench.measure import arguments
+from crawl.warc.writer import digest, http_block, record_bytes
 from tools.annotated_pages import read_bodies
 
 BATCH: Final = "2026-01"
@@ -126,19 +127,19 @@ def run(command: Sequence[str]) -> Cost:
 
 
 def write_warc(path: Path, count: int) -> Path:
-    """A WARC file of real pages, one gzip member a record."""
+    """A WARC file of real pages, one gzip member a record, with the fields of Common Crawl's."""
     path.parent.mkdir(parents=True)
     with path.open("wb") as stream:
         for number, (url, body) in enumerate(itertools.islice(_pages(), count)):
-            head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"
-            fields = (
-                "WARC/1.1\r\nWARC-Type: response\r\n"
-                f"WARC-Record-ID: <urn:uuid:00000000-0000-4000-8000-{number:012}>\r\n"
-                f"WARC-Date: 2026-01-02T03:04:05Z\r\nWARC-Target-URI: {url}\r\n"
-                "Content-Type: application/http; msgtype=response\r\n"
-                f"Content-Length: {len(head) + len(body)}\r\n\r\n"
-            )
-            stream.write(gzip.compress(fields.encode() + head + body + b"\r\n\r\n", 6))
+            fields = [
+                ("WARC-Record-ID", f"<urn:uuid:00000000-0000-4000-8000-{number:012}>"),
+                ("WARC-Date", "2026-01-02T03:04:05Z"),
+                ("WARC-Target-URI", url),
+                ("WARC-Payload-Digest", digest(body)),
+            ]
+            block = http_block("HTTP/1.1 200 OK", [(b"Content-Type", b"text/html")], body)
+            record = record_bytes("response", fields, block, "application/http; msgtype=response")
+            stream.write(gzip.compress(record, 6))
 
     return path
 

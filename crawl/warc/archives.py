@@ -10,6 +10,7 @@ Sources: ISO 28500:2017 (WARC 1.1); RFC 9112 section 7.1 (chunked coding).
 
 from __future__ import annotations
 
+import io
 import re
 import zlib
 from collections import Counter
@@ -26,6 +27,7 @@ from corpus.config import Section
 from corpus.urls import Target, page_identity, target
 from crawl.warc import records
 from crawl.warc.kind import content_kind
+from crawl.warc.members import Member, members_of, stored_as_it_is
 from crawl.warc.writer import digest, http_block, record_bytes
 
 _GZIP = b"\x1f\x8b\x08"
@@ -62,7 +64,9 @@ class RecordDisposition(StrEnum):
 
 
 class Capture(NamedTuple):
-    """A page of an archive; the fields are columns, `record` is a WARC record of our own form."""
+    """A page of an archive; the fields are columns, `record` is a WARC record of our own form, or
+    the archive's own if that needs no change.
+    """
 
     doc_id: str
     url: str
@@ -79,18 +83,38 @@ class Capture(NamedTuple):
     capture: str | None
     """The archive that the page came from, if the record names its origin."""
     record: bytes
+    member: bytes | None = None
+    """The gzip member of a record that needs no change."""
 
 
 def read_captures(stream: BinaryIO, counts: Counter[str]) -> Iterator[Capture]:
     """Yield the captures of one file in its order; each record adds one to a `RecordDisposition` in `counts`."""
     start = 0
     is_gzip = stream.read(len(_GZIP)) == _GZIP
+    # The last readable member is where other readers begin: its record is passed over there.
+    again = end = 0
+    for member in members_of(stream) if is_gzip else ():
+        plain = ArchiveIterator(io.BytesIO(member.record), parse_http=False, quirks_mode=True)
+        if (record := next(plain, None)) is None:
+            break
+        found = _capture(record, member)
+        counts[RecordDisposition.CAPTURE if isinstance(found, Capture) else found] += 1
+        if isinstance(found, Capture):
+            yield found
+        start, again = member.start, 1
+        end = member.start + len(member.data)
+
+    if end and stream.seek(0, io.SEEK_END) == end:
+        return
     while True:
         stream.seek(start)
         last = start
         try:
             for record in ArchiveIterator(stream, parse_http=False, quirks_mode=True):
                 last = max(last, record.stream_pos)
+                if again:
+                    again -= 1
+                    continue
                 found = _capture(record)
                 counts[RecordDisposition.CAPTURE if isinstance(found, Capture) else found] += 1
                 if isinstance(found, Capture):
@@ -98,6 +122,7 @@ def read_captures(stream: BinaryIO, counts: Counter[str]) -> Iterator[Capture]:
             return
         except OSError:  # a member that cannot be inflated, or a header block that is none
             counts[RecordDisposition.DAMAGED] += 1
+            again = 0
 
         following = _next_member(stream, last + 1) if is_gzip else None
         while following is not None and not _begins_record(stream, following):
@@ -108,7 +133,7 @@ def read_captures(stream: BinaryIO, counts: Counter[str]) -> Iterator[Capture]:
         start = following
 
 
-def _capture(record: Any) -> Capture | RecordDisposition:
+def _capture(record: Any, member: Member | None = None) -> Capture | RecordDisposition:
     """The page in a record, or the reason why it holds none."""
     if record.record_type != WarcRecordType.response:
         return RecordDisposition.NO_RESPONSE
@@ -146,7 +171,14 @@ def _capture(record: Any) -> Capture | RecordDisposition:
     origin = record.headers.get("WARC-Source-URI")
     own += [("WARC-Source-URI", origin)] if origin else []
     own += [("WARC-Truncated", cut)] if cut else []
-    body = http_block(response.status_line, response.headers, response.payload)
+    parts = (response.status_line, response.headers, response.payload)
+    unchanged = stored_as_it_is(member, own, *parts) if member else None
+    if member and unchanged:
+        whole = member.record
+    else:
+        whole = record_bytes(
+            "response", own, http_block(*parts), "application/http; msgtype=response"
+        )
 
     return Capture(
         doc_id=identity.doc_id,
@@ -162,7 +194,8 @@ def _capture(record: Any) -> Capture | RecordDisposition:
         truncated=cut is not None,
         record_id=record.record_id,
         capture=archive_name(origin) if origin else None,
-        record=record_bytes("response", own, body, "application/http; msgtype=response"),
+        record=whole,
+        member=unchanged,
     )
 
 

@@ -165,7 +165,7 @@ def _load_scatter(config: CrawlConfig, context: Context) -> FileScatterFunction:
             for capture in read_captures(stream, counts):
                 size += len(capture.record)
                 # Parts are regrouped in memory, where members take a fifth of the records.
-                pending.append(capture._replace(record=_member(capture.record)))
+                pending.append(capture._replace(record=capture.member or _member(capture.record)))
                 if size >= BATCH_BYTES:
                     yield taken()
                     size = 0
