@@ -117,12 +117,23 @@ def test_the_card_follows_the_tables(
     record = json.loads(path.read_text())
     record["counts"]["http_404"] = record["counts"].get("http_404", 0) + 4321
     path.write_text(json.dumps(record))
+    for batch in ("2024-01", "2024-02"):
+        path = Path(fates_copy.root) / f"documents/{batch}/_manifest.json"
+        record = json.loads(path.read_text())
+        record["config"]["personal"]["replace"] = True
+        path.write_text(json.dumps(record))
     assert publish(fates_copy, name, tmp_path / "again") == 0
     changed = (tmp_path / "again/README.md").read_text()
     found = re.search(r"http_404 ([\d,]+)", changed)
     assert found is not None
     assert int(found[1].replace(",", "")) >= 4321
     assert found[0] not in text
+
+    sheets = [(place / "datasheet.md").read_text() for place in (folder, tmp_path / "again")]
+    assert all(f"{documents:,} documents" in sheet for sheet in sheets)
+    assert "take-down@example.org" in sheets[0]
+    assert "names were not replaced" in sheets[0]
+    assert "names were replaced by examples" in sheets[1]
 
 
 @pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated")

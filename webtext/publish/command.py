@@ -5,7 +5,8 @@
     webtext publish --corpus C --snapshot S --to FOLDER --no-text
 
 The folder has configurations `documents` and `tokens` (train and validation), `links` and `removed`;
-README.md, a data card whose every figure is read from the tables; croissant.json; SHA256SUMS.
+README.md, a data card whose every figure is read from the tables; datasheet.md; croissant.json;
+SHA256SUMS.
 
     webtext publish --corpus C --snapshot S --to hf://datasets/OWNER/NAME --contact ME --dry-run
 
@@ -38,7 +39,7 @@ from corpus.storage.store import Store, check_name, open_corpus, open_store
 from shards.reader import TokenSplit, open_split
 from shards.tokenizer.encode import load_tokenizer
 from webtext.inspection.query import CLOSED
-from webtext.publish import card, croissant, documents, hub, others
+from webtext.publish import card, croissant, datasheet, documents, hub, others
 from webtext.publish.facts import Facts, gather
 from webtext.publish.files import Written, write_rows, write_text
 
@@ -169,7 +170,7 @@ def _write_tokens(target: Store, written: Written, split: TokenSplit, max_bytes:
 def describe(
     facts: Facts, written: Written, target: Store, schema: pa.Schema, args: argparse.Namespace
 ) -> None:
-    """Write croissant.json, README.md and, last, SHA256SUMS."""
+    """Write croissant.json, README.md, datasheet.md and, last, SHA256SUMS."""
     tokens = pa.schema([("input_ids", pa.list_(pa.uint32()))])
     schemas = {"documents": schema, "tokens": tokens}
     schemas |= {"links": others.LINK_ROWS, "removed": others.REMOVED}
@@ -187,6 +188,10 @@ def describe(
         facts, written, title=args.title, license_name=args.license, contact=args.contact
     )
     write_text(target, written, "README.md", text)
+    text = datasheet.datasheet(
+        facts, written, title=args.title, license_name=args.license, contact=args.contact
+    )
+    write_text(target, written, "datasheet.md", text)
 
     sums = "".join(f"{digest}  {path}\n" for path, digest in sorted(written.digests.items()))
     target.write_bytes("SHA256SUMS", sums.encode())
