@@ -132,8 +132,8 @@ def test_the_card_follows_the_tables(
     sheets = [(place / "datasheet.md").read_text() for place in (folder, tmp_path / "again")]
     assert all(f"{documents:,} documents" in sheet for sheet in sheets)
     assert "take-down@example.org" in sheets[0]
-    assert "names were not replaced" in sheets[0]
-    assert "names were replaced by examples" in sheets[1]
+    assert "addresses in texts were not replaced" in sheets[0]
+    assert "addresses in texts were replaced by examples" in sheets[1]
 
 
 @pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated")

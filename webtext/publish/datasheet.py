@@ -72,8 +72,8 @@ def _composition(facts: Facts, written: Written) -> Answers:
     )
     yield (
         "Does it contain confidential, offensive or personal content?",
-        "Public pages contain all three. Addresses and names were "
-        + ("replaced by examples." if _personal(facts) else "not replaced."),
+        "Public pages contain all three. E-mail and IP addresses in texts were "
+        + ("replaced by examples, names were not." if _personal(facts) else "not replaced."),
     )
 
 
