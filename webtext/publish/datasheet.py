@@ -50,6 +50,7 @@ def _composition(facts: Facts, written: Written) -> Answers:
         f"Web pages as text: {facts.documents:,} documents, {facts.tokens:,} tokens, "
         f"{facts.num_bytes:,} bytes, of {len(facts.domains):,} domains.",
     )
+
     links = written.rows.get(("links", "train"), 0)
     yield (
         "Is it a sample of a larger set?",
