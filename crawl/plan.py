@@ -19,7 +19,7 @@ from corpus.storage.store import Store
 from corpus.tables.parquet import iter_part, part_paths
 from crawl.fetch.settings import FetchConfig
 
-# Caps per domain whose effect a plan shows.
+# Caps per domain; a plan shows their effect.
 CAPS = (100_000, 10_000, 1_000, 100)
 
 # Compressed bytes of a page in the archive: the order of Common Crawl's WARC files (an estimate;

@@ -114,7 +114,7 @@ def _status(store: Store, batch: str) -> str:
     state = progress.read(store, batch, time.time())
     held = owner(store, f"{work_dir(batch)}/lock.json")
     if held is None or not held["alive"]:
-        # Workers leave a last state behind, which looks like a running one for a while.
+        # Workers leave a last state behind. It looks like a running one for a while.
         state = state.stopped()
     if state.total:
         return "\n".join(state.lines())
@@ -154,7 +154,9 @@ def _sections_read(args: argparse.Namespace) -> tuple[set[str], str]:
 
 
 def _stop(store: Store, batch: str) -> int:
-    """Ask a running crawl to stop. Its own command ends with exit code 143 and says how to go on."""
+    """Ask a running crawl to stop. Its own command ends with exit code 143 and says how to
+    continue.
+    """
     found = owner(store, f"{work_dir(batch)}/lock.json")
     if found is None or not found["alive"]:
         raise InputError(f"{store.root}: no run holds batch {batch!r}; nothing to stop")

@@ -46,15 +46,15 @@ CHUNK_TOKENS = 1 << 22
 # Magic number and version by bytes of a token (llm.c, dev/data/data_common.py: GPT-2, Llama 3).
 LLMC_FORMATS = {2: (20240520, 1), 4: (20240801, 7)}
 LLMC_HEADER = 256
-# llm.c reads its shards with 32-bit offsets: below 2 GB; 100 M is what its own scripts write.
+# llm.c reads its shards with 32-bit offsets: below 2 GB; its own scripts write 100 M.
 LLMC_SHARD_TOKENS = 100_000_000
 ROWS_PER_GROUP = 1000
-# Columns of `documents` that `datasets` rows carry beside the text.
+# Columns of `documents` in `datasets` rows, beside the text.
 PROVENANCE = ("url", "domain", "title", "published", "fetched_at", "score", "subreddit", "language")
-# What their readers take for a data set: whatever has such a name.
+# Names taken for a data set by the readers of these formats.
 NUMBERED = {"llmc": r"(train|val)_\d{6}\.bin", "datasets": r"(train|val)-\d{5}-of-\d{5}\.parquet"}
 MDS_SAMPLE_TOKENS = 1024
-# 64 MiB of uint16, the size that MDS writers make by default; offsets in a shard are 32 bits
+# 64 MiB of uint16, the default size of MDS writers; offsets in a shard are 32 bits
 # wide.
 MDS_SHARD_SAMPLES = 1 << 15
 
@@ -86,7 +86,7 @@ def _body(argv: Sequence[str] | None) -> int:
     _check_tokenizer(store, args.snapshot, splits[0], tokenizer)
     warn_of_remarks(store, args.snapshot)
     for split in splits if store.is_local else []:
-        split.verify()  # what comes from an object store is compared on its way
+        split.verify()  # reads from an object store compare digests anyway
     written: dict[str, int] = {}
     export = FORMATS.get(args.to) or find(EXPORTERS, args.to, "--to").load()
 
@@ -173,11 +173,11 @@ def to_llmc(
 ) -> Iterator[str]:
     """Files of at most `shard_tokens`; their paths.
 
-    Moving the last end-of-text to the front turns "ended by" into "begun by" for every document at
-    once.
+    Moving the last end-of-text to the front makes every document begin with one instead of ending
+    with it.
     """
     magic, version = LLMC_FORMATS[split.dtype.itemsize]
-    # Equal sizes: llm.c's loader stops at a last shard that is shorter than a batch of all ranks.
+    # Equal sizes: llm.c's loader stops at a last shard shorter than a batch of all ranks.
     num_shards = -(-split.num_tokens // shard_tokens)
     edges = np.linspace(0, split.num_tokens, num_shards + 1).astype(np.int64).tolist()
     for number, (start, stop) in enumerate(pairwise(edges)):

@@ -34,11 +34,11 @@ from shards.tokenizer_sample import sample_texts, within_memory
 
 log = logging.getLogger(__name__)
 
-# Settings that decide a trained vocabulary.
+# Settings with an effect on a trained vocabulary.
 TRAINING_SETTINGS = ("source", "vocab_size", "sample_bytes", "seed")
-# Settings of training, without effect on a vocabulary that is taken from elsewhere.
+# Settings of training, without effect on a vocabulary taken from elsewhere.
 UNUSED_BY_A_FILE = ("vocab_size", "sample_bytes", "memory_bytes", "seed")
-# Settings that may be given without a source once a tokenizer is pinned, if they are the pin's.
+# Settings allowed without a source once a tokenizer is pinned, if they are the pin's.
 PINNED_SETTINGS = ("vocab_size", "sample_bytes", "seed")
 
 
@@ -138,7 +138,7 @@ def ensure_tokenizer(
         record["source_fingerprint"] = found.fingerprint
 
     document = found.to_json().encode() + b"\n"
-    # Parsed from the bytes that are pinned, so that the steps which read them back find it loaded.
+    # Parsed from the pinned bytes: steps reading them back then find it loaded.
     pinned = parse_tokenizer(document, found.end_of_text_token)
     _check_round_trip(pinned, config.source)
     record.update(

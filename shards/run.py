@@ -1,4 +1,4 @@
-"""The door of this stage: documents and verdicts of a batch to tokens, spans and a snapshot."""
+"""The command of this stage: documents and verdicts of a batch to tokens, spans and a snapshot."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _snapshot(store: Store, batch: str, name: str) -> None:
     """Write the snapshot of all batches up to this one."""
     names = batches_up_to(store, batch)
     for each in names:
-        # A first batch that was rebuilt with another share leaves the later ones behind.
+        # A first batch rebuilt with another share leaves the later ones behind.
         val_frac = read_manifest(store, "tokens", each).config.get("writer", {}).get("val_frac")
         if val_frac is not None:
             _check_val_frac(store, each, val_frac)

@@ -141,7 +141,7 @@ class TokenWriter:
         ).newbyteorder("<")
         self._type = pa.binary(config.row_tokens * self._dtype.itemsize)
 
-        # One data page per row group: its values are then one run of bytes, which a reader maps.
+        # One data page per row group: its values are then one run of bytes, mappable by readers.
         self._sink = _Sink(stream)
         self._parquet = pq.ParquetWriter(
             pa.PythonFile(self._sink, mode="w"),

@@ -69,7 +69,7 @@ T = TypeVar("T")
 
 # Causes of stored answers other than pages.
 SOFT_CAUSES: Final = (BOT_WALL, SOFT_404)
-# Links whose outcomes and captures are made durable together.
+# Links per durable group of outcomes and captures.
 GROUP_LINKS: Final = 500
 # Links of one scan of an index in files.
 SCAN_LINKS: Final = 200_000

@@ -15,7 +15,7 @@ _TYPES: Final = ("text/html", "application/xhtml+xml", "text/plain", "unk", "")
 def candidates(
     captures: Iterable[IndexedCapture], when: datetime, policy: Policy, window: timedelta
 ) -> list[IndexedCapture]:
-    """The captures fit to stand for a page, the best one first.
+    """The captures fit to replace a page, the best one first.
 
     A capture has status 200, or none if it is a revisit, and holds HTML or text. A revisit of a
     payload of another type in the index, such as an image, is left out. A capture is within the

@@ -21,7 +21,7 @@ from crawl.captures.local import INSIDE, read_local
 from crawl.warc import records, writer
 from crawl.warc.archives import HttpResponse, http_response
 
-# Headers that an archive's replay adds or changes; the original ones come with this prefix.
+# Headers added or changed by an archive's replay; the original ones come with this prefix.
 ORIGINAL: Final = "x-archive-orig-"
 _OF_REPLAY: Final = frozenset(
     [

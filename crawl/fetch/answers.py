@@ -20,7 +20,7 @@ from crawl.fetch.permission.robots_meta import is_tagged
 from crawl.fetch.requests import PAGE_STATUSES, REDIRECTS, FetchResult
 from crawl.outcomes import Reason
 
-# A page that leads elsewhere within this time is a redirect; later ones are pages that reload.
+# A page leading elsewhere within this time is a redirect; later ones are reloading pages.
 MAX_REFRESH_S = 5.0
 # Bytes of a page in which a refresh is looked for.
 REFRESH_HEAD_BYTES = 16 << 10
@@ -132,7 +132,7 @@ def judge_redirect(
     if url is None:
         return End(Reason.REDIRECT_INVALID)
 
-    # A site that sets a cookie may lead to the same address again, and expect the cookie there.
+    # A site setting a cookie may lead to the same address again, and expect the cookie there.
     seen = url == job.url or url in job.redirects
     if seen and not result.header_values("set-cookie"):
         return End(Reason.REDIRECT_LOOP)

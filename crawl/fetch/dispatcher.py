@@ -69,12 +69,12 @@ log = logging.getLogger(__name__)
 
 # Leases settled without a request after which the event loop gets its turn.
 YIELD_EVERY = 64
-# Names that are looked up, or wait for it, at the same time: dead ones take long.
+# Names being looked up, or waiting for it, at the same time: dead ones take long.
 MAX_LOOKUPS = 256
 # Times that one hop of a job may wait for a robots.txt; more means that the crawl goes in
 # circles.
 MAX_ROBOTS_WAITS = 4
-# Answers beyond the limits of the wire after which a host is given up.
+# Answers beyond the limits of the wire before a host is given up.
 MAX_FLOODS = 3
 # Processor time that answers of one host may take to parse, and `REQUEST_CPU_S` for each of them.
 HOST_CPU_S = 10.0
@@ -119,7 +119,7 @@ class Dispatcher:
         self.done = 0
         self.in_flight = 0
         self.num_bytes = 0
-        # Retry times and rests noted so far, so that a saver sees what changed.
+        # Number of retry times and rests noted so far: savers detect changes by it.
         self.num_noted = 0
         self.error: FatalError | None = None
         self.stopping = False
@@ -127,9 +127,9 @@ class Dispatcher:
         self.expects_more = False
         # The time after which no request is made: this worker's shards may be another's by then.
         self.valid_until = math.inf
-        # Links by shard that have not ended.
+        # Unfinished links by shard.
         self.left: Counter[int] = Counter()
-        # Called with links that leave their shard, and with outcomes once they are durable.
+        # Called with links leaving their shard, and with outcomes once they are durable.
         self.handed_over: Callable[[int, Link], None] = lambda shard, link: None
         self.committed: Callable[[Sequence[Outcome]], None] = lambda outcomes: None
 
@@ -458,7 +458,7 @@ class Dispatcher:
         if self._rights is not None and (rules.rights or "-" in rules.rules):
             rules = replace(rules, evidence=record)
         self._have_rules(job.origin, rules, now)
-        # Most redirects lead from http to https: what is there is that site's own file.
+        # Most redirects lead from http to https: the target is that site's own file.
         site = locate(job.url)
 
         if (
@@ -529,7 +529,7 @@ class Dispatcher:
         if isinstance(judged, answers.Follow):
             self._push(job.at(judged.url))
             return
-        # A site that answers its whole web with 503 says so at its pages as well.
+        # A site answering everything with 503 says so at its pages as well.
         retried = judged.retry and job.key.kind is FileKind.RSL
         if retried and self._retry(key, job, now, wait_s):
             return
@@ -936,7 +936,7 @@ class _OutcomeKeeper:
         self._ledger = ledger
         self._failed = failed
         self._committed = committed
-        # Outcomes per shard that are not durable.
+        # Outcomes per shard not yet durable.
         self.open: Counter[int] = Counter()
         self._committer = Committer(ledger, failed, self._note)
 

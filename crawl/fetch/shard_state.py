@@ -22,7 +22,7 @@ from corpus.storage.store import Store, open_store
 STATE = "state.json"
 HEARTBEAT = "heartbeat"
 LOCK = ".lock"
-# Seconds that a worker waits for the one before it, which may be saving what it has.
+# Seconds a worker waits for the one before it: this may still be saving.
 LOCK_WAIT_S = 30.0
 
 # Errors of file systems without locks (some mounts of Lustre and NFS). There the watch for the

@@ -57,9 +57,9 @@ from crawl.outcomes import LIVE, STORED_SCHEMA, Outcome, Reason, to_table
 
 log = logging.getLogger(__name__)
 
-# Exit code of a worker that stopped with links left; it continues when run again.
+# Exit code of a worker stopped with links left; it continues when run again.
 EXIT_LEFT = 3
-# Bytes at the end of a worker's stderr that are logged.
+# Logged bytes from the end of a worker's stderr.
 LOGGED_BYTES = 16 << 10
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
 _OUTCOME = STORED_SCHEMA
@@ -67,17 +67,17 @@ _OUTCOME = STORED_SCHEMA
 FETCHED_OUTCOMES = Table(name="outcomes_fetched", schema=_OUTCOME, scratch=True)
 # The last row of each link.
 OUTCOMES = Table(name="outcomes", schema=_OUTCOME, scratch=True)
-# The same, with an end for links that a deadline left over.
+# The same, with an end for links left over by a deadline.
 FOLLOWED = Table(name="outcomes_followed", schema=_OUTCOME, scratch=True)
 # The same under the name that finished batches know.
 SETTLED = Table(name="outcomes_settled", schema=_OUTCOME, scratch=True)
 
 
-# Buckets of the links: the most workers that a batch can have.
+# Buckets of the links: the most workers of a batch.
 MOST_SEATS = 256
-# Crashes in a row, without a link done between them, after which a seat is given up.
+# Crashes in a row, without a link done between them, before a seat is given up.
 MOST_CRASHES = 3
-# Seconds that a seat waits at the end for the workers of others to save what they have.
+# Seconds a seat waits at the end for other seats' workers to save their state.
 LEAVE_WAIT_S = 120.0
 
 
@@ -470,7 +470,7 @@ PAGES_STEP = Exchange(
     num_buckets=one_bucket_per_part,
 )
 
-# The tables that a crawl leaves, from the last outcomes of its links.
+# The tables of a crawl, from the last outcomes of its links.
 ENDING = (RIGHTS_STEP, PAGES_STEP)
 
 STEPS = (

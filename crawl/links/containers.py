@@ -27,7 +27,7 @@ READ_BYTES = 1 << 18
 # Compressed bytes of one request to an object store.
 REMOTE_READ_BYTES = 1 << 22
 
-# Most bytes that one step of a decoder without blocks of its own gives out.
+# Most bytes from one step of a decoder without blocks of its own.
 CHUNK_BYTES = 1 << 20
 
 # The window of the newest dumps (`zstd --long=31`); the decoder holds that much memory.

@@ -17,7 +17,7 @@ from crawl.links.containers import (
 )
 from crawl.links.dump_memory import FIXED_BYTES
 
-# The filter of xz that has a dictionary.
+# The filter of xz with a dictionary.
 LZMA2 = 0x21
 
 

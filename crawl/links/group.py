@@ -100,7 +100,7 @@ def _totals(table: pa.Table, carried: pa.Table) -> pa.Table:
     each = table.group_by(["doc_id", "submission_id"], use_threads=False).aggregate(
         [("score", "max"), ("over_18", "max")]
     )
-    # A dump that is given again holds the submission that stands for a carried page.
+    # A dump given again holds the submission behind a carried page.
     known = pc.is_in(_submission(each), _submission(carried).combine_chunks())
     each = each.filter(pc.invert(known)).select(["doc_id", "score_max", "over_18_max"])
     each = each.append_column("num_submissions", pa.repeat(pa.scalar(1, pa.int64()), len(each)))

@@ -23,7 +23,7 @@ LAG_SAMPLE = 1024
 MAX_SCORE = (1 << 31) - 1
 MAX_CREATED_S = 1 << 32
 
-# Link submissions: the columns that travel from the dumps to their pages.
+# Link submissions: the columns carried from the dumps to their pages.
 SUBMISSIONS = pa.schema(
     [
         pa.field("doc_id", pa.string(), nullable=False),

@@ -18,7 +18,7 @@ from corpus.errors import InputError
 from corpus.tables.external_files import in_order
 from crawl.links.submissions import Number, whole_number
 
-# WebText's threshold: the share of scores from here on is what immature dumps lack.
+# WebText's threshold: immature dumps lack the share of scores from here on.
 ADMITTED_SCORE = 3
 
 SCORE_CAP = 1000

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 # Link submissions per batch: some 3 MB of Arrow, and 6 MB before that.
 BATCH_ROWS = 8_000
 
-# Dispositions that show a dump of submissions: some row of any such dump has one.
+# Dispositions proving a dump of submissions: some row of any such dump has one.
 KNOWS_WHERE = (
     Disposition.KEPT,
     Disposition.SELF_POST,

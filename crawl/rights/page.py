@@ -69,7 +69,7 @@ def _may_speak(lowered: bytes) -> bool:
     if b"license" in lowered and _LICENCE_MARK.search(lowered) is not None:
         return True
 
-    # Nearly all meta elements are in the head, so that the long rest is searched once.
+    # Nearly all meta elements are in the head, so the long rest is searched once.
     start = lowered.find(b"<body")
     rest = lowered.find(b"<meta", start) if start >= 0 else 0
     head = lowered[:start] if rest < 0 else lowered

@@ -17,7 +17,7 @@ REFUSALS = frozenset({"noai", "noimageai", "noml"})
 NOARCHIVE = "noarchive"
 HEADER_NAME = "X-Robots-Tag"
 _ROBOT = re.compile(r"\*|[\w./-]+")
-# Tags that have a colon of their own.
+# Tags with a colon of their own.
 _WITH_VALUE = frozenset(
     {"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"}
 )

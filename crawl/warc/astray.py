@@ -23,7 +23,7 @@ class Astray(NamedTuple):
     detail: str
 
 
-# Paths of a final address that say what the answer is, by whole words between separators.
+# Paths of a final address naming the answer's kind, by whole words between separators.
 _PATHS: Final[tuple[tuple[AstrayKind, re.Pattern[str]], ...]] = (
     (
         "bot_wall",

@@ -30,7 +30,7 @@ _MAX_GZIP_HEAD_BYTES = 1 << 16
 _HAS_CRC, _HAS_EXTRA, _HAS_NAME, _HAS_COMMENT = 2, 4, 8, 16
 _ZLIB_HEAD_BYTES = 2
 _ZLIB_TRAILER_BYTES = 4
-# Second bytes that zlib's own compressor writes after 0x78.
+# Second bytes written after 0x78 by zlib's own compressor.
 _ZLIB_LEVELS = frozenset(b"\x01\x5e\x9c\xda")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = (0x184D2A50, 0x184D2A5F)
@@ -82,7 +82,7 @@ class _Sniffing:
 
     def __init__(self, label: str) -> None:
         self._label = label
-        # Bytes that wait for more, because they may begin a gzip header.
+        # Bytes kept until more arrive, because they may begin a gzip header.
         self.held = b""
         self._stream: Decoder | None = None
         self.repairs: dict[str, None] = {}

@@ -49,7 +49,7 @@ from crawl.config import CrawlConfig
 from crawl.warc.archives import Capture, RecordDisposition, read_captures
 
 OPTION = "--warc"
-# Segments of `webtext rights check`, which no row of `pages` names.
+# Segments of `webtext rights check`: no row of `pages` names them.
 CHECK_PREFIX = "/rights-"
 # Bytes of WARC files per part if the config leaves the number open. A part is regrouped in
 # memory.
@@ -60,7 +60,7 @@ GZIP_LEVEL = 4
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The place of a capture in its part, while records are put aside.
 ROW = "row"
-# The columns that travel from the files to the parts: the fields of `Capture`.
+# The columns carried from the files to the parts: the fields of `Capture`.
 CAPTURES = pa.schema(
     [
         ("doc_id", pa.string()),
@@ -359,7 +359,7 @@ def _links(captures: pa.Table, linked: pa.Table) -> pa.Table:
     return pa.concat_tables([new, linked]).sort_by("doc_id") if linked.num_rows else made
 
 
-# `pages` is the main table and committed last, so that a broken invariant leaves no pages.
+# `pages` is the main table and committed last: a broken invariant leaves no pages.
 STEP = Exchange(
     name="crawl/import",
     reads=None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-# Value of the `extractor` column for a page that was text already.
+# Value of the `extractor` column for plain-text pages.
 PLAIN_TEXT = "plain"
 _HTML_TYPES = frozenset(
     {
@@ -22,7 +22,7 @@ _HTML_TYPES = frozenset(
         "text/x-server-parsed-html",
     }
 )
-# Types that a reader sees as they are written.
+# Types shown to readers as they are written.
 _PLAIN_TYPES = frozenset(
     {
         "text/plain",

@@ -21,11 +21,11 @@ from crawl.warc.body import content_encodings, decode_body
 # Decoded bytes that a reader gives out per record; segments may come from anywhere. A longer body
 # ends there.
 MAX_BODY_BYTES = 32 << 20
-# Uncompressed bytes of a record that is believed to be one of ours.
+# Most uncompressed bytes of a record of ours.
 MAX_RECORD_BYTES = 32 << 20
 # Bytes of one read when many records of a segment are wanted.
 READ_BYTES = 8 << 20
-# Unwanted bytes between two records that are read rather than skipped.
+# Unwanted bytes between two records, up to which they are read rather than skipped.
 GAP_BYTES = 256 << 10
 
 Headers = Sequence[tuple[str, str]]

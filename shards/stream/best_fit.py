@@ -19,7 +19,7 @@ def best_fit(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, int]:
     """
     rows = np.empty(len(lengths), np.int64)
     num_rows = 0
-    # Rows that have room left, by how much: all with the same room are used up together.
+    # Rows with space left, by how much: all with the same space are used up together.
     with_room: dict[int, list[np.ndarray]] = {}
     rooms: list[int] = []
     edges = np.flatnonzero(np.diff(lengths)) + 1

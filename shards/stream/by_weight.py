@@ -32,7 +32,7 @@ from shards.stream.tokens import CHECKERS, Document, TokenSplit, read_spans
 MOST_COPIES = 8
 # Keeps the rounding apart from every other hash of `doc_id`.
 ROUNDING_SEED = 20190215
-# Documents that dedup removed for a document, and itself.
+# Documents removed by dedup for a document, and itself.
 DUPLICATES = "duplicates"
 NUMERIC = tuple(
     field.name
@@ -50,7 +50,7 @@ class WeightedSplit:
         self.run_tokens = split.run_tokens
         self.ahead = split.ahead
         self.end_of_text = split.end_of_text
-        # Tokens of each round, the first of which is the split itself.
+        # Tokens of each round; the first round is the split itself.
         self.round_tokens = [split.num_tokens, *(each.num_tokens for each in rounds)]
 
         self._split = split

@@ -31,7 +31,7 @@ from shards.stream.tokens import AHEAD, Document, TokenSplit, open_splits
 log = logging.getLogger(__name__)
 
 Packing = Literal["stream", "documents"]
-# Stands for the domains that no source names.
+# Name for the domains not named by any source.
 OTHERS = "*"
 
 

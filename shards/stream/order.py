@@ -1,8 +1,8 @@
 """A keyed permutation of 0..n-1, computed for any index in constant time: the order of a training epoch.
 
-A balanced Feistel network permutes the integers of an even number of bits; indices that land at n
-or above walk on along their cycle until they fall below it (fewer than four steps on average). No
-list of indices is ever held, so starting anywhere in an epoch of any length costs the same.
+A balanced Feistel network permutes the integers of an even number of bits; indices landing at n or
+above follow their cycle until they fall below n (fewer than four steps on average). No list of
+indices is ever held, so starting anywhere in an epoch of any length costs the same.
 
 Sources: Luby and Rackoff 1988; Black and Rogaway 2002, "Ciphers with arbitrary finite domains"
 (cycle walking).

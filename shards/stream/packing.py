@@ -29,13 +29,13 @@ from shards.stream.tokens import Document
 # Documents packed together: 5 ms a group, and 0.1 % of its rows stay empty on lengths of web
 # pages.
 GROUP_DOCUMENTS = 1 << 16
-# Neighbours that go to a group together: documents lie in the order of a hash, so neighbours are
-# strangers.
+# Neighbours put into a group together: documents are in the order of a hash, so neighbours are
+# unrelated.
 RUN_DOCUMENTS = 64
 KEPT_GROUPS = 3
 # Samples whose pieces are looked up at once: a batch of 8 rows costs 20 us then, 150 us without.
 CHUNK_SAMPLES = 1 << 12
-# Label of a position that predicts nothing, as torch's cross entropy ignores it.
+# Label of a position without a prediction, as torch's cross entropy ignores it.
 IGNORED = -100
 
 
@@ -254,7 +254,7 @@ class PackedStream(EpochStream):
         documents = documents[documents < len(self._lengths)]
         starts, lengths = self._starts[documents], self._lengths[documents]
 
-        # Pieces overlap by one token, so that each token but a document's first is predicted once.
+        # Pieces overlap by one token, so each token but a document's first is predicted once.
         pieces = np.maximum(1, -(-(lengths - 1) // self.block_size))
         if (pieces == 1).all():
             return starts, lengths
@@ -281,7 +281,7 @@ class PackedStream(EpochStream):
         order = _sorted_by(self.block_size + 1 - lengths, shuffle)
         rows, num_rows = best_fit(lengths[order], self.block_size + 1)
         rows = Permutation(num_rows, self.seed, epoch, 5, group)(rows)
-        # Pieces of a row stand in any order.
+        # Pieces of a row are in any order.
         by_row = _sorted_by(rows, shuffle[order])
         chosen = order[by_row]
         offsets = np.searchsorted(rows[by_row], np.arange(num_rows + 1))

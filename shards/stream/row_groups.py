@@ -30,9 +30,9 @@ from corpus.tables.record import RowGroup
 from shards.stream.cache import TokenCache
 from shards.stream.file_layout import check_footer, patiently, read_row_group
 
-# Seconds between two looks at the files under open maps: 3,000 files take 3 ms.
+# Seconds between two checks of the files under open maps: 3,000 files take 3 ms.
 WATCH_S = 1.0
-# Threads that fetch ahead: they wait for the network, and the Parquet library decodes outside the
+# Threads for fetching ahead: they wait for the network, and the Parquet library decodes outside the
 # interpreter's lock.
 FETCHERS = 4
 
@@ -123,7 +123,7 @@ class Maps:
             self.close(next(iter(self._open)))
 
     def close(self, name: str) -> None:
-        """Let go of a map."""
+        """Release a map."""
         for mapped, index in self._open.pop(name)[1]:
             del mapped[index]
 
@@ -170,7 +170,7 @@ class Segments:
         self._maps = maps
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
         self._decoded_size = 0
-        # Row groups that were neither mapped nor in memory when they were asked for.
+        # Row groups neither mapped nor in memory at their use.
         self.misses = 0
         self._pool: ThreadPoolExecutor | None = None
         self._fetching: dict[int, Future[tuple[np.ndarray, bool]]] = {}

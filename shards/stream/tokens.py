@@ -62,7 +62,7 @@ class TokenSplit:
     ) -> None:
         self.name: Split = split
         whole = len(files) == len(snapshot.splits[split].files)
-        # Of what is read: the snapshot's, or another where only some of its batches are.
+        # The digest of the files read: the snapshot's, or another one for only some of its batches.
         self.digest = snapshot.digest if whole else fingerprint([file.content for file in files])
 
         self.vocab_size = snapshot.vocab_size
@@ -85,9 +85,9 @@ class TokenSplit:
             ahead=ahead,
             maps=maps,
         )
-        # Row groups that `prefetch` fetches at most; 0 where all are mapped in place.
+        # Most row groups fetched by `prefetch`; 0 if all are mapped in place.
         self.ahead = self._segments.ahead
-        # Tokens of the largest row group: what lies together is fetched together.
+        # Tokens of the largest row group: neighbouring tokens are fetched together.
         self.run_tokens = max(
             (group.rows * file.row_tokens for file in files for group in file.row_groups), default=1
         )

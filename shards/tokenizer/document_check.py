@@ -67,7 +67,7 @@ MODELS: dict[str, set[str]] = {
     },
     "Unigram": {"unk_id", "vocab", "byte_fallback"},
 }  # fmt: skip
-# Fields of a BPE model that training and other encoders use, and that change ids.
+# Fields of a BPE model, used by training and other encoders, with an effect on ids.
 MUST_BE_EMPTY = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
 NESTED = ("normalizers", "pretokenizers", "processors", "decoders")
 

@@ -59,7 +59,7 @@ PUBLISHED: dict[str, tuple[str, str, dict[str, int]]] = {
     ),
 }
 MERGE_FILES = ("vocab.bpe", "merges.txt")
-# Files that lie beside each other: merges, and ids of their tokens.
+# Pairs of files in one folder: merges, and ids of their tokens.
 ID_FILES = {"vocab.bpe": "encoder.json", "merges.txt": "vocab.json"}
 
 

@@ -21,7 +21,7 @@ from crawl.fetch.pace.frontier import shard_of
 from crawl.outcomes import STORED_SCHEMA, Reason, commits_of, whole
 
 COLUMNS = ["shard", "doc_id", "url", "final_url", "redirects", "reason"]
-# Files that are merged into one. A busy worker writes one each half minute.
+# Files per merged one. A busy worker writes one each half minute.
 MERGE_FILES = 64
 
 

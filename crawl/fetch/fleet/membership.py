@@ -26,7 +26,7 @@ RENEW_S = 10.0
 EXPIRE_S = 90.0
 # Requests in flight have ended before another worker may ask their domains.
 VALID_S = 45.0
-# Between two looks at the leases of others on an object store, where each is a request.
+# Between two reads of the leases of others on an object store: each is a request.
 REMOTE_WATCH_S = 30.0
 # Conflicting changes of the roster: each waits up to so many seconds for the next try.
 RETRY_S = 0.2
@@ -180,7 +180,7 @@ class Membership:
         path = self._lease_path(life)
         if data != FENCED:
             return self._store.replace_exact(path, data, FENCED)
-        # Given back by a worker that did not get as far as to leave the roster, or fenced before.
+        # Released by a worker before it could leave the roster, or fenced before.
         self._store.create_exclusive(path, FENCED)
         return True
 

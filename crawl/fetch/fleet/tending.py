@@ -1,8 +1,8 @@
 """The shards of one worker: claimed, filled, given away and marked done while it fetches.
 
-A look at the roster comes every second, on an object store every ten. It reads the other workers'
+The roster is polled every second, on an object store every ten. A pass reads the other workers'
 rows, decides on changes, and writes all of them as one replacement of the roster just read. If
-another worker was first, nothing has changed, and the next look decides again.
+another worker was first, nothing has changed, and the next pass decides again.
 
 A shard is done when its links have ended, their outcomes are durable, and each link handed over has
 an outcome of its receiver. So a batch with all shards done has nothing left.
@@ -37,14 +37,14 @@ from crawl.outcomes import Outcome, Reason
 
 log = logging.getLogger(__name__)
 
-# Seconds between looks at a local corpus.
+# Seconds between passes over a local corpus.
 LOOK_S = 1.0
 # The same on an object store, where a look takes several requests.
 REMOTE_LOOK_S = 10.0
 # Seconds until the next look after another worker changed the roster first.
 AGAIN_S = 0.2
 WEIGH_S = 60.0
-# Pages per second that a worker serves (docs/crawl.md), to estimate the time left.
+# Pages per second of a worker (docs/crawl.md), to estimate the time left.
 PAGES_PER_S = 256.0
 
 Call = Callable[..., Awaitable[Any]]
@@ -111,16 +111,16 @@ class Tender:
         self._clock = clock
         self._wall = wall
 
-        # Redirects behind the last hop of each link that was met, per open shard.
+        # Redirects behind the last known hop of each link, per open shard.
         self._hops: dict[int, dict[str, int]] = {}
         # Hand-overs of open shards without an outcome of the receiver.
         self._sent: dict[tuple[str, int], Sent] = {}
-        # Links for shards that are marked done, which have to be reopened first.
+        # Links for shards already marked done: these have to be reopened first.
         self._held: list[Arrival] = []
         # Outcomes that became durable while shards were being opened: the journals may have been
         # read before. None at other times.
         self._late: list[Outcome] | None = None
-        # Shards that are being given away, with their next owners.
+        # Shards being given away, with their next owners.
         self._leaving: dict[int, int] = {}
         self._is_done: set[int] = set()
         self._past: dict[str, Any] = {}
@@ -156,7 +156,7 @@ class Tender:
         self._check(seen.roster)
         self._share(len(seen.roster.members))
 
-        # Read after the roster: what led to this version is among the rows.
+        # Read after the roster: the rows then include all causes of this version.
         rows = await self._call(self._journals.read_new, self._membership.life)
         for key in [*acknowledged(rows, self._sent)]:
             self._sent.pop(key, None)

@@ -23,7 +23,7 @@ from corpus.errors import ConfigError
 
 TAG = "web-bot-auth"
 DIRECTORY_PATH = "/.well-known/http-message-signatures-directory"
-# A signature that is caught on the way is of use for this long.
+# Seconds of validity: limits the use of an intercepted signature.
 VALID_S = 300
 _COMPONENTS = '("@authority" "signature-agent")'
 

@@ -56,11 +56,11 @@ from crawl.warc.body import (
 )
 from crawl.warc.codings import EncodingError
 
-# Seconds that an idle connection stays open.
+# Seconds until an idle connection is closed.
 KEEPALIVE_S = 5.0
 # Bytes read of a body that is not a page's (redirects).
 ASIDE_BYTES = 16 << 10
-# Between two pieces of a long body, so that other pages go first.
+# Between two pieces of a long body: other pages go first.
 LONG_PAUSE_S = 0.05
 
 
@@ -150,7 +150,7 @@ class FetchHandler(BaseDownloadHandler):
                 raise TypeError("aiohttp answered without our protocol")
 
             reader = answer.reader
-            # Behind a proxy the address that answered is unknown.
+            # Behind a proxy the answering address is unknown.
             result.ip = answer.peer_ip if not self._proxy else None
             result.status = answer.status
             if reader.head is not None:
@@ -399,7 +399,7 @@ def _translated(error: Exception, result: FetchResult) -> Exception:
     return error
 
 
-# First match wins: what aiohttp raised, the reason recorded, what Scrapy's users see.
+# First match wins: aiohttp's error, the recorded reason, the error for Scrapy's users.
 _ERRORS: tuple[tuple[type[BaseException], Reason, type[Exception]], ...] = (
     (aiohttp.ConnectionTimeoutError, Reason.CONNECT_FAILED, DownloadTimeoutError),
     (TimeoutError, Reason.TIMEOUT, DownloadTimeoutError),

@@ -23,12 +23,12 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from crawl.fetch.network import addresses
 from crawl.outcomes import Reason
 
-# Names that are asked for at the same time.
+# Most simultaneous look-ups.
 NUM_THREADS = 128
 CACHE_SIZE = 1 << 16
-# Seconds that a resolved name is remembered, failures too; a tenth for those that may pass.
+# Seconds of remembering a resolved name, failures too; a tenth for transient ones.
 DNS_CACHE_S = 300.0
-# What `getaddrinfo` says of a name that does not exist or has no address.
+# Errors of `getaddrinfo` for an unknown name, or one without an address.
 NOT_FOUND = frozenset(
     {
         socket.EAI_NONAME,

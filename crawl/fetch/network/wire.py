@@ -1,4 +1,4 @@
-"""HTTP/1 responses as browsers read them, with limits on the bytes of strangers.
+"""HTTP/1 responses as browsers read them, with limits on untrusted bytes.
 
 `ResponseReader` is placed between the transport and aiohttp's parser. It reads the head itself,
 repairs the faults browsers tolerate, names each repair, and passes on a minimal head and a
@@ -30,11 +30,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 MAX_HEAD_BYTES = 64 << 10
 # Answers 100, 102 and 103 before the final one.
 MAX_INTERIM = 32
-# Chunk framing that is free; beyond it, `MAX_FRAMING_RATIO` times the body's bytes.
+# Free chunk framing; beyond it, `MAX_FRAMING_RATIO` times the body's bytes.
 MAX_FRAMING_BYTES = 64 << 10
 MAX_FRAMING_RATIO = 1.0
-# Chunks that are free; beyond them, the body has at least so many bytes per chunk. A chunk costs
-# 1.3 us whatever its size, in which no other host gets an answer.
+# Free chunks; beyond them, the body has at least so many bytes per chunk. A chunk costs
+# 1.3 us at any size, and no other host gets an answer meanwhile.
 MAX_CHUNKS = 4096
 LEAST_CHUNK_BYTES = 16
 # Begins the message of an error for answers beyond these limits.
@@ -88,7 +88,7 @@ class ResponseReader:
     def __init__(self) -> None:
         self.head: Head | None = None
         self.repairs: dict[str, None] = {}
-        # True when the body has ended; what comes later is not part of the response.
+        # True when the body has ended; later bytes are not part of the response.
         self.is_done = False
         self.failure: BodyError | None = None
         self.cpu_s = 0.0
@@ -389,7 +389,7 @@ class LenientProtocol(ResponseHandler):
 
         reader.cpu_s += time.perf_counter() - began_at
         if reader.failure is not None:
-            # Not at once: the reader that waits for the bytes before the failure gets them first.
+            # Not at once: the reader waiting for the bytes before the failure gets them first.
             self._loop.call_soon(self._fail_body, reader.failure)
         elif "bytes_after_body" in reader.repairs:
             self._close_early()

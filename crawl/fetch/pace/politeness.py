@@ -32,18 +32,18 @@ from crawl.outcomes import Reason
 
 T = TypeVar("T")
 
-# Connect failures in a row after which a host is left alone for a while.
+# Connect failures in a row before a host is left alone for a while.
 BREAKER_FAILURES = 5
 BREAKER_OPEN_S = 900.0
-# Rests of `BREAKER_OPEN_S` after which a host is given up.
+# Rests of `BREAKER_OPEN_S` before a host is given up.
 BREAKER_OPENINGS = 3
-# Failures of the network that may be gone in a minute.
+# Failures of the network, possibly gone in a minute.
 PASSING_REASONS = frozenset(
     {Reason.TIMEOUT, Reason.CONNECT_FAILED, Reason.CONNECTION_LOST, Reason.DNS_FAILED}
 )
 # Answers that may differ in a minute; 501 and 505 will not.
 PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-# Answers by which a server asks for a slower pace.
+# Answers asking for a slower pace.
 SLOWING_STATUSES = frozenset({429, 503})
 
 

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from corpus.rights.statements import FILE, Answer, Signal, Statement, statement
 from crawl.rights import rsl, tdmrep
 
-# Bytes of a file that are read, and of all files that a worker keeps.
+# Bytes read of a file, and bytes of all files kept by a worker.
 MAX_FILE_BYTES = rsl.MAX_DOCUMENT_BYTES
 MAX_KEPT_BYTES = 32 << 20
 ENTRY_BYTES = 400
-# Licence documents that one robots.txt or one page may name.
+# Most licence documents named by one robots.txt or one page.
 MAX_LICENCES = 4
 MAX_REDIRECTS = 5
 

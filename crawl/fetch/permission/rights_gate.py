@@ -104,5 +104,5 @@ class RightsGate:
         return keys
 
     def _find(self, job: PageJob, key: FileKey, now: float) -> RightsFile | None:
-        # A file that arrived for this job stays with it: the cache may have dropped it since.
+        # A file fetched for this job stays with it: the cache may have dropped it since.
         return job.files.get(key) or self._files.find(key, now)

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from crawl.rights.ai_agents import find_agent
 
 PATH = "/robots.txt"
-# Bytes of a longer file that are parsed (section 2.5).
+# Parsed bytes of a longer file (section 2.5).
 MAX_PARSED_BYTES = 500 * 1024
 # Redirects followed, to any host (section 2.3.1.2).
 MAX_REDIRECTS = 5
@@ -71,7 +71,7 @@ class Robots:
 
 # Kinds of lines in `Robots.rights`. A line of agents is followed by their rules as in `rules`.
 USAGE, SIGNAL, LICENSE, AGENTS = RIGHTS_KINDS = "USLA"
-# Rules about rights of one file that are kept, so that a hostile one fills no memory.
+# Most rules about rights kept of one file: a hostile one cannot fill the memory.
 MAX_RIGHTS_CHARS = 64 << 10
 
 UNREACHABLE = Robots(Access.UNREACHABLE)
@@ -104,7 +104,7 @@ def parse(body: bytes, product_token: str) -> Robots:
     ours, everyones, top = _Group(), _Group(), _Group()
     trainers: dict[str, _Group] = {}
     token = product_token.lower()
-    # Rules before any group belong to nobody, apart from licences, which are global there.
+    # Rules before any group belong to no robot, apart from licences: these are global there.
     current: list[_Group] = [top]
     naming = False
     for key, value in _records(_text(body)):

@@ -61,7 +61,7 @@ def meta_tags(body: bytes, product_token: str) -> Iterator[str]:
                 yield tag.strip().lower()
 
 
-# Tags that have a colon of their own.
+# Tags with a colon of their own.
 _WITH_VALUE = frozenset(
     {"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"}
 )
