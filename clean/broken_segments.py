@@ -47,7 +47,7 @@ def refuse_broken_segments(
 
 
 def broken_segments(store: Store, batch: str, parts: Iterable[str]) -> list[str]:
-    """Sorted paths of the segments with no page but `warc_broken` ones in `parts`."""
+    """Sorted paths of segments whose pages all have the reason `warc_broken` in `parts`."""
     lost = [_broken_ids(store, path) for path in parts]
     ids = pa.concat_arrays(lost) if lost else pa.array([], pa.string())
     if not len(ids):

@@ -151,7 +151,7 @@ def _source(
     extract: Callable[[str, str], Extracted],
     config: CleanConfig,
 ) -> _Source | SoftFailure:
-    """The main text of a page and its metadata, or the kind of a failed answer."""
+    """The main text of a page and its metadata, or the kind of soft failure."""
     answer = StoredAnswer(
         page.url, page.final_url, page.status, page.headers, page.redirects, page.as_missing
     )

@@ -79,7 +79,7 @@ _ASCII_LETTERS = bytes(code for code in range(128) if chr(code).isalnum())
 
 
 class NormalizeConfig(Section):
-    """Unicode form, unseen characters, and content other than text."""
+    """Unicode form, unseen characters, and content that is not text."""
 
     mojibake: bool = True
     """Repair text that was decoded with the wrong charset at its source (ftfy's fix_encoding)."""
@@ -209,7 +209,7 @@ def _letters(text: str) -> tuple[int, int]:
 
 
 def _repaired(text: str) -> str:
-    """`text` after repairing each line possibly in need of it.
+    """`text` with each line repaired that may need it.
 
     ftfy itself would read all lines for each.
     """

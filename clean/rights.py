@@ -1,8 +1,8 @@
 """Pages that say "no" to training, dropped by `clean.rights.policy`.
 
 The crawl leaves such pages out by default. With `crawl.rights.policy = "record"` they are stored,
-and so they are by imports; then this policy decides about each document. It reads the table
-`rights` of the batch, an input of `documents` if it refuses something.
+and so they are by imports; then this policy decides which of them become documents. It reads the
+table `rights` of the batch, which is an input of `documents` if the policy refuses something.
 """
 
 from __future__ import annotations

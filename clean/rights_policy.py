@@ -19,5 +19,5 @@ class CleanRightsConfig(Section):
 
     @property
     def obeyed(self) -> frozenset[Signal]:
-        """The signals with a "no" to obey."""
+        """The signals whose "no" is obeyed."""
         return obeyed_signals(self.policy)

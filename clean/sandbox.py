@@ -61,7 +61,7 @@ class SandboxConfig(Section):
 
 
 class Failure(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The child's report of an unfinished page."""
+    """The child's report of a page that it could not finish."""
 
     reason: Reason
     detail: str
@@ -70,9 +70,9 @@ class Failure(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class Sandbox:
     """A killable child process, answering requests one at a time. It starts when first needed.
 
-    `program` is `module:function`. The child calls it with `argument` and gets the answering
-    function, bytes to bytes. Use as a context manager, or `close` it. A forgotten child ends with
-    its parent.
+    `program` is `module:function`. The child calls it with `argument` and gets the function, from
+    bytes to bytes, that answers. Use as a context manager, or `close` it. A forgotten child ends
+    with its parent.
     """
 
     def __init__(

@@ -190,7 +190,7 @@ def _lossy(chaos: Chaos, found: Survived) -> Iterator[dict[str, str]]:
 
 
 def _moments(chaos: Chaos, count: int, took_s: float) -> list[float]:
-    """Seconds until each kill of a stage of this length, one for each start."""
+    """Seconds until a stage of this length is killed, one for each start."""
     return [chaos.rng.uniform(0.1, 0.6) * took_s for _ in range(count)]
 
 

@@ -60,7 +60,7 @@ class JoinedNode:
                 os.kill(pid, number)
 
     def close(self) -> None:
-        """Kill the rest of the node."""
+        """Kill the remaining processes of the node."""
         self.signal(signal.SIGKILL)
         self._process.wait()
 

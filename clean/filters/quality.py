@@ -46,7 +46,7 @@ EDITING_PRESETS: Final = ("c4", "fineweb")
 
 
 class QualityConfig(Section):
-    """Rules to be passed by a text."""
+    """Rules that a text must pass."""
 
     preset: Preset = "webtext"
     """`webtext`, `openwebtext`, `gopher`, `c4` or `fineweb`: see clean/filters/quality.py."""

@@ -10,7 +10,7 @@ a vague one keeps more. The theory assumes independent blocks, but the entries o
 right or wrong together. A block therefore needs a least probability. It is higher if something on
 the page is clear.
 
-Rules then correct errors invisible to a choice by block: comments, rows of tables, hidden text and
+Rules then correct what a choice by block cannot see: comments, rows of tables, hidden text and
 second copies. Nothing is carried from one page to the next.
 """
 
@@ -252,7 +252,7 @@ def best_threshold(chance: np.ndarray, words: np.ndarray, beta: float) -> float:
 
 
 def least_chance(chance: np.ndarray, words: np.ndarray, use: Use) -> float:
-    """The least probability of a block on this page; others are too vague."""
+    """The probability below which a block is too vague for this page."""
     clear = words[chance >= CLEAR].sum() >= CLEAR_WORDS
     return min(VAGUE[use][int(clear)], OF_THE_BEST * float(chance.max()))
 

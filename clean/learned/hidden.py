@@ -1,4 +1,4 @@
-"""Text hidden by browsers: by a style, by an attribute, or by the classes of elements.
+"""Text that browsers do not show, because of a style, an attribute, or the classes of elements.
 
 The pass over the page notes styles and attributes. Classes are known by two means: the usual names
 of frameworks for text meant for screen readers alone, and the rules of the page's own style sheets.
@@ -48,7 +48,7 @@ _SELECTOR = re.compile(rb"\s*([.#])([A-Za-z][\w-]{2,60})\s*")
 def without_hidden(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
     """`keep` without blocks hidden by a browser, unless most of the text is hidden.
 
-    Text to be opened by a reader, such as the answers of a list of questions, is not hidden.
+    Text that a reader can open, such as the answers of a list of questions, is not hidden.
     """
     state = page.place[:, HIDDEN]
     hidden = keep & ((state == HIDDEN_BY_STYLE) | (state == OFF_SCREEN) | _by_class(page, keep))

@@ -136,8 +136,8 @@ def flush(
 ) -> None:
     """Ends the current block.
 
-    A block without a word is dropped with its text. In a cell of a table it is noted as wordless: a
-    row can be shown whole.
+    A block without a word is dropped with its text. In a cell of a table it is noted as wordless,
+    so that a row can be shown whole.
     """
     reg[AT_SPACE] = 0
     reg[AT_BREAK] = 0

@@ -154,7 +154,7 @@ def decode(body: bytes, content_type: str | None = None) -> Decoded:
 
 
 def _decode_other(body: bytes, labels: list[tuple[str, CharsetSource]]) -> Decoded:
-    """Text of bytes other than strict UTF-8."""
+    """Text of bytes that are not strictly UTF-8."""
     for name, source in labels:
         text = body.decode(name, "replace")
         if _is_plausible(text, name):

@@ -187,7 +187,7 @@ def _posts(value: Any, depth: int) -> list[str]:
 
 
 def _largest_group(value: Any) -> str:
-    """The texts of one list or object of a state: the one with most words in all.
+    """The texts of the list or object with most words in a state.
 
     Short ones of the same place are part of them: headings, and paragraphs of a few words.
     """
@@ -254,7 +254,7 @@ def _leaf(part: Any) -> str | None:
 
 
 def _long_strings(content: str) -> str:
-    """The sentences in the strings of a script other than JSON."""
+    """The sentences in the strings of a script that is not JSON."""
     found = (_unescaped(text) for text in _STRING.findall(content))
     return "\n\n".join(text for text in found if _is_prose(text))
 

@@ -23,8 +23,7 @@ _ESCAPED_PLACE = re.compile(r"&lt;!--(\d{1,9})--&gt;")
 
 
 def rewritten(html: str) -> str:
-    """`html` with one representation for each formula, code as lines, and all text shown by
-    browsers."""
+    """`html` with one representation for each formula, code as lines, and all text that shows."""
     new = _rewritten(html, markup_signs(html))
     return html if new is None else new
 
@@ -59,7 +58,7 @@ def _rewritten(html: str, signs: Signs) -> str | None:
 
 
 def _put_aside(signs: Signs) -> tuple[str, list[str]]:
-    """(page with numbered comments for scripts, styles and comments, the originals)."""
+    """(page with numbered comments in place of scripts, styles and comments; these, in order)."""
     data = signs.data
     pieces: list[str] = []
     hidden: list[str] = []

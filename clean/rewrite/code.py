@@ -1,4 +1,4 @@
-"""Code as lines of text in one `pre`, for any markup of its lines.
+"""Code as lines of text in one `pre`, however its lines are marked up.
 
 Sites show the lines of a program as `<br>`, a `<div>` or a table row each, with a gutter of line
 numbers beside them. The text of a `pre`, of the known editors and code tables, and of elements in a
@@ -151,7 +151,7 @@ def code_lines(content: str) -> str:
 
 
 def _without_gutter(tag: re.Match[str], content: str) -> str | None:
-    """Nothing in place of an element with numbers only; others have this name, too."""
+    """Nothing in place of an element that holds only numbers. Other elements have its name, too."""
     if not _NUMBERS.fullmatch(without_tags(content)):
         return None
     return f"<{tag[1]}></{tag[1]}>" if tag[1].lower() in _CELLS else ""

@@ -91,7 +91,7 @@ def _with_controls(html: str) -> str:
 
 
 def _without_hidden_keys(html: str, signs: frozenset[str]) -> str:
-    """`html` without short elements within a line, hidden by a style or attribute."""
+    """`html` without the short elements within a line that a style or attribute hides."""
     places = set()
     for needle in signs.intersection(HIDDEN_KEYS):
         position = 0

@@ -60,7 +60,7 @@ NAMES: Final = (
 
 
 class PhraseFindings(NamedTuple):
-    """The phrases of a sheet and their sums."""
+    """The phrases found on a sheet, and their sums."""
 
     matches: np.ndarray  # (m, 3) int32, see evidence
     groups: np.ndarray  # (NUM_ZONES, groups) int64, matches by zone

@@ -51,7 +51,7 @@ def judge(answer: StoredAnswer, page: JudgedPage, config: SoftFailuresConfig) ->
 
 
 def judge_answer(answer: StoredAnswer, config: SoftFailuresConfig) -> SoftFailure | None:
-    """As `judge`, for an answer with a body other than HTML."""
+    """As `judge`, for an answer whose body is not HTML."""
     found = _refused(answer) if config.remove else None
     return None if found is None or found.kind in config.keep else found
 

@@ -28,7 +28,7 @@ class LinearJudge(NamedTuple):
     bias: float
 
     def score(self, features: np.ndarray) -> float:
-        """Log-odds, rounded far above the last bit: it differs between machines."""
+        """Log-odds, rounded far above the last bit, which differs between machines."""
         return round(float(features @ self.weights) + self.bias, 6)
 
 

@@ -28,7 +28,7 @@ _WORD: Final = re.compile(r"[^\W\d_]+")
 
 
 class RepeatedText(NamedTuple):
-    """A document with a text possibly at other addresses too."""
+    """A document whose text may be at other addresses too."""
 
     doc_id: str
     url: str
@@ -37,7 +37,7 @@ class RepeatedText(NamedTuple):
 
 
 def text_key(text: str, domain: str) -> str | None:
-    """The key of a text's words, or None for one left out of the count."""
+    """The key of a text's words, or None for one that is too long or has too few words."""
     if text.count(" ") > 2 * MAX_HOST_WORDS:
         return None
     own = set(_WORD.findall(domain.lower()))

@@ -123,7 +123,7 @@ def by_spam(found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:
 
 
 def by_form(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> SoftFailure | None:
-    """A form to log in, under such a title, and little else."""
+    """A login form, under a title that says so, and little else."""
     if not page.flags[PASSWORD] or not found.groups[TITLE, GROUPS.index("login")]:
         return None
     if page.counts[MAIN] >= MAX_LOGIN_WORDS or page.counts[PROSE] >= MAX_LOGIN_PROSE:

@@ -146,7 +146,7 @@ def sheet(
 
 @compiled
 def tally(counts: Any, place: Any, shown: Any, linked: Any, out: Any) -> Any:
-    """Fills the counts of all blocks, of shown ones, and of those made mostly of links."""
+    """Fills the counts of all blocks, and marks the blocks that are shown or are mostly links."""
     for block in range(counts.shape[0]):
         words = counts[block, WORDS]
         link_words = counts[block, LINK_WORDS]

@@ -44,7 +44,7 @@ def _even_sum(cosine: float, df: int) -> float:
 
 @lru_cache(maxsize=4096)
 def quantile(probability: float, df: int) -> float:
-    """The value with this probability below it."""
+    """The value that is not exceeded with this probability."""
     low, high = -1.0, 1.0
     while cdf(low, df) > probability:
         low *= 2

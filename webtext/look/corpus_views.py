@@ -111,7 +111,7 @@ def quoted(value: str) -> str:
 
 
 def crawls(store: Store) -> list[tuple[str, list[str]]]:
-    """Batches with links and still without pages, and the lines of their progress."""
+    """Batches with links but no pages yet, and the lines of their progress."""
     with needing("crawl"):
         from crawl.fetch import progress
 

@@ -43,7 +43,7 @@ class JudgedBlock(NamedTuple):
 
     @property
     def shade(self) -> int:
-        """The probability in tenths: the number of the colour."""
+        """The probability in tenths. It selects the colour."""
         return min(9, int(self.probability * 10))
 
 

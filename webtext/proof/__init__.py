@@ -1,2 +1,2 @@
-"""Proofs to outlive the corpus: one signed root over a snapshot, and short proofs of single
+"""Proofs that outlive the corpus: one signed root over a snapshot, and short proofs of single
 pages."""

@@ -79,7 +79,7 @@ FROM_DOCUMENTS = {
 
 
 def copies(store: Store, batches: list[str]) -> Counter[str]:
-    """Removed pages by the id of the page they copy."""
+    """Removed pages by the id of the page that they copy."""
     found: Counter[str] = Counter()
     for batch in batches:
         for path in part_paths(store, "verdicts", batch):

@@ -2,7 +2,7 @@
 
 Votes compare only within a subreddit and a month: a score of 50 is little in a large subreddit and
 much in a small one, and subreddits grow. A document above the median of its group is a good one,
-below it a bad one; those at the median, and too small groups, give no label.
+below it a bad one; those at the median, and groups that are too small, give no label.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def _content(row: Mapping[str, Any], settings: Mapping[str, Any]) -> TakenConten
 
 
 def _copies_of_others(store: Store, batch: str, wanted: frozenset[str]) -> frozenset[str]:
-    """The wanted pages with a survivor outside of `wanted`."""
+    """Those of the wanted pages whose survivor is not wanted."""
     return frozenset(
         child
         for child, parent in _removals(store, [batch], doc_ids=wanted)

@@ -128,7 +128,7 @@ def prove(store: Store, record: Takedown) -> Receipt:
 
 
 class _Search:
-    """Searches one file after the other, and writes its finds into the receipt."""
+    """Searches one file after the other, and writes its findings into the receipt."""
 
     def __init__(self, store: Store, record: Takedown, receipt: Receipt) -> None:
         self._store = store

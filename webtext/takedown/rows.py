@@ -24,8 +24,8 @@ def row_groups(
 ) -> Iterable[pa.Table]:
     """Row groups of a table; none if it is missing.
 
-    With `doc_ids` only of the parts of these ids, with `mentioned` only of parts possibly referring
-    to such pages.
+    With `doc_ids` only of the parts of these ids, with `mentioned` only of those that may refer to
+    such pages.
     """
     if manifest is None:
         return

@@ -60,7 +60,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def batch_folders(store: Store, batch: str) -> list[str]:
-    """The folders with something of the batch."""
+    """The folders that hold something of the batch."""
     tables = [table for table in FOLDERS if batch in store.folders(table)]
     work = ["work"] if any(_unfinished(store, batch)) else []
     return [f"{table}/{batch}" for table in (*tables, *work)]

@@ -183,7 +183,7 @@ def carry_out(store: Store, plan: PrunePlan) -> PrunePlan:
 
 
 def _delete_unused_lists(store: Store) -> None:
-    """Delete the lists of files without a snapshot."""
+    """Delete the lists of files that no snapshot refers to."""
     present = {path for path, _ in store.files(FOLDER)}
     unused = present - {list_path(digest) for digest in lists_of(store, _paths(store))}
     kept = {path: store.read_bytes(path) for path in unused}

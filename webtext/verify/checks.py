@@ -78,7 +78,7 @@ def mention_problems(store: Store, manifest: Manifest, number: int) -> list[str]
 
 
 def pinned_damage(store: Store, snapshot: Snapshot, batch: str) -> list[str]:
-    """Damage of a snapshot's token files of one batch, if they are missing in its manifest."""
+    """Damage of a snapshot's token files of one batch that its manifest does not name."""
     manifest = find_manifest(store, "tokens", batch)
     current = (
         {f"{table_dir('tokens', batch)}/{part.file}" for part in manifest.parts}

@@ -1,4 +1,4 @@
-"""Features of a block's branches: the distance to the headline, and the number of like branches.
+"""Features of a block's branches: distance to the headline, and number of similar ones beside.
 
 A page often shows several articles: its own, the next one, and cards leading to others. The own
 one is near the page's headline. A card is one of many elements of the same tag in one container.

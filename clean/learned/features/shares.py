@@ -23,7 +23,7 @@ def share(part: Any, whole: Any) -> Any:
 
 @inner
 def free_words(counts: Any, block: Any) -> Any:
-    """Words outside links, in 1/UNIT: sums of integers need no rounding."""
+    """Words outside links, in 1/UNIT: integers, so sums need no rounding."""
     chars = np.int64(counts[block, CHARS])
     outside = chars - np.int64(counts[block, LINK_CHARS])
     return np.int64(counts[block, WORDS]) * UNIT * outside // chars
