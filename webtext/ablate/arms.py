@@ -49,6 +49,7 @@ def arms_of_vary(corpus: str, vary: Sequence[str], snapshot: str | None) -> list
         name = "-".join(_short(key, value) for key, value in picked)
         sets = tuple(f"{key}={value}" for key, value in picked)
         arms.append(Arm(name, corpus, sets, snapshot))
+
     return checked(arms)
 
 
@@ -67,6 +68,7 @@ def _choices(text: str) -> list[tuple[str, str]]:
             f"--vary {text}: expected KEY=VALUE,VALUE with two values or more, such as "
             "clean.quality.preset=webtext,fineweb"
         )
+
     return [(key.strip(), value) for value in split]
 
 

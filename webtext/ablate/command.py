@@ -123,6 +123,7 @@ def num_tokens(text: str) -> int:
 def _arms(args: argparse.Namespace) -> list[Arm]:
     if bool(args.vary) == bool(args.arms):
         raise InputError("name what differs with --vary KEY=a,b or --arms arms.toml, one of both")
+
     if args.arms:
         return arms_of_file(args.arms, args.corpus)
     if args.corpus is None:
@@ -135,6 +136,7 @@ def _folder(to: str, arms: Sequence[Arm]) -> Path:
     folder = local_root(to)
     if folder is None:
         raise InputError(f"--to {to}: arms are hard links, which need a local folder; name one")
+
     for arm in arms:
         corpus = local_root(arm.corpus)
         if corpus is not None and folder.resolve().is_relative_to(corpus.resolve()):

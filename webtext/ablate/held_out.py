@@ -37,6 +37,7 @@ def write_held_out(path: Path, arms: Sequence[tuple[str, str]], max_bytes: int) 
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
         temporary.replace(path)
+
     return len(path.read_bytes().splitlines())
 
 

@@ -140,6 +140,7 @@ def _verdict(found: Comparison | None) -> str:
         return found.verdict
     if len(found.differences) < 2:
         return f"{found.verdict}; one seed shows no spread"
+
     needed = found.seeds_needed
     return f"{found.verdict}; " + (
         "over 1000 would do" if needed is None else f"about {needed} would do"
@@ -260,6 +261,7 @@ def _band(curves: Iterable[Curve]) -> Band:
         num += 1
         for tokens, value in curve:
             by_tokens.setdefault(tokens, []).append(value)
+
     return [
         (tokens, min(values), fmean(values), max(values))
         for tokens, values in sorted(by_tokens.items())

@@ -104,6 +104,7 @@ class TrainingRun:
             for line in lines
             if "val_bits_per_byte" in line
         }
+
         summary = self.summary() or {}
         tokens_per_step = summary.get("tokens", 0) / max(1, summary.get("steps", 1))
         return [(round(step * tokens_per_step), value) for step, value in sorted(by_step.items())]

@@ -99,6 +99,7 @@ def guard(origins: Origins) -> Callable[[Request, Next], Awaitable[Response]]:
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+
         return response
 
     return dispatch
@@ -137,6 +138,7 @@ class Views:
         self._origins = origins
         self._labels = Labels(store, secrets.token_hex(8))
         self._index = FullTextIndex(store)
+
         self._templates = Environment(
             loader=PackageLoader("webtext.look"),
             autoescape=True,
@@ -178,6 +180,7 @@ class Views:
             response = life.stored_response(self._store, history.page)
             if not isinstance(response, str) and life.is_html(response):
                 found = life.judged_blocks(response.body, life.content_type(response))
+
         return self._html("blocks.html", blocks=found)
 
     @staticmethod
@@ -188,6 +191,7 @@ class Views:
             return "documents", history.dropped["reason"]
         if history.verdict is not None:
             return "verdicts", history.verdict["reason"] or sample.KEPT
+
         failed = history.page["reason"] if history.page else None
         return "pages", failed or sample.KEPT
 
@@ -258,6 +262,7 @@ class Views:
     def runs(self, request: Request) -> Response:
         names = self._store.folders("runs")
         chosen = [name for name in request.query_params.getlist("run") if name in names] or names
+
         return self._html(
             "runs.html",
             names=names,
@@ -320,6 +325,7 @@ class Views:
         history = trace(self._store, request.path_params["doc_id"])
         left = request.query_params.get("left", life.SETTINGS[0])
         right = request.query_params.get("right", life.SETTINGS[-1])
+
         difference = []
         if history.page is not None and history.page["warc_file"] is not None:
             response = life.stored_response(self._store, history.page)
@@ -328,6 +334,7 @@ class Views:
                 pieces = word_diff(*texts)
                 words = [len(text.split()) for text in texts]
                 difference = list(zip((left, right), pieces, words, strict=True))
+
         return self._html(
             "compare.html",
             history=history,
@@ -343,8 +350,10 @@ class Views:
             body += piece
             if len(body) > MAX_FORM_BYTES:
                 return PlainTextResponse("too long", 413)
+
         form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         await run_in_threadpool(self._add_label, form)
+
         # Only a path of this application: the address comes from a form.
         back = form.get("back", "/")
         return RedirectResponse(back if back.startswith("/") and back[1:2] != "/" else "/", 303)

@@ -41,6 +41,7 @@ def document_text(store: Store, doc_id: str) -> str:
             row = find_row(store, "documents", manifest, doc_id)
             if row is not None:
                 return str(row["text"])
+
     return ""
 
 
@@ -90,6 +91,7 @@ def domain_losses(store: Store, domain: str) -> list[dict[str, Any]]:
     ]
     if not parts:
         return []
+
     union = " UNION ALL ".join(parts)
     return query(
         store,
@@ -126,6 +128,7 @@ def opt_outs(store: Store) -> list[dict[str, Any]]:
     """Pages by signal and value of the rights table."""
     if "rights" not in views(store):
         return []
+
     return query(
         store,
         "SELECT batch, s.signal, s.value, training, count(*) AS pages "

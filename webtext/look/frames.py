@@ -74,6 +74,7 @@ def _stored(store: Store, doc_id: str) -> tuple[str, str] | None:
             if isinstance(response, str):
                 return None
             return served(response.body, content_type(response), html=is_html(response))
+
     return None
 
 

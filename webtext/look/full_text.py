@@ -27,6 +27,7 @@ class FullTextIndex:
         self._store = store
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         self._folder = (folder or cache / "webtext" / "look") / fingerprint(store.root)
+
         self._lock = threading.Lock()
         self._making: threading.Thread | None = None
         self.num_documents = 0
@@ -78,6 +79,7 @@ class FullTextIndex:
             "CREATE TABLE pages (doc_id TEXT, batch TEXT, url TEXT, title TEXT);"
             "CREATE VIRTUAL TABLE words USING fts5(title, text, content='');"
         )
+
         number = 0
         for manifest in batches(self._store, "documents"):
             for part in manifest.parts:
@@ -97,6 +99,7 @@ class FullTextIndex:
                     )
                     number += len(rows)
                     self.num_documents = number
+
         connection.commit()
 
     def search(self, asked: str, limit: int = FOUND_SHOWN) -> list[dict[str, Any]]:

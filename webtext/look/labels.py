@@ -71,6 +71,7 @@ class Labels:
         """Keep an answer. Raises: InputError for an answer unknown to the question."""
         if answer not in ANSWERS.get(question, ()):
             raise InputError(f"{answer!r}: expected {', '.join(ANSWERS.get(question, ANSWERS))}")
+
         row = {
             "question": question,
             "doc_id": doc_id,
@@ -79,6 +80,7 @@ class Labels:
             "answer": answer,
             "labelled_at": datetime.now(UTC),
         }
+
         with self._lock:
             self._mine.append(row)
             stream = io.BytesIO()
@@ -112,6 +114,7 @@ def precision_by_similarity(answers: Iterable[dict[str, Any]]) -> list[Precision
     for row in answers:
         number = min(NUM_BINS - 1, int(row["similarity"] * NUM_BINS + 1e-6))
         bins.setdefault(number, []).append(row["answer"] == "yes")
+
     return [
         Precision(
             number / NUM_BINS,

@@ -34,6 +34,7 @@ class Ablation(NamedTuple):
 def drawings(store: Store, names: Sequence[str]) -> list[str]:
     """A drawing of each kind of loss with the curves of all runs; their points lead to steps."""
     lines = {name: read_metrics(store, name) for name in names}
+
     found = []
     for key, title in CURVES:
         bands = {
@@ -44,6 +45,7 @@ def drawings(store: Store, names: Sequence[str]) -> list[str]:
         links = [f"/runs/{quote(name, safe='')}/step?step={{step}}" for name in shown]
         if shown:
             found.append(charts.compared([(name, bands[name]) for name in shown], title, links))
+
     return found
 
 
@@ -86,4 +88,5 @@ def read_ablations(folders: Sequence[str]) -> list[Ablation]:
             raise InputError(
                 f"--ablation {folder}: no result of `webtext ablate --to {folder}` ({error})"
             ) from error
+
     return found

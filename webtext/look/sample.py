@@ -82,11 +82,13 @@ def with_addresses(store: Store, doc_ids: Sequence[str]) -> list[dict[str, Any]]
     rows: dict[str, dict[str, Any]] = {
         doc_id: {"doc_id": doc_id, "url": None, "batch": None} for doc_id in doc_ids
     }
+
     for batch in reversed(batch_names(store)):
         unknown = [row for row in rows.values() if row["url"] is None]
         for row in unknown:
             row["batch"] = batch
         add_addresses(store, unknown)
+
     for row in rows.values():
         if row["url"] is None:
             row["batch"] = None
@@ -116,6 +118,7 @@ def neighbour(store: Store, batch: str, doc_id: str, step: int) -> str | None:
     """The page before (-1) or after (1) another in the order of the links table; None at its ends."""
     manifest = find_manifest(store, "links", batch)
     best: str | None = None
+
     for part in manifest.parts if manifest else []:
         with open_file(store, f"{table_dir('links', batch)}/{part.file}") as file:
             for group in range(file.num_row_groups):
@@ -126,6 +129,7 @@ def neighbour(store: Store, batch: str, doc_id: str, step: int) -> str | None:
                 if step > 0:
                     return next(each for each in ids if each > doc_id)
                 best = next(each for each in reversed(ids) if each < doc_id)
+
     return best
 
 
