@@ -28,7 +28,7 @@ from clean.reasons import Reason
 from corpus.config import Section
 
 # Mojibake: UTF-8's bytes above 0x7F come in twos at least, and the second may have become a space.
-# One set of characters begins whatever is looked for, so that the search skips all others.
+# All matches begin with one set of characters, so the search skips all others.
 # A word of one letter is a word, with a space of the keyboard behind it.
 _MAYBE_MOJIBAKE = re.compile(
     "[^\x00-\x7f](?:[^\x00-\x7f]|(?<=[\xc3-\xf4]) |(?<=[^\\s(\"'][\xc2]) |(?<=[\x80-\x9f]))"
@@ -42,8 +42,8 @@ _INVISIBLE = re.compile(
     "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
     "\U0001fffe\U0001ffff\U000e0000-\U000e001f\U000e0080-\U000e00ff\U000e01f0-\U000e0fff\U0010fffe\U0010ffff]"
 )
-# Characters that cannot be seen by themselves but change or spell what stands beside them. Each is
-# kept where it can do that, and removed elsewhere.
+# Characters that cannot be seen by themselves but change or spell their neighbours. Each is
+# kept where it can do so, and removed elsewhere.
 _SCRIPT = "[^\x00-\xff\u2000-\u206f\u3000-\u3004\ufe0e]"
 _IDEOGRAPH = "[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 _DEPENDENT = re.compile(

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(name: str) -> Callable[[Sequence[str] | None], int]:
     """A command's `main`. Raises InputError for an unknown name."""
-    if name == "completion":  # stands for all others, so it is not one of them
+    if name == "completion":  # takes the names of all others, so it is not one of them
         from webtext.completion import main
 
         return main

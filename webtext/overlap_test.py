@@ -349,7 +349,7 @@ def _verdicts(
     arguments += ["--config", args.config] if args.config else []
     arguments += ["--workers", str(args.workers)] if args.workers else []
     arguments += [word for each in args.sets for word in ("--set", each)]
-    # The stage prints its own tables, of a corpus that nobody keeps.
+    # The stage prints its own tables, about a temporary corpus.
     with contextlib.redirect_stdout(io.StringIO()):
         code = run.main(arguments)
     if code != 0:

@@ -31,7 +31,7 @@ from clean.learned.markup import CHANNEL_TAGS, HINTS, TAG
 OWN_WORDS: Final = 60
 # A shorter headline is a label, such as "Comments".
 HEADLINE_WORDS: Final = 3
-# Pages of a gallery from which on its captions are told from numbered headings.
+# Least number of numbered headings in one container that make it a gallery.
 GALLERY_PAGES: Final = 4
 # Words outside forms from which on the text of a form is not the page's.
 OUTSIDE_WORDS: Final = 100

@@ -109,7 +109,7 @@ class PageBlocks(NamedTuple):
     element_starts: np.ndarray  # (e,) int32, positions of the start tags in the source
     wordless: np.ndarray  # (w, 3) int32: cell, start and end in the source of text without a word
     marks: np.ndarray  # (2,) uint64, bits of the hints in what the page says of itself
-    title: tuple[int, int]  # where the page's own <title> lies in its source
+    title: tuple[int, int]  # the page's own <title> as a range of its source
     num_bytes: int
     source: bytes
 

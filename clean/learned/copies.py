@@ -34,7 +34,7 @@ from clean.learned.tables import Row
 COPY_WORDS: Final = 12
 # A text that is there more often is part of a template, not of a second layout.
 MAX_COPIES: Final = 4
-# So many different blocks that follow each other a second time are a copy wherever they are.
+# So many different blocks following each other a second time are a copy at any place.
 RUN_BLOCKS: Final = 4
 _LEVELS: Final = 8
 _CLASS = re.compile(rb"class\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.I)

@@ -29,7 +29,7 @@ _LINE_START = re.compile(r"^(\s*)(#{1,6}(?=\s)|[-+*>](?=\s)|\d{1,9}(?=[.)]\s)|\|
 _BOLD: Final = frozenset({b"b", b"strong"})
 _ITALIC: Final = frozenset({b"i", b"em", b"dfn", b"cite", b"var"})
 _CODE: Final = frozenset({b"code", b"kbd", b"samp", b"tt"})
-# Source before a block in which its inline elements may have begun.
+# Bytes of source before a block, searched for the start of its inline elements.
 _BEFORE_BYTES: Final = 3000
 # A longer block is written without its emphasis.
 _MAX_BYTES: Final = 200_000

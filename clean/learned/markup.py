@@ -241,7 +241,7 @@ class Hints(NamedTuple):
 
     after: np.ndarray  # (states, 26) int16
     depth: np.ndarray  # (states,) int16
-    inside: np.ndarray  # (states, 2) uint64: bits of the hints that end here, wherever they began
+    inside: np.ndarray  # (states, 2) uint64: bits of the hints ending here, from any start
     whole: np.ndarray  # (states, 2) uint64: bits of the hint that the whole path spells
 
 

@@ -58,7 +58,7 @@ def _rewritten(html: str, signs: Signs) -> str | None:
 
 
 def _put_aside(signs: Signs) -> tuple[str, list[str]]:
-    """(page with numbered comments in place of scripts, styles and comments; these, in order)."""
+    """(page with numbered comments in place of scripts, styles and comments, their markup)."""
     data = signs.data
     pieces: list[str] = []
     hidden: list[str] = []

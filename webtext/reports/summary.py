@@ -21,7 +21,7 @@ from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import read_file
 
 BATCHES_BEFORE = 6
-# Shares that move by less are no news, whatever the ratio.
+# Shares moving by less are not news, at any ratio.
 LEAST_SHIFT = 0.05
 LEAST_COUNT_SHIFT = 20
 FEWEST_BEFORE = 3  # fewer batches have no usual range

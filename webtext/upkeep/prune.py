@@ -112,7 +112,7 @@ def choose(store: Store, named: Sequence[str], *, withdrawn: bool, keep: int | N
         )
 
     standing = [name for name in present if retirement(store, name) is None]
-    # Those that a stopped run has given up already are completed whatever is asked for.
+    # A stopped run may have marked some already: these are completed for any arguments.
     found = [
         name for name in present if name not in standing and (withdrawn or _is_pruned(store, name))
     ]

@@ -137,7 +137,7 @@ def _describe_twins(
     for element in range(size - 1, 0, -1):
         words[parents[element - 1] + 1] += words[element]
 
-    # The child of the next container around each element, on the way to that element.
+    # The child of the next container around each element, on the path to that element.
     branch = np.zeros(size, np.int64)
     for element in range(1, size):
         parent = parents[element - 1] + 1
