@@ -11,6 +11,7 @@ from corpus.tables.commit import commit_table
 from corpus.tables.parquet import read_table, write_part
 from corpus.tables.schemas import DOCUMENTS, LINKS
 from tests.support import grown_corpus
+from tests.support.written_runs import add_run
 from webtext.reports import charts, html
 
 
@@ -127,3 +128,18 @@ def test_a_batch_shows_its_languages_lengths_dropped_pages_and_settings(
     }
     assert max(widths) == 100
     assert len(widths) > 1
+
+
+def test_the_report_has_pictures_kept_pages_and_a_style_for_print(
+    fates_copy: grown_corpus.Fates,
+) -> None:
+    for number, name in enumerate(("first", "second")):
+        add_run(fates_copy, name, 4.0 + number)
+    shown = Path(html.write(fates_copy.store)).read_text("utf-8")
+    for label in ("rows after each stage", "documents of links by domain", "validation loss"):
+        [picture] = re.findall(rf"<svg [^>]*aria-label='{label}.*?</svg>", shown, re.S)
+        assert "<rect" in picture or picture.count("<polyline") == 2
+    kept = shown.partition("Kept, for example")[2]
+    assert kept.partition("<details")[0].count("<pre>") == 3
+    assert "@media print" in shown
+    assert "prefers-color-scheme:dark" in shown

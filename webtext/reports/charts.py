@@ -34,8 +34,33 @@ def bar(count: int, most: int) -> str:
 COLOURS = ("#3b6ea5", "#d1802a", "#7a5ea8", "#3d8b6d", "#b3392f", "#8a6d3b")
 WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 720, 320, 64, 36, 12
 GRID_LINES = 5
-# Fields of a drawing that a step is chosen by.
+# Points of a curve that a step is chosen by.
 STEPS_SHOWN = 40
+LABEL_WIDTH, ROW_HEIGHT = 200, 26
+
+
+def bars(rows: Sequence[tuple[str, int, int | None]], of: str) -> str:
+    """Horizontal bars as an SVG picture: a label, a count, and the part of it that is drawn full."""
+    most = max((count for _, count, _ in rows), default=0) or 1
+    space = WIDTH - LABEL_WIDTH - 90
+    shapes = []
+    for number, (label, count, part) in enumerate(rows):
+        y = ROW_HEIGHT * number
+        middle = f"{y + ROW_HEIGHT / 2:.0f}"
+        wide = space * count / most
+        shapes.append(f"<text x={LABEL_WIDTH - 8} y={middle} class=y>{escaped(label)}</text>")
+        opacity = "1" if part is None else ".35"
+        for length, shade in ((wide, opacity), (space * (part or 0) / most, "1")):
+            shapes.append(
+                f"<rect x='{LABEL_WIDTH}' y='{y + 3}' width='{max(length, 0):.1f}' height='{ROW_HEIGHT - 6}' "
+                f"fill='{COLOURS[0]}' opacity='{shade}'/>"
+            )
+        shown = f"{count:,}" if part is None else f"{part:,} of {count:,}"
+        shapes.append(f"<text x={LABEL_WIDTH + wide + 6:.0f} y={middle} class=v>{shown}</text>")
+
+    height = ROW_HEIGHT * max(1, len(rows))
+    return f"<svg viewBox='0 0 {WIDTH} {height}' role=img aria-label='{escaped(of)}'>{''.join(shapes)}</svg>"
+
 
 # A place on the horizontal axis with the lowest, middle and highest value there.
 Band = list[tuple[int, float, float, float]]

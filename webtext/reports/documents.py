@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, find_manifest
-from corpus.tables.parquet import iter_tables, part_paths
+from corpus.tables.parquet import find_row, iter_tables, part_paths
 from webtext.inspection.why import dropped_examples
 from webtext.reports import charts
 from webtext.reports.charts import escaped
@@ -20,6 +20,8 @@ from webtext.reports.charts import escaped
 WORD_EDGES = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000)
 MOST_LANGUAGES = 8
 EXAMPLES = 2
+KEPT_EXAMPLES = 3
+KEPT_CHARS = 600
 URL_CHARS = 90
 
 
@@ -34,6 +36,7 @@ def section(store: Store, batch: str) -> str:
             _lengths(lengths),
             _languages(languages),
             _examples(store, batch),
+            _kept(store, batch),
             _settings(store, batch, manifest),
         ]
     )
@@ -85,6 +88,32 @@ def _examples(store: Store, batch: str) -> str:
         return ""
     shown = charts.table(("reason", "page", "detail"), rows, words=3)
     return f"<details><summary>Dropped pages: examples of each reason</summary>{shown}</details>"
+
+
+def _kept(store: Store, batch: str) -> str:
+    """The beginnings of some kept pages: the first by id, a random sample."""
+    verdicts, documents = (find_manifest(store, name, batch) for name in ("verdicts", "documents"))
+    if verdicts is None or documents is None:
+        return ""
+
+    shown = []
+    for doc_id in _kept_ids(store, batch):
+        row = find_row(store, "documents", documents, doc_id)
+        if row is not None:
+            text = " ".join(row["text"][:KEPT_CHARS].split())
+            shown.append(
+                f"<p class=r>{escaped(row['url'][:URL_CHARS])}</p><pre>{escaped(text)}</pre>"
+            )
+    return f"<h3>Kept, for example</h3>{''.join(shown)}" if shown else ""
+
+
+def _kept_ids(store: Store, batch: str) -> list[str]:
+    for path in part_paths(store, "verdicts", batch):
+        for piece in iter_tables(store, path, ["doc_id", "kept"]):
+            found: list[str] = piece.filter(piece["kept"])["doc_id"][:KEPT_EXAMPLES].to_pylist()
+            if found:
+                return found
+    return []
 
 
 def _settings(store: Store, batch: str, documents: Manifest) -> str:

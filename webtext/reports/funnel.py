@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from corpus.storage.store import Store
@@ -53,7 +53,7 @@ def bars(name: str, manifest: Manifest) -> Iterable[Bar]:
         yield Bar("documents kept", kept, most_first(counts), name)
 
 
-def summed(batches: Iterable[list[Bar]]) -> list[Bar]:
+def summed(batches: Iterable[Sequence[Bar]]) -> list[Bar]:
     """The funnel over several batches: rows and reasons of equal bars added."""
     rows: Counter[str] = Counter()
     lost: dict[str, Counter[str]] = {}

@@ -26,7 +26,7 @@ from corpus.tables.parquet import iter_tables, part_paths
 from corpus.tables.staleness import stale_among
 from webtext.reports import charts, documents, kept_share, removals, years
 from webtext.reports.charts import escaped
-from webtext.reports.funnel import Bar, batch_bars
+from webtext.reports.funnel import Bar, batch_bars, summed
 from webtext.reports.runs import last_sample, read_metrics, read_scores
 
 PATH = "reports/report.html"
@@ -60,7 +60,8 @@ def write(store: Store) -> str:
     # One scale for the bars of all batches, so that they can be compared.
     funnels = {manifest.batch: batch_bars(store, manifest.batch) for manifest in links}
     most = max(bar.rows for funnel in funnels.values() for bar in funnel)
-    sections = [_batch(store, batch, funnel, most) for batch, funnel in funnels.items()]
+    sections = [_all(list(funnels.values())), _runs(store)]
+    sections += [_batch(store, batch, funnel, most) for batch, funnel in funnels.items()]
     sections.append(years.section(store, [manifest.batch for manifest in links]))
     sections.append(_snapshots(store))
     sections.append(_domains(store, [manifest.batch for manifest in links]))
@@ -68,6 +69,28 @@ def write(store: Store) -> str:
     store.write_bytes(PATH, page(store.root, sections).encode())
 
     return f"{store.root}/{PATH}"
+
+
+def _all(funnels: Sequence[Sequence[Bar]]) -> str:
+    """The rows after each stage, over all batches."""
+    rows: list[tuple[str, int, int | None]] = [
+        (bar.label, bar.rows, None) for bar in summed(funnels)
+    ]
+    return f"<section><h2>All batches</h2>{charts.bars(rows, 'rows after each stage')}</section>"
+
+
+def _runs(store: Store) -> str:
+    """The validation losses of all runs on shared axes; empty for fewer than two."""
+    bands = []
+    for run in store.folders("runs"):
+        lines = read_metrics(store, run)
+        points = [(line["step"], line["val_loss"]) for line in lines if "val_loss" in line]
+        bands.append((run, charts.band(points)))
+    if len(bands) < 2:
+        return ""
+
+    drawing = charts.compared(bands, "validation loss, nats per token, by step")
+    return f"<section><h2>Runs</h2>{drawing}</section>"
 
 
 def _batch(store: Store, batch: str, funnel: Sequence[Bar], most: int) -> str:
@@ -112,13 +135,12 @@ def _domains(store: Store, names: Sequence[str]) -> str:
         linked.update(_count_domains(store, "links", batch))
         kept.update(_count_domains(store, "documents", batch))
 
-    rows = [
-        (domain, f"{count:,}", f"{kept[domain]:,}")
-        for domain, count in sorted(linked.items(), key=lambda item: (-item[1], item[0]))[
-            :TOP_DOMAINS
-        ]
-    ]
-    shown = charts.table(("", "links", "documents"), rows)
+    ranked = sorted(linked.items(), key=lambda item: (-item[1], item[0]))[:TOP_DOMAINS]
+    rows = [(domain, f"{count:,}", f"{kept[domain]:,}") for domain, count in ranked]
+    shown = charts.bars(
+        [(domain, count, kept[domain]) for domain, count in ranked], "documents of links by domain"
+    )
+    shown += charts.table(("", "links", "documents"), rows)
 
     return f"<section><h2>Top domains</h2><p>{len(linked):,} domains in all.</p>{shown}</section>"
 
@@ -207,7 +229,7 @@ td{padding:.25rem .75rem .25rem 0;vertical-align:top}.n{text-align:right;font-va
 .bars .w{width:28%}.bars i{display:block;height:1rem;background:#3b6ea5}.r{color:#666}tr{border-bottom:1px solid #e6e2da}
 .h th{color:#666}table+table{margin-top:1.5rem}
 svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#666}.y{text-anchor:end;dominant-baseline:middle}
-.x{text-anchor:middle}.g{stroke:#e6e2da}polyline{fill:none;stroke-width:2}
+.v{dominant-baseline:middle}.x{text-anchor:middle}.g{stroke:#e6e2da}polyline{fill:none;stroke-width:2}
 polyline.training{stroke:#9db8d6;stroke-width:1.2}polyline.validation{stroke:#b3392f}
 .key span{font-weight:600;margin-right:.75rem}.swatch{width:.8em;height:.8em}.key .training{color:#5d86b3}.key .validation{color:#b3392f}
 section{overflow-x:auto}.warning{color:#a3301f}
@@ -215,6 +237,11 @@ pre{white-space:pre-wrap;background:#f3efe7;padding:1rem;font:13px/1.45 ui-monos
 @media (prefers-color-scheme:dark){
 body{color:#ddd;background:#181a1d}pre{background:#23262b}tr{border-color:#3a3d42}.g{stroke:#3a3d42}
 .r,.h th,svg text{color:#a5a8ad;fill:#a5a8ad}.warning{color:#ff9a86}
+}
+@media print{
+body{max-width:none;margin:0;color:#000;background:#fff}section{break-inside:auto;overflow:visible}
+h2,h3{break-after:avoid}tr,svg,pre{break-inside:avoid}.bars i{print-color-adjust:exact}
+pre{color:#000;background:#fff;border:1px solid #ccc}.r,.h th,svg text{color:#333;fill:#333}
 }
 """
 

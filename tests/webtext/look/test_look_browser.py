@@ -17,7 +17,7 @@ import uvicorn
 
 from corpus.tables.parquet import read_table
 from tests.support import grown_corpus
-from tests.webtext.look.test_look_runs import add_run
+from tests.support.written_runs import add_run
 from webtext.look.app import Origins, look_app
 from webtext.look.frames import frame_app
 

@@ -14,7 +14,7 @@ from corpus.snapshots.snapshot import read_snapshot
 from corpus.tables.parquet import read_file, read_table
 from shards.reader import BlockStream, open_split
 from tests.support import grown_corpus
-from train.config import TrainConfig
+from tests.support.written_runs import BATCH_SIZE, BLOCK, SNAPSHOT, add_run
 from train.step_documents import step_documents
 from webtext.look.app import Origins, look_app
 from webtext.look.life import SETTINGS
@@ -23,22 +23,6 @@ from webtext.look.runs_view import read_ablations
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 ORIGINS = Origins("http://127.0.0.1:1", "secret")
 BASE = "http://127.0.0.1"
-SNAPSHOT, BLOCK, BATCH_SIZE = "2024-02", 16, 4
-
-
-def add_run(fates: grown_corpus.Fates, name: str, start: float) -> None:
-    """A run of a few steps, as training records it."""
-    config = TrainConfig.model_validate({"batch_size": BATCH_SIZE, "seed": 11})
-    described = {
-        "config": config.model_dump(),
-        "snapshot": SNAPSHOT,
-        "identity": {"shape": {"block_size": BLOCK}},
-    }
-    fates.store.write_json(f"runs/{name}/config.json", described)
-    fates.store.write_json(f"runs/{name}/scores.json", {"sets": {"lambada": {"ppl": start}}})
-    lines = [{"step": at, "loss": start / at, "val_loss": start / at + 1} for at in (1, 2, 3)]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    fates.store.write_bytes(f"runs/{name}/metrics.jsonl", text.encode())
 
 
 def test_runs_share_axes_and_their_points_lead_to_steps(fates_copy: grown_corpus.Fates) -> None:
