@@ -103,6 +103,7 @@ gpu-check: setup ## train for 50 steps on every GPU of this machine
 
 docs: setup ## build the documentation site into build/site; a dead link fails
 	$(BIN)/python -m tools.draw_pictures
+	$(BIN)/python -m tools.draw_window
 	$(BIN)/python -m tools.generate_docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	$(BIN)/python -m pytest -n 0 tests/test_docs.py tests/tools/test_site.py tests/shards/test_strangers.py

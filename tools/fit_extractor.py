@@ -80,6 +80,7 @@ TRAINED_ON: Final = {
     "defuddle": "MIT",
     "np157": "Apache-2.0",
     "readability": "Apache-2.0",
+    "labels": "own",  # `webtext look --export-labels`
 }
 # Kinds of gold that hold the whole text of a page, checked by people or by maintainers.
 TEXT_KINDS: Final = ("full", "silver")

@@ -1,6 +1,6 @@
 """Labelled pages for the judge of soft failures. They lie outside the repository.
 
-`softfail/softfail_dev.tar.zst` holds real answers that are not pages, by kind, and genuine pages.
+`softfail/softfail_*.tar.zst` hold real answers that are not pages, by kind, and genuine pages.
 `extraction` and `extraction2` hold genuine pages with gold text.
 """
 
@@ -84,9 +84,14 @@ def extracted_page(html: str) -> JudgedPage:
 
 
 def labelled_pages(folder: Path) -> Iterator[Labelled]:
-    """Soft failures and genuine pages of `softfail`."""
+    """Soft failures and genuine pages of all archives in `softfail`."""
+    for path in sorted((folder / "softfail").glob("softfail_*.tar.zst")):
+        yield from _labelled_pages(path)
+
+
+def _labelled_pages(path: Path) -> Iterator[Labelled]:
     labels: dict[str, dict[str, Any]] = {}
-    for name, data in _members(folder / "softfail" / "softfail_dev.tar.zst"):
+    for name, data in _members(path):
         if name.endswith("labels.jsonl"):
             labels = {row["id"]: row for row in map(json.loads, data.decode().splitlines())}
         elif (row := labels.get(Path(name).stem)) and row["id"] not in MISLABELLED:

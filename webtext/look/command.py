@@ -19,15 +19,18 @@ import secrets
 import signal
 import socket
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from corpus.errors import InputError
 from corpus.run import command
-from corpus.storage.store import open_corpus
+from corpus.storage.store import Store, open_corpus
 from webtext.look.app import Origins, look_app
+from webtext.look.export import export_labels
 from webtext.look.frames import frame_app
+from webtext.look.labels import Labels
 from webtext.look.runs_view import read_ablations
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -64,7 +67,15 @@ def _main(argv: Sequence[str] | None) -> int:
         default=[],
         help="a folder of `webtext ablate --to DIR`, shown with the runs; may be repeated",
     )
+    parser.add_argument(
+        "--export-labels",
+        metavar="DIR",
+        type=Path,
+        help="write the labelled pages as the archives that fits read, and stop",
+    )
     args = parser.parse_args(argv)
+    if args.export_labels is not None:
+        return _export(open_corpus(args.corpus), args.export_labels, as_json=args.json)
     if args.host not in LOOPBACK and len(args.token or "") < 16:
         raise InputError(
             f"--host {args.host} lets other machines read all pages and write labels: give --token "
@@ -82,6 +93,18 @@ def _main(argv: Sequence[str] | None) -> int:
         print(json.dumps({"address": shown}) if args.json else f"look: {shown}", flush=True)
         app = look_app(store, origins, ablations)
         asyncio.run(_serve([(app, first), (frame_app(store, parent, secret), second)]))
+    return 0
+
+
+def _export(store: Store, folder: Path, *, as_json: bool) -> int:
+    counts = export_labels(store, Labels(store, "export"), folder)
+    if as_json:
+        print(json.dumps(counts))
+    else:
+        print(
+            f"{folder}: {counts['extraction']} pages with the right text, "
+            f"{counts['soft_failure']} pages or soft failures, {counts['pair']} pairs"
+        )
     return 0
 
 
