@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from corpus.errors import InputError
-from shards.stream.epochs import EpochStream
+from shards.stream.epochs import EpochStream, of_window, row_groups_together
 from shards.stream.order import Permutation, WindowedPermutation
 from shards.stream.token_source import Tokens
 from shards.stream.tokens import Document
@@ -116,7 +116,7 @@ class BlockStream(EpochStream):
             "seed": self.seed,
             "epoch": self.epoch,
             "index": self.index,
-            "window": self.window,
+            **of_window(self.window),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -167,8 +167,10 @@ class BlockStream(EpochStream):
     def _permutation(self, epoch: int) -> Permutation | WindowedPermutation:
         if not self.window:
             return Permutation(self.num_blocks, self.seed, epoch)
-        run = max(1, self.split.run_tokens // self.block_size)
-        return WindowedPermutation(self.num_blocks, run, self.window, self.seed, epoch)
+        together = row_groups_together(self.window)
+        run = max(1, self.split.run_tokens // self.block_size) * together
+        window = self.window // together
+        return WindowedPermutation(self.num_blocks, run, window, self.seed, epoch)
 
 
 def sequential_blocks(split: Tokens, block_size: int) -> Iterator[np.ndarray]:
@@ -211,7 +213,8 @@ def check_state(state: Any, ours: dict[str, int | str], keys: Sequence[str]) -> 
                 "state_dict gave"
             )
 
-    for key in keys:
+    # How windows are made belongs to the order as the window does.
+    for key in (*keys, *(["together"] if "together" in ours else [])):
         if state[key] != ours[key]:
             raise InputError(
                 f"stream state of {key} {state[key]!r}, this stream has {ours[key]!r}: continuing "

@@ -22,7 +22,7 @@ from corpus.tables.manifest import fingerprint
 from shards.stream.blocks import BlockStream, check_state
 from shards.stream.by_domain import Places, by_domain, chosen_documents, read_places
 from shards.stream.cache import TokenCache
-from shards.stream.epochs import share_of
+from shards.stream.epochs import of_window, share_of
 from shards.stream.order import Permutation
 from shards.stream.packing import PackedStream
 from shards.stream.token_source import Tokens
@@ -153,7 +153,7 @@ class MixtureStream:
             "block_size": self.block_size,
             "seed": self.seed,
             "index": self.index,
-            "window": self.window,
+            **of_window(self.window),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

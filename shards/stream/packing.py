@@ -21,7 +21,7 @@ import numpy as np
 from corpus.errors import InputError
 from shards.stream.best_fit import best_fit
 from shards.stream.blocks import check_state
-from shards.stream.epochs import EpochStream
+from shards.stream.epochs import EpochStream, of_window, row_groups_together
 from shards.stream.order import Permutation
 from shards.stream.token_source import Tokens
 from shards.stream.tokens import Document
@@ -150,7 +150,7 @@ class PackedStream(EpochStream):
             "seed": self.seed,
             "epoch": self.epoch,
             "index": self.index,
-            "window": self.window,
+            **of_window(self.window),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -225,8 +225,9 @@ class PackedStream(EpochStream):
         self._run, per_group = RUN_DOCUMENTS, GROUP_DOCUMENTS // RUN_DOCUMENTS
         if self.window:
             mean = max(1, int(self._lengths.mean()))
-            self._run = max(1, self.split.run_tokens // mean)
-            per_group = self.window
+            together = row_groups_together(self.window)
+            self._run = max(1, self.split.run_tokens // mean) * together
+            per_group = self.window // together
 
         num_runs = -(-num_documents // self._run)
         order = Permutation(num_runs, self.seed, 3)(np.arange(num_runs))

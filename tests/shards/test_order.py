@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from collections import OrderedDict
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corpus.errors import InputError
+from shards.reader import BlockStream
 from shards.stream.order import Permutation, WindowedPermutation
 
 
@@ -56,3 +61,46 @@ def test_places_are_uniform_and_neighbours_unrelated(n: int) -> None:
     # Within one order, neighbours' places correlate as little as those of random permutations.
     order = Permutation(n, 3)(np.arange(n))
     assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 4 / np.sqrt(n)
+
+
+@pytest.mark.parametrize(("window", "most"), [(16, 1.2), (64, 1.12)])
+def test_a_window_needs_hardly_more_row_groups_than_there_are(window: int, most: float) -> None:
+    """Row groups of files of any length, and a cache of three windows that forgets the oldest use."""
+    lengths = np.random.default_rng(0).integers(3000, 4097, (30, 9))
+    lengths[:, :-1] = 4096
+    starts = np.cumsum([0, *lengths.ravel()])
+    split: Any = Lengths(int(starts[-1]))
+    stream = BlockStream(split, block_size=64, seed=0, window=window)
+    places = stream.block_numbers(np.arange(stream.num_blocks)) * 64
+
+    cache: OrderedDict[int, None] = OrderedDict()
+    fetched = 0
+    for pair in np.stack([places, places + 64]).T:
+        for group in set((np.searchsorted(starts, pair, "right") - 1).tolist()):
+            fetched += group not in cache
+            cache[group] = None
+            cache.move_to_end(group)
+            if len(cache) > 3 * window:
+                cache.popitem(last=False)
+    assert fetched <= most * lengths.size
+
+
+class Lengths:
+    """A split of which nothing is read."""
+
+    name, digest, run_tokens = "train", "d", 4096
+
+    def __init__(self, num_tokens: int) -> None:
+        self.num_tokens = num_tokens
+
+
+def test_windows_of_several_row_groups_refuse_the_order_of_single_ones() -> None:
+    split: Any = Lengths(1 << 20)
+    stream = BlockStream(split, block_size=64, seed=0, window=16)
+    state = stream.state_dict()
+    stream.load_state_dict(state)
+    with pytest.raises(InputError, match="together 3"):
+        stream.load_state_dict({**state, "together": 3})
+    del state["together"]
+    with pytest.raises(InputError, match="together"):
+        stream.load_state_dict(state)
