@@ -1,5 +1,7 @@
-"""The settings of the crawl: `[crawl.links]`, `[crawl.reading]`, `[crawl.fetch]`,
-`[crawl.captures]`, `[crawl.rights]` and `[crawl.warc]`."""
+"""The settings of the crawl.
+
+Sections: `[crawl.links]`, `[crawl.reading]`, `[crawl.fetch]`, `[crawl.captures]`, `[crawl.rights]`
+and `[crawl.warc]`."""
 
 from __future__ import annotations
 

@@ -154,9 +154,7 @@ def _sections_read(args: argparse.Namespace) -> tuple[set[str], str]:
 
 
 def _stop(store: Store, batch: str) -> int:
-    """Ask a running crawl to stop. Its own command ends with exit code 143 and says how to
-    continue.
-    """
+    """Ask a running crawl to stop. Its own command exits with 143 and says how to continue."""
     found = owner(store, f"{work_dir(batch)}/lock.json")
     if found is None or not found["alive"]:
         raise InputError(f"{store.root}: no run holds batch {batch!r}; nothing to stop")

@@ -260,9 +260,7 @@ class FetchConfig(Section):
 
     @property
     def only_loopback(self) -> bool:
-        """True if only loopback may be dialled: no contact is named, and no other network is
-        allowed.
-        """
+        """True if only loopback may be dialled: no contact, and no other allowed network."""
         return (
             not self.contact and bool(self.networks) and all(n.is_loopback for n in self.networks)
         )
@@ -283,8 +281,9 @@ class FetchConfig(Section):
         return f"{self.user_agent} (+{self.contact})" if self.contact else self.user_agent
 
     def require_contact(self) -> None:
-        """Check that a contact is named if hosts beyond loopback can be reached. Raises
-        ConfigError.
+        """Check that a contact is named if hosts beyond loopback can be reached.
+
+        Raises: ConfigError.
         """
         if not self.contact and not self.only_loopback:
             raise ConfigError(
@@ -294,10 +293,9 @@ class FetchConfig(Section):
 
 
 def deadline_at(text: str, started_at: float) -> float | None:
-    """Unix seconds of a deadline: `36h` from `started_at`, or a time (UTC by default); None if
-    empty.
+    """Unix seconds of a deadline: `36h` from `started_at`, or a time; None if empty.
 
-    Raises: ValueError.
+    Times are UTC by default. Raises: ValueError.
     """
     if not text:
         return None

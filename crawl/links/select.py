@@ -112,9 +112,7 @@ def read_dump(
 
 
 def _require_a_dump(name: str, dispositions: Counter[str]) -> None:
-    """Refuse files of other kinds: a web page saved under a dump's name, a table, a dump of
-    comments.
-    """
+    """Refuse other files: a web page under a dump's name, a table, a dump of comments."""
     bad, total = dispositions[Disposition.BAD_JSON], dispositions.total()
     if bad and (
         bad + dispositions[Disposition.BLANK] == total or (total >= 100 and bad * 2 > total)

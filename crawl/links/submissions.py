@@ -112,8 +112,7 @@ def decode_fully(row: bytes) -> FullSubmission | None:
 
 
 def decode_leniently(row: bytes) -> FullSubmission | None:
-    """Decode leniently, with another parser: broken UTF-8, control characters in strings, wrong
-    types.
+    """Decode broken UTF-8, control characters in strings and wrong types, with another parser.
 
     A value unreadable as the type of its field counts as absent. For every row accepted by the
     strict decoders, this gives the same values (a test compares them); it is slower by a factor of

@@ -78,9 +78,7 @@ def content_kind(content_type: str | None, body: bytes) -> str | None:
 
 
 def is_binary(body: bytes) -> bool:
-    """True if the first bytes cannot be text: control codes other than white space, or the mark of
-    a PDF file.
-    """
+    """True if the first bytes cannot be text: control codes except white space, or a PDF mark."""
     start = body[:_SNIFF_BYTES]
     if start.startswith(_UTF16_MARKS):
         return False

@@ -111,7 +111,9 @@ class TokenSplit:
         return self._segments.misses
 
     def slice(self, start: int, stop: int) -> np.ndarray:
-        """Tokens [start, stop). Shape (stop - start,); a view of the map where they lie together, read-only then.
+        """Tokens [start, stop). Shape (stop - start,).
+
+        A read-only view of the map if they are contiguous there.
 
         Raises: IndexError outside 0 <= start <= stop <= num_tokens.
         """

@@ -35,9 +35,7 @@ def is_tagged(
 
 
 def header_tags(values: Sequence[str], product_token: str) -> Iterator[str]:
-    """Tags of `X-Robots-Tag` headers for us, lower case; `otherbot:` begins those for another
-    robot.
-    """
+    """Tags of `X-Robots-Tag` headers for us, lower case; other robots' begin with `otherbot:`."""
     for value in values:
         ours = True
         for part in value.lower().split(","):
