@@ -1,7 +1,8 @@
 """The settings of the crawl.
 
 Sections: `[crawl.links]`, `[crawl.reading]`, `[crawl.fetch]`, `[crawl.captures]`, `[crawl.rights]`
-and `[crawl.warc]`."""
+and `[crawl.warc]`.
+"""
 
 from __future__ import annotations
 

@@ -64,8 +64,9 @@ class RecordDisposition(StrEnum):
 
 
 class Capture(NamedTuple):
-    """A page of an archive; the fields are columns, `record` is a WARC record of our own form, or
-    the archive's own if that needs no change.
+    """A page of an archive; the fields are columns.
+
+    `record` is a WARC record of our own form, or the archive's own if it needs no change.
     """
 
     doc_id: str
