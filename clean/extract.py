@@ -24,7 +24,7 @@ Extractor = Literal["learned", "trafilatura-fast", "trafilatura"]
 # Decoded HTML to text, empty if the page has no main text.
 ExtractFunction = Callable[[str], str]
 
-# Pages after which the library's caches (of pure functions) are emptied, to bound memory.
+# Pages between emptying the library's caches (of pure functions), to bound memory.
 RESET_PAGES = 1000
 
 

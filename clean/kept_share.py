@@ -14,7 +14,7 @@ from typing import Any, Final
 
 # Upper bounds of the classes of the distribution. The rest is the class `over_0.9`.
 BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
-# Least documents of a domain in a part that tell what is usual for it.
+# Least documents of a domain in a part for its usual share to be known.
 MIN_PAGES: Final = 8
 # On shorter pages the share varies too much.
 MIN_VISIBLE_WORDS: Final = 150

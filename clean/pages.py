@@ -127,7 +127,7 @@ def _sandbox(config_json: str) -> Sandbox:
 
 
 def process(page: Page, sandbox: Sandbox) -> Result:
-    """The page's document, or the reason to drop it. A page killing the process has a reason too."""
+    """The page's document, or the reason to drop it, also for a page killing the process."""
     answer = sandbox.ask(msgspec.msgpack.encode(page))
     return (
         Dropped(answer.reason, answer.detail)
@@ -146,7 +146,7 @@ class Made(NamedTuple):
 def make(
     pages: pa.Table, links: pa.Table, read: ReadFunction, document: ProcessFunction
 ) -> list[Made]:
-    """The result of each page, in the order of the rows. `links` holds at least these pages' rows."""
+    """The result of each page in the order of the rows. `links` has at least these pages' rows."""
     rows = pages.to_pylist()
     results: list[Result | None] = [None] * len(rows)
     in_file_order = sorted(range(len(rows)), key=lambda index: _place(rows[index]))

@@ -1,4 +1,4 @@
-"""The command `python -m clean.run --corpus C --batch B`: WARC files to documents, without network."""
+"""The command `python -m clean.run --corpus C --batch B`: WARC files to documents, offline."""
 
 from __future__ import annotations
 

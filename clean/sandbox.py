@@ -41,7 +41,7 @@ START_S = 300.0
 # machines.
 WALL_PER_CPU = 4
 WALL_SLACK_S = 10.0
-# Pages after which a process is replaced, to bound its memory.
+# Pages until a process is replaced, to bound its memory.
 PAGES_PER_PROCESS = 5000
 _LENGTH = struct.Struct("<Q")
 # First byte of an answer.

@@ -58,7 +58,7 @@ GROUPS = {
     },
 }
 
-# Modules with a command of their own, by the command line that starts them from here.
+# Modules with a command of their own, by their command line here.
 PROGRAMS = {
     **{f"{stage}.run": f"webtext {stage}" for stage in STAGES},
     "shards.train_tokenizer": "webtext tokenizer",
@@ -87,7 +87,7 @@ def _train_main(name: str) -> Callable[[Sequence[str] | None], int]:
 
 
 def _corpus_main(name: str) -> Callable[[Sequence[str] | None], int]:
-    # A command imports its own modules only, so that the others need not be installed.
+    # A command imports its own modules only: the others need not be installed.
     if name == "refresh":
         from webtext.upkeep.refresh import main
     elif name == "status":

@@ -17,7 +17,7 @@ from corpus.run.arguments import bare_parser, command_parser, named_by_index
 from corpus.run.command import run_command
 from webtext.commands import GROUPS, PROGRAMS, command_main
 
-# Metavars of options that take a path.
+# Metavars of options taking a path.
 FILES = frozenset({"FILE", "FILE.toml", "FOLDER", "C"})
 
 

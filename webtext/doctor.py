@@ -32,7 +32,7 @@ MARKS = {"ok": "ok", "warning": "warning", "failure": "FAILURE"}
 # Memory for a worker with the extractor and a part of pages (docs/scale.md), and for a spool.
 LEAST_BYTES_PER_CORE = 1 << 30
 LEAST_DISK_BYTES = 10 << 30
-# Ports of Ray that run code for everybody who reaches them without a token.
+# Ports of Ray: without a token they run code for everybody.
 RAY_PORTS = (6379, 8265, 10001)
 
 

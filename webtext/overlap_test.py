@@ -44,14 +44,14 @@ BATCH = "planted"
 NUM_PARTS = 4
 SEED = 1
 MIRRORS = 20
-# Words of an entry that are planted: longer ones are cut from their middle.
+# Planted words of an entry: longer ones are cut from their middle.
 MOST_WORDS = 200
-# Words of the part of an entry that the form `part` plants.
+# Words of an entry planted by the form `part`.
 PART_WORDS = 60
 # Characters of real text on each side of an entry.
 AROUND_CHARS = 1_500
 LINE_CHARS = 60
-# Share of an entry that has to go.
+# Share of an entry to be removed.
 GONE_FRAC = 0.5
 SHOWN = 10
 

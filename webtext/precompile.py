@@ -18,7 +18,7 @@ from corpus.compiled_registry import EXAMPLES
 from corpus.errors import InputError
 from webtext.stages import needing, stage_main
 
-# Stages with compiled loops. The slowest comes first, so that the two processes end together.
+# Stages with compiled loops. The slowest comes first: the two processes end together.
 STAGES = ("clean", "dedup")
 
 

@@ -40,7 +40,7 @@ from webtext.soak_nodes import JoinedNode, children
 
 BATCH = "2000-01"
 STAGES = ("clean", "dedup", "shards")
-# Settings under which made texts pass, on small parts so that every step has several.
+# Settings for generated texts to pass, with small parts: every step has several.
 SETTINGS = (
     "clean.language.min_score=0.0",
     "clean.quality.min_words=5",
@@ -69,7 +69,7 @@ WORDS = [
     "weather",
     "kitchen",
 ]
-# Seconds after which a command that was not killed counts as hung.
+# Seconds until a command without a kill counts as hung.
 HUNG_S = 900.0
 # Seconds that a killed node's lease may live on, when the next start runs elsewhere.
 WAIT = "5m"

@@ -123,7 +123,7 @@ def losing_answers(share: float, rng: random.Random) -> Iterator[LossyNetwork]:
     try:
         yield network
     finally:
-        # A thread that waits in accept() does not notice a close.
+        # A thread waiting in accept() does not notice a close.
         with contextlib.suppress(OSError):
             network.listener.shutdown(socket.SHUT_RDWR)
         network.listener.close()

@@ -72,7 +72,7 @@ SITE_CUTS = Table(
     ),
     scratch=True,
 )
-# The keys of removed lines, for documents that lose any.
+# The keys of removed lines, for documents with any.
 CUTS = Table(
     name="line_cuts",
     schema=pa.schema([("doc_id", pa.string()), ("keys", pa.list_(pa.uint64()))]),
@@ -196,7 +196,7 @@ def cut_documents(
 
 
 def _cut(row: dict[str, Any], keys: frozenset[int], config: CleanConfig) -> int:
-    """Removes the lines from a candidate, judges the rest, and returns the number of lines removed."""
+    """Removes the lines from a candidate, judges the rest, and returns the number removed."""
     cut = without(row["text"], keys, config.boilerplate)
     judged = quality.judge(cut.text, config.quality)
     words = len(judged.text.split())

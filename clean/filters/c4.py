@@ -81,7 +81,7 @@ def sentences(profile: Profile, config: C4Config) -> Reason | None:
 
 RULES = (lorem_ipsum, curly_brace, sentences)
 
-# The value, threshold and setting behind each reason, for a text that was dropped for it.
+# The value, threshold and setting behind each reason, for a text dropped for it.
 DETAILS: Mapping[Reason, Callable[[Profile, C4Config], str]] = {
     Reason.C4_LOREM_IPSUM: lambda profile, config: detail.unsettable(
         "'lorem ipsum' in the text", "quality.preset"

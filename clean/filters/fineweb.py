@@ -77,7 +77,7 @@ def newlines(profile: Profile, config: FineWebConfig) -> Reason | None:
 RULES = (line_punctuation, short_lines, repeated_lines, newlines)
 
 _KEY = "quality.fineweb."
-# The value, threshold and setting behind each reason, for a text that was dropped for it.
+# The value, threshold and setting behind each reason, for a text dropped for it.
 DETAILS: Mapping[Reason, Callable[[Profile, FineWebConfig], str]] = {
     Reason.FINEWEB_LINE_PUNCTUATION: lambda profile, config: detail.below(
         line_punctuation_frac(profile),

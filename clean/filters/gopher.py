@@ -259,7 +259,7 @@ def _repeated_ngrams_detail(profile: Profile, config: GopherConfig) -> str:
     return detail.above(share, most, of, f"{_KEY}max_dup_ngram_chars_frac")
 
 
-# The value, threshold and setting behind each reason, for a text that was dropped for it.
+# The value, threshold and setting behind each reason, for a text dropped for it.
 DETAILS: Mapping[Reason, Callable[[Profile, GopherConfig], str]] = {
     Reason.GOPHER_WORDS: _words_detail,
     Reason.GOPHER_WORD_LENGTH: _word_length_detail,

@@ -16,7 +16,7 @@ import numpy as np
 from corpus.compiled import compiler
 from corpus.compiled_registry import example
 
-# Bytes of a text that are read: the cost of a page is bounded, and its start tells most.
+# Bytes to read of a text: the cost of a page is bounded, and its start tells most.
 MAX_BYTES = 1 << 16
 _FNV_START, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -79,7 +79,7 @@ def _hash_words(data: np.ndarray, mask: np.uint64, out: np.ndarray) -> int:
             inside = True
             continue
 
-        # The word that ends here, then the sign itself unless it is a space.
+        # The word ending here, then the sign itself unless it is a space.
         for sign in range(2):
             if sign == 0:
                 if not inside:

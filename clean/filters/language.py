@@ -23,18 +23,18 @@ from clean import detail
 from clean.reasons import Reason
 from corpus.config import Section
 
-# Characters of a window. Shorter ones say less about languages that are close to each other.
+# Characters of a window. Shorter ones say less about closely related languages.
 WINDOW_CHARS = 400
 MIN_WINDOW_CHARS = 150
 # Windows of every text.
 NUM_WINDOWS = 3
-# Windows of a text that the first ones leave unsure.
+# Windows of a text left unsure by the first ones.
 MAX_WINDOWS = 16
 # Mean probability from which no further windows are read. FineWeb keeps English from here on.
 SURE = 0.65
-# Most probable labels of a window that are counted.
+# Counted labels of a window, the most probable ones.
 NUM_LABELS = 5
-# Windows whose agreement counts as evidence.
+# Least number of agreeing windows to count as evidence.
 MIN_AGREEING = 3
 # ISO 639's code for a text of no determined language.
 UNKNOWN = "und"
@@ -104,7 +104,7 @@ def _combined(pieces: list[str]) -> Language:
 
     agree = all(max(scores, key=scores.__getitem__) == label for scores in found)
     if score < SURE and agree and len(found) >= MIN_AGREEING:
-        # One less the probability that all of them are wrong, were they independent.
+        # One less the probability of all being wrong, were they independent.
         score = 1 - math.prod(1 - scores[label] for scores in found)
 
     return Language(label, round(min(score, 1.0), 4))

@@ -35,13 +35,13 @@ MIN_WORDS: dict[Preset, int] = {
     "c4": 0,
     "fineweb": 50,
 }
-# Presets that apply the rules of each section.
+# Presets applying the rules of each section.
 APPLIED_BY: dict[str, tuple[Preset, ...]] = {
     "gopher": ("gopher", "fineweb"),
     "c4": ("c4", "fineweb"),
     "fineweb": ("fineweb",),
 }
-# Presets that remove lines of a text.
+# Presets removing lines of a text.
 EDITING_PRESETS: Final = ("c4", "fineweb")
 
 

@@ -25,7 +25,7 @@ _MIRRORS = (
     "academic.ru deacademic.com kiddle.co dbpedia.org wikimonde.com worldheritage.org worldlibrary.org worldlibrary.net "
     "gutenberg.us qwika.com artandpopularculture.com kidzsearch.com alegsaonline.com explained.today"
 )
-# Domains that mainly republish Wikipedia's articles (or DBpedia's extracts of them).
+# Domains mainly republishing Wikipedia's articles (or DBpedia's extracts of them).
 MIRRORS = frozenset(_MIRRORS.split())
 
 # In an address, or within one, where it may be percent-encoded (%2F, %3A, %3F, %23).
@@ -53,9 +53,9 @@ _CREDIT = re.compile(
 _DOMAIN = re.compile(r"[\w-]+(?:\.[\w-]+)+")
 _NAME = "ikipedia"
 _TAGLINE = "from wikipedia, the free encyclopedia"
-# Characters of a text that may hold the line below the title of each of Wikipedia's articles.
+# Characters searched for the line below the title of each of Wikipedia's articles.
 TAGLINE_CHARS = 400
-# Characters on either side of a mention of Wikipedia that are searched.
+# Characters searched on either side of a mention of Wikipedia.
 AROUND_CHARS = 600
 # Mentions that are searched. A mirror names its source near the top or at the bottom of a page of
 # ordinary length.

@@ -31,9 +31,9 @@ from clean.learned.markup import CHANNEL_TAGS, HINTS, TAG
 OWN_WORDS: Final = 60
 # A shorter headline is a label, such as "Comments".
 HEADLINE_WORDS: Final = 3
-# Least number of numbered headings in one container that make it a gallery.
+# Least number of numbered headings in a container for it to be a gallery.
 GALLERY_PAGES: Final = 4
-# Words outside forms from which on the text of a form is not the page's.
+# With as many words outside forms, the text of a form is not the page's.
 OUTSIDE_WORDS: Final = 100
 _THREAD: Final = ("forum", "thread", "topic", "question")
 _BLOG: Final = "blog"

@@ -14,7 +14,7 @@ from corpus.compiled import compiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# For functions that Python calls.
+# For functions called from Python.
 compiled = compiler(nogil=True)
 
 

@@ -160,7 +160,7 @@ def _sections(place: Any, chance: Any, words: Any, content: Any, out: Any) -> No
 
 @inner
 def _siblings(counts: Any, place: Any, above: Any, chance: Any, total: Any, out: Any) -> None:
-    """Mean of the blocks of the same tag under the same container, and their share of the content."""
+    """Mean of the blocks of one tag under the same container, and their share of the content."""
     num = chance.size
     slots = 16
     while slots < 4 * num:

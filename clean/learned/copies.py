@@ -32,7 +32,7 @@ from clean.learned.tables import Row
 
 # Shorter blocks may well be there twice for a reason.
 COPY_WORDS: Final = 12
-# A text that is there more often is part of a template, not of a second layout.
+# A text repeated more often is part of a template, not of a second layout.
 MAX_COPIES: Final = 4
 # So many different blocks following each other a second time are a copy at any place.
 RUN_BLOCKS: Final = 4

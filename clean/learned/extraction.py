@@ -87,7 +87,7 @@ class Use(StrEnum):
 
 # The weight of recall against precision in F-beta (van Rijsbergen 1979).
 BETA: Final = {Use.PRECISION: 0.5, Use.BALANCED: 0.8, Use.RECALL: 1.5}
-# A page whose best block has a smaller probability has no content.
+# A page has no content if its best block has a smaller probability.
 LEAST_CHANCE: Final = 0.25
 # The least probability of a kept block: if nothing on the page is clear, and if something is.
 VAGUE: Final = {Use.PRECISION: (0.4, 0.5), Use.BALANCED: (0.35, 0.5), Use.RECALL: (0.0, 0.0)}
@@ -234,7 +234,7 @@ def without_counters(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -
 
 
 def chosen(chance: np.ndarray, words: np.ndarray, use: Use) -> np.ndarray:
-    """PageBlocks to keep, (b,) bool: those with the greatest expected F-beta, without the vague ones."""
+    """Blocks to keep, (b,) bool: those with the greatest expected F-beta, without vague ones."""
     if chance.size == 0 or chance.max() < LEAST_CHANCE:
         return np.zeros(chance.size, bool)
     least = max(best_threshold(chance, words, BETA[use]), least_chance(chance, words, use))

@@ -18,11 +18,11 @@ from clean.learned.blocks import PageBlocks
 from clean.learned.layout import ELEMENT, HIDDEN, HIDDEN_BY_STYLE, OFF_SCREEN, WORDS
 from clean.learned.markup import HINTS
 
-# Share of the kept words that must be shown, else the page shows its text later by script.
+# Least share of shown words among the kept: with fewer, a script shows the text later.
 LEAST_SHOWN_FRAC: Final = 0.3
 # Shorter text for screen readers names what others see by its place, such as "You said:".
 LABEL_WORDS: Final = 8
-# Rules of a page's style sheets that are looked at.
+# Most rules read of a page's style sheets.
 MAX_RULES: Final = 300
 _DISPLAY_BYTES: Final = 16
 MAX_SELECTOR_BYTES: Final = 2000
@@ -32,13 +32,13 @@ _NAMES: Final = frozenset(
     | {b"is-visually-hidden", b"a11y-hidden"}
 )
 _ATTRIBUTE = re.compile(rb"\s(class|id)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.I)
-# Names of elements that a reader opens and closes.
+# Names of elements opened and closed by a reader.
 _OPENS = re.compile(
     rb"\s(?:class|id)\s*=\s*(?:\"[^\"]*?|'[^']*?|[^\s\"'>]*?)(?:accord|collaps|faq|disclos|expand|read-?more|tab-?pan|tabs?-?content|toggle)"
     rb"|role\s*=\s*[\"']?(?:region|tabpanel)",
     re.I,
 )
-# Elements around a block that are searched for such a name.
+# Elements around a block searched for such a name.
 _LEVELS: Final = 5
 _DISPLAY = re.compile(rb"display\s*:\s*$")
 _SHOWS = re.compile(rb"(?:display\s*:\s*(?!none)\w|visibility\s*:\s*visible)", re.I)

@@ -25,7 +25,7 @@ _TEX = re.compile(r"(\\\(.*?\\\)|\\\[.*?\\\])", re.S)
 # A sign between spaces, or an underscore within a word, is only a sign.
 _SPECIAL = re.compile(r"(`|(?<!\s)\*|\*(?!\s)|(?<!\w)_(?!\s)|(?<!\s)_(?!\w))")
 _LINE_START = re.compile(r"^(\s*)(#{1,6}(?=\s)|[-+*>](?=\s)|\d{1,9}(?=[.)]\s)|\|)", re.M)
-# Inline elements by what they mean.
+# Inline elements by meaning.
 _BOLD: Final = frozenset({b"b", b"strong"})
 _ITALIC: Final = frozenset({b"i", b"em", b"dfn", b"cite", b"var"})
 _CODE: Final = frozenset({b"code", b"kbd", b"samp", b"tt"})

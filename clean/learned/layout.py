@@ -21,7 +21,7 @@ MAX_TITLE_WORDS: Final = 64
 NEAREST: Final = 16
 FIRST_TAG_CHANNEL: Final = len(markup.HINTS)
 
-# Columns of `Blocks.counts`: counts of a block's text. The groups of words (`markup.GROUPS`) follow.
+# Columns of `Blocks.counts`: counts of a block's text. The word groups (`markup.GROUPS`) follow.
 (
     CHARS,
     WORDS,
@@ -87,7 +87,7 @@ NUM_OPEN: Final = OPEN_HEADING + 1
 ) = range(7)
 NUM_FOUND: Final = FOUND_OPEN + 1
 
-# Registers of the pass that its parts share.
+# Registers of the pass, shared by its parts.
 (
     AT_LEVEL,
     AT_OUT,
@@ -107,7 +107,7 @@ NUM_FOUND: Final = FOUND_OPEN + 1
 NUM_AT: Final = AT_WORDLESS + 1
 # A tab in `AT_INDENT`, where a space is 1.
 TAB: Final = 1 << 16
-# Value of `AT_SPACE` that becomes a space only between two words.
+# Value of `AT_SPACE` for a space only between two words.
 SOFT_SPACE: Final = 2
 
 TAG_P: Final = markup.TAG["p"]

@@ -35,11 +35,11 @@ _NAMED_LANGUAGE = re.compile(
     rb"(?:(?<![\w-])(?:language|lang|highlight-source|highlight|sourceCode|brush)[-:]\s*"
     rb"|data-lang(?:uage)?\s*=\s*[\"']?)([A-Za-z][\w+#.-]{0,20})",
 )
-# Words that follow such a prefix and name no language.
+# Words behind such a prefix without naming a language.
 _NO_LANGUAGE: Final = frozenset(
     {"none", "text", "plain", "plaintext", "default", "nohighlight", "wrap", "code", "box", "block"}
 )
-# Elements around code that are searched for its language.
+# Elements around code searched for its language.
 _LANGUAGE_LEVELS: Final = 4
 _BACKTICKS = re.compile("`{3,}")
 

@@ -38,7 +38,7 @@ FIELD: Final = 1024
 _VOID = "area base br col embed hr img input link meta param source track wbr"
 _RAW = "script style textarea title xmp iframe noembed noframes"
 # <noscript> is read as by a browser without scripts: some forums keep the whole thread there.
-# Readings of characters (<rt>) would split the words that they belong to.
+# Readings of characters (<rt>) would split their words.
 _SKIP = "head select svg template object canvas audio video map datalist rt rp rtc"
 _TABLE = "table caption colgroup tbody thead tfoot tr td th"
 _CLOSES_P = (
@@ -56,7 +56,7 @@ _INLINE = "a abbr b bdi bdo cite code del dfn em font i ins kbd label mark q rb 
 TAGS: Final = tuple(dict.fromkeys(f"{_BLOCK} {_VOID} {_RAW} {_SKIP} {_INLINE}".split()))
 TAG: Final[Mapping[str, int]] = {name: number for number, name in enumerate(TAGS, 1)}
 
-# Kinds of attribute that are read, from 1.
+# Kinds of attribute to read, from 1.
 ATTRIBUTES: Final = (
     "hints",
     "style",

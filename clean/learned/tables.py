@@ -21,7 +21,7 @@ MAX_CELL_WORDS: Final = 150
 WHOLE_TABLE_FRAC: Final = 0.8
 # A cell of several paragraphs or items with more words is a column of a layout.
 MAX_LISTED_WORDS: Final = 40
-# Columns and rows that a cell spans at most.
+# Most columns and rows spanned by a cell.
 MAX_SPAN: Final = 64
 _SPAN = re.compile(rb"\s(col|row)span\s*=\s*[\"']?\s*(\d{1,4})", re.I)
 
@@ -109,7 +109,7 @@ def _set_fields(page: PageBlocks, rows: dict[int, Row]) -> None:
     if b"span" not in page.source:
         return
 
-    # By table: rows that a column is still spanned for.
+    # By table: rows left of each column's span.
     spanned: dict[int, dict[int, int]] = {}
     for number, row in rows.items():
         columns = spanned.setdefault(table_of(page, number - 1), {})
@@ -164,7 +164,7 @@ def table_of(page: PageBlocks, element: int) -> int:
 
 
 def with_whole_rows(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
-    """`keep` with each row of data whole if at least half of its words were kept, else without it."""
+    """`keep` with each row of data whole if at least half of its words were kept, else empty."""
     keep = keep.copy()
     for row in rows.values():
         blocks = [block for own in row.blocks_of.values() for block in own]

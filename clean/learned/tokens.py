@@ -79,7 +79,7 @@ def find(table: Any, key: Any) -> Any:
 
 @inner
 def read_name(data: Any, position: Any) -> Any:
-    """(name of a tag or attribute as one number, its end). A name of over twelve characters is 0."""
+    """(name of a tag or attribute as one number, its end). A name over twelve characters is 0."""
     start = position
     number = np.uint64(0)
     while position < data.size:
@@ -197,7 +197,7 @@ def digit(byte: Any) -> Any:
 
 @inner
 def read_hints(data: Any, start: Any, end: Any, hints: Any, mask: Any) -> None:
-    """Sets the bits of the hint words in a value. Words end at a non-letter and before a capital."""
+    """Sets the bits of the hint words in a value. Words end at non-letters and before capitals."""
     state = 0
     length = 0
     previous_lower = False

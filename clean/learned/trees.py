@@ -19,7 +19,7 @@ from clean.learned.compiled import compiled
 from corpus.errors import InputError
 
 FORMAT: Final = 1
-# Rows that are walked down a tree in step.
+# Rows walked down a tree in step.
 STRIDE: Final = 8
 
 
@@ -93,7 +93,7 @@ def round_down(values: np.ndarray) -> np.ndarray:
 
 
 def save(model: Model) -> bytes:
-    """The bytes of a model's file, an `.npz` of plain arrays. The same model gives the same bytes."""
+    """The bytes of a model's file, an `.npz` of plain arrays. Equal models give equal bytes."""
     arrays: dict[str, np.ndarray] = {"format": np.array(FORMAT), "names": np.array(model.names)}
     for number, forest in enumerate(model.forests):
         arrays |= {f"{name}{number}": array for name, array in forest._asdict().items()}

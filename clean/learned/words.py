@@ -91,7 +91,7 @@ from clean.learned.layout import (
 from clean.learned.tokens import clear, find
 
 COLON = 58
-# Spaces at a line's beginning that indent a verse; a single one is an accident.
+# Spaces at a line's beginning to indent a verse; a single one is an accident.
 MIN_INDENT = 2
 
 
@@ -508,7 +508,7 @@ def read_text(
     if length > 0:
         end_word(state, length, digits, capital, link, groups, title_words, now, block_hash)
     reg[AT_OUT] = out
-    # A block that begins hidden is shown if a part of it is.
+    # A block beginning hidden is shown if a part of it is.
     if reveals and now[CHARS] > chars_before:
         place[reg[AT_BLOCKS], HIDDEN] = 0
 

@@ -25,13 +25,13 @@ import charset_normalizer
 
 from clean.page_source.prescan import declared_labels
 
-# Bytes that are searched for a declaration. The standard says 1,024, but real pages put it later.
+# Bytes to search for a declaration. The standard says 1,024, but real pages put it later.
 META_BYTES = 16_384
-# Bytes of an unlabelled page that the detector sees.
+# Bytes of an unlabelled page given to the detector.
 DETECT_BYTES = 32768
-# Share of undecodable characters above which a label other than UTF-8 is taken to be wrong.
+# With a greater share of undecodable characters, a label other than UTF-8 counts as wrong.
 MAX_BAD_FRAC = 0.005
-# Sound multi-byte characters for each broken one that make an unlabelled page UTF-8.
+# Sound multi-byte characters for each broken one to take an unlabelled page as UTF-8.
 MIN_SOUND_PER_BAD = 2
 FEW_FOREIGN = 4
 # Number and share of bytes beyond ASCII that a detector needs. With fewer it is English with
@@ -92,7 +92,7 @@ _CODECS = {
     "shift_jisx0213": "cp932",
     "euc_jis_2004": "euc_jp",
     "euc_jisx0213": "euc_jp",
-    # Found in a <meta> that was read as ASCII, so the page cannot be UTF-16.
+    # Found in a <meta> read as ASCII, so the page cannot be UTF-16.
     "utf-16": "utf-8",
     "utf-16-le": "utf-8",
     "utf-16-be": "utf-8",
@@ -103,7 +103,7 @@ _NAMES = (
     "iso8859-15 iso8859-16 mac-roman mac-cyrillic gb18030 big5hkscs euc_jp iso2022_jp"
 )
 _KNOWN = frozenset(_NAMES.split())
-# Charsets whose bytes look like plain ASCII.
+# Charsets with bytes like plain ASCII.
 _STATEFUL = frozenset({"iso2022_jp"})
 _LABEL = re.compile(r"[\w:.+-]{1,40}", re.A)
 # A parameter of a media type. A value in quotation marks may quote another parameter.

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from clean.learned.markup import TAGS
 
-# A page that shows more words has a body of its own.
+# A page showing more words has a body of its own.
 MAX_SHOWN_WORDS: Final = 60
 # Least words of an embedded text.
 MIN_WORDS: Final = 50
@@ -42,14 +42,14 @@ _FLIGHT = re.compile(r"\s*(?:self|window)\.__next_f\.push\(\[\s*1\s*,\s*(?=\")")
 _FLIGHT_TEXT = re.compile(rb"^[\da-f]{1,8}:T([\da-f]{1,6}),", re.M)
 _STRING = re.compile(r"\"((?:[^\"\\\n]|\\.){40,})\"")
 _BODY = re.compile(r"\"articleBody\"\s*:\s*\"((?:[^\"\\]|\\.)*)\"", re.S)
-# Objects of schema.org whose `text` is what the page is about.
+# Objects of schema.org with the page's main content as their `text`.
 _TEXT_TYPES: Final = frozenset(
     {"DiscussionForumPosting", "SocialMediaPosting", "Question", "Answer", "Comment"}
 )
 _TEXT_KEYS: Final = ("articleBody", "reviewBody", "text", "transcript")
 _INLINE_KEYS: Final = ("content", "children", "nodes", "spans")
 _LEAF_KEYS: Final = ("text", "value")
-# Markup that plain text does not hold by chance. An address in angle brackets is no markup.
+# Markup not in plain text by accident. An address in angle brackets is not markup.
 _MARKUP = re.compile(
     r"<(?:!doctype\s|\?xml\s|!--|/[A-Za-z]|(?:" + "|".join(TAGS) + r")(?=[\s/>]))", re.I
 )

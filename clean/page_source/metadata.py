@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import date
 from html import unescape
 
-# Characters that are searched for metadata. Heads of some real pages hold 100 KB of scripts.
+# Characters searched for metadata. Heads of some real pages hold 100 KB of scripts.
 HEAD_CHARS = 200_000
 MAX_TITLE_CHARS = 500
 # The first web page.

@@ -71,7 +71,7 @@ _CELLS: Final = frozenset({"td", "th"})
 # Each of these is a line for a reader, an empty one as well.
 _ROWS: Final = frozenset({"li", "tr"})
 _INDENTED = re.compile(r"^(?: {2}|\t|\u00a0|&nbsp;|&#160;)", re.M)
-# Markup of paragraphs, lists, pictures and controls, which no code holds.
+# Markup of paragraphs, lists, pictures and controls: none is in code.
 _NO_CODE = re.compile(
     r"<(?:p|h[1-6]|ul|table|img|figure|form|input|section|iframe)(?=[\s/>])", re.I
 )
@@ -162,7 +162,7 @@ def _container(tag: re.Match[str], content: str) -> str | None:
     if found is None:
         return f"<pre>{code_lines(_without_tools(content))}</pre>"
 
-    # A table of a gutter, which is empty by now, and the code.
+    # A table of a gutter, empty by now, and the code.
     rest = _PRE.sub("", content)
     is_one = tag[1].lower() == "table" and content.lower().count("<pre") == 1
     return f"{found[0]}{code_lines(rest)}</pre>" if is_one else None

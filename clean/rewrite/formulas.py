@@ -58,7 +58,7 @@ _IMAGE = re.compile(
     + r"(?:latex|tex|math|mwe-math-fallback-image-(?:inline|display)|ee_img|formula)(?![\w]))[^<>]*>",
     re.I,
 )
-# Services that draw the TeX in their query.
+# Services drawing the TeX in their query.
 _SERVICE = re.compile(
     r"<img\s[^<>]{0,1000}?src\s*=\s*[\"']?[^\"'\s<>]*?(?:latex\.codecogs\.com/[\w.]+\?|latex\.php\?latex="
     r"|/equation\?tex=|chart\?[^\"'\s<>]*?chl=|(?:mimetex|mathtex)\.cgi\?|upmath\.me/svg/)"

@@ -51,7 +51,7 @@ _ANCHOR = re.compile(
     re.I,
 )
 _CONTROLS: Final = (" <button", " <select", " <input")
-# Longest start tag that is searched for its beginning.
+# Longest start tag searched for its beginning.
 _TAG_CHARS: Final = 1000
 
 

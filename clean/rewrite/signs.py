@@ -17,7 +17,7 @@ import numpy as np
 
 from clean.learned.compiled import compiled, inner
 
-# In lower case. `with_...` functions name those that they need.
+# In lower case. `with_...` functions name those they need.
 SHOWN: Final = (
     *("<xmp", "<listing", "<plaintext", "<noframes", "</noframes", "shadowroot", "<textarea"),
     "data-cfemail",
@@ -78,7 +78,7 @@ _INPUT: Final = np.frombuffer(b"input", np.uint8)
 _SCRIPT: Final = np.frombuffer(b"script", np.uint8)
 _STYLE: Final = np.frombuffer(b"style", np.uint8)
 _TEX: Final = np.frombuffer(b"math/tex", np.uint8)
-# Bytes of a needle that are hashed. Shorter needles begin or end with `<`.
+# Hashed bytes of a needle. Shorter needles begin or end with `<`.
 _WINDOW: Final = 4
 # The hash table fits into the first cache of a core.
 _HASH_BITS: Final = 14

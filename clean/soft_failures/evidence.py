@@ -19,11 +19,11 @@ TITLE, HEADING, OPENING, LINKS, REST = range(5)
 NUM_ZONES: Final = 5
 MAX_MATCHES: Final = 512
 MAX_PHRASE_WORDS: Final = 24
-# Words between the thing and the words that say it is not there, in one line.
+# Words between the thing and the words for its absence, in one line.
 NEAR_WORDS: Final = 12
 # Columns of a match.
 PHRASE, ZONE, LINE = range(3)
-# Group numbers that the pass itself reads, as in `lexicon.GROUPS`.
+# Group numbers read by the pass itself, as in `lexicon.GROUPS`.
 SUBJECT, ABSENT = 0, 1
 
 

@@ -50,7 +50,7 @@ GROUPS: Final = (
     "sure_redirect_stub",
     "sure_hijacked",
 )
-# Groups of sentences that hardly stand on other pages; the kind follows the prefix.
+# Groups of sentences rare on other pages; the kind follows the prefix.
 SURE: Final = "sure_"
 FIRST_SURE: Final = next(number for number, name in enumerate(GROUPS) if name.startswith(SURE))
 _MASK: Final = (1 << 64) - 1

@@ -18,7 +18,7 @@ from xxhash import xxh3_128_hexdigest
 from clean.soft_failures.addresses import SoftFailure
 from clean.soft_failures.config import SoftFailuresConfig
 
-# Words of the longest text that counts. A longer one is a page with several addresses.
+# Most words of a counted text. A longer one is a page with several addresses.
 MAX_HOST_WORDS: Final = 300
 # Over sites, longer texts are shared reports and poems.
 MAX_SITE_WORDS: Final = 100

@@ -34,7 +34,7 @@ _BODIES: Final = ((5, 0.12), (4, 0.25))
 MAX_BODY_WORDS: Final = 500
 # A form to log in: most words of main text and of prose.
 MAX_LOGIN_WORDS, MAX_LOGIN_PROSE = 160, 120
-# Phrases of one kind that fill a short page: distinct ones, share of the words, most words.
+# Phrases of one kind filling a short page: distinct ones, share of the words, most words.
 DENSE_PHRASES, DENSE_SHARE, MAX_DENSE_WORDS = 5, 0.12, 300
 _DENSE: Final[tuple[tuple[str, Kind], ...]] = (
     ("consent", "consent_wall"),
@@ -61,7 +61,7 @@ _NOT_FREE: Final = re.compile(r"isAccessibleForFree\"?\s*:\s*\"?false", re.I)
 
 # The zones' weight for the kind of a page.
 _ZONE_WEIGHTS: Final = (3.0, 2.0, 1.0, 0.2, 0.5)
-# Kinds that the groups of phrases speak for, and how much against a sure sentence.
+# Kinds supported by the groups of phrases, and their weight against a sure sentence.
 GROUP_WEIGHT: Final = 0.35
 _KIND_OF_GROUP: Final[dict[str, Kind]] = {
     "absent": "soft_404",
@@ -181,7 +181,7 @@ def by_emptiness(page: Sheet, html: str) -> SoftFailure | None:
 
 def kind_of(page: Sheet, found: PhraseFindings, lexicon: Lexicon) -> Kind:
     """The kind supported by most phrases, by their place and words."""
-    # Where no phrase speaks, the least that can be said is that the page is not there.
+    # Without a phrase, the weakest claim is taken: the page is not there.
     scores = dict.fromkeys(KINDS, 0.0) | {"soft_404": 0.01}
     for phrase, zone in {(int(row[PHRASE]), int(row[ZONE])) for row in found.matches}:
         weight = _ZONE_WEIGHTS[zone] * float(lexicon.num_words[phrase]) ** 0.5

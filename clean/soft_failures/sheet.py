@@ -29,7 +29,7 @@ from clean.learned.layout import LINKS as LINK_COUNT
 from clean.soft_failures.evidence import HEADING, LINKS, OPENING, REST, TITLE
 from clean.soft_failures.words import compiled, normal
 
-# Words in which phrases are searched, and those of them that open the page.
+# Words searched for phrases, and those of them opening the page.
 MAX_WORDS: Final = 400
 OPENING_WORDS: Final = 60
 MAX_LINES: Final = 120
@@ -50,7 +50,7 @@ _SCRIPT_MOVE: Final = re.compile(
     r"(?:location(?:\.href)?\s*=(?!=)|location\.(?:replace|assign)\s*\()"
 )
 _FRAME: Final = re.compile(r"<i?frame[\s>]")
-# The ends of an attribute's value that asks for a password, around "assword".
+# The ends of an attribute's value asking for a password, around "assword".
 _PASSWORD: Final = frozenset((('"p', '"'), ("'p", "'"), ('"P', '"')))
 
 COUNT_NAMES: Final = (

@@ -20,14 +20,14 @@ compiled = compiler(nogil=True)
 
 _MARKUP: Final = re.compile(r"<[^<>]{0,200}>")
 _LINES: Final = re.compile("[\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
-# Marks that NFKD parts from their letters: Latin and Cyrillic, Hebrew, Arabic, kana, symbols.
+# Marks parted from their letters by NFKD: Latin and Cyrillic, Hebrew, Arabic, kana, symbols.
 _COMBINING: Final = re.compile(
     "[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a"
     "\u064b-\u065f\u0670\u06d6-\u06ed\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u3099\u309a\ufe20-\ufe2f]+"
 )
 # Apostrophes, and characters without width: soft hyphen, joiners, byte order mark.
 _JOINED: Final = re.compile("['`\u2019\u2018\u02bc\u00b4\u00ad\u200b\u200c\u200d\u2060\ufeff]+")
-# Letters that no normal form parts from their strokes and dots.
+# Letters with strokes and dots kept in every normal form.
 _LETTERS: Final = str.maketrans(
     {"ı": "i", "ł": "l", "ø": "o", "đ": "d", "ð": "d", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th"}
 )

@@ -14,7 +14,7 @@ from corpus.config import toml_value
 from corpus.errors import ConfigError, InputError
 from corpus.storage.store import is_name
 
-# Stages that an arm can rebuild. A crawl would fetch again, and pages change meanwhile.
+# Stages an arm can rebuild. A crawl would fetch again, and pages change meanwhile.
 REBUILT = ("clean", "dedup", "shards")
 KEYS = {"name", "corpus", "snapshot", "set"}
 

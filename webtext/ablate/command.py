@@ -37,7 +37,7 @@ from webtext.ablate.runs import FIRST_SEED, Plan, TrainingRun, train_all
 log = logging.getLogger(__name__)
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
-# Parts of the plan that a second call must share: `seeds` and `jobs` may differ.
+# Parts of the plan fixed by the first call: `seeds` and `jobs` may differ.
 FIXED = ("arms", "shape", "tokens", "sets", "held_out")
 
 
@@ -101,7 +101,7 @@ def ablate(
         shutil.copyfile(args.held_out, target)
     num_texts = write_held_out(target, [each[1:] for each in built], args.held_out_bytes)
 
-    # All arms of a seed before the next seed: what is there after an interruption is comparable.
+    # All arms of a seed before the next seed: results left by an interruption are comparable.
     runs = [
         TrainingRun(arm, root, snapshot, FIRST_SEED + number)
         for number in range(plan.seeds)

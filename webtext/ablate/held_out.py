@@ -55,7 +55,7 @@ def _texts(arms: Sequence[tuple[str, str]], max_bytes: int) -> dict[str, str]:
     chosen: dict[str, str] = {}
     root, snapshot = arms[0]
     found = dict(_documents(open_corpus(root), snapshot, shared or set()))
-    # By a hash, so that the sample is not one of a few domains.
+    # By a hash: otherwise a few domains could fill the sample.
     for doc_id in sorted(found, key=lambda each: xxh3_64_intdigest(each.encode(), ORDER_SEED)):
         if xxh3_128_intdigest(found[doc_id].encode()) in learnt:
             continue

@@ -1,4 +1,4 @@
-"""The result of an ablation for people and machines: a table, JSON and one HTML page with curves."""
+"""The result of an ablation for people and machines: a table, JSON and an HTML page with curves."""
 
 from __future__ import annotations
 

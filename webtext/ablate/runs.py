@@ -1,4 +1,4 @@
-"""The training runs of an ablation: every arm with every seed, the same shape and number of tokens."""
+"""The training runs of an ablation: every arm with every seed, at one shape and token count."""
 
 from __future__ import annotations
 

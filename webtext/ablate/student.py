@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-# Halvings of the interval that holds a quantile: enough for every digit of a float.
+# Halvings of the interval around a quantile: enough for every digit of a float.
 HALVINGS = 64
 
 

@@ -247,7 +247,7 @@ def _in_snapshot(
                 continue
             if history.place is not None and file.path == history.place.path:
                 return {**entry, "path": file.path, "start": history.place.start}
-            # A file that is missing here is reported by `webtext verify`.
+            # A missing file is reported by `webtext verify`.
             if not store.exists(file.spans_path):
                 continue
             span = row_in_file(store, file.spans_path, history.doc_id)

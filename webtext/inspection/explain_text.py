@@ -11,12 +11,12 @@ from webtext.inspection.page_history import PageHistory, TokenPosition
 
 EXCERPT_CHARS = 300
 MOST_COPIES = 5
-# `pages.cause` of a failure for which archives were asked.
+# `pages.cause` of a failure after asking archives.
 ARCHIVE_CAUSES = {
     "no_capture": "no capture in the archives",
     "capture_unreadable": "its captures in the archives cannot be read",
 }
-# `pages.capture` of a page that its own site sent.
+# `pages.capture` of a page sent by its own site.
 LIVE = "live"
 
 

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 MAX_ROWS = 1000
 MAX_CELL_CHARS = 80
 
-# Settings of DuckDB that leave a statement the registered views only.
+# Settings of DuckDB limiting a statement to the registered views.
 CLOSED = {
     "enable_external_access": False,
     "autoload_known_extensions": False,
@@ -176,7 +176,7 @@ def _dataset(store: Store, table: str, manifests: Sequence[Manifest]) -> Any:
 
     first = f"{table_dir(table, manifests[0].batch)}/{manifests[0].parts[0].file}"
     with open_file(store, first) as file:
-        # Columns that came later are null for files of earlier versions.
+        # Later columns are null for files of earlier versions.
         schema = file.schema_arrow.remove_metadata()
 
     for name in ("batch", "split") if with_split else ("batch",):

@@ -130,7 +130,7 @@ def _is_same(given: str | None, token: str) -> bool:
 
 
 class Views:
-    """A method for each address. Synchronous ones run in a thread, so a slow view blocks no other."""
+    """A method for each address. Synchronous ones run in threads: a slow view blocks no other."""
 
     def __init__(self, store: Store, origins: Origins, ablations: Sequence[Ablation]) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Rows for the views over many pages: pairs, domains, runs, the running crawl, rights, take-downs."""
+"""Rows for the views over many pages: pairs, domains, runs, active crawls, rights, take-downs."""
 
 from __future__ import annotations
 

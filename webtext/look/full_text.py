@@ -116,7 +116,7 @@ class FullTextIndex:
         connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
         connection.row_factory = sqlite3.Row
         try:
-            # The best are chosen first: a join before that would visit every match.
+            # The best are chosen first: an earlier join would visit every match.
             rows = connection.execute(
                 "SELECT doc_id, batch, url, title FROM (SELECT rowid AS number FROM words "
                 "WHERE words MATCH ? ORDER BY rank LIMIT ?) JOIN pages ON pages.rowid = number",

@@ -24,7 +24,7 @@ from webtext.look.text_marks import (
 from webtext.stages import needing
 
 BLOCKS_SHOWN = 1000
-# Settings of the extractor that are compared on a page.
+# Settings of the extractor to compare on a page.
 SETTINGS = (
     "learned precision",
     "learned balanced",

@@ -1,4 +1,4 @@
-"""Runs beside one another: curves on shared axes, scores, samples, ablations, and pages of a step."""
+"""Runs side by side: curves on shared axes, scores, samples, ablations, and pages of a step."""
 
 from __future__ import annotations
 

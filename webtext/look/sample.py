@@ -115,7 +115,7 @@ def _matching(store: Store, stage: str, reason: str, batch: str) -> Any:
 
 
 def neighbour(store: Store, batch: str, doc_id: str, step: int) -> str | None:
-    """The page before (-1) or after (1) another in the order of the links table; None at its ends."""
+    """The page before (-1) or after (1) another in the order of the table `links`, or None."""
     manifest = find_manifest(store, "links", batch)
     best: str | None = None
 

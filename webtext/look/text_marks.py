@@ -1,4 +1,4 @@
-"""Pieces of text with a mark: word differences, cut passages and tokens, for the templates to colour."""
+"""Pieces of text marked for colouring by templates: word differences, cut passages and tokens."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def with_cuts(text: str, cuts: Iterable[Mapping[str, int]]) -> list[MarkedText]:
 
 
 def coloured_tokens(tokens: Iterable[bytes]) -> list[MarkedText]:
-    """One piece a token in alternating colours. A token of a part of a character shows its bytes."""
+    """One piece per token in alternating colours. A token ending inside a character shows bytes."""
     found = []
     for number, token in enumerate(tokens):
         try:

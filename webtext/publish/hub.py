@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 ADDRESS = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)/?")
 KIND = "dataset"
-# A commit that fails is made again as a whole, so it should be neither huge nor tiny.
+# A failed commit is made again as a whole, so it should be neither huge nor tiny.
 COMMIT_BYTES = 2 << 30
 COMMIT_FILES = 50
 TRIES = 5
 FIRST_PAUSE_S = 1.0
-# Files outside `data/` come last: they describe what is there by then.
+# Files outside `data/` come last: they describe the files there.
 DATA = "data/"
 
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from corpus.tables.parquet import iter_tables, part_paths
 
 # Fewer scores say little of their median.
 LEAST_GROUP = 8
-# Decides which documents are taken when there are more than asked for.
+# Seed for choosing documents if there are more than asked for.
 SAMPLE_SEED = 20240131
 
 

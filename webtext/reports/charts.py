@@ -143,7 +143,7 @@ def _grid(
 
 
 def curve(curves: dict[str, list[tuple[int, float]]]) -> str:
-    """Losses (nats per token) over steps by name, as an SVG drawing with its key and its ends in words."""
+    """Losses (nats per token) over steps by name: an SVG drawing with its key and end points."""
     curves = {
         name: [point for point in points if math.isfinite(point[1])]
         for name, points in curves.items()

@@ -43,7 +43,7 @@ def section(store: Store, batch: str) -> str:
 
 
 def _count(store: Store, batch: str) -> tuple[Counter[str], np.ndarray]:
-    """Documents by language, and by class of length. The latter has shape (len(WORD_EDGES) + 1,)."""
+    """Documents by language and by class of length. The latter has shape (len(WORD_EDGES) + 1,)."""
     languages: Counter[str] = Counter()
     lengths = np.zeros(len(WORD_EDGES) + 1, np.int64)
     for path in part_paths(store, "documents", batch):

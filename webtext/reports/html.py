@@ -57,7 +57,7 @@ def write(store: Store) -> str:
             f"{store.root}: no batch is committed yet; begin with `webtext crawl --corpus {store.root} --batch B --dumps FILE`"
         )
 
-    # One scale for the bars of all batches, so that they can be compared.
+    # One scale for the bars of all batches makes them comparable.
     funnels = {manifest.batch: batch_bars(store, manifest.batch) for manifest in links}
     most = max(bar.rows for funnel in funnels.values() for bar in funnel)
     sections = [_all(list(funnels.values())), _runs(store)]
@@ -205,7 +205,7 @@ def _scores(store: Store, run: str) -> str:
 
 
 def _score_table(store: Store, run: str) -> str:
-    """The Markdown table beside the scores: best before, the paper's four sizes, this checkpoint."""
+    """The Markdown table beside the scores: best before, the paper's four sizes, this model."""
     try:
         lines = store.read_bytes(f"runs/{run}/scores.md").decode("utf-8", "replace").splitlines()
     except FileNotFoundError:

@@ -52,7 +52,7 @@ def _duplicates(found: DuplicatesReport) -> str:
 
 
 def _overlap(found: OverlapReport) -> str:
-    """GPT-2's table 6 for this corpus, the paper's columns beside it, and the worst entries and pages."""
+    """GPT-2's table 6 for this corpus beside the paper's columns; the worst entries and pages."""
     rows = [
         (
             row.testset,

@@ -24,7 +24,7 @@ from corpus.tables.takedown_list import takedowns, unfinished
 
 # Of those who work on the whole corpus.
 LEASES = ("work/refresh.json", "work/forget.json", "work/prune.json")
-# Batches of a snapshot that a line names, and how many of the last ones of more.
+# Batches of a snapshot named in a line, and the number of last ones named of more.
 MOST_NAMED, LAST_NAMED = 24, 2
 
 

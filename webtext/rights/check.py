@@ -40,7 +40,7 @@ from webtext.takedown.copies import identities
 
 log = logging.getLogger(__name__)
 
-# Outcomes that say something about rights; others mean that the page could not be asked.
+# Outcomes about rights; after others the page counts as not asked.
 _ANSWERED = (Reason.RIGHTS_CHECKED.value, Reason.TRAINING_OPT_OUT.value)
 
 

@@ -134,7 +134,7 @@ def _shard_of(page: dict[str, Any]) -> str:
     if page["redirects"] and (len(domains) > 1 or not page["warc_file"]):
         return ""
     if not page["warc_file"]:
-        # The evidence of a refusal is in a segment that no column names.
+        # The evidence of a refusal is in a segment named by no column.
         return "" if page["reason"] == "training_opt_out" else "none"
     return _shard(page["warc_file"])
 
@@ -283,8 +283,8 @@ def _excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Counter[str]:
         counts[f"{split}_documents"] = sum(each["num_documents"] for each in mine)
         counts[f"tokens:{split}"] = sum(each["num_tokens"] for each in mine)
 
-    # Tokens first: an interruption between the two leaves the spans, by which the rest is found again. The law about
-    # spans is checked with theirs.
+    # Tokens first: an interruption between the two leaves the spans, and the rest is found by them.
+    # The invariant of spans is checked with their commit.
     _recommit(store, TOKENS, tokens, made.tokens, counts)
     _recommit(store, SPANS, spans, made.spans, dict(spans.counts))
     return Counter(token_documents=made.num_documents, tokens=made.num_tokens)

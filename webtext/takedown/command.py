@@ -293,7 +293,7 @@ def _revoke(store: Store, takedown_id: str) -> int:
 
 
 def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
-    # First who is at work, then which batches there are: one whose links are committed in between is among the two.
+    # First the active batches, then all: a batch committing its links in between is in one of them.
     begun = _begun(store)
     names = batch_names(store)
     removed = Counter(record.removed)
@@ -312,7 +312,7 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
                 tried.add(batch)
         if record.url_keys == known:
             break
-        # A batch that was at work before brought pages, which others may have copies of.
+        # A batch formerly at work brought pages, and others may have copies of them.
 
     record = record.model_copy(
         update={"done": [name for name in names if name in {*record.done, *free}]}

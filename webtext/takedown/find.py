@@ -75,7 +75,7 @@ def known(store: Store, asked: Sequence[str], names: Sequence[str]) -> set[str]:
     all_pages = Forgotten(frozenset(pages.values()), frozenset())
     linked = _linked(store, names, all_pages)
     found = {each for each, doc_id in pages.items() if doc_id in linked}
-    # Domains, and addresses that only redirects lead to, are looked for one by one.
+    # Domains, and addresses reached by redirects only, are looked for one by one.
     for each in asked:
         if each in found:
             continue

@@ -16,7 +16,7 @@ from corpus.tables.schemas import TABLES
 
 log = logging.getLogger(__name__)
 
-# A file that is being written is touched at least this often.
+# A file under write is touched at least this often.
 STILL_S = 60.0
 
 

@@ -41,7 +41,7 @@ from shards.tokenizer.encode import Tokenizer, load_tokenizer
 from webtext.stages import needing
 from webtext.takedown.leftovers import leftovers
 
-# Columns in which an address is only mentioned.
+# Columns with mere mentions of an address.
 TEXT_COLUMNS = frozenset({"text", "title"})
 CHUNK_BYTES = 8 << 20
 

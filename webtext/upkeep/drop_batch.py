@@ -92,7 +92,7 @@ def refuse_needed(store: Store, batch: str) -> None:
 
 
 def drop(store: Store, batch: str) -> None:
-    """Delete everything of a batch, its last table first. Raises BusyError while a run works on it."""
+    """Delete a whole batch, its last table first. Raises BusyError while a run works on it."""
     with lease.hold(store, f"{work_dir(batch)}/lock.json", what="webtext.drop-batch"):
         for table in FOLDERS:
             if find_manifest(store, table, batch) is not None:

@@ -190,7 +190,7 @@ def _delete_unused_lists(store: Store) -> None:
     for path in unused:
         store.delete(path)
 
-    # A snapshot that was written meanwhile found its lists there, and must keep them.
+    # A snapshot written meanwhile found its lists there, and must keep them.
     if unused:
         needed = {list_path(digest) for digest in lists_of(store, _paths(store))}
         for path in unused & needed:

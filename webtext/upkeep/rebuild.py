@@ -33,14 +33,14 @@ from webtext.stages import stage_main
 
 log = logging.getLogger(__name__)
 
-# The tables that a stage begins with.
+# Input tables by stage.
 NEEDS = {
     "crawl": ("links",),
     "clean": ("pages",),
     "dedup": ("documents",),
     "shards": ("documents", "verdicts"),
 }
-# Kinds of files that a crawl begins with, and the option that it takes them by.
+# Kinds of input files of a crawl, and the option for each.
 FILE_OPTIONS = {"dump": "--dumps", "warc": "--warc"}
 # The lease of `webtext refresh`: the two commands exclude each other.
 LEASE = "work/refresh.json"

@@ -281,7 +281,7 @@ def _warn_of_late(
 def estimate_basis(
     store: Store, config: RefreshConfig
 ) -> list[tuple[dict[str, int], int, dict[str, float]]]:
-    """Bytes of dumps by file name, bytes of the batch's dumps and its figures: of the last batches."""
+    """For each of the last batches: bytes of all dumps by name, of its own, and its figures."""
     sizes = {
         path.rpartition("/")[2]: num_bytes for path, num_bytes in dump_sizes(config.dumps).items()
     }

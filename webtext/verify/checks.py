@@ -24,7 +24,7 @@ from corpus.tables.mentions import COLUMNS, may_mention, mentioned
 from corpus.tables.parquet import iter_tables, part_index, read_file
 from corpus.tables.schemas import part_of
 
-# Ids that a line names.
+# Ids named in a line.
 MOST_NAMED = 3
 EMPTY = pa.array([], pa.string())
 

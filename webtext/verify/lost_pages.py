@@ -13,7 +13,7 @@ from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import read_file
 from webtext.stages import needing
 
-# The reason of `documents_dropped` for a record that cannot be read.
+# The reason of `documents_dropped` for an unreadable record.
 BROKEN = "warc_broken"
 
 

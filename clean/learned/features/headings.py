@@ -21,7 +21,7 @@ from clean.learned.markup import NUM_GROUPS, TAG
 
 _H1: Final = TAG["h1"]
 _H6: Final = TAG["h6"]
-# Level of a heading in which another block is.
+# Level of the heading around another block.
 _NO_LEVEL: Final = 7
 # Value of `after_title` and `after_h1` on a page without one.
 _NONE: Final = -2

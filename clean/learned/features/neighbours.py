@@ -31,7 +31,7 @@ from clean.learned.layout import (
     WORDS,
 )
 
-# Words of one block that count in a window, so that a giant does not speak for its street.
+# Words of one block to count in a window: a giant does not speak for its street.
 _MOST_WORDS: Final = 100.0
 # Value of `near_share` for a neighbour in the same element.
 _SAME_ELEMENT: Final = 100

@@ -15,13 +15,13 @@ from typing import Final, NamedTuple, TypeVar
 
 from clean.learned.markup import CHANNEL_TAGS, GROUPS, HINTS, PAGE_MARKS
 
-# Containers of a block that are described: its own element and four above it.
+# Described containers of a block: its own element and four above it.
 LEVELS: Final = 5
-# Offsets of the neighbours that are described, in blocks.
+# Offsets of the described neighbours, in blocks.
 NEIGHBOURS: Final = (-3, -2, -1, 1, 2, 3)
 # Reaches of the means around a block, in blocks.
 WINDOWS: Final = (2, 6, 20)
-# Tags that make kinds of block.
+# Tags making kinds of block.
 KINDS: Final = (
     *("p", "li", "div", "td", "h1", "h2", "h3", "h4", "pre", "blockquote", "dd", "dt"),
     *("figcaption", "span", "a", "button", "section", "article", "body"),
@@ -240,7 +240,7 @@ MAX_NEXT_HEADING_DISTANCE: Final = 195
 MAX_TITLE_DISTANCE: Final = 380
 # Caps of distances, applied where they are computed: there `FAR` still differs from a distance.
 MAX_H1_DISTANCE: Final = 404
-# Containers that are searched for the headline.
+# Containers to search for the headline.
 MAX_LEVELS: Final = 12
 # A distance in blocks that means "none".
 FAR: Final = 1000
