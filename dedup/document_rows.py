@@ -72,14 +72,10 @@ def rows_by_id(
 
 
 def _rows_of_part(file: PartFile, wanted: np.ndarray, columns: Sequence[str]) -> Iterator[pa.Table]:
-    column = file.schema_arrow.get_field_index("doc_id")
     for group in range(file.num_row_groups):
-        statistics = file.metadata.row_group(group).column(column).statistics
-        if statistics is not None and statistics.has_min_max:
-            first, last = (
-                np.frombuffer(bytes.fromhex(each), "S16")[0]
-                for each in (statistics.min, statistics.max)
-            )
+        span = file.id_range(group)
+        if span is not None:
+            first, last = (np.frombuffer(bytes.fromhex(each), "S16")[0] for each in span)
             if np.searchsorted(wanted, last, "right") <= np.searchsorted(wanted, first, "left"):
                 continue
         rows = file.read_row_group(group, columns)

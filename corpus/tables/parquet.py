@@ -250,6 +250,9 @@ def iter_tables(
             yield file.read_row_group(index, names)
 
 
+_ID = re.compile("[0-9a-f]{32}")
+
+
 class PartFile:
     """A Parquet file whose row groups are decoded in slices, since their sizes cannot be trusted.
 
@@ -273,6 +276,24 @@ class PartFile:
             self.schema_arrow = self.schema_arrow.append(
                 pa.field(field.name, self._absent[field.name])
             )
+
+    def id_range(self, index: int) -> tuple[str, str] | None:
+        """The first and last doc_id of a row group by its statistics; None if they do not say.
+
+        A damaged footer may have statistics without values, or with those of another kind.
+        """
+        try:
+            column = self.schema_arrow.get_field_index("doc_id")
+            statistics = self.metadata.row_group(index).column(column).statistics
+            if statistics is None or not statistics.has_min_max:
+                return None
+            found = (statistics.min, statistics.max)
+        except (ValueError, IndexError, pa.ArrowException):
+            return None
+
+        if all(isinstance(each, str) and _ID.fullmatch(each) for each in found):
+            return found
+        return None
 
     def read_row_group(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
         """One row group. Raises: SchemaError if a column is missing, or it unpacks to more than the
@@ -472,10 +493,9 @@ def part_index(file: str) -> int:
 def row_in_file(store: Store, path: str, doc_id: str) -> dict[str, Any] | None:
     """The row of `doc_id` in one file, or None. Raises: as `open_file`."""
     with open_file(store, path) as file:
-        column = file.schema_arrow.get_field_index("doc_id")
         for index in range(file.num_row_groups):
-            statistics = file.metadata.row_group(index).column(column).statistics
-            if statistics is None or statistics.min <= doc_id <= statistics.max:
+            span = file.id_range(index)
+            if span is None or span[0] <= doc_id <= span[1]:
                 group = file.read_row_group(index)
                 hits = group.filter(pc.equal(group["doc_id"], doc_id)).to_pylist()
                 if hits:

@@ -38,9 +38,9 @@ def sleep(payload: float, report: Report) -> None:
 
 
 def leave_in_order(payload: str, report: Report) -> None:
-    with open(payload, "x"):
-        pass
     try:
+        with open(payload, "x"):
+            pass
         for _ in range(600):  # Ray interrupts between calls, and one long sleep is one call
             time.sleep(0.1)
     finally:

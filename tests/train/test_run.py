@@ -397,7 +397,8 @@ def test_the_card_follows_the_records(trained: Path, tmp_path: Path) -> None:
     command = ["--corpus", str(root), "--run", "r", "--to", "hf", "--folder", str(folder)]
     (root / "reports").mkdir(exist_ok=True)
     row = {"testset": "lambada", "n": 8, "share_so_far": 0.5, "share_left_so_far": 0.0125}
-    report = {"table": [row], "entries": {}}
+    row |= {"ngrams": 5, "share": 0.5, "share_of_own_train": None, "gpt2": None}
+    report = {"table": [row], "worst_entries": [], "worst_pages": []}
     batch = read_head(open_store(str(root)), "b").batches[0].batch
     (root / f"reports/overlap-{batch}.json").write_text(json.dumps(report))
 

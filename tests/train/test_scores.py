@@ -148,14 +148,19 @@ def test_the_score_without_overlapping_entries(
     assert "without_overlap" not in other.about, "another file: its entries are not these"
 
 
+REST_OF_ROW = {"ngrams": 5, "share": 0.0, "share_of_own_train": None, "gpt2": None}
+
+
 def test_overlap_is_read_from_the_reports_of_all_batches(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     for batch, share, entries in (("a", 0.1, [1]), ("b", 0.2, [4])):
         rows = [
-            {"testset": "deep/lambada_test", "n": n, "share_so_far": share * n} for n in (8, 13)
+            {"testset": "deep/lambada_test", "n": n, "share_so_far": share * n} | REST_OF_ROW
+            for n in (8, 13)
         ]
         counted = {"deep/lambada_test": {"entries": 10, "overlapping": entries}}
-        store.write_json(f"reports/overlap-{batch}.json", {"table": rows, "entries": counted})
+        report = {"table": rows, "worst_entries": [], "worst_pages": [], "entries": counted}
+        store.write_json(f"reports/overlap-{batch}.json", report)
     assert overlaps(store, ["a", "b", "none"]) == {
         "deep/lambada_test": Overlap(1.6, frozenset({1, 4}), 10)
     }

@@ -134,5 +134,5 @@ def neighbour(store: Store, batch: str, doc_id: str, step: int) -> str | None:
 
 
 def _range(file: Any, group: int) -> tuple[str, str]:
-    statistics = file.metadata.row_group(group).column(0).statistics
-    return (statistics.min, statistics.max) if statistics else ("", "g")
+    found: tuple[str, str] | None = file.id_range(group)
+    return found or ("", "g")

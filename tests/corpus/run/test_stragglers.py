@@ -246,7 +246,7 @@ def test_a_task_whose_nodes_leave_is_not_given_up_after_three(
     "step", [*fetch_steps.STEPS, archive_step.ONLY_STEP], ids=lambda step: step.name
 )
 def test_only_the_steps_that_ask_strangers_have_no_limit(step: Any) -> None:
-    fetches = step.name in ("crawl/fetch", "crawl/follow", "crawl/settle", "crawl/archive")
+    fetches = step.name in ("crawl/fetch", "crawl/archive")
     assert step.limited is not fetches
 
 

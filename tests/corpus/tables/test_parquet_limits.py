@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from corpus.errors import SchemaError
 from corpus.storage.store import Store, open_store
 from corpus.tables import parquet
-from corpus.tables.parquet import iter_tables, read_file, row_in_file, unpacked_limit
+from corpus.tables.parquet import PartFile, iter_tables, read_file, row_in_file, unpacked_limit
 from corpus.tables.schemas import DOCUMENTS, VERDICTS
 
 MIB = 1 << 20
@@ -143,6 +143,21 @@ def test_text_is_utf8(store: Store, tmp_path: Path) -> None:
         pq.write_table(pa.table({"text": text}), tmp_path / "x" / "b" / "a.parquet")
         with pytest.raises(SchemaError, match="damaged Parquet .*UTF8"):
             read_file(store, "x/b/a.parquet")
+
+
+def test_statistics_that_do_not_say_are_not_asked(tmp_path: Path) -> None:
+    ids = [f"{n:032x}" for n in range(5)]
+    path = tmp_path / "part-00000.parquet"
+    for column, options, expected in (
+        (ids, {}, (ids[0], ids[-1])),
+        (ids, {"write_statistics": False}, None),
+        ([None] * 5, {}, None),
+        (["x", *ids[1:]], {}, None),
+        (range(5), {}, None),
+    ):
+        pq.write_table(pa.table({"doc_id": column}), path, **options)
+        with open(path, "rb") as stream:
+            assert PartFile(stream, "x").id_range(0) == expected
 
 
 @given(st.data())

@@ -29,6 +29,14 @@ LISTENERS = {
         "webtext/look/command.py",
         "socket.create_server",
     ): "127.0.0.1; another address asks for --token",
+    (
+        "webtext/soak_network.py",
+        "socket.create_server",
+    ): "127.0.0.1, during webtext soak --lost: the way to the user's own store",
+    (
+        "webtext/soak_nodes.py",
+        "probe.bind",
+    ): "127.0.0.1, closed at once: finds a free port for webtext soak --joins",
 }
 """Everything of ours that accepts connections. Ray and torch open ports of their own
 (docs/cluster.md); the ones of a private Ray are closed by its token."""
