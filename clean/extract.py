@@ -53,7 +53,7 @@ class ExtractConfig(Section):
     """
 
     def without_effect(self) -> dict[str, str]:
-        """The settings of extractors and formats not chosen."""
+        """The settings of extractors and formats that are not chosen."""
         other = "include_tables" if self.extractor == "learned" else "threshold"
         found = {other: f"clean.extract.extractor = {self.extractor!r} does not use it"}
         if self.format == "text":

@@ -62,7 +62,7 @@ class Reason(StrEnum):
 
     @property
     def step(self) -> str:
-        """The part of the stage dropping for this reason."""
+        """The part of the stage that drops for this reason."""
         return _STEPS.get(self, "quality")
 
     @property

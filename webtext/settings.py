@@ -46,7 +46,7 @@ def settings_model(stage: str) -> type[Section]:
 
 
 def sets_of(stage: str, sets: Sequence[str]) -> list[str]:
-    """Words of a command line to pass on the --set of one stage, and those of [run]."""
+    """Words of a command line that pass on the --set of one stage, and those of [run]."""
     return [
         word
         for setting in sets

@@ -43,7 +43,7 @@ class LossyNetwork:
         return int(self.listener.getsockname()[1])
 
     def environment(self) -> dict[str, str]:
-        """The variables to lead a command's requests through here."""
+        """The variables that lead a command's requests through here."""
         address = f"http://{LOOPBACK}:{self.port}"
         if self.upstream is not None:
             return {"AWS_ENDPOINT_URL": address}

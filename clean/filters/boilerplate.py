@@ -63,7 +63,7 @@ def line_keys(text: str, config: BoilerplateConfig) -> list[int]:
 
 
 def recurring(pages: Iterable[list[int]], config: BoilerplateConfig) -> frozenset[int]:
-    """Boilerplate keys of a site, given the different keys of each of its documents."""
+    """Keys of a site's boilerplate, given the different keys of each of its documents."""
     counts: Counter[int] = Counter()
     num_pages = 0
     for keys in pages:

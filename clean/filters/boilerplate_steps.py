@@ -1,7 +1,7 @@
 """Documents in several steps, with exchanges between extraction and the last verdict.
 
 candidates   the document or reason of each fetched page, as without the exchanges
-texts        by text: documents with one text at many addresses (`clean.soft_failures`)
+texts        by text: documents whose text is at many addresses (`clean.soft_failures`)
 repeats      the same by `doc_id`
 lines        by domain: the boilerplate lines of each document
 cuts         the same by `doc_id`

@@ -66,7 +66,7 @@ def mean_word_chars(profile: Profile) -> float:
 
 
 def word_length(profile: Profile, config: GopherConfig) -> Reason | None:
-    """Drop a text of too short or too long words on average."""
+    """Drop a text whose words are too short or too long on average."""
     mean = mean_word_chars(profile)
     within = config.min_mean_word_chars <= mean <= config.max_mean_word_chars
     return None if within else Reason.GOPHER_WORD_LENGTH
@@ -104,7 +104,7 @@ def ellipsis_lines_frac(profile: Profile) -> float:
 
 
 def ellipses(profile: Profile, config: GopherConfig) -> Reason | None:
-    """Drops a text of lines breaking off, as teasers do."""
+    """Drops a text whose lines break off, as teasers do."""
     most = config.max_ellipsis_lines_frac
     return Reason.GOPHER_ELLIPSES if ellipsis_lines_frac(profile) > most else None
 

@@ -41,7 +41,7 @@ class Profile:
 
     @cached_property
     def lines(self) -> list[str]:
-        """The stripped lines without blank ones."""
+        """The lines that are not blank, stripped."""
         return [line for raw in self.text.split("\n") if (line := raw.strip())]
 
     @cached_property

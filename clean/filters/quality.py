@@ -75,7 +75,7 @@ class QualityConfig(Section):
         return found
 
     def without_effect(self) -> dict[str, str]:
-        """The thresholds of presets not chosen."""
+        """The thresholds of presets that are not chosen."""
         off = {
             name: f"clean.quality.preset = {self.preset!r} does not apply these rules; "
             f"presets that do: {', '.join(presets)}"

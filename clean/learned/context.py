@@ -58,7 +58,7 @@ def context(page: PageBlocks, chance: np.ndarray) -> np.ndarray:
 
 @inner
 def _mean(part: Any, whole: Any) -> Any:
-    """Mean probability of `whole` words with probabilities adding up to `part` units."""
+    """Mean probability of `whole` words whose probabilities add up to `part` units."""
     return np.float64(part) / np.float64(whole * UNIT) if whole > 0 else -1.0
 
 

@@ -105,7 +105,7 @@ def _is_cited(page: PageBlocks, rows: dict[int, Row]) -> np.ndarray:
 
 
 def _second_runs(page: PageBlocks, places: np.ndarray, groups: dict[int, list[int]]) -> set[int]:
-    """Blocks of runs of long blocks following each other as in an earlier run."""
+    """Blocks of runs of long blocks that follow each other as in an earlier run."""
     order = {block: number for number, block in enumerate(places.tolist())}
     found: set[int] = set()
     run: list[int] = []

@@ -216,7 +216,7 @@ def visible_words(page: PageBlocks) -> int:
 
 
 def without_counters(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
-    """`keep` without mere counts of reactions, such as "2 Likes". Cells of data stay."""
+    """`keep` without blocks that only count reactions, such as "2 Likes". Cells of data stay."""
     short = np.flatnonzero(keep & (page.counts[:, WORDS] <= COUNTER_WORDS))
     gone = [
         block

@@ -65,7 +65,7 @@ def _scores(
     width: Any,
     out: Any,
 ) -> None:
-    """Walks `STRIDE` rows in step and without branches. Their loads overlap: this is twice as fast."""
+    """Walks `STRIDE` rows in step and without branches. Overlapping loads make this twice as fast."""
     last = out.size - 1
     at = np.zeros(STRIDE, np.uint32)
     base = np.zeros(STRIDE, np.int64)

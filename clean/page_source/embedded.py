@@ -205,7 +205,7 @@ def _largest_group(value: Any) -> str:
 def _strings(
     value: Any, path: tuple[str, ...], depth: int
 ) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(path to its list or object, text) of each sentence, in order.
+    """(path to the list or object that holds it, text) of each sentence, in order.
 
     Entries of a list, and objects with keys differing in a number, are together.
     """

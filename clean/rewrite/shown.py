@@ -27,7 +27,7 @@ _EMAIL = re.compile(
 
 
 def with_shown_elements(html: str, signs: frozenset[str]) -> str:
-    """`html` with these elements as ones shown by every reader of HTML."""
+    """`html` with these elements replaced by ones that every reader of HTML shows."""
     if not signs.isdisjoint({"<xmp", "<listing"}):
         html = replace_elements(html, _OLD, _preformatted)
     if "<plaintext" in signs and (found := _OPEN_PLAIN.search(html)):

@@ -1,4 +1,4 @@
-"""Tables made of elements by their roles only, as `table` elements."""
+"""Elements that are tables by their role only, as `table` elements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PARTS: Final = ((_CELL, "td"), (_ROW, "tr"), (_TABLE, "table"))
 
 
 def with_tables(html: str, signs: frozenset[str]) -> str:
-    """`html` with the elements read out by browsers as tables, rows and cells as such."""
+    """`html` with the elements that browsers read out as tables, rows and cells as such."""
     if signs.isdisjoint(TABLES) or not (_TABLE.search(html) and _CELL.search(html)):
         return html
 

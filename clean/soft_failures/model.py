@@ -1,4 +1,4 @@
-"""The linear model: log-odds of a soft failure, from the numbers of `features`.
+"""The linear model: log-odds of a page to be a soft failure, from the numbers of `features`.
 
 Fitted by `python -m tools.fit_soft_failures`. Logistic regression, since a reader can check each
 weight, and since a score is one product.

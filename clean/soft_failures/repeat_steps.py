@@ -1,4 +1,4 @@
-"""An exchange of texts: the documents of a batch with one text at many addresses.
+"""An exchange of texts: the documents of a batch whose text is at many addresses.
 
 texts     by text: documents of the same answer, with the evidence
 repeats   the same by `doc_id`

@@ -19,7 +19,7 @@ class TokenPosition:
 
     @property
     def rows(self) -> tuple[int, int]:
-        """First and last Parquet row with some of them."""
+        """First and last Parquet row that hold some of them."""
         return self.start // self.row_tokens, (self.start + self.num_tokens - 1) // self.row_tokens
 
 

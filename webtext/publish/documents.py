@@ -1,6 +1,6 @@
 """The rows of a published data set: documents as they were encoded, each with its origin.
 
-Columns known from FineWeb keep its names (`text`, `id`, `dump`, `url`, `date`, `language`,
+Columns that FineWeb has keep its names (`text`, `id`, `dump`, `url`, `date`, `language`,
 `language_score`, `token_count`); the others are this project's.
 """
 

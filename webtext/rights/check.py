@@ -141,7 +141,7 @@ def _rows(store: Store, manifest: Manifest) -> list[dict[str, Any]]:
 def _links(
     store: Store, batch: str, old: dict[str, Any], before: datetime, *, conditions: bool
 ) -> list[dict[str, Any]]:
-    """The stored pages to ask about, each by the address of its answer."""
+    """The stored pages to ask about, each with the address that answered."""
     manifest = find_manifest(store, PAGES.name, batch)
     columns = ["doc_id", "url", "final_url", "reason", "warc_file", "warc_offset", "warc_length"]
     found = []

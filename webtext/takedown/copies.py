@@ -35,7 +35,7 @@ def find_copies(store: Store, pages: Iterable[str], names: Sequence[str]) -> dic
 
 
 def find_returned(store: Store, names: Sequence[str]) -> dict[str, str]:
-    """Pages left out by matching the list: `doc_id` to identity."""
+    """Pages left out because they match the list: `doc_id` to identity."""
     found: set[str] = set()
     for manifest in find_manifests(store, ((VERDICTS.name, batch) for batch in names)).values():
         if manifest is None or not manifest.counts.get(REASON):

@@ -158,7 +158,7 @@ class Belonging(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """Elements like one around the block. Columns are relative to the level's first."""
+    """Elements like one that holds the block. Columns are relative to the level's first."""
 
     twins: int
     to_twins: int
