@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -10,13 +10,11 @@ from typing import Any
 from webtext.ablate.by_domain import DomainResult
 from webtext.ablate.compare import LEVEL, POWER, RESAMPLES, Comparison, compare
 from webtext.ablate.runs import Plan, TrainingRun
-from webtext.reports.charts import Band, compared, escaped, table
+from webtext.reports.charts import Curve, draw_seeds, escaped, table
 from webtext.reports.html import page
 
 # The page says so about an arm that sees its data more often than the first by this factor.
 MORE_OFTEN = 1.1
-
-Curve = list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
@@ -242,28 +240,4 @@ def render_html(
 
 def draw(arms: Sequence[ArmResult]) -> str:
     """The curves of all arms."""
-    return draw_curves((arm.name, arm.curves) for arm in arms)
-
-
-def draw_curves(named: Iterable[tuple[str, Iterable[Curve]]]) -> str:
-    """Mean curves of arms, with a band from the lowest to the highest seed, as SVG."""
-    return compared(
-        [(name, _band(curves)) for name, curves in named],
-        "bits per byte of the held-out texts by tokens seen; bands from the lowest to the highest seed",
-    )
-
-
-def _band(curves: Iterable[Curve]) -> Band:
-    """Tokens, and the lowest, mean and highest value, where every seed was evaluated."""
-    by_tokens: dict[int, list[float]] = {}
-    num = 0
-    for curve in curves:
-        num += 1
-        for tokens, value in curve:
-            by_tokens.setdefault(tokens, []).append(value)
-
-    return [
-        (tokens, min(values), fmean(values), max(values))
-        for tokens, values in sorted(by_tokens.items())
-        if len(values) == num
-    ]
+    return draw_seeds((arm.name, arm.curves) for arm in arms)

@@ -21,6 +21,7 @@ from webtext.look.text_marks import (
     with_cuts,
     word_diff,
 )
+from webtext.reports.runs import runs_of
 from webtext.stages import needing
 
 BLOCKS_SHOWN = 1000
@@ -61,6 +62,8 @@ class PageLife:
     difference: tuple[list[MarkedText], list[MarkedText]] | None = None
     tokens: list[MarkedText] = field(default_factory=list)
     rights: dict[str, Any] | None = None
+    runs: list[str] = field(default_factory=list)
+    """Runs that train on one of the page's snapshots."""
 
 
 def life(store: Store, asked: str) -> PageLife:
@@ -81,6 +84,7 @@ def life(store: Store, asked: str) -> PageLife:
         found.difference = _difference(store, history)
     if history.place is not None:
         found.tokens = coloured_tokens(_token_bytes(store, history.place))
+        found.runs = runs_of(store, {each["name"] for each in history.snapshots})
     return found
 
 

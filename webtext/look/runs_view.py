@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 from corpus.errors import InputError
 from corpus.storage.store import Store
-from webtext.ablate.result import draw_curves
 from webtext.reports import charts
 from webtext.reports.runs import last_sample, read_metrics, read_scores
 from webtext.stages import needing
@@ -83,7 +82,7 @@ def read_ablations(folders: Sequence[str]) -> list[Ablation]:
                 (arm["name"], f"{arm['mean']:.4f}", (arm["against_first"] or {}).get("verdict", ""))
                 for arm in result["arms"]
             ]
-            found.append(Ablation(Path(folder).name, draw_curves(arms), rows))
+            found.append(Ablation(Path(folder).name, charts.draw_seeds(arms), rows))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"--ablation {folder}: no result of `webtext ablate --to {folder}` ({error})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
 
 
 def escaped(text: object) -> str:
@@ -62,6 +63,7 @@ def bars(rows: Sequence[tuple[str, int, int | None]], of: str) -> str:
     return f"<svg viewBox='0 0 {WIDTH} {height}' role=img aria-label='{escaped(of)}'>{''.join(shapes)}</svg>"
 
 
+Curve = list[tuple[int, float]]
 # A place on the horizontal axis with the lowest, middle and highest value there.
 Band = list[tuple[int, float, float, float]]
 
@@ -69,6 +71,30 @@ Band = list[tuple[int, float, float, float]]
 def band(points: Sequence[tuple[int, float]]) -> Band:
     """A curve as a band without width. Values that are not numbers are left out."""
     return [(at, value, value, value) for at, value in points if math.isfinite(value)]
+
+
+def draw_seeds(named: Iterable[tuple[str, Iterable[Curve]]]) -> str:
+    """Mean curves of an ablation's arms, with bands over their seeds."""
+    return compared(
+        [(name, _spread(curves)) for name, curves in named],
+        "bits per byte of the held-out texts by tokens seen; bands from the lowest to the highest seed",
+    )
+
+
+def _spread(curves: Iterable[Curve]) -> Band:
+    """Tokens, and the lowest, mean and highest value, where every seed was evaluated."""
+    by_tokens: dict[int, list[float]] = {}
+    num = 0
+    for points in curves:
+        num += 1
+        for tokens, value in points:
+            by_tokens.setdefault(tokens, []).append(value)
+
+    return [
+        (tokens, min(values), fmean(values), max(values))
+        for tokens, values in sorted(by_tokens.items())
+        if len(values) == num
+    ]
 
 
 def compared(

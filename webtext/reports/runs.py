@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from corpus.storage.store import Store
@@ -37,6 +37,20 @@ def _is_sound(line: Any) -> bool:
         return False
     losses = (line.get(name, 0.0) for name in ("loss", "val_loss"))
     return all(type(loss) in (int, float) and abs(loss) < 1e9 for loss in losses)
+
+
+def runs_of(store: Store, snapshots: Collection[str]) -> list[str]:
+    """The runs that train on one of the snapshots."""
+    found = []
+    for run in store.folders("runs"):
+        try:
+            described = store.read_object(f"runs/{run}/config.json")
+        except FileNotFoundError:
+            continue
+        if described.get("snapshot") in snapshots:
+            found.append(run)
+
+    return found
 
 
 def last_sample(store: Store, run: str) -> str:

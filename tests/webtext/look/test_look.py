@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,11 @@ def _holds(row: dict[str, Any], words: str) -> bool:
         re.search(rf"\b{pattern}\b", row[name] or "", re.I) is not None
         for name in ("title", "text")
     )
+
+
+def test_the_window_starts_without_the_heavy_libraries() -> None:
+    """They take seconds and hundreds of megabytes; a view that needs one loads it then."""
+    heavy = "{'torch', 'numba', 'ray', 'trafilatura', 'lightgbm', 'scrapy'}"
+    code = f"import sys, webtext.look.command; print(sorted({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -39,7 +39,10 @@ def test_runs_share_axes_and_their_points_lead_to_steps(fates_copy: grown_corpus
 
     links = re.findall(r"<a href='(/runs/[^']+)'", shown)
     assert len(links) == 3 * len(names) * len(drawings)
-    assert client.get(links[-1]).status_code == 200
+    step = client.get(links[-1])
+    assert step.status_code == 200
+    page = client.get(re.findall(r"/page/[0-9a-f]{32}", step.text)[0]).text
+    assert '/runs?run=first">first</a> ' in page, "a page names the runs that read it"
     alone = client.get("/runs", params={"run": "first"}).text
     assert alone.count("<polyline") == 2
     assert client.get("/runs/nothing/step?step=1").status_code == 400
