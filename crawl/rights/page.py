@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from urllib.parse import urljoin, urlsplit
 
 from corpus.rights.statements import HEADER, INLINE, LINK, META, Statement
@@ -25,6 +25,8 @@ MAX_ATTRIBUTES = 40
 _META_WORDS = (b"noai", b"noml", b"noimageai", b"noarchive", b"tdm-")
 # Half of all pages have the word in the comment of a script.
 _LICENCE_MARK = re.compile(rb"rel\s*=\s*[\"']?[^\"'<>]{0,60}\blicense\b")
+# Bytes around the word that are searched for the rest of the mark.
+MAX_MARK_BYTES = 256
 _START = re.compile(
     rb"<!--|<(script|style|template|noscript|textarea|title)\b|<(meta|link)[\s/]"
     rb"|<(a)\s(?=[^<>]{0,600}license)",
@@ -66,14 +68,23 @@ def _may_speak(lowered: bytes) -> bool:
     """True if a page has a word of some signal where it may count. Most pages have none."""
     if b"rsl+xml" in lowered:
         return True
-    if b"license" in lowered and _LICENCE_MARK.search(lowered) is not None:
-        return True
+    for place in _places(b"license", lowered, 0):
+        before = max(0, place - MAX_MARK_BYTES)
+        if _LICENCE_MARK.search(lowered, before, place + MAX_MARK_BYTES) is not None:
+            return True
 
-    # Nearly all meta elements are in the head, so the long rest is searched once.
-    start = lowered.find(b"<body")
-    rest = lowered.find(b"<meta", start) if start >= 0 else 0
-    head = lowered[:start] if rest < 0 else lowered
-    return any(word in head for word in _META_WORDS)
+    # Nearly all meta elements are in the head, so the long rest is searched once for others.
+    start = max(0, lowered.find(b"<body"))
+    head = lowered[: start + MAX_TAG_BYTES]
+    tags = (lowered[place : place + MAX_TAG_BYTES] for place in _places(b"<meta", lowered, start))
+    return any(word in piece for piece in chain((head,), tags) for word in _META_WORDS)
+
+
+def _places(piece: bytes, data: bytes, start: int) -> Iterator[int]:
+    """The places of a piece from `start` on, one after the other."""
+    while (start := data.find(piece, start)) >= 0:
+        yield start
+        start += len(piece)
 
 
 def _read_headers(

@@ -96,6 +96,22 @@ def test_a_recorded_signal_refuses_only_where_it_is_obeyed() -> None:
     assert refusals(said_no, {Signal.AI_AGENTS}) == [Signal.AI_AGENTS]
 
 
+@pytest.mark.parametrize("before", ["", "<head>", "<head></head><body>", "<BODY><meta name=a>"])
+@pytest.mark.parametrize("filling", [0, 200, 300, 3000, 100_000])
+@pytest.mark.parametrize(
+    "element",
+    [
+        "<META name=robots content=noai>",
+        "<a rel = 'license' href=//creativecommons.org/licenses/by/4.0/>",
+    ],
+)
+def test_an_element_counts_wherever_it_is(before: str, filling: int, element: str) -> None:
+    body = f"{before}<p>{'license words ' * (filling // 14)}</p>{element}<p>more".encode()
+    assert read_response([], body, f"{ORIGIN}/a", "webtext").statements
+    nothing = body.replace(element.encode(), b"")
+    assert not read_response([], nothing, f"{ORIGIN}/a", "webtext").statements
+
+
 def test_a_page_in_utf_16_is_read() -> None:
     body = "\ufeff<meta name=robots content=noai>".encode("utf-16-le")
     assert said(read_response([], body, f"{ORIGIN}/a", "webtext").statements) == {
