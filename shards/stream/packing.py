@@ -113,6 +113,7 @@ class PackedStream(EpochStream):
         self._starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         self._lengths = ends - self._starts
         self._groups: OrderedDict[tuple[int, int], _Group] = OrderedDict()
+        self._fits: OrderedDict[int, tuple[np.ndarray, int]] = OrderedDict()
         self._chunk: tuple[np.ndarray, ...] = ()
         self._chunk_key = (-1, -1)
         self._deal()
@@ -164,6 +165,7 @@ class PackedStream(EpochStream):
         if self.seed != state["seed"]:
             self.seed = state["seed"]
             self._groups.clear()
+            self._fits.clear()
             self._chunk_key = (-1, -1)
             self._deal()
 
@@ -280,7 +282,7 @@ class PackedStream(EpochStream):
         number = np.arange(len(lengths))
         shuffle = Permutation(len(lengths), self.seed, epoch, 4, group)(number)
         order = _sorted_by(self.block_size + 1 - lengths, shuffle)
-        rows, num_rows = best_fit(lengths[order], self.block_size + 1)
+        rows, num_rows = self._fit(group, lengths[order])
         rows = Permutation(num_rows, self.seed, epoch, 5, group)(rows)
         # Pieces of a row are in any order.
         by_row = _sorted_by(rows, shuffle[order])
@@ -292,6 +294,15 @@ class PackedStream(EpochStream):
         self._groups[key] = _Group(starts[chosen], lengths[chosen], offsets)
 
         return self._groups[key]
+
+    def _fit(self, group: int, descending: np.ndarray) -> tuple[np.ndarray, int]:
+        """`best_fit` of a group: of its lengths alone, so the same in every epoch."""
+        if group not in self._fits:
+            if len(self._fits) >= KEPT_GROUPS:
+                self._fits.popitem(last=False)
+            self._fits[group] = best_fit(descending, self.block_size + 1)
+
+        return self._fits[group]
 
     def _pieces(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Row of `indices`, start, length and place in its row of every piece of those samples."""

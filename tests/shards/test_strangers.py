@@ -75,3 +75,52 @@ def test_spans_lead_from_tokens_to_pages_in_sql(built: str) -> None:
         :10
     ]
     assert [(tokens, url) for url, tokens in names["pages"]] == expected
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_lightning_continues_the_stream_where_its_checkpoint_is(
+    built: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of docs/shards.md, in one run and in two."""
+    lightning = pytest.importorskip(
+        "lightning", reason="lightning is not installed: pip install lightning"
+    )
+    program = lines_of("PyTorch Lightning").replace(
+        'open_split("my", "first", "train")', f'open_split("{built}", "b1", "train")'
+    )
+    quiet = dict.fromkeys(
+        ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
+    )
+    names: dict[str, Any] = {}
+    plain = lightning.Trainer
+
+    class Short(plain):  # type: ignore[misc, valid-type]
+        def __init__(self, **settings: Any) -> None:
+            assert settings.pop("max_steps") == 20
+            super().__init__(
+                max_steps=0, accelerator="cpu", default_root_dir=tmp_path, **settings, **quiet
+            )
+
+    monkeypatch.setattr(lightning, "Trainer", Short)
+    exec(compile(program, "lightning", "exec"), names)
+
+    class Watched(names["Model"]):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[bytes] = []
+
+        def training_step(self, batch: Any, number: int) -> Any:
+            self.seen.append(batch[0].numpy().tobytes())
+            return super().training_step(batch, number)
+
+    def fit(steps: int, checkpoint: str | None = None) -> tuple[Any, list[bytes]]:
+        trainer, model = plain(max_steps=steps, accelerator="cpu", **quiet), Watched()
+        trainer.fit(model, datamodule=names["Data"](), ckpt_path=checkpoint)
+        return trainer, model.seen
+
+    _, whole = fit(5)
+    first, begun = fit(2)
+    first.save_checkpoint(tmp_path / "two.ckpt")
+    _, rest = fit(5, str(tmp_path / "two.ckpt"))
+    assert begun + rest == whole
+    assert len(set(whole)) == 5
