@@ -211,10 +211,10 @@ class Views:
     def pairs(self, request: Request) -> Response:
         found = corpus_views.pairs(self._store)
         answered = self._labels.latest("pair")
-        number = min(_number(request, "n"), max(0, len(found) - 1))
+        number = min(_number(request, "n"), max(0, found.num_rows - 1))
         pair, difference = None, None
-        if found:
-            pair = found[number]
+        if found.num_rows:
+            [pair] = found.slice(number, 1).to_pylist()
             texts = [
                 corpus_views.document_text(self._store, pair[name])
                 for name in ("doc_id", "duplicate_of")
@@ -227,7 +227,7 @@ class Views:
             pair=pair,
             difference=difference,
             number=number,
-            total=len(found),
+            total=found.num_rows,
             answer=answer["answer"] if answer else None,
             answered=len(answered),
             precision=precision_by_similarity(answered.values()),

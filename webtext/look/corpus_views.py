@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus.storage.store import Store, table_dir
@@ -16,21 +17,27 @@ from webtext.inspection.query import query, views
 from webtext.stages import needing
 
 DOMAINS_SHOWN = 100
+PAIRS = pa.schema(
+    [("doc_id", pa.string()), ("duplicate_of", pa.string()), ("similarity", pa.float32())]
+)
 PAGES_SHOWN = 50
 
 
-def pairs(store: Store) -> list[dict[str, Any]]:
-    """Every page removed as a duplicate with its survivor, the least similar first."""
-    found = []
+def pairs(store: Store) -> pa.Table:
+    """Every page that was removed as a duplicate and its survivor, the least similar first.
+
+    A table and not rows: a million pages have a hundred thousand pairs, and one is shown.
+    """
+    found = [PAIRS.empty_table()]
     for batch in batch_names(store):
         manifest = find_manifest(store, "verdicts", batch)
         for part in manifest.parts if manifest else []:
             path = f"{table_dir('verdicts', batch)}/{part.file}"
-            for piece in iter_tables(store, path, ["doc_id", "duplicate_of", "similarity"]):
-                rows = piece.filter(pc.is_valid(piece["similarity"])).to_pylist()
-                found += [row | {"batch": batch} for row in rows]
+            for piece in iter_tables(store, path, PAIRS.names):
+                rows = piece.filter(pc.is_valid(piece["similarity"]))
+                found.append(rows.select(PAIRS.names).cast(PAIRS))
 
-    return sorted(found, key=lambda row: (row["similarity"], row["doc_id"]))
+    return pa.concat_tables(found).sort_by([("similarity", "ascending"), ("doc_id", "ascending")])
 
 
 def document_text(store: Store, doc_id: str) -> str:
