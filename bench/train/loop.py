@@ -8,10 +8,13 @@ the bare one.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Contestant, Turn, Work, arguments, compare, show
+import torch
+
+from bench.measure import Contestant, Turn, Work, alternate, arguments, show
 
 
 def main() -> None:
@@ -27,18 +30,23 @@ def main() -> None:
             "batch": args.batch,
             "steps": args.steps,
         }
-        result = compare(
+        # In turns within one process and on one thread: what else a machine does falls on both.
+        torch.set_num_threads(1)
+        work, close = loop(source)
+        result = alternate(
             "train_loop",
-            [Contestant("ours", loop), Contestant("bare", bare)],
-            source,
+            [Contestant("ours", lambda _: work), Contestant("bare", lambda _: bare(source))],
+            None,
             description=f"{args.preset}, {args.batch} sequences a step, {args.steps} steps",
             unit="tokens/s",
             rounds=args.rounds,
         )
+        close()
     show(result, as_json=args.json)
 
 
-def loop(source: dict[str, Any]) -> Work:
+def loop(source: dict[str, Any]) -> tuple[Work, Callable[[], None]]:
+    """Steps of the training loop, and the end of its files."""
     from train.machine.stop_signal import StopSignal
 
     trainer = _trainer(source, "loop")
@@ -52,12 +60,10 @@ def loop(source: dict[str, Any]) -> Work:
             trainer._train_step(stop, meter)
         return Turn(_tokens(source, trainer), {})
 
-    return work
+    return work, trainer.folder.close_metrics
 
 
 def bare(source: dict[str, Any]) -> Work:
-    import torch
-
     from train.data import device_batch
 
     trainer = _trainer(source, "bare")
@@ -92,7 +98,9 @@ def _trainer(source: dict[str, Any], run: str) -> Any:
 
     config = TrainConfig(
         model=ModelConfig(preset=source["preset"]),
-        runtime=RuntimeConfig(device="cpu", micro_batch_size=source["batch"], log_interval=1),
+        runtime=RuntimeConfig(
+            device="cpu", num_threads=1, micro_batch_size=source["batch"], log_interval=1
+        ),
         batch_size=source["batch"],
         max_steps=1_000_000,
         num_samples=0,
