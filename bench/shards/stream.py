@@ -1,7 +1,7 @@
 """Training batches of 8 rows of 1,024 tokens as int64: our stream beside five others.
 
-One process without workers. Random: ours, ours in whole documents, np.memmap on a .bin and nanoGPT's get_batch draw random
-rows of the same tokens. Sequential: one pass in order, ours plain and as zstd, Hugging Face
+One process without workers. Random: ours, ours in whole documents, np.memmap on a .bin and
+nanoGPT's get_batch draw random rows of the same tokens. Sequential: one pass in order, ours plain and as zstd, Hugging Face
 datasets (streaming Parquet), MosaicML's MDS (our export), LitData and grain (over our own file),
 each in the way named first in its documentation. The slow ones run if installed
 (bench/requirements-stream.txt), on the first part of the tokens.
