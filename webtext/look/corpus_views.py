@@ -75,11 +75,15 @@ def domains(store: Store, name: str) -> list[dict[str, Any]]:
             joins.append(f"LEFT JOIN {table} USING (doc_id, batch)")
     return query(
         store,
-        f"WITH each AS (SELECT links.domain, links.batch, {', '.join(columns)} "
-        f"FROM links {' '.join(joins)} {condition} GROUP BY ALL), "
-        "most AS (SELECT domain, sum(links) AS total FROM each GROUP BY domain "
-        f"ORDER BY total DESC, domain LIMIT {DOMAINS_SHOWN}) "
-        "SELECT each.* FROM each JOIN most USING (domain) ORDER BY total DESC, domain, batch",
+        # Only links of the domains shown are joined: the others are most of a corpus.
+        f"WITH most AS (SELECT domain, count(*) AS total FROM links {condition} "
+        f"GROUP BY domain ORDER BY total DESC, domain LIMIT {DOMAINS_SHOWN}), "
+        "chosen AS (SELECT links.doc_id, links.domain, links.batch, most.total "
+        "FROM links JOIN most USING (domain)) "
+        f"SELECT chosen.domain, chosen.batch, {', '.join(columns)} "
+        f"FROM chosen {' '.join(joins)} "
+        "GROUP BY chosen.domain, chosen.batch, chosen.total "
+        "ORDER BY chosen.total DESC, chosen.domain, chosen.batch",
     ).to_pylist()
 
 

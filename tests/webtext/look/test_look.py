@@ -6,6 +6,7 @@ import itertools
 import re
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from starlette.testclient import TestClient
 
 from corpus.tables.parquet import read_table
 from tests.support import grown_corpus
-from webtext.look import sample
+from webtext.look import corpus_views, sample
 from webtext.look.app import COOKIE, Origins, look_app
 from webtext.look.frames import frame_app
 from webtext.look.full_text import FullTextIndex
@@ -55,6 +56,40 @@ def test_every_link_of_every_view_answers(fates: grown_corpus.Fates) -> None:
         kinds = {re.sub(r"[0-9a-f]{32}", "ID", path): path for path in found if path not in seen}
         here = list(kinds.values())[:25]
     assert any(path.startswith("/page/") for path in seen)
+
+
+@pytest.mark.parametrize("part", ["", "site", "nowhere"])
+def test_domains_are_counted_as_the_tables_say(
+    fates: grown_corpus.Fates, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr(corpus_views, "DOMAINS_SHOWN", 3)
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for batch in ("2024-01", "2024-02"):
+        domain_of = {
+            row["doc_id"]: row["domain"]
+            for row in read_table(fates.store, "links", batch).to_pylist()
+            if part in row["domain"]
+        }
+        for domain in domain_of.values():
+            counts[domain, batch]["links"] += 1
+        for table, name in (("pages", "fetched"), ("documents", "documents"), ("verdicts", "kept")):
+            for row in read_table(fates.store, table, batch).to_pylist():
+                if row["doc_id"] in domain_of:
+                    counted = row["kept"] if name == "kept" else row.get("reason") is None
+                    counts[domain_of[row["doc_id"]], batch][name] += counted
+
+    totals: Counter[str] = Counter()
+    for (domain, _), found in counts.items():
+        totals[domain] += found["links"]
+    shown = sorted(totals, key=lambda domain: (-totals[domain], domain))[:3]
+    names = ("links", "fetched", "documents", "kept")
+    expected = [
+        {"domain": domain, "batch": batch} | {name: counts[domain, batch][name] for name in names}
+        for domain in shown
+        for batch in ("2024-01", "2024-02")
+        if (domain, batch) in counts
+    ]
+    assert corpus_views.domains(fates.store, part) == expected
 
 
 @pytest.mark.parametrize(
