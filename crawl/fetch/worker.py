@@ -51,7 +51,7 @@ from crawl.fetch.fleet.link_tables import (
     restore_paces,
 )
 from crawl.fetch.fleet.membership import Membership
-from crawl.fetch.fleet.tending import LOOK_S, REMOTE_LOOK_S, Tender, Terms
+from crawl.fetch.fleet.tending import AGAIN_S, LOOK_S, REMOTE_LOOK_S, Tender, Terms
 from crawl.fetch.network.resolver import Resolver
 from crawl.fetch.pace.frontier import shard_of
 from crawl.fetch.pace.politeness import IpLimits, IpPacer, OwnIpPacer, SharedIpPacer
@@ -455,13 +455,26 @@ class Worker:
 
     async def _look_after_shards(self) -> None:
         """Take, fill and give away shards until none of the batch has links left."""
-        look_s = LOOK_S if self._store.is_local else REMOTE_LOOK_S
-        if self._tender is not None and not self._store.is_local:
+        tender = self._tender
+        if tender is None:
+            return
+
+        longest_s = LOOK_S if self._store.is_local else REMOTE_LOOK_S
+        if not self._store.is_local and not await tender.is_alone():
             # The others divide the pace of addresses by one more worker from their next look on.
-            await asyncio.sleep(look_s)
-        while self._tender is not None and not self._tender.is_finished:
-            pause_s = await self._tender.look()
-            await asyncio.sleep(look_s if pause_s >= LOOK_S else pause_s * (1 + random.random()))
+            await asyncio.sleep(longest_s)
+
+        pause_s = LOOK_S
+        while not tender.is_finished:
+            if await tender.look() < LOOK_S:
+                await asyncio.sleep(AGAIN_S * (1 + random.random()))
+                continue
+            # Soon after a change, since it often allows the next one; ever later while idle.
+            if tender.has_changed:
+                pause_s = LOOK_S
+            else:
+                pause_s = min(longest_s, 2 * pause_s) if tender.is_idle else longest_s
+            await asyncio.sleep(pause_s)
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()

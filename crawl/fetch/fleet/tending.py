@@ -1,6 +1,7 @@
 """The shards of one worker: claimed, filled, given away and marked done while it fetches.
 
-The roster is polled every second, on an object store every ten. A pass reads the other workers'
+The roster is polled every second; on an object store every ten, sooner after a change and while
+there is nothing to fetch. A pass reads the other workers'
 rows, decides on changes, and writes all of them as one replacement of the roster just read. If
 another worker was first, nothing has changed, and the next pass decides again.
 
@@ -126,6 +127,8 @@ class Tender:
         self._past: dict[str, Any] = {}
         self._weighed_at = self._clock()
         self.is_finished = False
+        self.has_changed = False
+        """True if the last look changed the roster."""
 
         dispatcher.handed_over = self._hand_over
         dispatcher.committed = self._note_committed
@@ -142,6 +145,16 @@ class Tender:
         Their next owners may read it only later.
         """
         return merged_states([self._past, self._dispatcher.state(self._clock(), self._wall())])
+
+    @property
+    def is_idle(self) -> bool:
+        """True if this worker has nothing left to fetch."""
+        return self._dispatcher.done >= self._dispatcher.total
+
+    async def is_alone(self) -> bool:
+        """True if no other worker is in the roster now."""
+        seen: Seen = await self._call(self._membership.look)
+        return {*seen.roster.members} <= {self._membership.life}
 
     async def leave(self) -> None:
         """Free all shards, once everything is durable."""
@@ -188,7 +201,8 @@ class Tender:
         self._mark(roster)
         self._weigh(roster)
 
-        if roster != seen.roster:
+        self.has_changed = roster != seen.roster
+        if self.has_changed:
             if gone or roster.is_done != seen.roster.is_done:
                 await self._call(self._storage.save, self.state())
             if not await self._call(self._membership.replace, seen, roster):
