@@ -67,7 +67,7 @@ def _main(argv: Sequence[str] | None) -> int:
     with _staging(args.staging) as folder:
         digest = _write(store, args, str(folder))
         if args.dry_run:
-            planned = hub.plan(api, name, folder)
+            planned = hub.plan(api, name, hub.Folder.read(folder))
             print(
                 f"dry run: {args.to} would get {len(planned.added)} files "
                 f"({planned.num_bytes:,} bytes) and lose {len(planned.removed)}"

@@ -57,17 +57,31 @@ def repository(address: str) -> str:
     return found[1]
 
 
-def plan(api: HfApi, name: str, folder: Path, revision: str = "main") -> Plan:
+@dataclass(frozen=True)
+class Folder:
+    """A folder to upload, whose files are read for their digests once."""
+
+    path: Path
+    digests: dict[str, tuple[str, str]]
+    """SHA-256 and git's digest of each file by its path in the folder, data first."""
+
+    @classmethod
+    def read(cls, path: Path) -> Folder:
+        """Compute the digests of all files below `path`."""
+        names = (each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
+        ordered = sorted(names, key=lambda name: (not name.startswith(DATA), name))
+        return cls(path, {name: _digests(path / name) for name in ordered})
+
+
+def plan(api: HfApi, name: str, folder: Folder, revision: str = "main") -> Plan:
     """Compare a folder with a revision; a missing repository is empty."""
     there = _contents(api, name, revision)
-    paths = sorted(
-        (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()),
-        key=lambda path: (not path.startswith(DATA), path),
-    )
-    added = [path for path in paths if there.get(path) not in _digests(folder / path)]
+    added = [path for path, known in folder.digests.items() if there.get(path) not in known]
     # Only data of an earlier publication goes: other files of the repository are its owner's.
-    removed = [path for path in sorted(there) if path.startswith(DATA) and path not in paths]
-    return Plan(added, removed, sum((folder / path).stat().st_size for path in added))
+    removed = [
+        path for path in sorted(there) if path.startswith(DATA) and path not in folder.digests
+    ]
+    return Plan(added, removed, sum((folder.path / path).stat().st_size for path in added))
 
 
 def upload(
@@ -87,21 +101,22 @@ def upload(
     `digest` names the request: an interrupted upload is found by it and continues. Raises:
     InputError if the hub refuses the token or the name, FatalError if it does not answer.
     """
+    files = Folder.read(folder)
     _try("create the repository", lambda: _create(api, name, private))
-    if _is_done(api, name, folder, "main"):
+    if _is_done(api, name, files, "main"):
         return f"{api.endpoint}/datasets/{name}"
 
     request = _try("open a pull request", lambda: _request(api, name, digest))
     revision = f"refs/pr/{request}"
     address = f"{api.endpoint}/datasets/{name}/discussions/{request}"
 
-    for number, (added, removed) in enumerate(_commits(api, name, folder, revision), 1):
+    for number, (added, removed) in enumerate(_commits(api, name, files, revision), 1):
         message = f"webtext: snapshot {digest[:12]}, commit {number}"
         log.info("commit %d: %d files, %d removed", number, len(added), len(removed))
         commit = partial(_commit, api, name, folder, revision, message, added, removed)
         _try("commit", commit)
 
-    if not _is_done(api, name, folder, revision):
+    if not _is_done(api, name, files, revision):
         raise FatalError(f"{address}: the hub has other files than {folder}; run again")
     if merge:
         _try("merge", lambda: _merge(api, name, request))
@@ -110,21 +125,21 @@ def upload(
     return address
 
 
-def _is_done(api: HfApi, name: str, folder: Path, revision: str) -> bool:
+def _is_done(api: HfApi, name: str, folder: Folder, revision: str) -> bool:
     """True if the revision has exactly the folder's files."""
     left = _try("list the files", lambda: plan(api, name, folder, revision))
     return not left.added and not left.removed
 
 
 def _commits(
-    api: HfApi, name: str, folder: Path, revision: str
+    api: HfApi, name: str, folder: Folder, revision: str
 ) -> Iterator[tuple[list[str], list[str]]]:
     """Groups of paths to send; the last one also has the paths to remove."""
     todo = _try("list the files", lambda: plan(api, name, folder, revision))
     group: list[str] = []
     size = 0
     for path in todo.added:
-        more = (folder / path).stat().st_size
+        more = (folder.path / path).stat().st_size
         if group and (size + more > COMMIT_BYTES or len(group) == COMMIT_FILES):
             yield group, []
             group, size = [], 0
