@@ -151,6 +151,10 @@ def test_a_later_publication_replaces_data_and_can_forget_it(hub: Hub, folder: P
     assert address.endswith("/discussions/2")
     assert b"Another card" not in main_branch(hub)["README.md"]
 
+    hub.failures += [("super-squash", 400)]  # a stop behind the merge
+    with pytest.raises(InputError, match="cannot squash"):
+        uploads.upload(api(hub), NAME, folder, "d2", squash=True)
+    assert len(hub.repositories[NAME].history) == 2
     uploads.upload(api(hub), NAME, folder, "d2", squash=True)
     assert main_branch(hub) == {**files(folder), "LICENSE": b"the owner's own file"}
     assert hub.repositories[NAME].history == [main_branch(hub)]

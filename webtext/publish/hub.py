@@ -103,25 +103,31 @@ def upload(
     """
     files = Folder.read(folder)
     _try("create the repository", lambda: _create(api, name, private))
-    if _is_done(api, name, files, "main"):
-        return f"{api.endpoint}/datasets/{name}"
+    address = f"{api.endpoint}/datasets/{name}"
+    if not _is_done(api, name, files, "main"):
+        address = _send(api, name, files, digest, merge=merge)
+    # Also behind a stop between merge and squash: what was taken down must not stay.
+    if squash:
+        _try("squash", lambda: api.super_squash_history(name, repo_type=KIND))
+    return address
 
+
+def _send(api: HfApi, name: str, folder: Folder, digest: str, *, merge: bool) -> str:
+    """Commit the differences to the snapshot's pull request, and merge it; return its address."""
     request = _try("open a pull request", lambda: _request(api, name, digest))
     revision = f"refs/pr/{request}"
     address = f"{api.endpoint}/datasets/{name}/discussions/{request}"
 
-    for number, (added, removed) in enumerate(_commits(api, name, files, revision), 1):
+    for number, (added, removed) in enumerate(_commits(api, name, folder, revision), 1):
         message = f"webtext: snapshot {digest[:12]}, commit {number}"
         log.info("commit %d: %d files, %d removed", number, len(added), len(removed))
-        commit = partial(_commit, api, name, folder, revision, message, added, removed)
+        commit = partial(_commit, api, name, folder.path, revision, message, added, removed)
         _try("commit", commit)
 
-    if not _is_done(api, name, files, revision):
-        raise FatalError(f"{address}: the hub has other files than {folder}; run again")
+    if not _is_done(api, name, folder, revision):
+        raise FatalError(f"{address}: the hub has other files than {folder.path}; run again")
     if merge:
         _try("merge", lambda: _merge(api, name, request))
-    if squash:
-        _try("squash", lambda: api.super_squash_history(name, repo_type=KIND))
     return address
 
 
