@@ -7,9 +7,10 @@ be unknown.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from corpus.markdown import front_matter, markdown_table
 from corpus.printable import printable
 from corpus.snapshots.snapshot import SnapshotHead, read_head, snapshot_path
 from corpus.snapshots.snapshot_remarks import Reviewer
@@ -66,10 +67,7 @@ def _metadata(license_name: str) -> str:
         "pipeline_tag": "text-generation",
         "tags": ["gpt2", "webtext"],
     }
-    # JSON is YAML: one key a line.
-    return "\n".join(
-        ["---", *(f"{key}: {json.dumps(value)}" for key, value in record.items()), "---"]
-    )
+    return front_matter(record)
 
 
 def _introduction(loaded: LoadedModel) -> str:
@@ -119,7 +117,7 @@ def _curve(folder: RunFolder) -> str:
     stride = -(-len(lines) // 12)
     chosen = lines[::-1][::stride][::-1]
     rows = ((f"{line['step']:,}", f"{line['val_loss']:.4f}") for line in chosen)
-    return _table(("step", "validation loss, nats a token"), rows)
+    return markdown_table(("step", "validation loss, nats a token"), rows)
 
 
 def _scores(folder: RunFolder, loaded: LoadedModel) -> str:
@@ -136,7 +134,9 @@ def _scores(folder: RunFolder, loaded: LoadedModel) -> str:
         if isinstance(value, int | float) and not isinstance(value, bool)
     ]
     return (
-        f"Computed in {found.get('dtype')}." + PARAGRAPH + _table(("set", "figure", "value"), rows)
+        f"Computed in {found.get('dtype')}."
+        + PARAGRAPH
+        + markdown_table(("set", "figure", "value"), rows)
     )
 
 
@@ -148,16 +148,7 @@ def _overlap(store: Store, snapshot: SnapshotHead | None) -> str:
 
     rows = ((name, f"{each.share:.2%}") for name, each in sorted(found.items()))
     return (
-        "Share of each set's 8-grams left in the data." + PARAGRAPH + _table(("set", "left"), rows)
+        "Share of each set's 8-grams left in the data."
+        + PARAGRAPH
+        + markdown_table(("set", "left"), rows)
     )
-
-
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [tuple(header), *(tuple(row) for row in rows)]
-    text = ["| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines]
-    text.insert(1, "| " + " | ".join("---" for _ in lines[0]) + " |")
-    return "\n".join(text)
-
-
-def _cell(text: str) -> str:
-    return printable(text).replace("|", "\\|").replace("<", "&lt;")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
+from corpus.markdown import front_matter, markdown_table
 from corpus.printable import printable
 from webtext.publish.documents import MEANING
 from webtext.publish.facts import FUNNEL, MOST_DOMAINS, Facts
@@ -56,9 +56,7 @@ def _metadata(facts: Facts, written: Written, title: str, license_name: str) -> 
             for config, splits in configs.items()
         ],
     }
-    # JSON is YAML: one key a line.
-    lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in record.items())
-    return "\n".join(["---", *lines, "---"])
+    return front_matter(record)
 
 
 def _size(documents: int) -> str:
@@ -94,10 +92,12 @@ def _contents(facts: Facts, written: Written) -> str:
             "```",
         ]
     )
-    columns = _table(
+    columns = markdown_table(
         ("column of `documents`", "meaning"), [(f"`{name}`", MEANING[name]) for name in MEANING]
     )
-    return f"{_table(('configuration', 'split', 'rows', 'bytes'), rows)}\n\n{use}\n\n{columns}"
+    return (
+        f"{markdown_table(('configuration', 'split', 'rows', 'bytes'), rows)}\n\n{use}\n\n{columns}"
+    )
 
 
 def _funnel(facts: Facts) -> str:
@@ -112,7 +112,7 @@ def _funnel(facts: Facts) -> str:
         most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         reasons = ", ".join(f"{name} {count:,}" for name, count in most[:MOST_REASONS])
         parts.append((f"`{table}`", f"{sum(each.rows for each in found):,}", reasons))
-    return _table(("table", "rows", "rows by disposition"), parts)
+    return markdown_table(("table", "rows", "rows by disposition"), parts)
 
 
 def _sources(facts: Facts) -> str:
@@ -124,7 +124,7 @@ def _sources(facts: Facts) -> str:
     lines = [
         f"Fetched from {facts.first_date or 'an unknown time'} to {facts.last_date or 'an unknown time'}; "
         f"{len(facts.domains):,} domains. Votes of a document at the quantiles .05, .25, .5, .75, .95: {scores}.",
-        _table(("domain", "documents", "share"), rows[:MOST_DOMAINS]),
+        markdown_table(("domain", "documents", "share"), rows[:MOST_DOMAINS]),
         "Languages: "
         + _counts(facts.languages)
         + ". Extractors: "
@@ -161,7 +161,7 @@ def _overlap(facts: Facts) -> str:
         for row in facts.overlap
     ]
     header = ("test set", "n", "n-grams", "found before removal", "left")
-    lines.append(_table(header, rows))
+    lines.append(markdown_table(header, rows))
     return "\n\n".join(lines)
 
 
@@ -216,26 +216,14 @@ def _reproduce(facts: Facts) -> str:
     lines = [
         f"Snapshot digest `{facts.snapshot.digest}`, tokenizer `{facts.snapshot.tokenizer_fingerprint}`. "
         "The same dumps, settings and version give the same bytes.",
-        _table(("batch", "table", "fingerprint", "version", "made"), rows),
+        markdown_table(("batch", "table", "fingerprint", "version", "made"), rows),
     ]
     if dumps:
-        lines.append(_table(("input", "kind", "fingerprint"), dumps))
+        lines.append(markdown_table(("input", "kind", "fingerprint"), dumps))
     lines.append(
         f"Settings of batch {facts.batches[-1]}:\n\n```json\n{json.dumps(settings, indent=1, sort_keys=True)}\n```"
     )
     return "\n\n".join(lines)
-
-
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [tuple(header), *(tuple(row) for row in rows)]
-    text = ["| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines]
-    text.insert(1, "| " + " | ".join("---" for _ in lines[0]) + " |")
-    return "\n".join(text)
-
-
-def _cell(text: Any) -> str:
-    # Domains and reasons are strangers' text: they must not leave their cell.
-    return printable(str(text)).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _counts(counts: Mapping[str, int]) -> str:
