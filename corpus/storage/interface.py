@@ -23,6 +23,8 @@ MAX_KEY_BYTES = 1024
 # Common file systems allow 255, of which a temporary name takes up to 30 more than the final one.
 MAX_SEGMENT_BYTES = 200
 
+CHUNK_BYTES = 4 << 20
+
 
 class Store(ABC):
     """One corpus root: a local folder or an object store. `open_store` chooses the implementation.
@@ -90,6 +92,12 @@ class Store(ABC):
     def open_input(self, path: str) -> Any:
         """A random-access `pa.NativeFile`. Raises FileNotFoundError."""
         return self._open_input(self._checked(path))
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The bytes of a file, a few megabytes at a time. Raises FileNotFoundError."""
+        with self.open_input(path) as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                yield chunk
 
     def read_range(self, path: str, offset: int, num_bytes: int) -> bytes:
         """`num_bytes` from `offset` on, fewer at the file's end. Raises FileNotFoundError."""

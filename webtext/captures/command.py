@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from corpus.storage.store import Store, check_name, open_corpus
 from corpus.tables.manifest import read_manifest
 from webtext.captures.cdxj import index_lines
 from webtext.captures.wacz import write_wacz
+from webtext.captures.whole_file import appearing
 
 ENDINGS = (".wacz", ".cdxj")
 
@@ -59,16 +59,11 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _write_index(store: Store, batch: str, path: Path) -> dict[str, int]:
-    partial = path.with_name(f"{path.name}.part")
     count = 0
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            for line in index_lines(store, batch):
-                stream.write(line + "\n")
-                count += 1
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with appearing(path) as partial, partial.open("w", encoding="utf-8") as stream:
+        for line in index_lines(store, batch):
+            stream.write(line + "\n")
+            count += 1
     return {"captures": count}
 
 

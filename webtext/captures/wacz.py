@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -22,9 +21,9 @@ from corpus.tables.parquet import iter_tables, part_paths
 from corpus.tables.segments import segment_files
 from webtext import __version__
 from webtext.captures.cdxj import index_lines
+from webtext.captures.whole_file import appearing
 
 LINES_A_BLOCK = 3000
-CHUNK = 4 << 20
 
 
 def write_wacz(store: Store, batch: str, path: Path, *, title: str) -> dict[str, int]:
@@ -32,25 +31,20 @@ def write_wacz(store: Store, batch: str, path: Path, *, title: str) -> dict[str,
 
     Raises: OSError from the disk.
     """
-    partial = path.with_name(f"{path.name}.part")
     counts: dict[str, int] = {}
-    try:
-        with zipfile.ZipFile(partial, "w", allowZip64=True) as package:
-            made = _Package(package)
-            segments = segment_files(store, batch)
-            for segment, _ in segments:
-                made.add(f"archive/{PurePosixPath(segment).name}", _chunks(store, segment))
+    with appearing(path) as partial, zipfile.ZipFile(partial, "w", allowZip64=True) as package:
+        made = _Package(package)
+        segments = segment_files(store, batch)
+        for segment, _ in segments:
+            made.add(f"archive/{PurePosixPath(segment).name}", store.chunks(segment))
 
-            blocks: list[str] = []
-            counts["captures"] = made.add_index(index_lines(store, batch), blocks)
-            made.add("indexes/index.idx", (line.encode() for line in blocks))
-            pages = list(_pages(store, batch))
-            made.add("pages/pages.jsonl", (line.encode() for line in pages))
-            made.finish(title)
-            counts |= {"segments": len(segments), "pages": len(pages) - 1}
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        blocks: list[str] = []
+        counts["captures"] = made.add_index(index_lines(store, batch), blocks)
+        made.add("indexes/index.idx", (line.encode() for line in blocks))
+        pages = list(_pages(store, batch))
+        made.add("pages/pages.jsonl", (line.encode() for line in pages))
+        made.finish(title)
+        counts |= {"segments": len(segments), "pages": len(pages) - 1}
     return counts
 
 
@@ -123,12 +117,6 @@ class _Package:
         self._resources.append(
             {"name": name, "path": path, "hash": f"sha256:{digest}", "bytes": size}
         )
-
-
-def _chunks(store: Store, path: str) -> Iterator[bytes]:
-    with store.open_input(path) as stream:
-        while chunk := stream.read(CHUNK):
-            yield chunk
 
 
 def _pages(store: Store, batch: str) -> Iterator[str]:

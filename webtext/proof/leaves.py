@@ -20,8 +20,6 @@ from shards.reader import open_split
 from shards.tokenizer.encode import load_tokenizer
 from webtext.publish import documents, others
 
-CHUNK = 4 << 20
-
 
 def leaves(store: Store, head: SnapshotHead) -> Iterator[dict[str, Any]]:
     """All leaves in their fixed order; those of pages have an `id`."""
@@ -80,9 +78,8 @@ def _files(store: Store, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 def _sha256(store: Store, path: str) -> str:
     digest = hashlib.sha256()
-    with store.open_input(path) as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
+    for chunk in store.chunks(path):
+        digest.update(chunk)
     return digest.hexdigest()
 
 
