@@ -91,3 +91,8 @@ class StageError(WebtextError):
             "work is kept, run the same command to continue"
         )
         self.exit_code = code
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message, or the error's kind if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

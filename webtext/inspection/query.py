@@ -27,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from corpus.errors import InputError
+from corpus.errors import InputError, first_line
 from corpus.printable import printable, spreadsheet_cell
 from corpus.run import command
 from corpus.storage.store import Store, open_corpus, table_dir
@@ -106,19 +106,15 @@ def query(store: Store, sql: str, *, allow_files: bool = False) -> pa.Table:
         return result.rename_columns(_distinct(result.column_names))
     except duckdb.PermissionException as error:
         raise InputError(
-            f"{_first_line(error)}; a statement sees the corpus' tables only, "
+            f"{first_line(error)}; a statement sees the corpus' tables only, "
             "--allow-files lets it read and write files and load extensions"
         ) from error
     except (duckdb.Error, pa.ArrowException) as error:
         raise InputError(
-            f"{_first_line(error)}; tables here: {', '.join(known) or 'none, no batch is committed yet'}"
+            f"{first_line(error)}; tables here: {', '.join(known) or 'none, no batch is committed yet'}"
         ) from error
     finally:
         connection.close()
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

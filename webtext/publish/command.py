@@ -29,7 +29,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from corpus.errors import InputError
+from corpus.errors import InputError, first_line
 from corpus.run import command
 from corpus.snapshots.export_log import note_export
 from corpus.snapshots.retirement import retirement
@@ -212,9 +212,8 @@ def _filtered(rows: pa.Table, where: str | None) -> pa.Table:
     try:
         found: Any = connection.sql(f"SELECT * FROM documents WHERE ({where})").to_arrow_table()
     except duckdb.Error as error:
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
-            f"--where {where!r}: {line}; columns: {', '.join(rows.column_names)}"
+            f"--where {where!r}: {first_line(error)}; columns: {', '.join(rows.column_names)}"
         ) from error
     finally:
         connection.close()

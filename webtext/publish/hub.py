@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from corpus.errors import FatalError, InputError
+from corpus.errors import FatalError, InputError, first_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -229,11 +229,11 @@ def _try(action: str, call: Callable[[], T]) -> T:
             _refuse(action, error)
             if number == TRIES:
                 raise FatalError(
-                    f"the hub: cannot {action} after {TRIES} tries: {_line(error)}; "
+                    f"the hub: cannot {action} after {TRIES} tries: {first_line(error)}; "
                     "run the same command again, it continues"
                 ) from error
             pause = FIRST_PAUSE_S * 2 ** (number - 1)
-            log.warning("the hub: cannot %s: %s; again in %g s", action, _line(error), pause)
+            log.warning("the hub: cannot %s: %s; again in %g s", action, first_line(error), pause)
             time.sleep(pause)
     raise AssertionError("unreachable")
 
@@ -247,16 +247,12 @@ def _refuse(action: str, error: Exception) -> None:
             "HF_TOKEN=..., or `hf auth login`"
         ) from error
     if status is not None and status < 500 and status not in (408, 409, 412, 429):
-        raise InputError(f"the hub: cannot {action}: {_line(error)}") from error
+        raise InputError(f"the hub: cannot {action}: {first_line(error)}") from error
 
     # The client wraps a failed upload in RuntimeError; other kinds without an answer are ours.
     network = type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore")
     if status is None and not network and not isinstance(error, OSError | RuntimeError):
         raise error
-
-
-def _line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def connect() -> HfApi:
