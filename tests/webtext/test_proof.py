@@ -136,8 +136,8 @@ def test_another_table_is_another_root(
 
 def test_wrong_input_is_named(fates: grown_corpus.Fates, proven: Path, tmp_path: Path) -> None:
     store, name = open_corpus(fates.root), snapshots(fates.store)[-1]
-    with pytest.raises(InputError, match=r"--about 0{32}: in no batch of snapshot"):
-        write_proof(store, name, str(tmp_path / "p"), about=["0" * 32])
+    with pytest.raises(InputError, match=r"--about x\.test/a: in no batch of snapshot"):
+        write_proof(store, name, str(tmp_path / "p"), about={"0" * 32: "x.test/a"})
     assert not (tmp_path / "p").exists()
 
     with pytest.raises(InputError, match="no such file; make a key with --new-key"):

@@ -10,7 +10,7 @@ checks the others without the corpus and without this package.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,11 @@ def write_proof(
     target: str,
     *,
     key: SigningKey | None = None,
-    about: Sequence[str] = (),
+    about: Mapping[str, str] | None = None,
 ) -> Proof:
-    """Write the proof of a snapshot to the folder `target`, with those of the pages `about` (ids).
+    """Write the proof of a snapshot to the folder `target`, with those of pages.
+
+    `about` has the pages by id, with the words in which each was asked for.
 
     Raises: InputError for an unknown or retired snapshot, and for a page in none of its batches.
     """
@@ -54,7 +56,7 @@ def write_proof(
     if retirement(store, snapshot) is not None:
         raise InputError(f"--snapshot {snapshot}: retired by a take-down; name a later one")
 
-    tree, listed = MerkleTree(), []
+    tree, listed, about = MerkleTree(), [], about or {}
     for leaf in leaves(store, head):
         if "id" not in leaf:
             listed.append(leaf)
@@ -63,7 +65,7 @@ def write_proof(
     found = {json.loads(each.leaf)["id"] for each in watched}
     if missing := sorted(set(about) - found):
         raise InputError(
-            f"--about {missing[0]}: in no batch of snapshot {snapshot}, or taken down; "
+            f"--about {about[missing[0]]}: in no batch of snapshot {snapshot}, or taken down; "
             "webtext explain says where it is"
         )
 

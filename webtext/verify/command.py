@@ -119,12 +119,12 @@ def _prove(store: Store, args: argparse.Namespace) -> int:
     """Write the proof of a snapshot instead of checking."""
     if not args.proof or not args.snapshot:
         raise InputError("--key, --new-key, --about and --proof FOLDER belong to --snapshot S")
-    ids = []
+    about = {}
     for asked in args.about:
         doc_id = page_id(asked)
         if doc_id is None:
             raise InputError(f"--about {asked}: an address that can be no page")
-        ids.append(doc_id)
+        about[doc_id] = asked
 
     key = None
     if args.new_key:
@@ -135,7 +135,7 @@ def _prove(store: Store, args: argparse.Namespace) -> int:
     elif args.key:
         key = read_key(Path(args.key))
 
-    proof = write_proof(store, args.snapshot, args.proof, key=key, about=ids)
+    proof = write_proof(store, args.snapshot, args.proof, key=key, about=about)
     signed = "signed" if key else "not signed: add --key"
     print(f"{args.proof}: root {proof.root} over {proof.num_leaves:,} leaves, {signed}")
     for name in proof.files:
