@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 from corpus.storage.store import open_store
 from crawl.fetch.fleet.membership import EXPIRE_S, RENEW_S
 from crawl.fetch.fleet.roster import FREE, Roster
-from crawl.fetch.fleet.tending import REMOTE_LOOK_S, WEIGH_S
+from crawl.fetch.fleet.tending import WEIGH_S
 from crawl.fetch.frozen_settings import MOST_SHARDS
 from crawl.fetch.pace.frontier import shard_of
 from crawl.fetch.settings import FetchConfig
@@ -56,8 +56,6 @@ WEIGH_TICKS = int(WEIGH_S / PERIOD_S)
 LOST_TICKS = int(EXPIRE_S / PERIOD_S)
 # Writes of a worker per second: state, lease, and outcomes at each flush.
 PUTS_PER_S = 1 / REMOTE_SAVE_S + 1 / RENEW_S + 1 / CONFIG.flush_s
-# Reads: the roster and the list of journals at each look, the leases of the others at each third.
-GETS_PER_S = 2 / REMOTE_LOOK_S
 HOUR_S = 3600
 
 

@@ -324,14 +324,6 @@ def snapshots_of(store: Store, batches: Sequence[str]) -> list[str]:
     ]
 
 
-def outdated_batches(store: Store, head: SnapshotHead | Snapshot) -> dict[str, str]:
-    """Batches with other tokens in the snapshot than now: batch to reason.
-
-    The snapshot stays whole and readable, but the corpus has changed since.
-    """
-    return outdated_among(present_tokens(store, [each.batch for each in head.batches]), head)
-
-
 def present_tokens(store: Store, names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Fingerprint of the present tokens of batches, and why they are stale; read once for many
     snapshots. Batches without tokens are left out.
@@ -351,7 +343,10 @@ def present_tokens(store: Store, names: Iterable[str]) -> dict[str, tuple[str, s
 def outdated_among(
     present: Mapping[str, tuple[str, str]], head: SnapshotHead | Snapshot
 ) -> dict[str, str]:
-    """`outdated_batches` with the present tokens given."""
+    """Batches with other tokens in the snapshot than now, by `present_tokens`: batch to reason.
+
+    The snapshot stays whole and readable, but the corpus has changed since.
+    """
     found = {}
     for each in head.batches:
         if each.batch not in present:

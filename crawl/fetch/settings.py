@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from corpus.config import Section
 from corpus.errors import ConfigError
 from crawl.fetch.network.addresses import Network
+from crawl.fetch.permission.robots_cache import ROBOTS_CACHE_BYTES
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])\Z")
 MAX_DURATION_S = 100 * 366 * 86400
@@ -145,7 +146,7 @@ class FetchConfig(Section):
 
     robots_cache_s: float = Field(86400.0, gt=0, le=86400)
     """Seconds for which a robots.txt is used (RFC 9309: at most 24 h)."""
-    robots_cache_bytes: int = Field(32 << 20, ge=1 << 20)
+    robots_cache_bytes: int = Field(ROBOTS_CACHE_BYTES, ge=1 << 20)
     """Bytes of robots.txt rules that a worker keeps in memory; others go to disk."""
     refuse_robots_tags: tuple[str, ...] = ()
     """Tags of `X-Robots-Tag` or `<meta name=robots>` that drop a page as `robots_tag`, such as

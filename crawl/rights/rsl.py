@@ -11,7 +11,7 @@ nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -223,8 +223,3 @@ def _is(element: Any, name: str) -> bool:
 
 def _local(element: Any) -> str:
     return etree.QName(element).localname if isinstance(element.tag, str) else ""
-
-
-def inline_documents(scripts: Iterator[bytes] | Sequence[bytes]) -> list[bytes]:
-    """The documents in a page's scripts of RSL's media type."""
-    return [script for script in scripts if b"<" in script]

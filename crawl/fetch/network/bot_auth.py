@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from corpus.errors import ConfigError
 
 TAG = "web-bot-auth"
-DIRECTORY_PATH = "/.well-known/http-message-signatures-directory"
 # Seconds of validity: limits the use of an intercepted signature.
 VALID_S = 300
 _COMPONENTS = '("@authority" "signature-agent")'
