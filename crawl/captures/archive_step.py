@@ -73,8 +73,8 @@ SOFT_CAUSES: Final = (BOT_WALL, SOFT_404)
 GROUP_LINKS: Final = 500
 # Links of one scan of an index in files.
 SCAN_LINKS: Final = 200_000
-# Segments of the rounds of a fetch have numbers below this many times the shards.
-SEGMENT_ROUNDS: Final = 3
+# Segments of captures. Those of a fetch are numbered by workers, however many there come to be.
+SEGMENTS: Final = "archive-00000"
 # Folders of a fetch below a batch's work. The step `crawl/fetch` removes them, if it runs.
 FETCH_STATE: Final = "crawl.fetch-"
 # The bucket whose links are looked up; all others pass.
@@ -194,8 +194,7 @@ class _ArchiveRun:
         self._only = live is None
         rows = live.to_pylist() if live is not None else []
         self._live: dict[str, dict[str, Any]] = {row["doc_id"]: row for row in rows}
-        number = SEGMENT_ROUNDS * config.fetch.shards
-        self._prefix = f"{warc_dir(context.batch)}/part-{number:05}"
+        self._prefix = f"{warc_dir(context.batch)}/{SEGMENTS}"
         self._index = next_index(folder, remove_orphans(self._store, self._prefix, folder))
         self._counts: Counter[str] = Counter()
         self.num_written = 0

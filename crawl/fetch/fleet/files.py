@@ -18,7 +18,8 @@ from crawl.fetch.pace.frontier import pace_key, shard_of
 from crawl.fetch.shard_state import STATE, Mirror, write_state
 from crawl.outcomes import merge_outcomes, outcome_files, remove_uncommitted
 
-_SEGMENT = re.compile(r"part-(\d+)-\d+\.warc\.gz")
+# Of a worker's life, or of the captures that were taken after a fetch.
+_SEGMENT = re.compile(r"(?:part-(\d+)|archive-\d+)-\d+\.warc\.gz")
 
 
 class FleetFiles:
@@ -111,7 +112,7 @@ def remove_other_segments(store: Store, warc_folder: str, num_lives: int) -> Non
     """Delete segments written by no life of this fetch: an earlier fetch of the batch left them."""
     for path, _ in store.files(warc_folder):
         found = _SEGMENT.fullmatch(path.rpartition("/")[2])
-        if found is not None and int(found[1]) >= num_lives:
+        if found is not None and (found[1] is None or int(found[1]) >= num_lives):
             store.delete(path)
 
 

@@ -340,3 +340,24 @@ def test_the_status_shows_the_links_asked(tmp_path: Path) -> None:
     report_archive(store, "b", {"of": 400, "asked": 120, "revived": 80})
     lines = read(store, "b", time.time()).lines()
     assert "archives: 120 of 400 links asked, 80 have a capture" in lines
+
+
+def test_captures_leave_the_segments_of_every_worker_alone(
+    batch: Batch, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that were stopped and continued number their segments on and on."""
+    store = open_store(batch.root)
+    planted = [f"warc/b/part-{life:05}-00000.warc.gz" for life in range(1, 30)]
+    open_terms = archive_step.open_terms
+
+    def after_many_workers(*words: Any) -> Any:
+        for path in planted:
+            store.write_bytes(path, store.read_bytes("warc/b/part-00000-00000.warc.gz"))
+        return open_terms(*words)
+
+    monkeypatch.setattr(archive_step, "open_terms", after_many_workers)
+    batch.crawl(*with_archive("fallback", archive))
+    whole = store.read_bytes("warc/b/part-00000-00000.warc.gz")
+    assert [path for path in planted if store.read_bytes(path) != whole] == []
+    captured = [row["warc_file"] for row in batch.pages() if row["capture"] not in (None, "live")]
+    assert {*captured} == {"warc/b/archive-00000-00000.warc.gz"}
