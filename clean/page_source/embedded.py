@@ -180,7 +180,7 @@ def _posts(value: Any, depth: int) -> list[str]:
         return []
 
     kind = value.get("@type")
-    kinds = set(kind) if isinstance(kind, list) else {kind}
+    kinds = {each for each in (kind if isinstance(kind, list) else [kind]) if isinstance(each, str)}
     keys = _TEXT_KEYS if kinds & _TEXT_TYPES else ("reviewBody", "transcript")
     own = [text for key in keys if isinstance(text := value.get(key), str)][:1]
     return own + [text for each in value.values() for text in _posts(each, depth + 1)]

@@ -22,7 +22,9 @@ _NOFRAMES = re.compile(r"<(/?)noframes(?=[\s>])[^<>]*>", re.I)
 _TEMPLATE_TAG = re.compile(r"<(/?)template(?=[\s>])([^<>]*)>", re.I)
 _SHADOW_ROOT = re.compile(r"\sshadowroot(?:mode)?\s*=", re.I)
 _EMAIL = re.compile(
-    r"<(a|span)\s[^<>]*data-cfemail\s*=\s*[\"']?([0-9a-f]{4,400})[\"']?[^<>]*>[^<]*</\1>", re.I
+    r"<(a|span)\s[^<>]*data-cfemail\s*=\s*[\"']?((?:[0-9a-f]{2}){2,200})(?![0-9a-f])[\"']?"
+    r"[^<>]*>[^<]*</\1>",
+    re.I,
 )
 
 

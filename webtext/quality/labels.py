@@ -87,8 +87,9 @@ def of_file(path: str) -> list[Labelled]:
     """Labelled texts of JSON lines with `text` and `label` (0 or 1). Raises: InputError."""
     found = []
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        # Of bytes: JSON may hold line separators of Unicode in its strings.
+        lines = Path(path).read_bytes().splitlines()
+    except OSError as error:
         raise InputError(f"--labelled {path}: {error}; name a file of JSON lines") from error
 
     for number, line in enumerate(lines, 1):

@@ -181,6 +181,12 @@ def test_the_text_is_found_in_data_of_any_shape(script: str) -> None:
     assert embedded_text(f"<title>A river</title><div id=root></div>{script}") == PLAIN
 
 
+@pytest.mark.parametrize("kind", [{"a": 1}, [["Article"]], [{"@id": "x"}, "Article"], None, 3])
+def test_odd_types_of_objects_cost_no_page(kind: object) -> None:
+    data = json.dumps({"@type": kind, "articleBody": PLAIN})
+    assert embedded_text(f"<script type='application/ld+json'>{data}</script>") == PLAIN
+
+
 def test_short_paragraphs_of_the_text_are_part_of_it() -> None:
     lines = [PARAGRAPHS[0], "It was high.", PARAGRAPHS[1]]
     state = json.dumps({"blocks": [{"text": line, "key": "a1b2"} for line in lines]})

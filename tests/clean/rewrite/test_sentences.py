@@ -26,6 +26,7 @@ NEXT = "The owners sold the wheel to a museum in the city, where it stands in th
             "It was good <img class=emoji alt='\U0001f642' src=x> for me.",
             "It was good \U0001f642 for me.",
         ),
+        ("Write to <a data-cfemail=abcde>us there</a> today.", "Write to us there today."),
         ("It is <svg><title>icon</title><path/></svg>good for all.", "It is good for all."),
         ("On the 19<sup>e</sup> and the 1<sup>a</sup> of it.", "On the 19e and the 1a of it."),
         ("It was 10<sup>n</sup> times as long as that.", "It was 10^n times as long as that."),

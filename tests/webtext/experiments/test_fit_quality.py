@@ -140,6 +140,11 @@ def test_labelled_files_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "labelled.jsonl"
     path.write_text('{"text": "a", "label": 1}\n{"text": "b", "label": 0, "group": "g"}\n')
     assert of_file(str(path)) == [Labelled("a", True, "1"), Labelled("b", False, "g")]
+    path.write_text('{"text": "a\u2028b\x85", "label": 1}\n', "utf-8")
+    assert of_file(str(path)) == [Labelled("a\u2028b\x85", True, "1")]
+    path.write_bytes(b'{"text": "\xff", "label": 1}\n')
+    with pytest.raises(InputError, match="line 1: expected"):
+        of_file(str(path))
     for line in ("1", '{"text": "a"}', '{"text": 1, "label": 1}', '{"text": "a", "label": 2}'):
         path.write_text(f'{{"text": "a", "label": 1}}\n{line}\n')
         with pytest.raises(InputError, match=r"line 2: expected \{"):
