@@ -8,19 +8,18 @@ in it once.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from corpus.bulk import read_many
 from corpus.errors import InputError
 from corpus.snapshots.snapshot import TokenFile
 from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
 from corpus.tables.parquet import part_index, part_paths, read_file
-from shards.stream.tokens import CHECKERS, Document, TokenSplit, read_spans
+from shards.stream.tokens import Document, TokenSplit, read_spans
 
 
 class Selection:
@@ -135,9 +134,8 @@ def read_places(store: Store, files: Iterable[TokenFile]) -> Places:
         domains = read_column(store, file.batch, file.path, doc_ids, "domain")
         return domains.dictionary_encode(), ends
 
-    with ThreadPoolExecutor(CHECKERS) as pool:
-        each: Any = map if store.is_local else pool.map
-        return {file.path: found for file, found in zip(wanted, each(read, wanted), strict=True)}
+    places = read_many(store, wanted, read)
+    return {file.path: found for file, found in zip(wanted, places, strict=True)}
 
 
 def by_domain(

@@ -11,14 +11,13 @@ two copies or more, and so on, so copies of a document are far apart and never n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
+from corpus.bulk import read_many
 from corpus.errors import InputError
 from corpus.snapshots.snapshot import TokenFile
 from corpus.tables.manifest import fingerprint
@@ -26,7 +25,7 @@ from corpus.tables.parquet import iter_tables, part_paths
 from corpus.tables.schemas import DOCUMENTS
 from shards.split import fractions
 from shards.stream.by_domain import Selection, read_column, select
-from shards.stream.tokens import CHECKERS, Document, TokenSplit, read_spans
+from shards.stream.tokens import Document, TokenSplit, read_spans
 
 # A page with a thousand votes is no thousand times better, and would be learned by heart.
 MOST_COPIES = 8
@@ -155,9 +154,9 @@ def weigh(split: TokenSplit, column: str) -> WeightedSplit:
         )
 
     removed = _removed(split) if column == DUPLICATES else None
-    with ThreadPoolExecutor(CHECKERS) as pool:
-        each: Any = map if split.store.is_local else pool.map
-        found = list(each(lambda file: _read_values(split, file, column, removed), split.files))
+    found = read_many(
+        split.store, split.files, lambda file: _read_values(split, file, column, removed)
+    )
 
     everything = np.concatenate([values for _, values, _ in found] or [np.zeros(0)])
     known = everything[everything > 0]

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from corpus.bulk import without_collection
+from corpus.bulk import read_many, without_collection
 from corpus.errors import InputError, SchemaError
 from corpus.snapshots.snapshot import SPLITS, Snapshot, Split, TokenFile, read_snapshot
 from corpus.storage.store import Store, open_corpus
@@ -31,8 +30,6 @@ from shards.stream.row_groups import Maps, Segments
 DECODED_BYTES = 1 << 30
 # Row groups fetched ahead: 64 MiB of uint16 at the default size.
 AHEAD = 8
-# Files of an object store looked at at once: each is a few round trips.
-CHECKERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +153,7 @@ class TokenSplit:
 
         Shape (documents,) int64. Reads all spans once.
         """
-        with ThreadPoolExecutor(CHECKERS) as pool:
-            each: Any = map if self.store.is_local else pool.map
-            ends = list(each(lambda file: read_ends(self.store, file), self.files))
+        ends = read_many(self.store, self.files, lambda file: read_ends(self.store, file))
         bases = self._file_starts.tolist()
         found = [base + part for base, part in zip(bases, ends, strict=False)]
         return np.concatenate([np.zeros(0, np.int64), *found])

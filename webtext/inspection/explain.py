@@ -78,10 +78,10 @@ def _home(store: Store, history: PageHistory, names: Sequence[str]) -> str | Non
     """The batch of the page: the one with its fetch, else the last to try."""
     assert history.doc_id is not None
     for batch in names:
-        link = _row(store, "links", batch, history.doc_id)
+        link = row_of(store, "links", batch, history.doc_id)
         if link is not None:
             history.link, history.batch = link, batch
-            page = _row(store, "pages", batch, history.doc_id)
+            page = row_of(store, "pages", batch, history.doc_id)
             if page is None or page["reason"] is None:
                 break
 
@@ -136,20 +136,20 @@ def _trace_takedown(store: Store, history: PageHistory, asked: str) -> None:
 
 def _trace_batch(store: Store, history: PageHistory, batch: str, names: Sequence[str]) -> None:
     assert history.doc_id is not None
-    history.page = _row(store, "pages", batch, history.doc_id)
+    history.page = row_of(store, "pages", batch, history.doc_id)
     if history.page is None:
         history.next_command = "crawl"
         return
     if history.page["reason"] is not None:
         return
 
-    history.document = _row(store, "documents", batch, history.doc_id)
+    history.document = row_of(store, "documents", batch, history.doc_id)
     if history.document is None:
-        history.dropped = _row(store, "documents_dropped", batch, history.doc_id)
+        history.dropped = row_of(store, "documents_dropped", batch, history.doc_id)
         history.next_command = None if history.dropped else "clean"
         return
 
-    history.verdict = _row(store, "verdicts", batch, history.doc_id)
+    history.verdict = row_of(store, "verdicts", batch, history.doc_id)
     if history.verdict is None:
         history.next_command = "dedup"
         return
@@ -169,14 +169,15 @@ def _trace_batch(store: Store, history: PageHistory, batch: str, names: Sequence
     ]
 
 
-def _row(store: Store, table: str, batch: str, doc_id: str) -> dict[str, Any] | None:
+def row_of(store: Store, table: str, batch: str, doc_id: str) -> dict[str, Any] | None:
+    """A page's row of one table, or None."""
     manifest = find_manifest(store, table, batch)
     return find_row(store, table, manifest, doc_id) if manifest is not None else None
 
 
 def _survivor(store: Store, doc_id: str, names: Sequence[str]) -> dict[str, Any]:
     for name in names:
-        row = _row(store, "links", name, doc_id)
+        row = row_of(store, "links", name, doc_id)
         if row is not None:
             return {"doc_id": doc_id, "batch": name, "url": row["url"]}
     return {"doc_id": doc_id, "batch": None, "url": None}

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from corpus.storage.store import Store, table_dir
 from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import batches, find_manifest
-from corpus.tables.parquet import find_row, iter_tables
+from corpus.tables.parquet import iter_tables
 from corpus.tables.takedown_list import standing
+from webtext.inspection.explain import row_of
 from webtext.inspection.query import query, views
 from webtext.stages import needing
 
@@ -43,11 +44,9 @@ def pairs(store: Store) -> pa.Table:
 def document_text(store: Store, doc_id: str) -> str:
     """The text of a document of any batch, empty if none has it."""
     for batch in batch_names(store):
-        manifest = find_manifest(store, "documents", batch)
-        if manifest is not None:
-            row = find_row(store, "documents", manifest, doc_id)
-            if row is not None:
-                return str(row["text"])
+        row = row_of(store, "documents", batch, doc_id)
+        if row is not None:
+            return str(row["text"])
 
     return ""
 

@@ -20,7 +20,8 @@ from starlette.routing import Route
 
 from corpus.storage.store import Store
 from corpus.tables.inventory import batch_names
-from webtext.look.life import content_type, is_html, row_of, stored_response
+from webtext.inspection.explain import row_of
+from webtext.look.life import content_type, is_html, stored_response
 from webtext.stages import needing
 
 # Inline styles stay: a page without them looks unlike itself, and they can load data: images only.

@@ -9,9 +9,8 @@ import numpy as np
 
 from corpus.errors import InputError
 from corpus.storage.store import Store
-from corpus.tables.manifest import find_manifest
-from corpus.tables.parquet import find_row, open_file
-from webtext.inspection.explain import trace
+from corpus.tables.parquet import open_file
+from webtext.inspection.explain import row_of, trace
 from webtext.inspection.page_history import PageHistory, TokenPosition
 from webtext.inspection.why import THRESHOLD
 from webtext.look.text_marks import (
@@ -170,12 +169,6 @@ def _difference(
         return None
     other = row_of(store, "documents", history.survivor["batch"], history.survivor["doc_id"])
     return word_diff(history.document["text"], other["text"]) if other else None
-
-
-def row_of(store: Store, table: str, batch: str, doc_id: str) -> dict[str, Any] | None:
-    """A page's row of one table, or None."""
-    manifest = find_manifest(store, table, batch)
-    return find_row(store, table, manifest, doc_id) if manifest is not None else None
 
 
 def _token_bytes(store: Store, place: TokenPosition) -> list[bytes]:
