@@ -60,10 +60,15 @@ def _load_repeated(config: CleanConfig, context: Context) -> ReduceFunction:
     def reduce(bucket: int, texts: pa.Table) -> Output:
         ordered = texts.sort_by([("key", "ascending"), ("doc_id", "ascending")]).to_pylist()
         found = []
+        # Nearly every text is that of one page, and says nothing.
+        least = min(config.soft_failures.repeated_addresses, config.soft_failures.repeated_sites)
         for key, group in groupby(ordered, key=lambda row: row["key"]):
+            rows = list(group)
+            if len(rows) < least:
+                continue
             same = [
                 RepeatedText(row["doc_id"], row["url"], row["domain"], row["num_words"])
-                for row in group
+                for row in rows
             ]
             for doc_id, failure in repeated(same, config.soft_failures).items():
                 row = {"key": key, "doc_id": doc_id, "kind": failure.kind, "detail": failure.detail}

@@ -62,6 +62,8 @@ def led_astray(url: str, final_url: str, *, password: bool = False) -> Astray | 
 
     `password`: the page has a field for one. Without it an address says nothing about a log-in.
     """
+    if url == final_url:
+        return None  # most pages: nothing to take apart
     asked, got = split(url), split(final_url)
     if _same_page(asked, got):
         return None

@@ -104,11 +104,11 @@ def load_candidates_reduce(config: DedupConfig, context: Context) -> ReduceFunct
 
 def load_shingles_scatter(config: DedupConfig, context: Context) -> ScatterFunction:
     """Pairs to wishes: the shingles of both pages are wanted where the later one lives."""
+    this = len(earlier_batches(context.store, context.batch))
 
     def apply(pairs: pa.Table) -> Scattered:
         later, earlier = doc_ids.from_arrow(pairs["later"]), doc_ids.from_arrow(pairs["earlier"])
         batch = pairs["earlier_batch"].to_numpy()
-        this = len(earlier_batches(context.store, context.batch))
         home = doc_ids.parts(later, context.num_parts)
         doc = np.concatenate([later, earlier])
         wishes = pa.table(

@@ -77,7 +77,10 @@ class Selection:
 
     def document_ends(self) -> np.ndarray:
         """As `TokenSplit.document_ends`, in positions of the selection."""
-        ends = self._split.document_ends()
+        return self.ends_inside(self._split.document_ends())
+
+    def ends_inside(self, ends: np.ndarray) -> np.ndarray:
+        """Those of the split's document ends in the selection, in its positions."""
         if not self.num_tokens:
             return np.zeros(0, np.int64)
 

@@ -105,11 +105,13 @@ class WeightedSplit:
 
     def document_ends(self) -> np.ndarray:
         """As `TokenSplit.document_ends`; each copy is a document."""
-        ends = [
-            start + tokens.document_ends()
-            for start, tokens in zip(self._starts.tolist(), self._rounds, strict=False)
+        # Read once: every round is a selection of the same split.
+        ends = self._split.document_ends()
+        found = [
+            start + (each.ends_inside(ends) if isinstance(each, Selection) else ends)
+            for start, each in zip(self._starts.tolist(), self._rounds, strict=False)
         ]
-        return np.concatenate(ends)
+        return np.concatenate(found)
 
     def prefetch(self, starts: np.ndarray, length: int) -> None:
         """As `TokenSplit.prefetch`, by where each block begins."""

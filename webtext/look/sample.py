@@ -117,20 +117,17 @@ def _matching(store: Store, stage: str, reason: str, batch: str) -> Any:
 def neighbour(store: Store, batch: str, doc_id: str, step: int) -> str | None:
     """The page before (-1) or after (1) another in the order of the table `links`, or None."""
     manifest = find_manifest(store, "links", batch)
-    best: str | None = None
-
-    for part in manifest.parts if manifest else []:
+    # Parts, row groups and rows are in the order of ids: walk them in the direction asked for.
+    for part in (manifest.parts if manifest else [])[::step]:
         with open_file(store, f"{table_dir('links', batch)}/{part.file}") as file:
-            for group in range(file.num_row_groups):
+            for group in range(file.num_row_groups)[::step]:
                 low, high = _range(file, group)
                 if (step > 0 and high <= doc_id) or (step < 0 and low >= doc_id):
                     continue
-                ids = file.read_row_group(group, ["doc_id"])["doc_id"].to_pylist()
-                if step > 0:
-                    return next(each for each in ids if each > doc_id)
-                best = next(each for each in reversed(ids) if each < doc_id)
+                ids = file.read_row_group(group, ["doc_id"])["doc_id"].to_pylist()[::step]
+                return next(each for each in ids if (each > doc_id if step > 0 else each < doc_id))
 
-    return best
+    return None
 
 
 def _range(file: Any, group: int) -> tuple[str, str]:
