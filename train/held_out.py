@@ -68,9 +68,9 @@ def _parquet_texts(path: str, option: str) -> list[str]:
     return [text or "" for text in column.to_pylist()]
 
 
-def digest_of(path: str) -> str:
+def digest_of(path: str, option: str = "--held-out") -> str:
     """Digest of the file's bytes: a run continues with the texts that it began with."""
-    return xxh3_128_hexdigest(_read(path))
+    return xxh3_128_hexdigest(_read(path, option))
 
 
 def held_out_blocks(
@@ -90,8 +90,8 @@ def held_out_blocks(
     return blocks, sum(len(text.encode()) for text in texts)
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, option: str = "--held-out") -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise InputError(f"--held-out {path}: {error.strerror}; name an existing file") from error
+        raise InputError(f"{option} {path}: {error.strerror}; name an existing file") from error

@@ -36,7 +36,7 @@ from corpus.run.progress import duration
 from corpus.storage.store import Store, open_store
 from corpus.tables.schemas import TABLES
 from webtext.soak_network import losing_answers
-from webtext.soak_nodes import JoinedNode, children
+from webtext.soak_nodes import JoinedNode, children, command_line
 
 BATCH = "2000-01"
 STAGES = ("clean", "dedup", "shards")
@@ -239,19 +239,13 @@ def _freeze_a_worker(process: subprocess.Popen[bytes], within_s: float) -> bool:
     deadline = time.monotonic() + max(within_s, 10.0)
     while process.poll() is None and time.monotonic() < deadline:
         # The resource tracker of multiprocessing is a child as well, and no worker.
-        workers = [pid for pid in children(process.pid) if b"spawn_main" in _command_line(pid)]
+        workers = [pid for pid in children(process.pid) if b"spawn_main" in command_line(pid)]
         if workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(workers[0], signal.SIGSTOP)
                 return True
         time.sleep(0.05)
     return False
-
-
-def _command_line(pid: int) -> bytes:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
 
 
 def _stage_words(words: Sequence[str]) -> list[str]:

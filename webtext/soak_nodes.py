@@ -41,7 +41,7 @@ class JoinedNode:
             line.startswith(WORKER)
             and not line.startswith((b"ray::IDLE", b"ray::Dashboard"))
             and b"Agent" not in line
-            for line in map(_command_line, self._below())
+            for line in map(command_line, self._below())
         )
 
     def wait_busy(self, command: subprocess.Popen[bytes], within_s: float = JOIN_S) -> bool:
@@ -82,7 +82,8 @@ def children(pid: int) -> list[int]:
     return []
 
 
-def _command_line(pid: int) -> bytes:
+def command_line(pid: int) -> bytes:
+    """The words of a process, each ended by a zero byte; empty if it has ended."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""

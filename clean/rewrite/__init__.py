@@ -24,18 +24,18 @@ _ESCAPED_PLACE = re.compile(r"&lt;!--(\d{1,9})--&gt;")
 
 def rewritten(html: str) -> str:
     """`html` with one representation for each formula, code as lines, and all text that shows."""
-    new = _rewritten(html, markup_signs(html))
+    new = _rewritten(markup_signs(html))
     return html if new is None else new
 
 
 def rewritten_bytes(html: str) -> bytes:
     """As `rewritten`, in UTF-8. Most pages are left as they are and encoded once."""
     signs = markup_signs(html)
-    new = _rewritten(html, signs)
+    new = _rewritten(signs)
     return signs.data if new is None else new.encode("utf-8", "replace")
 
 
-def _rewritten(html: str, signs: Signs) -> str | None:
+def _rewritten(signs: Signs) -> str | None:
     """The page with all rewritings, or None if they change nothing."""
     if not signs.found:
         return None

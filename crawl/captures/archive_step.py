@@ -53,6 +53,7 @@ from crawl.fetch.walls import BOT_WALL
 from crawl.outcomes import (
     LIVE,
     OUTCOME_SCHEMA,
+    STORED_SCHEMA,
     Outcome,
     Reason,
     next_index,
@@ -80,9 +81,8 @@ FETCH_STATE: Final = "crawl.fetch-"
 # The bucket whose links are looked up; all others pass.
 DEAD: Final = 0
 _LINK_COLUMNS: Final = ("doc_id", "url", "domain", "created")
-_OUTCOME = pa.schema([pa.field("shard", pa.int32(), nullable=False), *OUTCOME_SCHEMA])
 # Outcomes after the archives were asked.
-ARCHIVED = Table(name="outcomes_archived", schema=_OUTCOME, scratch=True)
+ARCHIVED = Table(name="outcomes_archived", schema=STORED_SCHEMA, scratch=True)
 
 
 def _load_dead(config: CrawlConfig, context: Context) -> ScatterFunction:
@@ -141,7 +141,7 @@ def _load_only(config: CrawlConfig, context: Context) -> ReduceFunction:
 
 def _output(outcomes: pa.Table) -> Output:
     column = pa.array(np.zeros(outcomes.num_rows, np.int32))
-    return Output({ARCHIVED.name: outcomes.add_column(0, _OUTCOME.field(0), column)})
+    return Output({ARCHIVED.name: outcomes.add_column(0, STORED_SCHEMA.field(0), column)})
 
 
 def _links(context: Context, ids: pa.Array) -> pa.Table:
@@ -326,7 +326,7 @@ def fallback_step(reads: Table) -> Exchange:
         writes=(ARCHIVED,),
         limited=False,
         sections=("fetch_identity",),
-        scattered=_OUTCOME,
+        scattered=STORED_SCHEMA,
         load_scatter=_load_dead,
         load_reduce=_load_fallback,
         num_buckets=_num_buckets,

@@ -62,15 +62,14 @@ EXIT_LEFT = 3
 # Logged bytes from the end of a worker's stderr.
 LOGGED_BYTES = 16 << 10
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
-_OUTCOME = STORED_SCHEMA
 # Rows of `pages` by shard of domains. A link that was handed over has a row of each shard.
-FETCHED_OUTCOMES = Table(name="outcomes_fetched", schema=_OUTCOME, scratch=True)
+FETCHED_OUTCOMES = Table(name="outcomes_fetched", schema=STORED_SCHEMA, scratch=True)
 # The last row of each link.
-OUTCOMES = Table(name="outcomes", schema=_OUTCOME, scratch=True)
+OUTCOMES = Table(name="outcomes", schema=STORED_SCHEMA, scratch=True)
 # The same, with an end for links left over by a deadline.
-FOLLOWED = Table(name="outcomes_followed", schema=_OUTCOME, scratch=True)
+FOLLOWED = Table(name="outcomes_followed", schema=STORED_SCHEMA, scratch=True)
 # The same under the name that finished batches know.
-SETTLED = Table(name="outcomes_settled", schema=_OUTCOME, scratch=True)
+SETTLED = Table(name="outcomes_settled", schema=STORED_SCHEMA, scratch=True)
 
 
 # Buckets of the links: the most workers of a batch.
@@ -157,7 +156,7 @@ def _load_end_left(config: CrawlConfig, context: Context) -> MapFunction:
             )
 
         deferred = to_table([*map(_deferred, left.to_pylist())])
-        deferred = deferred.add_column(0, _OUTCOME.field(0), left["shard"])
+        deferred = deferred.add_column(0, STORED_SCHEMA.field(0), left["shard"])
         ended = outcomes.filter(pc.invert(handed))
         return Output({FOLLOWED.name: pa.concat_tables([ended, deferred]).sort_by("doc_id")})
 
@@ -327,7 +326,7 @@ class _Seat:
         """The outcomes in this seat's share of the journals, and links left over by a deadline."""
         store, num_seats = self._context.store, _num_seats(self._config, self._context)
         seen = self._wait_for_others()
-        tables = [_OUTCOME.empty_table()]
+        tables = [STORED_SCHEMA.empty_table()]
         for life, paths in self._journals.files().items():
             if life % num_seats == self._number:
                 tables += [_read_outcomes(store, path) for path in paths]
@@ -338,7 +337,7 @@ class _Seat:
             # Of those that have another outcome, that one counts (`last_outcomes`).
             deferred = to_table([*map(_deferred, links.to_pylist())])
             zeros = pa.array(np.zeros(deferred.num_rows, np.int32))
-            tables.append(deferred.add_column(0, _OUTCOME.field(0), zeros))
+            tables.append(deferred.add_column(0, STORED_SCHEMA.field(0), zeros))
 
         return pa.concat_tables(tables)
 
@@ -354,7 +353,7 @@ class _Seat:
 
 def _read_outcomes(store: Store, path: str) -> pa.Table:
     with store.open_input(path) as stream:
-        return pq.read_table(stream, schema=_OUTCOME)
+        return pq.read_table(stream, schema=STORED_SCHEMA)
 
 
 def _ip_table(context: Context) -> Path:
@@ -452,7 +451,7 @@ RIGHTS_STEP = Exchange(
     writes=(RIGHTS,),
     repeatable=False,
     sections=("fetch_identity",),
-    scattered=pa.schema([_OUTCOME.field(name) for name in RIGHTS.schema.names]),
+    scattered=pa.schema([STORED_SCHEMA.field(name) for name in RIGHTS.schema.names]),
     load_scatter=_load_rights_scatter,
     load_reduce=_load_rights,
     num_buckets=one_bucket_per_part,
@@ -491,7 +490,7 @@ STEPS = (
         reads=FETCHED_OUTCOMES,
         writes=(OUTCOMES,),
         sections=("fetch_identity",),
-        scattered=_OUTCOME,
+        scattered=STORED_SCHEMA,
         load_scatter=_load_by_link,
         load_reduce=_load_last_outcome,
         num_buckets=one_bucket_per_part,

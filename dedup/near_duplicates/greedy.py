@@ -63,9 +63,6 @@ class Selection:
     """(pages,) bool."""
 
 
-# (earlier, later) -> (exact Jaccard similarity, equal content).
-
-
 @dataclass(frozen=True, slots=True)
 class Pages:
     """Pages numbered in the order. Arrays of one row per page."""

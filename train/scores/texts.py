@@ -36,7 +36,7 @@ class TextSet:
     @property
     def digest(self) -> str:
         """Digest of the file's bytes."""
-        return digest_of(self.path)
+        return digest_of(self.path, "--texts")
 
 
 def text_sets(given: Sequence[str]) -> list[TextSet]:

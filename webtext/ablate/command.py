@@ -69,7 +69,7 @@ def _main(argv: Sequence[str] | None) -> int:
     with command.interruptible(), hold(store, "lock.json", what="webtext.ablate"):
         _claim(store, arms, plan, args)
         runs, num_texts = ablate(arms, plan, folder, args)
-        found, domains = result.results(runs, plan), domain_results(runs, plan)
+        found, domains = result.results(runs), domain_results(runs, plan)
         title = " against ".join(arm.name for arm in arms)
         page = result.render_html(title, found, plan, num_texts, domains)
         store.write_bytes("report.html", page.encode())

@@ -39,7 +39,7 @@ class ArmResult:
         return fmean(self.bits_per_byte)
 
 
-def results(runs: Sequence[TrainingRun], plan: Plan) -> list[ArmResult]:
+def results(runs: Sequence[TrainingRun]) -> list[ArmResult]:
     """Results of finished runs by arm, each arm compared with the first."""
     by_arm: dict[str, list[TrainingRun]] = {}
     for run in runs:

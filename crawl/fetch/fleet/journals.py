@@ -85,13 +85,6 @@ class Journals:
             for life, paths in sorted(found.items())
         }
 
-    def skip(self) -> None:
-        """Leave out the present rows from `read_new`."""
-        for life, paths in self.files().items():
-            known = self._known.setdefault(life, set())
-            for path in paths:
-                known.update(commits_of(_name(path)))
-
     def read_new(self, without: int) -> pa.Table:
         """Rows since the last call, except of the life `without`. Schema: `COLUMNS`."""
         tables = [_empty()]
