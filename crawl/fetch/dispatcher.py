@@ -93,7 +93,6 @@ class Dispatcher:
         links: Callable[[int], Link],
         *,
         total: int,
-        owns: Callable[[str], bool] = lambda key: True,
         shard_of: Callable[[str], int] = lambda key: 0,
         excluded: Callable[[str], bool] = lambda url: False,
         breaker: Breaker | None = None,
@@ -103,9 +102,8 @@ class Dispatcher:
     ) -> None:
         """Start with nothing to do; `add_rows` brings work.
 
-        `links(row)` gives a link; `total` is the number of links to end. `owns(key)`: false if a
-        pace key belongs to another worker, the receiver of its jobs. `shard_of(key)`: the shard of
-        a pace key; jobs are handed over between shards of this worker too. `excluded(url)`: true if
+        `links(row)` gives a link; `total` is the number of links to end. `shard_of(key)`: the
+        shard of a pace key; jobs are handed over between shards, of this worker too. `excluded(url)`: true if
         the link rules leave out the target of a redirect. Without `rights`, nothing is asked about
         training. With `checks`, only rights are asked for, and no page is stored.
         """
@@ -134,7 +132,6 @@ class Dispatcher:
         self.committed: Callable[[Sequence[Outcome]], None] = lambda outcomes: None
 
         self._links = links
-        self._owns = owns
         self.shard_of = shard_of
         self._leaving: set[int] = set()
         # Times before which no domain of a shard is asked.
@@ -194,7 +191,7 @@ class Dispatcher:
         self.left[shard] += num_links
         self._quiet[shard] = max(quiet_until, self._quiet.get(shard, 0.0))
 
-    def add_job(self, job: PageJob, *, ready_at: float = 0.0) -> None:
+    def add_job(self, job: PageJob) -> None:
         """Add a link handed over by another shard."""
         site = locate(job.url)
         if site is None:
@@ -202,8 +199,6 @@ class Dispatcher:
             return
 
         job.shard = self.shard_of(site.key)
-        if ready_at:
-            self.frontier.postpone(site.key, ready_at)
         self._requeue(site.key, job)
         self._wake.set()
 
@@ -461,12 +456,7 @@ class Dispatcher:
         # Most redirects lead from http to https: the target is that site's own file.
         site = locate(job.url)
 
-        if (
-            site is not None
-            and site.origin != job.origin
-            and self._owns(site.key)
-            and url_path(job.url) == PATH
-        ):
+        if site is not None and site.origin != job.origin and url_path(job.url) == PATH:
             self._have_rules(site.origin, rules, now)
 
     def _have_rules(self, origin: str, rules: Robots, now: float) -> None:
@@ -675,7 +665,7 @@ class Dispatcher:
             job.cookies.update_cookies_from_headers(cookies, URL(job.url, encoded=True))
 
         hop = job.at(url, site.key)
-        if self._owns(site.key) and self.shard_of(site.key) == job.shard:
+        if self.shard_of(site.key) == job.shard:
             self._push(hop)
             return
 

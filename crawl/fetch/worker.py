@@ -43,7 +43,6 @@ from crawl.fetch.fleet.files import FleetFiles, remove_leftovers, segment_prefix
 from crawl.fetch.fleet.journals import Journals
 from crawl.fetch.fleet.link_tables import (
     CONDITION_COLUMNS,
-    HAND_OVER_COLUMNS,
     LINK_COLUMNS,
     LinkTables,
     Start,
@@ -108,7 +107,7 @@ class Spec:
     shard: int
     """A number for the log; among a fleet, the shard with which the worker begins."""
     links: Path | None
-    """Parquet with `LINK_COLUMNS`; for links that were handed over, `HAND_OVER_COLUMNS` too."""
+    """Parquet with `LINK_COLUMNS`, and `CONDITION_COLUMNS` where pages are asked for again."""
     out_dir: Path | None
     """Local folder of the worker's own state: outcomes, retry times."""
     warc_prefix: str
@@ -238,8 +237,7 @@ def _run_member(spec: Spec, fleet: FleetSpec, store: Store) -> int:
 def _read_links(path: Path) -> pa.Table:
     try:
         present = pq.read_schema(path).names
-        further = (*HAND_OVER_COLUMNS, *CONDITION_COLUMNS)
-        columns = [*LINK_COLUMNS, *(name for name in further if name in present)]
+        columns = [*LINK_COLUMNS, *(name for name in CONDITION_COLUMNS if name in present)]
         return pq.read_table(path, columns=columns)
     except (OSError, pa.ArrowException, KeyError) as error:
         raise InputError(f"{path}: no links ({error})") from error
@@ -374,9 +372,7 @@ class Worker:
 
     def fill(self, links: pa.Table, done: pa.Array) -> None:
         """Give the links of one file to the dispatcher, with the state of an earlier run."""
-        # A link that was handed over counted under the cap of its own domain already.
-        handed = HAND_OVER_COLUMNS[0] in links.schema.names
-        left = links_left(links, done, 0 if handed else self._spec.config.per_domain_cap)
+        left = links_left(links, done, self._spec.config.per_domain_cap)
         now, wall = time.monotonic(), time.time()
         quiet_until = now + max(0.0, self._quiet_until() - wall)
         start = Start(quiet_until, now - wall, read_state(self._out_dir))

@@ -18,7 +18,6 @@ from crawl.fetch.pace.frontier import pace_key
 from crawl.outcomes import Reason
 
 LINK_COLUMNS = ("doc_id", "url", "domain", "score")
-HAND_OVER_COLUMNS = ("target", "redirects")
 CONDITION_COLUMNS = {"etag": "If-None-Match", "last_modified": "If-Modified-Since"}
 
 
@@ -61,9 +60,6 @@ class _Table:
         self._keys = links["key"].combine_chunks()
         # True for rows beyond the cap of their domain.
         self.capped: np.ndarray = links["capped"].to_numpy()
-        handed = all(name in links.schema.names for name in HAND_OVER_COLUMNS)
-        self._targets = links["target"].combine_chunks() if handed else None
-        self._redirects = links["redirects"].combine_chunks() if handed else None
         self._conditions = {
             header: links[name].combine_chunks()
             for name, header in CONDITION_COLUMNS.items()
@@ -75,11 +71,9 @@ class _Table:
 
     def link(self, row: int) -> Link:
         doc_id, url = self._doc_ids[row].as_py(), self._urls[row].as_py()
-        if self._targets is None or self._redirects is None:
-            given = ((header, each[row].as_py()) for header, each in self._conditions.items())
-            conditions = tuple((header, value) for header, value in given if value)
-            return Link(doc_id, url, conditions=conditions)
-        return Link(doc_id, url, self._targets[row].as_py(), tuple(self._redirects[row].as_py()))
+        given = ((header, each[row].as_py()) for header, each in self._conditions.items())
+        conditions = tuple((header, value) for header, value in given if value)
+        return Link(doc_id, url, conditions=conditions)
 
     def runs(self) -> Iterator[tuple[str, int, int]]:
         """(key, start, stop) of the rows of each pace key."""

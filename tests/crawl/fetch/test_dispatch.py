@@ -141,7 +141,7 @@ async def crawl(seed: int) -> tuple[Counter[str], list[str]]:
         notes,
         links.__getitem__,
         total=NUM_LINKS,
-        owns=lambda key: key != "d9.test",
+        shard_of=lambda key: int(key == "d9.test"),
         excluded=lambda url: "wiki" in url,
         breaker=Breaker(failures=2, open_s=0.02, openings=2),
     )

@@ -53,6 +53,23 @@ def test_a_deadline_costs_no_redirect(tmp_path: Path, shards: int) -> None:
         assert not [path for path, _ in store.files("work/b", recursive=True) if "fetch" in path]
 
 
+def test_the_cap_is_that_of_the_links_own_domain(tmp_path: Path) -> None:
+    """As it is for redirects inside a shard: what shares a shard must not decide which pages there are."""
+    with serving(Web()) as web:
+        config = {"delay_s": 0.0, "latency_factor": 0.0, "per_domain_cap": 2, "shards": 2}
+        run = Batch(tmp_path, str(tmp_path / "corpus"), web.port, config)
+        urls = [f"http://short{i}.test/x" for i in range(6)]
+        for number in range(6):
+            web.on(f"short{number}.test/x", moved(f"http://a.test/{number}"))
+        run.links(urls)
+        rows = run.crawl()
+        shards = {shard_of(f"short{number}.test", 2) for number in range(6)}
+        assert shards == {0, 1}, "some of them change their shard"
+        assert [(row["reason"], row["final_url"][:14]) for row in rows] == [
+            (None, "http://a.test/")
+        ] * 6
+
+
 def outcome(
     number: int, reason: Reason | None, *redirects: str, at: str = "http://a.test/"
 ) -> Outcome:

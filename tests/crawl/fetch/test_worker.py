@@ -329,23 +329,6 @@ def test_the_cap_keeps_the_best(web: Web, shard: Shard) -> None:
     assert web.paths("a.test") == ["/robots.txt", "/1", "/3"]
 
 
-def test_the_cap_is_that_of_the_links_own_domain(web: Web, shard: Shard) -> None:
-    """As it is for redirects inside a shard: what shares a shard must not decide which pages there are."""
-    urls = [f"http://short{i}.test/x" for i in range(3)]
-    shard.config["per_domain_cap"] = 2
-    shard.links(urls)
-    links = pq.read_table(shard.folder / "links.parquet")
-    handed = {
-        "domain": pa.array(["a.test"] * 3),
-        "target": pa.array([f"http://a.test/{i}" for i in range(3)]),
-        "redirects": pa.array([[url] for url in urls]),
-    }
-    columns = {name: links[name] for name in links.schema.names} | handed
-    pq.write_table(pa.table(columns), shard.folder / "links.parquet")
-    assert shard.run() == 0
-    assert [row["reason"] for row in shard.outcomes(urls).values()] == [None] * 3
-
-
 def test_the_longest_rest_is_handed_on() -> None:
     states = [
         {
