@@ -81,7 +81,11 @@ def places(packed: np.ndarray, doc_ids: pa.Array | pa.ChunkedArray) -> np.ndarra
 
     Shapes (n,) S16 to (n,) int64.
     """
-    there = pack(doc_ids)
+    return places_among(packed, pack(doc_ids))
+
+
+def places_among(packed: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """The place of every id among ascending ones, or NOWHERE. Shapes (n,) S16 to (n,) int64."""
     if there.size == 0:
         return np.full(packed.size, NOWHERE)
 

@@ -27,8 +27,6 @@ SECTIONS = ("threshold", "shingles", "minhash", "lsh")
 SHARED = (*SECTIONS, "containment", "survivors")
 # Of batches from before a setting was there.
 BEFORE: dict[str, Any] = {"containment": 0.0, "survivors": {"prefer": ["score"]}}
-# Settings of a section that change no verdict.
-FREE = {"pages_per_task"}
 
 
 def earlier_indexes(store: Store, batch: str, config: DedupConfig) -> list[Manifest]:
@@ -140,10 +138,13 @@ def _damage_named(store: Store, manifest: Manifest, part: Part) -> Iterator[None
 def _check_parameters(store: Store, manifest: Manifest, config: DedupConfig) -> None:
     for name in SHARED:
         ours = getattr(config, name)
-        ours = ours.model_dump(mode="json", exclude=FREE) if isinstance(ours, Section) else ours
         theirs = manifest.config.get(name, BEFORE.get(name))
-        if isinstance(theirs, dict):
-            theirs = {key: value for key, value in theirs.items() if key not in FREE}
+        if isinstance(ours, Section):
+            # Settings of one run change no verdict.
+            free = set(ours.outside_identity)
+            ours = ours.model_dump(mode="json", exclude=free)
+            if isinstance(theirs, dict):
+                theirs = {key: value for key, value in theirs.items() if key not in free}
         if ours != theirs:
             raise InputError(
                 f"{store.root}: dedup.{name} is {ours!r} and batch {manifest.batch!r} was made with {theirs!r}; batches of a "

@@ -67,9 +67,11 @@ def groups(
     earlier: Sequence[Manifest],
 ) -> tuple[np.ndarray, np.ndarray]:
     """(the group of every page, True if an earlier batch has kept a page of it). `doc` ascends."""
+    from dedup import kernels
+
     rows, keys = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
     for table in signatures:
-        at = _places(doc_ids.pack(table["doc_id"]), doc)
+        at = doc_ids.places_among(doc_ids.pack(table["doc_id"]), doc)
         here = np.flatnonzero((at >= 0) & (table["num_shingles"].to_numpy() > 0))
         chosen = table["signature"].take(pa.array(here)).combine_chunks().flatten().to_numpy()
         found = lsh.band_keys(chosen.reshape(-1, config.num_perm), config)
@@ -78,7 +80,10 @@ def groups(
 
     row = np.concatenate(rows)
     distinct, key = np.unique(np.concatenate(keys), return_inverse=True)
-    group = _components(row, key, doc.size, distinct.size)
+    # Keys are nodes behind the pages, so the least node of a group is its first page.
+    label = np.arange(doc.size + distinct.size)
+    kernels.unite(label, np.stack([row, doc.size + key], axis=1))
+    group = label[: doc.size]
 
     known = np.zeros(doc.size, bool)
     for manifest in earlier:
@@ -153,25 +158,3 @@ def _whole_entries(
     texts = pa.array([" \n".join(testset.entries[each]) for each in entry[at]], pa.large_string())
     num_words = word_hashes(texts).lengths()
     return grams.ngram[at[grams.n[at] >= NEARLY_WHOLE * num_words]]
-
-
-def _places(packed: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """The place of every id among ascending ones, or -1."""
-    if among.size == 0:
-        return np.full(packed.size, -1)
-    at = np.minimum(np.searchsorted(among, packed), among.size - 1)
-    return np.where(among[at] == packed, at, -1)
-
-
-def _components(row: np.ndarray, key: np.ndarray, num_rows: int, num_keys: int) -> np.ndarray:
-    """The least row that a chain of shared keys joins to every row. Shape (num_rows,) int64."""
-    label = np.arange(num_rows)
-    while True:
-        of_key = np.full(num_keys, num_rows)
-        np.minimum.at(of_key, key, label[row])
-        least = label.copy()
-        np.minimum.at(least, row, of_key[key])
-        least = least[least]
-        if np.array_equal(least, label):
-            return label
-        label = least
