@@ -14,11 +14,10 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +34,8 @@ from corpus.tables.takedown_list import load_forgotten
 from crawl.captures.captured_page import check_capture, store_capture
 from crawl.captures.dead_links import DeadLink, is_permanent
 from crawl.captures.lookup import (
+    GROUP_LINKS,
+    SCAN_LINKS,
     ArchiveTerms,
     Attempt,
     IndexedLink,
@@ -42,6 +43,7 @@ from crawl.captures.lookup import (
     in_file_order,
     look_up,
     open_terms,
+    pieces,
 )
 from crawl.config import CrawlConfig
 from crawl.fetch import stop_request
@@ -66,14 +68,8 @@ from crawl.warc.astray import led_astray
 from crawl.warc.refusals import SOFT_404
 from crawl.warc.writer import SegmentWriter
 
-T = TypeVar("T")
-
 # Causes of stored answers other than pages.
 SOFT_CAUSES: Final = (BOT_WALL, SOFT_404)
-# Links per durable group of outcomes and captures.
-GROUP_LINKS: Final = 500
-# Links of one scan of an index in files.
-SCAN_LINKS: Final = 200_000
 # Segments of captures. Those of a fetch are numbered by workers, however many there come to be.
 SEGMENTS: Final = "archive-00000"
 # Folders of a fetch below a batch's work. The step `crawl/fetch` removes them, if it runs.
@@ -220,13 +216,13 @@ class _ArchiveRun:
             yield
 
         rows = left.filter(pc.invert(taken)).to_pylist()
-        for scanned in _pieces(map(_dead_link, rows), scan):
+        for scanned in pieces(map(_dead_link, rows), scan):
             if self._deadline is not None and time.time() >= self._deadline:
                 self._write([self._lost(each, Reason.DEFERRED) for each in scanned])
                 continue
 
             found = in_file_order(look_up(scanned, self._terms))
-            for group in _pieces(found, GROUP_LINKS):
+            for group in pieces(found, GROUP_LINKS):
                 self._stop_if_asked()
                 self._carry_out(group)
                 yield
@@ -291,12 +287,6 @@ class _ArchiveRun:
         kept["reason"] = Reason(row["reason"]) if row["reason"] else None
         kept["cause"] = row["cause"] or reason.value
         return Outcome(**kept)
-
-
-def _pieces(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    left = iter(items)
-    while piece := list(islice(left, size)):
-        yield piece
 
 
 def _dead_link(row: dict[str, Any]) -> DeadLink:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from corpus.errors import InputError
 from crawl.captures.cdx_server import CdxServer
@@ -24,6 +25,12 @@ COLUMNAR: Final = "columnar:"
 REMOTE: Final = ("http://", "https://")
 # Captures of a page tried before the link is lost.
 MAX_TRIES: Final = 3
+# Links per durable group of outcomes and captures: the work that a kill loses.
+GROUP_LINKS: Final = 500
+# Links of one scan of an index in files.
+SCAN_LINKS: Final = 200_000
+
+T = TypeVar("T")
 
 
 class ArchiveTerms(NamedTuple):
@@ -39,6 +46,20 @@ class ArchiveTerms(NamedTuple):
     def asks_server(self) -> bool:
         """True if a lookup takes requests."""
         return any(isinstance(each, CdxServer) for each in self.indexes)
+
+
+class Coverage(NamedTuple):
+    """The links with a fitting capture among those looked up."""
+
+    total: int
+    covered: int
+    size: int
+    """Bytes of the records of the best captures."""
+
+    @property
+    def share(self) -> float:
+        """Covered links of all, 0 to 1."""
+        return self.covered / self.total if self.total else 0.0
 
 
 class IndexedLink(NamedTuple):
@@ -147,3 +168,21 @@ def fetch_captures(
                 break
 
         yield Attempt(each, capture, problems)
+
+
+def pieces(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """`size` items at a time, and the rest."""
+    left = iter(items)
+    while piece := list(islice(left, size)):
+        yield piece
+
+
+def coverage(links: Iterable[DeadLink], terms: ArchiveTerms, at_once: int) -> Coverage:
+    """Look links up, `at_once` together, and count them. No record is fetched."""
+    total = covered = size = 0
+    for group in pieces(links, at_once):
+        for each in look_up(group, terms):
+            total += 1
+            covered += bool(each.fitting)
+            size += each.fitting[0].length if each.fitting else 0
+    return Coverage(total, covered, size)

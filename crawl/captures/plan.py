@@ -10,11 +10,9 @@ from corpus.storage.store import Store
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import iter_part
 from crawl.captures.dead_links import DeadLink
-from crawl.captures.lookup import look_up, open_terms
+from crawl.captures.lookup import SCAN_LINKS, coverage, open_terms
 from crawl.config import CrawlConfig
 
-# Links of one scan of an index in files.
-SCAN_LINKS: Final = 200_000
 # Links asked for at a server, one request each. The share is then known to 3 points.
 SAMPLE_LINKS: Final = 1000
 _COLUMNS: Final = ["doc_id", "url", "created"]
@@ -41,18 +39,15 @@ def of_batch(store: Store, batch: str, config: CrawlConfig) -> str:
     if sampled:
         links = islice(links, SAMPLE_LINKS)  # type: ignore[assignment]
 
-    total = covered = size = 0
-    while group := list(islice(links, SCAN_LINKS)):
-        for each in look_up(group, terms):
-            total += 1
-            covered += bool(each.fitting)
-            size += each.fitting[0].length if each.fitting else 0
-
-    share = covered / total if total else 0.0
-    of = f"a sample of {total:,} of {manifest.rows:,} links" if sampled else f"{total:,} links"
+    found = coverage(links, terms, SCAN_LINKS)
+    of = (
+        f"a sample of {found.total:,} of {manifest.rows:,} links"
+        if sampled
+        else f"{found.total:,} links"
+    )
     return (
-        f"archives: {covered:,} of {of} have a capture ({share:.0%}), {size:,} bytes to read; "
-        f"{_asked(config)}"
+        f"archives: {found.covered:,} of {of} have a capture ({found.share:.0%}), "
+        f"{found.size:,} bytes to read; {_asked(config)}"
     )
 
 

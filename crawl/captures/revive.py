@@ -21,7 +21,6 @@ import logging
 import zlib
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from itertools import islice
 from typing import Any, Final
 
 from corpus.errors import InputError
@@ -30,20 +29,21 @@ from corpus.storage.store import Store
 from crawl.captures.dead_links import DeadLink, dead_links
 from crawl.captures.groups import RECEIPT, SEGMENT, folder, path_of, receipts
 from crawl.captures.lookup import (
+    GROUP_LINKS,
     ArchiveTerms,
     IndexedLink,
+    coverage,
     fetch_captures,
     in_file_order,
     look_up,
     open_terms,
+    pieces,
 )
 from crawl.captures.record import FetchedCapture
 from crawl.config import CrawlConfig
 
 log = logging.getLogger(__name__)
 
-# Links of one segment: lost work after a kill, and keys of one scan of a columnar index.
-GROUP_LINKS: Final = 500
 GZIP_LEVEL: Final = 6
 
 
@@ -89,16 +89,10 @@ def _body(argv: Sequence[str] | None) -> int:
 
 def plan(store: Store, batch: str, terms: ArchiveTerms) -> str:
     """Counts the dead links covered by the indexes, as text. No record is fetched."""
-    total = covered = size = 0
-    for group in groups(store, batch):
-        for each in look_up(group, terms):
-            total += 1
-            covered += bool(each.fitting)
-            size += each.fitting[0].length if each.fitting else 0
-
-    share = covered / total if total else 0.0
+    found = coverage(dead_links(store, batch), terms, GROUP_LINKS)
     return (
-        f"{covered:,} of {total:,} dead links have a capture ({share:.0%}), {size:,} bytes to read"
+        f"{found.covered:,} of {found.total:,} dead links have a capture ({found.share:.0%}), "
+        f"{found.size:,} bytes to read"
     )
 
 
@@ -131,8 +125,7 @@ def groups(
 ) -> Iterator[list[DeadLink]]:
     """Dead links without a receipt, in groups of one segment."""
     links = (each for each in dead_links(store, batch) if each.doc_id not in handled)
-    while group := list(islice(links, GROUP_LINKS)):
-        yield group
+    return pieces(links, GROUP_LINKS)
 
 
 def _fetched(

@@ -7,12 +7,12 @@ the site names them for crawlers to read.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from corpus.rights.statements import FILE, Answer, Signal, Statement, statement
+from crawl.fetch.permission.aged_cache import AgedCache
 from crawl.rights import rsl, tdmrep
 
 # Bytes read of a file, and bytes of all files kept by a worker.
@@ -75,36 +75,11 @@ class Findings:
     """True if the response or an element of the page is among the sources."""
 
 
-class FileCache:
-    """Files by key, least recently used ones dropped. Times are the caller's, in seconds."""
+class FileCache(AgedCache[FileKey, RightsFile]):
+    """Files by key."""
 
     def __init__(self, keep_s: float, max_bytes: int = MAX_KEPT_BYTES) -> None:
-        self._keep_s = keep_s
-        self._max_bytes = max_bytes
-        self._known: OrderedDict[FileKey, tuple[float, RightsFile]] = OrderedDict()
-        self._num_bytes = 0
+        super().__init__(keep_s, max_bytes)
 
-    def find(self, key: FileKey, now: float) -> RightsFile | None:
-        """The file, unless unknown or too old."""
-        entry = self._known.get(key)
-        if entry is None or entry[0] < now:
-            return None
-        self._known.move_to_end(key)
-        return entry[1]
-
-    def keep(self, key: FileKey, file: RightsFile, now: float) -> None:
-        """Remember a file."""
-        self._forget(key)
-        self._known[key] = (now + self._keep_s, file)
-        self._num_bytes += _size(key, file)
-        while self._num_bytes > self._max_bytes and len(self._known) > 1:
-            self._forget(next(iter(self._known)))
-
-    def _forget(self, key: FileKey) -> None:
-        entry = self._known.pop(key, None)
-        if entry is not None:
-            self._num_bytes -= _size(key, entry[1])
-
-
-def _size(key: FileKey, file: RightsFile) -> int:
-    return ENTRY_BYTES + len(key.url) + len(file.body or b"")
+    def _size(self, key: FileKey, file: RightsFile) -> int:
+        return ENTRY_BYTES + len(key.url) + len(file.body or b"")

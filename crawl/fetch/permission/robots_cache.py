@@ -9,8 +9,8 @@ otherwise fetch robots.txt for ever, and no page.
 from __future__ import annotations
 
 import sqlite3
-from collections import OrderedDict
 
+from crawl.fetch.permission.aged_cache import AgedCache
 from crawl.fetch.permission.robots import Access, Robots
 
 # Rules of some 30,000 to 80,000 hosts.
@@ -25,46 +25,12 @@ _PUT = "INSERT OR REPLACE INTO rules VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _GET = "SELECT until, access, rules, delay, cause, rights, evidence FROM rules WHERE origin = ?"
 
 
-class RobotsCache:
-    """Rules by origin, least recently used ones dropped. Times are the caller's, in seconds."""
+class RobotsCache(AgedCache[str, Robots]):
+    """Rules by origin."""
 
-    def __init__(self, keep_s: float, max_bytes: int) -> None:
-        self._keep_s = keep_s
-        self._max_bytes = max_bytes
-        self._known: OrderedDict[str, tuple[float, Robots]] = OrderedDict()
-        self.num_bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def find(self, origin: str, now: float) -> Robots | None:
-        """The rules of `origin`, unless unknown or too old."""
-        entry = self._known.get(origin)
-        if entry is None or entry[0] < now:
-            return None
-        self._known.move_to_end(origin)
-        return entry[1]
-
-    def keep(self, origin: str, rules: Robots, now: float) -> None:
-        """Remember the rules of `origin`."""
-        self._keep_until(origin, rules, now + self._keep_s)
-
-    def _keep_until(self, origin: str, rules: Robots, until: float) -> None:
-        self._forget(origin)
-        self._known[origin] = (until, rules)
-        self.num_bytes += _size(origin, rules)
-        while self.num_bytes > self._max_bytes and len(self._known) > 1:
-            oldest = next(iter(self._known))
-            self._evicted(oldest, *self._known[oldest])
-            self._forget(oldest)
-
-    def _evicted(self, origin: str, until: float, rules: Robots) -> None:
-        """Called before an entry is dropped for want of space."""
-
-    def _forget(self, origin: str) -> None:
-        entry = self._known.pop(origin, None)
-        if entry is not None:
-            self.num_bytes -= _size(origin, entry[1])
+    def _size(self, origin: str, rules: Robots) -> int:
+        texts = (origin, rules.rules, rules.rights, rules.evidence)
+        return ENTRY_BYTES + sum(map(len, texts))
 
 
 class SpillingRobotsCache(RobotsCache):
@@ -117,7 +83,3 @@ class SpillingRobotsCache(RobotsCache):
             rules.evidence,
         )
         self._disk.execute(_PUT, row)
-
-
-def _size(origin: str, rules: Robots) -> int:
-    return ENTRY_BYTES + len(origin) + len(rules.rules) + len(rules.rights) + len(rules.evidence)
