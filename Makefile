@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Images often forbid Python to keep its bytecode; demo and tests start many processes that would all compile every module.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup lock demo test check format bench soak mutants gpu-check docs dist
+.PHONY: help setup lock demo test explore check format bench soak mutants gpu-check docs dist
 .DEFAULT_GOAL := help
 
 help: ## list all targets
@@ -51,6 +51,9 @@ demo: setup ## build a small corpus and model, offline, in minutes
 test: setup ## run the tests
 	# Three processes for two cores: tests of kills, pace and jobs mostly wait.
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
+
+explore: setup ## run the property tests on examples that differ each time
+	WEBTEXT_EXAMPLES=explore $(BIN)/python -m pytest -n 3 $$(grep -rl 'from hypothesis' tests --include='test_*.py')
 
 check: setup ## check format, lint, types and architecture
 	$(BIN)/ruff format --check .

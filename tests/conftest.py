@@ -11,12 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from corpus.storage import conditional_write
 from tests.support import faulty_network, grown_corpus
 
 # Two test processes share two cores: OpenMP threads that wait by spinning would take the other's time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# The suite says the same about a commit each time; `make explore` looks where it has not looked.
+# No deadline: the first call of a compiled loop compiles it.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("WEBTEXT_EXAMPLES", "suite"))
 
 LONG = (
     "test_ray_jobs.py", "test_pipeline.py", "test_refresh.py", "test_runner.py", "test_processes.py", "test_executor.py",

@@ -88,10 +88,12 @@ def _by_class(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
 def _can_be_opened(page: PageBlocks, blocks: np.ndarray) -> np.ndarray:
     """True for those of some blocks within an accordion or tabs, (b,) bool."""
     found = np.zeros(blocks.size, bool)
-    known: dict[int, bool] = {-1: False}
+    known: dict[int, bool] = {}
     for block in np.flatnonzero(blocks).tolist():
         element = int(page.place[block, ELEMENT])
         for _ in range(_LEVELS):
+            if element < 0:
+                break  # a block outside all elements, or the root was passed
             if element not in known:
                 start = int(page.element_starts[element])
                 end = page.source.find(b">", start, start + 2000)
@@ -100,8 +102,6 @@ def _can_be_opened(page: PageBlocks, blocks: np.ndarray) -> np.ndarray:
                 found[block] = True
                 break
             element = int(page.parents[element])
-            if element < 0:
-                break
 
     return found
 

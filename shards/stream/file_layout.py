@@ -103,7 +103,7 @@ def check_footer(store: Store, file: TokenFile, tokenizer_fingerprint: str) -> A
 
     found = footer.metadata or {}
     for key, value in footer_facts(file, tokenizer_fingerprint).items():
-        present = found.get(key.encode(), b"nothing").decode()
+        present = found.get(key.encode(), b"nothing").decode(errors="backslashreplace")
         if present != value:
             raise SchemaError(f"{where}: {key} is {present}, the snapshot says {value}; {again}")
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import settings
 
 from tests.dedup.made import MadeCorpus
-
-settings.register_profile("dedup", deadline=None)  # the first call of a kernel compiles it
-settings.load_profile("dedup")
 
 
 @pytest.fixture

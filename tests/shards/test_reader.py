@@ -351,6 +351,9 @@ def test_damage_is_found_before_training(small: Path) -> None:
     file.write_bytes(whole.replace(b"webtext-tokens-1", b"webtext-tokens-9"))
     with pytest.raises(InputError, match="format is webtext-tokens-9"):
         open_split(str(small), "b1", "train")
+    file.write_bytes(whole.replace(b"webtext-tokens-1", b"webtext-tokens-\xff"))
+    with pytest.raises(InputError, match=r"format is webtext-tokens-\\xff"):
+        open_split(str(small), "b1", "train")
     file.write_bytes(whole.replace(b"uint16", b"uint32"))
     with pytest.raises(InputError, match="dtype is uint32, the snapshot says uint16"):
         open_split(str(small), "b1", "train")

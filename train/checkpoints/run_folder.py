@@ -259,7 +259,7 @@ class RunFolder:
         for step in reversed(steps):
             path = f"{self.path}/samples/step-{step:08}.txt"
             if len(found) < most and self.store.exists(path):
-                found.append((step, self.store.read_bytes(path).decode()))
+                found.append((step, self.store.read_bytes(path).decode(errors="replace")))
         return found
 
 
@@ -293,7 +293,7 @@ def only_length_differs(before: Mapping[str, Any], now: Mapping[str, Any]) -> bo
 def _parsed(line: bytes) -> dict[str, Any] | None:
     """Parse a metrics line; None if a kill cut it short, it is damaged, or it has no step."""
     try:
-        values = json.loads(line)
+        values = json.loads(line.decode())
     except ValueError:
         return None
     return values if isinstance(values, dict) and isinstance(values.get("step"), int) else None

@@ -176,10 +176,9 @@ class Views:
         """A part of a page's view of its own: the extractor's model takes seconds to load once."""
         history = trace(self._store, request.path_params["doc_id"])
         found = []
-        if history.page is not None and history.page["warc_file"] is not None:
-            response = life.stored_response(self._store, history.page)
-            if not isinstance(response, str) and life.is_html(response):
-                found = life.judged_blocks(response.body, life.content_type(response))
+        response = life.stored_html(self._store, history)
+        if response is not None:
+            found = life.judged_blocks(response.body, life.content_type(response))
 
         return self._html("blocks.html", blocks=found)
 
@@ -327,13 +326,12 @@ class Views:
         right = request.query_params.get("right", life.SETTINGS[-1])
 
         difference = []
-        if history.page is not None and history.page["warc_file"] is not None:
-            response = life.stored_response(self._store, history.page)
-            if not isinstance(response, str) and life.is_html(response):
-                texts = [life.extracted_text(response, name) for name in (left, right)]
-                pieces = word_diff(*texts)
-                words = [len(text.split()) for text in texts]
-                difference = list(zip((left, right), pieces, words, strict=True))
+        response = life.stored_html(self._store, history)
+        if response is not None:
+            texts = [life.extracted_text(response, name) for name in (left, right)]
+            pieces = word_diff(*texts)
+            words = [len(text.split()) for text in texts]
+            difference = list(zip((left, right), pieces, words, strict=True))
 
         return self._html(
             "compare.html",
@@ -351,7 +349,7 @@ class Views:
             if len(body) > MAX_FORM_BYTES:
                 return PlainTextResponse("too long", 413)
 
-        form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        form = {name: values[0] for name, values in parse_qs(body.decode(errors="replace")).items()}
         await run_in_threadpool(self._add_label, form)
 
         # Only a path of this application: the address comes from a form.

@@ -100,10 +100,8 @@ def _pages(store: Store, answers: Iterable[dict[str, Any]]) -> Iterable[Labelled
 
     for row in sorted(answers, key=lambda each: str(each["doc_id"])):
         history = trace(store, row["doc_id"])
-        if history.page is None or history.page["warc_file"] is None:
-            continue
-        response = life.stored_response(store, history.page)
-        if not isinstance(response, str) and life.is_html(response):
+        response = life.stored_html(store, history)
+        if response is not None:
             text = decode(response.body, life.content_type(response)).text
             # Fits see no headers. The mark outweighs whatever encoding the page names itself.
             html = text.encode("utf-8-sig", "replace")

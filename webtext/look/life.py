@@ -109,6 +109,14 @@ def stored_response(store: Store, page: dict[str, Any]) -> Any:
         return str(error)
 
 
+def stored_html(store: Store, history: PageHistory) -> Any | None:
+    """The stored response of a page, if it can be read and is HTML."""
+    if history.page is None or history.page["warc_file"] is None:
+        return None
+    response = stored_response(store, history.page)
+    return response if not isinstance(response, str) and is_html(response) else None
+
+
 def content_type(response: Any) -> str | None:
     """The media type stated first by the server, as the fetch took it."""
     stated = (value for name, value in response.headers if name.lower() == "content-type")
