@@ -1,8 +1,5 @@
 import io
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 
 import pyarrow as pa
@@ -18,6 +15,7 @@ from examples.demo.cases import Case, Destination
 from examples.demo.checks import Rows, page_address, wrong_links
 from examples.demo.dump import WINDOW_LOG, variants, write_dump, write_followup_dump
 from examples.demo.web import CHARSET_PHRASE, build
+from tests.support import child
 
 DIGEST = """
 import hashlib, sys
@@ -55,10 +53,7 @@ def of_case(web, case):
 
 
 def run_digest(hash_seed):
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    return subprocess.run(
-        [sys.executable, "-c", DIGEST], capture_output=True, text=True, check=True, env=environment
-    ).stdout
+    return child.run_program(DIGEST, environment={"PYTHONHASHSEED": hash_seed})
 
 
 def test_the_web_is_the_same_in_every_process_and_imports_nothing_heavy():

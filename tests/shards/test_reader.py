@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from shards.reader import (
 from shards.stream import blocks as stream_module
 from shards.stream import local_files
 from shards.stream.order import Permutation
+from tests.support import child
 from tests.support.document_corpus import commit_batch, documents, make_shards, token_corpus
 
 
@@ -186,10 +185,8 @@ for root in sys.argv[1:]:
     roots = [str(tmp_path / compression) for compression in ("none", "zstd")]
     for root in roots:
         token_corpus(root, ids, compression=Path(root).name, row_group_tokens=1 << 16)
-    done = subprocess.run(
-        [sys.executable, "-c", program, *roots], capture_output=True, text=True, check=True
-    )
-    assert [int(line) < 20_000_000 for line in done.stdout.split()] == [True, True], done.stdout
+    shown = child.run_program(program, *roots)
+    assert [int(line) < 20_000_000 for line in shown.split()] == [True, True], shown
 
 
 def test_a_file_that_goes_while_it_is_read_is_named(built: str, tmp_path: Path) -> None:

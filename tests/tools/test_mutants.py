@@ -57,6 +57,13 @@ def test_kinds_of_faults() -> None:
     assert {each.kind for each in mutants.mutants_of("x.py", section)} == {"limits"}
 
 
+def test_a_sample_of_some_kinds_is_seeded_and_has_no_others() -> None:
+    drawn = mutants.sample(["shards/split.py"], 3, 4, ["limits", "borders"])
+    assert {each.kind for each in drawn} <= {"limits", "borders"}
+    assert 0 < len(drawn) <= 4
+    assert drawn == mutants.sample(["shards/split.py"], 3, 4, ["limits", "borders"])
+
+
 def test_equivalent_faults_are_faults_of_the_table_with_a_reason() -> None:
     """One that names nothing any more would excuse a fault to come."""
     found = {

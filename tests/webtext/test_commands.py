@@ -18,6 +18,7 @@ from corpus.storage.store import open_corpus
 from crawl.config import CrawlConfig
 from dedup.config import DedupConfig
 from shards.config import ShardsConfig
+from tests.support import child
 from train.config import TrainConfig
 from webtext import cli
 from webtext.commands import GROUPS, command_main
@@ -159,10 +160,7 @@ def test_bash_completes_commands_and_options(capsys: pytest.CaptureFixture[str])
     def complete(*words: str) -> set[str]:
         line = " ".join(f"'{word}'" for word in words)
         ask = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _shtab_webtext; printf '%s\\n' ${{COMPREPLY[@]}}"
-        done = subprocess.run(
-            ["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True
-        )
-        return set(done.stdout.split())
+        return set(child.run(["bash", "-c", f"{script}\n{ask}"]).split())
 
     names = {name for group in GROUPS.values() for name in group}
     assert names <= complete("webtext", "")

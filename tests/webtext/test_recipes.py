@@ -20,6 +20,7 @@ import yaml
 from corpus.config import load_config
 from corpus.durations import parse_duration
 from corpus.storage import lease
+from tests.support import child
 from tests.support.ray_head import running_head
 from webtext.upkeep.refresh_config import RefreshConfig
 
@@ -96,8 +97,10 @@ def test_cron_systemd_and_ci_start_the_same_script(srv: Path) -> None:
         ]
         assert json.loads(words[words.index("--runtime-env-json") + 1])["env_vars"]
         assert environment["RAY_AUTH_MODE"] == "token"
-    assert start(cron_command(srv), END="1").returncode == 1, "a job that failed"
-    assert start(f"{cron_command(srv)} --dry-run").returncode == 0
+    done = start(cron_command(srv), END="1")
+    assert done.returncode == 1, f"a job that failed: {done.stderr}"
+    done = start(f"{cron_command(srv)} --dry-run")
+    assert done.returncode == 0, done.stderr
     assert json.loads((srv / "told.json").read_text())[0][-1] == "--dry-run"
     (srv / "cluster.env").unlink()
     done = start(cron_command(srv))
@@ -165,8 +168,7 @@ def rendered() -> list[dict[str, Any]]:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
     folder = str(DEPLOY / "kubernetes/overlays/example")
-    done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, check=True)
-    return list(yaml.safe_load_all(done.stdout))
+    return list(yaml.safe_load_all(child.run(["kubectl", "kustomize", folder])))
 
 
 def test_the_ray_job_is_what_kuberay_takes(ray_job: Any) -> None:
@@ -263,12 +265,8 @@ def test_the_cron_job_creates_the_job_of_the_month_once(tmp_path: Path, there: b
         f"#!/bin/sh\n[ $1 = get ] && exit {0 if there else 1}\ncat > {tmp_path}/created\n"
     )
     tool.chmod(0o755)
-    done = subprocess.run(
-        ["sh", "-ec", script],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "WEBTEXT_IMAGE": "r.example/w:1"},
-        check=False,
-    )
-    assert done.returncode == 0
+    given = {"PATH": f"{tmp_path}:/usr/bin:/bin", "WEBTEXT_IMAGE": "r.example/w:1"}
+    child.run(["sh", "-ec", script], given)
     assert (tmp_path / "created").exists() is not there
     if not there:
         job = yaml.safe_load((tmp_path / "created").read_text())

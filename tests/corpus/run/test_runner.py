@@ -23,7 +23,7 @@ from corpus.run.runner import StageResult, run_steps
 from corpus.storage.lease import hold
 from corpus.storage.store import Store
 from corpus.tables.manifest import find_manifest, read_manifest
-from tests.support import toy_stage
+from tests.support import child, toy_stage
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -195,10 +195,7 @@ def test_killed_at_a_random_moment_then_resumed_gives_the_same_bytes(
         time.sleep(chance.uniform(0.5, 2.0))
         driver.kill()
         driver.wait()
-    finished = subprocess.run(
-        command(store), env=environment(), capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stderr
+    child.run(command(store), environment())
     assert toy_stage.committed_bytes(store) == reference
     leftovers = [path.name for path in tmp_path.rglob(".tmp-*")]
     # A kill while the lease is written leaves that; it stays, since another host may be writing its own.
@@ -332,12 +329,7 @@ def test_two_runs_on_a_batch_are_refused_and_a_dead_owner_is_not(tmp_path: Path)
         time.sleep(0.02)
     holder.kill()
     holder.wait()
-    assert (
-        subprocess.run(
-            command(store), env=environment(), stderr=subprocess.DEVNULL, check=False
-        ).returncode
-        == 0
-    )
+    child.run(command(store), environment())
 
 
 def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(
@@ -359,25 +351,14 @@ def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(
     assert driver.returncode == 130
     assert "To continue: python -m clean.run --corpus" in errors
     assert not store.exists("work/b/lock.json")
-    assert (
-        subprocess.run(
-            command(store), env=environment(), stderr=subprocess.DEVNULL, check=False
-        ).returncode
-        == 0
-    )
+    child.run(command(store), environment())
     assert toy_stage.committed_bytes(store) == reference
 
 
 def test_json_is_the_last_line(tmp_path: Path) -> None:
     store = toy_stage.make_corpus(str(tmp_path))
-    done = subprocess.run(
-        command(store, "--json", executor="serial"),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    last = json.loads(done.stdout.splitlines()[-1])
+    shown = child.run(command(store, "--json", executor="serial"), environment())
+    last = json.loads(shown.splitlines()[-1])
     assert last["counts"]["rows"]["kept"] == 320
     assert last["up_to_date"] is False
 

@@ -10,6 +10,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from tests.support import child
+
 START_S = 60.0
 
 
@@ -28,7 +30,7 @@ class Pywb:
         log = (folder / "log").open("w")
         adding = [["init", "made"], ["add", "made", str(path), *options]]
         for command in [] if path is None else adding:
-            subprocess.run([manager, *command], cwd=folder, check=True, stdout=log, stderr=log)
+            child.run([manager, *command], cwd=folder)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

@@ -26,6 +26,7 @@ from corpus.storage.store import open_store
 from crawl.outcomes import Reason
 from crawl.warc.records import read_response
 from tests.crawl.loopback import Batch, Script, Shard, Web, certificate, ok, serving
+from tests.support import child
 
 MIB = 1 << 20
 BOMB_BYTES = 10 << 30
@@ -107,14 +108,8 @@ def run_worker(shard: Shard) -> tuple[float, float]:
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
         "print('PEAK', peak, time.monotonic() - began)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(shard.spec_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    _, peak, seconds = done.stdout.strip().splitlines()[-1].split()
+    shown = child.run_program(code, str(shard.spec_path))
+    _, peak, seconds = shown.strip().splitlines()[-1].split()
     return float(peak), float(seconds)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from corpus.tables.parquet import read_table
-from tests.support import grown_corpus
+from tests.support import child, grown_corpus
 from webtext.look import corpus_views, sample
 from webtext.look.app import COOKIE, Origins, look_app
 from webtext.look.frames import frame_app
@@ -245,5 +243,4 @@ def test_the_window_starts_without_the_heavy_libraries() -> None:
     """They take seconds and hundreds of megabytes; a view that needs one loads it then."""
     heavy = "{'torch', 'numba', 'ray', 'trafilatura', 'lightgbm', 'scrapy'}"
     code = f"import sys, webtext.look.command; print(sorted({heavy} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    assert child.run_program(code).strip() == "[]"
