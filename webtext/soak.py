@@ -4,11 +4,16 @@
                  [--lost 0.02] [--joins 2]
 
 Two corpora are made below the given place. In the second, commands are killed at random moments
-(SIGKILL) and started again, and a worker process is frozen (SIGSTOP). On an object store, a share
-of the answers to this machine is lost. On a Ray cluster, nodes of one CPU join from this machine
-during the longest stage; the first is killed at work, the second frozen. All tables and tokens must
-be the same bytes. Nothing is fetched. The exit code is 1 if a byte differs or a command does not
-end. Both corpora are deleted afterwards, unless --keep.
+(SIGKILL) and started again. The longest stage is not killed if something else happens to it: a
+worker process is frozen (SIGSTOP), or nodes join and fail. On an object store, a share of the
+answers to this machine is lost. All tables and tokens must be the same bytes. Nothing is fetched.
+The exit code is 1 if a byte differs or a command does not end. Both corpora are deleted afterwards,
+unless --keep.
+
+With --joins, the cluster of RAY_ADDRESS must be idle. All of its CPUs are reserved, the stage is
+started, and nodes of one CPU join from this machine, one after the other. So a node that joins
+during the stage must be used: one that runs no task within two minutes ends the soak with exit code
+1. At work, the first is killed and the second frozen; then the CPUs are given back.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -33,10 +38,10 @@ from xxhash import xxh3_128_hexdigest
 from corpus.errors import FatalError, InputError
 from corpus.run import command
 from corpus.run.progress import duration
-from corpus.storage.store import Store, open_store
+from corpus.storage.store import Store, open_store, work_dir
 from corpus.tables.schemas import TABLES
 from webtext.soak_network import losing_answers
-from webtext.soak_nodes import JoinedNode, children, command_line
+from webtext.soak_nodes import LOOK_S, JoinedNode, children, command_line
 
 BATCH = "2000-01"
 STAGES = ("clean", "dedup", "shards")
@@ -69,8 +74,12 @@ WORDS = [
     "weather",
     "kitchen",
 ]
+# Enough parts for workers and nodes to fail at some of them.
+NUM_PARTS = 8
 # Seconds until a command without a kill counts as hung.
 HUNG_S = 900.0
+# Seconds for a stage to take its lease, which follows the connection to the executor.
+LEASE_S = 120.0
 # Seconds that a killed node's lease may live on, when the next start runs elsewhere.
 WAIT = "5m"
 
@@ -119,15 +128,22 @@ def _main(argv: Sequence[str] | None) -> int:
     words = ["--executor", args.executor, "--wait", WAIT]
     words += ["--workers", str(args.workers)] if args.workers else []
 
+    # Workers of other executors are not below the command.
+    freezes = args.freezes if args.freezes is not None else int(args.executor == "pool")
     chaos = Chaos(
         args.kills,
-        args.freezes,
+        freezes,
         args.joins,
         args.lost if not open_store(args.corpus).is_local else 0.0,
         random.Random(args.seed),
     )
     if args.joins and args.executor != "ray":
         raise InputError(f"--joins {args.joins}: only a Ray cluster has nodes; add --executor ray")
+    if freezes and args.executor != "pool":
+        raise InputError(
+            f"--freezes {freezes}: only --executor pool has workers to freeze; on Ray, the second "
+            "node of --joins is frozen"
+        )
 
     try:
         found = play(calm, rough, words, args.documents, chaos)
@@ -149,7 +165,8 @@ def play(calm: str, rough: str, words: Sequence[str], num_documents: int, chaos:
         source = Path(folder) / "month.jsonl"
         source.write_text("".join(_documents(num_documents)))
         columns = ["--text-column", "text", "--url-column", "url", "--date-column", "date"]
-        _finish(_start("import", calm, ["--jsonl", str(source), *columns]))
+        parts = {"WEBTEXT_CRAWL__WARC__NUM_PARTS": str(NUM_PARTS)}
+        _finish(_start("import", calm, ["--jsonl", str(source), *columns], parts))
     # The same pages for both: an import notes the time.
     _copy(open_store(calm), open_store(rough))
 
@@ -161,17 +178,27 @@ def play(calm: str, rough: str, words: Sequence[str], num_documents: int, chaos:
     found.calm_s = sum(took.values())
     longest = max(took, key=lambda stage: took[stage])
 
+    faulty = longest if chaos.joins or chaos.freezes else None
+    killable = [stage for stage in STAGES if stage != faulty]
+
     began = time.monotonic()
     with _lossy(chaos, found) as environment:
-        for number, stage in enumerate(STAGES):
-            kills = chaos.kills // len(STAGES) + (number < chaos.kills % len(STAGES))
-            _killed(stage, rough, words, environment, _moments(chaos, kills, took[stage]), found)
-            _disturbed(
-                _start(stage, rough, _stage_words(words), environment),
-                chaos if stage == longest else None,
-                took[stage],
-                found,
-            )
+        for stage in STAGES:
+            if stage in killable:
+                number = killable.index(stage)
+                kills = chaos.kills // len(killable) + (number < chaos.kills % len(killable))
+                moments = _moments(chaos, kills, took[stage])
+                _killed(stage, rough, words, environment, moments, found)
+            with _joining(rough, chaos if stage == faulty else None, found) as join_nodes:
+                process = _start(stage, rough, _stage_words(words), environment)
+                found.starts += 1
+                try:
+                    join_nodes(process)
+                    if stage == faulty:
+                        _freeze_workers(process, chaos, found)
+                    _finish(process)
+                finally:
+                    process.kill()
     found.disturbed_s = time.monotonic() - began
     _compare(open_store(calm), open_store(rough), found)
     return found
@@ -217,34 +244,74 @@ def _killed(
             process.stderr.close()
 
 
-def _disturbed(
-    process: subprocess.Popen[bytes], chaos: Chaos | None, took_s: float, found: Survived
-) -> None:
-    """Let a stage run to its end, with frozen workers, and nodes joining and failing."""
-    found.starts += 1
-    with contextlib.ExitStack() as stack:
-        for number in range(chaos.joins if chaos else 0):
-            node = JoinedNode()
-            stack.callback(node.close)
-            if node.wait_busy(process):
+@contextlib.contextmanager
+def _joining(
+    root: str, chaos: Chaos | None, found: Survived
+) -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
+    """A function that lets nodes join during a command and fail at work.
+
+    The nodes that are left end with the block. The cluster's own CPUs are reserved until the last
+    node has failed: only nodes that joined can run the command's tasks.
+    """
+    if chaos is None or not chaos.joins:
+        yield lambda process: None
+        return
+
+    # The module is imported only here: it is the home of a heavy library.
+    from corpus.run.executors.ray import reserved_cluster
+
+    with contextlib.ExitStack() as nodes, contextlib.ExitStack() as reservation:
+        reservation.enter_context(reserved_cluster())
+
+        def join(process: subprocess.Popen[bytes]) -> None:
+            _wait_for_lease(open_store(root), process)
+            for number in range(chaos.joins):
+                node = JoinedNode()
+                nodes.callback(node.close)
+                node.await_task(process)
                 found.joins += 1
                 node.signal(signal.SIGSTOP if number % 2 else signal.SIGKILL)
-        for _ in range(chaos.freezes if chaos else 0):
-            found.freezes += _freeze_a_worker(process, took_s)
-        _finish(process)
+            reservation.close()
+
+        yield join
 
 
-def _freeze_a_worker(process: subprocess.Popen[bytes], within_s: float) -> bool:
-    """Stop one process below the command, as a failing machine does; False if there was none."""
-    deadline = time.monotonic() + max(within_s, 10.0)
+def _wait_for_lease(store: Store, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a stage is under way. Raises: FatalError if it does not begin."""
+    deadline = time.monotonic() + LEASE_S
+    while not store.exists(f"{work_dir(BATCH)}/lock.json"):
+        if process.poll() is not None:
+            _finish(process)
+            raise FatalError(f"{_shown(process)} ended before a node joined")
+        if time.monotonic() > deadline:
+            process.kill()
+            raise FatalError(f"{_shown(process)} did not begin within {duration(LEASE_S)}")
+        time.sleep(LOOK_S)
+
+
+def _freeze_workers(process: subprocess.Popen[bytes], chaos: Chaos, found: Survived) -> None:
+    """Freeze as many workers as asked for. Raises: FatalError if the command has none."""
+    for number in range(chaos.freezes):
+        if not _freeze_a_worker(process, number):
+            _finish(process)
+            raise FatalError(
+                f"{_shown(process)} ended before {chaos.freezes} workers were frozen; "
+                "give more --documents, or fewer --freezes"
+            )
+        found.freezes += 1
+
+
+def _freeze_a_worker(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Stop a process below the command, as a failing machine does; False if there was none."""
+    deadline = time.monotonic() + LEASE_S
     while process.poll() is None and time.monotonic() < deadline:
         # The resource tracker of multiprocessing is a child as well, and no worker.
         workers = [pid for pid in children(process.pid) if b"spawn_main" in command_line(pid)]
-        if workers:
+        if len(workers) > number:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(workers[0], signal.SIGSTOP)
+                os.kill(workers[number], signal.SIGSTOP)
                 return True
-        time.sleep(0.05)
+        time.sleep(LOOK_S)
     return False
 
 
@@ -359,7 +426,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser.add_argument("--kills", type=int, default=6, metavar="N", help="kills (default: 6)")
     parser.add_argument(
-        "--freezes", type=int, default=1, metavar="N", help="workers to freeze (default: 1)"
+        "--freezes", type=int, metavar="N", help="workers to freeze (default: 1 with a pool)"
     )
     parser.add_argument(
         "--lost",
@@ -373,7 +440,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="nodes that join the Ray cluster and fail (default: 0)",
+        help="nodes that join the idle Ray cluster of RAY_ADDRESS and fail at work (default: 0)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     parser.add_argument("--keep", action="store_true", help="leave both corpora")

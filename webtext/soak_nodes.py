@@ -12,10 +12,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from corpus.errors import InputError
+from corpus.errors import FatalError, InputError
+from corpus.run.progress import duration
 
-# Seconds for a node to start its first worker process, and between two looks at it.
-JOIN_S, LOOK_S = 60.0, 0.2
+# Seconds for a node to start and to run its first task, on a busy machine.
+USED_WITHIN_S = 120.0
+# Seconds between two looks at processes. The shortest tasks take about as long.
+LOOK_S = 0.02
 # Command lines of Ray's worker processes begin with this.
 WORKER = b"ray::"
 
@@ -44,14 +47,22 @@ class JoinedNode:
             for line in map(command_line, self._below())
         )
 
-    def wait_busy(self, command: subprocess.Popen[bytes], within_s: float = JOIN_S) -> bool:
-        """Wait until the node runs a task; False if the command or the time ends first."""
-        deadline = time.monotonic() + within_s
-        while command.poll() is None and time.monotonic() < deadline:
-            if self.is_busy():
-                return True
+    def await_task(self, command: subprocess.Popen[bytes]) -> None:
+        """Wait until the node runs a task. Raises: FatalError if it does not, while it could."""
+        deadline = time.monotonic() + USED_WITHIN_S
+        while not self.is_busy():
+            if self._process.poll() is not None:
+                raise FatalError(
+                    f"`ray start` ended with {self._process.returncode} instead of joining the "
+                    "cluster; try it by hand"
+                )
+            if command.poll() is not None:
+                raise FatalError("the command ended before a node that joined ran a task")
+            if time.monotonic() > deadline:
+                raise FatalError(
+                    f"a node that joined the cluster ran no task within {duration(USED_WITHIN_S)}"
+                )
             time.sleep(LOOK_S)
-        return False
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to every process of the node at once, as a failing machine does."""

@@ -19,7 +19,9 @@ from tests.support.ray_head import free_port, running_head
 from webtext import soak
 from webtext.soak_nodes import JoinedNode
 
-# `make soak` installs it by npm. Its answers to conditional writes ignore the condition.
+# `make soak` installs it by npm. Its answers to conditional writes ignore the condition. It makes its
+# continuation tokens with DES, which OpenSSL 3 has in its legacy provider only: without that, each
+# listing in pieces is an InternalError.
 S3RVER = Path(__file__).parents[2] / "build" / "s3rver" / "node_modules" / "s3rver"
 START = """
 const S3rver = require(process.argv[1]);
@@ -46,7 +48,15 @@ def s3rver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         pytest.skip(f"no s3rver in {S3RVER}: npm install --prefix build/s3rver s3rver@3.7.1")
 
     port = free_port()
-    line = ["node", "-e", START, str(S3RVER), str(port), str(tmp_path / "data")]
+    line = [
+        "node",
+        "--openssl-legacy-provider",
+        "-e",
+        START,
+        str(S3RVER),
+        str(port),
+        str(tmp_path / "data"),
+    ]
     with subprocess.Popen(line) as process:
         deadline = time.monotonic() + 30
         while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
@@ -92,9 +102,9 @@ def test_a_month_on_three_ray_nodes_that_join_die_and_freeze(
         monkeypatch.setenv("RAY_ADDRESS", environment["HEAD_ADDRESS"])
         third = JoinedNode()
         try:
-            words = ["--executor", "ray", "--joins", "2", "--kills", "3", "--freezes", "0"]
+            words = ["--executor", "ray", "--joins", "2", "--kills", "3"]
             corpus = str(tmp_path / "corpus")
-            found = played(capsys, "--corpus", corpus, "--documents", "1500", *words)
+            found = played(capsys, "--corpus", corpus, "--documents", "240", *words)
         finally:
             third.close()
     assert found["joins"] == 2

@@ -15,7 +15,7 @@ import secrets
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from corpus.errors import ConfigError, FatalError, InputError, Interrupted
@@ -37,6 +37,8 @@ FEWEST_PENDING = 2
 
 # Seconds for all nodes to answer.
 NODES_WITHIN_S = 30.0
+# Seconds for a cluster to become idle, when all of it is reserved.
+RESERVED_WITHIN_S = 120.0
 
 _gauges: dict[str, Any] = {}
 
@@ -142,11 +144,15 @@ class RayExecutor(Executor):
             del self._open[reference]
             self._ray.cancel(reference, force=True)
 
+    def nodes(self) -> list[dict[str, Any]]:
+        """The nodes that are alive, as Ray describes them."""
+        return [node for node in self._ray.nodes() if node["Alive"]]
+
     def on_every_node(self, function: Callable[..., Any], *words: Any) -> list[Any]:
         """The result of a function on each node that is alive."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as Place
 
-        nodes = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
+        nodes = [node["NodeID"] for node in self.nodes()]
         remote = self._ray.remote(max_retries=0, num_cpus=0)(function)
         asked = [
             remote.options(scheduling_strategy=Place(node_id=node, soft=False)).remote(*words)
@@ -205,6 +211,31 @@ class RayExecutor(Executor):
             if key not in self._timed_out and time.monotonic() - started > self._timeout_s:
                 self._timed_out.add(key)
                 self._ray.cancel(reference, force=True)
+
+
+@contextlib.contextmanager
+def reserved_cluster() -> Iterator[None]:
+    """Reserve all CPUs that the cluster of RAY_ADDRESS has now: only nodes that join run tasks.
+
+    Raises: InputError without a cluster, or with a busy one.
+    """
+    executor = RayExecutor(1)
+    try:
+        from ray.util import placement_group, remove_placement_group
+
+        cpus = [node["Resources"].get("CPU", 0) for node in executor.nodes()]
+        group = placement_group([{"CPU": count} for count in cpus if count])
+        try:
+            if not group.wait(RESERVED_WITHIN_S):
+                raise InputError(
+                    f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: the cluster did not become idle "
+                    f"within {RESERVED_WITHIN_S:.0f} s; wait for its tasks to end"
+                )
+            yield
+        finally:
+            remove_placement_group(group)
+    finally:
+        executor.close()
 
 
 def _ray_task(pickled: bytes) -> bytes:
