@@ -23,12 +23,15 @@ from typing import NamedTuple
 
 import charset_normalizer
 
+from clean.page_source.guess import guess
 from clean.page_source.prescan import declared_labels
 
 # Bytes to search for a declaration. The standard says 1,024, but real pages put it later.
 META_BYTES = 16_384
 # Bytes of an unlabelled page given to the detector.
 DETECT_BYTES = 32768
+# Bytes searched for them: scripts and styles at the head of a page may be long.
+SEARCHED_BYTES = 1 << 20
 # With a greater share of undecodable characters, a label other than UTF-8 counts as wrong.
 MAX_BAD_FRAC = 0.005
 # Sound multi-byte characters for each broken one to take an unlabelled page as UTF-8.
@@ -111,6 +114,7 @@ _PARAMETER = re.compile(
     r"[;,\s]\s*([\w.-]+)\s*=\s*(?:\"([^\"]*)\"?|'([^']*)'?|([^\s;,\"']*))", re.I
 )
 _FOREIGN = bytes(range(0x80, 0x100))
+_SCRIPTS = re.compile(rb"<(script|style)\b.*?</\1", re.I | re.S)
 _TAGS = re.compile(rb"<[^<>]{0,4096}>")
 
 
@@ -203,9 +207,14 @@ def _num_foreign(text: str) -> int:
 
 def detect(body: bytes) -> str:
     """The codec suggested by the bytes themselves, else windows-1252."""
-    sample = _TAGS.sub(b" ", body[: 4 * DETECT_BYTES])[:DETECT_BYTES] or body[:DETECT_BYTES]
+    shown = _SCRIPTS.sub(b" ", body[:SEARCHED_BYTES])
+    sample = _TAGS.sub(b" ", shown)[:DETECT_BYTES] or body[:DETECT_BYTES]
     num_foreign = len(sample) - len(sample.translate(None, _FOREIGN))
-    if num_foreign < max(FEW_FOREIGN, FEW_FOREIGN_FRAC * len(sample)):
+    if num_foreign < FEW_FOREIGN:
+        return "cp1252"
+    if known := guess(sample):
+        return known
+    if num_foreign < FEW_FOREIGN_FRAC * len(sample):
         return "cp1252"
     best = charset_normalizer.from_bytes(sample).best()
     return (codec(best.encoding) if best is not None else None) or "cp1252"

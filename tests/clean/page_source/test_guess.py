@@ -1,0 +1,119 @@
+"""Charsets of pages that nobody labelled."""
+
+from __future__ import annotations
+
+import pytest
+
+from clean.page_source.decode import CharsetSource, decode
+from clean.page_source.guess import guess
+
+POLISH = (
+    "Rada miasta zdecydowała wczoraj, że most przez rzekę zostanie zamknięty do końca roku. "
+    "Mieszkańcy dzielnicy są oburzeni, gdyż żadna z gazet nie pisała o tym wcześniej."
+)
+CZECH = (
+    "Zastupitelstvo města včera rozhodlo, že most přes řeku bude do konce roku uzavřen. Obyvatelé "
+    "čtvrti jsou pobouřeni, protože žádné noviny o tom dříve nepsaly."
+)
+HUNGARIAN = (
+    "A városi tanács tegnap úgy döntött, hogy a folyó feletti hidat az év végéig lezárják. A "
+    "környék lakói felháborodtak, mert korábban egyetlen újság sem írt erről."
+)
+CROATIAN = (
+    "Gradsko vijeće jučer je odlučilo da će most preko rijeke biti zatvoren do kraja godine. "
+    "Građani su ogorčeni, jer nijedne novine o tome prije nisu pisale, a šteta je već učinjena."
+)
+TURKISH = (
+    "Belediye meclisi dün köprünün yıl sonuna kadar kapatılmasına karar verdi. Mahalle sakinleri "
+    "öfkeli, çünkü daha önce hiçbir gazete bunu yazmamıştı. İşçiler şaşkın, ağaçlar kesiliyor."
+)
+LITHUANIAN = (
+    "Miesto taryba vakar nusprendė, kad tiltas per upę bus uždarytas iki metų pabaigos. Gyventojai "
+    "pasipiktinę, nes joks laikraštis apie tai anksčiau nerašė, o žala jau padaryta."
+)
+RUSSIAN = (
+    "Городской совет вчера решил, что мост через реку будет закрыт до конца года. Жители района "
+    "возмущены, так как ни одна газета об этом раньше не писала."
+)
+UKRAINIAN = (
+    "Міська рада вчора вирішила, що міст через річку буде закритий до кінця року. Мешканці району "
+    "обурені, бо жодна газета про це раніше не писала."
+)
+GREEK = (
+    "Το δημοτικό συμβούλιο αποφάσισε χθες ότι η γέφυρα πάνω από το ποτάμι θα κλείσει μέχρι το "
+    "τέλος του έτους. Άλλοι κάτοικοι της συνοικίας είναι αγανακτισμένοι."
+)
+HEBREW = "מועצת העיר החליטה אתמול כי הגשר מעל הנהר ייסגר עד סוף השנה. תושבי השכונה זועמים."
+ARABIC = "قرر مجلس المدينة أمس إغلاق الجسر فوق النهر حتى نهاية العام. سكان الحي غاضبون جدا."
+THAI = "สภาเมืองตัดสินใจเมื่อวานนี้ว่าสะพานข้ามแม่น้ำจะถูกปิดจนถึงสิ้นปี ชาวบ้านในละแวกนั้นโกรธมาก"
+CHINESE = (
+    "市议会昨天决定，河上的大桥将关闭到年底。附近的居民非常气愤，因为此前没有报纸报道过这件事。"
+)
+JAPANESE = "市議会は昨日、川にかかる橋を年末まで閉鎖することを決めた。近所の住民は怒っている。"
+KOREAN = "시의회는 어제 강 위의 다리를 연말까지 폐쇄하기로 결정했다. 주민들은 분노하고 있다."
+GERMAN = (
+    "Der Stadtrat möchte die Brücke über den Fluß schließen; größere Schäden fürchtet er nicht."
+)
+FRENCH = "Le conseil a décidé que le pont sera fermé, là où l'été n'a pas été très sûr, à présent."
+SPANISH = "¿Qué pasó ayer? El ayuntamiento decidió que el puente se cerrará mañana, según el señor."
+ENGLISH = "The café’s owner – a señor from São Paulo – paid £50 for a 30° day’s “work” at 10µm² ©."
+
+SAMPLES = [
+    (POLISH, ("iso8859-2", "cp1250")),
+    (CZECH, ("iso8859-2", "cp1250")),
+    (HUNGARIAN, ("iso8859-2", "cp1250")),
+    (CROATIAN, ("iso8859-2", "cp1250")),
+    (TURKISH, ("iso8859-9", "cp1254")),
+    (LITHUANIAN, ("iso8859-13", "cp1257")),
+    (RUSSIAN, ("cp1251", "koi8-r", "iso8859-5", "cp866")),
+    (UKRAINIAN, ("cp1251", "koi8-u")),
+    (GREEK, ("iso8859-7", "cp1253")),
+    (HEBREW, ("iso8859-8", "cp1255")),
+    (ARABIC, ("iso8859-6", "cp1256")),
+    (THAI, ("cp874",)),
+    (GERMAN, ("cp1252",)),
+    (FRENCH, ("cp1252",)),
+    (SPANISH, ("cp1252",)),
+    (ENGLISH, ("cp1252",)),
+    (CHINESE, ("gb18030",)),
+    (JAPANESE, ("shift_jis", "euc_jp")),
+    (KOREAN, ("euc_kr",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "charset"), [(text, charset) for text, names in SAMPLES for charset in names]
+)
+def test_a_page_without_a_label_is_read_in_the_charset_of_its_language(
+    text: str, charset: str
+) -> None:
+    page = f"<html><head><title>x</title></head><body><p>{text}</p></body></html>"
+    found = decode(page.encode(charset))
+    assert text in found.text
+    assert found.source is CharsetSource.DETECTOR
+
+
+@pytest.mark.parametrize("text", [POLISH, HUNGARIAN, RUSSIAN, GREEK])
+def test_menus_and_scripts_in_ascii_do_not_hide_the_language(text: str) -> None:
+    menu = "<a href=/about.html>About us</a> <a href=/contact.html>Contact</a>" * 100
+    script = f"<script>{'var settings = 1; ' * 20_000}</script>"
+    charset = {POLISH: "iso8859-2", HUNGARIAN: "cp1250", RUSSIAN: "koi8-r", GREEK: "iso8859-7"}
+    page = f"<html>{script}<body>{menu}<p>{text}</p></body></html>"
+    assert text in decode(page.encode(charset[text])).text
+
+
+def test_a_few_foreign_letters_make_no_page_foreign() -> None:
+    """`ñ` and `ê` would be Polish in windows-1250; a page with two of them is a western one."""
+    quoted = "It was the jalapeño, then a tête-à-tête, © 2020 • all rights reserved."
+    assert decode(quoted.encode("cp1252")).text == quoted
+    assert guess(
+        "one · two · three · four · five · six · seven · eight · nine".encode("cp1252")
+    ) in (
+        None,
+        "cp1252",
+    )
+
+
+def test_a_label_is_stronger_than_a_guess() -> None:
+    page = f"<meta charset=windows-1250><p>{POLISH}</p>".encode("iso8859-2")
+    assert decode(page).charset == "cp1250"
