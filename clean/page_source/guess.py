@@ -25,6 +25,8 @@ LEAST_IN_SCRIPT: Final = 0.85
 # Letters beyond ASCII from which a page can be of another language than western ones, which have a
 # few in their quotations and names.
 MIN_LETTERS: Final = 8
+# Different letters of a text in a script of its own.
+MIN_KINDS: Final = 5
 
 
 class _Language(NamedTuple):
@@ -126,7 +128,9 @@ def _of_east_asia(sample: bytes) -> str | None:
         text = sample.decode(name, "replace")
         foreign = [sign for sign in _BEYOND_ASCII.findall(text) if sign.isalpha()]
         # The sample may end within a character.
-        if len(foreign) < MIN_LETTERS or text.count("\ufffd") > 1 + MAX_BAD_FRAC * len(foreign):
+        if len(foreign) < MIN_LETTERS or len(set(foreign)) < MIN_KINDS:
+            continue
+        if text.count("\ufffd") > 1 + MAX_BAD_FRAC * len(foreign):
             continue
         share = sum(sign in frequent for sign in foreign) / len(foreign) / usual
         best = max(best, (min(share, 1.0), name))
@@ -199,7 +203,7 @@ def _in_script(text: str, script: _Script) -> float:
     """
     judged = [sign for sign in _BEYOND_ASCII.findall(text) if sign not in _PUNCTUATION]
     letters = [sign for sign in judged if script.first <= sign <= script.last]
-    if len(letters) < MIN_LETTERS:
+    if len(letters) < MIN_LETTERS or len(set(letters)) < MIN_KINDS:
         return 0.0
 
     frequent = sum(sign in script.frequent for sign in letters) / len(letters)
