@@ -65,7 +65,7 @@ TABLE: tuple[tuple[str, str, float, str], ...] = (
     ("crawl.captures.client", "MAX_BYTES", 64 * MIB, "one answer of an archive"),
     ("crawl.captures.client", "MAX_REDIRECTS", 5, "hops within an archive"),
     ("crawl.links.containers", "MAX_WINDOW_BYTES", 2 * GIB, "the dumps are packed with --long=31"),
-    ("crawl.links.containers", "XZ_MEMORY_BYTES", GIB, "memory of an xz dump"),
+    ("crawl.links.xz_blocks", "XZ_MEMORY_BYTES", GIB, "memory of an xz dump"),
     ("crawl.links.rows", "MAX_ROW_BYTES", 16 * MIB, "bytes of a line of a dump"),
     ("clean.page_source.embedded", "MAX_JSON_CHARS", 4_000_000, "data of a page"),
     ("clean.page_source.embedded", "MAX_DEPTH", 60, "nesting of JSON in a page"),

@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import copy
 import itertools
+import json
+import os
 import random
 import shutil
 import subprocess
@@ -31,7 +34,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU_S = 240
-WALL_S = 1800
 MEMORY_BYTES = 16 << 30
 COPIED = ("*.pyc", ".git", ".venv*", ".mypy_cache", ".ruff_cache", ".hypothesis", "site", "docs")
 
@@ -217,34 +219,90 @@ def _changed(node: ast.AST) -> ast.expr | None:
     return changed
 
 
-def is_noticed(mutant: Mutant, checkout: Path) -> bool:
-    """Run the module's tests with the fault in a checkout of its own, which is as before afterwards."""
-    path = checkout / mutant.module
-    before = path.read_text("utf-8")
-    path.write_text(mutant.source, "utf-8")
-    try:
-        return run_tests(checkout, [*TESTS[mutant.module], *HELD_FOR_ALL], CPU_S) is not None
-    finally:
-        path.write_text(before, "utf-8")
+class Checkout:
+    """A copy of the project, and a process with the libraries loaded that runs its tests.
 
+    Each run is a fork of that process: loading libraries takes longer than the tests do.
+    """
 
-def run_tests(checkout: Path, tests: Sequence[str], cpu_s: int) -> str | None:
-    """Run tests in a checkout. Returns None if all pass, and the end of the output otherwise."""
-    # A fault may loop without end or lift a limit on memory. Limits of the process and not of the
-    # clock: tests on a busy machine would take long, and that would count as a fault noticed.
-    limited = f'ulimit -t {cpu_s}; ulimit -v {MEMORY_BYTES >> 10}; exec "$@"'
-    pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        ["/bin/sh", "-c", limited, "sh", *pytest, *tests],
-        cwd=checkout,
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._num_runs = 0
+        ignored = shutil.ignore_patterns(*COPIED)
+        shutil.copytree(ROOT, root, ignore=ignored, symlinks=True)
         # The checkout comes first on the path, before the one that this program runs from.
-        env={"PYTHONPATH": str(checkout), "PATH": "/usr/bin:/bin", "HYPOTHESIS_PROFILE": ""},
-        capture_output=True,
-        text=True,
-        timeout=WALL_S,
-        check=False,
-    )
-    return None if done.returncode == 0 else done.stdout[-2000:]
+        environment = {"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"}
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", SERVER],
+            cwd=root,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        """End the process."""
+        self._server.communicate()
+
+    def notices(self, mutant: Mutant) -> bool:
+        """Run the module's tests with the fault. Afterwards the checkout is as before."""
+        path = self._root / mutant.module
+        before = path.read_text("utf-8")
+        self._write(path, mutant.source)
+        try:
+            # Those for all modules load much, and few faults need them.
+            return any(
+                self.run_tests(tests, CPU_S) is not None
+                for tests in (TESTS[mutant.module], HELD_FOR_ALL)
+            )
+        finally:
+            self._write(path, before)
+
+    def run_tests(self, tests: Sequence[str], cpu_s: int) -> str | None:
+        """Run tests. Returns None if all pass, and the end of the output otherwise."""
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        print(json.dumps([cpu_s, MEMORY_BYTES, *tests]), file=self._server.stdin, flush=True)
+        code, output = json.loads(self._server.stdout.readline())
+        return None if code == 0 else f"status {code}\n{output}"
+
+    def _write(self, path: Path, text: str) -> None:
+        path.write_text(text, "utf-8")
+        # Bytecode is told apart by size and second, and two faults may share both.
+        self._num_runs += 1
+        os.utime(path, (self._num_runs, self._num_runs))
+
+
+# A fault may loop without end or lift a limit on memory. The limits are those of the process and not
+# of the clock: tests on a busy machine take long, and that would count as a fault noticed.
+SERVER = """
+import contextlib, importlib, json, os, resource, sys, tempfile, traceback
+for name in ("pytest", "hypothesis", "numpy", "pyarrow.parquet", "pyarrow.fs", "pydantic", "numba", "torch"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+import pytest
+for line in sys.stdin:
+    cpu_s, memory_bytes, *tests = json.loads(line)
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        child = os.fork()
+        if child == 0:
+            for descriptor in (1, 2):
+                os.dup2(output.fileno(), descriptor)
+            resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
+            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+            code = 70
+            try:
+                code = int(pytest.main(["-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests]))
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        output.seek(0)
+        print(json.dumps([status, output.read()[-2000:]]), flush=True)
+"""
 
 
 def sample(
@@ -288,14 +346,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     modules = args.modules or list(TESTS)
     chosen = sample(modules, args.seed, args.number, args.kinds)
 
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.jobs) as pool:
-        checkouts = [Path(folder) / str(number) for number in range(args.jobs)]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.ExitStack() as opened,
+        ThreadPoolExecutor(args.jobs) as pool,
+    ):
+        checkouts = [Checkout(Path(folder) / str(number)) for number in range(args.jobs)]
         for checkout in checkouts:
-            shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(*COPIED), symlinks=True)
+            opened.callback(checkout.close)
 
         # Tests that fail without a fault would notice every fault.
         tests = sorted({each for module in modules for each in TESTS[module]} | {*HELD_FOR_ALL})
-        if (output := run_tests(checkouts[0], tests, 10 * CPU_S)) is not None:
+        if (output := checkouts[0].run_tests(tests, 10 * CPU_S)) is not None:
             print(f"the tests fail without a fault:\n{output}", file=sys.stderr)
             return 1
 
@@ -306,7 +368,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for mutant in chosen[number :: args.jobs]:
                 if time.monotonic() >= end:
                     break
-                noticed = is_noticed(mutant, checkouts[number])
+                noticed = checkouts[number].notices(mutant)
                 found.append((mutant.kind, noticed))
                 if not noticed:
                     place = f"{mutant.kind}: {mutant.module}:{mutant.line}"

@@ -20,6 +20,7 @@ import zstandard
 
 from corpus.errors import InputError
 from crawl.links import dump_memory
+from crawl.links.xz_blocks import XzDecoder
 
 # Compressed bytes read at once, and given to a decoder at most.
 READ_BYTES = 1 << 18
@@ -32,9 +33,6 @@ CHUNK_BYTES = 1 << 20
 
 # The window of the newest dumps (`zstd --long=31`); the decoder holds that much memory.
 MAX_WINDOW_BYTES = 1 << 31
-
-# What an xz stream may ask for; `xz -9` asks for 65 MiB.
-XZ_MEMORY_BYTES = 1 << 30
 
 
 class BrokenStreamError(Exception):
@@ -144,7 +142,7 @@ def _container(head: bytes) -> Callable[[BufferedSource], Iterator[bytes]]:
     if head.startswith(ZSTD_MAGIC) or SKIPPABLE_MAGIC.match(head):
         return _zstd
     if head.startswith(XZ_MAGIC):
-        return lambda source: _members(source, _xz_decoder)
+        return lambda source: _members(source, XzDecoder)
     if re.match(rb"BZh[1-9](1AY&SY|\x17\x72\x45\x38)", head):
         return lambda source: _members(source, bz2.BZ2Decompressor)
     if head.startswith(b"\x1f\x8b"):
@@ -283,10 +281,6 @@ class GzipDecoder:
     def decompress(self, data: bytes, max_length: int = 0) -> bytes:
         """At most `max_length` bytes of content."""
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
-
-
-def _xz_decoder() -> Decompressor:
-    return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
 
 
 DECODER_ERRORS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
+
+import pytest
 
 from tools import mutants
 
@@ -73,3 +76,27 @@ def test_equivalent_faults_are_faults_of_the_table_with_a_reason() -> None:
     }
     assert mutants.EQUIVALENT.keys() <= found
     assert all(len(reason) > 20 for reason in mutants.EQUIVALENT.values())
+
+
+@pytest.mark.soak
+def test_a_checkout_notices_faults_and_is_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the answer, one without end, and one that nothing tests."""
+    root = tmp_path / "project"
+    (root / "tests").mkdir(parents=True)
+    source = "def most(n: int) -> int:\n    while n < 5:\n        n = n + 1\n    return n\n\n\nUNUSED = 2\n"
+    (root / "m.py").write_text(source)
+    (root / "tests/test_m.py").write_text("import m\ndef test_m(): assert m.most(0) == 5\n")
+    monkeypatch.setattr(mutants, "ROOT", root)
+    monkeypatch.setattr(mutants, "TESTS", {"m.py": ["tests/test_m.py"]})
+    monkeypatch.setattr(mutants, "HELD_FOR_ALL", ["tests/test_m.py"])
+    monkeypatch.setattr(mutants, "CPU_S", 3)
+    checkout = mutants.Checkout(tmp_path / "copy")
+    try:
+        assert checkout.run_tests(["tests/test_m.py"], 30) is None
+        found = {each.before: checkout.notices(each) for each in mutants.mutants_of("m.py", source)}
+    finally:
+        checkout.close()
+    assert found == {"n < 5": True, "5": True, "n + 1": True, "1": True, "2": False}
+    assert (tmp_path / "copy/m.py").read_text() == source

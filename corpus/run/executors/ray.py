@@ -255,8 +255,9 @@ def _first_line(error: BaseException) -> str:
 def _prepare_ray_environment() -> None:
     """Set the variables that Ray reads while it is imported: no usage statistics, and a token.
 
-    A private cluster gets a token of its own, in the environment of its processes only. Of Ray's
-    ports only the dashboard obeys a loopback address; the token closes the others.
+    A private cluster gets a token of its own, in the environment of its processes only, and listens
+    on loopback. Ray replaces a loopback address given to `init` by that of the network, but obeys
+    the variable by which it avoids questions of the firewall on a Mac.
     Raises: ConfigError for a dashboard's address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -270,6 +271,7 @@ def _prepare_ray_environment() -> None:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         return
 
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

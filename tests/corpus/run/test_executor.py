@@ -24,6 +24,7 @@ from tests.corpus.run.executor_laws import (
     importable_tasks,
 )
 from tests.support import toy_tasks
+from tests.support.listeners import is_loopback, listeners
 
 
 class TestSerial(ExecutorLaws):
@@ -65,6 +66,22 @@ class TestRay(ProcessExecutorLaws):
 
     def opened(self) -> Any:
         return open_executor("ray", 1)
+
+    @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads /proc/net")
+    def test_every_port_of_a_private_cluster_is_on_loopback(self, executor: Executor) -> None:
+        """Ray runs code for everyone who reaches its ports; a token is the second wall."""
+        executor.submit(0, toy_tasks.double, 1)
+        assert drain(executor, 1)[0].status is Status.OK
+        found = listeners(os.getpid())
+        commands = " ".join(found.values())
+        assert "raylet" in commands
+        assert "gcs_server" in commands
+        assert {
+            str(address): command
+            for (address, _), command in found.items()
+            if not is_loopback(address)
+        } == {}
+        assert os.environ["RAY_AUTH_MODE"] == "token"
 
     def test_relative_paths_mean_the_drivers_folder(
         self, executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

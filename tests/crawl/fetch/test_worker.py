@@ -149,6 +149,28 @@ def test_a_busy_server_is_asked_ever_more_slowly(web: Web, shard: Shard) -> None
     assert slower[2] >= 0.2 - 0.005
 
 
+def test_a_slower_pace_survives_a_restart(web: Web, shard: Shard) -> None:
+    """What 429 and 503 taught: a worker that began at its own pace would ask a busy server at once."""
+    for number, status in enumerate(2 * ("429 Slow down", "503 Busy")):
+        web.on(f"a.test/{number}", ok(b"", status=status))
+    urls = [f"http://a.test/{number}" for number in range(6)]
+    settings = {"delay_s": 0.02, "max_delay_s": 30.0, "retries": 0, "latency_factor": 0}
+    shard.config.update(settings)
+    shard.links(urls[:4])
+    assert shard.run() == 0
+    state = json.loads((shard.folder / "out/state.json").read_bytes())
+    assert state["slow_s"] == {"a.test": 0.32}
+
+    num_before = len(web.of("a.test"))
+    shard.links(urls)
+    assert shard.run() == 0
+    first = web.of("a.test")[num_before]
+    assert first.began - web.of("a.test")[num_before - 1].ended >= 0.32 - 0.005
+    # robots.txt and two pages, each an answer that halves it.
+    state = json.loads((shard.folder / "out/state.json").read_bytes())
+    assert state["slow_s"] == {"a.test": 0.04}
+
+
 def test_a_slow_body_is_part_of_the_answer(web: Web, shard: Shard) -> None:
     """The rest is counted from the last byte, and grows with the whole time that the site took."""
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import lzma
+import random
+import zlib
+from collections.abc import Callable
 
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crawl.links import dump_memory
 from crawl.links.containers import Content
 from crawl.links.dump_memory import FIXED_BYTES
 from crawl.links.dump_windows import memory_bytes
+from crawl.links.xz_blocks import XzDecoder, _Blocks, _variable_length
 
 ROWS = b'{"id":"a"}\n' * 1_000
 SKIPPABLE = b"\x53\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"notes"
@@ -83,3 +90,130 @@ def test_a_later_frame_with_a_larger_window_asks_for_more_before_it_is_read(
     monkeypatch.setattr(dump_memory, "enlarge", refuse)
     with pytest.raises(dump_memory.MemoryLimitError):
         next(iter(Content(io.BytesIO(frames[0]))))
+
+
+def _xz(log2: int, content: bytes = ROWS, check: int = lzma.CHECK_CRC64) -> bytes:
+    filters: list[dict[str, int]] = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << log2}]
+    return lzma.compress(content, check=check, filters=filters)
+
+
+def _joined(streams: list[bytes]) -> bytes:
+    """One stream with the blocks of several (sections 2.1.2 and 4)."""
+    blocks, records = b"", b""
+    for stream in streams:
+        begin = len(stream) - 12 - 4 * (int.from_bytes(stream[-8:-4], "little") + 1)
+        blocks += stream[12:begin]
+        index = stream[begin + 2 : -12 - 4]  # behind its mark and the number of records
+        _, end = _variable_length(index, 0)
+        _, end = _variable_length(index, end)
+        records += index[:end]
+
+    index = b"\0" + bytes([len(streams)]) + records
+    index += bytes(-len(index) % 4)
+    index += zlib.crc32(index).to_bytes(4, "little")
+    size = (len(index) // 4 - 1).to_bytes(4, "little") + streams[0][6:8]
+    footer = zlib.crc32(size).to_bytes(4, "little") + size + b"YZ"
+    return streams[0][:12] + blocks + index + footer
+
+
+@pytest.mark.parametrize("join", [b"".join, _joined])
+def test_a_later_block_of_xz_with_a_larger_dictionary_asks_before_it_is_read(
+    join: Callable[[list[bytes]], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams of one file, and blocks of one stream."""
+    packed = join([_xz(log) for log in (20, 18, 24, 23, 25)])
+    assert lzma.decompress(packed) == 5 * ROWS
+    asked: list[tuple[int, int]] = []
+    rows = bytearray()
+    monkeypatch.setattr(
+        dump_memory, "enlarge", lambda num_bytes: asked.append((num_bytes, len(rows)))
+    )
+    for chunk in Content(io.BytesIO(packed)):
+        rows += chunk
+    assert rows == 5 * ROWS
+    sizes = [(1 << log) + FIXED_BYTES for log in (20, 18, 24, 23, 25)]
+    assert asked == [(size, number * len(ROWS)) for number, size in enumerate(sizes)]
+
+    def refuse(num_bytes: int) -> None:
+        if num_bytes > (1 << 20) + FIXED_BYTES:
+            raise dump_memory.MemoryLimitError(str(num_bytes))
+
+    monkeypatch.setattr(dump_memory, "enlarge", refuse)
+    content = iter(Content(io.BytesIO(packed)))
+    assert next(content) + next(content) == 2 * ROWS
+    with pytest.raises(dump_memory.MemoryLimitError):
+        next(content)
+
+
+@settings(max_examples=30)
+@given(
+    parts=st.lists(st.tuples(st.integers(0, 300_000), st.booleans()), min_size=1, max_size=3),
+    check=st.sampled_from([lzma.CHECK_NONE, lzma.CHECK_CRC32, lzma.CHECK_CRC64, lzma.CHECK_SHA256]),
+    sizes=st.lists(st.integers(1, 70_000), min_size=1, max_size=4),
+    most=st.sampled_from([1_000, 1 << 20]),
+)
+def test_blocks_are_followed_in_pieces_of_any_size(
+    parts: list[tuple[int, bool]], check: int, sizes: list[int], most: int
+) -> None:
+    """Chunks that are packed and chunks that are not; lzma reads the same, and every block is seen."""
+    rng = random.Random(0)
+    contents = [rng.randbytes(size) if noise else b"text" * (size // 4) for size, noise in parts]
+    streams = [_xz(18 + number, content, check) for number, content in enumerate(contents)]
+    # A stream of no content has no block.
+    whole = [stream for stream, content in zip(streams, contents, strict=True) if content]
+    packed = _joined(whole) if whole else streams[0]
+
+    seen = []
+    blocks, place = _Blocks(), 0
+    decoder, content = XzDecoder(), b""
+    for size in itertools.cycle(sizes):
+        piece = packed[place : place + size]
+        place += len(piece)
+        seen += blocks.split(piece)
+        content += decoder.decompress(piece, most)
+        while not (decoder.needs_input or decoder.eof):
+            content += decoder.decompress(b"", most)
+        if place == len(packed):
+            break
+
+    while chunk := decoder.decompress(b"", most) if not decoder.eof else b"":
+        content += chunk
+    assert decoder.eof
+    assert content == b"".join(contents)
+    assert b"".join(data for data, _ in seen) == packed
+    dictionaries = [dictionary for _, dictionary in seen if dictionary]
+    assert list(dict.fromkeys(dictionaries)) == [
+        1 << 18 + number for number, content in enumerate(contents) if content
+    ]
+
+
+@settings(max_examples=60)
+@given(
+    at=st.integers(0, 400), value=st.integers(0, 255), length=st.integers(1, 400), rest=st.binary()
+)
+def test_a_damaged_stream_ends_as_lzma_says(at: int, value: int, length: int, rest: bytes) -> None:
+    """Following the structure neither hides damage nor finds any."""
+    packed = bytearray(_joined([_xz(20), _xz(21)]))
+    packed[min(at, len(packed) - 1)] = value
+    damaged = bytes(packed[:length] + rest)
+    blocks = _Blocks()
+    passed = b"".join(data for data, _ in blocks.split(damaged))
+    assert damaged.startswith(passed)
+    assert len(damaged) - len(passed) <= 1024, "a header at most is held back"
+
+    results = []
+    for decoder in (XzDecoder(), lzma.LZMADecompressor(format=lzma.FORMAT_XZ)):
+        content, error = b"", None
+        try:
+            content = decoder.decompress(damaged)
+            while not (decoder.needs_input or decoder.eof):
+                content += decoder.decompress(b"")
+        except lzma.LZMAError as found:
+            error = str(found)
+        results.append((content if error is None else b"", error, decoder.eof))
+    ours, theirs = results
+    if theirs[1] is None or ours[1] is not None:
+        assert ours == theirs
+    else:
+        # A header of which the end is missing was held back, so its damage is not seen yet.
+        assert len(passed) < len(damaged)
