@@ -23,8 +23,8 @@ from tests.corpus.run.executor_laws import (
     drain,
     importable_tasks,
 )
+from tests.corpus.run.listeners import is_loopback, listeners
 from tests.support import toy_tasks
-from tests.support.listeners import is_loopback, listeners
 
 
 class TestSerial(ExecutorLaws):
