@@ -33,6 +33,16 @@ log = logging.getLogger(__name__)
 MARKER = ".webtext-demo"
 BATCH, RUN = "demo", "tiny"
 SAMPLE_CHARACTERS = 600
+# A model whose runs take seconds.
+ABLATION_SHAPE = (
+    "train.model.n_layer=2",
+    "train.model.n_head=2",
+    "train.model.n_embd=64",
+    "train.model.block_size=128",
+    "train.batch_size=8",
+    # Threads of so small a model wait for each other.
+    "train.runtime.num_threads=1",
+)
 # Training steps of the smallest demo, enough for a clear fall of the loss.
 MIN_STEPS = 20
 
@@ -78,7 +88,7 @@ def _main(argv: Sequence[str] | None) -> int:
     with cli.interruptible(), DemoServer(demo.answers) as server:
         config = write_config(folder, server.port, testset, args.pages)
         for command in _commands(
-            folder, dump_path, config, None if args.without_training else winograd
+            folder, dump_path, config, testset, None if args.without_training else winograd
         ):
             _run(command)
         requests = list(server.log)
@@ -151,7 +161,7 @@ archive = "fallback"               # dead links are looked up in the demo's own 
 
 
 def _commands(
-    folder: Path, dump_path: Path, config: Path, winograd: Path | None
+    folder: Path, dump_path: Path, config: Path, testset: Path, winograd: Path | None
 ) -> list[list[str]]:
     """Every command once. `winograd` is the file of schemas to score; None leaves training out."""
     corpus = ["--corpus", str(folder / "corpus")]
@@ -168,9 +178,22 @@ def _commands(
         commands += [
             ["train", *corpus, "--snapshot", BATCH, "--run", RUN, "--config", str(config)],
             ["evaluate", *corpus, "--run", RUN, *scored],
+            _ablation(folder, testset),
         ]
 
-    return [*commands, ["report", *corpus]]
+    shown = [] if winograd is None else ["--ablation", str(folder / "ablation")]
+    return [*commands, ["report", *corpus, *shown]]
+
+
+def _ablation(folder: Path, testset: Path) -> list[str]:
+    """Two presets of quality rules compared by models of a few seconds each."""
+    sets = (f"dedup.testsets={json.dumps([str(testset)])}", *ABLATION_SHAPE)
+    return [
+        *("ablate", "--corpus", str(folder / "corpus"), "--to", str(folder / "ablation")),
+        *("--vary", "clean.quality.preset=webtext,c4"),
+        *("--seeds", "2", "--tokens", "60k", "--shape", "tiny"),
+        *(word for each in sets for word in ("--set", each)),
+    ]
 
 
 def _run(command: list[str]) -> None:

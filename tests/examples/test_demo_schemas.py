@@ -20,9 +20,14 @@ def test_each_schema_is_two_entries_with_either_candidate_right(tmp_path: Path) 
         assert one["continuation"] != other["continuation"]
 
 
-def test_training_is_followed_by_the_scores(tmp_path: Path) -> None:
-    path = tmp_path / "w.jsonl"
-    commands = _commands(tmp_path, tmp_path / "RS.zst", tmp_path / "demo.toml", path)
-    assert commands[-2][0] == "evaluate"
-    assert commands[-2][-3:] == ["--task", f"wsc273={path}", "--allow-altered"]
-    assert "train" not in str([command[0] for command in _commands(tmp_path, path, path, None)])
+def test_training_is_followed_by_scores_and_an_ablation(tmp_path: Path) -> None:
+    path, testset = tmp_path / "w.jsonl", tmp_path / "demo.jsonl"
+    commands = _commands(tmp_path, tmp_path / "RS.zst", tmp_path / "demo.toml", testset, path)
+    assert [command[0] for command in commands[-4:]] == ["train", "evaluate", "ablate", "report"]
+    assert commands[-3][-3:] == ["--task", f"wsc273={path}", "--allow-altered"]
+    assert f'dedup.testsets=["{testset}"]' in commands[-2]
+    assert commands[-1][-2:] == ["--ablation", str(tmp_path / "ablation")]
+
+    short = _commands(tmp_path, path, path, testset, None)
+    assert [command[0] for command in short] == ["crawl", "clean", "dedup", "shards", "report"]
+    assert "--ablation" not in short[-1]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
+from corpus.errors import InputError
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.commit import commit_table
 from corpus.tables.parquet import read_table, write_part
@@ -13,6 +17,7 @@ from corpus.tables.schemas import DOCUMENTS, LINKS
 from tests.support import grown_corpus
 from tests.support.written_runs import add_run
 from webtext.reports import charts, html
+from webtext.reports.ablations import read_ablations
 
 
 def with_a_batch(folder: Path) -> Store:
@@ -143,3 +148,25 @@ def test_the_report_has_pictures_kept_pages_and_a_style_for_print(
     assert kept.partition("<details")[0].count("<pre>") == 3
     assert "@media print" in shown
     assert "prefers-color-scheme:dark" in shown
+
+
+def test_an_ablation_stands_beside_the_runs(tmp_path: Path) -> None:
+    """With strangers' names escaped; a folder without a result, or with another file, is refused."""
+    against = {"verdict": "not enough seeds to tell", "mean": 0.5}
+    curves = [[[10, 2.0], [20, 1.0]], [[10, 2.2], [20, 1.1]]]
+    arms = [
+        {"name": "plain", "mean": 1.5, "against_first": None, "curves": curves},
+        {"name": "<script>", "mean": 2.0, "against_first": against, "curves": curves},
+    ]
+    (tmp_path / "result.json").write_text(json.dumps({"arms": arms}))
+    page = Path(html.write(with_a_batch(tmp_path), read_ablations([str(tmp_path)]))).read_text()
+    shown = page[page.index("<h2>Ablation") :]
+    assert shown.count("<polygon") == 2
+    assert "<td>&lt;script&gt;</td><td>not enough seeds to tell</td>" in shown
+    assert "<td class=n>2.0000</td><td class=n>+0.5000</td>" in shown
+    assert "<script" not in page
+
+    for content in ("", "[]", '{"arms": [{}]}', '{"arms": 3}', "[" * 100_000):
+        (tmp_path / "result.json").write_text(content)
+        with pytest.raises(InputError, match="--ablation .*: no result of `webtext ablate --to"):
+            read_ablations([str(tmp_path)])

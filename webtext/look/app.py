@@ -28,9 +28,9 @@ from webtext.inspection.explain import trace
 from webtext.look import corpus_views, life, runs_view, sample
 from webtext.look.full_text import FullTextIndex
 from webtext.look.labels import ANSWERS, KEYS, Labels, precision_by_similarity
-from webtext.look.runs_view import Ablation
 from webtext.look.text_marks import word_diff
 from webtext.reports import funnel
+from webtext.reports.ablations import Ablation
 
 COOKIE = "webtext_look"
 MAX_FORM_BYTES = 4096

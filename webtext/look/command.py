@@ -31,7 +31,7 @@ from webtext.look.app import Origins, look_app
 from webtext.look.export import export_labels
 from webtext.look.frames import frame_app
 from webtext.look.labels import Labels
-from webtext.look.runs_view import read_ablations
+from webtext.reports.ablations import read_ablations
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -1,11 +1,8 @@
-"""Runs side by side: curves on shared axes, scores, samples, ablations, and pages of a step."""
+"""Runs side by side: curves on shared axes, scores, samples, and pages of a step."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from corpus.errors import InputError
@@ -19,15 +16,6 @@ CURVES = (
     ("loss", "training loss, nats per token, by step"),
 )
 SAMPLE_CHARACTERS = 5000
-
-
-class Ablation(NamedTuple):
-    """The result of `webtext ablate` in one folder."""
-
-    name: str
-    drawing: str
-    rows: list[tuple[str, str, str]]
-    """Arm, mean of bits per byte, and verdict."""
 
 
 def drawings(store: Store, names: Sequence[str]) -> list[str]:
@@ -68,24 +56,3 @@ def step_pages(store: Store, run: str, step: int) -> list[str]:
     with needing("train"):
         from train.step_documents import step_documents
     return step_documents(store, run, step)
-
-
-def read_ablations(folders: Sequence[str]) -> list[Ablation]:
-    """The results in folders of `webtext ablate`. Raises: InputError for one without a result."""
-    found = []
-    for folder in folders:
-        path = Path(folder) / "result.json"
-        try:
-            result: dict[str, Any] = json.loads(path.read_bytes())
-            arms = [(arm["name"], arm["curves"]) for arm in result["arms"]]
-            rows = [
-                (arm["name"], f"{arm['mean']:.4f}", (arm["against_first"] or {}).get("verdict", ""))
-                for arm in result["arms"]
-            ]
-            found.append(Ablation(Path(folder).name, charts.draw_seeds(arms), rows))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"--ablation {folder}: no result of `webtext ablate --to {folder}` ({error})"
-            ) from error
-
-    return found

@@ -1,6 +1,6 @@
 """The corpus as one offline HTML file: funnel with reasons, top domains, loss curves, samples.
 
-    webtext report --corpus C
+    webtext report --corpus C [--ablation DIR]
 
 Everything is read from manifests, tables and run folders; nothing is recomputed. All styles and
 drawings are inside the file, and every text of the corpus is escaped, since pages come from
@@ -25,6 +25,8 @@ from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.parquet import iter_tables, part_paths
 from corpus.tables.staleness import stale_among
 from webtext.reports import charts, documents, kept_share, removals, years
+from webtext.reports.ablations import Ablation, read_ablations
+from webtext.reports.ablations import section as ablation_section
 from webtext.reports.charts import escaped
 from webtext.reports.funnel import Bar, batch_bars, summed
 from webtext.reports.runs import last_sample, read_metrics, read_scores
@@ -41,15 +43,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    args = command.corpus_parser("webtext.report", __doc__ or "").parse_args(argv)
-    path = write(open_corpus(args.corpus))
+    parser = command.corpus_parser("webtext.report", __doc__ or "")
+    parser.add_argument(
+        "--ablation",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder of `webtext ablate --to DIR`, shown with the runs; may be repeated",
+    )
+    args = parser.parse_args(argv)
+    path = write(open_corpus(args.corpus), read_ablations(args.ablation))
     print(f"report: {path}")
     if args.json:
         print(json.dumps({"corpus": args.corpus, "report": path}))
     return 0
 
 
-def write(store: Store) -> str:
+def write(store: Store, ablations: Sequence[Ablation] = ()) -> str:
     """Write the report; its path or URI. Raises InputError for a corpus without a batch."""
     links = batches(store, "links")
     if not links:
@@ -66,6 +76,7 @@ def write(store: Store) -> str:
     sections.append(_snapshots(store))
     sections.append(_domains(store, [manifest.batch for manifest in links]))
     sections.extend(_run(store, run) for run in store.folders("runs"))
+    sections.extend(ablation_section(each) for each in ablations)
     store.write_bytes(PATH, page(store.root, sections).encode())
 
     return f"{store.root}/{PATH}"

@@ -18,7 +18,7 @@ from tests.support.written_runs import BATCH_SIZE, BLOCK, SNAPSHOT, add_run
 from train.step_documents import step_documents
 from webtext.look.app import Origins, look_app
 from webtext.look.life import SETTINGS
-from webtext.look.runs_view import read_ablations
+from webtext.reports.ablations import read_ablations
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 ORIGINS = Origins("http://127.0.0.1:1", "secret")
@@ -114,7 +114,11 @@ def test_ablations_are_drawn_with_their_bands(fates: grown_corpus.Fates, tmp_pat
         {"name": name, "mean": 1.5, "against_first": against, "curves": curves}
         for name, against, curves in (
             ("plain", None, [[[10, 2.0], [20, 1.0]], [[10, 2.2], [20, 1.1]]]),
-            ("strict", {"verdict": "better"}, [[[10, 1.9], [20, 0.9]], [[10, 2.0], [20, 1.0]]]),
+            (
+                "strict",
+                {"verdict": "better", "mean": -0.25},
+                [[[10, 1.9], [20, 0.9]], [[10, 2.0], [20, 1.0]]],
+            ),
         )
     ]
     (tmp_path / "result.json").write_text(json.dumps({"arms": arms}))
@@ -123,5 +127,6 @@ def test_ablations_are_drawn_with_their_bands(fates: grown_corpus.Fates, tmp_pat
     assert shown.count("<polygon") == 2
     assert "style=" not in shown, "the policy forbids inline styles"
     assert "better" in shown
+    assert "-0.2500" in shown
     with pytest.raises(Exception, match="no result of `webtext ablate"):
         read_ablations([str(tmp_path / "missing")])

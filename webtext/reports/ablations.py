@@ -1,0 +1,55 @@
+"""Results of `webtext ablate` for the report and the window: curves, and a verdict for each arm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from corpus.errors import InputError
+from webtext.reports import charts
+
+
+class Ablation(NamedTuple):
+    """The result of `webtext ablate` in one folder."""
+
+    name: str
+    drawing: str
+    rows: list[tuple[str, str, str, str]]
+    """Arm, mean of bits per byte, difference from the first arm, and verdict."""
+
+
+HEAD = ("arm", "bits/byte", "difference", "verdict")
+
+
+def read_ablations(folders: Sequence[str]) -> list[Ablation]:
+    """The results in folders of `webtext ablate`. Raises: InputError for one without a result."""
+    found = []
+    for folder in folders:
+        path = Path(folder) / "result.json"
+        try:
+            result: dict[str, Any] = json.loads(path.read_bytes())
+            arms = [(arm["name"], arm["curves"]) for arm in result["arms"]]
+            rows = [_row(arm) for arm in result["arms"]]
+            found.append(Ablation(Path(folder).resolve().name, charts.draw_seeds(arms), rows))
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise InputError(
+                f"--ablation {folder}: no result of `webtext ablate --to {folder}` ({error})"
+            ) from error
+
+    return found
+
+
+def _row(arm: dict[str, Any]) -> tuple[str, str, str, str]:
+    against = arm["against_first"]
+    difference = f"{against['mean']:+.4f}" if against else ""
+    return arm["name"], f"{arm['mean']:.4f}", difference, against["verdict"] if against else ""
+
+
+def section(ablation: Ablation) -> str:
+    """The section of the report."""
+    rows = [(arm, verdict, mean, difference) for arm, mean, difference, verdict in ablation.rows]
+    shown = charts.table((HEAD[0], HEAD[3], *HEAD[1:3]), rows, words=2)
+    title = charts.escaped(ablation.name)
+    return f"<section><h2>Ablation {title}</h2>{ablation.drawing}{shown}</section>"
