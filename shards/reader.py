@@ -16,8 +16,9 @@ from corpus.storage.store import open_corpus
 from shards.stream.blocks import Blocks, BlockStream, document_numbers, sequential_blocks
 from shards.stream.by_weight import WeightedSplit, weigh
 from shards.stream.cache import TokenCache
-from shards.stream.mixture import MixtureStream, Packing, Source, open_mixture
+from shards.stream.mixture import MixtureStream, Packing, open_mixture
 from shards.stream.packing import IGNORED, PackedFields, PackedStream, packed_fields
+from shards.stream.sources import Source
 from shards.stream.token_source import Tokens
 from shards.stream.tokens import Document, TokenSplit, open_split
 

@@ -1,8 +1,5 @@
 """A split with documents repeated in proportion to a column of `documents`, votes for example.
 
-`duplicates` is a column too: 1 plus the number of documents removed by dedup for this one, in any
-batch of the split. It is counted at each use, since later batches add to it.
-
 Each document comes value / median times an epoch, at least once and at most `MOST_COPIES` times; a
 fraction is rounded by a hash of its id. The first round has every document, the second those with
 two copies or more, and so on, so copies of a document are far apart and never neighbours.
@@ -14,30 +11,21 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
 from corpus.bulk import read_many
 from corpus.errors import InputError
 from corpus.snapshots.snapshot import TokenFile
 from corpus.tables.manifest import fingerprint
-from corpus.tables.parquet import iter_tables, part_paths
-from corpus.tables.schemas import DOCUMENTS
 from shards.split import fractions
-from shards.stream.by_domain import Selection, read_column, select
+from shards.stream.columns import DUPLICATES, check_column, read_numbers, removed_counts
+from shards.stream.selection import Selection, select
 from shards.stream.tokens import Document, TokenSplit, read_spans
 
 # A page with a thousand votes is no thousand times better, and would be learned by heart.
 MOST_COPIES = 8
 # Keeps the rounding apart from every other hash of `doc_id`.
 ROUNDING_SEED = 20190215
-# Documents removed by dedup for a document, and itself.
-DUPLICATES = "duplicates"
-NUMERIC = tuple(
-    field.name
-    for field in DOCUMENTS.schema
-    if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-)
 
 
 class WeightedSplit:
@@ -149,13 +137,8 @@ def weigh(split: TokenSplit, column: str) -> WeightedSplit:
 
     Raises: InputError for another column, one without a value above 0, or rebuilt documents.
     """
-    if column not in (*NUMERIC, DUPLICATES):
-        raise InputError(
-            f"sample_by {column!r}: expected a numeric column of `documents`: {', '.join(NUMERIC)}; "
-            f"or {DUPLICATES}"
-        )
-
-    removed = _removed(split) if column == DUPLICATES else None
+    check_column(column, "sample_by")
+    removed = removed_counts(split.store, split.files) if column == DUPLICATES else None
     found = read_many(
         split.store, split.files, lambda file: _read_values(split, file, column, removed)
     )
@@ -181,28 +164,12 @@ def weigh(split: TokenSplit, column: str) -> WeightedSplit:
     return WeightedSplit(split, rounds, fingerprint(split.digest, "sample_by", label))
 
 
-def _removed(split: TokenSplit) -> pa.StructArray:
-    """Survivors and the number of documents removed for each (`values`, `counts`)."""
-    survivors = [
-        table["duplicate_of"].combine_chunks().drop_null()
-        for batch in sorted({file.batch for file in split.files})
-        for path in part_paths(split.store, "verdicts", batch)
-        for table in iter_tables(split.store, path, ["duplicate_of"])
-    ]
-    return pc.value_counts(pa.concat_arrays([pa.array([], pa.string()), *survivors]))
-
-
 def _read_values(
     split: TokenSplit, file: TokenFile, column: str, removed: pa.StructArray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """End, value and a uniform number of each document of a token file. Shapes (n,)."""
     doc_ids, ends = read_spans(split.store, file)
-    if removed is None:
-        values = read_column(split.store, file.batch, file.path, doc_ids, column)
-    else:
-        rows = pc.index_in(doc_ids, value_set=removed.field("values"))
-        values = pc.add(removed.field("counts").take(rows).fill_null(0), 1)
-    found = values.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False)
+    found = read_numbers(split.store, file, doc_ids, column, removed)
     return ends, np.nan_to_num(found), fractions(doc_ids.to_pylist(), ROUNDING_SEED)
 
 

@@ -1,4 +1,4 @@
-"""Several sources in fixed proportions: batches of a snapshot, or documents by domain.
+"""Several sources in fixed proportions: batches of a snapshot, or documents by domain and column.
 
 The source of a sample, and its number there, are computed from its index alone; so a mixture
 resumes exactly, on any number of ranks, like a single split.
@@ -13,49 +13,23 @@ from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
 
-from corpus.config import Section
 from corpus.errors import InputError
 from corpus.snapshots.snapshot import Split
 from corpus.tables.manifest import fingerprint
 from shards.stream.blocks import BlockStream, check_state
-from shards.stream.by_domain import Places, by_domain, chosen_documents, read_places
 from shards.stream.cache import TokenCache
+from shards.stream.columns import check_column
 from shards.stream.epochs import of_window, share_of
 from shards.stream.order import Permutation
 from shards.stream.packing import PackedStream
+from shards.stream.sources import OTHERS, Facts, Source, chosen, read_facts, selection
 from shards.stream.token_source import Tokens
 from shards.stream.tokens import AHEAD, Document, TokenSplit, open_splits
 
 log = logging.getLogger(__name__)
 
 Packing = Literal["stream", "documents"]
-# Name for the domains not named by any source.
-OTHERS = "*"
-
-
-class Source(Section):
-    """One source of a mixture."""
-
-    def describe(self) -> str:
-        """The batches and domains it names, for messages."""
-        named = [
-            f"{name} {', '.join(getattr(self, name))}"
-            for name in ("batches", "domains")
-            if getattr(self, name)
-        ]
-        return "; ".join(named) or "all of it"
-
-    weight: float = Field(gt=0)
-    """Its share of the samples, relative to the other sources' weights."""
-    batches: list[str] = []
-    """Batches of the snapshot that it takes; none named: all."""
-    domains: list[str] = []
-    """Registered domains whose documents it takes, `*` for those that no source names.
-
-    None named: all.
-    """
 
 
 class MixtureStream:
@@ -196,17 +170,21 @@ def open_mixture(
         cache=cache,
         ahead=ahead,
     )
-    by_domains = [whole for source, whole in zip(sources, splits, strict=True) if source.domains]
-    places = read_places(splits[0].store, (file for whole in by_domains for file in whole.files))
-    for number, (source, whole) in enumerate(zip(sources, splits, strict=True), 1):
-        _check_domains(number, source, whole, places)
-    opened: list[Tokens] = []
+    columns = sorted({column for source in sources for column in source.columns})
+    for column in columns:
+        check_column(column, "source of the mixture: column")
 
-    for source, whole in zip(sources, splits, strict=True):
-        if not source.domains:
-            opened.append(whole)
-            continue
-        opened.append(by_domain(whole, *_choice(source, named), places))
+    partial = [whole for source, whole in zip(sources, splits, strict=True) if not source.is_whole]
+    facts = read_facts(
+        splits[0].store, (file for whole in partial for file in whole.files), columns
+    )
+    for number, (source, whole) in enumerate(zip(sources, splits, strict=True), 1):
+        _check_domains(number, source, whole, facts)
+
+    opened: list[Tokens] = [
+        whole if source.is_whole else selection(source, whole, named, facts)
+        for source, whole in zip(sources, splits, strict=True)
+    ]
 
     for number, (source, tokens) in enumerate(zip(sources, opened, strict=True), 1):
         if tokens.num_tokens <= block_size:
@@ -217,21 +195,21 @@ def open_mixture(
                 "a smaller block_size"
             )
 
-    _warn_of_overlaps(sources, splits, named, places)
+    _warn_of_overlaps(sources, splits, named, facts)
     weights = [source.weight for source in sources]
     return MixtureStream(
         opened, weights, block_size=block_size, seed=seed, window=window, packing=packing
     )
 
 
-def _check_domains(number: int, source: Source, whole: TokenSplit, places: Places) -> None:
+def _check_domains(number: int, source: Source, whole: TokenSplit, facts: Facts) -> None:
     """Refuse domains without a document in any batch of the source: a typo would go unnoticed."""
     wanted = set(source.domains) - {OTHERS}
     if not wanted:
         return
 
     present = {
-        domain for file in whole.files for domain in places[file.path][0].dictionary.to_pylist()
+        domain for file in whole.files for domain in facts[file.path].domains.dictionary.to_pylist()
     }
     if unknown := sorted(wanted - present):
         alike = sorted(present & {domain.lower().removeprefix("www.") for domain in unknown})
@@ -243,7 +221,7 @@ def _check_domains(number: int, source: Source, whole: TokenSplit, places: Place
 
 
 def _warn_of_overlaps(
-    sources: Sequence[Source], splits: Sequence[TokenSplit], named: set[str], places: Places
+    sources: Sequence[Source], splits: Sequence[TokenSplit], named: set[str], facts: Facts
 ) -> None:
     for (first, a), (second, b) in combinations(enumerate(zip(sources, splits, strict=True), 1), 2):
         shared = 0
@@ -251,13 +229,12 @@ def _warn_of_overlaps(
         for file in a[1].files:
             if file.path not in in_both:
                 continue
-            if not a[0].domains and not b[0].domains:
+            if a[0].is_whole and b[0].is_whole:
                 shared += file.num_tokens
                 continue
-            domains, ends = places[file.path]
-            chosen = chosen_documents(domains, *_choice(a[0], named))
-            chosen &= chosen_documents(domains, *_choice(b[0], named))
-            shared += int(np.diff(ends, prepend=0)[chosen].sum())
+            here = facts[file.path]
+            both = chosen(a[0], named, here) & chosen(b[0], named, here)
+            shared += int(np.diff(here.ends, prepend=0)[both].sum())
 
         if shared:
             log.warning(
@@ -266,14 +243,6 @@ def _warn_of_overlaps(
                 second,
                 f"{shared:,}",
             )
-
-
-def _choice(source: Source, named: set[str]) -> tuple[set[str], set[str] | None]:
-    """The domains taken by a source, and those excluded if it takes all others."""
-    if not source.domains:
-        return set(), set()
-    others = named if OTHERS in source.domains else None
-    return set(source.domains) - {OTHERS}, others
 
 
 def _apportion(weights: Sequence[float], places: int, num_sources: int) -> list[int]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from corpus.errors import InputError
 from corpus.snapshots.snapshot import TokenFile
@@ -17,8 +19,8 @@ from corpus.storage.store import Store, open_store
 from corpus.tables.parquet import read_table
 from shards.reader import open_split
 from shards.stream import local_files
-from shards.stream.by_domain import by_domain, read_places
-from shards.stream.mixture import MixtureStream, Source, open_mixture
+from shards.stream.mixture import MixtureStream, open_mixture
+from shards.stream.sources import Source, read_facts, selection
 from tests.support.document_corpus import Doc, commit_batch, documents, make_shards
 
 DOMAINS = ("a.org", "b.org", "c.org", "d.org")
@@ -32,6 +34,10 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> str:
         docs = documents(120, seed=number)
         for index, doc in enumerate(docs):
             doc.domain = DOMAINS[index % 4]
+            doc.score = 3 + index % 10
+            doc.visible_words = index if index % 3 else None
+            if not doc.kept:
+                doc.duplicate_of = docs[index - index % 2 - 2].doc_id
         commit_batch(root, batch, docs)
         make_shards(root, batch)
     return root
@@ -70,32 +76,111 @@ def test_a_domain_s_documents_and_nothing_else(sites: str) -> None:
         found.doc_id: split.slice(found.start, found.stop)
         for found in split.documents(0, split.num_tokens)
     }
-    places = read_places(split.store, split.files)
-    for chosen, others, expected in [
-        ({"a.org", "c.org"}, None, {"a.org", "c.org"}),
-        ({"a.org"}, {"a.org", "b.org"}, {"a.org", "c.org", "d.org"}),
-        (set(), {"a.org"}, {"b.org", "c.org", "d.org"}),
+    facts = read_facts(split.store, split.files, ())
+    for chosen, named, expected in [
+        (["a.org", "c.org"], set(), {"a.org", "c.org"}),
+        (["a.org", "*"], {"a.org", "b.org"}, {"a.org", "c.org", "d.org"}),
+        (["*"], {"a.org"}, {"b.org", "c.org", "d.org"}),
     ]:
-        selection = by_domain(split, chosen, others, places)
-        found = selection.documents(0, selection.num_tokens)
+        selected = selection(Source(weight=1, domains=chosen), split, named, facts)
+        found = selected.documents(0, selected.num_tokens)
         ids = [document.doc_id for document in found]
         assert ids == [doc_id for doc_id in tokens if domain[doc_id] in expected]
         assert np.array_equal(
-            selection.slice(0, selection.num_tokens),
+            selected.slice(0, selected.num_tokens),
             np.concatenate([tokens[doc_id] for doc_id in ids]),
         )
         for document in found:
             assert np.array_equal(
-                selection.slice(document.start, document.stop), tokens[document.doc_id]
+                selected.slice(document.start, document.stop), tokens[document.doc_id]
             )
-        starts = np.arange(0, selection.num_tokens - 100, 77)[::-1]
-        blocks = selection.read_blocks(starts, 100)
+        starts = np.arange(0, selected.num_tokens - 100, 77)[::-1]
+        blocks = selected.read_blocks(starts, 100)
         assert all(
-            np.array_equal(block, selection.slice(start, start + 100))
+            np.array_equal(block, selected.slice(start, start + 100))
             for block, start in zip(blocks, starts, strict=True)
         )
     with pytest.raises(IndexError):
-        selection.slice(0, selection.num_tokens + 1)
+        selected.slice(0, selected.num_tokens + 1)
+
+
+VALUES = {
+    "score": st.integers(2, 13),
+    "num_words": st.integers(-1, 301),
+    "visible_words": st.integers(-1, 121),
+    "language_score": st.sampled_from([0.5, 1.0, 1.5]),
+    "duplicates": st.integers(0, 4),
+}
+BOUNDS = st.fixed_dictionaries({}, optional=VALUES)
+
+
+@given(at_least=BOUNDS, below=BOUNDS, domains=st.lists(st.sampled_from(DOMAINS), unique=True))
+@settings(max_examples=30)
+def test_bounds_on_columns(
+    sites: str, at_least: dict[str, float], below: dict[str, float], domains: list[str]
+) -> None:
+    """The documents that a plain reading of the tables chooses; one without a value is left out."""
+    split = open_split(sites, "b2", "train")
+    source = Source(weight=1, domains=domains, at_least=at_least, below=below)
+    columns = sorted(source.columns)
+    facts = read_facts(split.store, split.files, columns)
+    selected = selection(source, split, set(), facts)
+
+    store = open_store(sites)
+    verdicts = [
+        row for batch in ("b1", "b2") for row in read_table(store, "verdicts", batch).to_pylist()
+    ]
+    copies = Counter(row["duplicate_of"] for row in verdicts)
+    expected = set()
+    for batch in ("b1", "b2"):
+        for row in read_table(store, "documents", batch).to_pylist():
+            row["duplicates"] = 1 + copies[row["doc_id"]]
+            values = [(row[name], bound, True) for name, bound in at_least.items()]
+            values += [(row[name], bound, False) for name, bound in below.items()]
+            if domains and row["domain"] not in domains:
+                continue
+            if all(
+                value is not None and (value >= bound if least else value < bound)
+                for value, bound, least in values
+            ):
+                expected.add(row["doc_id"])
+
+    found = [each.doc_id for each in selected.documents(0, selected.num_tokens)]
+    everything = [each.doc_id for each in split.documents(0, split.num_tokens)]
+    assert found == [doc_id for doc_id in everything if doc_id in expected]
+
+
+def test_sources_by_bounds(sites: str, caplog: pytest.LogCaptureFixture) -> None:
+    popular = Source(weight=3, at_least={"score": 8})
+    other = Source(weight=1, below={"score": 8})
+    stream = open_mixture(sites, "b2", "train", [popular, other], block_size=32, seed=2)
+    assert not caplog.records, "the two share nothing"
+    score = {
+        row["doc_id"]: row["score"]
+        for batch in ("b1", "b2")
+        for row in read_table(
+            open_store(sites), "documents", batch, ["doc_id", "score"]
+        ).to_pylist()
+    }
+    found, _ = stream.sources(np.arange(60))
+    for index, number in enumerate(found.tolist()):
+        assert all((score[each.doc_id] < 8) == number for each in stream.documents(index))
+
+    wider = [Source(weight=3, at_least={"score": 7}), other]
+    open_mixture(sites, "b2", "train", wider, block_size=32, seed=2)
+    assert "sources 1 and 2 of the mixture share" in caplog.text
+    with pytest.raises(InputError, match="stream state of mixture"):
+        open_mixture(sites, "b2", "train", wider, block_size=32, seed=2).load_state_dict(
+            stream.state_dict()
+        )
+    with pytest.raises(InputError, match="column 'subreddit': expected a numeric column"):
+        open_mixture(
+            sites, "b2", "train", [Source(weight=1, below={"subreddit": 1})], block_size=32, seed=2
+        )
+    with pytest.raises(InputError, match=r"\(score at least 99\) holds 0 tokens"):
+        open_mixture(
+            sites, "b2", "train", [Source(weight=1, at_least={"score": 99})], block_size=32, seed=2
+        )
 
 
 def test_domain_groups_by_weight(sites: str) -> None:
@@ -223,7 +308,7 @@ def test_sources_that_share_documents_are_reported(
     assert shared(one, other) == []
     assert shared(Source(weight=1, batches=["b1"]), Source(weight=1, batches=["b2"])) == []
     split = open_split(sites, "b2", "train")
-    found = by_domain(split, {"a.org"}, None, read_places(split.store, split.files))
+    found = selection(one, split, set(), read_facts(split.store, split.files, ()))
     assert shared(one, Source(weight=1)) == [
         f"sources 1 and 2 of the mixture share {found.num_tokens:,} tokens, which are counted in both"
     ]

@@ -58,6 +58,7 @@ class Doc:
     domain: str = "example.org"
     score: int = 3
     duplicate_of: str | None = None
+    visible_words: int | None = None
 
 
 def documents(count: int, seed: int = 0) -> list[Doc]:
@@ -148,7 +149,7 @@ def _document(doc: Doc) -> dict[str, Any]:
         "language": "en",
         "language_score": 1.0,
         "num_words": len(doc.text.split()),
-        "visible_words": len(doc.text.split()),
+        "visible_words": doc.visible_words,
         "published": None,
         "extractor": "test",
         "score": doc.score,

@@ -1,4 +1,4 @@
-"""Documents of chosen domains, read as one sequence of tokens, for a mixture by domain.
+"""Chosen documents of a split, read as one sequence of tokens.
 
 Token files hold all documents in the order of their ids. A selection keeps the places of the chosen
 ones, 16 bytes for each run of neighbours, and joins their tokens end to end; every chosen token is
@@ -7,19 +7,12 @@ in it once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from corpus.bulk import read_many
-from corpus.errors import InputError
-from corpus.snapshots.snapshot import TokenFile
-from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
-from corpus.tables.parquet import part_index, part_paths, read_file
-from shards.stream.tokens import Document, TokenSplit, read_spans
+from shards.stream.tokens import Document, TokenSplit
 
 
 class Selection:
@@ -121,38 +114,6 @@ class Selection:
             index += 1
 
 
-# By path of a token file: the domain of each of its documents, and where each ends in it.
-Places = Mapping[str, tuple[pa.DictionaryArray, np.ndarray]]
-
-
-def read_places(store: Store, files: Iterable[TokenFile]) -> Places:
-    """Read the places of domains in token files; each is looked up once.
-
-    Raises: InputError for a document without a known origin.
-    """
-    wanted = list({file.path: file for file in files}.values())
-
-    def read(file: TokenFile) -> tuple[pa.DictionaryArray, np.ndarray]:
-        doc_ids, ends = read_spans(store, file)
-        domains = read_column(store, file.batch, file.path, doc_ids, "domain")
-        return domains.dictionary_encode(), ends
-
-    places = read_many(store, wanted, read)
-    return {file.path: found for file, found in zip(wanted, places, strict=True)}
-
-
-def by_domain(
-    split: TokenSplit, domains: Collection[str], other_than: Collection[str] | None, places: Places
-) -> Selection:
-    """The documents of `split` from one of `domains`, and from none of `other_than` if given."""
-    masks = (
-        (chosen_documents(places[file.path][0], domains, other_than), places[file.path][1])
-        for file in split.files
-    )
-    label = f"{sorted(domains)} not {None if other_than is None else sorted(other_than)}"
-    return select(split, masks, label)
-
-
 def select(
     split: TokenSplit, chosen: Iterable[tuple[np.ndarray, np.ndarray]], label: str
 ) -> Selection:
@@ -167,36 +128,3 @@ def select(
         base += file.num_tokens
 
     return Selection(split, np.concatenate(begins), np.concatenate(ends), label)
-
-
-def chosen_documents(
-    found: pa.DictionaryArray, domains: Collection[str], other_than: Collection[str] | None
-) -> np.ndarray:
-    """True for documents from one of `domains`, or from none of `other_than` if given.
-
-    Shape (n,) bool.
-    """
-    chosen = pc.is_in(found.dictionary, pa.array(sorted(domains), pa.string()))
-    if other_than is not None:
-        named = pc.is_in(found.dictionary, pa.array(sorted(other_than), pa.string()))
-        chosen = pc.or_(chosen, pc.invert(named))
-
-    return np.asarray(chosen, bool)[found.indices.to_numpy()]
-
-
-def read_column(store: Store, batch: str, path: str, doc_ids: pa.Array, column: str) -> pa.Array:
-    """A value for each document of a token file, from the part of `documents` it was made of.
-
-    Raises: InputError for a removed document.
-    """
-    part = part_paths(store, "documents", batch)[part_index(path)]
-    table = read_file(store, part, ["doc_id", column]).combine_chunks()
-    rows = pc.index_in(doc_ids, value_set=table["doc_id"].combine_chunks())
-    if rows.null_count:
-        raise InputError(
-            f"{store.root}/{part}: {rows.null_count} documents of {path} are not in it; it was "
-            f"made anew since: run `webtext shards --corpus {store.root} --batch {batch} "
-            "--rebuild --snapshot NEW` and use that one"
-        )
-
-    return table[column].combine_chunks().take(rows)
