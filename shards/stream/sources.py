@@ -66,7 +66,7 @@ class Source(Section):
 
 
 class FileFacts(NamedTuple):
-    """What sources choose the documents of a token file by."""
+    """Values of the documents of a token file, to choose them by."""
 
     ends: np.ndarray
     """Where each document ends in the file, (n,) int64."""
