@@ -11,7 +11,7 @@ from clean.filters.c4 import C4Config
 from clean.filters.gopher import GopherConfig
 from clean.filters.language import Language, LanguageConfig
 from clean.filters.profile import Profile
-from clean.normalize import NormalizeConfig, Normalized, judge, normalize
+from clean.normalize import NormalizeConfig, Normalized, _repaired, judge, normalize
 from clean.page_source import decode as decode_module
 from clean.page_source.decode import _utf16_without_mark, decode
 from clean.reasons import Reason
@@ -183,3 +183,47 @@ def test_bytes_are_guessed_from_if_enough_are_foreign(
     body = b"\xe4" * foreign + b"a" * (length - foreign)
     assert decode_module.detect(body) == "cp1252"
     assert bool(asked) is guessed
+
+
+def test_windows_reach_from_the_first_character_to_the_last() -> None:
+    text = "".join(chr(33 + number) for number in range(60))
+    assert language.windows(text, 3, 10) == [text[:10], text[25:35], text[50:]]
+    assert language.windows(text, 2, 30) == [text[:30], text[30:]]
+    assert language.windows(text, 4, 15) == [text[:15], text[15:30], text[30:45], text[45:]]
+    # One that fits no second time is the text itself.
+    assert language.windows(text, 3, 31) == [text]
+    assert language.windows(text, 1, 10) == [text]
+
+
+def test_only_windows_that_all_agree_make_a_language_surer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores = {"a": {"en": 0.6, "fr": 0.4}, "b": {"en": 0.7, "fr": 0.3}, "c": {"en": 0.3, "fr": 0.7}, "": {}}  # fmt: skip
+    monkeypatch.setattr(language, "_scores", lambda piece: scores[piece])
+    monkeypatch.setattr(language, "MIN_AGREEING", 2)
+    assert language._combined(["a", "b"]) == Language("en", 0.88)  # 1 - 0.4 * 0.3
+    assert language._combined(["a", "", "b"]) == Language("en", 0.88)
+    assert language._combined(["a", "b", "c"]) == Language("en", round(1.6 / 3, 4))
+    monkeypatch.setattr(language, "MIN_AGREEING", 3)
+    assert language._combined(["a", "b"]) == Language("en", 0.65)
+
+
+@pytest.mark.parametrize(
+    ("others", "codec"), [(0, "utf-16-le"), (2, "utf-16-le"), (3, None), (40, None)]
+)
+def test_utf16_has_a_twentieth_of_its_zeros_at_most_at_the_other_places(
+    others: int, codec: str | None
+) -> None:
+    sample = b"a\0" * 40 + b"\0b" * others
+    assert _utf16_without_mark(sample) == codec
+
+
+def test_a_line_is_repaired_alone() -> None:
+    """ftfy repairs nothing in a text that has a character beyond the charset of the damage."""
+    for damaged, line in (
+        ("cafÃ©", "café"),
+        ("cafÃ© au lait", "café au lait"),
+        ("Ã© fin", "é fin"),
+    ):
+        for before, behind in (("", ""), ("あ\n", "\nあ"), ("\n", "\n\nあ い\n"), ("あ\n", "\n")):
+            assert _repaired(before + damaged + behind) == before + line + behind

@@ -60,6 +60,13 @@ def test_a_submission_without_a_fate_or_with_two_is_refused(tmp_path: Path) -> N
             commit_table(store, links, "b", [part], counts=counts, details={"rows_read": read})
     commit_table(store, links, "b", [part], counts=counts, details={"rows_read": 7})
 
+    # Submissions carried over from the batch before are counted, though no dump was read for them.
+    counts["carried:submissions"] = 2
+    for read in (7, 9):
+        with pytest.raises(FatalError, match="conservation broken"):
+            commit_table(store, links, "b", [part], counts=counts, details={"rows_read": read})
+    commit_table(store, links, "b", [part], counts=counts, details={"rows_read": 5})
+
 
 def test_schemas_of_the_contract_write_and_read(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
 from crawl.fetch import settings as fetch_settings
@@ -115,6 +117,8 @@ def test_a_rest_follows_latency_delay_and_slowness() -> None:
     limits.slow_s["d"] = 20.0
     assert limits.rest_until("d", slow, now=0.0) == 12.0 + 20.0
     assert limits.rest_until("other", slow, now=0.0) == 12.0 + 6.0
+    # Without a time of its start an answer has no latency.
+    assert limits.rest_until("other", answer(200, ended=50.0), now=0.0) == 50.0 + 2.0
 
 
 @pytest.mark.parametrize(
@@ -254,3 +258,73 @@ def test_a_file_that_is_too_long_loses_its_last_line(
     assert robots.MAX_PARSED_BYTES == 500 * 1024
     monkeypatch.setattr(robots, "MAX_PARSED_BYTES", 10)
     assert robots._whole_lines(body) == parsed
+
+
+@pytest.mark.parametrize(
+    ("content_range", "whole"),
+    [(None, True), ("bytes 0-9/10", True), (" bytes 0-0/1 ", True), ("bytes 0-8/10", False), ("bytes 0-10/10", False),
+     ("bytes 1-9/10", False), ("bytes 0-9/*", False), ("", False)],
+)  # fmt: skip
+def test_a_range_is_the_whole_file_to_its_last_byte(content_range: str | None, whole: bool) -> None:
+    assert robots.is_whole_range(content_range) is whole
+
+
+def test_a_licence_before_all_groups_is_everybodys_and_one_of_another_robot_is_not() -> None:
+    other = b"User-agent: other\nLicense: https://a.test/theirs\nDisallow: /\n"
+    everybody = b"License: https://a.test/all\n"
+    assert "theirs" not in parse(other, "webtext").rights
+    assert "https://a.test/all" in parse(everybody + other, "webtext").rights
+    assert "https://a.test/all" in parse(everybody, "webtext").rights
+    assert "https://a.test/all" not in parse(other + everybody, "webtext").rights
+
+
+@given(
+    extra=st.none() | st.binary(max_size=6),
+    name=st.none() | st.binary(max_size=5),
+    comment=st.none() | st.binary(max_size=5),
+    has_check=st.booleans(),
+)
+def test_the_head_of_a_gzip_member_ends_where_its_fields_do(
+    extra: bytes | None, name: bytes | None, comment: bytes | None, has_check: bool
+) -> None:
+    """RFC 1952, section 2.3: every prefix is too short, and what follows does not matter."""
+    flags, fields = 2 * has_check, b""
+    if extra is not None:
+        flags, fields = flags | 4, len(extra).to_bytes(2, "little") + extra
+    for bit, text in ((8, name), (16, comment)):
+        if text is not None:
+            flags, fields = flags | bit, fields + text.replace(b"\0", b"-") + b"\0"
+    head = b"\x1f\x8b\x08" + bytes([flags]) + bytes(6) + fields + bytes(2 * has_check)
+
+    assert codings._gzip_head_length(head) == len(head)
+    assert codings._gzip_head_length(head + b"\0more") == len(head)
+    assert all(codings._gzip_head_length(head[:size]) is None for size in range(len(head)))
+
+
+@pytest.mark.parametrize("behind", [b"more", b"even more", zstandard.compress(b"x")[:3]])
+def test_bytes_behind_a_zstd_frame_are_a_repair(behind: bytes) -> None:
+    """Four of them suffice to see that no frame begins; fewer may be the beginning of one."""
+    decoder = BodyDecoder(["zstd"], max_bytes=MIB)
+    decoder.feed(zstandard.compress(b"text") + behind)
+    assert decoder.body == b"text"
+    assert decoder.repairs == (("trailing_bytes",) if len(behind) >= 4 else ())
+
+
+def test_a_body_is_complete_when_all_its_codings_are() -> None:
+    def complete(encodings: list[str], wire: bytes) -> bool:
+        decoder = BodyDecoder(encodings, max_bytes=MIB)
+        decoder.feed(wire)
+        return decoder.is_complete
+
+    text = b"some text of a page " * 20
+    cut = zlib.compress(text)[:-9]  # within the text: a check alone may be missing
+    for outer, pack in (("zstd", zstandard.compress), ("deflate", zlib.compress)):
+        assert complete(["deflate", outer], pack(zlib.compress(text)))
+        assert not complete(["deflate", outer], pack(cut)), "the inner one is cut"
+        assert not complete(["deflate", outer], pack(zlib.compress(text))[:-12])
+
+    frame = zstandard.ZstdCompressor(write_checksum=True).compress(text)
+    assert not complete(["zstd"], b""), "nothing came"
+    assert complete(["zstd"], frame)
+    assert not complete(["zstd"], frame + frame[:-2]), "inside the second frame"
+    assert complete(["zstd"], frame + frame)

@@ -176,3 +176,15 @@ def test_pieces_need_more_words_than_whole_passages(
     found = list(zip(rows.lengths().tolist(), least.tolist(), strict=True))[1:]
     assert found == pieces
     assert entries.tolist() == [0] * (len(pieces) + 1)
+
+
+@pytest.mark.parametrize(
+    ("seed", "allowed"), [(-1, False), (0, True), (2**32 - 1, True), (2**32, False)]
+)
+def test_a_seed_is_one_of_the_generator(seed: int, allowed: bool) -> None:
+    """It goes into 32 bits of the generator and of stored signatures."""
+    if allowed:
+        minhash.permutations(8, minhash.MinhashConfig(seed=seed).seed)
+    else:
+        with pytest.raises(ValueError, match="allowed: 0 to 4294967295"):
+            minhash.MinhashConfig(seed=seed)

@@ -13,7 +13,7 @@ from corpus.errors import SchemaError
 from corpus.snapshots.snapshot import TokenFile
 from corpus.storage.store import open_store
 from shards import split
-from shards.stream import file_layout, order
+from shards.stream import file_layout, order, packing
 from shards.stream.file_layout import _Window
 from shards.stream.order import Permutation, WindowedPermutation
 from shards.tokenizer.vocabulary import gpt2
@@ -95,3 +95,18 @@ def test_a_special_token_in_tokenizer_json() -> None:
     (token,) = json.loads(gpt2().to_json())["added_tokens"]
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     assert token == {"id": 50256, "content": "<|endoftext|>", "special": True, **flags}
+
+
+def test_the_order_at_sizes_beside_a_power_of_four() -> None:
+    """The width of the rounds steps there."""
+    for n, places in (
+        (15, [11, 13, 12, 10, 9, 6, 5, 0, 7, 8, 3, 1, 2, 14, 4]),
+        (16, [11, 13, 12, 10, 9, 6, 5, 0, 7, 8, 15, 1, 2, 14, 4, 3]),
+        (17, [10, 15, 8, 11, 16, 12, 9, 5, 3, 2, 1, 14, 6, 7, 0, 13, 4]),
+    ):
+        assert Permutation(n, 5)(np.arange(n)).tolist() == places
+
+
+def test_constants_that_decide_which_documents_share_a_row() -> None:
+    assert (packing.GROUP_DOCUMENTS, packing.RUN_DOCUMENTS) == (65_536, 64)
+    assert packing.IGNORED == -100, "torch's cross entropy leaves it out"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from corpus.errors import FatalError, InputError
-from corpus.storage.store import Store, check_name, open_corpus, open_store
+from corpus.storage.store import Store, check_name, is_name, open_corpus, open_store
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -65,6 +65,7 @@ def test_unwritable_target(tmp_path: Path) -> None:
 def test_names_that_cannot_be_files_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="--batch"):
         check_name("--batch", name)
+    assert not is_name(name)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,7 @@ def test_names_that_cannot_be_files_are_refused(name: str) -> None:
 def test_device_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"--run '{name}'"):
         check_name("--run", name)
+    assert not is_name(name)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +82,4 @@ def test_device_names_are_refused(name: str) -> None:
 )
 def test_other_names_are_accepted(name: str) -> None:
     assert check_name("--batch", name) == name
+    assert is_name(name)

@@ -147,3 +147,16 @@ def test_sweep_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
     assert store.files("t") == [("t/part", 1)]
     store.sweep("t")
     assert os.listdir(tmp_path / "t") == ["part"]
+
+
+def test_a_sweep_beside_another_finds_some_files_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs that end at once sweep the same folder."""
+    store = LocalStore(str(tmp_path))
+    store.write_bytes("t/part", b"1")
+    (tmp_path / "t" / ".tmp-last").write_bytes(b"half")
+    seen = [(str(tmp_path / "t"), [], [".tmp-gone", "part", ".tmp-last"])]
+    monkeypatch.setattr("corpus.storage.local.os.walk", lambda _: iter(seen))
+    store.sweep("t")
+    assert [path.name for path in (tmp_path / "t").iterdir()] == ["part"]

@@ -110,6 +110,12 @@ def test_rows_out_of_order_or_place_are_refused(
     assert store.files("t") == []
 
 
+def test_a_part_is_the_only_one_unless_there_are_more(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    ids = ["0" * 32, "f" * 32]
+    assert write_part(store, "t", "a.parquet", SPANS, [spans(ids)], 0).rows == 2
+
+
 def test_other_columns_and_nulls_are_refused(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     with pytest.raises(SchemaError, match="columns"):
@@ -187,6 +193,7 @@ def test_batches_are_ordered_by_commit(tmp_path: Path) -> None:
         ]
         commit_table(store, LINKS, batch, parts)
     assert [manifest.batch for manifest in batches(store, "links")] == ["z", "m", "a"]
+    assert [manifest.sequence for manifest in batches(store, "links")] == [1, 2, 3]
     assert earlier_batches(store, "m") == ["z"]
     assert earlier_batches(store, "new") == ["z", "m", "a"]
     again = commit_table(store, LINKS, "m", read_manifest(store, "links", "m").parts)

@@ -311,6 +311,21 @@ def test_tensor_files_open_with_the_safetensors_library(tmp_path: Path) -> None:
     }
 
 
+def test_the_metadata_for_torch_says_what_is_stored(tmp_path: Path) -> None:
+    """Its planner allocates by types and shapes before anything is read."""
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
+    save(checkpoints, 1)
+    folder = stored(tmp_path)
+    reader = tensor_files.TensorReader(folder, tensor_files.read_index(folder))
+    found = reader.read_metadata().state_dict_metadata
+    expected = {f"model.{name}": tensor for name, tensor in model(1).state_dict().items()}
+    assert {name: (each.properties.dtype, each.size) for name, each in found.items()} == {
+        name: (tensor.dtype, tensor.shape) for name, tensor in expected.items()
+    }
+    for each in found.values():
+        assert sum(chunk.sizes.numel() for chunk in each.chunks) == each.size.numel()
+
+
 def test_a_rank_that_cannot_write_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
