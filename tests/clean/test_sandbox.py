@@ -134,9 +134,7 @@ def test_poison_costs_no_neighbour() -> None:
         process(_page(GOOD), opened)  # the first process of a machine compiles before it answers
         for name in sorted(POISON.keys() - DEADLY):
             body = POISON[name]
-            started = time.monotonic()
             result = process(_page(body), opened)
-            assert time.monotonic() - started < 8, name
             assert isinstance(result, Dropped) or name == "wide cell", name
             assert name != "nesting" or result.reason is Reason.EXTRACT_TIMEOUT
             neighbour = process(_page(GOOD), opened)

@@ -120,10 +120,8 @@ def test_killed_then_refused_while_busy_then_stopped_is_as_if_nothing_had_been(
     step = wait_for_checkpoint(root, process, after=step)
     assert run.main(arguments(root, **ENDLESS)) == 2
     assert "held by process" in capsys.readouterr().err
-    asked = time.monotonic()
     os.kill(process.pid or 0, signal.SIGTERM)
     process.join(30)
-    assert time.monotonic() - asked < 30
     assert process.exitcode == 143, log.read_text()
     assert "continuing after step" in log.read_text()
     assert "finished work is kept. To continue: python -m train.run" in log.read_text()

@@ -160,6 +160,7 @@ def test_a_failing_job_exits_non_zero_and_says_why(head: Head, tmp_path: Path) -
     assert "missing.zst: cannot be read" in ended["logs"]
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(480)
 def test_stopped_then_killed_then_the_line_that_users_write_goes_on_to_the_end(
     head: Head, crawl: str, tmp_path: Path, server: DemoServer

@@ -97,11 +97,9 @@ def test_sigterm_ends_a_start_that_waits_and_no_lease_is_held(
     _wait_for_handler(process)
     assert process.poll() is None
     assert store.files("work", recursive=True) == []
-    begun = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=20)
     assert process.returncode == 143, errors
-    assert time.monotonic() - begun < 4
     assert len(errors.splitlines()) == 1
 
 

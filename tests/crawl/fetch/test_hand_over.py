@@ -25,7 +25,9 @@ from crawl.outcomes import (
 from tests.crawl.loopback import Batch, Web, assert_polite, moved, serving
 
 
-@pytest.mark.parametrize("shards", [1, 2, pytest.param(8, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "shards", [pytest.param(1, marks=pytest.mark.soak), 2, pytest.param(8, marks=pytest.mark.soak)]
+)
 def test_a_deadline_costs_no_redirect(tmp_path: Path, shards: int) -> None:
     """Links of a hot domain beyond the deadline, and links that redirect into other domains."""
     with serving(Web()) as web:

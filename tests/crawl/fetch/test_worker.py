@@ -213,29 +213,32 @@ def test_a_name_that_moved_leaves_its_place_to_the_next(
 def test_names_that_hang_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """All threads hang in dead names: the good one is asked when one of them is back, in a time limit of its own."""
     monkeypatch.setattr("crawl.fetch.network.resolver.NUM_THREADS", 2)
+    hanging, back = [], threading.Event()
 
     def answer(host: str) -> list[Any]:
         if host.startswith("dead"):
-            time.sleep(1.2)
+            hanging.append(host)
+            assert back.wait(60)
+            hanging.remove(host)
             raise socket.gaierror(socket.EAI_AGAIN, "no answer")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 0))]
 
     monkeypatch.setattr("crawl.fetch.network.resolver._getaddrinfo", answer)
 
-    async def ask() -> tuple[list[Resolved], float]:
+    async def ask() -> list[Resolved]:
         resolver = Resolver(connect_to={}, networks=(), public=True, timeout_s=0.3, cache_s=60.0)
-        began = time.monotonic()
         dead = [asyncio.create_task(resolver.lookup(f"dead{i}.example")) for i in range(2)]
         await asyncio.sleep(0)
         good = asyncio.create_task(resolver.lookup("good.example"))
-        first = await dead[0]
-        assert time.monotonic() - began < 1.0, "a time limit of its own for each"
-        return [first, await dead[1], await good], time.monotonic() - began
+        first = [await each for each in dead]
+        assert len(hanging) == 2, "a time limit of its own for each"
+        assert not good.done()
+        back.set()
+        return [*first, await good]
 
-    answers, seconds = asyncio.run(ask())
+    answers = asyncio.run(ask())
     assert [answer.reason for answer in answers] == [Reason.DNS_FAILED, Reason.DNS_FAILED, None]
     assert answers[2].endpoints == (Endpoint("93.184.215.14"),)
-    assert 1.0 < seconds < 4
 
 
 def test_a_fault_of_ours_costs_one_page(
@@ -451,9 +454,7 @@ def test_sigterm_keeps_what_is_done(web: Web, shard: Shard) -> None:
     with start(shard) as process:
         wait_for_hits(web, 20, process)
         process.send_signal(signal.SIGTERM)
-        began = time.monotonic()
         stdout, stderr = process.communicate(timeout=20)
-    assert time.monotonic() - began < 8
     assert process.returncode == 3, stderr
     assert stderr == ""
     last = json.loads(stdout.splitlines()[-1])
