@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from corpus.config import Section
+from dedup.against import sources
 from dedup.contamination.overlap import OverlapConfig
 from dedup.near_duplicates import lsh
 from dedup.near_duplicates.lsh import LshConfig
@@ -23,6 +24,7 @@ class DedupConfig(Section):
         {
             "threshold",
             "testsets",
+            "against",
         }
     )
 
@@ -50,6 +52,10 @@ class DedupConfig(Section):
     testsets: tuple[str, ...] = ()
     """Evaluation sets whose overlap is measured and removed: files, folders (corpus/evaluation_sets/files.py) or `hf:<owner>/<name>` on the
     Hugging Face hub; none: no overlap step."""
+    against: tuple[str, ...] = ()
+    """Documents that exist elsewhere, as if they were a batch before all others: Parquet or JSON-lines
+    files or folders of them, `PATH?text=COLUMN` for another column, `CORPUS?snapshot=NAME` for another
+    corpus. Pages that repeat one are removed."""
     overlap: OverlapConfig = OverlapConfig()
     """What counts as overlap with a test set, and what becomes of it."""
 
@@ -57,9 +63,15 @@ class DedupConfig(Section):
         """The settings of overlap, without test sets."""
         return {} if self.testsets else {"overlap": "dedup.testsets names no test set"}
 
-    @field_validator("testsets", mode="before")
+    @field_validator("against")
     @classmethod
-    def _list_of_testsets(cls, given: Any) -> Any:
+    def _named_apart(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        sources.labels(given)
+        return given
+
+    @field_validator("testsets", "against", mode="before")
+    @classmethod
+    def _list_of_paths(cls, given: Any) -> Any:
         if isinstance(given, str):
             raise ValueError(f'expected a list, ["{given}"]')
         return given

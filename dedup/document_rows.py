@@ -45,13 +45,18 @@ def shingle_sets(
     for rows in rows_by_id(store, manifest, wanted, ("doc_id", "text")):
         rows = rows.combine_chunks()
         texts = rows["text"].combine_chunks() if rows.num_rows else pa.array([], pa.string())
-        for first, after in words.slices(texts):
-            hashed = words.word_hashes(texts.slice(first, after - first))
-            yield ShingleSets(
-                doc_ids.pack(rows["doc_id"].slice(first, after - first)),
-                doc_ids.hashes_to_bytes(words.content_hashes(hashed)),
-                words.shingle_sets(hashed, n),
-            )
+        yield from sets_of(doc_ids.pack(rows["doc_id"]), texts, n)
+
+
+def sets_of(doc: np.ndarray, texts: pa.Array, n: int) -> Iterator[ShingleSets]:
+    """The shingle sets of these texts, in bounded pieces. Shape (n,) S16, their ids."""
+    for first, after in words.slices(texts):
+        hashed = words.word_hashes(texts.slice(first, after - first))
+        yield ShingleSets(
+            doc[first:after],
+            doc_ids.hashes_to_bytes(words.content_hashes(hashed)),
+            words.shingle_sets(hashed, n),
+        )
 
 
 def rows_by_id(

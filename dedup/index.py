@@ -20,7 +20,9 @@ from corpus.storage.store import Store, table_dir
 from corpus.tables.manifest import Input, Manifest, Part, earlier_batches, find_manifest
 from corpus.tables.parquet import PartFile
 from dedup import doc_ids
+from dedup.against import sources
 from dedup.config import DedupConfig
+from dedup.key_search import matching_rows
 
 # Settings that all batches of a corpus must share.
 SECTIONS = ("threshold", "shingles", "minhash", "lsh")
@@ -56,8 +58,12 @@ def index_inputs(manifests: Sequence[Manifest]) -> list[Input]:
 
 
 def depends(config: DedupConfig, context: Context) -> list[Input]:
-    """The indexes of the previous batches, as inputs of a step. Raises InputError."""
-    return index_inputs(earlier_indexes(context.store, context.batch, config))
+    """The indexes of the previous batches and the known documents, as inputs of a step.
+
+    Raises: InputError.
+    """
+    indexes = earlier_indexes(context.store, context.batch, config)
+    return [*sources.inputs(context.files), *index_inputs(indexes)]
 
 
 def part_of_keys(keys: np.ndarray, num_parts: int) -> np.ndarray:
@@ -80,28 +86,9 @@ def read_matching(
                 file = PartFile(
                     stream, f"{store.root}/{table_dir('bands', manifest.batch)}/{part.file}"
                 )
-                for group in range(file.num_row_groups):
-                    found = file.read_row_group(group, ["key"])["key"].to_numpy()
-                    if not found.size:
-                        continue
-                    near = wanted[
-                        np.searchsorted(wanted, found[0]) : np.searchsorted(
-                            wanted, found[-1], "right"
-                        )
-                    ]
-                    # Both ascend: two searches of the few among the many, not a sort of all.
-                    first_row, after_row = (
-                        np.searchsorted(found, near, side) for side in ("left", "right")
-                    )
-                    if not (after_row > first_row).any():
-                        continue
-                    edges = np.zeros(found.size + 1, np.int64)
-                    np.add.at(edges, first_row, 1)
-                    np.add.at(edges, after_row, -1)
-                    hit = np.cumsum(edges[:-1]) > 0
-                    rows = file.read_row_group(group, ["doc_id"])
-                    keys.append(found[hit])
-                    docs.append(doc_ids.pack(rows["doc_id"].filter(hit)))
+                for key, rows in matching_rows(file, wanted, "doc_id"):
+                    keys.append(key)
+                    docs.append(doc_ids.pack(rows["doc_id"]))
 
     return np.concatenate(keys), np.concatenate(docs)
 

@@ -36,6 +36,7 @@ from corpus.run.step import (
 from corpus.tables.manifest import Input
 from corpus.tables.schemas import DOCUMENTS, SIGNATURES
 from dedup import doc_ids, index
+from dedup.against.index import read_matching
 from dedup.config import DedupConfig
 from dedup.doc_ids import BINARY
 from dedup.passage_spans import paragraph_keys, paragraphs, passages
@@ -83,7 +84,7 @@ def load_paragraphs(config: DedupConfig, context: Context) -> MapFunction:
         rows: list[int] = []
         found = [np.zeros(0, np.uint64)]
         for row in np.flatnonzero(stays).tolist():
-            keys_here, ranges = _spans(documents["text"][row].as_py(), config)
+            keys_here, ranges = keyed_spans(documents["text"][row].as_py(), config)
             # What is cut already is not on the page.
             left = [
                 place
@@ -143,6 +144,7 @@ def load_repeated_reduce(config: DedupConfig, context: Context) -> ReduceFunctio
         distinct, first, group = np.unique(key, return_index=True, return_inverse=True)
 
         known = np.zeros(distinct.size, bool)
+        known |= np.isin(distinct, read_matching(context, distinct)[0])
         for manifest in earlier:
             known |= np.isin(distinct, index.read_matching(context.store, manifest, distinct)[0])
         loses = known[group] | (doc != doc[first][group])
@@ -259,7 +261,7 @@ def steps(*, overlap: bool) -> tuple[Map, Exchange, Exchange]:
     )
 
 
-def _spans(text: str, config: DedupConfig) -> tuple[np.ndarray, list[tuple[int, int]]]:
+def keyed_spans(text: str, config: DedupConfig) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """(keys of what may be cut out of a text, (n,) uint64; the range of each)."""
     min_words = config.passages.min_words
     ranges = paragraphs(text, min_words)

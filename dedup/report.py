@@ -26,6 +26,7 @@ from corpus.evaluation_sets.files import (
 )
 from corpus.storage.store import Store
 from corpus.tables.dedup_reports import duplicates_path, overlap_path
+from corpus.tables.elsewhere import is_elsewhere, source_of
 from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
 from corpus.tables.parquet import iter_part, read_table
 from dedup import doc_ids as ids
@@ -121,6 +122,7 @@ def duplicates(store: Store, batch: str) -> dict[str, Any]:
             for low, high, count in zip(edges[:-1], edges[1:], histogram, strict=True)
             if count
         },
+        "elsewhere": _by_source(groups),
         "largest_groups": [
             {"survivor": name, "url": urls.get(name), "removed": count} for name, count in largest
         ],
@@ -195,9 +197,19 @@ def _count_paragraphs(
             shown.setdefault(key, text[start:end][: review.EXCERPT_CHARS])
 
 
+def _by_source(groups: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The pages removed for documents outside the corpus, by source."""
+    removed: Counter[str] = Counter()
+    for name, count in groups.items():
+        if is_elsewhere(name):
+            removed[source_of(name)] += count
+    return [{"source": name, "removed": count} for name, count in sorted(removed.items())]
+
+
 def _urls(store: Store, batch: str, doc_ids: Sequence[str]) -> dict[str, str]:
     """The addresses of pages of this batch or of those before it, those aside that were taken down."""
-    wanted = np.sort(ids.pack(pa.array(doc_ids, pa.string())))
+    here = [name for name in doc_ids if not is_elsewhere(name)]
+    wanted = np.sort(ids.pack(pa.array(here, pa.string())))
     found: dict[str, str] = {}
     for manifest in document_rows.documents(store, batch):
         for rows in document_rows.rows_by_id(store, manifest, wanted, ("doc_id", "url")):

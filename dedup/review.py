@@ -13,9 +13,11 @@ from xxhash import xxh3_64_intdigest
 
 from corpus.errors import InputError
 from corpus.storage.store import Store
+from corpus.tables.elsewhere import is_elsewhere, source_of
 from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
 from corpus.tables.parquet import find_row, read_table
 from corpus.urls import UrlProblem, page_identity, target
+from dedup.against import documents as known_documents
 from dedup.contamination import overlap
 from dedup.near_duplicates import groups
 from dedup.tables import OVERLAP
@@ -23,6 +25,7 @@ from dedup.words import Ragged, ngram_hashes, word_hashes, word_spans
 
 OPEN, CLOSE = "⟦", "⟧"
 GONE = "kept: no longer in the corpus (taken down)"
+ELSEWHERE_GONE = "elsewhere: its file cannot be read here"
 EXCERPT_CHARS = 300
 GROUP_MEMBERS = 20
 
@@ -54,10 +57,11 @@ def explanation(store: Store, batch: str, asked: str) -> str:
         lines += [f"  {passage}" for passage in Passages(store, batch).of(page["text"])]
 
     if verdict["duplicate_of"] is not None:
-        survivor = to_json(store, [*earlier_batches(store, batch), batch], verdict["duplicate_of"])
+        survivor = _survivor(store, manifest, verdict["duplicate_of"])
         if survivor is None:
+            gone = ELSEWHERE_GONE if is_elsewhere(verdict["duplicate_of"]) else GONE
             return "\n".join(
-                [*lines, "", f"--- removed: {page['url']}", page["text"], "", f"--- {GONE}"]
+                [*lines, "", f"--- removed: {page['url']}", page["text"], "", f"--- {gone}"]
             )
         n = int(manifest.config["shingles"]["n"])
         left, right = (
@@ -70,7 +74,8 @@ def explanation(store: Store, batch: str, asked: str) -> str:
             f"--- removed: {page['url']}",
             left,
         ]
-        lines += ["", f"--- kept: {survivor['url']} ({survivor['doc_id']})", right]
+        place = "elsewhere" if is_elsewhere(survivor["doc_id"]) else "kept"
+        lines += ["", f"--- {place}: {survivor['url']} ({survivor['doc_id']})", right]
 
     return "\n".join(lines)
 
@@ -185,6 +190,15 @@ def to_json(store: Store, batches: list[str], doc_id: str) -> dict[str, Any] | N
     return None
 
 
+def _survivor(store: Store, verdicts: Manifest, name: str) -> dict[str, Any] | None:
+    """The page or the document elsewhere that a verdict names; None if it is gone."""
+    if not is_elsewhere(name):
+        return to_json(store, [*earlier_batches(store, verdicts.batch), verdicts.batch], name)
+
+    text = known_documents.find_text(verdicts.config.get("against", []), name)
+    return {"url": source_of(name), "doc_id": name, "text": text} if text is not None else None
+
+
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return [(int(first), int(after)) for first, after in edges.reshape(-1, 2)]
@@ -196,7 +210,9 @@ def _excerpts(store: Store, names: list[str], batch: str, row: dict[str, Any]) -
         ("removed", row["doc_id"], [batch]),
         ("kept", row["duplicate_of"], names),
     ):
-        if name is not None:
+        if name is not None and is_elsewhere(name):
+            lines.append(f"  elsewhere: {name}")
+        elif name is not None:
             page = to_json(store, where, name)
             lines.append(
                 f"  {label}: {page['url']}: {' '.join(page['text'][:EXCERPT_CHARS].split())}"

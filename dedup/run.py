@@ -17,6 +17,8 @@ from corpus.storage.store import Store, check_name, open_corpus
 from corpus.tables.dedup_reports import overlap_path
 from corpus.tables.manifest import batches, find_manifest
 from dedup import passage_steps, report, review, verdict_steps
+from dedup.against.sources import known_files
+from dedup.against.steps import known_step
 from dedup.config import DedupConfig
 from dedup.contamination import overlap_steps
 from dedup.near_duplicates import candidate_steps, groups, lsh, signature_steps, survivor_steps
@@ -36,6 +38,7 @@ def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
     if with_passages:
         index_step = replace(index_step, sections=(*index_step.sections, "passages"))
     steps: tuple[AnyStep, ...] = (
+        *((known_step(passages=with_passages),) if config.against else ()),
         *(overlap_steps.steps()[:1] if with_overlap else ()),
         signature_steps.SIGN,
         *(overlap_steps.steps()[1:] if with_overlap else ()),
@@ -48,14 +51,19 @@ def stage_steps(config: DedupConfig) -> tuple[AnyStep, ...]:
         index_step,
     )
 
-    # A measure that is off changes no fingerprint.
-    if not config.containment:
-        return steps
+    # A setting that is off changes no fingerprint.
     contained = ("dedup/compare", "dedup/survivors", "dedup/decisions", "dedup/verdicts")
-    return tuple(
-        replace(step, sections=(*step.sections, "containment")) if step.name in contained else step
-        for step in steps
-    )
+    added = {
+        "containment": contained if config.containment else (),
+        # Names of documents have the paths of the sources, and a person looks them up by these.
+        "against": ("dedup/decisions", "dedup/verdicts") if config.against else (),
+    }
+    for section, names in added.items():
+        steps = tuple(
+            replace(step, sections=(*step.sections, section)) if step.name in names else step
+            for step in steps
+        )
+    return steps
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,7 +111,12 @@ def _run(argv: Sequence[str] | None) -> int:
     with command.open_batch(args, "dedup.run") as opened:
         log.debug("%s", lsh.curve(config.lsh))
         result = command.run_stage(
-            opened, "dedup", config, stage_steps(config), rebuild=args.rebuild
+            opened,
+            "dedup",
+            config,
+            stage_steps(config),
+            rebuild=args.rebuild,
+            files=known_files(config.against),
         )
 
         if not result.up_to_date or not report.are_written(opened.store, args.batch):

@@ -234,10 +234,17 @@ RELATED = _schema(
     leads=pa.bool_(),
 )
 
-# Pages that duplicate a kept one, as the tasks settle them.
+# Pages that duplicate a kept one or one elsewhere, as the tasks settle them.
 CHOICES = Table(
     name="choices",
-    schema=_schema(doc=BINARY, duplicate_of=BINARY, similarity=pa.float64(), exact=pa.bool_()),
+    schema=_schema(
+        doc=BINARY,
+        duplicate_of=BINARY,
+        similarity=pa.float64(),
+        exact=pa.bool_(),
+        elsewhere=pa.bool_(),
+    ),
+    version=2,
     scratch=True,
 )
 

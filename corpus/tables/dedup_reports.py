@@ -32,6 +32,13 @@ class DomainLoss(BaseModel):
     removed_frac: FiniteFloat
 
 
+class SourceLoss(BaseModel):
+    """Pages removed since a collection outside the corpus has them."""
+
+    source: str
+    removed: NonNegativeInt
+
+
 class DuplicatesReport(BaseModel):
     """The parsed `reports/dedup-<batch>.json`."""
 
@@ -39,6 +46,8 @@ class DuplicatesReport(BaseModel):
     similarity_histogram: dict[str, NonNegativeInt]
     largest_groups: list[Group]
     domains: list[DomainLoss]
+    elsewhere: list[SourceLoss] = []
+    """Empty in reports of versions without `dedup.against`."""
 
 
 class OverlapRow(BaseModel):

@@ -47,6 +47,7 @@ OUTSIDE_INPUTS = {
     "dump": "dump",
     "warc": "WARC file",
     "testset": "test set",
+    "against": "known documents",
     "rules": "link rules",
     "model": "model",
     "plugin": "plugin",

@@ -304,6 +304,41 @@ class PartFile:
             return self._with_nulls(index, wanted)
         return self._read(index, wanted)
 
+    def iter_row_group(
+        self, index: int, columns: Sequence[str], slice_rows: int
+    ) -> Iterator[pa.Table]:
+        """One row group in slices of at most so many rows, for groups that do not fit into memory.
+
+        Raises: SchemaError if a column is missing, or a slice unpacks to more than the limit.
+        """
+        names = self._columns(columns)
+        # A row group of this size has no bound on one value, so few rows are unpacked at a time.
+        rows = max(MIN_SLICE_ROWS, MAX_UNPACKED_BYTES // max(1, self._packed_bytes(index, names)))
+        batches = self._file.iter_batches(
+            batch_size=min(rows, slice_rows),
+            row_groups=[index],
+            columns=names,
+            use_threads=False,
+        )
+        for batch in batches:
+            check_unpacked(self._where, batch.nbytes, MAX_UNPACKED_BYTES)
+            table = pa.Table.from_batches([batch])
+            table.validate(full=True)
+            yield table
+
+    def _packed_bytes(self, index: int, names: Sequence[str]) -> int:
+        """The size of the largest of these columns, as the footer says."""
+        group = self.metadata.row_group(index)
+        chunks = (group.column(number) for number in range(group.num_columns))
+        return max(
+            (
+                chunk.total_uncompressed_size
+                for chunk in chunks
+                if chunk.path_in_schema.partition(".")[0] in names
+            ),
+            default=0,
+        )
+
     def _with_nulls(self, index: int, wanted: Sequence[str]) -> pa.Table:
         present = [name for name in wanted if name not in self._absent]
         # Without a column the number of rows would be unknown.
@@ -316,15 +351,7 @@ class PartFile:
 
     def _read(self, index: int, names: list[str]) -> pa.Table:
         group = self.metadata.row_group(index)
-        chunks = (group.column(number) for number in range(group.num_columns))
-        packed = max(
-            (
-                chunk.total_uncompressed_size
-                for chunk in chunks
-                if chunk.path_in_schema.partition(".")[0] in names
-            ),
-            default=0,
-        )
+        packed = self._packed_bytes(index, names)
         check_unpacked(self._where, packed, MAX_UNPACKED_BYTES)
         # No value is longer than its column, so this many rows of it stay within the limit.
         rows = max(MIN_SLICE_ROWS, MAX_UNPACKED_BYTES // max(1, packed))

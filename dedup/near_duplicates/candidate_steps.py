@@ -22,9 +22,10 @@ from corpus.run.step import (
     ScatterFunction,
     one_bucket_per_part,
 )
-from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, earlier_batches
 from dedup import doc_ids, document_rows, index, words
+from dedup.against import documents as known_documents
+from dedup.against.index import ELSEWHERE, read_matching
 from dedup.config import DedupConfig
 from dedup.near_duplicates import lsh, ranks
 from dedup.near_duplicates.lsh import Members
@@ -59,7 +60,7 @@ def load_candidates_reduce(config: DedupConfig, context: Context) -> ReduceFunct
     earlier = index.earlier_indexes(context.store, context.batch, config)
 
     def reduce(bucket: int, table: pa.Table) -> Output:
-        members = _members(context.store, earlier, table)
+        members = _members(context, earlier, table)
         found = lsh.candidates(members, len(earlier))
         pairs = _distinct_pairs(members, found.pairs)
         by_content = members.key[found.copies[:, 1]] == lsh.content_keys(
@@ -154,16 +155,21 @@ def load_shingles_reduce(config: DedupConfig, context: Context) -> ReduceFunctio
         tables = [SHINGLES.schema.empty_table()]
         for batch in sorted({batch for batch, _ in homes}):
             wanted = np.array(sorted(doc for place, doc in homes if place == batch), "S16")
-            rank = (
-                np.array([rank_of[doc] for doc in doc_ids.to_list(wanted)], np.int64)
-                if batch == this
-                else ranks.ranks_of_batch(
-                    context.store, manifests[batch], wanted, config.survivors.prefer
+            if batch == ELSEWHERE:
+                rank = np.zeros(wanted.size, np.int64)
+                sets = known_documents.shingle_sets(context.files, wanted, config.shingles.n)
+            else:
+                rank = (
+                    np.array([rank_of[doc] for doc in doc_ids.to_list(wanted)], np.int64)
+                    if batch == this
+                    else ranks.ranks_of_batch(
+                        context.store, manifests[batch], wanted, config.survivors.prefer
+                    )
                 )
-            )
-            for found in document_rows.shingle_sets(
-                context.store, manifests[batch], wanted, config.shingles.n
-            ):
+                sets = document_rows.shingle_sets(
+                    context.store, manifests[batch], wanted, config.shingles.n
+                )
+            for found in sets:
                 own = rank[np.searchsorted(wanted, found.doc)]
                 tables.append(_send(found, own, batch, homes, partners, context.num_parts))
 
@@ -232,8 +238,8 @@ def load_compare_reduce(config: DedupConfig, context: Context) -> ReduceFunction
     return reduce
 
 
-def _members(store: Store, earlier: list[Manifest], table: pa.Table) -> Members:
-    """The rows of a bucket of keys, with earlier batches' rows under the same keys."""
+def _members(context: Context, earlier: list[Manifest], table: pa.Table) -> Members:
+    """The rows of a bucket of keys, with those of earlier pages and known documents under them."""
     key = table["key"].to_numpy()
     wanted = np.unique(key)
     parts = [
@@ -246,8 +252,10 @@ def _members(store: Store, earlier: list[Manifest], table: pa.Table) -> Members:
         )
     ]
 
+    old = [(ELSEWHERE, *read_matching(context, wanted))]
     for place, manifest in enumerate(earlier):
-        old_key, old_doc = index.read_matching(store, manifest, wanted)
+        old.append((place, *index.read_matching(context.store, manifest, wanted)))
+    for place, old_key, old_doc in old:
         batch, rank = np.full(old_key.size, place, np.int32), np.zeros(old_key.size, np.int64)
         parts.append((old_key, batch, rank, old_doc, np.full(old_key.size, NO_CONTENT, "S16")))
 

@@ -30,6 +30,8 @@ from corpus.storage.store import Store
 from corpus.tables.manifest import Manifest, earlier_batches, find_manifest_in
 from corpus.tables.parquet import read_file
 from dedup import doc_ids, document_rows, index
+from dedup.against import documents as known_documents
+from dedup.against.index import ELSEWHERE
 from dedup.config import DedupConfig
 from dedup.near_duplicates import components, greedy
 from dedup.near_duplicates.ranks import ranks_of_batch
@@ -123,6 +125,7 @@ def load_survivors_reduce(config: DedupConfig, context: Context) -> ReduceFuncti
                         "duplicate_of": doc_ids.to_arrow(pages.doc[choice.duplicate_of[dropped]]),
                         "similarity": choice.similarity[dropped],
                         "exact": choice.exact[dropped],
+                        "elsewhere": pages.batch[choice.duplicate_of[dropped]] == ELSEWHERE,
                     },
                     CHOICES.schema,
                 )
@@ -153,12 +156,17 @@ def load_decisions_reduce(config: DedupConfig, context: Context) -> ReduceFuncti
     def reduce(bucket: int, table: pa.Table) -> Output:
         table = table.take(pa.array(np.argsort(_docs(table, "doc"))))
         similarity = table["similarity"].to_numpy()
+        named = np.array(doc_ids.unpack(_docs(table, "duplicate_of")).to_pylist(), object)
+        elsewhere = np.flatnonzero(table["elsewhere"].to_numpy())
+        named[elsewhere] = known_documents.names(
+            context.files, _docs(table, "duplicate_of")[elsewhere]
+        )
         return Output(
             {
                 DECISIONS.name: pa.table(
                     {
                         "doc_id": doc_ids.unpack(_docs(table, "doc")),
-                        "duplicate_of": doc_ids.unpack(_docs(table, "duplicate_of")),
+                        "duplicate_of": pa.array(named, pa.string()),
                         "similarity": similarity.astype(np.float32),
                         "exact": table["exact"],
                         "contained": similarity < config.threshold,
@@ -266,11 +274,17 @@ def _stored(
 
     A page taken down since an interrupted run has none.
     """
-    for place, manifest in enumerate(manifests):
+    n = config.shingles.n
+    for place in (ELSEWHERE, *range(len(manifests))):
         numbers = asked[pages.batch[asked] == place]
         order = np.argsort(pages.doc[numbers])
         wanted = pages.doc[numbers][order]
-        for found in document_rows.shingle_sets(context.store, manifest, wanted, config.shingles.n):
+        sets = (
+            known_documents.shingle_sets(context.files, wanted, n)
+            if place == ELSEWHERE
+            else document_rows.shingle_sets(context.store, manifests[place], wanted, n)
+        )
+        for found in sets:
             writer.add(numbers[order[np.searchsorted(wanted, found.doc)]], found)
 
     return writer.finish()

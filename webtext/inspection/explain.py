@@ -23,6 +23,7 @@ from corpus.run import command
 from corpus.snapshots.retirement import retirement
 from corpus.snapshots.snapshot import SPLITS, TokenFile, read_head, read_snapshot, snapshots
 from corpus.storage.store import Store, open_corpus, table_dir
+from corpus.tables.elsewhere import is_elsewhere
 from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import find_row, iter_tables, locate_row, part_index, row_in_file
@@ -176,6 +177,8 @@ def row_of(store: Store, table: str, batch: str, doc_id: str) -> dict[str, Any] 
 
 
 def _survivor(store: Store, doc_id: str, names: Sequence[str]) -> dict[str, Any]:
+    if is_elsewhere(doc_id):
+        return {"doc_id": doc_id, "batch": None, "url": None}
     for name in names:
         row = row_of(store, "links", name, doc_id)
         if row is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from corpus.printable import printable
 from corpus.run.funnel import size
+from corpus.tables.elsewhere import is_elsewhere
 from webtext.inspection.page_history import PageHistory, TokenPosition
 
 EXCERPT_CHARS = 300
@@ -149,6 +150,8 @@ def _verdict_lines(history: PageHistory) -> list[str]:
         where = (
             f"{other['url']} (batch {other['batch']})"
             if other["url"]
+            else "a document outside the corpus (dedup.against)"
+            if is_elsewhere(other["doc_id"])
             else "a page that was taken down"
         )
         lines = [

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus.storage.store import Store, table_dir
+from corpus.tables.elsewhere import is_elsewhere
 from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.parquet import iter_tables
@@ -43,6 +44,8 @@ def pairs(store: Store) -> pa.Table:
 
 def document_text(store: Store, doc_id: str) -> str:
     """The text of a document of any batch, empty if none has it."""
+    if is_elsewhere(doc_id):
+        return ""
     for batch in batch_names(store):
         row = row_of(store, "documents", batch, doc_id)
         if row is not None:

@@ -38,6 +38,7 @@ def _duplicates(found: DuplicatesReport) -> str:
     groups = [
         (each.url or each.survivor, f"{each.removed:,}") for each in found.largest_groups[:SHOWN]
     ]
+    sources = [(each.source, f"{each.removed:,}") for each in found.elsewhere]
     domains = [
         (each.domain, f"{each.pages:,}", f"{each.removed:,}", f"{each.removed_frac:.1%}")
         for each in found.domains[:SHOWN]
@@ -47,6 +48,7 @@ def _duplicates(found: DuplicatesReport) -> str:
         f"<h3>Removed by dedup: {found.removed_frac:.1%} of the documents</h3>"
         f"<p>Exact similarity with the page that stayed (Jaccard):</p><table class=bars>{bars}</table>"
         f"{table(('largest groups: the page that stayed', 'removed'), groups)}"
+        f"{table(('known elsewhere: the collection', 'removed'), sources) if sources else ''}"
         f"{table(('domains that lost most', 'documents', 'removed', 'share'), domains)}"
     )
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from corpus.bulk import read_many
 from corpus.storage.store import Store
+from corpus.tables.elsewhere import is_elsewhere
 from corpus.tables.manifest import find_manifest, find_manifests
 from corpus.tables.schemas import LINKS, PAGES, SIGNATURES, VERDICTS
 from corpus.tables.takedown_list import TakenContent
@@ -117,11 +118,11 @@ def _content(row: Mapping[str, Any], settings: Mapping[str, Any]) -> TakenConten
 
 
 def _copies_of_others(store: Store, batch: str, wanted: frozenset[str]) -> frozenset[str]:
-    """Those of the wanted pages whose survivor is not wanted."""
+    """Those of the wanted pages whose survivor is a page of the corpus that is not wanted."""
     return frozenset(
         child
         for child, parent in _removals(store, [batch], doc_ids=wanted)
-        if child in wanted and parent not in wanted
+        if child in wanted and parent not in wanted and not is_elsewhere(parent)
     )
 
 

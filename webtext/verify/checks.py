@@ -19,6 +19,7 @@ from corpus.snapshots.snapshot import SPLITS, Snapshot
 from corpus.storage.store import Store, table_dir
 from corpus.tables import conservation
 from corpus.tables.checksums import find_damage, find_file_damage
+from corpus.tables.elsewhere import MARK
 from corpus.tables.manifest import Manifest, find_manifest, sealed
 from corpus.tables.mentions import COLUMNS, may_mention, mentioned
 from corpus.tables.parquet import iter_tables, part_index, read_file
@@ -112,11 +113,15 @@ def part_problems(store: Store, batch: str, number: int) -> list[str]:
 def duplicate_problems(
     store: Store, batch: str, earlier: Sequence[str], forgotten: Sequence[str]
 ) -> list[str]:
-    """Duplicates without a kept page of this or an earlier batch, or a taken-down one."""
+    """Duplicates without a kept page of this or an earlier batch, or a taken-down one.
+
+    Documents elsewhere are left out: their files need not be here.
+    """
     named = [EMPTY]
     for piece in _pieces(store, "verdicts", batch, ["kept", "duplicate_of"]):
         dropped = pc.and_(pc.invert(piece["kept"]), pc.is_valid(piece["duplicate_of"]))
-        named.append(_flat(piece["duplicate_of"].filter(dropped)))
+        survivors = _flat(piece["duplicate_of"].filter(dropped))
+        named.append(survivors.filter(pc.invert(pc.match_substring(survivors, MARK))))
 
     wanted = pc.unique(pa.concat_arrays(named))
     found = [pa.array(sorted(forgotten), pa.string())]

@@ -1,0 +1,1 @@
+"""Documents that exist elsewhere, as pages that come before all batches."""
