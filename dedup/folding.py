@@ -3,23 +3,24 @@
 The rule, for a character c of the text: take the compatibility decomposition (NFKD) of its case
 folding, and of this
 
-- combining marks and invisible format characters (soft hyphen, joiners, variation selectors) are
-  ignored;
-- letters, digits and vowel signs belong to a word; in scripts without spaces (Han, Kana, Thai, Lao,
-  Khmer, Myanmar) each is a word of its own;
-- everything else ends a word, including the underscore and the apostrophe.
+- combining marks, invisible format characters (soft hyphen, joiners, variation selectors) and
+  strokes that only stretch a word (tatweel) are ignored;
+- letters, digits and vowel signs belong to a word; in scripts without spaces (Han, Kana, Thai,
+  Khmer, Javanese and others) each is a word of its own;
+- everything else ends a word, including the underscore, the apostrophe and the trademark sign.
 
 The table works character by character, and reordering concerns only ignored marks, so the words of
 a text are the same in all four Unicode forms. Case, punctuation, ligatures, widths and line breaks
-do not matter either.
+do not matter either. Neither does the dot of the Turkish i, since capitals have it or not by
+language.
 
-The table is a file made once, from Unicode 14.0, since another Python must not give other bytes.
-`build` made it.
+The table is a file made once, from Unicode 18.0, since another Python must not give other bytes.
+`tools/make_folding.py` made it. Another table is another rule of words, with its own name in
+`dedup.shingles.normalizer`, since hashes of words are in the index.
 """
 
 from __future__ import annotations
 
-import unicodedata
 import zlib
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +28,7 @@ from importlib import resources
 
 import numpy as np
 
-UNICODE_VERSION = "14.0.0"
+UNICODE_VERSION = "18.0.0"
 FILE = f"folding-{UNICODE_VERSION}.zz"
 NUM_CODE_POINTS = 0x110000
 BREAK = 0
@@ -36,25 +37,6 @@ NOTHING = -1
 ALONE = 1 << 24
 # Marks an entry `EXPANSION | offset << 5 | length` into the expansions.
 EXPANSION = 1 << 28
-
-_UNSPACED = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Myanmar
-    (0x1780, 0x17FF),  # Khmer
-    (0x2E80, 0x2FDF),  # radicals
-    (0x3005, 0x3007),  # iteration marks
-    (0x3040, 0x30FF),  # Hiragana, Katakana
-    (0x31F0, 0x31FF),  # small Katakana
-    (0x3400, 0x4DBF),  # Han
-    (0x4E00, 0x9FFF),
-    (0xA9E0, 0xA9FF),  # Myanmar, extended
-    (0xAA60, 0xAA7F),
-    (0xF900, 0xFAFF),  # Han, compatibility
-    (0x20000, 0x3FFFF),  # Han, further planes
-)
-_IGNORABLE_MARKS = frozenset(
-    [0x034F, 0x180B, 0x180C, 0x180D, 0x180F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,53 +71,3 @@ def load() -> Folding:
     alone = codes == 2
     codes[alone] = np.flatnonzero(alone) | ALONE
     return Folding(codes, data[NUM_CODE_POINTS:].astype(np.int32))
-
-
-def dump(folding: Folding) -> bytes:
-    """The file of a table: 1 for a character folding to itself, 2 for one doing so alone."""
-    codes = folding.codes.copy()
-    points = np.arange(NUM_CODE_POINTS, dtype=np.int32)
-    codes[folding.codes == points] = 1
-    codes[folding.codes == (points | ALONE)] = 2
-    codes[0] = BREAK
-    return zlib.compress(np.concatenate([codes, folding.expansions]).astype("<i4").tobytes(), 9)
-
-
-def build() -> Folding:
-    """The table as this Python's `unicodedata` gives it."""
-    codes = np.zeros(NUM_CODE_POINTS, np.int32)
-    expansions: list[int] = []
-    for point in range(NUM_CODE_POINTS):
-        if unicodedata.category(chr(point)) in ("Cn", "Cs", "Co"):
-            continue
-        folded = [code for code in _fold(chr(point)) if code != NOTHING]
-        if len(folded) == 1:
-            codes[point] = folded[0]
-        elif not folded:
-            codes[point] = NOTHING
-        elif all(code == BREAK for code in folded):
-            codes[point] = BREAK
-        else:
-            codes[point] = EXPANSION | len(expansions) << 5 | len(folded)
-            expansions.extend(folded)
-
-    return Folding(codes, np.array(expansions, np.int32))
-
-
-def _fold(character: str) -> list[int]:
-    text = character
-    while (
-        folded := unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    ) != text:
-        text = folded
-    return [_code(each) for each in text]
-
-
-def _code(character: str) -> int:
-    point = ord(character)
-    category = unicodedata.category(character)
-    if unicodedata.combining(character) or category in ("Cf", "Me") or point in _IGNORABLE_MARKS:
-        return NOTHING
-    if not (character.isalnum() or category in ("Mn", "Mc")):
-        return BREAK
-    return point | ALONE if any(first <= point <= last for first, last in _UNSPACED) else point

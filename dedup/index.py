@@ -132,9 +132,23 @@ def _check_parameters(store: Store, manifest: Manifest, config: DedupConfig) -> 
             ours = ours.model_dump(mode="json", exclude=free)
             if isinstance(theirs, dict):
                 theirs = {key: value for key, value in theirs.items() if key not in free}
+        if name == "shingles" and isinstance(theirs, dict):
+            _check_rule(store, manifest, theirs.get("normalizer"), config)
         if ours != theirs:
             raise InputError(
                 f"{store.root}: dedup.{name} is {ours!r} and batch {manifest.batch!r} was made with {theirs!r}; batches of a "
                 f"corpus must agree: use its setting, or rebuild it with "
                 f"`webtext dedup --corpus {store.root} --batch {manifest.batch} --rebuild` and this one"
             )
+
+
+def _check_rule(store: Store, manifest: Manifest, theirs: Any, config: DedupConfig) -> None:
+    """Raises: InputError for an index whose words were made by another rule."""
+    ours = config.shingles.normalizer
+    if theirs != ours:
+        raise InputError(
+            f"{store.root}: the words of batch {manifest.batch!r} were made by the rule {theirs!r}, "
+            f"this version makes them by {ours!r} (a newer Unicode), so their hashes cannot be "
+            f"compared. Tables stay readable; before a new batch, rebuild the old ones with "
+            f"`webtext rebuild --corpus {store.root} --from dedup`"
+        )

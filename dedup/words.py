@@ -37,11 +37,9 @@ SLICE_BYTES = 16 << 20
 class ShinglesConfig(Section):
     """The unit of comparison of near-duplicates."""
 
-    normalizer: Literal["words-1"] = "words-1"
-    """Rule from text to words (`dedup/folding.py`).
-
-    Recorded so that another rule's index is refused.
-    """
+    normalizer: Literal["words-2"] = "words-2"
+    """Rule from text to words (`dedup/folding.py`), recorded so that the index of another rule is
+    refused. words-1 (Unicode 14) was that of earlier versions."""
     n: int = 5
     """Words in a shingle; 5 as in OpenWebText, MassiveText and FineWeb. From 1 to 64."""
 

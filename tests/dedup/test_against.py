@@ -154,8 +154,10 @@ def test_another_corpus_is_known_by_a_snapshot(
         other.store.delete(path)
     assert corpus.dedup("b", *SMALL, *given) == 0
 
-    other.dedup("b", *SMALL, "--set", "dedup.shingles.n=3", "--rebuild")
-    token_corpus(str(other.root), np.arange(4), "b", row_tokens=64)
+    # A snapshot of what is no longer there.
+    other.store.delete("tokens/b/_manifest.json")
+    with pytest.raises(InputError, match="was rebuilt or removed since snapshot 'b'"):
+        sources.known_files([f"{other.root}?snapshot=b"])
 
 
 def test_a_changed_or_missing_file_is_refused(
