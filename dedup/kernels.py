@@ -445,6 +445,8 @@ def _may_reach(most: Any, num_one: Any, num_other: Any, threshold: Any, containm
 @compiled
 def walk(
     num_old: Any,
+    first_page: Any,
+    after_page: Any,
     edge_bounds: Any,
     edge_earlier: Any,
     member_bounds: Any,
@@ -459,6 +461,7 @@ def walk(
     bitmap_bounds: Any,
     values: Any,
     bitmaps: Any,
+    ones: Any,
     common: Any,
     duplicate_of: Any,
     similarity: Any,
@@ -467,9 +470,12 @@ def walk(
 ) -> None:
     """The greedy choice of `greedy`, page by page in the order; see there for the rule.
 
+    Pages from `first_page` to `after_page` are settled; those before them are.
+
     Edges and memberships are sorted by page, a page's edges ascending. Without `knows`, nothing is
     compared, and pages to compare are marked in `asked`. Each page gets `duplicate_of`, the
-    deciding `edge` or -1, and the `similarity` found. `common` is that of `count_common`.
+    deciding `edge` or -1, and the `similarity` found. `ones` are the bits of each bitmap, `common`
+    is that of `count_common`.
 
     Blocks of kept pages have their smallest set and their most values that other sets may have. A
     page that no set of such a block can resemble skips it, so pages of one frame cost their number,
@@ -483,8 +489,6 @@ def walk(
     num_leads = np.zeros(num_buckets, np.int64)
     seen = np.full(num_pages, -1, np.int64)
     doubtful = np.zeros(num_pages, np.bool_)
-    ones = np.empty(bitmap_bounds.size - 1, np.int64)
-    count_ones(bitmaps, bitmap_bounds, ones)
     # A block may reach into the next bucket's range by less than one block: hence the bucket's number.
     least_size = np.full((member_bucket.size >> BLOCK_SHIFT) + num_buckets + 1, NO_SIZE)
     most_common = np.zeros(least_size.size, np.int64)
@@ -493,8 +497,8 @@ def walk(
     # Kept pages of each bucket, from its first, that are asked for already.
     num_asked = np.zeros(num_buckets, np.int64)
 
-    for page in range(num_pages):
-        if page >= num_old:
+    for page in range(after_page):
+        if page >= num_old and page >= first_page:
             best = num_pages
             chosen = -1
             standing = False

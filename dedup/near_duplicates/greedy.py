@@ -22,9 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from corpus.compiled_registry import example
+from dedup.near_duplicates.savepoint import Savepoint
 from dedup.near_duplicates.shingle_store import StoredSets, none_stored
 
 KEPT = -1
+# Pages that one call of the compiled loop settles. Before each call the kept pages before it are
+# put into their buckets again, which takes some 20 ns a page and key.
+CHUNK_PAGES = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +148,14 @@ def choose_in_large(
     threshold: float,
     sets: StoredSets,
     containment: float = 0.0,
+    savepoint: Savepoint | None = None,
 ) -> Selection:
     """Make the greedy choice, comparing pairs of large buckets as they are needed.
 
-    The first `num_old` pages stay. `sets` has those of the `open_pages`.
+    The first `num_old` pages stay. `sets` has those of the `open_pages`. With a savepoint, pages
+    that a stopped run settled are not compared again.
     """
-    return _walk(num_pages, num_old, edges, large, threshold, sets, containment)[0]
+    return _walk(num_pages, num_old, edges, large, threshold, sets, containment, savepoint)[0]
 
 
 def _walk(
@@ -160,6 +166,7 @@ def _walk(
     threshold: float,
     sets: StoredSets | None,
     containment: float = 0.0,
+    savepoint: Savepoint | None = None,
 ) -> tuple[Selection, np.ndarray]:
     """Make one pass in the order: (choice, pages to compare). Without sets, nothing is compared."""
     from dedup import kernels
@@ -171,8 +178,9 @@ def _walk(
     given = sets if sets is not None else none_stored(num_pages)
     duplicate_of, edge = np.full(num_pages, KEPT, np.int64), np.full(num_pages, KEPT, np.int64)
     similarity, asked = np.zeros(num_pages), np.zeros(num_pages, bool)
-    kernels.walk(
-        num_old,
+    ones = np.empty(given.bitmap_bounds.size - 1, np.int64)
+    kernels.count_ones(given.bitmaps, given.bitmap_bounds, ones)
+    unchanging = (
         np.searchsorted(edges.later[by_later], numbers),
         edges.earlier[by_later],
         np.searchsorted(large.page[by_page], numbers),
@@ -187,12 +195,19 @@ def _walk(
         given.bitmap_bounds,
         given.values,
         given.bitmaps,
+        ones,
         _num_common(given),
-        duplicate_of,
-        similarity,
-        edge,
-        asked,
     )
+
+    # Without sets a page may be asked for by a later one, so such a pass is not divided.
+    chunk = CHUNK_PAGES if sets is not None else max(1, num_pages)
+    first = savepoint.restore(duplicate_of, similarity, edge) if savepoint is not None else 0
+    for page in range(first, num_pages, chunk):
+        after = min(num_pages, page + chunk)
+        kernels.walk(num_old, page, after, *unchanging, duplicate_of, similarity, edge, asked)
+        if savepoint is not None and after < num_pages:
+            savepoint.keep(after, duplicate_of, similarity, edge)
+
     decided = np.flatnonzero(edge != KEPT)
     similarity[decided] = edges.similarity[by_later[edge[decided]]]
     exact = np.zeros(num_pages, bool)

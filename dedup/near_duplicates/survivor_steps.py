@@ -35,6 +35,7 @@ from dedup.against.index import ELSEWHERE
 from dedup.config import DedupConfig
 from dedup.near_duplicates import components, greedy
 from dedup.near_duplicates.ranks import ranks_of_batch
+from dedup.near_duplicates.savepoint import Savepoint
 from dedup.near_duplicates.shingle_store import SetWriter, StoredSets
 from dedup.tables import CHOICES, COMPONENTS, COPIES, DECISIONS, EDGES, LARGE, RELATED
 
@@ -42,6 +43,14 @@ log = logging.getLogger(__name__)
 
 # Rows of `RELATED`: a verified pair, equal content, a page of a large bucket.
 EDGE, COPY, MEMBER = 0, 1, 2
+
+# Columns of `RELATED` that rows of a kind have. Large buckets have a row for each page and key, most
+# of all, so the others are left out early.
+_COLUMNS = {
+    EDGE: [*EDGES.schema.names],
+    COPY: ["later", "later_rank", "earlier_batch", "earlier", "earlier_rank"],
+    MEMBER: ["earlier_batch", "earlier", "earlier_rank", "bucket", "leads"],
+}
 
 # Of columns that a row of its kind does not have.
 _BLANK = {doc_ids.BINARY: b"\0" * 16, pa.bool_(): False}
@@ -96,7 +105,8 @@ def load_survivors_reduce(config: DedupConfig, context: Context) -> ReduceFuncti
     def reduce(bucket: int, related: pa.Table) -> Output:
         kind = related["kind"].to_numpy()
         edges, copies, large = (
-            related.filter(pa.array(kind == each)).combine_chunks() for each in (EDGE, COPY, MEMBER)
+            related.select(names).filter(pa.array(kind == each)).combine_chunks()
+            for each, names in _COLUMNS.items()
         )
         large_rank = _ranks(context.store, manifests, large, config)
         pages = greedy.number_pages(
@@ -113,7 +123,7 @@ def load_survivors_reduce(config: DedupConfig, context: Context) -> ReduceFuncti
             large["bucket"].to_numpy(), in_large, large["leads"].to_numpy()
         )
         choice = greedy.follow_copies(
-            _choice(config, context, manifests, pages, known, buckets), first, copy
+            _choice(config, context, manifests, pages, known, buckets, bucket), first, copy
         )
 
         dropped = np.flatnonzero(choice.duplicate_of != greedy.KEPT)
@@ -186,6 +196,7 @@ def _choice(
     pages: greedy.Pages,
     known: greedy.Edges,
     buckets: greedy.LargeBuckets,
+    task: int,
 ) -> greedy.Selection:
     """The choice of survivors; pages of large buckets are compared as needed, their sets on disk."""
     num_pages, num_old = pages.doc.size, int((pages.batch < len(manifests) - 1).sum())
@@ -197,8 +208,19 @@ def _choice(
     with tempfile.TemporaryFile() as values, tempfile.TemporaryFile() as bitmaps:
         writer = SetWriter(num_pages, values, bitmaps)
         sets = _stored(context, config, manifests, pages, asked, writer)
+        inputs = (pages.doc, pages.batch, known.later, known.earlier, buckets.bucket, buckets.page)
+        savepoint = Savepoint(
+            context.store, f"{context.scratch}/settled/{task:05}.npz", (*inputs, sets.content)
+        )
         return greedy.choose_in_large(
-            num_pages, num_old, known, buckets, config.threshold, sets, config.containment
+            num_pages,
+            num_old,
+            known,
+            buckets,
+            config.threshold,
+            sets,
+            config.containment,
+            savepoint,
         )
 
 

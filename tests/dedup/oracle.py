@@ -87,8 +87,10 @@ def choose_in_large(
     large: LargeBuckets,
     threshold: float,
     sets: StoredSets,
+    containment: float = 0,
+    savepoint: object = None,
 ) -> greedy.Selection:
-    """`greedy.choose_in_large`."""
+    """`greedy.choose_in_large`, without containment."""
 
     def verify(earlier: int, later: int) -> tuple[float, bool]:
         return compare(sets, earlier, later)

@@ -26,7 +26,7 @@ from corpus.run import runner
 from corpus.run.executors.serial import SerialExecutor
 from corpus.tables.parquet import part_paths
 from dedup import index, words
-from dedup.near_duplicates import lsh, minhash
+from dedup.near_duplicates import greedy, lsh, minhash
 from dedup.near_duplicates.lsh import LshConfig, Members
 from dedup.words import Ragged
 from examples.demo import edits
@@ -57,6 +57,7 @@ def check_against_the_naive_rule(corpus: tuple[list[list[Page]], list[int], int]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(lsh, "FULL_BUCKET", full_bucket)
         patch.setattr(lsh, "LEADERS", 1)
+        patch.setattr(greedy, "CHUNK_PAGES", full_bucket)
         found = run_batches(MadeCorpus(Path(folder)), batches, num_parts)
     assert found == made.naive_fates(batches, 0.5, 2, CONFIG)
 
