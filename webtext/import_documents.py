@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -27,10 +28,10 @@ from corpus.errors import InputError
 from corpus.run import command
 from corpus.tables.external_files import open_source
 from corpus.urls import Target, target
+from corpus.zstd import FRAME_MAGIC, ZstdReader
 from webtext.stages import stage_main
 
 READ_ROWS = 1000
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -209,7 +210,7 @@ def _parquet_rows(source: str, columns: Columns) -> Iterator[dict[str, Any]]:
 
 def _json_rows(source: str) -> Iterator[dict[str, Any]]:
     with open_source(source, "--jsonl") as raw:
-        for number, line in enumerate(_plain(raw), 1):
+        for number, line in enumerate(_lines(source, raw), 1):
             if not line.strip():
                 continue
             try:
@@ -225,15 +226,22 @@ def _json_rows(source: str) -> Iterator[dict[str, Any]]:
             yield row
 
 
+def _lines(source: str, raw: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file. Raises: InputError for one that is cut off or damaged."""
+    try:
+        yield from _plain(raw)
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        raise InputError(f"--jsonl {source}: damaged ({error}); get it again") from error
+
+
 def _plain(stream: BinaryIO) -> io.BufferedIOBase:
     """The lines of a file, decompressed according to its first bytes."""
     magic = stream.read(4)
     stream.seek(0)
     if magic.startswith(GZIP_MAGIC):
         return gzip.GzipFile(fileobj=stream)
-    if magic == ZSTD_MAGIC:
-        unpacked = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        return io.BufferedReader(unpacked.stream_reader(stream, read_across_frames=True))
+    if magic == FRAME_MAGIC:
+        return io.BufferedReader(ZstdReader(stream, 1 << 31))
 
     return io.BufferedReader(cast(io.RawIOBase, stream))
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import logging
 import re
@@ -46,6 +47,7 @@ from corpus.evaluation_sets.records import (
     table_rows,
 )
 from corpus.tables.parquet import PartFile, unpacked_limit
+from corpus.zstd import ZstdReader
 
 log = logging.getLogger(__name__)
 
@@ -509,9 +511,7 @@ def read_bytes(path: Path) -> bytes:
         elif suffix == ".bz2":
             stream = bz2.BZ2File(packed)
         elif suffix == ".zst":
-            stream = zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(
-                packed, read_across_frames=False
-            )
+            stream = io.BufferedReader(ZstdReader(packed, 1 << 31))
 
         # One byte beyond the limit tells a file at the limit from a larger one.
         data = bytearray()

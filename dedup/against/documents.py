@@ -23,6 +23,7 @@ from corpus.errors import SchemaError, WebtextError
 from corpus.storage.store import Store, open_store
 from corpus.tables.elsewhere import MARK
 from corpus.tables.parquet import PartFile, read_file
+from corpus.zstd import ZstdReader
 from dedup import doc_ids, document_rows
 from dedup.against.sources import OPTION, KnownFile, decode, known_files
 from dedup.document_rows import ShingleSets
@@ -249,8 +250,7 @@ def _plain(name: str, stream: Any) -> io.BufferedIOBase:
     if name.endswith(".gz"):
         return gzip.GzipFile(fileobj=stream)
     if name.endswith(".zst"):
-        unpacked = zstandard.ZstdDecompressor(max_window_size=MOST_WINDOW_BYTES)
-        return io.BufferedReader(unpacked.stream_reader(stream, read_across_frames=True))
+        return io.BufferedReader(ZstdReader(stream, MOST_WINDOW_BYTES))
     return io.BufferedReader(cast(io.RawIOBase, stream))
 
 

@@ -42,7 +42,7 @@ _SUFFIXES: tuple[tuple[str, Kind], ...] = (
     (".parquet", "parquet"),
     *(
         (f"{name}{packed}", "jsonl")
-        for name in (".jsonl", ".ndjson")
+        for name in (".jsonl", ".ndjson", ".json")
         for packed in ("", ".gz", ".zst")
     ),
 )
@@ -198,7 +198,8 @@ def _listing(source: Source) -> tuple[Store, list[str]]:
     if not keys:
         raise InputError(
             f"{OPTION} {source.path}: no Parquet or JSON-lines file there (.parquet, .jsonl, "
-            ".ndjson, also .gz and .zst). Signatures without texts cannot be compared exactly"
+            ".ndjson, .json, also .gz and .zst). Links out of the folder are not followed (of the hub, download to a "
+            "folder of its own), and signatures without texts cannot be compared"
         )
     return store, keys
 

@@ -255,3 +255,18 @@ def read(path: Path) -> list[str]:
         for _, texts in documents.read_texts(sources.decode(encoded))
         for text in texts.to_pylist()
     ]
+
+
+def test_a_cut_file_and_links_are_not_taken_for_all_there_is(tmp_path: Path) -> None:
+    """Public sets end in .json.gz too."""
+    cut = tmp_path / "cut.jsonl.zst"
+    cut.write_bytes(zstandard.compress(b'{"text": "x"}\n' * 9)[:-3])
+    with pytest.raises(SchemaError, match="ends inside a zstd frame"):
+        read(cut)
+    whole = tmp_path / "c4-train.00000-of-01024.json.gz"
+    whole.write_bytes(gzip.compress(b'{"text": "x"}\r\n'))
+    assert read(whole) == ["x"]
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "a.jsonl").symlink_to(cut)
+    with pytest.raises(InputError, match="Links out of the folder"):
+        sources.known_files([str(tmp_path / "hub")])
