@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -131,7 +132,7 @@ def _by_file(files: Sequence[str], known: np.ndarray) -> Iterator[tuple[KnownFil
     if not known.size:
         return
     number, row = places(known)
-    whole = {}
+    whole: dict[int, KnownFile] = {}
     for encoded in files:
         file = decode(encoded)
         whole.setdefault(file.number, file)
@@ -143,8 +144,6 @@ def _by_file(files: Sequence[str], known: np.ndarray) -> Iterator[tuple[KnownFil
 
 
 def _without_groups(file: KnownFile) -> KnownFile:
-    from dataclasses import replace
-
     return replace(file, first_group=0, after_group=0, first_row=0)
 
 

@@ -39,9 +39,9 @@ class Savepoint:
         try:
             data = self._store.read_bytes(self._path)
             with np.load(io.BytesIO(data), allow_pickle=False) as found:
-                if str(found["digest"]) != self._digest:
+                if str(found["arr_0"]) != self._digest:
                     return 0
-                kept = [found[f"state{number}"] for number in range(len(state))]
+                kept = [found[f"arr_{number}"] for number in range(1, len(state) + 1)]
         except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return 0
 
@@ -56,8 +56,7 @@ class Savepoint:
             return
 
         buffer = io.BytesIO()
-        arrays = {f"state{number}": values[:settled] for number, values in enumerate(state)}
-        np.savez(buffer, digest=np.array(self._digest), **arrays)
+        np.savez(buffer, np.array(self._digest), *(values[:settled] for values in state))
         self._store.write_bytes(self._path, buffer.getvalue())
         self._last_s = time.monotonic()
         log.info(
