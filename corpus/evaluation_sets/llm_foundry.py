@@ -9,7 +9,7 @@ from __future__ import annotations
 SOURCE = "github.com/mosaicml/llm-foundry, scripts/eval/local_data"
 FORMAT = (
     "a JSON object a line with query, choices, gold; context_options, continuation, gold; "
-    "or context, continuation"
+    "context, continuation; or context, answer and aliases or chain_of_thought"
 )
 LICENCE = "each its own: see the makers of the original set"
 _FILES = {
@@ -38,5 +38,7 @@ _FILES = {
     "siqa": "siqa",
     "mmlu_zeroshot": "mmlu",
     "mmlu_fewshot": "mmlu",
+    "triviaqa": "triviaqa_sm_sub",
+    "gsm8k": "gsm8k",
 }
 FILES = {name: f"{file}.jsonl" for name, file in _FILES.items()}

@@ -69,6 +69,41 @@ _TASKS = (
     FewShotTask("mmlu_zeroshot", "choice", 0, 0.25, ANSWER, True, in_core=False),
     FewShotTask("mmlu_fewshot", "choice", 5, 0.25, ANSWER, True, in_core=False),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTask:
+    """A task in the format of LLM Foundry's files with a short written answer."""
+
+    name: str
+    shots: int
+    stops: tuple[str, ...]
+    """An answer ends before the first of these."""
+    tokens: int
+    """The longest answer, in tokens."""
+    prelude: str = ""
+    """Before a question."""
+    delimiter: str = SPACE
+    between: str = "\n"
+    reasoning: str = ""
+    """Between reasoning and answer; empty for an answer alone."""
+    guessing: float = 0.0
+
+
+# As DCLM runs them (eval/cot_fix_plus_gpq_triviaqa.yaml); no answer of TriviaQA has two lines.
+_WRITTEN = (
+    WrittenTask("triviaqa", 3, ("\n",), 32),
+    WrittenTask(
+        "gsm8k",
+        3,
+        ("\n\n", "Q:"),
+        256,
+        prelude="Q: ",
+        delimiter="\nA: Let's think step by step. ",
+        reasoning=" #### ",
+    ),
+)
+WRITTEN: Mapping[str, WrittenTask] = {task.name: task for task in _WRITTEN}
 TASKS: Mapping[str, FewShotTask] = {task.name: task for task in _TASKS}
 CORE: Mapping[str, FewShotTask] = {task.name: task for task in _TASKS if task.in_core}
 
@@ -100,7 +135,8 @@ def core(accuracies: Mapping[str, float]) -> float | None:
 def table(scores: Mapping[str, Any]) -> str:
     """Few-shot tasks and CORE beside GPT-2's as a Markdown table; empty without such a task."""
     sets: Mapping[str, Any] = scores["sets"]
-    found = {name: float(sets[name]["accuracy"]) for name in TASKS if name in sets}
+    tasks: Mapping[str, FewShotTask | WrittenTask] = {**TASKS, **WRITTEN}
+    found = {name: float(sets[name]["accuracy"]) for name in tasks if name in sets}
     if not found:
         return ""
 
@@ -117,7 +153,7 @@ def table(scores: Mapping[str, Any]) -> str:
     ]
     rows = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for name, accuracy in found.items():
-        task = TASKS[name]
+        task = tasks[name]
         about = scores["about"].get(name, {})
         mark = f" (first {about['limit']:,})" if "limit" in about else ""
         gpt2 = GPT2_ACCURACIES.get(name, (None,) * 4)

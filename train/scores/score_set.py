@@ -28,7 +28,7 @@ from corpus.tables.dedup_reports import read_overlap
 from corpus.tables.manifest import fingerprint
 from train.checkpoints.load import LoadedModel
 from train.machine.distributed import World, dtype_name
-from train.scores.tasks import choices, few_shot, generation, lambada, language
+from train.scores.tasks import choices, few_shot, generation, lambada, language, written_answers
 from train.scores.tasks.task import Figures, Options, Row, ScoreTask
 
 # In the order of the paper's table 3 and section 3.
@@ -52,6 +52,7 @@ TASKS: Mapping[str, ScoreTask] = {
         generation.WMT14_FR_EN,
         generation.NATURAL_QUESTIONS,
         *few_shot.FEW_SHOT,
+        *written_answers.WRITTEN_ANSWERS,
     )
 }
 

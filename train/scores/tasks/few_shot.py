@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import Any
+from typing import Any, TypeVar
 
 from train.checkpoints.load import LoadedModel
 from train.machine.distributed import World
 from train.scores.core_tasks import TASKS, FewShotTask
 from train.scores.logprobs import ScoringRequest, score
 from train.scores.tasks.task import Figures, Options, Row, ScoreTask, lines, mean
+
+T = TypeVar("T")
 
 # nanochat's: an empty line between examples, drawn for entry i with the seed 1234 + i.
 BETWEEN_EXAMPLES = "\n\n"
@@ -59,25 +61,32 @@ def read(
     task: FewShotTask, data: bytes, loaded: LoadedModel | None, options: Options
 ) -> list[Entry]:
     """Entries with their examples. Raises: ValueError for a line of another format."""
-    questions, categories = [], []
-    for number, line in enumerate(lines(data), 1):
-        try:
-            row = json.loads(line)
-            questions.append(_question(task, row))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"line {number}: {type(error).__name__}: {error}") from error
-        categories.append(row.get("category") if task.by_category else None)
 
+    def parsed(row: Mapping[str, Any]) -> tuple[Question, Any]:
+        return _question(task, row), row.get("category") if task.by_category else None
+
+    rows = read_rows(data, parsed)
     members: dict[Any, list[int]] = {}
-    for place, category in enumerate(categories):
+    for place, (_, category) in enumerate(rows):
         members.setdefault(category, []).append(place)
     return [
         Entry(
-            tuple(questions[each] for each in _picked(place, members[category], task.shots)),
+            tuple(rows[each][0] for each in examples_of(place, members[category], task.shots)),
             question,
         )
-        for place, (question, category) in enumerate(zip(questions, categories, strict=True))
+        for place, (question, category) in enumerate(rows)
     ]
+
+
+def read_rows(data: bytes, parse: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    """Every line of JSON, parsed. Raises: ValueError naming the first line of another format."""
+    found = []
+    for number, line in enumerate(lines(data), 1):
+        try:
+            found.append(parse(json.loads(line)))
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError(f"line {number}: {type(error).__name__}: {error}") from error
+    return found
 
 
 def _question(task: FewShotTask, row: Mapping[str, Any]) -> Question:
@@ -97,8 +106,8 @@ def _question(task: FewShotTask, row: Mapping[str, Any]) -> Question:
     return Question(tuple(map(str, several)), (row["continuation"],), gold)
 
 
-def _picked(place: int, members: Sequence[int], shots: int) -> list[int]:
-    """Other entries for the examples of one."""
+def examples_of(place: int, members: Sequence[int], shots: int) -> list[int]:
+    """Places of other entries for the examples of one."""
     if not shots:
         return []
     others = [other for other in members if other != place]
