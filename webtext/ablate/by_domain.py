@@ -6,17 +6,14 @@ the run's folder, so a second call computes only those of new runs or texts.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from corpus.config import load_config
 from corpus.storage.store import open_corpus
 from train.checkpoints.load import load_model
 from train.checkpoints.run_folder import RunFolder
-from train.config import TrainConfig
 from train.machine.distributed import join_world, leave_world
 from train.scores.texts import TextSet, score_texts, text_sets
 from webtext.ablate.compare import Comparison, compare
@@ -83,9 +80,7 @@ def _measured(run: TrainingRun, sets: Sequence[TextSet], plan: Plan) -> dict[str
     missing = [each for each in sets if kept.get(each.name, {}).get("digest") != each.digest]
 
     if missing:
-        settings = [f"train.model.preset={plan.shape}", *plan.sets]
-        config = load_config(TrainConfig, "train", sets=settings, environ=os.environ)
-        world = join_world(config.runtime)
+        world = join_world(run.config(plan).runtime)
         try:
             loaded = load_model(store, run.name, "last", world)
             for each in missing:

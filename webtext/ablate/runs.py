@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from corpus.config import load_config
@@ -66,21 +64,26 @@ class TrainingRun:
             *(word for each in sets for word in ("--set", each)),
         ]
 
-    def _sets(self, plan: Plan) -> list[str]:
-        shared = [f"train.model.preset={plan.shape}", *plan.sets]
-        shared += [each for each in self.arm.sets if each.startswith("train.")]
-        config = load_config(
+    def config(self, plan: Plan) -> TrainConfig:
+        """The settings of the run, without its seed and number of steps."""
+        return load_config(
             TrainConfig,
             "train",
             corpus_toml=command.corpus_settings(self.corpus),
-            sets=shared,
+            sets=self._shared(plan),
             environ=os.environ,
         )
 
+    def _shared(self, plan: Plan) -> list[str]:
+        own = [each for each in self.arm.sets if each.startswith("train.")]
+        return [f"train.model.preset={plan.shape}", *plan.sets, *own]
+
+    def _sets(self, plan: Plan) -> list[str]:
+        config = self.config(plan)
         block = config.model.shape(vocab_size=1).block_size
         steps = max(1, plan.tokens // (config.resolved_batch_size * block))
         return [
-            *shared,
+            *self._shared(plan),
             f"train.seed={self.seed}",
             f"train.max_steps={steps}",
             f"train.eval_interval={max(1, steps // POINTS)}",
@@ -97,15 +100,14 @@ class TrainingRun:
 
     def curve(self) -> list[tuple[int, float]]:
         """Tokens seen and bits per byte of the held-out texts, by evaluation."""
-        path = Path(self.corpus) / "runs" / self.name / "metrics.jsonl"
-        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        folder = RunFolder(open_corpus(self.corpus), self.name)
         by_step = {
             int(line["step"]): float(line["val_bits_per_byte"])
-            for line in lines
+            for line in folder.metrics()
             if "val_bits_per_byte" in line
         }
 
-        summary = self.summary() or {}
+        summary = folder.read("summary.json") or {}
         tokens_per_step = summary.get("tokens", 0) / max(1, summary.get("steps", 1))
         return [(round(step * tokens_per_step), value) for step, value in sorted(by_step.items())]
 
